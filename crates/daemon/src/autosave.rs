@@ -1,4 +1,4 @@
-//! The saved list: `save`, and that it follows the list that is there, where that is wished: `OSTLER_AUTOSAVE=on`, or `autosave` in the home's settings.
+//! Saved list: `save`, and saving it by itself when the list changes, where that is switched on: `OSTLER_AUTOSAVE=on`, or `autosave` in the home's settings.
 //!
 //! A moment after a change the list is compared with what was saved last, by the numbers of its descriptions; only a difference is
 //! written. Two things are never done: a list is not replaced by an empty one before this daemon had any app (a boot must not wipe it
@@ -14,16 +14,16 @@ use serde_json::{Map, Value};
 use crate::engine::{Ask, Ctx, Feature, Key, Request};
 use crate::slots::{Slots, saved};
 
-/// A burst of changes is saved once.
+/// Time in which a burst of changes is collected.
 const COLLECT_MS: u64 = 1_000;
-/// After a failure, when nothing changes.
+/// Time until another attempt after a failure, when nothing changes.
 const RETRY_MS: u64 = 30_000;
 
-/// Whether, and what was saved last.
+/// State of the autosave: whether it is on, and what was saved last.
 #[derive(Debug, Default)]
 pub(crate) struct Autosave {
     is_on: bool,
-    /// Of the list that was saved last by this daemon.
+    /// Fingerprint of the list that was saved last by this daemon.
     saved: Option<u64>,
 }
 
@@ -69,7 +69,7 @@ impl Feature for Autosave {
         self.read_settings(ctx);
     }
 
-    /// A burst of changes is saved once.
+    /// Time in which a burst of changes is collected.
     fn on_journaled(&mut self, ctx: &mut Ctx) {
         if self.is_on {
             ctx.timers.set_if_none(Self::LOOK, ctx.now.mono_ms.saturating_add(COLLECT_MS));
@@ -84,7 +84,7 @@ impl Feature for Autosave {
         None
     }
 
-    /// `save` does not need that it is on.
+    /// Answers `save`, which does not need autosave to be on.
     fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
         let asked::Request::Save { force } = ask.request else { return Some(ask) };
         let response = save(ctx, force);
@@ -112,7 +112,7 @@ fn save(ctx: &Ctx, force: bool) -> Response {
     }
 }
 
-/// The list in one number: descriptions, environments, and what the user wants of each.
+/// Fingerprint of the list: descriptions, environments, and what the user wants of each.
 fn fingerprint(slots: &Slots) -> u64 {
     let mut hasher = DefaultHasher::new();
     for slot in slots.serving() {
@@ -172,7 +172,7 @@ mod tests {
         let mut autosave = Autosave::default();
         autosave.on_boot(&mut played.ctx);
         assert!(autosave.is_on);
-        // What makes no sense changes nothing, and is told once, whoever reads it.
+        // What makes no sense changes nothing, and is logged once, whoever reads it.
         std::fs::write(&elsewhere, "{ \"").unwrap();
         autosave.on_settings(&mut played.ctx);
         autosave.on_settings(&mut played.ctx);

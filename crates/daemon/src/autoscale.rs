@@ -8,7 +8,7 @@ use ostler_core::lifecycle::{Event, Origin, PolicyName, State};
 use crate::engine::{Answer, Ctx, Feature, InstanceStep, Key, Request};
 use crate::slots::{Slot, Slots};
 
-/// The load of each app that scales itself.
+/// Load of each app that scales itself.
 #[derive(Debug, Default)]
 pub(crate) struct Autoscale {
     all: BTreeMap<String, Scaler>,
@@ -16,7 +16,7 @@ pub(crate) struct Autoscale {
 
 impl Autoscale {
     pub(crate) const NAME: &str = "autoscale";
-    /// The next reading; none where no app scales itself.
+    /// Time of the next reading; none where no app scales itself.
     const READ: Key = (Self::NAME, 0);
 }
 

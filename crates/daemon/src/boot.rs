@@ -1,4 +1,4 @@
-//! From the keeper's inventory to a running daemon. A first start, a restart after a crash and an upgrade are the same.
+//! Boot: from the keeper's inventory to a running daemon. A first start, a restart after a crash and an upgrade are the same.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -42,7 +42,7 @@ use crate::store::{Journal, Snapshot};
 /// Signals that the daemon takes itself when somebody sends them to it instead of to the keeper.
 const SIGNALS: [i32; 5] = [2, 3, 10, 12, 15];
 
-/// Why the daemon cannot start.
+/// Reason why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BootError {
     #[error("not started by a keeper: {0} is not set")]
@@ -67,7 +67,7 @@ fn system<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> BootError
     move |error| BootError::System { step, source: error.into() }
 }
 
-/// Everything up to the first turn of the loop.
+/// Does everything up to the first turn of the loop.
 pub(crate) fn boot() -> Result<Control, BootError> {
     let home = std::env::var_os(HOME_VAR).map(PathBuf::from).ok_or(BootError::NoHome(HOME_VAR))?;
     let settings = Settings::from_env(home);
@@ -89,12 +89,12 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     begin(Beginning { settings, link, inventory, fds, signals, groups, runtime, threads })
 }
 
-/// What a daemon begins with.
+/// Inputs of a start.
 pub(crate) struct Beginning {
     pub settings: Settings,
     pub link: Link,
     pub inventory: Inventory,
-    /// What the inventory says is held.
+    /// Descriptors that the inventory lists as held.
     pub fds: Vec<OwnedFd>,
     pub signals: SignalFd,
     pub groups: Groups,
@@ -103,7 +103,7 @@ pub(crate) struct Beginning {
     pub threads: io::Result<()>,
 }
 
-/// From the inventory to a daemon that knows what there was and what runs.
+/// Begins with the inventory; returns a daemon that knows what there was and what runs.
 pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
     let Beginning { settings, link, inventory, fds, signals, groups, runtime, threads } = beginning;
     let now = clock();
@@ -221,7 +221,7 @@ fn first_message(link: &mut Link) -> Result<(Inventory, Vec<OwnedFd>), BootError
 }
 
 impl Control {
-    /// The journal says what was, the keeper what is.
+    /// Recovers instances: the journal says what was, the keeper what is.
     pub(crate) fn recover(&mut self, inventory: &Inventory, held: BTreeMap<String, OwnedFd>) -> Found {
         let mut newest: BTreeMap<u32, Child> = BTreeMap::new();
         let of_instance = |child: &&Child| child.key != STARTER_KEY && is_of_instance(child.key);
@@ -275,10 +275,10 @@ impl Control {
         found
     }
 
-    /// The process of an instance as the keeper knows it. True when the app has handed over to another one, and the keeper does not know yet.
+    /// Takes the process of an instance as the keeper knows it. True when the app has handed over to another one, and the keeper does not know yet.
     fn meet(&mut self, id: u32, child: &Child) -> bool {
         if child.ended.is_some() {
-            // Perhaps that was the last thing it said.
+            // Perhaps that was the last thing it sent.
             self.read_to_the_end(id);
         }
         let Some(slot) = self.ctx.slots.get_mut(id) else { return false };
@@ -292,12 +292,12 @@ impl Control {
         is_former
     }
 
-    /// Puts back what was written.
+    /// Restores what was written.
     fn restore(&mut self, snapshot: Snapshot) {
         self.ctx.slots.restore(snapshot, &self.ctx.settings);
     }
 
-    /// Descriptors that the keeper held while there was no daemon.
+    /// Takes back descriptors that the keeper held while there was no daemon.
     fn take_back(&mut self, held: BTreeMap<String, OwnedFd>) {
         for (name, fd) in held {
             self.features.take_back(&mut self.ctx, &name, fd);
@@ -305,7 +305,7 @@ impl Control {
         self.features.each().for_each(|feature| feature.on_taken_back(&mut self.ctx));
     }
 
-    /// A first start: were daemon and keeper killed while apps ran? Then they are in the file on disk, and what still runs is
+    /// Looks for survivors at a first start: were daemon and keeper killed while apps ran? Then they are in the file on disk, and what still runs is
     /// adopted as it is.
     fn find_survivors(&mut self) {
         let path = self.ctx.settings.state_file();
@@ -336,12 +336,12 @@ impl Control {
         found.emit(&mut self.ctx, Lost::All, None);
     }
 
-    /// The keeper knows no process of this instance. Where keeper and daemon were killed together, it may run nevertheless: the journal is the
+    /// Adopts the process of an instance that the keeper does not know. Where keeper and daemon were killed together, it may run nevertheless: the journal is the
     /// one from before, the keeper is not.
     fn adopt_unknown(&mut self, id: u32, leaders: &mut Leaders, found: &mut Found) -> Recovered {
         let has_process = self.ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.pid().is_some());
         if has_process {
-            // What it said before it may have ended: nobody will tell of that.
+            // What it sent before it may have ended: nobody will report that.
             self.read_to_the_end(id);
         }
         let adopted = self.adopt(id, leaders);
@@ -370,11 +370,11 @@ impl Control {
         process.exists().then(|| (slot.key(inc), process))
     }
 
-    /// The keeper was killed: a new one gets everything that the old one held, and watches every process that still runs.
+    /// Replaces a keeper that was killed: a new one gets everything that the old one held, and watches every process that still runs.
     pub(crate) fn lost_keeper(&mut self, error: &io::Error) {
         self.ctx.log.error(format_args!("the keeper is gone ({error}), starting another one"));
         let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.durable.id).collect();
-        // What they said before they may have ended: nobody will tell of that.
+        // What they sent before they may have ended: nobody will report that.
         ids.iter().for_each(|&id| self.read_to_the_end(id));
         let mut leaders = Leaders::default();
         let survivors: BTreeMap<u32, (u64, ProcRef)> = ids.iter().filter_map(|&id| Some((id, self.survivor(id, &mut leaders)?))).collect();
@@ -430,12 +430,12 @@ impl Control {
     }
 }
 
-/// What a daemon found of the instances that ran when the one before it died.
+/// Counts of instances that ran when the daemon before this one died.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     running: u32,
     ended: u32,
-    /// Of these the keeper did not know the process: both had been killed.
+    /// Those of which the keeper did not know the process: both had been killed.
     adopted: u32,
     lost: u32,
 }
@@ -465,7 +465,7 @@ impl Found {
         }
     }
 
-    /// The daemon before this one was killed, or made room for this one.
+    /// Emits the event that the daemon before this one was killed, or made room for this one.
     fn emit_after_daemon(&self, ctx: &mut Ctx, last_failure: &str) {
         let Self { running, ended, .. } = *self;
         match ctx.events.update_under_way() {

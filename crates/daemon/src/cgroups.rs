@@ -1,11 +1,11 @@
-//! The cgroup of an instance: from its first process until nothing runs and nothing is wanted (`crate::slots::groups`).
+//! Cgroup of an instance: from its first process until nothing runs and nothing is wanted (`crate::slots::groups`).
 
 use ostler_core::lifecycle::SpawnFailure;
 use ostler_keeper::CGROUP_TARGET;
 
 use crate::engine::{Beside, Ctx, Feature, InstanceStep};
 
-/// Which groups there are is the context's to know: others have processes in them, too.
+/// Owner of instances' cgroups. The context knows which there are: others have processes in them, too.
 #[derive(Debug, Default)]
 pub(crate) struct Cgroups;
 

@@ -1,4 +1,4 @@
-//! `module_conf.json`: what `ostler set` keeps. Clients write it (whole, by renaming), the daemon only reads.
+//! `module_conf.json`: settings that `ostler set` keeps. Clients write it (whole, by renaming), the daemon only reads.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::log::DaemonLog;
 
-/// Tells one state of the file from another: inode, size, time of change.
+/// Stamp that distinguishes states of the file: inode, size, time of change.
 type Stamp = Option<(u64, u64, i64, i64)>;
 
 /// The settings as they were read last.
@@ -19,17 +19,17 @@ pub(crate) struct Conf {
     path: PathBuf,
     all: Map<String, Value>,
     stamp: Stamp,
-    /// How often it was read.
+    /// Number of times that it was read.
     version: u64,
 }
 
 impl Conf {
-    /// Nothing is read yet.
+    /// An empty one: nothing is read yet.
     pub(crate) fn new(path: PathBuf) -> Self {
         Self { path, ..Self::default() }
     }
 
-    /// Everything.
+    /// All settings.
     pub(crate) fn all(&self) -> &Map<String, Value> {
         &self.all
     }
@@ -44,7 +44,7 @@ impl Conf {
         self.all.get(name)?.as_object()
     }
 
-    /// Reads it if it is not what was read last; of one that cannot be read or makes no sense the log is told, and what was read before still
+    /// Reads it if it is not what was read last; a file that cannot be read or makes no sense is logged, and what was read before still
     /// holds. How often it was read so far, so that each who needs something of it sees whether there is anything new.
     pub(crate) fn refresh(&mut self, log: &mut DaemonLog) -> u64 {
         let stamp = std::fs::metadata(&self.path).ok().map(|meta| (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()));

@@ -1,4 +1,4 @@
-//! How many descriptors there are, and who gets them.
+//! Budget of descriptors: how many there are, and who gets them.
 //!
 //! Where the limit of open files is small, apps must not take what clients, rotations and another keeper need: an app that finds no room is
 //! refused before it is started, with a word on the limit. What a new keeper needs is set aside from the beginning, because clients may
@@ -9,13 +9,13 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use ostler_core::lifecycle::SpawnFailure;
 use ostler_sys::rlimit;
 
-/// Of so many descriptors this part stays free for what is not an app.
+/// Divisor of the limit for the part that stays free for what is not an app.
 const SHARE: u64 = 8;
-/// At least so many.
+/// Least number that stays free.
 const LEAST: u64 = 16;
-/// At most so many.
+/// Greatest number that stays free.
 const MOST: u64 = 128;
-/// Link (two), state and `/dev/null` of a new keeper, and some more.
+/// Descriptors of a new keeper: its link (two), state and `/dev/null`, and some more.
 const SET_ASIDE: usize = 8;
 /// No more descriptors for this process.
 const TOO_MANY: i32 = rustix::io::Errno::MFILE.raw_os_error();
@@ -32,7 +32,7 @@ pub(crate) struct FdBudget {
 }
 
 impl FdBudget {
-    /// By the limit of this process, which does not change.
+    /// The budget by the limit of this process, which does not change.
     pub(crate) fn new() -> Self {
         let mut budget = Self { limit: rlimit::nofile().soft, aside: Vec::new() };
         budget.set_aside();
@@ -43,23 +43,23 @@ impl FdBudget {
         (self.limit / SHARE).clamp(LEAST, MOST)
     }
 
-    /// There are enough for an app. Numbers are given from the lowest up, so the next one tells how many are in use.
+    /// True if there are enough for an app. Numbers are given from the lowest up, so the next one shows how many are in use.
     pub(crate) fn has_room(&self) -> bool {
         let next = one_more().map_or(u64::MAX, |fd| fd.as_raw_fd().unsigned_abs().into());
         next.saturating_add(self.free_share()) < self.limit
     }
 
-    /// So many descriptors may wait for the keeper in our hands.
+    /// Descriptors that may wait for the keeper in our hands.
     pub(crate) fn may_wait(&self) -> usize {
         usize::try_from(self.free_share() / 2).unwrap_or(0)
     }
 
-    /// For a new keeper, now.
+    /// Gives back what is set aside, for a new keeper.
     pub(crate) fn give_back(&mut self) {
         self.aside.clear();
     }
 
-    /// As many as are to be had.
+    /// Sets aside as many as are to be had.
     pub(crate) fn set_aside(&mut self) {
         let missing = SET_ASIDE.saturating_sub(self.aside.len());
         self.aside.extend((0..missing).map_while(|_| one_more().ok()));
@@ -70,7 +70,7 @@ impl FdBudget {
         self.explain(SpawnFailure { step: "descriptors".to_owned(), errno: TOO_MANY })
     }
 
-    /// Says which limit was met, and how it is raised.
+    /// Adds which limit was met, and how it is raised.
     pub(crate) fn explain(&self, mut failure: SpawnFailure) -> SpawnFailure {
         if failure.errno == TOO_MANY && !failure.step.contains("limit of open files") {
             let hint = format!(" (the limit of open files is {}, raise it with ulimit -n, LimitNOFILE= or --ulimit nofile=)", self.limit);

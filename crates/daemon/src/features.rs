@@ -51,10 +51,10 @@ macro_rules! features {
         }
 
         impl Features {
-            /// By these the engine knows whose a deadline or a descriptor is.
+            /// Names by which the engine finds the owner of a deadline or a descriptor.
             pub(crate) const NAMES: &[&str] = &[$(<$feature>::NAME),*];
 
-            /// Each in its turn.
+            /// All features, each in its turn.
             pub(crate) fn each(&mut self) -> impl Iterator<Item = &mut dyn Feature> {
                 let all: [&mut dyn Feature; Self::NAMES.len()] = [$(&mut self.$field),*];
                 all.into_iter()
@@ -65,22 +65,22 @@ macro_rules! features {
                 all.into_iter()
             }
 
-            /// What a journal that is written anew must have of them.
+            /// Records that a journal that is written anew must have of them.
             pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
                 self.all().flat_map(Feature::records)
             }
 
-            /// What a new keeper is to hold for them.
+            /// Descriptors that a new keeper is to hold for them.
             pub(crate) fn held<'a>(&'a self, ctx: &'a Ctx) -> impl Iterator<Item = (String, BorrowedFd<'a>)> {
                 self.all().flat_map(move |feature| feature.held(ctx))
             }
 
-            /// A descriptor that the keeper held while there was no daemon. Gives back what is nobody's.
+            /// Offers a descriptor that the keeper held while there was no daemon. Returns what is nobody's.
             pub(crate) fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
                 self.each().try_fold(fd, |fd, feature| feature.take_back(ctx, name, fd))
             }
 
-            /// The one with this name.
+            /// The feature with this name.
             pub(crate) fn named(&mut self, name: &str) -> Option<&mut dyn Feature> {
                 match name {
                     $(<$feature>::NAME => Some(&mut self.$field),)*
@@ -93,7 +93,7 @@ macro_rules! features {
 
 // What replaces processes comes before what waits for others.
 features! {
-    // What is told of a step comes before what follows from it.
+    // The report of a step comes before what follows from it.
     last_lines: LastLines,
     drains: Drains,
     pm2_log: Pm2Log,
@@ -104,11 +104,11 @@ features! {
     sweeps: Sweeps,
     rollouts: Rollouts,
     remediation: Remediation,
-    // Who asks whether any command runs hears of an end after it is noted.
+    // Who asks whether any command runs is called for an end after it is noted.
     commands: Commands,
     jobs: Jobs,
     order: Order,
-    // When nothing is left to do for anybody before it; and what a signal means is said by it first.
+    // When nothing is left to do for anybody before it; and it decides first what a signal means.
     runtime: Runtime,
     autosave: Autosave,
     autoscale: Autoscale,

@@ -1,6 +1,6 @@
-//! An app whose main process is another one from now on: a server that executes itself anew, a parent that forks and ends.
+//! Handover: an app's main process is another one from now on: a server that executes itself anew, a parent that forks and ends.
 //!
-//! It says so by sd_notify (`MAINPID=`), and it is believed when that process lives and belongs to its tree, by the same signs by which
+//! It reports that by sd_notify (`MAINPID=`), and is believed when that process lives and belongs to its tree, by the same evidence by which
 //! what it started is found when it is stopped. Everything else stays as it is: the incarnation, its sockets, its log. The former main
 //! processes are remembered, because their sessions and groups are still part of the tree.
 
@@ -13,7 +13,7 @@ use crate::sample::CpuHistory;
 use crate::slots::Slot;
 use crate::slots::trees::family_in;
 
-/// It has no state: who led a tree before stands on the slot.
+/// Follower of handovers. It has no state: former leaders of a tree are on the slot.
 #[derive(Debug, Default)]
 pub(crate) struct Handover;
 
@@ -26,7 +26,7 @@ impl Feature for Handover {
         None
     }
 
-    /// The keeper is to watch the new main process.
+    /// Has the keeper watch the new main process.
     fn on_follow(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
         let Some(slot) = ctx.slots.get_mut(id) else { return };
         let Some(pid) = slot.durable.instance.pid() else { return };
@@ -40,7 +40,7 @@ impl Handover {
     pub(crate) const NAME: &str = "handover";
 }
 
-/// Incarnation `inc` says that this is its main process.
+/// Follows incarnation `inc` to the main process that it named.
 fn follow(ctx: &mut Ctx, id: u32, inc: u32, pid: i32, is_rare: bool) {
     let Some(slot) = ctx.slots.get(id).filter(|slot| slot.durable.instance.inc == inc) else { return };
     let former = slot.durable.instance.pid();
@@ -57,7 +57,7 @@ fn follow(ctx: &mut Ctx, id: u32, inc: u32, pid: i32, is_rare: bool) {
     };
     if is_rare {
         ctx.log.line(format_args!("App [{name}:{pm_id}] main process is {pid} now"));
-        // Were keeper and daemon killed then, the file on disk alone could tell that the one that ends soon is not the app.
+        // Were keeper and daemon killed then, the file on disk alone could show that the one that ends soon is not the app.
         ctx.state_file.write_with_next();
     }
     let Some(slot) = ctx.slots.get_mut(id) else { return };
@@ -65,7 +65,7 @@ fn follow(ctx: &mut Ctx, id: u32, inc: u32, pid: i32, is_rare: bool) {
     for leader in former.map(|pid| ProcRef { pid, start_ticks }).into_iter().chain(session) {
         ctx.slots.note_former_leader(id, leader);
     }
-    // Before what else it said together with this.
+    // Before what else it sent together with this.
     ctx.queue.push_front(Input::Event(id, Event::Followed { inc, pid }));
 }
 
@@ -89,7 +89,7 @@ fn successor(slot: &Slot, pid: i32, keeper: i32) -> Option<Successor> {
     Some(Successor { main: found.process(), session: session(slot, found) })
 }
 
-/// The session of a process that was left by its leader: what is in it has no other sign perhaps. One whose leader lives may be anybody's.
+/// The session of a process that was left by its leader: what is in it has no other evidence perhaps. One whose leader lives may be anybody's.
 fn session(slot: &Slot, process: &Entry) -> Option<ProcRef> {
     let is_known = |pid| Some(pid) == slot.durable.instance.pid() || slot.durable.former_leaders.iter().any(|leader| leader.0 == pid);
     let is_left = process.sid > 1 && process.sid != process.pid && !is_known(process.sid) && Entry::of(process.sid).is_none();
@@ -159,7 +159,7 @@ mod tests {
         let mut played = playing();
         let (id, main) = running(&mut played);
         let (other, of_other) = running(&mut played);
-        // Also where all signs say that it is of this tree.
+        // Also where all evidence shows that it is of this tree.
         let taken = process(&played.ctx.slots.get(id).unwrap().durable.unique_id);
         let third = played.instance(AppSpec { name: "api".into(), script: "/srv/api".into(), ..AppSpec::default() });
         played.start(&mut Handover, third, of(&taken).pid);

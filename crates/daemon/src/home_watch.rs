@@ -1,8 +1,8 @@
-//! The home as a place: that it can be reached, and that it is where it was.
+//! Watch over the home as a place: that it can be reached, and that it is where it was.
 //!
 //! What is removed from it comes back: the socket by which clients find us, the lock that keeps a second keeper out, the whole folder. A
-//! folder that was moved is left where it is (its socket still leads to us) and told of; the keeper refuses to make another in its old place.
-//! The kernel tells of changes to these three alone, so nothing wakes us when we write in the home or when nothing happens; a client that
+//! folder that was moved is left where it is (its socket still leads to us), which is logged; the keeper refuses to make another in its old place.
+//! The kernel reports changes to these three alone, so nothing wakes us when we write in the home or when nothing happens; a client that
 //! finds no socket has the keeper asked by a signal ([`HomeWatch::look`]).
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -20,15 +20,15 @@ use rustix::io::Errno;
 use crate::engine::{Ask, Ctx, Feature, Input, Key};
 use crate::reactor::{LISTENER, Reactor, Source};
 
-/// Whoever removes the whole folder is not done when the first file is gone.
+/// Time to wait: whoever removes the whole folder is not done when the first file is gone.
 const SETTLE_MS: u64 = 50;
-/// So long it is tried again where somebody else has the lock of a new folder for a moment.
+/// Attempts where somebody else has the lock of a new folder for a moment.
 const TRIES: u32 = 100;
 
 /// Device and inode.
 type FileId = (u64, u64);
 
-/// What is watched.
+/// State of the watch.
 #[derive(Debug, Default)]
 pub(crate) struct HomeWatch {
     inotify: Option<Inotify>,
@@ -37,11 +37,11 @@ pub(crate) struct HomeWatch {
     /// The socket as it lies in the folder.
     socket: Option<FileId>,
     tries: u32,
-    /// Where it was moved to, as was told.
+    /// Path to which it was moved, as was logged.
     told: Option<PathBuf>,
 }
 
-/// What is the matter with it.
+/// Trouble of the home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Finding {
     Fine,
@@ -80,10 +80,10 @@ impl HomeWatch {
         self.folder = rustix::fs::open(home, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok();
     }
 
-    /// Where the folder is now; `None` where it does not exist any more.
+    /// The present path of the folder; `None` where it does not exist any more.
     fn place(&self) -> Option<PathBuf> {
         let folder = self.folder.as_ref()?;
-        // A removed folder has no links, or where the file system does not count them, a name that says so.
+        // A removed folder has no links, or where the file system does not count them, a name that shows it.
         let path = std::fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd())).ok()?;
         let is_removed = rustix::fs::fstat(folder).is_ok_and(|stat| stat.st_nlink == 0) || path.to_string_lossy().ends_with(" (deleted)");
         (!is_removed).then_some(path)
@@ -102,7 +102,7 @@ impl HomeWatch {
         judge(place.is_some(), is_complete, is_at_its_place)
     }
 
-    /// Has the kernel tell of the folder, the socket and the lock as they are now.
+    /// Watches the folder, the socket and the lock as they are now.
     fn follow(&mut self, reactor: &Reactor) {
         if let Some(former) = self.inotify.take() {
             reactor.remove(&former);
@@ -120,7 +120,7 @@ impl HomeWatch {
 }
 
 impl Feature for HomeWatch {
-    /// From now on. What is missing comes back at once.
+    /// Begins to watch. What is missing comes back at once.
     fn on_boot(&mut self, ctx: &mut Ctx) {
         self.open(&ctx.settings.home);
         // A daemon that died in the moment in which it had made a socket leaves one that nobody listens at.
@@ -131,7 +131,7 @@ impl Feature for HomeWatch {
         self.look(ctx);
     }
 
-    /// SIGHUP is sent by a client that does not find us.
+    /// Handles SIGHUP, which a client sends that does not find us.
     fn on_signal(&mut self, ctx: &mut Ctx, signal: i32) -> bool {
         let is_ours = signal == HUP;
         if is_ours {
@@ -140,7 +140,7 @@ impl Feature for HomeWatch {
         is_ours
     }
 
-    /// What is written in it was changed.
+    /// Handles a change of what is written in it.
     fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
         if ask.request != Request::SettingsChanged {
             return Some(ask);
@@ -150,7 +150,7 @@ impl Feature for HomeWatch {
         None
     }
 
-    /// The kernel says that something happened to it.
+    /// Handles a change that the kernel reports.
     fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
         if let Some(inotify) = &self.inotify {
             inotify.clear();

@@ -1,4 +1,4 @@
-//! Figures of the machine. Nobody looks at them while nobody asks: rates are those between two questions.
+//! Figures of the machine. They are not read while nobody asks: rates are those between two questions.
 
 use ostler_proto::control::{HostReport, InterfaceReport, MountReport, Request, Response};
 use ostler_proto::host::round;
@@ -6,13 +6,13 @@ use ostler_sys::host::HostSample;
 
 use crate::engine::{Ask, Ctx, Feature};
 
-/// Rates over less than this mean nothing.
+/// Shortest time over which rates mean something.
 const SHORTEST_MS: u64 = 1000;
 
-/// The last looks.
+/// State of the readings.
 #[derive(Debug, Default)]
 pub(crate) struct Host {
-    /// What the next rates begin with.
+    /// Begin of the next rates.
     before: Option<(u64, HostSample)>,
     said: Option<(u64, HostReport)>,
 }

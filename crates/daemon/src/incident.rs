@@ -1,4 +1,4 @@
-//! What the daemon was at, for the case that it dies over it: told to the keeper by a hand of its own on the link, because nobody knows what else
+//! Death reports: what the daemon was at when it dies, sent to the keeper by a sender of its own on the link, because nobody knows what else
 //! still works then. A record over which daemons die again and again is set aside by the next one (`boot`), so that one app does not cost
 //! the supervision of all others.
 
@@ -7,18 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ostler_keeper::{DeathReporter, Link, ToKeeper};
 
-/// The hand on the link.
+/// Sender on the link.
 static REPORTER: OnceLock<DeathReporter> = OnceLock::new();
 /// The instance that is worked on, plus one; 0 = none.
 static RECORD: AtomicU64 = AtomicU64::new(0);
-/// Daemons before this one died: until then (boot time) the keeper is told each step, because a signal leaves no time for last words.
+/// Time (boot) until which the keeper gets each step: daemons before this one died, and a signal leaves no time for a report.
 static CAREFUL_UNTIL_MS: AtomicU64 = AtomicU64::new(0);
-/// As long as the keeper takes a death for one that began before.
+/// Time for which the keeper takes a death for one that began before.
 const CAREFUL_MS: u64 = 10_000;
-/// A panic's message is short; a longer one is cut.
+/// Longest text: a panic's message is short; a longer one is cut.
 const WORDS_MAX: usize = 2000;
 
-/// From now on the keeper hears why we end.
+/// Begins to report why we end.
 pub(crate) fn begin(link: &Link) {
     // Without it everything works; only the reason of a death may stay unknown.
     if let Ok(words) = DeathReporter::of(link) {
@@ -38,12 +38,12 @@ pub(crate) fn begin(link: &Link) {
     }));
 }
 
-/// The daemon ends: why.
+/// Sends the keeper the reason why the daemon ends.
 pub(crate) fn send_death_report(text: &str) {
     send(&ToKeeper::DeathReport { record: record(), text: text.chars().take(WORDS_MAX).collect() });
 }
 
-/// For a while each step is told.
+/// Reports each step for a while.
 pub(crate) fn be_careful() {
     CAREFUL_UNTIL_MS.store(ostler_sys::clock::boot_ms() + CAREFUL_MS, Ordering::Relaxed);
 }
@@ -69,12 +69,12 @@ fn set(value: u64) {
     }
 }
 
-/// Until this is dropped, that instance is worked on.
+/// Guard: until this is dropped, that instance is worked on.
 pub(crate) struct WorkingOn {
     before: u64,
 }
 
-/// From now on this instance is worked on.
+/// Notes that this instance is worked on.
 pub(crate) fn working_on(id: u32) -> WorkingOn {
     let before = RECORD.load(Ordering::Relaxed);
     set(u64::from(id) + 1);
@@ -83,7 +83,7 @@ pub(crate) fn working_on(id: u32) -> WorkingOn {
 
 impl Drop for WorkingOn {
     fn drop(&mut self) {
-        // When it is dropped by a panic, what was said stays true.
+        // When it is dropped by a panic, what was sent stays true.
         if !std::thread::panicking() {
             set(self.before);
         }

@@ -1,4 +1,4 @@
-//! The Node IPC channel of an instance, daemon's end.
+//! Node IPC channel of an instance, daemon's end.
 //!
 //! The keeper holds a copy, so that a channel outlives the daemon. Lines are looked at in the socket first and taken out only when
 //! they were handled and are in the journal: a daemon that dies in between leaves them to the next one.
@@ -19,12 +19,12 @@ use crate::reactor::{Reactor, Source};
 /// Bytes of one read that Node gets at most. A message with a descriptor must not be cut by the end of a read, or the descriptor goes to
 /// another message and a client talks to the wrong server. So it is sent only if all that is unread then, and it, fit in one read.
 const UNREAD_BYTES: usize = 64 << 10;
-/// The kernel doubles it.
+/// Size of the send buffer, which the kernel doubles.
 const SEND_BUFFER_BYTES: usize = 104 << 10;
-/// Unsent messages for an app that does not read; beyond it new ones are refused.
+/// Most unsent bytes for an app that does not read; beyond it new messages are refused.
 const MAX_BACKLOG_BYTES: usize = 1 << 20;
 
-/// The feature that reads channels: it learns when one is ready.
+/// Name of the feature that reads channels: it learns when one is ready.
 pub(crate) const READER: &str = "channels";
 
 /// One channel.
@@ -33,43 +33,43 @@ pub(crate) struct Ipc {
     fd: OwnedFd,
     slot: u32,
     key: u64,
-    /// The beginning of a line whose end has not come yet.
+    /// Beginning of a line whose end has not come yet.
     partial: Vec<u8>,
-    /// The rest of a line that is too long is on its way.
+    /// Whether the rest of a line that is too long is on its way.
     skipping: bool,
-    /// What the app may say.
+    /// Budget of what the app sends.
     pub budget: Channel,
-    /// What is kept of what it said; none = nobody looked yet.
+    /// Budget of what is kept of it; none = nobody looked yet.
     pub kept: Option<Kept>,
-    /// Nobody looks at it before this time.
+    /// Time before which nobody looks at it.
     muted_until_ms: Option<u64>,
     /// Bytes that were handled but not yet taken out of the socket.
     peeked: usize,
     out: VecDeque<Queued>,
     waits_for_room: bool,
-    /// No more than this was sent and is unread.
+    /// Bound of what was sent and is unread.
     unread_bytes: usize,
     ended: bool,
 }
 
-/// What reading gave.
+/// Result of a read.
 #[derive(Debug, Default)]
 pub(crate) struct Received {
     /// Which bytes of the buffer are whole lines, the last newline not counted; none when there is no whole line.
     pub lines: Option<std::ops::Range<usize>>,
-    /// The first line goes behind this.
+    /// Beginning to which the first line belongs.
     pub beginning: Vec<u8>,
-    /// The app closed its end, or is not listened to any more.
+    /// Whether the app closed its end, or is not read any more.
     pub ended: bool,
-    /// A line was too long, and is passed over.
+    /// Whether a line was too long, and is skipped.
     pub overlong: bool,
-    /// How much was read.
+    /// Number of bytes read.
     pub bytes: usize,
-    /// More may be there.
+    /// Whether more may be there.
     pub more: bool,
 }
 
-/// How sending a descriptor went.
+/// Result of sending a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
     /// It is on its way.
@@ -85,7 +85,7 @@ pub(crate) fn held_name(key: u64) -> String {
     format!("ipc:{key}")
 }
 
-/// Of which process this is the channel, by the name under which the keeper holds it.
+/// The process whose channel this is, by the name under which the keeper holds it.
 pub(crate) fn key_of(name: &str) -> Option<u64> {
     name.strip_prefix("ipc:")?.parse().ok()
 }
@@ -124,7 +124,7 @@ impl Ipc {
         self.key
     }
 
-    /// The app's end is closed: nothing more comes, nothing can be sent.
+    /// Ends it: the app's end is closed, nothing more comes, nothing can be sent.
     pub(crate) fn end(&mut self, reactor: &Reactor) {
         reactor.remove(&self.fd);
         self.ended = true;
@@ -137,7 +137,7 @@ impl Ipc {
         reactor.remove(&self.fd);
     }
 
-    /// Looks at what is there. What was given out stays in the socket until [`Ipc::consume`].
+    /// Reads what is there. What was given out stays in the socket until [`Ipc::consume`].
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Received {
         let mut received = Received::default();
         if self.ended {
@@ -182,16 +182,16 @@ impl Ipc {
         received
     }
 
-    /// Nobody looks at it before this time: who writes has to wait.
+    /// Mutes it: nobody reads it before this time, and who writes has to wait.
     pub(crate) fn mute(&mut self, reactor: &Reactor, until_ms: u64) {
         if !self.ended {
-            // Not merely without interest: its end would be told all the same, again and again.
+            // Not merely without interest: its end would be reported all the same, again and again.
             reactor.remove(&self.fd);
             self.muted_until_ms = Some(until_ms);
         }
     }
 
-    /// It is looked at again, if it was muted until now. False when it cannot be.
+    /// Ends the mute, if it was muted until now. False when it cannot be.
     pub(crate) fn unmute(&mut self, reactor: &Reactor, now_ms: u64) -> bool {
         if self.ended || self.muted_until_ms.is_none_or(|until_ms| until_ms > now_ms) {
             return true;
@@ -233,7 +233,7 @@ impl Ipc {
                 Sent::Yes
             }
             Err(Errno::AGAIN | Errno::INTR) => self.no_room(reactor),
-            // Nothing that this socket would tell about: the caller tries again.
+            // Nothing that this socket would report: the caller tries again.
             Err(Errno::TOOMANYREFS | Errno::NOBUFS | Errno::NOMEM) => Sent::NoRoom,
             Err(_) => Sent::Ended,
         }
@@ -304,7 +304,7 @@ impl Ipc {
                     waits = true;
                     break;
                 }
-                // Nothing that this socket would tell about: tried again with the next event.
+                // Nothing that this socket would report: tried again with the next event.
                 Err(Errno::TOOMANYREFS | Errno::NOBUFS | Errno::NOMEM) => break,
                 Err(_) => return false,
             }

@@ -1,4 +1,4 @@
-//! The daemon's side of the keeper: what is to be sent is collected, and leaves only after the journal was written.
+//! Keeper's door: what is to be sent to the keeper is collected, and leaves only after the journal was written.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,7 +10,7 @@ use ostler_sys::ProcRef;
 
 use crate::reactor::{Reactor, Source};
 
-/// `EPIPE` and `ECONNRESET`: the keeper is gone.
+/// Errnos of a keeper that is gone: `EPIPE` and `ECONNRESET`.
 const BROKEN: [i32; 2] = [32, 104];
 
 /// Splits a keeper's key into the id of a slot and an incarnation.
@@ -18,12 +18,12 @@ pub(crate) fn split_key(key: u64) -> (u32, u32) {
     ((key >> 32) as u32, key as u32)
 }
 
-/// The keeper's key is that of a process of an instance: incarnations are never 0.
+/// True if the keeper's key is that of a process of an instance: incarnations are never 0.
 pub(crate) fn is_of_instance(key: u64) -> bool {
     split_key(key).1 != 0
 }
 
-/// The link, and what waits to be sent.
+/// Link, and what waits to be sent.
 #[derive(Debug)]
 pub(crate) struct KeeperDoor {
     link: Link,
@@ -67,12 +67,12 @@ impl KeeperDoor {
         }
     }
 
-    /// The keeper closes its copy.
+    /// Has the keeper close its copy.
     pub(crate) fn drop_held(&mut self, name: &str) {
         self.send(ToKeeper::Drop { name: name.to_owned() });
     }
 
-    /// The keeper becomes this program.
+    /// Has the keeper become this program.
     pub(crate) fn upgrade(&mut self, exe: PathBuf) {
         self.send(ToKeeper::Upgrade { exe });
     }
@@ -84,10 +84,10 @@ impl KeeperDoor {
         self.send_with(ToKeeper::Adopt { key, pid, start_ticks }, process.open().into_iter().collect());
     }
 
-    /// The process behind a key is another one from now on.
+    /// Has the keeper follow another process behind a key.
     pub(crate) fn follow(&mut self, key: u64, process: ProcRef) {
         let ProcRef { pid, start_ticks } = process;
-        // One that has just ended has none: the keeper says so.
+        // One that has just ended has none: the keeper reports that.
         self.send_with(ToKeeper::Follow { key, pid, start_ticks }, process.open().into_iter().collect());
     }
 
@@ -113,7 +113,7 @@ impl KeeperDoor {
         std::mem::take(&mut self.unsent)
     }
 
-    /// Something that was said waits until the keeper has taken what came before it.
+    /// True if something that was sent waits until the keeper has taken what came before it.
     pub(crate) fn is_behind(&self) -> bool {
         self.waits_for_room
     }

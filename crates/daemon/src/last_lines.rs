@@ -1,4 +1,4 @@
-//! What a process wrote last, for those who ask why it ended: the lines that matter, and who has the port that it could not have.
+//! Last lines of a process, for those who ask why it ended: the lines that matter, and who has the port that it could not have.
 
 use ostler_core::error_lines;
 use ostler_core::lifecycle::{Event, ExitCause};
@@ -7,7 +7,7 @@ use ostler_sys::listening;
 use crate::engine::{Answer, Ctx, Feature, InstanceStep, Request};
 use crate::slots::Slot;
 
-/// The lines themselves are kept with the exit.
+/// Keeper of last lines. The lines themselves are kept with the exit.
 #[derive(Debug, Default)]
 pub(crate) struct LastLines;
 
@@ -16,7 +16,7 @@ impl LastLines {
 }
 
 impl Feature for LastLines {
-    /// Before anybody else looks at the exit: whoever waits is told with them.
+    /// Adds the lines before anybody else looks at the exit.
     fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         if let Event::Exited { inc, .. } = step.event {
             keep(ctx, step.id, *inc);
@@ -50,14 +50,14 @@ fn keep(ctx: &mut Ctx, id: u32, inc: u32) {
     ctx.slots.changed(id);
 }
 
-/// A port could not be had: who has it.
+/// Adds who has a port that could not be had.
 fn name_port_holder(ctx: &Ctx, lines: &mut Vec<String>) {
     if let Some(port) = error_lines::taken_port(lines) {
         lines.push(format!("port {port} is held {}", holder(ctx, port)));
     }
 }
 
-/// Who has a port, in words that follow it.
+/// The holder of a port, in words that follow it.
 fn holder(ctx: &Ctx, port: u16) -> String {
     let sockets = listening::sockets_at(port);
     if sockets.is_empty() {

@@ -1,4 +1,4 @@
-//! What the state file tells in a home without a daemon: that one was there, and what it had.
+//! Remains of a daemon in a home without one, by the state file: that it was there, and what it had.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,16 +12,16 @@ use crate::store::Snapshot;
 /// A list whose daemon did not end in order: that one would have removed the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeftBehind {
-    /// The machine was started again since.
+    /// Whether the machine was started again since.
     pub other_boot: bool,
     /// Instances by the name of their app.
     pub apps: BTreeMap<String, usize>,
-    /// How many of their processes still run.
+    /// Number of their processes that still run.
     pub alive: usize,
 }
 
 impl LeftBehind {
-    /// Of this home; `None` = there was no list, or it cannot be read.
+    /// The remains in this home; `None` = there was no list, or it cannot be read.
     pub fn of(home: &Path) -> Option<Self> {
         let bytes = std::fs::read(home.join(STATE_FILE)).ok()?;
         let this_boot = ostler_sys::clock::boot_id();

@@ -75,12 +75,12 @@ use std::process::ExitCode;
 
 pub use left_behind::LeftBehind;
 
-/// What the binary calls when the keeper started it as daemon.
+/// Entry of the binary when the keeper started it as daemon.
 pub fn main() -> ExitCode {
     match boot::boot().and_then(|control| control.run().map_err(boot::BootError::Wait)) {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
-            // Standard error is the daemon's log. The keeper starts another daemon, and tells the reason to whoever asks meanwhile.
+            // Standard error is the daemon's log. The keeper starts another daemon, and sends the reason to whoever asks meanwhile.
             incident::send_death_report(&log::chain(&error));
             eprintln_line(&error);
             ExitCode::FAILURE

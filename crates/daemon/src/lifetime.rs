@@ -8,7 +8,7 @@ use crate::engine::{Ctx, Feature, InstanceStep, Request};
 use crate::slots::Slot;
 use crate::store::Role;
 
-/// Until it is asked for again, where nothing came of it: a reload of a user was under way.
+/// Time until it is asked for again, where nothing came of it: a reload of a user was under way.
 const RETRY_MS: u64 = 60_000;
 
 /// Deadlines of instances. What they follow from is in the journal, so there is no other state.
@@ -24,7 +24,7 @@ impl Lifetime {
     }
 }
 
-/// When it has run for long enough.
+/// Time at which it has run for long enough.
 fn due_ms(slot: &Slot) -> Option<u64> {
     let lifetime_ms = slot.spec().restart.max_lifetime_ms?;
     match slot.durable.instance.state {
@@ -33,7 +33,7 @@ fn due_ms(slot: &Slot) -> Option<u64> {
     }
 }
 
-/// All of one app that have: they are replaced one after the other.
+/// Instances of one app that have: they are replaced one after the other.
 fn due_of(ctx: &Ctx, app: &str) -> Vec<u32> {
     let is_due = |slot: &&Slot| due_ms(slot).is_some_and(|due_ms| due_ms <= ctx.now.mono_ms);
     ctx.slots.serving().filter(|slot| slot.spec().name == app).filter(is_due).map(|slot| slot.durable.id).collect()

@@ -11,7 +11,7 @@ use ostler_core::causes::with_causes;
 use crate::error::CliError;
 use crate::silence::Look;
 
-/// How long a keeper that was started a moment ago by another call has to listen.
+/// Time that a keeper that was started a moment ago by another call has to listen.
 const LISTENS_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// Name of the socket in a home.
@@ -34,7 +34,7 @@ impl Way<UnixStream> for HomeSocket {
         self.socket.connect()
     }
 
-    /// A keeper that lost its socket has made another when this returns true.
+    /// Looks for a keeper that lost its socket; true when it has made another.
     fn find(&self) -> Result<bool, ClientError> {
         match ostler_keeper::behind(&self.home) {
             ostler_keeper::Behind::Nobody => Ok(false),
@@ -60,7 +60,7 @@ pub(crate) fn connect_or_find(home: &Path) -> Result<Client, ClientError> {
     Client::find(HomeSocket::of(home)).map(|client| watched(client, home))
 }
 
-/// The user is told when nothing comes.
+/// Watches a client for silence, and reports it to the user.
 fn watched(mut client: Client, home: &Path) -> Client {
     client.on_silence(Some(Box::new(Look::at(home))));
     client

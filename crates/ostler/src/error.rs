@@ -1,11 +1,11 @@
-//! How a command ends.
+//! Ends of a command.
 
 use ostler_proto::control::Failure;
 
 use crate::home::HomeError;
 use ostler_client::ClientError;
 
-/// How a command ended; the exit code.
+/// End of a command; the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Status {
@@ -21,7 +21,7 @@ pub(crate) enum Status {
     NotFound = 4,
 }
 
-/// Why a command line cannot be understood.
+/// Reason why a command line cannot be understood.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UsageError {
     /// No command at all.
@@ -83,7 +83,7 @@ pub(crate) enum UsageError {
     },
 }
 
-/// Why a command failed.
+/// Reason why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
     /// See [`UsageError`].
@@ -98,7 +98,7 @@ pub(crate) enum CliError {
     /// Starting one failed.
     #[error("cannot start the daemon: {0}")]
     Launch(String),
-    /// The daemon said no.
+    /// The daemon refused.
     #[error(transparent)]
     Daemon(#[from] Failure),
     /// A file could not be read or written.
@@ -106,9 +106,9 @@ pub(crate) enum CliError {
     File {
         /// `read`, `write`, …
         what: &'static str,
-        /// Which file.
+        /// The path of the file.
         path: String,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// The thing named does not exist; worded for the user.
@@ -117,7 +117,7 @@ pub(crate) enum CliError {
     /// Anything else, worded for the user.
     #[error("{0}")]
     Failed(String),
-    /// Everything was said already; only the exit code is left.
+    /// Everything was reported already; only the exit code is left.
     #[error("failed")]
     Reported(Status),
 }

@@ -1,4 +1,4 @@
-//! Which program we are called as, and which home that means.
+//! Name under which we are called, and the home that it means.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, Metadata};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use ostler_keeper::{HOME_VAR, ROLE_VAR};
 use ostler_sys::tree::marker;
 
-/// By which name we were called.
+/// Name under which we were called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Program {
     /// Our own.
@@ -47,13 +47,13 @@ impl Program {
         }
     }
 
-    /// Behave as PM2 does.
+    /// True if it behaves as PM2 does.
     pub(crate) const fn is_pm2(self) -> bool {
         matches!(self, Self::Pm2 | Self::Pm2Dev)
     }
 }
 
-/// PM2's program for containers, which is one command of ours.
+/// True for PM2's program for containers, which is one command of ours.
 pub(crate) fn is_runtime(argv0: Option<&OsStr>) -> bool {
     matches!(last_part(argv0), Some("pm2-runtime" | "pm2-docker"))
 }
@@ -62,13 +62,13 @@ fn last_part(argv0: Option<&OsStr>) -> Option<&str> {
     argv0.map(Path::new).and_then(Path::file_name)?.to_str()
 }
 
-/// Why the home cannot be used.
+/// Reason why the home cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HomeError {
     /// No variable and no entry in the user database.
     #[error("no home directory known for this user, set {variable} to the folder to use")]
     Unknown {
-        /// Which variable would help.
+        /// The variable that would help.
         variable: &'static str,
     },
     /// Not text.
@@ -87,36 +87,36 @@ pub(crate) enum HomeError {
     /// It is a file or the like.
     #[error("the home {0} is not a directory")]
     NotADirectory(String),
-    /// Not ours.
+    /// It belongs to another user.
     #[error("the home {path} belongs to uid {owner}, you are uid {uid}: set {variable} to a folder of your own")]
     OfAnother {
         /// The home.
         path: String,
-        /// Whose it is.
+        /// Its user.
         owner: u32,
-        /// Who we are.
+        /// Our user.
         uid: u32,
-        /// Which variable would help.
+        /// The variable that would help.
         variable: &'static str,
     },
     /// It cannot be made, read or written.
     #[error("cannot {what} the home {path}: {source}")]
     Unusable {
-        /// What was tried.
+        /// The step.
         what: &'static str,
         /// The home.
         path: String,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// Neither where it belongs nor where everybody may write.
+    /// No place: neither where it belongs nor where everybody may write.
     #[error("{first}; {second}; mount something writable there, or set {variable} to a folder of your own")]
     Nowhere {
-        /// Why not where it belongs.
+        /// The reason why not where it belongs.
         first: Box<Self>,
-        /// Why not in the folder for temporary files.
+        /// The reason why not in the folder for temporary files.
         second: Box<Self>,
-        /// Which variable would help.
+        /// The variable that would help.
         variable: &'static str,
     },
 }
@@ -168,7 +168,7 @@ pub(crate) fn for_runtime(program: Program) -> Result<(PathBuf, Option<HomeError
     }
 }
 
-/// A variable names the home.
+/// True if a variable names the home.
 pub(crate) fn is_given() -> bool {
     given().is_some()
 }
@@ -184,7 +184,7 @@ fn of_user(program: Program) -> Result<PathBuf, HomeError> {
     fitting(user.join(if program.is_pm2() { ".pm2" } else { ".ostler" }))
 }
 
-/// In a container, whatever it is called by and whatever its user's home is: the one that runs there.
+/// The home of process 1 of this container, whatever it is called by and whatever its user's home is.
 fn of_process_1() -> Option<PathBuf> {
     use std::os::unix::ffi::OsStringExt;
     if marker(1, ROLE_VAR)? != b"keeper" {
@@ -204,7 +204,7 @@ pub(crate) fn of_session(program: Program, number: u32) -> Result<PathBuf, HomeE
     fitting(user.join(if number <= 1 { name.to_owned() } else { format!("{name}-{number}") }))
 }
 
-/// A socket in this home has an address that is short enough.
+/// The home, if a socket in it has an address that is short enough.
 ///
 /// # Errors
 /// It has not, or the path is no text.
@@ -216,7 +216,7 @@ pub(crate) fn fitting(path: PathBuf) -> Result<PathBuf, HomeError> {
     Ok(path)
 }
 
-/// Everybody may put things into the folder for temporary files, links to somewhere else included.
+/// Refuses a link: everybody may put things into the folder for temporary files, links to somewhere else included.
 fn not_a_link(path: &Path, program: Program) -> Result<(), HomeError> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -1,13 +1,13 @@
-//! What to say where no daemon runs but one did, which was not stopped: it was killed, or the machine was.
+//! Texts where no daemon runs but one did, which was not stopped: it was killed, or the machine was.
 
 use std::path::Path;
 
 use ostler_daemon::LeftBehind;
 
-/// More names than these are counted only.
+/// Most names; more than these are counted only.
 const NAMES: usize = 8;
 
-/// Of this home; none where nothing was left, or a list without apps.
+/// The remains of this home; none where nothing was left, or a list without apps.
 pub(crate) fn of(home: &Path) -> Option<LeftBehind> {
     LeftBehind::of(home)
 }
@@ -22,13 +22,13 @@ fn apps(left: &LeftBehind) -> String {
     }
 }
 
-/// Before a daemon is started that takes over what still runs.
+/// The text before a daemon is started that takes over what still runs.
 pub(crate) fn taken_over(left: &LeftBehind) -> String {
     let (alive, all) = (left.alive, left.apps.values().sum::<usize>());
     format!("daemon and keeper had been killed: {alive} of {all} instances still run, and are supervised again")
 }
 
-/// In place of "nothing to list": what was there, and how it comes back.
+/// The text in place of "nothing to list": what was there, and how it comes back.
 pub(crate) fn lost(left: &LeftBehind, home: &Path, name: &str) -> String {
     worded(left, &home.display().to_string(), name, home.join("dump.pm2").exists())
 }

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What a process of ours was started to be; the keeper sets it for itself and for the daemon.
+/// The role that a process of ours was started for; the keeper sets it for itself and for the daemon.
 fn role() -> Option<fn() -> ExitCode> {
     match std::env::var_os("OSTLER_ROLE")?.to_str()? {
         "keeper" => Some(ostler_keeper::main),

@@ -15,19 +15,19 @@ use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::CliError;
 
-/// How long another writer is waited for. None needs more than a moment.
+/// Longest wait for another writer. None needs more than a moment.
 const LOCK_WITHIN: Duration = Duration::from_secs(5);
-/// What JavaScript would take for something else.
+/// Names that JavaScript would take for something else.
 const TRAPS: &[&str] = &["__proto__", "constructor", "prototype"];
-/// Sections that are no settings of anybody.
+/// Sections that are not settings.
 const INTERNAL: &[&str] = &["module-db", "module-db-v2", "tar-modules"];
 
-/// Where the settings of this home are.
+/// The path of the settings of this home.
 pub(crate) fn path(home: &Path) -> PathBuf {
     conf_path(home, std::env::var_os(CONF_VAR))
 }
 
-/// The same, in a home that is there.
+/// [`path`] in a home that is there.
 ///
 /// # Errors
 /// It cannot be made or used.
@@ -91,7 +91,7 @@ fn lock(path: &Path) -> Result<std::os::fd::OwnedFd, CliError> {
     }
 }
 
-/// A daemon that runs knows at once.
+/// Notifies a daemon that runs, so that it knows at once.
 pub(crate) fn notify_daemon(cx: &mut Cx) -> Result<(), CliError> {
     match cx.running_client() {
         Ok(Some(client)) => Ok(client.request(&Request::SettingsChanged, &mut |_| {}).map(drop)?),
@@ -101,7 +101,7 @@ pub(crate) fn notify_daemon(cx: &mut Cx) -> Result<(), CliError> {
     }
 }
 
-/// Four blanks, as PM2 writes it.
+/// The JSON with four blanks, as PM2 writes it.
 fn pretty(value: &Value) -> String {
     let mut bytes = Vec::new();
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
@@ -165,7 +165,7 @@ pub(crate) fn set(all: &mut Map<String, Value>, parts: &[String], text: &str) ->
     Ok(())
 }
 
-/// A value of ours must make sense before it is kept.
+/// Checks a value of ours, which must make sense before it is kept.
 fn check(parts: &[String], text: &str) -> Result<(), CliError> {
     let [section, key] = parts else { return Ok(()) };
     if ![MODULE, SECTION].contains(&section.as_str()) {

@@ -31,7 +31,7 @@ pub(crate) fn client() -> ExitCode {
     ExitCode::from(perform(program, out, parsed))
 }
 
-/// What the words of a call ask for. The exit code.
+/// Does what the words of a call ask for; returns the exit code.
 pub(crate) fn perform(program: Program, mut out: Out, parsed: Result<Parsed, UsageError>) -> u8 {
     let status = match parsed {
         Ok(Parsed::Version) => {
@@ -93,7 +93,7 @@ fn finish(program: Program, out: &mut Out, status: Status) -> u8 {
     if program.is_pm2() { u8::from(status != Status::Ok) } else { status as u8 }
 }
 
-/// Says what is wrong with the command line, as PM2 does, and what was perhaps meant.
+/// Prints what is wrong with the command line, as PM2 does, and what was perhaps meant.
 fn usage(program: Program, out: &mut Out, error: &UsageError) -> Status {
     let name = program.name();
     match error {
@@ -113,7 +113,7 @@ fn usage(program: Program, out: &mut Out, error: &UsageError) -> Status {
     Status::Usage
 }
 
-/// One clear line: what failed, where, and what to do.
+/// Prints one clear line: what failed, where, and what to do.
 pub(crate) fn print_error(cx: &mut Cx, call: &Call, error: &CliError) {
     let name = cx.program.name();
     match error {
@@ -142,7 +142,7 @@ pub(crate) fn print_error(cx: &mut Cx, call: &Call, error: &CliError) {
     }
 }
 
-/// In PM2's words.
+/// Prints a failure, in PM2's words.
 fn print_failure(cx: &mut Cx, failure: &Failure) {
     match failure {
         Failure::NotFound { target } if !target.is_empty() && target.bytes().all(|b| b.is_ascii_digit()) => {
@@ -166,7 +166,7 @@ fn print_failure(cx: &mut Cx, failure: &Failure) {
     }
 }
 
-/// What a reading command would have done, for the sentence "nothing to …".
+/// The verb of a reading command, for the sentence "nothing to …".
 fn verb(command: &str) -> &str {
     match command {
         "logs" | "env" | "why" | "pid" | "id" => "show",

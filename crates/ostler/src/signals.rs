@@ -17,12 +17,12 @@ pub(crate) struct Signals {
     stopping: bool,
     /// The keeper that this process started.
     pub keeper: Option<i32>,
-    /// How the keeper ended that this process started last.
+    /// End of the keeper that this process started last.
     keeper_ended: Option<Ending>,
 }
 
 impl Signals {
-    /// From now on they are read from descriptors, and orphans come to this process.
+    /// Takes signals from now on by descriptors, and orphans by this process.
     ///
     /// # Errors
     /// The kernel refuses the descriptors.
@@ -40,12 +40,12 @@ impl Signals {
         Ok(signals)
     }
 
-    /// Readable when it is time to stop.
+    /// The descriptor that is readable when it is time to stop.
     pub(crate) fn asked_to_stop(&self) -> BorrowedFd<'_> {
         self.stop.as_fd()
     }
 
-    /// What to wait for.
+    /// The descriptors to wait for.
     pub(crate) fn fds(&self) -> [BorrowedFd<'_>; 2] {
         [self.stop.as_fd(), self.children.as_fd()]
     }
@@ -64,7 +64,7 @@ impl Signals {
         self.stopping
     }
 
-    /// The keeper ended as it does after a `kill`; also when it is not known how.
+    /// True if the keeper ended as it does after a `kill`; also when it is not known how.
     pub(crate) fn ended_in_order(&self) -> bool {
         matches!(self.keeper_ended, None | Some(Ending::Code(0)))
     }

@@ -1,4 +1,4 @@
-//! What a command does while nothing at all comes from the daemon: it finds out who does not answer, says so once, and has the keeper look at
+//! Reaction of a command while nothing at all comes from the daemon: it finds out who does not answer, prints that once, and has the keeper look at
 //! the daemon. How long it waits is decided in [`ostler_client`].
 
 use std::io::Write;
@@ -11,17 +11,17 @@ use ostler_keeper::{DOUBT_SIGNAL, HOME_VAR, PID_FILE, ROLE_VAR};
 use ostler_sys::process::{ProcRef, activity};
 use ostler_sys::tree::{Entry, ProcTable, marker};
 
-/// Said once in a call, however many connections it makes.
+/// Whether it was printed: once in a call, however many connections it makes.
 static SAID: AtomicBool = AtomicBool::new(false);
 static SAID_OF_KEEPER: AtomicBool = AtomicBool::new(false);
 
-/// Looks at keeper and daemon of a home, and tells the user.
+/// Looker at keeper and daemon of a home, which informs the user.
 pub(crate) struct Look {
     home: PathBuf,
 }
 
 impl Look {
-    /// Of this home.
+    /// A looker at this home.
     pub(crate) fn at(home: &Path) -> Self {
         Self { home: home.to_owned() }
     }
@@ -68,7 +68,7 @@ impl Found {
         self.keeper.is_some_and(|keeper| keeper.exists() && !is_stopped(keeper.pid))
     }
 
-    /// Has the keeper look at the daemon; whether there is one that can.
+    /// Has the keeper look at the daemon; returns whether there is one that can.
     fn call_for_help(&self) -> bool {
         self.keeper_runs() && self.keeper.is_some_and(|keeper| keeper.signal(DOUBT_SIGNAL).is_ok())
     }
@@ -112,9 +112,9 @@ fn is_stopped(pid: i32) -> bool {
     activity(pid).is_ok_and(|found| found.state == b'T')
 }
 
-/// A line for people on standard error, whatever is wanted on standard output.
+/// Prints a line for people on standard error, whatever is wanted on standard output.
 fn print(text: &str) {
-    // Nobody to tell is no reason to fail.
+    // Nobody to read it is no reason to fail.
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 

@@ -1,4 +1,4 @@
-//! What is kept of what an app says of itself: metrics, actions, options.
+//! Facts that an app sends about itself and that are kept: metrics, actions, options.
 
 use std::io::{self, Write};
 
@@ -7,12 +7,12 @@ use serde_json::{Map, Value};
 
 use crate::slots::Axm;
 
-/// Distinct metrics, actions and options.
+/// Most distinct metrics, actions and options.
 const MAX_ENTRIES: usize = 1000;
-/// A value takes more memory than its text: `[0,0,0]`.
+/// Memory of a value beyond its text: `[0,0,0]`.
 const VALUE_BYTES: usize = 8;
 
-/// What is there already.
+/// The budget with what is there already.
 pub(super) fn of(axm: &Axm) -> Kept {
     let mut kept = Kept::default();
     let maps = [&axm.monitor, &axm.options];
@@ -23,7 +23,7 @@ pub(super) fn of(axm: &Axm) -> Kept {
     kept
 }
 
-/// Takes over entries, as far as there is room. Whether there was for all.
+/// Takes over entries, as far as there is room. True if there was for all.
 pub(super) fn merge(known: &mut Map<String, Value>, said: &Map<String, Value>, kept: &mut Kept) -> bool {
     let mut all = true;
     for (name, value) in said {
@@ -37,7 +37,7 @@ pub(super) fn merge(known: &mut Map<String, Value>, said: &Map<String, Value>, k
     all
 }
 
-/// Adds an action, if it is new and there is room. Whether there was.
+/// Adds an action, if it is new and there is room. True if there was.
 pub(super) fn add(known: &mut Vec<Value>, action: &Map<String, Value>, kept: &mut Kept) -> bool {
     if known.iter().any(|known| known.get("action_name") == action.get("action_name")) {
         return true;

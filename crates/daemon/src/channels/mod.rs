@@ -1,13 +1,13 @@
-//! The IPC channels of apps: read within budgets; what an app says becomes messages for all features.
+//! IPC channels of apps: read within budgets; what an app sends becomes messages for all features.
 //!
 //! # Theory of operation
 //!
 //! A channel is read when it is ready: each line becomes an entry of the queue ([`Input::Message`]), so whoever makes something of it does
 //! so in its turn, and all of it before the journal is written. The lines stay in the socket until the channel is read the next time: a daemon
 //! that dies before it has journaled them leaves them to the next one. What a worker answers to a connection that it was handed is taken off
-//! its slot at once ([`ostler_proto::node::cluster`]): that is most of what is said, changes nothing in the journal, and has no budget.
+//! its slot at once ([`ostler_proto::node::cluster`]): that is most of the traffic, changes nothing in the journal, and has no budget.
 //!
-//! An app that says too much is not read for a while (its channel is *muted*): then it waits, and nobody else does.
+//! An app that sends too much is not read for a while (its channel is *muted*): then it waits, and nobody else does.
 
 mod kept;
 #[cfg(test)]
@@ -28,21 +28,21 @@ use crate::ipc::{Ipc, READER, held_name, key_of};
 use crate::slots::complaints::Topic;
 use crate::slots::split_key;
 
-/// Longer than any version of Node.
+/// Length that no version of Node reaches.
 const MAX_VERSION_BYTES: usize = 64;
 
-/// What is read of a channel at once.
+/// Bytes that are read of a channel at once.
 const BUFFER_BYTES: usize = 16 << 10;
 
-/// What an ended process said fits into far fewer looks: a child that inherited its channel may go on writing.
+/// Most looks at the channel of an ended process: what it sent fits into far fewer, and a child that inherited the channel may go on writing.
 const LOOKS_AT_END: u32 = 64;
 
-/// The reader of all channels.
+/// Reader of all channels.
 #[derive(Debug, Default)]
 pub(crate) struct Channels {
-    /// What is read goes through this.
+    /// Buffer for what is read.
     buffer: Vec<u8>,
-    /// So often the channel of a process that has ended was looked at.
+    /// Looks at the channel of a process that has ended.
     looks: u32,
 }
 
@@ -51,24 +51,24 @@ struct Reading {
     id: u32,
     inc: u32,
     now_ms: u64,
-    /// What counts for the budget.
+    /// Bytes that count for the budget.
     bytes: usize,
     lines: usize,
-    /// There is something that has to be journaled before it is taken out of the socket.
+    /// Whether there is something that has to be journaled before it is taken out of the socket.
     remembers: bool,
-    /// A worker has said what becomes of a connection.
+    /// Whether a worker has answered what becomes of a connection.
     has_answers: bool,
 }
 
 impl Channels {
     pub(crate) const NAME: &str = READER;
 
-    /// When the channel of an instance is looked at again.
+    /// Time at which the channel of an instance is looked at again.
     fn unmuting(id: u32) -> Key {
         (Self::NAME, u64::from(id))
     }
 
-    /// Reads once. Whether there may be more.
+    /// Reads once. True if there may be more.
     fn read(&mut self, ctx: &mut Ctx, id: u32) -> bool {
         self.buffer.resize(BUFFER_BYTES, 0);
         let Some(ipc) = channel(ctx, id) else { return false };
@@ -99,7 +99,7 @@ impl Channels {
 }
 
 impl Reading {
-    /// Whatever an app sends, null and nonsense included, is a value or nothing; it never harms anybody else.
+    /// Takes a line. Whatever an app sends, null and nonsense included, is a value or nothing; it never harms anybody else.
     fn take(&mut self, ctx: &mut Ctx, line: &[u8]) {
         let Some(slot) = ctx.slots.get_mut(self.id) else { return };
         if let Some(answer) = cluster::answer(line)
@@ -128,7 +128,7 @@ impl Reading {
         }
     }
 
-    /// All lines are taken: what becomes of the channel.
+    /// Decides what becomes of the channel when all lines are taken.
     fn settle(&self, ctx: &mut Ctx) {
         let (id, now_ms) = (self.id, self.now_ms);
         let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) else { return };
@@ -149,7 +149,7 @@ fn channel(ctx: &mut Ctx, id: u32) -> Option<&mut Ipc> {
     ctx.slots.get_mut(id)?.live.ipc.as_deref_mut()
 }
 
-/// The app's end is closed: nothing more comes. Usually the process is about to end: the keeper's copy is dropped then, so that nothing
+/// Ends the channel: the app's end is closed, nothing more comes. Usually the process is about to end: the keeper's copy is dropped then, so that nothing
 /// delays its next start.
 fn end(ctx: &mut Ctx, id: u32) {
     if let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) {
@@ -158,7 +158,7 @@ fn end(ctx: &mut Ctx, id: u32) {
     ctx.queue.push_back(Input::ChannelEnded(id));
 }
 
-/// What a list shows of what an app says of itself, within its budget. It is not journaled: its size is the app's to choose.
+/// Keeps what an app sends about itself, for lists, within its budget. It is not journaled: its size is the app's to choose.
 fn keep(ctx: &mut Ctx, id: u32, message: &Message) {
     let Some(slot) = ctx.slots.get_mut(id) else { return };
     let Some(ipc) = slot.live.ipc.as_mut() else { return };
@@ -183,13 +183,13 @@ fn pair() -> Result<(OwnedFd, OwnedFd), SpawnFailure> {
         .map_err(|errno| SpawnFailure::new("socketpair", errno.raw_os_error()))
 }
 
-/// Its number in the process: 3, as scripts know it, unless that is a socket or what the app is to write its newline to.
+/// The channel's number in the process: 3, as scripts know it, unless that is a socket or the descriptor for the app's newline.
 fn number(spec: &AppSpec, proof: Option<&ReadyBy>) -> i32 {
     let first_free = FIRST_FD.saturating_add(i32::try_from(spec.listen.len()).unwrap_or(0));
     if proof == Some(&ReadyBy::Descriptor(first_free)) { first_free + 1 } else { first_free }
 }
 
-/// The channel of a slot ends: nobody holds it any more.
+/// Closes the channel of a slot: nobody holds it any more.
 fn close(ctx: &mut Ctx, id: u32) {
     if let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.live.ipc.take()) {
         ctx.keeper.drop_held(&ipc.held_name());
@@ -254,7 +254,7 @@ impl Feature for Channels {
         }
     }
 
-    /// What its process said before its end counts.
+    /// Reads what its process sent before its end.
     fn on_end(&mut self, ctx: &mut Ctx, id: u32) -> bool {
         let goes_on = self.read(ctx, id) && self.looks < LOOKS_AT_END;
         self.looks = if goes_on { self.looks + 1 } else { 0 };
@@ -278,7 +278,7 @@ impl Feature for Channels {
         }
     }
 
-    /// Its channel goes with the process, and what it said of itself.
+    /// Drops its channel with the process, and what it sent about itself.
     fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
         ctx.timers.set(Self::unmuting(id), None);
         let Some(slot) = ctx.slots.get_mut(id) else { return };

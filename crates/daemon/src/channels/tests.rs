@@ -1,4 +1,4 @@
-//! Channels over a played context: what becomes of what apps say, and when it is taken out of the socket.
+//! Channels over a played context: what becomes of messages of apps, and when they are taken out of the socket.
 
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -37,7 +37,7 @@ impl App {
         self.theirs.write_all(text.as_bytes()).unwrap();
     }
 
-    /// The channel is ready: what is in the queue then.
+    /// Reads the channel: what is in the queue then.
     fn look(&mut self) -> Vec<Input> {
         self.channels.on_ready(&mut self.played.ctx, u64::from(self.id), false);
         self.played.queued()
@@ -139,7 +139,7 @@ fn the_last_words_come_before_the_end() {
         assert!(!app.played.ctx.queue.is_empty());
         said.extend(app.played.queued());
     }
-    // Of what is not Node's own so much is heard at once.
+    // Of what is not Node's own so much is taken at once.
     assert_eq!(said.len() as u64, MESSAGES.burst);
     assert!(matches!(app.played.queued()[..], [Input::ChannelEnded(_)]));
     app.channels.on_process_gone(&mut app.played.ctx, app.id, INC);

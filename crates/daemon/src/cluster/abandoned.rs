@@ -1,4 +1,4 @@
-//! Listeners that the app has no use for any more: a new release listens elsewhere.
+//! Abandoned listeners: the app has no use for them any more, because a new release listens elsewhere.
 //!
 //! A listener without a worker is usually one whose workers are about to come back, so it stays open. It is closed only if nobody wants
 //! it for a while in which all processes of the app run and listen to something else: clients are then refused, instead of waiting for
@@ -9,11 +9,11 @@ use ostler_core::lifecycle::{State, Wanted};
 use super::Cluster;
 use crate::engine::Ctx;
 
-/// For so long it stays open in any case: an app's servers may begin one after the other.
+/// Time for which it stays open in any case: an app's servers may begin one after the other.
 const GRACE_MS: u64 = 10_000;
 
 impl Cluster {
-    /// A worker of this app listens: has anything become useless?
+    /// Looks for listeners that have become useless: a worker of this app listens.
     pub(super) fn look_for_abandoned(&mut self, ctx: &mut Ctx, app: &str) {
         if self.listeners.used_by(app).into_iter().any(|id| !self.is_held(ctx, id, app)) {
             self.checks.insert(app.to_owned(), ctx.now.mono_ms + GRACE_MS);

@@ -1,4 +1,4 @@
-//! Making the sockets.
+//! Making of listening sockets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -35,7 +35,7 @@ impl Query {
         }
     }
 
-    /// One of several sockets of a port. The first one finds out where; without this check another program that shares its ports
+    /// Opens one of several sockets of a port. The first one finds out where; without this check another program that shares its ports
     /// could be one of them.
     pub(super) fn open_first_shard(&self) -> Result<OwnedFd, Errno> {
         let probe = self.open(0)?;
@@ -44,7 +44,7 @@ impl Query {
         self.open_shard(address)
     }
 
-    /// One of several sockets of a port.
+    /// Opens another of several sockets of a port.
     pub(super) fn open_shard(&self, address: SocketAddr) -> Result<OwnedFd, Errno> {
         self.rights.open_socket(|| self.open_at(address, true))
     }
@@ -101,7 +101,7 @@ struct Short {
     address: SocketAddrUnix,
     /// The same as a path.
     path: PathBuf,
-    /// Through which it leads, if it has to be shortened.
+    /// Folder through which it leads, if it has to be shortened.
     _folder: Option<OwnedFd>,
 }
 
@@ -132,14 +132,14 @@ pub(super) fn remove_file(key: &str, fd: &OwnedFd, rights: &Rights) {
     let _ = rights.act(remove);
 }
 
-/// What Node tells the app about its server's address; nothing for unix sockets.
+/// The address of its server that Node shows the app; nothing for unix sockets.
 pub(super) fn name_of(fd: &OwnedFd) -> Option<Value> {
     let address = bound_to(fd).ok()?;
     let family = if address.is_ipv6() { "IPv6" } else { "IPv4" };
     Some(json!({"address": address.ip().to_string(), "family": family, "port": address.port()}))
 }
 
-/// Where an internet socket is bound.
+/// The address to which an internet socket is bound.
 pub(super) fn bound_to(fd: &OwnedFd) -> Result<SocketAddr, Errno> {
     SocketAddr::try_from(rustix::net::getsockname(fd)?)
 }

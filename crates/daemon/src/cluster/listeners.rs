@@ -1,4 +1,4 @@
-//! The listening sockets of all apps.
+//! Listening sockets of all apps.
 //!
 //! The keeper holds a copy of each under a name that says whose it is, so a fresh daemon finds them all, and with it the session ticket
 //! keys of TLS servers (in memory only: who has these keys can read what was recorded).
@@ -18,9 +18,9 @@ use crate::reactor::Source;
 use crate::rights::Rights;
 use crate::slots::Connection;
 
-/// Sockets of one app; more is not an app's ordinary behaviour.
+/// Most sockets of one app; more is not an app's ordinary behaviour.
 const MAX_PER_APP: usize = 256;
-/// So many refused addresses of an app are told.
+/// Most refused addresses of an app that are logged.
 const MAX_REFUSED: usize = 16;
 /// Longest data of a worker (its ticket keys) that is kept for the others.
 const MAX_DATA_BYTES: usize = 1024;
@@ -34,7 +34,7 @@ const SHARD_PREFIX: &str = "listen-lane:";
 /// Prefix of the names under which the keeper holds what belongs to them.
 const DATA_PREFIX: &str = "listen-data:";
 
-/// One listening socket. It belongs to the app and outlives workers and daemons: a connection waits, it is never refused.
+/// A listening socket. It belongs to the app and outlives workers and daemons: a connection waits, it is never refused.
 #[derive(Debug)]
 pub(super) struct Listener {
     /// Name under which the keeper holds it.
@@ -43,40 +43,40 @@ pub(super) struct Listener {
     sharers: BTreeSet<String>,
     /// The socket.
     pub fd: Rc<OwnedFd>,
-    /// The sockets of one port, each with a queue of its own; the first is `fd`. None where there is but one.
+    /// Shards: the sockets of one port, each with a queue of its own; the first is `fd`. None where there is but one.
     pub shards: Vec<Shard>,
     /// Workers that are handed its connections.
     pub turns: Turns,
     /// Connections that were accepted and that nobody has now. Never more than were on their way to workers.
     pub waiting: VecDeque<Connection>,
-    /// Every worker had refused the first of them.
+    /// Whether every worker has refused the first of them.
     pub refused: bool,
     /// Number of the instance that got the last client that belonged to nobody.
     pub newcomer: Option<u32>,
-    /// Beginning of the message that hands over a connection, and the last one's end.
+    /// Begin of the message that hands over a connection, and the last one's end.
     message: Vec<u8>,
-    /// How long the beginning is.
+    /// Length of the begin.
     message_start: usize,
-    /// What the first worker said of itself, for all others: session ticket keys.
+    /// Data of the first worker for all others: session ticket keys.
     data: Option<(Value, OwnedFd)>,
-    /// Sockets that are looked at for connections.
+    /// Sockets that are watched for connections.
     watched: Vec<Rc<OwnedFd>>,
     wake_ms: Option<u64>,
 }
 
-/// One of several sockets of a port. It is never closed before the others: what waits in its queue would be reset, and the kernel would
+/// Shard of a listener. It is never closed before the others: what waits in its queue would be reset, and the kernel would
 /// count the others anew.
 #[derive(Debug)]
 pub(super) struct Shard {
-    /// The instances that accept from it have this number: a worker and its replacement.
+    /// Number of the instances that accept from it: a worker and its replacement.
     pub index: u32,
     /// The socket.
     pub fd: Rc<OwnedFd>,
-    /// Somebody accepts from it, as the kernel was told.
+    /// Whether somebody accepts from it, as the kernel was told.
     pub active: bool,
 }
 
-/// What a listener does until something happens.
+/// State of a listener until something happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rest {
     /// Wait for a connection.
@@ -85,20 +85,20 @@ pub(super) enum Rest {
     WatchUntil(u64),
     /// Nobody takes one before this time; they wait in the kernel's queue.
     Until(u64),
-    /// Nobody takes one until something is another matter with a worker.
+    /// Nobody takes one until something changes for a worker.
     UntilWorker,
 }
 
-/// All of them.
+/// All listeners.
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
     all: BTreeMap<u32, Listener>,
     by_name: BTreeMap<String, u32>,
     next: u32,
     last_seq: u64,
-    /// Have to be looked at in this turn.
+    /// Listeners to be looked at in this turn.
     dirty: BTreeSet<u32>,
-    /// Apps and addresses of which it was told that they may not have them.
+    /// Apps and addresses whose refusal was logged.
     refused: BTreeSet<String>,
 }
 
@@ -107,7 +107,7 @@ pub(super) fn held_name(app: &str, key: &str) -> String {
     format!("{HELD_PREFIX}{}:{app}:{key}", app.len())
 }
 
-/// When a listener is looked at in any case.
+/// Time at which a listener is looked at in any case.
 fn wake(id: u32) -> Key {
     (Cluster::NAME, u64::from(id))
 }
@@ -119,7 +119,7 @@ fn split_name(name: &str) -> Option<(&str, &str)> {
     Some((app, rest.strip_prefix(':')?))
 }
 
-/// The name of a shard: which of the sockets it is, whose, and that of its listener.
+/// The name of a shard: position, instances, and the name of its listener.
 fn shard_name(position: usize, index: u32, name: &str) -> String {
     format!("{SHARD_PREFIX}{position}:{index}:{}", name.strip_prefix(HELD_PREFIX).unwrap_or(name))
 }
@@ -170,7 +170,7 @@ impl Listeners {
         self.by_name.get(name).and_then(|id| self.all.get_mut(id))
     }
 
-    /// For a new keeper.
+    /// Descriptors for a new keeper.
     pub(super) fn held(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
         self.all.values().flat_map(|listener| {
             let data = listener.data.as_ref().map(|(_, fd)| (data_name(&listener.name), fd.as_fd()));
@@ -217,7 +217,7 @@ impl Listeners {
         listener.shards.push(Shard { index, fd, active: false });
     }
 
-    /// Whether this app may have another one.
+    /// True if this app may have another one.
     pub(super) fn has_room(&self, app: &str) -> bool {
         self.of_app(app).len() < MAX_PER_APP
     }
@@ -239,14 +239,14 @@ impl Listeners {
         self.all.get(&id)
     }
 
-    /// Numbers of messages. They go on from the clock: an answer to a daemon that is no more must not look like one to us.
+    /// The next number of a message. They go on from the clock: an answer to a daemon that is no more must not look like one to us.
     pub(super) fn next_seq(&mut self, now_ms: u64) -> u64 {
         // Below 2^53 for 200 years without a reboot, and nobody hands over a million connections in a second.
         self.last_seq = (self.last_seq + 1).max(now_ms << 10);
         self.last_seq
     }
 
-    /// Keeps the first worker's data, and gives what all workers are told.
+    /// Keeps the first worker's data, and returns the data for all workers.
     pub(super) fn data(&mut self, ctx: &mut Ctx, id: u32, said: Option<&Value>) -> Value {
         let Some(listener) = self.all.get_mut(&id) else { return Value::Null };
         if listener.data.is_none()
@@ -282,7 +282,7 @@ impl Listeners {
         }
     }
 
-    /// An app may not have this address: is that still to be told? Of an app that asks for everything not without end.
+    /// True if an app may not have this address, and that is still to be logged. Of an app that asks for everything not without end.
     pub(super) fn is_news(&mut self, app: &str, key: &str) -> bool {
         let told = self.refused.range(held_name(app, "")..).take_while(|told| told.starts_with(&held_name(app, ""))).count();
         told < MAX_REFUSED && self.refused.insert(held_name(app, key))
@@ -300,20 +300,20 @@ impl Listeners {
         owner.into_iter().chain(listener.sharers.iter().cloned()).collect()
     }
 
-    /// Another app has it, too.
+    /// Shares it with another app.
     pub(super) fn share(&mut self, id: u32, app: &str) {
         if let Some(listener) = self.all.get_mut(&id) {
             listener.sharers.insert(app.to_owned());
         }
     }
 
-    /// Those that an app has, alone or with others.
+    /// Listeners that an app has, alone or with others.
     pub(super) fn used_by(&self, app: &str) -> Vec<u32> {
         let shared = self.all.iter().filter(|(_, listener)| listener.sharers.contains(app)).map(|(id, _)| *id);
         self.of_app(app).into_iter().chain(shared).collect()
     }
 
-    /// An app has it no longer; if it had its name, it gets the heir's.
+    /// Removes an app; if it had its name, it gets the heir's.
     pub(super) fn leave(&mut self, ctx: &mut Ctx, id: u32, app: &str, heir: &str) {
         let Some(listener) = self.all.get_mut(&id) else { return };
         listener.sharers.remove(app);
@@ -346,7 +346,7 @@ impl Listeners {
         self.dirty.pop_first()
     }
 
-    /// Until something happens to it.
+    /// Rests until something happens to it.
     pub(super) fn rest(&mut self, ctx: &mut Ctx, id: u32, rest: Rest) {
         let Some(listener) = self.all.get_mut(&id) else { return };
         let watch: Vec<Rc<OwnedFd>> =
@@ -363,7 +363,7 @@ impl Listeners {
         }
     }
 
-    /// The time has come for which it rested.
+    /// Wakes it: the time has come for which it rested.
     pub(super) fn wake(&mut self, id: u32) {
         let Some(listener) = self.all.get_mut(&id) else { return };
         listener.wake_ms = None;
@@ -381,12 +381,12 @@ impl Listeners {
 }
 
 impl Listener {
-    /// What the workers call it.
+    /// The workers' name for it.
     pub(super) fn key(&self) -> Option<&str> {
         split_name(&self.name).map(|(_, key)| key)
     }
 
-    /// Whether a change of its workers makes a difference.
+    /// True if a change of its workers makes a difference.
     pub(super) fn waits_for_workers(&self) -> bool {
         self.watched.is_empty() || !self.waiting.is_empty() || !self.shards.is_empty()
     }
@@ -418,7 +418,7 @@ impl Listener {
         self.shards.iter().enumerate().map(|(position, shard)| shard_name(position, shard.index, &self.name))
     }
 
-    /// The first connection that waits may be offered to everybody again.
+    /// Lets the first connection that waits be offered to everybody again.
     pub(super) fn ask_again(&mut self) {
         if let Some(first) = self.waiting.front_mut() {
             first.refused_by.clear();
@@ -426,7 +426,7 @@ impl Listener {
     }
 }
 
-/// As a file in memory that the keeper can hold.
+/// The value as a file in memory that the keeper can hold.
 fn in_memory(value: &Value) -> Option<OwnedFd> {
     let bytes = serde_json::to_vec(value).ok().filter(|bytes| bytes.len() <= MAX_DATA_BYTES)?;
     ostler_sys::memfd::with("ostler-listener", &bytes).ok()

@@ -41,22 +41,22 @@ use round_robin::routes_to;
 use sharing::app_lives;
 use sticky::Peeks;
 
-/// The primary of all apps with workers.
+/// Primary of all apps with workers.
 #[derive(Debug, Default)]
 pub(crate) struct Cluster {
     listeners: Listeners,
     /// Connections whose first request is awaited.
     peeks: Peeks,
-    /// When it is looked whether an app has listeners that it does not use.
+    /// Times at which it is looked whether an app has listeners that it does not use.
     checks: BTreeMap<String, u64>,
-    /// What the keeper held, until all of it is there.
+    /// Descriptors that the keeper held, until all of them are there.
     held: Vec<(String, OwnedFd)>,
 }
 
-/// How a worker gets connections.
+/// Way in which a worker gets connections.
 #[derive(Debug)]
 enum Way {
-    /// One by one.
+    /// They are handed to it one by one.
     InTurn,
     /// It accepts them itself.
     Socket(Rc<OwnedFd>),
@@ -64,7 +64,7 @@ enum Way {
 
 impl Cluster {
     pub(crate) const NAME: &str = "cluster";
-    /// Descriptors and timers below this are those of listeners; above are those of connections whose first request is awaited.
+    /// Limit below which descriptors and timers are those of listeners; above are those of connections whose first request is awaited.
     const PEEKS: u64 = 1 << 32;
     const PEEK_TIMER: Key = (Self::NAME, Self::PEEKS);
     const CHECKS: Key = (Self::NAME, 2 << 32);
@@ -127,7 +127,7 @@ impl Cluster {
         }
     }
 
-    /// How a worker gets the connections of a listener.
+    /// The way in which a worker gets the connections of a listener.
     fn way(&mut self, ctx: &mut Ctx, id: u32, listener: u32, query: &Query) -> Option<Way> {
         let slot = ctx.slots.get(id)?;
         let (spec, index) = (Rc::clone(&slot.app().spec), slot.durable.index);
@@ -140,7 +140,7 @@ impl Cluster {
         Some(if in_turn { Way::InTurn } else { Way::Socket(Rc::clone(&known.fd)) })
     }
 
-    /// From now on this worker is a part of that listener.
+    /// Makes this worker a part of that listener.
     fn serve(&mut self, ctx: &mut Ctx, id: u32, listener: u32, key: String, way: Way) {
         let Some(slot) = ctx.slots.get_mut(id) else { return };
         if slot.never_listened() {
@@ -158,7 +158,7 @@ impl Cluster {
         self.join(ctx, id, listener);
     }
 
-    /// Connections may be handed to this worker, if the listener has any to hand over.
+    /// Hands connections to this worker from now on, if the listener has any to hand over.
     fn join(&mut self, ctx: &Ctx, id: u32, listener: u32) {
         let Some(slot) = ctx.slots.get(id) else { return };
         let Some(known) = self.listeners.get_mut(listener) else { return };
@@ -168,7 +168,7 @@ impl Cluster {
         self.listeners.mark_dirty(listener);
     }
 
-    /// The app closed a server.
+    /// Handles a server that the app closed.
     fn server_closed(&mut self, ctx: &mut Ctx, id: u32, key: &str) {
         let Some(slot) = ctx.slots.get_mut(id) else { return };
         slot.durable.listening.retain(|open| open != key);
@@ -220,7 +220,7 @@ impl Cluster {
         Ok(self.listeners.add(ctx, app, key, Rc::new(socket)))
     }
 
-    /// Nothing of this app is wanted up any more: its sockets are closed.
+    /// Closes the app's sockets: nothing of it is wanted up any more.
     fn close_listeners_of(&mut self, ctx: &mut Ctx, spec: &AppSpec) {
         if app_lives(ctx, &spec.name) {
             return;
@@ -231,7 +231,7 @@ impl Cluster {
     }
 }
 
-/// A cluster worker has a number of its own, which no other one ever had.
+/// Numbers a cluster worker; no other one ever had its number.
 fn name_worker(ctx: &mut Ctx, id: u32, beside: &mut Beside) {
     if ctx.slots.get(id).is_none_or(|slot| slot.spec().mode != ExecMode::Cluster) {
         return;
@@ -245,7 +245,7 @@ fn name_worker(ctx: &mut Ctx, id: u32, beside: &mut Beside) {
 }
 
 impl Feature for Cluster {
-    /// A listener has connections, or a client whose first request is awaited has said more.
+    /// Handles a listener with connections, or a client whose first request is awaited and has sent more.
     fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
         if key & Self::PEEKS == 0 {
             self.listeners.mark_dirty(key as u32);
@@ -270,12 +270,12 @@ impl Feature for Cluster {
         if ctx.slots.get(id).is_some_and(|slot| slot.spec().has_workers()) {
             self.on_cluster_message(ctx, id, message);
         } else {
-            // No Node does so: it was told that it is no worker. What it wants would be done with our rights.
+            // No Node does so: its variables say that it is no worker. What it wants would be done with our rights.
             ctx.complain(id, Topic::Cluster, format_args!("asks for sockets as a cluster worker, which it is not: not heard"));
         }
     }
 
-    /// It may be one that gets connections now, or one that gets none any more.
+    /// Looks at its listeners: it may be one that gets connections now, or one that gets none any more.
     fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         self.mark_listeners_of(ctx, step.id);
     }
@@ -292,7 +292,7 @@ impl Feature for Cluster {
         self.worker_left(ctx, id);
     }
 
-    /// What the journal has of a former process is not true of the new one, if nobody told of the former one's end.
+    /// Forgets what the journal has of a former process, if nobody reported the former one's end.
     fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
         self.worker_left(ctx, id);
         name_worker(ctx, id, beside);

@@ -1,4 +1,4 @@
-//! What a worker asks for.
+//! Queries of workers for sockets.
 
 use serde_json::{Map, Value};
 
@@ -16,9 +16,9 @@ pub(super) struct Query {
     pub flags: u64,
     /// Counts the queries of one address in one worker; tells `listen(0)` calls apart.
     pub index: u64,
-    /// A descriptor number of the primary was asked for.
+    /// Number of a descriptor of the primary, if one was asked for.
     pub fd: Option<i64>,
-    /// With whose rights the socket is opened.
+    /// Rights with which the socket is opened.
     pub rights: Rights,
 }
 
@@ -56,17 +56,17 @@ impl Query {
         }
     }
 
-    /// Whether it can be answered at all.
+    /// True if it can be answered at all.
     pub(super) fn is_sane(&self) -> bool {
         self.address.as_ref().is_none_or(|address| address.len() <= MAX_ADDRESS_BYTES)
     }
 
-    /// Datagrams have no connections: they cannot be handed over one by one.
+    /// True for datagrams: they have no connections that could be handed over one by one.
     pub(super) fn is_udp(&self) -> bool {
         matches!(self.kind, Kind::Udp4 | Kind::Udp6)
     }
 
-    /// Only these can have several sockets for one port.
+    /// True for TCP: only that can have several sockets for one port.
     pub(super) fn is_tcp(&self) -> bool {
         matches!(self.kind, Kind::Tcp4 | Kind::Tcp6)
     }
@@ -90,12 +90,12 @@ impl Query {
 /// Longest path that can be a name of a socket's file, with room for the folder.
 const MAX_ADDRESS_BYTES: usize = 4096;
 
-/// Node puts its folder before an abstract name too (`/app/\0name`), which would make it another name in each folder.
+/// The path without the folder that Node puts before an abstract name too (`/app/\0name`), which would make it another name in each folder.
 fn without_folder(path: &str) -> &str {
     path.find('\0').map_or(path, |at| &path[at..])
 }
 
-/// Whether a key means the same to every app: not a port that the kernel chooses, a number of the worker's own, or a path from its folder.
+/// True if a key means the same to every app: not a port that the kernel chooses, a number of the worker's own, or a path from its folder.
 pub(super) fn is_shareable(key: &str) -> bool {
     match path_of(key) {
         Some(path) => path.starts_with(['/', '\0']),

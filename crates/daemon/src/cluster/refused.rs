@@ -15,7 +15,7 @@ use crate::engine::Ctx;
 use crate::rights::Rights;
 use crate::slots::Slot;
 
-/// With whose rights the socket is opened that this worker asks for.
+/// The rights with which the socket is opened that this worker asks for.
 // PM2 differs: run by root it opens whatever a worker asks for as root.
 pub(super) fn rights_for(slot: &Slot, query: &Query) -> Rights {
     let rights = Rights::of(slot.spec());
@@ -38,7 +38,7 @@ pub(super) fn declared_socket(ctx: &Ctx, spec: &AppSpec, query: &Query) -> Optio
 }
 
 impl Cluster {
-    /// Says once for each address of an app what to do.
+    /// Logs once for each address of an app what to do.
     pub(super) fn log_refusal(&mut self, ctx: &mut Ctx, id: u32, query: &Query) {
         let Some(slot) = ctx.slots.get(id) else { return };
         if !self.listeners.is_news(&slot.spec().name, &query.key()) {
@@ -56,7 +56,7 @@ impl Cluster {
     }
 }
 
-/// Its main process has the capability.
+/// True if its main process has the capability.
 fn may_bind_any_port(pid: i32) -> bool {
     let sets = Pid::from_raw(pid).and_then(|pid| capabilities(Some(pid)).ok());
     sets.is_some_and(|sets| sets.effective.contains(CapabilitySet::NET_BIND_SERVICE))

@@ -23,15 +23,15 @@ use crate::ipc::Sent;
 use crate::slots::{Connection, Handed, Sending, Slot, Slots};
 use crate::store::Role;
 
-/// Connections accepted from one listener before others have their turn.
+/// Most connections accepted from one listener before others have their turn.
 pub(super) const ACCEPTS_PER_TURN: usize = 64;
-/// When a connection that all workers refused is offered again.
+/// Time until a connection that all workers refused is offered again.
 pub(super) const RETRY_MS: u64 = 25;
-/// When connections are accepted again after descriptors were used up.
+/// Time until connections are accepted again after descriptors were used up.
 const EXHAUSTED_MS: u64 = 100;
 
 impl Cluster {
-    /// What a worker answered to the connections that it was handed: who has them now.
+    /// Takes a worker's answers to the connections that it was handed: who has them now.
     pub(super) fn take_answers(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(worker) = ctx.slots.get_mut(id).and_then(|slot| slot.live.worker.own_mut()) else { return };
         for (Handed { listener, mut connection, .. }, accepted) in worker.answered.drain(..) {
@@ -47,7 +47,7 @@ impl Cluster {
         self.mark_listeners_of(ctx, id);
     }
 
-    /// Something changed that makes a difference for the listeners of a worker.
+    /// Marks the listeners of a worker for which something changed.
     pub(super) fn mark_listeners_of(&mut self, ctx: &Ctx, id: u32) {
         let Some(slot) = ctx.slots.get(id) else { return };
         for &listener in &slot.live.worker.served_by {
@@ -119,7 +119,7 @@ impl Cluster {
         }
     }
 
-    /// Whom a health check of ours asks that comes by this connection.
+    /// The worker that a health check of ours asks by this connection.
     pub(super) fn asked_worker(&self, ctx: &mut Ctx, id: u32, connection: &Connection) -> Option<u32> {
         if !ctx.checks.is_asking() {
             return None;
@@ -149,7 +149,7 @@ impl Cluster {
         }
     }
 
-    /// A worker is no more, or cannot be talked with any more: what it has not answered goes to others.
+    /// Handles a worker that is gone, or cannot be reached any more: what it has not answered goes to others.
     pub(super) fn worker_left(&mut self, ctx: &mut Ctx, id: u32) {
         self.take_answers(ctx, id);
         let Some(slot) = ctx.slots.get_mut(id) else { return };
@@ -172,7 +172,7 @@ impl Cluster {
         }
     }
 
-    /// After a restart of the daemon: who serves what, as the journal has it.
+    /// Restores who serves what after a restart of the daemon, as the journal has it.
     pub(super) fn rejoin_workers(&mut self, ctx: &mut Ctx) {
         let ids: Vec<u32> = ctx.slots.iter().filter(|slot| slot.live.ipc.is_some()).map(|slot| slot.durable.id).collect();
         for id in ids {
@@ -193,13 +193,13 @@ impl Cluster {
     }
 }
 
-/// No descriptor, no memory: connections wait where they are.
+/// Pauses: no descriptor, no memory; connections wait where they are.
 pub(super) fn exhausted(ctx: &mut Ctx, errno: Errno) -> Rest {
     ctx.log.error_once("accept", format_args!("cannot accept connections of apps: {errno}; they wait"));
     Rest::Until(ctx.now.mono_ms + EXHAUSTED_MS)
 }
 
-/// Whether new connections go to this worker. Those that were handed to it before are its own in any case.
+/// True if new connections go to this worker. Those that were handed to it before are its own in any case.
 pub(super) fn routes_to(slot: &Slot) -> bool {
     let ready = matches!(slot.durable.instance.state, State::Running { .. });
     match slot.durable.role {
@@ -210,19 +210,19 @@ pub(super) fn routes_to(slot: &Slot) -> bool {
     }
 }
 
-/// It runs, and nobody wants it to end.
+/// True if it runs, and nobody wants it to end.
 pub(super) fn is_up(slot: &Slot) -> bool {
-    // A worker may be heard before the keeper's word that it was started.
+    // A worker may send before the keeper reports that it was started.
     matches!(
         slot.durable.instance.state,
         State::Spawning { .. } | State::Starting { .. } | State::Completing { .. } | State::Running { .. }
     )
 }
 
-/// Which workers of a listener get new connections: the best that there are.
+/// Workers of a listener that get new connections: the best that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Eligible {
-    /// Those that are well.
+    /// Workers that are well.
     Routed,
     /// There is none: those that have proved themselves once, also one that is not well or is to be replaced, as long as they run.
     Proven,
@@ -249,12 +249,12 @@ impl Eligible {
     }
 }
 
-/// It runs, and is no newcomer that may not be able to serve.
+/// True if it runs, and is no newcomer that may not be able to serve.
 fn is_proven(slot: &Slot) -> bool {
     is_up(slot) && slot.durable.role != Role::Candidate
 }
 
-/// What a worker has to answer, if it gets connections at all.
+/// Connections that a worker has to answer, if it gets connections at all.
 pub(super) fn load_of(slots: &Slots, worker: u32, who: Eligible) -> Option<Load> {
     let slot = slots.get(worker)?;
     who.takes(slot).then(|| slot.live.worker.load())

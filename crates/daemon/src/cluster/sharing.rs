@@ -31,7 +31,7 @@ impl Cluster {
         Some(id)
     }
 
-    /// This app has no use for a listener any more. Where another one has, it goes on.
+    /// Ends this app's use of a listener. Where another app uses it, it goes on.
     pub(super) fn leave_listener(&mut self, ctx: &mut Ctx, id: u32, spec: &AppSpec) {
         let heir = self.listeners.members(id).into_iter().find(|app| *app != spec.name && app_lives(ctx, app));
         match heir {
@@ -42,7 +42,7 @@ impl Cluster {
     }
 }
 
-/// Something of this app runs, or is to run.
+/// True if something of this app runs, or is to run.
 pub(super) fn app_lives(ctx: &Ctx, app: &str) -> bool {
     ctx.slots.iter().any(|slot| slot.spec().name == app && slot.is_or_will_be_up())
 }

@@ -19,13 +19,13 @@ use crate::engine::Ctx;
 use crate::reactor::Source;
 use crate::slots::{Client, Connection};
 
-/// Connections of one listener that wait for their worker.
+/// Most connections of one listener that wait for their worker.
 const MAX_WAITING: usize = 256;
-/// Connections of all listeners whose first request is awaited; further ones go by their address.
+/// Most connections of all listeners whose first request is awaited; further ones go by their address.
 const MAX_PEEKED: usize = 1024;
-/// How long a first request is awaited.
+/// Longest wait for a first request.
 const PEEK_MS: u64 = 200;
-/// A worker that does not answer for so long loses its clients to others.
+/// Time without an answer after which a worker loses its clients to others.
 const LOST_MS: u64 = 1000;
 
 /// Connections whose first request is awaited.
@@ -33,7 +33,7 @@ const LOST_MS: u64 = 1000;
 pub(super) struct Peeks {
     all: BTreeMap<u32, Peek>,
     next: u32,
-    /// What is looked at goes through this.
+    /// Buffer for what is looked at.
     head: Vec<u8>,
 }
 
@@ -46,14 +46,14 @@ struct Peek {
 }
 
 impl Cluster {
-    /// What binds the clients of a listener, if something does.
+    /// The stickiness of a listener, if it has one.
     pub(super) fn stickiness(&self, ctx: &Ctx, id: u32) -> Option<Sticky> {
         let listener = self.listeners.get(id).filter(|listener| listener.shards.is_empty())?;
         let worker = listener.turns.workers().next()?;
         ctx.slots.get(worker)?.spec().sticky.clone()
     }
 
-    /// As the ordinary way, but each connection has its own worker.
+    /// Serves a listener as the ordinary way does, but each connection has its own worker.
     pub(super) fn serve_sticky(&mut self, ctx: &mut Ctx, id: u32, sticky: &Sticky) -> Rest {
         let now_ms = ctx.now.mono_ms;
         self.hand_over_waiting(ctx, id);
@@ -100,7 +100,7 @@ impl Cluster {
         }
     }
 
-    /// Looks at what the client has said already; if that is not enough, awaits more.
+    /// Looks at what the client has sent already; if that is not enough, awaits more.
     fn peek(&mut self, ctx: &mut Ctx, peek: Peek) {
         let found = self.look_for_cookie(&peek);
         let number = self.peeks.next;
@@ -140,7 +140,7 @@ impl Cluster {
         }
     }
 
-    /// A client whose first request is awaited has said more.
+    /// Handles a client whose first request is awaited and has sent more.
     pub(super) fn on_client(&mut self, ctx: &mut Ctx, number: u32) {
         let Some(peek) = self.peeks.all.remove(&number) else { return };
         match self.look_for_cookie(&peek) {
@@ -156,7 +156,7 @@ impl Cluster {
         }
     }
 
-    /// Those that said too little for too long go by their address.
+    /// Ends the wait for those that sent too little for too long: they go by their address.
     pub(super) fn end_peeks(&mut self, ctx: &mut Ctx) {
         let now_ms = ctx.now.mono_ms;
         while let Some(entry) = self.peeks.all.first_entry().filter(|entry| entry.get().until_ms <= now_ms) {
@@ -167,7 +167,7 @@ impl Cluster {
         self.set_peek_timer(ctx);
     }
 
-    /// The first that came is the first that is not awaited any longer.
+    /// Sets the timer: the first that came is the first that is not awaited any longer.
     fn set_peek_timer(&self, ctx: &mut Ctx) {
         ctx.timers.set(Self::PEEK_TIMER, self.peeks.all.values().next().map(|peek| peek.until_ms));
     }

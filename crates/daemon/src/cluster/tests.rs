@@ -19,7 +19,7 @@ use crate::engine::Played;
 use crate::ipc::{Ipc, READER};
 use crate::store::Role;
 
-/// What a worker got: lines, and the descriptors that came with them.
+/// Lines that a worker got, and the descriptors that came with them.
 type Got = (Vec<Value>, Vec<OwnedFd>);
 
 struct Rig {
@@ -97,7 +97,7 @@ impl Rig {
         self.cluster.on_settled(&mut self.played.ctx);
     }
 
-    /// What is ready is heard, and the turn ends.
+    /// Handles what is ready, and ends the turn.
     fn turn(&mut self) {
         for ready in self.played.ctx.reactor.wait(Some(Duration::from_millis(10))).unwrap() {
             if let crate::reactor::Source::Feature(Cluster::NAME, key) = ready.source {
@@ -112,7 +112,7 @@ impl Rig {
         self.settle();
     }
 
-    /// A worker answers to the first connection that it has not answered: it is served or refused.
+    /// Answers the first connection that a worker has not answered: it is served or refused.
     fn answers(&mut self, id: u32, accepted: bool) {
         let worker = self.played.ctx.slots.get_mut(id).unwrap().live.worker.own_mut().unwrap();
         let seq = worker.handed.front().unwrap().seq;
@@ -267,7 +267,7 @@ fn the_next_daemon_goes_on_with_the_same_port() {
     let _client = TcpStream::connect(address).unwrap();
     rig.turn();
     assert_eq!(rig.handed(&workers).iter().sum::<usize>(), 1);
-    // What the first worker said is told to those that come later.
+    // What the first worker sent is sent to those that come later.
     rig.says(
         workers[1].id,
         json!({"cmd": "NODE_CLUSTER", "act": "queryServer", "seq": 2, "port": 0, "address": "127.0.0.1", "addressType": 4, "index": 1}),

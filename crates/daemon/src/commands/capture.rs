@@ -1,4 +1,4 @@
-//! What a command writes, for an owner that wants to read it, up to a bound. One that writes more is ended: nobody would read it.
+//! Capture of a command's output, for an owner that wants to read it, up to a bound. One that writes more is ended: nobody would read it.
 
 use std::os::fd::OwnedFd;
 
@@ -9,11 +9,11 @@ use rustix::io::Errno;
 use super::{Commands, Ctx};
 use crate::reactor::{Reactor, Source};
 
-/// So much of the output is kept: what a secret may be, an end of line, and one more by which it is seen that it is too much.
+/// Most output that is kept: what a secret may be, an end of line, and one more byte that shows that it is too much.
 pub(crate) const MOST_BYTES: usize = ostler_core::secrets::MAX_BYTES + 3;
 /// Reads in one go; the next turn of the loop goes on.
 const READS: usize = 64;
-/// What is too much, in one go.
+/// Size of the reads that discard what is too much.
 const SCRAP_BYTES: usize = 4 << 10;
 
 /// The read end of its output, and what came so far.
@@ -23,14 +23,14 @@ pub(super) struct Capture {
 }
 
 impl std::fmt::Debug for Capture {
-    /// What came may be a secret.
+    /// Never shows what came, which may be a secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Capture").field("pipe", &self.pipe).field("kept_bytes", &self.kept.len()).finish()
     }
 }
 
 impl Capture {
-    /// Gives it and the end to write to.
+    /// Returns it and the end to write to.
     pub(super) fn open(number: u32, reactor: &Reactor) -> Result<(Self, OwnedFd), Errno> {
         let (pipe, writer) = ostler_sys::pipe::pipe()?;
         rustix::io::ioctl_fionbio(&pipe, true)?;
@@ -56,12 +56,12 @@ impl Capture {
         true
     }
 
-    /// It wrote more than anybody wants.
+    /// True if it wrote more than anybody wants.
     fn is_full(&self) -> bool {
         self.kept.len() >= MOST_BYTES
     }
 
-    /// Everything that was written before it ended.
+    /// Takes everything that was written before it ended.
     pub(super) fn finish(mut self, reactor: &Reactor) -> Wiped {
         // A pipe holds little more than what is kept.
         self.read();
@@ -71,7 +71,7 @@ impl Capture {
 }
 
 impl Commands {
-    /// A command wrote something.
+    /// Handles output of a command.
     pub(super) fn wrote(&mut self, ctx: &mut Ctx, number: u32) {
         let Some(capture) = self.all.get_mut(&number).and_then(|command| command.capture.as_mut()) else { return };
         if !capture.read() {

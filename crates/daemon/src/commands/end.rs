@@ -1,4 +1,4 @@
-//! The end of a command: its exit, its timeout, and what it started.
+//! End of a command: its exit, its timeout, and what it started.
 
 use std::path::Path;
 
@@ -11,11 +11,11 @@ use super::{Answer, Command, CommandEnd, Commands, Ctx, Output, Owner, PathBuf, 
 use crate::engine::Work;
 use crate::slots::processes::INC_MARK;
 
-/// Another look after SIGKILL: a process may have forked while it was being killed.
+/// Time until another look after SIGKILL: a process may have forked while it was being killed.
 const LOOK_AGAIN_MS: u64 = 20;
 
 impl Commands {
-    /// Not wanted any more: it is killed, and its owner is told [`Outcome::Cancelled`] when nothing of it is left.
+    /// Calls it off: it is killed, and its owner gets [`Outcome::Cancelled`] when nothing of it is left.
     pub(super) fn call_off(&mut self, ctx: &mut Ctx, owner: Owner) {
         let found = self.of(|command| command.owner == owner);
         if found.is_empty() {
@@ -25,7 +25,7 @@ impl Commands {
         found.into_iter().for_each(|number| self.decide(ctx, number, Outcome::Cancelled));
     }
 
-    /// The slot is gone, and its number may be used again: what is left of its commands ends, and nobody is told.
+    /// Ends all commands of a slot that is gone, and whose number may be used again; nobody gets a report.
     pub(super) fn end_all_of(&mut self, ctx: &mut Ctx, slot: u32) {
         for number in self.of(|command| command.spec.slot == slot) {
             if let Some(command) = self.all.get_mut(&number) {
@@ -38,7 +38,7 @@ impl Commands {
         }
     }
 
-    /// When the clock says so.
+    /// Does what is due.
     pub(super) fn due(&mut self, ctx: &mut Ctx, number: u32) {
         let Some(command) = self.all.get(&number) else { return };
         match command.stage {
@@ -48,7 +48,7 @@ impl Commands {
         }
     }
 
-    /// We end it, for this reason. The first one counts.
+    /// Decides that we end it, for this reason. The first one counts.
     pub(super) fn decide(&mut self, ctx: &mut Ctx, number: u32, verdict: Outcome) {
         let Some(command) = self.all.get_mut(&number) else { return };
         if command.verdict.is_some() || matches!(command.stage, Stage::Ending { .. } | Stage::Over { .. }) {
@@ -64,7 +64,7 @@ impl Commands {
         }
     }
 
-    /// SIGKILL to all of it.
+    /// Sends SIGKILL to all of it.
     pub(super) fn kill(&mut self, ctx: &mut Ctx, number: u32) {
         let Some(command) = self.all.get_mut(&number) else { return };
         let Stage::Runs(leader) = command.stage else { return };
@@ -73,10 +73,10 @@ impl Commands {
         self.sweep(ctx, number);
     }
 
-    /// Its main process has ended.
+    /// Handles the end of its main process.
     pub(super) fn exited(&mut self, ctx: &mut Ctx, number: u32, ending: ostler_sys::Ending) {
         let Some(command) = self.all.get_mut(&number) else {
-            // Told already by a daemon that died before the keeper heard of it.
+            // Reported already by a daemon that died before the keeper was told.
             return ctx.effects.push(Work::Ack(key(number)));
         };
         let (Stage::Runs(leader) | Stage::Ending { leader, .. }) = command.stage else { return };
@@ -113,14 +113,14 @@ impl Commands {
         self.changed(ctx, number);
     }
 
-    /// Nothing of it is left.
+    /// Handles that nothing of it is left.
     fn swept(&mut self, ctx: &mut Ctx, number: u32) {
         let verdict = self.all.get(&number).and_then(|command| command.verdict.clone()).unwrap_or(Outcome::Lost);
         self.over(ctx, number, verdict);
         ctx.effects.push(Work::Ack(key(number)));
     }
 
-    /// Its owner will be told. Until then it stays in the journal as it was: who is killed now leaves the telling to the next daemon.
+    /// Ends it: its owner will get the report. Until then it stays in the journal as it was: who is killed now leaves the report to the next daemon.
     pub(super) fn over(&mut self, ctx: &mut Ctx, number: u32, outcome: Outcome) {
         let Some(command) = self.all.get_mut(&number) else { return };
         command.stage = Stage::Over { leader: command.leader() };
@@ -141,7 +141,7 @@ impl Commands {
     }
 }
 
-/// It has ended, and there is no need to look at all processes for what it started.
+/// True if it has ended, and there is no need to look at all processes for what it started.
 fn has_left_nothing(command: &Command, leader: ProcRef, ctx: &mut Ctx) -> bool {
     if !has_left_nothing_in_its_group(leader.pid) {
         return false;
@@ -157,7 +157,7 @@ fn has_left_nothing(command: &Command, leader: ProcRef, ctx: &mut Ctx) -> bool {
     }
 }
 
-/// What it started and that still runs: by its mark, and by its cgroup.
+/// Processes that it started and that still run: by its mark, and by its cgroup.
 fn family(ctx: &Ctx, leader: ProcRef, mark: &str, group: Option<&Path>) -> Vec<ProcRef> {
     let table = ProcTable::scan().knowing(ctx.own_children());
     let mut family: Vec<ProcRef> = table.tree(leader, INC_MARK, mark.as_bytes(), ctx.keeper.pid()).iter().map(Entry::process).collect();
@@ -166,7 +166,7 @@ fn family(ctx: &Ctx, leader: ProcRef, mark: &str, group: Option<&Path>) -> Vec<P
     family
 }
 
-/// The process group that it led is empty.
+/// True if the process group that it led is empty.
 fn has_left_nothing_in_its_group(pid: i32) -> bool {
     ostler_sys::process::is_group_empty(pid)
 }

@@ -4,13 +4,13 @@
 //!
 //! [`Request::Run`] journals the command and has the keeper start it: with the app's user, directory and environment, in a session,
 //! a process group and a cgroup of its own, with a mark of its own. It ends by itself, at its timeout, or when it is called off; then all
-//! that it started is killed, and only when nothing is left its owner is told ([`Answer::CommandEnded`]), once. Being told and the end of
+//! that it started is killed, and only when nothing is left its owner gets the report ([`Answer::CommandEnded`]), once. The report and the end of
 //! the command's record are one journal write; the keeper forgets the exit after it.
 //!
 //! A daemon that dies in between leaves the rest to the next one: a command that the keeper does not know was never started, and is started
 //! now; one that it knows goes on, or has ended. Where daemon and keeper were both killed, what still runs is watched on, and what does not is
 //! [`Outcome::Lost`]. A command whose output somebody wants to read is not continued: its first lines died with the daemon that read them, so
-//! it is killed and its owner is told `Lost`.
+//! it is killed and its owner gets `Lost`.
 //!
 //! An incarnation is never 0, so a key with 0 in that place is a command's.
 
@@ -42,10 +42,10 @@ struct Command {
     spec: CommandSpec,
     /// Value of the variable by which its processes are recognised.
     mark: String,
-    /// When it is killed.
+    /// Time at which it is killed.
     deadline_ms: u64,
     stage: Stage,
-    /// Decided by us, before it ended: it is being killed for that.
+    /// Outcome that we decided before it ended: it is being killed for that.
     verdict: Option<Outcome>,
     capture: Option<Capture>,
     /// Folder of its cgroup.
@@ -54,7 +54,7 @@ struct Command {
     log_start: (u64, u64),
 }
 
-/// How far it is.
+/// Stage of a command.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Stage {
     /// In the journal only.
@@ -66,12 +66,12 @@ enum Stage {
     /// Its main process has ended, or gets SIGKILL; what it started is looked for until nothing is left.
     Ending {
         leader: Leader,
-        /// The main process has ended.
+        /// Whether the main process has ended.
         exited: bool,
-        /// The next look.
+        /// Time of the next look.
         due_ms: u64,
     },
-    /// Nothing of it is left, and its owner is about to be told.
+    /// Nothing of it is left, and its owner is about to get the report.
     Over { leader: Option<Leader> },
 }
 
@@ -94,12 +94,12 @@ impl Commands {
         }
     }
 
-    /// Numbers of those of this kind.
+    /// Numbers of those for which this is true.
     fn of(&self, is_one: impl Fn(&Command) -> bool) -> Vec<u32> {
         self.all.iter().filter(|(_, command)| is_one(command)).map(|(number, _)| *number).collect()
     }
 
-    /// One has come further, or is wanted no more: the clock and everybody else know.
+    /// Notes that one has come further, or is wanted no more: timer and context know.
     fn changed(&self, ctx: &mut Ctx, number: u32) {
         let command = self.all.get(&number);
         ctx.timers.set((Self::NAME, number.into()), command.and_then(Command::due_ms));
@@ -109,7 +109,7 @@ impl Commands {
         under_way.is_called_off = command.verdict.is_some();
     }
 
-    /// Its owner was told, and what that leads to is in the same write of the journal.
+    /// Forgets it: its owner has the report, and what that leads to is in the same write of the journal.
     fn forget(&mut self, ctx: &mut Ctx, number: u32) {
         if self.all.remove(&number).is_some() {
             ctx.journal.push(&Record::CommandOver { number });

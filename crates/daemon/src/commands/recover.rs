@@ -1,4 +1,4 @@
-//! Commands that a former daemon began, or for which a former keeper was asked.
+//! Recovery of commands that a former daemon began, or for which a former keeper was asked.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::{Command, CommandRecord, Commands, Ctx, Leader, Leaders, Output, Stag
 use crate::engine::Work;
 
 impl Commands {
-    /// As the journal has them; what became of them is seen next.
+    /// Remembers them as the journal has them; what became of them is seen next.
     pub(super) fn remember(&mut self, records: BTreeMap<u32, CommandRecord>) {
         for (number, record) in records {
             let CommandRecord { owner, spec, mark, deadline_ms, leader, verdict, group, log_start, .. } = record;
@@ -21,7 +21,7 @@ impl Commands {
         }
     }
 
-    /// What the keeper has of them.
+    /// Takes what the keeper has of them.
     pub(super) fn recover(&mut self, ctx: &mut Ctx, children: &[Child], leaders: &mut Leaders) {
         for (number, command) in &self.all {
             ctx.commands.add(*number, command.owner.clone(), &command.spec, &command.mark);
@@ -78,7 +78,7 @@ impl Commands {
         }
     }
 
-    /// Daemon and keeper were killed: what still runs is watched by the new keeper.
+    /// Adopts what still runs after daemon and keeper were killed: the new keeper watches it.
     fn adopt(&mut self, ctx: &mut Ctx, number: u32, leaders: &mut Leaders) {
         match self.survivor(number, leaders) {
             Some(process) => {
@@ -89,12 +89,12 @@ impl Commands {
         }
     }
 
-    /// The keeper was killed: what a new one has to watch.
+    /// Processes that a new keeper has to watch, after the keeper was killed.
     pub(super) fn surviving(&self, leaders: &mut Leaders) -> Vec<(u64, ProcRef)> {
         self.all.keys().filter_map(|number| Some((key(*number), self.survivor(*number, leaders)?))).collect()
     }
 
-    /// A new keeper watches these; what the old one was asked for and did not do is asked for again.
+    /// Goes on behind a new keeper, which watches these; what the old one was asked for and did not do is asked for again.
     pub(super) fn go_on_behind(&mut self, ctx: &mut Ctx, survivors: &[(u64, ProcRef)]) {
         for number in self.of(|_| true) {
             match survivors.iter().find(|(survivor, _)| *survivor == key(number)) {

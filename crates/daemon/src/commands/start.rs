@@ -1,4 +1,4 @@
-//! From an order to a process.
+//! Start of a command: from an order to a process.
 
 use ostler_core::command::Outcome;
 
@@ -7,7 +7,7 @@ use crate::engine::{ChildRequest, Work};
 use crate::slots::unique_id;
 
 impl Commands {
-    /// Has a command run, unless its owner has one already.
+    /// Begins a command, unless its owner has one already.
     pub(super) fn begin(&mut self, ctx: &mut Ctx, owner: Owner, spec: CommandSpec) {
         if self.all.values().any(|command| command.owner == owner) {
             return;
@@ -30,7 +30,7 @@ impl Commands {
         ctx.effects.push(Work::Feature(Self::NAME, number.into()));
     }
 
-    /// The journal has it: now it may begin.
+    /// Sends it to the keeper: the journal has it, now it may begin.
     pub(super) fn send(&mut self, ctx: &mut Ctx, number: u32) {
         let Some(command) = self.all.get_mut(&number) else { return };
         if command.stage != Stage::Asked {
@@ -50,7 +50,7 @@ impl Commands {
         ctx.children.push(child);
     }
 
-    /// The keeper was asked: the journal knows where its lines begin, and its cgroup.
+    /// Notes that the keeper was asked: the journal gets the begin of its lines, and its cgroup.
     pub(super) fn sent(&mut self, ctx: &mut Ctx, number: u32, group: Option<&str>, log_start: (u64, u64)) {
         let Some(command) = self.all.get_mut(&number) else { return };
         (command.stage, command.group, command.log_start) = (Stage::Sent, group.map(Into::into), log_start);
@@ -58,7 +58,7 @@ impl Commands {
         self.changed(ctx, number);
     }
 
-    /// The keeper has started it.
+    /// Handles that the keeper has started it.
     pub(super) fn spawned(&mut self, ctx: &mut Ctx, number: u32, leader: Leader) {
         let Some(command) = self.all.get_mut(&number).filter(|command| command.stage == Stage::Sent) else { return };
         command.stage = Stage::Runs(leader);
@@ -70,7 +70,7 @@ impl Commands {
         }
     }
 
-    /// It could not be started.
+    /// Handles that it could not be started.
     pub(super) fn not_spawned(&mut self, ctx: &mut Ctx, number: u32, step: &str, errno: i32) {
         let Some(command) = self.all.get(&number) else { return };
         let verdict = command.verdict.clone();
@@ -86,7 +86,7 @@ impl Commands {
     }
 }
 
-/// A step and why it failed.
+/// The step and why it failed, in words.
 fn in_words(step: &str, errno: i32) -> String {
     if errno == 0 { step.to_owned() } else { format!("{step}: {}", std::io::Error::from_raw_os_error(errno)) }
 }

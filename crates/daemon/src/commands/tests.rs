@@ -1,4 +1,4 @@
-//! Commands over a played context: what is journaled before what, and who is told when.
+//! Commands over a played context: what is journaled before what, and who gets the report when.
 
 use std::os::unix::process::CommandExt;
 
@@ -60,7 +60,7 @@ fn perform(played: &mut Played, commands: &mut Commands) -> Vec<u8> {
     bytes
 }
 
-/// How the only one ended, as its owner is told.
+/// The end of the only one, as its owner gets it.
 fn told(played: &mut Played, commands: &mut Commands) -> (Owner, Outcome) {
     let mut queued = played.queued();
     let (Some(Input::Answer(answer)), true) = (queued.pop(), queued.is_empty()) else { panic!("nobody is told") };
@@ -84,7 +84,7 @@ fn it_is_known_until_its_owner_was_told() {
     assert!(commands.on_child(&mut played.ctx, key(1), ChildEvent::Exited(Ending::Code(3))));
     let (work, written) = played.written();
     bytes.extend(written);
-    // Killed now, the next daemon tells.
+    // Killed now, the next daemon reports.
     assert_eq!(Snapshot::read(&bytes).0.commands.len(), 1);
     assert!(matches!(work[..], [Work::Ack(acked)] if acked == key(1)), "{work:?}");
     assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::Code(3)));
@@ -117,7 +117,7 @@ fn one_that_is_called_off_in_time_never_begins() {
     perform(&mut played, &mut commands);
     assert!(played.ctx.children.is_empty());
     assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::Cancelled));
-    // There is none any more: who asks is told all the same.
+    // There is none any more: who asks gets a report all the same.
     commands.on_request(&mut played.ctx, Request::CallOff(owner(id)));
     assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::Cancelled));
 }

@@ -13,13 +13,13 @@ use crate::slots::Slots;
 use crate::store::{Record, Written};
 use ostler_keeper::ToKeeper;
 
-/// After the first and then after so many spawns the keeper gets its messages, so that it works while the next ones are prepared.
+/// Spawns after which the keeper gets its messages (the first time after one), so that it works while the next ones are prepared.
 const SPAWNS_PER_FLUSH: usize = 4;
 
-/// When nothing happened for so long, memory is given back.
+/// Time without events after which memory is given back.
 const REST_AFTER: Duration = Duration::from_millis(1500);
 
-/// Everything that a fresh journal must have.
+/// Records that a fresh journal must have.
 pub(crate) fn all_records<'a>(slots: &'a Slots, boot_id: &str, features: &'a Features) -> impl Iterator<Item = Record<'a>> {
     slots.records(boot_id).chain(features.records())
 }
@@ -41,7 +41,7 @@ impl Control {
         }
     }
 
-    /// Before the first turn.
+    /// Opens it before the first turn.
     pub(crate) fn open(&mut self) {
         self.ctx.keeper.send(ToKeeper::Ready);
         self.settle();
@@ -52,7 +52,7 @@ impl Control {
         self.ctx.now = clock();
         self.take_all(ready);
         // What already happened comes before what only the clock says, and has its own journal write: a deadline must not be
-        // judged by a state that nobody was told of yet.
+        // judged by a state that nobody knows of yet.
         if self.next_deadline_ms().is_some_and(|at| at <= self.ctx.now.mono_ms) {
             let more = self.ctx.reactor.wait(Some(Duration::ZERO))?;
             self.take_all(more);
@@ -65,7 +65,7 @@ impl Control {
     fn take_all(&mut self, ready: Vec<Ready>) {
         for ready in ready {
             self.take(ready);
-            // What one has said is dealt with before the next one is read.
+            // What one has sent is handled before the next one is read.
             self.dispatch();
         }
         self.features.each().for_each(|feature| feature.on_turn(&mut self.ctx));
@@ -89,12 +89,12 @@ impl Control {
         self.ctx.reactor.wait(timeout)
     }
 
-    /// By the clock and not by the instant of the turn: that may have taken long.
+    /// The time until the next deadline, by the clock and not by the instant of the turn: that may have taken long.
     fn time_left(&self) -> Option<Duration> {
         self.next_deadline_ms().map(|at| Duration::from_millis(at.saturating_sub(clock().mono_ms)))
     }
 
-    /// When something is due although nothing happens.
+    /// The time at which something is due although nothing happens.
     pub(crate) fn next_deadline_ms(&self) -> Option<u64> {
         let next = [self.ctx.slots.next_deadline_ms(), self.ctx.state_file.deadline_ms(), self.ctx.timers.next_ms()];
         next.into_iter().flatten().min()
@@ -137,7 +137,7 @@ impl Control {
     pub(crate) fn settle(&mut self) {
         loop {
             let all_done = self.do_work();
-            // What was seen before these signals says nothing about now.
+            // What was seen before these signals does not hold now.
             self.ctx.forget_processes();
             if self.on_unsent() {
                 continue;
@@ -163,7 +163,7 @@ impl Control {
         }
     }
 
-    /// A feature has something to do now that nothing else is left. What one wants is done before the next one is asked.
+    /// True if a feature has something to do now that nothing else is left. What one wants is done before the next one is asked.
     fn is_not_quiet(&mut self) -> bool {
         self.features.each().any(|feature| {
             feature.on_quiet(&mut self.ctx);
@@ -171,7 +171,7 @@ impl Control {
         })
     }
 
-    /// Deals with what waits for its turn.
+    /// Dispatches what waits for its turn.
     pub(crate) fn dispatch(&mut self) {
         while let Some(input) = self.ctx.queue.pop_front() {
             match input {
@@ -194,7 +194,7 @@ impl Control {
         }
     }
 
-    /// Somebody wants something: what follows from it comes before all that waits already.
+    /// Dispatches a request of a client: what follows from it comes before all that waits already.
     fn asked(&mut self, ask: Ask) {
         let mut later = std::mem::take(&mut self.ctx.queue);
         let _ = self.features.each().try_fold(ask, |ask, feature| feature.on_ask(&mut self.ctx, ask));
@@ -202,14 +202,14 @@ impl Control {
         self.ctx.queue.append(&mut later);
     }
 
-    /// Something that was asked for is done: what follows from it comes before all that waits already.
+    /// Dispatches an answer: what follows from it comes before all that waits already.
     fn answered(&mut self, answer: &Answer) {
         let mut later = std::mem::take(&mut self.ctx.queue);
         self.features.each().for_each(|feature| feature.on_answer(&mut self.ctx, answer));
         self.ctx.queue.append(&mut later);
     }
 
-    /// Deals with what waits, writes the journal and does what it then allows, as often as that makes new work. False where the keeper is
+    /// Dispatches what waits, writes the journal and does what it then allows, as often as that makes new work. False where the keeper is
     /// behind: a start waits in our hands with all its descriptors, so there is a limit to how many do; the rest is done, in its order, when
     /// the link has room.
     fn do_work(&mut self) -> bool {
@@ -279,7 +279,7 @@ impl Control {
         written
     }
 
-    /// Sends the keeper what it was told. As soon as nothing waits, it has the journal as it is.
+    /// Sends the keeper what waits for it. As soon as nothing waits, it has the journal as it is.
     fn flush_keeper(&mut self) {
         self.ctx.keeper.flush(&self.ctx.reactor);
         if !self.ctx.keeper.is_behind() {
@@ -287,7 +287,7 @@ impl Control {
         }
     }
 
-    /// Not while the keeper is behind: what is written next would be in a journal that it does not have.
+    /// Compacts the journal, but not while the keeper is behind: what is written next would be in a journal that it does not have.
     fn compact(&mut self) {
         let records = all_records(&self.ctx.slots, &self.ctx.boot_id, &self.features);
         let records: Vec<_> = records.chain(self.ctx.events.records()).collect();

@@ -1,4 +1,4 @@
-//! When ticks count: a start arms them, a user's stop disarms them.
+//! Intents about schedules: a start arms ticks, a user's stop disarms them.
 
 use ostler_core::cron::Ticks;
 use ostler_core::lifecycle::{Event, Wanted};
@@ -7,7 +7,7 @@ use super::Cron;
 use crate::engine::Ctx;
 use crate::store::Role;
 
-/// What an event means for the schedule of its instance.
+/// Meaning of an event for the schedule of its instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ScheduleIntent {
     /// It is on, if the event was heeded.
@@ -30,7 +30,7 @@ impl ScheduleIntent {
 }
 
 impl Cron {
-    /// After each step of an instance that has a schedule, or had one.
+    /// Follows a step of an instance that has a schedule, or had one.
     pub(super) fn follow(&mut self, ctx: &mut Ctx, id: u32, intent: ScheduleIntent) {
         let Some(slot) = ctx.slots.get(id) else { return };
         match intent {
@@ -42,7 +42,7 @@ impl Cron {
         Self::follow_limit(ctx, id);
     }
 
-    /// The ticks of this slot count from now on, if it has any.
+    /// Arms the ticks of this slot, if it has any.
     pub(super) fn arm(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.slots.get_mut(id) else { return };
         if slot.spec().cron.is_none() || (!slot.durable.ticks.arm() && slot.durable.ticks.next_ms.is_some()) {
@@ -56,7 +56,7 @@ impl Cron {
         }
     }
 
-    /// A saved slot is back: its schedule is as it was. Where nothing was noted (PM2's list) a start switches it on. A service was just
+    /// Restores the schedule of a saved slot. Where nothing was noted (PM2's list) a start switches it on. A service was just
     /// started: only a job has missed something.
     pub(super) fn resume(&mut self, ctx: &mut Ctx, id: u32, saved: Option<Ticks>) {
         let Some(slot) = ctx.slots.get_mut(id) else { return };
@@ -68,7 +68,7 @@ impl Cron {
         }
     }
 
-    /// They do not.
+    /// Disarms them.
     fn disarm(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.slots.get_mut(id) else { return };
         if !slot.durable.ticks.disarm() {

@@ -3,7 +3,7 @@
 //! # Theory of operation
 //!
 //! Each slot of an app with a schedule has [`Ticks`] in its journal record. They are armed by whatever starts the app and disarmed by a
-//! user's stop, so a stopped app stays stopped. One timer on the wall clock is set for the earliest tick of all; it also tells when
+//! user's stop, so a stopped app stays stopped. One timer on the wall clock is set for the earliest tick of all; it also fires when
 //! somebody sets that clock, and then every next tick is settled anew. Nothing else ever wakes the daemon for a schedule, and where there
 //! is none there is no timer either.
 //!
@@ -24,7 +24,7 @@ use self::intent::ScheduleIntent;
 use crate::engine::{Ctx, Feature, InstanceStep, Key, Request};
 use crate::reactor::Source;
 
-/// The wall clock has been set when it differs by so much from what the other clock lets expect. (Slow corrections are slower than that
+/// Difference from what the other clock lets expect at which the wall clock counts as set. (Slow corrections are slower than that
 /// from one look to the next.)
 const SET_MS: i64 = 1000;
 
@@ -32,23 +32,23 @@ const SET_MS: i64 = 1000;
 #[derive(Debug, Default)]
 pub(crate) struct Cron {
     timer: Option<WallTimer>,
-    /// A next tick may be another one now.
+    /// Whether a next tick may be another one now.
     is_stale: bool,
-    /// A tick did something that is not yet on disk.
+    /// Whether a tick did something that is not yet on disk.
     has_run: bool,
-    /// How far the wall clock was ahead of the other one at the last look.
+    /// Lead of the wall clock over the other one at the last look.
     ahead_ms: i64,
 }
 
 impl Cron {
     pub(crate) const NAME: &str = "cron";
 
-    /// Somebody set the wall clock since the last look.
+    /// True if somebody set the wall clock since the last look.
     fn was_set(&self, now: Now) -> bool {
         (ahead_ms(now) - self.ahead_ms).abs() > SET_MS
     }
 
-    /// A schedule was changed, or went.
+    /// Notes that a schedule was changed, or went.
     fn mark_stale(&mut self) {
         self.is_stale = true;
     }
@@ -63,7 +63,7 @@ fn ahead_ms(now: Now) -> i64 {
     now.wall_ms.cast_signed().saturating_sub(now.mono_ms.cast_signed())
 }
 
-/// Settles the next tick, and says which one was due.
+/// Settles the next tick, and returns the one that was due.
 fn look(ticks: &mut Ticks, cron: &CronSpec, wall_ms: u64) -> Option<Tick> {
     // A pattern that was taken once; in a journal of another version it may not be.
     let schedule = Schedule::parse(&cron.pattern).ok()?;
@@ -71,19 +71,19 @@ fn look(ticks: &mut Ticks, cron: &CronSpec, wall_ms: u64) -> Option<Tick> {
 }
 
 impl Feature for Cron {
-    /// A tick may have been due while there was no daemon.
+    /// Looks for ticks that were due while there was no daemon.
     fn on_boot(&mut self, ctx: &mut Ctx) {
         self.look_at(ctx, |_, _| true);
     }
 
-    /// Where the kernel did not tell that the clock was set.
+    /// Looks at the clock where the kernel did not report that it was set.
     fn on_turn(&mut self, ctx: &mut Ctx) {
         if self.timer.is_some() && self.was_set(ctx.now) {
             self.look_at(ctx, |_, _| true);
         }
     }
 
-    /// The timer has something to say: a tick is due, or the clock was set.
+    /// Handles the timer: a tick is due, or the clock was set.
     fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
         if let Some(timer) = &self.timer {
             timer.take();
@@ -119,7 +119,7 @@ impl Feature for Cron {
         ctx.timers.set(limit_of(id), None);
     }
 
-    /// An attempt of a job takes too long.
+    /// Ends an attempt of a job that takes too long.
     fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         run::overrun(ctx, key as u32);
     }
@@ -130,7 +130,7 @@ impl Feature for Cron {
         }
     }
 
-    /// Also after the death of daemon and keeper a run is not repeated: it is on disk before it begins.
+    /// Runs what is on disk now: also after the death of daemon and keeper a run is not repeated.
     fn on_journaled(&mut self, ctx: &mut Ctx) {
         if std::mem::take(&mut self.has_run) {
             ctx.state_file.hurry();

@@ -1,4 +1,4 @@
-//! What happens at a tick.
+//! Actions at a tick.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use crate::engine::{Ctx, Request};
 use crate::slots::{Slot, Slots};
 use crate::store::Role;
 
-/// Who asks, in the records of the app.
+/// The origin in the records of the app.
 fn origin() -> Origin {
     Origin::policy(PolicyName::Cron)
 }
 
 impl Cron {
-    /// These ticks are due.
+    /// Runs the ticks that are due.
     pub(super) fn run_ticks(&mut self, ctx: &mut Ctx, due: Vec<(u32, Tick)>) {
         let mut restarts: BTreeMap<String, Vec<u32>> = BTreeMap::new();
         self.has_run |= !due.is_empty();
@@ -57,7 +57,7 @@ impl Cron {
         }
     }
 
-    /// The run of a job has ended, and another one waits for that.
+    /// Begins the run that waited for the end of another.
     pub(super) fn begin_queued(ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.slots.get_mut(id) else { return };
         if slot.durable.ticks.queued && matches!(slot.durable.instance.state, State::Stopped | State::Errored) {
@@ -67,7 +67,7 @@ impl Cron {
         }
     }
 
-    /// Whether an attempt of a job has a time limit, after each step of it.
+    /// Sets or clears the time limit of an attempt, after each step of its job.
     pub(super) fn follow_limit(ctx: &mut Ctx, id: u32) {
         let limit = ctx.slots.get(id).and_then(|slot| {
             let timeout_ms = slot.spec().cron.as_ref()?.job.as_ref()?.timeout_ms?;
@@ -82,14 +82,14 @@ impl Cron {
     }
 }
 
-/// The instance with the lowest number of its app.
+/// True for the instance with the lowest number of its app.
 fn is_first(slots: &Slots, slot: &Slot) -> bool {
     let lower =
         |other: &Slot| other.spec().name == slot.spec().name && other.durable.ticks.armed && other.durable.pm_id < slot.durable.pm_id;
     !slots.serving().any(lower)
 }
 
-/// Where two processes can have the ports of an app it is reloaded, so that nobody notices; everything else is restarted, as in PM2.
+/// Restarts an app. Where two processes can have its ports it is reloaded, so that nobody notices; everything else is restarted, as in PM2.
 fn restart(ctx: &mut Ctx, app: String, ids: Vec<u32>) {
     let gently = |id: &u32| ctx.slots.get(*id).is_some_and(|slot| !slot.spec().is_job() && slot.spec().shares_its_ports());
     if ids.iter().all(gently) {
@@ -99,7 +99,7 @@ fn restart(ctx: &mut Ctx, app: String, ids: Vec<u32>) {
     }
 }
 
-/// An attempt has used up its time.
+/// Ends an attempt that has used up its time.
 pub(super) fn overrun(ctx: &mut Ctx, id: u32) {
     let Some(slot) = ctx.slots.get(id) else { return };
     let (name, pm_id) = (slot.spec().name.clone(), slot.durable.pm_id);

@@ -2,12 +2,12 @@
 //!
 //! # Theory of operation
 //!
-//! A Node process with our preload says `Connection: close` to its clients, closes what rests, and tells us when nobody is connected any
+//! A Node process with our preload sends `Connection: close` to its clients, closes what rests, and reports when nobody is connected any
 //! more. Without the preload a cluster worker is told to disconnect in Node's own way: it closes its servers, finishes, and ends.
 //! A process with a shard of its own (`crate::sockets`) first has to empty it.
 //!
-//! WebSockets, streams of events and the like end when the app ends them. Once nothing else is left the preload says that the process has
-//! finished, and the app gets its polite signal: it can close them, and its clients come back to those that serve. An app that does not hear
+//! WebSockets, streams of events and the like end when the app ends them. Once nothing else is left the preload reports that the process has
+//! finished, and the app gets its polite signal: it can close them, and its clients come back to those that serve. An app that does not handle
 //! that signal would be gone at once: there they have `kill_timeout` first.
 
 #[cfg(test)]
@@ -26,7 +26,7 @@ use crate::engine::{Answer, Ctx, Feature, Request};
 use crate::slots::Slot;
 use crate::store::Role;
 
-/// A kept connection that rests for so long during a drain is closed. A client that has just had its answer asks again sooner, and is
+/// Rest after which a kept connection is closed during a drain. A client that has just had its answer asks again sooner, and is
 /// told to close then.
 const IDLE_MS: u64 = 500;
 
@@ -34,11 +34,11 @@ const IDLE_MS: u64 = 500;
 #[derive(Debug, Default)]
 pub(crate) struct Drains(BTreeMap<u32, Draining>);
 
-/// What such a process last said.
+/// Last report of such a process.
 #[derive(Clone, Copy, Debug)]
 struct Draining {
     inc: u32,
-    /// None: it has not answered yet.
+    /// Requests under way; none: it has not answered yet.
     requests: Option<u32>,
 }
 
@@ -60,7 +60,7 @@ impl Feature for Drains {
         }
     }
 
-    /// Its time to finish is over, or its time to end: what is still under way there is cut, unless the app finishes it now.
+    /// Handles the end of its time to finish, or to end: what is still under way there is cut, unless the app finishes it now.
     fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
         if !matches!(transition, Transition::DrainTimeout | Transition::KillTimeout) {
             return;
@@ -82,7 +82,7 @@ impl Feature for Drains {
 impl Drains {
     pub(crate) const NAME: &str = "drains";
 
-    /// It gets nothing new any more: it is to finish what it has.
+    /// Begins a drain: it gets nothing new any more and finishes what it has.
     fn begin(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
         let Some(slot) = ctx.slots.get(id) else { return };
         let is_preloaded = slot.durable.preloaded;
@@ -93,7 +93,7 @@ impl Drains {
         if is_preloaded {
             self.0.insert(id, Draining { inc, requests: None });
         } else {
-            // It finishes in its own way, and says nothing.
+            // It finishes in its own way, and sends nothing.
             extend(ctx, id, inc);
         }
     }
@@ -117,7 +117,7 @@ impl Drains {
     }
 }
 
-/// What a process is told that is to finish; none where nothing can be said to it.
+/// The order to a process that is to finish; none where nothing can be sent to it.
 fn order(slot: &Slot) -> Option<Value> {
     slot.live.ipc.as_ref()?;
     let spec = slot.spec();
@@ -133,13 +133,13 @@ fn order(slot: &Slot) -> Option<Value> {
     Some(Drain { stop_listening: !by_turns, idle_ms: IDLE_MS, lasting_ms: policy.kill_timeout_ms, signal }.message())
 }
 
-/// It has all its time from now on.
+/// Gives it all its time from now on.
 fn extend(ctx: &mut Ctx, id: u32, inc: u32) {
     let drain_ms = ctx.slots.get(id).and_then(|slot| slot.live.policy.drain_timeout_ms).unwrap_or(0);
     ctx.event(id, Event::Extend { inc, until_ms: ctx.now.mono_ms.saturating_add(drain_ms) });
 }
 
-/// How many requests are cut, as far as that is known, and words that follow the name of the app; none where nothing is.
+/// Number of requests that are cut, as far as that is known, and words that follow the name of the app; none where nothing is.
 fn unfinished(slot: &Slot, transition: &Transition, draining: Option<Draining>) -> Option<(u32, String)> {
     let (drain_ms, kill_ms) = (slot.live.policy.drain_timeout_ms.unwrap_or(0), slot.live.policy.kill_timeout_ms);
     let gently = slot.durable.role == Role::Retiring || slot.durable.instance.wanted != Wanted::Up;

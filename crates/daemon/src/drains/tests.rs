@@ -1,4 +1,4 @@
-//! Drains over a played context: what a process is told, what it says, and what is told of what it did not finish.
+//! Drains over a played context: what a process gets and sends, and what is reported of what it did not finish.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixStream;
@@ -10,7 +10,7 @@ use super::*;
 use crate::engine::{Answer, Input, Played};
 use crate::ipc::Ipc;
 
-/// An instance that is to end and has so long for what it does.
+/// Time that an instance has for what it does.
 const DRAIN_MS: u64 = 5000;
 
 struct App {
@@ -47,7 +47,7 @@ impl App {
         &self.played.ctx.slots.get(self.id).unwrap().durable.instance.state
     }
 
-    /// It is to finish: what it is told.
+    /// Drains it: the message that it gets.
     fn finish(&mut self) -> Option<Value> {
         self.played.ctx.request(Request::FinishRequests { id: self.id, inc: 1 });
         assert!(self.played.settle(&mut self.drains).is_empty());
@@ -68,7 +68,7 @@ impl App {
         slot.durable.instance.deadline_ms().unwrap() - self.played.ctx.now.mono_ms
     }
 
-    /// Its time is over: how many requests are cut, and the words for that.
+    /// Ends its time: how many requests are cut, and the words for that.
     fn runs_out(&mut self, transition: &Transition) -> Option<(u32, String)> {
         self.drains.on_transition(&mut self.played.ctx, self.id, transition);
         let mut queued = self.played.queued();

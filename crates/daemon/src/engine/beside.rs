@@ -1,4 +1,4 @@
-//! What features add to a process before it is asked for.
+//! Additions of features to a process before it is asked for.
 
 use std::os::fd::OwnedFd;
 
@@ -7,10 +7,10 @@ use ostler_sys::user::Identity;
 use crate::logs::Outputs;
 use crate::secrets::Values;
 
-/// What a process gets besides what its description says.
+/// Additions to a process besides what its description says.
 #[derive(Debug, Default)]
 pub(crate) struct Beside {
-    /// Whom it runs as, where that is said.
+    /// User that it runs as, where that is said.
     pub account: Option<Identity>,
     /// Standard output and error; without them it is not started.
     pub outputs: Option<Outputs>,

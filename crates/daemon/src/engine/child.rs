@@ -1,4 +1,4 @@
-//! Processes beside an instance: what a feature has run for it, and what is told of it.
+//! Processes beside an instance: what a feature has run for it, and reports about that.
 
 use std::os::fd::OwnedFd;
 
@@ -10,16 +10,16 @@ use crate::store::command::{CommandSpec, Owner};
 /// A process beside an instance that a feature wants: by its user, in its directory, with its environment and in a cgroup of its own.
 #[derive(Debug)]
 pub(crate) struct ChildRequest {
-    /// By this the keeper tells of it ([`super::Feature::on_child`]); in the place of an incarnation stands 0.
+    /// Key under which the keeper reports it ([`super::Feature::on_child`]); in the place of an incarnation stands 0.
     pub key: u64,
     pub spec: CommandSpec,
     /// Value of the variable by which its processes are recognised.
     pub mark: String,
-    /// Where its standard output goes; none = where the description says.
+    /// Standard output; none = as the description says.
     pub out: Option<OwnedFd>,
 }
 
-/// What became of a process that is no instance: the keeper was asked for it with a key of a feature.
+/// Report of a process that is no instance: the keeper was asked for it with a key of a feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChildEvent<'a> {
     /// The keeper was asked for it.
@@ -33,7 +33,7 @@ pub(crate) enum ChildEvent<'a> {
     Spawned { pid: i32, start_ticks: u64 },
     /// It could not be started.
     NotSpawned { step: &'a str, errno: i32 },
-    /// It has ended. The keeper forgets that when the feature says so ([`super::Work::Ack`]).
+    /// It has ended. The keeper forgets that when the feature allows it ([`super::Work::Ack`]).
     Exited(ostler_sys::Ending),
 }
 
@@ -48,18 +48,18 @@ pub(crate) struct CommandEnd {
     pub report: Report,
 }
 
-/// How a command ended, for its owner.
+/// Report of a command's end, for its owner.
 pub(crate) struct Report {
-    /// How.
+    /// The outcome.
     pub outcome: Outcome,
-    /// What it wrote, where that was captured.
+    /// Output, where that was captured.
     pub output: Wiped,
-    /// The last lines that it wrote to the app's logs, of one that failed.
+    /// Last lines that it wrote to the app's logs, of one that failed.
     pub last_lines: Vec<String>,
 }
 
 impl std::fmt::Debug for Report {
-    /// What it wrote may be a secret.
+    /// Never shows the output, which may be a secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Report").field("outcome", &self.outcome).field("output_bytes", &self.output.len()).finish_non_exhaustive()
     }

@@ -1,4 +1,4 @@
-//! What a turn works with: one instant, and the only way to slots, keeper, journal, queue and log.
+//! Context of a turn: one instant, and the only way to slots, keeper, journal, queue and log.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Arguments;
@@ -33,19 +33,19 @@ use crate::store::Journal;
 use crate::store::events::{Draft, Events};
 use crate::store::state_file::StateFile;
 
-/// What a turn works with. Features get it beside their own state, and nothing else: what they want of each other goes through the queue.
+/// Context of a turn. Features get it beside their own state, and nothing else: what they want of each other goes through the queue.
 pub(crate) struct Ctx {
-    /// The instant of this turn: whatever happens in it, happens then.
+    /// Instant of this turn: whatever happens in it, happens then.
     pub now: Now,
     pub settings: Settings,
     pub log: DaemonLog,
     pub reactor: Reactor,
     pub keeper: KeeperDoor,
-    /// How many descriptors there are, and who gets them.
+    /// Budget of descriptors.
     pub fds: FdBudget,
-    /// So many processes the kernel has killed for want of memory.
+    /// Number of processes that the kernel has killed for want of memory.
     pub oom_kills: u64,
-    /// What apps inherit; a new keeper has to know it.
+    /// Settings that apps inherit; a new keeper has to know them.
     pub originals: Originals,
     pub slots: Slots,
     /// The process table, where it was read since the last signals.
@@ -56,26 +56,26 @@ pub(crate) struct Ctx {
     pub anchor: Option<(String, OwnedFd)>,
     pub journal: Journal,
     pub state_file: StateFile,
-    /// What happened, for followers.
+    /// Events, for followers.
     pub events: Events,
-    /// What waits for its turn, before the next write of the journal.
+    /// Inputs that wait for their turn, before the next write of the journal.
     pub queue: VecDeque<Input>,
-    /// What is to be done after it.
+    /// Effects that are performed after it.
     pub effects: Effects,
     pub timers: Timers,
-    /// Which version of Node each program is.
+    /// Versions of Node of programs.
     pub node_versions: NodeVersions,
     /// Commands that run for instances.
     pub commands: Commands,
     /// Processes beside instances that a feature wants as an effect: the keeper is asked for them as soon as that returns.
     pub children: Vec<ChildRequest>,
-    /// Answers to clients: connection, request, what it is told. Sent when the turn is over.
+    /// Answers to clients: connection, request, response. Sent when the turn is over.
     pub replies: Vec<(u32, u64, Response)>,
     /// Instances that a request will start when their turn comes; empty where nobody waits for others.
     pub coming: BTreeSet<u32>,
     /// Instances that wait for others before they start.
     pub waiting: BTreeSet<u32>,
-    /// How many requests that take time are under way.
+    /// Number of requests that take time and are under way.
     pub requests_under_way: usize,
     pub complaints: Complaints,
     /// Log files that are not simply written by their app.
@@ -83,25 +83,25 @@ pub(crate) struct Ctx {
     pub boot_id: String,
     /// A copy of the lock of the home: it is held as long as keeper or daemon live.
     pub lock: OwnedFd,
-    /// Where clients come in.
+    /// Socket on which clients connect.
     pub listener: UnixListener,
-    /// Health checks over a network that are under way: by where it comes from a connection is known to be one, and whom it asks.
+    /// Health checks over a network that are under way: by its address a connection is recognised as one, and whom it asks.
     pub checks: Probes,
     /// Declared sockets that are open.
     pub listening: Listening,
-    /// The last number by which somebody recognises an answer.
+    /// Last number by which somebody recognises an answer.
     pub last_ticket: u64,
-    /// The list of apps is about to be taken down on purpose: what is left of it then is not what anybody wants.
+    /// Whether the list of apps is about to be taken down on purpose: what is left of it then is not what anybody wants.
     pub is_closing: bool,
-    /// Everything ends at once: whoever asked for that does not wait any longer.
+    /// Whether everything ends at once: whoever asked for that does not wait any longer.
     pub is_hasty: bool,
-    /// The daemon ends after this turn.
+    /// End of the daemon after this turn.
     pub ending: Option<Ending>,
-    /// What the keeper ends with, where it is the first process of a container.
+    /// Exit code of the keeper, where it is the first process of a container.
     pub exit_code: Option<u8>,
 }
 
-/// Why the daemon ends.
+/// Reason why the daemon ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// Everything was stopped: the keeper ends too.
@@ -111,7 +111,7 @@ pub(crate) enum Ending {
 }
 
 impl Ctx {
-    /// One line in our log about what an instance sends, the first time only.
+    /// Logs one line about what an instance sends, the first time only.
     pub(crate) fn complain(&mut self, id: u32, topic: Topic, what: Arguments<'_>) {
         let Some(slot) = self.slots.get(id) else { return };
         if self.complaints.is_new(id, topic) {
@@ -119,7 +119,7 @@ impl Ctx {
         }
     }
 
-    /// Something worth telling people of an instance: in our log, and in what `why` and `describe` show.
+    /// Records an observation of an instance: in our log, and in what `why` and `describe` show.
     pub(crate) fn note(&mut self, id: u32, text: String) {
         let Some(slot) = self.slots.get_mut(id) else { return };
         self.log.error(format_args!("App [{}:{}] {text}", slot.spec().name, slot.durable.pm_id));
@@ -129,12 +129,12 @@ impl Ctx {
         self.slots.changed(id);
     }
 
-    /// The manager goes down on purpose, or another daemon takes over.
+    /// True when the manager goes down on purpose, or another daemon takes over.
     pub(crate) fn is_ending(&self) -> bool {
         self.is_closing || self.ending.is_some()
     }
 
-    /// What is started while everything is being stopped would be left behind.
+    /// Refuses starts while everything is being stopped: what is started then would be left behind.
     ///
     /// # Errors
     /// Nothing is to be started any more.
@@ -145,7 +145,7 @@ impl Ctx {
         }
     }
 
-    /// Nothing waits to be dealt with or to be done.
+    /// True when nothing waits to be dispatched or done.
     pub(crate) fn is_quiet(&self) -> bool {
         self.queue.is_empty() && self.effects.is_empty()
     }
@@ -165,41 +165,41 @@ impl Ctx {
         true
     }
 
-    /// An event for an instance, when its turn has come.
+    /// Queues an event for an instance.
     pub(crate) fn event(&mut self, id: u32, event: Event) {
         self.queue.push_back(Input::Event(id, event));
     }
 
     /// Sends a message over the channel of an instance, with a descriptor if there is one. Where that channel is closed nothing happens: its
-    /// process is on its way out, and its exit says the rest.
+    /// process is on its way out, and its exit tells the rest.
     pub(crate) fn send(&mut self, id: u32, message: &Value, fd: Option<Rc<OwnedFd>>) {
         if let Some(ipc) = self.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) {
             ipc.send_message(&self.reactor, message, fd);
         }
     }
 
-    /// Perhaps an instance is to get more or less than before ([`super::Feature::on_capacity`]).
+    /// Notes that an instance may get more or less than before ([`super::Feature::on_capacity`]).
     pub(crate) fn capacity_changed(&mut self, id: u32) {
         self.queue.push_back(Input::Capacity(id));
     }
 
-    /// An instance serves from now on, in place of another process.
+    /// Notes that an instance serves from now on, in place of another process.
     pub(crate) fn serves(&mut self, id: u32) {
         self.queue.push_back(Input::Serving(id));
     }
 
-    /// A number by which whoever asks for something recognises what comes of it.
+    /// A ticket: the number by which whoever asks for something recognises its answer.
     pub(crate) fn ticket(&mut self) -> u64 {
         self.last_ticket += 1;
         self.last_ticket
     }
 
-    /// Says what came of a request.
+    /// Queues the answer to a request.
     pub(crate) fn answer(&mut self, answer: Answer) {
         self.queue.push_back(Input::Answer(answer));
     }
 
-    /// Tells followers what happened to an instance that is not a step of it.
+    /// Emits an event of an instance that is not a step of it.
     pub(crate) fn emit(&mut self, id: u32, what: What, cause: Cause) {
         let Some(slot) = self.slots.get(id).filter(|slot| slot.is_seen()) else { return };
         let status = slot.durable.instance.status();
@@ -208,27 +208,27 @@ impl Ctx {
         self.events.push(self.now.wall_ms, draft);
     }
 
-    /// Tells followers what happened to an app as a whole.
+    /// Emits an event of an app as a whole.
     pub(crate) fn emit_for_app(&mut self, app: &str, what: What, cause: Cause) {
         self.events.push(self.now.wall_ms, Draft { app: Some(app.into()), id: None, what, cause, status: None });
     }
 
-    /// Tells followers what happened to the manager itself.
+    /// Emits an event of the manager itself.
     pub(crate) fn emit_for_manager(&mut self, what: What, cause: Cause) {
         self.events.push(self.now.wall_ms, Draft { app: None, id: None, what, cause, status: None });
     }
 
-    /// Answers a client, or tells it how far its request is.
+    /// Answers a client, or reports how far its request is.
     pub(crate) fn reply(&mut self, client: u32, request: u64, response: Response) {
         self.replies.push((client, request, response));
     }
 
-    /// Somebody asks for something.
+    /// Queues a client's request.
     pub(crate) fn ask(&mut self, ask: Ask) {
         self.queue.push_back(Input::Ask(ask));
     }
 
-    /// Asks another part for something.
+    /// Queues a request to another feature.
     pub(crate) fn request(&mut self, request: Request) {
         self.queue.push_back(Input::Request(request));
     }

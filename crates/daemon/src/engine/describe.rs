@@ -96,7 +96,7 @@ pub(crate) fn changed_spec(slot: &Slot, change: &Change) -> AppSpec {
     spec
 }
 
-/// As PM2: an app with another name goes on writing the files that it has. Whoever reads them need not know.
+/// Keeps the files of an app with another name, as PM2 does. Whoever reads them need not know.
 fn keep_files(spec: &mut AppSpec, slot: &Slot) {
     let logs = &mut spec.logs;
     let unnumbered = |path: &str| without_id(path, ".log", slot.durable.pm_id);

@@ -7,7 +7,7 @@ use super::Ctx;
 use crate::slots::ending_of;
 
 impl Ctx {
-    /// How a process ended, with what the kernel's counters say about its out-of-memory killer.
+    /// The end of a process, with what the kernel's counters say about its out-of-memory killer.
     pub(crate) fn exit_report(&mut self, ending: ostler_sys::Ending) -> ExitReport {
         let ending = ending_of(ending);
         let killed = matches!(ending, Ending::Signal { signal: KILL, .. });

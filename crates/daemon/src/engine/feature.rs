@@ -1,4 +1,4 @@
-//! What the engine asks of a feature, and nothing else.
+//! Interface between the engine and a feature, and nothing else.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -11,22 +11,22 @@ use super::{Answer, Ask, Beside, ChildEvent, Ctx, Ending, Request};
 use crate::slots::processes::Leaders;
 use crate::store::{Record, Snapshot};
 
-/// A step of an instance that was decided, and is journaled before anything of it is done.
+/// Step of an instance that was decided, and is journaled before anything of it is done.
 #[derive(Debug)]
 pub(crate) struct InstanceStep<'a> {
     /// Our own number of the instance.
     pub id: u32,
-    /// What it was fed.
+    /// The event that it got.
     pub event: &'a Event,
     /// PM2's word for the status it had.
     pub before: &'static str,
-    /// What there is to tell of it.
+    /// Transitions of this step.
     pub transitions: &'a [Transition],
     /// The hooks that it asks for and calls off: [`Effect::Hook`] and [`Effect::CancelHook`] only.
     pub hooks: &'a [Effect],
 }
 
-/// What there is to tell among the effects of a step.
+/// The transitions among the effects of a step.
 pub(crate) fn transitions(effects: &[Effect]) -> Vec<Transition> {
     let transition = |effect: &Effect| if let Effect::Notify(transition) = effect { Some(transition.clone()) } else { None };
     effects.iter().filter_map(transition).collect()
@@ -52,7 +52,7 @@ pub(crate) trait Feature {
     /// An instance serves from now on, in place of another process of the same number. It has not made a step.
     fn on_serving(&mut self, _ctx: &mut Ctx, _id: u32) {}
 
-    /// What was decided of an instance is journaled, and now it is told.
+    /// A transition of an instance is journaled, and is reported now.
     fn on_transition(&mut self, _ctx: &mut Ctx, _id: u32, _transition: &Transition) {}
 
     /// A process of an instance is about to be asked for: the feature adds what it is to have. With an error it is not started.
@@ -82,7 +82,7 @@ pub(crate) trait Feature {
         false
     }
 
-    /// The main process of an instance has ended, or may have: what it said until now counts before its end does. True: the journal has to
+    /// The main process of an instance has ended, or may have: what it sent until now counts before its end does. True: the journal has to
     /// have some of it before the feature is asked for the rest.
     fn on_end(&mut self, _ctx: &mut Ctx, _id: u32) -> bool {
         false
@@ -104,7 +104,7 @@ pub(crate) trait Feature {
     /// The process of an instance has its first listening socket as a cluster worker.
     fn on_listening(&mut self, _ctx: &mut Ctx, _id: u32) {}
 
-    /// Nothing more comes over the channel of an instance, and nothing can be sent. Not told of a process that is gone, which says it.
+    /// Nothing more comes over the channel of an instance, and nothing can be sent. Not called for a process that is gone, which implies it.
     fn on_channel_ended(&mut self, _ctx: &mut Ctx, _id: u32) {}
 
     /// An instance has another description.
@@ -113,7 +113,7 @@ pub(crate) trait Feature {
     /// An instance leaves the tables; its number may be used again.
     fn on_forgotten(&mut self, _ctx: &mut Ctx, _id: u32) {}
 
-    /// A deadline of an instance has come. True: this feature sees to it, and the instance is not fed a tick.
+    /// A deadline of an instance has come. True: this feature sees to it, and the instance gets no tick.
     fn on_due(&mut self, _ctx: &mut Ctx, _id: u32) -> bool {
         false
     }
@@ -140,7 +140,7 @@ pub(crate) trait Feature {
     /// asked for again.
     fn on_new_keeper(&mut self, _ctx: &mut Ctx, _survivors: &[(u64, ProcRef)]) {}
 
-    /// The keeper tells of a process that is no instance. True: it is one of this feature.
+    /// The keeper reports a process that is no instance. True: it is one of this feature.
     fn on_child(&mut self, _ctx: &mut Ctx, _key: u64, _event: ChildEvent<'_>) -> bool {
         false
     }
@@ -150,18 +150,18 @@ pub(crate) trait Feature {
         false
     }
 
-    /// The keeper tells something of itself.
+    /// The keeper reports something of itself.
     fn on_keeper(&mut self, _ctx: &mut Ctx, _message: &FromKeeper) {}
 
     /// Nothing is left to do, for the moment: what is put into the queue now is dealt with in the same turn, and then it is quiet again.
     fn on_quiet(&mut self, _ctx: &mut Ctx) {}
 
-    /// Somebody wants something. Gives back what this feature does not do.
+    /// Another feature requests something. Returns what this feature does not do.
     fn on_request(&mut self, _ctx: &mut Ctx, request: Request) -> Option<Request> {
         Some(request)
     }
 
-    /// Somebody asks for something, through whichever door. Gives back what this feature does not answer.
+    /// Somebody asks for something, through whichever door. Returns what this feature does not answer.
     fn on_ask(&mut self, _ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
         Some(ask)
     }
@@ -169,7 +169,7 @@ pub(crate) trait Feature {
     /// Something that was asked for is done, or cannot be.
     fn on_answer(&mut self, _ctx: &mut Ctx, _answer: &Answer) {}
 
-    /// The settings of the home may say something else now.
+    /// The settings of the home may have changed.
     fn on_settings(&mut self, _ctx: &mut Ctx) {}
 
     /// Everything that happened in this turn was dealt with; what the kernel is to know (a timer on the wall clock) is set now.
@@ -201,10 +201,10 @@ pub(crate) trait Feature {
         Vec::new()
     }
 
-    /// Everything that the keeper held was taken back; what processes said meanwhile, and their ends, come after this.
+    /// Everything that the keeper held was taken back; what processes sent meanwhile, and their ends, come after this.
     fn on_taken_back(&mut self, _ctx: &mut Ctx) {}
 
-    /// A descriptor that the keeper held while there was no daemon, before [`Feature::on_boot`]. Gives back what is not of this feature.
+    /// A descriptor that the keeper held while there was no daemon, before [`Feature::on_boot`]. Returns what is not of this feature.
     fn take_back(&mut self, _ctx: &mut Ctx, _name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         Some(fd)
     }

@@ -1,4 +1,4 @@
-//! What instances use, read from the kernel.
+//! Usage of instances, read from the kernel.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::slots::Slot;
 
 impl Ctx {
     /// Takes a reading of each running instance. False when one of them has no earlier reading to compare with, or is not there: then its end
-    /// will have been told by the next one.
+    /// will have been reported by the next one.
     pub(crate) fn read_usage(&mut self, ids: Option<&[u32]>) -> bool {
         let now = self.now;
         let wanted = |slot: &Slot| ids.is_none_or(|ids| ids.binary_search(&slot.durable.id).is_ok());

@@ -1,6 +1,6 @@
-//! What a turn of the daemon is made of, without any feature by name.
+//! Engine: the turn of the daemon, without any feature by name.
 //!
-//! A turn takes what happened (descriptors, deadlines), feeds it to the instances and the features, and writes the journal before anything is
+//! A turn takes what happened (descriptors, deadlines), dispatches it to the instances and the features, and writes the journal before anything is
 //! done that follows from it. Everything in a turn happens at one instant ([`Ctx::now`]). What one part wants of another is data in the queue
 //! ([`Input`]): nothing is called across, so no part depends on how deep in the calls of another it runs.
 

@@ -26,10 +26,10 @@ use crate::store::events::Events;
 use crate::store::state_file::StateFile;
 use crate::store::{Journal, Snapshot};
 
-/// For what threads do.
+/// Longest wait for threads.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A context over a home of its own. What is said to the keeper goes nowhere.
+/// Played context over a home of its own. What is sent to the keeper goes nowhere.
 pub(crate) struct Played {
     pub ctx: Ctx,
     home: PathBuf,
@@ -103,12 +103,12 @@ impl Played {
         self.ctx.slots.add(&app, &base, self.ctx.now, &self.ctx.settings)
     }
 
-    /// Feeds an event to an instance, and tells the feature. Nothing of what follows is done.
+    /// Dispatches an event to an instance, and calls the feature. Nothing of what follows is done.
     pub(crate) fn dispatch(&mut self, feature: &mut dyn Feature, id: u32, event: Event) {
         self.step(feature, id, event);
     }
 
-    /// Gives what there is to tell of it.
+    /// Makes a step; returns its transitions.
     fn step(&mut self, feature: &mut dyn Feature, id: u32, event: Event) -> Vec<Transition> {
         let slot = self.ctx.slots.get_mut(id).unwrap();
         let before = slot.durable.instance.status();
@@ -120,7 +120,7 @@ impl Played {
         transitions
     }
 
-    /// Deals with what waits, as a turn does, until it is quiet. Gives answers, and what others would do. What is deleted is forgotten.
+    /// Dispatches what waits, as a turn does, until it is quiet. Returns answers, and what others would do. What is deleted is forgotten.
     pub(crate) fn settle(&mut self, feature: &mut dyn Feature) -> Vec<Input> {
         let mut rest = Vec::new();
         loop {
@@ -180,7 +180,7 @@ impl Played {
         self.dispatch(feature, id, Event::Spawned { inc, pid });
     }
 
-    /// The clock goes on, and what is due meanwhile is told at its time.
+    /// Lets the clock go on; what is due meanwhile is called at its time.
     pub(crate) fn pass(&mut self, feature: &mut dyn Feature, ms: u64) {
         let until_ms = self.ctx.now.mono_ms + ms;
         while let Some(at_ms) = self.ctx.timers.next_ms().filter(|at_ms| *at_ms <= until_ms) {
@@ -225,7 +225,7 @@ impl Played {
         }
     }
 
-    /// What was said to the keeper is gone, with the copies of descriptors that it would hold.
+    /// Forgets what was sent to the keeper, with the copies of descriptors that it would hold.
     pub(crate) fn forget_said(&mut self) {
         let (keeper, ours) = ostler_sys::socket::packet_pair().unwrap();
         self.ctx.keeper = KeeperDoor::new(Link::new(ours), 1);
@@ -243,7 +243,7 @@ impl Played {
         (self.ctx.effects.take(written).into(), bytes.unwrap())
     }
 
-    /// What there is to tell followers, which is in the journal now.
+    /// Events that are in the journal now.
     pub(crate) fn told(&mut self) -> Vec<ostler_proto::event::Event> {
         self.ctx.events.write_to(&mut self.ctx.journal);
         self.ctx.journal.flush().1.unwrap();

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Whose deadline it is: the name of a feature, and a number that means something to it (an instance, a job, or 0).
+/// Key of a deadline: the name of a feature, and a number that means something to it (an instance, a job, or 0).
 pub(crate) type Key = (&'static str, u64);
 
-/// Comes after every key: no name of a feature begins like this.
+/// Key after every other one: no name of a feature begins like this.
 const LAST: Key = ("\u{10ffff}", u64::MAX);
 
 /// Deadlines by key. A key has one deadline at most.
@@ -56,7 +56,7 @@ impl Timers {
         self.by_time.first().map(|(at_ms, _)| *at_ms)
     }
 
-    /// Whose deadlines have come, the earliest first. What is set while they are dealt with is due in a later turn, also where its time is
+    /// Keys whose deadlines have come, the earliest first. What is set while they are handled is due in a later turn, also where its time is
     /// past: whoever sets such a one again and again keeps nobody else from their turn.
     pub(crate) fn due(&self, now_ms: u64) -> Vec<Key> {
         self.by_time.range(..=(now_ms, LAST)).map(|(_, key)| *key).collect()

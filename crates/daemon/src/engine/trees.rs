@@ -1,4 +1,4 @@
-//! The process table as it was read last, and what it says of the trees of instances.
+//! Process table as it was read last, and the trees of instances in it.
 
 use ostler_sys::tree::Entry;
 use ostler_sys::{ProcRef, ProcTable};
@@ -6,14 +6,14 @@ use ostler_sys::{ProcRef, ProcTable};
 use super::Ctx;
 use crate::slots::trees::family_in;
 
-/// What is outside of the group of a main process.
+/// Processes of a tree outside of the group of its main process.
 #[derive(Debug)]
 pub(crate) struct Outside {
     /// Processes of its tree that are not in a group led by it.
     pub processes: Vec<ProcRef>,
-    /// It leads one: the process that was started does, one that it handed over to may be in the group of the former.
+    /// Whether it leads one: the process that was started does, one that it handed over to may be in the group of the former.
     pub leads_group: bool,
-    /// The process table has it as a living process.
+    /// Whether the process table has it as a living process.
     pub main_was_seen: bool,
 }
 
@@ -33,7 +33,7 @@ impl Ctx {
         self.table.insert(table)
     }
 
-    /// What was seen says nothing about now any more.
+    /// Forgets the table: what was seen does not hold any more.
     pub(crate) fn forget_processes(&mut self) {
         self.table = None;
     }
@@ -45,7 +45,7 @@ impl Ctx {
         family_in(table, slot, pid, self.keeper.pid())
     }
 
-    /// What a signal to the group of a live main process does not reach.
+    /// The processes that a signal to the group of a live main process does not reach.
     pub(crate) fn outside_group(&mut self, id: u32) -> Outside {
         let Some((pid, start_ticks)) = self.slots.get(id).and_then(|slot| Some((slot.durable.instance.pid()?, slot.durable.start_ticks)))
         else {

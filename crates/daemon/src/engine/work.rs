@@ -1,4 +1,4 @@
-//! What is to be done: events and requests that wait for their turn, and effects that wait for the journal.
+//! Work: events and requests that wait for their turn, and effects that wait for the journal.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -18,40 +18,40 @@ use crate::slots::{App, Base};
 use crate::store::Written;
 use crate::store::command::{CommandSpec, Owner};
 
-/// What waits for its turn: it is dealt with before the next write of the journal, in this order.
+/// Input that waits for its turn: it is dispatched before the next write of the journal, in this order.
 #[derive(Debug)]
 pub(crate) enum Input {
     /// An event for an instance.
     Event(u32, Event),
-    /// What the process of an instance sent over its channel: which one, its incarnation, the message.
+    /// A message that the process of an instance sent over its channel: instance, incarnation, message.
     Message(u32, u32, Message),
     /// The channel of an instance has ended.
     ChannelEnded(u32),
     /// The process of an instance has begun to listen: it had no listening socket of ours before.
     Listens(u32),
-    /// What an instance can take may be something else now ([`super::Feature::on_capacity`]).
+    /// The capacity of an instance may have changed ([`super::Feature::on_capacity`]).
     Capacity(u32),
     /// An instance has another description.
     Described(u32),
     /// An instance serves from now on, in place of another process.
     Serving(u32),
-    /// What one part wants of another.
+    /// A request of one feature to others.
     Request(Request),
-    /// What somebody wants.
+    /// A request of a client.
     Ask(Ask),
-    /// What came of a request.
+    /// The answer to a request.
     Answer(Answer),
-    /// The settings of the home may say something else now.
+    /// The settings of the home may have changed.
     Settings,
 }
 
-/// What a feature wants of others, as data.
+/// Request of a feature to others, as data.
 #[derive(Debug)]
 pub(crate) enum Request {
     /// These instances of one app are replaced by the same release without a gap. Where that cannot be now (a reload of a user is under way),
     /// it is left out, and a line with these words says why. `canary_ms`: see [`RolloutRequest`].
     Replace { app: String, ids: Vec<u32>, canary_ms: Option<u64>, origin: Origin, what: &'static str },
-    /// Instances of one app are replaced by another release. What comes of it is told by [`Answer::Rollout`].
+    /// Instances of one app are replaced by another release. News of it come by [`Answer::Rollout`].
     Rollout(Box<RolloutRequest>),
     /// Somebody's command took over these instances, all that it is about: what replaces them leaves them alone. It is asked for after the
     /// events of the command.
@@ -70,11 +70,11 @@ pub(crate) enum Request {
     /// Everything is stopped and forgotten, then the daemon and its keeper end. Who asked is answered before that; 0 is nobody. `saves_list`:
     /// the list of apps is saved before, whether or not it is saved by itself.
     End { client: u32, id: u64, origin: Origin, saves_list: bool },
-    /// All instances of this app are replaced by this release, description and environment; whoever asked is told how far that is.
+    /// All instances of this app are replaced by this release, description and environment; whoever asked learns how far that is.
     ReloadTo { client: u32, id: u64, app: String, release: Box<(AppSpec, EnvMap)>, origin: Origin },
     /// Of these instances of one app there are to be so many.
     Scale { ids: Vec<u32>, to: u32, origin: Origin },
-    /// The process of this incarnation says that its main process is another one from now on. It has not said so for a while: that is told.
+    /// The process of this incarnation reports that its main process is another one from now on. It has not done so for a while: that is logged.
     Follow { id: u32, inc: u32, pid: i32, is_rare: bool },
     /// The process of this incarnation gets nothing new any more: it is to finish the requests that it has.
     FinishRequests { id: u32, inc: u32 },
@@ -92,16 +92,16 @@ pub(crate) enum Request {
     /// What is in a log gets another name, and its apps write on at its path. Nothing happens where that is under way. Answered by
     /// [`Answer::Rotated`].
     Rotate(Box<Rotating>),
-    /// Something is to be done about this process, which is not well or uses too much: for this cause, in words that follow its name. Where that is news
-    /// it is told by [`Answer::Remedy`].
+    /// Something is to be done about this process, which is not well or uses too much: for this cause, in words that follow its name. Where that is new
+    /// it is reported by [`Answer::Remedy`].
     Remedy { id: u32, inc: u32, cause: Cause, why: String },
     /// This is no reason any more to do something about the process of this instance.
     NoRemedy { id: u32, cause: Cause },
-    /// Every log file is opened anew, and nobody waits for the end.
+    /// Every log file is reopened, and nobody waits for the end.
     ReloadLogs,
 }
 
-/// What came of a request. Each feature hears it ([`super::Feature::on_answer`]): whose it was knows that.
+/// Answer to a request. Each feature gets it ([`super::Feature::on_answer`]): whose it was recognises that.
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// A log was rotated: the name that its old lines have now, or why that could not be.
@@ -116,7 +116,7 @@ pub(crate) enum Answer {
     Rollout { ticket: u64, news: RolloutNews },
     /// Something is going to be done about the process of this instance: for this cause, in these words. Others may have to go first.
     Remedy { id: u32, cause: Cause, why: String },
-    /// The process of this instance was told to end with so many requests under way, and these words say so.
+    /// The process of this instance was asked to end with so many requests under way, in these words.
     Cut { id: u32, requests: u32, warning: String },
     /// The program of an instance that a request added cannot be executed: the instance is deleted again.
     Unstartable,
@@ -124,10 +124,10 @@ pub(crate) enum Answer {
     LastLines { id: u32, lines: Vec<String> },
 }
 
-/// What is wanted of a rollout.
+/// Request for a rollout.
 #[derive(Debug)]
 pub(crate) struct RolloutRequest {
-    /// By this number ([`super::Ctx::ticket`]) whoever asks recognises the news.
+    /// Ticket ([`super::Ctx::ticket`]) by which whoever asks recognises the news.
     pub ticket: u64,
     /// App.
     pub app: String,
@@ -135,16 +135,16 @@ pub(crate) struct RolloutRequest {
     pub replacements: Vec<Replacement>,
     /// Instances at the same time; 0 = as the app says.
     pub parallel: u32,
-    /// For so long the first one is watched beside the old ones; none = as the app says ([`ostler_core::rollout`]).
+    /// Time for which the first one is watched beside the old ones; none = as the app says ([`ostler_core::rollout`]).
     pub canary_ms: Option<u64>,
-    /// Who asks.
+    /// Origin of the request.
     pub origin: Origin,
 }
 
-/// What becomes of one instance.
+/// Replacement of one instance.
 #[derive(Debug)]
 pub(crate) struct Replacement {
-    /// Which.
+    /// The instance.
     pub id: u32,
     /// Its new description.
     pub app: Rc<App>,
@@ -152,10 +152,10 @@ pub(crate) struct Replacement {
     pub base: Rc<Base>,
 }
 
-/// What there is to tell of a rollout.
+/// News of a rollout.
 #[derive(Debug)]
 pub(crate) enum RolloutNews {
-    /// It goes on.
+    /// Progress.
     Progress(Progress),
     /// It cannot be: for these instances by the number that users know, for this reason.
     Refused { app: String, ids: Vec<u32>, reason: String },
@@ -163,7 +163,7 @@ pub(crate) enum RolloutNews {
     Ended(Box<RolloutReport>),
 }
 
-/// Something that is to be done after the journal is written.
+/// Work after the journal is written.
 #[derive(Debug)]
 pub(crate) enum Work {
     /// An effect of an instance.
@@ -200,38 +200,38 @@ impl Effects {
         self.waiting = rest;
     }
 
-    /// Forgets what is of no use any more.
+    /// Removes what is of no use any more.
     pub(crate) fn retain(&mut self, keep: impl FnMut(&Work) -> bool) {
         self.waiting.retain(keep);
     }
 }
 
-/// Somebody's request that came through a door. It is answered by [`super::Ctx::reply`].
+/// Request of a client that came through a door. It is answered by [`super::Ctx::reply`].
 #[derive(Debug)]
 pub(crate) struct Ask {
-    /// Which connection.
+    /// The connection.
     pub client: u32,
     /// Its number of the request.
     pub id: u64,
-    /// Who asks.
+    /// The caller.
     pub caller: Caller,
-    /// What for.
+    /// The request.
     pub request: proto::Request,
 }
 
-/// Who is at the other end of a connection, as the kernel knows it.
+/// Caller at the other end of a connection, as the kernel knows it.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     /// User.
     pub uid: u32,
     /// Process, for the record only.
     pub pid: i32,
-    /// For whom it asks, as it says, for the record only.
+    /// Person for whom it asks, as it says, for the record only.
     pub on_behalf_of: Option<Box<str>>,
 }
 
 impl Caller {
-    /// For the record: who asks, with this word for what.
+    /// The origin for the record, with this word for the request.
     pub(crate) fn origin(self, command: impl Into<String>) -> Origin {
         let Self { uid, pid, on_behalf_of } = self;
         Origin::User { command: command.into(), uid, pid, on_behalf_of }

@@ -1,8 +1,8 @@
-//! What is told of a step of an instance: which event each of its notices is, and why it happened.
+//! Events of instances: which event each transition is, and why it happened.
 //!
 //! Numbers, the ring and the journal are [`crate::store::events`].
 
-mod told;
+mod translate;
 
 use ostler_core::lifecycle::{Event, Origin, Wanted};
 use ostler_proto::control::{Request, Response};
@@ -10,7 +10,7 @@ use ostler_proto::control::{Request, Response};
 use crate::engine::{Ask, Ctx, Feature, InstanceStep};
 use crate::store::events::Draft;
 
-/// Events of instances. It has no state of its own: why an instance is as it is is on its slot, and in its record.
+/// Emitter of instances' events. It has no state of its own: why an instance is as it is is on its slot, and in its record.
 #[derive(Debug, Default)]
 pub(crate) struct Events;
 
@@ -37,11 +37,11 @@ impl Feature for Events {
         }
         let (before, after) = (step.before, slot.durable.instance.status());
         for transition in step.transitions {
-            let (what, cause) = match told::of(transition, &slot.durable.instance, slot.durable.cause.as_deref()) {
+            let (what, cause) = match translate::of(transition, &slot.durable.instance, slot.durable.cause.as_deref()) {
                 Some(told) => told,
                 None => continue,
             };
-            if told::decides(&what) {
+            if translate::decides(&what) {
                 slot.durable.cause = Some(Box::new(cause.clone()));
             }
             if slot.is_seen() {
@@ -53,7 +53,7 @@ impl Feature for Events {
     }
 }
 
-/// Who asked for this step.
+/// Origin of this step.
 fn asked_by(event: &Event) -> Option<&Origin> {
     match event {
         Event::Start(origin)

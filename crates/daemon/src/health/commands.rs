@@ -8,7 +8,7 @@ use crate::engine::{Ctx, Request};
 use crate::probe::Answer;
 use crate::store::command::{CommandSpec, Output, Owner};
 
-/// What is run, and whether it runs now.
+/// Command of a check, and whether it runs now.
 #[derive(Debug)]
 pub(super) struct CommandCheck {
     command: Command,
@@ -17,7 +17,7 @@ pub(super) struct CommandCheck {
 }
 
 impl CommandCheck {
-    /// None for a question that is no command.
+    /// The check by command; none for a question of another kind.
     pub(super) fn of(check: &Check) -> Option<Self> {
         let Ask::Command(argv) = &check.ask else { return None };
         Some(Self { command: Command { argv: argv.clone() }, timeout_ms: check.timeout_ms.max(1), running: None })
@@ -25,7 +25,7 @@ impl CommandCheck {
 }
 
 impl HealthChecks {
-    /// The time of a command has come.
+    /// Runs a command whose time has come.
     pub(super) fn run_command(&mut self, ctx: &mut Ctx, key: u32) {
         let Some(slot) = self.questions.get(&key).map(|question| question.id) else { return };
         let Some(inc) = self.watched.get(&slot).map(|watched| watched.inc) else { return };
@@ -42,7 +42,7 @@ impl HealthChecks {
         ctx.request(Request::Run { owner, spec: Box::new(spec) });
     }
 
-    /// A command has ended, and nothing of it is left.
+    /// Takes the end of a command of which nothing is left.
     pub(super) fn on_command_ended(&mut self, ctx: &mut Ctx, slot: u32, inc: u32, key: u32, outcome: &Outcome) {
         let asks = self.questions.get(&key).is_some_and(|question| question.id == slot);
         let runs = self.watched.get(&slot).is_some_and(|watched| watched.inc == inc);

@@ -1,23 +1,23 @@
-//! The event loop of a Node app says from time to time that it turns (our preload does). Nothing is expected before it said so for the first
-//! time: a program without the preload has nothing that could stop.
+//! Heartbeat of a Node app: its event loop reports from time to time that it turns (our preload does). Nothing is expected before the first
+//! report: a program without the preload has nothing that could stop.
 
 use ostler_proto::health::LastAnswer;
 
 use super::{BEATS, HealthChecks};
 use crate::engine::Ctx;
 
-/// A silence that is noticed so late tells of our own absence (the machine slept, we stood still), not of the app's.
+/// Lateness from which a silence tells of our own absence (the machine slept, we stood still), not of the app's.
 const NOTICED_LATE_MS: u64 = 1000;
 
 impl HealthChecks {
-    /// It turns.
+    /// Takes a heartbeat.
     pub(super) fn on_beat(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(period_ms) = period_of(ctx, id) else { return };
         self.expect_beat(ctx, id, Some(ctx.now.mono_ms.saturating_add(period_ms)));
         self.take_beat(ctx, id, true, String::new());
     }
 
-    /// Nothing more is expected where there is no time.
+    /// Expects the next heartbeat; nothing more is expected where there is no time.
     pub(super) fn expect_beat(&mut self, ctx: &mut Ctx, id: u32, due_ms: Option<u64>) {
         if let Some(watched) = self.watched.get_mut(&id).filter(|watched| watched.beat_due_ms != due_ms) {
             watched.beat_due_ms = due_ms;
@@ -25,7 +25,7 @@ impl HealthChecks {
         }
     }
 
-    /// It has said nothing for too long.
+    /// Handles a heartbeat that has not come for too long.
     pub(super) fn on_silence(&mut self, ctx: &mut Ctx, id: u32) {
         let now_ms = ctx.now.mono_ms;
         let due_ms = self.watched.get_mut(&id).and_then(|watched| watched.beat_due_ms.take());
@@ -51,7 +51,7 @@ impl HealthChecks {
     }
 }
 
-/// At least so often it has to say so.
+/// Longest time between two heartbeats.
 fn period_of(ctx: &Ctx, id: u32) -> Option<u64> {
     ctx.slots.get(id)?.spec().health()?.heartbeat_ms
 }

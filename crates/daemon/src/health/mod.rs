@@ -1,10 +1,10 @@
-//! Are apps well? Their checks are asked ([`questions`], [`commands`]), their event loops listened to ([`heartbeat`]).
+//! Health of apps: checks are asked ([`questions`], [`commands`]), heartbeats of event loops watched ([`heartbeat`]).
 //!
 //! # Theory of operation
 //!
 //! `ostler_core::health` judges; here are the questions and their times. Who is watched is compared with what runs after every step of an instance,
-//! and begins anew with each process, and with each daemon: nothing of it is in the journal but what is told to people. How well a process is stands
-//! on its slot, for whoever wants to know; one that is to get no new connections is told of as a change of what it can take. What is not well is not
+//! and begins anew with each process, and with each daemon: nothing of it is in the journal but what people see. How well a process is stands
+//! on its slot, for whoever wants to know; one that is to get no new connections is reported as a change of what it can take. What is not well is not
 //! replaced here: that is asked for ([`Request::Remedy`]).
 //!
 //! An app that asks for nothing costs nothing, and an app that asks for a check wakes the daemon for its checks only.
@@ -31,14 +31,14 @@ use crate::slots::Slot;
 use crate::store::command::Owner;
 use commands::CommandCheck;
 
-/// Who is watched, and what is asked.
+/// Watched processes, and their questions.
 #[derive(Debug, Default)]
 pub(crate) struct HealthChecks {
-    /// By slot.
+    /// Watched processes by slot.
     watched: BTreeMap<u32, Watched>,
-    /// By number.
+    /// Questions by number.
     questions: BTreeMap<u32, Question>,
-    /// Those that are commands.
+    /// Questions that are commands.
     commands: BTreeMap<u32, CommandCheck>,
     /// The number of the next question, once there was one.
     next_question: Option<u32>,
@@ -47,13 +47,13 @@ pub(crate) struct HealthChecks {
 /// A question that is asked again and again.
 #[derive(Debug)]
 struct Question {
-    /// Whom.
+    /// The instance.
     id: u32,
-    /// What for.
+    /// Its phases.
     phases: Vec<Phase>,
 }
 
-/// What is known of one process.
+/// State of one watched process.
 #[derive(Debug)]
 struct Watched {
     inc: u32,
@@ -62,7 +62,7 @@ struct Watched {
     /// Numbers of its questions.
     questions: Vec<u32>,
     last: Option<LastAnswer>,
-    /// When its event loop has to have said that it turns.
+    /// Time by which its event loop has to have sent a heartbeat.
     beat_due_ms: Option<u64>,
 }
 
@@ -82,7 +82,7 @@ impl Feature for HealthChecks {
         }
     }
 
-    /// Its event loop has no way to say that it turns any more.
+    /// Ends the heartbeat: its event loop has no way to send one any more.
     fn on_channel_ended(&mut self, ctx: &mut Ctx, id: u32) {
         self.expect_beat(ctx, id, None);
     }
@@ -168,7 +168,7 @@ impl HealthChecks {
         }
     }
 
-    /// None where nobody asks for it.
+    /// The report; none where nothing is checked.
     fn report(&self, slot: &Slot) -> Option<HealthReport> {
         let health = slot.spec().health().filter(|health| health.is_watched())?;
         let watched = self.watched.get(&slot.durable.id)?;
@@ -176,7 +176,7 @@ impl HealthChecks {
         Some(HealthReport { state, since: watched.since, failures, last: watched.last.clone() })
     }
 
-    /// The health of a process is another one.
+    /// Handles a change of a process's health.
     fn on_change(&mut self, ctx: &mut Ctx, id: u32, before: Health, state: Health) {
         let Some(watched) = self.watched.get_mut(&id) else { return };
         watched.since = ctx.now;
@@ -188,7 +188,7 @@ impl HealthChecks {
         match state {
             Health::Starting => {}
             Health::Healthy => {
-                // Usual, and no news.
+                // Usual, and not reported.
                 if let Some(slot) = ctx.slots.get(id).filter(|_| before != Health::Starting) {
                     ctx.log.line(format_args!("App [{}:{}] is healthy", slot.spec().name, slot.durable.pm_id));
                 }
@@ -212,7 +212,7 @@ fn emit_health(ctx: &mut Ctx, id: u32, state: Shown, answer: Option<String>) {
     ctx.emit(id, What::Health { state }, Cause::policy(PolicyName::Health, answer));
 }
 
-/// New connections go to others, or to this one again.
+/// Sends new connections to others, or to this one again.
 fn set_unready(ctx: &mut Ctx, id: u32, unready: bool) {
     if let Some(slot) = ctx.slots.get_mut(id).filter(|slot| slot.live.unready != unready) {
         slot.live.unready = unready;

@@ -1,4 +1,4 @@
-//! Questions of health checks: which are asked now, when, and what comes of the answers.
+//! Questions of health checks: which are asked now, when, and their answers.
 
 use ostler_core::health::{Ask, Check, HealthSpec, Phase, State};
 use ostler_core::probe;
@@ -10,7 +10,7 @@ use crate::engine::{Ctx, Request};
 use crate::probe::Answer;
 use crate::slots::{Slot, Slots};
 
-/// Two phases with the same question share the answers.
+/// True for two phases with the same question, which share the answers.
 fn same(one: &Check, other: &Check) -> bool {
     (&one.ask, one.interval_ms, one.timeout_ms, one.delay_ms) == (&other.ask, other.interval_ms, other.timeout_ms, other.delay_ms)
 }
@@ -34,7 +34,7 @@ fn grouped(health: &HealthSpec, phases: Vec<Phase>) -> Vec<(Check, Vec<Phase>)> 
     groups
 }
 
-/// What is asked over a network; none for a command.
+/// The question over a network; none for a command.
 fn over_network(check: &Check, slot: &Slot) -> Option<probe::Question> {
     let port = match &check.ask {
         Ask::Http(probe) => probe.port,
@@ -48,13 +48,13 @@ fn health_of(slots: &Slots, id: u32) -> Option<&HealthSpec> {
     slots.get(id)?.spec().health()
 }
 
-/// What comes of an answer.
+/// Consequence of an answer.
 struct Taken {
     before: State,
     after: State,
-    /// Other questions are to be asked from now on.
+    /// Whether other questions are to be asked from now on.
     asks_others: bool,
-    /// When it is asked again.
+    /// Time of the next question.
     next_ms: u64,
 }
 
@@ -76,7 +76,7 @@ impl Watched {
         }
     }
 
-    /// Until the next question for one of these phases.
+    /// Time until the next question for one of these phases.
     fn pause_ms(&self, health: &HealthSpec, phases: &[Phase], now_ms: u64) -> Option<u64> {
         phases.iter().map(|phase| self.monitor.pause_ms(health, *phase, now_ms)).min()
     }
@@ -108,7 +108,7 @@ impl HealthChecks {
         set_probe_timer(ctx);
     }
 
-    /// Nothing is asked any more.
+    /// Ends all questions.
     pub(super) fn drop_questions(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(watched) = self.watched.get_mut(&id) else { return };
         for key in std::mem::take(&mut watched.questions) {
@@ -147,7 +147,7 @@ impl HealthChecks {
         self.questions.insert(key, Question { id, phases });
     }
 
-    /// Questions over a network have something to do.
+    /// Handles questions over a network whose time has come.
     pub(super) fn on_probes_due(&mut self, ctx: &mut Ctx) {
         for (key, answer) in ctx.checks.tick(&ctx.reactor, ctx.now.mono_ms) {
             self.take_answer(ctx, key, answer);
@@ -155,7 +155,7 @@ impl HealthChecks {
         set_probe_timer(ctx);
     }
 
-    /// The connection of a question is ready.
+    /// Handles the ready connection of a question.
     pub(super) fn on_probe_ready(&mut self, ctx: &mut Ctx, key: u32) {
         if let Some(answer) = ctx.checks.on_ready(key, &ctx.reactor, ctx.now.mono_ms) {
             self.take_answer(ctx, key, answer);
@@ -163,7 +163,7 @@ impl HealthChecks {
         set_probe_timer(ctx);
     }
 
-    /// An answer has come: it is shown, and it decides when the next one is asked for.
+    /// Takes an answer: it is shown, and it decides when the next one is asked for.
     pub(super) fn take_answer(&mut self, ctx: &mut Ctx, key: u32, answer: Answer) {
         let Some(Question { id, phases }) = self.questions.get(&key) else { return };
         let id = *id;
@@ -183,7 +183,7 @@ impl HealthChecks {
         }
     }
 
-    /// The next attempt is made at this time.
+    /// Sets the time of the next attempt.
     fn ask_again(&self, ctx: &mut Ctx, key: u32, at_ms: u64) {
         if self.commands.contains_key(&key) {
             ctx.timers.set(Self::timer(COMMANDS, key), Some(at_ms));
@@ -193,7 +193,7 @@ impl HealthChecks {
     }
 }
 
-/// What is asked over a network has one deadline: the first of all.
+/// Sets the one timer of questions over a network: the first of all.
 fn set_probe_timer(ctx: &mut Ctx) {
     ctx.timers.set(HealthChecks::timer(PROBES, 0), ctx.checks.deadline_ms());
 }

@@ -1,4 +1,4 @@
-//! Health checks over a played context: what is asked when, what comes of the answers, and who is told.
+//! Health checks over a played context: what is asked when, what follows from answers, and what is reported.
 
 use std::net::TcpListener;
 
@@ -208,7 +208,7 @@ fn a_port_where_nobody_is_is_a_bad_answer() {
     assert!(notes[0].starts_with(&format!("is unhealthy: connection to 127.0.0.1:{port}: ")), "{notes:?}");
 }
 
-/// A Node process whose event loop has to say each second that it turns.
+/// A Node process whose event loop has to send a heartbeat each second.
 fn with_preload() -> (Played, HealthChecks, u32) {
     let (mut played, checks, id) = running(HealthSpec { heartbeat_ms: Some(1000), ..HealthSpec::default() });
     played.ctx.slots.get_mut(id).unwrap().durable.preloaded = true;

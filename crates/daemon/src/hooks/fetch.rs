@@ -1,4 +1,4 @@
-//! Secrets that commands give, for a process that is about to be started.
+//! Fetching of secrets that commands give, for a process that is about to be started.
 //!
 //! What they give is in the memory of this daemon until the process is asked for or the start is called off, and dies with the daemon: the
 //! next one asks again. The journal knows which commands run, so it also knows that the hook before them is done.
@@ -15,16 +15,16 @@ use super::{CommandSpec, Ctx, Hooks, Output, Owner, Report, Request};
 use crate::secrets::{Value, Values};
 use crate::slots::Slot;
 
-/// So many commands of a process run at the same time.
+/// Most commands of a process that run at the same time.
 const AT_ONCE: usize = 8;
 
-/// What is being fetched, by slot and number of the process to be.
+/// Fetches under way, by slot and number of the process to be.
 #[derive(Debug, Default)]
 pub(super) struct Fetches {
     all: BTreeMap<(u32, u32), Fetch>,
 }
 
-/// For one process.
+/// Fetch for one process.
 #[derive(Debug, Default)]
 struct Fetch {
     values: Values,
@@ -33,7 +33,7 @@ struct Fetch {
     failure: Option<Failure>,
 }
 
-/// Why there is no start, and what the command wrote to the app's error log.
+/// Reason why there is no start, and what the command wrote to the app's error log.
 #[derive(Debug)]
 struct Failure {
     why: String,
@@ -46,7 +46,7 @@ impl Fetches {
         self.all.remove(&(slot, inc)).unwrap_or_default().values
     }
 
-    /// Values for a process that is not started after all are forgotten.
+    /// Forgets values for a process that is not started after all.
     pub(super) fn drop_unless_spawned(&mut self, slot: &Slot, inc: u32) {
         if !matches!(slot.durable.instance.state, State::Spawning { inc: coming, .. } if coming == inc) {
             self.all.remove(&(slot.durable.id, inc));
@@ -59,7 +59,7 @@ impl Fetches {
         self.all.values().map(|fetch| fetch.values.iter().count()).sum()
     }
 
-    /// The slot is gone.
+    /// Forgets a slot that is gone.
     pub(super) fn forget(&mut self, slot: u32) {
         self.all.retain(|(of, _), _| *of != slot);
     }
@@ -73,13 +73,13 @@ fn commands(slot: &Slot) -> impl Iterator<Item = (&String, &Command, u64)> {
     })
 }
 
-/// Before a start of this slot commands are to be asked.
+/// True if commands are to be asked before a start of this slot.
 pub(super) fn needs_commands(slot: &Slot) -> bool {
     commands(slot).next().is_some()
 }
 
 impl Hooks {
-    /// A former daemon was asking commands for this process: what is before them is done. What it asked for is known from here on.
+    /// True if a former daemon was asking commands for this process: what is before them is done. What it asked for is known from here on.
     pub(super) fn was_at_secrets(&mut self, ctx: &Ctx, id: u32, inc: u32) -> bool {
         let Some(slot) = ctx.slots.get(id).filter(|slot| needs_commands(slot)) else { return false };
         let asked: BTreeSet<String> = ctx
@@ -97,7 +97,7 @@ impl Hooks {
         was_at
     }
 
-    /// Asks for what is missing, and says when everything is there, or will not be.
+    /// Asks for what is missing, and reports when everything is there, or will not be.
     pub(super) fn fetch(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
         let Some(slot) = ctx.slots.get(id) else { return self.fetches.forget(id) };
         if slot.durable.instance.hook() != Some((inc, Hook::PreStart)) {
@@ -123,7 +123,7 @@ impl Hooks {
         runs.into_iter().for_each(|run| ctx.request(run));
     }
 
-    /// It comes to no start.
+    /// Ends a fetch: it comes to no start.
     fn end_fetch(&mut self, ctx: &mut Ctx, id: u32, inc: u32, is_called_off: bool) {
         let failure = self.fetches.all.remove(&(id, inc)).and_then(|fetch| fetch.failure);
         match failure.filter(|_| !is_called_off) {
@@ -135,14 +135,14 @@ impl Hooks {
         }
     }
 
-    /// Commands that are asked for this process are not wanted any more. False where there are none.
+    /// Calls off commands that are asked for this process. False where there are none.
     pub(super) fn call_off_fetch(&self, ctx: &mut Ctx, id: u32, inc: u32) -> bool {
         let asked = self.fetches.all.get(&(id, inc)).map(|fetch| &fetch.asked).filter(|asked| !asked.is_empty());
         asked.into_iter().flatten().for_each(|name| ctx.request(Request::CallOff(owner(id, inc, name))));
         asked.is_some()
     }
 
-    /// A command has ended.
+    /// Takes the end of a command.
     pub(super) fn on_secret(&mut self, ctx: &mut Ctx, id: u32, inc: u32, name: &str, report: &Report) {
         // Of a start that is given up already.
         let Some(fetch) = self.fetches.all.get_mut(&(id, inc)) else { return };
@@ -163,7 +163,7 @@ impl Hooks {
     }
 }
 
-/// The value, or why there is none; never the value in it. `None` = nobody knows.
+/// The value, or why there is none; never the value in it. `None` = unknown.
 fn given(outcome: &Outcome, output: &[u8]) -> Option<Result<Value, String>> {
     let bad = |bad: BadSecret| format!("what its command wrote {bad}");
     match outcome {

@@ -1,9 +1,9 @@
-//! Hooks: the commands of an app at the turns of an instance's life, and those that give secrets before a start.
+//! Hooks: the commands of an app at fixed points of an instance's life, and those that give secrets before a start.
 //!
 //! # Theory of operation
 //!
 //! The state machine says when ([`Effect::Hook`]), and when it has no more use for one ([`Effect::CancelHook`]). A hook is asked for as a
-//! command ([`Request::Run`]) before the step that wants it is in the journal, so both are in the same write. How it ended is told to the state
+//! command ([`Request::Run`]) before the step that wants it is in the journal, so both are in the same write. Its end is dispatched to the state
 //! machine ([`Event::HookDone`]), once. One after a crash runs beside everything else: nobody waits for it, and it is called off when the
 //! app is to end.
 //!
@@ -25,13 +25,13 @@ use crate::slots::Slot;
 use crate::store::command::{CommandSpec, Output, Owner};
 use fetch::{Fetches, needs_commands};
 
-/// What runs at turns of instances.
+/// Hooks that run.
 #[derive(Debug, Default)]
 pub(crate) struct Hooks {
     fetches: Fetches,
     /// Slots whose hook of a crash runs, and the process that crashed.
     crashed: BTreeMap<u32, u32>,
-    /// What a command wrote over which a start fails, until the record of that start is there: by slot and number of the process.
+    /// Last lines of a command over which a start fails, until the record of that start is there: by slot and number of the process.
     last_lines: BTreeMap<(u32, u32), Vec<String>>,
 }
 
@@ -89,7 +89,7 @@ impl Feature for Hooks {
 impl Hooks {
     pub(crate) const NAME: &str = "hooks";
 
-    /// The state machine asks for a hook.
+    /// Begins a hook that the state machine asks for.
     fn begin(&mut self, ctx: &mut Ctx, id: u32, inc: u32, hook: Hook) {
         let Some(slot) = ctx.slots.get(id) else { return };
         let Some(described) = slot.spec().hooks.get(hook) else {
@@ -113,7 +113,7 @@ impl Hooks {
         ctx.request(Request::Run { owner: Owner::Hook { slot: id, inc, hook }, spec: Box::new(spec) });
     }
 
-    /// The state machine has no more use for a hook. Its end is told all the same.
+    /// Calls off a hook for which the state machine has no more use. Its end is dispatched all the same.
     fn call_off(&mut self, ctx: &mut Ctx, id: u32, inc: u32, hook: Hook) {
         if hook == Hook::PreStart && self.call_off_fetch(ctx, id, inc) {
             return;
@@ -121,14 +121,14 @@ impl Hooks {
         ctx.request(Request::CallOff(Owner::Hook { slot: id, inc, hook }));
     }
 
-    /// The app is to end: what runs only beside it ends with it.
+    /// Ends what runs only beside an app that is to end.
     fn call_off_on_crash(&mut self, ctx: &mut Ctx, id: u32) {
         if let Some(inc) = self.crashed.get(&id) {
             ctx.request(Request::CallOff(Owner::Hook { slot: id, inc: *inc, hook: Hook::OnCrash }));
         }
     }
 
-    /// A hook has ended.
+    /// Takes the end of a hook.
     fn ended(&mut self, ctx: &mut Ctx, id: u32, inc: u32, hook: Hook, report: &Report) {
         if hook == Hook::OnCrash {
             self.crashed.remove(&id);
@@ -138,7 +138,7 @@ impl Hooks {
         self.done(ctx, id, inc, hook, report.outcome.clone());
     }
 
-    /// The state machine is told, unless what belongs to the same turn comes first.
+    /// Dispatches the end to the state machine, unless what belongs to the same point comes first.
     fn done(&mut self, ctx: &mut Ctx, id: u32, inc: u32, hook: Hook, outcome: Outcome) {
         let slot = ctx.slots.get(id);
         let policy = slot.and_then(|slot| slot.live.policy.hooks.pre_start);
@@ -151,14 +151,14 @@ impl Hooks {
         }
     }
 
-    /// For the record of a start that fails with the next step of this slot.
+    /// Keeps lines for the record of a start that fails with the next step of this slot.
     fn keep_last_lines(&mut self, id: u32, inc: u32, last_lines: &[String]) {
         if !last_lines.is_empty() {
             self.last_lines.insert((id, inc), last_lines.to_vec());
         }
     }
 
-    /// To the record of a start that failed: what was written meanwhile.
+    /// Adds what was written meanwhile to the record of a start that failed.
     fn add_last_lines(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
         let Some(last_lines) = self.last_lines.remove(&(id, inc)) else { return };
         let Some(slot) = ctx.slots.get_mut(id) else { return };
@@ -169,7 +169,7 @@ impl Hooks {
         }
     }
 
-    /// After a restart of the daemon: nobody waits for a hook that is not there.
+    /// Goes on after a restart of the daemon: nobody waits for a hook that is not there.
     fn go_on(&mut self, ctx: &mut Ctx) {
         let crashed = ctx.commands.iter().filter_map(|command| match command.owner {
             Owner::Hook { slot, inc, hook: Hook::OnCrash } => Some((slot, inc)),
@@ -191,7 +191,7 @@ impl Hooks {
     }
 }
 
-/// One line for a hook that did not do what it was there for.
+/// Logs one line for a hook that failed.
 fn log_failure(ctx: &mut Ctx, id: u32, hook: Hook, outcome: &Outcome) {
     if outcome.is_success() || *outcome == Outcome::Cancelled {
         return;
@@ -201,7 +201,7 @@ fn log_failure(ctx: &mut Ctx, id: u32, hook: Hook, outcome: &Outcome) {
     ctx.log.error(format_args!("App [{name}:{pm_id}] {hook} {outcome}"));
 }
 
-/// What a hook is told about the instance that it runs for.
+/// Variables of a hook about the instance that it runs for.
 fn variables(slot: &Slot, inc: u32, hook: Hook) -> IndexMap<String, String> {
     let instance = &slot.durable.instance;
     let mut vars = IndexMap::new();
@@ -227,7 +227,7 @@ fn variables(slot: &Slot, inc: u32, hook: Hook) -> IndexMap<String, String> {
     vars
 }
 
-/// What comes after the end of its process.
+/// The continuation after the end of its process.
 fn coming(slot: &Slot) -> &'static str {
     let next = match slot.durable.instance.state {
         State::Stopping { next, .. } | State::Clearing { next, .. } => next,

@@ -61,14 +61,14 @@ fn asked(played: &mut Played) -> Asked {
     asked
 }
 
-/// A command has ended; its owner is told.
+/// Ends a command; its owner gets the report.
 fn ends(played: &mut Played, hooks: &mut Hooks, owner: &Owner, outcome: Outcome, output: &[u8]) {
     let report = Report { outcome, output: Wiped::from(output), last_lines: vec!["why".into()] };
     let end = CommandEnd { number: None, slot: None, owner: owner.clone(), report };
     hooks.on_answer(&mut played.ctx, &Answer::CommandEnded(Box::new(end)));
 }
 
-/// The only event is fed.
+/// Dispatches the only event.
 fn dispatch_one(played: &mut Played, hooks: &mut Hooks, id: u32) -> Event {
     let mut events = asked(played).events;
     let (Some(event), true) = (events.pop(), events.is_empty()) else { panic!("{events:?}") };

@@ -1,4 +1,4 @@
-//! Moving a request along: which instances have their turn, what is done to them, and its end.
+//! Advance of a request: which instances have their turn, what is done to them, and its end.
 
 use std::collections::VecDeque;
 
@@ -47,13 +47,13 @@ impl Job {
         Ok(())
     }
 
-    /// Which instances a target, or the name of an app, means.
+    /// Reports which instances a target, or the name of an app, means.
     pub(super) fn send_selected(&self, ctx: &mut Ctx, action: Action, target: String, ids: &[u32]) {
         let ids = ctx.slots.pm_ids(ids);
         self.asker.send(ctx, Progress::Selected { action: action_word(action).to_owned(), target, ids });
     }
 
-    /// Everything is deleted: what users do not see has to go, too. True when there is something to wait for.
+    /// Deletes what users do not see when everything is deleted. True when there is something to wait for.
     fn end_what_is_left(&mut self, ctx: &mut Ctx) -> bool {
         let left: Vec<u32> = ctx.slots.iter().map(|slot| slot.durable.id).collect();
         for id in &left {
@@ -65,7 +65,7 @@ impl Job {
         !left.is_empty() || !ctx.commands.is_empty()
     }
 
-    /// A process of a reload that users do not see ends with what they do see.
+    /// Waits for a process of a reload that users do not see, which ends with what they do see.
     fn wait_for_end_of_hidden(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.slots.get(id) else { return };
         self.waiting.insert(id, Waited::new(slot, Goal::Gone));
@@ -93,7 +93,7 @@ impl Job {
         }
     }
 
-    /// Whose turn has come, and who has to wait.
+    /// Instances whose turn has come, and those that have to wait.
     fn chosen(&self, slots: &Slots) -> (Vec<u32>, VecDeque<u32>) {
         let (mut turns, mut shares) = (self.turns(slots), Shares::of(self, slots));
         let (mut begin, mut later) = (Vec::new(), VecDeque::new());
@@ -113,7 +113,7 @@ impl Job {
         (begin, later)
     }
 
-    /// `others`: those that users do not see, by what users call them.
+    /// Acts on an instance. `others`: those that users do not see, by what users call them.
     fn act(&mut self, ctx: &mut Ctx, id: u32, others: &[(u32, u32)]) {
         let Step::Act(action, change) = &self.step else { return };
         let action = *action;
@@ -142,7 +142,7 @@ impl Job {
         ctx.event(id, event);
     }
 
-    /// Counters to zero, which takes no time.
+    /// Sets counters to zero, which takes no time.
     fn reset(&self, ctx: &mut Ctx, id: u32) {
         ctx.event(id, Event::Reset);
         if let Some(slot) = ctx.slots.get(id) {
@@ -152,7 +152,7 @@ impl Job {
     }
 
     fn finish(&mut self, ctx: &mut Ctx) {
-        // What the caller is told has to be known, too, after both daemon and keeper were killed.
+        // What the caller learns has to be known, too, after both daemon and keeper were killed.
         ctx.state_file.hurry();
         let (failed, total) = (self.failed, self.ids.len() as u32);
         let refused = std::mem::take(&mut self.refused);
@@ -168,7 +168,7 @@ impl Job {
     }
 }
 
-/// What an action wants of an instance, and how the instance is told.
+/// The goal of an action for an instance, and its event.
 fn asked_of(slot: &Slot, action: Action, gentle: bool, origin: Origin) -> (Goal, Event) {
     match action {
         Action::Stop if gentle => (Goal::Down, Event::StopGently(origin)),

@@ -1,6 +1,6 @@
-//! What has to be seen of a process before its start is told as done, beyond that it was executed: that its runtime runs the script.
+//! Confirmation of a start: what has to be seen of a process before its start is reported as done, beyond that it was executed: that its runtime runs the script.
 //!
-//! A Node process tells so through our preload. Other interpreters tell nothing: what they cannot read ends them soon, so they are watched
+//! A Node process reports it through our preload. Other interpreters report nothing: what they cannot read ends them soon, so they are watched
 //! for a moment. Programs that are executed themselves have nothing between them and their first line.
 
 use ostler_core::app::AppSpec;
@@ -13,10 +13,10 @@ use crate::slots::{Slot, why};
 /// Interpreters that read a whole file before they run any of it, by the beginnings of their names.
 const READERS: &[&str] = &["node", "bun", "deno", "python", "ruby", "php", "perl", "tsx", "ts-node"];
 
-/// What a request has to see, and until when.
+/// Confirmation that a request waits for, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Confirming {
-    /// Then it is taken as running (`mono_ms`).
+    /// Time (`mono_ms`) at which it is taken as running.
     pub until_ms: u64,
     early_exit_fails: bool,
 }
@@ -26,15 +26,15 @@ impl Confirming {
         Self { until_ms: now_ms.saturating_add(confirm.within_ms), early_exit_fails: confirm.early_exit_fails }
     }
 
-    /// This process is online, but whether it runs its script is not known yet.
+    /// True if this process is online, but whether it runs its script is not known yet.
     pub(super) fn waits_for(self, slot: &Slot, now_ms: u64) -> bool {
-        // Who says when it is ready has said so; who listens runs.
+        // Who reports when it is ready has done so; who listens runs.
         let proved = slot.live.proof.is_some() || !slot.never_listened();
         let unknown = if slot.durable.preloaded { !slot.live.script_runs } else { self.early_exit_fails && is_read_first(slot.spec()) };
         now_ms < self.until_ms && !proved && unknown
     }
 
-    /// A process that was online is not any more: why it counts as one that was not started, in words that follow its name.
+    /// Reason why a process that was online and is not any more counts as one that was not started, in words that follow its name.
     pub(super) fn judge(self, slot: &Slot) -> Option<String> {
         let exit = slot.durable.instance.exits.last().filter(|_| self.early_exit_fails)?;
         // What has finished, and what somebody ended meanwhile, was started.

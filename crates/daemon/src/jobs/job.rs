@@ -12,7 +12,7 @@ use crate::engine::Ctx;
 use crate::slots::{Slot, Slots};
 use crate::store::Role;
 
-/// Whom to answer: a connection, and its number of the request.
+/// Asker to be answered: a connection, and its number of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Asker {
     pub client: u32,
@@ -23,12 +23,12 @@ impl Asker {
     /// A policy wants it: no client has this number.
     pub(super) const NOBODY: Self = Self { client: 0, request: 0 };
 
-    /// Tells how far the request is.
+    /// Sends how far the request is.
     pub(super) fn send(self, ctx: &mut Ctx, progress: Progress) {
         ctx.reply(self.client, self.request, Response::Progress(progress));
     }
 
-    /// Says the last word.
+    /// Sends the final answer.
     pub(super) fn answer(self, ctx: &mut Ctx, response: Response) {
         ctx.reply(self.client, self.request, response);
     }
@@ -37,10 +37,10 @@ impl Asker {
 /// A request on its way.
 #[derive(Debug)]
 pub(super) struct Job {
-    /// Its deadline has this key.
+    /// Its number, which is the key of its deadline.
     pub number: u64,
     pub asker: Asker,
-    /// What is done to each instance.
+    /// Step that is done to each instance.
     pub step: Step,
     /// Targets not yet resolved; one after the other.
     pub targets: VecDeque<String>,
@@ -58,15 +58,15 @@ pub(super) struct Job {
     pub refused: Vec<RolloutReport>,
     /// What a config file says about running apps, by name; for a reload.
     pub releases: BTreeMap<String, NewRelease>,
-    /// What runs may finish what it does.
+    /// Whether what runs may finish what it does.
     pub gentle: bool,
-    /// Instances that are done are told in the order in which they were named, as PM2 does; these wait for earlier ones.
+    /// Progress of instances that waits for earlier ones: they are reported in the order in which they were named, as PM2 does.
     pub told_in_order: Option<BTreeMap<u32, Progress>>,
     /// See [`ostler_core::rollout`].
     pub canary_ms: Option<u64>,
-    /// What else has to be seen of what is started.
+    /// Confirmation of what is started.
     pub confirm: Option<Confirming>,
-    /// Some of its instances depend on others.
+    /// Whether some of its instances depend on others.
     pub ordered: bool,
     /// Instances that this request added.
     pub fresh: Vec<u32>,
@@ -74,17 +74,17 @@ pub(super) struct Job {
     pub ids: Vec<u32>,
     /// What users call them.
     pub shown: Vec<u32>,
-    /// How many of them were told, where that has an order.
+    /// Number of them that were reported, where that has an order.
     pub told: usize,
-    /// How many of them failed.
+    /// Number of them that failed.
     pub failed: u32,
-    /// What happens when all is done.
+    /// Action when all is done.
     pub then: Then,
     /// Command word and peer, for the record.
     pub origin: Origin,
 }
 
-/// What is done to each instance.
+/// Step that is done to each instance.
 #[derive(Debug)]
 pub(super) enum Step {
     /// An action, with changes applied before it.
@@ -93,7 +93,7 @@ pub(super) enum Step {
     Start,
 }
 
-/// What happens when all is done.
+/// Action when all is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
     /// The client is answered.
@@ -108,9 +108,9 @@ pub(super) struct Waited {
     pub pm_id: u32,
     pub name: String,
     pub goal: Goal,
-    /// Users do not see it: the other process of a reload.
+    /// Whether users do not see it: the other process of a reload.
     pub hidden: bool,
-    /// It is online, and waits for its confirmation.
+    /// Whether it is online, and waits for its confirmation.
     pub is_up: bool,
 }
 
@@ -121,7 +121,7 @@ impl Waited {
 }
 
 impl Job {
-    /// One without instances.
+    /// A job without instances.
     pub(super) fn new(asker: Asker, step: Step, origin: Origin) -> Self {
         Self {
             number: 0,
@@ -158,19 +158,19 @@ impl Job {
         job
     }
 
-    /// These instances are touched by it.
+    /// Touches these instances.
     pub(super) fn touch(&mut self, ids: &[u32], slots: &Slots) {
         self.ids.extend(ids);
         self.shown.extend(slots.pm_ids(ids));
     }
 
-    /// It waits until these fresh instances are online.
+    /// Waits until these fresh instances are online.
     pub(super) fn wait_until_up(&mut self, ids: &[u32], slots: &Slots) {
         let fresh = ids.iter().filter_map(|id| slots.get(*id));
         self.waiting.extend(fresh.map(|slot| (slot.durable.id, Waited::new(slot, Goal::Up { after: 0 }))));
     }
 
-    /// What may be told now that this is known of an instance.
+    /// The progress that may be sent now that this is known of an instance.
     pub(super) fn sendable(&mut self, pm_id: u32, progress: Progress) -> Vec<Progress> {
         let Some(known) = &mut self.told_in_order else { return vec![progress] };
         known.insert(pm_id, progress);

@@ -1,4 +1,4 @@
-//! What a request makes of a step of an instance that it waits for.
+//! Looks of a request at the steps of an instance that it waits for.
 
 use ostler_core::goal::{self, Goal};
 use ostler_core::lifecycle::{ExitCause, Transition};
@@ -10,7 +10,7 @@ use super::words;
 use crate::engine::Ctx;
 use crate::slots::Slot;
 
-/// What an instance has come to, in words that follow its name.
+/// Result that an instance has come to, in words that follow its name.
 enum CameTo {
     Goal,
     /// It takes long and goes on.
@@ -19,7 +19,7 @@ enum CameTo {
 }
 
 impl Job {
-    /// An instance made a step: the request looks whether that is what it waits for. True when the program of an instance that it added
+    /// Looks whether a step of an instance is what the request waits for. True when the program of an instance that it added
     /// cannot be executed.
     pub(super) fn look(&mut self, ctx: &mut Ctx, id: u32, transition: Option<&Transition>) -> bool {
         let Some(goal) = self.waiting.get(&id).map(|waited| waited.goal) else { return false };
@@ -34,7 +34,7 @@ impl Job {
         self.send_end(ctx, id, came_to) && is_unstartable
     }
 
-    /// What it has come to, unless that is not known yet: a process that is online may have to be confirmed.
+    /// The result, unless that is not known yet: a process that is online may have to be confirmed.
     fn came_to(&mut self, id: u32, slot: Option<&Slot>, progress: goal::Progress<'_>, now: Now) -> Option<CameTo> {
         if let (Some(confirm), Some(slot), Some(waited)) = (self.confirm, slot, self.waiting.get_mut(&id)) {
             match progress {
@@ -54,13 +54,13 @@ impl Job {
         }
     }
 
-    /// Nobody waits for it any more. True when it failed.
+    /// Sends the end of the wait for an instance. True when it failed.
     fn send_end(&mut self, ctx: &mut Ctx, id: u32, came_to: CameTo) -> bool {
         let Some(waited) = self.waiting.remove(&id).filter(|waited| !waited.hidden) else { return false };
         let (pm_id, name) = (waited.pm_id, waited.name);
         let (progress, failed) = match came_to {
             CameTo::Failure(reason) => (Progress::InstanceFailed { id: pm_id, name: name.clone(), reason }, Some(name)),
-            // PM2 differs: it says that the app is online.
+            // PM2 differs: it reports that the app is online.
             CameTo::Late(reason) => {
                 (Progress::Warning(format!("[{name}]({pm_id}) {reason}; it goes on, and is online when it is ready")), None)
             }
@@ -76,7 +76,7 @@ impl Job {
         failed.is_some()
     }
 
-    /// An app of a request failed: those that depend on it are left as they are.
+    /// Leaves the apps that depend on one that failed as they are.
     pub(super) fn leave_dependants(&mut self, ctx: &mut Ctx, failed: &str) {
         for id in self.give_up_dependants(&ctx.slots, failed) {
             let Some(slot) = ctx.slots.get(id) else { continue };
@@ -88,7 +88,7 @@ impl Job {
     }
 }
 
-/// A program that cannot be executed changes nothing: its entry goes again.
+/// True for a program that cannot be executed, which changes nothing: its entry goes again.
 fn cannot_be_executed(slot: &Slot) -> bool {
     slot.durable.instance.exits.last().is_some_and(|exit| matches!(exit.cause, ExitCause::CouldNotStart { .. }))
 }

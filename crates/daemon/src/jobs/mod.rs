@@ -147,7 +147,7 @@ impl Feature for Jobs {
         self.look(ctx, id, None);
     }
 
-    /// Our preload says that the script was run.
+    /// Takes the report of our preload that the script was run.
     fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
         let Message::Internal(message) = message else { return };
         let Some(slot) = ctx.slots.get_mut(id).filter(|slot| slot.durable.preloaded) else { return };
@@ -157,7 +157,7 @@ impl Feature for Jobs {
         }
     }
 
-    /// A request has waited long enough for a confirmation: what is online by now counts as running.
+    /// Ends the wait for a confirmation: what is online by now counts as running.
     fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         let Some(job) = self.all.iter_mut().find(|job| job.number == key) else { return };
         job.confirm = None;
@@ -213,7 +213,7 @@ impl Jobs {
         self.count(ctx);
     }
 
-    /// An instance made a step, or something of it did: who waits for it looks. Nothing is begun here.
+    /// Lets whoever waits for an instance look: it made a step, or something of it did. Nothing is begun here.
     fn look(&mut self, ctx: &mut Ctx, id: u32, transition: Option<&Transition>) {
         for job in &mut self.all {
             if job.look(ctx, id, transition) {
@@ -239,7 +239,7 @@ impl Jobs {
     }
 }
 
-/// Everything is to end. None where nobody asks and it ends already.
+/// Ends everything. None where nobody asks and it ends already.
 fn end(ctx: &mut Ctx, asker: Asker, origin: Origin, saves_list: bool) -> Option<Job> {
     if ctx.is_closing && asker.client == Asker::NOBODY.client {
         return None;

@@ -1,10 +1,10 @@
-//! What a config file, or an earlier release, says about a running app.
+//! Release that a config file, or an earlier release, describes for a running app.
 
 use ostler_core::app::{AppSpec, EnvMap};
 
 use crate::engine::laid_over;
 
-/// Its description, its environment and its instances.
+/// A new release: its description, its environment and its instances.
 #[derive(Clone, Debug)]
 pub(super) struct NewRelease {
     /// Its description.
@@ -15,7 +15,7 @@ pub(super) struct NewRelease {
     pub more: u32,
 }
 
-/// What becomes of the caller's environment of an instance.
+/// Environment that an instance gets.
 #[derive(Clone, Debug)]
 pub(super) enum NewEnv {
     /// It stays.
@@ -27,7 +27,7 @@ pub(super) enum NewEnv {
 }
 
 impl NewEnv {
-    /// In place of the present one; none if it stays.
+    /// The environment in place of the present one; none if it stays.
     pub(super) fn instead_of(&self, present: &EnvMap) -> Option<EnvMap> {
         match self {
             Self::Same => None,

@@ -13,7 +13,7 @@ use super::release::{NewEnv, NewRelease};
 use crate::engine::{Ctx, Replacement, Request, RolloutNews, RolloutRequest, changed_spec, changed_vars};
 use crate::slots::inherited::inherited;
 
-/// All instances of an app go to this release.
+/// A job that takes all instances of an app to this release.
 pub(super) fn to_release(ctx: &Ctx, asker: Asker, app: String, (spec, vars): (AppSpec, EnvMap), origin: Origin) -> Job {
     let mut job = Job::of(asker, Action::Reload, ctx.slots.named(&app), &ctx.slots, origin);
     job.releases.insert(app, NewRelease { spec, env: NewEnv::Exactly(vars), more: 0 });
@@ -21,7 +21,7 @@ pub(super) fn to_release(ctx: &Ctx, asker: Asker, app: String, (spec, vars): (Ap
 }
 
 impl Job {
-    /// One app after the other: the next one begins when the one before is over.
+    /// Begins reloads, one app after the other: the next one begins when the one before is over.
     pub(super) fn begin_reloads(&mut self, ctx: &mut Ctx) {
         while self.rollouts.is_empty()
             && let Some(&first) = self.pending.front()
@@ -54,7 +54,7 @@ impl Job {
         ctx.request(Request::Rollout(Box::new(RolloutRequest { ticket, app, replacements, parallel, canary_ms, origin })));
     }
 
-    /// What becomes of an instance. It shares what is the same with the one before it.
+    /// The replacement of an instance. It shares what is the same with the one before it.
     fn replacement(&self, ctx: &mut Ctx, id: u32, before: Option<&Replacement>) -> Option<Replacement> {
         let slot = ctx.slots.get(id)?;
         let Step::Act(_, change) = &self.step else { return None };
@@ -79,7 +79,7 @@ impl Job {
         Some(Replacement { id, app, base })
     }
 
-    /// News of a reload that it waits for.
+    /// Takes news of a reload that it waits for.
     pub(super) fn on_rollout_news(&mut self, ctx: &mut Ctx, ticket: u64, news: &RolloutNews) {
         match news {
             RolloutNews::Progress(progress) => self.asker.send(ctx, progress.clone()),
@@ -97,7 +97,7 @@ impl Job {
         }
     }
 
-    /// A reload is over, and the request goes on.
+    /// Goes on after a reload.
     fn on_rollout_end(&mut self, ctx: &mut Ctx, report: RolloutReport) {
         for replica in &report.replicas {
             let (id, name) = (replica.id, report.app.clone());
@@ -122,7 +122,7 @@ impl Job {
         }
     }
 
-    /// The new release has more instances than the old one had.
+    /// Adds instances: the new release has more than the old one had.
     fn add_to_reloaded(&mut self, ctx: &mut Ctx, name: &str, spec: AppSpec, more: u32) {
         let model = ctx.slots.named(name).first().and_then(|id| ctx.slots.get(*id)).map(|slot| Rc::clone(slot.base()));
         let Some(base) = model else { return };

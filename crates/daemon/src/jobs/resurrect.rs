@@ -1,4 +1,4 @@
-//! `resurrect`.
+//! `resurrect`: starting what was saved.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ pub(super) fn resurrect(ctx: &mut Ctx, asker: Asker) -> Result<Job, Failure> {
     Ok(job)
 }
 
-/// One entry of the list is an instance again.
+/// Makes one entry of the list an instance again.
 fn add(ctx: &mut Ctx, entry: DumpEntry) -> Vec<u32> {
     let DumpEntry { spec, created_ms, ticks, .. } = entry;
     let (_, added) = ctx.add_instances(spec, &EnvMap::new(), 1);
@@ -55,7 +55,7 @@ fn add(ctx: &mut Ctx, entry: DumpEntry) -> Vec<u32> {
     added
 }
 
-/// The newest list that can be read, and what is to be told about newer ones. A damaged one is never deleted: it may be all that somebody
+/// The newest list that can be read, and a warning about newer ones. A damaged one is never deleted: it may be all that somebody
 /// has. Behind a damaged one, an empty list is not what anybody wants back as long as there is an older one that is not.
 fn saved_list(ctx: &mut Ctx) -> Result<(Vec<DumpEntry>, Option<String>), Failure> {
     let backup = ctx.settings.dump_backup();

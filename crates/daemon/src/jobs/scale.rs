@@ -13,7 +13,7 @@ use super::job::{Asker, Job, Step};
 use crate::engine::{Ctx, Request};
 use crate::slots::Slots;
 
-/// A user wants another number of instances of the app with this name or script.
+/// Scales the app with this name or script because a user wants another number of instances.
 ///
 /// # Errors
 /// There is none, or it has that number already.
@@ -39,7 +39,7 @@ pub(super) fn by_user(
     }
 }
 
-/// From these instances of one app to so many. None where there is none to begin with.
+/// A job that scales these instances of one app. None where there is none to begin with.
 pub(super) fn scale(ctx: &mut Ctx, asker: Asker, ids: &[u32], (wanted, first): (u32, Leaving), origin: Origin) -> Option<Job> {
     let current = ids.len() as u32;
     let model = *ids.first()?;
@@ -61,7 +61,7 @@ fn to_fewer(slots: &Slots, asker: Asker, ids: &[u32], (surplus, first): (u32, Le
     job
 }
 
-/// So many more of the same.
+/// A job that adds so many more of the same.
 fn to_more(ctx: &mut Ctx, asker: Asker, model: u32, more: u32, origin: Origin) -> Option<Job> {
     let model = ctx.slots.get(model)?;
     let (app, base) = (Rc::clone(model.app()), Rc::clone(model.base()));

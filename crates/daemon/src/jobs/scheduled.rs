@@ -10,7 +10,7 @@ use crate::engine::{Ctx, Request, new_spec};
 use crate::slots::Slots;
 
 impl Job {
-    /// A start, restart or reload puts a job on its schedule, with its new description. It does not run it: who deploys at noon does not
+    /// Puts a job on its schedule by a start, restart or reload, with its new description. It does not run it: who deploys at noon does not
     /// want the nightly backup, and what runs goes on. False for everything that is no job.
     pub(super) fn put_on_schedule(&self, ctx: &mut Ctx, id: u32) -> bool {
         let Some(slot) = ctx.slots.get(id).filter(|slot| slot.durable.instance.wanted != Wanted::Gone) else { return false };
@@ -62,7 +62,7 @@ pub(super) fn run(ctx: &mut Ctx, asker: Asker, target: &str, origin: Origin) -> 
     Ok(job)
 }
 
-/// What is to be done to which slots; all of them jobs that may run now.
+/// The events for the slots, all of which are jobs that may run now.
 fn runs_of(slots: &Slots, target: &str) -> Result<Vec<(u32, OnTick)>, Failure> {
     let mut runs = Vec::new();
     for id in slots.select(target, "")? {

@@ -1,4 +1,4 @@
-//! How many instances of a request are touched at the same time.
+//! Shares: how many instances of a request are touched at the same time.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use ostler_proto::control::Action;
 use super::job::{Job, Step};
 use crate::slots::{Slot, Slots};
 
-/// How many more may be under way.
+/// Number of instances that may still be begun.
 pub(super) enum Shares<'a> {
     /// As many as there are.
     All,
@@ -19,7 +19,7 @@ pub(super) enum Shares<'a> {
 }
 
 impl<'a> Shares<'a> {
-    /// What `--parallel` says; else a restart takes half of an app's instances (so that the other half still serves), everything else all at
+    /// The shares by `--parallel`; else a restart takes half of an app's instances (so that the other half still serves), everything else all at
     /// once.
     pub(super) fn of(job: &Job, slots: &'a Slots) -> Self {
         if job.parallel > 0 {
@@ -37,7 +37,7 @@ impl<'a> Shares<'a> {
         Self::Each(shares)
     }
 
-    /// One more may be under way. None = it is forgotten, and takes no time.
+    /// True if one more may be under way. None = it is forgotten, and takes no time.
     pub(super) fn has(&self, slot: Option<&Slot>) -> bool {
         match (self, slot) {
             (Self::All, _) | (Self::Each(_), None) => true,
@@ -46,7 +46,7 @@ impl<'a> Shares<'a> {
         }
     }
 
-    /// This one is under way.
+    /// Takes the share of this one.
     pub(super) fn take(&mut self, slot: &Slot) {
         let left = match self {
             Self::All => return,

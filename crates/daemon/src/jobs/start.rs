@@ -1,4 +1,4 @@
-//! `start`, and what it does with apps that exist already.
+//! `start`, and its action on apps that exist already.
 
 use std::collections::BTreeSet;
 
@@ -14,20 +14,20 @@ use super::turns;
 use crate::engine::{Ctx, laid_over};
 use crate::slots::{Slot, Slots};
 
-/// What is to be started, and how.
+/// Request to start apps.
 #[derive(Debug)]
 pub(super) struct Start {
     pub apps: Vec<AppSpec>,
     /// Environment of the client.
     pub base_env: EnvMap,
     pub existing: Existing,
-    /// What has to be seen of it.
+    /// Confirmation that is wanted.
     pub confirm: Option<Confirm>,
     pub origin: Origin,
 }
 
 impl Start {
-    /// All there is of one of its apps is on its way out. Begun now, it would take what goes for what is there.
+    /// True if all there is of one of its apps is on its way out. Begun now, it would take what goes for what is there.
     pub(super) fn has_to_wait(&self, slots: &Slots) -> bool {
         self.apps.iter().any(|app| staying(slots, &app.name).next().is_none() && !slots.named(&app.name).is_empty())
     }
@@ -38,7 +38,7 @@ fn staying<'a>(slots: &'a Slots, name: &'a str) -> impl Iterator<Item = &'a Slot
     slots.serving().filter(move |slot| slot.spec().name == name && slot.durable.instance.wanted != Wanted::Gone)
 }
 
-/// What becomes of one app of the request.
+/// Plan for one app of the request.
 enum Plan {
     /// Instances to add.
     Add(u32),
@@ -50,7 +50,7 @@ enum Plan {
 struct Starting {
     job: Job,
     base_env: EnvMap,
-    /// From a config file.
+    /// Whether it comes from a config file.
     by_file: bool,
     /// Names that several apps of it have.
     shared: BTreeSet<String>,
@@ -86,7 +86,7 @@ pub(super) fn start(ctx: &mut Ctx, asker: Asker, start: Start) -> Result<Job, Fa
     Ok(starting.begin(ctx))
 }
 
-/// Which apps of a config file are not there yet.
+/// Sends which apps of a config file are not there yet.
 fn send_missing(ctx: &mut Ctx, asker: Asker, plans: &[(AppSpec, Plan)]) {
     let missing = plans.iter().filter(|(_, plan)| matches!(plan, Plan::Add(_)));
     let names: Vec<String> = missing.map(|(spec, _)| spec.name.clone()).collect();
@@ -95,7 +95,7 @@ fn send_missing(ctx: &mut Ctx, asker: Asker, plans: &[(AppSpec, Plan)]) {
     }
 }
 
-/// What there is to know of an app before it is started.
+/// Sends what there is to know of an app before it is started.
 fn send_before(ctx: &mut Ctx, asker: Asker, spec: &AppSpec) {
     for line in ctx.groups.limits_in_vain(spec, ctx.keeper.pid()) {
         asker.send(ctx, Progress::Warning(line));
@@ -118,7 +118,7 @@ impl Starting {
         }
     }
 
-    /// New instances, which are not started yet.
+    /// Adds new instances, which are not started yet.
     fn add(&mut self, ctx: &mut Ctx, spec: AppSpec, count: u32) -> Vec<u32> {
         let (name, added) = ctx.add_instances(spec, &self.base_env, count);
         self.job.touch(&added, &ctx.slots);
@@ -158,7 +158,7 @@ impl Starting {
         }
     }
 
-    /// These exist: they are started anew when it is their turn.
+    /// Queues existing instances to be started anew when it is their turn.
     fn take_turns(&mut self, ctx: &mut Ctx, action: Action, target: String, ids: Vec<u32>) {
         self.job.send_selected(ctx, action, target, &ids);
         self.job.touch(&ids, &ctx.slots);
@@ -177,7 +177,7 @@ impl Starting {
     }
 }
 
-/// Apps of the request that share a name share the present instances of that name; gives these names.
+/// Shares out the present instances of a name among the apps of the request that have it; returns these names.
 /// PM2 differs: it acts on all of them for each, and starts all of them again.
 fn share_out_names(slots: &Slots, plans: &mut [(AppSpec, Plan)]) -> BTreeSet<String> {
     let mut seen = BTreeSet::new();
@@ -215,7 +215,7 @@ fn plan(slots: &Slots, spec: &AppSpec, existing: &Existing) -> Result<Plan, Fail
     Ok(plan)
 }
 
-/// How many instances an edited file asks for beyond those that exist. The file's number counts only when it was changed: what
+/// Number of instances that an edited file asks for beyond those that exist. The file's number counts only when it was changed: what
 /// `scale` did stays. (Fewer is left to `scale` and `delete`: a restart never removes anything.)
 fn missing_instances(slots: &Slots, spec: &AppSpec, ids: &[u32]) -> u32 {
     let before = ids.first().and_then(|id| slots.get(*id)).map_or(spec.instances, |slot| slot.spec().instances);

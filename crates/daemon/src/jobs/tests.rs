@@ -1,4 +1,4 @@
-//! Requests over a played context: what is asked of instances and in which order, what clients are told, and when a request is over.
+//! Requests over a played context: events of instances and their order, what clients get, and when a request is over.
 
 use std::rc::Rc;
 
@@ -71,7 +71,7 @@ fn start(apps: Vec<AppSpec>, existing: Existing) -> proto::Request {
 
 const PLAIN: Existing = Existing::PlainScript { force: false };
 
-/// What the client was told since the last time, in short.
+/// What the client got since the last time, in short.
 fn told(played: &mut Played) -> Vec<String> {
     std::mem::take(&mut played.ctx.replies).into_iter().map(|(_, _, response)| short(response)).collect()
 }

@@ -1,4 +1,4 @@
-//! In which order a request touches instances: starts and restarts what others depend on first, stops it last.
+//! Order in which a request touches instances: starts and restarts what others depend on first, stops it last.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -11,10 +11,10 @@ use ostler_proto::control::{Action, Failure};
 use super::job::{Job, Step};
 use crate::slots::{Slot, Slots};
 
-/// What of a request is under way, and what waits for its turn: which apps have to wait for that.
+/// Apps of a request that are under way or wait for their turn: others have to wait for them.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    /// None: there is no order.
+    /// Action; none: there is no order.
     action: Option<Action>,
     /// Names of the apps under way, and of those that these depend on.
     under_way: BTreeSet<String>,
@@ -24,7 +24,7 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    /// It has to let others go first.
+    /// True if it has to let others go first.
     pub(super) fn holds(&self, slot: &Slot) -> bool {
         let needs = |names: &BTreeSet<String>| slot.spec().order.depends_on.keys().any(|name| names.contains(name));
         match self.action {
@@ -35,7 +35,7 @@ impl Turns {
         }
     }
 
-    /// It is touched now.
+    /// Notes that it is touched now.
     pub(super) fn begins(&mut self, slot: &Slot) {
         if self.action.is_some() {
             self.under_way.insert(slot.spec().name.clone());
@@ -43,7 +43,7 @@ impl Turns {
         }
     }
 
-    /// It has to wait.
+    /// Notes that it has to wait.
     pub(super) fn held(&mut self, slot: &Slot) {
         if self.action.is_some() {
             self.held.insert(slot.spec().name.clone());
@@ -56,7 +56,7 @@ fn is_down(slot: &Slot) -> bool {
     matches!(slot.durable.instance.state, State::Stopped | State::Errored)
 }
 
-/// What a request wants to start must be able to: everything that it depends on is there or comes with it, and nothing depends on itself.
+/// Checks that what a request wants to start can: everything that it depends on is there or comes with it, and nothing depends on itself.
 ///
 /// # Errors
 /// It is not so; worded for the user.
@@ -110,7 +110,7 @@ impl Job {
         self.pending.iter().copied().filter(move |_| starts)
     }
 
-    /// What it has under way.
+    /// The turns with what it has under way.
     pub(super) fn turns(&self, slots: &Slots) -> Turns {
         let mut turns = Turns::default();
         if let (true, Step::Act(action @ (Action::Stop | Action::Delete | Action::Restart), _)) = (self.ordered, &self.step) {
@@ -120,7 +120,7 @@ impl Job {
         turns
     }
 
-    /// An app of it did not come up: what depends on it and has not had its turn is left as it is. Gives their instances.
+    /// Gives up apps that depend on one that did not come up and have not had their turn. Returns their instances.
     pub(super) fn give_up_dependants(&mut self, slots: &Slots, failed: &str) -> Vec<u32> {
         if !matches!(self.step, Step::Act(Action::Restart | Action::Reload, _)) {
             return Vec::new();

@@ -1,10 +1,10 @@
-//! Why an instance does not come to what a request wants, in words that follow its name.
+//! Reasons why an instance does not reach the goal of a request, in words that follow its name.
 
 use ostler_core::goal::Failure;
 
 use crate::slots::{Slot, why};
 
-/// `slot`: none = it is forgotten.
+/// The reason. `slot`: none = it is forgotten.
 pub(super) fn of(failure: Failure<'_>, slot: Option<&Slot>) -> String {
     match failure {
         Failure::Deleted => "was deleted meanwhile".into(),

@@ -1,4 +1,4 @@
-//! What the user typed, understood.
+//! Command line of the user, understood.
 
 use serde_json::{Map, Value};
 
@@ -15,14 +15,14 @@ pub(crate) struct Call {
     pub targets: Vec<String>,
     /// Words after `--`, if there was one.
     pub app_args: Option<Vec<String>>,
-    /// An option that nobody knows, where that is no reason to stop.
+    /// An unknown option, where that is no reason to stop.
     pub passed_over: Option<String>,
     /// Options in the order in which they were given.
     pub(super) given: Vec<(&'static Opt, Option<String>)>,
 }
 
 impl Call {
-    /// Was the option with this main long name given?
+    /// True if the option with this main long name was given.
     pub(crate) fn has(&self, long: &str) -> bool {
         self.given.iter().any(|(opt, _)| opt.long == long)
     }
@@ -77,7 +77,7 @@ fn push(map: &mut Map<String, Value>, key: &str, value: Option<&str>) {
     }
 }
 
-/// A bare number is seconds here but milliseconds in files; anything with a unit is passed on.
+/// A bare number as seconds, which are milliseconds in files; anything with a unit is passed on.
 fn seconds(text: &str) -> Value {
     match text.parse::<u64>() {
         Ok(number) => Value::from(number.saturating_mul(1000)),

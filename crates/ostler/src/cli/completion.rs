@@ -18,7 +18,7 @@ pub(crate) enum Shell {
 }
 
 impl Shell {
-    /// By name or path (`/usr/bin/zsh`).
+    /// The shell of this name or path (`/usr/bin/zsh`).
     pub(crate) fn parse(text: &str) -> Option<Self> {
         match text.rsplit('/').next()? {
             "bash" | "sh" => Some(Self::Bash),
@@ -83,7 +83,7 @@ end
 complete -c PROGRAM -f -a '(__PROGRAM_complete)'
 "#;
 
-/// What fits after these words; the last one is being typed. `names` are those of the apps. `::files` asks the shell for files.
+/// The words that fit after these; the last one is being typed. `names` are those of the apps. `::files` asks the shell for files.
 pub(crate) fn candidates(words: &[String], names: &[String]) -> Vec<String> {
     let typed = words.last().map_or("", String::as_str);
     let before = &words[..words.len().saturating_sub(1)];

@@ -108,7 +108,7 @@ const OF_COMMANDS: &[(&str, &[&str])] = &[
     ("watch", &["stop", "list"]),
 ];
 
-/// Whether a global option belongs into the help of this command. (It is accepted by every command, as in PM2.)
+/// True if a global option belongs into the help of this command. (It is accepted by every command, as in PM2.)
 fn goes_with(command: &Command, opt: &Opt) -> bool {
     let is_named = OF_COMMANDS.iter().any(|(name, commands)| *name == opt.long && commands.contains(&command.name));
     is_named || !matches!(opt.group, Group::Call | Group::Accepted) && DESCRIBE_APPS.contains(&command.name)

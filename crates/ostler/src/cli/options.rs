@@ -20,12 +20,12 @@ const fn switch(long: &'static str, short: Option<char>, key: &'static str, on: 
     opt(long, short, Arg::None, Sets::Bool(key, on), group, help)
 }
 
-/// Changes the call, not the app.
+/// An option that changes the call, not the app.
 pub(super) const fn call(long: &'static str, short: Option<char>, arg: Arg, help: &'static str) -> Opt {
     opt(long, short, arg, Sets::Nothing, Group::Call, help)
 }
 
-/// Known from PM2, without a meaning here.
+/// An option that is known from PM2, without a meaning here.
 pub(super) const fn known(long: &'static str, arg: Arg, help: &'static str) -> Opt {
     opt(long, None, arg, Sets::Nothing, Accepted, help)
 }

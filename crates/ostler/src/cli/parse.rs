@@ -15,7 +15,7 @@ use super::options::GLOBAL;
 use super::table::{Arg, Command, Opt};
 use crate::error::UsageError;
 
-/// What a command line asks for.
+/// Result of parsing a command line.
 #[derive(Debug)]
 pub(crate) enum Parsed {
     /// Run this.
@@ -34,7 +34,7 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Parsed, UsageError> {
     understand(words, false)
 }
 
-/// The same for PM2's program for containers: all of it is one command, with or without `start`, and unknown options are passed over.
+/// [`parse`] for PM2's program for containers: all of it is one command, with or without `start`, and unknown options are skipped.
 ///
 /// # Errors
 /// See [`UsageError`]; nothing was done.
@@ -194,7 +194,7 @@ impl Scan {
         Ok(())
     }
 
-    /// May an option with an optional value have this word?
+    /// True if an option with an optional value may have this word.
     fn may_take(&self, opt: &Opt, word: &str, command: Option<&'static Command>) -> bool {
         if word.starts_with('-') && word.len() > 1 {
             return false;
@@ -209,7 +209,7 @@ impl Scan {
         opt.long != "watch" || command.is_none_or(|command| command.name.starts_with("start"))
     }
 
-    /// `start --watch app.js`: no target is left, and the value is a file: it was meant as the target.
+    /// Gives the target back in `start --watch app.js`: no target is left, and the value is a file, so it was meant as the target.
     fn give_back_target(&mut self, command: &Command) {
         let wants_target = command.min_args > 0 || matches!(command.name, "start" | "runtime");
         if self.positional.len() > 1 || !wants_target {

@@ -1,6 +1,6 @@
 //! The types of the option and command table.
 
-/// Whether an option takes a value.
+/// Argument of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arg {
     /// `--silent`.
@@ -15,10 +15,10 @@ pub(crate) enum Arg {
     Numbers(&'static str),
 }
 
-/// What an option sets on an app.
+/// Attribute of an app that an option sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sets {
-    /// Nothing: it changes what the command does.
+    /// None: it changes what the command does.
     Nothing,
     /// Main attribute name; the value as text, or true without one.
     Text(&'static str),
@@ -62,13 +62,13 @@ pub(crate) struct Opt {
     pub arg: Arg,
     /// Effect on the app.
     pub sets: Sets,
-    /// Where it is listed.
+    /// Headline under which it is listed.
     pub group: Group,
     /// One line.
     pub help: &'static str,
 }
 
-/// What a command needs of the daemon.
+/// Need of a command for the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Daemon {
     /// It is started when none answers.
@@ -79,7 +79,7 @@ pub(crate) enum Daemon {
     Unused,
 }
 
-/// What completion offers for its arguments.
+/// Words that completion offers for its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Completes {
     /// Names of apps.
@@ -95,7 +95,7 @@ pub(crate) enum Completes {
 /// Whether a command works already.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum State {
-    /// It does.
+    /// It works.
     Works,
     /// PM2 has it, ostler not yet.
     Missing,
@@ -133,11 +133,11 @@ pub(crate) struct Command {
     pub help: &'static str,
     /// Command lines without the program name.
     pub examples: &'static [&'static str],
-    /// What it needs.
+    /// Need for the daemon.
     pub daemon: Daemon,
-    /// What to offer after it.
+    /// Words that completion offers after it.
     pub completes: Completes,
-    /// Where it is listed.
+    /// Headline under which it is listed.
     pub section: Section,
     /// Whether it works.
     pub state: State,

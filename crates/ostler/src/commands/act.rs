@@ -11,27 +11,27 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::render::{Wording, styles};
 
-/// Stop, but keep in the list.
+/// Runs `stop`: stops, but keeps in the list.
 pub(crate) fn stop(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     each(cx, call, Action::Stop)
 }
 
-/// Stop and start.
+/// Runs `restart`: stops and starts.
 pub(crate) fn restart(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     each(cx, call, Action::Restart)
 }
 
-/// Replace instances one after the other.
+/// Runs `reload`: replaces instances one after the other.
 pub(crate) fn reload(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     each(cx, call, Action::Reload)
 }
 
-/// Stop and forget.
+/// Runs `delete`: stops and forgets.
 pub(crate) fn delete(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     each(cx, call, Action::Delete)
 }
 
-/// One target after the other; the first failure ends it, what was done stays done.
+/// Acts on one target after the other; the first failure ends it, what was done stays done.
 fn each(cx: &mut Cx, call: &Call, action: Action) -> Result<Status, CliError> {
     let mut touched = Vec::new();
     let context = files::context(cx, call)?;
@@ -74,7 +74,7 @@ fn is_id(target: &str) -> bool {
     !target.is_empty() && target.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The apps of a config file: `restart` and `reload` bring the file's description, the others act by name.
+/// Acts on the apps of a config file: `restart` and `reload` bring the file's description, the others act by name.
 fn on_file(cx: &mut Cx, call: &Call, action: Action, source: &Source) -> Result<Vec<u32>, CliError> {
     match action {
         Action::Restart => launch::from_file(cx, call, source, Existing::Restart),

@@ -1,4 +1,4 @@
-//! What `restart <name> <options>` changes: options, arguments, environment, and the profile of the remembered config file.
+//! Changes by `restart <name> <options>`: options, arguments, environment, and the profile of the remembered config file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ pub(super) struct EnvChoice {
 }
 
 impl EnvChoice {
-    /// From every `--env` of the call.
+    /// The choice by every `--env` of the call.
     pub(super) fn of(call: &Call) -> Result<Self, UsageError> {
         let mut choice = Self::default();
         for text in call.values("env") {
@@ -63,7 +63,7 @@ pub(super) fn change(cx: &mut Cx, call: &Call, targets: &[String]) -> Result<Opt
     Ok(Some(change).filter(|change| *change != Change::default()))
 }
 
-/// What is to be different.
+/// Differences that are wanted.
 struct Wanted<'a> {
     profile: Option<&'a str>,
     attributes: &'a Map<String, Value>,
@@ -71,7 +71,7 @@ struct Wanted<'a> {
     toggles_watch: bool,
 }
 
-/// `stop --watch`: they are not watched any more, from the next start on either.
+/// The change of `stop --watch`: they are not watched any more, from the next start on either.
 pub(super) fn without_watch(cx: &mut Cx, call: &Call, targets: &[String]) -> Result<Change, CliError> {
     let details = cx.client()?.inspect_in(targets, cx::cwd()?)?;
     let context = files::context(cx, call)?;

@@ -7,7 +7,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::home;
 
-/// Needs no daemon: the list on disk is only read by `resurrect`.
+/// Runs the command. It needs no daemon: the list on disk is only read by `resurrect`.
 pub(crate) fn run(cx: &mut Cx, _call: &Call) -> Result<Status, CliError> {
     let program = cx.program;
     let home = cx.home()?.to_owned();

@@ -15,7 +15,7 @@ use crate::startup::same_file;
 /// The names that PM2 installs.
 const NAMES: [&str; 4] = ["pm2", "pm2-runtime", "pm2-docker", "pm2-dev"];
 
-/// What is at the place of a link.
+/// The thing at the place of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Found {
     Nothing,
@@ -40,14 +40,14 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
 }
 
-/// By the name under which it was found, so that a link to a link (`/usr/bin/ostler` of a package) survives an upgrade of what is behind it.
+/// The path of this program by the name under which it was found, so that a link to a link (`/usr/bin/ostler` of a package) survives an upgrade of what is behind it.
 fn own_path() -> Result<PathBuf, CliError> {
     let real = std::env::current_exe().map_err(|source| failed("find", Path::new("this program"), source))?;
     let named = on_path("ostler").into_iter().find(|path| same_file(path, &real));
     Ok(named.unwrap_or(real))
 }
 
-/// All or nothing: a foreign file is found before the first link is made.
+/// Makes all links or none: a foreign file is found before the first link is made.
 fn install(cx: &mut Cx, program: &Path, folder: &Path, force: bool) -> Result<Status, CliError> {
     let found = NAMES.map(|name| look(&folder.join(name), program));
     for (name, found) in NAMES.iter().zip(&found) {
@@ -71,7 +71,7 @@ fn install(cx: &mut Cx, program: &Path, folder: &Path, force: bool) -> Result<St
     Ok(Status::Ok)
 }
 
-/// Only what is ours.
+/// Removes what is ours.
 fn uninstall(cx: &mut Cx, program: &Path, folder: &Path) -> Result<Status, CliError> {
     for name in NAMES {
         let link = folder.join(name);
@@ -87,7 +87,7 @@ fn uninstall(cx: &mut Cx, program: &Path, folder: &Path) -> Result<Status, CliEr
     Ok(Status::Ok)
 }
 
-/// Exit code 1 unless all four names mean this program.
+/// Shows what the names mean. Exit code 1 unless all four mean this program.
 fn status(cx: &mut Cx, program: &Path, folder: &Path) -> Result<Status, CliError> {
     let mut all = true;
     for name in NAMES {
@@ -104,7 +104,7 @@ fn status(cx: &mut Cx, program: &Path, folder: &Path) -> Result<Status, CliError
     Ok(if all { Status::Ok } else { Status::Failed })
 }
 
-/// What a shell would find instead.
+/// Reports what a shell would find instead.
 fn shadows(cx: &mut Cx, folder: &Path) {
     for name in NAMES {
         let link = folder.join(name);
@@ -132,7 +132,7 @@ fn look(link: &Path, program: &Path) -> Found {
     Found::Foreign(fs::canonicalize(link).or_else(|_| fs::read_link(link)).unwrap_or_else(|_| link.to_owned()))
 }
 
-/// In the order of `PATH`; what may be executed.
+/// Programs of a name that may be executed, in the order of `PATH`.
 fn on_path(name: &str) -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let files = std::env::split_paths(&path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(name));

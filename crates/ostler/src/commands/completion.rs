@@ -26,7 +26,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
 }
 
-/// Never starts a daemon and never complains: it runs at each press of a key.
+/// Prints the words that fit. Never starts a daemon and never complains: it runs at each press of a key.
 fn complete(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let names = match cx.running_client() {
         Ok(Some(client)) => client.table().unwrap_or_default().into_iter().map(|row| row.name).collect(),
@@ -73,7 +73,7 @@ fn install(cx: &mut Cx, call: &Call, add: bool) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// Keeps a symbolic link (dotfiles) and the rights of the file.
+/// Writes the file, and keeps a symbolic link (dotfiles) and its rights.
 fn write(file: &Path, content: &str) -> std::io::Result<()> {
     let real = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let rights = fs::metadata(&real).map(|meta| meta.permissions());

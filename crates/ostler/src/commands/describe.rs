@@ -7,7 +7,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::render::{Surroundings, describe, json};
 
-/// Tables for each instance that matches.
+/// Prints tables for each instance that matches.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let details = match cx.find(&call.targets[..1]) {
         Err(CliError::Daemon(Failure::NotFound { target })) => {

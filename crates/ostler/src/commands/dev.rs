@@ -1,4 +1,4 @@
-//! `dev`, and what `pm2-dev` is: apps in the foreground, watched, in a home of their own that lives as long as this command.
+//! `dev` and `pm2-dev`: apps in the foreground, watched, in a home of their own that lives as long as this command.
 
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
@@ -24,11 +24,11 @@ use crate::logs::{self, Form, Observer, Past, Show};
 use crate::render::Out;
 use crate::signals::Signals;
 
-/// More sessions at a time are a mistake.
+/// Most sessions at a time; more are a mistake.
 const MAX_SESSIONS: u32 = 32;
-/// After a crash, as PM2.
+/// Delay after a crash, as in PM2.
 const RESTART_DELAY_MS: u64 = 1000;
-/// Between two looks of `--auto-exit`; two in a row must find nothing.
+/// Time between two looks of `--auto-exit`; two in a row must find nothing.
 const LOOK: Duration = Duration::from_secs(3);
 
 /// Starts what is asked for, shows its logs, restarts it when files change; ends it all at a signal.
@@ -104,7 +104,7 @@ fn describe(cx: &mut Cx, call: &Call, targets: &[String], mut context: Context) 
     apps.into_iter().map(|app| for_development(cx, call, &app, &context)).collect()
 }
 
-/// Watched, and patient after a crash, where the app does not say otherwise.
+/// The description for development: watched, and patient after a crash, where the app does not say otherwise.
 fn for_development(cx: &mut Cx, call: &Call, app: &AppSpec, context: &Context) -> Result<AppSpec, CliError> {
     let mut attributes = Map::from_iter([("autorestart".to_owned(), Value::Bool(true))]);
     if !app.watch.on {
@@ -119,13 +119,13 @@ fn for_development(cx: &mut Cx, call: &Call, app: &AppSpec, context: &Context) -
     merge(app, &attributes, None, context).map(|merged| merged.spec).map_err(|problems| files::report(cx, None, &problems))
 }
 
-/// What `--ignore` names.
+/// The names in `--ignore`.
 fn named(call: &Call) -> Vec<String> {
     let names = call.values("ignore").flat_map(|list| list.split(','));
     names.map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
-/// Starts them, and says so.
+/// Starts them, and prints that.
 fn begin(cx: &mut Cx, call: &Call, apps: &[AppSpec]) -> Result<Status, CliError> {
     let mut apps = apps.to_vec();
     let base_env = launch::share_base(&mut apps);
@@ -153,7 +153,7 @@ fn begin(cx: &mut Cx, call: &Call, apps: &[AppSpec]) -> Result<Status, CliError>
     Ok(Status::Ok)
 }
 
-/// In PM2's words.
+/// Prints the head, in PM2's words.
 fn head(out: &mut Out, call: &Call, list: &[Summary]) {
     let names: Vec<&str> = list.iter().map(|row| row.name.as_str()).collect();
     let title = format!("--- {} development mode ", out.label());
@@ -178,7 +178,7 @@ fn follow(cx: &mut Cx, past: Past, show: &Show<'_>, signals: Option<&mut Signals
     Ok(Status::Ok)
 }
 
-/// What happens in a session besides lines of logs.
+/// Session: what happens besides lines of logs.
 struct Session {
     label: &'static str,
     post: Option<Post>,

@@ -1,4 +1,4 @@
-//! `diff`: what starting a config file would change of what runs.
+//! `diff`: differences that starting a config file would make to what runs.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::render::{self, AppDiff, Standing, Values};
 
-/// Nothing is changed and no daemon is started: without one, every app is new.
+/// Prints the differences. Nothing is changed and no daemon is started: without one, every app is new.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let mut context = files::context(cx, call)?;
     let source = match call.target() {
@@ -48,7 +48,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(if differs && call.has("exit-code") { Status::Failed } else { Status::Ok })
 }
 
-/// Each app of the file, then those that came from it and are in it no more.
+/// Compares each app of the file, then those that came from it and are in it no more.
 fn compare(wanted: &[AppSpec], running: &[Detail], everything: bool) -> Vec<AppDiff> {
     let mut instances: BTreeMap<&str, Vec<&Detail>> = BTreeMap::new();
     for detail in running {

@@ -8,7 +8,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::render::json;
 
-/// `key: value` lines. PM2 differs: names work too, and internal keys are not mixed in.
+/// Prints `key: value` lines. PM2 differs: names work too, and internal keys are not mixed in.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let details = match cx.find(&call.targets[..1]) {
         Err(CliError::Daemon(Failure::NotFound { target })) => {

@@ -1,4 +1,4 @@
-//! `events`: what happened, and why.
+//! `events`: the events of apps, and their causes.
 
 use std::io;
 use std::path::Path;
@@ -16,10 +16,10 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
 use crate::render::{Out, event_line};
 
-/// How often a lost daemon is looked for.
+/// Time between two looks for a lost daemon.
 const AGAIN: Duration = Duration::from_millis(200);
 
-/// Shows what is known; then, with `--follow`, what happens.
+/// Shows the events that are known; then, with `--follow`, those that come.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let filter = EventFilter::from(call, cx.out.view().now_ms)?;
     let Response::Events { list, position } = cx.client()?.request(&Request::Events, &mut |_| {})? else {
@@ -35,10 +35,10 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// Which events, and in which form.
+/// Filter of events, and the form in which they are shown.
 struct EventFilter {
     apps: Vec<String>,
-    /// Wall clock, ms.
+    /// Earliest time, wall clock, ms.
     since_ms: u64,
     json: bool,
 }
@@ -77,7 +77,7 @@ impl EventFilter {
         }
     }
 
-    /// Standard output of `--json` is for events alone.
+    /// Reports missed events. Standard output of `--json` is for events alone.
     fn missed(&self, out: &mut Out, missed: Missed) {
         let text = match missed {
             Missed::Count(1) => "1 event is missing: it is not known any more".to_owned(),
@@ -88,7 +88,7 @@ impl EventFilter {
     }
 }
 
-/// Until the reader has enough. A daemon that is killed is found again, and tells what happened since.
+/// Follows until the reader has enough. A daemon that is killed is found again, and sends what happened since.
 fn follow(cx: &mut Cx, filter: &EventFilter, mut position: Position) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
     let mut is_lost = false;
@@ -101,7 +101,7 @@ fn follow(cx: &mut Cx, filter: &EventFilter, mut position: Position) -> Result<S
                     return Ok(Status::Ok);
                 }
             }
-            // The list was emptied by `kill`, or all was killed: whoever starts it again has something to tell.
+            // The list was emptied by `kill`, or all was killed: whoever starts it again has events to send.
             Err(ClientError::NotRunning { .. } | ClientError::Lost(_) | ClientError::Down(_)) => {
                 if !std::mem::replace(&mut is_lost, true) {
                     cx.out.warn_err("the daemon is not running; waiting for it");
@@ -160,7 +160,7 @@ struct Wake {
 
 fn wait(client: Option<&Client>, longest: Option<Duration>) -> Result<Wake, ClientError> {
     let stdout = io::stdout();
-    // Nothing is asked of stdout, so only the loss of its reader is told.
+    // Nothing is asked of stdout, so only the loss of its reader is reported.
     let mut fds = vec![PollFd::new(&stdout, PollFlags::empty())];
     fds.extend(client.map(|client| PollFd::new(client, PollFlags::IN)));
     let longest =

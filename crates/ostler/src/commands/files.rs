@@ -15,10 +15,10 @@ use crate::cx::{self, Cx};
 use crate::error::{CliError, Status, UsageError};
 use crate::text::shown;
 
-/// More than this on standard input is no config file.
+/// Most bytes on standard input; more is no config file.
 const MAX_STDIN_BYTES: u64 = 64 << 20;
 
-/// Where a config comes from.
+/// Source of a config.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     /// `-`.
@@ -28,7 +28,7 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// Is this target a config file?
+    /// The source that this target names, if it is a config file.
     pub(super) fn of(target: &str, context: &Context) -> Option<Self> {
         match classify(target, context) {
             Target::Stdin => Some(Self::Stdin),
@@ -37,7 +37,7 @@ impl Source {
         }
     }
 
-    /// How the user named it.
+    /// The name that the user gave it.
     pub(super) fn shown(&self) -> &str {
         match self {
             Self::Stdin => "-",
@@ -45,7 +45,7 @@ impl Source {
         }
     }
 
-    /// The one to use when no target is given.
+    /// The source when no target is given.
     pub(super) fn default(context: &Context) -> Option<Self> {
         let path = find::default_file(context)?;
         let shown = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
@@ -67,7 +67,7 @@ pub(super) fn context(cx: &Cx, call: &Call) -> Result<Context, CliError> {
 /// Reads and checks a config; `--only` is applied. What the file did to `process.env` is in the context afterwards.
 ///
 /// # Errors
-/// Every problem was told to the user; nothing was done.
+/// Every problem was reported to the user; nothing was done.
 pub(super) fn read(cx: &mut Cx, call: &Call, source: &Source, context: &mut Context) -> Result<Loaded, CliError> {
     let result = match source {
         Source::Stdin => load_stdin(&stdin()?, context),
@@ -95,7 +95,7 @@ pub(super) fn names(cx: &mut Cx, call: &Call, source: &Source) -> Result<Vec<Str
     Ok(names)
 }
 
-/// Tells every problem, the fatal ones last, and gives the way out.
+/// Reports every problem, the fatal ones last, and returns the way out.
 pub(super) fn report(cx: &mut Cx, source: Option<&Source>, problems: &Problems) -> CliError {
     let (errors, warnings): (Vec<&Problem>, Vec<&Problem>) = problems.0.iter().partition(|problem| problem.is_error());
     for warning in warnings {
@@ -117,13 +117,13 @@ pub(super) fn report(cx: &mut Cx, source: Option<&Source>, problems: &Problems) 
     CliError::Reported(status_of(problems))
 }
 
-/// Whether all that is wrong with an app is that its script, program or directory is not there.
+/// True if all that is wrong with an app is that its script, program or directory is not there.
 pub(super) fn is_missing(problems: &Problems) -> bool {
     let is_missing = |kind| matches!(kind, Kind::ScriptNotFound | Kind::InterpreterNotFound | Kind::DirectoryNotFound);
     problems.0.iter().filter(|problem| problem.is_error()).all(|problem| is_missing(problem.kind))
 }
 
-/// What a failed check means as an exit code.
+/// The exit code of a failed check.
 pub(super) fn status_of(problems: &Problems) -> Status {
     match problems.kind() {
         Some(Kind::NotFound | Kind::ScriptNotFound) => Status::NotFound,
@@ -131,7 +131,7 @@ pub(super) fn status_of(problems: &Problems) -> Status {
     }
 }
 
-/// `--env NAME` of a profile that none of the apps has is a slip, as long as there are others to choose from (`must_have`: in any case).
+/// Refuses `--env NAME` of a profile that none of the apps has: a slip, as long as there are others to choose from (`must_have`: in any case).
 ///
 /// # Errors
 /// Names the profiles that there are. As `pm2` it is the warning that it is there.
@@ -149,7 +149,7 @@ pub(super) fn check_profile(cx: &Cx, profile: Option<&str>, apps: &[Normalized],
     Err(UsageError::BadValue { option: "--env".into(), reason }.into())
 }
 
-/// PM2's line about a schedule; it says "bad" ones, too, which are an error here before anything is said.
+/// Prints PM2's line about a schedule; PM2 prints it for bad ones, too, which are an error here before anything is printed.
 pub(super) fn print_cron(cx: &mut Cx, spec: &AppSpec) {
     match &spec.cron {
         Some(cron) if cron.job.is_none() => cx.out.info(format_args!("cron restart at {}", shown(&cron.pattern))),
@@ -158,7 +158,7 @@ pub(super) fn print_cron(cx: &mut Cx, spec: &AppSpec) {
     }
 }
 
-/// Warnings, the accepted-but-without-effect ones gathered in one line.
+/// Prints warnings, the accepted-but-without-effect ones gathered in one line.
 pub(super) fn warn(cx: &mut Cx, warnings: &[Problem]) {
     let mut without_effect: Vec<&str> = Vec::new();
     for warning in warnings {

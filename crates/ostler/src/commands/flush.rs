@@ -8,7 +8,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::render::json;
 
-/// Says which files were emptied. An unknown target is fine for PM2, not for us.
+/// Empties files and prints which. An unknown target is fine for PM2, not for us.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let request = Request::Flush { target: call.target().map(str::to_owned) };
     let paths = match cx.client()?.request(&request, &mut |_| {}) {

@@ -11,7 +11,7 @@ use crate::error::{CliError, Status};
 use crate::logs;
 use crate::signals::Signals;
 
-/// How often stopping everything is tried when the daemon dies over it.
+/// Attempts to stop everything when the daemon dies over it.
 const TRIES: u32 = 3;
 
 /// Runs the command, then stays: until a signal comes, or the daemon has gone.
@@ -26,11 +26,11 @@ pub(crate) fn run(cx: &mut Cx, call: &Call, command: fn(&mut Cx, &Call) -> Resul
     own(cx, &mut |cx| command(cx, call), &mut |cx, signals| watch(cx, past.clone(), signals))
 }
 
-/// Shows what runs until it is over.
+/// Watcher that shows what runs until it is over.
 pub(super) type Watching<'a> = dyn FnMut(&mut Cx, Option<&mut Signals>) -> Result<Status, CliError> + 'a;
 
 /// Starts something, then shows it as long as this process and the daemon live, and stops everything. A daemon that somebody else has
-/// started meanwhile is left alone: then there are no signals to hear.
+/// started meanwhile is left alone: then there are no signals to receive.
 pub(super) fn own(
     cx: &mut Cx,
     start: &mut dyn FnMut(&mut Cx) -> Result<Status, CliError>,
@@ -63,7 +63,7 @@ pub(super) fn own(
 fn watch(cx: &mut Cx, past: logs::Past, mut signals: Option<&mut Signals>) -> Result<Status, CliError> {
     let label = cx.program.label();
     let (out, client) = cx.parts()?;
-    // What the daemon says about itself comes with the first answer.
+    // What the daemon sends about itself comes with the first answer.
     client.list()?;
     let keeper = client.peer().map_or(0, |peer| peer.keeper_pid);
     out.line("[--no-daemon] Continue to stream logs");

@@ -8,7 +8,7 @@ use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
 
-/// Exit code 0 or 1, nothing else: engines keep the others for themselves. Never starts a daemon.
+/// Prints one line. Exit code 0 or 1, nothing else: engines keep the others for themselves. Never starts a daemon.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let (healthy, line) = match ask(cx, call) {
         Ok(verdict) => verdict,
@@ -33,7 +33,7 @@ fn number(text: &str) -> Result<usize, UsageError> {
     text.parse().map_err(|_| UsageError::BadValue { option: "--min".into(), reason: format!("expected a number, found {text:?}") })
 }
 
-/// `named`: the instances were asked for by name, so each of them counts; else one that is stopped does not, because somebody stopped it, or
+/// The verdict. `named`: the instances were asked for by name, so each of them counts; else one that is stopped does not, because somebody stopped it, or
 /// it has done its job.
 fn verdict(rows: &[HealthRow], named: bool, min: Option<usize>) -> (bool, String) {
     let fault = |row: &HealthRow| match (&row.trouble, row.status.as_str()) {

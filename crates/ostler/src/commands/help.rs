@@ -4,7 +4,7 @@ use crate::cli::{self, Call};
 use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
 
-/// Of the program or of one command.
+/// Prints the help of the program or of one command.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let name = cx.program.name();
     let text = match call.target() {

@@ -6,7 +6,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::render::{id_list, json};
 
-/// `[ 0, 1 ]` as Node prints it; `[]` for an unknown name.
+/// Prints `[ 0, 1 ]` as Node does; `[]` for an unknown name.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let rows = cx.client()?.list()?;
     let ids: Vec<u32> = selected(&rows, call.target().unwrap_or_default()).iter().map(|row| row.id).collect();

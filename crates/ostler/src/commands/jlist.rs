@@ -4,7 +4,7 @@ use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
 
-/// One array in one line, without a final newline, as PM2 prints it: the daemon's bytes as they are.
+/// Prints one array in one line, without a final newline, as PM2 does: the daemon's bytes as they are.
 pub(crate) fn run(cx: &mut Cx, _call: &Call) -> Result<Status, CliError> {
     cx.out.data_only();
     let list = cx.client()?.processes()?;

@@ -1,4 +1,4 @@
-//! `jobs`: what runs at its times, and running it now.
+//! `jobs`: apps that run at given times, and running one now.
 
 use ostler_proto::control::{Detail, Failure, Request};
 
@@ -7,7 +7,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
 use crate::render::{Wording, job, job_json, jobs, json};
 
-/// `jobs`, `jobs <name>`, `jobs run <name>`.
+/// Runs `jobs`, `jobs <name>`, `jobs run <name>`.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     match call.targets.as_slice() {
         [word] if word == "run" => Err(UsageError::MissingArgument { name: "name".into() }.into()),
@@ -35,7 +35,7 @@ fn show(cx: &mut Cx, call: &Call, targets: &[String]) -> Result<Status, CliError
     Ok(Status::Ok)
 }
 
-/// Begins it; how it ends is in its history.
+/// Begins a run; how it ends is in its history.
 fn run_now(cx: &mut Cx, targets: &[String]) -> Result<Status, CliError> {
     for target in targets {
         cx.perform(&Request::RunJob { target: target.clone(), command: "jobs run".into() }, Wording::Action)?;

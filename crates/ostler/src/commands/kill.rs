@@ -4,7 +4,7 @@ use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
 
-/// PM2 differs: when no daemon runs, none is started to be killed.
+/// Stops everything. PM2 differs: when no daemon runs, none is started to be killed.
 pub(crate) fn run(cx: &mut Cx, _call: &Call) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
     // Apps whose daemon was killed are stopped, too.

@@ -1,4 +1,4 @@
-//! New apps, from a script, a command line or a config file; those that exist get what is said there.
+//! Launch of new apps, from a script, a command line or a config file; those that exist get what is said there.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::cx::{self, Cx};
 use crate::error::CliError;
 use crate::render::{ProgressPrinter, Wording};
 
-/// For `runtime`: what it names, without a name of something that exists. False: nothing is named.
+/// Starts for `runtime` what it names, without a name of something that exists. False: nothing is named.
 pub(super) fn in_front(cx: &mut Cx, call: &Call) -> Result<bool, CliError> {
     let context = files::context(cx, call)?;
     let (target, source) = match call.target() {
@@ -39,7 +39,7 @@ pub(super) fn in_front(cx: &mut Cx, call: &Call) -> Result<bool, CliError> {
     Ok(true)
 }
 
-/// Every app of a config file; those that exist get its description.
+/// Starts every app of a config file; those that exist get its description.
 pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Existing) -> Result<Vec<u32>, CliError> {
     let mut context = files::context(cx, call)?;
     let loaded = files::read(cx, call, source, &mut context)?;
@@ -80,10 +80,10 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Exi
     left_out.map_or(Ok(ids), Err)
 }
 
-/// How long `start` waits for a script to be run.
+/// Longest wait of `start` for a script to be run.
 const RUNS_WITHIN_MS: u64 = 1000;
 
-/// Who types `start` may send signals to the app afterwards, and is told when the script fails at once. As `pm2` that is no failure of `start`.
+/// The proof of a start. Who types `start` may send signals to the app afterwards, and learns when the script fails at once. As `pm2` that is no failure of `start`.
 fn confirm(cx: &Cx, call: &Call) -> Option<Confirm> {
     (call.command.name == "start").then_some(Confirm { within_ms: RUNS_WITHIN_MS, early_exit_fails: !cx.program.is_pm2() })
 }
@@ -99,7 +99,7 @@ fn overlay(call: &Call, apps: usize) -> Result<Overlay, CliError> {
     Ok(Overlay { profile: choice.profile, vars: choice.vars, namespace, attributes })
 }
 
-/// The caller's environment travels once; only an app that filters it keeps its own.
+/// Takes the caller's environment out, which travels once; only an app that filters it keeps its own.
 pub(super) fn share_base(apps: &mut [AppSpec]) -> Arc<EnvMap> {
     // An empty one is what "travels once" looks like, so if one app has it, it must be the shared one.
     let shared = apps.iter().map(|app| &app.env.base).min_by_key(|base| (!base.is_empty()) as u8).cloned().unwrap_or_default();
@@ -109,7 +109,7 @@ pub(super) fn share_base(apps: &mut [AppSpec]) -> Arc<EnvMap> {
     shared
 }
 
-/// A script, a command line, or the name of something that exists.
+/// Starts a script, a command line, or the name of something that exists.
 pub(super) fn plain(cx: &mut Cx, call: &Call, target: &str) -> Result<Vec<u32>, CliError> {
     if may_be_name(target) && exists(cx, target)? {
         return again(cx, call, target);
@@ -125,7 +125,7 @@ pub(super) fn plain(cx: &mut Cx, call: &Call, target: &str) -> Result<Vec<u32>, 
     launch(cx, call, spec, Existing::PlainScript { force: call.has("force") })
 }
 
-/// What the options say about a script or command line.
+/// The description by the options about a script or command line.
 fn plain_spec(cx: &mut Cx, call: &Call, target: &str) -> Result<AppSpec, CliError> {
     let context = files::context(cx, call)?;
     let choice = EnvChoice::of(call)?;
@@ -179,7 +179,7 @@ fn again(cx: &mut Cx, call: &Call, target: &str) -> Result<Vec<u32>, CliError> {
     Ok(ids)
 }
 
-/// A word that is no path and has no extension.
+/// True for a word that is no path and has no extension.
 fn may_be_name(target: &str) -> bool {
     let has_extension = Path::new(target).extension().is_some();
     is_number(target) || !(target.contains('/') || has_extension || target.contains(char::is_whitespace))
@@ -189,7 +189,7 @@ fn is_number(target: &str) -> bool {
     !target.is_empty() && target.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Asks a daemon that runs; with none, nothing exists, and none is started just to hear that.
+/// True if a daemon that runs knows the target; with none, nothing exists, and none is started just to learn that.
 fn exists(cx: &mut Cx, target: &str) -> Result<bool, CliError> {
     let cwd = cx::cwd()?;
     let rows = match cx.running_client()? {

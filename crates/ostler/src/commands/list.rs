@@ -5,7 +5,7 @@ use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
 
-/// All instances.
+/// Prints all instances.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if call.has("watch") {
         return follow(cx, call);
@@ -19,7 +19,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// `list --watch`: again and again until the reader or the daemon goes away.
+/// Runs `list --watch`: again and again until the reader or the daemon goes away.
 fn follow(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     loop {
         if cx.out.width().is_some() {

@@ -1,7 +1,7 @@
 //! `logrotate`: hand the logs to the system's logrotate.
 //!
-//! PM2 has logrotate copy and truncate, and what is written in between is lost. Here it renames, and `reloadLogs` gives each writer its path
-//! back; nothing is lost, and the file is compressed when nobody writes to it any more.
+//! PM2 has logrotate copy and truncate, and what is written in between is lost. Here it renames, and `reloadLogs` has each writer reclaim its
+//! path; nothing is lost, and the file is compressed when nobody writes to it any more.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::home::Program;
 use crate::startup::steps::{self, Step};
 use crate::startup::{self, print_root_command, sh};
 
-/// Writes the file for logrotate; nothing is rotated now. Without root: says which command line to run.
+/// Writes the file for logrotate; nothing is rotated now. Without root: prints which command line to run.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if !rustix::process::geteuid().is_root() {
         print_root_command(cx, call, &["logrotate"])?;
@@ -40,7 +40,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// What the text depends on.
+/// Facts for the text.
 struct Rules<'a> {
     program: Program,
     exe: &'a str,
@@ -50,7 +50,7 @@ struct Rules<'a> {
     home: &'a str,
 }
 
-/// The file. Weekly and twelve of them are PM2's.
+/// The text of the file. Weekly and twelve of them are PM2's.
 fn rules(of: &Rules<'_>) -> String {
     let own_user = if of.user.uid == 0 { String::new() } else { format!("    su {}\n", owner(of.user, of.group)) };
     format!(
@@ -66,14 +66,14 @@ fn rules(of: &Rules<'_>) -> String {
 /// Longest number of an instance that is looked for.
 const DIGITS: usize = 5;
 
-/// The logs, but not what the rotation that is built in has made of them: its names end with the digits of a date.
+/// The patterns of the logs, without what the rotation that is built in has made of them: its names end with the digits of a date.
 fn patterns(home: &str) -> Vec<String> {
     let numbered = |kind: &'static str| (1..=DIGITS).map(move |digits| format!("logs/*-{kind}-{}.log", "[0-9]".repeat(digits)));
     let names = ["pm2.log".to_owned(), "logs/*[!0-9].log".to_owned()].into_iter().chain(numbered("out")).chain(numbered("error"));
     names.map(|name| in_quotes(&format!("{}/{name}", without_wildcards(home)))).collect()
 }
 
-/// Part of a glob that means itself. Where a brace stands does not matter to logrotate: any character will do for it.
+/// The part of a glob that means itself. Where a brace stands does not matter to logrotate: any character will do for it.
 fn without_wildcards(path: &str) -> String {
     let mut glob = String::new();
     for c in path.chars() {
@@ -91,7 +91,7 @@ fn in_quotes(glob: &str) -> String {
     format!("\"{}\"", glob.replace('"', "\\\""))
 }
 
-/// For `su`, which takes no quotes: names that are one word, else numbers, which older versions do not take.
+/// The names for `su`, which takes no quotes: names that are one word, else numbers, which older versions do not take.
 fn owner(user: &User, group: Option<&str>) -> String {
     let plain = |name: &str| {
         name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
@@ -102,7 +102,7 @@ fn owner(user: &User, group: Option<&str>) -> String {
     format!("{name} {group}")
 }
 
-/// Runs as root, whoever's logs they are. A manager that does not run has nothing to open anew, and is not started by this.
+/// The script. It runs as root, whoever's logs they are. A manager that does not run has nothing to reopen, and is not started by this.
 fn script(of: &Rules<'_>) -> String {
     let variable = if of.program.is_pm2() { "PM2_HOME" } else { "OSTLER_HOME" };
     let (home, exe) = (sh(&format!("{variable}={}", of.home)), sh(of.exe));

@@ -15,9 +15,9 @@ const INSTALLED: &str = "module-db-v2";
 /// A module of PM2 that is not needed here.
 struct BuiltIn {
     name: &'static str,
-    /// What to say about it.
+    /// Description of its work.
     does: &'static str,
-    /// What it writes into its section when it is installed.
+    /// Settings that it writes into its section when it is installed.
     defaults: &'static [(&'static str, &'static str)],
 }
 
@@ -30,14 +30,14 @@ const BUILT_IN: &[BuiltIn] = &[
     },
 ];
 
-/// `pm2-logrotate`, `pm2-logrotate@2.7.0`, `keymetrics/pm2-logrotate`, an address that ends in that.
+/// The built-in module for `pm2-logrotate`, `pm2-logrotate@2.7.0`, `keymetrics/pm2-logrotate`, or an address that ends in that.
 fn built_in(word: &str) -> Option<&'static BuiltIn> {
     let last = word.trim_end_matches('/').trim_end_matches(".git").rsplit('/').next().unwrap_or_default();
     let name = last.split(['@', '#']).next().unwrap_or_default();
     BUILT_IN.iter().find(|module| module.name == name)
 }
 
-/// `install <module>`.
+/// Runs `install <module>`.
 pub(crate) fn install(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     for word in &call.targets {
         let Some(module) = built_in(word) else { return Err(later(word)) };
@@ -62,7 +62,7 @@ pub(crate) fn install(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// `uninstall <module>`: its settings go out of force, and stay for the next time.
+/// Runs `uninstall <module>`: its settings go out of force, and stay for the next time.
 pub(crate) fn uninstall(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     for word in &call.targets {
         let path = module_conf::writable(cx)?;
@@ -86,7 +86,7 @@ pub(crate) fn uninstall(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// `module:list`.
+/// Runs `module:list`.
 pub(crate) fn list(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let all = module_conf::read(&module_conf::path(cx.home()?))?;
     let is_installed = |name: &str| all.get(INSTALLED).and_then(|modules| modules.get(name)).is_some();

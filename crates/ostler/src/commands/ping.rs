@@ -8,7 +8,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::render::json;
 
-/// `{ msg: 'pong' }`.
+/// Prints `{ msg: 'pong' }`.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let client = cx.client()?;
     let Response::Pong = client.request(&Request::Ping, &mut |_| {})? else { return Err(ClientError::Unexpected.into()) };

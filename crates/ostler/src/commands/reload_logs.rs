@@ -1,4 +1,4 @@
-//! `reloadLogs`: open the log files anew.
+//! `reloadLogs`: reopen the log files.
 
 use ostler_proto::control::{LogOutcome, Request, Response};
 
@@ -8,7 +8,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::render::json;
 
-/// After a rotation by others. Returns when it is done, so that what comes next (compression, say) finds whole files.
+/// Reopens them after a rotation by others. Returns when it is done, so that what comes next (compression, say) finds whole files.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     cx.client()?;
     let quiet = call.has("json");

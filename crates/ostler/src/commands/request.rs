@@ -6,7 +6,7 @@ use crate::cli::Call;
 use crate::cx::{self, Cx};
 use crate::error::{CliError, Status, UsageError};
 
-/// How long a canary is watched when no time is given.
+/// Time for which a canary is watched when no time is given.
 const CANARY_MS: u64 = 10_000;
 
 /// The request for an action.
@@ -29,7 +29,7 @@ pub(super) fn reload_of(call: &Call) -> Result<Existing, UsageError> {
     Ok(Existing::Reload { parallel: parallel(call)?, canary_ms: canary(call)? })
 }
 
-/// `--canary [time]`.
+/// The time of `--canary [time]`.
 fn canary(call: &Call) -> Result<Option<u64>, UsageError> {
     match call.value("canary") {
         None => Ok(call.has("canary").then_some(CANARY_MS)),
@@ -39,7 +39,7 @@ fn canary(call: &Call) -> Result<Option<u64>, UsageError> {
     }
 }
 
-/// `--parallel`, else `PM2_CONCURRENT_ACTIONS`; without a number the daemon decides.
+/// The number of `--parallel`, else `PM2_CONCURRENT_ACTIONS`; without a number the daemon decides.
 fn parallel(call: &Call) -> Result<u32, UsageError> {
     let Some(text) = call.value("parallel") else {
         let variable = std::env::var("PM2_CONCURRENT_ACTIONS").ok();
@@ -48,7 +48,7 @@ fn parallel(call: &Call) -> Result<u32, UsageError> {
     text.parse().map_err(|_| UsageError::BadValue { option: "--parallel".into(), reason: format!("expected a number, found {text:?}") })
 }
 
-/// As PM2 says that there is no such id, which depends on what was to be done: scripts look for these words.
+/// The error in PM2's words when there is no such id, which depends on what was to be done: scripts look for these words.
 pub(super) fn unknown_id(cx: &mut Cx, action: Action, target: &str) -> CliError {
     let (name, words) = match action {
         Action::Restart => ("restartProcessId", "God db process id unknown".to_owned()),

@@ -9,7 +9,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::render::Wording;
 
-/// PM2 differs: every kind of target works.
+/// Resets counters. PM2 differs: every kind of target works.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let request = request(Action::Reset, call, call.targets[..1].to_vec(), None)?;
     match cx.perform(&request, Wording::Reset) {

@@ -10,7 +10,7 @@ use crate::error::{CliError, Status};
 use crate::left_behind;
 use crate::render::{ProgressPrinter, Wording};
 
-/// Apps whose name is in the list already are left alone.
+/// Starts the saved apps. Those whose name is in the list already are left alone.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
     let dump = home.join("dump.pm2");

@@ -1,4 +1,4 @@
-//! `rollout`: what is being replaced, what served before, and back to it.
+//! `rollout`: releases that are being replaced, that served before, and the way back to one.
 
 use ostler_proto::control::{Failure, Request, Response, RolloutReport, RolloutState};
 
@@ -8,7 +8,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
 use crate::render::{Wording, history, json, rollout};
 
-/// `status [name]`, `history [name]`, `undo <name> [--to release]`.
+/// Runs `status [name]`, `history [name]`, `undo <name> [--to release]`.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let word = call.targets.first().map(String::as_str).unwrap_or_default();
     let app = call.targets.get(1).cloned();
@@ -23,7 +23,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
 }
 
-/// The newest replacement of each app. Exit code 1 when one of them failed, so that a script can ask.
+/// Prints the newest replacement of each app. Exit code 1 when one of them failed, so that a script can ask.
 fn status(cx: &mut Cx, call: &Call, app: Option<String>) -> Result<Status, CliError> {
     let mut newest: Vec<RolloutReport> = Vec::new();
     for report in ask(cx, app)? {
@@ -52,7 +52,7 @@ fn past(cx: &mut Cx, call: &Call, app: Option<String>) -> Result<Status, CliErro
     Ok(Status::Ok)
 }
 
-/// An app that was never reloaded has nothing to tell, one that does not exist is an error.
+/// Asks for reports. An app that was never reloaded has none, one that does not exist is an error.
 fn ask(cx: &mut Cx, app: Option<String>) -> Result<Vec<RolloutReport>, CliError> {
     let reports = match cx.client()?.request(&Request::Rollouts { app: app.clone() }, &mut |_| {})? {
         Response::Rollouts(reports) => reports,

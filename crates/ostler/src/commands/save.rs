@@ -8,7 +8,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::render::json;
 
-/// An empty list is saved only with `--force` (or `FORCE` in the environment, as in PM2).
+/// Saves the list. An empty list is saved only with `--force` (or `FORCE` in the environment, as in PM2).
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let force = call.has("force") || std::env::var_os("FORCE").is_some_and(|value| !value.is_empty());
     cx.client()?;

@@ -8,7 +8,7 @@ use crate::cx::{self, Cx};
 use crate::error::{CliError, Status};
 use crate::render::Wording;
 
-/// `4`, `+2`, `-1`; also `scale app -- -1`.
+/// Runs `scale` with `4`, `+2`, `-1`; also `scale app -- -1`.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let name = call.targets.first().or(call.app_args.as_ref().and_then(|args| args.first())).cloned().unwrap_or_default();
     let number = call.targets.get(1).or(call.app_args.as_ref().and_then(|args| args.last())).cloned().unwrap_or_default();

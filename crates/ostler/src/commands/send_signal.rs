@@ -7,7 +7,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
 use crate::render::Wording;
 
-/// PM2 differs: a signal that does not exist is an error.
+/// Sends it. PM2 differs: a signal that does not exist is an error.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let (word, target) = (&call.targets[0], &call.targets[1]);
     let Some(signal) = ostler_sys::signal::by_name(word) else {

@@ -1,4 +1,4 @@
-//! `service`: what a service manager calls; not for people.
+//! `service`: commands that a service manager calls; not for people.
 
 use ostler_sys::process::ProcRef;
 use ostler_sys::signal::HUP;
@@ -22,7 +22,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
 }
 
-/// Returns when the new daemon answers. The service manager says which process is its main one.
+/// Reloads. Returns when the new daemon answers. The service manager shows which process is its main one.
 fn reload(cx: &mut Cx) -> Result<Status, CliError> {
     match cx.replace_daemon()? {
         Some(version) => cx.out.info(format_args!("daemon version {version}, all apps kept")),

@@ -11,7 +11,7 @@ use crate::error::{CliError, Status, UsageError};
 use crate::module_conf::{self, parts, shown};
 use crate::render::{Wording, json};
 
-/// `set [key] [value]`.
+/// Runs `set [key] [value]`.
 pub(crate) fn set(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     match call.targets.as_slice() {
         [] => edit(cx, call),
@@ -20,12 +20,12 @@ pub(crate) fn set(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
 }
 
-/// `config <key> [value]`.
+/// Runs `config <key> [value]`.
 pub(crate) fn config(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if call.targets.len() > 1 { set(cx, call) } else { get(cx, call) }
 }
 
-/// `multiset "key value key value"`.
+/// Runs `multiset "key value key value"`.
 pub(crate) fn multiset(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let words = args::split(&call.targets.join(" "));
     let (pairs, rest) = words.as_chunks::<2>();
@@ -36,7 +36,7 @@ pub(crate) fn multiset(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     store(cx, call, &pairs)
 }
 
-/// `get [key]`.
+/// Runs `get [key]`.
 pub(crate) fn get(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let all = all(cx)?;
     let Some(key) = call.target().filter(|key| *key != "all") else { return list(cx, call, &all) };
@@ -61,13 +61,13 @@ pub(crate) fn get(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// `conf`.
+/// Runs `conf`.
 pub(crate) fn conf(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let all = all(cx)?;
     list(cx, call, &all)
 }
 
-/// `unset <key>`.
+/// Runs `unset <key>`.
 pub(crate) fn unset(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let key = call.target().unwrap_or_default().to_owned();
     let wanted = if key == "all" { None } else { Some(parts(&key)?) };
@@ -102,7 +102,7 @@ fn all(cx: &mut Cx) -> Result<Map<String, Value>, CliError> {
     module_conf::read(&path)
 }
 
-/// All pairs or none of them.
+/// Stores all pairs or none of them.
 fn store(cx: &mut Cx, call: &Call, pairs: &[(String, String)]) -> Result<Status, CliError> {
     let pairs: Vec<(Vec<String>, &String)> = pairs.iter().map(|(key, value)| Ok((parts(key)?, value))).collect::<Result<_, CliError>>()?;
     let path = module_conf::writable(cx)?;
@@ -121,7 +121,7 @@ fn store(cx: &mut Cx, call: &Call, pairs: &[(String, String)]) -> Result<Status,
     conf(cx, call)
 }
 
-/// An app of that name gets its settings as variables: it is restarted.
+/// Restarts an app of that name: it gets its settings as variables.
 fn restart(cx: &mut Cx, call: &Call, name: &str) -> Result<(), CliError> {
     let Some(client) = cx.running_client()? else { return Ok(()) };
     if !client.list()?.iter().any(|row| row.name == name) {
@@ -153,7 +153,7 @@ fn show_section(cx: &mut Cx, name: &str, section: &Map<String, Value>) {
     }
 }
 
-/// The file in an editor; what comes out of it must make sense.
+/// Opens the file in an editor; what comes out of it must make sense.
 fn edit(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let path = module_conf::writable(cx)?;
     let editor = ["VISUAL", "EDITOR"].iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.trim().is_empty()));

@@ -8,7 +8,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::render::{inspect, json};
 
-/// PM2's map of figures.
+/// Prints PM2's map of figures.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let metrics = host(cx)?.map_or_else(Map::new, |report| report.metrics());
     if call.has("json") {
@@ -22,7 +22,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// Each figure with its parts below it.
+/// Lines of each figure with its parts below it.
 fn tree(metrics: &Map<String, Value>) -> String {
     let mut out = String::new();
     for (index, (name, parts)) in metrics.iter().enumerate() {

@@ -12,7 +12,7 @@ use crate::error::{CliError, Status};
 /// PM2's options that build and run images.
 const IMAGES: &[&str] = &["container", "dist", "dockerdaemon"];
 
-/// Each target in turn; without one, the config file of this folder.
+/// Starts each target in turn; without one, the config file of this folder.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if let Some(option) = IMAGES.iter().find(|option| call.has(option)) {
         let name = cx.program.name();
@@ -36,12 +36,12 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     attach::logs(cx, call, &touched)
 }
 
-/// `startOrRestart <file>`.
+/// Runs `startOrRestart <file>`.
 pub(crate) fn or_restart(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     only_files(cx, call, &Existing::Restart)
 }
 
-/// `startOrReload <file>`.
+/// Runs `startOrReload <file>`.
 pub(crate) fn or_reload(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     only_files(cx, call, &reload_of(call)?)
 }

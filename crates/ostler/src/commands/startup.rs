@@ -5,7 +5,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::startup::{self, Facts, Plan, Platform, Scope, begin, check, perform, sh};
 
-/// Writes what the init system needs and switches it on; nothing is started. Without root: says which command line to run.
+/// Writes what the init system needs and switches it on; nothing is started. Without root: prints which command line to run.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if call.has("check") {
         return check::run(cx, call);

@@ -8,7 +8,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, UsageError};
 use crate::render::{Order, blocks, host_line, json, list_table};
 
-/// The list in the form that the options ask for; also printed after commands that change something.
+/// Prints the list in the form that the options ask for; also after commands that change something.
 pub(crate) fn show(cx: &mut Cx, call: &Call) -> Result<(), CliError> {
     if cx.out.is_silent() && !call.has("json") {
         return Ok(());
@@ -35,7 +35,7 @@ pub(crate) fn show(cx: &mut Cx, call: &Call) -> Result<(), CliError> {
     Ok(())
 }
 
-/// What the daemon had to set aside to go on is told until somebody has removed it.
+/// Warns of what the daemon had to set aside to go on, until somebody has removed it.
 fn report_set_aside(cx: &mut Cx) -> Result<(), CliError> {
     let folder = cx.home()?.join("set-aside");
     let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
@@ -53,7 +53,7 @@ fn report_set_aside(cx: &mut Cx) -> Result<(), CliError> {
     Ok(())
 }
 
-/// PM2 differs: an unknown field is an error instead of no order at all.
+/// The order of the rows. PM2 differs: an unknown field is an error instead of no order at all.
 fn order(call: &Call) -> Result<Order, CliError> {
     let Some(text) = call.value("sort") else { return Ok(Order::BY_NAME) };
     Order::parse(text).ok_or_else(|| {
@@ -63,7 +63,7 @@ fn order(call: &Call) -> Result<Order, CliError> {
     })
 }
 
-/// The report, unless it is turned off.
+/// The report of the machine, unless it is turned off.
 pub(super) fn host(cx: &mut Cx) -> Result<Option<Box<HostReport>>, CliError> {
     match cx.client()?.request(&Request::Host, &mut |_| {})? {
         Response::Host(report) => Ok(report),

@@ -1,11 +1,11 @@
-//! `unstartup`: what `startup` did, taken away.
+//! `unstartup`: undoing `startup`.
 
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::startup::{self, begin, perform};
 
-/// Apps that run go on. PM2 differs: it stops them.
+/// Removes it. Apps that run go on. PM2 differs: it stops them.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let Some((platform, scope)) = begin(cx, call, "unstartup")? else { return Ok(Status::Failed) };
     let facts = startup::gather(cx, call, platform, scope)?;

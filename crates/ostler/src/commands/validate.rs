@@ -10,7 +10,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::render;
 
-/// Every problem at once; exit code 0 only if the file could be started.
+/// Prints every problem at once; exit code 0 only if the file could be started.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if call.has("schema") {
         let schema = serde_json::to_string_pretty(&keys::schema()).unwrap_or_default();

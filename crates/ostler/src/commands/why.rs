@@ -1,4 +1,4 @@
-//! `why`: how and why an app ended, and what led to how it is now.
+//! `why`: how and why an app ended, and what led to its present state.
 
 use ostler_proto::control::{Detail, Request, Response, RolloutReport, RolloutState};
 
@@ -8,7 +8,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::render::{events_of, json, rollout, why};
 
-/// For each instance that matches: who ended it, when, how, what it said last, and what happened since.
+/// Prints for each instance that matches: who ended it, when, how, its last lines, and what happened since.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let details = cx.find(&call.targets)?;
     let Response::Events { list: events, .. } = cx.client()?.request(&Request::Events, &mut |_| {})? else {
@@ -41,7 +41,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// Of each app the last reload, where it failed: what it ended is no exit of an instance, because the old release serves on.
+/// The last reload of each app, where it failed: what it ended is no exit of an instance, because the old release serves on.
 fn failed_reloads(cx: &mut Cx, details: &[Detail]) -> Result<Vec<RolloutReport>, CliError> {
     let mut apps: Vec<&str> = details.iter().map(|detail| detail.spec.name.as_str()).collect();
     apps.dedup();

@@ -26,7 +26,7 @@ pub(super) fn config(cx: &mut Cx, call: &Call, apps: &[AppSpec]) -> Result<(), C
     })
 }
 
-/// What the user gave, with paths made absolute.
+/// The attributes that the user gave, with paths made absolute.
 fn attributes(app: &AppSpec) -> Map<String, Value> {
     let mut map = app.given.open().into_owned();
     map.insert("name".into(), app.name.clone().into());

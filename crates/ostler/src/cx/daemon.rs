@@ -12,9 +12,9 @@ use crate::client::{self, Client, ClientError, VERSION};
 use crate::error::CliError;
 use crate::render::{ProgressPrinter, Wording};
 
-/// How long the new daemon has to answer.
+/// Time within which the new daemon has to answer.
 const READY_WITHIN: Duration = Duration::from_secs(10);
-/// How long the keeper has to end after its daemon said that all is done.
+/// Time within which the keeper has to end after its daemon answered that all is done.
 const KEEPER_END: Duration = Duration::from_secs(5);
 
 impl Cx {
@@ -50,7 +50,7 @@ fn own_path() -> Result<String, CliError> {
     exe.into_os_string().into_string().map_err(|exe| CliError::Failed(format!("the path of this program {exe:?} is not valid UTF-8")))
 }
 
-/// The keeper holds the socket, so a connection waits until a daemon takes it; the old one may still take the first.
+/// Waits for the successor. The keeper holds the socket, so a connection waits until a daemon takes it; the old one may still take the first.
 fn wait_for_successor(home: &std::path::Path, old: Option<i32>) -> Result<String, CliError> {
     let deadline = Instant::now() + READY_WITHIN;
     loop {
@@ -71,7 +71,7 @@ fn ping(mut client: Client) -> Result<(i32, String), CliError> {
     Ok(client.peer().map_or((0, VERSION.to_owned()), |peer| (peer.pid, peer.version.clone())))
 }
 
-/// For where there are no descriptors of processes.
+/// Waits where there are no descriptors of processes.
 fn wait_by_looking(keeper: ProcRef) {
     let until = std::time::Instant::now() + KEEPER_END;
     while !keeper.has_ended() && std::time::Instant::now() < until {

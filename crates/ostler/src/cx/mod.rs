@@ -1,4 +1,4 @@
-//! What every command gets: who we are called, where the home is, the way to the daemon, the way to the user.
+//! Context of every command: under which name we were called, where the home is, the way to the daemon, the way to the user.
 
 mod daemon;
 
@@ -68,11 +68,11 @@ const OWN_TO_APP: &[&str] = &[
 
 /// Context of one call.
 pub(crate) struct Cx {
-    /// By which name we were called.
+    /// Name under which we were called.
     pub program: Program,
     /// Everything that is printed goes through this.
     pub out: Out,
-    /// What the running command needs of the daemon.
+    /// Need of the running command for the daemon.
     pub needs: Daemon,
     /// The keeper that this call has started.
     pub launched: Option<i32>,
@@ -80,7 +80,7 @@ pub(crate) struct Cx {
     client: Option<Client>,
     /// Interrupts what waits for the daemon.
     alarm: Option<OwnedFd>,
-    /// On this a keeper says that it listens.
+    /// Pipe on which a keeper reports that it listens.
     coming: Option<OwnedFd>,
 }
 
@@ -107,12 +107,12 @@ impl Cx {
         Ok(self.home.as_deref().unwrap_or(Path::new("/")))
     }
 
-    /// It is there, wherever others would look for it.
+    /// Sets the home, which is there, wherever others would look for it.
     pub(crate) fn set_home(&mut self, home: PathBuf) {
         self.home = Some(home);
     }
 
-    /// Somebody else is just starting the keeper, and no other is to be started.
+    /// Waits for a keeper that somebody else is just starting; no other is to be started.
     pub(crate) fn wait_for_keeper(&mut self, ready: OwnedFd) {
         self.needs = Daemon::Unused;
         self.coming = Some(ready);
@@ -162,7 +162,7 @@ impl Cx {
         Ok(self.client.as_mut())
     }
 
-    /// A connection to who is there; none when nobody is.
+    /// A connection to whoever is there; none when nobody is.
     fn reach(&self, home: &Path) -> Result<Option<Client>, CliError> {
         // Whoever starts a keeper leaves it to that one to look for another that this folder was taken from.
         let is_new = self.may_start() && !home.join(ostler_keeper::LOCK_FILE).exists();
@@ -205,7 +205,7 @@ impl Cx {
         Ok((&mut self.out, client))
     }
 
-    /// Sends a request that changes something, tells its progress, and gives the ids that were touched.
+    /// Sends a request that changes something, prints its progress, and returns the ids that were touched.
     ///
     /// # Errors
     /// As [`Cx::client`], and what the daemon says.
@@ -236,7 +236,7 @@ impl Cx {
         self.client = None;
     }
 
-    /// From now on waiting for the daemon ends with [`ClientError::Interrupted`] when this descriptor becomes readable.
+    /// Lets this descriptor end waits for the daemon from now on: they end with [`ClientError::Interrupted`] when it becomes readable.
     ///
     /// # Errors
     /// No more descriptors.
@@ -245,7 +245,7 @@ impl Cx {
         Ok(())
     }
 
-    /// No longer.
+    /// Ends [`Cx::heed`].
     pub(crate) fn heed_nothing(&mut self) {
         self.alarm = None;
     }
@@ -273,7 +273,7 @@ impl Cx {
         Ok(runs)
     }
 
-    /// A list that had a daemon does not vanish without a word.
+    /// Reports what is left of a former daemon: a list that had one does not vanish without a word.
     fn report_left_behind(&mut self, home: &Path) {
         match left_behind::of(home) {
             Some(left) if left.alive > 0 => self.out.warn_err(left_behind::taken_over(&left)),

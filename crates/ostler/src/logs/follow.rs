@@ -1,4 +1,4 @@
-//! One file, followed over truncation and rotation.
+//! Follower of one file over truncation and rotation.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -14,12 +14,12 @@ use super::past;
 use super::source::Source;
 use super::watch::Watch;
 
-/// A line without its end is shown after this time.
+/// Time after which a line without its end is shown.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// A file that has nothing where we read is being rotated, and its lines will be elsewhere. If not after this time, it just has nothing there.
+/// Longest rotation: a file that has nothing where we read is being rotated, and its lines will be elsewhere. If not after this time, it just has nothing there.
 const LONGEST_ROTATION: Duration = Duration::from_secs(10);
 
-/// Takes lines; false = enough.
+/// Receiver of lines; false = enough.
 pub(super) type Each<'a> = &'a mut dyn FnMut(&Source, &[u8]) -> bool;
 
 /// An open file.
@@ -29,15 +29,15 @@ struct Open {
     position: u64,
     lines: Lines,
     partial_since: Option<Instant>,
-    /// The name that it was renamed to, if it was.
+    /// Name that it was renamed to, if it was.
     away: Option<PathBuf>,
-    /// It has nothing where we are.
+    /// Time since when it has nothing where we are.
     hole_since: Option<Instant>,
-    /// Up to here that means nothing.
+    /// Position up to which that means nothing.
     passed: u64,
 }
 
-/// A log file that went back to its path (`reloadLogs` after a rename): what it had is in another file, under the name it had meanwhile.
+/// Log file that went back to its path (`reloadLogs` after a rename): what it had is in another file, under the name it had meanwhile.
 struct Returned {
     key: (u64, u64),
     rotated: PathBuf,
@@ -108,7 +108,7 @@ impl Open {
     }
 }
 
-/// Where the file has something again, if part of what was read there is nothing.
+/// The position at which the file has something again, if part of what was read there is nothing.
 fn hole_end(file: &File, at: u64, count: usize) -> Option<u64> {
     let begin = rustix::fs::seek(file, SeekFrom::Hole(at)).ok().filter(|begin| *begin < at + count as u64)?;
     rustix::fs::seek(file, SeekFrom::Data(begin)).ok().or_else(|| file.metadata().ok().map(|meta| meta.len()))
@@ -119,14 +119,14 @@ fn key_of(path: &Path) -> Option<(u64, u64)> {
     Some((meta.dev(), meta.ino()))
 }
 
-/// One source and where we are in it.
+/// One source and our position in it.
 pub(super) struct Follower {
     pub source: Source,
     /// The newest file of this name last. An older one is kept while its writer may still have it open.
     open: Vec<Open>,
-    /// So many moves of the watch are dealt with.
+    /// Moves of the watch that are dealt with.
     seen: usize,
-    /// Came back, and its old content is not yet where it should be.
+    /// File that came back, and whose old content is not yet where it should be.
     returned: Option<Returned>,
 }
 
@@ -138,7 +138,7 @@ impl Follower {
         follower
     }
 
-    /// Begins here instead.
+    /// Begins at this position instead.
     pub(super) fn skip_to(&mut self, position: u64) {
         if let Some(open) = self.open.last_mut() {
             open.position = position;
@@ -170,7 +170,7 @@ impl Follower {
         Ok(())
     }
 
-    /// Something to show as [`Self::tail`]?
+    /// True if there is something to show as [`Self::tail`].
     pub(super) fn has_content(&self) -> bool {
         self.open.last().is_some_and(|open| open.file.metadata().is_ok_and(|meta| meta.len() > 0)) || past::has_past(&self.source.path)
     }
@@ -205,7 +205,7 @@ impl Follower {
         Ok(())
     }
 
-    /// Was a file that we know moved to the name of the log, one move after the other?
+    /// Handles moves: was a file that we know moved to the name of the log, one move after the other?
     fn take_moves(&mut self, watch: &Watch) {
         while let (None, Some(moved)) = (&self.returned, watch.moves().get(self.seen)) {
             self.seen += 1;
@@ -261,7 +261,7 @@ impl Follower {
         }
     }
 
-    /// When a line without its end is due.
+    /// The time at which a line without its end is due.
     pub(super) fn due(&self) -> Option<Instant> {
         let returned = self.returned.iter().map(|returned| returned.since);
         let short = self.open.iter().filter_map(|open| open.partial_since).chain(returned).min().map(|since| since + PATIENCE);
@@ -294,7 +294,7 @@ impl Follower {
     }
 }
 
-/// Never waits for the writer of a FIFO; nothing but ordinary files can be followed.
+/// Opens an ordinary file, the only kind that can be followed; never waits for the writer of a FIFO.
 fn open_ordinary(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().read(true).custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed()).open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }

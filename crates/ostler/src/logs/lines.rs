@@ -7,10 +7,10 @@ use std::os::unix::fs::FileExt;
 use memchr::{memchr, memrchr_iter};
 
 const BLOCK: usize = 64 << 10;
-/// A line longer than this is shown in pieces.
+/// Longest line; a longer one is shown in pieces.
 const LONGEST: usize = 1 << 20;
 
-/// Where the last `count` lines of the first `length` bytes begin. A last line without its end counts.
+/// The position at which the last `count` lines of the first `length` bytes begin. A last line without its end counts.
 pub(super) fn start_of_last(file: &File, length: u64, count: u64) -> io::Result<u64> {
     if count == 0 {
         return Ok(length);
@@ -38,7 +38,7 @@ pub(super) fn start_of_last(file: &File, length: u64, count: u64) -> io::Result<
     Ok(0)
 }
 
-/// Lines in the first `length` bytes; a last one without its end counts.
+/// The number of lines in the first `length` bytes; a last one without its end counts.
 pub(super) fn count_lines(file: &File, length: u64) -> io::Result<u64> {
     let mut block = vec![0; BLOCK];
     let (mut at, mut count, mut last) = (0, 0, b'\n');
@@ -53,7 +53,7 @@ pub(super) fn count_lines(file: &File, length: u64) -> io::Result<u64> {
     Ok(count + u64::from(last != b'\n'))
 }
 
-/// As much as there is, until the buffer is full.
+/// Reads as much as there is, until the buffer is full.
 fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -67,7 +67,7 @@ fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     Ok(filled)
 }
 
-/// Cuts what is read from a file into lines; keeps the beginning of a line until its end comes.
+/// Cutter of what is read from a file into lines; keeps the beginning of a line until its end comes.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     partial: Vec<u8>,
@@ -119,7 +119,7 @@ impl Lines {
         self.partial.len() < LONGEST || self.flush(each)
     }
 
-    /// A line has begun and not ended.
+    /// True if a line has begun and not ended.
     pub(super) fn has_partial(&self) -> bool {
         !self.partial.is_empty()
     }
@@ -130,7 +130,7 @@ impl Lines {
         line.is_empty() || each(&line)
     }
 
-    /// Forgets it: the file was truncated.
+    /// Forgets the beginning of a line: the file was truncated.
     pub(super) fn forget(&mut self) {
         self.partial.clear();
     }

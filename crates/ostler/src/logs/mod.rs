@@ -1,6 +1,6 @@
 //! `logs`: the last lines of log files, then whatever is added to them.
 //!
-//! The files are read here, in the client: the daemon is asked for the list of apps only, and tells when a new one comes. So following costs
+//! The files are read here, in the client: the daemon is asked for the list of apps only, and reports when a new one comes. So following costs
 //! nothing while nobody follows, and goes on while the daemon is replaced.
 
 mod follow;

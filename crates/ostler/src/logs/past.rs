@@ -11,7 +11,7 @@ use flate2::read::MultiGzDecoder;
 use ostler_core::rotate::name::may_be_rotated;
 use rustix::fs::OFlags;
 
-/// Of a line in a compressed file no more is shown than this.
+/// Most bytes of a line in a compressed file that are shown.
 const LONGEST: u64 = 1 << 20;
 
 /// The last `count` lines before those of this log, the oldest first.
@@ -30,7 +30,7 @@ pub(super) fn lines_before(log: &Path, count: u64) -> Vec<Vec<u8>> {
     found
 }
 
-/// Is there anything before this log?
+/// True if there is anything before this log.
 pub(super) fn has_past(log: &Path) -> bool {
     !rotated(log).is_empty()
 }

@@ -1,4 +1,4 @@
-//! How a line looks.
+//! Printer of lines.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -41,9 +41,9 @@ pub(super) struct Printer {
     stamper: Option<Stamper>,
     pairs_stamper: Stamper,
     highlight: Option<String>,
-    /// Longest label so far.
+    /// Width of the longest label so far.
     widest: usize,
-    /// Lines of the daemon are shown without their own date.
+    /// Whether lines of the daemon are shown without their own date.
     undates_daemon: bool,
 }
 
@@ -62,14 +62,14 @@ impl Printer {
         }
     }
 
-    /// The date before each line is enough for the daemon's lines, too.
+    /// Makes the date before each line enough for the daemon's lines, too.
     #[must_use]
     pub(super) fn dating_the_daemon_itself(mut self) -> Self {
         self.undates_daemon = true;
         self
     }
 
-    /// `[TAILING] …`
+    /// Prints `[TAILING] …`.
     pub(super) fn heading(&self, out: &mut Out, lines: u64, targets: &[String]) {
         let noun = if targets == ["all"] { "processes" } else { "process" };
         let text =
@@ -78,13 +78,13 @@ impl Printer {
         out.line(text);
     }
 
-    /// `<path> last <n> lines:`
+    /// Prints `<path> last <n> lines:`.
     pub(super) fn file_heading(&self, out: &mut Out, source: &Source, lines: u64) {
         let text = out.paint().with(GREY, format!("{} last {lines} lines:", source.path.display())).to_string();
         out.line(text);
     }
 
-    /// A line of the past: when it was written is not known.
+    /// Prints a line of the past: when it was written is not known.
     pub(super) fn past(&mut self, out: &mut Out, source: &Source, line: &[u8]) {
         match self.form {
             Form::Labelled | Form::Session | Form::Pairs => {
@@ -97,7 +97,7 @@ impl Printer {
         }
     }
 
-    /// A line that was just written.
+    /// Prints a line that was just written.
     pub(super) fn present(&mut self, out: &mut Out, source: &Source, line: &[u8]) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
         match self.form {
@@ -127,7 +127,7 @@ impl Printer {
         }
     }
 
-    /// Something happened to an app: only of interest to programs.
+    /// Prints an event of an app, in the forms for programs.
     pub(super) fn happened(&self, out: &mut Out, event: &Event) {
         if self.form == Form::Json
             && let Some(word) = event.what.pm2_word()
@@ -213,7 +213,7 @@ fn json_line(out: &mut Out, source: &Source, line: &[u8], at_ms: Option<u64>) {
     out.data(format!("{object}\n").as_bytes());
 }
 
-/// Is it such an object already (`log_type: json`)?
+/// True if it is such an object already (`log_type: json`).
 fn is_ours(line: &[u8]) -> bool {
     line.first() == Some(&b'{')
         && memchr::memmem::find(line, b"\"app_name\"").is_some()

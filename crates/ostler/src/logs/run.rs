@@ -21,11 +21,11 @@ use crate::render::Out;
 use crate::signals::Signals;
 
 const DEFAULT_LINES: u64 = 15;
-/// How often to look where nothing can be watched.
+/// Time between two looks where nothing can be watched.
 const BLIND: Duration = Duration::from_millis(250);
-/// By how much the times of files lag behind the clock: a tick of the kernel.
+/// Lag of the times of files behind the clock: a tick of the kernel.
 const FILE_TIME: Duration = Duration::from_millis(10);
-/// How often a lost daemon is looked for, and how long after an event the list is asked for once more.
+/// Time between two looks for a lost daemon, and after an event until the list is asked for once more.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Shows the last lines, then follows until the reader has enough.
@@ -76,13 +76,13 @@ pub(crate) fn stream(cx: &mut Cx, past: Past, signals: Option<&mut Signals>) -> 
     Ok(follow(cx, &mut printer, Vec::new(), &filter, Scene { home, past, stays: true, signals, observer: None }))
 }
 
-/// Somebody who has a say while logs are shown.
+/// Observer of events while logs are shown; it may end that.
 pub(crate) trait Observer {
-    /// Something happened to an app.
+    /// An app had an event.
     fn on_event(&mut self, out: &mut Out, event: &Event);
-    /// Everything is stopped now.
+    /// Everything is being stopped.
     fn on_stopping(&mut self, out: &mut Out);
-    /// When to look at the apps; none = never.
+    /// Time of the next look at the apps; none = never.
     fn due(&self) -> Option<Instant>;
     /// Looks at them. True: it is time to stop everything.
     fn look(&mut self, list: &[Summary]) -> bool;
@@ -96,7 +96,7 @@ pub(crate) struct Show<'a> {
     pub timestamp: Option<&'a str>,
 }
 
-/// As [`stream`], in another form, without the daemon's own lines.
+/// [`stream`] in another form, without the daemon's own lines.
 ///
 /// # Errors
 /// The current directory was removed.
@@ -172,13 +172,13 @@ fn tail(
 struct Daemon {
     home: PathBuf,
     client: Option<Client>,
-    /// When to ask for the list (or for the daemon) next.
+    /// Time at which to ask for the list (or for the daemon) next.
     ask_at: Option<Instant>,
-    /// Nobody listens any more, not even a keeper that would start another.
+    /// Whether nobody listens any more, not even a keeper that would start another.
     gone: bool,
-    /// The keeper that was there last.
+    /// The last keeper.
     keeper: Option<i32>,
-    /// It was asked to stop everything.
+    /// Connection on which it was asked to stop everything.
     stopping: Option<Client>,
 }
 
@@ -198,7 +198,7 @@ impl Daemon {
         self.ask_at = Some(Instant::now() + if self.client.is_some() { Duration::ZERO } else { AGAIN });
     }
 
-    /// Asks it once to stop everything; what it says while it does so is in its log.
+    /// Asks it once to stop everything; what it reports meanwhile is in its log.
     fn stop(&mut self) {
         if self.stopping.is_none() {
             self.stopping = self.ask_to_stop();
@@ -211,7 +211,7 @@ impl Daemon {
         Some(client)
     }
 
-    /// What it told.
+    /// Takes what it sent.
     fn on_readable(&mut self, mut each: impl FnMut(Event)) {
         match self.client.as_mut().map(Client::arrived) {
             Some(Ok(frames)) => {
@@ -231,7 +231,7 @@ impl Daemon {
         }
     }
 
-    /// Somebody wants to see the list. True: it is time to stop.
+    /// Lets the observer look at the list. True: it is time to stop.
     fn look(&self, observer: Option<&mut (dyn Observer + '_)>) -> bool {
         let list = client::connect(&self.home).ok().and_then(|mut client| client.list().ok());
         observer.is_some_and(|observer| observer.look(&list.unwrap_or_default()))
@@ -253,11 +253,11 @@ impl Daemon {
     }
 }
 
-/// What a following is about, besides lines.
+/// Conditions of a following, besides lines.
 struct Scene<'a> {
     home: PathBuf,
     past: Past,
-    /// Goes on without a reader, but not without a daemon.
+    /// Whether it goes on without a reader, but not without a daemon.
     stays: bool,
     signals: Option<&'a mut Signals>,
     observer: Option<&'a mut dyn Observer>,
@@ -287,7 +287,7 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
             follower.flush_due(&mut each);
         }
         cx.out.flush();
-        // The last lines were shown above: a daemon says farewell to its log before it goes.
+        // The last lines were shown above: a daemon writes its last line before it goes.
         if stays && daemon.gone {
             return daemon.keeper;
         }
@@ -329,7 +329,7 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
     }
 }
 
-/// How long log files were when the following began: an app that is started later may write to one that has lines of the past.
+/// Lengths of log files when the following began: an app that is started later may write to one that has lines of the past.
 #[derive(Clone)]
 pub(crate) struct Past {
     at: SystemTime,
@@ -338,7 +338,7 @@ pub(crate) struct Past {
 }
 
 impl Past {
-    /// What is there now in the home of this call.
+    /// The lengths now, in the home of this call.
     ///
     /// # Errors
     /// The home cannot be used.
@@ -353,7 +353,7 @@ impl Past {
         Self { at: SystemTime::now(), home: home.to_owned(), lengths }
     }
 
-    /// Where what is new in this file begins.
+    /// The position at which what is new in this file begins.
     fn position(&self, path: &Path) -> u64 {
         if let Some(length) = self.lengths.get(path) {
             return *length;
@@ -368,7 +368,7 @@ impl Past {
     }
 }
 
-/// New instances among those that were asked for.
+/// Adds new instances among those that were asked for.
 fn add_new(followers: &mut Vec<Follower>, list: &[Summary], filter: &LogFilter, past: &Past, watch: &mut Watch) {
     let Ok(sources) = filter.sources(list) else { return };
     for source in sources {
@@ -392,7 +392,7 @@ struct Wake {
     reader_gone: bool,
 }
 
-/// Where it is from now on, if there is one.
+/// Adds a descriptor, if there is one; returns its index.
 fn add<'a>(fds: &mut Vec<PollFd<'a>>, fd: Option<PollFd<'a>>) -> Option<usize> {
     fds.push(fd?);
     Some(fds.len() - 1)
@@ -407,7 +407,7 @@ fn wait(
 ) -> Wake {
     let stdout = io::stdout();
     let mut fds: Vec<PollFd<'_>> = signals.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
-    // Nothing is asked of stdout, so only the loss of its reader is told.
+    // Nothing is asked of stdout, so only the loss of its reader is reported.
     let reader_at = add(&mut fds, has_reader.then(|| PollFd::new(&stdout, PollFlags::empty())));
     let watch_at = add(&mut fds, watch.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
     let client_at = add(&mut fds, client.map(|client| PollFd::new(client, PollFlags::IN)));

@@ -1,4 +1,4 @@
-//! Which files to show.
+//! Sources: the files to show.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -9,7 +9,7 @@ use ostler_proto::control::{Failure, Summary};
 
 use crate::error::CliError;
 
-/// What a file holds.
+/// Kind of a file's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Out,
@@ -27,7 +27,7 @@ pub(super) struct Source {
     pub name: String,
 }
 
-/// Which streams were asked for.
+/// Streams that were asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Streams {
     pub out: bool,
@@ -36,7 +36,7 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    /// `--out` and `--err`; neither or both = everything, of apps at least.
+    /// The streams of `--out` and `--err`; neither or both = everything, of apps at least.
     pub(super) const fn new(out: bool, error: bool) -> Self {
         Self { out: out || !error, error: error || !out, daemon: !out && !error }
     }
@@ -48,7 +48,7 @@ impl Streams {
     pub(super) const ALL: Self = Self::new(false, false);
 }
 
-/// What was asked for.
+/// Filter of the logs to show.
 #[derive(Clone, Debug)]
 pub(super) struct LogFilter {
     pub targets: Vec<String>,
@@ -127,7 +127,7 @@ fn not_found(error: SelectError) -> CliError {
     }
 }
 
-/// Oldest change first, as PM2 shows them; the daemon's log stays in front.
+/// Sorts by the time of the last change, the oldest first, as PM2 shows them; the daemon's log stays in front.
 pub(super) fn by_age(sources: &mut [Source]) {
     let changed = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
     sources.sort_by_cached_key(|source| (source.kind != Kind::Daemon, changed(&source.path)));

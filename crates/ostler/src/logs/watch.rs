@@ -1,4 +1,4 @@
-//! Who tells when a file has changed: inotify, or the clock where that is not to be had.
+//! Watch of changed files: inotify, or the clock where that is not to be had.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -8,21 +8,21 @@ use std::path::{Path, PathBuf};
 
 use ostler_sys::inotify::{Inotify, ReadFlags, WatchFlags};
 
-/// Something was moved to the name of a log.
+/// Move of something to the name of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Move {
-    /// What it was called before, if that was in the same folder.
+    /// Its former name, if that was in the same folder.
     pub from: Option<PathBuf>,
     /// The name of the log.
     pub to: PathBuf,
 }
 
-/// What was taken and not yet looked at by everybody.
+/// News that were taken and not yet looked at by everybody.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct News {
-    /// There was something.
+    /// Whether there was anything.
     pub any: bool,
-    /// Something may have been made, or moved.
+    /// Whether something may have been made, or moved.
     pub made: bool,
 }
 
@@ -32,15 +32,15 @@ pub(super) struct Watch {
     folders: HashMap<i32, PathBuf>,
     /// First halves of renames, by cookie.
     leaving: HashMap<u32, PathBuf>,
-    /// Names that something must not be moved to unnoticed.
+    /// Names that nothing must be moved to unnoticed.
     names: HashSet<PathBuf>,
     moves: Vec<Move>,
     news: News,
     /// Folders that are not there yet.
     missing: HashSet<PathBuf>,
-    /// Something cannot be watched at all.
+    /// Whether something cannot be watched at all.
     failed: bool,
-    /// Something is not watched: look at everything from time to time.
+    /// Whether something is not watched: look at everything from time to time.
     pub blind: bool,
 }
 
@@ -64,7 +64,7 @@ impl Watch {
         self.inotify.as_ref().map(AsFd::as_fd)
     }
 
-    /// Wakes when something is made in, or moved to, the folder of this file.
+    /// Watches the folder of this file: wakes when something is made in it, or moved to it.
     pub(super) fn folder_of(&mut self, path: &Path) {
         let folder = path.parent().unwrap_or(Path::new("/"));
         self.names.insert(path.to_owned());
@@ -72,7 +72,7 @@ impl Watch {
         self.look_for_folders();
     }
 
-    /// The folder of the logs is made with the first of them: without its watch renames would not be noticed.
+    /// Looks for missing folders. That of the logs is made with the first of them: without its watch renames would not be noticed.
     fn look_for_folders(&mut self) {
         for folder in std::mem::take(&mut self.missing) {
             let what = WatchFlags::CREATE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
@@ -88,7 +88,7 @@ impl Watch {
         self.blind = self.failed || !self.missing.is_empty();
     }
 
-    /// Wakes when this open file is changed, whatever it is called by now.
+    /// Watches this open file: wakes when it is changed, whatever it is called by now.
     pub(super) fn file(&mut self, file: &std::fs::File) {
         let is_watched = self.inotify.as_ref().is_some_and(|inotify| inotify.watch_open(file, WatchFlags::MODIFY).is_ok());
         if !is_watched {

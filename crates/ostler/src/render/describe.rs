@@ -19,17 +19,17 @@ use super::view::View;
 use super::why::{headline, health_line};
 use crate::text::{fit, shown, wrap};
 
-/// What describing needs besides the instance itself.
+/// Facts for a description besides the instance itself.
 pub(crate) struct Surroundings<'a> {
     /// Name to type.
     pub program: &'a str,
     /// Environment of the caller.
     pub env: &'a ostler_core::app::EnvMap,
-    /// For whom.
+    /// View for which it is made.
     pub view: &'a View,
 }
 
-/// Everything about one instance.
+/// The tables about one instance.
 pub(crate) fn describe(detail: &Detail, around: &Surroundings<'_>) -> String {
     let view = around.view;
     let paint = view.paint;
@@ -116,19 +116,19 @@ fn rows(detail: &Detail, view: &View) -> Vec<(String, String)> {
     all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
 }
 
-/// `db (healthy), cache (ready)`.
+/// Dependencies as `db (healthy), cache (ready)`.
 fn dependencies(order: &Order) -> String {
     let shown = order.depends_on.iter().map(|(name, condition)| format!("{} ({})", shown(name), condition.word()));
     shown.collect::<Vec<_>>().join(", ")
 }
 
-/// `pre_start, on_crash`.
+/// Hooks as `pre_start, on_crash`.
 fn hooks(hooks: &Hooks) -> Option<String> {
     let names: Vec<&str> = Hook::ALL.into_iter().filter(|hook| hooks.get(*hook).is_some()).map(Hook::name).collect();
     (!names.is_empty()).then(|| names.join(", "))
 }
 
-/// `DB_PASSWORD (file), TOKEN (command)`.
+/// Secrets as `DB_PASSWORD (file), TOKEN (command)`.
 fn secrets(secrets: &Secrets) -> String {
     let shown = secrets.iter().map(|(name, source)| format!("{} ({})", shown(name), source.kind()));
     shown.collect::<Vec<_>>().join(", ")
@@ -143,7 +143,7 @@ pub(super) fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// `2026-11-21T03:55:45.535Z`.
+/// A time as `2026-11-21T03:55:45.535Z`.
 fn iso(ms: u64) -> String {
     let stamp = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
     stamp.map_or_else(|| "N/A".into(), |stamp| format!("{stamp:.3}"))

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use super::style::{Paint, styles};
 use crate::text::shown;
 
-/// What stands for a value that is not shown.
+/// Mask of a value that is not shown.
 const MASK: &str = "•••";
-/// A value is shown up to here.
+/// Most characters of a value that are shown.
 const WIDTH: usize = 60;
 
 /// One app of the file, or one that was.
@@ -20,15 +20,15 @@ const WIDTH: usize = 60;
 pub(crate) struct AppDiff {
     /// Its name.
     pub name: String,
-    /// How it compares.
+    /// Result of the comparison.
     pub standing: Standing,
     /// Instances that are there, and that the file asks for.
     pub instances: (usize, usize),
-    /// What differs.
+    /// Differences.
     pub changes: Vec<Difference>,
 }
 
-/// How an app of a file compares to what runs.
+/// Result of comparing an app of a file with what runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// It does not exist yet.
@@ -94,7 +94,7 @@ pub(crate) fn diff(diffs: &[AppDiff], values: Values, paint: Paint) -> String {
     out
 }
 
-/// The same as data; what is not shown is left out and named so.
+/// [`diff`] as data; what is not shown is left out and named so.
 pub(crate) fn diff_json(diffs: &[AppDiff], values: Values) -> Value {
     let apps: Vec<Value> = diffs
         .iter()

@@ -9,10 +9,10 @@ use super::table::status_style;
 use super::view::View;
 use crate::text::shown;
 
-/// Whom an event is about that is about no app.
+/// Name shown for an event that is about no app.
 const MANAGER: &str = "ostler";
 
-/// `2026-11-21 03:55:45  api (0)  exited with code 1 after 850 ms (pid 4711), by itself  [online → waiting restart]`.
+/// One line: `2026-11-21 03:55:45  api (0)  exited with code 1 after 850 ms (pid 4711), by itself  [online → waiting restart]`.
 pub(crate) fn event_line(event: &Event, view: &View) -> String {
     let paint = view.paint;
     let mut name = event.app.as_deref().map_or_else(|| MANAGER.to_owned(), shown);
@@ -30,12 +30,12 @@ pub(crate) fn event_line(event: &Event, view: &View) -> String {
     format!("{}  {}  {what}{status}", paint.with(styles::GREY, view.local(event.at_ms)), paint.with(styles::BOLD, name))
 }
 
-/// In words that follow a name.
+/// What happened and why, in words that follow a name.
 pub(super) fn what_and_why(event: &Event) -> String {
     format!("{}, {}", what(&event.what), cause(&event.cause))
 }
 
-/// In words that follow a name.
+/// What happened, in words that follow a name.
 fn what(what: &What) -> String {
     match what {
         What::Waiting => "waits for what it depends on".into(),
@@ -92,7 +92,7 @@ fn lost_in_words(lost: Lost) -> &'static str {
     }
 }
 
-/// `3 instances run on, 1 had ended`.
+/// The instances found: `3 instances run on, 1 had ended`.
 fn found(running: u32, ended: u32) -> String {
     let running = format!("{} {}", count(running), if running == 1 { "runs on" } else { "run on" });
     if ended == 0 { running } else { format!("{running}, {ended} had ended") }
@@ -113,7 +113,7 @@ pub(super) fn how(ending: Ending) -> String {
     }
 }
 
-/// In words that follow what happened.
+/// The cause, in words that follow what happened.
 pub(super) fn cause(cause: &Cause) -> String {
     match cause {
         Cause::User { command, uid, pid, on_behalf_of } => {

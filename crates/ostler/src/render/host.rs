@@ -8,7 +8,7 @@ use super::style::{Paint, styles};
 use super::view::View;
 use crate::text::shown;
 
-/// `host metrics | cpu: 21.1% | ram usage: 2.6% | lo: ⇓ 0.444mb/s ⇑ 0.444mb/s | disk: …`, as PM2 has it. What a terminal of this width has no
+/// One line: `host metrics | cpu: 21.1% | ram usage: 2.6% | lo: ⇓ 0.444mb/s ⇑ 0.444mb/s | disk: …`, as PM2 has it. What a terminal of this width has no
 /// room for is left out from the end: a line that wraps is no line.
 pub(crate) fn host_line(report: &HostReport, view: &View) -> String {
     let (paint, room) = (view.paint, view.width.unwrap_or(usize::MAX));

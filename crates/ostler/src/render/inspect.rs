@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthStr;
 
 /// Width at which things are broken over lines.
 const BREAK_LENGTH: usize = 80;
-/// So many inner levels may share one line.
+/// Inner levels that may share one line.
 const COMPACT: usize = 3;
 
 /// The value as text.

@@ -1,4 +1,4 @@
-//! `jobs`: what runs when, and how the last runs went.
+//! `jobs`: runs of jobs, the next ones and the last ones.
 
 use std::fmt::Write;
 
@@ -45,7 +45,7 @@ pub(crate) fn jobs(details: &[Detail], view: &View) -> String {
 /// Blanks between two columns.
 const GAP: usize = 2;
 
-/// Of each column, the widest cell.
+/// Width of each column: its widest cell.
 fn widths(table: &[Vec<String>]) -> Vec<usize> {
     let columns = table.first().map_or(0, Vec::len);
     let widest = |column: usize| table.iter().filter_map(|row| row.get(column)).map(|cell| cell.width()).max().unwrap_or_default();
@@ -94,7 +94,7 @@ pub(crate) fn job(detail: &Detail, view: &View) -> String {
     out
 }
 
-/// The same for programs.
+/// [`job`] for programs.
 pub(crate) fn job_json(detail: &Detail) -> Value {
     let cron = detail.spec.cron.as_ref();
     let job = cron.and_then(|cron| cron.job.as_ref());
@@ -131,7 +131,7 @@ fn schedule(cron: &CronSpec) -> String {
     cron.zone.as_ref().map_or_else(|| shown(&cron.pattern), |zone| format!("{} {}", shown(&cron.pattern), shown(zone)))
 }
 
-/// What differs from the usual.
+/// Rules that differ from the usual.
 fn rules(cron: &CronSpec) -> String {
     let mut rules = Vec::new();
     match cron.overlap {
@@ -155,12 +155,12 @@ fn rules(cron: &CronSpec) -> String {
     rules.iter().map(|rule| format!(", {rule}")).collect()
 }
 
-/// `2026-11-22 03:00:00 (in 14 h 3 min)`.
+/// The next run: `2026-11-22 03:00:00 (in 14 h 3 min)`.
 pub(super) fn next_run(detail: &Detail, view: &View) -> Option<String> {
     next_ms(detail).map(|next| format!("{} ({})", view.local(next), in_time(next, view)))
 }
 
-/// When it runs next, wall clock.
+/// The time of the next run, wall clock.
 fn next_ms(detail: &Detail) -> Option<u64> {
     detail.ticks.next_ms.filter(|_| detail.ticks.armed)
 }

@@ -1,4 +1,4 @@
-//! The only place that prints.
+//! Rendering: the only place that prints.
 
 mod age;
 mod blocks;

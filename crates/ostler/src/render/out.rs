@@ -1,4 +1,4 @@
-//! What reaches the user: messages and data.
+//! Output to the user: messages and data.
 //!
 //! Messages are dropped by `--silent`, data never is. With [`Out::data_only`] stdout carries nothing but data, and messages go to
 //! stderr. A reader that has closed the pipe ends the call in peace: nothing more is written. On a terminal without UTF-8 messages are
@@ -21,7 +21,7 @@ pub(crate) struct Out {
     buffer: Vec<u8>,
     paint: Paint,
     paint_err: Paint,
-    /// stdout and stderr are terminals without UTF-8.
+    /// Whether stdout and stderr are terminals without UTF-8.
     is_ascii: bool,
     is_ascii_err: bool,
     silent: bool,
@@ -33,7 +33,7 @@ pub(crate) struct Out {
     is_terminal: bool,
 }
 
-/// How much is gathered before it is written.
+/// Bytes that are gathered before they are written.
 const BUFFER_BYTES: usize = 64 << 10;
 
 impl Out {
@@ -64,7 +64,7 @@ impl Out {
         }
     }
 
-    /// Prints to these, without colours, as if there was no terminal.
+    /// An output onto these streams, without colours, as if there was no terminal.
     #[cfg(test)]
     pub(super) fn onto(program: Program, stdout: Box<dyn Write>, stderr: Box<dyn Write>) -> Self {
         let new = Self::new(program);
@@ -82,18 +82,18 @@ impl Out {
         }
     }
 
-    /// As on a terminal without UTF-8.
+    /// Makes it as on a terminal without UTF-8.
     #[cfg(test)]
     pub(crate) fn set_ascii(&mut self) {
         (self.is_ascii, self.is_ascii_err) = (true, true);
     }
 
-    /// Called as PM2.
+    /// True when called as PM2.
     pub(super) fn is_pm2(&self) -> bool {
         self.program.is_pm2()
     }
 
-    /// Text for standard error: colours if that is a terminal.
+    /// The colours of standard error, if that is a terminal.
     pub(crate) fn paint_err(&self) -> Paint {
         self.paint_err
     }
@@ -118,17 +118,17 @@ impl Out {
         self.program.label()
     }
 
-    /// From now on messages go to stderr: stdout is for data.
+    /// Sends messages to stderr from now on: stdout is for data.
     pub(crate) fn data_only(&mut self) {
         self.data_only = true;
     }
 
-    /// Messages go to stdout again: what was asked for has no other form.
+    /// Sends messages to stdout again: what was asked for has no other form.
     pub(crate) fn data_and_messages(&mut self) {
         self.data_only = false;
     }
 
-    /// From now on only warnings and errors are said, on stderr.
+    /// Prints only warnings and errors from now on, on stderr.
     pub(crate) fn only_trouble(&mut self) {
         self.only_trouble = true;
     }
@@ -143,17 +143,17 @@ impl Out {
         self.paint
     }
 
-    /// Messages are dropped.
+    /// True if messages are dropped.
     pub(crate) fn is_silent(&self) -> bool {
         self.silent
     }
 
-    /// The reader has gone (`ostler logs | head`): stop working for it.
+    /// True if the reader has gone (`ostler logs | head`): stop working for it.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed
     }
 
-    /// Nobody reads stdout any more.
+    /// Notes that nobody reads stdout any more.
     pub(crate) fn close(&mut self) {
         self.closed = true;
         self.buffer.clear();
@@ -168,7 +168,7 @@ impl Out {
         Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
     }
 
-    /// For whom text is made that goes to stdout.
+    /// The view of what goes to stdout.
     pub(crate) fn view(&self) -> View {
         View::now(self.width(), self.paint)
     }
@@ -186,7 +186,7 @@ impl Out {
     /// Data that belongs to the error stream, as it is.
     pub(crate) fn data_err(&mut self, bytes: &[u8]) {
         self.flush();
-        // Nowhere is left to tell that stderr is gone.
+        // Nowhere is left to report that stderr is gone.
         let _ = self.stderr.write_all(bytes);
     }
 
@@ -233,7 +233,7 @@ impl Out {
         self.line(format_args!("{head} {text}"));
     }
 
-    /// `[PM2][WARN] text` on stderr: PM2 says so when there is nothing to act on.
+    /// `[PM2][WARN] text` on stderr: PM2 prints it so when there is nothing to act on.
     pub(crate) fn warn_err(&mut self, text: impl Display) {
         let head = self.paint_err.with(styles::YELLOW, format!("[{}][WARN]", self.program.label()));
         self.err_line(format_args!("{head} {text}"));
@@ -263,7 +263,7 @@ impl Out {
         }
     }
 
-    /// And after.
+    /// PM2's notice after that.
     pub(crate) fn spawned(&mut self) {
         if !discrete() {
             let label = self.program.label();
@@ -293,7 +293,7 @@ impl Out {
     }
 }
 
-/// No notices about the daemon.
+/// True if notices about the daemon are not wanted.
 fn discrete() -> bool {
     std::env::var_os("PM2_DISCRETE_MODE").is_some_and(|value| !value.is_empty())
 }

@@ -4,15 +4,15 @@ use ostler_proto::control::Progress;
 
 use super::{Out, id_list};
 
-/// Tells the user how a request goes on.
+/// Printer of a request's progress.
 pub(crate) struct ProgressPrinter<'a> {
     out: &'a mut Out,
     wording: Wording,
-    /// Instances that were just launched: said once, not again when they are up.
+    /// Instances that were just launched: printed once, not again when they are up.
     launched: Vec<u32>,
 }
 
-/// What the progress lines are about.
+/// Subject of the progress lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wording {
     /// Actions on existing instances, and config files.
@@ -23,7 +23,7 @@ pub(crate) enum Wording {
     Scale,
     /// `reset`.
     Reset,
-    /// A plain script: whoever sent the request says what is launched.
+    /// A plain script: whoever sent the request prints what is launched.
     PlainStart,
     /// `sendSignal`: has its own sentence.
     Signal,
@@ -32,12 +32,12 @@ pub(crate) enum Wording {
 }
 
 impl<'a> ProgressPrinter<'a> {
-    /// For one request.
+    /// A printer for one request.
     pub(crate) fn new(out: &'a mut Out, wording: Wording) -> Self {
         Self { out, wording, launched: Vec::new() }
     }
 
-    /// Says it at once: the next step may take long.
+    /// Prints it at once: the next step may take long.
     pub(crate) fn print(&mut self, progress: Progress) {
         self.add(progress);
         self.out.flush();

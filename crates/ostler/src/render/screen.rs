@@ -1,4 +1,4 @@
-//! What a user would see, for tests.
+//! Screen of a user, for tests.
 
 use std::cell::RefCell;
 use std::io::{self, Write};
@@ -24,7 +24,7 @@ impl Screen {
         self.shown()
     }
 
-    /// The same of an output that is done.
+    /// [`Screen::taken`] of an output that is done.
     pub(crate) fn shown(&self) -> String {
         String::from_utf8(std::mem::take(&mut self.0.borrow_mut())).unwrap()
     }

@@ -1,4 +1,4 @@
-//! For whom something is shown.
+//! View for which something is shown.
 
 use jiff::tz::TimeZone;
 
@@ -9,7 +9,7 @@ use super::style::Paint;
 pub(crate) struct View {
     /// Wall clock, milliseconds since the epoch.
     pub now_ms: u64,
-    /// Of the times of day.
+    /// Zone of the times of day.
     pub zone: TimeZone,
     /// Columns of the terminal; none when it goes elsewhere: then nothing is cut or broken.
     pub width: Option<usize>,
@@ -18,18 +18,18 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// At this moment, in the time zone of the system.
+    /// The view of this moment, in the time zone of the system.
     pub(super) fn now(width: Option<usize>, paint: Paint) -> Self {
         Self { now_ms: wall_ms(), zone: TimeZone::system(), width, paint }
     }
 
-    /// At a moment of a test, in UTC and without colours.
+    /// A view at a moment of a test, in UTC and without colours.
     #[cfg(test)]
     pub(crate) fn played(now_ms: u64, width: Option<usize>) -> Self {
         Self { now_ms, zone: TimeZone::UTC, width, paint: Paint(false) }
     }
 
-    /// The same in colours.
+    /// The same view in colours.
     #[cfg(test)]
     pub(crate) fn colored(&self) -> Self {
         Self { paint: Paint(true), ..self.clone() }

@@ -1,4 +1,4 @@
-//! `why`: how an app ended, and what led to how it is now, in words.
+//! `why`: how an app ended, and what led to its present state, in words.
 
 use std::fmt::Write;
 
@@ -13,7 +13,7 @@ use super::table::status_style;
 use super::view::View;
 use crate::text::shown;
 
-/// How many events are shown.
+/// Most events that are shown.
 const EVENTS: usize = 8;
 
 /// State, exits and events of one instance, the newest first. `events` are all that are known, the oldest first.
@@ -58,7 +58,7 @@ pub(crate) fn why(detail: &Detail, events: &[Event], view: &View) -> String {
     out
 }
 
-/// What led to how it is now, without what is told already. Where the events do not reach back so far, what its record has.
+/// Prints what led to its present state, without what is shown already. Where the events do not reach back so far, what its record has.
 fn what_happened(out: &mut String, detail: &Detail, events: &[Event], view: &View) {
     let known = events_of(detail, events);
     if !known.iter().any(|event| event.id.is_some())
@@ -90,7 +90,7 @@ pub(crate) fn events_of<'a>(detail: &Detail, events: &'a [Event]) -> Vec<&'a Eve
     known
 }
 
-/// The exits, the notes and the reports of reloads say the same, and more; and a log that was rotated leads to nothing.
+/// True if the details say the same, and more: the exits, the observations and the reports of reloads; and a log that was rotated leads to nothing.
 fn is_in_detail(detail: &Detail, event: &Event) -> bool {
     let exits = &detail.instance.exits;
     match &event.what {
@@ -106,7 +106,7 @@ fn is_in_detail(detail: &Detail, event: &Event) -> bool {
     }
 }
 
-/// `it has been unhealthy for 3 min (5 bad answers in a row); the last answer, 2 s ago: HTTP request to localhost:80: 503`.
+/// One line: `it has been unhealthy for 3 min (5 bad answers in a row); the last answer, 2 s ago: HTTP request to localhost:80: 503`.
 pub(super) fn health_line(health: &HealthReport, view: &View) -> String {
     let mut line = format!("it has been {} for {}", health.state.word(), span(view.since(health.since.wall_ms)));
     if health.failures > 0 {
@@ -120,7 +120,7 @@ pub(super) fn health_line(health: &HealthReport, view: &View) -> String {
     line
 }
 
-/// `: pid 12, for 3 min, 4 restarts (2 of them unstable)`.
+/// The circumstances: `: pid 12, for 3 min, 4 restarts (2 of them unstable)`.
 fn circumstances(detail: &Detail, view: &View) -> String {
     let counters = &detail.instance.counters;
     let mut parts = Vec::new();
@@ -141,7 +141,7 @@ fn circumstances(detail: &Detail, view: &View) -> String {
     if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) }
 }
 
-/// `12.3 s ago (2026-11-21 03:55:45) it exited with code 1 by itself, after 850 ms (pid 4711)`.
+/// One line: `12.3 s ago (2026-11-21 03:55:45) it exited with code 1 by itself, after 850 ms (pid 4711)`.
 pub(super) fn headline(exit: &ExitRecord, view: &View) -> String {
     let ago = span(view.since(exit.ended.wall_ms));
     let when = view.local(exit.ended.wall_ms);

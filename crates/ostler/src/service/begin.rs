@@ -1,4 +1,4 @@
-//! The begin of a service: keeper and daemon are there, and so is what was saved.
+//! Begin of a service: keeper and daemon are there, and so is what was saved.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::cx::Cx;
 use crate::error::CliError;
 use crate::render::Wording;
 
-/// What becomes of a daemon that runs already.
+/// Treatment of a daemon that runs already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taking {
     /// It is replaced by this program: the service was started or restarted.
@@ -24,12 +24,12 @@ pub(crate) enum Taking {
     Again,
 }
 
-/// A daemon answers within this time, or it stands still.
+/// Time within which a daemon answers, or it stands still.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
-/// How often one that stands still is replaced.
+/// Number of times that one that stands still is replaced.
 const TRIES: u32 = 3;
 
-/// Makes sure that a daemon runs with the apps that belong to it; a line about them for people.
+/// Makes sure that a daemon runs with the apps that belong to it; returns a line about them for people.
 ///
 /// # Errors
 /// There is no daemon, or the saved list is there and cannot be read.
@@ -37,7 +37,7 @@ pub(super) fn begin(cx: &mut Cx, taking: Taking, unit: Option<&Unit>) -> Result<
     let home = cx.home()?.to_owned();
     cx.disconnect();
     wake(cx, &home)?;
-    // A home that is not there yet has no daemon that would have to be told.
+    // A home that is not there yet has no daemon that would have to know.
     if home.exists()
         && let Err(error) = credentials::announce(&home)
     {
@@ -93,7 +93,7 @@ fn resurrect(cx: &mut Cx) -> Result<(), CliError> {
     }
 }
 
-/// Who stands still is killed; the other one starts it anew.
+/// Wakes what stands still: it is killed, and the other one starts it anew.
 fn wake(cx: &mut Cx, home: &Path) -> Result<(), CliError> {
     for _ in 0..TRIES {
         if !replace_hung(cx, home, watch::ask(home, ANSWERS_WITHIN)?) {
@@ -103,7 +103,7 @@ fn wake(cx: &mut Cx, home: &Path) -> Result<(), CliError> {
     Err(ClientError::Interrupted.into())
 }
 
-/// True when somebody was killed.
+/// Replaces what hangs; true when somebody was killed.
 pub(super) fn replace_hung(cx: &mut Cx, home: &Path, health: Health) -> bool {
     let (who, killed) = match health {
         Health::Alive | Health::Gone => return false,

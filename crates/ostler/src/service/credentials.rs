@@ -1,4 +1,4 @@
-//! Where the credentials of the service are, for a daemon that is older than the service or its unit.
+//! Place of the service's credentials, for a daemon that is older than the service or its unit.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -20,7 +20,7 @@ pub(super) fn announce(home: &Path) -> io::Result<()> {
     lay(home, given().as_deref())
 }
 
-/// The service has ended, and with it its credentials.
+/// Removes the link: the service has ended, and with it its credentials.
 pub(super) fn withdraw(home: &Path) {
     drop(lay(home, None));
 }

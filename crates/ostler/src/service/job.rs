@@ -1,4 +1,4 @@
-//! Which job the service manager performs on our unit while it ends us.
+//! Job that the service manager performs on our unit while it ends us.
 
 use std::process::{Command, Stdio};
 
@@ -7,11 +7,11 @@ use std::process::{Command, Stdio};
 pub(super) struct Unit {
     /// Its full name.
     pub name: String,
-    /// It belongs to the user's own systemd.
+    /// Whether it belongs to the user's own systemd.
     pub of_user: bool,
 }
 
-/// The unit is about to be started again after this stop: apps are kept. When nobody can tell, it is not.
+/// True if the unit is about to be started again after this stop: apps are kept. When nobody can tell, it is not.
 pub(super) fn is_restart(unit: &Unit) -> bool {
     let mut command = Command::new("systemctl");
     if unit.of_user {
@@ -22,7 +22,7 @@ pub(super) fn is_restart(unit: &Unit) -> bool {
     answer.is_ok_and(|answer| answer.status.success() && has_restart_job(&String::from_utf8_lossy(&answer.stdout), &unit.name))
 }
 
-/// Lines of `number unit type state`.
+/// True if the lines of `number unit type state` have a restart of this unit.
 fn has_restart_job(jobs: &str, unit: &str) -> bool {
     jobs.lines().any(|line| {
         let mut words = line.split_whitespace().skip(1);

@@ -9,7 +9,7 @@
 //! - **Asked to end** (SIGTERM): it looks which job the service manager performs. A restart: it ends, and everything else stays; its
 //!   successor has keeper and daemon replaced by the installed program. Anything else is a stop: all apps are stopped in order, then the
 //!   daemon.
-//! - **Watchdog**: only where the service manager asks for signs of life, the daemon is asked for one *through the keeper* three times
+//! - **Watchdog**: only where the service manager asks for heartbeats, the daemon is asked for one *through the keeper* three times
 //!   within the period. Whoever of the two does not answer is killed; the other one starts it anew, and apps notice nothing.
 //! - **The keeper ended**: in order (somebody said `kill`), then this ends, too; else it looks for the one that the daemon has started,
 //!   or starts one, which adopts what still runs.

@@ -1,4 +1,4 @@
-//! Where the Node of a version manager is *now*.
+//! Present place of the Node of a version manager.
 //!
 //! A unit that froze the folder of one Node would lose it with the next. Most version managers have a place that stays (a link, a
 //! folder of shims) and that is what the unit has. nvm has none: its default is looked up at each start of the service.
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use ostler_sys::CStrings;
 use ostler_sys::exec::{OWN_EXE, replace};
 
-/// nvm's aliases may name each other.
+/// Most aliases in a row: nvm's may name each other.
 const MAX_ALIASES: usize = 8;
 
 /// Puts the present default of nvm in front of `PATH`, where the environment names nvm: by executing this program anew.
@@ -84,7 +84,7 @@ fn default_of(nvm: &Path, installed: &[Version]) -> Option<Version> {
     None
 }
 
-/// The newest installed one of which this is the beginning.
+/// The newest installed version of which this is the beginning.
 fn matching(word: &str, installed: &[Version]) -> Option<Version> {
     let wanted: Vec<u32> = word.strip_prefix('v').unwrap_or(word).split('.').map(|part| part.parse().ok()).collect::<Option<_>>()?;
     installed.iter().filter(|version| version.starts_with(&wanted)).max().copied()

@@ -1,4 +1,4 @@
-//! What a service manager is told: the sending end of `sd_notify(3)`.
+//! Messages to a service manager: the sending end of `sd_notify(3)`.
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -11,12 +11,12 @@ use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketT
 #[derive(Debug)]
 pub(super) struct Notify {
     door: Option<(OwnedFd, SocketAddrUnix)>,
-    /// How often it wants a sign of life, if it does.
+    /// Time between two heartbeats that it wants, if it does.
     pub(super) watchdog: Option<Duration>,
 }
 
 impl Notify {
-    /// As the environment says. An address that makes no sense is as none.
+    /// The way by the environment. An address that makes no sense is as none.
     pub(super) fn from_env() -> Self {
         let door = std::env::var_os("NOTIFY_SOCKET").and_then(|name| {
             let address = address(&name)?;
@@ -28,20 +28,20 @@ impl Notify {
         Self { watchdog: watchdog.filter(|_| door.is_some()), door }
     }
 
-    /// Tells it; a service manager that does not listen is no reason to fail.
+    /// Sends to it; a service manager that does not listen is no reason to fail.
     pub(super) fn send(&self, state: &str) {
         if let Some((socket, address)) = &self.door {
             let _ = sendto(socket, state.as_bytes(), SendFlags::NOSIGNAL, address);
         }
     }
 
-    /// A line for people, as `systemctl status` shows it.
+    /// Sends a line for people, as `systemctl status` shows it.
     pub(super) fn status(&self, text: &str) {
         self.send(&format!("STATUS={}", one_line(text)));
     }
 }
 
-/// No line break ends the assignment early.
+/// The text without line breaks: none ends the assignment early.
 pub(super) fn one_line(text: &str) -> String {
     text.replace(|c: char| c.is_control(), " ")
 }

@@ -1,4 +1,4 @@
-//! The main's loop.
+//! Loop of the main process.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -21,14 +21,14 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use ostler_core::causes::with_causes;
 
-/// Signs of life within the period that the service manager allows.
+/// Heartbeats within the period that the service manager allows.
 const BEATS: u32 = 3;
-/// How long the pid of a new keeper is looked for.
+/// Longest search for the pid of a new keeper.
 const KEEPER_WITHIN: Duration = Duration::from_secs(10);
-/// The word that says: the main alone was replaced.
+/// Word that means: only the main process was replaced.
 pub(crate) const AGAIN: &str = "again";
 
-/// What comes next.
+/// Next thing to do.
 enum Next {
     /// Keeper and daemon stay, and so does everything else.
     Leave,
@@ -40,7 +40,7 @@ enum Next {
     KeeperEnded,
 }
 
-/// Until the service ends; `unit` as the service manager calls it, if that is systemd.
+/// Runs until the service ends; `unit` as the service manager calls it, if that is systemd.
 ///
 /// # Errors
 /// Nothing could be started or stopped; apps that run go on.
@@ -62,7 +62,7 @@ pub(crate) fn run(cx: &mut Cx, unit: Option<&str>, of_user: bool, taking: Taking
         }
         begun => begun?,
     };
-    // Whoever took another one's place has asked for a sign of life just now.
+    // Whoever took another one's place has asked for a heartbeat just now.
     main.notify.send(&format!("READY=1\nWATCHDOG=1\nSTATUS={}", super::notify::one_line(&status)));
     loop {
         cx.disconnect();
@@ -116,7 +116,7 @@ impl MainProcess<'_> {
         }
     }
 
-    /// Asking may take a while; that is not the apps' time.
+    /// True for a restart. Asking may take a while; that is not the apps' time.
     fn is_restart(&self, unit: Option<&Unit>) -> bool {
         stop::extend(&self.notify, KEEPER_WITHIN * 2);
         unit.is_some_and(job::is_restart)
@@ -127,13 +127,13 @@ impl MainProcess<'_> {
         loop {
             match self.wait(keeper)? {
                 Some(next) => return Ok(next),
-                // A keeper that was replaced over it is heard of next.
+                // A keeper that was replaced over it is noticed next.
                 None => self.beat(cx)?,
             }
         }
     }
 
-    /// None = it is time for a sign of life.
+    /// Waits. None = it is time for a heartbeat.
     fn wait(&mut self, keeper: &OwnedFd) -> Result<Option<Next>, CliError> {
         let due = self.beat.map(|beat| Instant::now() + beat);
         loop {
@@ -160,12 +160,12 @@ impl MainProcess<'_> {
         }
     }
 
-    /// The service manager hears that all is well only when it is, or was made so.
+    /// Sends a heartbeat. The service manager gets one only when all is well, or was made so.
     fn beat(&self, cx: &mut Cx) -> Result<(), CliError> {
         let within = self.beat.unwrap_or(KEEPER_WITHIN) / 2;
         for _ in 0..BEATS {
             match watch::ask(self.home, within)? {
-                // Its end is heard of in another way.
+                // Its end is noticed in another way.
                 Health::Alive | Health::Gone => {
                     self.notify.send("WATCHDOG=1");
                     return Ok(());

@@ -15,11 +15,11 @@ use crate::cx::Cx;
 use crate::cx::wait_for_end;
 use crate::error::CliError;
 
-/// A daemon that is to stop everything answers within this time, or it stands still.
+/// Time within which a daemon that is to stop everything answers, or it stands still.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
-/// Beyond the time that an app may take.
+/// Time beyond what an app may take.
 const MARGIN: Duration = Duration::from_secs(10);
-/// How often a daemon that does not answer is replaced.
+/// Number of times that a daemon that does not answer is replaced.
 const TRIES: u32 = 3;
 
 /// Stops everything.
@@ -79,12 +79,12 @@ fn kill(home: &Path, notify: &Notify) -> Result<(), CliError> {
     Ok(())
 }
 
-/// It may take so long, and some more.
+/// Asks for so much time, and some more.
 pub(super) fn extend(notify: &Notify, by: Duration) {
     notify.send(&format!("EXTEND_TIMEOUT_USEC={}", (by + MARGIN).as_micros()));
 }
 
-/// The longest that any app may take to end.
+/// The longest time that any app may take to end.
 fn patience(apps: &[Detail]) -> Duration {
     let longest = apps.iter().map(|app| ostler_core::stop::longest_ms(&app.spec)).max().unwrap_or(0);
     Duration::from_millis(longest).saturating_add(MARGIN)

@@ -12,9 +12,9 @@ use ostler_sys::ProcTable;
 use super::job::Unit;
 use super::watch::keeper_of;
 
-/// How often it is tried: systemd refuses all when one has ended since they were looked at, as short helpers of a start do.
+/// Attempts: systemd refuses all when one has ended since they were looked at, as short helpers of a start do.
 const TRIES: u32 = 10;
-/// Between two tries.
+/// Time between two attempts.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Moves what runs in this home into our unit, if it is not there. False when it had to be and could not.
@@ -48,14 +48,14 @@ fn attach(unit: &Unit, home: &Path) -> bool {
     done.is_ok_and(|status| status.success())
 }
 
-/// What runs in this home was started with other mounts than we were.
+/// True if what runs in this home was started with other mounts than we were.
 pub(super) fn sees_other_files(home: &Path) -> bool {
     let mounts = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
     let theirs = keeper_of(home).and_then(|keeper| mounts(&keeper.pid.to_string()));
     theirs.is_some() && theirs != mounts("self")
 }
 
-/// The group of systemd is ours, or one below it. Lines of `/proc/<pid>/cgroup`.
+/// True if the group of systemd is ours, or one below it. Lines of `/proc/<pid>/cgroup`.
 fn is_within(own: &str, theirs: &str) -> bool {
     let unit = |own| Path::new(own).parent().filter(|_| is_beside_apps(own)).unwrap_or(Path::new(own));
     match (group_of(own), group_of(theirs)) {
@@ -65,12 +65,12 @@ fn is_within(own: &str, theirs: &str) -> bool {
     }
 }
 
-/// The group is the one that a unit has for its main process.
+/// True if the group is the one that a unit has for its main process.
 fn is_beside_apps(group: &str) -> bool {
     Path::new(group).ends_with(SUPERVISOR_GROUP)
 }
 
-/// Beside version 1, systemd has a hierarchy of its own.
+/// The group in the text. Beside version 1, systemd has a hierarchy of its own.
 fn group_of(text: &str) -> Option<&str> {
     let named = text.lines().find_map(|line| line.split_once(":name=systemd:"));
     named.map(|(_, path)| path).or_else(|| text.lines().find_map(|line| line.strip_prefix("0::")))

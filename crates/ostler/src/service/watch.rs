@@ -1,4 +1,4 @@
-//! Signs of life of daemon and keeper, and what is done when there is none.
+//! Heartbeats of daemon and keeper, and what is done when there is none.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::error::CliError;
 use crate::silence::daemon_of;
 pub(super) use crate::silence::keeper_of;
 
-/// Who stands still.
+/// Health of daemon and keeper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Health {
     /// Both answer.
@@ -65,14 +65,14 @@ pub(super) fn ask(home: &Path, within: Duration) -> Result<Health, CliError> {
     })
 }
 
-/// KILL to the daemon of a home; its keeper starts another one, which knows everything that this one knew.
+/// Sends SIGKILL to the daemon of a home; its keeper starts another one, which knows everything that this one knew.
 pub(super) fn kill_daemon(home: &Path) -> bool {
     let Some(keeper) = keeper_of(home) else { return false };
     let found = daemon_of(home, Some(keeper));
     found.is_some_and(|entry| entry.process().signal(KILL).is_ok())
 }
 
-/// KILL to the keeper; the daemon starts another one and gives it everything.
+/// Sends SIGKILL to the keeper; the daemon starts another one and gives it everything.
 pub(super) fn kill_keeper(home: &Path) -> bool {
     keeper_of(home).is_some_and(|keeper| keeper.signal(KILL).is_ok())
 }

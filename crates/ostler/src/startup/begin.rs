@@ -1,4 +1,4 @@
-//! What every command about boot begins with, and how it does what was planned.
+//! Begin of every command about boot, and how it does what was planned.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::cx::Cx;
 use crate::error::CliError;
 use crate::home;
 
-/// Which init system, and whose; none when it was said how to do it as root.
+/// The init system and whose it is; none when it was printed how to do it as root.
 pub(crate) fn begin(cx: &mut Cx, call: &Call, command: &str) -> Result<Option<(Platform, Scope)>, CliError> {
     let platform = platform(cx, call)?;
     if call.has("user-unit") {
@@ -56,7 +56,7 @@ fn names() -> String {
     Platform::ALL.map(Platform::name).join(", ")
 }
 
-/// What root has to type. The line to copy is the last one on stdout: scripts take it from there.
+/// Prints what root has to type. The line to copy is the last one on stdout: scripts take it from there.
 pub(crate) fn print_root_command(cx: &mut Cx, call: &Call, command: &[&str]) -> Result<(), CliError> {
     let exe = own_program(cx.program)?;
     let me = rustix::process::geteuid().as_raw();
@@ -92,7 +92,7 @@ pub(crate) fn print_root_command(cx: &mut Cx, call: &Call, command: &[&str]) -> 
     Ok(())
 }
 
-/// All steps or none.
+/// Performs all steps or none.
 pub(crate) fn perform(cx: &mut Cx, plan: &Plan) -> Result<(), CliError> {
     let out = &mut cx.out;
     steps::perform(&plan.steps, &mut |progress| match progress {

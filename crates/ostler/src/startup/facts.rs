@@ -1,4 +1,4 @@
-//! Who shall have which apps started, from where, under which name.
+//! Facts for a start at boot: who shall have which apps started, from where, under which name.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, UsageError};
 use crate::home::{self, Program};
 
-/// Whose service manager it is.
+/// Owner of the service manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
     /// The machine's.
@@ -21,7 +21,7 @@ pub(crate) enum Scope {
     User,
 }
 
-/// Everything that a script depends on.
+/// Facts that a script depends on.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     pub platform: Platform,
@@ -35,9 +35,9 @@ pub(crate) struct Facts {
     pub path: SearchPath,
     /// Base of the name, as the init system has it.
     pub name: String,
-    /// Wait until the network is up.
+    /// Whether it waits until the network is up.
     pub wait_ip: bool,
-    /// How long a stop may take.
+    /// Longest time of a stop.
     pub stop_seconds: u64,
 }
 
@@ -47,7 +47,7 @@ impl Facts {
         if self.program.is_pm2() { "PM2_HOME" } else { "OSTLER_HOME" }
     }
 
-    /// The home is where `--hp` puts it.
+    /// True if the home is where `--hp` puts it.
     pub(super) fn has_usual_home(&self) -> bool {
         Path::new(&self.home).file_name().is_some_and(|name| name == folder_name(self.program))
     }
@@ -60,7 +60,7 @@ const fn folder_name(program: Program) -> &'static str {
 /// Longest name of a unit without `.service`.
 const LONGEST_NAME: usize = 247;
 
-/// From the command line and the machine; nothing is changed.
+/// Gathers them from the command line and the machine; nothing is changed.
 ///
 /// # Errors
 /// There is no such user, or something cannot be written into a script.
@@ -101,7 +101,7 @@ fn found(cx: &Cx, call: &Call, scope: Scope) -> Result<(User, String), CliError>
     Ok((user, home))
 }
 
-/// How long a stop may take: what systemd allows anyhow, or longer where a saved app needs it. (While it stops, the service asks for more
+/// The longest time of a stop: what systemd allows anyhow, or longer where a saved app needs it. (While it stops, the service asks for more
 /// when it needs more.)
 fn stop_seconds(home: &Path) -> u64 {
     const USUAL: u64 = 90;
@@ -111,7 +111,7 @@ fn stop_seconds(home: &Path) -> u64 {
     USUAL.max(longest.div_ceil(1000) + 30)
 }
 
-/// `-u`, else `USER` and `LOGNAME`, as PM2; else who we are.
+/// The user of `-u`, else `USER` and `LOGNAME`, as PM2; else who we are.
 fn user(call: &Call, scope: Scope) -> Result<User, CliError> {
     let failed = |error: ostler_sys::user::UserError| CliError::Failed(ostler_core::causes::with_causes(&error));
     let own = || user_by_id(rustix::process::geteuid().as_raw()).map_err(failed);
@@ -137,7 +137,7 @@ fn user(call: &Call, scope: Scope) -> Result<User, CliError> {
     found.ok_or_else(|| CliError::NotFound(format!("there is no user {shown:?}: nothing was changed")))
 }
 
-/// `--hp` is the user's folder, as in PM2; else a home that was chosen by a variable; else the one below the user's folder.
+/// The home of `--hp`, which is the user's folder, as in PM2; else a home that was chosen by a variable; else the one below the user's folder.
 fn manager_home(cx: &Cx, call: &Call, user: &User) -> Result<String, CliError> {
     let below = |folder: &Path| folder.join(folder_name(cx.program));
     let home = match call.value("hp") {

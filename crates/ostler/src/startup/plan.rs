@@ -1,4 +1,4 @@
-//! Which file and which commands: decided, not done.
+//! Plan of files and commands: decided, not done.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use super::platform::Platform;
 use super::render::render;
 use super::steps::Step;
 
-/// What is to be done, in order.
+/// Plan of what is to be done, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// The script or unit.
@@ -25,7 +25,7 @@ impl Plan {
     }
 }
 
-/// Where it belongs.
+/// The path where it belongs.
 fn target(facts: &Facts) -> PathBuf {
     let name = &facts.name;
     let path = match (facts.platform, facts.scope) {
@@ -57,7 +57,7 @@ fn try_run(command: &[&str]) -> Step {
     Step::Run { command: words(command), undo: None, needed: false }
 }
 
-/// To have the apps started at boot. Nothing is started now.
+/// The plan to have the apps started at boot. Nothing is started now.
 pub(crate) fn plan(facts: &Facts) -> Plan {
     let target = target(facts);
     let text = render(facts, &target);
@@ -93,7 +93,7 @@ pub(crate) fn plan(facts: &Facts) -> Plan {
     Plan { target, text, steps }
 }
 
-/// The way back: apps that run go on.
+/// The plan for the way back: apps that run go on.
 pub(crate) fn unplan(facts: &Facts) -> Plan {
     let target = target(facts);
     let name = facts.name.as_str();

@@ -20,7 +20,7 @@ impl Platform {
     pub(crate) const ALL: [Self; 8] =
         [Self::Systemd, Self::Upstart, Self::Systemv, Self::Openrc, Self::Launchd, Self::Rcd, Self::RcdOpenbsd, Self::Smf];
 
-    /// By the words that PM2 knows.
+    /// The platform by the words that PM2 knows.
     pub(crate) fn parse(word: &str) -> Option<Self> {
         Some(match word {
             "systemd" | "ubuntu" | "centos" | "arch" | "oracle" => Self::Systemd,
@@ -49,7 +49,7 @@ impl Platform {
         }
     }
 
-    /// By the programs that are there, in PM2's order.
+    /// The platform by the programs that are there, in PM2's order.
     pub(crate) fn detect(has: impl Fn(&str) -> bool) -> Option<Self> {
         [
             ("systemctl", Self::Systemd),
@@ -66,7 +66,7 @@ impl Platform {
         .map(|(_, platform)| platform)
     }
 
-    /// This machine's.
+    /// The platform of this machine.
     pub(crate) fn here() -> Option<Self> {
         // Users often lack the folders of the administrator's programs.
         let path = std::env::var_os("PATH").unwrap_or_default();

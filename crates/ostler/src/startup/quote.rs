@@ -7,7 +7,7 @@ pub(crate) fn sh(text: &str) -> String {
     if !text.is_empty() && text.chars().all(plain) && !text.starts_with('=') { text.to_owned() } else { always_sh(text) }
 }
 
-/// In single quotes, whatever it is.
+/// A word in single quotes, whatever it is.
 pub(super) fn always_sh(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
@@ -29,7 +29,7 @@ pub(super) fn systemd(text: &str) -> String {
     quoted
 }
 
-/// Back from [`systemd`]; also words without quotes. None if it is neither.
+/// The text back from [`systemd`]; also words without quotes. None if it is neither.
 pub(super) fn unsystemd(text: &str) -> Option<String> {
     let inner = match text.strip_prefix('"') {
         Some(rest) => rest.strip_suffix('"')?,
@@ -73,7 +73,7 @@ pub(super) fn xml(text: &str) -> String {
     text.chars().filter(allowed).map(escape).collect()
 }
 
-/// On one line: for comments and descriptions.
+/// The text on one line: for comments and descriptions.
 pub(super) fn comment(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
@@ -92,7 +92,7 @@ pub(crate) fn name_part(text: &str) -> String {
     name
 }
 
-/// The same where a name is a variable of a shell, too: everything but letters and digits is `_`.
+/// [`name_part`] where a name is a variable of a shell, too: everything but letters and digits is `_`.
 pub(super) fn variable_part(text: &str) -> String {
     text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
 }

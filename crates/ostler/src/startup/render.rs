@@ -73,7 +73,7 @@ fn of_systemd(facts: &Facts) -> Values {
     ]
 }
 
-/// Where nvm is, if the shell used it.
+/// The folder of nvm, if the shell used it.
 fn nvm(facts: &Facts) -> Option<String> {
     facts.path.nvm.as_ref().and_then(|folder| folder.to_str()).map(str::to_owned)
 }

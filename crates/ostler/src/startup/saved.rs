@@ -1,4 +1,4 @@
-//! The saved list of somebody's home, read by root perhaps: whoever owns the home chooses what is there.
+//! Saved list of somebody's home, read by root perhaps: whoever owns the home chooses what is there.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read};
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-/// Larger lists are nobody's.
+/// Largest list; larger ones are nobody's.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// Where it is.
+/// Its path.
 pub(super) fn path(home: &Path) -> PathBuf {
     home.join("dump.pm2")
 }

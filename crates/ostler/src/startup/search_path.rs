@@ -1,8 +1,8 @@
-//! The `PATH` of a service: what will still be there after the next Node.
+//! `PATH` of a service: what will still be there after the next Node.
 
 use std::path::{Component, Path, PathBuf};
 
-/// Where every program of a system is.
+/// Folders with every program of a system.
 const STANDARD: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// Folders that hold one version of something, or belong to one session: they are gone sooner or later.
@@ -39,16 +39,16 @@ const LASTING: &[&str] = &[
     ".local/bin",
 ];
 
-/// What a service gets.
+/// Search path that a service gets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SearchPath {
     /// Its `PATH`.
     pub path: String,
-    /// nvm was in use, and this is its folder: its default is looked up at each start.
+    /// The folder of nvm, if that was in use: its default is looked up at each start.
     pub nvm: Option<PathBuf>,
 }
 
-/// From the `PATH` of a shell. Whether a folder exists is asked of `exists`.
+/// The lasting part of the `PATH` of a shell. Whether a folder exists is asked of `exists`.
 pub(crate) fn lasting(shell: &str, home: &Path, exists: impl Fn(&Path) -> bool) -> SearchPath {
     let entries: Vec<PathBuf> = std::env::split_paths(shell).collect();
     let nvm = entries.iter().find_map(|entry| of_nvm(entry));
@@ -74,7 +74,7 @@ pub(crate) fn lasting(shell: &str, home: &Path, exists: impl Fn(&Path) -> bool) 
     SearchPath { path, nvm }
 }
 
-/// A folder that is only there for now.
+/// True for a folder that is only there for now.
 pub(crate) fn is_volatile(folder: &Path) -> bool {
     let temporary = ["/tmp", "/var/tmp", "/run/user", "/nix/store"].iter().any(|place| folder.starts_with(place));
     temporary || VOLATILE.iter().any(|parts| has_parts(folder, parts))
@@ -92,7 +92,7 @@ fn is_usable(folder: &Path) -> bool {
     folder.is_absolute() && normal && folder.to_str().is_some_and(|text| !text.chars().any(char::is_control))
 }
 
-/// These parts follow one another somewhere in the path.
+/// True if these parts follow one another somewhere in the path.
 fn has_parts(path: &Path, parts: &str) -> bool {
     let have: Vec<_> = path.iter().collect();
     let wanted: Vec<_> = Path::new(parts).iter().collect();

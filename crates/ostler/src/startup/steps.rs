@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use super::quote::sh;
 use ostler_sys::replace::{Durability, Writers, replace};
 
-/// One of them.
+/// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// A file in place of what is there.
@@ -21,7 +21,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    /// As one would type it.
+    /// The command as one would type it.
     pub(crate) fn command(&self) -> Option<String> {
         match self {
             Self::Run { command, .. } => Some(typed(command)),
@@ -30,7 +30,7 @@ impl Step {
     }
 }
 
-/// What happens, for people.
+/// Progress, for people.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Progress<'a> {
     Writing(&'a Path),
@@ -42,7 +42,7 @@ pub(crate) enum Progress<'a> {
     Undoing,
 }
 
-/// Why it was not done; nothing is left of it.
+/// Reason why it was not done; nothing is left of it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StepError {
     /// A file.
@@ -126,14 +126,14 @@ fn write(path: &Path, text: &str, mode: u32, undo: &mut Vec<Undo>) -> Result<(),
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed("set the rights of"))
 }
 
-/// From the top.
+/// The missing folders, from the top.
 fn missing_folders(path: &Path) -> Vec<PathBuf> {
     let mut missing: Vec<_> = path.ancestors().skip(1).take_while(|folder| !folder.exists()).map(Path::to_owned).collect();
     missing.reverse();
     missing
 }
 
-/// As well as it can be done; what stood in the way first is what is told.
+/// Undoes as well as it can be done; what stood in the way first is what is reported.
 fn take_back(undo: Undo) {
     match undo {
         Undo::Restore { path, old: None } => drop(fs::remove_file(path)),
@@ -160,7 +160,7 @@ fn run(command: &[String]) -> Result<(), String> {
     Err(said.lines().map(str::trim).rfind(|line| !line.is_empty()).map_or_else(|| output.status.to_string(), str::to_owned))
 }
 
-/// After `su` or in a job of cron nothing says where the user's systemd listens.
+/// Finds the user's systemd: after `su` or in a job of cron nothing says where it listens.
 pub(super) fn find_own_systemd(process: &mut Command) {
     if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
         let folder = format!("/run/user/{}", rustix::process::geteuid().as_raw());

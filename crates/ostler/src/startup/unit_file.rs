@@ -2,12 +2,12 @@
 
 use super::quote;
 
-/// What `startup --check` wants to know of it.
+/// Facts about it for `startup --check`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Installed {
     /// The program that is run.
     pub program: Option<String>,
-    /// As whom; none = the user whose systemd it is, or root.
+    /// Its user; none = the user whose systemd it is, or root.
     pub user: Option<String>,
     /// The manager's home.
     pub home: Option<String>,
@@ -18,7 +18,7 @@ pub(crate) struct Installed {
 }
 
 impl Installed {
-    /// Everything that is understood; the rest stays open.
+    /// Reads everything that is understood; the rest stays open.
     pub(crate) fn parse(text: &str) -> Self {
         let mut found = Self::default();
         for line in text.lines() {
@@ -39,7 +39,7 @@ impl Installed {
     }
 }
 
-/// The first word, without the signs that may stand before it.
+/// The first word, without the characters that may stand before it.
 fn program(line: &str) -> Option<String> {
     let line = line.trim_start_matches(['-', '@', ':', '+', '!']);
     if !line.starts_with('"') {

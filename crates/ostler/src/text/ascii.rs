@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use unicode_width::UnicodeWidthChar;
 
-/// Whether the variables of the locale name a character set other than UTF-8 (`C` and `POSIX` do). Where none of them is set, as in most
+/// True if the variables of the locale name a character set other than UTF-8 (`C` and `POSIX` do). Where none of them is set, as in most
 /// containers, the terminal is taken for one that knows UTF-8.
 pub(crate) fn is_ascii_wanted(variable: impl Fn(&str) -> Option<String>) -> bool {
     let set = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|name| variable(name).filter(|value| !value.is_empty()));

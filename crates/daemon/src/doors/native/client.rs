@@ -11,42 +11,42 @@ use ostler_proto::frame::{Decoder, encode};
 
 use crate::reactor::{Reactor, Source};
 
-/// A subscriber that lets this much pile up is cut off; it can reconnect and ask for the list.
+/// Most bytes that pile up for a subscriber; then it is cut off; it can reconnect and ask for the list.
 const MAX_BACKLOG_BYTES: usize = 64 << 20;
 
-/// A follower that lets this much pile up is dropped: more than what is kept for it to come back to (`store::events`), with its frames.
+/// Most bytes that pile up for a follower; then it is dropped: more than what is kept for it to come back to (`store::events`), with its frames.
 const MAX_FOLLOWER_BYTES: usize = 128 << 10;
 
-/// Answers that wait in all connections together: beyond that the slowest reader is cut off.
+/// Most bytes of answers that wait in all connections together: beyond that the slowest reader is cut off.
 const MAX_BACKLOG_IN_ALL: usize = 256 << 20;
 
-/// Clients at the same time. Whoever comes when all places are taken gets that of the one that needs it least.
+/// Most clients at the same time. Whoever comes when all places are taken gets that of the one that needs it least.
 const MAX_CLIENTS: usize = 1024;
 
-/// Taken at once; what they say has its turn before the next ones.
+/// Clients taken at once; what they ask has its turn before the next ones.
 const ACCEPTED_PER_TURN: usize = 64;
 
-/// Before hello: enough for it, whatever comes with it.
+/// Most bytes before hello: enough for it, whatever comes with it.
 const MAX_BEFORE_HELLO: usize = 64 << 10;
 const HELLO_WITHIN_MS: u64 = 5_000;
 
 /// Largest request: some ten thousand apps in one file.
 const MAX_REQUEST_BYTES: usize = 64 << 20;
 
-/// Requests that are not there as a whole, of all connections together: beyond that the largest is given up.
+/// Most bytes of requests that are not there as a whole, of all connections together: beyond that the largest is given up.
 const MAX_UNREAD_IN_ALL: usize = 128 << 20;
 
-/// Less than this of one connection is not worth adding all up.
+/// Size of one connection below which it is not worth adding all up.
 const SMALL: usize = 64 << 10;
 
-/// Read of one connection before others have their turn.
+/// Most bytes read of one connection before others have their turn.
 const READ_PER_TURN: usize = 1 << 20;
 
-/// News of a request's progress may wait so long for more of them, or for the answer: starting a hundred apps is not a hundred wake-ups of
+/// Longest wait of news about a request's progress for more of them, or for the answer: starting a hundred apps is not a hundred wake-ups of
 /// the client.
 const PROGRESS_MS: u64 = 10;
 
-/// How far a client has introduced itself.
+/// State of a client's introduction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Greeting {
     None,
@@ -66,14 +66,14 @@ impl Greeting {
     }
 }
 
-/// Why a client needs its place, the weakest claim first.
+/// Claim of a client to its place, the weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Claim {
-    /// It has not said hello.
+    /// It has not sent hello.
     Unknown,
     /// It has had all its answers.
     Idle,
-    /// It hears what happens; it can come back.
+    /// It follows events; it can come back.
     Follows,
     /// It waits for an answer.
     Waits,
@@ -86,25 +86,25 @@ pub(crate) struct Client {
     decoder: Decoder,
     out: Vec<u8>,
     sent: usize,
-    /// What is queued is news only, to be sent by then.
+    /// Time by which the queue is sent, which has news only.
     unhurried_until_ms: Option<u64>,
     waits_for_room: bool,
     greeting: Greeting,
-    /// Said with hello: it changes nothing. Not taken back.
+    /// Whether it declared with hello that it changes nothing. Not taken back.
     read_only: bool,
-    /// Without a hello by then it is closed.
+    /// Time at which it is closed without a hello.
     hello_by_ms: Option<u64>,
-    /// Requests without a final answer.
+    /// Number of requests without a final answer.
     pending: u32,
-    /// No more input is read; the connection closes when everything is sent.
+    /// Whether no more input is read; the connection closes when everything is sent.
     closing: bool,
     /// Id of its `Subscribe` request.
     pub subscribed: Option<u64>,
-    /// Who it is.
+    /// Its user.
     pub uid: u32,
     /// Its pid, for the record only.
     pub pid: i32,
-    /// For whom it asks, as it says, for the record only.
+    /// Person for whom it asks, as it says, for the record only.
     pub on_behalf_of: Option<Box<str>>,
 }
 
@@ -128,7 +128,7 @@ impl Client {
         self.out.len() - self.sent
     }
 
-    /// It does not read what happens: that is all it will be told, after the frame that it has begun to get.
+    /// Drops it: it does not read events. That is the last frame it gets, after the one that it has begun to get.
     fn fell_behind(&mut self, id: u64) {
         let mut end = 0;
         while end < self.sent
@@ -143,7 +143,7 @@ impl Client {
         self.closing = true;
     }
 
-    /// It does not read: nothing more is kept for it.
+    /// Cuts it off: it does not read, so nothing more is kept for it.
     fn cut_off(&mut self) {
         self.closing = true;
         self.out = Vec::new();
@@ -191,7 +191,7 @@ impl Client {
                     self.pending += 1;
                     requests.push((frame.id, frame.request));
                 }
-                // It is told our version and no more.
+                // It gets our version and no more.
                 Ok(Some(_)) | Err(_) if self.greeting == Greeting::Other => {
                     self.closing = true;
                     return Ok(());
@@ -204,7 +204,7 @@ impl Client {
         if self.decoder.announced().is_some_and(|len| len > most) { Err(()) } else { Ok(()) }
     }
 
-    /// How much it needs its place.
+    /// Its claim to its place.
     fn claim(&self) -> Claim {
         match self.greeting {
             Greeting::None => Claim::Unknown,
@@ -300,7 +300,7 @@ impl Clients {
         }
     }
 
-    /// Closes who has not said hello in time.
+    /// Closes clients that have not sent hello in time.
     pub(crate) fn tick(&mut self, now_ms: u64) {
         self.all.retain(|_, client| client.hello_by_ms.is_none_or(|by| by > now_ms));
     }
@@ -370,7 +370,7 @@ impl Clients {
         }
     }
 
-    /// When [`Clients::flush`] has news to send.
+    /// Time at which [`Clients::flush`] has news to send.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         self.all.values().flat_map(|client| [client.unhurried_until_ms, client.hello_by_ms]).flatten().min()
     }
@@ -380,7 +380,7 @@ impl Clients {
         self.all.get_mut(&id)
     }
 
-    /// Sends to everybody who subscribed. Who does not read is told so and dropped: that costs less than what waits for it, and what it misses
+    /// Sends to everybody who subscribed. Who does not read gets that as a last frame and is dropped: that costs less than what waits for it, and what it misses
     /// is there when it comes back.
     pub(crate) fn publish(&mut self, events: &[Event]) {
         if events.is_empty() {

@@ -23,7 +23,7 @@ impl Native {
     pub(crate) const NAME: &str = "native";
     /// The end of the pause after which clients are taken again.
     const LISTEN_AGAIN: Key = (Self::NAME, 0);
-    /// When a client is to be told something, or has said nothing for too long.
+    /// Time at which a client gets news, or has sent nothing for too long.
     const CLIENTS: Key = (Self::NAME, 1);
 
     /// Takes new clients.
@@ -38,7 +38,7 @@ impl Native {
         }
     }
 
-    /// After a pause, clients are taken again.
+    /// Takes clients again after a pause.
     fn listen_again(ctx: &mut Ctx) {
         match ctx.reactor.add(&ctx.listener, LISTENER) {
             Ok(()) => {}
@@ -61,7 +61,7 @@ impl Native {
         }
     }
 
-    /// From now on it is told what happens; before that, what happened since it was told last.
+    /// Subscribes a client: it gets events from now on; before that, the events since its position.
     fn subscribe(&mut self, ctx: &mut Ctx, client: u32, id: u64, after: Option<Position>) {
         if let Some(follower) = self.clients.get_mut(client) {
             follower.subscribed = Some(id);
@@ -74,7 +74,7 @@ impl Native {
         }
     }
 
-    /// Who asks.
+    /// The caller behind a client.
     fn caller(&mut self, client: u32) -> Caller {
         match self.clients.get_mut(client) {
             Some(client) => Caller { uid: client.uid, pid: client.pid, on_behalf_of: client.on_behalf_of.clone() },
@@ -82,7 +82,7 @@ impl Native {
         }
     }
 
-    /// Queues what there is to answer.
+    /// Queues answers.
     fn answer(&mut self, ctx: &mut Ctx) {
         for (client, request, response) in std::mem::take(&mut ctx.replies) {
             self.clients.answer(client, request, response);
@@ -101,7 +101,7 @@ fn hello(ctx: &Ctx) -> Response {
 }
 
 impl Feature for Native {
-    /// 0 is the socket that listens; the others are clients.
+    /// Handles a ready descriptor: 0 is the socket that listens; the others are clients.
     fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
         match key {
             0 => self.accept(ctx),
@@ -121,7 +121,7 @@ impl Feature for Native {
         self.answer(ctx);
     }
 
-    /// Nobody is told of anything that a fresh daemon would not know.
+    /// Publishes events: nobody gets one that a fresh daemon would not know.
     fn on_journaled(&mut self, ctx: &mut Ctx) {
         self.answer(ctx);
         self.clients.publish(&ctx.events.written());

@@ -16,7 +16,7 @@ use crate::error::{CliError, Status};
 use crate::home;
 use ostler_core::causes::with_causes;
 
-/// Returns only when it cannot become the keeper.
+/// Becomes the keeper. Returns only when that fails.
 pub(super) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let failed = |what: &str, errno: Errno| CliError::Failed(format!("cannot {what}: {}", std::io::Error::from(errno)));
     // From now on they wait for the keeper; process 1 would lose them otherwise.
@@ -46,7 +46,7 @@ pub(super) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Err(CliError::Failed(format!("cannot become the keeper: {}", with_causes(&error))))
 }
 
-/// Where the home can be; said when it is not where it is usually.
+/// Finds where the home can be; prints it when it is not where it is usually.
 fn find_home(cx: &mut Cx) -> Result<std::path::PathBuf, CliError> {
     let (home, instead_of) = home::for_runtime(cx.program)?;
     if let Some(error) = instead_of {
@@ -66,7 +66,7 @@ fn words() -> CStrings {
     std::env::args_os().filter_map(|word| CString::new(word.into_vec()).ok()).collect()
 }
 
-/// Everything that we have, and who it is.
+/// Our environment, with the role of this process.
 fn environment(home: &Path) -> CStrings {
     let ours = starter::variables(home);
     let inherited = std::env::vars_os().filter(|(name, _)| !ours.iter().any(|(own, _)| name == own));

@@ -1,4 +1,4 @@
-//! What the options say about the container.
+//! Settings of a container by its options.
 
 use std::io::IsTerminal;
 
@@ -11,13 +11,17 @@ use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, UsageError};
 
-/// What goes on to apps when nothing is said.
+/// Signals that go on to apps by default.
 const FORWARDED: [&str; 4] = ["HUP", "USR1", "USR2", "WINCH"];
-/// What stops everything. The last two are what lxc and systemd-nspawn send to process 1.
+/// Signals that stop everything. The last two are what lxc and systemd-nspawn send to process 1.
 const STOPPING: [&str; 5] = ["TERM", "INT", "QUIT", "PWR", "RTMIN+3"];
 /// PM2's options for a service of its makers.
 const FOREIGN: [&str; 3] = ["secret", "public", "machine-name"];
 
+/// The settings.
+///
+/// The settings.
+///
 /// # Errors
 /// A value that makes no sense; nothing was done.
 pub(super) fn spec(cx: &mut Cx, call: &Call) -> Result<RuntimeSpec, CliError> {
@@ -39,7 +43,7 @@ pub(super) fn spec(cx: &mut Cx, call: &Call) -> Result<RuntimeSpec, CliError> {
     Ok(RuntimeSpec { form, color: cx.out.paint().0, stays: call.has("no-auto-exit"), forward, stop, stop_timeout_ms })
 }
 
-/// `--delay`: seconds, or with a unit.
+/// The time of `--delay`: seconds, or with a unit.
 pub(super) fn delay_ms(call: &Call) -> Result<u64, UsageError> {
     let Some(text) = call.value("delay") else { return Ok(0) };
     match text.trim().parse::<u64>() {
@@ -52,7 +56,7 @@ fn millis(option: &str, text: &str) -> Result<u64, UsageError> {
     units::millis(text).map_err(|error| UsageError::BadValue { option: option.into(), reason: error.to_string() })
 }
 
-/// Which signals go on to apps, and which stop everything.
+/// The signals that go on to apps, and those that stop everything.
 fn signals(given: Option<&str>) -> Result<(Vec<i32>, Vec<i32>), UsageError> {
     let numbers = |names: &[&str]| names.iter().filter_map(|name| signal::by_name(name)).collect::<Vec<_>>();
     let mut stop = numbers(&STOPPING);

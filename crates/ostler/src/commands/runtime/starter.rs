@@ -17,15 +17,15 @@ use crate::error::{CliError, Status};
 const ROLE: &str = "starter";
 /// Variable with the home that the first process has chosen.
 const HOME_VAR: &str = "OSTLER_STARTER";
-/// Number of the pipe on which the keeper says that it listens.
+/// Number of the pipe on which the keeper reports that it listens.
 pub(super) const READY_FD: i32 = 3;
 
-/// What makes a process the starter for this home.
+/// Variables that make a process the starter for this home.
 pub(super) fn variables(home: &Path) -> [(&'static str, OsString); 2] {
     [(ROLE_VAR, ROLE.into()), (HOME_VAR, home.into())]
 }
 
-/// Where it is to start things.
+/// Home in which the starter starts things, and the keeper's report.
 pub(super) struct StarterContext {
     home: PathBuf,
     ready: OwnedFd,

@@ -1,4 +1,4 @@
-//! What a user may do with a file, by the modes of all folders above it. (Root may everything; access lists are not looked at.)
+//! Access of a user to a file, by the modes of all folders above it. (Root may everything; access lists are not looked at.)
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -13,7 +13,7 @@ pub(super) const WRITE: u32 = 2;
 /// To execute a file or go through a folder.
 pub(super) const EXECUTE: u32 = 1;
 
-/// Why not.
+/// Reason why access is denied.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Barred {
     /// It is not there.
@@ -22,7 +22,7 @@ pub(super) enum Barred {
     Closed(PathBuf),
 }
 
-/// May the user do this with the file? Links are followed.
+/// Says whether the user may do this with the file. Links are followed.
 pub(super) fn may(path: &Path, who: &Credentials, want: u32) -> Result<(), Barred> {
     let real = path.canonicalize().map_err(|error| match error.kind() {
         std::io::ErrorKind::PermissionDenied => Barred::Closed(path.to_owned()),

@@ -1,4 +1,4 @@
-//! What each saved app needs, with the user and the `PATH` of the service.
+//! Check of what each saved app needs, with the user and the `PATH` of the service.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ fn one(facts: &Facts, spec: &AppSpec, own: &Credentials, path: &str) -> Finding 
     }
 }
 
-/// Whom it runs as.
+/// The user as whom it runs.
 fn who(spec: &AppSpec, own: &Credentials) -> Result<Credentials, String> {
     match identity(spec.uid.as_deref(), spec.gid.as_deref()) {
         Ok(None) => Ok(own.clone()),
@@ -65,7 +65,7 @@ fn cwd(spec: &AppSpec, who: &Credentials) -> Option<String> {
     may(folder, who, EXECUTE).err().map(|barred| describe("the folder", folder, &barred))
 }
 
-/// The interpreter, by the `PATH` of the app, then by that of the service; and the script.
+/// Checks the interpreter, by the `PATH` of the app, then by that of the service; and the script.
 fn program(spec: &AppSpec, who: &Credentials, own: Option<&str>, service: &str) -> Option<String> {
     let script = Path::new(&spec.script);
     let Some(interpreter) = &spec.interpreter else {
@@ -92,7 +92,7 @@ fn found(word: &str, path: &str, cwd: &str, who: &Credentials) -> bool {
     files.any(|file| file.is_file() && may(&file, who, EXECUTE).is_ok())
 }
 
-/// Below this, ports are root's.
+/// The lowest port that is not root's.
 fn first_free_port() -> u16 {
     let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1024)

@@ -1,4 +1,4 @@
-//! The saved list: there, readable, and what runs now.
+//! Check of the saved list: there, readable, and what runs now.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -12,7 +12,7 @@ use crate::client;
 use crate::startup::facts::Facts;
 use crate::startup::saved;
 
-/// Looks at the list; gives what a boot would start.
+/// Looks at the list; returns what a boot would start.
 pub(super) fn look(facts: &Facts, findings: &mut Vec<Finding>) -> Vec<DumpEntry> {
     let path = saved::path(Path::new(&facts.home));
     let shown = path.display();
@@ -49,7 +49,7 @@ pub(super) fn look(facts: &Facts, findings: &mut Vec<Finding>) -> Vec<DumpEntry>
     dump.entries
 }
 
-/// What `save` would write now.
+/// The list that `save` would write now.
 fn present(facts: &Facts) -> Option<Vec<DumpEntry>> {
     if rustix::process::geteuid().as_raw() != facts.user.uid {
         return None;

@@ -21,25 +21,25 @@ use crate::error::{CliError, Status};
 use crate::render::{self, styles};
 use crate::text::shown;
 
-/// One line.
+/// One line of the result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
-    /// What was looked at.
+    /// The thing that was looked at.
     pub what: &'static str,
-    /// As it has to be.
+    /// Whether it is as it has to be.
     pub ok: bool,
-    /// What was found.
+    /// The facts that were found.
     pub found: String,
-    /// What to do about it.
+    /// Remedy.
     pub remedy: Option<String>,
 }
 
-/// As it has to be.
+/// A finding that is as it has to be.
 fn fine(what: &'static str, found: impl Into<String>) -> Finding {
     Finding { what, ok: true, found: found.into(), remedy: None }
 }
 
-/// Not so, and what to do about it.
+/// A finding that is not, and its remedy.
 fn wrong(what: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Finding {
     Finding { what, ok: false, found: found.into(), remedy: Some(remedy.into()) }
 }
@@ -67,7 +67,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(if ok { Status::Ok } else { Status::Failed })
 }
 
-/// The user's own unit is meant when it is asked for, or when it is the only one there is.
+/// The facts. The user's own unit is meant when it is asked for, or when it is the only one there is.
 fn facts(cx: &Cx, call: &Call, platform: Platform) -> Result<Facts, CliError> {
     let user_unit = call.has("user-unit");
     let system = gather(cx, call, platform, if user_unit { Scope::User } else { Scope::System })?;
@@ -122,7 +122,7 @@ fn startup_again(facts: &Facts) -> String {
     words.join(" ")
 }
 
-/// The user's systemd runs without a login.
+/// True if the user's systemd runs without a login.
 pub(crate) fn lingers(user: &str) -> bool {
     Path::new("/var/lib/systemd/linger").join(user).exists()
 }

@@ -1,4 +1,4 @@
-//! The service itself: installed, switched on, with a program and a home that its user can use.
+//! Check of the service itself: installed, switched on, with a program and a home that its user can use.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::startup::search_path::is_volatile;
 use crate::startup::steps::find_own_systemd;
 use crate::startup::unit_file::Installed;
 
-/// Looks at the service; gives the `PATH` that it has.
+/// Looks at the service; returns the `PATH` that it has.
 pub(super) fn look(facts: &Facts, findings: &mut Vec<Finding>) -> String {
     let target = crate::startup::plan(facts).target;
     let shown = target.display().to_string();

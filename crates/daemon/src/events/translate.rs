@@ -1,9 +1,9 @@
-//! Notices of a step as events.
+//! Transitions as events.
 
 use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Instance, Late, PolicyName, Transition};
 use ostler_proto::event::{Cause, What};
 
-/// The event that a notice is, and why it happened. `cause` is why the instance is as it is; nobody knows where it is from an older daemon.
+/// The event that a transition is, and its cause. `cause` is the cause of the instance's present state; none where it is from an older daemon.
 pub(super) fn of(transition: &Transition, instance: &Instance, cause: Option<&Cause>) -> Option<(What, Cause)> {
     let known = || cause.cloned().unwrap_or(Cause::App);
     let pid = instance.pid().unwrap_or(0);
@@ -47,7 +47,7 @@ pub(super) fn of(transition: &Transition, instance: &Instance, cause: Option<&Ca
     })
 }
 
-/// What follows from this event has its cause.
+/// True for an event whose cause is that of what follows from it.
 pub(super) fn decides(what: &What) -> bool {
     matches!(what, What::Exit { .. } | What::CouldNotStart { .. } | What::Restarting { .. } | What::Errored { .. })
 }
