@@ -27,12 +27,24 @@ pub struct Scaler {
     readings: VecDeque<(u64, u64)>,
     /// Start of the readings that count.
     from_ms: u64,
+    /// The number that there should be since the last reading: any other one is a user's.
+    instances: Option<u32>,
 }
 
 impl Scaler {
     /// Takes a reading of `instances` running instances, and gives the number there should be.
     pub fn decide(&mut self, rules: &Autoscale, instances: u32, cpu_pct: f64, now_ms: u64) -> u32 {
+        let wanted = self.wanted(rules, instances, cpu_pct, now_ms);
+        self.instances = Some(wanted);
+        wanted
+    }
+
+    fn wanted(&mut self, rules: &Autoscale, instances: u32, cpu_pct: f64, now_ms: u64) -> u32 {
         let (min, max) = (rules.min.max(1), rules.max.max(rules.min).max(1));
+        if self.instances.is_some_and(|known| known != instances) {
+            // A user's change counts as one of ours, else it would be undone at once by what was measured before it.
+            self.changed(now_ms);
+        }
         if instances < min || instances > max {
             self.changed(now_ms);
             return instances.clamp(min, max);
@@ -129,6 +141,19 @@ mod tests {
     fn the_bounds_hold_at_once() {
         assert_eq!(follow(&Autoscale { min: 3, ..RULES }, 1, [0.0]), [3]);
         assert_eq!(follow(&Autoscale { max: 2, ..RULES }, 4, [400.0]), [2]);
+    }
+
+    #[test]
+    fn what_was_measured_before_a_users_change_does_not_undo_it() {
+        let mut scaler = Scaler::default();
+        let mut decide = |instances, at_s: u64| scaler.decide(&RULES, instances, 10.0, at_s * 1000);
+        for at_s in (0..58).step_by(2) {
+            assert_eq!(decide(1, at_s), 1);
+        }
+        for at_s in (58..122).step_by(2) {
+            assert_eq!(decide(3, at_s), 3, "after {at_s} s");
+        }
+        assert_eq!(decide(3, 122), 2, "a minute and the time to settle later its load decides");
     }
 
     proptest! {

@@ -37,6 +37,9 @@ pub trait Kernel {
     /// `ESRCH` when there is no such process.
     fn signal(&self, process: ProcRef, signal: i32, target: Target) -> Result<(), Errno>;
 
+    /// CPU time in nanoseconds and resident memory in bytes.
+    fn usage(&self, pid: i32) -> Option<(u64, u64)>;
+
     /// A step is about to be done, or was just done, that others see: here the program may die.
     fn step(&self);
 }

@@ -7,16 +7,33 @@ use ostler_core::health::{Ask, Check, HealthSpec};
 use ostler_core::hooks::{Hook, HookSpec};
 use ostler_core::order::Condition;
 use ostler_core::safeguards::Safeguards;
+use ostler_core::serving::Autoscale;
 use ostler_core::sim::Rng;
 use ostler_proto::control::{Action, Existing, Request, ScaleTo};
+
+use super::reach::{Extra, Reach};
 
 /// Apps of an episode: a dependency goes to the first.
 const APPS: usize = 3;
 
 /// Random descriptions of so many apps.
-pub(super) fn descriptions(rng: &mut Rng, cwd: &str) -> Vec<AppSpec> {
+pub(super) fn descriptions(rng: &mut Rng, reach: Reach, cwd: &str) -> Vec<AppSpec> {
     let count = 1 + rng.below(APPS);
-    (0..count).map(|number| description(number, rng, cwd)).collect()
+    let mut all: Vec<AppSpec> = (0..count).map(|number| description(number, rng, cwd)).collect();
+    // After all that an ordinary episode draws.
+    all.iter_mut().for_each(|spec| extend(spec, rng, reach));
+    all
+}
+
+/// What it has beyond the ordinary.
+fn extend(spec: &mut AppSpec, rng: &mut Rng, reach: Reach) {
+    if reach.has(Extra::Autoscale) && rng.percent(60) {
+        let min = 1 + rng.below(2) as u32;
+        spec.autoscale = Some(Autoscale { min, max: min + rng.below(3) as u32, cpu: rng.pick(&[30, 50, 80]) });
+        spec.instances = min;
+        // What is replaced all the time is not scaled.
+        (spec.restart.max_lifetime_ms, spec.cron) = (None, None);
+    }
 }
 
 fn description(number: usize, rng: &mut Rng, cwd: &str) -> AppSpec {

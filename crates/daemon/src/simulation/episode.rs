@@ -18,6 +18,7 @@ use super::apps::{UserCommand, descriptions};
 use super::keeper::Keeper;
 use super::machine::{Killed, Machine, Temper};
 use super::oracle::{Oracle, Verdict};
+use super::reach::{Extra, Reach};
 use super::user::{Outcome, User};
 use crate::boot::{Beginning, begin};
 use crate::control::Control;
@@ -29,6 +30,9 @@ use crate::slots::groups::Groups;
 const SILENCE_STEPS: u32 = 1500;
 /// So many leaps of the clock change nothing any more.
 const RESTS: u32 = 3;
+/// Where apps scale themselves their numbers have to be the same for so long: one that has too many for its load has one less only after a minute,
+/// and settles before and after.
+const SCALED_MS: u64 = 80_000;
 /// The most that the clock is put forward at once, so that nothing periodic is passed over.
 const LEAP_MS: u64 = 1000;
 
@@ -64,6 +68,7 @@ struct Episode {
     daemon: Option<Box<Control>>,
     home: PathBuf,
     specs: Vec<AppSpec>,
+    reach: Reach,
     user: User,
     oracle: Oracle,
     tally: Tally,
@@ -73,15 +78,15 @@ struct Episode {
 }
 
 /// Plays an episode. The same setting and words give the same.
-pub(super) fn play(setting: u64, words: &[u64], traced: bool) -> Played<Tally> {
-    let mut episode = Episode::new(&mut Rng::new(setting), traced);
+pub(super) fn play(setting: u64, reach: Reach, words: &[u64], traced: bool) -> Played<Tally> {
+    let mut episode = Episode::new(&mut Rng::new(setting), reach, traced);
     let result = episode.run(words);
     let trace = episode.trace.take().unwrap_or_default();
     (result.map(|()| episode.tally), trace)
 }
 
 impl Episode {
-    fn new(rng: &mut Rng, traced: bool) -> Self {
+    fn new(rng: &mut Rng, reach: Reach, traced: bool) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let memory = Path::new("/dev/shm");
@@ -90,10 +95,11 @@ impl Episode {
         let _ = std::fs::remove_dir_all(&home);
         std::fs::create_dir_all(&home).unwrap();
         let machine = Rc::new(Machine::new());
-        let specs = descriptions(rng, &home.to_string_lossy());
+        let specs = descriptions(rng, reach, &home.to_string_lossy());
         for spec in &specs {
             machine.state.borrow_mut().tempers.insert(spec.name.clone(), Temper::random(rng));
         }
+        let oracle = Oracle::of(&specs);
         let keeper: SharedKeeper = Rc::default();
         ostler_sys::played::play(Some(Rc::clone(&machine) as _));
         let (of_keeper, of_machine) = (Rc::clone(&keeper), Rc::clone(&machine));
@@ -112,8 +118,9 @@ impl Episode {
             daemon: None,
             home,
             specs,
+            reach,
             user: User::default(),
-            oracle: Oracle::default(),
+            oracle,
             tally: Tally::default(),
             trace: traced.then(Vec::new),
             own_lines: 0,
@@ -166,6 +173,13 @@ impl Episode {
 
     fn step(&mut self, rng: &mut Rng) -> Verdict {
         self.tally.steps += 1;
+        if self.reach.has(Extra::Autoscale) {
+            match rng.below(100) {
+                0..4 => self.load_changes(rng),
+                4..6 => self.a_while_passes(rng)?,
+                _ => {}
+            }
+        }
         match rng.below(100) {
             0..35 => self.managers_act(rng)?,
             35..60 => self.keeper_acts(rng),
@@ -291,12 +305,40 @@ impl Episode {
         self.machine.advance(ms);
     }
 
+    /// Up to two minutes in which nothing else is asked for than another number of instances.
+    fn a_while_passes(&mut self, rng: &mut Rng) -> Verdict {
+        for _ in 0..rng.below(120) {
+            self.tally.steps += 1;
+            self.machine.advance(LEAP_MS);
+            self.managers_act(rng)?;
+            self.keeper_acts(rng);
+            self.app_acts(rng);
+            if rng.percent(2) {
+                let to = 1 + rng.below(4) as u32;
+                self.user_wants(rng.below(self.specs.len()), UserCommand::Scale(to));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is asked of an app is another amount of work.
+    fn load_changes(&mut self, rng: &mut Rng) {
+        let app = self.specs[rng.below(self.specs.len())].name.clone();
+        let load = rng.pick(&[0, 20, 60, 150, 400]);
+        self.log(|| format!("{app} has work for {load} % of a core"));
+        self.machine.state.borrow_mut().loads.insert(app, load);
+    }
+
     fn user_acts(&mut self, rng: &mut Rng) {
         let at = rng.below(self.specs.len());
         let command = UserCommand::random(rng);
         if self.user.waits_for(&self.specs[at].name) && !rng.percent(20) {
             return;
         }
+        self.user_wants(at, command);
+    }
+
+    fn user_wants(&mut self, at: usize, command: UserCommand) {
         let socket = self.home.join(SOCKET_FILE);
         if self.user.ask(&socket, &self.specs[at], command) {
             self.tally.requests += 1;
@@ -326,7 +368,10 @@ impl Episode {
         state.become_good();
         drop(state);
         let (mut quiet, mut rests) = (0, 0);
-        for _ in 0..SILENCE_STEPS {
+        let scales = self.specs.iter().any(|spec| spec.autoscale.is_some());
+        let (steps, same_for_ms) = if scales { (2 * SILENCE_STEPS, SCALED_MS) } else { (SILENCE_STEPS, 0) };
+        let (mut count, mut since) = (0, self.machine.now_ms());
+        for _ in 0..steps {
             self.tally.steps += 1;
             self.managers_act(rng)?;
             self.read_answers()?;
@@ -349,10 +394,14 @@ impl Episode {
             }
             // What a crash left is looked for a moment later.
             rests = if self.is_at_rest() { rests + 1 } else { 0 };
-            if rests > RESTS {
+            let now = self.machine.now_ms();
+            let instances = self.daemon.as_ref().map_or(0, |control| control.ctx.slots.iter().count());
+            if instances != count {
+                (count, since) = (instances, now);
+            }
+            if rests > RESTS && now - since >= same_for_ms {
                 break;
             }
-            let now = self.machine.now_ms();
             let due = self.daemon.as_ref().and_then(|control| control.next_deadline_ms()).map_or(LEAP_MS, |at| at.saturating_sub(now));
             self.machine.advance(due.clamp(1, LEAP_MS));
             quiet = 0;

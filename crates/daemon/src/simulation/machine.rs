@@ -84,6 +84,7 @@ pub(super) struct Process {
     hangs: bool,
     will_be_ready: bool,
     ending: Option<Ending>,
+    cpu_ns: u64,
 }
 
 impl Process {
@@ -119,6 +120,8 @@ pub(super) struct State {
     next_pid: i32,
     pub processes: BTreeMap<i32, Process>,
     pub tempers: BTreeMap<String, Temper>,
+    /// Work of each app, in percent of a core: its processes share it.
+    pub loads: BTreeMap<String, u64>,
     /// The keeper's pid; none while there is none.
     pub keeper: Option<i32>,
     /// After so many more of its steps the daemon dies.
@@ -142,6 +145,7 @@ impl Machine {
             next_pid: FIRST_PID,
             processes: BTreeMap::new(),
             tempers: BTreeMap::new(),
+            loads: BTreeMap::new(),
             keeper: None,
             dies_after: None,
             is_dying: false,
@@ -154,10 +158,16 @@ impl Machine {
         self.state.borrow().clocks.boot_ms
     }
 
+    /// What the CPU use of all processes of this app is, in percent of a core.
+    pub(super) fn load_of(&self, app: &str) -> u64 {
+        self.state.borrow().shares(app).iter().map(|(_, share)| share).sum()
+    }
+
     pub(super) fn advance(&self, ms: u64) {
-        let clocks = &mut self.state.borrow_mut().clocks;
-        clocks.boot_ms += ms;
-        clocks.wall_ms += ms;
+        let mut state = self.state.borrow_mut();
+        state.clocks.boot_ms += ms;
+        state.clocks.wall_ms += ms;
+        state.work(ms);
     }
 }
 
@@ -165,6 +175,25 @@ impl State {
     pub(super) fn new_pid(&mut self) -> i32 {
         self.next_pid += 1;
         self.next_pid
+    }
+
+    /// Programs work for so long.
+    fn work(&mut self, ms: u64) {
+        let shares: Vec<(i32, u64)> = self.loads.keys().flat_map(|app| self.shares(app)).collect();
+        for (pid, share) in shares {
+            if let Some(process) = self.processes.get_mut(&pid) {
+                process.cpu_ns += ms * share * 10_000;
+            }
+        }
+    }
+
+    /// What each main process of this app uses of a core, in percent.
+    fn shares(&self, app: &str) -> Vec<(i32, u64)> {
+        let mains = self.mains_of(app);
+        let load = self.loads.get(app).copied().unwrap_or(0);
+        // Nobody has more than one thread.
+        let share = (load / (mains.len().max(1) as u64)).min(100);
+        mains.into_iter().map(|pid| (pid, share)).collect()
     }
 
     fn temper(&self, app: &str) -> Temper {
@@ -207,6 +236,7 @@ impl State {
             hangs: rng.percent(temper.hangs),
             will_be_ready: rng.percent(temper.says_ready),
             ending: None,
+            cpu_ns: 0,
         };
         let named = process.process();
         self.processes.insert(pid, process);
@@ -383,6 +413,7 @@ impl State {
             hangs: rng.percent(temper_hangs),
             will_be_ready: false,
             ending: None,
+            cpu_ns: 0,
         };
         self.processes.insert(pid, process);
         format!("{parent} of {app} starts {pid}{}", if is_far { " in a session of its own" } else { "" })
@@ -431,6 +462,11 @@ impl ostler_sys::played::Kernel for Machine {
     fn signal(&self, process: ProcRef, signal: i32, target: Target) -> Result<(), Errno> {
         self.step();
         self.state.borrow_mut().signal(process, signal, target)
+    }
+
+    fn usage(&self, pid: i32) -> Option<(u64, u64)> {
+        const MEMORY_BYTES: u64 = 10 << 20;
+        self.state.borrow().processes.get(&pid).filter(|process| process.is_alive()).map(|process| (process.cpu_ns, MEMORY_BYTES))
     }
 
     fn step(&self) {

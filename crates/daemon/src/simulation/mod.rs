@@ -12,36 +12,54 @@
 //! cargo xtask sim --daemon --seed 7 --steps 10000000
 //! ```
 
+/// What is broken, in words, unless this holds.
+macro_rules! ensure {
+    ($holds:expr, $($words:tt)*) => {
+        if !$holds {
+            return Err(format!($($words)*));
+        }
+    };
+}
+
 mod apps;
 mod episode;
 mod keeper;
 mod machine;
 mod oracle;
+mod reach;
+mod scaling;
 mod user;
 
 use ostler_core::sim::{Failure, Rng, play_seed};
 
 use episode::{Tally, play};
+use reach::Reach;
 
 /// Random steps in one episode before the silence.
 const EPISODE_STEPS: usize = 300;
 
-/// Runs episodes until so many steps are done.
-fn run(seed: u64, steps: u64) -> Result<Tally, Box<Failure>> {
+/// Runs episodes until so many steps are done, all of them with this beyond the ordinary; without it each has its own.
+fn run(seed: u64, steps: u64, reach: Option<Reach>) -> Result<Tally, Box<Failure>> {
     let mut seeds = Rng::new(seed);
     let mut total = Tally::default();
     while total.steps < steps {
-        total.add(&run_episode(seeds.word())?);
+        let seed = seeds.word();
+        let own = Reach::random(&mut seeds);
+        total.add(&run_episode(seed, reach.unwrap_or(own))?);
     }
     Ok(total)
 }
 
-fn run_episode(seed: u64) -> Result<Tally, Box<Failure>> {
-    play_seed(seed, EPISODE_STEPS, play)
+/// What an episode has beyond the ordinary stands before what it broke: both belong to `OSTLER_SIM_EPISODE`.
+fn run_episode(seed: u64, reach: Reach) -> Result<Tally, Box<Failure>> {
+    play_seed(seed, EPISODE_STEPS, |setting, words, traced| play(setting, reach, words, traced)).map_err(|mut failure| {
+        failure.what.insert_str(0, &reach.to_string());
+        failure
+    })
 }
 
 fn nothing_breaks(seed: u64) {
-    let tally = run(seed, 70_000).unwrap_or_else(|failure| panic!("{failure}"));
+    let tally = run(seed, 70_000, None).unwrap_or_else(|failure| panic!("{failure}"));
     assert!(tally.deaths > 300 && tally.keeper_deaths > 300 && tally.spawns > 500, "too tame: {tally:?}");
 }
 
@@ -83,29 +101,38 @@ fn what_broke_once_stays_fixed() {
         2_670_520_926_563_105_171,
         8_781_782_608_483_428_414,
     ] {
-        run_episode(seed).unwrap_or_else(|failure| panic!("{failure}"));
+        run_episode(seed, Reach::default()).unwrap_or_else(|failure| panic!("{failure}"));
+    }
+    for (seed, reach) in WITH_EXTRAS {
+        run_episode(seed, Reach::parse(reach).unwrap()).unwrap_or_else(|failure| panic!("{failure}"));
     }
 }
 
+/// The same with what they had beyond the ordinary: a user's scaling that the app's own undid by what was measured before.
+const WITH_EXTRAS: [(u64, &str); 1] = [(7_923_724_220_186_219_862, "autoscale")];
+
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    let tally = |seed| format!("{:?}", run(seed, 2_000).map_err(|failure| failure.to_string()));
+    let tally = |seed| format!("{:?}", run(seed, 2_000, None).map_err(|failure| failure.to_string()));
     assert_eq!(tally(5), tally(5));
     assert_ne!(tally(5), tally(6));
 }
 
-/// A seed and so many steps as are asked for by variables: for hours.
+/// A seed and so many steps as are asked for by variables: for hours. `OSTLER_SIM_REACH=autoscale`: each episode has just that beyond the ordinary.
 #[test]
 fn as_many_steps_as_are_wanted() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let Some(steps) = number("OSTLER_SIM_STEPS") else { return };
-    let tally = run(number("OSTLER_SIM_SEED").unwrap_or(1), steps).unwrap_or_else(|failure| panic!("{failure}"));
+    let reach = std::env::var("OSTLER_SIM_REACH").ok().map(|text| Reach::parse(&text).unwrap_or_else(|| panic!("unknown: {text}")));
+    let tally = run(number("OSTLER_SIM_SEED").unwrap_or(1), steps, reach).unwrap_or_else(|failure| panic!("{failure}"));
     eprintln!("{tally:?}");
 }
 
-/// One episode, with what happens in it.
+/// One episode, with what happens in it: `7` or, with what it has beyond the ordinary, `7+autoscale`.
 #[test]
 fn one_episode() {
-    let Some(seed) = std::env::var("OSTLER_SIM_EPISODE").ok().and_then(|text| text.parse().ok()) else { return };
-    run_episode(seed).unwrap_or_else(|failure| panic!("{failure}"));
+    let Ok(text) = std::env::var("OSTLER_SIM_EPISODE") else { return };
+    let (seed, reach) = text.split_once('+').unwrap_or((&text, ""));
+    let (Ok(seed), Some(reach)) = (seed.parse(), Reach::parse(reach)) else { panic!("no episode: {text}") };
+    run_episode(seed, reach).unwrap_or_else(|failure| panic!("{failure}"));
 }

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 
+use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::{Ending, State};
 use ostler_proto::event::{Event, Position, What};
 
 use super::keeper::Keeper;
 use super::machine::Machine;
+use super::scaling::Scaling;
 use super::user::{Intent, User};
 use crate::control::Control;
 use crate::control::turn::all_records;
@@ -19,14 +21,6 @@ use crate::store::{Role, SlotRecord, Snapshot};
 
 /// What is broken, in words.
 pub(super) type Verdict = Result<(), String>;
-
-macro_rules! ensure {
-    ($holds:expr, $($words:tt)*) => {
-        if !$holds {
-            return Err(format!($($words)*));
-        }
-    };
-}
 
 /// A journal that was not written to is compared each so many turns.
 const UNCHANGED_TURNS: u32 = 8;
@@ -42,9 +36,14 @@ pub(super) struct Oracle {
     reader: Reader,
     /// Length of the journal when it was looked at, and turns since then.
     looked_at: (u64, u32),
+    scaling: Scaling,
 }
 
 impl Oracle {
+    pub(super) fn of(specs: &[AppSpec]) -> Self {
+        Self { scaling: Scaling::of(specs), ..Self::default() }
+    }
+
     /// After a turn that the daemon survived.
     pub(super) fn after_turn(&mut self, control: &Control, keeper: Option<&mut Keeper>, machine: &Machine) -> Verdict {
         one_process_each(machine)?;
@@ -102,6 +101,7 @@ impl Oracle {
             if let What::Exit { pid, ending, .. } = &event.what {
                 ensure!(*pid == 0 || self.exits.insert(*pid), "the end of {pid} is told twice: {ending:?}");
             }
+            self.scaling.take(event)?;
             self.events.insert(event.seq, event.clone());
         }
         Ok(())
@@ -137,6 +137,8 @@ impl Oracle {
         ensure!(strangers.is_empty(), "{strangers:?} live and belong to nobody");
         let told = mains.iter().find(|pid| self.exits.contains(pid));
         ensure!(told.is_none(), "the end of {told:?} was told, but it lives");
+        drop(state);
+        self.scaling.at_rest(control, machine)?;
         for (app, intent) in user.intents() {
             let mut of_app = control.ctx.slots.iter().filter(|slot| slot.spec().name == app).peekable();
             match intent {

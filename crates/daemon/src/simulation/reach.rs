@@ -1,0 +1,50 @@
+//! What an episode has beyond the ordinary: it is drawn for the episode, so that most of them stay cheap, and a seed of an ordinary one means what
+//! it always did.
+
+use std::fmt;
+
+use ostler_core::sim::Rng;
+
+/// One thing that an episode may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extra {
+    /// Apps that scale themselves, under a load that changes.
+    Autoscale,
+}
+
+const ALL: [(Extra, &str); 1] = [(Extra::Autoscale, "autoscale")];
+
+/// Everything of this kind that an episode has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Reach(u8);
+
+impl Reach {
+    /// An ordinary episode, half of the time.
+    pub(super) fn random(rng: &mut Rng) -> Self {
+        let is_ordinary = rng.percent(50);
+        let chosen = ALL.into_iter().filter(|_| rng.percent(25) && !is_ordinary);
+        chosen.fold(Self::default(), |reach, (extra, _)| reach.with(extra))
+    }
+
+    pub(super) fn with(self, extra: Extra) -> Self {
+        Self(self.0 | 1 << extra as u8)
+    }
+
+    pub(super) fn has(self, extra: Extra) -> bool {
+        self.0 & (1 << extra as u8) != 0
+    }
+
+    /// As it is written by [`fmt::Display`].
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let named = |name: &str| ALL.into_iter().find(|(_, known)| *known == name).map(|(extra, _)| extra);
+        text.split('+').filter(|name| !name.is_empty()).try_fold(Self::default(), |reach, name| Some(reach.with(named(name)?)))
+    }
+}
+
+/// Their names, each after a `+`, in front of something else.
+impl fmt::Display for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        ALL.into_iter().filter(|(extra, _)| self.has(*extra)).try_for_each(|(_, name)| write!(f, "+{name}"))?;
+        if *self == Self::default() { Ok(()) } else { f.write_str(": ") }
+    }
+}
