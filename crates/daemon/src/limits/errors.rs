@@ -1,4 +1,4 @@
-//! Counting errors: lines that came into error logs since the last look, and exceptions that apps report.
+//! Counts of errors: lines that were added to error logs since the last check, and exceptions that apps report.
 //!
 //! The files are read in a thread that exists while an app asks for it: a slow disk must not stop the loop.
 
@@ -14,11 +14,11 @@ use super::Limits;
 use crate::engine::Ctx;
 use crate::rights::Rights;
 
-/// Read of one file at one look; of more, what comes after is skipped and taken for its like.
+/// Most bytes that one check reads of a file; the rest is estimated from them.
 const MOST_BYTES: u64 = 4 << 20;
 const STACK_BYTES: usize = 128 << 10;
 
-/// A file, and how far it was read.
+/// File, and the position up to which it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct ReadPosition {
     path: PathBuf,
@@ -27,7 +27,7 @@ struct ReadPosition {
     at: u64,
 }
 
-/// What a look gave.
+/// Result of a check.
 #[derive(Debug)]
 struct Counted {
     id: u32,
@@ -38,7 +38,7 @@ struct Counted {
 
 type Batch = Vec<(u32, u32, ReadPosition)>;
 
-/// The error logs of all that are counted.
+/// Error logs of all apps whose errors are counted.
 #[derive(Debug, Default)]
 pub(crate) struct ErrorLogs {
     all: BTreeMap<u32, (u32, ReadPosition)>,
@@ -53,7 +53,7 @@ struct Reader {
 }
 
 impl ErrorLogs {
-    /// From now on the file of this process is read, from this place on; without one only exceptions are counted.
+    /// Begins to read the file of this process from this position on; without a file only exceptions are counted.
     pub(super) fn begin(&mut self, id: u32, inc: u32, rights: Rights, file: Option<(String, u64)>) {
         let readable = file.filter(|(path, _)| own_stream(path).is_none() && !crate::logs::is_nowhere(path.as_ref()));
         if let Some((path, at)) = readable {
@@ -71,7 +71,7 @@ impl ErrorLogs {
         }
     }
 
-    /// Takes what was counted, and has everything looked at again.
+    /// Takes what was counted, and starts the next check.
     fn turn(&mut self) -> Vec<(u32, u32, u64)> {
         if self.all.is_empty() {
             return Vec::new();
@@ -119,7 +119,7 @@ impl Reader {
     }
 }
 
-/// Lines that came since the last look.
+/// Lines that were added since the last check.
 fn count(mut place: ReadPosition) -> (ReadPosition, u64) {
     let Ok(file) = place.rights.read(&place.path) else { return (place, 0) };
     let Ok(meta) = file.metadata() else { return (place, 0) };
@@ -155,7 +155,7 @@ fn lines_of(file: &File, mut at: u64, length: u64) -> u64 {
 }
 
 impl Limits {
-    /// Looks at all error logs.
+    /// Starts a check of all error logs.
     pub(super) fn count_errors(&mut self, ctx: &mut Ctx) {
         for (id, inc, lines) in self.error_logs.turn() {
             if self.watched.get(&id).is_some_and(|watched| watched.inc == inc) {

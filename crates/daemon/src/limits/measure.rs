@@ -1,7 +1,7 @@
-//! What trees use: measured each second while an app has a limit of memory, more rarely for CPU alone.
+//! Measurement of trees: each second while an app has a memory limit, less often for CPU alone.
 //!
 //! The members of a tree are read from its cgroup, which costs as much as the tree is large; where there is none, from the process table.
-//! Of a tree with very many processes only so many are read and the rest is taken for their like: a tree that forks all the time costs no
+//! Of a tree with very many processes only some are read and the rest is estimated from them: a tree that forks all the time costs no
 //! more than that, and does not escape.
 
 use std::path::Path;
@@ -16,12 +16,12 @@ use super::{Limits, emit_exceeded};
 use crate::engine::{Ctx, Request, clock};
 use crate::sample::MOST_READ;
 
-/// A measurement may take so much of the time: one part in this.
+/// Largest part of the time that measurements may take: one in this many.
 const SHARE: u64 = 20;
-/// What the machine has is looked up so often.
+/// Time between two reads of the machine's capacity.
 const MACHINE_MS: u64 = 60_000;
 
-/// What the machine has.
+/// Capacity of the machine.
 #[derive(Debug, Default)]
 pub(super) struct Machine {
     memory: Option<(u64, u64)>,
@@ -37,14 +37,14 @@ impl Machine {
     }
 }
 
-/// What a tree uses.
+/// Resource usage of a tree.
 #[derive(Clone, Copy, Debug, Default)]
 struct Use {
     memory_bytes: u64,
     cpu_ns: u64,
 }
 
-/// Of everything in a cgroup; none where nothing can be read.
+/// Usage of everything in a cgroup; none where nothing can be read.
 fn use_of(group: &Path, wants_cpu: bool) -> Option<Use> {
     let pids = cgroup::members(group);
     let read: Vec<u64> = pids.iter().take(MOST_READ).filter_map(|pid| sample::memory(*pid).ok()).collect();
@@ -58,7 +58,7 @@ fn use_of(group: &Path, wants_cpu: bool) -> Option<Use> {
 }
 
 impl Limits {
-    /// Measures all that has limits.
+    /// Measures every process that has limits.
     pub(super) fn measure(&mut self, ctx: &mut Ctx) {
         let began_ms = clock().mono_ms;
         let limited = |id: &u32| Some((*id, ctx.slots.get(*id)?.spec().safeguards.clone().filter(|safeguards| safeguards.measures())?));
@@ -76,7 +76,7 @@ impl Limits {
         ctx.timers.set(Self::MEASURE, next.map(|due| due.max(soonest)));
     }
 
-    /// Acts on what one uses. Gives the time of its next measurement.
+    /// Acts on the usage of a process. Returns the time of its next measurement.
     fn judge_use(&mut self, ctx: &mut Ctx, id: u32, safeguards: &Safeguards, used: Option<Use>) -> u64 {
         let due = ctx.now.mono_ms.saturating_add(match (safeguards.memory, safeguards.cpu) {
             (None, Some(limit)) if safeguards.errors.is_none() => CpuWatch::interval_ms(&limit),
@@ -91,7 +91,7 @@ impl Limits {
         confirm_ms.map_or(due, |at_ms| due.min(at_ms))
     }
 
-    /// Gives when it is to be measured again, where that is to be soon.
+    /// Compares memory with its limit. Returns the time of the next measurement, where that is to be soon.
     fn judge_memory(&mut self, ctx: &mut Ctx, id: u32, limit: Amount, bytes: u64) -> Option<u64> {
         let total = if matches!(limit, Amount::Share(_)) { self.machine.memory_bytes(ctx.now.mono_ms) } else { 0 };
         let limit = limit.bytes(total);
@@ -128,7 +128,7 @@ impl Limits {
     }
 }
 
-/// What these use, in their order.
+/// Usage of each of these, in their order.
 fn uses(ctx: &mut Ctx, limited: &[(u32, Box<Safeguards>)]) -> Vec<Option<Use>> {
     let needed = |safeguards: &Safeguards| safeguards.memory.is_some() || safeguards.cpu.is_some();
     let group = |id: u32| ctx.slots.get(id).and_then(|slot| slot.durable.group.as_deref()).map(Path::new);

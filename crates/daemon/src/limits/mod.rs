@@ -1,10 +1,10 @@
-//! What apps may use: memory, CPU and errors are measured here, hard limits are the kernel's to keep.
+//! Limits of apps: memory, CPU and errors are measured here; hard limits are enforced by the kernel.
 //!
 //! # Theory of operation
 //!
 //! `ostler_core::limits` judges; here are the measurements ([`measure`], [`errors`]). Who is measured is compared with what runs after every step of
-//! an instance, and begins anew with each process, and with each daemon: nothing of it is in the journal but what is told to people. What uses too
-//! much is not replaced here: that is asked for ([`Request::Remedy`]), and told when it is news. An app that has no limits costs nothing.
+//! an instance, and begins anew with each process, and with each daemon: only its events are in the journal. What uses too
+//! much is not replaced here: that is requested ([`Request::Remedy`]), and reported when it is news. An app that has no limits costs nothing.
 
 mod errors;
 mod measure;
@@ -27,23 +27,23 @@ use measure::Machine;
 /// Topic of the message by which an app reports an exception.
 const EXCEPTION: &str = "process:exception";
 
-/// Who is measured, and what is known of each.
+/// Processes that are measured, and what is known of each.
 #[derive(Debug, Default)]
 pub(crate) struct Limits {
-    /// By slot.
+    /// Watched processes, by slot.
     watched: BTreeMap<u32, Watched>,
     error_logs: ErrorLogs,
     machine: Machine,
 }
 
-/// What is known of one process.
+/// Watched process: what is known of it.
 #[derive(Debug, Default)]
 struct Watched {
     inc: u32,
     memory: MemoryWatch,
     cpu: CpuWatch,
     errors: ErrorWatch,
-    /// Memory that it may have and memory that it has, in bytes, since it has too much.
+    /// Limit and usage of memory in bytes, while the limit is exceeded.
     over: Option<(u64, u64)>,
 }
 
@@ -66,12 +66,12 @@ impl Feature for Limits {
         }
     }
 
-    /// The next measurement is due.
+    /// Handles the time of the next measurement.
     fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
         self.measure(ctx);
     }
 
-    /// Something is going to be done about a process: that is told, once.
+    /// Handles the answer that a process is going to be replaced: reported once.
     fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
         match answer {
             Answer::Remedy { id, cause: Cause::Memory, why } => self.report_memory(ctx, *id, why),
@@ -120,17 +120,17 @@ impl PerProcess for Limits {
 
 impl Limits {
     pub(crate) const NAME: &str = "limits";
-    /// The next measurement of all.
+    /// Timer of the next measurement of all.
     const MEASURE: Key = (Self::NAME, 0);
 
-    /// Asks for something to be done about a process.
+    /// Requests a remedy for a process.
     fn ask_for_remedy(&self, ctx: &mut Ctx, id: u32, cause: Cause, why: String) {
         if let Some(Watched { inc, .. }) = self.watched.get(&id) {
             ctx.request(Request::Remedy { id, inc: *inc, cause, why });
         }
     }
 
-    /// It has reported so many errors.
+    /// Adds errors that a process has reported.
     fn add_errors(&mut self, ctx: &mut Ctx, id: u32, errors: u64) {
         let Some(limit) = ctx.slots.get(id).and_then(|slot| slot.spec().safeguards.as_ref()?.errors) else { return };
         let Some(watched) = self.watched.get_mut(&id) else { return };
@@ -156,7 +156,7 @@ impl Limits {
         emit_exceeded(ctx, id, Cause::Memory, false, why.to_owned());
     }
 
-    /// Limits the group in which the next process of an instance is born. A machine without a controller is no reason not to serve: that is told
+    /// Limits the cgroup in which the next process of an instance is started. A machine without a controller is no reason not to serve: that is reported
     /// in one line.
     fn limit_group(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.slots.get(id) else { return };
@@ -176,7 +176,7 @@ impl Limits {
     }
 }
 
-/// It uses or reports more than it may.
+/// Reports that a process uses more, or has more errors, than it may.
 fn emit_exceeded(ctx: &mut Ctx, id: u32, cause: Cause, warning: bool, why: String) {
     let limit = match cause {
         Cause::Memory => Limit::Memory,

@@ -1,4 +1,4 @@
-//! Limits over a played context: who is measured and when, what is asked for, and what is told.
+//! Limits over a played context: who is measured and when, what is requested, and what is reported.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ fn app(safeguards: Safeguards) -> AppSpec {
     AppSpec { name: "api".into(), script: "/bin/true".into(), safeguards: Some(Box::new(safeguards)), ..AppSpec::default() }
 }
 
-/// An app that is this process: there is one to measure.
+/// App whose process is this one, so that there is something to measure.
 fn running(safeguards: Safeguards) -> (Played, Limits, u32) {
     let (mut played, mut limits) = (Played::new(&[]), Limits::default());
     let id = played.instance(app(safeguards));
@@ -25,13 +25,13 @@ fn running(safeguards: Safeguards) -> (Played, Limits, u32) {
     (played, limits, id)
 }
 
-/// Time passes until the next measurement: on a machine where one takes long they are further apart.
+/// Advances the time to the next measurement: on a machine where one takes long they are further apart.
 fn pass(played: &mut Played, limits: &mut Limits) {
     let due_ms = played.ctx.timers.next_ms().unwrap();
     played.pass(limits, due_ms.saturating_sub(played.ctx.now.mono_ms));
 }
 
-/// What was asked for.
+/// Requests that were made.
 fn asked(played: &mut Played) -> Vec<Request> {
     let request = |input| if let Input::Request(request) = input { request } else { panic!("{input:?}") };
     played.queued().into_iter().map(request).collect()

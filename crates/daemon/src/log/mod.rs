@@ -16,10 +16,10 @@ pub(crate) use ostler_core::causes::with_causes as chain;
 
 pub(crate) use own_lines::OwnLines;
 
-/// Ordinary lines are collected up to this size within a turn of the loop.
+/// Size up to which ordinary lines are collected within a turn of the loop.
 const COLLECT_BYTES: usize = 16 << 10;
 
-/// Appends lines to `pm2.log`. A line that cannot be written is lost: the log must never be a reason to fail.
+/// Writer of lines to `pm2.log`. A line that cannot be written is lost: the log must never be a reason to fail.
 ///
 /// Ordinary lines are written when the turn has done its work ([`DaemonLog::flush`]): between the end of an app and its next start nobody waits
 /// for a disk.
@@ -28,12 +28,12 @@ pub(crate) struct DaemonLog {
     path: PathBuf,
     file: Option<File>,
     pending: Vec<u8>,
-    /// Of the file, as far as we have written it.
+    /// Bytes of the file, as far as we have written it.
     bytes: u64,
     date: DateFormat,
     zone: TimeZone,
     said: BTreeSet<&'static str>,
-    /// In front of a container: said there, too.
+    /// Copy of the lines on the container's error output, in front of a container.
     own_lines: Option<OwnLines>,
 }
 
@@ -45,36 +45,36 @@ impl DaemonLog {
         log
     }
 
-    /// From now on the lines are shown in front of the container, too.
+    /// Begins to show the lines in front of the container, too.
     pub(crate) fn show(&mut self, own_lines: OwnLines) {
         self.own_lines = Some(own_lines);
     }
 
-    /// What happened to an app, for whoever reads in front of the container.
+    /// Writes an event of an app to the container's error output.
     pub(crate) fn event(&mut self, event: &str, app: &str) {
         if let Some(own) = &mut self.own_lines {
             own.event(event, app, ostler_sys::now().wall_ms);
         }
     }
 
-    /// Opens the file anew, after somebody moved it away.
+    /// Reopens the file, after somebody moved it away.
     pub(crate) fn reopen(&mut self) {
         self.flush();
         self.file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path).ok();
         self.bytes = self.file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |meta| if meta.is_file() { meta.len() } else { 0 });
     }
 
-    /// Where it is.
+    /// Path of the file.
     pub(crate) fn path(&self) -> &std::path::Path {
         &self.path
     }
 
-    /// Is the file larger than this, by what was said?
+    /// True if the file is larger than this, by what was written.
     pub(crate) fn is_larger_than(&self, bytes: u64) -> bool {
         self.bytes + self.pending.len() as u64 >= bytes
     }
 
-    /// One line about something ordinary.
+    /// Writes one line about something ordinary.
     pub(crate) fn line(&mut self, text: Arguments<'_>) {
         self.write("PM2 log", text);
         if self.pending.len() > COLLECT_BYTES {
@@ -82,7 +82,7 @@ impl DaemonLog {
         }
     }
 
-    /// One line about something that a human should look at.
+    /// Writes one line about something that a human should look at.
     pub(crate) fn error(&mut self, text: Arguments<'_>) {
         self.write("PM2 error", text);
         self.flush();

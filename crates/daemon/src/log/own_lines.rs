@@ -1,4 +1,4 @@
-//! What the daemon itself says on the container's error output, besides its log.
+//! Lines of the daemon itself on the container's error output, besides its log.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -7,16 +7,16 @@ use std::os::unix::fs::OpenOptionsExt;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 
-/// More than this is not kept for a reader that does not read: all of it is in the log as well.
+/// Most bytes that are kept for a reader that does not read: all of it is in the log as well.
 const KEPT_BYTES: usize = 64 << 10;
-/// What a pipe takes without waiting when it says that it takes something.
+/// Bytes that a pipe takes without blocking when `poll` reports it writable.
 const PIECE: usize = 4096;
 
 /// Lines for standard error. The daemon never waits for whoever reads them.
 #[derive(Debug)]
 pub(crate) struct OwnLines {
     stderr: File,
-    /// The system waits when there is no room: it is asked before.
+    /// True if a write would block when there is no room, so that `poll` comes before it.
     asks: bool,
     json: bool,
     pending: Vec<u8>,
@@ -42,7 +42,7 @@ impl OwnLines {
         Ok(Self { stderr, asks, json, pending: Vec::new() })
     }
 
-    /// One line: as in the log, or as an object.
+    /// Adds one line: as in the log, or as an object.
     pub(crate) fn push(&mut self, line: &[u8], label: &str, text: &str, wall_ms: u64) {
         if self.pending.len() > KEPT_BYTES {
             return;
@@ -54,7 +54,7 @@ impl OwnLines {
         self.object(&serde_json::json!({ "message": text, "timestamp": iso(wall_ms), "type": label }));
     }
 
-    /// What happened to an app: only for programs, in PM2's shape.
+    /// Adds an event of an app: only for programs, in PM2's shape.
     pub(crate) fn event(&mut self, event: &str, app: &str, wall_ms: u64) {
         if self.json && self.pending.len() <= KEPT_BYTES {
             self.object(&serde_json::json!({ "timestamp": iso(wall_ms), "type": "process_event", "status": event, "app_name": app }));
@@ -66,7 +66,7 @@ impl OwnLines {
         self.pending.push(b'\n');
     }
 
-    /// Writes as much as is taken at once.
+    /// Writes as much as fits without blocking.
     pub(crate) fn flush(&mut self) {
         while !self.pending.is_empty() {
             if self.asks && !self.has_room() {

@@ -2,11 +2,11 @@
 //!
 //! # Theory of operation
 //!
-//! What a process writes to is opened before it is asked for ([`outputs`]): the log files themselves, or pipes that end in a writer
+//! What a process writes to is opened before its start is requested ([`outputs`]): the log files themselves, or pipes that end in a writer
 //! (`crate::logs`). An instance keeps its pipes over its incarnations, so lines stay in order across a restart. The keeper holds every end of
-//! them, and the memory in which each writer notes what is on its way.
+//! them, and the memory in which each writer records what is on its way.
 //!
-//! What a process wrote before its end is in its log before that end is told, if the disk is not slow. What is still in the pipes of an app that
+//! What a process wrote before its end is in its log before that end is reported, if the disk is not slow. What is still in the pipes of an app that
 //! was deleted, or whose description changed, is carried over by its writer, which then ends ([`tail`]).
 
 mod outputs;
@@ -28,10 +28,10 @@ use crate::store::{Record, Snapshot};
 use crate::waker::Waker;
 use tail::Tail;
 
-/// Name under which the keeper holds the writers' notes.
+/// Name under which the keeper holds the writers' records.
 const NOTES: &str = "log-notes";
 
-/// An instance, and the place of one of its writers in the notes.
+/// Key of a writer: an instance, and the index of its record.
 type WriterKey = (u32, u32);
 
 /// What all writers share.
@@ -41,7 +41,7 @@ pub(crate) struct LogWriters {
     places: BTreeSet<u32>,
     /// Writers that carry over the rest, and end.
     ending: BTreeMap<WriterKey, Tail>,
-    /// Their threads wake us by this. Made with the first of them.
+    /// Waker of the loop for their threads. Made with the first of them.
     waker: Option<Arc<Waker>>,
     reports: mpsc::Receiver<(WriterKey, Report)>,
     sender: mpsc::Sender<(WriterKey, Report)>,
@@ -89,14 +89,14 @@ impl Feature for LogWriters {
         ctx.slots.get_mut(id).into_iter().for_each(|slot| slot.recognise_logs(pid));
     }
 
-    /// What it left without a newline is a line, and in the log before its end is told.
+    /// Handles the end of a process: what it left without a newline is a line, and in the log before its end is reported.
     fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
         if let Some(piped) = ctx.slots.get(id).and_then(|slot| slot.live.piped.as_ref()) {
             piped.end_lines();
         }
     }
 
-    /// What is left to carry over is noted together with the end of its instance.
+    /// Handles a step of an instance: what is left to carry over is recorded together with the instance's end.
     fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         if ctx.slots.get(step.id).is_some_and(|slot| slot.durable.instance.state == State::Gone) {
             Self::note_tail(ctx, step.id);
@@ -133,7 +133,7 @@ impl Feature for LogWriters {
 impl LogWriters {
     pub(crate) const NAME: &str = "log_writers";
 
-    /// For the writer of an instance with these read ends and this holding pipe.
+    /// Configuration of a writer with these read ends and this holding pipe.
     fn config(&mut self, ctx: &Ctx, (id, place): WriterKey, to: &Destination, ends: [&OwnedFd; 3]) -> std::io::Result<Config> {
         let LogFiles { open, streams, .. } = &ctx.log_files;
         let waker = Waker::of_feature(&mut self.waker, &ctx.reactor, Source::Feature(Self::NAME, 0))?;
@@ -169,7 +169,7 @@ impl LogWriters {
         place
     }
 
-    /// Goes on where the writers of a former daemon stopped. All of them look at what was on its way before the first one writes.
+    /// Continues where the writers of a former daemon stopped. All of them check what was on its way before the first one writes.
     fn take_over(&mut self, ctx: &mut Ctx) {
         let (mut prepared, mut tails) = (Vec::new(), Vec::new());
         for ((id, place), mut ends) in std::mem::take(&mut self.found) {
@@ -207,7 +207,7 @@ impl LogWriters {
         }
     }
 
-    /// Writers have something to say.
+    /// Handles reports of writers.
     fn on_reports(&mut self, ctx: &mut Ctx) {
         self.waker.iter().for_each(|waker| waker.clear());
         while let Ok((place, report)) = self.reports.try_recv() {

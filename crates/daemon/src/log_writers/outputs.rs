@@ -1,4 +1,4 @@
-//! What a process writes to: the log files themselves, or pipes that end in a writer.
+//! Outputs of a process: the log files themselves, or pipes that end in a writer.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -41,7 +41,7 @@ impl LogWriters {
         Ok(Some(piped_outputs(slot, ends)))
     }
 
-    /// Standard output and error for something that runs beside a slot's process, which may still write as it began.
+    /// Standard output and error for a command that runs beside a slot's process, which may still write as it began.
     pub(super) fn outputs_of_command(&mut self, ctx: &mut Ctx, id: u32) -> Result<Option<Outputs>, SpawnFailure> {
         let Some(slot) = ctx.slots.get(id) else { return Ok(None) };
         let alive = slot.live.piped.as_ref().filter(|piped| piped.handle.is_alive());
@@ -77,7 +77,7 @@ impl LogWriters {
     }
 }
 
-/// Where the lines of a slot are to go.
+/// Destination of the lines of a slot.
 pub(super) fn destination(slot: &Slot, front: Option<&RuntimeSpec>) -> Destination {
     let logs = &slot.spec().logs;
     let shown = front.map(|front| ShownAs::new(front, &slot.live.files));
@@ -95,7 +95,7 @@ pub(super) fn destination(slot: &Slot, front: Option<&RuntimeSpec>) -> Destinati
     }
 }
 
-/// Nobody has to look at its lines: they go to the container's output as they are, nowhere else, and nobody else's go there.
+/// True if its lines go to the container's output as they are and nowhere else, and nobody else's go there: nothing has to look at them.
 fn is_alone(ctx: &Ctx, slot: &Slot, wanted: &Destination) -> bool {
     let as_they_are = wanted.shown.is_some_and(|shown| shown.is_raw()) && !wanted.json && wanted.date_format.is_none();
     as_they_are && wanted.paths.iter().all(Option::is_none) && ctx.slots.serving().all(|other| other.durable.pm_id == slot.durable.pm_id)

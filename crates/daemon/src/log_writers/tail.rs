@@ -1,7 +1,7 @@
-//! The log tail: what is still in the pipes of an app that was deleted, or whose description changed.
+//! Log tail: what is still in the pipes of an app that was deleted, or whose description changed.
 //!
 //! Its writer carries it over and ends, and may take a moment. Until then the keeper holds what the writer reads from, and the journal has
-//! where it goes: a daemon that is killed right after `delete` leaves it to the next one.
+//! its destination: a daemon that is killed right after `delete` leaves it to the next one.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,29 +12,29 @@ use crate::engine::Ctx;
 use crate::logs::{Destination, Handle, Piped, Pipeline, PipelineError, end_name};
 use crate::store::Record;
 
-/// How long a writer may take for the rest.
+/// Longest time that a writer may take for the rest.
 const WITHIN: Duration = Duration::from_secs(5);
-/// Numbers of the ends that are kept: read ends of output and error, and the holding pipe.
+/// Indices of the ends that are kept: read ends of output and error, and the holding pipe.
 const KEPT: [usize; 3] = [0, 1, 4];
-/// Numbers of the write ends. As long as anybody has them there is no end to read.
+/// Indices of the write ends. As long as anybody has them there is no end to read.
 const WRITE_ENDS: [usize; 2] = [2, 3];
 
-/// A writer that carries over the rest.
+/// Writer that carries over the rest.
 #[derive(Debug)]
 pub(super) struct Tail {
     destination: Destination,
-    /// None until a new daemon has taken it over.
+    /// Handle and ends; none until a new daemon has taken them over.
     running: Option<(Handle, [OwnedFd; 3])>,
 }
 
 impl Tail {
-    /// Of a former daemon; the descriptors come from the keeper.
+    /// Tail of a former daemon; the descriptors come from the keeper.
     pub(super) fn found(destination: Destination) -> Self {
         Self { destination, running: None }
     }
 }
 
-/// A writer that will go on.
+/// Writer that is ready to continue.
 pub(super) struct Prepared {
     key: WriterKey,
     ends: [OwnedFd; 3],
@@ -46,14 +46,14 @@ fn record((id, place): WriterKey, destination: &Destination) -> Record<'static> 
 }
 
 impl LogWriters {
-    /// What a writer still has to carry over is in the journal.
+    /// Records in the journal what a writer still has to carry over.
     pub(super) fn note_tail(ctx: &mut Ctx, id: u32) {
         if let Some(piped) = ctx.slots.get(id).and_then(|slot| slot.live.piped.as_ref()) {
             ctx.journal.push(&record((id, piped.place), &piped.made_for));
         }
     }
 
-    /// The writer carries over what is left, and ends.
+    /// Ends a writer: it carries over what is left.
     pub(super) fn end_writer(&mut self, ctx: &mut Ctx, id: u32) {
         Self::note_tail(ctx, id);
         if let Some(piped) = ctx.slots.get_mut(id).and_then(|slot| slot.live.piped.take()) {
@@ -61,7 +61,7 @@ impl LogWriters {
         }
     }
 
-    /// See [`Self::end_writer`]; the journal knows it already.
+    /// Ends a writer whose tail the journal has already: see [`Self::end_writer`].
     pub(super) fn finish(&mut self, ctx: &mut Ctx, id: u32, piped: Piped) {
         let place = piped.place;
         for end in WRITE_ENDS {
@@ -77,7 +77,7 @@ impl LogWriters {
         }
     }
 
-    /// The thread of a writer has ended.
+    /// Handles the end of a writer's thread.
     pub(super) fn tail_is_written(&mut self, ctx: &mut Ctx, key: WriterKey) {
         // One that ended by itself is looked after when the next process needs it.
         if self.ending.remove(&key).is_some() {
@@ -85,7 +85,7 @@ impl LogWriters {
         }
     }
 
-    /// Before the daemon ends: what is in the pipes of deleted instances is nowhere else.
+    /// Waits for all tails before the daemon ends: what is in the pipes of deleted instances is nowhere else.
     pub(super) fn wait_for_tails(&mut self, ctx: &mut Ctx) {
         for (key, tail) in std::mem::take(&mut self.ending) {
             if let Some((handle, _)) = tail.running {
@@ -98,7 +98,7 @@ impl LogWriters {
         }
     }
 
-    /// Looks at what a former daemon did not finish; [`Self::begin_tails`] goes on with it.
+    /// Prepares a tail that a former daemon did not finish; [`Self::begin_tails`] continues it.
     pub(super) fn prepare_tail(&mut self, ctx: &mut Ctx, key: WriterKey, ends: &mut BTreeMap<usize, OwnedFd>) -> Option<Prepared> {
         for end in WRITE_ENDS.into_iter().filter(|end| ends.remove(end).is_some()) {
             ctx.keeper.drop_held(&end_name(key.0, key.1, end));
@@ -117,7 +117,7 @@ impl LogWriters {
         }
     }
 
-    /// Goes on with what was prepared, and forgets the rest.
+    /// Continues the tails that were prepared, and forgets the rest.
     pub(super) fn begin_tails(&mut self, ctx: &mut Ctx, prepared: Vec<Prepared>) {
         for Prepared { key, ends, pipeline } in prepared {
             match pipeline.start() {
@@ -130,24 +130,24 @@ impl LogWriters {
                 Err(error) => ctx.log.error(format_args!("last lines of deleted instance {}: {}", key.0, crate::log::chain(&error))),
             }
         }
-        // Whose descriptors are not held any more has said everything.
+        // A tail whose descriptors are not held any more was written completely.
         let written: Vec<WriterKey> = self.ending.iter().filter(|(_, tail)| tail.running.is_none()).map(|(key, _)| *key).collect();
         written.into_iter().for_each(|key| self.tail_is_written(ctx, key));
     }
 
-    /// For a new keeper.
+    /// Descriptors for a new keeper.
     pub(super) fn held_by_tails(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
         let running = self.ending.iter().filter_map(|(key, tail)| Some((*key, tail.running.as_ref()?)));
         running.flat_map(|((id, place), (_, ends))| KEPT.iter().zip(ends).map(move |(end, fd)| (end_name(id, place, *end), fd.as_fd())))
     }
 
-    /// For a journal that is written anew.
+    /// Records for a journal that is rewritten.
     pub(super) fn records_of_tails(&self) -> Vec<Record<'_>> {
         self.ending.iter().map(|(key, tail)| record(*key, &tail.destination)).collect()
     }
 }
 
-/// Everything is in the files.
+/// Forgets a tail: everything is in the files.
 fn forget(ctx: &mut Ctx, (id, place): WriterKey) {
     KEPT.iter().for_each(|end| ctx.keeper.drop_held(&end_name(id, place, *end)));
     ctx.journal.push(&Record::LogTailOver { id, place });

@@ -1,4 +1,4 @@
-//! Log writers over a played context: what a process gets to write to, and where its lines are when its end is told.
+//! Log writers over a played context: what a process gets to write to, and where its lines are when its end is reported.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -12,7 +12,7 @@ use crate::engine::{Beside, Feature, Played};
 use crate::logs::{Outputs, end_name};
 use crate::store::Snapshot;
 
-/// An instance that writes its log itself, or (with times) through us; and its log.
+/// Instance that writes its log itself, or (with times) through us; and its log.
 fn instance(through_us: bool) -> (Played, u32, PathBuf) {
     let mut spec = AppSpec { name: "app".into(), cwd: "/".into(), script: "/bin/app".into(), ..AppSpec::default() };
     if through_us {
@@ -31,7 +31,7 @@ fn prepared(played: &mut Played, writers: &mut LogWriters, id: u32) -> Outputs {
     beside.outputs.unwrap()
 }
 
-/// What the next daemon would know.
+/// Snapshot that the next daemon would read.
 fn journal(played: &mut Played) -> Snapshot {
     Snapshot::read(&played.ctx.journal.flush().1.unwrap()).0
 }

@@ -1,4 +1,4 @@
-//! One batch of lines and its files.
+//! Batch of lines and its files.
 
 use std::io;
 use std::sync::MutexGuard;
@@ -8,7 +8,7 @@ use super::pipeline::{Control, RETRY, Report};
 use super::record::{Checkpoint, Lead, TARGETS, TargetCheckpoint};
 use super::sink::{FileState, Sink};
 
-/// A stream's files with their locks.
+/// Files of a stream with their locks.
 pub(super) type Guarded<'a> = [Option<(&'a Sink, MutexGuard<'a, FileState>)>; TARGETS];
 
 /// Takes the locks of a stream's files, always in the same order: two instances may share them.
@@ -23,12 +23,12 @@ pub(super) fn lock<'a>(sinks: &'a [Sink], route: &[Option<usize>; TARGETS]) -> G
     guards
 }
 
-/// One of them was rotated.
+/// True if one of them was rotated.
 pub(super) fn is_moved(guards: &Guarded<'_>) -> bool {
     guards.iter().flatten().any(|(_, state)| state.moved)
 }
 
-/// Where and how a batch goes into one file.
+/// Computes where and how a batch goes into one file.
 pub(super) fn aim(formatted: &Batch, sink: &Sink, state: &FileState, checkpoint: &Checkpoint, at: usize) -> io::Result<TargetCheckpoint> {
     let offset = sink.length(state)?;
     let open_end = checkpoint.open[checkpoint.stream].then(|| checkpoint.open_ends[checkpoint.stream][at]);
@@ -96,7 +96,7 @@ pub(super) fn write_all(
     true
 }
 
-/// Does a file have its part of a batch? A part of the part is completed, or taken back if that fails.
+/// True if a file has its part of a batch. A part of the part is completed, or removed if that fails.
 pub(super) fn is_there(sink: &Sink, state: &mut FileState, target: &TargetCheckpoint, wanted: &[u8]) -> bool {
     if target.length == 0 && target.key != (0, 0) {
         return true;
@@ -127,7 +127,7 @@ pub(super) fn is_there(sink: &Sink, state: &mut FileState, target: &TargetCheckp
     true
 }
 
-/// Batches are far smaller than 4 GiB.
+/// Converts a count: batches are far smaller than 4 GiB.
 pub(super) fn to_u32(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

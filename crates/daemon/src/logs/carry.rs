@@ -1,9 +1,9 @@
 //! What apps write to log files that were deleted, carried over to the files that are at their paths now.
 //!
-//! A file without a name cannot get one back, and nobody can exchange another process's descriptor. So a thread reads what comes into the
-//! deleted file, appends it to the one at the path, and gives the space of it back to the file system; until the app's next start, which
-//! opens the path. The kernel says when something was written: an app that is silent wakes nobody. What was carried reads as zeros in the
-//! deleted file, so the next daemon finds where a killed one had come to; what that was just writing may be there twice, nothing is lost.
+//! A file without a name cannot get one back, and nobody can exchange another process's descriptor. So a thread reads what is written to the
+//! deleted file, appends it to the one at the path, and frees its space in the file system; until the app's next start, which
+//! opens the path. The kernel reports each write: an app that is silent wakes nobody. What was carried reads as zeros in the
+//! deleted file, so the next daemon finds the position of a killed one; what that was just writing may be there twice, nothing is lost.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -26,47 +26,47 @@ use super::sink::{OpenFiles, Sink};
 use crate::rights::Rights;
 use crate::waker::Waker;
 
-/// Read at once.
+/// Bytes that are read at once.
 const AT_ONCE: usize = 256 << 10;
-/// How long a line without its end is waited for.
+/// Time to wait for the end of a line.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Between two looks at what comes.
+/// Pause between two checks for new bytes.
 const PAUSE: Duration = Duration::from_millis(20);
-/// After a write that failed.
+/// Pause after a write that failed.
 const RETRY: Duration = Duration::from_secs(1);
 const STACK_BYTES: usize = 256 << 10;
 
-/// A deleted log file that is carried, as the journal has it.
+/// Deleted log file that is carried, as the journal has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Carried {
-    /// The file.
+    /// Device and inode of the file.
     pub file: FileKey,
-    /// Its path, as the app's description has it.
+    /// Path, as the app's description has it.
     pub path: String,
-    /// So much was in it before.
+    /// Length of the file before.
     pub from: u64,
-    /// With whose rights the path is opened.
+    /// Rights with which the path is opened.
     #[serde(default, skip_serializing_if = "Rights::are_ours")]
     pub rights: Rights,
 }
 
-/// A deleted log file.
+/// Deleted log file.
 pub(crate) struct Deleted {
     pub key: FileKey,
-    /// It, open for reading and writing.
+    /// The file, open for reading and writing.
     pub source: Arc<File>,
-    /// So much of it is not to be carried: what was there when that began.
+    /// Length that is not carried: what was there when the carry-over began.
     pub from: u64,
-    /// Where its lines belong.
+    /// Path to which its lines belong.
     pub path: PathBuf,
-    /// The home and the rights of the app.
+    /// Home and rights of the app.
     pub streams: RuntimeStreams,
 }
 
-/// What the thread says.
+/// Report of the thread.
 #[derive(Debug)]
 pub(crate) enum CarrierReport {
-    /// Lines wait, and why; told once until they go on.
+    /// Lines wait, and why; reported once until they go on.
     Waits(FileKey, String),
     /// All of it was carried, and the file is closed.
     Ended(FileKey),
@@ -74,22 +74,22 @@ pub(crate) enum CarrierReport {
 
 enum Order {
     Begin(Box<Carry>),
-    /// Open the path anew.
+    /// Reopen the path.
     Reopen(FileKey, SyncSender<io::Result<()>>),
-    /// Everything that is there now.
+    /// Carry everything that is there now.
     Finish(FileKey, SyncSender<()>),
-    /// The same, and no more.
+    /// Carry everything that is there now, and no more.
     End(FileKey),
 }
 
-/// The thread. It ends when this is dropped, and carries nothing any more.
+/// Handle of the thread. It ends when this is dropped, and then carries nothing any more.
 pub(crate) struct Carrier {
     orders: Sender<Order>,
     waker: Arc<Waker>,
 }
 
 impl Carrier {
-    /// Starts it.
+    /// Starts the thread.
     ///
     /// # Errors
     /// No more threads or descriptors.
@@ -114,7 +114,7 @@ impl Carrier {
         Ok(())
     }
 
-    /// Opens the path anew, and waits so long for it.
+    /// Reopens the path, and waits at most this long for it.
     ///
     /// # Errors
     /// It cannot be opened.
@@ -124,14 +124,14 @@ impl Carrier {
         done.recv_timeout(within).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Has everything carried that is there now, and waits so long for it.
+    /// Has everything carried that is there now, and waits at most this long for it.
     pub(crate) fn finish(&self, key: FileKey, within: Duration) {
         let (told, done) = mpsc::sync_channel(1);
         self.order(Order::Finish(key, told));
         let _ = done.recv_timeout(within);
     }
 
-    /// Nobody writes to the file any more.
+    /// Ends a carry-over: nobody writes to the file any more.
     pub(crate) fn end(&self, key: FileKey) {
         self.order(Order::End(key));
     }
@@ -152,7 +152,7 @@ impl Drop for Carrier {
     }
 }
 
-/// Behind the last whole line: from here on is carried what comes.
+/// Position behind the last whole line: what is written from here on is carried.
 pub(crate) fn end_of_lines(file: &File) -> io::Result<u64> {
     let end = file.metadata()?.len();
     let length = end.min(AT_ONCE as u64);
@@ -161,7 +161,7 @@ pub(crate) fn end_of_lines(file: &File) -> io::Result<u64> {
     Ok(memchr::memrchr(b'\n', &last).map_or(end - length, |at| end - length + at as u64 + 1))
 }
 
-/// What is before reads as zeros: a former daemon had carried it.
+/// Position behind the leading zeros: what a former daemon had carried.
 fn begin_of_rest(file: &File, from: u64) -> u64 {
     let mut at = match seek(file, SeekFrom::Data(from)) {
         Ok(data) => data,
@@ -180,16 +180,16 @@ fn begin_of_rest(file: &File, from: u64) -> u64 {
     at
 }
 
-/// One deleted file.
+/// Carry-over of one deleted file.
 struct Carry {
     deleted: Deleted,
     files: OpenFiles,
     sink: Sink,
-    /// What is before was carried.
+    /// Position up to which it was carried.
     at: u64,
-    /// Since when there is the beginning of a line.
+    /// Time since when there is the beginning of a line.
     partial: Option<Instant>,
-    /// When a write that failed is tried again.
+    /// Time when a write that failed is tried again.
     stuck: Option<Instant>,
 }
 
@@ -240,7 +240,7 @@ impl Carry {
         Ok(())
     }
 
-    /// Nobody needs it any more. Where parts of a file cannot be freed, its space comes back with the app's next start.
+    /// Frees the space of what was carried. Where parts of a file cannot be freed, its space is freed with the app's next start.
     fn give_back(&self, from: u64, count: u64) {
         if count > 0 {
             let _ = fallocate(&*self.deleted.source, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, from, count);
@@ -258,7 +258,7 @@ struct Thread {
     received: Receiver<Order>,
     waker: Arc<Waker>,
     changes: Inotify,
-    /// By the number of its watch.
+    /// Carried files, by the number of their watch.
     all: BTreeMap<i32, Carry>,
 }
 
@@ -275,7 +275,7 @@ impl Thread {
         }
     }
 
-    /// False: there will be none any more.
+    /// Takes orders. False: there will be none any more.
     fn take_orders(&mut self, report: &dyn Fn(CarrierReport)) -> bool {
         loop {
             let order = match self.received.try_recv() {
@@ -321,7 +321,7 @@ impl Thread {
         self.all.iter_mut().find(|(_, carry)| carry.deleted.key == key).map(|(number, carry)| (*number, carry))
     }
 
-    /// Until something is written, ordered or due.
+    /// Waits until something is written, ordered or due.
     fn wait(&self) {
         let due = self.all.values().flat_map(|carry| [carry.partial.map(|since| since + PATIENCE), carry.stuck]).flatten().min();
         let timeout = due.map(|due| timespec(due.saturating_duration_since(Instant::now())));

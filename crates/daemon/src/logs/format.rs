@@ -1,18 +1,18 @@
-//! From the bytes of an app to the bytes of a file.
+//! Format of log lines: from the bytes of an app to the bytes of a file.
 
 use memchr::{memchr, memchr_iter};
 
 use super::record::{Lead, SHOWN};
 
-/// Writes the date of a wall-clock time (ms since the epoch).
+/// Writer of the date of a wall-clock time (ms since the epoch).
 pub(crate) type Stamp = Box<dyn Fn(u64, &mut Vec<u8>) + Send + Sync>;
 
-/// Writes what stands before a line of output (0) or error output (1) at a wall-clock time.
+/// Writer of the label before a line of output (0) or error output (1) at a wall-clock time.
 pub(crate) type Label = Box<dyn Fn(usize, u64, &mut Vec<u8>) + Send + Sync>;
 
-/// What becomes of a line.
+/// Form of a line in a file.
 pub(crate) enum Format {
-    /// It stays as it is.
+    /// As the app wrote it.
     Plain,
     /// `<date>: <line>`.
     Dated(Stamp),
@@ -20,7 +20,7 @@ pub(crate) enum Format {
     Labelled(Label),
     /// `{"message":"<line>","timestamp":"<date>","type":"out","process_id":0,"app_name":"api"}`.
     Json {
-        /// Without it the timestamp is ISO 8601, UTC, milliseconds.
+        /// Format of the timestamp; without it, ISO 8601, UTC, milliseconds.
         stamp: Option<Stamp>,
         /// `pm_id`.
         process_id: u32,
@@ -40,7 +40,7 @@ impl std::fmt::Debug for Format {
     }
 }
 
-/// A batch as it goes to a file: `bytes[lead.skip..]`. The first line's beginning differs from file to file, the rest is the same.
+/// Batch as it goes to a file: `bytes[lead.skip..]`. The first line's beginning differs from file to file, the rest is the same.
 #[derive(Debug, Default)]
 pub(super) struct Formatted {
     bytes: Vec<u8>,
@@ -48,7 +48,7 @@ pub(super) struct Formatted {
 }
 
 impl Formatted {
-    /// What a file gets whose first line begins so.
+    /// Bytes for a file whose first line begins so.
     pub(super) fn for_lead(&self, lead: Lead) -> &[u8] {
         let skip = match lead {
             Lead::Break => 0,
@@ -59,12 +59,12 @@ impl Formatted {
     }
 }
 
-/// What becomes of a line in files, and in a runtime's output if that is something else.
+/// Form of a line in files, and in a runtime's output if that is another one.
 #[derive(Debug)]
 pub(crate) struct Formats {
-    /// In files.
+    /// Form in files.
     pub files: Format,
-    /// In a runtime's output.
+    /// Form in a runtime's output.
     pub shown: Option<Format>,
 }
 
@@ -75,12 +75,12 @@ impl From<Format> for Formats {
 }
 
 impl Formats {
-    /// Somewhere each line becomes an object of its own.
+    /// True if each line becomes an object of its own somewhere.
     pub(super) fn is_json(&self) -> bool {
         self.files.is_json() || self.shown.as_ref().is_some_and(Format::is_json)
     }
 
-    /// Everywhere: then no line is ever left open.
+    /// True if each line becomes an object of its own everywhere: then no line is ever left open.
     pub(super) fn is_all_json(&self) -> bool {
         self.files.is_json() && self.shown.as_ref().is_none_or(Format::is_json)
     }
@@ -94,7 +94,7 @@ impl Formats {
     }
 }
 
-/// A batch in each of the formats.
+/// Batch in each of the formats.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     files: Formatted,
@@ -102,19 +102,19 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// What this target gets if its first line begins so.
+    /// Bytes for this target if its first line begins so.
     pub(super) fn for_target(&self, target: usize, lead: Lead) -> &[u8] {
         self.shown.as_ref().filter(|_| target == SHOWN).unwrap_or(&self.files).for_lead(lead)
     }
 
-    /// Gives the memory back.
+    /// Frees the memory.
     pub(super) fn release(&mut self) {
         *self = Self::default();
     }
 }
 
 impl Format {
-    /// Each line becomes an object of its own, so that no line is ever left open.
+    /// True if each line becomes an object of its own, so that no line is ever left open.
     pub(super) const fn is_json(&self) -> bool {
         matches!(self, Self::Json { .. })
     }
@@ -153,7 +153,7 @@ impl Format {
     }
 }
 
-/// Puts the prefix (`output[1..]`) before each line but the first.
+/// Copies lines, with the prefix (`output[1..]`) before each but the first.
 fn prefixed(input: &[u8], output: &mut Vec<u8>) {
     let prefix = 1..output.len();
     // A guess of 64 bytes per line saves most of the growing.
@@ -174,7 +174,7 @@ fn prefixed(input: &[u8], output: &mut Vec<u8>) {
     }
 }
 
-/// Everything of an object behind the message, with the newline.
+/// Rest of an object behind the message, with the newline.
 fn json_tail(stamp: Option<&Stamp>, stream: usize, process_id: u32, app_name: &str, wall_ms: u64) -> Vec<u8> {
     let mut date = Vec::new();
     match stamp {
@@ -201,7 +201,7 @@ fn json(mut input: &[u8], tail: &[u8], output: &mut Vec<u8>) {
     }
 }
 
-/// The inside of a JSON string. What is not UTF-8 becomes U+FFFD: JSON cannot hold it.
+/// Writes the inside of a JSON string. What is not UTF-8 becomes U+FFFD: JSON cannot hold it.
 fn escape(text: &[u8], output: &mut Vec<u8>) {
     for chunk in text.utf8_chunks() {
         escape_valid(chunk.valid().as_bytes(), output);
@@ -236,7 +236,7 @@ fn iso_utc(wall_ms: u64, output: &mut Vec<u8>) {
     output.extend_from_slice(timestamp.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string().as_bytes());
 }
 
-/// Where to cut a line that is too long: not within a character of UTF-8, if it is that at all.
+/// Position where to cut a line that is too long: not within a character of UTF-8, if it is that at all.
 pub(super) fn cut(bytes: &[u8]) -> usize {
     let tail = bytes.len().saturating_sub(4);
     let continues = bytes[tail..].iter().rev().take_while(|byte| **byte & 0xc0 == 0x80).count();
@@ -318,7 +318,7 @@ mod tests {
         assert_eq!(cut("é".as_bytes().split_at(1).0), 1, "never nothing: it would never end");
     }
 
-    /// Byte strings of all lengths, full of newlines and of things that are no text.
+    /// Byte strings of all lengths, with many newlines and invalid UTF-8.
     fn samples() -> impl Iterator<Item = Vec<u8>> {
         let mut seed = 1_u64;
         let mut next = move || {

@@ -2,7 +2,7 @@
 //!
 //! # Theory of operation
 //!
-//! *Direct* mode is [`Places::open`] and nothing more: the app's descriptors 1 and 2 are the log files. [`needs_pipe`] tells when that is not
+//! *Direct* mode is [`Places::open`] and nothing more: the app's descriptors 1 and 2 are the log files. [`needs_pipe`] is true when that is not
 //! enough because each line must be looked at. A direct file that somebody renames stays the file of its app until the app's next start, or
 //! until [`reclaim`] gives it back to its path. What is written to a deleted one is carried over by [`carry`].
 //! Otherwise the app writes into two pipes ([`log_pipe`]) and one [`Pipeline`], a thread per instance,
@@ -20,7 +20,7 @@
 //! Exactly once holds for regular files that only this daemon writes to. Where the file was renamed, truncated or written to by somebody else
 //! between the two daemons, or is a pipe or a terminal, a batch that was on its way may appear twice; never is it lost.
 //!
-//! A slow disk pushes back: the thread waits, the pipe fills, the app waits. A full disk is told once and tried again until it is not full.
+//! A slow disk pushes back: the thread waits, the pipe fills, the app waits. A full disk is reported once and tried again until it is not full.
 
 mod batch;
 pub(crate) mod carry;
@@ -61,25 +61,25 @@ pub(crate) use tail::{last_lines, length};
 /// Log files that are not simply written by their app: who has them, and what is done with them.
 #[derive(Debug, Default)]
 pub(crate) struct LogFiles {
-    /// Our writers have these open.
+    /// Files that our writers have open.
     pub open: OpenFiles,
-    /// These are deleted, and what their apps write is carried over ([`carry`]).
+    /// Deleted files, of which what their apps write is carried over ([`carry`]).
     pub carried: BTreeSet<reclaim::FileKey>,
-    /// The content of these is being moved elsewhere ([`reclaim`]).
+    /// Files whose content is being moved elsewhere ([`reclaim`]).
     pub moving: BTreeSet<reclaim::FileKey>,
-    /// What paths of log files begin at, and our own standard output and error, where they are the container's.
+    /// Home at which relative paths of log files begin, and our own standard output and error, where they are the container's.
     pub streams: RuntimeStreams,
-    /// In front of a container: how it shows lines.
+    /// How the container shows lines, in front of a container.
     pub front: Option<RuntimeSpec>,
 }
 
 impl LogFiles {
-    /// Of a daemon in the background. It has no streams of its own: what it opens as `/dev/stdout` is its log.
+    /// Log files of a daemon in the background. It has no streams of its own: what it opens as `/dev/stdout` is its log.
     pub(crate) fn new(home: PathBuf) -> Self {
         Self { streams: RuntimeStreams { home, ..RuntimeStreams::default() }, ..Self::default() }
     }
 
-    /// In front of a container: our own standard output and error are its.
+    /// Log files in front of a container: our own standard output and error are its.
     ///
     /// # Errors
     /// No more descriptors.

@@ -1,4 +1,4 @@
-//! Opening log files, whatever they are.
+//! Opening of log files of any kind.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -14,17 +14,17 @@ use rustix::io::Errno;
 use super::reclaim::rename_to_free;
 use crate::rights::{FolderEntry, Rights};
 
-/// Why a log file cannot be opened. The app cannot be started with it.
+/// Reason why a log file cannot be opened. The app cannot be started with it.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {step} log file \"{}\"{hint}", .path.display())]
 pub(crate) struct OpenError {
-    /// Which file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// What was tried: `open`, `make the folder of`, `look at`.
+    /// Failed step: `open`, `make the folder of`, `look at`.
     pub step: &'static str,
-    /// What to do about it, where errno's text does not say it.
+    /// Advice, where errno's text is not enough.
     pub hint: String,
-    /// The system's answer.
+    /// Error of the system.
     #[source]
     pub source: io::Error,
 }
@@ -36,7 +36,7 @@ impl OpenError {
     }
 }
 
-/// One of the runtime's own streams.
+/// Stream of the runtime itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stream {
     /// Descriptor 1.
@@ -45,7 +45,7 @@ pub(crate) enum Stream {
     Stderr,
 }
 
-/// Is this the runtime's own output, as people write it in containers?
+/// Stream of the runtime that this path means, as people write it in containers.
 pub(crate) fn runtime_stream(path: &Path) -> Option<Stream> {
     match own_stream(path.to_str()?)? {
         1 => Some(Stream::Stdout),
@@ -53,12 +53,12 @@ pub(crate) fn runtime_stream(path: &Path) -> Option<Stream> {
     }
 }
 
-/// Is this PM2's way to say "nowhere"?
+/// True if the path is PM2's word for "nowhere".
 pub(crate) fn is_nowhere(path: &Path) -> bool {
     path == Path::new("/dev/null") || path == Path::new("NULL")
 }
 
-/// Must each line be looked at, or can the app write the files itself?
+/// True if each line must be looked at, false if the app can write the files itself.
 pub(crate) fn needs_pipe(logs: &LogSpec) -> bool {
     let nowhere = |file: &Option<String>| file.as_deref().is_some_and(|path| is_nowhere(Path::new(path)));
     let somewhere = logs.log_file.is_some() || !(nowhere(&logs.out_file) && nowhere(&logs.error_file));
@@ -66,12 +66,12 @@ pub(crate) fn needs_pipe(logs: &LogSpec) -> bool {
     !logs.disable_logs && somewhere && each_line
 }
 
-/// Where log files live, and what the runtime's own streams were when it was started.
+/// Folder of log files, and the runtime's own streams as they were when it was started.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Places<'a> {
-    /// The home: everything below it is for the owner only.
+    /// Home: everything below it is for the owner only.
     pub home: &'a Path,
-    /// Of the app.
+    /// Rights of the app.
     pub rights: &'a Rights,
     /// The original standard output, if it was kept.
     pub stdout: Option<BorrowedFd<'a>>,
@@ -79,12 +79,12 @@ pub(crate) struct Places<'a> {
     pub stderr: Option<BorrowedFd<'a>>,
 }
 
-/// An open log file.
+/// Open log file.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    /// It.
+    /// The file.
     pub file: File,
-    /// What was at its path is called so now: root's, in a folder of the app's user.
+    /// New name of the file of root's that was at its path, in a folder of the app's user.
     pub aside: Option<PathBuf>,
 }
 
@@ -122,7 +122,7 @@ impl Places<'_> {
         opened.map(Opened::from).map_err(fail("open"))
     }
 
-    /// For an app of another user.
+    /// Opens a file for an app of another user.
     fn open_with_rights(&self, path: &Path, private: bool) -> Result<Opened, OpenError> {
         let opened = self.append(path, private).or_else(|error| {
             // As another manager that ran as root made it: in the user's own folder, and not for that user.
@@ -176,7 +176,7 @@ impl Places<'_> {
     }
 }
 
-/// Of files and folders.
+/// Modes of files and folders.
 fn modes(private: bool) -> (u32, u32) {
     if private { (0o600, 0o700) } else { (0o640, 0o755) }
 }
@@ -207,7 +207,7 @@ fn set_aside(place: &FolderEntry) -> Option<PathBuf> {
     None
 }
 
-/// So many names are tried.
+/// Most names that are tried.
 const MOST_ASIDE: u32 = 100;
 
 fn open_without_waiting(path: &Path, private: bool) -> io::Result<File> {
@@ -219,7 +219,7 @@ fn open_without_waiting(path: &Path, private: bool) -> io::Result<File> {
     waiting(file)
 }
 
-/// The app expects a descriptor that blocks.
+/// The file in blocking mode, which the app expects.
 fn waiting(file: File) -> io::Result<File> {
     let flags = rustix::fs::fcntl_getfl(&file)?;
     rustix::fs::fcntl_setfl(&file, flags.difference(OFlags::NONBLOCK))?;

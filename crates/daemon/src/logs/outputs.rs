@@ -12,16 +12,16 @@ use super::reclaim::FileKey;
 use super::{OpenError, Places, RuntimeStreams, ShownAs};
 use crate::rights::Rights;
 
-/// What an app writes to.
+/// Standard output and error of an app.
 #[derive(Debug)]
 pub(crate) struct Outputs {
     pub out: OwnedFd,
     pub error: OwnedFd,
-    /// Sizes of error and output file now: where the last lines of this run begin.
+    /// Present sizes of error and output file: where the last lines of this run begin.
     pub sizes: (u64, u64),
-    /// Which files error and output are; none where they are no ordinary files of the app's own.
+    /// Identities of the error and output files; none where they are no ordinary files of the app's own.
     pub files: [Option<FileKey>; 2],
-    /// What was at their paths was renamed: from, to.
+    /// Files that were renamed because they were in the way: from, to.
     pub aside: Vec<(String, PathBuf)>,
 }
 
@@ -44,13 +44,13 @@ pub(crate) fn direct(spec: &LogSpec, files: &Files, home: &Path, rights: &Rights
     Ok(Outputs { sizes: (error_size, out_size), files: [error_file, out_file], out: out.into(), error: error.into(), aside })
 }
 
-/// The container's own output for the app itself.
+/// Gives the container's own output to the app itself.
 pub(crate) fn shown(shown: ShownAs, streams: &RuntimeStreams) -> Result<Outputs, SpawnFailure> {
     let [out, error] = shown.paths().map(|path| streams.places().open(Path::new(path)).map_err(|error| failure(&error)));
     Ok(Outputs { sizes: (0, 0), files: [None; 2], out: out?.file.into(), error: error?.file.into(), aside: Vec::new() })
 }
 
-/// Size, and which file it is.
+/// Size and identity of a file.
 fn identify(file: &std::fs::File) -> (u64, Option<FileKey>) {
     let Ok(meta) = file.metadata() else { return (0, None) };
     (meta.len(), meta.is_file().then(|| (meta.dev(), meta.ino())))

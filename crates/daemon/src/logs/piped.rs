@@ -1,4 +1,4 @@
-//! A running log writer as its slot has it, and what the journal and the keeper have of it.
+//! Running log writer as its slot has it, and what the journal and the keeper have of it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
@@ -13,24 +13,24 @@ use crate::rights::Rights;
 
 /// Prefix of the names of pipe ends: `log:<instance>:<place>:<end>`.
 const PREFIX: &str = "log:";
-/// How long an exit waits for what the process wrote last: the record of a crash shows it.
+/// Longest wait of an exit for what the process wrote last: the record of a crash shows it.
 const LINES_END_WITHIN: Duration = Duration::from_millis(20);
 
 /// Ends of one writer: read ends and write ends of output and error, and the holding pipe.
 pub(crate) type Ends = [OwnedFd; 5];
 
-/// A running writer.
+/// Running writer.
 #[derive(Debug)]
 pub(crate) struct Piped {
     pub handle: Handle,
     pub ends: Ends,
-    /// Its place in the notes.
+    /// Index of its record.
     pub place: u32,
-    /// What it was made for; another description needs another writer.
+    /// Destination that it was made for; another description needs another writer.
     pub made_for: Destination,
 }
 
-/// Where lines go and in which form.
+/// Destination of lines, and their form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Destination {
     pub paths: [Option<String>; 3],
@@ -40,32 +40,32 @@ pub(crate) struct Destination {
     /// `pm_id`.
     #[serde(default)]
     pub process_id: u32,
-    /// In front of a container: what it shows.
+    /// What the container shows, in front of a container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shown: Option<ShownAs>,
-    /// With whose rights they are opened.
+    /// Rights with which the files are opened.
     #[serde(default, skip_serializing_if = "Rights::are_ours")]
     pub rights: Rights,
 }
 
-/// Under this name the keeper holds an end.
+/// Name under which the keeper holds an end.
 pub(crate) fn end_name(id: u32, place: u32, end: usize) -> String {
     format!("{PREFIX}{id}:{place}:{end}")
 }
 
-/// Instance, place and end of such a name.
+/// Instance, index and end of such a name.
 pub(crate) fn ends_of_name(name: &str) -> Option<(u32, u32, usize)> {
     let mut numbers = name.strip_prefix(PREFIX)?.split(':').map_while(|number| number.parse::<u32>().ok());
     Some((numbers.next()?, numbers.next()?, numbers.next()? as usize))
 }
 
 impl Piped {
-    /// What the keeper holds of it, by name.
+    /// Descriptors that the keeper holds of it, by name.
     pub(crate) fn held(&self, id: u32) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
         self.ends.iter().enumerate().map(move |(end, fd)| (end_name(id, self.place, end), fd.as_fd()))
     }
 
-    /// Standard output and error for another process of the instance.
+    /// Copies of the write ends, for another process of the instance.
     ///
     /// # Errors
     /// No more descriptors.
@@ -79,20 +79,20 @@ impl Piped {
         (self.handle, [out, error, holding], self.made_for)
     }
 
-    /// A process has ended; what it left without a newline is a line.
+    /// Ends open lines after the end of a process: what it left without a newline is a line.
     pub(crate) fn end_lines(&self) {
         // A slow or full disk does not hold up the loop; then the lines come a little later.
         self.handle.end_lines(LINES_END_WITHIN);
     }
 
-    /// Opens the files anew.
+    /// Reopens the files.
     pub(crate) fn reopen(&self) {
         self.handle.reopen();
     }
 }
 
 impl Destination {
-    /// What becomes of a line.
+    /// Forms of a line.
     pub(crate) fn formats(&self) -> Formats {
         let shown = self.shown.and_then(|shown| shown.format(self.process_id, &self.name));
         Formats { files: self.format_of_files(), shown }

@@ -1,4 +1,4 @@
-//! One pipeline: its description, its thread, its handle.
+//! Pipeline of one instance: its configuration, its thread, its handle.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,7 +20,7 @@ use crate::waker::Waker;
 /// First and longest pause after a failure.
 pub(super) const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
-/// Everything about one instance's logs.
+/// Configuration of one instance's pipeline.
 pub(crate) struct Config {
     /// Name of the thread, at most 15 characters are shown.
     pub name: String,
@@ -28,11 +28,11 @@ pub(crate) struct Config {
     pub out: Option<PathBuf>,
     /// Where standard error goes.
     pub error: Option<PathBuf>,
-    /// Where both go, too.
+    /// File for both.
     pub combined: Option<PathBuf>,
-    /// Where a runtime shows output and error output, as a path that means its own stream.
+    /// Outputs of the runtime where output and error output are shown, as paths that mean its own streams.
     pub shown: [Option<PathBuf>; 2],
-    /// What becomes of a line.
+    /// Forms of a line.
     pub format: Formats,
     /// Read ends of standard output and error.
     pub pipes: [OwnedFd; 2],
@@ -40,22 +40,22 @@ pub(crate) struct Config {
     pub holding: OwnedFd,
     /// Memory file with [`super::record::SLOT_BYTES`] per slot.
     pub record: OwnedFd,
-    /// Which slot is ours.
+    /// Index of our slot.
     pub slot: u32,
     /// The files of all pipelines.
     pub files: OpenFiles,
     /// Home and the runtime's own streams.
     pub runtime: RuntimeStreams,
-    /// Is told what somebody should know; called from the pipeline's thread.
+    /// Receiver of reports; called from the pipeline's thread.
     pub report: Arc<dyn Fn(Report) + Send + Sync>,
 }
 
-/// The home, and what the runtime's own streams were when it was started.
+/// Home, and the runtime's own streams as they were when it was started.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RuntimeStreams {
-    /// The home.
+    /// Home.
     pub home: PathBuf,
-    /// Of the app.
+    /// Rights of the app.
     pub rights: Rights,
     /// The original standard output, if it was kept.
     pub stdout: Option<Arc<OwnedFd>>,
@@ -64,60 +64,60 @@ pub(crate) struct RuntimeStreams {
 }
 
 impl RuntimeStreams {
-    /// Borrowed, for opening files.
+    /// Borrowed form, for opening files.
     pub(crate) fn places(&self) -> Places<'_> {
         let (stdout, stderr) = (self.stdout.as_ref().map(|fd| fd.as_fd()), self.stderr.as_ref().map(|fd| fd.as_fd()));
         Places { home: &self.home, rights: &self.rights, stdout, stderr }
     }
 }
 
-/// What somebody should know.
+/// Report of a pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Report {
-    /// Writing failed (disk full, …); it is tried again, the app waits. Told once until [`Report::Resumed`].
+    /// Writing failed (disk full, …); it is tried again, the app waits. Reported once until [`Report::Resumed`].
     Stuck {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error number.
         errno: i32,
     },
     /// Writing works again.
     Resumed {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// Nobody will ever read what is written there (broken pipe): it is thrown away.
+    /// Nobody will ever read what is written there (broken pipe): it is discarded.
     Nobody {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
     },
     /// A file of root's was in the way, in a folder of the app's user: it was renamed.
     SetAside {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// What it is called now.
+        /// Its new name.
         aside: PathBuf,
     },
-    /// A file could not be opened anew; the old one is still in use.
+    /// A file could not be reopened; the old one is still in use.
     NotReopened {
-        /// Why.
+        /// Reason.
         reason: String,
     },
-    /// Something else failed; it is tried again. Told once until it works.
+    /// Something else failed; it is tried again. Reported once until it works.
     Trouble {
-        /// Why.
+        /// Reason.
         reason: String,
     },
     /// A bug. The pipeline goes on from its record.
     Panicked {
-        /// What the panic said.
+        /// Message of the panic.
         message: String,
     },
     /// The thread has ended.
     Ended(Ending),
 }
 
-/// Why a pipeline ended.
+/// Way in which a pipeline ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// Both streams came to their end and everything is in the files.
@@ -128,35 +128,35 @@ pub(crate) enum Ending {
     Unwritten,
 }
 
-/// Why a pipeline cannot be made.
+/// Reason why a pipeline cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PipelineError {
-    /// A log file.
+    /// A log file cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// Anything else.
+    /// A call of the system failed.
     #[error("cannot {step} of a log pipeline")]
     System {
-        /// What was tried.
+        /// Failed step.
         step: &'static str,
-        /// The system's answer.
+        /// Error of the system.
         #[source]
         source: io::Error,
     },
 }
 
-/// What the thread is asked to do.
+/// Requests to the thread.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Requests {
     pub reopen: bool,
-    /// How often it was asked to carry everything over, and how often that was done.
+    /// How often it was requested to carry everything over, and how often that was done.
     pub end_lines: (u32, u32),
-    /// The thread has ended: nobody does anything any more.
+    /// True when the thread has ended and no request is carried out any more.
     pub over: bool,
     pub finish_by: Option<Instant>,
 }
 
-/// The way from handle to thread.
+/// Channel from handle to thread.
 #[derive(Debug)]
 pub(super) struct Control {
     requests: Mutex<Requests>,
@@ -174,7 +174,7 @@ impl Control {
         self.waker.wake();
     }
 
-    /// What is asked for; `reopen` only once.
+    /// Takes the requests; `reopen` only once.
     pub(super) fn take(&self) -> Requests {
         let mut requests = self.lock();
         let now = *requests;
@@ -182,7 +182,7 @@ impl Control {
         now
     }
 
-    /// Everything was carried over that was there when it was asked for so often.
+    /// Reports as done that everything was carried over, up to this request.
     pub(super) fn lines_ended(&self, asked: u32) {
         self.lock().end_lines.1 = asked;
         self.done.notify_all();
@@ -193,12 +193,12 @@ impl Control {
         self.done.notify_all();
     }
 
-    /// Has the time to finish come?
+    /// True if the time to finish is up.
     pub(super) fn is_time_up(&self) -> bool {
         self.lock().finish_by.is_some_and(|by| Instant::now() >= by)
     }
 
-    /// Waits until something is asked for, or for so long, or until the time to finish has come.
+    /// Waits for a request, for this long, or for the time to finish.
     pub(super) fn pause(&self, longest: Duration) {
         let finish_by = self.lock().finish_by;
         let longest = finish_by.map_or(longest, |by| longest.min(by.saturating_duration_since(Instant::now())));
@@ -208,7 +208,7 @@ impl Control {
         }
     }
 
-    /// Waits until something can be written to this, or the time to finish has come.
+    /// Waits until this is writable, or for the time to finish.
     pub(super) fn pause_until_writable(&self, sink: &Sink) {
         let finish_by = self.lock().finish_by;
         let longest = finish_by.map(|by| timespec(by.saturating_duration_since(Instant::now())));
@@ -219,14 +219,14 @@ impl Control {
     }
 }
 
-/// Rounded up: never too early.
+/// Converts a duration, rounded up: never too early.
 pub(super) fn timespec(duration: Duration) -> Timespec {
     let millis = duration.as_nanos().div_ceil(1_000_000);
     let millis = i64::try_from(millis).unwrap_or(i64::MAX / 1000);
     Timespec { tv_sec: millis / 1000, tv_nsec: (millis % 1000) * 1_000_000 }
 }
 
-/// A pipeline that has put right what its predecessor left, and does not run yet.
+/// Pipeline that has completed what its predecessor left, and does not run yet.
 pub(crate) struct Pipeline {
     worker: Worker,
     control: Arc<Control>,
@@ -245,7 +245,7 @@ impl Pipeline {
         Ok(pipeline)
     }
 
-    /// A running pipeline for new pipes. Whatever its slot of the record holds is forgotten.
+    /// Starts a pipeline for new pipes. What its slot of the record holds is forgotten.
     ///
     /// # Errors
     /// See [`Self::prepare`] and [`Self::start`].
@@ -305,7 +305,7 @@ fn run(worker: &mut Worker, report: &Arc<dyn Fn(Report) + Send + Sync>) -> Endin
     }
 }
 
-/// A running pipeline. Dropping it lets the thread go on until both streams end.
+/// Running pipeline. When it is dropped, the thread continues until both streams end.
 #[derive(Debug)]
 pub(crate) struct Handle {
     control: Arc<Control>,
@@ -313,7 +313,7 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// Opens the files anew by their paths, at the next line.
+    /// Reopens the files by their paths, at the next line.
     pub(crate) fn reopen(&self) {
         self.control.ask(|requests| requests.reopen = true);
     }
@@ -328,18 +328,18 @@ impl Handle {
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    /// The app has ended: carry the rest over. Ends at the end of both streams, or after this time with what is there by then. Does not wait;
-    /// [`Report::Ended`] tells.
+    /// Ends the pipeline after the app's end: the rest is carried over. Ends at the end of both streams, or after this time with what is there by then. Does not wait;
+    /// [`Report::Ended`] follows.
     pub(crate) fn finish(&self, within: Duration) {
         self.control.ask(|requests| requests.finish_by = Some(Instant::now() + within));
     }
 
-    /// The thread has nothing more to do: [`Report::Ended`] was sent, or is just being sent.
+    /// True if the thread has nothing more to do: [`Report::Ended`] was sent, or is just being sent.
     pub(crate) fn is_over(&self) -> bool {
         self.control.lock().over
     }
 
-    /// The thread has not ended.
+    /// True if the thread has not ended.
     pub(crate) fn is_alive(&self) -> bool {
         !self.thread.is_finished()
     }

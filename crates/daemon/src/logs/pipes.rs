@@ -1,4 +1,4 @@
-//! Pipes whose content can be looked at before it is taken.
+//! Pipes whose content can be read before it is consumed.
 
 use std::fs::OpenOptions;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice, tee};
 
-/// What is asked for: as much as the kernel gives to anybody. An app at full speed then seldom waits for us.
+/// Size that is requested: as much as the kernel gives to anybody. An app at full speed then seldom waits for us.
 pub(crate) const WANTED_BYTES: usize = 1 << 20;
 
 /// A new pipe, (read end, write end), close-on-exec, as large as the kernel allows.
@@ -45,14 +45,14 @@ pub(super) fn widen(pipe: impl AsFd, wanted: usize) -> usize {
     }
 }
 
-/// How far a look into a pipe got.
+/// Result of a peek into a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Peek {
     /// So many bytes were seen.
     Bytes(usize),
-    /// Nothing there now.
+    /// Nothing is there now.
     Empty,
-    /// Nothing there, and nobody is left who could write.
+    /// Nothing is there, and nobody is left who could write.
     End,
 }
 
@@ -71,7 +71,7 @@ impl Scratch {
         Ok(Self { read, write, size })
     }
 
-    /// Makes room for a look of so many bytes, in the scratch pipe and in the holding pipe. The scratch pipe is never the larger one: what
+    /// Makes room for a peek of so many bytes, in the scratch pipe and in the holding pipe. The scratch pipe is never the larger one: what
     /// fits here (by number of pages, not of bytes) must fit there too.
     pub(super) fn widen(&mut self, holding: &OwnedFd, wanted: usize) -> usize {
         if self.size < wanted {
@@ -81,7 +81,7 @@ impl Scratch {
         self.size
     }
 
-    /// The first bytes of `pipe`, at most `limit`; `buffer` holds exactly them afterwards.
+    /// Copies the first bytes of `pipe`, at most `limit`; `buffer` holds exactly them afterwards.
     pub(super) fn peek(&self, pipe: &OwnedFd, limit: usize, buffer: &mut Vec<u8>) -> rustix::io::Result<Peek> {
         buffer.clear();
         let count = loop {
@@ -138,7 +138,7 @@ pub(super) fn discard(holding: &OwnedFd, buffer: &mut [u8]) -> rustix::io::Resul
     Ok(())
 }
 
-/// Has every writer closed its end?
+/// True if every writer has closed its end.
 pub(super) fn is_abandoned(pipe: &OwnedFd) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let mut fds = [PollFd::new(pipe, PollFlags::IN)];

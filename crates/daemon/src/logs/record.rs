@@ -1,4 +1,4 @@
-//! The note about what is on its way, in memory that outlives the daemon.
+//! Record of what is on its way, in memory that outlives the daemon.
 //!
 //! One slot of [`SLOT_BYTES`] per instance in a memory file held by the keeper. It is read and written with `pread`/`pwrite`: a slot lies
 //! within one page, so that a write of it is whole even if the daemon is killed in the midst of everything; the checksum is there to prove it.
@@ -18,7 +18,7 @@ pub(super) const TARGETS: usize = 3;
 /// The target that is a runtime's output.
 pub(super) const SHOWN: usize = 2;
 
-/// How far a batch got.
+/// Progress of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Nothing is on its way; the holding pipe is empty.
@@ -30,19 +30,19 @@ pub(super) enum Phase {
     Written,
 }
 
-/// How the first line of a batch begins in one file.
+/// Beginning of the first line of a batch in one file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Lead {
     /// As every line.
     #[default]
     Fresh,
-    /// It goes on with a line that is there already without its end.
+    /// It continues a line that is there already without its end.
     Continue,
     /// Somebody else's line is there without its end: a newline first.
     Break,
 }
 
-/// One file of a batch.
+/// Record of one file of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct TargetCheckpoint {
     /// Device and inode; zeros = no such target.
@@ -51,32 +51,32 @@ pub(super) struct TargetCheckpoint {
     pub offset: u64,
     /// Bytes to write.
     pub length: u32,
-    /// How the first line begins.
+    /// Beginning of the first line.
     pub lead: Lead,
 }
 
-/// The whole slot.
+/// Content of the slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Checkpoint {
     pub phase: Phase,
-    /// 0 = out, 1 = error.
+    /// Stream: 0 = out, 1 = error.
     pub stream: usize,
-    /// The batch ends with the stream: an open line gets its end.
+    /// True if the batch ends with the stream: an open line gets its end.
     pub close: bool,
-    /// The batch ends within a line that is to be continued.
+    /// True if the batch ends within a line that is to be continued.
     pub leaves_open: bool,
     /// Bytes of the pipe.
     pub count: u32,
-    /// Wall clock that is written before the lines.
+    /// Wall-clock time that is written before the lines.
     pub wall_ms: u64,
     pub targets: [TargetCheckpoint; TARGETS],
-    /// Per stream: its last line has no end yet.
+    /// True, per stream, if its last line has no end yet.
     pub open: [bool; 2],
-    /// Per stream and target: where in the file that open line ends.
+    /// End of that open line in the file, per stream and target.
     pub open_ends: [[u64; TARGETS]; 2],
 }
 
-/// The slot of one instance.
+/// Slot of one instance.
 #[derive(Debug)]
 pub(super) struct Slot {
     memory: File,
@@ -88,7 +88,7 @@ impl Slot {
         Self { memory, offset: u64::from(number) * SLOT_BYTES }
     }
 
-    /// What the last daemon left. A slot that was never used, or that makes no sense, is idle.
+    /// Content that the last daemon left. A slot that was never used, or that makes no sense, is idle.
     pub(super) fn load(&self) -> std::io::Result<Checkpoint> {
         let mut bytes = [0; SLOT_BYTES as usize];
         let mut filled = 0;

@@ -1,4 +1,4 @@
-//! The lines of apps on the container's output.
+//! Lines of apps on the container's output.
 
 use std::io::Write;
 use std::sync::Mutex;
@@ -23,29 +23,29 @@ const DATE: &str = "YYYY-MM-DD-HH:mm:ssZZ";
 pub(crate) struct ShownAs {
     form: Form,
     color: bool,
-    /// 1 or 2: on which of the container's streams output and error output go.
+    /// Streams of the container for output and error output: 1 or 2.
     streams: [u8; 2],
 }
 
 impl ShownAs {
-    /// A log file that *is* one of the container's streams says where the lines go; other files are written besides.
+    /// Computes it: a log file that *is* one of the container's streams decides where the lines go; other files are written besides.
     pub(crate) fn new(spec: &RuntimeSpec, files: &Files) -> Self {
         let error = if spec.form == Form::Raw { 2 } else { 1 };
         let given = |file: &Option<String>| file.as_deref().and_then(own_stream);
         Self { form: spec.form, color: spec.color, streams: [given(&files.out).unwrap_or(1), given(&files.error).unwrap_or(error)] }
     }
 
-    /// As paths that mean the container's own streams.
+    /// Paths that mean the container's own streams.
     pub(crate) fn paths(&self) -> [&'static str; 2] {
         self.streams.map(|stream| if stream == 1 { "/dev/stdout" } else { "/dev/stderr" })
     }
 
-    /// The lines are as the app wrote them, unless its log files change them.
+    /// True if the lines are as the app wrote them, unless its log files change them.
     pub(crate) fn is_raw(&self) -> bool {
         self.form == Form::Raw
     }
 
-    /// What becomes of a line; none if it is as in the app's log files.
+    /// Form of a line; none if it is as in the app's log files.
     pub(crate) fn format(&self, id: u32, name: &str) -> Option<Format> {
         match self.form {
             Form::Raw => None,

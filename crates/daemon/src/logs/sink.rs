@@ -1,4 +1,4 @@
-//! The files that lines go to, shared by all instances of this daemon.
+//! Files that lines go to, shared by all instances of this daemon.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -22,49 +22,49 @@ pub(crate) struct OpenFiles {
     states: Arc<Mutex<States>>,
 }
 
-/// A file that is rotated again and again while it is being opened is not worth more.
+/// Most attempts: a file that is rotated again and again while it is being opened is not worth more.
 const TRIES: usize = 3;
 
 type States = HashMap<(u64, u64), Weak<Mutex<FileState>>>;
 
-/// What is known of one file.
+/// State of one file.
 #[derive(Debug, Default)]
 pub(super) struct FileState {
     /// Bytes written so far to something that has no length (a pipe, a terminal).
     pub written: u64,
-    /// It ends within a line.
+    /// True if it ends within a line.
     pub ends_open: bool,
-    /// It was said that nobody reads it.
+    /// True if it was reported that nobody reads it.
     pub nobody: bool,
-    /// It was rotated: nothing is written to it any more, what comes next goes to a new file at its path.
+    /// True if it was rotated: nothing is written to it any more, what comes next goes to a new file at its path.
     pub moved: bool,
 }
 
 /// Most that a pipe takes at once when it says that it takes something.
 const PIPE_PIECE: usize = 4096;
 
-/// What happens when there is no room.
+/// What a write does when there is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Full {
-    /// The system waits.
+    /// It blocks.
     Waits,
-    /// The write fails.
+    /// It fails.
     Fails,
-    /// The system would wait, so it is asked before.
+    /// It would block, so `poll` comes before it.
     IsAsked,
 }
 
-/// One open log file.
+/// Open log file.
 #[derive(Debug)]
 pub(super) struct Sink {
     pub path: PathBuf,
     pub key: (u64, u64),
     pub regular: bool,
-    /// See [`super::open::Opened::aside`].
+    /// New name of the file that was in the way: see [`super::open::Opened::aside`].
     pub aside: Option<PathBuf>,
     file: File,
     full: Full,
-    /// For looking at what is there already.
+    /// The file, open for reading what is there already.
     reader: Option<File>,
     state: Arc<Mutex<FileState>>,
 }
@@ -101,7 +101,7 @@ impl OpenFiles {
     }
 }
 
-/// The output of a container is read by somebody who may be slow, or stop reading: whoever writes to it must be able to do something else
+/// Makes writes to a file not block: the output of a container is read by somebody who may be slow, or stop reading: whoever writes to it must be able to do something else
 /// meanwhile. The descriptor is shared with apps, who expect one that waits; so a pipe or terminal is opened anew. Where that is not allowed
 /// (it belongs to another user) or impossible (a socket) we ask before we write.
 fn unwaiting(file: File) -> (File, Full) {
@@ -116,7 +116,7 @@ fn unwaiting(file: File) -> (File, Full) {
 }
 
 impl OpenFiles {
-    /// Renames a file while nobody writes to it; whoever does afterwards begins a new one. None: somebody is just writing, or it ends within
+    /// Renames a file while nobody writes to it; whoever does afterwards begins a new one. None: a writer is just writing, or it ends within
     /// a line (which does not matter if `torn`).
     ///
     /// # Errors
@@ -164,7 +164,7 @@ impl Sink {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the next byte goes.
+    /// Position of the next byte.
     pub(super) fn length(&self, state: &FileState) -> io::Result<u64> {
         if self.regular { Ok(self.file.metadata()?.len()) } else { Ok(state.written) }
     }
@@ -178,7 +178,7 @@ impl Sink {
         }
     }
 
-    /// One write, however much of it succeeds.
+    /// Writes once, however much of it succeeds.
     pub(super) fn write_some(&self, state: &mut FileState, bytes: &[u8]) -> io::Result<usize> {
         let bytes = match self.full {
             Full::Waits | Full::Fails => bytes,
@@ -200,19 +200,19 @@ impl Sink {
         poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], Some(&timespec(within))).is_ok_and(|ready| ready > 0)
     }
 
-    /// What is written to.
+    /// File that is written to.
     pub(super) fn file(&self) -> &File {
         &self.file
     }
 
-    /// Does the file have these bytes at this offset?
+    /// True if the file has these bytes at this offset.
     pub(super) fn has(&self, offset: u64, bytes: &[u8]) -> bool {
         let Some(reader) = &self.reader else { return false };
         let mut seen = vec![0; bytes.len()];
         reader.read_exact_at(&mut seen, offset).is_ok() && seen == bytes
     }
 
-    /// Takes back what a killed daemon wrote in part.
+    /// Removes what a killed daemon wrote in part.
     pub(super) fn shorten(&self, state: &mut FileState, length: u64) -> io::Result<()> {
         self.file.set_len(length)?;
         state.ends_open = self.reader.as_ref().is_some_and(ends_open);

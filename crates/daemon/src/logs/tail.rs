@@ -1,4 +1,4 @@
-//! The end of a log file, for the record of a crash.
+//! End of a log file, for the record of a crash.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::rights::Rights;
 
-/// The last lines of a file, oldest first: at most so many, from at most the last `max_bytes` bytes, and none from before `from_offset` (the
+/// Last lines of a file, oldest first: at most so many, from at most the last `max_bytes` bytes, and none from before `from_offset` (the
 /// length the file had when the process was started). Nothing for what is no ordinary file. A file that is shorter by now was truncated: then
 /// all of it counts. Bytes that are no UTF-8 are replaced; of a line that is too long the end is kept.
 pub(crate) fn last_lines(rights: &Rights, path: &Path, from_offset: u64, max_lines: usize, max_bytes: usize) -> Vec<String> {

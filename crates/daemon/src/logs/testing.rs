@@ -1,4 +1,4 @@
-//! What several tests of this folder need.
+//! Tools that several tests of this folder need.
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};

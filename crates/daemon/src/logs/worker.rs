@@ -1,4 +1,4 @@
-//! What a pipeline's thread does: see the theory of operation in the module above.
+//! Thread of a pipeline: see the theory of operation in the module above.
 
 use ostler_core::causes::with_causes;
 use std::fs::File;
@@ -19,25 +19,25 @@ use super::pipes::{self, Peek, Scratch};
 use super::record::{Checkpoint, Phase, Slot, TARGETS};
 use super::sink::{OpenFiles, Sink};
 
-/// First look into a pipe: enough for a line now and then.
+/// Bytes of the first peek into a pipe: enough for a line now and then.
 const SMALL_LOOK: usize = 16 << 10;
-/// Look at full speed: more would not fit the processor's caches.
+/// Bytes of a peek at full speed: more would not fit the processor's caches.
 const LARGE_LOOK: usize = 256 << 10;
-/// How long a line without its end is waited for: prompts must show up. Then it is written as it is, and its rest follows on the same line.
+/// Time to wait for the end of a line: prompts must show up. Then it is written as it is, and its rest follows on the same line.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The same for JSON, where the rest becomes an object of its own.
 const JSON_PATIENCE: Duration = Duration::from_secs(5);
 
-/// The beginning of a line, still in the pipe.
+/// Beginning of a line, still in the pipe.
 #[derive(Clone, Copy, Debug)]
 struct Partial {
     bytes: usize,
     since: Instant,
-    /// Looking costs as much as there is to see: the longer the line, the rarer.
+    /// Time of the next peek, which costs as much as there is to see: the longer the line, the rarer.
     look_again: Instant,
 }
 
-/// The thread's own state. All of it can be made anew from the record.
+/// State of the thread. All of it can be made anew from the record.
 pub(super) struct Worker {
     pipes: [OwnedFd; 2],
     holding: OwnedFd,
@@ -59,10 +59,10 @@ pub(super) struct Worker {
     formatted: Batch,
     look: usize,
     partial: [Option<Partial>; 2],
-    /// Was not looked at because it is too early for its partial line.
+    /// True, per stream, if it was skipped because it is too early for its partial line.
     skipped: [bool; 2],
     ended: [bool; 2],
-    /// The record must be read again before anything else.
+    /// True if the record must be read again before anything else.
     distrusted: bool,
     in_trouble: bool,
 }
@@ -102,7 +102,7 @@ impl Worker {
         })
     }
 
-    /// A panic or an error happened in the midst of something.
+    /// Marks the record to be read again: a panic or an error happened in the midst of something.
     pub(super) fn distrust(&mut self) {
         self.distrusted = true;
         self.scratch = None;
@@ -116,7 +116,7 @@ impl Worker {
         self.control.is_time_up()
     }
 
-    /// Works until both streams have ended or the time is up. Failures are told once and tried again.
+    /// Works until both streams have ended or the time is up. Failures are reported once and tried again.
     pub(super) fn run(&mut self) -> Ending {
         let mut pause = RETRY.0;
         loop {
@@ -179,7 +179,7 @@ impl Worker {
         }
     }
 
-    /// Edge-triggered: a line without its end stays in the pipe, and only *more* of it may wake us.
+    /// Edge-triggered wait: a line without its end stays in the pipe, and only *more* of it may wake us.
     fn waiter(&self) -> io::Result<OwnedFd> {
         let waiter = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&waiter, &self.control.waker, epoll::EventData::new_u64(2), epoll::EventFlags::IN)?;
@@ -189,7 +189,7 @@ impl Worker {
         Ok(waiter)
     }
 
-    /// Sleeps until something happens; memory is given back before.
+    /// Sleeps until something happens; memory is freed before.
     fn rest(&mut self, waiter: &OwnedFd, finish_by: Option<Instant>) -> io::Result<()> {
         self.buffer = Vec::new();
         self.formatted.release();
@@ -214,7 +214,7 @@ impl Worker {
         if self.format.is_json() { JSON_PATIENCE } else { PATIENCE }
     }
 
-    /// One look at one stream.
+    /// Does one step for one stream.
     fn turn(&mut self, stream: usize) -> io::Result<Turn> {
         self.skipped[stream] = self.partial[stream].is_some_and(|partial| Instant::now() < partial.look_again);
         if self.ended[stream] || self.skipped[stream] {
@@ -262,7 +262,7 @@ impl Worker {
         Ok(Turn::Nothing)
     }
 
-    /// Whatever is there now, whole lines or not, each with its end. False: it cannot be written.
+    /// Carries whatever is there now, whole lines or not, each with its end. False: it cannot be written.
     fn carry_everything(&mut self) -> io::Result<bool> {
         for stream in 0..2 {
             let mut left = if self.ended[stream] { 0 } else { pipes::level(&self.pipes[stream])? };
@@ -295,26 +295,26 @@ impl Worker {
         Ok(peek?)
     }
 
-    /// Most that can be looked at.
+    /// Most bytes of a peek.
     fn size(&mut self, stream: usize) -> usize {
         let pipe = pipes::widen(&self.pipes[stream], 0);
         let scratch = self.scratch.as_mut().map_or(SMALL_LOOK, |scratch| scratch.widen(&self.holding, pipe));
         pipe.min(scratch)
     }
 
-    /// How much of a line goes on its way without its end.
+    /// Bytes of a line that go on their way without its end.
     fn piece(&self, seen: usize) -> usize {
         if self.format.is_json() { cut(&self.buffer[..seen]) } else { seen }
     }
 
-    /// The end of a stream.
+    /// Handles the end of a stream.
     fn close(&mut self, stream: usize) -> io::Result<Turn> {
         let turn = self.end_line(stream)?;
         self.ended[stream] = matches!(turn, Turn::Worked);
         Ok(turn)
     }
 
-    /// An open line gets its end.
+    /// Ends an open line.
     fn end_line(&mut self, stream: usize) -> io::Result<Turn> {
         self.partial[stream] = None;
         if !self.checkpoint.open[stream] {
@@ -337,7 +337,7 @@ impl Worker {
         }
     }
 
-    /// None: a file was rotated.
+    /// Carries formatted lines. None: a file was rotated.
     fn deliver_formatted(&mut self, stream: usize, count: usize, close: bool, wall_ms: u64) -> io::Result<Option<Turn>> {
         let mut guards = lock(&self.sinks, &self.routes[stream]);
         if is_moved(&guards) {
@@ -369,7 +369,7 @@ impl Worker {
         Ok(Some(Turn::Worked))
     }
 
-    /// All files have the batch of `self.note`.
+    /// Completes a batch: all files have what `self.note` describes.
     fn complete(&mut self) -> io::Result<()> {
         let mut checkpoint = self.checkpoint;
         if checkpoint.phase != Phase::Written {
@@ -389,7 +389,7 @@ impl Worker {
         Ok(())
     }
 
-    /// New pipes: whatever the slot holds is about others.
+    /// Starts with new pipes: what the slot holds is about others.
     pub(super) fn start_afresh(&mut self) -> io::Result<()> {
         self.checkpoint = Checkpoint::default();
         self.slot.store(&self.checkpoint)
@@ -445,7 +445,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Writes the unfinished batch anew where it is missing. False: the time was up.
+    /// Writes the unfinished batch again where it is missing. False: the time was up.
     fn write_pending(&mut self, todo: [bool; TARGETS]) -> io::Result<bool> {
         self.read_held()?;
         let mut checkpoint = self.checkpoint;
@@ -474,14 +474,14 @@ impl Worker {
         Ok(written)
     }
 
-    /// A file was rotated: what comes next goes to the new one. Lines wait as long as that cannot be opened.
+    /// Opens the new file after a rotation. Lines wait as long as that cannot be opened.
     fn follow(&mut self) -> io::Result<()> {
         let opened = open_all(&self.paths, &self.files, &self.runtime, &*self.report);
         (self.sinks, self.routes) = opened.map_err(|error| io::Error::other(with_causes(&error)))?;
         Ok(())
     }
 
-    /// Opens the files anew; what cannot be opened stays as it was.
+    /// Reopens the files; what cannot be opened stays as it was.
     fn reopen(&mut self) {
         match open_all(&self.paths, &self.files, &self.runtime, &*self.report) {
             Ok((sinks, routes)) => (self.sinks, self.routes) = (sinks, routes),
@@ -490,20 +490,20 @@ impl Worker {
     }
 }
 
-/// So many bytes are taken for a full pipe of that size: one that is written to in pieces can be full at little more than half its size,
+/// Bytes from which a pipe of that size counts as full: one that is written to in pieces can be full at little more than half its size,
 /// because the kernel does not spread a small piece over two pages.
 fn nearly(size: usize) -> usize {
     size / 2 - (size / 8).min(8192)
 }
 
-/// What came of a look.
+/// Result of a step.
 enum Turn {
     Nothing,
     Worked,
     Unwritten,
 }
 
-/// Output file, error file, combined file, and where a runtime shows output and error output.
+/// Paths of output file, error file, combined file, and where a runtime shows output and error output.
 type Paths = [Option<std::path::PathBuf>; 5];
 
 type Opened = (Vec<Sink>, [[Option<usize>; TARGETS]; 2]);

@@ -1,4 +1,4 @@
-//! The thread that copies, so that the loop of the daemon does not wait for a disk.
+//! Thread that copies, so that the loop of the daemon does not wait for a disk.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -17,67 +17,67 @@ use super::cut::{give_up, name_beside};
 use super::{Failure, FileKey, ReclaimRecord, empty};
 use crate::rights::Rights;
 
-/// What is left for the moment in which the writers stand still.
+/// Bytes that are left for the moment in which the writers are stopped.
 const LITTLE: u64 = 64 << 10;
-/// A writer that is faster than we are is not chased for ever.
+/// Most rounds of copying: a writer that is faster than we are is not followed for ever.
 const ROUNDS: usize = 32;
-/// So often writers are asked to stop, before the file is left as it is: who waits for a busy disk or processor does not stop at once.
+/// Most attempts to stop writers, before the file is left as it is: who waits for a busy disk or processor does not stop at once.
 const TRIES: u32 = 4;
-/// Before the second try; it grows with each.
+/// Pause before the second attempt; it grows with each.
 const PAUSE: Duration = Duration::from_millis(250);
 /// Bytes per call, so that no call takes long.
 const AT_ONCE: usize = 16 << 20;
 
-/// What is to be copied.
+/// Order to copy a file.
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
     /// Number of the reclaim.
     pub id: u32,
-    /// Where the file is now.
+    /// Present path of the file.
     pub source: String,
-    /// Where the copy goes.
+    /// Path of the copy.
     pub copy: String,
-    /// Where the file goes back to.
+    /// Path to which the file goes back.
     pub target: String,
-    /// The file.
+    /// Identity of the file.
     pub file: FileKey,
-    /// What the paths lead through, if they may not leave it.
+    /// Folder that the paths may not leave, if any.
     #[expect(dead_code, reason = "held open while the paths are used")]
     pub folder: Option<Arc<super::Folder>>,
-    /// With whose rights the paths are touched.
+    /// Rights with which the paths are accessed.
     pub rights: Rights,
 }
 
-/// A copy that has nearly everything.
+/// Copy that has nearly everything.
 #[derive(Debug)]
 pub(crate) struct Copied {
     /// The file itself.
     pub source: File,
     /// The copy.
     pub copy: File,
-    /// So much of the file is in it.
+    /// Length of the file that is in the copy.
     pub length: u64,
-    /// All processes at the time of a look, and which of them had the file open for writing.
+    /// All processes at the time of the search for writers.
     pub looked_at: Vec<ProcRef>,
-    /// See above; also of another app, or of nobody's.
+    /// Those of them that had the file open for writing; also of another app, or of nobody's.
     pub writers: Vec<ProcRef>,
-    /// The other file that was at the path then, and whether one of them had that open for writing.
+    /// The other file that was at the path then.
     pub beside: Option<FileKey>,
-    /// See above.
+    /// True if one of the processes had that file open for writing.
     pub is_beside_written: bool,
-    /// What was asked for.
+    /// Order that this is for.
     pub(super) order: Order,
-    /// So often its writers did not stop.
+    /// Attempts in which its writers did not stop.
     pub(super) tries: u32,
 }
 
 impl Copied {
-    /// Would it take long to shorten the file?
+    /// True if it would take long to shorten the file.
     pub(crate) fn is_large(&self) -> bool {
         self.length > empty::MUCH
     }
 
-    /// Not for ever, and not if somebody has emptied the file.
+    /// True if another attempt makes sense: not for ever, and not if somebody has emptied the file.
     pub(super) fn may_try_again(&mut self) -> bool {
         self.tries += 1;
         self.tries < TRIES && self.source.metadata().is_ok_and(|meta| meta.len() >= self.length)
@@ -87,7 +87,7 @@ impl Copied {
         chase(&self.source, &self.copy, &mut self.length).map_err(Failure::system("write", &self.order.copy))
     }
 
-    /// What came since, and who writes now: processes that came since would be looked at while everybody stands still.
+    /// Copies what came since, and finds who writes now: processes that came since would be searched while everybody is stopped.
     pub(super) fn catch_up(&mut self) -> Result<(), Failure> {
         let Found { looked_at, writers, beside, is_beside_written } = look_for_writers(&self.order);
         (self.looked_at, self.writers, self.beside, self.is_beside_written) = (looked_at, writers, beside, is_beside_written);
@@ -127,17 +127,17 @@ impl Job {
     }
 }
 
-/// What the thread says when an order is done.
+/// Report of the thread: number of the order, and its result.
 pub(crate) type CopierReport = (u32, News);
 
-/// See above.
+/// Result of an order.
 #[derive(Debug)]
 pub(crate) enum News {
     /// Little is left to do.
     Ready(Box<Copied>),
-    /// It cannot be done. What was taken from the file is still to be put back.
+    /// It failed. What was taken from the file is still to be put back.
     Failed(Failure),
-    /// Everything is as it was, or this says where it is.
+    /// Everything is as it was, or this contains where it is.
     GivenUp(Failure),
 }
 
@@ -147,14 +147,14 @@ impl From<Result<Copied, Failure>> for News {
     }
 }
 
-/// The thread. It ends when this is dropped and the orders are done.
+/// Handle of the thread. It ends when this is dropped and the orders are done.
 #[derive(Debug)]
 pub(crate) struct Copier {
     jobs: mpsc::Sender<Job>,
     gate: Gate,
 }
 
-/// True = shut: no copy is begun any more, and nothing is taken from a file.
+/// Shut when true: no copy is begun any more, and nothing is taken from a file.
 pub(super) type Gate = Arc<Mutex<bool>>;
 
 impl Copier {
@@ -177,18 +177,18 @@ impl Copier {
         Ok(Self { jobs, gate: own_gate })
     }
 
-    /// Copies a file, after those asked for before.
+    /// Orders the copy of a file, after those ordered before.
     pub(crate) fn order(&self, order: Order) {
         // The thread lives as long as this sender does.
         let _ = self.jobs.send(Job::Copy(order));
     }
 
-    /// Takes from the file what is in the copy. Only after that is in the journal.
+    /// Removes from the file what is in the copy. Only after that is in the journal.
     pub(crate) fn empty(&self, copied: Copied) {
         let _ = self.jobs.send(Job::Empty(Box::new(copied)));
     }
 
-    /// Gets ready for another try, a moment after one in which a writer did not stop.
+    /// Prepares another attempt, a moment after one in which a writer did not stop.
     pub(crate) fn again(&self, copied: Copied, is_emptied: bool) {
         let _ = self.jobs.send(Job::Again { copied: Box::new(copied), is_emptied });
     }
@@ -198,7 +198,7 @@ impl Copier {
         let _ = self.jobs.send(Job::GiveUp(Box::new((record, copied, failure))));
     }
 
-    /// Afterwards no copy is made that is not there yet, and nothing is taken from any file.
+    /// Shuts the gate: afterwards no new copy is made, and nothing is taken from any file.
     pub(crate) fn shut(&self) {
         *self.gate.lock().unwrap_or_else(PoisonError::into_inner) = true;
     }
@@ -226,13 +226,13 @@ pub(super) fn copy(order: &Order, gate: &Gate) -> Result<Copied, Failure> {
     }
 }
 
-/// The copy is not needed.
+/// Removes a copy that is not needed.
 pub(super) fn remove(rights: &Rights, copy: &str) {
     // Ours alone, and hidden; what cannot be removed stays.
     let _ = rights.act(|| std::fs::remove_file(copy));
 }
 
-/// The file, if it is still the one that was meant.
+/// Opens the file, if it is still the one that was meant.
 pub(super) fn open_source(rights: &Rights, path: &Path, file: FileKey) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let source = rights.act(|| OpenOptions::new().read(true).write(true).custom_flags(flags.bits().cast_signed()).open(path))?;
@@ -258,7 +258,7 @@ fn create(path: &Path) -> io::Result<File> {
     }
 }
 
-/// `.x__date.log.ostler` → `x__date-1.log`.
+/// Gives a copy a name that stays: `.x__date.log.ostler` → `x__date-1.log`.
 fn keep(copy: &Path) -> io::Result<()> {
     let name = copy.file_name().and_then(|name| name.to_str()?.strip_prefix('.')?.strip_suffix(".ostler"));
     let path = name.map(|name| copy.with_file_name(name)).ok_or(io::ErrorKind::InvalidInput)?;
@@ -336,7 +336,7 @@ pub(super) fn move_bytes(from: &File, mut at: u64, into: &File, mut to: u64, mut
     Ok(())
 }
 
-/// What a look at all processes gave.
+/// Result of a search through all processes.
 pub(super) struct Found {
     pub looked_at: Vec<ProcRef>,
     pub writers: Vec<ProcRef>,
@@ -344,7 +344,7 @@ pub(super) struct Found {
     pub is_beside_written: bool,
 }
 
-/// Everybody who has the file open for writing, whoever that is. Those that may not be looked at are other users' processes.
+/// Everybody who has the file open for writing, whoever that is. Those that may not be inspected are other users' processes.
 pub(super) fn look_for_writers(order: &Order) -> Found {
     let (_, meta) = super::look(Path::new(&order.target), order.file);
     let beside = meta.map(|meta| (meta.dev(), meta.ino())).filter(|key| *key != order.file);

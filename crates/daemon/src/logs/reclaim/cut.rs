@@ -1,4 +1,4 @@
-//! The step in which nobody writes, and what is left of it when the daemon is killed there.
+//! The step in which nobody writes, and the recovery when the daemon is killed in it.
 
 use std::fs::File;
 use std::io;
@@ -17,10 +17,10 @@ use super::freeze::{Frozen, Scene, Writers, thaw};
 use super::plan::{LONGEST_LINE, Rest, cut, rest};
 use super::{Copied, Done, Failure, ReclaimRecord, Seen, Stage, There, Verdict, Work, decide, look};
 
-/// Writes the record to the journal.
+/// Writer of the record to the journal.
 type Store<'a> = &'a mut dyn FnMut(&ReclaimRecord) -> io::Result<()>;
 
-/// Does it, after the bulk was copied. On an error everything is as it was, and nobody stands still; only what was taken from the file is
+/// Reclaims the file, after the bulk was copied. On an error everything is as it was, and nobody is stopped; only what was taken from the file is
 /// still to be put back ([`give_up`]). With [`Failure::Later`] the copy stays, for the next try.
 ///
 /// # Errors
@@ -54,7 +54,7 @@ pub(crate) fn reclaim(record: &mut ReclaimRecord, copied: &mut Copied, writers: 
     }
 }
 
-/// The copy is not needed: the file gets back what was taken from it.
+/// Gives up: the copy is not needed, the file gets back what was taken from it.
 pub(super) fn give_up(record: &ReclaimRecord, source: &File) -> Result<(), Failure> {
     if record.emptied {
         let back = match open_copy(record) {
@@ -73,7 +73,7 @@ pub(super) fn give_up(record: &ReclaimRecord, source: &File) -> Result<(), Failu
     Ok(())
 }
 
-/// The same when only the record is there. Nobody stands still.
+/// Gives up when only the record is there. Nobody is stopped.
 ///
 /// # Errors
 /// Not everything is in the file again.
@@ -155,7 +155,7 @@ fn in_the_cold(
     }
 }
 
-/// Whoever follows the log sees, before anything is taken from it, under which name its lines will be: for a moment it has that name
+/// Shows whoever follows the log, before anything is taken from it, under which name its lines will be: for a moment it has that name
 /// itself, and then comes back, as in a reclaim. Nobody writes meanwhile, and a daemon that is killed in between finds it there.
 fn announce(record: &ReclaimRecord) -> Result<(), Failure> {
     match record.rights.act(|| rename_to_free(&record.target, &record.rotated)) {
@@ -166,7 +166,7 @@ fn announce(record: &ReclaimRecord) -> Result<(), Failure> {
     }
 }
 
-/// Is everything as it was when it began? Gives mode, user and group of the empty file that waits at the path.
+/// Checks that everything is as it was when it began. Returns mode, user and group of the empty file that waits at the path.
 fn judge(record: &ReclaimRecord, copied: &Copied) -> Result<Option<(u32, u32, u32)>, Failure> {
     let (there, meta) = look(Path::new(&record.target), record.file);
     if record.stays {
@@ -205,7 +205,7 @@ fn last_bytes(copy: &File, end: u64) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Everything behind the first rename. Can be done again at any point, as long as the writers stand still.
+/// Completes everything behind the first rename. Can be repeated at any point, as long as the writers are stopped.
 fn finish(record: &ReclaimRecord, source: &File) -> Result<Option<String>, Failure> {
     let Stage::Cutting { cut, end, like, .. } = record.stage else { return Ok(None) };
     let mut renamed = None;
@@ -244,7 +244,7 @@ fn open_copy(record: &ReclaimRecord) -> io::Result<File> {
     if meta.is_file() && meta.nlink() == 1 { Ok(copy) } else { Err(Errno::STALE.into()) }
 }
 
-/// The file keeps its open line, the copy loses it.
+/// Shortens the file to its open line, and the copy by it.
 fn shorten(source: &File, copy: &File, cut: u64, end: u64) -> io::Result<()> {
     let meta = source.metadata()?;
     // More than was copied is there only if somebody woke a writer while there was no daemon: it stays, behind the open line.
@@ -266,7 +266,7 @@ fn shorten(source: &File, copy: &File, cut: u64, end: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// The copy gets its name; nobody's file is replaced for that. A rotated one gets another name instead, which is told.
+/// Gives the copy its name; nobody's file is replaced for that. A rotated one gets another name instead, which is reported.
 fn name(record: &ReclaimRecord) -> Result<Option<String>, Failure> {
     let fail = |source| Failure::NotNamed { copy: record.copy.clone(), rotated: record.rotated.clone(), source };
     match record.rights.act(|| rename_to_free(&record.copy, &record.rotated)) {
@@ -290,10 +290,10 @@ pub(super) fn name_beside(from: &str, name: &str) -> io::Result<String> {
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-/// So many names are tried.
+/// Most names that are tried.
 const MOST_NAMES: u32 = 100;
 
-/// `x__date.log` → `x__date-1.log`.
+/// Name beside a rotated one: `x__date.log` → `x__date-1.log`.
 fn beside(rotated: &str, number: u32) -> String {
     let name = rotated.rfind('/').map_or(0, |slash| slash + 1);
     match rotated[name..].rfind('.').filter(|dot| *dot > 0) {
@@ -316,7 +316,7 @@ pub(crate) fn rename_to_free(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io
     }
 }
 
-/// What a killed daemon left: done, or undone, and nobody stands still. True if it was undone and is to be tried again.
+/// Recovers from what a killed daemon left: done, or undone, and nobody is stopped. True if it was undone and is to be tried again.
 ///
 /// # Errors
 /// Something is in the way; nobody stands still nevertheless.

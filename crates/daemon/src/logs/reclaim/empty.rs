@@ -1,4 +1,4 @@
-//! Taking from a file what is in its copy already, while its writers go on, and putting that back.
+//! Removal of what is in the copy already, while the writers of the file go on, and the way back.
 //!
 //! To shorten a file, the kernel frees its blocks and its pages in memory one by one, with the file locked: some tenths of a millisecond per
 //! megabyte where it is slow. So that nobody waits for all of it at once, nearly all is freed before, in slices that take a moment each. The
@@ -15,24 +15,24 @@ use rustix::io::Errno;
 use super::Failure;
 use super::copier::{Copied, Gate, move_bytes};
 
-/// The end that is not taken: quickly freed, and whoever follows the file is hardly ever so far behind.
+/// Bytes at the end that are not taken: quickly freed, and whoever follows the file is hardly ever so far behind.
 const KEPT: u64 = 4 << 20;
-/// A smaller file is shortened at once.
+/// Size below which a file is shortened at once.
 pub(super) const MUCH: u64 = 2 * KEPT;
-/// What is new after a round, when no other one is worth it.
+/// New bytes after a round below which no other round is worth it.
 const ENOUGH: u64 = 1 << 20;
-/// A writer that is faster than we are is not chased for ever.
+/// Most rounds: a writer that is faster than we are is not followed for ever.
 const ROUNDS: usize = 16;
-/// File systems free whole blocks; none has larger ones.
+/// Alignment of what is freed: file systems free whole blocks; none has larger ones.
 const ALIGNED: u64 = 64 << 10;
 /// Bytes per call: at first, at least, at most.
 const SLICE: (u64, u64, u64) = (1 << 20, ALIGNED, 8 << 20);
-/// For so long a writer may wait for one call.
+/// Longest time that a writer may wait for one call.
 const MOMENT: Duration = Duration::from_millis(1);
 /// Bytes that are put back by one step.
 const STEP: u64 = 4 << 20;
 
-/// Takes from the file what is in the copy, and copies what comes meanwhile. That it may be so must be in the journal.
+/// Removes from the file what is in the copy, and copies what comes meanwhile. That it may be so must be in the journal.
 pub(super) fn empty(mut copied: Copied, gate: &Gate) -> Result<Copied, Failure> {
     // What is empty already costs nothing.
     let mut from = 0;
@@ -54,7 +54,7 @@ pub(super) fn empty(mut copied: Copied, gate: &Gate) -> Result<Copied, Failure> 
     Ok(copied)
 }
 
-/// False: no more is to be taken.
+/// Frees a part of the file in slices. False: no more is to be taken.
 fn free(source: &File, from: &mut u64, upto: u64, gate: &Gate) -> io::Result<bool> {
     let mut slice = SLICE.0;
     while *from < upto {
@@ -78,7 +78,7 @@ fn free(source: &File, from: &mut u64, upto: u64, gate: &Gate) -> io::Result<boo
     Ok(true)
 }
 
-/// As much as the next call should do, after one that took so long.
+/// Size of the next slice, after one that took so long.
 fn next_slice(slice: u64, took: Duration) -> u64 {
     let next = if took > MOMENT {
         slice / 2
@@ -90,7 +90,7 @@ fn next_slice(slice: u64, took: Duration) -> u64 {
     (next / ALIGNED * ALIGNED).clamp(SLICE.1, SLICE.2)
 }
 
-/// Puts back what was taken; its writers may go on meanwhile. Can be done again. What the file has by itself stays as it is, also if somebody
+/// Puts back what was taken; its writers may go on meanwhile. Can be repeated. What the file has by itself stays as it is, also if somebody
 /// has emptied it and new lines came.
 ///
 /// # Errors
@@ -112,7 +112,7 @@ pub(super) fn put_back(source: &File, copy: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// The first part of the file that has nothing, before `length`.
+/// First hole of the file before `length`.
 fn hole(source: &File, length: u64) -> io::Result<Option<(u64, u64)>> {
     let length = length.min(source.metadata()?.len());
     let begin = match seek(source, SeekFrom::Hole(0)) {

@@ -22,7 +22,7 @@ fn text(bytes: usize) -> String {
     (0..bytes / 16).map(|number| format!("{number:015}\n")).collect()
 }
 
-/// Not on every file system.
+/// True if the file system supports holes.
 fn has_holes(scene: &Scene) -> bool {
     let file = fs::File::create(scene.path("holes")).unwrap();
     file.set_len(1 << 20).unwrap();
@@ -32,7 +32,7 @@ fn has_holes(scene: &Scene) -> bool {
     done.is_ok()
 }
 
-/// As the daemon does it: noted before.
+/// Copy after the removal, recorded before as the daemon does it.
 fn emptied(scene: &mut Scene) -> Copied {
     let copied = copy(&scene.order(), &Default::default()).unwrap();
     scene.record.emptied = true;

@@ -1,4 +1,4 @@
-//! The folder of a log, held open: what is done to files in it stays in it, whatever its path leads to meanwhile.
+//! Folder of a log, held open: what is done to files in it stays in it, wherever its path leads meanwhile.
 //!
 //! The folder may belong to the user of the app, and we may be root: with paths alone that user could have files of his content made, or
 //! files shortened, in any folder.
@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, open, statat};
 use super::FileKey;
 use crate::rights::Rights;
 
-/// An open folder.
+/// Open folder.
 #[derive(Debug)]
 pub(crate) struct Folder {
     fd: OwnedFd,
@@ -22,7 +22,7 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// The folder of this file, if that is the one with this identity. What is in it is touched with these rights.
+    /// Folder of this file, if that is the one with this identity. What is in it is accessed with these rights.
     ///
     /// # Errors
     /// Nothing of that name is there, or something else.
@@ -36,22 +36,22 @@ impl Folder {
         if (stat.st_dev, stat.st_ino) == key { Ok(folder) } else { Err(io::Error::other("it is another file by now")) }
     }
 
-    /// The path of something in it, as long as it is open.
+    /// Path of something in it, valid as long as it is open.
     pub(crate) fn inside(&self, name: &str) -> String {
         format!("/proc/self/fd/{}/{name}", self.fd.as_raw_fd())
     }
 
-    /// A text for people: with the paths that they know.
+    /// Text for people: with the paths that they know.
     pub(crate) fn plain(&self, text: &str) -> String {
         text.replace(&format!("/proc/self/fd/{}", self.fd.as_raw_fd()), &self.path.to_string_lossy())
     }
 
-    /// With whose rights its files are touched.
+    /// Rights with which its files are accessed.
     pub(crate) fn rights(&self) -> &Rights {
         &self.rights
     }
 
-    /// Where it was when it was opened.
+    /// Path at which it was opened.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -74,7 +74,7 @@ impl Folder {
         Ok((stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize)))
     }
 
-    /// Names that were given and taken are on the disk.
+    /// Syncs the folder: names that were given and removed are on the disk.
     pub(crate) fn sync(&self) {
         // Some file systems refuse; then there is nothing more to do.
         let _ = self.fd.as_fd().try_clone_to_owned().map(File::from).and_then(|folder| folder.sync_all());

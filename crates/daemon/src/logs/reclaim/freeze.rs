@@ -1,7 +1,7 @@
-//! Stopping everybody who may write to a file, for a few milliseconds.
+//! Freeze: stops everybody who may write to a file, for a few milliseconds.
 //!
-//! SIGSTOP, because it works everywhere and outlives us: what stands still stays so until the next daemon wakes it, and nothing is written
-//! behind our back. Parents are stopped before their children and woken after them, so that a shell that waits for its children never sees
+//! SIGSTOP, because it works everywhere and outlives us: what is stopped stays so until the next daemon continues it, and nothing is written
+//! meanwhile. Parents are stopped before their children and continued after them, so that a shell that waits for its children never sees
 //! a stopped one.
 
 use std::collections::{HashMap, HashSet};
@@ -15,14 +15,14 @@ use rustix::io::Errno;
 
 use super::{Copied, Failure, FileKey};
 
-/// Whoever does not stand still by then is left alone.
+/// Longest wait for a process to stop; after it the process is left alone.
 const WITHIN: Duration = Duration::from_millis(250);
-/// So many looks without a pause.
+/// Checks without a pause.
 const AT_ONCE: u32 = 20;
-/// Between two looks; nothing tells when a process that is not our child has stopped.
+/// Pause between two checks; nothing reports when a process that is not our child has stopped.
 const PAUSE: Duration = Duration::from_micros(100);
 
-/// Who may write to a file.
+/// Processes that may write to a file.
 pub(crate) struct Writers<'a> {
     /// The trees of all instances whose log it is, parents before their children.
     pub trees: &'a dyn Fn(&ProcTable) -> Vec<Entry>,
@@ -30,17 +30,17 @@ pub(crate) struct Writers<'a> {
     pub never: [i32; 2],
 }
 
-/// Who was stopped, in that order.
+/// Stopped processes, in the order in which they were stopped.
 #[derive(Debug, Default)]
 pub(super) struct Frozen {
     pub stopped: Vec<ProcRef>,
-    /// When the first of them was.
+    /// Time when the first of them was stopped.
     pub since: Option<Instant>,
-    /// Somebody else had stopped them, or they need no second look.
+    /// Processes that somebody else had stopped, or that need no second check.
     passed: HashSet<ProcRef>,
 }
 
-/// What is still the same all the time.
+/// Inputs that stay the same all the time.
 pub(super) struct Scene<'a> {
     pub writers: &'a Writers<'a>,
     pub file: FileKey,
@@ -48,7 +48,7 @@ pub(super) struct Scene<'a> {
 }
 
 impl Frozen {
-    /// Stops everybody. `note` is told who will be stopped, before it happens. Whatever the result, [`Frozen::thaw`] must follow.
+    /// Stops everybody. `note` gets who will be stopped, before it happens. Whatever the result, [`Frozen::thaw`] must follow.
     pub(super) fn freeze(&mut self, scene: &Scene<'_>, note: &mut dyn FnMut(&[ProcRef]) -> Result<(), Failure>) -> Result<(), Failure> {
         let until = Instant::now() + WITHIN;
         let mut looked_at: HashSet<ProcRef> = scene.copied.looked_at.iter().copied().collect();
@@ -78,7 +78,7 @@ impl Frozen {
         }
     }
 
-    /// Who has to be stopped, and is not yet.
+    /// Processes that have to be stopped, and are not yet.
     fn more(&mut self, table: &ProcTable, scene: &Scene<'_>, looked_at: &HashSet<ProcRef>) -> Vec<ProcRef> {
         let mut more = Vec::new();
         let trees = (scene.writers.trees)(table);
@@ -117,18 +117,18 @@ impl Frozen {
         Ok(())
     }
 
-    /// Nobody is there who could write.
+    /// True if nobody is there who could write.
     pub(super) fn is_nobody(&self) -> bool {
         self.passed.is_empty()
     }
 
-    /// Everybody goes on.
+    /// Continues everybody.
     pub(super) fn thaw(&self) {
         thaw(&self.stopped);
     }
 }
 
-/// Wakes processes, in the order opposite to that in which they were stopped.
+/// Continues processes, in the order opposite to that in which they were stopped.
 pub(super) fn thaw(stopped: &[ProcRef]) {
     for process in stopped.iter().rev() {
         // It may have been killed meanwhile.

@@ -1,4 +1,4 @@
-//! Giving a renamed log file back to its path.
+//! Reclaim of a renamed log file: it goes back to its path.
 //!
 //! # Theory of operation
 //!
@@ -9,13 +9,13 @@
 //! 1. *copy* ([`copier`], a thread): the bulk into a hidden file beside the rotated name, and to the disk;
 //! 2. *empty* ([`empty`], the same thread, only for a large file): what is in the copy is given back to the file system, in slices, because
 //!    to shorten a file takes time in proportion to what it has; its length stays. What comes meanwhile is copied, until little is left;
-//! 3. *freeze* ([`freeze`]): SIGSTOP to every process that may write to the file, each noted in the journal before;
+//! 3. *freeze* ([`freeze`]): SIGSTOP to every process that may write to the file, each recorded in the journal before;
 //! 4. *cut* ([`cut`]): copy the rest; the file goes to its path, loses everything up to its last whole line, the copy gets the rotated name;
 //! 5. *thaw*.
 //!
 //! Only 3 to 5 stall the app, and what they do does not depend on the size of the file. Each step is in the journal before it is done, and
-//! each can be done twice. A daemon that is killed leaves writers that stand still and a record: the next one finishes or undoes ([`recover`])
-//! before it does anything else, and wakes them. To undo 2 is to put back what was taken. Processes that were stopped by somebody else are
+//! each can be done twice. A daemon that is killed leaves stopped writers and a record: the next one finishes or undoes ([`recover`])
+//! before it does anything else, and continues them. To undo 2 is to put back what was taken. Processes that were stopped by somebody else are
 //! left as they are.
 //!
 //! *Rotation* is the same without the renaming: the file stays at its path, its content gets the rotated name ([`ReclaimRecord::stays`]). It also
@@ -48,48 +48,48 @@ pub(crate) use plan::{Seen, There, Verdict, decide};
 /// Device and inode.
 pub(crate) type FileKey = (u64, u64);
 
-/// One reclaim, as the journal has it.
+/// Record of one reclaim in the journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ReclaimRecord {
     /// Its number.
     pub id: u32,
     /// The log as its app's description names it.
     pub path: String,
-    /// The same without symbolic links.
+    /// Path without symbolic links.
     pub target: String,
-    /// What the file is called now.
+    /// Present path of the file.
     pub rotated: String,
-    /// The copy, before it gets that name.
+    /// Path of the copy, before it gets that name.
     pub copy: String,
-    /// The file.
+    /// Identity of the file.
     pub file: FileKey,
-    /// How far it is.
+    /// Progress.
     pub stage: Stage,
-    /// It is at its path and stays there: rotation.
+    /// True for a rotation: the file is at its path and stays there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stays: bool,
-    /// The beginning of the file may be in the copy only.
+    /// True if the beginning of the file may be in the copy only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub emptied: bool,
-    /// With whose rights all this is done.
+    /// Rights with which all this is done.
     #[serde(default, skip_serializing_if = "Rights::are_ours")]
     pub rights: Rights,
 }
 
 impl ReclaimRecord {
-    /// Where the file is before anything is done.
+    /// Path of the file before anything is done.
     pub(crate) fn source(&self) -> &str {
         if self.stays { &self.target } else { &self.rotated }
     }
 
-    /// The same with paths that do not leave this folder.
+    /// The same record with paths that do not leave this folder.
     pub(crate) fn within(&self, folder: &Folder) -> Option<Self> {
         let inside = |path: &str| Some(folder.inside(Path::new(path).file_name()?.to_str()?));
         Some(Self { target: inside(&self.target)?, rotated: inside(&self.rotated)?, copy: inside(&self.copy)?, ..self.clone() })
     }
 }
 
-/// How far a reclaim is.
+/// Progress of a reclaim.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Stage {
@@ -100,26 +100,26 @@ pub(crate) enum Stage {
         /// Pid and start time.
         stopped: Vec<(i32, u64)>,
     },
-    /// It will be done.
+    /// It will be completed.
     Cutting {
-        /// As above.
+        /// Pid and start time.
         stopped: Vec<(i32, u64)>,
-        /// Where the last whole line ends.
+        /// End of the last whole line.
         cut: u64,
         /// Length of the file.
         end: u64,
         /// Mode, user and group of the file that was at the path.
         like: Option<(u32, u32, u32)>,
     },
-    /// Only waking them is left.
+    /// Only to continue them is left.
     Thawing {
-        /// As above.
+        /// Pid and start time.
         stopped: Vec<(i32, u64)>,
     },
 }
 
 impl Stage {
-    /// As if it had not been decided yet: only those who stand still count.
+    /// The record as if it had not been decided yet: only the stopped processes count.
     pub(crate) fn as_undone(&self) -> Self {
         match self {
             Self::Copying => Self::Copying,
@@ -130,60 +130,60 @@ impl Stage {
     }
 }
 
-/// What came of it.
+/// Result of a reclaim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Done {
-    /// So many bytes are under the rotated name.
+    /// Bytes under the rotated name.
     pub cut: u64,
-    /// Which that is, if another one was taken meanwhile.
+    /// Other name, if the rotated one was taken meanwhile.
     pub renamed: Option<String>,
-    /// For so long nobody could write.
+    /// Time in which nobody could write.
     pub stalled: Duration,
-    /// What was done meanwhile; it does not depend on the size of the file.
+    /// Work that was done meanwhile; it does not depend on the size of the file.
     pub work: Work,
 }
 
-/// What the writers waited for.
+/// Work that the writers waited for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Work {
-    /// So many bytes were copied.
+    /// Bytes that were copied.
     pub copied: u64,
-    /// So many bytes of the file system were freed.
+    /// Bytes of the file system that were freed.
     pub freed: u64,
 }
 
-/// Why it was not done; everything is as it was.
+/// Reason why it was not done; everything is as it was.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// A call of the system.
+    /// A call of the system failed.
     #[error("cannot {step} \"{path}\": {source}")]
     System {
-        /// What was tried.
+        /// Failed step.
         step: &'static str,
-        /// On what.
+        /// Path it was about.
         path: String,
-        /// The system's answer.
+        /// Error of the system.
         source: std::io::Error,
     },
     /// New lines arrive at the path, but the old ones could not get their name.
     #[error("the old lines are in \"{copy}\", it cannot be renamed to \"{rotated}\": {source}")]
     NotNamed {
-        /// Where they are.
+        /// Path where they are.
         copy: String,
-        /// Where they should be.
+        /// Path where they should be.
         rotated: String,
-        /// The system's answer.
+        /// Error of the system.
         source: std::io::Error,
     },
-    /// It was not done, and for that there was no room.
+    /// It was not done, and there was no room to put back what was taken.
     #[error("its beginning is in \"{rotated}\" by now and cannot be put back: {source}")]
     NotPutBack {
-        /// Where it is.
+        /// Path where it is.
         rotated: String,
-        /// The system's answer.
+        /// Error of the system.
         source: std::io::Error,
     },
-    /// Something else came in between.
+    /// Something else happened meanwhile.
     #[error("{0}")]
     Impossible(#[from] plan::Why),
     /// Nobody writes to it any more.
@@ -195,10 +195,10 @@ pub(crate) enum Failure {
     /// A thread of ours waits for the disk with its lock.
     #[error("its lines wait for the disk")]
     Busy,
-    /// Somebody does not stop.
+    /// A process does not stop.
     #[error("process {0} cannot be stopped for a moment; its app goes on with the old file until its restart")]
     NotStopped(i32),
-    /// Somebody does not stop in this moment.
+    /// A process does not stop at this moment.
     #[error("somebody does not stop in this moment")]
     Later,
     /// No more threads.
@@ -219,32 +219,32 @@ impl Failure {
     }
 }
 
-/// A log to be rotated.
+/// Log to be rotated.
 #[derive(Debug)]
 pub(crate) struct Rotating {
-    /// As its app's description has it.
+    /// Path, as its app's description has it.
     pub path: String,
-    /// The same without symbolic links.
+    /// Path without symbolic links.
     pub target: PathBuf,
-    /// The file.
+    /// Identity of the file.
     pub file: FileKey,
     /// The name that its content gets, in the folder.
     pub rotated: String,
-    /// With whose rights that is done.
+    /// Rights with which that is done.
     pub rights: Rights,
-    /// Where it is.
+    /// Folder of the file.
     pub folder: Folder,
 }
 
-/// The hidden name beside a rotated file, under which its copy is made.
+/// Hidden name beside a rotated file, under which its copy is made.
 pub(crate) fn copy_name(rotated: &Path) -> Option<PathBuf> {
     let name = rotated.file_name()?.to_str()?;
     Some(rotated.with_file_name(format!(".{name}.ostler")))
 }
 
-/// What a path means without its symbolic links, also if the last one leads to nothing.
+/// Path without its symbolic links, also if the last one leads to nothing.
 pub(crate) fn follow_links(path: &Path) -> PathBuf {
-    /// As many as the kernel follows.
+    /// Most links: as many as the kernel follows.
     const MAX_LINKS: usize = 40;
     let mut path = path.to_owned();
     for _ in 0..MAX_LINKS {
@@ -254,7 +254,7 @@ pub(crate) fn follow_links(path: &Path) -> PathBuf {
     path
 }
 
-/// What is at this path, and which file it is.
+/// What is at this path, and its identity.
 pub(crate) fn look(target: &Path, file: FileKey) -> (There, Option<std::fs::Metadata>) {
     use std::os::unix::fs::MetadataExt;
     match std::fs::symlink_metadata(target) {

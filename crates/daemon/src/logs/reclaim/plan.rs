@@ -1,4 +1,4 @@
-//! What to do, decided from what was seen. No file is touched here.
+//! Decision about a renamed log, from what was found. No file is touched here.
 
 /// What the path of a log names while its writers write to another file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(crate) enum There {
     NoFile,
 }
 
-/// What was seen of one log.
+/// What was found about one log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
     /// The file that is written to still has a name.
@@ -28,7 +28,7 @@ pub(crate) struct Seen {
     pub is_there_written: bool,
 }
 
-/// What becomes of one log.
+/// Decision about one log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// New lines arrive at the path already, or nobody writes any.
@@ -41,7 +41,7 @@ pub(crate) enum Verdict {
     Impossible(Why),
 }
 
-/// Why a file cannot go back to its path.
+/// Reason why a file cannot go back to its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Why {
     /// Deleted, compressed, or moved to another file system, which is the same.
@@ -75,7 +75,7 @@ pub(crate) fn decide(seen: Seen) -> Verdict {
 /// Longest end of a line that is kept together; what is longer is cut.
 pub(crate) const LONGEST_LINE: usize = 1 << 20;
 
-/// Where to cut a file of this length whose last bytes (at most [`LONGEST_LINE`] of them) are these: behind the last whole line.
+/// Position where to cut a file of this length whose last bytes (at most [`LONGEST_LINE`] of them) are these: behind the last whole line.
 pub(crate) fn cut(end: u64, last: &[u8]) -> u64 {
     match memchr::memrchr(b'\n', last) {
         Some(at) => end - (last.len() - at - 1) as u64,
@@ -84,7 +84,7 @@ pub(crate) fn cut(end: u64, last: &[u8]) -> u64 {
     }
 }
 
-/// How far a reclaim is.
+/// What is left to do of a reclaim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
     /// The file has to lose what the copy has.
@@ -95,7 +95,7 @@ pub(crate) enum Rest {
     Nothing,
 }
 
-/// What is left to do behind the point where all is decided. `copy_length`: of the copy under its temporary name, none = it has its own
+/// What is left to do after the point where all is decided. `copy_length`: of the copy under its temporary name, none = it has its own
 /// already. While this is asked the writers stand still.
 pub(crate) fn rest(end: u64, copy_length: Option<u64>) -> Rest {
     match copy_length {

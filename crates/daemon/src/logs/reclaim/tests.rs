@@ -1,4 +1,4 @@
-//! On real files, with real writers.
+//! Reclaims of real files, with real writers.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -23,7 +23,7 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// A log that was renamed, with this content.
+    /// Log that was renamed, with this content.
     fn new(name: &str, content: &str) -> Self {
         let folder = Folder::new(name);
         let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
@@ -66,7 +66,7 @@ impl Scene {
         names
     }
 
-    /// A writer that repeats what it is told, at the end of the file.
+    /// Writer that appends what it gets to the file.
     fn writer(&self) -> Parrot {
         let file = fs::OpenOptions::new().append(true).open(&self.record.rotated).unwrap();
         let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(file).spawn().unwrap();
@@ -171,7 +171,7 @@ fn killed_before_any_note_and_after_each() {
     assert!(after >= 3, "only {after} notes");
 }
 
-/// A log that is where it should be.
+/// Log that is where it should be.
 pub(super) fn at_its_path(name: &str, content: &str) -> Scene {
     let mut scene = Scene::new(name, content);
     fs::rename(&scene.record.rotated, &scene.record.target).unwrap();
@@ -203,7 +203,7 @@ fn rotation_takes_the_whole_lines_and_the_writer_goes_on() {
     scene.is_done("a\n", "");
 }
 
-/// What is noted last by what is killed after so many notes.
+/// Last record of a reclaim that is killed after so many records.
 pub(super) fn noted_until_killed(
     after: usize,
     first: ReclaimRecord,
@@ -365,7 +365,7 @@ fn who_was_stopped_by_its_user_stays_so() {
     assert!(stopped.is_none_or(|stopped| stopped.is_empty()) && stands_still(parrot.pid()));
 }
 
-/// Somebody wakes this process again and again while that is done.
+/// Continues this process again and again while that is done.
 fn kept_awake<T>(process: ProcRef, done: impl FnOnce() -> T) -> T {
     let is_over = Mutex::new(false);
     std::thread::scope(|scope| {

@@ -1,6 +1,6 @@
 //! The daemon is killed at random instants under flood: no line is lost, doubled or torn.
 //!
-//! This test's process plays keeper and apps; the daemon is the test binary itself, run again with a variable that tells it where to find the
+//! This test's process plays keeper and apps; the daemon is the test binary itself, run again with a variable that contains where to find the
 //! descriptors (`/proc/<pid>/fd`, so that nothing has to be inherited).
 
 use std::os::fd::AsRawFd;
@@ -100,7 +100,7 @@ fn flood(mut pipe: File, label: String, stop: Arc<std::sync::atomic::AtomicBool>
     })
 }
 
-/// Every line whole, with one date, each number once and in order, per label. Returns the numbers reached.
+/// Checks every line: whole, with one date, each number once and in order, per label. Returns the numbers reached.
 fn check(text: &str, labels: &[String]) -> Vec<u64> {
     let mut next = vec![0; labels.len()];
     assert!(text.is_empty() || text.ends_with('\n'));

@@ -21,7 +21,7 @@ use super::*;
 /// Longest wait for anything.
 pub(super) const LONG: Duration = Duration::from_secs(20);
 
-/// What the keeper would hold, and the app's ends of the pipes.
+/// Descriptors that the keeper would hold, and the app's ends of the pipes.
 pub(super) struct Rig {
     pub folder: Folder,
     pub out: Option<File>,
@@ -96,13 +96,13 @@ impl Rig {
         self.error.as_mut().unwrap().write_all(text.as_ref()).unwrap();
     }
 
-    /// The app ends.
+    /// Ends the app.
     pub(super) fn end(&mut self) {
         self.out = None;
         self.error = None;
     }
 
-    /// The next report of this kind.
+    /// Waits for the next report of this kind.
     pub(super) fn wait_for(&self, wanted: impl Fn(&Report) -> bool) -> Report {
         let deadline = Instant::now() + LONG;
         loop {
@@ -130,12 +130,12 @@ pub(super) fn until(condition: impl Fn() -> bool, what: impl Fn() -> String) {
     }
 }
 
-/// The same date for every line.
+/// Format with the same date for every line.
 pub(super) fn dated(date: &'static str) -> Format {
     Format::Dated(Box::new(move |_, out| out.extend_from_slice(date.as_bytes())))
 }
 
-/// As a daemon does that finds a pipeline of its predecessor.
+/// Takes a pipeline over as a daemon does that finds one of its predecessor.
 pub(super) fn take_over(config: Config) -> Handle {
     Pipeline::prepare(config).unwrap().start().unwrap()
 }

@@ -1,4 +1,4 @@
-//! Every state in which a daemon can die, made by hand.
+//! Takeover in every state in which a daemon can die, made by hand.
 
 use super::super::record::{Checkpoint, Lead, Phase, Slot, TargetCheckpoint};
 use super::*;
@@ -7,7 +7,7 @@ const INPUT: &str = "one\ntwo\nthree\n";
 const BATCH: usize = 8;
 const WRITTEN: &str = "D: one\nD: two\n";
 
-/// The batch of the first two lines was noted, `held` bytes of it are in the holding pipe, `written` bytes in the file.
+/// State in which the batch of the first two lines was recorded, `held` bytes of it are in the holding pipe, `written` bytes in the file.
 fn dead(phase: Phase, held: usize, written: usize) -> Rig {
     let mut rig = Rig::new("dead");
     rig.write(INPUT);

@@ -1,4 +1,4 @@
-//! Renamed files, full disks, stragglers.
+//! Renamed files, full disks, orphans that hold pipes.
 
 use super::*;
 
@@ -112,7 +112,7 @@ fn a_reader_that_is_gone_does_not_stop_the_app() {
     assert_eq!(handle.join(), Ending::Drained);
 }
 
-/// A file system of 256 KiB. Skipped where mounting is not permitted.
+/// File system of 256 KiB. Skipped where mounting is not permitted.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
@@ -178,7 +178,7 @@ fn room_on_the_disk_is_noticed() {
     assert_eq!(std::fs::read_to_string(&log).unwrap(), "D: a line\n");
 }
 
-/// What a container shows: the same lines in another form, to a pipe.
+/// Configuration of a container's output: the same lines in another form, to a pipe.
 fn shown_to(rig: &Rig, write: OwnedFd) -> Config {
     let label: Label = Box::new(|stream, _, line| line.extend_from_slice(if stream == 0 { b"0|a | " } else { b"0!a | " }));
     let runtime = RuntimeStreams { stdout: Some(Arc::new(write)), ..RuntimeStreams::default() };
