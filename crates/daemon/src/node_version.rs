@@ -1,4 +1,4 @@
-//! Which version of Node runs an app. The program itself is asked, once per file, in a thread of its own: the loop never waits for it.
+//! Version of Node that runs an app. The program itself is run, once per file, in a thread of its own: the loop never waits for it.
 //! Whoever runs the app asks: a program of another user is never executed with our rights.
 
 use std::collections::BTreeMap;
@@ -18,11 +18,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Node answers within milliseconds; a wrapper script may take its time.
 const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
-/// `v20.20.2-nightly…`; more is no version.
+/// Longest version: `v20.20.2-nightly…`; what is longer is none.
 const LONGEST: usize = 64;
 const STACK_BYTES: usize = 64 << 10;
 
-/// A file as it was when it was asked; another one at the same place is another program.
+/// File as it was when it was run; another one at the same path is another program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Binary {
     device: u64,
@@ -38,14 +38,14 @@ impl Binary {
     }
 }
 
-/// What is known of every program that was asked; `None` = not yet, or it gave no answer.
+/// Versions of every program that was run; `None` = not yet, or it gave no answer.
 #[derive(Debug, Default)]
 pub(crate) struct NodeVersions {
     known: Arc<Mutex<BTreeMap<Binary, Option<String>>>>,
 }
 
 impl NodeVersions {
-    /// Makes sure that this program is asked. Returns the key to its answer.
+    /// Has the version of this program determined. Returns the key to its result.
     pub(crate) fn ask(&self, program: &Path, user: Option<Credentials>) -> Option<Binary> {
         let binary = Binary::of(program)?;
         let is_new = {
@@ -67,7 +67,7 @@ impl NodeVersions {
         Some(binary)
     }
 
-    /// The answer, if it is there.
+    /// Version, if it is known.
     pub(crate) fn get(&self, binary: &Binary) -> Option<String> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).get(binary).cloned().flatten()
     }
@@ -89,7 +89,7 @@ fn version_of(program: CString, user: Option<Credentials>) -> Option<String> {
     drop(write);
     let answered = poll(&mut [PollFd::new(&read, PollFlags::IN)], Some(&PATIENCE)) == Ok(1);
     let mut text = String::new();
-    // One read: a program that says more, slowly, is not Node.
+    // One read: a program that writes more, slowly, is not Node.
     let mut bytes = [0; LONGEST];
     if answered && let Ok(count) = File::from(read).read(&mut bytes) {
         text = String::from_utf8_lossy(bytes.get(..count)?).into_owned();
@@ -100,7 +100,8 @@ fn version_of(program: CString, user: Option<Credentials>) -> Option<String> {
     parse(&text)
 }
 
-/// `20.20.2` of `v20.20.2\n`.
+/// Version in the output: `20.20.2` of `v20.20.2
+/// `.
 fn parse(text: &str) -> Option<String> {
     let version = text.strip_prefix('v')?.lines().next()?.trim_end();
     let plain = version.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-+".contains(&byte));

@@ -1,7 +1,7 @@
 //! Apps that wait for others: when they may start, and when they cannot.
 //!
-//! Who waits is a state of the instance, so it is in the journal, and a fresh daemon goes on with it. When a turn has nothing left to do,
-//! those that wait are looked at; where nobody does it costs nothing. The order in which a request touches what runs already is the
+//! Waiting is a state of the instance, so it is in the journal, and a fresh daemon continues it. When a turn has nothing left to do,
+//! those that wait are checked; where nobody waits it costs nothing. The order in which a request touches what runs already is the
 //! request's own affair.
 
 use ostler_core::lifecycle::{Event, State};
@@ -10,7 +10,7 @@ use ostler_core::order::Standing;
 use crate::engine::{Ctx, Feature, InstanceStep};
 use crate::slots::needs::{Apps, in_words};
 
-/// Instances that wait for others. Which do is in the context, because requests have to say of whom they will start ([`Ctx::coming`]).
+/// Instances that wait for others. The list of them is in the context, because requests have to report of whom they will start ([`Ctx::coming`]).
 #[derive(Debug, Default)]
 pub(crate) struct Order;
 
@@ -19,7 +19,7 @@ impl Order {
 }
 
 impl Feature for Order {
-    /// Ends the waiting of an instance whose time is over.
+    /// Ends the waiting of an instance whose time is up.
     fn on_due(&mut self, ctx: &mut Ctx, id: u32) -> bool {
         let Some(slot) = ctx.slots.get(id) else { return false };
         let State::Waiting { deadline_ms, .. } = slot.durable.instance.state else { return false };

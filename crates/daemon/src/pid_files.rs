@@ -9,7 +9,7 @@ use ostler_core::lifecycle::{Event, Transition};
 use crate::engine::{Ctx, Feature, InstanceStep};
 use crate::rights::Rights;
 
-/// Whether one was written stands on the slot.
+/// Pid files: whether one was written is on the slot.
 #[derive(Debug, Default)]
 pub(crate) struct PidFiles;
 
@@ -46,7 +46,7 @@ impl Feature for PidFiles {
     }
 }
 
-/// Of an instance that has a process and serves.
+/// Writes the pid file of an instance that has a process and serves.
 fn write(ctx: &mut Ctx, id: u32) {
     let Some(slot) = ctx.slots.get_mut(id).filter(|slot| slot.is_seen()) else { return };
     let Some(pid) = slot.durable.instance.pid() else { return };
@@ -58,7 +58,7 @@ fn write(ctx: &mut Ctx, id: u32) {
     }
 }
 
-/// The process of the pid file has ended.
+/// Removes the pid file after its process has ended.
 fn remove(ctx: &mut Ctx, id: u32) {
     let Some(slot) = ctx.slots.get_mut(id) else { return };
     if std::mem::take(&mut slot.live.pid_file_written) {
@@ -74,7 +74,7 @@ mod tests {
     use crate::store::Role;
     use ostler_core::app::AppSpec;
 
-    /// An instance whose pid file is in the home; its path is unique as the home is.
+    /// Instance whose pid file is in the home; its path is unique as the home is.
     fn instance(played: &mut Played) -> (u32, std::path::PathBuf) {
         let path = played.home().join("api.pid");
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api.js".into(), ..AppSpec::default() });

@@ -1,4 +1,4 @@
-//! The usual lines of PM2's log about what happens to instances, because scripts look for them.
+//! Usual lines of PM2's log about the events of instances, because scripts look for them.
 
 use ostler_core::app::ExecMode;
 use ostler_core::lifecycle::{Ending, Late, Transition};
@@ -8,7 +8,7 @@ use crate::engine::{Ctx, Feature};
 use crate::log::DaemonLog;
 use crate::slots::{Slot, why};
 
-/// It has no state: what there is to say is in the notice and on the slot.
+/// Writer of these lines. It has no state: all it needs is in the transition and on the slot.
 #[derive(Debug, Default)]
 pub(crate) struct Pm2Log;
 
@@ -20,14 +20,14 @@ impl Feature for Pm2Log {
     fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
         let Some(slot) = ctx.slots.get(id) else { return };
         write_line(&mut ctx.log, slot, transition, ctx.now);
-        // The two processes of a reload are one instance: what happens to the one that does not serve is the rollout's to tell.
+        // The two processes of a reload are one instance: the events of the one that does not serve are reported by the rollout.
         if let Some(event) = event(transition).filter(|_| slot.is_seen()) {
             ctx.log.event(event, &slot.spec().name);
         }
     }
 }
 
-/// PM2's word for it, for those who read our lines as JSON.
+/// PM2's word for the transition, for those who read our lines as JSON.
 fn event(transition: &Transition) -> Option<&'static str> {
     match transition {
         Transition::Launched => Some("start"),

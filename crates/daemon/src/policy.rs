@@ -1,4 +1,4 @@
-//! What the state machine needs of an app's description, with the daemon's settings and the role of the slot.
+//! Policy of an instance: what the state machine needs of an app's description, with the daemon's settings and the role of the slot.
 
 use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::lifecycle::{Lateness, PATIENCE_MS, Policy};
@@ -12,14 +12,14 @@ use crate::store::Role;
 // Those of the core are those of this system.
 const _: () = assert!(signal::INT == system::INT && signal::KILL == system::KILL && signal::TERM == system::TERM);
 
-/// Time for the requests under way, where the app says nothing: the old process costs nothing meanwhile.
+/// Time for the requests under way, where the app names none: the old process costs nothing meanwhile.
 const DRAIN_MS: u64 = 30_000;
-/// An event loop that turns answers sooner.
+/// Time for the answer to a request to drain: an event loop that is not blocked answers sooner.
 const DRAIN_ANSWER_MS: u64 = 5000;
-/// So much later than the proof by running is due, it has failed.
+/// Margin: this much after the proof by running is due, it has failed.
 const MARGIN_MS: u64 = 1000;
 
-/// The policy, and what a process has to prove. A candidate for the place of a cluster worker that has not listened so far proves itself by
+/// Policy of a process, and what it has to prove. A candidate for the place of a cluster worker that has not listened so far proves itself by
 /// running for `by_running_ms`.
 pub(crate) fn of(spec: &AppSpec, role: Role, by_running_ms: Option<u64>, settings: &Settings) -> (Policy, Option<Box<ReadyBy>>) {
     let mut policy =
@@ -56,17 +56,17 @@ pub(crate) fn of(spec: &AppSpec, role: Role, by_running_ms: Option<u64>, setting
     (policy, proof.map(Box::new))
 }
 
-/// How long a reload waits for a new process whose time nobody named.
+/// Time that a reload waits for a new process whose time nobody named.
 pub(crate) fn reload_waits_ms(settings: &Settings) -> u64 {
     PATIENCE_MS.max(settings.listen_timeout_ms)
 }
 
-/// It can be told to finish what it does (by Node's cluster protocol, or by our preload), or its connections go elsewhere.
+/// True if the app can be asked to finish what it does (by Node's cluster protocol, or by our preload), or its connections go elsewhere.
 fn can_drain(spec: &AppSpec) -> bool {
     spec.mode == ExecMode::Cluster || (spec.runs_in_node() && !spec.no_preload) || spec.has_shards()
 }
 
-/// Without a declaration: a cluster worker says that it listens (Bun's bind by themselves, and say nothing); everything else has run for
+/// Proof of a candidate without a declaration: a cluster worker reports that it listens (Bun's bind by themselves, and report nothing); everything else has run for
 /// `min_uptime`, and so has the successor of a worker that does not listen.
 fn proof_of_candidate(spec: &AppSpec, by_running_ms: Option<u64>, policy: &Policy) -> ReadyBy {
     let tells = spec.mode == ExecMode::Cluster && (spec.runs_in_node() || spec.runs_in_deno());

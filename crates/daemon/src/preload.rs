@@ -1,4 +1,4 @@
-//! The Node preload: where its file is, and what it is told.
+//! Node preload: its file, and its settings.
 //!
 //! It is part of this binary and is written where the app's user can read it: into the home, or for apps of other users (only root starts
 //! those) into a folder of root's below `/run`. Without a place, or where its user
@@ -24,15 +24,15 @@ const CODE: &str = include_str!("../preload/preload.cjs");
 
 const FILE_PREFIX: &str = "node-preload-";
 
-/// What the preload is told.
+/// Variable with the settings of the preload.
 const SETTINGS_VAR: &str = "OSTLER_PRELOAD";
 
-/// Files of it that were written by this daemon.
+/// Files of the preload that were written by this daemon.
 #[derive(Debug, Default)]
 pub(crate) struct Preload {
     home: Option<PathBuf>,
     shared: Option<PathBuf>,
-    /// Users of whom was told that they cannot read it.
+    /// Users for whom it was reported that they cannot read it.
     told: BTreeSet<u32>,
 }
 
@@ -59,7 +59,7 @@ impl Feature for Preload {
 impl Preload {
     pub(crate) const NAME: &str = "preload";
 
-    /// The file for a process of this slot; none = it runs without. `user`: whom it runs as, where that is said.
+    /// Path of the file for a process of this slot; none = it runs without. `user`: the user it runs as, where that is given.
     fn path_for(&mut self, slot: &Slot, user: Option<&Credentials>, settings: &Settings, log: &mut DaemonLog) -> Option<PathBuf> {
         let spec = slot.spec();
         // Under its first permission model (version 20) Node refuses to read the file, and the app would not start.
@@ -86,14 +86,14 @@ impl Preload {
     }
 }
 
-/// Whether a process was started with a preload of ours: its daemon may have died before it could note that.
+/// True if a process was started with a preload of ours: its daemon may have died before it could record that.
 fn runs_with(pid: i32) -> bool {
     let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let mut words = command.split(|byte| *byte == 0);
     words.any(|word| word == b"--require") && words.next().is_some_and(|path| memchr::memmem::find(path, FILE_PREFIX.as_bytes()).is_some())
 }
 
-/// Two versions of the daemon do not write to the same file.
+/// Name of the file: two versions of the daemon do not write to the same one.
 fn name() -> String {
     format!("{FILE_PREFIX}{}.cjs", env!("CARGO_PKG_VERSION"))
 }
@@ -110,7 +110,7 @@ fn write_shared() -> Option<PathBuf> {
     Some(path)
 }
 
-/// The settings of one process.
+/// Settings of one process.
 fn settings(slot: &Slot) -> String {
     let mut settings = Map::new();
     if slot.live.piped.is_some() {

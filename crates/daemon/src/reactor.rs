@@ -1,4 +1,4 @@
-//! Waiting: one epoll for everything the daemon looks at. Nothing is woken when nothing happens.
+//! Reactor: one epoll for everything the daemon watches. Nothing is woken when nothing happens.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -7,21 +7,21 @@ use std::time::Duration;
 use rustix::event::epoll;
 use rustix::time::Timespec;
 
-/// What a descriptor belongs to.
+/// Owner of a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Source {
     /// The keeper.
     Keeper,
     /// Signals sent to the daemon itself.
     Signals,
-    /// A descriptor of the feature with this name, and what it means to that one: 48 bits.
+    /// A descriptor of the feature with this name, and its key there: 48 bits.
     Feature(&'static str, u64),
 }
 
-/// The native socket that listens: whoever makes it anew has it watched as this.
+/// The native socket that listens: whoever reopens it has it watched as this.
 pub(crate) const LISTENER: Source = Source::Feature("native", 0);
 
-/// Above these bits of a token is the place of a feature in the list of names, beginning with 1; below is its key.
+/// Bits of the key in a token; above them is the index of a feature in the list of names, beginning with 1.
 const KEY_BITS: u32 = 48;
 const KEY_MASK: u64 = (1 << KEY_BITS) - 1;
 
@@ -53,21 +53,21 @@ impl Source {
     }
 }
 
-/// What a descriptor is ready for.
+/// Readiness of a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ready {
-    /// Whose.
+    /// Owner of the descriptor.
     pub source: Source,
-    /// Reading makes sense (data, or the end).
+    /// True if reading makes sense (data, or the end).
     pub readable: bool,
-    /// Writing makes sense.
+    /// True if writing makes sense.
     pub writable: bool,
 }
 
-/// Largest number of events taken per wait; the rest comes with the next one.
+/// Most events taken per wait; the rest comes with the next one.
 const BATCH: usize = 256;
 
-/// The epoll descriptor.
+/// Epoll descriptor.
 pub(crate) struct Reactor {
     epoll: OwnedFd,
     events: Vec<epoll::Event>,
@@ -76,13 +76,13 @@ pub(crate) struct Reactor {
 }
 
 impl Reactor {
-    /// With none of features.
+    /// Reactor without features.
     #[cfg(test)]
     pub(crate) fn new() -> io::Result<Self> {
         Self::of_features(&[])
     }
 
-    /// With descriptors of these features.
+    /// Reactor with descriptors of these features.
     pub(crate) fn of_features(names: &'static [&'static str]) -> io::Result<Self> {
         Ok(Self { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?, events: Vec::with_capacity(BATCH), names })
     }
@@ -116,7 +116,7 @@ impl Reactor {
         let _ = epoll::delete(&self.epoll, fd);
     }
 
-    /// Waits until something is ready or the time is over. `None` = for ever.
+    /// Waits until something is ready or the time is up. `None` = for ever.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Vec<Ready>> {
         self.events.clear();
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());

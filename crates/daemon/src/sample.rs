@@ -1,7 +1,7 @@
 //! CPU and memory of an instance's whole tree.
 //!
-//! A reading is taken only when somebody asks. CPU use is the difference of two readings at least [`SETTLED_MS`] apart, so that two
-//! questions in quick succession give the same answer instead of 0 and 100.
+//! A reading is taken only on request. CPU use is the difference of two readings at least [`SETTLED_MS`] apart, so that two
+//! requests in quick succession give the same answer instead of 0 and 100.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -11,19 +11,19 @@ use ostler_proto::control::Monit;
 use ostler_sys::tree::Entry;
 use ostler_sys::{ProcRef, ProcTable, sample};
 
-/// A shorter time between two readings says little.
+/// Shortest time between two readings that are compared.
 const SETTLED_MS: u64 = 500;
-/// A process is measured over at least this time since its start.
+/// Shortest time since its start over which a process is measured.
 const BOOT_MS: u64 = 100;
-/// A reading older than this is no base for "now".
+/// Age from which a reading is no base for "now".
 const STALE_MS: u64 = 20_000;
-/// A process younger than this is measured from its start.
+/// Age below which a process is measured from its start.
 const YOUNG_MS: u64 = 3_000;
 
-/// Of a tree with more processes only so many are read; the others are taken for their like.
+/// Most processes of a tree that are read; the others are estimated from them.
 pub(crate) const MOST_READ: usize = 2000;
 
-/// One reading of a tree.
+/// Reading of a tree.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Reading {
     /// CPU time used so far.
@@ -32,7 +32,7 @@ pub(crate) struct Reading {
     pub memory_bytes: u64,
     /// Processes.
     pub processes: u32,
-    /// The main process alone.
+    /// Reading of the main process alone.
     pub leader: Leader,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Reading {
 pub(crate) struct Leader {
     own_cpu_ns: u64,
     children_ticks: u64,
-    /// A look at the process table, before which it had not run for some time, found nobody else in its tree.
+    /// True if a read of the process table, before which it had not run for some time, found nobody else in its tree.
     alone: bool,
 }
 
@@ -53,7 +53,7 @@ struct Used {
     cpu_ns: u64,
 }
 
-/// The readings that are compared.
+/// Readings that are compared.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CpuHistory {
     pid: i32,
@@ -66,7 +66,7 @@ pub(crate) struct CpuHistory {
 }
 
 impl CpuHistory {
-    /// What the last reading saw of this main process.
+    /// What the last reading had of this main process.
     pub(crate) fn leader(&self, pid: i32) -> Option<Leader> {
         (self.pid == pid && self.leader.own_cpu_ns > 0).then_some(self.leader)
     }
@@ -119,24 +119,24 @@ impl CpuHistory {
         self.used_ns
     }
 
-    /// What the last reading gave.
+    /// Result of the last reading.
     pub(crate) fn monit(&self) -> Monit {
         self.monit
     }
 }
 
-/// Reads many trees with one look at the process table.
+/// Reader of many trees with one read of the process table.
 #[derive(Debug)]
 pub(crate) struct Sampler {
     table: ProcTable,
-    /// Main processes that have not run since they were last read: their CPU time was looked at a moment ago, for just that.
+    /// Main processes that have not run since they were last read: their CPU time was read a moment ago, for just that.
     asleep: HashMap<i32, Leader>,
-    /// Some process may have lost its parents.
+    /// True if some process may have lost its parents.
     orphans: bool,
 }
 
 impl Sampler {
-    /// Looks at the process table, past the main processes that have slept since they were last read; not at all where only such are asked
+    /// Reads the process table, past the main processes that have slept since they were last read; not at all where only such are requested
     /// for, and each was alone.
     pub(crate) fn new(leaders: impl Iterator<Item = (ProcRef, Option<Leader>)>) -> Self {
         let (mut known, mut asleep, mut all_alone) = (HashMap::new(), HashMap::new(), true);
@@ -155,7 +155,7 @@ impl Sampler {
         Self { table, asleep, orphans: !all_alone }
     }
 
-    /// Where the keeper has no children but the known ones there are no orphans, and no cgroup has to be read.
+    /// Skips the cgroups: where the keeper has no children but the known ones there are no orphans.
     #[must_use]
     pub(crate) fn knowing_children(mut self, keeper: i32, known: impl Iterator<Item = i32>) -> Self {
         if self.orphans {
@@ -199,7 +199,7 @@ impl Sampler {
     }
 }
 
-/// What a process uses that was alone and has not run since: of that only its memory may have changed.
+/// Reading of a process that was alone and has not run since: only its memory may have changed.
 fn alone(pid: i32, leader: Leader) -> Reading {
     let cpu_ns = leader.own_cpu_ns.saturating_add(sample::children_cpu_ns(leader.children_ticks));
     // A process that ended since the look counts no more.

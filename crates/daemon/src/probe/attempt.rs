@@ -1,4 +1,4 @@
-//! One attempt to ask: connect, send, read the first line. Every step returns at once.
+//! One attempt of a probe: connect, send, read the first line. Every step returns at once.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -11,20 +11,20 @@ use rustix::net::{
 
 use crate::reactor::{Reactor, Source};
 
-/// Where to ask to be told that there is something; none = whoever asks looks again by itself.
+/// Where the socket is watched; none = the caller checks again by itself.
 pub(super) type Teller<'a> = Option<(&'a Reactor, Source)>;
 
-/// A connection and how far it got.
+/// Connection of an attempt, and its progress.
 #[derive(Debug)]
 pub(super) struct Attempt {
     socket: OwnedFd,
     peer: SocketAddr,
     phase: Phase,
-    /// How many of the addresses were tried.
+    /// Number of addresses that were tried.
     tried: usize,
-    /// What it waits for: none = it is not watched yet; else whether room to write is of interest, too.
+    /// What it waits for: none = it is not watched yet; else whether it waits for room to write, too.
     watched: Option<bool>,
-    /// Our own end, once somebody wanted to know it.
+    /// Our own end, once it was needed.
     local: Option<SocketAddr>,
 }
 
@@ -35,19 +35,19 @@ enum Phase {
     Reading(Answer),
 }
 
-/// How an attempt stands.
+/// State of an attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// It goes on when the socket is ready.
+    /// It continues when the socket is ready.
     Waiting,
     /// The answer is good.
     Good,
-    /// It is not, or there is none: why, in words that follow "answers".
+    /// The answer is bad, or there is none: the reason, in words that follow "answers".
     Bad(String),
 }
 
 impl Attempt {
-    /// Begins with the first address that can be had. [`Attempt::advance`] is next: on this machine a connection is there at once.
+    /// Begins with the first address that can be reached. [`Attempt::advance`] is next: on this machine a connection is there at once.
     pub(super) fn begin(question: &Question, addresses: &[IpAddr]) -> Result<Self, String> {
         Self::begin_at(question, addresses, 0)
     }
@@ -65,18 +65,18 @@ impl Attempt {
         Err(words(trouble))
     }
 
-    /// Our own end of the connection, if somebody wanted to know it.
+    /// Our own end of the connection, if it was needed.
     pub(super) fn local(&self) -> Option<SocketAddr> {
         self.local
     }
 
-    /// Finds out what our own end is.
+    /// Looks up our own end.
     pub(super) fn find_local(&mut self) -> Option<SocketAddr> {
         self.local = getsockname(&self.socket).ok().and_then(|local| SocketAddr::try_from(local).ok());
         self.local
     }
 
-    /// Goes as far as it can without waiting.
+    /// Advances as far as possible without waiting.
     pub(super) fn advance(&mut self, question: &Question, addresses: &[IpAddr], teller: Teller<'_>) -> Progress {
         loop {
             let step = match (&mut self.phase, &question.http) {
@@ -112,7 +112,7 @@ impl Attempt {
         }
     }
 
-    /// What is to be told of an attempt that took too long.
+    /// Reason of an attempt that took too long.
     pub(super) fn too_late(&self, question: &Question) -> String {
         if let Phase::Reading(answer) = &self.phase
             && let Status::Code(code) = answer.status()
@@ -125,7 +125,7 @@ impl Attempt {
     /// Has the socket watched for what is missing.
     fn wait(&mut self, teller: Teller<'_>) -> Progress {
         let Some((reactor, source)) = teller else { return Progress::Waiting };
-        // Once everything is sent only what it says is of interest.
+        // Once everything is sent only its answer is of interest.
         let write = !matches!(self.phase, Phase::Reading(_));
         let watched = match self.watched {
             Some(same) if same == write => Ok(()),
@@ -142,7 +142,7 @@ impl Attempt {
         }
     }
 
-    /// Where being connected is the answer. To connect once more tells how the first one went.
+    /// Result of a connection, where that is the answer. A second `connect` returns how the first one went.
     fn connected(&self) -> Step {
         match connect(&self.socket, &self.peer) {
             Ok(()) | Err(Errno::ISCONN) if self.is_with_itself() => Step::Done(Progress::Bad(words(Errno::CONNREFUSED))),
@@ -152,7 +152,7 @@ impl Attempt {
         }
     }
 
-    /// With nobody there and a port that the kernel may also choose for our own end, TCP connects us to ourselves.
+    /// True if it is connected to itself: with nobody there and a port that the kernel may also choose for our own end, TCP connects us to ourselves.
     fn is_with_itself(&self) -> bool {
         let peer = getpeername(&self.socket).ok().flatten();
         peer.is_some() && peer == getsockname(&self.socket).ok()
@@ -216,7 +216,7 @@ fn read(socket: &OwnedFd, answer: &mut Answer, http: &HttpQuestion) -> Step {
     }
 }
 
-/// A bad answer: ``503 `database is gone` ``.
+/// Text of a bad answer: ``503 `database is gone` ``.
 fn describe(code: u16, answer: &Answer) -> String {
     match answer.says(true).filter(|says| !says.is_empty()) {
         Some(says) => format!("{code} `{says}`"),
@@ -224,7 +224,7 @@ fn describe(code: u16, answer: &Answer) -> String {
     }
 }
 
-/// `Connection refused`, as people know it.
+/// Text of an error as people know it: `Connection refused`.
 fn words(errno: Errno) -> String {
     let text = std::io::Error::from(errno).to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
@@ -278,7 +278,7 @@ mod tests {
         Progress::Waiting
     }
 
-    /// A server that answers one connection with these pieces.
+    /// Server that answers one connection with these pieces.
     fn server(pieces: &'static [&'static str]) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -1,11 +1,11 @@
-//! Probes: questions to servers over TCP, many at the same time, none of them waited for.
+//! Probes: requests to servers over TCP, many at the same time, none of them waited for.
 //!
 //! # Theory of operation
 //!
-//! `ostler_core::probe` decides when an attempt begins and when it has taken too long, and reads the answer; here are the sockets. Each
+//! `ostler_core::probe` decides when an attempt begins and when it has taken too long, and parses the answer; here are the sockets. Each
 //! probe belongs to an instance and has at most one connection, watched by the daemon's one epoll. An attempt on this machine is five system
-//! calls: socket, connect, send, receive, close. Questions that are not in a hurry are not even watched at first: the answers of all that are
-//! asked at the same time are looked for together, a moment later, so that a hundred answers wake us once.
+//! calls: socket, connect, send, receive, close. Probes that are not in a hurry are not even watched at first: the answers to all that were
+//! sent at the same time are read together, a moment later, so that a hundred answers wake us once.
 
 mod attempt;
 
@@ -17,13 +17,13 @@ use ostler_core::probe::{Question, Schedule, Turn, addresses};
 use crate::reactor::{Reactor, Source};
 use attempt::{Attempt, Progress};
 
-/// Probes, by a number that whoever asks gives them.
+/// Probes, by a number that the caller gives them.
 #[derive(Debug)]
 pub(crate) struct Probes {
     all: BTreeMap<u32, Probe>,
-    /// When the clock says something to which probe.
+    /// Time at which each probe is due.
     due: BTreeSet<(u64, u32)>,
-    /// Our ends of the connections that there are, and whose end nobody wanted to know yet.
+    /// Our ends of the existing connections; some were not needed yet.
     locals: BTreeMap<SocketAddr, u32>,
     nameless: BTreeSet<u32>,
     source: fn(u32) -> Source,
@@ -31,7 +31,7 @@ pub(crate) struct Probes {
 
 #[derive(Debug)]
 struct Probe {
-    /// Whom it asks.
+    /// Probed instance.
     instance: u32,
     question: Question,
     addresses: Vec<IpAddr>,
@@ -39,22 +39,22 @@ struct Probe {
     attempt: Option<Attempt>,
 }
 
-/// What came of an attempt.
+/// Result of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// As expected.
     Good,
-    /// Not so: what was asked and what came.
+    /// Not as expected: what was sent and what came back.
     Bad(String),
 }
 
 impl Probes {
-    /// None yet; what the sockets of each are in the loop.
+    /// No probes yet; `source` is what the socket of each is in the loop.
     pub(crate) fn new(source: fn(u32) -> Source) -> Self {
         Self { all: BTreeMap::new(), due: BTreeSet::new(), locals: BTreeMap::new(), nameless: BTreeSet::new(), source }
     }
 
-    /// Begins to ask an instance at this time, until [`Probes::end`]; the first attempt is made with the next [`Probes::tick`] after it. A host that would
+    /// Begins to probe an instance at this time, until [`Probes::end`]; the first attempt is made with the next [`Probes::tick`] after it. A host that would
     /// have to be looked up is refused.
     pub(crate) fn begin(&mut self, id: u32, instance: u32, question: Question, first_ms: u64) -> Result<(), String> {
         let Some(addresses) = addresses(&question.host) else {
@@ -67,7 +67,7 @@ impl Probes {
         Ok(())
     }
 
-    /// Asks no more.
+    /// Ends a probe.
     pub(crate) fn end(&mut self, id: u32) {
         if let Some(probe) = self.all.remove(&id) {
             self.due.remove(&(probe.schedule.due_ms(), id));
@@ -76,7 +76,7 @@ impl Probes {
         }
     }
 
-    /// The next attempt is made at this time, unless one is under way.
+    /// Delays the next attempt to this time, unless one is under way.
     pub(crate) fn not_before(&mut self, id: u32, at_ms: u64) {
         self.with(id, |probe| {
             if probe.attempt.is_none() {
@@ -86,7 +86,7 @@ impl Probes {
         });
     }
 
-    /// Which instance a connection asks that comes from this address.
+    /// Instance that is probed by the connection from this address.
     pub(crate) fn asked_by(&mut self, address: SocketAddr) -> Option<u32> {
         for id in std::mem::take(&mut self.nameless) {
             let attempt = self.all.get_mut(&id).and_then(|probe| probe.attempt.as_mut());
@@ -95,17 +95,17 @@ impl Probes {
         self.locals.get(&address).and_then(|id| self.all.get(id)).map(|probe| probe.instance)
     }
 
-    /// There is a connection of a probe.
+    /// True while a probe has a connection.
     pub(crate) fn is_asking(&self) -> bool {
         !self.locals.is_empty() || !self.nameless.is_empty()
     }
 
-    /// When [`Probes::tick`] has something to do.
+    /// Time at which [`Probes::tick`] has something to do.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         self.due.first().map(|(at, _)| *at)
     }
 
-    /// Begins attempts whose time has come, ends those that took too long. Gives what came of attempts.
+    /// Begins attempts that are due, ends those that took too long. Returns the results of attempts.
     pub(crate) fn tick(&mut self, reactor: &Reactor, now_ms: u64) -> Vec<(u32, Answer)> {
         let due: Vec<u32> = self.due.range(..=(now_ms, u32::MAX)).map(|(_, id)| *id).collect();
         due.into_iter().filter_map(|id| Some((id, self.turn(id, reactor, now_ms)?))).collect()
@@ -133,13 +133,13 @@ impl Probes {
         })
     }
 
-    /// The socket of a probe is ready.
+    /// Handles a socket of a probe that is ready.
     pub(crate) fn on_ready(&mut self, id: u32, reactor: &Reactor, now_ms: u64) -> Option<Answer> {
         let source = (self.source)(id);
         self.with(id, |probe| probe.advance(reactor, source, now_ms))
     }
 
-    /// Does something with a probe and keeps the order of deadlines.
+    /// Changes a probe and keeps the order of deadlines.
     fn with(&mut self, id: u32, act: impl FnOnce(&mut Probe) -> Option<Answer>) -> Option<Answer> {
         let probe = self.all.get_mut(&id)?;
         let before = probe.schedule.due_ms();
@@ -179,7 +179,7 @@ impl Probe {
         Some(answer)
     }
 
-    /// `GET http://localhost:80/ answered 503`.
+    /// Result of a bad answer: `GET http://localhost:80/ answered 503`.
     fn bad(&self, trouble: &str) -> Answer {
         let Question { host, port, .. } = &self.question;
         let asked = if self.question.http.is_some() { "HTTP request to" } else { "connection to" };
@@ -197,7 +197,7 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
-    /// Asked each 5 s.
+    /// Probe that is repeated each 5 s.
     fn question(port: u16) -> Question {
         let probe = HttpProbe {
             host: "127.0.0.1".into(),

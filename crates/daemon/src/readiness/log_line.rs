@@ -1,4 +1,4 @@
-//! A line of an app's output: its log files are read from where this start began, whenever the kernel says that they changed.
+//! Readiness by a line of an app's output: its log files are read from where this start began, whenever the kernel reports that they changed.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
@@ -13,13 +13,13 @@ use crate::rights::Rights;
 
 /// Bytes read per file and turn of the loop; an app that floods its log delays only its own readiness.
 const PER_TURN: usize = 256 << 10;
-/// Of a longer line only the end is looked at.
+/// Longest line; of a longer one only the end is searched.
 const LINE_MAX: usize = 64 << 10;
 
-/// Everybody who waits for a line.
+/// Apps that wait for a line.
 #[derive(Debug, Default)]
 pub(super) struct LogLines {
-    /// Only while somebody waits.
+    /// Watch; only while an app waits.
     inotify: Option<Inotify>,
     waiting: BTreeMap<u32, Waiting>,
 }
@@ -31,24 +31,24 @@ struct Waiting {
     files: Vec<Followed>,
 }
 
-/// A log file and how much of it was read.
+/// Log file and how much of it was read.
 #[derive(Debug)]
 struct Followed {
     path: PathBuf,
     offset: u64,
-    /// The beginning of a line whose end has not come yet.
+    /// Beginning of a line whose end has not come yet.
     partial: Vec<u8>,
     watched: bool,
 }
 
-/// What looking gave.
+/// Result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
     /// The line is there.
     Found,
-    /// It is not there; the kernel says when to look again.
+    /// It is not there; the kernel reports when to read again.
     Later,
-    /// Not all was looked at, or the kernel cannot say: look again soon.
+    /// Not all was read, or the kernel cannot report: read again soon.
     Soon,
 }
 
@@ -72,14 +72,14 @@ impl LogLines {
         Ok(())
     }
 
-    /// Waits no more. With the last one the kernel has nothing to say any more.
+    /// Ends the wait. With the last one the kernel has nothing to report any more.
     pub(super) fn end(&mut self, id: u32) {
         if self.waiting.remove(&id).is_some() && self.waiting.is_empty() {
             self.inotify = None;
         }
     }
 
-    /// Something changed: everybody looks. It is never many who are just starting.
+    /// Handles a change: all files are read. It is never many that are just starting.
     pub(super) fn changed(&mut self) -> Vec<u32> {
         if let Some(inotify) = &self.inotify {
             inotify.clear();
@@ -137,7 +137,7 @@ impl Followed {
         Look::Soon
     }
 
-    /// Is the line in what came?
+    /// True if the line is in these bytes.
     fn matches(&mut self, bytes: &[u8], pattern: &LogPattern) -> bool {
         let mut rest = bytes;
         while let Some(end) = memchr::memchr(b'\n', rest) {
@@ -178,7 +178,7 @@ mod tests {
         let path = file("whole", "listening on 1\n");
         let mut lines = LogLines::default();
         lines.begin(7, "^listening on \\d+$", Rights::default(), vec![(path.clone(), 15), ("/no/such/file".into(), 0)], &reactor).unwrap();
-        // One of the files is not there: the kernel cannot say when it is.
+        // One of the files is not there: the kernel cannot report when it is.
         assert_eq!(lines.look(7), Look::Soon);
         append(&path, "listening ");
         assert_eq!(lines.changed(), [7]);

@@ -1,4 +1,4 @@
-//! What is looked for while a process starts: the time, a line in its log, an answer.
+//! Active checks while a process starts: the time, a line in its log, an answer.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::probe::Answer;
 use crate::rights::Rights;
 use crate::slots::Slot;
 
-/// Time until a log that was not looked at as a whole, or that cannot be watched, is looked at again.
+/// Time until a log that was not read completely, or that cannot be watched, is read again.
 pub(super) const LOOK_AGAIN_MS: u64 = 50;
 
 impl Readiness {
@@ -59,7 +59,7 @@ impl Readiness {
         ctx.timers.set(Timer::Probes.of(0), self.probes.deadline_ms());
     }
 
-    /// Attempts of probes begin, or have taken too long.
+    /// Begins attempts of probes, and ends those that have taken too long.
     pub(super) fn ask(&mut self, ctx: &mut Ctx) {
         for (id, answer) in self.probes.tick(&ctx.reactor, ctx.now.mono_ms) {
             self.take_answer(ctx, id, answer);
@@ -67,7 +67,7 @@ impl Readiness {
         self.set_probe_timer(ctx);
     }
 
-    /// The socket of a probe is ready.
+    /// Handles a socket of the probe that is ready.
     pub(super) fn on_probe(&mut self, ctx: &mut Ctx, id: u32) {
         if let Some(answer) = self.probes.on_ready(id, &ctx.reactor, ctx.now.mono_ms) {
             self.take_answer(ctx, id, answer);
@@ -82,14 +82,14 @@ impl Readiness {
         }
     }
 
-    /// A signal that was looked for.
+    /// Takes a signal that was found.
     pub(super) fn seen(&mut self, ctx: &mut Ctx, id: u32, signal: Signal) {
         if let Some(&inc) = self.looked_at.get(&id) {
             self.take_signal(ctx, id, inc, signal);
         }
     }
 
-    /// Log files changed.
+    /// Handles changed log files.
     pub(super) fn look_at_logs(&mut self, ctx: &mut Ctx) {
         for id in self.logs.changed() {
             self.look_at_log(ctx, id);
@@ -120,7 +120,7 @@ fn log_files(slot: &Slot) -> Vec<(PathBuf, u64)> {
     found
 }
 
-/// Where the variable that grows from instance to instance is the port that is asked, the port grows with it.
+/// Shift of the probed port: where the variable that grows from instance to instance is that port, it grows with it.
 fn port_shift(slot: &Slot, by: &ReadyBy) -> u16 {
     match by {
         ReadyBy::Tcp { port, .. } | ReadyBy::Http(HttpProbe { port, .. }) => slot.port_shift(*port),

@@ -1,9 +1,9 @@
-//! Signals of readiness, and signs of life: what a process says on its channel, by sd_notify or with a newline, and what is looked for.
+//! Readiness signals and heartbeats: what a process sends on its channel, by sd_notify or with a newline, and what is actively checked.
 //!
 //! # Theory of operation
 //!
-//! What an app needs to speak (a socket for sd_notify, a pipe for a newline) is made before its process and held by the keeper, so that what
-//! it says reaches the next daemon too. What has to be looked for (a port, an answer, a line, the time) is looked for only while the process
+//! What an app needs to send them (a socket for sd_notify, a pipe for a newline) is made before its process and held by the keeper, so that what
+//! it sends reaches the next daemon too. What has to be checked actively (a port, an answer, a line, the time) is checked only while the process
 //! is starting and has to prove that: [`Readiness::follow`] compares after every step what is to be watched with what is. Nothing of it is
 //! there for apps that declare nothing, and nothing wakes the daemon when nothing happens.
 
@@ -38,12 +38,12 @@ use newline::{Newline, Read};
 use notify::{Notify, PER_TURN, Watchdog};
 use proof::Signal;
 
-/// What is expected of processes that start, and what they can say.
+/// Processes that start, what they have to prove, and their channels.
 #[derive(Debug)]
 pub(crate) struct Readiness {
     notify: BTreeMap<u32, Notify>,
     newlines: BTreeMap<u32, Newline>,
-    /// Which incarnations are being looked at.
+    /// Incarnations that are being checked.
     looked_at: BTreeMap<u32, u32>,
     /// Incarnations that have proved it and have not made the step that follows.
     proved: BTreeMap<u32, u32>,
@@ -70,7 +70,7 @@ enum Watched {
     Notify = 0,
     Newline = 1,
     Probe = 2,
-    /// Of nobody in particular.
+    /// Of no instance in particular.
     LogLines = 3,
 }
 
@@ -86,9 +86,9 @@ enum Timer {
     Uptime = 0,
     Log = 1,
     Watchdog = 2,
-    /// Too much was said: it is heard again.
+    /// Too much was sent: reception resumes.
     Hear = 3,
-    /// Of nobody in particular: the next attempt of a probe.
+    /// Of no instance in particular: the next attempt of a probe.
     Probes = 4,
 }
 
@@ -98,7 +98,7 @@ impl Timer {
     }
 }
 
-/// Does the app speak sd_notify? Only then it gets a socket: Node apps say `ready` on their channel.
+/// True if the app uses sd_notify. Only then it gets a socket: Node apps send `ready` on their channel.
 fn speaks(spec: &AppSpec, proof: Option<&ReadyBy>) -> bool {
     spec.ready.watchdog_ms.is_some()
         || proof == Some(&ReadyBy::Notify)
@@ -106,7 +106,7 @@ fn speaks(spec: &AppSpec, proof: Option<&ReadyBy>) -> bool {
         || (proof == Some(&ReadyBy::Message) && !spec.runs_in_node())
 }
 
-/// User of the app's processes, if that is not us: they may speak.
+/// User of the app's processes, if that is not us: they may send.
 fn other_user(spec: &AppSpec) -> Option<Credentials> {
     let account = crate::users::account(spec).ok().flatten();
     account.map(|account| account.credentials).filter(|user| user.uid != own_user())
@@ -127,7 +127,7 @@ fn watchdog_of(spec: &AppSpec) -> Option<Watchdog> {
 impl Readiness {
     pub(crate) const NAME: &str = "readiness";
 
-    /// What a new process needs to speak with us.
+    /// Prepares the channels of a new process.
     fn prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), Errno> {
         self.expect_nothing(ctx, id);
         let Some(slot) = ctx.slots.get_mut(id) else { return Ok(()) };
@@ -165,7 +165,7 @@ impl Readiness {
         Ok(())
     }
 
-    /// Nothing more is expected of the process of this slot: it has ended, or there never was one.
+    /// Ends all checks of a slot's process: it has ended, or there never was one.
     fn expect_nothing(&mut self, ctx: &mut Ctx, id: u32) {
         self.look_no_more(ctx, id);
         self.proved.remove(&id);
@@ -185,7 +185,7 @@ impl Readiness {
         }
     }
 
-    /// What is watched follows the state of an instance.
+    /// Updates what is watched from the state of an instance.
     fn follow(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.slots.get(id) else { return };
         if slot.live.proof.is_none() && self.notify.is_empty() && self.looked_at.is_empty() {
@@ -212,7 +212,7 @@ impl Readiness {
         self.follow_watchdog(ctx, id, running);
     }
 
-    /// The pipe of a process is readable.
+    /// Handles input on the pipe of a process.
     fn on_newline(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(newline) = self.newlines.get(&id) else { return };
         let inc = split_key(newline.key).1;
@@ -230,7 +230,7 @@ impl Readiness {
     }
 }
 
-/// Why an instance is not ready yet.
+/// Records why an instance is not ready yet.
 fn note_trouble(ctx: &mut Ctx, id: u32, trouble: String) {
     if let Some(slot) = ctx.slots.get_mut(id) {
         slot.live.trouble = Some(trouble.into());
@@ -238,7 +238,7 @@ fn note_trouble(ctx: &mut Ctx, id: u32, trouble: String) {
 }
 
 impl Feature for Readiness {
-    /// Sockets of processes that are no more may have been left by daemons that were killed.
+    /// Removes sockets that daemons which were killed may have left.
     fn on_boot(&mut self, ctx: &mut Ctx) {
         notify_path::remove_left(&ctx.settings.home, self.notify.values().map(Notify::as_fd));
     }

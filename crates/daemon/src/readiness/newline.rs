@@ -1,4 +1,4 @@
-//! A newline on a descriptor, as by s6.
+//! Readiness by a newline on a descriptor, as by s6.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -15,7 +15,7 @@ pub(super) struct Newline {
     pub key: u64,
 }
 
-/// What was read.
+/// Result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Read {
     /// Nothing that matters yet.
@@ -27,14 +27,14 @@ pub(super) enum Read {
 }
 
 impl Newline {
-    /// Ours, and the app's end.
+    /// Makes a pipe: our end, and the app's.
     pub(super) fn make(id: u32, key: u64, reactor: &Reactor) -> Result<(Self, OwnedFd), Errno> {
         let (read, write) = pipe::pipe()?;
         let watched = Self::watch(read, id, key, reactor).ok_or(Errno::MFILE)?;
         Ok((watched, write))
     }
 
-    /// One that the keeper held.
+    /// Takes one that the keeper held.
     pub(super) fn watch(fd: OwnedFd, id: u32, key: u64, reactor: &Reactor) -> Option<Self> {
         rustix::io::ioctl_fionbio(&fd, true).ok()?;
         reactor.add(&fd, Watched::Newline.source(id)).ok()?;
@@ -45,7 +45,7 @@ impl Newline {
         format!("newline:{key}")
     }
 
-    /// What comes before the newline is of no interest.
+    /// Reads; what comes before the newline is of no interest.
     pub(super) fn read(&self) -> Read {
         let mut buffer = [0; 1024];
         loop {

@@ -1,4 +1,4 @@
-//! What processes say by sd_notify, and the watchdog that it feeds.
+//! Notifications of processes by sd_notify, and the watchdog.
 
 use ostler_core::lifecycle::{Event, Origin, PolicyName, State};
 use ostler_proto::sd_notify::Notification;
@@ -11,24 +11,24 @@ use crate::engine::{Ctx, Request, Work};
 use crate::slots::complaints::Topic;
 use crate::slots::split_key;
 
-/// A watchdog that is noticed so late tells of our own absence (the machine slept, we stood still), not of the app's.
+/// Delay from which a missed watchdog is due to our own absence (the machine slept, we were stopped), not to the app's.
 const NOTICED_LATE_MS: u64 = 1000;
 
-/// How much was read.
+/// Result of a reception: how much was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Received {
     count: usize,
-    /// What comes next is read when what was said has been dealt with and is in the journal.
+    /// True if what comes next is read when what was received has been dealt with and is in the journal.
     waits: bool,
 }
 
 impl Readiness {
-    /// A process says how it is.
+    /// Handles a notification of a process.
     pub(super) fn on_notify(&mut self, ctx: &mut Ctx, id: u32) {
         self.receive_at_most(ctx, id, PER_TURN);
     }
 
-    /// What was said last is in the journal: the rest of what may be heard in this turn.
+    /// Continues the reception of this turn: what was received last is in the journal.
     pub(super) fn on_notify_rest(&mut self, ctx: &mut Ctx, id: u32) {
         let left = self.notify.get_mut(&id).map_or(0, |notify| std::mem::take(&mut notify.left_in_turn));
         self.receive_at_most(ctx, id, left);
@@ -48,7 +48,7 @@ impl Readiness {
         }
     }
 
-    /// Too much was said, and that was a while ago.
+    /// Resumes the reception, a while after too much was sent.
     pub(super) fn receive_again(&mut self, ctx: &mut Ctx, id: u32) {
         let again = self.notify.get(&id).is_none_or(|notify| notify.watch_again(&ctx.reactor));
         // As much as is free may be so again soon.
@@ -56,7 +56,7 @@ impl Readiness {
         ctx.timers.set(Timer::Hear.of(id), later);
     }
 
-    /// What a process said until now counts before its end does. True: there may be more, when the journal has what was read.
+    /// Receives what a process sent until now, which counts before its end does. True: there may be more, when the journal has what was read.
     pub(super) fn receive_to_the_end(&mut self, ctx: &mut Ctx, id: u32) -> bool {
         let Some(left) = self.notify.get(&id).map(Notify::left_at_end) else { return false };
         let received = self.receive(ctx, id, left);
@@ -104,7 +104,7 @@ impl Readiness {
             }
         }
         if let Some(slot) = ctx.slots.get_mut(id) {
-            // Not worth a record of its own: an app may say so a thousand times a second.
+            // Not worth a record of its own: an app may send it a thousand times a second.
             let status = status_after(slot.durable.learned.status.take(), &said);
             slot.durable.learned.status = status.filter(|status| !status.is_empty());
         }
@@ -114,7 +114,7 @@ impl Readiness {
         self.on_watchdog(ctx, id, &said);
     }
 
-    /// Another process is its main process from now on, it says.
+    /// Takes another process as the main process, as a notification declares it.
     fn take_main_pid(&mut self, ctx: &mut Ctx, id: u32, inc: u32, pid: i32) {
         let Some(slot) = ctx.slots.get(id).filter(|slot| slot.durable.instance.inc == inc) else { return };
         let former = slot.durable.instance.pid();
@@ -144,7 +144,7 @@ impl Readiness {
         if said.trigger {
             return bark(ctx, id, "it asked for it");
         }
-        // On its way out it need not say so any more: the time for stopping counts then.
+        // While it is being stopped it need not send any more: the time for stopping counts then.
         if said.alive || said.ready || said.watchdog_ms.is_some() || said.stopping {
             watchdog.due_ms = Some(if said.stopping { u64::MAX } else { ctx.now.mono_ms.saturating_add(watchdog.period_ms) });
             set_watchdog_timer(ctx, id, watchdog);
@@ -167,14 +167,14 @@ fn set_watchdog_timer(ctx: &mut Ctx, id: u32, watchdog: &Watchdog) {
     ctx.timers.set(Timer::Watchdog.of(id), watchdog.due_ms.filter(|due_ms| *due_ms < u64::MAX));
 }
 
-/// The process is restarted; `why` names the watchdog.
+/// Restarts the process; `why` names the watchdog.
 fn bark(ctx: &mut Ctx, id: u32, why: &str) {
     let Some(slot) = ctx.slots.get(id) else { return };
     ctx.log.error(format_args!("App [{}:{}] watchdog: {why}, restarting it", slot.spec().name, slot.durable.pm_id));
     ctx.event(id, Event::Restart(Origin::policy(PolicyName::Watchdog)));
 }
 
-/// What is shown of it: its own words, else what it is doing.
+/// Status that is shown: the app's own words, else what it is doing.
 fn status_after(before: Option<String>, said: &Notification) -> Option<String> {
     const RELOADING: &str = "reloading";
     match said {

@@ -1,4 +1,4 @@
-//! Where an app says by sd_notify how it is.
+//! Socket on which an app sends its state by sd_notify.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -11,53 +11,53 @@ use crate::reactor::Reactor;
 
 /// Datagrams taken per turn of the loop; the rest waits, and its senders with it.
 pub(super) const PER_TURN: usize = 32;
-/// Far more than fits into the socket: somebody may go on writing.
+/// Most datagrams after the end, far more than fit into the socket: somebody may go on writing.
 const TO_THE_END: usize = 2048;
-/// Between two lines in our log that an app can cause.
+/// Time between two lines in our log that an app can cause.
 const QUIET_MS: u64 = 1000;
 
-/// The socket of one process.
+/// Socket of one process.
 #[derive(Debug)]
 pub(super) struct Notify {
     fd: OwnedFd,
     id: u32,
     pub key: u64,
-    /// Who may speak, besides us and root.
+    /// User that may send, besides us and root.
     user: u32,
     pub watchdog: Option<Watchdog>,
-    /// More time that was asked for before we knew that the process runs.
+    /// Extension of the time that was requested before we knew that the process runs.
     pub extended_ms: Option<u64>,
-    /// The next datagram was dealt with when the journal had so many writes; it is taken out after the next one.
+    /// Number of journal writes when the next datagram was dealt with; it is taken out after the next one.
     dealt_with: Option<u64>,
-    /// How many more are heard in this turn.
+    /// Datagrams that are still received in this turn.
     pub left_in_turn: usize,
-    /// How many were heard since its process is known to end.
+    /// Datagrams that were received since its process is known to end.
     pub heard_at_end: usize,
     quiet_until_ms: u64,
-    /// How much it says.
+    /// Rate of datagrams.
     rate: Bucket,
 }
 
-/// What there is to hear.
+/// Result of a reception.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// This was said.
+    /// A notification.
     Message(Notification),
     /// Nothing more.
     Nothing,
-    /// What was said last is not in the journal yet.
+    /// What was received last is not in the journal yet.
     Later,
 }
 
-/// How long an app may be silent.
+/// Watchdog of an app: how long it may send nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Watchdog {
     pub period_ms: u64,
-    /// When it has been silent for too long; none = it is not running yet, or on its way out.
+    /// Time when it counts as missed; none = the app is not running yet, or being stopped.
     pub due_ms: Option<u64>,
 }
 
-/// Shorter ones would restart an app that is merely busy.
+/// Shortest one that is accepted: shorter ones would restart an app that is merely busy.
 const SHORTEST_MS: u64 = 100;
 
 impl Watchdog {
@@ -67,7 +67,7 @@ impl Watchdog {
 }
 
 impl Notify {
-    /// One that the keeper held.
+    /// Takes one that the keeper held.
     pub(super) fn watch(fd: OwnedFd, id: u32, key: u64, user: u32, watchdog: Option<Watchdog>, reactor: &Reactor) -> Option<Self> {
         reactor.add(&fd, Watched::Notify.source(id)).ok()?;
         Some(Self {
@@ -89,8 +89,8 @@ impl Notify {
         format!("notify:{key}")
     }
 
-    /// What was said next. It stays where it is until [`Notify::take`], so that a daemon that dies over it leaves it to the next one.
-    /// Datagrams of others, cut and senderless ones say nothing. `writes`: of the journal, so far.
+    /// Receives the next notification. It stays where it is until [`Notify::take`], so that a daemon that dies over it leaves it to the next one.
+    /// Datagrams of others, cut and senderless ones are ignored. `writes`: of the journal, so far.
     pub(super) fn next(&mut self, writes: u64) -> Next {
         if let Some(dealt_with) = self.dealt_with {
             if writes <= dealt_with {
@@ -111,36 +111,36 @@ impl Notify {
         Some(parse(said))
     }
 
-    /// Removes what [`Notify::next`] told.
+    /// Removes what [`Notify::next`] returned.
     pub(super) fn take(&mut self) {
         self.dealt_with = None;
         // Nobody else reads here: what was seen is there.
         let _ = datagram::recv(&self.fd, &mut [0]);
     }
 
-    /// What [`Notify::next`] told is removed when the journal, which had so many writes when it was dealt with, has what follows from it.
+    /// Removes what [`Notify::next`] returned when the journal, which had so many writes when it was dealt with, has what follows from it.
     pub(super) fn take_after(&mut self, writes: u64) {
         self.dealt_with = Some(writes);
     }
 
-    /// How many are heard at most of a process that has ended: somebody else may go on writing.
+    /// Most datagrams that are still received of a process that has ended: somebody else may go on writing.
     pub(super) fn left_at_end(&self) -> usize {
         TO_THE_END.saturating_sub(self.heard_at_end)
     }
 
-    /// So much was taken in this turn. When it was too much nobody looks before this time: who speaks has to wait.
+    /// Counts what was taken in this turn. When it was too much nothing is received before this time: the sender has to wait.
     pub(super) fn spend(&mut self, count: usize, now_ms: u64, reactor: &Reactor) -> Option<u64> {
         let until_ms = self.rate.spend(NOTIFICATIONS, count as u64, now_ms)?;
         reactor.remove(&self.fd);
         Some(until_ms)
     }
 
-    /// It is looked at again. False when it cannot be.
+    /// Watches it again. False if that is impossible.
     pub(super) fn watch_again(&self, reactor: &Reactor) -> bool {
         reactor.add(&self.fd, Watched::Notify.source(self.id)).is_ok()
     }
 
-    /// A line about a change of the main process may go into our log: one in a while, however often the app changes its mind.
+    /// True if a line about a change of the main process may go into our log: one in a while, however often the app changes it.
     pub(super) fn may_be_told(&mut self, now_ms: u64) -> bool {
         let may = now_ms >= self.quiet_until_ms;
         if may {

@@ -1,4 +1,4 @@
-//! Where an app finds the socket to which it says how it is: a path in a folder that nobody but its user enters, so that nobody else can fill
+//! Path of the socket to which an app sends its state: in a folder that nobody but its user enters, so that nobody else can fill
 //! its queue.
 //!
 //! For apps of our own user that is a folder of the home. For those of others (only root starts them) each process has a folder below
@@ -21,22 +21,22 @@ use crate::slots::split_key;
 
 /// Folder of the sockets of our own user's apps, in the home.
 const OWN_FOLDER: &str = "notify";
-/// The socket in a folder of its own.
+/// Name of the socket in a folder of its own.
 const FILE: &str = "notify";
-/// `sun_path` with its final zero.
+/// Longest `sun_path` with its final zero.
 const LONGEST_PATH: usize = 107;
 
-/// Whose socket it is.
+/// Owner of a socket.
 pub(super) struct Owner<'a> {
-    /// The keeper's key of the process.
+    /// Keeper's key of the process.
     pub key: u64,
     /// Unique id of the instance.
     pub unique_id: &'a str,
-    /// Whom the process runs as, if that is not us.
+    /// User the process runs as, if that is not us.
     pub other: Option<&'a Credentials>,
 }
 
-/// A new socket, and what `NOTIFY_SOCKET` says.
+/// New socket, and the value of `NOTIFY_SOCKET`.
 pub(super) fn open(home: &Path, owner: &Owner<'_>) -> Result<(OwnedFd, String), Errno> {
     let in_a_folder = match owner.other {
         Some(user) => open_for(home, owner, user),
@@ -48,7 +48,7 @@ pub(super) fn open(home: &Path, owner: &Owner<'_>) -> Result<(OwnedFd, String), 
     })
 }
 
-/// Other processes of the instance, and other instances of that number, have another one.
+/// Name of the socket: other processes of the instance, and other instances of that number, have another one.
 fn name_of(owner: &Owner<'_>) -> String {
     let (id, inc) = split_key(owner.key);
     format!("{id:x}-{inc:x}-{}", owner.unique_id.get(..8).unwrap_or_default())
@@ -93,18 +93,18 @@ fn bind(path: PathBuf) -> io::Result<(OwnedFd, String)> {
     Ok((datagram::bind_path(&path)?, text.to_owned()))
 }
 
-/// The folder of this home for processes of other users. Two homes of root do not get into each other's way.
+/// Folder of this home for processes of other users. Two homes of root do not get into each other's way.
 fn folder_of(home: &Path) -> PathBuf {
     Path::new(SHARED_FOLDER).join(format!("{:016x}", ostler_core::fnv::fnv_64(home.as_os_str().as_bytes())))
 }
 
-/// The path of such a socket, if it has one.
+/// Path of such a socket, if it has one.
 fn path_of(socket: impl AsFd) -> Option<PathBuf> {
     let address = SocketAddrUnix::try_from(getsockname(socket).ok()?).ok()?;
     Some(PathBuf::from(std::ffi::OsStr::from_bytes(address.path_bytes()?)))
 }
 
-/// Its process has ended.
+/// Removes the socket after its process has ended.
 pub(super) fn remove(socket: impl AsFd) {
     if let Some(path) = path_of(socket) {
         remove_path(&path);
@@ -121,7 +121,7 @@ fn remove_path(path: &Path) {
     }
 }
 
-/// Sockets that daemons before us left. `present` are in use.
+/// Removes sockets that daemons before us left. `present` are in use.
 pub(super) fn remove_left<'a>(home: &Path, present: impl Iterator<Item = BorrowedFd<'a>>) {
     let present: Vec<PathBuf> = present.filter_map(path_of).collect();
     let entries = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());

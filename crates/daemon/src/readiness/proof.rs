@@ -9,7 +9,7 @@ use super::Readiness;
 use crate::engine::Ctx;
 use crate::store::Role;
 
-/// A signal of readiness.
+/// Readiness signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Signal {
     /// The message `ready` on the IPC channel.
@@ -29,7 +29,7 @@ pub(super) enum Signal {
 }
 
 impl Signal {
-    /// What a message says of it, if anything.
+    /// Signal that a message is, if any.
     pub(super) fn of(ctx: &Ctx, id: u32, message: &Message) -> Option<Self> {
         match message {
             Message::Ready => Some(Self::Message),
@@ -42,7 +42,7 @@ impl Signal {
         }
     }
 
-    /// Does it prove what is asked for?
+    /// True if it proves what the app declares.
     fn proves(self, proof: &ReadyBy) -> bool {
         match proof {
             ReadyBy::Message => matches!(self, Self::Message | Self::Notify),
@@ -57,7 +57,7 @@ impl Signal {
 }
 
 impl Readiness {
-    /// A signal came from incarnation `inc` of a slot.
+    /// Takes a signal of incarnation `inc` of a slot.
     pub(super) fn take_signal(&mut self, ctx: &mut Ctx, id: u32, inc: u32, signal: Signal) {
         let Some(slot) = ctx.slots.get_mut(id) else { return };
         if !slot.live.proof.as_ref().is_some_and(|proof| signal.proves(proof)) {
@@ -65,20 +65,20 @@ impl Readiness {
         }
         let since = match slot.durable.instance.state {
             State::Spawning { inc: coming, since, ready: false, .. } | State::Starting { inc: coming, since, .. } if coming == inc => since,
-            // It has said so already, or it does not matter any more.
+            // It was ready already, or it does not matter any more.
             _ => return,
         };
         if self.proved.insert(id, inc) == Some(inc) {
             return;
         }
-        // What ran long enough says nothing about how long it takes; what listens has told so already.
+        // Running long enough is no measure of the time to get ready; what listens has reported it already.
         if !matches!(signal, Signal::Uptime | Signal::Listening) {
             slot.durable.instance.counters.note_start_up(ctx.now.mono_ms.saturating_sub(since.mono_ms));
         }
         ctx.event(id, Event::Ready { inc });
     }
 
-    /// A cluster worker begins to listen: how long that took is known, and its successor in a reload has to listen, too.
+    /// Handles the first listening socket of a cluster worker: how long that took is known, and its successor in a reload has to listen, too.
     pub(super) fn begins_to_listen(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.slots.get_mut(id) else { return };
         let pm_id = slot.durable.pm_id;

@@ -1,4 +1,4 @@
-//! Readiness over a played context: what proves it, and what an app says by sd_notify.
+//! Readiness over a played context: what proves it, and what an app sends by sd_notify.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -22,7 +22,7 @@ fn by(proof: ReadyBy) -> ReadySpec {
     ReadySpec { by: Some(proof.into()), ..ReadySpec::default() }
 }
 
-/// An instance whose process was spawned, and what it got.
+/// Instance whose process was spawned, and what it got.
 fn starting(ready: ReadySpec) -> (Played, Readiness, u32, Beside) {
     let (mut played, mut readiness) = (Played::new(&[Readiness::NAME]), Readiness::default());
     let spec = app(&played, ready);
@@ -38,7 +38,7 @@ fn state(played: &Played, id: u32) -> State {
     played.ctx.slots.get(id).unwrap().durable.instance.state.clone()
 }
 
-/// What was decided, as the daemon deals with it.
+/// Decisions, handled as the daemon does.
 fn deal(played: &mut Played, readiness: &mut Readiness) -> Vec<Input> {
     let mut rest = Vec::new();
     for input in played.queued() {
@@ -55,7 +55,7 @@ fn write_journal(played: &mut Played) {
     written.unwrap();
 }
 
-/// What the process says, as it would.
+/// Sends as the process would.
 fn send(beside: &Beside, text: &str) {
     let path = &beside.vars.iter().find(|(name, _)| *name == "NOTIFY_SOCKET").unwrap().1;
     UnixDatagram::unbound().unwrap().send_to(text.as_bytes(), path).unwrap();
@@ -98,7 +98,7 @@ fn what_was_said_stays_in_its_socket_until_the_journal_has_it() {
     send(&beside, "STATUS=warm");
     readiness.on_notify(&mut played.ctx, id);
     assert!(matches!(played.ctx.queue.front(), Some(Input::Event(_, Event::Ready { inc: 1 }))));
-    // A daemon that is killed now has a successor, which hears it again.
+    // A daemon that is killed now has a successor, which receives it again.
     let mut next = Readiness::default();
     let held: Vec<_> = readiness.held(&played.ctx).into_iter().map(|(name, fd)| (name, fd.try_clone_to_owned().unwrap())).collect();
     for (name, fd) in held {
@@ -117,7 +117,7 @@ fn what_was_said_stays_in_its_socket_until_the_journal_has_it() {
 }
 
 impl Readiness {
-    /// Hears a process out as the daemon does, and gives what others are asked for.
+    /// Receives everything of a process as the daemon does, and returns the requests to others.
     fn receive_out(&mut self, played: &mut Played, id: u32) -> Vec<Input> {
         let mut asked = Vec::new();
         while self.on_end(&mut played.ctx, id) {
@@ -136,7 +136,7 @@ fn all_that_a_process_said_counts_before_its_end() {
     }
     readiness.on_notify(&mut played.ctx, id);
     let asked = readiness.receive_out(&mut played, id);
-    // The last one says nothing new.
+    // The last one contains nothing new.
     let follow = |pid, is_rare| move |input: &Input| matches!(input, Input::Request(Request::Follow { pid: to, is_rare: rare, inc: 1, .. }) if *to == pid && *rare == is_rare);
     assert_eq!(asked.len(), 2, "{asked:?}");
     assert!(follow(4712, true)(&asked[0]) && follow(4713, false)(&asked[1]), "{asked:?}");

@@ -1,4 +1,4 @@
-//! What is begun with a log: which files are not where they should be, and what can be done with each.
+//! Beginning of a reclaim: which files are not at their paths, and what can be done with each.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use crate::slots::Slot;
 use crate::slots::trees::led_by;
 use crate::store::Record;
 
-/// One file that apps write to.
+/// File that apps write to.
 pub(super) struct Log {
     file: FileKey,
     pub path: String,
-    /// Of its app.
+    /// Rights of its app.
     rights: Rights,
     pub ids: Vec<u32>,
-    /// What somebody who writes to it calls it.
+    /// Present path of the file, as seen by somebody who writes to it.
     name: Option<String>,
-    /// Who writes to it, and as which descriptor.
+    /// Process that writes to it, and its descriptor.
     writer: Option<(i32, u32)>,
 }
 
@@ -34,11 +34,11 @@ pub(super) enum Begun {
     /// Nothing is to be done.
     Nothing,
     Reclaim(u32),
-    /// It was deleted, and is written again.
+    /// Its carry-over: it was deleted, and there is a new file at the path.
     Carried,
 }
 
-/// Every file that running apps write to directly, and that is not at its path.
+/// Files that running apps write to directly, and that are not at their paths.
 pub(super) fn direct_logs(ctx: &Ctx) -> Vec<Log> {
     let mut found: Vec<Log> = Vec::new();
     let mut table = None;
@@ -47,7 +47,7 @@ pub(super) fn direct_logs(ctx: &Ctx) -> Vec<Log> {
         let paths = [&slot.live.files.error, &slot.live.files.out];
         for ((file, path), fd) in slot.durable.log_files.iter().zip(paths).zip([2, 1]) {
             let (Some(file), Some(path)) = (*file, path) else { continue };
-            // Most are where they were: one look at the path tells.
+            // Most are where they were: one check of the path shows it.
             if look(&follow_links(path.as_ref()), file).0 == There::Itself {
                 continue;
             }
@@ -69,7 +69,7 @@ pub(super) fn direct_logs(ctx: &Ctx) -> Vec<Log> {
 }
 
 impl Reclaim {
-    /// What was begun; or why that cannot be.
+    /// Begins what is possible; or returns why nothing is.
     pub(super) fn begin_reclaim(&mut self, ctx: &mut Ctx, log: &Log) -> Result<Begun, String> {
         if let Some(same) = self.all.values().find(|record| record.file == log.file) {
             return Ok(Begun::Reclaim(same.id));
@@ -103,7 +103,7 @@ impl Reclaim {
         Ok(Begun::Reclaim(id))
     }
 
-    /// Takes the content of a log that is at its path to this other name in its folder, unless something is done with it already.
+    /// Rotates a log that is at its path: its content goes to this other name in its folder, unless something is done with it already.
     pub(super) fn rotate(&mut self, ctx: &mut Ctx, log: Rotating) {
         if ctx.log_files.moving.contains(&log.file) {
             return;
@@ -132,7 +132,7 @@ impl Reclaim {
         self.next
     }
 
-    /// The copy must never be there without a record of it: it is ordered when that is written.
+    /// Orders the copy when its record is written: it must never be there without one.
     fn order_copy(&mut self, ctx: &mut Ctx, record: ReclaimRecord, folder: Option<Arc<Folder>>) {
         let id = record.id;
         let within = folder.as_ref().and_then(|folder| record.within(folder)).unwrap_or_else(|| record.clone());
@@ -147,7 +147,7 @@ impl Reclaim {
     }
 }
 
-/// Somebody in the tree who still has the file as that stream.
+/// Process in the tree that still has the file as that stream.
 fn writer(
     slot: &Slot,
     leader: ProcRef,
@@ -162,7 +162,7 @@ fn writer(
     })
 }
 
-/// What the file is called now: as its writer's descriptor says, or as something in the folder of its log is.
+/// Present name of the file: as its writer's descriptor shows it, or as something in the folder of its log is.
 fn name_of(writer: &Descriptor, path: &str) -> Option<String> {
     use std::os::unix::fs::{DirEntryExt, MetadataExt};
     let is_it = |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == writer.key);

@@ -1,4 +1,4 @@
-//! Log files that were deleted: they are there again, and what running apps write to the deleted ones is carried over (`crate::logs::carry`)
+//! Carry-over of log files that were deleted: they are there again, and what running apps write to the deleted ones is carried over (`crate::logs::carry`)
 //! until their next start.
 
 use std::collections::BTreeMap;
@@ -18,9 +18,9 @@ use crate::store::Record;
 
 /// Prefix of the names under which the keeper holds deleted files.
 const PREFIX: &str = "carry:";
-/// How long an exit waits for what its process wrote last: the record of a crash shows it.
+/// Longest wait of an exit for what its process wrote last: the record of a crash shows it.
 const LINES_END_WITHIN: Duration = Duration::from_millis(20);
-/// How long `reloadLogs` waits for a file to be opened anew.
+/// Longest wait of `reloadLogs` for a file to be reopened.
 const OPENED_WITHIN: Duration = Duration::from_secs(2);
 
 /// All deleted files that are carried.
@@ -28,7 +28,7 @@ const OPENED_WITHIN: Duration = Duration::from_secs(2);
 pub(super) struct Carries {
     all: BTreeMap<FileKey, (Carried, Arc<File>)>,
     carrier: Option<(Carrier, mpsc::Receiver<CarrierReport>)>,
-    /// What a former daemon carried, and what the keeper held of it.
+    /// Files that a former daemon carried, and what the keeper held of them.
     former: BTreeMap<FileKey, Carried>,
     found: BTreeMap<String, OwnedFd>,
 }
@@ -42,7 +42,7 @@ impl Carries {
         self.former = former;
     }
 
-    /// Takes a descriptor that the keeper held. Gives back what is none of these.
+    /// Takes a descriptor that the keeper held. Returns what is none of these.
     pub(super) fn take_back(&mut self, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         if !name.starts_with(PREFIX) {
             return Some(fd);
@@ -51,18 +51,18 @@ impl Carries {
         None
     }
 
-    /// For a journal that is written anew.
+    /// Records for a journal that is rewritten.
     pub(super) fn records(&self) -> impl Iterator<Item = Record<'_>> {
         let all = self.all.values().map(|(carried, _)| carried).chain(self.former.values());
         all.map(|carried| Record::Carry(Box::new(carried.clone())))
     }
 
-    /// For a new keeper.
+    /// Descriptors for a new keeper.
     pub(super) fn held(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
         self.all.iter().map(|(key, (_, source))| (held_name(*key), source.as_fd()))
     }
 
-    /// What a process wrote last is at its path, if the disk is not slow.
+    /// Has what a process wrote last carried to its path, if the disk is not slow.
     pub(super) fn finish(&self, ctx: &Ctx, id: u32) {
         let (Some((carrier, _)), Some(slot)) = (&self.carrier, ctx.slots.get(id)) else { return };
         for file in slot.durable.log_files.into_iter().flatten().filter(|file| self.all.contains_key(file)) {
@@ -70,14 +70,14 @@ impl Carries {
         }
     }
 
-    /// Whose apps have ended, or were started anew, is not carried any more.
+    /// Ends the carry-over of files whose apps have ended, or were restarted.
     pub(super) fn end_unwritten(&self, ctx: &Ctx) {
         let Some((carrier, _)) = &self.carrier else { return };
         let writes = |file| ctx.slots.iter().any(|slot| slot.durable.log_files.contains(&Some(file)) && leader(slot).is_some());
         self.all.keys().filter(|file| !writes(**file)).for_each(|file| carrier.end(*file));
     }
 
-    /// The daemon ends: what is there is carried, and nothing more.
+    /// Ends all before the daemon ends: what is there is carried, and nothing more.
     pub(super) fn leave(&mut self) {
         let Some((carrier, _)) = self.carrier.take() else { return };
         self.all.keys().for_each(|file| carrier.finish(*file, OPENED_WITHIN));
@@ -85,7 +85,7 @@ impl Carries {
 }
 
 impl Reclaim {
-    /// Begins to carry what is written to a deleted file, as this process has it open; or opens its path anew.
+    /// Begins to carry what is written to a deleted file, as this process has it open; or reopens its path.
     pub(super) fn carry(
         &mut self,
         ctx: &mut Ctx,
@@ -137,7 +137,7 @@ impl Reclaim {
         Ok(())
     }
 
-    /// The carrying thread may have something to say.
+    /// Handles reports of the carrying thread.
     pub(super) fn on_carrier_news(&mut self, ctx: &mut Ctx) {
         let Some((_, said)) = &self.carries.carrier else { return };
         for said in said.try_iter().collect::<Vec<_>>() {
@@ -161,7 +161,7 @@ impl Reclaim {
         }
     }
 
-    /// What a former daemon carried goes on; of a process that ended meanwhile the rest.
+    /// Continues what a former daemon carried; of a process that ended meanwhile the rest.
     pub(super) fn recover_carries(&mut self, ctx: &mut Ctx) {
         let mut found = std::mem::take(&mut self.carries.found);
         for (file, carried) in std::mem::take(&mut self.carries.former) {
@@ -183,7 +183,7 @@ impl Reclaim {
     }
 }
 
-/// The file, as a process has it open, if it is the one and has no name any more.
+/// Opens the file, as a process has it open, if it is the one and has no name any more.
 fn open(file: FileKey, (pid, fd): (i32, u32)) -> Option<File> {
     let source = OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/fd/{fd}")).ok()?;
     let meta = source.metadata().ok()?;

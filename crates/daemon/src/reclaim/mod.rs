@@ -1,13 +1,13 @@
-//! Log files that somebody renamed or deleted, given back to their paths: `reloadLogs`, and rotation of what apps write themselves.
+//! Reclaim of log files that somebody renamed or deleted: `reloadLogs`, and rotation of what apps write themselves.
 //!
 //! # Theory of operation
 //!
 //! What can be done with a file is decided by `crate::logs::reclaim`; a deleted one is carried ([`carry`]). The copying is done by a
-//! thread; the step in which the app stands still is done here, in the loop, so that nothing is started or stopped meanwhile. It waits while a
-//! process is being spawned: that one may have the new file in its hands already.
+//! thread; the step in which the app is stopped is done here, in the loop, so that nothing is started or stopped meanwhile. It waits while a
+//! process is being spawned: that one may have opened the new file already.
 //!
 //! Each step is in the journal, and its copy on disk, before it is done ([`Step`]). What a former daemon began is finished or undone before
-//! anything else, because somebody may stand still.
+//! anything else, because processes may be stopped.
 
 mod begin;
 mod carry;
@@ -32,32 +32,32 @@ use crate::waker::Waker;
 use carry::Carries;
 use reload::Reload;
 
-/// What is done with a file when the journal has it.
+/// Step that is done with a file when the journal has it.
 enum Step {
-    /// Its content is copied.
+    /// Copy its content.
     Copy(Box<Order>),
-    /// What is in the copy is taken from it.
+    /// Take from it what is in the copy.
     Empty(Box<Copied>),
-    /// Its writers stand still for the last of it.
+    /// Stop its writers for the rest.
     Cut(Box<Copied>),
 }
 
-/// Everything on its way.
+/// All reclaims under way.
 #[derive(Default)]
 pub(crate) struct Reclaim {
     next: u32,
     all: BTreeMap<u32, ReclaimRecord>,
     steps: BTreeMap<u32, Step>,
-    /// Copied, and waiting for the moment.
+    /// Copies that wait for the moment in which the writers are stopped.
     ready: Vec<(u32, Copied)>,
     reloads: Vec<Reload>,
     copier: Option<(Copier, mpsc::Receiver<CopierReport>)>,
-    /// The folders of the logs that are rotated.
+    /// Folders of the logs that are rotated.
     folders: BTreeMap<u32, Arc<Folder>>,
     carries: Carries,
-    /// What came of what a former daemon had begun: undone, or not.
+    /// Recoveries of what a former daemon had begun: undone, or not.
     recovered: Vec<(ReclaimRecord, Result<bool, Failure>)>,
-    /// Our threads wake us by this. Made with the first of them.
+    /// Waker of the loop for our threads. Made with the first of them.
     waker: Option<Arc<Waker>>,
 }
 
@@ -68,7 +68,7 @@ impl std::fmt::Debug for Reclaim {
 }
 
 impl Feature for Reclaim {
-    /// Somebody may stand still: this comes before anything else.
+    /// Recovers before anything else: processes may be stopped.
     fn restore(&mut self, snapshot: &mut Snapshot) {
         for (id, record) in std::mem::take(&mut snapshot.reclaims) {
             self.next = self.next.max(id);
@@ -82,7 +82,7 @@ impl Feature for Reclaim {
         self.carries.take_back(name, fd)
     }
 
-    /// What was undone is done after all.
+    /// Tries again what was undone.
     fn on_boot(&mut self, ctx: &mut Ctx) {
         let again = self.log_recovered(ctx);
         self.recover_carries(ctx);
@@ -91,7 +91,7 @@ impl Feature for Reclaim {
         }
     }
 
-    /// What waits for the moment is tried when this turn is over: whoever it keeps waiting has their answers before.
+    /// Tries what is ready when this turn is over: whoever it keeps waiting has their answers before.
     fn on_turn(&mut self, ctx: &mut Ctx) {
         if !self.ready.is_empty() {
             ctx.timers.set(Self::MOMENT, Some(ctx.now.mono_ms));
@@ -131,7 +131,7 @@ impl Feature for Reclaim {
         self.on_carrier_news(ctx);
     }
 
-    /// What it wrote last is at its path before its end is told, if the disk is not slow.
+    /// Handles the end of a process: what it wrote last is at its path before its end is reported, if the disk is not slow.
     fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
         self.carries.finish(ctx, id);
     }
@@ -163,15 +163,15 @@ impl Feature for Reclaim {
 
 impl Reclaim {
     pub(crate) const NAME: &str = "reclaim";
-    /// What is ready is tried.
+    /// Timer at which what is ready is tried.
     const MOMENT: Key = (Self::NAME, 0);
 
-    /// For threads.
+    /// Waker for threads.
     fn waker(&mut self, ctx: &Ctx) -> std::io::Result<Arc<Waker>> {
         Waker::of_feature(&mut self.waker, &ctx.reactor, Source::Feature(Self::NAME, 0))
     }
 
-    /// Before anything is begun: says what became of what a former daemon had begun. True: something is to be done again.
+    /// Logs the recoveries of what a former daemon had begun, before anything is begun. True: something is to be tried again.
     fn log_recovered(&mut self, ctx: &mut Ctx) -> bool {
         let mut again = false;
         for (record, result) in std::mem::take(&mut self.recovered) {
@@ -187,7 +187,7 @@ impl Reclaim {
         again
     }
 
-    /// The daemon ends for good: copies under way are not needed.
+    /// Abandons everything before the daemon ends for good: copies under way are not needed.
     fn abandon(&mut self, ctx: &mut Ctx) {
         self.copier = None;
         ctx.log_files.moving.clear();

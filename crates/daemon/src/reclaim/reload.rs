@@ -1,4 +1,4 @@
-//! `reloadLogs`: every log file is opened anew, and whoever asked is told what came of each.
+//! `reloadLogs`: every log file is reopened, and the caller gets the result of each.
 
 use std::collections::BTreeSet;
 
@@ -9,16 +9,16 @@ use super::begin::{Begun, direct_logs};
 use crate::engine::Ctx;
 use crate::logs;
 
-/// A request that waits for its reclaims.
+/// Request that waits for its reclaims.
 pub(super) struct Reload {
-    /// Whom to answer; none = it came by signal.
+    /// Caller that waits for the answer; none = it came by signal.
     pub caller: Option<(u32, u64)>,
     pub waiting: BTreeSet<u32>,
     pub logs: Vec<ReloadedLog>,
 }
 
 impl Reclaim {
-    /// Opens every log file anew: the daemon's own, those of apps whose lines pass through us, and those that were renamed.
+    /// Reopens every log file: the daemon's own, those of apps whose lines pass through us, and those that were renamed.
     pub(super) fn reload(&mut self, ctx: &mut Ctx, caller: Option<(u32, u64)>) {
         ctx.log.line(format_args!("Reloading all logs..."));
         ctx.log.reopen();
@@ -43,7 +43,7 @@ impl Reclaim {
         self.answer_reloads(ctx);
     }
 
-    /// One reclaim is over; none: nothing is to be told of it.
+    /// Handles the end of a reclaim; outcome none: nothing is to be reported of it.
     pub(super) fn on_reclaim_over(&mut self, ctx: &mut Ctx, (id, path): (u32, &str), ids: &[u32], outcome: Option<&LogOutcome>) {
         for reload in &mut self.reloads {
             if reload.waiting.remove(&id)
@@ -72,7 +72,7 @@ impl Reclaim {
     }
 }
 
-/// One line per log, however many instances write to it.
+/// Adds one line per log, however many instances write to it.
 fn add(logs: &mut Vec<ReloadedLog>, path: &str, ids: &[u32], outcome: LogOutcome) {
     match logs.iter_mut().find(|log| log.path == path && log.outcome == outcome) {
         Some(log) => ids.iter().filter(|id| !log.ids.contains(id)).copied().collect::<Vec<_>>().into_iter().for_each(|id| log.ids.push(id)),

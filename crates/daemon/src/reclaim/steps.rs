@@ -1,4 +1,4 @@
-//! The steps of a reclaim, each done when the journal has it, and its end.
+//! Steps of a reclaim, each done when the journal has it, and its end.
 
 use std::path::Path;
 use std::sync::mpsc;
@@ -20,7 +20,7 @@ use crate::slots::trees::led_by;
 use crate::store::{FormerLeader, Record};
 
 impl Reclaim {
-    /// This is done with a file when all that was decided is in the journal, and its copy on disk: whoever is stopped by us must be known even
+    /// Sets the next step of a file, which is done when all that was decided is in the journal, and its copy on disk: whoever is stopped by us must be known even
     /// when the keeper is killed, too.
     pub(super) fn next_step(&mut self, ctx: &mut Ctx, id: u32, step: Step) {
         self.steps.insert(id, step);
@@ -64,7 +64,7 @@ impl Reclaim {
         }
     }
 
-    /// The copying thread may have something to say.
+    /// Handles reports of the copying thread.
     pub(super) fn on_copier_news(&mut self, ctx: &mut Ctx) {
         let Some((_, told)) = &self.copier else { return };
         for (id, news) in told.try_iter().collect::<Vec<_>>() {
@@ -80,7 +80,7 @@ impl Reclaim {
         }
     }
 
-    /// The first time that a large file is copied, and nothing is in the way: it is emptied before its writers stand still, because that
+    /// True the first time that a large file is copied, and nothing is in the way: it is emptied before its writers are stopped, because that
     /// takes long.
     fn is_emptied_first(&self, id: u32, copied: &Copied) -> bool {
         let Some(record) = self.all.get(&id).filter(|record| !record.emptied && copied.is_large()) else { return false };
@@ -109,14 +109,14 @@ impl Reclaim {
         }
     }
 
-    /// What was taken from a file goes back into it, if anything was.
+    /// Puts back what was taken from a file, if anything was.
     fn put_back(&self, id: u32) -> Result<(), Failure> {
         let Some(record) = self.all.get(&id).filter(|record| record.emptied) else { return Ok(()) };
         let folder = self.folders.get(&id);
         undo(&folder.and_then(|folder| record.within(folder)).unwrap_or_else(|| record.clone()))
     }
 
-    /// Hands back what is ready, unless a process is just being spawned: then it waits for another turn.
+    /// Reclaims what is ready, unless a process is just being spawned: then it waits for another turn.
     fn cut(&mut self, ctx: &mut Ctx, id: u32, mut copied: Copied) {
         let is_spawning = |slot: &Slot| matches!(slot.durable.instance.state, State::Spawning { .. });
         if ctx.slots.iter().any(is_spawning) || ctx.commands.is_spawning() {
@@ -133,7 +133,7 @@ impl Reclaim {
         self.end_or_go_on(ctx, record, copied, result);
     }
 
-    /// Another try, and what was taken from a file and is not where it belongs, keep the thread busy for a while.
+    /// Ends a reclaim or continues it: another attempt, and what was taken from a file and is not where it belongs, keep the thread busy for a while.
     fn end_or_go_on(&mut self, ctx: &mut Ctx, record: ReclaimRecord, copied: Copied, result: Result<Done, Failure>) {
         let is_to_put_back = record.emptied && !matches!(record.stage, Stage::Thawing { .. });
         let (failure, copier) = match (result, &self.copier) {
@@ -189,7 +189,7 @@ impl Reclaim {
         }
     }
 
-    /// It is over, in one way or the other.
+    /// Ends a reclaim, whatever its result.
     fn conclude(&mut self, ctx: &mut Ctx, id: u32, result: Result<Done, Failure>) {
         let Some(record) = self.all.remove(&id) else { return };
         ctx.log_files.moving.remove(&record.file);
@@ -218,7 +218,7 @@ impl Reclaim {
     }
 }
 
-/// The last lines of those who write to it begin earlier by what it has lost. Gives their numbers.
+/// Moves the beginning of the last lines of its writers by what the file has lost. Returns their numbers.
 fn move_log_starts(ctx: &mut Ctx, record: &ReclaimRecord, done: Option<&Done>) -> Vec<u32> {
     let mut ids = Vec::new();
     for slot in ctx.slots.iter_mut().filter(|slot| slot.durable.log_files.contains(&Some(record.file))) {
@@ -232,7 +232,7 @@ fn move_log_starts(ctx: &mut Ctx, record: &ReclaimRecord, done: Option<&Done>) -
     ids
 }
 
-/// The journal, and its copy on disk where that has everything before.
+/// Writes the journal, and its copy on disk where that has everything before.
 fn write_down(ctx: &mut Ctx) -> std::io::Result<()> {
     let bytes = ctx.journal.flush().1?;
     if !bytes.is_empty() {
@@ -246,7 +246,7 @@ fn write_down(ctx: &mut Ctx) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Finishes or undoes; a rotation without leaving the folder of its log. Whatever is wrong with that, nobody stands still. True: undone.
+/// Finishes or undoes; a rotation without leaving the folder of its log. Whatever fails, nobody stays stopped. True: undone.
 pub(super) fn recover_within(record: &ReclaimRecord) -> Result<bool, Failure> {
     // In the midst of it the file may have its other name.
     let with = |path: &String| Folder::with(path.as_ref(), record.file, &record.rights).ok();

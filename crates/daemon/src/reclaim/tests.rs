@@ -1,4 +1,4 @@
-//! Reclaiming over a played context: nothing is done before the journal has it, nothing while a process is being spawned, and who asked is told.
+//! Reclaims over a played context: nothing is done before the journal has it, nothing while a process is being spawned, and the caller gets the result.
 
 use std::fs;
 use std::io::Write;
@@ -18,7 +18,7 @@ use crate::logs::reclaim::{FileKey, Folder, ReclaimRecord, Rotating, Stage, copy
 use crate::rights::Rights;
 use crate::store::Snapshot;
 
-/// An app that repeats what it is told, at the end of its log.
+/// App that appends what it gets to its log.
 struct Writer {
     child: Child,
     id: u32,

@@ -1,6 +1,6 @@
-//! Replacing what is not well, or uses too much: one instance of an app after the other, never all at once.
+//! Remediation of what is not well, or uses too much: one instance of an app after the other, never all at once.
 //!
-//! Others find out that something has to be done and ask for it ([`Request::Remedy`]); what is done is decided in `ostler_core::health`
+//! Others find out that something has to be done and request it ([`Request::Remedy`]); what is done is decided in `ostler_core::health`
 //! ([`Case`]). The next instance of an app has its turn when the one before is healthy again, or has failed. Nothing of it is in the journal: what
 //! is still not well is found out again by the next daemon.
 
@@ -17,20 +17,20 @@ use crate::engine::{Answer, Ctx, Feature, InstanceStep, Key, Request};
 use crate::slots::Slot;
 use crate::store::Role;
 
-/// What is to be replaced, and what is being replaced.
+/// Instances that are to be replaced, and that are being replaced.
 #[derive(Debug, Default)]
 pub(crate) struct Remediation {
-    /// By slot.
+    /// Wanted remedies, by slot.
     wanted: BTreeMap<u32, Wanted>,
-    /// By app: the instance whose replacement has to be well before the next one has its turn.
+    /// Replacement that has to be well before the next instance has its turn, by app.
     under_way: BTreeMap<String, UnderWay>,
-    /// By `pm_id`.
+    /// Paces, by `pm_id`.
     paces: BTreeMap<u32, Pace>,
     /// Processes beside which a new one did not come up, by slot and incarnation: the next attempt is a restart.
     beside_failed: BTreeMap<u32, u32>,
 }
 
-/// That something is done about a process, and why.
+/// Wanted remedy of a process, and its reason.
 #[derive(Debug)]
 struct Wanted {
     inc: u32,
@@ -38,11 +38,11 @@ struct Wanted {
     why: String,
 }
 
-/// A replacement that others of the app wait for.
+/// Replacement that others of the app wait for.
 #[derive(Clone, Copy, Debug)]
 struct UnderWay {
     pm_id: u32,
-    /// What was replaced.
+    /// Instance that was replaced.
     id: u32,
     inc: u32,
 }
@@ -57,7 +57,7 @@ impl Feature for Remediation {
         None
     }
 
-    /// A process that ends by itself needs no remedy.
+    /// Handles a step of an instance: a process that ends by itself needs no remedy.
     fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         let id = step.id;
         let runs = |inc: u32| ctx.slots.get(id).is_some_and(|slot| runs(slot, inc));
@@ -98,10 +98,10 @@ impl Feature for Remediation {
 
 impl Remediation {
     pub(crate) const NAME: &str = "remediation";
-    /// When somebody's turn may have come: there is nothing to do then but to look, when it is quiet.
+    /// Time when the turn of an instance may have come: nothing is done then but the check, when it is quiet.
     const NEXT: Key = (Self::NAME, 0);
 
-    /// Something is to be done about a process. Whoever asks for it is told where that is news.
+    /// Requests a remedy for a process. The caller is notified if that is news.
     fn want(&mut self, ctx: &mut Ctx, id: u32, wanted: Wanted) {
         let Some(slot) = ctx.slots.get(id).filter(|slot| runs(slot, wanted.inc)) else { return };
         let is_to_be_left = wanted.cause == Cause::Health && action_of(slot) == Action::None;
@@ -113,14 +113,14 @@ impl Remediation {
         self.wanted.insert(id, wanted);
     }
 
-    /// This is no reason any more.
+    /// Withdraws a reason.
     fn want_no_more(&mut self, id: u32, cause: Cause) {
         if self.wanted.get(&id).is_some_and(|wanted| wanted.cause == cause) {
             self.wanted.remove(&id);
         }
     }
 
-    /// What is to be done about a process now; none where others have to be waited for, or nothing is to be done any more.
+    /// Remedy of a process now; none where others have to be waited for, or nothing is to be done any more.
     fn remedy(&mut self, ctx: &Ctx, id: u32) -> Option<Remedy> {
         let wanted = self.wanted.get(&id)?;
         let is_well = |slot: &Slot| wanted.cause == Cause::Health && health_of(slot) == Some(Health::Healthy);
@@ -136,7 +136,7 @@ impl Remediation {
         Some(self.case(ctx, slot, wanted).remedy(ctx.now.mono_ms))
     }
 
-    /// What is known of a process about which something is to be done.
+    /// What is known of a process that needs a remedy.
     fn case(&self, ctx: &Ctx, slot: &Slot, wanted: &Wanted) -> Case {
         Case {
             cause: wanted.cause,
@@ -149,7 +149,7 @@ impl Remediation {
         }
     }
 
-    /// Does something about a process; the others of its app wait.
+    /// Begins the remedy of a process; the others of its app wait.
     fn begin(&mut self, ctx: &mut Ctx, id: u32, remedy: Remedy) {
         let Some(Wanted { inc, cause, why }) = self.wanted.remove(&id) else { return };
         let Some(slot) = ctx.slots.get(id) else { return };
@@ -167,7 +167,7 @@ impl Remediation {
         }
     }
 
-    /// Lets the next ones of an app have their turn where a replacement is over.
+    /// Ends replacements that are over: the next ones of their app have their turn.
     fn end_what_is_over(&mut self, ctx: &mut Ctx) {
         if self.under_way.is_empty() {
             return;
@@ -193,7 +193,7 @@ impl Remediation {
     }
 }
 
-/// This process serves.
+/// True if this process serves.
 fn runs(slot: &Slot, inc: u32) -> bool {
     slot.serving_inc() == Some(inc)
 }
@@ -202,12 +202,12 @@ fn health_of(slot: &Slot) -> Option<Health> {
     slot.live.health.as_ref().map(|report| report.state)
 }
 
-/// What its app wants to be done when it is not well.
+/// Action that its app wants when it is not well.
 fn action_of(slot: &Slot) -> Action {
     slot.spec().health().map_or(Action::Restart, |health| health.action)
 }
 
-/// A replacement did not come up: what is still unhealthy is to be replaced in another way.
+/// What is still unhealthy after a replacement did not come up: it is to be replaced in another way.
 fn still_unhealthy(slot: &Slot, inc: u32) -> Option<Wanted> {
     let report = slot.live.health.as_ref().filter(|report| report.state == Health::Unhealthy)?;
     let why = report.last.as_ref().map_or_else(|| "no answer".into(), |last| last.words.clone());

@@ -1,4 +1,4 @@
-//! Remediation over a played context: whose turn it is, what is done, and who is told.
+//! Remediation over a played context: whose turn it is, what is done, and who is notified.
 
 use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::health::{Ask, Check, HealthSpec};
@@ -15,7 +15,7 @@ fn app(safeguards: Safeguards) -> AppSpec {
     AppSpec { name: "api".into(), script: "/bin/true".into(), safeguards: Some(Box::new(safeguards)), ..AppSpec::default() }
 }
 
-/// One whose processes can serve beside each other.
+/// App whose processes can serve beside each other.
 fn cluster(safeguards: Safeguards) -> AppSpec {
     AppSpec { mode: ExecMode::Cluster, interpreter: Some("/usr/bin/node".into()), ..app(safeguards) }
 }
@@ -45,7 +45,7 @@ fn health_is(played: &mut Played, id: u32, state: Health) {
     played.ctx.slots.get_mut(id).unwrap().live.health = Some(Box::new(report));
 }
 
-/// Something is asked for: whether that was news.
+/// Requests a remedy; true if that was news.
 fn ask(played: &mut Played, remediation: &mut Remediation, id: u32, cause: Cause) -> bool {
     let inc = inc_of(played, id);
     assert!(remediation.on_request(&mut played.ctx, Request::Remedy { id, inc, cause, why: WHY.into() }).is_none());
@@ -57,7 +57,7 @@ fn ask(played: &mut Played, remediation: &mut Remediation, id: u32, cause: Cause
     }
 }
 
-/// What is done when it is quiet.
+/// Remedies that are begun when it is quiet.
 fn done(played: &mut Played, remediation: &mut Remediation) -> Vec<Input> {
     remediation.on_quiet(&mut played.ctx);
     played.queued()
@@ -67,7 +67,7 @@ fn is_policy(origin: &Origin, word: &str) -> bool {
     *origin == Origin::found(word.into(), WHY)
 }
 
-/// Ends a process that was told to, and starts the next one.
+/// Ends a process that was asked to, and starts the next one.
 fn comes_again(played: &mut Played, remediation: &mut Remediation, id: u32) {
     let inc = inc_of(played, id);
     played.dispatch(remediation, id, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(0), oom: false } });

@@ -1,4 +1,4 @@
-//! With whose rights a file is touched that a description names.
+//! Rights with which a file is accessed that a description names.
 //!
 //! # Theory of operation
 //!
@@ -30,17 +30,17 @@ use serde::{Deserialize, Serialize};
 pub(crate) use walk::FolderEntry;
 use walk::{Last, walk};
 
-/// Whose rights: ours, or those of the user that an app runs as.
+/// Rights: ours, or those of the user that an app runs as.
 // PM2 differs: run by root it opens the files of all apps as root, through every link.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Option<Numbers>", into = "Option<Numbers>")]
 pub(crate) struct Rights(Option<Arc<Credentials>>);
 
-/// Ours.
+/// Our own rights.
 #[cfg(test)]
 pub(crate) static OURS: Rights = Rights(None);
 
-/// In the journal: user, group, supplementary groups.
+/// Form in the journal: user, group, supplementary groups.
 type Numbers = (u32, u32, Vec<u32>);
 
 impl From<Option<Numbers>> for Rights {
@@ -55,22 +55,22 @@ impl From<Rights> for Option<Numbers> {
     }
 }
 
-/// Somebody who swaps what is there faster than it can be opened is not worth more.
+/// Most attempts: somebody who swaps what is there faster than it can be opened is not worth more.
 const TRIES: usize = 8;
 
-/// A user that is not in the database any more.
+/// Id for a user that is not in the database any more.
 const NOBODY: u32 = 65_534;
 
 /// User and group as a description has them.
 type Given = (Option<String>, Option<String>);
 
 thread_local! {
-    /// Looked up before: the database may be slow, and logs are looked at often.
+    /// Results of former lookups: the database may be slow, and logs are checked often.
     static KNOWN: RefCell<BTreeMap<Given, Rights>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 impl Rights {
-    /// Of an app, as they were at its last start. Only on the thread of the loop.
+    /// Rights of an app, as they were at its last start. Only on the thread of the loop.
     pub(crate) fn of(spec: &AppSpec) -> Self {
         if spec.uid.is_none() {
             return Self::default();
@@ -79,7 +79,7 @@ impl Rights {
         KNOWN.with_borrow(|known| known.get(&key).cloned()).unwrap_or_else(|| Self::look_up(spec))
     }
 
-    /// The same after a look at the user database.
+    /// Rights of an app after a lookup in the user database.
     pub(crate) fn look_up(spec: &AppSpec) -> Self {
         if spec.uid.is_none() {
             return Self::default();
@@ -95,12 +95,12 @@ impl Rights {
         rights
     }
 
-    /// They are ours.
+    /// True if they are ours.
     pub(crate) fn are_ours(&self) -> bool {
         self.0.is_none()
     }
 
-    /// The other user.
+    /// Credentials of the other user.
     pub(crate) fn user(&self) -> Option<&Credentials> {
         self.0.as_deref()
     }
@@ -116,7 +116,7 @@ impl Rights {
         }
     }
 
-    /// The same for sockets, which then also are that user's to whoever asks the kernel.
+    /// Opens sockets with these rights, which then also belong to that user for the kernel.
     ///
     /// # Errors
     /// Of the work, or we may not become that user.
@@ -127,7 +127,7 @@ impl Rights {
         }
     }
 
-    /// The folder in which a path ends and the name there, after all links; with whose rights that is to be touched. None if all rights are
+    /// Folder in which a path ends and the name there, after all links; with the rights for its access. None if all rights are
     /// ours: then the path is as good.
     ///
     /// # Errors
@@ -136,7 +136,7 @@ impl Rights {
         self.0.as_ref().map(|user| walk(user, path, Last::Follow, None)).transpose()
     }
 
-    /// The same, and missing folders are made with this mode. What the last name is, is not followed.
+    /// Folder and name as above, and missing folders are made with this mode. A link as the last name is not followed.
     ///
     /// # Errors
     /// As above.
@@ -144,7 +144,7 @@ impl Rights {
         self.0.as_ref().map(|user| walk(user, path, Last::Keep, None)).transpose()
     }
 
-    /// What a path means after all links, also if the last one leads to nothing, and with whose rights that is to be touched.
+    /// Path after all links, also if the last one leads to nothing, and the rights for its access.
     pub(crate) fn target(&self, path: &Path) -> (PathBuf, Self) {
         match self.place(path) {
             Ok(Some(place)) => (place.path().to_owned(), place.rights()),
@@ -205,7 +205,7 @@ impl Rights {
         Ok(true)
     }
 
-    /// Writes a small file anew: what is there is shortened only after it was seen to be an ordinary file, or replaced where it belongs to
+    /// Rewrites a small file: what is there is shortened only after it was found to be an ordinary file, or replaced where it belongs to
     /// somebody else and this user may do that.
     ///
     /// # Errors
@@ -237,7 +237,7 @@ impl Rights {
         file.write_all(content)
     }
 
-    /// Takes a name away, whatever it is; nothing is followed.
+    /// Removes a name, whatever it is; nothing is followed.
     ///
     /// # Errors
     /// The system's answer.
@@ -266,7 +266,7 @@ fn is_no_file(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|errno| none.iter().any(|none| none.raw_os_error() == errno))
 }
 
-/// With our own rights.
+/// Opens or makes a file with our own rights.
 fn open_or_make(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let open = || OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).custom_flags(flags).open(path);
@@ -280,7 +280,7 @@ fn open_or_make(path: &Path) -> io::Result<File> {
 }
 
 impl FolderEntry {
-    /// Takes the name away.
+    /// Removes the name.
     ///
     /// # Errors
     /// The system's answer.

@@ -1,4 +1,4 @@
-//! Walking as root does, for a user who plants things. Without root there is nobody to walk for.
+//! Walks as root for a user who plants links and files. Without root there is nobody to walk for.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -19,7 +19,7 @@ impl Drop for Scene {
     }
 }
 
-/// Nobody's, if we are not root: then the test is over.
+/// Scene for a walk; none if we are not root: then the test is over.
 fn scene(name: &str) -> Option<Scene> {
     if !rustix::process::geteuid().is_root() {
         return None;
@@ -47,7 +47,7 @@ impl Scene {
         lchown(self.root.join(at), Some(owner), Some(owner)).unwrap();
     }
 
-    /// Where a path leads and whether with our rights; or the error.
+    /// Target of a path and whether it is accessed with our rights; or the error.
     fn lead(&self, path: &str) -> Result<(String, bool), io::ErrorKind> {
         let place = self.rights.place(&self.root.join(path)).map_err(|error| error.kind())?.unwrap();
         Ok((place.path().strip_prefix(&self.root).unwrap_or(place.path()).to_str().unwrap().to_owned(), place.rights().are_ours()))

@@ -1,4 +1,4 @@
-//! Walking a path, component by component.
+//! Walk of a path, component by component.
 //!
 //! Each folder is held open while the next name is looked at in it, so it does not matter what its own path leads to meanwhile. Links are
 //! read as text and walked in the same way; so the links of `/proc/self/fd`, which lead to what *we* have open, are followed by nobody.
@@ -20,10 +20,10 @@ use rustix::io::Errno;
 
 use super::Rights;
 
-/// As many links as the kernel follows.
+/// Most links: as many as the kernel follows.
 const MAX_LINKS: usize = 40;
 
-/// What becomes of a link that is the last name.
+/// Treatment of a link that is the last name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Last {
     /// It is followed, also if it leads to nothing yet.
@@ -32,7 +32,7 @@ pub(super) enum Last {
     Keep,
 }
 
-/// A name in a folder that is held open, and with whose rights it is to be touched.
+/// Name in a folder that is held open, and the rights for its access.
 #[derive(Debug)]
 pub(crate) struct FolderEntry {
     folder: OwnedFd,
@@ -42,17 +42,17 @@ pub(crate) struct FolderEntry {
 }
 
 impl FolderEntry {
-    /// Its path without links, as it was when it was walked.
+    /// Path without links, as it was when it was walked.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whose rights.
+    /// Rights for its access.
     pub(crate) fn rights(&self) -> Rights {
         self.rights.clone()
     }
 
-    /// A path of the name that does not leave the folder, for calls that take nothing else.
+    /// Path of the name that does not leave the folder, for calls that take nothing else.
     pub(crate) fn through(&self) -> PathBuf {
         Path::new("/proc/self/fd").join(self.folder.as_raw_fd().to_string()).join(&self.name)
     }
@@ -65,7 +65,7 @@ impl FolderEntry {
         self.rights.act(|| work(self.folder.as_fd(), &self.name))
     }
 
-    /// Opens it, if it is no link. Does not wait, and is closed on `exec`.
+    /// Opens it, if it is no link. Does not block, and is closed on `exec`.
     ///
     /// # Errors
     /// `ELOOP` if it is a link by now.
@@ -107,19 +107,19 @@ struct Walk<'a> {
     own: u32,
     last: Last,
     make: Option<Mode>,
-    /// Where we are.
+    /// Folder that the walk is in.
     folder: OwnedFd,
     path: PathBuf,
     /// Who could have given the names so far another meaning, and those in this folder.
     changed: Changed,
     rest: VecDeque<OsString>,
     links: usize,
-    /// It goes on with the user's rights.
+    /// True if the walk continues with the user's rights.
     acts: bool,
 }
 
 impl Walk<'_> {
-    /// Goes on to the last name; none: from here on with the user's rights.
+    /// Continues to the last name; none: from here on with the user's rights.
     fn go(&mut self) -> io::Result<Option<OsString>> {
         while self.acts || self.changed != Changed::ByOthers {
             let name = self.rest.pop_front().ok_or(Errno::ISDIR)?;
@@ -172,7 +172,7 @@ impl Walk<'_> {
         if self.links > MAX_LINKS {
             return Err(Errno::LOOP.into());
         }
-        // Nothing tells who put it there.
+        // Nothing shows who put it there.
         if self.changed == Changed::BySticky {
             self.changed = Changed::ByOthers;
         }
@@ -197,7 +197,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Who may change the folder that we are in now. What was ever changed by others stays so, wherever it leads.
+    /// Finds who may change the folder that we are in now. What was ever changed by others stays so, wherever it leads.
     fn judge(&mut self, stat: &Stat) {
         if self.changed == Changed::ByOthers {
             return;
@@ -218,13 +218,13 @@ fn open_folder(folder: impl AsFd, name: &OsStr) -> Result<OwnedFd, Errno> {
     openat(folder, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// What is not known counts as one.
+/// True if the folder has an ACL, or it is unknown whether it has.
 fn has_acl(folder: &OwnedFd) -> bool {
     let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
     !matches!(rustix::fs::getxattr_query(path, "system.posix_acl_access"), Err(Errno::NODATA | Errno::OPNOTSUPP))
 }
 
-/// The names of a path. One that ends with a slash means a folder.
+/// Names of a path. One that ends with a slash means a folder.
 fn parts(path: &Path) -> VecDeque<OsString> {
     let name = |part: Component<'_>| match part {
         Component::Normal(name) => Some(name.to_owned()),

@@ -1,4 +1,4 @@
-//! A rollout on its way: what is seen of its processes, and what it is told of that.
+//! Progress of a rollout: what is seen of its processes, and the events made of it.
 
 use ostler_core::lifecycle::{ExitCause, State, Wanted};
 use ostler_core::rollout::{Event, Outcome, Phase, ReplicaState};
@@ -15,7 +15,7 @@ use crate::store::rollouts::End;
 use crate::store::{Record, Role};
 
 impl Rollouts {
-    /// Looks at one rollout as often as that has no consequences: those are dealt with before the next look.
+    /// Advances one rollout as often as that has no consequences: those are handled before the next check.
     pub(super) fn advance(&mut self, ctx: &mut Ctx, number: u32) {
         while let Some(news) = self.get(number).and_then(|running| news(ctx, running)) {
             let (before, waiting) = (self.get(number).map(|running| running.rollout.clone()), ctx.queue.len());
@@ -28,7 +28,7 @@ impl Rollouts {
         self.end_if_over(ctx, number);
     }
 
-    /// Somebody's command took over instances: their rollouts leave them alone.
+    /// Handles a command of a user that took over instances: their rollouts leave them alone.
     pub(super) fn on_taken_over(&mut self, ctx: &mut Ctx, ids: &[u32]) {
         let replicas = |running: &Running| {
             let is_taken = |replica: &Replica| ids.contains(&replica.serving);
@@ -40,7 +40,7 @@ impl Rollouts {
         taken.into_iter().for_each(|(number, index)| self.take(ctx, number, Event::Overruled(index)));
     }
 
-    /// Tells the rollout what was seen, and does what it decides.
+    /// Dispatches an event to the rollout, and does what it decides.
     pub(super) fn take(&mut self, ctx: &mut Ctx, number: u32, event: Event) {
         match &event {
             Event::Failed(index, reason) => self.note_fault(ctx, number, *index, reason),
@@ -62,7 +62,7 @@ impl Rollouts {
         self.set_timer(ctx, number);
     }
 
-    /// From now on this process has to stay, where it was restarted in place. (A candidate is noted when it is promoted.)
+    /// Records the process that has to stay from now on, where it was restarted in place. (A candidate is recorded when it is promoted.)
     fn note_ready(&mut self, slots: &Slots, number: u32, index: usize) {
         let Some(running) = self.get_mut(number).filter(|running| running.is_in_place(index)) else { return };
         if let Some(replica) = running.replicas.get_mut(index)
@@ -72,7 +72,7 @@ impl Rollouts {
         }
     }
 
-    /// The reason, and the last lines of what is about to be removed: of the first fault.
+    /// Records the reason, and the last lines of what is about to be removed: of the first fault.
     fn note_fault(&mut self, ctx: &mut Ctx, number: u32, index: usize, reason: &str) {
         let Some(running) = self.get_mut(number) else { return };
         let Some(replica) = running.replicas.get(index) else { return };
@@ -88,7 +88,7 @@ impl Rollouts {
         }
     }
 
-    /// What a process that failed wrote last.
+    /// Takes the last lines of a process that failed.
     pub(super) fn on_last_lines(&mut self, ctx: &mut Ctx, id: u32, lines: &[String]) {
         for running in self.running.iter_mut().filter(|running| running.lines_of == Some(id)) {
             running.lines_of = None;
@@ -97,7 +97,7 @@ impl Rollouts {
         }
     }
 
-    /// Takes a rollout that is over out of the list.
+    /// Removes a rollout that is over from the list.
     pub(super) fn end_if_over(&mut self, ctx: &mut Ctx, number: u32) {
         let is_over = |running: &Running| running.number == number && running.rollout.outcome().is_some() && running.lines_of.is_none();
         let Some(index) = self.running.iter().position(is_over) else { return };
@@ -130,7 +130,7 @@ impl Rollouts {
         }
     }
 
-    /// A process that a rollout waits for takes long. The one that was restarted in place has its last look at a time.
+    /// Handles a process of a rollout that takes long. The one that was restarted in place has its last check at a time.
     pub(super) fn on_late(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.slots.get(id) else { return };
         let waits = |running: &&mut Running| {
@@ -172,7 +172,7 @@ fn end_of(running: &Running) -> (End, Option<FaultReport>) {
     }
 }
 
-/// What can be seen that the rollout does not know yet.
+/// Event that the rollout does not know yet.
 fn news(ctx: &Ctx, running: &Running) -> Option<Event> {
     let is_advancing = matches!(running.rollout.phase, Phase::Advancing | Phase::Watching { .. });
     let (now_ms, waits_ms) = (ctx.now.mono_ms, reload_waits_ms(&ctx.settings));
@@ -196,7 +196,7 @@ fn news(ctx: &Ctx, running: &Running) -> Option<Event> {
     })
 }
 
-/// A process beside the one that serves.
+/// Event of a process beside the one that serves.
 fn candidate(index: usize, slot: Option<&Slot>, is_ready: bool) -> Option<Event> {
     let Some(slot) = slot else { return Some(Event::Failed(index, "was removed".into())) };
     match slot.durable.instance.state {
@@ -216,7 +216,7 @@ fn candidate(index: usize, slot: Option<&Slot>, is_ready: bool) -> Option<Event>
     }
 }
 
-/// A process that was restarted in place.
+/// Event of a process that was restarted in place.
 fn restarted(index: usize, replica: &Replica, slot: Option<&Slot>, now_ms: u64, waits_ms: u64) -> Option<Event> {
     let Some(slot) = slot else { return Some(Event::Overruled(index)) };
     match slot.durable.instance.state {
@@ -235,7 +235,7 @@ fn restarted(index: usize, replica: &Replica, slot: Option<&Slot>, now_ms: u64, 
     }
 }
 
-/// One that took over has to stay.
+/// Event of one that took over and has to stay.
 fn still_up(index: usize, replica: &Replica, slot: Option<&Slot>) -> Option<Event> {
     let Some(slot) = slot else { return Some(Event::Overruled(index)) };
     // Whoever else ends it takes the place over first.
@@ -243,7 +243,7 @@ fn still_up(index: usize, replica: &Replica, slot: Option<&Slot>) -> Option<Even
     (!is_up).then(|| Event::Failed(index, format!("{} after it was ready", ended(slot))))
 }
 
-/// Why it is not ready, in words that follow a name.
+/// Reason why it is not ready, in words that follow a name.
 fn why_not(slot: &Slot) -> String {
     match slot.durable.instance.exits.last() {
         Some(exit) if exit.cause == ExitCause::NotReady => slot.not_ready(),
@@ -253,7 +253,7 @@ fn why_not(slot: &Slot) -> String {
     }
 }
 
-/// How it ended, in words that follow a name.
+/// Way in which it ended, in words that follow a name.
 fn ended(slot: &Slot) -> String {
     slot.durable.instance.exits.last().map_or_else(|| "ended".into(), why)
 }

@@ -1,4 +1,4 @@
-//! The beginning of a rollout.
+//! Beginning of a rollout.
 
 use std::rc::Rc;
 
@@ -12,23 +12,23 @@ use super::{Parts, Replica, Rollouts, Running};
 use crate::engine::{Answer, Ctx, Replacement, RolloutNews, RolloutRequest};
 use crate::slots::{App, Slots};
 
-/// From so many instances on, two are replaced at the same time, as in PM2.
+/// Number of instances from which on two are replaced at the same time, as in PM2.
 const MANY: usize = 3;
 
 /// What is wanted of a rollout.
 pub(super) struct Wanted {
     pub app: String,
-    /// Instances at the same time; 0 = as the app says.
+    /// Instances at the same time; 0 = as the app declares.
     pub parallel: u32,
-    /// None = as the app says.
+    /// Time of the canary; none = as the app declares.
     pub canary_ms: Option<u64>,
     pub origin: Origin,
-    /// Who waits for its end; none = a policy has the same release started again.
+    /// Ticket of the caller that waits for its end; none = a policy has the same release restarted.
     pub ticket: Option<u64>,
 }
 
 impl Rollouts {
-    /// Somebody wants another release, and waits.
+    /// Begins a rollout for a user who wants another release, and waits.
     pub(super) fn begin_for_user(&mut self, ctx: &mut Ctx, request: RolloutRequest) {
         let RolloutRequest { ticket, app, replacements, parallel, canary_ms, origin } = request;
         let ids = ctx.slots.pm_ids(&replacements.iter().map(|replacement| replacement.id).collect::<Vec<u32>>());
@@ -39,7 +39,7 @@ impl Rollouts {
         }
     }
 
-    /// A policy wants these replaced by the same release. A reload of a user comes first.
+    /// Begins a rollout for a policy that wants these replaced by the same release. A reload of a user comes first.
     pub(super) fn begin_by_policy(&mut self, ctx: &mut Ctx, wanted: Wanted, ids: &[u32], what: &str) {
         let slots = ids.iter().filter_map(|id| ctx.slots.get(*id));
         let same =
@@ -103,7 +103,7 @@ impl Rollouts {
         Ok(())
     }
 
-    /// What a user wants comes before a replacement that nobody asked for.
+    /// Ends a replacement by a policy: what a user wants comes first.
     fn give_way(&mut self, ctx: &mut Ctx, app: &str) {
         let by_policy = self.running.iter().find(|running| running.app == app && running.by_policy);
         let Some((number, replicas)) = by_policy.map(|running| (running.number, running.rollout.replicas.len())) else { return };
@@ -124,17 +124,17 @@ fn replica(slots: &mut Slots, replacement: Replacement) -> Option<Replica> {
     Some(Replica { pm_id, serving: id, beside: None, going: None, after, old, new: Parts { app, base } })
 }
 
-/// The rollout journals it.
+/// App that the rollout journals.
 fn stored(slots: &mut Slots, spec: AppSpec) -> Rc<App> {
     slots.shared_app(spec).0
 }
 
-/// The two releases are not started from the same.
+/// True if the two releases are not started from the same.
 fn differs(replica: &Replica) -> bool {
     replica.old.app.spec != replica.new.app.spec || replica.old.base.id != replica.new.base.id
 }
 
-/// Two processes can serve beside each other, and one does.
+/// True if two processes can serve beside each other, and one does.
 fn may_overlap(slots: &Slots, replica: &Replica) -> bool {
     let runs = slots.get(replica.serving).is_some_and(|slot| matches!(slot.durable.instance.state, State::Running { .. }));
     let (old, new) = (&replica.old.app.spec, &replica.new.app.spec);

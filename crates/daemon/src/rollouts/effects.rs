@@ -1,4 +1,4 @@
-//! What a rollout decides is done to the slots, and journaled, in one step.
+//! Effects of a rollout: they are applied to the slots, and journaled, in one step.
 
 use ostler_core::lifecycle::{self, State};
 use ostler_core::rollout::Effect;
@@ -9,7 +9,7 @@ use super::{Rollouts, Running};
 use crate::engine::Ctx;
 use crate::store::Role;
 
-/// What users are told of a process that nothing can be started beside.
+/// What users are shown of a process that nothing can be started beside.
 const IN_PLACE: &str =
     "is restarted and answers nobody meanwhile, as it opens its ports itself; with `listen` or in cluster mode no request is lost";
 
@@ -55,7 +55,7 @@ impl Running {
         self.send_step(ctx, index, if old { "starts the old release again" } else { "starts the new release beside the old one" });
     }
 
-    /// The candidate serves, the old process retires: one step, one journal write.
+    /// Promotes a candidate: it serves, the old process retires: one step, one journal write.
     fn promote(&mut self, ctx: &mut Ctx, index: usize) {
         let origin = self.origin.clone();
         let Some(replica) = self.replicas.get_mut(index) else { return };
@@ -81,7 +81,7 @@ impl Running {
         }
     }
 
-    /// What happens in one place, for whoever waits.
+    /// Reports a step of one replica to whoever waits.
     fn send_step(&self, ctx: &mut Ctx, index: usize, step: &str) {
         if let Some(replica) = self.replicas.get(index) {
             let (id, name, step) = (replica.pm_id, self.app.clone(), step.to_owned());
@@ -90,7 +90,7 @@ impl Running {
     }
 }
 
-/// One serves, the other one retires; the history of the instance goes on with the new one.
+/// Swaps the roles: one serves, the other one retires; the history of the instance continues with the new one.
 fn change_roles(ctx: &mut Ctx, old: u32, new: u32, by_policy: bool) {
     let Ctx { slots, settings, now, .. } = ctx;
     let Some(former) = slots.get_mut(old) else { return };

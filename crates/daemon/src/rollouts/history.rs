@@ -1,4 +1,4 @@
-//! Which releases an app had.
+//! Releases that an app had.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::store::{Record, Snapshot};
 /// Releases that are remembered per app.
 const KEPT: usize = 10;
 
-/// One release, taken or refused.
+/// Release that was taken or refused.
 #[derive(Clone, Debug)]
 pub(super) struct Release {
     pub(super) number: u32,
@@ -62,7 +62,7 @@ impl Release {
 }
 
 impl Rollouts {
-    /// The release that runs before the first reload has a number, too.
+    /// Remembers the release that runs before the first reload, which has a number, too.
     pub(super) fn remember_present_release(&mut self, ctx: &mut Ctx, app: &str, replicas: &[Replica]) {
         let Some(first) = replicas.first() else { return };
         let known = self.releases.get(app).is_some_and(|list| list.iter().any(|release| release.end == End::Done));
@@ -99,7 +99,7 @@ impl Rollouts {
         journal(ctx, app, list);
     }
 
-    /// A daemon that died between the end of an app and this left them.
+    /// Forgets releases of no app: a daemon that died between the end of an app and this left them.
     pub(super) fn forget_releases_of_nobody(&mut self, ctx: &mut Ctx) {
         let names: BTreeSet<&str> = ctx.slots.iter().map(|slot| slot.spec().name.as_str()).collect();
         let of_nobody: Vec<String> = self.releases.keys().filter(|app| !names.contains(app.as_str())).cloned().collect();
@@ -109,7 +109,7 @@ impl Rollouts {
         }
     }
 
-    /// An instance is about to be forgotten: with the last one of an app its releases are, too.
+    /// Forgets the releases of an app with its last instance.
     pub(super) fn forget_releases(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.slots.get(id).filter(|_| !self.releases.is_empty()) else { return };
         let app = slot.spec().name.clone();
@@ -152,7 +152,7 @@ impl Rollouts {
     }
 }
 
-/// The description of what really runs in a slot, where that is not what would be started now: a link in the path (`current`) was moved
+/// Description of what really runs in a slot, where that is not what would be started now: a link in the path (`current`) was moved
 /// to another release since. The kernel knows the real folder.
 pub(super) fn pinned(slot: &Slot, new: &AppSpec) -> Option<AppSpec> {
     let spec = slot.spec();

@@ -4,10 +4,10 @@
 //!
 //! A rollout adds a slot with role `Candidate` beside the slot that serves. Both are ordinary instances for keeper, journal and state
 //! machine. When the candidate has proved itself the roles change in one step (and one journal write): it serves under the same `pm_id`,
-//! the old one is `Retiring` and is told to finish. So at every instant exactly one slot of a `pm_id` serves, whoever is killed.
+//! the old one is `Retiring` and is asked to finish. So at every instant exactly one slot of a `pm_id` serves, whoever is killed.
 //!
-//! `ostler_core::rollout` decides. Nothing here waits: whenever all events were dealt with, the slots are looked at ([`advance`]) and the rollout
-//! is told what is seen; a fresh daemon does the same with what the journal says, and so goes on where the old one was killed.
+//! `ostler_core::rollout` decides. Nothing here waits: whenever all events were handled, the slots are checked ([`advance`]) and the rollout
+//! gets what is seen as events; a fresh daemon does the same with what the journal has, and so continues where the old one was killed.
 
 mod advance;
 mod begin;
@@ -30,11 +30,11 @@ use self::running::{Parts, Replica, Running};
 use crate::engine::{Answer, Ask, Ctx, Feature, Key, Request};
 use crate::store::{Record, Role, Snapshot};
 
-/// All rollouts under way, and what they left.
+/// Rollouts under way, and what they left.
 #[derive(Debug, Default)]
 pub(crate) struct Rollouts {
     running: Vec<Running>,
-    /// The last releases of each app, the oldest first.
+    /// Last releases of each app, the oldest first.
     releases: BTreeMap<String, Vec<Release>>,
     last: u32,
 }
@@ -59,7 +59,7 @@ impl Feature for Rollouts {
         self.forget_releases_of_nobody(ctx);
     }
 
-    /// The canary was watched for its time, or a process was waited for long enough.
+    /// Handles a deadline: the canary was watched for its time, or a process was waited for long enough.
     fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         let Some(running) = self.running.iter_mut().find(|running| u64::from(running.number) == key) else { return };
         let now_ms = ctx.now.mono_ms;
@@ -122,7 +122,7 @@ impl Feature for Rollouts {
         }
     }
 
-    /// In the order in which they must be read.
+    /// Records in the order in which they must be read.
     fn records(&self) -> Vec<Record<'_>> {
         let replicas = self.running.iter().flat_map(|running| &running.replicas).flat_map(|replica| [&replica.old, &replica.new]);
         let parts = replicas.chain(self.releases.values().flatten().map(|release| &release.parts));
@@ -150,7 +150,7 @@ impl Rollouts {
         }
     }
 
-    /// After a restart of the daemon: a candidate of no rollout is removed.
+    /// Removes candidates of no rollout after a restart of the daemon.
     fn remove_lost_candidates(&self, ctx: &mut Ctx) {
         let known = |id: u32| self.running.iter().flat_map(|running| &running.replicas).any(|replica| replica.beside == Some(id));
         let lost: Vec<u32> = ctx
@@ -163,7 +163,7 @@ impl Rollouts {
     }
 }
 
-/// The deadline of a rollout.
+/// Deadline of a rollout.
 fn key(number: u32) -> Key {
     (Rollouts::NAME, u64::from(number))
 }

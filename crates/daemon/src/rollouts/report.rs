@@ -1,4 +1,4 @@
-//! What is told about reloads.
+//! Reports about reloads.
 
 use std::collections::VecDeque;
 
@@ -24,7 +24,7 @@ impl Rollouts {
         reports
     }
 
-    /// So many requests were not finished by the process of this slot; it may be the old one of a rollout.
+    /// Counts requests that were not finished by the process of this slot; it may be the old one of a rollout.
     pub(super) fn on_cut(&mut self, ctx: &mut Ctx, id: u32, requests: u32, warning: &str) {
         let goes = |running: &&mut Running| running.replicas.iter().any(|replica| replica.going == Some(id));
         let Some(running) = self.running.iter_mut().find(goes) else { return };
@@ -35,7 +35,7 @@ impl Rollouts {
 }
 
 impl Running {
-    /// News for whoever waits.
+    /// Sends progress to whoever waits.
     pub(super) fn send(&self, queue: &mut VecDeque<Input>, progress: Progress) {
         if let Some(ticket) = self.ticket {
             queue.push_back(Input::Answer(Answer::Rollout { ticket, news: RolloutNews::Progress(progress) }));
@@ -82,7 +82,7 @@ impl Running {
     }
 }
 
-/// A place as users see it.
+/// State of a replica as users see it.
 fn word(state: ReplicaState, in_place: bool) -> &'static str {
     match state {
         ReplicaState::Waiting => "waiting",

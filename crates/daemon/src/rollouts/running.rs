@@ -11,44 +11,44 @@ use crate::slots::{App, Base};
 use crate::store::rollouts::{ReplicaRecord, RolloutRecord};
 use crate::store::{Record, Snapshot};
 
-/// One rollout under way.
+/// Rollout under way.
 #[derive(Debug)]
 pub(super) struct Running {
     pub number: u32,
     pub app: String,
     /// Number of the release among those of the app.
     pub release: u32,
-    /// What is decided.
+    /// State machine of the rollout.
     pub rollout: Rollout,
-    /// One per place of the rollout.
+    /// Replicas in the order of those of the rollout.
     pub replicas: Vec<Replica>,
     pub origin: Origin,
     pub started: Now,
-    /// By this number whoever asked recognises its news. Not in the journal: who waits is lost with its daemon.
+    /// Number by which the caller recognises its progress. Not in the journal: who waits is lost with its daemon.
     pub ticket: Option<u64>,
     /// Last lines of the candidate that failed.
     pub fault_lines: Vec<String>,
-    /// The slot whose last lines are asked for.
+    /// Slot whose last lines are requested.
     pub lines_of: Option<u32>,
-    /// A policy has instances replaced by the same release.
+    /// True if a policy has instances replaced by the same release.
     pub by_policy: bool,
-    /// When a process that was restarted in place has been waited for long enough; not in the journal, a fresh daemon waits anew.
+    /// Time when a process that was restarted in place has been waited for long enough; not in the journal, a fresh daemon waits anew.
     pub look_ms: Option<u64>,
     /// Requests of old processes that were not finished in their time.
     pub cut: u32,
 }
 
-/// One instance of a rollout.
+/// Instance of a rollout.
 #[derive(Debug)]
 pub(super) struct Replica {
     pub pm_id: u32,
-    /// The slot that serves.
+    /// Slot that serves.
     pub serving: u32,
-    /// The candidate.
+    /// Slot of the candidate.
     pub beside: Option<u32>,
-    /// The slot that is on its way out.
+    /// Slot that is being stopped.
     pub going: Option<u32>,
-    /// The process that has to stay: the one that was promoted, or restarted. While one is being restarted, the one before it.
+    /// Process that has to stay: the one that was promoted, or restarted. While one is being restarted, the one before it.
     pub after: u32,
     pub old: Parts,
     pub new: Parts,
@@ -96,13 +96,13 @@ impl Running {
         })
     }
 
-    /// Has it looked at when the clock says something about it.
+    /// Sets the timer of its next deadline.
     pub(super) fn set_timer(&self, ctx: &mut Ctx) {
         let next = [self.rollout.deadline_ms(), self.look_ms].into_iter().flatten().min();
         ctx.timers.set(super::key(self.number), next);
     }
 
-    /// This process is restarted, and none runs beside it.
+    /// True if this process is restarted, and none runs beside it.
     pub(super) fn is_in_place(&self, index: usize) -> bool {
         self.rollout.replicas.get(index).is_some_and(|progress| progress.in_place)
     }
@@ -140,7 +140,7 @@ impl Parts {
         ]
     }
 
-    /// By the numbers of description and environment.
+    /// Restores it, by the numbers of description and environment.
     pub(super) fn restore((app, base): (u64, u64), snapshot: &Snapshot) -> Option<Self> {
         Some(Self {
             app: Rc::new(App { id: app, spec: Rc::clone(snapshot.specs.get(&app)?) }),

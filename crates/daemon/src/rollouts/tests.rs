@@ -1,4 +1,4 @@
-//! Rollouts over a played context: which processes are started and told to finish, what is told, and what the next daemon knows.
+//! Rollouts over a played context: which processes are started and asked to finish, what is reported, and what the next daemon knows.
 
 use std::rc::Rc;
 
@@ -15,19 +15,19 @@ fn user() -> Origin {
     Origin::User { command: "reload".into(), uid: 0, pid: 1, on_behalf_of: None }
 }
 
-/// Workers of a cluster: two of them can serve beside each other.
+/// App of cluster workers: two of them can serve beside each other.
 fn app(version: &str) -> AppSpec {
     let node = Some("/usr/bin/node".into());
     let version = Some(version.into());
     AppSpec { name: "api".into(), script: "/app.js".into(), mode: ExecMode::Cluster, interpreter: node, version, ..AppSpec::default() }
 }
 
-/// Programs that open their port themselves.
+/// App of programs that open their port themselves.
 fn single(version: &str) -> AppSpec {
     AppSpec { mode: ExecMode::Fork, interpreter: None, script: "/bin/app".into(), ..app(version) }
 }
 
-/// So many instances that run.
+/// This many instances that run.
 fn running(spec: &AppSpec, count: i32) -> (Played, Rollouts, Vec<u32>) {
     let (mut played, mut rollouts) = (Played::new(&[]), Rollouts::default());
     let mut start = |pid| {
@@ -52,7 +52,7 @@ fn reload(played: &mut Played, rollouts: &mut Rollouts, ids: &[u32], spec: &AppS
     played.settle(rollouts)
 }
 
-/// The candidate, which was asked for.
+/// Candidate that was requested.
 fn candidate(played: &Played) -> u32 {
     let mut all = played
         .ctx
@@ -64,7 +64,7 @@ fn candidate(played: &Played) -> u32 {
     id
 }
 
-/// It was spawned and has proved itself.
+/// Has a process spawned and prove itself.
 fn comes_up(played: &mut Played, rollouts: &mut Rollouts, id: u32) -> Vec<Input> {
     played.spawned(rollouts, id, 5000);
     let inc = played.ctx.slots.get(id).unwrap().durable.instance.inc;
@@ -156,7 +156,7 @@ fn what_cannot_run_twice_is_restarted_with_its_new_description() {
     assert_eq!(ended(&news).unwrap().state, RolloutState::Done);
 }
 
-/// An event that was decided but not dealt with must not look like its absence.
+/// An event that was decided but not handled must not look like its absence.
 #[test]
 fn what_is_down_is_started_by_a_reload() {
     let (mut played, mut rollouts, ids) = running(&app("1"), 1);

@@ -1,4 +1,4 @@
-//! One rotation: may it be, under which name, and what follows.
+//! Beginning of one rotation: whether it may be, under which name, and what follows.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -14,25 +14,25 @@ use super::check::Live;
 use crate::engine::{Ctx, Request};
 use crate::logs::reclaim::{Folder, Rotating, rename_to_free};
 
-/// So many names are tried.
+/// Most names that are tried.
 const MOST_NAMES: u32 = 1000;
 
 impl Rotation {
-    /// The date in the name of a file that is rotated now.
+    /// Date in the name of a file that is rotated now.
     pub(super) fn date(&mut self, rule: &Rule, wall_ms: u64) -> String {
         let mut date = Vec::new();
         DateFormat::parse(&rule.date_format).write(wall_ms, &self.zone(rule.tz.as_deref()), &mut date);
         String::from_utf8(date).unwrap_or_default()
     }
 
-    /// How dates look in names: as now, and as usual.
+    /// Forms of dates in names: the present one, and the usual one.
     pub(super) fn dates(&mut self, rule: &Rule, wall_ms: u64) -> Vec<String> {
         let usual = Rule { date_format: DATE_FORMAT.into(), ..rule.clone() };
         vec![self.date(rule, wall_ms), self.date(&usual, wall_ms)]
     }
 }
 
-/// The first name that nothing has, also not compressed.
+/// First name that nothing has, also not compressed.
 pub(super) fn free_name(file: &str, date: &str, is_there: impl Fn(&str) -> bool) -> Option<String> {
     let is_free = |name: &String| !is_there(name) && !is_there(&format!("{name}.gz"));
     (0..MOST_NAMES).map(|again| name::rotated(file, date, again)).find(is_free)
@@ -99,7 +99,7 @@ impl Rotation {
     }
 }
 
-/// Files that are not the app's own are left alone, also where the daemon might change them.
+/// Checks the file: those that are not the app's own are left alone, also where the daemon might change them.
 fn may_rotate(live: &Live, folder: &Folder) -> Result<(), String> {
     let fail = |error: std::io::Error| error.to_string();
     let own = rustix::process::geteuid().as_raw();
@@ -121,7 +121,7 @@ fn may_rotate(live: &Live, folder: &Folder) -> Result<(), String> {
     Ok(())
 }
 
-/// An empty file as the one before it was.
+/// Makes an empty file as the one before it was.
 fn successor(path: &str, old: &str) -> std::io::Result<()> {
     let meta = std::fs::symlink_metadata(old)?;
     let flags = OFlags::NOFOLLOW.bits().cast_signed();

@@ -1,4 +1,4 @@
-//! Looking at sizes and clocks.
+//! Checks of sizes and schedules.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -16,18 +16,18 @@ use crate::rights::Rights;
 use crate::slots::Slot;
 use crate::store::Record;
 
-/// Free space below which rotated files go, unless a setting says otherwise: the smaller of a size and a share of the disk.
+/// Free space below which rotated files are removed, unless a setting replaces it: the smaller of a size and a share of the disk.
 const MIN_FREE: (u64, u64) = (256 << 20, 50);
 
-/// A folder with logs.
+/// Folder with logs.
 #[derive(Debug, Default)]
 pub(super) struct Folder {
-    /// Boot clock of the next look; none = it is watched.
+    /// Boot clock of the next check; none = it is watched.
     pub(super) due_ms: Option<u64>,
     last_ms: u64,
-    /// Earliest after `last_ms`.
+    /// Time between two checks, at least.
     pace_ms: u64,
-    /// What that may become: short when writing begins, so that what ends soon is at rest soon, and longer the longer it goes on.
+    /// Lower bound of that: short when writing begins, so that what ends soon is at rest soon, and longer the longer it goes on.
     step_ms: u64,
     sizes: BTreeMap<FileKey, u64>,
 }
@@ -40,7 +40,7 @@ impl Folder {
         Self { last_ms: now_ms, pace_ms: SHORTEST_MS, step_ms: SHORTEST_MS, ..Self::default() }
     }
 
-    /// Something was written in it.
+    /// Handles a write in the folder.
     fn written(&mut self, now_ms: u64) {
         if now_ms > self.last_ms + self.pace_ms {
             self.step_ms = SHORTEST_MS;
@@ -48,32 +48,32 @@ impl Folder {
         self.due_ms = Some(now_ms.max(self.last_ms + self.pace_ms));
     }
 
-    /// Sizes are looked at soon, whatever was said.
+    /// Has sizes checked soon, whatever the pace is.
     pub(super) fn hurry(&mut self) {
         self.pace_ms = 0;
         self.due_ms = self.due_ms.map(|_| 0);
     }
 }
 
-/// A log that can be rotated.
+/// Log that can be rotated.
 #[derive(Clone, Debug)]
 pub(super) struct Live {
     pub(super) path: String,
     pub(super) target: PathBuf,
     pub(super) file: FileKey,
     pub(super) size: u64,
-    /// An app writes it itself.
+    /// True if an app writes it itself.
     pub(super) direct: bool,
     pub(super) app: String,
-    /// The user that the app runs as, if that is not ours.
+    /// User that the app runs as, if that is not ours.
     pub(super) uid: Option<u32>,
-    /// With whose rights it is touched.
+    /// Rights for its access.
     pub(super) rights: Rights,
     pub(super) rule: Rule,
 }
 
 impl Rotation {
-    /// A process is started that writes to its logs. True if the next look may be another one now.
+    /// Handles the start of a process that writes to its logs. True if the next check may be another one now.
     pub(super) fn follow(&mut self, ctx: &mut Ctx, id: u32) -> bool {
         let Some(slot) = ctx.slots.get(id) else { return false };
         let mut is_new = slot.spec().log_rotate.schedule.is_some() || self.wanted.rotate.schedule.is_some();
@@ -89,7 +89,7 @@ impl Rotation {
         is_new
     }
 
-    /// A daemon begins.
+    /// Begins the checks in a new daemon.
     pub(super) fn begin(&mut self, ctx: &mut Ctx) {
         self.read_settings(ctx);
         let ids: Vec<u32> = ctx.slots.iter().map(|slot| slot.durable.id).collect();
@@ -123,7 +123,7 @@ impl Rotation {
         }
     }
 
-    /// Something was written.
+    /// Handles writes in watched folders.
     pub(super) fn on_written(&mut self, now_ms: u64) {
         for path in self.watch.fired() {
             if let Some(folder) = self.folders.get_mut(&path) {
@@ -132,7 +132,7 @@ impl Rotation {
         }
     }
 
-    /// The clock says that something is due.
+    /// Checks what is due.
     pub(super) fn look(&mut self, ctx: &mut Ctx) {
         let now_ms = ctx.now.mono_ms;
         let due = |folder: &Folder| folder.due_ms.is_some_and(|at| at <= now_ms);
@@ -186,7 +186,7 @@ impl Rotation {
         self.arm(ctx, path);
     }
 
-    /// Every log of every app, or those in one folder, each file once.
+    /// Logs of all apps, or those in one folder, each file once.
     pub(super) fn live_logs(&self, ctx: &Ctx, folder: Option<&Path>) -> Vec<Live> {
         let mut found: Vec<Live> = Vec::new();
         for slot in ctx.slots.iter() {
@@ -226,7 +226,7 @@ impl Rotation {
         found
     }
 
-    /// Rotates what is due by the clock, and finds the next time.
+    /// Rotates what is due by its schedule, and finds the next time.
     fn check_schedules(&mut self, ctx: &mut Ctx) {
         self.schedule_changed = false;
         self.schedule_due_ms = None;
@@ -254,7 +254,7 @@ impl Rotation {
         }
     }
 
-    /// On a disk that is nearly full, the oldest rotated files go.
+    /// Removes the oldest rotated files on a disk that is nearly full.
     pub(super) fn make_room(&mut self, ctx: &mut Ctx, target: &Path) {
         let Some(folder) = target.parent() else { return };
         let Ok(stat) = rustix::fs::statvfs(folder) else { return };
@@ -305,7 +305,7 @@ impl Rotation {
     }
 }
 
-/// Its log files, each with what the process itself has open.
+/// Log files of a slot, each with what the process itself has open.
 fn paths(slot: &Slot) -> impl Iterator<Item = (&String, Option<FileKey>)> {
     let direct = is_direct(slot);
     let [error, out] = slot.durable.log_files;
@@ -317,7 +317,7 @@ fn paths(slot: &Slot) -> impl Iterator<Item = (&String, Option<FileKey>)> {
     })
 }
 
-/// The folders in which they are: a link may lead elsewhere.
+/// Folders in which they are: a link may lead elsewhere.
 fn folders(slot: &Slot) -> impl Iterator<Item = PathBuf> {
     paths(slot).filter_map(|(path, _)| Some(Rights::of(slot.spec()).target(path.as_ref()).0.parent()?.to_owned()))
 }
@@ -326,7 +326,7 @@ fn is_direct(slot: &Slot) -> bool {
     !logs::needs_pipe(&slot.spec().logs)
 }
 
-/// The file at this path, if it is one, and the one that is meant.
+/// File at this path, if it is one, and the one that is meant.
 fn present(target: &Path, wanted: Option<FileKey>) -> Option<(FileKey, u64)> {
     if let Some(file) = wanted {
         let (there, meta) = look(target, file);

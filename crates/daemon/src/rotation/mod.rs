@@ -3,14 +3,14 @@
 //! # Theory of operation
 //!
 //! *When.* Each folder with logs of our apps has a watch that fires once: the first write after it was set wakes us, and it is set again only
-//! after the sizes were looked at, some seconds later (`ostler_core::rotate::pace`). So an app that writes costs two wake-ups per look, and
+//! after the sizes were checked, some seconds later (`ostler_core::rotate::pace`). So an app that writes costs two wake-ups per check, and
 //! apps that do not write cost nothing. Schedules are one deadline of the loop.
 //!
-//! *How.* A file that an app writes itself goes the way of `crate::logs::reclaim`: its content is copied beside it, its writers stand still for
+//! *How.* A file that an app writes itself goes the way of `crate::logs::reclaim`: its content is copied beside it, its writers are stopped for
 //! the last of it. A file that our log writers write is renamed between two lines ([`crate::logs::OpenFiles::move_away`]).
 //!
-//! *Afterwards* a thread ([`care`]) compresses and removes what is too much. All it does is found again by looking at the folder, so whatever
-//! a killed daemon left is put right with the next rotation, or when the next daemon begins.
+//! *Afterwards* a thread ([`retention`]) compresses and removes what is too much. All it does is found again in the folder, so whatever
+//! a killed daemon left is completed with the next rotation, or when the next daemon begins.
 
 mod begin;
 mod check;
@@ -31,31 +31,31 @@ use crate::engine::{Answer, Ctx, Feature, Key};
 use crate::logs::reclaim::FileKey;
 use crate::store::{Record, Snapshot};
 
-/// Everything about rotation.
+/// State of the rotation.
 #[derive(Debug, Default)]
 pub(crate) struct Rotation {
-    /// Of the settings that were read last.
+    /// Version of the settings that were read last.
     settings_version: u64,
-    /// What the settings of the home say.
+    /// Settings of the home.
     wanted: Wanted,
     watch: watch::Watch,
     /// Folders that hold logs.
     folders: BTreeMap<PathBuf, check::Folder>,
-    /// Wall clock until which schedules were looked at; none = there never was one.
+    /// Wall clock until which schedules were checked; none = there never was one.
     until_ms: Option<u64>,
     /// Boot clock at which the next one is due.
     schedule_due_ms: Option<u64>,
-    /// Somebody's schedule may have changed.
+    /// True if a schedule may have changed.
     schedule_changed: bool,
     care: Option<retention::Retention>,
-    /// Apps of which a log was rotated in this turn: their old files are looked at.
+    /// Apps of which a log was rotated in this turn: their old files are checked.
     rotated: BTreeSet<String>,
-    /// A former daemon may have left something half done.
+    /// True if a former daemon may have left something half done.
     leftovers: bool,
-    /// What was told of a file or folder and need not be told again.
+    /// Last report about a file or folder, which need not be repeated.
     told: BTreeMap<String, String>,
     zones: BTreeMap<String, TimeZone>,
-    /// Folders without room, where that was told.
+    /// Folders without room, where that was reported.
     full: BTreeSet<PathBuf>,
 }
 
@@ -64,7 +64,7 @@ impl Feature for Rotation {
         self.until_ms = snapshot.rotated_until;
     }
 
-    /// What apps of a former daemon write is looked at, and what was under way is done after all.
+    /// Begins to check the logs of apps that a former daemon started, and completes what was under way.
     fn on_boot(&mut self, ctx: &mut Ctx) {
         self.begin(ctx);
         self.set_timer(ctx);
@@ -81,7 +81,7 @@ impl Feature for Rotation {
         self.set_timer(ctx);
     }
 
-    /// A folder is to be looked at, or a schedule is due.
+    /// Handles the time: a folder is to be checked, or a schedule is due.
     fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
         self.look(ctx);
         self.set_timer(ctx);
@@ -117,7 +117,7 @@ impl Feature for Rotation {
 
 impl Rotation {
     pub(crate) const NAME: &str = "rotation";
-    /// The one deadline that there is: of the folder or schedule that comes next.
+    /// Timer of the one deadline: of the folder or schedule that comes next.
     const LOOK: Key = (Self::NAME, 0);
 
     fn set_timer(&self, ctx: &mut Ctx) {
@@ -126,7 +126,7 @@ impl Rotation {
         ctx.timers.set(Self::LOOK, [folders, self.schedule_due_ms, changed].into_iter().flatten().min());
     }
 
-    /// A rotation that was asked for is over. On success it says under which name the old lines are.
+    /// Handles the end of a rotation that was requested. On success it has the name of the old lines.
     fn on_rotated(&mut self, ctx: &mut Ctx, (path, target, file): (&str, &Path, FileKey), result: &Result<String, String>) {
         match result {
             Ok(rotated) => {
@@ -141,12 +141,12 @@ impl Rotation {
         }
     }
 
-    /// Tells something about a file, unless that is what was told last. True = tell it.
+    /// True if this text about a file is not what was reported last.
     fn is_news(&mut self, about: &str, text: &str) -> bool {
         self.told.insert(about.to_owned(), text.to_owned()).as_deref() != Some(text)
     }
 
-    /// The zone of this name; the system's if there is none.
+    /// Time zone of this name; the system's if there is none.
     fn zone(&mut self, name: Option<&str>) -> TimeZone {
         let name = name.unwrap_or_default();
         if let Some(zone) = self.zones.get(name) {

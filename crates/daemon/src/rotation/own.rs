@@ -1,4 +1,4 @@
-//! The daemon's own log, and what follows every rotation.
+//! Rotation of the daemon's own log, and what follows every rotation.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +10,7 @@ use crate::logs::reclaim::rename_to_free;
 use crate::rights::Rights;
 
 impl Rotation {
-    /// What follows a rotation, once for all of this turn.
+    /// Does what follows a rotation, once for all of this turn.
     pub(super) fn look_after_rotated(&mut self, ctx: &mut Ctx) {
         self.rotate_own_log(ctx);
         let leftovers = std::mem::take(&mut self.leftovers);

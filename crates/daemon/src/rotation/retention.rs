@@ -1,4 +1,4 @@
-//! The thread that compresses rotated files and removes what is too much. It lives only while there is something to do.
+//! Retention: the thread that compresses rotated files and removes what is too much. It lives only while there is something to do.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -22,24 +22,24 @@ use crate::reactor::{Reactor, Source};
 use crate::rights::Rights;
 use crate::waker::Waker;
 
-/// The tables of the compressor are made on the stack. What is not touched costs nothing, and it ends with the thread.
+/// Stack of the thread: the tables of the compressor are made on it. What is not touched costs nothing, and it ends with the thread.
 const STACK: usize = 4 << 20;
-/// The thread has something to say.
+/// Key of the thread's waker.
 pub(super) const READY: u64 = 1;
-/// Behind everybody else.
+/// Niceness: behind everybody else.
 const NICENESS: i32 = 19;
 
-/// A log whose rotated files are looked at.
+/// Log whose rotated files are checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Kept {
     pub(super) target: PathBuf,
-    /// Its folder is the one in which this file is.
+    /// File whose folder it is in.
     pub(super) file: FileKey,
-    /// With whose rights it is touched.
+    /// Rights for its access.
     pub(super) rights: Rights,
 }
 
-/// What to do.
+/// Job for the thread.
 #[derive(Clone, Debug)]
 pub(super) enum Job {
     /// Compress, and keep to the bounds of the app.
@@ -55,30 +55,30 @@ struct Task {
     live: BTreeSet<PathBuf>,
 }
 
-/// The logs of one app, or those in one folder.
+/// Logs of one app, or those in one folder.
 #[derive(Debug)]
 struct Group {
     logs: Vec<Kept>,
     job: Job,
-    /// How dates look in names.
+    /// Forms of dates in names.
     dates: Vec<String>,
 }
 
-/// What the thread says.
+/// Report of the thread.
 #[derive(Debug)]
 enum News {
     /// A line for the log.
     Removed(String),
-    /// About which file, and what is wrong.
+    /// A failure: about which file, and what is wrong.
     Failed(String, String),
     /// A task is done.
     Done,
 }
 
-/// The way to the thread.
+/// Channel to the thread.
 #[derive(Debug)]
 pub(super) struct Retention {
-    /// Wakes the daemon.
+    /// Waker of the daemon.
     waker: Arc<Waker>,
     tasks: mpsc::Sender<Task>,
     news: mpsc::Receiver<News>,
@@ -86,7 +86,7 @@ pub(super) struct Retention {
 }
 
 impl Rotation {
-    /// Has the rotated files of these logs looked at.
+    /// Orders a check of the rotated files of these logs.
     pub(super) fn order_care(&mut self, ctx: &mut Ctx, groups: impl IntoIterator<Item = (Vec<Kept>, Job)>) {
         let live = self.live_logs(ctx, None).into_iter().map(|live| live.target).collect();
         let usual = RotateSpec::default().rule();
@@ -117,7 +117,7 @@ impl Rotation {
         }
     }
 
-    /// The thread may have something to say.
+    /// Handles reports of the thread.
     pub(super) fn on_care_news(&mut self, ctx: &mut Ctx) {
         let Some(care) = &mut self.care else { return };
         care.waker.clear();
@@ -166,14 +166,14 @@ impl Retention {
     }
 }
 
-/// A rotated file where it is.
+/// Rotated file where it is.
 struct Found {
     folder: usize,
     name: String,
     old: Old,
 }
 
-/// A log, its name, and whose it is.
+/// Log, its name, and whose it is.
 struct Of<'a> {
     log: usize,
     name: &'a str,
@@ -235,7 +235,7 @@ fn perform(task: &Group, live: &BTreeSet<PathBuf>, report: Tell<'_>) {
     }
 }
 
-/// The rotated files of one log. What is no file, or belongs to somebody else, is none of them.
+/// Rotated files of one log. What is no file, or belongs to somebody else, is none of them.
 fn rotated_of(of: &Of<'_>, dates: &[String], live: &BTreeSet<PathBuf>, (at, folder): (usize, &Folder), names: &[String]) -> Vec<Found> {
     let Of { log, name: file, uid } = *of;
     let own = rustix::process::geteuid().as_raw();
@@ -317,7 +317,7 @@ fn write_compressed(folder: &Folder, name: &str, hidden: &str) -> io::Result<u64
     Ok(target.metadata()?.len())
 }
 
-/// Large files do not push what others read out of memory.
+/// Copies without pushing what others read out of memory.
 fn copy_gently(source: &mut File, into: &mut impl Write) -> io::Result<()> {
     use std::io::Read;
     let mut buffer = vec![0; 128 << 10];

@@ -1,4 +1,4 @@
-//! What the settings of the home say about rotation.
+//! Settings of the home about rotation.
 
 use ostler_core::rotate::settings::Rotation as Wanted;
 
@@ -6,7 +6,7 @@ use super::Rotation;
 use crate::engine::Ctx;
 
 impl Rotation {
-    /// Somebody has changed the settings, or may have.
+    /// Reads the settings, which somebody may have changed.
     pub(super) fn read_settings(&mut self, ctx: &mut Ctx) {
         let version = ctx.settings.conf.refresh(&mut ctx.log);
         if std::mem::replace(&mut self.settings_version, version) == version {

@@ -1,4 +1,4 @@
-//! Rotation over a played context: which log is asked for, what the clock is set to, what follows an answer.
+//! Rotation over a played context: which log is requested, when the timer is due, what follows an answer.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -11,11 +11,11 @@ use super::Rotation;
 use crate::engine::{Answer, Feature, Input, Played, Request};
 use crate::logs::reclaim::{FileKey, Rotating};
 
-/// The first look at a folder in which something is written.
+/// Time of the first check of a folder in which something is written.
 const SOON_MS: u64 = 1000;
 const MAX_BYTES: u64 = 1000;
 
-/// An app that writes its own log, or (with times) through us.
+/// App that writes its own log, or (with times) through us.
 fn spec(time: bool) -> AppSpec {
     let mut spec = AppSpec { name: "app".into(), cwd: "/".into(), script: "/bin/app".into(), ..AppSpec::default() };
     spec.log_rotate = RotateSpec { max_size: Some(MAX_BYTES), compress: Some(true), ..RotateSpec::default() }.into();
@@ -30,7 +30,7 @@ fn key(path: &Path) -> FileKey {
     (meta.dev(), meta.ino())
 }
 
-/// An instance whose output is this file, at which the feature looks.
+/// Instance whose output is this file, which the feature checks.
 fn writing(through_us: bool) -> (Played, Rotation, PathBuf) {
     let (mut played, mut rotation) = (Played::new(&[Rotation::NAME]), Rotation::default());
     let id = played.instance(spec(through_us));

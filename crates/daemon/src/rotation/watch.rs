@@ -1,4 +1,4 @@
-//! Watches on folders that fire once.
+//! Watches of folders that fire once.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use ostler_sys::inotify::{Inotify, WatchFlags};
 
 use crate::reactor::{Reactor, Source};
 
-/// Something was written in a folder that is watched.
+/// Bit of a folder in which something was written.
 const FIRED: u64 = 0;
 
-/// The folders that are watched now.
+/// Folders that are watched now.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     inotify: Option<Inotify>,
@@ -18,7 +18,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// The next write in this folder wakes us, or its end.
+    /// Arms the watch: the next write in this folder wakes us, or its end.
     ///
     /// # Errors
     /// There is no such folder, or no more watches.

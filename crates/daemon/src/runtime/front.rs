@@ -1,4 +1,4 @@
-//! In front of a container: signals to it, and its end.
+//! Daemon in front of a container: signals to it, and its end.
 
 use ostler_core::lifecycle::{Ending, Event, Origin, State};
 use ostler_core::runtime::{Life, Meaning, RuntimeSpec, exit_code, life, over};
@@ -9,23 +9,23 @@ use super::Runtime;
 use crate::engine::{Ctx, Request, Work};
 use crate::slots::{Slot, ending_of};
 
-/// PM2's patience with a container in which nothing runs: whoever stops an app by hand may want to start it again.
+/// PM2's time for a container in which nothing runs: whoever stops an app by hand may want to start it again.
 const BY_HAND_MS: u64 = 6000;
-/// Ends the container when everything was killed: as the kernel would have done it.
+/// Exit code of the container when everything was killed: as the kernel would have done it.
 const KILLED: u8 = 137;
 
-/// What starts the apps.
+/// Starter: what starts the apps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Starter {
     /// It still runs.
     Runs,
     /// It ended while there was no daemon.
     Ended(ostler_sys::Ending),
-    /// It has asked for everything that is to run.
+    /// It has requested everything that is to run.
     Done,
 }
 
-/// How far the end is.
+/// Progress of the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stopping {
     No,
@@ -35,20 +35,20 @@ enum Stopping {
     Killed,
 }
 
-/// The daemon as the runtime of a container.
+/// Daemon as the runtime of a container.
 #[derive(Debug)]
 pub(super) struct Front {
     pub spec: RuntimeSpec,
     starter: Starter,
-    /// A program could not even be executed.
+    /// True if a program could not even be executed.
     pub is_unstartable: bool,
-    /// Nothing runs, because somebody stopped or deleted it: this is over then (`mono_ms`).
+    /// End of the wait when nothing runs because somebody stopped or deleted it (`mono_ms`).
     over_at_ms: Option<u64>,
     stopping: Stopping,
 }
 
 impl Front {
-    /// `starter`: as the keeper knows it.
+    /// Makes it; `starter`: as the keeper knows it.
     pub(super) fn new(spec: RuntimeSpec, starter: Option<&Child>) -> Self {
         let starter = match starter {
             Some(Child { ended: Some(ended), .. }) => Starter::Ended(ended.ending),
@@ -65,7 +65,7 @@ impl Front {
         }
     }
 
-    /// A signal to the first process.
+    /// Handles a signal to the first process.
     pub(super) fn on_signal(&mut self, ctx: &mut Ctx, signal: i32) {
         let name = ostler_sys::signal::name(signal);
         match self.spec.meaning(signal) {
@@ -78,7 +78,7 @@ impl Front {
                 self.stop_all(ctx, self.spec.stop_timeout_ms);
             }
             Meaning::Forward => {
-                // A terminal says with each change of its size that it has one.
+                // A terminal sends it with each change of its size.
                 if signal != WINCH {
                     ctx.log.line(format_args!("received {name}, passing it on"));
                 }
@@ -91,7 +91,7 @@ impl Front {
         }
     }
 
-    /// Everything is to end, unless it does already; after `kill_after_ms` what still runs is killed. What is left of the list then is not
+    /// Stops everything, unless it is being stopped already; after `kill_after_ms` what still runs is killed. What is left of the list then is not
     /// saved.
     pub(super) fn stop_all(&mut self, ctx: &mut Ctx, kill_after_ms: Option<u64>) {
         if self.stopping != Stopping::No {
@@ -105,7 +105,7 @@ impl Front {
         ctx.request(Request::End { client: 0, id: 0, origin: Origin::Shutdown, saves_list: false });
     }
 
-    /// Grace is over for everything.
+    /// Kills everything: the grace time is up.
     pub(super) fn kill_all(&mut self, ctx: &mut Ctx) {
         if std::mem::replace(&mut self.stopping, Stopping::Killed) == Stopping::Killed {
             return;
@@ -118,7 +118,7 @@ impl Front {
         ids.iter().for_each(|&id| ctx.event(id, Event::Hurry));
     }
 
-    /// The starter has ended. Not acknowledged when it failed: should this daemon be killed now, the next one has to know.
+    /// Handles the end of the starter. Not acknowledged when it failed: should this daemon be killed now, the next one has to know.
     pub(super) fn starter_ended(&mut self, ctx: &mut Ctx, ending: ostler_sys::Ending) {
         let ending = ending_of(ending);
         let nothing_runs = ctx.slots.serving().all(|slot| life_of(slot) != Life::Up);
@@ -132,7 +132,7 @@ impl Front {
         ctx.effects.push(Work::Ack(STARTER_KEY));
     }
 
-    /// Nothing is left to do in this turn: ends the container when nothing is left to run.
+    /// Ends the container when nothing is left to run, at the end of a turn.
     pub(super) fn look(&mut self, ctx: &mut Ctx) {
         match self.stopping {
             Stopping::Killed => hurry_those_with_time(ctx),
@@ -156,7 +156,7 @@ impl Front {
     }
 }
 
-/// What a hook has held up until now has no time of its own.
+/// Kills what a hook has delayed until now: it has no time of its own.
 fn hurry_those_with_time(ctx: &mut Ctx) {
     let now_ms = ctx.now.mono_ms;
     let has_time = |state: &State| matches!(state, State::Stopping { killed: false, deadline_ms, .. } if *deadline_ms > now_ms);

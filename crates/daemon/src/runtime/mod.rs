@@ -1,10 +1,10 @@
-//! What a signal means, and when everything is over: in the background, and in front of a container (`ostler runtime`), where the apps' output is its
+//! Meaning of signals, and the end of everything: in the background, and in front of a container (`ostler runtime`), where the apps' output is its
 //! output and their end is its end.
 //!
 //! There the keeper is the first process and keeps standard output and error as they came, so that `/proc/1/fd/1` is the container's log for
 //! whatever runs in it. The daemon has copies of both, and decides the rest: what a signal means, when everything is over, and with which
-//! code. All of it is known again by the next daemon: how to behave is in the environment, whether the starter is done is the keeper's
-//! to say, and the apps are in the journal.
+//! code. All of it is known again by the next daemon: how to behave is in the environment, whether the starter is done is known to the
+//! keeper, and the apps are in the journal.
 
 mod front;
 #[cfg(test)]
@@ -19,38 +19,38 @@ use ostler_sys::signal::{INT, QUIT, TERM, USR2};
 use self::front::Front;
 use crate::engine::{Answer, ChildEvent, Ctx, Feature, Key, Request};
 
-/// Who decides when everything ends.
+/// Decides when everything ends.
 #[derive(Debug, Default)]
 pub(crate) struct Runtime {
-    /// In front of a container; none in the background.
+    /// Front of a container; none in the background.
     front: Option<Front>,
 }
 
 impl Runtime {
     pub(crate) const NAME: &str = "runtime";
-    /// What still runs is killed then.
+    /// Time when what still runs is killed.
     const KILL: Key = (Self::NAME, 0);
-    /// Nothing runs, because somebody stopped or deleted it: the container is over then.
+    /// Time when the container ends because nothing runs: somebody stopped or deleted it.
     const OVER: Key = (Self::NAME, 1);
 
-    /// From the environment that our keeper gave us.
+    /// Made from the environment that our keeper gave us.
     ///
     /// # Errors
-    /// It says what makes no sense.
+    /// The reason, if the variable makes no sense.
     pub(crate) fn from_env(inventory: &Inventory) -> Result<Self, serde_json::Error> {
         let Ok(how) = std::env::var(RUNTIME_VAR) else { return Ok(Self::default()) };
         let starter = inventory.children.iter().find(|child| child.key == STARTER_KEY);
         Ok(Self { front: Some(Front::new(serde_json::from_str(&how)?, starter)) })
     }
 
-    /// How it behaves in front of a container; none in the background.
+    /// Behaviour in front of a container; none in the background.
     pub(crate) fn spec(&self) -> Option<&RuntimeSpec> {
         self.front.as_ref().map(|front| &front.spec)
     }
 }
 
 impl Feature for Runtime {
-    /// The starter may have ended while there was no daemon.
+    /// Checks the starter, which may have ended while there was no daemon.
     fn on_boot(&mut self, ctx: &mut Ctx) {
         if let Some(front) = &mut self.front {
             front.begin(ctx);
@@ -78,7 +78,7 @@ impl Feature for Runtime {
         }
     }
 
-    /// The process that was called was killed, so whoever called it thinks that everything has ended: it has to. (In a container that process
+    /// Ends everything: the process that was called was killed, so whoever called it believes that everything has ended. (In a container that process
     /// is number 1, and nothing outlives it.)
     fn on_new_keeper(&mut self, ctx: &mut Ctx, _survivors: &[(u64, ProcRef)]) {
         if let Some(front) = &mut self.front {
@@ -100,7 +100,7 @@ impl Feature for Runtime {
     }
 }
 
-/// A signal to a daemon in the background. False: it means nothing here.
+/// Handles a signal to a daemon in the background. False: it means nothing here.
 fn in_background(ctx: &mut Ctx, signal: i32) -> bool {
     match signal {
         INT | QUIT | TERM => {

@@ -17,7 +17,7 @@ fn spec() -> RuntimeSpec {
     RuntimeSpec { stop: vec![TERM], stop_timeout_ms: Some(5000), ..RuntimeSpec::default() }
 }
 
-/// In front of a container, with an app that runs.
+/// Daemon in front of a container, with an app that runs.
 fn in_front(spec: RuntimeSpec, starter: Option<&Child>) -> (Played, Runtime) {
     let (mut played, mut runtime) = (Played::new(&[]), Runtime { front: Some(Front::new(spec, starter)) });
     let id = played.instance(app());
@@ -44,7 +44,7 @@ fn ends(played: &mut Played, runtime: &mut Runtime, code: i32) -> Vec<Input> {
     played.settle(runtime)
 }
 
-/// Everything is to end: whether the list is saved before.
+/// Whether the list is saved before the end that was requested; none: no end was.
 fn end_asked(rest: &[Input]) -> Option<bool> {
     let end = |input: &Input| if let Input::Request(Request::End { saves_list, client: 0, .. }) = input { Some(*saves_list) } else { None };
     rest.iter().find_map(end)

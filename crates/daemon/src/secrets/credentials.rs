@@ -2,8 +2,8 @@
 //!
 //! # Theory of operation
 //!
-//! A daemon outlives its service's restarts, and may be older than the service. So it is told where the folder is by whoever is the main
-//! process of the service now, by a link in the home; without one the folder is that of the service it was started in itself.
+//! A daemon outlives its service's restarts, and may be older than the service. So the main process of the service tells it where the folder
+//! is, by a link in the home; without one the folder is that of the service it was started in itself.
 //!
 //! systemd makes the folder anew at each start of the service, and takes it away before: for a second, when the main process was
 //! killed. An app that has to be started just then is not to notice, so the folder that was there last is kept open and used until there is
@@ -20,18 +20,18 @@ use rustix::io::Errno;
 
 use super::{Value, read};
 
-/// Where credentials are.
+/// Folder of credentials.
 #[derive(Debug)]
 pub(crate) struct Credentials {
     link: PathBuf,
-    /// Of the service that this process was started in.
+    /// Folder of the service that this process was started in.
     given: Option<PathBuf>,
-    /// The folder that was there last.
+    /// Folder that was there last.
     last: RefCell<Option<OwnedFd>>,
 }
 
 impl Credentials {
-    /// As they are now.
+    /// Credentials as they are now.
     pub(crate) fn new(home: &Path, given: Option<PathBuf>) -> Self {
         let this = Self { link: home.join(CREDENTIALS_LINK), given, last: RefCell::default() };
         // One that is not there yet is looked for again.
@@ -45,7 +45,7 @@ impl Credentials {
         linked.or_else(|| self.given.clone())
     }
 
-    /// The value of a credential, for this variable.
+    /// Value of a credential, for this variable.
     pub(super) fn read(&self, name: &str, credential: &str) -> Result<Value, SpawnFailure> {
         let folder = self.folder().ok_or_else(|| {
             SpawnFailure::new(format!("read secret {name}: no credentials: the daemon belongs to no service of systemd that has any"), 0)
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
     use std::fs;
 
-    /// A folder as systemd makes it, with this token in it.
+    /// Makes a folder as systemd does, with this token in it.
     fn folder(path: &Path, token: &str) {
         fs::create_dir_all(path).unwrap();
         fs::write(path.join("token"), token).unwrap();
