@@ -11,10 +11,10 @@ use ostler_sys::signal::INT;
 use crate::conf::Conf;
 use crate::secrets::Credentials;
 
-/// The copy of the journal on disk, in the home.
+/// Copy of the journal on disk, in the home.
 pub(crate) const STATE_FILE: &str = "ostler.state";
 
-/// Everything the daemon's environment decides.
+/// Settings that the daemon's environment decides.
 #[derive(Debug)]
 pub(crate) struct Settings {
     /// Base folder.
@@ -33,13 +33,13 @@ pub(crate) struct Settings {
     pub instance_var: Option<String>,
     /// Prefix of the lines of `pm2.log`; empty = none.
     pub log_date_format: String,
-    /// What `ostler set` keeps.
+    /// Settings of `ostler set`.
     pub conf: Conf,
-    /// Where a service manager's credentials are.
+    /// Folder of a service manager's credentials.
     pub credentials: Credentials,
 }
 
-/// PM2's numbers.
+/// Defaults of PM2.
 const KILL_TIMEOUT_MS: u64 = 1600;
 const LISTEN_TIMEOUT_MS: u64 = 3000;
 const BACKOFF_RESET_MS: u64 = 30_000;
@@ -89,7 +89,7 @@ impl Settings {
     }
 }
 
-/// What `ostler set <app>:<key> <value>` keeps for an app: each value, and all of them as JSON under the name of the app. A profile wins.
+/// Values of `ostler set <app>:<key> <value>` for an app: each value, and all of them as JSON under the name of the app. A profile wins.
 pub(crate) fn kept_settings<'a>(spec: &'a AppSpec, settings: &Settings) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
     let Some(section) = settings.conf.section(&spec.name) else { return Vec::new() };
     let profile = spec.env.profile.as_ref().and_then(|name| spec.env.profiles.get(name));

@@ -1,12 +1,12 @@
-//! The folder of what processes of other users share with a daemon of root's: they enter, and nobody but us changes anything.
+//! Folder of what processes of other users share with a daemon of root's: they enter, and nobody but us changes anything.
 
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
-/// Where it is.
+/// Path of the folder.
 pub(crate) const SHARED_FOLDER: &str = "/run/ostler";
 
-/// It is there, and it is ours.
+/// Path of the folder, if it is there and ours.
 pub(crate) fn shared_folder() -> Option<&'static Path> {
     let folder = Path::new(SHARED_FOLDER);
     // It may be there already.

@@ -1,4 +1,4 @@
-//! `update`, and whether keeper and daemon are alive: what only the keeper can answer.
+//! `update`, and whether keeper and daemon are alive: requests that only the keeper can answer.
 
 use ostler_keeper::{FromKeeper, ToKeeper};
 use ostler_proto::control::{Failure, Request, Response};
@@ -7,19 +7,19 @@ use ostler_sys::ProcRef;
 
 use crate::engine::{Ask, Caller, Ctx, Feature};
 
-/// Who waits for the keeper: connection and request.
+/// Callers that wait for the keeper: connection and request.
 #[derive(Debug, Default)]
 pub(crate) struct Update {
-    /// Who asked for an update and waits for the answer, and why there is one.
+    /// Caller of an update that waits for the answer, and the cause of the update.
     updater: Option<(u32, u64, Cause)>,
-    /// Who asked whether the keeper is alive, too.
+    /// Callers that asked whether the keeper is alive, too.
     pulses: Vec<(u32, u64)>,
 }
 
 impl Update {
     pub(crate) const NAME: &str = "update";
 
-    /// The answer comes when the new keeper says that this daemon may end, or the old one that nothing came of it.
+    /// Begins an update. The answer comes when the new keeper reports that this daemon may end, or the old one that the update failed.
     fn begin(&mut self, ctx: &mut Ctx, (client, id): (u32, u64), caller: Caller, exe: &str) {
         // What is known by now goes on with the apps.
         ctx.slots.learn_node_versions(&ctx.node_versions);
@@ -30,7 +30,7 @@ impl Update {
         self.updater = Some((client, id, cause));
     }
 
-    /// Nothing came of it.
+    /// Handles a failed update.
     fn failed(&mut self, ctx: &mut Ctx, why: &str) {
         ctx.log.error(format_args!("cannot become the new program: {why}; everything goes on as before"));
         if let Some((client, id, cause)) = self.updater.take() {
@@ -75,7 +75,7 @@ impl Feature for Update {
         }
     }
 
-    /// The keeper that was asked is gone; there is another.
+    /// Handles a new keeper: the one that was asked is gone.
     fn on_new_keeper(&mut self, ctx: &mut Ctx, _survivors: &[(u64, ProcRef)]) {
         if !self.pulses.is_empty() {
             ctx.keeper.send(ToKeeper::Ping);
@@ -123,7 +123,7 @@ mod tests {
         ask(&mut played, &mut update, 2, Request::Update { exe: "/new".into() });
         update.on_keeper(&mut played.ctx, &FromKeeper::Retire);
         assert!(matches!(&*told(&mut played), [(2, Response::Done { .. })]));
-        // The next daemon tells who wanted it.
+        // The next daemon reports who wanted it.
         played.told();
         let by = Cause::User { command: "update".into(), uid: 0, pid: 1, on_behalf_of: None };
         assert_eq!(played.ctx.events.update_under_way(), Some(by));

@@ -1,4 +1,4 @@
-//! Users: whom an app runs as, and names for display, looked up once each.
+//! Users: the account that an app runs as, and names for display, looked up once each.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ thread_local! {
     static NAMES: RefCell<BTreeMap<String, Rc<str>>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-/// The name behind a user as given in a description (a name or a number); the text itself where there is none.
+/// Name of a user as given in a description (a name or a number); the text itself where there is none.
 pub(crate) fn name_of(uid: &str) -> Rc<str> {
     if let Some(known) = NAMES.with_borrow(|names| names.get(uid).cloned()) {
         return known;
@@ -28,7 +28,7 @@ pub(crate) fn own() -> Rc<str> {
     name_of(&rustix::process::geteuid().as_raw().to_string())
 }
 
-/// Whom it runs as, where that is said.
+/// Account that it runs as, where that is given.
 ///
 /// # Errors
 /// The step of a start that fails because of it, in words.

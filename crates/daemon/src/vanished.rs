@@ -1,20 +1,20 @@
-//! Main processes that are gone without a word.
+//! Main processes that are gone without a report.
 //!
-//! Every end is told by the keeper, once and kept until acknowledged, so this finds nothing as long as all is well. Should a word be lost
+//! Every end is reported by the keeper, once and kept until acknowledged, so this finds nothing as long as all is well. Should a report be lost
 //! all the same, the instance would be `online` with a pid that does not exist, for ever, and whoever stops it would wait for ever. So
-//! whoever looks at an instance and does not find its process has the keeper asked ([`Ctx::look_if_vanished`]): a list, a signal, a deadline;
-//! and after each start of a daemon and each new keeper all are looked at, once. Where a list or a signal has just seen the process, nothing
-//! looks a second time. The keeper tells the end that it knows of or none, and its answer is taken like any other: an end that is on its way
+//! whoever checks an instance and does not find its process has the keeper asked ([`Ctx::look_if_vanished`]): a list, a signal, a deadline;
+//! and after each start of a daemon and each new keeper all are checked, once. Where a list or a signal has just seen the process, nothing
+//! checks a second time. The keeper reports the end that it knows of or none, and its answer is taken like any other: an end that is on its way
 //! is not counted twice.
 
 use ostler_sys::ProcRef;
 
 use crate::engine::{Ctx, Feature, Key};
 
-/// What is on its way shall have arrived by then.
+/// Time in which what is on its way arrives.
 const SETTLE_MS: u64 = 1000;
 
-/// It has no state but its deadline.
+/// Check for vanished processes. It has no state but its deadline.
 #[derive(Debug, Default)]
 pub(crate) struct Vanished;
 

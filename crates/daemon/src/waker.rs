@@ -1,4 +1,4 @@
-//! Wakers: by one a thread is woken that waits for descriptors.
+//! Wakers: each wakes a thread that waits for descriptors.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,12 +8,12 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::reactor::{Reactor, Source};
 
-/// An eventfd. Whoever waits for it reads what it was woken for elsewhere: however often it is woken before it looks, it looks once.
+/// Eventfd. Whoever waits for it reads what it was woken for elsewhere: however often it is woken before it reads, it reads once.
 #[derive(Debug)]
 pub(crate) struct Waker(OwnedFd);
 
 impl Waker {
-    /// One that nobody waits for yet.
+    /// Waker that nobody waits for yet.
     ///
     /// # Errors
     /// No more descriptors.
@@ -21,7 +21,7 @@ impl Waker {
         Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
     }
 
-    /// The one of a feature, for its threads. It is made and waited for when the first thread needs it.
+    /// Waker of a feature, for its threads. It is made and watched when the first thread needs it.
     ///
     /// # Errors
     /// No more descriptors.
@@ -40,7 +40,7 @@ impl Waker {
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 
-    /// It was woken, and is waited for again. Before it looks at what there is, so that nothing is missed.
+    /// Resets it after a wake-up. Comes before the read of what there is, so that nothing is missed.
     pub(crate) fn clear(&self) {
         let _ = rustix::io::read(&self.0, &mut [0; 8]);
     }

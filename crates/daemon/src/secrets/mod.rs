@@ -2,10 +2,10 @@
 //!
 //! # Theory of operation
 //!
-//! A description names sources only, so that is all that lists, journal and dump can hold. Files and credentials are read when the
+//! A description names sources only, so that is all that lists, journal and dump can contain. Files and credentials are read when the
 //! environment of a process is put together ([`add`]), and forgotten with it.
 //!
-//! Commands run before that, in the state `Preparing`: who asks them brings what they gave.
+//! Commands run before that, in the state `Preparing`: their values are passed in.
 //!
 //! Every memory that holds a value on its way ([`Value`], the environment, the messages to the keeper) is overwritten before it is given back:
 //! see `ostler_sys::wiped`.
@@ -24,7 +24,7 @@ use crate::rights::Rights;
 pub(crate) use credentials::Credentials;
 pub(crate) use value::{Value, Values};
 
-/// All values: also those that commands gave (`None`: without these).
+/// Reads all values: also those that commands gave (`None`: without these).
 ///
 /// # Errors
 /// Names the variable and what is wrong with its source; never the value.

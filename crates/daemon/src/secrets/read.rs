@@ -1,4 +1,4 @@
-//! A secret from a file.
+//! Secret from a file.
 
 use std::fs::File;
 use std::os::fd::BorrowedFd;
@@ -13,7 +13,7 @@ use rustix::path::Arg;
 use super::Value;
 use crate::rights::Rights;
 
-/// The value in this file.
+/// Value in this file.
 pub(super) fn file(name: &str, path: &Path, rights: &Rights) -> Result<Value, SpawnFailure> {
     let opened = rights.open(path, OFlags::RDONLY, 0, None).map_err(|error| failed(name, path, error.raw_os_error().unwrap_or(0)))?;
     match opened {
@@ -22,7 +22,7 @@ pub(super) fn file(name: &str, path: &Path, rights: &Rights) -> Result<Value, Sp
     }
 }
 
-/// The value in a file of this folder; `shown` is its whole path. A pipe or device would hold up everything: only files are read.
+/// Value in a file of this folder; `shown` is its whole path. A pipe or device would block everything: only files are read.
 pub(super) fn file_in(name: &str, folder: BorrowedFd<'_>, path: impl Arg, shown: &Path) -> Result<Value, SpawnFailure> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = openat(folder, path, flags, Mode::empty()).map_err(|errno| failed(name, shown, errno.raw_os_error()))?;
@@ -41,7 +41,7 @@ fn value_in(name: &str, file: &File, shown: &Path) -> Result<Value, SpawnFailure
     value(&bytes).map(Value::from).map_err(|bad| told(&format!(": it {bad}"), 0))
 }
 
-/// It cannot be had.
+/// Failure of a secret that cannot be read.
 pub(super) fn failed(name: &str, shown: &Path, errno: i32) -> SpawnFailure {
     SpawnFailure::new(format!("read secret {name} from {}", shown.display()), errno)
 }

@@ -1,4 +1,4 @@
-//! A value, and several by the names of their variables.
+//! Value of a secret, and several by the names of their variables.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::ops::Deref;
 
 use ostler_sys::Wiped;
 
-/// A text that nobody but its app is to see: not shown, and overwritten when it is not needed any more.
+/// Text that nobody but its app is to see: not shown, and overwritten when it is not needed any more.
 pub(crate) struct Value(Wiped);
 
 impl From<&str> for Value {
@@ -24,7 +24,7 @@ impl Deref for Value {
 }
 
 impl fmt::Debug for Value {
-    /// Never what it is.
+    /// Never shows the value.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a secret")
     }
@@ -35,29 +35,29 @@ impl fmt::Debug for Value {
 pub(crate) struct Values(BTreeMap<String, Value>);
 
 impl Values {
-    /// There is one of this name.
+    /// True if there is one of this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 
-    /// Puts one in.
+    /// Adds a value.
     pub(crate) fn insert(&mut self, name: &str, value: Value) {
         self.0.insert(name.to_owned(), value);
     }
 
-    /// The value of this one, once.
+    /// Takes the value of this name, once.
     pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
         self.0.remove(name)
     }
 
-    /// As variables.
+    /// Values as variables.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), &**value))
     }
 }
 
 impl fmt::Debug for Values {
-    /// Never what they are.
+    /// Never shows the values.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }

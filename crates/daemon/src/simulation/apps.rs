@@ -1,4 +1,4 @@
-//! The apps of an episode, and what their user asks for.
+//! Apps of an episode, and the commands of their user.
 
 use ostler_core::app::{AppSpec, EnvMap, ExecMode};
 use ostler_core::command::Command;
@@ -82,7 +82,7 @@ fn description(number: usize, rng: &mut Rng, cwd: &str) -> AppSpec {
     spec
 }
 
-/// What a user asks for.
+/// Command of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UserCommand {
     Start,

@@ -26,17 +26,17 @@ use crate::runtime::Runtime;
 use crate::settings::Settings;
 use crate::slots::groups::Groups;
 
-/// So much happens at most until all is at rest.
+/// Most steps until all is at rest.
 const SILENCE_STEPS: u32 = 1500;
-/// So many leaps of the clock change nothing any more.
+/// Leaps of the clock after which nothing changes any more.
 const RESTS: u32 = 3;
 /// Where apps scale themselves their numbers have to be the same for so long: one that has too many for its load has one less only after a minute,
 /// and settles before and after.
 const SCALED_MS: u64 = 80_000;
-/// The most that the clock is put forward at once, so that nothing periodic is passed over.
+/// Longest leap of the clock, so that nothing periodic is passed over.
 const LEAP_MS: u64 = 1000;
 
-/// What happened in an episode.
+/// Counts of what happened in an episode.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tally {
     pub steps: u64,
@@ -63,7 +63,7 @@ type SharedKeeper = Rc<RefCell<Option<Keeper>>>;
 struct Episode {
     machine: Rc<Machine>,
     keeper: SharedKeeper,
-    /// The last one that was killed: what it held the anchor has.
+    /// Keeper that was killed last: the anchor has what it held.
     former: Option<Keeper>,
     daemon: Option<Box<Control>>,
     home: PathBuf,
@@ -73,7 +73,7 @@ struct Episode {
     oracle: Oracle,
     tally: Tally,
     trace: Option<Vec<String>>,
-    /// Lines of the daemon's log that are in it.
+    /// Lines of the daemon's log that are in the trace.
     own_lines: usize,
 }
 
@@ -129,7 +129,7 @@ impl Episode {
         episode
     }
 
-    /// The first client starts a keeper.
+    /// Starts a keeper as the first client does.
     fn launch(&mut self) {
         let socket = self.home.join(SOCKET_FILE);
         let _ = std::fs::remove_file(&socket);
@@ -145,14 +145,14 @@ impl Episode {
         }
     }
 
-    /// For the trace. True when there is something.
+    /// Adds a line to the trace. True when there is one.
     fn heard(&mut self, said: Option<String>) -> bool {
         let any = said.is_some();
         said.into_iter().for_each(|line| self.log(|| line));
         any
     }
 
-    /// What the daemon wrote into its log goes into the trace.
+    /// Adds to the trace what the daemon wrote into its log.
     fn log_own_lines(&mut self) {
         if self.trace.is_none() {
             return;
@@ -192,7 +192,7 @@ impl Episode {
         self.read_answers()
     }
 
-    /// A turn of the daemon, or the start of one.
+    /// Does a turn of the daemon, or starts one.
     fn managers_act(&mut self, rng: &mut Rng) -> Verdict {
         if let Some(mut control) = self.daemon.take() {
             let turn = move || {
@@ -360,7 +360,7 @@ impl Episode {
         Ok(())
     }
 
-    /// Nobody dies any more, nobody asks for anything, and programs do what one hopes for: all comes to rest as it was wanted.
+    /// Falls silent: nobody dies any more, nobody requests anything, and programs behave well: all comes to rest as it was wanted.
     fn fall_silent(&mut self, rng: &mut Rng) -> Verdict {
         self.log(|| "silence".into());
         let mut state = self.machine.state.borrow_mut();
@@ -411,7 +411,7 @@ impl Episode {
         self.oracle.at_rest(control, keeper, &self.machine, &self.user)
     }
 
-    /// Nothing is under way.
+    /// True if nothing is under way.
     fn is_at_rest(&self) -> bool {
         let Some(control) = &self.daemon else { return false };
         let rests = |state: &State| matches!(state, State::Running { .. } | State::Stopped | State::Errored);

@@ -12,25 +12,25 @@ use ostler_sys::{Ending, ProcRef, Usage};
 
 use super::machine::Machine;
 
-/// What apps inherit here.
+/// Originals that apps inherit here.
 pub(super) const ORIGINALS: Originals = Originals { umask: 0o22, nofile: None, oom_score_adj: None };
 
-/// A keeper.
+/// Played keeper.
 pub(super) struct Keeper {
     machine: Rc<Machine>,
     pid: i32,
-    /// None while there is no daemon.
+    /// Link to the daemon; none while there is no daemon.
     peer: Option<Peer>,
     children: BTreeMap<u64, Child>,
     held: BTreeMap<String, OwnedFd>,
-    /// What the daemon acknowledged since somebody looked.
+    /// Acknowledgements of the daemon since the last check.
     pub acknowledged: Vec<u64>,
-    /// It is killed before it can say anything more.
+    /// True if it is killed before it can send anything more.
     is_mute: bool,
 }
 
 impl Keeper {
-    /// The first of a home.
+    /// First keeper of a home.
     pub(super) fn new(machine: &Rc<Machine>, lock: OwnedFd, socket: OwnedFd) -> Self {
         let journal = ostler_sys::memfd::create("ostler-journal").unwrap();
         let held = [(HELD_LOCK, lock), (HELD_SOCKET, socket), (HELD_JOURNAL, journal)];
@@ -38,7 +38,7 @@ impl Keeper {
         Self::with(machine, BTreeMap::new(), held)
     }
 
-    /// In place of one that was killed with its daemon: the anchor gave it what it held, and the processes are nobody's children.
+    /// Keeper in place of one that was killed with its daemon: the anchor gave it what it held, and the processes are nobody's children.
     pub(super) fn behind(machine: &Rc<Machine>, former: Self) -> Self {
         Self::with(machine, BTreeMap::new(), former.held)
     }
@@ -51,7 +51,7 @@ impl Keeper {
         Self { machine: Rc::clone(machine), pid, peer: None, children, held, acknowledged: Vec::new(), is_mute: false }
     }
 
-    /// In place of one that was killed, for a daemon that lives. What it was told to watch and is gone it tells first of all.
+    /// Keeper in place of one that was killed, for a daemon that lives. It first reports what it was to watch and is gone.
     pub(super) fn revived(machine: &Rc<Machine>, revival: &Revival<'_>) -> (Self, Link) {
         let held = revival.held.iter().map(|(name, fd)| ((*name).to_owned(), fd.try_clone_to_owned().unwrap())).collect();
         let mut keeper = Self::with(machine, BTreeMap::new(), held);
@@ -66,14 +66,14 @@ impl Keeper {
         self.pid
     }
 
-    /// The daemon's end of a new link.
+    /// Daemon's end of a new link.
     fn link(&mut self) -> Link {
         let (ours, theirs) = ostler_sys::socket::packet_pair().unwrap();
         self.peer = Some(Peer::new(ours));
         Link::new(theirs)
     }
 
-    /// For a new daemon.
+    /// Link and inventory for a new daemon.
     pub(super) fn begin_daemon(&mut self) -> (Link, Inventory, Vec<OwnedFd>) {
         let link = self.link();
         let inventory = Inventory {
@@ -87,7 +87,7 @@ impl Keeper {
         (link, inventory, fds)
     }
 
-    /// It is killed: what was on the way to it is lost. Of the last things that it did it may have told nobody.
+    /// Ends the keeper: what was on the way to it is lost. The last things that it did it may not have reported.
     pub(super) fn dies(&mut self, rng: &mut Rng) -> Vec<String> {
         self.is_mute = true;
         let done = (0..rng.below(5)).filter_map(|_| self.receive(rng)).collect();
@@ -95,7 +95,7 @@ impl Keeper {
         done
     }
 
-    /// The daemon is dead: what it had sent is done before the next one begins.
+    /// Handles the end of the daemon: what it had sent is done before the next one begins.
     pub(super) fn daemon_ended(&mut self, rng: &mut Rng) {
         while self.receive(rng).is_some() {}
         self.peer = None;
@@ -105,12 +105,12 @@ impl Keeper {
         self.held[HELD_JOURNAL].as_fd()
     }
 
-    /// Does one thing. Gives words for it.
+    /// Does one thing. Returns words for it.
     pub(super) fn act(&mut self, rng: &mut Rng) -> Option<String> {
         if rng.percent(50) { self.reap().or_else(|| self.receive(rng)) } else { self.receive(rng).or_else(|| self.reap()) }
     }
 
-    /// One request of the daemon.
+    /// Handles one request of the daemon.
     fn receive(&mut self, rng: &mut Rng) -> Option<String> {
         let (request, fds) = self.peer.as_mut()?.receive().ok()??;
         let words = match &request {
@@ -127,7 +127,7 @@ impl Keeper {
         Some(format!("keeper: {} has ended: {ending:?}", process.pid))
     }
 
-    /// Those that are not its children it sees at once.
+    /// Checks those that are not its children, whose end it sees at once.
     pub(super) fn look_at_adopted(&mut self) {
         let gone = |child: &Child| {
             let process = ProcRef { pid: child.pid, start_ticks: child.start_ticks };
@@ -237,12 +237,12 @@ impl Keeper {
         }
     }
 
-    /// The living process that it watches under this key.
+    /// Living process that it watches under this key.
     pub(super) fn watches(&self, key: u64) -> Option<i32> {
         self.children.get(&key).filter(|child| child.ended.is_none()).map(|child| child.pid)
     }
 
-    /// Ends that the daemon has not acknowledged.
+    /// True if the daemon has not acknowledged all ends.
     pub(super) fn has_unacknowledged(&self) -> bool {
         self.children.values().any(|child| child.ended.is_some())
     }

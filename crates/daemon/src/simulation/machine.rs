@@ -14,20 +14,20 @@ use rustix::io::Errno;
 
 use crate::slots::processes::MARK;
 
-/// No real process has such a number: what is not played does not find it.
+/// First pid, which no real process has: what is not played does not find it.
 const FIRST_PID: i32 = 10_000_000;
 /// The clocks when an episode begins, in milliseconds: three in the morning of some day in 2026, in a machine that is up for long.
 const BOOT_MS: u64 = 5_000_000;
 const WALL_MS: u64 = 1_790_000_000_000;
-/// Orphans go there when there is no keeper.
+/// Parent of orphans when there is no keeper.
 const INIT: i32 = 1;
 
 const KILL: i32 = ostler_sys::signal::KILL;
 
-/// What the thread of a daemon unwinds with that was killed.
+/// Panic payload with which the thread of a killed daemon unwinds.
 pub(super) struct Killed;
 
-/// How the programs of one app tend to behave, in percent.
+/// Tendencies of the programs of one app, in percent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Temper {
     pub spawn_fails: u8,
@@ -35,16 +35,16 @@ pub(super) struct Temper {
     pub obeys: u8,
     pub says_ready: u8,
     pub forks: u8,
-    /// Takes long to die even of SIGKILL.
+    /// Take long to die even of SIGKILL.
     pub hangs: u8,
     /// Commands that run for it fail.
     pub commands_fail: u8,
-    /// They take all the time that they get.
+    /// Commands take all the time that they get.
     pub commands_hang: u8,
 }
 
 impl Temper {
-    /// Does what one hopes for.
+    /// Behave well.
     pub(super) const GOOD: Self =
         Self { spawn_fails: 0, crashes: 0, obeys: 100, says_ready: 100, forks: 0, hangs: 0, commands_fail: 0, commands_hang: 0 };
 
@@ -62,21 +62,21 @@ impl Temper {
     }
 }
 
-/// One process.
+/// Played process.
 pub(super) struct Process {
     entry: Entry,
-    /// Which app it belongs to.
+    /// App that it belongs to.
     pub app: String,
-    /// The instance and the incarnation that it is marked with; none = it is a command.
+    /// Instance and incarnation that it is marked with; none = it is a command.
     pub mark: Option<String>,
     incarnation: String,
-    /// It was asked for by the daemon, and is not a child of one that was.
+    /// True if the daemon requested it, and it is not a child of one.
     pub is_main: bool,
     /// Its end of the channel.
     channel: Option<OwnedFd>,
-    /// What else it was started with.
+    /// Other descriptors that it was started with.
     _fds: Vec<OwnedFd>,
-    /// What others have to learn of its end.
+    /// Descriptors of those that watch for its end.
     watchers: Vec<OwnedFd>,
     asked: bool,
     killed: bool,
@@ -105,7 +105,7 @@ impl Process {
         self.killed |= signal == KILL;
     }
 
-    /// Nobody is at the other end of its channel.
+    /// True if nobody is at the other end of its channel.
     pub(super) fn has_a_broken_channel(&self) -> bool {
         let Some(channel) = &self.channel else { return false };
         let mut looked_at = [PollFd::new(channel, PollFlags::OUT)];
@@ -114,7 +114,7 @@ impl Process {
     }
 }
 
-/// Everything that is played beside the keeper.
+/// State of everything that is played beside the keeper.
 pub(super) struct State {
     clocks: Clocks,
     next_pid: i32,
@@ -124,15 +124,15 @@ pub(super) struct State {
     pub loads: BTreeMap<String, u64>,
     /// The keeper's pid; none while there is none.
     pub keeper: Option<i32>,
-    /// After so many more of its steps the daemon dies.
+    /// Number of its steps after which the daemon dies.
     pub dies_after: Option<u32>,
-    /// What killed the daemon happened: until the next one there are no steps.
+    /// True after what killed the daemon: until the next one there are no steps.
     pub is_dying: bool,
-    /// It is the daemon that runs, and not the keeper, an app or the user.
+    /// True while the daemon runs, and not the keeper, an app or the user.
     pub is_in_daemon: bool,
 }
 
-/// The kernel of an episode.
+/// Kernel of an episode.
 pub(super) struct Machine {
     pub state: RefCell<State>,
 }
@@ -200,7 +200,7 @@ impl State {
         self.tempers.get(app).copied().unwrap_or(Temper::GOOD)
     }
 
-    /// Starts what the daemon wants, or says which step failed.
+    /// Starts what the daemon wants, or returns which step failed.
     pub(super) fn spawn(&mut self, request: &SpawnRequest, fds: Vec<OwnedFd>, rng: &mut Rng) -> Result<ProcRef, (&'static str, i32)> {
         let variable = |name: &str| {
             let of = |text: &std::ffi::CStr| text.to_str().ok()?.strip_prefix(name)?.strip_prefix('=').map(str::to_owned);
@@ -264,7 +264,7 @@ impl State {
         Ok(())
     }
 
-    /// A process ends. Its children get another parent; whoever is its parent has to reap it.
+    /// Ends a process. Its children get another parent; its parent has to reap it.
     fn end(&mut self, pid: i32, ending: Ending) {
         let adopter = self.keeper.unwrap_or(INIT);
         for child in self.processes.values_mut().filter(|process| process.entry.ppid == pid) {
@@ -286,13 +286,13 @@ impl State {
         self.reap_orphans();
     }
 
-    /// Children of a process that is no more, and of init.
+    /// Reaps children of a process that is no more, and of init.
     fn reap_orphans(&mut self) {
         let keeper = self.keeper;
         self.processes.retain(|_, process| process.is_alive() || Some(process.entry.ppid) == keeper);
     }
 
-    /// The keeper looks which of its children have ended.
+    /// Reaps a child of the keeper that has ended.
     pub(super) fn reap(&mut self) -> Option<(ProcRef, Ending)> {
         let keeper = self.keeper?;
         let zombie = self.processes.values().find(|process| process.entry.ppid == keeper && !process.is_alive())?;
@@ -305,7 +305,7 @@ impl State {
         self.processes.values().any(|process| !process.is_alive())
     }
 
-    /// The keeper is killed: its children go to init.
+    /// Kills the keeper: its children go to init.
     pub(super) fn keeper_dies(&mut self) {
         if let Some(keeper) = self.keeper.take() {
             self.processes.values_mut().filter(|process| process.entry.ppid == keeper).for_each(|process| process.entry.ppid = INIT);
@@ -313,7 +313,7 @@ impl State {
         self.reap_orphans();
     }
 
-    /// The living processes that carry the mark of an instance.
+    /// Living processes that carry the mark of an instance.
     pub(super) fn marked(&self, mark: &str) -> Vec<i32> {
         let is_of = |process: &&Process| process.is_alive() && process.mark.as_deref() == Some(mark);
         self.processes.values().filter(is_of).map(|process| process.entry.pid).collect()
@@ -325,12 +325,12 @@ impl State {
         self.processes.values().filter(is_main).map(|process| process.entry.pid)
     }
 
-    /// The same of one app.
+    /// Living main processes of one app.
     pub(super) fn mains_of(&self, app: &str) -> Vec<i32> {
         self.mains().filter(|pid| self.processes[pid].app == app).collect()
     }
 
-    /// From now on all programs do what one hopes for.
+    /// Makes all programs behave well from now on.
     pub(super) fn become_good(&mut self) {
         self.tempers.values_mut().for_each(|temper| *temper = Temper::GOOD);
         self.processes
@@ -342,7 +342,7 @@ impl State {
         self.processes.values().filter(|process| process.is_alive()).map(|process| process.entry.pid).collect()
     }
 
-    /// What a process does next. Gives words for it where it did something.
+    /// Does the next thing of a process. Returns words for it where it did something.
     pub(super) fn act(&mut self, pid: i32, rng: &mut Rng) -> Option<String> {
         let process = self.processes.get(&pid).filter(|process| process.is_alive())?;
         let temper = self.temper(&process.app);

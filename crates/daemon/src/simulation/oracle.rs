@@ -1,4 +1,4 @@
-//! The promises, looked at after each turn of the daemon, at each of its deaths, and when all has come to rest.
+//! Promises, checked after each turn of the daemon, at each of its deaths, and when all has come to rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
@@ -19,22 +19,22 @@ use crate::slots::{Slots, split_key};
 use crate::store::record::encode;
 use crate::store::{Role, SlotRecord, Snapshot};
 
-/// What is broken, in words.
+/// Result of a check: what is broken, in words.
 pub(super) type Verdict = Result<(), String>;
 
-/// A journal that was not written to is compared each so many turns.
+/// Turns between two comparisons of a journal that was not written to.
 const UNCHANGED_TURNS: u32 = 8;
 
 /// What was seen so far.
 #[derive(Default)]
 pub(super) struct Oracle {
-    /// Of the present ring.
+    /// Epoch of the present ring.
     epoch: u64,
     events: BTreeMap<u64, Event>,
-    /// Processes of which an exit was told.
+    /// Processes of which an exit was reported.
     exits: BTreeSet<i32>,
     reader: Reader,
-    /// Length of the journal when it was looked at, and turns since then.
+    /// Length of the journal at the last check, and turns since then.
     looked_at: (u64, u32),
     scaling: Scaling,
 }
@@ -44,7 +44,7 @@ impl Oracle {
         Self { scaling: Scaling::of(specs), ..Self::default() }
     }
 
-    /// After a turn that the daemon survived.
+    /// Checks after a turn that the daemon survived.
     pub(super) fn after_turn(&mut self, control: &Control, keeper: Option<&mut Keeper>, machine: &Machine) -> Verdict {
         one_process_each(machine)?;
         channels_are_whole(control, machine)?;
@@ -72,7 +72,7 @@ impl Oracle {
         }
     }
 
-    /// The daemon is dead: this is what the next one begins with.
+    /// Checks after the death of a daemon what the next one begins with.
     pub(super) fn at_death(&mut self, keeper: &mut Keeper, settings: &Settings) -> Verdict {
         let written = journal(keeper.journal());
         self.take_events(&written)?;
@@ -85,7 +85,7 @@ impl Oracle {
         same(&added_up(&slots, &boot_id, &features), &written, "was in the journal and is lost with a restart")
     }
 
-    /// Numbers follow each other, an event stays what it was, and each end is told once.
+    /// Checks events: numbers follow each other, an event stays what it was, and each end is reported once.
     fn take_events(&mut self, written: &Snapshot) -> Verdict {
         let Some(Position { epoch, .. }) = written.event_ring else { return Ok(()) };
         if epoch != self.epoch {
@@ -107,7 +107,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// Nothing happens any more, and every program does what one hopes for.
+    /// Checks when nothing happens any more, and every program behaves well.
     pub(super) fn at_rest(&mut self, control: &Control, keeper: &Keeper, machine: &Machine, user: &User) -> Verdict {
         ensure!(!user.waits(), "a client waits for an answer: {}", user.describe());
         ensure!(!keeper.has_unacknowledged(), "the keeper keeps an end that nobody acknowledged");
@@ -164,7 +164,7 @@ impl Oracle {
     }
 }
 
-/// Two main processes of one instance never live at the same time.
+/// Checks that two main processes of one instance never live at the same time.
 fn one_process_each(machine: &Machine) -> Verdict {
     let state = machine.state.borrow();
     let mut seen: BTreeMap<&str, i32> = BTreeMap::new();
@@ -177,7 +177,7 @@ fn one_process_each(machine: &Machine) -> Verdict {
     Ok(())
 }
 
-/// A process that is wanted has somebody at the other end of its channel.
+/// Checks that a process that is wanted has somebody at the other end of its channel.
 fn channels_are_whole(control: &Control, machine: &Machine) -> Verdict {
     let state = machine.state.borrow();
     for slot in control.ctx.slots.iter() {
@@ -190,7 +190,7 @@ fn channels_are_whole(control: &Control, machine: &Machine) -> Verdict {
     Ok(())
 }
 
-/// An end that the keeper has forgotten is known to the next daemon.
+/// Checks that an end that the keeper has forgotten is known to the next daemon.
 fn acknowledged_is_journaled(written: &Snapshot, keys: Vec<u64>) -> Verdict {
     for key in keys {
         let (id, inc) = split_key(key);
@@ -206,7 +206,7 @@ fn acknowledged_is_journaled(written: &Snapshot, keys: Vec<u64>) -> Verdict {
     Ok(())
 }
 
-/// What was read of the journal: of one that only grew, the rest is read.
+/// Reader of the journal: of one that only grew, the rest is read.
 #[derive(Default)]
 struct Reader {
     file: (u64, usize),
@@ -237,12 +237,12 @@ fn added_up(slots: &Slots, boot_id: &str, features: &Features) -> Snapshot {
     Snapshot::read(&bytes).0
 }
 
-/// What the next daemon finds out by a look at the process where it was not journaled before the last one died.
+/// Fields that the next daemon reads from the process where they were not journaled before the last one died.
 const FOUND_ANEW: [&str; 6] = ["log_start", "log_files", "preloaded", "worker_id", "group", "leader"];
 
 type Fields = serde_json::Map<String, serde_json::Value>;
 
-/// The fields of a record; of one whose process was not told of yet, those that count.
+/// Fields of a record; of one whose process was not reported yet, those that count.
 fn fields<T: serde::Serialize>(record: Option<&T>, is_fresh: impl Fn(&T) -> bool) -> Fields {
     let Some(record) = record else { return Fields::new() };
     let Ok(serde_json::Value::Object(mut fields)) = serde_json::to_value(record) else { return Fields::new() };
@@ -258,7 +258,7 @@ fn same_fields(one: &Fields, other: &Fields) -> Verdict {
     if each.is_empty() { Ok(()) } else { Err(each.join("; ")) }
 }
 
-/// What one has and the other has not.
+/// Checks that two snapshots are the same.
 fn same(one: &Snapshot, other: &Snapshot, what: &str) -> Verdict {
     let is_fresh = |slot: &SlotRecord| matches!(slot.instance.state, State::Spawning { .. });
     for id in one.slots.keys().chain(other.slots.keys()) {

@@ -1,4 +1,4 @@
-//! The user of an episode: connections to the native socket, and what is known of what they asked for.
+//! User of an episode: connections to the native socket, and what is known of the state that was requested.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
@@ -11,7 +11,7 @@ use ostler_proto::frame::{Decoder, encode};
 
 use super::apps::UserCommand;
 
-/// How an app is to be, as far as its user can know.
+/// Wanted state of an app, as far as its user can know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Intent {
     /// A request had no answer, or several were under way at once.
@@ -22,7 +22,7 @@ pub(super) enum Intent {
     Gone,
 }
 
-/// One request.
+/// Connection with one request.
 struct Client {
     stream: UnixStream,
     decoder: Decoder,
@@ -30,7 +30,7 @@ struct Client {
     command: UserCommand,
 }
 
-/// How a request ended.
+/// End of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Done,
@@ -43,11 +43,11 @@ pub(super) enum Outcome {
 struct Known {
     intent: Intent,
     under_way: usize,
-    /// Several were under way at once since it was known.
+    /// True if several were under way at once since it was known.
     is_muddled: bool,
 }
 
-/// Everything that was asked for.
+/// User with all requests.
 #[derive(Default)]
 pub(super) struct User {
     clients: Vec<Client>,
@@ -55,7 +55,7 @@ pub(super) struct User {
 }
 
 impl User {
-    /// Asks for something; nothing happens where nobody listens.
+    /// Sends a request; nothing happens where nobody listens.
     pub(super) fn ask(&mut self, socket: &Path, spec: &AppSpec, command: UserCommand) -> bool {
         let Ok(mut stream) = UnixStream::connect(socket) else { return false };
         stream.set_nonblocking(true).unwrap();
@@ -87,7 +87,7 @@ impl User {
         each.join(", ")
     }
 
-    /// Reads what came. Gives what ended, and whether that is certain: nothing else was asked of the app at that time.
+    /// Reads what came. Returns what ended, and whether that is certain: nothing else was requested of the app at that time.
     pub(super) fn read(&mut self) -> Vec<(String, UserCommand, Outcome, bool)> {
         let mut ended = Vec::new();
         self.clients.retain_mut(|client| match client.read() {

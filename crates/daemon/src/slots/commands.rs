@@ -1,4 +1,4 @@
-//! Commands that run for instances, as everybody may see them. What runs them keeps this up to date.
+//! Commands that run for instances, as every feature may see them. What runs them keeps this up to date.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use ostler_sys::ProcRef;
 
 use crate::store::command::{CommandSpec, Output, Owner};
 
-/// How far a command is.
+/// Progress of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
     /// It was decided.
@@ -19,27 +19,27 @@ pub(crate) enum Progress {
     Ends,
 }
 
-/// One command under way.
+/// Command under way.
 #[derive(Debug)]
 pub(crate) struct UnderWay {
     pub owner: Owner,
     slot: u32,
-    /// By this its processes are recognised.
+    /// Mark by which its processes are recognised.
     mark: String,
     writes_logs: bool,
     pub progress: Progress,
-    /// It will be killed, or is being killed.
+    /// True if it will be killed, or is being killed.
     pub is_called_off: bool,
 }
 
-/// All commands under way, by number: until their owners were told how they ended.
+/// Commands under way, by number: until their owners were notified of their end.
 #[derive(Debug, Default)]
 pub(crate) struct Commands {
     all: BTreeMap<u32, UnderWay>,
 }
 
 impl Commands {
-    /// A new one.
+    /// Adds a command.
     pub(crate) fn add(&mut self, number: u32, owner: Owner, spec: &CommandSpec, mark: &str) {
         let writes_logs = spec.output != Output::Nowhere;
         let (slot, mark) = (spec.slot, mark.to_owned());
@@ -47,47 +47,47 @@ impl Commands {
         self.all.insert(number, under_way);
     }
 
-    /// What is known of one, to be changed.
+    /// Command under way, to be changed.
     pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut UnderWay> {
         self.all.get_mut(&number)
     }
 
-    /// Its owner was told.
+    /// Removes a command after its owner was notified.
     pub(crate) fn remove(&mut self, number: u32) {
         self.all.remove(&number);
     }
 
-    /// Nothing is under way.
+    /// True if none is under way.
     pub(crate) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
-    /// All of them.
+    /// Commands under way.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &UnderWay> {
         self.all.values()
     }
 
-    /// Some of them are to go on until they end.
+    /// True if some of them are to run until they end.
     pub(crate) fn any_goes_on(&self) -> bool {
         self.iter().any(|command| !command.is_called_off && command.progress != Progress::Ends)
     }
 
-    /// A hook of this slot runs.
+    /// True if a hook of this slot runs.
     pub(crate) fn any_hook_of(&self, id: u32) -> bool {
         self.iter().any(|command| matches!(command.owner, Owner::Hook { slot, .. } if slot == id))
     }
 
-    /// One of this owner is under way.
+    /// True if one of this owner is under way.
     pub(crate) fn has(&self, owner: &Owner) -> bool {
         self.iter().any(|command| command.owner == *owner)
     }
 
-    /// One is just being started.
+    /// True if one is just being started.
     pub(crate) fn is_spawning(&self) -> bool {
         self.iter().any(|command| command.progress == Progress::Spawning)
     }
 
-    /// Who may write to the logs of this slot: main processes and their marks.
+    /// Processes that may write to the logs of this slot: main processes and their marks.
     pub(crate) fn writers_of(&self, slot: u32) -> Vec<(ProcRef, String)> {
         let leader = |command: &UnderWay| match command.progress {
             Progress::Runs(leader) => Some((leader, command.mark.clone())),

@@ -1,4 +1,4 @@
-//! Complaints about what apps send: into our log, each once per instance, however often it does so again.
+//! Complaints about what apps send: written to our log, each once per instance, however often it is repeated.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ pub(crate) enum Topic {
     Notify,
 }
 
-/// Those that were told, by instance.
+/// Complaints that were logged, by instance.
 #[derive(Debug, Default)]
 pub(crate) struct Complaints(BTreeSet<(u32, Topic)>);
 
@@ -27,7 +27,7 @@ impl Complaints {
         self.0.insert((id, topic))
     }
 
-    /// A deleted instance: its number may be that of another one later.
+    /// Forgets a deleted instance: its number may be that of another one later.
     pub(crate) fn forget(&mut self, id: u32) {
         self.0.retain(|(told, _)| *told != id);
     }

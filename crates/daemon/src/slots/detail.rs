@@ -1,4 +1,4 @@
-//! An instance as others are shown it.
+//! Instance as others are shown it.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::settings::kept_settings;
 use crate::store::LearnedRecord;
 
 impl Slot {
-    /// Everything about it that it knows itself; what it waits for, others know.
+    /// Details that it knows itself; what it waits for is added by others.
     pub(crate) fn detail(&self, settings: &Settings) -> Detail {
         let mut spec = self.spec().clone();
         spec.env.base = Arc::new((*self.base().vars).clone());
@@ -35,7 +35,7 @@ impl Slot {
         }
     }
 
-    /// What we learned of it, and what it says of itself.
+    /// What was learned of it, and what it reports of itself.
     fn learned(&self) -> Learned {
         let LearnedRecord { node_version, sockets, status } = (*self.durable.learned).clone();
         let Axm { actions, monitor, options } = (*self.live.axm).clone();

@@ -1,10 +1,10 @@
-//! How a process ended, in words that follow its name.
+//! End of a process, in words that follow its name.
 
 use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord};
 
 use super::Slot;
 
-/// What helps where the system's own words do not say it.
+/// Advice where the system's own words are not enough.
 fn what_to_do(step: &str, errno: i32) -> &'static str {
     let changes_user = ["setgroups", "setgid", "setuid"].iter().any(|name| step.starts_with(name));
     if changes_user && errno == rustix::io::Errno::PERM.raw_os_error() {
@@ -14,7 +14,7 @@ fn what_to_do(step: &str, errno: i32) -> &'static str {
     }
 }
 
-/// An end that the kernel told, in the words of the core.
+/// End of a process that the kernel reported, in the terms of the core.
 pub(crate) fn ending_of(ending: ostler_sys::Ending) -> Ending {
     match ending {
         ostler_sys::Ending::Code(code) => Ending::Code(code),
@@ -23,7 +23,7 @@ pub(crate) fn ending_of(ending: ostler_sys::Ending) -> Ending {
     }
 }
 
-/// One exit.
+/// Text of one exit.
 pub(crate) fn why(record: &ExitRecord) -> String {
     if let ExitCause::CouldNotStart { step } = &record.cause {
         return match record.ending {
@@ -48,7 +48,7 @@ pub(crate) fn why(record: &ExitRecord) -> String {
 }
 
 impl Slot {
-    /// A step of the kernel on the way to its process, in words for the user.
+    /// Text of a failed step on the way to its process, for the user.
     pub(crate) fn explain(&self, step: &str, errno: i32) -> String {
         let spec = self.spec();
         let program = spec.interpreter.as_deref().unwrap_or(&spec.script);

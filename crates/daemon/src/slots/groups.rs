@@ -1,8 +1,8 @@
-//! The cgroup of each instance: the one sign that a process cannot lay down.
+//! Cgroup of each instance: the one piece of evidence that a process cannot get rid of.
 //!
 //! A process that leaves its session, loses its parents and clears its environment is still in the group it was born in. The group is made
 //! with the first process of an instance, used again over its restarts, and removed when nothing runs and nothing is wanted. Where groups
-//! cannot be had everything works on, with the other signs alone.
+//! are not available everything works on, with the other evidence alone.
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,34 +17,34 @@ use rustix::io::Errno;
 
 use super::{Slot, Slots};
 
-/// The anchor of this home. Its first moment it looks like the keeper of which it is a copy.
+/// True if this is the anchor of this home. For a moment after its start it looks like the keeper of which it is a copy.
 fn is_anchor(pid: i32) -> bool {
     let home = std::env::var_os(HOME_VAR);
     let has_role = marker(pid, ROLE_VAR).is_some_and(|role| role == b"anchor" || role == b"keeper");
     has_role && home.is_some() && marker(pid, HOME_VAR).map(OsString::from_vec) == home
 }
 
-/// All groups of the home.
+/// Groups of the home.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
-    /// The group that we are in.
+    /// Group that we are in.
     own: Option<PathBuf>,
-    /// Keeper and daemon may leave that group.
+    /// True if keeper and daemon may leave that group.
     free: bool,
-    /// What starts the apps of a runtime; no app, so it goes where they go.
+    /// Starter of the apps of a runtime; no app, so it goes where they go.
     starter: Option<i32>,
-    /// The folder with one group per instance; none = no groups here.
+    /// Folder with one group per instance; none = no groups here.
     base: Option<PathBuf>,
     /// Groups of deleted instances in which something was left on purpose (`treekill: false`).
     left: Vec<PathBuf>,
-    /// A process was born in one: they are good for something.
+    /// True if a process was started in one: they work.
     tried: bool,
-    /// There are apps that are not the keeper's children, and so orphans of them may be anybody's.
+    /// True if there are apps that are not the keeper's children, so that orphans of them may be anybody's.
     adopted: bool,
 }
 
 impl Groups {
-    /// Where the groups of this home are; `in_front`: of a container or terminal, where there may be a `starter`. Nothing is made yet.
+    /// Finds where the groups of this home are; `in_front`: of a container or terminal, where there may be a `starter`. Nothing is made yet.
     pub(crate) fn find(home: &Path, in_front: bool, starter: Option<i32>) -> Self {
         let own = cgroup::own().map(without_leaf);
         let base = || {
@@ -58,7 +58,7 @@ impl Groups {
         Self { base: base(), own, free, starter, left: Vec::new(), tried: false, adopted: false }
     }
 
-    /// Has a controller work on the groups of instances.
+    /// Enables a controller for the groups of instances.
     ///
     /// # Errors
     /// Why it cannot, in words.
@@ -80,7 +80,7 @@ impl Groups {
         }
     }
 
-    /// Keeper and daemon leave the group that they were started in, if nobody else is in it.
+    /// Moves keeper and daemon out of the group that they were started in, if nobody else is in it.
     fn step_aside(&self, own: &Path, keeper: i32) -> Result<(), Errno> {
         let members = cgroup::own_members(own);
         let known = [Some(keeper), Some(std::process::id().cast_signed()), self.starter];
@@ -97,27 +97,27 @@ impl Groups {
         })
     }
 
-    /// A keeper was lost and its apps live on.
+    /// Handles the loss of a keeper whose apps live on.
     pub(crate) fn keeper_was_lost(&mut self) {
         self.adopted = true;
     }
 
-    /// Orphans may be others' children than the keeper's.
+    /// True if orphans may be others' children than the keeper's.
     pub(crate) fn has_adopted(&self) -> bool {
         self.adopted
     }
 
-    /// We are in this group, or in one below it.
+    /// True if we are in this group, or in one below it.
     fn has_us_in(&self, group: &Path) -> bool {
         self.own.as_ref().is_some_and(|own| own.starts_with(group))
     }
 
-    /// Groups that are there, also those of nobody.
+    /// Existing groups, also those of nobody.
     fn all(&self) -> Vec<PathBuf> {
         self.base.iter().flat_map(|base| cgroup::names(base).into_iter().map(|name| base.join(name))).collect()
     }
 
-    /// The group in which the next process of an instance begins.
+    /// Group in which the next process of an instance begins.
     fn next_of(&self, slot: &Slot) -> Option<PathBuf> {
         Some(self.base.as_ref()?.join(name(slot)))
     }
@@ -153,10 +153,10 @@ impl Groups {
         Err(useless)
     }
 
-    /// The group for the next process of an instance, where there are groups. The former one is removed, if that is another.
+    /// Group for the next process of an instance, where there are groups. The former one is removed, if that is another.
     ///
     /// # Errors
-    /// There are no groups here, and why; told once.
+    /// Reason why there are no groups here; reported once.
     pub(crate) fn prepare(&mut self, slot: &mut Slot) -> Result<Option<OwnedFd>, String> {
         let next = self.next_of(slot);
         let former = slot.durable.group.take().map(|former| PathBuf::from(&*former)).filter(|former| next.as_ref() != Some(former));
@@ -180,7 +180,7 @@ impl Groups {
         }
     }
 
-    /// After a restart of the daemon: each instance has the group that it had, and empty groups of nobody are removed.
+    /// Recovers after a restart of the daemon: each instance has the group that it had, and empty groups of nobody are removed.
     pub(crate) fn recover(&self, slots: &mut Slots) {
         let mut wanted = Vec::new();
         for slot in slots.iter_mut().filter(|slot| !is_at_rest(&slot.durable.instance.state)) {
@@ -198,11 +198,11 @@ impl Groups {
         }
     }
 
-    /// A group of its own for a command, where there are groups.
+    /// Opens a group for a command, where there are groups.
     pub(crate) fn open_for_command(&mut self, number: u32, mark: &str) -> Option<(Box<str>, OwnedFd)> {
         let unique = mark.split([':', '-']).nth(1).unwrap_or_default();
         let path = self.base.as_ref()?.join(format!("command-{number}-{unique}"));
-        // That there are none is said by the first start of an app.
+        // That there are none is reported by the first start of an app.
         let folder = self.open(&path, true).ok().flatten()?;
         Some((path.to_string_lossy().into(), folder))
     }
@@ -213,7 +213,7 @@ impl Groups {
         self.left.retain(|group| cgroup::remove(group).is_err());
     }
 
-    /// Everything is stopped.
+    /// Removes all groups after everything is stopped.
     pub(crate) fn remove_all(&mut self) {
         self.left.retain(|group| cgroup::remove(group).is_err());
         if let Some(base) = &self.base {
@@ -223,10 +223,10 @@ impl Groups {
     }
 }
 
-/// Where keeper and daemon are while groups beside them are limited.
+/// Group of keeper and daemon while groups beside them are limited.
 const LEAF: &str = ostler_keeper::SUPERVISOR_GROUP;
 
-/// The group that was ours before we stepped aside.
+/// Group that was ours before we stepped aside.
 fn without_leaf(own: PathBuf) -> PathBuf {
     if own.ends_with(LEAF) { own.parent().map_or_else(PathBuf::new, Path::to_owned) } else { own }
 }
@@ -237,18 +237,18 @@ fn may_leave(own: &Path, in_front: bool) -> bool {
     in_front || own.extension().is_none_or(|kind| kind != "service")
 }
 
-/// Nothing of the instance runs, and nothing is to be started by itself.
+/// True if nothing of the instance runs, and nothing is to be started by itself.
 fn is_at_rest(state: &State) -> bool {
     matches!(state, State::Stopped | State::Errored | State::Gone)
 }
 
-/// Unique for ever, and it begins with what people know.
+/// Name of a group: unique for ever, and it begins with what people know.
 fn name(slot: &Slot) -> String {
     format!("{}-{}", slot.durable.pm_id, slot.durable.unique_id.split('-').next().unwrap_or_default())
 }
 
 impl Slot {
-    /// SIGKILL to everything in its group: no fork is fast enough to escape.
+    /// Kills everything in its group with SIGKILL: no fork is fast enough to escape.
     pub(crate) fn kill_group(&mut self) {
         if let Some(group) = &self.durable.group {
             self.live.group_fresh = false;

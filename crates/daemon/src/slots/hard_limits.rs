@@ -1,4 +1,4 @@
-//! Limits that the kernel keeps: `cpu_quota`, `memory_max`, `pids_max`, `io_weight`, by the cgroup of the instance.
+//! Limits that the kernel enforces: `cpu_quota`, `memory_max`, `pids_max`, `io_weight`, by the cgroup of the instance.
 //!
 //! They are written before the process is born in its group. Where a limit cannot be had the app runs without it.
 
@@ -14,18 +14,18 @@ use super::groups::Groups;
 /// Period of `cpu.max`, in microseconds.
 const PERIOD_US: u64 = 100_000;
 
-/// One limit in the kernel's words.
+/// Limit in the kernel's terms.
 #[derive(Debug, PartialEq, Eq)]
 struct Setting {
-    /// What users call it.
+    /// Name that users know.
     key: &'static str,
     controller: &'static str,
     file: &'static str,
-    /// What is written into the file.
+    /// Content of the file.
     value: String,
 }
 
-/// All that are asked for; `total_bytes` is what the machine has of memory.
+/// Limits that are set; `total_bytes` is the memory of the machine.
 fn settings(hard: &HardLimits, total_bytes: u64) -> Vec<Setting> {
     let cpu = hard.cpu_percent.map(|percent| format!("{} {PERIOD_US}", u64::from(percent) * PERIOD_US / 100));
     let memory = hard.memory.map(|memory| memory.bytes(total_bytes).to_string());
@@ -39,7 +39,7 @@ fn settings(hard: &HardLimits, total_bytes: u64) -> Vec<Setting> {
 }
 
 impl Groups {
-    /// Why limits of this app cannot be kept here: a line for each.
+    /// Reasons why limits of this app cannot be enforced here: a line for each.
     pub(crate) fn limits_in_vain(&self, spec: &AppSpec, keeper: i32) -> Vec<String> {
         let settings = spec.hard_limits().map_or_else(Vec::new, |hard| settings(hard, 0));
         let trouble = |Setting { key, controller, .. }: Setting| {
@@ -49,7 +49,7 @@ impl Groups {
         settings.into_iter().filter_map(trouble).collect()
     }
 
-    /// Limits the group in which the next process of an instance is born. Gives why that cannot be, in words that follow its name; of several
+    /// Limits the group in which the next process of an instance is started. Returns why that is impossible, in words that follow its name; of several
     /// reasons the first.
     pub(crate) fn limit(&self, slot: &Slot, total_bytes: u64, keeper: i32) -> Option<String> {
         let mut trouble = None;
@@ -72,7 +72,7 @@ impl Slot {
         self.durable.group.as_deref().and_then(|group| cgroup::oom_kills(Path::new(group)))
     }
 
-    /// The kernel killed something of its group since its process started.
+    /// True if the kernel killed something of its group since its process started.
     pub(crate) fn was_short_of_memory(&self) -> bool {
         let is_limited = self.spec().hard_limits().is_some_and(|hard| hard.memory.is_some());
         is_limited && self.oom_kills().is_some_and(|kills| kills > self.live.group_ooms)

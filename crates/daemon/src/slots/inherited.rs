@@ -1,4 +1,4 @@
-//! What of a caller's environment is kept for an app: what does not reach it is not even known of it.
+//! Part of a caller's environment that is kept for an app: what does not reach it is not even stored.
 
 use std::borrow::Cow;
 
@@ -8,12 +8,12 @@ use ostler_sys::user::Identity;
 
 use crate::users::account;
 
-/// It runs as somebody else than we do. One that cannot be looked up is somebody else.
+/// True if it runs as another user than we do. One that cannot be looked up is another.
 fn is_other(account: Option<&Identity>) -> bool {
     account.is_some_and(|account| account.credentials.uid != rustix::process::geteuid().as_raw())
 }
 
-/// The caller's variables that reach an app, and those of its own user.
+/// Variables of the caller that reach an app, and those of its own user.
 pub(crate) fn inherited<'a>(spec: &AppSpec, vars: Cow<'a, EnvMap>) -> Cow<'a, EnvMap> {
     if spec.env.policy == EnvPolicy::Inherit {
         return vars;
@@ -27,13 +27,13 @@ pub(crate) fn inherited<'a>(spec: &AppSpec, vars: Cow<'a, EnvMap>) -> Cow<'a, En
     Cow::Owned(narrow)
 }
 
-/// Whether a variable that is kept reaches a process of this account: the description may be another one by now.
+/// Filter that is true if a variable that is kept reaches a process of this account: the description may be another one by now.
 pub(crate) fn reaches(spec: &AppSpec, account: Option<&Identity>) -> impl Fn(&str) -> bool {
     let (policy, other) = (spec.env.policy, is_other(account));
     move |name| policy.keeps(name, other)
 }
 
-/// What a user's programs know of him.
+/// Variables that describe a user to its programs.
 pub(crate) fn personal(user: &ostler_sys::user::User) -> [(&'static str, &str); 4] {
     [("HOME", &user.home), ("USER", &user.name), ("LOGNAME", &user.name), ("SHELL", &user.shell)]
 }

@@ -1,4 +1,4 @@
-//! What an instance wrote last, as far as it explains an end.
+//! Last lines of an instance, as far as they explain an end.
 
 use ostler_core::error_lines;
 use ostler_core::files::own_stream;
@@ -6,16 +6,16 @@ use ostler_core::files::own_stream;
 use super::Slot;
 use crate::rights::Rights;
 
-/// Bytes of a log in which a report of an error is looked for.
+/// Bytes of a log that are searched for a report of an error.
 const LOOKED_AT: usize = 64 * 1024;
 
 impl Slot {
-    /// The lines that matter of what its present process wrote.
+    /// Lines that matter of what its present process wrote.
     pub(crate) fn last_lines(&self) -> Vec<String> {
         self.last_lines_from(self.durable.log_start)
     }
 
-    /// From these places (bytes) of its error and its output log on: of the first that has any.
+    /// Lines from these positions (bytes) of its error and its output log on: of the first that has any.
     pub(crate) fn last_lines_from(&self, (error, out): (u64, u64)) -> Vec<String> {
         let rights = Rights::of(self.spec());
         [(self.live.files.error.as_deref(), error), (self.live.files.out.as_deref(), out)]

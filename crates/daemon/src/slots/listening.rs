@@ -1,4 +1,4 @@
-//! Listening sockets of apps that are open: who has an address, and which of those that an app declares (`listen`) has which number in its
+//! Open listening sockets of apps: who has an address, and which of those that an app declares (`listen`) has which number in its
 //! processes.
 
 use std::collections::BTreeMap;
@@ -15,12 +15,12 @@ use rustix::io::{fcntl_dupfd_cloexec, ioctl_fionbio};
 pub(crate) struct Listening(BTreeMap<String, BTreeMap<String, Rc<OwnedFd>>>);
 
 impl Listening {
-    /// It is open.
+    /// Adds an open socket.
     pub(crate) fn add(&mut self, app: &str, key: &str, socket: Rc<OwnedFd>) {
         self.0.entry(app.to_owned()).or_default().insert(key.to_owned(), socket);
     }
 
-    /// It is closed.
+    /// Removes a closed socket.
     pub(crate) fn remove(&mut self, app: &str, key: &str) {
         let Some(sockets) = self.0.get_mut(app) else { return };
         sockets.remove(key);
@@ -29,13 +29,13 @@ impl Listening {
         }
     }
 
-    /// The app for which a socket is open.
+    /// App for which a socket is open.
     pub(crate) fn app_of(&self, inode: u64) -> Option<&str> {
         let is_it = |socket: &Rc<OwnedFd>| ostler_sys::listening::inode(socket.as_fd()) == Some(inode);
         self.0.iter().find(|(_, sockets)| sockets.values().any(is_it)).map(|(app, _)| app.as_str())
     }
 
-    /// A copy of the socket that has this number in the processes of an app, for a cluster worker. Node's servers do not block.
+    /// Copy of the socket that has this number in the processes of an app, for a cluster worker. Node's servers do not block.
     pub(crate) fn copy_for_worker(&self, spec: &AppSpec, number: i64) -> Option<OwnedFd> {
         let index = usize::try_from(number.checked_sub(FIRST_FD.into())?).ok()?;
         let (_, key) = keyed(&spec.listen).nth(index)?;

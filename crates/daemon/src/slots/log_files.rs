@@ -1,4 +1,4 @@
-//! The log files of a process that was asked for by another daemon.
+//! Log files of a process that another daemon started.
 
 use ostler_sys::descriptors::descriptor;
 
@@ -7,7 +7,7 @@ use crate::logs;
 use crate::logs::reclaim::{There, follow_links, look};
 
 impl Slot {
-    /// Takes the log files of a process that was spawned by a daemon which did not live to write down which files it gave to it. Only files that
+    /// Takes the log files of a process that was spawned by a daemon which did not live to record which files it gave to it. Only files that
     /// are where they should be are believed to be its logs.
     pub(crate) fn recognise_logs(&mut self, pid: i32) {
         if logs::needs_pipe(&self.spec().logs) {

@@ -1,4 +1,4 @@
-//! The only owner of the tables of apps and instances.
+//! Tables of apps and instances, with one owner.
 
 pub(crate) mod commands;
 pub(crate) mod complaints;
@@ -35,23 +35,23 @@ pub(crate) use crate::keeper_door::{is_of_instance, split_key};
 use crate::settings::Settings;
 use crate::store::{Record, Role, SlotNumbers, SlotRecord, Snapshot};
 
-/// So many former leaders of a tree are remembered; the first one always.
+/// Most former leaders of a tree that are remembered; the first one always.
 const FORMER_LEADERS: usize = 8;
 
-/// All slots.
+/// Slots of this daemon.
 #[derive(Debug, Default)]
 pub(crate) struct Slots {
-    /// Each in a place of its own: the map keeps room for more than it has.
+    /// Slots, each allocated by itself: the map keeps room for more than it has.
     slots: BTreeMap<u32, Box<Slot>>,
     /// Slots that are not in the journal as they are now.
     changed: BTreeSet<u32>,
-    /// When the clock says something to which slot; nobody looks at a thousand slots to find the next.
+    /// Deadlines of the slots, in order; nobody searches a thousand slots to find the next.
     deadlines: BTreeSet<(u64, u32)>,
     /// Apps of which a rollout is under way.
     being_replaced: BTreeSet<String>,
-    /// What users will call the next one.
+    /// Next `pm_id`.
     next_pm_id: u32,
-    /// Our own numbers of them.
+    /// Internal numbers of slots.
     numbers: SlotNumbers,
     next_number: u64,
     last_worker: u32,
@@ -121,7 +121,7 @@ impl Slots {
         ostler_core::instances::lowest_free(&used)
     }
 
-    /// Puts back what the journal knows.
+    /// Restores what the journal has.
     pub(crate) fn restore(&mut self, snapshot: Snapshot, settings: &Settings) {
         let Snapshot { envs, specs, slots, numbers, .. } = snapshot;
         self.numbers = numbers;
@@ -141,7 +141,7 @@ impl Slots {
         }
     }
 
-    /// A present description that says the same, else a new one. The caller must journal the record, if any.
+    /// A present description that is equal, else a new one. The caller must journal the record, if any.
     pub(crate) fn shared_app(&mut self, spec: AppSpec) -> (Rc<App>, Option<Record<'static>>) {
         if let Some(same) = self.slots.values().find(|slot| *slot.spec() == spec) {
             return (Rc::clone(same.app()), None);
@@ -190,7 +190,7 @@ impl Slots {
         Some(slot)
     }
 
-    /// A process that led the tree of a slot, and does not any more.
+    /// Records a process that led the tree of a slot, and does not any more.
     pub(crate) fn note_former_leader(&mut self, id: u32, ProcRef { pid, start_ticks }: ProcRef) {
         let Some(slot) = self.get_mut(id) else { return };
         slot.durable.former_leaders.retain(|leader| leader.0 != pid);
@@ -201,7 +201,7 @@ impl Slots {
         self.changed(id);
     }
 
-    /// The end of a process that was replaced belongs to the history of the instance, which its successor goes on with.
+    /// Adds the end of a process that was replaced to the history of the instance, which its successor continues.
     pub(crate) fn hand_down_exit(&mut self, id: u32, inc: u32) {
         let Some(slot) = self.get(id).filter(|slot| slot.durable.role == Role::Retiring) else { return };
         let pm_id = slot.durable.pm_id;
@@ -217,7 +217,7 @@ impl Slots {
         self.changed(successor);
     }
 
-    /// The next run of a job begins when the present one has ended.
+    /// Queues the next run of a job until the present one has ended.
     pub(crate) fn queue_run(&mut self, id: u32) {
         if let Some(slot) = self.get_mut(id) {
             slot.durable.ticks.queued = true;
@@ -225,14 +225,14 @@ impl Slots {
         }
     }
 
-    /// Others than these serve at the ports of this slot: what waits in its shard would wait in vain if it were stopped at once.
+    /// True if others than these serve at the ports of this slot: what waits in its shard would wait in vain if it were stopped at once.
     pub(crate) fn others_serve(&self, id: u32, these: &[u32], now_ms: u64) -> bool {
         let Some(slot) = self.get(id).filter(|slot| slot.spec().has_shards()) else { return false };
         let mut others = self.iter().filter(|other| other.spec().name == slot.spec().name && !these.contains(&other.durable.id));
         others.any(|other| other.standing(now_ms).0 == Standing::Serves)
     }
 
-    /// Says that a slot is not as the journal has it. However often it changes until then, the journal's next write has it once.
+    /// Marks a slot as changed since it was journaled. However often it changes until then, the journal's next write has it once.
     pub(crate) fn changed(&mut self, id: u32) {
         self.changed.insert(id);
     }
@@ -269,12 +269,12 @@ impl Slots {
         }
     }
 
-    /// Every slot, also those that users do not see.
+    /// All slots, also those that users do not see.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Slot> {
         self.slots.values().map(Box::as_ref)
     }
 
-    /// What users see, by `pm_id`.
+    /// Slots that users see, by `pm_id`.
     pub(crate) fn serving(&self) -> impl Iterator<Item = &Slot> {
         let mut serving: Vec<&Slot> = self.iter().filter(|slot| slot.durable.role == Role::Serving).collect();
         // Sorted already, but for those that a reload brought.
@@ -282,42 +282,42 @@ impl Slots {
         serving.into_iter()
     }
 
-    /// Every slot, also those that users do not see.
+    /// All slots, also those that users do not see.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
         self.slots.values_mut().map(Box::as_mut)
     }
 
-    /// All instances of that name, by `pm_id`.
+    /// Instances of that name, by `pm_id`.
     pub(crate) fn named(&self, name: &str) -> Vec<u32> {
         self.serving().filter(|slot| slot.spec().name == name).map(|slot| slot.durable.id).collect()
     }
 
-    /// Whether there is anything that users see.
+    /// True if there is nothing that users see.
     pub(crate) fn nothing_serves(&self) -> bool {
         self.slots.values().all(|slot| slot.durable.role != Role::Serving)
     }
 
-    /// A rollout of this app has begun.
+    /// Records that a rollout of this app has begun.
     pub(crate) fn begin_replacing(&mut self, app: &str) {
         self.being_replaced.insert(app.to_owned());
     }
 
-    /// The rollout of this app is over.
+    /// Records that the rollout of this app is over.
     pub(crate) fn end_replacing(&mut self, app: &str) {
         self.being_replaced.remove(app);
     }
 
-    /// Is a rollout of this app under way?
+    /// True if a rollout of this app is under way.
     pub(crate) fn is_being_replaced(&self, app: &str) -> bool {
         self.being_replaced.contains(app)
     }
 
-    /// Is any rollout under way?
+    /// True if any rollout is under way.
     pub(crate) fn is_any_being_replaced(&self) -> bool {
         !self.being_replaced.is_empty()
     }
 
-    /// What users call these.
+    /// `pm_id`s of these slots.
     pub(crate) fn pm_ids(&self, ids: &[u32]) -> Vec<u32> {
         ids.iter().filter_map(|id| self.slots.get(id)).map(|slot| slot.durable.pm_id).collect()
     }

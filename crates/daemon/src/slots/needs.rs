@@ -1,4 +1,4 @@
-//! What instances need of other apps before they start, and how far those are.
+//! Dependencies of instances on other apps before they start, and the state of those.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use ostler_core::order::{self, Condition, Standing};
 use super::{Slot, Slots};
 use crate::store::Role;
 
-/// What users see, by app.
+/// Apps that users see.
 pub(crate) struct Apps<'a> {
     by_name: BTreeMap<&'a str, Vec<&'a Slot>>,
     /// Instances that a request will start when their turn comes.
@@ -24,7 +24,7 @@ impl<'a> Apps<'a> {
         Self { by_name, coming }
     }
 
-    /// How far an app is as somebody else's dependency: as far as that of its instances which is the farthest from it.
+    /// Standing of an app as a dependency: that of the instance which is the farthest from the condition.
     fn standing(&self, name: &str, condition: Condition) -> Standing {
         let instances = self.by_name.get(name).into_iter().flatten();
         let standings = instances.map(|slot| match order::standing(condition, &slot.durable.instance, slot.is_healthy()) {
@@ -34,7 +34,7 @@ impl<'a> Apps<'a> {
         standings.max().unwrap_or(Standing::Hopeless("is not there"))
     }
 
-    /// The dependencies of an instance that are not as they have to be, and what each is instead, in words that follow its name.
+    /// Dependencies of an instance that are not as they have to be, and what each is instead, in words that follow its name.
     pub(crate) fn missing(&self, slot: &'a Slot) -> Vec<(Standing, &'a str, String)> {
         let look = |(name, condition): (&'a String, &Condition)| match self.standing(name, *condition) {
             Standing::Met => None,
@@ -45,7 +45,7 @@ impl<'a> Apps<'a> {
     }
 }
 
-/// What an instance waits for, in words.
+/// Text of what an instance waits for.
 pub(crate) fn waits_for(slots: &Slots, coming: &BTreeSet<u32>, slot: &Slot) -> Vec<String> {
     if !matches!(slot.durable.instance.state, State::Waiting { .. }) {
         return Vec::new();

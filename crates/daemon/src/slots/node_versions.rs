@@ -1,11 +1,11 @@
-//! Versions of Node that run the instances, where the programs themselves have to be asked.
+//! Versions of Node that run the instances, where the programs themselves have to be run for it.
 
 use super::Slots;
 use crate::node_version::NodeVersions;
 use crate::users::account;
 
 impl Slots {
-    /// Has the programs asked that run the apps of Node which were adopted before their version was learned.
+    /// Has the versions of the Node programs determined whose apps were adopted before their version was learned.
     pub(crate) fn ask_node_versions(&mut self, versions: &NodeVersions) {
         for slot in self.iter_mut() {
             if slot.durable.learned.node_version.is_some() || slot.live.node.is_some() || !slot.spec().runs_in_node() {
@@ -18,7 +18,7 @@ impl Slots {
         }
     }
 
-    /// Takes the answers that have come since; only who asks for everything needs them.
+    /// Takes the results that have come since; only complete answers need them.
     pub(crate) fn learn_node_versions(&mut self, versions: &NodeVersions) {
         let mut learned = Vec::new();
         for slot in self.iter_mut() {

@@ -1,4 +1,4 @@
-//! The marks by which processes of the home are recognised, and main processes that outlived their keeper.
+//! Marks by which processes of the home are recognised, and main processes that outlived their keeper.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,7 @@ pub(crate) struct Leaders {
 }
 
 impl Leaders {
-    /// The main process of an incarnation or a command.
+    /// Main process of an incarnation or a command.
     pub(crate) fn find(&mut self, mark: &str) -> Option<ProcRef> {
         let by_mark = self.by_mark.get_or_insert_with(|| {
             let table = ProcTable::scan();

@@ -12,7 +12,7 @@ use ostler_sys::replace::{Durability, Writers, replace};
 /// Older lists are kept under `dump.pm2.bak`, `dump.pm2.bak.1`, … up to this number.
 pub(crate) const GENERATIONS: u32 = 3;
 
-/// `dump.pm2.bak.1`, …
+/// Paths of older generations: `dump.pm2.bak.1`, …
 pub(crate) fn older(backup: &Path, generation: u32) -> PathBuf {
     let mut name = backup.as_os_str().to_owned();
     name.push(format!(".{generation}"));

@@ -1,4 +1,4 @@
-//! One supervised process, with all that is known of it.
+//! Slot: a supervised process, with all that is known of it.
 
 use std::rc::Rc;
 
@@ -23,7 +23,7 @@ use crate::sample::CpuHistory;
 use crate::settings::Settings;
 use crate::store::{Record, Role, SlotEntry, SlotRecord};
 
-/// An app's description, shared by its instances. A changed description is a new one with a new number.
+/// Description of an app, shared by its instances. A changed description is a new one with a new number.
 #[derive(Debug)]
 pub(crate) struct App {
     /// Number in the journal.
@@ -32,7 +32,7 @@ pub(crate) struct App {
     pub spec: Rc<AppSpec>,
 }
 
-/// A caller's environment, shared by everything that was started with it.
+/// Environment of a caller, shared by everything that was started with it.
 #[derive(Debug)]
 pub(crate) struct Base {
     /// Number in the journal.
@@ -41,38 +41,38 @@ pub(crate) struct Base {
     pub vars: Rc<EnvMap>,
 }
 
-/// One supervised slot.
+/// Supervised slot.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    /// What outlives the daemon: the journal's record of it. Whoever changes it says so ([`super::Slots::changed`]).
+    /// Part that outlives the daemon: the journal's record of it. Whoever changes it reports that to [`super::Slots::changed`].
     pub durable: SlotRecord,
-    /// What dies with the daemon.
+    /// Part that ends with the daemon.
     pub live: Live,
 }
 
-/// What is known of a slot for as long as this daemon lives. What follows from the durable part is made anew by the next one; the rest it
+/// State of a slot for as long as this daemon lives. What follows from the durable part is made anew by the next one; the rest it
 /// finds out, or does without.
 #[derive(Debug)]
 pub(crate) struct Live {
-    /// Description; of the number in the durable part.
+    /// Description; its number is in the durable part.
     app: Rc<App>,
-    /// Caller's environment; of the number in the durable part.
+    /// Caller's environment; its number is in the durable part.
     base: Rc<Base>,
-    /// What the state machine needs of the description.
+    /// Part of the description that the state machine needs.
     pub policy: Policy,
-    /// What its process has to prove before it counts as ready.
+    /// Proof that its process has to give before it counts as ready.
     pub proof: Option<Box<ReadyBy>>,
     /// Paths.
     pub files: Files,
-    /// Why it is not ready yet, as far as a look at it told.
+    /// Reason why it is not ready yet, as far as a check found one.
     pub trouble: Option<Box<str>>,
-    /// The program that runs it, if that is Node and its version is not learned yet.
+    /// Program that runs it, if that is Node and its version is not learned yet.
     pub node: Option<Binary>,
-    /// The preload said that the script was run: who waits for that is lost with the daemon.
+    /// True after the preload reported that the script was run: who waits for that is lost with the daemon.
     pub script_runs: bool,
     /// What its process, a cluster worker, has been given.
     pub worker: DefaultBox<Worker>,
-    /// There is no group yet, or it was made by this daemon and not killed since: a process may be started in it.
+    /// True if there is no group yet, or it was made by this daemon and not killed since: a process may be started in it.
     pub group_fresh: bool,
     /// Processes of the group that the kernel had killed for its memory when its process started.
     pub group_ooms: u64,
@@ -80,23 +80,23 @@ pub(crate) struct Live {
     pub ipc: Option<Box<Ipc>>,
     /// Its log writer, in piped mode; the keeper has copies of its pipes.
     pub piped: Option<Box<Piped>>,
-    /// What the app says of itself.
+    /// What the app reports of itself.
     pub axm: DefaultBox<Axm>,
-    /// It is to get no new connections while others can have them: its check of readiness fails.
+    /// True if it is to get no new connections while others can have them: its readiness check fails.
     pub unready: bool,
-    /// How healthy its process is; none where nobody asks for it, or it does not run.
+    /// Health of its process; none where nobody needs it, or it does not run.
     pub health: Option<Box<HealthReport>>,
     /// CPU readings.
     pub cpu: CpuHistory,
-    /// When this daemon asked for its process.
+    /// Time when this daemon requested its process.
     pub spawned_ms: Option<u64>,
-    /// The pid file exists.
+    /// True if the pid file exists.
     pub pid_file_written: bool,
-    /// Its deadline as the slots' order of deadlines knows it.
+    /// Deadline as it is in the slots' order of deadlines.
     pub(super) due_ms: Option<u64>,
 }
 
-/// What an app says of itself over its channel (PM2's `axm_*`): how much that is, and how often it changes, is the app's to choose.
+/// What an app reports of itself over its channel (PM2's `axm_*`): how much that is, and how often it changes, is the app's to choose.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Axm {
     /// Custom actions.
@@ -110,7 +110,7 @@ pub(crate) struct Axm {
 ostler_core::static_default!(Axm);
 
 impl Live {
-    /// What there is to be known of a slot of which nobody has found out anything.
+    /// State of a slot of which nothing was found out yet.
     fn new(durable: &SlotRecord, app: Rc<App>, base: Rc<Base>, settings: &Settings) -> Self {
         let (policy, proof) = crate::policy::of(&app.spec, durable.role, durable.by_running_ms, settings);
         Self {
@@ -146,7 +146,7 @@ impl Slot {
         Self { durable, live }
     }
 
-    /// As the journal has it.
+    /// Slot as the journal has it.
     pub(super) fn restored(durable: SlotRecord, app: Rc<App>, base: Rc<Base>, settings: &Settings) -> Self {
         let mut slot = Self::new(durable, app, base, settings);
         // Nobody knows who made its group, and what became of that since.
@@ -155,12 +155,12 @@ impl Slot {
         slot
     }
 
-    /// Its description, shared with other instances of the app.
+    /// Description, shared with other instances of the app.
     pub(crate) fn app(&self) -> &Rc<App> {
         &self.live.app
     }
 
-    /// Its caller's environment, shared with everything that was started with it.
+    /// Caller's environment, shared with everything that was started with it.
     pub(crate) fn base(&self) -> &Rc<Base> {
         &self.live.base
     }
@@ -175,12 +175,12 @@ impl Slot {
         &self.app().spec
     }
 
-    /// Users see it; the other process of a reload is the rollout's to tell of.
+    /// True if users see it; the other process of a reload is reported by the rollout.
     pub(crate) fn is_seen(&self) -> bool {
         self.durable.role == Role::Serving
     }
 
-    /// Its main process and that one's incarnation, as far as nobody has told its end.
+    /// Main process and its incarnation, until its end is reported.
     pub(crate) fn process(&self) -> Option<(u32, ProcRef)> {
         let pid = self.durable.instance.pid()?;
         let inc = self.durable.instance.inc_of_process()?;
@@ -195,7 +195,7 @@ impl Slot {
         }
     }
 
-    /// No process was asked for after this incarnation.
+    /// True if no process was requested after this incarnation.
     pub(crate) fn is_newest(&self, inc: u32) -> bool {
         match self.durable.instance.state {
             State::Spawning { inc: coming, .. } => inc == coming,
@@ -203,13 +203,13 @@ impl Slot {
         }
     }
 
-    /// What its checks say of a process that is online; without checks all is well.
+    /// True if a process that is online passes its checks; without checks all is well.
     pub(crate) fn is_healthy(&self) -> bool {
         let is_watched = self.spec().health().is_some_and(HealthSpec::is_watched);
         !is_watched || self.live.health.as_ref().is_some_and(|report| report.state == Health::Healthy)
     }
 
-    /// What its process is to new connections, and until when it is [`Standing::Young`].
+    /// Standing of its process for new connections, and until when it is [`Standing::Young`].
     pub(crate) fn standing(&self, now_ms: u64) -> (Standing, Option<u64>) {
         let part = Part {
             candidate: self.durable.role == Role::Candidate,
@@ -223,7 +223,7 @@ impl Slot {
         }
     }
 
-    /// What this instance has to add to that port: where the variable that grows from instance to instance is the port, its number.
+    /// Number that this instance adds to that port: where the variable that grows from instance to instance is the port, its number.
     pub(crate) fn port_shift(&self, port: u16) -> u16 {
         let env = &self.spec().env;
         let Some(variable) = env.increment_var.as_deref() else { return 0 };
@@ -232,12 +232,12 @@ impl Slot {
         if first == Some(port) { u16::try_from(self.durable.index).unwrap_or(0) } else { 0 }
     }
 
-    /// Something of it runs, or is to run.
+    /// True if something of it runs, or is to run.
     pub(crate) fn is_or_will_be_up(&self) -> bool {
         self.durable.instance.wanted == Wanted::Up || !matches!(self.durable.instance.state, State::Stopped | State::Errored | State::Gone)
     }
 
-    /// That it was not ready in time, in words that follow its name, with the setting that gives it more.
+    /// Text that it was not ready in time, in words that follow its name, with the setting that gives it more.
     pub(crate) fn not_ready(&self) -> String {
         let known = [self.live.trouble.as_deref().map(str::to_owned), self.start_ups()];
         let known: Vec<String> = known.into_iter().flatten().collect();
@@ -245,7 +245,7 @@ impl Slot {
         format!("was not ready within {} ms{known}; `listen_timeout` sets that time", self.live.policy.ready_within_ms())
     }
 
-    /// That it takes long to become ready, in words that follow its name.
+    /// Text that it takes long to become ready, in words that follow its name.
     pub(crate) fn still_starting(&self, now: Now) -> String {
         let known = self.start_ups().map_or_else(String::new, |known| format!(" ({known})"));
         let since_ms = self.durable.instance.counters.last_start.map_or(0, |start| start.mono_ms);
@@ -265,17 +265,17 @@ impl Slot {
         (self.never_listened() && !listened_before).then_some(left_ms)
     }
 
-    /// It holds no listening socket in either way.
+    /// True if it holds no listening socket in either way.
     pub(crate) fn never_listened(&self) -> bool {
         self.durable.listening.is_empty() && self.durable.served.is_empty()
     }
 
-    /// Whether it holds that key in either way. Twice the same in one worker is an assertion in Node: it would die.
+    /// True if it holds that key in either way. Twice the same in one worker is an assertion in Node: it would die.
     pub(crate) fn has_listener(&self, key: &str) -> bool {
         self.durable.listening.iter().chain(&self.durable.served).any(|held| held == key)
     }
 
-    /// As the journal keeps it.
+    /// Record for the journal.
     pub(crate) fn record(&self) -> Record<'_> {
         let Self { durable, live } = self;
         debug_assert_eq!((durable.app_number, durable.env_number), (live.app.id, live.base.id));
@@ -307,7 +307,7 @@ impl Slot {
         (self.durable.env_number, self.live.base) = (base.id, base);
     }
 
-    /// What follows from description and role.
+    /// Computes what follows from description and role.
     pub(crate) fn settle_policy(&mut self, settings: &Settings) {
         let Self { durable, live } = self;
         (live.policy, live.proof) = crate::policy::of(&live.app.spec, durable.role, durable.by_running_ms, settings);
@@ -333,7 +333,7 @@ mod tests {
         Settings::from_env("/nowhere".into())
     }
 
-    /// No field is as it is in a slot that has never run.
+    /// Record in which no field is as it is in a slot that has never run.
     fn every_field() -> SlotRecord {
         let learned = LearnedRecord {
             node_version: Some("22.1.0".into()),
@@ -379,7 +379,7 @@ mod tests {
         slots
     }
 
-    /// What the next daemon has of them.
+    /// Slots as the next daemon restores them.
     fn next_daemon(slots: &Slots) -> Slots {
         let mut bytes = Vec::new();
         slots.records("boot").for_each(|record| encode(&record, &mut bytes));

@@ -1,4 +1,4 @@
-//! The process tree of an instance: who belongs to it.
+//! Process tree of an instance: who belongs to it.
 //!
 //! A process belongs to an instance when it is in the session or the group of its main process, descends from it, or carries the
 //! instance's mark in its environment and has the keeper (our subreaper) or init as parent: that is where the children of a double
@@ -14,7 +14,7 @@ use super::Slot;
 use super::processes::MARK;
 use crate::store::FormerLeader;
 
-/// Everything of the tree of a slot with this main process that is in the table.
+/// Processes in the table that belong to the tree of a slot with this main process.
 pub(crate) fn family_in(table: &ProcTable, slot: &Slot, pid: i32, reaper: i32) -> Vec<Entry> {
     let leader = ProcRef { pid, start_ticks: slot.durable.start_ticks };
     let mut family = led_by(leader, &slot.durable.former_leaders, table, &slot.durable.unique_id, reaper);
@@ -25,7 +25,7 @@ pub(crate) fn family_in(table: &ProcTable, slot: &Slot, pid: i32, reaper: i32) -
     family
 }
 
-/// The tree of a main process, and of those that led it before.
+/// Tree of a main process, and of those that led it before.
 pub(crate) fn led_by(leader: ProcRef, former: &[FormerLeader], table: &ProcTable, unique_id: &str, reaper: i32) -> Vec<Entry> {
     let tree = |leader| table.tree(leader, MARK, unique_id.as_bytes(), reaper);
     let mut family = tree(leader);

@@ -1,4 +1,4 @@
-//! What a process is as a cluster worker.
+//! State of a process as a cluster worker.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -7,10 +7,10 @@ use std::os::fd::OwnedFd;
 use ostler_core::balance::Load;
 use ostler_proto::node::cluster::Answer;
 
-/// How much later another one is answered when one was lost.
+/// Delay of the next answer when one was lost.
 const LOST_MS: u64 = 5000;
 
-/// Descriptors without an answer that are remembered.
+/// Most descriptors without an answer that are remembered.
 const MAX_ON_THEIR_WAY: usize = 1024;
 
 /// What a worker was given of the listening sockets of its app. Which keys it has is in the journal.
@@ -18,17 +18,17 @@ const MAX_ON_THEIR_WAY: usize = 1024;
 pub(crate) struct Worker {
     /// Listeners whose keys it has.
     pub served_by: Vec<u32>,
-    /// What it was handed and has not answered, in this order.
+    /// Connections that it was handed and has not answered, in this order.
     pub handed: VecDeque<Handed>,
     /// Descriptors that it has not acknowledged, in this order.
     pub on_their_way: VecDeque<Sending>,
-    /// What it answered and nobody has looked at: the connections, and whether it serves them.
+    /// Connections that it answered and that are still to be handled, and whether it serves them.
     pub answered: Vec<(Handed, bool)>,
 }
 
 ostler_core::static_default!(Worker);
 
-/// A descriptor that was sent to a worker.
+/// Descriptor that was sent to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sending {
     /// A connection.
@@ -37,7 +37,7 @@ pub(crate) enum Sending {
     Listener,
 }
 
-/// A connection that is on its way to a worker. It is closed here when the worker said that it has it, and goes to another one when it
+/// Connection that is on its way to a worker. It is closed here when the worker confirmed it, and goes to another one when it
 /// did not.
 #[derive(Debug)]
 pub(crate) struct Handed {
@@ -45,22 +45,22 @@ pub(crate) struct Handed {
     pub seq: u64,
     /// Listener it came from.
     pub listener: u32,
-    /// When (`mono_ms`).
+    /// Time of the transfer (`mono_ms`).
     pub at_ms: u64,
     /// The connection.
     pub connection: Connection,
 }
 
-/// An accepted connection.
+/// Accepted connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
     /// Our copy.
     pub fd: OwnedFd,
     /// Workers that did not want it.
     pub refused_by: Vec<u32>,
-    /// It is not offered again before this time.
+    /// Time before which it is not offered again.
     pub not_before_ms: u64,
-    /// To whom it belongs, where clients belong to somebody.
+    /// Client, where clients are bound to workers.
     pub client: Option<Client>,
 }
 
@@ -71,7 +71,7 @@ pub(crate) enum Client {
     Instance(u32),
     /// It has no cookie yet: whoever gets it gives it one.
     New,
-    /// Where it comes from.
+    /// Address that it comes from.
     Address(IpAddr),
 }
 
@@ -82,7 +82,7 @@ impl From<OwnedFd> for Connection {
 }
 
 impl Worker {
-    /// What it has not answered yet.
+    /// Number of what it has not answered yet.
     pub(crate) fn load(&self) -> Load {
         Load { unanswered: self.handed.len(), since_ms: self.handed.front().map_or(0, |handed| handed.at_ms) }
     }
@@ -100,7 +100,7 @@ impl Worker {
         is_about_one || was_on_its_way && !matches!(answer, Answer::Connection { .. })
     }
 
-    /// Takes what was answered by its number.
+    /// Takes the connection that was answered, by its number.
     fn take_handed(&mut self, seq: u64) -> Option<Handed> {
         let at = self.handed.iter().position(|handed| handed.seq == seq)?;
         let answered = self.handed.remove(at)?;
@@ -112,7 +112,7 @@ impl Worker {
         Some(answered)
     }
 
-    /// A descriptor was sent to it.
+    /// Records a descriptor that was sent to it.
     pub(crate) fn sent(&mut self, what: Sending) {
         // Only a worker that answers nothing, and asks again and again, gets so far.
         if self.on_their_way.len() < MAX_ON_THEIR_WAY {
@@ -120,7 +120,7 @@ impl Worker {
         }
     }
 
-    /// The next descriptor has arrived, or its message came without it. The connection, if it did not arrive.
+    /// Handles the confirmation of the next descriptor: it has arrived, or its message came without it. Returns the connection, if it did not arrive.
     fn acknowledged(&mut self, received: bool) -> Option<Handed> {
         match self.on_their_way.pop_front() {
             // Everything before it was answered before.

@@ -1,4 +1,4 @@
-//! What a process gets: a copy of every socket of its app, opened now where it is not open yet.
+//! Sockets for a new process: a copy of every socket of its app, opened now where it is not open yet.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,15 +18,15 @@ use super::{Sockets, held};
 use crate::engine::{Beside, Ctx};
 use crate::rights::Rights;
 
-/// A process that is to be started.
+/// Process that is to be started.
 struct Wants<'a> {
     spec: &'a AppSpec,
-    /// Which shard of each port it gets; none where its app has none.
+    /// Shard of each port that it gets; none where its app has none.
     shard: Option<u32>,
     rights: FileRights,
 }
 
-/// The variables of systemd's protocol by which a program learns of its sockets. The child puts its pid in: it is not known before.
+/// Adds the variables of systemd's protocol by which a program learns of its sockets. The child puts its pid in: it is not known before.
 fn announce(spec: &AppSpec, beside: &mut Beside) {
     if spec.listen.is_empty() {
         return;
@@ -42,9 +42,9 @@ fn announce(spec: &AppSpec, beside: &mut Beside) {
 /// Sockets for a process.
 #[derive(Default)]
 struct Given {
-    /// In the order of the description.
+    /// Descriptors in the order of the description.
     fds: Vec<OwnedFd>,
-    /// As they are: with the port that the kernel chose.
+    /// Sockets as they are: with the port that the kernel chose.
     shown: Vec<OpenSocket>,
 }
 
@@ -67,7 +67,7 @@ impl Sockets {
         Ok(())
     }
 
-    /// The present ones, and new ones for what is not open yet. All or none.
+    /// Takes the present ones, and opens new ones for what is not open yet. All or none.
     fn open_all(&mut self, ctx: &mut Ctx, spec: &AppSpec, shard: Option<u32>) -> Result<Given, SpawnFailure> {
         let rights = FileRights { umask: spec.limits.umask.unwrap_or(ctx.originals.umask), rights: Rights::of(spec) };
         let wants = Wants { spec, shard, rights };
@@ -97,7 +97,7 @@ impl Sockets {
         Ok(given)
     }
 
-    /// The process's copy of one socket. What was opened for it goes to `fresh`.
+    /// Copy of one socket for the process. What was opened for it goes to `fresh`.
     fn copy_for(
         &mut self,
         ctx: &mut Ctx,
@@ -156,7 +156,7 @@ impl Sockets {
         Ok((Owner { app, key: key.to_owned(), file }, Group::new(socket)))
     }
 
-    /// What was tried, with the reason where errno's text does not say it.
+    /// Failed step, with the reason where errno's text is not enough.
     fn explain(&self, at: &ListenAt, key: &str, errno: Errno) -> String {
         let other = self.by_app.keys().find(|owner| owner.key == key);
         let hint = match (at, errno) {
@@ -191,7 +191,7 @@ fn copy(fd: impl AsFd) -> Result<OwnedFd, Errno> {
     rustix::io::fcntl_dupfd_cloexec(fd, 0)
 }
 
-/// Where it listens in fact.
+/// Address at which it listens in fact.
 fn address_of(fd: &OwnedFd, wanted: &ListenAt) -> String {
     let actual = match wanted {
         ListenAt::Tcp { .. } => rustix::net::getsockname(fd).ok().and_then(|address| SocketAddr::try_from(address).ok()),

@@ -1,4 +1,4 @@
-//! The sockets of one address: one, or a shard for each process.
+//! Sockets of one address: one, or a shard for each process.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -7,20 +7,20 @@ use rustix::io::Errno;
 
 use super::owner::SocketRole;
 
-/// Shards of one address; processes beyond that share them.
+/// Most shards of one address; processes beyond that share them.
 const MAX_SHARDS: u32 = 512;
 
-/// All sockets of one address, at least one.
+/// Sockets of one address, at least one.
 #[derive(Debug)]
 pub(super) struct Group {
     first: Socket,
-    /// In the kernel's order, as far as that is known.
+    /// Further sockets in the kernel's order, as far as that is known.
     more: Vec<Socket>,
-    /// Positions of those that get new connections, as we told the kernel.
+    /// Positions of those that get new connections, as they were set in the kernel.
     told: Option<Vec<u32>>,
 }
 
-/// One of them. It is never closed before the others: what waits in its queue would be reset, and the kernel would count the others anew.
+/// Socket of a group. It is never closed before the others: what waits in its queue would be reset, and the kernel would count the others anew.
 #[derive(Debug)]
 pub(super) struct Socket {
     pub fd: Rc<OwnedFd>,
@@ -43,7 +43,7 @@ impl Socket {
     }
 }
 
-/// The number of a shard for a slot that has this one.
+/// Number of a shard for a slot that has this one.
 pub(super) fn shard_number(shard: u32) -> u32 {
     shard % MAX_SHARDS
 }
@@ -53,12 +53,12 @@ impl Group {
         Self { first, more: Vec::new(), told: None }
     }
 
-    /// All sockets.
+    /// All sockets of the group.
     pub(super) fn sockets(&self) -> impl Iterator<Item = &Socket> {
         std::iter::once(&self.first).chain(&self.more)
     }
 
-    /// Takes another socket of the same address in: a new one, or a present one that was found again.
+    /// Adds a socket of the same address: a new one, or a present one that was found again.
     pub(super) fn add(&mut self, socket: Socket) {
         self.told = None;
         self.more.push(socket);
@@ -66,39 +66,39 @@ impl Group {
         self.more.sort_by_key(Socket::position);
     }
 
-    /// It has shards.
+    /// True if it has shards.
     pub(super) fn has_shards(&self) -> bool {
         self.first.role != SocketRole::Alone
     }
 
-    /// The shard of this number.
+    /// Shard of this number.
     pub(super) fn shard(&self, number: u32) -> Option<&Socket> {
         self.sockets().find(|socket| socket.number() == Some(number))
     }
 
-    /// The socket of a process: its shard, or else the first one.
+    /// Socket of a process: its shard, or else the first one.
     pub(super) fn socket_for(&self, shard: Option<u32>) -> &Socket {
         shard.and_then(|shard| self.shard(shard_number(shard))).unwrap_or(&self.first)
     }
 
-    /// Any socket that stands for the address.
+    /// Socket that stands for the address.
     pub(super) fn first(&self) -> &Rc<OwnedFd> {
         &self.first.fd
     }
 
-    /// Where the kernel puts one that is opened now.
+    /// Position that the kernel gives to one that is opened now.
     pub(super) fn next_position(&self) -> u32 {
         let last = self.sockets().filter_map(Socket::position).max();
         let count = u32::try_from(self.sockets().count()).unwrap_or(u32::MAX);
         last.map_or(0, |last| last.saturating_add(1)).max(count)
     }
 
-    /// So many sockets have the first places in the kernel's order, nobody knows which.
+    /// Number of sockets that have the first positions in the kernel's order, in unknown order.
     fn unordered(&self) -> u32 {
         u32::try_from(self.sockets().filter(|socket| socket.position().is_none()).count()).unwrap_or(0)
     }
 
-    /// What to tell the kernel so that the processes with these shards get the new connections.
+    /// Positions to set in the kernel so that the processes with these shards get the new connections.
     fn positions(&self, shards: &[Option<u32>]) -> Vec<u32> {
         let mut known: Vec<u32> = shards.iter().filter_map(|shard| self.socket_for(*shard).position()).collect();
         if known.is_empty() && !shards.is_empty() {
@@ -109,7 +109,7 @@ impl Group {
         known
     }
 
-    /// From now on the processes with these shards get the new connections.
+    /// Steers the new connections to the processes with these shards.
     pub(super) fn steer(&mut self, shards: &[Option<u32>]) -> Result<(), Errno> {
         let positions = self.positions(shards);
         // Nobody: they wait where they waited.
@@ -121,7 +121,7 @@ impl Group {
         steered
     }
 
-    /// The process of this shard gets no new connections.
+    /// True if the process of this shard gets no new connections.
     pub(super) fn is_left_out(&self, shard: u32) -> bool {
         let Some(told) = &self.told else { return false };
         match self.socket_for(Some(shard)).position() {
@@ -130,7 +130,7 @@ impl Group {
         }
     }
 
-    /// Connections wait for the process of this shard. What cannot be asked has none.
+    /// True if connections wait for the process of this shard. What cannot be queried has none.
     pub(super) fn waits(&self, shard: u32) -> bool {
         ostler_sys::reuseport::waiting(&self.socket_for(Some(shard)).fd).is_ok_and(|waiting| waiting > 0)
     }

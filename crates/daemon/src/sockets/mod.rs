@@ -1,4 +1,4 @@
-//! The sockets that apps declare (`listen`): opened here, once per app, for programs of any language.
+//! Sockets that apps declare (`listen`): opened here, once per app, for programs of any language.
 //!
 //! # Theory of operation
 //!
@@ -33,7 +33,7 @@ use group::{Group, Socket};
 use owner::Owner;
 use shards::Shards;
 
-/// All open sockets of all apps.
+/// Open sockets of all apps.
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
     by_app: BTreeMap<Owner, Group>,
@@ -47,7 +47,7 @@ impl Sockets {
         self.by_app.iter().find(|(owner, _)| owner.app == app && owner.key == key)
     }
 
-    /// Takes a socket in that is open.
+    /// Adds a socket that is open.
     fn add(&mut self, ctx: &mut Ctx, owner: Owner, socket: Socket) {
         match self.by_app.get_mut(&owner) {
             Some(present) => present.add(socket),
@@ -60,7 +60,7 @@ impl Sockets {
         self.by_app.insert(owner, group);
     }
 
-    /// All sockets of an address, which the keeper does not hold for this owner any more.
+    /// Removes all sockets of an address, which the keeper does not hold for this owner any more.
     fn remove_group(&mut self, ctx: &mut Ctx, owner: &Owner) -> Option<Group> {
         let group = self.by_app.remove(owner)?;
         ctx.listening.remove(&owner.app, &owner.key);
@@ -68,7 +68,7 @@ impl Sockets {
         Some(group)
     }
 
-    /// Closes what no instance of an app has use for: all when none is wanted up, else what no description names any more.
+    /// Closes sockets that no instance of an app needs: all when none is wanted up, else what no description names any more.
     fn close_unused(&mut self, ctx: &mut Ctx, spec: &AppSpec) {
         let app = spec.name.as_str();
         if !self.by_app.keys().any(|owner| owner.app == app) {
@@ -82,7 +82,7 @@ impl Sockets {
         for owner in unused {
             owner.remove_file(&rights);
             if let Some(group) = self.remove_group(ctx, &owner) {
-                // Whoever is told that the app was stopped finds its port closed.
+                // Whoever gets the answer that the app was stopped finds its port closed.
                 group.sockets().for_each(|socket| stop_listening(socket.as_fd()));
             }
         }
@@ -99,7 +99,7 @@ impl Feature for Sockets {
         self.mark_dirty(ctx, step.id);
     }
 
-    /// It may be another matter now whether it is to get new connections.
+    /// Handles a change that may decide whether it is to get new connections.
     fn on_capacity(&mut self, ctx: &mut Ctx, id: u32) {
         if shards::has_shard(ctx, id) {
             self.mark_dirty(ctx, id);
@@ -135,7 +135,7 @@ impl Feature for Sockets {
         self.forget_shard(ctx, id);
     }
 
-    /// Before the signals of this turn leave: who is to end must not be given anything new.
+    /// Steers before the signals of this turn are sent: who is to end must not get anything new.
     fn on_settled(&mut self, ctx: &mut Ctx) {
         self.steer(ctx);
     }

@@ -1,4 +1,4 @@
-//! Opening one socket.
+//! Opening of one socket.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -14,26 +14,26 @@ use crate::rights::Rights;
 /// Queue of connections where the app names no length: Node's.
 const BACKLOG: i32 = 511;
 
-/// Whom the file of a socket belongs to and who may connect there.
+/// Owner and mode of a socket's file: who may connect there.
 #[derive(Clone, Debug)]
 pub(super) struct FileRights {
     /// File mode creation mask, where the app names no mode.
     pub umask: u32,
-    /// Of the app.
+    /// Rights of the app.
     pub rights: Rights,
 }
 
-/// A socket that was opened.
+/// Socket that was opened.
 pub(super) struct Opened {
     pub fd: OwnedFd,
-    /// The file that was made for it.
+    /// Identity of the file that was made for it.
     pub file: Option<(u64, u64)>,
 }
 
-/// How many sockets its port has.
+/// Number of sockets of its port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sharing {
-    /// This one.
+    /// Only this one.
     Alone,
     /// This is the first of several.
     First,
@@ -41,7 +41,7 @@ pub(super) enum Sharing {
     Further,
 }
 
-/// Opens a socket: bound, listening, CLOEXEC. It blocks, as by systemd: a server that wants it otherwise says so itself, and nobody may
+/// Opens a socket: bound, listening, CLOEXEC. It blocks, as by systemd: a server that wants it otherwise sets that itself, and nobody may
 /// change it later, because all instances share it.
 pub(super) fn open(wanted: &Listen, rights: &FileRights, sharing: Sharing) -> Result<Opened, Errno> {
     let backlog = backlog_of(wanted);
@@ -94,7 +94,7 @@ fn tcp(address: SocketAddr, backlog: i32, sharing: Sharing) -> Result<OwnedFd, E
     Ok(socket)
 }
 
-/// The socket and the identity of its file, which is its owner's alone until its mode is what was asked for.
+/// Socket and identity of its file, which only its owner can access until its mode is set.
 fn unix(path: &Path, backlog: i32, mode: Option<u32>, wanted: &FileRights) -> Result<(OwnedFd, (u64, u64)), Errno> {
     if !path.is_absolute() {
         return Err(Errno::INVAL);

@@ -1,4 +1,4 @@
-//! Whose a socket is, and the name under which the keeper holds it.
+//! Owner of a socket, and the name under which the keeper holds it.
 
 use std::path::{Path, PathBuf};
 
@@ -13,30 +13,30 @@ const SHARD: &str = "lane:";
 /// Longest name that the keeper takes.
 const NAME_MAX: usize = 255;
 
-/// Whose, and which: the order is that of the apps.
+/// Owner of a socket, and its address: the order is that of the apps.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Owner {
     pub app: String,
     pub key: String,
-    /// The file that was made for it, by its identity: another one at the same path is not ours to remove.
+    /// Identity of the file that was made for it: another one at the same path is not ours to remove.
     pub file: Option<(u64, u64)>,
 }
 
-/// Which of the sockets of an address one is.
+/// Role of a socket among those of its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SocketRole {
     /// The only one.
     Alone,
     /// One of several.
     Shard {
-        /// The slots with this number have it.
+        /// Number of the slots that have it.
         number: u32,
-        /// Its place in the kernel's order, if that is known.
+        /// Position in the kernel's order, if that is known.
         position: Option<u32>,
     },
 }
 
-/// Whether the keeper holds one of these sockets under that name.
+/// True if the keeper holds one of these sockets under that name.
 pub(super) fn is_held_name(name: &str) -> bool {
     name.starts_with(ALONE) || name.starts_with(SHARD)
 }
@@ -57,7 +57,7 @@ impl Owner {
         (name.len() <= NAME_MAX).then_some(name)
     }
 
-    /// Owner and place of such a name.
+    /// Owner and role of such a name.
     pub(super) fn parse(name: &str) -> Option<(Self, SocketRole)> {
         let (file, role, rest) = if let Some(rest) = name.strip_prefix(ALONE) {
             let (file, rest) = rest.split_once(':')?;

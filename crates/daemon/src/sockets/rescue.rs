@@ -1,4 +1,4 @@
-//! After both daemon and keeper were killed: the app's processes have the sockets still.
+//! Rescue of sockets after both daemon and keeper were killed: the app's processes have them still.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -50,7 +50,7 @@ impl Sockets {
     }
 }
 
-/// A listening socket at that address.
+/// True if it is a listening socket at that address.
 fn listens_at(fd: &OwnedFd, wanted: &ListenAt) -> bool {
     if sockopt::socket_acceptconn(fd) != Ok(true) {
         return false;

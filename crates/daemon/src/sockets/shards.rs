@@ -1,10 +1,10 @@
-//! Which processes get the new connections of a port.
+//! Shards: which processes get the new connections of a port.
 //!
 //! # Theory of operation
 //!
 //! Every slot has a shard of each port: a socket of its own with its own queue (`SO_REUSEPORT`). Its processes have it one after the other;
 //! a candidate of a reload is another slot and has another shard. A program in the kernel gives new connections only to the shards of
-//! processes that serve, and is replaced when these change. So a process can be kept from getting connections before it is told to end: most
+//! processes that serve, and is replaced when these change. So a process can be kept from getting connections before it is asked to end: most
 //! servers close what they have accepted but not read by then.
 //!
 //! Shards are opened when a process first needs them, held by the keeper, and closed only with the app's sockets. After both daemon and
@@ -22,7 +22,7 @@ use super::group::Group;
 use crate::engine::{Ctx, Key, Request};
 use crate::slots::Slot;
 
-/// Whose shards have to be looked at, and when.
+/// Shards that have to be checked, and when.
 #[derive(Debug, Default)]
 pub(super) struct Shards {
     /// Apps in which something changed.
@@ -33,26 +33,26 @@ pub(super) struct Shards {
     emptying: BTreeMap<u32, (u32, Emptying)>,
 }
 
-/// The deadline of the first of [`Shards::later`].
+/// Timer of the first of [`Shards::later`].
 const LATER: Key = (Sockets::NAME, 1 << 32);
 
-/// The deadline of the next look at the shards of a slot that have to become empty.
+/// Timer of the next check of the shards of a slot that have to become empty.
 fn look_at(id: u32) -> Key {
     (Sockets::NAME, id.into())
 }
 
-/// The number of the shards of a slot, if it has any.
+/// Number of the shards of a slot, if it has any.
 pub(super) fn shard_of(slot: &Slot) -> Option<u32> {
     slot.spec().has_shards().then_some(slot.durable.shard)
 }
 
-/// A process of this slot has a socket of its own for a port.
+/// True if a process of this slot has a socket of its own for a port.
 pub(super) fn has_shard(ctx: &Ctx, id: u32) -> bool {
     ctx.slots.get(id).is_some_and(|slot| slot.spec().has_shards())
 }
 
 impl Sockets {
-    /// Something of an instance changed: who gets the connections of its app is looked at when the turn is over.
+    /// Marks the app of an instance as changed: who gets its connections is decided when the turn is over.
     pub(super) fn mark_dirty(&mut self, ctx: &Ctx, id: u32) {
         if let Some(slot) = ctx.slots.get(id).filter(|slot| !slot.spec().listen.is_empty())
             && !self.shards.dirty.contains(&slot.spec().name)
@@ -61,7 +61,7 @@ impl Sockets {
         }
     }
 
-    /// Tells the kernel who gets connections, where that has changed.
+    /// Sets in the kernel who gets connections, where that has changed.
     pub(super) fn steer(&mut self, ctx: &mut Ctx) {
         while let Some(app) = self.shards.dirty.pop_first() {
             self.steer_app(ctx, &app);
@@ -91,7 +91,7 @@ impl Sockets {
         self.set_later(ctx, app, at_ms);
     }
 
-    /// The ports of an app whose connections are steered.
+    /// Ports of an app whose connections are steered.
     fn groups_of(&self, app: &str) -> impl Iterator<Item = &Group> {
         self.by_app.iter().filter(move |(owner, group)| owner.app == app && group.has_shards()).map(|(_, group)| group)
     }
@@ -120,14 +120,14 @@ impl Sockets {
         true
     }
 
-    /// Nothing new comes to any of its shards.
+    /// True if nothing new comes to any of its shards.
     fn is_left_out(&self, ctx: &Ctx, id: u32) -> bool {
         let Some((slot, shard)) = ctx.slots.get(id).and_then(|slot| Some((slot, shard_of(slot)?))) else { return false };
         let mut groups = self.groups_of(&slot.spec().name).peekable();
         groups.peek().is_some() && groups.all(|group| group.is_left_out(shard))
     }
 
-    /// What only the clock says.
+    /// Handles a deadline.
     pub(super) fn on_shard_timer(&mut self, ctx: &mut Ctx, key: u64) {
         match u32::try_from(key) {
             Ok(id) => self.look_if_empty(ctx, id),
@@ -145,7 +145,7 @@ impl Sockets {
         let Some(&(inc, _)) = self.shards.emptying.get(&id) else { return };
         let drains = |slot: &&Slot| matches!(slot.durable.instance.state, State::Draining { inc: draining, .. } if draining == inc);
         let Some(slot) = ctx.slots.get(id).filter(drains) else {
-            // It has ended, or is told to.
+            // It has ended, or is asked to.
             self.shards.emptying.remove(&id);
             return;
         };
@@ -159,7 +159,7 @@ impl Sockets {
         }
     }
 
-    /// Its number may be used again.
+    /// Forgets the shards of a slot: its number may be used again.
     pub(super) fn forget_shard(&mut self, ctx: &mut Ctx, id: u32) {
         if self.shards.emptying.remove(&id).is_some() {
             ctx.timers.set(look_at(id), None);

@@ -19,7 +19,7 @@ fn socket(at: ListenAt) -> Listen {
     Listen { at, name: "web".into(), backlog: None, mode: None }
 }
 
-/// A port that the kernel chooses.
+/// Port that the kernel chooses.
 fn port() -> Listen {
     socket(ListenAt::Tcp { address: Some([127, 0, 0, 1].into()), port: 0 })
 }
@@ -39,7 +39,7 @@ fn prepared(played: &mut Played, sockets: &mut Sockets, id: u32) -> Result<Vec<(
     Ok(beside.fds)
 }
 
-/// A process of a new instance that has run for long, with its copies.
+/// Process of a new instance that has run for long, with its copies.
 fn running(played: &mut Played, sockets: &mut Sockets, spec: &AppSpec) -> (u32, Vec<OwnedFd>) {
     let id = played.instance(spec.clone());
     let fds = prepared(played, sockets, id).unwrap();
@@ -50,7 +50,7 @@ fn running(played: &mut Played, sockets: &mut Sockets, spec: &AppSpec) -> (u32, 
     (id, fds.into_iter().map(|(fd, _)| fd).collect())
 }
 
-/// Has an instance end by a user's will.
+/// Ends an instance as a user's command does.
 fn stopped(played: &mut Played, sockets: &mut Sockets, id: u32) {
     played.dispatch(sockets, id, Event::Stop(user()));
     let inc = played.ctx.slots.get(id).unwrap().durable.instance.inc;
@@ -64,7 +64,7 @@ fn address(fd: &OwnedFd) -> SocketAddr {
     rustix::net::getsockname(fd).unwrap().try_into().unwrap()
 }
 
-/// Connections that wait there.
+/// Number of connections that wait there.
 fn waiting(fd: &OwnedFd) -> usize {
     let listener = TcpListener::from(fd.try_clone().unwrap());
     listener.set_nonblocking(true).unwrap();

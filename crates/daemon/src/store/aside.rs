@@ -1,4 +1,4 @@
-//! A record over which daemons died: kept in a file of its own for diagnosis, and out of the way.
+//! Record over which daemons died: kept in a file of its own for diagnosis, and out of the way.
 
 use std::path::Path;
 
@@ -13,19 +13,19 @@ use crate::keeper_door::{is_of_instance, split_key};
 use crate::log::DaemonLog;
 use ostler_sys::replace::{Durability, Writers, replace};
 
-/// Folder below the home; `ostler list` tells as long as something is in it.
+/// Folder below the home; `ostler list` reports it as long as something is in it.
 const FOLDER: &str = "set-aside";
 
-/// A record that was set aside.
+/// Record that was set aside.
 #[derive(Debug)]
 pub(crate) struct Aside {
-    /// Our own number of the instance.
+    /// Internal number of the instance.
     pub id: u32,
-    /// What is told of it.
+    /// Event about it.
     pub draft: Draft,
 }
 
-/// Takes the record of an instance out of the snapshot, keeps it in a file and says so. Its process goes on, without supervision. None where
+/// Takes the record of an instance out of the snapshot, keeps it in a file and reports that. Its process continues, without supervision. None where
 /// there is no such record.
 pub(crate) fn take(snapshot: &mut Snapshot, id: u32, inventory: &Inventory, home: &Path, log: &mut DaemonLog) -> Option<Aside> {
     let record = snapshot.slots.remove(&id)?;
@@ -75,7 +75,7 @@ fn make(folder: &Path) -> std::io::Result<()> {
     }
 }
 
-/// A name of an app as part of a file name.
+/// Name of an app as part of a file name.
 fn file_name(name: &str) -> String {
     name.chars().map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' }).take(60).collect()
 }

@@ -16,13 +16,13 @@ pub(crate) struct CommandSpec {
     /// Variables on top of the app's.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub vars: IndexMap<String, String>,
-    /// After this it is killed.
+    /// Time after which it is killed.
     pub timeout_ms: u64,
-    /// Where its output goes.
+    /// Destination of its output.
     pub output: Output,
 }
 
-/// Where the output of a command goes.
+/// Destination of the output of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Output {
@@ -34,43 +34,43 @@ pub(crate) enum Output {
     Nowhere,
 }
 
-/// Who wanted it, and for what: by this it is called off, and by this its end is told. So there is one command of an owner at a time. Kept in
-/// the journal, so that the next daemon knows whom to tell.
+/// Owner of a command, and its purpose: by this it is called off, and its end reported. So there is one command of an owner at a time. Kept in
+/// the journal, so that the next daemon knows to whom to report.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Owner {
-    /// Nobody wants to know any more.
+    /// Nobody needs the result any more.
     Nobody,
-    /// A process of an instance is at a turn of its life.
+    /// Hook of a process of an instance.
     Hook {
-        /// Which slot.
+        /// Slot.
         slot: u32,
-        /// Which process of it.
+        /// Incarnation.
         inc: u32,
-        /// Which turn.
+        /// Kind of the hook.
         hook: Hook,
     },
-    /// A variable of a process that is about to be started waits for its value.
+    /// Secret: a variable of a process that is about to be started waits for its value.
     Secret {
-        /// Of this slot.
+        /// Slot.
         slot: u32,
-        /// Of its process with this number.
+        /// Incarnation.
         inc: u32,
-        /// The variable.
+        /// Name of the variable.
         name: String,
     },
-    /// A health check.
+    /// Health check.
     Check {
-        /// Of this slot.
+        /// Slot.
         slot: u32,
-        /// Of its process with this number.
+        /// Incarnation.
         inc: u32,
-        /// Which of its questions.
+        /// Number of the check.
         key: u32,
     },
 }
 
-/// Its main process.
+/// Main process of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Leader {
     pub pid: i32,
@@ -83,7 +83,7 @@ impl Leader {
     }
 }
 
-/// A command under way.
+/// Command under way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CommandRecord {
     pub number: u32,
@@ -91,11 +91,11 @@ pub(crate) struct CommandRecord {
     pub spec: CommandSpec,
     /// Value of the variable by which its processes are recognised.
     pub mark: String,
-    /// When it is killed.
+    /// Time when it is killed.
     pub deadline_ms: u64,
     #[serde(default)]
     pub leader: Option<Leader>,
-    /// Decided by us, before it ended: it is being killed for that.
+    /// Outcome that we decided before it ended: it is being killed for that.
     #[serde(default)]
     pub verdict: Option<Outcome>,
     /// Folder of its cgroup.

@@ -1,14 +1,14 @@
-//! Events: those that are kept for followers that come back, and those that nobody was told of yet.
+//! Events: those that are kept for followers that come back, and those that were not sent yet.
 //!
 //! # Exactly once
 //!
-//! An event belongs to the journal's write of the turn in which it happened, together with the state that it tells of ([`Journal::push_event`]).
-//! Followers are told of it after that write, and only then it is in the ring. So a daemon that is killed before the write has told nobody,
+//! An event belongs to the journal's write of the turn in which it happened, together with the state that it is about ([`Journal::push_event`]).
+//! Followers get it after that write, and only then it is in the ring. So a daemon that is killed before the write has sent nothing,
 //! and what happened (an exit that is not acknowledged, a request without an answer) happens to the next one; one that is killed after it
-//! leaves the event to the next daemon, which gives it to whoever asks for what came after the last one they know.
+//! leaves the event to the next daemon, which sends it to whoever requests what came after the last one they know.
 //!
 //! It is in the journal and not in a file of its own: two files cannot be written at one instant. The keeper holds it, and so does the anchor.
-//! The copy on disk has no events, because it may be a moment older than what followers were told; without keeper, daemon and anchor a new
+//! The copy on disk has no events, because it may be a moment older than what followers got; without keeper, daemon and anchor a new
 //! epoch begins.
 
 use std::borrow::Cow;
@@ -19,12 +19,12 @@ use ostler_proto::event::{Cause, Event, Missed, Position, What};
 
 use super::{Journal, Record, Snapshot};
 
-/// How many events are kept.
+/// Bounds of what is kept.
 pub(crate) const BOUNDS: Bounds = Bounds { entries: 256, bytes: 64 << 10 };
-/// The longest text that comes from outside: an event must not cost others their place.
+/// Longest text that comes from outside: an event must not displace others.
 const MOST_TEXT: usize = 300;
 
-/// What is to be told, before it has its number.
+/// Event before it has its number.
 #[derive(Debug)]
 pub(crate) struct Draft {
     /// App name; none = it is about the manager.
@@ -39,17 +39,17 @@ pub(crate) struct Draft {
     pub status: Option<(&'static str, &'static str)>,
 }
 
-/// All events.
+/// Events of this daemon.
 #[derive(Debug)]
 pub(crate) struct Events {
     ring: Ring,
-    /// In the order of their numbers, and how many of them the journal has got already.
+    /// Events that were not sent yet, in the order of their numbers, and how many of them the journal has got already.
     unwritten: VecDeque<Event>,
     pushed: usize,
 }
 
 impl Events {
-    /// Those that an earlier daemon left; where there was none, a new ring, which the journal gets to know.
+    /// Restores those that an earlier daemon left; where there was none, a new ring, which is journaled.
     pub(crate) fn restore(snapshot: &mut Snapshot, journal: &mut Journal) -> Self {
         let kept = std::mem::take(&mut snapshot.events);
         let ring = match snapshot.event_ring.take() {
@@ -73,7 +73,7 @@ impl Events {
         Self { ring, unwritten: VecDeque::new(), pushed: 0 }
     }
 
-    /// Something happened, at this time of the wall clock.
+    /// Adds an event, at this time of the wall clock.
     pub(crate) fn push(&mut self, at_ms: u64, draft: Draft) {
         let Draft { app, id, what, cause, status } = draft;
         let seq = self.ring.next_seq() + self.unwritten.len() as u64;
@@ -81,7 +81,7 @@ impl Events {
         self.unwritten.push_back(Event { epoch: 0, seq, at_ms, app, id, what, cause: short(cause), before, after });
     }
 
-    /// Gives the journal what it has not got yet.
+    /// Journals what the journal has not got yet.
     pub(crate) fn write_to(&mut self, journal: &mut Journal) {
         for event in self.unwritten.range(self.pushed..) {
             journal.push_event(&Record::Event(Cow::Borrowed(event)));
@@ -89,7 +89,7 @@ impl Events {
         self.pushed = self.unwritten.len();
     }
 
-    /// The journal was written: these may be told now.
+    /// Handles a write of the journal: these may be sent now.
     pub(crate) fn written(&mut self) -> Vec<Event> {
         let epoch = self.ring.epoch();
         let mut told: Vec<Event> = self.unwritten.drain(..std::mem::take(&mut self.pushed)).collect();
@@ -100,25 +100,25 @@ impl Events {
         told
     }
 
-    /// What a follower at this position has missed, and what it does not know yet.
+    /// Events that a follower at this position has missed, and that it does not know yet.
     pub(crate) fn after(&self, position: Option<Position>) -> (Option<Missed>, Vec<Event>) {
         let (missed, rest) = self.ring.after(position);
         (missed, rest.filter_map(|(_, entry)| self.read(entry)).collect())
     }
 
-    /// Why the manager is asked to become another program, where nothing was told of it since.
+    /// Cause of an update that was begun, where no event followed since.
     pub(crate) fn update_under_way(&self) -> Option<Cause> {
         let (_, newest) = self.after(None);
         let newest = newest.into_iter().rfind(|event| event.app.is_none())?;
         matches!(newest.what, What::UpdateBegun).then_some(newest.cause)
     }
 
-    /// Where a follower stands that knows all.
+    /// Position of a follower that knows all.
     pub(crate) fn position(&self) -> Position {
         self.ring.position()
     }
 
-    /// For a fresh journal.
+    /// Records for a fresh journal.
     pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
         let after = Position { epoch: self.ring.epoch(), seq: self.ring.iter().next().map_or(self.ring.next_seq(), |(seq, _)| seq) - 1 };
         let events = self.ring.iter().filter_map(|(_, entry)| serde_json::from_slice(entry).ok());
@@ -135,7 +135,7 @@ fn stored(event: &Event) -> Box<[u8]> {
     serde_json::to_vec(event).expect("events have string keys and numbers only").into()
 }
 
-/// What a policy found may be as long as a path or the answer of an app.
+/// Shortens a cause: what a policy found may be as long as a path or the answer of an app.
 fn short(cause: Cause) -> Cause {
     match cause {
         Cause::Policy { name, detail: Some(detail) } if detail.len() > MOST_TEXT => {
@@ -146,7 +146,7 @@ fn short(cause: Cause) -> Cause {
     }
 }
 
-/// Random, never 0, and exact where numbers are floating-point ones.
+/// New epoch: random, never 0, and exact where numbers are floating-point ones.
 fn new_epoch() -> u64 {
     let mut bytes = [0; 8];
     if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).is_err() {

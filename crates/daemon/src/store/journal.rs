@@ -9,14 +9,14 @@ use ostler_sys::memfd;
 
 use super::record::{Record, Snapshot, encode};
 
-/// Compaction is not worth it below this size.
+/// Size below which compaction is not worth it.
 const COMPACT_FROM_BYTES: u64 = 256 << 10;
 
-/// What was decided before now was given to the journal. Nothing else makes one, and without one no effect is to be had.
+/// Proof that what was decided before now was given to the journal. Nothing else makes one, and without one no effect is possible.
 #[derive(Debug)]
 pub(crate) struct Written(());
 
-/// Appends records. `push` collects, `flush` writes them all with one call.
+/// Journal of records. `push` collects, `flush` writes them all with one call.
 #[derive(Debug)]
 pub(crate) struct Journal {
     file: File,
@@ -26,9 +26,9 @@ pub(crate) struct Journal {
     pending: Vec<u8>,
     /// Events, which are only in memory.
     events: Vec<u8>,
-    /// How often it was written.
+    /// Number of writes.
     writes: u64,
-    /// The keeper has it.
+    /// True if the keeper has it.
     is_held: bool,
 }
 
@@ -51,8 +51,8 @@ impl Journal {
         encode(record, &mut self.pending);
     }
 
-    /// Adds an event to the next write, which is then all or nothing: an event is never there without the state that it tells of, nor that
-    /// state without it. Not for the copy on disk: that may be older than what followers were told.
+    /// Adds an event to the next write, which is then all or nothing: an event is never there without the state that it is about, nor that
+    /// state without it. Not for the copy on disk: that may be older than what followers got.
     pub(crate) fn push_event(&mut self, record: &Record<'_>) {
         encode(record, &mut self.events);
     }
@@ -80,12 +80,12 @@ impl Journal {
         Ok(std::mem::take(&mut self.pending))
     }
 
-    /// How often it was written: with a higher number it has what was decided before.
+    /// Number of writes: with a higher number it has what was decided before.
     pub(crate) fn writes(&self) -> u64 {
         self.writes
     }
 
-    /// Mostly superseded records?
+    /// True if most records are superseded.
     pub(crate) fn wants_compaction(&self) -> bool {
         self.end > COMPACT_FROM_BYTES && self.end > 4 * self.base
     }
@@ -104,17 +104,17 @@ impl Journal {
         Ok(bytes)
     }
 
-    /// The keeper has what was written last.
+    /// Records that the keeper has what was written last.
     pub(crate) fn is_held_now(&mut self) {
         self.is_held = true;
     }
 
-    /// A fresh daemon would find what is written. If not, nobody may be told of it.
+    /// True if a fresh daemon would find what is written. If not, nothing of it may be sent.
     pub(crate) fn is_held(&self) -> bool {
         self.is_held
     }
 
-    /// The memfd, for the keeper.
+    /// Memfd, for the keeper.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }

@@ -1,4 +1,4 @@
-//! What outlives the daemon.
+//! Store: what outlives the daemon.
 //!
 //! - [`journal`]: every change of an instance, appended to a memfd that the keeper holds, *before* the change has any effect. A fresh
 //!   daemon reads it and knows everything the old one knew.

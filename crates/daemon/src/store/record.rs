@@ -1,4 +1,4 @@
-//! Records of the journal, and what they add up to.
+//! Records of the journal, and their sum.
 //!
 //! One record on the wire is `length: u32 LE, checksum: u32 LE (CRC-32 of the body), body: JSON`. JSON so that a newer daemon can
 //! read an older one's journal: unknown fields are ignored, missing ones have defaults. For the same reason a record counts as well whose
@@ -25,19 +25,19 @@ use crate::logs::reclaim::{FileKey, ReclaimRecord};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Record<'a> {
-    /// First record: which boot this belongs to.
+    /// First record: the boot this belongs to.
     Boot {
         /// `/proc/sys/kernel/random/boot_id`.
         boot_id: Cow<'a, str>,
     },
-    /// A caller's environment, stored once for all apps that came with it.
+    /// Environment of a caller, stored once for all apps that came with it.
     Env {
         /// Number that slots refer to.
         id: u64,
         /// The variables.
         vars: Rc<EnvMap>,
     },
-    /// An app's description, stored once for all its instances. `env.base` is empty.
+    /// Description of an app, stored once for all its instances. `env.base` is empty.
     Spec {
         /// Number that slots refer to.
         id: u64,
@@ -54,39 +54,39 @@ pub(crate) enum Record<'a> {
         /// Its epoch, and the number before its first event.
         after: Position,
     },
-    /// Something that happened.
+    /// Event.
     Event(Cow<'a, Event>),
     /// An instance as it is now; replaces the former record of that id.
     Slot(SlotEntry<'a>),
     /// Our own numbers of slots, as far as they were given.
     Numbers(SlotNumbers),
-    /// The instance is gone.
+    /// End of an instance.
     Gone {
-        /// Which.
+        /// Its number.
         id: u32,
     },
     /// The log writer of a deleted instance still has something to write.
     #[serde(rename = "last_words")]
     LogTail {
-        /// Which instance it was.
+        /// Number of the instance.
         id: u32,
-        /// Which of its writers.
+        /// Index of its writer.
         place: u32,
-        /// Where its lines go.
+        /// Destination of its lines.
         destination: Box<Destination>,
     },
-    /// It is written.
+    /// The log tail is written.
     #[serde(rename = "said")]
     LogTailOver {
-        /// Which instance it was.
+        /// Number of the instance.
         id: u32,
-        /// Which of its writers.
+        /// Index of its writer.
         place: u32,
     },
     /// A renamed log file on its way back to its path; replaces the former record of that number.
     #[serde(rename = "hand_back")]
     Reclaim(Box<ReclaimRecord>),
-    /// It is done, or undone.
+    /// The reclaim is done, or undone.
     #[serde(rename = "handed_back")]
     ReclaimOver {
         /// Its number.
@@ -94,19 +94,19 @@ pub(crate) enum Record<'a> {
     },
     /// A deleted log file whose lines are carried to its path.
     Carry(Box<Carried>),
-    /// That is over.
+    /// The carry-over is over.
     CarriedOver {
         /// The file.
         file: FileKey,
     },
-    /// Schedules of log rotation were looked at until this time.
+    /// Schedules of log rotation were checked until this time.
     RotatedUntil {
         /// Wall clock, ms.
         wall_ms: u64,
     },
     /// A reload under way; replaces the former record of that number.
     Rollout(Box<RolloutRecord>),
-    /// It is over.
+    /// The reload is over.
     RolloutOver {
         /// Its number.
         number: u32,
@@ -114,7 +114,7 @@ pub(crate) enum Record<'a> {
     /// A command under way; replaces the former record of that number.
     #[serde(rename = "errand")]
     Command(Box<CommandRecord>),
-    /// It is over, and its owner knows.
+    /// The command is over, and its owner was notified.
     #[serde(rename = "errand_over")]
     CommandOver {
         /// Its number.
@@ -122,14 +122,14 @@ pub(crate) enum Record<'a> {
     },
     /// The last releases of an app; replaces the former list.
     Releases {
-        /// Which app.
+        /// Name of the app.
         app: String,
         /// The oldest first; empty = the app is gone.
         list: Vec<ReleaseRecord>,
     },
 }
 
-/// All records added up.
+/// Sum of all records.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Snapshot {
     /// Boot of the records.
@@ -150,13 +150,13 @@ pub(crate) struct Snapshot {
     pub rollouts: BTreeMap<u32, RolloutRecord>,
     /// Commands under way.
     pub commands: BTreeMap<u32, CommandRecord>,
-    /// How many records were not understood.
+    /// Number of records that were not understood.
     pub foreign: u32,
     /// Releases by app.
     pub releases: BTreeMap<String, Vec<ReleaseRecord>>,
-    /// Our own numbers of slots, as far as they were given.
+    /// Internal numbers of slots, as far as they were given.
     pub numbers: SlotNumbers,
-    /// Until when schedules of log rotation were looked at.
+    /// Time until which schedules of log rotation were checked.
     pub rotated_until: Option<u64>,
     /// The ring of events.
     pub event_ring: Option<Position>,
@@ -180,14 +180,14 @@ pub(crate) fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
 
 impl Snapshot {
     /// Reads records until the end or the first one that is cut or damaged (its writer was killed in the middle). Returns how many
-    /// bytes were good. A whole record that makes no sense is of a newer version, to which this one is the way back: only what it says is lost.
+    /// bytes were good. A whole record that makes no sense is of a newer version, to which this one is the way back: only its content is lost.
     pub(crate) fn read(bytes: &[u8]) -> (Self, usize) {
         let mut snapshot = Self::default();
         let good = snapshot.add(bytes);
         (snapshot, good)
     }
 
-    /// The same of records that follow those that are in it.
+    /// Reads records that follow those that are in it.
     pub(crate) fn add(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         while let Some((record, len)) = decode(&bytes[at..]) {
@@ -278,7 +278,7 @@ fn decode(bytes: &[u8]) -> Option<(Option<Record<'static>>, usize)> {
     Some((serde_json::from_slice(body).ok(), HEAD + body.len()))
 }
 
-/// The first record as it was written; none if it is cut or damaged.
+/// First record as it was written; none if it is cut or damaged.
 fn body(bytes: &[u8]) -> Option<&[u8]> {
     let len = u32::from_le_bytes(*bytes.first_chunk::<4>()?) as usize;
     let sum = u32::from_le_bytes(*bytes.get(4..)?.first_chunk::<4>()?);
@@ -287,7 +287,7 @@ fn body(bytes: &[u8]) -> Option<&[u8]> {
     (len != 0 && is_good(body)).then_some(body)
 }
 
-/// Whether all records of so many bytes are there.
+/// True if all records of so many bytes are there.
 fn is_whole(bytes: &[u8], length: u64) -> bool {
     let Some(mut rest) = usize::try_from(length).ok().and_then(|length| bytes.get(..length)) else { return false };
     while let Some(body) = body(rest) {
@@ -369,7 +369,7 @@ mod tests {
         assert_eq!(Snapshot::read(&bytes).1, bytes.len());
     }
 
-    /// As a daemon of such a build wrote it, with what this one writes behind it.
+    /// Records as a daemon of such a build wrote them, with what this one writes behind them.
     #[test]
     fn records_of_builds_before_the_first_release_count() {
         const FORMER: &[u8] = b"\x1a\0\0\0\x47\x2a\x2b\x94{\"boot\":{\"boot_id\":\"abc\"}}";

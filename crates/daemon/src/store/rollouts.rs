@@ -6,7 +6,7 @@ use ostler_core::time::Now;
 use ostler_proto::control::FaultReport;
 use serde::{Deserialize, Serialize};
 
-/// A rollout under way.
+/// Rollout under way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RolloutRecord {
     /// Number among all rollouts.
@@ -15,19 +15,19 @@ pub(crate) struct RolloutRecord {
     pub app: String,
     /// Number of the release among those of the app.
     pub release: u32,
-    /// How far it is.
+    /// Its state machine.
     pub rollout: Rollout,
-    /// One per instance, in the order of the rollout.
+    /// Replicas, in the order of the rollout.
     #[serde(rename = "lanes")]
     pub replicas: Vec<ReplicaRecord>,
-    /// Who wants it.
+    /// Origin of the rollout.
     pub origin: Origin,
-    /// When it began.
+    /// Time of its beginning.
     pub started: Now,
     /// Last lines of the candidate that failed.
     #[serde(default)]
     pub fault_lines: Vec<String>,
-    /// A policy has instances replaced by the same release.
+    /// True if a policy has instances replaced by the same release.
     #[serde(default, rename = "mends")]
     pub by_policy: bool,
     /// Requests of old processes that were not finished in their time.
@@ -35,26 +35,26 @@ pub(crate) struct RolloutRecord {
     pub cut: u32,
 }
 
-/// One instance of a rollout.
+/// Instance of a rollout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ReplicaRecord {
-    /// What users call it.
+    /// Its `pm_id`.
     pub pm_id: u32,
-    /// The slot that serves.
+    /// Slot that serves.
     pub serving: u32,
-    /// The candidate.
+    /// Slot of the candidate.
     pub beside: Option<u32>,
-    /// The slot that is on its way out.
+    /// Slot that is being stopped.
     pub going: Option<u32>,
-    /// The process that has to stay.
+    /// Process that has to stay.
     pub after: u32,
     /// Numbers of the old description and environment.
     pub old: (u64, u64),
-    /// And of the new ones.
+    /// Numbers of the new ones.
     pub new: (u64, u64),
 }
 
-/// A release of an app, taken or refused.
+/// Release of an app, taken or refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ReleaseRecord {
     /// Number among those of the app.
@@ -63,13 +63,13 @@ pub(crate) struct ReleaseRecord {
     pub spec: u64,
     /// Number of its environment.
     pub env: u64,
-    /// What was asked for.
+    /// Command that began it.
     pub command: String,
-    /// When its rollout began.
+    /// Time when its rollout began.
     pub started: Now,
-    /// When that was over.
+    /// Time when that was over.
     pub ended: Now,
-    /// How.
+    /// End of the rollout.
     pub end: End,
     /// What failed.
     pub fault: Option<FaultReport>,
@@ -80,15 +80,15 @@ pub(crate) struct ReleaseRecord {
     pub cut: u32,
 }
 
-/// How a rollout ended.
+/// Way in which a rollout ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum End {
     /// The new release serves.
     Done,
-    /// It was refused.
+    /// The new release was refused.
     Failed,
-    /// Users took over.
+    /// A user took over.
     Overruled,
 }
 

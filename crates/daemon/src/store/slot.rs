@@ -1,4 +1,4 @@
-//! What the journal keeps of an instance.
+//! Durable part of an instance: what the journal keeps of it.
 
 use std::ops::Deref;
 
@@ -13,10 +13,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::logs::reclaim::FileKey;
 
-/// Numbers of candidates of a reload begin here: those of others never get so far.
+/// First number of candidates of a reload: those of others never get so far.
 const CANDIDATES_FROM: u32 = 1 << 31;
 
-/// Our own numbers of slots: the next to be given. None is given twice, by no daemon: what the keeper tells of a slot that is gone would be
+/// Internal numbers of slots: the next to be given. None is given twice, by no daemon: what the keeper reports of a slot that is gone would be
 /// taken for news of another one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SlotNumbers {
@@ -25,21 +25,21 @@ pub(crate) struct SlotNumbers {
 }
 
 impl SlotNumbers {
-    /// For an instance.
+    /// Gives one to an instance.
     pub(crate) fn give(&mut self) -> u32 {
         let number = self.next;
         self.note(number);
         number
     }
 
-    /// For a candidate of a reload.
+    /// Gives one to a candidate of a reload.
     pub(crate) fn give_to_candidate(&mut self) -> u32 {
         let number = CANDIDATES_FROM | self.next_candidate;
         self.note(number);
         number
     }
 
-    /// This one is given.
+    /// Records that this one is given.
     pub(crate) fn note(&mut self, given: u32) {
         let (next, given) = match given.checked_sub(CANDIDATES_FROM) {
             Some(given) => (&mut self.next_candidate, given),
@@ -54,19 +54,19 @@ impl SlotNumbers {
 /// The durable part of a slot: it is written as it is, and the next daemon has it as it was.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SlotRecord {
-    /// Our own number of it: in the keeper's keys, in the journal. Never shown.
+    /// Internal number: in the keeper's keys, in the journal. Never shown.
     pub id: u32,
-    /// What users call it. A reload has two slots of one `pm_id`: the new process and the old one.
+    /// Number that users know. A reload has two slots of one `pm_id`: the new process and the old one.
     pub pm_id: u32,
-    /// What it is to its `pm_id`.
+    /// Role for its `pm_id`.
     #[serde(default, skip_serializing_if = "Role::is_serving")]
     pub role: Role,
-    /// Its predecessor, a cluster worker, has not listened so far: if that remains so, it is ready when it has run for so long (ms).
+    /// Time after which it is ready by running (ms), where its predecessor, a cluster worker, has not listened, if that remains so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by_running_ms: Option<u64>,
     /// Number within the app.
     pub index: u32,
-    /// Which of the sockets of a port is its own (a shard of that listener): the two processes of a reload have different ones.
+    /// Number of its shard: which of the sockets of a port is its own. The two processes of a reload have different ones.
     #[serde(default, rename = "lane", skip_serializing_if = "is_zero")]
     pub shard: u32,
     /// UUID; also the mark by which stray processes of this slot are recognised.
@@ -79,7 +79,7 @@ pub(crate) struct SlotRecord {
     pub env_number: u64,
     /// State machine.
     pub instance: Instance,
-    /// What its schedule has come to.
+    /// State of its schedule.
     #[serde(default, skip_serializing_if = "Ticks::are_none")]
     pub ticks: Ticks,
     /// Start time of the process in clock ticks: with the pid, its identity.
@@ -91,7 +91,7 @@ pub(crate) struct SlotRecord {
     /// What was learned of its process.
     #[serde(default)]
     pub learned: DefaultBox<LearnedRecord>,
-    /// Its process runs with our preload.
+    /// True if its process runs with our preload.
     #[serde(default)]
     pub preloaded: bool,
     /// Sizes of the error and output log when the process started: where its last lines begin.
@@ -115,16 +115,16 @@ pub(crate) struct SlotRecord {
     /// What is remembered of changed files.
     #[serde(default, skip_serializing_if = "WatchMark::is_plain")]
     pub watch: WatchMark,
-    /// What was found out about it while it was looked after, the oldest first.
+    /// Observations about it while it was supervised, the oldest first.
     #[serde(default, rename = "notes", skip_serializing_if = "Vec::is_empty")]
     pub observations: Vec<Observation>,
-    /// Why it is as it is.
+    /// Cause of its present state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Box<Cause>>,
 }
 
 impl SlotRecord {
-    /// A slot that has never run, without an app.
+    /// Slot that has never run, without an app.
     pub(crate) fn new(id: u32, now: Now) -> Self {
         Self {
             id,
@@ -155,16 +155,16 @@ impl SlotRecord {
     }
 }
 
-/// What a slot is to its `pm_id`.
+/// Role of a slot for its `pm_id`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Role {
-    /// What users see and act on.
+    /// The one that users see and act on.
     #[default]
     Serving,
     /// A new process of a reload, which has to prove itself.
     Candidate,
-    /// The old process of a reload, on its way out.
+    /// The old process of a reload, which is being stopped.
     Retiring,
 }
 
@@ -174,20 +174,20 @@ impl Role {
     }
 }
 
-/// A process that led a tree: pid and start time.
+/// Process that led a tree: pid and start time.
 pub(crate) type FormerLeader = (i32, u64);
 
-/// What was learned of a process. Not what it says of itself: how much that is, and how often it changes, is the app's to choose.
+/// What was learned of a process. Not what it reports of itself: how much that is, and how often it changes, is the app's to choose.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct LearnedRecord {
     /// Version of Node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_version: Option<String>,
-    /// The sockets that it got (`listen`), as they are.
+    /// Sockets that it got (`listen`), as they are.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sockets: Vec<OpenSocket>,
-    /// What it said last by sd_notify (`STATUS=`).
+    /// Last status that it sent by sd_notify (`STATUS=`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
 }
@@ -198,14 +198,14 @@ ostler_core::static_default!(LearnedRecord);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct WatchMark {
-    /// A user stopped it: no change starts it.
+    /// True if a user stopped it: no change starts it.
     pub stopped: bool,
-    /// Something changed since its process was started.
+    /// True if something changed since its process was started.
     pub changed: bool,
 }
 
 impl WatchMark {
-    /// Nothing to remember.
+    /// True if there is nothing to remember.
     pub(crate) fn is_plain(&self) -> bool {
         *self == Self::default()
     }
@@ -219,17 +219,17 @@ fn is_none(files: &[Option<FileKey>; 2]) -> bool {
     *files == [None; 2]
 }
 
-/// The record of a slot: lent by the slot to whoever writes it, owned by whoever read it.
+/// Record of a slot: lent by the slot to whoever writes it, owned by whoever read it.
 #[derive(Clone, Debug)]
 pub(crate) enum SlotEntry<'a> {
-    /// A slot's durable part.
+    /// Durable part of a slot.
     Written(&'a SlotRecord),
-    /// From a journal.
+    /// Record from a journal.
     Read(Box<SlotRecord>),
 }
 
 impl SlotEntry<'_> {
-    /// The record, for whoever keeps it.
+    /// Record, for whoever keeps it.
     pub(crate) fn into_owned(self) -> SlotRecord {
         match self {
             Self::Written(record) => record.clone(),

@@ -1,8 +1,8 @@
-//! The copy of the journal on disk (`<home>/ostler.state`).
+//! Copy of the journal on disk (`<home>/ostler.state`).
 //!
 //! It is not needed while keeper or daemon live. It must survive the end of both processes, not a power cut (after which nothing
 //! runs anyway), so it is never synced; appends are collected for a moment, so that starting 1,000 apps is not 1,000 writes. A full
-//! disk costs only this second line of defence: it is said once and tried again with the next change.
+//! disk costs only this second line of defence: it is reported once and tried again with the next change.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -12,29 +12,29 @@ use std::path::{Path, PathBuf};
 use super::record::Snapshot;
 use ostler_sys::replace::{Durability, ReplaceError, Writers, replace};
 
-/// Collect changes for so long before they are written.
+/// Time in which changes are collected before they are written.
 const COLLECT_MS: u64 = 20;
 
-/// Appends journal bytes to the file.
+/// Writer of journal bytes to the file.
 #[derive(Debug)]
 pub(crate) struct StateFile {
     path: PathBuf,
     file: Option<File>,
     pending: Vec<u8>,
     due_ms: Option<u64>,
-    /// What is appended next does not wait.
+    /// True if what is appended next does not wait.
     is_urgent: bool,
-    /// The file misses records: only a whole rewrite makes it right again.
+    /// True if the file misses records: only a complete rewrite repairs it.
     torn: bool,
 }
 
 impl StateFile {
-    /// Nothing is touched until the first write.
+    /// Makes it; nothing is touched until the first write.
     pub(crate) fn new(path: PathBuf) -> Self {
         Self { path, file: None, pending: Vec::new(), due_ms: None, is_urgent: false, torn: true }
     }
 
-    /// What an earlier run left, if it belongs to this boot.
+    /// Reads what an earlier run left, if it belongs to this boot.
     pub(crate) fn read(path: &Path, boot_id: &str) -> io::Result<Option<Snapshot>> {
         match std::fs::read(path) {
             Ok(bytes) => Ok(Some(Snapshot::read(&bytes).0).filter(|snapshot| snapshot.boot_id.as_deref() == Some(boot_id))),
@@ -43,24 +43,24 @@ impl StateFile {
         }
     }
 
-    /// Takes more journal bytes; they are written by [`StateFile::flush`] when the time has come.
+    /// Takes more journal bytes; they are written by [`StateFile::flush`] when that is due.
     pub(crate) fn append(&mut self, bytes: &[u8], now_ms: u64) {
         self.pending.extend_from_slice(bytes);
         let due_ms = if std::mem::take(&mut self.is_urgent) { Some(0) } else { self.due_ms };
         self.due_ms = due_ms.or(Some(now_ms + COLLECT_MS));
     }
 
-    /// What was collected is written in this turn of the loop.
+    /// Has what was collected written in this turn of the loop.
     pub(crate) fn hurry(&mut self) {
         self.due_ms = self.due_ms.map(|_| 0);
     }
 
-    /// What the journal gets next is written with it: before anything that follows from it is done.
+    /// Has what the journal gets next written with it: before anything that follows from it is done.
     pub(crate) fn write_with_next(&mut self) {
         self.is_urgent = true;
     }
 
-    /// When [`StateFile::flush`] has something to do.
+    /// Time when [`StateFile::flush`] has something to do.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         self.due_ms
     }
@@ -70,7 +70,7 @@ impl StateFile {
         self.torn
     }
 
-    /// The next write must be a whole one.
+    /// Requires a complete rewrite.
     pub(crate) fn distrust(&mut self) {
         self.torn = true;
     }
@@ -103,7 +103,7 @@ impl StateFile {
         Ok(())
     }
 
-    /// Orderly end: nothing is left to find.
+    /// Removes the file at an orderly end: nothing is left to find.
     pub(crate) fn remove(&mut self) {
         // That it cannot be removed is harmless: its processes are gone, the next start finds none of them.
         let _ = std::fs::remove_file(&self.path);

@@ -1,4 +1,4 @@
-//! Processes beside instances: what features want to be run for them.
+//! Processes beside instances: those that features need.
 
 use std::os::fd::OwnedFd;
 
@@ -10,7 +10,7 @@ use crate::control::Control;
 use crate::engine::{ChildEvent, ChildRequest};
 use crate::store::command::Output;
 
-/// What the keeper was asked for.
+/// Process that was requested of the keeper.
 struct Asked {
     /// Folder of its cgroup.
     group: Option<Box<str>>,
@@ -19,7 +19,7 @@ struct Asked {
 }
 
 impl Control {
-    /// Asks the keeper for what features want.
+    /// Requests from the keeper what features need.
     pub(crate) fn ask_for_children(&mut self) {
         for child in std::mem::take(&mut self.ctx.children) {
             let key = child.key;

@@ -1,4 +1,4 @@
-//! What the keeper says.
+//! Reports of the keeper.
 
 use ostler_core::lifecycle::{Ending, Event, ExitReport, SpawnFailure};
 use ostler_keeper::{FromKeeper, ToKeeper};
@@ -10,7 +10,7 @@ use crate::engine::{ChildEvent, Work};
 use crate::slots::{Slot, split_key};
 
 impl Control {
-    /// Takes everything that the keeper has to say.
+    /// Takes all reports of the keeper.
     pub(crate) fn on_keeper(&mut self, writable: bool) {
         if writable {
             self.ctx.keeper.flush(&self.ctx.reactor);
@@ -25,7 +25,7 @@ impl Control {
         }
     }
 
-    /// Starts that could not even be asked for have failed. True when there were any.
+    /// Handles starts that could not even be requested: they have failed. True when there were any.
     pub(crate) fn on_unsent(&mut self) -> bool {
         let unsent = self.ctx.keeper.take_unsent();
         let any = !unsent.is_empty();
@@ -86,7 +86,7 @@ impl Control {
         }
     }
 
-    /// What a process said until now counts before its end does, and its end before anything that follows.
+    /// Reads what a process sent until now, which counts before its end does, and its end before anything that follows.
     pub(crate) fn read_to_the_end(&mut self, id: u32) {
         while self.features.each().any(|feature| feature.on_end(&mut self.ctx, id)) {
             self.dispatch();
@@ -106,21 +106,21 @@ impl Control {
         self.dispatch_event(id, Event::Spawned { inc, pid });
     }
 
-    /// It is no instance: a feature asked for it.
+    /// Gives the event to the feature that requested the process. False: it is an instance.
     pub(super) fn is_of_feature(&mut self, key: u64, event: ChildEvent<'_>) -> bool {
         self.features.each().any(|feature| feature.on_child(&mut self.ctx, key, event))
     }
 
-    /// What was made for a process is of no use any more.
+    /// Releases what was made for a process.
     fn process_is_gone(&mut self, id: u32, inc: u32) {
-        // An end that is told twice, because somebody asked for it meanwhile, is not the end of the process that came after it.
+        // An end that is reported twice, because somebody requested it meanwhile, is not the end of the process that came after it.
         if self.ctx.slots.get(id).is_some_and(|slot| slot.is_newest(inc)) {
             self.features.each().for_each(|feature| feature.on_process_gone(&mut self.ctx, id, inc));
         }
         self.dispatch();
     }
 
-    /// The main process of an instance ended.
+    /// Handles the end of the main process of an instance.
     pub(crate) fn exited(&mut self, id: u32, inc: u32, mut exit: ExitReport) {
         let killed = matches!(exit.ending, Ending::Signal { signal: KILL, .. });
         exit.oom |= killed && self.ctx.slots.get(id).is_some_and(Slot::was_short_of_memory);
@@ -129,12 +129,12 @@ impl Control {
         self.ctx.slots.hand_down_exit(id, inc);
     }
 
-    /// SIGTERM and friends, sent to the keeper or to the daemon itself.
+    /// Handles SIGTERM and friends, sent to the keeper or to the daemon itself.
     pub(crate) fn on_signal(&mut self, signal: i32) {
         self.features.each().any(|feature| feature.on_signal(&mut self.ctx, signal));
     }
 
-    /// A signal to the daemon itself.
+    /// Handles signals to the daemon itself.
     pub(crate) fn on_signals(&mut self) {
         while let Some(received) = self.signals.next() {
             self.on_signal(received.signal);

@@ -1,6 +1,6 @@
-//! From events to effects and back: what the state machines decide is performed here.
+//! Supervisor: from events to effects and back. What the state machines decide is performed here.
 //!
-//! [`run`] feeds events and performs effects, [`keeper`] takes what the keeper says, [`spawn`] puts a process together from its description and what
+//! [`run`] dispatches events and performs effects, [`keeper`] handles the keeper's reports, [`spawn`] builds a process from its description and what
 //! features add, [`children`] does the same for what runs beside an instance.
 
 mod children;

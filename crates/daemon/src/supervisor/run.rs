@@ -1,4 +1,4 @@
-//! Feeding events, performing effects.
+//! Dispatch of events, and their effects.
 
 use ostler_core::lifecycle::{Effect, Event, Scope, SpawnFailure, State};
 use ostler_keeper::ToKeeper;
@@ -11,7 +11,7 @@ use crate::slots::Slot;
 use crate::users::account;
 
 impl Control {
-    /// Feeds one event to an instance. What it decides is journaled and done with the next [`Control::settle`].
+    /// Dispatches one event to an instance. What it decides is journaled and done with the next [`Control::settle`].
     pub(crate) fn dispatch_event(&mut self, id: u32, event: Event) {
         let _at = crate::incident::working_on(id);
         let Some(slot) = self.ctx.slots.get_mut(id) else { return };
@@ -33,7 +33,7 @@ impl Control {
         self.features.each().for_each(|feature| feature.on_step(&mut self.ctx, &step));
     }
 
-    /// Does one thing. True for a spawn.
+    /// Performs one effect. True for a spawn.
     pub(crate) fn perform(&mut self, id: u32, effect: Effect) -> bool {
         let _at = crate::incident::working_on(id);
         match effect {
@@ -130,14 +130,14 @@ impl Control {
         Ok(())
     }
 
-    /// Standard output and error for something that runs beside a slot's process.
+    /// Standard output and error for a command that runs beside a slot's process.
     pub(crate) fn outputs_beside(&mut self, id: u32) -> Result<Option<Outputs>, SpawnFailure> {
         let mut beside = Beside::default();
         self.features.each().try_for_each(|feature| feature.on_prepare_command(&mut self.ctx, id, &mut beside))?;
         Ok(beside.outputs)
     }
 
-    /// A deleted instance leaves the tables.
+    /// Removes a deleted instance from the tables.
     fn forget(&mut self, id: u32) {
         if self.ctx.slots.remove(id).is_none() {
             return;

@@ -1,7 +1,7 @@
 //! From a description to a process: environment, arguments, user, log files.
 //!
 //! Everything that can fail for the app's own reasons (no such interpreter, unknown user, log file not writable) fails here or in the
-//! keeper with the name of the step and its errno, and is told to whoever asked.
+//! keeper with the name of the step and its errno, and is reported to the caller.
 
 use std::borrow::Cow;
 use std::ffi::CString;
@@ -28,22 +28,22 @@ use crate::slots::inherited;
 use crate::store::command::CommandSpec;
 use crate::users::account;
 
-/// A process that can be started.
+/// Process that can be started.
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub request: Box<SpawnRequest>,
-    /// In the order of its targets.
+    /// Descriptors in the order of their targets.
     pub fds: Vec<OwnedFd>,
-    /// For apps of Node: the program and the user to run it as.
+    /// Program and the user to run it as, for apps of Node.
     pub node: Option<(PathBuf, Option<Credentials>)>,
 }
 
-/// A step that did not work, and its errno.
+/// Failure of a step, with its errno.
 pub(crate) fn failure(step: &str, errno: i32) -> SpawnFailure {
     SpawnFailure::new(step, errno)
 }
 
-/// Puts incarnation `inc` of a slot together.
+/// Builds incarnation `inc` of a slot.
 pub(super) fn prepare(slot: &Slot, inc: u32, outputs: Outputs, beside: Beside, settings: &Settings) -> Result<Prepared, SpawnFailure> {
     let spec = slot.spec();
     let Beside { account, fds: beside_fds, vars, node_args, secrets, .. } = beside;
@@ -63,7 +63,7 @@ pub(super) fn prepare(slot: &Slot, inc: u32, outputs: Outputs, beside: Beside, s
     Ok(Prepared { request: Box::new(request), fds, node })
 }
 
-/// The program of a command: as the app's own user, in its directory, with its environment, and with a mark of its own.
+/// Program of a command: as the app's own user, in its directory, with its environment, and with a mark of its own.
 pub(super) fn command_program(
     slot: &Slot,
     run: &CommandSpec,
@@ -87,7 +87,7 @@ pub(super) fn command_program(
     as_described(spec, &program.to_string_lossy(), argv, &env, account.as_ref())
 }
 
-/// A user's programs know who that is.
+/// Adds the variables that describe a user to its programs.
 fn introduce<'a>(account: Option<&'a Identity>, env: &mut Vars<'a>) {
     let Some(user) = account.and_then(|account| account.user.as_ref()) else { return };
     for (variable, value) in inherited::personal(user) {
@@ -95,7 +95,7 @@ fn introduce<'a>(account: Option<&'a Identity>, env: &mut Vars<'a>) {
     }
 }
 
-/// A program that is run in the app's directory, as its user, with its limits.
+/// Program that is run in the app's directory, as its user, with its limits.
 fn as_described(
     spec: &AppSpec,
     program: &str,
@@ -119,7 +119,7 @@ fn as_described(
 /// Variables; most are borrowed from the descriptions that they come from.
 pub(crate) type Vars<'a> = IndexMap<Cow<'a, str>, Cow<'a, str>>;
 
-/// What the app's process sees: the layers of its description, its secrets, PM2's variables, then what belongs to this instance.
+/// Environment of the app's process: the layers of its description, its secrets, PM2's variables, then what belongs to this instance.
 fn environment<'a>(
     slot: &'a Slot,
     inc: u32,
@@ -175,7 +175,7 @@ fn environment<'a>(
     Ok(env)
 }
 
-/// The program to execute and its arguments.
+/// Program to execute and its arguments.
 fn command(spec: &AppSpec, env: &Vars<'_>, node_args: Vec<String>) -> Result<(String, Vec<String>), SpawnFailure> {
     let path = env.get("PATH").map_or("/usr/local/bin:/usr/bin:/bin", AsRef::as_ref);
     let Some(interpreter) = &spec.interpreter else {
@@ -197,7 +197,7 @@ fn command(spec: &AppSpec, env: &Vars<'_>, node_args: Vec<String>) -> Result<(St
     Ok((program.to_string_lossy().into_owned(), argv))
 }
 
-/// What the app starts finds the same interpreter, also when it was not in the app's own `PATH`.
+/// Adds the folder of the interpreter to `PATH`: what the app starts finds the same one, also when it was not in the app's own `PATH`.
 fn add_folder_of(program: &str, spec: &AppSpec, env: &mut Vars<'_>) {
     let by_name = spec.interpreter.as_ref().is_some_and(|word| !word.contains('/'));
     let Some(folder) = Path::new(program).parent().and_then(Path::to_str).filter(|_| by_name) else { return };
@@ -238,7 +238,7 @@ fn c_strings<'a, const N: usize>(texts: impl Iterator<Item = [&'a [u8]; N]>, ste
     Ok(list)
 }
 
-/// A word without a slash is looked for in `PATH`, everything else is a path.
+/// Path of a program: a word without a slash is searched in `PATH`, everything else is a path.
 fn find_in_path(word: &str, path: &str, cwd: &Path) -> Option<PathBuf> {
     let executable = |candidate: &PathBuf| candidate.is_file() && rustix::fs::access(candidate, Access::EXEC_OK).is_ok();
     if word.contains('/') {
@@ -247,13 +247,13 @@ fn find_in_path(word: &str, path: &str, cwd: &Path) -> Option<PathBuf> {
     path.split(':').filter(|folder| !folder.is_empty()).map(|folder| cwd.join(folder).join(word)).find(executable)
 }
 
-/// The app's `PATH` may name the folder of a Node that was replaced since it was saved: the service that starts us knows the present one.
+/// Path of a program in our own `PATH`: that of the app may name the folder of a Node that was replaced since it was saved, and the service that starts us knows the present one.
 fn find_in_own_path(word: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").ok()?;
     find_in_path(word, &path, Path::new("/"))
 }
 
-/// A text of the description with the numbers of sockets in place of `{fd}` and `{fd:name}`. Without sockets these words mean nothing.
+/// Text of the description with the numbers of sockets in place of `{fd}` and `{fd:name}`. Without sockets these words mean nothing.
 fn numbered<'a>(spec: &AppSpec, text: &'a str) -> Result<Cow<'a, str>, SpawnFailure> {
     if spec.listen.is_empty() || !text.contains("{fd") {
         return Ok(text.into());

@@ -1,9 +1,9 @@
-//! Sweeps: finding and ending what is left of a process tree (`crate::slots::trees`).
+//! Sweeps: search for what is left of a process tree, and its end (`crate::slots::trees`).
 //!
 //! # Theory of operation
 //!
-//! An instance that stops is not down before its whole tree is gone. What is left when its main process has ended is an orphan: it is asked
-//! or killed, watched, and looked for again until nothing is found. One look at the process table serves all instances that wait at the same
+//! An instance that stops is not down before its whole tree is gone. What is left when its main process has ended is an orphan: it is signalled
+//! or killed, watched, and searched again until nothing is found. One read of the process table serves all instances that wait at the same
 //! time, and comes when nothing else is left to do: by then the signals of the turn were decided.
 
 #[cfg(test)]
@@ -22,31 +22,31 @@ use crate::engine::{Ctx, Ending, Feature, Key, Request};
 use crate::reactor::Source;
 use crate::slots::processes::{INC_MARK, inc_mark};
 
-/// When to look for what crashed incarnations left outside their groups.
+/// Delay of the search for what crashed incarnations left outside their groups.
 const LATE_MS: u64 = 200;
-/// What ended longer ago was looked for by a daemon before this one.
+/// Age from which an end was handled by a daemon before this one.
 const RECENT_MS: u64 = 60_000;
-/// While many instances end one after the other, their leftovers are looked for together.
+/// Time in which leftovers of instances that end one after the other are collected for one search.
 const COLLECT_MS: u64 = 2;
 
-/// One instance whose tree is looked for.
+/// Search of one instance's tree.
 #[derive(Debug)]
 struct Sweep {
     slot: u32,
     inc: u32,
     /// Polite signal, sent once to each process; none = SIGKILL.
     signal: Option<i32>,
-    /// Processes that had the polite signal.
+    /// Processes that got the polite signal.
     asked: Vec<ProcRef>,
-    /// None = when one of its processes ends.
+    /// Time of the next search; none = when one of its processes ends.
     due_ms: Option<u64>,
 }
 
-/// All sweeps.
+/// Sweeps under way.
 #[derive(Debug, Default)]
 pub(crate) struct Sweeps {
     all: Vec<Sweep>,
-    /// Crashed incarnations and their marks; what they left is looked for together.
+    /// Crashed incarnations and their marks; what they left is searched together.
     late: Vec<(ProcRef, String)>,
     late_ms: Option<u64>,
     /// Orphans whose end we wait for: pid → descriptor and the slot that waits.
@@ -54,7 +54,7 @@ pub(crate) struct Sweeps {
 }
 
 impl Feature for Sweeps {
-    /// A daemon that died may have left undone what it was to look for later: only it knew.
+    /// Repeats the late sweeps: a daemon that died may have left them undone, and only it knew of them.
     fn on_boot(&mut self, ctx: &mut Ctx) {
         let now_ms = ctx.now.mono_ms;
         let is_recent = |exit: &&ExitRecord| exit.pid > 0 && now_ms.saturating_sub(exit.ended.mono_ms) < RECENT_MS;
@@ -81,7 +81,7 @@ impl Feature for Sweeps {
         }
     }
 
-    /// An orphan ended: who waited for it looks again.
+    /// Handles the end of an orphan: who waited for it searches again.
     fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
         let Some((fd, slot)) = self.watched.remove(&key) else { return };
         ctx.reactor.remove(&fd);
@@ -94,12 +94,12 @@ impl Feature for Sweeps {
         self.all.retain(|sweep| sweep.slot != id);
     }
 
-    /// Once in a turn: where many are stopped together there are as many sweeps.
+    /// Sweeps once in a turn: where many are stopped together there are as many sweeps.
     fn on_settled(&mut self, ctx: &mut Ctx) {
         ctx.timers.set(Self::LOOK, self.next_ms());
     }
 
-    /// Everything ends: what was to be looked for later is looked for now.
+    /// Does the late sweeps before everything ends.
     fn on_leave(&mut self, ctx: &mut Ctx, ending: Ending) {
         if ending == Ending::Everything && !self.late.is_empty() {
             self.sweep_late(ctx);
@@ -109,20 +109,20 @@ impl Feature for Sweeps {
 
 impl Sweeps {
     pub(crate) const NAME: &str = "sweeps";
-    /// Somewhere is to be looked; that is done when all is quiet.
+    /// Timer of the next sweep; it is done when all is quiet.
     const LOOK: Key = (Self::NAME, 0);
 
     fn next_ms(&self) -> Option<u64> {
         self.all.iter().filter_map(|sweep| sweep.due_ms).chain(self.late_ms).min()
     }
 
-    /// Looks later for what an ended incarnation left outside its process group.
+    /// Adds a later search for what an ended incarnation left outside its process group.
     fn add_late(&mut self, now_ms: u64, leader: ProcRef, mark: String) {
         self.late.push((leader, mark));
         self.late_ms.get_or_insert(now_ms + LATE_MS);
     }
 
-    /// A sweep for the same process replaces the former.
+    /// Adds a sweep; one for the same process replaces the former.
     fn add(&mut self, now_ms: u64, slot: u32, inc: u32, signal: Option<i32>) {
         let former = self.all.iter().position(|sweep| sweep.slot == slot).map(|index| self.all.swap_remove(index));
         let asked = former.filter(|former| former.inc == inc).map(|former| former.asked).unwrap_or_default();
@@ -130,7 +130,7 @@ impl Sweeps {
         self.all.push(Sweep { slot, inc, signal, asked, due_ms });
     }
 
-    /// Looks for what is left of the trees that are due.
+    /// Searches for what is left of the trees that are due.
     fn sweep(&mut self, ctx: &mut Ctx) {
         let now_ms = ctx.now.mono_ms;
         let is_due = |sweep: &Sweep| sweep.due_ms.is_some_and(|due| due <= now_ms);
@@ -172,7 +172,7 @@ impl Sweeps {
         true
     }
 
-    /// SIGKILL for what crashed incarnations left outside their groups.
+    /// Kills with SIGKILL what crashed incarnations left outside their groups.
     fn sweep_late(&mut self, ctx: &mut Ctx) {
         self.late_ms = None;
         let keeper = ctx.keeper.pid();

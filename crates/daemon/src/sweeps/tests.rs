@@ -1,4 +1,4 @@
-//! Sweeps over a played context: when is looked, who is asked or killed, and when the tree counts as gone.
+//! Sweeps over a played context: when they search, who is signalled or killed, and when the tree counts as gone.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
@@ -14,7 +14,7 @@ fn playing() -> (Played, Sweeps) {
     (Played::new(&[Sweeps::NAME]), Sweeps::default())
 }
 
-/// An instance whose main process leads a group.
+/// Instance whose main process leads a group.
 fn running(played: &mut Played, sweeps: &mut Sweeps) -> (u32, Child) {
     let id = played.instance(AppSpec { name: "app".into(), script: "/bin/app".into(), ..AppSpec::default() });
     let child = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
@@ -24,7 +24,7 @@ fn running(played: &mut Played, sweeps: &mut Sweeps) -> (u32, Child) {
     (id, child)
 }
 
-/// When the daemon wakes up for it.
+/// Time when the daemon wakes up for it.
 fn due(played: &mut Played, sweeps: &mut Sweeps) -> Option<u64> {
     sweeps.on_settled(&mut played.ctx);
     played.ctx.timers.next_ms()

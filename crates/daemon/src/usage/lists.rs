@@ -1,4 +1,4 @@
-//! What is answered of instances: in short, in full, and in PM2's shape.
+//! Answers about instances: in short, in full, and in PM2's shape.
 
 use std::collections::HashMap;
 
@@ -80,7 +80,7 @@ pub(super) fn answer_to(ctx: &mut Ctx, question: &Question, now: Now) -> Respons
     }
 }
 
-/// Whom `uid` and `gid`, as given, mean: looked up once for each list.
+/// Accounts for `uid` and `gid`, as given: looked up once for each list.
 type Accounts<'a> = HashMap<(&'a str, Option<&'a str>), Option<(u32, u32)>>;
 
 fn account_of<'a>(spec: &'a AppSpec, known: &mut Accounts<'a>) -> Option<(u32, u32)> {
@@ -91,7 +91,7 @@ fn account_of<'a>(spec: &'a AppSpec, known: &mut Accounts<'a>) -> Option<(u32, u
     })
 }
 
-/// With the times as the wall clock shows them now: it may have been set since, and nobody shall see a year of uptime after an hour.
+/// Detail with the times as the wall clock shows them now: it may have been set since, and nobody shall see a year of uptime after an hour.
 /// When it was created stays as it was noted: for a saved app that was before this boot.
 fn as_seen(mut detail: Detail, now: Now) -> Detail {
     let instance = &mut detail.instance;
@@ -141,7 +141,7 @@ fn summary(slot: &Slot, now: Now) -> Summary {
     }
 }
 
-/// How an instance is.
+/// Health of an instance.
 pub(super) fn health_row(slot: &Slot) -> HealthRow {
     let status = slot.durable.instance.status().to_owned();
     let check = slot.live.health.as_ref().and_then(|report| report.trouble());

@@ -1,4 +1,4 @@
-//! What runs, and what it uses: `list`, `inspect`, `health`, and measuring for others.
+//! Instances and their resource usage: `list`, `inspect`, `health`, and measurements for others.
 //!
 //! CPU use is a difference of two readings. Where an earlier reading is recent the answer comes at once; a process that just
 //! started is measured from its start; for all others the answer waits a moment for a second reading, so that the first call is
@@ -21,17 +21,17 @@ pub(crate) struct Usage {
     waiting: Vec<Waiting>,
 }
 
-/// An answer that waits for its second reading.
+/// Answer that waits for its second reading.
 #[derive(Debug)]
 struct Waiting {
     client: u32,
     request: u64,
     question: Question,
-    /// When the second reading is due.
+    /// Time when the second reading is due.
     due_ms: u64,
 }
 
-/// What is asked for.
+/// Kind of the request.
 #[derive(Debug)]
 enum Question {
     /// What a table shows of all instances.
@@ -45,7 +45,7 @@ enum Question {
 }
 
 impl Question {
-    /// Which instances have to be measured; `None` = all.
+    /// Instances that have to be measured; `None` = all.
     fn ids(&self) -> Option<&[u32]> {
         match self {
             Self::Table | Self::List | Self::Processes => None,
@@ -56,7 +56,7 @@ impl Question {
 
 impl Usage {
     pub(crate) const NAME: &str = "usage";
-    /// When the first second reading is due.
+    /// Timer of the first second reading.
     const READ: Key = (Self::NAME, 0);
 
     fn answer_soon(&mut self, ctx: &mut Ctx, client: u32, request: u64, question: Question) {
@@ -113,7 +113,7 @@ impl Feature for Usage {
     }
 }
 
-/// The instances that these targets mean, sorted; all where there is none.
+/// Instances that these targets mean, sorted; all where there is none.
 fn selected(ctx: &Ctx, targets: &[String], cwd: &str) -> Result<Vec<u32>, Failure> {
     let mut ids = Vec::new();
     for target in targets {
@@ -131,7 +131,7 @@ fn selected(ctx: &Ctx, targets: &[String], cwd: &str) -> Result<Vec<u32>, Failur
     Ok(ids)
 }
 
-/// How instances are. Nothing is measured for it, so that it can be asked each second.
+/// Health of instances. Nothing is measured for it, so that it can be requested each second.
 fn health(ctx: &Ctx, targets: &[String]) -> Response {
     match selected(ctx, targets, "") {
         Ok(ids) => {
@@ -163,7 +163,7 @@ mod tests {
         std::mem::take(&mut played.ctx.replies).into_iter().map(|(_, _, response)| response).collect()
     }
 
-    /// An app that is this process: there is one to read.
+    /// App whose process is this one, so that there is something to read.
     fn running(played: &mut Played, usage: &mut Usage) -> u32 {
         let id = played.instance(app("here"));
         let pid = std::process::id().cast_signed();

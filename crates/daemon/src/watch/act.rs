@@ -1,4 +1,4 @@
-//! What follows from a change.
+//! Actions after a change.
 
 use ostler_core::lifecycle::{Event, Origin, PolicyName, State};
 use ostler_core::watch::{Burst, Exactness, Habit, Judgement, Outcome};
@@ -12,13 +12,13 @@ use crate::store::Role;
 
 /// `USER_HZ` is 100 on every architecture that we run on.
 const MS_PER_TICK: u64 = 10;
-/// More are hardly meant.
+/// Number of folders from which a warning is due: more are hardly meant.
 const MANY_FOLDERS: usize = 10_000;
-/// How long to wait for a reload that is under way.
+/// Delay until the next check, while a reload is under way.
 pub(super) const AGAIN_MS: u64 = 150;
 
 impl Watches {
-    /// The thread has something to say.
+    /// Handles reports of the thread.
     pub(super) fn on_reports(&mut self, ctx: &mut Ctx) {
         let Some(engine) = &self.engine else { return };
         // Only clears it.
@@ -62,7 +62,7 @@ impl Watches {
         }
     }
 
-    /// True: it counts.
+    /// Handles a changed file. True: it counts.
     pub(super) fn file_changed(&mut self, ctx: &mut Ctx, id: u32, change: &Change) -> bool {
         let now = ctx.now;
         // The clock of the files is the one that is shown to people; it can be set.
@@ -102,7 +102,7 @@ impl Watches {
         counts
     }
 
-    /// What the former daemon knew and had not acted on yet.
+    /// Restores changes that the former daemon knew and had not acted on yet.
     pub(super) fn recall_changes(&mut self, ctx: &mut Ctx) {
         let now_ms = ctx.now.mono_ms;
         let mut recalled = Vec::new();
@@ -116,7 +116,7 @@ impl Watches {
         recalled.into_iter().for_each(|id| self.set_timer(ctx, id));
     }
 
-    /// The burst of this group is over; its restart waits for the end of a reload that is under way.
+    /// Handles the end of a burst of this group; its restart waits for the end of a reload that is under way.
     pub(super) fn look_at_burst(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(group) = self.groups.get_mut(&id) else { return };
         if ctx.slots.is_being_replaced(&group.name) {
@@ -182,7 +182,7 @@ fn unmark(ctx: &mut Ctx, slots: &[u32]) {
     }
 }
 
-/// A reload where all instances run and can serve beside their successors; else a restart, also of what has ended by itself.
+/// Reloads where all instances run and can serve beside their successors; else restarts, also what has ended by itself.
 fn restart_changed(ctx: &mut Ctx, name: &str, marked: &[u32], origin: Origin) {
     let all = ctx.slots.named(name);
     let can_reload = |id: &u32| {
@@ -200,7 +200,7 @@ fn restart_changed(ctx: &mut Ctx, name: &str, marked: &[u32], origin: Origin) {
     }
 }
 
-/// When its process was asked for: it cannot have read anything before. None = it has none.
+/// Time when its process was requested: it cannot have read anything before. None = it has none.
 fn started_ms(slot: &Slot) -> Option<u64> {
     match slot.durable.instance.state {
         // It is still to come, and will know.
@@ -212,7 +212,7 @@ fn started_ms(slot: &Slot) -> Option<u64> {
     slot.live.spawned_ms.or((slot.durable.start_ticks > 0).then_some(slot.durable.start_ticks.saturating_mul(MS_PER_TICK)))
 }
 
-/// Relative to the working directory, as PM2 has it.
+/// Path relative to the working directory, as PM2 has it.
 fn shown<'a>(path: &'a str, cwd: &str) -> &'a str {
     path.strip_prefix(cwd).and_then(|rest| rest.strip_prefix('/')).filter(|rest| !rest.is_empty()).unwrap_or(path)
 }

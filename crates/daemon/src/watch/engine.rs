@@ -1,4 +1,4 @@
-//! The thread that looks after files.
+//! Thread that watches files.
 //!
 //! # Theory of operation
 //!
@@ -19,29 +19,29 @@ use super::kernel::{Batch, Interest, Kernel};
 use super::watched::{Plan, Watched};
 use crate::waker::Waker;
 
-/// After events the thread sleeps so long: what comes meanwhile is one batch.
+/// Sleep of the thread after events: what comes meanwhile is one batch.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Batches per turn; orders come in between.
+/// Most batches per turn; orders come in between.
 const BATCHES: usize = 64;
 
-/// What the daemon wants.
+/// Order of the daemon.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// Watch this.
+    /// Watch this group.
     Watch(u32, Arc<Plan>),
-    /// No longer.
+    /// Watch it no longer.
     Forget(u32),
 }
 
-/// What the daemon hears.
+/// Report to the daemon.
 #[derive(Debug)]
 pub(super) struct Report {
-    /// Whose.
+    /// Number of the group.
     pub group: u32,
     pub news: News,
 }
 
-/// What there is to tell.
+/// Content of a report.
 #[derive(Debug)]
 pub(super) enum News {
     /// Everything is watched now: so many folders.
@@ -54,15 +54,15 @@ pub(super) enum News {
     Died(String),
 }
 
-/// One changed path.
+/// Changed path.
 #[derive(Debug)]
 pub(super) struct Change {
     pub path: String,
-    /// When, in milliseconds since the epoch, if the file tells.
+    /// Time of the change, in milliseconds since the epoch, if the file has it.
     pub wall_ms: Option<u64>,
 }
 
-/// Tells the daemon.
+/// Sender of reports to the daemon.
 pub(super) type Tell = Box<dyn Fn(Report) + Send>;
 
 /// Runs until nobody can give orders any more.
@@ -99,7 +99,7 @@ struct Engine {
 }
 
 impl Engine {
-    /// False: there will be none any more.
+    /// Takes orders. False: there will be none any more.
     fn take_orders(&mut self, orders: &mpsc::Receiver<Order>) -> bool {
         loop {
             match orders.try_recv() {
@@ -119,7 +119,7 @@ impl Engine {
         }
     }
 
-    /// True: there were any.
+    /// Takes events. True: there were any.
     fn take_events(&mut self) -> bool {
         let mut batch = std::mem::take(&mut self.batch);
         let mut any = false;
@@ -169,7 +169,7 @@ impl Engine {
         }
     }
 
-    /// Where the kernel does not tell.
+    /// Compares files where the kernel does not report changes.
     fn look(&mut self) {
         let now = Instant::now();
         for watched in self.groups.values_mut().filter(|watched| watched.due().is_some_and(|due| due <= now)) {

@@ -1,4 +1,4 @@
-//! Who is watched.
+//! Watched instances.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::engine::Ctx;
 use crate::slots::Slot;
 
 impl Watches {
-    /// An instance made a step, or is described anew: whether it is watched follows.
+    /// Updates whether an instance is watched, after a step or with a new description.
     pub(super) fn follow(&mut self, ctx: &mut Ctx, id: u32) {
         let slot = ctx.slots.get(id).filter(|slot| is_watched(slot));
         let app = slot.map(|slot| Rc::clone(slot.app()));
@@ -41,7 +41,7 @@ impl Watches {
     }
 }
 
-/// It asks for it, was started once, and nobody wants it down.
+/// True if it asks for it, was started once, and nobody wants it down.
 fn is_watched(slot: &Slot) -> bool {
     let instance = &slot.durable.instance;
     slot.spec().watch.on
@@ -52,7 +52,7 @@ fn is_watched(slot: &Slot) -> bool {
 }
 
 impl Watches {
-    /// The group that is watched so, perhaps a new one.
+    /// Number of the group that is watched so, perhaps a new one.
     fn group(&mut self, name: &str, key: Key, home: &str) -> u32 {
         if let Some((id, _)) = self.groups.iter().find(|(_, group)| group.name == name && group.key == key) {
             return *id;

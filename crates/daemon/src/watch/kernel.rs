@@ -1,6 +1,6 @@
-//! What the kernel tells: one inotify descriptor for everything that is watched, and who is interested in which of its watches.
+//! Watches of the kernel: one inotify descriptor for everything that is watched, and who is interested in which of its watches.
 //!
-//! The same folder has one watch, however many apps look at it.
+//! The same folder has one watch, however many apps watch it.
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
@@ -10,28 +10,28 @@ use std::path::Path;
 use ostler_sys::inotify::{Inotify, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
-/// Why somebody looks at a folder.
+/// Reason to watch a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Interest {
     /// It is part of a watched tree.
     Tree {
-        /// Whose.
+        /// Number of the group.
         group: u32,
-        /// Which folder of the tree.
+        /// Index of the folder in the tree.
         node: u32,
     },
     /// It leads to something that is watched.
     Way {
-        /// Whose.
+        /// Number of the group.
         group: u32,
-        /// To which of its roots.
+        /// Index of its root.
         root: usize,
-        /// Which step.
+        /// Index of the step.
         step: usize,
     },
 }
 
-/// What happens in a folder of a tree. Files count when they are written and closed: never half of one.
+/// Events in a folder of a tree. Files count when they are written and closed: never half of one.
 const IN_TREE: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::DELETE)
     .union(WatchFlags::CLOSE_WRITE)
@@ -39,21 +39,21 @@ const IN_TREE: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::MOVED_TO)
     .union(WatchFlags::DELETE_SELF)
     .union(WatchFlags::MOVE_SELF);
-/// A name on the way appears or goes.
+/// Events of a name on the way: it appears or is removed.
 const NAMED: WatchFlags = WatchFlags::CREATE.union(WatchFlags::DELETE).union(WatchFlags::MOVED_FROM).union(WatchFlags::MOVED_TO);
-/// The folder itself goes.
+/// Events of the folder itself: it is removed.
 const GOES: WatchFlags = WatchFlags::DELETE_SELF.union(WatchFlags::MOVE_SELF);
 
-/// How much of a folder on the way is of interest.
+/// Wanted events of a folder on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// Everything.
+    /// All events.
     Tree,
-    /// That it goes.
+    /// Its removal.
     Itself,
-    /// That a name in it appears or goes.
+    /// That a name in it appears or is removed.
     Name,
-    /// That, and writing to it.
+    /// That, and writes to it.
     File,
 }
 
@@ -70,7 +70,7 @@ impl Wanted {
     }
 }
 
-/// The descriptor and its watches.
+/// Descriptor and its watches.
 #[derive(Debug)]
 pub(super) struct Kernel {
     inotify: Option<Inotify>,
@@ -78,12 +78,12 @@ pub(super) struct Kernel {
     buffer: Vec<MaybeUninit<u8>>,
 }
 
-/// Why there is no watch.
+/// Reason why there is no watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NotAdded {
-    /// That folder of the same tree is this one: a link leads in a circle, or it was moved.
+    /// A folder of the same tree is this one: a link leads in a circle, or it was moved.
     Alias(u32),
-    /// The kernel says no.
+    /// The kernel refuses.
     Errno(Errno),
 }
 
@@ -99,7 +99,7 @@ impl Batch {
         self.events.len()
     }
 
-    /// Watch, what happened, and the name (empty: the folder itself).
+    /// Watch, event, and the name (empty: the folder itself).
     pub(super) fn get(&self, at: usize) -> Option<(i32, ReadFlags, &[u8])> {
         let (wd, flags, from, to) = *self.events.get(at)?;
         Some((wd, flags, self.names.get(from..to)?))
@@ -107,7 +107,7 @@ impl Batch {
 }
 
 impl Kernel {
-    /// Without a descriptor, nothing is ever told.
+    /// Watches with this descriptor; without one, nothing is ever reported.
     pub(super) fn new(inotify: Option<Inotify>) -> Self {
         Self { inotify, interests: HashMap::new(), buffer: Vec::new() }
     }
@@ -116,7 +116,7 @@ impl Kernel {
         self.inotify.as_ref().map(AsFd::as_fd)
     }
 
-    /// Looks at a folder.
+    /// Watches a folder.
     ///
     /// # Errors
     /// [`Errno::NOSYS`] where there is no descriptor.
@@ -137,7 +137,7 @@ impl Kernel {
         Ok(wd)
     }
 
-    /// Nobody looks for this reason any more.
+    /// Removes a reason to watch.
     pub(super) fn release(&mut self, wd: i32, interest: Interest) {
         let Some(interests) = self.interests.get_mut(&wd) else { return };
         interests.retain(|known| *known != interest);
@@ -147,17 +147,17 @@ impl Kernel {
         }
     }
 
-    /// The kernel has ended this watch.
+    /// Handles the end of a watch in the kernel.
     pub(super) fn ended(&mut self, wd: i32) -> Vec<Interest> {
         self.interests.remove(&wd).unwrap_or_default()
     }
 
-    /// Who looks at it; one after the other, because each may change this.
+    /// Interest in the watch; one after the other, because each may change this.
     pub(super) fn interest(&self, wd: i32, at: usize) -> Option<Interest> {
         self.interests.get(&wd)?.get(at).copied()
     }
 
-    /// A watch of a former daemon that nobody needs.
+    /// True for a watch of a former daemon that nobody needs.
     pub(super) fn is_stray(&self, wd: i32) -> bool {
         !self.interests.contains_key(&wd)
     }
@@ -169,7 +169,7 @@ impl Kernel {
         }
     }
 
-    /// What has happened since, as much as is read at once. False: there was nothing.
+    /// Reads what has happened since, as much as fits. False: there was nothing.
     pub(super) fn read(&mut self, batch: &mut Batch) -> bool {
         const BYTES: usize = 32 << 10;
         batch.events.clear();

@@ -2,7 +2,7 @@
 //!
 //! # Theory of operation
 //!
-//! Apps that say the same and have the same name are one [`Group`]. A thread ([`engine`]) follows the files of all groups and reports what
+//! Apps with the same settings and the same name are one [`Group`]. A thread ([`engine`]) follows the files of all groups and reports what
 //! counts by the app's rules ([`ostler_core::watch`]); here it is decided what follows. A change that a process was started after is known
 //! to it already, so nothing follows. Else each instance that has to be restarted is marked in the journal; when the burst is over, and no
 //! reload of the app is under way, the marked ones are reloaded where that loses nothing, else restarted. A start takes the mark away.
@@ -38,33 +38,33 @@ use watched::Plan;
 /// Name of the queue at the keeper.
 const HELD: &str = "watch";
 
-/// A thread that dies so often by a bug is not begun again.
+/// Most deaths by a bug, after which the thread is not started again.
 const MOST_DEATHS: u32 = 3;
 
-/// Everything that is watched.
+/// State of the watch.
 #[derive(Debug, Default)]
 pub(crate) struct Watches {
     groups: BTreeMap<u32, Group>,
-    /// The group of each slot, and the number of the description by which it is there.
+    /// Group of each slot, and the number of the description by which it is there.
     members: BTreeMap<u32, (u64, u32)>,
     next: u32,
     queue: Option<Inotify>,
     engine: Option<Engine>,
-    /// Orders before there is an engine: at the start of a daemon all of them come before the first event.
+    /// Orders before there is a thread: at the start of a daemon all of them come before the first event.
     waiting: Vec<Order>,
     booted: bool,
-    /// How often the thread has died.
+    /// Deaths of the thread.
     deaths: u32,
 }
 
-/// The thread, seen from here.
+/// Thread, seen from here.
 #[derive(Debug)]
 struct Engine {
     orders: mpsc::Sender<Order>,
-    /// Wakes the thread.
+    /// Waker of the thread.
     of_thread: Arc<Waker>,
     reports: mpsc::Receiver<Report>,
-    /// Wakes the daemon.
+    /// Waker of the daemon.
     ours: Arc<Waker>,
 }
 
@@ -93,11 +93,11 @@ struct Group {
     pace: Pace,
     guard: Guard,
     burst: Option<Burst>,
-    /// Something is under way that has to end before.
+    /// Time before which something that is under way has to end.
     not_before_ms: u64,
 }
 
-/// What makes a group.
+/// Key of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Key {
     watch: WatchSpec,
@@ -113,7 +113,7 @@ impl Group {
 }
 
 impl Feature for Watches {
-    /// From now on there is a thread if there is something to watch. All that was watched before is ordered already.
+    /// Starts the thread if there is something to watch. All that was watched before is ordered already.
     fn on_boot(&mut self, ctx: &mut Ctx) {
         self.booted = true;
         self.settle(ctx);
@@ -128,7 +128,7 @@ impl Feature for Watches {
         self.follow(ctx, step.id);
     }
 
-    /// Whatever changed before is known to this process.
+    /// Handles a new process: whatever changed before is known to it.
     fn on_spawn(&mut self, ctx: &mut Ctx, id: u32) {
         if let Some(slot) = ctx.slots.get_mut(id) {
             slot.durable.watch = WatchMark::default();
@@ -143,12 +143,12 @@ impl Feature for Watches {
         self.follow(ctx, id);
     }
 
-    /// The burst of a group is over.
+    /// Handles the end of a burst.
     fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         self.look_at_burst(ctx, key as u32);
     }
 
-    /// The thread has something to say.
+    /// Handles reports of the thread.
     fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
         self.on_reports(ctx);
     }
@@ -157,7 +157,7 @@ impl Feature for Watches {
         self.queue.iter().map(|fd| (HELD.to_owned(), fd.as_fd())).collect()
     }
 
-    /// The queue of the former daemon.
+    /// Takes the queue of the former daemon.
     fn take_back(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         if name != HELD {
             return Some(fd);
@@ -170,14 +170,14 @@ impl Feature for Watches {
 impl Watches {
     pub(crate) const NAME: &str = "watch";
 
-    /// Starts or ends the thread, and says why that cannot be.
+    /// Starts or ends the thread, and reports why that is impossible.
     fn settle(&mut self, ctx: &mut Ctx) {
         if let Err(trouble) = self.settle_thread(&ctx.reactor, &mut ctx.keeper) {
             ctx.log.error(format_args!("{trouble}"));
         }
     }
 
-    /// A burst of a group has begun, goes on or was dealt with.
+    /// Sets the timer of a group: a burst has begun, goes on or was handled.
     fn set_timer(&self, ctx: &mut Ctx, group: u32) {
         ctx.timers.set((Self::NAME, u64::from(group)), self.groups.get(&group).and_then(Group::due_ms));
     }
@@ -190,7 +190,7 @@ impl Watches {
         }
     }
 
-    /// The thread has died: another one begins anew, unless that is the rule.
+    /// Starts another thread after one has died, unless that is the rule.
     fn begin_again(&mut self, reactor: &Reactor, home: &str) {
         if let Some(engine) = self.engine.take() {
             reactor.remove(&*engine.ours);

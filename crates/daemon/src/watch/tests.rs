@@ -1,4 +1,4 @@
-//! Changes of files over a played context: what is marked, what the clock is set to, what is asked for.
+//! Changes of files over a played context: what is marked, what the timer is set to, what is requested.
 
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::{Event, Origin, PolicyName};
@@ -10,7 +10,7 @@ use super::act::AGAIN_MS;
 use super::engine::Change;
 use crate::engine::{Ctx, Feature, Input, Played, Request};
 
-/// Without a change for so long, a burst is over.
+/// Time without a change after which a burst is over.
 const QUIET_MS: u64 = 100;
 
 fn spec(played: &Played) -> AppSpec {
@@ -21,7 +21,7 @@ fn spec(played: &Played) -> AppSpec {
     AppSpec { name: "app".into(), cwd, script, watch: watch.into(), ..AppSpec::default() }
 }
 
-/// One running instance that is watched since then.
+/// Running instance that is watched.
 fn running() -> (Played, Watches, u32) {
     let (mut played, mut watches) = (Played::new(&[Watches::NAME]), Watches::default());
     let spec = spec(&played);
@@ -37,7 +37,7 @@ fn change(played: &mut Played, watches: &mut Watches, file: &str) -> bool {
     watches.file_changed(&mut played.ctx, group, &Change { path, wall_ms: None })
 }
 
-/// Action, instances, and who asks.
+/// Requests: action, instances, and origin.
 fn acts(queued: &[Input]) -> Vec<(Action, Vec<u32>, String)> {
     let act = |input: &Input| match input {
         Input::Request(Request::Act { action, ids, origin: Origin::Policy(who) }) => (*action, ids.clone(), who.to_string()),
@@ -113,7 +113,7 @@ fn an_instance_that_ended_by_itself_is_started() {
     assert!(matches!(queued[..], [Input::Event(started, Event::Start(_))] if started == id), "{queued:?}");
 }
 
-/// What a daemon knew that was killed before the burst was over.
+/// Marks that a daemon left which was killed before the burst was over.
 #[test]
 fn the_next_daemon_acts_on_what_is_marked() {
     let (mut played, mut watches, id) = running();

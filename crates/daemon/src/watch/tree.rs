@@ -1,4 +1,4 @@
-//! The watched folders of one app: which there are, and what their `.gitignore` files say.
+//! Watched folders of one app, and the rules of their `.gitignore` files.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -11,9 +11,9 @@ use std::rc::Rc;
 
 use ostler_core::watch::GitIgnore;
 
-/// A longer `.gitignore` is nobody's.
+/// Longest `.gitignore`: nobody has a longer one.
 const GITIGNORE_BYTES: u64 = 256 << 10;
-/// Folders below each other; links can make more of them than there are.
+/// Most levels of folders; links can make more of them than there are.
 pub(super) const MAX_DEPTH: u32 = 100;
 
 /// How changes in a folder are noticed.
@@ -21,16 +21,16 @@ pub(super) const MAX_DEPTH: u32 = 100;
 pub(super) enum Noticed {
     /// Not yet.
     Not,
-    /// The kernel tells, under this number.
+    /// The kernel reports them, under this number.
     ByKernel(i32),
-    /// By looking.
+    /// The daemon compares.
     ByLooking(Snapshot),
 }
 
-/// What was in a folder at the last look.
+/// Content of a folder at the last read.
 pub(super) type Snapshot = BTreeMap<OsString, Stamp>;
 
-/// By which a file is seen to be another than before.
+/// What shows that a file is another than before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     pub is_folder: bool,
@@ -39,7 +39,7 @@ pub(super) struct Stamp {
     inode: u64,
 }
 
-/// One folder.
+/// Watched folder.
 #[derive(Debug)]
 pub(super) struct Node {
     pub parent: Option<u32>,
@@ -51,11 +51,11 @@ pub(super) struct Node {
     children: BTreeMap<Rc<OsStr>, u32>,
     pub noticed: Noticed,
     pub git: Option<Rc<GitIgnore>>,
-    /// What runs is here though git ignores it: nothing is left out because of git.
+    /// True if what runs is here though git ignores it: nothing is left out because of git.
     pub free: bool,
 }
 
-/// All of them.
+/// All watched folders.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     nodes: Vec<Option<Node>>,
@@ -67,7 +67,7 @@ impl Tree {
         self.put(None, root, 0, path.as_os_str(), false)
     }
 
-    /// A folder in a folder; the one that is there already.
+    /// Adds a folder in a folder; returns the one that is there already.
     pub(super) fn add(&mut self, parent: u32, name: &OsStr) -> Option<u32> {
         if self.child(parent, name).is_some() {
             return None;
@@ -104,7 +104,7 @@ impl Tree {
         self.get(parent)?.children.get(name).copied()
     }
 
-    /// Takes out a folder and everything below it. Gives what they were noticed by.
+    /// Removes a folder and everything below it. Returns what they were noticed by.
     pub(super) fn remove(&mut self, id: u32) -> Vec<(u32, Noticed)> {
         if let Some((parent, name)) = self.get(id).and_then(|node| Some((node.parent?, Rc::clone(&node.name))))
             && let Some(parent) = self.get_mut(parent)
@@ -122,7 +122,7 @@ impl Tree {
         gone
     }
 
-    /// Where it is, as the rules know it.
+    /// Path of the folder, as the rules know it.
     pub(super) fn path(&self, id: u32) -> PathBuf {
         let mut names: Vec<&OsStr> = Vec::new();
         let mut at = Some(id);
@@ -133,18 +133,18 @@ impl Tree {
         names.into_iter().rev().collect()
     }
 
-    /// Folders that have to be looked at.
+    /// Folders that have to be compared.
     pub(super) fn looked_at(&self) -> Vec<u32> {
         let ids = self.nodes.iter().enumerate().filter_map(|(id, node)| Some((u32::try_from(id).ok()?, node.as_ref()?)));
         ids.filter(|(_, node)| matches!(node.noticed, Noticed::ByLooking(_))).map(|(id, _)| id).collect()
     }
 
-    /// How many folders there are.
+    /// Number of folders.
     pub(super) fn len(&self) -> usize {
         self.nodes.len() - self.unused.len()
     }
 
-    /// Does git ignore this name in this folder? The nearest file that says something about it decides.
+    /// True if git ignores this name in this folder. The nearest file with a rule about it decides.
     pub(super) fn is_ignored(&self, folder: u32, name: &OsStr, is_folder: bool, outer: &[Outer]) -> bool {
         let mut relative = name.as_bytes().to_vec();
         let mut at = self.get(folder);
@@ -168,7 +168,7 @@ impl Tree {
     }
 }
 
-/// A `.gitignore` above what is watched.
+/// `.gitignore` above what is watched.
 #[derive(Debug)]
 pub(super) struct Outer {
     folder: PathBuf,
@@ -176,7 +176,7 @@ pub(super) struct Outer {
 }
 
 impl Outer {
-    /// Those from here up to the top of the repository, the nearest first; none where there is no repository.
+    /// Files from here up to the top of the repository, the nearest first; none where there is no repository.
     pub(super) fn above(root: &Path) -> Vec<Self> {
         let is_top = |folder: &Path| folder.join(".git").symlink_metadata().is_ok();
         let folders: Vec<&Path> = root.ancestors().collect();
@@ -186,7 +186,7 @@ impl Outer {
     }
 }
 
-/// The `.gitignore` of a folder.
+/// `.gitignore` of a folder.
 pub(super) fn read_gitignore(folder: &Path) -> Option<GitIgnore> {
     // Not a fifo that nobody writes to, and not the whole of a disk.
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
@@ -199,7 +199,7 @@ pub(super) fn read_gitignore(folder: &Path) -> Option<GitIgnore> {
     Some(GitIgnore::parse(&text)).filter(|git| !git.is_empty())
 }
 
-/// What a folder holds.
+/// Content of a folder.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     /// Folders.
@@ -208,7 +208,7 @@ pub(super) struct Listing {
     pub linked: Vec<OsString>,
     /// Links to files, where links are followed.
     pub links: Vec<OsString>,
-    /// Everything but folders, if asked for.
+    /// Everything but folders, if wanted.
     pub files: Vec<OsString>,
     pub has_gitignore: bool,
 }
@@ -239,7 +239,7 @@ pub(super) fn list(path: &Path, follow: bool, files: bool) -> io::Result<Listing
     Ok(listing)
 }
 
-/// A link to a folder that is worth entering: not one that leads back up, nor into what the kernel makes up.
+/// True for a link to a folder that is worth entering: not one that leads back up, nor into what the kernel makes up.
 pub(super) fn leads_down(folder: &Path, name: &OsStr) -> bool {
     let path = folder.join(name);
     if !fs::metadata(&path).is_ok_and(|meta| meta.is_dir()) || super::way::is_made_up(&path) {
@@ -251,7 +251,7 @@ pub(super) fn leads_down(folder: &Path, name: &OsStr) -> bool {
     }
 }
 
-/// Looks at everything in a folder.
+/// Reads everything in a folder.
 pub(super) fn look(path: &Path, follow: bool) -> io::Result<Snapshot> {
     let mut snapshot = Snapshot::new();
     for entry in fs::read_dir(path)? {
