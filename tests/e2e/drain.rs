@@ -90,7 +90,7 @@ fn what_had_to_be_cut_is_told() {
     }
 }
 
-/// A client of an upgraded connection or a stream of events, that stays as long as it may; gives its last words from the server.
+/// A client of an upgraded connection or a stream of events, that stays as long as it may; returns its last message from the server.
 fn lasting(port: u16, head: &str, first: &str) -> std::thread::JoinHandle<String> {
     let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
     client.set_read_timeout(Some(Duration::from_secs(100))).unwrap();

@@ -237,7 +237,7 @@ fn signs_that_cannot_come_are_refused() {
         (json!({"ready": {"log": "x"}, "disable_logs": true}), "ready: `log` needs a log file"),
         (json!({"ready": {"log": "x"}, "out_file": "/dev/null", "error_file": "NULL"}), "ready: `log` needs a log file"),
         (json!({"ready": {"tcp": "db.example:80"}}), "ready: \"db.example\" would have to be looked up"),
-        (json!({"ready": {"log": "x"}, "merge_logs": true, "instances": 2}), "ready: `log` cannot tell whose line it is"),
+        (json!({"ready": {"log": "x"}, "merge_logs": true, "instances": 2}), "ready: `log` cannot distinguish whose line it is"),
         (json!({"ready": {"uptime": "5s"}, "listen_timeout": "5s"}), "ready: `uptime` is not shorter than `listen_timeout`"),
         (json!({"ready": {"uptime": "soon"}}), "ready: expected `uptime` as a number of milliseconds"),
         (json!({"ready": "http"}), "ready: needs the key `http` too"),

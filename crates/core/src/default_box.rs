@@ -1,4 +1,4 @@
-//! Parts of a description that few apps have. A supervisor of a thousand apps holds a thousand descriptions: what is as it is by default
+//! Parts of a description that few apps have. A supervisor of a thousand apps has a thousand descriptions in memory: what is as it is by default
 //! takes the place of a pointer, and reads as the default.
 
 use std::fmt;
@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Its default lives as long as the program.
+/// Type whose default lives as long as the program.
 pub trait StaticDefault: Default + 'static {
     /// The default.
     fn static_default() -> &'static Self;
@@ -27,7 +27,7 @@ macro_rules! static_default {
 
 static_default!(crate::hooks::Hooks, crate::order::Order, crate::rotate::RotateSpec, crate::watch::WatchSpec);
 
-/// A value that is most often the default. Changing it gives it a place of its own.
+/// Value that is most often the default. A change allocates it.
 #[derive(Clone)]
 pub struct DefaultBox<T>(Option<Box<T>>);
 
@@ -38,12 +38,12 @@ impl<T> Default for DefaultBox<T> {
 }
 
 impl<T> DefaultBox<T> {
-    /// A value in a place of its own, whatever it is.
+    /// Allocates a value, whatever it is.
     pub fn own(value: T) -> Self {
         Self(Some(Box::new(value)))
     }
 
-    /// The value if it has a place of its own; nothing has to be cleaned up in one that has none.
+    /// The value if it is allocated; otherwise nothing has to be cleaned up.
     pub fn own_mut(&mut self) -> Option<&mut T> {
         self.0.as_deref_mut()
     }

@@ -1,19 +1,19 @@
-//! What is told to people of an instance, and remembered.
+//! Observations of an instance that are shown to people, and remembered.
 
 use serde::{Deserialize, Serialize};
 
 use crate::time::Now;
 
-/// Something worth telling that was found out while an instance was looked after.
+/// Observation worth reporting that was made while an instance was supervised.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
-    /// When.
+    /// Time of the observation.
     pub at: Now,
-    /// In words that follow a name: `is unhealthy: …`.
+    /// Text, in words that follow a name: `is unhealthy: …`.
     pub text: String,
 }
 
 impl Observation {
-    /// How many are remembered per instance.
+    /// Most observations that are remembered per instance.
     pub const KEPT: usize = 8;
 }

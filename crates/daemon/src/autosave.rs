@@ -221,10 +221,10 @@ mod tests {
     fn what_a_user_saves_is_told_and_what_is_saved_by_itself_is_not() {
         let (mut played, mut autosave) = with_an_app();
         played.pass(&mut autosave, COLLECT_MS);
-        assert_eq!((lists(&played), played.told().len()), (1, 0));
+        assert_eq!((lists(&played), played.events().len()), (1, 0));
         let caller = crate::engine::Caller { uid: 7, pid: 8, on_behalf_of: None };
         autosave.on_ask(&mut played.ctx, Ask { client: 1, id: 1, caller, request: asked::Request::Save { force: false } });
-        let told: Vec<(What, Cause)> = played.told().into_iter().map(|event| (event.what, event.cause)).collect();
+        let told: Vec<(What, Cause)> = played.events().into_iter().map(|event| (event.what, event.cause)).collect();
         let by = Cause::User { command: "save".into(), uid: 7, pid: 8, on_behalf_of: None };
         assert_eq!(told, [(What::ListSaved { instances: 1 }, by)]);
     }

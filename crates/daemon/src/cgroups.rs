@@ -17,7 +17,7 @@ impl Feature for Cgroups {
     fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
         let Some(slot) = ctx.slots.get_mut(id) else { return Ok(()) };
         let folder = ctx.groups.prepare(slot).unwrap_or_else(|why| {
-            ctx.log.line(format_args!("no cgroups here ({why}): apps are told apart by other signs"));
+            ctx.log.line(format_args!("no cgroups here ({why}): processes are assigned to their apps by other evidence"));
             None
         });
         beside.fds.extend(folder.map(|folder| (folder, CGROUP_TARGET)));

@@ -38,7 +38,7 @@ pub(crate) struct HomeWatch {
     socket: Option<FileId>,
     tries: u32,
     /// Path to which it was moved, as was logged.
-    told: Option<PathBuf>,
+    reported: Option<PathBuf>,
 }
 
 /// Trouble of the home.
@@ -172,7 +172,7 @@ impl HomeWatch {
         }
         match self.find(&ctx.settings.home, &ctx.lock) {
             Finding::Fine => {
-                if self.told.take().is_some() {
+                if self.reported.take().is_some() {
                     ctx.log.line(format_args!("the home is back in its place"));
                 }
             }
@@ -192,7 +192,7 @@ impl HomeWatch {
 
     fn log_move(&mut self, ctx: &mut Ctx) {
         let place = self.place();
-        if place == self.told {
+        if place == self.reported {
             return;
         }
         if let Some(place) = &place {
@@ -202,7 +202,7 @@ impl HomeWatch {
                  place; move it back, or end them with OSTLER_HOME={place} ostler kill and start them there"
             ));
         }
-        self.told = place;
+        self.reported = place;
     }
 
     /// Puts back what is missing.

@@ -33,7 +33,7 @@ pub(crate) struct Preload {
     home: Option<PathBuf>,
     shared: Option<PathBuf>,
     /// Users for whom it was reported that they cannot read it.
-    told: BTreeSet<u32>,
+    reported: BTreeSet<u32>,
 }
 
 impl Feature for Preload {
@@ -76,7 +76,7 @@ impl Preload {
         let Some(user) = other else { return path };
         // A file that Node cannot read would end the app before its first line.
         let readable = path.filter(|path| ostler_sys::access::can_read(path, user).unwrap_or(false));
-        if readable.is_none() && self.told.insert(user.uid) {
+        if readable.is_none() && self.reported.insert(user.uid) {
             log.error(format_args!(
                 "App [{}:{}] runs without the Node preload (a reload cuts what is open at drain_timeout): user {} cannot read it in {SHARED_FOLDER}",
                 spec.name, slot.durable.pm_id, user.uid

@@ -117,14 +117,14 @@ mod tests {
         update.on_keeper(&mut played.ctx, &FromKeeper::UpgradeFailed { step: "exec".into(), errno: 8 });
         let answers = told(&mut played);
         assert!(matches!(&*answers, [(1, Response::Failed(Failure::Other(why)))] if why.contains("exec")), "{answers:?}");
-        let events: Vec<What> = played.told().into_iter().map(|event| event.what).collect();
+        let events: Vec<What> = played.events().into_iter().map(|event| event.what).collect();
         assert!(matches!(&*events, [What::UpdateBegun, What::UpdateFailed { why }] if why.contains("exec")), "{events:?}");
         assert_eq!(played.ctx.events.update_under_way(), None);
         ask(&mut played, &mut update, 2, Request::Update { exe: "/new".into() });
         update.on_keeper(&mut played.ctx, &FromKeeper::Retire);
         assert!(matches!(&*told(&mut played), [(2, Response::Done { .. })]));
         // The next daemon reports who wanted it.
-        played.told();
+        played.events();
         let by = Cause::User { command: "update".into(), uid: 0, pid: 1, on_behalf_of: None };
         assert_eq!(played.ctx.events.update_under_way(), Some(by));
     }

@@ -225,7 +225,7 @@ pub static KEYS: &[Key] = &[
         "max_cpu",
         &[PERCENT],
         "none",
-        "Soft limit of CPU use in percent of one core: above it for half of `max_cpu_window` it is told, for all of it the instance is replaced.",
+        "Soft limit of CPU use in percent of one core: above it for half of `max_cpu_window` it is logged, for all of it the instance is replaced.",
     )
     .option(&["--max-cpu"]),
     key(Limits, "max_cpu_unit", &[OneOf(&["core", "machine"])], "`core`", "What 100 percent of `max_cpu` are."),

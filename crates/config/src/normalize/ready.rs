@@ -97,7 +97,7 @@ fn fits(by: &ReadyBy, spec: &AppSpec) -> Result<(), String> {
         )),
         ReadyBy::Log(_) if !has_log(spec) => Err("`log` needs a log file, and there is none".into()),
         ReadyBy::Log(_) if spec.logs.merge_logs && spec.instances > 1 => {
-            Err("`log` cannot tell whose line it is when instances share a file; remove `merge_logs`".into())
+            Err("`log` cannot distinguish whose line it is when instances share a file; remove `merge_logs`".into())
         }
         ReadyBy::Uptime { ms } if spec.ready.listen_timeout_ms.is_some_and(|timeout| timeout <= *ms) => {
             Err("`uptime` is not shorter than `listen_timeout`: it would never be reached".into())

@@ -71,7 +71,7 @@
 //!
 //! # Who waits for what
 //!
-//! Waiting clients look at the instance after each step rather than at notices: [`Instance::settled`] says whether the state is
+//! Waiting clients look at the instance after each step rather than at transitions: [`Instance::settled`] says whether the state is
 //! what is wanted. `Delete` is final: a later `Start` does not bring a doomed instance back, a new one has to be made.
 
 mod effect;

@@ -1,4 +1,4 @@
-//! The replacement of an app's instances by a new release, one batch after the other.
+//! Rollout: the replacement of an app's instances by a new release, one batch after the other.
 //!
 //! # Theory of operation
 //!
@@ -17,7 +17,7 @@
 //!
 //! Commands of a user win: a replica that somebody stops, restarts or deletes meanwhile is left alone ([`Event::Overruled`]).
 //!
-//! The owner performs the effects and feeds back what came of them; it may tell the same news twice. All of it is plain data, so a
+//! The owner performs the effects and dispatches what came of them; the same event may come twice. All of it is plain data, so a
 //! fresh daemon goes on where the old one was killed.
 
 mod step;
@@ -26,32 +26,32 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-/// One replacement on its way, or over.
+/// Rollout under way, or over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rollout {
-    /// One per instance, in the order in which they are replaced.
+    /// Replicas, in the order in which they are replaced.
     #[serde(rename = "places")]
     pub replicas: Vec<Replica>,
     /// Most candidates at the same time, from the second batch on; at least 1.
     pub batch: u32,
-    /// For so long the first candidate is watched; 0 = not at all.
+    /// Time for which the first candidate is watched; 0 = not at all.
     pub canary_ms: u64,
-    /// The old release can be started again: it is not the same as the new one.
+    /// True if the old release can be started again: it is not the same as the new one.
     pub reversible: bool,
-    /// Where it stands.
+    /// Present phase.
     pub phase: Phase,
 }
 
-/// One instance.
+/// Replica: one instance of the rollout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replica {
-    /// The process is restarted, because two cannot run beside each other (or nothing runs).
+    /// True if the process is restarted, because two cannot run beside each other (or nothing runs).
     pub in_place: bool,
-    /// How far it is.
+    /// Progress of the replica.
     pub state: ReplicaState,
 }
 
-/// How far a replica is.
+/// Progress of a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReplicaState {
@@ -61,7 +61,7 @@ pub enum ReplicaState {
     Starting,
     /// It has; the others of its batch have not, or it is the canary.
     Ready,
-    /// The new process serves, the old one is on its way out.
+    /// The new process serves, the old one is being stopped.
     Retiring,
     /// The new release serves here and the old one is gone.
     Done,
@@ -73,24 +73,24 @@ pub enum ReplicaState {
     ToRevert,
     /// On the way back: a process of the old release was launched.
     Reverting,
-    /// Back: the old release serves again, the new one is on its way out.
+    /// Back: the old release serves again, the new one is being stopped.
     Returning,
     /// The old release serves here again.
     Reverted,
 }
 
-/// Where a rollout stands.
+/// Phase of a rollout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Replacing.
+    /// Batches are being replaced.
     Advancing,
     /// The canary is watched.
     Watching {
-        /// Until then (`mono_ms`).
+        /// Time until which it is watched (`mono_ms`).
         until_ms: u64,
     },
-    /// Going back after a failure.
+    /// The replicas go back after a failure.
     Returning {
         /// What failed.
         fault: Fault,
@@ -99,7 +99,7 @@ pub enum Phase {
     Over(Outcome),
 }
 
-/// How it ended.
+/// Outcome of a rollout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -111,17 +111,17 @@ pub enum Outcome {
     Overruled,
 }
 
-/// What failed.
+/// Failure of a replica.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
-    /// Which replica.
+    /// Index of the replica.
     #[serde(rename = "place")]
     pub replica: usize,
-    /// Why, in words that follow a name.
+    /// Reason, in words that follow a name.
     pub reason: String,
 }
 
-/// News about a replica.
+/// Event of a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Its candidate (or restarted process) is ready.
@@ -136,7 +136,7 @@ pub enum Event {
     Tick,
 }
 
-/// One thing to do.
+/// Effect: one thing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Effect {
@@ -157,7 +157,7 @@ impl Rollout {
         Self { replicas, batch: batch.max(1), canary_ms, reversible, phase: Phase::Advancing }
     }
 
-    /// How it ended, if it did.
+    /// Outcome, once it is over.
     pub fn outcome(&self) -> Option<&Outcome> {
         match &self.phase {
             Phase::Over(outcome) => Some(outcome),
@@ -165,7 +165,7 @@ impl Rollout {
         }
     }
 
-    /// When [`Event::Tick`] is due.
+    /// Time when [`Event::Tick`] is due.
     pub fn deadline_ms(&self) -> Option<u64> {
         match self.phase {
             Phase::Watching { until_ms } => Some(until_ms),

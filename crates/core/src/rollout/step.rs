@@ -1,16 +1,16 @@
-//! The step function.
+//! Step function of a rollout.
 
 use super::{Effect, Event, Fault, Outcome, Phase, ReplicaState, Rollout};
 
 impl Rollout {
-    /// The first things to do.
+    /// Begins: returns the first effects.
     pub fn begin(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.go_on(&mut effects);
         effects
     }
 
-    /// Takes news and says what to do. Total: news that is old or repeated changes nothing.
+    /// Handles an event and returns what to do. Total: an event that is old or repeated changes nothing.
     pub fn step(&mut self, event: Event, now_ms: u64) -> Vec<Effect> {
         let mut effects = Vec::new();
         if self.outcome().is_some() {

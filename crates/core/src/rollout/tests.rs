@@ -1,4 +1,4 @@
-//! Stories, one per rule; and any sequence of news.
+//! Stories, one per rule; and any sequence of events.
 
 use proptest::prelude::*;
 
@@ -119,7 +119,7 @@ fn a_batch_does_not_wait_for_who_left_it() {
     assert_eq!(rollout.step(Event::Overruled(2), 2), [Effect::Discard(2), Effect::Promote(1)]);
 }
 
-/// What runs in a replica, as the effects say.
+/// What runs in a replica according to the effects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Serving {
     Old,
@@ -127,10 +127,10 @@ enum Serving {
     Nobody,
 }
 
-/// A world that obeys, and checks what it is told to do.
+/// World that performs the effects, and checks them.
 struct World {
     serving: Vec<Serving>,
-    /// A candidate beside it: of the new release?
+    /// Candidate beside it: whether it is of the new release.
     beside: Vec<Option<bool>>,
     going: Vec<bool>,
 }
@@ -200,7 +200,7 @@ proptest! {
             let event = match news.next() {
                 Some((replica, _)) if replica >= count => Event::Tick,
                 Some((replica, 0..=1)) => {
-                    // The owner tells a fault only of what it launched or promoted.
+                    // The owner reports a fault only of what it launched or promoted.
                     if rollout.replicas[replica].in_place && world.beside[replica].is_some() { world.beside[replica] = None; }
                     bad(replica)
                 }

@@ -72,12 +72,12 @@ impl Channels {
     fn read(&mut self, ctx: &mut Ctx, id: u32) -> bool {
         self.buffer.resize(BUFFER_BYTES, 0);
         let Some(ipc) = channel(ctx, id) else { return false };
-        let heard = ipc.read(&mut self.buffer);
+        let received = ipc.read(&mut self.buffer);
         let (_, inc) = split_key(ipc.key());
         let now_ms = ctx.now.mono_ms;
-        let mut reading = Reading { id, inc, now_ms, bytes: heard.bytes, lines: 0, remembers: false, has_answers: false };
-        if let Some(lines) = heard.lines {
-            let mut beginning = heard.beginning;
+        let mut reading = Reading { id, inc, now_ms, bytes: received.bytes, lines: 0, remembers: false, has_answers: false };
+        if let Some(lines) = received.lines {
+            let mut beginning = received.beginning;
             for line in self.buffer[lines].split(|byte| *byte == b'\n') {
                 if beginning.is_empty() {
                     reading.take(ctx, line);
@@ -88,13 +88,13 @@ impl Channels {
             }
         }
         reading.settle(ctx);
-        if heard.overlong {
-            ctx.complain(id, Topic::Length, format_args!("sent a message longer than {} KiB: those are not heard", MESSAGE_BYTES >> 10));
+        if received.overlong {
+            ctx.complain(id, Topic::Length, format_args!("sent a message longer than {} KiB: those are ignored", MESSAGE_BYTES >> 10));
         }
-        if heard.ended {
+        if received.ended {
             end(ctx, id);
         }
-        heard.more && !heard.ended
+        received.more && !received.ended
     }
 }
 
@@ -118,7 +118,7 @@ impl Reading {
         let Some(ipc) = slot.live.ipc.as_mut() else { return };
         if ipc.budget.message(internal, self.now_ms) == Admission::Skipped {
             let Rate { per_second, .. } = MESSAGES;
-            return ctx.complain(self.id, Topic::Rate, format_args!("sends more messages than are heard ({per_second} each second)"));
+            return ctx.complain(self.id, Topic::Rate, format_args!("sends more messages than are taken ({per_second} each second)"));
         }
         self.remembers = true;
         // Bun marks Node's own messages with this byte.

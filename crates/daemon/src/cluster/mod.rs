@@ -271,7 +271,7 @@ impl Feature for Cluster {
             self.on_cluster_message(ctx, id, message);
         } else {
             // No Node does so: its variables say that it is no worker. What it wants would be done with our rights.
-            ctx.complain(id, Topic::Cluster, format_args!("asks for sockets as a cluster worker, which it is not: not heard"));
+            ctx.complain(id, Topic::Cluster, format_args!("asks for sockets as a cluster worker, which it is not: ignored"));
         }
     }
 

@@ -50,7 +50,7 @@ impl Cluster {
             }
             // Two instances then accept from the first one.
             Err(errno) => {
-                ctx.log.error_once("lane", format_args!("cannot open another socket for the same port: {errno}"));
+                ctx.log.error_once("shard", format_args!("cannot open another socket for the same port: {errno}"));
                 Some(first)
             }
         }

@@ -244,7 +244,7 @@ impl Played {
     }
 
     /// Events that are in the journal now.
-    pub(crate) fn told(&mut self) -> Vec<ostler_proto::event::Event> {
+    pub(crate) fn events(&mut self) -> Vec<ostler_proto::event::Event> {
         self.ctx.events.write_to(&mut self.ctx.journal);
         self.ctx.journal.flush().1.unwrap();
         self.ctx.events.written()

@@ -75,7 +75,7 @@ pub(super) struct Job {
     /// What users call them.
     pub shown: Vec<u32>,
     /// Number of them that were reported, where that has an order.
-    pub told: usize,
+    pub sent: usize,
     /// Number of them that failed.
     pub failed: u32,
     /// Action when all is done.
@@ -143,7 +143,7 @@ impl Job {
             confirm: None,
             fresh: Vec::new(),
             ordered: false,
-            told: 0,
+            sent: 0,
             failed: 0,
             then: Then::Answer,
             origin,
@@ -175,9 +175,9 @@ impl Job {
         let Some(known) = &mut self.told_in_order else { return vec![progress] };
         known.insert(pm_id, progress);
         let mut sendable = Vec::new();
-        while let Some(progress) = self.shown.get(self.told).and_then(|next| known.remove(next)) {
+        while let Some(progress) = self.shown.get(self.sent).and_then(|next| known.remove(next)) {
             sendable.push(progress);
-            self.told += 1;
+            self.sent += 1;
         }
         sendable
     }

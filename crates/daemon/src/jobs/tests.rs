@@ -330,7 +330,7 @@ fn fewer_are_told_in_their_order_and_more_are_started() {
 #[test]
 fn each_change_of_the_number_is_an_event_of_the_app_with_its_cause() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("a")]);
-    played.told();
+    played.events();
     ask(&mut played, &mut jobs, scale(ScaleTo::By(0)));
     assert!(scalings(&mut played).is_empty(), "nothing is to be done");
     ask(&mut played, &mut jobs, scale(ScaleTo::Exactly(1)));
@@ -349,7 +349,7 @@ fn each_change_of_the_number_is_an_event_of_the_app_with_its_cause() {
 }
 
 fn scalings(played: &mut Played) -> Vec<Told> {
-    played.told().into_iter().filter(|event| matches!(event.what, What::Scaled { .. })).collect()
+    played.events().into_iter().filter(|event| matches!(event.what, What::Scaled { .. })).collect()
 }
 
 fn rollout(rest: &[Input]) -> (u64, String) {

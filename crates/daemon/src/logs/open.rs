@@ -129,7 +129,7 @@ impl Places<'_> {
             if error.kind() != io::ErrorKind::PermissionDenied {
                 return Err(error);
             }
-            let aside = self.rights.place(path)?.and_then(|place| set_aside(&place)).ok_or(error)?;
+            let aside = self.rights.entry(path)?.and_then(|entry| set_aside(&entry)).ok_or(error)?;
             Ok(Opened { aside: Some(aside), ..self.append(path, private)? })
         });
         opened.map_err(|source| {
@@ -183,14 +183,14 @@ fn modes(private: bool) -> (u32, u32) {
 
 /// Renames a file of root's, with the rights of the user whose folder it is in: nothing is lost, and nothing is done that this user could not
 /// do. Its new path; none if that cannot be.
-fn set_aside(place: &FolderEntry) -> Option<PathBuf> {
-    let rights = place.rights();
-    let stat = place.act(|folder, name| Ok(rustix::fs::statat(folder, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?)).ok()?;
+fn set_aside(entry: &FolderEntry) -> Option<PathBuf> {
+    let rights = entry.rights();
+    let stat = entry.act(|folder, name| Ok(rustix::fs::statat(folder, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?)).ok()?;
     let is_ours = stat.st_uid == 0 || stat.st_uid == rustix::process::geteuid().as_raw();
     if rights.are_ours() || !is_ours || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return None;
     }
-    let from = place.through();
+    let from = entry.through();
     for again in 0..MOST_ASIDE {
         let suffix = if again == 0 { ".root-owned".to_owned() } else { format!(".root-owned-{again}") };
         let beside = |path: &Path| {
@@ -199,7 +199,7 @@ fn set_aside(place: &FolderEntry) -> Option<PathBuf> {
             path.with_file_name(name)
         };
         match rights.act(|| rename_to_free(&from, beside(&from))) {
-            Ok(()) => return Some(beside(place.path())),
+            Ok(()) => return Some(beside(entry.path())),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(_) => return None,
         }

@@ -12,7 +12,7 @@ use rustix::net::{
 use crate::reactor::{Reactor, Source};
 
 /// Where the socket is watched; none = the caller checks again by itself.
-pub(super) type Teller<'a> = Option<(&'a Reactor, Source)>;
+pub(super) type Watcher<'a> = Option<(&'a Reactor, Source)>;
 
 /// Connection of an attempt, and its progress.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl Attempt {
     }
 
     /// Advances as far as possible without waiting.
-    pub(super) fn advance(&mut self, question: &Question, addresses: &[IpAddr], teller: Teller<'_>) -> Progress {
+    pub(super) fn advance(&mut self, question: &Question, addresses: &[IpAddr], watcher: Watcher<'_>) -> Progress {
         loop {
             let step = match (&mut self.phase, &question.http) {
                 (Phase::Connecting, None) => self.connected(),
@@ -89,12 +89,12 @@ impl Attempt {
             };
             match step {
                 // Nobody answers that soon.
-                Step::Go(phase @ Phase::Reading(_)) if teller.is_none() => {
+                Step::Go(phase @ Phase::Reading(_)) if watcher.is_none() => {
                     self.phase = phase;
                     return Progress::Waiting;
                 }
                 Step::Go(phase) => self.phase = phase,
-                Step::Wait => return self.wait(teller),
+                Step::Wait => return self.wait(watcher),
                 Step::Done(Progress::Bad(trouble)) => {
                     let is_alone = self.is_with_itself();
                     let trouble = if is_alone { words(Errno::CONNREFUSED) } else { trouble };
@@ -123,8 +123,8 @@ impl Attempt {
     }
 
     /// Has the socket watched for what is missing.
-    fn wait(&mut self, teller: Teller<'_>) -> Progress {
-        let Some((reactor, source)) = teller else { return Progress::Waiting };
+    fn wait(&mut self, watcher: Watcher<'_>) -> Progress {
+        let Some((reactor, source)) = watcher else { return Progress::Waiting };
         // Once everything is sent only its answer is of interest.
         let write = !matches!(self.phase, Phase::Reading(_));
         let watched = match self.watched {

@@ -87,7 +87,7 @@ enum Timer {
     Log = 1,
     Watchdog = 2,
     /// Too much was sent: reception resumes.
-    Hear = 3,
+    ReceiveAgain = 3,
     /// Of no instance in particular: the next attempt of a probe.
     Probes = 4,
 }
@@ -171,7 +171,7 @@ impl Readiness {
         self.proved.remove(&id);
         if let Some(notify) = self.notify.remove(&id) {
             ctx.timers.set(Timer::Watchdog.of(id), None);
-            ctx.timers.set(Timer::Hear.of(id), None);
+            ctx.timers.set(Timer::ReceiveAgain.of(id), None);
             ctx.keeper.drop_held(&Notify::held_name(notify.key));
             notify.close(&ctx.reactor);
         }
@@ -244,7 +244,7 @@ impl Feature for Readiness {
     }
 
     fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
-        let failed = |errno: Errno| SpawnFailure { step: "prepare for signs of readiness".into(), errno: errno.raw_os_error() };
+        let failed = |errno: Errno| SpawnFailure { step: "prepare for readiness signals".into(), errno: errno.raw_os_error() };
         self.prepare(ctx, id, inc, beside).map_err(failed)
     }
 

@@ -43,7 +43,7 @@ impl Readiness {
         }
         let until_ms = self.notify.get_mut(&id).and_then(|notify| notify.spend(received.count, now_ms, &ctx.reactor));
         if until_ms.is_some() {
-            ctx.timers.set(Timer::Hear.of(id), until_ms);
+            ctx.timers.set(Timer::ReceiveAgain.of(id), until_ms);
             ctx.complain(id, Topic::Notify, format_args!("says more by sd_notify than is received: what it says has to wait"));
         }
     }
@@ -53,7 +53,7 @@ impl Readiness {
         let again = self.notify.get(&id).is_none_or(|notify| notify.watch_again(&ctx.reactor));
         // As much as is free may be so again soon.
         let later = (!again).then(|| ctx.now.mono_ms.saturating_add(LOOK_AGAIN_MS));
-        ctx.timers.set(Timer::Hear.of(id), later);
+        ctx.timers.set(Timer::ReceiveAgain.of(id), later);
     }
 
     /// Receives what a process sent until now, which counts before its end does. True: there may be more, when the journal has what was read.
@@ -62,7 +62,7 @@ impl Readiness {
         let received = self.receive(ctx, id, left);
         let goes_on = received.waits && received.count < left;
         if let Some(notify) = self.notify.get_mut(&id) {
-            notify.heard_at_end = if goes_on { notify.heard_at_end + received.count } else { 0 };
+            notify.received_at_end = if goes_on { notify.received_at_end + received.count } else { 0 };
         }
         goes_on
     }

@@ -32,7 +32,7 @@ pub(super) struct Notify {
     /// Datagrams that are still received in this turn.
     pub left_in_turn: usize,
     /// Datagrams that were received since its process is known to end.
-    pub heard_at_end: usize,
+    pub received_at_end: usize,
     quiet_until_ms: u64,
     /// Rate of datagrams.
     rate: Bucket,
@@ -79,7 +79,7 @@ impl Notify {
             extended_ms: None,
             dealt_with: None,
             left_in_turn: 0,
-            heard_at_end: 0,
+            received_at_end: 0,
             quiet_until_ms: 0,
             rate: Bucket::default(),
         })
@@ -125,7 +125,7 @@ impl Notify {
 
     /// Most datagrams that are still received of a process that has ended: somebody else may go on writing.
     pub(super) fn left_at_end(&self) -> usize {
-        TO_THE_END.saturating_sub(self.heard_at_end)
+        TO_THE_END.saturating_sub(self.received_at_end)
     }
 
     /// Counts what was taken in this turn. When it was too much nothing is received before this time: the sender has to wait.

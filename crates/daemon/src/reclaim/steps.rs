@@ -49,14 +49,14 @@ impl Reclaim {
 
     fn copier(&mut self, ctx: &Ctx) -> std::io::Result<&Copier> {
         if self.copier.is_none() {
-            let (sender, told) = mpsc::channel();
+            let (sender, reports) = mpsc::channel();
             let waker = self.waker(ctx)?;
             let copier = Copier::start(move |news| {
                 // Nobody listens any more when the daemon ends.
                 let _ = sender.send(news);
                 waker.wake();
             })?;
-            self.copier = Some((copier, told));
+            self.copier = Some((copier, reports));
         }
         match &self.copier {
             Some((copier, _)) => Ok(copier),
@@ -66,8 +66,8 @@ impl Reclaim {
 
     /// Handles reports of the copying thread.
     pub(super) fn on_copier_news(&mut self, ctx: &mut Ctx) {
-        let Some((_, told)) = &self.copier else { return };
-        for (id, news) in told.try_iter().collect::<Vec<_>>() {
+        let Some((_, reports)) = &self.copier else { return };
+        for (id, news) in reports.try_iter().collect::<Vec<_>>() {
             match news {
                 News::Ready(copied) if self.is_emptied_first(id, &copied) => self.begin_emptying(ctx, id, copied),
                 News::Ready(copied) => self.ready.push((id, *copied)),

@@ -132,7 +132,7 @@ impl Rights {
     ///
     /// # Errors
     /// There is no such folder, or this user may not go there.
-    pub(crate) fn place(&self, path: &Path) -> io::Result<Option<FolderEntry>> {
+    pub(crate) fn entry(&self, path: &Path) -> io::Result<Option<FolderEntry>> {
         self.0.as_ref().map(|user| walk(user, path, Last::Follow, None)).transpose()
     }
 
@@ -140,14 +140,14 @@ impl Rights {
     ///
     /// # Errors
     /// As above.
-    pub(crate) fn place_of_name(&self, path: &Path) -> io::Result<Option<FolderEntry>> {
+    pub(crate) fn entry_of_name(&self, path: &Path) -> io::Result<Option<FolderEntry>> {
         self.0.as_ref().map(|user| walk(user, path, Last::Keep, None)).transpose()
     }
 
     /// Path after all links, also if the last one leads to nothing, and the rights for its access.
     pub(crate) fn target(&self, path: &Path) -> (PathBuf, Self) {
-        match self.place(path) {
-            Ok(Some(place)) => (place.path().to_owned(), place.rights()),
+        match self.entry(path) {
+            Ok(Some(entry)) => (entry.path().to_owned(), entry.rights()),
             Ok(None) | Err(_) => (crate::logs::reclaim::follow_links(path), self.clone()),
         }
     }
@@ -161,11 +161,11 @@ impl Rights {
         let Some(user) = &self.0 else { return Ok(None) };
         let folders = folders.map(Mode::from_raw_mode);
         for _ in 0..TRIES {
-            let place = walk(user, path, Last::Follow, folders)?;
-            match place.open(flags, Mode::from_raw_mode(mode)) {
+            let entry = walk(user, path, Last::Follow, folders)?;
+            match entry.open(flags, Mode::from_raw_mode(mode)) {
                 // Swapped since it was looked at.
                 Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {}
-                opened => return opened.map(|file| Some((file, place))),
+                opened => return opened.map(|file| Some((file, entry))),
             }
         }
         Err(Errno::LOOP.into())
@@ -218,9 +218,9 @@ impl Rights {
             Ok(None) => open_or_make(path),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 // Root's, from another manager's time, in a folder of that user.
-                let place = self.place(path)?.filter(|place| !place.rights().are_ours()).ok_or(error)?;
-                place.remove()?;
-                place.open(flags | OFlags::EXCL, Mode::from_raw_mode(0o600))
+                let entry = self.entry(path)?.filter(|entry| !entry.rights().are_ours()).ok_or(error)?;
+                entry.remove()?;
+                entry.open(flags | OFlags::EXCL, Mode::from_raw_mode(0o600))
             }
             Err(error) => Err(error),
         };
@@ -242,8 +242,8 @@ impl Rights {
     /// # Errors
     /// The system's answer.
     pub(crate) fn remove(&self, path: &Path) -> io::Result<()> {
-        match self.place_of_name(path)? {
-            Some(place) => place.remove(),
+        match self.entry_of_name(path)? {
+            Some(entry) => entry.remove(),
             None => std::fs::remove_file(path),
         }
     }

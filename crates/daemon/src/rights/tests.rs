@@ -49,8 +49,8 @@ impl Scene {
 
     /// Target of a path and whether it is accessed with our rights; or the error.
     fn lead(&self, path: &str) -> Result<(String, bool), io::ErrorKind> {
-        let place = self.rights.place(&self.root.join(path)).map_err(|error| error.kind())?.unwrap();
-        Ok((place.path().strip_prefix(&self.root).unwrap_or(place.path()).to_str().unwrap().to_owned(), place.rights().are_ours()))
+        let entry = self.rights.entry(&self.root.join(path)).map_err(|error| error.kind())?.unwrap();
+        Ok((entry.path().strip_prefix(&self.root).unwrap_or(entry.path()).to_str().unwrap().to_owned(), entry.rights().are_ours()))
     }
 }
 
@@ -98,7 +98,7 @@ fn with_whose_rights_a_path_is_followed() {
     for (path, expected) in cases {
         assert_eq!(scene.lead(path), expected, "{path}");
     }
-    let round = scene.rights.place(&scene.root.join("ours/round")).unwrap_err();
+    let round = scene.rights.entry(&scene.root.join("ours/round")).unwrap_err();
     assert_eq!(round.raw_os_error(), Some(Errno::LOOP.raw_os_error()));
 }
 

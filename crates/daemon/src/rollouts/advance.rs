@@ -207,7 +207,7 @@ fn candidate(index: usize, slot: Option<&Slot>, is_ready: bool) -> Option<Event>
         | State::Starting { .. }
         | State::Completing { .. }
         | State::Running { .. } => None,
-        // It is on its way down, for whatever reason: when it is down its last words are known.
+        // It is on its way down, for whatever reason: when it is down its last lines are known.
         State::Leaving { .. } | State::Draining { .. } | State::Stopping { .. } | State::Clearing { .. } => None,
         State::Stopped | State::Backoff { .. } | State::Errored | State::Gone => {
             let late = if is_ready { " while the others of its batch started" } else { "" };

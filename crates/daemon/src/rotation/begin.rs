@@ -83,7 +83,7 @@ impl Rotation {
     }
 
     pub(super) fn is_rotated(&mut self, ctx: &mut Ctx, path: &str, apps: impl IntoIterator<Item = String>, rotated: &str) {
-        self.told.remove(path);
+        self.reported.remove(path);
         // In the words of pm2-logrotate.
         ctx.log.line(format_args!("\"{rotated}\" has been created"));
         for app in apps.into_iter().collect::<BTreeSet<_>>() {

@@ -156,7 +156,7 @@ impl Rotation {
             return;
         }
         if path.is_dir() {
-            self.told.remove(path.to_string_lossy().as_ref());
+            self.reported.remove(path.to_string_lossy().as_ref());
         } else {
             self.folder_is_gone(ctx, path);
         }
@@ -275,7 +275,7 @@ impl Rotation {
         }
         let logs = self.live_logs(ctx, None).into_iter().filter(|live| live.target.parent() == Some(folder));
         let logs = logs.map(|live| Kept { target: live.target, file: live.file, rights: live.rights }).collect();
-        self.order_care(ctx, [(logs, Job::Room(wanted))]);
+        self.order_retention(ctx, [(logs, Job::Room(wanted))]);
     }
 
     fn folder_is_gone(&mut self, ctx: &mut Ctx, path: &Path) {

@@ -53,7 +53,7 @@ pub(crate) struct Rotation {
     /// True if a former daemon may have left something half done.
     leftovers: bool,
     /// Last report about a file or folder, which need not be repeated.
-    told: BTreeMap<String, String>,
+    reported: BTreeMap<String, String>,
     zones: BTreeMap<String, TimeZone>,
     /// Folders without room, where that was reported.
     full: BTreeSet<PathBuf>,
@@ -89,7 +89,7 @@ impl Feature for Rotation {
 
     fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
         if key == retention::READY {
-            self.on_care_news(ctx);
+            self.on_retention_report(ctx);
         } else {
             self.on_written(ctx.now.mono_ms);
         }
@@ -143,7 +143,7 @@ impl Rotation {
 
     /// True if this text about a file is not what was reported last.
     fn is_news(&mut self, about: &str, text: &str) -> bool {
-        self.told.insert(about.to_owned(), text.to_owned()).as_deref() != Some(text)
+        self.reported.insert(about.to_owned(), text.to_owned()).as_deref() != Some(text)
     }
 
     /// Time zone of this name; the system's if there is none.

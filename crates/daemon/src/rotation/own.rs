@@ -23,7 +23,7 @@ impl Rotation {
             let kept = Kept { target: live.target, file: live.file, rights: live.rights };
             groups.entry(live.app).or_insert_with(|| (Vec::new(), Job::Keep(live.rule))).0.push(kept);
         }
-        self.order_care(ctx, groups.into_values());
+        self.order_retention(ctx, groups.into_values());
     }
 
     /// Rotates `pm2.log` when it is large. Costs nothing as long as it is not.
@@ -50,7 +50,7 @@ impl Rotation {
         }
         if let Ok(meta) = std::fs::symlink_metadata(&path) {
             let kept = Kept { target: path, file: (meta.dev(), meta.ino()), rights: Rights::default() };
-            self.order_care(ctx, [(vec![kept], Job::Keep(rule))]);
+            self.order_retention(ctx, [(vec![kept], Job::Keep(rule))]);
         }
     }
 }

@@ -87,7 +87,7 @@ pub(super) struct Retention {
 
 impl Rotation {
     /// Orders a check of the rotated files of these logs.
-    pub(super) fn order_care(&mut self, ctx: &mut Ctx, groups: impl IntoIterator<Item = (Vec<Kept>, Job)>) {
+    pub(super) fn order_retention(&mut self, ctx: &mut Ctx, groups: impl IntoIterator<Item = (Vec<Kept>, Job)>) {
         let live = self.live_logs(ctx, None).into_iter().map(|live| live.target).collect();
         let usual = RotateSpec::default().rule();
         let mut group = |(logs, job): (Vec<Kept>, Job)| {
@@ -118,7 +118,7 @@ impl Rotation {
     }
 
     /// Handles reports of the thread.
-    pub(super) fn on_care_news(&mut self, ctx: &mut Ctx) {
+    pub(super) fn on_retention_report(&mut self, ctx: &mut Ctx) {
         let Some(care) = &mut self.care else { return };
         care.waker.clear();
         let news: Vec<News> = care.news.try_iter().collect();
@@ -180,9 +180,9 @@ struct Of<'a> {
     uid: u32,
 }
 
-type Tell<'a> = &'a mut dyn FnMut(News);
+type ReportFn<'a> = &'a mut dyn FnMut(News);
 
-fn perform(task: &Group, live: &BTreeSet<PathBuf>, report: Tell<'_>) {
+fn perform(task: &Group, live: &BTreeSet<PathBuf>, report: ReportFn<'_>) {
     let mut folders: Vec<Folder> = Vec::new();
     let mut names: Vec<Vec<String>> = Vec::new();
     let mut found: Vec<Found> = Vec::new();
@@ -262,7 +262,7 @@ fn rotated_of(of: &Of<'_>, dates: &[String], live: &BTreeSet<PathBuf>, (at, fold
 }
 
 /// Replaces a file by its compressed form. It is there in one form or the other at every moment.
-fn compress(folder: &Folder, file: &mut Found, report: Tell<'_>) {
+fn compress(folder: &Folder, file: &mut Found, report: ReportFn<'_>) {
     if file.name.ends_with(".gz") {
         return;
     }

@@ -30,15 +30,15 @@ pub(super) fn file_in(name: &str, folder: BorrowedFd<'_>, path: impl Arg, shown:
 }
 
 fn value_in(name: &str, file: &File, shown: &Path) -> Result<Value, SpawnFailure> {
-    let told = |what: &str, errno: i32| SpawnFailure::new(format!("read secret {name} from {}{what}", shown.display()), errno);
-    let io = |error: std::io::Error| told("", error.raw_os_error().unwrap_or(0));
+    let failure = |what: &str, errno: i32| SpawnFailure::new(format!("read secret {name} from {}{what}", shown.display()), errno);
+    let io = |error: std::io::Error| failure("", error.raw_os_error().unwrap_or(0));
     if !file.metadata().map_err(io)?.is_file() {
-        return Err(told(": it is no file", 0));
+        return Err(failure(": it is no file", 0));
     }
     let mut bytes = Wiped::default();
     // One more than fits, and an end of line.
     while bytes.read_from(file, MAX_BYTES + 3).map_err(|errno| io(errno.into()))? > 0 {}
-    value(&bytes).map(Value::from).map_err(|bad| told(&format!(": it {bad}"), 0))
+    value(&bytes).map(Value::from).map_err(|bad| failure(&format!(": it {bad}"), 0))
 }
 
 /// Failure of a secret that cannot be read.

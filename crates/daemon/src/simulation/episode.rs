@@ -146,7 +146,7 @@ impl Episode {
     }
 
     /// Adds a line to the trace. True when there is one.
-    fn heard(&mut self, said: Option<String>) -> bool {
+    fn trace_line(&mut self, said: Option<String>) -> bool {
         let any = said.is_some();
         said.into_iter().for_each(|line| self.log(|| line));
         any
@@ -381,12 +381,12 @@ impl Episode {
                     keeper.look_at_adopted();
                     keeper.act(rng)
                 });
-                anything |= self.heard(said);
+                anything |= self.trace_line(said);
             }
             let alive = self.machine.state.borrow().alive();
             for pid in alive {
                 let said = self.machine.state.borrow_mut().act(pid, rng);
-                anything |= self.heard(said);
+                anything |= self.trace_line(said);
             }
             quiet = if anything { 0 } else { quiet + 1 };
             if quiet < 2 {

@@ -83,7 +83,7 @@ fn nothing_breaks_in_as_many_again() {
 /// Episodes that once broke a promise: a start that was not journaled as one that watches again, so that after a death changed files were passed
 /// over; a command of a deleted instance that the next daemon took for one of the next instance of that number; an end that was reported twice and
 /// cost the next process its channel; what a crash had left and only a dead daemon knew; a stop of an app that its reload undid; a stop that was
-/// never answered, as who asked heard of the end of a hook before that was noted; a present release that was noted in memory only; releases of an
+/// never answered, as the caller got the end of a hook before that was noted; a present release that was noted in memory only; releases of an
 /// app that was deleted while it was reloaded. The last one finds two processes of one instance where a start that waits outlives its keeper.
 #[test]
 fn what_broke_once_stays_fixed() {

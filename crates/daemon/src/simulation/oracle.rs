@@ -99,7 +99,7 @@ impl Oracle {
             let last = self.events.keys().next_back().copied();
             ensure!(last.is_none_or(|last| event.seq == last + 1), "event {} follows {last:?}", event.seq);
             if let What::Exit { pid, ending, .. } = &event.what {
-                ensure!(*pid == 0 || self.exits.insert(*pid), "the end of {pid} is told twice: {ending:?}");
+                ensure!(*pid == 0 || self.exits.insert(*pid), "the end of {pid} is reported twice: {ending:?}");
             }
             self.scaling.take(event)?;
             self.events.insert(event.seq, event.clone());
@@ -135,8 +135,8 @@ impl Oracle {
         ensure!(of_nobody.is_empty(), "releases of {of_nobody:?}, which is not listed");
         let strangers: Vec<i32> = state.mains().filter(|pid| !mains.contains(pid)).collect();
         ensure!(strangers.is_empty(), "{strangers:?} live and belong to nobody");
-        let told = mains.iter().find(|pid| self.exits.contains(pid));
-        ensure!(told.is_none(), "the end of {told:?} was told, but it lives");
+        let reported = mains.iter().find(|pid| self.exits.contains(pid));
+        ensure!(reported.is_none(), "the end of {reported:?} was reported, but it lives");
         drop(state);
         self.scaling.at_rest(control, machine)?;
         for (app, intent) in user.intents() {

@@ -17,7 +17,7 @@ pub(super) struct Group {
     /// Further sockets in the kernel's order, as far as that is known.
     more: Vec<Socket>,
     /// Positions of those that get new connections, as they were set in the kernel.
-    told: Option<Vec<u32>>,
+    steered: Option<Vec<u32>>,
 }
 
 /// Socket of a group. It is never closed before the others: what waits in its queue would be reset, and the kernel would count the others anew.
@@ -50,7 +50,7 @@ pub(super) fn shard_number(shard: u32) -> u32 {
 
 impl Group {
     pub(super) fn new(first: Socket) -> Self {
-        Self { first, more: Vec::new(), told: None }
+        Self { first, more: Vec::new(), steered: None }
     }
 
     /// All sockets of the group.
@@ -60,7 +60,7 @@ impl Group {
 
     /// Adds a socket of the same address: a new one, or a present one that was found again.
     pub(super) fn add(&mut self, socket: Socket) {
-        self.told = None;
+        self.steered = None;
         self.more.push(socket);
         // What the kernel's order is was lost for those that have no position: they come before what was opened since.
         self.more.sort_by_key(Socket::position);
@@ -113,20 +113,20 @@ impl Group {
     pub(super) fn steer(&mut self, shards: &[Option<u32>]) -> Result<(), Errno> {
         let positions = self.positions(shards);
         // Nobody: they wait where they waited.
-        if positions.is_empty() || self.told.as_ref() == Some(&positions) {
+        if positions.is_empty() || self.steered.as_ref() == Some(&positions) {
             return Ok(());
         }
         let steered = ostler_sys::reuseport::steer(&self.first.fd, &positions);
-        self.told = Some(positions);
+        self.steered = Some(positions);
         steered
     }
 
     /// True if the process of this shard gets no new connections.
     pub(super) fn is_left_out(&self, shard: u32) -> bool {
-        let Some(told) = &self.told else { return false };
+        let Some(steered) = &self.steered else { return false };
         match self.socket_for(Some(shard)).position() {
-            Some(position) => !told.contains(&position),
-            None => told.iter().all(|position| *position >= self.unordered()),
+            Some(position) => !steered.contains(&position),
+            None => steered.iter().all(|position| *position >= self.unordered()),
         }
     }
 
@@ -176,9 +176,9 @@ mod tests {
         group.add(shard(1, Some(2)));
         assert_eq!(group.positions(&[Some(0), Some(1)]), [2]);
         assert_eq!(group.positions(&[Some(0)]), [0, 1]);
-        group.told = Some(vec![2]);
+        group.steered = Some(vec![2]);
         assert!(group.is_left_out(0) && group.is_left_out(2) && !group.is_left_out(1));
-        group.told = Some(vec![0, 1]);
+        group.steered = Some(vec![0, 1]);
         assert!(!group.is_left_out(0) && group.is_left_out(1));
     }
 

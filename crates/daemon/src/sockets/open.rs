@@ -100,7 +100,7 @@ fn unix(path: &Path, backlog: i32, mode: Option<u32>, wanted: &FileRights) -> Re
         return Err(Errno::INVAL);
     }
     let mode = mode.unwrap_or(0o777 & !wanted.umask) & 0o777;
-    let role = wanted.rights.place_of_name(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    let role = wanted.rights.entry_of_name(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     match role {
         // In a folder that the app's user may change: whatever that user does there meanwhile, nothing happens but what it may do.
         Some(role) if !role.rights().are_ours() => {

@@ -90,7 +90,7 @@ impl Owner {
 
 /// The socket at a path; one of this user where it is in that user's folder.
 pub(super) fn identity(path: &Path, rights: &Rights) -> Option<(u64, u64)> {
-    let (file, rights) = match rights.place_of_name(path).ok()? {
+    let (file, rights) = match rights.entry_of_name(path).ok()? {
         Some(role) => (role.act(|_, _| Ok(SocketFile::at(&role.through())?)).ok()?, role.rights()),
         None => (SocketFile::at(path).ok()?, Rights::default()),
     };

@@ -59,8 +59,8 @@ impl Control {
             }
             Effect::ShutdownMessage { inc, fallback_signal, scope } => {
                 let Some(slot) = self.ctx.slots.get_mut(id) else { return false };
-                let told = slot.live.ipc.as_mut().is_some_and(|ipc| ipc.send_message(&self.ctx.reactor, &"shutdown".into(), None));
-                if !told {
+                let sent = slot.live.ipc.as_mut().is_some_and(|ipc| ipc.send_message(&self.ctx.reactor, &"shutdown".into(), None));
+                if !sent {
                     self.signal(id, inc, fallback_signal, scope);
                 }
             }

@@ -63,10 +63,10 @@ pub(super) struct Change {
 }
 
 /// Sender of reports to the daemon.
-pub(super) type Tell = Box<dyn Fn(Report) + Send>;
+pub(super) type ReportFn = Box<dyn Fn(Report) + Send>;
 
 /// Runs until nobody can give orders any more.
-pub(super) fn run(inotify: Option<Inotify>, orders: &mpsc::Receiver<Order>, waker: &Waker, report: &Tell) {
+pub(super) fn run(inotify: Option<Inotify>, orders: &mpsc::Receiver<Order>, waker: &Waker, report: &ReportFn) {
     let running = AssertUnwindSafe(|| follow(inotify, orders, waker, report));
     if let Err(panic) = catch_unwind(running) {
         let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
@@ -74,7 +74,7 @@ pub(super) fn run(inotify: Option<Inotify>, orders: &mpsc::Receiver<Order>, wake
     }
 }
 
-fn follow(inotify: Option<Inotify>, orders: &mpsc::Receiver<Order>, waker: &Waker, report: &Tell) {
+fn follow(inotify: Option<Inotify>, orders: &mpsc::Receiver<Order>, waker: &Waker, report: &ReportFn) {
     let mut engine = Engine { kernel: Kernel::new(inotify), groups: BTreeMap::new(), batch: Batch::default() };
     loop {
         if !engine.take_orders(orders) {
@@ -177,7 +177,7 @@ impl Engine {
         }
     }
 
-    fn report(&mut self, report: &Tell) {
+    fn report(&mut self, report: &ReportFn) {
         for (&group, watched) in &mut self.groups {
             watched.news().into_iter().for_each(|news| report(Report { group, news }));
         }

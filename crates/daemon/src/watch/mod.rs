@@ -258,7 +258,7 @@ impl Watches {
         }
         reactor.add(&*ours, Source::Feature(Self::NAME, 0))?;
         let (its_own, back) = (Arc::clone(&of_thread), Arc::clone(&ours));
-        let report: engine::Tell = Box::new(move |report| {
+        let report: engine::ReportFn = Box::new(move |report| {
             // Nobody listens any more when the daemon ends.
             let _ = sender.send(report);
             back.wake();

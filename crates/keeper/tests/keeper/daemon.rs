@@ -100,7 +100,7 @@ fn the_next_daemon_gets_everything() {
     }
     daemon.send(&ToKeeper::Hold { name: "log".into() }, &[labelled("another log").as_fd()]);
     daemon.send(&ToKeeper::Drop { name: "gone".into() }, &[]);
-    // The last words are not waited for: what is on its way counts.
+    // Its last messages are not waited for: what is on its way counts.
     let client = socket::connect_at(&home.path.join("ostler.sock")).unwrap();
     daemon.kill();
 

@@ -46,8 +46,8 @@ fn a_truncated_file_goes_on_from_its_beginning() {
 }
 
 #[test]
-fn a_straggler_does_not_hold_up_the_end() {
-    let mut rig = Rig::new("straggler");
+fn a_orphan_does_not_hold_up_the_end() {
+    let mut rig = Rig::new("orphan");
     let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
     rig.write("a\nb");
     handle.finish(Duration::ZERO);

@@ -1,4 +1,4 @@
-//! What the kernel tells, and what is found anew because of it.
+//! Events of the kernel, and what is found anew because of them.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -15,7 +15,7 @@ use super::super::tree::{self, Noticed};
 use super::super::way::End;
 use super::{NAMED, Watched, What};
 
-/// What a name stands for.
+/// Kind of what a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// A folder, or a link to one that is followed.
@@ -27,7 +27,7 @@ enum Kind {
 }
 
 impl Watched {
-    /// One event of the kernel.
+    /// Handles one event of the kernel.
     pub(in crate::watch) fn take(&mut self, interest: Interest, flags: ReadFlags, name: &[u8], kernel: &mut Kernel) {
         let name = OsStr::from_bytes(name);
         match interest {
@@ -76,7 +76,7 @@ impl Watched {
         self.happened(node, name, flags.contains(ReadFlags::ISDIR), what, kernel);
     }
 
-    /// Something happened to a name in a folder.
+    /// Handles an event of a name in a folder.
     pub(super) fn happened(&mut self, node: u32, name: &OsStr, is_folder: bool, what: What, kernel: &mut Kernel) {
         if name == ".gitignore" && self.plan.gitignore {
             self.stale = true;
@@ -112,7 +112,7 @@ impl Watched {
         self.note(whole, what);
     }
 
-    /// None: it is a file that is just being written, which has an end of its own.
+    /// Kind of a name. None: it is a file that is just being written, which has an end of its own.
     fn kind(&self, folder: &Path, name: &OsStr, is_folder: bool, what: What) -> Option<Kind> {
         if is_folder {
             return Some(Kind::Folder);
@@ -130,7 +130,7 @@ impl Watched {
         }
     }
 
-    /// Something that counts.
+    /// Records a change that counts.
     pub(super) fn note(&mut self, path: PathBuf, what: What) {
         if self.changes.len() >= NAMED {
             self.more = true;
@@ -156,7 +156,7 @@ impl Watched {
         }
     }
 
-    /// The kernel has ended a watch: the folder is gone, or its file system.
+    /// Handles the end of a watch in the kernel: the folder is gone, or its file system.
     pub(in crate::watch) fn watch_ended(&mut self, interest: Interest, kernel: &mut Kernel) {
         match interest {
             Interest::Way { root, step, .. } => {
@@ -178,7 +178,7 @@ impl Watched {
         }
     }
 
-    /// Events were lost: whatever changed, something did.
+    /// Handles lost events: whatever changed, something did.
     pub(in crate::watch) fn lost_count(&mut self) {
         self.stale = true;
         let path = self.path_of_root(0);
@@ -186,7 +186,7 @@ impl Watched {
         self.more = true;
     }
 
-    /// After a batch of events: what has to be found anew.
+    /// Finds anew, after a batch of events, what has to be.
     pub(in crate::watch) fn catch_up(&mut self, kernel: &mut Kernel) {
         if !self.stale && self.lost.is_empty() || Instant::now() < self.not_before {
             return;
@@ -206,7 +206,7 @@ impl Watched {
         self.rest_after(begin.elapsed());
     }
 
-    /// A root that is there again, or another than before, is a change.
+    /// Finds a root again: one that is there again, or another than before, is a change.
     pub(super) fn find_again(&mut self, root: usize, kernel: &mut Kernel) {
         let before = self.roots.get(root).map(|known| known.way.end.clone());
         self.find(root, kernel);

@@ -1,4 +1,4 @@
-//! Looking where the kernel does not tell.
+//! Polling where the kernel does not report changes.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use super::super::tree::{self, Noticed};
 use super::{INTERVAL_MS, Watched, What};
 
 impl Watched {
-    /// Something is due.
+    /// Does what is due.
     pub(in crate::watch) fn work(&mut self, kernel: &mut Kernel) {
         if self.look_due.is_some_and(|due| due <= Instant::now()) {
             self.look(kernel);
@@ -15,7 +15,7 @@ impl Watched {
         self.catch_up(kernel);
     }
 
-    /// Looks at what the kernel does not tell about.
+    /// Compares what the kernel does not report.
     fn look(&mut self, kernel: &mut Kernel) {
         let begin = Instant::now();
         for root in 0..self.roots.len() {
@@ -53,7 +53,7 @@ impl Watched {
         }
     }
 
-    /// The larger the tree, the more seldom.
+    /// Plans the next comparison: the larger the tree, the more seldom.
     pub(super) fn plan_look(&mut self, took: Duration) {
         let must = self.plan.polling == Some(true) || self.roots.iter().any(|root| root.looks) || !self.tree.looked_at().is_empty();
         let interval = Duration::from_millis(self.plan.interval_ms.unwrap_or(INTERVAL_MS).max(10));

@@ -1,4 +1,4 @@
-//! One app's watched paths: found, walked, followed, and judged.
+//! Watched paths of one app: found, walked, followed, and judged.
 
 mod events;
 mod look;
@@ -16,29 +16,29 @@ use super::kernel::{Interest, Kernel, Wanted};
 use super::tree::{Noticed, Outer, Tree};
 use super::way::{self, End, Way};
 
-/// More are not named in one report.
+/// Most changes that are named in one report.
 const NAMED: usize = 64;
-/// More links to files are not followed.
+/// Most links to files that are followed.
 const MAX_LINKS: usize = 1000;
-/// How often to look, where nothing else is said.
+/// Time between two comparisons, where no other one is set.
 const INTERVAL_MS: u64 = 1000;
-/// Looking may take this part of the time.
+/// Largest part of the time that comparisons may take: one in this many.
 const SHARE: u32 = 20;
 
-/// What is to be watched.
+/// Settings of what is to be watched.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub rules: Rules,
-    /// What runs; it counts also where git ignores it.
+    /// Script that runs; it counts also where git ignores it.
     pub script: PathBuf,
     pub gitignore: bool,
     pub follow: bool,
-    /// None: where the kernel cannot tell.
+    /// Whether to poll. None: where the kernel cannot report.
     pub polling: Option<bool>,
     pub interval_ms: Option<u64>,
 }
 
-/// One watched path.
+/// Watched path.
 #[derive(Debug)]
 struct Root {
     path: PathBuf,
@@ -46,7 +46,7 @@ struct Root {
     /// Watches on the way, by step.
     watches: Vec<Option<i32>>,
     node: Option<u32>,
-    /// By looking only.
+    /// True if it is polled only.
     looks: bool,
     outer: Vec<Outer>,
 }
@@ -58,12 +58,12 @@ impl Root {
     }
 }
 
-/// For a line of the log: a name may hold anything.
+/// Text for a line of the log: a name may contain anything.
 fn shown(path: &std::path::Path) -> String {
     path.to_string_lossy().escape_debug().to_string()
 }
 
-/// What happened to a name.
+/// Event of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
     /// Made; a file is not written yet.
@@ -72,11 +72,11 @@ enum What {
     Removed,
     MovedIn,
     MovedOut,
-    /// Noticed just now.
+    /// Just noticed.
     Found,
 }
 
-/// All of one app.
+/// Watched paths of one app.
 #[derive(Debug)]
 pub(super) struct Watched {
     id: u32,
@@ -88,12 +88,12 @@ pub(super) struct Watched {
     news: Vec<News>,
     /// Roots that have to be found anew.
     lost: Vec<usize>,
-    /// The rules of git changed, or events were lost: everything has to be walked anew.
+    /// True if the rules of git changed, or events were lost: everything has to be walked anew.
     stale: bool,
     look_due: Option<Instant>,
-    /// Which folder each device and inode was, among those that are looked at.
+    /// Folder of each device and inode, among those that are polled.
     looked_at: HashMap<(u64, u64), u32>,
-    /// Nothing is walked anew before: whoever replaces folders in a loop costs no more than a part of the time.
+    /// Time before which nothing is walked anew: whoever replaces folders in a loop costs no more than a part of the time.
     not_before: Instant,
     told_full: bool,
     told_remote: bool,
@@ -137,7 +137,7 @@ impl Watched {
         self.plan_look(Duration::ZERO);
     }
 
-    /// Gives up every watch.
+    /// Removes every watch.
     pub(super) fn end(&mut self, kernel: &mut Kernel) {
         for root in 0..self.roots.len() {
             self.leave(root, kernel);
@@ -145,7 +145,7 @@ impl Watched {
         self.roots.clear();
     }
 
-    /// A link to a file: it counts when the file does.
+    /// Follows a link to a file: it counts when the file does.
     fn follow_link(&mut self, path: PathBuf, kernel: &mut Kernel) {
         if self.roots.len() < MAX_LINKS && !self.roots.iter().any(|root| root.path == path) {
             self.roots.push(Root::new(path));
@@ -153,13 +153,13 @@ impl Watched {
         }
     }
 
-    /// When there is something to do that nobody tells.
+    /// Time when there is something to do that nobody reports.
     pub(super) fn due(&self) -> Option<Instant> {
         let catch_up = (self.stale || !self.lost.is_empty()).then_some(self.not_before);
         self.look_due.into_iter().chain(catch_up).min()
     }
 
-    /// After work that took so long there is a pause.
+    /// Pause after work that took so long.
     fn rest_after(&mut self, took: Duration) -> Duration {
         const LONGEST: Duration = Duration::from_secs(5);
         let pause = (took * SHARE).min(LONGEST);
@@ -167,7 +167,7 @@ impl Watched {
         pause
     }
 
-    /// What there is to tell.
+    /// Reports of what is new.
     pub(super) fn news(&mut self) -> Vec<News> {
         let mut news = std::mem::take(&mut self.news);
         if !self.changes.is_empty() {

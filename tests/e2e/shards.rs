@@ -169,7 +169,7 @@ fn a_reload_after_both_were_killed_loses_nothing() {
     let home = home();
     let port = free_port();
     start(&home, "blocking", &port.to_string(), "");
-    // So that one lane is nobody's, and the kernel's order changes when it is lost.
+    // So that one shard is nobody's, and the kernel's order changes when it is lost.
     home.ok("reload api");
     let before = pids(&home);
     home.kill_all_three();
@@ -201,7 +201,7 @@ fn one_socket_for_all_where_that_is_wanted() {
 }
 
 #[test]
-fn lanes_are_used_again() {
+fn shards_are_used_again() {
     let home = home();
     let port = free_port();
     start(&home, "blocking", &port.to_string(), "");
