@@ -156,6 +156,7 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
         originals: inventory.originals,
         slots: Slots::default(),
         table: None,
+        orphans: None,
         groups,
         anchor,
         journal,

@@ -283,6 +283,39 @@ fn read_entries(root: &str, known: &HashMap<i32, Entry>) -> Result<Vec<Entry>, E
     Ok(entries)
 }
 
+/// Children of a process that has one thread, zombies among them, as the kernel lists them. None where it keeps no such list, or where
+/// children end faster than it can be read.
+pub fn children(pid: i32) -> Option<Vec<i32>> {
+    /// One is skipped when another that stands before it is reaped meanwhile. That one is in the list before, and not in the next one: two
+    /// equal lists are whole.
+    const LOOKS: usize = 4;
+    if let Some(entries) = crate::played::ask(|kernel| kernel.entries()) {
+        return Some(entries.iter().filter(|entry| entry.ppid == pid).map(|entry| entry.pid).collect());
+    }
+    let path = ProcPath::new(pid, &format!("/task/{pid}/children"));
+    let mut before = read_numbers(&path)?;
+    for _ in 1..LOOKS {
+        let now = read_numbers(&path)?;
+        if now == before {
+            return Some(now);
+        }
+        before = now;
+    }
+    None
+}
+
+fn read_numbers(path: &ProcPath) -> Option<Vec<i32>> {
+    let fd = rustix::fs::open(path.as_c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let (mut text, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        match rustix::io::read(&fd, &mut buffer) {
+            Ok(0) => return text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).map(number).collect(),
+            Ok(len) => text.extend_from_slice(buffer.get(..len)?),
+            Err(_) => return None,
+        }
+    }
+}
+
 /// Value of one variable in the environment that a process was started with; `None` when it has none or may not be read.
 pub fn marker(pid: i32, name: &str) -> Option<Vec<u8>> {
     /// The kernel's own limit for arguments and environment is a quarter of the stack limit; nobody needs that much.
@@ -414,6 +447,37 @@ mod tests {
         for bad in ["", "77", "77 (x", "77 (x) S", "77 (x) S 1 2", "x (x) S 1 2 3"] {
             assert_eq!(Stat::parse(bad.as_bytes()), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn children_are_those_that_the_kernel_lists_while_some_end() {
+        let own = std::process::id();
+        if !std::path::Path::new(&format!("/proc/{own}/task/{own}/children")).exists() {
+            return;
+        }
+        // Those that end and are reaped stand before the three that stay.
+        let script = "i=0; while [ $i -lt 100 ]; do sleep 1.$((i + 100)) & i=$((i+1)); done; for i in 1 2 3; do sleep 1000 & done; wait";
+        let mut parent = std::process::Command::new("sh").args(["-c", script]).spawn().unwrap();
+        let pid = parent.id().cast_signed();
+        let stays = |pid: &i32| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"1000\0"));
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let stay = loop {
+            assert!(std::time::Instant::now() < deadline, "{:?}", children(pid));
+            let stay: Vec<i32> = children(pid).unwrap_or_default().into_iter().filter(stays).collect();
+            if stay.len() == 3 {
+                break stay;
+            }
+        };
+        while let Some(now) = children(pid).or_else(|| Some(Vec::new())) {
+            assert!(now.is_empty() || now.ends_with(&stay), "{stay:?} {now:?}");
+            assert!(std::time::Instant::now() < deadline, "{now:?}");
+            if now.len() == stay.len() {
+                break;
+            }
+        }
+        stay.iter().for_each(|&pid| _ = ProcRef::of(pid).unwrap().signal(crate::signal::KILL));
+        parent.wait().unwrap();
+        assert_eq!(children(pid), None);
     }
 
     #[test]

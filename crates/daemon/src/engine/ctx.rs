@@ -15,6 +15,7 @@ use ostler_proto::event::{Cause, What};
 use ostler_sys::ProcTable;
 use serde_json::Value;
 
+use super::trees::Orphans;
 use super::{Answer, Ask, ChildRequest, Effects, Input, Request, Timers};
 use crate::fd_budget::FdBudget;
 use crate::keeper_door::KeeperDoor;
@@ -50,6 +51,8 @@ pub(crate) struct Ctx {
     pub slots: Slots,
     /// The process table, where it was read since the last signals.
     pub table: Option<ProcTable>,
+    /// Whether there are orphans, where it was asked since the last signals.
+    pub orphans: Option<Orphans>,
     /// Cgroups of instances and of what runs for them.
     pub groups: Groups,
     /// Our end of the link to the anchor, with its name: by it the anchor knows that we live.

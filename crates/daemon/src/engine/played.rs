@@ -60,6 +60,7 @@ impl Played {
             originals: Originals { umask: 0o77, nofile: None, oom_score_adj: None },
             slots: Slots::default(),
             table: None,
+            orphans: None,
             groups: Groups::default(),
             anchor: None,
             log_files: LogFiles::new(home.clone()),

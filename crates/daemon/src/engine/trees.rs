@@ -1,5 +1,9 @@
 //! Process table as it was read last, and the trees of instances in it.
 
+use std::collections::HashSet;
+use std::path::Path;
+
+use ostler_core::lifecycle::State;
 use ostler_sys::tree::Entry;
 use ostler_sys::{ProcRef, ProcTable};
 
@@ -15,6 +19,15 @@ pub(crate) struct Outside {
     pub leads_group: bool,
     /// Whether the process table has it as a living process.
     pub main_was_seen: bool,
+}
+
+/// Processes that lost their parents to the keeper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Orphans {
+    /// There are none of what was started after the keeper, which was at this time (clock ticks since boot).
+    NoneSince(u64),
+    /// There may be some.
+    Unknown,
 }
 
 impl Default for Outside {
@@ -36,13 +49,39 @@ impl Ctx {
     /// Forgets the table: what was seen does not hold any more.
     pub(crate) fn forget_processes(&mut self) {
         self.table = None;
+        self.orphans = None;
     }
 
     /// Everything of the tree of a slot with this main process.
     pub(crate) fn family(&mut self, id: u32, pid: i32) -> Vec<Entry> {
+        if self.can_only_be_in_its_group(id) {
+            let group = self.slots.get(id).and_then(|slot| slot.durable.group.as_deref());
+            return group.map_or_else(Vec::new, |group| ProcTable::default().in_cgroup(Path::new(group)));
+        }
         self.look_at_processes();
         let (Some(slot), Some(table)) = (self.slots.get(id), &self.table) else { return Vec::new() };
         family_in(table, slot, pid, self.keeper.pid())
+    }
+
+    /// True for an instance whose main process has ended while the keeper has no child that nobody knows. What a process leaves behind loses its
+    /// parents sooner or later, and then is a child of the keeper, if that was there before it. To ask for these costs a look at one
+    /// process; the table, one at each process of the machine.
+    fn can_only_be_in_its_group(&mut self, id: u32) -> bool {
+        let Some(slot) = self.slots.get(id) else { return false };
+        let has_ended = matches!(slot.durable.instance.state, State::Stopping { leader_gone: true, .. });
+        let leaders = slot.durable.former_leaders.iter().map(|leader| leader.1).chain([slot.durable.start_ticks]);
+        let Some(first_ticks) = leaders.min().filter(|_| has_ended && self.table.is_none()) else { return false };
+        let orphans = self.orphans.unwrap_or_else(|| self.look_for_orphans());
+        self.orphans = Some(orphans);
+        matches!(orphans, Orphans::NoneSince(keeper_ticks) if keeper_ticks < first_ticks)
+    }
+
+    fn look_for_orphans(&self) -> Orphans {
+        let keeper = self.keeper.pid();
+        let children = ostler_sys::tree::children(keeper).filter(|_| !self.groups.has_adopted());
+        let (Some(children), Some(keeper)) = (children, Entry::of(keeper)) else { return Orphans::Unknown };
+        let known: HashSet<i32> = self.own_children().collect();
+        if children.iter().all(|pid| known.contains(pid)) { Orphans::NoneSince(keeper.start_ticks) } else { Orphans::Unknown }
     }
 
     /// The processes that a signal to the group of a live main process does not reach.
