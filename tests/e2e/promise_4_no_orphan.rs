@@ -1,6 +1,6 @@
 //! Promise 4: after stop or delete nothing that the app started is left, double forks included.
 
-use ostler_testkit::{Home, kill, process_table};
+use ostler_testkit::{Home, fixture, kill, process_table};
 use rustix::process::Signal;
 
 use crate::setup::{home, start_fixture};
@@ -35,6 +35,17 @@ fn a_double_fork_in_its_own_session() {
     home.ok("restart double");
     count_at_least(&home, 2);
     home.ok("delete double");
+    nothing_left(&home);
+}
+
+/// Without cgroups it is found as a child of the keeper that nobody knows.
+#[test]
+fn a_double_fork_in_its_own_session_where_there_are_no_cgroups() {
+    let home = home();
+    home.cmd(format!("start {} --name double -- double-fork", fixture())).env("OSTLER_CGROUP", "off").run().ok();
+    count_at_least(&home, 2);
+    home.wait_log("double-out.log", "forked");
+    home.ok("stop double");
     nothing_left(&home);
 }
 
