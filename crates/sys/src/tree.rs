@@ -1,7 +1,7 @@
 //! The table of all processes, and everything an app started.
 //!
 //! One pass over `/proc` with one buffer; no `/proc/<pid>/task/<tid>/children`, which many kernels lack. What an app started is found
-//! by four signs, because each alone has a hole: the parent chain (broken when a middle process ends), the session and the process
+//! by four pieces of evidence, because each alone has a hole: the parent chain (broken when a middle process ends), the session and the process
 //! group (left by `setsid`), and for orphans a marker variable in their environment (which a program may clear). What escapes all of them
 //! is still in its [`crate::cgroup`].
 
