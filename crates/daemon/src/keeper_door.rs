@@ -67,6 +67,15 @@ impl KeeperDoor {
         }
     }
 
+    /// Gives the keeper a copy at once: before anybody is told that there is such a thing, as whoever was told finds it closed if we are killed in
+    /// between. That the next daemon gets something that the journal does not have yet is for whoever takes it back.
+    pub(crate) fn hold_now(&mut self, name: &str, fd: BorrowedFd<'_>) {
+        let is_older = |message: &ToKeeper| matches!(message, ToKeeper::Hold { name: of } | ToKeeper::Drop { name: of } if of == name);
+        self.queue.retain(|(message, _)| !is_older(message));
+        // A link that is broken shows it when it is read.
+        let _ = self.link.send(&ToKeeper::Hold { name: name.to_owned() }, &[fd]);
+    }
+
     /// Has the keeper close its copy.
     pub(crate) fn drop_held(&mut self, name: &str) {
         self.send(ToKeeper::Drop { name: name.to_owned() });

@@ -205,7 +205,7 @@ impl Listeners {
     /// A new socket of an app.
     pub(super) fn add(&mut self, ctx: &mut Ctx, app: &str, key: &str, fd: Rc<OwnedFd>) -> u32 {
         let name = held_name(app, key);
-        ctx.keeper.hold(&name, fd.as_fd());
+        ctx.keeper.hold_now(&name, fd.as_fd());
         ctx.listening.add(app, &name, Rc::clone(&fd));
         self.insert(name, fd, begin_connection(key))
     }
@@ -259,8 +259,8 @@ impl Listeners {
         listener.data.as_ref().map_or(Value::Null, |(value, _)| value.clone())
     }
 
-    /// Closes one.
-    pub(super) fn close(&mut self, ctx: &mut Ctx, id: u32, rights: &Rights) {
+    /// Closes one. The file of a unix socket is removed with these rights; without any, because nobody knows whose it was, it stays.
+    pub(super) fn close(&mut self, ctx: &mut Ctx, id: u32, rights: Option<&Rights>) {
         let Some(listener) = self.all.remove(&id) else { return };
         self.by_name.remove(&listener.name);
         if let Some((app, _)) = split_name(&listener.name) {
@@ -277,7 +277,7 @@ impl Listeners {
         if listener.data.is_some() {
             ctx.keeper.drop_held(&data_name(&listener.name));
         }
-        if let Some(key) = listener.key() {
+        if let Some((key, rights)) = listener.key().zip(rights) {
             super::listen::remove_file(key, &listener.fd, rights);
         }
     }

@@ -89,7 +89,8 @@ impl Cluster {
         let mut query = Query::parse(message);
         query.rights = refused::rights_for(slot, &query);
         let key = query.key();
-        let has_it = slot.has_listener(&key);
+        // Without the listener it is a question that a former daemon died over.
+        let has_it = slot.has_listener(&key) && self.listener_of(ctx, &app.spec, &key).is_some();
         let opened = if !query.is_sane() {
             Err(Errno::NAMETOOLONG)
         } else if has_it {
@@ -146,6 +147,8 @@ impl Cluster {
         if slot.never_listened() {
             ctx.queue.push_back(Input::Listens(id));
         }
+        slot.durable.listening.retain(|known| *known != key);
+        slot.durable.served.retain(|known| *known != key);
         match way {
             Way::InTurn => slot.durable.served.push(key),
             Way::Socket(_) => {
@@ -220,6 +223,17 @@ impl Cluster {
         Ok(self.listeners.add(ctx, app, key, Rc::new(socket)))
     }
 
+    /// After a restart of the daemon: the former one may have died before it closed what nobody wants any more.
+    fn close_unused(&mut self, ctx: &mut Ctx) {
+        for app in self.listeners.apps() {
+            let spec = ctx.slots.iter().find(|slot| slot.spec().name == app).map(|slot| Rc::clone(&slot.app().spec));
+            match spec {
+                Some(spec) => self.close_listeners_of(ctx, &spec),
+                None => self.listeners.used_by(&app).into_iter().for_each(|id| self.listeners.close(ctx, id, None)),
+            }
+        }
+    }
+
     /// Closes the app's sockets: nothing of it is wanted up any more.
     fn close_listeners_of(&mut self, ctx: &mut Ctx, spec: &AppSpec) {
         if app_lives(ctx, &spec.name) {
@@ -231,16 +245,15 @@ impl Cluster {
     }
 }
 
-/// Numbers a cluster worker; no other one ever had its number.
-fn name_worker(ctx: &mut Ctx, id: u32, beside: &mut Beside) {
+/// Numbers a cluster worker; no other one ever had its number. Journaled with the step: a daemon that did not live to see the process must not
+/// leave its number to another one.
+fn number_worker(ctx: &mut Ctx, id: u32) {
     if ctx.slots.get(id).is_none_or(|slot| slot.spec().mode != ExecMode::Cluster) {
         return;
     }
     let number = ctx.slots.next_worker_id();
-    let Some(slot) = ctx.slots.get_mut(id) else { return };
-    slot.durable.worker_id = number;
-    if slot.spec().has_workers() {
-        beside.vars.push(("NODE_UNIQUE_ID", number.to_string()));
+    if let Some(slot) = ctx.slots.get_mut(id) {
+        slot.durable.worker_id = number;
     }
 }
 
@@ -277,6 +290,9 @@ impl Feature for Cluster {
 
     /// Looks at its listeners: it may be one that gets connections now, or one that gets none any more.
     fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        if step.spawns {
+            number_worker(ctx, step.id);
+        }
         self.mark_listeners_of(ctx, step.id);
     }
 
@@ -295,7 +311,9 @@ impl Feature for Cluster {
     /// Forgets what the journal has of a former process, if nobody reported the former one's end.
     fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
         self.worker_left(ctx, id);
-        name_worker(ctx, id, beside);
+        if let Some(slot) = ctx.slots.get(id).filter(|slot| slot.spec().has_workers()) {
+            beside.vars.push(("NODE_UNIQUE_ID", slot.durable.worker_id.to_string()));
+        }
         Ok(())
     }
 
@@ -330,6 +348,7 @@ impl Feature for Cluster {
 
     fn on_taken_back(&mut self, ctx: &mut Ctx) {
         self.listeners.restore(ctx, std::mem::take(&mut self.held));
+        self.close_unused(ctx);
         self.rejoin_workers(ctx);
     }
 }

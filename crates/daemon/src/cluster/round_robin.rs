@@ -153,9 +153,14 @@ impl Cluster {
     pub(super) fn worker_left(&mut self, ctx: &mut Ctx, id: u32) {
         self.take_answers(ctx, id);
         let Some(slot) = ctx.slots.get_mut(id) else { return };
+        let had_any = !(slot.durable.listening.is_empty() && slot.durable.served.is_empty());
         slot.durable.listening.clear();
         slot.durable.served.clear();
-        let Some(worker) = slot.live.worker.own_mut() else { return };
+        if had_any {
+            // Its channel may have ended long before its process does.
+            ctx.slots.changed(id);
+        }
+        let Some(worker) = ctx.slots.get_mut(id).and_then(|slot| slot.live.worker.own_mut()) else { return };
         worker.on_their_way.clear();
         for Handed { listener, connection, .. } in std::mem::take(&mut worker.handed).into_iter().rev() {
             if let Some(listener) = self.listeners.get_mut(listener) {

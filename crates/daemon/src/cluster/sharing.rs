@@ -36,7 +36,7 @@ impl Cluster {
         let heir = self.listeners.members(id).into_iter().find(|app| *app != spec.name && app_lives(ctx, app));
         match heir {
             Some(heir) => self.listeners.leave(ctx, id, &spec.name, &heir),
-            None => self.listeners.close(ctx, id, &Rights::of(spec)),
+            None => self.listeners.close(ctx, id, Some(&Rights::of(spec))),
         }
         self.listeners.mark_dirty(id);
     }

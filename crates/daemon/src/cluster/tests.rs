@@ -335,8 +335,8 @@ fn what_a_new_release_does_not_listen_at_is_closed_after_a_while() {
     assert!(rig.cluster.held(&rig.played.ctx)[0].0.contains(":5"), "the one that it listens at stays");
 }
 
-#[test]
-fn a_stopped_app_has_no_sockets() {
+/// A worker that was stopped, before anybody heard of that.
+fn stopped() -> (Rig, u32) {
     let (mut rig, workers, _) = Rig::with_workers(&app(Scheduling::RoundRobin), 1);
     let id = workers[0].id;
     rig.cluster.on_transition(&mut rig.played.ctx, id, &Transition::Stopped);
@@ -347,8 +347,50 @@ fn a_stopped_app_has_no_sockets() {
     rig.played.dispatch(&mut rig.cluster, id, Event::Exited { inc, exit });
     rig.played.dispatch(&mut rig.cluster, id, Event::TreeGone { inc });
     assert_eq!(rig.played.ctx.slots.get(id).unwrap().durable.instance.state, State::Stopped);
+    (rig, id)
+}
+
+#[test]
+fn a_stopped_app_has_no_sockets() {
+    let (mut rig, id) = stopped();
     rig.cluster.on_transition(&mut rig.played.ctx, id, &Transition::Stopped);
     assert_eq!(rig.listeners(), 0);
+    for is_listed in [true, false] {
+        let (mut rig, id) = stopped();
+        if !is_listed {
+            rig.played.ctx.slots.remove(id);
+        }
+        assert_eq!(rig.listeners(), 1);
+        rig.next_daemon();
+        assert_eq!(rig.listeners(), 0, "the former daemon died before it closed it");
+    }
+}
+
+#[test]
+fn a_question_that_a_daemon_died_over_is_answered_by_the_next() {
+    let mut rig = Rig::new();
+    let worker = rig.worker(&app(Scheduling::RoundRobin));
+    rig.says(worker.id, any_port());
+    let (lines, _) = worker.got();
+    let key = lines[0]["key"].as_str().unwrap().to_owned();
+    // Journaled, but nobody had the socket.
+    rig.cluster = Cluster::default();
+    rig.says(worker.id, any_port());
+    let (lines, _) = worker.got();
+    assert_eq!((lines[0]["errno"].is_null(), rig.listeners()), (true, 1), "{lines:?}");
+    assert_eq!(rig.played.ctx.slots.get(worker.id).unwrap().durable.served, [key]);
+    rig.says(worker.id, any_port());
+    assert!(worker.got().0[0]["errno"].as_i64().is_some_and(|errno| errno < 0), "the same a second time is a mistake of the worker");
+}
+
+#[test]
+fn the_number_of_a_worker_is_journaled_before_it_is_started() {
+    let mut rig = Rig::new();
+    let id = rig.played.instance(app(Scheduling::RoundRobin));
+    rig.played.dispatch(&mut rig.cluster, id, Event::Start(user()));
+    assert_eq!(rig.played.ctx.slots.get(id).unwrap().durable.worker_id, 1);
+    rig.played.dispatch(&mut rig.cluster, id, Event::Stop(user()));
+    assert_eq!(rig.played.ctx.slots.get(id).unwrap().durable.worker_id, 1, "the same process");
 }
 
 #[test]

@@ -24,6 +24,13 @@ pub(crate) struct InstanceStep<'a> {
     pub transitions: &'a [Transition],
     /// The hooks that it asks for and calls off: [`Effect::Hook`] and [`Effect::CancelHook`] only.
     pub hooks: &'a [Effect],
+    /// It asks for a process.
+    pub spawns: bool,
+}
+
+/// Whether a process is asked for by the effects of a step.
+pub(crate) fn spawns(effects: &[Effect]) -> bool {
+    effects.iter().any(|effect| matches!(effect, Effect::Spawn { .. }))
 }
 
 /// The transitions among the effects of a step.

@@ -22,7 +22,7 @@ pub(crate) use beside::Beside;
 pub(crate) use child::{ChildEvent, ChildRequest, CommandEnd, Report};
 pub(crate) use ctx::{Ctx, Ending, clock};
 pub(crate) use describe::{changed_spec, changed_vars, laid_over, new_spec};
-pub(crate) use feature::{Feature, InstanceStep, hooks, transitions};
+pub(crate) use feature::{Feature, InstanceStep, hooks, spawns, transitions};
 pub(crate) use per_process::PerProcess;
 #[cfg(test)]
 pub(crate) use played::Played;

@@ -12,7 +12,7 @@ use ostler_core::lifecycle::{Event, Origin, PolicyName, State, Transition};
 use ostler_core::time::Now;
 use ostler_keeper::{Link, Originals};
 
-use super::{Ctx, Effects, Feature, Input, InstanceStep, Timers, Work, hooks, transitions};
+use super::{Ctx, Effects, Feature, Input, InstanceStep, Timers, Work, hooks, spawns, transitions};
 use crate::fd_budget::FdBudget;
 use crate::keeper_door::KeeperDoor;
 use crate::log::DaemonLog;
@@ -116,8 +116,8 @@ impl Played {
         let effects = slot.durable.instance.step(&slot.live.policy, event.clone(), self.ctx.now);
         self.ctx.slots.changed(id);
         let transitions = transitions(&effects);
-        let hooks = hooks(&effects);
-        feature.on_step(&mut self.ctx, &InstanceStep { id, event: &event, before, transitions: &transitions, hooks: &hooks });
+        let (hooks, spawns) = (hooks(&effects), spawns(&effects));
+        feature.on_step(&mut self.ctx, &InstanceStep { id, event: &event, before, transitions: &transitions, hooks: &hooks, spawns });
         transitions
     }
 

@@ -7,7 +7,7 @@ use ostler_core::health::{Ask, Check, HealthSpec};
 use ostler_core::hooks::{Hook, HookSpec};
 use ostler_core::order::Condition;
 use ostler_core::safeguards::Safeguards;
-use ostler_core::serving::Autoscale;
+use ostler_core::serving::{Autoscale, Scheduling};
 use ostler_core::sim::Rng;
 use ostler_proto::control::{Action, Existing, Request, ScaleTo};
 
@@ -33,6 +33,12 @@ fn extend(spec: &mut AppSpec, rng: &mut Rng, reach: Reach) {
         spec.instances = min;
         // What is replaced all the time is not scaled.
         (spec.restart.max_lifetime_ms, spec.cron) = (None, None);
+    }
+    if reach.has(Extra::Cluster) && rng.percent(70) {
+        // A program that is nowhere, so that nobody asks it for its version.
+        (spec.mode, spec.interpreter, spec.script) = (ExecMode::Cluster, Some("/nowhere/node".into()), "/app.js".into());
+        spec.no_preload = true;
+        spec.scheduling = rng.pick(&[Scheduling::RoundRobin, Scheduling::RoundRobin, Scheduling::Shared]);
     }
 }
 

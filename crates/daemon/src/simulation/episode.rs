@@ -20,6 +20,7 @@ use super::machine::{Killed, Machine, Temper};
 use super::oracle::{Oracle, Verdict};
 use super::reach::{Extra, Reach};
 use super::user::{Outcome, User};
+use super::worker::{Clients, path_of};
 use crate::boot::{Beginning, begin};
 use crate::control::Control;
 use crate::runtime::Runtime;
@@ -28,6 +29,8 @@ use crate::slots::groups::Groups;
 
 /// Most steps until all is at rest.
 const SILENCE_STEPS: u32 = 1500;
+/// Turns after which a client has found its worker.
+const SERVING_TURNS: u32 = 12;
 /// Leaps of the clock after which nothing changes any more.
 const RESTS: u32 = 3;
 /// Where apps scale themselves their numbers have to be the same for so long: one that has too many for its load has one less only after a minute,
@@ -69,6 +72,9 @@ struct Episode {
     home: PathBuf,
     specs: Vec<AppSpec>,
     reach: Reach,
+    clients: Clients,
+    /// A daemon died while there was no keeper.
+    lost_both: bool,
     user: User,
     oracle: Oracle,
     tally: Tally,
@@ -99,6 +105,9 @@ impl Episode {
         for spec in &specs {
             machine.state.borrow_mut().tempers.insert(spec.name.clone(), Temper::random(rng));
         }
+        if reach.has(Extra::Cluster) {
+            machine.state.borrow_mut().workers.folder = Some(home.to_string_lossy().into_owned());
+        }
         let oracle = Oracle::of(&specs);
         let keeper: SharedKeeper = Rc::default();
         ostler_sys::played::play(Some(Rc::clone(&machine) as _));
@@ -119,6 +128,8 @@ impl Episode {
             home,
             specs,
             reach,
+            clients: Clients::default(),
+            lost_both: false,
             user: User::default(),
             oracle,
             tally: Tally::default(),
@@ -180,6 +191,9 @@ impl Episode {
                 _ => {}
             }
         }
+        if self.reach.has(Extra::Cluster) && rng.percent(10) {
+            self.client_connects(rng);
+        }
         match rng.below(100) {
             0..35 => self.managers_act(rng)?,
             35..60 => self.keeper_acts(rng),
@@ -208,6 +222,10 @@ impl Episode {
             if let Some(former) = self.former.take() {
                 *self.keeper.borrow_mut() = Some(Keeper::behind(&self.machine, former));
             }
+        }
+        if self.reach.has(Extra::Cluster) {
+            // No daemon starts in the millisecond in which another one died: by that it numbers what it hands over.
+            self.machine.advance(1);
         }
         self.log(|| "the keeper starts a daemon".into());
         let (link, inventory, fds) = self.keeper.borrow_mut().as_mut().unwrap().begin_daemon();
@@ -248,9 +266,15 @@ impl Episode {
         drop(state);
         self.log(|| "the daemon is killed".into());
         let keeper = &mut *self.keeper.borrow_mut();
+        let is_keeper_dead = keeper.is_none();
         // Where the keeper is dead too, the anchor has what that held.
         let Some(keeper) = keeper.as_mut().or(self.former.as_mut()) else { return Ok(()) };
         keeper.daemon_ended(rng);
+        // What it opened since the keeper's death nobody had.
+        self.lost_both |= is_keeper_dead;
+        if !is_keeper_dead {
+            self.oracle.ports_are_held(keeper)?;
+        }
         self.oracle.at_death(keeper, &Settings::from_env(self.home.clone()))
     }
 
@@ -305,6 +329,14 @@ impl Episode {
         self.machine.advance(ms);
     }
 
+    fn client_connects(&mut self, rng: &mut Rng) {
+        let app = &self.specs[rng.below(self.specs.len())].name;
+        if let Some(number) = self.clients.connect(&path_of(&self.home.to_string_lossy(), app)) {
+            let line = format!("client {number} connects to {app}");
+            self.log(|| line);
+        }
+    }
+
     /// Up to two minutes in which nothing else is asked for than another number of instances.
     fn a_while_passes(&mut self, rng: &mut Rng) -> Verdict {
         for _ in 0..rng.below(120) {
@@ -354,6 +386,9 @@ impl Episode {
                 let left = self.machine.state.borrow().mains_of(&app);
                 if !left.is_empty() {
                     return Err(format!("{command:?} of {app} is done, but {left:?} live"));
+                }
+                if self.reach.has(Extra::Cluster) && self.clients.connect(&path_of(&self.home.to_string_lossy(), &app)).is_some() {
+                    return Err(format!("{command:?} of {app} is done, but its port is open"));
                 }
             }
         }
@@ -408,7 +443,37 @@ impl Episode {
         }
         let shared = self.keeper.borrow();
         let (Some(control), Some(keeper)) = (&self.daemon, &*shared) else { return Err("a manager does not run".into()) };
-        self.oracle.at_rest(control, keeper, &self.machine, &self.user)
+        self.oracle.at_rest(control, keeper, &self.machine, &self.user)?;
+        drop(shared);
+        if self.reach.has(Extra::Cluster) && !self.lost_both { self.clients_are_served(rng) } else { Ok(()) }
+    }
+
+    /// Whoever connects to an app that has workers is served by one of them.
+    fn clients_are_served(&mut self, rng: &mut Rng) -> Verdict {
+        let folder = self.home.to_string_lossy().into_owned();
+        let mut waiting = Vec::new();
+        for app in self.specs.iter().map(|spec| spec.name.clone()) {
+            let workers: Vec<(i32, bool)> = self.machine.state.borrow().workers_of(&app).collect();
+            let idle = workers.iter().find(|(_, listens)| !listens);
+            ensure!(idle.is_none(), "the worker {idle:?} of {app} has no server");
+            match self.clients.connect(&path_of(&folder, &app)) {
+                Some(number) => {
+                    ensure!(!workers.is_empty(), "{app} has no workers, and its port is open");
+                    waiting.push((app, number));
+                }
+                None => ensure!(workers.is_empty(), "{app} has workers, and its port is closed"),
+            }
+        }
+        for _ in 0..SERVING_TURNS {
+            self.managers_act(rng)?;
+            self.keeper_acts(rng);
+            let alive = self.machine.state.borrow().alive();
+            alive.into_iter().for_each(|pid| drop(self.machine.state.borrow_mut().act(pid, rng)));
+        }
+        let state = self.machine.state.borrow();
+        let forgotten = waiting.iter().find(|(_, number)| !state.workers.serves(*number));
+        ensure!(forgotten.is_none(), "nobody serves the client {forgotten:?}");
+        Ok(())
     }
 
     /// True if nothing is under way.

@@ -105,6 +105,11 @@ impl Keeper {
         self.held[HELD_JOURNAL].as_fd()
     }
 
+    /// True if it holds a listening socket with this key, whosever it is.
+    pub(super) fn holds_port(&self, key: &str) -> bool {
+        self.held.keys().any(|name| name.starts_with("listen:") && name.strip_suffix(key).is_some_and(|rest| rest.ends_with(':')))
+    }
+
     /// Does one thing. Returns words for it.
     pub(super) fn act(&mut self, rng: &mut Rng) -> Option<String> {
         if rng.percent(50) { self.reap().or_else(|| self.receive(rng)) } else { self.receive(rng).or_else(|| self.reap()) }

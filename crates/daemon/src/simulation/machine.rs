@@ -12,6 +12,7 @@ use ostler_sys::{Clocks, Ending, ProcRef};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 
+use super::worker::{Deed, Worker, Workers};
 use crate::slots::processes::MARK;
 
 /// First pid, which no real process has: what is not played does not find it.
@@ -85,6 +86,8 @@ pub(super) struct Process {
     will_be_ready: bool,
     ending: Option<Ending>,
     cpu_ns: u64,
+    /// What it is as a worker of Node's cluster.
+    worker: Option<Worker>,
 }
 
 impl Process {
@@ -122,6 +125,7 @@ pub(super) struct State {
     pub tempers: BTreeMap<String, Temper>,
     /// Work of each app, in percent of a core: its processes share it.
     pub loads: BTreeMap<String, u64>,
+    pub workers: Workers,
     /// The keeper's pid; none while there is none.
     pub keeper: Option<i32>,
     /// Number of its steps after which the daemon dies.
@@ -146,6 +150,7 @@ impl Machine {
             processes: BTreeMap::new(),
             tempers: BTreeMap::new(),
             loads: BTreeMap::new(),
+            workers: Workers::default(),
             keeper: None,
             dies_after: None,
             is_dying: false,
@@ -221,6 +226,7 @@ impl State {
         }
         let pid = self.new_pid();
         let keeper = self.keeper.unwrap_or(INIT);
+        let worker = variable("NODE_UNIQUE_ID").and_then(|number| self.workers.start(&app, number.parse().ok()?));
         let process = Process {
             entry: Entry { pid, ppid: keeper, pgid: pid, sid: pid, start_ticks: self.clocks.boot_ms / 10, state: b'S', ..Entry::default() },
             app,
@@ -237,6 +243,7 @@ impl State {
             will_be_ready: rng.percent(temper.says_ready),
             ending: None,
             cpu_ns: 0,
+            worker,
         };
         let named = process.process();
         self.processes.insert(pid, process);
@@ -274,6 +281,7 @@ impl State {
         process.ending = Some(ending);
         process.entry.state = b'Z';
         process.channel = None;
+        process.worker = None;
         process._fds.clear();
         for watcher in process.watchers.drain(..) {
             let _ = rustix::io::write(&watcher, &1_u64.to_ne_bytes());
@@ -333,6 +341,7 @@ impl State {
     /// Makes all programs behave well from now on.
     pub(super) fn become_good(&mut self) {
         self.tempers.values_mut().for_each(|temper| *temper = Temper::GOOD);
+        self.workers.are_good = true;
         self.processes
             .values_mut()
             .for_each(|process| (process.obeys, process.hangs, process.will_be_ready) = (true, false, process.is_main));
@@ -366,7 +375,12 @@ impl State {
             self.end(pid, Ending::Code(code));
             return Some(format!("command {pid} of {app} ends with {code}"));
         }
-        if process.is_main && process.will_be_ready && rng.percent(50) {
+        let is_worker = process.worker.is_some() && (self.workers.are_good || rng.percent(60));
+        let is_to_be_ready = process.is_main && process.will_be_ready;
+        if is_worker && let Some(said) = self.work_as_one(pid, rng) {
+            return Some(said);
+        }
+        if is_to_be_ready && rng.percent(50) {
             let process = self.processes.get_mut(&pid)?;
             process.will_be_ready = false;
             let told = process.channel.as_ref().map(|channel| rustix::io::write(channel, b"\"ready\"\n"));
@@ -381,6 +395,25 @@ impl State {
             return Some(format!("{pid} of {app} ends by itself: {ending:?}"));
         }
         None
+    }
+
+    /// What a worker of Node's cluster does.
+    fn work_as_one(&mut self, pid: i32, rng: &mut Rng) -> Option<String> {
+        let process = self.processes.get_mut(&pid)?;
+        match process.worker.as_mut()?.act(process.channel.as_ref()?, &mut self.workers, rng) {
+            Deed::Nothing => None,
+            Deed::Did(what) => Some(format!("{pid}: {what}")),
+            Deed::Ends => {
+                self.end(pid, Ending::Code(0));
+                Some(format!("{pid} has disconnected and ends"))
+            }
+        }
+    }
+
+    /// The living workers of an app, and whether each has its server.
+    pub(super) fn workers_of(&self, app: &str) -> impl Iterator<Item = (i32, bool)> {
+        let of_app = self.processes.values().filter(move |process| process.app == app && process.is_alive());
+        of_app.filter_map(|process| Some((process.entry.pid, process.worker.as_ref()?.key().is_some())))
     }
 
     fn fork(&mut self, parent: i32, rng: &mut Rng) -> String {
@@ -414,6 +447,7 @@ impl State {
             will_be_ready: false,
             ending: None,
             cpu_ns: 0,
+            worker: None,
         };
         self.processes.insert(pid, process);
         format!("{parent} of {app} starts {pid}{}", if is_far { " in a session of its own" } else { "" })

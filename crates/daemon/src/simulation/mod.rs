@@ -29,6 +29,7 @@ mod oracle;
 mod reach;
 mod scaling;
 mod user;
+mod worker;
 
 use ostler_core::sim::{Failure, Rng, play_seed};
 
@@ -108,8 +109,16 @@ fn what_broke_once_stays_fixed() {
     }
 }
 
-/// The same with what they had beyond the ordinary: a user's scaling that the app's own undid by what was measured before.
-const WITH_EXTRAS: [(u64, &str); 1] = [(7_923_724_220_186_219_862, "autoscale")];
+/// The same with what they had beyond the ordinary: a user's scaling that the app's own undid by what was measured before; a worker that had its
+/// port from a daemon that died before the keeper had it; a worker without a channel that was still one with a server in the journal; a port that was
+/// not closed after a death; the number of a worker that was given twice.
+const WITH_EXTRAS: [(u64, &str); 5] = [
+    (7_923_724_220_186_219_862, "autoscale"),
+    (5_292_580_334_274_787_743, "cluster"),
+    (10_028_955_912_863_736_053, "cluster"),
+    (6_578_006_502_381_876_378, "cluster"),
+    (10_451_216_379_200_822_465, "cluster"),
+];
 
 #[test]
 fn the_same_seed_gives_the_same_run() {

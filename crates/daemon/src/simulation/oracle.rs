@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 
 use ostler_core::app::AppSpec;
-use ostler_core::lifecycle::{Ending, State};
+use ostler_core::lifecycle::{Ending, State, Wanted};
 use ostler_proto::event::{Event, Position, What};
 
 use super::keeper::Keeper;
@@ -47,6 +47,7 @@ impl Oracle {
     /// Checks after a turn that the daemon survived.
     pub(super) fn after_turn(&mut self, control: &Control, keeper: Option<&mut Keeper>, machine: &Machine) -> Verdict {
         one_process_each(machine)?;
+        machine.state.borrow().workers.broken.clone().map_or(Ok(()), Err)?;
         channels_are_whole(control, machine)?;
         let length = rustix::fs::fstat(control.ctx.journal.fd()).map_or(0, |stat| stat.st_size as u64);
         let (former, turns) = self.looked_at;
@@ -83,6 +84,16 @@ impl Oracle {
         features.each().for_each(|feature| feature.restore(&mut snapshot));
         slots.restore(snapshot, settings);
         same(&added_up(&slots, &boot_id, &features), &written, "was in the journal and is lost with a restart")
+    }
+
+    /// Checks that the next daemon gets every port that a worker has which is wanted.
+    pub(super) fn ports_are_held(&self, keeper: &Keeper) -> Verdict {
+        for slot in journal(keeper.journal()).slots.values().filter(|slot| slot.instance.wanted == Wanted::Up) {
+            for key in slot.listening.iter().chain(&slot.served) {
+                ensure!(keeper.holds_port(key), "a worker of instance {} has {key}, which nobody holds", slot.id);
+            }
+        }
+        Ok(())
     }
 
     /// Checks events: numbers follow each other, an event stays what it was, and each end is reported once.
@@ -238,7 +249,7 @@ fn added_up(slots: &Slots, boot_id: &str, features: &Features) -> Snapshot {
 }
 
 /// Fields that the next daemon reads from the process where they were not journaled before the last one died.
-const FOUND_ANEW: [&str; 6] = ["log_start", "log_files", "preloaded", "worker_id", "group", "leader"];
+const FOUND_ANEW: [&str; 5] = ["log_start", "log_files", "preloaded", "group", "leader"];
 
 type Fields = serde_json::Map<String, serde_json::Value>;
 

@@ -10,9 +10,11 @@ use ostler_core::sim::Rng;
 pub(super) enum Extra {
     /// Apps that scale themselves, under a load that changes.
     Autoscale,
+    /// Workers of Node's cluster that ask for sockets, and clients that connect.
+    Cluster,
 }
 
-const ALL: [(Extra, &str); 1] = [(Extra::Autoscale, "autoscale")];
+const ALL: [(Extra, &str); 2] = [(Extra::Autoscale, "autoscale"), (Extra::Cluster, "cluster")];
 
 /// Everything of this kind that an episode has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -54,7 +54,6 @@ pub(crate) struct Slots {
     /// Internal numbers of slots.
     numbers: SlotNumbers,
     next_number: u64,
-    last_worker: u32,
 }
 
 impl Slots {
@@ -133,7 +132,6 @@ impl Slots {
             // Records are written in this order: environment, description, slot. A slot without them cannot be.
             let (Some(app), Some(base)) = (apps.get(&record.app_number), bases.get(&record.env_number)) else { continue };
             self.next_pm_id = self.next_pm_id.max(record.pm_id + 1);
-            self.last_worker = self.last_worker.max(record.worker_id);
             let id = record.id;
             let slot = Slot::restored(record, Rc::clone(app), Rc::clone(base), settings);
             self.slots.insert(id, Box::new(slot));
@@ -168,9 +166,7 @@ impl Slots {
 
     /// A number that no worker of this daemon and of those before it has: what Node calls `cluster.worker.id`.
     pub(crate) fn next_worker_id(&mut self) -> u32 {
-        // Node takes it for a signed number of 32 bits, and for no worker at all when it is 0.
-        self.last_worker = if self.last_worker >= i32::MAX as u32 { 1 } else { self.last_worker + 1 };
-        self.last_worker
+        self.numbers.give_to_worker()
     }
 
     pub(crate) fn get(&self, id: u32) -> Option<&Slot> {

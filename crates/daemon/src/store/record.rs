@@ -223,7 +223,7 @@ impl Snapshot {
                 self.specs.insert(id, spec);
             }
             Record::Slot(slot) => {
-                self.numbers.note(slot.id);
+                self.numbers.note_slot(&slot);
                 self.slots.insert(slot.id, slot.into_owned());
             }
             Record::Numbers(numbers) => self.numbers = numbers,
@@ -311,13 +311,16 @@ mod tests {
         for record in [slot(0), slot(1), slot(1 << 31), Record::Gone { id: 1 }, Record::Gone { id: 1 << 31 }] {
             encode(&record, &mut bytes);
         }
+        let worker = SlotRecord { worker_id: 7, ..SlotRecord::new(2, Now::at(5)) };
+        encode(&Record::Slot(SlotEntry::Read(Box::new(worker))), &mut bytes);
+        encode(&Record::Gone { id: 2 }, &mut bytes);
         let mut numbers = Snapshot::read(&bytes).0.numbers;
         // As it is written anew, without those that are gone.
         let mut compacted = Vec::new();
         encode(&Record::Numbers(numbers), &mut compacted);
         encode(&slot(0), &mut compacted);
         assert_eq!(Snapshot::read(&compacted).0.numbers, numbers);
-        assert_eq!((numbers.give(), numbers.give(), numbers.give_to_candidate()), (2, 3, (1 << 31) + 1));
+        assert_eq!((numbers.give(), numbers.give(), numbers.give_to_candidate(), numbers.give_to_worker()), (3, 4, (1 << 31) + 1, 8));
     }
 
     #[test]

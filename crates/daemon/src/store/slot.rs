@@ -22,6 +22,9 @@ const CANDIDATES_FROM: u32 = 1 << 31;
 pub(crate) struct SlotNumbers {
     next: u32,
     next_candidate: u32,
+    /// The last number of a cluster worker.
+    #[serde(default)]
+    last_worker: u32,
 }
 
 impl SlotNumbers {
@@ -37,6 +40,19 @@ impl SlotNumbers {
         let number = CANDIDATES_FROM | self.next_candidate;
         self.note(number);
         number
+    }
+
+    /// A number for a cluster worker.
+    pub(crate) fn give_to_worker(&mut self) -> u32 {
+        // Node takes it for a signed number of 32 bits, and for no worker at all when it is 0.
+        self.last_worker = if self.last_worker >= i32::MAX as u32 { 1 } else { self.last_worker + 1 };
+        self.last_worker
+    }
+
+    /// Records that the numbers of this instance are given.
+    pub(crate) fn note_slot(&mut self, slot: &SlotRecord) {
+        self.note(slot.id);
+        self.last_worker = self.last_worker.max(slot.worker_id);
     }
 
     /// Records that this one is given.

@@ -5,7 +5,7 @@ use ostler_keeper::ToKeeper;
 use ostler_sys::signal::KILL;
 
 use crate::control::Control;
-use crate::engine::{Beside, InstanceStep, Request, Work, hooks, transitions};
+use crate::engine::{Beside, InstanceStep, Request, Work, hooks, spawns, transitions};
 use crate::logs::Outputs;
 use crate::slots::Slot;
 use crate::users::account;
@@ -20,7 +20,7 @@ impl Control {
         let transitions = transitions(&effects);
         let gone = slot.durable.instance.state == State::Gone;
         self.ctx.slots.changed(id);
-        let hooks = hooks(&effects);
+        let (hooks, spawns) = (hooks(&effects), spawns(&effects));
         for effect in effects {
             if !matches!(effect, Effect::Hook { .. } | Effect::CancelHook { .. }) {
                 self.ctx.effects.push(Work::Effect(id, effect));
@@ -29,7 +29,7 @@ impl Control {
         if gone {
             self.ctx.effects.push(Work::Effect(id, Effect::Notify(ostler_core::lifecycle::Transition::Deleted)));
         }
-        let step = InstanceStep { id, event: &event, before, transitions: &transitions, hooks: &hooks };
+        let step = InstanceStep { id, event: &event, before, transitions: &transitions, hooks: &hooks, spawns };
         self.features.each().for_each(|feature| feature.on_step(&mut self.ctx, &step));
     }
 

@@ -1,0 +1,251 @@
+//! What a played process does as a worker of Node's cluster: it asks for a listening socket, is handed connections or accepts them itself.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io::{IoSliceMut, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use ostler_core::sim::Rng;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recv, recvmsg, send};
+use serde_json::{Value, json};
+
+/// What is known of all workers of an episode.
+#[derive(Default)]
+pub(super) struct Workers {
+    /// Where their sockets are; none: nobody asks for any.
+    pub folder: Option<String>,
+    /// From now on they do what one hopes for.
+    pub are_good: bool,
+    /// Numbers that workers were started with.
+    ids: BTreeSet<u32>,
+    /// Connections that a worker has said it serves.
+    served: BTreeSet<u64>,
+    /// The first promise that a worker saw broken.
+    pub broken: Option<String>,
+}
+
+impl Workers {
+    /// One more is started with this number.
+    pub(super) fn start(&mut self, app: &str, id: u32) -> Option<Worker> {
+        let folder = self.folder.clone()?;
+        if !self.ids.insert(id) {
+            self.breaks(format!("a second worker has the number {id}: one of {app}"));
+        }
+        Some(Worker::new(app, &folder))
+    }
+
+    pub(super) fn serves(&self, connection: u64) -> bool {
+        self.served.contains(&connection)
+    }
+
+    fn breaks(&mut self, what: String) {
+        self.broken.get_or_insert(what);
+    }
+
+    /// A worker has this connection, whose client said its number first.
+    fn serve(&mut self, app: &str, connection: &OwnedFd) {
+        let mut number = [0; 8];
+        let Ok((_, 8)) = recv(connection, &mut number, RecvFlags::DONTWAIT | RecvFlags::PEEK) else { return };
+        let number = u64::from_ne_bytes(number);
+        if !self.served.insert(number) {
+            self.breaks(format!("the connection {number} was given to a second worker of {app}"));
+        }
+    }
+}
+
+/// The path of an app's socket.
+pub(super) fn path_of(folder: &str, app: &str) -> String {
+    format!("{folder}/{app}.sock")
+}
+
+/// One worker.
+pub(super) struct Worker {
+    app: String,
+    path: String,
+    stage: Stage,
+    /// It asks for a socket and does not only serve otherwise.
+    wants: bool,
+    unread: Vec<u8>,
+    fds: VecDeque<OwnedFd>,
+    connections: Vec<OwnedFd>,
+    last_seq: u64,
+    /// It is to end when it is idle.
+    disconnects: bool,
+}
+
+enum Stage {
+    Idle,
+    Asked,
+    /// By this key; with the socket itself where it is shared.
+    Listens(String, Option<OwnedFd>),
+}
+
+/// What it did.
+pub(super) enum Deed {
+    Nothing,
+    Did(String),
+    /// It has disconnected and ends.
+    Ends,
+}
+
+impl Worker {
+    fn new(app: &str, folder: &str) -> Self {
+        Self {
+            app: app.into(),
+            path: path_of(folder, app),
+            stage: Stage::Idle,
+            wants: true,
+            unread: Vec::new(),
+            fds: VecDeque::new(),
+            connections: Vec::new(),
+            last_seq: 0,
+            disconnects: false,
+        }
+    }
+
+    /// The key of its server.
+    pub(super) fn key(&self) -> Option<&str> {
+        match &self.stage {
+            Stage::Listens(key, _) => Some(key),
+            Stage::Idle | Stage::Asked => None,
+        }
+    }
+
+    /// Reads what it was sent, or does something by itself.
+    pub(super) fn act(&mut self, channel: &OwnedFd, all: &mut Workers, rng: &mut Rng) -> Deed {
+        self.read(channel);
+        if let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.unread.drain(..=end).collect();
+            return Deed::Did(self.hear(&line, channel, all, rng));
+        }
+        if self.disconnects {
+            return Deed::Ends;
+        }
+        self.by_itself(channel, all, rng)
+    }
+
+    fn by_itself(&mut self, channel: &OwnedFd, all: &mut Workers, rng: &mut Rng) -> Deed {
+        if all.are_good {
+            self.wants = true;
+        } else if rng.percent(10) {
+            self.wants = !self.wants;
+        }
+        match &self.stage {
+            Stage::Idle if self.wants => {
+                let query = json!({"act": "queryServer", "address": self.path, "port": -1, "addressType": -1, "index": 0});
+                self.stage = Stage::Asked;
+                Deed::Did(self.say(channel, query))
+            }
+            Stage::Listens(key, _) if !self.wants => {
+                let close = json!({"act": "close", "key": key});
+                self.stage = Stage::Idle;
+                Deed::Did(self.say(channel, close))
+            }
+            Stage::Listens(_, Some(socket)) => match rustix::net::accept(socket) {
+                Ok(connection) => {
+                    all.serve(&self.app, &connection);
+                    self.connections.push(connection);
+                    Deed::Did(format!("a worker of {} accepts", self.app))
+                }
+                Err(_) => Deed::Nothing,
+            },
+            Stage::Idle | Stage::Asked | Stage::Listens(..) => Deed::Nothing,
+        }
+    }
+
+    fn say(&mut self, channel: &OwnedFd, mut message: Value) -> String {
+        self.last_seq += 1;
+        message["cmd"] = "NODE_CLUSTER".into();
+        message["seq"] = self.last_seq.into();
+        self.say_line(channel, &message)
+    }
+
+    fn say_line(&self, channel: &OwnedFd, message: &Value) -> String {
+        let sent = send(channel, format!("{message}\n").as_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        format!("a worker of {} says {message}: {sent:?}", self.app)
+    }
+
+    fn read(&mut self, channel: &OwnedFd) {
+        let mut buffer = [0; 4096];
+        loop {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+            let mut control = RecvAncillaryBuffer::new(&mut space);
+            let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+            let Ok(received) = recvmsg(channel, &mut [IoSliceMut::new(&mut buffer)], &mut control, flags) else { return };
+            for part in control.drain() {
+                if let RecvAncillaryMessage::ScmRights(fds) = part {
+                    self.fds.extend(fds);
+                }
+            }
+            if received.bytes == 0 {
+                return;
+            }
+            self.unread.extend_from_slice(&buffer[..received.bytes]);
+        }
+    }
+
+    /// One message.
+    fn hear(&mut self, line: &[u8], channel: &OwnedFd, all: &mut Workers, rng: &mut Rng) -> String {
+        let Ok(message) = serde_json::from_slice::<Value>(line) else { return format!("{} heard nonsense", self.app) };
+        let (message, fd) = match message["cmd"].as_str() {
+            Some("NODE_HANDLE") => {
+                self.say_line(channel, &json!({"cmd": "NODE_HANDLE_ACK"}));
+                (message["msg"].clone(), self.fds.pop_front())
+            }
+            _ => (message, None),
+        };
+        match message["act"].as_str() {
+            Some("newconn") => return self.take(&message, fd, channel, all, rng),
+            Some("disconnect") => self.disconnects = true,
+            _ if message["key"].is_string() && matches!(self.stage, Stage::Asked) => {
+                let is_refused = message["errno"].as_i64().is_some_and(|errno| errno != 0);
+                let key = message["key"].as_str().unwrap_or_default().to_owned();
+                self.stage = if is_refused { Stage::Idle } else { Stage::Listens(key, fd) };
+                if is_refused {
+                    all.breaks(format!("a worker of {} does not get its port: {message}", self.app));
+                } else {
+                    self.say(channel, json!({"act": "listening", "addressType": -1, "address": self.path, "port": -1}));
+                }
+            }
+            _ => {}
+        }
+        format!("a worker of {} heard {message}", self.app)
+    }
+
+    /// It is handed a connection.
+    fn take(&mut self, message: &Value, fd: Option<OwnedFd>, channel: &OwnedFd, all: &mut Workers, rng: &mut Rng) -> String {
+        let is_its_own = self.key().is_some_and(|key| message["key"] == key);
+        let accepted = is_its_own && fd.is_some() && !self.disconnects && (all.are_good || rng.percent(70));
+        let answer = json!({"cmd": "NODE_CLUSTER", "ack": message["seq"], "accepted": accepted});
+        if let Some(connection) = fd.filter(|_| accepted) {
+            all.serve(&self.app, &connection);
+            self.connections.push(connection);
+        }
+        self.say_line(channel, &answer)
+    }
+}
+
+/// The clients of all apps.
+#[derive(Default)]
+pub(super) struct Clients {
+    open: VecDeque<UnixStream>,
+    last: u64,
+}
+
+impl Clients {
+    /// Some more stay connected.
+    const MOST: usize = 50;
+
+    /// One more connects, and says its number. None where nobody listens.
+    pub(super) fn connect(&mut self, path: &str) -> Option<u64> {
+        let mut stream = UnixStream::connect(path).ok()?;
+        self.last += 1;
+        stream.write_all(&self.last.to_ne_bytes()).ok()?;
+        self.open.push_back(stream);
+        if self.open.len() > Self::MOST {
+            self.open.pop_front();
+        }
+        Some(self.last)
+    }
+}
