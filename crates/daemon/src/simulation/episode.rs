@@ -25,6 +25,7 @@ use crate::boot::{Beginning, begin};
 use crate::control::Control;
 use crate::runtime::Runtime;
 use crate::settings::Settings;
+use crate::slots::Slot;
 use crate::slots::groups::Groups;
 
 /// Most steps until all is at rest.
@@ -404,7 +405,7 @@ impl Episode {
         drop(state);
         let (mut quiet, mut rests) = (0, 0);
         let scales = self.specs.iter().any(|spec| spec.autoscale.is_some());
-        let (steps, same_for_ms) = if scales { (2 * SILENCE_STEPS, SCALED_MS) } else { (SILENCE_STEPS, 0) };
+        let (steps, same_for_ms) = if scales { (10 * SILENCE_STEPS, SCALED_MS) } else { (SILENCE_STEPS, 0) };
         let (mut count, mut since) = (0, self.machine.now_ms());
         for _ in 0..steps {
             self.tally.steps += 1;
@@ -430,7 +431,9 @@ impl Episode {
             // What a crash left is looked for a moment later.
             rests = if self.is_at_rest() { rests + 1 } else { 0 };
             let now = self.machine.now_ms();
-            let instances = self.daemon.as_ref().map_or(0, |control| control.ctx.slots.iter().count());
+            let scaled = |slot: &&Slot| slot.spec().autoscale.is_some();
+            // A reload of another app adds slots, too.
+            let instances = self.daemon.as_ref().map_or(0, |control| control.ctx.slots.serving().filter(scaled).count());
             if instances != count {
                 (count, since) = (instances, now);
             }
