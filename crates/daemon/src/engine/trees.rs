@@ -71,9 +71,14 @@ impl Ctx {
         let has_ended = matches!(slot.durable.instance.state, State::Stopping { leader_gone: true, .. });
         let leaders = slot.durable.former_leaders.iter().map(|leader| leader.1).chain([slot.durable.start_ticks]);
         let Some(first_ticks) = leaders.min().filter(|_| has_ended && self.table.is_none()) else { return false };
+        self.is_without_orphans_since(first_ticks)
+    }
+
+    /// True if nothing that began at this time or later (clock ticks since boot) has lost its parents.
+    pub(crate) fn is_without_orphans_since(&mut self, start_ticks: u64) -> bool {
         let orphans = self.orphans.unwrap_or_else(|| self.look_for_orphans());
         self.orphans = Some(orphans);
-        matches!(orphans, Orphans::NoneSince(keeper_ticks) if keeper_ticks < first_ticks)
+        matches!(orphans, Orphans::NoneSince(keeper_ticks) if keeper_ticks < start_ticks)
     }
 
     fn look_for_orphans(&self) -> Orphans {

@@ -176,8 +176,13 @@ impl Sweeps {
     fn sweep_late(&mut self, ctx: &mut Ctx) {
         self.late_ms = None;
         let keeper = ctx.keeper.pid();
+        let mut late = std::mem::take(&mut self.late);
+        late.retain(|(leader, _)| !ctx.is_without_orphans_since(leader.start_ticks));
+        if late.is_empty() {
+            return ctx.forget_processes();
+        }
         let table = ctx.look_at_processes();
-        for (leader, mark) in std::mem::take(&mut self.late) {
+        for (leader, mark) in late {
             for member in table.tree(leader, INC_MARK, mark.as_bytes(), keeper) {
                 // It may have ended by itself meanwhile.
                 let _ = member.process().signal(KILL);
