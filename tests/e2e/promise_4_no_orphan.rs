@@ -49,6 +49,22 @@ fn a_double_fork_in_its_own_session_where_there_are_no_cgroups() {
     nothing_left(&home);
 }
 
+/// The next process does not wait until it is looked for: that comes a moment later.
+#[test]
+fn what_a_crashed_process_left_in_another_session_ends_where_there_are_no_cgroups() {
+    let home = home();
+    home.cmd(format!("start {} --name double -- double-fork", fixture())).env("OSTLER_CGROUP", "off").run().ok();
+    count_at_least(&home, 2);
+    home.wait_log("double-out.log", "forked");
+    let pids = || home.app_processes().into_iter().map(|process| process.pid).collect::<Vec<_>>();
+    let before = pids();
+    kill(home.app("double").pid(), Signal::KILL);
+    home.wait_until("only what the next process started runs", || {
+        let now = pids();
+        now.len() >= 2 && before.iter().all(|pid| !now.contains(pid))
+    });
+}
+
 #[test]
 fn children_that_ignore_signals() {
     let home = home();
