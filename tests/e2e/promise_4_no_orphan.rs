@@ -38,13 +38,18 @@ fn a_double_fork_in_its_own_session() {
     nothing_left(&home);
 }
 
+/// Starts an app of which a process is in a session of its own, where there are no cgroups.
+fn double_fork_without_cgroups(home: &Home) {
+    home.cmd(format!("start {} --name double -- double-fork", fixture())).env("OSTLER_CGROUP", "off").run().ok();
+    count_at_least(home, 2);
+    home.wait_log("double-out.log", "forked");
+}
+
 /// Without cgroups it is found as a child of the keeper that nobody knows.
 #[test]
 fn a_double_fork_in_its_own_session_where_there_are_no_cgroups() {
     let home = home();
-    home.cmd(format!("start {} --name double -- double-fork", fixture())).env("OSTLER_CGROUP", "off").run().ok();
-    count_at_least(&home, 2);
-    home.wait_log("double-out.log", "forked");
+    double_fork_without_cgroups(&home);
     home.ok("stop double");
     nothing_left(&home);
 }
@@ -53,9 +58,7 @@ fn a_double_fork_in_its_own_session_where_there_are_no_cgroups() {
 #[test]
 fn what_a_crashed_process_left_in_another_session_ends_where_there_are_no_cgroups() {
     let home = home();
-    home.cmd(format!("start {} --name double -- double-fork", fixture())).env("OSTLER_CGROUP", "off").run().ok();
-    count_at_least(&home, 2);
-    home.wait_log("double-out.log", "forked");
+    double_fork_without_cgroups(&home);
     let pids = || home.app_processes().into_iter().map(|process| process.pid).collect::<Vec<_>>();
     let before = pids();
     kill(home.app("double").pid(), Signal::KILL);

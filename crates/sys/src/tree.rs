@@ -468,9 +468,10 @@ mod tests {
                 break stay;
             }
         };
-        while let Some(now) = children(pid).or_else(|| Some(Vec::new())) {
-            assert!(now.is_empty() || now.ends_with(&stay), "{stay:?} {now:?}");
-            assert!(std::time::Instant::now() < deadline, "{now:?}");
+        loop {
+            assert!(std::time::Instant::now() < deadline, "{:?}", children(pid));
+            let Some(now) = children(pid) else { continue };
+            assert!(now.ends_with(&stay), "{stay:?} {now:?}");
             if now.len() == stay.len() {
                 break;
             }
