@@ -86,6 +86,31 @@ fn echoes(stream: &mut TcpStream, text: &str) {
     assert_eq!(back, text.as_bytes());
 }
 
+/// Scheduling policy of a process: field 41 of its `stat`, and the name before it may have spaces.
+#[track_caller]
+fn policy(pid: i32) -> i32 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let rest = stat.rsplit_once(") ").unwrap().1;
+    rest.split(' ').nth(41 - 3).unwrap().parse().unwrap()
+}
+
+#[test]
+fn only_the_anchor_is_a_batch_job() {
+    const NORMAL: i32 = 0;
+    const BATCH: i32 = 3;
+    let home = home();
+    home.ok("start sleep --name a -- 1000");
+    for _ in 0..2 {
+        home.wait_until("the anchor sleeps", || policy(home.anchor_pid()) == BATCH);
+        home.ok("restart a");
+        let usual = [home.keeper_pid(), home.daemon_pid(), home.app("a").pid()];
+        assert_eq!(usual.map(policy), [NORMAL; 3], "{usual:?}");
+        let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
+        home.kill_both();
+        both_are_back(&home, keeper, daemon);
+    }
+}
+
 #[test]
 fn cluster_workers_go_on_and_no_request_fails() {
     needs_program!("node");

@@ -34,6 +34,7 @@ pub mod reuseport;
 pub mod rights;
 pub mod rlimit;
 pub mod sample;
+pub mod scheduling;
 pub mod signal;
 pub mod socket;
 pub mod spawn;

@@ -11,7 +11,7 @@ use ostler_sys::exec::{OWN_EXE, replace};
 use ostler_sys::fork::{Side, fork};
 use ostler_sys::signal::SignalFd;
 use ostler_sys::tree::marker;
-use ostler_sys::{ProcRef, clock, memory, socket, title};
+use ostler_sys::{ProcRef, clock, memory, scheduling, socket, title};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 
@@ -70,7 +70,12 @@ impl Anchor {
         loop {
             // A signal to the group of the keeper is not for us.
             let _ = rustix::process::setsid();
-            match self.hold_until_end() {
+            // The keeper tells us of a channel right before it starts a process: that is not to wait for us. Refused, we are only less polite.
+            let _ = scheduling::set_batch(true);
+            let end = self.hold_until_end();
+            // Nor are apps batch jobs.
+            let _ = scheduling::set_batch(false);
+            match end {
                 End::BothGone if self.armed => {}
                 // Not told to act: there is another one, or the daemon cannot be without its keeper yet.
                 End::Left | End::BothGone => return ExitCode::SUCCESS,
