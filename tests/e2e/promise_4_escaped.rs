@@ -59,7 +59,7 @@ fn it_is_gone_after_stop_restart_and_delete_and_so_is_the_group() {
     escaped(&home);
     home.ok("stop app");
     nothing_left(&home);
-    assert!(!std::fs::read_dir(&groups).unwrap().any(|entry| entry.unwrap().path().is_dir()), "a stopped app has no group");
+    home.wait_until("a stopped app has no group", || !std::fs::read_dir(&groups).unwrap().any(|entry| entry.unwrap().path().is_dir()));
     home.ok("start app");
     escaped(&home);
     home.ok("delete app");

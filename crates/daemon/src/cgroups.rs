@@ -3,7 +3,10 @@
 use ostler_core::lifecycle::SpawnFailure;
 use ostler_keeper::CGROUP_TARGET;
 
-use crate::engine::{Beside, Ctx, Feature, InstanceStep};
+use crate::engine::{Beside, Ctx, Feature, InstanceStep, Key};
+
+/// Delay of the removal of groups: nobody who stops an app waits for it, and it takes the kernel some time.
+const REMOVED_AFTER_MS: u64 = 50;
 
 /// Owner of instances' cgroups. The context knows which there are: others have processes in them, too.
 #[derive(Debug, Default)]
@@ -11,6 +14,8 @@ pub(crate) struct Cgroups;
 
 impl Cgroups {
     pub(crate) const NAME: &str = "cgroups";
+    /// Timer of the removal. A daemon that dies before it leaves the groups to the next one, which removes those of nobody at its start.
+    const REMOVAL: Key = (Self::NAME, 0);
 }
 
 impl Feature for Cgroups {
@@ -25,9 +30,13 @@ impl Feature for Cgroups {
     }
 
     fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
-        if let Some(slot) = ctx.slots.get_mut(step.id) {
-            ctx.groups.tidy(slot);
+        if ctx.slots.get_mut(step.id).is_some_and(|slot| ctx.groups.tidy(slot)) {
+            ctx.timers.set(Self::REMOVAL, Some(ctx.now.mono_ms + REMOVED_AFTER_MS));
         }
+    }
+
+    fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
+        ctx.groups.remove_left();
     }
 }
 
@@ -55,6 +64,7 @@ mod tests {
         played.dispatch(&mut Cgroups, id, Event::SpawnFailed { inc: 2, failure });
         let slot = played.ctx.slots.get(id).unwrap();
         assert_eq!((&slot.durable.instance.state, &slot.durable.group, slot.live.group_fresh), (&State::Stopped, &None, false));
+        assert_eq!(played.ctx.timers.next_ms(), Some(played.ctx.now.mono_ms + REMOVED_AFTER_MS), "nobody waits for its removal");
     }
 
     #[test]

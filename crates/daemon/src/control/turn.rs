@@ -245,6 +245,7 @@ impl Control {
                                 // A keeper that was woken on our processor would wait until we have prepared them all.
                                 rustix::thread::sched_yield();
                             }
+                            self.features.each().for_each(|feature| feature.on_spawn(&mut self.ctx, id));
                         }
                     }
                 }

@@ -219,10 +219,9 @@ fn open_without_waiting(path: &Path, private: bool) -> io::Result<File> {
     waiting(file)
 }
 
-/// The file in blocking mode, which the app expects.
+/// The file, opened for appending, in blocking mode, which the app expects.
 fn waiting(file: File) -> io::Result<File> {
-    let flags = rustix::fs::fcntl_getfl(&file)?;
-    rustix::fs::fcntl_setfl(&file, flags.difference(OFlags::NONBLOCK))?;
+    rustix::fs::fcntl_setfl(&file, OFlags::APPEND)?;
     Ok(file)
 }
 

@@ -19,6 +19,10 @@ pub(crate) fn length(path: &Path) -> u64 {
 }
 
 fn read_end(rights: &Rights, path: &Path, from_offset: u64, max_bytes: usize) -> io::Result<Vec<u8>> {
+    // Most processes end without a word, and the next one waits for this look.
+    if rights.are_ours() && std::fs::metadata(path)?.len() == from_offset {
+        return Ok(Vec::new());
+    }
     let file = rights.read(path)?;
     let length = file.metadata()?.len();
     let from = if from_offset <= length { from_offset } else { 0 };

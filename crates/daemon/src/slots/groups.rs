@@ -35,7 +35,7 @@ pub(crate) struct Groups {
     starter: Option<i32>,
     /// Folder with one group per instance; none = no groups here.
     base: Option<PathBuf>,
-    /// Groups of deleted instances in which something was left on purpose (`treekill: false`).
+    /// Groups to remove: of instances at rest, and of deleted ones in which something was left on purpose (`treekill: false`).
     left: Vec<PathBuf>,
     /// True if a process was started in one: they work.
     tried: bool,
@@ -170,14 +170,18 @@ impl Groups {
         Ok(folder)
     }
 
-    /// Removes the group of an instance that is at rest.
-    pub(crate) fn tidy(&mut self, slot: &mut Slot) {
-        if is_at_rest(&slot.durable.instance.state)
-            && let Some(group) = slot.durable.group.take()
-        {
-            slot.live.group_fresh = false;
-            self.remove(group.into_string().into());
-        }
+    /// Takes the group from an instance that is at rest: the next [`Groups::remove_left`] removes it. True if there was one.
+    pub(crate) fn tidy(&mut self, slot: &mut Slot) -> bool {
+        let group = slot.durable.group.take_if(|_| is_at_rest(&slot.durable.instance.state));
+        slot.live.group_fresh &= group.is_none();
+        let any = group.is_some();
+        self.left.extend(group.map(|group| PathBuf::from(group.into_string())));
+        any
+    }
+
+    /// Removes the groups that are used no more, as far as they are empty.
+    pub(crate) fn remove_left(&mut self) {
+        self.left.retain(|group| cgroup::remove(group).is_err());
     }
 
     /// Recovers after a restart of the daemon: each instance has the group that it had, and empty groups of nobody are removed.
@@ -210,12 +214,12 @@ impl Groups {
     /// Removes a group that is used no more; one that is not empty is tried again with the next.
     pub(crate) fn remove(&mut self, group: PathBuf) {
         self.left.push(group);
-        self.left.retain(|group| cgroup::remove(group).is_err());
+        self.remove_left();
     }
 
     /// Removes all groups after everything is stopped.
     pub(crate) fn remove_all(&mut self) {
-        self.left.retain(|group| cgroup::remove(group).is_err());
+        self.remove_left();
         if let Some(base) = &self.base {
             // Not empty: what was left on purpose is still in it.
             let _ = cgroup::remove(base);

@@ -33,19 +33,20 @@ impl Control {
         self.features.each().for_each(|feature| feature.on_step(&mut self.ctx, &step));
     }
 
-    /// Performs one effect. True for a spawn.
+    /// Performs one effect. True if the keeper is to start a process now: [`Feature::on_spawn`](crate::engine::Feature::on_spawn) is left to
+    /// the caller, who sends it the message first.
     pub(crate) fn perform(&mut self, id: u32, effect: Effect) -> bool {
         let _at = crate::incident::working_on(id);
         match effect {
-            Effect::Spawn { inc } => {
-                if let Err(failure) = self.spawn(id, inc) {
+            Effect::Spawn { inc } => match self.spawn(id, inc) {
+                Ok(requested) => return requested,
+                Err(failure) => {
                     let failure = self.ctx.fds.explain(failure);
                     // What was prepared is of no use any more.
                     self.features.each().for_each(|feature| feature.on_process_gone(&mut self.ctx, id, inc));
                     self.ctx.event(id, Event::SpawnFailed { inc, failure });
                 }
-                return true;
-            }
+            },
             Effect::Follow { inc, pid } => {
                 if self.ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.pid() == Some(pid)) {
                     self.features.each().for_each(|feature| feature.on_follow(&mut self.ctx, id, inc));
@@ -105,19 +106,20 @@ impl Control {
         }
     }
 
-    fn spawn(&mut self, id: u32, inc: u32) -> Result<(), SpawnFailure> {
+    /// Requests a process. False: there is nothing to start any more.
+    fn spawn(&mut self, id: u32, inc: u32) -> Result<bool, SpawnFailure> {
         if !self.ctx.fds.has_room() {
             return Err(self.ctx.fds.refusal());
         }
-        let Some(slot) = self.ctx.slots.get(id) else { return Ok(()) };
+        let Some(slot) = self.ctx.slots.get(id) else { return Ok(false) };
         let mut beside = Beside { account: account(slot.spec())?, ..Beside::default() };
         self.features.each().try_for_each(|feature| feature.on_prepare(&mut self.ctx, id, inc, &mut beside))?;
-        let Some(outputs) = beside.outputs.take() else { return Ok(()) };
+        let Some(outputs) = beside.outputs.take() else { return Ok(false) };
         let (log_start, log_files) = (outputs.sizes, outputs.files);
-        let Some(slot) = self.ctx.slots.get(id) else { return Ok(()) };
+        let Some(slot) = self.ctx.slots.get(id) else { return Ok(false) };
         let prepared = super::spawn::prepare(slot, inc, outputs, beside, &self.ctx.settings)?;
         self.features.each().for_each(|feature| feature.on_birth(&mut self.ctx, id));
-        let Some(slot) = self.ctx.slots.get_mut(id) else { return Ok(()) };
+        let Some(slot) = self.ctx.slots.get_mut(id) else { return Ok(false) };
         slot.durable.former_leaders.clear();
         slot.durable.log_start = log_start;
         slot.durable.log_files = log_files;
@@ -126,8 +128,7 @@ impl Control {
         slot.live.cpu = crate::sample::CpuHistory::default();
         slot.live.spawned_ms = Some(self.ctx.now.mono_ms);
         self.ctx.keeper.send_with(ToKeeper::Spawn(prepared.request), prepared.fds);
-        self.features.each().for_each(|feature| feature.on_spawn(&mut self.ctx, id));
-        Ok(())
+        Ok(true)
     }
 
     /// Standard output and error for a command that runs beside a slot's process.

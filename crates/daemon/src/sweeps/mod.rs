@@ -18,7 +18,7 @@ use ostler_core::stop::{self, Met};
 use ostler_sys::signal::KILL;
 use ostler_sys::{ProcRef, cgroup};
 
-use crate::engine::{Ctx, Ending, Feature, Key, Request};
+use crate::engine::{Ctx, Ending, Feature, InstanceStep, Key, Request};
 use crate::reactor::Source;
 use crate::slots::processes::{INC_MARK, inc_mark};
 
@@ -66,8 +66,18 @@ impl Feature for Sweeps {
         }
     }
 
+    /// A crash that left nothing in its group is over at once: in the same step, and so with the same write of the journal.
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        if let Event::Exited { inc, .. } = *step.event
+            && self.has_left_nothing_in_its_group(ctx, step.id, inc)
+        {
+            ctx.event(step.id, Event::TreeGone { inc });
+        }
+    }
+
     fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
         match request {
+            Request::Sweep { id, inc, .. } if stopping(ctx, id).is_none_or(|(stopping, _)| stopping != inc) => {}
             Request::Sweep { id, inc, signal } => self.add(ctx.now.mono_ms, id, inc, signal),
             Request::EndLeftovers { leader, mark } => self.add_late(ctx.now.mono_ms, leader, mark),
             request => return Some(request),
@@ -139,10 +149,6 @@ impl Sweeps {
         if self.late_ms.is_some_and(|due| due <= now_ms) {
             self.sweep_late(ctx);
         }
-        let (crashed, due): (Vec<_>, Vec<_>) = due.into_iter().partition(|sweep| self.has_left_nothing_in_its_group(ctx, sweep));
-        for sweep in &crashed {
-            ctx.event(sweep.slot, Event::TreeGone { inc: sweep.inc });
-        }
         for sweep in due {
             self.sweep_one(ctx, sweep);
         }
@@ -152,13 +158,13 @@ impl Sweeps {
     /// On the way from a crash to the next process there is no time to read the process table: that its process group and its cgroup are
     /// empty is enough. Where there are no cgroups, what left the process group (a double fork with a session of its own) is found by its
     /// mark a moment later.
-    fn has_left_nothing_in_its_group(&mut self, ctx: &Ctx, sweep: &Sweep) -> bool {
+    fn has_left_nothing_in_its_group(&mut self, ctx: &Ctx, id: u32, ended: u32) -> bool {
         // One that handed over to another process leaves more than the group of that.
-        let Some(slot) = ctx.slots.get(sweep.slot).filter(|slot| slot.durable.former_leaders.is_empty()) else { return false };
+        let Some(slot) = ctx.slots.get(id).filter(|slot| slot.durable.former_leaders.is_empty()) else { return false };
         let State::Stopping { inc, pid, leader_gone: true, next: AfterStop::Restart { .. }, .. } = slot.durable.instance.state else {
             return false;
         };
-        if inc != sweep.inc {
+        if inc != ended {
             return false;
         }
         if !ostler_sys::process::is_group_empty(pid) {
@@ -192,11 +198,7 @@ impl Sweeps {
     }
 
     fn sweep_one(&mut self, ctx: &mut Ctx, mut sweep: Sweep) {
-        let Some(slot) = ctx.slots.get(sweep.slot) else { return };
-        let State::Stopping { inc, pid, .. } = slot.durable.instance.state else { return };
-        if inc != sweep.inc {
-            return;
-        }
+        let Some((inc, pid)) = stopping(ctx, sweep.slot).filter(|(inc, _)| *inc == sweep.inc) else { return };
         let left = ctx.family(sweep.slot, pid);
         if left.is_empty() {
             return ctx.event(sweep.slot, Event::TreeGone { inc });
@@ -234,5 +236,13 @@ impl Sweeps {
             Err(rustix::io::Errno::SRCH) => Met::Gone,
             Ok(_) | Err(_) => Met::Unwatched,
         }
+    }
+}
+
+/// Incarnation and pid of an instance that is being stopped.
+fn stopping(ctx: &Ctx, id: u32) -> Option<(u32, i32)> {
+    match ctx.slots.get(id)?.durable.instance.state {
+        State::Stopping { inc, pid, .. } => Some((inc, pid)),
+        _ => None,
     }
 }

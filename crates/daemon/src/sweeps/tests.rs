@@ -63,9 +63,10 @@ fn a_crash_that_left_nothing_in_its_group_does_not_wait_for_a_look() {
     child.wait().unwrap();
     let exit = ExitReport { ending: Exit::Signal { signal: 9, core: false }, oom: false };
     played.dispatch(&mut sweeps, id, Event::Exited { inc: 1, exit });
+    assert_eq!(gone(&mut played), [id], "in the same turn, before anything is journaled");
+    played.dispatch(&mut sweeps, id, Event::TreeGone { inc: 1 });
     sweeps.on_request(&mut played.ctx, Request::Sweep { id, inc: 1, signal: None });
-    sweeps.on_quiet(&mut played.ctx);
-    assert_eq!(gone(&mut played), [id]);
+    assert!(sweeps.all.is_empty(), "the next one is on its way");
     assert_eq!(due(&mut played, &mut sweeps), Some(played.ctx.now.mono_ms + LATE_MS), "by its mark, a moment later");
     played.pass(&mut sweeps, LATE_MS);
     sweeps.on_quiet(&mut played.ctx);
@@ -75,12 +76,19 @@ fn a_crash_that_left_nothing_in_its_group_does_not_wait_for_a_look() {
 #[test]
 fn what_many_left_is_looked_for_together_and_nobody_looks_for_who_is_forgotten() {
     let (mut played, mut sweeps) = playing();
-    for id in 0..4 {
+    let stopped = |played: &mut Played, sweeps: &mut Sweeps| {
+        let id = played.instance(AppSpec { name: "app".into(), script: "/bin/app".into(), ..AppSpec::default() });
+        played.start(sweeps, id, 4711);
+        played.dispatch(sweeps, id, Event::Stop(Origin::Shutdown));
+        id
+    };
+    let ids = [(); 4].map(|()| stopped(&mut played, &mut sweeps));
+    for id in ids {
         sweeps.on_request(&mut played.ctx, Request::Sweep { id, inc: 1, signal: None });
     }
     let now_ms = played.ctx.now.mono_ms;
     assert_eq!(sweeps.all.iter().filter_map(|sweep| sweep.due_ms).collect::<Vec<_>>(), [now_ms, now_ms, now_ms, now_ms + COLLECT_MS]);
-    for id in 0..4 {
+    for id in ids {
         sweeps.on_forgotten(&mut played.ctx, id);
     }
     assert!(sweeps.all.is_empty() && due(&mut played, &mut sweeps).is_none());

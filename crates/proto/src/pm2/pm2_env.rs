@@ -121,7 +121,7 @@ pub fn scalar_env(view: &View<'_>) -> EnvMap {
     let mut vars: EnvMap = attributes
         .into_iter()
         .filter(|(key, _)| !declared.contains(&key.as_str()))
-        .filter_map(|(key, value)| Some((key, scalar(&value)?)))
+        .filter_map(|(key, value)| Some((key, scalar(value)?)))
         .collect();
     vars.insert("PM2_HOME".into(), view.home.into());
     vars.insert("PM2_USAGE".into(), "CLI".into());
@@ -228,9 +228,9 @@ pub(super) fn number(value: f64) -> Value {
 }
 
 /// Text of a scalar, nothing for lists, objects and null.
-fn scalar(value: &Value) -> Option<String> {
+fn scalar(value: Value) -> Option<String> {
     match value {
-        Value::String(text) => Some(text.clone()),
+        Value::String(text) => Some(text),
         Value::Number(number) => Some(number.to_string()),
         Value::Bool(flag) => Some(flag.to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
