@@ -1,4 +1,7 @@
-//! PM2's shapes: `jlist`, `dump.pm2` and the environment of an app.
+//! PM2's shapes: `jlist`, `dump.pm2`, the environment of an app, and what its sockets speak.
+
+pub mod amp;
+pub mod rpc;
 
 mod attributes;
 mod conf;

@@ -1,0 +1,192 @@
+//! Requests and answers on `rpc.sock`: which methods there are, and how calls, results and errors look.
+//!
+//! ```text
+//! {"type":"call","method":"stopProcessId","args":[0]}   →   {"args":[{"pid":0,"name":"api",…}]}
+//! {"type":"call","method":"nope","args":[]}             →   {"error":"method \"nope\" does not exist"}
+//! {"type":"methods"}                                    →   {"methods":{"ping":{"name":"ping","params":["env","cb"]},…}}
+//! ```
+
+use serde_json::{Map, Value, json};
+
+use super::amp;
+
+/// All methods of PM2's daemon with the names of their parameters, in the order in which PM2 lists them.
+pub const METHODS: [(&str, &[&str]); 30] = [
+    ("killMe", &[]),
+    ("profileCPU", &[]),
+    ("profileMEM", &[]),
+    ("prepare", &["env", "cb"]),
+    ("getMonitorData", &["env", "cb"]),
+    ("getSystemData", &["env", "cb"]),
+    ("startProcessId", &["id", "cb"]),
+    ("stopProcessId", &["id", "cb"]),
+    ("restartProcessId", &["opts", "cb"]),
+    ("deleteProcessId", &["id", "cb"]),
+    ("sendLineToStdin", &["packet", "cb"]),
+    ("softReloadProcessId", &["opts", "cb"]),
+    ("reloadProcessId", &["opts", "cb"]),
+    ("duplicateProcessId", &["id", "cb"]),
+    ("resetMetaProcessId", &["id", "cb"]),
+    ("stopWatch", &["method", "value", "fn"]),
+    ("startWatch", &["method", "value", "fn"]),
+    ("toggleWatch", &["method", "value", "fn"]),
+    ("notifyByProcessId", &["opts", "cb"]),
+    ("notifyKillPM2", &[]),
+    ("monitor", &["pm_id", "cb"]),
+    ("unmonitor", &["pm_id", "cb"]),
+    ("msgProcess", &["cmd", "cb"]),
+    ("sendDataToProcessId", &["packet", "cb"]),
+    ("sendSignalToProcessId", &["opts", "cb"]),
+    ("sendSignalToProcessName", &["opts", "cb"]),
+    ("ping", &["env", "cb"]),
+    ("getVersion", &["env", "cb"]),
+    ("getReport", &["arg", "cb"]),
+    ("reloadLogs", &["opts", "cb"]),
+];
+
+/// A frame of a client.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// The client's own number of it, as it is on the wire: the answer repeats it.
+    pub id: Vec<u8>,
+    /// What it asks for.
+    pub call: Call,
+}
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Call {
+    /// Which methods there are.
+    Methods,
+    /// A method, with its arguments.
+    Method {
+        /// Its name.
+        name: String,
+        /// Its arguments; any number of any kind.
+        args: Vec<Value>,
+    },
+    /// No call that could be made: the error in PM2's words.
+    Refused(String),
+}
+
+/// Reason why a frame is no request. Close the connection.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// Not two arguments.
+    #[error("{0} arguments instead of a request and its number")]
+    Arguments(usize),
+    /// The first one is no JSON, or nested deeper than 128 levels.
+    #[error("the request is not JSON")]
+    Malformed(#[source] serde_json::Error),
+    /// The first one is text or bytes.
+    #[error("the request is not marked as JSON")]
+    NoJson,
+    /// Its number is empty: PM2's own reader would not find the end of the answer.
+    #[error("the number of the request is empty")]
+    NoNumber,
+}
+
+/// The request in a frame.
+///
+/// # Errors
+/// Close the connection.
+pub fn request(args: Vec<Vec<u8>>) -> Result<Request, RequestError> {
+    let count = args.len();
+    let Ok([request, id]) = <[Vec<u8>; 2]>::try_from(args) else { return Err(RequestError::Arguments(count)) };
+    if id.is_empty() {
+        return Err(RequestError::NoNumber);
+    }
+    let json = request.strip_prefix(b"j:").ok_or(RequestError::NoJson)?;
+    let request: Value = serde_json::from_slice(json).map_err(RequestError::Malformed)?;
+    Ok(Request { id, call: call(request) })
+}
+
+fn call(mut request: Value) -> Call {
+    if request.get("type").and_then(Value::as_str) == Some("methods") {
+        return Call::Methods;
+    }
+    let Some(name) = request.get("method").and_then(Value::as_str).filter(|name| !name.is_empty()).map(str::to_owned) else {
+        return Call::Refused(".method required".into());
+    };
+    if !METHODS.iter().any(|(known, _)| *known == name) {
+        return Call::Refused(format!("method \"{name}\" does not exist"));
+    }
+    match request.get_mut("args").map(Value::take) {
+        Some(Value::Array(args)) => Call::Method { name, args },
+        _ => Call::Refused(".args required".into()),
+    }
+}
+
+/// The answer to a call: values are JSON text, as they are.
+pub fn success(id: &[u8], values: &[&str]) -> Vec<u8> {
+    let answer = format!("j:{{\"args\":[{}]}}", values.join(","));
+    amp::encode(&[answer.as_bytes(), id])
+}
+
+/// The answer to a call that failed.
+pub fn failure(id: &[u8], message: &str) -> Vec<u8> {
+    amp::encode(&[&amp::json(&json!({ "error": message, "stack": format!("Error: {message}") })), id])
+}
+
+/// The answer to a request that is no call.
+pub fn refusal(id: &[u8], message: &str) -> Vec<u8> {
+    amp::encode(&[&amp::json(&json!({ "error": message })), id])
+}
+
+/// The answer to [`Call::Methods`].
+pub fn methods(id: &[u8]) -> Vec<u8> {
+    let methods: Map<String, Value> =
+        METHODS.iter().map(|(name, params)| ((*name).to_owned(), json!({ "name": name, "params": params }))).collect();
+    amp::encode(&[&amp::json(&json!({ "methods": methods })), id])
+}
+
+/// An event for a subscriber of `pub.sock`.
+pub fn event(topic: &str, payload: &Value) -> Vec<u8> {
+    amp::encode(&[&amp::text(topic), &amp::json(payload)])
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn of(json: &str) -> Call {
+        request(vec![format!("j:{json}").into_bytes(), b"s:1:1".to_vec()]).unwrap().call
+    }
+
+    #[test]
+    fn calls_and_what_is_none() {
+        let method = |name: &str, args: Vec<Value>| Call::Method { name: name.into(), args };
+        assert_eq!(of(r#"{"type":"call","method":"ping","args":[{}]}"#), method("ping", vec![json!({})]));
+        assert_eq!(of(r#"{"method":"ping","args":[]}"#), method("ping", vec![]), "the kind does not matter");
+        assert_eq!(of(r#"{"type":"methods","method":"ping"}"#), Call::Methods);
+        for none in ["{}", "null", "7", r#""x""#, "[]", r#"{"type":"call"}"#, r#"{"method":""}"#, r#"{"method":7}"#] {
+            assert_eq!(of(none), Call::Refused(".method required".into()), "{none}");
+        }
+        for none in [r#"{"method":"ping"}"#, r#"{"method":"ping","args":{}}"#, r#"{"method":"ping","args":null}"#] {
+            assert_eq!(of(none), Call::Refused(".args required".into()), "{none}");
+        }
+        assert_eq!(of(r#"{"method":"__proto__","args":[]}"#), Call::Refused("method \"__proto__\" does not exist".into()));
+    }
+
+    #[test]
+    fn what_is_no_request_ends_the_connection() {
+        let bytes = |args: &[&str]| request(args.iter().map(|arg| arg.as_bytes().to_vec()).collect());
+        for args in
+            [&["j:{}"][..], &["j:{}", "s:1", "s:2"], &["s:{}", "s:1"], &["{}", "s:1"], &["j:{", "s:1"], &["j:{}", ""], &["j:", "s:1"]]
+        {
+            assert!(bytes(args).is_err(), "{args:?}");
+        }
+        let deep = format!("j:{}", "[".repeat(100_000));
+        assert!(matches!(bytes(&[&deep, "s:1"]), Err(RequestError::Malformed(_))));
+        assert_eq!(bytes(&["j:{}", "j:77"]).unwrap().id, b"j:77", "a number of any kind");
+    }
+
+    #[test]
+    fn answers_as_captured() {
+        assert_eq!(success(b"s:12183:0", &["\"7.0.4\""]), b"\x12\0\0\0\x14j:{\"args\":[\"7.0.4\"]}\0\0\0\x09s:12183:0");
+        assert_eq!(success(b"s:1:1", &[]), b"\x12\0\0\0\x0dj:{\"args\":[]}\0\0\0\x05s:1:1");
+        let refused = b"\x12\0\0\0\x1ej:{\"error\":\".method required\"}\0\0\0\x051:1";
+        assert_eq!(refusal(b"s:1:1", ".method required")[..35], refused[..35]);
+    }
+}
