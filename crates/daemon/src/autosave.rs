@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use ostler_core::lifecycle::Wanted;
 use ostler_proto::control::{self as asked, Failure, Response};
-use ostler_proto::event::{Cause, What};
+use ostler_proto::event::{Cause, Event, What};
 use serde_json::{Map, Value};
 
 use crate::engine::{Ask, Ctx, Feature, Key, Request};
@@ -35,7 +35,7 @@ impl Autosave {
     fn read_settings(&mut self, ctx: &mut Ctx) {
         ctx.settings.conf.refresh(&mut ctx.log);
         self.is_on = is_wished(ctx.settings.conf.all());
-        self.on_journaled(ctx);
+        self.on_journaled(ctx, &[]);
     }
 
     /// Saves what is not saved yet: also before everything is stopped.
@@ -70,7 +70,7 @@ impl Feature for Autosave {
     }
 
     /// Time in which a burst of changes is collected.
-    fn on_journaled(&mut self, ctx: &mut Ctx) {
+    fn on_journaled(&mut self, ctx: &mut Ctx, _events: &[Event]) {
         if self.is_on {
             ctx.timers.set_if_none(Self::LOOK, ctx.now.mono_ms.saturating_add(COLLECT_MS));
         }
@@ -195,7 +195,7 @@ mod tests {
         let mut autosave = Autosave::default();
         autosave.on_boot(&mut played.ctx);
         played.instance(AppSpec { name: "api".into(), script: "/bin/true".into(), ..AppSpec::default() });
-        autosave.on_journaled(&mut played.ctx);
+        autosave.on_journaled(&mut played.ctx, &[]);
         (played, autosave)
     }
 
@@ -203,13 +203,13 @@ mod tests {
     fn a_burst_is_saved_once_a_moment_after_it_began() {
         let (mut played, mut autosave) = with_an_app();
         played.pass(&mut autosave, COLLECT_MS - 1);
-        autosave.on_journaled(&mut played.ctx);
+        autosave.on_journaled(&mut played.ctx, &[]);
         assert_eq!(lists(&played), 0);
         played.pass(&mut autosave, 1);
         assert_eq!((lists(&played), played.ctx.timers.next_ms()), (1, None));
         // What changes nothing of the list is not written.
         std::fs::remove_file(played.ctx.settings.dump_file()).unwrap();
-        autosave.on_journaled(&mut played.ctx);
+        autosave.on_journaled(&mut played.ctx, &[]);
         played.pass(&mut autosave, COLLECT_MS);
         assert_eq!(lists(&played), 0);
         played.instance(AppSpec { name: "web".into(), script: "/bin/true".into(), ..AppSpec::default() });
@@ -234,7 +234,7 @@ mod tests {
         let mut played = Played::new(&[]);
         let mut autosave = Autosave::default();
         autosave.on_boot(&mut played.ctx);
-        autosave.on_journaled(&mut played.ctx);
+        autosave.on_journaled(&mut played.ctx, &[]);
         assert_eq!(played.ctx.timers.next_ms(), None);
     }
 

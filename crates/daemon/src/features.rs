@@ -10,6 +10,7 @@ use crate::cluster::Cluster;
 use crate::commands::Commands;
 use crate::cron::Cron;
 use crate::doors::native::Native;
+use crate::doors::pm2::Pm2Sockets;
 use crate::drains::Drains;
 use crate::engine::{Ctx, Feature};
 use crate::events::Events;
@@ -134,6 +135,7 @@ features! {
     watch: Watches,
     cgroups: Cgroups,
     native: Native,
+    pm2_sockets: Pm2Sockets,
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::env;
 use std::path::PathBuf;
 
 use ostler_core::app::AppSpec;
-use ostler_proto::pm2::{CONF_VAR, conf_path};
+use ostler_proto::pm2::{CONF_VAR, PM2_VERSION, conf_path};
 use ostler_sys::signal::INT;
 
 use crate::conf::Conf;
@@ -33,6 +33,10 @@ pub(crate) struct Settings {
     pub instance_var: Option<String>,
     /// Prefix of the lines of `pm2.log`; empty = none.
     pub log_date_format: String,
+    /// PM2 release that we say to be, to PM2's clients: they complain of any other than their own.
+    pub pm2_version: String,
+    /// Time of the start of this daemon, in ms of the wall clock.
+    pub started_ms: u64,
     /// Settings of `ostler set`.
     pub conf: Conf,
     /// Folder of a service manager's credentials.
@@ -60,6 +64,8 @@ impl Settings {
             backoff_reset_ms: positive("EXP_BACKOFF_RESET_TIMER", BACKOFF_RESET_MS),
             kill_use_message: text("PM2_KILL_USE_MESSAGE").is_some(),
             instance_var: text("PM2_PROCESS_INSTANCE_VAR"),
+            pm2_version: text("OSTLER_PM2_VERSION").unwrap_or_else(|| PM2_VERSION.into()),
+            started_ms: ostler_sys::now().wall_ms,
             log_date_format: env::var("PM2_LOG_DATE_FORMAT").unwrap_or_else(|_| "YYYY-MM-DDTHH:mm:ss".into()),
         }
     }

@@ -266,7 +266,8 @@ impl Control {
             Ok(bytes) => {
                 let now_ms = self.ctx.now.mono_ms;
                 self.ctx.state_file.append(&bytes, now_ms);
-                self.features.each().for_each(|feature| feature.on_journaled(&mut self.ctx));
+                let events = self.ctx.events.written();
+                self.features.each().for_each(|feature| feature.on_journaled(&mut self.ctx, &events));
             }
             Err(error) => self.ctx.log.error(format_args!("cannot write the journal: {error}")),
         }

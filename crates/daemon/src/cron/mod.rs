@@ -18,6 +18,7 @@ use std::rc::Rc;
 use jiff::tz::TimeZone;
 use ostler_core::cron::{CronSpec, Schedule, Tick, Ticks};
 use ostler_core::time::Now;
+use ostler_proto::event::Event;
 use ostler_sys::wall_timer::WallTimer;
 
 use self::intent::ScheduleIntent;
@@ -131,7 +132,7 @@ impl Feature for Cron {
     }
 
     /// Runs what is on disk now: also after the death of daemon and keeper a run is not repeated.
-    fn on_journaled(&mut self, ctx: &mut Ctx) {
+    fn on_journaled(&mut self, ctx: &mut Ctx, _events: &[Event]) {
         if std::mem::take(&mut self.has_run) {
             ctx.state_file.hurry();
         }

@@ -60,11 +60,11 @@ fn where_two_can_have_its_ports_it_is_replaced() {
 #[test]
 fn a_run_is_on_disk_before_it_begins() {
     let (mut played, mut cron, _) = running(app(CronSpec::restarts("* * * * *".into())));
-    cron.on_journaled(&mut played.ctx);
+    cron.on_journaled(&mut played.ctx, &[]);
     assert_ne!(played.ctx.state_file.deadline_ms(), Some(0));
     tick(&mut played, &mut cron, MINUTE_MS);
     played.ctx.state_file.append(b"x", played.ctx.now.mono_ms);
-    cron.on_journaled(&mut played.ctx);
+    cron.on_journaled(&mut played.ctx, &[]);
     assert_eq!(played.ctx.state_file.deadline_ms(), Some(0));
 }
 

@@ -226,6 +226,11 @@ impl Ctx {
         self.replies.push((client, request, response));
     }
 
+    /// Takes the answers to the connections of one door.
+    pub(crate) fn take_replies(&mut self, is_own: impl Fn(u32) -> bool) -> Vec<(u32, u64, Response)> {
+        self.replies.extract_if(.., |(client, ..)| is_own(*client)).collect()
+    }
+
     /// Queues a client's request.
     pub(crate) fn ask(&mut self, ask: Ask) {
         self.queue.push_back(Input::Ask(ask));

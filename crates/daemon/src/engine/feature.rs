@@ -4,6 +4,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use ostler_core::lifecycle::{Effect, Event, SpawnFailure, Transition};
 use ostler_keeper::{Child, FromKeeper};
+use ostler_proto::event::Event as Told;
 use ostler_proto::node::Message;
 use ostler_sys::ProcRef;
 
@@ -182,8 +183,8 @@ pub(crate) trait Feature {
     /// Everything that happened in this turn was dealt with; what the kernel is to know (a timer on the wall clock) is set now.
     fn on_settled(&mut self, _ctx: &mut Ctx) {}
 
-    /// Something was written to the journal.
-    fn on_journaled(&mut self, _ctx: &mut Ctx) {}
+    /// Something was written to the journal, and with it these events, the oldest first: they may be sent now.
+    fn on_journaled(&mut self, _ctx: &mut Ctx, _events: &[Told]) {}
 
     /// Somebody's request was dealt with: the door that it came through takes the answers over, so that it counts what waits for a client that
     /// does not read. They leave when the turn is over.

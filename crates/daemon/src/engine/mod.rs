@@ -27,4 +27,4 @@ pub(crate) use per_process::PerProcess;
 #[cfg(test)]
 pub(crate) use played::Played;
 pub(crate) use timers::{Key, Timers};
-pub(crate) use work::{Answer, Ask, Caller, Effects, Input, Replacement, Request, RolloutNews, RolloutRequest, Work};
+pub(crate) use work::{Answer, Ask, Caller, Effects, Input, PM2_CLIENT, Replacement, Request, RolloutNews, RolloutRequest, Work};

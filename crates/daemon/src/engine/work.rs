@@ -206,6 +206,9 @@ impl Effects {
     }
 }
 
+/// The connection of all calls that come through PM2's sockets: whose they are, that door knows by the number of the request.
+pub(crate) const PM2_CLIENT: u32 = u32::MAX;
+
 /// Request of a client that came through a door. It is answered by [`super::Ctx::reply`].
 #[derive(Debug)]
 pub(crate) struct Ask {

@@ -19,6 +19,9 @@ pub(crate) use own_lines::OwnLines;
 /// Size up to which ordinary lines are collected within a turn of the loop.
 const COLLECT_BYTES: usize = 16 << 10;
 
+/// Most copies of lines that are kept within a turn.
+const MOST_COPIES: usize = 10_000;
+
 /// Writer of lines to `pm2.log`. A line that cannot be written is lost: the log must never be a reason to fail.
 ///
 /// Ordinary lines are written when the turn has done its work ([`DaemonLog::flush`]): between the end of an app and its next start nobody waits
@@ -33,6 +36,8 @@ pub(crate) struct DaemonLog {
     date: DateFormat,
     zone: TimeZone,
     said: BTreeSet<&'static str>,
+    /// Texts of the lines since somebody took them, for whoever follows the log over a socket; none where nobody does.
+    copies: Option<Vec<String>>,
     /// Copy of the lines on the container's error output, in front of a container.
     own_lines: Option<OwnLines>,
 }
@@ -40,7 +45,8 @@ pub(crate) struct DaemonLog {
 impl DaemonLog {
     pub(crate) fn new(path: PathBuf, date_format: &str) -> Self {
         let (date, zone) = (DateFormat::parse(date_format), TimeZone::system());
-        let mut log = Self { path, file: None, pending: Vec::new(), bytes: 0, date, zone, said: BTreeSet::new(), own_lines: None };
+        let mut log =
+            Self { path, file: None, pending: Vec::new(), bytes: 0, date, zone, said: BTreeSet::new(), copies: None, own_lines: None };
         log.reopen();
         log
     }
@@ -48,6 +54,20 @@ impl DaemonLog {
     /// Begins to show the lines in front of the container, too.
     pub(crate) fn show(&mut self, own_lines: OwnLines) {
         self.own_lines = Some(own_lines);
+    }
+
+    /// Begins or ends to keep copies of lines.
+    pub(crate) fn copy_lines(&mut self, wanted: bool) {
+        match &self.copies {
+            Some(_) if !wanted => self.copies = None,
+            None if wanted => self.copies = Some(Vec::new()),
+            _ => {}
+        }
+    }
+
+    /// Takes the copies of lines.
+    pub(crate) fn take_copies(&mut self) -> Vec<String> {
+        self.copies.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Writes an event of an app to the container's error output.
@@ -122,6 +142,9 @@ impl DaemonLog {
         line.extend_from_slice(b": ");
         line.extend_from_slice(text.as_bytes());
         line.push(b'\n');
+        if let Some(copies) = self.copies.as_mut().filter(|copies| copies.len() < MOST_COPIES) {
+            copies.push(text.clone());
+        }
         if let Some(own) = &mut self.own_lines {
             own.push(&line[start..], label, &text, wall_ms);
         }

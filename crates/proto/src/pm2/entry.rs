@@ -303,9 +303,14 @@ fn is_shell(script: &str) -> bool {
     matches!(script.rsplit('/').next(), Some("bash" | "sh"))
 }
 
+/// A name as PM2 writes it into file names.
+pub(super) fn file_part(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '\\') { c } else { '-' }).collect()
+}
+
 /// True for `…/pids/<name>-<digits>.pid`, the name written as PM2 writes it into file names.
 fn is_default_pid_file(path: &str, name: &str) -> bool {
-    let part: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '\\') { c } else { '-' }).collect();
+    let part = file_part(name);
     let mut parts = path.rsplit('/');
     let (file, folder) = (parts.next().unwrap_or_default(), parts.next());
     let id = file.strip_suffix(".pid").and_then(|stem| stem.strip_prefix(&part)).and_then(|rest| rest.strip_prefix('-'));

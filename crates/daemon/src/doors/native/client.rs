@@ -9,6 +9,7 @@ use ostler_proto::control::{ClientFrame, DaemonFrame, Failure, MAX_ON_BEHALF_OF,
 use ostler_proto::event::Event;
 use ostler_proto::frame::{Decoder, encode};
 
+use crate::engine::PM2_CLIENT;
 use crate::reactor::{Reactor, Source};
 
 /// Most bytes that pile up for a subscriber; then it is cut off; it can reconnect and ask for the list.
@@ -264,7 +265,7 @@ impl Clients {
                 self.free_a_place();
             }
             stream.set_nonblocking(true)?;
-            self.next = self.next.wrapping_add(1);
+            self.next = if self.next >= PM2_CLIENT - 1 { 1 } else { self.next + 1 };
             let id = self.next;
             reactor.add(&stream, Source::Feature(super::Native::NAME, id.into()))?;
             let hello_by_ms = Some(ostler_sys::clock::boot_ms() + HELLO_WITHIN_MS);

@@ -4,9 +4,9 @@ mod client;
 
 use std::io::ErrorKind;
 
-use ostler_proto::control::{Position, Request, Response};
+use ostler_proto::control::{Event, Position, Request, Response};
 
-use crate::engine::{Ask, Caller, Ctx, Ending, Feature, Key};
+use crate::engine::{Ask, Caller, Ctx, Ending, Feature, Key, PM2_CLIENT};
 use crate::reactor::LISTENER;
 use client::Clients;
 
@@ -84,7 +84,7 @@ impl Native {
 
     /// Queues answers.
     fn answer(&mut self, ctx: &mut Ctx) {
-        for (client, request, response) in std::mem::take(&mut ctx.replies) {
+        for (client, request, response) in ctx.take_replies(|client| client != PM2_CLIENT) {
             self.clients.answer(client, request, response);
         }
     }
@@ -122,9 +122,9 @@ impl Feature for Native {
     }
 
     /// Publishes events: nobody gets one that a fresh daemon would not know.
-    fn on_journaled(&mut self, ctx: &mut Ctx) {
+    fn on_journaled(&mut self, ctx: &mut Ctx, events: &[Event]) {
         self.answer(ctx);
-        self.clients.publish(&ctx.events.written());
+        self.clients.publish(events);
     }
 
     fn on_turn_end(&mut self, ctx: &mut Ctx) {

@@ -1,0 +1,282 @@
+//! Calls: what each method of PM2's daemon asks for here, step by step, and what its caller gets.
+
+use std::collections::VecDeque;
+
+use ostler_core::app::EnvMap;
+use ostler_core::lifecycle::State;
+use ostler_proto::control::{Action, Change, Existing, Request, ScaleTo};
+use ostler_proto::pm2::{self, Prepared};
+use serde_json::{Map, Value, json};
+
+use super::results::Form;
+use crate::engine::Ctx;
+use crate::slots::Slot;
+
+/// Profilings run in V8.
+const NO_PROFILER: &str = "this daemon is a native program: there is no V8 to profile";
+
+/// A call that is carried out.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// What is left to ask for, one after the other.
+    pub steps: VecDeque<Step>,
+    /// What the caller gets then.
+    pub result: Outcome,
+    /// What is done when the answer is on its way.
+    pub then: Option<Then>,
+    /// App of which only one such call is carried out at a time: PM2's clients reload the instances of one app two at a time.
+    pub alone: Option<String>,
+}
+
+/// One step.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Something is asked for; that it fails is the call's failure.
+    Ask(Request),
+    /// These instances are looked at, by the number that users know; none = those that the step before has touched.
+    Look(Option<u32>),
+}
+
+/// Result of a call.
+#[derive(Debug, PartialEq)]
+pub(super) enum Outcome {
+    /// This value.
+    Value(Value),
+    /// No value.
+    Nothing,
+    /// The one that was looked at, in this form.
+    One(Form),
+    /// All that were looked at.
+    Each(Form),
+    /// The answer of the last step as it is.
+    Passed,
+    /// No reply at all.
+    Silence,
+}
+
+/// What follows an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// This process is told by SIGQUIT, as PM2's client expects.
+    Quit(i32),
+}
+
+impl Plan {
+    fn value(value: Value) -> Self {
+        Self { steps: VecDeque::new(), result: Outcome::Value(value), then: None, alone: None }
+    }
+
+    fn of<const N: usize>(steps: [Step; N], result: Outcome) -> Self {
+        Self { steps: steps.into(), result, then: None, alone: None }
+    }
+}
+
+/// The plan for a call. Nothing is done yet.
+///
+/// # Errors
+/// It cannot be made: PM2's words where it has any.
+pub(super) fn plan(ctx: &Ctx, name: &str, mut args: Vec<Value>) -> Result<Plan, String> {
+    let arg = args.first_mut().map(Value::take).unwrap_or_default();
+    match name {
+        "ping" => Ok(Plan::value(json!({ "msg": "pong" }))),
+        "getVersion" => Ok(Plan::value(ctx.settings.pm2_version.as_str().into())),
+        "getReport" => Ok(Plan::value(report(ctx))),
+        "getMonitorData" => Ok(Plan::of([Step::Ask(Request::Processes)], Outcome::Passed)),
+        "getSystemData" => Ok(Plan::of([Step::Ask(Request::Host)], Outcome::Passed)),
+        "reloadLogs" => Ok(Plan::of([Step::Ask(Request::ReloadLogs)], Outcome::Value(json!({})))),
+        "prepare" => prepare(ctx, &arg),
+        "startProcessId" => start(ctx, &arg),
+        "stopProcessId" => stop(ctx, &arg),
+        "restartProcessId" => again(ctx, &arg, Action::Restart, "restartProcessId"),
+        "reloadProcessId" => again(ctx, &arg, Action::Reload, "reloadProcessId"),
+        "softReloadProcessId" => again(ctx, &arg, Action::Reload, "softReloadProcessId"),
+        "deleteProcessId" => delete(ctx, &arg),
+        "duplicateProcessId" => duplicate(ctx, &arg),
+        "resetMetaProcessId" => reset(ctx, &arg),
+        "sendSignalToProcessId" | "sendSignalToProcessName" => signal(ctx, &arg),
+        // An instance that a user stopped is not started by a change anyway.
+        "stopWatch" => Ok(Plan::value(json!({ "success": true }))),
+        "monitor" | "unmonitor" => watched_by_vendor(ctx, &arg),
+        "notifyByProcessId" => notify(ctx, &arg),
+        "profileCPU" | "profileMEM" => Ok(Plan::value(json!({ "error": NO_PROFILER }))),
+        // What it announces comes by itself: all apps are deleted, then `killMe`.
+        "notifyKillPM2" => Ok(Plan::of([], Outcome::Silence)),
+        "killMe" => {
+            let then = arg.get("pid").and_then(id_number).and_then(|pid| i32::try_from(pid).ok()).map(Then::Quit);
+            Ok(Plan { then, ..Plan::of([Step::Ask(Request::Kill)], Outcome::Silence) })
+        }
+        name => Err(format!("{name} is not there yet")),
+    }
+}
+
+/// A number of an instance: PM2's clients send it as a number or as text.
+fn id_number(value: &Value) -> Option<u32> {
+    match value {
+        Value::Number(number) => u32::try_from(number.as_u64()?).ok(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+/// What was sent as a number, for an error.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.chars().take(100).collect(),
+        Value::Null => "undefined".into(),
+        Value::Object(_) => "[object Object]".into(),
+        other => other.to_string().chars().take(100).collect(),
+    }
+}
+
+fn slot_of<'a>(ctx: &'a Ctx, value: &Value) -> Option<&'a Slot> {
+    let id = id_number(value)?;
+    ctx.slots.serving().find(|slot| slot.durable.pm_id == id)
+}
+
+/// The instance, or PM2's word for that there is none, with its number in place of `{}`.
+fn known<'a>(ctx: &'a Ctx, value: &Value, unknown: &str) -> Result<&'a Slot, String> {
+    slot_of(ctx, value).ok_or_else(|| unknown.replace("{}", &shown(value)))
+}
+
+fn act(action: Action, id: u32, command: &str, change: Option<Change>) -> Step {
+    Step::Ask(Request::Act {
+        action,
+        targets: vec![id.to_string()],
+        cwd: String::new(),
+        change: change.map(Box::new),
+        parallel: 0,
+        gentle: false,
+        canary_ms: None,
+        command: command.into(),
+    })
+}
+
+fn prepare(ctx: &Ctx, env: &Value) -> Result<Plan, String> {
+    let map = env.as_object().ok_or("prepare: expected an object")?;
+    let home = ctx.settings.home.to_string_lossy();
+    let Prepared { spec, vars } = pm2::prepared(map, &home, ostler_sys::cpus::available())?;
+    let start = Request::Start {
+        apps: vec![spec],
+        base_env: vars,
+        existing: Existing::PlainScript { force: true },
+        command: "prepare".into(),
+        confirm: None,
+    };
+    Ok(Plan::of([Step::Ask(start), Step::Look(None)], Outcome::Each(Form::Child)))
+}
+
+fn start(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
+    let slot = known(ctx, id, "{} id unknown")?;
+    let number = slot.durable.pm_id;
+    match slot.durable.instance.status() {
+        "online" => Err("process already online".into()),
+        "launching" => Err("process already started".into()),
+        _ => Ok(Plan::of([act(Action::Restart, number, "startProcessId", None), Step::Look(Some(number))], Outcome::One(Form::Child))),
+    }
+}
+
+fn stop(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
+    let id = id.get("id").unwrap_or(id);
+    let number = known(ctx, id, "{} : id unknown")?.durable.pm_id;
+    Ok(Plan::of([act(Action::Stop, number, "stopProcessId", None), Step::Look(Some(number))], Outcome::One(Form::Formatted)))
+}
+
+/// A restart or reload, with what the caller sends along.
+fn again(ctx: &Ctx, opts: &Value, action: Action, command: &str) -> Result<Plan, String> {
+    let unknown = match action {
+        Action::Restart if opts.get("id").is_none_or(Value::is_null) => return Err("opts.id not passed to restartProcessId".into()),
+        Action::Restart => "God db process id unknown",
+        _ if command == "softReloadProcessId" => "pm_id {} not available in {}",
+        _ => "PM2 ID unknown",
+    };
+    let slot = known(ctx, opts.get("id").unwrap_or(&Value::Null), unknown)?;
+    let number = slot.durable.pm_id;
+    let change = opts.get("env").and_then(Value::as_object).map(|env| change(ctx, slot, env)).transpose()?.flatten();
+    // PM2 answers a reload with the worker that was replaced; whoever asks wants to know how it is now.
+    let form = if action == Action::Restart { Form::Child } else { Form::Formatted };
+    let alone = (action == Action::Reload).then(|| slot.spec().name.clone());
+    Ok(Plan { alone, ..Plan::of([act(action, number, command, change), Step::Look(Some(number))], Outcome::One(form)) })
+}
+
+/// The change that comes with a restart; none where it is none.
+fn change(ctx: &Ctx, slot: &Slot, env: &Map<String, Value>) -> Result<Option<Change>, String> {
+    let none = Map::new();
+    let conf = env.get("current_conf").and_then(Value::as_object).unwrap_or(&none);
+    let present = super::results::pm2_env(&slot.detail(&ctx.settings));
+    let specs: Vec<_> = pm2::reconfigured(&present, conf)?.into_iter().collect();
+    let own = conf.get("env").and_then(Value::as_object).and_then(pm2::restart_vars);
+    let vars: EnvMap = pm2::restart_vars(env).into_iter().chain(own).flatten().collect();
+    if specs.is_empty() && vars.is_empty() {
+        return Ok(None);
+    }
+    let spec_of = specs.iter().map(|_| (slot.durable.pm_id, 0)).collect();
+    Ok(Some(Change { env: (!vars.is_empty()).then_some(vars), specs, spec_of, ..Change::default() }))
+}
+
+fn delete(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
+    let number = known(ctx, id, "{} : id unknown")?.durable.pm_id;
+    Ok(Plan::of([Step::Look(Some(number)), act(Action::Delete, number, "deleteProcessId", None)], Outcome::One(Form::Deleted)))
+}
+
+fn duplicate(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
+    let name = known(ctx, id, "{} id unknown")?.spec().name.clone();
+    let scale = Request::Scale { name, cwd: String::new(), to: ScaleTo::By(1), oldest_first: false };
+    Ok(Plan::of([Step::Ask(scale), Step::Look(None)], Outcome::One(Form::Child)))
+}
+
+fn reset(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
+    let number = known(ctx, id, "{} id unknown")?.durable.pm_id;
+    let mut steps = VecDeque::from([act(Action::Reset, number, "resetMetaProcessId", None)]);
+    steps.extend(ctx.slots.serving().map(|slot| Step::Look(Some(slot.durable.pm_id))));
+    Ok(Plan { steps, ..Plan::of([], Outcome::Each(Form::Formatted)) })
+}
+
+fn signal(ctx: &Ctx, opts: &Value) -> Result<Plan, String> {
+    const UNKNOWN_SIGNAL: &str = "Error when sending signal (signal unknown)";
+    let target = match (opts.get("process_id"), opts.get("process_name").and_then(Value::as_str)) {
+        (Some(id), _) => known(ctx, id, "{} id unknown")?.durable.pm_id.to_string(),
+        (None, Some(name)) => name.to_owned(),
+        (None, None) => return Err("Unknown process name".into()),
+    };
+    let signal = match opts.get("signal") {
+        Some(Value::Number(number)) => number.as_i64().and_then(|number| i32::try_from(number).ok()),
+        Some(Value::String(name)) => ostler_sys::signal::by_name(name),
+        _ => None,
+    };
+    let signal = signal.filter(|signal| (0..=64).contains(signal)).ok_or(UNKNOWN_SIGNAL)?;
+    let mut steps = VecDeque::from([Step::Ask(Request::Signal { signal, target })]);
+    steps.extend(ctx.slots.serving().map(|slot| Step::Look(Some(slot.durable.pm_id))));
+    Ok(Plan { steps, ..Plan::of([], Outcome::Each(Form::Formatted)) })
+}
+
+/// `monitor` and `unmonitor` say to the vendor's service which apps it is to show: there is none here.
+fn watched_by_vendor(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
+    let number = known(ctx, id, "Unknown pm_id")?.durable.pm_id;
+    Ok(Plan::value(json!({ "success": true, "pm_id": number })))
+}
+
+/// A client reports what it has done. Whoever follows events has heard of it from us.
+fn notify(ctx: &Ctx, opts: &Value) -> Result<Plan, String> {
+    let id = opts.get("id").filter(|id| !id.is_null()).ok_or("process id missing")?;
+    known(ctx, id, "process id doesnt exists")?;
+    Ok(Plan::of([], Outcome::Nothing))
+}
+
+/// What PM2's `report` shows of its daemon, without the values of its environment: nobody needs those who may not read them anyway.
+fn report(ctx: &Ctx) -> Value {
+    let env: Map<String, Value> = std::env::vars_os().filter_map(|(name, _)| Some((name.into_string().ok()?, "***".into()))).collect();
+    let running = ctx.slots.serving().filter(|slot| !matches!(slot.durable.instance.state, State::Gone)).count();
+    json!({
+        "pm2_version": ctx.settings.pm2_version,
+        "node_version": "N/A",
+        "node_path": "N/A",
+        "argv0": "ostler",
+        "argv": std::env::args().collect::<Vec<_>>(),
+        "user": std::env::var("USER").ok(),
+        "uid": rustix::process::getuid().as_raw(),
+        "gid": rustix::process::getgid().as_raw(),
+        "env": env,
+        "managed_apps": running,
+        "started_at": ctx.settings.started_ms,
+    })
+}

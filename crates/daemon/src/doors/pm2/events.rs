@@ -1,0 +1,118 @@
+//! Events in PM2's words, for subscribers of `pub.sock`.
+
+use ostler_proto::event::{Cause, Event, What};
+use ostler_proto::node::Message;
+use serde_json::{Map, Value, json};
+
+use super::results::pm2_env;
+use crate::engine::Ctx;
+use crate::slots::Slot;
+
+/// PM2's word for an event, and whether somebody asked for what happened.
+type Word = (&'static str, bool);
+
+/// The `process:event`s for an event, in PM2's order: where PM2 has one for the end and one for the command, there are two.
+fn words(what: &What, cause: &Cause) -> Vec<Word> {
+    let command = match cause {
+        Cause::User { command, .. } => command.as_str(),
+        _ => "",
+    };
+    let is = |words: &[&str]| words.iter().any(|word| command.starts_with(word));
+    match what {
+        What::Launched { .. } | What::Restarting { .. } => vec![],
+        What::Online { .. } if is(&["start", "prepare", "scale", "resurrect"]) => vec![("online", false), ("start", true)],
+        What::Online { .. } if is(&["restart"]) => vec![("online", false), ("restart", true)],
+        What::Online { .. } => vec![("online", false)],
+        What::Replaced { .. } => vec![("online", false), ("reload", true)],
+        What::Stopped if is(&["stop"]) => vec![("exit", false), ("stop", true)],
+        What::Stopped => vec![("exit", false)],
+        What::Deleted => vec![("delete", true)],
+        what => what.pm2_word().map(|word| (word, false)).into_iter().collect(),
+    }
+}
+
+/// The `process:event`s of an event.
+pub(super) fn of_event(ctx: &Ctx, event: &Event) -> Vec<Value> {
+    let Some(id) = event.id else { return Vec::new() };
+    let words = words(&event.what, &event.cause);
+    if words.is_empty() {
+        return Vec::new();
+    }
+    let mut process = match ctx.slots.serving().find(|slot| slot.durable.pm_id == id) {
+        Some(slot) => pm2_env(&slot.detail(&ctx.settings)),
+        // It is out of the list.
+        None => Map::from_iter([("pm_id".into(), id.into()), ("name".into(), event.app.clone().into())]),
+    };
+    process.shift_remove("env");
+    if let Some(status) = event.after.clone() {
+        process.insert("status".into(), status.into());
+    }
+    let payload = |(word, manually): Word| json!({ "event": word, "manually": manually, "process": process, "at": event.at_ms });
+    words.into_iter().map(payload).collect()
+}
+
+/// Who sent a message, as we know it: what an app says of itself does not count.
+fn sender(slot: &Slot) -> Value {
+    json!({ "pm_id": slot.durable.pm_id, "name": slot.spec().name, "namespace": slot.spec().namespace })
+}
+
+/// True for topics that are the manager's own: an app does not speak for it.
+fn is_reserved(topic: &str) -> bool {
+    matches!(topic, "process:event" | "log:PM2") || topic.starts_with("pm2:")
+}
+
+/// Topic and payload of what an app sent; none for what is not for the bus.
+pub(super) fn of_message(slot: &Slot, message: &Message, at_ms: u64) -> Option<(String, Value)> {
+    match message {
+        Message::Typed { topic, .. } if is_reserved(topic) || topic.starts_with("axm:option:") => None,
+        Message::Typed { topic, data } => Some((topic.clone(), json!({ "at": at_ms, "data": data, "process": sender(slot) }))),
+        Message::Ready => Some(("process:msg".into(), json!({ "at": at_ms, "raw": "ready", "process": sender(slot) }))),
+        Message::Raw(raw) => Some(("process:msg".into(), json!({ "at": at_ms, "raw": raw, "process": sender(slot) }))),
+        Message::NodeVersion(_) | Message::Metrics(_) | Message::Action(_) | Message::Options(_) | Message::Internal(_) => None,
+    }
+}
+
+/// A line of the daemon's own log.
+pub(super) fn of_log(line: &str, at_ms: u64) -> Value {
+    json!({ "process": { "pm_id": "PM2", "name": "PM2", "rev": null }, "at": at_ms, "data": format!("{line}\n") })
+}
+
+/// The end of the daemon with everything.
+pub(super) fn of_end() -> Value {
+    json!({ "status": "killed", "msg": "pm2 has been killed via CLI" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_core::lifecycle::{Ending, PolicyName};
+
+    #[test]
+    fn words_of_pm2() {
+        let user = |command: &str| Cause::User { command: command.into(), uid: 0, pid: 1, on_behalf_of: None };
+        let policy = || Cause::policy(PolicyName::Autorestart, None);
+        let exit = What::Exit { pid: 7, ending: Ending::Code(1), uptime_ms: 5 };
+        for (what, cause, expected) in [
+            (What::Online { pid: 7 }, user("prepare"), vec![("online", false), ("start", true)]),
+            (What::Online { pid: 7 }, user("restartProcessId"), vec![("online", false), ("restart", true)]),
+            (What::Online { pid: 7 }, policy(), vec![("online", false)]),
+            (exit, policy(), vec![("exit", false)]),
+            (What::Stopped, user("stop"), vec![("exit", false), ("stop", true)]),
+            (What::Stopped, policy(), vec![("exit", false)]),
+            (What::Errored { unstable: 16 }, policy(), vec![("restart overlimit", false)]),
+            (What::Deleted, user("delete"), vec![("delete", true)]),
+            (What::Launched { pid: 7 }, user("start"), vec![]),
+            (What::Draining, user("reload"), vec![]),
+        ] {
+            assert_eq!(words(&what, &cause), expected, "{what:?} by {cause:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_speaks_for_the_manager() {
+        for topic in ["process:event", "pm2:kill", "log:PM2"] {
+            assert!(is_reserved(topic), "{topic}");
+        }
+        assert!(!is_reserved("process:exception") && !is_reserved("axm:reply") && !is_reserved("my:topic"));
+    }
+}

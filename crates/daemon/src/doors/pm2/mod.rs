@@ -1,0 +1,304 @@
+//! PM2's sockets: `rpc.sock`, where its clients call, and `pub.sock`, where they hear events. What is spoken there is in `ostler_proto::pm2`.
+//!
+//! # Theory of operation
+//!
+//! A call is a plan ([`calls`]): what is asked of the daemon, one after the other, by the same requests as on our own socket, and what of the answers the
+//! caller gets ([`results`]). Plans go on when a turn has nothing left to do; their answers leave when it is over. Calls of one client are carried out
+//! side by side, and answered in any order, as in PM2. Whatever a client sends, at worst its own connection ends.
+
+mod calls;
+mod events;
+mod peers;
+mod results;
+mod sockets;
+
+use std::collections::BTreeMap;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use ostler_proto::control::{Detail, Event, Json, Progress, Response};
+use ostler_proto::node::Message;
+use ostler_proto::pm2::rpc::{self, Call};
+use ostler_sys::ProcRef;
+use ostler_sys::signal::QUIT;
+use rustix::io::Errno;
+use serde_json::Value;
+
+use self::calls::{Outcome, Plan, Step, Then};
+use self::peers::{Kind, Peers};
+use self::sockets::{KINDS, Sockets, held_name};
+use crate::engine::{Ask, Caller, Ctx, Ending, Feature, Key, PM2_CLIENT};
+use crate::reactor::Source;
+
+/// Pause after a client could not be taken.
+const DEAF_MS: u64 = 100;
+
+/// Most calls under way, of all clients together.
+const MAX_CALLS: usize = 4096;
+
+/// A call under way.
+#[derive(Debug)]
+struct Calling {
+    peer: u32,
+    /// The client's own number of it.
+    id: Vec<u8>,
+    caller: Caller,
+    plan: Plan,
+    /// Instances that the last step has touched.
+    touched: Vec<u32>,
+    /// What was looked at.
+    seen: Vec<Detail>,
+    /// The answer of a step, as JSON, where it is the result.
+    passed: Option<Json>,
+    /// Why an instance failed.
+    reason: Option<String>,
+    /// Whether its first step was done.
+    begun: bool,
+}
+
+/// PM2's sockets and who is connected there.
+#[derive(Debug, Default)]
+pub(crate) struct Pm2Sockets {
+    sockets: Sockets,
+    peers: Peers,
+    /// By the number under which their steps are asked for.
+    calls: BTreeMap<u64, Calling>,
+    /// Clients of a daemon that ends, which wait for the signal that says so.
+    quit: Vec<ProcRef>,
+}
+
+impl Pm2Sockets {
+    pub(crate) const NAME: &str = "pm2_sockets";
+    /// The end of the pause after which clients are taken again.
+    const LISTEN_AGAIN: Key = (Self::NAME, 0);
+
+    fn listen(&self, ctx: &Ctx) {
+        for (key, kind) in KINDS.into_iter().enumerate() {
+            if let Some(socket) = self.sockets.get(kind) {
+                // Watched already is fine.
+                let _ = ctx.reactor.add(&socket.fd, Source::Feature(Self::NAME, key as u64));
+            }
+        }
+    }
+
+    fn accept(&mut self, ctx: &mut Ctx, kind: Kind) {
+        let Some(socket) = self.sockets.get(kind) else { return };
+        if let Err(errno) = self.peers.accept(&socket.fd, kind, &self.sockets.admitted, &ctx.reactor) {
+            // Out of descriptors, most likely: whoever waits at the door is taken when one is free.
+            ctx.log.error_once("accept-pm2", format_args!("cannot accept a client of PM2's sockets: {}", std::io::Error::from(errno)));
+            ctx.reactor.remove(&socket.fd);
+            ctx.timers.set(Self::LISTEN_AGAIN, Some(ctx.now.mono_ms + DEAF_MS));
+        }
+    }
+
+    fn read(&mut self, ctx: &mut Ctx, peer: u32) {
+        for rpc::Request { id, call } in self.peers.read(peer) {
+            match call {
+                Call::Methods => self.peers.answer(peer, &rpc::methods(&id)),
+                Call::Refused(why) => self.peers.answer(peer, &rpc::refusal(&id, &why)),
+                Call::Method { name, args } => self.call(ctx, peer, id, &name, args),
+            }
+        }
+    }
+
+    fn call(&mut self, ctx: &mut Ctx, peer: u32, id: Vec<u8>, name: &str, args: Vec<Value>) {
+        let plan = if self.calls.len() < MAX_CALLS { calls::plan(ctx, name, args) } else { Err("too many calls at the same time".into()) };
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(why) => return self.peers.answer(peer, &rpc::failure(&id, &why)),
+        };
+        let caller = match self.peers.get_mut(peer) {
+            Some(peer) => {
+                peer.pending += 1;
+                Caller { uid: peer.uid, pid: peer.pid, on_behalf_of: None }
+            }
+            // It sent this and went away.
+            None => Caller { uid: rustix::process::geteuid().as_raw(), pid: 0, on_behalf_of: None },
+        };
+        let calling = Calling { peer, id, caller, plan, touched: Vec::new(), seen: Vec::new(), passed: None, reason: None, begun: false };
+        let is_free = self.is_free(calling.plan.alone.as_deref());
+        let ticket = ctx.ticket();
+        self.calls.insert(ticket, calling);
+        if is_free {
+            self.go_on(ctx, ticket);
+        }
+    }
+
+    /// True if no call that has to be alone with this app is being carried out.
+    fn is_free(&self, app: Option<&str>) -> bool {
+        app.is_none() || !self.calls.values().any(|calling| calling.begun && calling.plan.alone.as_deref() == app)
+    }
+
+    /// Does what a call needs next, as far as nothing has to be waited for.
+    fn go_on(&mut self, ctx: &mut Ctx, ticket: u64) {
+        while let Some(calling) = self.calls.get_mut(&ticket) {
+            calling.begun = true;
+            match calling.plan.steps.pop_front() {
+                Some(Step::Ask(request)) => {
+                    let caller = calling.caller.clone();
+                    return ctx.ask(Ask { client: PM2_CLIENT, id: ticket, caller, request });
+                }
+                Some(Step::Look(id)) => {
+                    let ids = id.map_or_else(|| std::mem::take(&mut calling.touched), |id| vec![id]);
+                    ctx.slots.learn_node_versions(&ctx.node_versions);
+                    let wanted = ctx.slots.serving().filter(|slot| ids.contains(&slot.durable.pm_id));
+                    calling.seen.extend(wanted.map(|slot| slot.detail(&ctx.settings)));
+                }
+                None => return self.end(ctx, ticket, None),
+            }
+        }
+    }
+
+    /// Takes what the daemon says to a step of a call.
+    fn take(&mut self, ctx: &mut Ctx, ticket: u64, response: Response) {
+        let Some(calling) = self.calls.get_mut(&ticket) else { return };
+        match response {
+            Response::Progress(Progress::InstanceFailed { reason, .. }) => return calling.reason = Some(reason),
+            Response::Progress(_) => return,
+            Response::Failed(failure) => {
+                let why = calling.reason.take().unwrap_or_else(|| failure.to_string());
+                return self.end(ctx, ticket, Some(why));
+            }
+            Response::Done { ids } => calling.touched = ids,
+            Response::Processes(list) => calling.passed = Some(list),
+            Response::Host(host) => calling.passed = Json::of(&host.map(|host| host.metrics()).unwrap_or_default()).ok(),
+            _ => {}
+        }
+        self.go_on(ctx, ticket);
+    }
+
+    /// Answers a call, and begins the one that waited for it.
+    fn end(&mut self, ctx: &mut Ctx, ticket: u64, why: Option<String>) {
+        let Some(Calling { peer, id, plan, seen, passed, .. }) = self.calls.remove(&ticket) else { return };
+        let each = |form| seen.iter().map(|detail| results::shown(detail, form)).collect::<Vec<_>>();
+        let success = |value: &Value| rpc::success(&id, &[&value.to_string()]);
+        let frame = match (why, plan.result) {
+            (Some(why), _) => Some(rpc::failure(&id, &why)),
+            (None, Outcome::Silence) => None,
+            (None, Outcome::Nothing) => Some(rpc::success(&id, &[])),
+            (None, Outcome::Value(value)) => Some(success(&value)),
+            (None, Outcome::Each(form)) => Some(success(&each(form).into())),
+            (None, Outcome::One(form)) => match each(form).pop() {
+                Some(value) => Some(success(&value)),
+                // Somebody deleted it meanwhile.
+                None => Some(rpc::failure(&id, "process id doesnt exists")),
+            },
+            (None, Outcome::Passed) => Some(rpc::success(&id, &[passed.as_ref().map_or("null", Json::text)])),
+        };
+        if let Some(frame) = frame {
+            self.peers.answer(peer, &frame);
+        }
+        if let Some(peer) = self.peers.get_mut(peer) {
+            peer.pending = peer.pending.saturating_sub(1);
+        }
+        if let Some(Then::Quit(pid)) = plan.then {
+            self.quit.extend(ProcRef::of(pid).ok());
+        }
+        let waits = |calling: &Calling| plan.alone.is_some() && !calling.begun && calling.plan.alone == plan.alone;
+        if let Some(next) = self.calls.iter().find(|(_, calling)| waits(calling)).map(|(ticket, _)| *ticket) {
+            self.go_on(ctx, next);
+        }
+    }
+
+    /// Sends an event to all subscribers.
+    fn publish(&mut self, ctx: &mut Ctx, topic: &str, payload: &Value) {
+        for pid in self.peers.publish(&rpc::event(topic, payload)) {
+            ctx.log.line(format_args!("process {pid} does not read the events of pub.sock: it is dropped, and may connect again"));
+        }
+    }
+
+    fn take_replies(&mut self, ctx: &mut Ctx) {
+        for (_, ticket, response) in ctx.take_replies(|client| client == PM2_CLIENT) {
+            self.take(ctx, ticket, response);
+        }
+    }
+}
+
+impl Feature for Pm2Sockets {
+    fn on_boot(&mut self, ctx: &mut Ctx) {
+        for kind in KINDS {
+            let known = self.sockets.get(kind).is_some();
+            match self.sockets.open(kind, &ctx.settings.home) {
+                Ok(()) if known => {}
+                Ok(()) => {
+                    if let Some(socket) = self.sockets.get(kind) {
+                        ctx.keeper.hold(held_name(kind), std::os::fd::AsFd::as_fd(&socket.fd));
+                    }
+                }
+                Err((path, errno)) => {
+                    let why = match errno {
+                        Errno::ADDRINUSE => "another manager listens there (PM2?)".to_owned(),
+                        errno => std::io::Error::from(errno).to_string(),
+                    };
+                    ctx.log.error(format_args!("PM2's clients cannot connect: \"{}\": {why}", path.display()));
+                }
+            }
+        }
+        self.listen(ctx);
+    }
+
+    fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
+        self.sockets.held().collect()
+    }
+
+    fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+        let Some(kind) = KINDS.into_iter().find(|kind| held_name(*kind) == name) else { return Some(fd) };
+        self.sockets.take_back(kind, fd, &ctx.settings.home);
+        None
+    }
+
+    fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
+        match usize::try_from(key).ok().and_then(|key| KINDS.get(key)) {
+            Some(kind) => self.accept(ctx, *kind),
+            None => self.read(ctx, key as u32),
+        }
+    }
+
+    fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
+        self.listen(ctx);
+    }
+
+    fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
+        if !self.peers.has_subscribers() {
+            return;
+        }
+        let at_ms = ctx.now.wall_ms;
+        let told = ctx.slots.get(id).and_then(|slot| events::of_message(slot, message, at_ms));
+        told.into_iter().for_each(|(topic, payload)| self.publish(ctx, &topic, &payload));
+    }
+
+    /// Publishes events: nobody gets one that a fresh daemon would not know.
+    fn on_journaled(&mut self, ctx: &mut Ctx, events: &[Event]) {
+        if !self.peers.has_subscribers() {
+            return;
+        }
+        for payload in events.iter().flat_map(|event| events::of_event(ctx, event)).collect::<Vec<_>>() {
+            self.publish(ctx, "process:event", &payload);
+        }
+    }
+
+    /// Calls of several steps go on in the same turn.
+    fn on_quiet(&mut self, ctx: &mut Ctx) {
+        self.take_replies(ctx);
+    }
+
+    fn on_turn_end(&mut self, ctx: &mut Ctx) {
+        for line in ctx.log.take_copies() {
+            self.publish(ctx, "log:PM2", &events::of_log(&line, ctx.now.wall_ms));
+        }
+        ctx.log.copy_lines(self.peers.has_subscribers());
+        self.peers.flush(&ctx.reactor);
+    }
+
+    fn on_leave(&mut self, ctx: &mut Ctx, ending: Ending) {
+        self.take_replies(ctx);
+        if ending == Ending::Everything {
+            self.publish(ctx, "pm2:kill", &events::of_end());
+        }
+        self.peers.close();
+        if ending == Ending::Everything {
+            self.sockets.remove();
+            // Whoever is gone by now, or is another process, gets nothing.
+            self.quit.iter().for_each(|client| _ = client.signal(QUIT));
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! What callers get: instances in PM2's forms.
+
+use ostler_proto::control::Detail;
+use ostler_proto::pm2::{self, View};
+use serde_json::{Map, Value, json};
+
+/// Form in which PM2 shows a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `pid`, `name`, `pm2_env`, `pm_id`.
+    Formatted,
+    /// The same of one that is not there any more.
+    Deleted,
+    /// PM2 has the whole object of Node's child process there; what callers read of it is here: `pid`, `process.pid`, `pm2_env`.
+    Child,
+}
+
+/// The attributes of an instance.
+pub(super) fn pm2_env(detail: &Detail) -> Map<String, Value> {
+    pm2::pm2_env(&View::from(detail))
+}
+
+/// An instance in this form.
+pub(super) fn shown(detail: &Detail, form: Form) -> Value {
+    let mut env = pm2_env(detail);
+    let pid = if form == Form::Deleted { 0 } else { detail.instance.pid().unwrap_or(0) };
+    match form {
+        Form::Formatted => json!({ "pid": pid, "name": detail.spec.name, "pm2_env": env, "pm_id": detail.id }),
+        Form::Deleted => {
+            env.insert("status".into(), "stopped".into());
+            json!({ "pid": pid, "name": detail.spec.name, "pm2_env": env, "pm_id": detail.id })
+        }
+        Form::Child => json!({ "pid": pid, "process": { "pid": pid }, "pm2_env": env, "pm_id": detail.id }),
+    }
+}

@@ -1,0 +1,150 @@
+//! The two sockets themselves: where they are, and who may connect.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use ostler_sys::socket::{self, SocketFile};
+use rustix::io::Errno;
+
+use super::peers::Kind;
+
+/// Environment variables with the path of each.
+const RPC_VAR: &str = "PM2_DAEMON_RPC_PORT";
+const PUB_VAR: &str = "PM2_DAEMON_PUB_PORT";
+/// User and group, as numbers, that may connect beside us: both together or none, as in PM2.
+const USER_VAR: &str = "PM2_SOCKET_USER";
+const GROUP_VAR: &str = "PM2_SOCKET_GROUP";
+
+/// Who may connect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Admitted {
+    /// User and group beside our own user and root.
+    others: Option<(u32, u32)>,
+}
+
+impl Admitted {
+    fn from_env() -> Self {
+        let number = |name: &str| std::env::var(name).ok()?.trim().parse::<u32>().ok();
+        Self { others: number(USER_VAR).zip(number(GROUP_VAR)) }
+    }
+
+    pub(super) fn has(&self, uid: u32, gid: u32) -> bool {
+        let is_other = self.others.is_some_and(|(user, group)| uid == user || gid == group);
+        uid == 0 || uid == rustix::process::geteuid().as_raw() || is_other
+    }
+}
+
+/// One listening socket.
+#[derive(Debug)]
+pub(super) struct Listening {
+    pub fd: OwnedFd,
+    path: PathBuf,
+}
+
+/// Both, as far as they could be opened.
+#[derive(Debug, Default)]
+pub(super) struct Sockets {
+    pub calls: Option<Listening>,
+    pub events: Option<Listening>,
+    pub admitted: Admitted,
+}
+
+/// Name under which the keeper holds it.
+pub(super) fn held_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Calls => "pm2-rpc",
+        Kind::Events => "pm2-pub",
+    }
+}
+
+pub(super) const KINDS: [Kind; 2] = [Kind::Calls, Kind::Events];
+
+fn path_of(kind: Kind, home: &Path) -> PathBuf {
+    let (variable, name) = match kind {
+        Kind::Calls => (RPC_VAR, "rpc.sock"),
+        Kind::Events => (PUB_VAR, "pub.sock"),
+    };
+    let given = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    given.unwrap_or_else(|| home.join(name))
+}
+
+impl Sockets {
+    pub(super) fn get(&self, kind: Kind) -> Option<&Listening> {
+        match kind {
+            Kind::Calls => self.calls.as_ref(),
+            Kind::Events => self.events.as_ref(),
+        }
+    }
+
+    fn place(&mut self, kind: Kind) -> &mut Option<Listening> {
+        match kind {
+            Kind::Calls => &mut self.calls,
+            Kind::Events => &mut self.events,
+        }
+    }
+
+    /// Takes back what the keeper held.
+    pub(super) fn take_back(&mut self, kind: Kind, fd: OwnedFd, home: &Path) {
+        *self.place(kind) = Some(Listening { fd, path: path_of(kind, home) });
+    }
+
+    /// Opens one unless it is open.
+    ///
+    /// # Errors
+    /// The path, and the system's answer; `EADDRINUSE`: another manager listens there.
+    pub(super) fn open(&mut self, kind: Kind, home: &Path) -> Result<(), (PathBuf, Errno)> {
+        self.admitted = Admitted::from_env();
+        if self.get(kind).is_some() {
+            return Ok(());
+        }
+        let path = path_of(kind, home);
+        match open_at(&path, self.admitted) {
+            Ok(fd) => {
+                *self.place(kind) = Some(Listening { fd, path });
+                Ok(())
+            }
+            Err(errno) => Err((path, errno)),
+        }
+    }
+
+    pub(super) fn held(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
+        KINDS.into_iter().filter_map(|kind| Some((held_name(kind).to_owned(), self.get(kind)?.fd.as_fd())))
+    }
+
+    /// Ends both, and removes their files: only what a client could not connect to any more.
+    pub(super) fn remove(&mut self) {
+        for kind in KINDS {
+            let Some(Listening { fd, path }) = self.place(kind).take() else { continue };
+            socket::stop_listening(&fd);
+            if SocketFile::at(&path).is_ok() {
+                // Somebody else may have removed it already.
+                let _ = rustix::fs::unlink(&path);
+            }
+        }
+    }
+}
+
+/// Listens; nobody but us may connect before it is given to others.
+fn open_at(path: &Path, admitted: Admitted) -> Result<OwnedFd, Errno> {
+    let fd = socket::listen_at(path)?;
+    if let Some((uid, gid)) = admitted.others {
+        let file = SocketFile::at(path)?;
+        file.give_to(uid, gid)?;
+        file.set_mode(0o660)?;
+    }
+    Ok(fd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_connect() {
+        let own = rustix::process::geteuid().as_raw();
+        let nobody_else = Admitted::default();
+        assert!(nobody_else.has(own, 7) && nobody_else.has(0, 7) && !nobody_else.has(own + 4711, 0));
+        let others = Admitted { others: Some((own + 4711, 815)) };
+        assert!(others.has(own + 4711, 7) && others.has(own + 1, 815) && !others.has(own + 1, 7));
+    }
+}

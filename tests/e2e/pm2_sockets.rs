@@ -1,0 +1,322 @@
+//! PM2's sockets: what npm's own PM2 does with them, unmodified, and what whoever speaks their protocol gets, whatever is sent.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Command;
+
+use ostler_proto::pm2::amp::{self, Decoder};
+use ostler_testkit::{DEADLINE, Home, installed_pm2, kill, needs_program};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::setup::{home, start_fixture};
+
+/// A connection to one of the sockets.
+struct Wire {
+    stream: UnixStream,
+    decoder: Decoder,
+    last: u32,
+}
+
+impl Wire {
+    #[track_caller]
+    fn connect(home: &Home, name: &str) -> Self {
+        let stream = UnixStream::connect(home.dir().join(name)).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        Self { stream, decoder: Decoder::with_limit(64 << 20), last: 0 }
+    }
+
+    #[track_caller]
+    fn send(&mut self, frame: &[u8]) {
+        self.stream.write_all(frame).unwrap();
+    }
+
+    /// The next frame; none when the other end has closed.
+    #[track_caller]
+    fn next(&mut self) -> Option<Vec<Vec<u8>>> {
+        let mut buffer = [0; 4096];
+        loop {
+            if let Some(args) = self.decoder.take().unwrap() {
+                return Some(args);
+            }
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return None,
+                Ok(length) => self.decoder.push(&buffer[..length]),
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
+                Err(error) => panic!("nothing comes: {error}"),
+            }
+        }
+    }
+
+    fn ask(&mut self, request: &Value) -> String {
+        self.last += 1;
+        let id = format!("4711:{}", self.last);
+        self.send(&amp::encode(&[&amp::json(request), &amp::text(&id)]));
+        id
+    }
+
+    #[track_caller]
+    fn call(&mut self, method: &str, args: Value) -> Value {
+        let id = self.ask(&json!({"type": "call", "method": method, "args": args}));
+        let [answer, of] = <[Vec<u8>; 2]>::try_from(self.next().unwrap()).unwrap();
+        assert_eq!(of, amp::text(&id));
+        serde_json::from_slice(answer.strip_prefix(b"j:").unwrap()).unwrap()
+    }
+
+    #[track_caller]
+    fn is_closed(&mut self) {
+        assert_eq!(self.next(), None);
+    }
+}
+
+macro_rules! needs_npms_pm2 {
+    () => {
+        match installed_pm2() {
+            Some(pm2) => pm2,
+            None => ostler_testkit::skip!("npm's pm2 is not installed"),
+        }
+    };
+}
+
+/// A run of npm's PM2 in this home; it would start a daemon of its own where ours cannot be reached.
+#[track_caller]
+fn run(pm2: &Path, home: &Home, args: &str) -> String {
+    let out = Command::new(pm2)
+        .args(args.split(' '))
+        .env("PM2_HOME", home.dir())
+        .env("NO_COLOR", "1")
+        .env_remove("PM2_DAEMON_RPC_PORT")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "pm2 {args}: {text}\n{}", home.report());
+    assert!(!text.contains("[ERROR]") && !text.contains("Spawning PM2 daemon"), "pm2 {args}: {text}");
+    text
+}
+
+fn names_and_states(home: &Home) -> Vec<(String, String)> {
+    home.jlist().iter().map(|item| (item.name().to_owned(), item.status().to_owned())).collect()
+}
+
+#[test]
+fn npms_command_line_works_on_our_daemon() {
+    needs_program!("node");
+    let pm2 = needs_npms_pm2!();
+    let home = home();
+    start_fixture(&home, "own", "", "hold");
+    let daemon = home.daemon_pid();
+    let first = home.app("own").pid();
+    let script = home.write("app.js", "setInterval(() => {}, 1000);");
+    assert!(run(&pm2, &home, "ping").contains("pong"));
+    run(&pm2, &home, &format!("start {} --name more -i 2", script));
+    let online = |name: &str| (name.to_owned(), "online".to_owned());
+    assert_eq!(names_and_states(&home), [online("own"), online("more"), online("more")]);
+    run(&pm2, &home, "restart own");
+    assert!(home.app("own").pid() != first);
+    let before: Vec<i32> = home.jlist().iter().filter(|item| item.name() == "more").map(|item| item.pid()).collect();
+    run(&pm2, &home, "reload more");
+    assert!(home.jlist().iter().filter(|item| item.name() == "more").all(|item| !before.contains(&item.pid())), "{}", home.report());
+    run(&pm2, &home, "scale more 3");
+    assert_eq!(home.jlist().len(), 4);
+    run(&pm2, &home, "stop own");
+    assert_eq!(home.app("own").status(), "stopped");
+    run(&pm2, &home, "restart own");
+    assert_eq!(home.app("own").status(), "online");
+    run(&pm2, &home, "delete more");
+    assert_eq!(names_and_states(&home), [online("own")]);
+    for reads in ["ls", "jlist", "describe own", "env 0", "reset own", "reloadLogs", "report", "save"] {
+        run(&pm2, &home, reads);
+    }
+    assert_eq!(home.daemon_pid(), daemon, "all by the same daemon");
+    run(&pm2, &home, "kill");
+    home.wait_until("all is over", || home.processes().is_empty());
+    assert!(!home.dir().join("rpc.sock").exists() && !home.dir().join("pub.sock").exists());
+}
+
+/// What a program of `require('pm2')` prints.
+#[track_caller]
+fn library(pm2: &Path, home: &Home, code: &str) -> String {
+    let package = pm2.canonicalize().unwrap().ancestors().skip(1).find(|folder| folder.ends_with("pm2")).unwrap().to_owned();
+    let script = home.write("library.js", format!("const pm2 = require({:?});\n{code}", package.to_str().unwrap()));
+    let out = Command::new("node").arg(script).env("PM2_HOME", home.dir()).output().unwrap();
+    assert!(out.status.success(), "{}{}", String::from_utf8_lossy(&out.stderr), home.report());
+    String::from_utf8(out.stdout).unwrap()
+}
+
+#[test]
+fn npms_library_works_on_our_daemon() {
+    needs_program!("node");
+    let pm2 = needs_npms_pm2!();
+    let home = home();
+    let app = home.write("app.js", "process.send({ type: 'my:topic', data: { a: 1 } }); setInterval(() => {}, 1000);");
+    home.ok(format!("start {app} --name first"));
+    let told = library(
+        &pm2,
+        &home,
+        &format!(
+            "const {{ promisify }} = require('util');
+             const call = (name, ...args) => promisify(pm2[name]).call(pm2, ...args);
+             (async () => {{
+               await call('connect');
+               const bus = await call('launchBus');
+               const events = [];
+               bus.on('*', (topic, packet) => events.push([topic, packet.event || JSON.stringify(packet.data), packet.process.name].join(' ')));
+               const started = await call('start', {{ script: {app:?}, name: 'lib', env: {{ X: '1' }} }});
+               console.log('started', started.length, started[0].pm2_env.status, started[0].pm2_env.X);
+               while (!events.some((event) => event.startsWith('my:topic'))) await new Promise((then) => setTimeout(then, 20));
+               console.log('restarted', (await call('restart', 'lib'))[0].pm2_env.status);
+               console.log('described', (await call('describe', 'lib'))[0].pm2_env.restart_time);
+               console.log('stopped', (await call('stop', 'lib'))[0].status);
+               console.log('deleted', (await call('delete', 'lib')).length);
+               console.log('listed', (await call('list')).map((item) => item.name).join());
+               await call('stop', 'nope').catch((error) => console.log('failed', error.message));
+               while (!events.includes('process:event delete lib')) await new Promise((then) => setTimeout(then, 20));
+               events.filter((event) => !event.startsWith('log:')).forEach((event) => console.log(event));
+               pm2.disconnect();
+               process.exit(0);
+             }})();"
+        ),
+    );
+    let lines: Vec<&str> = told.lines().collect();
+    let (results, events) = lines.split_at(7);
+    assert_eq!(
+        results,
+        [
+            "started 1 online 1",
+            "restarted online",
+            "described 1",
+            "stopped stopped",
+            "deleted 1",
+            "listed first",
+            "failed process or namespace not found"
+        ]
+    );
+    // What an app sends comes when it does.
+    let (own, processes): (Vec<&str>, Vec<&str>) = events.iter().partition(|event| event.starts_with("my:topic"));
+    assert_eq!(own[0], "my:topic {\"a\":1} lib");
+    let words: Vec<&str> =
+        processes.iter().map(|event| event.strip_prefix("process:event ").unwrap().strip_suffix(" lib").unwrap()).collect();
+    assert_eq!(words, ["online", "start", "exit", "online", "restart", "exit", "exit", "stop", "delete"]);
+}
+
+#[test]
+fn answers_and_errors_in_pm2s_words() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let mut wire = Wire::connect(&home, "rpc.sock");
+    assert_eq!(wire.call("ping", json!([{}])), json!({"args": [{"msg": "pong"}]}));
+    assert_eq!(wire.call("ping", json!([])), json!({"args": [{"msg": "pong"}]}), "in PM2 this restarts every app");
+    assert_eq!(wire.call("getVersion", json!([{}])), json!({"args": ["7.0.4"]}));
+    assert_eq!(wire.call("notifyByProcessId", json!([{"id": 0, "action_name": "x"}])), json!({"args": []}));
+    for (method, args, error) in [
+        ("stopProcessId", json!([77]), "77 : id unknown"),
+        ("startProcessId", json!(["0"]), "process already online"),
+        ("startProcessId", json!([77]), "77 id unknown"),
+        ("restartProcessId", json!([{}]), "opts.id not passed to restartProcessId"),
+        ("restartProcessId", json!([{"id": 77}]), "God db process id unknown"),
+        ("reloadProcessId", json!([{"id": null}]), "PM2 ID unknown"),
+        ("deleteProcessId", json!([null]), "undefined : id unknown"),
+        ("sendSignalToProcessId", json!([{"process_id": 0, "signal": "SIGNOPE"}]), "Error when sending signal (signal unknown)"),
+        ("notifyByProcessId", json!([{}]), "process id missing"),
+        ("monitor", json!([7]), "Unknown pm_id"),
+        ("prepare", json!([{"name": "x"}]), "pm_exec_path: missing"),
+        ("nope", json!([]), "method \"nope\" does not exist"),
+    ] {
+        assert_eq!(wire.call(method, args.clone())["error"], error, "{method} {args}");
+    }
+    let id = wire.ask(&json!({"type": "methods"}));
+    let [methods, of] = <[Vec<u8>; 2]>::try_from(wire.next().unwrap()).unwrap();
+    assert_eq!(of, amp::text(&id));
+    let methods: Value = serde_json::from_slice(&methods[2..]).unwrap();
+    assert_eq!(methods["methods"].as_object().unwrap().len(), 30);
+    assert_eq!(methods["methods"]["stopWatch"], json!({"name": "stopWatch", "params": ["method", "value", "fn"]}));
+    let stopped = wire.call("stopProcessId", json!(["0"]));
+    assert_eq!((&stopped["args"][0]["pid"], &stopped["args"][0]["pm2_env"]["status"]), (&json!(0), &json!("stopped")));
+    assert_eq!(wire.call("startProcessId", json!([0]))["args"][0]["process"]["pid"], home.app("app").pid());
+    // Many at once, answered by their numbers.
+    let asked: Vec<String> = (0..100).map(|_| wire.ask(&json!({"method": "getMonitorData", "args": [{}]}))).collect();
+    let mut answered: Vec<Vec<u8>> = asked.iter().map(|_| wire.next().unwrap().pop().unwrap()).collect();
+    answered.sort();
+    let mut asked: Vec<Vec<u8>> = asked.iter().map(|id| amp::text(id)).collect();
+    asked.sort();
+    assert_eq!(answered, asked);
+}
+
+#[test]
+fn what_makes_no_sense_ends_that_connection_only() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let (daemon, pid) = (home.daemon_pid(), home.app("app").pid());
+    let mut other = Wire::connect(&home, "rpc.sock");
+    let frame = |request: &[u8], id: &[u8]| amp::encode(&[request, id]);
+    for bytes in [
+        b"\x10".to_vec(),
+        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        b"\x12\xff\xff\xff\xff".to_vec(),
+        frame(b"j:{", b"s:1"),
+        frame(b"s:text", b"s:1"),
+        frame(format!("j:{}", "[".repeat(100_000)).as_bytes(), b"s:1"),
+        amp::encode(&[b"j:{}"]),
+        amp::encode(&[b"j:{}", b"s:1", b"s:2"]),
+    ] {
+        let mut wire = Wire::connect(&home, "rpc.sock");
+        wire.send(&bytes);
+        wire.is_closed();
+        assert_eq!(other.call("ping", json!([{}])), json!({"args": [{"msg": "pong"}]}));
+    }
+    // What a subscriber sends means nothing.
+    let mut events = Wire::connect(&home, "pub.sock");
+    events.send(b"\x10 whatever");
+    home.ok("restart app");
+    assert_eq!(events.next().unwrap().len(), 2);
+    // Split at every byte.
+    let mut slow = Wire::connect(&home, "rpc.sock");
+    for byte in frame(b"j:{\"method\":\"ping\",\"args\":[]}", b"j:77") {
+        slow.send(&[byte]);
+    }
+    assert_eq!(slow.next().unwrap(), [b"j:{\"args\":[{\"msg\":\"pong\"}]}".to_vec(), b"j:77".to_vec()]);
+    assert_eq!(home.daemon_pid(), daemon);
+    assert!(home.app("app").pid() != pid);
+}
+
+#[test]
+fn the_sockets_outlive_the_daemon() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    for name in ["rpc.sock", "pub.sock"] {
+        let mode = std::fs::metadata(home.dir().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    let mut wire = Wire::connect(&home, "rpc.sock");
+    let daemon = home.daemon_pid();
+    kill(daemon, Signal::KILL);
+    wire.is_closed();
+    // Nobody is refused meanwhile: the keeper holds the socket.
+    let mut again = Wire::connect(&home, "rpc.sock");
+    let list = again.call("getMonitorData", json!([{}]));
+    assert_eq!(list["args"][0][0]["name"], "app");
+    assert!(home.daemon_pid() != daemon);
+}
+
+#[test]
+fn a_subscriber_that_does_not_read_is_dropped_and_costs_little() {
+    needs_program!("node");
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let mut deaf = Wire::connect(&home, "pub.sock");
+    let flood = home.write(
+        "flood.js",
+        "const text = 'x'.repeat(10000); let sent = 0;
+         const go = () => { process.send({ type: 'flood', data: { text } }); if (++sent < 2000) setTimeout(go, 1); }; go();
+         setInterval(() => {}, 1000);",
+    );
+    home.ok(format!("start {flood} --name flood"));
+    home.wait_until("it is dropped", || {
+        std::fs::read_to_string(home.dir().join("pm2.log")).unwrap().contains("does not read the events of pub.sock")
+    });
+    // What had been sent to it by then, and the end.
+    while deaf.next().is_some() {}
+    assert_eq!(home.app("flood").status(), "online");
+}
