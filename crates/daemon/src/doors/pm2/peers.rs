@@ -157,7 +157,7 @@ impl Peers {
         for _ in 0..ACCEPTED_PER_TURN {
             let Some(connection) = socket::accept(&listener)? else { return Ok(()) };
             // One that is gone already has no owner.
-            let Some(peer) = socket::peer(&connection).ok().filter(|peer| admitted.has(peer.uid, peer.gid)) else { continue };
+            let Some(peer) = socket::peer(&connection).ok().filter(|peer| admitted.has(peer.uid)) else { continue };
             if self.all.len() >= MAX_PEERS {
                 self.free_a_place();
             }
