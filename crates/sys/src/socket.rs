@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{
@@ -142,6 +143,13 @@ pub fn stop_listening(socket: impl AsFd) {
     let _ = rustix::net::shutdown(socket, Shutdown::Both);
 }
 
+/// True after [`stop_listening`], whoever called it.
+pub fn has_stopped(socket: impl AsFd) -> bool {
+    let mut looked_at = [PollFd::new(&socket, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut looked_at, Some(&now)).is_ok() && looked_at[0].revents().contains(PollFlags::HUP)
+}
+
 /// The next waiting connection (CLOEXEC, nonblocking), `None` when there is none.
 ///
 /// # Errors
@@ -193,6 +201,22 @@ pub fn unread(socket: impl AsFd) -> Result<usize, Errno> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_copy_tells_that_it_listens_no_more() {
+        let path = std::env::temp_dir().join(format!("ostler-stopped-{}", std::process::id()));
+        let unix = listen_at(&path).unwrap();
+        let tcp = OwnedFd::from(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        for listener in [unix, tcp] {
+            let copy = listener.try_clone().unwrap();
+            assert!(!has_stopped(&copy));
+            stop_listening(&listener);
+            assert!(has_stopped(&copy));
+        }
+        std::fs::remove_file(path).unwrap();
+        let datagram = OwnedFd::from(std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+        assert!(!has_stopped(&datagram));
+    }
 
     #[test]
     fn a_stale_socket_is_replaced_and_a_live_one_is_not() {

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use ostler_core::balance::Turns;
 use ostler_proto::node::cluster::{begin_connection, finish_connection};
-use ostler_sys::socket::stop_listening;
+use ostler_sys::socket::{has_stopped, stop_listening};
 use serde_json::Value;
 
 use super::Cluster;
@@ -141,7 +141,10 @@ impl Listeners {
         let mut shards = Vec::new();
         let mut data = Vec::new();
         for (name, fd) in held {
-            if let Some((app, key)) = split_name(&name) {
+            // Of a daemon that closed it, and died before the keeper heard of that.
+            if has_stopped(&fd) {
+                ctx.keeper.drop_held(&name);
+            } else if let Some((app, key)) = split_name(&name) {
                 let (fd, message) = (Rc::new(fd), begin_connection(key));
                 ctx.listening.add(app, &name, Rc::clone(&fd));
                 self.insert(name, fd, message);

@@ -318,7 +318,8 @@ impl Feature for Cluster {
     }
 
     fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
-        if !matches!(transition, Transition::Stopped | Transition::Overlimit { .. } | Transition::Deleted) {
+        // A start that fails is the last one, where a user asked for it.
+        if !matches!(transition, Transition::Stopped | Transition::Overlimit { .. } | Transition::CouldNotStart(_) | Transition::Deleted) {
             return;
         }
         if *transition == Transition::Deleted {

@@ -25,7 +25,7 @@ use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::{SpawnFailure, Transition};
 use ostler_core::serving::keyed;
 use ostler_sys::ProcRef;
-use ostler_sys::socket::stop_listening;
+use ostler_sys::socket::{has_stopped, stop_listening};
 
 use crate::engine::{Beside, Ctx, Feature, InstanceStep};
 use crate::rights::Rights;
@@ -107,7 +107,7 @@ impl Feature for Sockets {
     }
 
     fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
-        if matches!(transition, Transition::Stopped | Transition::Overlimit { .. } | Transition::Deleted)
+        if matches!(transition, Transition::Stopped | Transition::Overlimit { .. } | Transition::CouldNotStart(_) | Transition::Deleted)
             && let Some(slot) = ctx.slots.get(id)
         {
             let spec = Rc::clone(&slot.app().spec);
@@ -148,7 +148,8 @@ impl Feature for Sockets {
         if !owner::is_held_name(name) {
             return Some(fd);
         }
-        match Owner::parse(name) {
+        // One that has stopped is of a daemon that closed it, and died before the keeper heard of that.
+        match Owner::parse(name).filter(|_| !has_stopped(&fd)) {
             Some((owner, role)) => self.add(ctx, owner, Socket { fd: fd.into(), role }),
             None => ctx.keeper.drop_held(name),
         }

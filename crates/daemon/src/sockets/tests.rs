@@ -84,6 +84,23 @@ fn same(a: &OwnedFd, b: &OwnedFd) -> bool {
     inode(a.as_fd()) == inode(b.as_fd())
 }
 
+/// A user's start that fails is the last one: nobody is left whom clients could wait for.
+#[test]
+fn an_app_that_cannot_be_started_has_no_open_port() {
+    let (mut played, mut sockets) = played();
+    let id = played.instance(app(vec![port()]));
+    played.dispatch(&mut sockets, id, Event::Start(user()));
+    let fds = prepared(&mut played, &mut sockets, id).unwrap();
+    let address = address(&fds[0].0);
+    drop((fds, connect(address, 1)));
+    let inc = played.ctx.slots.get(id).unwrap().durable.instance.inc;
+    let failure = SpawnFailure { step: "exec".into(), errno: 2 };
+    played.dispatch(&mut sockets, id, Event::SpawnFailed { inc, failure });
+    let record = played.ctx.slots.get(id).unwrap().durable.instance.exits.iter().next_back().unwrap().clone();
+    sockets.on_transition(&mut played.ctx, id, &Transition::CouldNotStart(record));
+    assert!(TcpStream::connect(address).is_err());
+}
+
 #[test]
 fn all_of_an_app_get_copies_of_one_socket_where_it_wants_that() {
     let (mut played, mut sockets) = played();
