@@ -1,6 +1,11 @@
 //! The two clocks, and which boot this is.
 
+use std::fs::Metadata;
+use std::io;
 use std::mem::MaybeUninit;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
 
 /// One reading of both clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,10 +27,39 @@ pub fn boot_ms() -> u64 {
     crate::played::ask(|kernel| kernel.clocks().boot_ms).unwrap_or_else(|| read_ms(libc::CLOCK_BOOTTIME))
 }
 
+/// `CLOCK_BOOTTIME`, for what takes less than milliseconds.
+pub fn boot() -> Duration {
+    crate::played::ask(|kernel| Duration::from_millis(kernel.clocks().boot_ms)).unwrap_or_else(|| read(libc::CLOCK_BOOTTIME))
+}
+
+/// Time when a file was last changed, or the link by which it is known, in milliseconds since the epoch. None: there is no file.
+pub fn file_changed_ms(path: &Path) -> Option<u64> {
+    let changed = |meta: io::Result<Metadata>| meta.ok().and_then(|meta| since_epoch_ms(meta.ctime(), meta.ctime_nsec()));
+    crate::played::ask(|kernel| kernel.changed_ms(path))
+        .flatten()
+        .or_else(|| changed(path.symlink_metadata()).max(changed(path.metadata())))
+}
+
+/// Time when a folder last got or lost a name, in milliseconds since the epoch. None: there is no folder.
+pub fn names_changed_ms(folder: &Path) -> Option<u64> {
+    let changed = || folder.metadata().ok().and_then(|meta| since_epoch_ms(meta.mtime(), meta.mtime_nsec()));
+    crate::played::ask(|kernel| kernel.changed_ms(folder)).flatten().or_else(changed)
+}
+
+fn since_epoch_ms(seconds: i64, nanos: i64) -> Option<u64> {
+    u64::try_from(seconds.saturating_mul(1000).saturating_add(nanos / 1_000_000)).ok()
+}
+
 /// Lag of the clock by which the kernel dates changes of files, in milliseconds, at most.
 pub fn file_tick_ms() -> u64 {
+    /// Of a kernel with 250 ticks a second.
+    const PLAYED_MS: u64 = 5;
+    crate::played::ask(|_| PLAYED_MS).unwrap_or_else(kernel_tick_ms)
+}
+
+fn kernel_tick_ms() -> u64 {
     let mut time = MaybeUninit::<libc::timespec>::zeroed();
-    // SAFETY: as in `read_ms`.
+    // SAFETY: as in `read`.
     let time = unsafe {
         libc::clock_getres(libc::CLOCK_REALTIME_COARSE, time.as_mut_ptr());
         time.assume_init()
@@ -37,13 +71,18 @@ pub fn file_tick_ms() -> u64 {
 
 /// By libc, as the standard library does: tests and tools (faketime) then show both the same wall clock.
 fn read_ms(clock: libc::clockid_t) -> u64 {
+    let time = read(clock);
+    time.as_secs() * 1000 + u64::from(time.subsec_millis())
+}
+
+fn read(clock: libc::clockid_t) -> Duration {
     let mut time = MaybeUninit::<libc::timespec>::zeroed();
     // SAFETY: the pointer is to a timespec, for which zero is a valid value; should the clock be missing it stays that.
     let time = unsafe {
         libc::clock_gettime(clock, time.as_mut_ptr());
         time.assume_init()
     };
-    u64::try_from(time.tv_sec).unwrap_or(0) * 1000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000_000
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// The kernel's random id of this boot, as text: pids and boot times are only comparable while it is the same. `None` where the

@@ -13,6 +13,7 @@ pub mod cpus;
 pub mod cstrings;
 pub mod datagram;
 pub mod descriptors;
+pub mod dial;
 pub mod exec;
 pub mod fdpass;
 pub mod fork;

@@ -3,9 +3,12 @@
 //! Only with the feature `played`, which tests alone have; without it nothing of this is compiled in. Files, sockets and memory stay the
 //! kernel's: they are the same for everybody.
 
-use std::os::fd::OwnedFd;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use rustix::io::Errno;
+use rustix::net::{SocketAddrAny, SocketAddrUnix, getsockname};
 
 use crate::clock::Clocks;
 use crate::process::{ProcRef, Target};
@@ -39,6 +42,13 @@ pub trait Kernel {
 
     /// CPU time in nanoseconds and resident memory in bytes.
     fn usage(&self, pid: i32) -> Option<(u64, u64)>;
+
+    /// When a file was changed, or a folder got or lost a name, by the wall clock; none where it does not know the path.
+    fn changed_ms(&self, path: &Path) -> Option<u64>;
+
+    /// A connection to this address, or why there is none; none where the real network is meant. Its end has a unix name, of which the last part is
+    /// the address that it stands for.
+    fn connect(&self, to: SocketAddr) -> Option<Result<OwnedFd, Errno>>;
 
     /// A step is about to be done, or was just done, that others see: here the program may die.
     fn step(&self);
@@ -75,6 +85,16 @@ pub use thread::play;
 #[cfg(not(feature = "played"))]
 pub(crate) fn ask<T>(_: impl FnOnce(&dyn Kernel) -> T) -> Option<T> {
     None
+}
+
+/// Address that the name of a played connection's end stands for.
+pub(crate) fn address(name: &SocketAddrAny) -> Option<SocketAddr> {
+    ask(|_| SocketAddrUnix::try_from(name.clone()).ok()?.path()?.to_str().ok()?.rsplit_once('/')?.1.parse().ok()).flatten()
+}
+
+/// True for a connection that is played.
+pub(crate) fn is_played(socket: impl AsFd) -> bool {
+    ask(|_| getsockname(socket).is_ok_and(|name| address(&name).is_some())).unwrap_or(false)
 }
 
 /// See [`Kernel::step`].

@@ -14,7 +14,6 @@ use std::rc::Rc;
 use ostler_core::balance::{Choice, Load};
 use ostler_core::lifecycle::State;
 use rustix::io::Errno;
-use rustix::net::getpeername;
 
 use super::Cluster;
 use super::listeners::Rest;
@@ -124,7 +123,7 @@ impl Cluster {
         if !ctx.checks.is_asking() {
             return None;
         }
-        let peer = SocketAddr::try_from(getpeername(&connection.fd).ok()??).ok()?;
+        let peer = ostler_sys::dial::peer(&connection.fd)?;
         let worker = ctx.checks.asked_by(SocketAddr::new(peer.ip().to_canonical(), peer.port()))?;
         let serves = self.listeners.get(id)?.turns.workers().any(|known| known == worker);
         (serves && ctx.slots.get(worker).is_some_and(is_up)).then_some(worker)

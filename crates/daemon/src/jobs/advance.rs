@@ -11,7 +11,7 @@ use super::shares::Shares;
 use super::turns::put_in_order;
 use crate::engine::{Ctx, Ending, Request};
 use crate::slots::{Slot, Slots};
-use crate::store::{Role, WatchMark};
+use crate::store::Role;
 
 impl Job {
     /// Starts what may be started, resolves the next target when one is done. True when all are, and who asked has the answer.
@@ -128,10 +128,6 @@ impl Job {
             ctx.change(id, change);
         }
         let Some(slot) = ctx.slots.get_mut(id) else { return };
-        if action == Action::Stop {
-            // No changed file starts what a user stopped.
-            slot.durable.watch = WatchMark { stopped: true, changed: false };
-        }
         let (goal, event) = asked_of(slot, action, gentle, self.origin.clone());
         let pm_id = slot.durable.pm_id;
         self.waiting.insert(id, Waited::new(slot, goal));

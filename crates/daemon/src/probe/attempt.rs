@@ -4,10 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use ostler_core::probe::{Answer, HttpQuestion, Question, Status};
+use ostler_sys::dial;
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, getpeername, getsockname, recv, send, socket_with,
-};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::reactor::{Reactor, Source};
 
@@ -57,7 +56,7 @@ impl Attempt {
         while let Some(address) = addresses.get(tried) {
             tried += 1;
             let peer = SocketAddr::new(*address, question.port);
-            match open(peer) {
+            match dial::connect(peer) {
                 Ok(socket) => return Ok(Self { socket, peer, phase: Phase::Connecting, tried, watched: None, local: None }),
                 Err(errno) => trouble = errno,
             }
@@ -70,9 +69,14 @@ impl Attempt {
         self.local
     }
 
+    #[cfg(test)]
+    pub(super) fn own_end(&self) -> Option<SocketAddr> {
+        dial::local(&self.socket)
+    }
+
     /// Looks up our own end.
     pub(super) fn find_local(&mut self) -> Option<SocketAddr> {
-        self.local = getsockname(&self.socket).ok().and_then(|local| SocketAddr::try_from(local).ok());
+        self.local = dial::local(&self.socket);
         self.local
     }
 
@@ -142,20 +146,20 @@ impl Attempt {
         }
     }
 
-    /// Result of a connection, where that is the answer. A second `connect` returns how the first one went.
+    /// Result of a connection, where that is the answer.
     fn connected(&self) -> Step {
-        match connect(&self.socket, &self.peer) {
-            Ok(()) | Err(Errno::ISCONN) if self.is_with_itself() => Step::Done(Progress::Bad(words(Errno::CONNREFUSED))),
-            Ok(()) | Err(Errno::ISCONN) => Step::Done(Progress::Good),
-            Err(Errno::ALREADY | Errno::INPROGRESS | Errno::INTR) => Step::Wait,
+        match dial::outcome(&self.socket, self.peer) {
+            Ok(()) if self.is_with_itself() => Step::Done(Progress::Bad(words(Errno::CONNREFUSED))),
+            Ok(()) => Step::Done(Progress::Good),
+            Err(Errno::ALREADY) => Step::Wait,
             Err(errno) => bad(words(errno)),
         }
     }
 
     /// True if it is connected to itself: with nobody there and a port that the kernel may also choose for our own end, TCP connects us to ourselves.
     fn is_with_itself(&self) -> bool {
-        let peer = getpeername(&self.socket).ok().flatten();
-        peer.is_some() && peer == getsockname(&self.socket).ok()
+        let peer = dial::peer(&self.socket);
+        peer.is_some() && peer == dial::local(&self.socket)
     }
 }
 
@@ -168,15 +172,6 @@ enum Step {
 
 fn bad(trouble: impl Into<String>) -> Step {
     Step::Done(Progress::Bad(trouble.into()))
-}
-
-fn open(peer: SocketAddr) -> Result<OwnedFd, Errno> {
-    let family = if peer.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
-    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
-    match connect(&socket, &peer) {
-        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
-        Err(errno) => Err(errno),
-    }
 }
 
 fn send_from(socket: &OwnedFd, mut sent: usize, http: &HttpQuestion) -> Step {

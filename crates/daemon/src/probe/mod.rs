@@ -95,6 +95,12 @@ impl Probes {
         self.locals.get(&address).and_then(|id| self.all.get(id)).map(|probe| probe.instance)
     }
 
+    /// Our ends of all connections, and whom each probes.
+    #[cfg(test)]
+    pub(crate) fn asking(&self) -> impl Iterator<Item = (SocketAddr, u32)> {
+        self.all.values().filter_map(|probe| Some((probe.attempt.as_ref()?.own_end()?, probe.instance)))
+    }
+
     /// True while a probe has a connection.
     pub(crate) fn is_asking(&self) -> bool {
         !self.locals.is_empty() || !self.nameless.is_empty()

@@ -9,24 +9,29 @@ use ostler_core::order::Condition;
 use ostler_core::safeguards::Safeguards;
 use ostler_core::serving::{Autoscale, Scheduling};
 use ostler_core::sim::Rng;
-use ostler_proto::control::{Action, Existing, Request, ScaleTo};
+use ostler_proto::control::{Action, Change, Existing, Request, ScaleTo};
 
+use super::probes::is_asked;
 use super::reach::{Extra, Reach};
+use super::watched::watches;
 
 /// Apps of an episode: a dependency goes to the first.
 const APPS: usize = 3;
+
+/// A program that is nowhere, so that nobody asks it for its version.
+const NODE: &str = "/nowhere/node";
 
 /// Random descriptions of so many apps.
 pub(super) fn descriptions(rng: &mut Rng, reach: Reach, cwd: &str) -> Vec<AppSpec> {
     let count = 1 + rng.below(APPS);
     let mut all: Vec<AppSpec> = (0..count).map(|number| description(number, rng, cwd)).collect();
     // After all that an ordinary episode draws.
-    all.iter_mut().for_each(|spec| extend(spec, rng, reach));
+    all.iter_mut().for_each(|spec| extend(spec, rng, reach, cwd));
     all
 }
 
 /// What it has beyond the ordinary.
-fn extend(spec: &mut AppSpec, rng: &mut Rng, reach: Reach) {
+fn extend(spec: &mut AppSpec, rng: &mut Rng, reach: Reach, home: &str) {
     if reach.has(Extra::Autoscale) && rng.percent(60) {
         let min = 1 + rng.below(2) as u32;
         spec.autoscale = Some(Autoscale { min, max: min + rng.below(3) as u32, cpu: rng.pick(&[30, 50, 80]) });
@@ -35,10 +40,20 @@ fn extend(spec: &mut AppSpec, rng: &mut Rng, reach: Reach) {
         (spec.restart.max_lifetime_ms, spec.cron) = (None, None);
     }
     if reach.has(Extra::Cluster) && rng.percent(70) {
-        // A program that is nowhere, so that nobody asks it for its version.
-        (spec.mode, spec.interpreter, spec.script) = (ExecMode::Cluster, Some("/nowhere/node".into()), "/app.js".into());
+        (spec.mode, spec.interpreter, spec.script) = (ExecMode::Cluster, Some(NODE.into()), "/app.js".into());
         spec.no_preload = true;
         spec.scheduling = rng.pick(&[Scheduling::RoundRobin, Scheduling::RoundRobin, Scheduling::Shared]);
+    }
+    if reach.has(Extra::Watch) || reach.has(Extra::Probes) {
+        // Who is replaced then is replaced for a reason.
+        (spec.restart.max_lifetime_ms, spec.cron) = (None, None);
+    }
+    if reach.has(Extra::Probes) && rng.percent(80) {
+        let number = spec.name.trim_start_matches('a').parse().unwrap_or_default();
+        is_asked(spec, number, spec.interpreter.as_deref() == Some(NODE), rng);
+    }
+    if reach.has(Extra::Watch) && rng.percent(70) {
+        watches(spec, home, rng);
     }
 }
 
@@ -98,6 +113,9 @@ pub(super) enum UserCommand {
     Delete,
     Reset,
     Scale(u32),
+    /// `stop --watch`, and `restart --watch` that switches it on again.
+    StopWatch,
+    RestartWatch,
 }
 
 impl UserCommand {
@@ -142,9 +160,21 @@ impl UserCommand {
             Self::Reload => act(Action::Reload),
             Self::Delete => act(Action::Delete),
             Self::Reset => act(Action::Reset),
+            Self::StopWatch => with_watch(act(Action::Stop), spec, false),
+            Self::RestartWatch => with_watch(act(Action::Restart), spec, true),
             Self::Scale(to) => {
                 Request::Scale { name: spec.name.clone(), cwd: String::new(), to: ScaleTo::Exactly(to), oldest_first: false }
             }
         }
     }
+}
+
+/// The same with another description: watched or not.
+fn with_watch(mut request: Request, spec: &AppSpec, on: bool) -> Request {
+    if let Request::Act { change, .. } = &mut request {
+        let mut spec = spec.clone();
+        spec.watch.on = on;
+        *change = Some(Box::new(Change { specs: vec![spec], ..Change::default() }));
+    }
+    request
 }

@@ -16,10 +16,13 @@ use ostler_sys::signal::SignalFd;
 
 use super::apps::{UserCommand, descriptions};
 use super::keeper::Keeper;
-use super::machine::{Killed, Machine, Temper};
-use super::oracle::{Oracle, Verdict};
+use super::machine::{BOOT_MS, Killed, Machine, Temper, WALL_MS};
+use super::oracle::Oracle;
+use super::probes::{Network, is_asked_alone, is_well};
 use super::reach::{Extra, Reach};
 use super::user::{Outcome, User};
+use super::verdict::Verdict;
+use super::watched::Files;
 use super::worker::{Clients, path_of};
 use crate::boot::{Beginning, begin};
 use crate::control::Control;
@@ -37,6 +40,8 @@ const RESTS: u32 = 3;
 /// Where apps scale themselves their numbers have to be the same for so long: one that has too many for its load has one less only after a minute,
 /// and settles before and after.
 const SCALED_MS: u64 = 80_000;
+/// Where apps are asked how they are, or files looked at from time to time: so long, that it is noticed where that has ended.
+const LOOKED_MS: u64 = 4000;
 /// Longest leap of the clock, so that nothing periodic is passed over.
 const LEAP_MS: u64 = 1000;
 
@@ -64,19 +69,20 @@ impl Tally {
 
 type SharedKeeper = Rc<RefCell<Option<Keeper>>>;
 
-struct Episode {
-    machine: Rc<Machine>,
+pub(super) struct Episode {
+    pub machine: Rc<Machine>,
     keeper: SharedKeeper,
     /// Keeper that was killed last: the anchor has what it held.
     former: Option<Keeper>,
-    daemon: Option<Box<Control>>,
+    pub daemon: Option<Box<Control>>,
     home: PathBuf,
-    specs: Vec<AppSpec>,
-    reach: Reach,
+    pub specs: Vec<AppSpec>,
+    pub reach: Reach,
     clients: Clients,
+    pub files: Files,
     /// A daemon died while there was no keeper.
     lost_both: bool,
-    user: User,
+    pub user: User,
     oracle: Oracle,
     tally: Tally,
     trace: Option<Vec<String>>,
@@ -109,6 +115,12 @@ impl Episode {
         if reach.has(Extra::Cluster) {
             machine.state.borrow_mut().workers.folder = Some(home.to_string_lossy().into_owned());
         }
+        if reach.has(Extra::Probes) {
+            let mut state = machine.state.borrow_mut();
+            state.network = Network::of(&specs, &home, rng);
+            state.workers.sharing = specs.iter().filter(|spec| !is_asked_alone(spec)).map(|spec| spec.name.clone()).collect();
+        }
+        let files = Files::of(&specs, &home.to_string_lossy(), &machine);
         let oracle = Oracle::of(&specs);
         let keeper: SharedKeeper = Rc::default();
         ostler_sys::played::play(Some(Rc::clone(&machine) as _));
@@ -130,6 +142,7 @@ impl Episode {
             specs,
             reach,
             clients: Clients::default(),
+            files,
             lost_both: false,
             user: User::default(),
             oracle,
@@ -158,7 +171,7 @@ impl Episode {
     }
 
     /// Adds a line to the trace. True when there is one.
-    fn trace_line(&mut self, said: Option<String>) -> bool {
+    pub(super) fn trace_line(&mut self, said: Option<String>) -> bool {
         let any = said.is_some();
         said.into_iter().for_each(|line| self.log(|| line));
         any
@@ -194,6 +207,9 @@ impl Episode {
         }
         if self.reach.has(Extra::Cluster) && rng.percent(10) {
             self.client_connects(rng);
+        }
+        if self.reach.has(Extra::Watch) {
+            self.files_change(rng);
         }
         match rng.below(100) {
             0..35 => self.managers_act(rng)?,
@@ -252,8 +268,14 @@ impl Episode {
             Ok(control) => {
                 let keeper = &mut *self.keeper.borrow_mut();
                 let verdict = self.oracle.after_turn(&control, keeper.as_mut(), &self.machine);
+                self.files.daemon_turned();
+                let mut state = self.machine.state.borrow_mut();
+                state.network.daemon_turned(&control);
+                let judged = state.network.judge(&std::mem::take(&mut self.oracle.found), WALL_MS - BOOT_MS, &control);
+                drop(state);
                 self.daemon = Some(control);
-                verdict
+                verdict.and(judged)?;
+                self.files.judge(std::mem::take(&mut self.oracle.watching.caused), WALL_MS - BOOT_MS)
             }
             Err(payload) if payload.is::<Killed>() => self.daemon_died(rng),
             Err(payload) => Err(format!("the daemon panicked: {}", text_of(&*payload))),
@@ -264,19 +286,24 @@ impl Episode {
         self.tally.deaths += 1;
         let mut state = self.machine.state.borrow_mut();
         (state.dies_after, state.is_dying) = (None, false);
+        state.network.daemon_died();
         drop(state);
         self.log(|| "the daemon is killed".into());
         let keeper = &mut *self.keeper.borrow_mut();
         let is_keeper_dead = keeper.is_none();
+        // What it opened since the keeper's death nobody has.
+        self.files.daemon_died(keeper.as_ref().is_some_and(|keeper| keeper.holds("watch")));
         // Where the keeper is dead too, the anchor has what that held.
         let Some(keeper) = keeper.as_mut().or(self.former.as_mut()) else { return Ok(()) };
         keeper.daemon_ended(rng);
-        // What it opened since the keeper's death nobody had.
         self.lost_both |= is_keeper_dead;
         if !is_keeper_dead {
             self.oracle.ports_are_held(keeper)?;
         }
-        self.oracle.at_death(keeper, &Settings::from_env(self.home.clone()))
+        let verdict = self.oracle.at_death(keeper, &Settings::from_env(self.home.clone()));
+        // Nobody knows any more what it asked whom.
+        self.oracle.found.clear();
+        verdict
     }
 
     fn keeper_acts(&mut self, rng: &mut Rng) {
@@ -338,6 +365,27 @@ impl Episode {
         }
     }
 
+    fn files_change(&mut self, rng: &mut Rng) {
+        let has_daemon = self.daemon.is_some();
+        let said = match rng.below(100) {
+            0..6 => self.files.change(&self.machine, has_daemon, rng),
+            6..46 => {
+                self.files.thread_turns();
+                None
+            }
+            46..48 => {
+                let at = rng.below(self.specs.len());
+                let command = rng.pick(&[UserCommand::StopWatch, UserCommand::RestartWatch, UserCommand::RestartWatch]);
+                if self.specs[at].watch.on && !self.user.waits_for(&self.specs[at].name) {
+                    self.user_wants(at, command);
+                }
+                None
+            }
+            _ => None,
+        };
+        self.trace_line(said);
+    }
+
     /// Up to two minutes in which nothing else is asked for than another number of instances.
     fn a_while_passes(&mut self, rng: &mut Rng) -> Verdict {
         for _ in 0..rng.below(120) {
@@ -383,7 +431,8 @@ impl Episode {
     fn read_answers(&mut self) -> Verdict {
         for (app, command, outcome, is_certain) in self.user.read() {
             self.log(|| format!("{command:?} of {app}: {outcome:?}"));
-            if outcome == Outcome::Done && is_certain && matches!(command, UserCommand::Stop | UserCommand::Delete) {
+            if outcome == Outcome::Done && is_certain && matches!(command, UserCommand::Stop | UserCommand::StopWatch | UserCommand::Delete)
+            {
                 let left = self.machine.state.borrow().mains_of(&app);
                 if !left.is_empty() {
                     return Err(format!("{command:?} of {app} is done, but {left:?} live"));
@@ -396,6 +445,34 @@ impl Episode {
         Ok(())
     }
 
+    /// Everybody does what it has to do. True: somebody beside the daemon did something.
+    pub(super) fn round(&mut self, rng: &mut Rng) -> Result<bool, String> {
+        self.tally.steps += 1;
+        self.managers_act(rng)?;
+        self.read_answers()?;
+        let mut anything = self.files.thread_turns();
+        for _ in 0..4 {
+            let said = self.keeper.borrow_mut().as_mut().and_then(|keeper| {
+                keeper.look_at_adopted();
+                keeper.act(rng)
+            });
+            anything |= self.trace_line(said);
+        }
+        let alive = self.machine.state.borrow().alive();
+        for pid in alive {
+            let said = self.machine.state.borrow_mut().act(pid, rng);
+            anything |= self.trace_line(said);
+        }
+        Ok(anything)
+    }
+
+    /// Time passes until something is due.
+    pub(super) fn leap(&mut self) {
+        let now = self.machine.now_ms();
+        let due = self.daemon.as_ref().and_then(|control| control.next_deadline_ms()).map_or(LEAP_MS, |at| at.saturating_sub(now));
+        self.machine.advance(due.clamp(1, LEAP_MS));
+    }
+
     /// Falls silent: nobody dies any more, nobody requests anything, and programs behave well: all comes to rest as it was wanted.
     fn fall_silent(&mut self, rng: &mut Rng) -> Verdict {
         self.log(|| "silence".into());
@@ -404,26 +481,13 @@ impl Episode {
         state.become_good();
         drop(state);
         let (mut quiet, mut rests) = (0, 0);
+        let looks = self.reach.has(Extra::Probes) || self.reach.has(Extra::Watch);
         let scales = self.specs.iter().any(|spec| spec.autoscale.is_some());
-        let (steps, same_for_ms) = if scales { (10 * SILENCE_STEPS, SCALED_MS) } else { (SILENCE_STEPS, 0) };
+        let (steps, same_for_ms) =
+            if scales { (10 * SILENCE_STEPS, SCALED_MS) } else { (SILENCE_STEPS, if looks { LOOKED_MS } else { 0 }) };
         let (mut count, mut since) = (0, self.machine.now_ms());
         for _ in 0..steps {
-            self.tally.steps += 1;
-            self.managers_act(rng)?;
-            self.read_answers()?;
-            let mut anything = false;
-            for _ in 0..4 {
-                let said = self.keeper.borrow_mut().as_mut().and_then(|keeper| {
-                    keeper.look_at_adopted();
-                    keeper.act(rng)
-                });
-                anything |= self.trace_line(said);
-            }
-            let alive = self.machine.state.borrow().alive();
-            for pid in alive {
-                let said = self.machine.state.borrow_mut().act(pid, rng);
-                anything |= self.trace_line(said);
-            }
+            let anything = self.round(rng)?;
             quiet = if anything { 0 } else { quiet + 1 };
             if quiet < 2 {
                 continue;
@@ -440,15 +504,19 @@ impl Episode {
             if rests > RESTS && now - since >= same_for_ms {
                 break;
             }
-            let due = self.daemon.as_ref().and_then(|control| control.next_deadline_ms()).map_or(LEAP_MS, |at| at.saturating_sub(now));
-            self.machine.advance(due.clamp(1, LEAP_MS));
+            self.leap();
             quiet = 0;
         }
         let shared = self.keeper.borrow();
         let (Some(control), Some(keeper)) = (&self.daemon, &*shared) else { return Err("a manager does not run".into()) };
         self.oracle.at_rest(control, keeper, &self.machine, &self.user)?;
+        self.files.at_rest(control, &self.machine)?;
+        self.machine.state.borrow().network.at_rest(control, self.machine.now_ms())?;
         drop(shared);
-        if self.reach.has(Extra::Cluster) && !self.lost_both { self.clients_are_served(rng) } else { Ok(()) }
+        if self.reach.has(Extra::Cluster) && !self.lost_both {
+            self.clients_are_served(rng)?;
+        }
+        self.after_rest(rng)
     }
 
     /// Whoever connects to an app that has workers is served by one of them.
@@ -480,12 +548,18 @@ impl Episode {
     }
 
     /// True if nothing is under way.
-    fn is_at_rest(&self) -> bool {
+    pub(super) fn is_at_rest(&self) -> bool {
         let Some(control) = &self.daemon else { return false };
         let rests = |state: &State| matches!(state, State::Running { .. } | State::Stopped | State::Errored);
         let state = self.machine.state.borrow();
         let nothing_beside = !state.has_zombies() && state.processes.values().all(|process| process.mark.is_some());
+        let are_well = control.ctx.slots.iter().all(|slot| !matches!(slot.durable.instance.state, State::Running { .. }) || is_well(slot));
+        let has_changed =
+            control.ctx.slots.iter().any(|slot| slot.durable.watch.changed && slot.durable.role == crate::store::Role::Serving);
         !self.user.waits()
+            && !has_changed
+            && (!self.reach.has(Extra::Probes) || are_well)
+            && self.files.are_known()
             && nothing_beside
             && self.keeper.borrow().as_ref().is_some_and(|keeper| !keeper.has_unacknowledged())
             && control.ctx.slots.iter().all(|slot| rests(&slot.durable.instance.state) && slot.durable.role == crate::store::Role::Serving)

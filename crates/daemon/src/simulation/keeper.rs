@@ -105,6 +105,11 @@ impl Keeper {
         self.held[HELD_JOURNAL].as_fd()
     }
 
+    /// True if it holds something of this name.
+    pub(super) fn holds(&self, name: &str) -> bool {
+        self.held.contains_key(name)
+    }
+
     /// True if it holds a listening socket with this key, whosever it is.
     pub(super) fn holds_port(&self, key: &str) -> bool {
         self.held.keys().any(|name| name.starts_with("listen:") && name.strip_suffix(key).is_some_and(|rest| rest.ends_with(':')))

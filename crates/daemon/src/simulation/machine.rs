@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use ostler_core::sim::Rng;
 use ostler_keeper::{INCARNATION_VAR, SpawnRequest};
@@ -12,14 +14,15 @@ use ostler_sys::{Clocks, Ending, ProcRef};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 
+use super::probes::{Network, Server};
 use super::worker::{Deed, Worker, Workers};
 use crate::slots::processes::MARK;
 
 /// First pid, which no real process has: what is not played does not find it.
 const FIRST_PID: i32 = 10_000_000;
 /// The clocks when an episode begins, in milliseconds: three in the morning of some day in 2026, in a machine that is up for long.
-const BOOT_MS: u64 = 5_000_000;
-const WALL_MS: u64 = 1_790_000_000_000;
+pub(super) const BOOT_MS: u64 = 5_000_000;
+pub(super) const WALL_MS: u64 = 1_790_000_000_000;
 /// Parent of orphans when there is no keeper.
 const INIT: i32 = 1;
 
@@ -88,6 +91,8 @@ pub(super) struct Process {
     cpu_ns: u64,
     /// What it is as a worker of Node's cluster.
     worker: Option<Worker>,
+    /// What it is to those who ask how it is.
+    pub server: Option<Server>,
 }
 
 impl Process {
@@ -110,11 +115,15 @@ impl Process {
 
     /// True if nobody is at the other end of its channel.
     pub(super) fn has_a_broken_channel(&self) -> bool {
-        let Some(channel) = &self.channel else { return false };
-        let mut looked_at = [PollFd::new(channel, PollFlags::OUT)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut looked_at, Some(&now)).is_ok() && looked_at[0].revents().contains(PollFlags::HUP)
+        self.channel.as_ref().is_some_and(is_over)
     }
+}
+
+/// True if nobody is at the other end.
+fn is_over(connection: &OwnedFd) -> bool {
+    let mut looked_at = [PollFd::new(connection, PollFlags::OUT)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut looked_at, Some(&now)).is_ok() && looked_at[0].revents().contains(PollFlags::HUP)
 }
 
 /// State of everything that is played beside the keeper.
@@ -126,6 +135,11 @@ pub(super) struct State {
     /// Work of each app, in percent of a core: its processes share it.
     pub loads: BTreeMap<String, u64>,
     pub workers: Workers,
+    pub network: Network,
+    /// When files were changed, by the wall clock.
+    pub changed: BTreeMap<PathBuf, u64>,
+    /// Who is ready says so at once.
+    pub is_prompt: bool,
     /// The keeper's pid; none while there is none.
     pub keeper: Option<i32>,
     /// Number of its steps after which the daemon dies.
@@ -151,6 +165,9 @@ impl Machine {
             tempers: BTreeMap::new(),
             loads: BTreeMap::new(),
             workers: Workers::default(),
+            network: Network::default(),
+            changed: BTreeMap::new(),
+            is_prompt: false,
             keeper: None,
             dies_after: None,
             is_dying: false,
@@ -161,6 +178,16 @@ impl Machine {
 
     pub(super) fn now_ms(&self) -> u64 {
         self.state.borrow().clocks.boot_ms
+    }
+
+    pub(super) fn file_changed(&self, path: &Path) {
+        let mut state = self.state.borrow_mut();
+        let at_ms = state.clocks.wall_ms;
+        state.changed.insert(path.to_owned(), at_ms);
+    }
+
+    pub(super) fn file_removed(&self, path: &Path) {
+        self.state.borrow_mut().changed.remove(path);
     }
 
     /// What the CPU use of all processes of this app is, in percent of a core.
@@ -227,6 +254,7 @@ impl State {
         let pid = self.new_pid();
         let keeper = self.keeper.unwrap_or(INIT);
         let worker = variable("NODE_UNIQUE_ID").and_then(|number| self.workers.start(&app, number.parse().ok()?));
+        let server = if is_command { None } else { self.network.server(&app, variable("PORT").and_then(|port| port.parse().ok())) };
         let process = Process {
             entry: Entry { pid, ppid: keeper, pgid: pid, sid: pid, start_ticks: self.clocks.boot_ms / 10, state: b'S', ..Entry::default() },
             app,
@@ -244,6 +272,7 @@ impl State {
             ending: None,
             cpu_ns: 0,
             worker,
+            server,
         };
         let named = process.process();
         self.processes.insert(pid, process);
@@ -282,6 +311,9 @@ impl State {
         process.entry.state = b'Z';
         process.channel = None;
         process.worker = None;
+        if let Some(server) = process.server.take() {
+            self.network.died(&server, process.mark.as_deref());
+        }
         process._fds.clear();
         for watcher in process.watchers.drain(..) {
             let _ = rustix::io::write(&watcher, &1_u64.to_ne_bytes());
@@ -342,6 +374,7 @@ impl State {
     pub(super) fn become_good(&mut self) {
         self.tempers.values_mut().for_each(|temper| *temper = Temper::GOOD);
         self.workers.are_good = true;
+        self.network.are_good = true;
         self.processes
             .values_mut()
             .for_each(|process| (process.obeys, process.hangs, process.will_be_ready) = (true, false, process.is_main));
@@ -380,7 +413,10 @@ impl State {
         if is_worker && let Some(said) = self.work_as_one(pid, rng) {
             return Some(said);
         }
-        if is_to_be_ready && rng.percent(50) {
+        if let Some(said) = self.serve(pid, rng) {
+            return Some(format!("{pid} of {said}"));
+        }
+        if is_to_be_ready && (self.is_prompt || rng.percent(50)) {
             let process = self.processes.get_mut(&pid)?;
             process.will_be_ready = false;
             let told = process.channel.as_ref().map(|channel| rustix::io::write(channel, b"\"ready\"\n"));
@@ -400,7 +436,13 @@ impl State {
     /// What a worker of Node's cluster does.
     fn work_as_one(&mut self, pid: i32, rng: &mut Rng) -> Option<String> {
         let process = self.processes.get_mut(&pid)?;
-        match process.worker.as_mut()?.act(process.channel.as_ref()?, &mut self.workers, rng) {
+        let worker = process.worker.as_mut()?;
+        let deed = worker.act(process.channel.as_ref()?, &mut self.workers, rng);
+        let asked = std::mem::take(&mut worker.asked);
+        for connection in asked {
+            self.is_asked(pid, connection);
+        }
+        match deed {
             Deed::Nothing => None,
             Deed::Did(what) => Some(format!("{pid}: {what}")),
             Deed::Ends => {
@@ -408,6 +450,34 @@ impl State {
                 Some(format!("{pid} has disconnected and ends"))
             }
         }
+    }
+
+    /// A worker is asked how it is; by whom, and whether another one is meant, the daemon knows.
+    fn is_asked(&mut self, pid: i32, connection: OwnedFd) {
+        let meant = self.network.meant(&connection);
+        let Some(process) = self.processes.get(&pid) else { return };
+        let is_alone = process.app.is_empty() || self.workers.shares(&process.app);
+        if let Some(meant) = meant.filter(|meant| Some(meant) != process.mark.as_ref() && !is_alone) {
+            let other = self.processes.values().find(|other| other.is_main && other.is_alive() && other.mark.as_ref() == Some(&meant));
+            let listens = other.and_then(|other| other.worker.as_ref()).is_some_and(|worker| worker.key().is_some());
+            // An answer that nobody waits for harms nobody.
+            if listens && !is_over(&connection) {
+                self.network.broken.get_or_insert(format!("{pid} of {} is asked how {meant} is", process.app));
+            }
+        }
+        if let Some(server) = self.processes.get_mut(&pid).and_then(|process| process.server.as_mut()) {
+            server.take(connection);
+        }
+    }
+
+    /// What a process does that is asked how it is.
+    fn serve(&mut self, pid: i32, rng: &mut Rng) -> Option<String> {
+        let Self { processes, network, clocks, .. } = self;
+        let server = processes.get_mut(&pid)?.server.as_mut()?;
+        if !network.are_good && !rng.percent(70) {
+            return None;
+        }
+        server.act(network, clocks.boot_ms, rng)
     }
 
     /// The living workers of an app, and whether each has its server.
@@ -448,6 +518,7 @@ impl State {
             ending: None,
             cpu_ns: 0,
             worker: None,
+            server: None,
         };
         self.processes.insert(pid, process);
         format!("{parent} of {app} starts {pid}{}", if is_far { " in a session of its own" } else { "" })
@@ -501,6 +572,16 @@ impl ostler_sys::played::Kernel for Machine {
     fn usage(&self, pid: i32) -> Option<(u64, u64)> {
         const MEMORY_BYTES: u64 = 10 << 20;
         self.state.borrow().processes.get(&pid).filter(|process| process.is_alive()).map(|process| (process.cpu_ns, MEMORY_BYTES))
+    }
+
+    fn changed_ms(&self, path: &Path) -> Option<u64> {
+        self.state.borrow().changed.get(path).copied()
+    }
+
+    fn connect(&self, to: SocketAddr) -> Option<Result<OwnedFd, Errno>> {
+        let mut state = self.state.borrow_mut();
+        let now_ms = state.clocks.boot_ms;
+        state.network.connect(to, now_ms)
     }
 
     fn step(&self) {

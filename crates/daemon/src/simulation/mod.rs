@@ -21,14 +21,18 @@ macro_rules! ensure {
     };
 }
 
+mod after_rest;
 mod apps;
 mod episode;
 mod keeper;
 mod machine;
 mod oracle;
+mod probes;
 mod reach;
 mod scaling;
 mod user;
+mod verdict;
+mod watched;
 mod worker;
 
 use ostler_core::sim::{Failure, Rng, play_seed};
@@ -111,13 +115,19 @@ fn what_broke_once_stays_fixed() {
 
 /// The same with what they had beyond the ordinary: a user's scaling that the app's own undid by what was measured before; a worker that had its
 /// port from a daemon that died before the keeper had it; a worker without a channel that was still one with a server in the journal; a port that was
-/// not closed after a death; the number of a worker that was given twice.
-const WITH_EXTRAS: [(u64, &str); 5] = [
+/// not closed after a death; the number of a worker that was given twice; a mark of a changed file that a start took away in memory only; a stop while
+/// an app started, after which its files were watched on; a port that stayed open after a start that failed; one that the daemon before had closed
+/// and the keeper still held.
+const WITH_EXTRAS: [(u64, &str); 9] = [
     (7_923_724_220_186_219_862, "autoscale"),
     (5_292_580_334_274_787_743, "cluster"),
     (10_028_955_912_863_736_053, "cluster"),
     (6_578_006_502_381_876_378, "cluster"),
     (10_451_216_379_200_822_465, "cluster"),
+    (6_089_443_743_789_525_095, "watch"),
+    (4_934_602_996_846_587_775, "watch"),
+    (4_462_658_466_784_925_846, "cluster+probes"),
+    (13_804_062_022_804_950_990, "cluster+probes"),
 ];
 
 #[test]

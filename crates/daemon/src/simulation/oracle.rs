@@ -9,8 +9,11 @@ use ostler_proto::event::{Event, Position, What};
 
 use super::keeper::Keeper;
 use super::machine::Machine;
+use super::probes::Routing;
 use super::scaling::Scaling;
 use super::user::{Intent, User};
+use super::verdict::Verdict;
+use super::watched::Watching;
 use crate::control::Control;
 use crate::control::turn::all_records;
 use crate::features::Features;
@@ -18,9 +21,6 @@ use crate::settings::Settings;
 use crate::slots::{Slots, split_key};
 use crate::store::record::encode;
 use crate::store::{Role, SlotRecord, Snapshot};
-
-/// Result of a check: what is broken, in words.
-pub(super) type Verdict = Result<(), String>;
 
 /// Turns between two comparisons of a journal that was not written to.
 const UNCHANGED_TURNS: u32 = 8;
@@ -37,6 +37,10 @@ pub(super) struct Oracle {
     /// Length of the journal at the last check, and turns since then.
     looked_at: (u64, u32),
     scaling: Scaling,
+    pub watching: Watching,
+    /// What was found out about the health of instances.
+    pub found: Vec<Event>,
+    routing: Routing,
 }
 
 impl Oracle {
@@ -48,6 +52,8 @@ impl Oracle {
     pub(super) fn after_turn(&mut self, control: &Control, keeper: Option<&mut Keeper>, machine: &Machine) -> Verdict {
         one_process_each(machine)?;
         machine.state.borrow().workers.broken.clone().map_or(Ok(()), Err)?;
+        machine.state.borrow().network.broken.clone().map_or(Ok(()), Err)?;
+        self.routing.after_turn(control)?;
         channels_are_whole(control, machine)?;
         let length = rustix::fs::fstat(control.ctx.journal.fd()).map_or(0, |stat| stat.st_size as u64);
         let (former, turns) = self.looked_at;
@@ -75,6 +81,7 @@ impl Oracle {
 
     /// Checks after the death of a daemon what the next one begins with.
     pub(super) fn at_death(&mut self, keeper: &mut Keeper, settings: &Settings) -> Verdict {
+        self.routing.forget();
         let written = journal(keeper.journal());
         self.take_events(&written)?;
         acknowledged_is_journaled(&written, std::mem::take(&mut keeper.acknowledged))?;
@@ -101,6 +108,7 @@ impl Oracle {
         let Some(Position { epoch, .. }) = written.event_ring else { return Ok(()) };
         if epoch != self.epoch {
             (self.epoch, self.events, self.exits) = (epoch, BTreeMap::new(), BTreeSet::new());
+            self.watching.forget();
         }
         for event in &written.events {
             if let Some(known) = self.events.get(&event.seq) {
@@ -113,6 +121,10 @@ impl Oracle {
                 ensure!(*pid == 0 || self.exits.insert(*pid), "the end of {pid} is reported twice: {ending:?}");
             }
             self.scaling.take(event)?;
+            self.watching.take(event);
+            if matches!(event.what, What::Health { .. }) {
+                self.found.push(event.clone());
+            }
             self.events.insert(event.seq, event.clone());
         }
         Ok(())

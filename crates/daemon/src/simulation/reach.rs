@@ -12,9 +12,15 @@ pub(super) enum Extra {
     Autoscale,
     /// Workers of Node's cluster that ask for sockets, and clients that connect.
     Cluster,
+    /// Apps whose files change.
+    Watch,
+    /// Apps that are asked over a network how they are.
+    Probes,
 }
 
-const ALL: [(Extra, &str); 2] = [(Extra::Autoscale, "autoscale"), (Extra::Cluster, "cluster")];
+/// With its share of the episodes that have any, in percent.
+const ALL: [(Extra, &str, u8); 4] =
+    [(Extra::Autoscale, "autoscale", 25), (Extra::Cluster, "cluster", 25), (Extra::Watch, "watch", 15), (Extra::Probes, "probes", 15)];
 
 /// Everything of this kind that an episode has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,8 +30,12 @@ impl Reach {
     /// An ordinary episode, half of the time.
     pub(super) fn random(rng: &mut Rng) -> Self {
         let is_ordinary = rng.percent(50);
-        let chosen = ALL.into_iter().filter(|_| rng.percent(25) && !is_ordinary);
-        chosen.fold(Self::default(), |reach, (extra, _)| reach.with(extra))
+        let chosen = ALL.into_iter().filter(|(_, _, share)| rng.percent(*share) && !is_ordinary);
+        // What scales itself has a long silence, in which asking and looking would cost most of all time.
+        chosen.fold(Self::default(), |reach, (extra, ..)| match extra {
+            Extra::Watch | Extra::Probes if reach.has(Extra::Autoscale) => reach,
+            _ => reach.with(extra),
+        })
     }
 
     pub(super) fn with(self, extra: Extra) -> Self {
@@ -38,7 +48,7 @@ impl Reach {
 
     /// As it is written by [`fmt::Display`].
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let named = |name: &str| ALL.into_iter().find(|(_, known)| *known == name).map(|(extra, _)| extra);
+        let named = |name: &str| ALL.into_iter().find(|(_, known, _)| *known == name).map(|(extra, ..)| extra);
         text.split('+').filter(|name| !name.is_empty()).try_fold(Self::default(), |reach, name| Some(reach.with(named(name)?)))
     }
 }
@@ -46,7 +56,7 @@ impl Reach {
 /// Their names, each after a `+`, in front of something else.
 impl fmt::Display for Reach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        ALL.into_iter().filter(|(extra, _)| self.has(*extra)).try_for_each(|(_, name)| write!(f, "+{name}"))?;
+        ALL.into_iter().filter(|(extra, ..)| self.has(*extra)).try_for_each(|(_, name, _)| write!(f, "+{name}"))?;
         if *self == Self::default() { Ok(()) } else { f.write_str(": ") }
     }
 }

@@ -8,7 +8,7 @@ use ostler_core::serving::Autoscale;
 use ostler_proto::event::{Cause, Event, What};
 
 use super::machine::Machine;
-use super::oracle::Verdict;
+use super::verdict::Verdict;
 use crate::control::Control;
 
 /// After any change of the number the load of so long decides whether there are too many.

@@ -105,8 +105,8 @@ impl User {
         known.under_way -= 1;
         let is_certain = !known.is_muddled && known.under_way == 0;
         known.intent = match (outcome, command) {
-            (Outcome::Done, UserCommand::Start | UserCommand::Restart) if is_certain => Intent::Up,
-            (Outcome::Done, UserCommand::Stop) if is_certain => Intent::Down,
+            (Outcome::Done, UserCommand::Start | UserCommand::Restart | UserCommand::RestartWatch) if is_certain => Intent::Up,
+            (Outcome::Done, UserCommand::Stop | UserCommand::StopWatch) if is_certain => Intent::Down,
             (Outcome::Done, UserCommand::Delete) if is_certain => Intent::Gone,
             _ => Intent::Unknown,
         };

@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 pub(super) struct Workers {
     /// Where their sockets are; none: nobody asks for any.
     pub folder: Option<String>,
+    /// Apps whose workers accept by themselves.
+    pub sharing: BTreeSet<String>,
     /// From now on they do what one hopes for.
     pub are_good: bool,
     /// Numbers that workers were started with.
@@ -33,6 +35,10 @@ impl Workers {
             self.breaks(format!("a second worker has the number {id}: one of {app}"));
         }
         Some(Worker::new(app, &folder))
+    }
+
+    pub(super) fn shares(&self, app: &str) -> bool {
+        self.sharing.contains(app)
     }
 
     pub(super) fn serves(&self, connection: u64) -> bool {
@@ -69,6 +75,8 @@ pub(super) struct Worker {
     unread: Vec<u8>,
     fds: VecDeque<OwnedFd>,
     connections: Vec<OwnedFd>,
+    /// Connections by which it is asked how it is.
+    pub asked: Vec<OwnedFd>,
     last_seq: u64,
     /// It is to end when it is idle.
     disconnects: bool,
@@ -99,6 +107,7 @@ impl Worker {
             unread: Vec::new(),
             fds: VecDeque::new(),
             connections: Vec::new(),
+            asked: Vec::new(),
             last_seq: 0,
             disconnects: false,
         }
@@ -144,8 +153,7 @@ impl Worker {
             }
             Stage::Listens(_, Some(socket)) => match rustix::net::accept(socket) {
                 Ok(connection) => {
-                    all.serve(&self.app, &connection);
-                    self.connections.push(connection);
+                    self.serve(connection, all);
                     Deed::Did(format!("a worker of {} accepts", self.app))
                 }
                 Err(_) => Deed::Nothing,
@@ -213,14 +221,21 @@ impl Worker {
         format!("a worker of {} heard {message}", self.app)
     }
 
+    fn serve(&mut self, connection: OwnedFd, all: &mut Workers) {
+        if ostler_sys::dial::peer(&connection).is_some() {
+            return self.asked.push(connection);
+        }
+        all.serve(&self.app, &connection);
+        self.connections.push(connection);
+    }
+
     /// It is handed a connection.
     fn take(&mut self, message: &Value, fd: Option<OwnedFd>, channel: &OwnedFd, all: &mut Workers, rng: &mut Rng) -> String {
         let is_its_own = self.key().is_some_and(|key| message["key"] == key);
         let accepted = is_its_own && fd.is_some() && !self.disconnects && (all.are_good || rng.percent(70));
         let answer = json!({"cmd": "NODE_CLUSTER", "ack": message["seq"], "accepted": accepted});
         if let Some(connection) = fd.filter(|_| accepted) {
-            all.serve(&self.app, &connection);
-            self.connections.push(connection);
+            self.serve(connection, all);
         }
         self.say_line(channel, &answer)
     }

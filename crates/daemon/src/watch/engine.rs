@@ -9,8 +9,9 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use ostler_sys::clock;
 use ostler_sys::inotify::{Inotify, ReadFlags};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
@@ -65,30 +66,67 @@ pub(super) struct Change {
 /// Sender of reports to the daemon.
 pub(super) type ReportFn = Box<dyn Fn(Report) + Send>;
 
-/// Runs until nobody can give orders any more.
-pub(super) fn run(inotify: Option<Inotify>, orders: &mpsc::Receiver<Order>, waker: &Waker, report: &ReportFn) {
-    let running = AssertUnwindSafe(|| follow(inotify, orders, waker, report));
-    if let Err(panic) = catch_unwind(running) {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        report(Report { group: 0, news: News::Died(text.unwrap_or("no words").to_owned()) });
-    }
+/// The thread's ends of what it shares with the daemon.
+pub(super) struct Ends {
+    pub inotify: Option<Inotify>,
+    pub orders: mpsc::Receiver<Order>,
+    pub waker: Arc<Waker>,
+    pub report: ReportFn,
 }
 
-fn follow(inotify: Option<Inotify>, orders: &mpsc::Receiver<Order>, waker: &Waker, report: &ReportFn) {
-    let mut engine = Engine { kernel: Kernel::new(inotify), groups: BTreeMap::new(), batch: Batch::default() };
-    loop {
-        if !engine.take_orders(orders) {
-            return;
+/// The thread: its ends of what it shares with the daemon, and what it knows.
+pub(super) struct Thread {
+    engine: Engine,
+    orders: mpsc::Receiver<Order>,
+    waker: Arc<Waker>,
+    report: ReportFn,
+}
+
+impl Thread {
+    pub(super) fn new(ends: Ends) -> Self {
+        let Ends { inotify, orders, waker, report } = ends;
+        Self { engine: Engine { kernel: Kernel::new(inotify), groups: BTreeMap::new(), batch: Batch::default() }, orders, waker, report }
+    }
+
+    /// Runs until nobody can give orders any more.
+    pub(super) fn run(mut self) {
+        let running = AssertUnwindSafe(|| {
+            while let Some(busy) = self.turn() {
+                if busy {
+                    // Not even an order is so urgent.
+                    std::thread::sleep(PAUSE);
+                } else {
+                    self.engine.rest(&self.waker);
+                }
+            }
+        });
+        if let Err(panic) = catch_unwind(running) {
+            let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+            (self.report)(Report { group: 0, news: News::Died(text.unwrap_or("no words").to_owned()) });
         }
-        let busy = engine.take_events();
-        engine.look();
-        engine.report(report);
-        if busy {
-            // Not even an order is so urgent.
-            std::thread::sleep(PAUSE);
-        } else {
-            engine.rest(waker);
+    }
+
+    /// One turn: orders, events, what is due, and the report. True: there was something; none: there will be nothing any more.
+    pub(super) fn turn(&mut self) -> Option<bool> {
+        if !self.engine.take_orders(&self.orders) {
+            return None;
         }
+        let busy = self.engine.take_events();
+        self.engine.look();
+        self.engine.report(&self.report);
+        Some(busy)
+    }
+
+    /// What the played thread is woken by.
+    #[cfg(test)]
+    pub(super) fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    /// Paths that are watched.
+    #[cfg(test)]
+    pub(super) fn watched(&self) -> impl Iterator<Item = &std::path::Path> {
+        self.engine.groups.values().flat_map(Watched::paths)
     }
 }
 
@@ -171,7 +209,7 @@ impl Engine {
 
     /// Compares files where the kernel does not report changes.
     fn look(&mut self) {
-        let now = Instant::now();
+        let now = clock::boot();
         for watched in self.groups.values_mut().filter(|watched| watched.due().is_some_and(|due| due <= now)) {
             watched.work(&mut self.kernel);
         }
@@ -185,7 +223,7 @@ impl Engine {
 
     fn rest(&self, waker: &Waker) {
         let due = self.groups.values().filter_map(Watched::due).min();
-        let timeout = due.and_then(|due| Timespec::try_from(due.saturating_duration_since(Instant::now())).ok());
+        let timeout = due.and_then(|due| Timespec::try_from(due.saturating_sub(clock::boot())).ok());
         let mut fds = vec![PollFd::new(waker, PollFlags::IN)];
         let kernel = self.kernel.fd();
         fds.extend(kernel.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));

@@ -14,6 +14,8 @@ mod engine;
 mod follow;
 mod kernel;
 #[cfg(test)]
+pub(crate) mod played;
+#[cfg(test)]
 mod tests;
 mod tree;
 mod watched;
@@ -23,16 +25,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, mpsc};
 
-use ostler_core::lifecycle::State;
+use ostler_core::lifecycle::{Event, Wanted};
 use ostler_core::watch::{Burst, Guard, Pace, WatchSpec};
 use ostler_sys::inotify::Inotify;
 
 use crate::engine::{Ctx, Feature, InstanceStep};
 use crate::keeper_door::KeeperDoor;
 use crate::reactor::{Reactor, Source};
+use crate::slots::Slot;
 use crate::store::WatchMark;
 use crate::waker::Waker;
-use engine::{Order, Report};
+use engine::{Ends, Order, Report, Thread};
 use watched::Plan;
 
 /// Name of the queue at the keeper.
@@ -121,17 +124,19 @@ impl Feature for Watches {
     }
 
     fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
-        if let Some(slot) = ctx.slots.get_mut(step.id).filter(|slot| matches!(slot.durable.instance.state, State::Spawning { .. })) {
-            // Whatever changed before is known to this process, and a start watches again: journaled with the step.
-            slot.durable.watch = WatchMark::default();
+        if let Some(slot) = ctx.slots.get_mut(step.id) {
+            // Journaled with the step.
+            slot.durable.watch = mark_after(slot, step);
         }
         self.follow(ctx, step.id);
     }
 
     /// Handles a new process: whatever changed before is known to it.
     fn on_spawn(&mut self, ctx: &mut Ctx, id: u32) {
-        if let Some(slot) = ctx.slots.get_mut(id) {
-            slot.durable.watch = WatchMark::default();
+        if let Some(slot) = ctx.slots.get_mut(id).filter(|slot| slot.durable.watch.changed) {
+            // Marked since the step, so in the journal by now: the next daemon would restart it once more. A stop since then counts.
+            slot.durable.watch.changed = false;
+            ctx.slots.changed(id);
         }
     }
 
@@ -248,7 +253,6 @@ impl Watches {
     }
 
     fn start(&mut self, reactor: &Reactor) -> std::io::Result<()> {
-        const STACK_BYTES: usize = 256 << 10;
         let (of_thread, ours) = (Arc::new(Waker::new()?), Arc::new(Waker::new()?));
         let queue = self.queue.as_ref().map(Inotify::try_clone).transpose()?;
         let (orders, received) = mpsc::channel();
@@ -263,8 +267,7 @@ impl Watches {
             let _ = sender.send(report);
             back.wake();
         });
-        let thread = std::thread::Builder::new().name("watch".into()).stack_size(STACK_BYTES);
-        thread.spawn(move || engine::run(queue, &received, &its_own, &report))?;
+        begin(Ends { inotify: queue, orders: received, waker: its_own, report })?;
         self.engine = Some(Engine { orders, of_thread, reports, ours });
         Ok(())
     }
@@ -282,4 +285,26 @@ impl Watches {
             interval_ms: watch.interval_ms,
         })
     }
+}
+
+/// What is remembered of changed files of an instance after this step.
+fn mark_after(slot: &Slot, step: &InstanceStep<'_>) -> WatchMark {
+    let mark = slot.durable.watch;
+    match step.event {
+        // No changed file starts what a user stopped.
+        Event::Stop(origin) | Event::StopGently(origin) if origin.is_user() => WatchMark { stopped: true, changed: false },
+        // A start watches again, and whatever changed before is known to its process.
+        _ if step.spawns => WatchMark::default(),
+        // One that was stopped before its process was there: it has that one.
+        Event::Start(_) | Event::Restart(_) if slot.durable.instance.wanted == Wanted::Up => WatchMark { stopped: false, ..mark },
+        _ => mark,
+    }
+}
+
+fn begin(ends: Ends) -> std::io::Result<()> {
+    const STACK_BYTES: usize = 256 << 10;
+    #[cfg(test)]
+    let Some(ends) = played::take(ends) else { return Ok(()) };
+    std::thread::Builder::new().name("watch".into()).stack_size(STACK_BYTES).spawn(move || Thread::new(ends).run())?;
+    Ok(())
 }

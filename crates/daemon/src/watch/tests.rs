@@ -100,6 +100,34 @@ fn what_nobody_wants_any_more_is_not_watched() {
     assert_eq!(played.ctx.timers.next_ms(), None);
 }
 
+/// Stopped before its process was there: that the daemon then asks for it changes nothing.
+#[test]
+fn who_is_stopped_while_it_starts_is_not_watched() {
+    let (mut played, mut watches) = (Played::new(&[Watches::NAME]), Watches::default());
+    let spec = spec(&played);
+    let id = played.instance(spec);
+    let user = || Origin::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None };
+    played.dispatch(&mut watches, id, Event::Start(user()));
+    played.dispatch(&mut watches, id, Event::Stop(user()));
+    watches.on_spawn(&mut played.ctx, id);
+    let mark = played.ctx.slots.get(id).unwrap().durable.watch;
+    assert!(mark.stopped && !mark.changed && watches.groups.is_empty(), "{mark:?}");
+    // It has that process, if it is wanted once more.
+    played.dispatch(&mut watches, id, Event::Start(user()));
+    assert!(!played.ctx.slots.get(id).unwrap().durable.watch.stopped && !watches.groups.is_empty());
+}
+
+/// Marked between the step and the spawn: the process knows it, and so does the journal.
+#[test]
+fn what_changed_before_the_spawn_is_forgotten_in_the_journal_too() {
+    let (mut played, mut watches, id) = running();
+    change(&mut played, &mut watches, "a.js");
+    while played.ctx.slots.next_changed().is_some() {}
+    watches.on_spawn(&mut played.ctx, id);
+    assert!(!played.ctx.slots.get(id).unwrap().durable.watch.changed);
+    assert_eq!(played.ctx.slots.next_changed().map(|slot| slot.durable.id), Some(id));
+}
+
 #[test]
 fn an_instance_that_ended_by_itself_is_started() {
     let (mut played, mut watches, id) = running();

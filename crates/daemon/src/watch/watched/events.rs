@@ -4,9 +4,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ostler_core::watch::Verdict;
+use ostler_sys::clock;
 use ostler_sys::inotify::ReadFlags;
 
 use super::super::engine::Change;
@@ -136,17 +137,13 @@ impl Watched {
             self.more = true;
             return;
         }
-        let time = |seconds: i64, nanos: i64| u64::try_from(seconds.saturating_mul(1000).saturating_add(nanos / 1_000_000)).ok();
-        let changed = |meta: std::io::Result<std::fs::Metadata>| meta.ok().and_then(|meta| time(meta.ctime(), meta.ctime_nsec()));
-        // A link and what it leads to.
-        let of_file = || changed(path.symlink_metadata()).max(changed(path.metadata()));
         // The folder remembers when it last got or lost a name.
-        let in_folder = || path.parent().and_then(|folder| folder.metadata().ok()).and_then(|meta| time(meta.mtime(), meta.mtime_nsec()));
+        let in_folder = || path.parent().and_then(clock::names_changed_ms);
         let wall_ms = match what {
             What::Removed | What::MovedOut => in_folder(),
-            What::Written => of_file(),
+            What::Written => clock::file_changed_ms(&path),
             // A file that was moved here may be old.
-            What::Made | What::MovedIn => of_file().max(in_folder()),
+            What::Made | What::MovedIn => clock::file_changed_ms(&path).max(in_folder()),
             What::Found => None,
         };
         let path = String::from_utf8_lossy(&tree::bytes(path)).into_owned();
@@ -188,10 +185,10 @@ impl Watched {
 
     /// Finds anew, after a batch of events, what has to be.
     pub(in crate::watch) fn catch_up(&mut self, kernel: &mut Kernel) {
-        if !self.stale && self.lost.is_empty() || Instant::now() < self.not_before {
+        if !self.stale && self.lost.is_empty() || clock::boot() < self.not_before {
             return;
         }
-        let begin = Instant::now();
+        let begin = clock::boot();
         if std::mem::take(&mut self.stale) {
             self.lost.clear();
             self.end(kernel);
@@ -203,7 +200,7 @@ impl Watched {
         for root in lost {
             self.find_again(root, kernel);
         }
-        self.rest_after(begin.elapsed());
+        self.rest_after(clock::boot().saturating_sub(begin));
     }
 
     /// Finds a root again: one that is there again, or another than before, is a change.

@@ -1,6 +1,8 @@
 //! Polling where the kernel does not report changes.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use ostler_sys::clock;
 
 use super::super::kernel::Kernel;
 use super::super::tree::{self, Noticed};
@@ -9,7 +11,7 @@ use super::{INTERVAL_MS, Watched, What};
 impl Watched {
     /// Does what is due.
     pub(in crate::watch) fn work(&mut self, kernel: &mut Kernel) {
-        if self.look_due.is_some_and(|due| due <= Instant::now()) {
+        if self.look_due.is_some_and(|due| due <= clock::boot()) {
             self.look(kernel);
         }
         self.catch_up(kernel);
@@ -17,7 +19,7 @@ impl Watched {
 
     /// Compares what the kernel does not report.
     fn look(&mut self, kernel: &mut Kernel) {
-        let begin = Instant::now();
+        let begin = clock::boot();
         for root in 0..self.roots.len() {
             if self.roots.get(root).is_some_and(|known| known.looks || kernel.fd().is_none()) {
                 self.find_again(root, kernel);
@@ -27,7 +29,7 @@ impl Watched {
             self.look_at(node, kernel);
         }
         self.catch_up(kernel);
-        self.plan_look(begin.elapsed());
+        self.plan_look(clock::boot().saturating_sub(begin));
     }
 
     pub(super) fn look_at(&mut self, node: u32, kernel: &mut Kernel) {
@@ -58,6 +60,6 @@ impl Watched {
         let must = self.plan.polling == Some(true) || self.roots.iter().any(|root| root.looks) || !self.tree.looked_at().is_empty();
         let interval = Duration::from_millis(self.plan.interval_ms.unwrap_or(INTERVAL_MS).max(10));
         let pause = self.rest_after(took);
-        self.look_due = must.then(|| Instant::now() + interval.max(pause));
+        self.look_due = must.then(|| clock::boot() + interval.max(pause));
     }
 }

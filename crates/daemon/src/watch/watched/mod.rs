@@ -7,9 +7,10 @@ mod walk;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ostler_core::watch::Rules;
+use ostler_sys::clock;
 
 use super::engine::{Change, News};
 use super::kernel::{Interest, Kernel, Wanted};
@@ -90,11 +91,12 @@ pub(super) struct Watched {
     lost: Vec<usize>,
     /// True if the rules of git changed, or events were lost: everything has to be walked anew.
     stale: bool,
-    look_due: Option<Instant>,
+    /// Time (as the following ones, since the machine started) of the next comparison.
+    look_due: Option<Duration>,
     /// Folder of each device and inode, among those that are polled.
     looked_at: HashMap<(u64, u64), u32>,
     /// Time before which nothing is walked anew: whoever replaces folders in a loop costs no more than a part of the time.
-    not_before: Instant,
+    not_before: Duration,
     told_full: bool,
     told_remote: bool,
     told_unreadable: bool,
@@ -114,11 +116,17 @@ impl Watched {
             stale: false,
             look_due: None,
             looked_at: HashMap::new(),
-            not_before: Instant::now(),
+            not_before: clock::boot(),
             told_full: false,
             told_remote: false,
             told_unreadable: false,
         }
+    }
+
+    /// Watched paths.
+    #[cfg(test)]
+    pub(super) fn paths(&self) -> impl Iterator<Item = &std::path::Path> {
+        self.roots.iter().map(|root| root.path.as_path())
     }
 
     /// Finds and walks everything.
@@ -154,7 +162,7 @@ impl Watched {
     }
 
     /// Time when there is something to do that nobody reports.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(super) fn due(&self) -> Option<Duration> {
         let catch_up = (self.stale || !self.lost.is_empty()).then_some(self.not_before);
         self.look_due.into_iter().chain(catch_up).min()
     }
@@ -163,7 +171,7 @@ impl Watched {
     fn rest_after(&mut self, took: Duration) -> Duration {
         const LONGEST: Duration = Duration::from_secs(5);
         let pause = (took * SHARE).min(LONGEST);
-        self.not_before = Instant::now() + pause;
+        self.not_before = clock::boot() + pause;
         pause
     }
 

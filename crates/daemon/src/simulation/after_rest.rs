@@ -1,0 +1,189 @@
+//! What happens once more when all is at rest: one thing, and just what follows from it.
+
+use std::collections::BTreeMap;
+
+use ostler_core::health::{Action, Ask, HealthSpec, State as Health};
+use ostler_core::lifecycle::State;
+use ostler_core::sim::Rng;
+
+use super::episode::Episode;
+use super::probes::{Mood, is_asked_alone};
+use super::reach::Extra;
+use super::verdict::Verdict;
+use super::watched::has_habit;
+use crate::slots::Slot;
+
+/// Rounds until what has to follow did: replacements may have to wait for a minute.
+const ROUNDS: u32 = 600;
+/// Most rounds before time passes.
+const BUSY: u32 = 50;
+/// Leaps, of a second each at most, after which nothing follows any more.
+const CALM: u32 = 4;
+
+impl Episode {
+    pub(super) fn after_rest(&mut self, rng: &mut Rng) -> Verdict {
+        self.machine.state.borrow_mut().is_prompt = true;
+        if !self.files.apps().is_empty() {
+            self.ignored_files_change(rng)?;
+            self.one_file_changes(rng)?;
+        }
+        if self.reach.has(Extra::Probes) {
+            self.one_falls_ill(rng)?;
+        }
+        Ok(())
+    }
+
+    /// Main processes of apps that do not scale themselves.
+    fn mains(&self) -> BTreeMap<i32, String> {
+        let state = self.machine.state.borrow();
+        let scales = |app: &str| self.specs.iter().any(|spec| spec.name == app && spec.autoscale.is_some());
+        let mains = state.mains().map(|pid| (pid, state.processes[&pid].app.clone()));
+        mains.filter(|(_, app)| !scales(app)).collect()
+    }
+
+    /// Nothing happens for a while.
+    fn calm(&mut self, rng: &mut Rng) -> Verdict {
+        for _ in 0..CALM {
+            self.pass(rng)?;
+        }
+        Ok(())
+    }
+
+    /// Everybody does all that there is to do, and time passes.
+    fn pass(&mut self, rng: &mut Rng) -> Verdict {
+        let mut quiet = 0;
+        for _ in 0..BUSY {
+            quiet = if self.round(rng)? { 0 } else { quiet + 1 };
+            if quiet > 1 {
+                break;
+            }
+        }
+        self.leap();
+        Ok(())
+    }
+
+    /// Time passes until all is at rest and this holds.
+    fn until(&mut self, rng: &mut Rng, what: &str, holds: impl Fn(&Self) -> bool) -> Verdict {
+        for _ in 0..ROUNDS {
+            self.pass(rng)?;
+            if self.is_at_rest() && holds(self) {
+                return Ok(());
+            }
+        }
+        Err(format!("{what} never comes: {:?}", self.mains()))
+    }
+
+    /// One process is not well any more: it is replaced where its app wants that, and nobody else is.
+    fn one_falls_ill(&mut self, rng: &mut Rng) -> Verdict {
+        let Some(control) = &self.daemon else { return Ok(()) };
+        let is_chosen = |slot: &&Slot| {
+            let spec = slot.spec();
+            self.machine.state.borrow().network.asks(&spec.name) && spec.autoscale.is_none() && is_asked_alone(spec)
+        };
+        let running = |slot: &Slot| match slot.durable.instance.state {
+            State::Running { pid, .. } => Some((slot.durable.id, pid, slot.spec().health()?.clone())),
+            _ => None,
+        };
+        let chosen: Vec<(u32, i32, HealthSpec)> = control.ctx.slots.iter().filter(is_chosen).filter_map(running).collect();
+        let Some((id, pid, health)) = chosen.get(rng.below(chosen.len())).cloned() else { return Ok(()) };
+        let is_http = health.liveness.as_ref().or(health.readiness.as_ref()).is_some_and(|check| matches!(check.ask, Ask::Http(_)));
+        let mood = if is_http { rng.pick(&[Mood::Ill, Mood::Silent]) } else { Mood::Ill };
+        self.is_to_be(pid, mood);
+        let mut before = self.mains();
+        if rng.percent(50) {
+            self.machine.state.borrow_mut().dies_after = Some(rng.below(60) as u32);
+        }
+        if health.liveness.is_some() && health.action != Action::None {
+            self.until(rng, &format!("an end of {pid}, which is ill"), |episode| !episode.mains().contains_key(&pid))?;
+            self.machine.state.borrow_mut().dies_after = None;
+            before.remove(&pid);
+            let after = self.mains();
+            let lost = before.keys().find(|other| !after.contains_key(other));
+            ensure!(lost.is_none(), "{pid} was ill, and {lost:?} is gone");
+            return Ok(());
+        }
+        let mut left = ROUNDS;
+        while !self.is_known_ill(id) {
+            ensure!(left > 0, "{pid} is ill, and nobody finds that out");
+            left -= 1;
+            self.pass(rng)?;
+        }
+        self.machine.state.borrow_mut().dies_after = None;
+        self.calm(rng)?;
+        ensure!(self.mains() == before, "{pid} is ill and to be left alone, and {:?} run instead of {before:?}", self.mains());
+        self.is_to_be(pid, Mood::Well);
+        self.until(rng, "a recovery", |_| true)?;
+        ensure!(self.mains() == before, "{pid} is well again, and {:?} run instead of {before:?}", self.mains());
+        Ok(())
+    }
+
+    fn is_known_ill(&self, id: u32) -> bool {
+        let slot = self.daemon.as_ref().and_then(|control| control.ctx.slots.get(id));
+        slot.and_then(|slot| slot.live.health.as_ref()).is_some_and(|report| matches!(report.state, Health::Unready | Health::Unhealthy))
+    }
+
+    fn is_to_be(&mut self, pid: i32, mood: Mood) {
+        self.trace_line(Some(format!("{pid} is {mood:?} from now on")));
+        let mut state = self.machine.state.borrow_mut();
+        if let Some(server) = state.processes.get_mut(&pid).and_then(|process| process.server.as_mut()) {
+            server.is_to_be(mood);
+        }
+    }
+
+    fn ignored_files_change(&mut self, rng: &mut Rng) -> Verdict {
+        let before = self.mains();
+        for app in self.files.apps() {
+            let said = self.files.change_of(&app, false, &self.machine, true, rng);
+            self.trace_line(said);
+        }
+        self.calm(rng)?;
+        ensure!(self.mains() == before, "after changes of ignored files {:?} run, and not {before:?}", self.mains());
+        Ok(())
+    }
+
+    /// All instances of one app are others then, also those that had given up; but not those that a user stopped.
+    fn one_file_changes(&mut self, rng: &mut Rng) -> Verdict {
+        let apps = self.files.apps();
+        let app = apps[rng.below(apps.len())].clone();
+        let before = self.mains();
+        let dies = rng.percent(50);
+        let Some(control) = &self.daemon else { return Ok(()) };
+        let of_app: Vec<_> = control.ctx.slots.iter().filter(|slot| slot.spec().name == app).collect();
+        if of_app.iter().any(|slot| slot.spec().autoscale.is_some() || slot.spec().watch.polling == Some(true)) {
+            return Ok(());
+        }
+        let watches = |stopped: bool, on: bool| on && !stopped;
+        let expected = of_app.iter().filter(|slot| watches(slot.durable.watch.stopped, slot.spec().watch.on)).count();
+        let rest = of_app.len() - expected;
+        // Times that were looked at last must not be those of the same instant.
+        self.machine.advance(1000);
+        let said = self.files.change_of(&app, true, &self.machine, true, rng);
+        self.trace_line(said);
+        let changed_ms = self.machine.now_ms();
+        if dies {
+            self.machine.state.borrow_mut().dies_after = Some(rng.below(12) as u32);
+        }
+        self.calm(rng)?;
+        self.machine.state.borrow_mut().dies_after = None;
+        if expected > 0 && self.files.known_ms(&app) < changed_ms {
+            // It died with what was read: once more.
+            let said = self.files.change_of(&app, true, &self.machine, true, rng);
+            self.trace_line(said);
+        }
+        let is_done = |episode: &Self| {
+            let control = episode.daemon.as_ref();
+            let of_app = control.into_iter().flat_map(|control| control.ctx.slots.iter()).filter(|slot| slot.spec().name == app);
+            let is_new = |pid: &i32| !before.contains_key(pid);
+            let new = of_app.filter(|slot| matches!(&slot.durable.instance.state, State::Running { pid, .. } if is_new(pid))).count();
+            new == expected || control.is_some_and(|control| has_habit(control, &app))
+        };
+        self.until(rng, &format!("a restart of {expected} of {app}"), is_done)?;
+        let after = self.mains();
+        let (others, now) = (
+            before.iter().filter(|(_, of)| **of != app).collect::<Vec<_>>(),
+            after.iter().filter(|(_, of)| **of != app).collect::<Vec<_>>(),
+        );
+        ensure!(others == now, "a file of {app} changed, and of others {now:?} run instead of {others:?} ({rest} of it are not watched)");
+        Ok(())
+    }
+}

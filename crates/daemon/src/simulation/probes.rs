@@ -1,0 +1,443 @@
+//! Apps that are asked over a network how they are, what they answer, and the promises about what follows.
+//!
+//! The network is played by unix sockets, which carry everything at once; the names of their ends stand for addresses (`ostler_sys::dial`). An app in
+//! fork mode has a port for each instance; the workers of a cluster have theirs together, and each is asked by itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use ostler_core::app::{AppSpec, ExecMode};
+use ostler_core::health::{Action, Ask, Check, HealthSpec, State as Health};
+use ostler_core::lifecycle::State as Stage;
+use ostler_core::safeguards::Safeguards;
+use ostler_core::serving::{HttpProbe, ReadyBy, Scheduling};
+use ostler_core::sim::Rng;
+use ostler_proto::event::{Event, Health as Shown, What};
+use ostler_sys::dial;
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, recv, send, socket_with,
+};
+
+use super::verdict::Verdict;
+use super::worker::path_of;
+use crate::control::Control;
+use crate::slots::Slot;
+use crate::store::Role;
+
+/// Port of the first app, and how many each has.
+const FIRST_PORT: u16 = 7000;
+const PORTS: u16 = 100;
+const HOST: &str = "127.0.0.1";
+/// Time between two questions.
+const INTERVAL_MS: u64 = 1000;
+/// Longest time without a question where nothing is wrong.
+const SILENT_MS: u64 = 3000;
+/// More than ever wait to be accepted.
+const BACKLOG: i32 = 1000;
+
+/// Has an app asked how it is.
+pub(super) fn is_asked(spec: &mut AppSpec, number: u16, is_worker: bool, rng: &mut Rng) {
+    let port = FIRST_PORT + number * PORTS;
+    if !is_worker {
+        (spec.mode, spec.interpreter, spec.script) = (ExecMode::Fork, None, "/bin/true".into());
+        spec.env.vars.insert("PORT".into(), port.to_string());
+        spec.env.increment_var = Some("PORT".into());
+    }
+    let http = HttpProbe {
+        host: HOST.into(),
+        port,
+        path: "/".into(),
+        expect: vec![(200, 200)],
+        interval_ms: 100,
+        timeout_ms: 500,
+        method: None,
+        headers: Vec::new(),
+    };
+    let is_http = is_worker || rng.percent(70);
+    let ask = if is_http { Ask::Http(http.clone()) } else { Ask::Tcp { host: HOST.into(), port } };
+    let (timeout_ms, delay_ms, successes) = (rng.pick(&[200, 500, 900]), rng.pick(&[0, 0, 700]), rng.pick(&[1, 1, 2]));
+    let check = |failures| Some(Check { ask: ask.clone(), interval_ms: INTERVAL_MS, timeout_ms, failures, successes, delay_ms });
+    let failures = rng.pick(&[1, 2, 3]);
+    let mut health = HealthSpec {
+        grace_ms: rng.pick(&[None, Some(0), Some(3000)]),
+        action: rng.pick(&[Action::Restart, Action::Restart, Action::Reload, Action::None]),
+        ..HealthSpec::default()
+    };
+    match rng.below(4) {
+        0 => health.readiness = check(failures),
+        1 => health.liveness = check(failures),
+        2 => (health.startup, health.liveness) = (check(failures), check(failures)),
+        _ => (health.readiness, health.liveness) = (check(1), check(failures)),
+    }
+    spec.safeguards = Some(Box::new(Safeguards { health, ..Safeguards::default() }));
+    if !is_worker && rng.percent(25) {
+        let by = if is_http { ReadyBy::Http(http) } else { ReadyBy::Tcp { host: HOST.into(), port } };
+        spec.ready.by = Some(Box::new(by));
+    }
+}
+
+fn health_of(spec: &AppSpec) -> Option<&HealthSpec> {
+    spec.health().filter(|health| health.asks())
+}
+
+/// Temper of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mood {
+    Well,
+    /// It answers that it is not well; one that is only connected to does not listen.
+    Ill,
+    /// It does not answer.
+    Silent,
+}
+
+/// What is known of everybody who is asked.
+#[derive(Default)]
+pub(super) struct Network {
+    /// Where the sockets are; none: nobody is asked.
+    folder: Option<PathBuf>,
+    apps: BTreeMap<String, Asked>,
+    attempts: Vec<Attempt>,
+    /// Number of attempts of daemons that are dead.
+    void: usize,
+    pub are_good: bool,
+    /// The first promise that a server saw broken.
+    pub broken: Option<String>,
+}
+
+struct Asked {
+    first_port: u16,
+    is_worker: bool,
+    is_http: bool,
+    timeout_ms: u64,
+    /// Chance that its mood changes, in percent.
+    moody: u8,
+}
+
+/// One question.
+#[derive(Debug)]
+struct Attempt {
+    port: u16,
+    at_ms: u64,
+    answer: Answer,
+    /// Instance that is meant, once it is known.
+    meant: Option<(u32, String)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    None,
+    Good(u64),
+    Bad,
+}
+
+impl Attempt {
+    /// True if it may have counted as bad at this time.
+    fn is_bad(&self, timeout_ms: u64, now_ms: u64) -> bool {
+        match self.answer {
+            Answer::Bad => true,
+            Answer::Good(at) => at.min(now_ms) >= self.at_ms + timeout_ms,
+            Answer::None => now_ms >= self.at_ms + timeout_ms,
+        }
+    }
+}
+
+impl Network {
+    pub(super) fn of(specs: &[AppSpec], folder: &Path, rng: &mut Rng) -> Self {
+        let apps = specs.iter().zip(0..).filter_map(|(spec, number)| {
+            let health = health_of(spec)?;
+            let check = health.liveness.as_ref().or(health.readiness.as_ref())?;
+            let is_http = match check.ask {
+                Ask::Http(_) => true,
+                Ask::Tcp { .. } => false,
+                Ask::Command(_) => return None,
+            };
+            let asked = Asked {
+                first_port: FIRST_PORT + number * PORTS,
+                is_worker: spec.mode == ExecMode::Cluster,
+                is_http,
+                timeout_ms: check.timeout_ms,
+                moody: rng.pick(&[0, 0, 3, 20]),
+            };
+            Some((spec.name.clone(), asked))
+        });
+        let apps: BTreeMap<String, Asked> = apps.collect();
+        Self { folder: (!apps.is_empty()).then(|| folder.to_owned()), apps, ..Self::default() }
+    }
+
+    /// What an app's process does as a server, which was told this port.
+    pub(super) fn server(&self, app: &str, port: Option<u16>) -> Option<Server> {
+        let (folder, asked) = (self.folder.as_ref()?, self.apps.get(app)?);
+        let port = if asked.is_worker { None } else { Some(port?) };
+        let path = port.map(|port| folder.join(format!("port-{port}")));
+        Some(Server { app: app.into(), port, path, listener: None, mood: Mood::Well, is_doomed: false, open: Vec::new() })
+    }
+
+    fn path(&self, port: u16) -> Option<PathBuf> {
+        let folder = self.folder.as_ref()?;
+        let of = |asked: &Asked| (asked.first_port..asked.first_port + PORTS).contains(&port);
+        let (app, asked) = self.apps.iter().find(|(_, asked)| of(asked))?;
+        Some(if asked.is_worker { path_of(&folder.to_string_lossy(), app).into() } else { folder.join(format!("port-{port}")) })
+    }
+
+    /// The daemon connects.
+    pub(super) fn connect(&mut self, to: SocketAddr, now_ms: u64) -> Option<Result<OwnedFd, Errno>> {
+        let (folder, path) = (self.folder.clone()?, self.path(to.port())?);
+        // A port of each, as long as there are any.
+        let number = FIRST_PORT + (self.attempts.len() % 50_000) as u16;
+        let socket = begin(&folder.join(format!("{HOST}:{number}")), &path).map_err(|_| Errno::CONNREFUSED);
+        let is_http = self.apps.values().any(|asked| asked.is_http && (asked.first_port..asked.first_port + PORTS).contains(&to.port()));
+        let answer = match &socket {
+            Ok(_) if is_http => Answer::None,
+            Ok(_) => Answer::Good(now_ms),
+            Err(_) => Answer::Bad,
+        };
+        self.attempts.push(Attempt { port: to.port(), at_ms: now_ms, answer, meant: None });
+        Some(socket)
+    }
+
+    /// Which attempt has this address.
+    fn attempt(&mut self, peer: SocketAddr) -> Option<&mut Attempt> {
+        let number = usize::from(peer.port() - FIRST_PORT);
+        let turns = self.attempts.len().checked_sub(number + 1)? / 50_000;
+        self.attempts.get_mut(number + turns * 50_000)
+    }
+
+    /// The daemon had a turn: whom it asks is known.
+    pub(super) fn daemon_turned(&mut self, control: &Control) {
+        if self.folder.is_none() {
+            return;
+        }
+        for (address, id) in control.ctx.checks.asking() {
+            let Some(slot) = control.ctx.slots.get(id) else { continue };
+            if let Some(attempt) = self.attempt(address).filter(|attempt| attempt.meant.is_none()) {
+                attempt.meant = Some((id, slot.durable.unique_id.clone()));
+            }
+        }
+    }
+
+    pub(super) fn daemon_died(&mut self) {
+        self.void = self.attempts.len();
+    }
+
+    /// A server is gone.
+    pub(super) fn died(&mut self, server: &Server, mark: Option<&str>) {
+        let is_its_own = |attempt: &Attempt| match (server.port, &attempt.meant) {
+            (Some(port), _) => attempt.port == port,
+            (None, Some((_, meant))) => Some(meant.as_str()) == mark,
+            (None, None) => false,
+        };
+        let open = self.attempts.iter_mut().rev().take(100).filter(|attempt| attempt.answer == Answer::None);
+        open.filter(|attempt| is_its_own(attempt)).for_each(|attempt| attempt.answer = Answer::Bad);
+    }
+
+    /// Instance that is asked by this connection; none where it is no question.
+    pub(super) fn meant(&mut self, connection: &OwnedFd) -> Option<String> {
+        Some(self.attempt(dial::peer(connection)?)?.meant.as_ref()?.1.clone())
+    }
+
+    /// What was found out about an instance has reasons.
+    pub(super) fn judge(&self, found: &[Event], offset_ms: u64, control: &Control) -> Verdict {
+        for event in found {
+            let (Some(app), What::Health { state }) = (&event.app, &event.what) else { continue };
+            let Some(asked) = self.apps.get(app) else { continue };
+            let of_instance = |slot: &&Slot| slot.spec().name == *app && Some(slot.durable.pm_id) == event.id;
+            let slots: Vec<&Slot> = control.ctx.slots.iter().filter(of_instance).collect();
+            let Some(health) = slots.first().and_then(|slot| health_of(slot.spec())) else { continue };
+            let now_ms = event.at_ms - offset_ms;
+            let is_own = |attempt: &&Attempt| match asked.is_worker {
+                false => slots.iter().any(|slot| attempt.port == asked.first_port + slot.durable.index as u16),
+                true => {
+                    // Who was not even connected to is known to the daemon alone.
+                    let is_of = |id: u32| slots.iter().any(|slot| slot.durable.id == id);
+                    let is_meant = attempt.meant.as_ref().map_or(attempt.answer == Answer::Bad, |(id, _)| is_of(*id));
+                    is_meant && (asked.first_port..asked.first_port + PORTS).contains(&attempt.port)
+                }
+            };
+            let own = self.attempts[self.void..].iter().rev().filter(|attempt| attempt.at_ms <= now_ms).filter(is_own);
+            let bad = own.clone().take_while(|attempt| attempt.is_bad(asked.timeout_ms, now_ms)).count() as u32;
+            let failures = |check: &Option<Check>| check.as_ref().map(|check| check.failures);
+            let needed = match state {
+                Shown::Healthy => {
+                    let has_good = own.clone().any(|attempt| matches!(attempt.answer, Answer::Good(at) if at <= now_ms));
+                    ensure!(has_good, "{app} is healthy, and no question was answered: {:?}", own.collect::<Vec<_>>());
+                    continue;
+                }
+                Shown::Unready => failures(&health.readiness),
+                Shown::Unhealthy => failures(&health.startup).into_iter().chain(failures(&health.liveness)).min(),
+            };
+            let last: Vec<&Attempt> = own.take(4).collect();
+            ensure!(needed.is_some_and(|needed| bad >= needed), "{event:?} after {bad} bad answers, {needed:?} are needed: {last:?}");
+        }
+        Ok(())
+    }
+
+    /// Everything that runs is known to be well, and is still asked.
+    pub(super) fn at_rest(&self, control: &Control, now_ms: u64) -> Verdict {
+        for slot in control.ctx.slots.iter().filter(|slot| matches!(slot.durable.instance.state, Stage::Running { .. })) {
+            let (name, id) = (&slot.spec().name, slot.durable.id);
+            let Some(asked) = self.apps.get(name) else { continue };
+            ensure!(is_well(slot), "{name} ({id}) runs and is well, and known as {:?}", slot.live.health);
+            let port = asked.first_port + slot.durable.index as u16;
+            let is_own = |attempt: &&Attempt| match asked.is_worker {
+                true => attempt.meant.as_ref().is_some_and(|(meant, _)| *meant == id),
+                false => attempt.port == port,
+            };
+            let last = self.attempts.iter().rev().find(is_own).map(|attempt| attempt.at_ms);
+            ensure!(
+                last.is_some_and(|last| now_ms - last <= SILENT_MS),
+                "{name} ({id}) was asked at {last:?} and not since, until {now_ms}"
+            );
+        }
+        Ok(())
+    }
+
+    pub(super) fn asks(&self, app: &str) -> bool {
+        self.apps.contains_key(app)
+    }
+}
+
+/// True if it is known to be well, where anybody asks.
+pub(super) fn is_well(slot: &Slot) -> bool {
+    health_of(slot.spec()).is_none() || slot.live.health.as_ref().is_some_and(|report| report.state == Health::Healthy)
+}
+
+/// True if each of its processes can be asked.
+pub(super) fn is_asked_alone(spec: &AppSpec) -> bool {
+    spec.mode == ExecMode::Fork || spec.scheduling == Scheduling::RoundRobin
+}
+
+fn stream() -> Result<OwnedFd, Errno> {
+    socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
+}
+
+fn begin(own: &Path, to: &Path) -> Result<OwnedFd, Errno> {
+    let socket = stream()?;
+    let to = SocketAddrUnix::new(to)?;
+    let _ = std::fs::remove_file(own);
+    bind(&socket, &SocketAddrUnix::new(own)?)?;
+    let _ = std::fs::remove_file(own);
+    rustix::net::connect(&socket, &to)?;
+    Ok(socket)
+}
+
+/// A process that is asked.
+pub(super) struct Server {
+    app: String,
+    /// Its own port; none: it is a worker, and handed the questions.
+    port: Option<u16>,
+    path: Option<PathBuf>,
+    listener: Option<OwnedFd>,
+    mood: Mood,
+    /// It stays ill, however good all others are.
+    is_doomed: bool,
+    open: Vec<OwnedFd>,
+}
+
+impl Server {
+    /// It is ill from now on, until it ends.
+    pub(super) fn is_to_be(&mut self, mood: Mood) {
+        (self.mood, self.is_doomed) = (mood, mood != Mood::Well);
+    }
+
+    /// It was handed a question.
+    pub(super) fn take(&mut self, connection: OwnedFd) {
+        self.open.push(connection);
+    }
+
+    /// Answers everybody who asks. Returns words if it does.
+    pub(super) fn act(&mut self, network: &mut Network, now_ms: u64, rng: &mut Rng) -> Option<String> {
+        let asked = network.apps.get(&self.app)?;
+        let is_http = asked.is_http;
+        if network.are_good {
+            self.mood = if self.is_doomed { self.mood } else { Mood::Well };
+        } else if rng.percent(asked.moody) {
+            self.mood = rng.pick(&[Mood::Well, Mood::Well, Mood::Ill, Mood::Silent]);
+        }
+        if let Some(path) = &self.path {
+            let listens = is_http || self.mood == Mood::Well;
+            match &self.listener {
+                None if listens => self.listener = open(path).ok(),
+                Some(_) if !listens => self.listener = None,
+                _ => {}
+            }
+        }
+        while let Some(listener) = &self.listener
+            && let Ok(connection) = accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+        {
+            self.open.push(connection);
+        }
+        if self.mood == Mood::Silent || self.open.is_empty() || !is_http {
+            return None;
+        }
+        let is_good = self.mood == Mood::Well;
+        let count = self.open.len();
+        for connection in self.open.drain(..) {
+            // Who closed the connection has its answer.
+            let is_over = recv(&connection, &mut [0; 1024], RecvFlags::DONTWAIT).is_ok_and(|(_, length)| length == 0);
+            let text = if is_good { "HTTP/1.1 200 OK\r\n\r\n" } else { "HTTP/1.1 503 No\r\n\r\n" };
+            let sent = send(&connection, text.as_bytes(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+            let attempt = dial::peer(&connection).and_then(|peer| network.attempt(peer));
+            if let Some(attempt) = attempt.filter(|_| !is_over && sent.is_ok()) {
+                attempt.answer = if is_good { Answer::Good(now_ms) } else { Answer::Bad };
+            }
+        }
+        Some(format!("{} answers {count} as {:?}", self.app, self.mood))
+    }
+}
+
+fn open(path: &Path) -> Result<OwnedFd, Errno> {
+    let socket = stream()?;
+    let _ = std::fs::remove_file(path);
+    bind(&socket, &SocketAddrUnix::new(path)?)?;
+    listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+/// Where connections of clients went.
+#[derive(Default)]
+pub(super) struct Routing {
+    /// Workers that were to get none, and those that were to get some, after the last turn.
+    unready: BTreeSet<u32>,
+    ready: BTreeSet<u32>,
+    handed: BTreeSet<u64>,
+}
+
+impl Routing {
+    /// Who is not ready gets nothing new while others of its port can have it.
+    pub(super) fn after_turn(&mut self, control: &Control) -> Verdict {
+        let slots = || control.ctx.slots.iter().filter(|slot| !slot.live.worker.served_by.is_empty());
+        let is_ready = |slot: &&Slot| {
+            slot.durable.role == Role::Serving && matches!(slot.durable.instance.state, Stage::Running { .. }) && !slot.live.unready
+        };
+        let mut handed_now = BTreeSet::new();
+        for slot in slots() {
+            let id = slot.durable.id;
+            for handed in &slot.live.worker.handed {
+                handed_now.insert(handed.seq);
+                let is_check = dial::peer(&handed.connection.fd).is_some();
+                let is_new = handed.at_ms == control.ctx.now.mono_ms && !self.handed.contains(&handed.seq);
+                if is_check || !is_new || !slot.live.unready || !self.unready.contains(&id) {
+                    continue;
+                }
+                let others = slots().filter(|other| other.live.worker.served_by.contains(&handed.listener)).filter(is_ready);
+                let other = others.map(|other| other.durable.id).find(|other| self.ready.contains(other));
+                ensure!(
+                    other.is_none(),
+                    "instance {id} of {} is not ready, and gets a connection that {other:?} could have",
+                    slot.spec().name
+                );
+            }
+        }
+        self.handed = handed_now;
+        self.unready = slots().filter(|slot| slot.live.unready).map(|slot| slot.durable.id).collect();
+        self.ready = slots().filter(is_ready).map(|slot| slot.durable.id).collect();
+        Ok(())
+    }
+
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+}
