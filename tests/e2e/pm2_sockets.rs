@@ -202,6 +202,52 @@ fn npms_library_works_on_our_daemon() {
 }
 
 #[test]
+fn data_and_actions_reach_the_app_and_its_answer_comes_back() {
+    needs_program!("node");
+    let pm2 = needs_npms_pm2!();
+    let home = home();
+    let app = home.write(
+        "app.js",
+        "process.send({ type: 'axm:action', data: { action_name: 'double', arity: 2 } });
+         process.on('message', (message) => {
+           if (message.topic) process.send({ type: 'heard', data: message.data });
+           const action = message.msg || message;
+           if (action === 'double') {
+             process.send({ type: 'axm:reply', data: { at: Date.now(), action_name: 'double', return: String(message.opts).repeat(2) } });
+           }
+         });",
+    );
+    home.ok(format!("start {app} --name app"));
+    home.wait_until("it offers its action", || home.app("app").env("axm_actions").as_array().is_some_and(|all| all.len() == 1));
+    let told = run(&pm2, &home, "trigger app double ab");
+    assert!(told.contains("[app:0:default]=\"abab\""), "{told}");
+    let mut events = Wire::connect(&home, "pub.sock");
+    let mut wire = Wire::connect(&home, "rpc.sock");
+    let packet = json!({"id": 0, "type": "process:msg", "topic": "t", "data": {"x": 1}});
+    assert_eq!(wire.call("sendDataToProcessId", json!([packet])), json!({"args": [{"success": true, "data": packet}]}));
+    loop {
+        let [topic, payload] = <[Vec<u8>; 2]>::try_from(events.next().unwrap()).unwrap();
+        let payload: Value = serde_json::from_slice(&payload[2..]).unwrap();
+        if topic == b"s:heard" {
+            assert_eq!((&payload["data"], &payload["process"]["pm_id"]), (&json!({"x": 1}), &json!(0)));
+            break;
+        }
+    }
+    assert_eq!(wire.call("msgProcess", json!([{"name": "nobody", "msg": "double"}]))["args"][0]["process_count"], 0);
+    for (method, args, error) in [
+        ("msgProcess", json!([{"id": 0, "msg": "nope"}]), "Action doesn't exist nope for app"),
+        ("msgProcess", json!([{"id": 7, "msg": "double"}]), "7 id unknown"),
+        ("msgProcess", json!([{"msg": "double"}]), "method requires name or id field"),
+        ("sendDataToProcessId", json!([{"id": 0, "data": {}}]), "ID, DATA or TOPIC field is missing"),
+        ("sendDataToProcessId", json!([{"id": 9, "data": {}, "topic": "t"}]), "Process with ID 9 unknown."),
+    ] {
+        assert_eq!(wire.call(method, args.clone())["error"], error, "{method} {args}");
+    }
+    home.ok("stop app");
+    assert_eq!(wire.call("sendDataToProcessId", json!([packet]))["error"], "Process with ID 0 offline.");
+}
+
+#[test]
 fn answers_and_errors_in_pm2s_words() {
     let home = home();
     start_fixture(&home, "app", "", "hold");

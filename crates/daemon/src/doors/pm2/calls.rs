@@ -8,6 +8,7 @@ use ostler_proto::control::{Action, Change, Existing, Request, ScaleTo};
 use ostler_proto::pm2::{self, Prepared};
 use serde_json::{Map, Value, json};
 
+use super::messages;
 use super::results::Form;
 use crate::engine::Ctx;
 use crate::slots::Slot;
@@ -33,6 +34,8 @@ pub(super) struct Plan {
 pub(super) enum Step {
     /// Something is asked for; that it fails is the call's failure.
     Ask(Request),
+    /// This message goes to these instances, by our own numbers.
+    Send(Vec<u32>, Value),
     /// These instances are looked at, by the number that users know; none = those that the step before has touched.
     Look(Option<u32>),
 }
@@ -64,6 +67,11 @@ pub(super) enum Then {
 impl Plan {
     fn value(value: Value) -> Self {
         Self { steps: VecDeque::new(), result: Outcome::Value(value), then: None, alone: None }
+    }
+
+    /// A message to these instances.
+    pub(super) fn send(slots: Vec<u32>, message: Value, result: Value) -> Self {
+        Self::of([Step::Send(slots, message)], Outcome::Value(result))
     }
 
     fn of<const N: usize>(steps: [Step; N], result: Outcome) -> Self {
@@ -98,6 +106,8 @@ pub(super) fn plan(ctx: &Ctx, name: &str, mut args: Vec<Value>) -> Result<Plan, 
         "stopWatch" => Ok(Plan::value(json!({ "success": true }))),
         "monitor" | "unmonitor" => watched_by_vendor(ctx, &arg),
         "notifyByProcessId" => notify(ctx, &arg),
+        "sendDataToProcessId" => messages::data(ctx, &arg),
+        "msgProcess" => messages::action(ctx, &arg),
         "profileCPU" | "profileMEM" => Ok(Plan::value(json!({ "error": NO_PROFILER }))),
         // What it announces comes by itself: all apps are deleted, then `killMe`.
         "notifyKillPM2" => Ok(Plan::of([], Outcome::Silence)),
@@ -119,7 +129,7 @@ fn id_number(value: &Value) -> Option<u32> {
 }
 
 /// What was sent as a number, for an error.
-fn shown(value: &Value) -> String {
+pub(super) fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => text.chars().take(100).collect(),
         Value::Null => "undefined".into(),
@@ -128,13 +138,13 @@ fn shown(value: &Value) -> String {
     }
 }
 
-fn slot_of<'a>(ctx: &'a Ctx, value: &Value) -> Option<&'a Slot> {
+pub(super) fn slot_of<'a>(ctx: &'a Ctx, value: &Value) -> Option<&'a Slot> {
     let id = id_number(value)?;
     ctx.slots.serving().find(|slot| slot.durable.pm_id == id)
 }
 
 /// The instance, or PM2's word for that there is none, with its number in place of `{}`.
-fn known<'a>(ctx: &'a Ctx, value: &Value, unknown: &str) -> Result<&'a Slot, String> {
+pub(super) fn known<'a>(ctx: &'a Ctx, value: &Value, unknown: &str) -> Result<&'a Slot, String> {
     slot_of(ctx, value).ok_or_else(|| unknown.replace("{}", &shown(value)))
 }
 

@@ -8,6 +8,7 @@
 
 mod calls;
 mod events;
+mod messages;
 mod peers;
 mod results;
 mod sockets;
@@ -137,6 +138,7 @@ impl Pm2Sockets {
                     let caller = calling.caller.clone();
                     return ctx.ask(Ask { client: PM2_CLIENT, id: ticket, caller, request });
                 }
+                Some(Step::Send(slots, message)) => slots.into_iter().for_each(|slot| ctx.send(slot, &message, None)),
                 Some(Step::Look(id)) => {
                     let ids = id.map_or_else(|| std::mem::take(&mut calling.touched), |id| vec![id]);
                     ctx.slots.learn_node_versions(&ctx.node_versions);
