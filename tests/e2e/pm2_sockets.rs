@@ -1,13 +1,13 @@
 //! PM2's sockets: what npm's own PM2 does with them, unmodified, and what whoever speaks their protocol gets, whatever is sent.
 
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 
 use ostler_proto::pm2::amp::{self, Decoder};
-use ostler_testkit::{DEADLINE, Home, installed_pm2, kill, needs_program};
+use ostler_testkit::{DEADLINE, Home, installed_pm2, kill, needs_program, needs_root};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -327,23 +327,52 @@ fn what_makes_no_sense_ends_that_connection_only() {
     assert!(home.app("app").pid() != pid);
 }
 
+/// Whoever is connected is cut off, and can call again at once: nobody is refused meanwhile.
+#[track_caller]
+fn is_survived(home: &Home, kill: impl FnOnce(&Home)) {
+    let mut wire = Wire::connect(home, "rpc.sock");
+    let daemon = home.daemon_pid();
+    kill(home);
+    let mut again = Wire::connect(home, "rpc.sock");
+    let list = again.call("getMonitorData", json!([{}]));
+    assert_eq!(list["args"][0][0]["name"], "app");
+    if home.daemon_pid() != daemon {
+        wire.is_closed();
+    }
+    let mut events = Wire::connect(home, "pub.sock");
+    home.ok("restart app");
+    assert_eq!(events.next().unwrap().len(), 2);
+}
+
 #[test]
-fn the_sockets_outlive_the_daemon() {
+fn the_sockets_outlive_daemon_and_keeper() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     for name in ["rpc.sock", "pub.sock"] {
         let mode = std::fs::metadata(home.dir().join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
-    let mut wire = Wire::connect(&home, "rpc.sock");
-    let daemon = home.daemon_pid();
-    kill(daemon, Signal::KILL);
-    wire.is_closed();
-    // Nobody is refused meanwhile: the keeper holds the socket.
-    let mut again = Wire::connect(&home, "rpc.sock");
-    let list = again.call("getMonitorData", json!([{}]));
-    assert_eq!(list["args"][0][0]["name"], "app");
-    assert!(home.daemon_pid() != daemon);
+    is_survived(&home, |home| kill(home.daemon_pid(), Signal::KILL));
+    is_survived(&home, |home| {
+        let keeper = home.keeper_pid();
+        kill(keeper, Signal::KILL);
+        let pid_file = home.dir().join("pm2.pid");
+        home.wait_until("there is another keeper", || std::fs::read_to_string(&pid_file).is_ok_and(|pid| pid != keeper.to_string()));
+    });
+    is_survived(&home, |home| kill(home.daemon_pid(), Signal::KILL));
+    is_survived(&home, Home::kill_both);
+}
+
+#[test]
+fn others_are_let_in_where_the_sockets_are_given_to_them() {
+    needs_root!();
+    const NOBODY: u32 = 65_534;
+    let home = home();
+    let nobody = NOBODY.to_string();
+    home.cmd("start sleep --name app -- 1000").env("PM2_SOCKET_USER", &nobody).env("PM2_SOCKET_GROUP", &nobody).run().ok();
+    let meta = std::fs::metadata(home.dir().join("rpc.sock")).unwrap();
+    assert_eq!((meta.uid(), meta.gid(), meta.permissions().mode() & 0o777), (NOBODY, NOBODY, 0o660));
+    assert_eq!(Wire::connect(&home, "rpc.sock").call("ping", json!([{}])), json!({"args": [{"msg": "pong"}]}));
 }
 
 #[test]
