@@ -10,16 +10,25 @@ use rustix::process::Signal;
 use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{Dice, ecosystem, home, start_fixture};
 
-/// Names of the rotated files of a log, the oldest first.
+/// Names of the rotated files of a log, the oldest first. For a moment the log itself has such a name, while its copy is still hidden: that one is
+/// not rotated yet.
 pub fn rotated(home: &Home, stem: &str) -> Vec<String> {
-    let mut names: Vec<(std::time::SystemTime, String)> = fs::read_dir(home.dir().join("logs"))
+    let logs = home.dir().join("logs");
+    let mut names: Vec<(std::time::SystemTime, String)> = fs::read_dir(&logs)
         .unwrap()
         .flatten()
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.file_name().into_string().ok()?)))
         .filter(|(_, name)| name.starts_with(&format!("{stem}__")))
         .collect();
     names.sort();
-    names.into_iter().map(|(_, name)| name).collect()
+    let is_rotated = |name: &String| !logs.join(format!(".{name}.ostler")).exists();
+    names.into_iter().map(|(_, name)| name).filter(is_rotated).collect()
+}
+
+/// True if lines of a log may be in its hidden copy only.
+fn is_being_rotated(home: &Home, stem: &str) -> bool {
+    let names = fs::read_dir(home.dir().join("logs")).unwrap().flatten().map(|entry| entry.file_name().into_string().unwrap());
+    names.into_iter().any(|name| name.starts_with(&format!(".{stem}__")) && name.ends_with(".log.ostler"))
 }
 
 /// Its text, compressed or not.
@@ -45,7 +54,7 @@ fn whole(home: &Home, log: &str, upto: u32) {
         let names = rotated(home, stem);
         let mut texts: Vec<String> = names.iter().map(|name| text_of(home, name)).collect();
         texts.push(home.log(log));
-        if rotated(home, stem) == names {
+        if !is_being_rotated(home, stem) && rotated(home, stem) == names {
             break texts;
         }
     };
