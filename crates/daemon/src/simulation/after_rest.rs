@@ -17,6 +17,8 @@ use crate::slots::Slot;
 const ROUNDS: u32 = 600;
 /// Most rounds before time passes.
 const BUSY: u32 = 50;
+/// Clients that come while a worker is ill.
+const CLIENTS: u32 = 12;
 /// Leaps, of a second each at most, after which nothing follows any more.
 const CALM: u32 = 4;
 
@@ -109,6 +111,14 @@ impl Episode {
             self.pass(rng)?;
         }
         self.machine.state.borrow_mut().dies_after = None;
+        if self.reach.has(Extra::Cluster) {
+            // Whom it must not get while others could have them.
+            let app = before.get(&pid).cloned().unwrap_or_default();
+            for _ in 0..CLIENTS {
+                self.connect_to(&app);
+                self.round(rng)?;
+            }
+        }
         self.calm(rng)?;
         ensure!(self.mains() == before, "{pid} is ill and to be left alone, and {:?} run instead of {before:?}", self.mains());
         self.is_to_be(pid, Mood::Well);

@@ -358,7 +358,11 @@ impl Episode {
     }
 
     fn client_connects(&mut self, rng: &mut Rng) {
-        let app = &self.specs[rng.below(self.specs.len())].name;
+        let app = self.specs[rng.below(self.specs.len())].name.clone();
+        self.connect_to(&app);
+    }
+
+    pub(super) fn connect_to(&mut self, app: &str) {
         if let Some(number) = self.clients.connect(&path_of(&self.home.to_string_lossy(), app)) {
             let line = format!("client {number} connects to {app}");
             self.log(|| line);
