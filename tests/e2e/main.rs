@@ -20,6 +20,7 @@ mod container;
 mod crash;
 mod cron;
 mod delete;
+mod deploy;
 mod describe;
 mod dev;
 mod diff;

@@ -19,6 +19,8 @@ pub(crate) enum Status {
     Unreachable = 3,
     /// No such app, id, file.
     NotFound = 4,
+    /// A deployment did not get well, and the former release is back.
+    WentBack = 5,
 }
 
 /// Reason why a command line cannot be understood.

@@ -5,6 +5,7 @@ mod cli;
 mod client;
 mod commands;
 mod cx;
+mod deploy;
 mod error;
 mod home;
 mod left_behind;

@@ -269,8 +269,11 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command { completes: NAMES, ..reads("id", "<name>", 1, "ids of an app") },
     Command {
         completes: NAMES,
-        options: &[call("min", None, Arg::Required("n"), "so many healthy instances are enough")],
-        examples: &["health", "health api", "health api --min 2"],
+        options: &[
+            call("min", None, Arg::Required("n"), "so many healthy instances are enough"),
+            call("wait", None, Arg::Required("time"), "wait until all are well and stay so, at most for this time"),
+        ],
+        examples: &["health", "health api", "health api --min 2", "health --wait 30s"],
         ..works(
             "health",
             "[id|name|namespace|all...]",
@@ -346,6 +349,17 @@ pub(crate) const COMMANDS: &[Command] = &[
         ..keeps("ecosystem", "[simple]", 0, Daemon::Unused, "write a sample config file")
     },
     Command {
+        completes: FILES,
+        examples: &["deploy production setup", "deploy production", "deploy production revert 1", "deploy production exec \"npm ls\""],
+        ..keeps(
+            "deploy",
+            "<file|environment> [env] [command]",
+            0,
+            Daemon::Unused,
+            "bring a release onto hosts by ssh and git: setup, update, revert [n], curr, prev, exec, list, ref",
+        )
+    },
+    Command {
         examples: &["set log_rotate:max_size 50M", "set pm2-logrotate:compress true", "set api:LEVEL debug"],
         ..keeps("set", "[key] [value]", 0, Daemon::Unused, "keep a setting: of log rotation, of a module, of an app")
     },
@@ -395,7 +409,6 @@ pub(crate) const COMMANDS: &[Command] = &[
     missing("trigger", &[], "<id|name|namespace|all> <action> [params]", "call an action of the app"),
     missing("send", &[], "<id> <line>", "write a line to the app"),
     Command { options: &[], ..missing("attach", &[], "<id> [separator]", "connect to input and output of an app") },
-    missing("deploy", &[], "<file|environment> [env] [command]", "deploy over SSH"),
     Command { aliases: &["expose"], ..missing_with("serve", "[path] [port]", "serve a folder over HTTP", SERVE) },
     missing("module:update", &[], "<module>", "update a module"),
     missing("module:generate", &[], "[name]", "sample of a module"),

@@ -1,5 +1,7 @@
 //! `health`: one line and an exit code, as the health check of a container wants it.
 
+use std::time::{Duration, Instant};
+
 use ostler_core::causes::with_causes;
 use ostler_proto::control::{HealthRow, Request, Response};
 
@@ -20,12 +22,73 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 
 fn ask(cx: &mut Cx, call: &Call) -> Result<(bool, String), CliError> {
     let min = call.value("min").map(number).transpose()?;
+    if let Some(text) = call.value("wait") {
+        let reason = |error: &dyn std::fmt::Display| UsageError::BadValue { option: "--wait".into(), reason: error.to_string() };
+        let limit = ostler_core::units::millis(text).map_err(|error| reason(&error))?;
+        return wait(cx, call, Duration::from_millis(limit));
+    }
     let targets: Vec<String> = call.targets.iter().filter(|target| *target != "all").cloned().collect();
     let home = cx.home()?.display().to_string();
     let client = cx.running_client()?.ok_or(ClientError::NotRunning { home })?;
     match client.request(&Request::Health { targets: targets.clone() }, &mut |_| {})? {
         Response::Health(rows) => Ok(verdict(&rows, !targets.is_empty(), min)),
         _ => Err(ClientError::Unexpected.into()),
+    }
+}
+
+/// Time for which all have to be well without a new process before `--wait` believes it.
+const STEADY: Duration = Duration::from_secs(3);
+
+/// Time between two looks of `--wait`.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Waits until all are well and stay so. What is stopped does not count, by name either: a job waits for its time, one was stopped by somebody.
+fn wait(cx: &mut Cx, call: &Call, limit: Duration) -> Result<(bool, String), CliError> {
+    let targets: Vec<String> = call.targets.iter().filter(|target| *target != "all").cloned().collect();
+    let begin = Instant::now();
+    let mut calm = Calm::default();
+    loop {
+        let home = cx.home()?.display().to_string();
+        let client = cx.running_client()?.ok_or(ClientError::NotRunning { home })?;
+        let rows = match client.request(&Request::Health { targets: targets.clone() }, &mut |_| {})? {
+            Response::Health(rows) => rows,
+            _ => return Err(ClientError::Unexpected.into()),
+        };
+        let table = client.table()?;
+        let mut pids: Vec<(u32, i32)> =
+            table.iter().filter(|row| rows.iter().any(|of| of.id == row.id)).map(|row| (row.id, row.pid)).collect();
+        pids.sort_unstable();
+        let (healthy, line) = verdict(&rows, false, None);
+        let nothing_runs = rows.iter().all(|row| row.status == "stopped");
+        let is_lost = rows.iter().any(|row| row.status == "errored");
+        if let Some(end) = calm.look(begin.elapsed(), healthy || nothing_runs, is_lost, pids, limit) {
+            return Ok((end, line));
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Since when all are well in the same processes.
+#[derive(Default)]
+struct Calm {
+    since: Option<Duration>,
+    pids: Vec<(u32, i32)>,
+}
+
+impl Calm {
+    /// The verdict after a look at this time, if it can be told already. `is_lost`: it will not get well by itself.
+    fn look(&mut self, now: Duration, healthy: bool, is_lost: bool, pids: Vec<(u32, i32)>, limit: Duration) -> Option<bool> {
+        if !healthy || pids != self.pids {
+            self.since = healthy.then_some(now);
+        }
+        self.since = self.since.or(healthy.then_some(now));
+        self.pids = pids;
+        match self.since {
+            _ if is_lost => Some(false),
+            Some(since) if now.saturating_sub(since) >= STEADY => Some(true),
+            _ if now >= limit => Some(false),
+            _ => None,
+        }
     }
 }
 
@@ -57,6 +120,34 @@ fn verdict(rows: &[HealthRow], named: bool, min: Option<usize>) -> (bool, String
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stays_well() {
+        let seconds = Duration::from_secs;
+        let (a, b) = (vec![(0, 10)], vec![(0, 11)]);
+        // Looks of one wait of 10 s: time, well, lost, processes; and the verdict of the last.
+        type Look<'a> = (u64, bool, bool, &'a Vec<(u32, i32)>);
+        let cases: [(&[Look<'_>], Option<bool>); 9] = [
+            (&[(0, true, false, &a)], None),
+            (&[(0, true, false, &a), (2, true, false, &a)], None),
+            (&[(0, true, false, &a), (3, true, false, &a)], Some(true)),
+            // It crashed in between, and looks well.
+            (&[(0, true, false, &a), (2, true, false, &b), (4, true, false, &b)], None),
+            (&[(0, true, false, &a), (2, true, false, &b), (5, true, false, &b)], Some(true)),
+            (&[(0, true, false, &a), (2, false, false, &a), (4, true, false, &a), (6, true, false, &a)], None),
+            (&[(0, false, false, &a), (9, false, false, &a)], None),
+            (&[(0, false, false, &a), (10, false, false, &a)], Some(false)),
+            (&[(0, false, true, &a)], Some(false)),
+        ];
+        for (looks, end) in cases {
+            let mut calm = Calm::default();
+            let last = looks
+                .iter()
+                .map(|(now, healthy, lost, pids)| calm.look(seconds(*now), *healthy, *lost, (*pids).clone(), seconds(10)))
+                .last();
+            assert_eq!(last, Some(end), "{looks:?}");
+        }
+    }
 
     #[test]
     fn what_is_healthy() {

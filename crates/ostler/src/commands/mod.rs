@@ -6,6 +6,7 @@ mod change;
 mod cleardump;
 mod compat;
 mod completion;
+mod deploy;
 mod describe;
 mod dev;
 mod diff;
@@ -113,6 +114,7 @@ pub(crate) fn code(name: &str) -> Option<Run> {
         "install" => modules::install,
         "uninstall" => modules::uninstall,
         "module:list" => modules::list,
+        "deploy" => deploy::run,
         "completion" => completion::run,
         "compat" => compat::run,
         "help" => help::run,

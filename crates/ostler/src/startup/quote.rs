@@ -1,16 +1,6 @@
 //! Text in the languages of init systems: nothing in a name or path may end its quotes or be expanded.
 
-/// One word of a shell.
-pub(crate) fn sh(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c);
-    // A shell of another kind expands `=word`.
-    if !text.is_empty() && text.chars().all(plain) && !text.starts_with('=') { text.to_owned() } else { always_sh(text) }
-}
-
-/// A word in single quotes, whatever it is.
-pub(super) fn always_sh(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
+pub(crate) use crate::text::{always_sh, sh};
 
 /// A value in a unit file of systemd, in double quotes (`systemd.syntax(7)`): `%` is a specifier, a backslash an escape.
 pub(super) fn systemd(text: &str) -> String {
@@ -103,22 +93,6 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn words_of_the_shell() {
-        for (text, word) in [
-            ("/usr/bin/pm2", "/usr/bin/pm2"),
-            ("", "''"),
-            ("a b", "'a b'"),
-            ("it's", r"'it'\''s'"),
-            ("$(x)", "'$(x)'"),
-            ("--hp", "--hp"),
-            ("-u", "-u"),
-            ("ä", "'ä'"),
-        ] {
-            assert_eq!(sh(text), word);
-        }
-    }
-
-    #[test]
     fn names_of_units() {
         for (text, name) in [
             ("deploy", "deploy"),
@@ -134,13 +108,6 @@ mod tests {
     }
 
     proptest! {
-        /// What the shell makes of a word is the text.
-        #[test]
-        fn the_shell_reads_back_what_was_quoted(text in "[^\0]{0,30}") {
-            let output = std::process::Command::new("sh").args(["-c", &format!("printf %s {}", sh(&text))]).output().unwrap();
-            prop_assert_eq!(String::from_utf8(output.stdout).unwrap(), text);
-        }
-
         #[test]
         fn systemd_quotes_come_back(text in "[^\0]{0,60}") {
             let quoted = systemd(&text);

@@ -2,9 +2,11 @@
 
 mod ascii;
 mod fit;
+mod shell;
 
 pub(crate) use ascii::{ascii, is_ascii_wanted};
 pub(crate) use fit::{fit, wrap, wrap_words};
+pub(crate) use shell::{always_sh, sh};
 
 /// Text of others without what would move the cursor.
 pub(crate) fn shown(text: &str) -> String {

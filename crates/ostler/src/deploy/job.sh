@@ -1,0 +1,90 @@
+# Runs on the host, as /bin/sh knows it. P, W, REF, FETCH and the functions hook_* and names are set above.
+case $P in '~/'*) P=$HOME/${P#'~/'} ;; /*) ;; *) P=$HOME/$P ;; esac
+say() { printf '  ○ %s\n' "$*"; }
+fail() { printf '\n  %s\n\n' "$*"; exit 1; }
+
+# A hook, in its folder: in bash where there is one, as PM2 runs it.
+hook() {
+  [ -n "$3" ] || return 0
+  say "executing $1 \`$3\`"
+  cd "$2" || return 1
+  if command -v bash >/dev/null 2>&1; then bash -c "$3"; else sh -c "$3"; fi
+}
+
+setup() {
+  (hook pre-setup "$HOME" "$PRE_SETUP") || fail 'pre-setup hook failed'
+  say 'running setup'
+  mkdir -p "$P/shared/logs" "$P/shared/pids" || fail "cannot make the folders in $P"
+  if [ -e "$P/source/.git" ]; then
+    say "cloned already: $P/source"
+  else
+    # Elsewhere first: a clone that broke off is not taken for one.
+    rm -rf "$P/source.part"
+    say "cloning $REPO"
+    git clone $CLONE -- "$REPO" "$P/source.part" || fail 'failed to clone'
+    [ ! -d "$P/source" ] || rmdir "$P/source" || fail "$P/source is there and no clone"
+    mv "$P/source.part" "$P/source" || fail 'failed to clone'
+  fi
+  touch "$P/.deploys" && ln -sfn "$P/source" "$P/current" || fail "cannot write in $P"
+  (hook post-setup "$P/current" "$POST_SETUP") || fail 'post-setup hook failed'
+  say 'setup complete'
+}
+
+# Waits until the apps are well. Without an ostler on this host that knows them there is nothing to ask.
+is_well() {
+  for program in ostler pm2; do
+    file=$(command -v "$program") || continue
+    case $(readlink -f "$file" 2>/dev/null || printf '%s' "$file") in */ostler) ;; *) continue ;; esac
+    set --
+    while read -r name; do
+      case $("$program" id "$name" 2>/dev/null) in '['*[0-9]*) set -- "$@" "$name" ;; esac
+    done <<NAMES
+$(names)
+NAMES
+    [ $# -gt 0 ] || continue
+    say "waiting until well: $*"
+    "$program" health "$@" --wait "$HEALTH"
+    case $? in 0) return 0 ;; 2) break ;; *) return 1 ;; esac
+  done
+  say 'health is not checked: no ostler here that knows these apps'
+}
+
+# Brings a commit to life: its files, post-deploy, the apps well.
+bring() {
+  say "resetting HEAD to $1"
+  cd "$P/source" && git reset --hard "$1" && ln -sfn "$P/source" "$P/current" || { say 'failed to reset'; return 1; }
+  (variables; hook post-deploy "$P/current" "$POST_DEPLOY") || { say 'post-deploy hook failed'; return 1; }
+  (variables; is_well) || { say 'the new release is not well'; return 1; }
+}
+
+deploy() {
+  [ -e "$P/source/.git" ] || fail "there is no clone in $P/source: run setup first"
+  former=$(tail -n 1 "$P/.deploys" 2>/dev/null)
+  if [ -n "$BACK" ]; then
+    say "reverting $BACK deploy(s)"
+    REF=$(tail -n "$((BACK + 1))" "$P/.deploys" 2>/dev/null | head -n 1)
+    [ "$(($(wc -l < "$P/.deploys")))" -gt "$BACK" ] || fail "there are not so many deployments to go back"
+  fi
+  say "deploying $REF"
+  (hook pre-deploy "$P/current" "$PRE_DEPLOY") || fail 'pre-deploy hook failed; nothing was changed'
+  cd "$P/source" || exit 1
+  # Left by a deployment that was killed: nobody else is at work here.
+  [ -z "$STALE" ] || rm -f .git/index.lock
+  say 'fetching updates'
+  git fetch $FETCH --all --tags --force || fail 'fetch failed; nothing was changed'
+  new=
+  [ -z "$REMOTE" ] || new=$(git rev-parse --verify --quiet "refs/remotes/origin/$REF^{commit}")
+  [ -n "$new" ] || new=$(git rev-parse --verify --quiet "$REF^{commit}") || fail "the repository has no $REF; nothing was changed"
+  if bring "$new"; then
+    printf '%s\n' "$new" >> "$P/.deploys" || fail "cannot write in $P"
+    say "successfully deployed $REF"
+    return
+  fi
+  [ -n "$former" ] || fail 'there is no former release to go back to'
+  former=$(git rev-parse --verify --quiet "$former^{commit}") || fail 'the former release is not in the repository any more'
+  [ "$former" != "$new" ] || fail 'the release before is the same one: nothing to go back to'
+  say "going back to $former"
+  bring "$former" || fail 'going back failed, too'
+  say "the former release $former is back"
+  exit 5
+}

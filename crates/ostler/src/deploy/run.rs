@@ -1,0 +1,246 @@
+//! All hosts at once: connections, their output by lines, the outcome of each.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+
+use super::action::Action;
+use super::script::{self, Run};
+use super::ssh::{self, LOST, Way};
+use super::target::{Host, Target};
+
+/// Longest line of a host that is shown in one piece.
+const MAX_LINE_BYTES: usize = 16 << 10;
+
+/// Lines that wait to be shown; a host that says more waits itself.
+const WAITING_LINES: usize = 256;
+
+/// Stands for the exit code of a deployment that is not the one asked for.
+const OTHER: i32 = 76;
+
+/// First word of the line by which a host says which run is followed.
+const ANSWER: &str = "ostler-deploy ";
+
+/// End of an action on one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It is done.
+    Done,
+    /// The new release was not well, and the former one is back.
+    WentBack,
+    /// It failed, and was explained above, but for this.
+    Failed(Option<String>),
+}
+
+/// The outcome that an exit code means. `is_job`: of a job; any other command has its own codes.
+fn outcome(is_job: bool, code: i32) -> Outcome {
+    let why = match (is_job, code) {
+        (_, 0) => return Outcome::Done,
+        (true, 5) => return Outcome::WentBack,
+        (true, 70) => "it was killed on the host; run it again",
+        (true, OTHER) => "that was another deployment, which was under way; this one was not begun",
+        (true, 1 | 77) => return Outcome::Failed(None),
+        (_, LOST) => "no connection",
+        (_, code) => return Outcome::Failed(Some(format!("exit code {code}"))),
+    };
+    Outcome::Failed(Some(why.to_owned()))
+}
+
+/// Performs the action on all hosts at once. `told` gets each line of output with the number of its host. One host without a job talks to the
+/// terminal itself. `apps` and `file` are those of the config.
+///
+/// # Errors
+/// None of ssh can be started.
+pub(crate) fn run(target: &Target, action: &Action, file: &str, apps: &[String], told: &mut dyn FnMut(usize, &str)) -> Vec<Outcome> {
+    let job = script::job(target, action, file, apps);
+    let given = match &job {
+        // In front: a terminal ends with its connection.
+        Some(job) if target.needs_tty => Some(format!("set -- '' '' ''\n{job}")),
+        Some(_) => None,
+        None => script::look(target, action),
+    };
+    if let Some(script) = given.as_deref().filter(|_| target.needs_tty || target.hosts.len() == 1) {
+        let each = |host: &Host| match ssh::process(target, host, Way::Given(script)).status() {
+            Ok(status) => outcome(action.is_job(), status.code().unwrap_or(LOST)),
+            Err(error) => not_started(&error),
+        };
+        return target.hosts.iter().map(each).collect();
+    }
+    let (sender, lines) = sync_channel::<(usize, String)>(WAITING_LINES);
+    thread::scope(|scope| {
+        let each = |(number, host)| {
+            let (sender, job, given) = (sender.clone(), job.as_deref(), given.as_deref());
+            scope.spawn(move || {
+                let say = Say { number, sender };
+                match (given, job) {
+                    (Some(script), _) => look(target, host, script, &say),
+                    (None, Some(job)) => follow(target, host, job, &say),
+                    (None, None) => Outcome::Done,
+                }
+            })
+        };
+        let threads: Vec<_> = target.hosts.iter().enumerate().map(each).collect();
+        drop(sender);
+        for (number, line) in lines {
+            told(number, &line);
+        }
+        threads.into_iter().map(|thread| thread.join().unwrap_or(Outcome::Failed(Some("it panicked".into())))).collect()
+    })
+}
+
+fn not_started(error: &io::Error) -> Outcome {
+    let hint = if error.kind() == io::ErrorKind::NotFound { ": is it installed?" } else { "" };
+    Outcome::Failed(Some(format!("cannot run ssh: {error}{hint}")))
+}
+
+/// The way of a host's lines to the terminal.
+#[derive(Clone)]
+struct Say {
+    number: usize,
+    sender: SyncSender<(usize, String)>,
+}
+
+impl Say {
+    fn line(&self, line: &str) {
+        // The receiver ends after all senders.
+        let _ = self.sender.send((self.number, line.to_owned()));
+    }
+}
+
+/// Runs a command whose output is all there is to it.
+fn look(target: &Target, host: &Host, script: &str, say: &Say) -> Outcome {
+    let mut process = ssh::process(target, host, Way::Given(script));
+    let mut child = match process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn() {
+        Ok(child) => child,
+        Err(error) => return not_started(&error),
+    };
+    let errors = errors_of(&mut child, say);
+    if let Some(stdout) = child.stdout.take() {
+        read_lines(stdout, &mut |line, _| say.line(line));
+    }
+    let code = child.wait().ok().and_then(|status| status.code()).unwrap_or(LOST);
+    errors.map(thread::JoinHandle::join);
+    outcome(false, code)
+}
+
+/// Starts the job and follows it over as many connections as it takes.
+fn follow(target: &Target, host: &Host, job: &str, say: &Say) -> Outcome {
+    let mut run = Run { id: new_id(), received: 0, may_start: true, is_other: false };
+    let (mut has_answered, mut in_vain) = (false, 0);
+    loop {
+        let before = run.received;
+        let code = match connection(target, host, job, &mut run, &mut has_answered, say) {
+            Ok(code) => code,
+            Err(error) => return not_started(&error),
+        };
+        if code != LOST {
+            return outcome(true, if run.is_other { OTHER } else { code });
+        }
+        in_vain = if run.received > before { 0 } else { in_vain + 1 };
+        let Some(wait) = ssh::retry(has_answered, in_vain) else {
+            let what = if has_answered {
+                "the connection is lost; the deployment goes on there. The same command follows it again"
+            } else {
+                "no connection; nothing was changed"
+            };
+            return Outcome::Failed(Some(what.to_owned()));
+        };
+        say.line("--> connection lost, the deployment goes on; connecting again");
+        thread::sleep(wait);
+    }
+}
+
+/// One connection; its exit code.
+fn connection(target: &Target, host: &Host, job: &str, run: &mut Run, has_answered: &mut bool, say: &Say) -> io::Result<i32> {
+    let mut process = ssh::process(target, host, Way::Fed);
+    let mut child = process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let script = script::follow(target, run, job);
+    // Written beside: a shell that says something before it reads on does not block us. One that does not read has ended, and its code says why.
+    let feeder = child.stdin.take().map(|mut stdin| thread::spawn(move || drop(stdin.write_all(script.as_bytes()))));
+    let errors = errors_of(&mut child, say);
+    let (mut is_answer_there, mut is_other) = (false, false);
+    if let Some(stdout) = child.stdout.take() {
+        read_lines(stdout, &mut |line, bytes| {
+            if is_answer_there {
+                run.received += bytes as u64;
+                say.line(line);
+            } else if let Some((id, kind)) = line.strip_prefix(ANSWER).and_then(|rest| rest.split_once(' ')) {
+                is_answer_there = true;
+                if !*has_answered && kind != "mine" {
+                    say.line("--> a deployment is under way here already: following it");
+                }
+                is_other |= kind == "other";
+                *has_answered = true;
+                // Only that run is meant from now on.
+                (run.id, run.may_start) = (id.to_owned(), false);
+            } else {
+                // What the login shell says.
+                say.line(line);
+            }
+        });
+    }
+    let code = child.wait()?.code().unwrap_or(LOST);
+    feeder.map(thread::JoinHandle::join);
+    errors.map(thread::JoinHandle::join);
+    run.is_other |= is_other;
+    Ok(code)
+}
+
+/// Shows what a child says on stderr.
+fn errors_of(child: &mut Child, say: &Say) -> Option<thread::JoinHandle<()>> {
+    let (stderr, say) = (child.stderr.take()?, say.clone());
+    Some(thread::spawn(move || read_lines(stderr, &mut |line, _| say.line(line))))
+}
+
+/// Reads to the end, line by line; one that is too long comes in pieces. Beside each the number of its bytes with its end.
+fn read_lines(stream: impl Read, line: &mut dyn FnMut(&str, usize)) {
+    let mut reader = BufReader::new(stream);
+    let mut bytes = Vec::new();
+    loop {
+        bytes.clear();
+        match reader.by_ref().take(MAX_LINE_BYTES as u64).read_until(b'\n', &mut bytes) {
+            Ok(0) | Err(_) => return,
+            Ok(count) => line(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']), count),
+        }
+    }
+}
+
+/// A name for a run that no other has on this host.
+fn new_id() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let count = std::ptr::from_ref(&now).addr();
+    format!("{:x}-{:x}-{:x}", now.as_nanos(), std::process::id(), count & 0xffff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes() {
+        for (is_job, code, expected) in [
+            (true, 0, Outcome::Done),
+            (false, 0, Outcome::Done),
+            (true, 5, Outcome::WentBack),
+            (true, 1, Outcome::Failed(None)),
+            (true, 77, Outcome::Failed(None)),
+            (false, 5, Outcome::Failed(Some("exit code 5".into()))),
+            (false, 255, Outcome::Failed(Some("no connection".into()))),
+        ] {
+            assert_eq!(outcome(is_job, code), expected, "{is_job} {code}");
+        }
+        assert!(matches!(outcome(true, 70), Outcome::Failed(Some(_))) && matches!(outcome(true, 76), Outcome::Failed(Some(_))));
+    }
+
+    #[test]
+    fn lines_and_their_bytes() {
+        let mut seen = Vec::new();
+        read_lines(&b"a\r\n\nb\xff\nlast"[..], &mut |line, bytes| seen.push((line.to_owned(), bytes)));
+        assert_eq!(seen, [("a".into(), 3), (String::new(), 1), ("b\u{fffd}".into(), 3), ("last".into(), 4)]);
+        let long = vec![b'x'; MAX_LINE_BYTES + 5];
+        seen.clear();
+        read_lines(&long[..], &mut |line, bytes| seen.push((line.len().to_string(), bytes)));
+        assert_eq!(seen.iter().map(|(_, bytes)| *bytes).collect::<Vec<_>>(), [MAX_LINE_BYTES, 5]);
+    }
+}

@@ -1,0 +1,369 @@
+//! Environments of the `deploy` section of a config file.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::action::git_ref;
+
+/// Most hosts of one environment.
+const MAX_HOSTS: usize = 256;
+
+/// Host, as `ssh` is told of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Host {
+    /// Name or address; in messages, too.
+    pub name: String,
+    /// User there.
+    pub user: Option<String>,
+    /// Port.
+    pub port: Option<u16>,
+}
+
+impl Host {
+    /// True if it is this machine and this user: no `ssh` is needed.
+    pub(super) fn is_local(&self) -> bool {
+        self.name == "localhost"
+    }
+}
+
+/// Commands around a deployment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Hooks {
+    /// On the host, before anything is there.
+    pub pre_setup: Option<String>,
+    /// On the host, after the clone.
+    pub post_setup: Option<String>,
+    /// Here, once, before all hosts.
+    pub pre_deploy_local: Option<String>,
+    /// On the host, before the new release is fetched.
+    pub pre_deploy: Option<String>,
+    /// On the host, when it is there: installs and reloads.
+    pub post_deploy: Option<String>,
+}
+
+/// Environment of the `deploy` section.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// Name of the environment.
+    pub name: String,
+    /// Its hosts, each once.
+    pub hosts: Vec<Host>,
+    /// Repository, as git on the hosts is told of it.
+    pub repo: String,
+    /// Branch, tag or commit; PM2's form is `origin/master`.
+    pub reference: String,
+    /// Folder on the hosts.
+    pub path: String,
+    /// Key file for `ssh`.
+    pub key: Option<String>,
+    /// Options for `ssh -o`.
+    pub ssh_options: Vec<String>,
+    /// Whether the caller's ssh agent is lent to the hosts.
+    pub forward_agent: bool,
+    /// Whether the commands on the hosts need a terminal.
+    pub needs_tty: bool,
+    /// Whether only the last commits are fetched.
+    pub fetch_fast: bool,
+    /// Variables of post-deploy.
+    pub env: BTreeMap<String, String>,
+    /// Commands.
+    pub hooks: Hooks,
+    /// Seconds in which the apps have to be well.
+    pub health_seconds: u32,
+}
+
+/// Names of the hooks that run here, for messages.
+pub(crate) fn hooks_local(target: &Target) -> Option<&str> {
+    target.hooks.pre_deploy_local.as_deref()
+}
+
+/// Keys of an environment.
+const KEYS: &[&str] = &[
+    "user",
+    "host",
+    "repo",
+    "path",
+    "ref",
+    "key",
+    "port",
+    "ssh_options",
+    "forward-agent",
+    "needs_tty",
+    "fetch",
+    "env",
+    "pre-setup",
+    "post-setup",
+    "pre-deploy-local",
+    "pre-deploy",
+    "post-deploy",
+    "health_timeout",
+];
+
+/// Time in which the apps have to be well if nothing is said.
+const HEALTH_SECONDS: u32 = 60;
+
+impl Target {
+    /// Reads one environment. Also gives the keys that are none, for a warning.
+    ///
+    /// # Errors
+    /// The key and what is wrong with it.
+    pub(crate) fn of(name: &str, value: &Value) -> Result<(Self, Vec<String>), String> {
+        let map = value.as_object().ok_or("expected a table with host, repo, path and ref")?;
+        let user = text(map, "user")?.map(|user| ssh_name("user", &user)).transpose()?;
+        let port = map.get("port").filter(|port| !port.is_null()).map(port_of).transpose()?;
+        let hosts = hosts(map.get("host"), user.as_ref(), port)?;
+        let path = needed(map, "path")?;
+        if path.contains('\0') || path.trim_matches('/').is_empty() || path.starts_with('-') {
+            return Err(format!("path: {path:?} is no folder to deploy to"));
+        }
+        let repo = needed(map, "repo")?;
+        if repo.starts_with('-') {
+            return Err(format!("repo: {repo:?} is no repository"));
+        }
+        let target = Self {
+            name: name.to_owned(),
+            hosts,
+            repo,
+            reference: git_ref(&needed(map, "ref")?).map_err(|why| format!("ref: {why}"))?,
+            path: path.trim_end_matches('/').to_owned(),
+            key: text(map, "key")?,
+            ssh_options: list(map, "ssh_options")?,
+            forward_agent: flag(map, "forward-agent")?,
+            needs_tty: flag(map, "needs_tty")?,
+            fetch_fast: text(map, "fetch")?.as_deref() == Some("fast"),
+            env: variables(map.get("env"))?,
+            hooks: Hooks {
+                pre_setup: hook(map, "pre-setup")?,
+                post_setup: hook(map, "post-setup")?,
+                pre_deploy_local: hook(map, "pre-deploy-local")?,
+                pre_deploy: hook(map, "pre-deploy")?,
+                post_deploy: hook(map, "post-deploy")?,
+            },
+            health_seconds: health_seconds(map)?,
+        };
+        let unknown = map.keys().filter(|key| !KEYS.contains(&key.as_str())).cloned().collect();
+        Ok((target, unknown))
+    }
+}
+
+fn hosts(value: Option<&Value>, user: Option<&String>, port: Option<u16>) -> Result<Vec<Host>, String> {
+    let one = |value: &Value| -> Result<Host, String> {
+        let default = Host { name: String::new(), user: user.cloned(), port };
+        match value {
+            Value::String(text) => {
+                let (of, name) = text.rsplit_once('@').map_or((None, text.as_str()), |(of, name)| (Some(of), name));
+                let user = of.map(|of| ssh_name("host", of)).transpose()?.or(default.user);
+                Ok(Host { name: ssh_name("host", name)?, user, port })
+            }
+            Value::Object(map) => {
+                let name = text(map, "host")?.ok_or("host: each of the list needs a `host`")?;
+                let user = text(map, "user")?.map(|user| ssh_name("user", &user)).transpose()?.or(default.user);
+                let port = map.get("port").map(port_of).transpose()?.or(port);
+                Ok(Host { name: ssh_name("host", &name)?, user, port })
+            }
+            other => Err(format!("host: expected a name, found {other}")),
+        }
+    };
+    let mut hosts: Vec<Host> = Vec::new();
+    let found = match value {
+        Some(Value::Array(items)) => items.iter().map(one).collect::<Result<Vec<_>, _>>()?,
+        None | Some(Value::Null) => return Err("host: is missing".into()),
+        Some(value) => vec![one(value)?],
+    };
+    for host in found {
+        if !hosts.contains(&host) {
+            hosts.push(host);
+        }
+    }
+    match hosts.len() {
+        0 => Err("host: the list is empty".into()),
+        1..=MAX_HOSTS => Ok(hosts),
+        many => Err(format!("host: {many} are too many, at most {MAX_HOSTS}")),
+    }
+}
+
+/// A user or host: a word of ssh's command line, and nothing that it takes for an option.
+fn ssh_name(key: &str, text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_alphanumeric() || "._-:[]%\\+".contains(c);
+    if text.is_empty() || text.starts_with('-') || !text.chars().all(plain) {
+        return Err(format!("{key}: {text:?} is no name that ssh could be given"));
+    }
+    Ok(text.to_owned())
+}
+
+fn port_of(value: &Value) -> Result<u16, String> {
+    let number = match value {
+        Value::String(text) => text.trim().parse().ok(),
+        other => other.as_u64().and_then(|number| u16::try_from(number).ok()),
+    };
+    number.filter(|port| *port > 0).ok_or_else(|| format!("port: expected a number up to 65535, found {value}"))
+}
+
+/// A text; a number is one, too. None if it is absent, empty or null.
+fn text(map: &Map<String, Value>, key: &str) -> Result<Option<String>, String> {
+    let text = match map.get(key) {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) => number.to_string(),
+        Some(other) => return Err(format!("{key}: expected a text, found {other}")),
+    };
+    if text.contains('\0') {
+        return Err(format!("{key}: has a zero byte"));
+    }
+    Ok(Some(text).filter(|text| !text.is_empty()))
+}
+
+fn needed(map: &Map<String, Value>, key: &str) -> Result<String, String> {
+    text(map, key)?.ok_or_else(|| format!("{key}: is missing"))
+}
+
+/// A command; of a list all of them in order, up to the first that fails.
+fn hook(map: &Map<String, Value>, key: &str) -> Result<Option<String>, String> {
+    match map.get(key) {
+        Some(Value::Array(_)) => Ok(Some(list(map, key)?.join(" && ")).filter(|text| !text.is_empty())),
+        _ => text(map, key),
+    }
+}
+
+fn list(map: &Map<String, Value>, key: &str) -> Result<Vec<String>, String> {
+    match map.get(key) {
+        Some(Value::Array(items)) => items
+            .iter()
+            .map(|item| {
+                item.as_str()
+                    .filter(|text| !text.contains('\0'))
+                    .map(str::to_owned)
+                    .ok_or_else(|| format!("{key}: expected texts, found {item}"))
+            })
+            .collect(),
+        _ => Ok(text(map, key)?.into_iter().collect()),
+    }
+}
+
+fn flag(map: &Map<String, Value>, key: &str) -> Result<bool, String> {
+    match map.get(key) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(on)) => Ok(*on),
+        Some(Value::String(text)) if matches!(text.as_str(), "true" | "yes") => Ok(true),
+        Some(Value::String(text)) if matches!(text.as_str(), "false" | "no" | "") => Ok(false),
+        Some(other) => Err(format!("{key}: expected true or false, found {other}")),
+    }
+}
+
+/// The variables, in upper case as PM2 exports them.
+fn variables(value: Option<&Value>) -> Result<BTreeMap<String, String>, String> {
+    let map = match value {
+        None | Some(Value::Null) => return Ok(BTreeMap::new()),
+        Some(value) => value.as_object().ok_or("env: expected a table of variables")?,
+    };
+    let mut variables = BTreeMap::new();
+    for (name, value) in map {
+        let is_name =
+            |name: &str| !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if name.is_empty() || !is_name(name) {
+            return Err(format!("env: {name:?} is no name of a variable"));
+        }
+        let value = match value {
+            Value::String(text) if text.contains('\0') => return Err(format!("env.{name}: has a zero byte")),
+            Value::String(text) => text.clone(),
+            Value::Bool(_) | Value::Number(_) => value.to_string(),
+            Value::Null => continue,
+            other => return Err(format!("env.{name}: expected a text, found {other}")),
+        };
+        variables.insert(name.to_ascii_uppercase(), value);
+    }
+    Ok(variables)
+}
+
+fn health_seconds(map: &Map<String, Value>) -> Result<u32, String> {
+    let Some(value) = map.get("health_timeout").filter(|value| !value.is_null()) else { return Ok(HEALTH_SECONDS) };
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let millis = ostler_core::units::millis(&text).map_err(|error| format!("health_timeout: {error}"))?;
+    Ok(u32::try_from(millis.div_ceil(1000)).unwrap_or(u32::MAX).min(86_400))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A whole environment with these members in place of the usual ones.
+    fn with(members: Value) -> Result<Target, String> {
+        let mut all = json!({"host": "h", "repo": "r", "path": "/p", "ref": "origin/main"});
+        for (key, value) in members.as_object().unwrap() {
+            all[key] = value.clone();
+        }
+        Target::of("production", &all).map(|(target, _)| target)
+    }
+
+    #[test]
+    fn hosts_in_every_form() {
+        let host = |name: &str, user: Option<&str>, port| Host { name: name.into(), user: user.map(str::to_owned), port };
+        for (members, hosts) in [
+            (json!({}), vec![host("h", None, None)]),
+            (json!({"user": "u", "port": 22}), vec![host("h", Some("u"), Some(22))]),
+            (json!({"port": "2222"}), vec![host("h", None, Some(2222))]),
+            (json!({"host": "me@h", "user": "u"}), vec![host("h", Some("me"), None)]),
+            (json!({"host": ["a", "b", "a"]}), vec![host("a", None, None), host("b", None, None)]),
+            (
+                json!({"user": "u", "port": 1, "host": [{"host": "a", "port": "7"}, {"host": "b", "user": "v"}, "::1"]}),
+                vec![host("a", Some("u"), Some(7)), host("b", Some("v"), Some(1)), host("::1", Some("u"), Some(1))],
+            ),
+        ] {
+            assert_eq!(with(members.clone()).unwrap().hosts, hosts, "{members}");
+        }
+    }
+
+    #[test]
+    fn old_and_new_forms() {
+        let target = with(json!({
+            "path": "/srv/app/", "ssh_options": "StrictHostKeyChecking=no", "forward-agent": "yes", "needs_tty": true, "fetch": "fast",
+            "env": {"node_env": "production", "N": 1, "NO": null}, "post-deploy": ["a", "b"], "pre-setup": "", "health_timeout": "5s",
+        }))
+        .unwrap();
+        assert_eq!((target.path.as_str(), target.ssh_options.as_slice()), ("/srv/app", &["StrictHostKeyChecking=no".to_owned()][..]));
+        assert!(target.forward_agent && target.needs_tty && target.fetch_fast);
+        assert_eq!(target.env, [("NODE_ENV".to_owned(), "production".to_owned()), ("N".to_owned(), "1".to_owned())].into());
+        assert_eq!((target.hooks.post_deploy.as_deref(), target.hooks.pre_setup, target.health_seconds), (Some("a && b"), None, 5));
+        assert_eq!(with(json!({"ssh_options": ["A=1", "B=2"]})).unwrap().ssh_options, ["A=1", "B=2"]);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        for (members, key) in [
+            (json!({"host": "-oProxyCommand=x"}), "host"),
+            (json!({"host": "a b"}), "host"),
+            (json!({"host": "u@-h"}), "host"),
+            (json!({"host": "-l@h"}), "host"),
+            (json!({"host": []}), "host"),
+            (json!({"host": null}), "host"),
+            (json!({"host": [{"user": "u"}]}), "host"),
+            (json!({"host": 7}), "host"),
+            (json!({"user": "-x"}), "user"),
+            (json!({"user": "a;b"}), "user"),
+            (json!({"port": 0}), "port"),
+            (json!({"port": 70000}), "port"),
+            (json!({"port": "x"}), "port"),
+            (json!({"repo": "--upload-pack=x"}), "repo"),
+            (json!({"repo": ""}), "repo"),
+            (json!({"ref": "--all"}), "ref"),
+            (json!({"ref": null}), "ref"),
+            (json!({"path": "/"}), "path"),
+            (json!({"path": "-p"}), "path"),
+            (json!({"path": null}), "path"),
+            (json!({"env": {"A-B": "x"}}), "env"),
+            (json!({"env": {"A": {}}}), "env"),
+            (json!({"needs_tty": 3}), "needs_tty"),
+            (json!({"post-deploy": {}}), "post-deploy"),
+            (json!({"ssh_options": [1]}), "ssh_options"),
+            (json!({"health_timeout": "x"}), "health_timeout"),
+        ] {
+            let error = with(members.clone()).unwrap_err();
+            assert!(error.starts_with(key), "{members}: {error}");
+        }
+        let (_, unknown) = Target::of("p", &json!({"host": "h", "repo": "r", "path": "p", "ref": "x", "post_deploy": "x"})).unwrap();
+        assert_eq!(unknown, ["post_deploy"]);
+        assert!(Target::of("p", &json!([])).is_err());
+    }
+}

@@ -1,0 +1,44 @@
+//! Words for a shell: nothing in them ends their quotes or is expanded.
+
+/// One word of a shell.
+pub(crate) fn sh(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c);
+    // A shell of another kind expands `=word`.
+    if !text.is_empty() && text.chars().all(plain) && !text.starts_with('=') { text.to_owned() } else { always_sh(text) }
+}
+
+/// A word in single quotes, whatever it is.
+pub(crate) fn always_sh(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn words_of_the_shell() {
+        for (text, word) in [
+            ("/usr/bin/pm2", "/usr/bin/pm2"),
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("it's", r"'it'\''s'"),
+            ("$(x)", "'$(x)'"),
+            ("--hp", "--hp"),
+            ("-u", "-u"),
+            ("ä", "'ä'"),
+        ] {
+            assert_eq!(sh(text), word);
+        }
+    }
+
+    proptest! {
+        /// What the shell makes of a word is the text.
+        #[test]
+        fn the_shell_reads_back_what_was_quoted(text in "[^\0]{0,30}") {
+            let output = std::process::Command::new("sh").args(["-c", &format!("printf %s {}", sh(&text))]).output().unwrap();
+            prop_assert_eq!(String::from_utf8(output.stdout).unwrap(), text);
+        }
+    }
+}

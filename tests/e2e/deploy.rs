@@ -1,0 +1,258 @@
+//! `deploy` with a real sshd on loopback, real git, and this very program on the other side.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use ostler_testkit::{Cmd, Home, MARKER, free_port, is_root, kill, on_ci, skip};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::setup::{binary, home};
+
+/// sshd: it has to be called by its full path, which is often in a folder for administrators.
+fn sshd_program() -> Option<PathBuf> {
+    ostler_testkit::program("sshd").or_else(|| Some(PathBuf::from("/usr/sbin/sshd")).filter(|path| path.exists()))
+}
+
+/// A host: an sshd, a repository, and a project that is deployed from.
+struct Host<'a> {
+    home: &'a Home,
+    port: u16,
+    sshd: Child,
+}
+
+impl Drop for Host<'_> {
+    fn drop(&mut self) {
+        drop(self.sshd.kill());
+        drop(self.sshd.wait());
+    }
+}
+
+macro_rules! host {
+    ($home:expr) => {{
+        if sshd_program().is_none() || ostler_testkit::program("ssh").is_none() || ostler_testkit::program("git").is_none() {
+            assert!(!on_ci(), "sshd, ssh or git is not installed, and on CI it has to be");
+            skip!("sshd, ssh or git is not installed");
+        }
+        Host::new($home)
+    }};
+}
+
+impl<'a> Host<'a> {
+    fn new(home: &'a Home) -> Self {
+        let dir = home.root().join("ssh");
+        fs::create_dir_all(&dir).unwrap();
+        for key in ["host", "id"] {
+            sh(&dir, &format!("ssh-keygen -q -t ed25519 -N '' -f {key}"));
+        }
+        fs::copy(dir.join("id.pub"), dir.join("authorized_keys")).unwrap();
+        if is_root() {
+            fs::create_dir_all("/run/sshd").unwrap();
+        }
+        // What is logged in finds `ostler`, which is the one under test.
+        let bin = home.root().join("remote-bin");
+        fs::create_dir_all(&bin).unwrap();
+        std::os::unix::fs::symlink(binary(), bin.join("ostler")).unwrap();
+        let port = free_port();
+        let d = dir.display();
+        let far = home.root().join("far");
+        fs::create_dir_all(&far).unwrap();
+        let config = format!(
+            "Port {port}\nListenAddress 127.0.0.1\nHostKey {d}/host\nAuthorizedKeysFile {d}/authorized_keys\nPidFile none\nPasswordAuthentication no\n\
+             StrictModes no\nPermitRootLogin prohibit-password\nMaxStartups 100\n\
+             SetEnv HOME={} OSTLER_HOME={} {MARKER}={} PATH={}:/usr/local/bin:/usr/bin:/bin OSTLER_CGROUP=off\n",
+            far.display(),
+            home.dir().display(),
+            home.root().display(),
+            bin.display(),
+        );
+        fs::write(dir.join("config"), config).unwrap();
+        let sshd = sshd(&dir);
+        let host = Self { home, port, sshd };
+        host.wait_listens();
+        host
+    }
+
+    fn wait_listens(&self) {
+        self.home.wait_until("sshd listens", || std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok());
+    }
+
+    /// Ends sshd and every connection to it at once, as a cut cable and a restart would.
+    fn cut(&mut self) {
+        let mine = |pid: i32| {
+            let cmdline = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            cmdline.starts_with("sshd: ") || cmdline.contains("sshd")
+        };
+        let parent = i32::try_from(self.sshd.id()).unwrap();
+        let table = ostler_testkit::process_table();
+        let mut family = vec![parent];
+        for _ in 0..3 {
+            let more: Vec<i32> =
+                table.iter().filter(|p| family.contains(&p.ppid) && !family.contains(&p.pid) && mine(p.pid)).map(|p| p.pid).collect();
+            family.extend(more);
+        }
+        family.iter().for_each(|pid| kill(*pid, Signal::KILL));
+        drop(self.sshd.wait());
+    }
+
+    fn again(&mut self) {
+        self.sshd = sshd(&self.home.root().join("ssh"));
+        self.wait_listens();
+    }
+
+    /// The folder on the host.
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.root().join("srv").join(name)
+    }
+
+    fn deploys(&self, name: &str) -> Vec<String> {
+        fs::read_to_string(self.path(name).join(".deploys")).unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+
+    /// A project with this app, committed and pushed. `members` are of the environment `p`, over the usual ones.
+    fn project(&self, apps: Value, members: Value) {
+        let (root, dir) = (self.home.root().display(), self.home.root().join("ssh"));
+        let d = dir.display();
+        let mut all = json!({
+            "user": String::from_utf8(Command::new("id").arg("-un").output().unwrap().stdout).unwrap().trim(),
+            "host": "127.0.0.1", "port": self.port, "key": format!("{d}/id"),
+            "ssh_options": ["StrictHostKeyChecking=no", format!("UserKnownHostsFile={d}/known"), "BatchMode=yes", "LogLevel=ERROR"],
+            "repo": format!("{root}/repo.git"), "path": format!("{root}/srv/app"), "ref": "origin/master",
+        });
+        for (key, value) in members.as_object().unwrap() {
+            all[key] = value.clone();
+        }
+        let config = json!({"apps": apps, "deploy": {"p": all}});
+        self.home.write("ecosystem.json", serde_json::to_string_pretty(&config).unwrap());
+        let work = self.home.work();
+        if !work.join(".git").exists() {
+            sh(&work, "git init -q -b master . && git init -q --bare -b master ../repo.git && git remote add origin ../repo.git");
+        }
+        self.commit("release", "1");
+    }
+
+    /// Commits a file, pushes, and gives the commit.
+    fn commit(&self, file: &str, text: &str) -> String {
+        self.home.write(file, text);
+        sh(
+            &self.home.work(),
+            "git add -A && git -c user.name=t -c user.email=t@t commit -q --allow-empty -m x && git push -q -u origin master 2>&1",
+        );
+        sh(&self.home.work(), "git rev-parse HEAD")
+    }
+
+    fn deploy(&self, words: &str) -> Cmd<'_> {
+        self.home.cmd(format!("deploy p {words}"))
+    }
+}
+
+fn sshd(dir: &Path) -> Child {
+    let log = fs::File::options().create(true).append(true).open(dir.join("log")).unwrap();
+    Command::new(sshd_program().unwrap())
+        .arg("-f")
+        .arg(dir.join("config"))
+        .args(["-D", "-e"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+#[track_caller]
+fn sh(dir: &Path, text: &str) -> String {
+    let output = Command::new("sh").args(["-c", text]).current_dir(dir).output().unwrap();
+    assert!(output.status.success(), "{text}: {output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn setup_update_revert() {
+    let home = home();
+    let host = host!(&home);
+    let app = host.path("app");
+    let far = home.root().join("far");
+    host.project(
+        json!([]),
+        json!({
+            "env": {"color": "it's $HOME"},
+            "pre-setup": "echo PRE-SETUP $PWD", "post-setup": "echo POST-SETUP $PWD",
+            "pre-deploy-local": "echo LOCAL $PWD", "pre-deploy": "echo PRE-DEPLOY $PWD",
+            "post-deploy": ["echo POST-DEPLOY $PWD $(cat release)", "echo \"it is '$COLOR' ${BASH_VERSION:+bash}\""],
+        }),
+    );
+    // Nothing is there yet.
+    host.deploy("update").run().fails().says("run setup first");
+    let output = host.deploy("setup").run().ok().says(&format!("PRE-SETUP {}", far.display())).says("setup complete").says("--> Success");
+    output.says(&format!("POST-SETUP {}", app.join("current").display()));
+    assert_eq!(fs::read_link(app.join("current")).unwrap(), app.join("source"));
+    for folder in ["shared/logs", "shared/pids", "source/.git"] {
+        assert!(app.join(folder).is_dir(), "{folder}");
+    }
+    // Again does no harm.
+    host.deploy("setup").run().ok().says("cloned already");
+
+    let first = sh(&home.work(), "git rev-parse HEAD");
+    let output = host.deploy("").run().ok().says("--> Deploying to p environment").says("--> on host 127.0.0.1");
+    let current = app.join("current").display().to_string();
+    let output = output.says(&format!("LOCAL {}", home.work().display())).says(&format!("PRE-DEPLOY {current}"));
+    output
+        .says(&format!("POST-DEPLOY {current} 1"))
+        .says("it is 'it's $HOME' bash")
+        .says("successfully deployed origin/master")
+        .says("--> Success");
+    assert_eq!(host.deploys("app").join(" "), first);
+
+    let second = host.commit("release", "2");
+    host.deploy("update").run().ok().says(&format!("POST-DEPLOY {current} 2"));
+    assert_eq!(host.deploys("app"), [first.clone(), second.clone()]);
+    host.deploy("curr").run().ok().says(&second[..7]);
+    host.deploy("prev").run().ok().says(&first);
+    host.deploy("list").run().ok().says(&format!("0\t{second}\n1\t{first}"));
+    host.deploy("exec pwd").run().ok().says(&current);
+    home.cmd(["deploy", "p", "exec", "echo \"$0'\" | tr a-z A-Z; exit 3"].as_slice()).run().code(1).says("BASH'").says("exit code 3");
+
+    host.deploy("revert 2").run().fails().says("not so many");
+    host.deploy("revert").run().ok().says("reverting 1").says(&format!("POST-DEPLOY {current} 1"));
+    assert_eq!(host.deploys("app"), [first.clone(), second.clone(), first.clone()]);
+    host.deploy("ref master").run().ok().says(&format!("POST-DEPLOY {current} 2"));
+    host.deploy("ref nosuch").run().fails().says("has no nosuch");
+    host.deploy("ref --upload-pack=x").run().fails();
+    assert_eq!(host.deploys("app").len(), 4);
+    assert!(!far.join("app").exists());
+}
+
+#[test]
+fn what_is_not_committed_or_pushed_is_not_deployed() {
+    let home = home();
+    let host = host!(&home);
+    host.project(json!([]), json!({"post-deploy": "true"}));
+    host.deploy("setup").run().ok();
+    home.write("release", "not committed");
+    host.deploy("").run().fails().says("commit or stash your changes");
+    host.deploy("--force").run().ok();
+    sh(&home.work(), "git -c user.name=t -c user.email=t@t commit -qam local");
+    host.deploy("").run().fails().says("push your changes");
+    assert_eq!(host.deploys("app").len(), 1);
+    // What is there already is not brought from here.
+    host.deploy("curr").run().ok();
+    home.run("deploy q").fails().says("q environment is not defined in ecosystem.json file").says("there is p");
+    home.run("deploy nosuch.json p").fails();
+    host.deploy("nosuch").run().fails().says("unknown command");
+}
+
+#[test]
+fn nobody_answers() {
+    let home = home();
+    let mut host = host!(&home);
+    host.project(json!([]), json!({"post-deploy": "true"}));
+    host.cut();
+    for words in ["setup", "update", "curr"] {
+        host.deploy(words).run().code(1).says("Connection refused").says("no connection").says("Deploy failed");
+    }
+    host.again();
+    // It answers, and knows nobody.
+    fs::write(home.root().join("ssh/authorized_keys"), "").unwrap();
+    host.deploy("setup").run().code(1).says("Permission denied").says("no connection");
+}
