@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use ostler_testkit::{Cmd, Home, MARKER, free_port, is_root, kill, on_ci, skip};
+use ostler_testkit::{Cmd, Home, MARKER, fixture, free_port, is_root, kill, on_ci, skip};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -255,4 +255,187 @@ fn nobody_answers() {
     // It answers, and knows nobody.
     fs::write(home.root().join("ssh/authorized_keys"), "").unwrap();
     host.deploy("setup").run().code(1).says("Permission denied").says("no connection");
+}
+
+/// An app of this project.
+fn app(what: &str) -> Value {
+    json!([{"name": "api", "script": fixture(), "args": what, "max_restarts": 2, "restart_delay": 1}])
+}
+
+/// A deployment, one of a bad release, and one of a good one. `starts`: the hook starts the app.
+fn goes_back(hook: Option<&str>, starts: bool, why: &str) {
+    let home = home();
+    let host = host!(&home);
+    let members = hook.map_or(json!({}), |hook| json!({"post-deploy": hook}));
+    host.project(app("hold"), members.clone());
+    host.deploy("setup").run().ok();
+    let output = host.deploy("").run().ok();
+    if starts {
+        output.says("waiting until well: api").says("healthy: 1 of 1 online");
+    }
+    let good = host.deploys("app");
+
+    home.write("bad", "");
+    host.project(app("exit 3"), members.clone());
+    host.deploy("").run().code(5).says(why).says(&format!("going back to {}", good[0])).says("the former one is back");
+    assert_eq!(host.deploys("app"), good);
+    assert_eq!(sh(&host.path("app").join("source"), "git rev-parse HEAD"), good[0]);
+    if starts {
+        home.wait_status("api", "online");
+    }
+
+    // The next one that is good goes on from there.
+    fs::remove_file(home.work().join("bad")).unwrap();
+    host.project(app("hold"), members);
+    host.deploy("").run().ok();
+    assert_eq!(host.deploys("app").len(), 2);
+}
+
+#[test]
+fn the_former_release_comes_back_by_the_usual_hook() {
+    goes_back(None, true, "");
+}
+
+#[test]
+fn the_former_release_comes_back_when_apps_do_not_get_well() {
+    goes_back(Some("ostler startOrRestart ecosystem.json || true"), true, "the new release is not well");
+}
+
+#[test]
+fn the_former_release_comes_back_when_the_hook_fails() {
+    goes_back(Some("[ ! -e bad ]"), false, "post-deploy hook failed");
+}
+
+#[test]
+fn nothing_to_go_back_to() {
+    let home = home();
+    let host = host!(&home);
+    host.project(json!([]), json!({"post-deploy": "exit 7"}));
+    host.deploy("setup").run().ok();
+    host.deploy("").run().code(1).says("post-deploy hook failed").says("there is no former release").says("Deploy failed");
+    assert!(host.deploys("app").is_empty());
+    // One hook that fails before anything is changed.
+    host.project(json!([]), json!({"pre-deploy": "exit 7"}));
+    host.deploy("").run().code(1).says("pre-deploy hook failed; nothing was changed");
+    host.project(json!([]), json!({"pre-deploy-local": "exit 7", "pre-deploy": "touch ../reached"}));
+    host.deploy("").run().code(1).says("no host was touched");
+    assert!(!host.path("app").join("reached").exists());
+}
+
+#[test]
+fn several_hosts_at_once() {
+    let home = home();
+    let host = host!(&home);
+    // Each of the two waits for the other, so they have to be deployed at the same time. The third one does not answer.
+    let nobody = free_port();
+    host.project(
+        json!([]),
+        json!({
+            "host": [{"host": "127.0.0.1"}, {"host": "localhost"}],
+            "path": "deployed/app",
+            "pre-setup": format!(
+                "touch {0}/at-$([ -n \"$SSH_CONNECTION\" ] && echo far || echo near); until [ -e {0}/at-far ] && [ -e {0}/at-near ]; do sleep 0.05; done; echo both",
+                home.root().display()
+            ),
+            "post-deploy": "echo deployed to $HOME",
+        }),
+    );
+    let output =
+        host.deploy("setup").run().ok().says("--> on hosts 127.0.0.1, localhost").says("[127.0.0.1] both").says("[localhost] both");
+    assert_eq!(output.all().matches("--> Success").count(), 1);
+    host.deploy("")
+        .run()
+        .ok()
+        .says(&format!("[127.0.0.1] deployed to {}/far", home.root().display()))
+        .says(&format!("[localhost] deployed to {}/user", home.root().display()));
+    let path = |user: &str| home.root().join(user).join("deployed/app/.deploys");
+    assert_eq!(fs::read_to_string(path("far")).unwrap(), fs::read_to_string(path("user")).unwrap());
+    host.deploy("exec pwd").run().ok().says("[127.0.0.1] /").says("[localhost] /");
+    // One that fails makes it a failure; the other one is done.
+    host.project(
+        json!([]),
+        json!({"host": [{"host": "127.0.0.1"}, {"host": "127.0.0.2", "port": nobody}], "path": "deployed/app", "post-deploy": "true"}),
+    );
+    let output =
+        host.deploy("").run().code(1).says("[127.0.0.1]   ○ successfully deployed").says("127.0.0.2: no connection; nothing was changed");
+    output.never_says("Success");
+    assert_eq!(fs::read_to_string(path("far")).unwrap().lines().count(), 2);
+}
+
+/// Post-deploy that says `before`, waits for `go`, says `after`; and the command that deploys it, beside the test.
+fn one_that_waits(host: &Host<'_>) -> (PathBuf, Child) {
+    let root = host.home.root();
+    let (here, go) = (root.join("here"), root.join("go"));
+    let hook = format!("echo before; touch {}; until [ -e {} ]; do sleep 0.05; done; echo after", here.display(), go.display());
+    host.project(json!([]), json!({ "post-deploy": hook }));
+    host.deploy("setup").run().ok();
+    let child = host.deploy("").command().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    host.home.wait_until("the hook runs", || here.exists());
+    (go, child)
+}
+
+#[test]
+fn a_connection_that_breaks_takes_nothing_with_it() {
+    let home = home();
+    let mut host = host!(&home);
+    let (go, child) = one_that_waits(&host);
+    host.cut();
+    fs::write(go, "").unwrap();
+    home.wait_until("it is done without us", || host.deploys("app").len() == 1);
+    host.again();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && said.contains("connection lost"), "{output:?}");
+    // Each line came once, in order.
+    let lines: Vec<&str> =
+        said.lines().map(str::trim).filter(|line| matches!(*line, "before" | "after" | "○ fetching updates" | "--> Success")).collect();
+    assert_eq!(lines, ["○ fetching updates", "before", "after", "--> Success"], "{said}");
+}
+
+#[test]
+fn the_same_command_follows_what_is_under_way() {
+    let home = home();
+    let host = host!(&home);
+    let (go, mut child) = one_that_waits(&host);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let mut same = host.deploy("").command();
+    let same = same.stdin(Stdio::null()).stdout(fs::File::create(home.root().join("same")).unwrap()).stderr(Stdio::null()).spawn().unwrap();
+    let mut other = host.deploy("ref master").command();
+    let other =
+        other.stdin(Stdio::null()).stdout(fs::File::create(home.root().join("other")).unwrap()).stderr(Stdio::piped()).spawn().unwrap();
+    let says = |file: &str, text: &str| fs::read_to_string(home.root().join(file)).unwrap().contains(text);
+    for file in ["same", "other"] {
+        home.wait_until("both follow it", || says(file, "under way here already") && says(file, "before"));
+    }
+    fs::write(go, "").unwrap();
+    assert!(same.wait_with_output().unwrap().status.success() && says("same", "after") && says("same", "--> Success"));
+    let other = other.wait_with_output().unwrap();
+    assert!(other.status.code() == Some(1) && String::from_utf8_lossy(&other.stderr).contains("this one was not begun"), "{other:?}");
+    assert_eq!(host.deploys("app").len(), 1);
+}
+
+#[test]
+fn one_that_is_killed_half_way_is_begun_anew() {
+    let home = home();
+    let host = host!(&home);
+    let (go, child) = one_that_waits(&host);
+    let runs = home.root().join("far/.ostler-deploy");
+    let pid = sh(&runs, "cat */*/pid").parse().unwrap();
+    kill(pid, Signal::KILL);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.code() == Some(1) && String::from_utf8_lossy(&output.stderr).contains("killed on the host"), "{output:?}");
+    assert!(host.deploys("app").is_empty());
+    // As git leaves it when it is killed.
+    fs::write(host.path("app").join("source/.git/index.lock"), "").unwrap();
+    fs::write(go, "").unwrap();
+    host.deploy("").run().ok().says("after");
+    assert_eq!(host.deploys("app").len(), 1);
+    // A clone that broke off is none.
+    fs::remove_dir_all(host.path("app").join("source")).unwrap();
+    fs::create_dir_all(host.path("app").join("source.part/.git")).unwrap();
+    host.deploy("setup").run().ok().says("cloning").says("setup complete");
+    host.deploy("").run().ok();
+    // Of all runs the last one is kept.
+    assert_eq!(sh(&runs, "ls -d */*/").lines().count(), 1);
 }

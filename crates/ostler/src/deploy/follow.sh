@@ -63,7 +63,7 @@ main() {
     mkdir -p "$D" || exit 77
     begin
   fi
-  printf 'ostler-deploy %s %s\n' "${R##*/}" $kind
+  printf 'ostler-deploy run %s %s\n' "${R##*/}" $kind
   follow
   exit "$code"
 }

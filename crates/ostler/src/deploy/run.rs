@@ -7,7 +7,7 @@ use std::thread;
 
 use super::action::Action;
 use super::script::{self, Run};
-use super::ssh::{self, LOST, Way};
+use super::ssh::{self, HELLO, LOST, Way};
 use super::target::{Host, Target};
 
 /// Longest line of a host that is shown in one piece.
@@ -20,7 +20,7 @@ const WAITING_LINES: usize = 256;
 const OTHER: i32 = 76;
 
 /// First word of the line by which a host says which run is followed.
-const ANSWER: &str = "ostler-deploy ";
+const ANSWER: &str = "ostler-deploy run ";
 
 /// End of an action on one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,10 +127,10 @@ fn look(target: &Target, host: &Host, script: &str, say: &Say) -> Outcome {
 /// Starts the job and follows it over as many connections as it takes.
 fn follow(target: &Target, host: &Host, job: &str, say: &Say) -> Outcome {
     let mut run = Run { id: new_id(), received: 0, may_start: true, is_other: false };
-    let (mut has_answered, mut in_vain) = (false, 0);
+    let (mut was_there, mut in_vain) = (false, 0);
     loop {
         let before = run.received;
-        let code = match connection(target, host, job, &mut run, &mut has_answered, say) {
+        let code = match connection(target, host, job, &mut run, &mut was_there, say) {
             Ok(code) => code,
             Err(error) => return not_started(&error),
         };
@@ -138,40 +138,43 @@ fn follow(target: &Target, host: &Host, job: &str, say: &Say) -> Outcome {
             return outcome(true, if run.is_other { OTHER } else { code });
         }
         in_vain = if run.received > before { 0 } else { in_vain + 1 };
-        let Some(wait) = ssh::retry(has_answered, in_vain) else {
-            let what = if has_answered {
-                "the connection is lost; the deployment goes on there. The same command follows it again"
+        let Some(wait) = ssh::retry(was_there, in_vain) else {
+            let what = if was_there {
+                "the connection is lost; what was begun goes on there. The same command follows it again"
             } else {
                 "no connection; nothing was changed"
             };
             return Outcome::Failed(Some(what.to_owned()));
         };
-        say.line("--> connection lost, the deployment goes on; connecting again");
+        say.line("--> connection lost; what was begun goes on there. Connecting again");
         thread::sleep(wait);
     }
 }
 
 /// One connection; its exit code.
-fn connection(target: &Target, host: &Host, job: &str, run: &mut Run, has_answered: &mut bool, say: &Say) -> io::Result<i32> {
+fn connection(target: &Target, host: &Host, job: &str, run: &mut Run, was_there: &mut bool, say: &Say) -> io::Result<i32> {
     let mut process = ssh::process(target, host, Way::Fed);
     let mut child = process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    let script = script::follow(target, run, job);
-    // Written beside: a shell that says something before it reads on does not block us. One that does not read has ended, and its code says why.
-    let feeder = child.stdin.take().map(|mut stdin| thread::spawn(move || drop(stdin.write_all(script.as_bytes()))));
     let errors = errors_of(&mut child, say);
-    let (mut is_answer_there, mut is_other) = (false, false);
+    let mut stdin = child.stdin.take();
+    let mut feeder = None;
+    let mut is_answer_there = false;
     if let Some(stdout) = child.stdout.take() {
         read_lines(stdout, &mut |line, bytes| {
             if is_answer_there {
                 run.received += bytes as u64;
                 say.line(line);
+            } else if line == HELLO {
+                *was_there = true;
+                let script = script::follow(target, run, job);
+                // Written beside: a shell that says something before it reads on does not block us. The code of one that reads no more says why.
+                feeder = stdin.take().map(|mut stdin| thread::spawn(move || drop(stdin.write_all(script.as_bytes()))));
             } else if let Some((id, kind)) = line.strip_prefix(ANSWER).and_then(|rest| rest.split_once(' ')) {
                 is_answer_there = true;
-                if !*has_answered && kind != "mine" {
+                if run.may_start && kind != "mine" {
                     say.line("--> a deployment is under way here already: following it");
                 }
-                is_other |= kind == "other";
-                *has_answered = true;
+                run.is_other |= kind == "other";
                 // Only that run is meant from now on.
                 (run.id, run.may_start) = (id.to_owned(), false);
             } else {
@@ -180,10 +183,10 @@ fn connection(target: &Target, host: &Host, job: &str, run: &mut Run, has_answer
             }
         });
     }
+    drop(stdin);
     let code = child.wait()?.code().unwrap_or(LOST);
     feeder.map(thread::JoinHandle::join);
     errors.map(thread::JoinHandle::join);
-    run.is_other |= is_other;
     Ok(code)
 }
 

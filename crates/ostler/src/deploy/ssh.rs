@@ -9,6 +9,12 @@ use super::target::{Host, Target};
 /// Exit code of `ssh` when it is the connection that failed.
 pub(super) const LOST: i32 = 255;
 
+/// First line of a host that is there. Until it has come, no script was sent, so nothing was changed.
+pub(super) const HELLO: &str = "ostler-deploy is here";
+
+/// What the login shell, of whatever kind, is told when a script is to follow.
+const FED: &str = "echo ostler-deploy is here; exec sh";
+
 /// Way in which the shell is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way<'a> {
@@ -22,11 +28,11 @@ pub(super) enum Way<'a> {
 pub(super) fn words(target: &Target, host: &Host, way: Way<'_>, home: Option<&str>) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     if host.is_local() {
-        words.push("sh".into());
-        if let Way::Given(script) = way {
-            words.extend(["-c".into(), script.to_owned()]);
-        }
-        return words;
+        let script = match way {
+            Way::Fed => FED,
+            Way::Given(script) => script,
+        };
+        return ["sh", "-c", script].map(str::to_owned).to_vec();
     }
     words.push("ssh".into());
     // The first value of an option counts: ours are last.
@@ -52,7 +58,7 @@ pub(super) fn words(target: &Target, host: &Host, way: Way<'_>, home: Option<&st
     }
     words.extend(["--".into(), host.name.clone()]);
     words.push(match way {
-        Way::Fed => "exec sh".into(),
+        Way::Fed => FED.into(),
         Way::Given(script) => command(script),
     });
     words
@@ -70,9 +76,9 @@ pub(super) fn process(target: &Target, host: &Host, way: Way<'_>) -> Command {
 /// Most connections in a row that bring nothing new.
 const MOST_RETRIES: u32 = 6;
 
-/// Wait before the next connection, when one was lost; none: give up. A host that never answered is not asked again.
-pub(super) fn retry(has_answered: bool, in_vain: u32) -> Option<Duration> {
-    (has_answered && in_vain < MOST_RETRIES).then(|| Duration::from_secs(1 << in_vain.min(4)))
+/// Wait before the next connection, when one was lost; none: give up. A host that was never there is not asked again.
+pub(super) fn retry(was_there: bool, in_vain: u32) -> Option<Duration> {
+    (was_there && in_vain < MOST_RETRIES).then(|| Duration::from_secs(1 << in_vain.min(4)))
 }
 
 #[cfg(test)]
@@ -93,8 +99,8 @@ mod tests {
     fn command_lines() {
         let ours = "-o ConnectTimeout=20 -o ServerAliveInterval=10 -o ServerAliveCountMax=3";
         for (members, way, words) in [
-            (json!({}), Way::Fed, format!("ssh {ours} -T -- h exec sh")),
-            (json!({"host": "localhost"}), Way::Fed, "sh".into()),
+            (json!({}), Way::Fed, format!("ssh {ours} -T -- h {FED}")),
+            (json!({"host": "localhost"}), Way::Fed, format!("sh -c {FED}")),
             (json!({"host": "localhost"}), Way::Given("x y"), "sh -c x y".into()),
             (json!({}), Way::Given("it's"), format!(r"ssh {ours} -T -- h sh -c 'it'\''s'")),
             (
@@ -102,18 +108,24 @@ mod tests {
                 Way::Given("x"),
                 format!("ssh -o A=1 {ours} -A -tt -p 7 -i /home/me/k -l u -- h sh -c x"),
             ),
-            (json!({"needs_tty": true}), Way::Fed, format!("ssh {ours} -T -- h exec sh")),
+            (json!({"needs_tty": true}), Way::Fed, format!("ssh {ours} -T -- h {FED}")),
         ] {
             assert_eq!(line(members, way), words);
         }
     }
 
     #[test]
+    fn the_first_line() {
+        let output = Command::new("sh").args(["-c", FED]).stdin(std::process::Stdio::null()).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{HELLO}\n"));
+    }
+
+    #[test]
     fn when_to_try_again() {
-        for (has_answered, in_vain, seconds) in
+        for (was_there, in_vain, seconds) in
             [(false, 0, None), (true, 0, Some(1)), (true, 3, Some(8)), (true, 5, Some(16)), (true, 6, None)]
         {
-            assert_eq!(retry(has_answered, in_vain), seconds.map(Duration::from_secs), "{has_answered} {in_vain}");
+            assert_eq!(retry(was_there, in_vain), seconds.map(Duration::from_secs), "{was_there} {in_vain}");
         }
     }
 }
