@@ -369,8 +369,9 @@ fn one_that_waits(host: &Host<'_>) -> (PathBuf, Child) {
     let hook = format!("echo before; touch {}; until [ -e {} ]; do sleep 0.05; done; echo after", here.display(), go.display());
     host.project(json!([]), json!({ "post-deploy": hook }));
     host.deploy("setup").run().ok();
-    let child = host.deploy("").command().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    host.home.wait_until("the hook runs", || here.exists());
+    let (said, file) = (root.join("said"), fs::File::create(root.join("said")).unwrap());
+    let child = host.deploy("").command().stdin(Stdio::null()).stdout(file).stderr(Stdio::piped()).spawn().unwrap();
+    host.home.wait_until("its words have arrived", || fs::read_to_string(&said).unwrap().contains("\nbefore\n"));
     (go, child)
 }
 
@@ -384,7 +385,7 @@ fn a_connection_that_breaks_takes_nothing_with_it() {
     home.wait_until("it is done without us", || host.deploys("app").len() == 1);
     host.again();
     let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = fs::read_to_string(home.root().join("said")).unwrap();
     assert!(output.status.success() && said.contains("connection lost"), "{output:?}");
     // Each line came once, in order.
     let lines: Vec<&str> =

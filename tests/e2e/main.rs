@@ -34,6 +34,7 @@ mod faults_hostile;
 mod faults_limits;
 mod foreground;
 mod front;
+mod git;
 mod health_checks;
 mod health_command;
 mod home_moved;

@@ -172,6 +172,7 @@ const COMMANDS: &[(&str, Kind)] = &[
     ("events", Kind::Command),
     ("examples", Kind::Command),
     ("flush", Kind::Command),
+    ("git", Kind::Command),
     ("health", Kind::Command),
     ("help", Kind::Command),
     ("id", Kind::Command),

@@ -342,7 +342,7 @@ pub static KEYS: &[Key] = &[
     key(Node, "event_loop_inspector", &[Flag], "false", "Event loop metrics.").later().option(&["--event-loop-inspector"]),
     key(Node, "deep_monitoring", &[Flag], "false", "All metrics.").later().option(&["--deep-monitoring"]),
     key(Node, "io", &[Table], "none", "Settings of the metrics preload.").later(),
-    key(Kept, "post_update", &[Texts, Tables], "none", "Commands after `pull`.").later(),
+    key(Kept, "post_update", &[Texts], "none", "Commands after `pull`, `forward` and `backward`, before the reload."),
     key(Kept, "exec_timeout", &[Millis], "none", "Time limit of these commands.").later(),
     key(Kept, "write", &[Flag], "false", "Write the resolved options to a file.")
         .needless("it is an option of the command line")

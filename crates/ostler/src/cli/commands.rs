@@ -360,6 +360,14 @@ pub(crate) const COMMANDS: &[Command] = &[
         )
     },
     Command {
+        completes: NAMES,
+        max_args: Some(2),
+        examples: &["pull api", "pull api v1.4"],
+        ..control("pull", "<name> [commit]", 1, "git: the newest commit in the folder of an app, then reload")
+    },
+    Command { completes: NAMES, max_args: Some(1), ..control("forward", "<name>", 1, "git: the next commit, then reload") },
+    Command { completes: NAMES, max_args: Some(1), ..control("backward", "<name>", 1, "git: the commit before, then reload") },
+    Command {
         examples: &["set log_rotate:max_size 50M", "set pm2-logrotate:compress true", "set api:LEVEL debug"],
         ..keeps("set", "[key] [value]", 0, Daemon::Unused, "keep a setting: of log rotation, of a module, of an app")
     },
@@ -419,9 +427,6 @@ pub(crate) const COMMANDS: &[Command] = &[
     missing("profile:cpu", &[], "[ms]", "profile the daemon"),
     missing("profile:mem", &[], "[ms]", "profile the memory of the daemon"),
     missing("inspect", &[], "<name>", "debug a Node app"),
-    missing("pull", &[], "<name> [commit]", "update the repository of an app"),
-    missing("forward", &[], "<name>", "next commit"),
-    missing("backward", &[], "<name>", "previous commit"),
     missing("deepUpdate", &[], "", "update by npm"),
     missing_with(
         "link",

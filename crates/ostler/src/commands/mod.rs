@@ -17,6 +17,7 @@ mod examples;
 mod files;
 mod flush;
 mod foreground;
+mod git;
 mod health;
 mod help;
 mod id;
@@ -115,6 +116,9 @@ pub(crate) fn code(name: &str) -> Option<Run> {
         "uninstall" => modules::uninstall,
         "module:list" => modules::list,
         "deploy" => deploy::run,
+        "pull" => git::pull,
+        "forward" => git::forward,
+        "backward" => git::backward,
         "completion" => completion::run,
         "compat" => compat::run,
         "help" => help::run,

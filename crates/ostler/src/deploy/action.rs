@@ -73,7 +73,7 @@ fn number(text: &str) -> Result<usize, String> {
 }
 
 /// A name of a commit. It is a word of git's command line on the host: nothing that git takes for an option.
-pub(super) fn git_ref(text: &str) -> Result<String, String> {
+pub(crate) fn git_ref(text: &str) -> Result<String, String> {
     if text.is_empty() || text.starts_with('-') || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(format!("{text:?} is no name of a branch, tag or commit"));
     }

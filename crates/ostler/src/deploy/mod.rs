@@ -14,6 +14,6 @@ mod script;
 mod ssh;
 mod target;
 
-pub(crate) use action::Action;
+pub(crate) use action::{Action, git_ref};
 pub(crate) use run::{Outcome, run};
 pub(crate) use target::{Target, hooks_local};

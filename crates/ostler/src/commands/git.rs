@@ -1,0 +1,189 @@
+//! `pull`, `forward`, `backward`: another commit in the folder of an app, then a reload; and back where that fails.
+
+use std::collections::BTreeSet;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use ostler_core::app::AppSpec;
+use ostler_core::causes::with_causes;
+use ostler_proto::control::Action;
+use ostler_sys::user::{Identity, identity};
+use serde_json::Value;
+
+use super::request::request;
+use crate::cli::Call;
+use crate::cx::Cx;
+use crate::deploy::git_ref;
+use crate::error::{CliError, Status};
+use crate::render::Wording;
+use crate::text::shown;
+
+/// Commit that is wanted.
+enum Wanted {
+    /// The newest one of the branch's remote, or this one.
+    Pull(Option<String>),
+    /// The next one towards it.
+    Next,
+    /// The one before.
+    Previous,
+}
+
+/// Runs `pull <name> [commit]`.
+pub(crate) fn pull(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let commit = call.targets.get(1).map(|text| git_ref(text)).transpose().map_err(CliError::Failed)?;
+    each(cx, call, &Wanted::Pull(commit))
+}
+
+/// Runs `forward <name>`.
+pub(crate) fn forward(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    each(cx, call, &Wanted::Next)
+}
+
+/// Runs `backward <name>`.
+pub(crate) fn backward(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    each(cx, call, &Wanted::Previous)
+}
+
+/// All folders that the target has apps in.
+fn each(cx: &mut Cx, call: &Call, wanted: &Wanted) -> Result<Status, CliError> {
+    let target = call.target().unwrap_or_default().to_owned();
+    let details = cx.find(std::slice::from_ref(&target))?;
+    let mut seen = BTreeSet::new();
+    for detail in details {
+        let spec = &detail.spec;
+        if seen.insert(spec.cwd.clone()) {
+            let names: BTreeSet<String> =
+                cx.find(std::slice::from_ref(&target))?.into_iter().filter(|of| of.spec.cwd == spec.cwd).map(|of| of.spec.name).collect();
+            in_folder(cx, call, spec, names.into_iter().collect(), wanted)?;
+        }
+    }
+    Ok(Status::Ok)
+}
+
+fn in_folder(cx: &mut Cx, call: &Call, spec: &AppSpec, names: Vec<String>, wanted: &Wanted) -> Result<(), CliError> {
+    let folder = Folder::of(spec)?;
+    let name = shown(&spec.name);
+    let Ok(former) = folder.git(&["rev-parse", "--verify", "HEAD^{commit}"]) else {
+        // PM2's words; there it is no failure.
+        let words = format!("No versioning system found for process {name}");
+        if cx.program.is_pm2() {
+            cx.out.info(words);
+            return Ok(());
+        }
+        return Err(CliError::Failed(format!("{words}: {} is in no git repository with a commit", shown(&spec.cwd))));
+    };
+    let Some(new) = folder.commit(wanted).map_err(|why| CliError::Failed(format!("{name}: {why}")))?.filter(|new| *new != former) else {
+        cx.out.info(format_args!("{name} is at {} already: nothing to do", short(&former)));
+        return Ok(());
+    };
+    // `--keep` refuses where a local change would be lost. A file that was only touched is none; git tells that by an exit code that says no more.
+    let _ = folder.git(&["update-index", "-q", "--refresh"]);
+    folder.git(&["reset", "--keep", &new]).map_err(|why| CliError::Failed(format!("{name} stays at {}: {why}", short(&former))))?;
+    cx.out.info(format_args!("{name}: {} -> {}", short(&former), short(&new)));
+    cx.out.flush();
+    let done = after(cx, &folder, spec).and_then(|()| reload(cx, call, names.clone()));
+    let Err(error) = done else { return Ok(()) };
+    cx.out.error(format_args!("{}; going back to {}", with_causes(&error), short(&former)));
+    folder.git(&["reset", "--keep", &former]).map_err(|why| CliError::Failed(format!("{name} cannot go back: {why}")))?;
+    after(cx, &folder, spec).and_then(|()| reload(cx, call, names))?;
+    cx.out.info(format_args!("{name} is at {} again", short(&former)));
+    Err(CliError::Reported(Status::Failed))
+}
+
+fn short(commit: &str) -> &str {
+    commit.get(..7).unwrap_or(commit)
+}
+
+fn reload(cx: &mut Cx, call: &Call, names: Vec<String>) -> Result<(), CliError> {
+    let request = request(Action::Reload, call, names, None)?;
+    cx.perform(&request, Wording::Action).map(drop)
+}
+
+/// The commands of `post_update`, one after the other.
+fn after(cx: &mut Cx, folder: &Folder<'_>, spec: &AppSpec) -> Result<(), CliError> {
+    for text in commands(spec.given.get("post_update")) {
+        cx.out.info(format_args!("post_update: {}", shown(&text)));
+        cx.out.flush();
+        let status = folder.command("sh").args(["-c", &text]).status();
+        if !status.as_ref().is_ok_and(std::process::ExitStatus::success) {
+            return Err(CliError::Failed(format!("post_update failed: {text}")));
+        }
+    }
+    Ok(())
+}
+
+fn commands(value: Option<&Value>) -> Vec<String> {
+    match value {
+        Some(Value::String(text)) => vec![text.clone()],
+        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Folder of an app, and the user who works in it: the app's own. git there runs what the folder's configuration says.
+struct Folder<'a> {
+    path: &'a Path,
+    user: Option<Identity>,
+}
+
+impl<'a> Folder<'a> {
+    fn of(spec: &'a AppSpec) -> Result<Self, CliError> {
+        let is_root = rustix::process::geteuid().is_root();
+        let user = if is_root { identity(spec.uid.as_deref(), spec.gid.as_deref()) } else { Ok(None) };
+        Ok(Self { path: Path::new(&spec.cwd), user: user.map_err(|error| CliError::Failed(with_causes(&error)))? })
+    }
+
+    /// A command in it.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.stdin(Stdio::null());
+        let Some(user) = &self.user else {
+            command.current_dir(self.path);
+            return command;
+        };
+        // Nothing of root's environment; the folder is entered with the user's rights, by the program itself.
+        let kept = ["PATH", "LANG", "TZ"].map(|name| (name, std::env::var_os(name)));
+        command.env_clear().envs(kept.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        if let Some(entry) = &user.user {
+            command.env("HOME", &entry.home).env("USER", &entry.name).env("LOGNAME", &entry.name);
+        }
+        command.current_dir(self.path).gid(user.credentials.gid).uid(user.credentials.uid);
+        command
+    }
+
+    /// What git says; an error is its first lines, as one.
+    fn git(&self, words: &[&str]) -> Result<String, String> {
+        let output =
+            self.command("git").env("GIT_TERMINAL_PROMPT", "0").args(words).output().map_err(|error| format!("cannot run git: {error}"))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        if output.status.success() {
+            return Ok(text(&output.stdout));
+        }
+        let said = text(&output.stderr);
+        Err(format!("git {}: {}", words[0], shown(&said.lines().take(3).collect::<Vec<_>>().join("; "))))
+    }
+
+    /// The commit that is meant; none where there is no such one.
+    fn commit(&self, wanted: &Wanted) -> Result<Option<String>, String> {
+        match wanted {
+            Wanted::Pull(None) => {
+                self.git(&["fetch", "--quiet"])?;
+                let ahead = self.git(&["rev-list", "-n", "1", "@{upstream}..HEAD"])?;
+                if !ahead.is_empty() {
+                    return Err("there are commits here that the remote branch has not; name the commit to go to".into());
+                }
+                self.git(&["rev-parse", "--verify", "@{upstream}^{commit}"]).map(Some)
+            }
+            Wanted::Pull(Some(name)) => {
+                self.git(&["fetch", "--quiet", "--tags"])?;
+                self.git(&["rev-parse", "--verify", &format!("{name}^{{commit}}")]).map(Some)
+            }
+            Wanted::Next => {
+                let all = self.git(&["rev-list", "--ancestry-path", "--reverse", "HEAD..@{upstream}"])?;
+                Ok(all.lines().next().map(str::to_owned))
+            }
+            Wanted::Previous => Ok(self.git(&["rev-parse", "--verify", "--quiet", "HEAD^"]).ok()),
+        }
+    }
+}

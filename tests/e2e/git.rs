@@ -1,0 +1,103 @@
+//! `pull`, `forward`, `backward` with real git.
+
+use std::process::Command;
+
+use ostler_testkit::{Home, fixture, needs_program, needs_root};
+
+use crate::setup::{home, home_as_pm2};
+
+#[track_caller]
+fn git(home: &Home, words: &str) -> String {
+    let text = format!("git -c user.name=t -c user.email=t@t {words}");
+    let output = Command::new("sh").args(["-c", &text]).current_dir(home.work()).output().unwrap();
+    assert!(output.status.success(), "{text}: {output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// Three commits on the remote, the first one here, where `api` runs.
+fn three(home: &Home, more: &str) -> Vec<String> {
+    git(home, "init -q -b main . && git init -q --bare -b main ../repo.git && git remote add origin ../repo.git");
+    home.write("app.json", format!(r#"{{"apps": [{{"name": "api", "script": "{}", "args": "hold"{more}}}]}}"#, fixture()));
+    let mut commits = Vec::new();
+    for number in 1..=3 {
+        home.write("number", number.to_string());
+        git(home, "add -A");
+        git(home, "commit -qm x");
+        commits.push(git(home, "rev-parse HEAD"));
+    }
+    git(home, "push -q -u origin main");
+    git(home, &format!("reset -q --hard {}", commits[0]));
+    home.ok("start app.json");
+    commits
+}
+
+#[test]
+fn to_and_fro() {
+    needs_program!("git");
+    let home = home();
+    let commits = three(&home, r#", "post_update": ["cat number >> ../seen"]"#);
+    let now = || commits.iter().position(|commit| *commit == git(&home, "rev-parse HEAD")).unwrap();
+    let restarts = || home.app("api").restarts();
+    home.ok("forward api").says(&format!("{} -> {}", &commits[0][..7], &commits[1][..7]));
+    assert_eq!((now(), restarts()), (1, 1));
+    home.ok("pull api");
+    assert_eq!((now(), restarts()), (2, 2));
+    home.ok("pull api").says("nothing to do");
+    home.ok("forward api").says("nothing to do");
+    assert_eq!(restarts(), 2);
+    home.ok("backward api");
+    home.ok(format!("pull api {}", commits[0]));
+    home.ok("backward api").says("nothing to do");
+    assert_eq!((now(), restarts()), (0, 4));
+    assert_eq!(std::fs::read_to_string(home.root().join("seen")).unwrap(), "2321");
+    // What is not committed is not lost, and nothing is a commit that is none.
+    home.write("number", "mine");
+    home.run("pull api").fails().says("stays at");
+    assert_eq!((home.read("number").as_str(), now()), ("mine", 0));
+    home.run("pull api nosuch").fails();
+    home.run("pull api --output=x").fails();
+    home.run("pull nosuch").code(4);
+    git(&home, "checkout -q number");
+    // Of two ways the right one is not known.
+    git(&home, "commit -q --allow-empty -m mine");
+    home.run("pull api").fails().says("name the commit");
+}
+
+#[test]
+fn back_when_it_fails() {
+    needs_program!("git");
+    let home = home();
+    let commits = three(&home, r#", "post_update": ["grep -q 1 number"]"#);
+    home.run("pull api").code(1).says("post_update failed").says(&format!("going back to {}", &commits[0][..7]));
+    assert_eq!((git(&home, "rev-parse HEAD"), home.app("api").status()), (commits[0].clone(), "online"));
+}
+
+#[test]
+fn without_a_repository() {
+    needs_program!("git");
+    for (home, code) in [(home(), 1), (home_as_pm2(), 0)] {
+        home.ok(format!("start {} --name api -- hold", fixture()));
+        for command in ["pull", "forward", "backward"] {
+            home.run(format!("{command} api")).code(code).says("No versioning system found for process api");
+        }
+        assert_eq!(home.app("api").restarts(), 0);
+    }
+}
+
+#[test]
+fn as_the_user_of_the_app() {
+    needs_program!("git");
+    needs_root!();
+    let home = home();
+    let commits = three(&home, "");
+    home.ok("delete api");
+    let chown = "chown -R 65534 . ../repo.git";
+    assert!(Command::new("sh").args(["-c", chown]).current_dir(home.work()).status().unwrap().success());
+    home.ok(format!("start {} --name api --uid 65534 -- hold", fixture()));
+    // git refuses to work in a folder of another user.
+    home.ok("pull api");
+    let head = std::fs::read_to_string(home.work().join(".git/refs/heads/main")).unwrap();
+    assert_eq!(head.trim(), commits[2]);
+    let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(home.work().join(".git/refs/heads/main")).unwrap());
+    assert_eq!(owner, 65534);
+}
