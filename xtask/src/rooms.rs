@@ -76,6 +76,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("secrets", Kind::Ground),
     ("settings", Kind::Ground),
     ("store", Kind::Ground),
+    ("threads", Kind::Ground),
     ("users", Kind::Ground),
     ("waker", Kind::Ground),
     ("slots", Kind::Slots),

@@ -64,6 +64,7 @@ mod sockets;
 mod store;
 mod supervisor;
 mod sweeps;
+mod threads;
 mod update;
 mod usage;
 mod users;

@@ -19,7 +19,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
 
-use ostler_core::lifecycle::{SpawnFailure, State, Transition};
+use ostler_core::lifecycle::{Event, Recovered, SpawnFailure, State, Transition};
 
 use crate::engine::{Beside, Ctx, Ending, Feature, InstanceStep};
 use crate::logs::{Config, Destination, Ends, LogFiles, Piped, Pipeline, PipelineError, Report, RuntimeStreams, end_name, ends_of_name};
@@ -91,13 +91,15 @@ impl Feature for LogWriters {
 
     /// Handles the end of a process: what it left without a newline is a line, and in the log before its end is reported.
     fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
-        if let Some(piped) = ctx.slots.get(id).and_then(|slot| slot.live.piped.as_ref()) {
-            piped.end_lines();
-        }
+        end_lines(ctx, id);
     }
 
     /// Handles a step of an instance: what is left to carry over is recorded together with the instance's end.
     fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        // Its end was found out after a death of the keeper.
+        if matches!(step.event, Event::Recovered(Recovered::Ended { .. } | Recovered::Nothing)) {
+            end_lines(ctx, step.id);
+        }
         if ctx.slots.get(step.id).is_some_and(|slot| slot.durable.instance.state == State::Gone) {
             Self::note_tail(ctx, step.id);
         }
@@ -199,7 +201,14 @@ impl LogWriters {
             match pipeline.start() {
                 Ok(handle) => {
                     if let Some(slot) = ctx.slots.get_mut(id) {
-                        slot.live.piped = Some(Box::new(Piped { handle, ends, place, made_for }));
+                        slot.live.piped = Some(Box::new(Piped { handle, ends, place, made_for, is_used: true }));
+                    }
+                    if ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.pid().is_none()) {
+                        end_lines(ctx, id);
+                    }
+                    // It came to its end before there was a writer again.
+                    if ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.state == State::Gone) {
+                        Self::note_tail(ctx, id);
                     }
                 }
                 Err(error) => ctx.log.error(format_args!("logs of instance {id}: {}", crate::log::chain(&error))),
@@ -241,6 +250,13 @@ fn log_set_aside(ctx: &mut Ctx, id: u32, path: &Path, aside: &Path) {
         path.display(),
         aside.display()
     ));
+}
+
+/// Ends lines that a process left open.
+fn end_lines(ctx: &mut Ctx, id: u32) {
+    if let Some(piped) = ctx.slots.get_mut(id).and_then(|slot| slot.live.piped.as_mut()).filter(|piped| piped.is_used) {
+        piped.end_lines();
+    }
 }
 
 /// Read ends and holding pipe.

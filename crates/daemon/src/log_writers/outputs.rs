@@ -35,10 +35,15 @@ impl LogWriters {
             self.end_writer(ctx, id);
             self.begin_writer(ctx, id, wanted)?;
         }
-        let Some((slot, piped)) = ctx.slots.get(id).and_then(|slot| Some((slot, slot.live.piped.as_ref()?))) else { return Ok(None) };
+        let Some(piped) = ctx.slots.get_mut(id).and_then(|slot| slot.live.piped.as_mut()) else { return Ok(None) };
+        // The end of the one before was not seen: its keeper died, and it with that or before.
+        if piped.is_used {
+            piped.end_lines();
+        }
+        piped.is_used = true;
         let ends = piped.copy_write_ends();
         let ends = ends.map_err(|error| SpawnFailure { step: "dup".into(), errno: error.raw_os_error().unwrap_or(0) })?;
-        Ok(Some(piped_outputs(slot, ends)))
+        Ok(ctx.slots.get(id).map(|slot| piped_outputs(slot, ends)))
     }
 
     /// Standard output and error for a command that runs beside a slot's process, which may still write as it began.
@@ -71,7 +76,7 @@ impl LogWriters {
             ctx.keeper.hold(&end_name(id, place, end), fd.as_fd());
         }
         if let Some(slot) = ctx.slots.get_mut(id) {
-            slot.live.piped = Some(Box::new(Piped { handle, ends, place, made_for }));
+            slot.live.piped = Some(Box::new(Piped { handle, ends, place, made_for, is_used: false }));
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Log tail: what is still in the pipes of an app that was deleted, or whose description changed.
 //!
 //! Its writer carries it over and ends, and may take a moment. Until then the keeper holds what the writer reads from, and the journal has
-//! its destination: a daemon that is killed right after `delete` leaves it to the next one.
+//! its destination: a daemon that is killed right after `delete` leaves it to the next one. A full disk is waited for as long as there is a daemon.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use super::{LogWriters, WriterKey};
 use crate::engine::Ctx;
-use crate::logs::{Destination, Handle, Piped, Pipeline, PipelineError, end_name};
+use crate::logs::{Destination, Ending, Handle, Piped, Pipeline, PipelineError, end_name};
 use crate::store::Record;
 
-/// Longest time that a writer may take for the rest.
+/// Time for whoever still has the other end, and for the disk when the daemon ends.
 const WITHIN: Duration = Duration::from_secs(5);
 /// Indices of the ends that are kept: read ends of output and error, and the holding pipe.
 const KEPT: [usize; 3] = [0, 1, 4];
@@ -89,10 +89,11 @@ impl LogWriters {
     pub(super) fn wait_for_tails(&mut self, ctx: &mut Ctx) {
         for (key, tail) in std::mem::take(&mut self.ending) {
             if let Some((handle, _)) = tail.running {
-                if ctx.is_hasty {
-                    handle.finish(Duration::ZERO);
+                handle.give_up(if ctx.is_hasty { Duration::ZERO } else { WITHIN });
+                if handle.join() == Ending::Unwritten {
+                    let files: Vec<&str> = tail.destination.paths.iter().flatten().map(String::as_str).collect();
+                    ctx.log.error(format_args!("last lines of deleted instance {} are lost: cannot write {}", key.0, files.join(", ")));
                 }
-                handle.join();
             }
             forget(ctx, key);
         }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use ostler_core::app::AppSpec;
-use ostler_core::lifecycle::{Event, Origin, Transition};
+use ostler_core::lifecycle::{Event, Origin, Recovered, Transition};
 
 use super::LogWriters;
 use crate::engine::{Beside, Feature, Played};
@@ -66,6 +66,21 @@ fn a_writer_outlives_the_process_and_its_last_line_comes_before_its_end() {
     writers.on_prepare_command(&mut played.ctx, id, &mut beside).unwrap();
     File::from(beside.outputs.unwrap().out).write_all(b"beside\n").unwrap();
     played.wait(&mut writers, |_, _| fs::read_to_string(&out).unwrap().ends_with("at: beside\n"));
+}
+
+/// The keeper died with it, so its end is found out otherwise, or not before the next one is to be started.
+#[test]
+fn what_a_process_left_open_is_a_line_whoever_tells_of_its_end() {
+    let (mut played, id, out) = instance(true);
+    let mut writers = LogWriters::default();
+    let outputs = prepared(&mut played, &mut writers, id);
+    File::from(outputs.out).write_all(b"torn").unwrap();
+    played.dispatch(&mut writers, id, Event::Recovered(Recovered::Nothing));
+    assert_eq!(fs::read_to_string(&out).unwrap(), "at: torn\n");
+    let outputs = prepared(&mut played, &mut writers, id);
+    File::from(outputs.out).write_all(b"again").unwrap();
+    drop(prepared(&mut played, &mut writers, id));
+    assert_eq!(fs::read_to_string(&out).unwrap(), "at: torn\nat: again\n");
 }
 
 #[test]

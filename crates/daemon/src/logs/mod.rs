@@ -52,7 +52,7 @@ pub(crate) use format::{Format, Formats, Label, Stamp};
 pub(crate) use open::{OpenError, Places, is_nowhere, needs_pipe};
 pub(crate) use outputs::Outputs;
 pub(crate) use piped::{Destination, Ends, Piped, end_name, ends_of_name};
-pub(crate) use pipeline::{Config, Handle, Pipeline, PipelineError, Report, RuntimeStreams};
+pub(crate) use pipeline::{Config, Ending, Handle, Pipeline, PipelineError, Report, RuntimeStreams};
 pub(crate) use pipes::{holding_pipe, log_pipe};
 pub(crate) use shown::ShownAs;
 pub(crate) use sink::OpenFiles;

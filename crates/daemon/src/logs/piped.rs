@@ -28,6 +28,8 @@ pub(crate) struct Piped {
     pub place: u32,
     /// Destination that it was made for; another description needs another writer.
     pub made_for: Destination,
+    /// True from the start of a process until open lines were ended after its end.
+    pub is_used: bool,
 }
 
 /// Destination of lines, and their form.
@@ -80,7 +82,8 @@ impl Piped {
     }
 
     /// Ends open lines after the end of a process: what it left without a newline is a line.
-    pub(crate) fn end_lines(&self) {
+    pub(crate) fn end_lines(&mut self) {
+        self.is_used = false;
         // A slow or full disk does not hold up the loop; then the lines come a little later.
         self.handle.end_lines(LINES_END_WITHIN);
     }

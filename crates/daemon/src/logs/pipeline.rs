@@ -2,10 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -15,6 +13,7 @@ use super::open::{OpenError, Places};
 use super::sink::{OpenFiles, Sink};
 use super::worker::Worker;
 use crate::rights::Rights;
+use crate::threads::{self, Thread};
 use crate::waker::Waker;
 
 /// First and longest pause after a failure.
@@ -124,7 +123,7 @@ pub(crate) enum Ending {
     Drained,
     /// The time was up: everything that was there is in the files, but somebody still holds the other end.
     TimeUp,
-    /// The time was up, and a file cannot be written to: what is left is in the pipes, and a new pipeline can go on with it.
+    /// The time for the disk was up: what is left is in the pipes, and a new pipeline can go on with it.
     Unwritten,
 }
 
@@ -153,7 +152,10 @@ pub(super) struct Requests {
     pub end_lines: (u32, u32),
     /// True when the thread has ended and no request is carried out any more.
     pub over: bool,
+    /// When nobody is waited for any more who still has the other end.
     pub finish_by: Option<Instant>,
+    /// When a disk is not waited for any more.
+    pub give_up_by: Option<Instant>,
 }
 
 /// Channel from handle to thread.
@@ -193,25 +195,31 @@ impl Control {
         self.done.notify_all();
     }
 
-    /// True if the time to finish is up.
+    /// True if the time for the disk is up.
     pub(super) fn is_time_up(&self) -> bool {
-        self.lock().finish_by.is_some_and(|by| Instant::now() >= by)
+        self.lock().give_up_by.is_some_and(|by| threads::now() >= by)
     }
 
-    /// Waits for a request, for this long, or for the time to finish.
+    /// Waits for a request, for this long, or until the time for the disk is up.
     pub(super) fn pause(&self, longest: Duration) {
-        let finish_by = self.lock().finish_by;
-        let longest = finish_by.map_or(longest, |by| longest.min(by.saturating_duration_since(Instant::now())));
+        if threads::waits() {
+            return self.waker.clear();
+        }
+        let give_up_by = self.lock().give_up_by;
+        let longest = give_up_by.map_or(longest, |by| longest.min(by.saturating_duration_since(threads::now())));
         let mut fds = [PollFd::new(&self.waker, PollFlags::IN)];
         if poll(&mut fds, Some(&timespec(longest))).is_ok_and(|ready| ready > 0) {
             self.waker.clear();
         }
     }
 
-    /// Waits until this is writable, or for the time to finish.
+    /// Waits until this is writable, or until the time for that is up.
     pub(super) fn pause_until_writable(&self, sink: &Sink) {
-        let finish_by = self.lock().finish_by;
-        let longest = finish_by.map(|by| timespec(by.saturating_duration_since(Instant::now())));
+        if threads::waits() {
+            return self.waker.clear();
+        }
+        let give_up_by = self.lock().give_up_by;
+        let longest = give_up_by.map(|by| timespec(by.saturating_duration_since(threads::now())));
         let mut fds = [PollFd::new(&self.waker, PollFlags::IN), PollFd::new(sink.file(), PollFlags::OUT)];
         if poll(&mut fds, longest.as_ref()).is_ok() && !fds[0].revents().is_empty() {
             self.waker.clear();
@@ -270,16 +278,13 @@ impl Pipeline {
     pub(crate) fn start(self) -> Result<Handle, PipelineError> {
         let Self { mut worker, control, name, report } = self;
         let control_of_thread = Arc::clone(&control);
-        let thread = std::thread::Builder::new()
-            .name(name)
-            .stack_size(128 << 10)
-            .spawn(move || {
-                let ending = run(&mut worker, &report);
-                control_of_thread.over();
-                report(Report::Ended(ending));
-                ending
-            })
-            .map_err(|source| PipelineError::System { step: "start the thread", source })?;
+        let thread = threads::spawn(name, 128 << 10, move || {
+            let ending = run(&mut worker, &report);
+            control_of_thread.over();
+            report(Report::Ended(ending));
+            ending
+        })
+        .map_err(|source| PipelineError::System { step: "start the thread", source })?;
         Ok(Handle { control, thread })
     }
 }
@@ -288,7 +293,7 @@ impl Pipeline {
 fn run(worker: &mut Worker, report: &Arc<dyn Fn(Report) + Send + Sync>) -> Ending {
     let mut pause = Duration::from_millis(100);
     loop {
-        match catch_unwind(AssertUnwindSafe(|| worker.run())) {
+        match threads::catch(|| worker.run()) {
             Ok(ending) => return ending,
             Err(panic) => {
                 let message =
@@ -309,7 +314,7 @@ fn run(worker: &mut Worker, report: &Arc<dyn Fn(Report) + Send + Sync>) -> Endin
 #[derive(Debug)]
 pub(crate) struct Handle {
     control: Arc<Control>,
-    thread: JoinHandle<Ending>,
+    thread: Thread<Ending>,
 }
 
 impl Handle {
@@ -324,14 +329,24 @@ impl Handle {
     pub(crate) fn end_lines(&self, longest: Duration) -> bool {
         self.control.ask(|requests| requests.end_lines.0 = requests.end_lines.0.wrapping_add(1));
         let is_waiting = |requests: &mut Requests| !requests.over && requests.end_lines.0 != requests.end_lines.1;
+        if self.thread.is_waited_for(|| !is_waiting(&mut self.control.lock())) {
+            return !is_waiting(&mut self.control.lock());
+        }
         let waited = self.control.done.wait_timeout_while(self.control.lock(), longest, is_waiting);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    /// Ends the pipeline after the app's end: the rest is carried over. Ends at the end of both streams, or after this time with what is there by then. Does not wait;
+    /// Ends the pipeline after the app's end: the rest is carried over. Ends at the end of both streams, or after this time with what is there by then, as soon as the disk
+    /// takes it. Does not wait;
     /// [`Report::Ended`] follows.
     pub(crate) fn finish(&self, within: Duration) {
-        self.control.ask(|requests| requests.finish_by = Some(Instant::now() + within));
+        self.control.ask(|requests| requests.finish_by = Some(threads::now() + within));
+    }
+
+    /// Ends the pipeline like [`Self::finish`], and without what cannot be written by then.
+    pub(crate) fn give_up(&self, within: Duration) {
+        let by = threads::now() + within;
+        self.control.ask(|requests| (requests.finish_by, requests.give_up_by) = (Some(by), Some(by)));
     }
 
     /// True if the thread has nothing more to do: [`Report::Ended`] was sent, or is just being sent.
@@ -344,7 +359,7 @@ impl Handle {
         !self.thread.is_finished()
     }
 
-    /// Waits for the end of the thread; call [`Self::finish`] before.
+    /// Waits for the end of the thread; call [`Self::give_up`] before.
     pub(crate) fn join(self) -> Ending {
         self.thread.join().unwrap_or(Ending::Unwritten)
     }

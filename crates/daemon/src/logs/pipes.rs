@@ -7,6 +7,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice, tee};
 
+use crate::threads;
+
 /// Size that is requested: as much as the kernel gives to anybody. An app at full speed then seldom waits for us.
 pub(crate) const WANTED_BYTES: usize = 1 << 20;
 
@@ -109,6 +111,7 @@ impl Scratch {
 pub(super) fn hold(pipe: &OwnedFd, holding: &OwnedFd, count: usize) -> rustix::io::Result<usize> {
     let mut moved = 0;
     while moved < count {
+        threads::point();
         match splice(pipe, None, holding, None, count - moved, SpliceFlags::NONBLOCK) {
             Ok(0) | Err(Errno::AGAIN) => break,
             Ok(some) => moved += some,
@@ -128,6 +131,7 @@ pub(super) fn level(pipe: &OwnedFd) -> rustix::io::Result<usize> {
 pub(super) fn discard(holding: &OwnedFd, buffer: &mut [u8]) -> rustix::io::Result<()> {
     let mut left = level(holding)?;
     while left > 0 {
+        threads::point();
         let room = buffer.len().min(left);
         match rustix::io::read(holding, &mut buffer[..room]) {
             Ok(count) => left = left.saturating_sub(count.max(1)),

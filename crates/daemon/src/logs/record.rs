@@ -10,6 +10,8 @@ use std::os::unix::fs::FileExt;
 
 use ostler_core::fnv::fnv_64;
 
+use crate::threads;
+
 /// Size of one slot.
 pub(crate) const SLOT_BYTES: u64 = 256;
 
@@ -104,6 +106,7 @@ impl Slot {
     }
 
     pub(super) fn store(&self, checkpoint: &Checkpoint) -> std::io::Result<()> {
+        threads::point();
         self.memory.write_all_at(&encode(checkpoint), self.offset)
     }
 }

@@ -14,6 +14,7 @@ use rustix::fs::OFlags;
 use super::open::{OpenError, Opened, Places, identity, runtime_stream};
 use super::pipeline::timespec;
 use super::record::Lead;
+use crate::threads;
 
 /// Every file that is being written to, by device and inode. Instances that share a file take turns by its lock, so that lines stay whole
 /// and at most one batch per file is on its way at any time.
@@ -160,6 +161,11 @@ fn ends_open(reader: &File) -> bool {
 
 impl Sink {
     pub(super) fn lock(&self) -> MutexGuard<'_, FileState> {
+        while try_lock(&self.state).is_none() {
+            if !threads::waits() {
+                break;
+            }
+        }
         // What a panic left behind is put right by the record, not by the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -185,7 +191,9 @@ impl Sink {
             Full::IsAsked if self.has_room(Duration::ZERO) => &bytes[..bytes.len().min(PIPE_PIECE)],
             Full::IsAsked => return Err(io::ErrorKind::WouldBlock.into()),
         };
-        let count = (&self.file).write(bytes)?;
+        threads::point();
+        let room = threads::room(bytes.len())?;
+        let count = (&self.file).write(&bytes[..room])?;
         if count == 0 && !bytes.is_empty() {
             return Err(io::ErrorKind::WriteZero.into());
         }
@@ -214,6 +222,7 @@ impl Sink {
 
     /// Removes what a killed daemon wrote in part.
     pub(super) fn shorten(&self, state: &mut FileState, length: u64) -> io::Result<()> {
+        threads::point();
         self.file.set_len(length)?;
         state.ends_open = self.reader.as_ref().is_some_and(ends_open);
         Ok(())

@@ -18,6 +18,7 @@ use super::pipeline::{Config, Control, Ending, PipelineError, RETRY, Report, Run
 use super::pipes::{self, Peek, Scratch};
 use super::record::{Checkpoint, Phase, Slot, TARGETS};
 use super::sink::{OpenFiles, Sink};
+use crate::threads;
 
 /// Bytes of the first peek into a pipe: enough for a line now and then.
 const SMALL_LOOK: usize = 16 << 10;
@@ -170,7 +171,7 @@ impl Worker {
             if self.ended == [true; 2] {
                 return Ok(Ending::Drained);
             }
-            if requests.finish_by.is_some_and(|by| Instant::now() >= by) {
+            if requests.finish_by.is_some_and(|by| threads::now() >= by) {
                 return Ok(if self.carry_everything()? { Ending::TimeUp } else { Ending::Unwritten });
             }
             if !busy {
@@ -195,12 +196,16 @@ impl Worker {
         self.formatted.release();
         self.scratch = None;
         self.look = SMALL_LOOK;
+        if threads::waits() {
+            self.control.waker.clear();
+            return Ok(());
+        }
         let patience = self.patience();
         let due = |(partial, skipped): (&Option<Partial>, &bool)| {
             partial.map(|partial| if *skipped { partial.look_again } else { partial.since + patience })
         };
         let next = self.partial.iter().zip(&self.skipped).filter_map(due).chain(finish_by).min();
-        let timeout = next.map(|at| timespec(at.saturating_duration_since(Instant::now())));
+        let timeout = next.map(|at| timespec(at.saturating_duration_since(threads::now())));
         let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 3];
         match epoll::wait(waiter, &mut events, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -216,7 +221,7 @@ impl Worker {
 
     /// Does one step for one stream.
     fn turn(&mut self, stream: usize) -> io::Result<Turn> {
-        self.skipped[stream] = self.partial[stream].is_some_and(|partial| Instant::now() < partial.look_again);
+        self.skipped[stream] = self.partial[stream].is_some_and(|partial| threads::now() < partial.look_again);
         if self.ended[stream] || self.skipped[stream] {
             return Ok(Turn::Nothing);
         }
@@ -247,7 +252,7 @@ impl Worker {
     }
 
     fn wait_for_the_rest(&mut self, stream: usize, seen: usize) -> io::Result<Turn> {
-        let now = Instant::now();
+        let now = threads::now();
         let mut partial = self.partial[stream].unwrap_or(Partial { bytes: 0, since: now, look_again: now });
         if self.format.is_json() && partial.bytes != seen {
             partial.since = now;

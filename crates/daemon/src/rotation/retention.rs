@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 
@@ -20,6 +19,7 @@ use crate::engine::Ctx;
 use crate::logs::reclaim::{FileKey, Folder, rename_to_free};
 use crate::reactor::{Reactor, Source};
 use crate::rights::Rights;
+use crate::threads;
 use crate::waker::Waker;
 
 /// Stack of the thread: the tables of the compressor are made on it. What is not touched costs nothing, and it ends with the thread.
@@ -148,12 +148,12 @@ impl Retention {
         let back = Arc::clone(&waker);
         let (tasks, received) = mpsc::channel::<Task>();
         let (sender, news) = mpsc::channel();
-        std::thread::Builder::new().name("log-care".into()).stack_size(STACK).spawn(move || {
+        threads::spawn("log-care".into(), STACK, move || {
             // Only this thread: on Linux each has its own.
             let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
-            for task in received {
+            while let Some(task) = threads::receive(&received) {
                 let mut report = |news| drop(sender.send(news));
-                let done = catch_unwind(AssertUnwindSafe(|| task.groups.iter().for_each(|group| perform(group, &task.live, &mut report))));
+                let done = threads::catch(|| task.groups.iter().for_each(|group| perform(group, &task.live, &mut report)));
                 if done.is_err() {
                     report(News::Failed("rotated logs".into(), "a bug in what looks after them".into()));
                 }
@@ -226,6 +226,7 @@ fn perform(task: &Group, live: &BTreeSet<PathBuf>, report: ReportFn<'_>) {
         let Found { folder, name, .. } = &found[index];
         let folder = &folders[*folder];
         let shown = folder.path().join(name);
+        threads::point();
         match folder.rights().act(|| std::fs::remove_file(folder.inside(name))) {
             // In the words of pm2-logrotate.
             Ok(()) => report(News::Removed(format!("\"{}\" has been deleted", shown.display()))),
@@ -270,12 +271,14 @@ fn compress(folder: &Folder, file: &mut Found, report: ReportFn<'_>) {
     let name = format!("{}.gz", file.name);
     let write = || {
         let bytes = write_compressed(folder, &file.name, &hidden)?;
+        threads::point();
         match rename_to_free(folder.inside(&hidden), folder.inside(&name)) {
             Ok(()) => folder.sync(),
             // Complete already, by a daemon that was killed before it removed the other one.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => std::fs::remove_file(folder.inside(&hidden))?,
             Err(error) => return Err(error),
         }
+        threads::point();
         std::fs::remove_file(folder.inside(&file.name))?;
         Ok(bytes)
     };
@@ -324,7 +327,12 @@ fn copy_gently(source: &mut File, into: &mut impl Write) -> io::Result<()> {
     loop {
         match source.read(&mut buffer) {
             Ok(0) => break,
-            Ok(count) => into.write_all(&buffer[..count])?,
+            Ok(count) => {
+                threads::point();
+                // A played disk may be full.
+                threads::room(count)?;
+                into.write_all(&buffer[..count])?;
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

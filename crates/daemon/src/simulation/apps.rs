@@ -11,6 +11,7 @@ use ostler_core::serving::{Autoscale, Scheduling};
 use ostler_core::sim::Rng;
 use ostler_proto::control::{Action, Change, Existing, Request, ScaleTo};
 
+use super::lines::writes;
 use super::probes::is_asked;
 use super::reach::{Extra, Reach};
 use super::watched::watches;
@@ -54,6 +55,9 @@ fn extend(spec: &mut AppSpec, rng: &mut Rng, reach: Reach, home: &str) {
     }
     if reach.has(Extra::Watch) && rng.percent(70) {
         watches(spec, home, rng);
+    }
+    if reach.has(Extra::Logs) {
+        writes(spec, home, rng);
     }
 }
 

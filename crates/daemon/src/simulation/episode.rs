@@ -16,6 +16,7 @@ use ostler_sys::signal::SignalFd;
 
 use super::apps::{UserCommand, descriptions};
 use super::keeper::Keeper;
+use super::lines::Lines;
 use super::machine::{BOOT_MS, Killed, Machine, Temper, WALL_MS};
 use super::oracle::Oracle;
 use super::probes::{Network, is_asked_alone, is_well};
@@ -30,6 +31,7 @@ use crate::runtime::Runtime;
 use crate::settings::Settings;
 use crate::slots::Slot;
 use crate::slots::groups::Groups;
+use crate::threads::{self, played::Disk};
 
 /// Most steps until all is at rest.
 const SILENCE_STEPS: u32 = 1500;
@@ -40,7 +42,7 @@ const RESTS: u32 = 3;
 /// Where apps scale themselves their numbers have to be the same for so long: one that has too many for its load has one less only after a minute,
 /// and settles before and after.
 const SCALED_MS: u64 = 80_000;
-/// Where apps are asked how they are, or files looked at from time to time: so long, that it is noticed where that has ended.
+/// Where apps are asked how they are, or files looked at from time to time, or lines wait for their ends: so long, that it is noticed where that has ended.
 const LOOKED_MS: u64 = 4000;
 /// Longest leap of the clock, so that nothing periodic is passed over.
 const LEAP_MS: u64 = 1000;
@@ -119,6 +121,10 @@ impl Episode {
             let mut state = machine.state.borrow_mut();
             state.network = Network::of(&specs, &home, rng);
             state.workers.sharing = specs.iter().filter(|spec| !is_asked_alone(spec)).map(|spec| spec.name.clone()).collect();
+        }
+        if reach.has(Extra::Logs) {
+            machine.state.borrow_mut().lines = Lines::of(&specs);
+            threads::played::play(Some(rng.word()));
         }
         let files = Files::of(&specs, &home.to_string_lossy(), &machine);
         let oracle = Oracle::of(&specs);
@@ -211,6 +217,9 @@ impl Episode {
         if self.reach.has(Extra::Watch) {
             self.files_change(rng);
         }
+        if self.reach.has(Extra::Logs) {
+            self.threads_act(rng);
+        }
         match rng.below(100) {
             0..35 => self.managers_act(rng)?,
             35..60 => self.keeper_acts(rng),
@@ -284,6 +293,7 @@ impl Episode {
 
     fn daemon_died(&mut self, rng: &mut Rng) -> Verdict {
         self.tally.deaths += 1;
+        threads::played::kill();
         let mut state = self.machine.state.borrow_mut();
         (state.dies_after, state.is_dying) = (None, false);
         state.network.daemon_died();
@@ -297,6 +307,7 @@ impl Episode {
         let Some(keeper) = keeper.as_mut().or(self.former.as_mut()) else { return Ok(()) };
         keeper.daemon_ended(rng);
         self.lost_both |= is_keeper_dead;
+        self.machine.state.borrow_mut().lines.may_be_lost |= is_keeper_dead;
         if !is_keeper_dead {
             self.oracle.ports_are_held(keeper)?;
         }
@@ -355,6 +366,27 @@ impl Episode {
             _ => due.clamp(1, 10 * LEAP_MS),
         };
         self.machine.advance(ms);
+    }
+
+    /// Threads beside the daemon do something, or their disk becomes another one.
+    fn threads_act(&mut self, rng: &mut Rng) {
+        match rng.below(100) {
+            0..40 => {
+                threads::played::turn(rng.below(threads::played::count()), rng.pick(&[1, 2, 5, 30, 200]));
+            }
+            40..43 => {
+                let disk = rng.pick(&[Disk::Good, Disk::Good, Disk::Slow, Disk::Full]);
+                self.log(|| format!("the disk is {disk:?}"));
+                self.machine.state.borrow_mut().lines.disk_is(disk == Disk::Good);
+                threads::played::disk_is(disk);
+            }
+            _ => {}
+        }
+    }
+
+    /// Each of them goes on until it waits for something. True if one did anything.
+    fn threads_rest(&mut self) -> bool {
+        (0..threads::played::count()).filter(|which| threads::played::turn(*which, usize::MAX)).count() > 0
     }
 
     fn client_connects(&mut self, rng: &mut Rng) {
@@ -455,6 +487,7 @@ impl Episode {
         self.managers_act(rng)?;
         self.read_answers()?;
         let mut anything = self.files.thread_turns();
+        anything |= self.threads_rest();
         for _ in 0..4 {
             let said = self.keeper.borrow_mut().as_mut().and_then(|keeper| {
                 keeper.look_at_adopted();
@@ -484,8 +517,9 @@ impl Episode {
         state.dies_after = None;
         state.become_good();
         drop(state);
+        threads::played::disk_is(Disk::Good);
         let (mut quiet, mut rests) = (0, 0);
-        let looks = self.reach.has(Extra::Probes) || self.reach.has(Extra::Watch);
+        let looks = [Extra::Probes, Extra::Watch, Extra::Logs].into_iter().any(|extra| self.reach.has(extra));
         let scales = self.specs.iter().any(|spec| spec.autoscale.is_some());
         let (steps, same_for_ms) =
             if scales { (10 * SILENCE_STEPS, SCALED_MS) } else { (SILENCE_STEPS, if looks { LOOKED_MS } else { 0 }) };
@@ -515,6 +549,7 @@ impl Episode {
         let (Some(control), Some(keeper)) = (&self.daemon, &*shared) else { return Err("a manager does not run".into()) };
         self.oracle.at_rest(control, keeper, &self.machine, &self.user)?;
         self.files.at_rest(control, &self.machine)?;
+        self.machine.state.borrow().lines.at_rest(&self.home.join("logs"))?;
         self.machine.state.borrow().network.at_rest(control, self.machine.now_ms())?;
         drop(shared);
         if self.reach.has(Extra::Cluster) && !self.lost_both {
@@ -580,6 +615,7 @@ fn text_of(payload: &(dyn Any + Send)) -> &str {
 
 impl Drop for Episode {
     fn drop(&mut self) {
+        threads::played::play(None);
         self.daemon = None;
         ostler_keeper::played::play(None);
         ostler_sys::played::play(None);

@@ -14,9 +14,11 @@ use ostler_sys::{Clocks, Ending, ProcRef};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 
+use super::lines::Lines;
 use super::probes::{Network, Server};
 use super::worker::{Deed, Worker, Workers};
 use crate::slots::processes::MARK;
+use crate::threads;
 
 /// First pid, which no real process has: what is not played does not find it.
 const FIRST_PID: i32 = 10_000_000;
@@ -78,8 +80,8 @@ pub(super) struct Process {
     pub is_main: bool,
     /// Its end of the channel.
     channel: Option<OwnedFd>,
-    /// Other descriptors that it was started with.
-    _fds: Vec<OwnedFd>,
+    /// Output and error output.
+    outputs: [Option<OwnedFd>; 2],
     /// Descriptors of those that watch for its end.
     watchers: Vec<OwnedFd>,
     asked: bool,
@@ -136,6 +138,7 @@ pub(super) struct State {
     pub loads: BTreeMap<String, u64>,
     pub workers: Workers,
     pub network: Network,
+    pub lines: Lines,
     /// When files were changed, by the wall clock.
     pub changed: BTreeMap<PathBuf, u64>,
     /// Who is ready says so at once.
@@ -166,6 +169,7 @@ impl Machine {
             loads: BTreeMap::new(),
             workers: Workers::default(),
             network: Network::default(),
+            lines: Lines::default(),
             changed: BTreeMap::new(),
             is_prompt: false,
             keeper: None,
@@ -200,6 +204,8 @@ impl Machine {
         state.clocks.boot_ms += ms;
         state.clocks.wall_ms += ms;
         state.work(ms);
+        drop(state);
+        threads::played::pass(ms);
     }
 }
 
@@ -247,9 +253,13 @@ impl State {
         }
         let number = variable("NODE_CHANNEL_FD").and_then(|text| text.parse::<i32>().ok());
         let mut channel = None;
-        let mut rest = Vec::new();
+        let mut outputs = [None, None];
         for (target, fd) in request.targets.iter().zip(fds) {
-            if Some(*target) == number { channel = Some(fd) } else { rest.push(fd) }
+            match target {
+                1 | 2 => outputs[usize::from(*target == 2)] = Some(fd),
+                _ if Some(*target) == number => channel = Some(fd),
+                _ => {}
+            }
         }
         let pid = self.new_pid();
         let keeper = self.keeper.unwrap_or(INIT);
@@ -262,7 +272,7 @@ impl State {
             incarnation: variable(INCARNATION_VAR).unwrap_or_default(),
             is_main: true,
             channel,
-            _fds: rest,
+            outputs,
             watchers: Vec::new(),
             asked: false,
             killed: false,
@@ -275,6 +285,9 @@ impl State {
             server,
         };
         let named = process.process();
+        for (at, fd) in process.outputs.iter().enumerate().filter(|_| !is_command) {
+            fd.iter().for_each(|fd| self.lines.begins(&process.app, (pid, at), fd));
+        }
         self.processes.insert(pid, process);
         Ok(named)
     }
@@ -314,7 +327,7 @@ impl State {
         if let Some(server) = process.server.take() {
             self.network.died(&server, process.mark.as_deref());
         }
-        process._fds.clear();
+        process.outputs = [None, None];
         for watcher in process.watchers.drain(..) {
             let _ = rustix::io::write(&watcher, &1_u64.to_ne_bytes());
         }
@@ -375,6 +388,7 @@ impl State {
         self.tempers.values_mut().for_each(|temper| *temper = Temper::GOOD);
         self.workers.are_good = true;
         self.network.are_good = true;
+        self.lines.are_good = true;
         self.processes
             .values_mut()
             .for_each(|process| (process.obeys, process.hangs, process.will_be_ready) = (true, false, process.is_main));
@@ -412,6 +426,9 @@ impl State {
         let is_to_be_ready = process.is_main && process.will_be_ready;
         if is_worker && let Some(said) = self.work_as_one(pid, rng) {
             return Some(said);
+        }
+        if let Some(said) = self.write(pid, rng) {
+            return Some(format!("{pid} of {app} writes {said} lines"));
         }
         if let Some(said) = self.serve(pid, rng) {
             return Some(format!("{pid} of {said}"));
@@ -470,6 +487,20 @@ impl State {
         }
     }
 
+    /// What a process writes.
+    fn write(&mut self, pid: i32, rng: &mut Rng) -> Option<u32> {
+        let Self { processes, lines, .. } = self;
+        if lines.is_nobody() {
+            return None;
+        }
+        let at = rng.below(2);
+        let of = |at: usize| processes.get(&pid)?.outputs[at].as_ref();
+        if lines.are_good {
+            return [0, 1].into_iter().find_map(|at| lines.write((pid, at), of(at)?, rng));
+        }
+        if rng.percent(50) { lines.write((pid, at), of(at)?, rng) } else { None }
+    }
+
     /// What a process does that is asked how it is.
     fn serve(&mut self, pid: i32, rng: &mut Rng) -> Option<String> {
         let Self { processes, network, clocks, .. } = self;
@@ -508,7 +539,7 @@ impl State {
             incarnation,
             is_main: false,
             channel: None,
-            _fds: Vec::new(),
+            outputs: [None, None],
             watchers: Vec::new(),
             asked: false,
             killed: false,

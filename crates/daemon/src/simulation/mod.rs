@@ -25,6 +25,7 @@ mod after_rest;
 mod apps;
 mod episode;
 mod keeper;
+mod lines;
 mod machine;
 mod oracle;
 mod probes;
@@ -117,8 +118,8 @@ fn what_broke_once_stays_fixed() {
 /// port from a daemon that died before the keeper had it; a worker without a channel that was still one with a server in the journal; a port that was
 /// not closed after a death; the number of a worker that was given twice; a mark of a changed file that a start took away in memory only; a stop while
 /// an app started, after which its files were watched on; a port that stayed open after a start that failed; one that the daemon before had closed
-/// and the keeper still held.
-const WITH_EXTRAS: [(u64, &str); 9] = [
+/// and the keeper still held; lines of a deleted app while the disk was full.
+const WITH_EXTRAS: [(u64, &str); 10] = [
     (7_923_724_220_186_219_862, "autoscale"),
     (5_292_580_334_274_787_743, "cluster"),
     (10_028_955_912_863_736_053, "cluster"),
@@ -128,6 +129,7 @@ const WITH_EXTRAS: [(u64, &str); 9] = [
     (4_934_602_996_846_587_775, "watch"),
     (4_462_658_466_784_925_846, "cluster+probes"),
     (13_804_062_022_804_950_990, "cluster+probes"),
+    (5_262_933_774_306_647_827, "logs"),
 ];
 
 #[test]

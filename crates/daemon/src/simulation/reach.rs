@@ -16,11 +16,18 @@ pub(super) enum Extra {
     Watch,
     /// Apps that are asked over a network how they are.
     Probes,
+    /// Apps that write lines, the threads that carry them, and a disk that is slow or full.
+    Logs,
 }
 
 /// With its share of the episodes that have any, in percent.
-const ALL: [(Extra, &str, u8); 4] =
-    [(Extra::Autoscale, "autoscale", 25), (Extra::Cluster, "cluster", 25), (Extra::Watch, "watch", 15), (Extra::Probes, "probes", 15)];
+const ALL: [(Extra, &str, u8); 5] = [
+    (Extra::Autoscale, "autoscale", 25),
+    (Extra::Cluster, "cluster", 25),
+    (Extra::Watch, "watch", 15),
+    (Extra::Probes, "probes", 15),
+    (Extra::Logs, "logs", 20),
+];
 
 /// Everything of this kind that an episode has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -146,11 +146,11 @@ fn a_full_disk_loses_nothing() {
     let stuck = rig.wait_for(|report| matches!(report, Report::Stuck { .. }));
     assert_eq!(stuck, Report::Stuck { path: log.clone(), errno: rustix::io::Errno::NOSPC.raw_os_error() });
     // The daemon gives up for now; a successor goes on, in vain, and gives up too; a third one finds room.
-    handle.finish(Duration::ZERO);
+    handle.give_up(Duration::ZERO);
     assert_eq!(handle.join(), Ending::Unwritten);
     let second = take_over(config());
     rig.wait_for(|report| matches!(report, Report::Stuck { .. }));
-    second.finish(Duration::ZERO);
+    second.give_up(Duration::ZERO);
     assert_eq!(second.join(), Ending::Unwritten);
     std::fs::remove_file(&filler).unwrap();
     let third = take_over(config());
@@ -213,7 +213,7 @@ fn a_reader_that_does_not_read_is_waited_for_but_not_for_ever() {
     rig.out.as_ref().unwrap().write_all(text.repeat(line_count).as_bytes()).unwrap();
     until(|| rig.text("out.log").len() >= 1000, || "nothing in the file".into());
     assert!(!handle.end_lines(Duration::from_millis(50)), "it waits for the reader");
-    handle.finish(Duration::from_millis(50));
+    handle.give_up(Duration::from_millis(50));
     assert_eq!(handle.join(), Ending::Unwritten);
     // Nothing was lost: who goes on writes the rest.
     let (_, write_again) = (drop(read), rustix::pipe::pipe().unwrap().1);

@@ -1,0 +1,247 @@
+//! Played threads: real ones, of which one runs at a time, and only when it is told to.
+//!
+//! They belong to the thread that plays ([`play`]), which waits while one of them runs. So what they do depends on nothing but the words of an episode.
+
+use std::cell::RefCell;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ostler_core::sim::Rng;
+
+/// Most points that a thread passes before it waits for something.
+const ENDLESS: usize = 100_000;
+
+/// Panic payload with which a thread of a killed daemon unwinds.
+struct Killed;
+
+/// Where a thread stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum At {
+    /// Before something that outlives the daemon.
+    Step,
+    /// It waits for something.
+    Rest,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Runs,
+    Stands(At),
+    Dies,
+    Over,
+}
+
+/// Thread of a played daemon.
+#[derive(Debug)]
+pub(crate) struct Part {
+    turn: Mutex<Turn>,
+    changed: Condvar,
+    world: Arc<Mutex<World>>,
+}
+
+/// What all of them see.
+#[derive(Debug)]
+struct World {
+    now: Instant,
+    disk: Disk,
+    rng: Rng,
+}
+
+/// Disk that log files are on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Disk {
+    /// Takes everything.
+    #[default]
+    Good,
+    /// Takes pieces.
+    Slow,
+    /// Takes nothing.
+    Full,
+}
+
+/// Threads of the daemon that is played here.
+struct Stage {
+    parts: Vec<Arc<Part>>,
+    world: Arc<Mutex<World>>,
+}
+
+thread_local! {
+    /// On the thread that plays.
+    static STAGE: RefCell<Option<Stage>> = const { RefCell::new(None) };
+    /// On a played thread.
+    static OWN: RefCell<Option<Arc<Part>>> = const { RefCell::new(None) };
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Plays the threads that this thread starts from now on; without a seed they are real ones again.
+pub(crate) fn play(seed: Option<u64>) {
+    kill();
+    let stage = |seed| Stage {
+        parts: Vec::new(),
+        world: Arc::new(Mutex::new(World { now: Instant::now(), disk: Disk::Good, rng: Rng::new(seed) })),
+    };
+    STAGE.set(seed.map(stage));
+}
+
+/// Kills all of them where they stand, as a daemon's SIGKILL does.
+pub(crate) fn kill() {
+    let parts = STAGE.with_borrow_mut(|stage| stage.as_mut().map(|stage| std::mem::take(&mut stage.parts)));
+    for part in parts.into_iter().flatten() {
+        let mut turn = lock(&part.turn);
+        if matches!(*turn, Turn::Stands(_)) {
+            *turn = Turn::Dies;
+            part.changed.notify_all();
+        }
+        drop(part.changed.wait_while(turn, |turn| *turn != Turn::Over));
+    }
+}
+
+/// Lets time pass.
+pub(crate) fn pass(ms: u64) {
+    change(|world| world.now += Duration::from_millis(ms));
+}
+
+/// From now on the disk is like this.
+pub(crate) fn disk_is(disk: Disk) {
+    change(|world| world.disk = disk);
+}
+
+fn change(change: impl Fn(&mut World)) {
+    STAGE.with_borrow(|stage| stage.iter().for_each(|stage| change(&mut lock(&stage.world))));
+}
+
+/// How many threads there are.
+pub(crate) fn count() -> usize {
+    STAGE.with_borrow_mut(|stage| {
+        let Some(stage) = stage else { return 0 };
+        stage.parts.retain(|part| !part.is_over());
+        stage.parts.len()
+    })
+}
+
+/// Lets one of them pass so many points. True if it did something.
+pub(crate) fn turn(which: usize, points: usize) -> bool {
+    let part = STAGE.with_borrow(|stage| stage.as_ref()?.parts.get(which).cloned());
+    part.is_some_and(|part| part.runs_until(points, || false))
+}
+
+pub(super) fn cast() -> Option<Arc<Part>> {
+    STAGE.with_borrow_mut(|stage| {
+        let stage = stage.as_mut()?;
+        let turn = Mutex::new(Turn::Stands(At::Step));
+        let part = Arc::new(Part { turn, changed: Condvar::new(), world: Arc::clone(&stage.world) });
+        stage.parts.push(Arc::clone(&part));
+        Some(part)
+    })
+}
+
+/// On a played thread: waits for its next turn. True there.
+pub(super) fn point(at: At) -> bool {
+    let Some(part) = OWN.with_borrow(Clone::clone) else {
+        // The daemon itself does what its threads do when it begins.
+        if at == At::Step && STAGE.with_borrow(Option::is_some) {
+            ostler_sys::played::step();
+        }
+        return false;
+    };
+    part.stand(at);
+    true
+}
+
+fn world<T>(look: impl FnOnce(&mut World) -> T) -> Option<T> {
+    let of_part = OWN.with_borrow(|part| part.as_ref().map(|part| Arc::clone(&part.world)));
+    let world = of_part.or_else(|| STAGE.with_borrow(|stage| stage.as_ref().map(|stage| Arc::clone(&stage.world))))?;
+    let mut world = lock(&world);
+    Some(look(&mut world))
+}
+
+pub(super) fn now() -> Option<Instant> {
+    world(|world| world.now)
+}
+
+/// How many points a thread passes while somebody waits for it.
+pub(super) fn patience() -> usize {
+    world(|world| if world.disk == Disk::Good { ENDLESS } else { world.rng.below(30) }).unwrap_or_default()
+}
+
+pub(super) fn room(bytes: usize) -> std::io::Result<usize> {
+    let taken = world(|world| match world.disk {
+        Disk::Good => Ok(bytes),
+        Disk::Slow => Ok(1 + world.rng.below(bytes.max(1))),
+        Disk::Full => Err(rustix::io::Errno::NOSPC.into()),
+    });
+    taken.unwrap_or(Ok(bytes))
+}
+
+/// The result, unless it is the end of a killed thread.
+pub(super) fn pass_on<T>(result: std::thread::Result<T>) -> std::thread::Result<T> {
+    match result {
+        Err(panic) if panic.is::<Killed>() => std::panic::resume_unwind(panic),
+        result => result,
+    }
+}
+
+impl Part {
+    /// Body of the thread.
+    pub(super) fn play<T>(self: Arc<Self>, work: impl FnOnce() -> T) -> T {
+        /// Says that it is over, however it ends.
+        struct Over(Arc<Part>);
+        impl Drop for Over {
+            fn drop(&mut self) {
+                *lock(&self.0.turn) = Turn::Over;
+                self.0.changed.notify_all();
+            }
+        }
+        let over = Over(Arc::clone(&self));
+        OWN.set(Some(Arc::clone(&self)));
+        self.wait();
+        let result = work();
+        OWN.set(None);
+        drop(over);
+        result
+    }
+
+    fn stand(&self, at: At) {
+        *lock(&self.turn) = Turn::Stands(at);
+        self.changed.notify_all();
+        self.wait();
+    }
+
+    fn wait(&self) {
+        let turn =
+            self.changed.wait_while(lock(&self.turn), |turn| matches!(turn, Turn::Stands(_))).unwrap_or_else(PoisonError::into_inner);
+        if *turn == Turn::Dies {
+            drop(turn);
+            std::panic::resume_unwind(Box::new(Killed));
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        *lock(&self.turn) == Turn::Over
+    }
+
+    /// Lets it pass so many points, or until this is true, or until it waits for something. True if it did something.
+    pub(super) fn runs_until(&self, points: usize, is_done: impl Fn() -> bool) -> bool {
+        let mut did_something = false;
+        for _ in 0..points.min(ENDLESS) {
+            if is_done() {
+                break;
+            }
+            let mut turn = lock(&self.turn);
+            if *turn == Turn::Over {
+                break;
+            }
+            *turn = Turn::Runs;
+            self.changed.notify_all();
+            let turn = self.changed.wait_while(turn, |turn| *turn == Turn::Runs).unwrap_or_else(PoisonError::into_inner);
+            did_something |= *turn != Turn::Stands(At::Rest);
+            if *turn == Turn::Stands(At::Rest) {
+                break;
+            }
+        }
+        did_something
+    }
+}
