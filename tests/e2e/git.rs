@@ -101,3 +101,31 @@ fn as_the_user_of_the_app() {
     let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(home.work().join(".git/refs/heads/main")).unwrap());
     assert_eq!(owner, 65534);
 }
+
+#[test]
+fn describe_tells_the_commit() {
+    needs_program!("git");
+    let home = home();
+    let commits = three(&home, "");
+    let url = home.root().join("repo.git").display().to_string();
+    git(&home, &format!("remote set-url origin {url}"));
+    let output = home.ok("describe api").says("Revision control metadata").says(&commits[0]).says("main");
+    assert!(output.all().contains("repo.git"), "{output}");
+    // From packed refs, and without a branch; git is not run for it.
+    git(&home, "pack-refs --all");
+    home.ok("describe api").says(&commits[0]);
+    git(&home, "checkout -q origin/main");
+    home.cmd("describe api").env("PATH", "/nowhere").run().ok().says(&commits[2]);
+    // A tree of a tree: `.git` is a file there.
+    git(&home, "worktree add -q ../second HEAD~1");
+    let mut app = home.cmd(format!("start {} --name second -- hold", fixture()));
+    app = app.cwd(home.root().join("second"));
+    app.run().ok();
+    home.ok("describe second").says(&commits[1]);
+    home.ok("restart api --no-vizion").says("api");
+    home.ok("describe api").never_says("Revision control");
+    // What would block, or is no repository, says nothing.
+    std::fs::remove_file(home.root().join("second/.git")).unwrap();
+    assert!(Command::new("mkfifo").arg(home.root().join("second/.git")).status().unwrap().success());
+    home.ok("describe second").never_says("Revision control");
+}

@@ -137,6 +137,7 @@ const BINARY: &[(&str, Kind)] = &[
     ("signals", Kind::Ground),
     ("silence", Kind::Ground),
     ("text", Kind::Ground),
+    ("versioning", Kind::Ground),
     ("cli", Kind::Surface),
     ("render", Kind::Surface),
     ("cx", Kind::Context),

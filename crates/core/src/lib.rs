@@ -19,6 +19,7 @@ pub mod diff;
 pub mod error_lines;
 pub mod files;
 pub mod fnv;
+pub mod git;
 pub mod given;
 pub mod goal;
 pub mod health;

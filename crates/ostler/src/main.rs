@@ -20,6 +20,7 @@ mod startup;
 #[cfg(test)]
 mod tests;
 mod text;
+mod versioning;
 
 use std::process::ExitCode;
 

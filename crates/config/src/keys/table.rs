@@ -335,7 +335,7 @@ pub static KEYS: &[Key] = &[
         .option(&["--source-map-support"]),
     key(Node, "pmx", &[Flag, Text], "true", "The preload in Node apps, which drains them; false turns it off.").option(&["--no-pmx"]),
     key(Node, "automation", &[Flag], "true", "False turns `pmx` off.").option(&["--no-automation"]),
-    key(Node, "vizion", &[Flag], "true", "Read the version control data of the app.").later().option(&["--no-vizion"]),
+    key(Node, "vizion", &[Flag], "true", "Show the commit of the app's folder in `describe`.").option(&["--no-vizion"]),
     key(Node, "trace", &[Flag], "false", "Tracing.").later().option(&["--trace"]),
     key(Node, "disable_trace", &[Flag], "false", "No tracing.").later().option(&["--disable-trace"]),
     key(Node, "v8", &[Flag], "false", "Garbage collector metrics.").later().option(&["--v8"]),

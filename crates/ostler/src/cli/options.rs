@@ -129,7 +129,7 @@ pub(super) const GLOBAL: &[Opt] = &[
     call("V", Some('V'), Arg::None, "version"),
     switch("no-pmx", None, "pmx", false, App, "no preload in Node apps"),
     switch("no-automation", None, "automation", false, App, "as --no-pmx"),
-    switch("no-vizion", None, "vizion", false, Accepted, "no git metadata"),
+    switch("no-vizion", None, "vizion", false, App, "no commit in `describe`"),
     switch("source-map-support", None, "source_map_support", true, Accepted, "on anyway"),
     switch("disable-source-map-support", None, "disable_source_map_support", true, Accepted, "no source maps in stack traces"),
     switch("trace", None, "trace", true, Accepted, "tracing"),

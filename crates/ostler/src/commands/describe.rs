@@ -6,6 +6,7 @@ use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::render::{Surroundings, describe, json};
+use crate::versioning;
 
 /// Prints tables for each instance that matches.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
@@ -22,8 +23,9 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
     let env = cx.env();
     let view = cx.out.view();
-    let around = Surroundings { program: cx.program.name(), env: &env, view: &view };
     for detail in &details {
+        let versioning = (detail.spec.given.get("vizion") != Some(&false.into())).then(|| versioning::of_app(&detail.spec)).flatten();
+        let around = Surroundings { program: cx.program.name(), env: &env, view: &view, versioning };
         cx.out.line(describe(detail, &around).trim_end_matches('\n'));
     }
     Ok(Status::Ok)

@@ -18,6 +18,7 @@ use super::table::status_style;
 use super::view::View;
 use super::why::{headline, health_line};
 use crate::text::{fit, shown, wrap};
+use crate::versioning::Versioning;
 
 /// Facts for a description besides the instance itself.
 pub(crate) struct Surroundings<'a> {
@@ -27,6 +28,8 @@ pub(crate) struct Surroundings<'a> {
     pub env: &'a ostler_core::app::EnvMap,
     /// View for which it is made.
     pub view: &'a View,
+    /// Commit in its folder.
+    pub versioning: Option<Versioning>,
 }
 
 /// The tables about one instance.
@@ -37,6 +40,10 @@ pub(crate) fn describe(detail: &Detail, around: &Surroundings<'_>) -> String {
     let mut out = String::new();
     title(&mut out, paint, &format!(" Describing process with id {} - name {name} ", detail.id));
     table(&mut out, view, &rows(detail, view));
+    if let Some(versioning) = &around.versioning {
+        title(&mut out, paint, " Revision control metadata ");
+        table(&mut out, view, &revision(versioning));
+    }
     if let Some(exit) = detail.instance.exits.last() {
         last_exit(&mut out, view, exit);
     }
@@ -114,6 +121,19 @@ fn rows(detail: &Detail, view: &View) -> Vec<(String, String)> {
         ("created at", Some(counters.created.map_or_else(|| "N/A".into(), |now| iso(now.wall_ms)))),
     ];
     all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
+}
+
+/// The commit in its folder.
+fn revision(of: &Versioning) -> Vec<(String, String)> {
+    let or_none = |text: &Option<String>| text.as_deref().map_or_else(|| "N/A".into(), shown);
+    let all = [
+        ("revision control", "git".to_owned()),
+        ("remote url", or_none(&of.url)),
+        ("repository root", shown(&of.root.to_string_lossy())),
+        ("revision", of.revision.clone()),
+        ("branch", or_none(&of.branch)),
+    ];
+    all.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 /// Dependencies as `db (healthy), cache (ready)`.

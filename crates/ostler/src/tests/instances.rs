@@ -35,7 +35,7 @@ fn describe_with_a_past() {
 
 fn described(detail: &Detail, view: &View) -> String {
     let env = [("PORT", "81"), ("HOME", "/root"), ("DATABASE_URL", "none")].map(|(key, value)| (key.to_owned(), value.to_owned()));
-    describe(detail, &Surroundings { program: "ostler", env: &env.into_iter().collect(), view })
+    describe(detail, &Surroundings { program: "ostler", env: &env.into_iter().collect(), view, versioning: None })
 }
 
 #[test]
