@@ -91,6 +91,7 @@ mod seeds_env;
 mod seeds_health;
 mod seeds_rotation;
 mod seeds_watch;
+mod serve;
 mod servers;
 mod service;
 mod settings;

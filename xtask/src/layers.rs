@@ -16,6 +16,7 @@ const MAY_USE: &[(&str, Allowed)] = &[
     ("ostler-client", Allowed::Only(&["ostler-proto"])),
     ("ostler-daemon", Allowed::Only(&["ostler-core", "ostler-proto", "ostler-keeper", "ostler-sys"])),
     ("ostler-web", Allowed::Only(&["ostler-core", "ostler-proto", "ostler-client"])),
+    ("ostler-serve", Allowed::Only(&["ostler-sys"])),
     ("ostler", Allowed::Shipped),
     ("ostler-testkit", Allowed::Shipped),
     ("ostler-bench", Allowed::Shipped),
@@ -31,7 +32,7 @@ const NEVER_BELOW: &[(&str, &[&str], &str)] = &[
     ("ostler-core", &["rustix", "libc", "tokio", "ostler-sys"], "core decides and touches nothing"),
     ("ostler-proto", &["rustix", "libc", "tokio"], "proto turns bytes into types and touches nothing"),
     ("ostler-daemon", &["ostler-config", "ostler-web", "rquickjs", "tokio"], "only the client evaluates configuration"),
-    ("ostler", &["tokio", "openssl-sys", "nix", "reqwest"], "see docs/adr"),
+    ("ostler", &["openssl-sys", "nix", "reqwest"], "see docs/adr"),
 ];
 
 /// Names that say nothing about what is inside.

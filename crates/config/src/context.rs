@@ -38,6 +38,8 @@ pub struct Context {
     pub strict: bool,
     /// The lowest `nice` that the caller may set.
     pub lowest_nice: i32,
+    /// Program and argument that are our own server of files, for `script: "serve"`; none where there is no such server.
+    pub file_server: Option<(String, String)>,
 }
 
 impl Context {
@@ -63,6 +65,7 @@ impl Context {
             as_pm2: false,
             strict: false,
             lowest_nice: lowest_nice(),
+            file_server: None,
         })
     }
 

@@ -21,8 +21,6 @@ pub struct Loaded {
     pub apps: Vec<RawApp>,
     /// The `deploy` part, as it stands.
     pub deploy: Option<Value>,
-    /// The `static` part, as it stands.
-    pub statics: Option<Value>,
     /// Warnings; nothing prevents going on.
     pub warnings: Vec<Problem>,
     /// Changes that the file made to `process.env`: see [`Context::apply_env_changes`].
@@ -66,12 +64,12 @@ fn checked(document: Document, file: Option<String>, shown: &str, context: &Cont
     let Document { value, positions, notes, env_changes } = document;
     let mut problems: Vec<Problem> = notes.into_iter().map(|note| Problem::warning(Kind::Other, note).in_file(Some(shown), None)).collect();
     let Parts { tables, deploy, statics } = parts(value).map_err(|problem| problem.in_file(Some(shown), None))?;
-    if statics.is_some() {
-        problems.push(Problem::warning(Kind::NoEffect, "accepted, no effect yet").at("static").in_file(Some(shown), None));
-    }
     let positions = Rc::new(positions);
     let mut apps = Vec::with_capacity(tables.len());
-    let tables = crate::jobs::of_apps(tables).map_err(|problem| problem.in_file(Some(shown), None))?;
+    let mut tables = crate::jobs::of_apps(tables).map_err(|problem| problem.in_file(Some(shown), None))?;
+    if let Some(statics) = statics {
+        tables.extend(crate::statics::apps(statics).map_err(|problem| problem.in_file(Some(shown), None))?);
+    }
     for (path, value) in tables {
         let at = Where { shown: shown.to_owned(), path, value: Rc::new(value), positions: Rc::clone(&positions) };
         apps.extend(check::app(at, file.clone(), &deploy, &mut problems));
@@ -81,7 +79,7 @@ fn checked(document: Document, file: Option<String>, shown: &str, context: &Cont
         report_same_names(&apps, &mut problems);
     }
     let warnings = Problems::check(problems, context.strict)?;
-    Ok(Loaded { file, apps, deploy, statics, warnings, env_changes })
+    Ok(Loaded { file, apps, deploy, warnings, env_changes })
 }
 
 struct Parts {

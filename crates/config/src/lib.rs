@@ -17,6 +17,7 @@ pub mod keys;
 mod load;
 mod normalize;
 mod problem;
+mod statics;
 
 pub use check::RawApp;
 pub use context::{Context, Engine};

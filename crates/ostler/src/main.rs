@@ -1,4 +1,4 @@
-//! The ostler binary: client, keeper and daemon in one, so that versions cannot drift.
+//! The ostler binary: client, keeper, daemon and server of files in one, so that versions cannot drift.
 #![forbid(unsafe_code)]
 
 mod cli;
@@ -33,6 +33,10 @@ fn main() -> ExitCode {
 
 /// The role that a process of ours was started for; the keeper sets it for itself and for the daemon.
 fn role() -> Option<fn() -> ExitCode> {
+    // An app like any other: its environment is the user's, so a word says it.
+    if std::env::args_os().nth(1).is_some_and(|word| word == ostler_serve::ROLE) {
+        return Some(ostler_serve::main);
+    }
     match std::env::var_os("OSTLER_ROLE")?.to_str()? {
         "keeper" => Some(ostler_keeper::main),
         "daemon" => Some(ostler_daemon::main),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ostler_core::app::AppSpec;
 use serde_json::{Map, Value};
 
-use super::{Base, Normalized, cron, env, options, safeguards, script, serving, set, timing, watch};
+use super::{Base, Normalized, cron, env, file_server, options, safeguards, script, serving, set, timing, watch};
 use crate::context::Context;
 use crate::problem::{Kind, Problems};
 
@@ -42,6 +42,9 @@ pub fn merge(old: &AppSpec, attributes: &Map<String, Value>, args: Option<&[Stri
         && raw.attributes.contains_key("args")
     {
         spec.args = script::shell_args(&old_args, std::mem::take(&mut spec.args));
+    }
+    if file_server::is_one(old) && raw.attributes.contains_key("args") {
+        file_server::keep_word(&mut spec, old);
     }
     if raw.attributes.contains_key("exec_interpreter") && !spec.shell {
         let path = script::search_path(&spec);

@@ -4,6 +4,7 @@ mod command;
 mod cron;
 mod env;
 mod expand;
+mod file_server;
 mod hooks;
 mod interpreter;
 mod limits;
@@ -123,10 +124,14 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     if let (Some(profile), Some(Value::Bool(true))) = (&overlay.profile, raw.attributes.get("append_env_to_name")) {
         spec.name = format!("{}-{profile}", spec.name);
     }
-    if let Err(problem) = script::resolve(&mut spec, raw, &base) {
-        problems.push(problem);
-    }
+    let serves_files = file_server::is_meant(raw);
+    let resolved = if serves_files { file_server::resolve(&mut spec, raw, &base) } else { script::resolve(&mut spec, raw, &base) };
+    problems.extend(resolved.err());
     run::finish(&mut spec, raw, &base, problems);
+    if serves_files {
+        // PM2 differs: its instances are workers of Node's cluster; ours share the socket in any case.
+        spec.mode = ExecMode::Fork;
+    }
     if let Some(message) = run::servers_behind_a_package_manager(&spec) {
         problems.push(Problem { severity: Severity::Warning, ..raw.problem(Kind::Value, "instances", message) });
     }

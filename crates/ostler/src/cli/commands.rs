@@ -60,12 +60,12 @@ const fn keeps(name: &'static str, args: &'static str, min_args: usize, daemon: 
 }
 
 const SERVE: &[Opt] = &[
-    call("port", None, Arg::Required("port"), "port"),
+    call("port", None, Arg::Required("port"), "port; 8080 unless given"),
     call("spa", None, Arg::None, "unknown paths show the home page"),
-    call("ftp", None, Arg::None, "list folders"),
-    call("basic-auth-username", None, Arg::Required("name"), "user name"),
-    call("basic-auth-password", None, Arg::Required("password"), "password"),
-    call("monitor", None, Arg::Optional("app"), "inject the monitoring script"),
+    call("ftp", None, Arg::None, "list folders that have no index.html"),
+    call("basic-auth-username", None, Arg::Required("name"), "let in only this user"),
+    call("basic-auth-password", None, Arg::Required("password"), "with this password"),
+    known("monitor", Arg::Optional("app"), "no script is put into pages"),
 ];
 
 const START: &[Opt] = &[
@@ -216,6 +216,13 @@ pub(crate) const COMMANDS: &[Command] = &[
         completes: NAMES,
         examples: &["scale api 4", "scale api +2", "scale api -1"],
         ..control("scale", "<name> <number>", 2, "change the number of instances")
+    },
+    Command {
+        aliases: &["expose"],
+        options: SERVE,
+        completes: FILES,
+        examples: &["serve", "serve dist 8080 --spa", "serve /srv/files 80 --ftp -i 2 --name files"],
+        ..control("serve", "[path] [port]", 0, "serve a folder over HTTP, as an app of its own")
     },
     Command { completes: NAMES, ..control("reset", "<id|name|all>", 1, "counters to zero") },
     Command {
@@ -417,7 +424,6 @@ pub(crate) const COMMANDS: &[Command] = &[
     missing("trigger", &[], "<id|name|namespace|all> <action> [params]", "call an action of the app"),
     missing("send", &[], "<id> <line>", "write a line to the app"),
     Command { options: &[], ..missing("attach", &[], "<id> [separator]", "connect to input and output of an app") },
-    Command { aliases: &["expose"], ..missing_with("serve", "[path] [port]", "serve a folder over HTTP", SERVE) },
     missing("module:update", &[], "<module>", "update a module"),
     missing("module:generate", &[], "[name]", "sample of a module"),
     missing("package", &[], "[folder]", "pack a module"),

@@ -7,6 +7,7 @@ use ostler_config::{Overlay, Problems, finish_order, from_options, normalize};
 use ostler_core::app::{AppSpec, EnvMap, ExecMode};
 use ostler_core::select::{Entry, select};
 use ostler_proto::control::{Action, Confirm, Existing, Failure, Progress, Request, Response};
+use serde_json::{Map, Value};
 
 use super::change::{EnvChoice, change};
 use super::files::{self, Source};
@@ -125,20 +126,33 @@ pub(super) fn plain(cx: &mut Cx, call: &Call, target: &str) -> Result<Vec<u32>, 
     launch(cx, call, spec, Existing::PlainScript { force: call.has("force") })
 }
 
+/// Starts the server of files with these attributes and variables, unless the call says otherwise.
+pub(super) fn file_server(cx: &mut Cx, call: &Call, mut attributes: Map<String, Value>, mut vars: EnvMap) -> Result<Vec<u32>, CliError> {
+    let choice = EnvChoice::of(call)?;
+    attributes.extend(call.attributes());
+    vars.extend(choice.vars);
+    let overlay = Overlay { profile: choice.profile, vars, ..Overlay::default() };
+    let spec = described(cx, call, "serve", attributes, &overlay)?;
+    launch(cx, call, spec, Existing::PlainScript { force: call.has("force") })
+}
+
 /// The description by the options about a script or command line.
 fn plain_spec(cx: &mut Cx, call: &Call, target: &str) -> Result<AppSpec, CliError> {
-    let context = files::context(cx, call)?;
     let choice = EnvChoice::of(call)?;
     let overlay = Overlay { profile: choice.profile, vars: choice.vars, ..Overlay::default() };
+    described(cx, call, target, call.attributes(), &overlay)
+}
+
+fn described(cx: &mut Cx, call: &Call, target: &str, mut attributes: Map<String, Value>, overlay: &Overlay) -> Result<AppSpec, CliError> {
+    let context = files::context(cx, call)?;
     let args = call.app_args.as_deref().unwrap_or_default();
-    let mut attributes = call.attributes();
     if call.command.name == "runtime" {
         // As PM2: the output of a container is its log.
         for key in ["out_file", "error_file"] {
             attributes.entry(key).or_insert_with(|| "/dev/null".into());
         }
     }
-    let app = from_options(target, &attributes, args, &context, &overlay).map_err(|problems| files::report(cx, None, &problems))?;
+    let app = from_options(target, &attributes, args, &context, overlay).map_err(|problems| files::report(cx, None, &problems))?;
     files::print_cron(cx, &app.spec);
     files::warn(cx, &app.warnings);
     write::config(cx, call, std::slice::from_ref(&app.spec))?;

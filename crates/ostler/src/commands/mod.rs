@@ -77,6 +77,7 @@ pub(crate) fn code(name: &str) -> Option<Run> {
         "runtime" => runtime::run,
         "scale" => scale::run,
         "reset" => reset::run,
+        "serve" => start::serve,
         "sendSignal" => send_signal::run,
         "list" => list::run,
         "jlist" => jlist::run,

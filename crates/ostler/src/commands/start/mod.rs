@@ -1,4 +1,6 @@
-//! `start`: scripts, commands, config files, and apps that exist already.
+//! `start`: scripts, commands, config files, and apps that exist already; `serve`, which starts a server of files.
+
+mod serve;
 
 use ostler_proto::control::Existing;
 
@@ -8,6 +10,8 @@ use super::{attach, launch, table};
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
+
+pub(crate) use serve::run as serve;
 
 /// PM2's options that build and run images.
 const IMAGES: &[&str] = &["container", "dist", "dockerdaemon"];

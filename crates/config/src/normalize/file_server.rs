@@ -1,0 +1,76 @@
+//! `script: "serve"`: our own server of files, by `PM2_SERVE_*` variables.
+
+use std::path::PathBuf;
+
+use ostler_core::app::AppSpec;
+use ostler_core::serving::ReadyBy;
+use serde_json::{Value, json};
+
+use super::{Base, listen};
+use crate::check::RawApp;
+use crate::problem::{Kind, Problem};
+
+/// Where PM2 serves unless told otherwise.
+const PORT: &str = "8080";
+const HOST: &str = "0.0.0.0";
+
+/// True if the script is this word. As in PM2 a file of this name is meant only as `./serve`.
+pub(super) fn is_meant(raw: &RawApp) -> bool {
+    raw.attributes.get("script").and_then(Value::as_str) == Some("serve")
+}
+
+/// True for an app that [`resolve`] made.
+pub(super) fn is_one(spec: &AppSpec) -> bool {
+    spec.given.get("script").and_then(Value::as_str) == Some("serve")
+}
+
+/// Puts the word that makes our program a server before other arguments.
+pub(super) fn keep_word(spec: &mut AppSpec, old: &AppSpec) {
+    spec.args.splice(0..0, old.args.first().cloned());
+}
+
+/// Sets program, folder, socket and proof of readiness. The socket is ours, so a reload loses no connection, and instances share it.
+pub(super) fn resolve(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>) -> Result<(), Problem> {
+    let Some((program, word)) = base.context.file_server.clone() else {
+        return Err(raw.problem(Kind::ScriptNotFound, "script", "this program has no server of files"));
+    };
+    spec.script = program;
+    spec.args.insert(0, word);
+    spec.interpreter = None;
+    spec.interpreter_args.clear();
+    let folder = folder(spec, raw, base)?;
+    spec.env.vars.insert("PM2_SERVE_PATH".into(), folder);
+    if spec.listen.is_empty() {
+        let port = var(spec, "PM2_SERVE_PORT").unwrap_or_else(|| PORT.into());
+        let number = port.trim().parse::<u16>().map_err(|_| {
+            let message = format!("PM2_SERVE_PORT: expected a port from 0 to 65535, found \"{port}\"");
+            raw.problem(Kind::Value, "env", message)
+        })?;
+        let host = var(spec, "PM2_SERVE_HOST").unwrap_or_else(|| HOST.into());
+        let socket = json!({ "port": number, "host": host });
+        listen::set(spec, &socket, base).map_err(|message| raw.problem(Kind::Value, "env", format!("PM2_SERVE_HOST: {message}")))?;
+    }
+    spec.ready.by.get_or_insert_with(|| Box::new(ReadyBy::Notify));
+    Ok(())
+}
+
+/// The variable as the process will see it; an empty one is as none.
+fn var(spec: &AppSpec, name: &str) -> Option<String> {
+    spec.env.layers().filter_map(|layer| layer.get(name)).last().filter(|value| !value.is_empty()).cloned()
+}
+
+/// The folder: against the app's directory when it exists there, else against the file's.
+fn folder(spec: &AppSpec, raw: &RawApp, base: &Base<'_>) -> Result<String, Problem> {
+    let given = var(spec, "PM2_SERVE_PATH").unwrap_or_else(|| ".".into());
+    let here = base.context.absolute(&given, &base.cwd);
+    let there = base.file_dir.as_deref().map(|dir| base.context.absolute(&given, dir));
+    let found = [Some(&here), there.as_ref()].into_iter().flatten().find(|dir| dir.is_dir()).map(PathBuf::as_path);
+    match found.map(|dir| dir.to_str().map(str::to_owned)) {
+        Some(Some(folder)) => Ok(folder),
+        Some(None) => Err(raw.problem(Kind::Value, "env", "PM2_SERVE_PATH: the path is not UTF-8")),
+        None => {
+            let message = format!("PM2_SERVE_PATH: the directory {} does not exist", here.display());
+            Err(raw.problem(Kind::DirectoryNotFound, "env", message))
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! A request and its answer.
+
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Response, StatusCode};
+use rustix::io::Errno;
+
+use crate::auth::Login;
+use crate::body::Content;
+use crate::conditions::{Headers, Validators, Verdict};
+use crate::encoding::{ENCODINGS, is_accepted};
+use crate::files::{Found, Root};
+use crate::range::{Part, part};
+use crate::settings::Settings;
+use crate::target::{Target, with_slash};
+use crate::{kinds, listing};
+
+/// A folder with rules about who gets what of it.
+#[derive(Debug)]
+pub(crate) struct Site {
+    root: Root,
+    login: Option<Login>,
+    spa: bool,
+    listing: bool,
+    /// Below the root.
+    homepage: Vec<u8>,
+}
+
+impl Site {
+    pub(crate) fn new(settings: &Settings, root: Root) -> Self {
+        let login = settings.login.as_ref().map(|(name, password)| Login::new(name, password));
+        let homepage = settings.homepage.trim_start_matches('/').as_bytes().to_vec();
+        Self { root, login, spa: settings.spa, listing: settings.listing, homepage }
+    }
+
+    /// The answer to a request.
+    pub(crate) fn answer(&self, request: &Parts) -> Response<Content> {
+        let given = request.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+        if self.login.as_ref().is_some_and(|login| !login.lets_in(given)) {
+            let mut answer = page(StatusCode::UNAUTHORIZED);
+            let ask = HeaderValue::from_static("Basic realm=\"Authentication service\"");
+            answer.headers_mut().insert(header::WWW_AUTHENTICATE, ask);
+            return answer;
+        }
+        if !matches!(request.method, Method::GET | Method::HEAD) {
+            // PM2 differs: it takes every method for GET.
+            let mut answer = page(StatusCode::METHOD_NOT_ALLOWED);
+            answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return answer;
+        }
+        match Target::of(request.uri.path()) {
+            Target::Malformed => page(StatusCode::BAD_REQUEST),
+            Target::Up => page(StatusCode::FORBIDDEN),
+            Target::Hidden => self.absent(request, false),
+            Target::Below { path, is_folder } => self.below(request, &path, is_folder),
+        }
+    }
+
+    fn below(&self, request: &Parts, path: &[u8], is_folder: bool) -> Response<Content> {
+        if path.is_empty() {
+            return match self.root.open(&self.homepage) {
+                Ok(found) if !found.is_folder => self.file(request, &self.homepage, found, StatusCode::OK),
+                Ok(_) | Err(Errno::NOENT) if self.listing => self.list(path),
+                Ok(_) => self.absent(request, false),
+                Err(error) => self.failed(request, error, false),
+            };
+        }
+        match self.root.open(path) {
+            Ok(found) if !found.is_folder && is_folder => self.absent(request, true),
+            Ok(found) if !found.is_folder => self.file(request, path, found, StatusCode::OK),
+            Ok(_) if !is_folder => redirect(request),
+            Ok(_) => {
+                let index = [path, b"/index.html"].concat();
+                match self.root.open(&index) {
+                    Ok(found) if !found.is_folder => self.file(request, &index, found, StatusCode::OK),
+                    Ok(_) | Err(Errno::NOENT) if self.listing => self.list(path),
+                    Ok(_) => self.absent(request, true),
+                    Err(error) => self.failed(request, error, true),
+                }
+            }
+            Err(error) => self.failed(request, error, true),
+        }
+    }
+
+    fn failed(&self, request: &Parts, error: Errno, may_be_page: bool) -> Response<Content> {
+        match error {
+            Errno::NOENT => self.absent(request, may_be_page),
+            Errno::ACCESS | Errno::PERM => page(StatusCode::FORBIDDEN),
+            Errno::MFILE | Errno::NFILE | Errno::NOMEM => page(StatusCode::SERVICE_UNAVAILABLE),
+            other => {
+                crate::log(&format!("{}: {other}", request.uri.path().escape_debug()));
+                page(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+        }
+    }
+
+    /// What is not there: the home page of an application with pages of its own, else `404.html`, else a line.
+    fn absent(&self, request: &Parts, may_be_page: bool) -> Response<Content> {
+        let instead: &[(&[u8], StatusCode)] = &[(&self.homepage, StatusCode::OK), (b"404.html", StatusCode::NOT_FOUND)];
+        let (_, others) = instead.split_at(usize::from(!(self.spa && may_be_page)));
+        let found = others.iter().find_map(|(path, status)| {
+            let found = self.root.open(path).ok().filter(|found| !found.is_folder)?;
+            Some(self.file(request, path, found, *status))
+        });
+        found.unwrap_or_else(|| page(StatusCode::NOT_FOUND))
+    }
+
+    fn list(&self, path: &[u8]) -> Response<Content> {
+        let entries = self.root.open(path).and_then(|found| listing::entries(&found.fd));
+        let Ok(entries) = entries else { return page(StatusCode::NOT_FOUND) };
+        let mut answer = Response::new(Content::Bytes(listing::page(path, &entries).into()));
+        answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
+        // The names of others' files: no page of a name may run anything.
+        answer
+            .headers_mut()
+            .insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'"));
+        shared(answer.headers_mut());
+        answer
+    }
+
+    /// A file, or the part of it that is asked for, or that the client has it already.
+    fn file(&self, request: &Parts, path: &[u8], plain: Found, status: StatusCode) -> Response<Content> {
+        let accepted = text(&request.headers, header::ACCEPT_ENCODING).unwrap_or_default();
+        let (found, encoding) = self.encoded(path, plain, accepted);
+        let validators = Validators::new(found.size, found.modified.0, found.modified.1, encoding.unwrap_or_default());
+        let verdict =
+            if status == StatusCode::OK { validators.verdict(conditions(&request.headers)) } else { Verdict::Send { ranges: false } };
+        let ranges = match verdict {
+            Verdict::Failed => return page(StatusCode::PRECONDITION_FAILED),
+            Verdict::NotModified => {
+                let mut answer = Response::new(Content::EMPTY);
+                *answer.status_mut() = StatusCode::NOT_MODIFIED;
+                describe(answer.headers_mut(), &validators);
+                return answer;
+            }
+            Verdict::Send { ranges } => ranges,
+        };
+        let range = text(&request.headers, header::RANGE).filter(|_| ranges && request.method == Method::GET);
+        let (status, at, length) = match range.map_or(Part::Whole, |range| part(range, found.size)) {
+            Part::Whole => (status, 0, found.size),
+            Part::Bytes(at, length) => (StatusCode::PARTIAL_CONTENT, at, length),
+            Part::Outside => {
+                let mut answer = page(StatusCode::RANGE_NOT_SATISFIABLE);
+                insert(answer.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{}", found.size));
+                return answer;
+            }
+        };
+        let size = found.size;
+        let content = if request.method == Method::HEAD { Ok(Content::EMPTY) } else { Content::of_file(found.fd, at, length) };
+        let content = match content {
+            Ok(content) => content,
+            Err(error) => {
+                crate::log(&format!("{}: {error}", request.uri.path().escape_debug()));
+                return page(StatusCode::INTERNAL_SERVER_ERROR);
+            }
+        };
+        let mut answer = Response::new(content);
+        *answer.status_mut() = status;
+        let headers = answer.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kinds::of(path)));
+        headers.insert(header::CONTENT_LENGTH, length.into());
+        if status == StatusCode::PARTIAL_CONTENT {
+            insert(headers, header::CONTENT_RANGE, &format!("bytes {at}-{}/{size}", at + length - 1));
+        }
+        if let Some(encoding) = encoding {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
+        }
+        describe(headers, &validators);
+        answer
+    }
+
+    /// The file, or its compressed form, if there is one that is as new.
+    fn encoded(&self, path: &[u8], plain: Found, accepted: &str) -> (Found, Option<&'static str>) {
+        for (encoding, extension) in ENCODINGS.iter().filter(|(encoding, _)| is_accepted(accepted, encoding)) {
+            let beside = self.root.open(&[path, extension.as_bytes()].concat());
+            // One that a build forgot would be an old release.
+            if let Ok(found) = beside.map_err(drop).and_then(|found| if found.is_folder { Err(()) } else { Ok(found) })
+                && found.modified >= plain.modified
+            {
+                return (found, Some(encoding));
+            }
+        }
+        (plain, None)
+    }
+}
+
+/// Headers that every file has.
+fn describe(headers: &mut HeaderMap, validators: &Validators) {
+    insert(headers, header::ETAG, &validators.etag);
+    insert(headers, header::LAST_MODIFIED, &httpdate::fmt_http_date(validators.modified));
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    shared(headers);
+}
+
+/// PM2's headers for pages of other origins.
+fn shared(headers: &mut HeaderMap) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET"));
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn conditions(headers: &HeaderMap) -> Headers<'_> {
+    Headers {
+        if_match: text(headers, header::IF_MATCH),
+        if_none_match: text(headers, header::IF_NONE_MATCH),
+        if_modified_since: text(headers, header::IF_MODIFIED_SINCE),
+        if_unmodified_since: text(headers, header::IF_UNMODIFIED_SINCE),
+        if_range: text(headers, header::IF_RANGE),
+    }
+}
+
+/// A folder without its slash: the links of its page would lead elsewhere.
+fn redirect(request: &Parts) -> Response<Content> {
+    let mut answer = page(StatusCode::MOVED_PERMANENTLY);
+    insert(answer.headers_mut(), header::LOCATION, &with_slash(request.uri.path(), request.uri.query()));
+    answer
+}
+
+/// An answer without a file: its number and name, as PM2 has them.
+fn page(status: StatusCode) -> Response<Content> {
+    let mut answer = Response::new(Content::Bytes(status.to_string().into()));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
+    answer
+}

@@ -1,0 +1,41 @@
+//! Precompressed files: `app.js.br` beside `app.js`.
+
+/// Encodings by preference: word in headers, extension of the file.
+pub(crate) const ENCODINGS: &[(&str, &str)] = &[("br", ".br"), ("zstd", ".zst"), ("gzip", ".gz")];
+
+/// True if the header takes this encoding.
+pub(crate) fn is_accepted(header: &str, encoding: &str) -> bool {
+    let mut by_star = false;
+    for item in header.split(',') {
+        let mut words = item.split(';').map(str::trim);
+        let name = words.next().unwrap_or_default();
+        let is_refused = words.filter_map(|word| word.strip_prefix("q=")).any(|q| q.parse::<f32>().is_ok_and(|q| q <= 0.0));
+        if name.eq_ignore_ascii_case(encoding) {
+            return !is_refused;
+        }
+        by_star |= name == "*" && !is_refused;
+    }
+    by_star
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_accepted() {
+        for (header, encoding, expected) in [
+            ("gzip, deflate, br", "br", true),
+            ("gzip;q=0", "gzip", false),
+            ("gzip;q=0.5", "gzip", true),
+            ("*", "br", true),
+            ("*, br;q=0", "br", false),
+            ("*;q=0", "gzip", false),
+            ("GZIP", "gzip", true),
+            ("identity", "gzip", false),
+            ("", "gzip", false),
+        ] {
+            assert_eq!(is_accepted(header, encoding), expected, "{encoding} in {header}");
+        }
+    }
+}

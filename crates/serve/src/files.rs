@@ -1,0 +1,191 @@
+//! Files below the root, opened by the kernel so that no path and no link leads out of it.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, stat};
+use rustix::io::Errno;
+
+/// The folder that is served.
+#[derive(Debug)]
+pub(crate) struct Root {
+    path: PathBuf,
+    follow_out: bool,
+    open: RefCell<Option<Rc<OpenRoot>>>,
+}
+
+#[derive(Debug)]
+struct OpenRoot {
+    fd: OwnedFd,
+    key: (u64, u64),
+}
+
+/// Something that was opened below the root.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub fd: OwnedFd,
+    pub size: u64,
+    /// Seconds and nanoseconds.
+    pub modified: (i64, u32),
+    pub is_folder: bool,
+}
+
+const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+
+impl Root {
+    /// The folder of this path.
+    ///
+    /// # Errors
+    /// It is not there, is no folder, or may not be read.
+    pub(crate) fn new(path: PathBuf, follow_out: bool) -> io::Result<Self> {
+        let root = Self { path, follow_out, open: RefCell::new(None) };
+        root.current()?;
+        Ok(root)
+    }
+
+    /// The folder that has the path now: a deploy moves a link, a build makes the folder anew.
+    fn current(&self) -> Result<Rc<OpenRoot>, Errno> {
+        let found = stat(&self.path)?;
+        let mut open = self.open.borrow_mut();
+        if let Some(open) = open.as_ref().filter(|open| open.key == key(&found)) {
+            return Ok(Rc::clone(open));
+        }
+        *open = None;
+        let fd = openat(CWD, &self.path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let fresh = Rc::new(OpenRoot { key: key(&fstat(&fd)?), fd });
+        *open = Some(Rc::clone(&fresh));
+        Ok(fresh)
+    }
+
+    /// Opens a file or folder below the root, by a path without `..`; an empty one is the root itself.
+    ///
+    /// # Errors
+    /// `NOENT` also for what is neither file nor folder, and for a link that leads out.
+    pub(crate) fn open(&self, path: &[u8]) -> Result<Found, Errno> {
+        let root = self.current()?;
+        let path = if path.is_empty() { b"." } else { path };
+        let fd = if self.follow_out { openat(&root.fd, path, FLAGS, Mode::empty()) } else { beneath(root.fd.as_fd(), path) };
+        let fd = fd.map_err(as_absent)?;
+        let found = fstat(&fd)?;
+        let is_folder = match FileType::from_raw_mode(found.st_mode) {
+            FileType::RegularFile => false,
+            FileType::Directory => true,
+            // A pipe or a device would hold whoever reads it.
+            _ => return Err(Errno::NOENT),
+        };
+        let modified = (found.st_mtime, u32::try_from(found.st_mtime_nsec).unwrap_or(0));
+        Ok(Found { fd, size: u64::try_from(found.st_size).unwrap_or(0), modified, is_folder })
+    }
+}
+
+/// Identity of an open folder.
+fn key(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev, stat.st_ino)
+}
+
+/// What a client need not know apart from "not there".
+fn as_absent(error: Errno) -> Errno {
+    match error {
+        Errno::XDEV | Errno::LOOP | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::NXIO | Errno::NODEV => Errno::NOENT,
+        other => other,
+    }
+}
+
+/// Opens below a folder: links are followed as long as they stay in it.
+fn beneath(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    // The kernel asks for another try when something was renamed meanwhile.
+    for _ in 0..16 {
+        match openat2(root, path, FLAGS, Mode::empty(), resolve) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            // Before Linux 5.6, and in old sandboxes, which answer with EPERM.
+            Err(Errno::NOSYS | Errno::PERM) => return without_links(root, path),
+            answer => return answer,
+        }
+    }
+    Err(Errno::NOENT)
+}
+
+/// Opens below a folder, name after name; no link is followed.
+fn without_links(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
+    let (folder, name) = match path.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (&b""[..], path),
+    };
+    let mut at: Option<OwnedFd> = None;
+    for part in folder.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        at = Some(openat(at.as_ref().map_or(root, AsFd::as_fd), part, flags, Mode::empty())?);
+    }
+    openat(at.as_ref().map_or(root, AsFd::as_fd), name, FLAGS | OFlags::NOFOLLOW, Mode::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    struct Tree(PathBuf);
+
+    impl Tree {
+        fn new(name: &str) -> Self {
+            let dir = std::env::temp_dir().join(format!("ostler-serve-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&dir);
+            fs::create_dir_all(dir.join("root/in")).unwrap();
+            fs::write(dir.join("secret"), "secret").unwrap();
+            fs::write(dir.join("root/in/a"), "a").unwrap();
+            symlink("../secret", dir.join("root/out")).unwrap();
+            symlink(dir.join("secret"), dir.join("root/absolute")).unwrap();
+            symlink("..", dir.join("root/up")).unwrap();
+            symlink("in", dir.join("root/link")).unwrap();
+            Self(dir)
+        }
+    }
+
+    impl Drop for Tree {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn nothing_leads_out() {
+        let tree = Tree::new("beneath");
+        let root = Root::new(tree.0.join("root"), false).unwrap();
+        for path in ["out", "absolute", "up/secret", "in/../../secret", "/etc/passwd", "absent", "in/a/b"] {
+            assert_eq!(root.open(path.as_bytes()).map(|found| found.size), Err(Errno::NOENT), "{path}");
+        }
+        for (path, is_folder) in [("", true), ("in", true), ("in/a", false), ("link/a", false)] {
+            assert_eq!(root.open(path.as_bytes()).map(|found| found.is_folder), Ok(is_folder), "{path}");
+        }
+        let open = root.current().unwrap();
+        for (path, is_there) in [("in/a", true), ("link/a", false), ("out", false), ("up/secret", false)] {
+            assert_eq!(without_links(open.fd.as_fd(), path.as_bytes()).is_ok(), is_there, "{path}");
+        }
+        let free = Root::new(tree.0.join("root"), true).unwrap();
+        assert!(["out", "absolute", "up/secret"].iter().all(|path| free.open(path.as_bytes()).is_ok()));
+    }
+
+    #[test]
+    fn a_pipe_holds_nobody() {
+        let tree = Tree::new("pipe");
+        rustix::fs::mknodat(CWD, tree.0.join("root/pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        let root = Root::new(tree.0.join("root"), false).unwrap();
+        assert_eq!(root.open(b"pipe").map(|found| found.size), Err(Errno::NOENT));
+    }
+
+    #[test]
+    fn a_folder_made_anew_is_served() {
+        let tree = Tree::new("anew");
+        let root = Root::new(tree.0.join("root"), false).unwrap();
+        fs::rename(tree.0.join("root"), tree.0.join("old")).unwrap();
+        assert_eq!(root.open(b"in/a").map(|found| found.size), Err(Errno::NOENT));
+        fs::create_dir_all(tree.0.join("root/in")).unwrap();
+        fs::write(tree.0.join("root/in/a"), "anew").unwrap();
+        assert_eq!(root.open(b"in/a").map(|found| found.size), Ok(4));
+    }
+}

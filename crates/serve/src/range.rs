@@ -1,0 +1,77 @@
+//! `Range`: a part of a file.
+
+/// What is to be sent of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// All of it.
+    Whole,
+    /// Bytes from here, so many; never none.
+    Bytes(u64, u64),
+    /// Nothing that is asked for is there.
+    Outside,
+}
+
+/// The part that a header asks for. What is no range, and several of them, is answered with the whole file, as RFC 9110 allows.
+pub(crate) fn part(header: &str, size: u64) -> Part {
+    let Some((unit, range)) = header.split_once('=') else { return Part::Whole };
+    let range = range.trim();
+    if !unit.trim().eq_ignore_ascii_case("bytes") || range.contains(',') {
+        return Part::Whole;
+    }
+    let Some((first, last)) = range.split_once('-') else { return Part::Whole };
+    match (number(first), number(last)) {
+        (Number::None, Number::Is(length)) if length == 0 || size == 0 => Part::Outside,
+        (Number::None, Number::Is(length)) => Part::Bytes(size.saturating_sub(length), length.min(size)),
+        (Number::Is(first), Number::Is(last)) if last < first => Part::Whole,
+        (Number::Is(first), Number::Is(_) | Number::None) if first >= size => Part::Outside,
+        (Number::Is(first), Number::Is(last)) => Part::Bytes(first, last.min(size - 1) - first + 1),
+        (Number::Is(first), Number::None) => Part::Bytes(first, size - first),
+        (Number::None, Number::None) | (Number::Bad, _) | (_, Number::Bad) => Part::Whole,
+    }
+}
+
+enum Number {
+    None,
+    Is(u64),
+    Bad,
+}
+
+fn number(text: &str) -> Number {
+    match text.trim() {
+        "" => Number::None,
+        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => Number::Is(digits.parse().unwrap_or(u64::MAX)),
+        _ => Number::Bad,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts() {
+        for (header, size, expected) in [
+            ("bytes=0-0", 10, Part::Bytes(0, 1)),
+            ("bytes=0-99", 10, Part::Bytes(0, 10)),
+            ("bytes=5-", 10, Part::Bytes(5, 5)),
+            ("bytes=-3", 10, Part::Bytes(7, 3)),
+            ("bytes=-30", 10, Part::Bytes(0, 10)),
+            ("Bytes = 1-2", 10, Part::Bytes(1, 2)),
+            ("bytes=10-", 10, Part::Outside),
+            ("bytes=-0", 10, Part::Outside),
+            ("bytes=0-", 0, Part::Outside),
+            ("bytes=-1", 0, Part::Outside),
+            ("bytes=99999999999999999999999-", 10, Part::Outside),
+            ("bytes=1-99999999999999999999999", 10, Part::Bytes(1, 9)),
+            ("bytes=5-4", 10, Part::Whole),
+            ("bytes=0-1,3-4", 10, Part::Whole),
+            ("bytes=a-b", 10, Part::Whole),
+            ("bytes=-", 10, Part::Whole),
+            ("bytes=+1-2", 10, Part::Whole),
+            ("lines=0-1", 10, Part::Whole),
+            ("bytes", 10, Part::Whole),
+        ] {
+            assert_eq!(part(header, size), expected, "{header} of {size}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Sockets to accept at: those that the supervisor opened, else our own.
+
+use std::io;
+use std::net::TcpListener as StdTcp;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener as StdUnix;
+
+use rustix::net::{AddressFamily, sockopt};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use crate::settings::Settings;
+
+/// First descriptor by `sd_listen_fds(3)`.
+const FIRST: i32 = 3;
+/// Most sockets; `listen` takes no more.
+const MAX_SOCKETS: i32 = 64;
+
+/// A listening socket.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Listener {
+    pub(crate) async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| Stream::Tcp(stream)),
+            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+        }
+    }
+
+    fn of(fd: OwnedFd) -> io::Result<Self> {
+        if sockopt::socket_domain(&fd)? == AddressFamily::UNIX {
+            let listener = StdUnix::from(fd);
+            listener.set_nonblocking(true)?;
+            return UnixListener::from_std(listener).map(Self::Unix);
+        }
+        // Every connection has it from its listener.
+        sockopt::set_tcp_nodelay(&fd, true)?;
+        let listener = StdTcp::from(fd);
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener).map(Self::Tcp)
+    }
+}
+
+/// The sockets to accept at; within the runtime.
+///
+/// # Errors
+/// The address cannot be had, or what was handed over is no socket.
+pub(crate) fn listeners(settings: &Settings) -> io::Result<Vec<Listener>> {
+    let count = handed_over();
+    if count == 0 {
+        let listener = StdTcp::bind((settings.host.as_str(), settings.port))?;
+        return Ok(vec![Listener::of(listener.into())?]);
+    }
+    (FIRST..FIRST + count).map(|number| Listener::of(ostler_sys::fdpass::inherited(number)?)).collect()
+}
+
+/// How many sockets were handed over to this very process.
+fn handed_over() -> i32 {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    let is_ours = number("LISTEN_PID").is_none_or(|pid| pid == std::process::id());
+    let count = number("LISTEN_FDS").filter(|_| is_ours).unwrap_or(0);
+    i32::try_from(count).unwrap_or(0).min(MAX_SOCKETS)
+}

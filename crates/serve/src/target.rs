@@ -1,0 +1,135 @@
+//! Path of a request: which file below the root is meant, if any may be.
+
+/// What a request asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// Something below the root: names, joined by `/`, decoded; empty for the root itself.
+    Below {
+        /// The path.
+        path: Vec<u8>,
+        /// Whether it ends with a slash (the root does).
+        is_folder: bool,
+    },
+    /// A name that begins with a dot: as if it were not there.
+    Hidden,
+    /// A way up: refused, wherever it would end.
+    Up,
+    /// No path at all.
+    Malformed,
+}
+
+/// Longest path; the kernel takes no longer one.
+const MAX_PATH: usize = 4000;
+
+impl Target {
+    /// The target of a path as in a request line, without the query.
+    pub(crate) fn of(path: &str) -> Self {
+        let Some(decoded) = decode(path.as_bytes()) else { return Self::Malformed };
+        if decoded.contains(&0) || decoded.len() > MAX_PATH || !path.starts_with('/') {
+            return Self::Malformed;
+        }
+        let mut below = Vec::with_capacity(decoded.len());
+        for (index, name) in decoded.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".").enumerate() {
+            match name {
+                b".." => return Self::Up,
+                // RFC 8615; certificates are proved there.
+                b".well-known" if index == 0 => {}
+                [b'.', ..] => return Self::Hidden,
+                _ => {}
+            }
+            if index > 0 {
+                below.push(b'/');
+            }
+            below.extend_from_slice(name);
+        }
+        let is_folder = decoded.ends_with(b"/") || decoded.ends_with(b"/.");
+        Self::Below { path: below, is_folder }
+    }
+}
+
+/// Bytes of a text with `%41` in it; none if a `%` is followed by anything else.
+fn decode(text: &[u8]) -> Option<Vec<u8>> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.iter();
+    while let Some(byte) = bytes.next() {
+        out.push(match byte {
+            b'%' => (digit(bytes.next()?)? << 4) | digit(bytes.next()?)?,
+            other => *other,
+        });
+    }
+    Some(out)
+}
+
+/// A name as it stands in a link.
+pub(crate) fn encode(name: &[u8]) -> String {
+    let mut out = String::with_capacity(name.len());
+    for byte in name {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(*byte)),
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
+}
+
+/// Where to look instead of `/a/b`, which is a folder: from its own place, so that no part of what was asked can name another host.
+pub(crate) fn with_slash(path: &str, query: Option<&str>) -> String {
+    let last = path.rsplit('/').next().unwrap_or_default();
+    let query = query.map_or_else(String::new, |query| format!("?{query}"));
+    format!("./{last}/{query}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        let below = |path: &str, is_folder| Target::Below { path: path.as_bytes().to_vec(), is_folder };
+        for (path, expected) in [
+            ("/", below("", true)),
+            ("/a", below("a", false)),
+            ("/a/", below("a", true)),
+            ("//a///b", below("a/b", false)),
+            ("/a/./b/.", below("a/b", true)),
+            ("/a%20b", below("a b", false)),
+            ("/a%2fb", below("a/b", false)),
+            ("/...", Target::Hidden),
+            ("/.env", Target::Hidden),
+            ("/a/.git/config", Target::Hidden),
+            ("/%2eenv", Target::Hidden),
+            ("/.well-known/acme-challenge/x", below(".well-known/acme-challenge/x", false)),
+            ("/a/.well-known/x", Target::Hidden),
+            ("/..", Target::Up),
+            ("/a/../b", Target::Up),
+            ("/%2e%2e/etc/passwd", Target::Up),
+            ("/..%2f..%2fetc/passwd", Target::Up),
+            ("/%zz", Target::Malformed),
+            ("/%4", Target::Malformed),
+            ("/%", Target::Malformed),
+            ("/a%00.html", Target::Malformed),
+            ("*", Target::Malformed),
+            ("", Target::Malformed),
+        ] {
+            assert_eq!(Target::of(path), expected, "{path}");
+        }
+        assert_eq!(Target::of(&format!("/{}", "a".repeat(5000))), Target::Malformed);
+    }
+
+    #[test]
+    fn the_way_to_a_folder_names_no_host() {
+        for (path, query, expected) in
+            [("/a/b", None, "./b/"), ("//evil.example", None, "./evil.example/"), ("/a:b", Some("x=1"), "./a:b/?x=1")]
+        {
+            assert_eq!(with_slash(path, query), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_is_found() {
+        for name in ["a b", "ä", "100%", "x?y#z", "\"><script>"] {
+            assert_eq!(decode(encode(name.as_bytes()).as_bytes()).as_deref(), Some(name.as_bytes()), "{name}");
+        }
+    }
+}

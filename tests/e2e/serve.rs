@@ -1,0 +1,287 @@
+//! `serve`: files over HTTP, by an app like any other.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use ostler_testkit::{DEADLINE, Home, Load, LoadSpec, free_port, get};
+
+use crate::setup::{home, home_as_pm2};
+
+/// A folder with a page, an application, and things that nobody should get.
+fn site(home: &Home) {
+    let site = home.work().join("site");
+    std::fs::create_dir_all(site.join("sub")).unwrap();
+    std::fs::create_dir_all(site.join("empty")).unwrap();
+    for (name, text) in [
+        ("site/index.html", "home page"),
+        ("site/a.txt", "0123456789"),
+        ("site/app.js", "plain script"),
+        ("site/sub/index.html", "sub page"),
+        ("site/empty/<b>.txt", "x"),
+        ("site/.env", "SECRET=1"),
+        ("secret", "secret"),
+    ] {
+        home.write(name, text);
+    }
+    // Written last: as new as the script.
+    home.write("site/app.js.gz", "packed script");
+    symlink("../secret", site.join("out")).unwrap();
+    symlink("a.txt", site.join("in")).unwrap();
+}
+
+/// Serves the folder with these options; gives the port.
+fn served(home: &Home, options: &str) -> u16 {
+    let port = free_port();
+    home.ok(format!("serve site {port} --name site {options}"));
+    port
+}
+
+/// Answer to a request that is sent as it stands, and its connection's end.
+fn raw(port: u16, request: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    // A server that has not read everything resets; what it said before is what counts.
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn ask(port: u16, line: &str, headers: &str) -> String {
+    raw(port, &format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n"))
+}
+
+/// Asserts that an answer has this status, and each of these words.
+#[track_caller]
+fn assert_answer(answer: &str, status: u16, words: &[&str]) {
+    assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{status}: {answer}");
+    for word in words {
+        assert!(answer.to_ascii_lowercase().contains(&word.to_ascii_lowercase()), "{word}: {answer}");
+    }
+}
+
+#[test]
+fn a_folder_is_an_app() {
+    let home = home_as_pm2();
+    site(&home);
+    let port = free_port();
+    home.ok(format!("serve site {port}")).says(&format!("Serving {} on port {port}", home.work().join("site").display()));
+    let name = format!("static-page-server-{port}");
+    assert_eq!(get(port, "/").as_deref(), Ok("home page"));
+    let app = home.app(&name);
+    assert_eq!((app.status(), app.text("exec_mode"), app.text("PM2_SERVE_PORT")), ("online", "fork_mode", port.to_string().as_str()));
+    assert_eq!(app.text("pm_cwd"), home.work().join("site").to_string_lossy());
+    home.wait_log(&format!("{name}-out.log"), "Exposing ");
+    // Another one is another app, and the same one is there already.
+    let other = free_port();
+    home.ok(format!("expose site --port {other}"));
+    assert_eq!(get(other, "/").as_deref(), Ok("home page"));
+    assert_eq!(home.run(format!("serve site {port}")).code, 1);
+    home.ok(format!("restart {name}"));
+    home.wait_until("it serves again", || get(port, "/").is_ok());
+    home.ok(format!("restart {name} -- --anything"));
+    home.wait_until("it is still a server", || get(port, "/").is_ok());
+    home.ok(format!("delete {name}"));
+    assert!(get(port, "/").is_err());
+}
+
+#[test]
+fn files_and_what_clients_have_already() {
+    let home = home();
+    site(&home);
+    home.write("site/404.html", "lost page");
+    let port = served(&home, "");
+    let whole = ask(port, "GET /a.txt?x=1", "");
+    assert_answer(
+        &whole,
+        200,
+        &["content-length: 10", "content-type: text/plain", "accept-ranges: bytes", "access-control-allow-origin: *"],
+    );
+    let etag = whole.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
+    let head = ask(port, "HEAD /a.txt", "");
+    assert_answer(&head, 200, &["content-length: 10"]);
+    assert!(!head.contains("0123"), "{head}");
+    for (line, headers, status, words) in [
+        ("GET /a.txt", "Range: bytes=2-4\r\n".to_owned(), 206, &["content-range: bytes 2-4/10", "\r\n\r\n234"][..]),
+        ("GET /a.txt", "Range: bytes=20-\r\n".to_owned(), 416, &["content-range: bytes */10"]),
+        ("GET /a.txt", format!("If-None-Match: {etag}\r\n"), 304, &[]),
+        ("GET /a.txt", "If-Match: \"other\"\r\n".to_owned(), 412, &[]),
+        (
+            "GET /app.js",
+            "Accept-Encoding: gzip\r\n".to_owned(),
+            200,
+            &["content-encoding: gzip", "application/javascript", "packed script"],
+        ),
+        ("GET /app.js", String::new(), 200, &["vary: accept-encoding", "plain script"]),
+        ("GET /sub?x=1", String::new(), 301, &["location: ./sub/?x=1"]),
+        ("GET /sub/", String::new(), 200, &["sub page"]),
+        ("GET /in", String::new(), 200, &["0123456789"]),
+        ("GET /absent", String::new(), 404, &["lost page"]),
+        ("GET /empty/", String::new(), 404, &["lost page"]),
+        ("POST /a.txt", "Content-Length: 0\r\n".to_owned(), 405, &["allow: GET, HEAD"]),
+    ] {
+        assert_answer(&ask(port, line, &headers), status, words);
+    }
+    // An old compressed file is an old release.
+    home.write("site/app.js", "next script");
+    home.wait_until("the plain file is newer", || ask(port, "GET /app.js", "Accept-Encoding: gzip\r\n").contains("next script"));
+}
+
+#[test]
+fn nobody_gets_what_is_hidden_or_elsewhere() {
+    let home = home();
+    site(&home);
+    let port = served(&home, "--spa");
+    for (path, status) in [
+        ("/../secret", 403),
+        ("/%2e%2e/secret", 403),
+        ("/..%2fsecret", 403),
+        ("/sub/../../secret", 403),
+        ("/.env", 404),
+        ("/%2eenv", 404),
+        ("/%zz", 400),
+        ("/a%00.txt", 400),
+    ] {
+        let answer = ask(port, &format!("GET {path}"), "");
+        assert_answer(&answer, status, &[]);
+    }
+    // A link that leads out is as if it were not there, which an application with pages of its own answers itself.
+    assert_answer(&ask(port, "GET /out", ""), 200, &["home page"]);
+    assert_answer(&ask(port, "GET /any/page", ""), 200, &["home page"]);
+    home.ok("delete site");
+    let port = free_port();
+    home.cmd(format!("serve site {port} --name site")).env("OSTLER_SERVE_SYMLINKS", "any").run().ok();
+    assert_answer(&ask(port, "GET /out", ""), 200, &["secret"]);
+}
+
+#[test]
+fn only_one_user_is_let_in_and_folders_are_listed() {
+    let home = home();
+    site(&home);
+    let failed = home.run(format!("serve site {} --basic-auth-username u", free_port()));
+    assert_eq!(failed.code, 2, "{failed}");
+    let port = served(&home, "--ftp --basic-auth-username u --basic-auth-password a:b");
+    assert_answer(&ask(port, "GET /", ""), 401, &["www-authenticate: basic realm=\"authentication service\""]);
+    assert_answer(&ask(port, "GET /", "Authorization: Basic dTph\r\n"), 401, &[]);
+    let login = "Authorization: Basic dTphOmI=\r\n";
+    assert_answer(&ask(port, "GET /", login), 200, &["home page"]);
+    let list = ask(port, "GET /empty/", login);
+    assert_answer(&list, 200, &["&lt;b&gt;.txt", "href=\"./%3cb%3e.txt\""]);
+    std::fs::remove_file(home.work().join("site/index.html")).unwrap();
+    let top = ask(port, "GET /", login);
+    assert_answer(&top, 200, &["href=\"./sub/\""]);
+    assert!(!top.contains(".env"), "{top}");
+}
+
+#[test]
+fn clients_that_mean_harm_harm_nobody_else() {
+    let home = home();
+    site(&home);
+    std::fs::write(home.work().join("site/large"), vec![b'x'; 32 << 20]).unwrap();
+    let port = free_port();
+    let command = home.cmd(format!("serve site {port} --name site"));
+    command.env("OSTLER_SERVE_TIMEOUT", "1").env("OSTLER_SERVE_CONNECTIONS", "8").run().ok();
+    let pid = home.app("site").pid();
+    // A head without an end.
+    let huge = raw(port, &format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}", "x".repeat(1 << 20)));
+    assert!(!huge.contains("200 OK"), "{huge}");
+    let many = raw(port, &format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X: y\r\n".repeat(1000)));
+    assert!(!many.contains("200 OK"), "{many}");
+    // One that reads nothing, many that say nothing: more than there is room for.
+    let mut lazy = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    lazy.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut silent: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    silent[0].write_all(b"GET / HTT").unwrap();
+    assert_eq!(get(port, "/").as_deref(), Ok("home page"));
+    // Each of them is closed in the end.
+    for stream in &mut silent {
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut rest = Vec::new();
+        let ended = stream.read_to_end(&mut rest);
+        assert!(!matches!(&ended, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock), "{ended:?}");
+    }
+    home.wait_until("the lazy reader is closed", || {
+        let inodes = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        !inodes.into_iter().any(|link| link.ends_with("site/large"))
+    });
+    let mut rest = Vec::new();
+    lazy.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let _ = lazy.read_to_end(&mut rest);
+    assert!(rest.len() < 32 << 20, "{}", rest.len());
+    assert_eq!((home.app("site").pid(), home.app("site").restarts()), (pid, 0));
+}
+
+#[test]
+fn a_reload_loses_no_request() {
+    let home = home();
+    site(&home);
+    let port = served(&home, "-i 2");
+    let load = Load::mixed(port, 4);
+    home.wait_until("requests are answered", || load.good() > 50);
+    let before: Vec<i32> = home.jlist().iter().map(|app| app.pid()).collect();
+    for _ in 0..2 {
+        home.ok("reload site");
+    }
+    let seen = load.stop();
+    seen.assert_whole();
+    assert!(home.jlist().iter().all(|app| !before.contains(&app.pid()) && app.status() == "online"));
+    assert_eq!(home.jlist().len(), 2);
+}
+
+#[test]
+fn what_is_under_way_is_finished() {
+    let home = home();
+    site(&home);
+    std::fs::write(home.work().join("site/large"), vec![b'x'; 32 << 20]).unwrap();
+    let port = served(&home, "--kill-timeout 20000");
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut first = [0; 1024];
+    stream.read_exact(&mut first).unwrap();
+    let stopping = std::thread::scope(|scope| {
+        let stop = scope.spawn(|| home.ok("stop site"));
+        home.wait_until("nobody accepts", || home.app("site").status() == "stopping");
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        let head = String::from_utf8_lossy(&first).find("\r\n\r\n").unwrap() + 4;
+        assert_eq!(first.len() + rest.len() - head, 32 << 20);
+        stop.join().unwrap()
+    });
+    drop(stopping);
+    assert_eq!(home.app("site").status(), "stopped");
+}
+
+#[test]
+fn files_of_apps_have_servers() {
+    let home = home();
+    site(&home);
+    let (first, second) = (free_port(), free_port());
+    home.write(
+        "ecosystem.config.js",
+        format!(
+            "module.exports = {{
+  apps: [{{ name: 'pages', script: 'serve', exec_mode: 'cluster', instances: 2,
+            env: {{ PM2_SERVE_PATH: './site', PM2_SERVE_PORT: {first}, PM2_SERVE_SPA: 'true' }} }}],
+  static: [{{ path: './site', port: {second}, ftp: true, basic_auth: {{ username: 'u', password: 'p' }} }}],
+}}"
+        ),
+    );
+    home.ok("start ecosystem.config.js");
+    assert_eq!(home.jlist().len(), 3);
+    assert_eq!(get(first, "/no/such").as_deref(), Ok("home page"));
+    assert_answer(&ask(second, "GET /", ""), 401, &[]);
+    assert_answer(&ask(second, "GET /", "Authorization: Basic dTpw\r\n"), 200, &["home page"]);
+    assert_eq!(home.app(&format!("static-page-server-{second}")).status(), "online");
+    let load = Load::start(LoadSpec::to(first));
+    home.wait_until("requests are answered", || load.good() > 20);
+    home.ok("reload ecosystem.config.js");
+    load.stop().assert_whole();
+    // A build makes the folder anew.
+    std::fs::remove_dir_all(home.work().join("site")).unwrap();
+    std::fs::create_dir(home.work().join("site")).unwrap();
+    home.write("site/index.html", "next page");
+    assert_eq!(get(first, "/").as_deref(), Ok("next page"));
+}
