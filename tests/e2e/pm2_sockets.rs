@@ -221,6 +221,11 @@ fn data_and_actions_reach_the_app_and_its_answer_comes_back() {
     home.wait_until("it offers its action", || home.app("app").env("axm_actions").as_array().is_some_and(|all| all.len() == 1));
     let told = run(&pm2, &home, "trigger app double ab");
     assert!(told.contains("[app:0:default]=\"abab\""), "{told}");
+    assert_eq!(home.ok("trigger app double cd").stdout, "1 processes have received command double\n[app:0:default]=\"cdcd\"\n");
+    let answers: Value = serde_json::from_str(&home.ok("trigger 0 double e --json").stdout).unwrap();
+    assert_eq!(answers, json!([{"pm_id": 0, "name": "app", "namespace": "default", "return": "ee"}]));
+    let refused = home.run("trigger app nope");
+    assert!(refused.code == 1 && refused.stderr.contains("app offers no action nope, but double"), "{refused:?}");
     let mut events = Wire::connect(&home, "pub.sock");
     let mut wire = Wire::connect(&home, "rpc.sock");
     let packet = json!({"id": 0, "type": "process:msg", "topic": "t", "data": {"x": 1}});

@@ -2,6 +2,7 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use crate::actions::Actions;
 use crate::autosave::Autosave;
 use crate::autoscale::Autoscale;
 use crate::cgroups::Cgroups;
@@ -111,6 +112,7 @@ features! {
     order: Order,
     // When nothing is left to do for anybody before it; and it decides first what a signal means.
     runtime: Runtime,
+    actions: Actions,
     autosave: Autosave,
     autoscale: Autoscale,
     preload: Preload,

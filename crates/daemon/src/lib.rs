@@ -3,6 +3,7 @@
 //! Start reading at [`control`] (the loop); `ostler_core::lifecycle` decides, [`supervisor`] performs.
 #![forbid(unsafe_code)]
 
+mod actions;
 mod autosave;
 mod autoscale;
 mod boot;

@@ -155,6 +155,19 @@ pub enum Request {
         /// Name, id or `all`.
         target: String,
     },
+    /// Calls an action that apps offer over their channel. Answer: [`Progress::Selected`] with the instances that were told, [`Progress::Returned`] or
+    /// [`Progress::InstanceFailed`] for each of them, then [`Response::Done`] or [`Failure::Some`].
+    Trigger {
+        /// Name, id, namespace or `all`.
+        target: String,
+        /// The action, as the app calls it.
+        action: String,
+        /// Text for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        params: Option<String>,
+        /// Longest wait for an answer.
+        within_ms: u64,
+    },
     /// Truncates log files. Answer: [`Response::Paths`].
     Flush {
         /// Name or id; none = all and the daemon's own log.
@@ -216,6 +229,7 @@ impl Request {
             | Self::RunJob { .. }
             | Self::Scale { .. }
             | Self::Signal { .. }
+            | Self::Trigger { .. }
             | Self::Flush { .. }
             | Self::SettingsChanged
             | Self::ReloadLogs
@@ -445,6 +459,17 @@ pub enum Progress {
     WaitingReady {
         /// Its name.
         name: String,
+    },
+    /// An action of an instance has returned.
+    Returned {
+        /// Its id.
+        id: u32,
+        /// Its name.
+        name: String,
+        /// Its namespace.
+        namespace: String,
+        /// What the app says.
+        value: serde_json::Value,
     },
     /// An instance of a reload.
     Rollout {

@@ -195,6 +195,21 @@ impl Slot {
         }
     }
 
+    /// True if it has a process that could hear what is sent over its channel.
+    pub(crate) fn hears(&self) -> bool {
+        matches!(self.durable.instance.status(), "online" | "launching") && self.live.ipc.is_some()
+    }
+
+    /// Names of the actions that its app has reported.
+    pub(crate) fn actions(&self) -> impl Iterator<Item = &str> {
+        self.live.axm.actions.iter().filter_map(|offered| offered.get("action_name").and_then(Value::as_str))
+    }
+
+    /// True if the app has reported an action of this name.
+    pub(crate) fn offers(&self, action: &str) -> bool {
+        self.actions().any(|offered| offered == action)
+    }
+
     /// True if no process was requested after this incarnation.
     pub(crate) fn is_newest(&self, inc: u32) -> bool {
         match self.durable.instance.state {

@@ -231,6 +231,13 @@ pub(crate) const COMMANDS: &[Command] = &[
         ..control("sendSignal", "<signal> <id|name>", 2, "send a signal to the main process")
     },
     Command {
+        completes: NAMES,
+        max_args: Some(3),
+        options: &[call("timeout", None, Arg::Required("time"), "longest wait for an answer (default 10s)")],
+        examples: &["trigger api gc", "trigger api db:slow 200 --timeout 1m"],
+        ..control("trigger", "<id|name|namespace|all> <action> [params]", 2, "call an action that the app offers")
+    },
+    Command {
         aliases: &["ls", "l", "ps", "status"],
         options: &[],
         examples: &["list", "list -m", "list --sort memory:desc", "list --json"],
@@ -421,7 +428,6 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command { ..keeps("examples", "", 0, Daemon::Unused, "examples of use") },
     missing("monit", &["dashboard", "dash", "imonit"], "", "full-screen view"),
-    missing("trigger", &[], "<id|name|namespace|all> <action> [params]", "call an action of the app"),
     missing("send", &[], "<id> <line>", "write a line to the app"),
     Command { options: &[], ..missing("attach", &[], "<id> [separator]", "connect to input and output of an app") },
     missing("module:update", &[], "<module>", "update a module"),

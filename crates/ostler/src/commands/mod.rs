@@ -47,6 +47,7 @@ mod slist;
 mod start;
 mod startup;
 mod table;
+mod trigger;
 mod unstartup;
 mod update;
 mod validate;
@@ -79,6 +80,7 @@ pub(crate) fn code(name: &str) -> Option<Run> {
         "reset" => reset::run,
         "serve" => start::serve,
         "sendSignal" => send_signal::run,
+        "trigger" => trigger::run,
         "list" => list::run,
         "jlist" => jlist::run,
         "prettylist" => prettylist::run,

@@ -94,6 +94,8 @@ impl<'a> ProgressPrinter<'a> {
             (Progress::WaitingReady { name }, _) => {
                 self.out.warn(format_args!("App {name} has option 'wait_ready' set, waiting for app to be ready..."));
             }
+            // `trigger` prints these itself.
+            (Progress::Returned { .. }, _) => {}
             // PM2 has no such line.
             (Progress::Rollout { .. }, _) if self.out.is_pm2() => {}
             (Progress::Rollout { id, name, step }, _) => self.out.info(format_args!("[{name}]({id}) {step}")),

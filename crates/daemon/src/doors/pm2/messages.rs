@@ -6,11 +6,6 @@ use super::calls::{Plan, known, slot_of};
 use crate::engine::Ctx;
 use crate::slots::Slot;
 
-/// True if it has a process that could hear.
-fn is_online(slot: &Slot) -> bool {
-    matches!(slot.durable.instance.status(), "online" | "launching") && slot.live.ipc.is_some()
-}
-
 /// `sendDataToProcessId`: the whole packet goes to the app.
 pub(super) fn data(ctx: &Ctx, packet: &Value) -> Result<Plan, String> {
     let has = |key: &str| packet.get(key).is_some_and(|value| !value.is_null());
@@ -19,7 +14,7 @@ pub(super) fn data(ctx: &Ctx, packet: &Value) -> Result<Plan, String> {
     }
     let id = packet.get("id").unwrap_or(&Value::Null);
     let slot = known(ctx, id, "Process with ID {} unknown.")?;
-    if !is_online(slot) {
+    if !slot.hears() {
         return Err(format!("Process with ID {} offline.", slot.durable.pm_id));
     }
     Ok(Plan::send(vec![slot.durable.id], packet.clone(), json!({ "success": true, "data": packet })))
@@ -32,16 +27,16 @@ pub(super) fn action(ctx: &Ctx, cmd: &Value) -> Result<Plan, String> {
     let slots = match (cmd.get("id").filter(|id| !id.is_null()), cmd.get("name").and_then(Value::as_str)) {
         (Some(id), _) => {
             let slot = slot_of(ctx, id).ok_or_else(|| format!("{} id unknown", super::calls::shown(id)))?;
-            if !offers(slot, action) {
+            if !slot.offers(action) {
                 return Err(format!("Action doesn't exist {action} for {}", slot.spec().name));
             }
-            if !is_online(slot) {
+            if !slot.hears() {
                 return Err(format!("{} : id offline", slot.durable.pm_id));
             }
             vec![slot.durable.id]
         }
         (None, Some(name)) => {
-            let wanted = |slot: &&Slot| is_named(slot, name) && is_online(slot) && offers(slot, action);
+            let wanted = |slot: &&Slot| is_named(slot, name) && slot.hears() && slot.offers(action);
             ctx.slots.serving().filter(wanted).map(|slot| slot.durable.id).collect()
         }
         (None, None) => return Err("method requires name or id field".into()),
@@ -49,11 +44,6 @@ pub(super) fn action(ctx: &Ctx, cmd: &Value) -> Result<Plan, String> {
     let message = if has("opts") || has("uuid") { cmd.clone() } else { action.into() };
     let result = json!({ "process_count": slots.len(), "success": true });
     Ok(Plan::send(slots, message, result))
-}
-
-/// True if the app has reported an action of this name.
-fn offers(slot: &Slot, action: &str) -> bool {
-    slot.live.axm.actions.iter().any(|offered| offered.get("action_name").and_then(Value::as_str) == Some(action))
 }
 
 /// True for its name, its namespace, the file name of its script, and `all`.

@@ -1,0 +1,258 @@
+//! `trigger`: an action that an app offers is called, over its channel, and its answer goes to whoever asked.
+//!
+//! Apps say which action an answer is of, and nothing more: of several calls of one action the oldest gets it.
+
+use std::collections::BTreeMap;
+
+use ostler_core::units::in_seconds;
+use ostler_proto::control::{Failure, Progress, Request, Response};
+use ostler_proto::node::Message;
+use serde_json::{Value, json};
+
+use crate::engine::{Ask, Ctx, Feature};
+use crate::slots::Slot;
+
+/// Type of the message in which an app answers.
+const REPLY: &str = "axm:reply";
+/// Most calls that are waited for at the same time.
+const MAX_CALLS: usize = 1024;
+/// Longest wait for an answer.
+const LONGEST_MS: u64 = 24 * 3_600_000;
+
+/// A call that instances have yet to answer.
+#[derive(Debug)]
+struct Calling {
+    client: u32,
+    request: u64,
+    action: String,
+    within_ms: u64,
+    /// Instances that were told.
+    told: Vec<u32>,
+    /// Those of them that have not answered.
+    waiting: Vec<u32>,
+    failed: u32,
+}
+
+/// Calls under way, the oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Actions {
+    calls: BTreeMap<u64, Calling>,
+}
+
+impl Actions {
+    pub(crate) const NAME: &str = "actions";
+
+    fn call(&mut self, ctx: &mut Ctx, (client, request): (u32, u64), target: &str, action: &str, params: Option<&str>, within_ms: u64) {
+        let told = match told(ctx, target, action) {
+            Ok(_) if self.calls.len() >= MAX_CALLS => Err(Failure::Other("too many actions are under way".into())),
+            told => told,
+        };
+        let told = match told {
+            Ok(told) => told,
+            Err(failure) => return ctx.reply(client, request, Response::Failed(failure)),
+        };
+        let pm_ids = pm_ids(ctx, &told);
+        let selected = Progress::Selected { action: action.to_owned(), target: target.to_owned(), ids: pm_ids.clone() };
+        ctx.reply(client, request, Response::Progress(selected));
+        for (id, pm_id) in told.iter().zip(pm_ids) {
+            let message = params.map_or_else(|| action.into(), |params| json!({ "id": pm_id, "msg": action, "opts": params }));
+            ctx.send(*id, &message, None);
+        }
+        let ticket = ctx.ticket();
+        let within_ms = within_ms.min(LONGEST_MS);
+        ctx.timers.set((Self::NAME, ticket), Some(ctx.now.mono_ms.saturating_add(within_ms)));
+        let calling = Calling { client, request, action: action.to_owned(), within_ms, waiting: told.clone(), told, failed: 0 };
+        self.calls.insert(ticket, calling);
+    }
+
+    /// An instance has answered, or it will not: then with the reason.
+    fn is_answered(&mut self, ctx: &mut Ctx, ticket: u64, id: u32, answer: Result<Value, String>) {
+        let Some(calling) = self.calls.get_mut(&ticket) else { return };
+        let Some(at) = calling.waiting.iter().position(|waiting| *waiting == id) else { return };
+        calling.waiting.remove(at);
+        calling.failed += u32::from(answer.is_err());
+        if let Some(slot) = ctx.slots.get(id) {
+            let (pm_id, name, namespace) = (slot.durable.pm_id, slot.spec().name.clone(), slot.spec().namespace.clone());
+            let progress = match answer {
+                Ok(value) => Progress::Returned { id: pm_id, name, namespace, value },
+                Err(reason) => Progress::InstanceFailed { id: pm_id, name, reason },
+            };
+            ctx.reply(calling.client, calling.request, Response::Progress(progress));
+        }
+        if !calling.waiting.is_empty() {
+            return;
+        }
+        ctx.timers.set((Self::NAME, ticket), None);
+        if let Some(Calling { client, request, told, failed, .. }) = self.calls.remove(&ticket) {
+            let response = match failed {
+                0 => Response::Done { ids: pm_ids(ctx, &told) },
+                failed => Response::Failed(Failure::Some { failed, total: told.len() as u32 }),
+            };
+            ctx.reply(client, request, response);
+        }
+    }
+
+    /// An instance cannot answer any more.
+    fn is_gone(&mut self, ctx: &mut Ctx, id: u32) {
+        let of_it: Vec<u64> = self.calls.iter().filter(|(_, calling)| calling.waiting.contains(&id)).map(|(ticket, _)| *ticket).collect();
+        for ticket in of_it {
+            self.is_answered(ctx, ticket, id, Err("ended before it answered".into()));
+        }
+    }
+}
+
+/// Instances that offer this action and can hear.
+fn told(ctx: &Ctx, target: &str, action: &str) -> Result<Vec<u32>, Failure> {
+    let ids = ctx.slots.select(target, "")?;
+    let selected: Vec<&Slot> = ids.iter().filter_map(|id| ctx.slots.get(*id)).collect();
+    let told: Vec<u32> = selected.iter().filter(|slot| slot.hears() && slot.offers(action)).map(|slot| slot.durable.id).collect();
+    if !told.is_empty() {
+        return Ok(told);
+    }
+    let mut offered: Vec<&str> = selected.iter().filter(|slot| slot.hears()).flat_map(|slot| slot.actions()).collect();
+    offered.sort_unstable();
+    offered.dedup();
+    Err(Failure::Other(if offered.is_empty() {
+        format!("nothing that is called {target} runs and offers actions")
+    } else {
+        format!("{target} offers no action {action}, but {}", offered.join(", "))
+    }))
+}
+
+fn pm_ids(ctx: &Ctx, ids: &[u32]) -> Vec<u32> {
+    ids.iter().filter_map(|id| ctx.slots.get(*id)).map(|slot| slot.durable.pm_id).collect()
+}
+
+impl Feature for Actions {
+    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+        let Request::Trigger { target, action, params, within_ms } = &ask.request else { return Some(ask) };
+        self.call(ctx, (ask.client, ask.id), target, action, params.as_deref(), *within_ms);
+        None
+    }
+
+    fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
+        let Message::Typed { topic, data } = message else { return };
+        if self.calls.is_empty() || topic != REPLY {
+            return;
+        }
+        let action = data.get("action_name").and_then(Value::as_str);
+        let is_of = |calling: &Calling| Some(&*calling.action) == action && calling.waiting.contains(&id);
+        if let Some(ticket) = self.calls.iter().find(|(_, calling)| is_of(calling)).map(|(ticket, _)| *ticket) {
+            self.is_answered(ctx, ticket, id, Ok(data.get("return").cloned().unwrap_or_default()));
+        }
+    }
+
+    fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
+        self.is_gone(ctx, id);
+    }
+
+    fn on_channel_ended(&mut self, ctx: &mut Ctx, id: u32) {
+        self.is_gone(ctx, id);
+    }
+
+    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+        self.is_gone(ctx, id);
+    }
+
+    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+        let Some(calling) = self.calls.get(&key) else { return };
+        let reason = format!("has not answered within {}", in_seconds(calling.within_ms));
+        for id in calling.waiting.clone() {
+            self.is_answered(ctx, key, id, Err(reason.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use ostler_core::app::AppSpec;
+
+    use super::*;
+    use crate::engine::{Caller, Played};
+    use crate::ipc::Ipc;
+
+    /// An instance that runs, has a channel, and offers `gc`.
+    fn offering(played: &mut Played, actions: &mut Actions, pid: i32) -> (u32, UnixStream) {
+        let spec = AppSpec { name: "app".into(), cwd: "/".into(), script: "/bin/app".into(), ..AppSpec::default() };
+        let id = played.instance(spec);
+        played.start(actions, id, pid);
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let slot = played.ctx.slots.get_mut(id).unwrap();
+        slot.live.ipc = Ipc::open(ours.into(), id, slot.key(1), &played.ctx.reactor).map(Box::new);
+        slot.live.axm.actions.push(json!({ "action_name": "gc" }));
+        (id, theirs)
+    }
+
+    fn trigger(played: &mut Played, actions: &mut Actions, request: u64, action: &str) {
+        let caller = Caller { uid: 0, pid: 1, on_behalf_of: None };
+        let request_of = Request::Trigger { target: "app".into(), action: action.into(), params: None, within_ms: 1000 };
+        assert!(actions.on_ask(&mut played.ctx, Ask { client: 1, id: request, caller, request: request_of }).is_none());
+    }
+
+    fn replies(played: &mut Played) -> Vec<(u64, Response)> {
+        std::mem::take(&mut played.ctx.replies).into_iter().map(|(_, request, response)| (request, response)).collect()
+    }
+
+    fn answer(value: u32) -> Message {
+        Message::Typed { topic: REPLY.into(), data: json!({ "action_name": "gc", "return": value }) }
+    }
+
+    #[test]
+    fn each_call_gets_its_answer() {
+        let (mut played, mut actions) = (Played::new(&[Actions::NAME]), Actions::default());
+        let (id, _theirs) = offering(&mut played, &mut actions, 7);
+        trigger(&mut played, &mut actions, 1, "gc");
+        trigger(&mut played, &mut actions, 2, "gc");
+        replies(&mut played);
+        let other = Message::Typed { topic: REPLY.into(), data: json!({ "action_name": "other", "return": 1 }) };
+        actions.on_message(&mut played.ctx, id, 1, &other);
+        assert_eq!(replies(&mut played), [], "of another action");
+        for value in [10, 20] {
+            actions.on_message(&mut played.ctx, id, 1, &answer(value));
+        }
+        let returned = |value: u32| {
+            Response::Progress(Progress::Returned { id: 0, name: "app".into(), namespace: "default".into(), value: value.into() })
+        };
+        let done = || Response::Done { ids: vec![0] };
+        assert_eq!(replies(&mut played), [(1, returned(10)), (1, done()), (2, returned(20)), (2, done())]);
+        actions.on_message(&mut played.ctx, id, 1, &answer(30));
+        assert_eq!((replies(&mut played), played.ctx.timers.next_ms()), (vec![], None), "nobody waits any more");
+    }
+
+    #[test]
+    fn who_never_answers_is_not_waited_for_for_ever() {
+        let (mut played, mut actions) = (Played::new(&[Actions::NAME]), Actions::default());
+        let (id, _theirs) = offering(&mut played, &mut actions, 7);
+        let failed = |reason: &str| Response::Progress(Progress::InstanceFailed { id: 0, name: "app".into(), reason: reason.into() });
+        let some = || Response::Failed(Failure::Some { failed: 1, total: 1 });
+        trigger(&mut played, &mut actions, 1, "gc");
+        replies(&mut played);
+        played.pass(&mut actions, 999);
+        assert_eq!(replies(&mut played), []);
+        played.pass(&mut actions, 1);
+        assert_eq!(replies(&mut played), [(1, failed("has not answered within 1 s")), (1, some())]);
+        trigger(&mut played, &mut actions, 2, "gc");
+        replies(&mut played);
+        actions.on_process_gone(&mut played.ctx, id, 1);
+        assert_eq!(replies(&mut played), [(2, failed("ended before it answered")), (2, some())]);
+        assert!(actions.calls.is_empty());
+    }
+
+    #[test]
+    fn what_is_not_offered_is_told_with_what_is() {
+        let (mut played, mut actions) = (Played::new(&[Actions::NAME]), Actions::default());
+        trigger(&mut played, &mut actions, 1, "gc");
+        let (_, _theirs) = offering(&mut played, &mut actions, 7);
+        trigger(&mut played, &mut actions, 2, "nope");
+        let words: Vec<String> = replies(&mut played)
+            .into_iter()
+            .map(|(_, response)| match response {
+                Response::Failed(failure) => failure.to_string(),
+                other => format!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(words, ["process or namespace app not found", "app offers no action nope, but gc"]);
+    }
+}
