@@ -76,6 +76,7 @@ mod refused_calls;
 mod reload;
 mod reload_logs;
 mod reload_logs_deleted;
+mod report;
 mod restart;
 mod rotation;
 mod runtime;

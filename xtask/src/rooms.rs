@@ -158,6 +158,7 @@ const COMMANDS: &[(&str, Kind)] = &[
     ("files", Kind::Step),
     ("foreground", Kind::Step),
     ("launch", Kind::Step),
+    ("report", Kind::Command),
     ("request", Kind::Step),
     ("selected", Kind::Step),
     ("trigger", Kind::Command),

@@ -246,6 +246,11 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command { ..reads("jlist", "", 0, "all apps as JSON, in PM2's shape") },
     Command { max_args: Some(0), ..reads("prettylist", "", 0, "the same, easier to read") },
     Command {
+        max_args: Some(0),
+        examples: &["report", "report --json"],
+        ..works("report", "", 0, Daemon::Unused, Section::Inspect, "daemon, machine, apps and log for an issue, with secrets masked")
+    },
+    Command {
         aliases: &["desc", "info", "show"],
         completes: NAMES,
         examples: &["describe api"],
@@ -435,7 +440,6 @@ pub(crate) const COMMANDS: &[Command] = &[
     missing("package", &[], "[folder]", "pack a module"),
     missing_with("publish", "[folder]", "publish a module", &[call("npm", None, Arg::None, "to npm")]),
     missing("module:publish", &[], "[folder]", "publish a module"),
-    missing("report", &[], "", "report for an issue"),
     missing("profile:cpu", &[], "[ms]", "profile the daemon"),
     missing("profile:mem", &[], "[ms]", "profile the memory of the daemon"),
     missing("inspect", &[], "<name>", "debug a Node app"),

@@ -32,6 +32,7 @@ mod pid;
 mod ping;
 mod prettylist;
 mod reload_logs;
+mod report;
 mod request;
 mod reset;
 mod resurrect;
@@ -81,6 +82,7 @@ pub(crate) fn code(name: &str) -> Option<Run> {
         "serve" => start::serve,
         "sendSignal" => send_signal::run,
         "trigger" => trigger::run,
+        "report" => report::run,
         "list" => list::run,
         "jlist" => jlist::run,
         "prettylist" => prettylist::run,

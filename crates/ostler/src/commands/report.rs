@@ -1,0 +1,217 @@
+//! `report`: what somebody who is asked for help wants to know first, without secrets.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use ostler_core::diff::looks_secret;
+use serde_json::{Map, Value, json};
+
+use crate::cli::Call;
+use crate::cx::Cx;
+use crate::error::{CliError, Status};
+use crate::render::json as print_json;
+
+/// Lines of the daemon's log.
+const LINES: usize = 20;
+/// Bytes at the end of the log in which they are looked for.
+const LOG_BYTES: u64 = 64 << 10;
+/// Stands for a secret.
+const MASK: &str = "******";
+/// Shorter values are no secrets that could be told from other words.
+const SHORTEST_SECRET: usize = 4;
+
+/// Prints the report; also where no daemon answers. Nothing is started.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let home = cx.home()?.to_owned();
+    let (mut peer, mut apps, mut details) = (None, Vec::new(), Value::Null);
+    if let Ok(Some(client)) = cx.running_client() {
+        apps = client.table()?;
+        details = serde_json::to_value(client.inspect(&[])?).unwrap_or_default();
+        peer = client.peer().cloned();
+    }
+    let secrets = secrets(&details);
+    let log: Vec<String> = last_lines(&home.join("pm2.log")).iter().map(|line| masked(line, &secrets)).collect();
+    mask(&mut details, &secrets);
+    let daemon = peer.map(|peer| {
+        let memory = ["daemon", "keeper"].into_iter().zip([peer.pid, peer.keeper_pid]);
+        let memory: Map<String, Value> =
+            memory.map(|(who, pid)| (format!("{who}_memory_bytes"), ostler_sys::sample::memory(pid).ok().into())).collect();
+        json!({ "version": peer.version, "pid": peer.pid, "keeper_pid": peer.keeper_pid, "memory": memory })
+    });
+    let report = json!({
+        "date": jiff::Timestamp::now().to_string(),
+        "ostler": { "version": env!("CARGO_PKG_VERSION"), "program": std::env::current_exe().ok(), "called_as": cx.program.name(), "home": home },
+        "daemon": daemon,
+        "system": system(),
+        "apps": details,
+        "log": log,
+    });
+    if call.has("json") {
+        print_json(&mut cx.out, &report);
+        return Ok(Status::Ok);
+    }
+    let fence = "=".repeat(79);
+    cx.out.line(format_args!("\n\n\n{fence}"));
+    section(cx, "ostler report", &json!({ "Date": report["date"] }));
+    section(cx, "Daemon", if daemon.is_some() { &report["daemon"] } else { &Value::Null });
+    section(cx, "CLI", &report["ostler"]);
+    section(cx, "System info", &report["system"]);
+    heading(cx, "Apps");
+    if daemon.is_some() {
+        let table = crate::render::list_table(&apps, &cx.out.view());
+        cx.out.line(table.trim_end_matches('\n'));
+    }
+    heading(cx, "Daemon logs");
+    log.iter().for_each(|line| cx.out.line(line));
+    cx.out.line(&fence);
+    cx.out.line("Put this into an issue. What looks like a secret is masked; read it once before you do.");
+    Ok(Status::Ok)
+}
+
+fn heading(cx: &mut Cx, title: &str) {
+    cx.out.line(format_args!("--- {title} {}", "-".repeat(74_usize.saturating_sub(title.len()))));
+}
+
+/// A section of names and values.
+fn section(cx: &mut Cx, title: &str, values: &Value) {
+    heading(cx, title);
+    match values {
+        Value::Object(values) => lines(cx, "", values),
+        _ => cx.out.line("not running"),
+    }
+}
+
+fn lines(cx: &mut Cx, prefix: &str, values: &Map<String, Value>) {
+    for (name, value) in values {
+        match value {
+            Value::Object(inner) => lines(cx, &format!("{prefix}{name} "), inner),
+            Value::String(text) => cx.out.line(format_args!("{:<22}: {}", format!("{prefix}{name}"), crate::text::shown(text))),
+            other => cx.out.line(format_args!("{:<22}: {other}", format!("{prefix}{name}"))),
+        }
+    }
+}
+
+/// What this machine is.
+fn system() -> Value {
+    let line = |path: &str| std::fs::read_to_string(path).ok().and_then(|text| Some(text.lines().next()?.trim().to_owned()));
+    let field = |path: &str, name: &str, mark: char| {
+        let text = std::fs::read_to_string(path).ok()?;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(mark))?;
+        Some(value.trim().trim_matches('"').to_owned())
+    };
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    json!({
+        "kernel": line("/proc/sys/kernel/osrelease"),
+        "distribution": field("/etc/os-release", "PRETTY_NAME", '='),
+        "architecture": std::env::consts::ARCH,
+        "cpus": std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
+        "memory": field("/proc/meminfo", "MemTotal", ':'),
+        "uptime_s": line("/proc/uptime").and_then(|text| text.split('.').next()?.parse::<u64>().ok()),
+        "cgroup_v2": Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
+        "open_files": files.current,
+        "uid": rustix::process::getuid().as_raw(),
+        "in_container": Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists(),
+    })
+}
+
+/// The last lines of a file; none where there is no such file.
+fn last_lines(path: &Path) -> Vec<String> {
+    let read = || {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(LOG_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.take(LOG_BYTES).read_to_end(&mut bytes)?;
+        std::io::Result::Ok(bytes)
+    };
+    let text = read().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].iter().map(|line| crate::text::shown(line).to_string()).collect()
+}
+
+/// Values whose names say that they are secrets, the longest first.
+fn secrets(value: &Value) -> Vec<String> {
+    fn collect(name: &str, value: &Value, into: &mut Vec<String>) {
+        match value {
+            Value::Object(map) => map.iter().for_each(|(name, value)| collect(name, value, into)),
+            Value::Array(list) => list.iter().for_each(|value| collect(name, value, into)),
+            Value::String(text) if looks_secret(name) && text.len() >= SHORTEST_SECRET => into.push(text.clone()),
+            _ => {}
+        }
+    }
+    let mut all = Vec::new();
+    collect("", value, &mut all);
+    all.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
+    all.dedup();
+    all
+}
+
+/// Takes every secret out of the values, and the user's part out of addresses. Of environments only the names stay: nobody knows what is in them.
+fn mask(value: &mut Value, secrets: &[String]) {
+    match value {
+        Value::Object(map) => map.iter_mut().for_each(|(name, value)| if name == "env" { hide(value) } else { mask(value, secrets) }),
+        Value::Array(list) => list.iter_mut().for_each(|value| mask(value, secrets)),
+        Value::String(text) => *text = masked(text, secrets),
+        _ => {}
+    }
+}
+
+fn hide(value: &mut Value) {
+    match value {
+        Value::Object(map) => map.values_mut().for_each(hide),
+        Value::Array(list) => list.iter_mut().for_each(hide),
+        other => *other = MASK.into(),
+    }
+}
+
+fn masked(text: &str, secrets: &[String]) -> String {
+    let text = secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), MASK));
+    without_users(&text)
+}
+
+/// `scheme://user:password@host` without what is before the `@`.
+fn without_users(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, address) = rest.split_at(at + 3);
+        out.push_str(before);
+        let end = address.find(|c: char| c.is_whitespace() || "/?#\"'".contains(c)).unwrap_or(address.len());
+        let user = address[..end].rfind('@').map_or(0, |at| at + 1);
+        if user > 0 {
+            out.push_str(MASK);
+            out.push('@');
+        }
+        rest = &address[user..];
+    }
+    out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_nowhere() {
+        let mut value = json!([{
+            "env": { "API_TOKEN": "t0k3n-1", "NAME": "api", "DB": "postgres://me:pa55@db:5432/x", "PIN_KEY": "1" },
+            "args": ["--token", "t0k3n-1", "x"],
+        }]);
+        let secrets = secrets(&value);
+        mask(&mut value, &secrets);
+        let text = value.to_string();
+        assert!(!text.contains("t0k3n") && !text.contains("pa55"), "{text}");
+        assert_eq!(value[0]["args"], json!(["--token", MASK, "x"]));
+        assert_eq!(value[0]["env"]["NAME"], MASK);
+        assert_eq!(masked("App says t0k3n-1 at https://u:p@h/ and ftp://h", &secrets), "App says ****** at https://******@h/ and ftp://h");
+    }
+
+    #[test]
+    fn addresses_without_users_stay() {
+        for text in ["", "a://b", "mail me@x.y", "http://h/p@q", "://", "x://@h"] {
+            let expected = if text == "x://@h" { "x://******@h" } else { text };
+            assert_eq!(without_users(text), expected);
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! `report`: what goes into an issue, and what does not.
+
+use serde_json::Value;
+
+use crate::setup::{ecosystem, home};
+use ostler_testkit::fixture;
+
+#[test]
+fn it_tells_what_there_is_and_no_secret() {
+    let home = home();
+    let nothing = home.ok("report");
+    assert!(nothing.stdout.contains("--- Daemon ") && nothing.stdout.contains("not running"), "{nothing}");
+    assert!(!home.dir().join("pm2.pid").exists(), "it started a daemon");
+    let more = r#""name": "api", "args": "sleep --token t0k3n-of-mine", "env": {"API_TOKEN": "t0k3n-of-mine", "PLAIN": "wh0-knows"}"#;
+    let file = ecosystem(&home, &format!(r#""script": "{}", {more}"#, fixture()));
+    home.ok(format!("start {file}"));
+    let text = home.ok("report").stdout;
+    for part in ["--- ostler report ", "--- CLI ", "--- System info ", "kernel", "│ api", "--- Daemon logs ", "App [api:0] online"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let json = home.ok("report --json").stdout;
+    let report: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(report["daemon"]["pid"], home.daemon_pid());
+    assert_eq!(report["apps"].as_array().map(Vec::len), Some(1), "{json}");
+    for secret in ["t0k3n-of-mine", "wh0-knows"] {
+        assert!(!text.contains(secret) && !json.contains(secret), "{secret}: {json}");
+    }
+}
