@@ -39,6 +39,7 @@ mod health_checks;
 mod health_command;
 mod home_moved;
 mod hooks;
+mod inspect;
 mod jobs;
 mod kill;
 mod lateness;

@@ -181,6 +181,7 @@ const COMMANDS: &[(&str, Kind)] = &[
     ("health", Kind::Command),
     ("help", Kind::Command),
     ("id", Kind::Command),
+    ("inspect", Kind::Command),
     ("jlist", Kind::Command),
     ("jobs", Kind::Command),
     ("kill", Kind::Command),

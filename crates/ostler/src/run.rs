@@ -6,7 +6,7 @@ use ostler_core::causes::with_causes;
 use ostler_proto::control::Failure;
 use ostler_proto::pm2::PM2_VERSION;
 
-use crate::cli::{self, Call, Daemon, Parsed};
+use crate::cli::{self, Call, Daemon, Parsed, State};
 use crate::client::{ClientError, VERSION};
 use crate::commands;
 use crate::cx::Cx;
@@ -68,7 +68,10 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
     let result = match commands::code(call.command.name) {
         Some(code) if call.has("no-daemon") && call.command.daemon == Daemon::Starts => commands::in_foreground(&mut cx, call, code),
         Some(code) => code(&mut cx, call),
-        None => Err(CliError::Failed(format!("{} is not available yet in ostler {VERSION}", call.word))),
+        None => Err(CliError::Failed(match call.command.state {
+            State::Elsewhere(what) => what.to_owned(),
+            State::Works | State::Missing => format!("{} is not available yet in ostler {VERSION}", call.word),
+        })),
     };
     let status = result.unwrap_or_else(|error| {
         let status = error.status();

@@ -47,6 +47,23 @@ const fn missing_with(name: &'static str, args: &'static str, help: &'static str
     }
 }
 
+/// A command of PM2 that ostler does not need: it says what is there instead, and fails.
+const fn elsewhere(
+    name: &'static str,
+    aliases: &'static [&'static str],
+    args: &'static str,
+    help: &'static str,
+    what: &'static str,
+) -> Command {
+    Command { state: State::Elsewhere(what), ..missing(name, aliases, args, help) }
+}
+
+/// The vendor's monitoring service.
+const SERVICE: &str = "ostler sends nothing to a monitoring service; `ostler list`, `why`, `events` and `logs` show here what happens";
+
+/// Its own update.
+const UPDATE: &str = "ostler does not install itself; put the new program in the place of this one, and `ostler update` takes it over without a restart of apps";
+
 const fn control(name: &'static str, args: &'static str, min_args: usize, help: &'static str) -> Command {
     works(name, args, min_args, Daemon::Starts, Section::Control, help)
 }
@@ -244,6 +261,12 @@ pub(crate) const COMMANDS: &[Command] = &[
         ..reads("list", "", 0, "all apps in a table")
     },
     Command { ..reads("jlist", "", 0, "all apps as JSON, in PM2's shape") },
+    Command {
+        completes: NAMES,
+        max_args: Some(1),
+        examples: &["inspect api"],
+        ..reads("inspect", "<id|name|namespace>", 1, "open the debugger of a running Node app, and tell where it listens")
+    },
     Command { max_args: Some(0), ..reads("prettylist", "", 0, "the same, easier to read") },
     Command {
         max_args: Some(0),
@@ -442,23 +465,33 @@ pub(crate) const COMMANDS: &[Command] = &[
     missing("module:publish", &[], "[folder]", "publish a module"),
     missing("profile:cpu", &[], "[ms]", "profile the daemon"),
     missing("profile:mem", &[], "[ms]", "profile the memory of the daemon"),
-    missing("inspect", &[], "<name>", "debug a Node app"),
-    missing("deepUpdate", &[], "", "update by npm"),
-    missing_with(
-        "link",
-        "[secret] [public] [name]",
-        "connect to the monitoring service",
-        &[call("info-node", None, Arg::Required("url"), "its address")],
-    ),
-    missing("unlink", &[], "", "disconnect"),
-    missing("monitor", &[], "[name]", "watch an app there"),
-    missing("unmonitor", &[], "[name]", "do not"),
-    missing("open", &[], "", "open the dashboard"),
-    missing("plus", &["register"], "[command] [option]", "the monitoring service"),
-    missing("login", &[], "", "log in there"),
-    missing("logout", &[], "", "log out"),
+    elsewhere("deepUpdate", &[], "", "update by npm", UPDATE),
+    Command {
+        options: &[call("info-node", None, Arg::Required("url"), "its address")],
+        ..elsewhere("link", &[], "[secret] [public] [name]", "connect to the vendor's service", SERVICE)
+    },
+    elsewhere("unlink", &[], "", "disconnect from it", SERVICE),
+    elsewhere("monitor", &[], "[name]", "watch an app there", SERVICE),
+    elsewhere("unmonitor", &[], "[name]", "do not", SERVICE),
+    elsewhere("open", &[], "", "open its dashboard", SERVICE),
+    Command {
+        options: &[
+            call("info-node", None, Arg::Required("url"), "its address"),
+            call("discrete", None, Arg::None, "less words"),
+            call("install-all", None, Arg::None, "all modules"),
+        ],
+        ..elsewhere("plus", &["register"], "[command] [option]", "the vendor's service", SERVICE)
+    },
+    elsewhere("login", &[], "", "log in there", SERVICE),
+    elsewhere("logout", &[], "", "log out", SERVICE),
     missing("create", &[], "", "sample project"),
-    missing("autoinstall", &[], "", "install modules"),
+    elsewhere(
+        "autoinstall",
+        &[],
+        "",
+        "install what is missing",
+        "nothing installs itself here; `ostler install <module>` installs a module",
+    ),
     missing("install-otel", &[], "", "install tracing packages"),
     missing("uninstall-otel", &[], "", "remove tracing packages"),
 ];

@@ -21,5 +21,4 @@ pub(crate) use help::{command_help, examples, full_help, short_help};
 pub(crate) use parse::{Parsed, parse, parse_runtime};
 pub(crate) use reference::reference;
 pub(crate) use table::Daemon;
-#[cfg(test)]
 pub(crate) use table::State;

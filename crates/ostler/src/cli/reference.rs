@@ -20,9 +20,16 @@ pub(crate) fn reference(program: &str) -> String {
     for section in SECTIONS {
         let _ = writeln!(out, "\n## {}\n", section_title(*section));
         for command in COMMANDS.iter().filter(|command| command.section == *section) {
-            if matches!(command.state, State::Missing) {
-                let _ = writeln!(out, "- `{}`: {}", usage(command), command.help);
-                continue;
+            match command.state {
+                State::Works => {}
+                State::Missing => {
+                    let _ = writeln!(out, "- `{}`: {}", usage(command), command.help);
+                    continue;
+                }
+                State::Elsewhere(what) => {
+                    let _ = writeln!(out, "- `{}`: {}", usage(command), what);
+                    continue;
+                }
             }
             let daemon = match command.daemon {
                 Daemon::Starts => " Starts the daemon when none runs.",

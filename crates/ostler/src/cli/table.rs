@@ -99,6 +99,8 @@ pub(crate) enum State {
     Works,
     /// PM2 has it, ostler not yet.
     Missing,
+    /// PM2 has it. Here there is nothing for it to do, or something else is there instead: this says what.
+    Elsewhere(&'static str),
 }
 
 /// Headline of a command in the help.

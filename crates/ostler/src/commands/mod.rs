@@ -21,6 +21,7 @@ mod git;
 mod health;
 mod help;
 mod id;
+mod inspect;
 mod jlist;
 mod jobs;
 mod kill;
@@ -82,6 +83,7 @@ pub(crate) fn code(name: &str) -> Option<Run> {
         "serve" => start::serve,
         "sendSignal" => send_signal::run,
         "trigger" => trigger::run,
+        "inspect" => inspect::run,
         "report" => report::run,
         "list" => list::run,
         "jlist" => jlist::run,

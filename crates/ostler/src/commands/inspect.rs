@@ -1,0 +1,76 @@
+//! `inspect`: the debugger of running Node apps.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::time::{Duration, Instant};
+
+use ostler_proto::control::{Detail, Request};
+
+use crate::cli::Call;
+use crate::cx::Cx;
+use crate::error::{CliError, Status};
+use crate::render::Wording;
+use crate::text::shown;
+
+/// Time for Node to say where its debugger listens.
+const WITHIN: Duration = Duration::from_secs(5);
+/// Bytes of its error output that are looked at.
+const BYTES: u64 = 64 << 10;
+/// What Node writes then, and what it writes where it cannot.
+const SAYS: [&str; 2] = ["Debugger listening on ", "Starting inspector on "];
+
+/// Asks Node for it by SIGUSR1, which is Node's own signal for that: another runtime would die of it. In PM2 7 this always fails.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let target = call.targets[0].clone();
+    let details = cx.find(std::slice::from_ref(&target))?;
+    let of_node: Vec<&Detail> =
+        details.iter().filter(|detail| detail.learned.node_version.is_some() && detail.instance.pid().is_some()).collect();
+    if of_node.is_empty() {
+        return Err(CliError::Failed(format!("{target} is no Node app that runs")));
+    }
+    let mut status = Status::Ok;
+    for detail in of_node {
+        let begin = detail.files.error.as_deref().and_then(|path| Some(std::fs::metadata(path).ok()?.len()));
+        let request = Request::Signal { signal: ostler_sys::signal::USR1, target: detail.id.to_string() };
+        cx.perform(&request, Wording::Signal)?;
+        let said = detail.files.error.as_deref().zip(begin).and_then(|(path, begin)| wait_for_word(path, begin));
+        let (name, id) = (&detail.spec.name, detail.id);
+        match said {
+            Some(line) if line.starts_with(SAYS[0]) => cx.out.info(format_args!("[{name}]({id}) {}", shown(&line))),
+            Some(line) => {
+                cx.out.error(format_args!("[{name}]({id}) {}", shown(&line)));
+                status = Status::Failed;
+            }
+            None => cx.out.warn(format_args!("[{name}]({id}) was asked; its error output tells where it listens")),
+        }
+    }
+    Ok(status)
+}
+
+/// The line in which Node says where it listens, or why not.
+fn wait_for_word(path: &str, begin: u64) -> Option<String> {
+    let until = Instant::now() + WITHIN;
+    loop {
+        if let Some(line) = word(path, begin) {
+            return Some(line);
+        }
+        if Instant::now() >= until {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn word(path: &str, begin: u64) -> Option<String> {
+    let mut file = File::open(path).ok()?;
+    file.seek(SeekFrom::Start(begin)).ok()?;
+    let mut bytes = Vec::new();
+    file.take(BYTES).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    // A date may stand before it, or JSON around it. Only whole lines.
+    let whole = &text[..text.rfind('\n')? + 1];
+    whole.lines().find_map(|line| {
+        let at = SAYS.iter().find_map(|says| line.find(says))?;
+        Some(line[at..].trim_end_matches(['"', '}']).to_owned())
+    })
+}
