@@ -11,7 +11,8 @@ fn it_tells_what_there_is_and_no_secret() {
     let nothing = home.ok("report");
     assert!(nothing.stdout.contains("--- Daemon ") && nothing.stdout.contains("not running"), "{nothing}");
     assert!(!home.dir().join("pm2.pid").exists(), "it started a daemon");
-    let more = r#""name": "api", "args": "hold", "node_args": "t0k3n-of-mine", "env": {"API_TOKEN": "t0k3n-of-mine", "PLAIN": "wh0-knows"}"#;
+    let more =
+        r#""name": "api", "args": "hold", "node_args": "t0k3n-of-mine", "env": {"API_TOKEN": "t0k3n-of-mine", "PLAIN": "wh0-knows"}"#;
     let file = ecosystem(&home, &format!(r#""script": "{}", {more}"#, fixture()));
     home.ok(format!("start {file}"));
     let text = home.ok("report").stdout;

@@ -161,9 +161,11 @@ fn ends_open(reader: &File) -> bool {
 
 impl Sink {
     pub(super) fn lock(&self) -> MutexGuard<'_, FileState> {
-        while try_lock(&self.state).is_none() {
-            if !threads::waits() {
-                break;
+        while threads::is_played() {
+            match try_lock(&self.state) {
+                Some(state) => return state,
+                // Who has it goes on when it is told to.
+                None => _ = threads::waits(),
             }
         }
         // What a panic left behind is put right by the record, not by the lock.

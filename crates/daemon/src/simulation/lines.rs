@@ -27,8 +27,6 @@ struct Way {
     /// Its processes write halves of lines now and then. Nobody else writes to their files.
     halves: bool,
     has_combined: bool,
-    /// Output and error output go to one file.
-    both: bool,
 }
 
 /// A process and its output (0) or error output (1).
@@ -86,17 +84,14 @@ impl Lines {
     pub(super) fn of(specs: &[AppSpec]) -> Self {
         let way = |spec: &AppSpec| {
             let logs = &spec.logs;
+            let are_own = logs.log_file.is_none() && !logs.merge_logs && logs.out_file != logs.error_file;
             let way = Way {
                 json: logs.json,
                 dated: logs.date_format.is_some(),
-                halves: logs.date_format.is_some()
-                    && logs.log_file.is_none()
-                    && !logs.merge_logs
-                    && *spec.log_rotate == RotateSpec::default(),
+                halves: logs.date_format.is_some() && are_own && *spec.log_rotate == RotateSpec::default(),
                 has_combined: logs.log_file.is_some(),
-                both: logs.out_file == logs.error_file,
             };
-            (spec.name.clone(), Way { halves: way.halves && !way.both, ..way })
+            (spec.name.clone(), way)
         };
         Self { ways: specs.iter().map(way).collect(), is_disk_good: true, ..Self::default() }
     }

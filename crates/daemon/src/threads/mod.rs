@@ -89,6 +89,14 @@ pub(crate) fn point() {
     played::point(played::At::Step);
 }
 
+/// True on a played thread.
+pub(crate) fn is_played() -> bool {
+    #[cfg(test)]
+    return played::is_here();
+    #[cfg(not(test))]
+    false
+}
+
 /// True if the thread is a played one and has waited for its next turn: then whoever would wait for the system looks again at once.
 pub(crate) fn waits() -> bool {
     #[cfg(test)]

@@ -138,6 +138,11 @@ pub(super) fn cast() -> Option<Arc<Part>> {
     })
 }
 
+/// True on a played thread.
+pub(super) fn is_here() -> bool {
+    OWN.with_borrow(Option::is_some)
+}
+
 /// On a played thread: waits for its next turn. True there.
 pub(super) fn point(at: At) -> bool {
     let Some(part) = OWN.with_borrow(Clone::clone) else {

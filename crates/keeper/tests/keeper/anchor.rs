@@ -69,6 +69,9 @@ fn many_descriptors_are_held_by_all() {
         daemon.send(&ToKeeper::Hold { name: format!("{n:03}") }, &[labelled(&n.to_string()).as_fd()]);
     }
     daemon.link.flush_blocking().unwrap();
+    // They do not fit into its socket: it sleeps in between, as the keeper waits for room.
+    let open = || std::fs::read_dir(format!("/proc/{}/fd", anchor.pid)).map_or(0, Iterator::count);
+    wait_for("the anchor has all of them", || (open() >= 700 + 3).then_some(()));
     settled(&mut daemon, anchor);
     kill_both(keeper, daemon);
     let (_daemon, (inventory, fds)) = home.next_daemon();
