@@ -21,12 +21,13 @@ fn a_removed_socket_comes_back() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let (pid, keeper, socket) = (home.app("app").pid(), home.keeper_pid(), home.dir().join("ostler.sock"));
-    for file in ["ostler.sock", "ostler.lock", "ostler.sock"] {
+    for file in ["ostler.sock", "ostler.lock", "rpc.sock", "pub.sock", "pm2.pid", "rpc.sock", "ostler.sock"] {
         fs::remove_file(home.dir().join(file)).unwrap();
         // Nobody asks for it.
         home.wait_until("it is back", || home.dir().join(file).exists());
         is_the_same(&home, pid, keeper);
     }
+    std::os::unix::net::UnixStream::connect(home.dir().join("rpc.sock")).unwrap();
     // Whoever comes in that moment waits for it, also where a daemon has just died.
     for round in 0..5 {
         fs::remove_file(&socket).unwrap();
@@ -53,6 +54,7 @@ fn a_removed_home_comes_back() {
         fs::remove_dir_all(home.dir()).unwrap();
         is_the_same(&home, pid, keeper);
     }
+    home.wait_until("PM2's sockets are back", || ["rpc.sock", "pub.sock"].iter().all(|file| home.dir().join(file).exists()));
     // What is needed when both die is there again, too.
     home.kill_both();
     home.ok("start sleep --name other -- 1000");

@@ -50,6 +50,7 @@ mod list;
 mod logrotate;
 mod logs;
 mod main_pid;
+mod migrate;
 mod names;
 mod native;
 mod no_daemon;

@@ -1,15 +1,15 @@
 //! Watch over the home as a place: that it can be reached, and that it is where it was.
 //!
-//! What is removed from it comes back: the socket by which clients find us, the lock that keeps a second keeper out, the whole folder. A
-//! folder that was moved is left where it is (its socket still leads to us), which is logged; the keeper refuses to make another in its old place.
-//! The kernel reports changes to these three alone, so nothing wakes us when we write in the home or when nothing happens; a client that
+//! What is removed from it comes back: the socket by which clients find us, the lock that keeps a second keeper out, the file with the keeper's pid, which
+//! another manager removes that had the same home, the whole folder. A folder that was moved is left where it is (its socket still leads to us), which is logged; the keeper refuses to make another in its old place.
+//! The kernel reports changes to these alone, so nothing wakes us when we write in the home or when nothing happens; a client that
 //! finds no socket has the keeper asked by a signal ([`HomeWatch::look`]).
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use ostler_keeper::{HELD_LOCK, HELD_SOCKET, LOCK_FILE, PID_FILE, SOCKET_FILE};
+use ostler_keeper::{HELD_LOCK, HELD_SOCKET, LOCK_FILE, PID_FILE, PID_FILE_VAR, SOCKET_FILE};
 use ostler_proto::control::{Request, Response};
 use ostler_sys::inotify::{Inotify, WatchFlags};
 use ostler_sys::signal::HUP;
@@ -39,6 +39,8 @@ pub(crate) struct HomeWatch {
     tries: u32,
     /// Path to which it was moved, as was logged.
     reported: Option<PathBuf>,
+    /// The file with the keeper's pid is elsewhere.
+    has_pid_elsewhere: bool,
 }
 
 /// Trouble of the home.
@@ -97,7 +99,8 @@ impl HomeWatch {
     fn find(&self, home: &Path, lock: &OwnedFd) -> Finding {
         let place = self.place();
         let has = |name, id: Option<FileId>| id.is_some() && self.folder.as_ref().and_then(|folder| id_in(folder, name)) == id;
-        let is_complete = has(SOCKET_FILE, self.socket) && has(LOCK_FILE, id_of(lock));
+        let has_pid = self.has_pid_elsewhere || self.folder.as_ref().is_some_and(|folder| id_in(folder, PID_FILE).is_some());
+        let is_complete = has(SOCKET_FILE, self.socket) && has(LOCK_FILE, id_of(lock)) && has_pid;
         let is_at_its_place = place.is_some() && home.canonicalize().ok() == place;
         judge(place.is_some(), is_complete, is_at_its_place)
     }
@@ -112,7 +115,7 @@ impl HomeWatch {
         let of_itself = WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF;
         // What cannot be watched is still looked at when a client asks.
         let _ = inotify.watch(&folder, of_itself | WatchFlags::ONLYDIR);
-        for name in [SOCKET_FILE, LOCK_FILE] {
+        for name in [SOCKET_FILE, LOCK_FILE, PID_FILE] {
             let _ = inotify.watch(folder.join(name), of_itself | WatchFlags::ATTRIB | WatchFlags::DONT_FOLLOW);
         }
         self.inotify = Some(inotify).filter(|inotify| reactor.add(inotify, Source::Feature(Self::NAME, 0)).is_ok());
@@ -123,6 +126,7 @@ impl Feature for HomeWatch {
     /// Begins to watch. What is missing comes back at once.
     fn on_boot(&mut self, ctx: &mut Ctx) {
         self.open(&ctx.settings.home);
+        self.has_pid_elsewhere = std::env::var_os(PID_FILE_VAR).is_some();
         // A daemon that died in the moment in which it had made a socket leaves one that nobody listens at.
         let leads_somewhere = self.within(SOCKET_FILE).is_some_and(|path| !matches!(socket::connect_at(&path), Err(Errno::CONNREFUSED)));
         let folder = self.folder.as_ref().filter(|_| leads_somewhere);
@@ -238,10 +242,11 @@ impl HomeWatch {
             // Files of a moment ago are gone with the old lock.
             ctx.state_file.distrust();
             if let Ok(keeper) = ProcRef::of(ctx.keeper.pid()) {
-                let marked = ostler_keeper::mark_lock(ctx.lock.as_fd(), keeper);
-                let written = std::fs::write(within(PID_FILE)?, keeper.pid.to_string());
-                marked.and(written).map_err(|error| format!("write {LOCK_FILE} and {PID_FILE}: {error}"))?;
+                ostler_keeper::mark_lock(ctx.lock.as_fd(), keeper).map_err(|error| format!("write {LOCK_FILE}: {error}"))?;
             }
+        }
+        if !self.has_pid_elsewhere && id_in(folder, PID_FILE).is_none() {
+            std::fs::write(within(PID_FILE)?, ctx.keeper.pid().to_string()).map_err(|error| format!("write {PID_FILE}: {error}"))?;
         }
         if self.socket.is_none() || id_in(folder, SOCKET_FILE) != self.socket {
             let path = within(SOCKET_FILE)?;

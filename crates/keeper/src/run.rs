@@ -24,7 +24,7 @@ use crate::launch::LOG_FILE;
 use crate::link::Channel;
 use crate::message::{Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Originals, STARTER_KEY};
 use crate::respawn::Respawn;
-use crate::state::{LOCK_FILE, PID_FILE, SOCKET_FILE, State};
+use crate::state::{LOCK_FILE, PID_FILE, PID_FILE_VAR, SOCKET_FILE, State};
 use crate::title::keeper_comm;
 use crate::upgrade::Check;
 use crate::watchdog::DOUBT_SIGNAL;
@@ -73,8 +73,6 @@ const REQUESTS_PER_TURN: usize = 64;
 const ANSWERS_WAITING: usize = 4096;
 /// Protects the keeper and the daemon from the out-of-memory killer, where that is allowed; apps keep what they had.
 const OOM_SCORE_ADJ: i32 = -900;
-/// PM2's variable for another place of the pid file.
-const PID_FILE_VAR: &str = "PM2_PID_FILE_PATH";
 /// Descriptors in use besides what is held: a generous count of the keeper's own.
 const OWN_FDS: usize = 16;
 

@@ -18,6 +18,8 @@ pub const LOCK_FILE: &str = "ostler.lock";
 pub const SOCKET_FILE: &str = "ostler.sock";
 /// The keeper's pid in the home, decimal, no newline: the one process that stays the same.
 pub const PID_FILE: &str = "pm2.pid";
+/// Variable with another path for it.
+pub const PID_FILE_VAR: &str = "PM2_PID_FILE_PATH";
 
 const VERSION: u32 = 1;
 /// Largest state; it has some hundred bytes per child.

@@ -179,6 +179,12 @@ fn given() -> Option<Result<PathBuf, HomeError>> {
     Some(path.and_then(fitting))
 }
 
+/// PM2's home, where nothing else is said.
+pub(crate) fn of_pm2() -> Option<PathBuf> {
+    let given = ["OVER_HOME", "PM2_HOME"].into_iter().filter_map(std::env::var_os).find(|value| !value.is_empty());
+    given.map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(".pm2")))
+}
+
 fn of_user(program: Program) -> Result<PathBuf, HomeError> {
     let user = std::env::home_dir().filter(|home| home.is_absolute()).ok_or(HomeError::Unknown { variable: variable(program) })?;
     fitting(user.join(if program.is_pm2() { ".pm2" } else { ".ostler" }))

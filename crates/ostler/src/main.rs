@@ -10,6 +10,7 @@ mod error;
 mod home;
 mod left_behind;
 mod logs;
+mod migrate;
 mod module_conf;
 mod render;
 mod run;

@@ -168,6 +168,15 @@ pub enum Request {
         /// Longest wait for an answer.
         within_ms: u64,
     },
+    /// Brings in instances of another manager, as it describes them: what runs there is started, what is stopped is listed. Those whose name is in the list
+    /// already are left alone. Answer: progress, then [`Response::Done`].
+    Restore {
+        /// Entries in the shape of PM2's saved list, one per instance.
+        entries: Vec<serde_json::Value>,
+        /// The other manager, while its sockets are in the way of those that cluster workers of these apps ask for: they get copies of them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sockets_of: Option<OtherManager>,
+    },
     /// Truncates log files. Answer: [`Response::Paths`].
     Flush {
         /// Name or id; none = all and the daemon's own log.
@@ -230,6 +239,7 @@ impl Request {
             | Self::Scale { .. }
             | Self::Signal { .. }
             | Self::Trigger { .. }
+            | Self::Restore { .. }
             | Self::Flush { .. }
             | Self::SettingsChanged
             | Self::ReloadLogs
@@ -239,6 +249,15 @@ impl Request {
             | Self::Update { .. } => false,
         }
     }
+}
+
+/// Daemon of another manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherManager {
+    /// Its pid.
+    pub pid: i32,
+    /// Its start time, clock ticks since boot.
+    pub start_ticks: u64,
 }
 
 /// Proof of a start where an app does not say itself when it is ready: that its runtime runs the script.

@@ -1,7 +1,12 @@
 //! Listeners at a TCP port of this network namespace, as far as `/proc` lets us see.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
 /// State of a listening socket in `/proc/net/tcp`.
 const LISTEN: &str = "0A";
+/// State of a bound socket in `/proc/net/udp` that is not connected.
+const UNCONNECTED: &str = "07";
 
 /// Inodes of the sockets that listen at a port, IPv4 and IPv6.
 pub fn sockets_at(port: u16) -> Vec<u64> {
@@ -10,13 +15,7 @@ pub fn sockets_at(port: u16) -> Vec<u64> {
 }
 
 fn listening(table: &str, port: u16) -> impl Iterator<Item = u64> {
-    let port = format!(":{port:04X}");
-    table.lines().skip(1).filter_map(move |line| {
-        let mut words = line.split_whitespace();
-        let local = words.nth(1)?;
-        let state = words.nth(1)?;
-        (local.ends_with(&port) && state == LISTEN).then(|| words.nth(5)?.parse().ok()).flatten()
-    })
+    bound(table, LISTEN).into_iter().filter(move |(at, _)| *at == port).map(|(_, inode)| inode)
 }
 
 /// Processes that have one of these sockets open. Those of other users are seen by root only.
@@ -30,9 +29,68 @@ pub fn processes_with(sockets: &[u64]) -> Vec<i32> {
 }
 
 fn has_open(pid: i32, links: &[String]) -> bool {
+    descriptors(pid).any(|target| links.iter().any(|link| target.as_os_str() == link.as_str()))
+}
+
+/// What its descriptors are.
+fn descriptors(pid: i32) -> impl Iterator<Item = PathBuf> {
     let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    let mut targets = descriptors.filter_map(|entry| std::fs::read_link(entry.path()).ok());
-    targets.any(|target| links.iter().any(|link| target.as_os_str() == link.as_str()))
+    descriptors.filter_map(|entry| std::fs::read_link(entry.path()).ok())
+}
+
+/// What these processes listen at: TCP and UDP ports (`3000`, `udp 53`) and paths of unix sockets. Of processes of other users only root sees it.
+pub fn places_of(pids: &[i32]) -> BTreeSet<String> {
+    let mut places = BTreeSet::new();
+    for pid in pids {
+        let sockets: BTreeSet<u64> = descriptors(*pid).filter_map(|target| socket_inode(&target)).collect();
+        if sockets.is_empty() {
+            continue;
+        }
+        // Its own network namespace.
+        let table = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default();
+        for (name, state, prefix) in
+            [("tcp", LISTEN, ""), ("tcp6", LISTEN, ""), ("udp", UNCONNECTED, "udp "), ("udp6", UNCONNECTED, "udp ")]
+        {
+            let open = bound(&table(name), state).into_iter().filter(|(_, inode)| sockets.contains(inode));
+            places.extend(open.map(|(port, _)| format!("{prefix}{port}")));
+        }
+        places.extend(unix_paths(&table("unix"), &sockets));
+    }
+    places
+}
+
+/// Inodes of the sockets that listen at a TCP port in the network namespace of a process.
+pub(crate) fn inodes_at(pid: i32, port: u16) -> BTreeSet<u64> {
+    let tables = ["tcp", "tcp6"].map(|name| std::fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default());
+    let open = tables.iter().flat_map(|table| bound(table, LISTEN));
+    open.filter(|(at, _)| *at == port).map(|(_, inode)| inode).collect()
+}
+
+/// Ports and inodes of the sockets in this state.
+fn bound(table: &str, state: &str) -> Vec<(u16, u64)> {
+    let row = |line: &str| {
+        let mut words = line.split_whitespace();
+        let port = u16::from_str_radix(words.nth(1)?.rsplit(':').next()?, 16).ok()?;
+        (words.nth(1)? == state).then(|| Some((port, words.nth(5)?.parse().ok()?))).flatten()
+    };
+    table.lines().skip(1).filter_map(row).collect()
+}
+
+/// Paths of those of these unix sockets that accept connections.
+fn unix_paths(table: &str, sockets: &BTreeSet<u64>) -> Vec<String> {
+    let row = |line: &str| {
+        let mut words = line.split_whitespace();
+        let accepts = words.nth(3)? == "00010000";
+        let inode = words.nth(2)?.parse().ok()?;
+        let path = words.collect::<Vec<_>>().join(" ");
+        (accepts && sockets.contains(&inode) && !path.is_empty()).then_some(path)
+    };
+    table.lines().skip(1).filter_map(row).collect()
+}
+
+/// The inode of a socket by the target of its link in `/proc`.
+pub(crate) fn socket_inode(target: &Path) -> Option<u64> {
+    target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 /// Name of the program of a process.

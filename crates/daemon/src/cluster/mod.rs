@@ -9,6 +9,7 @@
 //! long as it is open.
 
 mod abandoned;
+mod lent;
 mod listen;
 mod listeners;
 mod query;
@@ -32,9 +33,10 @@ use ostler_proto::node::Message;
 use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 
-use crate::engine::{Beside, Ctx, Feature, Input, InstanceStep, Key};
+use crate::engine::{Beside, Ctx, Feature, Input, InstanceStep, Key, Request};
 use crate::slots::Sending;
 use crate::slots::complaints::Topic;
+use lent::Lender;
 use listeners::{Listener, Listeners, PREFIX};
 use query::Query;
 use round_robin::routes_to;
@@ -51,6 +53,8 @@ pub(crate) struct Cluster {
     checks: BTreeMap<String, u64>,
     /// Descriptors that the keeper held, until all of them are there.
     held: Vec<(String, OwnedFd)>,
+    /// Another manager, from which apps are moved.
+    lender: Option<Lender>,
 }
 
 /// Way in which a worker gets connections.
@@ -217,6 +221,7 @@ impl Cluster {
         };
         let socket = opened.or_else(|errno| match errno {
             // What its user may not have, but was declared: that is open.
+            Errno::ADDRINUSE => self.lender.as_ref().and_then(|lender| lender.socket(app, query)).ok_or(errno),
             Errno::ACCESS if !query.rights.are_ours() => refused::declared_socket(ctx, spec, query).ok_or(errno),
             _ => Err(errno),
         })?;
@@ -328,6 +333,14 @@ impl Feature for Cluster {
         if let Some(spec) = ctx.slots.get(id).map(|slot| Rc::clone(&slot.app().spec)) {
             self.close_listeners_of(ctx, &spec);
         }
+    }
+
+    fn on_request(&mut self, _ctx: &mut Ctx, request: Request) -> Option<Request> {
+        match request {
+            Request::ShareSockets { of, apps } => self.lender = Some(Lender { of, apps }),
+            other => return Some(other),
+        }
+        None
     }
 
     /// Connections go to workers when all of a turn is known.

@@ -1,6 +1,6 @@
 //! Work: events and requests that wait for their turn, and effects that wait for the journal.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -97,6 +97,8 @@ pub(crate) enum Request {
     Remedy { id: u32, inc: u32, cause: Cause, why: String },
     /// This is no reason any more to do something about the process of this instance.
     NoRemedy { id: u32, cause: Cause },
+    /// What listens where a worker of these apps wants to listen, and belongs to this process, becomes theirs too: they move from another manager.
+    ShareSockets { of: ProcRef, apps: BTreeSet<String> },
     /// Every log file is reopened, and nobody waits for the end.
     ReloadLogs,
 }

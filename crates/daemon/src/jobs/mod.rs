@@ -61,6 +61,7 @@ impl Feature for Jobs {
                 | proto::Request::RunJob { .. }
                 | proto::Request::Scale { .. }
                 | proto::Request::Resurrect
+                | proto::Request::Restore { .. }
         );
         if starts && let Err(failure) = ctx.may_start() {
             asker.answer(ctx, Response::Failed(failure));
@@ -87,6 +88,7 @@ impl Feature for Jobs {
                 scale::by_user(ctx, asker, (&name, &cwd), (to, first), caller.origin("scale"))
             }
             proto::Request::Resurrect => resurrect::resurrect(ctx, asker),
+            proto::Request::Restore { entries, sockets_of } => resurrect::restore(ctx, asker, entries, sockets_of),
             proto::Request::Signal { signal, target } => {
                 let response = scale::send_signal(ctx, asker, signal, &target);
                 asker.answer(ctx, response);

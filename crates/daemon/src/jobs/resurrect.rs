@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use ostler_core::app::EnvMap;
 use ostler_core::lifecycle::{Event, Origin};
-use ostler_proto::control::{Failure, Progress};
-use ostler_proto::pm2::{Dump, DumpEntry, parse_dump};
+use ostler_proto::control::{Failure, OtherManager, Progress};
+use ostler_proto::pm2::{Dump, DumpEntry, of_entries, parse_dump};
+use ostler_sys::ProcRef;
+use serde_json::Value;
 
 use super::job::{Asker, Job, Step};
 use crate::engine::{Ctx, Request};
@@ -21,6 +23,26 @@ pub(super) fn resurrect(ctx: &mut Ctx, asker: Asker) -> Result<Job, Failure> {
     if let Some(told) = told {
         asker.send(ctx, Progress::Warning(told));
     }
+    Ok(bring_back(ctx, asker, entries))
+}
+
+/// Brings in what another manager ran: all of it, or nothing.
+///
+/// # Errors
+/// An entry makes no sense.
+pub(super) fn restore(ctx: &mut Ctx, asker: Asker, entries: Vec<Value>, sockets_of: Option<OtherManager>) -> Result<Job, Failure> {
+    let Dump { entries, rejected } = of_entries(entries);
+    if let Some(error) = rejected.into_iter().next() {
+        return Err(Failure::Other(error.to_string()));
+    }
+    if let Some(OtherManager { pid, start_ticks }) = sockets_of {
+        let apps = entries.iter().map(|entry| entry.spec.name.clone()).collect();
+        ctx.request(Request::ShareSockets { of: ProcRef { pid, start_ticks }, apps });
+    }
+    Ok(bring_back(ctx, asker, entries))
+}
+
+fn bring_back(ctx: &mut Ctx, asker: Asker, entries: Vec<DumpEntry>) -> Job {
     // As PM2: a name that exists is left alone, as a whole.
     let present: BTreeSet<String> = ctx.slots.serving().map(|slot| slot.spec().name.clone()).collect();
     let mut job = Job::new(asker, Step::Start, Origin::Resurrect);
@@ -30,13 +52,12 @@ pub(super) fn resurrect(ctx: &mut Ctx, asker: Asker) -> Result<Job, Failure> {
         let is_up = !entry.stopped && !entry.spec.is_job();
         let added = add(ctx, entry);
         fresh.extend(added.iter().filter(|_| is_up));
-        job.shown.extend(&added);
-        asker.send(ctx, Progress::Launched { name, ids: added });
+        job.touch(&added, &ctx.slots);
+        asker.send(ctx, Progress::Launched { name, ids: ctx.slots.pm_ids(&added) });
     }
-    job.ids.clone_from(&job.shown);
     job.wait_until_up(&fresh, &ctx.slots);
     fresh.into_iter().for_each(|id| ctx.event(id, Event::Start(Origin::Resurrect)));
-    Ok(job)
+    job
 }
 
 /// Makes one entry of the list an instance again.

@@ -536,6 +536,26 @@ fn a_saved_schedule_is_known_before_the_start_that_switches_it_on() {
 }
 
 #[test]
+fn what_is_brought_in_has_the_ids_of_the_list() {
+    let entry = |name: &str, status: &str| serde_json::json!({"name": name, "pm_exec_path": "/bin/true", "pm_cwd": "/", "status": status});
+    let restore = |entries: Vec<serde_json::Value>| proto::Request::Restore { entries, sockets_of: None };
+    let (mut played, mut jobs, _) = running(&[app("gone")]);
+    ask(&mut played, &mut jobs, act(Action::Delete, &["gone"]));
+    ends(&mut played, &mut jobs, 0, 0);
+    told(&mut played);
+    ask(&mut played, &mut jobs, restore(vec![entry("a", "online"), entry("b", "stopped")]));
+    assert_eq!(told(&mut played), ["launched /bin/true [0]", "launched /bin/true [1]"]);
+    spawned(&mut played, &mut jobs, 1);
+    assert_eq!(told(&mut played), ["done 0", "all done [0, 1]"]);
+    assert_eq!(state(&played, 2), &State::Stopped);
+    ask(&mut played, &mut jobs, restore(vec![entry("b", "online"), entry("c", "stopped")]));
+    assert_eq!(told(&mut played), ["launched /bin/true [2]", "all done [2]"], "a name that is there is left alone");
+    ask(&mut played, &mut jobs, restore(vec![entry("d", "online"), serde_json::json!({"name": "e"})]));
+    assert_eq!(told(&mut played), ["entry 1 of the saved list (e): pm_exec_path: missing"], "all or nothing");
+    assert_eq!(played.ctx.slots.iter().count(), 3);
+}
+
+#[test]
 fn whoever_waits_for_a_process_learns_what_it_left_undone() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("b")]);
     ask(&mut played, &mut jobs, act(Action::Stop, &["a"]));

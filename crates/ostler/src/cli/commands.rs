@@ -391,6 +391,19 @@ pub(crate) const COMMANDS: &[Command] = &[
         ..keeps("ecosystem", "[simple]", 0, Daemon::Unused, "write a sample config file")
     },
     Command {
+        options: &[
+            call("dry-run", None, Arg::None, "show what would be done"),
+            call("in-place", None, Arg::None, "into PM2's own folder, and end PM2: for the name pm2"),
+            call("timeout", None, Arg::Required("time"), "time within which each app has to be well (default 60s)"),
+            call("back", None, Arg::None, "give everything back to PM2"),
+            call("finish", None, Arg::None, "end PM2, of which nothing runs any more"),
+        ],
+        completes: FILES,
+        max_args: Some(1),
+        examples: &["migrate --dry-run", "migrate", "migrate --back", "migrate --finish"],
+        ..keeps("migrate", "[folder]", 0, Daemon::Starts, "take over the apps of a running PM2, one after the other")
+    },
+    Command {
         completes: FILES,
         examples: &["deploy production setup", "deploy production", "deploy production revert 1", "deploy production exec \"npm ls\""],
         ..keeps(

@@ -28,6 +28,7 @@ mod kill;
 mod launch;
 mod list;
 mod logrotate;
+mod migrate;
 mod modules;
 mod pid;
 mod ping;
@@ -48,6 +49,7 @@ mod settings;
 mod slist;
 mod start;
 mod startup;
+mod steady;
 mod table;
 mod trigger;
 mod unstartup;
@@ -123,6 +125,7 @@ pub(crate) fn code(name: &str) -> Option<Run> {
         "uninstall" => modules::uninstall,
         "module:list" => modules::list,
         "deploy" => deploy::run,
+        "migrate" => migrate::run,
         "pull" => git::pull,
         "forward" => git::forward,
         "backward" => git::backward,

@@ -146,6 +146,11 @@ pub fn parse_dump(text: &str) -> Result<Dump, DumpError> {
         Value::Array(list) => list,
         other => return Err(DumpError::NotAList { found: kind(&other) }),
     };
+    Ok(of_entries(list))
+}
+
+/// Reads the entries of a list.
+pub fn of_entries(list: Vec<Value>) -> Dump {
     let mut dump = Dump::default();
     for (position, value) in list.into_iter().enumerate() {
         match from_entry(value) {
@@ -153,7 +158,7 @@ pub fn parse_dump(text: &str) -> Result<Dump, DumpError> {
             Err((name, reason)) => dump.rejected.push(EntryError { position, name, reason }),
         }
     }
-    Ok(dump)
+    dump
 }
 
 fn from_entry(value: Value) -> Result<DumpEntry, (Option<String>, String)> {

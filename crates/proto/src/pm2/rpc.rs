@@ -140,6 +140,33 @@ pub fn methods(id: &[u8]) -> Vec<u8> {
     amp::encode(&[&amp::json(&json!({ "methods": methods })), id])
 }
 
+/// A call of a client.
+pub fn invocation(id: &str, method: &str, args: &[Value]) -> Vec<u8> {
+    amp::encode(&[&amp::json(&json!({ "type": "call", "method": method, "args": args })), &amp::text(id)])
+}
+
+/// What a daemon answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// Number of the request, as it is on the wire.
+    pub id: Vec<u8>,
+    /// The values, or the error in the daemon's words.
+    pub result: Result<Vec<Value>, String>,
+}
+
+/// The answer in a frame; none if it is none.
+pub fn answer(args: Vec<Vec<u8>>) -> Option<Answer> {
+    let [answer, id] = <[Vec<u8>; 2]>::try_from(args).ok()?;
+    let mut answer: Value = serde_json::from_slice(answer.strip_prefix(b"j:")?).ok()?;
+    let mut take = |key: &str| answer.get_mut(key).map(Value::take).filter(|value| !value.is_null());
+    let result = match (take("error"), take("args")) {
+        (Some(error), _) => Err(error.as_str().map_or_else(|| error.to_string(), str::to_owned)),
+        (None, Some(Value::Array(values))) => Ok(values),
+        (None, _) => Ok(Vec::new()),
+    };
+    Some(Answer { id, result })
+}
+
 /// An event for a subscriber of `pub.sock`.
 pub fn event(topic: &str, payload: &Value) -> Vec<u8> {
     amp::encode(&[&amp::text(topic), &amp::json(payload)])
@@ -180,6 +207,22 @@ mod tests {
         let deep = format!("j:{}", "[".repeat(100_000));
         assert!(matches!(bytes(&[&deep, "s:1"]), Err(RequestError::Malformed(_))));
         assert_eq!(bytes(&["j:{}", "j:77"]).unwrap().id, b"j:77", "a number of any kind");
+    }
+
+    #[test]
+    fn a_call_and_its_answers() {
+        let args = |frame: &[u8]| {
+            let mut decoder = amp::Decoder::with_limit(1 << 20);
+            decoder.push(frame);
+            decoder.take().unwrap().unwrap()
+        };
+        let asked = request(args(&invocation("9:1", "stopProcessId", &[json!(3)]))).unwrap();
+        assert_eq!(asked, Request { id: b"s:9:1".to_vec(), call: Call::Method { name: "stopProcessId".into(), args: vec![json!(3)] } });
+        let answered = |frame: Vec<u8>| answer(args(&frame)).map(|answer| (answer.id, answer.result));
+        assert_eq!(answered(success(&asked.id, &["[1]", "null"])), Some((asked.id.clone(), Ok(vec![json!([1]), json!(null)]))));
+        assert_eq!(answered(failure(&asked.id, "no")), Some((asked.id.clone(), Err("no".into()))));
+        assert_eq!(answered(amp::encode(&[b"s:x", b"s:1"])), None);
+        assert_eq!(answered(amp::encode(&[b"j:{"])), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 mod calls;
 mod events;
+mod files;
 mod messages;
 mod peers;
 mod results;
@@ -25,6 +26,7 @@ use rustix::io::Errno;
 use serde_json::Value;
 
 use self::calls::{Outcome, Plan, Step, Then};
+use self::files::Files;
 use self::peers::{Kind, Peers};
 use self::sockets::{KINDS, Sockets, held_name};
 use crate::engine::{Ask, Caller, Ctx, Ending, Feature, Key, PM2_CLIENT};
@@ -35,6 +37,10 @@ const DEAF_MS: u64 = 100;
 
 /// Most calls under way, of all clients together.
 const MAX_CALLS: usize = 4096;
+/// Time to wait after a file was removed: the whole folder may be about to go, and come back.
+const SETTLE_MS: u64 = 100;
+/// Attempts to bring back a file.
+const TRIES: u32 = 100;
 
 /// A call under way.
 #[derive(Debug)]
@@ -65,12 +71,19 @@ pub(crate) struct Pm2Sockets {
     calls: BTreeMap<u64, Calling>,
     /// Clients of a daemon that ends, which wait for the signal that says so.
     quit: Vec<ProcRef>,
+    files: Files,
+    /// Attempts to bring back a file.
+    tries: u32,
 }
 
 impl Pm2Sockets {
     pub(crate) const NAME: &str = "pm2_sockets";
     /// The end of the pause after which clients are taken again.
     const LISTEN_AGAIN: Key = (Self::NAME, 0);
+    /// The look after a change of the files.
+    const LOOK: Key = (Self::NAME, 1);
+    /// Descriptor by which changes of the files are reported; those of peers are below.
+    const FILES: u64 = 1 << 32;
 
     fn listen(&self, ctx: &Ctx) {
         for (key, kind) in KINDS.into_iter().enumerate() {
@@ -79,6 +92,57 @@ impl Pm2Sockets {
                 let _ = ctx.reactor.add(&socket.fd, Source::Feature(Self::NAME, key as u64));
             }
         }
+    }
+
+    /// Brings back files that are gone.
+    fn look(&mut self, ctx: &mut Ctx) {
+        if ctx.ending.is_some() {
+            return;
+        }
+        let mut failed = None;
+        for (number, kind) in KINDS.into_iter().enumerate() {
+            let path = sockets::path_of(kind, &ctx.settings.home);
+            if self.sockets.get(kind).is_some() && self.files.is_ours(number, &path) {
+                continue;
+            }
+            match self.sockets.open_anew(kind, &ctx.settings.home) {
+                Ok(former) => {
+                    if let Some(former) = former {
+                        ctx.reactor.remove(&former.fd);
+                        ostler_sys::socket::stop_listening(&former.fd);
+                    }
+                    self.files.note(number, &path);
+                    if let Some(socket) = self.sockets.get(kind) {
+                        ctx.keeper.hold(held_name(kind), std::os::fd::AsFd::as_fd(&socket.fd));
+                    }
+                    ctx.log.line(format_args!("PM2's clients can connect at \"{}\"", path.display()));
+                }
+                // Somebody else listens there; when that ends its file is gone, which is reported.
+                Err((_, Errno::ADDRINUSE)) => {}
+                Err(error) => failed = Some(error),
+            }
+        }
+        self.listen(ctx);
+        self.follow(ctx);
+        self.tries = if failed.is_some() { self.tries + 1 } else { 0 };
+        match failed {
+            Some(_) if self.tries < TRIES => ctx.timers.set(Self::LOOK, Some(ctx.now.mono_ms + SETTLE_MS)),
+            Some((path, errno)) => self.log_failure(ctx, &path, errno),
+            None => {}
+        }
+    }
+
+    fn follow(&mut self, ctx: &Ctx) {
+        let [calls, events] = KINDS.map(|kind| sockets::path_of(kind, &ctx.settings.home));
+        self.files.follow([&calls, &events], &ctx.reactor, Source::Feature(Self::NAME, Self::FILES));
+    }
+
+    fn log_failure(&self, ctx: &mut Ctx, path: &std::path::Path, errno: Errno) {
+        let why = match errno {
+            Errno::ADDRINUSE => "another manager listens there (PM2?)".to_owned(),
+            errno => std::io::Error::from(errno).to_string(),
+        };
+        ctx.log.error(format_args!("PM2's clients cannot connect: \"{}\": {why}", path.display()));
     }
 
     fn accept(&mut self, ctx: &mut Ctx, kind: Kind) {
@@ -217,25 +281,20 @@ impl Pm2Sockets {
 
 impl Feature for Pm2Sockets {
     fn on_boot(&mut self, ctx: &mut Ctx) {
-        for kind in KINDS {
+        for (number, kind) in KINDS.into_iter().enumerate() {
             let known = self.sockets.get(kind).is_some();
             match self.sockets.open(kind, &ctx.settings.home) {
-                Ok(()) if known => {}
                 Ok(()) => {
-                    if let Some(socket) = self.sockets.get(kind) {
+                    self.files.note(number, &sockets::path_of(kind, &ctx.settings.home));
+                    if let Some(socket) = self.sockets.get(kind).filter(|_| !known) {
                         ctx.keeper.hold(held_name(kind), std::os::fd::AsFd::as_fd(&socket.fd));
                     }
                 }
-                Err((path, errno)) => {
-                    let why = match errno {
-                        Errno::ADDRINUSE => "another manager listens there (PM2?)".to_owned(),
-                        errno => std::io::Error::from(errno).to_string(),
-                    };
-                    ctx.log.error(format_args!("PM2's clients cannot connect: \"{}\": {why}", path.display()));
-                }
+                Err((path, errno)) => self.log_failure(ctx, &path, errno),
             }
         }
         self.listen(ctx);
+        self.follow(ctx);
     }
 
     fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
@@ -249,14 +308,19 @@ impl Feature for Pm2Sockets {
     }
 
     fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
+        if key == Self::FILES {
+            self.files.clear();
+            ctx.timers.set_if_none(Self::LOOK, ctx.now.mono_ms + SETTLE_MS);
+            return;
+        }
         match usize::try_from(key).ok().and_then(|key| KINDS.get(key)) {
             Some(kind) => self.accept(ctx, *kind),
             None => self.read(ctx, key as u32),
         }
     }
 
-    fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
-        self.listen(ctx);
+    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+        if (Self::NAME, key) == Self::LOOK { self.look(ctx) } else { self.listen(ctx) }
     }
 
     fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {

@@ -60,7 +60,8 @@ pub(super) fn held_name(kind: Kind) -> &'static str {
 
 pub(super) const KINDS: [Kind; 2] = [Kind::Calls, Kind::Events];
 
-fn path_of(kind: Kind, home: &Path) -> PathBuf {
+/// Where it is, or would be.
+pub(super) fn path_of(kind: Kind, home: &Path) -> PathBuf {
     let (variable, name) = match kind {
         Kind::Calls => (RPC_VAR, "rpc.sock"),
         Kind::Events => (PUB_VAR, "pub.sock"),
@@ -98,12 +99,17 @@ impl Sockets {
         if self.get(kind).is_some() {
             return Ok(());
         }
+        self.open_anew(kind, home).map(drop)
+    }
+
+    /// Opens one whether or not it is open: its file is not there any more. What was open before.
+    ///
+    /// # Errors
+    /// As [`Sockets::open`]; then what is open stays.
+    pub(super) fn open_anew(&mut self, kind: Kind, home: &Path) -> Result<Option<Listening>, (PathBuf, Errno)> {
         let path = path_of(kind, home);
         match open_at(&path, self.admitted) {
-            Ok(fd) => {
-                *self.place(kind) = Some(Listening { fd, path });
-                Ok(())
-            }
+            Ok(fd) => Ok(self.place(kind).replace(Listening { fd, path })),
             Err(errno) => Err((path, errno)),
         }
     }

@@ -1,0 +1,115 @@
+//! Going back to PM2, and the end of PM2.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use ostler_proto::control::{Action, Request};
+use serde_json::Value;
+
+use super::{GONE_WITHIN, LOOK_EVERY, numbers};
+use crate::cx::Cx;
+use crate::error::{CliError, Status};
+use crate::migrate::{self, Pm2, Record};
+
+/// Brings back to PM2 what was moved, the last one first.
+pub(super) fn back(cx: &mut Cx, limit: Duration) -> Result<Status, CliError> {
+    let home = cx.home()?.to_owned();
+    let Some(mut record) = Record::read(&home)? else {
+        return Err(CliError::NotFound("nothing was moved from PM2 to here".into()));
+    };
+    let Some(mut pm2) = Pm2::connect(&record.from)? else {
+        let (from, home) = (record.from.display(), home.display());
+        return Err(CliError::Failed(format!(
+            "PM2 in \"{from}\" does not run any more. Start it with its saved list after the apps here are stopped: `ostler delete all && PM2_HOME={from} pm2 resurrect`; what was moved is in \"{home}/migration.json\""
+        )));
+    };
+    while let Some(moved) = record.apps.last().cloned() {
+        cx.out.info(format_args!("{}: back to PM2", crate::text::shown(&moved.name)));
+        cx.out.flush();
+        delete(cx, &moved.name)?;
+        start_in(&mut pm2, &moved.pm_ids, limit)?;
+        record.apps.pop();
+        record.write(&home)?;
+    }
+    for unit in std::mem::take(&mut record.units) {
+        migrate::carry_out(Command::new("systemctl").args(["enable", &unit]))?;
+        cx.out.info(format_args!("{unit} starts PM2 at boot again; ostler's own: ostler unstartup"));
+    }
+    record.write(&home)?;
+    if cx.running_client()?.is_some() {
+        cx.client()?.request(&Request::Save { force: true }, &mut |_| {})?;
+    }
+    Ok(Status::Ok)
+}
+
+/// Ends a PM2 of which nothing is left but stopped apps.
+pub(super) fn finish(cx: &mut Cx) -> Result<Status, CliError> {
+    let home = cx.home()?.to_owned();
+    let Some(record) = Record::read(&home)? else {
+        return Err(CliError::NotFound("nothing was moved from PM2 to here".into()));
+    };
+    if let Some(pm2) = Pm2::connect(&record.from)? {
+        end_pm2(cx, pm2)?;
+    }
+    Record::default().write(&home)?;
+    Ok(Status::Ok)
+}
+
+pub(super) fn end_pm2(cx: &mut Cx, mut pm2: Pm2) -> Result<(), CliError> {
+    let list = pm2.list()?;
+    let modules: Vec<u32> = list.iter().filter(|entry| entry["pmx_module"] == true).filter_map(id_of).collect();
+    for module in modules {
+        pm2.stop(module)?;
+    }
+    let found = migrate::read(pm2.list()?);
+    let left: Vec<&str> = found.apps.iter().filter(|app| !app.running_ids().is_empty()).map(|app| app.name.as_str()).collect();
+    if !left.is_empty() {
+        return Err(CliError::Failed(format!("PM2 still runs {}: it is not ended", crate::text::shown(&left.join(", ")))));
+    }
+    let process = pm2.end()?;
+    let until = Instant::now() + GONE_WITHIN;
+    while process.runs() {
+        if Instant::now() > until {
+            return Err(CliError::Failed(format!("PM2's daemon (pid {}) does not end", process.pid)));
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    cx.out.info("PM2 has ended");
+    Ok(())
+}
+
+fn id_of(entry: &Value) -> Option<u32> {
+    entry["pm_id"].as_u64().and_then(|id| u32::try_from(id).ok())
+}
+
+/// Deletes an app here, if it is there.
+pub(super) fn delete(cx: &mut Cx, name: &str) -> Result<(), CliError> {
+    let table = cx.client()?.table()?;
+    let ids: Vec<String> = table.iter().filter(|row| row.name == name).map(|row| row.id.to_string()).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let (action, cwd, command) = (Action::Delete, String::new(), "migrate".to_owned());
+    let request = Request::Act { action, targets: ids, cwd, change: None, parallel: 0, gentle: false, canary_ms: None, command };
+    cx.client()?.request(&request, &mut |_| {}).map(drop)?;
+    Ok(())
+}
+
+/// Starts instances in PM2 again, until it says that they run.
+pub(super) fn start_in(pm2: &mut Pm2, ids: &[u32], limit: Duration) -> Result<(), CliError> {
+    for id in ids {
+        pm2.start(*id)?;
+    }
+    let until = Instant::now() + limit;
+    loop {
+        let list = pm2.list()?;
+        let is_online = |id: &u32| list.iter().any(|entry| id_of(entry) == Some(*id) && entry["status"] == "online");
+        if ids.iter().all(is_online) {
+            return Ok(());
+        }
+        if Instant::now() > until {
+            return Err(CliError::Failed(format!("PM2 does not get its id {} online again", numbers(ids))));
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}

@@ -1,0 +1,189 @@
+//! `migrate`: the apps of a running PM2 come under ostler, one after the other; and back.
+//!
+//! # Theory of operation
+//!
+//! PM2's daemon is asked for its list over its own socket; where none runs, its saved list is read. Each app is brought in as PM2 describes it. One without
+//! ports gets well beside the old one, which is stopped in PM2 then; one with ports is stopped there first, and started there again when it does not get well
+//! here. Nothing is ever deleted in PM2, and `migration.json` says what was stopped there before it is: so there is a way back at each moment.
+
+mod ending;
+mod moving;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use ostler_proto::control::Request;
+use ostler_sys::tree::ProcTable;
+use serde_json::{Value, json};
+
+use self::moving::Migration;
+use crate::cli::Call;
+use crate::cx::Cx;
+use crate::error::{CliError, Status, UsageError};
+use crate::migrate::{self, App, Found, Pm2, Way};
+
+/// Time within which an app has to be well here, without `--timeout`.
+const WELL_WITHIN: Duration = Duration::from_secs(60);
+/// Longest wait for the end of PM2's processes after PM2 says that they have ended.
+const GONE_WITHIN: Duration = Duration::from_secs(10);
+/// Time between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Runs `migrate [folder]`.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let from = match call.target() {
+        Some(folder) => std::path::absolute(folder).map_err(|source| CliError::File { what: "find", path: folder.to_owned(), source })?,
+        None => crate::home::of_pm2()
+            .ok_or_else(|| CliError::Failed("this user has no home; name PM2's folder: ostler migrate <folder>".into()))?,
+    };
+    let from = std::fs::canonicalize(&from).unwrap_or(from);
+    let limit = match call.value("timeout") {
+        Some(text) => {
+            let bad = |error: &dyn std::fmt::Display| UsageError::BadValue { option: "--timeout".into(), reason: error.to_string() };
+            Duration::from_millis(ostler_core::units::millis(text).map_err(|error| bad(&error))?)
+        }
+        None => WELL_WITHIN,
+    };
+    if call.has("in-place") {
+        cx.use_home(from.clone())?;
+    }
+    if call.has("back") {
+        return ending::back(cx, limit);
+    }
+    if call.has("finish") {
+        return ending::finish(cx);
+    }
+    let is_same = std::fs::canonicalize(cx.home()?).is_ok_and(|home| home == from);
+    if is_same && !call.has("in-place") && !call.has("dry-run") {
+        let folder = from.display();
+        return Err(CliError::Failed(format!(
+            "\"{folder}\" is this program's home, too: add --in-place, and PM2 is ended when its apps have moved"
+        )));
+    }
+    let mut pm2 = Pm2::connect(&from)?;
+    let list = match &mut pm2 {
+        Some(pm2) => pm2.list()?,
+        None => saved(&from)?,
+    };
+    let found = migrate::read(list);
+    let about = match &mut pm2 {
+        Some(pm2) => format!("PM2 {} (pid {})", pm2.version()?, pm2.process.pid),
+        None => "PM2 does not run; its saved list".to_owned(),
+    };
+    let plan = plan(&found, pm2.as_ref());
+    if call.has("dry-run") {
+        show(cx, call, &from, &about, &found, &plan);
+        return Ok(Status::Ok);
+    }
+    cx.out.info(format_args!("{about} in {}: {}", from.display(), counted(found.apps.len(), "app")));
+    let mut migration = Migration::new(from, limit, pm2);
+    let moved = migration.apps(cx, &plan);
+    if call.has("json") {
+        cx.out.data(format!("{}\n", migration.told(&found.modules)).as_bytes());
+    }
+    moved?;
+    migration.take_settings(cx)?;
+    if !found.apps.is_empty() {
+        cx.client()?.request(&Request::Save { force: false }, &mut |_| {})?;
+    }
+    migration.take_boot(cx)?;
+    tell_modules(cx, &found);
+    match migration.pm2() {
+        Some(pm2) if call.has("in-place") => ending::end_pm2(cx, pm2)?,
+        Some(_) => cx.out.info("PM2 still runs, without these apps: `ostler migrate --finish` ends it, `ostler migrate --back` goes back"),
+        None => {}
+    }
+    Ok(Status::Ok)
+}
+
+/// An app, its way, and what it listens at.
+struct Step<'a> {
+    app: &'a App,
+    way: Way,
+    places: BTreeSet<String>,
+}
+
+fn plan<'a>(found: &'a Found, pm2: Option<&Pm2>) -> Vec<Step<'a>> {
+    let processes = ProcTable::scan();
+    let shares = pm2.is_some_and(|pm2| ostler_sys::lent::may_take_from(pm2.process));
+    let step = |app: &'a App| {
+        let places = listens(&processes, app.pids());
+        // Without a PM2 that runs there is nothing in the way.
+        let way = if pm2.is_none() && !app.running_ids().is_empty() { Way::Beside } else { app.way(!places.is_empty(), shares) };
+        Step { app, way, places }
+    };
+    found.apps.iter().map(step).collect()
+}
+
+/// What these processes and what they have started listen at.
+fn listens(processes: &ProcTable, pids: impl Iterator<Item = i32>) -> BTreeSet<String> {
+    let all: Vec<i32> =
+        pids.flat_map(|pid| processes.descendants(pid).into_iter().map(|entry| entry.pid).chain([pid]).collect::<Vec<_>>()).collect();
+    ostler_sys::listening::places_of(&all)
+}
+
+/// The saved list of a PM2 that does not run.
+fn saved(from: &Path) -> Result<Vec<Value>, CliError> {
+    let path = from.join("dump.pm2");
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let folder = from.display();
+            return Err(CliError::NotFound(format!(
+                "no PM2 runs in \"{folder}\", and no list is saved there; its folder: ostler migrate <folder>"
+            )));
+        }
+        Err(source) => return Err(CliError::File { what: "read", path: path.display().to_string(), source }),
+    };
+    match serde_json::from_str(&text) {
+        Ok(Value::Array(list)) => Ok(list),
+        _ => Err(CliError::Failed(format!("the saved list \"{}\" is no JSON list", path.display()))),
+    }
+}
+
+fn show(cx: &mut Cx, call: &Call, from: &Path, about: &str, found: &Found, plan: &[Step<'_>]) {
+    if call.has("json") {
+        let apps: Vec<Value> = plan
+            .iter()
+            .map(|step| json!({ "name": step.app.name, "instances": step.app.instances.len(), "way": step.way.word(), "listens": step.places, "notes": step.app.notes }))
+            .collect();
+        let text = json!({ "from": from, "apps": apps, "modules": found.modules });
+        return cx.out.data(format!("{text}\n").as_bytes());
+    }
+    cx.out.info(format_args!("{about} in {}; nothing is done yet", from.display()));
+    for step in plan {
+        let listens = if step.places.is_empty() { String::new() } else { format!(", listens at {}", joined(&step.places)) };
+        let mode = if step.app.is_cluster { "cluster" } else { "fork" };
+        let count = counted(step.app.instances.len(), "instance");
+        cx.out.line(format_args!("  {}: {count}, {mode}{listens}: {}", crate::text::shown(&step.app.name), step.way.words()));
+        step.app.notes.iter().for_each(|note| cx.out.line(format_args!("    {note}")));
+    }
+    tell_modules(cx, found);
+}
+
+fn tell_modules(cx: &mut Cx, found: &Found) {
+    for module in &found.modules {
+        let what = if module == "pm2-logrotate" { "ostler rotates by itself, by the same settings" } else { "not moved" };
+        cx.out.info(format_args!("module {}: {what}", crate::text::shown(module)));
+    }
+    if found.rejected > 0 {
+        cx.out.warn_err(format_args!("{} make no sense and are left out", counted(found.rejected, "entry of its list")));
+    }
+}
+
+fn joined(places: &BTreeSet<String>) -> String {
+    places.iter().map(|place| crate::text::shown(place)).collect::<Vec<_>>().join(", ")
+}
+
+fn numbers(ids: &[u32]) -> String {
+    ids.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn counted(count: usize, what: &str) -> String {
+    match (count, what.strip_suffix("entry of its list")) {
+        (1, _) => format!("1 {what}"),
+        (_, Some(_)) => format!("{count} entries of its list"),
+        _ => format!("{count} {what}s"),
+    }
+}

@@ -1,0 +1,254 @@
+//! Moving one app after the other.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use ostler_proto::control::{OtherManager, Progress, Request, Response};
+use ostler_sys::ProcRef;
+use ostler_sys::tree::ProcTable;
+use serde_json::{Value, json};
+
+use super::super::steady::steady;
+use super::ending::{delete, start_in};
+use super::{GONE_WITHIN, LOOK_EVERY, Step, listens, numbers};
+use crate::client::ClientError;
+use crate::cx::Cx;
+use crate::error::CliError;
+use crate::migrate::{self, App, Moved, Pm2, Record, Way, differing};
+use crate::module_conf;
+
+/// A migration under way.
+pub(super) struct Migration {
+    from: PathBuf,
+    limit: Duration,
+    pm2: Option<Pm2>,
+    results: Vec<Value>,
+}
+
+impl Migration {
+    /// Nothing is moved yet. Without a PM2 that runs, only its list is taken.
+    pub(super) fn new(from: PathBuf, limit: Duration, pm2: Option<Pm2>) -> Self {
+        Self { from, limit, pm2, results: Vec::new() }
+    }
+
+    /// PM2's daemon, when everything is done.
+    pub(super) fn pm2(self) -> Option<Pm2> {
+        self.pm2
+    }
+
+    /// What became of each app, for `--json`.
+    pub(super) fn told(&self, modules: &[String]) -> Value {
+        json!({ "from": self.from, "apps": self.results, "modules": modules })
+    }
+
+    /// Moves all, one after the other. The first that fails ends it; it is where it was.
+    pub(super) fn apps(&mut self, cx: &mut Cx, plan: &[Step<'_>]) -> Result<(), CliError> {
+        for (number, step) in plan.iter().enumerate() {
+            let name = crate::text::shown(&step.app.name);
+            let present = cx.client()?.table()?.iter().any(|row| row.name == step.app.name);
+            let mut result = json!({ "name": step.app.name, "way": step.way.word(), "listens": step.places });
+            let place = format!("[{}/{}] {name}", number + 1, plan.len());
+            if present {
+                cx.out.warn_err(format_args!("{place}: there is an app of that name here already, left alone"));
+                result["state"] = "present".into();
+                self.results.push(result);
+                continue;
+            }
+            cx.out.info(format_args!("{place}: {}", step.way.words()));
+            cx.out.flush();
+            let moved = self.app(cx, step);
+            match &moved {
+                Ok(differs) => {
+                    result["state"] = "moved".into();
+                    result["differs"] = json!(differs);
+                    for line in step.app.notes.iter().chain(differs) {
+                        cx.out.info(format_args!("{place}: {line}"));
+                    }
+                }
+                Err(error) => {
+                    result["state"] = "failed".into();
+                    result["error"] = error.to_string().into();
+                }
+            }
+            self.results.push(result);
+            moved?;
+        }
+        Ok(())
+    }
+
+    /// Moves one app. What is different now.
+    fn app(&mut self, cx: &mut Cx, step: &Step<'_>) -> Result<Vec<String>, CliError> {
+        let home = cx.home()?.to_owned();
+        let running = step.app.running_ids();
+        let old: Vec<ProcRef> = step.app.pids().filter_map(|pid| ProcRef::of(pid).ok()).collect();
+        let mut record = Record::read(&home)?.unwrap_or_default();
+        record.from.clone_from(&self.from);
+        record.note(Moved { name: step.app.name.clone(), pm_ids: running.clone() });
+        record.write(&home)?;
+        if step.way == Way::Beside {
+            match self.begin(cx, step, true) {
+                Ok(differs) => {
+                    self.stop_old(&running, &old)?;
+                    return Ok(differs);
+                }
+                // It may need something that the old ones have and that cannot be seen from here: a socket of PM2's.
+                Err(_) if step.app.is_cluster && self.pm2.is_some() => delete(cx, &step.app.name)?,
+                Err(error) => return Err(self.gone_back(cx, step.app, &[], &mut record, error)?),
+            }
+        }
+        if step.way != Way::Listed {
+            self.stop_old(&running, &old)?;
+        }
+        match self.begin(cx, step, false) {
+            Ok(differs) => Ok(differs),
+            Err(error) => Err(self.gone_back(cx, step.app, &running, &mut record, error)?),
+        }
+    }
+
+    /// Starts it here and waits until it is well. What is different now.
+    fn begin(&mut self, cx: &mut Cx, step: &Step<'_>, is_beside: bool) -> Result<Vec<String>, CliError> {
+        let entries: Vec<Value> = step.app.instances.iter().map(|instance| instance.entry.clone()).collect();
+        let share = self.pm2.as_ref().filter(|_| step.app.is_cluster && is_beside).map(|pm2| pm2.process);
+        let mut warnings = Vec::new();
+        let sockets_of = share.map(|ProcRef { pid, start_ticks }| OtherManager { pid, start_ticks });
+        let request = Request::Restore { entries, sockets_of };
+        let answer = cx.client()?.request(&request, &mut |progress| match progress {
+            Progress::Warning(text) => warnings.push(text),
+            Progress::InstanceFailed { reason, .. } => warnings.push(reason),
+            _ => {}
+        })?;
+        let Response::Done { ids } = answer else { return Err(ClientError::Unexpected.into()) };
+        if step.way == Way::Listed {
+            return Ok(warnings);
+        }
+        let targets: Vec<String> = ids.iter().map(u32::to_string).collect();
+        let wanted: BTreeSet<String> = step.places.iter().filter(|place| !is_ephemeral(place)).cloned().collect();
+        let mut missing = Vec::new();
+        let mut also = |pids: &[i32]| {
+            if wanted.is_empty() || step.app.is_cluster {
+                return true;
+            }
+            let open = listens(&ProcTable::scan(), pids.iter().copied());
+            missing = wanted.difference(&open).cloned().collect();
+            missing.is_empty()
+        };
+        let (well, line) = steady(cx, &targets, self.limit, &mut also)?;
+        if !well {
+            let silent = if missing.is_empty() { String::new() } else { format!(", and nothing listens at {}", missing.join(", ")) };
+            return Err(CliError::Failed(format!("{line}{silent}")));
+        }
+        let table = cx.client()?.table()?;
+        let pid = ids.first().and_then(|id| table.iter().find(|row| row.id == *id)).map(|row| row.pid);
+        let environ = pid.and_then(|pid| std::fs::read(format!("/proc/{pid}/environ")).ok());
+        if let (Some(environ), Some(instance)) = (environ, step.app.instances.first()) {
+            let names = differing(&instance.entry, &environ);
+            if !names.is_empty() {
+                warnings.push(format!("these variables are not as they were: {}", names.join(", ")));
+            }
+        }
+        let former: Vec<u32> = step.app.instances.iter().map(|instance| instance.pm_id).collect();
+        if self.pm2.is_some() && former != ids {
+            warnings.push(format!("its ids were {}, and are {}", numbers(&former), numbers(&ids)));
+        }
+        Ok(warnings)
+    }
+
+    /// Stops instances in PM2; the kernel says whether they have ended.
+    fn stop_old(&mut self, ids: &[u32], old: &[ProcRef]) -> Result<(), CliError> {
+        let Some(pm2) = &mut self.pm2 else { return Ok(()) };
+        for id in ids {
+            pm2.stop(*id)?;
+        }
+        let until = Instant::now() + GONE_WITHIN;
+        while old.iter().any(ProcRef::runs) {
+            if Instant::now() > until {
+                let pids: Vec<String> = old.iter().filter(|process| process.runs()).map(|process| process.pid.to_string()).collect();
+                return Err(CliError::Failed(format!("PM2 says that it has stopped it, but pid {} still runs", pids.join(", "))));
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Ok(())
+    }
+
+    /// Puts an app that does not get well here back to where it was: these ids of PM2 are started again. What is to be said.
+    fn gone_back(&mut self, cx: &mut Cx, app: &App, ids: &[u32], record: &mut Record, why: CliError) -> Result<CliError, CliError> {
+        delete(cx, &app.name)?;
+        let started = match &mut self.pm2 {
+            Some(pm2) => start_in(pm2, ids, self.limit),
+            None => Ok(()),
+        };
+        if started.is_ok() {
+            record.apps.retain(|moved| moved.name != app.name);
+            record.write(cx.home()?)?;
+        }
+        let end = started.map_or_else(|error| format!("and PM2 does not run it either: {error}"), |()| "PM2 has it as before".into());
+        Ok(CliError::Failed(format!("{} does not get well here ({why}); {end}", crate::text::shown(&app.name))))
+    }
+
+    /// Takes over settings that are not there yet.
+    pub(super) fn take_settings(&mut self, cx: &mut Cx) -> Result<(), CliError> {
+        let theirs = module_conf::read(&self.from.join("module_conf.json"))?;
+        let path = module_conf::writable(cx)?;
+        let is_same = std::fs::canonicalize(&path).ok() == std::fs::canonicalize(self.from.join("module_conf.json")).ok();
+        let sections: Vec<(String, Value)> =
+            module_conf::sections(&theirs).map(|(name, section)| (name.clone(), Value::Object(section.clone()))).collect();
+        if sections.is_empty() || is_same {
+            return Ok(());
+        }
+        let taken = module_conf::change(&path, |all| {
+            let mut taken = Vec::new();
+            for (name, section) in sections {
+                if !all.contains_key(&name) {
+                    taken.push(name.clone());
+                    all.insert(name, section);
+                }
+            }
+            Ok(taken)
+        })?;
+        if !taken.is_empty() {
+            cx.out.info(format_args!("settings taken over: {}", taken.join(", ")));
+            module_conf::notify_daemon(cx)?;
+        }
+        Ok(())
+    }
+
+    /// Switches PM2's boot unit off and ostler's on; without root, tells how.
+    pub(super) fn take_boot(&mut self, cx: &mut Cx) -> Result<(), CliError> {
+        let home = cx.home()?.to_owned();
+        for unit in migrate::units(&self.from) {
+            let off = ["systemctl", "disable", &unit.name];
+            let on = ["startup", "systemd", "-u", &unit.user];
+            if !rustix::process::geteuid().is_root() {
+                cx.out.info(format_args!(
+                    "PM2 starts at boot by {}; as root: {} && OSTLER_HOME={} ostler {}",
+                    unit.name,
+                    off.join(" "),
+                    home.display(),
+                    on.join(" ")
+                ));
+                continue;
+            }
+            // Ours first: a boot in between starts the apps twice rather than never.
+            let program = std::env::current_exe().map_err(|error| CliError::Failed(format!("cannot find this program: {error}")))?;
+            migrate::carry_out(Command::new(program).args(on).env("OSTLER_HOME", &home))?;
+            let mut record = Record::read(&home)?.unwrap_or_default();
+            record.from.clone_from(&self.from);
+            record.units.retain(|name| *name != unit.name);
+            record.units.push(unit.name.clone());
+            record.write(&home)?;
+            migrate::carry_out(Command::new(off[0]).args(&off[1..]))?;
+            cx.out.info(format_args!("ostler starts at boot now, {} does not any more", unit.name));
+        }
+        Ok(())
+    }
+}
+
+/// True for a port that the kernel chose: the next process gets another one.
+fn is_ephemeral(place: &str) -> bool {
+    let Ok(port) = place.trim_start_matches("udp ").parse::<u16>() else { return false };
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut bounds = range.split_whitespace().filter_map(|bound| bound.parse::<u16>().ok());
+    bounds.next().zip(bounds.next()).is_some_and(|(low, high)| (low..=high).contains(&port))
+}

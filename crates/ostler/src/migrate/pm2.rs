@@ -1,0 +1,134 @@
+//! PM2's daemon as its clients see it.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ostler_keeper::ROLE_VAR;
+use ostler_proto::pm2::amp::Decoder;
+use ostler_proto::pm2::rpc::{answer, invocation};
+use ostler_sys::ProcRef;
+use serde_json::{Value, json};
+
+use crate::error::CliError;
+
+/// Longest answer: a list of some thousand apps with their environments.
+const MAX_ANSWER_BYTES: usize = 256 << 20;
+/// Longest wait for an answer. PM2 answers `stopProcessId` when the process has ended.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(120);
+
+/// A connection to PM2's daemon.
+pub(crate) struct Pm2 {
+    stream: UnixStream,
+    decoder: Decoder,
+    last: u32,
+    /// The daemon itself.
+    pub process: ProcRef,
+}
+
+impl Pm2 {
+    /// The daemon of this home; none if nobody listens there.
+    ///
+    /// # Errors
+    /// Who listens there is not PM2, or belongs to somebody else.
+    pub(crate) fn connect(home: &Path) -> Result<Option<Self>, CliError> {
+        let path = std::env::var_os("PM2_DAEMON_RPC_PORT").map_or_else(|| home.join("rpc.sock"), PathBuf::from);
+        let stream = match UnixStream::connect(&path) {
+            Ok(stream) => stream,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
+            Err(source) => return Err(CliError::File { what: "connect to", path: path.display().to_string(), source }),
+        };
+        let peer = ostler_sys::socket::peer(&stream).ok().filter(|peer| peer.pid > 0);
+        let process = peer.as_ref().and_then(|peer| ProcRef::of(peer.pid).ok());
+        let (Some(peer), Some(process)) = (peer, process) else {
+            return Err(CliError::Failed(format!(
+                "who listens at \"{}\" cannot be seen from here; call ostler where PM2 runs",
+                path.display()
+            )));
+        };
+        let own = rustix::process::geteuid().as_raw();
+        if peer.uid != own {
+            let (folder, uid) = (home.display(), peer.uid);
+            return Err(CliError::Failed(format!("PM2 in \"{folder}\" runs as user {uid}, this is user {own}: migrate as that user")));
+        }
+        if ostler_sys::tree::marker(peer.pid, ROLE_VAR).is_some() {
+            return Err(CliError::Failed(format!("ostler itself answers in \"{}\": there is nothing to move", home.display())));
+        }
+        let limits = stream.set_read_timeout(Some(ANSWERS_WITHIN)).and_then(|()| stream.set_write_timeout(Some(ANSWERS_WITHIN)));
+        limits.map_err(|source| CliError::File { what: "use", path: path.display().to_string(), source })?;
+        Ok(Some(Self { stream, decoder: Decoder::with_limit(MAX_ANSWER_BYTES), last: 0, process }))
+    }
+
+    /// Its version.
+    pub(crate) fn version(&mut self) -> Result<String, CliError> {
+        let version = self.call("getVersion", &[json!({})])?;
+        Ok(version.as_str().unwrap_or("?").to_owned())
+    }
+
+    /// Its list: `pm2_env` of each instance.
+    pub(crate) fn list(&mut self) -> Result<Vec<Value>, CliError> {
+        let Value::Array(list) = self.call("getMonitorData", &[json!({})])? else { return Err(lost("its list is none")) };
+        let with_pid = |mut item: Value| {
+            let pid = item["pid"].take();
+            let mut env = item["pm2_env"].take();
+            if let Some(env) = env.as_object_mut() {
+                env.insert("pid".into(), pid);
+            }
+            env
+        };
+        Ok(list.into_iter().map(with_pid).collect())
+    }
+
+    /// Stops an instance; it stays in the list. Back when PM2 says that its process has ended.
+    pub(crate) fn stop(&mut self, pm_id: u32) -> Result<(), CliError> {
+        self.call("stopProcessId", &[json!(pm_id)]).map(drop)
+    }
+
+    /// Starts an instance that is stopped.
+    pub(crate) fn start(&mut self, pm_id: u32) -> Result<(), CliError> {
+        self.call("restartProcessId", &[json!({ "id": pm_id })]).map(drop)
+    }
+
+    /// Ends the daemon. Processes of apps that still run are left behind, and it does not answer.
+    pub(crate) fn end(mut self) -> Result<ProcRef, CliError> {
+        // By that PM2 tells its clients that it ends.
+        ostler_sys::signal::ignore(ostler_sys::signal::QUIT);
+        self.send("killMe", &[json!({ "pid": std::process::id() })])?;
+        Ok(self.process)
+    }
+
+    fn send(&mut self, method: &str, args: &[Value]) -> Result<Vec<u8>, CliError> {
+        self.last += 1;
+        let id = format!("{}:{}", std::process::id(), self.last);
+        self.stream.write_all(&invocation(&id, method, args)).map_err(|error| lost(&error.to_string()))?;
+        Ok(ostler_proto::pm2::amp::text(&id))
+    }
+
+    fn call(&mut self, method: &str, args: &[Value]) -> Result<Value, CliError> {
+        let id = self.send(method, args)?;
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            while let Some(frame) = self.decoder.take().map_err(|error| lost(&error.to_string()))? {
+                let Some(answer) = answer(frame).filter(|answer| answer.id == id) else { continue };
+                let values = answer.result.map_err(|error| CliError::Failed(format!("PM2 refuses {method}: {error}")))?;
+                return Ok(values.into_iter().next().unwrap_or_default());
+            }
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Err(lost("it has closed the connection")),
+                Ok(length) => self.decoder.push(buffer.get(..length).unwrap_or_default()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    return Err(lost(&format!("{method} is not answered")));
+                }
+                Err(error) => return Err(lost(&error.to_string())),
+            }
+        }
+    }
+}
+
+fn lost(why: &str) -> CliError {
+    CliError::Failed(format!("PM2's daemon does not answer as it should: {why}"))
+}

@@ -1,0 +1,151 @@
+//! From a real PM2 to ostler, and back.
+
+use ostler_testkit::{Home, Load, Subject, fixture, free_port, get, needs_program};
+use serde_json::Value;
+
+use crate::setup::home;
+
+/// A PM2 from npm with these apps; none where there is no PM2.
+fn pm2(apps: &str) -> Option<Home> {
+    let old = Home::new(Subject::pm2()?);
+    old.write("server.js", "require('http').createServer((_, answer) => answer.end(String(process.pid))).listen(+process.env.AT)");
+    let file = old.write("app.json", format!("{{\"apps\": [{apps}]}}"));
+    old.ok(format!("start {file}"));
+    Some(old)
+}
+
+fn migrate(home: &Home, old: &Home, options: &str) -> String {
+    format!("migrate {} {options}", old.dir().display()).trim().to_owned() + if home.dir() == old.dir() { " --in-place" } else { "" }
+}
+
+fn told(home: &Home, words: String) -> Value {
+    serde_json::from_str(&home.ok(words).stdout).unwrap()
+}
+
+fn in_home(home: &Home, file: &str) -> String {
+    std::fs::read_to_string(home.dir().join(file)).unwrap_or_default()
+}
+
+fn ways(told: &Value) -> Vec<(&str, &str)> {
+    told["apps"].as_array().unwrap().iter().map(|app| (app["name"].as_str().unwrap(), app["way"].as_str().unwrap())).collect()
+}
+
+#[test]
+fn everything_comes_over_and_goes_back() {
+    needs_program!("node");
+    let (port, shared) = (free_port(), free_port());
+    let members = format!(
+        r#"{{"name": "web", "script": "server.js", "env": {{"AT": {port}, "SECRET": "a b=c"}}}},
+           {{"name": "api", "script": "server.js", "instances": 2, "exec_mode": "cluster", "env": {{"AT": {shared}}}}},
+           {{"name": "worker", "script": "{0}", "interpreter": "none", "args": "hold"}},
+           {{"name": "down", "script": "{0}", "interpreter": "none", "args": "hold"}}"#,
+        fixture()
+    );
+    let Some(old) = pm2(&members) else { return };
+    old.ok("stop down");
+    old.ok("set pm2-logrotate:max_size 5M");
+    let new = home();
+    let before = old.jlist();
+
+    let plan = told(&new, migrate(&new, &old, "--dry-run --json"));
+    assert_eq!(ways(&plan), [("web", "in_place"), ("api", "beside"), ("worker", "beside"), ("down", "listed")]);
+    assert_eq!(plan["apps"][0]["listens"], serde_json::json!([port.to_string()]));
+    assert_eq!(old.jlist().iter().map(|item| item.pid()).collect::<Vec<_>>(), before.iter().map(|item| item.pid()).collect::<Vec<_>>());
+
+    let load = Load::mixed(shared, 2);
+    let done = told(&new, migrate(&new, &old, "--json"));
+    // PM2 itself loses what it has accepted when its last worker ends: as many as ask at the same time, at most.
+    load.stop().assert_at_most(4);
+    assert!(done["apps"].as_array().unwrap().iter().all(|app| app["state"] == "moved"), "{done}");
+    for app in done["apps"].as_array().unwrap() {
+        let differs: Vec<&str> = app["differs"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert!(differs.iter().all(|line| line.starts_with("its ids were")), "{app}");
+    }
+    let states = |home: &Home| {
+        let mut all: Vec<(String, String)> = home.jlist().iter().map(|item| (item.name().to_owned(), item.status().to_owned())).collect();
+        all.sort();
+        all
+    };
+    let as_it_was: Vec<(String, String)> =
+        [("api", "online"), ("api", "online"), ("down", "stopped"), ("web", "online"), ("worker", "online")]
+            .map(|(name, state)| (name.to_owned(), state.to_owned()))
+            .to_vec();
+    assert_eq!(states(&new), as_it_was);
+    assert!(states(&old).iter().all(|(_, state)| state == "stopped"));
+    let of = |home: &Home, name: &str| home.app(name).pid().to_string();
+    assert_eq!(get(port, "/").unwrap(), of(&new, "web"));
+    let workers: Vec<String> = new.jlist().iter().filter(|item| item.name() == "api").map(|item| item.pid().to_string()).collect();
+    assert!(workers.contains(&get(shared, "/").unwrap()));
+    assert!(in_home(&new, "module_conf.json").contains("5M") && new.dir().join("dump.pm2").exists());
+
+    // What runs is not doubled by a second time.
+    let again = told(&new, migrate(&new, &old, "--json"));
+    assert!(again["apps"].as_array().unwrap().iter().all(|app| app["state"] == "present"), "{again}");
+
+    new.ok("migrate --back");
+    assert_eq!((states(&new), states(&old)), (Vec::new(), as_it_was));
+    assert_eq!((get(port, "/").unwrap(), new.dir().join("migration.json").exists()), (of(&old, "web"), false));
+
+    new.ok(migrate(&new, &old, ""));
+    let daemon = old.keeper_pid();
+    new.ok("migrate --finish");
+    assert!(!ostler_testkit::alive(daemon) && !old.dir().join("rpc.sock").exists());
+    assert_eq!(new.app("web").status(), "online");
+}
+
+#[test]
+fn an_app_that_does_not_get_well_stays_with_pm2() {
+    needs_program!("node");
+    let port = free_port();
+    let first = format!(r#"{{"name": "first", "script": "{}", "interpreter": "none", "args": "hold"}}"#, fixture());
+    let Some(old) = pm2(&first) else { return };
+    // It runs under PM2 only.
+    old.write("picky.js", "if (!process.env.PM2_HOME.includes(process.env.ONLY)) process.exit(3); require('./server.js')");
+    let file = old.write(
+        "picky.json",
+        format!(r#"{{"apps": [{{"name": "picky", "script": "picky.js", "env": {{"AT": {port}, "ONLY": "{}"}}}}]}}"#, old.dir().display()),
+    );
+    old.ok(format!("start {file}"));
+    old.wait_until("it answers", || get(port, "/").is_ok());
+    let new = home();
+    let failed = new.run(migrate(&new, &old, ""));
+    assert_eq!(failed.code, 1, "{failed}");
+    assert!(failed.stderr.contains("picky does not get well here") && failed.stderr.contains("PM2 has it as before"), "{failed}");
+    old.wait_until("it answers again", || get(port, "/").is_ok());
+    assert_eq!((old.app("picky").status(), old.app("first").status()), ("online", "stopped"));
+    let names: Vec<String> = new.jlist().iter().map(|item| item.name().to_owned()).collect();
+    assert_eq!(names, ["first"], "what was moved before stays");
+    let refused = new.run("migrate --finish");
+    assert!(refused.code == 1 && refused.stderr.contains("PM2 still runs picky"), "{refused}");
+}
+
+#[test]
+fn into_the_folder_of_pm2_itself() {
+    needs_program!("node");
+    let port = free_port();
+    let Some(old) = pm2(&format!(r#"{{"name": "web", "script": "server.js", "env": {{"AT": {port}}}}}"#)) else { return };
+    old.wait_until("it answers", || get(port, "/").is_ok());
+    let mut new = home();
+    new.set_dir(old.dir());
+    let refused = new.run(format!("migrate {}", old.dir().display()));
+    assert!(refused.code == 1 && refused.stderr.contains("--in-place"), "{refused}");
+    let daemon = old.keeper_pid();
+    new.ok(migrate(&new, &old, ""));
+    assert!(!ostler_testkit::alive(daemon));
+    assert_eq!(get(port, "/").unwrap(), new.app("web").pid().to_string());
+    new.wait_until("npm's PM2 finds ostler there", || old.run("jlist").stdout.contains("\"web\""));
+    assert_eq!(old.app("web").pid(), new.app("web").pid());
+    assert_eq!(in_home(&new, "pm2.pid").trim(), new.keeper_pid().to_string());
+    new.ok("kill");
+}
+
+#[test]
+fn where_there_is_no_pm2() {
+    let (old, new) = (home(), home());
+    let none = new.run(format!("migrate {}", old.dir().display()));
+    assert!(none.code == 4 && none.stderr.contains("no PM2 runs in"), "{none}");
+    assert_eq!(new.run("migrate --back").code, 4);
+    old.ok(format!("start {} --name a -- hold", fixture()));
+    let ours = new.run(format!("migrate {}", old.dir().display()));
+    assert!(ours.code == 1 && ours.stderr.contains("ostler itself answers"), "{ours}");
+}
