@@ -208,3 +208,13 @@ fn as_pm2_it_is_a_warning() {
     home.ok("restart e --env prodution").says("[PM2][WARN] Environment [prodution] is not defined in process file");
     assert_eq!(home.app("e").restarts(), 2);
 }
+
+#[test]
+fn a_node_app_has_the_title_that_it_is_given() {
+    ostler_testkit::needs_program!("node");
+    let home = home();
+    home.write("app.js", "console.log('I am ' + process.title); setInterval(() => {}, 1000)");
+    let file = crate::setup::ecosystem(&home, r#""name": "app", "script": "app.js", "env": {"PROCESS_TITLE": "the api"}"#);
+    home.ok(format!("start {file}"));
+    home.wait_log("app-out.log", "I am the api");
+}

@@ -73,6 +73,17 @@ fn back_when_it_fails() {
 }
 
 #[test]
+fn a_command_that_takes_too_long_is_ended() {
+    needs_program!("git");
+    let home = home();
+    let commits = three(&home, r#", "exec_timeout": 400, "post_update": ["test $(cat number) = 1 || sleep 4711"]"#);
+    home.run("pull api").code(1).says("took longer than exec_timeout").says("going back");
+    assert_eq!(git(&home, "rev-parse HEAD"), commits[0]);
+    let sleeps = || ostler_testkit::process_table().iter().any(|process| process.cmdline.contains("sleep 4711"));
+    home.wait_until("nothing of it is left", || !sleeps());
+}
+
+#[test]
 fn without_a_repository() {
     needs_program!("git");
     for (home, code) in [(home(), 1), (home_as_pm2(), 0)] {

@@ -219,6 +219,32 @@ fn environment_is_built_in_layers() {
 }
 
 #[test]
+fn variables_of_the_caller_that_stand_for_options() {
+    let mut project = Project::new("variables");
+    project.file("app.js", "");
+    let vars = [
+        ("ASZ_MODE", "1"),
+        ("PM2_DEFAULT_LOG_PATH", "spool"),
+        ("PM2_DEFAULT_PID_PATH", "/run/p"),
+        ("PM2_NODE_OPTIONS", "--a  --b=1"),
+        ("PM2_DEEP_MONITORING", ""),
+    ];
+    std::sync::Arc::make_mut(&mut project.context.env).extend(vars.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let spec = project.start("app.js", json!({"name": "my app", "node_args": ["--c"]}));
+    let spool = project.dir.join("spool").display().to_string();
+    assert_eq!(spec.logs.out_file, Some(format!("{spool}/my-app-out.log")));
+    assert_eq!(spec.logs.error_file, Some(format!("{spool}/my-app-error.log")));
+    assert_eq!((spec.logs.log_file, spec.pid_file.as_deref()), (None, Some("/run/p/my-app.pid")));
+    assert_eq!(spec.interpreter_args, ["--a", "--b=1", "--c"]);
+    assert_eq!((spec.logs.date_format.as_deref(), spec.given.get("deep_monitoring")), (Some("YYYY-MM-DDTHH:mm:ss"), None));
+    // What the app says wins.
+    let own = json!({"out_file": "/x.log", "time": false, "exec_mode": "cluster", "pid_file": "/x.pid", "log_file": "/y.log"});
+    let spec = project.start("app.js", own);
+    assert_eq!((spec.logs.out_file.as_deref(), spec.pid_file.as_deref(), spec.logs.date_format), (Some("/x.log"), Some("/x.pid"), None));
+    assert_eq!((spec.interpreter_args, spec.logs.log_file), (Vec::<String>::new(), Some(CombinedLog::Path("/y.log".into()))));
+}
+
+#[test]
 fn deploy_variables_fill_gaps_only() {
     let project = Project::new("deploy");
     project.file("app.js", "");

@@ -21,6 +21,7 @@ mod secrets;
 mod serving;
 mod signal;
 mod timing;
+mod variables;
 mod version;
 mod watch;
 
@@ -75,6 +76,7 @@ pub fn normalize(raw: &RawApp, context: &Context, overlay: &Overlay) -> Result<N
         raw.attributes.insert("namespace".into(), namespace.as_str().into());
     }
     env::expand_attributes(&mut raw, &context.env, overlay, &mut problems);
+    variables::lay_under(&mut raw, context);
     let spec = build(&raw, context, overlay, &mut problems);
     let warnings = Problems::check(problems, context.strict)?;
     Ok(Normalized { spec, warnings })
@@ -135,6 +137,7 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     if let Some(message) = run::servers_behind_a_package_manager(&spec) {
         problems.push(Problem { severity: Severity::Warning, ..raw.problem(Kind::Value, "instances", message) });
     }
+    variables::finish(&mut spec, &base);
     timing::finish_stop(&mut spec, context);
     env::finish_policy(&mut spec, context);
     if let Err((key, message)) = serving::finish(&mut spec).and_then(|()| safeguards::finish(&mut spec)) {

@@ -190,6 +190,10 @@ fn command(spec: &AppSpec, env: &Vars<'_>, node_args: Vec<String>) -> Result<(St
     if spec.runs_in_node() && !spec.disable_source_map_support {
         argv.push("--enable-source-maps".into());
     }
+    // As PM2's wrapper names the process; Node takes it only there.
+    if let Some(title) = env.get("PROCESS_TITLE").filter(|title| spec.runs_in_node() && !title.is_empty()) {
+        argv.push(format!("--title={title}"));
+    }
     argv.extend(node_args);
     append(spec, &spec.interpreter_args, &mut argv)?;
     argv.push(spec.script.clone());

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use ostler_core::app::AppSpec;
 use ostler_core::causes::with_causes;
@@ -18,6 +19,9 @@ use crate::deploy::git_ref;
 use crate::error::{CliError, Status};
 use crate::render::Wording;
 use crate::text::shown;
+
+/// Time between two looks whether a command has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Commit that is wanted.
 enum Wanted {
@@ -102,15 +106,44 @@ fn reload(cx: &mut Cx, call: &Call, names: Vec<String>) -> Result<(), CliError> 
 
 /// The commands of `post_update`, one after the other.
 fn after(cx: &mut Cx, folder: &Folder<'_>, spec: &AppSpec) -> Result<(), CliError> {
+    let limit = match spec.given.get("exec_timeout") {
+        Some(Value::String(text)) => ostler_core::units::millis(text).ok(),
+        value => value.and_then(Value::as_u64),
+    };
+    let limit = limit.filter(|ms| *ms > 0).map(Duration::from_millis);
     for text in commands(spec.given.get("post_update")) {
         cx.out.info(format_args!("post_update: {}", shown(&text)));
         cx.out.flush();
-        let status = folder.command("sh").args(["-c", &text]).status();
-        if !status.as_ref().is_ok_and(std::process::ExitStatus::success) {
-            return Err(CliError::Failed(format!("post_update failed: {text}")));
+        let failed = |why: &str| CliError::Failed(format!("post_update {why}: {text}"));
+        match run_within(folder.command("sh").args(["-c", &text]), limit) {
+            Ok(Some(status)) if status.success() => {}
+            Ok(Some(_)) => return Err(failed("failed")),
+            Ok(None) => return Err(failed("took longer than exec_timeout and was ended")),
+            Err(error) => return Err(failed(&format!("cannot be run ({error})"))),
         }
     }
     Ok(())
+}
+
+/// Runs a command to its end; none where it took longer than that. Then it and what it has started in its group have been killed.
+fn run_within(command: &mut Command, limit: Option<Duration>) -> std::io::Result<Option<ExitStatus>> {
+    let Some(limit) = limit else { return command.status().map(Some) };
+    let mut child = command.process_group(0).spawn()?;
+    let until = Instant::now() + limit;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= until {
+            // Not waited for yet, so nobody else has its number.
+            if let Some(group) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
+                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            }
+            child.wait()?;
+            return Ok(None);
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
 }
 
 fn commands(value: Option<&Value>) -> Vec<String> {

@@ -1,0 +1,45 @@
+//! Variables of the caller that stand for options of every app.
+
+use ostler_core::app::{AppSpec, CombinedLog, ExecMode};
+use ostler_core::files::stem;
+
+use super::Base;
+use crate::check::RawApp;
+use crate::context::Context;
+
+/// The option that each switches on, unless the app says something else.
+const SWITCHES: [(&str, &str); 2] = [("ASZ_MODE", "time"), ("PM2_DEEP_MONITORING", "deep_monitoring")];
+
+/// Lays options under those of the app.
+pub(super) fn lay_under(raw: &mut RawApp, base: &Context) {
+    for (variable, option) in SWITCHES {
+        if is_set(base, variable).is_some() && !raw.attributes.contains_key(option) {
+            raw.attributes.insert(option.into(), true.into());
+        }
+    }
+}
+
+/// Fills in what the app leaves open.
+pub(super) fn finish(spec: &mut AppSpec, base: &Base<'_>) {
+    let folder = |variable: &str| is_set(base.context, variable).map(|path| base.context.in_cwd(path).to_string_lossy().into_owned());
+    let stem = stem(&spec.name);
+    if let Some(folder) = folder("PM2_DEFAULT_LOG_PATH") {
+        let logs = &mut spec.logs;
+        logs.out_file.get_or_insert_with(|| format!("{folder}/{stem}-out.log"));
+        logs.error_file.get_or_insert_with(|| format!("{folder}/{stem}-error.log"));
+        if logs.log_file == Some(CombinedLog::Default) {
+            logs.log_file = Some(CombinedLog::Path(format!("{folder}/{stem}.log")));
+        }
+    }
+    if let Some(folder) = folder("PM2_DEFAULT_PID_PATH") {
+        spec.pid_file.get_or_insert_with(|| format!("{folder}/{stem}.pid"));
+    }
+    // PM2 differs: its daemon adds them at each start, by the variable that it was started with.
+    if let Some(words) = is_set(base.context, "PM2_NODE_OPTIONS").filter(|_| spec.mode == ExecMode::Fork && spec.interpreter.is_some()) {
+        spec.interpreter_args.splice(0..0, words.split_whitespace().map(str::to_owned));
+    }
+}
+
+fn is_set<'a>(context: &'a Context, variable: &str) -> Option<&'a str> {
+    context.env.get(variable).map(String::as_str).filter(|value| !value.is_empty())
+}
