@@ -24,6 +24,7 @@ mod deploy;
 mod describe;
 mod dev;
 mod diff;
+mod doctor;
 mod drain;
 mod env;
 mod events;

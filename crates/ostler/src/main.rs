@@ -1,17 +1,20 @@
 //! The ostler binary: client, keeper, daemon and server of files in one, so that versions cannot drift.
 #![forbid(unsafe_code)]
 
+mod app_files;
 mod cli;
 mod client;
 mod commands;
 mod cx;
 mod deploy;
+mod doctor;
 mod error;
 mod home;
 mod left_behind;
 mod logs;
 mod migrate;
 mod module_conf;
+mod pm2_units;
 mod render;
 mod run;
 mod service;

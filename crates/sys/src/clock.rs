@@ -91,6 +91,15 @@ pub fn boot_id() -> Option<String> {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned())
 }
 
+/// Whether somebody keeps the clock of this machine right, as far as the kernel knows; none where it does not say.
+pub fn is_synchronized() -> Option<bool> {
+    // SAFETY: a plain structure of numbers, for which zero is a value.
+    let mut state: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: without modes it only reads, into a structure that lives.
+    let answer = unsafe { libc::adjtimex(&raw mut state) };
+    (answer >= 0).then_some(state.status & libc::STA_UNSYNC == 0)
+}
+
 /// Clock ticks per second, the unit of times in `/proc/<pid>/stat`.
 pub fn ticks_per_second() -> u64 {
     // SAFETY: reads a constant of the system.

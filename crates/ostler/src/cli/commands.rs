@@ -260,6 +260,10 @@ pub(crate) const COMMANDS: &[Command] = &[
         examples: &["list", "list -m", "list --sort memory:desc", "list --json"],
         ..reads("list", "", 0, "all apps in a table")
     },
+    Command {
+        examples: &["doctor", "doctor --json"],
+        ..reads("doctor", "", 0, "what stands in the way on this machine, and what to do about it")
+    },
     Command { ..reads("jlist", "", 0, "all apps as JSON, in PM2's shape") },
     Command {
         completes: NAMES,

@@ -10,6 +10,7 @@ mod deploy;
 mod describe;
 mod dev;
 mod diff;
+mod doctor;
 mod ecosystem;
 mod env;
 mod events;
@@ -126,6 +127,7 @@ pub(crate) fn code(name: &str) -> Option<Run> {
         "module:list" => modules::list,
         "deploy" => deploy::run,
         "migrate" => migrate::run,
+        "doctor" => doctor::run,
         "pull" => git::pull,
         "forward" => git::forward,
         "backward" => git::backward,

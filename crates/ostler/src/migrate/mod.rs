@@ -1,11 +1,11 @@
-//! Parts of `migrate`: PM2's daemon as it is asked, what it runs and how that is moved, what was moved, its boot unit.
+//! Parts of `migrate`: PM2's daemon as it is asked, what it runs and how that is moved, and what was moved.
 
-mod boot;
 mod plan;
 mod pm2;
+mod programs;
 mod record;
 
-pub(crate) use boot::{carry_out, units};
 pub(crate) use plan::{App, Found, Way, differing, read};
 pub(crate) use pm2::Pm2;
+pub(crate) use programs::carry_out;
 pub(crate) use record::{Moved, Record};

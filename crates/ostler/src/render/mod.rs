@@ -19,6 +19,7 @@ mod table;
 mod view;
 mod why;
 
+pub(crate) use age::bytes;
 pub(crate) use blocks::blocks;
 pub(crate) use describe::{Surroundings, describe};
 pub(crate) use diff::{AppDiff, Standing, Values, diff, diff_json};

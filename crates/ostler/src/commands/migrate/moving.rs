@@ -17,7 +17,7 @@ use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::CliError;
 use crate::migrate::{self, App, Moved, Pm2, Record, Way, differing};
-use crate::module_conf;
+use crate::{module_conf, pm2_units};
 
 /// A migration under way.
 pub(super) struct Migration {
@@ -217,7 +217,7 @@ impl Migration {
     /// Switches PM2's boot unit off and ostler's on; without root, tells how.
     pub(super) fn take_boot(&mut self, cx: &mut Cx) -> Result<(), CliError> {
         let home = cx.home()?.to_owned();
-        for unit in migrate::units(&self.from) {
+        for unit in pm2_units::units(&self.from) {
             let off = ["systemctl", "disable", &unit.name];
             let on = ["startup", "systemd", "-u", &unit.user];
             if !rustix::process::geteuid().is_root() {

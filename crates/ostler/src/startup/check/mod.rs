@@ -44,16 +44,32 @@ fn wrong(what: &'static str, found: impl Into<String>, remedy: impl Into<String>
     Finding { what, ok: false, found: found.into(), remedy: Some(remedy.into()) }
 }
 
+/// What stands in the way of a boot, in words; none where no init system is known.
+///
+/// # Errors
+/// What `startup` would need to know cannot be found out.
+pub(crate) fn verdict(cx: &Cx, call: &Call) -> Result<Option<Vec<String>>, CliError> {
+    let Some(platform) = Platform::here() else { return Ok(None) };
+    let facts = facts(cx, call, platform)?;
+    let wrong = findings(&facts).into_iter().filter(|finding| !finding.ok);
+    Ok(Some(wrong.map(|finding| format!("{}: {}", finding.what, finding.found)).collect()))
+}
+
+fn findings(facts: &Facts) -> Vec<Finding> {
+    let mut findings = vec![];
+    let path = unit::look(facts, &mut findings);
+    let entries = list::look(facts, &mut findings);
+    apps::look(facts, &entries, &path, &mut findings);
+    findings
+}
+
 /// Everything at once; exit code 0 only when a boot would bring everything back.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let here = Platform::here();
     let platform = call.target().and_then(Platform::parse).or(here);
     let Some(platform) = platform else { return Err(CliError::Failed("Init system not found: nothing starts at boot here".into())) };
     let facts = facts(cx, call, platform)?;
-    let mut findings = vec![];
-    let path = unit::look(&facts, &mut findings);
-    let entries = list::look(&facts, &mut findings);
-    apps::look(&facts, &entries, &path, &mut findings);
+    let findings = findings(&facts);
     let ok = findings.iter().all(|finding| finding.ok);
     if call.has("json") {
         let list: Vec<_> = findings

@@ -1,9 +1,6 @@
-//! PM2's boot unit.
+//! Boot units of PM2.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-
-use crate::error::CliError;
 
 /// Where PM2 writes its units, and where administrators put theirs.
 const FOLDER: &str = "/etc/systemd/system";
@@ -44,17 +41,6 @@ fn starts(text: &str, home: &Path) -> Option<String> {
     let starts = values("ExecStart").any(|line| line.split_whitespace().any(|word| word.rsplit('/').next() == Some("pm2")));
     let is_ours = values("ExecStart").any(|line| line.contains("ostler"));
     (has_home && starts && !is_ours).then(|| values("User").next().unwrap_or("root").trim().to_owned())
-}
-
-/// Runs a program to its end.
-///
-/// # Errors
-/// It cannot be run, or fails; with what it said.
-pub(crate) fn carry_out(command: &mut Command) -> Result<(), CliError> {
-    let words = format!("{command:?}");
-    let failed = |why: String| CliError::Failed(format!("{words}: {why}"));
-    let output = command.stdin(Stdio::null()).output().map_err(|error| failed(error.to_string()))?;
-    if output.status.success() { Ok(()) } else { Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned())) }
 }
 
 #[cfg(test)]

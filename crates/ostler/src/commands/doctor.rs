@@ -1,0 +1,97 @@
+//! `doctor`: what stands in the way on this machine, and what to do about it.
+
+use serde_json::json;
+
+use crate::cli::Call;
+use crate::cx::Cx;
+use crate::doctor::{Daemon, Finding, Level, look};
+use crate::error::{CliError, Status};
+use crate::render::{self, styles};
+use crate::startup::check;
+use crate::text::shown;
+
+/// Looks at everything. Exit code 1 where something does not work; warnings and notes are no failure.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let home = match cx.home() {
+        Ok(home) => home.to_owned(),
+        Err(error) => {
+            return report(cx, call, &[Finding::new(Level::Wrong, "home", ostler_core::causes::with_causes(&error), "set OSTLER_HOME")]);
+        }
+    };
+    let daemon = match cx.running_client() {
+        Ok(None) => Daemon::None,
+        Ok(Some(client)) => match client.inspect(&[]) {
+            Ok(details) => client.peer().cloned().map_or(Daemon::None, |peer| Daemon::Runs(peer, details)),
+            Err(error) => Daemon::Ill(ostler_core::causes::with_causes(&error)),
+        },
+        Err(error) => Daemon::Ill(ostler_core::causes::with_causes(&error)),
+    };
+    let mut findings = look(&home, &daemon);
+    findings.push(boot(cx, call));
+    report(cx, call, &findings)
+}
+
+/// What `startup --check` says, in one line.
+fn boot(cx: &Cx, call: &Call) -> Finding {
+    let what = "boot";
+    match check::verdict(cx, call) {
+        Ok(None) => Finding::new(
+            Level::Note,
+            what,
+            "no init system that is known runs here",
+            "in a container the engine restarts it: ostler runtime",
+        ),
+        Ok(Some(wrong)) if wrong.is_empty() => Finding::fine(what, "a boot brings everything back"),
+        Ok(Some(wrong)) => {
+            let more = wrong.len() - 1;
+            let found = if more == 0 { wrong[0].clone() } else { format!("{}; and {more} more", wrong[0]) };
+            Finding::new(Level::Warning, what, found, "ostler startup --check  (says each, and its remedy)")
+        }
+        Err(error) => Finding::new(Level::Note, what, ostler_core::causes::with_causes(&error), "ostler startup --check"),
+    }
+}
+
+fn report(cx: &mut Cx, call: &Call, findings: &[Finding]) -> Result<Status, CliError> {
+    let worst = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Fine);
+    if call.has("json") {
+        let list: Vec<_> = findings
+            .iter()
+            .map(
+                |finding| json!({ "check": finding.what, "level": finding.level.word(), "found": finding.found, "remedy": finding.remedy }),
+            )
+            .collect();
+        render::json(&mut cx.out, &json!({ "ok": worst < Level::Wrong, "level": worst.word(), "checks": list }));
+    } else {
+        print(cx, findings);
+    }
+    Ok(if worst < Level::Wrong { Status::Ok } else { Status::Failed })
+}
+
+fn print(cx: &mut Cx, findings: &[Finding]) {
+    let paint = cx.out.paint();
+    for Finding { what, level, found, remedy } in findings {
+        let sign = match level {
+            Level::Fine => paint.with(styles::GREEN, '✓'),
+            Level::Note => paint.with(styles::GREY, '·'),
+            Level::Warning => paint.with(styles::YELLOW, '!'),
+            Level::Wrong => paint.with(styles::RED, '✗'),
+        };
+        cx.out.text(format_args!("{sign} {}: {}\n", shown(what), shown(found)));
+        if let Some(remedy) = remedy {
+            cx.out.text(format_args!("    → {}\n", shown(remedy)));
+        }
+    }
+    let count = |level: Level| findings.iter().filter(|finding| finding.level == level).count();
+    let told = |count: usize, one: &str, many: &str| match count {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        n => Some(format!("{n} {many}")),
+    };
+    let parts: Vec<String> =
+        [told(count(Level::Wrong), "thing does not work", "things do not work"), told(count(Level::Warning), "warning", "warnings")]
+            .into_iter()
+            .flatten()
+            .collect();
+    let verdict = if parts.is_empty() { "all is well".to_owned() } else { parts.join(", ") };
+    cx.out.text(format_args!("{verdict}\n"));
+}

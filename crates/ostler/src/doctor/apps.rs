@@ -1,0 +1,178 @@
+//! What apps use that several copies of them, or a server with several workers, must not use without more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use ostler_core::app::AppSpec;
+use ostler_proto::control::Detail;
+use serde_json::Value;
+
+use super::{Finding, Level};
+use crate::app_files::{text, with_rights_of};
+
+/// Folders upwards in which a `package.json` is looked for.
+const MAX_FOLDERS: usize = 8;
+
+/// A package that keeps something in its own process.
+struct Pattern {
+    packages: &'static [&'static str],
+    /// Packages that put it elsewhere.
+    unless: &'static [&'static str],
+    /// Whether sticky sessions are enough.
+    sticky: bool,
+    level: Level,
+    what: &'static str,
+    remedy: &'static str,
+}
+
+/// What was seen to break in clusters.
+const PATTERNS: &[Pattern] = &[
+    Pattern {
+        packages: &["node-cron", "cron", "node-schedule", "@nestjs/schedule", "toad-scheduler", "croner"],
+        unless: &[],
+        sticky: false,
+        level: Level::Warning,
+        what: "runs its schedules in each copy",
+        remedy: "make them jobs of ostler (docs/cron-and-jobs.md), or an app of their own with one instance",
+    },
+    Pattern {
+        packages: &["express-session"],
+        unless: &[
+            "connect-redis",
+            "connect-mongo",
+            "connect-pg-simple",
+            "express-mysql-session",
+            "connect-memcached",
+            "session-file-store",
+            "better-sqlite3-session-store",
+        ],
+        sticky: true,
+        level: Level::Warning,
+        what: "keeps sessions in the memory of one copy",
+        remedy: "a store that all share (connect-redis, …), or sticky: \"cookie\" (docs/cluster.md)",
+    },
+    Pattern {
+        packages: &["socket.io"],
+        unless: &[
+            "@socket.io/redis-adapter",
+            "@socket.io/cluster-adapter",
+            "@socket.io/mongo-adapter",
+            "@socket.io/postgres-adapter",
+            "socket.io-redis",
+        ],
+        sticky: false,
+        level: Level::Warning,
+        what: "knows only the connections of its own copy",
+        remedy: "an adapter (@socket.io/redis-adapter, …) and sticky sessions (docs/cluster.md)",
+    },
+    Pattern {
+        packages: &["ws", "@nestjs/platform-ws"],
+        unless: &["ioredis", "redis", "nats", "amqplib", "kafkajs"],
+        sticky: false,
+        level: Level::Warning,
+        what: "may know only the WebSockets of its own copy",
+        remedy: "what is for all connections has to go over something that all copies share (Redis, …)",
+    },
+    Pattern {
+        packages: &["express-rate-limit", "rate-limiter-flexible", "@nestjs/throttler"],
+        unless: &["rate-limit-redis", "rate-limit-memcached", "ioredis", "redis", "nestjs-throttler-storage-redis"],
+        sticky: false,
+        level: Level::Warning,
+        what: "counts requests in each copy by itself",
+        remedy: "a store that all share, or limits divided by the number of instances",
+    },
+    Pattern {
+        packages: &["node-cache", "memory-cache", "lru-cache"],
+        unless: &[],
+        sticky: false,
+        level: Level::Note,
+        what: "has a cache of its own in each copy",
+        remedy: "fine for what may be old or fetched twice; else a cache that all share",
+    },
+];
+
+pub(super) fn look(details: &[Detail], findings: &mut Vec<Finding>) {
+    let mut copies: BTreeMap<&str, (&AppSpec, usize)> = BTreeMap::new();
+    for detail in details {
+        copies.entry(&detail.spec.name).or_insert((&detail.spec, 0)).1 += 1;
+    }
+    let several: Vec<(&AppSpec, usize)> = copies.into_values().filter(|(spec, count)| *count > 1 || spec.has_workers()).collect();
+    let before = findings.len();
+    for (spec, count) in &several {
+        let packages = with_rights_of(spec, || packages(spec)).unwrap_or_default();
+        findings.extend(judge(&packages, spec.sticky.is_some()).into_iter().map(|(package, pattern)| {
+            let found = format!("{package} {}, of which there {} {count}", pattern.what, if *count == 1 { "is" } else { "are" });
+            Finding::new(pattern.level, format!("app {}", spec.name), found, pattern.remedy)
+        }));
+    }
+    if findings.len() == before {
+        let found = if several.is_empty() { "none has several copies" } else { "nothing is known that their copies must not use" };
+        findings.push(Finding::fine("apps", found));
+    }
+}
+
+/// Patterns that fit, with the package that shows it.
+fn judge(packages: &BTreeSet<String>, sticky: bool) -> Vec<(&'static str, &'static Pattern)> {
+    let has = |name: &&str| packages.contains(*name);
+    let fits = |pattern: &&Pattern| !(pattern.unless.iter().any(&has) || pattern.sticky && sticky);
+    PATTERNS.iter().filter(fits).filter_map(|pattern| Some((*pattern.packages.iter().find(|name| has(name))?, pattern))).collect()
+}
+
+/// Packages that the app depends on, and those that its script names.
+fn packages(spec: &AppSpec) -> Option<BTreeSet<String>> {
+    let script = Path::new(&spec.script);
+    let manifest = script.ancestors().skip(1).take(MAX_FOLDERS).find_map(|folder| text(&folder.join("package.json")));
+    let mut all: BTreeSet<String> = manifest.as_deref().map(dependencies).unwrap_or_default();
+    if spec.runs_in_node() {
+        all.extend(text(script).as_deref().map(named).unwrap_or_default());
+    }
+    Some(all)
+}
+
+fn dependencies(manifest: &str) -> BTreeSet<String> {
+    let manifest: Value = serde_json::from_str(manifest).unwrap_or_default();
+    manifest["dependencies"].as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect()
+}
+
+/// Packages that a source file names by `require("…")`, `import "…"` or `from "…"`.
+fn named(source: &str) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for mark in ["require(", "from ", "import "] {
+        for rest in source.split(mark).skip(1) {
+            let Some(quote) = rest.chars().next().filter(|c| matches!(c, '"' | '\'' | '`')) else { continue };
+            let name = rest[1..].split(quote).next().unwrap_or_default();
+            if !name.is_empty() && name.len() <= 214 && !name.starts_with(['.', '/']) {
+                all.insert(name.to_owned());
+            }
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn what_copies_must_not_use() {
+        let shown = |names: &[&str], sticky: bool| judge(&set(names), sticky).into_iter().map(|(package, _)| package).collect::<Vec<_>>();
+        assert_eq!(shown(&["express", "pg"], false), Vec::<&str>::new());
+        assert_eq!(shown(&["express-session"], false), ["express-session"]);
+        assert_eq!(shown(&["express-session"], true), Vec::<&str>::new());
+        assert_eq!(shown(&["express-session", "connect-redis"], false), Vec::<&str>::new());
+        assert_eq!(shown(&["@nestjs/schedule", "socket.io"], true), ["@nestjs/schedule", "socket.io"]);
+        assert_eq!(shown(&["ws", "ioredis"], false), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn packages_of_a_source() {
+        let source = "const a = require('node-cron'); import x from \"ws\";\nimport 'lru-cache'\nrequire(`./own`); require(x); from '";
+        assert_eq!(named(source), set(&["node-cron", "ws", "lru-cache"]));
+        assert_eq!(dependencies(r#"{"dependencies": {"cron": "1"}, "devDependencies": {"ws": "1"}}"#), set(&["cron"]));
+        assert_eq!(dependencies("no json"), set(&[]));
+    }
+}

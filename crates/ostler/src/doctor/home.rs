@@ -1,0 +1,146 @@
+//! The home, its disk, and the daemon in it.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::{Daemon, Finding, Level};
+use crate::left_behind;
+use crate::render::bytes;
+
+/// Free space below which a log may be the last one, and the part of the disk.
+const LITTLE_BYTES: u64 = 256 << 20;
+const LITTLE_PERCENT: u64 = 3;
+/// Kinds of file systems on which locks and sockets of several machines meet, by their numbers.
+const OF_THE_NETWORK: [(u64, &str); 4] = [(0x6969, "NFS"), (0xff53_4d42, "CIFS"), (0xfe53_4d42, "SMB"), (0x0102_1997, "9p")];
+
+pub(super) fn look(home: &Path, daemon: &Daemon, findings: &mut Vec<Finding>) {
+    findings.push(folder(home));
+    findings.push(of_daemon(home, daemon));
+    let mut folders: BTreeSet<PathBuf> = BTreeSet::from([home.to_owned()]);
+    if let Daemon::Runs(_, details) = daemon {
+        let files = details.iter().flat_map(|detail| [&detail.files.out, &detail.files.error].into_iter().flatten());
+        folders.extend(files.filter_map(|file| Path::new(file).parent().map(Path::to_owned)));
+    }
+    findings.extend(disks(&folders));
+}
+
+fn folder(home: &Path) -> Finding {
+    let what = "home";
+    let shown = home.display();
+    let Ok(meta) = std::fs::metadata(home) else {
+        return Finding::new(Level::Note, what, format!("{shown} is not there yet"), "the first command that needs a daemon makes it");
+    };
+    let kind = rustix::fs::statfs(home).ok().and_then(|stat| {
+        let number = stat.f_type as u64 & 0xffff_ffff;
+        OF_THE_NETWORK.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
+    });
+    if let Some(kind) = kind {
+        let found = format!("{shown} is on {kind}");
+        return Finding::new(
+            Level::Warning,
+            what,
+            found,
+            "two machines with one home start each app twice: set OSTLER_HOME to a local folder",
+        );
+    }
+    if meta.uid() != rustix::process::geteuid().as_raw() {
+        return Finding::new(
+            Level::Wrong,
+            what,
+            format!("{shown} belongs to user {}", meta.uid()),
+            "call ostler as that user, or set OSTLER_HOME",
+        );
+    }
+    if meta.mode() & 0o077 != 0 && meta.mode() & 0o022 != 0 {
+        return Finding::new(Level::Warning, what, format!("others may write into {shown}"), format!("chmod 700 {shown}"));
+    }
+    Finding::fine(what, format!("{shown}, mode {:o}", meta.mode() & 0o7777))
+}
+
+fn of_daemon(home: &Path, daemon: &Daemon) -> Finding {
+    let what = "daemon";
+    match daemon {
+        Daemon::Runs(peer, _) if peer.version != env!("CARGO_PKG_VERSION") => {
+            let found = format!("it is version {}, this program is {}", peer.version, env!("CARGO_PKG_VERSION"));
+            Finding::new(Level::Warning, what, found, "ostler update  (no app is restarted)")
+        }
+        Daemon::Runs(peer, details) => {
+            let count = details.len();
+            Finding::fine(
+                what,
+                format!("runs, pid {}, keeper {}, {count} instance{}", peer.pid, peer.keeper_pid, if count == 1 { "" } else { "s" }),
+            )
+        }
+        Daemon::None => match left_behind::of(home) {
+            Some(left) if !left.other_boot => Finding::new(
+                Level::Wrong,
+                what,
+                "it was killed together with its keeper while apps ran",
+                "ostler list  (takes over what still runs)",
+            ),
+            _ => Finding::new(Level::Note, what, "none runs", "ostler start, or ostler resurrect"),
+        },
+        Daemon::Ill(why) => Finding::new(Level::Wrong, what, why.clone(), "ostler list says more; the daemon's log is pm2.log in the home"),
+    }
+}
+
+/// Each file system once.
+fn disks(folders: &BTreeSet<PathBuf>) -> Vec<Finding> {
+    let mut seen = BTreeSet::new();
+    let mut findings = Vec::new();
+    for folder in folders {
+        let (Ok(meta), Ok(stat)) = (std::fs::metadata(folder), rustix::fs::statvfs(folder)) else { continue };
+        if !seen.insert(meta.dev()) || stat.f_blocks == 0 {
+            continue;
+        }
+        let (free, all) = (stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize);
+        let what = format!("disk of {}", folder.display());
+        findings.push(match level(free, all, stat.f_favail, stat.f_files) {
+            Level::Fine => Finding::fine(what, format!("{} of {} free", bytes(free), bytes(all))),
+            level if free > LITTLE_BYTES => Finding::new(
+                level,
+                what,
+                "hardly a file can be made: no inodes are left",
+                "remove small files; logs and the state need some",
+            ),
+            level => {
+                let remedy = "logs wait while there is no room: ostler flush, or `ostler set pm2-logrotate:retain`, `max_size`";
+                Finding::new(level, what, format!("{} of {} free", bytes(free), bytes(all)), remedy)
+            }
+        });
+    }
+    findings
+}
+
+fn level(free: u64, all: u64, free_files: u64, files: u64) -> Level {
+    if free == 0 || files > 0 && free_files == 0 {
+        Level::Wrong
+    } else if free < LITTLE_BYTES.min(all / 100 * LITTLE_PERCENT) || files > 0 && free_files < 100 {
+        Level::Warning
+    } else {
+        Level::Fine
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_full_is_too_full() {
+        let gib = 1 << 30;
+        for (free, all, free_files, files, expected) in [
+            (50 * gib, 100 * gib, 10, 0, Level::Fine),
+            (gib, 100 * gib, 1000, 1000, Level::Fine),
+            (100 << 20, 100 * gib, 1000, 1000, Level::Warning),
+            // A small disk that is half full.
+            (32 << 20, 64 << 20, 1000, 1000, Level::Fine),
+            (0, 64 << 20, 1000, 1000, Level::Wrong),
+            (gib, 100 * gib, 0, 1000, Level::Wrong),
+            (gib, 100 * gib, 50, 1000, Level::Warning),
+        ] {
+            assert_eq!(level(free, all, free_files, files), expected, "{free} of {all}, {free_files} of {files}");
+        }
+    }
+}

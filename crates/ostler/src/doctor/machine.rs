@@ -1,0 +1,93 @@
+//! Limits, clock, and what the kernel can do here.
+
+use std::path::Path;
+
+use super::{Daemon, Finding, Level};
+
+/// Descriptors for each instance: its logs and channels, with room.
+const FILES_PER_INSTANCE: u64 = 8;
+/// Those that a daemon needs in any case.
+const FILES_AT_LEAST: u64 = 1024;
+/// Folders that a project with dependencies has.
+const WATCHES: u64 = 8192;
+
+pub(super) fn look(daemon: &Daemon, findings: &mut Vec<Finding>) {
+    findings.push(open_files(daemon));
+    let watches = |name: &str| {
+        let text = std::fs::read_to_string(format!("/proc/sys/fs/inotify/{name}")).ok()?;
+        text.trim().parse::<u64>().ok()
+    };
+    let watched = matches!(daemon, Daemon::Runs(_, details) if details.iter().any(|detail| detail.spec.watch.on));
+    if let Some(most) = watches("max_user_watches").filter(|most| *most < WATCHES && watched) {
+        let remedy = "sysctl fs.inotify.max_user_watches=524288; folders beyond that are looked at now and then";
+        findings.push(Finding::new(Level::Warning, "file watches", format!("this user may watch {most} folders"), remedy));
+    }
+    findings.push(clock());
+    findings.push(groups(daemon));
+    let refused = ostler_sys::refused::refused();
+    if refused.is_empty() {
+        findings.push(Finding::fine("system calls", "none that is needed is refused"));
+    }
+    for call in refused {
+        findings.push(Finding::new(Level::Note, "system calls", format!("{} is refused ({})", call.call, call.errno), call.cost));
+    }
+}
+
+fn open_files(daemon: &Daemon) -> Finding {
+    let (most, instances) = match daemon {
+        Daemon::Runs(peer, details) => (limit_of(peer.pid), details.len() as u64),
+        _ => (rustix::process::getrlimit(rustix::process::Resource::Nofile).current, 0),
+    };
+    let needed = FILES_AT_LEAST + FILES_PER_INSTANCE * instances;
+    match most {
+        Some(most) if most < needed => {
+            let found = format!("{most}, and {instances} instances may need {needed}");
+            Finding::new(Level::Warning, "open files", found, "LimitNOFILE= of the service, or ulimit -n before the start")
+        }
+        Some(most) => Finding::fine("open files", most.to_string()),
+        None => Finding::fine("open files", "unlimited"),
+    }
+}
+
+/// Limit of a process; none where there is none.
+fn limit_of(pid: i32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_whitespace().next()?.parse().ok()
+}
+
+fn clock() -> Finding {
+    match ostler_sys::clock::is_synchronized() {
+        Some(true) => Finding::fine("clock", "synchronized"),
+        Some(false) => {
+            let remedy = "start chrony, ntpd or systemd-timesyncd: cron and the dates in logs go by it";
+            Finding::new(Level::Note, "clock", "nobody keeps it right, as far as the kernel knows", remedy)
+        }
+        None => Finding::new(Level::Note, "clock", "the kernel does not say who keeps it right", "in a container its host does"),
+    }
+}
+
+fn groups(daemon: &Daemon) -> Finding {
+    const COST: &str =
+        "memory_max, cpu_quota, pids_max, io_weight do nothing; what leaves its session and clears its environment is not found";
+    let of = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok();
+    if !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        return Finding::new(Level::Note, "cgroups", "there is no cgroup v2 here", COST);
+    }
+    if let Daemon::Runs(peer, details) = daemon
+        && let Some(pid) = details.iter().find_map(|detail| detail.instance.pid())
+    {
+        return match of(pid) != of(peer.pid) {
+            true => Finding::fine("cgroups", "each instance has its own"),
+            false => Finding::new(
+                Level::Note,
+                "cgroups",
+                "instances have none",
+                format!("{COST}; the service needs Delegate=yes (`ostler startup` writes it)"),
+            ),
+        };
+    }
+    match ostler_sys::cgroup::own().filter(|group| rustix::fs::access(group, rustix::fs::Access::WRITE_OK).is_ok()) {
+        Some(_) => Finding::fine("cgroups", "v2, and groups can be made"),
+        None => Finding::new(Level::Note, "cgroups", "no group can be made from here", format!("{COST}; a service with Delegate=yes can")),
+    }
+}

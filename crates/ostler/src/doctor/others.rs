@@ -1,0 +1,69 @@
+//! Other managers on this machine: PM2 as it runs, starts at boot, and is called.
+
+use std::path::Path;
+
+use ostler_keeper::ROLE_VAR;
+
+use super::{Finding, Level};
+use crate::pm2_units::units;
+
+pub(super) fn look(home: &Path, findings: &mut Vec<Finding>) {
+    let running = daemons();
+    for (pid, folder) in &running {
+        let found = format!("its daemon runs (pid {pid}) in {folder}");
+        findings.push(Finding::new(
+            Level::Warning,
+            "PM2",
+            found,
+            format!("ostler migrate {folder}  (one app after the other; --dry-run shows how)"),
+        ));
+    }
+    let pm2_home = crate::home::of_pm2();
+    for unit in pm2_home.iter().flat_map(|folder| units(folder)) {
+        let remedy = format!("sudo systemctl disable {}  (ostler migrate does it, too)", unit.name);
+        findings.push(Finding::new(Level::Warning, "PM2", format!("{} starts it at boot", unit.name), remedy));
+    }
+    if running.is_empty() && home.join("reload.lock").exists() {
+        let remedy = format!("rm {}", home.join("reload.lock").display());
+        findings.push(Finding::new(Level::Note, "PM2", "it left a lock file behind, which nobody reads", remedy));
+    }
+    if !findings.iter().any(|finding| finding.what == "PM2") {
+        findings.push(Finding::fine("PM2", "none runs here"));
+    }
+}
+
+/// Daemons of PM2 that we see, and their homes.
+fn daemons() -> Vec<(i32, String)> {
+    let pids =
+        std::fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let mut all: Vec<(i32, String)> = pids
+        .filter_map(|pid| {
+            let title = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+            let folder = home_of(&String::from_utf8_lossy(&title))?.to_owned();
+            // Called as `pm2` our own has the same title.
+            (ostler_sys::tree::marker(pid, ROLE_VAR).is_none()).then_some((pid, folder))
+        })
+        .collect();
+    all.sort_unstable();
+    all
+}
+
+/// The home in a title of PM2's daemon.
+fn home_of(title: &str) -> Option<&str> {
+    let rest = title.strip_prefix("PM2 v")?;
+    let folder = rest.split_once(": God Daemon (")?.1.split(')').next()?;
+    (!folder.is_empty()).then_some(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn titles() {
+        assert_eq!(home_of("PM2 v7.0.4: God Daemon (/root/.pm2)\0\0\0"), Some("/root/.pm2"));
+        for other in ["node /app.js", "ostler: keeper (/root/.ostler)", "PM2 v7", "PM2 v7.0.4: God Daemon ()"] {
+            assert_eq!(home_of(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Programs of the system that are run.
+
+use std::process::{Command, Stdio};
+
+use crate::error::CliError;
+
+/// Runs a program to its end.
+///
+/// # Errors
+/// It cannot be run, or fails; with what it said.
+pub(crate) fn carry_out(command: &mut Command) -> Result<(), CliError> {
+    let words = format!("{command:?}");
+    let failed = |why: String| CliError::Failed(format!("{words}: {why}"));
+    let output = command.stdin(Stdio::null()).output().map_err(|error| failed(error.to_string()))?;
+    if output.status.success() { Ok(()) } else { Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned())) }
+}
