@@ -58,6 +58,7 @@ mod no_daemon;
 mod no_daemon_starts;
 mod one_daemon;
 mod order;
+mod pm2_lines;
 mod pm2_sockets;
 mod programs;
 mod promise_1_both_killed;

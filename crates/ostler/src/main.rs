@@ -44,6 +44,7 @@ fn role() -> Option<fn() -> ExitCode> {
     match std::env::var_os("OSTLER_ROLE")?.to_str()? {
         "keeper" => Some(ostler_keeper::main),
         "daemon" => Some(ostler_daemon::main),
+        "log-reader" => Some(logs::log_reader),
         _ => None,
     }
 }

@@ -1,13 +1,13 @@
 //! Follower of one file over truncation and rotation.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{OFlags, SeekFrom};
+use rustix::fs::SeekFrom;
 
 use super::lines::{Lines, count_lines, start_of_last};
 use super::past;
@@ -235,7 +235,7 @@ impl Follower {
             self.returned = None;
             return Ok(());
         };
-        let copy = open_ordinary(&returned.rotated).ok().and_then(|file| Open::new(file).ok()).filter(|copy| copy.key != open.key);
+        let copy = self.source.open(&returned.rotated).ok().and_then(|file| Open::new(file).ok()).filter(|copy| copy.key != open.key);
         let Some(copy) = copy else {
             // It gets its name in a moment; if not, somebody has only renamed the file back, or has removed the copy since.
             if returned.since.elapsed() >= PATIENCE {
@@ -281,7 +281,7 @@ impl Follower {
 
     /// Opens what the path names now. True if that is another file.
     fn reopen(&mut self, watch: Option<&mut Watch>) -> bool {
-        let Ok(file) = open_ordinary(&self.source.path) else { return false };
+        let Ok(file) = self.source.open(&self.source.path) else { return false };
         let Ok(open) = Open::new(file) else { return false };
         if self.open.iter().any(|known| known.key == open.key) {
             return false;
@@ -292,12 +292,6 @@ impl Follower {
         self.open.push(open);
         true
     }
-}
-
-/// Opens an ordinary file, the only kind that can be followed; never waits for the writer of a FIFO.
-fn open_ordinary(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed()).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
 }
 
 #[cfg(test)]
@@ -323,7 +317,8 @@ mod tests {
             if !content.is_empty() {
                 std::fs::write(&path, content).unwrap();
             }
-            let follower = Follower::new(Source { path, kind: Kind::Out, id: 0, name: "x".into() });
+            let follower =
+                Follower::new(Source { path, kind: Kind::Out, id: 0, name: "x".into(), namespace: "default".into(), rights: None });
             let mut watch = Watch::new();
             follower.watch(&mut watch);
             Self { folder, watch, follower, seen: Vec::new() }
@@ -461,7 +456,8 @@ mod tests {
     fn a_folder_that_comes_later_is_watched_too() {
         let mut scene = Scene::new("folder", "");
         let logs = scene.path("logs");
-        let source = Source { path: logs.join("x.log"), kind: Kind::Out, id: 0, name: "x".into() };
+        let source =
+            Source { path: logs.join("x.log"), kind: Kind::Out, id: 0, name: "x".into(), namespace: "default".into(), rights: None };
         (scene.watch, scene.follower) = (Watch::new(), Follower::new(source));
         scene.follower.watch(&mut scene.watch);
         assert!(scene.watch.blind);

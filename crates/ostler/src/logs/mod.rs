@@ -3,6 +3,7 @@
 //! The files are read here, in the client: the daemon is asked for the list of apps only, and reports when a new one comes. So following costs
 //! nothing while nobody follows, and goes on while the daemon is replaced.
 
+mod bus;
 mod follow;
 mod lines;
 mod past;
@@ -11,5 +12,6 @@ mod run;
 mod source;
 mod watch;
 
+pub(crate) use bus::main as log_reader;
 pub(crate) use printer::Form;
 pub(crate) use run::{Observer, Past, Show, run, stream, stream_as};

@@ -8,6 +8,7 @@ use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
 use ostler_core::date_format::{DateFormat, Stamper};
 use ostler_proto::control::Event;
+use ostler_proto::pm2::rpc;
 use serde_json::json;
 
 use super::source::{Kind, Source};
@@ -33,6 +34,8 @@ pub(crate) enum Form {
     Json,
     /// `timestamp=… app=… id=… type=… message=…`.
     Pairs,
+    /// Frames of PM2's bus.
+    Bus,
 }
 
 /// Prints lines in one form.
@@ -94,6 +97,8 @@ impl Printer {
             }
             Form::Raw => raw(out, source, line),
             Form::Json => json_line(out, source, line, None),
+            // There is none on the bus.
+            Form::Bus => {}
         }
     }
 
@@ -116,6 +121,7 @@ impl Printer {
             Form::Raw => raw(out, source, line),
             Form::Json => json_line(out, source, line, Some(now)),
             Form::Pairs => self.pairs(out, source, line, now),
+            Form::Bus => out.data(&frame(source, line, now)),
         }
     }
 
@@ -171,6 +177,15 @@ impl Printer {
         out.data(line);
         out.data(b"\n");
     }
+}
+
+/// A line as a frame of PM2's bus.
+fn frame(source: &Source, line: &[u8], at_ms: u64) -> Vec<u8> {
+    let topic = if source.kind == Kind::Error { "log:err" } else { "log:out" };
+    let process = json!({ "pm_id": source.id, "name": source.name, "rev": null, "namespace": source.namespace });
+    let mut data = String::from_utf8_lossy(line).into_owned();
+    data.push('\n');
+    rpc::event(topic, &json!({ "process": process, "at": at_ms, "data": data }))
 }
 
 /// A line of the daemon's log without `<date>: PM2 log: `.
@@ -260,7 +275,8 @@ mod tests {
 
     #[test]
     fn labels_have_id_and_name() {
-        let source = |kind, name: &str| Source { path: "/x".into(), kind, id: 3, name: name.into() };
+        let source =
+            |kind, name: &str| Source { path: "/x".into(), kind, id: 3, name: name.into(), namespace: "default".into(), rights: None };
         assert_eq!(label(&source(Kind::Error, "api")), "3|api");
         assert_eq!(label(&source(Kind::Daemon, "PM2")), "PM2");
     }

@@ -43,7 +43,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let targets = if call.targets.is_empty() { vec!["all".to_owned()] } else { call.targets.clone() };
     let home = cx.home()?.to_owned();
     let streams = Streams::new(call.has("out"), call.has("err"));
-    let filter = LogFilter { targets, streams, cwd: cwd()?, daemon_log: daemon_log(&home), daemon_name: cx.program.label() };
+    let filter =
+        LogFilter { targets, streams, cwd: cwd()?, daemon_log: daemon_log(&home), daemon_name: cx.program.label(), own_folder: None };
     let list = cx.client()?.list()?;
     let mut sources = filter.sources(&list)?;
     by_age(&mut sources);
@@ -71,6 +72,7 @@ pub(crate) fn stream(cx: &mut Cx, past: Past, signals: Option<&mut Signals>) -> 
         cwd: cwd()?,
         daemon_log: daemon_log(&home),
         daemon_name: cx.program.label(),
+        own_folder: None,
     };
     let mut printer = Printer::new(Form::Labelled, Some("HH:mm:ss"), None).dating_the_daemon_itself();
     Ok(follow(cx, &mut printer, Vec::new(), &filter, Scene { home, past, stays: true, signals, observer: None }))
@@ -114,9 +116,29 @@ pub(crate) fn stream_as(
         cwd: cwd()?,
         daemon_log: daemon_log(&home),
         daemon_name: cx.program.label(),
+        own_folder: None,
     };
     let mut printer = Printer::new(show.form, show.timestamp, None);
     Ok(follow(cx, &mut printer, Vec::new(), &filter, Scene { home, past, stays: true, signals, observer: Some(observer) }))
+}
+
+/// Writes the lines of all apps as frames of PM2's bus, until nobody reads them.
+///
+/// # Errors
+/// The home cannot be used.
+pub(super) fn follow_for_bus(cx: &mut Cx, past: Past) -> Result<(), CliError> {
+    let home = cx.home()?.to_owned();
+    let filter = LogFilter {
+        targets: vec!["all".into()],
+        streams: Streams::APPS,
+        cwd: "/".into(),
+        daemon_log: daemon_log(&home),
+        daemon_name: cx.program.label(),
+        own_folder: Some(home.join("logs")),
+    };
+    let mut printer = Printer::new(Form::Bus, None, None);
+    follow(cx, &mut printer, Vec::new(), &filter, Scene { home, past, stays: false, signals: None, observer: None });
+    Ok(())
 }
 
 fn daemon_log(home: &Path) -> PathBuf {
@@ -344,6 +366,11 @@ impl Past {
     /// The home cannot be used.
     pub(crate) fn now(cx: &mut Cx) -> Result<Self, CliError> {
         Ok(Self::of(cx.home()?))
+    }
+
+    /// Lengths that are known by path, of a time that is past.
+    pub(super) fn since(at: SystemTime, home: &Path, lengths: HashMap<PathBuf, u64>) -> Self {
+        Self { at, home: home.to_owned(), lengths }
     }
 
     fn of(home: &Path) -> Self {

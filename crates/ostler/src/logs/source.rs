@@ -1,11 +1,17 @@
 //! Sources: the files to show.
 
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use ostler_core::files::own_stream;
 use ostler_core::select::{Entry, SelectError, select};
 use ostler_proto::control::{Failure, Summary};
+use ostler_sys::rights::as_user;
+use ostler_sys::user::{Credentials, identity};
+use rustix::fs::OFlags;
 
 use crate::error::CliError;
 
@@ -25,6 +31,24 @@ pub(super) struct Source {
     /// The first instance that writes to it; none for the daemon.
     pub id: u32,
     pub name: String,
+    pub namespace: String,
+    /// The user with whose rights it is opened; none = ours.
+    pub rights: Option<Credentials>,
+}
+
+impl Source {
+    /// Opens an ordinary file, the only kind that can be followed; never waits for the writer of a FIFO.
+    pub(super) fn open(&self, path: &Path) -> io::Result<File> {
+        let open = || {
+            let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+            let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+            if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
+        };
+        match &self.rights {
+            Some(user) => as_user(user, open)?,
+            None => open(),
+        }
+    }
 }
 
 /// Streams that were asked for.
@@ -57,6 +81,8 @@ pub(super) struct LogFilter {
     pub daemon_log: PathBuf,
     /// The daemon's name, which is also the target that means its log.
     pub daemon_name: &'static str,
+    /// Folder of logs that is ours alone; where it is given, files elsewhere are opened with the rights of the app's user.
+    pub own_folder: Option<PathBuf>,
 }
 
 impl LogFilter {
@@ -86,7 +112,14 @@ impl LogFilter {
         }
         let mut sources = Vec::new();
         if daemon {
-            sources.push(Source { path: self.daemon_log.clone(), kind: Kind::Daemon, id: 0, name: self.daemon_name.into() });
+            sources.push(Source {
+                path: self.daemon_log.clone(),
+                kind: Kind::Daemon,
+                id: 0,
+                name: self.daemon_name.into(),
+                namespace: String::new(),
+                rights: None,
+            });
         }
         for row in list.iter().filter(|row| ids.contains(&row.id)) {
             self.add(row, &mut sources);
@@ -105,9 +138,22 @@ impl LogFilter {
         for (path, kind, is_wanted) in wanted {
             let Some(path) = path.filter(|_| is_wanted).map(PathBuf::from) else { continue };
             if !sources.iter().any(|source| source.path == path) {
-                sources.push(Source { path, kind, id: row.id, name: row.name.clone() });
+                let rights = self.rights_for(row, &path);
+                sources.push(Source { path, kind, id: row.id, name: row.name.clone(), namespace: row.namespace.clone(), rights });
             }
         }
+    }
+}
+
+impl LogFilter {
+    /// Others read what we read: a link that an app's user has made leads no further than that user gets.
+    fn rights_for(&self, row: &Summary, path: &Path) -> Option<Credentials> {
+        let own_folder = self.own_folder.as_ref()?;
+        if !rustix::process::geteuid().is_root() || path.parent() == Some(own_folder) {
+            return None;
+        }
+        let user = identity(Some(&row.user), None).ok().flatten()?.credentials;
+        (user.uid != 0).then_some(user)
     }
 }
 
@@ -174,6 +220,7 @@ mod tests {
             cwd: "/srv".into(),
             daemon_log: "/h/pm2.log".into(),
             daemon_name: "ostler",
+            own_folder: None,
         }
     }
 

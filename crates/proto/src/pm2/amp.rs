@@ -90,6 +90,33 @@ impl Decoder {
     }
 }
 
+/// Length of the whole frames at the beginning of these bytes.
+///
+/// # Errors
+/// What is there is no frame, or one that is longer than `limit`.
+pub fn frames_length(bytes: &[u8], limit: usize) -> Result<usize, FrameError> {
+    let mut whole = 0;
+    'frames: while let Some((head, mut rest)) = bytes.get(whole..).and_then(<[u8]>::split_first) {
+        let count = usize::from(head & 0x0f);
+        if count == 0 {
+            return Err(FrameError::Empty);
+        }
+        let mut total = 0_usize;
+        for _ in 0..count {
+            let Some((length, behind)) = rest.split_first_chunk::<4>() else { break 'frames };
+            let length = u32::from_be_bytes(*length) as usize;
+            total = total.saturating_add(length);
+            if total > limit {
+                return Err(FrameError::TooLong(total));
+            }
+            let Some((_, behind)) = behind.split_at_checked(length) else { break 'frames };
+            rest = behind;
+        }
+        whole = bytes.len() - rest.len();
+    }
+    Ok(whole)
+}
+
 /// A frame with these arguments, as they are on the wire. At most 15; none is to be empty: PM2's own reader waits for more then.
 pub fn encode(args: &[&[u8]]) -> Vec<u8> {
     debug_assert!(
@@ -165,6 +192,17 @@ mod tests {
         many.extend([b'x'; 999]);
         many.extend(b"\0\0\0\x02");
         assert_eq!(all(&many), Err(FrameError::TooLong(1001)), "all together");
+    }
+
+    #[test]
+    fn whole_frames_at_the_beginning() {
+        let (one, two) = (encode(&[b"s:a", b"j:{}"]), encode(&[b"s:b"]));
+        let all = [one.as_slice(), &two, &one].concat();
+        for cut in 0..=all.len() {
+            let whole = [0, one.len(), one.len() + two.len(), all.len()].into_iter().filter(|end| *end <= cut).max().unwrap();
+            assert_eq!(frames_length(&all[..cut], 100).unwrap(), whole, "{cut}");
+        }
+        assert!(frames_length(b"\x10", 100).is_err() && frames_length(b"\x11\x7f\0\0\0", 100).is_err());
     }
 
     proptest! {

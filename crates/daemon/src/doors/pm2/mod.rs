@@ -9,6 +9,7 @@
 mod calls;
 mod events;
 mod files;
+mod lines;
 mod messages;
 mod peers;
 mod results;
@@ -27,6 +28,7 @@ use serde_json::Value;
 
 use self::calls::{Outcome, Plan, Step, Then};
 use self::files::Files;
+use self::lines::LogLines;
 use self::peers::{Kind, Peers};
 use self::sockets::{KINDS, Sockets, held_name};
 use crate::engine::{Ask, Caller, Ctx, Ending, Feature, Key, PM2_CLIENT};
@@ -39,6 +41,14 @@ const DEAF_MS: u64 = 100;
 const MAX_CALLS: usize = 4096;
 /// Time to wait after a file was removed: the whole folder may be about to go, and come back.
 const SETTLE_MS: u64 = 100;
+/// Bytes that wait for one subscriber beyond which no more lines are read.
+const PAUSE_BYTES: usize = 256 << 10;
+/// Longest time for which others wait for a subscriber that does not read its lines.
+const STALLED_MS: u64 = 5000;
+/// Time after which a reader of logs that has ended is started again.
+const AGAIN_MS: u64 = 1000;
+/// Time between two looks whether a reader of logs has ended.
+const REAP_MS: u64 = 50;
 /// Attempts to bring back a file.
 const TRIES: u32 = 100;
 
@@ -72,6 +82,9 @@ pub(crate) struct Pm2Sockets {
     /// Clients of a daemon that ends, which wait for the signal that says so.
     quit: Vec<ProcRef>,
     files: Files,
+    lines: LogLines,
+    /// Time before which the reader of logs is not started again.
+    read_again_ms: u64,
     /// Attempts to bring back a file.
     tries: u32,
 }
@@ -82,6 +95,12 @@ impl Pm2Sockets {
     const LISTEN_AGAIN: Key = (Self::NAME, 0);
     /// The look after a change of the files.
     const LOOK: Key = (Self::NAME, 1);
+    /// The end of the patience with subscribers that do not read lines.
+    const STALLED: Key = (Self::NAME, 2);
+    /// The look whether a reader of logs has ended, and whether another one is due.
+    const REAP: Key = (Self::NAME, 3);
+    /// Descriptor of the reader of logs; those of peers are below.
+    const LINES: u64 = 2 << 32;
     /// Descriptor by which changes of the files are reported; those of peers are below.
     const FILES: u64 = 1 << 32;
 
@@ -91,6 +110,54 @@ impl Pm2Sockets {
                 // Watched already is fine.
                 let _ = ctx.reactor.add(&socket.fd, Source::Feature(Self::NAME, key as u64));
             }
+        }
+    }
+
+    /// Publishes lines of logs.
+    fn read_lines(&mut self, ctx: &mut Ctx) {
+        match self.lines.read() {
+            Ok(frames) if frames.is_empty() => {}
+            Ok(frames) => {
+                let dropped = self.peers.publish(&frames);
+                self.log_dropped(ctx, dropped);
+            }
+            Err(errno) => {
+                ctx.log.error_once("log-reader", format_args!("the reader of logs for PM2's clients has ended: {errno}"));
+                self.lines.stop(&ctx.reactor);
+                self.read_again_ms = ctx.now.mono_ms + AGAIN_MS;
+            }
+        }
+    }
+
+    /// Has logs read while somebody subscribes, and not faster than the slowest subscriber reads. The lines wait in their files.
+    fn tend_lines(&mut self, ctx: &mut Ctx) {
+        let source = Source::Feature(Self::NAME, Self::LINES);
+        match (self.peers.has_subscribers(), self.lines.is_running()) {
+            (true, false) if ctx.ending.is_none() && ctx.now.mono_ms >= self.read_again_ms => {
+                if let Err(error) = self.lines.start(ctx, source) {
+                    ctx.log.error_once("log-reader", format_args!("PM2's clients get no lines of logs: {error}"));
+                    self.read_again_ms = ctx.now.mono_ms + AGAIN_MS;
+                }
+            }
+            (false, true) => self.lines.stop(&ctx.reactor),
+            _ => {}
+        }
+        let waiting = self.peers.most_waiting();
+        if !self.lines.is_paused() && waiting > PAUSE_BYTES {
+            self.lines.pause(true, &ctx.reactor, source);
+            ctx.timers.set(Self::STALLED, Some(ctx.now.mono_ms + STALLED_MS));
+        } else if self.lines.is_paused() && waiting <= PAUSE_BYTES / 2 {
+            self.lines.pause(false, &ctx.reactor, source);
+            ctx.timers.set(Self::STALLED, None);
+        }
+        if self.lines.reap() || self.peers.has_subscribers() && !self.lines.is_running() {
+            ctx.timers.set_if_none(Self::REAP, ctx.now.mono_ms + REAP_MS);
+        }
+    }
+
+    fn log_dropped(&self, ctx: &mut Ctx, pids: Vec<i32>) {
+        for pid in pids {
+            ctx.log.line(format_args!("process {pid} does not read the events of pub.sock: it is dropped, and may connect again"));
         }
     }
 
@@ -267,9 +334,8 @@ impl Pm2Sockets {
 
     /// Sends an event to all subscribers.
     fn publish(&mut self, ctx: &mut Ctx, topic: &str, payload: &Value) {
-        for pid in self.peers.publish(&rpc::event(topic, payload)) {
-            ctx.log.line(format_args!("process {pid} does not read the events of pub.sock: it is dropped, and may connect again"));
-        }
+        let dropped = self.peers.publish(&rpc::event(topic, payload));
+        self.log_dropped(ctx, dropped);
     }
 
     fn take_replies(&mut self, ctx: &mut Ctx) {
@@ -313,6 +379,9 @@ impl Feature for Pm2Sockets {
             ctx.timers.set_if_none(Self::LOOK, ctx.now.mono_ms + SETTLE_MS);
             return;
         }
+        if key == Self::LINES {
+            return self.read_lines(ctx);
+        }
         match usize::try_from(key).ok().and_then(|key| KINDS.get(key)) {
             Some(kind) => self.accept(ctx, *kind),
             None => self.read(ctx, key as u32),
@@ -320,7 +389,16 @@ impl Feature for Pm2Sockets {
     }
 
     fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
-        if (Self::NAME, key) == Self::LOOK { self.look(ctx) } else { self.listen(ctx) }
+        match (Self::NAME, key) {
+            Self::LOOK => self.look(ctx),
+            Self::STALLED => {
+                let dropped = self.peers.drop_slower_than(PAUSE_BYTES / 2);
+                self.log_dropped(ctx, dropped);
+            }
+            // What is due is done at the end of the turn.
+            Self::REAP => {}
+            _ => self.listen(ctx),
+        }
     }
 
     fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
@@ -353,6 +431,7 @@ impl Feature for Pm2Sockets {
         }
         ctx.log.copy_lines(self.peers.has_subscribers());
         self.peers.flush(&ctx.reactor);
+        self.tend_lines(ctx);
     }
 
     fn on_leave(&mut self, ctx: &mut Ctx, ending: Ending) {
@@ -361,6 +440,9 @@ impl Feature for Pm2Sockets {
             self.publish(ctx, "pm2:kill", &events::of_end());
         }
         self.peers.close();
+        self.lines.stop(&ctx.reactor);
+        // It was killed: it ends at once, and nobody is left who would take leave of it.
+        self.lines.reap();
         if ending == Ending::Everything {
             self.sockets.remove();
             // Whoever is gone by now, or is another process, gets nothing.

@@ -230,7 +230,23 @@ impl Peers {
         self.all.values().any(|peer| peer.kind == Kind::Events)
     }
 
-    /// Queues an event for everybody who subscribed. Returns the pids of those who did not read and are dropped: that costs less than what waits for
+    /// Most bytes that wait for one subscriber.
+    pub(super) fn most_waiting(&self) -> usize {
+        self.all.values().filter(|peer| peer.kind == Kind::Events).map(Peer::waiting).max().unwrap_or(0)
+    }
+
+    /// Drops the subscribers for which more than this waits. Their pids.
+    pub(super) fn drop_slower_than(&mut self, bytes: usize) -> Vec<i32> {
+        let mut dropped = Vec::new();
+        self.all.retain(|_, peer| {
+            let is_slow = peer.kind == Kind::Events && peer.waiting() > bytes;
+            dropped.extend(is_slow.then_some(peer.pid));
+            !is_slow
+        });
+        dropped
+    }
+
+    /// Queues events for everybody who subscribed. Returns the pids of those who did not read and are dropped: that costs less than what waits for
     /// them, and they can come back.
     pub(super) fn publish(&mut self, frame: &[u8]) -> Vec<i32> {
         let mut dropped = Vec::new();

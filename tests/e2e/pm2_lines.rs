@@ -1,0 +1,214 @@
+//! Lines of logs on PM2's bus: each once, in order, while somebody is connected, and only then.
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use ostler_proto::pm2::amp::Decoder;
+use ostler_testkit::{Home, kill, needs_root};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::setup::{ecosystem, home, start_fixture};
+
+/// A subscriber of `pub.sock`.
+struct Bus {
+    stream: UnixStream,
+    decoder: Decoder,
+    /// Lines by topic and app.
+    lines: BTreeMap<(String, String), Vec<String>>,
+    /// What came with the last line.
+    last: Value,
+}
+
+impl Bus {
+    #[track_caller]
+    fn connect(home: &Home) -> Self {
+        let stream = UnixStream::connect(home.dir().join("pub.sock")).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        Self { stream, decoder: Decoder::with_limit(64 << 20), lines: BTreeMap::new(), last: Value::Null }
+    }
+
+    /// Takes what is there. False: the other end has closed.
+    fn take(&mut self) -> bool {
+        let mut buffer = vec![0; 1 << 16];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => return false,
+            Ok(length) => self.decoder.push(&buffer[..length]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(_) => return false,
+        }
+        while let Some([topic, payload]) = self.decoder.take().unwrap().map(|args| <[Vec<u8>; 2]>::try_from(args).unwrap()) {
+            let topic = String::from_utf8(topic).unwrap().trim_start_matches("s:").to_owned();
+            if topic != "log:out" && topic != "log:err" {
+                continue;
+            }
+            let payload: Value = serde_json::from_slice(payload.strip_prefix(b"j:").unwrap()).unwrap();
+            let name = payload["process"]["name"].as_str().unwrap().to_owned();
+            let data = payload["data"].as_str().unwrap();
+            assert!(data.ends_with('\n') && data.matches('\n').count() == 1, "whole lines: {data:?}");
+            self.lines.entry((topic, name)).or_default().push(data.trim_end().to_owned());
+            self.last = payload;
+        }
+        true
+    }
+
+    fn of(&self, topic: &str, app: &str) -> &[String] {
+        self.lines.get(&(topic.to_owned(), app.to_owned())).map_or(&[], Vec::as_slice)
+    }
+
+    #[track_caller]
+    fn wait_for(&mut self, home: &Home, topic: &str, app: &str, line: &str) {
+        home.wait_until(&format!("{topic} of {app} has {line:?}"), || {
+            assert!(self.take(), "the daemon has closed the connection");
+            self.of(topic, app).iter().any(|known| known.contains(line))
+        });
+    }
+}
+
+fn readers(home: &Home) -> usize {
+    home.processes().iter().filter(|process| process.cmdline.starts_with("ostler: log reader")).count()
+}
+
+/// Numbers of the lines `line <n>`.
+fn numbers(lines: &[String]) -> Vec<u32> {
+    lines.iter().filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect()
+}
+
+#[test]
+fn each_line_comes_once_over_rotation_restart_and_new_apps() {
+    let home = home();
+    let script = home.write(
+        "say.sh",
+        "echo before; while read -r line; do echo \"$line\"; echo \"e $line\" >&2; done < pipe; echo end; exec sleep 1000",
+    );
+    let pipe = home.work().join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).unwrap();
+    home.ok(format!("start {script} --name say"));
+    let mut say = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    home.wait_log("say-out.log", "before");
+    assert_eq!(readers(&home), 0, "nobody subscribes");
+    let mut bus = Bus::connect(&home);
+    let mut second = Bus::connect(&home);
+    let mut said = 0;
+    let mut speak = |count: u32, said: &mut u32| {
+        for _ in 0..count {
+            std::io::Write::write_all(&mut say, format!("line {said}\n", said = *said).as_bytes()).unwrap();
+            *said += 1;
+        }
+    };
+    home.wait_until("logs are read", || readers(&home) > 0);
+    speak(100, &mut said);
+    bus.wait_for(&home, "log:err", "say", "line 99");
+    assert_eq!(readers(&home), 1, "one for all");
+    let process = bus.last["process"].clone();
+    assert_eq!((process["pm_id"].as_u64(), process["namespace"].as_str(), process["rev"].is_null()), (Some(0), Some("default"), true));
+    std::fs::rename(home.dir().join("logs/say-out.log"), home.dir().join("logs/say-out.log.1")).unwrap();
+    speak(100, &mut said);
+    home.ok("reloadLogs");
+    speak(100, &mut said);
+    // What nobody has read yet is thrown away by it.
+    bus.wait_for(&home, "log:err", "say", "line 299");
+    second.wait_for(&home, "log:err", "say", "line 299");
+    home.ok("flush say");
+    speak(100, &mut said);
+    start_fixture(&home, "late", "", "count 50 1");
+    bus.wait_for(&home, "log:out", "late", "end");
+    bus.wait_for(&home, "log:err", "say", "line 399");
+    second.wait_for(&home, "log:err", "say", "line 399");
+    for bus in [&bus, &second] {
+        let heard = numbers(bus.of("log:err", "say"));
+        assert_eq!(heard, (0..400).collect::<Vec<_>>());
+        assert!(!bus.of("log:out", "say").contains(&"before".to_owned()), "lines of the past");
+    }
+    assert_eq!(bus.of("log:out", "late").len(), std::fs::read_to_string(home.dir().join("logs/late-out.log")).unwrap().lines().count());
+    drop((bus, second));
+    home.wait_until("the reader has ended", || readers(&home) == 0);
+    let mut again = Bus::connect(&home);
+    home.wait_until("logs are read", || readers(&home) > 0);
+    home.ok("restart late");
+    again.wait_for(&home, "log:out", "late", "end");
+    kill(home.daemon_pid(), Signal::KILL);
+    home.wait_until("the connection has ended", || !again.take());
+    home.wait_until("and so has the reader", || readers(&home) == 0);
+    let mut again = Bus::connect(&home);
+    home.wait_until("logs are read", || readers(&home) > 0);
+    home.ok("restart late");
+    again.wait_for(&home, "log:out", "late", "end");
+    home.ok("kill");
+    home.wait_until("all is over", || home.processes().is_empty());
+}
+
+#[test]
+fn a_subscriber_that_does_not_read_holds_nobody_up_for_ever_and_no_line_is_lost() {
+    let home = home();
+    start_fixture(&home, "flood", "--no-autostart", "count 60000 60000");
+    let mut reads = Bus::connect(&home);
+    home.wait_until("logs are read", || readers(&home) > 0);
+    let _deaf = Bus::connect(&home);
+    home.ok("restart flood");
+    reads.wait_for(&home, "log:out", "flood", "end");
+    let file = std::fs::read_to_string(home.dir().join("logs/flood-out.log")).unwrap();
+    assert_eq!(reads.of("log:out", "flood"), file.lines().collect::<Vec<_>>());
+    home.wait_file(&home.dir().join("pm2.log").display().to_string(), "does not read the events of pub.sock");
+    let memory = ostler_sys::sample::memory(home.daemon_pid()).unwrap();
+    assert!(memory < 40 << 20, "{memory} bytes");
+}
+
+#[test]
+fn forms_of_lines_are_those_of_the_files() {
+    let home = home();
+    let fixture = ostler_testkit::fixture();
+    let file = ecosystem(
+        &home,
+        &format!(
+            r#""name": "dated", "script": "{fixture}", "args": "count 3 1", "time": true, "autostart": false}},
+               {{"name": "json", "script": "{fixture}", "args": "count 3 1", "log_type": "json", "autostart": false}},
+               {{"name": "none", "script": "{fixture}", "args": "count 3 1", "disable_logs": true, "autostart": false"#
+        ),
+    );
+    home.ok(format!("start {file}"));
+    let mut bus = Bus::connect(&home);
+    home.wait_until("logs are read", || readers(&home) > 0);
+    home.ok("restart all");
+    bus.wait_for(&home, "log:out", "dated", "end");
+    bus.wait_for(&home, "log:out", "json", "end");
+    assert!(bus.of("log:out", "dated")[0].starts_with("20"), "{:?}", bus.lines);
+    let first: Value = serde_json::from_str(&bus.of("log:out", "json")[0]).unwrap();
+    assert_eq!(first["app_name"], "json");
+    assert!(bus.of("log:out", "none").is_empty());
+    let reader = home.processes().into_iter().find(|process| process.cmdline.starts_with("ostler: log reader")).unwrap().pid;
+    kill(reader, Signal::KILL);
+    home.wait_until("another one reads", || {
+        home.processes().iter().any(|process| process.cmdline.starts_with("ostler: log reader") && process.pid != reader)
+    });
+    home.ok("restart dated");
+    let before = bus.of("log:out", "dated").len();
+    home.wait_until("lines come again", || bus.take() && bus.of("log:out", "dated").len() == before + 4);
+}
+
+#[test]
+fn a_link_of_an_apps_user_leads_no_further_than_that_user_gets() {
+    needs_root!();
+    let home = home();
+    let folder = home.work().join("theirs");
+    std::fs::create_dir(&folder).unwrap();
+    let secret = home.write("secret.log", "root's own\n");
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    std::os::unix::fs::chown(&folder, Some(65534), Some(65534)).unwrap();
+    let out = folder.join("out.log");
+    home.ok(format!("start {} --name theirs --uid 65534 -o {} -- count 3 1", ostler_testkit::fixture(), out.display()));
+    let mut bus = Bus::connect(&home);
+    home.wait_until("logs are read", || readers(&home) > 0);
+    home.ok("restart theirs");
+    bus.wait_for(&home, "log:out", "theirs", "end");
+    std::fs::remove_file(&out).unwrap();
+    std::os::unix::fs::symlink(&secret, &out).unwrap();
+    let mut append = std::fs::OpenOptions::new().append(true).open(&secret).unwrap();
+    std::io::Write::write_all(&mut append, b"more of it\n").unwrap();
+    // Something that is heard for sure, later.
+    start_fixture(&home, "other", "", "count 3 1");
+    bus.wait_for(&home, "log:out", "other", "end");
+    assert!(bus.lines.values().flatten().all(|line| !line.contains("root's own") && !line.contains("more of it")), "{:?}", bus.lines);
+}
