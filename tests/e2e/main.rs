@@ -110,6 +110,7 @@ mod start_runs;
 mod static_program;
 mod stop;
 mod terminal;
+mod tracing;
 mod unsteered;
 mod update;
 mod validate;

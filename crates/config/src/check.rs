@@ -194,10 +194,10 @@ fn attribute(app: &mut RawApp, given: &str, value: &Value, problems: &mut Vec<Pr
             }
             match key.state {
                 KeyState::Works => {}
-                KeyState::Later if main != "error_file" && matters(&value) => {
-                    problems.push(app.at.warning(Kind::NoEffect, &[segment], "accepted, no effect yet"));
+                KeyState::NoEffect(why) if matters(&value) => {
+                    problems.push(app.at.warning(Kind::NoEffect, &[segment], format!("accepted, no effect: {why}")));
                 }
-                KeyState::Later | KeyState::Needless(_) => {}
+                KeyState::NoEffect(_) | KeyState::Needless(_) => {}
             }
             // The main name wins over its aliases, whatever their order.
             if given == main || !app.attributes.contains_key(main) {

@@ -124,22 +124,23 @@ fn seed_extras_are_kept_for_later() {
 }
 
 #[test]
-fn keys_of_features_to_come_are_known_and_kept() {
+fn keys_without_an_effect_are_kept_and_told() {
     let text = r#"
-        disable_trace = true
-        trace = true
+        v8 = true
+        event_loop_inspector = true
+        deep_monitoring = true
+        io = { tracing = true }
     "#;
-    let dir = std::env::temp_dir().join(format!("ostler-later-{}", std::process::id()));
+    let dir = std::env::temp_dir().join(format!("ostler-no-effect-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     std::fs::write(dir.join("app.js"), "").unwrap();
-    let file = dir.join("later.toml");
+    let file = dir.join("probes.toml");
     std::fs::write(&file, format!("[[apps]]\nscript = \"app.js\"\n{text}")).unwrap();
-    let loaded = load(&file, "later.toml", &context(&dir)).unwrap_or_else(|problems| panic!("{problems}"));
+    let loaded = load(&file, "probes.toml", &context(&dir)).unwrap_or_else(|problems| panic!("{problems}"));
     let app = normalize(&loaded.apps[0], &context(&dir), &Overlay::default()).unwrap_or_else(|problems| panic!("{problems}"));
     let keys: Vec<&str> = text.lines().filter_map(|line| Some(line.split_once(" = ")?.0.trim())).collect();
-    assert_eq!(keys.len(), 2);
     let warnings: Vec<_> = loaded.warnings.iter().chain(&app.warnings).collect();
-    assert!(warnings.iter().all(|warning| warning.kind == Kind::NoEffect), "{warnings:?}");
+    assert!(keys.len() == 4 && warnings.iter().all(|warning| warning.kind == Kind::NoEffect), "{warnings:?}");
     for key in keys {
         assert!(app.spec.given.contains_key(key), "{key} is lost: {:?}", app.spec.given);
         assert!(warnings.iter().any(|warning| warning.key == format!("apps[0].{key}")), "no warning for {key}: {warnings:?}");

@@ -39,6 +39,7 @@ use crate::runtime::Runtime;
 use crate::sockets::Sockets;
 use crate::store::Record;
 use crate::sweeps::Sweeps;
+use crate::tracing::Tracing;
 use crate::update::Update;
 use crate::usage::Usage;
 use crate::vanished::Vanished;
@@ -116,6 +117,7 @@ features! {
     autosave: Autosave,
     autoscale: Autoscale,
     preload: Preload,
+    tracing: Tracing,
     channels: Channels,
     cluster: Cluster,
     cron: Cron,

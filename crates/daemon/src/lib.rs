@@ -66,6 +66,7 @@ mod store;
 mod supervisor;
 mod sweeps;
 mod threads;
+mod tracing;
 mod update;
 mod usage;
 mod users;

@@ -34,8 +34,7 @@ fn row(out: &mut String, key: &Key) {
     let values = key.accepts.iter().map(Accept::describe).collect::<Vec<_>>().join(", ");
     let note = match key.state {
         KeyState::Works => String::new(),
-        KeyState::Later => " *Accepted, no effect yet.*".into(),
-        KeyState::Needless(why) => format!(" *Accepted, no effect: {why}.*"),
+        KeyState::NoEffect(why) | KeyState::Needless(why) => format!(" *Accepted, no effect: {why}.*"),
     };
     let _ = writeln!(
         out,

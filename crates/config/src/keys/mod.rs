@@ -98,8 +98,8 @@ pub enum Group {
 pub enum KeyState {
     /// It has an effect.
     Works,
-    /// It is checked and kept; its feature comes later.
-    Later,
+    /// It is checked and kept, and something that people may expect of it does not happen, for this reason: that is warned of.
+    NoEffect(&'static str),
     /// It is checked and kept, and never needs an effect here, for this reason.
     Needless(&'static str),
 }

@@ -57,7 +57,7 @@ fn rule(key: &Key) -> Value {
 fn note(key: &Key) -> &'static str {
     match key.state {
         KeyState::Works => "",
-        KeyState::Later | KeyState::Needless(_) => " Accepted, no effect yet.",
+        KeyState::NoEffect(_) | KeyState::Needless(_) => " Accepted, no effect.",
     }
 }
 

@@ -10,6 +10,9 @@ const fn key(group: Group, name: &'static str, accepts: &'static [Accept], defau
     Key { name, aliases: &[], accepts, default, doc, group, state: KeyState::Works, options: &[] }
 }
 
+/// Why options of probes change nothing.
+const NO_PROBES: &str = "ostler puts no probes into apps; one that loads @pm2/io says itself what that measures";
+
 impl Key {
     const fn alias(mut self, aliases: &'static [&'static str]) -> Self {
         self.aliases = aliases;
@@ -21,8 +24,8 @@ impl Key {
         self
     }
 
-    const fn later(mut self) -> Self {
-        self.state = KeyState::Later;
+    const fn without_effect(mut self, why: &'static str) -> Self {
+        self.state = KeyState::NoEffect(why);
         self
     }
 
@@ -336,12 +339,12 @@ pub static KEYS: &[Key] = &[
     key(Node, "pmx", &[Flag, Text], "true", "The preload in Node apps, which drains them; false turns it off.").option(&["--no-pmx"]),
     key(Node, "automation", &[Flag], "true", "False turns `pmx` off.").option(&["--no-automation"]),
     key(Node, "vizion", &[Flag], "true", "Show the commit of the app's folder in `describe`.").option(&["--no-vizion"]),
-    key(Node, "trace", &[Flag], "false", "Tracing.").later().option(&["--trace"]),
-    key(Node, "disable_trace", &[Flag], "false", "No tracing.").later().option(&["--disable-trace"]),
-    key(Node, "v8", &[Flag], "false", "Garbage collector metrics.").needless("ostler puts no probes into apps; one that loads `@pm2/io` says itself what that measures").option(&["--v8"]),
-    key(Node, "event_loop_inspector", &[Flag], "false", "Event loop metrics.").needless("ostler puts no probes into apps; one that loads `@pm2/io` says itself what that measures").option(&["--event-loop-inspector"]),
-    key(Node, "deep_monitoring", &[Flag], "false", "All metrics.").needless("ostler puts no probes into apps; one that loads `@pm2/io` says itself what that measures").option(&["--deep-monitoring"]),
-    key(Node, "io", &[Table], "none", "Settings of the metrics preload.").needless("ostler puts no probes into apps; one that loads `@pm2/io` says itself what that measures"),
+    key(Node, "trace", &[Flag], "false", "OpenTelemetry is loaded before the app, where `ostler install-otel` has put it.").option(&["--trace"]),
+    key(Node, "disable_trace", &[Flag], "false", "Not that.").option(&["--disable-trace"]),
+    key(Node, "v8", &[Flag], "false", "Garbage collector metrics.").without_effect(NO_PROBES).option(&["--v8"]),
+    key(Node, "event_loop_inspector", &[Flag], "false", "Event loop metrics.").without_effect(NO_PROBES).option(&["--event-loop-inspector"]),
+    key(Node, "deep_monitoring", &[Flag], "false", "All metrics.").without_effect(NO_PROBES).option(&["--deep-monitoring"]),
+    key(Node, "io", &[Table], "none", "Settings of the metrics preload.").without_effect(NO_PROBES),
     key(Kept, "post_update", &[Texts], "none", "Commands after `pull`, `forward` and `backward`, before the reload."),
     key(Kept, "exec_timeout", &[Millis], "none", "Time limit of each of these commands."),
     key(Kept, "write", &[Flag], "false", "Write the resolved options to a file.")

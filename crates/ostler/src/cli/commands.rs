@@ -61,6 +61,13 @@ const fn elsewhere(
 /// The vendor's monitoring service.
 const SERVICE: &str = "ostler sends nothing to a monitoring service; `ostler list`, `why`, `events` and `logs` show here what happens";
 
+/// Profiles of PM2's daemon, by V8.
+const PROFILE: &str = "ostler's daemon is no Node program, `perf record -p` profiles it; `ostler inspect <app>` opens the debugger of an app, which has both profiles";
+
+/// PM2's sample projects.
+const SAMPLES: &str =
+    "ostler brings no sample projects; `ostler ecosystem` writes a config file to start with, `ostler examples` shows commands";
+
 /// Its own update.
 const UPDATE: &str = "ostler does not install itself; put the new program in the place of this one, and `ostler update` takes it over without a restart of apps";
 
@@ -407,6 +414,8 @@ pub(crate) const COMMANDS: &[Command] = &[
         examples: &["migrate --dry-run", "migrate", "migrate --back", "migrate --finish"],
         ..keeps("migrate", "[folder]", 0, Daemon::Starts, "take over the apps of a running PM2, one after the other")
     },
+    Command { ..keeps("install-otel", "", 0, Daemon::Unused, "OpenTelemetry's packages for apps with trace, by npm") },
+    Command { ..keeps("uninstall-otel", "", 0, Daemon::Unused, "remove them") },
     Command {
         completes: FILES,
         examples: &["deploy production setup", "deploy production", "deploy production revert 1", "deploy production exec \"npm ls\""],
@@ -480,8 +489,8 @@ pub(crate) const COMMANDS: &[Command] = &[
     missing("package", &[], "[folder]", "pack a module"),
     missing_with("publish", "[folder]", "publish a module", &[call("npm", None, Arg::None, "to npm")]),
     missing("module:publish", &[], "[folder]", "publish a module"),
-    missing("profile:cpu", &[], "[ms]", "profile the daemon"),
-    missing("profile:mem", &[], "[ms]", "profile the memory of the daemon"),
+    elsewhere("profile:cpu", &[], "[ms]", "profile the daemon", PROFILE),
+    elsewhere("profile:mem", &[], "[ms]", "profile the memory of the daemon", PROFILE),
     elsewhere("deepUpdate", &[], "", "update by npm", UPDATE),
     Command {
         options: &[call("info-node", None, Arg::Required("url"), "its address")],
@@ -501,7 +510,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     elsewhere("login", &[], "", "log in there", SERVICE),
     elsewhere("logout", &[], "", "log out", SERVICE),
-    missing("create", &[], "", "sample project"),
+    elsewhere("create", &[], "", "sample project", SAMPLES),
     elsewhere(
         "autoinstall",
         &[],
@@ -509,8 +518,6 @@ pub(crate) const COMMANDS: &[Command] = &[
         "install what is missing",
         "nothing installs itself here; `ostler install <module>` installs a module",
     ),
-    missing("install-otel", &[], "", "install tracing packages"),
-    missing("uninstall-otel", &[], "", "remove tracing packages"),
 ];
 
 /// The name of a command that was perhaps meant.

@@ -31,6 +31,7 @@ mod list;
 mod logrotate;
 mod migrate;
 mod modules;
+mod otel;
 mod pid;
 mod ping;
 mod prettylist;
@@ -128,6 +129,8 @@ pub(crate) fn code(name: &str) -> Option<Run> {
         "deploy" => deploy::run,
         "migrate" => migrate::run,
         "doctor" => doctor::run,
+        "install-otel" => otel::install,
+        "uninstall-otel" => otel::uninstall,
         "pull" => git::pull,
         "forward" => git::forward,
         "backward" => git::backward,

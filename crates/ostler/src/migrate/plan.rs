@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 /// Attributes for PM2's probes, which nothing here reads.
-const FOR_PROBES: [&str; 5] = ["trace", "deep_monitoring", "v8", "event_loop_inspector", "io"];
+const FOR_PROBES: [&str; 4] = ["deep_monitoring", "v8", "event_loop_inspector", "io"];
 
 /// Variables that a manager gives by itself.
 const OF_MANAGERS: [&str; 8] = [
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn apps_of_a_list() {
         let found = read(vec![
-            json!({"name": "api", "pm_id": 3, "pid": 10, "status": "online", "exec_mode": "cluster_mode", "trace": true}),
+            json!({"name": "api", "pm_id": 3, "pid": 10, "status": "online", "exec_mode": "cluster_mode", "v8": true}),
             json!({"name": "job", "pm_id": 4, "pid": 0, "status": "errored", "exec_mode": "fork_mode", "exit_code": 1}),
             json!({"name": "api", "pm_id": 5, "pid": 11, "status": "launching", "exec_mode": "cluster_mode"}),
             json!({"name": "pm2-logrotate", "pm_id": 0, "status": "online", "pmx_module": true}),
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!((found.modules, found.rejected), (vec!["pm2-logrotate".to_owned()], 2));
         let [api, job] = &found.apps[..] else { panic!() };
         assert_eq!((api.running_ids(), api.pids().collect::<Vec<_>>(), api.is_cluster), (vec![3, 5], vec![10, 11], true));
-        assert_eq!(api.notes, ["trace is kept, but nothing reads it"]);
+        assert_eq!(api.notes, ["v8 is kept, but nothing reads it"]);
         assert_eq!((job.running_ids(), job.instances[0].entry["status"].as_str(), job.notes.len()), (vec![], Some("stopped"), 1));
         assert_eq!(api.instances[0].entry.get("pid"), None);
     }

@@ -58,7 +58,7 @@ fn sender(slot: &Slot) -> Value {
 
 /// True for topics that are the manager's own: an app does not speak for it.
 fn is_reserved(topic: &str) -> bool {
-    matches!(topic, "process:event" | "log:PM2") || topic.starts_with("pm2:")
+    matches!(topic, "process:event" | "log:PM2" | "log:out" | "log:err") || topic.starts_with("pm2:")
 }
 
 /// Topic and payload of what an app sent; none for what is not for the bus.
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn nobody_speaks_for_the_manager() {
-        for topic in ["process:event", "pm2:kill", "log:PM2"] {
+        for topic in ["process:event", "pm2:kill", "log:PM2", "log:out", "log:err"] {
             assert!(is_reserved(topic), "{topic}");
         }
         assert!(!is_reserved("process:exception") && !is_reserved("axm:reply") && !is_reserved("my:topic"));

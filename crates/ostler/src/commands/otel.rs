@@ -1,0 +1,66 @@
+//! `install-otel`, `uninstall-otel`: OpenTelemetry's packages for apps with `trace`, by npm.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::cli::Call;
+use crate::cx::Cx;
+use crate::error::{CliError, Status};
+
+/// What npm installs.
+const PACKAGES: [&str; 2] = ["@opentelemetry/api", "@opentelemetry/auto-instrumentations-node"];
+
+/// Installs them into a folder beside the present one, which is replaced when all went well.
+pub(crate) fn install(cx: &mut Cx, _call: &Call) -> Result<Status, CliError> {
+    let home = cx.home()?.to_owned();
+    crate::home::prepare(&home, cx.program)?;
+    let (place, fresh) = (home.join("otel"), home.join("otel.new"));
+    remove(&fresh)?;
+    fs::create_dir(&fresh).map_err(|source| failed("make", &fresh, source))?;
+    cx.out.info(format_args!("npm install {}", PACKAGES.join(" ")));
+    cx.out.flush();
+    let npm = Command::new("npm")
+        .args(["install", "--no-audit", "--no-fund", "--omit=dev", "--prefix"])
+        .arg(&fresh)
+        .args(PACKAGES)
+        .current_dir(&fresh)
+        .stdin(Stdio::null())
+        .status();
+    let why = match npm {
+        Ok(status) if status.success() => None,
+        Ok(status) => Some(format!("npm has failed ({status})")),
+        Err(error) => Some(format!("npm cannot be run: {error}")),
+    };
+    if let Some(why) = why {
+        remove(&fresh)?;
+        return Err(CliError::Failed(format!("{why}; nothing was changed")));
+    }
+    remove(&place)?;
+    fs::rename(&fresh, &place).map_err(|source| failed("rename", &fresh, source))?;
+    cx.out.info("[v] Node apps with `trace: true` (or started with --trace) are traced from their next start on");
+    cx.out.info("Where traces go: OTEL_EXPORTER_OTLP_ENDPOINT in the app's env (default http://localhost:4318)");
+    Ok(Status::Ok)
+}
+
+/// Removes them. Apps that run keep what they have loaded.
+pub(crate) fn uninstall(cx: &mut Cx, _call: &Call) -> Result<Status, CliError> {
+    let place = cx.home()?.join("otel");
+    if !place.exists() {
+        return Err(CliError::NotFound("OpenTelemetry is not installed".into()));
+    }
+    remove(&place)?;
+    cx.out.info("[v] OpenTelemetry is removed; apps run without it from their next start on");
+    Ok(Status::Ok)
+}
+
+fn remove(folder: &Path) -> Result<(), CliError> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed("remove", folder, error)),
+        _ => Ok(()),
+    }
+}
+
+fn failed(what: &'static str, path: &Path, source: std::io::Error) -> CliError {
+    CliError::File { what, path: path.display().to_string(), source }
+}
