@@ -135,6 +135,37 @@ fn npms_command_line_works_on_our_daemon() {
     assert!(!home.dir().join("rpc.sock").exists() && !home.dir().join("pub.sock").exists());
 }
 
+#[test]
+fn watching_is_switched_without_a_restart() {
+    needs_program!("node");
+    let pm2 = needs_npms_pm2!();
+    let home = home();
+    let script = home.write("app.js", "setInterval(() => {}, 1000);");
+    home.ok(format!("start {script} --name app -i 2"));
+    let mut rpc = Wire::connect(&home, "rpc.sock");
+    let pids = |home: &Home| home.jlist().iter().map(|item| item.pid()).collect::<Vec<_>>();
+    let watched = |home: &Home| home.jlist().iter().map(|item| item.env("watch").clone()).collect::<Vec<_>>();
+    let before = pids(&home);
+    for (method, args, expected) in [
+        ("startWatch", json!(["restartProcessId", {"id": 1}]), [false, true]),
+        ("startWatch", json!(["restartProcessId", {"id": 1}]), [false, true]),
+        ("toggleWatch", json!(["restartProcessName", "app"]), [true, false]),
+        ("toggleWatch", json!(["restartProcessId", {"id": 0}]), [false, false]),
+        ("startWatch", json!(["restartProcessName", "app"]), [true, true]),
+    ] {
+        assert_eq!(rpc.call(method, args.clone()), json!({"args": [{"success": true}]}), "{method} {args}");
+        assert_eq!(watched(&home), expected, "{method} {args}");
+    }
+    assert_eq!(rpc.call("startWatch", json!(["restartProcessId", {"id": 9}]))["error"], "process id doesnt exists");
+    assert!(rpc.call("toggleWatch", json!(["restartProcessId"]))["error"].is_string());
+    assert_eq!(pids(&home), before, "nothing was restarted");
+    // It is watched indeed, and what is switched off is not.
+    home.write("more.js", "");
+    home.wait_until("a change restarts it", || pids(&home).iter().all(|pid| *pid > 0 && !before.contains(pid)));
+    run(&pm2, &home, "restart app --watch");
+    assert_eq!(watched(&home), [false, false], "npm's restart --watch is a switch");
+}
+
 /// What a program of `require('pm2')` prints.
 #[track_caller]
 fn library(pm2: &Path, home: &Home, code: &str) -> String {

@@ -52,7 +52,7 @@ fn folder(home: &Path) -> Finding {
             "call ostler as that user, or set OSTLER_HOME",
         );
     }
-    if meta.mode() & 0o077 != 0 && meta.mode() & 0o022 != 0 {
+    if meta.mode() & 0o022 != 0 {
         return Finding::new(Level::Warning, what, format!("others may write into {shown}"), format!("chmod 700 {shown}"));
     }
     Finding::fine(what, format!("{shown}, mode {:o}", meta.mode() & 0o7777))

@@ -36,6 +36,8 @@ pub(super) enum Step {
     Ask(Request),
     /// This message goes to these instances, by our own numbers.
     Send(Vec<u32>, Value),
+    /// These instances, by our own numbers, are watched from now on, or no more; none = the other of the two.
+    Watch(Vec<u32>, Option<bool>),
     /// These instances are looked at, by the number that users know; none = those that the step before has touched.
     Look(Option<u32>),
 }
@@ -104,6 +106,8 @@ pub(super) fn plan(ctx: &Ctx, name: &str, mut args: Vec<Value>) -> Result<Plan, 
         "sendSignalToProcessId" | "sendSignalToProcessName" => signal(ctx, &arg),
         // An instance that a user stopped is not started by a change anyway.
         "stopWatch" => Ok(Plan::value(json!({ "success": true }))),
+        "startWatch" => watch(ctx, args.get(1), Some(true)),
+        "toggleWatch" => watch(ctx, args.get(1), None),
         "monitor" | "unmonitor" => watched_by_vendor(ctx, &arg),
         "notifyByProcessId" => notify(ctx, &arg),
         "sendDataToProcessId" => messages::data(ctx, &arg),
@@ -257,6 +261,22 @@ fn signal(ctx: &Ctx, opts: &Value) -> Result<Plan, String> {
     let mut steps = VecDeque::from([Step::Ask(Request::Signal { signal, target })]);
     steps.extend(ctx.slots.serving().map(|slot| Step::Look(Some(slot.durable.pm_id))));
     Ok(Plan { steps, ..Plan::of([], Outcome::Each(Form::Formatted)) })
+}
+
+/// Switches the watching of what `{id}`, an id or a name means. Nothing is restarted by it.
+fn watch(ctx: &Ctx, value: Option<&Value>, on: Option<bool>) -> Result<Plan, String> {
+    let value = value.ok_or("nothing is named that is to be watched")?;
+    let id = id_number(value.get("id").unwrap_or(value));
+    let is_meant = |slot: &&Slot| match (id, value) {
+        (Some(id), _) => slot.durable.pm_id == id,
+        (None, Value::String(name)) => slot.spec().name == *name,
+        (None, _) => false,
+    };
+    let slots: Vec<u32> = ctx.slots.serving().filter(is_meant).map(|slot| slot.durable.id).collect();
+    if slots.is_empty() {
+        return Err("process id doesnt exists".into());
+    }
+    Ok(Plan::of([Step::Watch(slots, on)], Outcome::Value(json!({ "success": true }))))
 }
 
 /// `monitor` and `unmonitor` say to the vendor's service which apps it is to show: there is none here.

@@ -270,6 +270,7 @@ impl Pm2Sockets {
                     return ctx.ask(Ask { client: PM2_CLIENT, id: ticket, caller, request });
                 }
                 Some(Step::Send(slots, message)) => slots.into_iter().for_each(|slot| ctx.send(slot, &message, None)),
+                Some(Step::Watch(slots, on)) => slots.into_iter().for_each(|slot| watch(ctx, slot, on)),
                 Some(Step::Look(id)) => {
                     let ids = id.map_or_else(|| std::mem::take(&mut calling.touched), |id| vec![id]);
                     ctx.slots.learn_node_versions(&ctx.node_versions);
@@ -343,6 +344,17 @@ impl Pm2Sockets {
             self.take(ctx, ticket, response);
         }
     }
+}
+
+/// Has an instance watched, or not any more; none = the other of the two.
+fn watch(ctx: &mut Ctx, id: u32, on: Option<bool>) {
+    let Some(mut spec) = ctx.slots.get(id).map(|slot| slot.spec().clone()) else { return };
+    let mut watch = (*spec.watch).clone();
+    watch.on = on.unwrap_or(!watch.on);
+    let mut given = (*spec.given).clone();
+    given.insert("watch".into(), watch.attribute());
+    (spec.watch, spec.given) = (watch.into(), given.into());
+    ctx.redescribe(id, spec);
 }
 
 impl Feature for Pm2Sockets {
