@@ -363,6 +363,42 @@ fn what_makes_no_sense_ends_that_connection_only() {
     assert!(home.app("app").pid() != pid);
 }
 
+/// Clients that go away in any state; what they asked for as a whole is done.
+#[track_caller]
+fn vanish(home: &Home) {
+    let first = home.app("app").pid();
+    let call = |method: &str, args: Value| amp::encode(&[&amp::json(&json!({"method": method, "args": args})), b"s:1:1"]);
+    let (list, stop) = (call("getMonitorData", json!([{}])), call("stopProcessId", json!([0])));
+    for bytes in [Vec::new(), list[..1].to_vec(), list[..3].to_vec(), stop[..stop.len() - 1].to_vec(), list.repeat(500)] {
+        let mut wire = Wire::connect(home, "rpc.sock");
+        wire.send(&bytes);
+        drop(wire);
+    }
+    let subscribers: Vec<Wire> = (0..50).map(|_| Wire::connect(home, "pub.sock")).collect();
+    drop(subscribers);
+    let mut other = Wire::connect(home, "rpc.sock");
+    assert_eq!(other.call("ping", json!([{}])), json!({"args": [{"msg": "pong"}]}));
+    assert_eq!(home.app("app").pid(), first, "half a call is none");
+    let mut wire = Wire::connect(home, "rpc.sock");
+    wire.send(&call("restartProcessId", json!([{"id": 0}])));
+    drop(wire);
+    home.wait_until("a whole call is carried out", || home.app("app").pid() != first && home.app("app").status() == "online");
+}
+
+#[test]
+fn clients_that_vanish_leave_nothing_behind() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let daemon = home.daemon_pid();
+    let descriptors = || std::fs::read_dir(format!("/proc/{daemon}/fd")).unwrap().count();
+    // What the first use opens for good is open after this.
+    vanish(&home);
+    let before = descriptors();
+    (0..3).for_each(|_| vanish(&home));
+    home.wait_until("their connections are closed", || descriptors() <= before);
+    assert_eq!(home.daemon_pid(), daemon);
+}
+
 /// Whoever is connected is cut off, and can call again at once: nobody is refused meanwhile.
 #[track_caller]
 fn is_survived(home: &Home, kill: impl FnOnce(&Home)) {
