@@ -40,6 +40,7 @@ mod health_checks;
 mod health_command;
 mod home_moved;
 mod hooks;
+mod input;
 mod inspect;
 mod jobs;
 mod kill;

@@ -21,6 +21,7 @@ use crate::health::HealthChecks;
 use crate::home_watch::HomeWatch;
 use crate::hooks::Hooks;
 use crate::host::Host;
+use crate::input::Input;
 use crate::jobs::Jobs;
 use crate::last_lines::LastLines;
 use crate::lifetime::Lifetime;
@@ -118,6 +119,7 @@ features! {
     autoscale: Autoscale,
     preload: Preload,
     tracing: Tracing,
+    input: Input,
     channels: Channels,
     cluster: Cluster,
     cron: Cron,

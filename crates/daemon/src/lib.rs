@@ -28,6 +28,7 @@ mod home_watch;
 mod hooks;
 mod host;
 mod incident;
+mod input;
 mod ipc;
 mod jobs;
 

@@ -168,6 +168,13 @@ pub enum Request {
         /// Longest wait for an answer.
         within_ms: u64,
     },
+    /// Writes into the standard input of an instance, all of the text or nothing. Answer: [`Response::Done`].
+    Input {
+        /// Its id.
+        id: u32,
+        /// The text, with the end of its line.
+        text: String,
+    },
     /// Brings in instances of another manager, as it describes them: what runs there is started, what is stopped is listed. Those whose name is in the list
     /// already are left alone. Answer: progress, then [`Response::Done`].
     Restore {
@@ -240,6 +247,7 @@ impl Request {
             | Self::Signal { .. }
             | Self::Trigger { .. }
             | Self::Restore { .. }
+            | Self::Input { .. }
             | Self::Flush { .. }
             | Self::SettingsChanged
             | Self::ReloadLogs

@@ -19,6 +19,7 @@ pub mod fdpass;
 pub mod fork;
 pub mod host;
 pub mod inotify;
+pub mod input;
 pub mod lent;
 pub mod listening;
 pub mod lock;

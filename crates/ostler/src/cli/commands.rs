@@ -262,6 +262,17 @@ pub(crate) const COMMANDS: &[Command] = &[
         ..control("trigger", "<id|name|namespace|all> <action> [params]", 2, "call an action that the app offers")
     },
     Command {
+        completes: NAMES,
+        examples: &["send 0 reload-config", "send api \"hello there\""],
+        ..control("send", "<id|name> <line>", 2, "write a line to the standard input of an app")
+    },
+    Command {
+        completes: NAMES,
+        max_args: Some(2),
+        examples: &["attach 0", "attach api"],
+        ..reads("attach", "<id|name> [separator]", 1, "what an app writes is shown, what is typed it gets")
+    },
+    Command {
         aliases: &["ls", "l", "ps", "status"],
         options: &[],
         examples: &["list", "list -m", "list --sort memory:desc", "list --json"],
@@ -482,8 +493,6 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command { ..keeps("examples", "", 0, Daemon::Unused, "examples of use") },
     missing("monit", &["dashboard", "dash", "imonit"], "", "full-screen view"),
-    missing("send", &[], "<id> <line>", "write a line to the app"),
-    Command { options: &[], ..missing("attach", &[], "<id> [separator]", "connect to input and output of an app") },
     missing("module:update", &[], "<module>", "update a module"),
     missing("module:generate", &[], "[name]", "sample of a module"),
     missing("package", &[], "[folder]", "pack a module"),

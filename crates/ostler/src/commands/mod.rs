@@ -45,6 +45,7 @@ mod runtime;
 mod save;
 mod scale;
 mod selected;
+mod send;
 mod send_signal;
 mod service;
 mod settings;
@@ -129,6 +130,8 @@ pub(crate) fn code(name: &str) -> Option<Run> {
         "deploy" => deploy::run,
         "migrate" => migrate::run,
         "doctor" => doctor::run,
+        "send" => send::run,
+        "attach" => send::attach,
         "install-otel" => otel::install,
         "uninstall-otel" => otel::uninstall,
         "pull" => git::pull,

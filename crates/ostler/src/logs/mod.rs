@@ -14,4 +14,4 @@ mod watch;
 
 pub(crate) use bus::main as log_reader;
 pub(crate) use printer::Form;
-pub(crate) use run::{Observer, Past, Show, run, stream, stream_as};
+pub(crate) use run::{Observer, Past, Show, of_one, run, stream, stream_as};

@@ -122,6 +122,27 @@ pub(crate) fn stream_as(
     Ok(follow(cx, &mut printer, Vec::new(), &filter, Scene { home, past, stays: true, signals, observer: Some(observer) }))
 }
 
+/// Shows what one instance writes from now on, the lines alone.
+///
+/// # Errors
+/// There is no such instance.
+pub(crate) fn of_one(cx: &mut Cx, id: u32) -> Result<(), CliError> {
+    let home = cx.home()?.to_owned();
+    let filter = LogFilter {
+        targets: vec![id.to_string()],
+        streams: Streams::APPS,
+        cwd: cwd()?,
+        daemon_log: daemon_log(&home),
+        daemon_name: cx.program.label(),
+        own_folder: None,
+    };
+    let past = Past::of(&home);
+    filter.sources(&cx.client()?.list()?)?;
+    let mut printer = Printer::new(Form::Raw, None, None);
+    follow(cx, &mut printer, Vec::new(), &filter, Scene { home, past, stays: false, signals: None, observer: None });
+    Ok(())
+}
+
 /// Writes the lines of all apps as frames of PM2's bus, until nobody reads them.
 ///
 /// # Errors

@@ -106,6 +106,7 @@ pub(super) fn plan(ctx: &Ctx, name: &str, mut args: Vec<Value>) -> Result<Plan, 
         "sendSignalToProcessId" | "sendSignalToProcessName" => signal(ctx, &arg),
         // An instance that a user stopped is not started by a change anyway.
         "stopWatch" => Ok(Plan::value(json!({ "success": true }))),
+        "sendLineToStdin" => line(&arg),
         "startWatch" => watch(ctx, args.get(1), Some(true)),
         "toggleWatch" => watch(ctx, args.get(1), None),
         "monitor" | "unmonitor" => watched_by_vendor(ctx, &arg),
@@ -261,6 +262,14 @@ fn signal(ctx: &Ctx, opts: &Value) -> Result<Plan, String> {
     let mut steps = VecDeque::from([Step::Ask(Request::Signal { signal, target })]);
     steps.extend(ctx.slots.serving().map(|slot| Step::Look(Some(slot.durable.pm_id))));
     Ok(Plan { steps, ..Plan::of([], Outcome::Each(Form::Formatted)) })
+}
+
+/// A line for the standard input of an app, as it is.
+fn line(packet: &Value) -> Result<Plan, String> {
+    let (Some(id), Some(line)) = (packet.get("pm_id").and_then(id_number), packet.get("line").and_then(Value::as_str)) else {
+        return Err("pm_id or line field missing".into());
+    };
+    Ok(Plan::of([Step::Ask(Request::Input { id, text: line.to_owned() })], Outcome::Value(packet.clone())))
 }
 
 /// Switches the watching of what `{id}`, an id or a name means. Nothing is restarted by it.

@@ -1,0 +1,68 @@
+//! `send`, `attach`: lines for the standard input of an app.
+
+use std::io::{BufRead, Write, stderr, stdin};
+
+use ostler_proto::control::Request;
+
+use super::table;
+use crate::cli::Call;
+use crate::client;
+use crate::cx::Cx;
+use crate::error::{CliError, Status};
+
+/// Runs `send <id|name> <line>`.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let id = instance(cx, &call.targets[0])?;
+    let mut text = call.targets[1..].join(" ");
+    text.push('\n');
+    cx.client()?.request(&Request::Input { id, text }, &mut |_| {})?;
+    table::show(cx, call)?;
+    Ok(Status::Ok)
+}
+
+/// Runs `attach <id|name> [separator]`: what the app writes is shown, what is typed it gets, until there is nothing more to type.
+pub(crate) fn attach(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let id = instance(cx, &call.targets[0])?;
+    let separator = call.targets.get(1).cloned().unwrap_or_else(|| "\n".into());
+    let home = cx.home()?.to_owned();
+    cx.find(&[id.to_string()])?;
+    let label = cx.program.label();
+    std::thread::spawn(move || {
+        let ended = type_lines(&home, id, &separator);
+        if let Err(error) = &ended {
+            let _ = writeln!(stderr(), "[{label}][ERROR] {error}");
+        }
+        // What was shown is out; the logs are followed for ever.
+        std::process::exit(if ended.is_ok() { Status::Ok as i32 } else { Status::Failed as i32 });
+    });
+    crate::logs::of_one(cx, id)?;
+    Ok(Status::Ok)
+}
+
+/// Sends each line that is typed. The end of what is typed ends it, and so does an app that does not take it.
+fn type_lines(home: &std::path::Path, id: u32, separator: &str) -> Result<(), CliError> {
+    for line in stdin().lock().lines() {
+        let line = line.map_err(|error| CliError::Failed(format!("cannot read what is typed: {error}")))?;
+        let text = format!("{line}{separator}");
+        client::connect(home)?.request(&Request::Input { id, text }, &mut |_| {})?;
+    }
+    Ok(())
+}
+
+/// The one instance that is meant: an id, or the name of an app with one instance.
+// PM2 differs: it takes ids only.
+fn instance(cx: &mut Cx, target: &str) -> Result<u32, CliError> {
+    if let Ok(id) = target.parse() {
+        return Ok(id);
+    }
+    let rows = cx.client()?.table()?;
+    let ids: Vec<u32> = rows.iter().filter(|row| row.name == target).map(|row| row.id).collect();
+    match ids[..] {
+        [id] => Ok(id),
+        [] => Err(ostler_proto::control::Failure::NotFound { target: target.into() }.into()),
+        _ => {
+            let all: Vec<String> = ids.iter().map(u32::to_string).collect();
+            Err(CliError::Failed(format!("{target} has several instances, say which one: {}", all.join(", "))))
+        }
+    }
+}
