@@ -284,7 +284,11 @@ fn path(map: &Map<String, Value>, key: &str) -> Result<String, String> {
 fn no_nul(spec: &AppSpec) -> Result<(), String> {
     let has_nul = |text: &str| text.contains('\0');
     let texts = [&spec.script, &spec.cwd].into_iter().chain(&spec.args).chain(&spec.interpreter_args).chain(&spec.interpreter);
-    let files = [&spec.logs.out_file, &spec.logs.error_file, &spec.pid_file].into_iter().flatten();
+    let log_file = match &spec.logs.log_file {
+        Some(CombinedLog::Path(path)) => Some(path),
+        _ => None,
+    };
+    let files = [&spec.logs.out_file, &spec.logs.error_file, &spec.pid_file].into_iter().flatten().chain(log_file);
     if texts.chain(files).any(|text| has_nul(text)) {
         return Err("a path or argument holds a NUL character".into());
     }

@@ -72,7 +72,10 @@ fn instances(given: Option<&Value>, cpus: u32) -> Result<u32, String> {
 
 /// The environment that comes with a restart: variables only; `current_conf` is no variable, and what PM2 keeps of `set` under the name of the app
 /// is no text.
-pub fn restart_vars(env: &Map<String, Value>) -> Option<EnvMap> {
+///
+/// # Errors
+/// One line: which variable can be given to no process. What runs is not to be stopped for that.
+pub fn restart_vars(env: &Map<String, Value>) -> Result<Option<EnvMap>, String> {
     let text = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
@@ -82,7 +85,10 @@ pub fn restart_vars(env: &Map<String, Value>) -> Option<EnvMap> {
     let is_name = |name: &str| !name.is_empty() && !name.contains(['=', '\0']) && name != "current_conf";
     let vars: EnvMap =
         env.iter().filter(|(name, _)| is_name(name)).filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect();
-    (!vars.is_empty()).then_some(vars)
+    match vars.iter().find(|(_, value)| value.contains('\0')) {
+        Some((name, _)) => Err(format!("variable {name} holds a NUL character")),
+        None => Ok((!vars.is_empty()).then_some(vars)),
+    }
 }
 
 /// The description of an app (`pm2_env`) with the attributes of a restart (`current_conf`) laid over it; none where they change nothing. The text
@@ -161,8 +167,10 @@ mod tests {
         let conf = json!({ "kill_timeout": 900, "namespace": "null", "name": "my app" });
         let spec = reconfigured(&env, conf.as_object().unwrap()).unwrap().unwrap();
         assert_eq!((spec.stop.kill_timeout_ms, spec.namespace.as_str()), (Some(900), "default"));
-        assert_eq!(restart_vars(json!({ "current_conf": { "x": 1 }, "my app": {} }).as_object().unwrap()), None);
-        let vars = restart_vars(json!({ "current_conf": {}, "A": "1", "B": 2, "": "x", "a=b": "x" }).as_object().unwrap()).unwrap();
+        assert_eq!(restart_vars(json!({ "current_conf": { "x": 1 }, "my app": {} }).as_object().unwrap()), Ok(None));
+        let vars =
+            restart_vars(json!({ "current_conf": {}, "A": "1", "B": 2, "": "x", "a=b": "x" }).as_object().unwrap()).unwrap().unwrap();
+        assert!(restart_vars(json!({ "A": "a\0b" }).as_object().unwrap()).is_err());
         assert_eq!(vars.into_iter().collect::<Vec<_>>(), [("A".into(), "1".into()), ("B".into(), "2".into())]);
     }
 }

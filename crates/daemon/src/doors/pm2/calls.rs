@@ -219,8 +219,8 @@ fn change(ctx: &Ctx, slot: &Slot, env: &Map<String, Value>) -> Result<Option<Cha
     let conf = env.get("current_conf").and_then(Value::as_object).unwrap_or(&none);
     let present = super::results::pm2_env(&slot.detail(&ctx.settings));
     let specs: Vec<_> = pm2::reconfigured(&present, conf)?.into_iter().collect();
-    let own = conf.get("env").and_then(Value::as_object).and_then(pm2::restart_vars);
-    let vars: EnvMap = pm2::restart_vars(env).into_iter().chain(own).flatten().collect();
+    let own = conf.get("env").and_then(Value::as_object).map(pm2::restart_vars).transpose()?.flatten();
+    let vars: EnvMap = pm2::restart_vars(env)?.into_iter().chain(own).flatten().collect();
     if specs.is_empty() && vars.is_empty() {
         return Ok(None);
     }

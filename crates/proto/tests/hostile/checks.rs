@@ -1,0 +1,114 @@
+//! What holds for any bytes from a client of PM2's sockets. The tests and the fuzz targets (`fuzz/`) ask the same.
+
+use ostler_core::app::{AppSpec, CombinedLog};
+use ostler_proto::pm2::amp::{Decoder, FrameError, encode};
+use ostler_proto::pm2::rpc::{self, Call, METHODS};
+use ostler_proto::pm2::{self, Prepared};
+use serde_json::Value;
+
+/// Largest frames that are taken here: one that nearly all exceed, and one that few do.
+const LIMITS: [usize; 2] = [30, 4096];
+/// Head and lengths of a frame, which do not count into its limit.
+const HEADS: usize = 1 + 15 * 4;
+
+type Frames = (Vec<Vec<Vec<u8>>>, Option<FrameError>);
+
+/// The frames of a stream that comes in these pieces, and its end where it cannot be read on.
+fn frames<'a>(limit: usize, pieces: impl Iterator<Item = &'a [u8]>) -> Frames {
+    let (mut decoder, mut found) = (Decoder::with_limit(limit), Vec::new());
+    for piece in pieces {
+        decoder.push(piece);
+        loop {
+            match decoder.take() {
+                Ok(Some(args)) => found.push(args),
+                Ok(None) => break,
+                Err(error) => return (found, Some(error)),
+            }
+        }
+        assert!(decoder.buffered() <= limit + HEADS, "{} bytes are kept", decoder.buffered());
+    }
+    (found, None)
+}
+
+/// A stream: the same frames wherever it is cut, bounded memory, and each frame is a request, an answer, or an error.
+pub(crate) fn stream(bytes: &[u8]) {
+    let [_, found] = LIMITS.map(|limit| cut_anywhere(limit, bytes));
+    for args in found {
+        let _ = rpc::answer(args.clone());
+        if let Ok(request) = rpc::request(args) {
+            call(request);
+        }
+    }
+}
+
+fn cut_anywhere(limit: usize, bytes: &[u8]) -> Vec<Vec<Vec<u8>>> {
+    let whole = frames(limit, std::iter::once(bytes));
+    assert_eq!(frames(limit, bytes.chunks(1)), whole, "byte by byte");
+    for at in 0..bytes.len().min(200) {
+        let (one, other) = bytes.split_at(at);
+        assert_eq!(frames(limit, [one, other].into_iter()), whole, "cut at {at}");
+    }
+    for args in &whole.0 {
+        assert!(args.iter().map(Vec::len).sum::<usize>() <= limit, "longer than the limit");
+        if args.iter().all(|arg| !arg.is_empty()) {
+            let parts: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+            assert_eq!(frames(limit, std::iter::once(encode(&parts).as_slice())), (vec![args.clone()], None), "written again");
+        }
+    }
+    whole.0
+}
+
+/// A request: only methods that there are, and every answer to it can be read.
+fn call(request: rpc::Request) {
+    let id = request.id;
+    let answers = match request.call {
+        Call::Methods => vec![rpc::methods(&id)],
+        Call::Refused(why) => vec![rpc::refusal(&id, &why), rpc::failure(&id, &why)],
+        Call::Method { name, args } => {
+            assert!(METHODS.iter().any(|(known, _)| *known == name), "{name}");
+            args.iter().for_each(app);
+            let written: Vec<String> = args.iter().map(Value::to_string).collect();
+            vec![rpc::success(&id, &written.iter().map(String::as_str).collect::<Vec<_>>())]
+        }
+    };
+    for frame in answers {
+        let mut decoder = Decoder::with_limit(1 << 20);
+        decoder.push(&frame);
+        let answer = decoder.take().ok().flatten().and_then(rpc::answer);
+        assert_eq!(answer.map(|answer| answer.id), Some(id.clone()));
+    }
+}
+
+/// An app that somebody wants to start or to change: what is taken can be handed to system calls.
+pub(crate) fn app(value: &Value) {
+    let Some(map) = value.as_object() else { return };
+    if let Ok(Prepared { spec, vars }) = pm2::prepared(map, "/home", 4) {
+        assert!((1..=10_000).contains(&spec.instances), "{} instances", spec.instances);
+        is_usable(&spec);
+        vars.iter().for_each(|(name, value)| is_variable(name, value));
+    }
+    if let Ok(Some(vars)) = pm2::restart_vars(map) {
+        vars.iter().for_each(|(name, value)| is_variable(name, value));
+    }
+    if let Ok(Some(spec)) = pm2::reconfigured(&serde_json::Map::new(), map) {
+        is_usable(&spec);
+    }
+}
+
+fn is_usable(spec: &AppSpec) {
+    assert!(!spec.name.is_empty() && !spec.name.chars().any(char::is_control), "{:?}", spec.name);
+    assert!(spec.script.starts_with('/') && spec.cwd.starts_with('/'));
+    let log_file = match &spec.logs.log_file {
+        Some(CombinedLog::Path(path)) => Some(path),
+        _ => None,
+    };
+    let files = [&spec.logs.out_file, &spec.logs.error_file, &spec.pid_file, &spec.interpreter].into_iter().flatten().chain(log_file);
+    for text in [&spec.script, &spec.cwd].into_iter().chain(&spec.args).chain(&spec.interpreter_args).chain(files) {
+        assert!(!text.contains('\0'), "{text:?}");
+    }
+    spec.env.base.iter().chain(spec.env.profiles.values().flatten()).for_each(|(name, value)| is_variable(name, value));
+}
+
+fn is_variable(name: &str, value: &str) {
+    assert!(!name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0'), "{name:?}={value:?}");
+}

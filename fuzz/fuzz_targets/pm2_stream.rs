@@ -1,0 +1,7 @@
+//! What a client sends to `rpc.sock`: frames, requests, and the apps in them.
+#![no_main]
+
+#[path = "../../crates/proto/tests/hostile/checks.rs"]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| checks::stream(bytes));
