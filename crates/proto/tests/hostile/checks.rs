@@ -1,7 +1,7 @@
 //! What holds for any bytes from a client of PM2's sockets. The tests and the fuzz targets (`fuzz/`) ask the same.
 
 use ostler_core::app::{AppSpec, CombinedLog};
-use ostler_proto::pm2::amp::{Decoder, FrameError, encode};
+use ostler_proto::pm2::amp::{Decoder, FrameError, encode, frames_length};
 use ostler_proto::pm2::rpc::{self, Call, METHODS};
 use ostler_proto::pm2::{self, Prepared};
 use serde_json::Value;
@@ -48,6 +48,8 @@ fn cut_anywhere(limit: usize, bytes: &[u8]) -> Vec<Vec<Vec<u8>>> {
         let (one, other) = bytes.split_at(at);
         assert_eq!(frames(limit, [one, other].into_iter()), whole, "cut at {at}");
     }
+    let length: usize = whole.0.iter().map(|args| 1 + args.iter().map(|arg| 4 + arg.len()).sum::<usize>()).sum();
+    assert_eq!(frames_length(bytes, limit), whole.1.map_or(Ok(length), Err), "its whole frames");
     for args in &whole.0 {
         assert!(args.iter().map(Vec::len).sum::<usize>() <= limit, "longer than the limit");
         if args.iter().all(|arg| !arg.is_empty()) {
