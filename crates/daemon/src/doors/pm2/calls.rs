@@ -319,3 +319,6 @@ fn report(ctx: &Ctx) -> Value {
         "started_at": ctx.settings.started_ms,
     })
 }
+
+#[cfg(test)]
+mod tests;

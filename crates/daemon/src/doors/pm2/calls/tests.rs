@@ -1,0 +1,140 @@
+//! Plans over a played context: what each call asks for, and what makes no sense.
+
+use ostler_core::app::AppSpec;
+use ostler_proto::pm2::rpc::METHODS;
+
+use super::super::Pm2Sockets;
+use super::*;
+use crate::engine::Played;
+
+fn app(name: &str) -> AppSpec {
+    AppSpec { name: name.into(), script: "/srv/app.js".into(), cwd: "/srv".into(), ..AppSpec::default() }
+}
+
+/// Two apps, of which the first runs: numbers 0 and 1.
+fn scene() -> Played {
+    let mut played = Played::new(&[Pm2Sockets::NAME]);
+    let [api, _] = [app("api"), app("other")].map(|spec| played.instance(spec));
+    played.start(&mut Pm2Sockets::default(), api, 4711);
+    played
+}
+
+fn short(step: &Step) -> String {
+    match step {
+        Step::Ask(Request::Act { action, targets, change, command, .. }) => {
+            let vars = change.iter().flat_map(|change| change.env.iter().flat_map(|env| env.keys())).cloned().collect::<Vec<_>>();
+            let specs = change.as_ref().map_or(0, |change| change.specs.len());
+            format!("{action:?} {} as {command}, {specs} specs, variables {vars:?}", targets.join(" "))
+        }
+        Step::Ask(Request::Start { apps, base_env, existing, .. }) => {
+            format!("Start {} x{}, {} variables, {existing:?}", apps[0].name, apps[0].instances, base_env.len())
+        }
+        Step::Ask(Request::Signal { signal, target }) => format!("Signal {signal} to {target}"),
+        Step::Ask(Request::Scale { name, to, .. }) => format!("Scale {name} {to:?}"),
+        Step::Ask(other) => format!("{other:?}"),
+        Step::Send(slots, message) => format!("Send {slots:?} {message}"),
+        Step::Look(id) => format!("Look {id:?}"),
+        Step::Watch(slot, wanted) => format!("Watch {slot:?} {wanted:?}"),
+    }
+}
+
+/// The steps of a call, in short.
+#[track_caller]
+fn steps(played: &Played, method: &str, arg: Value) -> Vec<String> {
+    plan(&played.ctx, method, vec![arg]).unwrap().steps.iter().map(short).collect()
+}
+
+fn refusal(played: &Played, method: &str, arg: Value) -> String {
+    plan(&played.ctx, method, vec![arg]).unwrap_err()
+}
+
+#[test]
+fn what_each_call_asks_for() {
+    let played = scene();
+    for (method, arg, wanted) in [
+        ("stopProcessId", json!(0), vec!["Stop 0 as stopProcessId, 0 specs, variables []", "Look Some(0)"]),
+        ("stopProcessId", json!({"id": " 1 "}), vec!["Stop 1 as stopProcessId, 0 specs, variables []", "Look Some(1)"]),
+        ("startProcessId", json!("1"), vec!["Restart 1 as startProcessId, 0 specs, variables []", "Look Some(1)"]),
+        ("restartProcessId", json!({"id": 0}), vec!["Restart 0 as restartProcessId, 0 specs, variables []", "Look Some(0)"]),
+        (
+            "restartProcessId",
+            json!({"id": 0, "env": {"A": "1", "current_conf": {"kill_timeout": 900, "env": {"B": 2}}}}),
+            vec!["Restart 0 as restartProcessId, 1 specs, variables [\"A\", \"B\"]", "Look Some(0)"],
+        ),
+        ("reloadProcessId", json!({"id": 0}), vec!["Reload 0 as reloadProcessId, 0 specs, variables []", "Look Some(0)"]),
+        // Looked at before it is gone.
+        ("deleteProcessId", json!(1), vec!["Look Some(1)", "Delete 1 as deleteProcessId, 0 specs, variables []"]),
+        ("duplicateProcessId", json!(0), vec!["Scale api By(1)", "Look None"]),
+        ("resetMetaProcessId", json!(1), vec!["Reset 1 as resetMetaProcessId, 0 specs, variables []", "Look Some(0)", "Look Some(1)"]),
+        ("sendSignalToProcessId", json!({"process_id": 0, "signal": "SIGUSR2"}), vec!["Signal 12 to 0", "Look Some(0)", "Look Some(1)"]),
+        ("sendSignalToProcessName", json!({"process_name": "api", "signal": 0}), vec!["Signal 0 to api", "Look Some(0)", "Look Some(1)"]),
+        (
+            "prepare",
+            json!({"name": "new", "pm_exec_path": "/srv/new.js", "pm_cwd": "/srv", "instances": 2, "env": {"A": "1"}}),
+            vec!["Start new x2, 1 variables, PlainScript { force: true }", "Look None"],
+        ),
+        ("killMe", json!({"pid": 77}), vec!["Kill"]),
+        ("notifyKillPM2", json!(null), vec![]),
+        ("ping", json!(null), vec![]),
+    ] {
+        assert_eq!(steps(&played, method, arg.clone()), wanted, "{method} {arg}");
+    }
+    assert_eq!(plan(&played.ctx, "killMe", vec![json!({"pid": 77})]).unwrap().then, Some(Then::Quit(77)));
+    for pid in [json!({"pid": -1}), json!({"pid": 1e300}), json!({"pid": u32::MAX}), json!({})] {
+        assert_eq!(plan(&played.ctx, "killMe", vec![pid]).unwrap().then, None);
+    }
+}
+
+#[test]
+fn reloads_of_an_app_take_turns_and_restarts_do_not() {
+    let played = scene();
+    let alone = |method| plan(&played.ctx, method, vec![json!({"id": 0})]).unwrap().alone;
+    assert_eq!(alone("reloadProcessId").as_deref(), Some("api"));
+    assert_eq!(alone("softReloadProcessId").as_deref(), Some("api"));
+    assert_eq!(alone("restartProcessId"), None);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_and_asks_for_nothing() {
+    let played = scene();
+    for (method, arg, why) in [
+        ("startProcessId", json!(0), "process already online"),
+        ("stopProcessId", json!(-1), "-1 : id unknown"),
+        ("stopProcessId", json!(4_294_967_296_u64), "4294967296 : id unknown"),
+        ("stopProcessId", json!(0.5), "0.5 : id unknown"),
+        ("stopProcessId", json!({"id": {}}), "[object Object] : id unknown"),
+        ("softReloadProcessId", json!({"id": 7}), "pm_id 7 not available in 7"),
+        ("restartProcessId", json!({"id": 0, "env": {"A": "a\0b"}}), "variable A holds a NUL character"),
+        ("restartProcessId", json!({"id": 0, "env": {"current_conf": {"env": {"A": "\0"}}}}), "variable A holds a NUL character"),
+        ("sendSignalToProcessId", json!({"process_id": 0, "signal": 65}), "Error when sending signal (signal unknown)"),
+        ("sendSignalToProcessId", json!({"process_id": 0, "signal": -9}), "Error when sending signal (signal unknown)"),
+        ("sendSignalToProcessName", json!({"process_name": 7, "signal": 9}), "Unknown process name"),
+        ("prepare", json!("app.js"), "prepare: expected an object"),
+    ] {
+        assert_eq!(refusal(&played, method, arg.clone()), why, "{method} {arg}");
+    }
+    let long = refusal(&played, "stopProcessId", json!("x".repeat(1 << 20)));
+    assert!(long.len() < 200, "what was sent comes back in part only");
+}
+
+#[test]
+fn no_argument_breaks_any_method() {
+    let played = scene();
+    let odd = [json!(null), json!(true), json!(-1), json!(1e308), json!(""), json!("\0"), json!([]), json!([[{}]]), json!({})];
+    let keys =
+        ["id", "pid", "env", "process_id", "process_name", "signal", "name", "msg", "opts", "data", "topic", "pm_exec_path", "instances"];
+    for (method, _) in METHODS {
+        let _ = plan(&played.ctx, method, vec![]);
+        for value in &odd {
+            let _ = plan(&played.ctx, method, vec![value.clone(), value.clone()]);
+            let all = |first: &Value| {
+                Value::from(Map::from_iter(
+                    keys.map(|key| (key.to_owned(), value.clone())).into_iter().chain([("id".to_owned(), first.clone())]),
+                ))
+            };
+            for arg in [all(value), all(&json!(0)), json!({"id": 0, "env": {"current_conf": all(value), "A": value}})] {
+                let _ = plan(&played.ctx, method, vec![arg]);
+            }
+        }
+    }
+}
