@@ -94,7 +94,8 @@ impl Contender {
         &self.folder
     }
 
-    fn home(&self) -> PathBuf {
+    /// The folder with its sockets and logs.
+    pub(crate) fn home(&self) -> PathBuf {
         self.folder.join("h")
     }
 

@@ -26,7 +26,7 @@ pub(crate) struct Row {
 impl Row {
     /// A row of times, sizes or counts.
     pub(crate) fn new(what: impl Into<String>, unit: &'static str, goal: &'static str) -> Row {
-        Row { what: what.into(), unit, goal, cells: Vec::new(), more_is_better: matches!(unit, "MB/s" | "requests/s") }
+        Row { what: what.into(), unit, goal, cells: Vec::new(), more_is_better: matches!(unit, "MB/s" | "requests/s" | "lines/s") }
     }
 
     pub(crate) fn add(&mut self, subject: Column, value: f64) {

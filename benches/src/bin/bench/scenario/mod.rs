@@ -14,6 +14,7 @@ mod limit;
 mod list;
 mod log;
 mod memory;
+mod pm2_sockets;
 mod rotate;
 mod start;
 mod stop;
@@ -41,6 +42,7 @@ pub(crate) const APPS: &[Scenario] = &[
     ("limit", "apps that pass their limit of memory", limit::measure),
     ("log", "a flood of lines of 100 bytes, as it is and with a date on each", log::measure),
     ("rotate", "a log that is rotated while 200 MB a second are written to it", rotate::measure),
+    ("sockets", "PM2's sockets: lists of 100 apps, calls, and 50,000 lines a second for three subscribers", pm2_sockets::measure),
     ("thousand", "1,000 apps", thousand::measure),
     ("kill", "SIGKILL of the daemon under requests and log lines", kill::measure),
     ("boot", "20 apps on a real systemd, after a reboot", boot::measure),
