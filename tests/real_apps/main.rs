@@ -1,4 +1,4 @@
-//! Real servers from npm, unmodified: started as two instances, loaded, reloaded twice, no request lost.
+//! Real servers from npm, unmodified: started as two instances, loaded, reloaded twice, no request lost. And libraries that speak to the manager.
 //!
 //! The packages lie in `real-apps` of the cache; `tests/fixtures/real/install.sh` brings them. The apps are a few lines each, in
 //! `tests/fixtures/real`; a test copies them into its home beside a link to the packages.
@@ -7,3 +7,4 @@
 
 mod apps;
 mod node;
+mod probes;
