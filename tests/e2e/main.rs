@@ -53,6 +53,7 @@ mod logrotate;
 mod logs;
 mod main_pid;
 mod migrate;
+mod modules;
 mod names;
 mod native;
 mod no_daemon;

@@ -152,6 +152,7 @@ const BINARY: &[(&str, Kind)] = &[
     ("deploy", Kind::Feature),
     ("doctor", Kind::Feature),
     ("migrate", Kind::Feature),
+    ("modules", Kind::Context),
     ("startup", Kind::Feature),
     ("commands", Kind::Command),
     ("run", Kind::Assembly),

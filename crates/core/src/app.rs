@@ -144,6 +144,11 @@ impl AppSpec {
         self.cron.as_ref().is_some_and(|cron| cron.job.is_some())
     }
 
+    /// True for a module of PM2: `all` does not mean it, and a saved list leaves it out.
+    pub fn is_module(&self) -> bool {
+        self.given.is_set("pmx_module")
+    }
+
     /// True if Node itself runs it.
     pub fn runs_in_node(&self) -> bool {
         self.runs_in("node")

@@ -39,6 +39,15 @@ impl Given {
             _ => Cow::Borrowed(self),
         }
     }
+
+    /// True if this option is given as `true`. Asked for every row of a list, so what is packed is opened only where it names the option.
+    pub fn is_set(&self, name: &str) -> bool {
+        let may_have = match (self.map.get(), &self.text) {
+            (None, Some(text)) => text.contains(name),
+            _ => true,
+        };
+        may_have && self.open().get(name) == Some(&Value::Bool(true))
+    }
 }
 
 /// The map of a text that [`Given::pack`] wrote.

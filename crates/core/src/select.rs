@@ -18,6 +18,8 @@ pub struct Entry<'a> {
     pub namespace: &'a str,
     /// Absolute script path.
     pub script: &'a str,
+    /// A module of PM2, which `all` does not mean.
+    pub is_module: bool,
 }
 
 /// A target that selects nothing.
@@ -43,7 +45,7 @@ pub enum SelectError {
 
 /// Resolves a target against the list, in the order of the list.
 ///
-/// - `all`: everything.
+/// - `all`: everything but modules.
 /// - `/re/`: a regular expression, unanchored, on the names.
 /// - a number: an app's name, else a namespace, else an id.
 /// - any other word: a name or a script path (resolved against `cwd`), else a namespace.
@@ -52,7 +54,7 @@ pub enum SelectError {
 /// Nothing is selected.
 pub fn select(target: &str, entries: &[Entry<'_>], cwd: &str) -> Result<Vec<u32>, SelectError> {
     if target == "all" {
-        return some(ids(entries, |_| true)).ok_or(SelectError::Empty);
+        return some(ids(entries, |entry| !entry.is_module)).ok_or(SelectError::Empty);
     }
     if let Some(pattern) = target.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')).filter(|pattern| !pattern.is_empty()) {
         let regex = compile(pattern)?;
@@ -160,13 +162,13 @@ mod tests {
     }
 
     const LIST: &[Entry<'_>] = &[
-        Entry { id: 0, name: "api", namespace: "default", script: "/srv/api/app.js" },
-        Entry { id: 1, name: "api", namespace: "default", script: "/srv/api/app.js" },
-        Entry { id: 2, name: "worker", namespace: "jobs", script: "/srv/worker.py" },
-        Entry { id: 3, name: "455", namespace: "jobs", script: "/srv/x" },
-        Entry { id: 4, name: "7", namespace: "12", script: "/srv/x" },
-        Entry { id: 7, name: "a/b", namespace: "3", script: "/srv/2" },
-        Entry { id: 455, name: "big", namespace: "worker", script: "/srv/worker" },
+        Entry { id: 0, name: "api", namespace: "default", script: "/srv/api/app.js", is_module: false },
+        Entry { id: 1, name: "api", namespace: "default", script: "/srv/api/app.js", is_module: false },
+        Entry { id: 2, name: "worker", namespace: "jobs", script: "/srv/worker.py", is_module: false },
+        Entry { id: 3, name: "455", namespace: "jobs", script: "/srv/x", is_module: false },
+        Entry { id: 4, name: "7", namespace: "12", script: "/srv/x", is_module: false },
+        Entry { id: 7, name: "a/b", namespace: "3", script: "/srv/2", is_module: false },
+        Entry { id: 455, name: "big", namespace: "worker", script: "/srv/worker", is_module: false },
     ];
 
     #[test]

@@ -44,7 +44,7 @@ impl Autosave {
             return;
         }
         ctx.timers.set(Self::LOOK, None);
-        let is_wiped_out = ctx.slots.nothing_serves() && self.saved.is_none();
+        let is_wiped_out = ctx.slots.nothing_to_save() && self.saved.is_none();
         let present = fingerprint(&ctx.slots);
         if ctx.is_ending() || is_wiped_out || self.saved == Some(present) {
             return;
@@ -103,7 +103,7 @@ impl Feature for Autosave {
 
 /// Saves the list because a user wants it, the one before as the backup.
 fn save(ctx: &Ctx, force: bool) -> Response {
-    if ctx.slots.nothing_serves() && !force {
+    if ctx.slots.nothing_to_save() && !force {
         return Response::Failed(Failure::NothingToSave);
     }
     match saved::write(&ctx.slots, &ctx.settings, true) {
@@ -115,7 +115,7 @@ fn save(ctx: &Ctx, force: bool) -> Response {
 /// Fingerprint of the list: descriptions, environments, and what the user wants of each.
 fn fingerprint(slots: &Slots) -> u64 {
     let mut hasher = DefaultHasher::new();
-    for slot in slots.serving() {
+    for slot in slots.serving().filter(|slot| !slot.spec().is_module()) {
         // A job comes and goes by itself; what the user wants of it is whether its times count.
         let is_up = slot.durable.instance.wanted == Wanted::Up && !slot.spec().is_job();
         let ticks = slot.spec().cron.as_ref().map(|cron| slot.durable.ticks.saved(cron.catch_up));

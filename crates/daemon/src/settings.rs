@@ -97,7 +97,11 @@ impl Settings {
 
 /// Values of `ostler set <app>:<key> <value>` for an app: each value, and all of them as JSON under the name of the app. A profile wins.
 pub(crate) fn kept_settings<'a>(spec: &'a AppSpec, settings: &Settings) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
-    let Some(section) = settings.conf.section(&spec.name) else { return Vec::new() };
+    // An app of a module that has several is called `module:app`.
+    let of_module = || spec.name.split_once(':').filter(|_| spec.is_module()).map(|(module, _)| module);
+    let found = settings.conf.section(&spec.name).map(|section| (spec.name.as_str(), section));
+    let found = found.or_else(|| of_module().and_then(|name| Some((name, settings.conf.section(name)?))));
+    let Some((name, section)) = found else { return Vec::new() };
     let profile = spec.env.profile.as_ref().and_then(|name| spec.env.profiles.get(name));
     let is_variable = |name: &str| !name.is_empty() && !name.contains(['=', '\0']);
     let text = |value: &serde_json::Value| match value {
@@ -107,8 +111,8 @@ pub(crate) fn kept_settings<'a>(spec: &'a AppSpec, settings: &Settings) -> Vec<(
     let is_free = |name: &str| profile.is_none_or(|profile| !profile.contains_key(name));
     let each = section.iter().filter(|(name, _)| is_variable(name) && is_free(name));
     let mut vars: Vec<(Cow<'a, str>, Cow<'a, str>)> = each.map(|(name, value)| (name.clone().into(), text(value).into())).collect();
-    if is_variable(&spec.name) {
-        vars.push((spec.name.as_str().into(), serde_json::Value::Object(section.clone()).to_string().into()));
+    if is_variable(name) {
+        vars.push((name.into(), serde_json::Value::Object(section.clone()).to_string().into()));
     }
     vars
 }

@@ -14,6 +14,7 @@ mod left_behind;
 mod logs;
 mod migrate;
 mod module_conf;
+mod modules;
 mod pm2_units;
 mod render;
 mod run;

@@ -18,9 +18,9 @@ use crate::error::CliError;
 /// Longest wait for another writer. None needs more than a moment.
 const LOCK_WITHIN: Duration = Duration::from_secs(5);
 /// Names that JavaScript would take for something else.
-const TRAPS: &[&str] = &["__proto__", "constructor", "prototype"];
+pub(crate) const TRAPS: &[&str] = &["__proto__", "constructor", "prototype"];
 /// Sections that are not settings.
-const INTERNAL: &[&str] = &["module-db", "module-db-v2", "tar-modules"];
+pub(crate) const INTERNAL: &[&str] = &["module-db", "module-db-v2", "tar-modules"];
 
 /// The path of the settings of this home.
 pub(crate) fn path(home: &Path) -> PathBuf {

@@ -13,6 +13,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
 use crate::home::{self, Program};
 use crate::left_behind;
+use crate::modules;
 use crate::render::{Out, json};
 
 /// One call of the program.
@@ -65,6 +66,7 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
         out.warn_err(format_args!("unknown option {option}: passed over"));
     }
     let mut cx = Cx::new(program, out, call.command.daemon);
+    cx.on_launch = Some(modules::start_all);
     let result = match commands::code(call.command.name) {
         Some(code) if call.has("no-daemon") && call.command.daemon == Daemon::Starts => commands::in_foreground(&mut cx, call, code),
         Some(code) => code(&mut cx, call),

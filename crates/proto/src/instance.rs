@@ -53,6 +53,9 @@ pub struct TableRow {
     /// Health; none where nothing is checked, or it does not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<ostler_core::health::State>,
+    /// A module of PM2.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub module: bool,
 }
 
 /// Summary of an instance: its table row, and where its files are.

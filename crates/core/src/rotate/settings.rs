@@ -52,7 +52,12 @@ impl Rotation {
             // The module keeps what its number of files allows, and no other bound.
             rotation.rotate.total_size = Some(super::NO_BOUND);
         }
-        for section in [MODULE, SECTION] {
+        // What the module itself does is not done twice, unless somebody wants it.
+        let is_left = is_npm(all, MODULE);
+        if is_left {
+            rotation.rotate.enabled = Some(false);
+        }
+        for section in [MODULE, SECTION].into_iter().filter(|section| !is_left || *section == SECTION) {
             for (key, value) in all.get(section).and_then(Value::as_object).into_iter().flatten() {
                 match rotation.set(section, key, &text_of(value)) {
                     Err(Some(problem)) => problems.push(format!("{section}:{key}: {problem}")),
@@ -67,7 +72,7 @@ impl Rotation {
     /// The rule for the logs of this app; none = they are not rotated.
     pub fn rule_of(&self, spec: &AppSpec) -> Option<Rule> {
         let rule = spec.log_rotate.over(&self.rotate);
-        let is_spared = !self.modules && is_module(spec) && spec.log_rotate.enabled != Some(true);
+        let is_spared = !self.modules && spec.is_module() && spec.log_rotate.enabled != Some(true);
         rule.rule().filter(|_| !is_spared)
     }
 
@@ -98,14 +103,18 @@ impl Rotation {
     }
 }
 
-/// True for what PM2 runs as a module: an app with this mark.
-fn is_module(spec: &AppSpec) -> bool {
-    spec.given.open().get("pmx_module").is_some_and(|mark| *mark == Value::Bool(true))
+/// True if the work of this module is to be done here: it is said to be installed, and not with its own program (`install --npm`).
+pub fn is_installed(all: &Map<String, Value>, module: &str) -> bool {
+    entry_of(all, module).is_some() && !is_npm(all, module)
 }
 
-/// True if this module is said to be installed.
-pub fn is_installed(all: &Map<String, Value>, module: &str) -> bool {
-    all.get("module-db-v2").and_then(|modules| modules.get(module)).is_some()
+/// True if the module itself was installed by npm, although its work is built in.
+fn is_npm(all: &Map<String, Value>, module: &str) -> bool {
+    entry_of(all, module).is_some_and(|entry| entry.get("npm") == Some(&Value::Bool(true)))
+}
+
+fn entry_of<'a>(all: &'a Map<String, Value>, module: &str) -> Option<&'a Value> {
+    all.get("module-db-v2").and_then(|modules| modules.get(module))
 }
 
 /// Names of all settings of a section, for "did you mean".
@@ -183,6 +192,16 @@ mod tests {
             (100 << 20, super::super::ALL, true, Some("Asia/Tokyo"))
         );
         assert_eq!((rotation.check_ms, problems.len()), (5000, 0));
+    }
+
+    #[test]
+    fn what_the_module_itself_does_is_not_done_twice() {
+        let by_npm = json!({ "module-db-v2": { "pm2-logrotate": { "npm": true } }, "pm2-logrotate": { "max_size": "7K", "x": 1 } });
+        let (rotation, problems) = read(by_npm.clone());
+        assert_eq!((rotation.rule_of(&AppSpec::default()), problems.len()), (None, 0));
+        let mut wanted = by_npm;
+        wanted["log_rotate"] = json!({ "enabled": "true", "max_size": "9K" });
+        assert_eq!(read(wanted).0.rule_of(&AppSpec::default()).unwrap().max_size, 9 << 10);
     }
 
     #[test]

@@ -247,13 +247,14 @@ fn end(ctx: &mut Ctx, asker: Asker, origin: Origin, saves_list: bool) -> Option<
         return None;
     }
     if saves_list
-        && !ctx.slots.nothing_serves()
+        && !ctx.slots.nothing_to_save()
         && let Err(error) = saved::write(&ctx.slots, &ctx.settings, true)
     {
         ctx.log.error(format_args!("{error}"));
     }
     let mut job = Job::new(asker, Step::Act(Action::Delete, None), origin);
-    if !ctx.slots.nothing_serves() {
+    // Modules end with what is left.
+    if !ctx.slots.nothing_to_save() {
         job.targets.push_back("all".to_owned());
     }
     job.then = Then::Exit;

@@ -121,7 +121,7 @@ impl Front {
     /// Handles the end of the starter. Not acknowledged when it failed: should this daemon be killed now, the next one has to know.
     pub(super) fn starter_ended(&mut self, ctx: &mut Ctx, ending: ostler_sys::Ending) {
         let ending = ending_of(ending);
-        let nothing_runs = ctx.slots.serving().all(|slot| life_of(slot) != Life::Up);
+        let nothing_runs = ctx.slots.serving().filter(|slot| !slot.spec().is_module()).all(|slot| life_of(slot) != Life::Up);
         // Apps that only were not ready in time are in the hands of their restart policy.
         if ending != Ending::Code(0) && (nothing_runs || self.is_unstartable) && self.stopping == Stopping::No {
             // No start that failed is a success.
@@ -132,7 +132,7 @@ impl Front {
         ctx.effects.push(Work::Ack(STARTER_KEY));
     }
 
-    /// Ends the container when nothing is left to run, at the end of a turn.
+    /// Ends the container when nothing is left to run, at the end of a turn. Modules are there for the others.
     pub(super) fn look(&mut self, ctx: &mut Ctx) {
         match self.stopping {
             Stopping::Killed => hurry_those_with_time(ctx),
@@ -144,7 +144,7 @@ impl Front {
     fn end_if_over(&mut self, ctx: &mut Ctx) {
         let now_ms = ctx.now.mono_ms;
         let is_busy = self.spec.stays || self.starter != Starter::Done || ctx.requests_under_way > 0 || ctx.ending.is_some();
-        let end = if is_busy { None } else { over(ctx.slots.serving().map(life_of)) };
+        let end = if is_busy { None } else { over(ctx.slots.serving().filter(|slot| !slot.spec().is_module()).map(life_of)) };
         let over_at_ms = self.over_at_ms.unwrap_or(now_ms + BY_HAND_MS);
         let waits = end.is_some_and(|end| end.by_hand && self.over_at_ms.is_none_or(|at| at > now_ms));
         self.over_at_ms = waits.then_some(over_at_ms);

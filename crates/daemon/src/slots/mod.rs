@@ -288,9 +288,9 @@ impl Slots {
         self.serving().filter(|slot| slot.spec().name == name).map(|slot| slot.durable.id).collect()
     }
 
-    /// True if there is nothing that users see.
-    pub(crate) fn nothing_serves(&self) -> bool {
-        self.slots.values().all(|slot| slot.durable.role != Role::Serving)
+    /// True if there is nothing to save: modules are not saved.
+    pub(crate) fn nothing_to_save(&self) -> bool {
+        self.serving().all(|slot| slot.spec().is_module())
     }
 
     /// Records that a rollout of this app has begun.

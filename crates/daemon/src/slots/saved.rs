@@ -19,12 +19,12 @@ pub(crate) fn older(backup: &Path, generation: u32) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Saves the present list, with or without the one before as the backup. Returns its path.
+/// Saves the present list without modules (those are started by what is installed), with or without the one before as the backup. Returns its path.
 ///
 /// # Errors
 /// In words; the old list is as it was.
 pub(crate) fn write(slots: &Slots, settings: &Settings, keep_older: bool) -> Result<PathBuf, String> {
-    let details: Vec<_> = slots.serving().map(|slot| slot.detail(settings)).collect();
+    let details: Vec<_> = slots.serving().filter(|slot| !slot.spec().is_module()).map(|slot| slot.detail(settings)).collect();
     let text = to_dump(&details);
     let path = settings.dump_file();
     if keep_older {

@@ -19,6 +19,7 @@ impl Slots {
                 name: &slot.spec().name,
                 namespace: &slot.spec().namespace,
                 script: &slot.spec().script,
+                is_module: slot.spec().is_module(),
             })
             .collect();
         let own = |found: Vec<u32>| {

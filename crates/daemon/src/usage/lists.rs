@@ -126,6 +126,7 @@ fn table_row(slot: &Slot, now: Now) -> TableRow {
         user: slot.user().to_string(),
         watching: slot.spec().watch.on && !slot.durable.watch.stopped,
         health: slot.live.health.as_ref().map(|report| report.state),
+        module: spec.is_module(),
     }
 }
 

@@ -123,7 +123,8 @@ fn selected(ctx: &Ctx, targets: &[String], cwd: &str) -> Result<Vec<u32>, Failur
             Err(failure) => return Err(failure),
         }
     }
-    if targets.is_empty() {
+    // Whoever looks at all looks at modules, too.
+    if targets.is_empty() || targets.iter().any(|target| target == "all") {
         ids = ctx.slots.serving().map(|slot| slot.durable.id).collect();
     }
     ids.sort_unstable();

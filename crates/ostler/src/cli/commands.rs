@@ -120,11 +120,19 @@ const RUNTIME: &[Opt] = &[
 ];
 
 const INSTALL: &[Opt] = &[
+    call("npm", None, Arg::None, "the real one, although its work is built in"),
     call("tarball", None, Arg::None, "from a tar file"),
-    call("install", None, Arg::None, "with yarn"),
-    call("docker", None, Arg::None, "in a container"),
-    call("v1", None, Arg::None, "first format"),
-    call("safe", None, Arg::OptionalNumber("ms"), "undo if it crashes"),
+    call("install", None, Arg::None, "a tar file: what its package.json needs, too, by npm"),
+    known("docker", Arg::None, "in a container"),
+    known("v1", Arg::None, "first format"),
+    call("safe", None, Arg::OptionalNumber("ms"), "the former one comes back when it restarts more than twice in that time (3000)"),
+];
+
+const SAFE: &[Opt] = &[call("safe", None, Arg::OptionalNumber("ms"), "as of install")];
+
+const PUBLISH: &[Opt] = &[
+    call("npm", None, Arg::None, "to npm's registry; there is no other"),
+    call("dry-run", None, Arg::None, "only show what would be published"),
 ];
 
 const DEV: &[Opt] = &[
@@ -461,11 +469,22 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         aliases: &["module:install"],
         options: INSTALL,
-        examples: &["install pm2-logrotate"],
-        ..keeps("install", "<module>", 1, Daemon::Unused, "install a module (pm2-logrotate, pm2-server-monit)")
+        completes: FILES,
+        examples: &["install pm2-logrotate", "install pm2-metrics@latest --safe", "install ./my-module", "install ."],
+        ..keeps("install", "<module>", 1, Daemon::Starts, "install a module: by npm, from a folder, a tar file or a git address")
     },
     Command { aliases: &["module:uninstall"], ..keeps("uninstall", "<module>", 1, Daemon::Unused, "remove a module") },
     Command { ..keeps("module:list", "", 0, Daemon::Unused, "installed modules") },
+    Command { options: SAFE, ..keeps("module:update", "<module|all>", 1, Daemon::Starts, "the newest version of a module") },
+    Command { ..keeps("module:generate", "[name]", 0, Daemon::Unused, "a module to begin with, in a new folder") },
+    Command { completes: FILES, ..keeps("package", "[folder]", 0, Daemon::Unused, "pack a module into a tar file") },
+    Command {
+        aliases: &["module:publish"],
+        options: PUBLISH,
+        completes: FILES,
+        examples: &["publish --dry-run", "publish ./my-module -- --access public"],
+        ..keeps("publish", "[folder]", 0, Daemon::Unused, "publish a module by npm")
+    },
     Command {
         completes: Completes::Words(&["install", "uninstall", "bash", "zsh", "fish"]),
         options: &[
@@ -493,11 +512,6 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command { ..keeps("examples", "", 0, Daemon::Unused, "examples of use") },
     missing("monit", &["dashboard", "dash", "imonit"], "", "full-screen view"),
-    missing("module:update", &[], "<module>", "update a module"),
-    missing("module:generate", &[], "[name]", "sample of a module"),
-    missing("package", &[], "[folder]", "pack a module"),
-    missing_with("publish", "[folder]", "publish a module", &[call("npm", None, Arg::None, "to npm")]),
-    missing("module:publish", &[], "[folder]", "publish a module"),
     elsewhere("profile:cpu", &[], "[ms]", "profile the daemon", PROFILE),
     elsewhere("profile:mem", &[], "[ms]", "profile the memory of the daemon", PROFILE),
     elsewhere("deepUpdate", &[], "", "update by npm", UPDATE),

@@ -210,8 +210,10 @@ fn exists(cx: &mut Cx, target: &str) -> Result<bool, CliError> {
         Some(client) => client.list()?,
         None => return Ok(false),
     };
-    let entries: Vec<Entry<'_>> =
-        rows.iter().map(|row| Entry { id: row.id, name: &row.name, namespace: &row.namespace, script: &row.script }).collect();
+    let entries: Vec<Entry<'_>> = rows
+        .iter()
+        .map(|row| Entry { id: row.id, name: &row.name, namespace: &row.namespace, script: &row.script, is_module: row.module })
+        .collect();
     Ok(select(target, &entries, &cwd).is_ok_and(|ids| !ids.is_empty()))
 }
 

@@ -1,123 +1,251 @@
-//! `install`, `uninstall`, `module:list`: the modules of PM2 whose work is done here. Others come later.
+//! `install`, `uninstall`, `module:update`, `module:list`: PM2's modules. `package`, `publish`, `module:generate`: for those who write them.
 
-use ostler_core::rotate::settings::{MODULE as LOGROTATE, MODULE_DEFAULTS};
-use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use ostler_proto::control::TableRow;
+use serde_json::{Value, json};
+
+use super::table;
 use crate::cli::Call;
-use crate::cx::Cx;
-use crate::error::{CliError, Status};
-use crate::module_conf;
-use crate::module_conf::notify_daemon;
+use crate::cx::{self, Cx};
+use crate::error::{CliError, Status, UsageError};
+use crate::module_conf::{self, notify_daemon};
+use crate::modules::{self, BuiltIn, INSTALLED, Installed, Kind, Source, Wish, built_in};
 
-/// Where PM2 keeps which modules there are.
-const INSTALLED: &str = "module-db-v2";
-
-/// A module of PM2 that is not needed here.
-struct BuiltIn {
-    name: &'static str,
-    /// Description of its work.
-    does: &'static str,
-    /// Settings that it writes into its section when it is installed.
-    defaults: &'static [(&'static str, &'static str)],
-}
-
-const BUILT_IN: &[BuiltIn] = &[
-    BuiltIn { name: LOGROTATE, does: "log rotation is built in and follows the settings of pm2-logrotate", defaults: MODULE_DEFAULTS },
-    BuiltIn {
-        name: "pm2-server-monit",
-        does: "the figures of the host are built in: see `slist`, and the last line of `list`",
-        defaults: &[("drive", "/")],
-    },
+/// Packages that PM2 puts into its own folder, and what is there instead.
+const FOR_PM2: &[(&str, &str)] = &[
+    ("deep-monitoring", "ostler measures apps by itself: see `describe`"),
+    ("gc-stats", "ostler measures apps by itself: see `describe`"),
+    ("event-loop-inspector", "ostler measures apps by itself: see `describe`"),
+    ("v8-profiler", "`inspect <app>` opens the debugger of an app, which has profiles"),
+    ("profiler", "`inspect <app>` opens the debugger of an app, which has profiles"),
+    ("typescript", "name the interpreter of an app (`--interpreter ts-node`), or use a Node that runs TypeScript"),
+    ("livescript", "name the interpreter of an app (`--interpreter lsc`)"),
+    ("coffee-script", "name the interpreter of an app (`--interpreter coffee`)"),
+    ("coffeescript", "name the interpreter of an app (`--interpreter coffee`)"),
 ];
 
-/// The built-in module for `pm2-logrotate`, `pm2-logrotate@2.7.0`, `keymetrics/pm2-logrotate`, or an address that ends in that.
-fn built_in(word: &str) -> Option<&'static BuiltIn> {
-    let last = word.trim_end_matches('/').trim_end_matches(".git").rsplit('/').next().unwrap_or_default();
-    let name = last.split(['@', '#']).next().unwrap_or_default();
-    BUILT_IN.iter().find(|module| module.name == name)
-}
+/// Time of `--safe` when none is given, as in PM2.
+const SAFE: Duration = Duration::from_secs(3);
 
 /// Runs `install <module>`.
 pub(crate) fn install(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let mut done = Vec::new();
+    let mut is_shown = false;
     for word in &call.targets {
-        let Some(module) = built_in(word) else { return Err(later(word)) };
-        let path = module_conf::writable(cx)?;
-        module_conf::change(&path, |all| {
-            table(all, INSTALLED).entry(module.name).or_insert_with(|| json!({}));
-            let section = table(all, module.name);
-            for (key, value) in module.defaults {
-                section.entry(*key).or_insert_with(|| (*value).into());
-            }
-            Ok(())
-        })?;
-        notify_daemon(cx)?;
-        cx.out.info(format_args!("Module {} is built in: {}", module.name, module.does));
-        if let Some(section) = module_conf::read(&path)?.get(module.name).and_then(Value::as_object) {
-            let program = cx.program.name();
-            for (key, value) in section {
-                cx.out.line(format_args!("$ {program} set {}:{key} {}", module.name, module_conf::shown(value)));
+        if let Some((_, instead)) = FOR_PM2.iter().find(|(name, _)| name == word) {
+            return Err(CliError::Failed(format!("{word} is a part of PM2 itself, nothing to install: {instead}")));
+        }
+        match built_in(word).filter(|_| !call.has("npm") && !call.has("tarball")) {
+            Some(module) => done.push(take_built_in(cx, module)?),
+            None => {
+                done.push(take(cx, call, &source(cx, call, word)?)?);
+                is_shown = true;
             }
         }
     }
+    if call.has("json") {
+        crate::render::json(&mut cx.out, &done);
+    } else if is_shown {
+        table::show(cx, call)?;
+    }
     Ok(Status::Ok)
+}
+
+/// What a word means for the caller.
+fn source(cx: &Cx, call: &Call, word: &str) -> Result<Source, CliError> {
+    let home = cx.env().get("HOME").cloned().unwrap_or_default();
+    Source::of(word, call.has("tarball"), Path::new(&cx::cwd()?), Path::new(&home)).map_err(CliError::Failed)
+}
+
+fn take(cx: &mut Cx, call: &Call, source: &Source) -> Result<Value, CliError> {
+    let attributes = call.attributes();
+    let text = |key: &str| attributes.get(key).and_then(Value::as_str).map(str::to_owned);
+    let wish = Wish {
+        source: source.clone(),
+        safe: safe(call)?,
+        installs_needs: call.has("install"),
+        uid: text("uid").or_else(|| text("user")),
+        gid: text("gid"),
+    };
+    cx.out.info(format_args!("Installing module {}", source.shown()));
+    let package = modules::install(cx, &wish)?;
+    let version = package.version.as_deref().unwrap_or("N/A");
+    cx.out.info(format_args!("Module {} {version} installed and started", package.name));
+    show_settings(cx, &package.name)?;
+    Ok(json!({ "name": package.name, "version": package.version, "built_in": false }))
+}
+
+fn safe(call: &Call) -> Result<Option<Duration>, UsageError> {
+    match call.value("safe") {
+        None => Ok(call.has("safe").then_some(SAFE)),
+        Some(text) => match text.parse() {
+            Ok(ms) => Ok(Some(Duration::from_millis(ms))),
+            Err(_) => Err(UsageError::BadValue { option: "--safe".into(), reason: format!("expected milliseconds, found {text:?}") }),
+        },
+    }
+}
+
+fn take_built_in(cx: &mut Cx, module: &BuiltIn) -> Result<Value, CliError> {
+    let path = module_conf::writable(cx)?;
+    if let Some(real) = modules::find(&module_conf::read(&path)?, module.name).filter(|module| module.kind != Kind::BuiltIn) {
+        modules::uninstall(cx, &real)?;
+    }
+    module_conf::change(&path, |all| {
+        modules::table(all, INSTALLED).entry(module.name).or_insert_with(|| json!({}));
+        let section = modules::table(all, module.name);
+        for (key, value) in module.defaults {
+            section.entry(*key).or_insert_with(|| (*value).into());
+        }
+        Ok(())
+    })?;
+    notify_daemon(cx)?;
+    cx.out.info(format_args!("Module {} is built in: {}", module.name, module.does));
+    show_settings(cx, module.name)?;
+    Ok(json!({ "name": module.name, "built_in": true }))
+}
+
+fn show_settings(cx: &mut Cx, module: &str) -> Result<(), CliError> {
+    let path = module_conf::path(cx.home()?);
+    if let Some(section) = module_conf::read(&path)?.get(module).and_then(Value::as_object) {
+        let program = cx.program.name();
+        for (key, value) in section {
+            cx.out.info(format_args!("$ {program} set {module}:{key} {}", crate::text::shown(&module_conf::shown(value))));
+        }
+    }
+    Ok(())
 }
 
 /// Runs `uninstall <module>`: its settings go out of force, and stay for the next time.
 pub(crate) fn uninstall(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     for word in &call.targets {
-        let path = module_conf::writable(cx)?;
-        let names: Vec<&str> = match (word.as_str(), built_in(word)) {
-            ("all", _) => BUILT_IN.iter().map(|module| module.name).collect(),
-            (_, Some(module)) => vec![module.name],
-            (_, None) => Vec::new(),
-        };
-        let gone: Vec<&str> = module_conf::change(&path, |all| {
-            let Some(Value::Object(installed)) = all.get_mut(INSTALLED) else { return Ok(Vec::new()) };
-            Ok(names.iter().filter(|name| installed.shift_remove(**name).is_some()).copied().collect())
-        })?;
-        if gone.is_empty() && word != "all" {
+        let settings = module_conf::read(&module_conf::path(cx.home()?))?;
+        let name = built_in(word).map_or(word.as_str(), |module| module.name);
+        let found = if word == "all" { modules::all(&settings) } else { modules::find(&settings, name).into_iter().collect() };
+        if found.is_empty() && word != "all" && !stop_developed(cx, name)? {
             return Err(CliError::Failed(format!("Unknown module: {word} is not installed")));
         }
-        notify_daemon(cx)?;
-        for name in gone {
-            cx.out.info(format_args!("Module {name} uninstalled; what is built in goes on as it does by itself"));
+        for module in found {
+            modules::uninstall(cx, &module)?;
+            let rest = if module.kind == Kind::BuiltIn { "; what is built in goes on as it does by itself" } else { "" };
+            cx.out.info(format_args!("Module {} uninstalled{rest}", module.name));
         }
     }
+    Ok(Status::Ok)
+}
+
+/// Deletes what `install .` has started. False: there is no such module.
+fn stop_developed(cx: &mut Cx, name: &str) -> Result<bool, CliError> {
+    let is_there = rows(cx)?.iter().any(|row| modules::is_of(row, name));
+    if is_there {
+        modules::uninstall(cx, &Installed { name: name.into(), kind: Kind::BuiltIn, uid: None, gid: None, address: None })?;
+        cx.out.info(format_args!("Module {name} uninstalled"));
+    }
+    Ok(is_there)
+}
+
+fn rows(cx: &mut Cx) -> Result<Vec<TableRow>, CliError> {
+    cx.running_client()?.map_or_else(|| Ok(Vec::new()), |client| Ok(client.table()?))
+}
+
+/// Runs `module:update <module|all>`: the newest of what was installed.
+pub(crate) fn update(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let settings = module_conf::read(&module_conf::path(cx.home()?))?;
+    for word in &call.targets {
+        let found = if word == "all" { modules::all(&settings) } else { modules::find(&settings, word).into_iter().collect() };
+        if found.is_empty() && word != "all" {
+            return Err(CliError::Failed(format!("Unknown module: {word} is not installed")));
+        }
+        for module in found {
+            if module.kind == Kind::BuiltIn {
+                cx.out.info(format_args!("Module {} is built in: it is as new as {}", module.name, cx.program.name()));
+                continue;
+            }
+            let source = modules::newest(cx, &module).map_err(CliError::Failed)?;
+            take(cx, call, &source)?;
+        }
+    }
+    table::show(cx, call)?;
     Ok(Status::Ok)
 }
 
 /// Runs `module:list`.
 pub(crate) fn list(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    let all = module_conf::read(&module_conf::path(cx.home()?))?;
-    let is_installed = |name: &str| all.get(INSTALLED).and_then(|modules| modules.get(name)).is_some();
-    let found: Vec<&BuiltIn> = BUILT_IN.iter().filter(|module| is_installed(module.name)).collect();
+    let found = modules::all(&module_conf::read(&module_conf::path(cx.home()?))?);
+    let rows = rows(cx)?;
+    let status = |module: &Installed| rows.iter().find(|row| modules::is_of(row, &module.name)).map(|row| row.status.clone());
+    let version = |cx: &mut Cx, module: &Installed| Ok::<_, CliError>(modules::version(cx.home()?, module));
     if call.has("json") {
-        let rows: Vec<Value> = found.iter().map(|module| json!({ "name": module.name, "built_in": true })).collect();
-        crate::render::json(&mut cx.out, &rows);
+        let mut list = Vec::new();
+        for module in &found {
+            let is_built_in = module.kind == Kind::BuiltIn;
+            list.push(json!({ "name": module.name, "built_in": is_built_in, "version": version(cx, module)?, "status": status(module) }));
+        }
+        crate::render::json(&mut cx.out, &list);
         return Ok(Status::Ok);
     }
-    for module in found {
-        cx.out.line(format_args!("{}  built in", module.name));
+    for module in &found {
+        let version = version(cx, module)?.unwrap_or_default();
+        let state =
+            if module.kind == Kind::BuiltIn { "built in".to_owned() } else { status(module).unwrap_or_else(|| "not running".into()) };
+        cx.out.line(format_args!("{}  {}", module.name, [version, state].join("  ").trim_start()));
+    }
+    if found.is_empty() {
+        cx.out.info("no modules are installed");
     }
     Ok(Status::Ok)
 }
 
-fn later(word: &str) -> CliError {
-    let names: Vec<&str> = BUILT_IN.iter().map(|module| module.name).collect();
-    CliError::Failed(format!(
-        "cannot install {word:?}: modules are not available yet, except for those that are built in: {}",
-        names.join(", ")
-    ))
+/// Runs `module:generate [name]`.
+pub(crate) fn generate(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let name = call.target().unwrap_or("sample-module").to_owned();
+    let folder = modules::generate(&name, Path::new(&cx::cwd()?)).map_err(CliError::Failed)?;
+    let program = cx.program.name();
+    cx.out.info(format_args!("Module sample created in folder: {}", folder.display()));
+    for line in [
+        "Start module in development mode:".to_owned(),
+        format!("$ cd {} && npm install", folder.file_name().unwrap_or_default().to_string_lossy()),
+        format!("$ {program} install ."),
+        "Module Log:".to_owned(),
+        format!("$ {program} logs {name}"),
+        "Uninstall module:".to_owned(),
+        format!("$ {program} uninstall {name}"),
+    ] {
+        cx.out.line(line);
+    }
+    Ok(Status::Ok)
 }
 
-/// The table of this name; whatever else was there makes no sense and gives way.
-fn table<'a>(all: &'a mut Map<String, Value>, name: &str) -> &'a mut Map<String, Value> {
-    let value = all.entry(name).or_insert_with(|| json!({}));
-    if !value.is_object() {
-        *value = json!({});
+/// Runs `package [folder]`.
+pub(crate) fn package(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let folder = folder(call)?;
+    let file = modules::pack(&folder, Path::new(&cx::cwd()?)).map_err(CliError::Failed)?;
+    if call.has("json") {
+        crate::render::json(&mut cx.out, &json!({ "file": file }));
+    } else {
+        cx.out.info(format_args!("Module packaged in {}", file.display()));
     }
-    match value {
-        Value::Object(table) => table,
-        _ => unreachable!("it was just made one"),
+    Ok(Status::Ok)
+}
+
+/// Runs `publish [folder]`: to the registry that npm is set up for.
+pub(crate) fn publish(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let folder = folder(call)?;
+    // What is no module is not published as one.
+    modules::check(&folder).map_err(CliError::Failed)?;
+    let mut words = vec!["publish"];
+    if call.has("dry-run") {
+        words.push("--dry-run");
     }
+    words.extend(call.app_args.iter().flatten().map(String::as_str));
+    modules::run_npm(cx, &folder, &words).map_err(CliError::Failed)?;
+    cx.out.info(if call.has("dry-run") { "Nothing was published: --dry-run" } else { "Module published" });
+    Ok(Status::Ok)
+}
+
+/// The folder that is named, without `.` and links in it: its name is that of the package.
+fn folder(call: &Call) -> Result<PathBuf, CliError> {
+    let folder = Path::new(&cx::cwd()?).join(call.target().unwrap_or("."));
+    std::fs::canonicalize(&folder).map_err(|source| CliError::File { what: "read", path: folder.display().to_string(), source })
 }

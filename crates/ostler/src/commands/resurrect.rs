@@ -38,6 +38,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         Err(ClientError::Refused(Failure::NothingSaved)) if cx.program.is_pm2() || has_others => {}
         result => drop(result?),
     }
+    crate::modules::start_all(cx)?;
     table::show(cx, call)?;
     Ok(Status::Ok)
 }

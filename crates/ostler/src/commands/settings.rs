@@ -9,6 +9,7 @@ use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
 use crate::module_conf::{self, parts, shown};
+use crate::modules;
 use crate::render::{Wording, json};
 
 /// Runs `set [key] [value]`.
@@ -124,10 +125,13 @@ fn store(cx: &mut Cx, call: &Call, pairs: &[(String, String)]) -> Result<Status,
 /// Restarts an app of that name: it gets its settings as variables.
 fn restart(cx: &mut Cx, call: &Call, name: &str) -> Result<(), CliError> {
     let Some(client) = cx.running_client()? else { return Ok(()) };
-    if !client.list()?.iter().any(|row| row.name == name) {
+    let mut names: Vec<String> =
+        client.table()?.into_iter().filter(|row| row.name == name || modules::is_of(row, name)).map(|row| row.name).collect();
+    names.dedup();
+    if names.is_empty() {
         return Ok(());
     }
-    cx.perform(&request(Action::Restart, call, vec![name.to_owned()], None)?, Wording::Names)?;
+    cx.perform(&request(Action::Restart, call, names, None)?, Wording::Names)?;
     if !call.has("json") {
         cx.out.info(format_args!("Module {name} restarted"));
     }

@@ -6,7 +6,7 @@ use crate::cli::Call;
 use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::{CliError, UsageError};
-use crate::render::{Order, blocks, host_line, json, list_table};
+use crate::render::{Order, blocks, host_line, json, list_table, module_table};
 
 /// Prints the list in the form that the options ask for; also after commands that change something.
 pub(crate) fn show(cx: &mut Cx, call: &Call) -> Result<(), CliError> {
@@ -24,7 +24,8 @@ pub(crate) fn show(cx: &mut Cx, call: &Call) -> Result<(), CliError> {
     } else {
         let mut rows = cx.client()?.table()?;
         order.sort(&mut rows);
-        let table = list_table(&rows, &cx.out.view());
+        let (modules, apps): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.module);
+        let table = list_table(&apps, &cx.out.view()) + &module_table(&modules, &cx.out.view());
         cx.out.line(table.trim_end_matches('\n'));
         report_set_aside(cx)?;
         // The list is what was asked for; without figures it is as good.

@@ -66,6 +66,9 @@ const OWN_TO_APP: &[&str] = &[
     "PM2_USAGE",
 ];
 
+/// A step of a call.
+pub(crate) type Step = fn(&mut Cx) -> Result<(), CliError>;
+
 /// Context of one call.
 pub(crate) struct Cx {
     /// Name under which we were called.
@@ -76,6 +79,8 @@ pub(crate) struct Cx {
     pub needs: Daemon,
     /// The keeper that this call has started.
     pub launched: Option<i32>,
+    /// What is done once when this call has started a daemon: a new one has no modules yet.
+    pub on_launch: Option<Step>,
     home: Option<PathBuf>,
     client: Option<Client>,
     /// Interrupts what waits for the daemon.
@@ -87,7 +92,7 @@ pub(crate) struct Cx {
 impl Cx {
     /// Nothing is touched yet: neither the home nor a socket.
     pub(crate) fn new(program: Program, out: Out, needs: Daemon) -> Self {
-        Self { program, out, needs, launched: None, home: None, client: None, alarm: None, coming: None }
+        Self { program, out, needs, launched: None, on_launch: None, home: None, client: None, alarm: None, coming: None }
     }
 
     /// The home: absolute and ours. It exists if this command may start a daemon.
@@ -142,7 +147,13 @@ impl Cx {
             }
             self.client = match self.reach(&home)? {
                 Some(client) => Some(client),
-                None if self.may_start() => Some(self.start_daemon(&home)?),
+                None if self.may_start() => {
+                    self.client = Some(self.start_daemon(&home)?);
+                    if let Some(then) = self.on_launch.take() {
+                        then(self)?;
+                    }
+                    return self.client();
+                }
                 None if self.needs == Daemon::Reads && self.take_over(&home)? => return self.client(),
                 None => return Err(ClientError::NotRunning { home: home.display().to_string() }.into()),
             };

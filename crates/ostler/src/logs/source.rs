@@ -158,10 +158,11 @@ impl LogFilter {
 }
 
 fn meant(target: &str, list: &[Summary], cwd: &str) -> Result<Vec<u32>, SelectError> {
-    let entry =
-        |row: &'_ Summary| -> (u32, String, String, String) { (row.id, row.name.clone(), row.namespace.clone(), row.script.clone()) };
-    let rows: Vec<_> = list.iter().map(entry).collect();
-    let entries: Vec<Entry<'_>> = rows.iter().map(|(id, name, namespace, script)| Entry { id: *id, name, namespace, script }).collect();
+    // As PM2: logs of modules are among all logs.
+    let entries: Vec<Entry<'_>> = list
+        .iter()
+        .map(|row| Entry { id: row.id, name: &row.name, namespace: &row.namespace, script: &row.script, is_module: false })
+        .collect();
     select(target, &entries, cwd)
 }
 
@@ -203,6 +204,7 @@ mod tests {
                 user: "u".into(),
                 watching: false,
                 health: None,
+                module: false,
             },
             unstable: 0,
             script: format!("/srv/{name}.js"),

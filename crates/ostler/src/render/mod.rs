@@ -34,7 +34,7 @@ pub(crate) use rollout::{history, rollout};
 #[cfg(test)]
 pub(crate) use screen::Screen;
 pub(crate) use style::styles;
-pub(crate) use table::{Order, list_table};
+pub(crate) use table::{Order, list_table, module_table};
 #[cfg(test)]
 pub(crate) use view::View;
 pub(crate) use why::{events_of, why};

@@ -123,6 +123,11 @@ impl Out {
         self.data_only = true;
     }
 
+    /// True if stdout carries data only.
+    pub(crate) fn is_data_only(&self) -> bool {
+        self.data_only
+    }
+
     /// Sends messages to stdout again: what was asked for has no other form.
     pub(crate) fn data_and_messages(&mut self) {
         self.data_only = false;

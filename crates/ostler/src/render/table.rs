@@ -99,6 +99,32 @@ pub(crate) fn list_table(rows: &[TableRow], view: &View) -> String {
     draw(rows, &columns, view.paint)
 }
 
+/// The modules of PM2 that run, in a table of their own below its heading; nothing where there are none.
+pub(crate) fn module_table(rows: &[TableRow], view: &View) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let room = view.width.unwrap_or(usize::MAX);
+    let forms = [full_of_modules(rows), mini(rows)];
+    let columns = forms.into_iter().find(|columns| total(columns) <= room).unwrap_or_else(|| least(rows, room));
+    let heading = if rows.len() == 1 { "Module" } else { "Modules" };
+    format!("{}\n{}", view.paint.with(styles::HEADER, heading), draw(rows, &columns, view.paint))
+}
+
+fn full_of_modules(rows: &[TableRow]) -> Vec<Column> {
+    vec![
+        id(rows),
+        plain("module", 30, |row| shown(&row.name)),
+        plain("version", 15, |row| row.version.clone().unwrap_or_else(|| "N/A".into())),
+        plain("pid", 10, |row| row.pid.to_string()),
+        Column { width: 10, ..status() },
+        plain("↺", 6, |row| row.restarts.to_string()),
+        plain("cpu", 10, cpu),
+        plain("mem", 10, memory),
+        Column { style: |_| Some(styles::BOLD), ..plain("user", 10, |row| row.user.clone()) },
+    ]
+}
+
 /// The mini form without figures, the last ones first, and with a short name if it must be.
 fn least(rows: &[TableRow], room: usize) -> Vec<Column> {
     let mut columns = with_health(mini(rows), rows);

@@ -13,6 +13,7 @@ use super::watch::{self, Health};
 use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::CliError;
+use crate::modules::start_all;
 use crate::render::Wording;
 
 /// Treatment of a daemon that runs already.
@@ -63,9 +64,12 @@ pub(super) fn begin(cx: &mut Cx, taking: Taking, unit: Option<&Unit>) -> Result<
         }
     }
     cx.disconnect();
+    // Modules come after the apps.
+    cx.on_launch = None;
     // Later an empty list is what the user wants.
-    if taking == Taking::Anew && cx.client()?.list()?.is_empty() {
+    if taking == Taking::Anew && cx.client()?.list()?.iter().all(|row| row.module) {
         resurrect(cx)?;
+        start_all(cx)?;
     }
     let rows = cx.client()?.list()?;
     let online = rows.iter().filter(|row| row.status == "online").count();

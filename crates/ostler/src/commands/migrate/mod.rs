@@ -47,6 +47,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     };
     if call.has("in-place") {
         cx.use_home(from.clone())?;
+        // Its modules run until it ends.
+        cx.on_launch = None;
     }
     if call.has("back") {
         return ending::back(cx, limit);
@@ -88,11 +90,14 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         cx.client()?.request(&Request::Save { force: false }, &mut |_| {})?;
     }
     migration.take_boot(cx)?;
-    tell_modules(cx, &found);
+    tell_modules(cx, &found, call.has("in-place"));
     match migration.pm2() {
         Some(pm2) if call.has("in-place") => ending::end_pm2(cx, pm2)?,
         Some(_) => cx.out.info("PM2 still runs, without these apps: `ostler migrate --finish` ends it, `ostler migrate --back` goes back"),
         None => {}
+    }
+    if call.has("in-place") {
+        crate::modules::start_all(cx)?;
     }
     Ok(Status::Ok)
 }
@@ -159,13 +164,17 @@ fn show(cx: &mut Cx, call: &Call, from: &Path, about: &str, found: &Found, plan:
         cx.out.line(format_args!("  {}: {count}, {mode}{listens}: {}", crate::text::shown(&step.app.name), step.way.words()));
         step.app.notes.iter().for_each(|note| cx.out.line(format_args!("    {note}")));
     }
-    tell_modules(cx, found);
+    tell_modules(cx, found, call.has("in-place"));
 }
 
-fn tell_modules(cx: &mut Cx, found: &Found) {
+fn tell_modules(cx: &mut Cx, found: &Found, is_in_place: bool) {
     for module in &found.modules {
-        let what = if module == "pm2-logrotate" { "ostler rotates by itself, by the same settings" } else { "not moved" };
-        cx.out.info(format_args!("module {}: {what}", crate::text::shown(module)));
+        let shown = crate::text::shown(module);
+        match crate::modules::built_in(module) {
+            Some(built_in) => cx.out.info(format_args!("module {shown}: {}", built_in.does)),
+            None if is_in_place => cx.out.info(format_args!("module {shown}: started here when PM2 has ended")),
+            None => cx.out.info(format_args!("module {shown}: not moved; `ostler install {shown}` installs it here")),
+        }
     }
     if found.rejected > 0 {
         cx.out.warn_err(format_args!("{} make no sense and are left out", counted(found.rejected, "entry of its list")));

@@ -47,6 +47,7 @@ pub(super) fn run(cx: &mut Cx, call: &Call, context: StarterContext) -> Result<S
     cx.wait_for_keeper(context.ready);
     std::thread::sleep(Duration::from_millis(settings::delay_ms(call)?));
     if launch::in_front(cx, call)? {
+        crate::modules::start_all(cx)?;
         return Ok(Status::Ok);
     }
     if cx.program.is_pm2() {

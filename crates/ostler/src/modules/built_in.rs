@@ -1,0 +1,33 @@
+//! Modules of PM2 whose work is done by ostler itself.
+
+use ostler_core::rotate::settings::{MODULE as LOGROTATE, MODULE_DEFAULTS};
+
+/// A module of PM2 that is not needed here.
+pub(crate) struct BuiltIn {
+    pub(crate) name: &'static str,
+    /// Description of its work.
+    pub(crate) does: &'static str,
+    /// Settings that it writes into its section when it is installed.
+    pub(crate) defaults: &'static [(&'static str, &'static str)],
+}
+
+/// All of them.
+pub(crate) const BUILT_IN: &[BuiltIn] = &[
+    BuiltIn { name: LOGROTATE, does: "log rotation is built in and follows the settings of pm2-logrotate", defaults: MODULE_DEFAULTS },
+    BuiltIn {
+        name: "pm2-server-monit",
+        does: "the figures of the host are built in: see `slist`, and the last line of `list`",
+        defaults: &[("drive", "/")],
+    },
+];
+
+/// The built-in module for `pm2-logrotate`, `pm2-logrotate@2.7.0`, `keymetrics/pm2-logrotate`, or an address that ends in that.
+pub(crate) fn built_in(word: &str) -> Option<&'static BuiltIn> {
+    // A folder or file is what the user made.
+    if word.starts_with(['.', '/', '~']) {
+        return None;
+    }
+    let last = word.trim_end_matches('/').trim_end_matches(".git").rsplit('/').next().unwrap_or_default();
+    let name = last.split(['@', '#']).next().unwrap_or_default();
+    BUILT_IN.iter().find(|module| module.name == name)
+}

@@ -1,0 +1,119 @@
+//! Fetching a module into a fresh folder.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use flate2::read::GzDecoder;
+use serde_json::Value;
+
+use super::source::Source;
+use super::{name, npm};
+use crate::cx::Cx;
+
+/// Most bytes and files of a tar file, unpacked.
+const MAX_BYTES: u64 = 2 << 30;
+const MAX_FILES: usize = 200_000;
+
+/// Fetches into this folder, which is empty. Returns the place of the package in it.
+///
+/// # Errors
+/// One line for the user. What is in the folder then is to be removed.
+pub(super) fn fetch(cx: &mut Cx, source: &Source, folder: &Path, installs_needs: bool) -> Result<PathBuf, String> {
+    match source {
+        Source::Here => Err("the present folder is not fetched".into()),
+        Source::Npm(word) => by_npm(cx, word.as_ref(), folder),
+        Source::Local(path) if path.exists() => by_npm(cx, path.as_os_str(), folder),
+        Source::Local(path) => Err(format!("\"{}\" is not there", path.display())),
+        Source::Tarball(path) => {
+            let file = File::open(path).map_err(|error| format!("cannot read \"{}\": {error}", path.display()))?;
+            by_tar(cx, file, folder, installs_needs)
+        }
+        Source::TarballAt(address) => {
+            let file = download(cx, address, folder)?;
+            by_tar(cx, file, folder, installs_needs)
+        }
+    }
+}
+
+fn by_npm(cx: &mut Cx, package: &std::ffi::OsStr, folder: &Path) -> Result<PathBuf, String> {
+    // Without one of its own, npm would look for a package in the folders above.
+    fs::write(folder.join("package.json"), "{\"private\": true}\n").map_err(|error| format!("cannot write there: {error}"))?;
+    npm::install(cx, folder, package)?;
+    let name = only_dependency(folder)?;
+    name::check(&name)?;
+    let package = folder.join("node_modules").join(&name);
+    if !package.join("package.json").is_file() {
+        return Err(format!("npm has left no package in \"{}\"", package.display()));
+    }
+    Ok(package)
+}
+
+/// The name of what npm has installed, and what it was asked for: both are in the folder's own `package.json`.
+pub(super) fn dependencies(folder: &Path) -> Vec<(String, String)> {
+    let text = fs::read_to_string(folder.join("package.json")).unwrap_or_default();
+    let value: Value = serde_json::from_str(&text).unwrap_or_default();
+    let wanted = value["dependencies"].as_object().into_iter().flatten();
+    wanted.filter_map(|(name, wanted)| Some((name.clone(), wanted.as_str()?.to_owned()))).collect()
+}
+
+fn only_dependency(folder: &Path) -> Result<String, String> {
+    match &dependencies(folder)[..] {
+        [(name, _)] => Ok(name.clone()),
+        other => Err(format!("npm has installed {} packages instead of one", other.len())),
+    }
+}
+
+/// Unpacks `<top>/…` of a tar file. What would lie outside is refused by the library.
+fn by_tar(cx: &mut Cx, file: File, folder: &Path, installs_needs: bool) -> Result<PathBuf, String> {
+    let failed = |error: io::Error| format!("cannot unpack: {error}");
+    let parts = folder.join(".unpacked");
+    fs::create_dir(&parts).map_err(failed)?;
+    let mut archive = tar::Archive::new(GzDecoder::new(file).take(MAX_BYTES));
+    let mut count = 0;
+    for entry in archive.entries().map_err(failed)? {
+        let mut entry = entry.map_err(failed)?;
+        count += 1;
+        if count > MAX_FILES {
+            return Err(format!("cannot unpack: there are more than {MAX_FILES} files in it"));
+        }
+        if !entry.unpack_in(&parts).map_err(failed)? {
+            return Err("cannot unpack: it names files outside of its folder".into());
+        }
+    }
+    let tops: Vec<PathBuf> = fs::read_dir(&parts).map_err(failed)?.flatten().map(|entry| entry.path()).collect();
+    let [top] = &tops[..] else { return Err(format!("this is no module: there is not one folder in it, but {}", tops.len())) };
+    for entry in fs::read_dir(top).map_err(failed)?.flatten() {
+        fs::rename(entry.path(), folder.join(entry.file_name())).map_err(failed)?;
+    }
+    fs::remove_dir_all(&parts).map_err(failed)?;
+    if installs_needs {
+        npm::install_needs(cx, folder)?;
+    }
+    Ok(folder.to_owned())
+}
+
+/// Downloads by `curl`, or `wget` where that is not there.
+fn download(cx: &mut Cx, address: &str, folder: &Path) -> Result<File, String> {
+    let path = folder.join(".downloaded");
+    cx.out.flush();
+    let mut curl = Command::new("curl");
+    curl.args(["--fail", "--silent", "--show-error", "--location", "--proto", "=http,https", "--output"]).arg(&path).args(["--", address]);
+    let mut wget = Command::new("wget");
+    wget.args(["--quiet", "--output-document"]).arg(&path).args(["--", address]);
+    for (program, mut command) in [("curl", curl), ("wget", wget)] {
+        match command.stdin(Stdio::null()).stdout(Stdio::null()).status() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(format!("cannot run {program}: {error}")),
+            Ok(status) if status.success() => {
+                let file = File::open(&path).map_err(|error| format!("cannot read what {program} has downloaded: {error}"))?;
+                // The open file is enough; in the module's folder it has no place.
+                let _ = fs::remove_file(&path);
+                return Ok(file);
+            }
+            Ok(status) => return Err(format!("{program} cannot download it ({status})")),
+        }
+    }
+    Err("neither curl nor wget is there, which download modules".into())
+}

@@ -1,0 +1,271 @@
+//! Installation of a module: all of it, or nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use ostler_core::causes::with_causes;
+use ostler_proto::control::{Confirm, TableRow};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use serde_json::{Map, Value};
+
+use super::fetch::fetch;
+use super::installed::{self, Installed, Kind};
+use super::package::Package;
+use super::source::Source;
+use super::start;
+use crate::cx::{self, Cx};
+use crate::error::CliError;
+use crate::module_conf;
+
+/// Time for which a new module is watched, and the restarts that it may have in it.
+const WATCHED: Duration = Duration::from_secs(1);
+/// Time between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What is to be installed, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    pub(crate) source: Source,
+    /// Time for which it may restart no more than [`Wish::RESTARTS`] times; none = a moment, without any.
+    pub(crate) safe: Option<Duration>,
+    /// Whether a tar file's needs are installed.
+    pub(crate) installs_needs: bool,
+    pub(crate) uid: Option<String>,
+    pub(crate) gid: Option<String>,
+}
+
+impl Wish {
+    /// PM2's number for `--safe`.
+    const RESTARTS: u32 = 2;
+}
+
+/// Installs and starts a module; its name and version. Where that fails, everything is as before.
+///
+/// # Errors
+/// One line for the user.
+pub(crate) fn install(cx: &mut Cx, wish: &Wish) -> Result<Package, CliError> {
+    let conf = module_conf::writable(cx)?;
+    let modules = installed::modules_of(cx.home()?);
+    let _lock = installed::lock(&modules)?;
+    if wish.source == Source::Here {
+        return here(cx, wish, &conf);
+    }
+    let fresh = modules.join(installed::FRESH);
+    // Of an installation that was killed.
+    installed::remove(&fresh)?;
+    fs::create_dir(&fresh).map_err(|source| CliError::File { what: "make", path: fresh.display().to_string(), source })?;
+    let done = exchange(cx, wish, &conf, &modules, &fresh);
+    // The former module, or what could not be installed.
+    let removed = installed::remove(&fresh);
+    let package = done?;
+    removed?;
+    Ok(package)
+}
+
+/// Starts the present folder for development. It is not started again with the next daemon.
+fn here(cx: &mut Cx, wish: &Wish, conf: &Path) -> Result<Package, CliError> {
+    let folder = PathBuf::from(cx::cwd()?);
+    let package = Package::read(&folder).map_err(CliError::Failed)?;
+    refuse_app(cx, &package.name)?;
+    let before = module_conf::read(conf)?;
+    add_defaults(conf, &package)?;
+    module_conf::notify_daemon(cx)?;
+    let ids = start::start_watched(cx, &package, &folder, Some(CONFIRM)).and_then(|_| watch(cx, &package.name, wish));
+    if let Err(error) = ids {
+        undo(cx, conf, &before, &package.name)?;
+        return Err(error);
+    }
+    Ok(package)
+}
+
+/// The proof of a start that is waited for.
+const CONFIRM: Confirm = Confirm { within_ms: 1000, early_exit_fails: true };
+
+fn exchange(cx: &mut Cx, wish: &Wish, conf: &Path, modules: &Path, fresh: &Path) -> Result<Package, CliError> {
+    let failed = |why: String| CliError::Failed(format!("{}: {why}; nothing was changed", wish.source.shown()));
+    let place = fetch(cx, &wish.source, fresh, wish.installs_needs).map_err(failed)?;
+    let package = Package::read(&place).map_err(failed)?;
+    let address = match &wish.source {
+        Source::TarballAt(address) => Some(address.clone()),
+        _ => None,
+    };
+    let kind = if matches!(wish.source, Source::Tarball(_) | Source::TarballAt(_)) { Kind::Tarball } else { Kind::Npm };
+    let module = Installed { name: package.name.clone(), kind, uid: wish.uid.clone(), gid: wish.gid.clone(), address };
+    refuse_app(cx, &module.name)?;
+    // Before anything is changed: what cannot be read cannot be restored.
+    let before = module_conf::read(conf)?;
+    let former = installed::find(&before, &module.name).filter(|former| former.kind != Kind::BuiltIn);
+    let target = module.folder(modules);
+    if let Some(scope) = target.parent() {
+        fs::create_dir_all(scope).map_err(|source| CliError::File { what: "make", path: scope.display().to_string(), source })?;
+    }
+    let is_swapped = swap(fresh, &target)?;
+    let taken = add_defaults(conf, &package)
+        .and_then(|()| {
+            module_conf::change(conf, |all| {
+                module.note(all, now_ms());
+                Ok(())
+            })
+        })
+        .and_then(|()| module_conf::notify_daemon(cx))
+        .and_then(|()| start::start(cx, &module, &package, &module.package(modules), Some(CONFIRM)))
+        .and_then(|_| watch(cx, &module.name, wish));
+    let Err(error) = taken else { return Ok(package) };
+    cx.out.error(format_args!("module {} does not get well: {}", module.name, with_causes(&error)));
+    if is_swapped {
+        swap(&target, fresh)?;
+    } else {
+        installed::remove(&target)?;
+    }
+    match former {
+        None => undo(cx, conf, &before, &module.name)?,
+        Some(former) => {
+            restore(conf, &before, &module.name)?;
+            module_conf::notify_daemon(cx)?;
+            let folder = former.package(modules);
+            let package = Package::read(&folder).map_err(CliError::Failed)?;
+            // Apps that the former one has not.
+            installed::delete(cx, &module.name)?;
+            start::start(cx, &former, &package, &folder, None)?;
+            cx.out.info(format_args!("module {} is back at {}", former.name, package.version.as_deref().unwrap_or("its former version")));
+        }
+    }
+    Err(CliError::Failed(format!("{} was not installed; everything is as before", wish.source.shown())))
+}
+
+/// Puts a folder into a place: in exchange for what is there. False: nothing was there.
+fn swap(from: &Path, to: &Path) -> Result<bool, CliError> {
+    let failed = |errno: rustix::io::Errno| CliError::File { what: "rename", path: from.display().to_string(), source: errno.into() };
+    match renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::NOENT) => rustix::fs::rename(from, to).map(|()| false).map_err(failed),
+        // A file system that cannot exchange: in three steps.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if to.exists() => {
+            let aside = from.with_extension("aside");
+            installed::remove(&aside)?;
+            rustix::fs::rename(to, &aside).and_then(|()| rustix::fs::rename(from, to)).map_err(failed)?;
+            rustix::fs::rename(&aside, from).map(|()| true).map_err(failed)
+        }
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => rustix::fs::rename(from, to).map(|()| false).map_err(failed),
+        Err(errno) => Err(failed(errno)),
+    }
+}
+
+/// Refuses a name that an app has: it would get the module's description.
+fn refuse_app(cx: &mut Cx, module: &str) -> Result<(), CliError> {
+    let rows = cx.client()?.table()?;
+    match rows.iter().find(|row| row.name == module && !row.module) {
+        Some(_) => Err(CliError::Failed(format!("there is an app called {module} already; nothing was changed"))),
+        None => Ok(()),
+    }
+}
+
+/// Writes the settings of a package where the user has none, as PM2: their types stay.
+fn add_defaults(conf: &Path, package: &Package) -> Result<(), CliError> {
+    if package.defaults.is_empty() {
+        return Ok(());
+    }
+    module_conf::change(conf, |all| {
+        let section = installed::table(all, &package.name);
+        for (key, value) in &package.defaults {
+            section.entry(key).or_insert_with(|| value.clone());
+        }
+        Ok(())
+    })
+}
+
+/// Watches a module that was just started: one that comes and goes is not well.
+fn watch(cx: &mut Cx, module: &str, wish: &Wish) -> Result<(), CliError> {
+    let (time, restarts) = wish.safe.map_or((WATCHED, 0), |time| (time, Wish::RESTARTS));
+    let begin = Instant::now();
+    let first = rows(cx, module)?;
+    loop {
+        let now = rows(cx, module)?;
+        if let Some(why) = trouble(&first, &now, restarts, begin.elapsed() >= time) {
+            return Err(CliError::Failed(why));
+        }
+        if begin.elapsed() >= time {
+            return Ok(());
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+fn rows(cx: &mut Cx, module: &str) -> Result<Vec<TableRow>, CliError> {
+    Ok(cx.client()?.table()?.into_iter().filter(|row| installed::is_of(row, module)).collect())
+}
+
+/// What is wrong with the processes of a module; at the end of the time all have to run.
+fn trouble(first: &[TableRow], now: &[TableRow], restarts: u32, is_end: bool) -> Option<String> {
+    for row in now {
+        let before = first.iter().find(|first| first.id == row.id).map_or(0, |first| first.restarts);
+        let count = row.restarts.saturating_sub(before);
+        if row.status == "errored" || count > restarts {
+            return Some(format!("{} was restarted {count} times and is {}", row.name, row.status));
+        }
+        // One that has been stopped has ended by itself, as it was told to.
+        if row.status == "waiting restart" && (is_end || restarts == 0) {
+            return Some(format!("{} has crashed", row.name));
+        }
+    }
+    now.is_empty().then(|| "it is not in the list any more".to_owned())
+}
+
+/// Removes a module that was not there before.
+fn undo(cx: &mut Cx, conf: &Path, before: &Map<String, Value>, module: &str) -> Result<(), CliError> {
+    let deleted = installed::delete(cx, module);
+    restore(conf, before, module)?;
+    module_conf::notify_daemon(cx)?;
+    deleted
+}
+
+/// Writes what an installation may have changed as it was before: the entry of the module, and its section.
+fn restore(conf: &Path, before: &Map<String, Value>, module: &str) -> Result<(), CliError> {
+    module_conf::change(conf, |all| {
+        for list in [installed::INSTALLED, installed::TARBALLS] {
+            match before.get(list).and_then(Value::as_object) {
+                Some(before) => put_back(installed::table(all, list), before, module),
+                None => drop(all.shift_remove(list)),
+            }
+        }
+        put_back(all, before, module);
+        Ok(())
+    })
+}
+
+fn put_back(table: &mut Map<String, Value>, before: &Map<String, Value>, key: &str) {
+    match before.get(key) {
+        Some(value) => drop(table.insert(key.to_owned(), value.clone())),
+        None => drop(table.shift_remove(key)),
+    }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::data::row;
+
+    #[test]
+    fn trouble_of_a_new_module() {
+        let of = |status: &str, restarts: u32| vec![TableRow { status: status.into(), restarts, module: true, ..row(3, "m") }];
+        for (now, allowed, is_end, is_trouble) in [
+            (of("online", 4), 0, false, false),
+            (of("online", 5), 0, false, true),
+            (of("online", 6), 2, true, false),
+            (of("online", 7), 2, false, true),
+            (of("waiting restart", 4), 0, false, true),
+            (of("waiting restart", 5), 2, false, false),
+            (of("waiting restart", 5), 2, true, true),
+            (of("errored", 4), 2, false, true),
+            (of("stopped", 4), 0, true, false),
+            (vec![], 2, true, true),
+        ] {
+            assert_eq!(trouble(&of("online", 4), &now, allowed, is_end).is_some(), is_trouble, "{now:?}");
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Modules that are installed: in `module_conf.json` as PM2 has them, their files in `modules/`.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ostler_proto::control::{Action, Request, TableRow};
+use serde_json::{Map, Value, json};
+
+use super::built_in::BUILT_IN;
+use super::fetch::dependencies;
+use super::name;
+use super::package::Package;
+use super::source::{Source, plain};
+use crate::cx::Cx;
+use crate::error::CliError;
+use crate::module_conf;
+use crate::render::Wording;
+
+/// Where PM2 keeps which modules npm has installed.
+pub(crate) const INSTALLED: &str = "module-db-v2";
+/// Where PM2 keeps which modules came as tar files.
+pub(crate) const TARBALLS: &str = "tar-modules";
+/// Name of the folder into which is fetched; after the exchange the former module is in it.
+pub(super) const FRESH: &str = ".fresh";
+/// Variable with the folder of the modules.
+const FOLDER_VAR: &str = "PM2_DEFAULT_MODULE_PATH";
+
+/// Kind of an installed module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Its work is done by ostler.
+    BuiltIn,
+    Npm,
+    Tarball,
+}
+
+/// An installed module.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Installed {
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    /// User and group that it runs as, where that was said.
+    pub(crate) uid: Option<String>,
+    pub(crate) gid: Option<String>,
+    /// Address that a tar file came from.
+    pub(crate) address: Option<String>,
+}
+
+impl Installed {
+    /// Its folder.
+    pub(crate) fn folder(&self, modules: &Path) -> PathBuf {
+        modules.join(&self.name)
+    }
+
+    /// The folder of its package.
+    pub(crate) fn package(&self, modules: &Path) -> PathBuf {
+        match self.kind {
+            Kind::Tarball | Kind::BuiltIn => self.folder(modules),
+            Kind::Npm => self.folder(modules).join("node_modules").join(&self.name),
+        }
+    }
+
+    /// Writes it into the settings.
+    pub(super) fn note(&self, all: &mut Map<String, Value>, now_ms: u64) {
+        forget(all, &self.name);
+        let mut entry = Map::new();
+        for (key, value) in [("uid", &self.uid), ("gid", &self.gid), ("install_url", &self.address)] {
+            if let Some(value) = value {
+                entry.insert(key.into(), value.clone().into());
+            }
+        }
+        let list = match self.kind {
+            Kind::Tarball => {
+                entry.insert("source".into(), "tarball".into());
+                entry.insert("installed_at".into(), now_ms.into());
+                TARBALLS
+            }
+            Kind::Npm | Kind::BuiltIn => INSTALLED,
+        };
+        if self.kind == Kind::Npm && BUILT_IN.iter().any(|module| module.name == self.name) {
+            entry.insert("npm".into(), true.into());
+        }
+        table(all, list).insert(self.name.clone(), Value::Object(entry));
+    }
+}
+
+/// Removes a module from the settings; its own section stays, as in PM2.
+pub(super) fn forget(all: &mut Map<String, Value>, name: &str) {
+    for list in [INSTALLED, TARBALLS] {
+        if let Some(Value::Object(list)) = all.get_mut(list) {
+            list.shift_remove(name);
+        }
+    }
+}
+
+/// The folder of all modules of a home.
+pub(super) fn modules_of(home: &Path) -> PathBuf {
+    std::env::var_os(FOLDER_VAR).filter(|path| !path.is_empty()).map_or_else(|| home.join("modules"), PathBuf::from)
+}
+
+/// All modules in these settings, in their order. Names that no module can have are left out.
+pub(crate) fn all(settings: &Map<String, Value>) -> Vec<Installed> {
+    let entries = |list: &str| settings.get(list).and_then(Value::as_object).into_iter().flatten();
+    let text = |entry: &Value, key: &str| match &entry[key] {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    let of = |name: &String, entry: &Value, kind: Kind| Installed {
+        name: name.clone(),
+        kind,
+        uid: text(entry, "uid"),
+        gid: text(entry, "gid"),
+        address: text(entry, "install_url"),
+    };
+    let by_npm = entries(INSTALLED).map(|(name, entry)| {
+        let is_built_in = BUILT_IN.iter().any(|module| module.name == name) && entry["npm"] != true;
+        of(name, entry, if is_built_in { Kind::BuiltIn } else { Kind::Npm })
+    });
+    let by_tar = entries(TARBALLS).map(|(name, entry)| of(name, entry, Kind::Tarball));
+    by_npm.chain(by_tar).filter(|module| name::check(&module.name).is_ok()).collect()
+}
+
+/// The module of this name, if it is installed.
+pub(crate) fn find(settings: &Map<String, Value>, name: &str) -> Option<Installed> {
+    all(settings).into_iter().find(|module| module.name == name)
+}
+
+/// True for a process of this module.
+pub(crate) fn is_of(row: &TableRow, module: &str) -> bool {
+    row.module && (row.name == module || row.name.strip_prefix(module).is_some_and(|rest| rest.starts_with(':')))
+}
+
+/// The version of what is in a module's folder.
+pub(crate) fn version(home: &Path, module: &Installed) -> Option<String> {
+    Package::read(&module.package(&modules_of(home))).ok()?.version
+}
+
+/// The source of the newest version of a module.
+///
+/// # Errors
+/// It came from a file.
+pub(crate) fn newest(cx: &mut Cx, module: &Installed) -> Result<Source, String> {
+    let modules = modules_of(cx.home().map_err(|error| error.to_string())?);
+    match (module.kind, &module.address) {
+        (Kind::Tarball, Some(address)) => return Ok(Source::TarballAt(address.clone())),
+        (Kind::Tarball | Kind::BuiltIn, _) => {
+            return Err(format!("{} came from a tar file: `install` the new one", module.name));
+        }
+        (Kind::Npm, _) => {}
+    }
+    let wanted = dependencies(&module.folder(&modules)).into_iter().find(|(name, _)| *name == module.name).map(|(_, wanted)| wanted);
+    Ok(match wanted {
+        // A folder or file of this machine; npm notes it as seen from where it has installed.
+        Some(wanted) if wanted.starts_with("file:") => Source::Local(plain(&modules.join(FRESH).join(wanted.trim_start_matches("file:")))),
+        Some(wanted) if wanted.contains([':', '/']) => Source::Npm(wanted),
+        _ => Source::Npm(format!("{}@latest", module.name)),
+    })
+}
+
+/// Deletes the processes of a module, its entry and its files. Its settings stay for the next time.
+///
+/// # Errors
+/// It cannot be stopped, or its files cannot be removed.
+pub(crate) fn uninstall(cx: &mut Cx, module: &Installed) -> Result<(), CliError> {
+    let path = module_conf::writable(cx)?;
+    let modules = modules_of(cx.home()?);
+    let _lock = lock(&modules)?;
+    delete(cx, &module.name)?;
+    module_conf::change(&path, |all| {
+        forget(all, &module.name);
+        Ok(())
+    })?;
+    module_conf::notify_daemon(cx)?;
+    if module.kind == Kind::BuiltIn {
+        return Ok(());
+    }
+    remove(&module.folder(&modules))?;
+    if let Some((scope, _)) = module.name.split_once('/') {
+        // Its scope goes with its last module.
+        let _ = fs::remove_dir(modules.join(scope));
+    }
+    Ok(())
+}
+
+/// Deletes the processes of a module from the list of a daemon that runs.
+pub(super) fn delete(cx: &mut Cx, module: &str) -> Result<(), CliError> {
+    let Some(client) = cx.running_client()? else { return Ok(()) };
+    let mut targets: Vec<String> = client.table()?.into_iter().filter(|row| is_of(row, module)).map(|row| row.name).collect();
+    targets.dedup();
+    if targets.is_empty() {
+        return Ok(());
+    }
+    let request = Request::Act {
+        action: Action::Delete,
+        targets,
+        cwd: "/".into(),
+        change: None,
+        parallel: 0,
+        gentle: false,
+        canary_ms: None,
+        command: "uninstall".into(),
+    };
+    cx.perform(&request, Wording::Action).map(drop)
+}
+
+/// Removes a folder, or a link in its place.
+pub(super) fn remove(folder: &Path) -> Result<(), CliError> {
+    match fs::remove_dir_all(folder) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(CliError::File { what: "remove", path: folder.display().to_string(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes the folder of the modules, and keeps other installations out of it.
+///
+/// # Errors
+/// It cannot be made, or somebody is installing.
+pub(super) fn lock(modules: &Path) -> Result<std::os::fd::OwnedFd, CliError> {
+    let failed = |what, source| CliError::File { what, path: modules.display().to_string(), source };
+    fs::create_dir_all(modules).map_err(|source| failed("make", source))?;
+    match ostler_sys::lock::try_lock(&modules.join(".lock")) {
+        Ok(Some(lock)) => Ok(lock),
+        Ok(None) => Err(CliError::Failed(format!("another command is changing the modules in \"{}\"; try again", modules.display()))),
+        Err(errno) => Err(failed("lock", errno.into())),
+    }
+}
+
+/// The table of this name; whatever else was there makes no sense and gives way.
+pub(crate) fn table<'a>(all: &'a mut Map<String, Value>, name: &str) -> &'a mut Map<String, Value> {
+    let value = all.entry(name).or_insert_with(|| json!({}));
+    if !value.is_object() {
+        *value = json!({});
+    }
+    match value {
+        Value::Object(table) => table,
+        _ => unreachable!("it was just made one"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn module(name: &str, kind: Kind) -> Installed {
+        Installed { name: name.into(), kind, uid: None, gid: None, address: None }
+    }
+
+    #[test]
+    fn what_is_noted_is_found_again() {
+        let mut settings = Map::new();
+        let modules = [
+            Installed { uid: Some("www".into()), gid: Some("33".into()), ..module("a", Kind::Npm) },
+            module("@s/b", Kind::Npm),
+            module("pm2-logrotate", Kind::Npm),
+            module("pm2-server-monit", Kind::BuiltIn),
+            Installed { address: Some("http://h/t.tar.gz".into()), ..module("t", Kind::Tarball) },
+        ];
+        modules.iter().for_each(|module| module.note(&mut settings, 1));
+        assert_eq!(all(&settings), modules);
+        // One that comes from elsewhere takes the place of the other.
+        module("a", Kind::Tarball).note(&mut settings, 2);
+        assert_eq!(find(&settings, "a").unwrap().kind, Kind::Tarball);
+        assert_eq!(all(&settings).len(), modules.len());
+        forget(&mut settings, "a");
+        assert_eq!(find(&settings, "a"), None);
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_no_modules() {
+        let settings = json!({ INSTALLED: {"../x": {}, "/etc": {}, "good": {}}, TARBALLS: {"..": {}, "__proto__": {}} });
+        let names: Vec<String> = all(settings.as_object().unwrap()).into_iter().map(|module| module.name).collect();
+        assert_eq!(names, ["good"]);
+        assert_eq!(all(json!({ INSTALLED: 1, TARBALLS: [] }).as_object().unwrap()), []);
+    }
+}

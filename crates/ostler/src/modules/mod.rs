@@ -1,0 +1,26 @@
+//! PM2's modules: packages that run as apps of their own kind beside the others, with settings in `module_conf.json`.
+//!
+//! A module is fetched into a fresh folder, which takes the place of the former one in one step; when it does not get well, all is as before.
+//! Which modules there are stands in `module_conf.json`, where PM2 has it; the files are in `modules/` of the home.
+
+mod built_in;
+mod fetch;
+mod install;
+mod installed;
+mod name;
+mod npm;
+mod pack;
+mod package;
+mod sample;
+mod source;
+mod start;
+
+pub(crate) use built_in::{BuiltIn, built_in};
+pub(crate) use install::{Wish, install};
+pub(crate) use installed::{INSTALLED, Installed, Kind, all, find, is_of, newest, table, uninstall, version};
+pub(crate) use npm::run as run_npm;
+pub(crate) use pack::pack;
+pub(crate) use package::check;
+pub(crate) use sample::generate;
+pub(crate) use source::Source;
+pub(crate) use start::start_all;

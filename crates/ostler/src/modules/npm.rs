@@ -1,0 +1,74 @@
+//! npm, the system's: it fetches packages. Nothing goes through a shell.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::cx::Cx;
+
+/// Programs that install packages, the first that is there is taken, and what they need besides the package.
+const PROGRAMS: &[(&str, &[&str])] = &[
+    ("npm", &["install", "--loglevel=error", "--no-audit", "--no-fund", "--omit=dev", "--install-links", "--global=false"]),
+    ("bun", &["install", "--production"]),
+];
+
+/// Installs a package into a folder.
+///
+/// # Errors
+/// It failed, or there is no such program; what it said itself was shown.
+pub(super) fn install(cx: &mut Cx, folder: &Path, package: &OsStr) -> Result<(), String> {
+    add(cx, folder, Some(package))
+}
+
+/// Installs what the package in a folder needs.
+///
+/// # Errors
+/// As [`install`].
+pub(super) fn install_needs(cx: &mut Cx, folder: &Path) -> Result<(), String> {
+    add(cx, folder, None)
+}
+
+fn add(cx: &mut Cx, folder: &Path, package: Option<&OsStr>) -> Result<(), String> {
+    for (program, words) in PROGRAMS {
+        let mut command = Command::new(program);
+        command.args(*words);
+        if *program == "npm" {
+            command.arg("--prefix").arg(folder);
+        }
+        if let Some(package) = package {
+            command.arg("--").arg(package);
+        }
+        match run_in(cx, command, folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(format!("cannot run {program}: {error}")),
+            Ok(None) => return Ok(()),
+            Ok(Some(status)) => return Err(format!("{program} has failed ({status})")),
+        }
+    }
+    Err("neither npm nor bun is there, which fetch modules; install Node's npm".into())
+}
+
+/// Runs npm in a folder, with these words.
+///
+/// # Errors
+/// It failed, or is not there.
+pub(crate) fn run(cx: &mut Cx, folder: &Path, words: &[&str]) -> Result<(), String> {
+    let mut command = Command::new("npm");
+    command.args(words);
+    match run_in(cx, command, folder) {
+        Err(error) => Err(format!("cannot run npm: {error}")),
+        Ok(None) => Ok(()),
+        Ok(Some(status)) => Err(format!("npm has failed ({status})")),
+    }
+}
+
+/// Runs a command; its status where it failed. Where stdout carries data, what it says goes to stderr.
+fn run_in(cx: &mut Cx, mut command: Command, folder: &Path) -> std::io::Result<Option<std::process::ExitStatus>> {
+    cx.out.flush();
+    command.current_dir(folder).stdin(Stdio::null());
+    if cx.out.is_data_only() {
+        command.stdout(Stdio::from(std::io::stderr()));
+    }
+    let status = command.status()?;
+    Ok((!status.success()).then_some(status))
+}

@@ -1,0 +1,63 @@
+//! `package`: a module as one tar file, as PM2 makes it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::package::Package;
+
+/// Folders that are no part of a package.
+const LEFT_OUT: &[&str] = &[".git", ".svn", ".hg"];
+
+/// Packs a folder into `<folder>-v<version>.tar.gz` in `into`, below `module/`; the path of the file.
+///
+/// # Errors
+/// The folder is no module, or a file cannot be read or written; then there is no new file.
+pub(crate) fn pack(folder: &Path, into: &Path) -> Result<PathBuf, String> {
+    let package = Package::read(folder)?;
+    let version = package.version.ok_or_else(|| format!("\"{}\": there is no version in it", folder.join("package.json").display()))?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+');
+    if !version.chars().all(is_plain) {
+        return Err(format!("{version:?} is no version"));
+    }
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let target = into.join(format!("{name}-v{}.tar.gz", version.replace('.', "-")));
+    let fresh = target.with_extension("gz.new");
+    let written = write(folder, &fresh, &[&target, &fresh]);
+    let done = written.and_then(|()| std::fs::rename(&fresh, &target));
+    done.map_err(|error| {
+        let _ = std::fs::remove_file(&fresh);
+        format!("cannot pack \"{}\": {error}", folder.display())
+    })?;
+    Ok(target)
+}
+
+fn write(folder: &Path, target: &Path, not: &[&Path]) -> std::io::Result<()> {
+    let mut archive = tar::Builder::new(GzEncoder::new(File::create(target)?, Compression::default()));
+    // What a link leads to is not in the package.
+    archive.follow_symlinks(false);
+    archive.append_dir("module", folder)?;
+    add(&mut archive, folder, Path::new("module"), not)?;
+    archive.into_inner()?.finish()?.sync_all()
+}
+
+fn add(archive: &mut tar::Builder<GzEncoder<File>>, folder: &Path, inside: &Path, not: &[&Path]) -> std::io::Result<()> {
+    let mut entries: Vec<_> = std::fs::read_dir(folder)?.collect::<Result<_, _>>()?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        let inside = inside.join(entry.file_name());
+        if not.contains(&path.as_path()) || LEFT_OUT.iter().any(|name| entry.file_name() == *name) {
+            continue;
+        }
+        if kind.is_dir() {
+            archive.append_dir(&inside, &path)?;
+            add(archive, &path, &inside, not)?;
+        } else if kind.is_file() || kind.is_symlink() {
+            archive.append_path_with_name(&path, &inside)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! A module's `package.json`: its name, its settings, and the apps that it consists of.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::name;
+
+/// Most bytes of a `package.json`.
+const MAX_BYTES: u64 = 4 << 20;
+/// Most apps of one module.
+const MAX_APPS: usize = 64;
+
+/// A package that is a module.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Package {
+    /// Its name, which is one folder and one section of the settings.
+    pub(crate) name: String,
+    pub(crate) version: Option<String>,
+    /// Settings that hold where the user has none.
+    pub(crate) defaults: Map<String, Value>,
+    /// Apps, as in a config file.
+    pub(crate) apps: Vec<Map<String, Value>>,
+}
+
+impl Package {
+    /// Reads the package in this folder.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be a module.
+    pub(crate) fn read(folder: &Path) -> Result<Self, String> {
+        let path = folder.join("package.json");
+        let shown = path.display();
+        let mut text = String::new();
+        let file = File::open(&path).map_err(|error| format!("cannot read \"{shown}\": {error}"))?;
+        file.take(MAX_BYTES).read_to_string(&mut text).map_err(|error| format!("cannot read \"{shown}\": {error}"))?;
+        let value = serde_json::from_str(&text).map_err(|error| format!("\"{shown}\" is no JSON: {error}"))?;
+        Self::of(&value).map_err(|why| format!("\"{shown}\": {why}"))
+    }
+
+    fn of(value: &Value) -> Result<Self, String> {
+        let name = value["name"].as_str().ok_or("there is no name in it")?;
+        name::check(name)?;
+        let version = value["version"].as_str().map(str::to_owned);
+        let defaults = value["config"].as_object().cloned().unwrap_or_default();
+        let apps = apps(value)?;
+        if apps.is_empty() || apps.len() > MAX_APPS {
+            return Err(format!("a module has 1 to {MAX_APPS} apps, this one has {}", apps.len()));
+        }
+        Ok(Self { name: name.to_owned(), version, defaults, apps: named(apps, name) })
+    }
+}
+
+/// Checks that a folder is a module.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn check(folder: &Path) -> Result<(), String> {
+    Package::read(folder).map(drop)
+}
+
+/// The apps that it names, else its program.
+fn apps(value: &Value) -> Result<Vec<Map<String, Value>>, String> {
+    for key in ["apps", "pm2"] {
+        let given = match &value[key] {
+            Value::Null => continue,
+            Value::Object(app) if app.contains_key("apps") => &app["apps"],
+            given => given,
+        };
+        let apps = given.as_array().map_or_else(|| vec![given], |list| list.iter().collect());
+        return apps
+            .into_iter()
+            .map(|app| app.as_object().cloned().ok_or_else(|| format!("`{key}` is no app and no list of apps")))
+            .collect();
+    }
+    let program = match &value["bin"] {
+        Value::String(path) => Some(path.as_str()),
+        Value::Object(programs) => programs.values().find_map(Value::as_str),
+        _ => None,
+    };
+    let script = program.or_else(|| value["main"].as_str()).unwrap_or("index.js");
+    Ok(vec![Map::from_iter([("script".to_owned(), json!(script))])])
+}
+
+/// The apps with the names that they get: the module's for the only one, `module:app` where there are several.
+fn named(apps: Vec<Map<String, Value>>, module: &str) -> Vec<Map<String, Value>> {
+    let is_single = apps.len() == 1;
+    let named = apps.into_iter().enumerate().map(|(position, mut app)| {
+        let own = app.get("name").and_then(Value::as_str).map(|own| own.chars().filter(|c| !c.is_control()).collect::<String>());
+        let name = match own {
+            _ if is_single => module.to_owned(),
+            Some(own) if !own.is_empty() => format!("{module}:{own}"),
+            _ => format!("{module}:{position}"),
+        };
+        app.insert("name".to_owned(), name.into());
+        app
+    });
+    named.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scripts(value: &Value) -> Vec<(String, String)> {
+        let package = Package::of(value).unwrap();
+        let text = |app: &Map<String, Value>, key: &str| app[key].as_str().unwrap().to_owned();
+        package.apps.iter().map(|app| (text(app, "name"), text(app, "script"))).collect()
+    }
+
+    #[test]
+    fn what_a_module_runs() {
+        let one = |name: &str, script: &str| vec![(name.to_owned(), script.to_owned())];
+        for (value, expected) in [
+            (json!({"name": "m"}), one("m", "index.js")),
+            (json!({"name": "m", "main": "a.js"}), one("m", "a.js")),
+            (json!({"name": "m", "bin": "cli.js", "main": "a.js"}), one("m", "cli.js")),
+            (json!({"name": "m", "bin": {"x": "x.js", "y": "y.js"}}), one("m", "x.js")),
+            (json!({"name": "m", "apps": {"script": "s.js", "name": "other"}, "main": "a.js"}), one("m", "s.js")),
+            (json!({"name": "m", "pm2": [{"script": "s.js"}]}), one("m", "s.js")),
+            (json!({"name": "m", "pm2": {"apps": [{"script": "s.js"}]}}), one("m", "s.js")),
+        ] {
+            assert_eq!(scripts(&value), expected, "{value}");
+        }
+        let two = json!({"name": "m", "apps": [{"script": "a.js", "name": "a"}, {"script": "b.js"}]});
+        assert_eq!(scripts(&two), [("m:a".to_owned(), "a.js".to_owned()), ("m:1".to_owned(), "b.js".to_owned())]);
+    }
+
+    #[test]
+    fn what_is_no_module() {
+        for value in [
+            json!({}),
+            json!([]),
+            json!({"name": 1}),
+            json!({"name": "../up"}),
+            json!({"name": "m", "apps": []}),
+            json!({"name": "m", "apps": "x"}),
+            json!({"name": "m", "apps": [1]}),
+            json!({"name": "m", "apps": vec![json!({"script": "a.js"}); MAX_APPS + 1]}),
+        ] {
+            assert!(Package::of(&value).is_err(), "{value}");
+        }
+    }
+}

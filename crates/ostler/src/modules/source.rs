@@ -1,0 +1,114 @@
+//! Source of a module, as `install` is told it.
+
+use std::path::{Component, Path, PathBuf};
+
+/// Longest word that is looked at.
+const MAX: usize = 2000;
+
+/// Source of a module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// `.`: the folder of the caller, for development.
+    Here,
+    /// A tar file with `module/package.json`, as `package` makes it.
+    Tarball(PathBuf),
+    /// One to be downloaded.
+    TarballAt(String),
+    /// A folder or packed package of this machine, for npm.
+    Local(PathBuf),
+    /// What npm understands: a name with or without scope and version, a git address, a user/repository.
+    Npm(String),
+}
+
+impl Source {
+    /// Reads a word. `cwd` and `home` are those of the caller.
+    ///
+    /// # Errors
+    /// No module can be called so.
+    pub(crate) fn of(word: &str, is_tarball: bool, cwd: &Path, home: &Path) -> Result<Self, String> {
+        let refused = |why: &str| Err(format!("cannot install {:?}: {why}", word.chars().take(80).collect::<String>()));
+        if word.is_empty() || word.len() > MAX {
+            return refused("a name, a folder, a file or an address is expected");
+        }
+        if word.chars().any(|c| c.is_control() || c.is_whitespace()) || word.contains([';', '|', '`', '$', '<', '>', '\\', '"', '\'']) {
+            return refused("there are characters in it that no module has");
+        }
+        if word.starts_with('-') {
+            return refused("that is an option");
+        }
+        let is_address = word.starts_with("http://") || word.starts_with("https://");
+        let is_tarball = is_tarball || word.ends_with(".tar.gz");
+        let local = |word: &str| match word.strip_prefix("~/") {
+            Some(rest) => plain(&home.join(rest)),
+            None => plain(&cwd.join(word)),
+        };
+        let is_local = word.starts_with("./") || word.starts_with("../") || word.starts_with('/') || word.starts_with("~/") || word == "..";
+        Ok(match word {
+            "." => Self::Here,
+            _ if is_tarball && is_address => Self::TarballAt(word.to_owned()),
+            _ if is_tarball => Self::Tarball(local(word)),
+            _ if is_local => Self::Local(local(word)),
+            _ => Self::Npm(word.to_owned()),
+        })
+    }
+
+    /// The source as a user would name it.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Self::Here => ".".to_owned(),
+            Self::Tarball(path) | Self::Local(path) => path.display().to_string(),
+            Self::TarballAt(word) | Self::Npm(word) => word.clone(),
+        }
+    }
+}
+
+/// A path without `.` and `..`, by its text alone: a folder in it need not be there any more.
+pub(super) fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => _ = plain.pop(),
+            part => plain.push(part),
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(word: &str, is_tarball: bool) -> Result<Source, String> {
+        Source::of(word, is_tarball, Path::new("/work"), Path::new("/home/me"))
+    }
+
+    #[test]
+    fn what_is_meant() {
+        let npm = |word: &str| Source::Npm(word.to_owned());
+        for (word, expected) in [
+            (".", Source::Here),
+            ("pm2-logrotate", npm("pm2-logrotate")),
+            ("pm2-logrotate@2.7.0", npm("pm2-logrotate@2.7.0")),
+            ("@scope/mod@^1", npm("@scope/mod@^1")),
+            ("user/repo#branch", npm("user/repo#branch")),
+            ("git+ssh://git@host/x.git", npm("git+ssh://git@host/x.git")),
+            ("https://host/x.tgz", npm("https://host/x.tgz")),
+            ("./mod", Source::Local("/work/mod".into())),
+            ("/srv/mod", Source::Local("/srv/mod".into())),
+            ("~/mod.tgz", Source::Local("/home/me/mod.tgz".into())),
+            ("mod-v1-0-0.tar.gz", Source::Tarball("/work/mod-v1-0-0.tar.gz".into())),
+            ("http://host/mod.tar.gz", Source::TarballAt("http://host/mod.tar.gz".into())),
+        ] {
+            assert_eq!(of(word, false).as_ref(), Ok(&expected), "{word}");
+        }
+        assert_eq!(of("mod.bin", true), Ok(Source::Tarball("/work/mod.bin".into())));
+    }
+
+    #[test]
+    fn what_no_module_is_called() {
+        for word in ["", "--global", "-g", "a b", "a;rm", "a|b", "`a`", "a\nb", "$(x)", "a\u{1b}[2J", &"x".repeat(MAX + 1)] {
+            assert!(of(word, false).is_err(), "{word}");
+        }
+    }
+}

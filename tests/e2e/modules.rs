@@ -1,0 +1,303 @@
+//! Modules: installed whole or not at all, listed apart, with their settings, and there again with the next daemon.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ostler_testkit::{Home, fixture, kill, needs_program};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::setup::{home, home_as_pm2, read_report, start_fixture};
+
+/// A folder with a module that does this.
+fn module(home: &Home, folder: &str, name: &str, version: &str, what: &str) -> PathBuf {
+    let path = home.work().join(folder);
+    fs::create_dir_all(&path).unwrap();
+    let package = json!({
+        "name": name,
+        "version": version,
+        "config": { "retain": 30, "word": "x" },
+        "apps": [{ "script": fixture(), "args": what }],
+    });
+    fs::write(path.join("package.json"), package.to_string()).unwrap();
+    path
+}
+
+/// The same, packed: no npm is needed.
+#[track_caller]
+fn tarball(home: &Home, folder: &str, name: &str, version: &str, what: &str) -> String {
+    module(home, folder, name, version, what);
+    home.ok(format!("package {folder}"));
+    format!("{folder}-v{}.tar.gz", version.replace('.', "-"))
+}
+
+fn conf(home: &Home) -> Value {
+    serde_json::from_str(&fs::read_to_string(home.dir().join("module_conf.json")).unwrap()).unwrap()
+}
+
+/// Everything of the modules that a failed installation must not change.
+fn state(home: &Home) -> (Option<String>, Vec<String>, Vec<(String, i32)>) {
+    let conf = fs::read_to_string(home.dir().join("module_conf.json")).ok();
+    let mut files = Vec::new();
+    walk(&home.dir().join("modules"), &mut files);
+    files.sort();
+    (conf, files, home.jlist().iter().map(|item| (item.name().to_owned(), item.pid())).collect())
+}
+
+fn walk(folder: &Path, files: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        files.push(entry.path().display().to_string());
+        if entry.file_type().unwrap().is_dir() {
+            walk(&entry.path(), files);
+        }
+    }
+}
+
+#[test]
+fn a_module_is_not_one_of_all() {
+    let home = home();
+    start_fixture(&home, "api", "", "hold");
+    let file = tarball(&home, "mod", "mod", "1.0.2", "hold");
+    home.ok(format!("install {file}")).says("Module mod 1.0.2 installed and started");
+    let listed = home.ok("list").stdout;
+    let (apps, modules) = listed.split_once("Module\n").unwrap_or_else(|| panic!("{listed}"));
+    assert!(apps.contains("api") && !apps.contains(" mod ") && modules.contains(" mod ") && modules.contains("1.0.2"), "{listed}");
+    assert_eq!(home.app("mod").env("pmx_module"), true);
+    let pid = home.app("mod").pid();
+    home.ok("restart all");
+    home.ok("stop all");
+    assert_eq!((home.app("mod").pid(), home.app("api").status()), (pid, "stopped"));
+    home.ok("delete all");
+    assert_eq!(home.jlist().len(), 1);
+    // By name it is an app like others.
+    home.ok("restart mod");
+    assert_ne!(home.app("mod").pid(), pid);
+    home.ok("save").says("not managing any process");
+    home.ok("kill");
+    assert_eq!(home.processes(), []);
+}
+
+#[test]
+fn modules_are_there_with_the_next_daemon() {
+    let home = home();
+    start_fixture(&home, "api", "", "hold");
+    let file = tarball(&home, "mod", "mod", "1.0.0", "hold");
+    home.ok(format!("install {file}"));
+    home.ok("save");
+    assert!(!fs::read_to_string(home.dir().join("dump.pm2")).unwrap().contains("\"mod\""), "the list has no modules");
+    // One that was killed finds them as they are.
+    let pid = home.app("mod").pid();
+    kill(home.daemon_pid(), Signal::KILL);
+    home.wait_until("the next daemon is there", || home.run("ping").code == 0);
+    assert_eq!(home.app("mod").pid(), pid);
+    // One that begins anew starts them, whatever it was started for.
+    home.ok("kill");
+    start_fixture(&home, "other", "", "hold");
+    home.wait_status("mod", "online");
+    home.ok("kill");
+    home.ok("resurrect");
+    home.wait_status("mod", "online");
+    home.wait_status("api", "online");
+    assert_eq!(home.jlist().len(), 2);
+    // One that is broken keeps nobody down.
+    home.ok("kill");
+    fs::write(home.dir().join("modules/mod/package.json"), "{").unwrap();
+    let said = home.ok("resurrect");
+    assert!(said.stderr.contains("module mod is not started"), "{said:?}");
+    home.wait_status("api", "online");
+}
+
+#[test]
+fn settings_reach_the_module() {
+    let home = home();
+    let report = home.work().join("report.json");
+    let file = tarball(&home, "mod", "mod", "1.0.0", &format!("report {}", report.display()));
+    home.ok("set mod:word mine");
+    home.ok(format!("install {file}"));
+    // Of what the package has, only what the user has not.
+    assert_eq!(conf(&home)["mod"], json!({ "word": "mine", "retain": 30 }));
+    let env = read_report(&home, "report.json")["env"].clone();
+    assert_eq!((&env["retain"], &env["word"]), (&json!("30"), &json!("mine")));
+    assert_eq!(serde_json::from_str::<Value>(env["mod"].as_str().unwrap()).unwrap(), json!({ "word": "mine", "retain": 30 }));
+    fs::remove_file(&report).unwrap();
+    home.ok("set mod:retain 7").says("Module mod restarted");
+    assert_eq!(read_report(&home, "report.json")["env"]["retain"], "7");
+    home.ok("uninstall mod");
+    assert_eq!((home.jlist().len(), &conf(&home)["tar-modules"], &conf(&home)["mod"]["retain"]), (0, &json!({}), &json!("7")));
+    assert!(!home.dir().join("modules/mod").exists());
+    home.run("uninstall mod").fails().says("Unknown module");
+}
+
+#[test]
+fn several_apps_of_one_module() {
+    let home = home();
+    let path = module(&home, "two", "two", "1.0.0", "hold");
+    let app = |name: &str| json!({ "name": name, "script": fixture(), "args": format!("report {}/{name}.json", home.work().display()) });
+    let package = json!({ "name": "two", "version": "1.0.0", "config": { "key": "v" }, "apps": [app("a"), app("b")] });
+    fs::write(path.join("package.json"), package.to_string()).unwrap();
+    home.ok("package two");
+    home.ok("install two-v1-0-0.tar.gz");
+    for name in ["a", "b"] {
+        home.wait_status(&format!("two:{name}"), "online");
+        assert_eq!(read_report(&home, &format!("{name}.json"))["env"]["key"], "v");
+    }
+    let pids = || ["two:a", "two:b"].map(|name| home.app(name).pid());
+    let before = pids();
+    home.ok("set two:key w");
+    let now = pids();
+    assert!(before[0] != now[0] && before[1] != now[1]);
+    home.ok("uninstall two");
+    assert_eq!(home.jlist().len(), 0);
+}
+
+#[test]
+fn what_cannot_be_installed_changes_nothing() {
+    let home = home_as_pm2();
+    start_fixture(&home, "api", "", "hold");
+    let good = tarball(&home, "mod", "mod", "1.0.0", "hold");
+    home.ok(format!("install {good}"));
+    let crashes = tarball(&home, "crashing", "crashing", "1.0.0", "exit 3");
+    let worse = tarball(&home, "mod2", "mod", "2.0.0", "exit 3");
+    let app = tarball(&home, "api", "api", "1.0.0", "hold");
+    let before = state(&home);
+    home.write("no-tar.tar.gz", "x");
+    for (words, problem) in [
+        (format!("install {crashes}"), "everything is as before"),
+        (format!("install {app}"), "there is an app called api already"),
+        ("install no-tar.tar.gz".into(), "nothing was changed"),
+        ("install nowhere.tar.gz".into(), "No such file"),
+        ("install ./nowhere".into(), "is not there"),
+        ("install $(true)".into(), "characters in it"),
+        ("install typescript".into(), "part of PM2 itself"),
+    ] {
+        let said = home.run(words.as_str());
+        assert!(said.code == 1 && said.stderr.contains(problem), "{words}: {said:?}");
+        assert_eq!(state(&home), before, "{words}");
+    }
+    // A new release that does not get well: the one before runs again.
+    let said = home.run(format!("install {worse}")).fails();
+    assert!(said.stderr.contains("does not get well") && said.stdout.contains("back at 1.0.0"), "{said:?}");
+    home.wait_status("mod", "online");
+    let after = state(&home);
+    assert_eq!((after.0, after.1), (before.0, before.1));
+    assert_eq!(home.app("mod").env("version"), "1.0.0");
+}
+
+#[test]
+fn hostile_packages_are_refused() {
+    let home = home();
+    start_fixture(&home, "api", "", "hold");
+    let before = state(&home);
+    let pack = |package: &Value| {
+        let folder = home.work().join("hostile/module");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("package.json"), package.to_string()).unwrap();
+        tar(&home, "hostile", "module");
+    };
+    for name in ["../up", "/etc/x", "..", "a/b", "__proto__", "module-db-v2", "-x", "a\u{1b}[2J", ""] {
+        pack(&json!({ "name": name, "version": "1.0.0", "main": fixture() }));
+        let said = home.run("install h.tar.gz").fails();
+        assert!(said.stderr.contains("no name of a module") && !said.stderr.contains('\u{1b}'), "{name}: {said:?}");
+        // The folder of the modules is there from now on, empty.
+        assert_eq!(state(&home).2, before.2);
+        assert_eq!(fs::read_dir(home.dir().join("modules")).unwrap().flatten().filter(|entry| entry.file_name() != ".lock").count(), 0);
+    }
+    // Files outside of the folder.
+    home.write("hostile/out", "x");
+    tar(&home, "hostile/module", "-P --transform=s,package,module/package, package.json ../out");
+    home.run("install h.tar.gz").fails();
+    assert_eq!(home.jlist().len(), 1);
+    assert!(!home.dir().join("modules/out").exists() && !home.dir().join("out").exists());
+}
+
+/// Packs by the system's `tar`, which packs whatever it is told.
+#[track_caller]
+fn tar(home: &Home, folder: &str, words: &str) {
+    let text = format!("tar czf '{}' {words}", home.work().join("h.tar.gz").display());
+    let output = std::process::Command::new("sh").args(["-c", &text]).current_dir(home.work().join(folder)).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn safe_watches_for_longer() {
+    let home = home();
+    let good = tarball(&home, "mod", "mod", "1.0.0", "hold");
+    home.ok(format!("install {good}"));
+    // Ends again and again, but not at once.
+    let file = home.work().join("bad");
+    fs::create_dir(&file).unwrap();
+    let package = json!({ "name": "mod", "version": "2.0.0", "apps": [{ "script": "run.sh" }] });
+    fs::write(file.join("package.json"), package.to_string()).unwrap();
+    fs::write(file.join("run.sh"), "sleep 1.3; exit 1\n").unwrap();
+    home.ok("package bad");
+    home.run("install bad-v2-0-0.tar.gz --safe 60000").fails().says("everything is as before");
+    assert_eq!(home.app("mod").env("version"), "1.0.0");
+    home.wait_status("mod", "online");
+}
+
+#[test]
+fn what_a_killed_installation_left_is_in_nobodys_way() {
+    let home = home();
+    let file = tarball(&home, "mod", "mod", "1.0.0", "hold");
+    fs::create_dir_all(home.dir().join("modules/.fresh/node_modules/half")).unwrap();
+    home.ok(format!("install {file}"));
+    assert!(!home.dir().join("modules/.fresh").exists());
+    home.wait_status("mod", "online");
+}
+
+#[test]
+fn npm_fetches_from_a_folder() {
+    needs_program!("npm");
+    let home = home();
+    module(&home, "my mod", "@me/mod", "1.0.0", "hold");
+    // No word of a command has blanks; the shell's words are taken as they are.
+    home.run(["install", "./my mod"].as_slice()).fails().says("characters in it");
+    fs::rename(home.work().join("my mod"), home.work().join("my-mod")).unwrap();
+    home.ok("install ./my-mod");
+    let package = home.dir().join("modules/@me/mod/node_modules/@me/mod");
+    assert!(package.join("package.json").is_file());
+    assert_eq!(home.app("@me/mod").env("pm_cwd"), package.to_str().unwrap());
+    assert_eq!(conf(&home)["module-db-v2"], json!({ "@me/mod": {} }));
+    // Its newest version is what is in the folder now.
+    module(&home, "my-mod", "@me/mod", "1.1.0", "hold");
+    home.ok("module:update @me/mod").says("Module @me/mod 1.1.0 installed");
+    assert_eq!(home.ok("module:list").stdout, "@me/mod  1.1.0  online\n");
+    // npm fails: nothing happens.
+    let before = state(&home);
+    module(&home, "needy", "needy", "1.0.0", "hold");
+    let package = json!({ "name": "needy", "version": "1.0.0", "dependencies": { "x": "file:./nowhere" }, "main": "x.js" });
+    home.write("needy/package.json", package.to_string());
+    home.run("install ./needy").fails();
+    assert_eq!(state(&home), before);
+    home.ok("uninstall all");
+    assert_eq!(fs::read_dir(home.dir().join("modules")).unwrap().flatten().filter(|entry| entry.file_name() != ".lock").count(), 0);
+}
+
+#[test]
+fn a_module_is_developed_in_its_folder() {
+    let home = home();
+    home.ok("module:generate sample");
+    for file in ["package.json", "index.js", "README.md"] {
+        assert!(home.work().join("sample").join(file).is_file(), "{file}");
+    }
+    home.run("module:generate sample").fails();
+    home.run("module:generate ../x").fails().says("no name of a module");
+    let path = module(&home, "dev", "dev", "1.0.0", "hold");
+    home.cmd("install .").cwd(&path).run().ok();
+    let pid = home.app("dev").pid();
+    fs::write(path.join("new.js"), "1").unwrap();
+    home.wait_app("dev", "it is restarted", |app| app.pid() != pid && app.pid() > 0);
+    home.ok("uninstall dev");
+    assert_eq!(home.jlist().len(), 0);
+    assert!(path.join("package.json").exists());
+}
+
+#[test]
+fn publish_asks_npm() {
+    needs_program!("npm");
+    let home = home();
+    module(&home, "mod", "ostler-test-module", "1.0.0", "hold");
+    home.ok("publish mod --dry-run").says("Nothing was published");
+    home.write("none/package.json", "{}");
+    home.run("publish none --dry-run").fails().says("no name");
+}
