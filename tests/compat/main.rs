@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, unreachable_pub, missing_docs)]
 
 mod compare;
+mod library;
 mod shapes;
 mod sessions {
     mod config;

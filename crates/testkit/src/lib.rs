@@ -38,7 +38,7 @@ pub use output::Output;
 pub use procs::{MARKER, Proc, alive, kill, process_table};
 pub use programs::{on_ci, program};
 pub use root::{Tmpfs, is_root};
-pub use subject::{Subject, installed_pm2};
+pub use subject::{Subject, installed_pm2, installed_pm2_of};
 pub use transcript::{Transcript, shape};
 pub use words::Words;
 

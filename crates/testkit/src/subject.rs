@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::nodes::cache_dir;
 use crate::programs::{on_ci, program};
 
 /// The version of PM2 that ostler stands in for.
@@ -54,41 +55,41 @@ impl Subject {
     }
 }
 
-/// The `pm2` of the right version: `$OSTLER_TEST_PM2`, on `PATH`, or installed by npm into `$XDG_CACHE_HOME/ostler-tests`.
+/// The `pm2` of the right version: `$OSTLER_TEST_PM2`, on `PATH`, or installed by npm into the cache.
 pub fn installed_pm2() -> Option<PathBuf> {
     if let Some(given) = std::env::var_os("OSTLER_TEST_PM2") {
         return Some(given.into());
     }
-    if let Some(found) = program("pm2").filter(|path| is_real(path)) {
-        return Some(found);
-    }
+    program("pm2").filter(|path| is_real(path, PM2_VERSION)).or_else(|| installed_pm2_of(PM2_VERSION))
+}
+
+/// The `pm2` of another version, installed by npm into the cache; on CI its absence is a failure.
+pub fn installed_pm2_of(version: &str) -> Option<PathBuf> {
     program("node")?;
-    let found = install();
-    assert!(found.is_some() || !on_ci(), "npm cannot install pm2@{PM2_VERSION}, and on CI it has to");
+    let found = install(version);
+    assert!(found.is_some() || !on_ci(), "npm cannot install pm2@{version}, and on CI it has to");
     found
 }
 
-fn install() -> Option<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
-    let dir = cache.join("ostler-tests").join(format!("pm2-{PM2_VERSION}"));
+fn install(version: &str) -> Option<PathBuf> {
+    let dir = cache_dir()?.join(format!("pm2-{version}"));
     let binary = dir.join("node_modules/.bin/pm2");
     fs::create_dir_all(&dir).ok()?;
     let lock = File::create(dir.join("lock")).ok()?;
     lock.lock().ok()?;
-    if !is_real(&binary) {
+    if !is_real(&binary, version) {
         let mut npm = Command::new("npm");
-        npm.args(["install", "--no-audit", "--no-fund", "--silent", &format!("pm2@{PM2_VERSION}"), "--prefix"]).arg(&dir);
+        npm.args(["install", "--no-audit", "--no-fund", "--silent", &format!("pm2@{version}"), "--prefix"]).arg(&dir);
         npm.current_dir(&dir).output().ok()?;
     }
-    is_real(&binary).then_some(binary)
+    is_real(&binary, version).then_some(binary)
 }
 
 /// It is PM2 itself, not ostler under that name, and of the right version.
-fn is_real(path: &Path) -> bool {
+fn is_real(path: &Path, version: &str) -> bool {
     let Ok(real) = path.canonicalize() else { return false };
     let package = real.parent().and_then(Path::parent).map(|dir| dir.join("package.json"));
     let text = package.and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    json["name"] == "pm2" && json["version"] == PM2_VERSION
+    json["name"] == "pm2" && json["version"] == version
 }

@@ -250,8 +250,8 @@ fn signal(ctx: &Ctx, opts: &Value) -> Result<Plan, String> {
     const UNKNOWN_SIGNAL: &str = "Error when sending signal (signal unknown)";
     let target = match (opts.get("process_id"), opts.get("process_name").and_then(Value::as_str)) {
         (Some(id), _) => known(ctx, id, "{} id unknown")?.durable.pm_id.to_string(),
-        (None, Some(name)) => name.to_owned(),
-        (None, None) => return Err("Unknown process name".into()),
+        (None, Some(name)) if is_there(ctx, name) => name.to_owned(),
+        (None, _) => return Err("Unknown process name".into()),
     };
     let signal = match opts.get("signal") {
         Some(Value::Number(number)) => number.as_i64().and_then(|number| i32::try_from(number).ok()),
@@ -262,6 +262,13 @@ fn signal(ctx: &Ctx, opts: &Value) -> Result<Plan, String> {
     let mut steps = VecDeque::from([Step::Ask(Request::Signal { signal, target })]);
     steps.extend(ctx.slots.serving().map(|slot| Step::Look(Some(slot.durable.pm_id))));
     Ok(Plan { steps, ..Plan::of([], Outcome::Each(Form::Formatted)) })
+}
+
+/// True if an app, a namespace or an instance is called this.
+fn is_there(ctx: &Ctx, name: &str) -> bool {
+    let is_called =
+        |slot: &Slot| [slot.spec().name.as_str(), &slot.spec().namespace, "all"].contains(&name) || slot.durable.pm_id.to_string() == name;
+    ctx.slots.serving().any(is_called)
 }
 
 /// A line for the standard input of an app, as it is.

@@ -1,0 +1,134 @@
+//! npm's `pm2` as a client, unmodified, in the versions that are in use: as a library of CommonJS programs and ES modules, and its command line, in one session
+//! (`tests/fixtures/library/session.cjs`).
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ostler_testkit::{Home, MARKER, fixture_path, installed_pm2, installed_pm2_of};
+use serde_json::Value;
+
+use crate::compare::ostler;
+
+/// What the steps of a session gave, in their order.
+type Session = Vec<(String, Value)>;
+
+const FILES: [&str; 6] = ["app.js", "fail.js", "server.js", "session.cjs", "library.cjs", "library.mjs"];
+
+/// What fails, on purpose, in every version.
+const FAILURES: [(&str, &str); 14] = [
+    ("start what is not there", "Script not found: <root>/work/absent.js"),
+    ("start no script", "No script path - aborting"),
+    ("sendDataToProcessId to nobody", "Process with ID 99 unknown."),
+    ("sendDataToProcessId without topic", "ID, DATA or TOPIC field is missing"),
+    ("sendLineToStdin to nobody", "Process with ID <99> unknown."),
+    ("sendLineToStdin to a worker", "Cannot send line to processes in cluster mode"),
+    ("trigger what is not offered", "Action doesn't exist absent for object"),
+    ("sendSignalToProcessName nobody", "Unknown process name"),
+    ("sendSignalToProcessName with no signal", "Error when sending signal (signal unknown)"),
+    ("restart nobody", "process or namespace not found"),
+    ("reload nobody", "process or namespace not found"),
+    ("stop nobody", "process or namespace not found"),
+    ("sendDataToProcessId to what is stopped", "Process with ID 1 offline."),
+    ("delete nobody", "process or namespace not found"),
+];
+
+/// The folder of npm's package.
+fn package(pm2: &Path) -> PathBuf {
+    pm2.canonicalize()
+        .unwrap()
+        .ancestors()
+        .find(|folder| folder.ends_with("pm2") && folder.join("package.json").exists())
+        .unwrap()
+        .to_owned()
+}
+
+/// Runs the session in this home by a program of this form: `cjs` or `mjs`.
+#[track_caller]
+fn run(home: &Home, pm2: &Path, form: &str) -> Session {
+    let (work, package) = (home.work(), package(pm2));
+    for name in FILES {
+        fs::copy(fixture_path(&format!("library/{name}")), work.join(name)).unwrap();
+    }
+    fs::create_dir_all(work.join("node_modules")).unwrap();
+    symlink(&package, work.join("node_modules/pm2")).unwrap();
+    let file = home.root().join("session");
+    let out = Command::new("node")
+        .arg(format!("library.{form}"))
+        .current_dir(&work)
+        .env_clear()
+        .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+        .env("HOME", home.root().join("user"))
+        .env("PM2_HOME", home.dir())
+        .env(MARKER, home.root())
+        .env("SESSION_OUT", &file)
+        .env("SESSION_ROOT", home.root())
+        .env("SESSION_PACKAGE", &package)
+        .env("SESSION_FORM", form)
+        .output()
+        .unwrap();
+    let text = fs::read_to_string(&file).unwrap_or_default();
+    let steps: Session = text.lines().map(|line| serde_json::from_str(line).unwrap()).map(step).collect();
+    let last = steps.last().map(|(name, _)| name.as_str()).unwrap_or_default();
+    assert!(out.status.success() && last == "end", "after {last}: {}\n{}", String::from_utf8_lossy(&out.stderr), home.report());
+    steps
+}
+
+fn step(mut line: Value) -> (String, Value) {
+    (line["step"].as_str().unwrap().to_owned(), line["result"].take())
+}
+
+/// A session on our daemon, which this client did not start.
+#[track_caller]
+fn on_ostler(pm2: &Path, form: &str) -> Session {
+    let home = Home::new(ostler());
+    home.ok("start sleep --name first -- 1000");
+    home.ok("delete first");
+    let steps = run(&home, pm2, form);
+    home.wait_until("killDaemon ends everything", || home.processes().is_empty());
+    steps
+}
+
+#[track_caller]
+fn works(pm2: Option<PathBuf>, form: &str) {
+    let Some(pm2) = pm2 else { ostler_testkit::skip!("npm's pm2 is not installed") };
+    let steps = on_ostler(&pm2, form);
+    let failed = |(name, result): &'_ (String, Value)| Some((name.clone(), result.get("error")?.as_str()?.to_owned()));
+    let failures: Vec<(String, String)> = steps.iter().filter_map(failed).filter(|(name, _)| name != "startup").collect();
+    let expected: Vec<(String, String)> = FAILURES.map(|(name, why)| (name.to_owned(), why.to_owned())).into();
+    assert_eq!(failures, expected);
+    let result = |name: &str| &steps.iter().find(|(step, _)| step == name).unwrap_or_else(|| panic!("no step {name}")).1;
+    assert_eq!(result("the same daemon as before"), true, "a client of another version has replaced it");
+    assert_eq!(result("getVersion"), "7.0.4");
+}
+
+#[test]
+fn version_5() {
+    works(installed_pm2_of("5.4.3"), "cjs");
+}
+
+#[test]
+fn version_5_as_module() {
+    works(installed_pm2_of("5.4.3"), "mjs");
+}
+
+#[test]
+fn version_6() {
+    works(installed_pm2_of("6.0.14"), "cjs");
+}
+
+#[test]
+fn version_6_as_module() {
+    works(installed_pm2_of("6.0.14"), "mjs");
+}
+
+#[test]
+fn version_7() {
+    works(installed_pm2(), "cjs");
+}
+
+#[test]
+fn version_7_as_module() {
+    works(installed_pm2(), "mjs");
+}
