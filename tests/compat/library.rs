@@ -14,7 +14,7 @@ use crate::compare::ostler;
 /// What the steps of a session gave, in their order.
 type Session = Vec<(String, Value)>;
 
-const FILES: [&str; 6] = ["app.js", "fail.js", "server.js", "session.cjs", "library.cjs", "library.mjs"];
+const FILES: [&str; 7] = ["app.js", "fail.js", "server.js", "session.cjs", "library.cjs", "library.mjs", "no-daemon.cjs"];
 
 /// What fails, on purpose, in every version.
 const FAILURES: [(&str, &str); 14] = [
@@ -44,31 +44,28 @@ fn package(pm2: &Path) -> PathBuf {
         .to_owned()
 }
 
-/// Runs the session in this home by a program of this form: `cjs` or `mjs`.
-#[track_caller]
-fn run(home: &Home, pm2: &Path, form: &str) -> Session {
+/// A program of `tests/fixtures/library` in this home, ready to be run.
+fn program(home: &Home, pm2: &Path, name: &str) -> Command {
     let (work, package) = (home.work(), package(pm2));
     for name in FILES {
         fs::copy(fixture_path(&format!("library/{name}")), work.join(name)).unwrap();
     }
-    fs::create_dir_all(work.join("node_modules")).unwrap();
-    symlink(&package, work.join("node_modules/pm2")).unwrap();
-    let file = home.root().join("session");
-    let out = Command::new("node")
-        .arg(format!("library.{form}"))
-        .current_dir(&work)
-        .env_clear()
-        .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
-        .env("HOME", home.root().join("user"))
-        .env("PM2_HOME", home.dir())
-        .env(MARKER, home.root())
-        .env("SESSION_OUT", &file)
-        .env("SESSION_ROOT", home.root())
-        .env("SESSION_PACKAGE", &package)
-        .env("SESSION_FORM", form)
-        .output()
-        .unwrap();
-    let text = fs::read_to_string(&file).unwrap_or_default();
+    if !work.join("node_modules").exists() {
+        fs::create_dir(work.join("node_modules")).unwrap();
+        symlink(&package, work.join("node_modules/pm2")).unwrap();
+    }
+    let mut node = Command::new("node");
+    node.arg(name).current_dir(&work).env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+    node.env("HOME", home.root().join("user")).env("PM2_HOME", home.dir()).env(MARKER, home.root());
+    node.env("SESSION_OUT", home.root().join("session")).env("SESSION_ROOT", home.root()).env("SESSION_PACKAGE", package);
+    node
+}
+
+/// Runs the session in this home by a program of this form: `cjs` or `mjs`.
+#[track_caller]
+fn run(home: &Home, pm2: &Path, form: &str) -> Session {
+    let out = program(home, pm2, &format!("library.{form}")).env("SESSION_FORM", form).output().unwrap();
+    let text = fs::read_to_string(home.root().join("session")).unwrap_or_default();
     let steps: Session = text.lines().map(|line| serde_json::from_str(line).unwrap()).map(step).collect();
     let last = steps.last().map(|(name, _)| name.as_str()).unwrap_or_default();
     assert!(out.status.success() && last == "end", "after {last}: {}\n{}", String::from_utf8_lossy(&out.stderr), home.report());
@@ -131,4 +128,51 @@ fn version_7() {
 #[test]
 fn version_7_as_module() {
     works(installed_pm2(), "mjs");
+}
+
+/// What a program that would be the daemon itself sees: the list before and after it started an app.
+#[track_caller]
+fn without_daemon(home: &Home, pm2: &Path) -> String {
+    let out = program(home, pm2, "no-daemon.cjs").output().unwrap();
+    let seen = String::from_utf8(out.stderr).unwrap();
+    assert!(out.status.success(), "{seen}\n{}", home.report());
+    // Its own daemon's log gets all that it prints.
+    seen.trim().rsplit("PM2 error: ").next().unwrap_or_default().to_owned()
+}
+
+#[track_caller]
+fn joins(pm2: Option<PathBuf>) {
+    let Some(pm2) = pm2 else { ostler_testkit::skip!("npm's pm2 is not installed") };
+    let home = Home::new(ostler());
+    home.ok("start sleep --name own -- 1000");
+    let (daemon, pid) = (home.daemon_pid(), home.app("own").pid());
+    assert_eq!(without_daemon(&home, &pm2), "own online; own online, other online");
+    assert_eq!((home.daemon_pid(), home.app("own").pid(), home.app("other").status()), (daemon, pid, "online"), "it outlives the program");
+}
+
+#[test]
+fn version_5_without_daemon_joins_ours() {
+    joins(installed_pm2_of("5.4.3"));
+}
+
+#[test]
+fn version_6_without_daemon_joins_ours() {
+    joins(installed_pm2_of("6.0.14"));
+}
+
+#[test]
+fn version_7_without_daemon_joins_ours() {
+    joins(installed_pm2());
+}
+
+/// A program that was the daemon itself leaves its sockets, its pid file and, as with npm's alone, its apps.
+#[test]
+fn what_a_program_without_daemon_left_is_taken_over() {
+    let Some(pm2) = installed_pm2() else { ostler_testkit::skip!("npm's pm2 is not installed") };
+    let home = Home::new(ostler());
+    assert_eq!(without_daemon(&home, &pm2), "; other online");
+    assert!(home.dir().join("rpc.sock").exists() && home.dir().join("pm2.pid").exists());
+    home.ok("start sleep --name own -- 1000");
+    assert_eq!(without_daemon(&home, &pm2), "own online; own online, other online");
+    assert_eq!(home.jlist().len(), 2);
 }
