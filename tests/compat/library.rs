@@ -1,12 +1,15 @@
 //! npm's `pm2` as a client, unmodified, in the versions that are in use: as a library of CommonJS programs and ES modules, and its command line, in one session
-//! (`tests/fixtures/library/session.cjs`).
+//! (`tests/fixtures/library/session.cjs`). `differs_as_listed_…` compares the session on npm's own daemon with the same on ours, key by key.
+
+mod differences;
+mod keys;
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ostler_testkit::{Home, MARKER, fixture_path, installed_pm2, installed_pm2_of};
+use ostler_testkit::{Home, MARKER, Subject, fixture_path, installed_pm2, installed_pm2_of};
 use serde_json::Value;
 
 use crate::compare::ostler;
@@ -20,17 +23,17 @@ const FILES: [&str; 7] = ["app.js", "fail.js", "server.js", "session.cjs", "libr
 const FAILURES: [(&str, &str); 14] = [
     ("start what is not there", "Script not found: <root>/work/absent.js"),
     ("start no script", "No script path - aborting"),
-    ("sendDataToProcessId to nobody", "Process with ID 99 unknown."),
+    ("sendDataToProcessId to nobody", "Process with ID <99> unknown."),
     ("sendDataToProcessId without topic", "ID, DATA or TOPIC field is missing"),
     ("sendLineToStdin to nobody", "Process with ID <99> unknown."),
     ("sendLineToStdin to a worker", "Cannot send line to processes in cluster mode"),
     ("trigger what is not offered", "Action doesn't exist absent for object"),
     ("sendSignalToProcessName nobody", "Unknown process name"),
-    ("sendSignalToProcessName with no signal", "Error when sending signal (signal unknown)"),
+    ("sendSignalToProcessName with no signal", "Unknown signal: SIGNONE"),
     ("restart nobody", "process or namespace not found"),
     ("reload nobody", "process or namespace not found"),
     ("stop nobody", "process or namespace not found"),
-    ("sendDataToProcessId to what is stopped", "Process with ID 1 offline."),
+    ("sendDataToProcessId to what is stopped", "Process with ID <1> offline."),
     ("delete nobody", "process or namespace not found"),
 ];
 
@@ -76,11 +79,12 @@ fn step(mut line: Value) -> (String, Value) {
     (line["step"].as_str().unwrap().to_owned(), line["result"].take())
 }
 
-/// A session on our daemon, which this client did not start.
+/// A session on a daemon that runs already: ours, or npm's.
 #[track_caller]
-fn on_ostler(pm2: &Path, form: &str) -> Session {
-    let home = Home::new(ostler());
-    home.ok("start sleep --name first -- 1000");
+fn session(subject: Subject, pm2: &Path, form: &str, version: Option<&str>) -> Session {
+    let home = Home::new(subject);
+    let start = home.cmd("start sleep --name first -- 1000");
+    version.into_iter().fold(start, |start, version| start.env("OSTLER_PM2_VERSION", version)).run().ok();
     home.ok("delete first");
     let steps = run(&home, pm2, form);
     home.wait_until("killDaemon ends everything", || home.processes().is_empty());
@@ -90,7 +94,7 @@ fn on_ostler(pm2: &Path, form: &str) -> Session {
 #[track_caller]
 fn works(pm2: Option<PathBuf>, form: &str) {
     let Some(pm2) = pm2 else { ostler_testkit::skip!("npm's pm2 is not installed") };
-    let steps = on_ostler(&pm2, form);
+    let steps = session(ostler(), &pm2, form, None);
     let failed = |(name, result): &'_ (String, Value)| Some((name.clone(), result.get("error")?.as_str()?.to_owned()));
     let failures: Vec<(String, String)> = steps.iter().filter_map(failed).filter(|(name, _)| name != "startup").collect();
     let expected: Vec<(String, String)> = FAILURES.map(|(name, why)| (name.to_owned(), why.to_owned())).into();
@@ -175,4 +179,30 @@ fn what_a_program_without_daemon_left_is_taken_over() {
     home.ok("start sleep --name own -- 1000");
     assert_eq!(without_daemon(&home, &pm2), "own online; own online, other online");
     assert_eq!(home.jlist().len(), 2);
+}
+
+/// The session with this version on npm's daemon and on ours, key by key.
+#[track_caller]
+fn differs_as_listed(pm2: Option<PathBuf>, version: &str) {
+    let Some(pm2) = pm2 else { ostler_testkit::skip!("npm's pm2 is not installed") };
+    let theirs = session(Subject::Pm2(pm2.clone()), &pm2, "cjs", None);
+    let found = keys::differences(&theirs, &session(ostler(), &pm2, "cjs", Some(version)));
+    let major = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default();
+    let wrong = keys::unexpected(&found, differences::LIST, major);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn differs_as_listed_5() {
+    differs_as_listed(installed_pm2_of("5.4.3"), "5.4.3");
+}
+
+#[test]
+fn differs_as_listed_6() {
+    differs_as_listed(installed_pm2_of("6.0.14"), "6.0.14");
+}
+
+#[test]
+fn differs_as_listed_7() {
+    differs_as_listed(installed_pm2(), "7.0.4");
 }

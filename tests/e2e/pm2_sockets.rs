@@ -275,12 +275,12 @@ fn data_and_actions_reach_the_app_and_its_answer_comes_back() {
         ("msgProcess", json!([{"id": 7, "msg": "double"}]), "7 id unknown"),
         ("msgProcess", json!([{"msg": "double"}]), "method requires name or id field"),
         ("sendDataToProcessId", json!([{"id": 0, "data": {}}]), "ID, DATA or TOPIC field is missing"),
-        ("sendDataToProcessId", json!([{"id": 9, "data": {}, "topic": "t"}]), "Process with ID 9 unknown."),
+        ("sendDataToProcessId", json!([{"id": 9, "data": {}, "topic": "t"}]), "Process with ID <9> unknown."),
     ] {
         assert_eq!(wire.call(method, args.clone())["error"], error, "{method} {args}");
     }
     home.ok("stop app");
-    assert_eq!(wire.call("sendDataToProcessId", json!([packet]))["error"], "Process with ID 0 offline.");
+    assert_eq!(wire.call("sendDataToProcessId", json!([packet]))["error"], "Process with ID <0> offline.");
 }
 
 #[test]

@@ -258,7 +258,12 @@ fn signal(ctx: &Ctx, opts: &Value) -> Result<Plan, String> {
         Some(Value::String(name)) => ostler_sys::signal::by_name(name),
         _ => None,
     };
-    let signal = signal.filter(|signal| (0..=64).contains(signal)).ok_or(UNKNOWN_SIGNAL)?;
+    let signal = match (signal.filter(|signal| (0..=64).contains(signal)), opts.get("signal"), opts.get("process_id")) {
+        (Some(signal), ..) => signal,
+        // Node's words, which PM2 passes on here.
+        (None, Some(name @ Value::String(_)), None) => return Err(format!("Unknown signal: {}", shown(name))),
+        (None, ..) => return Err(UNKNOWN_SIGNAL.into()),
+    };
     let mut steps = VecDeque::from([Step::Ask(Request::Signal { signal, target })]);
     steps.extend(ctx.slots.serving().map(|slot| Step::Look(Some(slot.durable.pm_id))));
     Ok(Plan { steps, ..Plan::of([], Outcome::Each(Form::Formatted)) })

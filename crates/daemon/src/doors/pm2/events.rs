@@ -22,6 +22,8 @@ fn words(what: &What, cause: &Cause) -> Vec<Word> {
         What::Launched { .. } | What::Restarting { .. } => vec![],
         What::Online { .. } if is(&["start", "prepare", "scale", "resurrect"]) => vec![("online", false), ("start", true)],
         What::Online { .. } if is(&["restart"]) => vec![("online", false), ("restart", true)],
+        // It has to be a restart: nothing can run beside it.
+        What::Online { .. } if is(&["reload", "softReload"]) => vec![("online", false), ("reload", true)],
         What::Online { .. } => vec![("online", false)],
         What::Replaced { .. } => vec![("online", false), ("reload", true)],
         What::Stopped if is(&["stop"]) => vec![("exit", false), ("stop", true)],
@@ -95,6 +97,7 @@ mod tests {
         for (what, cause, expected) in [
             (What::Online { pid: 7 }, user("prepare"), vec![("online", false), ("start", true)]),
             (What::Online { pid: 7 }, user("restartProcessId"), vec![("online", false), ("restart", true)]),
+            (What::Online { pid: 7 }, user("reloadProcessId"), vec![("online", false), ("reload", true)]),
             (What::Online { pid: 7 }, policy(), vec![("online", false)]),
             (exit, policy(), vec![("exit", false)]),
             (What::Stopped, user("stop"), vec![("exit", false), ("stop", true)]),

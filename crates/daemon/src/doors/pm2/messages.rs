@@ -13,9 +13,9 @@ pub(super) fn data(ctx: &Ctx, packet: &Value) -> Result<Plan, String> {
         return Err("ID, DATA or TOPIC field is missing".into());
     }
     let id = packet.get("id").unwrap_or(&Value::Null);
-    let slot = known(ctx, id, "Process with ID {} unknown.")?;
+    let slot = known(ctx, id, "Process with ID <{}> unknown.")?;
     if !slot.hears() {
-        return Err(format!("Process with ID {} offline.", slot.durable.pm_id));
+        return Err(format!("Process with ID <{}> offline.", slot.durable.pm_id));
     }
     Ok(Plan::send(vec![slot.durable.id], packet.clone(), json!({ "success": true, "data": packet })))
 }

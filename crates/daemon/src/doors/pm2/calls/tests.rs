@@ -110,6 +110,7 @@ fn what_makes_no_sense_is_refused_and_asks_for_nothing() {
         ("sendSignalToProcessId", json!({"process_id": 0, "signal": -9}), "Error when sending signal (signal unknown)"),
         ("sendSignalToProcessName", json!({"process_name": 7, "signal": 9}), "Unknown process name"),
         ("sendSignalToProcessName", json!({"process_name": "nobody", "signal": 9}), "Unknown process name"),
+        ("sendSignalToProcessName", json!({"process_name": "api", "signal": "SIGNONE"}), "Unknown signal: SIGNONE"),
         ("prepare", json!("app.js"), "prepare: expected an object"),
     ] {
         assert_eq!(refusal(&played, method, arg.clone()), why, "{method} {arg}");
