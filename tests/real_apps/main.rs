@@ -6,5 +6,6 @@
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "a test")]
 
 mod apps;
+mod modules;
 mod node;
 mod probes;

@@ -7,7 +7,7 @@
 //
 // It is told by the environment, and on the IPC channel in messages that Node itself keeps from the app because their `cmd` begins with NODE_:
 //
-//   OSTLER_PRELOAD={"sync":true,"cookie":{"name":"x","worker":3},"beat_ms":10000,"debug":true}      at least {}
+//   OSTLER_PRELOAD={"sync":true,"cookie":{"name":"x","worker":3},"beat_ms":10000,"module":true,"debug":true}      at least {}
 //   ostler → app   {"cmd":"NODE_OSTLER","act":"drain","stop_listening":false,"idle_ms":500,"signal":"SIGINT","lasting_ms":1600}
 //   app → ostler   {"cmd":"NODE_OSTLER","act":"open","requests":2,"lasting":1}      during the drain, at first and when it has changed
 //   app → ostler   {"cmd":"NODE_OSTLER","act":"drained","lasting":1}      once for each `drain`, when nobody is connected any more but by
@@ -25,11 +25,12 @@ const FEW = 4;
 /** Channels that we listen to. Node 18 collects a channel that nobody refers to, with its subscribers. */
 const channels = [];
 
-function start({ sync, cookie, beat_ms }) {
+function start({ sync, cookie, beat_ms, module }) {
   if (sync) ['stdout', 'stderr'].forEach(quietly(writeBlocking));
   if (isCookie(cookie)) quietly(stickBy)(cookie);
   if (typeof process.send === 'function') drainOnCommand();
   if (typeof process.send === 'function') tellWhenRun(process.send);
+  if (module) quietly(beginProbe)();
   if (typeof process.send === 'function' && beat_ms > 0) beat(process.send, Math.min(beat_ms, LONGEST_TIMER));
 }
 
@@ -49,6 +50,11 @@ function tellWhenRun(send) {
 function readsFiles() {
   const active = process.getActiveResourcesInfo ? process.getActiveResourcesInfo() : [];
   return active.some((name) => name.startsWith('FSReq'));
+}
+
+/** Begins the probe of a module of PM2: its `@pm2/io` of version 2 sends no metric before `init`, which PM2's wrapper calls. */
+function beginProbe() {
+  require('module').createRequire(process.argv[1])('@pm2/io').init();
 }
 
 /** Says from time to time that the event loop turns, from its first turn on. */

@@ -119,6 +119,9 @@ fn settings(slot: &Slot) -> String {
     if let Some(Sticky::Cookie(name)) = &slot.spec().sticky {
         settings.insert("cookie".into(), json!({"name": name, "worker": slot.durable.index}));
     }
+    if slot.spec().is_module() {
+        settings.insert("module".into(), true.into());
+    }
     if let Some(ms) = slot.spec().health().and_then(|health| health.heartbeat_ms) {
         // Two may be late.
         settings.insert("beat_ms".into(), (ms / 3).into());
