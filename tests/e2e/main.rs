@@ -54,6 +54,7 @@ mod logs;
 mod main_pid;
 mod migrate;
 mod modules;
+mod monit;
 mod names;
 mod native;
 mod no_daemon;

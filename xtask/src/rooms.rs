@@ -200,6 +200,7 @@ const COMMANDS: &[(&str, Kind)] = &[
     ("list", Kind::Command),
     ("logrotate", Kind::Command),
     ("modules", Kind::Command),
+    ("monit", Kind::Command),
     ("pid", Kind::Command),
     ("ping", Kind::Command),
     ("prettylist", Kind::Command),

@@ -32,6 +32,8 @@ pub const IO: i32 = libc::SIGIO;
 pub const PWR: i32 = libc::SIGPWR;
 /// Tells that something urgent came over a socket; ignored where nobody asks for it.
 pub const URG: i32 = libc::SIGURG;
+/// Asks a program to stop for a while, from a terminal.
+pub const TSTP: i32 = libc::SIGTSTP;
 /// Tells that the terminal has another size.
 pub const WINCH: i32 = libc::SIGWINCH;
 
@@ -206,6 +208,22 @@ pub fn ignore(signal: i32) {
 pub fn reset(signal: i32) {
     // SAFETY: setting a disposition without a handler.
     unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// Stops this process as Ctrl-Z does, also where that signal is blocked ([`SignalFd`]), until it is let go on. Where nobody could let it go on (no shell with
+/// jobs), nothing happens: the kernel sees to that.
+pub fn stop_self() {
+    reset(TSTP);
+    let mut set = std::mem::MaybeUninit::uninit();
+    // SAFETY: `sigemptyset` initialises the set; the signal goes to this thread, which is stopped with all others when it is unblocked.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        let mut set = set.assume_init();
+        libc::sigaddset(&raw mut set, TSTP);
+        libc::raise(TSTP);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+    }
 }
 
 fn block(signals: &[i32]) -> libc::sigset_t {

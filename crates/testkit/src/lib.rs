@@ -23,6 +23,7 @@ mod procs;
 mod programs;
 mod root;
 mod subject;
+mod terminal;
 mod transcript;
 mod words;
 
@@ -39,6 +40,7 @@ pub use procs::{MARKER, Proc, alive, kill, process_table};
 pub use programs::{on_ci, program};
 pub use root::{Tmpfs, is_root};
 pub use subject::{Subject, installed_pm2, installed_pm2_of};
+pub use terminal::Terminal;
 pub use transcript::{Transcript, shape};
 pub use words::Words;
 

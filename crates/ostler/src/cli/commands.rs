@@ -336,6 +336,12 @@ pub(crate) const COMMANDS: &[Command] = &[
         examples: &["logs", "logs api --lines 100", "logs --err --nostream"],
         ..reads("logs", "[id|name|namespace]", 0, "show and follow logs")
     },
+    Command {
+        aliases: &["dashboard", "dash", "imonit"],
+        completes: NAMES,
+        examples: &["monit", "monit api --sort cpu:desc"],
+        ..reads("monit", "[name]", 0, "everything on the whole terminal: list, logs, usage, events; keys to restart, reload, stop, scale")
+    },
     Command { completes: NAMES, ..reads("env", "<id>", 1, "environment of an app") },
     Command { completes: NAMES, ..reads("pid", "[name]", 0, "process ids") },
     Command { completes: NAMES, ..reads("id", "<name>", 1, "ids of an app") },
@@ -511,7 +517,6 @@ pub(crate) const COMMANDS: &[Command] = &[
         ..keeps("help", "[command]", 0, Daemon::Unused, "help")
     },
     Command { ..keeps("examples", "", 0, Daemon::Unused, "examples of use") },
-    missing("monit", &["dashboard", "dash", "imonit"], "", "full-screen view"),
     elsewhere("profile:cpu", &[], "[ms]", "profile the daemon", PROFILE),
     elsewhere("profile:mem", &[], "[ms]", "profile the memory of the daemon", PROFILE),
     elsewhere("deepUpdate", &[], "", "update by npm", UPDATE),

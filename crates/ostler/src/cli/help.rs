@@ -265,7 +265,7 @@ mod tests {
     fn what_is_not_there_comes_last() {
         let text = full_help("ostler", None);
         let place = |word: &str| text.find(word).unwrap();
-        assert!(place("monit, ") > place("--max-memory-restart").max(place("--help")), "{text}");
+        assert!(place("profile:cpu, ") > place("--max-memory-restart").max(place("--help")), "{text}");
         assert!(text.lines().any(|line| line.contains(", unlink")), "in few lines:\n{text}");
         assert!(COMMANDS.iter().all(|command| text.contains(command.name)));
     }

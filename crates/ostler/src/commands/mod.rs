@@ -31,6 +31,7 @@ mod list;
 mod logrotate;
 mod migrate;
 mod modules;
+mod monit;
 mod otel;
 mod pid;
 mod ping;
@@ -94,6 +95,7 @@ pub(crate) fn code(name: &str) -> Option<Run> {
         "jlist" => jlist::run,
         "prettylist" => prettylist::run,
         "describe" => describe::run,
+        "monit" => monit::run,
         "jobs" => jobs::run,
         "why" => why::run,
         "events" => events::run,

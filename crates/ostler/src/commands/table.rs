@@ -55,7 +55,7 @@ fn report_set_aside(cx: &mut Cx) -> Result<(), CliError> {
 }
 
 /// The order of the rows. PM2 differs: an unknown field is an error instead of no order at all.
-fn order(call: &Call) -> Result<Order, CliError> {
+pub(super) fn order(call: &Call) -> Result<Order, CliError> {
     let Some(text) = call.value("sort") else { return Ok(Order::BY_NAME) };
     Order::parse(text).ok_or_else(|| {
         let reason =

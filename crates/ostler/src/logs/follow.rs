@@ -145,6 +145,16 @@ impl Follower {
         }
     }
 
+    /// Passes over what is unread in the newest file but for so many bytes at its end.
+    pub(super) fn skip_backlog(&mut self, bytes: u64) {
+        let Some(open) = self.open.last_mut() else { return };
+        let length = open.file.metadata().map_or(0, |meta| meta.len());
+        if length.saturating_sub(open.position) > bytes {
+            open.position = length - bytes;
+            open.lines.forget();
+        }
+    }
+
     /// Gives the last `count` lines to `each`; what comes later is for [`Self::advance`].
     pub(super) fn tail(&mut self, count: u64, is_last_look: bool, each: Each<'_>) -> io::Result<()> {
         let source = &self.source;

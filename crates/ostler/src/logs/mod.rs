@@ -4,6 +4,7 @@
 //! nothing while nobody follows, and goes on while the daemon is replaced.
 
 mod bus;
+mod feed;
 mod follow;
 mod lines;
 mod past;
@@ -13,5 +14,6 @@ mod source;
 mod watch;
 
 pub(crate) use bus::main as log_reader;
+pub(crate) use feed::LogFeed;
 pub(crate) use printer::Form;
 pub(crate) use run::{Observer, Past, Show, of_one, run, stream, stream_as};

@@ -15,10 +15,7 @@ const MANAGER: &str = "ostler";
 /// One line: `2026-11-21 03:55:45  api (0)  exited with code 1 after 850 ms (pid 4711), by itself  [online → waiting restart]`.
 pub(crate) fn event_line(event: &Event, view: &View) -> String {
     let paint = view.paint;
-    let mut name = event.app.as_deref().map_or_else(|| MANAGER.to_owned(), shown);
-    if let Some(id) = event.id {
-        name = format!("{name} ({id})");
-    }
+    let name = name(event);
     let status = match (&event.before, &event.after) {
         (Some(before), Some(after)) if before != after => {
             let word = |word: &str| paint.with(status_style(word), word).to_string();
@@ -28,6 +25,16 @@ pub(crate) fn event_line(event: &Event, view: &View) -> String {
     };
     let what = what_and_why(event);
     format!("{}  {}  {what}{status}", paint.with(styles::GREY, view.local(event.at_ms)), paint.with(styles::BOLD, name))
+}
+
+/// Who, what and why, without time and status.
+pub(crate) fn event_text(event: &Event) -> String {
+    format!("{} {}", name(event), what_and_why(event))
+}
+
+fn name(event: &Event) -> String {
+    let name = event.app.as_deref().map_or_else(|| MANAGER.to_owned(), shown);
+    event.id.map_or_else(|| name.clone(), |id| format!("{name} ({id})"))
 }
 
 /// What happened and why, in words that follow a name.

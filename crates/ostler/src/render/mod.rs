@@ -19,11 +19,11 @@ mod table;
 mod view;
 mod why;
 
-pub(crate) use age::bytes;
+pub(crate) use age::{age, bytes};
 pub(crate) use blocks::blocks;
 pub(crate) use describe::{Surroundings, describe};
 pub(crate) use diff::{AppDiff, Standing, Values, diff, diff_json};
-pub(crate) use event::event_line;
+pub(crate) use event::{event_line, event_text};
 pub(crate) use host::host_line;
 pub(crate) use inspect::{id_list, inspect};
 pub(crate) use jobs::{job, job_json, jobs};
@@ -35,6 +35,5 @@ pub(crate) use rollout::{history, rollout};
 pub(crate) use screen::Screen;
 pub(crate) use style::styles;
 pub(crate) use table::{Order, list_table, module_table};
-#[cfg(test)]
 pub(crate) use view::View;
 pub(crate) use why::{events_of, why};

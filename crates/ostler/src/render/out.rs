@@ -143,6 +143,11 @@ impl Out {
         self.only_trouble
     }
 
+    /// True if stdout is a terminal without UTF-8.
+    pub(crate) fn is_ascii(&self) -> bool {
+        self.is_ascii
+    }
+
     /// Colours of stdout.
     pub(crate) fn paint(&self) -> Paint {
         self.paint

@@ -56,13 +56,16 @@ impl Order {
 
     /// Sorts; equal rows stay by id.
     pub(crate) fn sort(self, rows: &mut [TableRow]) {
-        rows.sort_by(|a, b| {
-            let order = self.compare(a, b);
-            if self.descending { order.reverse() } else { order }
-        });
+        rows.sort_by(|a, b| self.compare(a, b));
     }
 
-    fn compare(self, a: &TableRow, b: &TableRow) -> Ordering {
+    /// Order of two rows.
+    pub(crate) fn compare(self, a: &TableRow, b: &TableRow) -> Ordering {
+        let order = self.ascending(a, b);
+        if self.descending { order.reverse() } else { order }
+    }
+
+    fn ascending(self, a: &TableRow, b: &TableRow) -> Ordering {
         // By code unit, as JavaScript compares.
         let text = |a: &str, b: &str| if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) };
         match self.field {

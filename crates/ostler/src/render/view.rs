@@ -35,6 +35,16 @@ impl View {
         Self { paint: Paint(true), ..self.clone() }
     }
 
+    /// The same view without colours.
+    pub(crate) fn plain(&self) -> Self {
+        Self { paint: Paint(false), ..self.clone() }
+    }
+
+    /// Local time of day: `03:55:45`.
+    pub(crate) fn time_of_day(&self, ms: u64) -> String {
+        self.local(ms).split_off("2026-11-21 ".len())
+    }
+
     /// Local time for people: `2026-11-21 03:55:45`.
     pub(super) fn local(&self, ms: u64) -> String {
         let stamp = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or_default();

@@ -41,7 +41,6 @@ fn words_that_make_no_sense() {
         &["list", "--silent=yes"],
         &["stop"],
         &["help", "lsit"],
-        &["dash"],
     ];
     for program in [Program::Ostler, Program::Pm2] {
         let text = calls.map(|words| called(program, words)).join("\n");

@@ -1,0 +1,475 @@
+//! Keys and clicks: what they change in the view, and what they ask for.
+
+use super::content;
+use super::input::{Input, Key};
+use super::layout::Pane;
+use super::state::{AppOrder, Dialog, FIELDS, State};
+
+/// What a key asks for, besides another view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    Quit,
+    /// Back to the shell, until it says that we go on.
+    Suspend,
+    /// The whole screen anew: something else has written on it.
+    Repaint,
+    Order(AppOrder),
+}
+
+/// Rows for a turn of the wheel.
+const WHEEL: usize = 3;
+/// Longest text that can be typed.
+const LONGEST: usize = 64;
+
+/// The keys, and what they do, as the help shows them.
+pub(super) const HELP: &[(&str, &str)] = &[
+    ("up down, j k", "choose an app; in other panes scroll"),
+    ("left right, Tab", "the next pane has the keys"),
+    ("1 - 6", "list, logs, metrics, metadata, why, events"),
+    ("Enter, z", "this pane alone, and back"),
+    ("PgUp PgDn Home End", "further up, down, to the ends"),
+    ("r  R", "restart this instance, all of its app"),
+    ("l  L", "reload this instance, all of its app"),
+    ("s  S", "stop this instance, all of its app"),
+    ("+  -  c", "one instance more, one less, so many"),
+    ("/", "show only what has these letters"),
+    ("o  O", "sort by the next field, the other way round"),
+    ("Ctrl-L", "draw the screen anew"),
+    ("Ctrl-Z", "suspend"),
+    ("q, Esc, Ctrl-C", "quit"),
+];
+
+/// Takes what was typed.
+pub(super) fn on_input(state: &mut State, input: Input) -> Option<Command> {
+    match input {
+        Input::Key(Key::Ctrl('l')) => Some(Command::Repaint),
+        Input::Key(Key::Ctrl('z')) => Some(Command::Suspend),
+        Input::Key(Key::Ctrl('c')) => Some(Command::Quit),
+        Input::Key(key) => on_key(state, key),
+        Input::Paste(text) => {
+            type_text(state, &text);
+            None
+        }
+        Input::Click(x, y) => {
+            on_click(state, x, y);
+            None
+        }
+        Input::Wheel { x, y, up } => {
+            if let (Dialog::None, Some((pane, _))) = (&state.dialog, state.layout().at(x, y)) {
+                scroll(state, pane, up, WHEEL);
+            }
+            None
+        }
+    }
+}
+
+fn on_key(state: &mut State, key: Key) -> Option<Command> {
+    match std::mem::replace(&mut state.dialog, Dialog::None) {
+        Dialog::None => on_plain_key(state, key),
+        Dialog::Help => None,
+        Dialog::Confirm { order, .. } => (key == Key::Char('y')).then_some(Command::Order(order)),
+        Dialog::Filter { former } => {
+            match key {
+                Key::Enter => return None,
+                Key::Escape => {
+                    state.filter = former;
+                    state.arrange();
+                    return None;
+                }
+                _ => {}
+            }
+            state.dialog = Dialog::Filter { former };
+            edit(state, key);
+            None
+        }
+        Dialog::Scale { app, number } => match key {
+            Key::Enter if !number.is_empty() => {
+                let order = AppOrder::Scale { app, to: number };
+                confirm(state, "Scale", order)
+            }
+            Key::Enter | Key::Escape => None,
+            _ => {
+                state.dialog = Dialog::Scale { app, number };
+                edit(state, key);
+                None
+            }
+        },
+    }
+}
+
+/// Changes the text that is being typed.
+fn edit(state: &mut State, key: Key) {
+    match key {
+        Key::Char(c) => type_text(state, &c.to_string()),
+        Key::Backspace => match &mut state.dialog {
+            Dialog::Filter { .. } => {
+                state.filter.pop();
+                state.arrange();
+            }
+            Dialog::Scale { number, .. } => drop(number.pop()),
+            _ => {}
+        },
+        Key::Ctrl('u') => match &mut state.dialog {
+            Dialog::Filter { .. } => {
+                state.filter.clear();
+                state.arrange();
+            }
+            Dialog::Scale { number, .. } => number.clear(),
+            _ => {}
+        },
+        _ => {}
+    }
+}
+
+/// Adds to the text that is being typed; where none is, a paste is nothing.
+fn type_text(state: &mut State, text: &str) {
+    let add = |target: &mut String, is_wanted: fn(char) -> bool| {
+        let room = LONGEST.saturating_sub(target.chars().count());
+        target.extend(text.chars().filter(|c| is_wanted(*c)).take(room));
+    };
+    match &mut state.dialog {
+        Dialog::Filter { .. } => {
+            add(&mut state.filter, |c| !c.is_control());
+            state.arrange();
+        }
+        Dialog::Scale { number, .. } => add(number, |c| c.is_ascii_digit()),
+        _ => {}
+    }
+}
+
+fn on_plain_key(state: &mut State, key: Key) -> Option<Command> {
+    let had_message = state.message.take().is_some();
+    let page = page(state);
+    match key {
+        Key::Char('q') => return Some(Command::Quit),
+        // One thing after the other, until only the program is left.
+        Key::Escape if had_message => {}
+        Key::Escape if state.is_zoomed => state.is_zoomed = false,
+        Key::Escape if !state.filter.is_empty() => {
+            state.filter.clear();
+            state.arrange();
+        }
+        Key::Escape => return Some(Command::Quit),
+        Key::Up | Key::Char('k') => scroll(state, state.focus, true, 1),
+        Key::Down | Key::Char('j') => scroll(state, state.focus, false, 1),
+        Key::PageUp => scroll(state, state.focus, true, page),
+        Key::PageDown | Key::Char(' ') => scroll(state, state.focus, false, page),
+        Key::Home | Key::Char('g') => scroll(state, state.focus, true, usize::MAX),
+        Key::End | Key::Char('G') => scroll(state, state.focus, false, usize::MAX),
+        Key::Right | Key::Tab => turn(state, 1),
+        Key::Left | Key::BackTab => turn(state, -1),
+        Key::Enter | Key::Char('z') => state.is_zoomed = !state.is_zoomed,
+        Key::Char(c @ '1'..='6') => focus(state, Pane::ALL[c as usize - '1' as usize]),
+        Key::Char('m') => focus(state, Pane::Metrics),
+        Key::Char('i') => focus(state, Pane::Info),
+        Key::Char('w') => focus(state, Pane::Why),
+        Key::Char('e') => focus(state, Pane::Events),
+        Key::Char('?' | 'h') => state.dialog = Dialog::Help,
+        Key::Char('/') => state.dialog = Dialog::Filter { former: state.filter.clone() },
+        Key::Char('o') => sort_by_next(state),
+        Key::Char('O') => turn_order(state),
+        Key::Char(c @ ('r' | 'R' | 'l' | 'L' | 's' | 'S' | '+' | '-' | 'c')) => return on_order(state, c),
+        _ => {}
+    }
+    None
+}
+
+/// A key that is for the selected instance, or for all of its app.
+fn on_order(state: &mut State, key: char) -> Option<Command> {
+    let row = state.row()?;
+    let (name, id) = (row.name.clone(), row.id.to_string());
+    let is_running = !matches!(row.status.as_str(), "stopped" | "errored");
+    let target = if key.is_ascii_uppercase() { name.clone() } else { id };
+    match key {
+        // What does not run is started by this: nothing ends.
+        'r' if !is_running => Some(Command::Order(AppOrder::Restart { target })),
+        'r' | 'R' => confirm(state, "Restart", AppOrder::Restart { target }),
+        'l' | 'L' => Some(Command::Order(AppOrder::Reload { target })),
+        's' | 'S' => confirm(state, "Stop", AppOrder::Stop { target }),
+        '+' => Some(Command::Order(AppOrder::Scale { app: name, to: "+1".into() })),
+        '-' => confirm(state, "Scale", AppOrder::Scale { app: name, to: "-1".into() }),
+        'c' => {
+            state.dialog = Dialog::Scale { app: name, number: String::new() };
+            None
+        }
+        _ => None,
+    }
+}
+
+/// Asks first.
+fn confirm(state: &mut State, word: &str, order: AppOrder) -> Option<Command> {
+    let of = |target: &str| -> (String, usize) {
+        match state.rows.iter().find(|row| row.id.to_string() == target) {
+            Some(row) => (format!("{} ({target})", row.name), 1),
+            None => (target.to_owned(), state.rows.iter().filter(|row| row.name == target).count()),
+        }
+    };
+    let question = match &order {
+        AppOrder::Scale { app, to } => {
+            let now = state.rows.iter().filter(|row| row.name == *app).count();
+            format!("{word} {app} from {now} to {}?", if to == "-1" { now.saturating_sub(1).to_string() } else { to.clone() })
+        }
+        AppOrder::Stop { target } | AppOrder::Restart { target } | AppOrder::Reload { target } => match of(target) {
+            (name, 0 | 1) => format!("{word} {name}?"),
+            (name, count) => format!("{word} all {count} instances of {name}?"),
+        },
+    };
+    state.dialog = Dialog::Confirm { question, order };
+    None
+}
+
+fn sort_by_next(state: &mut State) {
+    let field = state.sort.split(':').next().unwrap_or_default();
+    let next = FIELDS.iter().position(|known| *known == field).map_or(0, |at| (at + 1) % FIELDS.len());
+    // The largest first is what is looked for in figures.
+    let direction = if matches!(FIELDS[next], "cpu" | "memory") { ":desc" } else { "" };
+    state.sort = format!("{}{direction}", FIELDS[next]);
+    state.arrange();
+}
+
+fn turn_order(state: &mut State) {
+    let (field, direction) = state.sort.split_once(':').unwrap_or((&state.sort, "asc"));
+    state.sort = if direction == "desc" { field.to_owned() } else { format!("{field}:desc") };
+    state.arrange();
+}
+
+/// Gives a pane the keys; it is seen from now on.
+fn focus(state: &mut State, pane: Pane) {
+    state.focus = pane;
+    if matches!(pane, Pane::Info | Pane::Why | Pane::Events) && state.layout().place(pane).is_none() {
+        state.tab = pane;
+    }
+}
+
+/// Gives the keys to the pane that is so many further.
+fn turn(state: &mut State, by: isize) {
+    let seen: Vec<Pane> = state.layout().panes.iter().map(|(pane, _)| *pane).collect();
+    // Where they have no room beside each other they come one after the other.
+    let panes = if seen.len() > 2 { seen } else { Pane::ALL.to_vec() };
+    let at = panes.iter().position(|pane| *pane == state.focus).unwrap_or(0);
+    let next = at.checked_add_signed(by).map_or(panes.len() - 1, |next| next % panes.len());
+    focus(state, panes[next]);
+}
+
+fn page(state: &State) -> usize {
+    state.layout().place(state.focus).map_or(1, |place| place.inner().height.saturating_sub(1).max(1))
+}
+
+/// Moves within a pane: another row of the list, other lines elsewhere.
+fn scroll(state: &mut State, pane: Pane, up: bool, by: usize) {
+    if pane == Pane::List {
+        let position = state.position().unwrap_or(0);
+        state.select_at(if up { position.saturating_sub(by) } else { position.saturating_add(by) });
+        return;
+    }
+    let Some(place) = state.layout().place(pane).map(|place| place.inner()) else { return };
+    let most = match pane {
+        Pane::Logs => state.logs.len().saturating_sub(1),
+        pane => content::lines(state, pane, place.width).len().saturating_sub(place.height),
+    };
+    // Logs grow at their end, which is where they are read.
+    let further = up == (pane == Pane::Logs);
+    let offset = &mut state.scroll[pane.index()];
+    *offset = if further { offset.saturating_add(by) } else { offset.saturating_sub(by) }.min(most);
+}
+
+fn on_click(state: &mut State, x: usize, y: usize) {
+    if state.dialog != Dialog::None {
+        return;
+    }
+    let Some((pane, place)) = state.layout().at(x, y) else { return };
+    focus(state, pane);
+    // Below the border and the heading.
+    if pane == Pane::List && y >= place.y + 2 && y + 1 < place.y + place.height {
+        let position = state.list_top() + y - place.y - 2;
+        if position < state.shown.len() {
+            state.select_at(position);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::log_lines::LogLine;
+    use super::super::state::{Look, News};
+    use super::*;
+    use crate::render::View;
+    use crate::tests::data;
+
+    fn state() -> State {
+        let look = Look { program: "ostler", is_ascii: false };
+        let mut state = State::new(look, View::played(data::NOW_MS, None), (80, 24), "id".into());
+        let mut rows: Vec<_> = ["api", "api", "job"].into_iter().zip(0..).map(|(name, id)| data::row(id, name)).collect();
+        rows[2].status = "stopped".into();
+        state.apply(News::Rows(rows));
+        state
+    }
+
+    fn press(state: &mut State, keys: &str) -> Option<Command> {
+        keys.chars().map(|c| on_input(state, Input::Key(if c == '\n' { Key::Enter } else { Key::Char(c) }))).last().flatten()
+    }
+
+    fn order(order: AppOrder) -> Option<Command> {
+        Some(Command::Order(order))
+    }
+
+    #[test]
+    fn what_ends_something_is_asked_for_first() {
+        let scale = |to: &str| AppOrder::Scale { app: "api".into(), to: to.into() };
+        let cases = [
+            ("s", "Stop api (0)?", AppOrder::Stop { target: "0".into() }),
+            ("S", "Stop all 2 instances of api?", AppOrder::Stop { target: "api".into() }),
+            ("r", "Restart api (0)?", AppOrder::Restart { target: "0".into() }),
+            ("R", "Restart all 2 instances of api?", AppOrder::Restart { target: "api".into() }),
+            ("-", "Scale api from 2 to 1?", scale("-1")),
+            ("c14\n", "Scale api from 2 to 14?", scale("14")),
+            ("jjs", "Stop job (2)?", AppOrder::Stop { target: "2".into() }),
+        ];
+        for (keys, question, expected) in cases {
+            let mut state = state();
+            assert_eq!(press(&mut state, keys), None, "{keys}");
+            assert!(matches!(&state.dialog, Dialog::Confirm { question: asked, .. } if asked == question), "{:?}", state.dialog);
+            // Nothing but this one letter means yes.
+            for other in [Key::Enter, Key::Char('n'), Key::Escape, Key::Char('Y')] {
+                state.dialog = Dialog::Confirm { question: question.into(), order: expected.clone() };
+                assert_eq!((on_input(&mut state, Input::Key(other)), &state.dialog), (None, &Dialog::None));
+            }
+            press(&mut state, "gg");
+            press(&mut state, keys);
+            on_input(&mut state, Input::Paste("y".into()));
+            assert_eq!(press(&mut state, "y"), order(expected));
+        }
+    }
+
+    #[test]
+    fn what_ends_nothing_is_not() {
+        for (keys, expected) in [
+            ("l", AppOrder::Reload { target: "0".into() }),
+            ("L", AppOrder::Reload { target: "api".into() }),
+            ("+", AppOrder::Scale { app: "api".into(), to: "+1".into() }),
+            ("jjr", AppOrder::Restart { target: "2".into() }),
+        ] {
+            assert_eq!(press(&mut state(), keys), order(expected), "{keys}");
+        }
+        let mut empty = state();
+        empty.apply(News::Rows(Vec::new()));
+        for keys in ["s", "R", "+", "c"] {
+            assert_eq!((press(&mut empty, keys), &empty.dialog), (None, &Dialog::None), "{keys}");
+        }
+    }
+
+    #[test]
+    fn escape_goes_back_step_by_step() {
+        let mut state = state();
+        press(&mut state, "/jo\nz");
+        state.apply(News::Answer { text: "done".into(), is_good: true });
+        assert_eq!((state.shown.len(), state.is_zoomed, state.message.is_some()), (1, true, true));
+        let mut escape = || on_input(&mut state, Input::Key(Key::Escape));
+        assert_eq!([escape(), escape(), escape(), escape()], [None, None, None, Some(Command::Quit)]);
+        assert_eq!((state.filter.as_str(), state.shown.len(), state.is_zoomed), ("", 3, false));
+    }
+
+    #[test]
+    fn the_filter_is_typed_and_taken_back() {
+        let mut state = state();
+        press(&mut state, "/ap");
+        on_input(&mut state, Input::Paste("i\u{1b}[2J".into()));
+        assert_eq!((state.filter.as_str(), state.shown.len()), ("api[2J", 0));
+        on_input(&mut state, Input::Key(Key::Escape));
+        assert_eq!((state.filter.as_str(), state.shown.len()), ("", 3));
+        press(&mut state, "/q\n");
+        assert_eq!(state.filter, "q", "letters are letters while it is typed");
+        on_input(&mut state, Input::Paste("x".repeat(9999)));
+        assert_eq!(state.filter, "q", "and a paste is nothing afterwards");
+    }
+
+    #[test]
+    fn panes_take_the_keys_in_turn() {
+        let mut state = state();
+        let mut seen = Vec::new();
+        for _ in 0..5 {
+            seen.push(state.focus);
+            on_input(&mut state, Input::Key(Key::Right));
+        }
+        assert_eq!(seen, [Pane::List, Pane::Logs, Pane::Metrics, Pane::Info, Pane::List]);
+        press(&mut state, "e");
+        assert_eq!(
+            (state.focus, state.layout().place(Pane::Events).is_some(), state.layout().place(Pane::Info)),
+            (Pane::Events, true, None)
+        );
+        on_input(&mut state, Input::Key(Key::Left));
+        assert_eq!(state.focus, Pane::Metrics);
+        state.size = (40, 12);
+        for expected in [Pane::Info, Pane::Why, Pane::Events, Pane::List] {
+            on_input(&mut state, Input::Key(Key::Tab));
+            assert_eq!((state.focus, state.layout().panes.len()), (expected, 1));
+        }
+    }
+
+    #[test]
+    fn sorting_goes_through_the_fields() {
+        let mut state = state();
+        let mut seen = Vec::new();
+        for _ in 0..7 {
+            press(&mut state, "o");
+            seen.push(state.sort.clone());
+        }
+        assert_eq!(seen, ["name", "status", "cpu:desc", "memory:desc", "uptime", "id", "name"]);
+        press(&mut state, "O");
+        assert_eq!(state.sort, "name:desc");
+        press(&mut state, "O");
+        assert_eq!(state.sort, "name");
+    }
+
+    #[test]
+    fn the_mouse_chooses_and_scrolls() {
+        let mut state = state();
+        on_input(&mut state, Input::Click(5, 5));
+        assert_eq!(state.selected, Some(2), "the third row: header, border and heading are above");
+        on_input(&mut state, Input::Click(5, 6));
+        assert_eq!(state.selected, Some(2), "nothing is there");
+        on_input(&mut state, Input::Wheel { x: 5, y: 5, up: true });
+        assert_eq!(state.selected, Some(0));
+        for n in 0..50 {
+            state.apply(News::Line(LogLine::new(n.to_string().as_bytes(), false)));
+        }
+        on_input(&mut state, Input::Wheel { x: 60, y: 5, up: true });
+        assert_eq!((state.scroll[Pane::Logs.index()], state.focus), (3, Pane::List));
+        on_input(&mut state, Input::Click(60, 5));
+        assert_eq!(state.focus, Pane::Logs);
+        press(&mut state, "G");
+        assert_eq!(state.scroll[Pane::Logs.index()], 0);
+        on_input(&mut state, Input::Click(999, 999));
+    }
+
+    #[test]
+    fn every_key_at_every_size_is_survived() {
+        let mut state = state();
+        for width in [0, 1, 2, 5, 39, 40, 80, 200] {
+            for height in [0, 1, 2, 3, 4, 5, 12, 24, 50] {
+                state.apply(News::Resized(width, height));
+                for key in ' '..='~' {
+                    on_input(&mut state, Input::Key(Key::Char(key)));
+                }
+                for key in [
+                    Key::Up,
+                    Key::Down,
+                    Key::PageUp,
+                    Key::PageDown,
+                    Key::Home,
+                    Key::End,
+                    Key::Left,
+                    Key::Right,
+                    Key::Tab,
+                    Key::Enter,
+                    Key::Escape,
+                    Key::Backspace,
+                ] {
+                    on_input(&mut state, Input::Key(key));
+                }
+                on_input(&mut state, Input::Click(width / 2, height / 2));
+                on_input(&mut state, Input::Wheel { x: width / 2, y: height / 2, up: false });
+            }
+        }
+    }
+}

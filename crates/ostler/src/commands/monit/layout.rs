@@ -1,0 +1,157 @@
+//! Layout: which panes are on the screen, and where.
+
+use super::cells::Rect;
+
+/// One pane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pane {
+    List,
+    Logs,
+    Metrics,
+    Info,
+    Why,
+    Events,
+}
+
+impl Pane {
+    /// All, in the order of their numbers.
+    pub(super) const ALL: [Self; 6] = [Self::List, Self::Logs, Self::Metrics, Self::Info, Self::Why, Self::Events];
+
+    /// Its title; the first four are PM2's.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::List => "Process List",
+            Self::Logs => "Logs",
+            Self::Metrics => "Custom Metrics",
+            Self::Info => "Metadata",
+            Self::Why => "Why",
+            Self::Events => "Events",
+        }
+    }
+
+    pub(super) fn index(self) -> usize {
+        Self::ALL.iter().position(|pane| *pane == self).unwrap_or(0)
+    }
+}
+
+/// What decides about the layout.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// Columns and rows.
+    pub size: (usize, usize),
+    /// The pane that has the keys.
+    pub focus: Pane,
+    /// The one of `Info`, `Why` and `Events` that shares a place with the others.
+    pub tab: Pane,
+    /// Whether the pane with the keys has the screen for itself.
+    pub is_zoomed: bool,
+}
+
+/// The panes that are seen, in their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    pub header: Option<Rect>,
+    pub panes: Vec<(Pane, Rect)>,
+    pub footer: Option<Rect>,
+}
+
+/// Fewest columns and rows for four panes; below there is one, or two above each other.
+const FOUR: (usize, usize) = (70, 14);
+const TWO_ROWS: usize = 20;
+/// Columns and rows from which five are seen.
+const FIVE: (usize, usize) = (150, 30);
+
+impl Layout {
+    pub(super) fn of(wanted: &Wanted) -> Self {
+        let (width, height) = wanted.size;
+        let line = |y| Rect { x: 0, y, width, height: 1 };
+        let header = (height >= 3).then(|| line(0));
+        let footer = (height >= 4).then(|| line(height - 1));
+        let top = usize::from(header.is_some());
+        let body = Rect { x: 0, y: top, width, height: height - top - usize::from(footer.is_some()) };
+        Self { header, panes: panes(body, wanted), footer }
+    }
+
+    /// The place of a pane, if it is seen.
+    pub(super) fn place(&self, pane: Pane) -> Option<Rect> {
+        self.panes.iter().find(|(seen, _)| *seen == pane).map(|(_, place)| *place)
+    }
+
+    /// The pane at a column and row.
+    pub(super) fn at(&self, x: usize, y: usize) -> Option<(Pane, Rect)> {
+        self.panes.iter().find(|(_, place)| place.has(x, y)).copied()
+    }
+}
+
+fn panes(body: Rect, wanted: &Wanted) -> Vec<(Pane, Rect)> {
+    let Rect { x, y, width, height } = body;
+    let has_room_for = |(columns, rows): (usize, usize)| width >= columns && height >= rows;
+    if wanted.is_zoomed || !has_room_for(FOUR) {
+        if wanted.is_zoomed || height < TWO_ROWS {
+            return vec![(wanted.focus, body)];
+        }
+        let upper = height / 2;
+        let below = if wanted.focus == Pane::List { Pane::Logs } else { wanted.focus };
+        return vec![(Pane::List, Rect { height: upper, ..body }), (below, Rect { y: y + upper, height: height - upper, ..body })];
+    }
+    let left = (width * 3 / 10).clamp(40, 80);
+    let upper = (height * 3 / 5).max(height.saturating_sub(18));
+    let (lower_y, lower) = (y + upper, height - upper);
+    let (right_x, right) = (x + left, width - left);
+    let mut panes = vec![
+        (Pane::List, Rect { x, y, width: left, height: upper }),
+        (Pane::Logs, Rect { x: right_x, y, width: right, height: upper }),
+        (Pane::Metrics, Rect { x, y: lower_y, width: left, height: lower }),
+    ];
+    let slot = Rect { x: right_x, y: lower_y, width: right, height: lower };
+    if has_room_for(FIVE) {
+        let info = right / 3;
+        panes.push((Pane::Info, Rect { width: info, ..slot }));
+        let tab = if wanted.tab == Pane::Info { Pane::Events } else { wanted.tab };
+        panes.push((tab, Rect { x: right_x + info, width: right - info, ..slot }));
+    } else {
+        panes.push((wanted.tab, slot));
+    }
+    panes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(size: (usize, usize), focus: Pane, is_zoomed: bool) -> Layout {
+        Layout::of(&Wanted { size, focus, tab: Pane::Info, is_zoomed })
+    }
+
+    #[test]
+    fn panes_cover_the_screen_once_at_every_size() {
+        for width in (0..240).step_by(7).chain([1, 40, 80, 200]) {
+            for height in 0..70 {
+                for (focus, is_zoomed) in [(Pane::List, false), (Pane::Events, false), (Pane::Logs, true)] {
+                    let layout = layout((width, height), focus, is_zoomed);
+                    let mut covered = vec![0; width * height];
+                    let places = layout.panes.iter().map(|(_, place)| *place).chain(layout.header).chain(layout.footer);
+                    for place in places {
+                        for y in place.y..place.y + place.height {
+                            for x in place.x..place.x + place.width {
+                                covered[y * width + x] += 1;
+                            }
+                        }
+                    }
+                    assert!(covered.iter().all(|count| *count == 1), "{width}x{height} {focus:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn how_many_are_seen() {
+        let seen = |size, focus| layout(size, focus, false).panes.into_iter().map(|(pane, _)| pane).collect::<Vec<_>>();
+        assert_eq!(seen((40, 12), Pane::List), [Pane::List]);
+        assert_eq!(seen((40, 12), Pane::Why), [Pane::Why]);
+        assert_eq!(seen((40, 40), Pane::List), [Pane::List, Pane::Logs]);
+        assert_eq!(seen((80, 24), Pane::List), [Pane::List, Pane::Logs, Pane::Metrics, Pane::Info]);
+        assert_eq!(seen((200, 50), Pane::List), [Pane::List, Pane::Logs, Pane::Metrics, Pane::Info, Pane::Events]);
+        assert_eq!(layout((200, 50), Pane::Logs, true).panes.len(), 1);
+    }
+}

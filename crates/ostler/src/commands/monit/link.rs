@@ -1,0 +1,282 @@
+//! The connection to the daemon: what was asked on it, and what comes. Nothing here waits.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use ostler_client::{Client, ClientError};
+use ostler_core::causes::with_causes;
+use ostler_proto::control::{Action, Detail, Failure, Position, Progress, Request, Response, ScaleTo};
+
+use super::state::{AppOrder, Link, News};
+use crate::client::connect_or_find;
+use crate::error::CliError;
+
+/// Time between two samples.
+const SAMPLE: Duration = Duration::from_secs(2);
+/// Time after an event until the list is asked for: one seldom comes alone.
+const SOON: Duration = Duration::from_millis(100);
+/// Time between two looks for a lost daemon.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Time without an answer after which that is shown.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// What a request was for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Asked {
+    Rows,
+    Detail,
+    Events,
+    Subscription,
+    /// An order, in words; with the reasons that its instances gave.
+    Order(String, Vec<String>),
+}
+
+/// The way to the daemon, and what is under way on it.
+pub(super) struct DaemonLink {
+    home: PathBuf,
+    program: &'static str,
+    client: Option<Client>,
+    asked: HashMap<u64, (Asked, Instant)>,
+    /// Up to where events are known.
+    position: Option<Position>,
+    /// Time of the next sample, or of the next look for a daemon.
+    due: Instant,
+    is_silent: bool,
+}
+
+impl DaemonLink {
+    pub(super) fn new(home: PathBuf, program: &'static str, now: Instant) -> Self {
+        Self { home, program, client: None, asked: HashMap::new(), position: None, due: now, is_silent: false }
+    }
+
+    /// The descriptor on which answers come.
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.client.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The time at which [`Self::turn`] is to be called.
+    pub(super) fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// Asks what is due: everything at the next turn.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.due = self.due.min(now);
+    }
+
+    /// Asks for what is due, or looks for a daemon. `selected` = the instance that is looked at.
+    ///
+    /// # Errors
+    /// A daemon that will never be understood.
+    pub(super) fn turn(&mut self, now: Instant, selected: Option<u32>) -> Result<Vec<News>, CliError> {
+        if now < self.due {
+            return Ok(Vec::new());
+        }
+        if self.client.is_none() {
+            return self.connect(now, selected);
+        }
+        self.due = now + SAMPLE;
+        let oldest = self.asked.values().filter(|(asked, _)| matches!(asked, Asked::Rows | Asked::Detail)).map(|(_, since)| *since).min();
+        if let Some(silent) = oldest.map(|since| now.saturating_duration_since(since)).filter(|silent| *silent >= SILENCE) {
+            self.is_silent = true;
+            return Ok(vec![News::Link(Link::Silent(silent.as_secs()))]);
+        }
+        Ok(self.sample(now, selected))
+    }
+
+    fn connect(&mut self, now: Instant, selected: Option<u32>) -> Result<Vec<News>, CliError> {
+        self.due = now + AGAIN;
+        self.asked.clear();
+        match connect_or_find(&self.home) {
+            Ok(client) => self.client = Some(client),
+            Err(ClientError::NotRunning { .. } | ClientError::Lost(_)) => {
+                return Ok(vec![News::Link(Link::Down("the daemon is not running; waiting for it".into()))]);
+            }
+            Err(error @ (ClientError::Version { .. } | ClientError::Elsewhere(_))) => return Err(error.into()),
+            Err(error) => return Ok(vec![News::Link(Link::Down(with_causes(&error)))]),
+        }
+        self.due = now + SAMPLE;
+        let mut news = match self.position {
+            Some(after) => self.ask(now, Request::Subscribe { after: Some(after) }, Asked::Subscription),
+            None => self.ask(now, Request::Events, Asked::Events),
+        };
+        news.extend(self.sample(now, selected));
+        Ok(news)
+    }
+
+    /// Asks for rows and the selected instance, each once at a time.
+    fn sample(&mut self, now: Instant, selected: Option<u32>) -> Vec<News> {
+        let is_asked = |link: &Self, what: &Asked| link.asked.values().any(|(asked, _)| asked == what);
+        let mut news = Vec::new();
+        if !is_asked(self, &Asked::Rows) {
+            news.extend(self.ask(now, Request::Table, Asked::Rows));
+        }
+        if let Some(id) = selected.filter(|_| !is_asked(self, &Asked::Detail)) {
+            news.extend(self.ask(now, Request::Inspect { targets: vec![id.to_string()], cwd: String::new() }, Asked::Detail));
+        }
+        news
+    }
+
+    fn ask(&mut self, now: Instant, request: Request, asked: Asked) -> Vec<News> {
+        let Some(client) = &mut self.client else { return Vec::new() };
+        match client.send(request) {
+            Ok(id) => {
+                self.asked.insert(id, (asked, now));
+                Vec::new()
+            }
+            Err(_) => self.lost(now),
+        }
+    }
+
+    /// Sends an order; its outcome comes as news.
+    pub(super) fn order(&mut self, now: Instant, order: &AppOrder) -> Vec<News> {
+        let words = order_words(order);
+        if self.client.is_none() {
+            return vec![News::Answer { text: format!("{words}: the daemon is not running"), is_good: false }];
+        }
+        let mut news = vec![News::Answer { text: format!("{words} …"), is_good: true }];
+        let Some(request) = request(order, self.program) else {
+            return vec![News::Answer { text: format!("{words}: this is no number"), is_good: false }];
+        };
+        news.extend(self.ask(now, request, Asked::Order(words, Vec::new())));
+        news
+    }
+
+    /// Takes what came.
+    ///
+    /// # Errors
+    /// As [`Self::turn`].
+    pub(super) fn arrived(&mut self, now: Instant) -> Result<Vec<News>, CliError> {
+        let frames = match self.client.as_mut().map(Client::arrived) {
+            None => return Ok(Vec::new()),
+            Some(Ok(frames)) => frames,
+            Some(Err(error @ ClientError::Version { .. })) => return Err(error.into()),
+            Some(Err(ClientError::Down(why))) => {
+                self.client = None;
+                return Ok(vec![News::Link(Link::Down(why))]);
+            }
+            Some(Err(_)) => return Ok(self.lost(now)),
+        };
+        let mut news = Vec::new();
+        for frame in frames {
+            self.on_answer(now, frame.id, frame.response, &mut news);
+        }
+        Ok(news)
+    }
+
+    fn lost(&mut self, now: Instant) -> Vec<News> {
+        self.client = None;
+        // What came after the loss of one that was asked to do something nobody knows.
+        let orders: Vec<String> =
+            self.asked.drain().filter_map(|(_, (asked, _))| if let Asked::Order(words, _) = asked { Some(words) } else { None }).collect();
+        self.due = now + SOON;
+        let unknown = |words| News::Answer { text: format!("{words}: the daemon was lost before it answered"), is_good: false };
+        let down = News::Link(Link::Down("the daemon was lost; waiting for it".into()));
+        std::iter::once(down).chain(orders.into_iter().map(unknown)).collect()
+    }
+
+    fn on_answer(&mut self, now: Instant, id: u64, response: Response, news: &mut Vec<News>) {
+        let is_progress = matches!(response, Response::Progress(_) | Response::Happened(_) | Response::Missed(_));
+        match response {
+            Response::Happened(event) => {
+                self.position = Some(event.position());
+                self.due = self.due.min(now + SOON);
+                news.push(News::Event(event));
+            }
+            Response::Missed(_) => news.push(News::Missed),
+            // We come back for the rest.
+            Response::FellBehind => news.extend(self.lost(now)),
+            Response::Events { list, position } => {
+                self.position = Some(position);
+                news.extend(list.into_iter().map(News::Event));
+                news.extend(self.ask(now, Request::Subscribe { after: Some(position) }, Asked::Subscription));
+            }
+            Response::Table(rows) => {
+                self.is_silent = false;
+                news.extend([News::Link(Link::Up), News::Rows(rows)]);
+            }
+            Response::Details(details) => news.extend(details.into_iter().map(|detail: Detail| News::Detail(Box::new(detail)))),
+            Response::Progress(Progress::InstanceFailed { id: instance, name, reason }) => {
+                if let Some((Asked::Order(_, reasons), _)) = self.asked.get_mut(&id) {
+                    reasons.push(format!("{name} ({instance}) {reason}"));
+                }
+            }
+            Response::Done { .. } => self.finish(now, id, None, news),
+            Response::Failed(failure) => self.finish(now, id, Some(failure), news),
+            _ => {}
+        }
+        if !is_progress {
+            self.asked.remove(&id);
+        }
+    }
+
+    fn finish(&mut self, now: Instant, id: u64, failure: Option<Failure>, news: &mut Vec<News>) {
+        let Some((Asked::Order(words, reasons), _)) = self.asked.remove(&id) else { return };
+        self.due = self.due.min(now + SOON);
+        news.push(match failure {
+            None => News::Answer { text: format!("{words}: done"), is_good: true },
+            Some(failure) => {
+                let reason = reasons.into_iter().next().unwrap_or_else(|| failure.to_string());
+                News::Answer { text: format!("{words}: {reason}"), is_good: false }
+            }
+        });
+    }
+}
+
+fn order_words(order: &AppOrder) -> String {
+    match order {
+        AppOrder::Stop { target } => format!("stop {target}"),
+        AppOrder::Restart { target } => format!("restart {target}"),
+        AppOrder::Reload { target } => format!("reload {target}"),
+        AppOrder::Scale { app, to } => format!("scale {app} {to}"),
+    }
+}
+
+/// The request for an order; none for a number that is none.
+fn request(order: &AppOrder, program: &str) -> Option<Request> {
+    let act = |action, target: &String, command: &str| Request::Act {
+        action,
+        targets: vec![target.clone()],
+        cwd: String::new(),
+        change: None,
+        parallel: 0,
+        gentle: false,
+        canary_ms: None,
+        command: command.into(),
+    };
+    Some(match order {
+        AppOrder::Stop { target } => act(Action::Stop, target, "stop"),
+        AppOrder::Restart { target } => act(Action::Restart, target, "restart"),
+        AppOrder::Reload { target } => act(Action::Reload, target, "reload"),
+        AppOrder::Scale { app, to } => {
+            let to = if to.starts_with(['+', '-']) { ScaleTo::By(to.parse().ok()?) } else { ScaleTo::Exactly(to.parse().ok()?) };
+            Request::Scale { name: app.clone(), cwd: String::new(), to, oldest_first: program == "pm2" }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_as_requests() {
+        let scale = |to: &str| AppOrder::Scale { app: "api".into(), to: to.into() };
+        for (order, wanted) in [
+            (scale("+1"), Some(ScaleTo::By(1))),
+            (scale("-1"), Some(ScaleTo::By(-1))),
+            (scale("14"), Some(ScaleTo::Exactly(14))),
+            (scale("99999999999"), None),
+        ] {
+            let to = request(&order, "ostler").map(|request| match request {
+                Request::Scale { to, .. } => to,
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(to, wanted, "{order:?}");
+        }
+        let Some(Request::Act { action, targets, .. }) = request(&AppOrder::Stop { target: "3".into() }, "ostler") else { panic!() };
+        assert_eq!((action, targets), (Action::Stop, vec!["3".to_owned()]));
+    }
+}

@@ -1,0 +1,49 @@
+//! `monit`: the view of everything on the whole terminal.
+//!
+//! `state` knows what is known and what is looked at, `keys` change it, `view` makes a picture of it: none of them reads or writes anything. `paint` finds
+//! what differs between two pictures; `session` waits for the daemon (`link`), the logs, the keys and signals (`terminal`), and draws when one of them had
+//! news. At rest it asks the daemon once in two seconds, and writes nothing while nothing changes.
+
+mod cells;
+mod content;
+mod input;
+mod keys;
+mod layout;
+mod link;
+mod log_lines;
+mod paint;
+mod series;
+mod session;
+mod state;
+mod terminal;
+mod view;
+
+use session::Session;
+use state::{Look, State};
+use terminal::Terminal;
+
+use super::table;
+use crate::cli::Call;
+use crate::cx::Cx;
+use crate::error::{CliError, Status};
+use layout::Pane;
+
+/// Runs `monit`, `dashboard`, `dash`, and `imonit`, which begins with the list alone and its bars.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    table::order(call)?;
+    let sort = call.value("sort").unwrap_or("id").to_lowercase();
+    terminal::check()?;
+    // Where there is none to begin with, that is said as every command says it.
+    cx.client()?.greet()?;
+    cx.disconnect();
+    let home = cx.home()?.to_owned();
+    let look = Look { program: cx.program.name(), is_ascii: cx.out.is_ascii() };
+    cx.out.flush();
+    let terminal = Terminal::take()?;
+    let mut state = State::new(look, cx.out.view(), terminal.size(), sort);
+    state.filter = call.target().unwrap_or_default().to_owned();
+    state.is_zoomed = call.word == "imonit";
+    state.focus = Pane::List;
+    Session::new(state, terminal, home, &cx.out).run()?;
+    Ok(Status::Ok)
+}

@@ -1,0 +1,103 @@
+//! Painter: the bytes that turn one picture into another. Only cells that differ are written.
+
+use std::io::Write as _;
+
+use super::cells::{Cell, Picture, Tone};
+
+/// Alternate screen, no cursor, mouse with large coordinates, marked pastes.
+pub(super) const BEGIN: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?1000h\x1b[?1006h\x1b[?2004h\x1b[2J";
+/// The opposite, in the opposite order.
+pub(super) const END: &[u8] = b"\x1b[?2004l\x1b[?1006l\x1b[?1000l\x1b[0m\x1b[?25h\x1b[?1049l";
+
+/// Adds the bytes for what differs. Pictures of different sizes differ in everything.
+pub(super) fn changes(before: Option<&Picture>, after: &Picture, has_colors: bool, out: &mut Vec<u8>) {
+    let known = before.filter(|before| (before.width, before.height) == (after.width, after.height));
+    if known.is_none() {
+        out.extend_from_slice(b"\x1b[0m\x1b[2J");
+    }
+    let blank = Picture::blank(after.width, after.height, false);
+    let before = known.unwrap_or(&blank);
+    let mut tone = None;
+    for y in 0..after.height {
+        // Column at which the cursor certainly is.
+        let mut cursor = None;
+        for (x, (old, new)) in before.row(y).iter().zip(after.row(y)).enumerate() {
+            if old == new || new.ch == Cell::REST {
+                continue;
+            }
+            if cursor != Some(x) {
+                let _ = write!(out, "\x1b[{};{}H", y + 1, x + 1);
+            }
+            if tone.replace(new.tone) != Some(new.tone) {
+                let _ = write!(out, "\x1b[{}m", sgr(new.tone, has_colors));
+            }
+            let _ = write!(out, "{}", new.ch);
+            // How wide others think a character is differs between terminals, but not for these.
+            let is_certain = new.ch.is_ascii() || ('\u{2500}'..='\u{259f}').contains(&new.ch);
+            cursor = is_certain.then_some(x + 1);
+        }
+    }
+    if tone.is_some_and(|tone| tone != Tone::Plain) {
+        out.extend_from_slice(b"\x1b[0m");
+    }
+}
+
+fn sgr(tone: Tone, has_colors: bool) -> &'static str {
+    match (tone, has_colors) {
+        (Tone::Plain, _) => "0",
+        (Tone::Inverse, _) => "0;7",
+        (Tone::Bold, _) | (Tone::Title | Tone::Bad, false) => "0;1",
+        (Tone::Dim | Tone::Good | Tone::Busy | Tone::Warn, false) => "0",
+        (Tone::Dim, true) => "0;90",
+        (Tone::Title, true) => "0;1;36",
+        (Tone::Good, true) => "0;32",
+        (Tone::Busy, true) => "0;34",
+        (Tone::Warn, true) => "0;33",
+        (Tone::Bad, true) => "0;1;31",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(lines: &[&str]) -> Picture {
+        let mut picture = Picture::blank(10, lines.len(), false);
+        for (y, line) in lines.iter().enumerate() {
+            picture.put(0, y, 10, line, Tone::Plain);
+        }
+        picture
+    }
+
+    fn bytes(before: Option<&Picture>, after: &Picture) -> String {
+        let mut out = Vec::new();
+        changes(before, after, true, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn only_what_differs_is_written() {
+        let (one, two) = (picture(&["abc", "def"]), picture(&["abc", "dXf"]));
+        assert_eq!(bytes(Some(&one), &one), "");
+        assert_eq!(bytes(Some(&one), &two), "\x1b[2;2H\x1b[0mX");
+        assert_eq!(bytes(None, &two), "\x1b[0m\x1b[2J\x1b[1;1H\x1b[0mabc\x1b[2;1HdXf");
+    }
+
+    #[test]
+    fn halves_of_wide_characters_do_not_stay() {
+        let (wide, narrow) = (picture(&["日本"]), picture(&["a 本"]));
+        assert_eq!(bytes(Some(&wide), &narrow), "\x1b[1;1H\x1b[0ma ");
+        assert_eq!(bytes(Some(&narrow), &wide), "\x1b[1;1H\x1b[0m日");
+    }
+
+    #[test]
+    fn colours_are_left_out_where_none_are_wanted() {
+        let mut picture = Picture::blank(4, 1, false);
+        picture.put(0, 0, 1, "a", Tone::Bad);
+        picture.put(1, 0, 1, "b", Tone::Good);
+        picture.put(2, 0, 1, "c", Tone::Inverse);
+        let mut out = Vec::new();
+        changes(None, &picture, false, &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), "\x1b[0m\x1b[2J\x1b[1;1H\x1b[0;1ma\x1b[0mb\x1b[0;7mc\x1b[0m");
+    }
+}

@@ -1,0 +1,223 @@
+//! Session: waits for news, keys and signals, and draws when something has changed.
+
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use ostler_proto::control::Summary;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use super::cells::Picture;
+use super::input::Reader;
+use super::keys::{Command, on_input};
+use super::link::DaemonLink;
+use super::log_lines::LogLine;
+use super::paint::changes;
+use super::state::{News, State};
+use super::terminal::{Terminal, Told};
+use super::view::draw;
+use crate::error::CliError;
+use crate::logs::LogFeed;
+use crate::render::Out;
+
+/// Lines of the past that are shown at first.
+const PAST_LINES: u64 = 200;
+/// Shortest time between two pictures: nobody reads faster.
+const FRAME: Duration = Duration::from_millis(50);
+/// Time for the rest of a sequence; what has none is the key Esc.
+const SEQUENCE: Duration = Duration::from_millis(50);
+
+/// All that a session has.
+pub(super) struct Session<'a> {
+    pub state: State,
+    terminal: Terminal,
+    link: DaemonLink,
+    out: &'a Out,
+    has_colors: bool,
+    reader: Reader,
+    /// The files of the selected instance.
+    feed: Option<Feed>,
+    /// What is on the screen.
+    seen: Option<Picture>,
+    is_changed: bool,
+    drawn: Option<Instant>,
+}
+
+/// Followed logs, and whose.
+struct Feed {
+    id: u32,
+    files: [Option<String>; 3],
+    logs: LogFeed,
+}
+
+/// What ended a wait.
+#[derive(Default)]
+struct Wake {
+    typed: bool,
+    told: bool,
+    answered: bool,
+    logged: bool,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(state: State, terminal: Terminal, home: PathBuf, out: &'a Out) -> Self {
+        let link = DaemonLink::new(home, state.look.program, Instant::now());
+        let has_colors = out.paint().0;
+        Self { state, terminal, link, out, has_colors, reader: Reader::default(), feed: None, seen: None, is_changed: true, drawn: None }
+    }
+
+    /// Runs until the user has enough, or the terminal has gone.
+    ///
+    /// # Errors
+    /// A daemon that cannot be understood.
+    pub(super) fn run(&mut self) -> Result<(), CliError> {
+        loop {
+            let now = Instant::now();
+            let news = self.link.turn(now, self.state.selected)?;
+            self.apply(news);
+            self.follow_selected(now);
+            self.read_logs();
+            if !self.show(now) {
+                return Ok(());
+            }
+            let wake = self.wait(now)?;
+            if !self.on_wake(&wake)? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn apply(&mut self, news: Vec<News>) {
+        for news in news {
+            self.is_changed = true;
+            self.state.apply(news);
+        }
+    }
+
+    /// Follows the logs of what is selected; asks for it at once where it is new.
+    fn follow_selected(&mut self, now: Instant) {
+        let Some(detail) = &self.state.detail else {
+            if self.feed.as_ref().map(|feed| feed.id) != self.state.selected {
+                self.feed = None;
+                self.link.hurry(now);
+            }
+            return;
+        };
+        let files = [detail.files.out.clone(), detail.files.error.clone(), detail.files.combined.clone()];
+        if self.feed.as_ref().is_some_and(|feed| feed.id == detail.id && feed.files == files) {
+            return;
+        }
+        let Some(row) = self.state.row().cloned() else { return };
+        let [out_file, error_file, log_file] = files.clone();
+        let summary = Summary { row, unstable: 0, script: String::new(), out_file, error_file, log_file, pid_file: String::new() };
+        let mut logs = LogFeed::of(&summary);
+        let id = detail.id;
+        let mut lines = Vec::new();
+        logs.tail(PAST_LINES, &mut |is_error, line| lines.push(LogLine::new(line, is_error)));
+        self.state.logs.clear();
+        self.feed = Some(Feed { id, files, logs });
+        self.apply(lines.into_iter().map(News::Line).collect());
+    }
+
+    fn read_logs(&mut self) {
+        let Some(feed) = &mut self.feed else { return };
+        let mut lines = Vec::new();
+        feed.logs.advance(&mut |is_error, line| lines.push(LogLine::new(line, is_error)));
+        self.apply(lines.into_iter().map(News::Line).collect());
+    }
+
+    /// Brings the screen up to date. False = the terminal is gone.
+    fn show(&mut self, now: Instant) -> bool {
+        let is_early = self.drawn.is_some_and(|drawn| now < drawn + FRAME);
+        if self.is_changed && !is_early && !self.terminal.is_behind() {
+            self.state.view = self.out.view();
+            let picture = draw(&self.state);
+            changes(self.seen.as_ref(), &picture, self.has_colors, self.terminal.queue());
+            self.seen = Some(picture);
+            self.is_changed = false;
+            self.drawn = Some(now);
+        }
+        self.terminal.write()
+    }
+
+    fn wait(&self, now: Instant) -> Result<Wake, CliError> {
+        let stdin = std::io::stdin();
+        let signals = self.terminal.signals();
+        let mut fds = vec![PollFd::new(&stdin, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
+        let mut add = |fd| {
+            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            fds.len() - 1
+        };
+        let link_at = self.link.fd().map(&mut add);
+        let feed_at = self.feed.as_ref().and_then(|feed| feed.logs.as_fd()).map(&mut add);
+        let stdout = std::io::stdout();
+        if self.terminal.is_behind() {
+            fds.push(PollFd::from_borrowed_fd(stdout.as_fd(), PollFlags::OUT));
+        }
+        let frame = (self.is_changed && !self.terminal.is_behind()).then(|| self.drawn.map_or(now, |drawn| drawn + FRAME));
+        let logs = self.feed.as_ref().and_then(|feed| feed.logs.due());
+        let sequence = self.reader.waits().then(|| now + SEQUENCE);
+        let due = [Some(self.link.due()), frame, logs, sequence].into_iter().flatten().min();
+        let left = due.and_then(|due| Timespec::try_from(due.saturating_duration_since(now)).ok());
+        match poll(&mut fds, left.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(CliError::Failed(format!("cannot wait: {}", std::io::Error::from(errno)))),
+        }
+        let is_ready = |at: Option<usize>| at.and_then(|at| fds.get(at)).is_some_and(|fd| !fd.revents().is_empty());
+        Ok(Wake { typed: is_ready(Some(0)), told: is_ready(Some(1)), answered: is_ready(link_at), logged: is_ready(feed_at) })
+    }
+
+    /// Takes what came. False = it is over.
+    fn on_wake(&mut self, wake: &Wake) -> Result<bool, CliError> {
+        if wake.told {
+            for told in self.terminal.told() {
+                match told {
+                    Told::End => return Ok(false),
+                    Told::Suspend => self.suspend()?,
+                    Told::Look => self.look(),
+                }
+            }
+        }
+        let inputs = if wake.typed {
+            let Some(bytes) = self.terminal.read() else { return Ok(false) };
+            self.reader.take(&bytes)
+        } else {
+            self.reader.give_up().into_iter().collect()
+        };
+        for input in inputs {
+            self.is_changed = true;
+            match on_input(&mut self.state, input) {
+                None => {}
+                Some(Command::Quit) => return Ok(false),
+                Some(Command::Suspend) => self.suspend()?,
+                Some(Command::Repaint) => self.look(),
+                Some(Command::Order(order)) => {
+                    let news = self.link.order(Instant::now(), &order);
+                    self.apply(news);
+                }
+            }
+        }
+        if wake.answered {
+            let news = self.link.arrived(Instant::now())?;
+            self.apply(news);
+        }
+        if let Some(feed) = self.feed.as_mut().filter(|_| wake.logged) {
+            feed.logs.drain();
+        }
+        Ok(true)
+    }
+
+    fn suspend(&mut self) -> Result<(), CliError> {
+        self.terminal.suspend()?;
+        self.look();
+        Ok(())
+    }
+
+    /// Takes another size, and draws everything.
+    fn look(&mut self) {
+        let (columns, rows) = self.terminal.size();
+        self.seen = None;
+        self.apply(vec![News::Resized(columns, rows)]);
+    }
+}

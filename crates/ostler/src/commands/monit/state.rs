@@ -1,0 +1,382 @@
+//! State of the view: what is known of the apps, and what of it is looked at. Nothing in here reads or writes anything.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use ostler_proto::control::{Detail, Event, TableRow};
+use serde_json::Value;
+
+use super::layout::{Layout, Pane, Wanted};
+use super::log_lines::{LogLine, LogLines};
+use super::series::Series;
+use crate::render::{Order, View};
+
+/// Events that are kept.
+const EVENTS: usize = 500;
+/// Custom metrics whose past is kept; an app may invent any number.
+const METRICS: usize = 100;
+/// Fields that `o` goes through.
+pub(super) const FIELDS: [&str; 6] = ["id", "name", "status", "cpu", "memory", "uptime"];
+
+/// The connection to the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Link {
+    Up,
+    /// It is asked and has not answered for so many seconds.
+    Silent(u64),
+    /// There is none, for this reason.
+    Down(String),
+}
+
+/// What has the keys instead of the panes.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Dialog {
+    None,
+    Help,
+    /// A question before something that ends processes.
+    Confirm {
+        question: String,
+        order: AppOrder,
+    },
+    /// The filter is being typed; the former one comes back with Esc.
+    Filter {
+        former: String,
+    },
+    /// The number of instances is being typed.
+    Scale {
+        app: String,
+        number: String,
+    },
+}
+
+/// What a user wants of apps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum AppOrder {
+    Stop {
+        target: String,
+    },
+    Restart {
+        target: String,
+    },
+    Reload {
+        target: String,
+    },
+    /// `4`, `+1` or `-1` instances.
+    Scale {
+        app: String,
+        to: String,
+    },
+}
+
+/// News from outside.
+#[derive(Debug)]
+pub(super) enum News {
+    /// The rows of all instances; a sample of their usage, too.
+    Rows(Vec<TableRow>),
+    /// All of one instance.
+    Detail(Box<Detail>),
+    Event(Event),
+    /// Events are not known any more.
+    Missed,
+    /// A line of the selected instance.
+    Line(LogLine),
+    Link(Link),
+    /// An order was carried out, or not.
+    Answer {
+        text: String,
+        is_good: bool,
+    },
+    Resized(usize, usize),
+}
+
+/// What the terminal can do, and the names of things.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    pub program: &'static str,
+    pub is_ascii: bool,
+}
+
+/// Usage of an instance.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Past {
+    pub cpu: Series,
+    pub memory: Series,
+}
+
+/// All of it.
+pub(super) struct State {
+    pub look: Look,
+    pub view: View,
+    pub size: (usize, usize),
+    /// By id.
+    pub rows: Vec<TableRow>,
+    /// Whether they were ever there.
+    pub has_rows: bool,
+    /// Rows that are shown, in their order.
+    pub shown: Vec<usize>,
+    pub past: HashMap<u32, Past>,
+    pub selected: Option<u32>,
+    /// Everything about the selected instance, once it has come.
+    pub detail: Option<Box<Detail>>,
+    /// Its custom metrics.
+    pub metrics: HashMap<String, Series>,
+    pub logs: LogLines,
+    /// The oldest first.
+    pub events: VecDeque<Event>,
+    pub sort: String,
+    pub filter: String,
+    pub focus: Pane,
+    pub tab: Pane,
+    pub is_zoomed: bool,
+    /// Lines that a pane is scrolled by: down from the top, the logs up from the end.
+    pub scroll: [usize; Pane::ALL.len()],
+    pub link: Link,
+    pub dialog: Dialog,
+    pub message: Option<(String, bool)>,
+}
+
+impl State {
+    pub(super) fn new(look: Look, view: View, size: (usize, usize), sort: String) -> Self {
+        Self {
+            look,
+            view,
+            size,
+            rows: Vec::new(),
+            has_rows: false,
+            shown: Vec::new(),
+            past: HashMap::new(),
+            selected: None,
+            detail: None,
+            metrics: HashMap::new(),
+            logs: LogLines::default(),
+            events: VecDeque::new(),
+            sort,
+            filter: String::new(),
+            focus: Pane::List,
+            tab: Pane::Info,
+            is_zoomed: false,
+            scroll: [0; Pane::ALL.len()],
+            link: Link::Up,
+            dialog: Dialog::None,
+            message: None,
+        }
+    }
+
+    pub(super) fn apply(&mut self, news: News) {
+        match news {
+            News::Rows(rows) => self.set_rows(rows),
+            News::Detail(detail) => self.set_detail(detail),
+            News::Event(event) => {
+                if self.events.len() == EVENTS {
+                    self.events.pop_front();
+                }
+                self.events.push_back(event);
+            }
+            News::Missed => self.events.clear(),
+            News::Line(line) => {
+                let gone = self.logs.push(line);
+                let scroll = &mut self.scroll[Pane::Logs.index()];
+                // Whoever reads further up goes on reading there.
+                if *scroll > 0 {
+                    *scroll = (*scroll + 1).saturating_sub(gone).min(self.logs.len().saturating_sub(1));
+                }
+            }
+            News::Link(link) => self.link = link,
+            News::Answer { text, is_good } => self.message = Some((text, is_good)),
+            News::Resized(columns, rows) => self.size = (columns, rows),
+        }
+    }
+
+    fn set_rows(&mut self, rows: Vec<TableRow>) {
+        let ids: HashSet<u32> = rows.iter().map(|row| row.id).collect();
+        self.past.retain(|id, _| ids.contains(id));
+        for row in &rows {
+            let past = self.past.entry(row.id).or_default();
+            past.cpu.push(row.monit.cpu_pct);
+            #[expect(clippy::cast_precision_loss, reason = "a bar has eight heights")]
+            past.memory.push(row.monit.memory_bytes as f64);
+        }
+        let position = self.position();
+        self.rows = rows;
+        self.has_rows = true;
+        self.arrange_from(position);
+    }
+
+    fn set_detail(&mut self, detail: Box<Detail>) {
+        if self.selected != Some(detail.id) {
+            return;
+        }
+        let figures = detail.learned.axm_monitor.iter().filter_map(|(name, metric)| Some((name, figure(metric)?)));
+        for (name, value) in figures.take(METRICS) {
+            if self.metrics.contains_key(name) || self.metrics.len() < METRICS {
+                self.metrics.entry(name.clone()).or_default().push(value);
+            }
+        }
+        self.detail = Some(detail);
+    }
+
+    /// Filters and sorts; the selection stays with its instance, or goes to the one in its place.
+    pub(super) fn arrange(&mut self) {
+        self.arrange_from(self.position());
+    }
+
+    fn arrange_from(&mut self, position: Option<usize>) {
+        let wanted = self.filter.to_lowercase();
+        let has = |text: &str| text.to_lowercase().contains(&wanted);
+        let is_shown = |row: &TableRow| has(&row.name) || has(&row.namespace) || has(&row.status) || row.id.to_string() == wanted;
+        let order = Order::parse(&self.sort).unwrap_or(Order::BY_NAME);
+        let mut shown: Vec<usize> = (0..self.rows.len()).filter(|index| is_shown(&self.rows[*index])).collect();
+        shown.sort_by(|a, b| order.compare(&self.rows[*a], &self.rows[*b]));
+        self.shown = shown;
+        let is_there = self.selected.is_some_and(|id| self.shown.iter().any(|index| self.rows[*index].id == id));
+        if !is_there {
+            self.select_at(position.unwrap_or(0));
+        }
+    }
+
+    /// Place of the selected row among those that are shown.
+    pub(super) fn position(&self) -> Option<usize> {
+        self.shown.iter().position(|index| self.rows.get(*index).map(|row| row.id) == self.selected)
+    }
+
+    /// Selects the row at this place, or the last one.
+    pub(super) fn select_at(&mut self, position: usize) {
+        let last = self.shown.len().saturating_sub(1);
+        let id = self.shown.get(position.min(last)).map(|index| self.rows[*index].id);
+        if id != self.selected {
+            self.selected = id;
+            self.detail = None;
+            self.metrics.clear();
+            self.logs.clear();
+            self.scroll = [0; Pane::ALL.len()];
+        }
+    }
+
+    /// The selected row.
+    pub(super) fn row(&self) -> Option<&TableRow> {
+        self.rows.iter().find(|row| Some(row.id) == self.selected)
+    }
+
+    pub(super) fn layout(&self) -> Layout {
+        Layout::of(&Wanted { size: self.size, focus: self.focus, tab: self.tab, is_zoomed: self.is_zoomed })
+    }
+
+    /// Rows of the list that fit, below its heading.
+    pub(super) fn list_height(&self) -> usize {
+        self.layout().place(Pane::List).map_or(0, |place| place.inner().height.saturating_sub(1))
+    }
+
+    /// The first row of the list that is seen: the selected one is as near to the middle as it gets.
+    pub(super) fn list_top(&self) -> usize {
+        let height = self.list_height();
+        let most = self.shown.len().saturating_sub(height);
+        self.position().unwrap_or(0).saturating_sub(height / 2).min(most)
+    }
+}
+
+/// The number in a custom metric: `12.5`, `"12.5"`, `{"value": "12.5ms"}`.
+fn figure(metric: &Value) -> Option<f64> {
+    match metric.get("value").unwrap_or(metric) {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => {
+            let end = text.find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '-')).unwrap_or(text.len());
+            text.get(..end)?.parse().ok()
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::tests::data;
+
+    fn state() -> State {
+        let look = Look { program: "ostler", is_ascii: false };
+        let mut state = State::new(look, View::played(data::NOW_MS, None), (80, 24), "id".into());
+        state.apply(News::Rows(["b", "a", "c"].into_iter().zip(0..).map(|(name, id)| data::row(id, name)).collect()));
+        state
+    }
+
+    fn names(state: &State) -> String {
+        state.shown.iter().map(|index| state.rows[*index].name.as_str()).collect()
+    }
+
+    #[test]
+    fn the_selection_stays_with_its_instance() {
+        let mut state = state();
+        assert_eq!((names(&state), state.selected), ("bac".into(), Some(0)));
+        state.select_at(1);
+        state.sort = "name:desc".into();
+        state.arrange();
+        assert_eq!((names(&state), state.selected, state.position()), ("cba".into(), Some(1), Some(2)));
+        // It is gone: what is in its place is selected.
+        state.apply(News::Rows(vec![data::row(0, "b"), data::row(2, "c")]));
+        assert_eq!((names(&state), state.selected), ("cb".into(), Some(0)));
+        state.filter = "nothing".into();
+        state.arrange();
+        assert_eq!((names(&state), state.selected), (String::new(), None));
+        state.filter.clear();
+        state.arrange();
+        assert_eq!(state.selected, Some(2));
+        state.apply(News::Rows(Vec::new()));
+        assert_eq!((state.selected, state.past.len(), state.list_top()), (None, 0, 0));
+    }
+
+    #[test]
+    fn another_selection_forgets_what_belongs_to_the_former() {
+        let mut state = state();
+        state.apply(News::Line(LogLine::new(b"x", false)));
+        state.apply(News::Detail(Box::new(data::stopped())));
+        assert!(state.detail.is_some() && state.logs.len() == 1);
+        state.select_at(2);
+        assert!(state.detail.is_none() && state.logs.len() == 0);
+        // The answer to an earlier question.
+        state.apply(News::Detail(Box::new(data::stopped())));
+        assert!(state.detail.is_none());
+    }
+
+    #[test]
+    fn whoever_reads_further_up_is_left_there() {
+        let mut state = state();
+        let logs = Pane::Logs.index();
+        for n in 0..2000 {
+            state.apply(News::Line(LogLine::new(n.to_string().as_bytes(), false)));
+            if n == 100 {
+                state.scroll[logs] = 10;
+            }
+            if n == 500 {
+                assert_eq!(state.logs.upwards(state.scroll[logs]).next().unwrap().text.as_ref(), "90");
+            }
+        }
+        assert!(state.scroll[logs] < state.logs.len());
+    }
+
+    #[test]
+    fn figures_of_metrics() {
+        for (metric, number) in [
+            (json!({ "value": 59.94, "unit": "%" }), Some(59.94)),
+            (json!({ "value": "12.5ms" }), Some(12.5)),
+            (json!("-3"), Some(-3.0)),
+            (json!({ "value": "n/a" }), None),
+            (json!({ "value": "é" }), None),
+            (json!([]), None),
+        ] {
+            assert_eq!(figure(&metric), number, "{metric}");
+        }
+    }
+
+    #[test]
+    fn what_others_send_is_bounded() {
+        let mut state = state();
+        let mut detail = data::stopped();
+        detail.learned.axm_monitor = (0..1000).map(|n| (n.to_string(), json!(n))).collect();
+        state.apply(News::Detail(Box::new(detail)));
+        assert_eq!(state.metrics.len(), METRICS);
+        for event in std::iter::repeat_n(data::events(), 100).flatten() {
+            state.apply(News::Event(event));
+        }
+        assert_eq!(state.events.len(), EVENTS);
+    }
+}

@@ -1,0 +1,162 @@
+//! The list: as many columns as there is room for.
+
+use ostler_core::health::State as Health;
+use ostler_proto::control::TableRow;
+use unicode_width::UnicodeWidthStr as _;
+
+use crate::commands::monit::cells::{Picture, Rect, Tone};
+use crate::commands::monit::content::{cpu, share_bars, status_tone};
+use crate::commands::monit::state::State;
+use crate::render::{age, bytes};
+
+/// One column.
+struct Column {
+    title: &'static str,
+    width: usize,
+    cell: fn(&State, &TableRow, usize) -> (String, Tone),
+    /// Whether figures are lined up at the right.
+    is_figure: bool,
+}
+
+const fn words(title: &'static str, width: usize, cell: fn(&State, &TableRow, usize) -> (String, Tone)) -> Column {
+    Column { title, width, cell, is_figure: false }
+}
+
+const fn figure(title: &'static str, width: usize, cell: fn(&State, &TableRow, usize) -> (String, Tone)) -> Column {
+    Column { title, width, cell, is_figure: true }
+}
+
+/// Columns for the mark of the selection.
+const MARK: usize = 2;
+/// Columns that are worth more than a whole name.
+const NEEDED: usize = 3;
+/// Fewest and most columns for a name.
+const NAME: (usize, usize) = (8, 24);
+
+/// What is beside the name, the most important first: columns of which there is no room for all are left out from the end.
+fn columns(has_health: bool) -> Vec<Column> {
+    let mut columns = vec![
+        words("status", 8, |_, row, _| (short(&row.status).to_owned(), status_tone(&row.status))),
+        figure("cpu", 6, |_, row, _| (cpu(row), if row.monit.cpu_pct >= 90.0 { Tone::Warn } else { Tone::Plain })),
+        figure("mem", 8, |_, row, _| (bytes(row.monit.memory_bytes), Tone::Plain)),
+    ];
+    if has_health {
+        columns.push(words("health", 9, |_, row, _| health(row)));
+    }
+    columns.extend([
+        figure("restarts", 8, |_, row, _| (row.restarts.to_string(), Tone::Plain)),
+        figure("uptime", 6, |_, row, _| (row.uptime_ms.map_or_else(|| "0".into(), age), Tone::Plain)),
+        figure("pid", 8, |_, row, _| (row.pid.to_string(), Tone::Plain)),
+        words("cpu bar", 12, |state, row, width| (share_bars(state, row, width).0, Tone::Good)),
+        words("mem bar", 12, |state, row, width| (share_bars(state, row, width).1, Tone::Busy)),
+        words("namespace", 12, |_, row, _| (row.namespace.clone(), Tone::Plain)),
+        words("cpu history", 24, |state, row, width| {
+            let past = state.past.get(&row.id).map(|past| past.cpu.bars(width, 100.0, state.look.is_ascii));
+            (past.unwrap_or_default(), Tone::Good)
+        }),
+        words("user", 10, |_, row, _| (row.user.clone(), Tone::Plain)),
+        words("version", 9, |_, row, _| (row.version.clone().unwrap_or_else(|| "N/A".into()), Tone::Plain)),
+    ]);
+    columns
+}
+
+/// A status word where there is little room.
+fn short(status: &str) -> &str {
+    match status {
+        "waiting restart" => "waiting",
+        "launching" => "launch",
+        status => status,
+    }
+}
+
+fn health(row: &TableRow) -> (String, Tone) {
+    match row.health {
+        None => (String::new(), Tone::Plain),
+        Some(health) => {
+            let tone = match health {
+                Health::Healthy => Tone::Good,
+                Health::Starting => Tone::Busy,
+                Health::Unready | Health::Unhealthy => Tone::Bad,
+            };
+            (health.word().to_owned(), tone)
+        }
+    }
+}
+
+/// Draws heading and rows.
+pub(super) fn draw(state: &State, picture: &mut Picture, place: Rect) {
+    if !state.has_rows {
+        return;
+    }
+    if state.shown.is_empty() {
+        let text = if state.rows.is_empty() { "no app is managed" } else { "nothing has these letters" };
+        picture.put(place.x, place.y, place.width, text, Tone::Dim);
+        return;
+    }
+    let digits = state.rows.iter().map(|row| row.id.checked_ilog10().unwrap_or(0) as usize + 1).max().unwrap_or(1).max(2);
+    let longest = state.rows.iter().map(|row| row.name.width()).max().unwrap_or(0).clamp(NAME.0, NAME.1);
+    let fixed = MARK + digits + 1;
+    let mut columns = columns(state.rows.iter().any(|row| row.health.is_some()));
+    let mut used = fixed;
+    let mut count = 0;
+    columns.retain(|column| {
+        count += 1;
+        // The first ones matter more than the rest of a long name.
+        let name = if count > NEEDED { longest } else { NAME.0 };
+        let fits = used + name + 1 + column.width <= place.width;
+        // A later one that is narrower would stand in for one that matters more.
+        used += if fits { column.width + 1 } else { place.width };
+        fits
+    });
+    let beside: usize = columns.iter().map(|column| column.width + 1).sum();
+    let name = place.width.saturating_sub(fixed + beside).min(longest);
+    heading(picture, place, &columns, digits, name);
+    let height = place.height.saturating_sub(1);
+    let rows = state.shown.iter().skip(state.list_top()).take(height).filter_map(|index| state.rows.get(*index));
+    for (row, y) in rows.zip(place.y + 1..) {
+        let is_selected = Some(row.id) == state.selected;
+        let look = |tone| if is_selected { Tone::Inverse } else { tone };
+        picture.fill(place.x, y, place.width, look(Tone::Plain));
+        let line = Rect { y, height: 1, ..place };
+        let mut cells = Cells { picture, line, x: 0 };
+        cells.put(if is_selected { "▶" } else { "" }, MARK - 1, look(Tone::Plain), false);
+        cells.put(&row.id.to_string(), digits, look(Tone::Dim), true);
+        cells.put(&row.name, name, look(Tone::Bold), false);
+        for column in &columns {
+            let (text, tone) = (column.cell)(state, row, column.width);
+            cells.put(&text, column.width, look(tone), column.is_figure);
+        }
+    }
+}
+
+fn heading(picture: &mut Picture, place: Rect, columns: &[Column], digits: usize, name: usize) {
+    let mut cells = Cells { picture, line: place, x: 0 };
+    cells.put("", MARK - 1, Tone::Dim, false);
+    cells.put("id", digits, Tone::Dim, true);
+    cells.put("name", name, Tone::Dim, false);
+    for column in columns {
+        cells.put(column.title, column.width, Tone::Dim, column.is_figure);
+    }
+}
+
+/// Cells of one row, from the left, a blank after each.
+struct Cells<'a> {
+    picture: &'a mut Picture,
+    line: Rect,
+    x: usize,
+}
+
+impl Cells<'_> {
+    fn put(&mut self, text: &str, width: usize, tone: Tone, at_the_right: bool) {
+        let indent = if at_the_right { width.saturating_sub(text.width()) } else { 0 };
+        let room = self.line.width.saturating_sub(self.x);
+        self.picture.put(
+            self.line.x + self.x + indent,
+            self.line.y,
+            width.saturating_sub(indent).min(room.saturating_sub(indent)),
+            text,
+            tone,
+        );
+        self.x += width + 1;
+    }
+}

@@ -1,0 +1,99 @@
+//! Lines of one instance for a view: the last ones, then whatever is added. Whoever asks waits; nothing here does.
+
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use ostler_proto::control::Summary;
+
+use super::follow::Follower;
+use super::source::{Kind, LogFilter, Streams, by_age};
+use super::watch::Watch;
+
+/// Time between two looks where nothing can be watched.
+const BLIND: Duration = Duration::from_millis(500);
+/// Most bytes of a file that are read at once; what lies before them nobody could read as fast.
+const BACKLOG_BYTES: u64 = 1 << 20;
+
+/// Receiver of lines: whether it came on the error stream, and the line.
+pub(crate) type EachLine<'a> = &'a mut dyn FnMut(bool, &[u8]);
+
+/// The files of an instance.
+pub(crate) struct LogFeed {
+    followers: Vec<Follower>,
+    watch: Watch,
+    look_for_new: bool,
+    /// Time of the next look where nothing can be watched.
+    look_at: Instant,
+}
+
+impl LogFeed {
+    /// Opens the files, as far as they are there.
+    pub(crate) fn of(instance: &Summary) -> Self {
+        let filter = LogFilter {
+            targets: vec![instance.id.to_string()],
+            streams: Streams::APPS,
+            cwd: "/".into(),
+            daemon_log: "/".into(),
+            daemon_name: "",
+            own_folder: None,
+        };
+        let mut sources = filter.sources(std::slice::from_ref(instance)).unwrap_or_default();
+        by_age(&mut sources);
+        let followers: Vec<Follower> = sources.into_iter().map(Follower::new).collect();
+        let mut watch = Watch::new();
+        followers.iter().for_each(|follower| follower.watch(&mut watch));
+        Self { followers, watch, look_for_new: true, look_at: Instant::now() }
+    }
+
+    /// Gives the last lines of each file; one that cannot be read has none.
+    pub(crate) fn tail(&mut self, count: u64, each: EachLine<'_>) {
+        for follower in &mut self.followers {
+            let mut pass = |source: &super::source::Source, line: &[u8]| {
+                each(source.kind == Kind::Error, line);
+                true
+            };
+            let _ = follower.tail(count, false, &mut pass);
+        }
+    }
+
+    /// The descriptor that is readable when something was written; then [`Self::drain`] it.
+    pub(crate) fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.watch.as_fd()
+    }
+
+    /// Takes the news, which [`Self::advance`] looks into.
+    pub(crate) fn drain(&mut self) {
+        self.watch.drain();
+    }
+
+    /// The time at which to advance without news.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let blind = self.watch.blind.then_some(self.look_at);
+        self.followers.iter().filter_map(Follower::due).chain(blind).min()
+    }
+
+    /// Gives what is new, where there was news or it is time.
+    pub(crate) fn advance(&mut self, each: EachLine<'_>) {
+        let now = Instant::now();
+        let news = self.watch.news();
+        let is_due = self.due().is_some_and(|due| due <= now);
+        if !(news.any || is_due || self.look_for_new) {
+            return;
+        }
+        self.look_at = now + BLIND;
+        let look_for_new = std::mem::take(&mut self.look_for_new) || news.made || self.watch.blind;
+        for follower in &mut self.followers {
+            let mut pass = |source: &super::source::Source, line: &[u8]| {
+                each(source.kind == Kind::Error, line);
+                true
+            };
+            follower.skip_backlog(BACKLOG_BYTES);
+            // A file that cannot be read now may be there again later.
+            let _ = follower.advance(look_for_new, &mut self.watch, &mut pass);
+            follower.flush_due(&mut pass);
+        }
+        // What one file's follower took from the watch is news for the others, too.
+        let missed = self.watch.news();
+        self.look_for_new = missed.any;
+    }
+}

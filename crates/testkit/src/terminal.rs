@@ -1,0 +1,249 @@
+//! A terminal with somebody in front of it: a pseudo terminal, the keys that are typed, and the screen as it is seen.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize};
+
+use crate::home::{Cmd, DEADLINE};
+
+/// The terminal, and the program on it.
+#[derive(Debug)]
+pub struct Terminal {
+    keyboard: Option<File>,
+    /// Thread that shows what comes.
+    reader: Option<JoinHandle<()>>,
+    is_closed: Arc<AtomicBool>,
+    /// The other side, kept to look at its settings.
+    line: OwnedFd,
+    screen: Arc<Mutex<Screen>>,
+    child: Child,
+}
+
+/// What is on the screen, and what came for it.
+#[derive(Debug, Default)]
+struct Screen {
+    columns: usize,
+    rows: Vec<Vec<char>>,
+    x: usize,
+    y: usize,
+    /// Sequence that has begun.
+    partial: Vec<u8>,
+    /// Modes that are on (`?1049`).
+    modes: Vec<String>,
+    bytes: usize,
+    /// Control characters and sequences that a view has no use for.
+    odd: Vec<String>,
+}
+
+impl Terminal {
+    /// Starts the command on a terminal of its own of so many columns and rows. The pid is that of the program.
+    #[track_caller]
+    pub fn start(command: Cmd<'_>, columns: usize, rows: usize) -> Self {
+        Self::start_on("xterm-256color", command, columns, rows)
+    }
+
+    /// [`Terminal::start`] on a terminal of this kind (`TERM`).
+    #[track_caller]
+    pub fn start_on(kind: &str, command: Cmd<'_>, columns: usize, rows: usize) -> Self {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let line = openat(CWD, name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        tcsetwinsize(&master, size(columns, rows)).unwrap();
+        let end = || Stdio::from(line.try_clone().unwrap());
+        // Neither the test nor a shell is in its session: it has the terminal for itself.
+        let mut command = command.env("TERM", kind).after("exec setsid -c -w \"$0\" \"$@\"").command();
+        let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+        let screen = Arc::new(Mutex::new(Screen::default()));
+        screen.lock().unwrap().resize(columns, rows);
+        let output = File::from(master.try_clone().unwrap());
+        let is_closed = Arc::new(AtomicBool::new(false));
+        let (shown, closed) = (screen.clone(), is_closed.clone());
+        let reader = thread::spawn(move || show(output, &shown, &closed));
+        Self { keyboard: Some(File::from(master)), reader: Some(reader), is_closed, line, screen, child }
+    }
+
+    /// The program.
+    pub fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
+    /// Types.
+    #[track_caller]
+    pub fn press(&mut self, keys: &str) {
+        self.keyboard.as_mut().expect("it is open").write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Makes it larger or smaller.
+    #[track_caller]
+    pub fn resize(&mut self, columns: usize, rows: usize) {
+        self.screen.lock().unwrap().resize(columns, rows);
+        tcsetwinsize(self.keyboard.as_ref().expect("it is open").as_fd(), size(columns, rows)).unwrap();
+    }
+
+    /// The lines of the screen.
+    pub fn lines(&self) -> Vec<String> {
+        self.screen.lock().unwrap().rows.iter().map(|row| row.iter().collect::<String>().trim_end().to_owned()).collect()
+    }
+
+    /// The screen as one text.
+    pub fn text(&self) -> String {
+        self.lines().join("\n")
+    }
+
+    /// Bytes that came so far.
+    pub fn bytes(&self) -> usize {
+        self.screen.lock().unwrap().bytes
+    }
+
+    /// Modes that are on: `?1049` is the other screen, `?25` a cursor that is seen.
+    pub fn modes(&self) -> Vec<String> {
+        self.screen.lock().unwrap().modes.clone()
+    }
+
+    /// What came besides text, places, colours and modes.
+    pub fn odd(&self) -> Vec<String> {
+        self.screen.lock().unwrap().odd.clone()
+    }
+
+    /// Whether what is typed is seen and comes by lines, as a shell wants it.
+    #[track_caller]
+    pub fn is_as_before(&self) -> bool {
+        let settings: Termios = tcgetattr(&self.line).unwrap();
+        settings.local_modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
+    }
+
+    /// Waits until the screen has this text.
+    #[track_caller]
+    pub fn wait_for(&self, text: &str) {
+        self.wait_until(text, |screen| screen.contains(text));
+    }
+
+    /// Waits until the screen is so.
+    #[track_caller]
+    pub fn wait_until(&self, what: &str, condition: impl Fn(&str) -> bool) {
+        let until = Instant::now() + DEADLINE;
+        while !condition(&self.text()) {
+            assert!(Instant::now() < until, "waited in vain for {what:?}:\n{}", self.text());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Takes the terminal away, as a connection that breaks does.
+    pub fn close(&mut self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+        drop(self.reader.take().map(JoinHandle::join));
+        self.keyboard = None;
+    }
+
+    /// Waits for the end of the program.
+    #[track_caller]
+    pub fn end(&mut self) -> ExitStatus {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < until, "it does not end:\n{}", self.text());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.close();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Shows what comes, until the terminal is closed.
+fn show(mut output: File, screen: &Mutex<Screen>, is_closed: &AtomicBool) {
+    const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+    let mut bytes = [0; 4096];
+    while !is_closed.load(Ordering::Relaxed) {
+        match poll(&mut [PollFd::new(&output, PollFlags::IN)], Some(&LOOK)) {
+            Ok(0) | Err(_) => continue,
+            Ok(_) => {}
+        }
+        match output.read(&mut bytes) {
+            Ok(length @ 1..) => screen.lock().unwrap().take(&bytes[..length]),
+            // Nobody has it open for now.
+            _ => thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+fn size(columns: usize, rows: usize) -> Winsize {
+    let count = |number: usize| u16::try_from(number).unwrap();
+    Winsize { ws_col: count(columns), ws_row: count(rows), ws_xpixel: 0, ws_ypixel: 0 }
+}
+
+impl Screen {
+    fn resize(&mut self, columns: usize, rows: usize) {
+        self.columns = columns;
+        self.rows = vec![vec![' '; columns]; rows];
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len();
+        for &byte in bytes {
+            self.partial.push(byte);
+            if self.is_complete() {
+                let whole = std::mem::take(&mut self.partial);
+                self.perform(&String::from_utf8_lossy(&whole));
+            }
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        match self.partial.as_slice() {
+            [0x1b] | [0x1b, b'['] => false,
+            [0x1b, b'[', .., last] => (0x40..=0x7e).contains(last),
+            [0x1b, ..] => true,
+            other => std::str::from_utf8(other).map_or_else(|error| error.error_len().is_some(), |_| true),
+        }
+    }
+
+    fn perform(&mut self, what: &str) {
+        if let Some(sequence) = what.strip_prefix("\u{1b}[") {
+            let (parameters, last) = sequence.split_at(sequence.len() - 1);
+            match last {
+                "H" => {
+                    let mut numbers = parameters.split(';').map(|number| number.parse::<usize>().unwrap_or(1) - 1);
+                    (self.y, self.x) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+                }
+                "J" => self.resize(self.columns, self.rows.len()),
+                "h" => self.modes.push(parameters.to_owned()),
+                "l" => self.modes.retain(|mode| mode != parameters),
+                "m" => {}
+                _ => self.odd.push(what.to_owned()),
+            }
+            return;
+        }
+        let Some(c) = what.chars().next() else { return };
+        match c {
+            '\r' => self.x = 0,
+            '\n' => self.y += 1,
+            c if c.is_control() => self.odd.push(what.to_owned()),
+            c => {
+                if let Some(cell) = self.rows.get_mut(self.y).and_then(|row| row.get_mut(self.x)) {
+                    *cell = c;
+                }
+                self.x += 1;
+            }
+        }
+    }
+}
