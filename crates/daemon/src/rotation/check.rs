@@ -83,6 +83,10 @@ impl Rotation {
             if !self.folders.contains_key(&folder) {
                 self.folders.insert(folder.clone(), Folder::new(ctx.now.mono_ms));
                 self.arm(ctx, &folder);
+                // What it has written before the folder was watched is seen once.
+                if let Some(known) = self.folders.get_mut(&folder) {
+                    known.due_ms = known.due_ms.or(Some(ctx.now.mono_ms + SHORTEST_MS));
+                }
                 is_new = true;
             }
         }

@@ -42,6 +42,8 @@ fn writing(through_us: bool) -> (Played, Rotation, PathBuf) {
         slot.durable.log_files = [None, Some(key(&out))];
     }
     rotation.on_spawn(&mut played.ctx, id);
+    // The one look at a new folder.
+    played.pass(&mut rotation, SOON_MS);
     (played, rotation, out)
 }
 
@@ -72,6 +74,20 @@ fn a_write_is_looked_at_and_what_is_too_large_is_asked_for() {
     let [log] = &asked[..] else { panic!("{asked:?}") };
     assert_eq!((&log.target, log.file), (&out.canonicalize().unwrap(), key(&out)));
     assert!(log.rotated.starts_with("app-out") && log.rotated.contains("__"), "{}", log.rotated);
+}
+
+#[test]
+fn what_was_written_before_the_folder_was_watched_is_seen() {
+    let (mut played, mut rotation) = (Played::new(&[Rotation::NAME]), Rotation::default());
+    let id = played.instance(spec(false));
+    let slot = played.ctx.slots.get_mut(id).unwrap();
+    let out = PathBuf::from(slot.live.files.out.clone().unwrap());
+    fs::create_dir_all(out.parent().unwrap()).unwrap();
+    fs::write(&out, "x".repeat(MAX_BYTES as usize)).unwrap();
+    slot.durable.log_files = [None, Some(key(&out))];
+    rotation.on_spawn(&mut played.ctx, id);
+    played.pass(&mut rotation, SOON_MS);
+    assert_eq!(requests(&mut played).len(), 1);
 }
 
 #[test]
