@@ -1,8 +1,10 @@
 //! `monit` on a real terminal: what is seen, what keys do, and every way out.
 
 use std::io::Write as _;
+use std::thread;
+use std::time::Duration;
 
-use ostler_testkit::{Home, Terminal, kill, needs_program};
+use ostler_testkit::{Home, Terminal, fixture, kill, needs_program};
 use rustix::process::Signal;
 
 use crate::setup::{home, start_fixture};
@@ -190,5 +192,104 @@ fn a_daemon_that_dies_is_waited_for() {
     start_fixture(&home, "other", "", "hold");
     terminal.wait_for("other");
     terminal.wait_for("1 online");
+    quit(terminal);
+}
+
+/// Times this process gave up the CPU since it began.
+fn switches(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")?.trim().parse().ok()).unwrap()
+}
+
+/// CPU time of this process, in hundredths of a second.
+fn ticks(pid: i32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[test]
+fn at_rest_it_asks_seldom_and_writes_nothing() {
+    needs_program!("setsid");
+    let home = home();
+    home.ok(format!("start {} --name app -i 20 -f -- hold", fixture()));
+    // Neither times nor figures are on so narrow a screen, but for the CPU, which is at rest.
+    let mut terminal = monit(&home, 40, 12);
+    terminal.wait_for("20 online");
+    const LOOK: Duration = Duration::from_secs(5);
+    home.wait_until("nothing is written any more", || {
+        let before = (terminal.bytes(), switches(terminal.pid()));
+        thread::sleep(LOOK);
+        // Two or three samples, each with a question and two answers. Looking at each picture would be a hundred and more.
+        terminal.bytes() == before.0 && switches(terminal.pid()) - before.1 < 30
+    });
+    terminal.press("q");
+    terminal.end();
+}
+
+#[test]
+fn a_shell_gets_the_terminal_back_for_a_while() {
+    needs_program!("setsid");
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let shell = "exec setsid -c -w bash --norc --noprofile -i";
+    let mut terminal = Terminal::start_shell(home.cmd("monit"), shell, 80, 24);
+    terminal.press("PS1=READY-; set -m\r");
+    terminal.wait_until("the shell asks", |screen| screen.lines().any(|line| line.starts_with("READY-")));
+    terminal.press("clear; $MONIT monit\r");
+    terminal.wait_for("1 online");
+    terminal.press("\x1a");
+    terminal.wait_until("the shell says so", |screen| screen.contains("Stopped"));
+    assert!(!terminal.modes().contains(&"?1049".to_owned()), "{:?}", terminal.modes());
+    terminal.press("clear; fg\r");
+    terminal.wait_for("1 online");
+    terminal.wait_for("Process List");
+    terminal.press("q");
+    // What is typed before it has ended is not for the shell.
+    terminal.wait_for("READY-");
+    terminal.press("clear; exit\r");
+    terminal.end();
+}
+
+#[test]
+fn a_flood_of_lines_holds_up_nothing() {
+    needs_program!("setsid");
+    let home = home();
+    let script = home.write("flood.sh", "#!/bin/sh\nexec yes \"$(printf 'line\\033[2J%0200d' 7)\"\n");
+    home.ok(format!("start {script} --name flood"));
+    let mut terminal = monit(&home, 100, 30);
+    terminal.wait_for("0000007");
+    for _ in 0..3 {
+        terminal.press("?");
+        terminal.wait_for("draw the screen anew");
+        terminal.press("?");
+        terminal.wait_until("the help is gone", |screen| !screen.contains("draw the screen anew"));
+    }
+    terminal.press("sy");
+    terminal.wait_for("stop 0: done");
+    quit(terminal);
+}
+
+#[test]
+fn a_daemon_that_stands_still_is_said() {
+    needs_program!("setsid");
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    start_fixture(&home, "other", "", "hold");
+    let mut terminal = monit(&home, 100, 30);
+    terminal.wait_for("2 online");
+    let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
+    // Else the keeper replaces it, which is another test's.
+    [keeper, daemon].iter().for_each(|pid| kill(*pid, Signal::STOP));
+    terminal.wait_for("the daemon has not answered for");
+    // Another one, of which nothing is known yet and nothing comes.
+    terminal.press("\x1b[B");
+    terminal.wait_for("other Logs");
+    let before = ticks(terminal.pid());
+    thread::sleep(Duration::from_secs(1));
+    assert!(ticks(terminal.pid()) - before < 30, "it does not wait, it turns round and round");
+    [keeper, daemon].iter().for_each(|pid| kill(*pid, Signal::CONT));
+    terminal.wait_for("2 online");
+    terminal.wait_for("Script path");
     quit(terminal);
 }

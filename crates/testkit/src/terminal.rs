@@ -55,6 +55,18 @@ impl Terminal {
     /// [`Terminal::start`] on a terminal of this kind (`TERM`).
     #[track_caller]
     pub fn start_on(kind: &str, command: Cmd<'_>, columns: usize, rows: usize) -> Self {
+        // Neither the test nor a shell is in its session: it has the terminal for itself.
+        let command = command.env("TERM", kind).after("exec setsid -c -w \"$0\" \"$@\"");
+        Self::spawn(command, columns, rows)
+    }
+
+    /// Runs a shell text on a terminal of its own; `$MONIT` in it is the program of the command.
+    #[track_caller]
+    pub fn start_shell(command: Cmd<'_>, shell: &str, columns: usize, rows: usize) -> Self {
+        Self::spawn(command.env("TERM", "xterm-256color").after(&format!("export MONIT=\"$0\"\n{shell}")), columns, rows)
+    }
+
+    fn spawn(command: Cmd<'_>, columns: usize, rows: usize) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -62,8 +74,7 @@ impl Terminal {
         let line = openat(CWD, name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
         tcsetwinsize(&master, size(columns, rows)).unwrap();
         let end = || Stdio::from(line.try_clone().unwrap());
-        // Neither the test nor a shell is in its session: it has the terminal for itself.
-        let mut command = command.env("TERM", kind).after("exec setsid -c -w \"$0\" \"$@\"").command();
+        let mut command = command.command();
         let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
         let screen = Arc::new(Mutex::new(Screen::default()));
         screen.lock().unwrap().resize(columns, rows);
@@ -226,6 +237,12 @@ impl Screen {
                     (self.y, self.x) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
                 }
                 "J" => self.resize(self.columns, self.rows.len()),
+                // The other screen is another one; what was on this one before is not kept.
+                "h" | "l" if parameters == "?1049" => {
+                    self.resize(self.columns, self.rows.len());
+                    self.modes.retain(|mode| mode != parameters);
+                    self.modes.extend((last == "h").then(|| parameters.to_owned()));
+                }
                 "h" => self.modes.push(parameters.to_owned()),
                 "l" => self.modes.retain(|mode| mode != parameters),
                 "m" => {}

@@ -84,39 +84,40 @@ impl Picture {
         }
         let text = if self.is_ascii { ascii(text) } else { text.into() };
         let mut used = 0;
-        let mut cut = None;
+        let mut is_cut = false;
         for c in text.chars() {
             let (ch, wide) = visible(c);
             if wide == 0 {
                 continue;
             }
             if used + wide > room {
-                cut = Some(used);
+                is_cut = true;
                 break;
             }
             let ch = if self.is_ascii && !ch.is_ascii() { '?' } else { ch };
             self.set(x + used, y, ch, wide, tone);
             used += wide;
         }
-        if cut.is_some() {
-            // The mark takes the place of the last column, and of both halves of what stood there.
-            let last = x + room - 1;
-            if self.at(last, y) == Some(Cell::REST) {
-                self.set(last - 1, y, ' ', 1, tone);
+        if is_cut {
+            if used < room {
+                self.set(x + used, y, ' ', 1, tone);
             }
-            (used < room).then(|| self.set(x + used, y, ' ', 1, tone));
-            self.set(last, y, if self.is_ascii { '~' } else { '…' }, 1, tone);
+            self.set(x + room - 1, y, if self.is_ascii { '~' } else { '…' }, 1, tone);
             used = room;
         }
         used
     }
 
-    fn at(&self, x: usize, y: usize) -> Option<char> {
-        self.row(y).get(x).map(|cell| cell.ch)
-    }
-
+    /// Sets one character. Half of another that it covers is no character any more.
     fn set(&mut self, x: usize, y: usize, ch: char, wide: usize, tone: Tone) {
         let start = y * self.width + x;
+        let is_rest = |cell: Option<&Cell>| cell.is_some_and(|cell| cell.ch == Cell::REST);
+        if is_rest(self.cells.get(start)) {
+            self.cells[start - 1].ch = ' ';
+        }
+        if is_rest(self.cells.get(start + wide)) {
+            self.cells[start + wide].ch = ' ';
+        }
         for (offset, ch) in std::iter::once(ch).chain(std::iter::repeat_n(Cell::REST, wide - 1)).enumerate() {
             if let Some(cell) = self.cells.get_mut(start + offset) {
                 *cell = Cell { ch, tone };

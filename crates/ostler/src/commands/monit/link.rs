@@ -22,11 +22,14 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Time without an answer after which that is shown.
 const SILENCE: Duration = Duration::from_secs(5);
 
+/// Most questions about instances at a time.
+const DETAILS: usize = 3;
+
 /// What a request was for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Asked {
     Rows,
-    Detail,
+    Detail(u32),
     Events,
     Subscription,
     /// An order, in words; with the reasons that its instances gave.
@@ -43,12 +46,11 @@ pub(super) struct DaemonLink {
     position: Option<Position>,
     /// Time of the next sample, or of the next look for a daemon.
     due: Instant,
-    is_silent: bool,
 }
 
 impl DaemonLink {
     pub(super) fn new(home: PathBuf, program: &'static str, now: Instant) -> Self {
-        Self { home, program, client: None, asked: HashMap::new(), position: None, due: now, is_silent: false }
+        Self { home, program, client: None, asked: HashMap::new(), position: None, due: now }
     }
 
     /// The descriptor on which answers come.
@@ -78,9 +80,9 @@ impl DaemonLink {
             return self.connect(now, selected);
         }
         self.due = now + SAMPLE;
-        let oldest = self.asked.values().filter(|(asked, _)| matches!(asked, Asked::Rows | Asked::Detail)).map(|(_, since)| *since).min();
+        let oldest =
+            self.asked.values().filter(|(asked, _)| matches!(asked, Asked::Rows | Asked::Detail(_))).map(|(_, since)| *since).min();
         if let Some(silent) = oldest.map(|since| now.saturating_duration_since(since)).filter(|silent| *silent >= SILENCE) {
-            self.is_silent = true;
             return Ok(vec![News::Link(Link::Silent(silent.as_secs()))]);
         }
         Ok(self.sample(now, selected))
@@ -106,15 +108,17 @@ impl DaemonLink {
         Ok(news)
     }
 
-    /// Asks for rows and the selected instance, each once at a time.
+    /// Asks for rows and the selected instance, each once at a time; and not for all that were selected in passing.
     fn sample(&mut self, now: Instant, selected: Option<u32>) -> Vec<News> {
         let is_asked = |link: &Self, what: &Asked| link.asked.values().any(|(asked, _)| asked == what);
         let mut news = Vec::new();
         if !is_asked(self, &Asked::Rows) {
             news.extend(self.ask(now, Request::Table, Asked::Rows));
         }
-        if let Some(id) = selected.filter(|_| !is_asked(self, &Asked::Detail)) {
-            news.extend(self.ask(now, Request::Inspect { targets: vec![id.to_string()], cwd: String::new() }, Asked::Detail));
+        let details = self.asked.values().filter(|(asked, _)| matches!(asked, Asked::Detail(_))).count();
+        if let Some(id) = selected.filter(|id| details < DETAILS && !is_asked(self, &Asked::Detail(*id))) {
+            let request = Request::Inspect { targets: vec![id.to_string()], cwd: String::new() };
+            news.extend(self.ask(now, request, Asked::Detail(id)));
         }
         news
     }
@@ -193,10 +197,7 @@ impl DaemonLink {
                 news.extend(list.into_iter().map(News::Event));
                 news.extend(self.ask(now, Request::Subscribe { after: Some(position) }, Asked::Subscription));
             }
-            Response::Table(rows) => {
-                self.is_silent = false;
-                news.extend([News::Link(Link::Up), News::Rows(rows)]);
-            }
+            Response::Table(rows) => news.extend([News::Link(Link::Up), News::Rows(rows)]),
             Response::Details(details) => news.extend(details.into_iter().map(|detail: Detail| News::Detail(Box::new(detail)))),
             Response::Progress(Progress::InstanceFailed { id: instance, name, reason }) => {
                 if let Some((Asked::Order(_, reasons), _)) = self.asked.get_mut(&id) {

@@ -75,6 +75,74 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
+    /// A terminal: cells, and where the cursor is. Half of a wide character that is written over leaves a blank.
+    struct Played {
+        width: usize,
+        cells: Vec<char>,
+        at: usize,
+    }
+
+    impl Played {
+        fn take(&mut self, text: &str) {
+            let mut rest = text;
+            while let Some(c) = rest.chars().next() {
+                rest = &rest[c.len_utf8()..];
+                if c != '\u{1b}' {
+                    self.show(c);
+                    continue;
+                }
+                let end = rest.find(|c: char| c.is_ascii_alphabetic()).unwrap();
+                let (parameters, last) = (&rest[1..end], rest.as_bytes()[end]);
+                rest = &rest[end + 1..];
+                match last {
+                    b'J' => self.cells.fill(' '),
+                    b'H' => {
+                        let (y, x) = parameters.split_once(';').unwrap();
+                        self.at = (y.parse::<usize>().unwrap() - 1) * self.width + x.parse::<usize>().unwrap() - 1;
+                    }
+                    _ => assert_eq!(last, b'm'),
+                }
+            }
+        }
+
+        fn show(&mut self, c: char) {
+            use unicode_width::UnicodeWidthChar as _;
+            let wide = c.width().unwrap();
+            if self.cells[self.at] == Cell::REST {
+                self.cells[self.at - 1] = ' ';
+            }
+            if self.cells.get(self.at + wide).is_some_and(|after| *after == Cell::REST) {
+                self.cells[self.at + wide] = ' ';
+            }
+            self.cells[self.at] = c;
+            if wide == 2 {
+                self.cells[self.at + 1] = Cell::REST;
+            }
+            self.at += wide;
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_screen_is_the_picture_whatever_was_on_it(
+            pictures in proptest::collection::vec(proptest::collection::vec((0usize..12, 0usize..3, 0usize..12, "[a-c日本─█🚀 \\x1b\u{301}]{0,8}"), 0..6), 1..5)
+        ) {
+            let mut terminal = Played { width: 10, cells: vec!['?'; 30], at: 0 };
+            let mut before = None;
+            for puts in pictures {
+                let mut after = Picture::blank(10, 3, false);
+                for (x, y, columns, text) in puts {
+                    after.put(x, y, columns, &text, Tone::Plain);
+                }
+                let shown = bytes(before.as_ref(), &after);
+                terminal.take(&shown);
+                let wanted: Vec<char> = (0..3).flat_map(|y| after.row(y)).map(|cell| cell.ch).collect();
+                proptest::prop_assert_eq!(&terminal.cells, &wanted, "{:?}", shown);
+                before = Some(after);
+            }
+        }
+    }
+
     #[test]
     fn only_what_differs_is_written() {
         let (one, two) = (picture(&["abc", "def"]), picture(&["abc", "dXf"]));

@@ -36,6 +36,8 @@ pub(super) struct Session<'a> {
     out: &'a Out,
     has_colors: bool,
     reader: Reader,
+    /// The instance that was asked for last.
+    asked: Option<u32>,
     /// The files of the selected instance.
     feed: Option<Feed>,
     /// What is on the screen.
@@ -64,7 +66,19 @@ impl<'a> Session<'a> {
     pub(super) fn new(state: State, terminal: Terminal, home: PathBuf, out: &'a Out) -> Self {
         let link = DaemonLink::new(home, state.look.program, Instant::now());
         let has_colors = out.paint().0;
-        Self { state, terminal, link, out, has_colors, reader: Reader::default(), feed: None, seen: None, is_changed: true, drawn: None }
+        Self {
+            state,
+            terminal,
+            link,
+            out,
+            has_colors,
+            reader: Reader::default(),
+            asked: None,
+            feed: None,
+            seen: None,
+            is_changed: true,
+            drawn: None,
+        }
     }
 
     /// Runs until the user has enough, or the terminal has gone.
@@ -98,7 +112,9 @@ impl<'a> Session<'a> {
     /// Follows the logs of what is selected; asks for it at once where it is new.
     fn follow_selected(&mut self, now: Instant) {
         let Some(detail) = &self.state.detail else {
-            if self.feed.as_ref().map(|feed| feed.id) != self.state.selected {
+            // Once: the answer may take its time, or never come.
+            if self.asked != self.state.selected {
+                self.asked = self.state.selected;
                 self.feed = None;
                 self.link.hurry(now);
             }

@@ -30,11 +30,13 @@ const fn figure(title: &'static str, width: usize, cell: fn(&State, &TableRow, u
 const MARK: usize = 2;
 /// Columns that are worth more than a whole name.
 const NEEDED: usize = 3;
+/// Columns of a name that are worth more than the columns after the first ones.
+const NAME_ENOUGH: usize = 16;
 /// Fewest and most columns for a name.
 const NAME: (usize, usize) = (8, 24);
 
 /// What is beside the name, the most important first: columns of which there is no room for all are left out from the end.
-fn columns(has_health: bool) -> Vec<Column> {
+fn columns(has_health: bool, is_alone: bool) -> Vec<Column> {
     let mut columns = vec![
         words("status", 8, |_, row, _| (short(&row.status).to_owned(), status_tone(&row.status))),
         figure("cpu", 6, |_, row, _| (cpu(row), if row.monit.cpu_pct >= 90.0 { Tone::Warn } else { Tone::Plain })),
@@ -43,12 +45,22 @@ fn columns(has_health: bool) -> Vec<Column> {
     if has_health {
         columns.push(words("health", 9, |_, row, _| health(row)));
     }
-    columns.extend([
+    let bars = [
+        words("cpu bar", 12, |state, row, width| (share_bars(state, row, width).0, Tone::Good)),
+        words("mem bar", 12, |state, row, width| (share_bars(state, row, width).1, Tone::Busy)),
+    ];
+    let counts = [
         figure("restarts", 8, |_, row, _| (row.restarts.to_string(), Tone::Plain)),
         figure("uptime", 6, |_, row, _| (row.uptime_ms.map_or_else(|| "0".into(), age), Tone::Plain)),
         figure("pid", 8, |_, row, _| (row.pid.to_string(), Tone::Plain)),
-        words("cpu bar", 12, |state, row, width| (share_bars(state, row, width).0, Tone::Good)),
-        words("mem bar", 12, |state, row, width| (share_bars(state, row, width).1, Tone::Busy)),
+    ];
+    // Alone it is looked at for its bars.
+    if is_alone {
+        columns.extend(bars.into_iter().chain(counts));
+    } else {
+        columns.extend(counts.into_iter().chain(bars));
+    }
+    columns.extend([
         words("namespace", 12, |_, row, _| (row.namespace.clone(), Tone::Plain)),
         words("cpu history", 24, |state, row, width| {
             let past = state.past.get(&row.id).map(|past| past.cpu.bars(width, 100.0, state.look.is_ascii));
@@ -96,13 +108,13 @@ pub(super) fn draw(state: &State, picture: &mut Picture, place: Rect) {
     let digits = state.rows.iter().map(|row| row.id.checked_ilog10().unwrap_or(0) as usize + 1).max().unwrap_or(1).max(2);
     let longest = state.rows.iter().map(|row| row.name.width()).max().unwrap_or(0).clamp(NAME.0, NAME.1);
     let fixed = MARK + digits + 1;
-    let mut columns = columns(state.rows.iter().any(|row| row.health.is_some()));
+    let mut columns = columns(state.rows.iter().any(|row| row.health.is_some()), state.is_zoomed);
     let mut used = fixed;
     let mut count = 0;
     columns.retain(|column| {
         count += 1;
         // The first ones matter more than the rest of a long name.
-        let name = if count > NEEDED { longest } else { NAME.0 };
+        let name = if count > NEEDED { longest.min(NAME_ENOUGH) } else { NAME.0 };
         let fits = used + name + 1 + column.width <= place.width;
         // A later one that is narrower would stand in for one that matters more.
         used += if fits { column.width + 1 } else { place.width };

@@ -83,9 +83,11 @@ fn each_pane_alone() {
         press(&mut state, key);
         golden(&format!("40x12-{name}"), &draw(&state));
     }
-    let mut all = state((120, 12), false);
-    press(&mut all, "z");
-    golden("120x12-list", &draw(&all));
+    for width in [80, 120, 200] {
+        let mut alone = state((width, 12), false);
+        press(&mut alone, "z");
+        golden(&format!("{width}x12-list"), &draw(&alone));
+    }
 }
 
 #[test]
