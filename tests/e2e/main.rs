@@ -63,6 +63,7 @@ mod one_daemon;
 mod order;
 mod pm2_lines;
 mod pm2_sockets;
+mod profile;
 mod programs;
 mod promise_1_both_killed;
 mod promise_1_daemon_killed;

@@ -204,6 +204,7 @@ const COMMANDS: &[(&str, Kind)] = &[
     ("pid", Kind::Command),
     ("ping", Kind::Command),
     ("prettylist", Kind::Command),
+    ("profile", Kind::Command),
     ("reload_logs", Kind::Command),
     ("reset", Kind::Command),
     ("resurrect", Kind::Command),

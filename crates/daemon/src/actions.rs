@@ -1,12 +1,14 @@
-//! `trigger`: an action that an app offers is called, over its channel, and its answer goes to whoever asked.
+//! `trigger`: an action that an app offers is called, over its channel, and its answer goes to whoever asked. `profile`: the preload of a Node app is
+//! called in the same way.
 //!
 //! Apps say which action an answer is of, and nothing more: of several calls of one action the oldest gets it.
 
 use std::collections::BTreeMap;
 
 use ostler_core::units::in_seconds;
-use ostler_proto::control::{Failure, Progress, Request, Response};
+use ostler_proto::control::{Failure, Profile, Progress, Request, Response};
 use ostler_proto::node::Message;
+use ostler_proto::node::preload::{self, FromPreload};
 use serde_json::{Value, json};
 
 use crate::engine::{Ask, Ctx, Feature};
@@ -18,13 +20,33 @@ const REPLY: &str = "axm:reply";
 const MAX_CALLS: usize = 1024;
 /// Longest wait for an answer.
 const LONGEST_MS: u64 = 24 * 3_600_000;
+/// Time to write a profile: that of a large heap takes long.
+const WRITTEN_MS: u64 = 120_000;
+
+/// What is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Called {
+    /// An action of the app.
+    Action(String),
+    /// The preload's profiler, with the number of the call.
+    Profiler(u64),
+}
+
+impl Called {
+    fn word(&self) -> &str {
+        match self {
+            Self::Action(name) => name,
+            Self::Profiler(_) => "profile",
+        }
+    }
+}
 
 /// A call that instances have yet to answer.
 #[derive(Debug)]
 struct Calling {
     client: u32,
     request: u64,
-    action: String,
+    called: Called,
     within_ms: u64,
     /// Instances that were told.
     told: Vec<u32>,
@@ -43,25 +65,49 @@ impl Actions {
     pub(crate) const NAME: &str = "actions";
 
     fn call(&mut self, ctx: &mut Ctx, (client, request): (u32, u64), target: &str, action: &str, params: Option<&str>, within_ms: u64) {
-        let told = match told(ctx, target, action) {
+        let message = |pm_id: u32| params.map_or_else(|| action.into(), |params| json!({ "id": pm_id, "msg": action, "opts": params }));
+        let Some(told) = self.chosen(ctx, (client, request), told(ctx, target, action)) else { return };
+        self.tell(ctx, (client, request), target, Called::Action(action.to_owned()), told, &message, within_ms);
+    }
+
+    fn profile(&mut self, ctx: &mut Ctx, asker: (u32, u64), target: &str, kind: Profile, ms: u64) {
+        let ms = if kind == Profile::Heap { 0 } else { ms.min(LONGEST_MS) };
+        let Some(told) = self.chosen(ctx, asker, preloaded(ctx, target)) else { return };
+        let call = ctx.ticket();
+        self.tell(ctx, asker, target, Called::Profiler(call), told, &|_| preload::profile(kind.word(), ms, call), ms + WRITTEN_MS);
+    }
+
+    /// Those who are to be told; none where that was answered.
+    fn chosen(&self, ctx: &mut Ctx, (client, request): (u32, u64), told: Result<Vec<u32>, Failure>) -> Option<Vec<u32>> {
+        let told = match told {
             Ok(_) if self.calls.len() >= MAX_CALLS => Err(Failure::Other("too many actions are under way".into())),
             told => told,
         };
-        let told = match told {
-            Ok(told) => told,
-            Err(failure) => return ctx.reply(client, request, Response::Failed(failure)),
-        };
+        told.map_err(|failure| ctx.reply(client, request, Response::Failed(failure))).ok()
+    }
+
+    /// Tells instances, and waits for their answers.
+    #[expect(clippy::too_many_arguments, reason = "each is one part of the call")]
+    fn tell(
+        &mut self,
+        ctx: &mut Ctx,
+        (client, request): (u32, u64),
+        target: &str,
+        called: Called,
+        told: Vec<u32>,
+        message: &dyn Fn(u32) -> Value,
+        within_ms: u64,
+    ) {
         let pm_ids = pm_ids(ctx, &told);
-        let selected = Progress::Selected { action: action.to_owned(), target: target.to_owned(), ids: pm_ids.clone() };
+        let selected = Progress::Selected { action: called.word().to_owned(), target: target.to_owned(), ids: pm_ids.clone() };
         ctx.reply(client, request, Response::Progress(selected));
         for (id, pm_id) in told.iter().zip(pm_ids) {
-            let message = params.map_or_else(|| action.into(), |params| json!({ "id": pm_id, "msg": action, "opts": params }));
-            ctx.send(*id, &message, None);
+            ctx.send(*id, &message(pm_id), None);
         }
         let ticket = ctx.ticket();
         let within_ms = within_ms.min(LONGEST_MS);
         ctx.timers.set((Self::NAME, ticket), Some(ctx.now.mono_ms.saturating_add(within_ms)));
-        let calling = Calling { client, request, action: action.to_owned(), within_ms, waiting: told.clone(), told, failed: 0 };
+        let calling = Calling { client, request, called, within_ms, waiting: told.clone(), told, failed: 0 };
         self.calls.insert(ticket, calling);
     }
 
@@ -119,26 +165,52 @@ fn told(ctx: &Ctx, target: &str, action: &str) -> Result<Vec<u32>, Failure> {
     }))
 }
 
+/// Instances whose preload can hear.
+fn preloaded(ctx: &Ctx, target: &str) -> Result<Vec<u32>, Failure> {
+    let ids = ctx.slots.select(target, "")?;
+    let slots = ids.iter().filter_map(|id| ctx.slots.get(*id));
+    let told: Vec<u32> = slots.filter(|slot| slot.hears() && slot.durable.preloaded).map(|slot| slot.durable.id).collect();
+    if told.is_empty() {
+        return Err(Failure::Other(format!("nothing that is called {target} is a Node app that runs with ostler's preload")));
+    }
+    Ok(told)
+}
+
 fn pm_ids(ctx: &Ctx, ids: &[u32]) -> Vec<u32> {
     ids.iter().filter_map(|id| ctx.slots.get(*id)).map(|slot| slot.durable.pm_id).collect()
 }
 
 impl Feature for Actions {
     fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
-        let Request::Trigger { target, action, params, within_ms } = &ask.request else { return Some(ask) };
-        self.call(ctx, (ask.client, ask.id), target, action, params.as_deref(), *within_ms);
+        let asker = (ask.client, ask.id);
+        match &ask.request {
+            Request::Trigger { target, action, params, within_ms } => {
+                self.call(ctx, asker, target, action, params.as_deref(), *within_ms);
+            }
+            Request::Profile { target, kind, ms } => self.profile(ctx, asker, target, *kind, *ms),
+            _ => return Some(ask),
+        }
         None
     }
 
     fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
-        let Message::Typed { topic, data } = message else { return };
-        if self.calls.is_empty() || topic != REPLY {
+        if self.calls.is_empty() {
             return;
         }
-        let action = data.get("action_name").and_then(Value::as_str);
-        let is_of = |calling: &Calling| Some(&*calling.action) == action && calling.waiting.contains(&id);
+        let (called, answer) = match message {
+            Message::Typed { topic, data } if topic == REPLY => {
+                let Some(action) = data.get("action_name").and_then(Value::as_str) else { return };
+                (Called::Action(action.to_owned()), Ok(data.get("return").cloned().unwrap_or_default()))
+            }
+            Message::Internal(message) => match FromPreload::of(message) {
+                Some(FromPreload::Profiled { call, file }) => (Called::Profiler(call), file.map(Value::from)),
+                _ => return,
+            },
+            _ => return,
+        };
+        let is_of = |calling: &Calling| calling.called == called && calling.waiting.contains(&id);
         if let Some(ticket) = self.calls.iter().find(|(_, calling)| is_of(calling)).map(|(ticket, _)| *ticket) {
-            self.is_answered(ctx, ticket, id, Ok(data.get("return").cloned().unwrap_or_default()));
+            self.is_answered(ctx, ticket, id, answer);
         }
     }
 
@@ -193,6 +265,34 @@ mod tests {
 
     fn replies(played: &mut Played) -> Vec<(u64, Response)> {
         std::mem::take(&mut played.ctx.replies).into_iter().map(|(_, request, response)| (request, response)).collect()
+    }
+
+    #[test]
+    fn profiles_are_told_apart() {
+        let (mut played, mut actions) = (Played::new(&[Actions::NAME]), Actions::default());
+        let (id, _app) = offering(&mut played, &mut actions, 10);
+        let mut profile = |played: &mut Played, request: u64| {
+            let caller = Caller { uid: 0, pid: 1, on_behalf_of: None };
+            let request_of = Request::Profile { target: "app".into(), kind: Profile::Cpu, ms: 1000 };
+            assert!(actions.on_ask(&mut played.ctx, Ask { client: 1, id: request, caller, request: request_of }).is_none());
+        };
+        profile(&mut played, 1);
+        assert!(matches!(&replies(&mut played)[..], [(1, Response::Failed(Failure::Other(_)))]), "without a preload");
+        played.ctx.slots.get_mut(id).unwrap().durable.preloaded = true;
+        profile(&mut played, 2);
+        profile(&mut played, 3);
+        replies(&mut played);
+        let calls: Vec<u64> = actions.calls.keys().copied().collect();
+        let Called::Profiler(second) = actions.calls[&calls[1]].called else { panic!() };
+        let said = json!({"cmd": "NODE_OSTLER", "act": "profiled", "call": second, "error": "is being profiled already"});
+        actions.on_message(&mut played.ctx, id, 1, &ostler_proto::node::classify(said));
+        let answers = replies(&mut played);
+        assert!(
+            matches!(&answers[..], [(3, Response::Progress(Progress::InstanceFailed { .. })), (3, Response::Failed(_))]),
+            "{answers:?}"
+        );
+        actions.on_process_gone(&mut played.ctx, id, 1);
+        assert_eq!(replies(&mut played).last().map(|(request, _)| *request), Some(2));
     }
 
     fn answer(value: u32) -> Message {

@@ -168,6 +168,15 @@ pub enum Request {
         /// Longest wait for an answer.
         within_ms: u64,
     },
+    /// Has Node apps take a profile of themselves. Answer as for [`Request::Trigger`]; what is returned is the path of a file that the app has written.
+    Profile {
+        /// Name, id, namespace or `all`.
+        target: String,
+        /// What is profiled.
+        kind: Profile,
+        /// For how long; nothing for [`Profile::Heap`].
+        ms: u64,
+    },
     /// Writes into the standard input of an instance, all of the text or nothing. Answer: [`Response::Done`].
     Input {
         /// Its id.
@@ -246,6 +255,7 @@ impl Request {
             | Self::Scale { .. }
             | Self::Signal { .. }
             | Self::Trigger { .. }
+            | Self::Profile { .. }
             | Self::Restore { .. }
             | Self::Input { .. }
             | Self::Flush { .. }
@@ -295,6 +305,29 @@ pub enum Existing {
         /// See `canary_ms` of [`Request::Act`].
         canary_ms: Option<u64>,
     },
+}
+
+/// Subject of a profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// Where the CPU time goes.
+    Cpu,
+    /// What is allocated, and where.
+    Memory,
+    /// Everything that is in memory.
+    Heap,
+}
+
+impl Profile {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::Heap => "heap",
+        }
+    }
 }
 
 /// Action on instances.

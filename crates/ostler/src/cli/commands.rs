@@ -62,7 +62,7 @@ const fn elsewhere(
 const SERVICE: &str = "ostler sends nothing to a monitoring service; `ostler list`, `why`, `events` and `logs` show here what happens";
 
 /// Profiles of PM2's daemon, by V8.
-const PROFILE: &str = "ostler's daemon is no Node program, `perf record -p` profiles it; `ostler inspect <app>` opens the debugger of an app, which has both profiles";
+const PROFILE: &str = "ostler's daemon is no Node program, `perf record -p` profiles it; `ostler profile <app>` profiles an app";
 
 /// PM2's sample projects.
 const SAMPLES: &str =
@@ -133,6 +133,13 @@ const SAFE: &[Opt] = &[call("safe", None, Arg::OptionalNumber("ms"), "as of inst
 const PUBLISH: &[Opt] = &[
     call("npm", None, Arg::None, "to npm's registry; there is no other"),
     call("dry-run", None, Arg::None, "only show what would be published"),
+];
+
+const PROFILES: &[Opt] = &[
+    call("memory", None, Arg::None, "what is allocated where, instead of CPU time"),
+    call("heap", None, Arg::None, "a snapshot of all that is in memory; the app stands still meanwhile"),
+    call("for", None, Arg::Required("time"), "for so long (10s)"),
+    call("into", None, Arg::Required("folder"), "into this folder instead of the present one"),
 ];
 
 const DEV: &[Opt] = &[
@@ -296,6 +303,13 @@ pub(crate) const COMMANDS: &[Command] = &[
         max_args: Some(1),
         examples: &["inspect api"],
         ..reads("inspect", "<id|name|namespace>", 1, "open the debugger of a running Node app, and tell where it listens")
+    },
+    Command {
+        options: PROFILES,
+        completes: NAMES,
+        max_args: Some(1),
+        examples: &["profile api", "profile api --memory --for 1m", "profile api --heap --into /tmp"],
+        ..reads("profile", "<id|name|namespace>", 1, "profile running Node apps: CPU, memory or heap, into a file")
     },
     Command { max_args: Some(0), ..reads("prettylist", "", 0, "the same, easier to read") },
     Command {

@@ -36,6 +36,7 @@ mod otel;
 mod pid;
 mod ping;
 mod prettylist;
+mod profile;
 mod reload_logs;
 mod report;
 mod request;
@@ -90,6 +91,7 @@ pub(crate) fn code(name: &str) -> Option<Run> {
         "sendSignal" => send_signal::run,
         "trigger" => trigger::run,
         "inspect" => inspect::run,
+        "profile" => profile::run,
         "report" => report::run,
         "list" => list::run,
         "jlist" => jlist::run,

@@ -7,6 +7,9 @@
 //! ← {"cmd":"NODE_OSTLER","act":"drained","lasting":1}\n
 //! ← {"cmd":"NODE_OSTLER","act":"runs"}\n
 //! ← {"cmd":"NODE_OSTLER","act":"turns"}\n
+//! → {"cmd":"NODE_OSTLER","act":"profile","kind":"cpu","ms":10000,"call":7}\n
+//! ← {"cmd":"NODE_OSTLER","act":"profiled","call":7,"file":"/tmp/ostler-1-2.cpuprofile"}\n
+//! ← {"cmd":"NODE_OSTLER","act":"profiled","call":7,"error":"…"}\n
 //! ```
 
 use serde_json::{Map, Value, json};
@@ -14,7 +17,7 @@ use serde_json::{Map, Value, json};
 const COMMAND: &str = "NODE_OSTLER";
 
 /// Message of the preload. Any app may write the same: it means something only from a process that was started with the preload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FromPreload {
     /// The script was run.
     Runs,
@@ -27,6 +30,13 @@ pub enum FromPreload {
     },
     /// Nothing is under way any more but what only the app can end.
     Drained,
+    /// Answer to an order to take a profile.
+    Profiled {
+        /// The order.
+        call: u64,
+        /// The file with it; or why there is none.
+        file: Result<String, String>,
+    },
 }
 
 impl FromPreload {
@@ -44,6 +54,11 @@ impl FromPreload {
                 Some(Self::Open { requests: u32::try_from(requests).unwrap_or(u32::MAX) })
             }
             "drained" => Some(Self::Drained),
+            "profiled" => {
+                let why = || text("error").unwrap_or("says nothing").to_owned();
+                let call = message.get("call").and_then(Value::as_u64)?;
+                Some(Self::Profiled { call, file: text("file").map(str::to_owned).ok_or_else(why) })
+            }
             _ => None,
         }
     }
@@ -75,6 +90,11 @@ impl Drain {
     }
 }
 
+/// The order to take a profile, as it is sent.
+pub fn profile(kind: &str, ms: u64, call: u64) -> Value {
+    json!({"cmd": COMMAND, "act": "profile", "kind": kind, "ms": ms, "call": call})
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +108,15 @@ mod tests {
             (json!({"cmd": "NODE_OSTLER", "act": "open", "requests": 2}), Some(FromPreload::Open { requests: 2 })),
             (json!({"cmd": "NODE_OSTLER", "act": "open", "requests": 1_u64 << 40}), Some(FromPreload::Open { requests: u32::MAX })),
             (json!({"cmd": "NODE_OSTLER", "act": "open", "requests": -1}), Some(FromPreload::Open { requests: 0 })),
+            (
+                json!({"cmd": "NODE_OSTLER", "act": "profiled", "call": 7, "file": "/x"}),
+                Some(FromPreload::Profiled { call: 7, file: Ok("/x".into()) }),
+            ),
+            (
+                json!({"cmd": "NODE_OSTLER", "act": "profiled", "call": 7, "error": "e"}),
+                Some(FromPreload::Profiled { call: 7, file: Err("e".into()) }),
+            ),
+            (json!({"cmd": "NODE_OSTLER", "act": "profiled", "file": "/x"}), None),
             (json!({"cmd": "NODE_OSTLER", "act": "flies"}), None),
             (json!({"cmd": "NODE_OSTLER", "act": 1}), None),
             (json!({"cmd": "NODE_CLUSTER", "act": "drained"}), None),
