@@ -435,6 +435,38 @@ fn the_sockets_outlive_daemon_and_keeper() {
     is_survived(&home, Home::kill_both);
 }
 
+/// What a user gets who calls: the answer, nothing because the connection is closed, or the refusal of the file system.
+fn called_as(home: &Home, uid: u32) -> Result<bool, std::io::ErrorKind> {
+    let path = home.dir().join("rpc.sock");
+    let called = std::thread::spawn(move || {
+        rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(uid)).unwrap();
+        let mut stream = UnixStream::connect(path).map_err(|error| error.kind())?;
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        // Who is turned away may find the connection closed already.
+        let _ = stream.write_all(&amp::encode(&[br#"j:{"type":"call","method":"ping","args":[{}]}"#, b"i:1"]));
+        let mut answer = [0; 4096];
+        Ok(stream.read(&mut answer).unwrap_or(0) > 0)
+    });
+    called.join().unwrap()
+}
+
+#[test]
+fn another_user_is_turned_away() {
+    needs_root!();
+    const STRANGER: u32 = 12_345;
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    assert_eq!(called_as(&home, 0), Ok(true));
+    assert_eq!(called_as(&home, STRANGER), Err(std::io::ErrorKind::PermissionDenied));
+    // Also where the files would let everybody in.
+    let open = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    open(home.root(), 0o755);
+    open(home.dir(), 0o755);
+    open(&home.dir().join("rpc.sock"), 0o666);
+    assert_eq!(called_as(&home, STRANGER), Ok(false));
+    assert_eq!(called_as(&home, 0), Ok(true));
+}
+
 #[test]
 fn others_are_let_in_where_the_sockets_are_given_to_them() {
     needs_root!();
