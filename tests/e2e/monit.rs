@@ -77,16 +77,16 @@ fn keys_stop_start_scale_and_reload_after_a_yes() {
     terminal.press("s");
     terminal.wait_for("Stop app (0)? [y/n]");
     terminal.press("y");
-    terminal.wait_for("stop 0: done");
+    terminal.wait_for("stop app (0): done");
     terminal.wait_for("0 online");
     assert_eq!(home.app("app").status(), "stopped");
     terminal.press("r");
-    terminal.wait_for("restart 0: done");
+    terminal.wait_for("restart app (0): done");
     terminal.wait_for("1 online");
     terminal.press("r");
     terminal.wait_for("Restart app (0)? [y/n]");
     terminal.press("y");
-    terminal.wait_for("restart 0: done");
+    terminal.wait_for("restart app (0): done");
     terminal.press("+");
     terminal.wait_for("scale app +1: done");
     terminal.wait_for("2 online");
@@ -97,11 +97,19 @@ fn keys_stop_start_scale_and_reload_after_a_yes() {
     terminal.press("L");
     terminal.wait_for("reload app: done");
     assert_ne!(home.jlist()[0].pid(), before);
+    // Another app has the number of this one as its name.
+    home.ok(format!("start {} --name {} -- hold", fixture(), home.app("app").id()));
+    terminal.wait_for("2 online");
+    terminal.press("gs");
+    terminal.wait_for("Stop app (0)? [y/n]");
+    terminal.press("y");
+    terminal.wait_for("stop app (0): done");
+    assert_eq!((home.app("app").status(), home.app("0").status()), ("stopped", "online"));
     // A paste is no row of keys.
-    terminal.press("\x1b[200~sysy\x1b[201~");
+    terminal.press("\x1b[200~rr\x1b[201~");
     terminal.press("/ap");
     terminal.wait_for("/ap_");
-    assert_eq!(home.jlist()[0].status(), "online");
+    assert_eq!(home.app("app").status(), "stopped");
     terminal.press("\r");
     quit(terminal);
 }
@@ -266,7 +274,7 @@ fn a_flood_of_lines_holds_up_nothing() {
         terminal.wait_until("the help is gone", |screen| !screen.contains("draw the screen anew"));
     }
     terminal.press("sy");
-    terminal.wait_for("stop 0: done");
+    terminal.wait_for("stop flood (0): done");
     quit(terminal);
 }
 

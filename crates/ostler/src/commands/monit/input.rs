@@ -219,6 +219,17 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_comes_is_read_and_the_next_key_is_known(bytes in proptest::collection::vec(0u8..=255, 0..80)) {
+            let mut reader = Reader::default();
+            reader.take(&bytes);
+            reader.take(b"\x1b[201~");
+            reader.give_up();
+            proptest::prop_assert_eq!(reader.take(b"q"), vec![Input::Key(Key::Char('q'))]);
+        }
+    }
+
     #[test]
     fn escape_is_known_when_nothing_follows() {
         let mut reader = Reader::default();

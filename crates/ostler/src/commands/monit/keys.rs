@@ -3,7 +3,8 @@
 use super::content;
 use super::input::{Input, Key};
 use super::layout::Pane;
-use super::state::{AppOrder, Dialog, FIELDS, State};
+use super::state::{AppOrder, Chosen, Dialog, FIELDS, State};
+use super::targets::target_of;
 
 /// What a key asks for, besides another view.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,10 +84,7 @@ fn on_key(state: &mut State, key: Key) -> Option<Command> {
             None
         }
         Dialog::Scale { app, number } => match key {
-            Key::Enter if !number.is_empty() => {
-                let order = AppOrder::Scale { app, to: number };
-                confirm(state, "Scale", order)
-            }
+            Key::Enter if !number.is_empty() => confirm_scale(state, app, number),
             Key::Enter | Key::Escape => None,
             _ => {
                 state.dialog = Dialog::Scale { app, number };
@@ -177,45 +175,52 @@ fn on_plain_key(state: &mut State, key: Key) -> Option<Command> {
 /// A key that is for the selected instance, or for all of its app.
 fn on_order(state: &mut State, key: char) -> Option<Command> {
     let row = state.row()?;
-    let (name, id) = (row.name.clone(), row.id.to_string());
+    let (name, id) = (row.name.clone(), row.id);
     let is_running = !matches!(row.status.as_str(), "stopped" | "errored");
-    let target = if key.is_ascii_uppercase() { name.clone() } else { id };
     match key {
-        // What does not run is started by this: nothing ends.
-        'r' if !is_running => Some(Command::Order(AppOrder::Restart { target })),
-        'r' | 'R' => confirm(state, "Restart", AppOrder::Restart { target }),
-        'l' | 'L' => Some(Command::Order(AppOrder::Reload { target })),
-        's' | 'S' => confirm(state, "Stop", AppOrder::Stop { target }),
-        '+' => Some(Command::Order(AppOrder::Scale { app: name, to: "+1".into() })),
-        '-' => confirm(state, "Scale", AppOrder::Scale { app: name, to: "-1".into() }),
+        '+' => return Some(Command::Order(AppOrder::Scale { app: name, to: "+1".into() })),
+        '-' => return confirm_scale(state, name, "-1".into()),
         'c' => {
             state.dialog = Dialog::Scale { app: name, number: String::new() };
-            None
+            return None;
         }
-        _ => None,
+        _ => {}
+    }
+    let Some(chosen) = choose(state, &name, id, key.is_ascii_uppercase()) else {
+        let text = format!("no word means {name} ({id}) alone: another app has this number as its name or namespace");
+        state.message = Some((text, false));
+        return None;
+    };
+    match key {
+        // What does not run is started by this: nothing ends.
+        'r' if !is_running => Some(Command::Order(AppOrder::Restart(chosen))),
+        'r' | 'R' => confirm(state, format!("Restart {}?", chosen.words), AppOrder::Restart(chosen)),
+        's' | 'S' => confirm(state, format!("Stop {}?", chosen.words), AppOrder::Stop(chosen)),
+        _ => Some(Command::Order(AppOrder::Reload(chosen))),
     }
 }
 
+/// One instance, or all of the app of this name.
+fn choose(state: &State, name: &str, id: u32, all: bool) -> Option<Chosen> {
+    let ids: Vec<u32> = state.rows.iter().filter(|row| if all { row.name == name } else { row.id == id }).map(|row| row.id).collect();
+    let words = match (all, ids.len()) {
+        (false, _) => format!("{name} ({id})"),
+        (true, 1) => name.to_owned(),
+        (true, count) => format!("all {count} instances of {name}"),
+    };
+    Some(Chosen { target: target_of(&state.rows, &ids)?, words })
+}
+
 /// Asks first.
-fn confirm(state: &mut State, word: &str, order: AppOrder) -> Option<Command> {
-    let of = |target: &str| -> (String, usize) {
-        match state.rows.iter().find(|row| row.id.to_string() == target) {
-            Some(row) => (format!("{} ({target})", row.name), 1),
-            None => (target.to_owned(), state.rows.iter().filter(|row| row.name == target).count()),
-        }
-    };
-    let question = match &order {
-        AppOrder::Scale { app, to } => {
-            let now = state.rows.iter().filter(|row| row.name == *app).count();
-            format!("{word} {app} from {now} to {}?", if to == "-1" { now.saturating_sub(1).to_string() } else { to.clone() })
-        }
-        AppOrder::Stop { target } | AppOrder::Restart { target } | AppOrder::Reload { target } => match of(target) {
-            (name, 0 | 1) => format!("{word} {name}?"),
-            (name, count) => format!("{word} all {count} instances of {name}?"),
-        },
-    };
+fn confirm(state: &mut State, question: String, order: AppOrder) -> Option<Command> {
     state.dialog = Dialog::Confirm { question, order };
     None
+}
+
+fn confirm_scale(state: &mut State, app: String, to: String) -> Option<Command> {
+    let now = state.rows.iter().filter(|row| row.name == app).count();
+    let then = if to == "-1" { now.saturating_sub(1).to_string() } else { to.clone() };
+    confirm(state, format!("Scale {app} from {now} to {then}?"), AppOrder::Scale { app, to })
 }
 
 fn sort_by_next(state: &mut State) {
@@ -316,14 +321,16 @@ mod tests {
     #[test]
     fn what_ends_something_is_asked_for_first() {
         let scale = |to: &str| AppOrder::Scale { app: "api".into(), to: to.into() };
+        let chosen = |target: &str, words: &str| Chosen { target: target.into(), words: words.into() };
+        let (one, all) = (|| chosen("0", "api (0)"), || chosen("/^api$/", "all 2 instances of api"));
         let cases = [
-            ("s", "Stop api (0)?", AppOrder::Stop { target: "0".into() }),
-            ("S", "Stop all 2 instances of api?", AppOrder::Stop { target: "api".into() }),
-            ("r", "Restart api (0)?", AppOrder::Restart { target: "0".into() }),
-            ("R", "Restart all 2 instances of api?", AppOrder::Restart { target: "api".into() }),
+            ("s", "Stop api (0)?", AppOrder::Stop(one())),
+            ("S", "Stop all 2 instances of api?", AppOrder::Stop(all())),
+            ("r", "Restart api (0)?", AppOrder::Restart(one())),
+            ("R", "Restart all 2 instances of api?", AppOrder::Restart(all())),
             ("-", "Scale api from 2 to 1?", scale("-1")),
             ("c14\n", "Scale api from 2 to 14?", scale("14")),
-            ("jjs", "Stop job (2)?", AppOrder::Stop { target: "2".into() }),
+            ("jjs", "Stop job (2)?", AppOrder::Stop(chosen("2", "job (2)"))),
         ];
         for (keys, question, expected) in cases {
             let mut state = state();
@@ -343,11 +350,12 @@ mod tests {
 
     #[test]
     fn what_ends_nothing_is_not() {
+        let chosen = |target: &str, words: &str| Chosen { target: target.into(), words: words.into() };
         for (keys, expected) in [
-            ("l", AppOrder::Reload { target: "0".into() }),
-            ("L", AppOrder::Reload { target: "api".into() }),
+            ("l", AppOrder::Reload(chosen("0", "api (0)"))),
+            ("L", AppOrder::Reload(chosen("/^api$/", "all 2 instances of api"))),
             ("+", AppOrder::Scale { app: "api".into(), to: "+1".into() }),
-            ("jjr", AppOrder::Restart { target: "2".into() }),
+            ("jjr", AppOrder::Restart(chosen("2", "job (2)"))),
         ] {
             assert_eq!(press(&mut state(), keys), order(expected), "{keys}");
         }
@@ -356,6 +364,18 @@ mod tests {
         for keys in ["s", "R", "+", "c"] {
             assert_eq!((press(&mut empty, keys), &empty.dialog), (None, &Dialog::None), "{keys}");
         }
+    }
+
+    #[test]
+    fn an_app_that_is_called_like_the_id_of_another_is_not_hit() {
+        let mut state = state();
+        let mut rows = state.rows.clone();
+        rows[2].name = "0".into();
+        state.apply(News::Rows(rows));
+        assert_eq!((press(&mut state, "s"), &state.dialog), (None, &Dialog::None));
+        assert!(state.message.as_ref().is_some_and(|(text, is_good)| text.contains("api (0)") && !is_good));
+        press(&mut state, "S");
+        assert!(matches!(&state.dialog, Dialog::Confirm { order: AppOrder::Stop(chosen), .. } if chosen.target == "/^api$/"));
     }
 
     #[test]

@@ -9,7 +9,8 @@ use ostler_client::{Client, ClientError};
 use ostler_core::causes::with_causes;
 use ostler_proto::control::{Action, Detail, Failure, Position, Progress, Request, Response, ScaleTo};
 
-use super::state::{AppOrder, Link, News};
+use super::state::{AppOrder, Chosen, Link, News, State};
+use super::targets::target_of;
 use crate::client::connect_or_find;
 use crate::error::CliError;
 
@@ -68,16 +69,16 @@ impl DaemonLink {
         self.due = self.due.min(now);
     }
 
-    /// Asks for what is due, or looks for a daemon. `selected` = the instance that is looked at.
+    /// Asks for what is due, or looks for a daemon. The state says what is looked at.
     ///
     /// # Errors
     /// A daemon that will never be understood.
-    pub(super) fn turn(&mut self, now: Instant, selected: Option<u32>) -> Result<Vec<News>, CliError> {
+    pub(super) fn turn(&mut self, now: Instant, state: &State) -> Result<Vec<News>, CliError> {
         if now < self.due {
             return Ok(Vec::new());
         }
         if self.client.is_none() {
-            return self.connect(now, selected);
+            return self.connect(now, state);
         }
         self.due = now + SAMPLE;
         let oldest =
@@ -85,10 +86,10 @@ impl DaemonLink {
         if let Some(silent) = oldest.map(|since| now.saturating_duration_since(since)).filter(|silent| *silent >= SILENCE) {
             return Ok(vec![News::Link(Link::Silent(silent.as_secs()))]);
         }
-        Ok(self.sample(now, selected))
+        Ok(self.sample(now, state))
     }
 
-    fn connect(&mut self, now: Instant, selected: Option<u32>) -> Result<Vec<News>, CliError> {
+    fn connect(&mut self, now: Instant, state: &State) -> Result<Vec<News>, CliError> {
         self.due = now + AGAIN;
         self.asked.clear();
         match connect_or_find(&self.home) {
@@ -104,21 +105,21 @@ impl DaemonLink {
             Some(after) => self.ask(now, Request::Subscribe { after: Some(after) }, Asked::Subscription),
             None => self.ask(now, Request::Events, Asked::Events),
         };
-        news.extend(self.sample(now, selected));
+        news.extend(self.sample(now, state));
         Ok(news)
     }
 
     /// Asks for rows and the selected instance, each once at a time; and not for all that were selected in passing.
-    fn sample(&mut self, now: Instant, selected: Option<u32>) -> Vec<News> {
+    fn sample(&mut self, now: Instant, state: &State) -> Vec<News> {
         let is_asked = |link: &Self, what: &Asked| link.asked.values().any(|(asked, _)| asked == what);
         let mut news = Vec::new();
         if !is_asked(self, &Asked::Rows) {
             news.extend(self.ask(now, Request::Table, Asked::Rows));
         }
         let details = self.asked.values().filter(|(asked, _)| matches!(asked, Asked::Detail(_))).count();
-        if let Some(id) = selected.filter(|id| details < DETAILS && !is_asked(self, &Asked::Detail(*id))) {
-            let request = Request::Inspect { targets: vec![id.to_string()], cwd: String::new() };
-            news.extend(self.ask(now, request, Asked::Detail(id)));
+        let selected = state.selected.filter(|id| details < DETAILS && !is_asked(self, &Asked::Detail(*id)));
+        if let Some((id, target)) = selected.and_then(|id| Some((id, target_of(&state.rows, &[id])?))) {
+            news.extend(self.ask(now, Request::Inspect { targets: vec![target], cwd: String::new() }, Asked::Detail(id)));
         }
         news
     }
@@ -228,18 +229,18 @@ impl DaemonLink {
 
 fn order_words(order: &AppOrder) -> String {
     match order {
-        AppOrder::Stop { target } => format!("stop {target}"),
-        AppOrder::Restart { target } => format!("restart {target}"),
-        AppOrder::Reload { target } => format!("reload {target}"),
+        AppOrder::Stop(chosen) => format!("stop {}", chosen.words),
+        AppOrder::Restart(chosen) => format!("restart {}", chosen.words),
+        AppOrder::Reload(chosen) => format!("reload {}", chosen.words),
         AppOrder::Scale { app, to } => format!("scale {app} {to}"),
     }
 }
 
 /// The request for an order; none for a number that is none.
 fn request(order: &AppOrder, program: &str) -> Option<Request> {
-    let act = |action, target: &String, command: &str| Request::Act {
+    let act = |action, chosen: &Chosen, command: &str| Request::Act {
         action,
-        targets: vec![target.clone()],
+        targets: vec![chosen.target.clone()],
         cwd: String::new(),
         change: None,
         parallel: 0,
@@ -248,9 +249,9 @@ fn request(order: &AppOrder, program: &str) -> Option<Request> {
         command: command.into(),
     };
     Some(match order {
-        AppOrder::Stop { target } => act(Action::Stop, target, "stop"),
-        AppOrder::Restart { target } => act(Action::Restart, target, "restart"),
-        AppOrder::Reload { target } => act(Action::Reload, target, "reload"),
+        AppOrder::Stop(chosen) => act(Action::Stop, chosen, "stop"),
+        AppOrder::Restart(chosen) => act(Action::Restart, chosen, "restart"),
+        AppOrder::Reload(chosen) => act(Action::Reload, chosen, "reload"),
         AppOrder::Scale { app, to } => {
             let to = if to.starts_with(['+', '-']) { ScaleTo::By(to.parse().ok()?) } else { ScaleTo::Exactly(to.parse().ok()?) };
             Request::Scale { name: app.clone(), cwd: String::new(), to, oldest_first: program == "pm2" }
@@ -277,7 +278,8 @@ mod tests {
             });
             assert_eq!(to, wanted, "{order:?}");
         }
-        let Some(Request::Act { action, targets, .. }) = request(&AppOrder::Stop { target: "3".into() }, "ostler") else { panic!() };
+        let chosen = Chosen { target: "3".into(), words: "api (3)".into() };
+        let Some(Request::Act { action, targets, .. }) = request(&AppOrder::Stop(chosen), "ostler") else { panic!() };
         assert_eq!((action, targets), (Action::Stop, vec!["3".to_owned()]));
     }
 }

@@ -15,6 +15,7 @@ mod paint;
 mod series;
 mod session;
 mod state;
+mod targets;
 mod terminal;
 mod view;
 

@@ -88,7 +88,7 @@ impl<'a> Session<'a> {
     pub(super) fn run(&mut self) -> Result<(), CliError> {
         loop {
             let now = Instant::now();
-            let news = self.link.turn(now, self.state.selected)?;
+            let news = self.link.turn(now, &self.state)?;
             self.apply(news);
             self.follow_selected(now);
             self.read_logs();

@@ -48,18 +48,21 @@ pub(super) enum Dialog {
     },
 }
 
+/// Instances that an order is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Chosen {
+    /// For the daemon.
+    pub target: String,
+    /// For people: `api (0)`, `all 2 instances of api`.
+    pub words: String,
+}
+
 /// What a user wants of apps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum AppOrder {
-    Stop {
-        target: String,
-    },
-    Restart {
-        target: String,
-    },
-    Reload {
-        target: String,
-    },
+    Stop(Chosen),
+    Restart(Chosen),
+    Reload(Chosen),
     /// `4`, `+1` or `-1` instances.
     Scale {
         app: String,

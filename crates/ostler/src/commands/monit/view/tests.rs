@@ -149,7 +149,7 @@ fn any_size_is_drawn() {
                 press(&mut state, keys);
                 let picture = draw(&state);
                 assert_eq!((picture.width, picture.height), (width, height));
-                let order = AppOrder::Stop { target: "3".into() };
+                let order = AppOrder::Scale { app: "api".into(), to: "-1".into() };
                 state.dialog = Dialog::Confirm { question: "Stop?".into(), order };
                 draw(&state);
             }
