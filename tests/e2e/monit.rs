@@ -301,3 +301,33 @@ fn a_daemon_that_stands_still_is_said() {
     terminal.wait_for("Script path");
     quit(terminal);
 }
+
+#[test]
+fn a_terminal_that_takes_nothing_holds_up_nothing() {
+    needs_program!("setsid");
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let mut terminal = monit(&home, 200, 50);
+    terminal.wait_for("1 online");
+    terminal.pause(true);
+    // More than there is room for between the two.
+    for _ in 0..100 {
+        terminal.press("\x0c");
+        terminal.resize(190, 50);
+        terminal.resize(200, 50);
+        thread::sleep(Duration::from_millis(5));
+    }
+    // Keys work nevertheless, though nobody sees what they do.
+    terminal.press("sy");
+    home.wait_status("app", "stopped");
+    terminal.pause(false);
+    terminal.press("\x0c");
+    terminal.wait_for("0 online");
+    terminal.pause(true);
+    for _ in 0..100 {
+        terminal.press("\x0c");
+        thread::sleep(Duration::from_millis(5));
+    }
+    kill(terminal.pid(), Signal::TERM);
+    assert!(terminal.end().success());
+}

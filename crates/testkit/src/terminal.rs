@@ -22,11 +22,18 @@ pub struct Terminal {
     keyboard: Option<File>,
     /// Thread that shows what comes.
     reader: Option<JoinHandle<()>>,
-    is_closed: Arc<AtomicBool>,
+    flags: Arc<Flags>,
     /// The other side, kept to look at its settings.
     line: OwnedFd,
     screen: Arc<Mutex<Screen>>,
     child: Child,
+}
+
+/// What its owner does.
+#[derive(Debug, Default)]
+struct Flags {
+    is_closed: AtomicBool,
+    is_paused: AtomicBool,
 }
 
 /// What is on the screen, and what came for it.
@@ -79,10 +86,10 @@ impl Terminal {
         let screen = Arc::new(Mutex::new(Screen::default()));
         screen.lock().unwrap().resize(columns, rows);
         let output = File::from(master.try_clone().unwrap());
-        let is_closed = Arc::new(AtomicBool::new(false));
-        let (shown, closed) = (screen.clone(), is_closed.clone());
-        let reader = thread::spawn(move || show(output, &shown, &closed));
-        Self { keyboard: Some(File::from(master)), reader: Some(reader), is_closed, line, screen, child }
+        let flags = Arc::new(Flags::default());
+        let (shown, seen) = (screen.clone(), flags.clone());
+        let reader = thread::spawn(move || show(output, &shown, &seen));
+        Self { keyboard: Some(File::from(master)), reader: Some(reader), flags, line, screen, child }
     }
 
     /// The program.
@@ -151,9 +158,14 @@ impl Terminal {
         }
     }
 
+    /// Takes nothing any more (`true`), as a connection that hangs, or a user who pressed Ctrl-S; or goes on.
+    pub fn pause(&self, is_paused: bool) {
+        self.flags.is_paused.store(is_paused, Ordering::Relaxed);
+    }
+
     /// Takes the terminal away, as a connection that breaks does.
     pub fn close(&mut self) {
-        self.is_closed.store(true, Ordering::Relaxed);
+        self.flags.is_closed.store(true, Ordering::Relaxed);
         drop(self.reader.take().map(JoinHandle::join));
         self.keyboard = None;
     }
@@ -181,10 +193,14 @@ impl Drop for Terminal {
 }
 
 /// Shows what comes, until the terminal is closed.
-fn show(mut output: File, screen: &Mutex<Screen>, is_closed: &AtomicBool) {
+fn show(mut output: File, screen: &Mutex<Screen>, flags: &Flags) {
     const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
     let mut bytes = [0; 4096];
-    while !is_closed.load(Ordering::Relaxed) {
+    while !flags.is_closed.load(Ordering::Relaxed) {
+        if flags.is_paused.load(Ordering::Relaxed) {
+            thread::sleep(Duration::from_millis(5));
+            continue;
+        }
         match poll(&mut [PollFd::new(&output, PollFlags::IN)], Some(&LOOK)) {
             Ok(0) | Err(_) => continue,
             Ok(_) => {}

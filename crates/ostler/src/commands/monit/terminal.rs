@@ -8,7 +8,7 @@ use std::sync::{Mutex, Once, PoisonError};
 
 use ostler_sys::signal::{CONT, HUP, INT, QUIT, SignalFd, TERM, TSTP, WINCH, stop_self};
 use rustix::fs::OFlags;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcgetwinsize, tcsetattr};
 
 use super::paint::{BEGIN, END};
 use crate::error::CliError;
@@ -54,7 +54,7 @@ impl Terminal {
         let mut settings = tcgetattr(io::stdin())?;
         *FORMER.lock().unwrap_or_else(PoisonError::into_inner) = Some(settings.clone());
         settings.make_raw();
-        tcsetattr(io::stdin(), OptionalActions::Drain, &settings)?;
+        tcsetattr(io::stdin(), OptionalActions::Now, &settings)?;
         self.pending = BEGIN.to_vec();
         Ok(())
     }
@@ -169,9 +169,9 @@ fn restore() {
             Ok(mut file) => drop(file.write_all(END)),
             Err(_) => drop(io::stdout().write_all(END).and_then(|()| io::stdout().flush())),
         }
-        // What was typed and not read is not for the shell.
-        let _ =
-            tcsetattr(io::stdin(), OptionalActions::Flush, &settings).or_else(|_| tcsetattr(io::stdin(), OptionalActions::Now, &settings));
+        // What was typed and not read is not for the shell; what was written and not taken is not waited for.
+        let _ = tcflush(io::stdin(), QueueSelector::IFlush);
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &settings);
     }
 }
 
