@@ -331,3 +331,26 @@ fn a_terminal_that_takes_nothing_holds_up_nothing() {
     kill(terminal.pid(), Signal::TERM);
     assert!(terminal.end().success());
 }
+
+#[test]
+fn what_an_app_reports_about_itself_is_seen_and_imonit_has_bars() {
+    needs_program!("setsid");
+    needs_program!("node");
+    let home = home();
+    let data = "{'Event Loop Latency': {value: '1.23', unit: 'ms'}, 'Requests \\x1b[2J/s': {value: n++, unit: 'req'}}";
+    let script = home.write("app.js", format!("let n = 41; setInterval(() => process.send({{type: 'axm:monitor', data: {data}}}), 50)"));
+    home.ok(format!("start {script} --name app"));
+    let terminal = monit(&home, 120, 40);
+    for text in ["Event Loop Latency", "1.23 ms", "req"] {
+        terminal.wait_for(text);
+    }
+    quit(terminal);
+    let mut terminal = Terminal::start(home.cmd("imonit ap --sort memory:desc"), 120, 40);
+    for text in ["cpu bar", "mem bar", "by memory descending", "1 shown by /ap"] {
+        terminal.wait_for(text);
+    }
+    assert!(!terminal.text().contains("Metadata"));
+    terminal.press("z");
+    terminal.wait_for("Metadata");
+    quit(terminal);
+}
