@@ -11,6 +11,7 @@
 
 mod compare;
 mod library;
+mod parity;
 mod shapes;
 mod sessions {
     mod config;

@@ -301,3 +301,17 @@ fn publish_asks_npm() {
     home.write("none/package.json", "{}");
     home.run("publish none --dry-run").fails().says("no name");
 }
+
+#[test]
+fn a_container_does_not_wait_for_its_modules() {
+    let home = home();
+    let report = home.work().join("report.json");
+    let file = tarball(&home, "mod", "mod", "1.0.0", &format!("report {}", report.display()));
+    home.ok(format!("install {file}"));
+    home.ok("kill");
+    fs::remove_file(&report).unwrap();
+    // The app ends when the module has begun.
+    home.write("app.sh", format!("while [ ! -e '{}' ]; do sleep 0.05; done; exit 7\n", report.display()));
+    home.run("runtime app.sh --no-autorestart").code(7);
+    assert_eq!(home.processes(), []);
+}

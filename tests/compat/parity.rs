@@ -1,0 +1,146 @@
+//! `docs/pm2-parity.md` as the table that it is: complete beside the real PM2's help and beside ostler's own tables, and nothing in it is made up.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use ostler_testkit::{Home, Subject};
+
+/// Words of PM2's help that are no commands.
+const NO_COMMANDS: &[&str] = &["*"];
+/// Options that every command of PM2's library for command lines has.
+const OF_THE_LIBRARY: &[&str] = &["-h", "--help", "-V"];
+/// Heading under which options stand that only ostler has.
+const OURS: &str = "Only in ostler";
+
+/// A row of the document.
+struct Row {
+    section: String,
+    /// What stands between backticks in the first column.
+    names: Vec<String>,
+    state: String,
+    notes: String,
+}
+
+fn document(name: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn rows() -> Vec<Row> {
+    let text = document("pm2-parity.md");
+    let (mut rows, mut section) = (Vec::new(), String::new());
+    for line in text.lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            heading.clone_into(&mut section);
+        }
+        // A bar in a cell is escaped.
+        let line = line.replace("\\|", "\u{0}");
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [first, state, notes] = cells[..] else { continue };
+        if line.starts_with("| ") && !first.starts_with("---") && !["state"].contains(&state) {
+            let names = first.split('`').skip(1).step_by(2).map(|name| name.replace('\u{0}', "|")).collect();
+            rows.push(Row { section: section.clone(), names, state: state.to_owned(), notes: notes.to_owned() });
+        }
+    }
+    assert!(rows.len() > 300, "{} rows are read", rows.len());
+    rows
+}
+
+/// Words of all names in these sections.
+fn words<'a>(rows: &'a [Row], sections: &[&str]) -> BTreeSet<&'a str> {
+    let of = rows.iter().filter(|row| sections.contains(&row.section.as_str()));
+    of.flat_map(|row| &row.names).flat_map(|name| name.split([' ', ',', '|'])).filter(|word| !word.is_empty()).collect()
+}
+
+#[test]
+fn each_row_has_a_state_and_what_is_not_done_a_reason() {
+    for row in rows() {
+        assert!(["done", "different", "missing"].contains(&row.state.as_str()), "{:?}: {:?}", row.names, row.state);
+        assert!(row.state == "done" || !row.notes.is_empty(), "{:?} is {} without a reason", row.names, row.state);
+    }
+}
+
+#[test]
+fn each_command_has_a_row_and_each_row_a_command() {
+    let rows = rows();
+    let known = words(&rows, &["Commands", OURS]);
+    let reference = document("reference/cli.md");
+    let ours: BTreeSet<&str> = reference
+        .lines()
+        .filter_map(|line| line.strip_prefix("### `"))
+        .flat_map(|line| line.split([' ', '`']).next().unwrap_or_default().split('|'))
+        .collect();
+    let without: Vec<_> = ours.iter().filter(|name| !known.contains(*name)).collect();
+    assert!(without.is_empty(), "commands without a row: {without:?}");
+    let home = Home::new(Subject::Ostler(env!("CARGO_BIN_EXE_ostler").into()));
+    for row in rows.iter().filter(|row| row.section == "Commands" && row.state != "missing") {
+        for name in row.names.iter().filter_map(|name| name.split([' ', '<', '[']).next()) {
+            // Names of programs, and places for a command.
+            if name.is_empty() || name.starts_with('-') || ["pm2-runtime", "pm2-docker", "pm2-dev"].contains(&name) {
+                continue;
+            }
+            let output = home.run(["help", name].as_slice());
+            assert_eq!(output.code, 0, "{name} is {}, but {output:?}", row.state);
+        }
+    }
+}
+
+#[test]
+fn each_key_has_a_row() {
+    let rows = rows();
+    let known = words(&rows, &["Ecosystem keys", "Ecosystem keys only in ostler", "Ecosystem files"]);
+    let reference = document("reference/ecosystem.md");
+    let keys: Vec<&str> =
+        reference.lines().filter_map(|line| line.strip_prefix("| `")).filter_map(|line| line.split('`').next()).collect();
+    assert!(keys.len() > 80, "{} keys are read", keys.len());
+    let without: Vec<_> = keys.iter().filter(|key| !known.contains(**key)).collect();
+    assert!(without.is_empty(), "keys without a row: {without:?}");
+}
+
+/// What a help text names.
+#[derive(Default)]
+struct Named {
+    commands: BTreeSet<String>,
+    options: BTreeSet<String>,
+    /// Commands that have options of their own.
+    with_options: Vec<String>,
+}
+
+/// Commands and options of a help text by PM2's library for command lines.
+fn named(help: &str) -> Named {
+    let (mut named, mut is_commands) = (Named::default(), false);
+    for line in help.lines() {
+        is_commands |= line.trim() == "Commands:";
+        let Some(line) = line.strip_prefix("    ").filter(|line| !line.starts_with(' ')) else { continue };
+        let head = line.split("  ").next().unwrap_or_default();
+        if head.starts_with('-') {
+            named.options.extend(head.split([' ', ',']).filter(|word| word.starts_with('-')).map(str::to_owned));
+        } else if is_commands {
+            let names: Vec<String> = head.split(' ').next().unwrap_or_default().split('|').map(str::to_owned).collect();
+            if head.contains("[options]") {
+                named.with_options.extend(names.first().cloned());
+            }
+            named.commands.extend(names);
+        }
+    }
+    named
+}
+
+#[test]
+fn everything_in_the_help_of_pm2_has_a_row() {
+    let Some(pm2) = Subject::pm2() else { ostler_testkit::skip!("PM2 is not there") };
+    let home = Home::new(pm2);
+    let rows = rows();
+    let known = words(&rows, &["Commands", "Options"]);
+    let is_known = |name: &str| known.contains(name) || OF_THE_LIBRARY.contains(&name);
+    let Named { commands, options, with_options } = named(&home.ok("--help").stdout);
+    assert!(commands.len() > 80 && options.len() > 60, "{} commands, {} options are read", commands.len(), options.len());
+    let mut without: Vec<String> = commands.iter().chain(&options).filter(|name| !is_known(name)).cloned().collect();
+    assert!(with_options.len() > 8, "{with_options:?}");
+    for command in with_options {
+        let options = named(&home.run([command.as_str(), "--help"].as_slice()).stdout).options;
+        without.extend(options.into_iter().filter(|name| !is_known(name)).map(|name| format!("{command} {name}")));
+    }
+    without.retain(|name| !NO_COMMANDS.contains(&name.as_str()));
+    assert!(without.is_empty(), "without a row: {without:?}");
+}
