@@ -125,6 +125,12 @@ fn into_the_folder_of_pm2_itself() {
     let port = free_port();
     let Some(old) = pm2(&format!(r#"{{"name": "web", "script": "server.js", "env": {{"AT": {port}}}}}"#)) else { return };
     old.wait_until("it answers", || get(port, "/").is_ok());
+    // A module of PM2's; it runs once, here or there.
+    old.write("mod/package.json", r#"{"name": "mod", "version": "1.0.0", "apps": [{"name": "mod", "script": "mod.js"}]}"#);
+    old.write("mod/mod.js", "setInterval(() => {}, 1000)");
+    old.ok("package mod");
+    old.ok(format!("install {}", old.work().join("mod-v1-0-0.tar.gz").display()));
+    let of_module = || old.app_processes().iter().filter(|process| process.cmdline.contains("mod.js")).count();
     let mut new = home();
     new.set_dir(old.dir());
     let refused = new.run(format!("migrate {}", old.dir().display()));
@@ -132,6 +138,8 @@ fn into_the_folder_of_pm2_itself() {
     let daemon = old.keeper_pid();
     new.ok(migrate(&new, &old, ""));
     assert!(!ostler_testkit::alive(daemon));
+    new.wait_status("mod", "online");
+    assert_eq!(of_module(), 1);
     assert_eq!(get(port, "/").unwrap(), new.app("web").pid().to_string());
     new.wait_until("npm's PM2 finds ostler there", || old.run("jlist").stdout.contains("\"web\""));
     assert_eq!(old.app("web").pid(), new.app("web").pid());
