@@ -43,6 +43,8 @@ struct Screen {
     rows: Vec<Vec<char>>,
     x: usize,
     y: usize,
+    /// Place of the cursor on the screen that was left for the other one.
+    former: (usize, usize),
     /// Sequence that has begun.
     partial: Vec<u8>,
     /// Modes that are on (`?1049`).
@@ -257,7 +259,12 @@ impl Screen {
                 "h" | "l" if parameters == "?1049" => {
                     self.resize(self.columns, self.rows.len());
                     self.modes.retain(|mode| mode != parameters);
-                    self.modes.extend((last == "h").then(|| parameters.to_owned()));
+                    if last == "h" {
+                        self.modes.push(parameters.to_owned());
+                        self.former = (self.x, self.y);
+                    } else {
+                        (self.x, self.y) = self.former;
+                    }
                 }
                 "h" => self.modes.push(parameters.to_owned()),
                 "l" => self.modes.retain(|mode| mode != parameters),
@@ -269,7 +276,11 @@ impl Screen {
         let Some(c) = what.chars().next() else { return };
         match c {
             '\r' => self.x = 0,
-            '\n' => self.y += 1,
+            '\n' if self.y + 1 < self.rows.len() => self.y += 1,
+            '\n' => {
+                self.rows.remove(0);
+                self.rows.push(vec![' '; self.columns]);
+            }
             c if c.is_control() => self.odd.push(what.to_owned()),
             c => {
                 if let Some(cell) = self.rows.get_mut(self.y).and_then(|row| row.get_mut(self.x)) {
