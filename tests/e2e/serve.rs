@@ -285,3 +285,35 @@ fn files_of_apps_have_servers() {
     home.write("site/index.html", "next page");
     assert_eq!(get(first, "/").as_deref(), Ok("next page"));
 }
+
+#[test]
+fn entries_of_static_are_stopped_and_deleted_by_their_file() {
+    let home = home();
+    site(&home);
+    let (port, other) = (free_port(), free_port());
+    home.write(
+        "ecosystem.config.js",
+        format!(
+            "module.exports = {{ static: [
+  {{ path: './site', port: {port} }},
+  {{ name: 'named', path: './site', port: {other} }},
+] }}"
+        ),
+    );
+    let name = format!("static-page-server-{port}");
+    let statuses = || [home.app(&name).status().to_owned(), home.app("named").status().to_owned()];
+    home.ok("start ecosystem.config.js");
+    assert_eq!(statuses(), ["online", "online"]);
+    home.ok("stop ecosystem.config.js --only named");
+    assert_eq!(statuses(), ["online", "stopped"]);
+    assert!(get(other, "/").is_err());
+    assert_eq!(get(port, "/").as_deref(), Ok("home page"));
+    home.ok("stop ecosystem.config.js");
+    assert_eq!(statuses(), ["stopped", "stopped"]);
+    assert!(get(port, "/").is_err());
+    home.ok("start ecosystem.config.js");
+    assert_eq!(get(port, "/").as_deref(), Ok("home page"));
+    home.ok("delete ecosystem.config.js");
+    assert!(home.jlist().is_empty());
+    assert!(get(port, "/").is_err() && get(other, "/").is_err());
+}
