@@ -16,6 +16,7 @@ mod log;
 mod memory;
 mod pm2_sockets;
 mod rotate;
+mod serve;
 mod start;
 mod stop;
 mod thousand;
@@ -43,6 +44,7 @@ pub(crate) const APPS: &[Scenario] = &[
     ("log", "a flood of lines of 100 bytes, as it is and with a date on each", log::measure),
     ("rotate", "a log that is rotated while 200 MB a second are written to it", rotate::measure),
     ("sockets", "PM2's sockets: lists of 100 apps, calls, and 50,000 lines a second for three subscribers", pm2_sockets::measure),
+    ("serve", "files over HTTP, beside PM2's serve and nginx", serve::measure),
     ("thousand", "1,000 apps", thousand::measure),
     ("kill", "SIGKILL of the daemon under requests and log lines", kill::measure),
     ("boot", "20 apps on a real systemd, after a reboot", boot::measure),
