@@ -90,8 +90,7 @@ fn each_key_has_a_row() {
     let rows = rows();
     let known = words(&rows, &["Ecosystem keys", "Ecosystem keys only in ostler", "Ecosystem files"]);
     let reference = document("reference/ecosystem.md");
-    let keys: Vec<&str> =
-        reference.lines().filter_map(|line| line.strip_prefix("| `")).filter_map(|line| line.split('`').next()).collect();
+    let keys: Vec<&str> = reference.lines().filter_map(|line| line.strip_prefix("| `")).filter_map(|line| line.split('`').next()).collect();
     assert!(keys.len() > 80, "{} keys are read", keys.len());
     let without: Vec<_> = keys.iter().filter(|key| !known.contains(**key)).collect();
     assert!(without.is_empty(), "keys without a row: {without:?}");

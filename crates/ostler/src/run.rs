@@ -72,7 +72,7 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
         Some(code) => code(&mut cx, call),
         None => Err(CliError::Failed(match call.command.state {
             State::Elsewhere(what) => what.to_owned(),
-            State::Works | State::Missing => format!("{} is not available yet in ostler {VERSION}", call.word),
+            State::Works => format!("{} is not available yet in ostler {VERSION}", call.word),
         })),
     };
     let status = result.unwrap_or_else(|error| {

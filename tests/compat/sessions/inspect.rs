@@ -27,7 +27,7 @@ session!(
         Difference {
             pm2: "   Use `pm2 monit` to monitor CPU and Memory usage app",
             ostler: "   Use `pm2 why 0` to see how it ended before",
-            why: "there is no monit yet, and there is why",
+            why: "what is asked here is how it ended",
         },
     ], |t: &mut Transcript<'_>| {
         t.home().write("package.json", "{\"name\": \"demo\", \"version\": \"1.2.3\"}");

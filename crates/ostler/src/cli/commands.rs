@@ -25,28 +25,6 @@ const fn works(name: &'static str, args: &'static str, min_args: usize, daemon: 
     }
 }
 
-/// A command of PM2 that ostler does not have yet.
-const fn missing(name: &'static str, aliases: &'static [&'static str], args: &'static str, help: &'static str) -> Command {
-    Command { aliases, ..missing_with(name, args, help, &[]) }
-}
-
-const fn missing_with(name: &'static str, args: &'static str, help: &'static str, options: &'static [Opt]) -> Command {
-    Command {
-        name,
-        aliases: &[],
-        args,
-        min_args: 0,
-        max_args: None,
-        options,
-        help,
-        examples: &[],
-        daemon: Daemon::Unused,
-        completes: NOTHING,
-        section: Section::Later,
-        state: State::Missing,
-    }
-}
-
 /// A command of PM2 that ostler does not need: it says what is there instead, and fails.
 const fn elsewhere(
     name: &'static str,
@@ -55,7 +33,20 @@ const fn elsewhere(
     help: &'static str,
     what: &'static str,
 ) -> Command {
-    Command { state: State::Elsewhere(what), ..missing(name, aliases, args, help) }
+    Command {
+        name,
+        aliases,
+        args,
+        min_args: 0,
+        max_args: None,
+        options: &[],
+        help,
+        examples: &[],
+        daemon: Daemon::Unused,
+        completes: NOTHING,
+        section: Section::Later,
+        state: State::Elsewhere(what),
+    }
 }
 
 /// The vendor's monitoring service.

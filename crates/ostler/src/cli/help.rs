@@ -51,7 +51,6 @@ pub(crate) fn command_help(program: &str, command: &Command, width: Option<usize
     sentences(&mut out, &sentence(command.help), width);
     match command.state {
         State::Works => {}
-        State::Missing => out.push_str("\n  Not available yet.\n"),
         State::Elsewhere(what) => {
             out.push('\n');
             sentences(&mut out, &sentence(what), width);

@@ -22,10 +22,6 @@ pub(crate) fn reference(program: &str) -> String {
         for command in COMMANDS.iter().filter(|command| command.section == *section) {
             match command.state {
                 State::Works => {}
-                State::Missing => {
-                    let _ = writeln!(out, "- `{}`: {}", usage(command), command.help);
-                    continue;
-                }
                 State::Elsewhere(what) => {
                     let _ = writeln!(out, "- `{}`: {}", usage(command), what);
                     continue;

@@ -97,8 +97,6 @@ pub(crate) enum Completes {
 pub(crate) enum State {
     /// It works.
     Works,
-    /// PM2 has it, ostler not yet.
-    Missing,
     /// PM2 has it. Here there is nothing for it to do, or something else is there instead: this says what.
     Elsewhere(&'static str),
 }
