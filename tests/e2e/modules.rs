@@ -146,6 +146,15 @@ fn several_apps_of_one_module() {
     home.ok("set two:key w");
     let now = pids();
     assert!(before[0] != now[0] && before[1] != now[1]);
+    // A release without one of them, as the same user.
+    let package =
+        json!({ "name": "two", "version": "1.1.0", "apps": [app("a"), json!({ "name": "c", "script": fixture(), "args": "hold" })] });
+    fs::write(path.join("package.json"), package.to_string()).unwrap();
+    home.ok("package two");
+    home.ok("install two-v1-1-0.tar.gz");
+    let mut names: Vec<String> = home.jlist().iter().map(|item| item.name().to_owned()).collect();
+    names.sort();
+    assert_eq!(names, ["two:a", "two:c"]);
     home.ok("uninstall two");
     assert_eq!(home.jlist().len(), 0);
 }

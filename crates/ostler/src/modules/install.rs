@@ -91,11 +91,15 @@ fn exchange(cx: &mut Cx, wish: &Wish, conf: &Path, modules: &Path, fresh: &Path)
         _ => None,
     };
     let kind = if matches!(wish.source, Source::Tarball(_) | Source::TarballAt(_)) { Kind::Tarball } else { Kind::Npm };
-    let module = Installed { name: package.name.clone(), kind, uid: wish.uid.clone(), gid: wish.gid.clone(), address };
-    refuse_app(cx, &module.name)?;
+    refuse_app(cx, &package.name)?;
     // Before anything is changed: what cannot be read cannot be restored.
     let before = module_conf::read(conf)?;
-    let former = installed::find(&before, &module.name).filter(|former| former.kind != Kind::BuiltIn);
+    let former = installed::find(&before, &package.name).filter(|former| former.kind != Kind::BuiltIn);
+    // Who it runs as stays, unless that is said anew.
+    let kept = |of: fn(&Installed) -> &Option<String>| former.as_ref().and_then(|former| of(former).clone());
+    let uid = wish.uid.clone().or_else(|| kept(|former| &former.uid));
+    let gid = wish.gid.clone().or_else(|| kept(|former| &former.gid));
+    let module = Installed { name: package.name.clone(), kind, uid, gid, address };
     let target = module.folder(modules);
     if let Some(scope) = target.parent() {
         fs::create_dir_all(scope).map_err(|source| CliError::File { what: "make", path: scope.display().to_string(), source })?;
@@ -110,26 +114,27 @@ fn exchange(cx: &mut Cx, wish: &Wish, conf: &Path, modules: &Path, fresh: &Path)
         })
         .and_then(|()| module_conf::notify_daemon(cx))
         .and_then(|()| start::start(cx, &module, &package, &module.package(modules), Some(CONFIRM)))
-        .and_then(|_| watch(cx, &module.name, wish));
+        .and_then(|_| watch(cx, &module.name, wish))
+        // Apps that only the former one had.
+        .and_then(|()| installed::delete(cx, &module.name, &package.names()));
     let Err(error) = taken else { return Ok(package) };
     cx.out.error(format_args!("module {} does not get well: {}", module.name, with_causes(&error)));
+    // First its processes: they run from the folder that goes. Should that fail, the files and settings are restored all the same.
+    let deleted = installed::delete(cx, &module.name, &[]);
     if is_swapped {
         swap(&target, fresh)?;
     } else {
         installed::remove(&target)?;
+        installed::remove_scope(modules, &module.name);
     }
-    match former {
-        None => undo(cx, conf, &before, &module.name)?,
-        Some(former) => {
-            restore(conf, &before, &module.name)?;
-            module_conf::notify_daemon(cx)?;
-            let folder = former.package(modules);
-            let package = Package::read(&folder).map_err(CliError::Failed)?;
-            // Apps that the former one has not.
-            installed::delete(cx, &module.name)?;
-            start::start(cx, &former, &package, &folder, None)?;
-            cx.out.info(format_args!("module {} is back at {}", former.name, package.version.as_deref().unwrap_or("its former version")));
-        }
+    restore(conf, &before, &module.name)?;
+    module_conf::notify_daemon(cx)?;
+    deleted?;
+    if let Some(former) = former {
+        let folder = former.package(modules);
+        let package = Package::read(&folder).map_err(CliError::Failed)?;
+        start::start(cx, &former, &package, &folder, None)?;
+        cx.out.info(format_args!("module {} is back at {}", former.name, package.version.as_deref().unwrap_or("its former version")));
     }
     Err(CliError::Failed(format!("{} was not installed; everything is as before", wish.source.shown())))
 }
@@ -214,7 +219,7 @@ fn trouble(first: &[TableRow], now: &[TableRow], restarts: u32, is_end: bool) ->
 
 /// Removes a module that was not there before.
 fn undo(cx: &mut Cx, conf: &Path, before: &Map<String, Value>, module: &str) -> Result<(), CliError> {
-    let deleted = installed::delete(cx, module);
+    let deleted = installed::delete(cx, module, &[]);
     restore(conf, before, module)?;
     module_conf::notify_daemon(cx)?;
     deleted

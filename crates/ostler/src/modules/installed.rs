@@ -167,7 +167,7 @@ pub(crate) fn uninstall(cx: &mut Cx, module: &Installed) -> Result<(), CliError>
     let path = module_conf::writable(cx)?;
     let modules = modules_of(cx.home()?);
     let _lock = lock(&modules)?;
-    delete(cx, &module.name)?;
+    delete(cx, &module.name, &[])?;
     module_conf::change(&path, |all| {
         forget(all, &module.name);
         Ok(())
@@ -177,17 +177,22 @@ pub(crate) fn uninstall(cx: &mut Cx, module: &Installed) -> Result<(), CliError>
         return Ok(());
     }
     remove(&module.folder(&modules))?;
-    if let Some((scope, _)) = module.name.split_once('/') {
-        // Its scope goes with its last module.
-        let _ = fs::remove_dir(modules.join(scope));
-    }
+    remove_scope(&modules, &module.name);
     Ok(())
 }
 
-/// Deletes the processes of a module from the list of a daemon that runs.
-pub(super) fn delete(cx: &mut Cx, module: &str) -> Result<(), CliError> {
+/// Removes the folder of a scope with its last module.
+pub(super) fn remove_scope(modules: &Path, name: &str) {
+    if let Some((scope, _)) = name.split_once('/') {
+        let _ = fs::remove_dir(modules.join(scope));
+    }
+}
+
+/// Deletes the processes of a module from the list of a daemon that runs, but for the apps that are to be kept.
+pub(super) fn delete(cx: &mut Cx, module: &str, kept: &[&str]) -> Result<(), CliError> {
     let Some(client) = cx.running_client()? else { return Ok(()) };
-    let mut targets: Vec<String> = client.table()?.into_iter().filter(|row| is_of(row, module)).map(|row| row.name).collect();
+    let is_meant = |row: &TableRow| is_of(row, module) && !kept.contains(&row.name.as_str());
+    let mut targets: Vec<String> = client.table()?.into_iter().filter(is_meant).map(|row| row.name).collect();
     targets.dedup();
     if targets.is_empty() {
         return Ok(());

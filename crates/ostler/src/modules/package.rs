@@ -40,6 +40,11 @@ impl Package {
         Self::of(&value).map_err(|why| format!("\"{shown}\": {why}"))
     }
 
+    /// Names of its processes.
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.apps.iter().filter_map(|app| app.get("name").and_then(Value::as_str)).collect()
+    }
+
     fn of(value: &Value) -> Result<Self, String> {
         let name = value["name"].as_str().ok_or("there is no name in it")?;
         name::check(name)?;
