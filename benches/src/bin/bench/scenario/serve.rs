@@ -1,12 +1,14 @@
 //! Files over HTTP, by `serve` and by nginx. All servers are up all the time and take short turns, so that a busy moment of the machine meets
 //! all; each has one core and the clients have another.
 
+mod clients;
+
 use crate::contender::{Contender, Kind};
 use crate::lab::{Lab, Subject, Turn};
 use crate::measure;
 use crate::report::Row;
 use anyhow::{Context, Result, ensure};
-use ostler_testkit::{Load, LoadSpec, free_port, get};
+use ostler_testkit::{free_port, get};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::json;
@@ -14,7 +16,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::thread;
 use std::time::Duration;
 
 /// Clients, each with one connection that it keeps.
@@ -46,7 +47,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     let mut all = Vec::new();
     for copies in [1, 2] {
         let mut servers: Vec<(Subject, Server)> = Vec::new();
-        for (file, words, _, goal) in FILES {
+        for (file, words, size, goal) in FILES {
             if copies > 1 && file != "10k.bin" {
                 continue;
             }
@@ -69,12 +70,13 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
                     if let (1, Some((ours, _))) = (copies, cores) {
                         server.pin(ours)?;
                     }
-                    server.ask(file, Duration::from_millis(300), None)?;
+                    server.ask(file, size, Duration::from_millis(300), None)?;
                     servers.push((subject, server));
                 }
                 let Some((_, server)) = servers.iter().find(|(known, _)| *known == subject) else { return Ok(Turn::LeftOut("–")) };
                 let clients = cores.map(|(_, clients)| clients).filter(|_| copies == 1);
-                Ok(Turn::Values(server.ask(file, Duration::from_millis(if lab.quick { 500 } else { 1000 }), clients)?))
+                let time = Duration::from_millis(if lab.quick { 500 } else { 1000 });
+                Ok(Turn::Values(server.ask(file, size, time, clients)?))
             }));
         }
     }
@@ -148,16 +150,12 @@ impl Server {
     }
 
     /// Asks for a file without pause: requests per second, and µs of the server for each.
-    fn ask(&self, file: &str, time: Duration, core: Option<usize>) -> Result<[f64; 2]> {
-        let spec = LoadSpec { connections: CLIENTS, keep_alive: true, pause_us: 0, path: format!("/{file}"), ..LoadSpec::to(self.port) };
+    fn ask(&self, file: &str, size: usize, time: Duration, core: Option<usize>) -> Result<[f64; 2]> {
         let before = measure::cpu(&self.pids);
-        let load = on_core(core, || Load::start(spec))?;
-        thread::sleep(time);
-        let report = load.stop();
+        let seen = on_core(core, || clients::ask(self.port, &format!("/{file}"), size, CLIENTS, time))??;
         let used = measure::cpu(&self.pids).saturating_sub(before);
-        ensure!(report.failed == 0, "{} of {} requests failed: {:?}", report.failed, report.requests, report.errors);
-        let requests = report.requests as f64;
-        Ok([requests / report.seconds, used.as_secs_f64() * 1e6 / requests])
+        let requests = seen.requests as f64;
+        Ok([requests / seen.seconds, used.as_secs_f64() * 1e6 / requests])
     }
 }
 
@@ -185,7 +183,7 @@ fn only(core: usize) -> CpuSet {
     set
 }
 
-/// Runs this where the threads it starts have this core only.
+/// Runs this where its thread has this core only.
 fn on_core<T>(core: Option<usize>, run: impl FnOnce() -> T) -> Result<T> {
     let Some(core) = core else { return Ok(run()) };
     let before = sched_getaffinity(None).context("cannot read the cores")?;

@@ -1,0 +1,182 @@
+//! Clients of a server of files that cost next to nothing: the server is to be what is measured, and not they.
+//!
+//! One thread, one epoll set. The first answer is read as HTTP; all that follow have to begin like it and be as long, which they are since they
+//! have the same head but for its date.
+
+use anyhow::{Context, Result, ensure};
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::net::{RecvFlags, SendFlags, recv, send, sockopt};
+use rustix::time::Timespec;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::{Duration, Instant};
+
+/// Most bytes that are read at once.
+const BUFFER: usize = 256 << 10;
+
+/// How a good answer begins.
+const GOOD: &[u8] = b"HTTP/1.1 200 ";
+
+/// An answer takes less, or the server is broken.
+const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+
+/// What the clients saw.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pub(super) requests: u64,
+    pub(super) seconds: f64,
+}
+
+/// A client with its connection.
+struct Client {
+    stream: TcpStream,
+    /// Bytes of the answer that came.
+    came: usize,
+}
+
+/// Asks for a file by so many connections, without pause, for so long.
+///
+/// # Errors
+/// The server refuses, closes, says something else than before, or nothing.
+pub(super) fn ask(port: u16, path: &str, size: usize, connections: usize, time: Duration) -> Result<Seen> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes();
+    let mut buffer = vec![0; BUFFER];
+    let length = length(port, &request, size, &mut buffer)?;
+    let epoll = epoll::create(CreateFlags::CLOEXEC).context("no epoll")?;
+    let mut clients = Vec::with_capacity(connections);
+    for number in 0..connections {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("cannot connect")?;
+        stream.set_nonblocking(true).context("cannot set up a client")?;
+        sockopt::set_tcp_nodelay(&stream, true).context("cannot set up a client")?;
+        epoll::add(&epoll, &stream, EventData::new_u64(number as u64), EventFlags::IN).context("cannot wait for a client")?;
+        clients.push(Client { stream, came: 0 });
+    }
+    let begin = Instant::now();
+    for client in &clients {
+        client.ask(&request)?;
+    }
+    let mut events: Vec<Event> = Vec::with_capacity(connections);
+    let mut requests = 0;
+    loop {
+        events.clear();
+        let count = epoll::wait(&epoll, rustix::buffer::spare_capacity(&mut events), Some(&PATIENCE)).context("cannot wait")?;
+        ensure!(count > 0, "no answer");
+        for event in &events {
+            let number = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
+            let client = clients.get_mut(number).context("an event of nobody")?;
+            if client.is_answered(&mut buffer, length)? {
+                requests += 1;
+                client.ask(&request)?;
+            }
+        }
+        let spent = begin.elapsed();
+        if spent >= time {
+            return Ok(Seen { requests, seconds: spent.as_secs_f64() });
+        }
+    }
+}
+
+impl Client {
+    fn ask(&self, request: &[u8]) -> Result<()> {
+        let sent = send(&self.stream, request, SendFlags::NOSIGNAL).context("cannot ask")?;
+        ensure!(sent == request.len(), "a request that is not taken");
+        Ok(())
+    }
+
+    /// Reads what came; true when the answer is whole.
+    fn is_answered(&mut self, buffer: &mut [u8], length: usize) -> Result<bool> {
+        let (count, _) = recv(&self.stream, &mut buffer[..], RecvFlags::empty()).context("an answer that broke off")?;
+        ensure!(count > 0, "closed by the server");
+        ensure!(self.came > 0 || buffer[..count].starts_with(GOOD), "another status than 200");
+        self.came += count;
+        ensure!(self.came <= length, "an answer that is longer than the first");
+        let is_whole = self.came == length;
+        if is_whole {
+            self.came = 0;
+        }
+        Ok(is_whole)
+    }
+}
+
+/// Bytes of a whole answer, by one that is read as it should be.
+fn length(port: u16, request: &[u8], size: usize, buffer: &mut [u8]) -> Result<usize> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("cannot connect")?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).context("cannot set up a client")?;
+    stream.write_all(request).context("cannot ask")?;
+    let mut answer: Vec<u8> = Vec::new();
+    loop {
+        let count = stream.read(buffer).context("an answer that broke off")?;
+        ensure!(count > 0, "closed by the server");
+        answer.extend_from_slice(&buffer[..count]);
+        let Some(head) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+        let (head, body) = answer.split_at(head + 4);
+        let text = String::from_utf8_lossy(head).to_ascii_lowercase();
+        ensure!(head.starts_with(GOOD), "the answer {:?}", text.lines().next().unwrap_or_default());
+        let told = text.lines().find_map(|line| line.strip_prefix("content-length:")).map(|value| value.trim().parse());
+        let is_whole = match told {
+            Some(told) => {
+                ensure!(told == Ok(size), "a length of {told:?} instead of {size}");
+                body.len() == size
+            }
+            // In chunks, as PM2 does it: the files have no such bytes.
+            None => body.len() > size && body.ends_with(b"\r\n0\r\n\r\n"),
+        };
+        if is_whole {
+            return Ok(answer.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::thread;
+
+    /// Port of a server whose connections each give these answers, one after another, the last one without end.
+    fn server(answers: &'static [&'static str]) -> u16 {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        thread::spawn(move || {
+            let mut given = 0;
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                while stream.read(&mut [0; 1024]).is_ok_and(|count| count > 0) {
+                    let answer = answers[given.min(answers.len() - 1)];
+                    given += 1;
+                    if answer.is_empty() || stream.write_all(answer.as_bytes()).is_err() {
+                        break;
+                    }
+                }
+            }
+        });
+        port
+    }
+
+    fn asked(answers: &'static [&'static str]) -> Result<Seen> {
+        ask(server(answers), "/", 4, 1, Duration::from_millis(1))
+    }
+
+    const PLAIN: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nxxxx";
+
+    #[test]
+    fn whole_answers_are_counted() {
+        for answer in [PLAIN, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nxxxx\r\n0\r\n\r\n"] {
+            assert!(asked(Box::leak(Box::new([answer]))).unwrap().requests > 0, "{answer}");
+        }
+    }
+
+    #[test]
+    fn anything_else_ends_the_measurement() {
+        for (answers, expected) in [
+            (&["HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nxxxx"][..], "404"),
+            (&["HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nxxxxx"], "instead of 4"),
+            (&[PLAIN, "HTTP/1.1 500 No\r\nContent-Length: 4\r\n\r\nxxxxxxx"], "another status"),
+            (&[PLAIN, "HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\nxxxxxxxxxxxxxx"], "longer than the first"),
+            (&[PLAIN, ""], "closed by the server"),
+        ] {
+            let error = asked(answers).unwrap_err();
+            assert!(format!("{error:#}").contains(expected), "{error:#}");
+        }
+    }
+}
