@@ -1,5 +1,10 @@
 //! A request and its answer.
 
+use std::borrow::Cow;
+use std::io;
+use std::rc::Rc;
+
+use hyper::body::Bytes;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
@@ -7,13 +12,14 @@ use rustix::io::Errno;
 
 use crate::auth::Login;
 use crate::body::Content;
-use crate::conditions::{Headers, Validators, Verdict};
+use crate::conditions::{Headers, Verdict};
 use crate::encoding::{ENCODINGS, is_accepted};
 use crate::files::{Found, Root};
+use crate::listing;
+use crate::memory::{About, Memory};
 use crate::range::{Part, part};
 use crate::settings::Settings;
 use crate::target::{Target, with_slash};
-use crate::{kinds, listing};
 
 /// A folder with rules about who gets what of it.
 #[derive(Debug)]
@@ -24,13 +30,14 @@ pub(crate) struct Site {
     listing: bool,
     /// Below the root.
     homepage: Vec<u8>,
+    memory: Memory,
 }
 
 impl Site {
     pub(crate) fn new(settings: &Settings, root: Root) -> Self {
         let login = settings.login.as_ref().map(|(name, password)| Login::new(name, password));
         let homepage = settings.homepage.trim_start_matches('/').as_bytes().to_vec();
-        Self { root, login, spa: settings.spa, listing: settings.listing, homepage }
+        Self { root, login, spa: settings.spa, listing: settings.listing, homepage, memory: Memory::default() }
     }
 
     /// The answer to a request.
@@ -121,16 +128,19 @@ impl Site {
     /// A file, or the part of it that is asked for, or that the client has it already.
     fn file(&self, request: &Parts, path: &[u8], plain: Found, status: StatusCode) -> Response<Content> {
         let accepted = text(&request.headers, header::ACCEPT_ENCODING).unwrap_or_default();
-        let (found, encoding) = self.encoded(path, plain, accepted);
-        let validators = Validators::new(found.size, found.modified.0, found.modified.1, encoding.unwrap_or_default());
+        let (found, encoding, opened) = self.encoded(path, plain, accepted);
+        let (about, held) = match self.memory.of(&opened, found.state(), encoding) {
+            Some((about, content)) => (about, Some(content)),
+            None => (Rc::new(About::new(path, &found, encoding)), None),
+        };
         let verdict =
-            if status == StatusCode::OK { validators.verdict(conditions(&request.headers)) } else { Verdict::Send { ranges: false } };
+            if status == StatusCode::OK { about.validators.verdict(conditions(&request.headers)) } else { Verdict::Send { ranges: false } };
         let ranges = match verdict {
             Verdict::Failed => return page(StatusCode::PRECONDITION_FAILED),
             Verdict::NotModified => {
                 let mut answer = Response::new(Content::EMPTY);
                 *answer.status_mut() = StatusCode::NOT_MODIFIED;
-                describe(answer.headers_mut(), &validators);
+                describe(answer.headers_mut(), &about);
                 return answer;
             }
             Verdict::Send { ranges } => ranges,
@@ -146,7 +156,11 @@ impl Site {
             }
         };
         let size = found.size;
-        let content = if request.method == Method::HEAD { Ok(Content::EMPTY) } else { Content::of_file(found.fd, at, length) };
+        let content = match held.and_then(|content| sliced(&content, at, length)) {
+            _ if request.method == Method::HEAD => Ok(Content::EMPTY),
+            Some(part) => Ok(Content::Bytes(part)),
+            None => self.read(&opened, found, &about, at, length),
+        };
         let content = match content {
             Ok(content) => content,
             Err(error) => {
@@ -157,7 +171,7 @@ impl Site {
         let mut answer = Response::new(content);
         *answer.status_mut() = status;
         let headers = answer.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kinds::of(path)));
+        headers.insert(header::CONTENT_TYPE, about.kind.clone());
         headers.insert(header::CONTENT_LENGTH, length.into());
         if status == StatusCode::PARTIAL_CONTENT {
             insert(headers, header::CONTENT_RANGE, &format!("bytes {at}-{}/{size}", at + length - 1));
@@ -165,32 +179,53 @@ impl Site {
         if let Some(encoding) = encoding {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
         }
-        describe(headers, &validators);
+        describe(headers, &about);
         answer
     }
 
-    /// The file, or its compressed form, if there is one that is as new.
-    fn encoded(&self, path: &[u8], plain: Found, accepted: &str) -> (Found, Option<&'static str>) {
+    /// A part of a file that is not held; a small whole one is held from now on.
+    fn read(&self, path: &[u8], found: Found, about: &Rc<About>, at: u64, length: u64) -> io::Result<Content> {
+        let (state, is_held) = (found.state(), found.is_at_rest && length == found.size);
+        let content = Content::of_file(found.fd, at, length)?;
+        if let Content::Bytes(bytes) = &content
+            && is_held
+        {
+            self.memory.hold(path, state, about, bytes);
+        }
+        Ok(content)
+    }
+
+    /// The file, or its compressed form, if there is one that is as new; with the path that was opened.
+    fn encoded<'a>(&self, path: &'a [u8], plain: Found, accepted: &str) -> (Found, Option<&'static str>, Cow<'a, [u8]>) {
         for (encoding, extension) in ENCODINGS.iter().filter(|(encoding, _)| is_accepted(accepted, encoding)) {
-            let beside = self.root.open(&[path, extension.as_bytes()].concat());
+            let beside = [path, extension.as_bytes()].concat();
             // One that a build forgot would be an old release.
-            if let Ok(found) = beside.map_err(drop).and_then(|found| if found.is_folder { Err(()) } else { Ok(found) })
+            if let Ok(found) = self.root.open(&beside)
+                && !found.is_folder
                 && found.modified >= plain.modified
             {
-                return (found, Some(encoding));
+                return (found, Some(encoding), beside.into());
             }
         }
-        (plain, None)
+        (plain, None, path.into())
     }
 }
 
 /// Headers that every file has.
-fn describe(headers: &mut HeaderMap, validators: &Validators) {
-    insert(headers, header::ETAG, &validators.etag);
-    insert(headers, header::LAST_MODIFIED, &httpdate::fmt_http_date(validators.modified));
+fn describe(headers: &mut HeaderMap, about: &About) {
+    let known = [(header::ETAG, &about.etag), (header::LAST_MODIFIED, &about.modified)];
+    for (name, value) in known.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
+        headers.insert(name, value.clone());
+    }
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     shared(headers);
+}
+
+/// A part of what is held.
+fn sliced(content: &Bytes, at: u64, length: u64) -> Option<Bytes> {
+    let (at, length) = (usize::try_from(at).ok()?, usize::try_from(length).ok()?);
+    (at.checked_add(length)? <= content.len()).then(|| content.slice(at..at + length))
 }
 
 /// PM2's headers for pages of other origins.
@@ -233,3 +268,6 @@ fn page(status: StatusCode) -> Response<Content> {
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
     answer
 }
+
+#[cfg(test)]
+mod tests;

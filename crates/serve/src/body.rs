@@ -6,9 +6,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
+use rustix::buffer::spare_capacity;
+
+use crate::memory::SMALL;
 
 /// Most bytes that are read of a file at once; so much is held for each client that reads slowly.
-const CHUNK: u64 = 64 << 10;
+const CHUNK: u64 = SMALL;
 
 /// What follows the head.
 #[derive(Debug)]
@@ -36,17 +39,17 @@ impl Content {
 /// Reads as much as is asked for, less only at the end of the file.
 fn read(fd: &OwnedFd, at: u64, length: u64) -> io::Result<Bytes> {
     let length = usize::try_from(length.min(CHUNK)).unwrap_or(0);
-    let mut buffer = vec![0; length];
-    let mut filled = 0;
-    while filled < length {
-        match rustix::io::pread(fd, &mut buffer[filled..], at + filled as u64) {
+    let mut buffer = Vec::with_capacity(length);
+    while buffer.len() < length {
+        let from = at + buffer.len() as u64;
+        match rustix::io::pread(fd, spare_capacity(&mut buffer), from) {
             Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(rustix::io::Errno::INTR) => {}
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    buffer.truncate(filled);
+    // There may be more room than was asked for.
+    buffer.truncate(length);
     Ok(buffer.into())
 }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, stat};
 use rustix::io::Errno;
@@ -14,6 +15,8 @@ use rustix::io::Errno;
 pub(crate) struct Root {
     path: PathBuf,
     follow_out: bool,
+    /// Seconds after which a changed file is at rest.
+    pub(crate) rests_after: i64,
     open: RefCell<Option<Rc<OpenRoot>>>,
 }
 
@@ -31,6 +34,28 @@ pub(crate) struct Found {
     /// Seconds and nanoseconds.
     pub modified: (i64, u32),
     pub is_folder: bool,
+    /// True if it was changed so long ago that another change has another time.
+    pub is_at_rest: bool,
+    key: (u64, u64),
+    changed: (i64, u32),
+}
+
+/// What tells two states of all files apart, if they are at rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct State {
+    key: (u64, u64),
+    size: u64,
+    modified: (i64, u32),
+    changed: (i64, u32),
+}
+
+/// Seconds after which a change has another time than the one before: the times of some file systems have steps of two.
+const STEP: i64 = 2;
+
+impl Found {
+    pub(crate) fn state(&self) -> State {
+        State { key: self.key, size: self.size, modified: self.modified, changed: self.changed }
+    }
 }
 
 const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
@@ -41,7 +66,7 @@ impl Root {
     /// # Errors
     /// It is not there, is no folder, or may not be read.
     pub(crate) fn new(path: PathBuf, follow_out: bool) -> io::Result<Self> {
-        let root = Self { path, follow_out, open: RefCell::new(None) };
+        let root = Self { path, follow_out, rests_after: STEP, open: RefCell::new(None) };
         root.current()?;
         Ok(root)
     }
@@ -69,6 +94,8 @@ impl Root {
         let path = if path.is_empty() { b"." } else { path };
         let fd = if self.follow_out { openat(&root.fd, path, FLAGS, Mode::empty()) } else { beneath(root.fd.as_fd(), path) };
         let fd = fd.map_err(as_absent)?;
+        // Before the file is looked at: whatever happens to it from then on is later than this.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(0));
         let found = fstat(&fd)?;
         let is_folder = match FileType::from_raw_mode(found.st_mode) {
             FileType::RegularFile => false,
@@ -77,11 +104,14 @@ impl Root {
             _ => return Err(Errno::NOENT),
         };
         let modified = (found.st_mtime, u32::try_from(found.st_mtime_nsec).unwrap_or(0));
-        Ok(Found { fd, size: u64::try_from(found.st_size).unwrap_or(0), modified, is_folder })
+        let changed = (found.st_ctime, u32::try_from(found.st_ctime_nsec).unwrap_or(0));
+        let size = u64::try_from(found.st_size).unwrap_or(0);
+        let is_at_rest = found.st_ctime.saturating_add(self.rests_after) < now;
+        Ok(Found { fd, size, modified, is_folder, is_at_rest, key: key(&found), changed })
     }
 }
 
-/// Identity of an open folder.
+/// Identity of what is open.
 fn key(stat: &Stat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
 }

@@ -3,7 +3,8 @@
 //! # Theory of operation
 //! One process, one thread. The daemon opens the socket and hands it over (`LISTEN_FDS`), so a reload loses no connection; the server says
 //! `READY=1` when it accepts. Every request is answered from a description of what is asked ([`target`]), a file that was opened beneath
-//! the root by the kernel ([`files`]), and what the client has already ([`conditions`], [`range`]): the last two and the first are pure.
+//! the root by the kernel ([`files`]) and may be in memory ([`memory`]), and what the client has already ([`conditions`], [`range`]): the last two
+//! and the first are pure.
 //!
 //! Whatever a client does costs it alone: heads, their time, stalled reads and the number of connections are bounded ([`server`]).
 //! Asked to end, it answers with `Connection: close`, closes what rests, finishes what runs, and ends.
@@ -17,6 +18,7 @@ mod encoding;
 mod files;
 mod kinds;
 mod listing;
+mod memory;
 mod notify;
 mod patient;
 mod range;
