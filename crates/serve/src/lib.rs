@@ -1,13 +1,9 @@
 //! The server of `serve`: the files of a folder over HTTP, as an app like any other.
 //!
 //! # Theory of operation
-//! One process, one thread. The daemon opens the socket and hands it over (`LISTEN_FDS`), so a reload loses no connection; the server says
-//! `READY=1` when it accepts. Every request is answered from a description of what is asked ([`target`]), a file that was opened beneath
-//! the root by the kernel ([`files`]) and may be in memory ([`memory`]), and what the client has already ([`conditions`], [`range`]): the last two
-//! and the first are pure.
-//!
-//! Whatever a client does costs it alone: heads, their time, stalled reads and the number of connections are bounded ([`server`]).
-//! Asked to end, it answers with `Connection: close`, closes what rests, finishes what runs, and ends.
+//! One process, one thread; sockets, connections and the end are [`ostler_http`]'s. Every request is answered from a description of what is asked
+//! ([`target`]), a file that was opened beneath the root by the kernel ([`files`]) and may be in memory ([`memory`]), and what the client has already
+//! ([`conditions`], [`range`]): the last two and the first are pure.
 #![forbid(unsafe_code)]
 
 mod answer;
@@ -19,15 +15,15 @@ mod files;
 mod kinds;
 mod listing;
 mod memory;
-mod notify;
-mod patient;
 mod range;
-mod server;
 mod settings;
-mod sockets;
 mod target;
 
+use std::future::ready;
+use std::io;
 use std::process::ExitCode;
+
+use ostler_http::{Address, Limits, ServerError};
 
 pub use settings::{Settings, SettingsError};
 
@@ -41,10 +37,36 @@ pub fn main() -> ExitCode {
         Err(error) => return failed(&error),
     };
     settings.warnings().for_each(|warning| say(&mut std::io::stderr(), warning));
-    match server::run(settings) {
+    match serve(&settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
+}
+
+/// A failure to begin.
+#[derive(Debug, thiserror::Error)]
+enum ServeError {
+    #[error("cannot serve the folder \"{path}\"")]
+    Folder { path: String, source: io::Error },
+    #[error(transparent)]
+    Server(#[from] ServerError),
+}
+
+fn serve(settings: &Settings) -> Result<(), ServeError> {
+    // By its path from the top: our own directory stays the old one when a build makes it anew.
+    let path = std::path::absolute(&settings.path).unwrap_or_else(|_| settings.path.clone());
+    let shown = path.display().to_string();
+    let own = Address { host: settings.host.clone(), port: settings.port };
+    let limits = Limits { patience: settings.patience, connections: settings.connections };
+    ostler_http::run(&own, limits, |_| {
+        let root = files::Root::new(path, settings.follow_out).map_err(|source| ServeError::Folder { path: shown.clone(), source })?;
+        let site = answer::Site::new(settings, root);
+        log(&format!("Exposing {shown} directory on {own}"));
+        Ok(move |_, request: hyper::Request<_>| {
+            let (head, _) = request.into_parts();
+            ready(site.answer(&head))
+        })
+    })
 }
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {

@@ -8,12 +8,28 @@ use std::os::unix::net::UnixListener as StdUnix;
 use rustix::net::{AddressFamily, sockopt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use crate::settings::Settings;
+use crate::server::Peer;
 
 /// First descriptor by `sd_listen_fds(3)`.
 const FIRST: i32 = 3;
 /// Most sockets; `listen` takes no more.
 const MAX_SOCKETS: i32 = 64;
+
+/// Address to listen at where no socket was handed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// A name or an address.
+    pub host: String,
+    /// 1 to 65535.
+    pub port: u16,
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The address of version 6 has colons of its own.
+        if self.host.contains(':') { write!(f, "[{}]:{}", self.host, self.port) } else { write!(f, "{}:{}", self.host, self.port) }
+    }
+}
 
 /// A listening socket.
 #[derive(Debug)]
@@ -30,10 +46,10 @@ pub(crate) enum Stream {
 }
 
 impl Listener {
-    pub(crate) async fn accept(&self) -> io::Result<Stream> {
+    pub(crate) async fn accept(&self) -> io::Result<(Stream, Peer)> {
         match self {
-            Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| Stream::Tcp(stream)),
-            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+            Self::Tcp(listener) => listener.accept().await.map(|(stream, address)| (Stream::Tcp(stream), Peer::Tcp(address))),
+            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| (Stream::Unix(stream), Peer::Unix)),
         }
     }
 
@@ -55,10 +71,10 @@ impl Listener {
 ///
 /// # Errors
 /// The address cannot be had, or what was handed over is no socket.
-pub(crate) fn listeners(settings: &Settings) -> io::Result<Vec<Listener>> {
+pub(crate) fn listeners(own: &Address) -> io::Result<Vec<Listener>> {
     let count = handed_over();
     if count == 0 {
-        let listener = StdTcp::bind((settings.host.as_str(), settings.port))?;
+        let listener = StdTcp::bind((own.host.as_str(), own.port))?;
         return Ok(vec![Listener::of(listener.into())?]);
     }
     (FIRST..FIRST + count).map(|number| Listener::of(ostler_sys::fdpass::inherited(number)?)).collect()

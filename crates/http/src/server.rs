@@ -2,15 +2,17 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::future::ready;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,11 +20,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep};
 
-use crate::answer::Site;
-use crate::files::Root;
 use crate::patient::Patient;
-use crate::settings::Settings;
-use crate::sockets::{Listener, Stream, listeners};
+use crate::sockets::{Address, Listener, Stream, listeners};
 
 /// Most bytes of a request's head.
 const MAX_HEAD: usize = 16 << 10;
@@ -37,13 +36,36 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// A failure to begin.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ServerError {
-    #[error("cannot serve the folder \"{path}\"")]
-    Folder { path: String, source: io::Error },
+pub enum ServerError {
+    /// The address cannot be had, or what was handed over is no socket.
     #[error("cannot listen on {address}")]
-    Listen { address: String, source: io::Error },
+    Listen {
+        /// The address.
+        address: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// No thread, descriptor or signal.
     #[error("cannot set up the server")]
     SetUp(#[source] io::Error),
+}
+
+/// Bounds on what clients may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long a client may take for a head, or to read anything of an answer.
+    pub patience: Duration,
+    /// Most connections at a time; fewer where there are not enough descriptors.
+    pub connections: usize,
+}
+
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// By TCP.
+    Tcp(SocketAddr),
+    /// By a unix socket.
+    Unix,
 }
 
 /// How far the end has come.
@@ -58,8 +80,8 @@ enum Phase {
 
 /// What all connections share.
 #[derive(Debug)]
-struct Shared {
-    site: Site,
+struct Shared<S> {
+    answer: S,
     patience: Duration,
     most: usize,
     connections: Cell<usize>,
@@ -70,33 +92,56 @@ struct Shared {
     phase: watch::Receiver<Phase>,
 }
 
-/// Serves until it is asked to end and everything that ran is finished.
-pub(crate) fn run(settings: Settings) -> Result<(), ServerError> {
+/// Serves until it is asked to end and everything that ran is finished. `begin` is called once, on the one thread that all of it runs on, with what tells of
+/// the end: an answer that would go on for ever has to end with it. It returns what answers each request.
+///
+/// # Errors
+/// [`ServerError`]; what `begin` says is passed on.
+pub fn run<S, A, B, E>(own: &Address, limits: Limits, begin: impl FnOnce(Ending) -> Result<S, E>) -> Result<(), E>
+where
+    S: Fn(Peer, Request<Incoming>) -> A + 'static,
+    A: Future<Output = Response<B>> + 'static,
+    B: Body + 'static,
+    B::Error: std::error::Error + Send + Sync,
+    E: From<ServerError>,
+{
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServerError::SetUp)?;
-    LocalSet::new().block_on(&runtime, serve(settings))
+    LocalSet::new().block_on(&runtime, serve(own, limits, begin))
 }
 
-async fn serve(settings: Settings) -> Result<(), ServerError> {
-    // By its path from the top: our own directory stays the old one when a build makes it anew.
-    let path = std::path::absolute(&settings.path).unwrap_or_else(|_| settings.path.clone());
-    let shown = path.display().to_string();
-    let root = Root::new(path, settings.follow_out).map_err(|source| ServerError::Folder { path: shown.clone(), source })?;
-    let address = format!("{}:{}", settings.host, settings.port);
+/// Knowledge of the end.
+#[derive(Clone, Debug)]
+pub struct Ending(watch::Receiver<Phase>);
+
+impl Ending {
+    /// Waits until the server is asked to end.
+    pub async fn begun(&mut self) {
+        let _ = self.0.wait_for(|phase| *phase != Phase::Serves).await;
+    }
+}
+
+async fn serve<S, A, B, E>(own: &Address, limits: Limits, begin: impl FnOnce(Ending) -> Result<S, E>) -> Result<(), E>
+where
+    S: Fn(Peer, Request<Incoming>) -> A + 'static,
+    A: Future<Output = Response<B>> + 'static,
+    B: Body + 'static,
+    B::Error: std::error::Error + Send + Sync,
+    E: From<ServerError>,
+{
     let mut ends = signal(SignalKind::terminate()).map_err(ServerError::SetUp)?;
     let mut interrupts = signal(SignalKind::interrupt()).map_err(ServerError::SetUp)?;
-    let listeners = listeners(&settings).map_err(|source| ServerError::Listen { address: address.clone(), source })?;
+    let listeners = listeners(own).map_err(|source| ServerError::Listen { address: own.to_string(), source })?;
     let (say, phase) = watch::channel(Phase::Serves);
     let shared = Rc::new(Shared {
-        site: Site::new(&settings, root),
-        patience: settings.patience,
-        most: within_limit(settings.connections),
+        answer: begin(Ending(phase.clone()))?,
+        patience: limits.patience,
+        most: within_limit(limits.connections),
         connections: Cell::new(0),
         ended: Notify::new(),
         crowded: Notify::new(),
         phase,
     });
     let accepting: Vec<_> = listeners.into_iter().map(|listener| spawn_local(accept(listener, Rc::clone(&shared)))).collect();
-    crate::log(&format!("Exposing {shown} directory on {address}"));
     crate::notify::ready();
     tokio::select! {
         _ = ends.recv() => {}
@@ -120,7 +165,7 @@ fn within_limit(wanted: usize) -> usize {
     wanted.min(room).max(1)
 }
 
-impl Shared {
+impl<S> Shared<S> {
     async fn all_ended(&self) {
         while self.connections.get() > 0 {
             self.ended.notified().await;
@@ -136,7 +181,13 @@ impl Shared {
     }
 }
 
-async fn accept(listener: Listener, shared: Rc<Shared>) {
+async fn accept<S, A, B>(listener: Listener, shared: Rc<Shared<S>>)
+where
+    S: Fn(Peer, Request<Incoming>) -> A + 'static,
+    A: Future<Output = Response<B>> + 'static,
+    B: Body + 'static,
+    B::Error: std::error::Error + Send + Sync,
+{
     let mut phase = shared.phase.clone();
     loop {
         let stream = tokio::select! {
@@ -146,8 +197,8 @@ async fn accept(listener: Listener, shared: Rc<Shared>) {
             _ = phase.wait_for(|phase| *phase != Phase::Serves) => return,
         };
         match stream {
-            Ok(Stream::Tcp(stream)) => drop(spawn_local(converse(stream, Rc::clone(&shared)).counted(&shared))),
-            Ok(Stream::Unix(stream)) => drop(spawn_local(converse(stream, Rc::clone(&shared)).counted(&shared))),
+            Ok((Stream::Tcp(stream), peer)) => drop(spawn_local(converse(stream, peer, Rc::clone(&shared)).counted(&shared))),
+            Ok((Stream::Unix(stream), peer)) => drop(spawn_local(converse(stream, peer, Rc::clone(&shared)).counted(&shared))),
             // Out of descriptors, or a client that was gone at once.
             Err(_) => sleep(PAUSE).await,
         }
@@ -156,7 +207,7 @@ async fn accept(listener: Listener, shared: Rc<Shared>) {
 
 /// A future that is counted as a connection until it is dropped.
 trait Counted: Future + Sized {
-    fn counted(self, shared: &Rc<Shared>) -> impl Future<Output = Self::Output> + use<Self> {
+    fn counted<S: 'static>(self, shared: &Rc<Shared<S>>) -> impl Future<Output = Self::Output> + use<Self, S> {
         let place = Place::new(shared);
         async move {
             let _place = place;
@@ -168,16 +219,16 @@ trait Counted: Future + Sized {
 impl<F: Future> Counted for F {}
 
 /// A connection's place among those that there may be.
-struct Place(Rc<Shared>);
+struct Place<S>(Rc<Shared<S>>);
 
-impl Place {
-    fn new(shared: &Rc<Shared>) -> Self {
+impl<S> Place<S> {
+    fn new(shared: &Rc<Shared<S>>) -> Self {
         shared.connections.set(shared.connections.get() + 1);
         Self(Rc::clone(shared))
     }
 }
 
-impl Drop for Place {
+impl<S> Drop for Place<S> {
     fn drop(&mut self) {
         self.0.connections.set(self.0.connections.get() - 1);
         self.0.ended.notify_one();
@@ -185,16 +236,24 @@ impl Drop for Place {
 }
 
 /// Answers one client until it, or we, have enough.
-async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, shared: Rc<Shared>) {
+async fn converse<S, A, B>(stream: impl AsyncRead + AsyncWrite + Unpin, peer: Peer, shared: Rc<Shared<S>>)
+where
+    S: Fn(Peer, Request<Incoming>) -> A + 'static,
+    A: Future<Output = Response<B>> + 'static,
+    B: Body + 'static,
+    B::Error: std::error::Error + Send + Sync,
+{
     let (began, has_asked) = (Instant::now(), Cell::new(false));
-    let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
+    let service = service_fn(|request: Request<Incoming>| {
         has_asked.set(true);
-        let (head, _) = request.into_parts();
-        let mut answer = shared.site.answer(&head);
-        if *shared.phase.borrow() != Phase::Serves {
-            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        let answer = (shared.answer)(peer, request);
+        async {
+            let mut answer = answer.await;
+            if *shared.phase.borrow() != Phase::Serves {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(answer)
         }
-        ready(Ok::<_, Infallible>(answer))
     });
     let stream = TokioIo::new(Patient::new(stream, shared.patience));
     let connection = http1::Builder::new()
