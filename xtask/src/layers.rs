@@ -13,7 +13,7 @@ const MAY_USE: &[(&str, Allowed)] = &[
     ("ostler-config", Allowed::Only(&["ostler-core"])),
     ("ostler-proto", Allowed::Only(&["ostler-core"])),
     ("ostler-keeper", Allowed::Only(&["ostler-sys"])),
-    ("ostler-client", Allowed::Only(&["ostler-proto"])),
+    ("ostler-client", Allowed::Only(&["ostler-core", "ostler-proto", "ostler-sys"])),
     ("ostler-daemon", Allowed::Only(&["ostler-core", "ostler-proto", "ostler-keeper", "ostler-sys"])),
     ("ostler-web", Allowed::Only(&["ostler-core", "ostler-proto", "ostler-client"])),
     ("ostler-http", Allowed::Only(&["ostler-sys"])),

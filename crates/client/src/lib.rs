@@ -22,13 +22,14 @@
 //! **How long it waits.** As long as it takes: a daemon may be busy for minutes. [`Client::limit`] bounds each request, [`Client::heed`] lets a
 //! descriptor end the wait (a signal, a timer), and [`Client::on_silence`] has somebody look into it when nothing at all comes.
 //!
-//! No words for people are printed here, no daemon is started, and no exit code is known: that is the caller's.
+//! Words for people that every client says alike are in [`words`]; none are printed here, no daemon is started, and no exit code is known: that is the caller's.
 #![forbid(unsafe_code)]
 
 mod client;
 mod error;
 mod silence;
 mod way;
+pub mod words;
 
 pub use client::{Client, MAX_ON_BEHALF_OF, News, Peer, RETRIES, VERSION};
 pub use error::ClientError;

@@ -28,6 +28,7 @@ pub mod inherit;
 pub mod instances;
 pub mod lifecycle;
 pub mod limits;
+pub mod masking;
 pub mod observation;
 pub mod order;
 pub mod probe;

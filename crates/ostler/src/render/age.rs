@@ -20,18 +20,6 @@ pub(crate) fn bytes(count: u64) -> String {
     format!("{value:.1}{}", UNITS[power as usize - 1])
 }
 
-/// A duration in words for people: `850 ms`, `12.3 s`, `4 min`, `3 h 20 min`, `5 days`.
-pub(crate) fn span(ms: u64) -> String {
-    let (minutes, hours, days) = (ms / 60_000, ms / 3_600_000, ms / 86_400_000);
-    match ms {
-        0..1000 => format!("{ms} ms"),
-        1000..120_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
-        120_000..7_200_000 => format!("{minutes} min"),
-        7_200_000..172_800_000 => format!("{hours} h {} min", minutes % 60),
-        _ => format!("{days} days"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,13 +55,6 @@ mod tests {
             (u64::MAX, "16777216.0tb"),
         ] {
             assert_eq!(bytes(count), text);
-        }
-    }
-
-    #[test]
-    fn spans_for_people() {
-        for (ms, text) in [(850, "850 ms"), (12_345, "12.3 s"), (240_000, "4 min"), (12_000_000, "3 h 20 min"), (432_000_000, "5 days")] {
-            assert_eq!(span(ms), text);
         }
     }
 }

@@ -3,13 +3,13 @@
 use std::fmt::Write;
 
 use anstyle::Style;
+use ostler_client::words::span;
 use ostler_core::cron::{CronSpec, Overlap, RunOn};
 use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Origin, PolicyName, State};
 use ostler_proto::control::Detail;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr as _;
 
-use super::age::span;
 use super::style::styles;
 use super::view::View;
 use crate::text::shown;

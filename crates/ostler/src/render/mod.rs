@@ -23,7 +23,7 @@ pub(crate) use age::{age, bytes};
 pub(crate) use blocks::blocks;
 pub(crate) use describe::{Surroundings, describe};
 pub(crate) use diff::{AppDiff, Standing, Values, diff, diff_json};
-pub(crate) use event::{event_line, event_text};
+pub(crate) use event::event_line;
 pub(crate) use host::host_line;
 pub(crate) use inspect::{id_list, inspect};
 pub(crate) use jobs::{job, job_json, jobs};

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use anstyle::Style;
+use ostler_client::words::span;
 use ostler_proto::control::{RolloutReport, RolloutState};
 
-use super::age::span;
 use super::style::styles;
 use super::view::View;
 use crate::text::shown;

@@ -2,12 +2,11 @@
 
 use std::fmt::Write;
 
+use ostler_client::words::{cause as event_cause, how, span, what_and_why};
 use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Finding, Origin, State};
 use ostler_proto::control::{Detail, HealthReport};
 use ostler_proto::event::{Event, What};
 
-use super::age::span;
-use super::event::{cause as event_cause, what_and_why};
 use super::style::styles;
 use super::table::status_style;
 use super::view::View;
@@ -157,8 +156,8 @@ pub(super) fn headline(exit: &ExitRecord, view: &View) -> String {
             let reason = std::io::Error::from_raw_os_error(errno).to_string();
             return format!("{ago} ago ({when}) it could not be started: {step}: {reason}");
         }
-        Ending::Code(_) | Ending::Signal { .. } => super::event::how(exit.ending),
-        Ending::Unknown => format!("{} (its keeper was killed)", super::event::how(exit.ending)),
+        Ending::Code(_) | Ending::Signal { .. } => how(exit.ending),
+        Ending::Unknown => format!("{} (its keeper was killed)", how(exit.ending)),
     };
     let ran = span(exit.ended.mono_ms.saturating_sub(exit.started.mono_ms));
     format!("{ago} ago ({when}) it {how}, {}, after {ran} (pid {})", cause(&exit.cause), exit.pid)

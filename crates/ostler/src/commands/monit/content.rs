@@ -8,7 +8,7 @@ use super::cells::Tone;
 use super::layout::Pane;
 use super::series::bar;
 use super::state::State;
-use crate::render::{age, bytes, event_text, why};
+use crate::render::{age, bytes, why};
 use crate::text::wrap;
 
 /// One line, in parts.
@@ -147,7 +147,7 @@ fn events(state: &State, columns: usize) -> Vec<Line> {
     let mut lines = Vec::new();
     for event in state.events.iter().rev() {
         let time = state.view.time_of_day(event.at_ms);
-        let text = event_text(event);
+        let text = ostler_client::words::event_text(event);
         let rest = columns.saturating_sub(time.len() + 1);
         for (index, part) in wrap(&text, rest).into_iter().enumerate() {
             let head = if index == 0 { time.clone() } else { String::new() };

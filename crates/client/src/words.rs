@@ -1,0 +1,149 @@
+//! Words for people, the same in every client: what happened and why, durations, text of others made safe.
+
+use ostler_core::lifecycle::Ending;
+use ostler_proto::event::{Cause, Event, Health, Limit, Lost, What};
+
+/// Name shown for an event that is about no app.
+const MANAGER: &str = "ostler";
+
+/// Text of others without what would move a cursor.
+pub fn shown(text: &str) -> String {
+    if text.chars().any(char::is_control) {
+        text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    } else {
+        text.into()
+    }
+}
+
+/// A duration in words for people: `850 ms`, `12.3 s`, `4 min`, `3 h 20 min`, `5 days`.
+pub fn span(ms: u64) -> String {
+    let (minutes, hours, days) = (ms / 60_000, ms / 3_600_000, ms / 86_400_000);
+    match ms {
+        0..1000 => format!("{ms} ms"),
+        1000..120_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        120_000..7_200_000 => format!("{minutes} min"),
+        7_200_000..172_800_000 => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{days} days"),
+    }
+}
+
+/// Who, what and why, without time and status.
+pub fn event_text(event: &Event) -> String {
+    format!("{} {}", name(event), what_and_why(event))
+}
+
+/// The app and its instance: `api (0)`.
+pub fn name(event: &Event) -> String {
+    let name = event.app.as_deref().map_or_else(|| MANAGER.to_owned(), shown);
+    event.id.map_or_else(|| name.clone(), |id| format!("{name} ({id})"))
+}
+
+/// What happened and why, in words that follow a name.
+pub fn what_and_why(event: &Event) -> String {
+    format!("{}, {}", what(&event.what), cause(&event.cause))
+}
+
+/// What happened, in words that follow a name.
+fn what(what: &What) -> String {
+    match what {
+        What::Waiting => "waits for what it depends on".into(),
+        What::Launched { pid } => format!("launched (pid {pid})"),
+        What::Online { pid } => format!("is online (pid {pid})"),
+        What::NotReady { stopped: true } => "was not ready in time and is stopped".into(),
+        What::NotReady { stopped: false } => "was not ready in time".into(),
+        What::Draining => "finishes its requests".into(),
+        What::Stopping => "is asked to stop".into(),
+        What::KillTimeout => "did not stop in time and is killed".into(),
+        What::Exit { pid, ending, uptime_ms } => format!("{} after {} (pid {pid})", how(*ending), span(*uptime_ms)),
+        What::CouldNotStart { why, errno: 0 } => format!("could not be started: {}", shown(why)),
+        What::CouldNotStart { why, errno } => {
+            format!("could not be started: {}: {}", shown(why), std::io::Error::from_raw_os_error(*errno))
+        }
+        What::Restarting { delay_ms: 0 } => "is started again".into(),
+        What::Restarting { delay_ms } => format!("is started again in {}", span(*delay_ms)),
+        What::Stopped => "is stopped".into(),
+        What::Errored { .. } => "is given up".into(),
+        What::HookFailed { why } => shown(why),
+        What::Deleted => "is deleted".into(),
+        What::ReloadBegun { release, instances: 1 } => format!("reload begins: 1 instance, release {release}"),
+        What::ReloadBegun { release, instances } => format!("reload begins: {instances} instances, release {release}"),
+        What::Replaced { pid } => format!("is served by a new process (pid {pid})"),
+        What::ReloadDone { release } => format!("reload is done: release {release} serves"),
+        What::ReloadFailed { release, why } => format!("reload to release {release} failed: {}", shown(why)),
+        What::ReloadOverruled { release } => format!("reload to release {release} was given up for another command"),
+        What::Health { state: Health::Healthy } => "is healthy".into(),
+        What::Health { state: Health::Unready } => "gets no new connections while others can have them".into(),
+        What::Health { state: Health::Unhealthy } => "is unhealthy".into(),
+        What::LimitExceeded { limit, .. } => match limit {
+            Limit::Memory => "uses too much memory".into(),
+            Limit::Cpu => "uses too much CPU".into(),
+            Limit::Errors => "reports too many errors".into(),
+        },
+        What::LogRotated { file } => format!("log was rotated to {}", shown(file)),
+        What::Scaled { from, to } => format!("is scaled from {from} to {}", count(*to)),
+        What::SetAside { file: Some(file) } => format!("is out of the list, its record is in {}", shown(file)),
+        What::SetAside { file: None } => "is out of the list, its record is lost".into(),
+        What::Recovered { lost, running, ended } => format!("{}: {}", lost_in_words(*lost), found(*running, *ended)),
+        What::UpdateBegun => "update begins".into(),
+        What::UpdateFailed { why } => format!("update failed, everything goes on as before: {}", shown(why)),
+        What::Updated { version, running, ended } => format!("update to {} is done: {}", shown(version), found(*running, *ended)),
+        What::ListSaved { instances } => format!("list is saved: {}", count(*instances)),
+    }
+}
+
+fn lost_in_words(lost: Lost) -> &'static str {
+    match lost {
+        Lost::Daemon => "the daemon began again",
+        Lost::Keeper => "the keeper was replaced",
+        Lost::Both => "daemon and keeper were replaced",
+        Lost::All => "all manager processes were replaced",
+    }
+}
+
+/// The instances found: `3 instances run on, 1 had ended`.
+fn found(running: u32, ended: u32) -> String {
+    let running = format!("{} {}", count(running), if running == 1 { "runs on" } else { "run on" });
+    if ended == 0 { running } else { format!("{running}, {ended} had ended") }
+}
+
+fn count(instances: u32) -> String {
+    if instances == 1 { "1 instance".into() } else { format!("{instances} instances") }
+}
+
+/// In words that follow "it".
+pub fn how(ending: Ending) -> String {
+    match ending {
+        Ending::Code(code) => format!("exited with code {code}"),
+        Ending::Signal { signal, core } => {
+            format!("was ended by {}{}", ostler_sys::signal::name(signal), if core { " (core dumped)" } else { "" })
+        }
+        Ending::Unknown | Ending::SpawnFailed { .. } => "ended, how is not known".into(),
+    }
+}
+
+/// The cause, in words that follow what happened.
+pub fn cause(cause: &Cause) -> String {
+    match cause {
+        Cause::User { command, uid, pid, on_behalf_of } => {
+            let name = on_behalf_of.as_ref().map(|name| format!(" on behalf of {}", shown(name))).unwrap_or_default();
+            format!("by `{}` of uid {uid}{name} (pid {pid})", shown(command))
+        }
+        Cause::Policy { name, detail: Some(detail) } => format!("by the policy `{}` ({})", shown(name.word()), shown(detail)),
+        Cause::Policy { name, detail: None } => format!("by the policy `{}`", shown(name.word())),
+        Cause::App => "by itself".into(),
+        Cause::System => "by the system".into(),
+        Cause::Shutdown => "by the shutdown of the daemon".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_for_people() {
+        for (ms, text) in [(850, "850 ms"), (12_345, "12.3 s"), (240_000, "4 min"), (12_000_000, "3 h 20 min"), (432_000_000, "5 days")] {
+            assert_eq!(span(ms), text);
+        }
+    }
+}
