@@ -1,6 +1,6 @@
 //! Words for people, the same in every client: what happened and why, durations, text of others made safe.
 
-use ostler_core::lifecycle::Ending;
+use ostler_core::lifecycle::{Ending, ExitCause, Finding, Origin};
 use ostler_proto::event::{Cause, Event, Health, Limit, Lost, What};
 
 /// Name shown for an event that is about no app.
@@ -44,7 +44,7 @@ pub fn what_and_why(event: &Event) -> String {
 }
 
 /// What happened, in words that follow a name.
-fn what(what: &What) -> String {
+pub fn what(what: &What) -> String {
     match what {
         What::Waiting => "waits for what it depends on".into(),
         What::Launched { pid } => format!("launched (pid {pid})"),
@@ -133,6 +133,35 @@ pub fn cause(cause: &Cause) -> String {
         Cause::App => "by itself".into(),
         Cause::System => "by the system".into(),
         Cause::Shutdown => "by the shutdown of the daemon".into(),
+    }
+}
+
+/// The cause of an exit, in words that follow how it ended.
+pub fn exit_cause(cause: &ExitCause) -> String {
+    match cause {
+        ExitCause::Itself => "nobody asked for it".into(),
+        ExitCause::Asked(origin) => format!("asked for by {}", origin_text(origin)),
+        ExitCause::KilledAfterTimeout(origin) => {
+            format!("killed because it did not obey in time, asked for by {}", origin_text(origin))
+        }
+        ExitCause::OutOfMemory => "killed by the kernel: out of memory".into(),
+        ExitCause::NotReady => "stopped because it was not ready in time".into(),
+        ExitCause::NotStarted { why } => format!("stopped because its start failed ({})", shown(why)),
+        ExitCause::CouldNotStart { step } => format!("it could not be started ({step})"),
+    }
+}
+
+fn origin_text(origin: &Origin) -> String {
+    match origin {
+        Origin::User { command, uid, pid, on_behalf_of } => {
+            let name = on_behalf_of.as_ref().map(|name| format!(" on behalf of {}", shown(name)));
+            format!("`{}` of uid {uid} (pid {pid}){}", shown(command), name.unwrap_or_default())
+        }
+        Origin::Resurrect => "`resurrect`".into(),
+        Origin::Shutdown => "the shutdown of the daemon".into(),
+        // Its name, and what made it act.
+        Origin::Policy(Finding { name, detail: Some(why) }) => format!("the policy `{}` ({})", shown(name.word()), shown(why)),
+        Origin::Policy(Finding { name, detail: None }) => format!("the policy `{}`", shown(name.word())),
     }
 }
 

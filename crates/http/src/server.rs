@@ -61,11 +61,11 @@ pub struct Limits {
 
 /// The other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// By TCP.
-    Tcp(SocketAddr),
-    /// By a unix socket.
-    Unix,
+pub struct Peer {
+    /// Its address; none = it came by a unix socket.
+    pub address: Option<SocketAddr>,
+    /// The listening socket at which it arrived, in the order in which they were handed over.
+    pub socket: usize,
 }
 
 /// How far the end has come.
@@ -141,7 +141,8 @@ where
         crowded: Notify::new(),
         phase,
     });
-    let accepting: Vec<_> = listeners.into_iter().map(|listener| spawn_local(accept(listener, Rc::clone(&shared)))).collect();
+    let accepting: Vec<_> =
+        listeners.into_iter().enumerate().map(|(at, listener)| spawn_local(accept(listener, at, Rc::clone(&shared)))).collect();
     crate::notify::ready();
     tokio::select! {
         _ = ends.recv() => {}
@@ -181,7 +182,7 @@ impl<S> Shared<S> {
     }
 }
 
-async fn accept<S, A, B>(listener: Listener, shared: Rc<Shared<S>>)
+async fn accept<S, A, B>(listener: Listener, socket: usize, shared: Rc<Shared<S>>)
 where
     S: Fn(Peer, Request<Incoming>) -> A + 'static,
     A: Future<Output = Response<B>> + 'static,
@@ -197,8 +198,14 @@ where
             _ = phase.wait_for(|phase| *phase != Phase::Serves) => return,
         };
         match stream {
-            Ok((Stream::Tcp(stream), peer)) => drop(spawn_local(converse(stream, peer, Rc::clone(&shared)).counted(&shared))),
-            Ok((Stream::Unix(stream), peer)) => drop(spawn_local(converse(stream, peer, Rc::clone(&shared)).counted(&shared))),
+            Ok(Stream::Tcp(stream, address)) => {
+                let peer = Peer { address: Some(address), socket };
+                drop(spawn_local(converse(stream, peer, Rc::clone(&shared)).counted(&shared)));
+            }
+            Ok(Stream::Unix(stream)) => {
+                let peer = Peer { address: None, socket };
+                drop(spawn_local(converse(stream, peer, Rc::clone(&shared)).counted(&shared)));
+            }
             // Out of descriptors, or a client that was gone at once.
             Err(_) => sleep(PAUSE).await,
         }

@@ -1,14 +1,12 @@
 //! Sockets to accept at: those that the supervisor opened, else our own.
 
 use std::io;
-use std::net::TcpListener as StdTcp;
+use std::net::{SocketAddr, TcpListener as StdTcp};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdUnix;
 
 use rustix::net::{AddressFamily, sockopt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-
-use crate::server::Peer;
 
 /// First descriptor by `sd_listen_fds(3)`.
 const FIRST: i32 = 3;
@@ -41,15 +39,15 @@ pub(crate) enum Listener {
 /// A connection.
 #[derive(Debug)]
 pub(crate) enum Stream {
-    Tcp(TcpStream),
+    Tcp(TcpStream, SocketAddr),
     Unix(UnixStream),
 }
 
 impl Listener {
-    pub(crate) async fn accept(&self) -> io::Result<(Stream, Peer)> {
+    pub(crate) async fn accept(&self) -> io::Result<Stream> {
         match self {
-            Self::Tcp(listener) => listener.accept().await.map(|(stream, address)| (Stream::Tcp(stream), Peer::Tcp(address))),
-            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| (Stream::Unix(stream), Peer::Unix)),
+            Self::Tcp(listener) => listener.accept().await.map(|(stream, address)| Stream::Tcp(stream, address)),
+            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
         }
     }
 

@@ -26,6 +26,7 @@ mod startup;
 mod tests;
 mod text;
 mod versioning;
+mod web;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,9 @@ fn role() -> Option<fn() -> ExitCode> {
     // An app like any other: its environment is the user's, so a word says it.
     if std::env::args_os().nth(1).is_some_and(|word| word == ostler_serve::ROLE) {
         return Some(ostler_serve::main);
+    }
+    if std::env::args_os().nth(1).is_some_and(|word| word == ostler_web::ROLE) {
+        return Some(|| ostler_web::main(std::env::args_os().nth(2).as_deref()));
     }
     match std::env::var_os("OSTLER_ROLE")?.to_str()? {
         "keeper" => Some(ostler_keeper::main),

@@ -15,6 +15,7 @@ use crate::home::{self, Program};
 use crate::left_behind;
 use crate::modules;
 use crate::render::{Out, json};
+use crate::web;
 
 /// One call of the program.
 pub(crate) fn client() -> ExitCode {
@@ -66,7 +67,7 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
         out.warn_err(format_args!("unknown option {option}: passed over"));
     }
     let mut cx = Cx::new(program, out, call.command.daemon);
-    cx.on_launch = Some(modules::start_all);
+    cx.on_launch = Some(start_own);
     let result = match commands::code(call.command.name) {
         Some(code) if call.has("no-daemon") && call.command.daemon == Daemon::Starts => commands::in_foreground(&mut cx, call, code),
         Some(code) => code(&mut cx, call),
@@ -84,6 +85,12 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
         status
     });
     finish(program, &mut cx.out, status)
+}
+
+/// Starts what is part of every home: installed modules, and the dashboard where it is enabled.
+fn start_own(cx: &mut Cx) -> Result<(), CliError> {
+    modules::start_all(cx)?;
+    web::start_if_enabled(cx)
 }
 
 fn finish(program: Program, out: &mut Out, status: Status) -> u8 {

@@ -94,6 +94,18 @@ const START: &[Opt] = &[
     known("dockerdaemon", Arg::None, "container: for debugging"),
 ];
 
+const WEB: &[Opt] = &[
+    call("port", None, Arg::Required("port"), "enable: port of the dashboard (9616)"),
+    call("listen", None, Arg::Required("address"), "enable: address, or path of a unix socket (127.0.0.1)"),
+    call("pm2-port", None, Arg::Required("port"), "enable: PM2's JSON page at this port, too (9615)"),
+    call("behind-proxy", None, Arg::None, "enable: a proxy encrypts, and says for whom it asks"),
+    call("allow-host", None, Arg::Required("name"), "enable: browsers may call it by this name, too"),
+    call("trust-origin", None, Arg::Required("origin"), "enable: pages of this origin may act, too"),
+    call("role", None, Arg::Required("role"), "open, token: viewer, operator or admin"),
+    call("revoke", None, Arg::Required("name"), "token: take this one away"),
+    call("remove", None, Arg::None, "passwd: there is none any more"),
+];
+
 const RUNTIME: &[Opt] = &[
     call("raw", None, Arg::None, "lines as the app writes them, error output on stderr (default)"),
     call("formatted", None, Arg::None, "`id|name  | ` before each line"),
@@ -485,6 +497,18 @@ pub(crate) const COMMANDS: &[Command] = &[
         ..keeps("install", "<module>", 1, Daemon::Starts, "install a module: by npm, from a folder, a tar file or a git address")
     },
     Command { aliases: &["module:uninstall"], ..keeps("uninstall", "<module>", 1, Daemon::Unused, "remove a module") },
+    Command {
+        options: WEB,
+        max_args: Some(2),
+        completes: Completes::Words(&["enable", "disable", "open", "status", "passwd", "token"]),
+        examples: &[
+            "web enable",
+            "web open",
+            "web token ci --role operator",
+            "web enable --listen 0.0.0.0 --behind-proxy --allow-host ops.example.com",
+        ],
+        ..keeps("web", "[enable|disable|open|status|passwd|token|port]", 0, Daemon::Starts, "dashboard in the browser")
+    },
     Command { ..keeps("module:list", "", 0, Daemon::Unused, "installed modules") },
     Command { options: SAFE, ..keeps("module:update", "<module|all>", 1, Daemon::Starts, "the newest version of a module") },
     Command { ..keeps("module:generate", "[name]", 0, Daemon::Unused, "a module to begin with, in a new folder") },

@@ -60,6 +60,7 @@ mod trigger;
 mod unstartup;
 mod update;
 mod validate;
+mod web;
 mod why;
 mod write;
 
@@ -119,6 +120,7 @@ pub(crate) fn code(name: &str) -> Option<Run> {
         "startup" => startup::run,
         "unstartup" => unstartup::run,
         "service" => service::run,
+        "web" => web::run,
         "validate" => validate::run,
         "diff" => diff::run,
         "ecosystem" => ecosystem::run,

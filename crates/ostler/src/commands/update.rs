@@ -13,6 +13,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     };
     cx.out.line(format_args!(">>>>>>>>>> {} updated", cx.program.label()));
     cx.out.info(format_args!("daemon version {version}, all apps kept"));
+    crate::web::renew(cx)?;
     table::show(cx, call)?;
     Ok(Status::Ok)
 }

@@ -49,8 +49,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let mut sources = filter.sources(&list)?;
     by_age(&mut sources);
     let mut followers: Vec<Follower> = sources.into_iter().map(Follower::new).collect();
-    // Programs want what happens from now on; with --nostream there is no such thing, so they get the past.
-    let past = if !ends && matches!(form, Form::Json | Form::Pairs) { 0 } else { count };
+    // Programs want what happens from now on, unless they say how much of the past; with --nostream there is nothing else.
+    let past = if !ends && matches!(form, Form::Json | Form::Pairs) && call.value("lines").is_none() { 0 } else { count };
     tail(cx, &mut printer, &mut followers, past, ends, &filter.targets)?;
     if !ends {
         let past = Past::of(&home);

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use ostler_client::words::{cause as event_cause, how, span, what_and_why};
-use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Finding, Origin, State};
+use ostler_client::words::{cause as event_cause, exit_cause, how, span, what_and_why};
+use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, State};
 use ostler_proto::control::{Detail, HealthReport};
 use ostler_proto::event::{Event, What};
 
@@ -160,39 +160,12 @@ pub(super) fn headline(exit: &ExitRecord, view: &View) -> String {
         Ending::Unknown => format!("{} (its keeper was killed)", how(exit.ending)),
     };
     let ran = span(exit.ended.mono_ms.saturating_sub(exit.started.mono_ms));
-    format!("{ago} ago ({when}) it {how}, {}, after {ran} (pid {})", cause(&exit.cause), exit.pid)
-}
-
-fn cause(cause: &ExitCause) -> String {
-    match cause {
-        ExitCause::Itself => "nobody asked for it".into(),
-        ExitCause::Asked(origin) => format!("asked for by {}", origin_text(origin)),
-        ExitCause::KilledAfterTimeout(origin) => {
-            format!("killed because it did not obey in time, asked for by {}", origin_text(origin))
-        }
-        ExitCause::OutOfMemory => "killed by the kernel: out of memory".into(),
-        ExitCause::NotReady => "stopped because it was not ready in time".into(),
-        ExitCause::NotStarted { why } => format!("stopped because its start failed ({})", shown(why)),
-        ExitCause::CouldNotStart { step } => format!("it could not be started ({step})"),
-    }
-}
-
-fn origin_text(origin: &Origin) -> String {
-    match origin {
-        Origin::User { command, uid, pid, on_behalf_of } => {
-            let name = on_behalf_of.as_ref().map(|name| format!(" on behalf of {}", shown(name)));
-            format!("`{}` of uid {uid} (pid {pid}){}", shown(command), name.unwrap_or_default())
-        }
-        Origin::Resurrect => "`resurrect`".into(),
-        Origin::Shutdown => "the shutdown of the daemon".into(),
-        // Its name, and what made it act.
-        Origin::Policy(Finding { name, detail: Some(why) }) => format!("the policy `{}` ({})", shown(name.word()), shown(why)),
-        Origin::Policy(Finding { name, detail: None }) => format!("the policy `{}`", shown(name.word())),
-    }
+    format!("{ago} ago ({when}) it {how}, {}, after {ran} (pid {})", exit_cause(&exit.cause), exit.pid)
 }
 
 #[cfg(test)]
 mod tests {
+    use ostler_core::lifecycle::Origin;
     use ostler_core::time::Now;
 
     use super::*;

@@ -1,0 +1,273 @@
+//! `web`: the dashboard, switched on and off, and the ways into it.
+
+use std::io::{self, IsTerminal as _, Read as _};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ostler_core::causes::with_causes;
+use ostler_web::access::{self, Role, Store};
+use ostler_web::settings::{PM2_PORT, Settings, SettingsError};
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use serde_json::json;
+
+use crate::cli::Call;
+use crate::cx::Cx;
+use crate::error::{CliError, Status, UsageError};
+use crate::{render, web};
+
+/// Runs `web [enable|disable|open|status|passwd|token|port]`.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
+    match call.target() {
+        Some("enable") => enable(cx, call, None),
+        // As PM2: its JSON page, at this port.
+        Some(word) if port(word).is_some() => enable(cx, call, port(word)),
+        None if cx.program.is_pm2() => enable(cx, call, Some(PM2_PORT)),
+        None | Some("status") => status(cx, call),
+        Some("disable") => disable(cx),
+        Some("open") => open(cx, call),
+        Some("passwd") => passwd(cx, call),
+        Some("token") => token(cx, call),
+        Some(other) => {
+            let reason = format!("expected enable, disable, open, status, passwd, token or a port, found {other:?}");
+            Err(UsageError::BadValue { option: "web".into(), reason }.into())
+        }
+    }
+}
+
+fn enable(cx: &mut Cx, call: &Call, pm2_port: Option<u16>) -> Result<Status, CliError> {
+    cx.client()?;
+    let home = cx.home()?.to_owned();
+    let before = Settings::read(&home).map_err(settings_error)?;
+    let mut settings = Settings { enabled: true, ..before.clone() };
+    settings.pm2_port = pm2_port.or(number(call, "pm2-port")?).or(settings.pm2_port);
+    settings.port = number(call, "port")?.unwrap_or(settings.port);
+    if let Some(listen) = call.value("listen") {
+        settings.listen = listen.trim_matches(['[', ']']).to_owned();
+    }
+    settings.behind_proxy |= call.has("behind-proxy");
+    add(&mut settings.hosts, call.values("allow-host"));
+    add(&mut settings.trusted_origins, call.values("trust-origin"));
+    settings.write(&home).map_err(settings_error)?;
+    if let Err(error) = web::start(cx, &settings) {
+        // What does not start is not enabled: the next daemon would fail over it again.
+        before.write(&home).map_err(settings_error)?;
+        web::stop(cx)?;
+        return Err(error);
+    }
+    if call.has("json") {
+        return status(cx, call);
+    }
+    let name = cx.program.name();
+    match settings.url() {
+        Some(url) => cx.out.info(format_args!("Dashboard at {url}")),
+        None => cx.out.info(format_args!("Dashboard at the socket {}", settings.listen)),
+    }
+    if let Some(port) = settings.pm2_port {
+        cx.out.info(format_args!("PM2's JSON page at http://127.0.0.1:{port}/, without values of variables"));
+    }
+    cx.out.info(format_args!("`{name} web open` makes a link for the first login, `{name} web token <name>` a token for programs"));
+    Ok(Status::Ok)
+}
+
+fn add<'a>(list: &mut Vec<String>, values: impl Iterator<Item = &'a str>) {
+    for value in values.flat_map(|value| value.split(',')).map(str::trim).filter(|value| !value.is_empty()) {
+        if !list.iter().any(|has| has == value) {
+            list.push(value.to_owned());
+        }
+    }
+}
+
+fn number(call: &Call, option: &str) -> Result<Option<u16>, UsageError> {
+    let Some(text) = call.value(option) else { return Ok(None) };
+    let bad = || UsageError::BadValue { option: format!("--{option}"), reason: format!("expected a port, 1 to 65535, found {text:?}") };
+    text.parse::<u16>().ok().filter(|port| *port > 0).map(Some).ok_or_else(bad)
+}
+
+fn disable(cx: &mut Cx) -> Result<Status, CliError> {
+    let home = cx.home()?.to_owned();
+    let settings = Settings::read(&home).map_err(settings_error)?;
+    let was = settings.enabled;
+    if was {
+        Settings { enabled: false, ..settings }.write(&home).map_err(settings_error)?;
+    }
+    web::stop(cx)?;
+    cx.out.info(if was { "Dashboard is off; its settings and tokens stay" } else { "Dashboard was off already" });
+    Ok(Status::Ok)
+}
+
+fn status(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let home = cx.home()?.to_owned();
+    let settings = Settings::read(&home).map_err(settings_error)?;
+    let row = web::row(cx)?;
+    let mut store = Store::of(&home);
+    let access = store.get().map_err(|error| CliError::Failed(with_causes(&error)))?;
+    if call.has("json") {
+        let tokens: Vec<_> = access
+            .tokens
+            .iter()
+            .map(|token| json!({ "name": token.name, "role": token.role, "namespaces": token.namespaces, "created": token.created_ms }))
+            .collect();
+        render::json(
+            &mut cx.out,
+            &json!({
+                "enabled": settings.enabled,
+                "status": row.as_ref().map(|row| &row.status),
+                "pid": row.as_ref().map(|row| row.pid),
+                "url": settings.url(),
+                "settings": settings,
+                "password": access.password.is_some(),
+                "tokens": tokens,
+            }),
+        );
+        return Ok(Status::Ok);
+    }
+    let name = cx.program.name();
+    if !settings.enabled {
+        cx.out.line(format_args!("dashboard is off; `{name} web enable` switches it on"));
+        return Ok(Status::Ok);
+    }
+    let place = settings.url().unwrap_or_else(|| settings.listen.clone());
+    let state = row.as_ref().map_or("not running", |row| row.status.as_str());
+    cx.out.line(format_args!("dashboard: {state}, {place}"));
+    if let Some(port) = settings.pm2_port {
+        cx.out.line(format_args!("PM2's JSON page: http://127.0.0.1:{port}/"));
+    }
+    cx.out.line(format_args!("password: {}", if access.password.is_some() { "set" } else { "none" }));
+    for token in &access.tokens {
+        let only = if token.namespaces.is_empty() { String::new() } else { format!(", only {}", token.namespaces.join(", ")) };
+        cx.out.line(format_args!("token {}: {}{only}", token.name, token.role.word()));
+    }
+    Ok(Status::Ok)
+}
+
+fn open(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let home = cx.home()?.to_owned();
+    let settings = Settings::read(&home).map_err(settings_error)?;
+    let name = cx.program.name();
+    if !settings.enabled {
+        return Err(CliError::Failed(format!("the dashboard is off; `{name} web enable` switches it on")));
+    }
+    if web::row(cx)?.is_none_or(|row| row.status != "online") {
+        return Err(CliError::Failed(format!(
+            "the dashboard does not run; `{name} web enable` starts it again, `{name} logs ostler-web` shows its log"
+        )));
+    }
+    let Some(url) = settings.url() else {
+        return Err(CliError::Failed(format!(
+            "the dashboard listens at the socket {}, which no browser opens; a proxy can",
+            settings.listen
+        )));
+    };
+    let role = role(call)?.unwrap_or(Role::Admin);
+    let secret = change(&home, |access| access.add_link(role, now_ms()))?;
+    let link = format!("{url}#link={}", secret.text());
+    if call.has("json") {
+        render::json(&mut cx.out, &json!({ "url": link, "role": role, "good_for_ms": access::LINK_MS }));
+    } else {
+        cx.out.line(&link);
+        if io::stdout().is_terminal() {
+            cx.out.err_line(format_args!("good once, within {} minutes, as {}", access::LINK_MS / 60_000, role.word()));
+        }
+    }
+    Ok(Status::Ok)
+}
+
+fn role(call: &Call) -> Result<Option<Role>, UsageError> {
+    let Some(word) = call.value("role") else { return Ok(None) };
+    let bad = || UsageError::BadValue { option: "--role".into(), reason: format!("expected viewer, operator or admin, found {word:?}") };
+    Role::parse(word).map(Some).ok_or_else(bad)
+}
+
+fn token(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let home = cx.home()?.to_owned();
+    if let Some(name) = call.value("revoke") {
+        if !change(&home, |access| access.revoke(name))? {
+            return Err(CliError::NotFound(format!("there is no token {name:?}")));
+        }
+        cx.out.info(format_args!("Token {name} is no longer good"));
+        return Ok(Status::Ok);
+    }
+    let role = role(call)?.unwrap_or(Role::Viewer);
+    let name = call.targets.get(1).map_or(role.word(), String::as_str);
+    let namespaces: Vec<String> = call.values("namespace").map(str::to_owned).collect();
+    let made = change(&home, |access| access.add_token(name, role, namespaces, now_ms()))?;
+    let secret = made.map_err(|error| CliError::Failed(with_causes(&error)))?;
+    if call.has("json") {
+        render::json(&mut cx.out, &json!({ "name": name, "role": role, "token": secret.text() }));
+    } else {
+        cx.out.line(secret.text());
+        if io::stdout().is_terminal() {
+            cx.out.err_line(format_args!("token {name}, {}; shown this once. Send it as `Authorization: Bearer …`", role.word()));
+        }
+    }
+    Ok(Status::Ok)
+}
+
+fn passwd(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let home = cx.home()?.to_owned();
+    let hash = if call.has("remove") {
+        None
+    } else {
+        let password = read_password(cx)?;
+        Some(access::password_hash(&password).map_err(|error| CliError::Failed(with_causes(&error)))?)
+    };
+    let is_set = hash.is_some();
+    change(&home, |access| access.set_password(hash))?;
+    cx.out.info(if is_set { "Password is set; whoever was logged in is out" } else { "Password is gone; links are the way in" });
+    Ok(Status::Ok)
+}
+
+/// The password: twice at a terminal, without showing it; else the first line of standard input.
+fn read_password(cx: &mut Cx) -> Result<String, CliError> {
+    let stdin = io::stdin();
+    let failed = |source| CliError::File { what: "read", path: "standard input".into(), source };
+    if !stdin.is_terminal() {
+        let mut text = String::new();
+        stdin.lock().take(4096).read_to_string(&mut text).map_err(failed)?;
+        return Ok(text.lines().next().unwrap_or_default().to_owned());
+    }
+    let mut ask = |words: &str| {
+        cx.out.err_line(words);
+        cx.out.flush();
+        let _hidden = Hidden::new();
+        let mut line = String::new();
+        stdin.read_line(&mut line).map(|_| line.trim_end_matches(['\r', '\n']).to_owned()).map_err(failed)
+    };
+    let (first, second) = (ask("New password:")?, ask("Once more:")?);
+    if first == second { Ok(first) } else { Err(CliError::Failed("the two are not the same; nothing was changed".into())) }
+}
+
+/// A terminal that does not show what is typed, until this is dropped.
+struct Hidden(Option<rustix::termios::Termios>);
+
+impl Hidden {
+    fn new() -> Self {
+        let before = tcgetattr(io::stdin()).ok();
+        if let Some(mut quiet) = before.clone() {
+            quiet.local_modes.remove(LocalModes::ECHO);
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &quiet);
+        }
+        Self(before)
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, before);
+        }
+    }
+}
+
+fn change<T>(home: &std::path::Path, change: impl FnOnce(&mut access::Access) -> T) -> Result<T, CliError> {
+    Store::of(home).change(change).map_err(|error| CliError::Failed(with_causes(&error)))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn settings_error(error: SettingsError) -> CliError {
+    CliError::Failed(with_causes(&error))
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
+}

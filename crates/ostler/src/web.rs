@@ -1,0 +1,117 @@
+//! The dashboard as an app: how it is described, started and stopped.
+
+use std::path::Path;
+
+use ostler_config::{Context, Overlay, load_stdin, normalize};
+use ostler_core::app::{AppSpec, EnvMap};
+use ostler_proto::control::{Action, Existing, Request, TableRow};
+use ostler_web::settings::Settings;
+use ostler_web::{APP, ROLE};
+use serde_json::json;
+
+use crate::cx::Cx;
+use crate::error::CliError;
+use crate::render::Wording;
+
+/// Starts it where it is enabled and not in the list: a new daemon has nothing but apps. A failure is reported and keeps nothing else down.
+pub(crate) fn start_if_enabled(cx: &mut Cx) -> Result<(), CliError> {
+    let home = cx.home()?.to_owned();
+    let settings = match Settings::read(&home) {
+        Ok(settings) if settings.enabled => settings,
+        Ok(_) => return Ok(()),
+        Err(error) => {
+            cx.out.warn_err(format_args!("the dashboard is not started: {}", ostler_core::causes::with_causes(&error)));
+            return Ok(());
+        }
+    };
+    if cx.client()?.table()?.iter().any(is_it) {
+        return Ok(());
+    }
+    if let Err(error) = start(cx, &settings) {
+        cx.out.error(format_args!("the dashboard is not started: {}", ostler_core::causes::with_causes(&error)));
+    }
+    Ok(())
+}
+
+/// Starts it with these settings; one that runs gets them with a restart. Waits until it listens.
+///
+/// # Errors
+/// What the daemon says, e.g. that the address is taken.
+pub(crate) fn start(cx: &mut Cx, settings: &Settings) -> Result<(), CliError> {
+    let home = cx.home()?.to_owned();
+    let spec = described(cx, &home, settings)?;
+    let request =
+        Request::Start { apps: vec![spec], base_env: EnvMap::default(), existing: Existing::Restart, command: "web".into(), confirm: None };
+    cx.perform(&request, Wording::Names).map(drop)
+}
+
+/// Takes it out of the list, where it is there.
+///
+/// # Errors
+/// What the daemon says.
+pub(crate) fn stop(cx: &mut Cx) -> Result<(), CliError> {
+    act(cx, Action::Delete)
+}
+
+/// Has the new program serve, after an update. Connections wait meanwhile: the daemon holds the sockets.
+///
+/// # Errors
+/// What the daemon says.
+pub(crate) fn renew(cx: &mut Cx) -> Result<(), CliError> {
+    act(cx, Action::Restart)
+}
+
+/// Its rows; none where no daemon runs, or it is not in the list.
+///
+/// # Errors
+/// Anything but "not running".
+pub(crate) fn row(cx: &mut Cx) -> Result<Option<TableRow>, CliError> {
+    let Some(client) = cx.running_client()? else { return Ok(None) };
+    Ok(client.table()?.into_iter().find(is_it))
+}
+
+fn act(cx: &mut Cx, action: Action) -> Result<(), CliError> {
+    let Some(row) = row(cx)? else { return Ok(()) };
+    let request = Request::Act {
+        action,
+        targets: vec![row.id.to_string()],
+        cwd: "/".into(),
+        change: None,
+        parallel: 0,
+        gentle: false,
+        canary_ms: None,
+        command: "web".into(),
+    };
+    cx.perform(&request, Wording::Names).map(drop)
+}
+
+/// An app of that name that somebody else made is none of it.
+fn is_it(row: &TableRow) -> bool {
+    row.name == APP && row.module
+}
+
+fn described(cx: &Cx, home: &Path, settings: &Settings) -> Result<AppSpec, CliError> {
+    let failed = |problem: &dyn std::fmt::Display| CliError::Failed(format!("the dashboard cannot be described: {problem}"));
+    let exe = std::env::current_exe().map_err(|error| failed(&error))?;
+    let (Some(exe), Some(home)) = (exe.to_str(), home.to_str()) else { return Err(failed(&"a path is not valid UTF-8")) };
+    let context = Context::new(home.into(), cx.env(), ostler_sys::cpus::available()).map_err(|error| failed(&error))?;
+    let app = json!({ "apps": [{
+        "name": APP,
+        "script": exe,
+        "args": [ROLE, home],
+        "interpreter": "none",
+        "cwd": home,
+        "listen": settings.sockets(),
+        "ready": "notify",
+        "merge_logs": true,
+        "pmx_module": true,
+        "automation": false,
+    }] });
+    let first = |problems: ostler_config::Problems| match problems.0.iter().find(|problem| problem.is_error()) {
+        Some(problem) => failed(&problem.message),
+        None => failed(&"its description makes no sense"),
+    };
+    let loaded = load_stdin(app.to_string().as_bytes(), &context).map_err(first)?;
+    let app = loaded.apps.first().ok_or_else(|| failed(&"nothing is described"))?;
+    normalize(app, &context, &Overlay::default()).map(|app| app.spec).map_err(first)
+}

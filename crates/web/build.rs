@@ -1,0 +1,96 @@
+//! Packs the page: modules joined into one script in the order of `page/order.txt`, everything gzipped, so that the program has nothing to do at run time.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+/// Files that are sent as they are: name in the folder, media type.
+const FILES: &[(&str, &str)] = &[
+    ("index.html", "text/html; charset=utf-8"),
+    ("style.css", "text/css; charset=utf-8"),
+    ("icon.svg", "image/svg+xml"),
+    ("vendor/preact.js", "text/javascript; charset=utf-8"),
+    ("vendor/uplot.js", "text/javascript; charset=utf-8"),
+];
+
+/// Name of the joined script, in the place of the first module.
+const SCRIPT: &str = "page.js";
+
+fn main() {
+    println!("cargo::rerun-if-changed=page");
+    let page = PathBuf::from("page");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let mut table = String::from("&[\n");
+    let mut add = |name: &str, kind: &str, bytes: &[u8]| {
+        let file = out.join(name.replace('/', "-")).with_added_extension_of("gz");
+        let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+        packed.write_all(bytes).expect("memory takes everything");
+        fs::write(&file, packed.finish().expect("memory takes everything")).expect("OUT_DIR is writable");
+        let tag = crc32(bytes);
+        let _ =
+            writeln!(table, "    Asset {{ path: {name:?}, kind: {kind:?}, tag: \"\\\"{tag:08x}\\\"\", gzip: include_bytes!({file:?}) }},");
+    };
+    for (name, kind) in FILES {
+        if let Ok(bytes) = fs::read(page.join(name)) {
+            add(name, kind, &bytes);
+        }
+    }
+    add(SCRIPT, "text/javascript; charset=utf-8", script(&page).as_bytes());
+    table.push(']');
+    fs::write(out.join("assets.rs"), table).expect("OUT_DIR is writable");
+}
+
+/// The modules, one after the other, without the lines by which they name each other.
+fn script(page: &Path) -> String {
+    let order = fs::read_to_string(page.join("order.txt")).unwrap_or_default();
+    let mut joined = String::new();
+    let mut vendor = Vec::new();
+    for name in order.lines().map(str::trim).filter(|name| !name.is_empty() && !name.starts_with('#')) {
+        let text = fs::read_to_string(page.join(name)).unwrap_or_else(|error| panic!("page/{name}: {error}"));
+        let mut in_import = false;
+        for line in text.lines() {
+            let begins = !in_import && line.starts_with("import ");
+            if begins || in_import {
+                // What is not ours stays a module of its own; named once.
+                if begins && line.contains("vendor/") {
+                    let line = line.replace("../vendor/", "./vendor/");
+                    if !vendor.contains(&line) {
+                        vendor.push(line);
+                    }
+                    continue;
+                }
+                in_import = !line.trim_end().ends_with(';');
+                continue;
+            }
+            let line = line.strip_prefix("export ").unwrap_or(line);
+            joined.push_str(&line.replace("\"../vendor/", "\"./vendor/"));
+            joined.push('\n');
+        }
+    }
+    format!("{}\n{joined}", vendor.join("\n"))
+}
+
+/// A path with one more ending.
+trait Added {
+    fn with_added_extension_of(self, ending: &str) -> PathBuf;
+}
+
+impl Added for PathBuf {
+    fn with_added_extension_of(self, ending: &str) -> PathBuf {
+        let mut name = self.into_os_string();
+        name.push(".");
+        name.push(ending);
+        PathBuf::from(name)
+    }
+}
+
+/// A checksum that tells one version of a file from another.
+fn crc32(bytes: &[u8]) -> u32 {
+    let mut crc = flate2::Crc::new();
+    crc.update(bytes);
+    crc.sum()
+}

@@ -1,0 +1,114 @@
+//! Secrets: 256 random bits, and passwords.
+
+use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher as _, PasswordVerifier as _, Version};
+use sha2::{Digest as _, Sha256};
+
+/// Shortest password.
+const SHORTEST: usize = 8;
+/// Longest password; more is an attack on our time.
+const LONGEST: usize = 1024;
+
+/// 256 random bits as text; shown once, kept as a hash.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Secret {
+    pub(super) fn new() -> Self {
+        Self(hex(&random::<32>()))
+    }
+
+    /// The text.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn hash(&self) -> String {
+        hash_of(&self.0)
+    }
+}
+
+/// Random bits of the kernel.
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    let mut done = 0;
+    while done < N {
+        // It waits for entropy only in the first moments of a machine, and fails on no kernel that we run on.
+        match rustix::rand::getrandom(&mut bytes[done..], rustix::rand::GetRandomFlags::empty()) {
+            Ok(count) => done += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => panic!("the kernel has no random numbers: {errno}"),
+        }
+    }
+    bytes
+}
+
+/// What is kept of a secret. It has 256 random bits, so nothing slower is needed; and an equal hash is looked for, so the time says nothing of the secret.
+pub(super) fn hash_of(text: &str) -> String {
+    hex(&Sha256::digest(text.as_bytes()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A reason why a password is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PasswordError {
+    /// Too short, or much too long.
+    #[error("a password has 8 to 1024 bytes")]
+    Length,
+    /// Not computed.
+    #[error("the password cannot be hashed")]
+    Hash,
+}
+
+/// The recipe: 19 MiB, two passes.
+fn recipe() -> Argon2<'static> {
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(19 << 10, 2, 1, None).unwrap_or_default())
+}
+
+/// What is kept of a password.
+///
+/// # Errors
+/// [`PasswordError`].
+pub fn password_hash(password: &str) -> Result<String, PasswordError> {
+    if !(SHORTEST..=LONGEST).contains(&password.len()) {
+        return Err(PasswordError::Length);
+    }
+    let salt = argon2::password_hash::SaltString::encode_b64(&random::<16>()).map_err(|_| PasswordError::Hash)?;
+    recipe().hash_password(password.as_bytes(), &salt).map(|hash| hash.to_string()).map_err(|_| PasswordError::Hash)
+}
+
+/// True if it is the password. Takes some 20 ms and 19 MiB.
+pub fn password_fits(password: &str, hash: &str) -> bool {
+    password.len() <= LONGEST && PasswordHash::new(hash).is_ok_and(|hash| recipe().verify_password(password.as_bytes(), &hash).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords() {
+        let hash = password_hash("correct horse").unwrap();
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+        assert!(password_fits("correct horse", &hash) && !password_fits("correct hors", &hash));
+        assert!(!password_fits("correct horse", "nonsense") && !password_fits("", ""));
+        assert_eq!(password_hash("short"), Err(PasswordError::Length));
+        assert_eq!(password_hash(&"x".repeat(1025)), Err(PasswordError::Length));
+        assert_ne!(password_hash("correct horse").unwrap(), hash, "salted");
+    }
+
+    #[test]
+    fn secrets_differ() {
+        let (one, other) = (Secret::new(), Secret::new());
+        assert!(one.text().len() == 64 && one.text() != other.text() && one.hash() != one.text());
+        assert_eq!(format!("{one:?}"), "Secret");
+    }
+}

@@ -1,0 +1,177 @@
+//! The file of [`Access`], changed by the server and by commands: nothing of a change, or all; two at a time lose none.
+
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ostler_sys::replace::{Durability, ReplaceError, Writers, replace};
+
+use super::Access;
+use crate::settings::{SettingsError, make_folder};
+
+/// Time within which others have to be done with it.
+const LOCK_WITHIN: Duration = Duration::from_secs(2);
+/// Largest file that is read.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// A reason why it could not be read or changed; it is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// Not read.
+    #[error("cannot read \"{}\"", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It makes no sense.
+    #[error("\"{}\" makes no sense; remove it, then `ostler web open` makes a new link", path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        source: serde_json::Error,
+    },
+    /// Not written.
+    #[error(transparent)]
+    Write(#[from] ReplaceError),
+    /// The folder cannot be made.
+    #[error(transparent)]
+    Folder(#[from] SettingsError),
+    /// Somebody else has it for too long.
+    #[error("another process holds \"{}\"", .0.display())]
+    Locked(PathBuf),
+}
+
+/// The file, and what it said last.
+#[derive(Debug)]
+pub struct Store {
+    home: PathBuf,
+    path: PathBuf,
+    last: Option<(Stamp, Access)>,
+}
+
+/// A version of the file: each is a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp(u64, u64, i64, i64);
+
+impl Store {
+    /// That of a home.
+    pub fn of(home: &Path) -> Self {
+        Self { home: home.to_owned(), path: crate::folder(home).join("access.json"), last: None }
+    }
+
+    /// What it says now; it is read only when it has changed.
+    ///
+    /// # Errors
+    /// [`AccessError::Read`], [`AccessError::Broken`].
+    pub fn get(&mut self) -> Result<&Access, AccessError> {
+        let failed = |source| AccessError::Read { path: self.path.clone(), source };
+        let stamp = match std::fs::metadata(&self.path) {
+            Ok(meta) => Stamp(meta.ino(), meta.len(), meta.ctime(), meta.ctime_nsec()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Stamp(0, 0, 0, 0),
+            Err(source) => return Err(failed(source)),
+        };
+        if self.last.as_ref().is_none_or(|(last, _)| *last != stamp) {
+            let access = read(&self.path)?;
+            self.last = Some((stamp, access));
+        }
+        match &self.last {
+            Some((_, access)) => Ok(access),
+            None => Err(failed(io::ErrorKind::NotFound.into())),
+        }
+    }
+
+    /// Changes it.
+    ///
+    /// # Errors
+    /// [`AccessError`]; then nothing has changed.
+    pub fn change<T>(&mut self, change: impl FnOnce(&mut Access) -> T) -> Result<T, AccessError> {
+        make_folder(&self.home)?;
+        let _lock = self.lock()?;
+        let mut access = read(&self.path)?;
+        let before = access.clone();
+        let done = change(&mut access);
+        if access != before {
+            let mut text = serde_json::to_vec_pretty(&access).unwrap_or_default();
+            text.push(b'\n');
+            replace(&self.path, &text, Durability::Power, Writers::Many)?;
+        }
+        Ok(done)
+    }
+
+    fn lock(&self) -> Result<std::os::fd::OwnedFd, AccessError> {
+        let file = self.path.with_file_name("access.lock");
+        let until = Instant::now() + LOCK_WITHIN;
+        loop {
+            match ostler_sys::lock::try_lock(&file) {
+                Ok(Some(lock)) => return Ok(lock),
+                Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(2)),
+                Ok(None) => return Err(AccessError::Locked(file)),
+                Err(errno) => return Err(AccessError::Read { path: file, source: errno.into() }),
+            }
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Access, AccessError> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    let result = std::fs::File::open(path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes));
+    match result {
+        Ok(_) => serde_json::from_slice(&bytes).map_err(|source| AccessError::Broken { path: path.to_owned(), source }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Access::default()),
+        Err(source) => Err(AccessError::Read { path: path.to_owned(), source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::Role;
+
+    fn home(name: &str) -> PathBuf {
+        let home = std::env::temp_dir().join(format!("ostler-access-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&home);
+        std::fs::create_dir_all(&home).unwrap();
+        home
+    }
+
+    #[test]
+    fn changes_of_others_are_seen_and_none_is_lost() {
+        let home = home("two");
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let home = &home;
+                scope.spawn(move || {
+                    for n in 0..10 {
+                        Store::of(home)
+                            .change(|access| access.add_token(&format!("{thread}-{n}"), Role::Viewer, vec![], 0).unwrap())
+                            .unwrap();
+                    }
+                });
+            }
+        });
+        let mut store = Store::of(&home);
+        assert_eq!(store.get().unwrap().tokens.len(), 40);
+        Store::of(&home).change(|access| access.revoke("0-0")).unwrap();
+        assert_eq!(store.get().unwrap().tokens.len(), 39);
+        let mode = std::fs::metadata(&store.path).unwrap().mode() & 0o777;
+        assert_eq!(mode, 0o600);
+        std::fs::remove_dir_all(&home).unwrap();
+    }
+
+    #[test]
+    fn what_makes_no_sense_lets_nobody_in_and_stays() {
+        let home = home("broken");
+        std::fs::create_dir(home.join("web")).unwrap();
+        std::fs::write(home.join("web/access.json"), "{\"tokens\":[{").unwrap();
+        let mut store = Store::of(&home);
+        assert!(matches!(store.get(), Err(AccessError::Broken { .. })));
+        assert!(matches!(store.change(|access| access.revoke("x")), Err(AccessError::Broken { .. })));
+        assert_eq!(std::fs::read_to_string(home.join("web/access.json")).unwrap(), "{\"tokens\":[{");
+        std::fs::remove_dir_all(&home).unwrap();
+    }
+}

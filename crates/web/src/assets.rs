@@ -1,0 +1,96 @@
+//! The page: files that the build packed.
+
+use hyper::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use hyper::http::request::Parts;
+use hyper::{Response, StatusCode};
+
+use crate::reply::{Body, empty, full};
+
+/// One file.
+struct Asset {
+    path: &'static str,
+    kind: &'static str,
+    /// Its version, in quotes.
+    tag: &'static str,
+    gzip: &'static [u8],
+}
+
+const ASSETS: &[Asset] = include!(concat!(env!("OUT_DIR"), "/assets.rs"));
+
+/// The answer for a path without its first slash; none = there is no such file.
+pub(crate) fn answer(path: &str, head: &Parts) -> Option<Response<Body>> {
+    let path = if path.is_empty() { "index.html" } else { path };
+    let asset = ASSETS.iter().find(|asset| asset.path == path)?;
+    let is_known = head.headers.get(IF_NONE_MATCH).is_some_and(|tag| tag.as_bytes() == asset.tag.as_bytes());
+    let mut response = if is_known {
+        empty(StatusCode::NOT_MODIFIED)
+    } else if takes_gzip(head) {
+        let mut response = full(StatusCode::OK, asset.kind, asset.gzip);
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        response
+    } else {
+        full(StatusCode::OK, asset.kind, unpacked(asset.gzip))
+    };
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(asset.kind));
+    // Asked for each time, answered with nothing: a new program has a new page at once.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(ETAG, HeaderValue::from_static(asset.tag));
+    headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    Some(response)
+}
+
+fn takes_gzip(head: &Parts) -> bool {
+    let codings = head.headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    codings.map(|coding| coding.trim().to_ascii_lowercase()).any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((&coding, ""));
+        matches!(name.trim(), "gzip" | "*") && !matches!(weight.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000")
+    })
+}
+
+fn unpacked(gzip: &[u8]) -> Vec<u8> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    // Our own bytes: packed by the build.
+    let _ = flate2::read::GzDecoder::new(gzip).read_to_end(&mut bytes);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get(path: &str, headers: &[(&str, &str)]) -> Option<Response<Body>> {
+        let mut request = hyper::Request::get("/");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        answer(path, &request.body(()).unwrap().into_parts().0)
+    }
+
+    #[test]
+    fn files_of_the_page_and_no_others() {
+        let page = get("", &[("accept-encoding", "gzip, br")]).unwrap();
+        assert_eq!((page.status().as_u16(), page.headers()[CONTENT_ENCODING].to_str().unwrap()), (200, "gzip"));
+        let tag = page.headers()[ETAG].to_str().unwrap().to_owned();
+        assert_eq!(get("", &[("if-none-match", &tag)]).unwrap().status(), 304);
+        assert!(!get("page.js", &[("accept-encoding", "gzip;q=0")]).unwrap().headers().contains_key(CONTENT_ENCODING));
+        assert!(["../Cargo.toml", "order.txt", "api.js", "%2e%2e", "index.html/"].iter().all(|path| get(path, &[]).is_none()));
+    }
+
+    /// What the whole page weighs on the way, with charts: the bound of the specification.
+    #[test]
+    fn the_page_is_light_and_names_no_other_host() {
+        let total: usize = ASSETS.iter().map(|asset| asset.gzip.len()).sum();
+        println!("{total} bytes in {} files", ASSETS.len());
+        assert!(total <= 60 << 10, "{total} bytes");
+        for asset in ASSETS.iter().filter(|asset| !asset.path.starts_with("vendor/")) {
+            let text = String::from_utf8(unpacked(asset.gzip)).unwrap();
+            let foreign = text.match_indices("http").find(|(at, _)| {
+                let rest = &text[*at..];
+                rest.starts_with("http://") && !rest.starts_with("http://www.w3.org/") || rest.starts_with("https://")
+            });
+            assert!(foreign.is_none(), "{} names another host", asset.path);
+        }
+    }
+}

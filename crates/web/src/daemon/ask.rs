@@ -1,0 +1,74 @@
+//! Questions and orders of requests.
+
+use std::time::Duration;
+
+use ostler_client::{Client, ClientError};
+use ostler_proto::control::{Failure, Progress, Request, Response};
+use serde_json::{Value, json};
+
+use super::Daemon;
+
+/// Longest wait for an answer that changes nothing.
+const ANSWER: Duration = Duration::from_secs(30);
+/// Most words that are kept of one order's progress.
+const MOST_LINES: usize = 200;
+
+/// A reason why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AskError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("the answer was lost")]
+    Lost,
+}
+
+/// What an order came to.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// What the instances say, and what went wrong with some, a line each.
+    pub(crate) lines: Vec<String>,
+    /// What actions returned: `{id, name, value}`.
+    pub(crate) returned: Vec<Value>,
+    pub(crate) result: Result<(), Failure>,
+}
+
+impl Daemon {
+    /// Asks something.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&mut Client) -> Result<T, ClientError> + Send + 'static,
+    ) -> Result<T, AskError> {
+        let daemon = self.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            let mut client = daemon.0.client()?.read_only();
+            client.limit(ANSWER);
+            what(&mut client)
+        });
+        Ok(asked.await.map_err(|_| AskError::Lost)??)
+    }
+
+    /// Orders something for this user, and waits for the end of it, however long that takes: a reload may take minutes. The order goes on when nobody waits any more.
+    pub(crate) async fn order(&self, user: &str, request: Request) -> Result<Outcome, AskError> {
+        let (daemon, user) = (self.clone(), format!("dashboard: {user}"));
+        let ordered = tokio::task::spawn_blocking(move || {
+            let mut client = daemon.0.client()?.on_behalf_of(&user);
+            let (mut lines, mut returned) = (Vec::new(), Vec::new());
+            let answer = client.request(&request, &mut |progress| match progress {
+                Progress::InstanceFailed { id, name, reason } if lines.len() < MOST_LINES => lines.push(format!("{name} ({id}): {reason}")),
+                Progress::Warning(text) if lines.len() < MOST_LINES => lines.push(text),
+                Progress::Returned { id, name, value, .. } if returned.len() < MOST_LINES => {
+                    returned.push(json!({ "id": id, "name": name, "value": value }));
+                }
+                _ => {}
+            });
+            let result = match answer {
+                Ok(Response::Done { .. } | Response::Paths(_)) => Ok(()),
+                Ok(_) => return Err(ClientError::Unexpected),
+                Err(ClientError::Refused(failure)) => Err(failure),
+                Err(error) => return Err(error),
+            };
+            Ok(Outcome { lines, returned, result })
+        });
+        Ok(ordered.await.map_err(|_| AskError::Lost)??)
+    }
+}

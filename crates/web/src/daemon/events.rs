@@ -1,0 +1,126 @@
+//! Events that are known, for followers that come back. Pure.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use ostler_proto::control::{Event, Position};
+
+/// Most events.
+const MOST: usize = 2000;
+
+/// News for a follower.
+#[derive(Clone, Debug)]
+pub(crate) enum News {
+    Event(Arc<Event>),
+    /// Some are gone: what is shown has to be read anew.
+    Gone,
+}
+
+/// What a follower that comes back has missed.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Resumed {
+    /// These, the oldest first.
+    Events(Vec<Arc<Event>>),
+    /// Some of it is gone.
+    Gone,
+}
+
+/// The newest events, in one ring of the daemon's.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    list: VecDeque<Arc<Event>>,
+    /// The position up to which everything was told to this process.
+    position: Option<Position>,
+}
+
+impl Known {
+    pub(crate) fn all(&self) -> Vec<Arc<Event>> {
+        self.list.iter().cloned().collect()
+    }
+
+    pub(crate) fn position(&self) -> Option<Position> {
+        self.position
+    }
+
+    /// Everything that the daemon knows, at the first connection.
+    pub(crate) fn begin(&mut self, list: Vec<Event>, position: Position) {
+        self.list = list.into_iter().map(Arc::new).collect();
+        self.position = Some(position);
+        self.bound();
+    }
+
+    pub(crate) fn add(&mut self, event: Arc<Event>) {
+        self.position = Some(event.position());
+        self.list.push_back(event);
+        self.bound();
+    }
+
+    /// Events were missed: what is older is of no use to a follower, and still true.
+    pub(crate) fn missed(&mut self) {
+        self.list.clear();
+    }
+
+    fn bound(&mut self) {
+        while self.list.len() > MOST {
+            self.list.pop_front();
+        }
+    }
+
+    /// The rest for whoever knows everything up to there; nothing for whoever begins.
+    pub(crate) fn after(&self, position: Option<Position>) -> Resumed {
+        let (Some(after), Some(newest)) = (position, self.position) else { return Resumed::Events(Vec::new()) };
+        if after == newest {
+            return Resumed::Events(Vec::new());
+        }
+        let oldest = self.list.front().map_or(newest.seq + 1, |event| event.seq);
+        let same_ring = self.list.front().is_none_or(|event| event.epoch == newest.epoch) && after.epoch == newest.epoch;
+        if !same_ring || after.seq > newest.seq || after.seq + 1 < oldest {
+            return Resumed::Gone;
+        }
+        Resumed::Events(self.list.iter().filter(|event| event.seq > after.seq).cloned().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_proto::event::{Cause, What};
+
+    fn event(epoch: u64, seq: u64) -> Event {
+        Event { epoch, seq, at_ms: 0, app: None, id: None, what: What::UpdateBegun, cause: Cause::System, before: None, after: None }
+    }
+
+    fn seqs(resumed: &Resumed) -> Option<Vec<u64>> {
+        match resumed {
+            Resumed::Events(list) => Some(list.iter().map(|event| event.seq).collect()),
+            Resumed::Gone => None,
+        }
+    }
+
+    #[test]
+    fn each_once_or_told_that_some_are_gone() {
+        let mut known = Known::default();
+        let at = |epoch, seq| Some(Position { epoch, seq });
+        assert_eq!(seqs(&known.after(at(1, 5))), Some(vec![]), "nothing is known yet: the first connection tells");
+        known.begin(vec![event(1, 4), event(1, 5)], Position { epoch: 1, seq: 5 });
+        known.add(Arc::new(event(1, 6)));
+        for (after, rest) in [
+            (None, Some(vec![])),
+            (at(1, 6), Some(vec![])),
+            (at(1, 5), Some(vec![6])),
+            (at(1, 3), Some(vec![4, 5, 6])),
+            (at(1, 2), None),
+            (at(1, 7), None),
+            (at(2, 5), None),
+        ] {
+            assert_eq!(seqs(&known.after(after)), rest, "{after:?}");
+        }
+        known.missed();
+        known.add(Arc::new(event(1, 9)));
+        assert_eq!((seqs(&known.after(at(1, 6))), seqs(&known.after(at(1, 8)))), (None, Some(vec![9])));
+        for seq in 10..10_000 {
+            known.add(Arc::new(event(1, seq)));
+        }
+        assert!(known.all().len() == MOST && seqs(&known.after(at(1, 9))).is_none());
+    }
+}

@@ -1,0 +1,177 @@
+//! The thread that follows the daemon: events as they come, the table while somebody looks.
+
+use std::io::Read as _;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ostler_client::{Client, ClientError, News as Told};
+use ostler_proto::control::{Request, Response, TableRow};
+use ostler_sys::host::HostSample;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::{News, Shared, Snapshot};
+use crate::now_ms;
+use crate::view::Host;
+
+/// Time between two tables while somebody looks and nothing happens.
+const TABLE: Duration = Duration::from_secs(1);
+/// Shortest time between two.
+const SOONEST: Duration = Duration::from_millis(100);
+/// Time between two looks for a daemon that is gone: while somebody looks, and else.
+const AGAIN: Duration = Duration::from_millis(250);
+const AGAIN_AT_REST: Duration = Duration::from_secs(5);
+/// Longest wait for an answer that changes nothing.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Follows for as long as the process lives.
+pub(super) fn run(shared: &Shared, wakes: &UnixStream) {
+    let mut host = Hosts::default();
+    let mut link: Option<Link> = None;
+    let mut table_at = Instant::now();
+    loop {
+        if link.is_none() {
+            link = Link::new(shared).ok();
+            if link.is_none() {
+                shared.snapshot.send_replace(Arc::new(Snapshot { at_ms: now_ms(), host: host.take(), ..Snapshot::default() }));
+            }
+            table_at = Instant::now();
+        }
+        let now = Instant::now();
+        let is_looked_at = shared.is_looked_at();
+        if let Some(client) = link.as_mut()
+            && is_looked_at
+            && table_at <= now
+        {
+            match client.table() {
+                Ok(rows) => {
+                    let peer = client.questions.peer().cloned();
+                    shared.snapshot.send_replace(Arc::new(Snapshot { at_ms: now_ms(), rows, host: host.take(), peer }));
+                    table_at = now + TABLE;
+                }
+                Err(_) => {
+                    link = None;
+                    continue;
+                }
+            }
+        }
+        let longest = match (&link, is_looked_at) {
+            (Some(_), true) => Some(table_at.saturating_duration_since(Instant::now())),
+            (Some(_), false) => None,
+            (None, true) => Some(AGAIN),
+            (None, false) => Some(AGAIN_AT_REST),
+        };
+        let woken = wait(wakes, link.as_ref(), longest);
+        if woken.bell {
+            drain(wakes);
+            table_at = table_at.min(Instant::now());
+        }
+        if woken.news
+            && let Some(client) = link.as_mut()
+        {
+            match client.read(shared) {
+                Ok(happened) => {
+                    if happened {
+                        table_at = table_at.min(now + SOONEST);
+                    }
+                }
+                Err(_) => link = None,
+            }
+        }
+    }
+}
+
+/// Two connections: one has news on it at any time, the other answers.
+struct Link {
+    news: Client,
+    questions: Client,
+}
+
+impl Link {
+    fn new(shared: &Shared) -> Result<Self, ClientError> {
+        let mut questions = shared.client()?.read_only();
+        questions.limit(ANSWER);
+        let mut news = shared.client()?.read_only();
+        let position = shared.known().position();
+        let after = match position {
+            Some(position) => position,
+            None => match questions.request(&Request::Events, &mut |_| {})? {
+                Response::Events { list, position } => {
+                    shared.known().begin(list, position);
+                    position
+                }
+                _ => return Err(ClientError::Unexpected),
+            },
+        };
+        questions.greet()?;
+        news.subscribe(Some(after))?;
+        Ok(Self { news, questions })
+    }
+
+    fn table(&mut self) -> Result<Vec<TableRow>, ClientError> {
+        self.questions.table()
+    }
+
+    /// Takes what has come. True = something happened.
+    fn read(&mut self, shared: &Shared) -> Result<bool, ClientError> {
+        let mut happened = false;
+        for frame in self.news.arrived()? {
+            let mut known = shared.known();
+            match Told::from_response(frame.response) {
+                Some(Told::Event(event)) => {
+                    let event = Arc::new(event);
+                    known.add(Arc::clone(&event));
+                    // Nobody listening is no failure.
+                    let _ = shared.news.send(News::Event(event));
+                    happened = true;
+                }
+                Some(Told::Missed(_)) => {
+                    known.missed();
+                    let _ = shared.news.send(News::Gone);
+                    happened = true;
+                }
+                // We come back for the rest.
+                Some(Told::FellBehind) => return Err(ClientError::Unexpected),
+                None => {}
+            }
+        }
+        Ok(happened)
+    }
+}
+
+/// What ended a wait.
+struct Woken {
+    bell: bool,
+    news: bool,
+}
+
+fn wait(wakes: &UnixStream, link: Option<&Link>, longest: Option<Duration>) -> Woken {
+    let mut fds = vec![PollFd::new(wakes, PollFlags::IN)];
+    fds.extend(link.map(|link| PollFd::new(&link.news, PollFlags::IN)));
+    let longest = longest.and_then(|time| Timespec::try_from(time).ok());
+    if poll(&mut fds, longest.as_ref()).is_err() {
+        return Woken { bell: false, news: false };
+    }
+    let is_ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
+    Woken { bell: is_ready(0), news: is_ready(1) }
+}
+
+fn drain(mut wakes: &UnixStream) {
+    let mut bytes = [0; 64];
+    while wakes.read(&mut bytes).is_ok_and(|count| count > 0) {}
+}
+
+/// Figures of the machine, by two looks at it.
+#[derive(Default)]
+struct Hosts {
+    last: Option<HostSample>,
+}
+
+impl Hosts {
+    fn take(&mut self) -> Host {
+        let sample = HostSample::take();
+        let host = Host::of(&sample, self.last.as_ref(), ostler_sys::cpus::available());
+        self.last = Some(sample);
+        host
+    }
+}

@@ -1,0 +1,182 @@
+//! The daemon, as this process knows it: a thread that follows its events and reads its table while somebody looks, and questions and orders of requests, each on
+//! a connection of its own. Nothing is asked while nobody looks.
+
+mod ask;
+mod events;
+mod follow;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ostler_client::{Client, ClientError, Peer};
+use ostler_proto::control::{Event, Position, TableRow};
+use tokio::sync::{broadcast, watch};
+
+pub(crate) use ask::AskError;
+pub(crate) use events::{News, Resumed};
+
+use crate::now_ms;
+use crate::view::Host;
+use events::Known;
+
+/// News that a follower may be behind, until it is told that some are gone.
+const BACKLOG: usize = 1024;
+
+/// What is known at an instant.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Snapshot {
+    /// Wall clock, ms.
+    pub(crate) at_ms: u64,
+    pub(crate) rows: Vec<TableRow>,
+    pub(crate) host: Host,
+    /// The daemon; none = nobody answers.
+    pub(crate) peer: Option<Peer>,
+}
+
+/// The way to everything that is known.
+#[derive(Clone, Debug)]
+pub(crate) struct Daemon(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    home: PathBuf,
+    snapshot: watch::Sender<Arc<Snapshot>>,
+    news: broadcast::Sender<News>,
+    known: Mutex<Known>,
+    /// How many look.
+    looking: AtomicUsize,
+    /// Wakes the thread that follows.
+    bell: Bell,
+}
+
+impl Daemon {
+    /// Begins to follow the daemon of this home.
+    ///
+    /// # Errors
+    /// No thread or descriptor.
+    pub(crate) fn follow(home: &Path) -> std::io::Result<Self> {
+        let (bell, wakes) = Bell::new()?;
+        let shared = Arc::new(Shared {
+            home: home.to_owned(),
+            snapshot: watch::Sender::new(Arc::new(Snapshot { at_ms: now_ms(), ..Snapshot::default() })),
+            news: broadcast::Sender::new(BACKLOG),
+            known: Mutex::default(),
+            looking: AtomicUsize::new(0),
+            bell,
+        });
+        let of_thread = Arc::clone(&shared);
+        std::thread::Builder::new().name("daemon".into()).spawn(move || follow::run(&of_thread, &wakes))?;
+        Ok(Self(shared))
+    }
+
+    /// Looks from now on, until the last look is dropped: then the table is read once a second.
+    pub(crate) fn look(&self) -> Look {
+        if self.0.looking.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.0.bell.ring();
+        }
+        Look { snapshots: self.0.snapshot.subscribe(), daemon: self.clone() }
+    }
+
+    /// The events that are known, the newest last.
+    pub(crate) fn events(&self) -> Vec<Arc<Event>> {
+        self.0.known().all()
+    }
+
+    /// The news from this position on: what is known already, and what comes.
+    pub(crate) fn resume(&self, after: Option<Position>) -> (Resumed, broadcast::Receiver<News>) {
+        let known = self.0.known();
+        // Under the same lock as what is added: nothing is between the two.
+        (known.after(after), self.0.news.subscribe())
+    }
+}
+
+impl Shared {
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        // Whoever panicked left whole entries.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn client(&self) -> Result<Client, ClientError> {
+        Client::connect(self.home.join("ostler.sock"))
+    }
+
+    fn is_looked_at(&self) -> bool {
+        self.looking.load(Ordering::Acquire) > 0
+    }
+}
+
+/// A look at the table.
+#[derive(Debug)]
+pub(crate) struct Look {
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    daemon: Daemon,
+}
+
+impl Look {
+    /// The newest.
+    pub(crate) fn newest(&mut self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshots.borrow_and_update())
+    }
+
+    /// True if an app of this name is in a namespace of those.
+    pub(crate) fn sees(&self, app: &str, sees: impl Fn(&str) -> bool) -> bool {
+        self.snapshots.borrow().rows.iter().any(|row| row.name == app && sees(&row.namespace))
+    }
+
+    /// Waits for another.
+    pub(crate) async fn changed(&mut self) {
+        if self.snapshots.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// The newest, as soon as it is from after now.
+    pub(crate) async fn fresh(&mut self) -> Arc<Snapshot> {
+        const WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
+        const MOST_AGE_MS: u64 = 1500;
+        let now = now_ms();
+        let newest = self.newest();
+        if newest.peer.is_some() && newest.at_ms.abs_diff(now) < MOST_AGE_MS {
+            return newest;
+        }
+        self.daemon.0.bell.ring();
+        let wait = async {
+            loop {
+                self.changed().await;
+                let newest = self.newest();
+                // The thread ends each of its looks with one, also where nobody answers.
+                if newest.at_ms >= now {
+                    return newest;
+                }
+            }
+        };
+        let waited = tokio::time::timeout(WITHIN, wait).await;
+        waited.unwrap_or_else(|_| self.newest())
+    }
+}
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        self.daemon.0.looking.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Wakes the thread.
+#[derive(Debug)]
+struct Bell(std::os::unix::net::UnixStream);
+
+impl Bell {
+    fn new() -> std::io::Result<(Self, std::os::unix::net::UnixStream)> {
+        let (one, other) = std::os::unix::net::UnixStream::pair()?;
+        one.set_nonblocking(true)?;
+        other.set_nonblocking(true)?;
+        Ok((Self(one), other))
+    }
+
+    /// A full pipe wakes as well.
+    fn ring(&self) {
+        use std::io::Write as _;
+        let _ = (&self.0).write(&[1]);
+    }
+}

@@ -1,0 +1,116 @@
+//! `/metrics`: figures for Prometheus and whoever reads its format; with `?format=pm2` under the names of PM2's exporter, so that boards go on working.
+
+mod exposition;
+mod pm2;
+
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
+use ostler_core::health;
+use ostler_proto::control::TableRow;
+
+use crate::access::Identity;
+use crate::daemon::Snapshot;
+use crate::reply::{Body, full};
+use crate::server::{Asked, Site};
+use exposition::{Exposition, Format, Kind};
+
+/// Answers a scrape.
+pub(crate) async fn answer(site: &Site, asked: &Asked, identity: &Identity) -> Response<Body> {
+    let mut snapshot = (*site.daemon.look().fresh().await).clone();
+    snapshot.rows.retain(|row| identity.sees(&row.namespace));
+    let accept = asked.head.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let format = if accept.contains("application/openmetrics-text") { Format::OpenMetrics } else { Format::Text };
+    let is_pm2 = asked.head.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "format=pm2"));
+    let text = if is_pm2 { pm2::text(&snapshot, format) } else { text(&snapshot, identity.sees_all(), format) };
+    let mut response = full(StatusCode::OK, "text/plain", text);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
+    response
+}
+
+/// The figures of a snapshot.
+#[expect(clippy::cast_precision_loss, reason = "the format knows floats alone")]
+fn text(snapshot: &Snapshot, with_host: bool, format: Format) -> String {
+    let mut out = Exposition::new(format);
+    let up = f64::from(u8::from(snapshot.peer.is_some()));
+    out.family("ostler_up", Kind::Gauge, None, "Whether the daemon answers.");
+    out.sample(&[], up);
+    out.family("ostler_build", Kind::Info, None, "Version of the program.");
+    out.sample(&[("version", ostler_client::VERSION)], 1.0);
+    let mut apps = |name: &str, kind, unit, help: &str, value: &dyn Fn(&TableRow) -> Option<f64>| {
+        out.family(name, kind, unit, help);
+        for row in &snapshot.rows {
+            if let Some(value) = value(row) {
+                out.sample(&[("app", &row.name), ("namespace", &row.namespace), ("worker", &row.id.to_string())], value);
+            }
+        }
+    };
+    let yes = |is: bool| Some(f64::from(u8::from(is)));
+    apps("ostler_app_up", Kind::Gauge, None, "Whether the instance is online.", &|row| yes(row.status == "online"));
+    apps("ostler_app_errored", Kind::Gauge, None, "Whether the instance was given up.", &|row| yes(row.status == "errored"));
+    apps("ostler_app_healthy", Kind::Gauge, None, "Whether its checks find it well; absent where nothing is checked.", &|row| {
+        row.health.and_then(|health| yes(health == health::State::Healthy))
+    });
+    apps("ostler_app_restarts", Kind::Counter, None, "Restarts since it was added or its counters were reset.", &|row| {
+        Some(row.restarts.into())
+    });
+    apps("ostler_app_cpu_usage_ratio", Kind::Gauge, Some("ratio"), "Processor use of all of its processes; 1 is one core.", &|row| {
+        Some((row.monit.cpu_pct * 10.0).round() / 1000.0)
+    });
+    apps("ostler_app_memory_bytes", Kind::Gauge, Some("bytes"), "Resident memory of all of its processes.", &|row| {
+        Some(row.monit.memory_bytes as f64)
+    });
+    apps("ostler_app_processes", Kind::Gauge, None, "Processes of the instance.", &|row| Some(row.monit.processes.into()));
+    apps("ostler_app_uptime_seconds", Kind::Gauge, Some("seconds"), "Time since its start, while it is online.", &|row| {
+        row.uptime_ms.map(|ms| ms as f64 / 1000.0)
+    });
+    if with_host {
+        host(&mut out, snapshot);
+    }
+    out.end()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the format knows floats alone")]
+fn host(out: &mut Exposition, snapshot: &Snapshot) {
+    let host = &snapshot.host;
+    if let Some(cpu) = host.cpu {
+        out.family("ostler_host_cpu_usage_ratio", Kind::Gauge, Some("ratio"), "Processor use of the machine; 1 is all cores.");
+        out.sample(&[], cpu);
+    }
+    out.family("ostler_host_memory_used_bytes", Kind::Gauge, Some("bytes"), "Memory of the machine that programs cannot get.");
+    out.sample(&[], host.memory.used as f64);
+    out.family("ostler_host_memory_size_bytes", Kind::Gauge, Some("bytes"), "Memory of the machine.");
+    out.sample(&[], host.memory.total as f64);
+    if let Some(load) = host.load {
+        out.family("ostler_host_load", Kind::Gauge, None, "Load average.");
+        for (minutes, load) in ["1", "5", "15"].into_iter().zip(load) {
+            out.sample(&[("minutes", minutes)], load);
+        }
+    }
+    if let Some(disk) = host.disk {
+        out.family("ostler_host_disk_used_bytes", Kind::Gauge, Some("bytes"), "Use of the file system of the root.");
+        out.sample(&[], disk.used as f64);
+        out.family("ostler_host_disk_size_bytes", Kind::Gauge, Some("bytes"), "Size of the file system of the root.");
+        out.sample(&[], disk.total as f64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::tests_row as row;
+
+    #[test]
+    fn both_formats() {
+        let rows = vec![row(0, "a\"b\\c\nd", "default", "online"), row(1, "x", "default", "errored")];
+        let snapshot = Snapshot { rows, ..Snapshot::default() };
+        let plain = text(&snapshot, true, Format::Text);
+        assert!(plain.contains("# TYPE ostler_app_restarts_total counter\n"), "{plain}");
+        assert!(plain.contains("ostler_app_up{app=\"a\\\"b\\\\c\\nd\",namespace=\"default\",worker=\"0\"} 1\n"), "{plain}");
+        assert!(plain.contains("ostler_app_cpu_usage_ratio{app=\"x\",namespace=\"default\",worker=\"1\"} 0.011\n"), "{plain}");
+        assert!(!plain.contains("# EOF") && !plain.contains("# UNIT") && plain.contains("ostler_up 0\n"));
+        let open = text(&snapshot, false, Format::OpenMetrics);
+        assert!(open.contains("# TYPE ostler_app_restarts counter\n") && open.contains("\nostler_app_restarts_total{"), "{open}");
+        assert!(open.contains("# TYPE ostler_build info\n") && open.contains("\nostler_build_info{"), "{open}");
+        assert!(open.contains("# UNIT ostler_app_memory_bytes bytes\n") && open.ends_with("\n# EOF\n") && !open.contains("host"));
+    }
+}

@@ -1,0 +1,73 @@
+//! `/api/access`: tokens, settings and the audit log, for admins.
+
+use hyper::{Response, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::body;
+use crate::access::{Identity, Role};
+use crate::audit::Entry;
+use crate::now_ms;
+use crate::reply::{self, Body, error};
+use crate::server::{Asked, Site};
+
+/// Lines of the audit log.
+const LINES: usize = 200;
+
+/// A token that is wished for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wish {
+    name: String,
+    role: Role,
+    #[serde(default)]
+    namespaces: Vec<String>,
+}
+
+pub(super) fn list(site: &Site) -> Response<Body> {
+    let tokens: Vec<Value> = match site.store.borrow_mut().get() {
+        Ok(access) => access
+            .tokens
+            .iter()
+            .map(|token| json!({ "name": token.name, "role": token.role, "namespaces": token.namespaces, "created": token.created_ms }))
+            .collect(),
+        Err(problem) => return error(StatusCode::INTERNAL_SERVER_ERROR, &ostler_core::causes::with_causes(&problem)),
+    };
+    reply::json(&json!({ "tokens": tokens, "settings": site.settings, "audit": site.audit.last(LINES) }))
+}
+
+/// Makes a token, or takes that of this name away.
+pub(super) async fn token(site: &Site, asked: Asked, identity: &Identity, name: Option<String>) -> Response<Body> {
+    // Whoever sees a part gives nobody more.
+    if !identity.sees_all() {
+        return error(StatusCode::FORBIDDEN, "you see only some namespaces, and give nobody access");
+    }
+    let from = asked.from.map(|from| from.to_string());
+    let audit = |what: &str, name: &str, result: &str| {
+        let what = format!("{what} {name}");
+        site.audit.write(&Entry { at: now_ms(), who: identity.user.clone(), from: from.clone(), what, app: None, result: result.into() });
+    };
+    if let Some(name) = name {
+        return match site.store.borrow_mut().change(|access| access.revoke(&name)) {
+            Ok(true) => {
+                audit("revoke token", &name, "done");
+                reply::json(&json!({ "done": true }))
+            }
+            Ok(false) => error(StatusCode::NOT_FOUND, "there is no token of that name"),
+            Err(problem) => error(StatusCode::INTERNAL_SERVER_ERROR, &ostler_core::causes::with_causes(&problem)),
+        };
+    }
+    let wish: Wish = match body::json(asked.body).await {
+        Ok(wish) => wish,
+        Err(response) => return response,
+    };
+    let made = site.store.borrow_mut().change(|access| access.add_token(&wish.name, wish.role, wish.namespaces, now_ms()));
+    match made {
+        Ok(Ok(secret)) => {
+            audit("make token", &wish.name, "done");
+            reply::json(&json!({ "token": secret.text() }))
+        }
+        Ok(Err(problem)) => error(StatusCode::BAD_REQUEST, &problem.to_string()),
+        Err(problem) => error(StatusCode::INTERNAL_SERVER_ERROR, &ostler_core::causes::with_causes(&problem)),
+    }
+}

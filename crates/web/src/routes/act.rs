@@ -1,0 +1,266 @@
+//! `/api/apps/{name}/{verb}`: orders, with the name of whoever gave them.
+
+use hyper::{Response, StatusCode};
+use ostler_proto::control::{Action, Request, ScaleTo};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{apps, body, not_asked};
+use crate::access::{Identity, Role};
+use crate::audit::Entry;
+use crate::now_ms;
+use crate::reply::{self, Body, error};
+use crate::server::{Asked, Site};
+use crate::view::App;
+
+/// Longest wait for an action of an app.
+const ACTION_MS: u64 = 30_000;
+/// Most instances that the page asks for.
+const MOST_INSTANCES: u32 = 1000;
+
+/// What is ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    Start,
+    Stop,
+    Restart,
+    Reload,
+    Delete,
+    Reset,
+    Flush,
+    Scale,
+    Undo,
+    Trigger,
+    Send,
+}
+
+impl Verb {
+    pub(super) fn parse(word: &str) -> Option<Self> {
+        Some(match word {
+            "start" => Self::Start,
+            "stop" => Self::Stop,
+            "restart" => Self::Restart,
+            "reload" => Self::Reload,
+            "delete" => Self::Delete,
+            "reset" => Self::Reset,
+            "flush" => Self::Flush,
+            "scale" => Self::Scale,
+            "undo" => Self::Undo,
+            "trigger" => Self::Trigger,
+            "send" => Self::Send,
+            _ => return None,
+        })
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::Reload => "reload",
+            Self::Delete => "delete",
+            Self::Reset => "reset",
+            Self::Flush => "flush",
+            Self::Scale => "scale",
+            Self::Undo => "undo",
+            Self::Trigger => "trigger",
+            Self::Send => "send",
+        }
+    }
+
+    /// What cannot be had back is for admins.
+    pub(super) fn role(self) -> Role {
+        match self {
+            Self::Delete | Self::Flush => Role::Admin,
+            _ => Role::Operator,
+        }
+    }
+}
+
+/// The rest of an order.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Wish {
+    /// `scale`: how many from now on.
+    instances: Option<u32>,
+    /// Only this instance (start, stop, restart, delete, reset, trigger, send).
+    instance: Option<u32>,
+    /// `trigger`: the action.
+    action: Option<String>,
+    /// `trigger`: text for it.
+    param: Option<String>,
+    /// `send`: a line for standard input.
+    text: Option<String>,
+    /// `undo`: the release; none = the one before.
+    release: Option<u32>,
+}
+
+pub(super) async fn answer(site: &Site, asked: Asked, identity: &Identity, name: &str, verb: Verb) -> Response<Body> {
+    let from = asked.from.map(|from| from.to_string());
+    let wish: Wish = match body::json(asked.body).await {
+        Ok(wish) => wish,
+        Err(response) => return response,
+    };
+    let Some((app, is_alone)) = apps::find(site, identity, name).await else { return apps::not_found(name) };
+    let requests = match requests(&app, is_alone, verb, &wish) {
+        Ok(requests) => requests,
+        Err(text) => return error(StatusCode::BAD_REQUEST, text),
+    };
+    let mut lines = Vec::new();
+    let mut returned = Vec::new();
+    let mut result = Ok(());
+    for request in requests {
+        match site.daemon.order(&identity.user, request).await {
+            Ok(outcome) => {
+                lines.extend(outcome.lines);
+                returned.extend(outcome.returned);
+                if let Err(failure) = outcome.result {
+                    result = Err(failure);
+                    break;
+                }
+            }
+            Err(problem) => {
+                site.audit.write(&entry(identity, from, name, verb, &ostler_core::causes::with_causes(&problem)));
+                return not_asked(&problem);
+            }
+        }
+    }
+    let text = result.as_ref().err().map(ToString::to_string);
+    site.audit.write(&entry(identity, from, name, verb, text.as_deref().unwrap_or("done")));
+    match text {
+        None => reply::json(&json!({ "done": true, "lines": lines, "output": returned })),
+        Some(text) => {
+            let text = lines.first().map_or(text.clone(), |line| format!("{text}: {line}"));
+            let value: Value = json!({ "error": text, "lines": lines, "output": returned });
+            reply::with_status(StatusCode::CONFLICT, &value)
+        }
+    }
+}
+
+fn entry(identity: &Identity, from: Option<String>, name: &str, verb: Verb, result: &str) -> Entry {
+    Entry { at: now_ms(), who: identity.user.clone(), from, what: verb.word().into(), app: Some(name.into()), result: result.into() }
+}
+
+/// The daemon's requests for an order. Instances are named by their ids wherever that is possible: a name may also be a number, `all` or a pattern, and would
+/// select what this user does not see. `is_alone`: no other namespace has an app of this name.
+fn requests(app: &App, is_alone: bool, verb: Verb, wish: &Wish) -> Result<Vec<Request>, &'static str> {
+    let of_wish = |id: u32| wish.instance.is_none_or(|only| only == id);
+    let ids: Vec<u32> = app.instances.iter().map(|instance| instance.id).filter(|id| of_wish(*id)).collect();
+    if ids.is_empty() {
+        return Err("the app has no such instance");
+    }
+    let act = |action: Action, ids: Vec<u32>| Request::Act {
+        action,
+        targets: ids.iter().map(u32::to_string).collect(),
+        cwd: "/".into(),
+        change: None,
+        parallel: 0,
+        gentle: false,
+        canary_ms: None,
+        command: verb.word().into(),
+    };
+    // What means itself and nothing else to the daemon.
+    let plain_name = || {
+        let is_plain = is_alone && app.name != "all" && !app.name.starts_with('/') && app.name.parse::<u64>().is_err();
+        is_plain.then(|| app.name.clone()).ok_or("an app of this name has to be named on the command line")
+    };
+    Ok(match verb {
+        Verb::Start => {
+            let down = |id: &u32| {
+                app.instances.iter().any(|instance| instance.id == *id && matches!(instance.state.as_str(), "stopped" | "errored"))
+            };
+            let ids: Vec<u32> = ids.into_iter().filter(down).collect();
+            if ids.is_empty() {
+                return Err("all of its instances run");
+            }
+            vec![act(Action::Restart, ids)]
+        }
+        Verb::Stop => vec![act(Action::Stop, ids)],
+        Verb::Restart => vec![act(Action::Restart, ids)],
+        Verb::Delete => vec![act(Action::Delete, ids)],
+        Verb::Reset => vec![act(Action::Reset, ids)],
+        Verb::Reload => {
+            let mut request = act(Action::Reload, ids);
+            // By its name it is one rollout, whose batches are the app's.
+            if let (Ok(name), Request::Act { targets, .. }) = (plain_name(), &mut request) {
+                *targets = vec![name];
+            }
+            vec![request]
+        }
+        Verb::Flush => ids.into_iter().map(|id| Request::Flush { target: Some(id.to_string()) }).collect(),
+        Verb::Scale => {
+            let to = wish.instances.filter(|to| (1..=MOST_INSTANCES).contains(to)).ok_or("`instances` has to be 1 to 1000")?;
+            vec![Request::Scale { name: plain_name()?, cwd: "/".into(), to: ScaleTo::Exactly(to), oldest_first: false }]
+        }
+        Verb::Undo => vec![Request::Undo { app: plain_name()?, to: wish.release, command: "undo".into() }],
+        Verb::Trigger => {
+            let action = wish.action.clone().filter(|action| !action.is_empty()).ok_or("`action` is missing")?;
+            let trigger = |id: u32| Request::Trigger {
+                target: id.to_string(),
+                action: action.clone(),
+                params: wish.param.clone(),
+                within_ms: ACTION_MS,
+            };
+            ids.into_iter().map(trigger).collect()
+        }
+        Verb::Send => {
+            let text = wish.text.as_ref().ok_or("`text` is missing")?;
+            ids.into_iter().map(|id| Request::Input { id, text: format!("{text}\n") }).collect()
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::Snapshot;
+    use crate::view::{apps, tests_row as row};
+
+    fn app(name: &str) -> App {
+        let rows = vec![row(3, name, "default", "online"), row(4, name, "default", "stopped")];
+        apps(&Snapshot { rows, ..Snapshot::default() }, |_| true).apps.remove(0)
+    }
+
+    fn targets(name: &str, verb: Verb, wish: &Wish) -> Vec<String> {
+        match requests(&app(name), true, verb, wish).unwrap().remove(0) {
+            Request::Act { targets, .. } => targets,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn instances_by_their_ids() {
+        let all = Wish::default();
+        assert_eq!(targets("api", Verb::Stop, &all), ["3", "4"]);
+        assert_eq!(targets("api", Verb::Start, &all), ["4"], "what runs is left alone");
+        assert_eq!(targets("api", Verb::Restart, &Wish { instance: Some(3), ..Wish::default() }), ["3"]);
+        assert!(requests(&app("api"), true, Verb::Restart, &Wish { instance: Some(5), ..Wish::default() }).is_err(), "of another app");
+        assert_eq!(targets("api", Verb::Reload, &all), ["api"]);
+        for name in ["all", "7", "/./"] {
+            assert_eq!(targets(name, Verb::Reload, &all), ["3", "4"], "{name}");
+            assert_eq!(targets(name, Verb::Delete, &all), ["3", "4"], "{name}");
+            assert!(requests(&app(name), true, Verb::Undo, &all).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn another_namespace_with_that_name_is_left_alone() {
+        let wish = Wish { instances: Some(2), ..Wish::default() };
+        assert!(requests(&app("api"), true, Verb::Scale, &wish).is_ok() && requests(&app("api"), false, Verb::Scale, &wish).is_err());
+        let reload = requests(&app("api"), false, Verb::Reload, &wish).unwrap().remove(0);
+        assert!(matches!(reload, Request::Act { targets, .. } if targets == ["3", "4"]));
+    }
+
+    #[test]
+    fn what_is_missing_is_refused() {
+        for (verb, wish) in [
+            (Verb::Scale, Wish::default()),
+            (Verb::Scale, Wish { instances: Some(0), ..Wish::default() }),
+            (Verb::Scale, Wish { instances: Some(1_000_000), ..Wish::default() }),
+            (Verb::Trigger, Wish::default()),
+            (Verb::Send, Wish::default()),
+        ] {
+            assert!(requests(&app("api"), true, verb, &wish).is_err(), "{verb:?}");
+        }
+    }
+}

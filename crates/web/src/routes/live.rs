@@ -1,0 +1,121 @@
+//! `/api/live`: the table and the events as they come, by server-sent events that resume (`Last-Event-ID`).
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Response;
+use hyper::body::Bytes;
+use ostler_proto::control::{Event, Position};
+use serde::Serialize;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::access::Identity;
+use crate::daemon::{Look, News, Resumed};
+use crate::reply::{Body, Writer, streamed};
+use crate::server::{Asked, Site};
+use crate::view;
+
+/// Time between two signs of life.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Pieces that wait for a slow browser. Then the writer waits, too: the table that is sent next is the newest, and of events some are gone.
+const ROOM: usize = 4;
+
+pub(super) fn answer(site: &Rc<Site>, asked: &Asked, identity: Identity) -> Response<Body> {
+    let last = asked.head.headers.get("last-event-id").and_then(|value| value.to_str().ok());
+    let after = last.and_then(position);
+    let (writer, response) = streamed("text/event-stream", ROOM);
+    let site = Rc::clone(site);
+    tokio::task::spawn_local(async move {
+        // A reader that is gone ends it.
+        let _ = tell(&site, &writer, after, &identity).await;
+    });
+    response
+}
+
+/// The reader is gone.
+struct Gone;
+
+async fn tell(site: &Site, writer: &Writer, after: Option<Position>, identity: &Identity) -> Result<(), Gone> {
+    let mut look = site.daemon.look();
+    let mut ending = site.ending.clone();
+    let (resumed, mut news) = site.daemon.resume(after);
+    look.fresh().await;
+    table(writer, &mut look, identity).await?;
+    match resumed {
+        Resumed::Events(list) => {
+            for event in list {
+                happened(writer, &event, identity, &look).await?;
+            }
+        }
+        Resumed::Gone => gone(writer).await?,
+    }
+    loop {
+        tokio::select! {
+            () = writer.closed() => return Ok(()),
+            () = ending.begun() => return Ok(()),
+            () = look.changed() => table(writer, &mut look, identity).await?,
+            told = news.recv() => match told {
+                Ok(News::Event(event)) => happened(writer, &event, identity, &look).await?,
+                Ok(News::Gone) | Err(RecvError::Lagged(_)) => gone(writer).await?,
+                Err(RecvError::Closed) => return Ok(()),
+            },
+            () = tokio::time::sleep(HEARTBEAT) => send(writer, Bytes::from_static(b": still here\n\n")).await?,
+        }
+    }
+}
+
+async fn table(writer: &Writer, look: &mut Look, identity: &Identity) -> Result<(), Gone> {
+    // Room first: what is sent is the newest then.
+    let room = writer.reserve().await.map_err(|_| Gone)?;
+    let snapshot = look.newest();
+    room.send(piece("table", None, &view::apps(&snapshot, |namespace| identity.sees(namespace))));
+    Ok(())
+}
+
+async fn happened(writer: &Writer, event: &Arc<Event>, identity: &Identity, look: &Look) -> Result<(), Gone> {
+    if !sees(identity, event, look) {
+        return Ok(());
+    }
+    let id = format!("{}-{}", event.epoch, event.seq);
+    send(writer, piece("event", Some(&id), &view::event(event))).await
+}
+
+/// True if it is about an app that this user sees; where only some are seen, an app has to be known to be.
+fn sees(identity: &Identity, event: &Event, look: &Look) -> bool {
+    identity.sees_all() || event.app.as_ref().is_some_and(|app| look.sees(app, |namespace| identity.sees(namespace)))
+}
+
+async fn gone(writer: &Writer) -> Result<(), Gone> {
+    send(writer, Bytes::from_static(b"event: gone\ndata: {}\n\n")).await
+}
+
+async fn send(writer: &Writer, piece: Bytes) -> Result<(), Gone> {
+    writer.send(piece).await.map_err(|_| Gone)
+}
+
+/// One server-sent event. JSON has no line breaks.
+fn piece(name: &str, id: Option<&str>, value: &impl Serialize) -> Bytes {
+    let data = serde_json::to_string(value).unwrap_or_default();
+    let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
+    format!("event: {name}\n{id}data: {data}\n\n").into()
+}
+
+/// The position in an id of ours.
+fn position(id: &str) -> Option<Position> {
+    let (epoch, seq) = id.split_once('-')?;
+    Some(Position { epoch: epoch.parse().ok()?, seq: seq.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_and_pieces() {
+        assert_eq!(position("81-12"), Some(Position { epoch: 81, seq: 12 }));
+        assert!(["", "81", "81-", "-1", "a-b", "1-2-3", "99999999999999999999-1"].iter().all(|id| position(id).is_none()));
+        let text = piece("event", Some("1-2"), &serde_json::json!({ "text": "a\nb" }));
+        assert_eq!(&text[..], b"event: event\nid: 1-2\ndata: {\"text\":\"a\\nb\"}\n\n");
+    }
+}

@@ -1,0 +1,282 @@
+//! `/api/logs`: lines of the past, and those that come. They are read by `ostler logs --json`, a process for each reader: it knows rotated and renamed files, and
+//! ends with its reader.
+
+use std::process::Stdio;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::body::Bytes;
+use hyper::header::{CONTENT_DISPOSITION, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+
+use super::{apps, query};
+use crate::access::Identity;
+use crate::reply::{Body, Writer, error, json, streamed};
+use crate::server::{Asked, Site};
+
+/// Lines of the past unless asked for otherwise, and at most.
+const USUAL: u64 = 200;
+const MOST: u64 = 5000;
+/// Bytes of a line that are passed on; it may have any number of them.
+const LONGEST: usize = 64 << 10;
+/// Bytes of an answer about the past.
+const MOST_BYTES: usize = 8 << 20;
+/// Readers at a time.
+const READERS: usize = 16;
+/// Time for lines of the past.
+const WITHIN: Duration = Duration::from_secs(30);
+/// Time between two signs of life.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Pieces that wait for a slow browser; then the reader waits, too, and the files keep the lines.
+const ROOM: usize = 4;
+/// Bytes of one piece: what has come by then is sent together.
+const PIECE: usize = 64 << 10;
+
+/// A line as `ostler logs --json` has it.
+#[derive(Debug, Deserialize)]
+struct Read {
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    timestamp: Option<String>,
+    #[serde(default, rename = "type")]
+    kind: String,
+    #[serde(default)]
+    process_id: serde_json::Value,
+    #[serde(default)]
+    app_name: Option<String>,
+}
+
+/// A line as it is sent.
+#[derive(Debug, PartialEq, Serialize)]
+struct Line {
+    /// RFC 3339; none = it is of the past, and nobody knows.
+    at: Option<String>,
+    app: Option<String>,
+    instance: Option<u64>,
+    stream: &'static str,
+    text: String,
+    /// It had more than that.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    cut: bool,
+}
+
+pub(super) async fn past(site: &Rc<Site>, asked: &Asked, identity: &Identity) -> Response<Body> {
+    let mut reader = match Reader::new(site, asked, identity, false).await {
+        Ok(reader) => reader,
+        Err(response) => return response,
+    };
+    let read = async {
+        let (mut lines, mut bytes) = (Vec::new(), 0);
+        while let Some(line) = reader.next().await {
+            bytes += line.text.len();
+            if bytes > MOST_BYTES {
+                break;
+            }
+            lines.push(line);
+        }
+        lines
+    };
+    match tokio::time::timeout(WITHIN, read).await {
+        Ok(lines) => json(&serde_json::json!({ "lines": lines })),
+        Err(_) => error(StatusCode::GATEWAY_TIMEOUT, "the log files could not be read in time"),
+    }
+}
+
+pub(super) async fn live(site: &Rc<Site>, asked: &Asked, identity: &Identity) -> Response<Body> {
+    let mut reader = match Reader::new(site, asked, identity, true).await {
+        Ok(reader) => reader,
+        Err(response) => return response,
+    };
+    let (writer, response) = streamed("text/event-stream", ROOM);
+    let mut ending = site.ending.clone();
+    tokio::task::spawn_local(async move {
+        let tell = async {
+            loop {
+                match tokio::time::timeout(HEARTBEAT, reader.next()).await {
+                    Ok(Some(line)) => send_line(&mut reader, &writer, &line).await?,
+                    Ok(None) => return Some(()),
+                    Err(_) => writer.send(Bytes::from_static(b": still here\n\n")).await.ok()?,
+                }
+            }
+        };
+        tokio::select! {
+            _ = tell => {}
+            () = writer.closed() => {}
+            () = ending.begun() => {}
+        }
+    });
+    response
+}
+
+/// Sends a line, and with it what else is there already.
+async fn send_line(reader: &mut Reader, writer: &Writer, line: &Line) -> Option<()> {
+    let mut piece = String::new();
+    push(&mut piece, line);
+    while piece.len() < PIECE && reader.has_line() {
+        match reader.next().await {
+            Some(line) => push(&mut piece, &line),
+            None => break,
+        }
+    }
+    writer.send(piece.into()).await.ok()
+}
+
+fn push(piece: &mut String, line: &Line) {
+    piece.push_str("event: line\ndata: ");
+    piece.push_str(&serde_json::to_string(line).unwrap_or_default());
+    piece.push_str("\n\n");
+}
+
+pub(super) async fn download(site: &Rc<Site>, asked: &Asked, identity: &Identity) -> Response<Body> {
+    let mut reader = match Reader::with_lines(site, asked, identity, false, u64::MAX >> 1).await {
+        Ok(reader) => reader,
+        Err(response) => return response,
+    };
+    let (writer, mut response) = streamed("text/plain; charset=utf-8", ROOM);
+    response.headers_mut().insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"logs.txt\""));
+    tokio::task::spawn_local(async move {
+        let mut piece = String::new();
+        while let Some(line) = reader.next().await {
+            let instance = line.instance.map(|id| id.to_string()).unwrap_or_default();
+            piece.push_str(&format!("{}|{}|{} {}\n", instance, line.app.unwrap_or_default(), line.stream, line.text));
+            if piece.len() >= PIECE && writer.send(std::mem::take(&mut piece).into()).await.is_err() {
+                return;
+            }
+        }
+        let _ = writer.send(piece.into()).await;
+    });
+    response
+}
+
+/// A process that reads lines.
+struct Reader {
+    site: Rc<Site>,
+    lines: BufReader<ChildStdout>,
+    /// Ends with it.
+    _child: Child,
+}
+
+impl Reader {
+    async fn new(site: &Rc<Site>, asked: &Asked, identity: &Identity, follows: bool) -> Result<Self, Response<Body>> {
+        let count = query::number(asked.head.uri.query(), "lines", USUAL, MOST);
+        Self::with_lines(site, asked, identity, follows, count).await
+    }
+
+    async fn with_lines(site: &Rc<Site>, asked: &Asked, identity: &Identity, follows: bool, count: u64) -> Result<Self, Response<Body>> {
+        let app = query::value(asked.head.uri.query(), "app").filter(|app| !app.is_empty());
+        let targets = targets(site, identity, app.as_deref()).await?;
+        if site.readers.get() >= READERS {
+            return Err(error(StatusCode::SERVICE_UNAVAILABLE, "16 readers of logs are there already; close one"));
+        }
+        let failed = |_| error(StatusCode::SERVICE_UNAVAILABLE, "the logs cannot be read: no process could be started");
+        let exe = std::env::current_exe().map_err(failed)?;
+        let mut command = Command::new(exe);
+        command.args(["logs", "--json", "--lines", &count.to_string()]).args(&targets);
+        if !follows {
+            command.arg("--nostream");
+        }
+        command.env("OSTLER_HOME", &site.home).env("PM2_HOME", &site.home).env_remove("OSTLER_ROLE");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn();
+        let mut child = child.map_err(failed)?;
+        let Some(stdout) = child.stdout.take() else { return Err(error(StatusCode::SERVICE_UNAVAILABLE, "the logs cannot be read")) };
+        site.readers.set(site.readers.get() + 1);
+        Ok(Self { site: Rc::clone(site), lines: BufReader::with_capacity(PIECE, stdout), _child: child })
+    }
+
+    /// True if a whole line is here already.
+    fn has_line(&self) -> bool {
+        self.lines.buffer().contains(&b'\n')
+    }
+
+    /// The next line; none = there are no more. May be dropped while it waits for the first byte of a line, and then nothing is lost.
+    async fn next(&mut self) -> Option<Line> {
+        loop {
+            // Waits here alone: what follows was written at once by the process.
+            if self.lines.fill_buf().await.ok()?.is_empty() {
+                return None;
+            }
+            let mut bytes = Vec::new();
+            (&mut self.lines).take(LONGEST as u64 * 8).read_until(b'\n', &mut bytes).await.ok()?;
+            if bytes.last() != Some(&b'\n') {
+                skip_line(&mut self.lines).await?;
+                continue;
+            }
+            if let Some(line) = line(&bytes) {
+                return Some(line);
+            }
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.site.readers.set(self.site.readers.get().saturating_sub(1));
+    }
+}
+
+/// Reads to the end of a line, keeping nothing.
+async fn skip_line(lines: &mut BufReader<ChildStdout>) -> Option<()> {
+    loop {
+        let buffer = lines.fill_buf().await.ok()?;
+        if buffer.is_empty() {
+            return None;
+        }
+        let end = buffer.iter().position(|byte| *byte == b'\n');
+        let count = end.map_or(buffer.len(), |at| at + 1);
+        lines.consume(count);
+        if end.is_some() {
+            return Some(());
+        }
+    }
+}
+
+fn line(bytes: &[u8]) -> Option<Line> {
+    let read: Read = serde_json::from_slice(bytes).ok()?;
+    if read.kind == "process_event" {
+        return None;
+    }
+    let mut text = read.message;
+    let cut = text.len() > LONGEST;
+    if cut {
+        text.truncate(text.floor_char_boundary(LONGEST));
+    }
+    let stream = if read.kind == "err" { "err" } else { "out" };
+    Some(Line { at: read.timestamp, app: read.app_name, instance: read.process_id.as_u64(), stream, text, cut })
+}
+
+/// What to read, as words of the command line: ids, because a name may mean more than itself. All where everything is seen.
+async fn targets(site: &Site, identity: &Identity, app: Option<&str>) -> Result<Vec<String>, Response<Body>> {
+    let Some(name) = app else {
+        if identity.sees_all() {
+            return Ok(Vec::new());
+        }
+        let snapshot = site.daemon.look().fresh().await;
+        let ids: Vec<String> = snapshot.rows.iter().filter(|row| identity.sees(&row.namespace)).map(|row| row.id.to_string()).collect();
+        return if ids.is_empty() { Err(error(StatusCode::NOT_FOUND, "there is no app")) } else { Ok(ids) };
+    };
+    match apps::find(site, identity, name).await {
+        Some((app, _)) => Ok(app.instances.iter().map(|instance| instance.id.to_string()).collect()),
+        None => Err(apps::not_found(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_and_cut() {
+        let read =
+            line(br#"{"message":"<b>\u001b[31mred","timestamp":"2026-11-24T00:00:00.000Z","type":"err","process_id":3,"app_name":"api"}"#);
+        let line_of = read.unwrap();
+        assert_eq!((line_of.stream, line_of.instance, line_of.text.as_str(), line_of.cut), ("err", Some(3), "<b>\u{1b}[31mred", false));
+        let long = serde_json::json!({ "message": "ü".repeat(LONGEST), "type": "out" }).to_string();
+        let line_of = line(long.as_bytes()).unwrap();
+        assert!(line_of.cut && line_of.text.len() <= LONGEST);
+        assert!(line(b"{\"type\":\"process_event\",\"status\":\"online\"}").is_none() && line(b"nonsense").is_none());
+    }
+}

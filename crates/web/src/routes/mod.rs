@@ -1,0 +1,211 @@
+//! The API: which path is what, and which role it needs.
+
+mod access;
+mod act;
+mod apps;
+mod body;
+mod events;
+mod live;
+mod logs;
+mod pm2;
+mod query;
+mod session;
+
+use std::rc::Rc;
+
+use hyper::header::{ALLOW, HeaderValue, WWW_AUTHENTICATE};
+use hyper::{Method, Response, StatusCode};
+
+use crate::access::{Identity, Role};
+use crate::reply::{Body, error, full};
+use crate::server::{Asked, Site};
+use crate::{assets, metrics};
+
+pub(crate) use pm2::page as pm2_page;
+
+/// The API, described: OpenAPI 3.1.
+const OPENAPI: &str = include_str!("../../openapi.json");
+
+/// A path of the API, read.
+#[derive(Debug, PartialEq, Eq)]
+enum Path {
+    Session,
+    Apps,
+    App(String),
+    Act(String, act::Verb),
+    Live,
+    Events,
+    Logs,
+    LogsLive,
+    LogsDownload,
+    Metrics,
+    Access,
+    Token(Option<String>),
+    OpenApi,
+}
+
+impl Path {
+    /// The path and its decoded parts; none = there is none such.
+    fn parse(path: &str) -> Option<Self> {
+        if path == "/metrics" {
+            return Some(Self::Metrics);
+        }
+        let rest = path.strip_prefix("/api/")?;
+        let parts: Vec<String> = rest.split('/').map(query::decoded).collect::<Option<_>>()?;
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        Some(match parts[..] {
+            ["session"] => Self::Session,
+            ["apps"] => Self::Apps,
+            ["apps", name] if !name.is_empty() => Self::App(name.to_owned()),
+            ["apps", name, verb] if !name.is_empty() => Self::Act(name.to_owned(), act::Verb::parse(verb)?),
+            ["live"] => Self::Live,
+            ["events"] => Self::Events,
+            ["logs"] => Self::Logs,
+            ["logs", "live"] => Self::LogsLive,
+            ["logs", "download"] => Self::LogsDownload,
+            ["access"] => Self::Access,
+            ["access", "token"] => Self::Token(None),
+            ["access", "token", name] if !name.is_empty() => Self::Token(Some(name.to_owned())),
+            ["openapi.json"] => Self::OpenApi,
+            _ => return None,
+        })
+    }
+
+    /// The role that this method of it needs; none = there is no such method.
+    fn role(&self, method: &Method) -> Option<Role> {
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        match self {
+            Self::Session => (reads || matches!(*method, Method::POST | Method::DELETE)).then_some(Role::Viewer),
+            Self::Act(_, verb) => (*method == Method::POST).then(|| verb.role()),
+            Self::Access => reads.then_some(Role::Admin),
+            Self::Token(None) => (*method == Method::POST).then_some(Role::Admin),
+            Self::Token(Some(_)) => (*method == Method::DELETE).then_some(Role::Admin),
+            _ => reads.then_some(Role::Viewer),
+        }
+    }
+
+    fn methods(&self) -> &'static str {
+        match self {
+            Self::Session => "GET, HEAD, POST, DELETE",
+            Self::Act(..) | Self::Token(None) => "POST",
+            Self::Token(Some(_)) => "DELETE",
+            _ => "GET, HEAD",
+        }
+    }
+}
+
+/// Answers a request that came through the first door.
+pub(crate) async fn answer(site: Rc<Site>, asked: Asked) -> Response<Body> {
+    let path = asked.head.uri.path();
+    let Some(api) = Path::parse(path) else {
+        let is_read = matches!(asked.head.method, Method::GET | Method::HEAD);
+        let page = path.strip_prefix('/').filter(|_| is_read).and_then(|path| assets::answer(path, &asked.head));
+        return page.unwrap_or_else(|| error(StatusCode::NOT_FOUND, "there is nothing here"));
+    };
+    let Some(needs) = api.role(&asked.head.method) else {
+        let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "another method is needed");
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(api.methods()));
+        return response;
+    };
+    // It says itself who may.
+    if api == Path::Session {
+        return session::answer(&site, asked).await;
+    }
+    let identity = match site.identity(&asked.head) {
+        Ok(Some(identity)) => identity,
+        Ok(None) => return unknown(&site),
+        Err(response) => return response,
+    };
+    if identity.role < needs {
+        return error(StatusCode::FORBIDDEN, &format!("this needs the role {}, and you are {}", needs.word(), identity.role.word()));
+    }
+    perform(site, asked, api, identity).await
+}
+
+async fn perform(site: Rc<Site>, asked: Asked, path: Path, identity: Identity) -> Response<Body> {
+    match path {
+        Path::Session => error(StatusCode::NOT_FOUND, "there is nothing here"),
+        Path::Apps => apps::list(&site, &identity).await,
+        Path::App(name) => apps::one(&site, &identity, &name).await,
+        Path::Act(name, verb) => act::answer(&site, asked, &identity, &name, verb).await,
+        Path::Live => live::answer(&site, &asked, identity),
+        Path::Events => events::answer(&site, &asked, &identity),
+        Path::Logs => logs::past(&site, &asked, &identity).await,
+        Path::LogsLive => logs::live(&site, &asked, &identity).await,
+        Path::LogsDownload => logs::download(&site, &asked, &identity).await,
+        Path::Metrics => metrics::answer(&site, &asked, &identity).await,
+        Path::Access => access::list(&site),
+        Path::Token(name) => access::token(&site, asked, &identity, name).await,
+        Path::OpenApi => full(StatusCode::OK, crate::reply::JSON, OPENAPI),
+    }
+}
+
+/// Nobody that is known.
+fn unknown(site: &Site) -> Response<Body> {
+    let password = site.store.borrow_mut().get().is_ok_and(|access| access.password.is_some());
+    let value = serde_json::json!({ "error": "log in first: `ostler web open` makes a link", "logins": { "password": password } });
+    let mut response = crate::reply::with_status(StatusCode::UNAUTHORIZED, &value);
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+}
+
+/// The daemon does not answer, or says no.
+fn not_asked(problem: &crate::daemon::AskError) -> Response<Body> {
+    use crate::daemon::AskError;
+    use ostler_client::ClientError;
+    use ostler_proto::control::Failure;
+    let status = match problem {
+        AskError::Client(ClientError::Refused(Failure::NotFound { .. })) => StatusCode::NOT_FOUND,
+        AskError::Client(ClientError::Refused(_)) => StatusCode::CONFLICT,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    error(status, &ostler_core::causes::with_causes(problem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        for (path, expected) in [
+            ("/api/apps", Some(Path::Apps)),
+            ("/api/apps/a%20b%2Fc", Some(Path::App("a b/c".into()))),
+            ("/api/apps/api/restart", Some(Path::Act("api".into(), act::Verb::Restart))),
+            ("/api/apps/api/explode", None),
+            ("/api/apps/", None),
+            ("/api/apps/%ff", None),
+            ("/api/apps/%2", None),
+            ("/api/access/token/ci", Some(Path::Token(Some("ci".into())))),
+            ("/metrics", Some(Path::Metrics)),
+            ("/metrics/", None),
+            ("/API/apps", None),
+            ("", None),
+        ] {
+            assert_eq!(Path::parse(path), expected, "{path}");
+        }
+    }
+
+    /// The table of who may do what.
+    #[test]
+    fn roles() {
+        let role = |method: &Method, path: &str| Path::parse(path).unwrap().role(method);
+        for (method, path, needs) in [
+            (Method::GET, "/api/apps", Some(Role::Viewer)),
+            (Method::POST, "/api/apps", None),
+            (Method::GET, "/api/logs/live", Some(Role::Viewer)),
+            (Method::GET, "/metrics", Some(Role::Viewer)),
+            (Method::POST, "/api/apps/a/restart", Some(Role::Operator)),
+            (Method::GET, "/api/apps/a/restart", None),
+            (Method::POST, "/api/apps/a/scale", Some(Role::Operator)),
+            (Method::POST, "/api/apps/a/delete", Some(Role::Admin)),
+            (Method::POST, "/api/apps/a/flush", Some(Role::Admin)),
+            (Method::GET, "/api/access", Some(Role::Admin)),
+            (Method::POST, "/api/access/token", Some(Role::Admin)),
+            (Method::DELETE, "/api/access/token/x", Some(Role::Admin)),
+            (Method::PUT, "/api/session", None),
+        ] {
+            assert_eq!(role(&method, path), needs, "{method} {path}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Queries and percent signs. Pure.
+
+/// Longest value.
+const LONGEST: usize = 4096;
+
+/// The value of a key; none = it is not there, or makes no sense.
+pub(super) fn value(query: Option<&str>, key: &str) -> Option<String> {
+    let pairs = query?.split('&').filter_map(|pair| Some(pair.split_once('=').unwrap_or((pair, ""))));
+    pairs.filter(|(name, _)| *name == key).find_map(|(_, value)| decoded(&value.replace('+', "%20"))).filter(|value| value.len() <= LONGEST)
+}
+
+/// A number at most so large.
+pub(super) fn number(query: Option<&str>, key: &str, usual: u64, most: u64) -> u64 {
+    value(query, key).and_then(|text| text.parse().ok()).unwrap_or(usual).min(most)
+}
+
+/// Text without percent signs; none = no text.
+pub(super) fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(rest.next()?).to_digit(16);
+        bytes.push(u8::try_from(digit()? * 16 + digit()?).ok()?);
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_queries() {
+        let query = Some("app=a%26b&lines=20&x&app=other&plus=a+b");
+        assert_eq!(value(query, "app").as_deref(), Some("a&b"));
+        assert_eq!(value(query, "x").as_deref(), Some(""));
+        assert_eq!(value(query, "plus").as_deref(), Some("a b"));
+        assert_eq!((value(query, "nothing"), value(None, "app"), value(Some("a=%zz"), "a")), (None, None, None));
+        assert_eq!((number(query, "lines", 5, 10), number(query, "none", 5, 10), number(Some("lines=-1"), "lines", 5, 10)), (10, 5, 5));
+        assert_eq!(value(Some(&format!("a={}", "x".repeat(5000))), "a"), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in ".{0,40}") {
+            let _ = decoded(&text);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! `/api/session`: the login of a browser.
+
+use std::time::Instant;
+
+use hyper::header::{HeaderValue, RETRY_AFTER, SET_COOKIE};
+use hyper::{Method, Response, StatusCode};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::body;
+use crate::access::{Access, Identity, Role, SESSION_MS, password_fits};
+use crate::audit::Entry;
+use crate::now_ms;
+use crate::reply::{self, Body, error};
+use crate::server::{Asked, Site};
+
+/// The way in: one of them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+enum Login {
+    Link(String),
+    Password(String),
+    Token(String),
+}
+
+pub(super) async fn answer(site: &Site, asked: Asked) -> Response<Body> {
+    match asked.head.method {
+        Method::POST => login(site, asked).await,
+        Method::DELETE => logout(site, &asked),
+        _ => match site.identity(&asked.head) {
+            Ok(Some(identity)) => present(site, &identity),
+            Ok(None) => super::unknown(site),
+            Err(response) => response,
+        },
+    }
+}
+
+/// Whoever is in, and where.
+fn present(site: &Site, identity: &Identity) -> Response<Body> {
+    let password = site.store.borrow_mut().get().is_ok_and(|access| access.password.is_some());
+    let node = rustix::system::uname();
+    reply::json(&json!({
+        "user": identity.user,
+        "role": identity.role,
+        "namespaces": identity.namespaces,
+        "version": ostler_client::VERSION,
+        "host": node.nodename().to_string_lossy(),
+        "home": site.home,
+        "logins": { "password": password },
+    }))
+}
+
+async fn login(site: &Site, asked: Asked) -> Response<Body> {
+    let Asked { head, body, from } = asked;
+    if let Some(wait) = site.attempts.borrow().wait(from, Instant::now()) {
+        return too_often(wait.as_secs() + 1);
+    }
+    let login: Login = match body::json(body).await {
+        Ok(login) => login,
+        Err(response) => return response,
+    };
+    let (way, found) = match login {
+        Login::Link(link) => ("link", change(site, |access| access.take_link(&link, now_ms())).map(Option::flatten)),
+        Login::Token(token) => {
+            ("token", site.store.borrow_mut().get().map(|access| access.by_token(&token)).map(Some).map(Option::flatten))
+        }
+        Login::Password(password) => ("password", by_password(site, password, from).await),
+    };
+    let entry = |who: &str, result: &str| Entry {
+        at: now_ms(),
+        who: who.into(),
+        from: from.map(|from| from.to_string()),
+        what: "login".into(),
+        app: None,
+        result: result.into(),
+    };
+    let identity = match found {
+        Ok(Some(identity)) => identity,
+        Ok(None) => {
+            site.attempts.borrow_mut().failed(from, Instant::now());
+            site.audit.write(&entry(way, "refused"));
+            let text = match way {
+                "link" => "this link was used, or is too old: `ostler web open` makes another",
+                "token" => "this token is not known",
+                _ => "this password is wrong",
+            };
+            return error(StatusCode::UNAUTHORIZED, text);
+        }
+        Err(problem) => return failed(&problem),
+    };
+    let cookie = match change(site, |access| access.add_session(&identity, now_ms())) {
+        Ok(Some(cookie)) => cookie,
+        Ok(None) => return error(StatusCode::INTERNAL_SERVER_ERROR, "the login was not kept"),
+        Err(problem) => return failed(&problem),
+    };
+    site.attempts.borrow_mut().succeeded(from);
+    site.audit.write(&entry(&identity.user, "done"));
+    let mut response = present(site, &identity);
+    let secure = if site.is_encrypted(&head) { "; Secure" } else { "" };
+    let age = SESSION_MS / 1000;
+    let cookie = format!("{}={}; Path=/; Max-Age={age}; HttpOnly; SameSite=Strict{secure}", site.cookie_name(), cookie.text());
+    if let Ok(cookie) = HeaderValue::try_from(cookie) {
+        response.headers_mut().insert(SET_COOKIE, cookie);
+    }
+    response
+}
+
+/// Changes who may come in. Short: the file is small, and its lock is held for moments.
+fn change<T>(site: &Site, change: impl FnOnce(&mut Access) -> T) -> Result<Option<T>, crate::access::AccessError> {
+    site.store.borrow_mut().change(change).map(Some)
+}
+
+fn failed(problem: &crate::access::AccessError) -> Response<Body> {
+    error(StatusCode::INTERNAL_SERVER_ERROR, &ostler_core::causes::with_causes(problem))
+}
+
+async fn by_password(
+    site: &Site,
+    password: String,
+    from: Option<std::net::IpAddr>,
+) -> Result<Option<Identity>, crate::access::AccessError> {
+    let hash = site.store.borrow_mut().get()?.password.clone();
+    let Ok(_permit) = site.checking.acquire().await else { return Ok(None) };
+    // Whoever sent many at once waited here for the others to fail.
+    if site.attempts.borrow().wait(from, Instant::now()).is_some() {
+        return Ok(None);
+    }
+    let Some(hash) = hash else { return Ok(None) };
+    let fits = tokio::task::spawn_blocking(move || password_fits(&password, &hash)).await.unwrap_or(false);
+    Ok(fits.then(|| Identity { user: "admin".into(), role: Role::Admin, namespaces: Vec::new() }))
+}
+
+fn too_often(seconds: u64) -> Response<Body> {
+    let value = json!({ "error": format!("too many attempts: wait {seconds} s"), "retry_after": seconds });
+    let mut response = reply::with_status(StatusCode::TOO_MANY_REQUESTS, &value);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
+
+fn logout(site: &Site, asked: &Asked) -> Response<Body> {
+    if let Some(cookie) = site.cookie(&asked.head)
+        && let Err(problem) = change(site, |access| access.end_session(cookie))
+    {
+        return failed(&problem);
+    }
+    let mut response = reply::json(&json!({ "done": true }));
+    let gone = format!("{}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict", site.cookie_name());
+    if let Ok(gone) = HeaderValue::try_from(gone) {
+        response.headers_mut().insert(SET_COOKIE, gone);
+    }
+    response
+}

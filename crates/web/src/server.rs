@@ -1,0 +1,157 @@
+//! The server: settings read once, sockets of the daemon, every request through the doors.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, COOKIE, HeaderName};
+use hyper::http::request::Parts;
+use hyper::{Request, Response, StatusCode};
+use ostler_http::{Address, Ending, Limits, Peer, ServerError};
+
+use crate::access::{Attempts, Identity, Store};
+use crate::audit::Audit;
+use crate::daemon::Daemon;
+use crate::guard::Guard;
+use crate::reply::{self, Body};
+use crate::routes;
+use crate::settings::{Settings, SettingsError, make_folder};
+
+/// How long a client may take for a head, or to read anything.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Most connections.
+const CONNECTIONS: usize = 256;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// A reason why it cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WebError {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error("cannot follow the daemon")]
+    Follow(#[source] std::io::Error),
+}
+
+/// What all requests share.
+pub(crate) struct Site {
+    pub(crate) home: PathBuf,
+    pub(crate) settings: Settings,
+    pub(crate) daemon: Daemon,
+    pub(crate) store: RefCell<Store>,
+    pub(crate) attempts: RefCell<Attempts>,
+    pub(crate) audit: Audit,
+    pub(crate) ending: Ending,
+    /// One password is checked at a time: each takes 19 MiB.
+    pub(crate) checking: tokio::sync::Semaphore,
+    /// Readers of logs, each with a process.
+    pub(crate) readers: Cell<usize>,
+    guard: Guard,
+}
+
+/// One request, with whoever asks.
+pub(crate) struct Asked {
+    pub(crate) head: Parts,
+    pub(crate) body: Incoming,
+    /// Address of the client; none = by a unix socket.
+    pub(crate) from: Option<IpAddr>,
+}
+
+/// Serves until it is asked to end.
+pub(crate) fn run(home: &Path) -> Result<(), WebError> {
+    let settings = Settings::read(home)?;
+    settings.check()?;
+    make_folder(home)?;
+    let own = Address { host: settings.listen.clone(), port: settings.port };
+    let limits = Limits { patience: PATIENCE, connections: CONNECTIONS };
+    ostler_http::run(&own, limits, |ending| {
+        let daemon = Daemon::follow(home).map_err(WebError::Follow)?;
+        let site = Rc::new(Site {
+            home: home.to_owned(),
+            guard: Guard::new(&settings),
+            settings,
+            daemon,
+            store: RefCell::new(Store::of(home)),
+            attempts: RefCell::default(),
+            audit: Audit::of(home),
+            ending,
+            checking: tokio::sync::Semaphore::new(1),
+            readers: Cell::new(0),
+        });
+        Ok(move |peer, request| answer(Rc::clone(&site), peer, request))
+    })
+}
+
+fn answer(site: Rc<Site>, peer: Peer, request: Request<Incoming>) -> impl Future<Output = Response<Body>> {
+    async move {
+        let (head, body) = request.into_parts();
+        let is_head = head.method == hyper::Method::HEAD;
+        let by_tcp = peer.address.is_some();
+        let mut response = match site.guard.check(&head, by_tcp) {
+            Err((status, text)) => reply::error(status, text),
+            // The second socket is PM2's page, which has no login.
+            Ok(()) if peer.socket == 1 => routes::pm2_page(&site, &head).await,
+            Ok(()) => {
+                let from = site.client(&head, peer);
+                routes::answer(site, Asked { head, body, from }).await
+            }
+        };
+        if is_head {
+            let (parts, _) = response.into_parts();
+            response = Response::from_parts(parts, http_body_util::BodyExt::boxed_unsync(http_body_util::Empty::new()));
+        }
+        reply::protect(response.headers_mut());
+        response
+    }
+}
+
+impl Site {
+    /// The address of the client: what the proxy says, where there is one.
+    fn client(&self, head: &Parts, peer: Peer) -> Option<IpAddr> {
+        let address = peer.address.map(|address| address.ip());
+        if !self.settings.behind_proxy {
+            return address;
+        }
+        // Each proxy appends; the last is ours.
+        let last = head.headers.get_all(FORWARDED_FOR).iter().next_back().and_then(|value| value.to_str().ok());
+        last.and_then(|list| list.rsplit(',').next()?.trim().parse().ok()).or(address)
+    }
+
+    /// True if the browser's way to us is encrypted, as the proxy says.
+    pub(crate) fn is_encrypted(&self, head: &Parts) -> bool {
+        self.settings.behind_proxy && head.headers.get(FORWARDED_PROTO).is_some_and(|value| value.as_bytes() == b"https")
+    }
+
+    /// Name of the cookie: cookies of one host are the same on all of its ports.
+    pub(crate) fn cookie_name(&self) -> String {
+        format!("ostler-{}", self.settings.port)
+    }
+
+    /// The login in the cookie.
+    pub(crate) fn cookie<'a>(&self, head: &'a Parts) -> Option<&'a str> {
+        let name = self.cookie_name();
+        let pairs = head.headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
+        pairs.filter_map(|pair| pair.trim().split_once('=')).find_map(|(key, value)| (key == name).then_some(value))
+    }
+
+    /// Whoever asks; none = nobody that is known.
+    pub(crate) fn identity(&self, head: &Parts) -> Result<Option<Identity>, Response<Body>> {
+        let mut store = self.store.borrow_mut();
+        let access = store.get().map_err(|error| {
+            let text = ostler_core::causes::with_causes(&error);
+            reply::error(StatusCode::INTERNAL_SERVER_ERROR, &text)
+        })?;
+        if let Some(header) = head.headers.get(AUTHORIZATION) {
+            let token = header.to_str().ok().and_then(|text| text.strip_prefix("Bearer ").or_else(|| text.strip_prefix("bearer ")));
+            return Ok(token.and_then(|token| access.by_token(token.trim())));
+        }
+        Ok(self.cookie(head).and_then(|cookie| access.by_session(cookie, crate::now_ms())))
+    }
+}

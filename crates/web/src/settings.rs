@@ -1,0 +1,222 @@
+//! Settings: where it listens, and whom it believes. `<home>/web/settings.json`, written by `ostler web enable`.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use ostler_sys::replace::{Durability, ReplaceError, Writers, replace};
+use serde::{Deserialize, Serialize};
+
+/// Port of the dashboard unless given.
+pub const PORT: u16 = 9616;
+/// Port of PM2's JSON page unless given.
+pub const PM2_PORT: u16 = 9615;
+
+/// Everything that is set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// Whether it runs.
+    pub enabled: bool,
+    /// Address, or path of a unix socket.
+    pub listen: String,
+    /// Port, where it listens at an address.
+    pub port: u16,
+    /// Port of PM2's JSON page; none = there is no such page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pm2_port: Option<u16>,
+    /// Whether a proxy is before it that encrypts, and says for whom it asks (`X-Forwarded-For`, `X-Forwarded-Proto`).
+    pub behind_proxy: bool,
+    /// Names, besides those of this machine's loopback and `listen`, under which browsers may call it.
+    pub hosts: Vec<String>,
+    /// Origins (`https://ops.example.com`) besides its own whose pages may change something.
+    pub trusted_origins: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            listen: "127.0.0.1".into(),
+            port: PORT,
+            pm2_port: None,
+            behind_proxy: false,
+            hosts: Vec::new(),
+            trusted_origins: Vec::new(),
+        }
+    }
+}
+
+/// A reason why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// It is there, and cannot be read.
+    #[error("cannot read \"{}\"", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It makes no sense.
+    #[error("\"{}\" makes no sense; correct it, or remove it and run `ostler web enable`", path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        source: serde_json::Error,
+    },
+    /// It cannot be written; the former one is as it was.
+    #[error(transparent)]
+    Write(#[from] ReplaceError),
+    /// The folder cannot be made.
+    #[error("cannot make the folder \"{}\"", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// An address that others can reach, in clear text.
+    #[error(
+        "{0} can be reached from other machines, and nothing is encrypted: passwords would be readable on the way; listen on 127.0.0.1 behind a proxy \
+         with TLS, or say that there is one with --behind-proxy"
+    )]
+    Public(String),
+    /// What is neither an address nor a path.
+    #[error("{0:?} is no address to listen at: expected 127.0.0.1, ::1, another address of this machine, or the path of a socket")]
+    Address(String),
+}
+
+impl Settings {
+    /// The file.
+    pub fn path(home: &Path) -> PathBuf {
+        crate::folder(home).join("settings.json")
+    }
+
+    /// The settings of this home; those of a home that has none.
+    ///
+    /// # Errors
+    /// [`SettingsError::Read`], [`SettingsError::Broken`].
+    pub fn read(home: &Path) -> Result<Self, SettingsError> {
+        let path = Self::path(home);
+        match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| SettingsError::Broken { path, source }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(SettingsError::Read { path, source }),
+        }
+    }
+
+    /// Keeps them.
+    ///
+    /// # Errors
+    /// What [`Settings::check`] says; the folder or the file cannot be written.
+    pub fn write(&self, home: &Path) -> Result<(), SettingsError> {
+        self.check()?;
+        make_folder(home)?;
+        let mut text = serde_json::to_vec_pretty(self).unwrap_or_default();
+        text.push(b'\n');
+        Ok(replace(&Self::path(home), &text, Durability::Power, Writers::Many)?)
+    }
+
+    /// Checks where it would listen.
+    ///
+    /// # Errors
+    /// [`SettingsError::Public`], [`SettingsError::Address`].
+    pub fn check(&self) -> Result<(), SettingsError> {
+        if self.socket_path().is_some() {
+            return Ok(());
+        }
+        let address: IpAddr = match self.listen.as_str() {
+            "localhost" => return Ok(()),
+            other => other.parse().map_err(|_| SettingsError::Address(self.listen.clone()))?,
+        };
+        if address.to_canonical().is_loopback() || self.behind_proxy { Ok(()) } else { Err(SettingsError::Public(self.listen.clone())) }
+    }
+
+    /// Path of the unix socket, where it listens at one.
+    pub fn socket_path(&self) -> Option<&str> {
+        self.listen.starts_with('/').then_some(self.listen.as_str())
+    }
+
+    /// The sockets, as `listen` of an app has them: the dashboard's, then PM2's page.
+    pub fn sockets(&self) -> Vec<String> {
+        let at =
+            |port: u16| if self.listen.contains(':') { format!("[{}]:{port}", self.listen) } else { format!("{}:{port}", self.listen) };
+        let own = self.socket_path().map_or_else(|| at(self.port), str::to_owned);
+        // PM2's page needs no login, so it is for this machine alone.
+        let pm2 = self.pm2_port.map(|port| format!("127.0.0.1:{port}"));
+        std::iter::once(own).chain(pm2).collect()
+    }
+
+    /// The address in a browser on this machine; none where it listens at a unix socket.
+    pub fn url(&self) -> Option<String> {
+        if self.socket_path().is_some() {
+            return None;
+        }
+        let address = self.listen.parse::<IpAddr>().ok();
+        let host = match address {
+            Some(address) if address.is_unspecified() => "127.0.0.1".to_owned(),
+            Some(IpAddr::V6(address)) => format!("[{address}]"),
+            _ => self.listen.clone(),
+        };
+        Some(format!("http://{host}:{}/", self.port))
+    }
+}
+
+/// Makes the folder, for its owner alone.
+///
+/// # Errors
+/// [`SettingsError::Folder`].
+pub fn make_folder(home: &Path) -> Result<(), SettingsError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let path = crate::folder(home);
+    match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => Err(SettingsError::Folder { path, source }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(listen: &str, behind_proxy: bool) -> Settings {
+        Settings { listen: listen.into(), behind_proxy, ..Settings::default() }
+    }
+
+    #[test]
+    fn what_others_reach_has_to_be_encrypted() {
+        for (listen, proxy, works) in [
+            ("127.0.0.1", false, true),
+            ("127.3.3.3", false, true),
+            ("::1", false, true),
+            ("::ffff:127.0.0.1", false, true),
+            ("localhost", false, true),
+            ("/run/x.sock", false, true),
+            ("0.0.0.0", false, false),
+            ("::", false, false),
+            ("10.0.0.7", false, false),
+            ("::ffff:10.0.0.7", false, false),
+            ("10.0.0.7", true, true),
+            ("0.0.0.0", true, true),
+        ] {
+            assert_eq!(at(listen, proxy).check().is_ok(), works, "{listen} {proxy}");
+        }
+        for listen in ["", "example.com", "x y", "run/x.sock", "127.0.0.1:80"] {
+            assert!(matches!(at(listen, true).check(), Err(SettingsError::Address(_))), "{listen}");
+        }
+    }
+
+    #[test]
+    fn sockets_and_addresses() {
+        let with = |listen: &str, pm2_port| Settings { pm2_port, ..at(listen, true) };
+        assert_eq!(with("127.0.0.1", None).sockets(), ["127.0.0.1:9616"]);
+        assert_eq!(with("0.0.0.0", Some(9615)).sockets(), ["0.0.0.0:9616", "127.0.0.1:9615"]);
+        assert_eq!(with("::1", None).sockets(), ["[::1]:9616"]);
+        assert_eq!(with("/run/x", Some(1)).sockets(), ["/run/x", "127.0.0.1:1"]);
+        assert_eq!(with("0.0.0.0", None).url().as_deref(), Some("http://127.0.0.1:9616/"));
+        assert_eq!(with("::1", None).url().as_deref(), Some("http://[::1]:9616/"));
+        assert_eq!(with("/run/x", None).url(), None);
+    }
+}

@@ -1,0 +1,211 @@
+//! The apps, with their instances.
+
+use ostler_core::app::ExecMode;
+use ostler_core::health;
+use ostler_proto::control::TableRow;
+use serde::Serialize;
+
+use super::Host;
+use crate::daemon::Snapshot;
+
+/// Everything of an overview.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Apps {
+    /// Wall clock, ms.
+    pub(crate) at: u64,
+    /// False = the daemon does not answer, and there is no list.
+    pub(crate) daemon: bool,
+    pub(crate) host: Host,
+    pub(crate) apps: Vec<App>,
+    pub(crate) modules: Vec<App>,
+}
+
+/// One app.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct App {
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+    pub(crate) kind: &'static str,
+    pub(crate) mode: &'static str,
+    pub(crate) version: Option<String>,
+    /// The state that needs attention first.
+    pub(crate) state: String,
+    /// `healthy`, `unready`, `unhealthy`, `starting`; none = nothing is checked.
+    pub(crate) health: Option<&'static str>,
+    pub(crate) restarts: u64,
+    /// Percent of one core, of all instances.
+    pub(crate) cpu: f64,
+    /// Bytes of all instances.
+    pub(crate) memory: u64,
+    /// Age of the youngest instance that runs, ms.
+    pub(crate) uptime: Option<u64>,
+    pub(crate) user: String,
+    pub(crate) watching: bool,
+    /// What needs attention: `errored`, `unhealthy`, `restarting`, `launching`.
+    pub(crate) attention: Vec<&'static str>,
+    pub(crate) instances: Vec<Instance>,
+}
+
+/// One instance.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Instance {
+    pub(crate) id: u32,
+    pub(crate) pid: i32,
+    pub(crate) state: String,
+    pub(crate) health: Option<&'static str>,
+    /// ms since its start, while it is online.
+    pub(crate) uptime: Option<u64>,
+    pub(crate) restarts: u32,
+    pub(crate) cpu: f64,
+    pub(crate) memory: u64,
+}
+
+/// The overview of a snapshot, of the namespaces that are seen.
+pub(crate) fn apps(snapshot: &Snapshot, sees: impl Fn(&str) -> bool) -> Apps {
+    let mut all: Vec<App> = Vec::new();
+    for row in snapshot.rows.iter().filter(|row| sees(&row.namespace)) {
+        let found = all.iter_mut().find(|app| app.name == row.name && app.namespace == row.namespace);
+        match found {
+            Some(app) => app.add(row),
+            None => all.push(App::of(row)),
+        }
+    }
+    let (modules, apps) = all.into_iter().partition(|app| app.kind == "module");
+    Apps { at: snapshot.at_ms, daemon: snapshot.peer.is_some(), host: snapshot.host.clone(), apps, modules }
+}
+
+impl App {
+    fn of(row: &TableRow) -> Self {
+        let mut app = Self {
+            name: row.name.clone(),
+            namespace: row.namespace.clone(),
+            kind: if row.module { "module" } else { "app" },
+            mode: if row.mode == ExecMode::Cluster { "cluster" } else { "fork" },
+            version: row.version.clone(),
+            state: row.status.clone(),
+            health: None,
+            restarts: 0,
+            cpu: 0.0,
+            memory: 0,
+            uptime: None,
+            user: row.user.clone(),
+            watching: row.watching,
+            attention: Vec::new(),
+            instances: Vec::new(),
+        };
+        app.add(row);
+        app
+    }
+
+    fn add(&mut self, row: &TableRow) {
+        let health = row.health.map(word);
+        if severity(&row.status) > severity(&self.state) {
+            self.state.clone_from(&row.status);
+        }
+        if rank(health) > rank(self.health) {
+            self.health = health;
+        }
+        self.restarts += u64::from(row.restarts);
+        self.cpu = ((self.cpu + row.monit.cpu_pct) * 10.0).round() / 10.0;
+        self.memory += row.monit.memory_bytes;
+        self.uptime = match (self.uptime, row.uptime_ms) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        let cause = match (row.status.as_str(), health) {
+            ("errored", _) => Some("errored"),
+            (_, Some("unhealthy")) => Some("unhealthy"),
+            ("waiting restart", _) => Some("restarting"),
+            ("launching", _) => Some("launching"),
+            _ => None,
+        };
+        self.attention.extend(cause.filter(|cause| !self.attention.contains(cause)));
+        self.instances.push(Instance {
+            id: row.id,
+            pid: row.pid,
+            state: row.status.clone(),
+            health,
+            uptime: row.uptime_ms,
+            restarts: row.restarts,
+            cpu: row.monit.cpu_pct,
+            memory: row.monit.memory_bytes,
+        });
+    }
+}
+
+/// The word of a health.
+pub(super) fn word(state: health::State) -> &'static str {
+    match state {
+        health::State::Starting => "starting",
+        health::State::Healthy => "healthy",
+        health::State::Unready => "unready",
+        health::State::Unhealthy => "unhealthy",
+    }
+}
+
+fn rank(health: Option<&str>) -> u8 {
+    match health {
+        None => 0,
+        Some("healthy") => 1,
+        Some("starting") => 2,
+        Some("unready") => 3,
+        Some(_) => 4,
+    }
+}
+
+/// How much a state needs attention.
+fn severity(status: &str) -> u8 {
+    match status {
+        "errored" => 5,
+        "waiting restart" => 4,
+        "stopping" => 3,
+        "launching" => 2,
+        "online" => 1,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use ostler_proto::control::Monit;
+
+    pub(crate) fn row(id: u32, name: &str, namespace: &str, status: &str) -> TableRow {
+        TableRow {
+            id,
+            name: name.into(),
+            namespace: namespace.into(),
+            version: None,
+            mode: ExecMode::Fork,
+            pid: 100 + i32::try_from(id).unwrap(),
+            status: status.into(),
+            uptime_ms: (status == "online").then_some(1000 * u64::from(id + 1)),
+            restarts: id,
+            monit: Monit { cpu_pct: 1.1, memory_bytes: 10, processes: 1 },
+            user: "u".into(),
+            watching: false,
+            health: None,
+            module: name.starts_with("pm2-"),
+        }
+    }
+
+    #[test]
+    fn instances_are_one_app_and_the_worst_state_shows() {
+        let rows = vec![
+            row(0, "api", "default", "online"),
+            row(1, "api", "default", "errored"),
+            TableRow { health: Some(health::State::Unhealthy), ..row(2, "api", "default", "online") },
+            row(3, "api", "other", "stopped"),
+            row(4, "pm2-x", "default", "online"),
+        ];
+        let snapshot = Snapshot { at_ms: 7, rows, ..Snapshot::default() };
+        let all = apps(&snapshot, |_| true);
+        assert_eq!((all.at, all.daemon, all.apps.len(), all.modules.len()), (7, false, 2, 1));
+        let api = &all.apps[0];
+        assert_eq!((api.state.as_str(), api.health, api.restarts, api.cpu, api.memory), ("errored", Some("unhealthy"), 3, 3.3, 30));
+        assert_eq!((api.uptime, &api.attention[..], api.instances.len()), (Some(1000), &["errored", "unhealthy"][..], 3));
+        assert_eq!(all.apps[1].state, "stopped");
+        let seen = apps(&snapshot, |namespace| namespace == "other");
+        assert_eq!((seen.apps.len(), seen.modules.len()), (1, 0));
+    }
+}

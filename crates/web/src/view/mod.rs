@@ -1,0 +1,14 @@
+//! What is shown: shapes of the API, made from the daemon's answers. Pure.
+
+mod app;
+mod event;
+mod host;
+mod list;
+
+pub(crate) use app::detail;
+pub(crate) use event::event;
+pub(crate) use host::Host;
+pub(crate) use list::{App, apps};
+
+#[cfg(test)]
+pub(crate) use list::tests::row as tests_row;
