@@ -48,30 +48,28 @@ fn main() {
 fn script(page: &Path) -> String {
     let order = fs::read_to_string(page.join("order.txt")).unwrap_or_default();
     let mut joined = String::new();
-    let mut vendor = Vec::new();
+    let mut borrowed = std::collections::BTreeSet::new();
     for name in order.lines().map(str::trim).filter(|name| !name.is_empty() && !name.starts_with('#')) {
         let text = fs::read_to_string(page.join(name)).unwrap_or_else(|error| panic!("page/{name}: {error}"));
         let mut in_import = false;
         for line in text.lines() {
             let begins = !in_import && line.starts_with("import ");
             if begins || in_import {
-                // What is not ours stays a module of its own; named once.
-                if begins && line.contains("vendor/") {
-                    let line = line.replace("../vendor/", "./vendor/");
-                    if !vendor.contains(&line) {
-                        vendor.push(line);
-                    }
-                    continue;
+                // What is not ours stays a module of its own, and is named once.
+                if begins && line.contains("/vendor/preact.js") {
+                    let names = line.split(['{', '}']).nth(1).unwrap_or_default();
+                    borrowed.extend(names.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()));
                 }
                 in_import = !line.trim_end().ends_with(';');
                 continue;
             }
             let line = line.strip_prefix("export ").unwrap_or(line);
-            joined.push_str(&line.replace("\"../vendor/", "\"./vendor/"));
+            joined.push_str(line);
             joined.push('\n');
         }
     }
-    format!("{}\n{joined}", vendor.join("\n"))
+    let borrowed: Vec<String> = borrowed.into_iter().collect();
+    format!("import {{ {} }} from \"./vendor/preact.js\";\n{joined}", borrowed.join(", "))
 }
 
 /// A path with one more ending.

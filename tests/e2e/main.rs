@@ -119,5 +119,7 @@ mod unsteered;
 mod update;
 mod validate;
 mod watch;
+mod web;
+mod web_page;
 mod wedged;
 mod why;

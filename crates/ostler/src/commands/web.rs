@@ -144,6 +144,7 @@ fn open(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
     let settings = Settings::read(&home).map_err(settings_error)?;
     let name = cx.program.name();
+    let role = role(call)?.unwrap_or(Role::Admin);
     if !settings.enabled {
         return Err(CliError::Failed(format!("the dashboard is off; `{name} web enable` switches it on")));
     }
@@ -158,7 +159,6 @@ fn open(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
             settings.listen
         )));
     };
-    let role = role(call)?.unwrap_or(Role::Admin);
     let secret = change(&home, |access| access.add_link(role, now_ms()))?;
     let link = format!("{url}#link={}", secret.text());
     if call.has("json") {

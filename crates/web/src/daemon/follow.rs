@@ -3,6 +3,7 @@
 use std::io::Read as _;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ostler_client::{Client, ClientError, News as Told};
@@ -30,10 +31,12 @@ pub(super) fn run(shared: &Shared, wakes: &UnixStream) {
     let mut link: Option<Link> = None;
     let mut table_at = Instant::now();
     loop {
+        // Before anything is asked: what comes is no older than this wish.
+        let wish = shared.wishes.load(Ordering::Acquire);
         if link.is_none() {
             link = Link::new(shared).ok();
             if link.is_none() {
-                shared.snapshot.send_replace(Arc::new(Snapshot { at_ms: now_ms(), host: host.take(), ..Snapshot::default() }));
+                shared.snapshot.send_replace(Arc::new(Snapshot { at_ms: now_ms(), wish, host: host.take(), ..Snapshot::default() }));
             }
             table_at = Instant::now();
         }
@@ -46,7 +49,7 @@ pub(super) fn run(shared: &Shared, wakes: &UnixStream) {
             match client.table() {
                 Ok(rows) => {
                     let peer = client.questions.peer().cloned();
-                    shared.snapshot.send_replace(Arc::new(Snapshot { at_ms: now_ms(), rows, host: host.take(), peer }));
+                    shared.snapshot.send_replace(Arc::new(Snapshot { at_ms: now_ms(), wish, rows, host: host.take(), peer }));
                     table_at = now + TABLE;
                 }
                 Err(_) => {

@@ -6,7 +6,7 @@ mod events;
 mod follow;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ostler_client::{Client, ClientError, Peer};
@@ -28,6 +28,8 @@ const BACKLOG: usize = 1024;
 pub(crate) struct Snapshot {
     /// Wall clock, ms.
     pub(crate) at_ms: u64,
+    /// Number of the last wish ([`Look::fresh`]) before it was asked for.
+    wish: u64,
     pub(crate) rows: Vec<TableRow>,
     pub(crate) host: Host,
     /// The daemon; none = nobody answers.
@@ -46,6 +48,8 @@ struct Shared {
     known: Mutex<Known>,
     /// How many look.
     looking: AtomicUsize,
+    /// How many tables were wished for.
+    wishes: AtomicU64,
     /// Wakes the thread that follows.
     bell: Bell,
 }
@@ -63,6 +67,7 @@ impl Daemon {
             news: broadcast::Sender::new(BACKLOG),
             known: Mutex::default(),
             looking: AtomicUsize::new(0),
+            wishes: AtomicU64::new(0),
             bell,
         });
         let of_thread = Arc::clone(&shared);
@@ -131,28 +136,17 @@ impl Look {
         }
     }
 
-    /// The newest, as soon as it is from after now.
+    /// A table that was asked for after now: whoever changed something sees it.
     pub(crate) async fn fresh(&mut self) -> Arc<Snapshot> {
         const WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
-        const MOST_AGE_MS: u64 = 1500;
-        let now = now_ms();
-        let newest = self.newest();
-        if newest.peer.is_some() && newest.at_ms.abs_diff(now) < MOST_AGE_MS {
-            return newest;
-        }
-        self.daemon.0.bell.ring();
-        let wait = async {
-            loop {
-                self.changed().await;
-                let newest = self.newest();
-                // The thread ends each of its looks with one, also where nobody answers.
-                if newest.at_ms >= now {
-                    return newest;
-                }
-            }
-        };
-        let waited = tokio::time::timeout(WITHIN, wait).await;
-        waited.unwrap_or_else(|_| self.newest())
+        let shared = &self.daemon.0;
+        let wish = shared.wishes.fetch_add(1, Ordering::AcqRel) + 1;
+        shared.bell.ring();
+        let mut snapshots = self.snapshots.clone();
+        // The thread answers each wish, also where no daemon does.
+        let answered = tokio::time::timeout(WITHIN, snapshots.wait_for(|snapshot| snapshot.wish >= wish));
+        let _ = answered.await;
+        self.newest()
     }
 }
 

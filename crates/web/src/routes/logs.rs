@@ -22,6 +22,8 @@ const USUAL: u64 = 200;
 const MOST: u64 = 5000;
 /// Bytes of a line that are passed on; it may have any number of them.
 const LONGEST: usize = 64 << 10;
+/// Bytes of a line that are read at all.
+const MOST_READ: u64 = 4 << 20;
 /// Bytes of an answer about the past.
 const MOST_BYTES: usize = 8 << 20;
 /// Readers at a time.
@@ -200,10 +202,11 @@ impl Reader {
                 return None;
             }
             let mut bytes = Vec::new();
-            (&mut self.lines).take(LONGEST as u64 * 8).read_until(b'\n', &mut bytes).await.ok()?;
+            (&mut self.lines).take(MOST_READ).read_until(b'\n', &mut bytes).await.ok()?;
             if bytes.last() != Some(&b'\n') {
                 skip_line(&mut self.lines).await?;
-                continue;
+                let text = "(a line of more than 4 MiB)".to_owned();
+                return Some(Line { at: None, app: None, instance: None, stream: "out", text, cut: true });
             }
             if let Some(line) = line(&bytes) {
                 return Some(line);

@@ -1,0 +1,68 @@
+// Charts over time, as SVG.
+import { html, useRef, useState } from "./vendor/preact.js";
+import { clock } from "./format.js";
+
+const points = (list, key, x, y) => list.map((sample) => `${x(sample.at).toFixed(1)},${y(sample[key]).toFixed(1)}`).join(" ");
+
+export function Sparkline({ list, name, label }) {
+  if (!list || list.length < 2) return html`<svg class="spark" viewBox="0 0 80 20" aria-hidden="true"></svg>`;
+  const shown = list.slice(-60);
+  const [from, to] = [shown[0].at, shown[shown.length - 1].at];
+  const most = Math.max(...shown.map((sample) => sample[name])) * 1.15 || 1;
+  const x = (at) => ((at - from) / (to - from || 1)) * 80;
+  const y = (value) => 19 - (value / most) * 18;
+  return html`<svg class="spark" viewBox="0 0 80 20" preserveAspectRatio="none" role="img" aria-label=${label}><polyline points=${points(shown, name, x, y)} /></svg>`;
+}
+
+// A round number at or above this one.
+function ceiling(value, isBytes) {
+  const base = isBytes ? 1024 : 10;
+  let unit = 1;
+  while (unit * base <= value) unit *= base;
+  const steps = isBytes ? [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024] : [1, 2, 2.5, 5, 10];
+  return unit * (steps.find((step) => unit * step >= value) || base);
+}
+
+const WIDTH = 640;
+const HEIGHT = 180;
+const LEFT = 64;
+const BOTTOM = 22;
+
+// One figure over time; `marks` are instants with a word.
+export function Chart({ title, list, name, format, isBytes, marks }) {
+  const svg = useRef(null);
+  const [at, setAt] = useState(null);
+  const newest = list && list[list.length - 1];
+  const head = html`<figcaption><span>${title}</span><strong>${newest ? format(newest[name]) : "–"}</strong></figcaption>`;
+  if (!list || list.length < 2) return html`<figure class="chart">${head}<div class="chart-wait"></div></figure>`;
+  const from = list[0].at;
+  const to = newest.at;
+  const top = ceiling(Math.max(...list.map((sample) => sample[name])) || 1, isBytes);
+  const x = (time) => LEFT + ((time - from) / (to - from || 1)) * (WIDTH - LEFT - 8);
+  const y = (value) => 8 + (1 - value / top) * (HEIGHT - BOTTOM - 8);
+  const line = points(list, name, x, y);
+  const area = `${x(from).toFixed(1)},${y(0)} ${line} ${x(to).toFixed(1)},${y(0)}`;
+  const near = at === null ? null : list.reduce((best, sample) => (Math.abs(sample.at - at) < Math.abs(best.at - at) ? sample : best), list[0]);
+  const move = (event) => {
+    const box = svg.current.getBoundingClientRect();
+    const px = ((event.clientX - box.left) / box.width) * WIDTH;
+    setAt(from + ((px - LEFT) / (WIDTH - LEFT - 8)) * (to - from));
+  };
+  const times = [0, 0.5, 1].map((part) => from + part * (to - from));
+  return html`<figure class="chart">
+    ${head}
+    <svg ref=${svg} viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${title} ${format(newest[name])}" onMouseMove=${move} onMouseLeave=${() => setAt(null)}>
+      ${[0, 0.5, 1].map((part) => html`<g key=${part}><line class="grid" x1=${LEFT} x2=${WIDTH - 8} y1=${y(top * part)} y2=${y(top * part)} /><text class="axis" x=${LEFT - 8} y=${y(top * part) + 4} text-anchor="end">${format(top * part)}</text></g>`)}
+      ${times.map((time, index) => html`<text class="axis" key=${index} x=${x(time)} y=${HEIGHT - 4} text-anchor=${["start", "middle", "end"][index]}>${clock(time)}</text>`)}
+      ${(marks || []).filter((mark) => mark.at >= from && mark.at <= to).map((mark) => html`<line class="mark ${mark.severity}" key=${mark.at} x1=${x(mark.at)} x2=${x(mark.at)} y1="8" y2=${y(0)}><title>${mark.text}</title></line>`)}
+      <polygon class="area" points=${area} /><polyline class="line" points=${line} />
+      ${near && html`<g><line class="cursor" x1=${x(near.at)} x2=${x(near.at)} y1="8" y2=${y(0)} /><circle class="knob" cx=${x(near.at)} cy=${y(near[name])} r="3.5" /></g>`}
+    </svg>
+    <div class="hint" aria-hidden="true">${near ? `${clock(near.at)} · ${format(near[name])}` : "\u00a0"}</div>
+  </figure>`;
+}
+
+export function Meter({ share, label }) {
+  const value = Math.max(0, Math.min(1, share || 0));
+  return html`<meter class=${value > 0.9 ? "bad" : value > 0.75 ? "warn" : "good"} min="0" max="1" value=${value} aria-label=${label}></meter>`;
+}

@@ -1,0 +1,127 @@
+// Log lines as they come: bounded, filtered, in colour.
+import { html, useEffect, useMemo, useRef, useState } from "./vendor/preact.js";
+import { t } from "./i18n.js";
+import { safe } from "./format.js";
+import { ansiPieces } from "./ansi.js";
+import { Empty } from "./parts.js";
+
+const KEPT = 5000;
+const DRAWN = 1000;
+const CUT = 4096;
+
+let lineKey = 0;
+
+function Line({ line, showApp }) {
+  const [whole, setWhole] = useState(false);
+  const [open, setOpen] = useState(false);
+  const text = whole ? line.text : line.text.slice(0, CUT);
+  const object = useMemo(() => (line.text.startsWith("{") && line.text.length < 65536 ? parsed(line.text) : null), [line]);
+  const head = object && !open ? object.msg ?? object.message : null;
+  const level = object ? String(object.level ?? "") : "";
+  return html`<div class="line ${line.stream}">
+    <span class="at">${line.at ? line.at.slice(11, 23) : ""}</span>
+    ${showApp && html`<span class="of">${safe(line.app || "")}${line.instance === null ? "" : ` ${line.instance}`}</span>`}
+    <span class="text">
+      ${object && html`<button class="plain json" aria-expanded=${open} onClick=${() => setOpen(!open)}>${open ? "▾" : "▸"}</button>`}
+      ${typeof head === "string" ? html`${level && html`<b class="level">${safe(level)}</b> `}${safe(head)}` : open ? html`<pre>${safe(JSON.stringify(object, null, 2))}</pre>` : ansiPieces(text).map((piece) => html`<span class=${piece.cls}>${safe(piece.text)}</span>`)}
+      ${!whole && line.text.length > CUT && html` <button class="plain link" onClick=${() => setWhole(true)}>${t("showAll")}</button>`}
+      ${line.cut && html` <i>${t("cutLine")}</i>`}
+    </span>
+  </div>`;
+}
+
+function parsed(text) {
+  try {
+    const value = JSON.parse(text);
+    return value && typeof value === "object" ? value : null;
+  } catch {
+    return null;
+  }
+}
+
+export function LogView({ app, filterId }) {
+  const lines = useRef([]);
+  const paused = useRef(false);
+  const box = useRef(null);
+  const [, redraw] = useState(0);
+  const [filter, setFilter] = useState("");
+  const [isRegex, setRegex] = useState(false);
+  const [waits, setWaits] = useState(true);
+  useEffect(() => {
+    lines.current = [];
+    setWaits(true);
+    let planned = false;
+    const draw = () => {
+      if (planned) return;
+      planned = true;
+      requestAnimationFrame(() => {
+        planned = false;
+        redraw((n) => n + 1);
+      });
+    };
+    const source = new EventSource(`api/logs/live?lines=200${app ? `&app=${encodeURIComponent(app)}` : ""}`);
+    let again = false;
+    source.onopen = () => {
+      // Connected anew: the last lines come again.
+      if (again) lines.current = [];
+      again = true;
+      setWaits(false);
+    };
+    source.addEventListener("line", (message) => {
+      const line = JSON.parse(message.data);
+      line.key = lineKey += 1;
+      lines.current.push(line);
+      if (lines.current.length > KEPT) lines.current.splice(0, lines.current.length - KEPT);
+      if (!paused.current) draw();
+    });
+    return () => source.close();
+  }, [app]);
+  const matcher = useMemo(() => {
+    if (!filter) return () => true;
+    if (!isRegex) {
+      const word = filter.toLowerCase();
+      return (line) => line.text.toLowerCase().includes(word);
+    }
+    try {
+      const regex = new RegExp(filter, "i");
+      return (line) => regex.test(line.text.slice(0, CUT));
+    } catch {
+      return null;
+    }
+  }, [filter, isRegex]);
+  const found = matcher ? lines.current.filter(matcher) : [];
+  const shown = found.slice(-DRAWN);
+  useEffect(() => {
+    if (!paused.current && box.current) box.current.scrollTop = box.current.scrollHeight;
+  });
+  const scrolled = () => {
+    const { scrollTop, scrollHeight, clientHeight } = box.current;
+    const isAtEnd = scrollHeight - scrollTop - clientHeight < 24;
+    if (paused.current === isAtEnd) {
+      paused.current = !isAtEnd;
+      redraw((n) => n + 1);
+    }
+  };
+  const toggle = () => {
+    paused.current = !paused.current;
+    redraw((n) => n + 1);
+  };
+  const clear = () => {
+    lines.current = [];
+    redraw((n) => n + 1);
+  };
+  return html`<section class="logs">
+    <div class="toolbar">
+      <input id=${filterId} type="search" placeholder=${t("filterLines")} aria-label=${t("filterLines")} value=${filter} aria-invalid=${!matcher} onInput=${(event) => setFilter(event.target.value)} />
+      <label class="check"><input type="checkbox" checked=${isRegex} onChange=${(event) => setRegex(event.target.checked)} />${t("regex")}</label>
+      <span class="count" aria-live="polite">${matcher ? t("nLines", { n: found.length }) : t("badRegex")}</span>
+      <span class="grow"></span>
+      <button onClick=${toggle} aria-pressed=${paused.current}>${paused.current ? t("follow") : t("pause")}</button>
+      <button onClick=${clear}>${t("clear")}</button>
+      <a class="button" href=${`api/logs/download${app ? `?app=${encodeURIComponent(app)}` : ""}`} download="logs.txt">${t("download")}</a>
+    </div>
+    <div class="lines" ref=${box} onScroll=${scrolled} tabindex="0" role="log" aria-label=${t("logs")} aria-live="off">
+      ${shown.length ? shown.map((line) => html`<${Line} key=${line.key} line=${line} showApp=${!app} />`) : html`<${Empty} title=${waits ? t("loading") : lines.current.length ? t("noLinesMatch") : t("noLines")} />`}
+    </div>
+  </section>`;
+}

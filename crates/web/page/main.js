@@ -1,0 +1,99 @@
+// The frame: where we are, what is shown.
+import { html, render, useEffect, useState } from "./vendor/preact.js";
+import { code, language, setLanguage, setTheme, t, themeNow } from "./i18n.js";
+import { safe } from "./format.js";
+import { ask, begin, state, useStore } from "./store.js";
+import { Dialog, Skeleton, Toasts } from "./parts.js";
+import { Overview } from "./views/overview.js";
+import { AppView } from "./views/app.js";
+import { Logs } from "./views/logs.js";
+import { Events } from "./views/events.js";
+import { Settings } from "./views/settings.js";
+import { Login } from "./views/login.js";
+
+function route() {
+  const parts = location.hash.replace(/^#\/?/, "").split("/");
+  try {
+    return parts.map(decodeURIComponent);
+  } catch {
+    return [""];
+  }
+}
+
+const PLACES = [["", "overview"], ["logs", "logs"], ["events", "events"], ["settings", "settings"]];
+const GO = { o: "#/", l: "#/logs", e: "#/events", s: "#/settings" };
+
+function showHelp() {
+  const keys = [["/", t("keyFilter")], ["j k", t("keyMove")], ["Enter", t("keyOpen")], ["g o l e s", t("keyGo")], ["Esc", t("keyBack")], ["?", t("keyHelp")]];
+  ask({ title: t("shortcuts"), text: "", body: html`<dl class="pairs keys">${keys.map(([key, text]) => html`<div key=${key}><dt>${code(key)}</dt><dd>${text}</dd></div>`)}</dl>` });
+}
+
+let isGoing = false;
+
+function pressed(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || state.dialog) return;
+  const inField = event.target.matches("input, select, textarea");
+  if (event.key === "Escape") {
+    if (inField) event.target.blur();
+    else if (location.hash.startsWith("#/app/")) location.hash = "#/";
+    return;
+  }
+  if (inField) return;
+  if (isGoing && GO[event.key]) location.hash = GO[event.key];
+  else if (event.key === "/") {
+    const filter = document.getElementById("filter");
+    if (filter) {
+      event.preventDefault();
+      filter.focus();
+    }
+  } else if (event.key === "?") showHelp();
+  isGoing = event.key === "g";
+}
+
+function Page() {
+  useStore();
+  const [parts, setParts] = useState(route());
+  useEffect(() => {
+    const moved = () => {
+      setParts(route());
+      scrollTo(0, 0);
+    };
+    addEventListener("hashchange", moved);
+    addEventListener("keydown", pressed);
+    const tick = setInterval(() => setParts(route()), 30000);
+    return () => {
+      removeEventListener("hashchange", moved);
+      removeEventListener("keydown", pressed);
+      clearInterval(tick);
+    };
+  }, []);
+  if (state.session === false) return html`<${Login} /><${Toasts} />`;
+  const place = parts[0];
+  const view = () => {
+    if (state.session === null) return html`<${Skeleton} rows=${6} />`;
+    if (place === "app") return html`<${AppView} key=${`${parts[1]}/${parts[2]}`} namespace=${parts[1]} name=${parts[2]} tab=${parts[3] || "charts"} />`;
+    if (place === "logs") return html`<${Logs} />`;
+    if (place === "events") return html`<${Events} />`;
+    if (place === "settings") return html`<${Settings} />`;
+    return html`<${Overview} />`;
+  };
+  const isLive = state.connection === "live";
+  return html`
+    <a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); document.getElementById("main").focus(); }}>${t("skip")}</a>
+    <header><div class="bar-inner">
+      <a class="brand" href="#/"><img src="icon.svg" alt="" width="24" height="24" /><span>ostler</span></a>
+      <nav aria-label=${t("menu")}>${PLACES.map(([key, word]) => html`<a key=${key} href=${`#/${key}`} aria-current=${place === key || (key === "" && place === "app") ? "page" : undefined}>${t(word)}</a>`)}</nav>
+      <span class="connection ${isLive ? "good" : "warn"}" role="status"><span class="dot" aria-hidden="true"></span><span class="wide-only">${isLive ? (state.session ? safe(state.session.host) : t("live")) : t("reconnecting")}</span></span>
+      <button class="plain wide-only" aria-label=${t("shortcuts")} onClick=${showHelp}>?</button>
+    </div></header>
+    <main id="main" tabindex="-1">
+      ${state.table && !state.table.daemon && html`<div class="banner" role="alert">${t("daemonAway")}</div>`}
+      ${view()}
+    </main>
+    <${Toasts} /><${Dialog} />`;
+}
+
+setTheme(themeNow());
+setLanguage(language.now);
+render(html`<${Page} />`, document.getElementById("root"));
+begin();

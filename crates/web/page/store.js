@@ -1,0 +1,152 @@
+// What the page knows: one state, changed by the server's news and by this browser.
+import { useEffect, useState } from "./vendor/preact.js";
+import { api } from "./api.js";
+
+const SAMPLES = 600;
+const EVENTS = 500;
+
+export const state = {
+  session: null, // null = not known yet, false = nobody is logged in
+  logins: {},
+  table: null,
+  events: [],
+  more: false,
+  connection: "connecting",
+  samples: new Map(),
+  host: [],
+  toasts: [],
+  dialog: null,
+};
+
+const listeners = new Set();
+let planned = false;
+
+// Draws once for all changes of a moment.
+export function changed() {
+  if (planned) return;
+  planned = true;
+  queueMicrotask(() => {
+    planned = false;
+    for (const listener of listeners) listener();
+  });
+}
+
+export function useStore() {
+  const [, redraw] = useState(0);
+  useEffect(() => {
+    const listener = () => redraw((n) => n + 1);
+    listeners.add(listener);
+    return () => listeners.delete(listener);
+  }, []);
+  return state;
+}
+
+export const appKey = (app) => `${app.namespace}\n${app.name}`;
+
+function takeTable(table) {
+  state.table = table;
+  const seen = new Set();
+  for (const app of [...table.apps, ...table.modules]) {
+    const key = appKey(app);
+    seen.add(key);
+    let list = state.samples.get(key);
+    if (!list) state.samples.set(key, (list = []));
+    if (!list.length || table.at - list[list.length - 1].at >= 900) list.push({ at: table.at, cpu: app.cpu, memory: app.memory });
+    if (list.length > SAMPLES) list.shift();
+  }
+  for (const key of state.samples.keys()) if (!seen.has(key)) state.samples.delete(key);
+  if (table.host.cpu !== null) {
+    state.host.push({ at: table.at, cpu: table.host.cpu * 100, memory: table.host.memory.used });
+    if (state.host.length > SAMPLES) state.host.shift();
+  }
+}
+
+function takeEvent(event) {
+  if (state.events.some((known) => known.sequence === event.sequence && known.epoch === event.epoch)) return;
+  state.events.unshift(event);
+  if (state.events.length > EVENTS) state.events.length = EVENTS;
+}
+
+export async function loadEvents(older) {
+  const last = state.events[state.events.length - 1];
+  const answer = await api(`events?limit=100${older && last ? `&before=${last.sequence}` : ""}`);
+  if (older) state.events.push(...answer.events);
+  else state.events = answer.events;
+  state.more = answer.more && state.events.length < EVENTS;
+  changed();
+}
+
+let source = null;
+
+export function connect() {
+  if (source) return;
+  source = new EventSource("api/live");
+  source.onopen = () => {
+    state.connection = "live";
+    changed();
+  };
+  source.onerror = () => {
+    state.connection = "reconnecting";
+    changed();
+    // Closed for good, e.g. because the login has ended: find out, and begin again.
+    if (source && source.readyState === EventSource.CLOSED) {
+      disconnect();
+      setTimeout(() => begin(), 1000);
+    }
+  };
+  source.addEventListener("table", (message) => {
+    takeTable(JSON.parse(message.data));
+    changed();
+  });
+  source.addEventListener("event", (message) => {
+    takeEvent(JSON.parse(message.data));
+    changed();
+  });
+  source.addEventListener("gone", () => loadEvents(false).catch(() => {}));
+}
+
+export function disconnect() {
+  if (source) source.close();
+  source = null;
+}
+
+// Finds out who we are; then follows.
+export async function begin() {
+  const link = location.hash.match(/^#link=([0-9a-f]+)$/);
+  if (link) history.replaceState(null, "", location.pathname + location.search);
+  try {
+    state.session = link ? await api("session", { method: "POST", body: { link: link[1] } }) : await api("session");
+    connect();
+    loadEvents(false).catch(() => {});
+  } catch (error) {
+    if (error.status === 401 || error.status === 429) {
+      state.session = false;
+      state.logins = error.body.logins || {};
+      state.loginError = link ? error.message : null;
+    } else {
+      state.connection = "reconnecting";
+      setTimeout(() => begin(), 2000);
+    }
+  }
+  changed();
+}
+
+let toastId = 0;
+
+export function toast(text, kind, ms) {
+  const id = (toastId += 1);
+  state.toasts = [...state.toasts.slice(-3), { id, text, kind }];
+  changed();
+  if (ms !== 0) setTimeout(() => untoast(id), ms || (kind === "bad" ? 10000 : 4000));
+  return id;
+}
+
+export function untoast(id) {
+  state.toasts = state.toasts.filter((one) => one.id !== id);
+  changed();
+}
+
+export function ask(dialog) {
+  state.dialog = dialog;
+  changed();
+}

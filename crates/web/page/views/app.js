@@ -1,0 +1,92 @@
+// One app.
+import { html, useEffect, useRef, useState } from "../vendor/preact.js";
+import { t } from "../i18n.js";
+import { bytes, dateTime, percent, safe, span } from "../format.js";
+import { appKey, state } from "../store.js";
+import { api, segment } from "../api.js";
+import { Ago, Badge, Empty, Skeleton, Tabs } from "../parts.js";
+import { Chart } from "../chart.js";
+import { LogView } from "../logview.js";
+import { mayAct, order } from "../act.js";
+import { Verbs } from "./overview.js";
+import { EventList } from "./events.js";
+
+function Charts({ app }) {
+  const list = state.samples.get(appKey(app));
+  const marks = state.events.filter((event) => event.app === app.name && ["exit", "reload_done", "reload_failed", "errored", "online"].includes(event.kind));
+  return html`<section class="card"><h2>${t("charts")} <span class="sub">${t("last10")}</span></h2><div class="two">
+    <${Chart} title=${t("cpu")} list=${list} name="cpu" format=${percent} marks=${marks} />
+    <${Chart} title=${t("memory")} list=${list} name="memory" format=${bytes} isBytes marks=${marks} />
+  </div></section>`;
+}
+
+function Instances({ app }) {
+  return html`<section class="card flush"><h2 class="pad">${t("instances")}</h2><table class="apps"><thead><tr>
+      <th scope="col">${t("instance")}</th><th scope="col">${t("state")}</th><th scope="col">${t("health")}</th><th scope="col" class="num">${t("pid")}</th><th scope="col" class="num">${t("cpu")}</th><th scope="col" class="num">${t("memory")}</th><th scope="col" class="num">${t("restarts")}</th><th scope="col" class="num">${t("uptime")}</th><th scope="col"><span class="hidden">${t("actions")}</span></th></tr></thead>
+    <tbody>${app.instances.map((one) => html`<tr key=${one.id}><th scope="row">${one.id}</th><td data-label=${t("state")}><${Badge} word=${one.state} /></td><td data-label=${t("health")}>${one.health ? html`<${Badge} word=${one.health} />` : "–"}</td><td data-label=${t("pid")} class="num">${one.pid || "–"}</td><td data-label=${t("cpu")} class="num">${percent(one.cpu)}</td><td data-label=${t("memory")} class="num">${bytes(one.memory)}</td><td data-label=${t("restarts")} class="num">${one.restarts}</td><td data-label=${t("uptime")} class="num">${span(one.uptime)}</td>
+      <td class="act">${mayAct() && app.instances.length > 1 && html`<button onClick=${() => order(app, "restart", { instance: one.id })}>${t("restart")}</button>`}</td></tr>`)}</tbody></table></section>`;
+}
+
+function Exits({ detail }) {
+  if (!detail.exits.length) return html`<${Empty} title=${t("noExits")} />`;
+  return html`<ol class="plain-list">${detail.exits.map((exit) => html`<li key=${`${exit.at}-${exit.pid}`} class="exit"><div><strong>${exit.instance}</strong> ${safe(exit.text)} <span class="sub">${t("ran", { time: span(exit.ran_ms) })} · ${dateTime(exit.at)} · <${Ago} at=${exit.at} /></span></div>
+    ${exit.last_words.length > 0 && html`<details open><summary>${t("lastWords")}</summary><pre>${exit.last_words.map(safe).join("\n")}</pre></details>`}</li>`)}</ol>`;
+}
+
+function Metrics({ app, detail }) {
+  const [answers, setAnswers] = useState({});
+  const run = (event, action) => {
+    event.preventDefault();
+    const field = event.target.elements.param;
+    order(app, "trigger", { action: action.name, param: field && field.value ? field.value : undefined }, (answer) => setAnswers({ ...answers, [action.name]: answer.output }));
+  };
+  return html`<div class="two">
+    <section class="card"><h2>${t("metrics")}</h2>${detail.metrics.length ? html`<dl class="pairs">${detail.metrics.map((metric) => html`<div key=${`${metric.instance} ${metric.name}`}><dt>${safe(metric.name)}${app.instances.length > 1 ? ` · ${metric.instance}` : ""}</dt><dd>${safe(typeof metric.value === "object" ? JSON.stringify(metric.value) : metric.value)}${metric.unit ? ` ${safe(metric.unit)}` : ""}</dd></div>`)}</dl>` : html`<${Empty} title=${t("noMetrics")} />`}</section>
+    ${detail.actions.length > 0 && html`<section class="card"><h2>${t("actions")}</h2>${detail.actions.map((action) => html`<form key=${action.name} class="row action" onSubmit=${(event) => run(event, action)}><span class="grow">${safe(action.name)}${action.comment && html`<span class="sub">${safe(action.comment)}</span>`}</span>${action.arity > 1 && html`<input name="param" placeholder=${t("parameter")} aria-label=${`${t("parameter")}: ${action.name}`} />`}${mayAct() && html`<button type="submit">${t("run")}</button>`}
+      ${answers[action.name] && html`<pre class="answer">${safe(JSON.stringify(answers[action.name].map((one) => one.value), null, 2))}</pre>`}</form>`)}</section>`}
+  </div>`;
+}
+
+function Config({ detail }) {
+  return html`<div class="two"><section class="card"><h2>${t("config")}</h2><pre class="config">${safe(JSON.stringify(detail.config, null, 2))}</pre></section>
+    <section class="card"><h2>${t("variables")}</h2><p class="names">${detail.env.map((name) => html`<code key=${name}>${safe(name)}</code>`)}</p></section></div>`;
+}
+
+function Releases({ detail }) {
+  if (!detail.releases.length) return html`<${Empty} title=${t("noReleases")} />`;
+  return html`<ol class="plain-list">${detail.releases.map((one) => html`<li key=${one.release}><strong>${t("release", { n: one.release })}</strong> ${one.version && one.version !== "N/A" ? safe(one.version) : ""} ${one.current && html`<span class="badge good">${t("serves")}</span>`} <span class="sub">${one.state} · ${dateTime(one.at)}</span>${one.fault && html`<div class="bad">${safe(one.fault)}</div>`}</li>`)}</ol>`;
+}
+
+export function AppView({ namespace, name, tab }) {
+  const { table } = state;
+  const app = table && [...table.apps, ...table.modules].find((one) => one.name === name && one.namespace === namespace);
+  const [detail, setDetail] = useState(null);
+  // Read anew when something has happened to it.
+  const stamp = app ? app.instances.map((one) => `${one.pid}${one.state}`).join() : "";
+  const newest = useRef(0);
+  useEffect(() => {
+    if (!app) return;
+    const turn = (newest.current += 1);
+    api(`apps/${segment(name)}`).then((answer) => turn === newest.current && setDetail(answer)).catch(() => {});
+  }, [name, namespace, stamp]);
+  if (!table) return html`<${Skeleton} rows=${6} />`;
+  if (!app) return html`<section class="card"><${Empty} title=${t("noSuchApp")}><a class="button" href="#/">${t("back")}</a></${Empty}></section>`;
+  const base = `#/app/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`;
+  const tabs = [["charts", t("overview")], ["logs", t("logs")], ["events", t("events")], ["exits", t("exits")], ["metrics", t("metrics")], ["releases", t("releases")], ["config", t("config")]];
+  const body = () => {
+    if (tab === "logs") return html`<section class="card flush"><${LogView} app=${name} filterId="filter" key=${name} /></section>`;
+    if (tab === "events") return html`<section class="card flush"><${EventList} app=${name} /></section>`;
+    if (tab === "charts") return html`<${Charts} app=${app} /><${Instances} app=${app} />`;
+    if (!detail) return html`<${Skeleton} rows=${4} />`;
+    if (tab === "exits") return html`<section class="card"><${Exits} detail=${detail} /></section>`;
+    if (tab === "metrics") return html`<${Metrics} app=${app} detail=${detail} />`;
+    if (tab === "releases") return html`<section class="card"><${Releases} detail=${detail} /></section>`;
+    return html`<${Config} detail=${detail} />`;
+  };
+  return html`
+    <div class="app-head"><a class="button quiet-button" href="#/" aria-label=${t("back")}>←</a>
+      <div class="grow"><h1>${safe(name)}</h1><span class="sub">${detail ? safe(detail.script) : "\u00a0"}</span></div>
+      <${Badge} word=${app.state} />${app.health && html`<${Badge} word=${app.health} />`}<${Verbs} app=${app} /></div>
+    <${Tabs} tabs=${tabs} now=${tab} label=${safe(name)} go=${(key) => (location.hash = `${base}/${key}`)} />
+    ${body()}`;
+}

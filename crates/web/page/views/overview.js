@@ -1,0 +1,131 @@
+// All apps at a glance.
+import { html, useEffect, useRef, useState } from "../vendor/preact.js";
+import { stateWord, t } from "../i18n.js";
+import { bytes, percent, safe, span } from "../format.js";
+import { appKey, state } from "../store.js";
+import { Badge, Copy, Empty, Skeleton, tone } from "../parts.js";
+import { Meter, Sparkline } from "../chart.js";
+import { order, verbs } from "../act.js";
+
+const WHY = { errored: "whyErrored", unhealthy: "whyUnhealthy", restarting: "whyRestarting", launching: "whyLaunching" };
+const RANK = { errored: 0, "waiting restart": 1, stopping: 2, launching: 3, online: 4, stopped: 5 };
+
+export const appHref = (app) => `#/app/${encodeURIComponent(app.namespace)}/${encodeURIComponent(app.name)}`;
+
+const COLUMNS = [
+  ["name", (app) => app.name.toLowerCase()],
+  ["state", (app) => RANK[app.state] ?? 9],
+  ["health", (app) => app.health || "~"],
+  ["cpu", (app) => -app.cpu],
+  ["memory", (app) => -app.memory],
+  ["restarts", (app) => -app.restarts],
+  ["uptime", (app) => app.uptime ?? Infinity],
+];
+
+function Tile({ title, value, sub, share }) {
+  return html`<div class="tile"><span class="tile-title">${title}</span><span class="tile-value">${value}</span>
+    ${share === undefined ? null : html`<${Meter} share=${share} label=${title} />`}<span class="tile-sub">${sub || "\u00a0"}</span></div>`;
+}
+
+function Host({ table }) {
+  const { host } = table;
+  const all = [...table.apps];
+  const up = all.filter((app) => app.state === "online").length;
+  return html`<div class="tiles">
+    <${Tile} title=${t("apps")} value=${`${up} / ${all.length}`} sub=${t("online")} />
+    <${Tile} title=${t("cpu")} value=${host.cpu === null ? "–" : percent(host.cpu * 100)} share=${host.cpu ?? 0} sub=${t("cores", { n: host.cores })} />
+    <${Tile} title=${t("memory")} value=${bytes(host.memory.used)} share=${host.memory.used / (host.memory.total || 1)} sub=${t("ofTotal", { total: bytes(host.memory.total) })} />
+    ${host.disk && html`<${Tile} title=${t("disk")} value=${bytes(host.disk.used)} share=${host.disk.used / (host.disk.total || 1)} sub=${t("ofTotal", { total: bytes(host.disk.total) })} />`}
+    ${host.load && html`<${Tile} title=${t("load")} value=${host.load[0].toFixed(2)} sub=${`${host.load[1].toFixed(2)} · ${host.load[2].toFixed(2)}`} />`}
+  </div>`;
+}
+
+function Attention({ apps }) {
+  const all = apps.filter((app) => app.attention.some((one) => one !== "launching"));
+  if (!all.length) return null;
+  return html`<section class="card attention" aria-labelledby="attention"><h2 id="attention">${t("needsAttention")}</h2>
+    <ul>${all.map((app) => html`<li key=${appKey(app)}><a href=${appHref(app)}>${safe(app.name)}</a> ${app.attention.map((one) => t(WHY[one])).join("; ")}</li>`)}</ul></section>`;
+}
+
+export function Verbs({ app, small }) {
+  const { first, more } = verbs(app);
+  const details = useRef(null);
+  if (!first.length) return null;
+  const run = (verb) => {
+    if (details.current) details.current.open = false;
+    order(app, verb);
+  };
+  return html`<div class="verbs">
+    ${(small ? first.slice(0, 1) : first).map((verb) => html`<button key=${verb} class=${verb === "start" || verb === "reload" ? "" : ""} onClick=${() => order(app, verb)}>${t(verb)}</button>`)}
+    <details class="menu" ref=${details}><summary aria-label=${`${t("menu")}: ${app.name}`}>⋯</summary><div class="menu-list">
+      ${[...(small ? first.slice(1) : []), ...more].map((verb) => html`<button key=${verb} class=${verb === "delete" ? "bad" : ""} onClick=${() => run(verb)}>${t(verb)}</button>`)}
+    </div></details>
+  </div>`;
+}
+
+function Row({ app, selected }) {
+  const samples = state.samples.get(appKey(app));
+  const ref = useRef(null);
+  useEffect(() => {
+    if (selected && ref.current) ref.current.scrollIntoView({ block: "nearest" });
+  }, [selected]);
+  return html`<tr ref=${ref} class=${selected ? "selected" : ""}>
+    <th scope="row"><a href=${appHref(app)}>${safe(app.name)}</a><span class="sub">${app.namespace === "default" ? "" : `${safe(app.namespace)} · `}${app.mode}${app.instances.length > 1 ? ` × ${app.instances.length}` : ""}${app.version && app.version !== "N/A" ? ` · ${safe(app.version)}` : ""}</span></th>
+    <td data-label=${t("state")}><${Badge} word=${app.state} />${app.instances.length > 1 && html`<span class="strip" aria-hidden="true">${app.instances.slice(0, 32).map((one) => html`<i key=${one.id} class=${tone(one.state)} title=${`${one.id}: ${one.state}`}></i>`)}</span>`}</td>
+    <td data-label=${t("health")}>${app.health ? html`<${Badge} word=${app.health} />` : html`<span class="quiet">–</span>`}</td>
+    <td data-label=${t("cpu")} class="num">${percent(app.cpu)}<${Sparkline} list=${samples} name="cpu" label="" /></td>
+    <td data-label=${t("memory")} class="num">${bytes(app.memory)}<${Sparkline} list=${samples} name="memory" label="" /></td>
+    <td data-label=${t("restarts")} class="num ${app.restarts ? "" : "quiet"}">${app.restarts}</td>
+    <td data-label=${t("uptime")} class="num">${span(app.uptime)}</td>
+    <td class="act"><${Verbs} app=${app} small /></td>
+  </tr>`;
+}
+
+export function Overview() {
+  const { table } = state;
+  const [filter, setFilter] = useState("");
+  const [only, setOnly] = useState("all");
+  const [sort, setSort] = useState(["name", 1]);
+  const [selected, setSelected] = useState(-1);
+  const value = COLUMNS.find(([key]) => key === sort[0])[1];
+  const word = filter.toLowerCase();
+  const matches = (app) => (!word || `${app.name} ${app.namespace}`.toLowerCase().includes(word)) && (only === "all" || (only === "online" ? app.state === "online" : only === "stopped" ? app.state === "stopped" : app.attention.length > 0));
+  const compare = (one, other) => {
+    const [a, b] = [value(one), value(other)];
+    return (a < b ? -1 : a > b ? 1 : one.name.localeCompare(other.name)) * sort[1];
+  };
+  const shown = table ? table.apps.filter(matches).sort(compare) : [];
+  const modules = table ? table.modules.filter(matches) : [];
+  const keys = useRef(null);
+  keys.current = { shown, selected };
+  useEffect(() => {
+    const pressed = (event) => {
+      if (event.target.matches("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey || state.dialog) return;
+      const { shown: list, selected: at } = keys.current;
+      if (event.key === "j" || event.key === "k") setSelected(Math.max(0, Math.min(list.length - 1, at + (event.key === "j" ? 1 : -1))));
+      else if (event.key === "Enter" && list[at] && event.target === document.body) location.hash = appHref(list[at]);
+    };
+    addEventListener("keydown", pressed);
+    return () => removeEventListener("keydown", pressed);
+  }, []);
+  if (!table) return html`<${Skeleton} rows=${6} />`;
+  const order = (key) => setSort(sort[0] === key ? [key, -sort[1]] : [key, 1]);
+  const heads = html`<tr>${COLUMNS.map(([key]) => html`<th key=${key} scope="col" aria-sort=${sort[0] === key ? (sort[1] > 0 ? "ascending" : "descending") : "none"} class=${["name", "state", "health"].includes(key) ? "" : "num"}><button class="plain" onClick=${() => order(key)}>${t(key)}${sort[0] === key ? (sort[1] > 0 ? " ↑" : " ↓") : ""}</button></th>`)}<th scope="col"><span class="hidden">${t("actions")}</span></th></tr>`;
+  return html`
+    <h1 class="hidden">${t("overview")}</h1>
+    <${Host} table=${table} />
+    <${Attention} apps=${[...table.apps, ...table.modules]} />
+    <section class="card flush">
+      <div class="toolbar">
+        <input id="filter" type="search" placeholder=${`${t("filterApps")}  /`} aria-label=${t("filterApps")} value=${filter} onInput=${(event) => setFilter(event.target.value)} />
+        <div class="chips" role="group" aria-label=${t("state")}>${[["all", t("all")], ["online", stateWord("online")], ["stopped", stateWord("stopped")], ["problems", t("problems")]].map(([key, text]) => html`<button key=${key} class="chip ${only === key ? "on" : ""}" aria-pressed=${only === key} onClick=${() => setOnly(key)}>${text}</button>`)}</div>
+      </div>
+      ${table.apps.length === 0
+        ? html`<${Empty} title=${t("noApps")}><p>${t("noAppsHint")}</p><${Copy} text="ostler start app.js" /></${Empty}>`
+        : shown.length === 0
+          ? html`<${Empty} title=${t("noMatch")} />`
+          : html`<table class="apps"><thead>${heads}</thead><tbody>${shown.map((app, at) => html`<${Row} key=${appKey(app)} app=${app} selected=${at === selected} />`)}</tbody></table>`}
+    </section>
+    ${modules.length > 0 && html`<section class="card flush"><h2 class="pad">${t("modules")}</h2><table class="apps"><thead class="hidden">${heads}</thead><tbody>${modules.map((app) => html`<${Row} key=${appKey(app)} app=${app} />`)}</tbody></table></section>`}
+  `;
+}

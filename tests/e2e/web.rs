@@ -1,0 +1,402 @@
+//! `web`: the dashboard's server, over real sockets. The page in a real browser is in `web_page.rs`.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use ostler_testkit::{DEADLINE, Home, fixture, free_port};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::setup::{home, home_as_pm2};
+
+/// An answer.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// The dashboard of a home, and one who asks.
+struct Web<'a> {
+    home: &'a Home,
+    port: u16,
+    token: String,
+}
+
+impl<'a> Web<'a> {
+    /// Switched on, with an admin's token.
+    fn on(home: &'a Home, options: &str) -> Self {
+        let port = free_port();
+        home.ok(format!("web enable --port {port} {options}"));
+        let token = home.ok("web token root --role admin").stdout.trim().to_owned();
+        Self { home, port, token }
+    }
+
+    fn with(&self, words: &str) -> Self {
+        let token = self.home.ok(words).stdout.trim().to_owned();
+        Web { home: self.home, port: self.port, token }
+    }
+
+    fn connect(&self, head: &str, body: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+        write!(stream, "{head}\r\n{length}\r\n{body}").unwrap();
+        stream
+    }
+
+    /// An answer to a head as it stands, without its last empty line.
+    fn raw(&self, head: &str, body: &str) -> Answer {
+        let mut text = String::new();
+        self.connect(head, body).read_to_string(&mut text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("{text:?}"));
+        let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+        let body = if is_chunked { unchunked(body) } else { body.to_owned() };
+        Answer { status, head: head.to_owned(), body }
+    }
+
+    fn head(&self, method: &str, path: &str, more: &str) -> String {
+        format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: close{more}", self.port)
+    }
+
+    fn bearer(&self) -> String {
+        format!("\r\nAuthorization: Bearer {}", self.token)
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        self.raw(&self.head("GET", path, &self.bearer()), "")
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Answer {
+        let more = format!("{}\r\nContent-Type: application/json", self.bearer());
+        self.raw(&self.head("POST", path, &more), &body.to_string())
+    }
+
+    /// A stream of server-sent events, from after this id.
+    fn stream(&self, path: &str, after: &str) -> Stream {
+        let more = if after.is_empty() { self.bearer() } else { format!("{}\r\nLast-Event-ID: {after}", self.bearer()) };
+        Stream(BufReader::new(self.connect(&self.head("GET", path, &more), "")))
+    }
+}
+
+fn unchunked(body: &str) -> String {
+    let (mut rest, mut out) = (body, String::new());
+    while let Some((size, after)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size.trim(), 16).unwrap();
+        out.push_str(&after[..size]);
+        rest = &after[(size + 2).min(after.len())..];
+    }
+    out
+}
+
+/// Server-sent events.
+struct Stream(BufReader<TcpStream>);
+
+impl Stream {
+    /// The next: its name, its id, its data. Fails where the server says nothing for too long.
+    fn next(&mut self) -> (String, String, Value) {
+        let (mut name, mut id) = (String::new(), String::new());
+        loop {
+            let mut line = String::new();
+            assert!(self.0.read_line(&mut line).unwrap() > 0, "the stream ended");
+            let line = line.trim_end();
+            if let Some(word) = line.strip_prefix("event: ") {
+                name = word.to_owned();
+            } else if let Some(word) = line.strip_prefix("id: ") {
+                id = word.to_owned();
+            } else if let Some(data) = line.strip_prefix("data: ") {
+                return (name, id, serde_json::from_str(data).unwrap());
+            }
+        }
+    }
+
+    /// The next of this name for which this holds.
+    fn wait(&mut self, name: &str, holds: impl Fn(&Value) -> bool) -> (String, Value) {
+        loop {
+            let (is, id, data) = self.next();
+            if is == name && holds(&data) {
+                return (id, data);
+            }
+        }
+    }
+}
+
+fn start(home: &Home, name: &str, more: &str) {
+    home.ok(format!("start {} --name {name} {more} -- hold", fixture()));
+}
+
+#[test]
+fn off_means_nothing_and_on_comes_back() {
+    let home = home();
+    home.ok("web status").says("dashboard is off");
+    assert!(home.run("web open").stderr.contains("web enable"));
+    let web = Web::on(&home, "");
+    assert_eq!(web.get("/api/apps").status, 200);
+    home.ok("web status").says("dashboard: online");
+    let status: Value = serde_json::from_str(&home.ok("web status --json").stdout).unwrap();
+    assert_eq!((&status["enabled"], &status["status"], &status["tokens"][0]["name"]), (&json!(true), &json!("online"), &json!("root")));
+    // Everything goes; the next daemon has it again, with tokens.
+    home.ok("kill");
+    assert!(TcpStream::connect(("127.0.0.1", web.port)).is_err());
+    start(&home, "api", "");
+    assert_eq!(web.get("/api/apps").json()["apps"][0]["name"], "api");
+    home.ok("web disable");
+    assert!(TcpStream::connect(("127.0.0.1", web.port)).is_err());
+    assert_eq!(home.app_processes().len(), 1, "only the app's");
+    home.ok("kill");
+    start(&home, "api", "");
+    assert_eq!(home.jlist().len(), 1);
+}
+
+#[test]
+fn an_address_that_others_reach_needs_a_proxy_and_one_that_is_taken_changes_nothing() {
+    let home = home();
+    let output = home.run("web enable --listen 0.0.0.0");
+    assert!(output.code == 1 && output.stderr.contains("--behind-proxy"), "{output}");
+    let output = home.run("web enable --listen example.com --behind-proxy");
+    assert!(output.code == 1 && output.stderr.contains("is no address"), "{output}");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let output = home.run(format!("web enable --port {port}"));
+    assert!(output.code != 0, "{output}");
+    home.ok("web status").says("dashboard is off");
+    for words in ["web nonsense", "web enable --port 0", "web enable --port x", "web open --role king"] {
+        assert_eq!(home.run(words).code, 2, "{words}");
+    }
+}
+
+#[test]
+fn doors() {
+    let home = home();
+    let web = Web::on(&home, "--allow-host ops.example.com --trust-origin https://portal.example.com");
+    start(&home, "api", "");
+    let viewer = web.with("web token looker");
+    let at = |host: &str, more: &str| web.raw(&format!("GET /api/apps HTTP/1.1\r\nHost: {host}\r\nConnection: close{more}"), "").status;
+    let bearer = web.bearer();
+    assert_eq!((at("evil.com", &bearer), at("ops.example.com", &bearer), at("localhost:1", &bearer)), (421, 200, 200));
+    assert_eq!((at("localhost", ""), at("localhost", "\r\nAuthorization: Bearer x"), at("localhost", "\r\nCookie: ostler-1=x")), (401, 401, 401));
+    let post = |more: &str| web.raw(&web.head("POST", "/api/apps/api/reset", &format!("{bearer}{more}")), "").status;
+    let json = "\r\nContent-Type: application/json";
+    assert_eq!((post(json), post(""), post("\r\nContent-Type: text/plain")), (200, 415, 415));
+    assert_eq!(post(&format!("{json}\r\nOrigin: http://evil.com")), 403);
+    assert_eq!(post(&format!("{json}\r\nSec-Fetch-Site: cross-site")), 403);
+    assert_eq!(post(&format!("{json}\r\nOrigin: https://portal.example.com")), 200);
+    assert_eq!((viewer.get("/api/apps").status, viewer.post("/api/apps/api/restart", &json!({})).status), (200, 403));
+    assert_eq!((viewer.get("/api/access").status, web.get("/api/access").status), (403, 200));
+    assert_eq!((web.get("/api/apps/api/restart").status, web.get("/api/nothing").status, web.get("/../etc/passwd").status), (405, 404, 404));
+    let big = web.raw(&web.head("POST", "/api/apps/api/restart", &format!("{bearer}{json}")), &"x".repeat(100_000));
+    assert_eq!(big.status, 413);
+    assert_eq!(web.post("/api/apps/api/restart", &json!({ "nonsense": 1 })).status, 400);
+    // Everything has them, errors too.
+    for answer in [web.get("/"), web.get("/api/apps"), web.get("/api/nothing")] {
+        let head = answer.head.to_ascii_lowercase();
+        for header in ["content-security-policy: default-src 'self'", "x-frame-options: deny", "x-content-type-options: nosniff", "cache-control: no-"] {
+            assert!(head.contains(header), "{header}: {head}");
+        }
+        assert!(!head.contains("access-control"));
+    }
+    // Taken back, it is closed at once.
+    home.ok("web token --revoke looker");
+    assert_eq!((viewer.get("/api/apps").status, home.run("web token --revoke looker").code), (401, 4));
+}
+
+#[test]
+fn a_link_is_good_once_and_its_cookie_until_the_logout() {
+    let home = home();
+    let web = Web::on(&home, "");
+    let link = home.ok("web open").stdout;
+    let secret = link.trim().split_once("#link=").unwrap().1.to_owned();
+    let json_head = "\r\nContent-Type: application/json";
+    let login = |body: Value| web.raw(&web.head("POST", "/api/session", json_head), &body.to_string());
+    let answer = login(json!({ "link": secret }));
+    assert_eq!((answer.status, &answer.json()["role"]), (200, &json!("admin")));
+    let cookie = answer.head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap().to_owned();
+    assert!(cookie.starts_with(&format!("ostler-{}=", web.port)) && cookie.contains("HttpOnly; SameSite=Strict") && !cookie.contains("Secure"));
+    assert_eq!(login(json!({ "link": secret })).status, 401, "a second time");
+    let pair = cookie.split(';').next().unwrap();
+    let with_cookie = |method: &str, path: &str, more: &str| web.raw(&web.head(method, path, &format!("\r\nCookie: {pair}{more}")), "").status;
+    assert_eq!(with_cookie("GET", "/api/apps", ""), 200);
+    // A cookie alone changes nothing: a browser says where it comes from.
+    let own = format!("{json_head}\r\nSec-Fetch-Site: same-origin");
+    start(&home, "api", "");
+    assert_eq!((with_cookie("POST", "/api/apps/api/reset", json_head), with_cookie("POST", "/api/apps/api/reset", &own)), (403, 200));
+    assert_eq!(with_cookie("DELETE", "/api/session", &own), 200);
+    assert_eq!(with_cookie("GET", "/api/apps", ""), 401);
+}
+
+#[test]
+fn passwords_and_how_often_one_may_try() {
+    let home = home();
+    let web = Web::on(&home, "");
+    let login = |password: &str| {
+        let answer = web.raw(&web.head("POST", "/api/session", "\r\nContent-Type: application/json"), &json!({ "password": password }).to_string());
+        answer.status
+    };
+    let set = |password: &str| home.cmd("web passwd").stdin(format!("{password}\n")).run();
+    assert_eq!((login("anything"), set("short").code, set("correct horse").code), (401, 1, 0));
+    assert_eq!((login("correct horse"), login("wrong")), (200, 401));
+    for _ in 0..4 {
+        assert_eq!(login("wrong"), 401);
+    }
+    assert_eq!((login("wrong"), login("correct horse")), (429, 429));
+    let file = std::fs::read_to_string(home.dir().join("web/access.json")).unwrap();
+    assert!(file.contains("argon2id") && !file.contains("correct horse"), "{file}");
+}
+
+#[test]
+fn orders_carry_the_name_of_whoever_gave_them() {
+    let home = home();
+    let web = Web::on(&home, "");
+    start(&home, "api", "-i 2");
+    let operator = web.with("web token alice --role operator");
+    let before: Vec<i32> = home.jlist().iter().filter(|app| app.text("name") == "api").map(ostler_testkit::Item::pid).collect();
+    assert_eq!(operator.post("/api/apps/api/restart", &json!({})).json()["done"], true);
+    let after: Vec<i32> = home.jlist().iter().filter(|app| app.text("name") == "api").map(ostler_testkit::Item::pid).collect();
+    assert!(before.iter().all(|pid| !after.contains(pid)), "{before:?} {after:?}");
+    home.ok("why api").says("on behalf of dashboard: token alice");
+    assert_eq!(operator.post("/api/apps/api/scale", &json!({ "instances": 3 })).status, 200);
+    assert_eq!(operator.get("/api/apps").json()["apps"][0]["instances"].as_array().unwrap().len(), 3);
+    assert_eq!(operator.post("/api/apps/api/delete", &json!({})).status, 403);
+    assert_eq!(operator.post("/api/apps/nothing/restart", &json!({})).status, 404);
+    assert_eq!(operator.post("/api/apps/api/stop", &json!({})).status, 200);
+    assert_eq!(operator.post("/api/apps/api/start", &json!({})).status, 200);
+    assert_eq!(web.post("/api/apps/api/delete", &json!({})).status, 200);
+    assert_eq!(web.get("/api/apps").json()["apps"], json!([]));
+    let audit = web.get("/api/access").json()["audit"].clone();
+    let newest = &audit[0];
+    assert_eq!((&newest["who"], &newest["what"], &newest["app"], &newest["result"]), (&json!("token root"), &json!("delete"), &json!("api"), &json!("done")));
+    assert!(audit.as_array().unwrap().iter().any(|entry| entry["who"] == "token alice" && entry["what"] == "restart"), "{audit}");
+}
+
+#[test]
+fn a_part_of_the_namespaces_is_all_that_is_seen() {
+    let home = home();
+    let web = Web::on(&home, "");
+    start(&home, "shop", "--namespace prod");
+    start(&home, "lab", "--namespace dev");
+    let some = web.with("web token dev --role admin --namespace dev");
+    let names = |web: &Web<'_>| -> Vec<String> {
+        web.get("/api/apps").json()["apps"].as_array().unwrap().iter().map(|app| app["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!((names(&web), names(&some)), (vec!["shop".into(), "lab".into()], vec!["lab".to_owned()]));
+    assert_eq!((some.get("/api/apps/shop").status, some.post("/api/apps/shop/stop", &json!({})).status), (404, 404));
+    assert_eq!((some.get("/api/logs?app=shop").status, some.get("/api/logs?app=lab").status), (404, 200));
+    assert!(!some.get("/metrics").body.contains("shop") && web.get("/metrics").body.contains("shop"));
+    assert!(!some.get("/api/events").body.contains("shop") && some.get("/api/events").body.contains("lab"));
+    assert_eq!(some.post("/api/access/token", &json!({ "name": "more", "role": "admin" })).status, 403);
+    assert_eq!(some.post("/api/apps/lab/stop", &json!({})).status, 200);
+    home.wait_status("lab", "stopped");
+    assert_eq!(home.app("shop").status(), "online");
+}
+
+#[test]
+fn news_resume_over_the_death_of_the_daemon_and_of_the_server() {
+    let home = home();
+    let web = Web::on(&home, "");
+    start(&home, "api", "");
+    let mut live = web.stream("/api/live", "");
+    live.wait("table", |table| table["apps"][0]["state"] == "online");
+    home.ok("restart api");
+    let (mut id, _) = live.wait("event", |event| event["kind"] == "online");
+    // Another daemon: the stream goes on.
+    ostler_testkit::kill(home.daemon_pid(), Signal::KILL);
+    home.ok("restart api");
+    let (after, _) = live.wait("event", |event| event["kind"] == "online");
+    assert!(after != id);
+    id = after;
+    // Another server: the browser comes back with the id of the last event, and gets each of the others once.
+    ostler_testkit::kill(home.app("ostler-web").pid(), Signal::KILL);
+    home.ok("restart api");
+    home.wait_app("ostler-web", "is back", |app| app.status() == "online" && app.pid() > 0);
+    let mut live = web.stream("/api/live", &id);
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|(kind, app): &(String, String)| kind != "online" || app != "api") {
+        let (name, _, data) = live.next();
+        assert!(name != "gone", "nothing is gone: {seen:?}");
+        if name == "event" {
+            seen.push((data["kind"].as_str().unwrap().to_owned(), data["app"].as_str().unwrap_or_default().to_owned()));
+        }
+    }
+    let of_api: Vec<&str> = seen.iter().filter(|(_, app)| app == "api").map(|(kind, _)| kind.as_str()).collect();
+    assert_eq!(of_api, ["stopping", "exit", "launched", "online"], "{seen:?}");
+    // An id of another life.
+    let mut live = web.stream("/api/live", "1-1");
+    live.wait("gone", |_| true);
+}
+
+#[test]
+fn lines_of_the_past_and_those_that_come() {
+    let home = home();
+    let web = Web::on(&home, "");
+    let app = home.write(
+        "app.sh",
+        "echo '<img src=x onerror=alert(1)>'\nprintf '\\033[31mred\\033[0m\\n'\necho wrong >&2\nhead -c 1000000 /dev/zero | tr '\\0' x\necho\nwhile read line; do echo \"got $line\"; done\nsleep 1000\n",
+    );
+    home.ok(format!("start {app} --name talk --interpreter sh"));
+    home.wait_log("talk-error.log", "wrong");
+    let read = || web.get("/api/logs?app=talk&lines=50").json()["lines"].as_array().unwrap().clone();
+    home.wait_until("all lines are there", || read().iter().any(|line| line["cut"] == true));
+    let lines = read();
+    let text = |at: usize| lines[at]["text"].as_str().unwrap();
+    let is_there = |text: &str, stream: &str| lines.iter().any(|line| line["text"] == text && line["stream"] == stream);
+    assert!(is_there("<img src=x onerror=alert(1)>", "out") && is_there("\u{1b}[31mred\u{1b}[0m", "out") && is_there("wrong", "err"), "{}", text(0));
+    let long = lines.iter().find(|line| line["cut"] == true).unwrap();
+    assert!(long["text"].as_str().unwrap().len() <= 64 << 10);
+    let mut live = web.stream("/api/logs/live?app=talk&lines=1", "");
+    let id = home.app("talk").id();
+    home.ok(format!("send {id} hello"));
+    live.wait("line", |line| line["text"] == "got hello" && !line["at"].is_null());
+    assert!(web.get("/api/logs/download?app=talk").body.contains("|talk|err wrong"));
+    assert_eq!(web.get("/api/logs?app=nothing").status, 404);
+    // Readers leave nothing behind.
+    drop(live);
+    home.wait_until("the reader has ended", || !home.processes().iter().any(|process| process.cmdline.contains("--json")));
+}
+
+#[test]
+fn figures_in_both_formats_and_pm2s_page() {
+    let home = home_as_pm2();
+    let page = free_port();
+    let web = Web::on(&home, &format!("--pm2-port {page}"));
+    home.cmd(format!("start {} --name api -- hold", fixture())).env("SECRET_TOKEN", "hunter22").run();
+    let plain = web.get("/metrics");
+    assert!(plain.head.contains("text/plain; version=0.0.4") && plain.body.contains("ostler_app_up{app=\"api\",namespace=\"default\""), "{plain:?}");
+    let open = web.raw(&web.head("GET", "/metrics", &format!("{}\r\nAccept: application/openmetrics-text", web.bearer())), "");
+    assert!(open.head.contains("application/openmetrics-text") && open.body.ends_with("# EOF\n"));
+    assert!(web.get("/metrics?format=pm2").body.contains("pm2_up{name=\"api\",instance=\"0\"} 1"));
+    assert_eq!(web.raw(&web.head("GET", "/metrics", ""), "").status, 401);
+    // Detail and page: names of variables, never values.
+    let detail = web.get("/api/apps/api");
+    assert!(detail.body.contains("SECRET_TOKEN") && !detail.body.contains("hunter22"));
+    let pm2 = Web { home: &home, port: page, token: String::new() };
+    let list = pm2.raw(&pm2.head("GET", "/", ""), "");
+    assert!(list.status == 200 && !list.body.contains("hunter22") && list.body.contains("SECRET_TOKEN"), "{}", list.status);
+    assert!(list.json()["processes"].as_array().unwrap().iter().any(|process| process["name"] == "api"));
+    assert_eq!((pm2.raw(&pm2.head("GET", "/api/apps", ""), "").status, pm2.raw(&pm2.head("POST", "/", ""), "").status), (404, 415));
+    let status = home.ok("web status");
+    status.says(&format!("http://127.0.0.1:{page}/"));
+}
+
+#[test]
+fn a_unix_socket_is_another_place() {
+    let home = home();
+    let path = home.root().join("w.sock");
+    home.ok(format!("web enable --listen {}", path.display()));
+    let token = home.ok("web token t").stdout.trim().to_owned();
+    let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    write!(stream, "GET /api/apps HTTP/1.1\r\nHost: whatever\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    assert!(home.run("web open").stderr.contains("no browser opens"));
+}
