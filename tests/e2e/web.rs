@@ -183,7 +183,10 @@ fn doors() {
     let at = |host: &str, more: &str| web.raw(&format!("GET /api/apps HTTP/1.1\r\nHost: {host}\r\nConnection: close{more}"), "").status;
     let bearer = web.bearer();
     assert_eq!((at("evil.com", &bearer), at("ops.example.com", &bearer), at("localhost:1", &bearer)), (421, 200, 200));
-    assert_eq!((at("localhost", ""), at("localhost", "\r\nAuthorization: Bearer x"), at("localhost", "\r\nCookie: ostler-1=x")), (401, 401, 401));
+    assert_eq!(
+        (at("localhost", ""), at("localhost", "\r\nAuthorization: Bearer x"), at("localhost", "\r\nCookie: ostler-1=x")),
+        (401, 401, 401)
+    );
     let post = |more: &str| web.raw(&web.head("POST", "/api/apps/api/reset", &format!("{bearer}{more}")), "").status;
     let json = "\r\nContent-Type: application/json";
     assert_eq!((post(json), post(""), post("\r\nContent-Type: text/plain")), (200, 415, 415));
@@ -192,14 +195,22 @@ fn doors() {
     assert_eq!(post(&format!("{json}\r\nOrigin: https://portal.example.com")), 200);
     assert_eq!((viewer.get("/api/apps").status, viewer.post("/api/apps/api/restart", &json!({})).status), (200, 403));
     assert_eq!((viewer.get("/api/access").status, web.get("/api/access").status), (403, 200));
-    assert_eq!((web.get("/api/apps/api/restart").status, web.get("/api/nothing").status, web.get("/../etc/passwd").status), (405, 404, 404));
+    assert_eq!(
+        (web.get("/api/apps/api/restart").status, web.get("/api/nothing").status, web.get("/../etc/passwd").status),
+        (405, 404, 404)
+    );
     let big = web.raw(&web.head("POST", "/api/apps/api/restart", &format!("{bearer}{json}")), &"x".repeat(100_000));
     assert_eq!(big.status, 413);
     assert_eq!(web.post("/api/apps/api/restart", &json!({ "nonsense": 1 })).status, 400);
     // Everything has them, errors too.
     for answer in [web.get("/"), web.get("/api/apps"), web.get("/api/nothing")] {
         let head = answer.head.to_ascii_lowercase();
-        for header in ["content-security-policy: default-src 'self'", "x-frame-options: deny", "x-content-type-options: nosniff", "cache-control: no-"] {
+        for header in [
+            "content-security-policy: default-src 'self'",
+            "x-frame-options: deny",
+            "x-content-type-options: nosniff",
+            "cache-control: no-",
+        ] {
             assert!(head.contains(header), "{header}: {head}");
         }
         assert!(!head.contains("access-control"));
@@ -220,10 +231,13 @@ fn a_link_is_good_once_and_its_cookie_until_the_logout() {
     let answer = login(json!({ "link": secret }));
     assert_eq!((answer.status, &answer.json()["role"]), (200, &json!("admin")));
     let cookie = answer.head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap().to_owned();
-    assert!(cookie.starts_with(&format!("ostler-{}=", web.port)) && cookie.contains("HttpOnly; SameSite=Strict") && !cookie.contains("Secure"));
+    assert!(
+        cookie.starts_with(&format!("ostler-{}=", web.port)) && cookie.contains("HttpOnly; SameSite=Strict") && !cookie.contains("Secure")
+    );
     assert_eq!(login(json!({ "link": secret })).status, 401, "a second time");
     let pair = cookie.split(';').next().unwrap();
-    let with_cookie = |method: &str, path: &str, more: &str| web.raw(&web.head(method, path, &format!("\r\nCookie: {pair}{more}")), "").status;
+    let with_cookie =
+        |method: &str, path: &str, more: &str| web.raw(&web.head(method, path, &format!("\r\nCookie: {pair}{more}")), "").status;
     assert_eq!(with_cookie("GET", "/api/apps", ""), 200);
     // A cookie alone changes nothing: a browser says where it comes from.
     let own = format!("{json_head}\r\nSec-Fetch-Site: same-origin");
@@ -238,7 +252,8 @@ fn passwords_and_how_often_one_may_try() {
     let home = home();
     let web = Web::on(&home, "");
     let login = |password: &str| {
-        let answer = web.raw(&web.head("POST", "/api/session", "\r\nContent-Type: application/json"), &json!({ "password": password }).to_string());
+        let answer =
+            web.raw(&web.head("POST", "/api/session", "\r\nContent-Type: application/json"), &json!({ "password": password }).to_string());
         answer.status
     };
     let set = |password: &str| home.cmd("web passwd").stdin(format!("{password}\n")).run();
@@ -273,7 +288,10 @@ fn orders_carry_the_name_of_whoever_gave_them() {
     assert_eq!(web.get("/api/apps").json()["apps"], json!([]));
     let audit = web.get("/api/access").json()["audit"].clone();
     let newest = &audit[0];
-    assert_eq!((&newest["who"], &newest["what"], &newest["app"], &newest["result"]), (&json!("token root"), &json!("delete"), &json!("api"), &json!("done")));
+    assert_eq!(
+        (&newest["who"], &newest["what"], &newest["app"], &newest["result"]),
+        (&json!("token root"), &json!("delete"), &json!("api"), &json!("done"))
+    );
     assert!(audit.as_array().unwrap().iter().any(|entry| entry["who"] == "token alice" && entry["what"] == "restart"), "{audit}");
 }
 
@@ -348,7 +366,11 @@ fn lines_of_the_past_and_those_that_come() {
     let lines = read();
     let text = |at: usize| lines[at]["text"].as_str().unwrap();
     let is_there = |text: &str, stream: &str| lines.iter().any(|line| line["text"] == text && line["stream"] == stream);
-    assert!(is_there("<img src=x onerror=alert(1)>", "out") && is_there("\u{1b}[31mred\u{1b}[0m", "out") && is_there("wrong", "err"), "{}", text(0));
+    assert!(
+        is_there("<img src=x onerror=alert(1)>", "out") && is_there("\u{1b}[31mred\u{1b}[0m", "out") && is_there("wrong", "err"),
+        "{}",
+        text(0)
+    );
     let long = lines.iter().find(|line| line["cut"] == true).unwrap();
     assert!(long["text"].as_str().unwrap().len() <= 64 << 10);
     let mut live = web.stream("/api/logs/live?app=talk&lines=1", "");
@@ -369,7 +391,10 @@ fn figures_in_both_formats_and_pm2s_page() {
     let web = Web::on(&home, &format!("--pm2-port {page}"));
     home.cmd(format!("start {} --name api -- hold", fixture())).env("SECRET_TOKEN", "hunter22").run();
     let plain = web.get("/metrics");
-    assert!(plain.head.contains("text/plain; version=0.0.4") && plain.body.contains("ostler_app_up{app=\"api\",namespace=\"default\""), "{plain:?}");
+    assert!(
+        plain.head.contains("text/plain; version=0.0.4") && plain.body.contains("ostler_app_up{app=\"api\",namespace=\"default\""),
+        "{plain:?}"
+    );
     let open = web.raw(&web.head("GET", "/metrics", &format!("{}\r\nAccept: application/openmetrics-text", web.bearer())), "");
     assert!(open.head.contains("application/openmetrics-text") && open.body.ends_with("# EOF\n"));
     assert!(web.get("/metrics?format=pm2").body.contains("pm2_up{name=\"api\",instance=\"0\"} 1"));

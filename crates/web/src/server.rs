@@ -1,7 +1,6 @@
 //! The server: settings read once, sockets of the daemon, every request through the doors.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -10,10 +9,10 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, COOKIE, HeaderName};
 use hyper::http::request::Parts;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response};
 use ostler_http::{Address, Ending, Limits, Peer, ServerError};
 
-use crate::access::{Attempts, Identity, Store};
+use crate::access::{AccessError, Attempts, Identity, Store};
 use crate::audit::Audit;
 use crate::daemon::Daemon;
 use crate::guard::Guard;
@@ -89,27 +88,25 @@ pub(crate) fn run(home: &Path) -> Result<(), WebError> {
     })
 }
 
-fn answer(site: Rc<Site>, peer: Peer, request: Request<Incoming>) -> impl Future<Output = Response<Body>> {
-    async move {
-        let (head, body) = request.into_parts();
-        let is_head = head.method == hyper::Method::HEAD;
-        let by_tcp = peer.address.is_some();
-        let mut response = match site.guard.check(&head, by_tcp) {
-            Err((status, text)) => reply::error(status, text),
-            // The second socket is PM2's page, which has no login.
-            Ok(()) if peer.socket == 1 => routes::pm2_page(&site, &head).await,
-            Ok(()) => {
-                let from = site.client(&head, peer);
-                routes::answer(site, Asked { head, body, from }).await
-            }
-        };
-        if is_head {
-            let (parts, _) = response.into_parts();
-            response = Response::from_parts(parts, http_body_util::BodyExt::boxed_unsync(http_body_util::Empty::new()));
+async fn answer(site: Rc<Site>, peer: Peer, request: Request<Incoming>) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let is_head = head.method == hyper::Method::HEAD;
+    let by_tcp = peer.address.is_some();
+    let mut response = match site.guard.check(&head, by_tcp) {
+        Err((status, text)) => reply::error(status, text),
+        // The second socket is PM2's page, which has no login.
+        Ok(()) if peer.socket == 1 => routes::pm2_page(&site, &head).await,
+        Ok(()) => {
+            let from = site.client(&head, peer);
+            routes::answer(site, Asked { head, body, from }).await
         }
-        reply::protect(response.headers_mut());
-        response
+    };
+    if is_head {
+        let (parts, _) = response.into_parts();
+        response = Response::from_parts(parts, http_body_util::BodyExt::boxed_unsync(http_body_util::Empty::new()));
     }
+    reply::protect(response.headers_mut());
+    response
 }
 
 impl Site {
@@ -142,12 +139,9 @@ impl Site {
     }
 
     /// Whoever asks; none = nobody that is known.
-    pub(crate) fn identity(&self, head: &Parts) -> Result<Option<Identity>, Response<Body>> {
+    pub(crate) fn identity(&self, head: &Parts) -> Result<Option<Identity>, AccessError> {
         let mut store = self.store.borrow_mut();
-        let access = store.get().map_err(|error| {
-            let text = ostler_core::causes::with_causes(&error);
-            reply::error(StatusCode::INTERNAL_SERVER_ERROR, &text)
-        })?;
+        let access = store.get()?;
         if let Some(header) = head.headers.get(AUTHORIZATION) {
             let token = header.to_str().ok().and_then(|text| text.strip_prefix("Bearer ").or_else(|| text.strip_prefix("bearer ")));
             return Ok(token.and_then(|token| access.by_token(token.trim())));

@@ -110,6 +110,7 @@ export function Overview() {
   }, []);
   if (!table) return html`<${Skeleton} rows=${6} />`;
   const order = (key) => setSort(sort[0] === key ? [key, -sort[1]] : [key, 1]);
+  const moduleRows = modules.length > 0 && only === "all" && html`<tbody><tr class="group"><th scope="rowgroup" colspan="8">${t("modules")}</th></tr>${modules.map((app) => html`<${Row} key=${appKey(app)} app=${app} />`)}</tbody>`;
   const heads = html`<tr>${COLUMNS.map(([key]) => html`<th key=${key} scope="col" aria-sort=${sort[0] === key ? (sort[1] > 0 ? "ascending" : "descending") : "none"} class=${["name", "state", "health"].includes(key) ? "" : "num"}><button class="plain" onClick=${() => order(key)}>${t(key)}${sort[0] === key ? (sort[1] > 0 ? " ↑" : " ↓") : ""}</button></th>`)}<th scope="col"><span class="hidden">${t("actions")}</span></th></tr>`;
   return html`
     <h1 class="hidden">${t("overview")}</h1>
@@ -122,10 +123,8 @@ export function Overview() {
       </div>
       ${table.apps.length === 0
         ? html`<${Empty} title=${t("noApps")}><p>${t("noAppsHint")}</p><${Copy} text="ostler start app.js" /></${Empty}>`
-        : shown.length === 0
+        : shown.length === 0 && !moduleRows
           ? html`<${Empty} title=${t("noMatch")} />`
-          : html`<table class="apps"><thead>${heads}</thead><tbody>${shown.map((app, at) => html`<${Row} key=${appKey(app)} app=${app} selected=${at === selected} />`)}</tbody></table>`}
-    </section>
-    ${modules.length > 0 && html`<section class="card flush"><h2 class="pad">${t("modules")}</h2><table class="apps"><thead class="hidden">${heads}</thead><tbody>${modules.map((app) => html`<${Row} key=${appKey(app)} app=${app} />`)}</tbody></table></section>`}
-  `;
+          : html`<table class="apps"><thead>${heads}</thead><tbody>${shown.map((app, at) => html`<${Row} key=${appKey(app)} app=${app} selected=${at === selected} />`)}</tbody>${moduleRows}</table>`}
+    </section>`;
 }

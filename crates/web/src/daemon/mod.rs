@@ -29,7 +29,7 @@ pub(crate) struct Snapshot {
     /// Wall clock, ms.
     pub(crate) at_ms: u64,
     /// Number of the last wish ([`Look::fresh`]) before it was asked for.
-    wish: u64,
+    pub(crate) wish: u64,
     pub(crate) rows: Vec<TableRow>,
     pub(crate) host: Host,
     /// The daemon; none = nobody answers.

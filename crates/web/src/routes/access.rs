@@ -31,7 +31,7 @@ pub(super) fn list(site: &Site) -> Response<Body> {
             .iter()
             .map(|token| json!({ "name": token.name, "role": token.role, "namespaces": token.namespaces, "created": token.created_ms }))
             .collect(),
-        Err(problem) => return error(StatusCode::INTERNAL_SERVER_ERROR, &ostler_core::causes::with_causes(&problem)),
+        Err(problem) => return super::broken(&problem),
     };
     reply::json(&json!({ "tokens": tokens, "settings": site.settings, "audit": site.audit.last(LINES) }))
 }
@@ -54,7 +54,7 @@ pub(super) async fn token(site: &Site, asked: Asked, identity: &Identity, name: 
                 reply::json(&json!({ "done": true }))
             }
             Ok(false) => error(StatusCode::NOT_FOUND, "there is no token of that name"),
-            Err(problem) => error(StatusCode::INTERNAL_SERVER_ERROR, &ostler_core::causes::with_causes(&problem)),
+            Err(problem) => super::broken(&problem),
         };
     }
     let wish: Wish = match body::json(asked.body).await {
@@ -68,6 +68,6 @@ pub(super) async fn token(site: &Site, asked: Asked, identity: &Identity, name: 
             reply::json(&json!({ "token": secret.text() }))
         }
         Ok(Err(problem)) => error(StatusCode::BAD_REQUEST, &problem.to_string()),
-        Err(problem) => error(StatusCode::INTERNAL_SERVER_ERROR, &ostler_core::causes::with_causes(&problem)),
+        Err(problem) => super::broken(&problem),
     }
 }

@@ -245,7 +245,8 @@ fn line(bytes: &[u8]) -> Option<Line> {
     let mut text = read.message;
     let cut = text.len() > LONGEST;
     if cut {
-        text.truncate(text.floor_char_boundary(LONGEST));
+        let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
     }
     let stream = if read.kind == "err" { "err" } else { "out" };
     Some(Line { at: read.timestamp, app: read.app_name, instance: read.process_id.as_u64(), stream, text, cut })

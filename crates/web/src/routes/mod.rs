@@ -114,7 +114,7 @@ pub(crate) async fn answer(site: Rc<Site>, asked: Asked) -> Response<Body> {
     let identity = match site.identity(&asked.head) {
         Ok(Some(identity)) => identity,
         Ok(None) => return unknown(&site),
-        Err(response) => return response,
+        Err(problem) => return broken(&problem),
     };
     if identity.role < needs {
         return error(StatusCode::FORBIDDEN, &format!("this needs the role {}, and you are {}", needs.word(), identity.role.word()));
@@ -147,6 +147,11 @@ fn unknown(site: &Site) -> Response<Body> {
     let mut response = crate::reply::with_status(StatusCode::UNAUTHORIZED, &value);
     response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
+}
+
+/// Who may come in cannot be read, or not be written.
+fn broken(problem: &crate::access::AccessError) -> Response<Body> {
+    error(StatusCode::INTERNAL_SERVER_ERROR, &ostler_core::causes::with_causes(problem))
 }
 
 /// The daemon does not answer, or says no.

@@ -5,7 +5,7 @@ const LONGEST: usize = 4096;
 
 /// The value of a key; none = it is not there, or makes no sense.
 pub(super) fn value(query: Option<&str>, key: &str) -> Option<String> {
-    let pairs = query?.split('&').filter_map(|pair| Some(pair.split_once('=').unwrap_or((pair, ""))));
+    let pairs = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs.filter(|(name, _)| *name == key).find_map(|(_, value)| decoded(&value.replace('+', "%20"))).filter(|value| value.len() <= LONGEST)
 }
 

@@ -30,7 +30,7 @@ pub(super) async fn answer(site: &Site, asked: Asked) -> Response<Body> {
         _ => match site.identity(&asked.head) {
             Ok(Some(identity)) => present(site, &identity),
             Ok(None) => super::unknown(site),
-            Err(response) => response,
+            Err(problem) => super::broken(&problem),
         },
     }
 }
@@ -86,12 +86,12 @@ async fn login(site: &Site, asked: Asked) -> Response<Body> {
             };
             return error(StatusCode::UNAUTHORIZED, text);
         }
-        Err(problem) => return failed(&problem),
+        Err(problem) => return super::broken(&problem),
     };
     let cookie = match change(site, |access| access.add_session(&identity, now_ms())) {
         Ok(Some(cookie)) => cookie,
         Ok(None) => return error(StatusCode::INTERNAL_SERVER_ERROR, "the login was not kept"),
-        Err(problem) => return failed(&problem),
+        Err(problem) => return super::broken(&problem),
     };
     site.attempts.borrow_mut().succeeded(from);
     site.audit.write(&entry(&identity.user, "done"));
@@ -108,10 +108,6 @@ async fn login(site: &Site, asked: Asked) -> Response<Body> {
 /// Changes who may come in. Short: the file is small, and its lock is held for moments.
 fn change<T>(site: &Site, change: impl FnOnce(&mut Access) -> T) -> Result<Option<T>, crate::access::AccessError> {
     site.store.borrow_mut().change(change).map(Some)
-}
-
-fn failed(problem: &crate::access::AccessError) -> Response<Body> {
-    error(StatusCode::INTERNAL_SERVER_ERROR, &ostler_core::causes::with_causes(problem))
 }
 
 async fn by_password(
@@ -141,7 +137,7 @@ fn logout(site: &Site, asked: &Asked) -> Response<Body> {
     if let Some(cookie) = site.cookie(&asked.head)
         && let Err(problem) = change(site, |access| access.end_session(cookie))
     {
-        return failed(&problem);
+        return super::broken(&problem);
     }
     let mut response = reply::json(&json!({ "done": true }));
     let gone = format!("{}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict", site.cookie_name());
