@@ -4,7 +4,9 @@ use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::cron::Ticks;
 use ostler_core::lifecycle::Instance;
 use ostler_core::observation::Observation;
-use serde::{Deserialize, Serialize};
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
 
 use crate::event::Cause;
 use crate::health::HealthReport;
@@ -98,9 +100,16 @@ pub struct Monit {
 }
 
 /// JSON that is passed on as it stands: whoever gets it need not understand it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Json(Box<serde_json::value::RawValue>);
+#[derive(Clone, Debug)]
+pub struct Json(Text);
+
+#[derive(Clone, Debug)]
+enum Text {
+    /// From a serializer, or read.
+    Raw(Box<RawValue>),
+    /// Put together from texts of serializers. Looked through once more where it becomes a part of another value.
+    Written(Box<str>),
+}
 
 impl Json {
     /// The text of a value.
@@ -108,12 +117,35 @@ impl Json {
     /// # Errors
     /// A value that has no JSON.
     pub fn of<T: Serialize>(value: &T) -> Result<Self, serde_json::Error> {
-        serde_json::value::to_raw_value(value).map(Self)
+        serde_json::value::to_raw_value(value).map(|raw| Self(Text::Raw(raw)))
+    }
+
+    /// A text that was put together from texts of serializers.
+    pub fn written(text: String) -> Self {
+        Self(Text::Written(text.into()))
     }
 
     /// The text.
     pub fn text(&self) -> &str {
-        self.0.get()
+        match &self.0 {
+            Text::Raw(raw) => raw.get(),
+            Text::Written(text) => text,
+        }
+    }
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            Text::Raw(raw) => raw.serialize(serializer),
+            Text::Written(text) => serde_json::from_str::<&RawValue>(text).map_err(S::Error::custom)?.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Box::<RawValue>::deserialize(deserializer).map(|raw| Self(Text::Raw(raw)))
     }
 }
 

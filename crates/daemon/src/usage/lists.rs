@@ -8,6 +8,7 @@ use ostler_proto::control::{Detail, Failure, HealthReport, HealthRow, Json, Resp
 use ostler_proto::pm2::{Process, View};
 
 use super::Question;
+use super::forms::Forms;
 use crate::engine::Ctx;
 use crate::settings::kept_settings;
 use crate::slots::Slot;
@@ -15,10 +16,10 @@ use crate::slots::needs::waits_for;
 use crate::users::account;
 
 /// PM2's list: each item is written as it is made, and no description is copied.
-fn processes(ctx: &Ctx, now: Now) -> Response {
+fn processes(ctx: &Ctx, forms: &mut Forms, now: Now) -> Result<Json, serde_json::Error> {
     let home = ctx.settings.home.to_string_lossy();
     let mut accounts = Accounts::new();
-    let mut items = Vec::new();
+    let mut text = vec![b'['];
     for slot in ctx.slots.serving() {
         let mut counters = slot.durable.instance.counters.clone();
         counters.last_start = counters.last_start.map(|at| at.seen_from(now));
@@ -49,21 +50,28 @@ fn processes(ctx: &Ctx, now: Now) -> Response {
             health: health.as_ref(),
             account: account_of(slot.spec(), &mut accounts),
         };
-        match Json::of(&item) {
-            Ok(item) => items.push(item),
-            Err(error) => return Response::Failed(Failure::Other(error.to_string())),
+        if text.len() > 1 {
+            text.push(b',');
+        }
+        if forms.are_wanted() {
+            forms.write(slot, &item, &mut text)?;
+        } else {
+            serde_json::to_writer(&mut text, &item)?;
         }
     }
-    Json::of(&items).map_or_else(|error| Response::Failed(Failure::Other(error.to_string())), Response::Processes)
+    text.push(b']');
+    forms.retain(|id| ctx.slots.get(id).is_some());
+    // What serializers write is text.
+    Ok(Json::written(String::from_utf8(text).unwrap_or_default()))
 }
 
-pub(super) fn answer_to(ctx: &mut Ctx, question: &Question, now: Now) -> Response {
+pub(super) fn answer_to(ctx: &mut Ctx, question: &Question, forms: &mut Forms, now: Now) -> Response {
     match question {
         Question::Table => Response::Table(ctx.slots.serving().map(|slot| table_row(slot, now)).collect()),
         Question::List => Response::List(ctx.slots.serving().map(|slot| summary(slot, now)).collect()),
         Question::Processes => {
             ctx.slots.learn_node_versions(&ctx.node_versions);
-            processes(ctx, now)
+            processes(ctx, forms, now).map_or_else(|error| Response::Failed(Failure::Other(error.to_string())), Response::Processes)
         }
         Question::Details(ids) => {
             ctx.slots.learn_node_versions(&ctx.node_versions);

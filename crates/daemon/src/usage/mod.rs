@@ -4,10 +4,13 @@
 //! started is measured from its start; for all others the answer waits a moment for a second reading, so that the first call is
 //! already right.
 
+mod forms;
 mod lists;
 
+use ostler_core::time::Now;
 use ostler_proto::control::{Failure, Request as Asked, Response};
 
+use self::forms::Forms;
 use self::lists::{answer_to, health_row};
 use crate::engine::{Answer, Ask, Ctx, Feature, Key, Request};
 use crate::slots::Slot;
@@ -19,6 +22,7 @@ const WINDOW_MS: u64 = 25;
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
     waiting: Vec<Waiting>,
+    forms: Forms,
 }
 
 /// Answer that waits for its second reading.
@@ -58,10 +62,20 @@ impl Usage {
     pub(crate) const NAME: &str = "usage";
     /// Timer of the first second reading.
     const READ: Key = (Self::NAME, 0);
+    /// Timer of the end of the forms.
+    const FORMS: Key = (Self::NAME, 1);
+
+    fn answer(&mut self, ctx: &mut Ctx, question: &Question, now: Now) -> Response {
+        if matches!(question, Question::Processes) {
+            let until_ms = self.forms.asked(now.mono_ms);
+            ctx.timers.set(Self::FORMS, Some(until_ms));
+        }
+        answer_to(ctx, question, &mut self.forms, now)
+    }
 
     fn answer_soon(&mut self, ctx: &mut Ctx, client: u32, request: u64, question: Question) {
         if ctx.read_usage(question.ids()) {
-            let response = answer_to(ctx, &question, ctx.now);
+            let response = self.answer(ctx, &question, ctx.now);
             ctx.reply(client, request, response);
         } else {
             let due_ms = ctx.now.mono_ms + WINDOW_MS;
@@ -99,15 +113,19 @@ impl Feature for Usage {
     }
 
     /// Answers those whose second reading is due.
-    fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
+    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         let now = ctx.now;
+        if (Self::NAME, key) == Self::FORMS {
+            self.forms.drop_all();
+            return;
+        }
         let is_due = |waiting: &Waiting| waiting.due_ms <= now.mono_ms;
         let (due, later) = std::mem::take(&mut self.waiting).into_iter().partition::<Vec<_>, _>(is_due);
         self.waiting = later;
         ctx.timers.set(Self::READ, self.waiting.iter().map(|waiting| waiting.due_ms).min());
         for Waiting { client, request, question, .. } in due {
             ctx.read_usage(question.ids());
-            let response = answer_to(ctx, &question, now);
+            let response = self.answer(ctx, &question, now);
             ctx.reply(client, request, response);
         }
     }
@@ -171,6 +189,34 @@ mod tests {
         played.start(usage, id, pid);
         played.ctx.slots.get_mut(id).unwrap().durable.start_ticks = ostler_sys::ProcRef::of(pid).unwrap().start_ticks;
         id
+    }
+
+    #[test]
+    fn whoever_asks_again_gets_the_same_and_what_has_changed() {
+        let (mut played, mut usage) = (Played::new(&[]), Usage::default());
+        let id = played.instance(app("down"));
+        let mut list = |played: &mut Played| match ask(played, &mut usage, Asked::Processes).pop() {
+            Some(Response::Processes(list)) => serde_json::from_str::<serde_json::Value>(list.text()).unwrap(),
+            other => panic!("{other:?}"),
+        };
+        let first = list(&mut played);
+        assert_eq!([list(&mut played), list(&mut played)], [first.clone(), first.clone()]);
+        let slot = played.ctx.slots.get_mut(id).unwrap();
+        slot.durable.instance.counters.restarts = 7;
+        let third = list(&mut played);
+        assert_eq!((&third[0]["pm2_env"]["restart_time"], &first[0]["pm2_env"]["restart_time"]), (&7.into(), &0.into()));
+        // Another description, of the same slot.
+        let spec = std::rc::Rc::new(AppSpec { cwd: "/elsewhere".into(), ..app("down") });
+        let ctx = &mut played.ctx;
+        ctx.slots.get_mut(id).unwrap().describe(std::rc::Rc::new(crate::slots::App { id: 99, spec }), &ctx.settings);
+        assert_eq!(list(&mut played)[0]["pm2_env"]["pm_cwd"], "/elsewhere");
+        let slot = played.ctx.slots.get_mut(id).unwrap();
+        slot.durable.unique_id = "another".into();
+        let last = list(&mut played);
+        assert_eq!((&last[0]["pm2_env"]["unique_id"], &last[0]["pm2_env"]["env"]["unique_id"]), (&"another".into(), &"another".into()));
+        assert!(usage.forms.are_wanted());
+        usage.on_timer(&mut played.ctx, Usage::FORMS.1);
+        assert!(!usage.forms.are_wanted());
     }
 
     #[test]

@@ -17,4 +17,4 @@ pub use dump::{Dump, DumpEntry, DumpError, EntryError, of_entries, parse_dump, t
 pub use log_lengths::LogLengths;
 pub use pm2_env::{PM2_VERSION, View, pm2_env, scalar_env};
 pub use prepare::{Prepared, prepared, reconfigured, restart_vars};
-pub use process::Process;
+pub use process::{Form, Process};

@@ -1,4 +1,6 @@
 //! One item of `jlist`, written straight to text: with a hundred apps it is 400 KB that nobody looks into on their way to the reader.
+//!
+//! Who looks again and again gets what does not change while the app lives from a [`Form`].
 
 use std::borrow::Cow;
 
@@ -29,64 +31,191 @@ pub struct Process<'a> {
     pub account: Option<(u32, u32)>,
 }
 
+/// What stands at a key of `pm2_env`.
+enum Entry<'a> {
+    /// It stays as long as the description does.
+    Fixed(&'a Value),
+    /// All variables.
+    Vars,
+    /// One variable.
+    Var(&'a str),
+    /// It changes while the app lives.
+    Changing(&'a Value),
+}
+
+/// What changes while the app lives.
+struct Changing {
+    tail: Map<String, Value>,
+    last: Map<String, Value>,
+}
+
+impl Changing {
+    fn of(process: &Process<'_>) -> Self {
+        let mut last = Map::new();
+        if let Some(health) = process.health {
+            last.insert("health_status".into(), health_status(health));
+        }
+        if let Some((uid, gid)) = process.account {
+            last.extend([("uid".to_owned(), uid.into()), ("gid".to_owned(), gid.into())]);
+        }
+        Self { tail: state(&process.view), last }
+    }
+
+    fn get(&self, key: &str) -> Option<&Value> {
+        self.last.get(key).or_else(|| self.tail.get(key))
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &str> {
+        self.tail.keys().chain(self.last.keys()).map(String::as_str)
+    }
+}
+
+/// The entries of `pm2_env` in their order, as [`super::pm2_env()`] makes it, without a copy of each variable. What comes later stands at the place of the
+/// first that has its name.
+fn entries<E>(
+    process: &Process<'_>,
+    vars: &IndexMap<&str, Cow<'_, str>>,
+    changing: &Changing,
+    each: &mut dyn FnMut(&str, Entry<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let view = &process.view;
+    let Changing { tail, last } = changing;
+    let mut head = attributes::of(view.spec, view.files, view.user, Map::new());
+    head.insert(instance_var(view.spec).into(), view.index.into());
+    for (key, value) in &head {
+        match changing.get(key) {
+            Some(later) => each(key, Entry::Changing(later))?,
+            None if key == "env" && value.is_object() => each(key, Entry::Vars)?,
+            None => each(key, Entry::Fixed(value))?,
+        }
+    }
+    for (key, text) in vars.iter().filter(|(key, _)| !head.contains_key(**key) && !tail.contains_key(**key)) {
+        match last.get(*key) {
+            Some(later) => each(key, Entry::Changing(later))?,
+            None => each(key, Entry::Var(text))?,
+        }
+    }
+    for (key, value) in tail.iter().filter(|(key, _)| !head.contains_key(*key)) {
+        each(key, Entry::Changing(last.get(key).unwrap_or(value)))?;
+    }
+    let is_new = |key: &str| !head.contains_key(key) && !tail.contains_key(key) && !vars.contains_key(key);
+    for (key, value) in last.iter().filter(|(key, _)| is_new(key)) {
+        each(key, Entry::Changing(value))?;
+    }
+    Ok(())
+}
+
+/// CPU and memory as PM2 has them.
+#[derive(Serialize)]
+struct Shown {
+    memory: u64,
+    cpu: Value,
+}
+
+impl From<Monit> for Shown {
+    fn from(monit: Monit) -> Self {
+        Self { memory: monit.memory_bytes, cpu: number(monit.cpu_pct) }
+    }
+}
+
 impl Serialize for Process<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Shown {
-            memory: u64,
-            cpu: Value,
-        }
         let mut item = serializer.serialize_map(Some(5))?;
         item.serialize_entry("pid", &self.pid)?;
         item.serialize_entry("name", &self.view.spec.name)?;
         item.serialize_entry("pm2_env", &Env(self))?;
         item.serialize_entry("pm_id", &self.view.id)?;
-        item.serialize_entry("monit", &Shown { memory: self.monit.memory_bytes, cpu: number(self.monit.cpu_pct) })?;
+        item.serialize_entry("monit", &Shown::from(self.monit))?;
         item.end()
     }
 }
 
-/// `pm2_env` of an item, as [`super::pm2_env()`] makes it, without a copy of each variable.
+/// `pm2_env` of an item.
 struct Env<'a>(&'a Process<'a>);
 
 impl Serialize for Env<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Process { view, health, account, .. } = self.0;
+        let view = &self.0.view;
         let vars = wire_vars(view);
         let shown = Vars { view, vars: &vars };
-        let mut head = attributes::of(view.spec, view.files, view.user, Map::new());
-        head.insert(instance_var(view.spec).into(), view.index.into());
-        let tail = state(view);
-        let mut last = Map::new();
-        if let Some(health) = health {
-            last.insert("health_status".into(), health_status(health));
-        }
-        if let Some((uid, gid)) = account {
-            last.extend([("uid".to_owned(), (*uid).into()), ("gid".to_owned(), (*gid).into())]);
-        }
-        // What comes later stands at the place of the first that has its name.
         let mut map = serializer.serialize_map(None)?;
-        for (key, value) in &head {
-            match last.get(key).or_else(|| tail.get(key)) {
-                Some(later) => map.serialize_entry(key, later)?,
-                None if key == "env" && value.is_object() => map.serialize_entry(key, &shown)?,
-                None => map.serialize_entry(key, value)?,
-            }
-        }
-        for (key, text) in vars.iter().filter(|(key, _)| !head.contains_key(**key) && !tail.contains_key(**key)) {
-            match last.get(*key) {
-                Some(later) => map.serialize_entry(key, later)?,
-                None => shown.entry(&mut map, key, text)?,
-            }
-        }
-        for (key, value) in tail.iter().filter(|(key, _)| !head.contains_key(*key)) {
-            map.serialize_entry(key, last.get(key).unwrap_or(value))?;
-        }
-        let is_new = |key: &str| !head.contains_key(key) && !tail.contains_key(key) && !vars.contains_key(key);
-        for (key, value) in last.iter().filter(|(key, _)| is_new(key)) {
-            map.serialize_entry(key, value)?;
-        }
+        entries(self.0, &vars, &Changing::of(self.0), &mut |key, entry| match entry {
+            Entry::Fixed(value) | Entry::Changing(value) => map.serialize_entry(key, value),
+            Entry::Vars => map.serialize_entry(key, &shown),
+            Entry::Var(text) => shown.entry(&mut map, key, text),
+        })?;
         map.end()
+    }
+}
+
+/// The text of an item but for what changes while the app lives: pid, state, counters, metrics, figures.
+#[derive(Clone, Debug)]
+pub struct Form {
+    /// From behind the pid to the end of `pm2_env`.
+    text: Box<str>,
+    /// Places in it, ascending, and the keys whose values belong there.
+    holes: Box<[(usize, Box<str>)]>,
+    /// The keys that change: with others it is another text.
+    keys: Box<str>,
+}
+
+impl Form {
+    /// The form of an item.
+    ///
+    /// # Errors
+    /// A value that has no JSON.
+    pub fn of(process: &Process<'_>) -> Result<Self, serde_json::Error> {
+        let view = &process.view;
+        let vars = wire_vars(view);
+        let changing = Changing::of(process);
+        let mut text = format!(",\"name\":{},\"pm2_env\":{{", serde_json::to_string(&view.spec.name)?);
+        let mut holes = Vec::new();
+        let mut is_first = true;
+        entries::<serde_json::Error>(process, &vars, &changing, &mut |key, entry| {
+            if !std::mem::take(&mut is_first) {
+                text.push(',');
+            }
+            text.push_str(&serde_json::to_string(key)?);
+            text.push(':');
+            match entry {
+                Entry::Fixed(value) => text.push_str(&serde_json::to_string(value)?),
+                Entry::Vars => text.push_str(&serde_json::to_string(&Vars { view, vars: &vars })?),
+                Entry::Var(value) => match attributes::bare(view.spec, key, value) {
+                    Some(bare) => text.push_str(&serde_json::to_string(&bare)?),
+                    None => text.push_str(&serde_json::to_string(value)?),
+                },
+                Entry::Changing(_) => holes.push((text.len(), key.into())),
+            }
+            Ok(())
+        })?;
+        text.push('}');
+        Ok(Self { text: text.into(), holes: holes.into(), keys: changing.keys().collect::<Vec<_>>().join(",").into() })
+    }
+
+    /// Appends the text of the item as it is now. False: it has other keys than the form, which is of no use any more; then nothing was appended.
+    ///
+    /// # Errors
+    /// A value that has no JSON.
+    pub fn write(&self, process: &Process<'_>, out: &mut Vec<u8>) -> Result<bool, serde_json::Error> {
+        let changing = Changing::of(process);
+        if !changing.keys().eq(self.keys.split(',')) {
+            return Ok(false);
+        }
+        out.extend_from_slice(b"{\"pid\":");
+        serde_json::to_writer(&mut *out, &process.pid)?;
+        let mut done = 0;
+        for (at, key) in &self.holes {
+            out.extend_from_slice(self.text.as_bytes().get(done..*at).unwrap_or_default());
+            serde_json::to_writer(&mut *out, &changing.get(key))?;
+            done = *at;
+        }
+        out.extend_from_slice(self.text.as_bytes().get(done..).unwrap_or_default());
+        out.extend_from_slice(b",\"pm_id\":");
+        serde_json::to_writer(&mut *out, &process.view.id)?;
+        out.extend_from_slice(b",\"monit\":");
+        serde_json::to_writer(&mut *out, &Shown::from(process.monit))?;
+        out.push(b'}');
+        Ok(true)
     }
 }
 

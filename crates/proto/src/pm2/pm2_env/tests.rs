@@ -3,7 +3,7 @@ use ostler_core::lifecycle::{State, Wanted};
 use ostler_core::time::Now;
 
 use super::*;
-use crate::pm2::Process;
+use crate::pm2::{Form, Process};
 
 fn process(detail: &Detail) -> Process<'_> {
     Process {
@@ -13,6 +13,26 @@ fn process(detail: &Detail) -> Process<'_> {
         health: detail.health.as_ref(),
         account: None,
     }
+}
+
+/// Asserts that a form says the same as the item itself: now, when figures and counters have changed, and that it is given up where keys come or go.
+fn assert_form(detail: &Detail) {
+    let written = |form: &Form, process: &Process<'_>| {
+        let mut out = Vec::new();
+        form.write(process, &mut out).unwrap().then(|| String::from_utf8(out).unwrap())
+    };
+    let form = Form::of(&process(detail)).unwrap();
+    assert_eq!(written(&form, &process(detail)), Some(serde_json::to_string(&process(detail)).unwrap()));
+    let mut later = detail.clone();
+    later.instance.counters.restarts += 3;
+    later.monit = Monit { cpu_pct: 12.5, memory_bytes: 7, processes: 2 };
+    later.learned.axm_monitor.insert("Loop delay".into(), json!({ "value": "1.2" }));
+    assert_eq!(written(&form, &process(&later)), Some(serde_json::to_string(&process(&later)).unwrap()));
+    later.learned.node_version = match later.learned.node_version {
+        Some(_) => None,
+        None => Some("22.0.0".into()),
+    };
+    assert_eq!(written(&form, &process(&later)), None);
 }
 
 fn process_object(detail: &Detail) -> Value {
@@ -196,6 +216,7 @@ fn an_item_is_written_as_its_object_is() {
         let (_, rest) = written.split_once(r#""pm2_env":"#).unwrap();
         let (written, _) = rest.rsplit_once(r#","pm_id":0,"monit""#).unwrap();
         assert_eq!(written, Value::Object(pm2_env(&View::from(&detail))).to_string());
+        assert_form(&detail);
         // The lowest layer may come on its own.
         let mut split = detail.clone();
         let vars = std::mem::take(&mut split.spec.env.vars);
