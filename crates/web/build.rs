@@ -40,6 +40,9 @@ fn main() {
         }
     }
     add(SCRIPT, "text/javascript; charset=utf-8", script(&page).as_bytes());
+    println!("cargo::rerun-if-changed=openapi.json");
+    let described = fs::read("openapi.json").unwrap_or_else(|error| panic!("openapi.json: {error}"));
+    add("api/openapi.json", "application/json", &described);
     table.push(']');
     fs::write(out.join("assets.rs"), table).expect("OUT_DIR is writable");
 }

@@ -17,14 +17,11 @@ use hyper::header::{ALLOW, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Response, StatusCode};
 
 use crate::access::{Identity, Role};
-use crate::reply::{Body, error, full};
+use crate::reply::{Body, error};
 use crate::server::{Asked, Site};
 use crate::{assets, metrics};
 
 pub(crate) use pm2::page as pm2_page;
-
-/// The API, described: OpenAPI 3.1.
-const OPENAPI: &str = include_str!("../../openapi.json");
 
 /// A path of the API, read.
 #[derive(Debug, PartialEq, Eq)]
@@ -136,7 +133,7 @@ async fn perform(site: Rc<Site>, asked: Asked, path: Path, identity: Identity) -
         Path::Metrics => metrics::answer(&site, &asked, &identity).await,
         Path::Access => access::list(&site),
         Path::Token(name) => access::token(&site, asked, &identity, name).await,
-        Path::OpenApi => full(StatusCode::OK, crate::reply::JSON, OPENAPI),
+        Path::OpenApi => assets::answer("api/openapi.json", &asked.head).unwrap_or_else(|| error(StatusCode::NOT_FOUND, "there is nothing here")),
     }
 }
 
@@ -170,6 +167,9 @@ fn not_asked(problem: &crate::daemon::AskError) -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The API, described: OpenAPI 3.1.
+    const OPENAPI: &str = include_str!("../../openapi.json");
 
     #[test]
     fn paths() {
@@ -211,6 +211,53 @@ mod tests {
             (Method::PUT, "/api/session", None),
         ] {
             assert_eq!(role(&method, path), needs, "{method} {path}");
+        }
+    }
+
+    /// The document says what the code does: each path and method with its role, and nothing else.
+    #[test]
+    fn the_document_is_true() {
+        let document: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
+        let mut described = Vec::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            let parsed = Path::parse(&path.replace("{name}", "x")).unwrap_or_else(|| panic!("{path}"));
+            for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+                let told = item[method.as_str().to_ascii_lowercase()]["x-role"].as_str().and_then(Role::parse);
+                assert_eq!(told, parsed.role(&method), "{method} {path}");
+            }
+            described.push(parsed);
+        }
+        let verbs = ["start", "stop", "restart", "reload", "delete", "reset", "flush", "scale", "undo", "trigger", "send"];
+        let acts = verbs.map(|verb| format!("/api/apps/x/{verb}"));
+        let others = [
+            "/api/session",
+            "/api/apps",
+            "/api/apps/x",
+            "/api/live",
+            "/api/events",
+            "/api/logs",
+            "/api/logs/live",
+            "/api/logs/download",
+            "/metrics",
+            "/api/access",
+            "/api/access/token",
+            "/api/access/token/x",
+            "/api/openapi.json",
+        ];
+        let all: Vec<Path> = acts.iter().map(String::as_str).chain(others).map(|path| Path::parse(path).unwrap()).collect();
+        assert!(all.iter().all(|path| described.contains(path)) && all.len() == described.len());
+    }
+
+    /// Shapes of answers have the properties of the document, and no others.
+    #[test]
+    fn shapes_are_those_of_the_document() {
+        let document: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
+        let rows = vec![crate::view::tests_row(0, "api", "default", "online")];
+        let all = crate::view::apps(&crate::daemon::Snapshot { rows, ..Default::default() }, |_| true);
+        let all = serde_json::to_value(&all).unwrap();
+        let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<std::collections::BTreeSet<_>>();
+        for (name, value) in [("Apps", &all), ("Host", &all["host"]), ("App", &all["apps"][0]), ("Instance", &all["apps"][0]["instances"][0])] {
+            assert_eq!(keys(value), keys(&document["components"]["schemas"][name]["properties"]), "{name}");
         }
     }
 }
