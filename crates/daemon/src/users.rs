@@ -25,7 +25,8 @@ pub(crate) fn name_of(uid: &str) -> Rc<str> {
 
 /// Name of the user that the daemon runs as.
 pub(crate) fn own() -> Rc<str> {
-    name_of(&rustix::process::geteuid().as_raw().to_string())
+    static UID: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    name_of(UID.get_or_init(|| rustix::process::geteuid().as_raw().to_string()))
 }
 
 /// Account that it runs as, where that is given.

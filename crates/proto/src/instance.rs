@@ -108,7 +108,7 @@ enum Text {
     /// From a serializer, or read.
     Raw(Box<RawValue>),
     /// Put together from texts of serializers. Looked through once more where it becomes a part of another value.
-    Written(Box<str>),
+    Written(String),
 }
 
 impl Json {
@@ -122,7 +122,7 @@ impl Json {
 
     /// A text that was put together from texts of serializers.
     pub fn written(text: String) -> Self {
-        Self(Text::Written(text.into()))
+        Self(Text::Written(text))
     }
 
     /// The text.

@@ -19,7 +19,9 @@ use crate::users::account;
 fn processes(ctx: &Ctx, forms: &mut Forms, now: Now) -> Result<Json, serde_json::Error> {
     let home = ctx.settings.home.to_string_lossy();
     let mut accounts = Accounts::new();
-    let mut text = vec![b'['];
+    // Some 4 KB for each.
+    let mut text = Vec::with_capacity(ctx.slots.serving().count() << 12);
+    text.push(b'[');
     for slot in ctx.slots.serving() {
         let mut counters = slot.durable.instance.counters.clone();
         counters.last_start = counters.last_start.map(|at| at.seen_from(now));

@@ -123,12 +123,19 @@ pub fn encode(args: &[&[u8]]) -> Vec<u8> {
         (1..=MAX_ARGS).contains(&args.len()) && args.iter().all(|arg| !arg.is_empty()),
         "PM2 does not find the end of this frame"
     );
-    let length = args.iter().map(|arg| 4 + arg.len()).sum::<usize>();
+    let parts: Vec<&[&[u8]]> = args.iter().map(std::slice::from_ref).collect();
+    encode_parts(&parts)
+}
+
+/// [`encode`] of arguments that are in parts: a large one is copied once.
+pub fn encode_parts(args: &[&[&[u8]]]) -> Vec<u8> {
+    let length_of = |arg: &[&[u8]]| arg.iter().map(|part| part.len()).sum::<usize>();
+    let length = args.iter().map(|arg| 4 + length_of(arg)).sum::<usize>();
     let mut frame = Vec::with_capacity(1 + length);
     frame.push(VERSION << 4 | args.len().min(MAX_ARGS) as u8);
     for arg in args.iter().take(MAX_ARGS) {
-        frame.extend_from_slice(&u32::try_from(arg.len()).unwrap_or(u32::MAX).to_be_bytes());
-        frame.extend_from_slice(arg);
+        frame.extend_from_slice(&u32::try_from(length_of(arg)).unwrap_or(u32::MAX).to_be_bytes());
+        arg.iter().for_each(|part| frame.extend_from_slice(part));
     }
     frame
 }

@@ -119,8 +119,13 @@ fn call(mut request: Value) -> Call {
 
 /// The answer to a call: values are JSON text, as they are.
 pub fn success(id: &[u8], values: &[&str]) -> Vec<u8> {
-    let answer = format!("j:{{\"args\":[{}]}}", values.join(","));
-    amp::encode(&[answer.as_bytes(), id])
+    let mut answer: Vec<&[u8]> = vec![b"j:{\"args\":["];
+    for (at, value) in values.iter().enumerate() {
+        answer.extend((at > 0).then_some(b",".as_slice()));
+        answer.push(value.as_bytes());
+    }
+    answer.push(b"]}");
+    amp::encode_parts(&[&answer, &[id]])
 }
 
 /// The answer to a call that failed.

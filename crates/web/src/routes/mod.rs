@@ -133,7 +133,9 @@ async fn perform(site: Rc<Site>, asked: Asked, path: Path, identity: Identity) -
         Path::Metrics => metrics::answer(&site, &asked, &identity).await,
         Path::Access => access::list(&site),
         Path::Token(name) => access::token(&site, asked, &identity, name).await,
-        Path::OpenApi => assets::answer("api/openapi.json", &asked.head).unwrap_or_else(|| error(StatusCode::NOT_FOUND, "there is nothing here")),
+        Path::OpenApi => {
+            assets::answer("api/openapi.json", &asked.head).unwrap_or_else(|| error(StatusCode::NOT_FOUND, "there is nothing here"))
+        }
     }
 }
 
@@ -256,7 +258,9 @@ mod tests {
         let all = crate::view::apps(&crate::daemon::Snapshot { rows, ..Default::default() }, |_| true);
         let all = serde_json::to_value(&all).unwrap();
         let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<std::collections::BTreeSet<_>>();
-        for (name, value) in [("Apps", &all), ("Host", &all["host"]), ("App", &all["apps"][0]), ("Instance", &all["apps"][0]["instances"][0])] {
+        for (name, value) in
+            [("Apps", &all), ("Host", &all["host"]), ("App", &all["apps"][0]), ("Instance", &all["apps"][0]["instances"][0])]
+        {
             assert_eq!(keys(value), keys(&document["components"]["schemas"][name]["properties"]), "{name}");
         }
     }

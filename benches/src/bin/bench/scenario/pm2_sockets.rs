@@ -48,9 +48,7 @@ fn calls(lab: &Lab) -> Vec<Row> {
         wire.call("getMonitorData")?;
         let (before, mut walls) = (measure::cpu(&own), Vec::new());
         for _ in 0..lists {
-            let begin = Instant::now();
-            wire.call("getMonitorData")?;
-            walls.push(ms(begin.elapsed()));
+            walls.push(ms(wire.call("getMonitorData")?));
         }
         let cpu = ms(measure::cpu(&own).saturating_sub(before)) / f64::from(lists);
         let begin = Instant::now();
@@ -159,13 +157,17 @@ impl Wire {
         }
     }
 
-    fn call(&mut self, method: &str) -> Result<()> {
+    /// A call. Returns the time until the whole answer is there; what a client makes of it is not the manager's.
+    fn call(&mut self, method: &str) -> Result<Duration> {
+        let begin = Instant::now();
         self.stream.write_all(&rpc::invocation("1:1", method, &[json!({})]))?;
-        let answer = self.next()?.and_then(rpc::answer).context("no answer")?;
+        let frame = self.next()?;
+        let took = begin.elapsed();
+        let answer = frame.and_then(rpc::answer).context("no answer")?;
         if let Err(why) = answer.result {
             bail!("{method}: {why}");
         }
-        Ok(())
+        Ok(took)
     }
 
     /// Reads until so many lines of the app have come, or nothing comes for some time.

@@ -225,8 +225,8 @@ impl Pm2Sockets {
     fn read(&mut self, ctx: &mut Ctx, peer: u32) {
         for rpc::Request { id, call } in self.peers.read(peer) {
             match call {
-                Call::Methods => self.peers.answer(peer, &rpc::methods(&id)),
-                Call::Refused(why) => self.peers.answer(peer, &rpc::refusal(&id, &why)),
+                Call::Methods => self.peers.answer(peer, rpc::methods(&id)),
+                Call::Refused(why) => self.peers.answer(peer, rpc::refusal(&id, &why)),
                 Call::Method { name, args } => self.call(ctx, peer, id, &name, args),
             }
         }
@@ -236,7 +236,7 @@ impl Pm2Sockets {
         let plan = if self.calls.len() < MAX_CALLS { calls::plan(ctx, name, args) } else { Err("too many calls at the same time".into()) };
         let plan = match plan {
             Ok(plan) => plan,
-            Err(why) => return self.peers.answer(peer, &rpc::failure(&id, &why)),
+            Err(why) => return self.peers.answer(peer, rpc::failure(&id, &why)),
         };
         let caller = match self.peers.get_mut(peer) {
             Some(peer) => {
@@ -319,7 +319,7 @@ impl Pm2Sockets {
             (None, Outcome::Passed) => Some(rpc::success(&id, &[passed.as_ref().map_or("null", Json::text)])),
         };
         if let Some(frame) = frame {
-            self.peers.answer(peer, &frame);
+            self.peers.answer(peer, frame);
         }
         if let Some(peer) = self.peers.get_mut(peer) {
             peer.pending = peer.pending.saturating_sub(1);

@@ -216,9 +216,14 @@ impl Peers {
     }
 
     /// Queues an answer. A client that is gone misses it.
-    pub(super) fn answer(&mut self, id: u32, frame: &[u8]) {
+    pub(super) fn answer(&mut self, id: u32, frame: Vec<u8>) {
         let Some(peer) = self.all.get_mut(&id) else { return };
-        peer.queue(frame);
+        if peer.out.is_empty() {
+            // A list of many apps is large: it is not copied.
+            peer.out = frame;
+        } else {
+            peer.queue(&frame);
+        }
         if peer.waiting() > MAX_ANSWERS_BYTES {
             self.all.remove(&id);
         }
