@@ -183,10 +183,10 @@ fn what_a_program_without_daemon_left_is_taken_over() {
 
 /// The session with this version on npm's daemon and on ours, key by key.
 #[track_caller]
-fn differs_as_listed(pm2: Option<PathBuf>, version: &str) {
+fn differs_as_listed(pm2: Option<PathBuf>, form: &str, version: &str) {
     let Some(pm2) = pm2 else { ostler_testkit::skip!("npm's pm2 is not installed") };
-    let theirs = session(Subject::Pm2(pm2.clone()), &pm2, "cjs", None);
-    let found = keys::differences(&theirs, &session(ostler(), &pm2, "cjs", Some(version)));
+    let theirs = session(Subject::Pm2(pm2.clone()), &pm2, form, None);
+    let found = keys::differences(&theirs, &session(ostler(), &pm2, form, Some(version)));
     let major = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default();
     let wrong = keys::unexpected(&found, differences::LIST, major);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -194,15 +194,20 @@ fn differs_as_listed(pm2: Option<PathBuf>, version: &str) {
 
 #[test]
 fn differs_as_listed_5() {
-    differs_as_listed(installed_pm2_of("5.4.3"), "5.4.3");
+    differs_as_listed(installed_pm2_of("5.4.3"), "cjs", "5.4.3");
 }
 
 #[test]
 fn differs_as_listed_6() {
-    differs_as_listed(installed_pm2_of("6.0.14"), "6.0.14");
+    differs_as_listed(installed_pm2_of("6.0.14"), "cjs", "6.0.14");
 }
 
 #[test]
 fn differs_as_listed_7() {
-    differs_as_listed(installed_pm2(), "7.0.4");
+    differs_as_listed(installed_pm2(), "cjs", "7.0.4");
+}
+
+#[test]
+fn differs_as_listed_7_as_module() {
+    differs_as_listed(installed_pm2(), "mjs", "7.0.4");
 }

@@ -243,6 +243,20 @@ fn what_is_not_committed_or_pushed_is_not_deployed() {
 }
 
 #[test]
+fn a_host_that_wants_a_terminal_gets_one() {
+    let home = home();
+    let host = host!(&home);
+    let hook = "if test -t 1; then echo A-TERMINAL $(cat release); else echo NO-TERMINAL; fi";
+    host.project(json!([]), json!({"needs_tty": true, "post-deploy": hook}));
+    host.deploy("setup").run().ok();
+    host.deploy("").run().ok().says("A-TERMINAL 1");
+    home.cmd(["deploy", "p", "exec", "test -t 0 && echo WITH-INPUT; exit 3"].as_slice()).run().code(1).says("WITH-INPUT");
+    host.project(json!([]), json!({"post-deploy": hook}));
+    host.deploy("").run().ok().says("NO-TERMINAL");
+    assert_eq!(host.deploys("app").len(), 2);
+}
+
+#[test]
 fn nobody_answers() {
     let home = home();
     let mut host = host!(&home);

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ostler_testkit::{DEADLINE, Home, fixture, free_port};
 use rustix::process::Signal;
@@ -105,7 +105,10 @@ impl Stream {
     /// The next: its name, its id, its data. Fails where the server says nothing for too long.
     fn next(&mut self) -> (String, String, Value) {
         let (mut name, mut id) = (String::new(), String::new());
+        let begin = Instant::now();
         loop {
+            // A sign of life is no news.
+            assert!(begin.elapsed() < DEADLINE, "nothing came but signs of life");
             let mut line = String::new();
             assert!(self.0.read_line(&mut line).unwrap() > 0, "the stream ended");
             let line = line.trim_end();
@@ -121,7 +124,9 @@ impl Stream {
 
     /// The next of this name for which this holds.
     fn wait(&mut self, name: &str, holds: impl Fn(&Value) -> bool) -> (String, Value) {
+        let begin = Instant::now();
         loop {
+            assert!(begin.elapsed() < DEADLINE, "no such {name} came");
             let (is, id, data) = self.next();
             if is == name && holds(&data) {
                 return (id, data);
@@ -149,6 +154,14 @@ fn off_means_nothing_and_on_comes_back() {
     assert!(TcpStream::connect(("127.0.0.1", web.port)).is_err());
     start(&home, "api", "");
     assert_eq!(web.get("/api/apps").json()["apps"][0]["name"], "api");
+    // The program after an update serves; its process is another one.
+    let before = home.app("ostler-web").pid();
+    home.ok("update");
+    assert_eq!(web.get("/api/apps").status, 200);
+    assert_ne!(home.app("ostler-web").pid(), before);
+    // What is saved are apps.
+    home.ok("save");
+    assert!(!std::fs::read_to_string(home.dir().join("dump.pm2")).unwrap().contains("ostler-web"));
     home.ok("web disable");
     assert!(TcpStream::connect(("127.0.0.1", web.port)).is_err());
     assert_eq!(home.app_processes().len(), 1, "only the app's");
@@ -374,6 +387,8 @@ fn lines_of_the_past_and_those_that_come() {
     let long = lines.iter().find(|line| line["cut"] == true).unwrap();
     assert!(long["text"].as_str().unwrap().len() <= 64 << 10);
     let mut live = web.stream("/api/logs/live?app=talk&lines=1", "");
+    // Its reader is there when the last line of the past is.
+    live.wait("line", |line| line["at"].is_null());
     let id = home.app("talk").id();
     home.ok(format!("send {id} hello"));
     live.wait("line", |line| line["text"] == "got hello" && !line["at"].is_null());

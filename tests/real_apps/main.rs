@@ -6,6 +6,8 @@
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "a test")]
 
 mod apps;
+mod gui;
 mod modules;
 mod node;
 mod probes;
+mod prometheus;

@@ -82,6 +82,22 @@ fn pm2_metrics_for_prometheus() {
     assert_eq!(home.jlist().len(), 1);
 }
 
+/// Its client is npm's library of 2017 (2.4), which our daemon speaks to, too.
+#[test]
+fn pm2_prometheus_exporter() {
+    let (packages, home) = (needs_packages!(), home());
+    install(&home, &packages, "pm2-prometheus-exporter@0.1.1");
+    // It has no setting for its port, so two of these tests at a time would be in each other's way; there is one.
+    home.wait_until("it is scraped", || {
+        let text = scrape(9209);
+        let has = |start: &str, end: &str| text.lines().any(|line| line.starts_with(start) && line.ends_with(end));
+        has("pm2_up{name=\"app\",instance=\"0\"}", " 1") && has("pm2_up{name=\"pm2-prometheus-exporter\"", " 1")
+    });
+    home.ok("stop app");
+    home.wait_until("it sees the stop", || scrape(9209).lines().any(|line| line == "pm2_up{name=\"app\",instance=\"0\"} 0"));
+    assert_eq!(home.app("pm2-prometheus-exporter").restarts(), 0);
+}
+
 /// The body of its page; nothing where it does not answer: npm's library waits for ever for what it has asked a daemon that was killed.
 fn scrape(port: u16) -> String {
     let mut text = String::new();

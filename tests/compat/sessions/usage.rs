@@ -11,7 +11,7 @@ session!(
         home.ok("ping");
         for line in [
             "", "nonsense", "start x.js --no-such-option", "list --no-such-option", "stop", "restart", "delete", "describe", "scale",
-            "scale app", "sendSignal SIGINT", "kill now", "save here", "prettylist x", "web",
+            "scale app", "sendSignal SIGINT", "kill now", "save here", "prettylist x",
         ] {
             let output = home.run(line);
             t.note(format!("{line:?} exits {}", output.code));

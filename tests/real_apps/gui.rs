@@ -1,0 +1,65 @@
+//! A dashboard of others from npm, unmodified: a program with npm's library in it that knows PM2's home alone.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use ostler_testkit::{Home, Subject, fixture, free_port};
+use serde_json::{Value, json};
+
+use crate::needs_packages;
+
+/// An answer: its head, and its body.
+fn ask(port: u16, method: &str, path: &str, cookie: &str, body: &Value) -> (String, Value) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let head = format!(
+        "{method} {path} HTTP/1.0\r\nHost: x\r\nCookie: {cookie}\r\nContent-Type: application/json\r\nContent-Length: {}",
+        body.len()
+    );
+    write!(stream, "{head}\r\n\r\n{body}").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    (head.to_owned(), serde_json::from_str(body).unwrap_or_default())
+}
+
+#[test]
+fn pm2_dashboard() {
+    let packages = needs_packages!();
+    let home = Home::new(Subject::Ostler(env!("CARGO_BIN_EXE_ostler").into()));
+    home.ok(format!("start {} --name app -- hold", fixture()));
+    let port = free_port();
+    let script = packages.join("gui/node_modules/pm2-dashboard/bin/pm2-dashboard.js");
+    let database = home.root().join("gui.db");
+    home.ok([
+        "start",
+        &script.display().to_string(),
+        "--name",
+        "gui",
+        "--",
+        &format!("--port={port}"),
+        &format!("--db={}", database.display()),
+    ]);
+    home.wait_log("gui-out.log", "Setup URL:");
+    let token = home.log("gui-out.log").split_once("token=").unwrap().1.trim().to_owned();
+    let login = json!({ "username": "admin", "password": "correct horse 1" });
+    ask(port, "POST", &format!("/api/setup?token={token}"), "", &login);
+    let (head, _) = ask(port, "POST", "/api/auth/login", "", &login);
+    let cookie = head.lines().find_map(|line| line.strip_prefix("Set-Cookie: ")).unwrap_or_else(|| panic!("{head}"));
+    let cookie = cookie.split(';').next().unwrap();
+    let status = || {
+        let (_, list) = ask(port, "GET", "/api/processes", cookie, &Value::Null);
+        list.as_array().unwrap().iter().find(|process| process["name"] == "app").unwrap_or_else(|| panic!("{list}")).clone()
+    };
+    let seen = status();
+    assert!(seen["status"] == "online" && seen["memory"].as_u64() > Some(0), "{seen}");
+    let (before, id) = (home.app("app").pid(), seen["id"].clone());
+    ask(port, "POST", &format!("/api/processes/{id}/restart"), cookie, &Value::Null);
+    assert_ne!(home.app("app").pid(), before);
+    ask(port, "POST", &format!("/api/processes/{id}/stop"), cookie, &Value::Null);
+    assert_eq!((home.app("app").status(), &status()["status"]), ("stopped", &json!("stopped")));
+    ask(port, "POST", &format!("/api/processes/{id}/start"), cookie, &Value::Null);
+    assert_eq!((home.app("app").status(), &status()["status"]), ("online", &json!("online")));
+}

@@ -1,0 +1,79 @@
+//! A real Prometheus: it scrapes the dashboard's figures in both formats and those of a module of PM2, and its own checker finds nothing wrong.
+
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
+
+use ostler_testkit::{Home, Subject, fixture, free_port, get, needs_program};
+use serde_json::Value;
+
+use crate::needs_packages;
+
+/// A process that ends with the test.
+struct Ends(Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn scrapes_what_we_and_a_module_show() {
+    let packages = needs_packages!();
+    needs_program!("prometheus");
+    needs_program!("promtool");
+    let home = Home::new(Subject::Ostler(env!("CARGO_BIN_EXE_ostler").into()));
+    home.ok(["start", &fixture(), "--name", "a \"quoted\\ name\"", "-i", "2", "--", "hold"]);
+    let (web, module, own) = (free_port(), free_port(), free_port());
+    home.ok(format!("web enable --port {web}"));
+    let token = home.ok("web token prometheus").stdout.trim().to_owned();
+    home.ok(["multiset", &format!("pm2-metrics:port {module} pm2-metrics:host 127.0.0.1")].as_slice());
+    let cached = home.cmd("install pm2-metrics@1.0.47").env("npm_config_cache", packages.join("npm")).env("npm_config_offline", "true");
+    cached.run().ok();
+    home.write(
+        "prometheus.yml",
+        format!(
+            "global: {{scrape_interval: 1s}}\nscrape_configs:\n\
+             - {{job_name: ostler, authorization: {{credentials: {token}}}, static_configs: [{{targets: ['127.0.0.1:{web}']}}]}}\n\
+             - {{job_name: as_pm2, authorization: {{credentials: {token}}}, params: {{format: [pm2]}}, static_configs: [{{targets: ['127.0.0.1:{web}']}}]}}\n\
+             - {{job_name: module, static_configs: [{{targets: ['127.0.0.1:{module}']}}]}}\n"
+        ),
+    );
+    let prometheus = Command::new("prometheus")
+        .args(["--config.file=prometheus.yml", "--storage.tsdb.path=tsdb", "--log.level=error"])
+        .arg(format!("--web.listen-address=127.0.0.1:{own}"))
+        .current_dir(home.work())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let _prometheus = Ends(prometheus);
+    let values = |query: &str| -> Vec<Value> {
+        let path = format!("/api/v1/query?query={query}");
+        let answer: Value = get(own, &path).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        answer["data"]["result"].as_array().cloned().unwrap_or_default()
+    };
+    home.wait_until("all three are scraped", || values("up").iter().filter(|sample| sample["value"][1] == "1").count() == 3);
+    home.wait_until("the figures are there", || values("ostler_app_up").len() == 4 && !values("pm2_up").is_empty());
+    let up = values("ostler_app_up");
+    let of_app: Vec<&Value> = up.iter().filter(|sample| sample["metric"]["app"] == "a \"quoted\\ name\"").collect();
+    assert!(of_app.len() == 2 && of_app.iter().all(|sample| sample["value"][1] == "1"), "{up:?}");
+    let jobs =
+        |query: &str| values(query).iter().map(|sample| sample["metric"]["job"].to_string()).collect::<std::collections::BTreeSet<_>>();
+    home.wait_until("PM2's names from both", || jobs("pm2_memory").len() == 2);
+    // The checker of Prometheus.
+    let text = Command::new("curl")
+        .args(["-sS", "-H", &format!("Authorization: Bearer {token}"), &format!("http://127.0.0.1:{web}/metrics")])
+        .output()
+        .unwrap();
+    let mut check = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    check.stdin.take().unwrap().write_all(&text.stdout).unwrap();
+    let told = check.wait_with_output().unwrap();
+    assert!(told.status.success() && told.stdout.is_empty() && told.stderr.is_empty(), "{told:?}");
+}
