@@ -4,6 +4,7 @@
 mod boot;
 mod credentials;
 mod lifecycle;
+mod migrate;
 mod seeds_boot;
 mod setup;
 mod users;
