@@ -349,11 +349,13 @@ fn news_resume_over_the_death_of_the_daemon_and_of_the_server() {
     home.ok("restart api");
     home.wait_app("ostler-web", "is back", |app| app.status() == "online" && app.pid() > 0);
     let mut live = web.stream("/api/live", &id);
-    let mut seen = Vec::new();
+    let (mut seen, mut sequence) = (Vec::new(), id.split_once('-').unwrap().1.parse::<u64>().unwrap());
     while seen.last().is_none_or(|(kind, app): &(String, String)| kind != "online" || app != "api") {
         let (name, _, data) = live.next();
         assert!(name != "gone", "nothing is gone: {seen:?}");
         if name == "event" {
+            sequence += 1;
+            assert_eq!(data["sequence"], sequence, "each once");
             seen.push((data["kind"].as_str().unwrap().to_owned(), data["app"].as_str().unwrap_or_default().to_owned()));
         }
     }
@@ -394,8 +396,16 @@ fn lines_of_the_past_and_those_that_come() {
     live.wait("line", |line| line["text"] == "got hello" && !line["at"].is_null());
     assert!(web.get("/api/logs/download?app=talk").body.contains("|talk|err wrong"));
     assert_eq!(web.get("/api/logs?app=nothing").status, 404);
-    // Readers leave nothing behind.
-    drop(live);
+    // There are as many as there may be, and they leave nothing behind.
+    let reads = |_| {
+        let mut stream = web.stream("/api/logs/live?app=talk&lines=1", "");
+        stream.wait("line", |_| true);
+        stream
+    };
+    let others: Vec<Stream> = (0..15).map(reads).collect();
+    assert_eq!(web.get("/api/logs?app=talk").status, 503);
+    drop((live, others));
+    home.wait_until("there is room again", || web.get("/api/logs?app=talk").status == 200);
     home.wait_until("the reader has ended", || !home.processes().iter().any(|process| process.cmdline.contains("--json")));
 }
 
