@@ -49,6 +49,14 @@ pub const LIST: &[Row] = &[
     ),
     Row::new("process:event of *", ".delete, asked for", "-", "*", "PM2 means to tell a delete, but the process is gone when it does"),
     Row::new("process:event of *", ".stop, asked for", "2", "1", "stopping what is stopped changes nothing"),
+    Row::new(
+        "process:event of object 2",
+        ".online, by itself",
+        "4",
+        "5",
+        "PM2 does not tell of a process that a restart ends while it starts",
+    )
+    .at_times(),
     Row::new("event online of object", ".process.status", "\"launching\"", "\"online\"", NOW).at_times(),
     Row::new("event restart overlimit of fail", ".process.created_at", "*", "null", "PM2 forgets it a moment later"),
     Row::new("log:out of cluster", "*", "*", "-", "a worker's logs are reopened by the daemon: the worker has nothing to say"),
