@@ -140,3 +140,26 @@ fn describe_tells_the_commit() {
     assert!(Command::new("mkfifo").arg(home.root().join("second/.git")).status().unwrap().success());
     home.ok("describe second").never_says("Revision control");
 }
+
+/// The commit that an app was started from, in PM2's list and on its bus: what the folder has now is another question.
+#[test]
+fn the_list_has_the_commit_that_runs() {
+    needs_program!("git");
+    let home = home();
+    let commits = three(&home, "");
+    let versioning = || home.app("api").env("versioning").clone();
+    home.wait_until("its commit is known", || !versioning().is_null());
+    let url = home.root().join("repo.git").display().to_string();
+    git(&home, &format!("remote set-url origin {url}"));
+    let (root, first) = (home.work().display().to_string(), versioning());
+    let told = |revision: &str| serde_json::json!({"type": "git", "url": "../repo.git", "revision": revision, "branch": "main", "remote": "origin", "repo_path": root});
+    assert_eq!(first, told(&commits[0]));
+    git(&home, &format!("reset -q --hard {}", commits[1]));
+    ostler_testkit::kill(home.daemon_pid(), rustix::process::Signal::KILL);
+    assert_eq!(versioning()["revision"], commits[0].as_str(), "another daemon knows it, too");
+    home.ok("restart api");
+    home.wait_until("the other commit is known", || versioning()["revision"] == commits[1].as_str());
+    assert_eq!(versioning()["url"], url.as_str());
+    home.ok("restart api --no-vizion");
+    home.wait_until("it is not wanted any more", || versioning().is_null());
+}

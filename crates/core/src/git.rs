@@ -1,5 +1,58 @@
 //! What git's own files say about a working tree: where HEAD is, which commit that is, where it came from. Anybody may have written them.
 
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Most folders that are looked at upwards.
+const MAX_FOLDERS: usize = 64;
+
+/// Working tree that a folder is in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkingTree {
+    /// Folder with `.git` in it.
+    pub root: PathBuf,
+    /// Commit.
+    pub revision: String,
+    /// Branch, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// Address of `origin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+}
+
+/// What a path is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Folder.
+    Folder,
+    /// Anything else.
+    Other,
+}
+
+/// The working tree that the folder is in, by a reader of files: `kind` says what a path is (none = nothing is there), `text` what is in a file (none = it
+/// cannot be read).
+pub fn working_tree(folder: &Path, kind: impl Fn(&Path) -> Option<Kind>, text: impl Fn(&Path) -> Option<String>) -> Option<WorkingTree> {
+    let (root, at, found) = folder.ancestors().take(MAX_FOLDERS).find_map(|folder| {
+        let at = folder.join(".git");
+        kind(&at).map(|kind| (folder, at, kind))
+    })?;
+    // A worktree or submodule has a file instead, which says where the folder is.
+    let own = if found == Kind::Folder { at } else { root.join(text(&at)?.strip_prefix("gitdir:")?.trim()) };
+    let common = text(&own.join("commondir")).map_or_else(|| own.clone(), |path| own.join(path.trim()));
+    let (revision, branch) = match head(&text(&own.join("HEAD"))?)? {
+        Head::Commit(revision) => (revision, None),
+        Head::Ref(name) => {
+            let loose = || text(&common.join(&name)).and_then(|text| commit(&text));
+            let revision = loose().or_else(|| packed(&text(&common.join("packed-refs"))?, &name))?;
+            (revision, Some(name.strip_prefix("refs/heads/").unwrap_or(&name).to_owned()))
+        }
+    };
+    let url = text(&common.join("config")).and_then(|config| url(&config, "origin"));
+    Some(WorkingTree { root: root.to_owned(), revision, branch, url })
+}
+
 /// What HEAD names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Head {
@@ -93,6 +146,39 @@ mod tests {
             assert_eq!(head(text), expected, "{text:?}");
         }
         assert_eq!(head(&format!("ref: refs/{}", "x".repeat(2000))), None);
+    }
+
+    #[test]
+    fn trees() {
+        let tree = |files: &[(&str, &str)], folder: &str| {
+            let text = |path: &Path| files.iter().find(|(name, _)| Path::new(name) == path).map(|(_, text)| (*text).to_owned());
+            let kind = |path: &Path| {
+                let is_folder = files.iter().any(|(name, _)| Path::new(name) != path && Path::new(name).starts_with(path));
+                if is_folder { Some(Kind::Folder) } else { text(path).map(|_| Kind::Other) }
+            };
+            working_tree(Path::new(folder), kind, text)
+        };
+        let config = ("/srv/a/.git/config", "[remote \"origin\"]\nurl = https://me:x@example.com/a");
+        let found = |root: &str, branch: Option<&str>, url: Option<&str>| {
+            Some(WorkingTree { root: root.into(), revision: HASH.into(), branch: branch.map(str::to_owned), url: url.map(str::to_owned) })
+        };
+        let loose = [("/srv/a/.git/HEAD", "ref: refs/heads/x/y"), ("/srv/a/.git/refs/heads/x/y", HASH), config];
+        assert_eq!(tree(&loose, "/srv/a/src/b"), found("/srv/a", Some("x/y"), Some("https://example.com/a")));
+        assert_eq!(tree(&loose, "/srv"), None);
+        let packed = format!("{HASH} refs/heads/main\n");
+        let packed = [("/srv/a/.git/HEAD", "ref: refs/heads/main"), ("/srv/a/.git/packed-refs", packed.as_str())];
+        assert_eq!(tree(&packed, "/srv/a"), found("/srv/a", Some("main"), None));
+        // A worktree: its HEAD is its own, the rest is the repository's.
+        let other = [
+            ("/srv/w/.git", "gitdir: /srv/a/.git/worktrees/w"),
+            ("/srv/a/.git/worktrees/w/commondir", "../.."),
+            ("/srv/a/.git/worktrees/w/HEAD", HASH),
+            ("/srv/a/.git/worktrees/w/../../config", config.1),
+        ];
+        assert_eq!(tree(&other, "/srv/w/x"), found("/srv/w", None, Some("https://example.com/a")));
+        // The nearest one counts, also a broken one.
+        let broken = [("/srv/a/b/.git/HEAD", "?"), loose[0], loose[1]];
+        assert_eq!((tree(&broken, "/srv/a/b"), tree(&broken, "/srv/a").is_some()), (None, true));
     }
 
     #[test]

@@ -38,6 +38,7 @@ use crate::slots::{Slots, is_of_instance, split_key};
 use crate::store::events::Events;
 use crate::store::state_file::StateFile;
 use crate::store::{Journal, Snapshot};
+use crate::working_trees::WorkingTrees;
 
 /// Signals that the daemon takes itself when somebody sends them to it instead of to the keeper.
 const SIGNALS: [i32; 5] = [2, 3, 10, 12, 15];
@@ -164,6 +165,7 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
         effects: Effects::default(),
         timers: Timers::default(),
         node_versions: NodeVersions::default(),
+        working_trees: WorkingTrees::default(),
         commands: Commands::default(),
         children: Vec::new(),
         replies: Vec::new(),

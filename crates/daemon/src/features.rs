@@ -44,6 +44,7 @@ use crate::tracing::Tracing;
 use crate::update::Update;
 use crate::usage::Usage;
 use crate::vanished::Vanished;
+use crate::versioning::Versioning;
 use crate::watch::Watches;
 
 macro_rules! features {
@@ -138,6 +139,7 @@ features! {
     update: Update,
     usage: Usage,
     vanished: Vanished,
+    versioning: Versioning,
     watch: Watches,
     cgroups: Cgroups,
     native: Native,

@@ -72,8 +72,10 @@ mod update;
 mod usage;
 mod users;
 mod vanished;
+mod versioning;
 mod waker;
 mod watch;
+mod working_trees;
 
 use std::process::ExitCode;
 

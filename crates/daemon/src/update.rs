@@ -22,7 +22,7 @@ impl Update {
     /// Begins an update. The answer comes when the new keeper reports that this daemon may end, or the old one that the update failed.
     fn begin(&mut self, ctx: &mut Ctx, (client, id): (u32, u64), caller: Caller, exe: &str) {
         // What is known by now goes on with the apps.
-        ctx.slots.learn_node_versions(&ctx.node_versions);
+        ctx.learn();
         ctx.keeper.upgrade(exe.into());
         // The next daemon knows by it that it is no accident that there is another.
         let cause = Cause::from(&caller.origin("update"));

@@ -1,7 +1,10 @@
 //! Views of an instance: a row, a summary, all of it.
 
+use std::sync::Arc;
+
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::cron::Ticks;
+use ostler_core::git::WorkingTree;
 use ostler_core::lifecycle::Instance;
 use ostler_core::observation::Observation;
 use serde::ser::Error as _;
@@ -78,6 +81,9 @@ pub struct Summary {
     pub log_file: Option<String>,
     /// Pid file.
     pub pid_file: String,
+    /// Commit that it was started from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
 }
 
 impl std::ops::Deref for Summary {
@@ -216,6 +222,9 @@ pub struct Learned {
     /// Its own status by sd_notify (`STATUS=`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
+    /// Working tree of git that it was started in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub working_tree: Option<Arc<WorkingTree>>,
 }
 
 ostler_core::static_default!(Learned);

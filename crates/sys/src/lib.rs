@@ -41,6 +41,7 @@ pub mod scheduling;
 pub mod signal;
 pub mod socket;
 pub mod spawn;
+pub mod text_file;
 pub mod threads;
 pub mod title;
 pub mod tree;

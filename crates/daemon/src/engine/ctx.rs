@@ -33,6 +33,7 @@ use crate::slots::listening::Listening;
 use crate::store::Journal;
 use crate::store::events::{Draft, Events};
 use crate::store::state_file::StateFile;
+use crate::working_trees::WorkingTrees;
 
 /// Context of a turn. Features get it beside their own state, and nothing else: what they want of each other goes through the queue.
 pub(crate) struct Ctx {
@@ -68,6 +69,8 @@ pub(crate) struct Ctx {
     pub timers: Timers,
     /// Versions of Node of programs.
     pub node_versions: NodeVersions,
+    /// Working trees that apps were started in.
+    pub working_trees: WorkingTrees,
     /// Commands that run for instances.
     pub commands: Commands,
     /// Processes beside instances that a feature wants as an effect: the keeper is asked for them as soon as that returns.
@@ -114,6 +117,12 @@ pub(crate) enum Ending {
 }
 
 impl Ctx {
+    /// Notes what was found out about instances beside the loop; only complete answers need it.
+    pub(crate) fn learn(&mut self) {
+        self.slots.learn_node_versions(&self.node_versions);
+        self.slots.learn_working_trees(&self.working_trees);
+    }
+
     /// Logs one line about what an instance sends, the first time only.
     pub(crate) fn complain(&mut self, id: u32, topic: Topic, what: Arguments<'_>) {
         let Some(slot) = self.slots.get(id) else { return };

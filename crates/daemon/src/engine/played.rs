@@ -72,6 +72,7 @@ impl Played {
             effects: Effects::default(),
             timers: Timers::default(),
             node_versions: crate::node_version::NodeVersions::default(),
+            working_trees: crate::working_trees::WorkingTrees::default(),
             commands: Commands::default(),
             children: Vec::new(),
             replies: Vec::new(),

@@ -37,9 +37,9 @@ impl Slot {
 
     /// What was learned of it, and what it reports of itself.
     fn learned(&self) -> Learned {
-        let LearnedRecord { node_version, sockets, status } = (*self.durable.learned).clone();
+        let LearnedRecord { node_version, sockets, status, working_tree } = (*self.durable.learned).clone();
         let Axm { actions, monitor, options } = (*self.live.axm).clone();
-        Learned { node_version, axm_actions: actions, axm_monitor: monitor, axm_options: options, sockets, status }
+        Learned { node_version, axm_actions: actions, axm_monitor: monitor, axm_options: options, sockets, status, working_tree }
     }
 
     /// Name of the user it runs as: of `uid` where given, else of the daemon.

@@ -18,6 +18,7 @@ mod select;
 mod slot;
 pub(crate) mod trees;
 mod worker;
+mod working_trees;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

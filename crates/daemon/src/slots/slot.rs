@@ -212,9 +212,14 @@ impl Slot {
 
     /// True if no process was requested after this incarnation.
     pub(crate) fn is_newest(&self, inc: u32) -> bool {
+        inc == self.newest_inc()
+    }
+
+    /// The incarnation after which no process was requested.
+    pub(crate) fn newest_inc(&self) -> u32 {
         match self.durable.instance.state {
-            State::Spawning { inc: coming, .. } => inc == coming,
-            _ => inc == self.durable.instance.inc,
+            State::Spawning { inc, .. } => inc,
+            _ => self.durable.instance.inc,
         }
     }
 
@@ -341,6 +346,8 @@ mod tests {
     use crate::slots::Slots;
     use crate::store::record::encode;
     use crate::store::{LearnedRecord, Snapshot, WatchMark};
+    use ostler_core::git::WorkingTree;
+    use std::sync::Arc;
 
     const ID: u32 = 3;
 
@@ -354,6 +361,7 @@ mod tests {
             node_version: Some("22.1.0".into()),
             sockets: vec![OpenSocket { name: "http".into(), address: "port 80".into() }],
             status: Some("warm".into()),
+            working_tree: Some(Arc::new(WorkingTree { root: "/srv".into(), revision: "8bd0".into(), branch: None, url: None })),
         };
         let mut instance = Instance::new(Now::at(5));
         instance.state = State::Running { inc: 2, pid: 4711, since: Now::at(6) };

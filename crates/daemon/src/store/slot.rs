@@ -1,9 +1,11 @@
 //! Durable part of an instance: what the journal keeps of it.
 
 use std::ops::Deref;
+use std::sync::Arc;
 
 use ostler_core::cron::Ticks;
 use ostler_core::default_box::DefaultBox;
+use ostler_core::git::WorkingTree;
 use ostler_core::lifecycle::Instance;
 use ostler_core::observation::Observation;
 use ostler_core::time::Now;
@@ -206,6 +208,9 @@ pub(crate) struct LearnedRecord {
     /// Last status that it sent by sd_notify (`STATUS=`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
+    /// Working tree that it was started in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub working_tree: Option<Arc<WorkingTree>>,
 }
 
 ostler_core::static_default!(LearnedRecord);

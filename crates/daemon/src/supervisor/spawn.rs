@@ -155,6 +155,7 @@ fn environment<'a>(
         status: "launching",
         exit_code: View::exit_code_of(&slot.durable.instance),
         node_version: slot.durable.learned.node_version.as_deref(),
+        working_tree: None,
         axm_actions: &slot.live.axm.actions,
         axm_monitor: &slot.live.axm.monitor,
         axm_options: &slot.live.axm.options,

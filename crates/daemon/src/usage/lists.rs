@@ -39,6 +39,7 @@ fn processes(ctx: &Ctx, forms: &mut Forms, now: Now) -> Result<Json, serde_json:
                 status: slot.durable.instance.status(),
                 exit_code: View::exit_code_of(&slot.durable.instance),
                 node_version: slot.durable.learned.node_version.as_deref(),
+                working_tree: slot.durable.learned.working_tree.as_deref(),
                 axm_actions: &slot.live.axm.actions,
                 axm_monitor: &slot.live.axm.monitor,
                 axm_options: &slot.live.axm.options,
@@ -70,13 +71,16 @@ fn processes(ctx: &Ctx, forms: &mut Forms, now: Now) -> Result<Json, serde_json:
 pub(super) fn answer_to(ctx: &mut Ctx, question: &Question, forms: &mut Forms, now: Now) -> Response {
     match question {
         Question::Table => Response::Table(ctx.slots.serving().map(|slot| table_row(slot, now)).collect()),
-        Question::List => Response::List(ctx.slots.serving().map(|slot| summary(slot, now)).collect()),
+        Question::List => {
+            ctx.learn();
+            Response::List(ctx.slots.serving().map(|slot| summary(slot, now)).collect())
+        }
         Question::Processes => {
-            ctx.slots.learn_node_versions(&ctx.node_versions);
+            ctx.learn();
             processes(ctx, forms, now).map_or_else(|error| Response::Failed(Failure::Other(error.to_string())), Response::Processes)
         }
         Question::Details(ids) => {
-            ctx.slots.learn_node_versions(&ctx.node_versions);
+            ctx.learn();
             let wanted = ctx.slots.serving().filter(|slot| ids.binary_search(&slot.durable.id).is_ok());
             Response::Details(
                 wanted
@@ -149,6 +153,7 @@ fn summary(slot: &Slot, now: Now) -> Summary {
         error_file: slot.live.files.error.clone(),
         log_file: slot.live.files.combined.clone(),
         pid_file: slot.live.files.pid.clone(),
+        revision: slot.durable.learned.working_tree.as_ref().map(|tree| tree.revision.clone()),
     }
 }
 

@@ -327,8 +327,15 @@ mod tests {
             if !content.is_empty() {
                 std::fs::write(&path, content).unwrap();
             }
-            let follower =
-                Follower::new(Source { path, kind: Kind::Out, id: 0, name: "x".into(), namespace: "default".into(), rights: None });
+            let follower = Follower::new(Source {
+                path,
+                kind: Kind::Out,
+                id: 0,
+                name: "x".into(),
+                namespace: "default".into(),
+                revision: None,
+                rights: None,
+            });
             let mut watch = Watch::new();
             follower.watch(&mut watch);
             Self { folder, watch, follower, seen: Vec::new() }
@@ -466,8 +473,15 @@ mod tests {
     fn a_folder_that_comes_later_is_watched_too() {
         let mut scene = Scene::new("folder", "");
         let logs = scene.path("logs");
-        let source =
-            Source { path: logs.join("x.log"), kind: Kind::Out, id: 0, name: "x".into(), namespace: "default".into(), rights: None };
+        let source = Source {
+            path: logs.join("x.log"),
+            kind: Kind::Out,
+            id: 0,
+            name: "x".into(),
+            namespace: "default".into(),
+            revision: None,
+            rights: None,
+        };
         (scene.watch, scene.follower) = (Watch::new(), Follower::new(source));
         scene.follower.watch(&mut scene.watch);
         assert!(scene.watch.blind);

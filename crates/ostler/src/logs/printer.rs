@@ -182,7 +182,7 @@ impl Printer {
 /// A line as a frame of PM2's bus.
 fn frame(source: &Source, line: &[u8], at_ms: u64) -> Vec<u8> {
     let topic = if source.kind == Kind::Error { "log:err" } else { "log:out" };
-    let process = json!({ "pm_id": source.id, "name": source.name, "rev": null, "namespace": source.namespace });
+    let process = json!({ "pm_id": source.id, "name": source.name, "rev": source.revision, "namespace": source.namespace });
     let mut data = String::from_utf8_lossy(line).into_owned();
     data.push('\n');
     rpc::event(topic, &json!({ "process": process, "at": at_ms, "data": data }))
@@ -275,8 +275,20 @@ mod tests {
 
     #[test]
     fn labels_have_id_and_name() {
-        let source =
-            |kind, name: &str| Source { path: "/x".into(), kind, id: 3, name: name.into(), namespace: "default".into(), rights: None };
+        let source = |kind, name: &str| Source {
+            path: "/x".into(),
+            kind,
+            id: 3,
+            name: name.into(),
+            namespace: "default".into(),
+            revision: Some("8bd0".into()),
+            rights: None,
+        };
+        let frame = String::from_utf8(frame(&source(Kind::Error, "api"), b"x", 5)).unwrap();
+        assert!(
+            frame.contains(r#"{"process":{"pm_id":3,"name":"api","rev":"8bd0","namespace":"default"},"at":5,"data":"x\n"}"#),
+            "{frame}"
+        );
         assert_eq!(label(&source(Kind::Error, "api")), "3|api");
         assert_eq!(label(&source(Kind::Daemon, "PM2")), "PM2");
     }

@@ -32,6 +32,8 @@ pub(super) struct Source {
     pub id: u32,
     pub name: String,
     pub namespace: String,
+    /// Commit that it was started from.
+    pub revision: Option<String>,
     /// The user with whose rights it is opened; none = ours.
     pub rights: Option<Credentials>,
 }
@@ -118,6 +120,7 @@ impl LogFilter {
                 id: 0,
                 name: self.daemon_name.into(),
                 namespace: String::new(),
+                revision: None,
                 rights: None,
             });
         }
@@ -139,7 +142,15 @@ impl LogFilter {
             let Some(path) = path.filter(|_| is_wanted).map(PathBuf::from) else { continue };
             if !sources.iter().any(|source| source.path == path) {
                 let rights = self.rights_for(row, &path);
-                sources.push(Source { path, kind, id: row.id, name: row.name.clone(), namespace: row.namespace.clone(), rights });
+                sources.push(Source {
+                    path,
+                    kind,
+                    id: row.id,
+                    name: row.name.clone(),
+                    namespace: row.namespace.clone(),
+                    revision: row.revision.clone(),
+                    rights,
+                });
             }
         }
     }
@@ -212,6 +223,7 @@ mod tests {
             error_file: Some(error.into()),
             log_file: Some("/l/all.log".into()),
             pid_file: String::new(),
+            revision: None,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use ostler_core::app::{CombinedLog, ExecMode};
+use ostler_core::git::WorkingTree;
 use ostler_core::hooks::{Hook, Hooks};
 use ostler_core::lifecycle::{ExitRecord, State};
 use ostler_core::order::Order;
@@ -18,7 +19,6 @@ use super::table::status_style;
 use super::view::View;
 use super::why::{headline, health_line};
 use crate::text::{fit, shown, wrap};
-use crate::versioning::Versioning;
 
 /// Facts for a description besides the instance itself.
 pub(crate) struct Surroundings<'a> {
@@ -29,7 +29,7 @@ pub(crate) struct Surroundings<'a> {
     /// View for which it is made.
     pub view: &'a View,
     /// Commit in its folder.
-    pub versioning: Option<Versioning>,
+    pub versioning: Option<WorkingTree>,
 }
 
 /// The tables about one instance.
@@ -124,7 +124,7 @@ fn rows(detail: &Detail, view: &View) -> Vec<(String, String)> {
 }
 
 /// The commit in its folder.
-fn revision(of: &Versioning) -> Vec<(String, String)> {
+fn revision(of: &WorkingTree) -> Vec<(String, String)> {
     let or_none = |text: &Option<String>| text.as_deref().map_or_else(|| "N/A".into(), shown);
     let all = [
         ("revision control", "git".to_owned()),

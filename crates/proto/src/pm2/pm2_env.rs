@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use indexmap::IndexMap;
 use ostler_core::app::{AppSpec, EnvMap, ExecMode};
+use ostler_core::git::WorkingTree;
 use ostler_core::lifecycle::{Counters, Ending, Instance};
 use serde_json::{Map, Value, json};
 
@@ -38,6 +39,8 @@ pub struct View<'a> {
     pub exit_code: Option<i32>,
     /// Version of Node, where it is known.
     pub node_version: Option<&'a str>,
+    /// Working tree that it was started in.
+    pub working_tree: Option<&'a WorkingTree>,
     /// Custom actions of the app.
     pub axm_actions: &'a [Value],
     /// Its custom metrics.
@@ -78,6 +81,7 @@ impl<'a> From<&'a Detail> for View<'a> {
             status: detail.instance.status(),
             exit_code: Self::exit_code_of(&detail.instance),
             node_version: detail.learned.node_version.as_deref(),
+            working_tree: detail.learned.working_tree.as_deref(),
             axm_actions: &detail.learned.axm_actions,
             axm_monitor: &detail.learned.axm_monitor,
             axm_options: &detail.learned.axm_options,
@@ -193,6 +197,9 @@ pub(super) fn state(view: &View<'_>) -> Map<String, Value> {
     if let Some(version) = view.node_version {
         put("node_version", version.into());
     }
+    if let Some(tree) = view.working_tree {
+        put("versioning", versioning(tree));
+    }
     if view.spec.restart.exp_backoff_ms > 0 || counters.last_delay_ms > 0 {
         put("prev_restart_delay", counters.last_delay_ms.into());
     }
@@ -213,6 +220,11 @@ fn axm_options(view: &View<'_>) -> Map<String, Value> {
             .or_insert_with(|| view.spec.version.as_deref().filter(|version| *version != "N/A").unwrap_or(PM2_VERSION).into());
     }
     options
+}
+
+/// A working tree in the words of PM2's `vizion`, as far as git's files say it without git.
+pub fn versioning(tree: &WorkingTree) -> Value {
+    json!({ "type": "git", "url": tree.url, "revision": tree.revision, "branch": tree.branch, "remote": "origin", "repo_path": tree.root.to_string_lossy() })
 }
 
 /// The health of an instance with checks; PM2 has none.

@@ -1,7 +1,9 @@
 //! Events in PM2's words, for subscribers of `pub.sock`.
 
+use ostler_core::app::ExecMode;
 use ostler_proto::event::{Cause, Event, What};
 use ostler_proto::node::Message;
+use ostler_proto::pm2::versioning;
 use serde_json::{Map, Value, json};
 
 use super::results::pm2_env;
@@ -55,7 +57,14 @@ pub(super) fn of_event(ctx: &Ctx, event: &Event) -> Vec<Value> {
 
 /// Who sent a message, as we know it: what an app says of itself does not count.
 fn sender(slot: &Slot) -> Value {
-    json!({ "pm_id": slot.durable.pm_id, "name": slot.spec().name, "namespace": slot.spec().namespace })
+    let (spec, tree) = (slot.spec(), slot.durable.learned.working_tree.as_deref());
+    let mut sender = json!({ "pm_id": slot.durable.pm_id, "name": spec.name, "namespace": spec.namespace });
+    match (spec.mode, tree) {
+        (ExecMode::Cluster, tree) => sender["rev"] = tree.map(|tree| tree.revision.as_str()).into(),
+        (ExecMode::Fork, Some(tree)) => sender["versioning"] = versioning(tree),
+        (ExecMode::Fork, None) => {}
+    }
+    sender
 }
 
 /// True for topics that are the manager's own: an app does not speak for it.

@@ -273,7 +273,7 @@ impl Pm2Sockets {
                 Some(Step::Watch(slots, on)) => slots.into_iter().for_each(|slot| watch(ctx, slot, on)),
                 Some(Step::Look(id)) => {
                     let ids = id.map_or_else(|| std::mem::take(&mut calling.touched), |id| vec![id]);
-                    ctx.slots.learn_node_versions(&ctx.node_versions);
+                    ctx.learn();
                     let wanted = ctx.slots.serving().filter(|slot| ids.contains(&slot.durable.pm_id));
                     calling.seen.extend(wanted.map(|slot| slot.detail(&ctx.settings)));
                 }
@@ -418,6 +418,7 @@ impl Feature for Pm2Sockets {
             return;
         }
         let at_ms = ctx.now.wall_ms;
+        ctx.learn();
         let told = ctx.slots.get(id).and_then(|slot| events::of_message(slot, message, at_ms));
         told.into_iter().for_each(|(topic, payload)| self.publish(ctx, &topic, &payload));
     }

@@ -126,7 +126,8 @@ impl<'a> Session<'a> {
         }
         let Some(row) = self.state.row().cloned() else { return };
         let [out_file, error_file, log_file] = files.clone();
-        let summary = Summary { row, unstable: 0, script: String::new(), out_file, error_file, log_file, pid_file: String::new() };
+        let summary =
+            Summary { row, unstable: 0, script: String::new(), out_file, error_file, log_file, pid_file: String::new(), revision: None };
         let mut logs = LogFeed::of(&summary);
         let id = detail.id;
         let mut lines = Vec::new();

@@ -1,0 +1,34 @@
+//! Small files as text. Whoever may have made them cannot have the reader wait, or fill its memory.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+/// A regular file as text, if it has no more than so many bytes. Nothing is waited for: a fifo is none.
+pub fn read(path: &Path, most: u64) -> Option<String> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
+    let is_fit = file.metadata().is_ok_and(|meta| meta.is_file() && meta.len() <= most);
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes).ok().filter(|_| is_fit)?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_small_file_is_nothing() {
+        let folder = std::env::temp_dir().join(format!("ostler-text-file-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let (file, fifo) = (folder.join("file"), folder.join("fifo"));
+        std::fs::write(&file, b"a\xffb").expect("a file");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, Mode::RUSR, 0).expect("a fifo");
+        assert_eq!(read(&file, 3).as_deref(), Some("a\u{fffd}b"));
+        assert_eq!((read(&file, 2), read(&fifo, 9), read(&folder, 9), read(&folder.join("gone"), 9)), (None, None, None, None));
+        std::fs::remove_dir_all(&folder).expect("removed");
+    }
+}
