@@ -5,6 +5,9 @@
 //!                   files there as its output), `groups DIR N WORD…` (each in a new control group besides), `stop` (SIGINT to all,
 //!                   waits), `exit`; answers each with `ok`. A child that ends by itself is started again at once.
 //! floor again N WORD…  N children running WORD…; waits for the end of any and starts it again, in one thread
+//! floor born DIR N WORD…   the same, each with two log files there as its output, in a control group of its own
+//! floor relay DIR N WORD…  the same, and another process decides: it is asked for each start
+//! floor decide         that other process; questions and answers are numbers on stdin and stdout
 //! floor answer SOCK PID…  answers each connection with a table of a hundred rows, or with a hundred times 4 KB of JSON
 //! floor list SOCK   asks for the table, prints
 //! floor proc SOCK   the same, and the server reads `/proc/PID/stat` of each of its processes first
@@ -33,6 +36,9 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["keep"] => keep(),
         ["again", count, words @ ..] => again(count, words),
+        ["born", folder, count, words @ ..] => born(folder, count, words, &mut Ok),
+        ["relay", folder, count, words @ ..] => relay(folder, count, words),
+        ["decide"] => decide(),
         ["answer", socket, pids @ ..] => answer(socket, pids),
         ["list", socket] => list(socket, *b"list"),
         ["proc", socket] => list(socket, *b"proc"),
@@ -162,6 +168,43 @@ fn again(count: &str, words: &[&str]) -> Result<(), Failure> {
     }
     while rustix::process::wait(rustix::process::WaitOptions::empty())?.is_some() {
         spawn(&command)?;
+    }
+    Ok(())
+}
+
+/// The same as a manager does it that keeps logs and lets no process escape. `decide` says which one to start when this one has ended.
+fn born(folder: &str, count: &str, words: &[&str], decide: &mut dyn FnMut(usize) -> Result<usize, Failure>) -> Result<(), Failure> {
+    let above = group_of_all()?;
+    let spawn = |number: usize| spawn_with_files(Path::new(folder), number, Some(&above.join(format!("{number}"))), words);
+    let mut pids = (0..count.parse()?).map(spawn).collect::<Result<Vec<i32>, _>>()?;
+    while let Some((ended, _)) = rustix::process::wait(rustix::process::WaitOptions::empty())? {
+        let Some(number) = pids.iter().position(|pid| *pid == ended.as_raw_nonzero().get()) else { continue };
+        let next = decide(number)?;
+        pids[next] = spawn(next)?;
+    }
+    Ok(())
+}
+
+/// A parent that outlives whoever decides, as a keeper does: two ways between processes for each start.
+fn relay(folder: &str, count: &str, words: &[&str]) -> Result<(), Failure> {
+    let (mut ours, theirs) = UnixStream::pair()?;
+    let output = Stdio::from(OwnedFd::from(theirs.try_clone()?));
+    let mut decider = Command::new(std::env::current_exe()?).arg("decide").stdin(OwnedFd::from(theirs)).stdout(output).spawn()?;
+    let relayed = born(folder, count, words, &mut |number| {
+        ours.write_all(&number.to_ne_bytes())?;
+        let mut answer = [0; size_of::<usize>()];
+        ours.read_exact(&mut answer)?;
+        Ok(usize::from_ne_bytes(answer))
+    });
+    decider.kill()?;
+    relayed
+}
+
+fn decide() -> Result<(), Failure> {
+    let mut question = [0; size_of::<usize>()];
+    while std::io::stdin().lock().read_exact(&mut question).is_ok() {
+        std::io::stdout().lock().write_all(&question)?;
+        std::io::stdout().lock().flush()?;
     }
     Ok(())
 }

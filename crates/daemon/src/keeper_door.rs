@@ -102,6 +102,7 @@ impl KeeperDoor {
 
     /// Sends what waits, as far as the link takes it.
     pub(crate) fn flush(&mut self, reactor: &Reactor) {
+        starts_first(&mut self.queue);
         while let Some((message, fds)) = self.queue.pop_front() {
             let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
             // A link that is broken shows it when it is read.
@@ -144,8 +145,53 @@ impl KeeperDoor {
     }
 }
 
+/// Puts what only cleans up after others behind the starts: nobody waits for it, and somebody for them.
+fn starts_first(queue: &mut VecDeque<(ToKeeper, Vec<OwnedFd>)>) {
+    let Some(last) = queue.iter().rposition(|(message, _)| matches!(message, ToKeeper::Spawn(_))) else { return };
+    let held: Vec<String> = queue.iter().filter_map(|(message, _)| held_name(message)).collect();
+    let cleans_up = |message: &ToKeeper| match message {
+        ToKeeper::Ack { .. } => true,
+        // What is held again under the same name comes after it.
+        ToKeeper::Drop { name } => !held.contains(name),
+        _ => false,
+    };
+    let (later, first): (Vec<_>, Vec<_>) = queue.drain(..=last).partition(|(message, _)| cleans_up(message));
+    first.into_iter().chain(later).rev().for_each(|sent| queue.push_front(sent));
+}
+
+fn held_name(message: &ToKeeper) -> Option<String> {
+    if let ToKeeper::Hold { name } = message { Some(name.clone()) } else { None }
+}
+
 impl AsFd for KeeperDoor {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.link.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_keeper::SpawnRequest;
+
+    #[test]
+    fn nobody_who_waits_for_a_start_waits_for_a_cleanup() {
+        let hold = |name: &str| ToKeeper::Hold { name: name.into() };
+        let drop = |name: &str| ToKeeper::Drop { name: name.into() };
+        let spawn = |key: u64| ToKeeper::Spawn(Box::new(SpawnRequest { key, ..SpawnRequest::default() }));
+        let ack = |key: u64| ToKeeper::Ack { key };
+        let kill = ToKeeper::Kill { key: 9, signal: 2, group: true };
+        for (given, sent) in [
+            (
+                vec![drop("ipc:1"), ack(1), hold("ipc:2"), spawn(2), kill.clone(), ack(3)],
+                vec![hold("ipc:2"), spawn(2), drop("ipc:1"), ack(1), kill.clone(), ack(3)],
+            ),
+            (vec![drop("port"), hold("port"), ack(1), spawn(2)], vec![drop("port"), hold("port"), spawn(2), ack(1)]),
+            (vec![ack(1), kill.clone(), ack(2)], vec![ack(1), kill, ack(2)]),
+        ] {
+            let mut queue: VecDeque<_> = given.into_iter().map(|message| (message, Vec::new())).collect();
+            starts_first(&mut queue);
+            assert_eq!(queue.into_iter().map(|(message, _)| message).collect::<Vec<_>>(), sent);
+        }
     }
 }

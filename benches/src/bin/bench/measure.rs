@@ -73,6 +73,13 @@ pub(crate) fn end_marked(folder: &Path) {
     }
 }
 
+/// Removes the control groups that this floor has left.
+pub(crate) fn remove_groups(floor: u32) {
+    if let Some(own) = ostler_sys::cgroup::own() {
+        let _ = ostler_sys::cgroup::remove(&own.join(format!("floor-{floor}")));
+    }
+}
+
 /// Is it there (and not only waiting to be reaped)?
 pub(crate) fn alive(pid: i32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or("").starts_with(" Z"))

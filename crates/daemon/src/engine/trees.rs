@@ -66,7 +66,7 @@ impl Ctx {
     /// True for an instance whose main process has ended while the keeper has no child that nobody knows. What a process leaves behind loses its
     /// parents sooner or later, and then is a child of the keeper, if that was there before it. To ask for these costs a look at one
     /// process; the table, one at each process of the machine.
-    fn can_only_be_in_its_group(&mut self, id: u32) -> bool {
+    pub(crate) fn can_only_be_in_its_group(&mut self, id: u32) -> bool {
         let Some(slot) = self.slots.get(id) else { return false };
         let has_ended = matches!(slot.durable.instance.state, State::Stopping { leader_gone: true, .. });
         let leaders = slot.durable.former_leaders.iter().map(|leader| leader.1).chain([slot.durable.start_ticks]);

@@ -15,13 +15,20 @@ impl Control {
         if writable {
             self.ctx.keeper.flush(&self.ctx.reactor);
         }
-        loop {
+        let mut messages = Vec::new();
+        let lost = loop {
             match self.ctx.keeper.receive() {
                 Ok(Some((FromKeeper::Keep { name }, fds))) => self.ctx.anchor = fds.into_iter().next().map(|fd| (name, fd)),
-                Ok(Some((message, _))) => self.take_message(message),
-                Ok(None) => return,
-                Err(error) => return self.lost_keeper(&error),
+                Ok(Some((message, _))) => messages.push(message),
+                Ok(None) => break None,
+                Err(error) => break Some(error),
             }
+        };
+        // What was seen before these ends is no evidence of what they left; what is seen from now on is, for all of them.
+        self.ctx.forget_processes();
+        messages.into_iter().for_each(|message| self.take_message(message));
+        if let Some(error) = lost {
+            self.lost_keeper(&error);
         }
     }
 

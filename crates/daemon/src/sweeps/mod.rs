@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use ostler_core::lifecycle::{AfterStop, Event, ExitRecord, State};
+use ostler_core::lifecycle::{AfterStop, Event, ExitRecord, State, Wanted};
 use ostler_core::stop::{self, Met};
 use ostler_sys::signal::KILL;
 use ostler_sys::{ProcRef, cgroup};
@@ -66,10 +66,10 @@ impl Feature for Sweeps {
         }
     }
 
-    /// A crash that left nothing in its group is over at once: in the same step, and so with the same write of the journal.
+    /// An end that left nothing is over at once: in the same step, and so with the same write of the journal.
     fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         if let Event::Exited { inc, .. } = *step.event
-            && self.has_left_nothing_in_its_group(ctx, step.id, inc)
+            && (self.has_left_nothing_in_its_group(ctx, step.id, inc) || has_left_nothing(ctx, step.id, inc))
         {
             ctx.event(step.id, Event::TreeGone { inc });
         }
@@ -237,6 +237,26 @@ impl Sweeps {
             Ok(_) | Err(_) => Met::Unwatched,
         }
     }
+}
+
+/// True if the kernel itself says that an instance that comes to rest has left nothing: no orphan of anybody's is the keeper's child, and its cgroup can
+/// be removed, which one with a process in it cannot. That removal is due anyway, and costs less than reading who is in it.
+fn has_left_nothing(ctx: &mut Ctx, id: u32, ended: u32) -> bool {
+    let Some(slot) = ctx.slots.get(id) else { return false };
+    let State::Stopping { inc, leader_gone: true, next, .. } = slot.durable.instance.state else { return false };
+    let comes_to_rest = match next {
+        AfterStop::Settle { .. } => slot.durable.instance.wanted != Wanted::Up,
+        AfterStop::GiveUp { .. } => true,
+        AfterStop::Judge | AfterStop::Failed | AfterStop::Restart { .. } => false,
+    };
+    let Some(group) = slot.durable.group.clone().filter(|_| inc == ended && comes_to_rest) else { return false };
+    if !ctx.can_only_be_in_its_group(id) || cgroup::remove(Path::new(&*group)).is_err() {
+        return false;
+    }
+    if let Some(slot) = ctx.slots.get_mut(id) {
+        (slot.durable.group, slot.live.group_fresh) = (None, true);
+    }
+    true
 }
 
 /// Incarnation and pid of an instance that is being stopped.

@@ -9,17 +9,24 @@ use anyhow::{Result, ensure};
 use std::time::{Duration, Instant};
 
 pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
-    let rows = [Row::new("stop 100 apps that obey", "ms", "≤ 2.5 × floor")];
+    let rows = [
+        Row::new("stop 100 apps that obey", "ms", "≤ 2.5 × floor"),
+        Row::new("stop 100 apps: the same (floor: with two log files and a control group each)", "ms", "≤ 2.5 × floor"),
+    ];
     Ok(lab.rows(lab.rounds(5, 2), rows, |subject| {
-        let time = match subject {
+        let times = match subject {
             Subject::Manager(kind) => {
                 let manager = lab.manager(kind)?;
                 manager.start_all(&lab.apps(100, &["pause"]))?;
-                stop(&manager, 100)?
+                [stop(&manager, 100)?; 2]
             }
-            Subject::Floor => floor(lab, 100)?,
+            Subject::Floor => {
+                let with = format!("groups {}", lab.fresh()?.display());
+                // Where there are no control groups of version 2, the manager makes none either.
+                [floor(lab, "start", 100)?, floor(lab, &with, 100).unwrap_or(f64::NAN)]
+            }
         };
-        Ok(Turn::Values([time]))
+        Ok(Turn::Values(times))
     }))
 }
 
@@ -33,9 +40,10 @@ pub(super) fn stop(manager: &Contender, count: usize) -> Result<f64> {
     Ok(ms(begin.elapsed()))
 }
 
-pub(super) fn floor(lab: &Lab, count: usize) -> Result<f64> {
+/// The floor starts them by this order.
+pub(super) fn floor(lab: &Lab, order: &str, count: usize) -> Result<f64> {
     let mut floor = lab.floor()?;
-    floor.order(&format!("start {count} {} pause", lab.tiny()))?;
+    floor.order(&format!("{order} {count} {} pause", lab.tiny()))?;
     let begin = Instant::now();
     floor.order("stop")?;
     Ok(ms(begin.elapsed()))
