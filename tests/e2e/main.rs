@@ -94,6 +94,7 @@ mod scale;
 mod secrets;
 mod secrets_memory;
 mod seeds_cluster;
+mod seeds_commands;
 mod seeds_container;
 mod seeds_cron;
 mod seeds_env;
