@@ -3,6 +3,7 @@
 
 mod differences;
 mod keys;
+mod survivor;
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -17,7 +18,7 @@ use crate::compare::ostler;
 /// What the steps of a session gave, in their order.
 type Session = Vec<(String, Value)>;
 
-const FILES: [&str; 7] = ["app.js", "fail.js", "server.js", "session.cjs", "library.cjs", "library.mjs", "no-daemon.cjs"];
+const FILES: [&str; 8] = ["app.js", "fail.js", "server.js", "session.cjs", "library.cjs", "library.mjs", "no-daemon.cjs", "survivor.cjs"];
 
 /// What fails, on purpose, in every version.
 const FAILURES: [(&str, &str); 14] = [

@@ -7,14 +7,14 @@ use std::path::Path;
 use std::process::Command;
 
 use ostler_proto::pm2::amp::{self, Decoder};
-use ostler_testkit::{DEADLINE, Home, installed_pm2, kill, needs_program, needs_root};
+use ostler_testkit::{DEADLINE, Home, MARKER, installed_pm2, kill, needs_program, needs_root};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::setup::{home, start_fixture};
 
 /// A connection to one of the sockets.
-struct Wire {
+pub struct Wire {
     stream: UnixStream,
     decoder: Decoder,
     last: u32,
@@ -22,20 +22,42 @@ struct Wire {
 
 impl Wire {
     #[track_caller]
-    fn connect(home: &Home, name: &str) -> Self {
-        let stream = UnixStream::connect(home.dir().join(name)).unwrap();
+    pub fn connect(home: &Home, name: &str) -> Self {
+        Self::of(UnixStream::connect(home.dir().join(name)).unwrap())
+    }
+
+    pub fn of(stream: UnixStream) -> Self {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         Self { stream, decoder: Decoder::with_limit(64 << 20), last: 0 }
     }
 
     #[track_caller]
-    fn send(&mut self, frame: &[u8]) {
+    pub fn send(&mut self, frame: &[u8]) {
         self.stream.write_all(frame).unwrap();
+    }
+
+    /// The next event, which has to be a `process:event`; others are passed over.
+    #[track_caller]
+    pub fn process_event(&mut self) -> Value {
+        loop {
+            let (topic, payload) = self.event();
+            if topic == "process:event" {
+                return payload;
+            }
+        }
+    }
+
+    /// The next event: topic and payload.
+    #[track_caller]
+    pub fn event(&mut self) -> (String, Value) {
+        let [topic, payload] = <[Vec<u8>; 2]>::try_from(self.next().expect("it is connected")).unwrap();
+        let topic = String::from_utf8(topic).unwrap();
+        (topic.trim_start_matches("s:").to_owned(), serde_json::from_slice(payload.strip_prefix(b"j:").unwrap()).unwrap())
     }
 
     /// The next frame; none when the other end has closed.
     #[track_caller]
-    fn next(&mut self) -> Option<Vec<Vec<u8>>> {
+    pub fn next(&mut self) -> Option<Vec<Vec<u8>>> {
         let mut buffer = [0; 4096];
         loop {
             if let Some(args) = self.decoder.take().unwrap() {
@@ -50,7 +72,7 @@ impl Wire {
         }
     }
 
-    fn ask(&mut self, request: &Value) -> String {
+    pub fn ask(&mut self, request: &Value) -> String {
         self.last += 1;
         let id = format!("4711:{}", self.last);
         self.send(&amp::encode(&[&amp::json(request), &amp::text(&id)]));
@@ -58,7 +80,7 @@ impl Wire {
     }
 
     #[track_caller]
-    fn call(&mut self, method: &str, args: Value) -> Value {
+    pub fn call(&mut self, method: &str, args: Value) -> Value {
         let id = self.ask(&json!({"type": "call", "method": method, "args": args}));
         let [answer, of] = <[Vec<u8>; 2]>::try_from(self.next().unwrap()).unwrap();
         assert_eq!(of, amp::text(&id));
@@ -66,7 +88,7 @@ impl Wire {
     }
 
     #[track_caller]
-    fn is_closed(&mut self) {
+    pub fn is_closed(&mut self) {
         assert_eq!(self.next(), None);
     }
 }
@@ -80,16 +102,18 @@ macro_rules! needs_npms_pm2 {
     };
 }
 
+/// A command of npm's PM2 in this home.
+pub fn npms(pm2: &Path, home: &Home, args: &str) -> Command {
+    let mut command = Command::new(pm2);
+    command.args(args.split(' ')).current_dir(home.work()).env("PM2_HOME", home.dir()).env("NO_COLOR", "1").env(MARKER, home.root());
+    command.env_remove("PM2_DAEMON_RPC_PORT");
+    command
+}
+
 /// A run of npm's PM2 in this home; it would start a daemon of its own where ours cannot be reached.
 #[track_caller]
-fn run(pm2: &Path, home: &Home, args: &str) -> String {
-    let out = Command::new(pm2)
-        .args(args.split(' '))
-        .env("PM2_HOME", home.dir())
-        .env("NO_COLOR", "1")
-        .env_remove("PM2_DAEMON_RPC_PORT")
-        .output()
-        .unwrap();
+pub fn run(pm2: &Path, home: &Home, args: &str) -> String {
+    let out = npms(pm2, home, args).output().unwrap();
     let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success(), "pm2 {args}: {text}\n{}", home.report());
     assert!(!text.contains("[ERROR]") && !text.contains("Spawning PM2 daemon"), "pm2 {args}: {text}");
@@ -474,9 +498,35 @@ fn others_are_let_in_where_the_sockets_are_given_to_them() {
     let home = home();
     let nobody = NOBODY.to_string();
     home.cmd("start sleep --name app -- 1000").env("PM2_SOCKET_USER", &nobody).env("PM2_SOCKET_GROUP", &nobody).run().ok();
-    let meta = std::fs::metadata(home.dir().join("rpc.sock")).unwrap();
-    assert_eq!((meta.uid(), meta.gid(), meta.permissions().mode() & 0o777), (NOBODY, NOBODY, 0o660));
     assert_eq!(Wire::connect(&home, "rpc.sock").call("ping", json!([{}])), json!({"args": [{"msg": "pong"}]}));
+    for name in ["rpc.sock", "pub.sock"] {
+        let meta = std::fs::metadata(home.dir().join(name)).unwrap();
+        assert_eq!((meta.uid(), meta.gid(), meta.permissions().mode() & 0o777), (NOBODY, NOBODY, 0o660), "{name}");
+        assert_eq!(connect_as(&home, name, 12_345).map(drop), Err(std::io::ErrorKind::PermissionDenied), "{name}");
+    }
+    let pong = Wire::of(connect_as(&home, "rpc.sock", NOBODY).unwrap()).call("ping", json!([{}]));
+    assert_eq!(pong, json!({"args": [{"msg": "pong"}]}));
+    let mut events = Wire::of(connect_as(&home, "pub.sock", NOBODY).unwrap());
+    home.ok("restart app");
+    assert_eq!(events.process_event()["process"]["name"], "app");
+    // The way to them is all that is open, also after other commands and daemons.
+    kill(home.daemon_pid(), Signal::KILL);
+    home.ok("list");
+    assert_eq!(std::fs::metadata(home.dir()).unwrap().permissions().mode() & 0o777, 0o710);
+    assert!(connect_as(&home, "rpc.sock", NOBODY).is_ok());
+    assert_eq!(connect_as(&home, "ostler.sock", NOBODY).map(drop), Err(std::io::ErrorKind::PermissionDenied));
+}
+
+/// A connection of this user, of the group with the same number and no other.
+fn connect_as(home: &Home, name: &str, uid: u32) -> Result<UnixStream, std::io::ErrorKind> {
+    let path = home.dir().join(name);
+    let connected = std::thread::spawn(move || {
+        rustix::thread::set_thread_groups(&[]).unwrap();
+        rustix::thread::set_thread_gid(rustix::process::Gid::from_raw(uid)).unwrap();
+        rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(uid)).unwrap();
+        UnixStream::connect(path).map_err(|error| error.kind())
+    });
+    connected.join().unwrap()
 }
 
 #[test]

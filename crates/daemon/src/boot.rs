@@ -182,6 +182,7 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
         last_ticket: 0,
         is_closing: false,
         is_hasty: false,
+        is_signalled: false,
         ending: None,
         exit_code: None,
     };

@@ -280,7 +280,8 @@ fn check_owner(path: &Path, meta: &Metadata, program: Program) -> Result<(), Hom
 /// that must not lock the machine. (Every file of ours is 0600 in any case.)
 fn close_to_others(path: &Path, meta: &Metadata) {
     const MARKS: [&str; 6] = ["ostler.lock", "pm2.pid", "pm2.log", "dump.pm2", "module_conf.json", "rpc.sock"];
-    if meta.mode() & 0o077 == 0 || meta.mode() & 0o1000 != 0 {
+    // Who may only pass through reads nothing: the group of `PM2_SOCKET_GROUP`, on its way to the sockets.
+    if meta.mode() & 0o067 == 0 || meta.mode() & 0o1000 != 0 {
         return;
     }
     let is_home = MARKS.iter().any(|mark| path.join(mark).exists()) || fs::read_dir(path).is_ok_and(|mut dir| dir.next().is_none());
@@ -329,6 +330,10 @@ mod tests {
             prepare(&path, Program::Ostler).unwrap();
             assert_eq!(mode(&path), expected, "{name}");
         }
+        let passed = base.join("old");
+        fs::set_permissions(&passed, fs::Permissions::from_mode(0o710)).unwrap();
+        prepare(&passed, Program::Ostler).unwrap();
+        assert_eq!(mode(&passed), 0o710);
         let new = base.join("a/b");
         prepare(&new, Program::Ostler).unwrap();
         assert_eq!(mode(&new), 0o700);

@@ -10,6 +10,7 @@ const REPLACED: &str = "the instance that is there afterwards is answered, not t
 const INSIDE: &str = "a note of PM2's daemon for itself";
 const GIT: &str = "PM2 5 looks for a repository a moment after the start";
 const NOW: &str = "the state after it, not before it";
+const KEPT: &str = "the last end of an instance is kept over a reload";
 const NO_PID: &str = "PM2's daemon cannot stop what has failed, and says so in place of the process; here it is deleted like any other";
 
 /// By step, key, PM2's value, ours.
@@ -48,7 +49,6 @@ pub const LIST: &[Row] = &[
         "PM2 tells an end that was asked for twice, and the end of a replaced worker as `_old_<id>`",
     ),
     Row::new("process:event of *", ".delete, asked for", "-", "*", "PM2 means to tell a delete, but the process is gone when it does"),
-    Row::new("process:event of *", ".stop, asked for", "2", "1", "stopping what is stopped changes nothing"),
     Row::new(
         "process:event of object 2",
         ".online, by itself",
@@ -61,5 +61,6 @@ pub const LIST: &[Row] = &[
     Row::new("event restart overlimit of fail", ".process.created_at", "*", "null", "PM2 forgets it a moment later"),
     Row::new("log:out of cluster", "*", "*", "-", "a worker's logs are reopened by the daemon: the worker has nothing to say"),
     Row::new("pm2 jlist", "*.merge_logs", "true", "-", "a plain restart by npm's client sends its defaults along: they undo nothing"),
-    Row::new("pm2 jlist", "*.exit_code", "-", "*", "the last end of an instance is kept over a reload"),
+    Row::new("pm2 jlist", "*.exit_code", "-", "*", KEPT),
+    Row::new("event reload of cluster", "*.exit_code", "-", "*", KEPT),
 ];

@@ -101,6 +101,8 @@ pub(crate) struct Ctx {
     pub is_closing: bool,
     /// Whether everything ends at once: whoever asked for that does not wait any longer.
     pub is_hasty: bool,
+    /// Whether a signal asked for the end of everything.
+    pub is_signalled: bool,
     /// End of the daemon after this turn.
     pub ending: Option<Ending>,
     /// Exit code of the keeper, where it is the first process of a container.

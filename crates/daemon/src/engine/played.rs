@@ -87,6 +87,7 @@ impl Played {
             last_ticket: 0,
             is_closing: false,
             is_hasty: false,
+            is_signalled: false,
             ending: None,
             exit_code: None,
         };

@@ -75,6 +75,7 @@ impl Front {
             }
             Meaning::Stop => {
                 ctx.log.line(format_args!("received {name}, stopping everything"));
+                ctx.is_signalled = true;
                 self.stop_all(ctx, self.spec.stop_timeout_ms);
             }
             Meaning::Forward => {

@@ -106,6 +106,7 @@ fn in_background(ctx: &mut Ctx, signal: i32) -> bool {
         INT | QUIT | TERM => {
             ctx.log.line(format_args!("received {}, stopping everything", ostler_sys::signal::name(signal)));
             if !ctx.is_closing {
+                ctx.is_signalled = true;
                 ctx.request(Request::SaveList);
                 ctx.request(Request::End { client: 0, id: 0, origin: Origin::Shutdown, saves_list: true });
             }

@@ -16,6 +16,9 @@ use crate::slots::Slot;
 /// Profilings run in V8.
 const NO_PROFILER: &str = "this daemon is a native program: there is no V8 to profile";
 
+/// Longest word for what a client did: it goes to every subscriber.
+const MAX_ACTION_BYTES: usize = 256;
+
 /// A call that is carried out.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -38,6 +41,10 @@ pub(super) enum Step {
     Send(Vec<u32>, Value),
     /// These instances, by our own numbers, are watched from now on, or no more; none = the other of the two.
     Watch(Vec<u32>, Option<bool>),
+    /// This instance, by our own number, is marked as one that the vendor's service shows, or not any more.
+    Mark(u32, bool),
+    /// Subscribers are told that a client did this with an instance, by our own number, and whether a user asked for it.
+    Tell(u32, String, bool),
     /// These instances are looked at, by the number that users know; none = those that the step before has touched.
     Look(Option<u32>),
 }
@@ -104,12 +111,11 @@ pub(super) fn plan(ctx: &Ctx, name: &str, mut args: Vec<Value>) -> Result<Plan, 
         "duplicateProcessId" => duplicate(ctx, &arg),
         "resetMetaProcessId" => reset(ctx, &arg),
         "sendSignalToProcessId" | "sendSignalToProcessName" => signal(ctx, &arg),
-        // An instance that a user stopped is not started by a change anyway.
-        "stopWatch" => Ok(Plan::value(json!({ "success": true }))),
+        "stopWatch" => Ok(stop_watching(ctx, &arg, args.get(1))),
         "sendLineToStdin" => line(&arg),
         "startWatch" => watch(ctx, args.get(1), Some(true)),
         "toggleWatch" => watch(ctx, args.get(1), None),
-        "monitor" | "unmonitor" => watched_by_vendor(ctx, &arg),
+        "monitor" | "unmonitor" => marked_for_vendor(ctx, &arg, name == "monitor"),
         "notifyByProcessId" => notify(ctx, &arg),
         "sendDataToProcessId" => messages::data(ctx, &arg),
         "msgProcess" => messages::action(ctx, &arg),
@@ -300,17 +306,33 @@ fn watch(ctx: &Ctx, value: Option<&Value>, on: Option<bool>) -> Result<Plan, Str
     Ok(Plan::of([Step::Watch(slots, on)], Outcome::Value(json!({ "success": true }))))
 }
 
-/// `monitor` and `unmonitor` say to the vendor's service which apps it is to show: there is none here.
-fn watched_by_vendor(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
-    let number = known(ctx, id, "Unknown pm_id")?.durable.pm_id;
-    Ok(Plan::value(json!({ "success": true, "pm_id": number })))
+/// Ends the watching of an instance, or of all, before a client stops or deletes it. Which one is not there is not watched.
+fn stop_watching(ctx: &Ctx, method: &Value, value: Option<&Value>) -> Plan {
+    let is_all = matches!(method.as_str(), Some("stopAll" | "deleteAll"));
+    let id = value.and_then(|value| id_number(value.get("id").unwrap_or(value)));
+    let is_meant = |slot: &&Slot| is_all || Some(slot.durable.pm_id) == id;
+    let slots: Vec<u32> = ctx.slots.serving().filter(is_meant).map(|slot| slot.durable.id).collect();
+    let steps = if slots.is_empty() { VecDeque::new() } else { [Step::Watch(slots, Some(false))].into() };
+    Plan { steps, ..Plan::value(json!({ "success": true })) }
 }
 
-/// A client reports what it has done. Whoever follows events has heard of it from us.
+/// `monitor` and `unmonitor` say to the vendor's service which apps it is to show: there is none here, but whoever reads the mark finds it.
+fn marked_for_vendor(ctx: &Ctx, id: &Value, is_shown: bool) -> Result<Plan, String> {
+    let slot = known(ctx, id, "Unknown pm_id")?;
+    let result = json!({ "success": true, "pm_id": slot.durable.pm_id });
+    Ok(Plan::of([Step::Mark(slot.durable.id, is_shown)], Outcome::Value(result)))
+}
+
+/// A client reports what it has done with an instance, for whoever follows events.
 fn notify(ctx: &Ctx, opts: &Value) -> Result<Plan, String> {
     let id = opts.get("id").filter(|id| !id.is_null()).ok_or("process id missing")?;
-    known(ctx, id, "process id doesnt exists")?;
-    Ok(Plan::of([], Outcome::Nothing))
+    let slot = known(ctx, id, "process id doesnt exists")?;
+    let Some(action) = opts.get("action_name").and_then(Value::as_str) else { return Ok(Plan::of([], Outcome::Nothing)) };
+    if action.len() > MAX_ACTION_BYTES {
+        return Err(format!("action_name: {} bytes, more than {MAX_ACTION_BYTES}", action.len()));
+    }
+    let is_manual = opts.get("manually").is_some();
+    Ok(Plan::of([Step::Tell(slot.durable.id, action.to_owned(), is_manual)], Outcome::Nothing))
 }
 
 /// What PM2's `report` shows of its daemon, without the values of its environment: nobody needs those who may not read them anyway.

@@ -13,10 +13,11 @@ use crate::slots::Slot;
 /// PM2's word for an event, and whether somebody asked for what happened.
 type Word = (&'static str, bool);
 
-/// The `process:event`s for an event, in PM2's order: where PM2 has one for the end and one for the command, there are two.
+/// The `process:event`s for an event, in PM2's order: where PM2 has one for the end and one for the command, there are two. A client that calls
+/// `restartProcessId` and the like tells of it itself, by `notifyByProcessId`.
 fn words(what: &What, cause: &Cause) -> Vec<Word> {
     let command = match cause {
-        Cause::User { command, .. } => command.as_str(),
+        Cause::User { command, .. } if !command.ends_with("ProcessId") => command.as_str(),
         _ => "",
     };
     let is = |words: &[&str]| words.iter().any(|word| command.starts_with(word));
@@ -25,8 +26,9 @@ fn words(what: &What, cause: &Cause) -> Vec<Word> {
         What::Online { .. } if is(&["start", "prepare", "scale", "resurrect"]) => vec![("online", false), ("start", true)],
         What::Online { .. } if is(&["restart"]) => vec![("online", false), ("restart", true)],
         // It has to be a restart: nothing can run beside it.
-        What::Online { .. } if is(&["reload", "softReload"]) => vec![("online", false), ("reload", true)],
+        What::Online { .. } if is(&["reload"]) => vec![("online", false), ("reload", true)],
         What::Online { .. } => vec![("online", false)],
+        What::Replaced { .. } if command.is_empty() => vec![("online", false)],
         What::Replaced { .. } => vec![("online", false), ("reload", true)],
         What::Stopped if is(&["stop"]) => vec![("exit", false), ("stop", true)],
         What::Stopped => vec![("exit", false)],
@@ -43,16 +45,27 @@ pub(super) fn of_event(ctx: &Ctx, event: &Event) -> Vec<Value> {
         return Vec::new();
     }
     let mut process = match ctx.slots.serving().find(|slot| slot.durable.pm_id == id) {
-        Some(slot) => pm2_env(&slot.detail(&ctx.settings)),
+        Some(slot) => process(ctx, slot),
         // It is out of the list.
         None => Map::from_iter([("pm_id".into(), id.into()), ("name".into(), event.app.clone().into())]),
     };
-    process.shift_remove("env");
     if let Some(status) = event.after.clone() {
         process.insert("status".into(), status.into());
     }
     let payload = |(word, manually): Word| json!({ "event": word, "manually": manually, "process": process, "at": event.at_ms });
     words.into_iter().map(payload).collect()
+}
+
+/// Attributes of an instance, without its environment.
+fn process(ctx: &Ctx, slot: &Slot) -> Map<String, Value> {
+    let mut process = pm2_env(&slot.detail(&ctx.settings));
+    process.shift_remove("env");
+    process
+}
+
+/// The `process:event` about what a client says it did.
+pub(super) fn of_client(ctx: &Ctx, slot: &Slot, action: &str, is_manual: bool) -> Value {
+    json!({ "event": action, "manually": is_manual, "process": process(ctx, slot), "at": ctx.now.wall_ms })
 }
 
 /// Who sent a message, as we know it: what an app says of itself does not count.
@@ -88,9 +101,10 @@ pub(super) fn of_log(line: &str, at_ms: u64) -> Value {
     json!({ "process": { "pm_id": "PM2", "name": "PM2", "rev": null }, "at": at_ms, "data": format!("{line}\n") })
 }
 
-/// The end of the daemon with everything.
-pub(super) fn of_end() -> Value {
-    json!({ "status": "killed", "msg": "pm2 has been killed via CLI" })
+/// The end of the daemon with everything, which a signal or a client asked for.
+pub(super) fn of_end(is_signalled: bool) -> Value {
+    let how = if is_signalled { "by SIGNAL" } else { "via CLI" };
+    json!({ "status": "killed", "msg": format!("pm2 has been killed {how}") })
 }
 
 #[cfg(test)]
@@ -105,8 +119,16 @@ mod tests {
         let exit = What::Exit { pid: 7, ending: Ending::Code(1), uptime_ms: 5 };
         for (what, cause, expected) in [
             (What::Online { pid: 7 }, user("prepare"), vec![("online", false), ("start", true)]),
-            (What::Online { pid: 7 }, user("restartProcessId"), vec![("online", false), ("restart", true)]),
-            (What::Online { pid: 7 }, user("reloadProcessId"), vec![("online", false), ("reload", true)]),
+            (What::Online { pid: 7 }, user("restart"), vec![("online", false), ("restart", true)]),
+            (What::Online { pid: 7 }, user("reload"), vec![("online", false), ("reload", true)]),
+            (What::Replaced { pid: 8 }, user("reload"), vec![("online", false), ("reload", true)]),
+            // PM2's clients tell of these themselves.
+            (What::Online { pid: 7 }, user("startProcessId"), vec![("online", false)]),
+            (What::Online { pid: 7 }, user("restartProcessId"), vec![("online", false)]),
+            (What::Online { pid: 7 }, user("softReloadProcessId"), vec![("online", false)]),
+            (What::Replaced { pid: 8 }, user("reloadProcessId"), vec![("online", false)]),
+            (What::Stopped, user("stopProcessId"), vec![("exit", false)]),
+            (What::Deleted, user("deleteProcessId"), vec![("delete", true)]),
             (What::Online { pid: 7 }, policy(), vec![("online", false)]),
             (exit, policy(), vec![("exit", false)]),
             (What::Stopped, user("stop"), vec![("exit", false), ("stop", true)]),

@@ -9,6 +9,7 @@
 mod calls;
 mod events;
 mod files;
+mod leaving;
 mod lines;
 mod messages;
 mod peers;
@@ -28,6 +29,7 @@ use serde_json::Value;
 
 use self::calls::{Outcome, Plan, Step, Then};
 use self::files::Files;
+use self::leaving::Leaving;
 use self::lines::LogLines;
 use self::peers::{Kind, Peers};
 use self::sockets::{KINDS, Sockets, held_name};
@@ -81,6 +83,7 @@ pub(crate) struct Pm2Sockets {
     calls: BTreeMap<u64, Calling>,
     /// Clients of a daemon that ends, which wait for the signal that says so.
     quit: Vec<ProcRef>,
+    leaving: Leaving,
     files: Files,
     lines: LogLines,
     /// Time before which the reader of logs is not started again.
@@ -233,7 +236,12 @@ impl Pm2Sockets {
     }
 
     fn call(&mut self, ctx: &mut Ctx, peer: u32, id: Vec<u8>, name: &str, args: Vec<Value>) {
-        let plan = if self.calls.len() < MAX_CALLS { calls::plan(ctx, name, args) } else { Err("too many calls at the same time".into()) };
+        let refusal = self.leaving.look(peer, name, |peer| self.peers.has(peer));
+        let plan = match refusal {
+            Some(why) => Err(why.to_owned()),
+            None if self.calls.len() >= MAX_CALLS => Err("too many calls at the same time".into()),
+            None => calls::plan(ctx, name, args),
+        };
         let plan = match plan {
             Ok(plan) => plan,
             Err(why) => return self.peers.answer(peer, rpc::failure(&id, &why)),
@@ -271,6 +279,8 @@ impl Pm2Sockets {
                 }
                 Some(Step::Send(slots, message)) => slots.into_iter().for_each(|slot| ctx.send(slot, &message, None)),
                 Some(Step::Watch(slots, on)) => slots.into_iter().for_each(|slot| watch(ctx, slot, on)),
+                Some(Step::Mark(slot, is_shown)) => mark(ctx, slot, is_shown),
+                Some(Step::Tell(slot, action, is_manual)) => self.tell(ctx, slot, &action, is_manual),
                 Some(Step::Look(id)) => {
                     let ids = id.map_or_else(|| std::mem::take(&mut calling.touched), |id| vec![id]);
                     ctx.learn();
@@ -339,6 +349,16 @@ impl Pm2Sockets {
         self.log_dropped(ctx, dropped);
     }
 
+    /// Tells subscribers what a client says it did with an instance.
+    fn tell(&mut self, ctx: &mut Ctx, id: u32, action: &str, is_manual: bool) {
+        if !self.peers.has_subscribers() {
+            return;
+        }
+        if let Some(payload) = ctx.slots.get(id).map(|slot| events::of_client(ctx, slot, action, is_manual)) {
+            self.publish(ctx, "process:event", &payload);
+        }
+    }
+
     fn take_replies(&mut self, ctx: &mut Ctx) {
         for (_, ticket, response) in ctx.take_replies(|client| client == PM2_CLIENT) {
             self.take(ctx, ticket, response);
@@ -350,10 +370,22 @@ impl Pm2Sockets {
 fn watch(ctx: &mut Ctx, id: u32, on: Option<bool>) {
     let Some(mut spec) = ctx.slots.get(id).map(|slot| slot.spec().clone()) else { return };
     let mut watch = (*spec.watch).clone();
+    if on == Some(watch.on) {
+        return;
+    }
     watch.on = on.unwrap_or(!watch.on);
     let mut given = (*spec.given).clone();
     given.insert("watch".into(), watch.attribute());
     (spec.watch, spec.given) = (watch.into(), given.into());
+    ctx.redescribe(id, spec);
+}
+
+/// Notes whether the vendor's service would show an instance, as PM2 does.
+fn mark(ctx: &mut Ctx, id: u32, is_shown: bool) {
+    let Some(mut spec) = ctx.slots.get(id).map(|slot| slot.spec().clone()) else { return };
+    let mut given = (*spec.given).clone();
+    given.insert("_km_monitored".into(), is_shown.into());
+    spec.given = given.into();
     ctx.redescribe(id, spec);
 }
 
@@ -450,7 +482,8 @@ impl Feature for Pm2Sockets {
     fn on_leave(&mut self, ctx: &mut Ctx, ending: Ending) {
         self.take_replies(ctx);
         if ending == Ending::Everything {
-            self.publish(ctx, "pm2:kill", &events::of_end());
+            let payload = events::of_end(ctx.is_signalled);
+            self.publish(ctx, "pm2:kill", &payload);
         }
         self.peers.close();
         self.lines.stop(&ctx.reactor);

@@ -192,6 +192,11 @@ impl Peers {
         self.all.get_mut(&id)
     }
 
+    /// True if the connection is there.
+    pub(super) fn has(&self, id: u32) -> bool {
+        self.all.contains_key(&id)
+    }
+
     /// Reads the requests of a connection.
     pub(super) fn read(&mut self, id: u32) -> Vec<Request> {
         let Some(peer) = self.all.get_mut(&id) else { return Vec::new() };

@@ -108,7 +108,7 @@ impl Sockets {
     /// As [`Sockets::open`]; then what is open stays.
     pub(super) fn open_anew(&mut self, kind: Kind, home: &Path) -> Result<Option<Listening>, (PathBuf, Errno)> {
         let path = path_of(kind, home);
-        match open_at(&path, self.admitted) {
+        match open_at(&path, self.admitted, home) {
             Ok(fd) => Ok(self.place(kind).replace(Listening { fd, path })),
             Err(errno) => Err((path, errno)),
         }
@@ -132,14 +132,23 @@ impl Sockets {
 }
 
 /// Listens; nobody but us may connect before it is given to others.
-fn open_at(path: &Path, admitted: Admitted) -> Result<OwnedFd, Errno> {
+fn open_at(path: &Path, admitted: Admitted, home: &Path) -> Result<OwnedFd, Errno> {
     let fd = socket::listen_at(path)?;
     if let Some((uid, gid)) = admitted.others {
+        if path.parent() == Some(home) {
+            let_through(home, gid)?;
+        }
         let file = SocketFile::at(path)?;
         file.give_to(uid, gid)?;
         file.set_mode(0o660)?;
     }
     Ok(fd)
+}
+
+/// Lets this group reach what lies in the home and is its own, that is the sockets: it can neither list the folder nor read anything else there.
+fn let_through(home: &Path, gid: u32) -> Result<(), Errno> {
+    rustix::fs::chown(home, None, Some(rustix::fs::Gid::from_raw(gid)))?;
+    rustix::fs::chmod(home, rustix::fs::Mode::from_raw_mode(0o710))
 }
 
 #[cfg(test)]

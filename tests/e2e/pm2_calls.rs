@@ -1,0 +1,232 @@
+//! Calls on `rpc.sock` and what subscribers hear of them, as PM2 has it.
+
+use ostler_proto::pm2::amp;
+use ostler_testkit::{Home, fixture_app, kill, needs_program};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::pm2_sockets::Wire;
+use crate::setup::{home, start_fixture};
+
+/// The only value of a successful answer.
+#[track_caller]
+fn value(answer: &Value) -> &Value {
+    assert_eq!(answer["args"].as_array().map(Vec::len), Some(1), "{answer}");
+    &answer["args"][0]
+}
+
+#[test]
+fn an_answer_overtakes_a_call_that_takes_its_time() {
+    let home = home();
+    home.ok(format!("start {} --name app --kill-timeout 3000", fixture_app("stubborn.sh")));
+    home.wait_log("app-out.log", "stubborn");
+    let mut wire = Wire::connect(&home, "rpc.sock");
+    let stop = wire.ask(&json!({"type": "call", "method": "stopProcessId", "args": [0]}));
+    let ping = wire.ask(&json!({"type": "call", "method": "ping", "args": [{}]}));
+    let mut id = || wire.next().unwrap().pop().unwrap();
+    assert_eq!([id(), id()], [amp::text(&ping), amp::text(&stop)]);
+    assert_eq!(home.app("app").status(), "stopped");
+}
+
+#[test]
+fn stop_watch_ends_the_watching() {
+    needs_program!("node");
+    let home = home();
+    let script = home.write("app.js", "setInterval(() => {}, 1000);");
+    home.ok(format!("start {script} --name app -i 3 --watch"));
+    let mut rpc = Wire::connect(&home, "rpc.sock");
+    let watched = |home: &Home| home.jlist().iter().map(|item| item.env("watch") == true).collect::<Vec<_>>();
+    for (args, expected) in [
+        (json!(["stopProcessId", 1]), [true, false, true]),
+        (json!(["deleteProcessId", {"id": "0"}]), [false, false, true]),
+        (json!(["stopProcessId", 77]), [false, false, true]),
+        (json!(["deleteAll", {"pid": 4711}]), [false, false, false]),
+    ] {
+        assert_eq!(value(&rpc.call("stopWatch", args.clone())), &json!({"success": true}), "{args}");
+        assert_eq!(watched(&home), expected, "{args}");
+    }
+    // It is so indeed: a change after which others are restarted leaves these alone.
+    let others = home.write("others/other.js", "setInterval(() => {}, 1000);");
+    home.cmd(format!("start {others} --name other --watch")).cwd(home.work()).run().ok();
+    let log = home.dir().join("pm2.log");
+    home.wait_until("it is watched", || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("for app other")));
+    home.write("others/more.js", "");
+    home.wait_app("other", "restarted", |item| item.restarts() == 1);
+    assert!(home.jlist().iter().filter(|item| item.name() == "app").all(|item| item.restarts() == 0));
+}
+
+#[test]
+fn what_the_vendors_service_would_show_is_marked() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let mark = |home: &Home| home.app("app").env("_km_monitored").clone();
+    let mut rpc = Wire::connect(&home, "rpc.sock");
+    assert_eq!(mark(&home), Value::Null);
+    for (method, expected) in [("monitor", true), ("unmonitor", false), ("monitor", true)] {
+        assert_eq!(value(&rpc.call(method, json!(["0"]))), &json!({"success": true, "pm_id": 0}));
+        assert_eq!(mark(&home), expected);
+    }
+    home.ok("restart app");
+    assert_eq!(mark(&home), true);
+}
+
+#[test]
+fn a_client_tells_what_it_did() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let mut events = Wire::connect(&home, "pub.sock");
+    let mut rpc = Wire::connect(&home, "rpc.sock");
+    rpc.call("ping", json!([{}]));
+    let mut told = |rpc: &mut Wire, args: Value| {
+        assert_eq!(rpc.call("notifyByProcessId", json!([args])), json!({"args": []}));
+        let event = events.process_event();
+        assert_eq!((&event["process"]["name"], &event["process"]["env"]), (&json!("app"), &Value::Null));
+        assert!(event["at"].as_u64() > Some(0));
+        (event["event"].clone(), event["manually"].clone())
+    };
+    assert_eq!(
+        told(&mut rpc, json!({"id": 0, "action_name": "graceful reload", "manually": true})),
+        (json!("graceful reload"), json!(true))
+    );
+    assert_eq!(told(&mut rpc, json!({"id": "0", "action_name": "__proto__", "manually": false})), (json!("__proto__"), json!(true)));
+    assert_eq!(told(&mut rpc, json!({"id": 0, "action_name": "x"})), (json!("x"), json!(false)));
+    for (args, error) in [
+        (json!({"action_name": "x"}), "process id missing"),
+        (json!({"id": 7, "action_name": "x"}), "process id doesnt exists"),
+        (json!({"id": "app", "action_name": "restartProcessId"}), "process id doesnt exists"),
+        (json!({"id": 0, "action_name": "x".repeat(257)}), "action_name: 257 bytes, more than 256"),
+    ] {
+        assert_eq!(rpc.call("notifyByProcessId", json!([args]))["error"], error, "{args}");
+    }
+}
+
+/// PM2's clients tell of it themselves; whoever does not is not heard of twice, or at all.
+#[test]
+fn a_restart_is_told_once_by_its_client() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let mut events = Wire::connect(&home, "pub.sock");
+    let mut rpc = Wire::connect(&home, "rpc.sock");
+    for (method, args) in [
+        ("restartProcessId", json!({"id": 0})),
+        ("reloadProcessId", json!({"id": 0})),
+        ("stopProcessId", json!(0)),
+        ("startProcessId", json!(0)),
+    ] {
+        let answer = rpc.call(method, json!([args]));
+        assert!(answer["error"].is_null(), "{method}: {answer}");
+        rpc.call("notifyByProcessId", json!([{"id": 0, "action_name": format!("told {method}"), "manually": true}]));
+    }
+    let mut words = Vec::new();
+    while words.last().is_none_or(|word| word != "told startProcessId") {
+        words.push(events.process_event()["event"].as_str().unwrap().to_owned());
+    }
+    let expected = ["exit", "online", "told restartProcessId", "exit", "online", "told reloadProcessId", "exit", "told stopProcessId"];
+    words.dedup();
+    assert_eq!(words, expected.iter().copied().chain(["online", "told startProcessId"]).collect::<Vec<_>>());
+}
+
+#[test]
+fn nothing_is_restarted_while_somebody_is_about_to_end_the_daemon() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    let daemon = home.daemon_pid();
+    let mut killer = Wire::connect(&home, "rpc.sock");
+    let mut other = Wire::connect(&home, "rpc.sock");
+    killer.ask(&json!({"type": "call", "method": "notifyKillPM2", "args": [{}]}));
+    // It has no answer: the next one is that of the next call.
+    let pong = killer.call("ping", json!([{}]));
+    assert_eq!(pong, json!({"args": [{"msg": "pong"}]}));
+    let pid = home.app("app").pid();
+    let refused = other.call("restartProcessId", json!([{"id": 0}]));
+    assert_eq!(refused["error"], "[RestartProcessId] PM2 is being killed, stopping restart procedure...");
+    assert_eq!(home.app("app").pid(), pid);
+    // In PM2 it stays so for ever.
+    drop(killer);
+    home.wait_until("it is gone, and restarts work", || other.call("restartProcessId", json!([{"id": 0}]))["error"].is_null());
+    assert_eq!(home.daemon_pid(), daemon);
+}
+
+#[test]
+fn the_end_says_who_wanted_it() {
+    for (by_signal, msg) in [(false, "pm2 has been killed via CLI"), (true, "pm2 has been killed by SIGNAL")] {
+        let home = home();
+        start_fixture(&home, "app", "", "hold");
+        let mut events = Wire::connect(&home, "pub.sock");
+        Wire::connect(&home, "rpc.sock").call("ping", json!([{}]));
+        if by_signal {
+            kill(home.keeper_pid(), Signal::TERM);
+        } else {
+            home.ok("kill");
+        }
+        let (mut topic, mut payload) = events.event();
+        while topic != "pm2:kill" {
+            (topic, payload) = events.event();
+        }
+        assert_eq!(payload, json!({"status": "killed", "msg": msg}));
+        events.is_closed();
+        home.wait_until("all is over", || home.processes().is_empty());
+    }
+}
+
+#[test]
+fn a_soft_reload_and_the_figures_of_daemon_and_host() {
+    needs_program!("node");
+    let home = home();
+    home.ok(format!("start {} --name app -i 2", fixture_app("cluster.js")));
+    let mut rpc = Wire::connect(&home, "rpc.sock");
+    let before = home.jlist();
+    let reloaded = rpc.call("softReloadProcessId", json!([{"id": 0}]));
+    let after = home.jlist();
+    assert_eq!((value(&reloaded)["pid"].as_i64(), &value(&reloaded)["pm2_env"]["status"]), (Some(after[0].pid().into()), &json!("online")));
+    assert!(after[0].pid() != before[0].pid() && after[1].pid() == before[1].pid());
+    assert_eq!(rpc.call("softReloadProcessId", json!([{"id": 7}]))["error"], "pm_id 7 not available in 7");
+
+    let report = rpc.call("getReport", json!([{}]));
+    let report = value(&report);
+    for (key, expected) in [("pm2_version", json!("7.0.4")), ("managed_apps", json!(2)), ("uid", json!(rustix::process::getuid().as_raw()))]
+    {
+        assert_eq!(report[key], expected, "{key}");
+    }
+    assert!(report["started_at"].as_u64().is_some() && report["argv"].is_array() && report["gid"].is_number());
+    let env = report["env"].as_object().unwrap();
+    assert!(env.contains_key("PATH") && env.values().all(|value| value == "***"), "names, no values: {env:?}");
+
+    for method in ["profileCPU", "profileMEM"] {
+        let refused = rpc.call(method, json!([{"pwd": "/tmp/x", "timeout": 10}]));
+        assert!(value(&refused)["error"].as_str().is_some_and(|why| why.contains("no V8")), "{method}: {refused}");
+    }
+
+    let system = rpc.call("getSystemData", json!([{}]));
+    let metrics = value(&system).as_object().unwrap();
+    for (name, unit) in [("CPU Usage", "%"), ("RAM Usage", "%"), ("RAM Total", "b"), ("RAM Available", "b")] {
+        let metric = &metrics[name];
+        assert_eq!(
+            (&metric["unit"], &metric["type"], &metric["historic"]),
+            (&json!(unit), &json!("metric"), &json!(true)),
+            "{name}: {metric}"
+        );
+        assert!(metric["value"].is_number() || metric["value"].is_string(), "{name}: {metric}");
+    }
+}
+
+#[test]
+fn the_sockets_are_where_the_environment_says() {
+    let home = home();
+    let folder = home.root().join("elsewhere");
+    std::fs::create_dir(&folder).unwrap();
+    let [calls, events] = ["calls", "events"].map(|name| folder.join(name));
+    home.cmd("start sleep --name app -- 1000").env("PM2_DAEMON_RPC_PORT", &calls).env("PM2_DAEMON_PUB_PORT", &events).run().ok();
+    assert!(!home.dir().join("rpc.sock").exists() && !home.dir().join("pub.sock").exists());
+    let connect = |path| Wire::of(std::os::unix::net::UnixStream::connect(path).unwrap());
+    let mut events = connect(&events);
+    assert_eq!(value(&connect(&calls).call("getMonitorData", json!([{}])))[0]["name"], "app");
+    home.ok("restart app");
+    assert_eq!(events.process_event()["process"]["name"], "app");
+    // Another daemon has them there, too, and the last one leaves nothing.
+    kill(home.daemon_pid(), Signal::KILL);
+    assert_eq!(value(&connect(&calls).call("getMonitorData", json!([{}])))[0]["name"], "app");
+    home.ok("kill");
+    home.wait_until("all is over", || home.processes().is_empty());
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+}

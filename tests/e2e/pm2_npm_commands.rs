@@ -1,0 +1,148 @@
+//! Commands of npm's own PM2 on our daemon: those that follow, speak to an app, and would replace the daemon.
+
+use std::io::Write as _;
+use std::process::Stdio;
+
+use ostler_testkit::{Home, installed_pm2, installed_pm2_of, needs_program};
+
+use crate::foreground::Foreground;
+use crate::pm2_sockets::{npms, run};
+use crate::setup::{home, start_fixture};
+
+/// An app that says what it hears.
+const PARROT: &str = "
+console.log('begun');
+console.error('an error');
+process.stdin.on('data', (text) => console.log(`heard ${String(text).trim()}`));
+process.on('SIGUSR2', () => console.log('a signal'));
+setInterval(() => {}, 1000);
+";
+
+macro_rules! npms_pm2 {
+    () => {
+        match installed_pm2() {
+            Some(pm2) => pm2,
+            None => ostler_testkit::skip!("npm's pm2 is not installed"),
+        }
+    };
+}
+
+fn parrot(home: &Home) {
+    let script = home.write("app.js", PARROT);
+    home.ok(format!("start {script} --name app"));
+    home.wait_log("app-out.log", "begun");
+    home.wait_log("app-error.log", "an error");
+}
+
+#[test]
+fn logs_send_and_signals() {
+    needs_program!("node");
+    let pm2 = npms_pm2!();
+    let home = home();
+    parrot(&home);
+    let follower = Foreground::open(npms(&pm2, &home, "logs app"));
+    // Which of the two files comes first is its own affair.
+    let mut past = Vec::new();
+    while !(past.iter().any(|line: &String| line.contains("| an error")) && past.iter().any(|line| line.contains("| begun"))) {
+        past.extend(follower.until("0|app"));
+    }
+    // It has read the past; whether it follows already is not to be seen.
+    home.wait_until("it follows", || {
+        home.ok("sendSignal SIGUSR2 app");
+        follower.lines.try_iter().any(|line| line.contains("0|app") && line.ends_with("a signal"))
+    });
+    run(&pm2, &home, "send 0 word");
+    follower.until("heard word");
+    run(&pm2, &home, "sendSignal SIGUSR2 app");
+    follower.until("a signal");
+    let past = run(&pm2, &home, "logs app --nostream --lines 50");
+    assert!(past.contains("heard word") && past.contains("an error"), "{past}");
+    run(&pm2, &home, "flush app");
+    assert_eq!((home.log("app-out.log"), home.log("app-error.log")), (String::new(), String::new()));
+    run(&pm2, &home, "send 0 again");
+    follower.until("heard again");
+    assert_eq!(home.log("app-out.log"), "heard again\n");
+}
+
+#[test]
+fn attach_speaks_with_the_app() {
+    needs_program!("node");
+    let pm2 = npms_pm2!();
+    let home = home();
+    parrot(&home);
+    let mut attached = npms(&pm2, &home, "attach 0").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut keyboard = attached.stdin.take().unwrap();
+    let file = home.root().join("attached");
+    let mut screen = attached.stdout.take().unwrap();
+    let copied = std::thread::spawn({
+        let file = file.clone();
+        move || std::io::copy(&mut screen, &mut std::fs::File::create(file).unwrap())
+    });
+    home.wait_until("what is typed is heard, and the answer seen", || {
+        writeln!(keyboard, "word").unwrap();
+        std::fs::read_to_string(&file).is_ok_and(|text| text.contains("heard word"))
+    });
+    attached.kill().unwrap();
+    attached.wait().unwrap();
+    copied.join().unwrap().unwrap();
+}
+
+#[test]
+fn files_lists_and_dumps() {
+    needs_program!("node");
+    let pm2 = npms_pm2!();
+    let home = home();
+    start_fixture(&home, "own", "", "hold");
+    let daemon = home.daemon_pid();
+    home.write("app.js", PARROT);
+    home.write(
+        "ecosystem.config.js",
+        "module.exports = { apps: [
+           { name: 'api', script: 'app.js', instances: 2, exec_mode: 'cluster', env: { MODE: 'dev' }, env_production: { MODE: 'prod' } },
+           { name: 'worker', script: 'app.js', env_production: { MODE: 'prod' } } ] };",
+    );
+    run(&pm2, &home, "start ecosystem.config.js");
+    let seen = |home: &Home| {
+        let list = home.jlist();
+        list.iter().map(|item| format!("{} {} {}", item.name(), item.text("exec_mode"), item.text("MODE"))).collect::<Vec<_>>()
+    };
+    assert_eq!(seen(&home), ["own fork_mode ", "api cluster_mode dev", "api cluster_mode dev", "worker fork_mode "]);
+    let pids: Vec<i32> = home.jlist().iter().map(|item| item.pid()).collect();
+    // What runs is restarted with the other profile.
+    run(&pm2, &home, "start ecosystem.config.js --env production");
+    assert_eq!(seen(&home), ["own fork_mode ", "api cluster_mode prod", "api cluster_mode prod", "worker fork_mode prod"]);
+    let after: Vec<i32> = home.jlist().iter().map(|item| item.pid()).collect();
+    assert!(after[0] == pids[0] && after[1..].iter().all(|pid| !pids.contains(pid)));
+    run(&pm2, &home, "save");
+    run(&pm2, &home, "delete all");
+    assert_eq!(home.jlist().len(), 0);
+    run(&pm2, &home, "resurrect");
+    let mut names: Vec<String> = seen(&home);
+    names.sort();
+    assert_eq!(names, ["api cluster_mode prod", "api cluster_mode prod", "own fork_mode ", "worker fork_mode prod"]);
+    assert!(home.jlist().iter().all(|item| item.status() == "online"), "{}", home.report());
+    assert_eq!(home.daemon_pid(), daemon);
+}
+
+/// It would end us with all apps, and start npm's daemon.
+#[test]
+fn an_update_by_npms_command_line_changes_nothing() {
+    needs_program!("node");
+    for version in ["5.4.3", "6.0.14", "7.0.4"] {
+        let Some(pm2) = (if version == "7.0.4" { installed_pm2() } else { installed_pm2_of(version) }) else {
+            ostler_testkit::skip!("npm's pm2 {version} is not installed")
+        };
+        let home = home();
+        start_fixture(&home, "app", "", "hold");
+        std::fs::write(home.dir().join("touch"), "1").unwrap();
+        let (keeper, daemon, pid) = (home.keeper_pid(), home.daemon_pid(), home.app("app").pid());
+        let out = npms(&pm2, &home, "update").output().unwrap();
+        let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+        assert!(!out.status.success() && said.contains("`ostler update` does, and restarts no app"), "{version}: {said}");
+        assert_eq!((home.keeper_pid(), home.daemon_pid(), home.app("app").pid(), home.app("app").restarts()), (keeper, daemon, pid, 0));
+        // Restarts work, and the end is one.
+        run(&pm2, &home, "restart app");
+        run(&pm2, &home, "kill");
+        home.wait_until("all is over", || home.processes().is_empty());
+    }
+}
