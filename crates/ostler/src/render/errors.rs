@@ -24,7 +24,9 @@ pub(crate) fn errors(groups: &[(&Group, State)], view: &View) -> String {
         let _ = writeln!(out, "{}  {}  {}", paint.with(styles::BOLD, app), paint.with(styles::RED, within(&title, room)), times);
         let short: String = group.id.chars().take(SHORT).collect();
         let mut rest = vec![words];
-        rest.extend(group.releases.last().map(|seen| release(&seen.release)).filter(|release| !release.is_empty()));
+        // One that came back is of that release.
+        let newest = group.releases.last().filter(|_| *state != State::Returned).map(|seen| release(&seen.release));
+        rest.extend(newest.filter(|release| !release.is_empty()));
         rest.extend((!group.culprit.is_empty()).then(|| shown(&group.culprit)));
         let rest_room = view.width.map(|width| width.saturating_sub(SHORT + 4));
         let _ = writeln!(out, "  {}  {}", paint.with(styles::GREY, short), paint.with(style, within(&rest.join(" · "), rest_room)));
