@@ -102,6 +102,7 @@ const WORDS = {
   noEvents: ["Nothing has happened as far as is known.", "暂无事件。"],
   errors: ["Errors", "异常"],
   error: ["Error", "异常"],
+  app: ["App", "应用"],
   noErrors: ["No exceptions yet", "还没有异常"],
   noErrorsHint: ["Stack traces that apps write to standard error, and exceptions that Node apps report, are shown here in groups.", "应用写入标准错误的堆栈，以及 Node 应用上报的异常，会在这里分组显示。"],
   noErrorMatches: ["No error matches.", "没有符合条件的异常。"],

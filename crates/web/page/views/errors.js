@@ -42,8 +42,8 @@ export function ErrorList({ app, word, only }) {
   const shown = answer.errors.filter(matches);
   if (!answer.errors.length) return html`<${Empty} title=${t("noErrors")}><p>${t("noErrorsHint")}</p></${Empty}>`;
   if (!shown.length) return html`<${Empty} title=${t("noErrorMatches")} />`;
-  return html`<table class="apps errors"><thead><tr><th scope="col">${t("error")}</th>${!app && html`<th scope="col">${t("name")}</th>`}<th scope="col">${t("state")}</th><th scope="col" class="num">${t("times")}</th><th scope="col" class="num">${t("lastSeen")}</th></tr></thead>
-    <tbody>${shown.map((one) => html`<tr key=${one.id}><th scope="row"><a href=${`#/errors/${one.id}`}>${safe(one.type)}</a><span class="sub">${safe(one.message) || "–"}</span>${one.culprit && html`<code class="sub">${safe(one.culprit)}</code>`}</th>${!app && html`<td data-label=${t("name")}>${safe(one.app)}</td>`}<td data-label=${t("state")}><${ErrorState} one=${one} /></td><td data-label=${t("times")} class="num">${one.count}</td><td data-label=${t("lastSeen")} class="num"><${Ago} at=${one.last} /></td></tr>`)}</tbody></table>`;
+  return html`<table class="apps errors"><thead><tr><th scope="col">${t("error")}</th>${!app && html`<th scope="col">${t("app")}</th>`}<th scope="col">${t("state")}</th><th scope="col" class="num">${t("times")}</th><th scope="col" class="num">${t("lastSeen")}</th></tr></thead>
+    <tbody>${shown.map((one) => html`<tr key=${one.id}><th scope="row"><a href=${`#/errors/${one.id}`}>${safe(one.type)}</a><span class="sub">${safe(one.message) || "–"}</span>${one.culprit && html`<code class="sub">${safe(one.culprit)}</code>`}</th>${!app && html`<td data-label=${t("app")}>${safe(one.app)}</td>`}<td data-label=${t("state")}><${ErrorState} one=${one} /></td><td data-label=${t("times")} class="num">${one.count}</td><td data-label=${t("lastSeen")} class="num"><${Ago} at=${one.last} /></td></tr>`)}</tbody></table>`;
 }
 
 function ErrorFrames({ frames }) {
@@ -60,7 +60,7 @@ function ErrorDetail({ id }) {
   if (!one) return html`<${Skeleton} rows=${6} />`;
   const resolve = () => api(`errors/${segment(one.id)}/resolve`, { method: "POST", body: {} }).then(again).catch((error) => toast(error.status === 0 ? t("offline") : error.message, "bad"));
   const facts = [
-    [t("name"), safe(one.app)],
+    [t("app"), safe(one.app)],
     [t("times"), one.count],
     [t("firstSeen"), html`${dateTime(one.first)} · <${Ago} at=${one.first} />`],
     [t("lastSeen"), html`${dateTime(one.last)} · <${Ago} at=${one.last} />`],

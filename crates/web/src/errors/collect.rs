@@ -290,14 +290,14 @@ impl Collector {
         let known = match asked.await {
             Ok((details, reports)) => {
                 let current = reports.iter().rev().find(|report| report.current);
-                let version = details.first().and_then(|detail| detail.spec.version.clone()).filter(|version| version != "N/A");
+                let version = details.first().and_then(|detail| detail.spec.version.clone());
                 let spec = serde_json::to_value(details.iter().map(|detail| &detail.spec).collect::<Vec<_>>()).unwrap_or_default();
                 Known {
                     at: Instant::now(),
                     is_stale: false,
                     release: Release {
                         release: current.map_or(1, |report| report.release),
-                        version: current.and_then(|report| report.version.clone()).or(version),
+                        version: current.and_then(|report| report.version.clone()).or(version).filter(|version| version != "N/A"),
                     },
                     secrets: Some(secrets(&spec)),
                 }
