@@ -27,6 +27,7 @@ mod diff;
 mod doctor;
 mod drain;
 mod env;
+mod errors;
 mod events;
 mod faults;
 mod faults_descriptors;

@@ -12,20 +12,20 @@ use crate::setup::{home, home_as_pm2};
 
 /// An answer.
 #[derive(Debug)]
-struct Answer {
-    status: u16,
+pub struct Answer {
+    pub status: u16,
     head: String,
     body: String,
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
 
 /// The dashboard of a home, and one who asks.
-struct Web<'a> {
+pub struct Web<'a> {
     home: &'a Home,
     port: u16,
     token: String,
@@ -33,16 +33,20 @@ struct Web<'a> {
 
 impl<'a> Web<'a> {
     /// Switched on, with an admin's token.
-    fn on(home: &'a Home, options: &str) -> Self {
+    pub fn on(home: &'a Home, options: &str) -> Self {
         let port = free_port();
         home.ok(format!("web enable --port {port} {options}"));
         let token = home.ok("web token root --role admin").stdout.trim().to_owned();
         Self { home, port, token }
     }
 
-    fn with(&self, words: &str) -> Self {
+    pub fn with(&self, words: &str) -> Self {
         let token = self.home.ok(words).stdout.trim().to_owned();
         Web { home: self.home, port: self.port, token }
+    }
+
+    pub fn address(&self) -> (&'static str, u16) {
+        ("127.0.0.1", self.port)
     }
 
     fn connect(&self, head: &str, body: &str) -> TcpStream {
@@ -72,11 +76,11 @@ impl<'a> Web<'a> {
         format!("\r\nAuthorization: Bearer {}", self.token)
     }
 
-    fn get(&self, path: &str) -> Answer {
+    pub fn get(&self, path: &str) -> Answer {
         self.raw(&self.head("GET", path, &self.bearer()), "")
     }
 
-    fn post(&self, path: &str, body: &Value) -> Answer {
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
         let more = format!("{}\r\nContent-Type: application/json", self.bearer());
         self.raw(&self.head("POST", path, &more), &body.to_string())
     }
@@ -406,7 +410,10 @@ fn lines_of_the_past_and_those_that_come() {
     assert_eq!(web.get("/api/logs?app=talk").status, 503);
     drop((live, others));
     home.wait_until("there is room again", || web.get("/api/logs?app=talk").status == 200);
-    home.wait_until("the reader has ended", || !home.processes().iter().any(|process| process.cmdline.contains("--json")));
+    // The one that collects exceptions stays.
+    home.wait_until("the reader has ended", || {
+        !home.processes().iter().any(|process| process.cmdline.contains("--json") && !process.cmdline.contains("--err"))
+    });
 }
 
 #[test]

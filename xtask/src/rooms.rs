@@ -190,6 +190,7 @@ const COMMANDS: &[(&str, Kind)] = &[
     ("diff", Kind::Command),
     ("ecosystem", Kind::Command),
     ("env", Kind::Command),
+    ("errors", Kind::Command),
     ("events", Kind::Command),
     ("examples", Kind::Command),
     ("flush", Kind::Command),

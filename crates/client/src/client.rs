@@ -339,6 +339,14 @@ impl<S: Stream> Client<S> {
         self.send(Request::Subscribe { after })
     }
 
+    /// Listens to messages of apps on this connection ([`Request::Listen`]); take them with [`Client::arrived`] by the id that this returns.
+    ///
+    /// # Errors
+    /// [`ClientError::Lost`].
+    pub fn listen(&mut self, topics: &[&str]) -> Result<u64, ClientError> {
+        self.send(Request::Listen { topics: topics.iter().map(|topic| (*topic).to_owned()).collect() })
+    }
+
     /// Waits for what comes next after [`Client::subscribe`].
     ///
     /// # Errors

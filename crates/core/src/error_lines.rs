@@ -21,24 +21,55 @@ const MESSAGE: usize = 2;
 /// Most lines after a report that ended the program; with more it is an old one.
 const AFTER: usize = 5;
 
+/// Form of a report, by those who print it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Node, Deno, Java, .NET: a head, then lines that begin with `at`.
+    At,
+    Python,
+    Php,
+    Go,
+    Ruby,
+    Rust,
+    Perl,
+}
+
+/// A finder of the newest report of one form.
+type Find = fn(&[&str]) -> Option<Report>;
+
+const FINDERS: [(Form, Find); 7] = [
+    (Form::Python, python),
+    (Form::Php, php),
+    (Form::Go, go),
+    (Form::Ruby, ruby),
+    (Form::At, at_frames),
+    (Form::Rust, rust),
+    (Form::Perl, perl),
+];
+
+/// The newest report in these lines.
+pub(crate) fn newest(lines: &[&str]) -> Option<(Form, Report)> {
+    FINDERS.iter().filter_map(|(form, find)| Some((*form, find(lines)?))).max_by_key(|(_, report)| report.place.end)
+}
+
 /// A report, in lines that are ready to be shown.
 #[derive(Debug, Default)]
-struct Report {
-    head: Vec<String>,
+pub(crate) struct Report {
+    pub(crate) head: Vec<String>,
     causes: Vec<String>,
     /// Frames of the app, the innermost first.
     frames: Vec<String>,
     /// Lines after the head that may be part of its message.
     more: Vec<String>,
     /// Its range in the output.
-    place: Range<usize>,
+    pub(crate) place: Range<usize>,
 }
 
 /// The lines that matter of the end of an output, at most ten.
 pub fn pick(lines: &[&str]) -> Vec<String> {
     let end = lines.iter().rposition(|line| !line.trim().is_empty()).map_or(0, |last| last + 1);
     let lines = &lines[..end];
-    let newest = [python, php, go, ruby, at_frames].iter().filter_map(|find| find(lines)).max_by_key(|report| report.place.end);
+    let newest = newest(lines).map(|(_, report)| report);
     let after = |report: &Report| lines[report.place.end.min(end)..].iter().filter(|line| !is_empty_talk(line)).count();
     let picked = match newest.filter(|report| after(report) <= AFTER) {
         Some(report) => lines_of(report, lines),
@@ -109,8 +140,8 @@ fn caused_by(line: &str) -> String {
 }
 
 /// True for a frame of the app: not of the language, its packages or its libraries.
-fn is_own(frame: &str) -> bool {
-    const FOREIGN: [&str; 16] = [
+pub(crate) fn is_own(frame: &str) -> bool {
+    const FOREIGN: [&str; 30] = [
         "node:",
         "node_modules/",
         "(<anonymous>)",
@@ -127,6 +158,20 @@ fn is_own(frame: &str) -> bool {
         "java.base/",
         "jdk.",
         "at java.",
+        "at javax.",
+        "at sun.",
+        "at kotlin.",
+        "at scala.",
+        "at org.springframework.",
+        "at org.apache.",
+        "at io.netty.",
+        "at System.",
+        "at Microsoft.",
+        "/rustc/",
+        "/.cargo/registry/",
+        "/ruby/gems/",
+        "<internal:",
+        "/share/perl",
     ];
     !FOREIGN.iter().any(|part| frame.contains(part))
 }
@@ -198,7 +243,7 @@ fn is_place(line: &str) -> bool {
     place.starts_with('/') && !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn is_cause(line: &str) -> bool {
+pub(crate) fn is_cause(line: &str) -> bool {
     let line = line.trim_start();
     line.starts_with("Caused by: ") || line.starts_with("[cause]: ")
 }
@@ -317,6 +362,36 @@ fn ruby(lines: &[&str]) -> Option<Report> {
     let frames = lines[first + 1..end].iter().copied().take_while(|line| is_from(line));
     let own = frames.filter(|line| is_own(line)).map(short).collect();
     Some(Report { head: vec![short(lines[first])], causes, frames: own, place: first..end, ..Report::default() })
+}
+
+/// `thread 'main' panicked at src/main.rs:2:5:`, the message, then a backtrace where that is switched on.
+fn rust(lines: &[&str]) -> Option<Report> {
+    let start = lines.iter().rposition(|line| line.starts_with("thread '") && line.contains(" panicked at "))?;
+    let is_in_trace = |line: &&&str| line.starts_with("  ") || line.starts_with("stack backtrace:");
+    let is_message = |line: &&&str| !line.trim().is_empty() && !line.starts_with("note: ") && !is_in_trace(line);
+    let has_message = lines[start].trim_end().ends_with(':');
+    let message = if has_message { lines[start + 1..].iter().take(MESSAGE).take_while(is_message).count() } else { 0 };
+    let trace = start + 1 + message;
+    let mut end = trace + lines[trace..].iter().take_while(is_in_trace).count();
+    if lines.get(end).is_some_and(|line| line.starts_with("note: ")) {
+        end += 1;
+    }
+    let head = lines[start..trace].iter().map(|line| short(line)).collect();
+    let frames = lines[trace..end].iter().copied().filter(|line| line.trim_start().starts_with("at "));
+    Some(Report { head, frames: own_frames(frames), place: start..end, ..Report::default() })
+}
+
+/// `message at app.pl line 5.`, then lines that say what was `called at` where (Carp).
+fn perl(lines: &[&str]) -> Option<Report> {
+    let is_frame = |line: &str| line.starts_with('\t') && line.contains(" called at ");
+    let last = lines.iter().rposition(|line| is_frame(line))?;
+    let mut first = last;
+    while first > 0 && is_frame(lines[first - 1]) {
+        first -= 1;
+    }
+    let start = first.checked_sub(1).filter(|at| lines[*at].contains(" at ") && lines[*at].contains(" line "))?;
+    let frames = lines[first..=last].iter().copied();
+    Some(Report { head: vec![short(lines[start])], frames: own_frames(frames), place: start..last + 1, ..Report::default() })
 }
 
 #[cfg(test)]

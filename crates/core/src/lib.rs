@@ -17,6 +17,7 @@ pub mod date_format;
 pub mod default_box;
 pub mod diff;
 pub mod error_lines;
+pub mod errors;
 pub mod files;
 pub mod fnv;
 pub mod git;

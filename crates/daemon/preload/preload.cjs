@@ -14,6 +14,8 @@
 //                  connections that only the app itself can end: at once if it hears `signal`
 //                  (without one: messages), else when they had `lasting_ms`
 //   app → ostler   {"cmd":"NODE_OSTLER","act":"runs"}        once, when the app's script has been run
+//   app → ostler   {"type":"process:exception","data":{"name":…,"message":…,"stack":…}}      what PM2's `@pm2/io` sends, too: an exception, or a
+//                  rejection, that nobody has caught
 //   ostler → app   {"cmd":"NODE_OSTLER","act":"profile","kind":"cpu","ms":10000,"call":7}      or memory, or heap
 //   app → ostler   {"cmd":"NODE_OSTLER","act":"profiled","call":7,"file":"/tmp/…"}      or an error
 //   app → ostler   {"cmd":"NODE_OSTLER","act":"turns"}        each `beat_ms`, for a health check that wants to know whether the event loop turns
@@ -32,6 +34,7 @@ function start({ sync, cookie, beat_ms, module }) {
   if (isCookie(cookie)) quietly(stickBy)(cookie);
   if (typeof process.send === 'function') drainOnCommand();
   if (typeof process.send === 'function') tellWhenRun(process.send);
+  if (typeof process.send === 'function') quietly(reportExceptions)(process.send);
   if (module) quietly(beginProbe)();
   if (typeof process.send === 'function' && beat_ms > 0) beat(process.send, Math.min(beat_ms, LONGEST_TIMER));
 }
@@ -79,6 +82,40 @@ function obey(message, drain) {
   if (message.cmd === COMMAND && message.act === 'drain') drain.begin(message);
   // After this Node expects the worker to end by itself as soon as nothing is left to do.
   if (message.cmd === 'NODE_CLUSTER' && message.act === 'disconnect') drain.release();
+}
+
+// ---- Exceptions ------------------------------------------------------------------------------------------------------------------------
+
+/** Longest message and stack that are sent. */
+const LONGEST_MESSAGE = 2000;
+const LONGEST_STACK = 8000;
+
+/** Reports exceptions and rejections that nobody has caught. Node goes on with them as ever: what it prints and how it ends is its own matter. */
+function reportExceptions(send) {
+  process.on(
+    'uncaughtExceptionMonitor',
+    quietly((error) => {
+      if (process.connected && !reportsItself()) send.call(process, { type: 'process:exception', data: described(error) }, () => {});
+    }),
+  );
+}
+
+/** True where `@pm2/io` does the same. */
+function reportsItself() {
+  const isHere = Object.getOwnPropertySymbols(global).some((symbol) => String(symbol) === 'Symbol(@pm2/io)');
+  return isHere && process.listenerCount('uncaughtException') > 0;
+}
+
+function described(error) {
+  if (!(error instanceof Error)) {
+    const isText = ['string', 'number', 'boolean'].includes(typeof error);
+    return { name: 'Error', message: (isText ? String(error) : Object.prototype.toString.call(error)).slice(0, LONGEST_MESSAGE) };
+  }
+  const stack = String(error.stack).slice(0, LONGEST_STACK);
+  const name = String(error.name);
+  const own = error.constructor && String(error.constructor.name);
+  // As Node prints it: a class of the app's own is named, also where it has not set its name.
+  return { name: name === 'Error' && own ? own : name, message: String(error.message).slice(0, LONGEST_MESSAGE), stack };
 }
 
 // ---- Profiles --------------------------------------------------------------------------------------------------------------------------

@@ -9,10 +9,12 @@ use ostler_core::app::{AppSpec, EnvMap};
 use serde::{Deserialize, Serialize};
 
 pub use crate::event::{Event, Missed, Position};
+pub use crate::failure::Failure;
 pub use crate::health::HealthReport;
 pub use crate::host::{HostReport, InterfaceReport, MountReport};
 pub use crate::instance::{Detail, Files, HealthRow, Json, Learned, Monit, OpenSocket, Summary, TableRow};
 pub use crate::rollout::{FaultReport, ReplicaReport, RolloutReport, RolloutState};
+pub use crate::said::Said;
 
 /// Version of this API. A daemon refuses a client with another number and names both versions.
 ///
@@ -229,6 +231,17 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<Position>,
     },
+    /// Listens: from now on, every message of these topics that an app sends over its channel is sent as [`Response::Said`] with this request's id, until the
+    /// connection ends. Messages that this client does not read in time are dropped; none is kept for later.
+    Listen {
+        /// The topics, e.g. `process:exception`.
+        topics: Vec<String>,
+    },
+    /// Has the preload of Node apps measure what they do, for this time from now on; it goes on while it is asked for again. Answer: [`Response::Done`].
+    Collect {
+        /// For how long; a minute at most.
+        for_ms: u64,
+    },
 }
 
 impl Request {
@@ -247,7 +260,9 @@ impl Request {
             | Self::Host
             | Self::Pulse
             | Self::Events
-            | Self::Subscribe { .. } => true,
+            | Self::Subscribe { .. }
+            | Self::Listen { .. }
+            | Self::Collect { .. } => true,
             Self::Start { .. }
             | Self::Act { .. }
             | Self::Undo { .. }
@@ -435,6 +450,8 @@ pub enum Response {
     Happened(Event),
     /// Of the events that were asked for, these are not known any more; what comes next is the oldest that is.
     Missed(Missed),
+    /// A message of an app (after [`Request::Listen`]).
+    Said(Said),
     /// This follower did not read: what waited for it was dropped, and the connection ends. It may connect again and subscribe from its position.
     FellBehind,
 }
@@ -542,54 +559,4 @@ pub enum Progress {
     },
     /// A line for the user, already worded.
     Warning(String),
-}
-
-/// Reason why a request failed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
-#[serde(rename_all = "snake_case")]
-pub enum Failure {
-    /// No instance matches.
-    #[error("process or namespace {target} not found")]
-    NotFound {
-        /// The target as given.
-        target: String,
-    },
-    /// `all` or a regex on an empty list.
-    #[error("no process found")]
-    Empty,
-    /// [`Existing::PlainScript`] and it runs.
-    #[error("script already launched, add -f option to force re-execution")]
-    AlreadyLaunched,
-    /// An empty list is not saved without force.
-    #[error("no process is managed, nothing saved")]
-    NothingToSave,
-    /// Resurrect without a saved list.
-    #[error("no processes saved; the dump file doesn't exist")]
-    NothingSaved,
-    /// Scale to the same number.
-    #[error("nothing to do")]
-    NothingToDo,
-    /// Some instances failed; each was reported by [`Progress::InstanceFailed`].
-    #[error("{failed} of {total} instances failed")]
-    Some {
-        /// Number of those that failed.
-        failed: u32,
-        /// Number of all.
-        total: u32,
-    },
-    /// A new release was not taken.
-    #[error("{}", crate::rollout::failure(.0))]
-    Rollout(Vec<RolloutReport>),
-    /// The client speaks another version.
-    #[error("daemon {daemon_version} does not understand this client")]
-    Protocol {
-        /// Version of the daemon.
-        daemon_version: String,
-    },
-    /// A change was asked for on a connection that only reads ([`Request::Hello`]).
-    #[error("this connection only reads, so nothing was changed")]
-    ReadOnly,
-    /// Anything else, worded for the user.
-    #[error("{0}")]
-    Other(String),
 }

@@ -3,6 +3,7 @@
 
 pub mod control;
 pub mod event;
+mod failure;
 pub mod frame;
 pub mod health;
 pub mod host;
@@ -10,4 +11,5 @@ pub mod instance;
 pub mod node;
 pub mod pm2;
 pub mod rollout;
+mod said;
 pub mod sd_notify;

@@ -7,6 +7,7 @@ import { Dialog, Skeleton, Toasts } from "./parts.js";
 import { Overview } from "./views/overview.js";
 import { AppView } from "./views/app.js";
 import { Logs } from "./views/logs.js";
+import { Errors } from "./views/errors.js";
 import { Events } from "./views/events.js";
 import { Settings } from "./views/settings.js";
 import { Login } from "./views/login.js";
@@ -20,11 +21,11 @@ function route() {
   }
 }
 
-const PLACES = [["", "overview"], ["logs", "logs"], ["events", "events"], ["settings", "settings"]];
-const GO = { o: "#/", l: "#/logs", e: "#/events", s: "#/settings" };
+const PLACES = [["", "overview"], ["logs", "logs"], ["errors", "errors"], ["events", "events"], ["settings", "settings"]];
+const GO = { o: "#/", l: "#/logs", x: "#/errors", e: "#/events", s: "#/settings" };
 
 function showHelp() {
-  const keys = [["/", t("keyFilter")], ["j k", t("keyMove")], ["Enter", t("keyOpen")], ["g o l e s", t("keyGo")], ["Esc", t("keyBack")], ["?", t("keyHelp")]];
+  const keys = [["/", t("keyFilter")], ["j k", t("keyMove")], ["Enter", t("keyOpen")], ["g o l x e s", t("keyGo")], ["Esc", t("keyBack")], ["?", t("keyHelp")]];
   ask({ title: t("shortcuts"), text: "", body: html`<dl class="pairs keys">${keys.map(([key, text]) => html`<div key=${key}><dt>${code(key)}</dt><dd>${text}</dd></div>`)}</dl>` });
 }
 
@@ -36,6 +37,7 @@ function pressed(event) {
   if (event.key === "Escape") {
     if (inField) event.target.blur();
     else if (location.hash.startsWith("#/app/")) location.hash = "#/";
+    else if (location.hash.startsWith("#/errors/")) location.hash = "#/errors";
     return;
   }
   if (inField) return;
@@ -73,6 +75,7 @@ function Page() {
     if (state.session === null) return html`<${Skeleton} rows=${6} />`;
     if (place === "app") return html`<${AppView} key=${`${parts[1]}/${parts[2]}`} namespace=${parts[1]} name=${parts[2]} tab=${parts[3] || "charts"} />`;
     if (place === "logs") return html`<${Logs} />`;
+    if (place === "errors") return html`<${Errors} id=${parts[1]} />`;
     if (place === "events") return html`<${Events} />`;
     if (place === "settings") return html`<${Settings} />`;
     return html`<${Overview} />`;

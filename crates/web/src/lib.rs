@@ -12,6 +12,7 @@ pub mod access;
 mod assets;
 mod audit;
 mod daemon;
+pub mod errors;
 mod guard;
 mod metrics;
 mod reply;

@@ -15,6 +15,7 @@ use ostler_http::{Address, Ending, Limits, Peer, ServerError};
 use crate::access::{AccessError, Attempts, Identity, Store};
 use crate::audit::Audit;
 use crate::daemon::Daemon;
+use crate::errors::{Collected, collect};
 use crate::guard::Guard;
 use crate::reply::{self, Body};
 use crate::routes;
@@ -52,6 +53,7 @@ pub(crate) struct Site {
     pub(crate) checking: tokio::sync::Semaphore,
     /// Readers of logs, each with a process.
     pub(crate) readers: Cell<usize>,
+    pub(crate) errors: Rc<Collected>,
     guard: Guard,
 }
 
@@ -72,6 +74,7 @@ pub(crate) fn run(home: &Path) -> Result<(), WebError> {
     let limits = Limits { patience: PATIENCE, connections: CONNECTIONS };
     ostler_http::run(&own, limits, |ending| {
         let daemon = Daemon::follow(home).map_err(WebError::Follow)?;
+        let errors = collect(home, daemon.clone(), ending.clone());
         let site = Rc::new(Site {
             home: home.to_owned(),
             guard: Guard::new(&settings),
@@ -83,6 +86,7 @@ pub(crate) fn run(home: &Path) -> Result<(), WebError> {
             ending,
             checking: tokio::sync::Semaphore::new(1),
             readers: Cell::new(0),
+            errors,
         });
         Ok(move |peer, request| answer(Rc::clone(&site), peer, request))
     })

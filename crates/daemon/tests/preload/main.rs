@@ -33,6 +33,7 @@ macro_rules! scenarios {
 scenarios! {
     a_start_leaves_no_trace
     a_process_without_settings_is_left_alone
+    an_exception_is_reported_and_the_app_ends_as_ever
     output_before_exit_is_whole
     a_client_gets_the_cookie_of_its_worker
     a_client_with_the_cookie_gets_none

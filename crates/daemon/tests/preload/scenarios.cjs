@@ -110,6 +110,34 @@ const scenarios = {
     await app.stop();
   },
 
+  // ---- exceptions
+
+  async an_exception_is_reported_and_the_app_ends_as_ever() {
+    for (const [kind, expected] of [
+      ['error', { name: 'DbError', message: 'no row 7' }],
+      ['rejection', { name: 'RangeError', message: 'no row 7' }],
+      ['text', { name: 'Error', message: 'no row 7' }],
+      ['hostile', undefined],
+      ['caught', { name: 'DbError', message: 'no row 7' }],
+      ['handled', undefined],
+      ['disconnected', undefined],
+      ['pm2', undefined],
+    ]) {
+      const [plain, app] = [run(['throws.cjs', kind], { settings: null }), run(['throws.cjs', kind], { settings: '{}' })];
+      let said;
+      app.child.on('message', (message) => (said = message));
+      assert.equal(await app.ended, await plain.ended, kind);
+      assert.deepEqual(app.text, plain.text, kind);
+      if (expected === undefined) {
+        assert.equal(said, undefined, kind);
+        continue;
+      }
+      const { stack, ...rest } = said.data;
+      assert.deepEqual([said.type, rest], ['process:exception', expected], kind);
+      if (kind !== 'text') assert.match(stack, /throws\.cjs:\d+/);
+    }
+  },
+
   // ---- output
 
   async output_before_exit_is_whole() {

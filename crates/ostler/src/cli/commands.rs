@@ -347,6 +347,16 @@ pub(crate) const COMMANDS: &[Command] = &[
         ..reads("events", "[id|name...]", 0, "what happened to apps, when and why: by whom, by which policy")
     },
     Command {
+        options: &[
+            call("resolve", None, Arg::Required("id"), "mark as resolved; the next one is told as one that came back"),
+            call("all", None, Arg::None, "also those that are resolved"),
+        ],
+        completes: NAMES,
+        max_args: Some(1),
+        examples: &["errors", "errors api", "errors 3f9a1c02", "errors --resolve 3f9a1c02", "errors --json"],
+        ..reads("errors", "[name|id]", 0, "exceptions of apps in groups: how often, where, since which release")
+    },
+    Command {
         aliases: &["log"],
         options: LOGS,
         completes: NAMES,

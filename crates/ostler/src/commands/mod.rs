@@ -13,6 +13,7 @@ mod diff;
 mod doctor;
 mod ecosystem;
 mod env;
+mod errors;
 mod events;
 mod examples;
 mod files;
@@ -102,6 +103,7 @@ pub(crate) fn code(name: &str) -> Option<Run> {
         "jobs" => jobs::run,
         "why" => why::run,
         "events" => events::run,
+        "errors" => errors::run,
         "logs" => crate::logs::run,
         "env" => env::run,
         "pid" => pid::run,

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::follow::Follower;
 use super::printer::{Form, Printer};
-use super::source::{LogFilter, Streams, by_age};
+use super::source::{LogFilter, Source, Streams, by_age};
 use super::watch::Watch;
 use crate::cli::Call;
 use crate::client::{self, Client, ClientError};
@@ -159,6 +159,31 @@ pub(super) fn follow_for_bus(cx: &mut Cx, past: Past) -> Result<(), CliError> {
     };
     let mut printer = Printer::new(Form::Bus, None, None);
     follow(cx, &mut printer, Vec::new(), &filter, Scene { home, past, stays: false, signals: None, observer: None });
+    Ok(())
+}
+
+/// The last lines of all error logs, so many of each: for each the app, the instance and the line.
+///
+/// # Errors
+/// The home cannot be used, the daemon does not answer.
+pub(crate) fn last_errors(cx: &mut Cx, count: u64, each: &mut dyn FnMut(&str, u32, &[u8])) -> Result<(), CliError> {
+    let home = cx.home()?.to_owned();
+    let filter = LogFilter {
+        targets: vec!["all".into()],
+        streams: Streams { out: false, error: true, daemon: false },
+        cwd: "/".into(),
+        daemon_log: daemon_log(&home),
+        daemon_name: cx.program.label(),
+        own_folder: None,
+    };
+    for source in filter.sources(&cx.client()?.list()?)? {
+        let path = source.path.display().to_string();
+        let mut each_line = |source: &Source, line: &[u8]| {
+            each(&source.name, source.id, line);
+            true
+        };
+        Follower::new(source).tail(count, true, &mut each_line).map_err(|source| CliError::File { what: "read", path, source })?;
+    }
     Ok(())
 }
 

@@ -10,6 +10,7 @@ import { LogView } from "../logview.js";
 import { mayAct, order } from "../act.js";
 import { Verbs } from "./overview.js";
 import { EventList } from "./events.js";
+import { ErrorList } from "./errors.js";
 
 function Charts({ app }) {
   const list = state.samples.get(appKey(app));
@@ -72,10 +73,11 @@ export function AppView({ namespace, name, tab }) {
   if (!table) return html`<${Skeleton} rows=${6} />`;
   if (!app) return html`<section class="card"><${Empty} title=${t("noSuchApp")}><a class="button" href="#/">${t("back")}</a></${Empty}></section>`;
   const base = `#/app/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`;
-  const tabs = [["charts", t("overview")], ["logs", t("logs")], ["events", t("events")], ["exits", t("exits")], ["metrics", t("metrics")], ["releases", t("releases")], ["config", t("config")]];
+  const tabs = [["charts", t("overview")], ["logs", t("logs")], ["events", t("events")], ["errors", t("errors")], ["exits", t("exits")], ["metrics", t("metrics")], ["releases", t("releases")], ["config", t("config")]];
   const body = () => {
     if (tab === "logs") return html`<section class="card flush"><${LogView} app=${name} filterId="filter" key=${name} /></section>`;
     if (tab === "events") return html`<section class="card flush"><${EventList} app=${name} /></section>`;
+    if (tab === "errors") return html`<section class="card flush"><${ErrorList} app=${name} /></section>`;
     if (tab === "charts") return html`<${Charts} app=${app} /><${Instances} app=${app} />`;
     if (!detail) return html`<${Skeleton} rows=${4} />`;
     if (tab === "exits") return html`<section class="card"><${Exits} detail=${detail} /></section>`;

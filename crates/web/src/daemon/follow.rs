@@ -25,6 +25,9 @@ const AGAIN_AT_REST: Duration = Duration::from_secs(5);
 /// Longest wait for an answer that changes nothing.
 const ANSWER: Duration = Duration::from_secs(10);
 
+/// Topic by which apps report exceptions.
+const EXCEPTION: &str = "process:exception";
+
 /// Follows for as long as the process lives.
 pub(super) fn run(shared: &Shared, wakes: &UnixStream) {
     let mut host = Hosts::default();
@@ -108,6 +111,7 @@ impl Link {
         };
         questions.greet()?;
         news.subscribe(Some(after))?;
+        news.listen(&[EXCEPTION])?;
         Ok(Self { news, questions })
     }
 
@@ -119,6 +123,11 @@ impl Link {
     fn read(&mut self, shared: &Shared) -> Result<bool, ClientError> {
         let mut happened = false;
         for frame in self.news.arrived()? {
+            if let Response::Said(said) = frame.response {
+                // Nobody listening is no failure.
+                let _ = shared.said.send(Arc::new(said));
+                continue;
+            }
             let mut known = shared.known();
             match Told::from_response(frame.response) {
                 Some(Told::Event(event)) => {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ostler_client::{Client, ClientError, Peer};
-use ostler_proto::control::{Event, Position, TableRow};
+use ostler_proto::control::{Event, Position, Said, TableRow};
 use tokio::sync::{broadcast, watch};
 
 pub(crate) use ask::AskError;
@@ -22,6 +22,9 @@ use events::Known;
 
 /// News that a follower may be behind, until it is told that some are gone.
 const BACKLOG: usize = 1024;
+
+/// Reports of exceptions that wait; then some are gone.
+const REPORTS: usize = 64;
 
 /// What is known at an instant.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +48,8 @@ struct Shared {
     home: PathBuf,
     snapshot: watch::Sender<Arc<Snapshot>>,
     news: broadcast::Sender<News>,
+    /// What apps report of exceptions.
+    said: broadcast::Sender<Arc<Said>>,
     known: Mutex<Known>,
     /// How many look.
     looking: AtomicUsize,
@@ -65,6 +70,7 @@ impl Daemon {
             home: home.to_owned(),
             snapshot: watch::Sender::new(Arc::new(Snapshot { at_ms: now_ms(), ..Snapshot::default() })),
             news: broadcast::Sender::new(BACKLOG),
+            said: broadcast::Sender::new(REPORTS),
             known: Mutex::default(),
             looking: AtomicUsize::new(0),
             wishes: AtomicU64::new(0),
@@ -93,6 +99,13 @@ impl Daemon {
         let known = self.0.known();
         // Under the same lock as what is added: nothing is between the two.
         (known.after(after), self.0.news.subscribe())
+    }
+}
+
+impl Daemon {
+    /// What apps report of exceptions, from now on.
+    pub(crate) fn reports(&self) -> broadcast::Receiver<Arc<Said>> {
+        self.0.said.subscribe()
     }
 }
 

@@ -54,13 +54,13 @@ struct Read {
 
 /// A line as it is sent.
 #[derive(Debug, PartialEq, Serialize)]
-struct Line {
+pub(crate) struct Line {
     /// RFC 3339; none = it is of the past, and nobody knows.
     at: Option<String>,
-    app: Option<String>,
-    instance: Option<u64>,
+    pub(crate) app: Option<String>,
+    pub(crate) instance: Option<u64>,
     stream: &'static str,
-    text: String,
+    pub(crate) text: String,
     /// It had more than that.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     cut: bool,
@@ -154,9 +154,14 @@ pub(super) async fn download(site: &Rc<Site>, asked: &Asked, identity: &Identity
     response
 }
 
-/// A process that reads lines.
+/// A process that reads lines, one of those that there may be for browsers.
 struct Reader {
     site: Rc<Site>,
+    lines: LogProcess,
+}
+
+/// A process that reads lines.
+pub(crate) struct LogProcess {
     lines: BufReader<ChildStdout>,
     /// Ends with it.
     _child: Child,
@@ -174,28 +179,42 @@ impl Reader {
         if site.readers.get() >= READERS {
             return Err(error(StatusCode::SERVICE_UNAVAILABLE, "16 readers of logs are there already; close one"));
         }
+        let mut words = vec!["--lines".to_owned(), count.to_string()];
+        words.extend(targets);
+        words.extend((!follows).then(|| "--nostream".to_owned()));
         let failed = |_| error(StatusCode::SERVICE_UNAVAILABLE, "the logs cannot be read: no process could be started");
-        let exe = std::env::current_exe().map_err(failed)?;
-        let mut command = Command::new(exe);
-        command.args(["logs", "--json", "--lines", &count.to_string()]).args(&targets);
-        if !follows {
-            command.arg("--nostream");
-        }
-        command.env("OSTLER_HOME", &site.home).env("PM2_HOME", &site.home).env_remove("OSTLER_ROLE");
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn();
-        let mut child = child.map_err(failed)?;
-        let Some(stdout) = child.stdout.take() else { return Err(error(StatusCode::SERVICE_UNAVAILABLE, "the logs cannot be read")) };
+        let lines = LogProcess::start(&site.home, &words).map_err(failed)?;
         site.readers.set(site.readers.get() + 1);
-        Ok(Self { site: Rc::clone(site), lines: BufReader::with_capacity(PIECE, stdout), _child: child })
+        Ok(Self { site: Rc::clone(site), lines })
+    }
+
+    fn has_line(&self) -> bool {
+        self.lines.has_line()
+    }
+
+    async fn next(&mut self) -> Option<Line> {
+        self.lines.next().await
+    }
+}
+
+impl LogProcess {
+    /// `ostler logs --json` with these words.
+    pub(crate) fn start(home: &std::path::Path, words: &[String]) -> std::io::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["logs", "--json"]).args(words);
+        command.env("OSTLER_HOME", home).env("PM2_HOME", home).env_remove("OSTLER_ROLE");
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
+        let stdout = child.stdout.take().ok_or(std::io::ErrorKind::BrokenPipe)?;
+        Ok(Self { lines: BufReader::with_capacity(PIECE, stdout), _child: child })
     }
 
     /// True if a whole line is here already.
-    fn has_line(&self) -> bool {
+    pub(crate) fn has_line(&self) -> bool {
         self.lines.buffer().contains(&b'\n')
     }
 
     /// The next line; none = there are no more. May be dropped while it waits for the first byte of a line, and then nothing is lost.
-    async fn next(&mut self) -> Option<Line> {
+    pub(crate) async fn next(&mut self) -> Option<Line> {
         loop {
             // Waits here alone: what follows was written at once by the process.
             if self.lines.fill_buf().await.ok()?.is_empty() {

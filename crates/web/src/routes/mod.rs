@@ -4,6 +4,7 @@ mod access;
 mod act;
 mod apps;
 mod body;
+mod errors;
 mod events;
 mod live;
 mod logs;
@@ -21,6 +22,7 @@ use crate::reply::{Body, error};
 use crate::server::{Asked, Site};
 use crate::{assets, metrics};
 
+pub(crate) use logs::LogProcess;
 pub(crate) use pm2::page as pm2_page;
 
 /// A path of the API, read.
@@ -32,6 +34,9 @@ enum Path {
     Act(String, act::Verb),
     Live,
     Events,
+    Errors,
+    Error(String),
+    Resolve(String),
     Logs,
     LogsLive,
     LogsDownload,
@@ -57,6 +62,9 @@ impl Path {
             ["apps", name, verb] if !name.is_empty() => Self::Act(name.to_owned(), act::Verb::parse(verb)?),
             ["live"] => Self::Live,
             ["events"] => Self::Events,
+            ["errors"] => Self::Errors,
+            ["errors", id] if !id.is_empty() => Self::Error(id.to_owned()),
+            ["errors", id, "resolve"] if !id.is_empty() => Self::Resolve(id.to_owned()),
             ["logs"] => Self::Logs,
             ["logs", "live"] => Self::LogsLive,
             ["logs", "download"] => Self::LogsDownload,
@@ -74,6 +82,7 @@ impl Path {
         match self {
             Self::Session => (reads || matches!(*method, Method::POST | Method::DELETE)).then_some(Role::Viewer),
             Self::Act(_, verb) => (*method == Method::POST).then(|| verb.role()),
+            Self::Resolve(_) => (*method == Method::POST).then_some(Role::Operator),
             Self::Access => reads.then_some(Role::Admin),
             Self::Token(None) => (*method == Method::POST).then_some(Role::Admin),
             Self::Token(Some(_)) => (*method == Method::DELETE).then_some(Role::Admin),
@@ -84,7 +93,7 @@ impl Path {
     fn methods(&self) -> &'static str {
         match self {
             Self::Session => "GET, HEAD, POST, DELETE",
-            Self::Act(..) | Self::Token(None) => "POST",
+            Self::Act(..) | Self::Resolve(_) | Self::Token(None) => "POST",
             Self::Token(Some(_)) => "DELETE",
             _ => "GET, HEAD",
         }
@@ -127,6 +136,9 @@ async fn perform(site: Rc<Site>, asked: Asked, path: Path, identity: Identity) -
         Path::Act(name, verb) => act::answer(&site, asked, &identity, &name, verb).await,
         Path::Live => live::answer(&site, &asked, identity),
         Path::Events => events::answer(&site, &asked, &identity),
+        Path::Errors => errors::list(&site, &asked, &identity).await,
+        Path::Error(id) => errors::one(&site, &identity, &id).await,
+        Path::Resolve(id) => errors::resolve(&site, asked, &identity, &id).await,
         Path::Logs => logs::past(&site, &asked, &identity).await,
         Path::LogsLive => logs::live(&site, &asked, &identity).await,
         Path::LogsDownload => logs::download(&site, &asked, &identity).await,
@@ -181,6 +193,11 @@ mod tests {
             ("/api/apps/api/restart", Some(Path::Act("api".into(), act::Verb::Restart))),
             ("/api/apps/api/explode", None),
             ("/api/apps/", None),
+            ("/api/errors", Some(Path::Errors)),
+            ("/api/errors/ab12", Some(Path::Error("ab12".into()))),
+            ("/api/errors/ab12/resolve", Some(Path::Resolve("ab12".into()))),
+            ("/api/errors/ab12/explode", None),
+            ("/api/errors/", None),
             ("/api/apps/%ff", None),
             ("/api/apps/%2", None),
             ("/api/access/token/ci", Some(Path::Token(Some("ci".into())))),
@@ -207,6 +224,11 @@ mod tests {
             (Method::POST, "/api/apps/a/scale", Some(Role::Operator)),
             (Method::POST, "/api/apps/a/delete", Some(Role::Admin)),
             (Method::POST, "/api/apps/a/flush", Some(Role::Admin)),
+            (Method::GET, "/api/errors", Some(Role::Viewer)),
+            (Method::GET, "/api/errors/x", Some(Role::Viewer)),
+            (Method::POST, "/api/errors/x", None),
+            (Method::POST, "/api/errors/x/resolve", Some(Role::Operator)),
+            (Method::GET, "/api/errors/x/resolve", None),
             (Method::GET, "/api/access", Some(Role::Admin)),
             (Method::POST, "/api/access/token", Some(Role::Admin)),
             (Method::DELETE, "/api/access/token/x", Some(Role::Admin)),
@@ -222,7 +244,7 @@ mod tests {
         let document: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
         let mut described = Vec::new();
         for (path, item) in document["paths"].as_object().unwrap() {
-            let parsed = Path::parse(&path.replace("{name}", "x")).unwrap_or_else(|| panic!("{path}"));
+            let parsed = Path::parse(&path.replace("{name}", "x").replace("{id}", "x")).unwrap_or_else(|| panic!("{path}"));
             for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
                 let told = item[method.as_str().to_ascii_lowercase()]["x-role"].as_str().and_then(Role::parse);
                 assert_eq!(told, parsed.role(&method), "{method} {path}");
@@ -237,6 +259,9 @@ mod tests {
             "/api/apps/x",
             "/api/live",
             "/api/events",
+            "/api/errors",
+            "/api/errors/x",
+            "/api/errors/x/resolve",
             "/api/logs",
             "/api/logs/live",
             "/api/logs/download",
@@ -257,10 +282,20 @@ mod tests {
         let rows = vec![crate::view::tests_row(0, "api", "default", "online")];
         let all = crate::view::apps(&crate::daemon::Snapshot { rows, ..Default::default() }, |_| true);
         let all = serde_json::to_value(&all).unwrap();
+        let group = crate::errors::tests_group();
+        let resolved = crate::errors::Resolved::default();
+        let (short, full) = (errors::short(&group, &resolved), errors::full(&group, &resolved));
+        let (short, full) = (serde_json::to_value(short).unwrap(), serde_json::to_value(full).unwrap());
         let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<std::collections::BTreeSet<_>>();
-        for (name, value) in
-            [("Apps", &all), ("Host", &all["host"]), ("App", &all["apps"][0]), ("Instance", &all["apps"][0]["instances"][0])]
-        {
+        for (name, value) in [
+            ("Apps", &all),
+            ("Host", &all["host"]),
+            ("App", &all["apps"][0]),
+            ("Instance", &all["apps"][0]["instances"][0]),
+            ("ErrorGroup", &short),
+            ("ErrorDetail", &full),
+            ("ErrorSeen", &full["releases"][0]),
+        ] {
             assert_eq!(keys(value), keys(&document["components"]["schemas"][name]["properties"]), "{name}");
         }
     }

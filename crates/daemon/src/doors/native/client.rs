@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use ostler_proto::control::{ClientFrame, DaemonFrame, Failure, MAX_ON_BEHALF_OF, PROTOCOL, Request, Response};
+use ostler_proto::control::{ClientFrame, DaemonFrame, Failure, MAX_ON_BEHALF_OF, PROTOCOL, Request, Response, Said};
 use ostler_proto::event::Event;
 use ostler_proto::frame::{Decoder, encode};
 
@@ -17,6 +17,9 @@ const MAX_BACKLOG_BYTES: usize = 64 << 20;
 
 /// Most bytes that pile up for a follower; then it is dropped: more than what is kept for it to come back to (`store::events`), with its frames.
 const MAX_FOLLOWER_BYTES: usize = 128 << 10;
+
+/// Most topics that a client listens to.
+const MAX_TOPICS: usize = 16;
 
 /// Most bytes of answers that wait in all connections together: beyond that the slowest reader is cut off.
 const MAX_BACKLOG_IN_ALL: usize = 256 << 20;
@@ -101,6 +104,8 @@ pub(crate) struct Client {
     closing: bool,
     /// Id of its `Subscribe` request.
     pub subscribed: Option<u64>,
+    /// Id of its `Listen` request, and the topics.
+    listens: Option<(u64, Vec<String>)>,
     /// Its user.
     pub uid: u32,
     /// Its pid, for the record only.
@@ -127,6 +132,11 @@ impl Client {
     /// Bytes that it has not read.
     fn backlog(&self) -> usize {
         self.out.len() - self.sent
+    }
+
+    /// Id under which it hears this topic.
+    fn hears(&self, topic: &str) -> Option<u64> {
+        self.listens.as_ref().filter(|(_, topics)| topics.iter().any(|wanted| wanted == topic)).map(|(id, _)| *id)
     }
 
     /// Drops it: it does not read events. That is the last frame it gets, after the one that it has begun to get.
@@ -209,8 +219,8 @@ impl Client {
     fn claim(&self) -> Claim {
         match self.greeting {
             Greeting::None => Claim::Unknown,
-            _ if self.pending > 0 && self.subscribed.is_none() => Claim::Waits,
-            _ if self.subscribed.is_some() => Claim::Follows,
+            _ if self.subscribed.is_some() || self.listens.is_some() => Claim::Follows,
+            _ if self.pending > 0 => Claim::Waits,
             _ => Claim::Idle,
         }
     }
@@ -284,6 +294,7 @@ impl Clients {
                     pending: 0,
                     closing: false,
                     subscribed: None,
+                    listens: None,
                     uid,
                     pid: peer.pid,
                     on_behalf_of: None,
@@ -398,6 +409,28 @@ impl Clients {
         }
         if self.all.values().any(|client| client.backlog() > SMALL) {
             self.bound_backlog();
+        }
+    }
+
+    /// Has a client hear what apps say on these topics.
+    pub(crate) fn listen(&mut self, client: u32, id: u64, mut topics: Vec<String>) {
+        topics.truncate(MAX_TOPICS);
+        if let Some(client) = self.all.get_mut(&client) {
+            client.listens = Some((id, topics));
+        }
+    }
+
+    /// True if somebody wants to hear this topic.
+    pub(crate) fn are_listening(&self, topic: &str) -> bool {
+        self.all.values().any(|client| client.hears(topic).is_some())
+    }
+
+    /// Passes on what an app said. Whoever has too much to read already does not get it.
+    pub(crate) fn tell(&mut self, said: &Said) {
+        for client in self.all.values_mut().filter(|client| !client.closing && client.backlog() < MAX_FOLLOWER_BYTES / 2) {
+            if let Some(id) = client.hears(&said.topic) {
+                client.queue(&DaemonFrame { id, response: Response::Said(said.clone()) }, 0);
+            }
         }
     }
 

@@ -4,7 +4,8 @@ mod client;
 
 use std::io::ErrorKind;
 
-use ostler_proto::control::{Event, Position, Request, Response};
+use ostler_proto::control::{Event, Position, Request, Response, Said};
+use ostler_proto::node::Message;
 
 use crate::engine::{Ask, Caller, Ctx, Ending, Feature, Key, PM2_CLIENT};
 use crate::reactor::LISTENER;
@@ -56,6 +57,7 @@ impl Native {
                 Request::Hello { .. } => ctx.reply(client, id, hello.clone()),
                 Request::Ping => ctx.reply(client, id, Response::Pong),
                 Request::Subscribe { after } => self.subscribe(ctx, client, id, after),
+                Request::Listen { topics } => self.clients.listen(client, id, topics),
                 request => ctx.ask(Ask { client, id, caller: self.caller(client), request }),
             }
         }
@@ -125,6 +127,17 @@ impl Feature for Native {
     fn on_journaled(&mut self, ctx: &mut Ctx, events: &[Event]) {
         self.answer(ctx);
         self.clients.publish(events);
+    }
+
+    /// Passes on what an app says, to those who listen.
+    fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
+        let Message::Typed { topic, data } = message else { return };
+        if !self.clients.are_listening(topic) {
+            return;
+        }
+        let Some(slot) = ctx.slots.get(id) else { return };
+        let (app, id) = (slot.spec().name.clone(), slot.durable.pm_id);
+        self.clients.tell(&Said { at_ms: ctx.now.wall_ms, app, id, topic: topic.clone(), data: data.clone() });
     }
 
     fn on_turn_end(&mut self, ctx: &mut Ctx) {

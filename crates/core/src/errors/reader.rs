@@ -1,0 +1,166 @@
+//! Reader of one output: lines in, reports out, as soon as they are complete.
+
+use super::{Exception, cut};
+use crate::error_lines::newest;
+
+/// Most lines that wait.
+pub(super) const LINES: usize = 600;
+/// Most bytes of them.
+pub(super) const BYTES: usize = 64 << 10;
+/// Longest line.
+pub(super) const LINE: usize = 2000;
+/// Lines before a report that are kept with it.
+const BEFORE: usize = 10;
+/// Longest of these.
+const SHORT: usize = 500;
+/// Lines within which a report may go on: `The above exception was the direct cause of …`, `Emitted 'error' event on …`.
+const LINK: usize = 6;
+/// Lines at the end that may be the beginning of a report, while more of them come.
+const OPEN: usize = 100;
+
+/// A report in an output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The exception.
+    pub exception: Exception,
+    /// The lines before it, the oldest first.
+    pub before: Vec<String>,
+}
+
+/// Reader of one output. It holds at most 64 KiB.
+#[derive(Debug, Default)]
+pub struct Reader {
+    pub(super) lines: Vec<String>,
+    pub(super) bytes: usize,
+    /// How many of the lines were looked through: they stand before what comes.
+    known: usize,
+}
+
+impl Reader {
+    /// Takes a line, without colours and without a date before it.
+    pub fn push(&mut self, line: &str) {
+        let line = plain(cut(line, LINE));
+        self.bytes += line.len();
+        self.lines.push(line);
+    }
+
+    /// True if nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.known == self.lines.len()
+    }
+
+    /// True if it has to be looked through before more is taken.
+    pub fn is_full(&self) -> bool {
+        self.lines.len() >= LINES || self.bytes >= BYTES
+    }
+
+    /// Looks through what waits, and gives the reports, the oldest first. `settled`: nothing comes after it for the moment; else a report at the very end waits
+    /// for the rest of it.
+    pub fn take(&mut self, settled: bool) -> Vec<Found> {
+        let lines: Vec<&str> = self.lines.iter().map(String::as_str).collect();
+        let mut found = Vec::new();
+        let (mut end, mut keep) = (lines.len(), if settled { lines.len() } else { self.open() });
+        while let Some((form, report)) = newest(&lines[self.known.min(end)..end]) {
+            let (from, until) = (self.known + report.place.start, self.known + report.place.end);
+            // One that fills the whole buffer gets no more of it.
+            let waits = !settled && until + LINK > lines.len() && !(from == self.known && self.is_full());
+            if waits {
+                keep = keep.min(from);
+            } else {
+                keep = if until > keep { until } else { keep };
+                let exception = Exception::printed(form, &report.head, &lines[from..until]);
+                let before = lines[..from].iter().rev().filter(|line| !line.trim().is_empty()).take(BEFORE);
+                let mut before: Vec<String> = before.map(|line| cut(line, SHORT).to_owned()).collect();
+                before.reverse();
+                found.push(Found { exception, before });
+            }
+            if from >= end {
+                break;
+            }
+            end = from;
+        }
+        found.reverse();
+        let first = keep.saturating_sub(BEFORE);
+        self.lines.drain(..first);
+        self.known = keep - first;
+        self.lines[..self.known].iter_mut().for_each(|line| line.truncate(cut(line, SHORT).len()));
+        self.bytes = self.lines.iter().map(String::len).sum();
+        found
+    }
+}
+
+impl Reader {
+    /// The first of the lines at the end that may be the beginning of a report.
+    fn open(&self) -> usize {
+        let mut bytes = 0;
+        let open = self.lines[self.known..].iter().rev().take(OPEN).take_while(|line| {
+            bytes += line.len();
+            bytes <= BYTES / 2
+        });
+        self.lines.len() - open.count()
+    }
+}
+
+/// A line without escape sequences and without a date before it.
+fn plain(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line.trim_end_matches(['\r', '\n']);
+    while let Some(at) = rest.find('\u{1b}') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(sequence) = rest.strip_prefix('[') {
+            let end = sequence.find(|c: char| c.is_ascii_alphabetic() || !c.is_ascii()).map_or(sequence.len(), |at| at + 1);
+            rest = sequence.get(end..).unwrap_or_default();
+        }
+    }
+    out.push_str(rest);
+    let date = date_length(&out);
+    out.drain(..date);
+    out
+}
+
+/// Length of a date before a line: `2026-11-24T08:19:45.123Z `, `2026-11-24 08:19:45: `, `[2026-11-24 08:19:45,1] `.
+fn date_length(line: &str) -> usize {
+    let inner = line.strip_prefix('[').unwrap_or(line);
+    let bytes = inner.as_bytes();
+    let is_date = bytes.len() >= 16
+        && bytes.iter().take(16).enumerate().all(|(at, byte)| match at {
+            4 | 7 => *byte == b'-' || *byte == b'/',
+            10 => *byte == b'T' || *byte == b' ',
+            13 => *byte == b':',
+            _ => byte.is_ascii_digit(),
+        });
+    if !is_date {
+        return 0;
+    }
+    let time = inner[16..].find(|c: char| !c.is_ascii_digit() && !":.,+-Z".contains(c)).unwrap_or(inner.len() - 16);
+    let zone = inner[16 + time..].strip_prefix(" +").filter(|rest| rest.len() >= 5 && rest.as_bytes()[..4].iter().all(u8::is_ascii_digit));
+    let after = line.len() - zone.map_or(inner.len() - 16 - time, |rest| rest.len() - 4);
+    let rest = line[after..].strip_prefix(']').unwrap_or(&line[after..]);
+    let rest = rest.strip_prefix(':').unwrap_or(rest);
+    // One space ends it; more of them are the frame's.
+    rest.strip_prefix(' ').map_or(line.len() - rest.len(), |rest| line.len() - rest.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_and_colours_are_no_part_of_a_line() {
+        for (line, expected) in [
+            ("2026-11-24T08:19:45.123Z     at f (/a.js:1:1)", "    at f (/a.js:1:1)"),
+            ("2026-11-24 08:19:45:   File \"/a.py\", line 3, in f", "  File \"/a.py\", line 3, in f"),
+            ("2026-11-24 08:19:45 +01:00: Error: x", "+01:00: Error: x"),
+            ("2026-11-24 08:19:45 +0100: Error: x", "Error: x"),
+            ("[2026-11-24 08:19:45,120] Error: x", "Error: x"),
+            ("\u{1b}[31mTypeError\u{1b}[0m: x\u{1b}", "TypeError: x"),
+            ("2026-11-24", "2026-11-24"),
+            ("2026-11-24T08:19:45", ""),
+            ("", ""),
+            ("2026-11-2ü 08:19:45 x", "2026-11-2ü 08:19:45 x"),
+        ] {
+            assert_eq!(plain(line), expected, "{line}");
+        }
+    }
+}

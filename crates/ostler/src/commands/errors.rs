@@ -1,0 +1,135 @@
+//! `errors`: exceptions of apps in groups, as the dashboard collects them; where that is off, those in the present log files.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use ostler_core::causes::with_causes;
+use ostler_core::errors::Reader;
+use ostler_web::errors::{Book, ErrorsFileError, Group, Resolved, State, read_book, read_resolved, resolve};
+use ostler_web::settings::Settings;
+use serde_json::{Value, json};
+
+use crate::cli::Call;
+use crate::cx::Cx;
+use crate::error::{CliError, Status, UsageError};
+use crate::render::{self, error, errors};
+
+/// Lines of each log file that are looked through where nobody collects.
+const LINES: u64 = 5000;
+/// Shortest word that may be an id.
+const SHORTEST_ID: usize = 4;
+
+/// Runs `errors [name|id]`, `errors --resolve <id>`.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let home = cx.home()?.to_owned();
+    if let Some(id) = call.value("resolve") {
+        return mark(cx, &home, id);
+    }
+    let is_on = Settings::read(&home).is_ok_and(|settings| settings.enabled);
+    let book = if is_on { read_book(&home).map_err(failed)?.unwrap_or_else(Book::empty) } else { in_logs(cx)? };
+    let resolved = read_resolved(&home).map_err(failed)?;
+    let shown = match call.target() {
+        None => book.newest(|_| true),
+        Some(word) => match named(&book, word) {
+            Named::App(groups) => groups,
+            Named::Group(group) => return show_one(cx, call, group, &resolved),
+            Named::Nothing => Vec::new(),
+        },
+    };
+    let unresolved = |group: &&Group| call.has("all") || group.state(&resolved) != State::Resolved;
+    let shown: Vec<(&Group, State)> = shown.into_iter().filter(unresolved).map(|group| (group, group.state(&resolved))).collect();
+    if call.has("json") {
+        let list: Vec<Value> = shown.iter().map(|(group, state)| value(group, *state)).collect();
+        render::json(&mut cx.out, &list);
+        return Ok(Status::Ok);
+    }
+    if shown.is_empty() {
+        cx.out.info("no exceptions as far as is known");
+    } else {
+        let text = errors(&shown, &cx.out.view());
+        cx.out.line(text.trim_end_matches('\n'));
+    }
+    if !is_on {
+        let name = cx.program.name();
+        cx.out.info(format_args!(
+            "these are the ones in the present log files; with `{name} web enable` they are collected, counted by release and kept"
+        ));
+    }
+    Ok(Status::Ok)
+}
+
+/// What a word names.
+enum Named<'a> {
+    App(Vec<&'a Group>),
+    Group(&'a Group),
+    Nothing,
+}
+
+fn named<'a>(book: &'a Book, word: &str) -> Named<'a> {
+    let groups = book.newest(|group| group.app == word);
+    if !groups.is_empty() {
+        return Named::App(groups);
+    }
+    match book.find(word).filter(|_| word.len() >= SHORTEST_ID) {
+        Some(group) => Named::Group(group),
+        None => Named::Nothing,
+    }
+}
+
+fn show_one(cx: &mut Cx, call: &Call, group: &Group, resolved: &Resolved) -> Result<Status, CliError> {
+    let state = group.state(resolved);
+    if call.has("json") {
+        render::json(&mut cx.out, &value(group, state));
+    } else {
+        let text = error(group, state, resolved.mark_of(&group.id), &cx.out.view());
+        cx.out.line(text.trim_end_matches('\n'));
+    }
+    Ok(Status::Ok)
+}
+
+fn value(group: &Group, state: State) -> Value {
+    let mut value = serde_json::to_value(group).unwrap_or_default();
+    value["state"] = json!(state);
+    value
+}
+
+fn mark(cx: &mut Cx, home: &Path, id: &str) -> Result<Status, CliError> {
+    if id.len() < SHORTEST_ID {
+        return Err(UsageError::BadValue {
+            option: "--resolve".into(),
+            reason: format!("expected an id as `errors` shows it, found {id:?}"),
+        }
+        .into());
+    }
+    let Some(book) = read_book(home).map_err(failed)? else {
+        let name = cx.program.name();
+        return Err(CliError::Failed(format!("nothing is collected yet, so nothing can be marked; `{name} web enable` collects")));
+    };
+    let Some(group) = book.find(id) else { return Err(CliError::NotFound(format!("there is no error {id:?}, or several begin so"))) };
+    let uid = rustix::process::geteuid().as_raw();
+    resolve(home, &group.id, &format!("uid {uid}")).map_err(failed)?;
+    cx.out.info(format_args!("{} is resolved; it is told when it comes back", group.id));
+    Ok(Status::Ok)
+}
+
+/// The exceptions in the present log files. When each was is not known.
+fn in_logs(cx: &mut Cx) -> Result<Book, CliError> {
+    let mut book = Book::empty();
+    let mut readers: BTreeMap<(String, u32), Reader> = BTreeMap::new();
+    crate::logs::last_errors(cx, LINES, &mut |app, id, line| {
+        let reader = readers.entry((app.to_owned(), id)).or_default();
+        reader.push(&String::from_utf8_lossy(line));
+        if reader.is_full() {
+            reader.take(false).iter().for_each(|found| book.note(app, id, found));
+        }
+    })?;
+    for ((app, id), mut reader) in readers {
+        reader.take(true).iter().for_each(|found| book.note(&app, id, found));
+    }
+    Ok(book)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn failed(error: ErrorsFileError) -> CliError {
+    CliError::Failed(with_causes(&error))
+}

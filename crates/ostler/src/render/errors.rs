@@ -1,0 +1,105 @@
+//! `errors`: exceptions of apps in groups, and one of them in full.
+
+use std::fmt::Write as _;
+
+use anstyle::Style;
+use ostler_client::words::span;
+use ostler_web::errors::{Group, Mark, Release, State};
+use unicode_width::UnicodeWidthStr as _;
+
+use super::style::styles;
+use super::view::View;
+use crate::text::{fit, shown};
+
+/// Two lines for each group: what and how often, where and since when.
+pub(crate) fn errors(groups: &[(&Group, State)], view: &View) -> String {
+    let mut out = String::new();
+    for (group, state) in groups {
+        let (words, style) = state_words(group, *state);
+        let app = shown(&group.app);
+        let times = format!("{} ×{}", group.count, ago(group.last, view).map(|ago| format!(", {ago}")).unwrap_or_default());
+        let title = titled(&group.kind, &group.message);
+        let room = view.width.map(|width| width.saturating_sub(app.width() + times.width() + 4).max(LEAST));
+        let paint = view.paint;
+        let _ = writeln!(out, "{}  {}  {}", paint.with(styles::BOLD, app), paint.with(styles::RED, within(&title, room)), times);
+        let short: String = group.id.chars().take(SHORT).collect();
+        let mut rest = vec![words];
+        // One that came back is of that release.
+        let newest = group.releases.last().filter(|_| *state != State::Returned).map(|seen| release(&seen.release));
+        rest.extend(newest.filter(|release| !release.is_empty()));
+        rest.extend((!group.culprit.is_empty()).then(|| shown(&group.culprit)));
+        let rest_room = view.width.map(|width| width.saturating_sub(SHORT + 4));
+        let _ = writeln!(out, "  {}  {}", paint.with(styles::GREY, short), paint.with(style, within(&rest.join(" · "), rest_room)));
+    }
+    out
+}
+
+/// Characters of an id that are shown.
+const SHORT: usize = 8;
+/// Columns that a title has at least.
+const LEAST: usize = 16;
+
+/// The text, cut where there is no room for all of it.
+fn within(text: &str, room: Option<usize>) -> String {
+    match room {
+        Some(room) if text.width() > room => fit(text, room).trim_end().to_owned(),
+        _ => text.to_owned(),
+    }
+}
+
+/// Everything about one group.
+pub(crate) fn error(group: &Group, state: State, mark: Option<&Mark>, view: &View) -> String {
+    let paint = view.paint;
+    let (words, style) = state_words(group, state);
+    let mut out = String::new();
+    let _ =
+        writeln!(out, "{}  {}", paint.with(styles::BOLD, shown(&group.app)), paint.with(styles::RED, titled(&group.kind, &group.message)));
+    let by = mark.map(|mark| format!(", marked {} by {}", view.local(mark.at), shown(&mark.by))).unwrap_or_default();
+    let _ = writeln!(out, "  {} {}{by}", group.id, paint.with(style, words));
+    if group.last > 0 {
+        let _ = writeln!(out, "  {} ×, first {}, last {}", group.count, view.local(group.first), view.local(group.last));
+    } else {
+        let _ = writeln!(out, "  {} ×", group.count);
+    }
+    for seen in group.releases.iter().rev() {
+        let name = release(&seen.release);
+        if !name.is_empty() {
+            let _ = writeln!(out, "  {name}: {} ×, first {}", seen.count, view.local(seen.first));
+        }
+    }
+    for frame in &group.sample.exception.frames {
+        let line = frame.line.map(|line| format!(":{line}")).unwrap_or_default();
+        let place = format!("{}{line}", shown(&frame.file));
+        let text = if frame.function.is_empty() { place } else { format!("{} ({place})", shown(&frame.function)) };
+        let style = if frame.own { Style::new() } else { styles::GREY };
+        let _ = writeln!(out, "    at {}", paint.with(style, text));
+    }
+    for line in &group.sample.before {
+        let _ = writeln!(out, "  {} {}", paint.with(styles::GREY, '│'), shown(line));
+    }
+    out
+}
+
+fn titled(kind: &str, message: &str) -> String {
+    if message.is_empty() { shown(kind) } else { format!("{}: {}", shown(kind), shown(message)) }
+}
+
+fn state_words(group: &Group, state: State) -> (String, Style) {
+    match (state, &group.returned) {
+        (State::Open, _) => ("open".into(), styles::YELLOW),
+        (State::Resolved, _) => ("resolved".into(), styles::GREEN),
+        (State::Returned, Some(returned)) if returned.release.release > 0 => {
+            (format!("came back in {}", release(&returned.release)), styles::RED)
+        }
+        (State::Returned, _) => ("came back".into(), styles::RED),
+    }
+}
+
+fn release(release: &Release) -> String {
+    let version = release.version.as_ref().map(|version| format!(" ({})", shown(version))).unwrap_or_default();
+    if release.release == 0 { String::new() } else { format!("release {}{version}", release.release) }
+}
+
+fn ago(at: u64, view: &View) -> Option<String> {
+    (at > 0).then(|| format!("{} ago", span(view.since(at))))
+}

@@ -1,0 +1,40 @@
+//! `errors`.
+
+use ostler_web::errors::{Group, State};
+use serde_json::json;
+
+use super::{data, golden_at_each_width};
+use crate::render::{error, errors};
+
+fn group(id: &str, app: &str, kind: &str, message: &str, extra: &serde_json::Value) -> Group {
+    let frame = |function: &str, own: bool| json!({ "function": function, "file": "/srv/app/lib/da\u{1b}ta.js", "line": 12, "own": own });
+    let mut value = json!({
+        "id": id, "app": app, "type": kind, "message": message, "culprit": "connect (/srv/app/lib/data.js:12)",
+        "first": data::NOW_MS - 7_200_000, "last": data::NOW_MS - 12_000, "count": 500,
+        "releases": [
+            { "release": 1, "count": 480, "first": data::NOW_MS - 7_200_000 },
+            { "release": 3, "version": "1.4.0", "count": 20, "first": data::NOW_MS - 60_000 },
+        ],
+        "sample": {
+            "at": data::NOW_MS - 12_000, "instance": 2, "type": kind, "message": message,
+            "frames": [frame("connect", true), frame("", false)], "before": ["token is ******", "\u{1b}[31mred"],
+        },
+    });
+    value.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    serde_json::from_value(value).unwrap()
+}
+
+#[test]
+fn groups_and_one_of_them() {
+    let long = format!("no row {}", "日本語 x ".repeat(30));
+    let returned = json!({ "returned": { "at": data::NOW_MS, "release": 3, "version": "1.4.0" } });
+    let groups = [
+        (group("3f9a1c0211223344", "a\u{1b}pi", "RangeError", "no row 7 of <b>", &json!({})), State::Open),
+        (group("a81b77de11223344", "worker", "ValueError", &long, &returned), State::Returned),
+        (group("0123456789abcdef", "old", "panic", "", &json!({ "culprit": "", "releases": [], "first": 0, "last": 0 })), State::Resolved),
+    ];
+    let list: Vec<(&Group, State)> = groups.iter().map(|(group, state)| (group, *state)).collect();
+    golden_at_each_width("exceptions", |view| errors(&list, view));
+    let whole = super::View::played(data::NOW_MS, None);
+    super::golden("exception", &groups.iter().map(|(group, state)| error(group, *state, None, &whole)).collect::<String>());
+}

@@ -1,0 +1,19 @@
+//! Messages that apps send over their channels, for those who listen.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// One message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Said {
+    /// Time, in ms of the wall clock.
+    pub at_ms: u64,
+    /// Name of the app.
+    pub app: String,
+    /// `pm_id` of the instance.
+    pub id: u32,
+    /// Its topic.
+    pub topic: String,
+    /// What is said, as the app has it.
+    pub data: Value,
+}

@@ -1,0 +1,352 @@
+//! Groups of exceptions: counted, bounded. Pure.
+
+use ostler_core::errors::{Exception, Found};
+use ostler_core::fnv::fnv_64;
+use serde::{Deserialize, Serialize};
+
+use super::Resolved;
+
+/// Most groups; the one that was seen last the longest time ago makes room.
+const GROUPS: usize = 300;
+/// Most releases of a group that are told apart; the oldest are put together with the one after them.
+const RELEASES: usize = 20;
+/// Time between two samples of a group, ms.
+const SAMPLE_MS: u64 = 10_000;
+
+/// All groups.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Book {
+    /// Shape of this file.
+    pub version: u32,
+    /// The groups, in no order.
+    pub groups: Vec<Group>,
+}
+
+/// Exceptions that are one to whoever has to correct them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Its name: that of the app and the fingerprint of its exceptions, hashed.
+    pub id: String,
+    /// The app.
+    pub app: String,
+    /// Type of the exceptions.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Message of the sample.
+    pub message: String,
+    /// Place where they are thrown: the innermost frame of the app itself; empty = unknown.
+    pub culprit: String,
+    /// The first, wall clock, ms.
+    pub first: u64,
+    /// The last.
+    pub last: u64,
+    /// Their number.
+    pub count: u64,
+    /// Their number by release, the oldest first.
+    pub releases: Vec<Seen>,
+    /// One of them.
+    pub sample: Sample,
+    /// The first after it was marked as resolved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returned: Option<Returned>,
+}
+
+/// Exceptions in one release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The release.
+    #[serde(flatten)]
+    pub release: Release,
+    /// Their number.
+    pub count: u64,
+    /// The first, wall clock, ms.
+    pub first: u64,
+}
+
+/// Release of an app.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// Its number; 0 = unknown.
+    pub release: u32,
+    /// Version of the app's package.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// One exception of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Wall clock, ms.
+    pub at: u64,
+    /// `pm_id` of the instance.
+    pub instance: u32,
+    /// The exception, without secrets.
+    #[serde(flatten)]
+    pub exception: Exception,
+    /// What the app wrote to standard error before it, without secrets.
+    pub before: Vec<String>,
+}
+
+/// Return of a group that was resolved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Returned {
+    /// Wall clock, ms.
+    pub at: u64,
+    /// The release.
+    #[serde(flatten)]
+    pub release: Release,
+}
+
+/// State of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Nobody has marked it.
+    Open,
+    /// It was marked, and did not come again.
+    Resolved,
+    /// It was marked, and came again.
+    Returned,
+}
+
+/// One exception that was seen.
+#[derive(Clone, Debug)]
+pub(crate) struct Occurrence<'a> {
+    pub(crate) app: &'a str,
+    pub(crate) instance: u32,
+    pub(crate) at: u64,
+    pub(crate) exception: &'a Exception,
+    pub(crate) before: &'a [String],
+    pub(crate) release: &'a Release,
+}
+
+impl Group {
+    /// The state, by when it was marked.
+    pub fn state(&self, resolved: &Resolved) -> State {
+        match (resolved.at(&self.id), &self.returned) {
+            (None, _) => State::Open,
+            (Some(marked), Some(returned)) if returned.at > marked => State::Returned,
+            (Some(marked), _) if self.last > marked => State::Returned,
+            (Some(_), _) => State::Resolved,
+        }
+    }
+}
+
+/// Name of the group of an exception.
+fn id_of(app: &str, exception: &Exception) -> String {
+    let key = format!("{app}\0{:x}", exception.fingerprint());
+    format!("{:016x}", fnv_64(key.into_bytes()))
+}
+
+impl Book {
+    /// Version of the file that this program writes.
+    pub const VERSION: u32 = 1;
+
+    /// One without groups.
+    pub fn empty() -> Self {
+        Self { version: Self::VERSION, groups: Vec::new() }
+    }
+
+    /// Counts an exception. `masked` takes secrets out of a text; it is asked only where the exception becomes the sample.
+    pub(crate) fn add(&mut self, seen: &Occurrence<'_>, resolved: &Resolved, masked: impl Fn(&str) -> String) {
+        let id = id_of(seen.app, seen.exception);
+        let at = match self.groups.iter().position(|group| group.id == id) {
+            Some(at) => at,
+            None => self.begin(id, seen, &masked),
+        };
+        let Some(group) = self.groups.get_mut(at) else { return };
+        group.count += 1;
+        group.last = group.last.max(seen.at);
+        if group.sample.at.saturating_add(SAMPLE_MS) <= seen.at {
+            group.sample = sample(seen, &masked);
+            group.message.clone_from(&group.sample.exception.message);
+        }
+        group.count_release(seen);
+        let marked = resolved.at(&group.id).filter(|marked| *marked < seen.at);
+        if marked.is_some_and(|marked| group.returned.as_ref().is_none_or(|returned| returned.at <= marked)) {
+            group.returned = Some(Returned { at: seen.at, release: seen.release.clone() });
+        }
+    }
+
+    /// Counts an exception of which nobody knows when it was, as it stands.
+    pub fn note(&mut self, app: &str, instance: u32, found: &Found) {
+        let release = Release::default();
+        let seen = Occurrence { app, instance, at: 0, exception: &found.exception, before: &found.before, release: &release };
+        self.add(&seen, &Resolved::default(), str::to_owned);
+    }
+
+    /// Adds lines that were written before the sample of a group that has none: it was reported before it was printed.
+    pub(crate) fn add_before(&mut self, seen: &Occurrence<'_>, masked: impl Fn(&str) -> String) {
+        let origin = seen.exception.origin();
+        let of_it = self.groups.iter_mut().filter(|group| group.app == seen.app && group.sample.before.is_empty());
+        if let Some(group) = of_it.into_iter().find(|group| group.sample.exception.origin() == origin) {
+            group.sample.before = seen.before.iter().map(|line| masked(line)).collect();
+        }
+    }
+
+    fn begin(&mut self, id: String, seen: &Occurrence<'_>, masked: &impl Fn(&str) -> String) -> usize {
+        while self.groups.len() >= GROUPS {
+            let oldest = self.groups.iter().enumerate().min_by_key(|(_, group)| group.last).map(|(at, _)| at);
+            self.groups.swap_remove(oldest.unwrap_or(0));
+        }
+        let sample = sample(seen, masked);
+        self.groups.push(Group {
+            id,
+            app: seen.app.to_owned(),
+            kind: sample.exception.kind.clone(),
+            message: sample.exception.message.clone(),
+            culprit: culprit(&sample.exception),
+            first: seen.at,
+            last: seen.at,
+            count: 0,
+            releases: Vec::new(),
+            sample,
+            returned: None,
+        });
+        self.groups.len() - 1
+    }
+
+    /// The groups of an app or of all, the one that was seen last first.
+    pub fn newest(&self, wanted: impl Fn(&Group) -> bool) -> Vec<&Group> {
+        let mut groups: Vec<&Group> = self.groups.iter().filter(|group| wanted(group)).collect();
+        groups.sort_by(|one, other| other.last.cmp(&one.last).then_with(|| one.id.cmp(&other.id)));
+        groups
+    }
+
+    /// The group whose name begins so; none = there is none, or several.
+    pub fn find(&self, id: &str) -> Option<&Group> {
+        let mut found = self.groups.iter().filter(|group| !id.is_empty() && group.id.starts_with(id));
+        let first = found.next()?;
+        (first.id == id || found.next().is_none()).then_some(first)
+    }
+
+    /// Puts what a file had within the bounds.
+    pub(crate) fn bound(&mut self) {
+        self.version = Self::VERSION;
+        self.groups.sort_by_key(|group| std::cmp::Reverse(group.last));
+        self.groups.truncate(GROUPS);
+    }
+}
+
+impl Group {
+    fn count_release(&mut self, seen: &Occurrence<'_>) {
+        match self.releases.iter_mut().find(|known| known.release == *seen.release) {
+            Some(known) => known.count += 1,
+            None => self.releases.push(Seen { release: seen.release.clone(), count: 1, first: seen.at }),
+        }
+        if self.releases.len() > RELEASES {
+            let oldest = self.releases.remove(0);
+            if let Some(next) = self.releases.first_mut() {
+                next.count += oldest.count;
+                next.first = oldest.first;
+            }
+        }
+    }
+}
+
+fn sample(seen: &Occurrence<'_>, masked: &impl Fn(&str) -> String) -> Sample {
+    let mut exception = seen.exception.clone();
+    exception.message = masked(&exception.message);
+    Sample { at: seen.at, instance: seen.instance, exception, before: seen.before.iter().map(|line| masked(line)).collect() }
+}
+
+/// `function (file:line)` of where it was thrown.
+fn culprit(exception: &Exception) -> String {
+    let Some(frame) = exception.culprit() else { return String::new() };
+    let line = frame.line.map(|line| format!(":{line}")).unwrap_or_default();
+    match (frame.function.as_str(), frame.file.as_str()) {
+        (function, "") => function.to_owned(),
+        ("", file) => format!("{file}{line}"),
+        (function, file) => format!("{function} ({file}{line})"),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use ostler_core::errors::Frame;
+
+    /// A group with one exception.
+    pub(crate) fn group() -> Group {
+        let (mut book, release) = (Book::empty(), Release { release: 1, version: Some("1.2.3".into()) });
+        let exception = exception("E", "f");
+        let seen = Occurrence { app: "api", instance: 2, at: 5, exception: &exception, before: &[], release: &release };
+        book.add(&seen, &Resolved::default(), str::to_owned);
+        book.groups.remove(0)
+    }
+
+    fn exception(kind: &str, function: &str) -> Exception {
+        let frame = Frame { function: function.into(), file: "/srv/a.js".into(), line: Some(3), own: true };
+        Exception { kind: kind.into(), message: "no row 7 for s3cret".into(), frames: vec![frame] }
+    }
+
+    fn add(book: &mut Book, resolved: &Resolved, at: u64, release: u32, exception: &Exception) {
+        let before = ["token=s3cret".to_owned()];
+        let release = Release { release, version: None };
+        let seen = Occurrence { app: "api", instance: 2, at, exception, before: &before, release: &release };
+        book.add(&seen, resolved, |text| text.replace("s3cret", "******"));
+    }
+
+    #[test]
+    fn counted_by_group_and_release_without_secrets() {
+        let (mut book, none) = (Book::default(), Resolved::default());
+        for n in 0..10_000 {
+            add(&mut book, &none, 100 + n, if n < 4000 { 1 } else { 2 }, &exception("E", "f"));
+        }
+        add(&mut book, &none, 5, 2, &exception("E", "g"));
+        let groups = book.newest(|_| true);
+        let [first, second] = groups[..] else { panic!("{groups:?}") };
+        assert_eq!((first.count, first.first, first.last, first.culprit.as_str()), (10_000, 100, 10_099, "f (/srv/a.js:3)"));
+        assert_eq!(
+            first.releases.iter().map(|seen| (seen.release.release, seen.count, seen.first)).collect::<Vec<_>>(),
+            [(1, 4000, 100), (2, 6000, 4100)]
+        );
+        assert_eq!((second.count, book.find(&second.id[..8]), book.find("")), (1, Some(second), None));
+        let text = serde_json::to_string(&book).unwrap();
+        assert!(!text.contains("s3cret") && text.contains("token=******"), "{text}");
+        assert_eq!(serde_json::from_str::<Book>(&text).unwrap(), book);
+    }
+
+    #[test]
+    fn what_was_resolved_comes_back() {
+        let (mut book, mut resolved) = (Book::default(), Resolved::default());
+        let error = exception("E", "f");
+        add(&mut book, &resolved, 100, 1, &error);
+        let id = book.groups[0].id.clone();
+        let state = |book: &Book, resolved: &Resolved| book.groups[0].state(resolved);
+        assert_eq!(state(&book, &resolved), State::Open);
+        resolved.mark(&id, 200, "alice");
+        assert_eq!(state(&book, &resolved), State::Resolved);
+        add(&mut book, &resolved, 150, 1, &error);
+        assert_eq!((state(&book, &resolved), &book.groups[0].returned), (State::Resolved, &None), "printed before that");
+        add(&mut book, &resolved, 300, 3, &error);
+        add(&mut book, &resolved, 400, 4, &error);
+        let release = |number| Release { release: number, version: None };
+        assert_eq!(
+            (state(&book, &resolved), &book.groups[0].returned),
+            (State::Returned, &Some(Returned { at: 300, release: release(3) }))
+        );
+        resolved.mark(&id, 500, "alice");
+        assert_eq!(state(&book, &resolved), State::Resolved);
+        add(&mut book, &resolved, 600, 5, &error);
+        assert_eq!(book.groups[0].returned, Some(Returned { at: 600, release: release(5) }));
+    }
+
+    #[test]
+    fn bounded_whatever_comes() {
+        let (mut book, none) = (Book::default(), Resolved::default());
+        for n in 0..2000_u32 {
+            add(&mut book, &none, n.into(), n, &exception(&format!("E{n}"), "f"));
+            add(&mut book, &none, 5000 + u64::from(n), n, &exception("E", "f"));
+        }
+        assert_eq!(book.groups.len(), GROUPS);
+        let often = book.newest(|_| true)[0];
+        assert_eq!((often.count, often.releases.len(), often.releases[0].first), (2000, RELEASES, 5000));
+        assert_eq!(often.releases.iter().map(|seen| seen.count).sum::<u64>(), 2000);
+        let long = "ü".repeat(100_000);
+        let big = Exception::reported(&serde_json::json!({"name": long, "message": long, "stack": long})).unwrap();
+        add(&mut book, &none, 9000, 1, &big);
+        assert!(serde_json::to_string(&book).unwrap().len() < 400_000);
+    }
+}

@@ -1,0 +1,364 @@
+//! The collector: lines of standard error and reports of apps in, groups out.
+
+use std::cell::{Ref, RefCell};
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ostler_core::errors::{Exception, Found, Reader, pattern};
+use ostler_core::fnv::fnv_64;
+use ostler_core::masking::{masked, secrets};
+use ostler_http::Ending;
+use ostler_proto::control::{Request, Response, Said};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Instant, sleep_until};
+
+use super::matching::{Matching, Way};
+use super::store::{self, keep, tell};
+use super::{Book, Occurrence, Release, Resolved};
+use crate::daemon::{Daemon, News};
+use crate::now_ms;
+use crate::routes::LogProcess;
+
+/// Rest of an output after which its last report is complete.
+const SETTLED: Duration = Duration::from_millis(200);
+/// Longest time that lines wait while more of them come.
+const FLOWING: Duration = Duration::from_secs(1);
+/// Most outputs that are read at the same time, 64 KiB each; the one that rests longest makes room.
+const OUTPUTS: usize = 64;
+/// Bytes of lines that are read in a second; the rest waits in its files.
+const BYTES_PER_SECOND: usize = 4 << 20;
+/// Lines that are taken together.
+const TOGETHER: usize = 200;
+/// Time between two writes of the file, and where it is large.
+const KEEP: Duration = Duration::from_secs(2);
+const KEEP_LARGE: Duration = Duration::from_secs(30);
+/// Number of groups with which it is large.
+const LARGE: usize = 100;
+/// Time for which what is known of an app is good, and the shortest between two questions after something happened to it.
+const KNOWN: Duration = Duration::from_secs(30);
+const ASKED_AGAIN: Duration = Duration::from_millis(200);
+/// Most apps of which something is known.
+const APPS: usize = 512;
+/// Time until the process that reads is started again: at first, and at most.
+const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
+
+/// The groups, and the marks beside them.
+pub(crate) struct Collected {
+    home: PathBuf,
+    book: RefCell<Book>,
+    marks: RefCell<(Stamp, Resolved)>,
+}
+
+/// A version of a file: each is a new one.
+type Stamp = (u64, u64, i64, i64);
+
+impl Collected {
+    /// The groups as they are now.
+    pub(crate) fn book(&self) -> Ref<'_, Book> {
+        self.book.borrow()
+    }
+
+    /// What was marked, by this process or by commands; the file is read only when it has changed.
+    pub(crate) fn resolved(&self) -> Ref<'_, Resolved> {
+        let meta = std::fs::metadata(crate::folder(&self.home).join("resolved.json"));
+        let stamp = meta.map_or((0, 0, 0, 0), |meta| (meta.ino(), meta.len(), meta.ctime(), meta.ctime_nsec()));
+        if self.marks.borrow().0 != stamp {
+            // One that cannot be read marks nothing.
+            let resolved = store::read_resolved(&self.home).unwrap_or_default();
+            *self.marks.borrow_mut() = (stamp, resolved);
+        }
+        Ref::map(self.marks.borrow(), |(_, resolved)| resolved)
+    }
+}
+
+/// Begins to collect, until the server ends.
+pub(crate) fn collect(home: &Path, daemon: Daemon, ending: Ending) -> Rc<Collected> {
+    let collected = Rc::new(Collected {
+        home: home.to_owned(),
+        book: RefCell::new(store::take_up(home)),
+        marks: RefCell::new(((1, 0, 0, 0), Resolved::default())),
+    });
+    let collector = Collector {
+        collected: Rc::clone(&collected),
+        daemon,
+        process: None,
+        start_at: Some(Instant::now()),
+        started: Instant::now(),
+        pause: AGAIN,
+        outputs: HashMap::new(),
+        apps: HashMap::new(),
+        matching: Matching::default(),
+        dirty_since: None,
+        second: (Instant::now(), 0),
+        is_told: false,
+    };
+    tokio::task::spawn_local(collector.run(ending));
+    collected
+}
+
+/// One output that is read.
+struct Output {
+    reader: Reader,
+    /// The first line that was not looked through, and the last.
+    since: Option<Instant>,
+    last: Instant,
+    /// Wall clock of the last, ms.
+    last_ms: u64,
+}
+
+/// What is known of an app.
+struct Known {
+    at: Instant,
+    /// Something happened to it since.
+    is_stale: bool,
+    release: Release,
+    /// None = nobody knows.
+    secrets: Option<Vec<String>>,
+}
+
+struct Collector {
+    collected: Rc<Collected>,
+    daemon: Daemon,
+    process: Option<LogProcess>,
+    /// Time at which the process is started; none = it runs.
+    start_at: Option<Instant>,
+    started: Instant,
+    pause: Duration,
+    /// By app and instance.
+    outputs: HashMap<(String, u32), Output>,
+    apps: HashMap<String, Known>,
+    matching: Matching,
+    dirty_since: Option<Instant>,
+    /// The present second, and how many bytes were read in it.
+    second: (Instant, usize),
+    /// Whether a failure to write was told.
+    is_told: bool,
+}
+
+impl Collector {
+    async fn run(mut self, mut ending: Ending) {
+        let mut reports = self.daemon.reports();
+        let (_, mut news) = self.daemon.resume(None);
+        loop {
+            let due = self.due();
+            tokio::select! {
+                () = ending.begun() => break,
+                () = take_lines(&mut self.process, &mut self.outputs, &mut self.second) => self.took().await,
+                said = reports.recv() => match said {
+                    Ok(said) => self.reported(&said).await,
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => break,
+                },
+                told = news.recv() => self.happened(&told),
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.tick().await,
+            }
+        }
+        self.look_through(true).await;
+        self.keep();
+    }
+
+    /// Time at which something is to do; none = nothing happens until something comes.
+    fn due(&self) -> Option<Instant> {
+        let outputs = self.outputs.values().filter_map(|output| Some((output.last + SETTLED).min(output.since? + FLOWING)));
+        let is_large = self.collected.book.borrow().groups.len() > LARGE;
+        let keep = self.dirty_since.map(|since| since + if is_large { KEEP_LARGE } else { KEEP });
+        outputs.chain(keep).chain(self.start_at).min()
+    }
+
+    async fn tick(&mut self) {
+        let now = Instant::now();
+        if self.start_at.is_some_and(|at| at <= now) {
+            self.start(now);
+        }
+        self.look_through(false).await;
+        let is_large = self.collected.book.borrow().groups.len() > LARGE;
+        if self.dirty_since.is_some_and(|since| since + if is_large { KEEP_LARGE } else { KEEP } <= now) {
+            self.keep();
+        }
+    }
+
+    fn start(&mut self, now: Instant) {
+        let words = ["--err", "--lines", "0"].map(str::to_owned);
+        self.process = LogProcess::start(&self.collected.home, &words).ok();
+        self.started = now;
+        self.start_at = self.process.is_none().then(|| now + self.pause);
+    }
+
+    /// Lines came, or the process has ended.
+    async fn took(&mut self) {
+        let now = Instant::now();
+        if self.process.is_none() {
+            self.pause = if self.started.elapsed() > AGAIN_AT_MOST { AGAIN } else { (self.pause * 2).min(AGAIN_AT_MOST) };
+            self.start_at = Some(now + self.pause);
+            return;
+        }
+        while self.outputs.len() > OUTPUTS
+            && let Some(key) = self.outputs.iter().min_by_key(|(_, output)| output.last).map(|(key, _)| key.clone())
+            && let Some(mut output) = self.outputs.remove(&key)
+        {
+            let found = output.reader.take(true);
+            self.printed(&key, output.last_ms, found).await;
+        }
+        let full: Vec<_> = self.outputs.iter().filter(|(_, output)| output.reader.is_full()).map(|(key, _)| key.clone()).collect();
+        for key in full {
+            self.look(&key, false).await;
+        }
+        let (begin, bytes) = self.second;
+        if bytes > BYTES_PER_SECOND {
+            sleep_until(begin + Duration::from_secs(1)).await;
+            self.second = (Instant::now(), 0);
+        }
+    }
+
+    /// Looks through what waits: all of it, or what rests or waits for too long.
+    async fn look_through(&mut self, all: bool) {
+        let now = Instant::now();
+        let waiting: Vec<_> = self.outputs.iter().filter(|(_, output)| !output.reader.is_empty()).collect();
+        let due = waiting.into_iter().filter_map(|(key, output)| {
+            let settled = all || output.last + SETTLED <= now;
+            (settled || output.since.is_some_and(|since| since + FLOWING <= now)).then(|| (key.clone(), settled))
+        });
+        for (key, settled) in due.collect::<Vec<_>>() {
+            self.look(&key, settled).await;
+        }
+    }
+
+    async fn look(&mut self, key: &(String, u32), settled: bool) {
+        let Some(output) = self.outputs.get_mut(key) else { return };
+        let found = output.reader.take(settled);
+        output.since = (!output.reader.is_empty()).then(Instant::now);
+        let at = output.last_ms;
+        self.printed(key, at, found).await;
+    }
+
+    async fn printed(&mut self, (app, instance): &(String, u32), at: u64, found: Vec<Found>) {
+        for Found { exception, before } in found {
+            self.add(app, *instance, at, &exception, &before, Way::Printed).await;
+        }
+    }
+
+    async fn reported(&mut self, said: &Said) {
+        if let Some(exception) = Exception::reported(&said.data) {
+            self.add(&said.app, said.id, said.at_ms, &exception, &[], Way::Reported).await;
+        }
+    }
+
+    async fn add(&mut self, app: &str, instance: u32, at: u64, exception: &Exception, before: &[String], way: Way) {
+        let key = fnv_64(format!("{app}\0{:x}", exception.origin()).into_bytes());
+        let is_new = self.matching.is_new(key, way, now_ms());
+        if !is_new && before.is_empty() {
+            return;
+        }
+        self.learn(app, instance).await;
+        let Some(known) = self.apps.get(app) else { return };
+        // Where nobody knows the secrets, nothing is shown that may have one.
+        let lines = if known.secrets.is_some() { before } else { &[] };
+        let hide = |text: &str| known.secrets.as_ref().map_or_else(|| pattern(text), |secrets| masked(text, secrets));
+        let seen = Occurrence { app, instance, at, exception, before: lines, release: &known.release };
+        let mut book = self.collected.book.borrow_mut();
+        if is_new {
+            book.add(&seen, &self.collected.resolved(), hide);
+        } else {
+            book.add_before(&seen, hide);
+        }
+        drop(book);
+        self.dirty_since.get_or_insert_with(Instant::now);
+    }
+
+    /// Has the release and the secrets of an app known.
+    async fn learn(&mut self, app: &str, instance: u32) {
+        let is_good = |known: &Known| known.at.elapsed() < if known.is_stale { ASKED_AGAIN } else { KNOWN };
+        if self.apps.get(app).is_some_and(is_good) {
+            return;
+        }
+        if self.apps.len() >= APPS {
+            self.apps.clear();
+        }
+        let name = app.to_owned();
+        let asked = self.daemon.ask(move |client| {
+            let details = client.inspect(&[instance.to_string()])?;
+            let reports = match client.request(&Request::Rollouts { app: Some(name) }, &mut |_| {})? {
+                Response::Rollouts(reports) => reports,
+                _ => Vec::new(),
+            };
+            Ok((details, reports))
+        });
+        let known = match asked.await {
+            Ok((details, reports)) => {
+                let current = reports.iter().rev().find(|report| report.current);
+                let version = details.first().and_then(|detail| detail.spec.version.clone());
+                let spec = serde_json::to_value(details.iter().map(|detail| &detail.spec).collect::<Vec<_>>()).unwrap_or_default();
+                Known {
+                    at: Instant::now(),
+                    is_stale: false,
+                    release: Release {
+                        release: current.map_or(1, |report| report.release),
+                        version: current.and_then(|report| report.version.clone()).or(version).filter(|version| version != "N/A"),
+                    },
+                    secrets: Some(secrets(&spec)),
+                }
+            }
+            Err(_) => {
+                // What was known is better than nothing.
+                let before = self.apps.remove(app);
+                let (release, secrets) = before.map_or_else(|| (Release::default(), None), |known| (known.release, known.secrets));
+                Known { at: Instant::now(), is_stale: true, release, secrets }
+            }
+        };
+        self.apps.insert(app.to_owned(), known);
+    }
+
+    fn happened(&mut self, told: &Result<News, RecvError>) {
+        match told {
+            Ok(News::Event(event)) => {
+                if let Some(known) = event.app.as_ref().and_then(|app| self.apps.get_mut(app)) {
+                    known.is_stale = true;
+                }
+            }
+            _ => self.apps.values_mut().for_each(|known| known.is_stale = true),
+        }
+    }
+
+    fn keep(&mut self) {
+        if self.dirty_since.take().is_none() {
+            return;
+        }
+        match keep(&self.collected.home, &self.collected.book.borrow()) {
+            Ok(()) => self.is_told = false,
+            Err(error) => {
+                self.dirty_since = Some(Instant::now());
+                if !std::mem::replace(&mut self.is_told, true) {
+                    tell(format_args!("exceptions are not kept: {}", ostler_core::causes::with_causes(&error)));
+                }
+            }
+        }
+    }
+}
+
+/// Takes the lines that are there, at least one; waits where nothing is. No process afterwards = it has ended. May be dropped while it waits.
+async fn take_lines(process: &mut Option<LogProcess>, outputs: &mut HashMap<(String, u32), Output>, second: &mut (Instant, usize)) {
+    let Some(running) = process else { return std::future::pending().await };
+    for _ in 0..TOGETHER {
+        let Some(line) = running.next().await else {
+            *process = None;
+            return;
+        };
+        let now = Instant::now();
+        if now.duration_since(second.0) >= Duration::from_secs(1) {
+            *second = (now, 0);
+        }
+        second.1 += line.text.len();
+        let key = (line.app.unwrap_or_default(), line.instance.and_then(|id| u32::try_from(id).ok()).unwrap_or_default());
+        let output = outputs.entry(key).or_insert_with(|| Output { reader: Reader::default(), since: None, last: now, last_ms: 0 });
+        output.reader.push(&line.text);
+        output.since.get_or_insert(now);
+        (output.last, output.last_ms) = (now, now_ms());
+        if output.reader.is_full() || !running.has_line() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! One exception that comes twice: an app reports it over its channel, and prints it. It is counted once. Pure.
+
+use std::collections::VecDeque;
+
+/// Time within which the second comes, ms.
+const WITHIN_MS: u64 = 10_000;
+/// Most that wait for theirs.
+const MOST: usize = 2000;
+
+/// The way by which an exception was learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Printed,
+    Reported,
+}
+
+/// Exceptions that came by one way and may come by the other, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Matching(VecDeque<(u64, u64, Way)>);
+
+impl Matching {
+    /// True if it is a new one; false if it came by the other way already. `key`: the app and where the exception comes from.
+    pub(super) fn is_new(&mut self, key: u64, way: Way, now_ms: u64) -> bool {
+        while self.0.front().is_some_and(|(at, ..)| at.saturating_add(WITHIN_MS) < now_ms || *at > now_ms) || self.0.len() >= MOST {
+            self.0.pop_front();
+        }
+        if let Some(at) = self.0.iter().position(|(_, other, by)| *other == key && *by != way) {
+            self.0.remove(at);
+            return false;
+        }
+        self.0.push_back((now_ms, key, way));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Way::{Printed, Reported};
+    use super::*;
+
+    #[test]
+    fn each_once() {
+        let mut matching = Matching::default();
+        for (key, way, at, expected) in [
+            (1, Reported, 0, true),
+            (1, Printed, 10, false),
+            (1, Printed, 20, true),
+            (1, Printed, 30, true),
+            (2, Reported, 40, true),
+            (1, Reported, 50, false),
+            (1, Reported, 60, false),
+            (1, Reported, 70, true),
+            (2, Printed, 20_000, true),
+            (3, Printed, 30_000, true),
+            // The clock was set back.
+            (3, Reported, 100, true),
+        ] {
+            assert_eq!(matching.is_new(key, way, at), expected, "{key} {way:?} {at}");
+        }
+        for key in 0..10_000 {
+            matching.is_new(key, Printed, 200);
+        }
+        assert!(matching.0.len() <= MOST);
+    }
+}

@@ -1,0 +1,234 @@
+//! The files of the groups, and of what was marked as resolved. Written whole or not at all; one that makes no sense is set aside.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ostler_sys::replace::{Durability, ReplaceError, Writers, replace};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::Book;
+use crate::settings::{SettingsError, make_folder};
+
+/// Largest file that is read.
+const MAX_BYTES: u64 = 16 << 20;
+/// Most marks; the oldest goes.
+const MARKS: usize = 1000;
+/// Longest name of whoever marked it.
+const WHO: usize = 128;
+/// Time within which others have to be done with the marks.
+const LOCK_WITHIN: Duration = Duration::from_secs(2);
+
+/// A reason why a file of them could not be read or written; it is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum ErrorsFileError {
+    /// Not read.
+    #[error("cannot read \"{}\"", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It makes no sense, or is of a later version.
+    #[error("\"{}\" makes no sense", path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        source: serde_json::Error,
+    },
+    /// A later version of this program wrote it.
+    #[error("\"{}\" is of a later version ({version})", path.display())]
+    Later {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+    },
+    /// Not written.
+    #[error(transparent)]
+    Write(#[from] ReplaceError),
+    /// The folder cannot be made.
+    #[error(transparent)]
+    Folder(#[from] SettingsError),
+    /// Somebody else has it for too long.
+    #[error("another process holds \"{}\"", .0.display())]
+    Locked(PathBuf),
+}
+
+/// Marks of groups that were resolved.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Resolved {
+    marks: BTreeMap<String, Mark>,
+}
+
+/// One mark.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Wall clock, ms.
+    pub at: u64,
+    /// Whoever did it.
+    pub by: String,
+}
+
+impl Resolved {
+    /// The mark of a group.
+    pub fn mark_of(&self, id: &str) -> Option<&Mark> {
+        self.marks.get(id)
+    }
+
+    pub(super) fn at(&self, id: &str) -> Option<u64> {
+        self.marks.get(id).map(|mark| mark.at)
+    }
+
+    pub(super) fn mark(&mut self, id: &str, at: u64, by: &str) {
+        self.marks.insert(id.to_owned(), Mark { at, by: by.chars().take(WHO).collect() });
+        while self.marks.len() > MARKS
+            && let Some(oldest) = self.marks.iter().min_by_key(|(_, mark)| mark.at).map(|(id, _)| id.clone())
+        {
+            self.marks.remove(&oldest);
+        }
+    }
+}
+
+fn book_path(home: &Path) -> PathBuf {
+    crate::folder(home).join("errors.json")
+}
+
+fn marks_path(home: &Path) -> PathBuf {
+    crate::folder(home).join("resolved.json")
+}
+
+/// The groups of a home, as they were written last; none where there never were any.
+///
+/// # Errors
+/// [`ErrorsFileError::Read`], [`ErrorsFileError::Broken`], [`ErrorsFileError::Later`].
+pub fn read_book(home: &Path) -> Result<Option<Book>, ErrorsFileError> {
+    let path = book_path(home);
+    let Some(mut book) = read::<Book>(&path)? else { return Ok(None) };
+    if book.version > Book::VERSION {
+        return Err(ErrorsFileError::Later { path, version: book.version });
+    }
+    book.bound();
+    Ok(Some(book))
+}
+
+/// What was marked as resolved in a home.
+///
+/// # Errors
+/// [`ErrorsFileError::Read`], [`ErrorsFileError::Broken`].
+pub fn read_resolved(home: &Path) -> Result<Resolved, ErrorsFileError> {
+    Ok(read(&marks_path(home))?.unwrap_or_default())
+}
+
+/// Marks a group as resolved.
+///
+/// # Errors
+/// [`ErrorsFileError`]; then nothing has changed.
+pub fn resolve(home: &Path, id: &str, by: &str) -> Result<(), ErrorsFileError> {
+    make_folder(home)?;
+    let _lock = lock(&crate::folder(home).join("resolved.lock"))?;
+    let mut resolved = read_resolved(home)?;
+    resolved.mark(id, crate::now_ms(), by);
+    let text = serde_json::to_vec(&resolved).unwrap_or_default();
+    Ok(replace(&marks_path(home), &text, Durability::Process, Writers::Many)?)
+}
+
+fn lock(file: &Path) -> Result<std::os::fd::OwnedFd, ErrorsFileError> {
+    let until = Instant::now() + LOCK_WITHIN;
+    loop {
+        match ostler_sys::lock::try_lock(file) {
+            Ok(Some(lock)) => return Ok(lock),
+            Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(2)),
+            Ok(None) => return Err(ErrorsFileError::Locked(file.to_owned())),
+            Err(errno) => return Err(ErrorsFileError::Read { path: file.to_owned(), source: errno.into() }),
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ErrorsFileError> {
+    let failed = |source| ErrorsFileError::Read { path: path.to_owned(), source };
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(failed(source)),
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+    serde_json::from_slice(&bytes).map(Some).map_err(|source| ErrorsFileError::Broken { path: path.to_owned(), source })
+}
+
+/// The groups to go on with: what makes no sense is put beside, and told.
+pub(super) fn take_up(home: &Path) -> Book {
+    let problem = match read_book(home) {
+        Ok(book) => return book.unwrap_or_else(Book::empty),
+        Err(problem) => problem,
+    };
+    let path = book_path(home);
+    let aside = path.with_extension("json.aside");
+    let _ = std::fs::rename(&path, &aside);
+    tell(format_args!("{}; it is \"{}\" now", ostler_core::causes::with_causes(&problem), aside.display()));
+    Book::empty()
+}
+
+/// Keeps the groups.
+pub(super) fn keep(home: &Path, book: &Book) -> Result<(), ErrorsFileError> {
+    make_folder(home)?;
+    let text = serde_json::to_vec(book).unwrap_or_default();
+    Ok(replace(&book_path(home), &text, Durability::Process, Writers::One)?)
+}
+
+/// A line on standard error, which is a log of this app.
+pub(super) fn tell(text: std::fmt::Arguments<'_>) {
+    use std::io::Write as _;
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn home(name: &str) -> PathBuf {
+        let home = std::env::temp_dir().join(format!("ostler-errors-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&home);
+        std::fs::create_dir_all(home.join("web")).unwrap();
+        home
+    }
+
+    #[test]
+    fn what_was_kept_is_taken_up_and_nonsense_is_set_aside() {
+        let home = home("book");
+        assert_eq!((read_book(&home).unwrap(), take_up(&home)), (None, Book::empty()));
+        keep(&home, &Book::empty()).unwrap();
+        assert_eq!(read_book(&home).unwrap(), Some(Book::empty()));
+        for text in ["", "{\"groups\": [{}]}", "[1", "{\"version\": 99}"] {
+            std::fs::write(book_path(&home), text).unwrap();
+            assert!(read_book(&home).is_err(), "{text}");
+            assert_eq!(take_up(&home), Book::empty(), "{text}");
+            assert_eq!(std::fs::read_to_string(book_path(&home).with_extension("json.aside")).unwrap(), text);
+            assert!(!book_path(&home).exists());
+        }
+        std::fs::remove_dir_all(&home).unwrap();
+    }
+
+    #[test]
+    fn marks_of_several_writers_are_all_there() {
+        let home = home("marks");
+        std::thread::scope(|scope| {
+            for n in 0..8 {
+                let home = &home;
+                scope.spawn(move || resolve(home, &format!("id-{n}"), "x").unwrap());
+            }
+        });
+        let resolved = read_resolved(&home).unwrap();
+        assert!((0..8).all(|n| resolved.at(&format!("id-{n}")).is_some()), "{resolved:?}");
+        let mut many = Resolved::default();
+        (0..5000_u64).for_each(|n| many.mark(&n.to_string(), n, &"y".repeat(5000)));
+        assert!(many.marks.len() == MARKS && many.at("0").is_none() && many.mark_of("4999").unwrap().by.len() == WHO);
+        std::fs::remove_dir_all(&home).unwrap();
+    }
+}
