@@ -158,6 +158,7 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
         slots: Slots::default(),
         table: None,
         orphans: None,
+        listed: Default::default(),
         groups,
         anchor,
         journal,

@@ -13,8 +13,8 @@ use crate::slots::Slots;
 use crate::store::{Record, Written};
 use ostler_keeper::ToKeeper;
 
-/// Spawns after which the keeper gets its messages (the first time after one), so that it works while the next ones are prepared.
-const SPAWNS_PER_FLUSH: usize = 4;
+/// Spawns and signals after which the keeper gets its messages (the first time after one), so that it works while the next ones are prepared.
+const ORDERS_PER_FLUSH: usize = 4;
 
 /// Time without events after which memory is given back.
 const REST_AFTER: Duration = Duration::from_millis(1500);
@@ -153,6 +153,10 @@ impl Control {
         self.features.each().for_each(|feature| feature.on_settled(&mut self.ctx));
         self.write_journal();
         self.flush_keeper();
+        // Nobody waits for a process any more.
+        if self.ctx.journal.wants_compaction() && !self.ctx.keeper.is_behind() {
+            self.compact();
+        }
         self.ctx.log.flush();
         if self.ctx.state_file.deadline_ms() == Some(0) {
             self.write_state_file();
@@ -220,7 +224,7 @@ impl Control {
             }
             let written = self.write_journal();
             let mut batch = self.ctx.effects.take(written);
-            let mut spawns = 0;
+            let mut orders = 0;
             while let Some(work) = batch.pop_front() {
                 if matches!(work, Work::Effect(_, Effect::Spawn { .. })) && self.ctx.keeper.waiting_fds() > self.ctx.fds.may_wait() {
                     batch.push_front(work);
@@ -236,12 +240,16 @@ impl Control {
                         self.ask_for_children();
                     }
                     Work::Effect(id, effect) => {
-                        if self.perform(id, effect) {
-                            spawns += 1;
-                            if spawns == 1 || spawns % SPAWNS_PER_FLUSH == 0 {
+                        let signals = matches!(effect, Effect::Signal { .. });
+                        let spawns = self.perform(id, effect);
+                        if spawns || signals {
+                            orders += 1;
+                            if orders == 1 || orders % ORDERS_PER_FLUSH == 0 {
                                 self.ctx.keeper.flush(&self.ctx.reactor);
                             }
-                            if spawns > 1 {
+                        }
+                        if spawns {
+                            if orders > 1 {
                                 // A keeper that was woken on our processor would wait until we have prepared them all.
                                 rustix::thread::sched_yield();
                             }
@@ -270,9 +278,6 @@ impl Control {
                 self.features.each().for_each(|feature| feature.on_journaled(&mut self.ctx, &events));
             }
             Err(error) => self.ctx.log.error(format_args!("cannot write the journal: {error}")),
-        }
-        if self.ctx.journal.wants_compaction() && !self.ctx.keeper.is_behind() {
-            self.compact();
         }
         // Somebody wants it on disk before what follows.
         if self.ctx.state_file.deadline_ms() == Some(0) {

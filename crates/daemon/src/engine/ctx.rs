@@ -15,7 +15,7 @@ use ostler_proto::event::{Cause, What};
 use ostler_sys::ProcTable;
 use serde_json::Value;
 
-use super::trees::Orphans;
+use super::trees::{Listed, Orphans};
 use super::{Answer, Ask, ChildRequest, Effects, Input, Request, Timers};
 use crate::fd_budget::FdBudget;
 use crate::keeper_door::KeeperDoor;
@@ -25,11 +25,11 @@ use crate::node_version::NodeVersions;
 use crate::probe::Probes;
 use crate::reactor::Reactor;
 use crate::settings::Settings;
-use crate::slots::Slots;
 use crate::slots::commands::Commands;
 use crate::slots::complaints::{Complaints, Topic};
 use crate::slots::groups::Groups;
 use crate::slots::listening::Listening;
+use crate::slots::{Slot, Slots};
 use crate::store::Journal;
 use crate::store::events::{Draft, Events};
 use crate::store::state_file::StateFile;
@@ -54,6 +54,8 @@ pub(crate) struct Ctx {
     pub table: Option<ProcTable>,
     /// Whether there are orphans, where it was asked since the last signals.
     pub orphans: Option<Orphans>,
+    /// Children of the keeper, where many were looked for since the last signals.
+    pub listed: Listed,
     /// Cgroups of instances and of what runs for them.
     pub groups: Groups,
     /// Our end of the link to the anchor, with its name: by it the anchor knows that we live.
@@ -173,8 +175,11 @@ impl Ctx {
 
     /// Asks the keeper what became of a main process that the kernel does not know. True when it is so.
     pub(crate) fn look_if_vanished(&mut self, id: u32) -> bool {
-        let Some(slot) = self.slots.get(id) else { return false };
-        let Some((inc, process)) = slot.process().filter(|(_, process)| process.is_gone()) else { return false };
+        let Some((_, process)) = self.slots.get(id).and_then(Slot::process) else { return false };
+        let is_there = self.is_listed(process.pid) || !process.is_gone();
+        let Some((inc, slot)) = self.slots.get(id).filter(|_| !is_there).and_then(|slot| Some((slot.process()?.0, slot))) else {
+            return false;
+        };
         self.keeper.send(ToKeeper::Verify { key: slot.key(inc), pid: process.pid, start_ticks: process.start_ticks });
         true
     }

@@ -61,6 +61,7 @@ impl Played {
             slots: Slots::default(),
             table: None,
             orphans: None,
+            listed: Default::default(),
             groups: Groups::default(),
             anchor: None,
             log_files: LogFiles::new(home.clone()),

@@ -30,6 +30,14 @@ pub(crate) enum Orphans {
     Unknown,
 }
 
+/// Children of the keeper as the kernel lists them, for who looks for many of them.
+#[derive(Debug, Default)]
+pub(crate) struct Listed {
+    /// Number of looks.
+    looks: usize,
+    pids: Option<HashSet<i32>>,
+}
+
 impl Default for Outside {
     fn default() -> Self {
         Self { processes: Vec::new(), leads_group: true, main_was_seen: false }
@@ -50,6 +58,20 @@ impl Ctx {
     pub(crate) fn forget_processes(&mut self) {
         self.table = None;
         self.orphans = None;
+        self.listed = Listed::default();
+    }
+
+    /// True if the kernel lists this process as a child of the keeper: it was not reaped, so its end was not lost. The list is read once for many; for a
+    /// few it costs more than a look at each. False also where nothing is known.
+    pub(super) fn is_listed(&mut self, pid: i32) -> bool {
+        const FEW: usize = 4;
+        self.listed.looks += 1;
+        if self.listed.looks <= FEW || self.groups.has_adopted() {
+            return false;
+        }
+        let keeper = self.keeper.pid();
+        let list = || ostler_sys::tree::children(keeper).unwrap_or_default().into_iter().collect();
+        self.listed.pids.get_or_insert_with(list).contains(&pid)
     }
 
     /// Everything of the tree of a slot with this main process.
