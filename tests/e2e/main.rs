@@ -63,6 +63,7 @@ mod no_daemon_starts;
 mod one_daemon;
 mod order;
 mod pm2_calls;
+mod pm2_elsewhere;
 mod pm2_lines;
 mod pm2_npm_commands;
 mod pm2_sockets;
