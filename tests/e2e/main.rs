@@ -56,6 +56,7 @@ mod main_pid;
 mod migrate;
 mod modules;
 mod monit;
+mod monit_places;
 mod names;
 mod native;
 mod no_daemon;
