@@ -55,6 +55,7 @@ mod logs;
 mod main_pid;
 mod migrate;
 mod modules;
+mod modules_fetched;
 mod monit;
 mod monit_places;
 mod names;
