@@ -1,6 +1,7 @@
 //! What a client sends to `rpc.sock`: frames, requests, and the apps in them.
 #![no_main]
 
+#[allow(dead_code, reason = "each target asks a part of it")]
 #[path = "../../crates/proto/tests/hostile/checks.rs"]
 mod checks;
 

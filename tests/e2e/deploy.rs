@@ -4,19 +4,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use ostler_testkit::{Cmd, Home, MARKER, fixture, free_port, is_root, kill, on_ci, skip};
+use ostler_testkit::{Cmd, Home, MARKER, fixture, free_port, is_root, kill};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::setup::{binary, home};
 
 /// sshd: it has to be called by its full path, which is often in a folder for administrators.
-fn sshd_program() -> Option<PathBuf> {
+pub fn sshd_program() -> Option<PathBuf> {
     ostler_testkit::program("sshd").or_else(|| Some(PathBuf::from("/usr/sbin/sshd")).filter(|path| path.exists()))
 }
 
 /// A host: an sshd, a repository, and a project that is deployed from.
-struct Host<'a> {
+pub struct Host<'a> {
     home: &'a Home,
     port: u16,
     sshd: Child,
@@ -31,16 +31,18 @@ impl Drop for Host<'_> {
 
 macro_rules! host {
     ($home:expr) => {{
-        if sshd_program().is_none() || ostler_testkit::program("ssh").is_none() || ostler_testkit::program("git").is_none() {
-            assert!(!on_ci(), "sshd, ssh or git is not installed, and on CI it has to be");
-            skip!("sshd, ssh or git is not installed");
+        if $crate::deploy::sshd_program().is_none() || ostler_testkit::program("ssh").is_none() || ostler_testkit::program("git").is_none()
+        {
+            assert!(!ostler_testkit::on_ci(), "sshd, ssh or git is not installed, and on CI it has to be");
+            ostler_testkit::skip!("sshd, ssh or git is not installed");
         }
-        Host::new($home)
+        $crate::deploy::Host::new($home)
     }};
 }
+pub(crate) use host;
 
 impl<'a> Host<'a> {
-    fn new(home: &'a Home) -> Self {
+    pub fn new(home: &'a Home) -> Self {
         let dir = home.root().join("ssh");
         fs::create_dir_all(&dir).unwrap();
         for key in ["host", "id"] {
@@ -72,6 +74,13 @@ impl<'a> Host<'a> {
         let host = Self { home, port, sshd };
         host.wait_listens();
         host
+    }
+
+    /// The words by which `ssh` runs something there, on a terminal of its own.
+    pub fn ssh(&self) -> String {
+        let dir = self.home.root().join("ssh");
+        let options = "-o StrictHostKeyChecking=no -o BatchMode=yes -o LogLevel=ERROR";
+        format!("ssh -tt -F none {options} -o UserKnownHostsFile={d}/known -i {d}/id -p {} 127.0.0.1", self.port, d = dir.display())
     }
 
     fn wait_listens(&self) {

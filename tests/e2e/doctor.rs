@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use ostler_testkit::{Home, Subject, fixture, needs_program, needs_root};
+use ostler_testkit::{Cmd, Home, Subject, fixture, fixture_path, needs_program, needs_root};
 use serde_json::Value;
 
 use crate::setup::home;
@@ -11,7 +11,12 @@ use crate::setup::home;
 /// Level and words of the checks of this name.
 #[track_caller]
 fn found(home: &Home, name: &str) -> Vec<(String, String)> {
-    let out = home.run("doctor --json");
+    found_by(home.cmd("doctor --json"), name)
+}
+
+#[track_caller]
+fn found_by(command: Cmd<'_>, name: &str) -> Vec<(String, String)> {
+    let out = command.run();
     let told: Value = serde_json::from_str(&out.stdout).unwrap_or_else(|error| panic!("{error}: {out}"));
     let checks = told["checks"].as_array().unwrap().iter().filter(|check| check["check"].as_str().unwrap().starts_with(name));
     checks.map(|check| (check["level"].as_str().unwrap().to_owned(), check["found"].as_str().unwrap().to_owned())).collect()
@@ -78,4 +83,101 @@ fn a_pm2_that_runs() {
     let told = found(&home, "PM2");
     let folder = old.dir().display().to_string();
     assert!(told.iter().any(|(level, words)| level == "warning" && words.ends_with(&folder)), "{told:?}");
+}
+
+/// The only check of this name, where these system calls are refused.
+#[track_caller]
+fn found_without(home: &Home, calls: &str, name: &str) -> Vec<(String, String)> {
+    let wrapper = format!("exec python3 '{}' EPERM {calls} \"$0\" \"$@\"", fixture_path("refused.py"));
+    found_by(home.cmd("doctor --json").after(&wrapper), name)
+}
+
+#[test]
+fn too_few_open_files() {
+    let home = home();
+    home.cmd(format!("start {} --name a -i 2 -- hold", fixture())).after("ulimit -n 1030").run().ok();
+    let told = found(&home, "open files");
+    assert_eq!(told, [("warning".to_owned(), "1030, and 2 instances may need 1040".to_owned())]);
+    home.ok("kill");
+    home.cmd(format!("start {} --name a -- hold", fixture())).after("ulimit -n 4096").run().ok();
+    assert_eq!(found(&home, "open files"), [("fine".to_owned(), "4096".to_owned())]);
+}
+
+#[test]
+fn too_few_watches_where_something_is_watched() {
+    needs_root!();
+    needs_program!("unshare");
+    let home = home();
+    let few = home.write("few", "100\n");
+    // In a mount namespace of its own: the limit is the machine's.
+    let wrapper =
+        format!("exec unshare -m sh -c 'mount --bind {few} /proc/sys/fs/inotify/max_user_watches && exec \"$0\" \"$@\"' \"$0\" \"$@\"");
+    let told = |home: &Home| found_by(home.cmd("doctor --json").after(&wrapper), "file watches");
+    home.ok(format!("start {} --name a -- hold", fixture()));
+    if found_by(home.cmd("doctor --json").after(&wrapper), "home").is_empty() {
+        ostler_testkit::skip!("no mount namespace can be made");
+    }
+    assert_eq!(told(&home), [], "nothing is watched");
+    home.ok("restart a --watch");
+    assert_eq!(told(&home), [("warning".to_owned(), "this user may watch 100 folders".to_owned())]);
+}
+
+#[test]
+fn refused_calls_and_a_clock_that_is_not_told() {
+    needs_program!("python3");
+    let home = home();
+    assert_eq!(found(&home, "system calls"), [("fine".to_owned(), "none that is needed is refused".to_owned())]);
+    let told = found_without(&home, "clone3,pidfd_open", "system calls");
+    let words: Vec<&str> = told.iter().map(|(_, words)| words.as_str()).collect();
+    assert!(told.iter().all(|(level, _)| level == "note"), "{told:?}");
+    for call in ["clone3 is refused (", "pidfd_open is refused ("] {
+        assert!(words.iter().any(|words| words.starts_with(call)), "{call}: {told:?}");
+    }
+    let told = found_without(&home, "adjtimex,clock_adjtime", "clock");
+    assert_eq!(told, [("note".to_owned(), "the kernel does not say who keeps it right".to_owned())]);
+    // Otherwise it does, one way or the other.
+    let told = found(&home, "clock");
+    assert!(["synchronized", "nobody keeps it right, as far as the kernel knows"].contains(&told[0].1.as_str()), "{told:?}");
+}
+
+#[test]
+fn instances_without_cgroups() {
+    let home = home();
+    home.cmd(format!("start {} --name a -- hold", fixture())).env("OSTLER_CGROUP", "off").run().ok();
+    let told = found(&home, "cgroups");
+    let expected = if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        "instances have none"
+    } else {
+        "there is no cgroup v2 here"
+    };
+    assert_eq!(told, [("note".to_owned(), expected.to_owned())]);
+}
+
+#[test]
+fn instances_with_cgroups() {
+    ostler_testkit::needs_cgroup!();
+    let home = home();
+    home.ok(format!("start {} --name a -- hold", fixture()));
+    assert_eq!(found(&home, "cgroups"), [("fine".to_owned(), "each instance has its own".to_owned())]);
+}
+
+#[test]
+fn a_unit_that_starts_pm2_at_boot() {
+    needs_root!();
+    needs_program!("unshare");
+    let home = home();
+    let units = home.work().join("units");
+    let pm2_home = home.root().join("user/.pm2");
+    fs::create_dir_all(&pm2_home).unwrap();
+    let unit =
+        |pm2: &str| format!("[Service]\nType=forking\nUser=root\nEnvironment=PM2_HOME={}\nExecStart={pm2} resurrect\n", pm2_home.display());
+    home.write("units/pm2-root.service", unit("/usr/lib/node_modules/pm2/bin/pm2"));
+    home.write("units/pm2-ours.service", unit("/usr/bin/ostler"));
+    let wrapper = format!(
+        "exec unshare -m sh -c 'mkdir -p /etc/systemd/system && mount --bind {} /etc/systemd/system && exec \"$0\" \"$@\"' \"$0\" \"$@\"",
+        units.display()
+    );
+    let told = found_by(home.cmd("doctor --json").after(&wrapper), "PM2");
+    let units: Vec<_> = told.iter().filter(|(_, words)| words.ends_with("starts it at boot")).collect();
+    assert_eq!(units, [&("warning".to_owned(), "pm2-root.service starts it at boot".to_owned())]);
 }

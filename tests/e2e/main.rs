@@ -3,6 +3,7 @@
 //! Everything a test starts is found by a marker and killed at its end (see `ostler-testkit`). Nothing waits by sleeping.
 #![allow(clippy::unwrap_used, clippy::print_stderr, unreachable_pub, missing_docs)]
 
+mod app_messages;
 mod attack_control;
 mod attack_messages;
 mod attack_paths;
@@ -55,7 +56,9 @@ mod logs;
 mod main_pid;
 mod migrate;
 mod modules;
+mod modules_fetched;
 mod monit;
+mod monit_places;
 mod names;
 mod native;
 mod no_daemon;
@@ -63,6 +66,7 @@ mod no_daemon_starts;
 mod one_daemon;
 mod order;
 mod pm2_calls;
+mod pm2_elsewhere;
 mod pm2_lines;
 mod pm2_npm_commands;
 mod pm2_sockets;

@@ -27,3 +27,19 @@ fn it_tells_what_there_is_and_no_secret() {
         assert!(!text.contains(secret) && !json.contains(secret), "{secret}: {json}");
     }
 }
+
+/// Secrets that are nowhere but in a command line.
+#[test]
+fn it_masks_secrets_of_arguments() {
+    let home = home();
+    let fixture = fixture();
+    let line = ["start", &fixture, "--name", "api", "--", "hold", "--db-password", "hunter22", "--token=abcd", "redis://me:pa55w@h/0"];
+    home.ok(line.as_slice());
+    let file = ecosystem(&home, &format!(r#""script": "{fixture}", "name": "text", "args": "hold --api-key k3y5 --level 3""#));
+    home.ok(format!("start {file}"));
+    let (text, json) = (home.ok("report").stdout, home.ok("report --json").stdout);
+    assert!(json.contains("--db-password") && json.contains("--level"), "{json}");
+    for secret in ["hunter22", "abcd", "pa55w", "k3y5"] {
+        assert!(!text.contains(secret) && !json.contains(secret), "{secret}: {json}");
+    }
+}

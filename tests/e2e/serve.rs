@@ -317,3 +317,60 @@ fn entries_of_static_are_stopped_and_deleted_by_their_file() {
     assert!(home.jlist().is_empty());
     assert!(get(port, "/").is_err() && get(other, "/").is_err());
 }
+
+#[test]
+fn the_smallest_form_that_a_client_takes() {
+    let home = home();
+    site(&home);
+    for (name, text) in [("site/app.js.br", "brotli script"), ("site/app.js.zst", "zstd script"), ("site/a.txt.br", "stale")] {
+        home.write(name, text);
+    }
+    // An older one is not what is there now.
+    let old = std::time::SystemTime::now() - Duration::from_secs(3600);
+    std::fs::File::options().write(true).open(home.work().join("site/a.txt.br")).unwrap().set_modified(old).unwrap();
+    let port = served(&home, "");
+    for (takes, encoding, body) in [
+        ("br, gzip, zstd", "br", "brotli script"),
+        ("gzip, zstd", "zstd", "zstd script"),
+        ("gzip", "gzip", "packed script"),
+        ("br;q=0, gzip;q=0.5", "gzip", "packed script"),
+        ("*", "br", "brotli script"),
+        ("identity", "", "plain script"),
+    ] {
+        let answer = ask(port, "GET /app.js", &format!("Accept-Encoding: {takes}\r\n"));
+        assert_answer(&answer, 200, &["vary: accept-encoding", "content-type: application/javascript"]);
+        assert!(answer.ends_with(body), "{takes}: {answer}");
+        let has = answer.to_ascii_lowercase().contains(&format!("content-encoding: {encoding}\r\n"));
+        assert_eq!(has, !encoding.is_empty(), "{takes}: {answer}");
+    }
+    assert!(ask(port, "GET /a.txt", "Accept-Encoding: br\r\n").ends_with("0123456789"));
+}
+
+#[test]
+fn host_and_home_page_of_the_environment() {
+    let home = home();
+    site(&home);
+    let port = free_port();
+    let file = home.write(
+        "apps.json",
+        format!(
+            r#"{{"apps": [{{"name": "site", "script": "serve", "env": {{"PM2_SERVE_PATH": "site", "PM2_SERVE_PORT": {port},
+               "PM2_SERVE_HOST": "127.0.0.2", "PM2_SERVE_SPA": "true", "PM2_SERVE_HOMEPAGE": "/sub/index.html"}}}}]}}"#
+        ),
+    );
+    home.ok(format!("start {file}"));
+    let get_at = |host: &str, path: &str| {
+        let mut stream = TcpStream::connect((host, port)).map_err(|error| error.kind())?;
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map_err(|error| error.kind())?;
+        Ok::<_, std::io::ErrorKind>(answer)
+    };
+    home.wait_until("it serves at its address", || get_at("127.0.0.2", "/a.txt").is_ok_and(|answer| answer.ends_with("0123456789")));
+    assert_eq!(get_at("127.0.0.1", "/a.txt"), Err(std::io::ErrorKind::ConnectionRefused), "and at no other");
+    // The page of the application is the one that was named.
+    for path in ["/", "/some/route"] {
+        assert!(get_at("127.0.0.2", path).unwrap().ends_with("sub page"), "{path}");
+    }
+}

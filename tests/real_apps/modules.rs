@@ -9,7 +9,7 @@ use ostler_testkit::{Home, Subject, fixture, kill};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::needs_packages;
+use crate::{needs_packages, prometheus};
 
 /// A home with an app that writes a line every millisecond or so.
 #[track_caller]
@@ -93,6 +93,17 @@ fn pm2_prometheus_exporter() {
         let has = |start: &str, end: &str| text.lines().any(|line| line.starts_with(start) && line.ends_with(end));
         has("pm2_up{name=\"app\",instance=\"0\"}", " 1") && has("pm2_up{name=\"pm2-prometheus-exporter\"", " 1")
     });
+    // A real Prometheus takes it, and keeps what it says.
+    if ostler_testkit::program("prometheus").is_some() {
+        let (_prometheus, port) =
+            prometheus::prometheus(&home, "- {job_name: exporter, static_configs: [{targets: ['127.0.0.1:9209']}]}\n");
+        home.wait_until("Prometheus has scraped it", || {
+            let all = prometheus::query(port, "pm2_up");
+            all.iter().any(|sample| sample["metric"]["name"] == "app" && sample["value"][1] == "1")
+        });
+    } else {
+        assert!(!ostler_testkit::on_ci(), "prometheus is not installed, and on CI it has to be");
+    }
     home.ok("stop app");
     home.wait_until("it sees the stop", || scrape(9209).lines().any(|line| line == "pm2_up{name=\"app\",instance=\"0\"} 0"));
     assert_eq!(home.app("pm2-prometheus-exporter").restarts(), 0);

@@ -64,6 +64,20 @@ fn speaks(packages: &Path, library: &str, has_exceptions: bool) {
     assert_eq!(home.app("probe").restarts(), 0);
 }
 
+/// What the library reports is seen in `monit`, too, while it changes.
+#[test]
+fn monit_shows_the_metrics_of_pm2_io() {
+    ostler_testkit::needs_program!("setsid");
+    let home = start(&needs_packages!(), "@pm2/io");
+    home.wait_until("its metrics are known", || reported(&home, "axm_monitor")["answer"]["value"] == 42);
+    let mut terminal = ostler_testkit::Terminal::start(home.cmd("monit"), 120, 50);
+    terminal.wait_for("Custom Metrics");
+    terminal.wait_until("the metrics of the app", |screen| screen.lines().any(|line| line.contains("answer") && line.contains("42")));
+    terminal.wait_until("its counter", |screen| screen.lines().any(|line| line.contains("hits")));
+    terminal.press("q");
+    assert!(terminal.end().success());
+}
+
 #[test]
 fn pm2_io_6() {
     speaks(&needs_packages!(), "@pm2/io", true);

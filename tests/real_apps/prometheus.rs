@@ -9,13 +9,35 @@ use serde_json::Value;
 use crate::needs_packages;
 
 /// A process that ends with the test.
-struct Ends(Child);
+pub struct Ends(Child);
 
 impl Drop for Ends {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// A Prometheus that scrapes every second by these lines of its file, and its port.
+#[track_caller]
+pub fn prometheus(home: &Home, configs: &str) -> (Ends, u16) {
+    let own = free_port();
+    home.write("prometheus.yml", format!("global: {{scrape_interval: 1s}}\nscrape_configs:\n{configs}"));
+    let prometheus = Command::new("prometheus")
+        .args(["--config.file=prometheus.yml", "--storage.tsdb.path=tsdb", "--log.level=error"])
+        .arg(format!("--web.listen-address=127.0.0.1:{own}"))
+        .current_dir(home.work())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    (Ends(prometheus), own)
+}
+
+/// What it answers to a query.
+pub fn query(port: u16, query: &str) -> Vec<Value> {
+    let path = format!("/api/v1/query?query={query}");
+    let answer: Value = get(port, &path).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    answer["data"]["result"].as_array().cloned().unwrap_or_default()
 }
 
 #[test]
@@ -25,34 +47,21 @@ fn scrapes_what_we_and_a_module_show() {
     needs_program!("promtool");
     let home = Home::new(Subject::Ostler(env!("CARGO_BIN_EXE_ostler").into()));
     home.ok(["start", &fixture(), "--name", "a \"quoted\\ name\"", "-i", "2", "--", "hold"]);
-    let (web, module, own) = (free_port(), free_port(), free_port());
+    let (web, module) = (free_port(), free_port());
     home.ok(format!("web enable --port {web}"));
     let token = home.ok("web token prometheus").stdout.trim().to_owned();
     home.ok(["multiset", &format!("pm2-metrics:port {module} pm2-metrics:host 127.0.0.1")].as_slice());
     let cached = home.cmd("install pm2-metrics@1.0.47").env("npm_config_cache", packages.join("npm")).env("npm_config_offline", "true");
     cached.run().ok();
-    home.write(
-        "prometheus.yml",
-        format!(
-            "global: {{scrape_interval: 1s}}\nscrape_configs:\n\
-             - {{job_name: ostler, authorization: {{credentials: {token}}}, static_configs: [{{targets: ['127.0.0.1:{web}']}}]}}\n\
+    let (_prometheus, own) = prometheus(
+        &home,
+        &format!(
+            "- {{job_name: ostler, authorization: {{credentials: {token}}}, static_configs: [{{targets: ['127.0.0.1:{web}']}}]}}\n\
              - {{job_name: as_pm2, authorization: {{credentials: {token}}}, params: {{format: [pm2]}}, static_configs: [{{targets: ['127.0.0.1:{web}']}}]}}\n\
              - {{job_name: module, static_configs: [{{targets: ['127.0.0.1:{module}']}}]}}\n"
         ),
     );
-    let prometheus = Command::new("prometheus")
-        .args(["--config.file=prometheus.yml", "--storage.tsdb.path=tsdb", "--log.level=error"])
-        .arg(format!("--web.listen-address=127.0.0.1:{own}"))
-        .current_dir(home.work())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let _prometheus = Ends(prometheus);
-    let values = |query: &str| -> Vec<Value> {
-        let path = format!("/api/v1/query?query={query}");
-        let answer: Value = get(own, &path).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        answer["data"]["result"].as_array().cloned().unwrap_or_default()
-    };
+    let values = |text: &str| query(own, text);
     home.wait_until("all three are scraped", || values("up").iter().filter(|sample| sample["value"][1] == "1").count() == 3);
     home.wait_until("the figures are there", || values("ostler_app_up").len() == 4 && !values("pm2_up").is_empty());
     let up = values("ostler_app_up");

@@ -170,3 +170,25 @@ fn the_script_of_another_init_system() {
     machine.ok("ostler unstartup upstart");
     machine.run("ls /etc/rc2.d /etc/init.d").never_says("ostler-root");
 }
+
+/// Modules are in no saved list, and are there again all the same.
+#[test]
+fn modules_are_back() {
+    needs_machine!();
+    let mut machine = machine();
+    machine.ok("mkdir -p /srv/mod");
+    machine.write("/srv/mod/package.json", r#"{"name": "mod", "version": "1.2.3", "apps": [{"name": "mod", "script": "index.js"}]}"#);
+    machine.write("/srv/mod/index.js", "setInterval(() => {}, 1000);");
+    machine.ok("pm2 start /srv/app.js --name api");
+    machine.ok(["sh", "-c", "cd /srv && pm2 package mod && pm2 install mod-v1-2-3.tar.gz"]);
+    machine.ok("pm2 startup systemd");
+    machine.ok("pm2 save");
+    machine.reboot();
+    machine.wait_unit("pm2-root.service", "active");
+    machine.wait_until("app and module are back", || {
+        let list = machine.jlist("pm2 jlist");
+        let mut state: Vec<_> = list.iter().map(|app| format!("{} {} {}", app.name(), app.status(), app.env("pmx_module"))).collect();
+        state.sort();
+        state == ["api online null", "mod online true"]
+    });
+}

@@ -160,10 +160,17 @@ impl Ipc {
         received.more = true;
         received.bytes = seen.len();
         if let Some(end) = memchr::memrchr(b'\n', seen) {
-            // The end of a line that is too long.
-            let skipped = if std::mem::take(&mut self.skipping) { memchr::memchr(b'\n', seen).map_or(0, |at| at + 1) } else { 0 };
-            received.lines = (skipped <= end).then_some(skipped..end);
-            received.beginning = std::mem::take(&mut self.partial);
+            let first = memchr::memchr(b'\n', seen).unwrap_or(end);
+            let beginning = std::mem::take(&mut self.partial);
+            let is_skipped = std::mem::take(&mut self.skipping);
+            received.overlong = !is_skipped && beginning.len() + first > MESSAGE_BYTES;
+            if is_skipped || received.overlong {
+                // The end of a line that is too long.
+                received.lines = (first < end).then_some(first + 1..end);
+            } else {
+                received.lines = Some(0..end);
+                received.beginning = beginning;
+            }
             self.peeked = end + 1;
             return received;
         }

@@ -53,3 +53,8 @@ pub fn play(revive: Option<Box<Revive>>) {
 pub(crate) fn revive(revival: &Revival<'_>) -> Option<Result<(Link, i32), LaunchError>> {
     REVIVE.with_borrow(|revive| revive.as_ref().map(|revive| revive(revival)))
 }
+
+/// What holds for any bytes on the link: they are a message that is written again in the same way, or malformed.
+pub fn check_message(bytes: &[u8]) {
+    crate::codec::check(bytes);
+}

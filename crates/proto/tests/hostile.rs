@@ -1,100 +1,27 @@
-//! Bytes of hostile clients of PM2's sockets: the corpora of the fuzz targets, and what a bounded number of changes makes of them.
+//! Bytes of hostile clients and apps: the corpora of the fuzz targets, and what a bounded number of changes makes of them.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "hostile/changes.rs"]
+mod changes;
 #[path = "hostile/checks.rs"]
 mod checks;
-
-use std::path::Path;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-/// The files of a corpus, by name.
-fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
-    let entries = std::fs::read_dir(&folder).unwrap().map(Result::unwrap);
-    let mut files: Vec<_> = entries.map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap())).collect();
-    files.sort();
-    assert!(files.len() > 10, "{}", folder.display());
-    files
-}
+use changes::{change, changed, corpus};
+
+/// Name of a target, and its check.
+type Target = (&'static str, fn(&[u8]));
+
+/// Targets whose checks take the bytes as they are.
+const OTHERS: [Target; 4] =
+    [("app_ipc", checks::ipc), ("sd_notify", checks::notify), ("native_frames", checks::native), ("dump_file", checks::dump)];
 
 fn of_json(bytes: &[u8]) {
     if let Ok(value) = serde_json::from_slice(bytes) {
         checks::app(&value);
     }
-}
-
-/// Change of a file.
-#[derive(Clone, Debug)]
-enum Change {
-    Flip(Index, u8),
-    Put(Index, &'static [u8]),
-    Remove(Index, usize),
-    Repeat(Index, usize),
-    Truncate(Index),
-    Append(Index),
-}
-
-/// Bytes that mean something.
-const WORDS: [&[u8]; 16] = [
-    b"\0\0\0\0",
-    b"\xff\xff\xff\xff",
-    b"\x7f\xff\xff\xff",
-    b"\0\0\x10\0",
-    b"\0\0\x10\x01",
-    b"\x10",
-    b"\x1f",
-    b"j:",
-    b"s:",
-    b"\\u0000",
-    b"\\ud800",
-    b"null",
-    b"-1",
-    b"1e400",
-    b"[[[[",
-    b"\"\"",
-];
-
-fn change() -> impl Strategy<Value = Change> {
-    let at = any::<Index>;
-    prop_oneof![
-        (at(), 0..8_u8).prop_map(|(at, bit)| Change::Flip(at, 1 << bit)),
-        (at(), 0..WORDS.len()).prop_map(|(at, word)| Change::Put(at, WORDS[word])),
-        (at(), 1..20_usize).prop_map(|(at, length)| Change::Remove(at, length)),
-        (at(), 1..20_usize).prop_map(|(at, length)| Change::Repeat(at, length)),
-        at().prop_map(Change::Truncate),
-        at().prop_map(Change::Append),
-    ]
-}
-
-/// A file of the corpus after these changes.
-fn changed(files: &[(String, Vec<u8>)], file: &Index, changes: &[Change]) -> Vec<u8> {
-    let mut bytes = file.get(files).1.clone();
-    for change in changes {
-        let place = |at: &Index| at.index(bytes.len() + 1);
-        match change {
-            Change::Flip(at, bit) => {
-                let at = place(at);
-                bytes.get_mut(at).into_iter().for_each(|byte| *byte ^= bit);
-            }
-            Change::Put(at, word) => {
-                let at = place(at);
-                bytes.splice(at..at, word.iter().copied());
-            }
-            Change::Remove(at, length) => {
-                let at = place(at);
-                bytes.drain(at..(at + length).min(bytes.len()));
-            }
-            Change::Repeat(at, length) => {
-                let at = place(at);
-                bytes.extend_from_within(at..(at + length).min(bytes.len()));
-            }
-            Change::Truncate(at) => bytes.truncate(place(at)),
-            Change::Append(file) => bytes.extend_from_slice(&file.get(files).1),
-        }
-    }
-    bytes
 }
 
 #[test]
@@ -106,6 +33,12 @@ fn all_of_the_corpora() {
     for (name, bytes) in corpus("pm2_app") {
         println!("{name}");
         of_json(&bytes);
+    }
+    for (target, check) in OTHERS {
+        for (name, bytes) in corpus(target) {
+            println!("{target}: {name}");
+            check(&bytes);
+        }
     }
 }
 
@@ -120,5 +53,25 @@ proptest! {
     #[test]
     fn changed_apps(file in any::<Index>(), changes in prop::collection::vec(change(), 1..4)) {
         of_json(&changed(&corpus("pm2_app"), &file, &changes));
+    }
+
+    #[test]
+    fn changed_messages_of_apps(file in any::<Index>(), changes in prop::collection::vec(change(), 1..6)) {
+        checks::ipc(&changed(&corpus("app_ipc"), &file, &changes));
+    }
+
+    #[test]
+    fn changed_notifications(file in any::<Index>(), changes in prop::collection::vec(change(), 1..6)) {
+        checks::notify(&changed(&corpus("sd_notify"), &file, &changes));
+    }
+
+    #[test]
+    fn changed_native_frames(file in any::<Index>(), changes in prop::collection::vec(change(), 1..6)) {
+        checks::native(&changed(&corpus("native_frames"), &file, &changes));
+    }
+
+    #[test]
+    fn changed_saved_lists(file in any::<Index>(), changes in prop::collection::vec(change(), 1..4)) {
+        checks::dump(&changed(&corpus("dump_file"), &file, &changes));
     }
 }

@@ -44,3 +44,39 @@ session!(
         t.run("cleardump");
     }
 );
+
+session!(
+    /// Lists that cannot be read, and none at all.
+    resurrect_broken, [Difference {
+        pm2: "! [PM2][ERROR] No processes saved; DUMP file doesn't exist\n$ list  [exit 0]",
+        ostler: "! [PM2][ERROR] No processes saved; DUMP file doesn't exist\n! [PM2][ERROR] cannot read \"<home>/dump.pm2\": the saved list is not valid JSON: key must be a string at line 1 column 2\n$ list  [exit 0]",
+        why: "the reason is told, too",
+    }, Difference {
+        pm2: "! [PM2][ERROR] Failed to parse dump file in <home>/dump.pm2\n$ id app  [exit 0]",
+        ostler: "! [PM2][ERROR] Failed to parse dump file in <home>/dump.pm2\n! [PM2][WARN] cannot read \"<home>/dump.pm2\": the saved list is not valid JSON: key must be a string at line 1 column 2; restored from \"<home>/dump.pm2.bak\"\n$ id app  [exit 0]",
+        why: "the reason is told, too",
+    }], |t: &mut Transcript<'_>| {
+        let home = t.home();
+        home.ok("ping");
+        t.run("resurrect");
+        std::fs::write(home.dir().join("dump.pm2"), "{broken").unwrap();
+        t.run("resurrect");
+        t.run("list");
+        // PM2 deletes a list that it cannot read.
+        for name in ["dump.pm2", "dump.pm2.bak"] {
+            std::fs::write(home.dir().join(name), "{broken").unwrap();
+        }
+        t.run("resurrect");
+        t.run("list");
+        for name in ["dump.pm2", "dump.pm2.bak"] {
+            drop(std::fs::remove_file(home.dir().join(name)));
+        }
+        home.ok(format!("start {} --name app", fixture_app("hold.js")));
+        home.ok("save");
+        home.ok("save");
+        home.ok("delete all");
+        std::fs::write(home.dir().join("dump.pm2"), "{broken").unwrap();
+        t.run("resurrect");
+        t.run("id app");
+    }
+);

@@ -1,5 +1,7 @@
 //! `resurrect`: start what was saved.
 
+use std::path::Path;
+
 use ostler_proto::control::{Failure, Progress, Request};
 
 use super::table;
@@ -8,7 +10,28 @@ use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::left_behind;
-use crate::render::{ProgressPrinter, Wording};
+use crate::render::{ProgressPrinter, Said, Wording};
+
+/// PM2's last word where neither list can be read.
+const NOTHING: &str = "No processes saved; DUMP file doesn't exist";
+
+fn located(dump: &Path) -> String {
+    format!("Restoring processes located in {}", dump.display())
+}
+
+/// What PM2 says of a list that it cannot read, and of the one before it; `end`: of that, too.
+fn pm2_words(dump: &Path, end: Option<&str>) -> Vec<Said> {
+    let backup = dump.with_extension("pm2.bak");
+    let unread = |path: &Path| {
+        let what = if path.exists() { "parse" } else { "read" };
+        Said::Error(format!("Failed to {what} dump file in {}", path.display()))
+    };
+    let mut words = vec![Said::Info(located(dump)), unread(dump), Said::Info(located(&backup))];
+    if let Some(end) = end {
+        words.extend([unread(&backup), Said::Error(end.into())]);
+    }
+    words
+}
 
 /// Starts the saved apps. Those whose name is in the list already are left alone.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
@@ -18,24 +41,33 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let has_others = cx.running_client()?.is_none() && left_behind::of(&home).is_some_and(|left| !left.other_boot);
     cx.client()?;
     cx.out.info("Resurrecting");
-    let located = format!("Restoring processes located in {}", dump.display());
+    let is_pm2 = cx.program.is_pm2();
     let (out, client) = cx.parts()?;
     let mut is_told = false;
     let mut printer = ProgressPrinter::new(out, Wording::Resurrect);
     let result = client.request(&Request::Resurrect, &mut |progress| {
-        // What is wrong with that list names the one that is restored.
-        if !is_told && !matches!(progress, Progress::Warning(_)) {
-            printer.info(&located);
+        match progress {
+            _ if is_told => {}
+            // What is wrong with that list names the one that is restored.
+            Progress::Warning(_) if is_pm2 => printer.say(&pm2_words(&dump, None)),
+            Progress::Warning(_) => {}
+            _ => printer.info(located(&dump)),
         }
         is_told = true;
         printer.print(progress);
     });
-    if !is_told && !matches!(result, Err(ClientError::Refused(Failure::Other(_)))) {
-        cx.out.info(&located);
+    match &result {
+        _ if is_told => {}
+        Err(ClientError::Refused(Failure::Other(_) | Failure::NothingSaved)) if is_pm2 => {
+            ProgressPrinter::new(&mut cx.out, Wording::Resurrect).say(&pm2_words(&dump, Some(NOTHING)));
+        }
+        Err(ClientError::Refused(Failure::Other(_))) => {}
+        _ => cx.out.info(located(&dump)),
     }
     match result {
         // PM2 goes on as if nothing had happened; scripts at boot rely on it.
-        Err(ClientError::Refused(Failure::NothingSaved)) if cx.program.is_pm2() || has_others => {}
+        Err(ClientError::Refused(Failure::NothingSaved)) if is_pm2 || has_others => {}
+        Err(ClientError::Refused(Failure::Other(why))) if is_pm2 => cx.out.error(why),
         result => drop(result?),
     }
     crate::modules::start_all(cx)?;

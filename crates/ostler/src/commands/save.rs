@@ -21,6 +21,10 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
             let (label, name) = (cx.program.label(), cx.program.name());
             cx.out.warn(format_args!("{label} is not managing any process, skipping save..."));
             cx.out.warn(format_args!("To force saving use: {name} save --force"));
+            // As PM2: there is a list from then on, an empty one where there was none.
+            if cx.program.is_pm2() && !cx.home()?.join("dump.pm2").exists() {
+                cx.client()?.request(&Request::Save { force: true }, &mut |_| {})?;
+            }
         }
         Err(error) => return Err(error.into()),
     }

@@ -30,16 +30,25 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
                 all.push(json!({ "pm_id": id, "name": name, "namespace": namespace, "return": value }));
             }
             Progress::Returned { id, name, namespace, value } => out.line(format_args!("[{name}:{id}:{namespace}]={value}")),
-            Progress::InstanceFailed { id, name, reason } => out.error(format_args!("[{name}]({id}) {reason}")),
+            Progress::InstanceFailed { id, name, reason } => {
+                out.error(format_args!("[{name}]({id}) {reason}"));
+                all.push(json!({ "pm_id": id, "name": name, "error": reason }));
+            }
             _ => {}
         }
         out.flush();
     });
-    if is_json && matches!(answer, Ok(_) | Err(ClientError::Refused(Failure::Some { .. }))) {
-        out.data(format!("{}\n", Value::from(all)).as_bytes());
-    }
-    match answer? {
-        Response::Done { .. } => Ok(Status::Ok),
-        _ => Err(ClientError::Unexpected.into()),
+    // One document, whoever has answered.
+    let mut print = |status| {
+        out.data(format!("{}\n", Value::from(std::mem::take(&mut all))).as_bytes());
+        Ok(status)
+    };
+    match answer {
+        Ok(Response::Done { .. }) if is_json => print(Status::Ok),
+        Err(ClientError::Refused(Failure::Some { .. })) if is_json => print(Status::Failed),
+        answer => match answer? {
+            Response::Done { .. } => Ok(Status::Ok),
+            _ => Err(ClientError::Unexpected.into()),
+        },
     }
 }

@@ -70,21 +70,20 @@ fn groups(daemon: &Daemon) -> Finding {
     const COST: &str =
         "memory_max, cpu_quota, pids_max, io_weight do nothing; what leaves its session and clears its environment is not found";
     let of = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok();
+    let instance = match daemon {
+        Daemon::Runs(peer, details) => details.iter().find_map(|detail| detail.instance.pid()).map(|pid| of(pid) != of(peer.pid)),
+        _ => None,
+    };
+    // Version 2 may be mounted beside version 1, at any place: what counts is whether they have groups.
+    if instance == Some(true) {
+        return Finding::fine("cgroups", "each instance has its own");
+    }
     if !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
         return Finding::new(Level::Note, "cgroups", "there is no cgroup v2 here", COST);
     }
-    if let Daemon::Runs(peer, details) = daemon
-        && let Some(pid) = details.iter().find_map(|detail| detail.instance.pid())
-    {
-        return match of(pid) != of(peer.pid) {
-            true => Finding::fine("cgroups", "each instance has its own"),
-            false => Finding::new(
-                Level::Note,
-                "cgroups",
-                "instances have none",
-                format!("{COST}; the service needs Delegate=yes (`ostler startup` writes it)"),
-            ),
-        };
+    if instance == Some(false) {
+        let remedy = format!("{COST}; the service needs Delegate=yes (`ostler startup` writes it)");
+        return Finding::new(Level::Note, "cgroups", "instances have none", remedy);
     }
     match ostler_sys::cgroup::own().filter(|group| rustix::fs::access(group, rustix::fs::Access::WRITE_OK).is_ok()) {
         Some(_) => Finding::fine("cgroups", "v2, and groups can be made"),

@@ -31,7 +31,7 @@ pub(crate) use inspect::{id_list, inspect};
 pub(crate) use jobs::{job, job_json, jobs};
 pub(crate) use json::json;
 pub(crate) use out::Out;
-pub(crate) use progress::{ProgressPrinter, Wording};
+pub(crate) use progress::{ProgressPrinter, Said, Wording};
 pub(crate) use rollout::{history, rollout};
 #[cfg(test)]
 pub(crate) use screen::Screen;

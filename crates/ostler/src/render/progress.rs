@@ -12,6 +12,14 @@ pub(crate) struct ProgressPrinter<'a> {
     launched: Vec<u32>,
 }
 
+/// A message: on standard output, or as an error.
+pub(crate) enum Said {
+    /// On standard output.
+    Info(String),
+    /// On standard error.
+    Error(String),
+}
+
 /// Subject of the progress lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wording {
@@ -55,6 +63,17 @@ impl<'a> ProgressPrinter<'a> {
     /// A message between the steps.
     pub(crate) fn info(&mut self, text: impl std::fmt::Display) {
         self.out.info(text);
+        self.out.flush();
+    }
+
+    /// Several messages, in their order.
+    pub(crate) fn say(&mut self, all: &[Said]) {
+        for said in all {
+            match said {
+                Said::Info(text) => self.out.info(text),
+                Said::Error(text) => self.out.error(text),
+            }
+        }
         self.out.flush();
     }
 

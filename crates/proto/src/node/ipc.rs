@@ -74,10 +74,12 @@ impl Decoder {
             let end = self.searched + found;
             let line = &self.buffer[self.start..end];
             let skipped = std::mem::take(&mut self.skipping);
+            // With its blanks, as when it comes in pieces.
+            let too_long = line.len() > self.limit;
             let result = match line.trim_ascii() {
                 _ if skipped => None,
+                _ if too_long => Some(Err(IpcError::TooLong { limit: self.limit })),
                 [] => None,
-                line if line.len() > self.limit => Some(Err(IpcError::TooLong { limit: self.limit })),
                 line => Some(serde_json::from_slice(line).map_err(IpcError::Malformed)),
             };
             self.start = end + 1;

@@ -1,9 +1,13 @@
-//! What holds for any bytes from a client of PM2's sockets. The tests and the fuzz targets (`fuzz/`) ask the same.
+//! What holds for any bytes from a client, an app or a file. The tests and the fuzz targets (`fuzz/`) ask the same.
 
 use ostler_core::app::{AppSpec, CombinedLog};
+use ostler_proto::control::{ClientFrame, DaemonFrame};
+use ostler_proto::frame;
+use ostler_proto::node::{self, IpcError};
 use ostler_proto::pm2::amp::{Decoder, FrameError, encode, frames_length};
 use ostler_proto::pm2::rpc::{self, Call, METHODS};
 use ostler_proto::pm2::{self, Prepared};
+use ostler_proto::sd_notify::{self, DATAGRAM_MAX};
 use serde_json::Value;
 
 /// Largest frames that are taken here: one that nearly all exceed, and one that few do.
@@ -113,4 +117,96 @@ fn is_usable(spec: &AppSpec) {
 
 fn is_variable(name: &str, value: &str) {
     assert!(!name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0'), "{name:?}={value:?}");
+}
+
+/// What an app writes into its channel: the same messages wherever it is cut, bounded memory, and each has a meaning.
+pub(crate) fn ipc(bytes: &[u8]) {
+    for limit in LIMITS {
+        let whole = messages(limit, std::iter::once(bytes));
+        assert_eq!(messages(limit, bytes.chunks(1)), whole, "byte by byte");
+        for at in 0..bytes.len().min(200) {
+            let (one, other) = bytes.split_at(at);
+            assert_eq!(messages(limit, [one, other].into_iter()), whole, "cut at {at}");
+        }
+        for value in whole.into_iter().flatten() {
+            let line = node::encode(&value);
+            assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1, "one line");
+            let _ = node::classify(value);
+        }
+    }
+}
+
+/// The messages of a stream that comes in these pieces; an error is that of one line.
+fn messages<'a>(limit: usize, pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Result<Value, String>> {
+    let (mut decoder, mut found) = (node::Decoder::with_limit(limit), Vec::new());
+    for piece in pieces {
+        decoder.push(piece);
+        while let Some(message) = decoder.next() {
+            found.push(message.map_err(|error| match error {
+                IpcError::TooLong { .. } => "too long".to_owned(),
+                IpcError::Malformed(_) => "malformed".to_owned(),
+            }));
+        }
+    }
+    found
+}
+
+/// A datagram by sd_notify: what is taken of it can be shown and used.
+pub(crate) fn notify(bytes: &[u8]) {
+    let said = sd_notify::parse(bytes);
+    if bytes.len() > DATAGRAM_MAX {
+        assert_eq!(said, sd_notify::Notification::default(), "too long");
+    }
+    assert!(said.main_pid.is_none_or(|pid| pid > 1), "{said:?}");
+    if let Some(status) = &said.status {
+        assert!(status.chars().count() <= 300 && !status.chars().any(char::is_control), "{status:?}");
+    }
+    if bytes.len() < DATAGRAM_MAX {
+        assert_eq!(sd_notify::parse(&[bytes, b"\n"].concat()), said, "with a line end");
+    }
+}
+
+/// A stream of the native socket: the same frames wherever it is cut, and each can be written again.
+pub(crate) fn native(bytes: &[u8]) {
+    cut_native::<ClientFrame>(bytes);
+    cut_native::<DaemonFrame>(bytes);
+}
+
+fn cut_native<T: serde::Serialize + serde::de::DeserializeOwned>(bytes: &[u8]) {
+    let whole = native_frames::<T>(std::iter::once(bytes));
+    assert_eq!(native_frames::<T>(bytes.chunks(1)), whole, "byte by byte");
+    for at in 0..bytes.len().min(100) {
+        let (one, other) = bytes.split_at(at);
+        assert_eq!(native_frames::<T>([one, other].into_iter()), whole, "cut at {at}");
+    }
+    for frame in whole.0 {
+        assert_eq!(native_frames::<T>(std::iter::once(frame.as_slice())), (vec![frame.clone()], false), "written again");
+    }
+}
+
+/// The frames of a stream that comes in these pieces, as they are written, and whether it cannot be read on.
+fn native_frames<'a, T: serde::Serialize + serde::de::DeserializeOwned>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, bool) {
+    let (mut decoder, mut found, mut pushed) = (frame::Decoder::default(), Vec::new(), 0);
+    for piece in pieces {
+        decoder.push(piece);
+        pushed += piece.len();
+        loop {
+            match decoder.take::<T>() {
+                Ok(Some(value)) => found.push(frame::encode(&value)),
+                Ok(None) => break,
+                Err(_) => return (found, true),
+            }
+        }
+        assert!(decoder.buffered() <= pushed, "no length is believed before the bytes are there");
+    }
+    (found, false)
+}
+
+/// The text of a saved list: each entry is taken or rejected, and what is taken can be handed to system calls.
+pub(crate) fn dump(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let Ok(dump) = pm2::parse_dump(&text) else { return };
+    let all = serde_json::from_str::<Vec<Value>>(text.trim_start_matches('\u{feff}')).map_or(0, |list| list.len());
+    assert_eq!(dump.entries.len() + dump.rejected.len(), all);
+    dump.entries.iter().for_each(|entry| is_usable(&entry.spec));
 }

@@ -14,6 +14,7 @@ mod limit;
 mod list;
 mod log;
 mod memory;
+mod monit;
 mod pm2_sockets;
 mod rotate;
 mod serve;
@@ -45,6 +46,7 @@ pub(crate) const APPS: &[Scenario] = &[
     ("rotate", "a log that is rotated while 200 MB a second are written to it", rotate::measure),
     ("sockets", "PM2's sockets: lists of 100 apps, calls, and 50,000 lines a second for three subscribers", pm2_sockets::measure),
     ("serve", "files over HTTP, beside PM2's serve and nginx", serve::measure),
+    ("monit", "the view of the terminal over 100 apps at rest", monit::measure),
     ("thousand", "1,000 apps", thousand::measure),
     ("kill", "SIGKILL of the daemon under requests and log lines", kill::measure),
     ("boot", "20 apps on a real systemd, after a reboot", boot::measure),

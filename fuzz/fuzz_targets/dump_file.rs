@@ -1,0 +1,8 @@
+//! The text of a saved list, of PM2 or ours.
+#![no_main]
+
+#[allow(dead_code, reason = "each target asks a part of it")]
+#[path = "../../crates/proto/tests/hostile/checks.rs"]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| checks::dump(bytes));

@@ -1,0 +1,90 @@
+//! What apps say of themselves, through to lists and PM2's bus: names that are traps elsewhere are names like others, and who does not answer is not waited for.
+
+use ostler_testkit::needs_program;
+use serde_json::{Value, json};
+
+use crate::pm2_sockets::Wire;
+use crate::setup::home;
+
+/// An app that would have another name, and uses `__proto__` for everything that it names.
+const HOSTILE: &str = "
+const send = (type, data) => process.send(JSON.parse(JSON.stringify({ type, data })));
+send('axm:option:configuration', { name: 'other', pm_id: 7, status: 'stopped', custom: 'mine' });
+process.send(JSON.parse('{\"type\":\"axm:monitor\",\"data\":{\"__proto__\":{\"value\":\"41\",\"type\":\"x\"},\"constructor\":{\"value\":1}}}'));
+process.send(JSON.parse('{\"type\":\"axm:action\",\"data\":{\"action_name\":\"__proto__\",\"arity\":1}}'));
+send('axm:action', { action_name: 'silent' });
+process.on('message', (message) => {
+  const action = message.msg || message;
+  if (action === '__proto__') send('axm:reply', { action_name: '__proto__', return: 'answered' });
+  if (message.topic === 'speak') process.send(JSON.parse('{\"type\":\"__proto__\",\"data\":{\"__proto__\":{\"polluted\":true},\"process\":{\"name\":\"forged\"}}}'));
+  if (message.topic === 'long') { send('long', 'x'.repeat(70000)); send('long', 'x'.repeat(70000)); send('short', 'after'); }
+});
+setInterval(() => {}, 1000);
+";
+
+#[test]
+fn names_are_names_like_others_and_nobody_is_renamed() {
+    needs_program!("node");
+    let home = home();
+    let script = home.write("hostile.js", HOSTILE);
+    home.ok(format!("start {script} --name app"));
+    let actions = |app: &ostler_testkit::Item| app.env("axm_actions").as_array().is_some_and(|all| all.len() == 2);
+    let app = home.wait_app("app", "it has said everything", actions);
+    assert_eq!((app.id(), app.status()), (0, "online"));
+    assert_eq!((&app.env("axm_options")["name"], &app.env("axm_options")["custom"]), (&json!("other"), &json!("mine")));
+    assert_eq!(home.jlist().len(), 1);
+    let own = |value: &Value, key: &str| value.as_object().and_then(|map| map.get(key)).cloned();
+    assert_eq!(own(app.env("axm_monitor"), "__proto__"), Some(json!({"value": "41", "type": "x"})));
+    assert_eq!(app.env("axm_monitor")["constructor"]["value"], 1);
+    assert_eq!(app.env("axm_actions")[0]["action_name"], "__proto__");
+    assert!(home.ok("describe app").stdout.contains("__proto__"));
+    assert!(home.ok("trigger app __proto__").stdout.contains("answered"));
+
+    let mut events = Wire::connect(&home, "pub.sock");
+    let mut rpc = Wire::connect(&home, "rpc.sock");
+    let say = |rpc: &mut Wire, topic: &str| {
+        let answer = rpc.call("sendDataToProcessId", json!([{"id": 0, "type": "process:msg", "topic": topic, "data": {"x": 1}}]));
+        assert_eq!(answer["args"][0]["success"], true, "{answer}");
+    };
+    say(&mut rpc, "speak");
+    let (topic, payload) = loop {
+        let (topic, payload) = events.event();
+        if topic == "__proto__" {
+            break (topic, payload);
+        }
+    };
+    assert_eq!(own(&payload["data"], "__proto__"), Some(json!({"polluted": true})), "{topic}");
+    assert_eq!(payload["process"], json!({"pm_id": 0, "name": "app", "namespace": "default"}), "who sent it, not who it says it is");
+
+    // What is too long is not heard; that is said once, and what comes after is heard.
+    for _ in 0..2 {
+        say(&mut rpc, "long");
+        let (topic, payload) = loop {
+            let (topic, payload) = events.event();
+            if topic == "long" || topic == "short" {
+                break (topic, payload);
+            }
+        };
+        assert_eq!((topic.as_str(), &payload["data"]), ("short", &json!("after")));
+    }
+    let log = std::fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+    assert_eq!(log.matches("App [app:0] sent a message longer than 64 KiB: those are ignored").count(), 1, "{log}");
+}
+
+#[test]
+fn an_action_that_is_never_answered_has_a_time_limit() {
+    needs_program!("node");
+    let home = home();
+    let script = home.write("hostile.js", HOSTILE);
+    home.ok(format!("start {script} --name app"));
+    home.wait_app("app", "it offers its actions", |app| app.env("axm_actions").as_array().is_some_and(|all| all.len() == 2));
+    let (daemon, pid) = (home.daemon_pid(), home.app("app").pid());
+    let output = home.run("trigger app silent --timeout 300ms").code(1);
+    assert!(output.stderr.contains("[app](0) has not answered within 0.3 s"), "{output}");
+    let output = home.run("trigger app silent --timeout 300ms --json").code(1);
+    let answers: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("not one document: {error}: {output}"));
+    assert_eq!(answers, json!([{"pm_id": 0, "name": "app", "error": "has not answered within 0.3 s"}]));
+    // Nothing is left over from it.
+    assert!(home.ok("trigger app __proto__").stdout.contains("answered"));
+    assert_eq!((home.daemon_pid(), home.app("app").pid()), (daemon, pid));
+}
