@@ -63,6 +63,7 @@ mod names;
 mod native;
 mod no_daemon;
 mod no_daemon_starts;
+mod node_figures;
 mod one_daemon;
 mod order;
 mod pm2_calls;

@@ -15,7 +15,7 @@ use crate::setup::{home, home_as_pm2};
 pub struct Answer {
     pub status: u16,
     head: String,
-    body: String,
+    pub body: String,
 }
 
 impl Answer {

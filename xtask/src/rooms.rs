@@ -83,6 +83,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("slots", Kind::Slots),
     ("engine", Kind::Engine),
     ("actions", Kind::Feature),
+    ("collecting", Kind::Feature),
     ("autosave", Kind::Feature),
     ("autoscale", Kind::Feature),
     ("cgroups", Kind::Feature),

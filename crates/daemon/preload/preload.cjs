@@ -18,6 +18,8 @@
 //                  rejection, that nobody has caught
 //   ostler → app   {"cmd":"NODE_OSTLER","act":"profile","kind":"cpu","ms":10000,"call":7}      or memory, or heap
 //   app → ostler   {"cmd":"NODE_OSTLER","act":"profiled","call":7,"file":"/tmp/…"}      or an error
+//   ostler → app   {"cmd":"NODE_OSTLER","act":"collect","for_ms":90000}
+//   app → ostler   {"cmd":"NODE_OSTLER","act":"figures","figures":{…}}      every two seconds for that time: collector.cjs
 //   app → ostler   {"cmd":"NODE_OSTLER","act":"turns"}        each `beat_ms`, for a health check that wants to know whether the event loop turns
 'use strict';
 
@@ -80,6 +82,7 @@ function drainOnCommand() {
 function obey(message, drain) {
   if (message.cmd === COMMAND && message.act === 'profile') profile(message, drain.send);
   if (message.cmd === COMMAND && message.act === 'drain') drain.begin(message);
+  if (message.cmd === COMMAND && message.act === 'collect') collect(message, drain.send);
   // After this Node expects the worker to end by itself as soon as nothing is left to do.
   if (message.cmd === 'NODE_CLUSTER' && message.act === 'disconnect') drain.release();
 }
@@ -171,6 +174,21 @@ function takeProfile({ ending, first, last }, ms, done, failed) {
   for (const step of first) session.post(step, (error) => error && close(error));
   if (ms > 0) setTimeout(quietly(finish), ms).unref();
   else finish();
+}
+
+// ---- Figures ---------------------------------------------------------------------------------------------------------------------------
+
+let collector;
+
+/** Measures what the app does, for a time. The code for it is another file, which is read when it is first needed. */
+function collect({ for_ms: forMs }, send) {
+  if (!collector) {
+    const { basename, join } = require('path');
+    const file = join(__dirname, basename(__filename).replace('preload', 'collector'));
+    collector = require(file);
+    delete require.cache[file];
+  }
+  collector(forMs, (figures) => process.connected && send.call(process, { cmd: COMMAND, act: 'figures', figures }, () => {}));
 }
 
 // ---- Start -----------------------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ use crate::autoscale::Autoscale;
 use crate::cgroups::Cgroups;
 use crate::channels::Channels;
 use crate::cluster::Cluster;
+use crate::collecting::Collecting;
 use crate::commands::Commands;
 use crate::cron::Cron;
 use crate::doors::native::Native;
@@ -116,6 +117,7 @@ features! {
     // When nothing is left to do for anybody before it; and it decides first what a signal means.
     runtime: Runtime,
     actions: Actions,
+    collecting: Collecting,
     autosave: Autosave,
     autoscale: Autoscale,
     preload: Preload,

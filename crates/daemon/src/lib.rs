@@ -10,6 +10,7 @@ mod boot;
 mod cgroups;
 mod channels;
 mod cluster;
+mod collecting;
 mod commands;
 mod conf;
 mod control;

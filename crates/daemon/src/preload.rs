@@ -21,8 +21,11 @@ use crate::shared_folder::{SHARED_FOLDER, shared_folder};
 use crate::slots::Slot;
 
 const CODE: &str = include_str!("../preload/preload.cjs");
+/// Code that the preload loads when figures are collected, from beside it.
+const COLLECTOR: &str = include_str!("../preload/collector.cjs");
 
 const FILE_PREFIX: &str = "node-preload-";
+const COLLECTOR_PREFIX: &str = "node-collector-";
 
 /// Variable with the settings of the preload.
 const SETTINGS_VAR: &str = "OSTLER_PRELOAD";
@@ -70,7 +73,7 @@ impl Preload {
         let other = user.filter(|user| user.uid != rustix::process::geteuid().as_raw());
         let place = if other.is_some() { &mut self.shared } else { &mut self.home };
         if place.as_ref().is_none_or(|path| !path.exists()) {
-            *place = if other.is_some() { write_shared() } else { write(&settings.home) };
+            *place = if other.is_some() { write_shared() } else { write(&settings.home, None) };
         }
         let path = place.clone();
         let Some(user) = other else { return path };
@@ -93,21 +96,26 @@ fn runs_with(pid: i32) -> bool {
     words.any(|word| word == b"--require") && words.next().is_some_and(|path| memchr::memmem::find(path, FILE_PREFIX.as_bytes()).is_some())
 }
 
-/// Name of the file: two versions of the daemon do not write to the same one.
-fn name() -> String {
-    format!("{FILE_PREFIX}{}.cjs", env!("CARGO_PKG_VERSION"))
+/// Name of a file: two versions of the daemon do not write to the same one.
+fn name(prefix: &str) -> String {
+    format!("{prefix}{}.cjs", env!("CARGO_PKG_VERSION"))
 }
 
-fn write(folder: &Path) -> Option<PathBuf> {
-    let path = folder.join(name());
-    let is_there = std::fs::read(&path).is_ok_and(|code| code == CODE.as_bytes());
-    (is_there || replace(&path, CODE.as_bytes(), Durability::Process, Writers::One).is_ok()).then_some(path)
+/// Writes both files. Without the second one nothing is collected; nothing else.
+fn write(folder: &Path, mode: Option<u32>) -> Option<PathBuf> {
+    write_one(&folder.join(name(COLLECTOR_PREFIX)), COLLECTOR, mode);
+    write_one(&folder.join(name(FILE_PREFIX)), CODE, mode)
+}
+
+fn write_one(path: &Path, code: &str, mode: Option<u32>) -> Option<PathBuf> {
+    let is_there = std::fs::read(path).is_ok_and(|present| present == code.as_bytes());
+    let is_written = is_there || replace(path, code.as_bytes(), Durability::Process, Writers::One).is_ok();
+    let is_open = |mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).is_ok();
+    (is_written && mode.is_none_or(is_open)).then(|| path.to_owned())
 }
 
 fn write_shared() -> Option<PathBuf> {
-    let path = write(shared_folder()?)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).ok()?;
-    Some(path)
+    write(shared_folder()?, Some(0o644))
 }
 
 /// Settings of one process.

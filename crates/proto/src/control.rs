@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::event::{Event, Missed, Position};
 pub use crate::failure::Failure;
+pub use crate::figures::{Figures, InstanceFigures, RouteFigures};
 pub use crate::health::HealthReport;
 pub use crate::host::{HostReport, InterfaceReport, MountReport};
 pub use crate::instance::{Detail, Files, HealthRow, Json, Learned, Monit, OpenSocket, Summary, TableRow};
@@ -237,9 +238,9 @@ pub enum Request {
         /// The topics, e.g. `process:exception`.
         topics: Vec<String>,
     },
-    /// Has the preload of Node apps measure what they do, for this time from now on; it goes on while it is asked for again. Answer: [`Response::Done`].
+    /// Has the preload of Node apps measure what they do, for this time from now on; it goes on while it is asked for again. Answer: [`Response::Figures`].
     Collect {
-        /// For how long; a minute at most.
+        /// For how long; two minutes at most.
         for_ms: u64,
     },
 }
@@ -450,6 +451,8 @@ pub enum Response {
     Happened(Event),
     /// Of the events that were asked for, these are not known any more; what comes next is the oldest that is.
     Missed(Missed),
+    /// What Node apps do, as far as it was measured until now, by id.
+    Figures(Vec<InstanceFigures>),
     /// A message of an app (after [`Request::Listen`]).
     Said(Said),
     /// This follower did not read: what waited for it was dropped, and the connection ends. It may connect again and subscribe from its position.

@@ -4,6 +4,7 @@
 pub mod control;
 pub mod event;
 mod failure;
+mod figures;
 pub mod frame;
 pub mod health;
 pub mod host;

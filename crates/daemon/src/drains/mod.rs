@@ -112,7 +112,7 @@ impl Drains {
                     extend(ctx, id, inc);
                 }
             }
-            FromPreload::Runs | FromPreload::Turns | FromPreload::Profiled { .. } => {}
+            FromPreload::Runs | FromPreload::Turns | FromPreload::Figures(_) | FromPreload::Profiled { .. } => {}
         }
     }
 }

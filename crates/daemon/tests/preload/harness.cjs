@@ -36,6 +36,11 @@ class App {
         this.runs = true;
         return;
       }
+      if (act === 'figures') {
+        this.figures = counted.figures;
+        child.emit('figures');
+        return;
+      }
       this.left = counted;
       if (act === 'open') {
         assert.deepEqual(Object.keys(counted), ['requests', 'lasting']);

@@ -34,6 +34,8 @@ scenarios! {
     a_start_leaves_no_trace
     a_process_without_settings_is_left_alone
     an_exception_is_reported_and_the_app_ends_as_ever
+    nothing_is_measured_unless_it_is_asked_for
+    figures_are_those_of_the_requests
     output_before_exit_is_whole
     a_client_gets_the_cookie_of_its_worker
     a_client_with_the_cookie_gets_none

@@ -138,6 +138,51 @@ const scenarios = {
     }
   },
 
+  // ---- figures
+
+  async nothing_is_measured_unless_it_is_asked_for() {
+    const app = await serve(['measured.cjs']);
+    const off = await app.ask('look');
+    assert.equal((await get(app.port, '/')).body, 'ok');
+    app.child.send({ cmd: 'NODE_OSTLER', act: 'collect', for_ms: 60000 });
+    await once(app.child, 'figures');
+    const on = await app.ask('look');
+    assert.deepEqual([off.channels, on.channels], [[false, false], [true, true]]);
+    assert.ok(on.timers > off.timers, `${on.timers} ${off.timers}`);
+    // It ends by itself, and nothing is left.
+    app.child.send({ cmd: 'NODE_OSTLER', act: 'collect', for_ms: 1 });
+    await until(async () => (await app.ask('look')).channels.every((has) => !has));
+    assert.deepEqual(await app.ask('look'), off);
+    app.figures = undefined;
+    for (const odd of [{}, { for_ms: 'x' }, { for_ms: -1 }, { for_ms: null }, { for_ms: {} }]) app.child.send({ cmd: 'NODE_OSTLER', act: 'collect', ...odd });
+    assert.deepEqual(await app.ask('look'), off);
+    await app.stop();
+  },
+
+  async figures_are_those_of_the_requests() {
+    const app = await serve(['measured.cjs']);
+    app.child.send({ cmd: 'NODE_OSTLER', act: 'collect', for_ms: 60000 });
+    // Answered once it measures.
+    await app.ask('look');
+    const agent = new http.Agent({ keepAlive: true });
+    for (let n = 0; n < 40; n++) await get(app.port, `/orders/${n}?q=${n}`, { agent });
+    for (let n = 0; n < 8; n++) await get(app.port, '/fails', { agent });
+    for (let n = 0; n < 2; n++) await get(app.port, '/slow', { agent });
+    for (let n = 0; n < 200; n++) await get(app.port, `/w${'abcdefghij'[n % 10]}${'klmnopqrst'[Math.floor(n / 10) % 10]}${n < 100 ? 'x' : 'y'}`, { agent });
+    await until(() => app.figures && app.figures.requests === 250);
+    const { figures } = app;
+    assert.equal(figures.failed, 8);
+    assert.ok(figures.rate > 0 && Math.abs(figures.failed_share - 8 / 250) < 0.001, JSON.stringify(figures));
+    const route = (name) => figures.routes.find((one) => one.route === name);
+    assert.deepEqual([route('GET /orders/:id').requests, route('GET /fails').failed, figures.routes.length], [40, 8, 100]);
+    assert.equal(figures.routes.reduce((sum, one) => sum + one.requests, 0), 250);
+    // Both have waited for 100 ms.
+    assert.ok(route('GET /slow').p95 >= 0.09 && figures.p50 < figures.p99 + 1e-9 && figures.p50 > 0, JSON.stringify(figures));
+    assert.ok(figures.heap_used > 1e6 && figures.heap_total >= figures.heap_used && figures.loop_use >= 0 && figures.loop_use <= 1 && figures.handles > 0);
+    agent.destroy();
+    await app.stop();
+  },
+
   // ---- output
 
   async output_before_exit_is_whole() {

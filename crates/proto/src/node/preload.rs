@@ -10,14 +10,18 @@
 //! → {"cmd":"NODE_OSTLER","act":"profile","kind":"cpu","ms":10000,"call":7}\n
 //! ← {"cmd":"NODE_OSTLER","act":"profiled","call":7,"file":"/tmp/ostler-1-2.cpuprofile"}\n
 //! ← {"cmd":"NODE_OSTLER","act":"profiled","call":7,"error":"…"}\n
+//! → {"cmd":"NODE_OSTLER","act":"collect","for_ms":90000}\n
+//! ← {"cmd":"NODE_OSTLER","act":"figures","figures":{"requests":12,"rate":3.5,"p95":0.012}}\n
 //! ```
 
 use serde_json::{Map, Value, json};
 
+use crate::figures::Figures;
+
 const COMMAND: &str = "NODE_OSTLER";
 
 /// Message of the preload. Any app may write the same: it means something only from a process that was started with the preload.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum FromPreload {
     /// The script was run.
     Runs,
@@ -30,6 +34,8 @@ pub enum FromPreload {
     },
     /// Nothing is under way any more but what only the app can end.
     Drained,
+    /// What it has measured of its app.
+    Figures(Box<Figures>),
     /// Answer to an order to take a profile.
     Profiled {
         /// The order.
@@ -54,6 +60,7 @@ impl FromPreload {
                 Some(Self::Open { requests: u32::try_from(requests).unwrap_or(u32::MAX) })
             }
             "drained" => Some(Self::Drained),
+            "figures" => Figures::of(message.get("figures")?).map(|figures| Self::Figures(Box::new(figures))),
             "profiled" => {
                 let why = || text("error").unwrap_or("says nothing").to_owned();
                 let call = message.get("call").and_then(Value::as_u64)?;
@@ -93,6 +100,11 @@ impl Drain {
 /// The order to take a profile, as it is sent.
 pub fn profile(kind: &str, ms: u64, call: u64) -> Value {
     json!({"cmd": COMMAND, "act": "profile", "kind": kind, "ms": ms, "call": call})
+}
+
+/// The order to measure for this time from now on, as it is sent.
+pub fn collect(for_ms: u64) -> Value {
+    json!({"cmd": COMMAND, "act": "collect", "for_ms": for_ms})
 }
 
 #[cfg(test)]

@@ -21,6 +21,11 @@ function Charts({ app }) {
   </div></section>`;
 }
 
+function NodeFigures({ node }) {
+  const tiles = [[t("requestRate"), `${node.rate.toFixed(node.rate < 10 ? 1 : 0)}/s`], [t("p95"), node.p95 === null ? "–" : span(node.p95 * 1000)], [t("failedShare"), node.failed_share === null ? "–" : percent(node.failed_share * 100)], [t("loopUse"), percent(node.loop_use * 100)]];
+  return html`<div class="tiles">${tiles.map(([label, value]) => html`<div class="tile" key=${label}><span class="tile-title">${label}</span><span class="tile-value">${value}</span></div>`)}</div>`;
+}
+
 function Instances({ app }) {
   return html`<section class="card flush"><h2 class="pad">${t("instances")}</h2><table class="apps"><thead><tr>
       <th scope="col">${t("instance")}</th><th scope="col">${t("state")}</th><th scope="col">${t("health")}</th><th scope="col" class="num">${t("pid")}</th><th scope="col" class="num">${t("cpu")}</th><th scope="col" class="num">${t("memory")}</th><th scope="col" class="num">${t("restarts")}</th><th scope="col" class="num">${t("uptime")}</th><th scope="col"><span class="hidden">${t("actions")}</span></th></tr></thead>
@@ -78,7 +83,7 @@ export function AppView({ namespace, name, tab }) {
     if (tab === "logs") return html`<section class="card flush"><${LogView} app=${name} filterId="filter" key=${name} /></section>`;
     if (tab === "events") return html`<section class="card flush"><${EventList} app=${name} /></section>`;
     if (tab === "errors") return html`<section class="card flush"><${ErrorList} app=${name} /></section>`;
-    if (tab === "charts") return html`<${Charts} app=${app} /><${Instances} app=${app} />`;
+    if (tab === "charts") return html`${app.node && html`<${NodeFigures} node=${app.node} />`}<${Charts} app=${app} /><${Instances} app=${app} />`;
     if (!detail) return html`<${Skeleton} rows=${4} />`;
     if (tab === "exits") return html`<section class="card"><${Exits} detail=${detail} /></section>`;
     if (tab === "metrics") return html`<${Metrics} app=${app} detail=${detail} />`;

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ostler_client::{Client, ClientError, News as Told};
-use ostler_proto::control::{Request, Response, TableRow};
+use ostler_proto::control::{InstanceFigures, Request, Response, TableRow};
 use ostler_sys::host::HostSample;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -24,6 +24,9 @@ const AGAIN: Duration = Duration::from_millis(250);
 const AGAIN_AT_REST: Duration = Duration::from_secs(5);
 /// Longest wait for an answer that changes nothing.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// Time for which Node apps measure after a look, ms: longer than between two scrapes.
+const COLLECT_MS: u64 = 90_000;
 
 /// Topic by which apps report exceptions.
 const EXCEPTION: &str = "process:exception";
@@ -50,9 +53,9 @@ pub(super) fn run(shared: &Shared, wakes: &UnixStream) {
             && table_at <= now
         {
             match client.table() {
-                Ok(rows) => {
+                Ok((rows, figures)) => {
                     let peer = client.questions.peer().cloned();
-                    shared.snapshot.send_replace(Arc::new(Snapshot { at_ms: now_ms(), wish, rows, host: host.take(), peer }));
+                    shared.snapshot.send_replace(Arc::new(Snapshot { at_ms: now_ms(), wish, rows, figures, host: host.take(), peer }));
                     table_at = now + TABLE;
                 }
                 Err(_) => {
@@ -115,8 +118,13 @@ impl Link {
         Ok(Self { news, questions })
     }
 
-    fn table(&mut self) -> Result<Vec<TableRow>, ClientError> {
-        self.questions.table()
+    /// The table, and what Node apps have measured: they go on with that for a while.
+    fn table(&mut self) -> Result<(Vec<TableRow>, Vec<InstanceFigures>), ClientError> {
+        let rows = self.questions.table()?;
+        match self.questions.request(&Request::Collect { for_ms: COLLECT_MS }, &mut |_| {})? {
+            Response::Figures(figures) => Ok((rows, figures)),
+            _ => Err(ClientError::Unexpected),
+        }
     }
 
     /// Takes what has come. True = something happened.

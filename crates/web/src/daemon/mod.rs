@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ostler_client::{Client, ClientError, Peer};
-use ostler_proto::control::{Event, Position, Said, TableRow};
+use ostler_proto::control::{Event, InstanceFigures, Position, Said, TableRow};
 use tokio::sync::{broadcast, watch};
 
 pub(crate) use ask::AskError;
@@ -34,6 +34,8 @@ pub(crate) struct Snapshot {
     /// Number of the last wish ([`Look::fresh`]) before it was asked for.
     pub(crate) wish: u64,
     pub(crate) rows: Vec<TableRow>,
+    /// What Node apps have measured, by instance.
+    pub(crate) figures: Vec<InstanceFigures>,
     pub(crate) host: Host,
     /// The daemon; none = nobody answers.
     pub(crate) peer: Option<Peer>,

@@ -1,6 +1,7 @@
 //! `/metrics`: figures for Prometheus and whoever reads its format; with `?format=pm2` under the names of PM2's exporter, so that boards go on working.
 
 mod exposition;
+mod node;
 mod pm2;
 
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
@@ -63,6 +64,7 @@ fn text(snapshot: &Snapshot, with_host: bool, format: Format) -> String {
     apps("ostler_app_uptime_seconds", Kind::Gauge, Some("seconds"), "Time since its start, while it is online.", &|row| {
         row.uptime_ms.map(|ms| ms as f64 / 1000.0)
     });
+    node::add(&mut out, snapshot);
     if with_host {
         host(&mut out, snapshot);
     }

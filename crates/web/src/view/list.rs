@@ -2,7 +2,7 @@
 
 use ostler_core::app::ExecMode;
 use ostler_core::health;
-use ostler_proto::control::TableRow;
+use ostler_proto::control::{Figures, TableRow};
 use serde::Serialize;
 
 use super::Host;
@@ -43,7 +43,36 @@ pub(crate) struct App {
     pub(crate) watching: bool,
     /// What needs attention: `errored`, `unhealthy`, `restarting`, `launching`.
     pub(crate) attention: Vec<&'static str>,
+    /// What its Node processes have measured, together; none = nothing was measured.
+    pub(crate) node: Option<NodeSums>,
     pub(crate) instances: Vec<Instance>,
+}
+
+/// Figures of the Node processes of an app, together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct NodeSums {
+    /// Requests a second, of all.
+    pub(crate) rate: f64,
+    /// Seconds in which 95 % of the requests were answered, of the slowest instance.
+    pub(crate) p95: Option<f64>,
+    /// Share of the requests with 5xx, 0 to 1, of all.
+    pub(crate) failed_share: Option<f64>,
+    /// Use of the event loop, 0 to 1, of the busiest instance.
+    pub(crate) loop_use: f64,
+}
+
+impl NodeSums {
+    /// The sums with one more instance.
+    fn with(mut self, figures: &Figures) -> Self {
+        let failed = |rate: f64, share: Option<f64>| share.map(|share| rate * share);
+        let all = failed(self.rate, self.failed_share).unwrap_or(0.0) + failed(figures.rate, figures.failed_share).unwrap_or(0.0);
+        self.rate += figures.rate;
+        self.failed_share =
+            (self.failed_share.is_some() || figures.failed_share.is_some()).then(|| if self.rate > 0.0 { all / self.rate } else { 0.0 });
+        self.p95 = self.p95.into_iter().chain(figures.p95).reduce(f64::max);
+        self.loop_use = self.loop_use.max(figures.loop_use);
+        self
+    }
 }
 
 /// One instance.
@@ -69,6 +98,11 @@ pub(crate) fn apps(snapshot: &Snapshot, sees: impl Fn(&str) -> bool) -> Apps {
             Some(app) => app.add(row),
             None => all.push(App::of(row)),
         }
+        let figures = snapshot.figures.iter().find(|one| one.id == row.id);
+        let app = all.iter_mut().find(|app| app.name == row.name && app.namespace == row.namespace);
+        if let (Some(one), Some(app)) = (figures, app) {
+            app.node = Some(app.node.unwrap_or_default().with(&one.figures));
+        }
     }
     let (modules, apps) = all.into_iter().partition(|app| app.kind == "module");
     Apps { at: snapshot.at_ms, daemon: snapshot.peer.is_some(), host: snapshot.host.clone(), apps, modules }
@@ -91,6 +125,7 @@ impl App {
             user: row.user.clone(),
             watching: row.watching,
             attention: Vec::new(),
+            node: None,
             instances: Vec::new(),
         };
         app.add(row);
@@ -168,7 +203,7 @@ fn severity(status: &str) -> u8 {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use ostler_proto::control::Monit;
+    use ostler_proto::control::{InstanceFigures, Monit};
 
     pub(crate) fn row(id: u32, name: &str, namespace: &str, status: &str) -> TableRow {
         TableRow {
@@ -205,7 +240,20 @@ pub(crate) mod tests {
         assert_eq!((api.state.as_str(), api.health, api.restarts, api.cpu, api.memory), ("errored", Some("unhealthy"), 3, 3.3, 30));
         assert_eq!((api.uptime, &api.attention[..], api.instances.len()), (Some(1000), &["errored", "unhealthy"][..], 3));
         assert_eq!(all.apps[1].state, "stopped");
+        assert_eq!(api.node, None);
         let seen = apps(&snapshot, |namespace| namespace == "other");
         assert_eq!((seen.apps.len(), seen.modules.len()), (1, 0));
+    }
+
+    #[test]
+    fn figures_of_instances_are_added_up() {
+        let of = |id, rate, p95, failed_share, loop_use| InstanceFigures {
+            id,
+            figures: Figures { rate, p95, failed_share, loop_use, ..Figures::default() },
+        };
+        let rows = (0..3).map(|id| row(id, "api", "default", "online")).collect();
+        let figures = vec![of(0, 30.0, Some(0.1), Some(0.1), 0.5), of(1, 10.0, Some(0.3), Some(0.5), 0.2), of(2, 0.0, None, None, 0.9)];
+        let all = apps(&Snapshot { rows, figures, ..Snapshot::default() }, |_| true);
+        assert_eq!(all.apps[0].node, Some(NodeSums { rate: 40.0, p95: Some(0.3), failed_share: Some(0.2), loop_use: 0.9 }));
     }
 }

@@ -23,6 +23,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Time without an answer after which that is shown.
 const SILENCE: Duration = Duration::from_secs(5);
 
+/// Time for which Node apps measure what they do after each sample, ms.
+const COLLECT_MS: u64 = 20_000;
+
 /// Most questions about instances at a time.
 const DETAILS: usize = 3;
 
@@ -30,6 +33,8 @@ const DETAILS: usize = 3;
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Asked {
     Rows,
+    /// That Node apps go on measuring: what they find is among the metrics of the selected instance.
+    Figures,
     Detail(u32),
     Events,
     Subscription,
@@ -115,6 +120,9 @@ impl DaemonLink {
         let mut news = Vec::new();
         if !is_asked(self, &Asked::Rows) {
             news.extend(self.ask(now, Request::Table, Asked::Rows));
+        }
+        if !is_asked(self, &Asked::Figures) {
+            news.extend(self.ask(now, Request::Collect { for_ms: COLLECT_MS }, Asked::Figures));
         }
         let details = self.asked.values().filter(|(asked, _)| matches!(asked, Asked::Detail(_))).count();
         let selected = state.selected.filter(|id| details < DETAILS && !is_asked(self, &Asked::Detail(*id)));

@@ -1,0 +1,222 @@
+// What the preload loads while somebody collects figures of a Node app, and not before. See docs/node-preload.md.
+//
+// It listens to what Node itself publishes (`diagnostics_channel`, `perf_hooks`), and patches nothing. When nobody has asked for some time everything is as it
+// was: no listener, no timer, no observer.
+'use strict';
+const { channel } = require('diagnostics_channel');
+const { performance, PerformanceObserver, monitorEventLoopDelay } = require('perf_hooks');
+const { getHeapStatistics } = require('v8');
+
+/** Time between two reports, and after which the figures of requests begin anew: percentiles are of one to two of these. */
+const REPORT_MS = 2000;
+const WINDOW_MS = 10000;
+/** Longest time for which it goes on without being asked again. */
+const LONGEST_MS = 120000;
+/** Most routes that are told apart, and longest name of one. */
+const ROUTES = 100;
+const ROUTE = 120;
+/** Most addresses whose route is remembered. */
+const ADDRESSES = 500;
+/** Requests a second from which only each sixteenth is looked at for its route. */
+const MANY = 400;
+const SAMPLED = 16;
+/** Buckets of durations: sixteen for each power of two of microseconds, so a value is right to 6 %. */
+const BUCKETS = 512;
+
+const began = Symbol('ostler');
+
+function bucketOf(us) {
+  if (us < 16) return us;
+  const power = 31 - Math.clz32(us);
+  return Math.min(((power - 3) << 4) | ((us >>> (power - 4)) & 15), BUCKETS - 1);
+}
+
+/** The middle of a bucket, in seconds. */
+function valueOf(bucket) {
+  if (bucket < 16) return bucket / 1e6;
+  const power = (bucket >> 4) + 3;
+  return ((16 + (bucket & 15) + 0.5) * 2 ** (power - 4)) / 1e6;
+}
+
+function percentile(share, counts, total) {
+  let rest = Math.ceil(share * total);
+  for (let bucket = 0; bucket < BUCKETS; bucket++) {
+    rest -= counts[bucket];
+    if (rest <= 0) return valueOf(bucket);
+  }
+  return valueOf(BUCKETS - 1);
+}
+
+/** A path without what is different each time. */
+function routeOf(path) {
+  const end = path.search(/[?#]/);
+  const plain = end < 0 ? path : path.slice(0, end);
+  const isId = (part) => /^\d+$/.test(part) || (part.length > 5 && /\d/.test(part)) || (part.length >= 8 && /^[0-9a-f-]+$/i.test(part));
+  return plain.slice(0, 1000).split('/').map((part) => (isId(part) ? ':id' : part)).join('/').slice(0, ROUTE);
+}
+
+/** Requests of a time. */
+class Requests {
+  count = 0;
+  failed = 0;
+  durations = new Uint32Array(BUCKETS);
+  since = performance.now();
+}
+
+class Collector {
+  constructor(say) {
+    this.say = say;
+    this.total = 0;
+    this.totalFailed = 0;
+    this.now = new Requests();
+    this.before = undefined;
+    this.routes = new Map();
+    this.addresses = new Map();
+    this.stride = 1;
+    this.gcSeconds = 0;
+    this.began = performance.now();
+    this.use = performance.eventLoopUtilization();
+    // Kept: Node 18 collects a channel that nobody refers to, with its subscribers.
+    this.channels = [
+      [channel('http.server.request.start'), quietly(({ response }) => (response[began] = performance.now()))],
+      [channel('http.server.response.finish'), quietly((message) => this.finished(message))],
+    ];
+    for (const [one, listener] of this.channels) one.subscribe(listener);
+    this.delay = monitorEventLoopDelay({ resolution: 50 });
+    this.delay.enable();
+    this.observer = new PerformanceObserver((list) => {
+      for (const entry of list.getEntries()) this.gcSeconds += entry.duration / 1000;
+    });
+    this.observer.observe({ entryTypes: ['gc'] });
+    this.timer = setInterval(quietly(() => this.report()), REPORT_MS).unref();
+  }
+
+  end() {
+    for (const [one, listener] of this.channels) one.unsubscribe(listener);
+    this.delay.disable();
+    this.observer.disconnect();
+    clearInterval(this.timer);
+  }
+
+  finished({ request, response }) {
+    const start = response[began];
+    // One that began before.
+    if (start === undefined) return;
+    const us = Math.min(Math.round((performance.now() - start) * 1000), 0x7fffffff);
+    const hasFailed = response.statusCode >= 500;
+    this.now.count += 1;
+    this.now.durations[bucketOf(us)] += 1;
+    this.total += 1;
+    if (hasFailed) {
+      this.now.failed += 1;
+      this.totalFailed += 1;
+    }
+    if (this.total % this.stride === 0) this.count(request, us, hasFailed);
+  }
+
+  count(request, us, hasFailed) {
+    const name = this.nameOf(request);
+    let route = this.routes.get(name);
+    if (!route) {
+      const key = this.routes.size < ROUTES - 1 ? name : 'other';
+      route = this.routes.get(key);
+      if (!route) this.routes.set(key, (route = { requests: 0, failed: 0, durations: new Map() }));
+    }
+    route.requests += this.stride;
+    if (hasFailed) route.failed += this.stride;
+    const bucket = bucketOf(us);
+    route.durations.set(bucket, (route.durations.get(bucket) || 0) + 1);
+  }
+
+  nameOf(request) {
+    // Express says which of its routes it was.
+    const own = request.route && typeof request.route.path === 'string' ? `${request.baseUrl || ''}${request.route.path}` : undefined;
+    if (own !== undefined) return `${request.method} ${own.slice(0, ROUTE)}`;
+    const address = `${request.method} ${request.url}`;
+    let name = this.addresses.get(address);
+    if (name === undefined) {
+      name = `${request.method} ${routeOf(request.url)}`;
+      if (this.addresses.size >= ADDRESSES) this.addresses.clear();
+      if (address.length < 2 * ROUTE) this.addresses.set(address, name);
+    }
+    return name;
+  }
+
+  report() {
+    const now = performance.now();
+    if (now >= until) return stop();
+    const { now: newest, before } = this;
+    const counts = Uint32Array.from(newest.durations, (count, bucket) => count + (before ? before.durations[bucket] : 0));
+    const count = newest.count + (before ? before.count : 0);
+    const failed = newest.failed + (before ? before.failed : 0);
+    const seconds = Math.max(now - (before || newest).since, 1) / 1000;
+    const rate = count / seconds;
+    const use = performance.eventLoopUtilization();
+    const delta = performance.eventLoopUtilization(use, this.use);
+    this.use = use;
+    const heap = getHeapStatistics();
+    const at = (share) => (count > 0 ? percentile(share, counts, count) : null);
+    // The resolution is a part of what is measured.
+    const delayed = (share) => Math.max(this.delay.percentile(share) / 1e9 - 0.05, 0) || 0;
+    const figures = {
+      seconds: (now - this.began) / 1000,
+      requests: this.total,
+      failed: this.totalFailed,
+      rate,
+      failed_share: count > 0 ? failed / count : null,
+      p50: at(0.5),
+      p95: at(0.95),
+      p99: at(0.99),
+      loop_use: delta.utilization,
+      loop_delay_p50: delayed(50),
+      loop_delay_p99: delayed(99),
+      heap_used: heap.used_heap_size,
+      heap_total: heap.total_heap_size,
+      gc_seconds: this.gcSeconds,
+      handles: process.getActiveResourcesInfo ? process.getActiveResourcesInfo().length : 0,
+      routes: this.described(),
+    };
+    if (now - newest.since >= WINDOW_MS) {
+      this.before = newest;
+      this.now = new Requests();
+      this.delay.reset();
+    }
+    this.stride = rate > MANY ? SAMPLED : 1;
+    this.say(figures);
+  }
+
+  described() {
+    return [...this.routes].map(([route, { requests, failed, durations }]) => {
+      const total = [...durations.values()].reduce((sum, count) => sum + count, 0);
+      let rest = Math.ceil(0.95 * total);
+      const bucket = [...durations].sort(([one], [other]) => one - other).find(([, count]) => (rest -= count) <= 0);
+      return { route, requests, failed, p95: bucket ? valueOf(bucket[0]) : null };
+    });
+  }
+}
+
+let collector;
+let until = 0;
+
+function stop() {
+  if (collector) collector.end();
+  collector = undefined;
+}
+
+function quietly(action) {
+  return (word) => {
+    try {
+      action(word);
+    } catch {
+      // The app goes on as if we were not there.
+    }
+  };
+}
+
+/** Collects for this time from now on; `say` takes what was found. */
+module.exports = (forMs, say) => {
+  const longest = Math.min(Number(forMs) || 0, LONGEST_MS);
+  until = performance.now() + longest;
+  if (longest <= 0) stop();
+  else if (!collector) collector = new Collector(say);
+};

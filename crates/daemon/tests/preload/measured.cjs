@@ -1,0 +1,22 @@
+// A server whose requests are measured, and what of that can be seen in it.
+'use strict';
+const { channel } = require('node:diagnostics_channel');
+const channels = ['http.server.request.start', 'http.server.response.finish'].map(channel);
+const server = require('node:http').createServer((request, response) => {
+  if (request.url === '/slow') return setTimeout(() => response.end('slow'), 100);
+  response.statusCode = request.url === '/fails' ? 500 : 200;
+  return response.end('ok');
+});
+server.listen(0, '127.0.0.1', () => process.send({ listening: server.address().port }));
+// Timers of ours keep no process, so nothing of Node tells of them.
+let timers = 0;
+const { setInterval: set, clearInterval: clear } = global;
+global.setInterval = (...words) => {
+  timers += 1;
+  return set(...words);
+};
+global.clearInterval = (timer) => {
+  if (timer) timers -= 1;
+  clear(timer);
+};
+process.on('message', () => process.send({ channels: channels.map((one) => one.hasSubscribers), timers }));
