@@ -46,6 +46,7 @@ pub struct State {
     #[serde(default)]
     pub(super) refused: u64,
     /// The instant of the last step.
+    #[serde(skip)]
     pub(super) now_ms: u64,
     /// When there is something to do, if nothing happens.
     #[serde(skip)]
@@ -92,6 +93,7 @@ impl State {
 
     /// The process was not there for a while: figures did not come, and that says nothing.
     pub fn resume(&mut self, now: u64) {
+        self.not_after(now);
         self.alerts.values_mut().filter(|alert| alert.kind.is_none()).for_each(|alert| alert.last_ms = now);
         self.is_looked_at = false;
     }
@@ -104,6 +106,14 @@ impl State {
     /// Number of alerts that there was no room for.
     pub fn refused(&self) -> u64 {
         self.refused
+    }
+
+    /// The clock was set back.
+    fn not_after(&mut self, now: u64) {
+        self.alerts.values_mut().for_each(|alert| alert.not_after(now));
+        self.channels.values_mut().for_each(|pace| pace.not_after(now));
+        self.wake_ms = None;
+        self.is_looked_at = false;
     }
 
     pub(super) fn key(rule: &str, app: &str) -> String {
@@ -185,10 +195,7 @@ pub(super) fn change(alert: &Alert, now: u64) -> Change {
 pub fn step(state: &mut State, config: &Config, input: Input, now: u64) -> Output {
     let mut output = Output::default();
     if now < state.now_ms {
-        state.alerts.values_mut().for_each(|alert| alert.not_after(now));
-        state.channels.values_mut().for_each(|pace| pace.not_after(now));
-        state.wake_ms = None;
-        state.is_looked_at = false;
+        state.not_after(now);
     }
     state.now_ms = now;
     let is_time = input == Input::Time;
