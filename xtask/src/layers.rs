@@ -16,7 +16,10 @@ const MAY_USE: &[(&str, Allowed)] = &[
     ("ostler-keeper", Allowed::Only(&["ostler-sys"])),
     ("ostler-client", Allowed::Only(&["ostler-core", "ostler-proto", "ostler-sys"])),
     ("ostler-daemon", Allowed::Only(&["ostler-core", "ostler-proto", "ostler-keeper", "ostler-sys"])),
-    ("ostler-web", Allowed::Only(&["ostler-core", "ostler-proto", "ostler-client", "ostler-http", "ostler-history", "ostler-alerts", "ostler-sys"])),
+    (
+        "ostler-web",
+        Allowed::Only(&["ostler-core", "ostler-proto", "ostler-client", "ostler-http", "ostler-history", "ostler-alerts", "ostler-sys"]),
+    ),
     ("ostler-http", Allowed::Only(&["ostler-sys"])),
     ("ostler-serve", Allowed::Only(&["ostler-http", "ostler-sys"])),
     ("ostler", Allowed::Shipped),

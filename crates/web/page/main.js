@@ -8,6 +8,7 @@ import { Overview } from "./views/overview.js";
 import { AppView } from "./views/app.js";
 import { Logs } from "./views/logs.js";
 import { Events } from "./views/events.js";
+import { Alerts } from "./views/alerts.js";
 import { Settings } from "./views/settings.js";
 import { Login } from "./views/login.js";
 
@@ -20,11 +21,11 @@ function route() {
   }
 }
 
-const PLACES = [["", "overview"], ["logs", "logs"], ["events", "events"], ["settings", "settings"]];
-const GO = { o: "#/", l: "#/logs", e: "#/events", s: "#/settings" };
+const PLACES = [["", "overview"], ["logs", "logs"], ["events", "events"], ["alerts", "alerts"], ["settings", "settings"]];
+const GO = { o: "#/", l: "#/logs", e: "#/events", a: "#/alerts", s: "#/settings" };
 
 function showHelp() {
-  const keys = [["/", t("keyFilter")], ["j k", t("keyMove")], ["Enter", t("keyOpen")], ["g o l e s", t("keyGo")], ["Esc", t("keyBack")], ["?", t("keyHelp")]];
+  const keys = [["/", t("keyFilter")], ["j k", t("keyMove")], ["Enter", t("keyOpen")], ["g o l e a s", t("keyGo")], ["Esc", t("keyBack")], ["?", t("keyHelp")]];
   ask({ title: t("shortcuts"), text: "", body: html`<dl class="pairs keys">${keys.map(([key, text]) => html`<div key=${key}><dt>${code(key)}</dt><dd>${text}</dd></div>`)}</dl>` });
 }
 
@@ -74,6 +75,7 @@ function Page() {
     if (place === "app") return html`<${AppView} key=${`${parts[1]}/${parts[2]}`} namespace=${parts[1]} name=${parts[2]} tab=${parts[3] || "charts"} />`;
     if (place === "logs") return html`<${Logs} />`;
     if (place === "events") return html`<${Events} />`;
+    if (place === "alerts") return html`<${Alerts} />`;
     if (place === "settings") return html`<${Settings} />`;
     return html`<${Overview} />`;
   };

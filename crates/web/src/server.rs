@@ -47,6 +47,7 @@ pub(crate) struct Site {
     pub(crate) store: RefCell<Store>,
     pub(crate) attempts: RefCell<Attempts>,
     pub(crate) audit: Audit,
+    pub(crate) alerts: crate::alerts::Shared,
     pub(crate) ending: Ending,
     /// One password is checked at a time: each takes 19 MiB.
     pub(crate) checking: tokio::sync::Semaphore,
@@ -72,6 +73,7 @@ pub(crate) fn run(home: &Path) -> Result<(), WebError> {
     let limits = Limits { patience: PATIENCE, connections: CONNECTIONS };
     ostler_http::run(&own, limits, |ending| {
         let daemon = Daemon::follow(home).map_err(WebError::Follow)?;
+        let alerts = crate::alerts::start(home, &daemon, &ending);
         let site = Rc::new(Site {
             home: home.to_owned(),
             guard: Guard::new(&settings),
@@ -80,6 +82,7 @@ pub(crate) fn run(home: &Path) -> Result<(), WebError> {
             store: RefCell::new(Store::of(home)),
             attempts: RefCell::default(),
             audit: Audit::of(home),
+            alerts,
             ending,
             checking: tokio::sync::Semaphore::new(1),
             readers: Cell::new(0),

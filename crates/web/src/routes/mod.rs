@@ -2,6 +2,7 @@
 
 mod access;
 mod act;
+mod alerts;
 mod apps;
 mod body;
 mod events;
@@ -38,6 +39,12 @@ enum Path {
     Metrics,
     Access,
     Token(Option<String>),
+    Alerts,
+    AlertTest,
+    Channels,
+    Channel(String),
+    Silences,
+    Silence(String),
     OpenApi,
 }
 
@@ -63,6 +70,12 @@ impl Path {
             ["access"] => Self::Access,
             ["access", "token"] => Self::Token(None),
             ["access", "token", name] if !name.is_empty() => Self::Token(Some(name.to_owned())),
+            ["alerts"] => Self::Alerts,
+            ["alerts", "test"] => Self::AlertTest,
+            ["alerts", "channels"] => Self::Channels,
+            ["alerts", "channels", name] if !name.is_empty() => Self::Channel(name.to_owned()),
+            ["alerts", "silences"] => Self::Silences,
+            ["alerts", "silences", id] if !id.is_empty() => Self::Silence(id.to_owned()),
             ["openapi.json"] => Self::OpenApi,
             _ => return None,
         })
@@ -76,7 +89,10 @@ impl Path {
             Self::Act(_, verb) => (*method == Method::POST).then(|| verb.role()),
             Self::Access => reads.then_some(Role::Admin),
             Self::Token(None) => (*method == Method::POST).then_some(Role::Admin),
-            Self::Token(Some(_)) => (*method == Method::DELETE).then_some(Role::Admin),
+            Self::Token(Some(_)) | Self::Channel(_) => (*method == Method::DELETE).then_some(Role::Admin),
+            Self::Channels | Self::AlertTest => (*method == Method::POST).then_some(Role::Admin),
+            Self::Silences => (*method == Method::POST).then_some(Role::Operator),
+            Self::Silence(_) => (*method == Method::DELETE).then_some(Role::Operator),
             _ => reads.then_some(Role::Viewer),
         }
     }
@@ -84,8 +100,8 @@ impl Path {
     fn methods(&self) -> &'static str {
         match self {
             Self::Session => "GET, HEAD, POST, DELETE",
-            Self::Act(..) | Self::Token(None) => "POST",
-            Self::Token(Some(_)) => "DELETE",
+            Self::Act(..) | Self::Token(None) | Self::Channels | Self::AlertTest | Self::Silences => "POST",
+            Self::Token(Some(_)) | Self::Channel(_) | Self::Silence(_) => "DELETE",
             _ => "GET, HEAD",
         }
     }
@@ -133,6 +149,12 @@ async fn perform(site: Rc<Site>, asked: Asked, path: Path, identity: Identity) -
         Path::Metrics => metrics::answer(&site, &asked, &identity).await,
         Path::Access => access::list(&site),
         Path::Token(name) => access::token(&site, asked, &identity, name).await,
+        Path::Alerts => alerts::list(&site, &identity).await,
+        Path::AlertTest => alerts::test(&site, asked, &identity).await,
+        Path::Channels => alerts::add_channel(&site, asked, &identity).await,
+        Path::Channel(name) => alerts::remove_channel(&site, &asked, &identity, &name),
+        Path::Silences => alerts::silence(&site, asked, &identity).await,
+        Path::Silence(id) => alerts::unsilence(&site, &asked, &identity, &id),
         Path::OpenApi => {
             assets::answer("api/openapi.json", &asked.head).unwrap_or_else(|| error(StatusCode::NOT_FOUND, "there is nothing here"))
         }
@@ -211,6 +233,13 @@ mod tests {
             (Method::POST, "/api/access/token", Some(Role::Admin)),
             (Method::DELETE, "/api/access/token/x", Some(Role::Admin)),
             (Method::PUT, "/api/session", None),
+            (Method::GET, "/api/alerts", Some(Role::Viewer)),
+            (Method::POST, "/api/alerts/test", Some(Role::Admin)),
+            (Method::POST, "/api/alerts/channels", Some(Role::Admin)),
+            (Method::DELETE, "/api/alerts/channels/x", Some(Role::Admin)),
+            (Method::POST, "/api/alerts/silences", Some(Role::Operator)),
+            (Method::DELETE, "/api/alerts/silences/x", Some(Role::Operator)),
+            (Method::GET, "/api/alerts/channels", None),
         ] {
             assert_eq!(role(&method, path), needs, "{method} {path}");
         }
@@ -222,7 +251,7 @@ mod tests {
         let document: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
         let mut described = Vec::new();
         for (path, item) in document["paths"].as_object().unwrap() {
-            let parsed = Path::parse(&path.replace("{name}", "x")).unwrap_or_else(|| panic!("{path}"));
+            let parsed = Path::parse(&path.replace("{name}", "x").replace("{id}", "x")).unwrap_or_else(|| panic!("{path}"));
             for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
                 let told = item[method.as_str().to_ascii_lowercase()]["x-role"].as_str().and_then(Role::parse);
                 assert_eq!(told, parsed.role(&method), "{method} {path}");
@@ -244,6 +273,12 @@ mod tests {
             "/api/access",
             "/api/access/token",
             "/api/access/token/x",
+            "/api/alerts",
+            "/api/alerts/test",
+            "/api/alerts/channels",
+            "/api/alerts/channels/x",
+            "/api/alerts/silences",
+            "/api/alerts/silences/x",
             "/api/openapi.json",
         ];
         let all: Vec<Path> = acts.iter().map(String::as_str).chain(others).map(|path| Path::parse(path).unwrap()).collect();
@@ -261,6 +296,18 @@ mod tests {
         for (name, value) in
             [("Apps", &all), ("Host", &all["host"]), ("App", &all["apps"][0]), ("Instance", &all["apps"][0]["instances"][0])]
         {
+            assert_eq!(keys(value), keys(&document["components"]["schemas"][name]["properties"]), "{name}");
+        }
+        let alerts = serde_json::to_value(crate::alerts::Overview::sample()).unwrap();
+        let parts = [
+            ("Alerts", &alerts),
+            ("Alert", &alerts["alerts"][0]),
+            ("Channel", &alerts["channels"][0]),
+            ("Silence", &alerts["silences"][0]),
+            ("AlertChange", &alerts["history"][0]),
+            ("AlertSent", &alerts["sent"][0]),
+        ];
+        for (name, value) in parts {
             assert_eq!(keys(value), keys(&document["components"]["schemas"][name]["properties"]), "{name}");
         }
     }
