@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use ostler_testkit::{Behaviour, Home, Receiver, fixture, free_port, kill};
+use ostler_testkit::{Behaviour, Home, Received, Receiver, fixture, free_port, kill, needs_program};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -112,6 +112,11 @@ fn whatever_is_killed_each_alert_is_sent_once_or_again_with_its_id() {
     for round in 0..6 {
         receiver.behave(if round % 2 == 0 { Behaviour::Answers(500, String::new(), String::new()) } else { Behaviour::Takes });
         crash(&home, &format!("app{round}"));
+        if round == 0 {
+            // One is on its way, and perhaps was not taken.
+            let before = receiver.received().len();
+            home.wait_until("a message was sent", || receiver.received().len() > before);
+        }
         if round % 3 == 1 {
             kill(home.daemon_pid(), Signal::KILL);
             home.ok("ping");
@@ -128,6 +133,9 @@ fn whatever_is_killed_each_alert_is_sent_once_or_again_with_its_id() {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+    let ids =
+        |all: &[Received]| -> BTreeSet<String> { all.iter().map(|received| received.json()["id"].as_str().unwrap().to_owned()).collect() };
+    home.wait_until("each that was sent was taken in the end", || ids(&receiver.received()) == ids(&receiver.taken()));
     let mut by_id: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (id, alerts) in told(&receiver) {
         let before = by_id.insert(id.clone(), alerts.clone());
@@ -215,4 +223,25 @@ fn rules_of_an_app_are_checked_and_judged() {
     home.write("wrong.json", &wrong);
     let output = home.run("validate wrong.json");
     assert!(output.code != 0 && (output.stdout.clone() + &output.stderr).contains("did you mean crash?"), "{output}");
+}
+
+/// TLS against roots of the system: by `SSL_CERT_FILE` a server of our own is believed, without it not.
+#[test]
+fn a_certificate_has_to_be_good() {
+    needs_program!("node");
+    let home = home();
+    let tls = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/tls");
+    let port = free_port();
+    let script = home.write(
+        "server.js",
+        "const fs = require('fs'); require('https').createServer({ key: fs.readFileSync(process.argv[3] + '/server-key.pem'), cert: fs.readFileSync(process.argv[3] + '/server.pem') }, (q, r) => r.end('ok')).listen(process.argv[2], '127.0.0.1');",
+    );
+    home.ok(format!("start {script} --name server -- {port} {tls}"));
+    home.wait_until("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    home.ok(format!("alerts channel add webhook name=good url=https://localhost:{port}/"));
+    home.ok(format!("alerts channel add webhook name=other url=https://127.0.0.1:{port}/"));
+    let output = home.cmd("alerts test --json").env("SSL_CERT_FILE", format!("{tls}/ca.pem")).run();
+    assert!(output.stdout.matches("\"sent\":true").count() == 2, "{output}");
+    let output = home.run("alerts test good");
+    assert!(output.code == 1 && (output.stdout.clone() + &output.stderr).contains("cannot speak TLS with localhost"), "{output}");
 }

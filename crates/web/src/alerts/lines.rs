@@ -14,6 +14,8 @@ use super::run::Told;
 
 /// Longest line that is looked at; of a longer one nothing is.
 const LONGEST: u64 = 256 << 10;
+/// So much of a line is looked at.
+const LOOKED_AT: usize = 16 << 10;
 /// Pause before it is begun again.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -57,11 +59,12 @@ async fn read(home: &Path, patterns: &[Pattern], told: &mpsc::Sender<Told>) -> s
         is_rest = !is_end;
         let Some(line) = is_whole.then(|| serde_json::from_slice::<Read>(&bytes).ok()).flatten() else { continue };
         let own = line.app_name.as_deref() == Some(crate::APP);
-        if line.kind == "process_event" || own || !patterns.iter().any(|pattern| pattern.is_in(&line.message)) {
+        let text = ostler_alerts::text::plain(&line.message, LOOKED_AT);
+        if line.kind == "process_event" || own || !patterns.iter().any(|pattern| pattern.is_in(&text)) {
             continue;
         }
         let instance = line.process_id.as_u64().and_then(|id| u32::try_from(id).ok());
-        let wrote = Told::Wrote { app: line.app_name.unwrap_or_default(), instance, line: line.message };
+        let wrote = Told::Wrote { app: line.app_name.unwrap_or_default(), instance, line: text };
         if told.send(wrote).await.is_err() {
             return Ok(());
         }

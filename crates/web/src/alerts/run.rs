@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use ostler_alerts::channel::Service;
 use ostler_alerts::dispatch::{Dispatch, Order};
-use ostler_alerts::engine::{Config, Output, State, step};
+use ostler_alerts::engine::{Change, Config, Output, State, step};
 use ostler_alerts::input::{Checked, Input, Kind, Occurrence};
 use ostler_alerts::journal::{Book, Record};
+use ostler_alerts::message::Message;
 use ostler_alerts::render::Verdict;
 use ostler_alerts::rule::{Condition, Pattern};
 use ostler_core::fnv::fnv_64;
@@ -101,12 +102,12 @@ async fn run(home: PathBuf, daemon: Daemon, live: Shared, mut ending: Ending) {
         tokio::select! {
             biased;
             () = ending.begun() => return runner.save(true),
-            Some(report) = reports.recv() => runner.take(report),
             got = next(&mut news) => match got {
                 Ok(first) => runner.judge_all(first, news.as_mut()),
                 // Some of it is known all the same.
                 Err(()) => news = None,
             },
+            Some(report) = reports.recv() => runner.take(report),
             () = changed(watch.as_ref()) => {}
             () = tokio::time::sleep(wake) => {}
         }
@@ -168,9 +169,13 @@ struct Runner {
     checks: BTreeMap<String, Option<u64>>,
     patterns: Vec<String>,
     reader: Option<AbortHandle>,
+    /// Alerts that began or ended since the last record.
+    changes: Vec<Change>,
     /// What is on disk.
     saved: u64,
     save_at: Option<u64>,
+    /// There was no channel: what happened before is past.
+    rested: bool,
 }
 
 impl Runner {
@@ -192,8 +197,10 @@ impl Runner {
             checks: BTreeMap::new(),
             patterns: Vec::new(),
             reader: None,
+            changes: Vec::new(),
             saved: 0,
             save_at: None,
+            rested: false,
         }
     }
 
@@ -214,7 +221,13 @@ impl Runner {
             return;
         }
         self.stamp = Some(stamp);
-        let settings = settings.read();
+        let fresh = settings.read();
+        // One that is being written by hand takes nothing away.
+        if self.is_on() && settings.file().is_err() {
+            self.live.borrow_mut().settings.problems = fresh.problems;
+            return;
+        }
+        let settings = fresh;
         self.services = settings.channels.iter().map(|channel| (channel.told.name.clone(), channel.service.clone())).collect();
         self.live.borrow_mut().settings = settings;
         self.configure();
@@ -269,6 +282,7 @@ impl Runner {
         if live.outbox.take().is_some() {
             live.state = State::default();
         }
+        self.rested = true;
         self.described = None;
         self.describe_at = Some(0);
     }
@@ -289,6 +303,9 @@ impl Runner {
 
     /// Judges what happened since the last event that was judged, and follows from there on.
     fn catch_up(&mut self) -> broadcast::Receiver<News> {
+        if std::mem::take(&mut self.rested) {
+            self.live.borrow_mut().state.position = None;
+        }
         let position = self.live.borrow().state.position.map(|(epoch, seq)| Position { epoch, seq });
         let (past, news) = self.daemon.since(position);
         if position.is_none() {
@@ -348,14 +365,21 @@ impl Runner {
         if self.described.is_none() {
             return;
         }
-        let mut live = self.live.borrow_mut();
-        let Output { messages, changes } = step(&mut live.state, &self.config, input, now_ms());
-        if messages.is_empty() && changes.is_empty() {
-            drop(live);
+        let Output { messages, changes } = step(&mut self.live.borrow_mut().state, &self.config, input, now_ms());
+        self.changes.extend(changes);
+        if messages.is_empty() {
+            // Whoever dies before it is on disk judges the same events again.
             return self.will_save();
         }
+        self.record(messages);
+    }
+
+    /// Has the state and messages on disk, before anything of them is sent.
+    fn record(&mut self, messages: Vec<Message>) {
+        let mut live = self.live.borrow_mut();
         let (state, at_once) = (Box::new(live.state.clone()), !messages.is_empty());
         self.saved = sum(&live.state);
+        let changes = std::mem::take(&mut self.changes);
         if let Some(outbox) = &mut live.outbox {
             outbox.append(Record::Step { state, messages, changes }, at_once);
         }
@@ -372,14 +396,9 @@ impl Runner {
             return;
         }
         self.save_at = None;
-        let mut live = self.live.borrow_mut();
-        let now = sum(&live.state);
-        if now != self.saved {
-            self.saved = now;
-            let state = Box::new(live.state.clone());
-            if let Some(outbox) = &mut live.outbox {
-                outbox.append(Record::Step { state, messages: vec![], changes: vec![] }, false);
-            }
+        let has_changed = sum(&self.live.borrow().state) != self.saved;
+        if has_changed || !self.changes.is_empty() {
+            self.record(vec![]);
         }
     }
 
