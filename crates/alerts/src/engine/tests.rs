@@ -276,7 +276,7 @@ fn a_flood_is_three_messages_a_minute_and_cheap() {
     }
     for name in ["ops", "mail"] {
         let count = engine.messages.iter().filter(|message| message.channel == name).count();
-        assert!((1..=MOST_A_MINUTE).contains(&count), "{name}: {count}");
+        assert!((1..=3).contains(&count), "{name}: {count}");
     }
     engine.pass(60_000);
     let counted: usize =
@@ -326,7 +326,7 @@ fn any_config() -> Config {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
+    #![proptest_config(ProptestConfig::with_cases(40))]
 
     /// Whatever happens and whenever: at most three messages in any minute; in the end each that was told to fire was told to be over, or fires;
     /// and an engine that is saved and read between any two steps says the same.
@@ -349,7 +349,7 @@ proptest! {
             let times: Vec<u64> = engine.messages.iter().filter(|message| message.channel == name).map(|message| message.at_ms).collect();
             for at in &times {
                 let within = times.iter().filter(|other| (*at..=at + 60_000).contains(other)).count();
-                prop_assert!(within <= MOST_A_MINUTE, "{name}: {times:?}");
+                prop_assert!(within <= 3, "{name}: {times:?}");
             }
             let mut firing = std::collections::BTreeSet::new();
             engine.pass(1_000_000);
