@@ -457,3 +457,39 @@ fn a_unix_socket_is_another_place() {
     assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
     assert!(home.run("web open").stderr.contains("no browser opens"));
 }
+
+/// Alerts by roles: who looks, who silences, who sets up channels; and what is never set up from here.
+#[test]
+fn alerts_by_roles() {
+    let home = home();
+    let web = Web::on(&home, "");
+    let (viewer, operator) = (web.with("web token looker"), web.with("web token hand --role operator"));
+    let part = web.with("web token part --role operator --namespace shop");
+    let receiver = ostler_testkit::Receiver::new(ostler_testkit::Behaviour::Takes);
+    let channel = json!({ "type": "webhook", "url": receiver.url("/SECRET"), "secret": "KEY123" });
+    assert_eq!((operator.post("/api/alerts/channels", &channel).status, web.post("/api/alerts/channels", &channel).status), (403, 200));
+    let wrong = web.post("/api/alerts/channels", &json!({ "type": "slak" }));
+    assert!(wrong.status == 400 && wrong.body.contains("did you mean slack?"), "{wrong:?}");
+    let program = web.post("/api/alerts/channels", &json!({ "type": "command", "argv": ["/bin/true"] }));
+    assert_eq!(program.status, 403, "a program is never set up over the network");
+    assert_eq!(web.post("/api/alerts/test", &json!({})).json()["results"][0]["sent"], true);
+    assert_eq!(operator.post("/api/alerts/test", &json!({})).status, 403);
+    let silence = json!({ "app": "api*", "for": "2h", "reason": "move" });
+    assert_eq!((viewer.post("/api/alerts/silences", &silence).status, part.post("/api/alerts/silences", &silence).status), (403, 403));
+    let made = operator.post("/api/alerts/silences", &silence).json();
+    assert_eq!(made["by"], "token hand");
+    assert_eq!(operator.post("/api/alerts/silences", &json!({ "for": "soon" })).status, 400);
+    home.wait_until("it is seen", || viewer.get("/api/alerts").json()["silences"][0]["id"] == made["id"]);
+    let shown = viewer.get("/api/alerts").body;
+    assert!(!shown.contains("SECRET") && !shown.contains("KEY123"), "{shown}");
+    let seen = part.get("/api/alerts").json();
+    assert_eq!((&seen["channels"], &seen["silences"]), (&json!([]), &json!([])), "not theirs");
+    let delete = |who: &Web<'_>, path: &str| {
+        who.raw(&who.head("DELETE", path, &format!("{}\r\nContent-Type: application/json", who.bearer())), "").status
+    };
+    let path = format!("/api/alerts/silences/{}", made["id"].as_str().unwrap());
+    assert_eq!((delete(&part, &path), delete(&viewer, &path), delete(&operator, &path), delete(&operator, &path)), (404, 403, 200, 404));
+    assert_eq!((delete(&operator, "/api/alerts/channels/webhook"), delete(&web, "/api/alerts/channels/webhook")), (403, 200));
+    let audit = web.get("/api/access").body;
+    assert!(audit.contains("set alert channel webhook") && audit.contains("unsilence"), "{audit}");
+}

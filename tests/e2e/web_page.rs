@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ostler_testkit::{free_port, needs_program};
+use ostler_testkit::{Behaviour, Receiver, fixture, free_port, needs_program};
 use serde_json::Value;
 
 use crate::setup::home;
@@ -31,6 +31,11 @@ fn from_the_link_to_the_logout() {
     home.ok(["start", &app, "--name", "api<b class=injected>"]);
     home.ok(["start", &app, "--name", "shop"]);
     home.wait_log("shop-out.log", "needle");
+    let receiver = Receiver::new(Behaviour::Takes);
+    home.ok(format!("alerts channel add webhook url={}", receiver.url("/")));
+    home.wait_until("alerts are judged", || home.dir().join("web/alerts/outbox.log").exists());
+    home.run(["start", &fixture().to_string(), "--name", "bad<b class=injected>", "--no-autorestart", "--", "exit", "3"]);
+    home.wait_until("the crash is told", || !receiver.taken().is_empty());
     let link = home.ok("web open").stdout;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/web/walk.mjs");
     let output = Command::new("node")

@@ -10,12 +10,16 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, Allowed)] = &[
     ("ostler-core", Allowed::Only(&[])),
     ("ostler-sys", Allowed::Only(&[])),
-    ("ostler-config", Allowed::Only(&["ostler-core"])),
+    ("ostler-alerts", Allowed::Only(&["ostler-core"])),
+    ("ostler-config", Allowed::Only(&["ostler-core", "ostler-alerts"])),
     ("ostler-proto", Allowed::Only(&["ostler-core"])),
     ("ostler-keeper", Allowed::Only(&["ostler-sys"])),
     ("ostler-client", Allowed::Only(&["ostler-core", "ostler-proto", "ostler-sys"])),
     ("ostler-daemon", Allowed::Only(&["ostler-core", "ostler-proto", "ostler-keeper", "ostler-sys"])),
-    ("ostler-web", Allowed::Only(&["ostler-core", "ostler-proto", "ostler-client", "ostler-http", "ostler-history", "ostler-sys"])),
+    (
+        "ostler-web",
+        Allowed::Only(&["ostler-core", "ostler-proto", "ostler-client", "ostler-http", "ostler-history", "ostler-alerts", "ostler-sys"]),
+    ),
     ("ostler-http", Allowed::Only(&["ostler-sys"])),
     ("ostler-serve", Allowed::Only(&["ostler-http", "ostler-sys"])),
     ("ostler", Allowed::Shipped),

@@ -9,6 +9,7 @@ import { AppView } from "./views/app.js";
 import { Logs } from "./views/logs.js";
 import { Errors } from "./views/errors.js";
 import { Events } from "./views/events.js";
+import { Alerts } from "./views/alerts.js";
 import { Settings } from "./views/settings.js";
 import { Login } from "./views/login.js";
 
@@ -21,11 +22,11 @@ function route() {
   }
 }
 
-const PLACES = [["", "overview"], ["logs", "logs"], ["errors", "errors"], ["events", "events"], ["settings", "settings"]];
-const GO = { o: "#/", l: "#/logs", x: "#/errors", e: "#/events", s: "#/settings" };
+const PLACES = [["", "overview"], ["logs", "logs"], ["errors", "errors"], ["events", "events"], ["alerts", "alerts"], ["settings", "settings"]];
+const GO = { o: "#/", l: "#/logs", x: "#/errors", e: "#/events", a: "#/alerts", s: "#/settings" };
 
 function showHelp() {
-  const keys = [["/", t("keyFilter")], ["j k", t("keyMove")], ["Enter", t("keyOpen")], ["g o l x e s", t("keyGo")], ["Esc", t("keyBack")], ["?", t("keyHelp")]];
+  const keys = [["/", t("keyFilter")], ["j k", t("keyMove")], ["Enter", t("keyOpen")], ["g o l x e a s", t("keyGo")], ["Esc", t("keyBack")], ["?", t("keyHelp")]];
   ask({ title: t("shortcuts"), text: "", body: html`<dl class="pairs keys">${keys.map(([key, text]) => html`<div key=${key}><dt>${code(key)}</dt><dd>${text}</dd></div>`)}</dl>` });
 }
 
@@ -77,6 +78,7 @@ function Page() {
     if (place === "logs") return html`<${Logs} />`;
     if (place === "errors") return html`<${Errors} id=${parts[1]} />`;
     if (place === "events") return html`<${Events} />`;
+    if (place === "alerts") return html`<${Alerts} />`;
     if (place === "settings") return html`<${Settings} />`;
     return html`<${Overview} />`;
   };

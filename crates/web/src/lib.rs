@@ -3,12 +3,13 @@
 //! # Theory of operation
 //! One thread answers ([`ostler_http`]); one other follows the daemon ([`daemon`]) through `ostler-client` alone. A request passes the doors in a fixed order:
 //! the name under which we were called ([`guard`]), then who asks ([`access`]), then what that role may do ([`routes`]). What is shown is made from the daemon's
-//! answers by pure functions ([`view`], [`metrics`]). Nothing here is needed for an app to run: this process may be killed at any instant, and is started again.
+//! answers by pure functions ([`view`], [`metrics`]). Alerts ([`alerts`]) are judged and sent beside all that, also where nobody asks anything. Nothing here is needed for an app to run: this process may be killed at any instant, and is started again.
 //!
 //! Off (the state at first) there is no process, no socket and no file.
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod alerts;
 mod assets;
 mod audit;
 mod daemon;

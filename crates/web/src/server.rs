@@ -48,6 +48,7 @@ pub(crate) struct Site {
     pub(crate) store: RefCell<Store>,
     pub(crate) attempts: RefCell<Attempts>,
     pub(crate) audit: Audit,
+    pub(crate) alerts: crate::alerts::Shared,
     pub(crate) ending: Ending,
     /// One password is checked at a time: each takes 19 MiB.
     pub(crate) checking: tokio::sync::Semaphore,
@@ -75,6 +76,7 @@ pub(crate) fn run(home: &Path) -> Result<(), WebError> {
     ostler_http::run(&own, limits, |ending| {
         let daemon = Daemon::follow(home).map_err(WebError::Follow)?;
         let errors = collect(home, daemon.clone(), ending.clone());
+        let alerts = crate::alerts::start(home, &daemon, &ending);
         let site = Rc::new(Site {
             home: home.to_owned(),
             guard: Guard::new(&settings),
@@ -83,6 +85,7 @@ pub(crate) fn run(home: &Path) -> Result<(), WebError> {
             store: RefCell::new(Store::of(home)),
             attempts: RefCell::default(),
             audit: Audit::of(home),
+            alerts,
             ending,
             checking: tokio::sync::Semaphore::new(1),
             readers: Cell::new(0),

@@ -319,6 +319,13 @@ pub static KEYS: &[Key] = &[
     ),
     key(
         Health,
+        "alerts",
+        &[Mixed, Text, Table],
+        "none",
+        "Rules of its own: words of events (`crash`) or tables such as `{metric: \"memory\", above: \"400M\", for: \"5m\"}` ([all](../alerts.md)).",
+    ),
+    key(
+        Health,
         "error",
         &[Text, Table],
         "none",

@@ -1,5 +1,6 @@
 //! Normalization of a checked app to an [`AppSpec`]: one file per family of attributes.
 
+mod alerts;
 mod command;
 mod cron;
 mod env;
@@ -189,6 +190,7 @@ pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &Base<'_>)
             spec.secrets = secrets::parse(value, base)?;
             Ok(())
         }
+        Some(Group::Health) if key == "alerts" => alerts::check(&spec.name, value),
         Some(Group::Env | Group::Cron | Group::Watch | Group::Health | Group::Kept) | None => Ok(()),
     }
 }

@@ -106,6 +106,12 @@ const WEB: &[Opt] = &[
     call("remove", None, Arg::None, "passwd: there is none any more"),
 ];
 
+const ALERTS: &[Opt] = &[
+    call("for", None, Arg::Required("time"), "silence: for so long (1h)"),
+    call("rule", None, Arg::Required("name"), "silence: only this rule; `*` is any text"),
+    call("reason", None, Arg::Required("text"), "silence: why"),
+];
+
 const RUNTIME: &[Opt] = &[
     call("raw", None, Arg::None, "lines as the app writes them, error output on stderr (default)"),
     call("formatted", None, Arg::None, "`id|name  | ` before each line"),
@@ -518,6 +524,16 @@ pub(crate) const COMMANDS: &[Command] = &[
             "web enable --listen 0.0.0.0 --behind-proxy --allow-host ops.example.com",
         ],
         ..keeps("web", "[enable|disable|open|status|passwd|token|port]", 0, Daemon::Starts, "dashboard in the browser")
+    },
+    Command {
+        options: ALERTS,
+        completes: Completes::Words(&["list", "history", "test", "silence", "unsilence", "channel"]),
+        examples: &[
+            "alerts channel add slack url=https://hooks.slack.com/services/T0/B0/x",
+            "alerts test",
+            "alerts silence api --for 2h --reason migration",
+        ],
+        ..keeps("alerts", "[list|history|test|silence|unsilence|channel]", 0, Daemon::Unused, "what fires, and who is told")
     },
     Command { ..keeps("module:list", "", 0, Daemon::Unused, "installed modules") },
     Command { options: SAFE, ..keeps("module:update", "<module|all>", 1, Daemon::Starts, "the newest version of a module") },

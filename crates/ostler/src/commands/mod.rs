@@ -1,6 +1,7 @@
 //! One file per command: arguments → request → rendering. What several of them do is a file beside them; a command never calls another.
 
 mod act;
+mod alerts;
 mod attach;
 mod change;
 mod cleardump;
@@ -123,6 +124,7 @@ pub(crate) fn code(name: &str) -> Option<Run> {
         "unstartup" => unstartup::run,
         "service" => service::run,
         "web" => web::run,
+        "alerts" => alerts::run,
         "validate" => validate::run,
         "diff" => diff::run,
         "ecosystem" => ecosystem::run,

@@ -8,6 +8,7 @@ mod store;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use attempts::Attempts;
+pub(crate) use secret::random;
 pub use secret::{PasswordError, Secret, password_fits, password_hash};
 pub use store::{AccessError, Store};
 

@@ -34,7 +34,7 @@ impl Secret {
 }
 
 /// Random bits of the kernel.
-fn random<const N: usize>() -> [u8; N] {
+pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     let mut done = 0;
     while done < N {

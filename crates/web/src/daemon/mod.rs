@@ -96,6 +96,18 @@ impl Daemon {
         self.0.known().all()
     }
 
+    /// The events after this position (none = none of the past), and what comes. Where the position is not known any more: all that are known.
+    pub(crate) fn since(&self, after: Option<Position>) -> (Vec<Arc<Event>>, broadcast::Receiver<News>) {
+        let known = self.0.known();
+        let is_new = |event: &Arc<Event>| after.is_some_and(|after| event.epoch != after.epoch || event.seq > after.seq);
+        (known.all().into_iter().filter(is_new).collect(), self.0.news.subscribe())
+    }
+
+    /// The position up to which everything is known; none = no daemon has answered yet.
+    pub(crate) fn position(&self) -> Option<Position> {
+        self.0.known().position()
+    }
+
     /// The news from this position on: what is known already, and what comes.
     pub(crate) fn resume(&self, after: Option<Position>) -> (Resumed, broadcast::Receiver<News>) {
         let known = self.0.known();

@@ -2,6 +2,7 @@
 
 mod access;
 mod act;
+mod alerts;
 mod apps;
 mod body;
 mod errors;
@@ -43,6 +44,12 @@ enum Path {
     Metrics,
     Access,
     Token(Option<String>),
+    Alerts,
+    AlertTest,
+    Channels,
+    Channel(String),
+    Silences,
+    Silence(String),
     OpenApi,
 }
 
@@ -71,6 +78,12 @@ impl Path {
             ["access"] => Self::Access,
             ["access", "token"] => Self::Token(None),
             ["access", "token", name] if !name.is_empty() => Self::Token(Some(name.to_owned())),
+            ["alerts"] => Self::Alerts,
+            ["alerts", "test"] => Self::AlertTest,
+            ["alerts", "channels"] => Self::Channels,
+            ["alerts", "channels", name] if !name.is_empty() => Self::Channel(name.to_owned()),
+            ["alerts", "silences"] => Self::Silences,
+            ["alerts", "silences", id] if !id.is_empty() => Self::Silence(id.to_owned()),
             ["openapi.json"] => Self::OpenApi,
             _ => return None,
         })
@@ -85,7 +98,10 @@ impl Path {
             Self::Resolve(_) => (*method == Method::POST).then_some(Role::Operator),
             Self::Access => reads.then_some(Role::Admin),
             Self::Token(None) => (*method == Method::POST).then_some(Role::Admin),
-            Self::Token(Some(_)) => (*method == Method::DELETE).then_some(Role::Admin),
+            Self::Token(Some(_)) | Self::Channel(_) => (*method == Method::DELETE).then_some(Role::Admin),
+            Self::Channels | Self::AlertTest => (*method == Method::POST).then_some(Role::Admin),
+            Self::Silences => (*method == Method::POST).then_some(Role::Operator),
+            Self::Silence(_) => (*method == Method::DELETE).then_some(Role::Operator),
             _ => reads.then_some(Role::Viewer),
         }
     }
@@ -93,8 +109,8 @@ impl Path {
     fn methods(&self) -> &'static str {
         match self {
             Self::Session => "GET, HEAD, POST, DELETE",
-            Self::Act(..) | Self::Resolve(_) | Self::Token(None) => "POST",
-            Self::Token(Some(_)) => "DELETE",
+            Self::Act(..) | Self::Resolve(_) | Self::Token(None) | Self::Channels | Self::AlertTest | Self::Silences => "POST",
+            Self::Token(Some(_)) | Self::Channel(_) | Self::Silence(_) => "DELETE",
             _ => "GET, HEAD",
         }
     }
@@ -145,6 +161,12 @@ async fn perform(site: Rc<Site>, asked: Asked, path: Path, identity: Identity) -
         Path::Metrics => metrics::answer(&site, &asked, &identity).await,
         Path::Access => access::list(&site),
         Path::Token(name) => access::token(&site, asked, &identity, name).await,
+        Path::Alerts => alerts::list(&site, &identity).await,
+        Path::AlertTest => alerts::test(&site, asked, &identity).await,
+        Path::Channels => alerts::add_channel(&site, asked, &identity).await,
+        Path::Channel(name) => alerts::remove_channel(&site, &asked, &identity, &name),
+        Path::Silences => alerts::silence(&site, asked, &identity).await,
+        Path::Silence(id) => alerts::unsilence(&site, &asked, &identity, &id),
         Path::OpenApi => {
             assets::answer("api/openapi.json", &asked.head).unwrap_or_else(|| error(StatusCode::NOT_FOUND, "there is nothing here"))
         }
@@ -233,6 +255,13 @@ mod tests {
             (Method::POST, "/api/access/token", Some(Role::Admin)),
             (Method::DELETE, "/api/access/token/x", Some(Role::Admin)),
             (Method::PUT, "/api/session", None),
+            (Method::GET, "/api/alerts", Some(Role::Viewer)),
+            (Method::POST, "/api/alerts/test", Some(Role::Admin)),
+            (Method::POST, "/api/alerts/channels", Some(Role::Admin)),
+            (Method::DELETE, "/api/alerts/channels/x", Some(Role::Admin)),
+            (Method::POST, "/api/alerts/silences", Some(Role::Operator)),
+            (Method::DELETE, "/api/alerts/silences/x", Some(Role::Operator)),
+            (Method::GET, "/api/alerts/channels", None),
         ] {
             assert_eq!(role(&method, path), needs, "{method} {path}");
         }
@@ -269,6 +298,12 @@ mod tests {
             "/api/access",
             "/api/access/token",
             "/api/access/token/x",
+            "/api/alerts",
+            "/api/alerts/test",
+            "/api/alerts/channels",
+            "/api/alerts/channels/x",
+            "/api/alerts/silences",
+            "/api/alerts/silences/x",
             "/api/openapi.json",
         ];
         let all: Vec<Path> = acts.iter().map(String::as_str).chain(others).map(|path| Path::parse(path).unwrap()).collect();
@@ -296,6 +331,18 @@ mod tests {
             ("ErrorDetail", &full),
             ("ErrorSeen", &full["releases"][0]),
         ] {
+            assert_eq!(keys(value), keys(&document["components"]["schemas"][name]["properties"]), "{name}");
+        }
+        let alerts = serde_json::to_value(crate::alerts::Overview::sample()).unwrap();
+        let parts = [
+            ("Alerts", &alerts),
+            ("Alert", &alerts["alerts"][0]),
+            ("Channel", &alerts["channels"][0]),
+            ("Silence", &alerts["silences"][0]),
+            ("AlertChange", &alerts["history"][0]),
+            ("AlertSent", &alerts["sent"][0]),
+        ];
+        for (name, value) in parts {
             assert_eq!(keys(value), keys(&document["components"]["schemas"][name]["properties"]), "{name}");
         }
     }

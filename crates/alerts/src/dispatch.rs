@@ -1,0 +1,174 @@
+//! Which message goes out when: one at a time to each channel, within what its service takes, again after a failure, later each time.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::message::Message;
+use crate::render::Verdict;
+
+/// First wait after a failure; doubled each time …
+const FIRST_MS: u64 = 1000;
+/// … up to this.
+const LONGEST_MS: u64 = 300_000;
+/// A message that could not be sent for so long is given up.
+const GIVEN_UP_MS: u64 = 86_400_000;
+const MINUTE_MS: u64 = 60_000;
+
+/// The way to each channel.
+#[derive(Debug, Default)]
+pub struct Dispatch {
+    lanes: BTreeMap<String, Lane>,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    /// The message that is on its way.
+    busy: Option<String>,
+    failures: u32,
+    /// Not before then.
+    next_ms: u64,
+    /// When something was sent within the last minute.
+    recent: VecDeque<u64>,
+}
+
+/// What is to be done with a message.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Order {
+    /// Send it.
+    Send(Message),
+    /// Give it up.
+    GiveUp {
+        /// Its id.
+        id: String,
+        /// Why.
+        why: String,
+    },
+}
+
+impl Dispatch {
+    /// What is to be done now, and when to look again. `per_minute`: what the service of a channel takes; none = there is no such channel.
+    pub fn next(&mut self, waiting: &VecDeque<Message>, per_minute: impl Fn(&str) -> Option<usize>, now: u64) -> (Vec<Order>, Option<u64>) {
+        let (mut orders, mut again): (Vec<Order>, Option<u64>) = (Vec::new(), None);
+        for message in waiting {
+            let id = message.id.clone();
+            let Some(most) = per_minute(&message.channel) else {
+                orders.push(Order::GiveUp { id, why: "there is no such channel any more".into() });
+                continue;
+            };
+            let lane = self.lanes.entry(message.channel.clone()).or_default();
+            if lane.busy.is_some() {
+                continue;
+            }
+            if now.saturating_sub(message.at_ms) > GIVEN_UP_MS {
+                orders.push(Order::GiveUp { id, why: "it could not be sent for a day".into() });
+                continue;
+            }
+            let at = lane.free_at(most, now);
+            if at > now {
+                again = again.into_iter().chain([at]).min();
+                continue;
+            }
+            lane.busy = Some(id);
+            lane.recent.push_back(now);
+            orders.push(Order::Send(message.clone()));
+        }
+        (orders, again)
+    }
+
+    /// What became of a message that was sent. True = it is done with; else it is sent again.
+    pub fn done(&mut self, channel: &str, id: &str, verdict: &Verdict, now: u64) -> bool {
+        let lane = self.lanes.entry(channel.to_owned()).or_default();
+        if lane.busy.as_deref() == Some(id) {
+            lane.busy = None;
+        }
+        let Verdict::Later { after_ms, .. } = verdict else {
+            lane.failures = 0;
+            lane.next_ms = 0;
+            return true;
+        };
+        let own = (FIRST_MS << lane.failures.min(20)).min(LONGEST_MS);
+        lane.failures = lane.failures.saturating_add(1);
+        lane.next_ms = now + after_ms.unwrap_or(0).max(own);
+        false
+    }
+
+    /// Number of failures in a row.
+    pub fn failures(&self, channel: &str) -> u32 {
+        self.lanes.get(channel).map_or(0, |lane| lane.failures)
+    }
+}
+
+impl Lane {
+    fn free_at(&mut self, most: usize, now: u64) -> u64 {
+        // The clock was set back: nothing waits longer than it would anyway.
+        self.recent.iter_mut().for_each(|at| *at = (*at).min(now));
+        self.next_ms = self.next_ms.min(now + 12 * LONGEST_MS);
+        while self.recent.front().is_some_and(|at| at + MINUTE_MS < now) {
+            self.recent.pop_front();
+        }
+        let full = (self.recent.len() >= most).then(|| self.recent[self.recent.len() - most] + MINUTE_MS + 1);
+        self.next_ms.max(full.unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting(count: u64, channel: &str) -> VecDeque<Message> {
+        (0..count).map(|n| Message::test(channel, "box", format!("{channel}-{n}"), 0)).collect()
+    }
+
+    fn sent(orders: &[Order]) -> Vec<&str> {
+        orders.iter().filter_map(|order| if let Order::Send(message) = order { Some(message.id.as_str()) } else { None }).collect()
+    }
+
+    #[test]
+    fn a_channel_that_hangs_or_fails_holds_up_no_other() {
+        let mut dispatch = Dispatch::default();
+        let mut all = waiting(3, "slow");
+        all.extend(waiting(2, "quick"));
+        let orders = dispatch.next(&all, |_| Some(60), 0).0;
+        assert_eq!(sent(&orders), ["slow-0", "quick-0"]);
+        assert!(dispatch.done("quick", "quick-0", &Verdict::Delivered, 5));
+        all.retain(|message| message.id != "quick-0");
+        assert_eq!(sent(&dispatch.next(&all, |_| Some(60), 6).0), ["quick-1"], "one at a time, and slow's first is still on its way");
+        let later = Verdict::Later { after_ms: None, why: String::new() };
+        let mut now = 10;
+        for wait in [1000, 2000, 4000] {
+            assert!(!dispatch.done("slow", "slow-0", &later, now));
+            let (orders, again) = dispatch.next(&all, |_| Some(60), now);
+            assert_eq!((sent(&orders).len(), again), (0, Some(now + wait)));
+            now += wait;
+            assert_eq!(sent(&dispatch.next(&all, |_| Some(60), now).0), ["slow-0"], "the same again, with its id");
+        }
+        for _ in 0..50 {
+            dispatch.done("slow", "slow-0", &later, now);
+        }
+        assert_eq!(dispatch.next(&all, |_| Some(60), now).1, Some(now + LONGEST_MS));
+        let asked = Verdict::Later { after_ms: Some(3_600_000), why: String::new() };
+        dispatch.done("slow", "slow-0", &asked, now);
+        assert_eq!(dispatch.next(&all, |_| Some(60), now).1, Some(now + 3_600_000));
+    }
+
+    #[test]
+    fn no_more_in_a_minute_than_the_service_takes_and_not_for_ever() {
+        let mut dispatch = Dispatch::default();
+        let mut all = waiting(50, "ding");
+        let mut times = Vec::new();
+        let mut now = 0;
+        while let Some(first) = all.front().cloned() {
+            let (orders, again) = dispatch.next(&all, |_| Some(20), now);
+            if sent(&orders).is_empty() {
+                now = again.unwrap();
+                continue;
+            }
+            times.push(now);
+            dispatch.done("ding", &first.id, &Verdict::Delivered, now);
+            all.pop_front();
+        }
+        assert!(times.windows(21).all(|window| window[20] - window[0] > MINUTE_MS), "{times:?}");
+        let old = waiting(1, "ops");
+        assert!(matches!(&dispatch.next(&old, |_| Some(1), 2 * GIVEN_UP_MS).0[..], [Order::GiveUp { .. }]));
+        assert!(matches!(&dispatch.next(&old, |_| None, 0).0[..], [Order::GiveUp { .. }]));
+    }
+}

@@ -1,0 +1,223 @@
+//! One alert: a rule, an app, and how it stands between them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::input::{Ends, Kind};
+use crate::rule::Severity;
+
+/// Most instances that are told apart.
+pub(super) const MOST_INSTANCES: usize = 256;
+/// What happened has not happened again for so long: it is over.
+pub(super) const CALM_MS: u64 = 300_000;
+/// The same for what comes and goes.
+pub(super) const CALM_FLAPPING_MS: u64 = 900_000;
+/// So many beginnings within [`FLAP_MS`] are a coming and going.
+const FLAPS: usize = 3;
+const FLAP_MS: u64 = 3_600_000;
+
+/// How an alert stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The condition holds, not yet for long enough.
+    Pending {
+        /// Since when.
+        since_ms: u64,
+    },
+    /// It is an alert.
+    Firing {
+        /// Since when.
+        since_ms: u64,
+        /// Since when the condition does not hold any more, where the end is waited for.
+        clear_ms: Option<u64>,
+    },
+    /// It is over.
+    Resolved {
+        /// Since when.
+        at_ms: u64,
+        /// When it had begun.
+        since_ms: u64,
+    },
+}
+
+/// What a channel was told last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// When.
+    pub at_ms: u64,
+    /// How grave it was then.
+    pub severity: Severity,
+}
+
+/// An alert.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alert {
+    /// The rule.
+    pub rule: String,
+    /// The app; empty = the manager or the machine.
+    pub app: String,
+    /// What happened last, where it is about what happens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
+    /// How grave it is.
+    pub severity: Severity,
+    /// The last of it in words.
+    pub text: String,
+    /// How it stands.
+    pub phase: Phase,
+    /// Instances that it was about since it began.
+    #[serde(default)]
+    pub instances: BTreeSet<u32>,
+    /// Instances (none = the app as a whole) for which it is not over.
+    #[serde(default)]
+    pub(super) holding: BTreeSet<Option<u32>>,
+    /// How often it happened since it began.
+    pub count: u64,
+    /// When it happened last.
+    pub last_ms: u64,
+    /// Its last beginnings.
+    #[serde(default)]
+    pub(super) begun: Vec<u64>,
+    /// Channels that were told that it fires, and not yet that it is over.
+    #[serde(default)]
+    pub told: BTreeMap<String, Told>,
+    /// Channels that were not told because of quiet hours, and will be.
+    #[serde(default)]
+    pub(super) owed: BTreeSet<String>,
+}
+
+impl Alert {
+    pub(super) fn new(rule: &str, app: &str, now: u64) -> Self {
+        Self {
+            rule: rule.to_owned(),
+            app: app.to_owned(),
+            kind: None,
+            severity: Severity::Info,
+            text: String::new(),
+            phase: Phase::Resolved { at_ms: 0, since_ms: now },
+            instances: BTreeSet::new(),
+            holding: BTreeSet::new(),
+            count: 0,
+            last_ms: now,
+            begun: Vec::new(),
+            told: BTreeMap::new(),
+            owed: BTreeSet::new(),
+        }
+    }
+
+    /// True while it is an alert.
+    pub fn fires(&self) -> bool {
+        matches!(self.phase, Phase::Firing { .. })
+    }
+
+    /// True if it comes and goes.
+    pub fn flaps(&self, now: u64) -> bool {
+        self.begun.len() >= FLAPS && now.saturating_sub(self.begun[self.begun.len() - FLAPS]) <= FLAP_MS
+    }
+
+    /// For how long the condition may not hold before it is over.
+    pub(super) fn calm_ms(&self, now: u64) -> u64 {
+        let is_level = !matches!(self.kind.map(Kind::ends), Some(Ends::Quiet | Ends::Told));
+        match (self.flaps(now), is_level) {
+            (true, _) => CALM_FLAPPING_MS,
+            (false, true) => 0,
+            (false, false) => CALM_MS,
+        }
+    }
+
+    /// The condition holds, after `for_ms` as an alert. True = that changed how it stands.
+    pub(super) fn hold(&mut self, instance: Option<u32>, for_ms: u64, now: u64) -> bool {
+        let before = self.phase;
+        if let Phase::Resolved { .. } = self.phase {
+            self.phase = Phase::Pending { since_ms: now };
+            self.count = 0;
+            self.instances.clear();
+            self.holding.clear();
+        }
+        if let Phase::Firing { clear_ms, .. } = &mut self.phase {
+            *clear_ms = None;
+        }
+        self.count += 1;
+        self.last_ms = now;
+        if self.holding.len() < MOST_INSTANCES {
+            self.holding.insert(instance);
+            self.instances.extend(instance);
+        }
+        self.ripen(for_ms, now);
+        before != self.phase
+    }
+
+    /// What has held for long enough is an alert. True = it is from now on.
+    pub(super) fn ripen(&mut self, for_ms: u64, now: u64) -> bool {
+        let Phase::Pending { since_ms } = self.phase else { return false };
+        if now.saturating_sub(since_ms) < for_ms {
+            return false;
+        }
+        self.phase = Phase::Firing { since_ms: now, clear_ms: None };
+        self.begun.push(now);
+        if self.begun.len() > FLAPS {
+            self.begun.remove(0);
+        }
+        true
+    }
+
+    /// The condition does not hold any more for this instance; none = for all. True = that changed how it stands.
+    pub(super) fn clear(&mut self, instance: Option<u32>, now: u64) -> bool {
+        match instance {
+            Some(_) => drop(self.holding.remove(&instance)),
+            None => self.holding.clear(),
+        }
+        if !self.holding.is_empty() {
+            return false;
+        }
+        let before = self.phase;
+        match &mut self.phase {
+            // Nothing was ever told of it.
+            Phase::Pending { since_ms } => self.phase = Phase::Resolved { at_ms: now, since_ms: *since_ms },
+            Phase::Firing { clear_ms, .. } => *clear_ms = clear_ms.or(Some(now)),
+            Phase::Resolved { .. } => {}
+        }
+        self.settle(now);
+        before != self.phase
+    }
+
+    /// What has been over for long enough is resolved. True = it is from now on.
+    pub(super) fn settle(&mut self, now: u64) -> bool {
+        let Some(at) = self.settles_at(now) else { return false };
+        let Phase::Firing { since_ms, .. } = self.phase else { return false };
+        if now < at {
+            return false;
+        }
+        self.phase = Phase::Resolved { at_ms: now, since_ms };
+        true
+    }
+
+    /// When it will be over, if nothing more happens.
+    pub(super) fn settles_at(&self, now: u64) -> Option<u64> {
+        let Phase::Firing { clear_ms, .. } = self.phase else { return None };
+        match self.kind.map(Kind::ends) {
+            Some(Ends::Quiet | Ends::Told) => Some(self.last_ms + self.calm_ms(now)),
+            _ => clear_ms.map(|at| at + self.calm_ms(now)),
+        }
+    }
+
+    /// The clock was set back: nothing is later than now.
+    pub(super) fn not_after(&mut self, now: u64) {
+        self.last_ms = self.last_ms.min(now);
+        self.begun.iter_mut().for_each(|at| *at = (*at).min(now));
+        self.told.values_mut().for_each(|told| told.at_ms = told.at_ms.min(now));
+        match &mut self.phase {
+            Phase::Pending { since_ms } => *since_ms = (*since_ms).min(now),
+            Phase::Firing { since_ms, clear_ms } => {
+                *since_ms = (*since_ms).min(now);
+                *clear_ms = clear_ms.map(|at| at.min(now));
+            }
+            Phase::Resolved { at_ms, since_ms } => {
+                *at_ms = (*at_ms).min(now);
+                *since_ms = (*since_ms).min(now);
+            }
+        }
+    }
+}

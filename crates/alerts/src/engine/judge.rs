@@ -1,0 +1,216 @@
+//! What is told, judged by each rule that it is about.
+
+use super::alert::Alert;
+use super::series::PAST_MS;
+use super::state::{Change, MOST_SERIES, State, change};
+use super::tell::Config;
+use crate::input::{Checked, Ends, Input, Kind, Occurrence, Sample};
+use crate::rule::{Check, Condition, Rule, Severity, Threshold};
+use crate::text::{NAME, TEXT, plain};
+
+/// A verdict of a rule about an app.
+struct Verdict {
+    instance: Option<u32>,
+    kind: Option<Kind>,
+    severity: Severity,
+    text: String,
+}
+
+/// Judges. True = an alert stands otherwise than before.
+pub(super) fn judge(state: &mut State, config: &Config, input: Input, now: u64, changes: &mut Vec<Change>) -> bool {
+    match input {
+        Input::Occurred(occurrence) => occurred(state, config, &occurrence, now, changes),
+        Input::Measured(sample) => measured(state, config, &sample, now, changes),
+        Input::Wrote { app, instance, line } => wrote(state, config, &app, instance, &line, now, changes),
+        Input::Exception { app, instance, title, returned } => {
+            let text = if returned { "an exception is back: " } else { "a new exception: " };
+            let verdict = |severity| Verdict { instance, kind: Some(Kind::Limit), severity, text: plain(&format!("{text}{title}"), TEXT) };
+            let mut changed = false;
+            for rule in config.rules.iter().filter(|rule| rule.covers(&app)) {
+                if matches!(rule.condition, Condition::Exception { new, returned: back } if if returned { back } else { new }) {
+                    changed |= holds(state, rule, &app, verdict(rule.severity.unwrap_or_default()), now, changes);
+                }
+            }
+            changed
+        }
+        Input::Checked { rule, result } => {
+            let Some(rule) = config.rules.iter().find(|known| known.name == rule) else { return false };
+            let Condition::Check(check) = &rule.condition else { return false };
+            let severity = rule.severity.unwrap_or(Severity::Critical);
+            let app = rule.apps.first().filter(|app| !app.contains('*')).cloned().unwrap_or_default();
+            match check_fault(check, &result) {
+                Some(text) => holds(state, rule, &app, Verdict { instance: None, kind: None, severity, text }, now, changes),
+                None => over(state, rule, &app, None, now, changes),
+            }
+        }
+        Input::Time => false,
+    }
+}
+
+fn occurred(state: &mut State, config: &Config, happened: &Occurrence, now: u64, changes: &mut Vec<Change>) -> bool {
+    let mut changed = false;
+    let app = plain(&happened.app, NAME);
+    match happened.kind {
+        Kind::ReloadBegun if state.reloading.len() < 1000 => drop(state.reloading.insert(app.clone())),
+        Kind::ReloadEnded | Kind::ReloadRefused | Kind::Deleted => drop(state.reloading.remove(&app)),
+        _ => {}
+    }
+    // What a candidate does wrong is a part of the reload, which is told when it is refused.
+    if happened.kind == Kind::Crash && state.reloading.contains(&app) {
+        return false;
+    }
+    for rule in &config.rules {
+        let Condition::Events(kinds) = &rule.condition else { continue };
+        if !happened.app.is_empty() && !rule.covers(&app) {
+            continue;
+        }
+        if kinds.contains(&happened.kind) {
+            let severity = rule.severity.unwrap_or(happened.kind.severity());
+            let text = plain(&happened.text, TEXT);
+            let verdict = Verdict { instance: happened.instance, kind: Some(happened.kind), severity, text };
+            changed |= holds(state, rule, &app, verdict, now, changes);
+        } else {
+            let ends = state.alerts.get(&State::key(&rule.name, &app)).and_then(|alert| alert.kind).map(Kind::ends);
+            if matches!(ends, Some(Ends::With(with)) if with.contains(&happened.kind)) {
+                changed |= over(state, rule, &app, happened.instance, now, changes);
+            }
+        }
+    }
+    changed
+}
+
+fn measured(state: &mut State, config: &Config, sample: &Sample, now: u64, changes: &mut Vec<Change>) -> bool {
+    let mut changed = false;
+    let app = plain(&sample.app, NAME);
+    for rule in &config.rules {
+        let is_of_host = sample.app.is_empty();
+        if !is_of_host && !rule.covers(&app) {
+            continue;
+        }
+        let verdict = match &rule.condition {
+            Condition::Threshold(threshold) if threshold.metric == sample.metric => {
+                threshold_fault(state, rule, threshold, &app, sample, now)
+            }
+            Condition::Forecast { within_ms } if sample.metric == "memory" && !is_of_host => {
+                forecast_fault(state, rule, *within_ms, &app, sample, now)
+            }
+            _ => continue,
+        };
+        changed |= match verdict {
+            Some(verdict) => holds(state, rule, &app, verdict, now, changes),
+            None => over(state, rule, &app, None, now, changes),
+        };
+    }
+    changed
+}
+
+fn threshold_fault(state: &mut State, rule: &Rule, threshold: &Threshold, app: &str, sample: &Sample, now: u64) -> Option<Verdict> {
+    let fires = state.alerts.get(&State::key(&rule.name, app)).is_some_and(Alert::fires);
+    let beyond = |one: &f64, other: &f64| if threshold.above { one.total_cmp(other) } else { other.total_cmp(one) };
+    let (instance, value) = *sample.values.iter().filter(|(_, value)| value.is_finite()).max_by(|one, other| beyond(&one.1, &other.1))?;
+    let key = (rule.name.clone(), app.to_owned());
+    let value = if threshold.window_ms == 0 || (state.series.len() >= MOST_SERIES && !state.series.contains_key(&key)) {
+        value
+    } else {
+        let series = state.series.entry(key).or_default();
+        series.add(now, value, threshold.window_ms);
+        match series.mean() {
+            Some(mean) if series.reaches(threshold.window_ms, now) => mean,
+            // Until the window is full nothing changes.
+            _ if fires => return Some(verdict_of(rule, threshold, instance, value)),
+            _ => return None,
+        }
+    };
+    threshold.is_beyond(value, fires).then(|| verdict_of(rule, threshold, instance, value))
+}
+
+fn verdict_of(rule: &Rule, threshold: &Threshold, instance: Option<u32>, value: f64) -> Verdict {
+    let metric = plain(&threshold.metric, 60);
+    let side = if threshold.above { "above" } else { "below" };
+    let figure = |value: f64| crate::message::figure(&threshold.metric, value);
+    let text = match metric.as_str() {
+        "log_age" => format!("wrote no log line for {}", figure(value)),
+        "requests" if threshold.limit <= f64::MIN_POSITIVE => "gets no requests".to_owned(),
+        _ => format!("{metric} is {}, {side} {}", figure(value), figure(threshold.limit)),
+    };
+    Verdict { instance, kind: None, severity: rule.severity.unwrap_or_default(), text }
+}
+
+fn forecast_fault(state: &mut State, rule: &Rule, within_ms: u64, app: &str, sample: &Sample, now: u64) -> Option<Verdict> {
+    let limit = sample.limit?;
+    let (instance, value) = *sample.values.iter().max_by(|one, other| one.1.total_cmp(&other.1))?;
+    let key = (rule.name.clone(), app.to_owned());
+    if state.series.len() >= MOST_SERIES && !state.series.contains_key(&key) {
+        return None;
+    }
+    let series = state.series.entry(key).or_default();
+    series.add(now, value, PAST_MS);
+    let left = series.reaches_limit_in(limit).filter(|left| *left <= within_ms)?;
+    let (value, limit) = (crate::message::figure("memory", value), crate::message::figure("memory", limit));
+    let text = format!("memory is {value} and reaches its limit of {limit} in {} min", left / 60_000);
+    Some(Verdict { instance, kind: None, severity: rule.severity.unwrap_or_default(), text })
+}
+
+fn wrote(state: &mut State, config: &Config, app: &str, instance: Option<u32>, line: &str, now: u64, changes: &mut Vec<Change>) -> bool {
+    const LONGEST: usize = 16 << 10;
+    let line = plain(line, LONGEST);
+    let app = plain(app, NAME);
+    let mut changed = false;
+    for rule in config.rules.iter().filter(|rule| rule.covers(&app)) {
+        let Condition::Log { pattern, count, window_ms } = &rule.condition else { continue };
+        if !pattern.is_in(&line) {
+            continue;
+        }
+        let key = (rule.name.clone(), app.clone());
+        if state.matched.len() >= MOST_SERIES && !state.matched.contains_key(&key) {
+            continue;
+        }
+        let times = state.matched.entry(key).or_default();
+        times.push_back(now);
+        while times.len() > *count || times.front().is_some_and(|at| at + window_ms < now) {
+            times.pop_front();
+        }
+        if times.len() >= *count {
+            let severity = rule.severity.unwrap_or_default();
+            let verdict = Verdict { instance, kind: Some(Kind::Limit), severity, text: format!("wrote: {}", plain(&line, TEXT - 20)) };
+            changed |= holds(state, rule, &app, verdict, now, changes);
+        }
+    }
+    changed
+}
+
+/// What is wrong with the answer to a check; none = nothing.
+fn check_fault(check: &Check, result: &Result<Checked, String>) -> Option<String> {
+    match result {
+        Err(why) => Some(plain(why, TEXT)),
+        Ok(checked) => match (check.certificate_days, checked.certificate_days) {
+            (Some(least), Some(days)) if days < i64::from(least) => Some(format!("the certificate is valid for {days} days only")),
+            (Some(_), None) => Some("there is no certificate".to_owned()),
+            _ => None,
+        },
+    }
+}
+
+fn holds(state: &mut State, rule: &Rule, app: &str, verdict: Verdict, now: u64, changes: &mut Vec<Change>) -> bool {
+    let Some(alert) = state.alert(&rule.name, app, now) else { return false };
+    let fired = alert.fires();
+    let was = alert.severity;
+    alert.kind = verdict.kind;
+    alert.severity = if fired { was.max(verdict.severity) } else { verdict.severity };
+    alert.text = verdict.text;
+    let changed = alert.hold(verdict.instance, rule.for_ms, now) || alert.severity != was;
+    if !fired && alert.fires() {
+        changes.push(change(alert, now));
+    }
+    changed
+}
+
+fn over(state: &mut State, rule: &Rule, app: &str, instance: Option<u32>, now: u64, changes: &mut Vec<Change>) -> bool {
+    let Some(alert) = state.alerts.get_mut(&State::key(&rule.name, app)) else { return false };
+    let fired = alert.fires();
+    let changed = alert.clear(instance, now);
+    if fired && !alert.fires() {
+        changes.push(change(alert, now));
+    }
+    changed
+}

@@ -1,0 +1,66 @@
+//! How often a channel is told something.
+
+use serde::{Deserialize, Serialize};
+
+/// Most messages to a channel within any minute.
+pub const MOST_A_MINUTE: usize = 3;
+const MINUTE_MS: u64 = 60_000;
+/// Time in which what has one cause comes together, before it is told.
+pub(super) const GATHER_MS: u64 = 200;
+/// Time between two messages.
+const BATCH_MS: u64 = 30_000;
+/// Time between two messages if the second is about something critical that nobody was told of.
+const URGENT_MS: u64 = 1000;
+
+/// The last messages of a channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// When they were made, at most [`MOST_A_MINUTE`].
+    sent: Vec<u64>,
+    /// When the next is due, from what has gathered.
+    pub(super) due_ms: Option<u64>,
+}
+
+impl Pace {
+    /// When the next may be made, now that there is something to tell.
+    pub(super) fn next(&mut self, urgent: bool, now: u64) -> u64 {
+        let due = *self.due_ms.get_or_insert(now + GATHER_MS);
+        let Some(last) = self.sent.last() else { return due };
+        let third = if self.sent.len() >= MOST_A_MINUTE { self.sent[0] + MINUTE_MS + 1 } else { 0 };
+        // The last place in a minute is for what gathers meanwhile.
+        let recent = self.sent.iter().filter(|at| now.saturating_sub(**at) <= MINUTE_MS).count();
+        let gap = if urgent && recent + 1 < MOST_A_MINUTE { URGENT_MS } else { BATCH_MS };
+        due.max(last + gap).max(third)
+    }
+
+    pub(super) fn made(&mut self, now: u64) {
+        self.due_ms = None;
+        self.sent.push(now);
+        if self.sent.len() > MOST_A_MINUTE {
+            self.sent.remove(0);
+        }
+    }
+
+    pub(super) fn not_after(&mut self, now: u64) {
+        self.sent.iter_mut().for_each(|at| *at = (*at).min(now));
+        self.due_ms = self.due_ms.map(|at| at.min(now + GATHER_MS));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_at_once_then_batches_and_something_critical_in_between() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.next(false, 1000), 1200);
+        pace.made(1200);
+        assert_eq!(pace.next(false, 1300), 31_200);
+        assert_eq!(pace.next(true, 1400), 2200, "as soon as something urgent is there");
+        pace.made(2200);
+        assert_eq!(pace.next(true, 2300), 32_200);
+        pace.made(32_200);
+        assert_eq!(pace.next(true, 32_300), 62_200, "the fourth: not in the minute of the first");
+    }
+}

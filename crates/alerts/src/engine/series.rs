@@ -1,0 +1,114 @@
+//! Figures of the recent past: their mean, and where they lead to.
+
+use std::collections::VecDeque;
+
+/// Most points of a series; more are thinned out.
+const MOST: usize = 64;
+/// A forecast looks at this much of the past, and needs at least this much of it, and so many points.
+pub(super) const PAST_MS: u64 = 1_800_000;
+const LEAST_MS: u64 = 300_000;
+const LEAST: usize = 10;
+/// The share of what happened that a straight line has to explain.
+const FIT: f64 = 0.8;
+
+/// A series of figures.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Series {
+    points: VecDeque<(u64, f64)>,
+}
+
+impl Series {
+    /// Adds a figure and forgets what is older than the window.
+    pub(super) fn add(&mut self, now: u64, value: f64, window_ms: u64) {
+        if self.points.back().is_some_and(|(at, _)| *at > now) {
+            self.points.clear();
+        }
+        // So that the window never has more points than are kept.
+        let step = window_ms / (MOST as u64 - 1);
+        match self.points.iter().nth_back(1) {
+            Some((before, _)) if now.saturating_sub(*before) < step => {
+                if let Some(last) = self.points.back_mut() {
+                    *last = (now, f64::midpoint(last.1, value));
+                }
+            }
+            _ => self.points.push_back((now, value)),
+        }
+        while self.points.len() > MOST || self.points.front().is_some_and(|(at, _)| at + window_ms < now) {
+            self.points.pop_front();
+        }
+    }
+
+    /// The mean; none where less than the window is known.
+    #[expect(clippy::cast_precision_loss, reason = "at most 64")]
+    pub(super) fn mean(&self) -> Option<f64> {
+        (!self.points.is_empty()).then(|| self.points.iter().map(|(_, value)| value).sum::<f64>() / self.points.len() as f64)
+    }
+
+    /// True if the figures go back by so much, but for a tenth.
+    pub(super) fn reaches(&self, window_ms: u64, now: u64) -> bool {
+        self.points.front().is_some_and(|(at, _)| now.saturating_sub(*at) >= window_ms - window_ms / 10)
+    }
+
+    /// In how many ms a straight line through the figures reaches the limit; none = it does not, or they follow no line.
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a forecast")]
+    pub(super) fn reaches_limit_in(&self, limit: f64) -> Option<u64> {
+        let (first, last) = (self.points.front()?, self.points.back()?);
+        if self.points.len() < LEAST || last.0 - first.0 < LEAST_MS {
+            return None;
+        }
+        let count = self.points.len() as f64;
+        let times = || self.points.iter().map(|(at, value)| ((at - first.0) as f64, *value));
+        let (sum_t, sum_v) = times().fold((0.0, 0.0), |(t, v), (at, value)| (t + at, v + value));
+        let (mean_t, mean_v) = (sum_t / count, sum_v / count);
+        let (mut tt, mut tv, mut vv) = (0.0, 0.0, 0.0);
+        for (t, v) in times() {
+            tt += (t - mean_t).powi(2);
+            tv += (t - mean_t) * (v - mean_v);
+            vv += (v - mean_v).powi(2);
+        }
+        let slope = tv / tt;
+        let is_line = vv > 0.0 && tv * tv / (tt * vv) >= FIT;
+        if !is_line || slope <= 0.0 {
+            return None;
+        }
+        let present = mean_v + slope * ((last.0 - first.0) as f64 - mean_t);
+        Some(((limit - present) / slope).max(0.0) as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_leads_to_the_limit_and_noise_does_not() {
+        let mut line = Series::default();
+        for n in 0..60_u32 {
+            line.add(u64::from(n) * 10_000, 100.0 + f64::from(n), PAST_MS);
+        }
+        // 1 more in 10 s: from 159 to 259 in 1000 s.
+        let reached = line.reaches_limit_in(259.0).unwrap();
+        assert!((900_000..1_100_000).contains(&reached), "{reached}");
+        assert_eq!(line.reaches_limit_in(50.0), Some(0));
+        let mut noise = Series::default();
+        for n in 0..60_u32 {
+            noise.add(u64::from(n) * 10_000, f64::from(n % 2) * 100.0 + f64::from(n) * 0.1, PAST_MS);
+        }
+        assert_eq!(noise.reaches_limit_in(200.0), None);
+        let mut flat = Series::default();
+        (0..60).for_each(|n| flat.add(n * 10_000, 5.0, PAST_MS));
+        assert_eq!((flat.reaches_limit_in(9.0), flat.mean()), (None, Some(5.0)));
+    }
+
+    #[test]
+    fn bounded_whatever_comes() {
+        let mut series = Series::default();
+        for n in 0..100_000 {
+            series.add(n, 1.0, 3_600_000);
+            assert!(series.points.len() <= MOST);
+        }
+        series.add(5, 2.0, 1000);
+        assert_eq!(series.mean(), Some(2.0), "the clock was set back");
+        assert!(!series.reaches(1000, 5) && series.reaches(1000, 1005));
+    }
+}

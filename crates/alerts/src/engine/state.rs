@@ -1,0 +1,211 @@
+//! The state, and its step.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use super::alert::{Alert, Phase};
+use super::judge;
+use super::pace::Pace;
+use super::series::Series;
+use super::tell::{self, Config};
+use crate::input::{Input, Kind};
+use crate::message::Message;
+use crate::rule::{Condition, Severity};
+
+/// Most alerts that are known; what comes beyond is counted.
+pub(super) const MOST_ALERTS: usize = 1000;
+/// Most series of figures; a figure beyond is compared by itself.
+pub(super) const MOST_SERIES: usize = 2000;
+
+/// A figure that was not measured for so long says nothing any more: its app is gone.
+const STALE_MS: u64 = 120_000;
+
+/// Everything that the engine knows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// A number of its own, part of the id of each message.
+    pub origin: u64,
+    /// The events of the daemon that were handled: ring and number.
+    #[serde(default)]
+    pub position: Option<(u64, u64)>,
+    /// The boot of the machine in which it was kept.
+    #[serde(default)]
+    pub boot: String,
+    /// The alerts, by rule and app.
+    pub alerts: BTreeMap<String, Alert>,
+    /// How often each channel was told something.
+    #[serde(default)]
+    pub(super) channels: BTreeMap<String, Pace>,
+    /// Number of messages so far.
+    pub(super) made: u64,
+    /// Apps whose instances are being replaced.
+    #[serde(default)]
+    pub(super) reloading: BTreeSet<String>,
+    /// Alerts that there was no room for.
+    #[serde(default)]
+    pub(super) refused: u64,
+    /// The instant of the last step.
+    #[serde(skip)]
+    pub(super) now_ms: u64,
+    /// When there is something to do, if nothing happens.
+    #[serde(skip)]
+    pub(super) wake_ms: Option<u64>,
+    #[serde(skip)]
+    pub(super) is_looked_at: bool,
+    #[serde(skip)]
+    pub(super) series: BTreeMap<(String, String), Series>,
+    #[serde(skip)]
+    pub(super) matched: BTreeMap<(String, String), VecDeque<u64>>,
+}
+
+/// A change of an alert, for the history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// When, in ms since 1970.
+    pub at: u64,
+    /// The rule.
+    pub rule: String,
+    /// The app; empty = the manager or the machine.
+    pub app: String,
+    /// `firing` or `resolved`.
+    pub status: String,
+    /// How grave it is.
+    pub severity: Severity,
+    /// What happened, in words.
+    pub text: String,
+}
+
+/// What a step came to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Output {
+    /// Messages to send.
+    pub messages: Vec<Message>,
+    /// Alerts that began or ended.
+    pub changes: Vec<Change>,
+}
+
+impl State {
+    /// A state that knows nothing.
+    pub fn new(origin: u64) -> Self {
+        Self { origin, ..Self::default() }
+    }
+
+    /// The process was not there for a while: figures did not come, and that says nothing.
+    pub fn resume(&mut self, now: u64) {
+        self.not_after(now);
+        self.alerts.values_mut().filter(|alert| alert.kind.is_none()).for_each(|alert| alert.last_ms = now);
+        self.is_looked_at = false;
+    }
+
+    /// When there is something to do, if nothing happens.
+    pub fn wake_ms(&self) -> Option<u64> {
+        self.wake_ms
+    }
+
+    /// Number of alerts that there was no room for.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// The clock was set back.
+    fn not_after(&mut self, now: u64) {
+        self.alerts.values_mut().for_each(|alert| alert.not_after(now));
+        self.channels.values_mut().for_each(|pace| pace.not_after(now));
+        self.wake_ms = None;
+        self.is_looked_at = false;
+    }
+
+    pub(super) fn key(rule: &str, app: &str) -> String {
+        format!("{rule}\n{app}")
+    }
+
+    /// The alert of a rule and an app, new where there was none; none = there is no room.
+    pub(super) fn alert(&mut self, rule: &str, app: &str, now: u64) -> Option<&mut Alert> {
+        let key = Self::key(rule, app);
+        if !self.alerts.contains_key(&key) && self.alerts.len() >= MOST_ALERTS {
+            // What is over makes room.
+            let over = self.alerts.iter().find(|(_, alert)| matches!(alert.phase, Phase::Resolved { .. }) && alert.told.is_empty());
+            match over.map(|(key, _)| key.clone()) {
+                Some(over) => drop(self.alerts.remove(&over)),
+                None => {
+                    self.refused += 1;
+                    return None;
+                }
+            }
+        }
+        Some(self.alerts.entry(key).or_insert_with(|| Alert::new(rule, app, now)))
+    }
+
+    /// True for a crash of an app of which something worse is told anyway: one message for one cause.
+    pub(super) fn is_explained(&self, alert: &Alert) -> bool {
+        let worse = |other: &Alert| {
+            other.app == alert.app && other.fires() && matches!(other.kind, Some(Kind::Errored | Kind::OutOfMemory | Kind::ReloadRefused))
+        };
+        alert.kind == Some(Kind::Crash) && alert.fires() && alert.told.is_empty() && self.alerts.values().any(worse)
+    }
+
+    /// Time alone: what ripens, what is over, what belongs to rules that are gone.
+    fn pass(&mut self, config: &Config, now: u64, changes: &mut Vec<Change>) -> Option<u64> {
+        let mut again: Option<u64> = None;
+        for alert in self.alerts.values_mut() {
+            let rule = config.rules.iter().find(|rule| rule.name == alert.rule);
+            let for_ms = rule.map_or(0, |rule| rule.for_ms);
+            if rule.is_none() && !matches!(alert.phase, Phase::Resolved { .. }) {
+                alert.kind = alert.kind.filter(|kind| kind.ends() == crate::input::Ends::Told);
+                alert.begun.clear();
+                if alert.clear(None, now) && !alert.fires() {
+                    changes.push(change(alert, now));
+                }
+            }
+            let is_measured = rule.is_some_and(|rule| matches!(rule.condition, Condition::Threshold(_) | Condition::Forecast { .. }));
+            let stale_ms = (is_measured && !matches!(alert.phase, Phase::Resolved { .. })).then_some(alert.last_ms + STALE_MS);
+            let fired = alert.fires();
+            if stale_ms.is_some_and(|at| at <= now) && alert.clear(None, now) && fired && !alert.fires() {
+                changes.push(change(alert, now));
+            }
+            if alert.ripen(for_ms, now) || alert.settle(now) {
+                changes.push(change(alert, now));
+            }
+            again = again.into_iter().chain(stale_ms.filter(|at| *at > now)).min();
+            let next = match alert.phase {
+                Phase::Pending { since_ms } => Some(since_ms + for_ms),
+                Phase::Firing { .. } => {
+                    let repeats = alert.told.values().map(|told| told.at_ms + rule.map_or(crate::rule::REPEAT_MS, |rule| rule.repeat_ms));
+                    alert.settles_at(now).into_iter().chain(repeats.filter(|at| *at > now)).min()
+                }
+                Phase::Resolved { .. } => None,
+            };
+            again = [again, next.map(|at| at.max(now + 1))].into_iter().flatten().min();
+        }
+        self.alerts.retain(|_, alert| !tell::is_forgotten(alert, config, now));
+        // Whatever is hidden by a silence is looked at when that ends.
+        let silences = config.silences.iter().map(|silence| silence.until_ms).filter(|at| *at > now);
+        again.into_iter().chain(silences).min()
+    }
+}
+
+pub(super) fn change(alert: &Alert, now: u64) -> Change {
+    let status = if alert.fires() { "firing" } else { "resolved" };
+    let (rule, app, text) = (alert.rule.clone(), alert.app.clone(), alert.text.clone());
+    Change { at: now, rule, app, status: status.to_owned(), severity: alert.severity, text }
+}
+
+/// One step: what is told is judged by the rules, time passes, and what channels do not know yet becomes messages.
+pub fn step(state: &mut State, config: &Config, input: Input, now: u64) -> Output {
+    let mut output = Output::default();
+    if now < state.now_ms {
+        state.not_after(now);
+    }
+    state.now_ms = now;
+    let is_time = input == Input::Time;
+    let changed = judge::judge(state, config, input, now, &mut output.changes);
+    // A flood of what is known already costs a counter.
+    if is_time || changed || !state.is_looked_at || state.wake_ms.is_some_and(|at| at <= now) {
+        let passed = state.pass(config, now, &mut output.changes);
+        let told = tell::tell(state, config, now, &mut output.messages);
+        state.wake_ms = [passed, told].into_iter().flatten().min();
+        state.is_looked_at = true;
+    }
+    output
+}

@@ -1,0 +1,385 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::input::{Checked, Input, Kind, Occurrence, Sample};
+use crate::message::{Message, Status};
+use crate::rule::{Rule, Severity, defaults, rule};
+use serde_json::json;
+
+fn channel(name: &str) -> Channel {
+    Channel { name: name.into(), severity: Severity::Info, resolved: true, quiet: None }
+}
+
+fn config(rules: Vec<Rule>) -> Config {
+    Config { rules, channels: vec![channel("ops")], silences: vec![], host: "box".into() }
+}
+
+fn own(value: &serde_json::Value) -> Rule {
+    rule(value, None).unwrap()
+}
+
+fn happened(kind: Kind, app: &str, instance: u32) -> Input {
+    Input::Occurred(Occurrence { kind, app: app.into(), instance: Some(instance), text: "exited with code 1".into() })
+}
+
+fn measured(app: &str, metric: &str, value: f64) -> Input {
+    Input::Measured(Sample { app: app.into(), metric: metric.into(), values: vec![(Some(0), value)], limit: None })
+}
+
+/// An engine with its clock.
+struct Engine {
+    state: State,
+    config: Config,
+    now: u64,
+    messages: Vec<Message>,
+    changes: Vec<Change>,
+}
+
+impl Engine {
+    fn new(config: Config) -> Self {
+        Self { state: State::new(1), config, now: 1_700_000_000_000, messages: vec![], changes: vec![] }
+    }
+
+    fn step(&mut self, input: Input) {
+        let output = step(&mut self.state, &self.config, input, self.now);
+        self.messages.extend(output.messages);
+        self.changes.extend(output.changes);
+    }
+
+    /// Lets time pass, waking whenever the engine wants to.
+    fn pass(&mut self, ms: u64) {
+        let until = self.now + ms;
+        while let Some(wake) = self.state.wake_ms().filter(|at| *at <= until) {
+            self.now = self.now.max(wake);
+            self.step(Input::Time);
+        }
+        self.now = until;
+        self.step(Input::Time);
+    }
+
+    /// Items of the messages since the last call: `app rule status`.
+    fn told(&mut self) -> Vec<String> {
+        let words = |status| match status {
+            Status::Firing => "firing",
+            Status::Repeated => "repeated",
+            Status::Resolved => "resolved",
+        };
+        let items = self.messages.drain(..).flat_map(|message| message.items);
+        items.map(|item| format!("{} {} {}", item.name(), item.rule, words(item.status))).collect()
+    }
+}
+
+#[test]
+fn a_crash_is_told_once_for_all_instances_and_its_end() {
+    let mut engine = Engine::new(config(defaults()));
+    (0..4).for_each(|id| engine.step(happened(Kind::Crash, "api", id)));
+    assert_eq!(engine.told(), [""; 0], "what has one cause is gathered");
+    engine.pass(1000);
+    let item = engine.messages[0].items[0].clone();
+    assert_eq!((item.instances, item.count, item.severity), (vec![0, 1, 2, 3], 4, Severity::Warning));
+    assert_eq!(engine.told(), ["api crash firing"]);
+    engine.pass(200_000);
+    engine.step(happened(Kind::Crash, "api", 1));
+    engine.pass(200_000);
+    assert_eq!(engine.told(), [""; 0], "it goes on: nothing new");
+    engine.pass(200_000);
+    assert_eq!(engine.told(), ["api crash resolved"]);
+    assert_eq!(engine.changes.iter().map(|change| change.status.as_str()).collect::<Vec<_>>(), ["firing", "resolved"]);
+}
+
+#[test]
+fn what_is_given_up_is_told_instead_of_its_crashes_until_it_serves() {
+    let mut engine = Engine::new(config(defaults()));
+    engine.step(happened(Kind::Crash, "api", 0));
+    engine.step(happened(Kind::Errored, "api", 0));
+    engine.step(happened(Kind::Errored, "api", 1));
+    engine.pass(1000);
+    assert_eq!(engine.told(), ["api errored firing"]);
+    engine.step(happened(Kind::Online, "api", 0));
+    engine.pass(60_000);
+    assert_eq!(engine.told(), [""; 0], "one instance is still given up");
+    engine.step(happened(Kind::Deleted, "api", 1));
+    engine.pass(60_000);
+    assert!(engine.told().contains(&"api errored resolved".to_owned()));
+}
+
+#[test]
+fn a_reload_does_not_alarm_about_its_own_exits() {
+    let mut engine = Engine::new(config(defaults()));
+    engine.step(happened(Kind::ReloadBegun, "api", 0));
+    engine.step(happened(Kind::Crash, "api", 1));
+    engine.pass(60_000);
+    assert_eq!(engine.told(), [""; 0]);
+    engine.step(happened(Kind::ReloadRefused, "api", 0));
+    engine.pass(60_000);
+    assert_eq!(engine.told(), ["api reload_refused firing"]);
+    engine.step(happened(Kind::ReloadBegun, "api", 0));
+    engine.step(happened(Kind::ReloadEnded, "api", 0));
+    engine.step(happened(Kind::Crash, "api", 1));
+    engine.pass(60_000);
+    assert_eq!(
+        engine.told(),
+        ["api reload_refused resolved", "api crash firing"].map(str::to_owned).to_vec().into_iter().rev().collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn news_have_no_end() {
+    let mut engine = Engine::new(config(defaults()));
+    engine.step(happened(Kind::HostRebooted, "", 0));
+    engine.pass(86_400_000);
+    assert_eq!(engine.told(), ["ostler host_rebooted firing"]);
+    assert!(engine.state.alerts.is_empty(), "and are forgotten");
+}
+
+#[test]
+fn thresholds_wait_have_a_clear_value_and_repeat() {
+    let mut engine =
+        Engine::new(config(vec![own(&json!({ "metric": "cpu", "above": 90, "clear": 70, "for": "1m", "severity": "critical" }))]));
+    let mut run = |value: f64, seconds: u64| {
+        for _ in 0..seconds / 10 {
+            engine.step(measured("api", "cpu", value));
+            engine.pass(10_000);
+        }
+        engine.told()
+    };
+    assert_eq!(run(95.0, 50), [""; 0]);
+    assert_eq!(run(50.0, 10), [""; 0]);
+    assert_eq!(run(95.0, 50), [""; 0], "it had to begin anew");
+    assert_eq!(run(95.0, 30), ["api cpu firing"]);
+    assert_eq!(run(80.0, 3600), [""; 0], "not yet within the clear value");
+    assert_eq!(run(80.0, 4 * 3600), ["api cpu repeated"]);
+    assert_eq!(run(60.0, 60), ["api cpu resolved"]);
+}
+
+#[test]
+fn a_mean_of_a_window() {
+    let mut engine = Engine::new(config(vec![own(&json!({ "metric": "cpu", "above": 90, "window": "1m" }))]));
+    for value in [100.0, 0.0, 100.0, 0.0, 100.0, 0.0, 100.0] {
+        engine.step(measured("api", "cpu", value));
+        engine.pass(10_000);
+    }
+    assert_eq!(engine.told(), [""; 0]);
+    for _ in 0..7 {
+        engine.step(measured("api", "cpu", 99.0));
+        engine.pass(10_000);
+    }
+    assert_eq!(engine.told(), ["api cpu firing"]);
+}
+
+#[test]
+fn an_app_that_is_gone_is_no_alert() {
+    let mut engine = Engine::new(config(vec![own(&json!({ "metric": "cpu", "above": 90 }))]));
+    engine.step(measured("api", "cpu", 99.0));
+    engine.pass(1000);
+    assert_eq!(engine.told(), ["api cpu firing"]);
+    engine.pass(200_000);
+    assert_eq!(engine.told(), ["api cpu resolved"]);
+}
+
+#[test]
+fn lines_checks_exceptions_and_forecasts() {
+    let rules = [
+        json!({ "log": "panic|OOM", "count": 2, "window": "1m", "name": "panics" }),
+        json!({ "url": "https://example.com/", "certificate_days": 14, "name": "site" }),
+        json!({ "exception": "new" }),
+        json!({ "forecast": "memory", "within": "1h" }),
+        json!({ "absent": "log", "for": "10m" }),
+    ];
+    let mut engine = Engine::new(config(rules.iter().map(own).collect()));
+    let line = |text: &str| Input::Wrote { app: "api".into(), instance: None, line: text.into() };
+    engine.step(line("panic \x1b[31mat once"));
+    engine.step(line("fine"));
+    engine.pass(1000);
+    assert_eq!(engine.told(), [""; 0]);
+    engine.step(line("OOM"));
+    engine.pass(1000);
+    assert_eq!(engine.told(), ["api panics firing"]);
+    let checked = |result| Input::Checked { rule: "site".into(), result };
+    engine.step(checked(Ok(Checked { certificate_days: Some(60) })));
+    engine.pass(60_000);
+    engine.told();
+    engine.step(checked(Ok(Checked { certificate_days: Some(13) })));
+    engine.pass(60_000);
+    assert_eq!(engine.told(), ["ostler site firing"]);
+    engine.step(checked(Err("it does not answer".into())));
+    engine.step(checked(Ok(Checked { certificate_days: Some(60) })));
+    engine.pass(60_000);
+    assert_eq!(engine.told(), ["ostler site resolved"]);
+    let exception = |returned| Input::Exception { app: "api".into(), instance: None, title: "TypeError".into(), returned };
+    engine.step(exception(true));
+    engine.pass(60_000);
+    assert_eq!(engine.told(), [""; 0]);
+    engine.step(exception(false));
+    engine.pass(60_000);
+    assert!(engine.told().contains(&"api exception firing".to_owned()));
+    for n in 0..60_u32 {
+        let values = vec![(Some(0), f64::from(100 + n) * 1e6)];
+        engine.step(Input::Measured(Sample { app: "api".into(), metric: "memory".into(), values, limit: Some(300e6) }));
+        engine.pass(10_000);
+    }
+    assert!(engine.told().contains(&"api memory_forecast firing".to_owned()));
+    engine.step(measured("api", "log_age", 700.0));
+    engine.pass(100_000);
+    assert!(engine.told().contains(&"api no_log firing".to_owned()));
+}
+
+#[test]
+fn silences_and_quiet_hours() {
+    let silence =
+        |until_ms| Silence { id: "1".into(), rule: None, app: Some("a*".into()), until_ms, by: "me".into(), reason: String::new() };
+    let mut engine = Engine::new(config(defaults()));
+    engine.config.silences = vec![silence(engine.now + 60_000)];
+    engine.step(happened(Kind::Errored, "api", 0));
+    engine.step(happened(Kind::Errored, "web", 0));
+    engine.pass(30_000);
+    assert_eq!(engine.told(), ["web errored firing"]);
+    engine.pass(60_000);
+    assert_eq!(engine.told(), ["api errored firing"], "the silence is over, and it still is so");
+    // 2023-11-14 22:13 UTC.
+    engine.config.silences.clear();
+    engine.config.channels[0].quiet = Some(Quiet { from: 22 * 60, to: 7 * 60, zone: jiff::tz::TimeZone::UTC });
+    engine.step(happened(Kind::Crash, "db", 0));
+    engine.step(happened(Kind::Unhealthy, "db", 0));
+    engine.pass(600_000);
+    assert_eq!(engine.told(), ["db unhealthy firing"], "what is critical comes through");
+    engine.pass(9 * 3_600_000);
+    let told = engine.told();
+    assert!(told.contains(&"db crash resolved".to_owned()), "the rest is told in the morning: {told:?}");
+}
+
+#[test]
+fn what_comes_and_goes_is_damped() {
+    let mut engine = Engine::new(config(defaults()));
+    for _ in 0..20 {
+        engine.step(happened(Kind::Unhealthy, "api", 0));
+        engine.pass(60_000);
+        engine.step(happened(Kind::Healthy, "api", 0));
+        engine.pass(60_000);
+    }
+    let told = engine.told();
+    assert!(told.len() <= 6, "{told:?}");
+    engine.pass(3_600_000);
+    assert_eq!(engine.told(), ["api unhealthy resolved"]);
+}
+
+#[test]
+fn a_flood_is_three_messages_a_minute_and_cheap() {
+    let mut engine = Engine::new(config(defaults()));
+    engine.config.channels.push(channel("mail"));
+    for n in 0..10_000_u32 {
+        engine.step(happened(Kind::Crash, &format!("app{}", n % 700), n));
+        engine.now += 6;
+        if engine.state.wake_ms().is_some_and(|at| at <= engine.now) {
+            engine.step(Input::Time);
+        }
+    }
+    for name in ["ops", "mail"] {
+        let count = engine.messages.iter().filter(|message| message.channel == name).count();
+        assert!((1..=3).contains(&count), "{name}: {count}");
+    }
+    engine.pass(60_000);
+    let counted: usize =
+        engine.messages.iter().filter(|message| message.channel == "ops").map(|message| message.items.len() + message.more).sum();
+    assert_eq!(counted, 700, "each is told of, if only by number");
+    assert!(serde_json::to_vec(&engine.state).unwrap().len() < 1 << 20);
+}
+
+#[test]
+fn no_room_is_told() {
+    let mut engine = Engine::new(config(defaults()));
+    (0..5000).for_each(|n| engine.step(happened(Kind::Errored, &format!("app{n}"), n)));
+    assert_eq!((engine.state.alerts.len(), engine.state.refused()), (1000, 4000));
+}
+
+#[test]
+fn a_rule_that_is_gone_ends_its_alerts() {
+    let mut engine = Engine::new(config(defaults()));
+    engine.step(happened(Kind::Errored, "api", 0));
+    engine.pass(60_000);
+    engine.config.rules.clear();
+    engine.pass(60_000);
+    engine.pass(60_000);
+    assert_eq!(engine.told(), ["api errored firing", "api errored resolved"]);
+}
+
+/// Something that happens, from three numbers.
+fn input(which: u8, app: u8, instance: u8) -> Input {
+    let app = format!("app{}", app % 3);
+    let kinds =
+        [Kind::Crash, Kind::Errored, Kind::Online, Kind::Unhealthy, Kind::Healthy, Kind::Deleted, Kind::ReloadBegun, Kind::ReloadRefused];
+    match usize::from(which % 12) {
+        8 => measured(&app, "cpu", f64::from(instance)),
+        9 => Input::Time,
+        10 => happened(Kind::DaemonReplaced, "", 0),
+        11 => happened(Kind::ReloadEnded, &app, 0),
+        n => happened(kinds[n], &app, u32::from(instance % 2)),
+    }
+}
+
+fn any_config() -> Config {
+    let mut rules = defaults();
+    rules.push(own(&json!({ "metric": "cpu", "above": 100, "clear": 50, "for": "30s" })));
+    let mut config = config(rules);
+    config.channels.push(Channel { severity: Severity::Critical, ..channel("pager") });
+    config
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Whatever happens and whenever: at most three messages in any minute; in the end each that was told to fire was told to be over, or fires;
+    /// and an engine that is saved and read between any two steps says the same.
+    #[test]
+    fn always(steps in proptest::collection::vec((any::<u8>(), any::<u8>(), any::<u8>(), 0_u64..400_000), 1..120)) {
+        let mut engine = Engine::new(any_config());
+        let mut other = Engine::new(any_config());
+        for (which, app, instance, ms) in steps {
+            let ms = if which % 3 == 0 { ms } else { ms % 3000 };
+            engine.step(input(which, app, instance));
+            engine.pass(ms);
+            other.step(input(which, app, instance));
+            other.state = serde_json::from_slice(&serde_json::to_vec(&other.state).unwrap()).unwrap();
+            // Nothing is due but what the first step after a start finds.
+            other.step(Input::Time);
+            other.pass(ms);
+        }
+        prop_assert_eq!(&engine.messages, &other.messages);
+        for name in ["ops", "pager"] {
+            let times: Vec<u64> = engine.messages.iter().filter(|message| message.channel == name).map(|message| message.at_ms).collect();
+            for at in &times {
+                let within = times.iter().filter(|other| (*at..=at + 60_000).contains(other)).count();
+                prop_assert!(within <= 3, "{name}: {times:?}");
+            }
+            let mut firing = std::collections::BTreeSet::new();
+            engine.pass(1_000_000);
+            engine.pass(100_000);
+            for item in engine.messages.iter().filter(|message| message.channel == name).flat_map(|message| &message.items) {
+                let key = (item.rule.clone(), item.app.clone());
+                match item.status {
+                    Status::Resolved => drop(firing.remove(&key)),
+                    _ => drop(firing.insert(key)),
+                }
+            }
+            let news = ["daemon_replaced"];
+            for (rule, app) in firing.into_iter().filter(|(rule, _)| !news.contains(&rule.as_str())) {
+                let alert = engine.state.alerts.get(&State::key(&rule, &app));
+                prop_assert!(alert.is_some_and(Alert::fires), "{rule} of {app} was never told to be over: {alert:?}");
+            }
+        }
+        let ids: std::collections::BTreeSet<&str> = engine.messages.iter().map(|message| message.id.as_str()).collect();
+        prop_assert_eq!(ids.len(), engine.messages.len());
+    }
+
+    /// The clock goes anywhere: nothing breaks, and nobody is flooded by the engine's own time.
+    #[test]
+    fn clocks_that_jump(steps in proptest::collection::vec((any::<u8>(), any::<u8>(), any::<u64>()), 1..60)) {
+        let mut engine = Engine::new(any_config());
+        for (which, app, at) in steps {
+            engine.now = at % (1 << 42);
+            engine.step(input(which, app, 0));
+            engine.step(Input::Time);
+        }
+        prop_assert!(engine.messages.len() <= 120);
+    }
+}

@@ -1,0 +1,169 @@
+//! Reading of JSON that a person wrote: every fault at once, each with its place and the closest known word.
+
+use serde_json::{Map, Value};
+
+use ostler_core::units;
+
+/// A fault: where, and what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The key that it is about; none = the whole.
+    pub key: Option<String>,
+    /// What is wrong with it.
+    pub text: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.key {
+            Some(key) => write!(f, "{key}: {}", self.text),
+            None => f.write_str(&self.text),
+        }
+    }
+}
+
+/// An object that is read key by key.
+pub(crate) struct Fields<'a> {
+    map: &'a Map<String, Value>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl<'a> Fields<'a> {
+    /// The object, whose keys are all known; else a problem for each that is not.
+    pub(crate) fn of(value: &'a Value, known: &[&str]) -> Result<Self, Vec<Problem>> {
+        let Value::Object(map) = value else {
+            return Err(vec![Problem { key: None, text: format!("expected a table, found {}", kind(value)) }]);
+        };
+        let mut fields = Self { map, problems: Vec::new() };
+        for key in map.keys().filter(|key| !known.contains(&key.as_str())) {
+            let hint = did_you_mean(key, known);
+            fields.fault(key, format!("is not known{hint}"));
+        }
+        Ok(fields)
+    }
+
+    pub(crate) fn fault(&mut self, key: &str, text: impl Into<String>) {
+        let key = crate::text::plain(key, 60);
+        self.problems.push(Problem { key: Some(key), text: text.into() });
+    }
+
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.map.contains_key(key)
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&'a Value> {
+        self.map.get(key).filter(|value| !value.is_null())
+    }
+
+    /// A value, read by a function that says what it expected.
+    fn read<T>(&mut self, key: &str, read: impl FnOnce(&'a Value) -> Option<T>, expected: &str) -> Option<T> {
+        let value = self.get(key)?;
+        let result = read(value);
+        if result.is_none() {
+            self.fault(key, format!("expected {expected}, found {}", kind(value)));
+        }
+        result
+    }
+
+    pub(crate) fn text(&mut self, key: &str) -> Option<String> {
+        let read = |value: &Value| value.as_str().filter(|text| !text.is_empty() && text.len() <= 4096).map(str::to_owned);
+        self.read(key, read, "a text")
+    }
+
+    pub(crate) fn flag(&mut self, key: &str) -> Option<bool> {
+        self.read(key, Value::as_bool, "true or false")
+    }
+
+    /// A text or several.
+    pub(crate) fn texts(&mut self, key: &str) -> Vec<String> {
+        self.read(key, texts, "a text or a list of texts").unwrap_or_default()
+    }
+
+    pub(crate) fn number(&mut self, key: &str, from: f64, to: f64) -> Option<f64> {
+        self.read(key, |value| value.as_f64().filter(|n| (from..=to).contains(n)), &format!("a number from {from} to {to}"))
+    }
+
+    /// A number, a percentage (`"90%"`) or an amount (`"400M"`).
+    pub(crate) fn amount(&mut self, key: &str) -> Option<f64> {
+        self.read(key, amount, "a number, a percentage or a size such as 400M")
+    }
+
+    /// A time in ms, from a number of ms or a text such as `5m`.
+    pub(crate) fn time(&mut self, key: &str, most: u64) -> Option<u64> {
+        let read = |value: &Value| match value {
+            Value::Number(number) => number.as_u64(),
+            Value::String(text) => units::millis(text).ok(),
+            _ => None,
+        };
+        self.read(key, |value| read(value).filter(|ms| *ms <= most), &format!("a time up to {}", units::millis_text(most)))
+    }
+
+    /// One of these words.
+    pub(crate) fn word<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Option<T> {
+        let text = self.text(key)?;
+        let found = words.iter().find(|(word, _)| *word == text).map(|(_, is)| *is);
+        if found.is_none() {
+            self.unknown_word(key, &text, &words.iter().map(|(word, _)| *word).collect::<Vec<_>>());
+        }
+        found
+    }
+
+    pub(crate) fn unknown_word(&mut self, key: &str, text: &str, words: &[&str]) {
+        let hint = did_you_mean(text, words);
+        let text = crate::text::plain(text, 60);
+        self.fault(key, format!("expected one of {}, found {text:?}{hint}", words.join(", ")));
+    }
+
+    pub(crate) fn end<T>(self, made: Option<T>) -> Result<T, Vec<Problem>> {
+        match made {
+            Some(made) if self.problems.is_empty() => Ok(made),
+            _ if self.problems.is_empty() => Err(vec![Problem { key: None, text: "is not complete".into() }]),
+            _ => Err(self.problems),
+        }
+    }
+}
+
+fn texts(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::String(text) => Some(vec![text.clone()]),
+        Value::Array(list) if list.len() <= 100 => list.iter().map(|item| item.as_str().map(str::to_owned)).collect(),
+        _ => None,
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an amount to compare with")]
+fn amount(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => match text.strip_suffix('%') {
+            Some(number) => number.trim().parse().ok(),
+            None => text.parse().ok().or_else(|| units::bytes(text).ok().map(|bytes| bytes as f64)),
+        },
+        _ => None,
+    }
+    .filter(|amount: &f64| amount.is_finite())
+}
+
+/// The name of a kind of value.
+pub(crate) fn kind(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".into(),
+        Value::Bool(_) => "true or false".into(),
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => format!("{:?}", crate::text::plain(text, 60)),
+        Value::Array(_) => "a list".into(),
+        Value::Object(_) => "a table".into(),
+    }
+}
+
+/// `; did you mean …?` where one of the words is close.
+pub(crate) fn did_you_mean(word: &str, known: &[&str]) -> String {
+    if word.len() > 60 {
+        return String::new();
+    }
+    let near = known.iter().map(|known| (strsim::damerau_levenshtein(word, known), known)).min();
+    match near {
+        Some((distance, known)) if distance <= 2.max(word.len() / 4) && distance < known.len() => format!("; did you mean {known}?"),
+        _ => String::new(),
+    }
+}

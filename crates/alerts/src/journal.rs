@@ -1,0 +1,253 @@
+//! The outbox as a file: state and messages in records that are appended, each whole or not there.
+//!
+//! ```text
+//! ostler-alerts 1
+//! 5f2a91c3 {"state":{…},"messages":[{…}]}
+//! 01d3f7aa {"done":{"id":"00ab-1"}}
+//! ```
+//! A record has the state after a step and the messages that the step made: so no message is made twice, and none is lost, whatever ends the process in between.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{Change, State};
+use crate::message::Message;
+
+/// The first line.
+pub const HEAD: &str = "ostler-alerts 1\n";
+/// Most messages that wait for a channel; the oldest beyond are dropped, and counted.
+pub const MOST_WAITING: usize = 100;
+/// Changes that are kept.
+pub const MOST_HISTORY: usize = 500;
+
+/// A record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Record {
+    /// The state after a step.
+    Step {
+        /// All of it.
+        state: Box<State>,
+        /// Messages to send.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        messages: Vec<Message>,
+        /// Alerts that began or ended.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        changes: Vec<Change>,
+    },
+    /// A message is done with.
+    Done {
+        /// Its id.
+        id: String,
+        /// What became of it: nothing = it was delivered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fault: Option<String>,
+        /// When, in ms since 1970.
+        at: u64,
+    },
+    /// One that was done with when the file was written anew.
+    Sent(Sent),
+}
+
+/// A message that is done with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sent {
+    /// Its id.
+    pub id: String,
+    /// The channel.
+    pub channel: String,
+    /// When, in ms since 1970.
+    pub at: u64,
+    /// Its first line.
+    pub title: String,
+    /// Why it never came; none = it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+}
+
+/// Everything that the file says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Book {
+    /// The last state; none = there never was one.
+    pub state: Option<State>,
+    /// Messages that are not done with, the oldest first.
+    pub waiting: VecDeque<Message>,
+    /// Alerts that began or ended, the newest last.
+    pub changes: VecDeque<Change>,
+    /// Messages that are done with, the newest last.
+    pub sent: VecDeque<Sent>,
+    /// Messages that were dropped because too many waited.
+    pub dropped: u64,
+}
+
+/// What there is wrong with the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is of another version, or of somebody else: nothing of it was read.
+    Unknown,
+    /// From there on it makes no sense.
+    Torn {
+        /// So many bytes are good.
+        good: usize,
+    },
+}
+
+impl Book {
+    /// Reads a file.
+    pub fn read(bytes: &[u8]) -> (Self, Option<Fault>) {
+        let mut book = Self::default();
+        if bytes.is_empty() {
+            return (book, None);
+        }
+        let Some(mut rest) = bytes.strip_prefix(HEAD.as_bytes()) else {
+            // The beginning of our first line: it was torn there.
+            let fault = if HEAD.as_bytes().starts_with(bytes) { Fault::Torn { good: 0 } } else { Fault::Unknown };
+            return (book, Some(fault));
+        };
+        while !rest.is_empty() {
+            let end = rest.iter().position(|byte| *byte == b'\n');
+            let Some(record) = end.and_then(|end| decode(&rest[..end])) else {
+                return (book, Some(Fault::Torn { good: bytes.len() - rest.len() }));
+            };
+            book.apply(record);
+            rest = &rest[end.map_or(rest.len(), |end| end + 1)..];
+        }
+        (book, None)
+    }
+
+    /// Takes a record in, which is on disk.
+    pub fn apply(&mut self, record: Record) {
+        match record {
+            Record::Step { state, messages, changes } => {
+                self.state = Some(*state);
+                self.waiting.extend(messages);
+                self.changes.extend(changes);
+            }
+            Record::Sent(sent) => self.sent.push_back(sent),
+            Record::Done { id, fault, at } => {
+                let Some(index) = self.waiting.iter().position(|message| message.id == id) else { return };
+                let Some(message) = self.waiting.remove(index) else { return };
+                self.sent.push_back(Sent { id, channel: message.channel.clone(), at, title: message.title(), fault });
+            }
+        }
+        self.bound();
+    }
+
+    fn bound(&mut self) {
+        let excess = self.changes.len().saturating_sub(MOST_HISTORY);
+        self.changes.drain(..excess);
+        let excess = self.sent.len().saturating_sub(MOST_HISTORY);
+        self.sent.drain(..excess);
+        while let Some(index) = self.crowded() {
+            self.waiting.remove(index);
+            self.dropped += 1;
+        }
+    }
+
+    /// The oldest message of a channel for which too many wait.
+    fn crowded(&self) -> Option<usize> {
+        if self.waiting.len() <= MOST_WAITING {
+            return None;
+        }
+        let of = |channel: &str| self.waiting.iter().filter(|message| message.channel == channel).count();
+        self.waiting.iter().position(|message| of(&message.channel) > MOST_WAITING)
+    }
+
+    /// The whole as a new file.
+    pub fn write(&self) -> Vec<u8> {
+        let mut out = HEAD.as_bytes().to_vec();
+        let state = self.state.clone().unwrap_or_default();
+        let changes = self.changes.iter().cloned().collect();
+        let messages = self.waiting.iter().cloned().collect();
+        out.extend(encode(&Record::Step { state: Box::new(state), messages, changes }));
+        for sent in &self.sent {
+            out.extend(encode(&Record::Sent(sent.clone())));
+        }
+        out
+    }
+}
+
+/// A record as a line.
+pub fn encode(record: &Record) -> Vec<u8> {
+    let body = serde_json::to_vec(record).unwrap_or_default();
+    let mut line = format!("{:08x} ", crc32fast::hash(&body)).into_bytes();
+    line.extend(body);
+    line.push(b'\n');
+    line
+}
+
+fn decode(line: &[u8]) -> Option<Record> {
+    let (sum, body) = (line.get(..8)?, line.get(9..)?);
+    let sum = u32::from_str_radix(std::str::from_utf8(sum).ok()?, 16).ok()?;
+    (line[8] == b' ' && sum == crc32fast::hash(body)).then(|| serde_json::from_slice(body).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn records() -> Vec<Record> {
+        let message = |n: u64| Message::test("ops", "box", format!("1-{n}"), n);
+        let step = |n: u64| Record::Step { state: Box::new(State::new(n)), messages: vec![message(n), message(n + 100)], changes: vec![] };
+        let done = |n: u64, fault: Option<&str>| Record::Done { id: format!("1-{n}"), fault: fault.map(str::to_owned), at: n };
+        vec![step(1), done(1, None), step(2), done(101, Some("it answers 400")), step(3)]
+    }
+
+    fn file(records: &[Record]) -> Vec<u8> {
+        records.iter().fold(HEAD.as_bytes().to_vec(), |mut file, record| {
+            file.extend(encode(record));
+            file
+        })
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_written_anew() {
+        let (book, fault) = Book::read(&file(&records()));
+        assert_eq!((fault, book.waiting.len(), book.sent.len()), (None, 4, 2));
+        assert_eq!(book.sent[1].fault.as_deref(), Some("it answers 400"));
+        assert_eq!(Book::read(&book.write()), (book, None));
+        assert_eq!(Book::read(b""), (Book::default(), None));
+        assert_eq!(Book::read(b"ostler-alerts 2\n...").1, Some(Fault::Unknown));
+        assert_eq!(Book::read(b"ostler-al").1, Some(Fault::Torn { good: 0 }));
+    }
+
+    #[test]
+    fn one_channel_that_takes_nothing_drops_its_own_oldest() {
+        let mut book = Book::default();
+        for n in 0..300_u64 {
+            let channel = if n < 10 { "mail" } else { "ops" };
+            let messages = vec![Message::test(channel, "box", format!("1-{n}"), n)];
+            book.apply(Record::Step { state: Box::default(), messages, changes: vec![] });
+        }
+        assert_eq!((book.waiting.len(), book.dropped), (110, 190));
+        assert_eq!(book.waiting.back().unwrap().id, "1-299");
+    }
+
+    proptest! {
+        /// Cut or damaged anywhere, all whole records before are read, and nothing else.
+        #[test]
+        fn torn_anywhere(cut in 0_usize..4000, flip in any::<u8>()) {
+            let whole = file(&records());
+            let at = cut % whole.len();
+            let (book, fault) = Book::read(&whole[..at]);
+            let mut damaged = whole.clone();
+            damaged[at] ^= flip | 1;
+            let (other, _) = Book::read(&damaged);
+            let all = records();
+            let prefixes: Vec<Book> = (0..=all.len()).map(|count| Book::read(&file(&all[..count])).0).collect();
+            prop_assert!(prefixes.contains(&book) && prefixes.contains(&other), "something was read that nobody wrote");
+            if let Some(Fault::Torn { good }) = fault {
+                prop_assert_eq!(Book::read(&whole[..good]), (book, None));
+            }
+        }
+
+        #[test]
+        fn anything_is_read(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let mut file = HEAD.as_bytes().to_vec();
+            file.extend(&bytes);
+            let _ = (Book::read(&bytes), Book::read(&file));
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What the answer to a message means. Some services say that it failed in the body of a 200.
+
+use serde_json::Value;
+
+use crate::channel::Service;
+use crate::text::plain;
+
+/// An answer of HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// `Retry-After`, as it stands.
+    pub retry_after: Option<String>,
+    /// The first of the body.
+    pub body: String,
+}
+
+/// What became of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is there.
+    Delivered,
+    /// Not now.
+    Later {
+        /// Time to wait, as the service says.
+        after_ms: Option<u64>,
+        /// Why.
+        why: String,
+    },
+    /// Never: sent again it would fail again.
+    Refused(String),
+}
+
+/// Longest wait that a service is believed.
+const MOST_WAIT_MS: u64 = 3_600_000;
+
+/// Judges an answer. `now_ms`: for a `Retry-After` that is a date.
+pub fn judge(service: &Service, answer: &Answer, now_ms: u64) -> Verdict {
+    let value: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+    let said = || plain(&answer.body, 200);
+    let status = answer.status;
+    match status {
+        200..=299 => in_body(service, answer, &value),
+        429 => {
+            // Telegram and Discord say it in the body, in seconds.
+            let in_body = value["parameters"]["retry_after"].as_f64().or_else(|| value["retry_after"].as_f64()).map(seconds);
+            let after_ms = answer.retry_after.as_deref().and_then(|text| retry_after(text, now_ms)).or(in_body);
+            Verdict::Later { after_ms: Some(after_ms.unwrap_or(60_000).min(MOST_WAIT_MS)), why: "it gets too many messages (429)".into() }
+        }
+        300..=399 => Verdict::Refused(format!("it leads to another address ({status}), which is not followed")),
+        408 | 425 | 500..=599 => {
+            let after_ms = answer.retry_after.as_deref().and_then(|text| retry_after(text, now_ms)).map(|ms| ms.min(MOST_WAIT_MS));
+            Verdict::Later { after_ms, why: format!("it answers {status} {}", said()) }
+        }
+        _ => Verdict::Refused(format!("it answers {status} {}", said())),
+    }
+}
+
+fn in_body(service: &Service, answer: &Answer, value: &Value) -> Verdict {
+    let fault = |code: i64, key: &str| format!("it answers {code}: {}", plain(value[key].as_str().unwrap_or_default(), 200));
+    let later = |why: String| Verdict::Later { after_ms: Some(60_000), why };
+    match service {
+        Service::DingTalk { .. } | Service::WeCom { .. } => match value["errcode"].as_i64() {
+            Some(0) => Verdict::Delivered,
+            // Too many messages, and: the service is busy.
+            Some(code @ (130_101 | 130_102 | 410_100 | 45_009 | 45_033 | -1)) => later(fault(code, "errmsg")),
+            Some(code) => Verdict::Refused(fault(code, "errmsg")),
+            None => Verdict::Refused(format!("its answer makes no sense: {}", plain(&answer.body, 200))),
+        },
+        Service::Feishu { .. } => match value["code"].as_i64().or_else(|| value["StatusCode"].as_i64()) {
+            Some(0) => Verdict::Delivered,
+            Some(code @ (9499 | 11_232 | 11_233 | 99_991_400)) => later(fault(code, "msg")),
+            Some(code) => Verdict::Refused(fault(code, "msg")),
+            None => Verdict::Refused(format!("its answer makes no sense: {}", plain(&answer.body, 200))),
+        },
+        Service::Telegram { .. } if value["ok"] == Value::Bool(false) => {
+            Verdict::Refused(fault(value["error_code"].as_i64().unwrap_or(0), "description"))
+        }
+        // An incoming webhook says `ok` in plain text; its Web API, and what stands in for it, has `ok: false`.
+        Service::Slack { .. } if value["ok"] == Value::Bool(false) => match value["error"].as_str() {
+            Some("ratelimited" | "rate_limited") => later("it gets too many messages".into()),
+            other => Verdict::Refused(format!("it answers {}", plain(other.unwrap_or_default(), 200))),
+        },
+        _ => Verdict::Delivered,
+    }
+}
+
+/// Seconds, or a date.
+fn retry_after(text: &str, now_ms: u64) -> Option<u64> {
+    if let Ok(number) = text.trim().parse::<f64>() {
+        return Some(seconds(number));
+    }
+    let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
+    Some(u64::try_from(at.as_millisecond()).ok()?.saturating_sub(now_ms))
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within an hour")]
+fn seconds(number: f64) -> u64 {
+    if number.is_finite() { (number.clamp(0.0, 3600.0) * 1000.0) as u64 } else { MOST_WAIT_MS }
+}

@@ -1,0 +1,261 @@
+//! A rule from JSON: an entry of `alerts: […]` in an ecosystem file, or of `rules` in `alerts.json`.
+
+use serde_json::Value;
+
+use super::{Check, Condition, Pattern, REPEAT_MS, Rule, Severity, Target, Threshold};
+use crate::fields::{Fields, Problem};
+use crate::input::Kind;
+
+/// Keys by which a rule says what it looks at: one of them.
+const SUBJECTS: &[&str] = &["on", "metric", "error_rate", "absent", "log", "exception", "url", "tcp", "host", "forecast"];
+/// Every key.
+const KEYS: &[&str] = &[
+    "on",
+    "metric",
+    "error_rate",
+    "absent",
+    "log",
+    "exception",
+    "url",
+    "tcp",
+    "host",
+    "forecast",
+    "name",
+    "apps",
+    "severity",
+    "for",
+    "channels",
+    "repeat",
+    "above",
+    "below",
+    "clear",
+    "window",
+    "count",
+    "every",
+    "timeout",
+    "status",
+    "certificate_days",
+    "within",
+];
+const DAY: u64 = 86_400_000;
+/// Longest window: what is remembered of a figure.
+pub(crate) const MOST_WINDOW_MS: u64 = 3_600_000;
+
+/// Reads a rule. `app`: the app in whose description it is, about which it then is.
+///
+/// # Errors
+/// Every fault of it.
+pub fn rule(value: &Value, app: Option<&str>) -> Result<Rule, Vec<Problem>> {
+    // The short form: the word of an event.
+    let short = value.as_str().map(|word| serde_json::json!({ "on": word }));
+    let mut fields = Fields::of(short.as_ref().unwrap_or(value), KEYS)?;
+    let condition = condition(&mut fields);
+    let name = fields.text("name");
+    let mut apps = fields.texts("apps");
+    if let Some(app) = app {
+        if fields.has("apps") {
+            fields.fault("apps", "belongs to rules of alerts.json; here a rule is about its own app");
+        }
+        apps = vec![app.to_owned()];
+    }
+    let severity = fields.word("severity", Severity::WORDS);
+    let for_ms = fields.time("for", 7 * DAY);
+    let channels = fields.texts("channels");
+    let repeat_ms = fields.time("repeat", 30 * DAY).map_or(REPEAT_MS, |ms| ms.max(60_000));
+    let own_for = fields.has("absent");
+    let made = condition.map(|(condition, own_name, usual_for)| {
+        let own_name = name.as_deref().map_or(own_name, |name| crate::text::plain(name, crate::text::NAME));
+        let name = app.map_or_else(|| own_name.clone(), |app| format!("{}/{own_name}", crate::text::plain(app, crate::text::NAME)));
+        // The age of the last line already is for how long there was none.
+        let is_age = matches!(&condition, Condition::Threshold(threshold) if threshold.metric == "log_age" && own_for);
+        let for_ms = if is_age { 0 } else { for_ms.unwrap_or(usual_for) };
+        Rule { name, condition, apps, severity, for_ms, channels, repeat_ms }
+    });
+    fields.end(made)
+}
+
+/// The condition, the name that it gives, and for how long it usually has to hold.
+fn condition(fields: &mut Fields<'_>) -> Option<(Condition, String, u64)> {
+    let given: Vec<&str> = SUBJECTS.iter().copied().filter(|key| fields.has(key)).collect();
+    match given[..] {
+        ["on"] => events(fields),
+        ["metric"] => {
+            let metric = fields.text("metric")?;
+            Some((threshold(fields, &metric, None)?, metric, 0))
+        }
+        ["error_rate"] => {
+            let limit = fields.amount("error_rate")?;
+            Some((threshold(fields, "error_rate", Some((true, limit)))?, "error_rate".into(), 60_000))
+        }
+        ["absent"] => absence(fields),
+        ["log"] => log(fields),
+        ["exception"] => {
+            let (new, returned) =
+                fields.word("exception", &[("new", (true, false)), ("returned", (false, true)), ("any", (true, true))])?;
+            Some((Condition::Exception { new, returned }, "exception".into(), 0))
+        }
+        ["url" | "tcp"] => check(fields),
+        ["host"] => {
+            let metric = fields.word("host", &[("disk", "disk"), ("memory", "memory"), ("load", "load"), ("cpu", "cpu")])?;
+            let metric = format!("host.{metric}");
+            Some((threshold(fields, &metric, None)?, metric, 60_000))
+        }
+        ["forecast"] => {
+            fields.word("forecast", &[("memory", ())])?;
+            let within_ms = fields.time("within", 7 * DAY).unwrap_or(3_600_000);
+            Some((Condition::Forecast { within_ms }, "memory_forecast".into(), 0))
+        }
+        [] => {
+            let text = format!("says not what it looks at: expected one of {}", SUBJECTS.join(", "));
+            fields.problems.push(Problem { key: None, text });
+            None
+        }
+        [first, ..] => {
+            let second = given.get(1).copied().unwrap_or(first);
+            fields.fault(second, format!("cannot be beside {first}: a rule looks at one thing"));
+            None
+        }
+    }
+}
+
+fn events(fields: &mut Fields<'_>) -> Option<(Condition, String, u64)> {
+    let words = fields.texts("on");
+    let mut kinds = Vec::new();
+    for word in &words {
+        match Kind::ALARMS.iter().find(|kind| kind.word() == word) {
+            Some(kind) => kinds.push(*kind),
+            None => fields.unknown_word("on", word, &Kind::ALARMS.iter().map(|kind| kind.word()).collect::<Vec<_>>()),
+        }
+    }
+    let name = words.first()?.clone();
+    (!kinds.is_empty()).then_some((Condition::Events(kinds), name, 0))
+}
+
+fn threshold(fields: &mut Fields<'_>, metric: &str, given: Option<(bool, f64)>) -> Option<Condition> {
+    let (above, limit) = match (given, fields.amount("above"), fields.amount("below")) {
+        (Some(given), ..) => given,
+        (None, Some(limit), None) => (true, limit),
+        (None, None, Some(limit)) => (false, limit),
+        _ => {
+            fields.fault("above", "expected either `above` or `below`");
+            return None;
+        }
+    };
+    let clear = fields.amount("clear").unwrap_or(limit);
+    if (above && clear > limit) || (!above && clear < limit) {
+        fields.fault("clear", "is on the wrong side of the limit: it would be over before it begins");
+    }
+    let window_ms = fields.time("window", MOST_WINDOW_MS).unwrap_or(0);
+    Some(Condition::Threshold(Threshold { metric: metric.to_owned(), above, limit, clear, window_ms }))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "seconds of at most a week")]
+fn absence(fields: &mut Fields<'_>) -> Option<(Condition, String, u64)> {
+    let is_log = fields.word("absent", &[("log", true), ("requests", false)])?;
+    let for_ms = fields.time("for", 7 * DAY).unwrap_or(600_000);
+    let threshold = |metric: &str, above, limit| Threshold { metric: metric.into(), above, limit, clear: limit, window_ms: 0 };
+    Some(if is_log {
+        let condition = Condition::Threshold(threshold("log_age", true, for_ms as f64 / 1000.0));
+        (condition, "no_log".into(), 0)
+    } else {
+        (Condition::Threshold(threshold("requests", false, f64::MIN_POSITIVE)), "no_requests".into(), for_ms)
+    })
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 1 to 1000")]
+fn log(fields: &mut Fields<'_>) -> Option<(Condition, String, u64)> {
+    let text = fields.text("log")?;
+    let pattern = match Pattern::parse(&text) {
+        Ok(pattern) => pattern,
+        Err(why) => {
+            fields.fault("log", format!("is no regular expression: {}", crate::text::plain(&why, 200)));
+            return None;
+        }
+    };
+    let count = fields.number("count", 1.0, 1000.0).unwrap_or(1.0) as usize;
+    let window_ms = fields.time("window", MOST_WINDOW_MS).unwrap_or(60_000);
+    Some((Condition::Log { pattern, count, window_ms }, format!("log {}", crate::text::plain(&text, 40)), 0))
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within their bounds")]
+fn check(fields: &mut Fields<'_>) -> Option<(Condition, String, u64)> {
+    let status = fields.number("status", 100.0, 599.0).map(|status| status as u16);
+    let days = fields.number("certificate_days", 0.0, 1000.0).map(|days| days as u32);
+    let (every, timeout) = (fields.time("every", DAY), fields.time("timeout", 60_000));
+    let (target, name) = if fields.has("url") {
+        let url = fields.text("url")?;
+        if crate::channel::Url::parse(&url).is_none() {
+            fields.fault("url", "expected an address that begins with http:// or https://");
+            return None;
+        }
+        (Target::Http { url: url.clone(), status }, url)
+    } else {
+        let address = fields.text("tcp")?;
+        if address.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) {
+            fields.fault("tcp", "expected host:port");
+            return None;
+        }
+        (Target::Tcp(address.clone()), address)
+    };
+    let check = Check {
+        target,
+        every_ms: every.unwrap_or(60_000).max(5000),
+        timeout_ms: timeout.unwrap_or(10_000).max(100),
+        certificate_days: days,
+    };
+    let name = format!("check {}", crate::text::plain(&ostler_core::masking::masked(&name, &[]), 100));
+    Some((Condition::Check(check), name, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn rules_of_every_kind() {
+        for value in [
+            json!("crash"),
+            json!({ "on": ["crash", "errored"], "severity": "critical", "channels": "ops" }),
+            json!({ "metric": "memory", "above": "400M", "clear": "350M", "window": "1m", "for": "5m", "repeat": "1h" }),
+            json!({ "metric": "queue", "below": 5 }),
+            json!({ "error_rate": "5%", "window": "5m" }),
+            json!({ "absent": "requests", "for": "10m" }),
+            json!({ "absent": "log", "for": "10m" }),
+            json!({ "log": "OOM|panic", "count": 3, "window": "1m" }),
+            json!({ "exception": "new" }),
+            json!({ "url": "https://example.com/health", "every": "30s", "certificate_days": 14, "status": 204 }),
+            json!({ "tcp": "db:5432" }),
+            json!({ "host": "disk", "above": "90%" }),
+            json!({ "forecast": "memory", "within": "1h" }),
+        ] {
+            let made = rule(&value, Some("api")).unwrap_or_else(|problems| panic!("{value}: {problems:?}"));
+            assert!(made.covers("api") && !made.covers("other") && made.name.starts_with("api/"), "{value}");
+        }
+        let memory = rule(&json!({ "metric": "memory", "above": "400M" }), None).unwrap();
+        assert!(matches!(memory.condition, Condition::Threshold(Threshold { limit, .. }) if limit == 419_430_400.0));
+    }
+
+    #[test]
+    fn faults_say_where_and_what_was_meant() {
+        for (value, key, text) in [
+            (json!(7), "", "expected a table"),
+            (json!({}), "", "says not what it looks at"),
+            (json!("crahs"), "on", "did you mean crash?"),
+            (json!({ "on": "crash", "severty": "info" }), "severty", "did you mean severity?"),
+            (json!({ "on": "crash", "severity": "criticl" }), "severity", "did you mean critical?"),
+            (json!({ "on": "crash", "log": "x" }), "log", "cannot be beside on"),
+            (json!({ "metric": "cpu" }), "above", "either"),
+            (json!({ "metric": "cpu", "above": 90, "clear": 95 }), "clear", "wrong side"),
+            (json!({ "metric": "cpu", "above": 90, "for": "soon" }), "for", "expected a time"),
+            (json!({ "log": "(" }), "log", "no regular expression"),
+            (json!({ "url": "ftp://x" }), "url", "http://"),
+            (json!({ "tcp": "db" }), "tcp", "host:port"),
+            (json!({ "on": "crash", "apps": "x" }), "apps", "alerts.json"),
+        ] {
+            let problems = rule(&value, Some("api")).unwrap_err();
+            let found = problems.iter().any(|problem| problem.key.as_deref().unwrap_or_default() == key && problem.text.contains(text));
+            assert!(found, "{value}: {problems:?}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Text of others: cut, and without what a terminal or page would obey.
+
+/// Longest name that is kept, in bytes.
+pub const NAME: usize = 200;
+/// Longest text that is kept, in bytes.
+pub const TEXT: usize = 600;
+
+/// The text in one line without control characters, escape sequences and marks that turn the direction of writing, cut to so many bytes.
+pub fn plain(text: &str, most: usize) -> String {
+    let mut out = String::new();
+    // What is cut away is not even looked at: a line may have any length.
+    let mut chars = clipped(text, most.saturating_mul(4)).chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\u{1b}' => skip_escape(&mut chars),
+            '\n' | '\r' | '\t' => out.push(' '),
+            '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => {}
+            c if c.is_control() => {}
+            c => out.push(c),
+        }
+    }
+    cut(out.trim(), most)
+}
+
+/// Skips the rest of an escape sequence: `[…letter`, `]…BEL`, or one character.
+fn skip_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+    match chars.next() {
+        Some('[') => while chars.next().is_some_and(|c| !('\u{40}'..='\u{7e}').contains(&c)) {},
+        Some(']') => while chars.next().is_some_and(|c| c != '\u{7}' && c != '\u{1b}') {},
+        _ => {}
+    }
+}
+
+/// The text cut to so many bytes, with a sign that it was.
+pub fn cut(text: &str, most: usize) -> String {
+    const SIGN: &str = "…";
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let mut out = clipped(text, most.saturating_sub(SIGN.len())).to_owned();
+    if most >= SIGN.len() {
+        out.push_str(SIGN);
+    }
+    out
+}
+
+/// The first so many bytes, whole characters only.
+fn clipped(text: &str, most: usize) -> &str {
+    let end = (0..=most.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_plain_line() {
+        for (text, most, expected) in [
+            ("a\x1b[31mred\x1b[0m\nb", 100, "ared b"),
+            ("\x1b]0;title\x07x\u{0}y\u{202e}z", 100, "xyz"),
+            ("<b>@all</b>", 100, "<b>@all</b>"),
+            ("üüüü", 5, "ü…"),
+            ("", 5, ""),
+            ("abc", 1, ""),
+            ("\x1b", 9, ""),
+        ] {
+            assert_eq!(plain(text, most), expected, "{text:?}");
+        }
+        assert!(plain(&"x".repeat(1 << 20), 50).len() <= 50);
+    }
+}

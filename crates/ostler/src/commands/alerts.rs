@@ -1,0 +1,283 @@
+//! `alerts`: what fires, who is told, silences, and channels. It works on the files of the home; the dashboard's process, where it runs, sees each change at once.
+
+use std::io::Read as _;
+
+use ostler_alerts::channel::SERVICES;
+use ostler_client::words::{shown, span};
+use ostler_core::causes::with_causes;
+use ostler_core::units;
+use ostler_web::alerts::settings::{AlertsError, read_channel};
+use ostler_web::alerts::{Overview, Settings, look, test_blocking};
+use serde_json::{Map, Value, json};
+
+use crate::cli::Call;
+use crate::cx::Cx;
+use crate::error::{CliError, Status, UsageError};
+use crate::render;
+
+/// How long a silence lasts unless said otherwise, ms.
+const SILENCE_MS: u64 = 3_600_000;
+/// Longest silence, ms.
+const LONGEST_SILENCE_MS: u64 = 30 * 86_400_000;
+/// Lines of the history.
+const LINES: usize = 50;
+/// Longest description of a channel that is read.
+const MAX_BYTES: u64 = 64 << 10;
+
+/// Runs `alerts [list|test|silence|unsilence|history|channel]`.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    match call.target() {
+        None | Some("list") => list(cx, call),
+        Some("history") => history(cx, call),
+        Some("test") => test(cx, call),
+        Some("silence") => silence(cx, call),
+        Some("unsilence") => unsilence(cx, call),
+        Some("channel") => channel(cx, call),
+        Some(other) => {
+            let reason = format!("expected list, test, silence, unsilence, history or channel, found {other:?}");
+            Err(UsageError::BadValue { option: "alerts".into(), reason }.into())
+        }
+    }
+}
+
+fn list(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let all = look(cx.home()?);
+    if call.has("json") {
+        render::json(&mut cx.out, &serde_json::to_value(&all).unwrap_or_default());
+        return Ok(Status::Ok);
+    }
+    let name = cx.program.name();
+    for alert in &all.alerts {
+        let app = shown(alert.app.as_deref().unwrap_or("ostler"));
+        let times = if alert.count > 1 { format!(", {} times", alert.count) } else { String::new() };
+        let notes = [(alert.status == "pending", "not yet told"), (alert.silenced, "silenced"), (alert.flapping, "comes and goes")];
+        let notes: String = notes.iter().filter(|(is, _)| *is).map(|(_, note)| format!(" ({note})")).collect();
+        let since = span(all.at.saturating_sub(alert.since));
+        cx.out.line(format_args!(
+            "{} {app} {}: {}{times}, for {since}{notes}",
+            alert.severity.word(),
+            shown(&alert.rule),
+            shown(&alert.text)
+        ));
+    }
+    if all.alerts.is_empty() && !all.channels.is_empty() {
+        cx.out.line("nothing fires");
+    }
+    silences(cx, &all);
+    for channel in &all.channels {
+        let waiting = if channel.waiting > 0 { format!(", {} waiting", channel.waiting) } else { String::new() };
+        let fault = channel.fault.as_ref().map(|fault| format!(", the last message was not sent: {}", shown(fault))).unwrap_or_default();
+        let least = channel.severity.word();
+        cx.out.line(format_args!("channel {}: {} at {}, from {least}{waiting}{fault}", channel.name, channel.service, channel.place));
+    }
+    if all.channels.is_empty() {
+        cx.out.line(format_args!("no channel is set up, so nothing is looked at; `{name} alerts channel add <type> key=value…` makes one"));
+    } else if crate::web::row(cx)?.is_none() {
+        cx.out.warn_err(format_args!("the process that judges and sends does not run; `{name} web enable` starts it"));
+    }
+    for problem in &all.problems {
+        cx.out.warn_err(shown(problem));
+    }
+    Ok(Status::Ok)
+}
+
+fn silences(cx: &mut Cx, all: &Overview) {
+    for silence in &all.silences {
+        let what = [("app", &silence.app), ("rule", &silence.rule)];
+        let what: Vec<String> = what.iter().filter_map(|(key, value)| Some(format!("{key} {}", shown(value.as_ref()?)))).collect();
+        let what = if what.is_empty() { "everything".to_owned() } else { what.join(", ") };
+        let (left, by) = (span(silence.until_ms.saturating_sub(all.at)), shown(&silence.by));
+        let reason = if silence.reason.is_empty() { String::new() } else { format!(": {}", shown(&silence.reason)) };
+        cx.out.line(format_args!("silence {}: {what}, for {left} more, by {by}{reason}", silence.id));
+    }
+}
+
+fn history(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let all = look(cx.home()?);
+    if call.has("json") {
+        render::json(&mut cx.out, &json!({ "history": all.history, "sent": all.sent }));
+        return Ok(Status::Ok);
+    }
+    if all.history.is_empty() && all.sent.is_empty() {
+        cx.out.info("nothing has been an alert as far as is known");
+    }
+    for change in all.history.iter().take(LINES).rev() {
+        let app = if change.app.is_empty() { "ostler" } else { &change.app };
+        let ago = span(all.at.saturating_sub(change.at));
+        let what = format!("{} {} {}: {}", change.status, shown(app), shown(&change.rule), shown(&change.text));
+        cx.out.line(format_args!("{ago} ago  {what}"));
+    }
+    for sent in all.sent.iter().take(LINES).rev() {
+        let ago = span(all.at.saturating_sub(sent.at));
+        let fault = sent.fault.as_ref().map_or_else(|| "sent".to_owned(), |fault| format!("not sent ({})", shown(fault)));
+        cx.out.line(format_args!("{ago} ago  {} {fault}: {}", sent.channel, shown(&sent.title)));
+    }
+    Ok(Status::Ok)
+}
+
+fn test(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let settings = Settings::of(cx.home()?).read();
+    settings.problems.iter().for_each(|problem| cx.out.warn_err(shown(problem)));
+    let wanted = call.targets.get(1);
+    let channels: Vec<_> = settings.channels.iter().filter(|channel| wanted.is_none_or(|name| *name == channel.told.name)).collect();
+    if channels.is_empty() {
+        let what = wanted.map_or_else(|| "no channel is set up".to_owned(), |name| format!("there is no channel {name:?}"));
+        return Err(CliError::NotFound(what));
+    }
+    let mut results = Vec::new();
+    for channel in channels {
+        let (name, result) = (&channel.told.name, test_blocking(channel));
+        if !call.has("json") {
+            match &result {
+                Ok(()) => cx.out.info(format_args!("{name}: sent")),
+                Err(why) => cx.out.error(format_args!("{name}: {}", shown(why))),
+            }
+        }
+        results.push(json!({ "channel": name, "sent": result.is_ok(), "error": result.err() }));
+    }
+    let is_good = results.iter().all(|result| result["sent"] == true);
+    if call.has("json") {
+        render::json(&mut cx.out, &json!(results));
+    }
+    Ok(if is_good { Status::Ok } else { Status::Failed })
+}
+
+fn silence(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let for_ms = match call.value("for") {
+        None => SILENCE_MS,
+        Some(text) => units::millis(text).ok().filter(|ms| (1..=LONGEST_SILENCE_MS).contains(ms)).ok_or_else(|| UsageError::BadValue {
+            option: "--for".into(),
+            reason: format!("expected a time up to 30d such as 30m or 2h, found {text:?}"),
+        })?,
+    };
+    let pattern = |text: Option<&str>| text.filter(|text| *text != "all").map(str::to_owned);
+    let (app, rule) = (pattern(call.targets.get(1).map(String::as_str)), pattern(call.value("rule")));
+    let by = format!("uid {}", rustix::process::getuid().as_raw());
+    let reason = call.value("reason").unwrap_or_default();
+    let made = Settings::of(cx.home()?).silence(rule, app, for_ms, &by, reason).map_err(failed)?;
+    if call.has("json") {
+        render::json(&mut cx.out, &serde_json::to_value(&made).unwrap_or_default());
+    } else {
+        let name = cx.program.name();
+        cx.out.info(format_args!("Silence {} for {}; `{name} alerts unsilence {}` ends it", made.id, span(for_ms), made.id));
+    }
+    Ok(Status::Ok)
+}
+
+fn unsilence(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let Some(id) = call.targets.get(1) else {
+        return Err(UsageError::BadValue { option: "unsilence".into(), reason: "expected the id of a silence, or all".into() }.into());
+    };
+    let ended = Settings::of(cx.home()?).unsilence(id).map_err(failed)?;
+    if ended == 0 && id != "all" {
+        return Err(CliError::NotFound(format!("there is no silence {id:?}")));
+    }
+    cx.out.info(format_args!("{ended} silence{} ended", if ended == 1 { "" } else { "s" }));
+    Ok(Status::Ok)
+}
+
+fn channel(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let words: Vec<&str> = call.targets.iter().skip(1).map(String::as_str).collect();
+    match words[..] {
+        ["add", ..] => add(cx, call, &words[1..]),
+        ["remove", name] => {
+            let removed = Settings::of(cx.home()?).remove_channel(name).map_err(failed)?;
+            if !removed {
+                return Err(CliError::NotFound(format!("there is no channel {name:?}")));
+            }
+            cx.out.info(format_args!("Channel {name} is gone"));
+            Ok(Status::Ok)
+        }
+        [] | ["list"] => {
+            let all = look(cx.home()?);
+            if call.has("json") {
+                render::json(&mut cx.out, &serde_json::to_value(&all.channels).unwrap_or_default());
+            }
+            for channel in all.channels.iter().filter(|_| !call.has("json")) {
+                cx.out.line(format_args!("{}: {} at {}, from {}", channel.name, channel.service, channel.place, channel.severity.word()));
+            }
+            Ok(Status::Ok)
+        }
+        _ => Err(UsageError::BadValue {
+            option: "alerts channel".into(),
+            reason: "expected list, add <type> key=value… or remove <name>".into(),
+        }
+        .into()),
+    }
+}
+
+fn add(cx: &mut Cx, call: &Call, words: &[&str]) -> Result<Status, CliError> {
+    let value = match words {
+        // What is on a command line can be read by others while it runs.
+        ["-"] | [] => {
+            let mut text = String::new();
+            let read = std::io::stdin().lock().take(MAX_BYTES).read_to_string(&mut text);
+            read.map_err(|source| CliError::File { what: "read", path: "standard input".into(), source })?;
+            serde_json::from_str(&text).map_err(|error| bad(format!("standard input is no JSON: {error}")))?
+        }
+        [service, rest @ ..] => described(service, rest, call)?,
+    };
+    let channel = read_channel(&value).map_err(|problems| {
+        let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        bad(all.join("; "))
+    })?;
+    let name = channel.told.name;
+    let replaced = Settings::of(cx.home()?).add_channel(&name, value).map_err(failed)?;
+    let program = cx.program.name();
+    cx.out.info(format_args!("Channel {name} is {}; `{program} alerts test {name}` tries it", if replaced { "changed" } else { "there" }));
+    if crate::web::row(cx)?.is_none() {
+        cx.out.warn_err(format_args!("nothing is sent until `{program} web enable`: its process judges and sends"));
+    }
+    Ok(Status::Ok)
+}
+
+/// The description of a channel from `key=value` words; what follows a `command` is its program.
+fn described(service: &str, words: &[&str], call: &Call) -> Result<Value, CliError> {
+    let mut map = Map::new();
+    map.insert("type".into(), service.into());
+    let mut argv: Vec<&str> = call.app_args.iter().flatten().map(String::as_str).collect();
+    for word in words {
+        let Some((key, value)) = word.split_once('=') else {
+            if service == "command" {
+                argv.push(word);
+                continue;
+            }
+            return Err(bad(format!("expected key=value, found {word:?}")));
+        };
+        let value = match key {
+            "port" => value.parse::<u64>().map_or_else(|_| value.into(), Value::from),
+            "resolved" => value.parse::<bool>().map_or_else(|_| value.into(), Value::from),
+            "to" => value.split(',').collect::<Vec<_>>().into(),
+            "quiet" => quiet(value),
+            _ => value.into(),
+        };
+        map.insert(key.to_owned(), value);
+    }
+    if !argv.is_empty() {
+        map.insert("argv".into(), argv.into());
+    }
+    if !SERVICES.contains(&service) && words.is_empty() && service.starts_with('{') {
+        return serde_json::from_str(service).map_err(|error| bad(format!("{service:?} is no JSON: {error}")));
+    }
+    Ok(Value::Object(map))
+}
+
+/// `22:00-07:00`, or the same with `@Zone/Name`.
+fn quiet(text: &str) -> Value {
+    let (times, zone) = text.split_once('@').unwrap_or((text, ""));
+    let (from, to) = times.split_once('-').unwrap_or((times, ""));
+    let mut value = json!({ "from": from, "to": to });
+    if !zone.is_empty() {
+        value["zone"] = zone.into();
+    }
+    value
+}
+
+fn bad(reason: String) -> CliError {
+    UsageError::BadValue { option: "alerts channel add".into(), reason }.into()
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn failed(error: AlertsError) -> CliError {
+    CliError::Failed(with_causes(&error))
+}

@@ -1,0 +1,43 @@
+//! Checks over the network that rules ask for.
+
+use std::time::Duration;
+
+use hyper::Method;
+use ostler_alerts::channel::Url;
+use ostler_alerts::input::Checked;
+use ostler_alerts::rule::{Check, Target};
+use tokio::time::timeout;
+
+use super::{send, tls};
+
+/// Makes a check.
+///
+/// # Errors
+/// What is wrong, in words that follow a name.
+pub(super) async fn check(check: &Check) -> Result<Checked, String> {
+    let limit = Duration::from_millis(check.timeout_ms);
+    match timeout(limit, ask(check)).await {
+        Ok(result) => result,
+        Err(_) => Err(format!("does not answer within {} ms", check.timeout_ms)),
+    }
+}
+
+async fn ask(check: &Check) -> Result<Checked, String> {
+    match &check.target {
+        Target::Http { url, status } => {
+            let url = Url::parse(url).ok_or("has no address that can be asked")?;
+            let got = send::exchange(Method::GET, &url, &[], String::new()).await?;
+            let is = got.answer.status;
+            match status {
+                Some(expected) if *expected != is => Err(format!("{} answers {is} instead of {expected}", url.origin())),
+                None if is >= 400 => Err(format!("{} answers {is}", url.origin())),
+                _ => Ok(Checked { certificate_days: got.certificate_days }),
+            }
+        }
+        Target::Tcp(address) => {
+            let (host, port) = address.rsplit_once(':').ok_or("has no address that can be asked")?;
+            let port = port.parse().map_err(|_| "has no port that can be asked".to_owned())?;
+            tls::connect(host.trim_matches(['[', ']']), port).await.map(|_| Checked::default())
+        }
+    }
+}

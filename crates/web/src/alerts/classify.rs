@@ -1,0 +1,118 @@
+//! Events of the daemon as occurrences. Pure.
+
+use ostler_alerts::input::{Kind, Occurrence};
+use ostler_client::words;
+use ostler_core::lifecycle::Ending;
+use ostler_core::masking::masked;
+use ostler_proto::event::{Cause, Event, Health, What};
+
+/// What an event is for alerts; none = nothing. `is_job`: whether an app is a job; `secrets`: what is not told.
+pub(super) fn occurrence(event: &Event, is_job: impl Fn(&str) -> bool, secrets: &[String]) -> Option<Occurrence> {
+    let app = event.app.clone().unwrap_or_default();
+    // We ourselves: what was missed is judged by the next.
+    if app == crate::APP {
+        return None;
+    }
+    let kind = kind(event, is_job(&app))?;
+    let text = masked(&words::what(&event.what), secrets);
+    Some(Occurrence { kind, app, instance: event.id, text })
+}
+
+fn kind(event: &Event, is_job: bool) -> Option<Kind> {
+    Some(match &event.what {
+        What::Exit { ending, .. } => match (&event.cause, ending) {
+            (Cause::System, _) => Kind::OutOfMemory,
+            (Cause::App, Ending::Code(0)) if is_job => Kind::JobDone,
+            (Cause::App, Ending::Code(0)) => return None,
+            (Cause::App, _) if is_job => Kind::JobFailed,
+            (Cause::App, _) => Kind::Crash,
+            _ => return None,
+        },
+        What::CouldNotStart { .. } => {
+            if is_job {
+                Kind::JobFailed
+            } else {
+                Kind::Crash
+            }
+        }
+        What::Errored { .. } => {
+            if is_job {
+                Kind::JobFailed
+            } else {
+                Kind::Errored
+            }
+        }
+        What::Health { state: Health::Unhealthy } => Kind::Unhealthy,
+        What::Health { state: Health::Healthy } => Kind::Healthy,
+        What::LimitExceeded { .. } => Kind::Limit,
+        What::ReloadBegun { .. } => Kind::ReloadBegun,
+        What::ReloadDone { .. } | What::ReloadOverruled { .. } => Kind::ReloadEnded,
+        What::ReloadFailed { .. } => Kind::ReloadRefused,
+        What::Online { .. } => Kind::Online,
+        What::Stopped => Kind::Stopped,
+        What::Deleted => Kind::Deleted,
+        What::SetAside { .. } => Kind::SetAside,
+        What::Recovered { .. } => Kind::DaemonReplaced,
+        What::UpdateFailed { .. } => Kind::UpdateFailed,
+        What::Waiting
+        | What::Launched { .. }
+        | What::NotReady { .. }
+        | What::Draining
+        | What::Stopping
+        | What::KillTimeout
+        | What::Restarting { .. }
+        | What::HookFailed { .. }
+        | What::Replaced { .. }
+        | What::Health { state: Health::Unready }
+        | What::LogRotated { .. }
+        | What::Scaled { .. }
+        | What::UpdateBegun
+        | What::Updated { .. }
+        | What::ListSaved { .. } => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_core::lifecycle::PolicyName;
+    use ostler_proto::event::Lost;
+
+    fn kind_of(what: What, cause: Cause, is_job: bool) -> Option<Kind> {
+        let event = Event { epoch: 1, seq: 2, at_ms: 3, app: Some("api".into()), id: Some(0), what, cause, before: None, after: None };
+        occurrence(&event, |_| is_job, &[]).map(|occurrence| occurrence.kind)
+    }
+
+    #[test]
+    fn kinds() {
+        let exit = |code| What::Exit { pid: 1, ending: Ending::Code(code), uptime_ms: 5 };
+        let user = || Cause::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None };
+        for (what, cause, is_job, kind) in [
+            (exit(1), Cause::App, false, Some(Kind::Crash)),
+            (exit(0), Cause::App, false, None),
+            (exit(1), user(), false, None),
+            (exit(1), Cause::Shutdown, false, None),
+            (exit(1), Cause::policy(PolicyName::Memory, None), false, None),
+            (exit(137), Cause::System, false, Some(Kind::OutOfMemory)),
+            (exit(1), Cause::App, true, Some(Kind::JobFailed)),
+            (exit(0), Cause::App, true, Some(Kind::JobDone)),
+            (What::Errored { unstable: 16 }, Cause::App, false, Some(Kind::Errored)),
+            (What::Health { state: Health::Unhealthy }, Cause::App, false, Some(Kind::Unhealthy)),
+            (What::Health { state: Health::Unready }, Cause::App, false, None),
+            (What::ReloadFailed { release: 2, why: "x".into() }, user(), false, Some(Kind::ReloadRefused)),
+            (What::Recovered { lost: Lost::Daemon, running: 1, ended: 0 }, Cause::System, false, Some(Kind::DaemonReplaced)),
+            (What::Stopping, user(), false, None),
+        ] {
+            assert_eq!(kind_of(what.clone(), cause, is_job), kind, "{what:?}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_told() {
+        let what = What::ReloadFailed { release: 2, why: "no t0k3n at https://u:p@h".into() };
+        let event =
+            Event { epoch: 1, seq: 2, at_ms: 3, app: Some("api".into()), id: None, what, cause: Cause::App, before: None, after: None };
+        let text = occurrence(&event, |_| false, &["t0k3n".into()]).unwrap().text;
+        assert!(text.contains("no ****** at https://******@h"), "{text}");
+    }
+}

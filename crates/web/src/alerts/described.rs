@@ -1,0 +1,115 @@
+//! Apps as they are described: their own rules, their secrets, their limits, and figures that they report themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
+
+use ostler_alerts::input::Sample;
+use ostler_alerts::rule::{Rule, rule};
+use ostler_core::masking::secrets;
+use ostler_proto::control::Detail;
+use serde_json::Value;
+
+/// Most rules of all apps together.
+const MOST_RULES: usize = 1000;
+/// Most secrets that are kept.
+const MOST_SECRETS: usize = 2000;
+/// Most figures of an app that it reports itself.
+const MOST_FIGURES: usize = 256;
+
+/// What is known of the apps.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Described {
+    /// Rules in descriptions of apps.
+    pub(super) rules: Vec<Rule>,
+    /// What is wrong with others.
+    pub(super) problems: Vec<String>,
+    /// Apps that are jobs.
+    pub(super) jobs: BTreeSet<String>,
+    /// What must not be told.
+    pub(super) secrets: Vec<String>,
+    /// Limits of memory, by app.
+    pub(super) memory: BTreeMap<String, f64>,
+    /// Figures that apps report themselves.
+    pub(super) figures: Vec<Sample>,
+}
+
+/// Reads all instances.
+#[expect(clippy::cast_precision_loss, reason = "an amount to compare with")]
+pub(super) fn described(details: &[Detail], total_memory: u64) -> Described {
+    let mut all = Described::default();
+    for detail in details {
+        let spec = &detail.spec;
+        let is_first = !details.iter().take_while(|other| other.id != detail.id).any(|other| other.spec.name == spec.name);
+        figures(detail, &mut all.figures);
+        if !is_first {
+            continue;
+        }
+        if spec.cron.as_ref().is_some_and(|cron| cron.job.is_some()) {
+            all.jobs.insert(spec.name.clone());
+        }
+        if let Some(amount) = spec.safeguards.as_ref().and_then(|safeguards| safeguards.memory) {
+            all.memory.insert(spec.name.clone(), amount.bytes(total_memory) as f64);
+        }
+        own_rules(&spec.name, spec.given.open().get("alerts"), &mut all);
+        let found = secrets(&serde_json::to_value(spec).unwrap_or_default());
+        all.secrets.extend(found.into_iter().take(MOST_SECRETS - all.secrets.len().min(MOST_SECRETS)));
+    }
+    // The longest first: one may be a part of another.
+    all.secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    all.secrets.dedup();
+    all
+}
+
+fn own_rules(app: &str, given: Option<&Value>, all: &mut Described) {
+    let list = match given {
+        Some(Value::Array(list)) => list.as_slice(),
+        Some(Value::Null) | None => &[],
+        Some(one) => std::slice::from_ref(one),
+    };
+    for (at, value) in list.iter().enumerate().take(100) {
+        match rule(value, Some(app)) {
+            Ok(made) if all.rules.len() < MOST_RULES && all.rules.iter().all(|other| other.name != made.name) => all.rules.push(made),
+            Ok(made) => all.problems.push(format!("{app}: alerts[{at}]: there is another rule {:?}; give it a name", made.name)),
+            Err(problems) => all.problems.extend(problems.iter().map(|problem| format!("{app}: alerts[{at}].{problem}"))),
+        }
+    }
+    all.problems.truncate(100);
+}
+
+/// What an instance reports itself, and how old its last line is.
+fn figures(detail: &Detail, figures: &mut Vec<Sample>) {
+    if detail.monit.processes == 0 {
+        return;
+    }
+    let app = &detail.spec.name;
+    let mut add = |metric: &str, value: f64| {
+        let found = figures.iter_mut().find(|sample| sample.app == *app && sample.metric == metric);
+        match found {
+            Some(sample) => sample.values.push((Some(detail.id), value)),
+            None => {
+                let (app, metric) = (app.clone(), metric.to_owned());
+                figures.push(Sample { app, metric, values: vec![(Some(detail.id), value)], limit: None });
+            }
+        }
+    };
+    let files = [&detail.files.out, &detail.files.error, &detail.files.combined];
+    let written = files.into_iter().flatten().filter_map(|file| std::fs::metadata(file).ok()?.modified().ok()).max();
+    if let Some(age) = written.and_then(|at| SystemTime::now().duration_since(at).ok()) {
+        add("log_age", age.as_secs_f64());
+    }
+    for (name, metric) in detail.learned.axm_monitor.iter().take(MOST_FIGURES) {
+        let value = metric.get("value").and_then(|value| match value {
+            Value::Number(number) => number.as_f64(),
+            Value::String(text) => text.split(' ').next()?.parse().ok(),
+            _ => None,
+        });
+        let Some(value) = value.filter(|value| value.is_finite()) else { continue };
+        add(name, value);
+        // PM2's name for it; requests in a minute.
+        match name.as_str() {
+            "HTTP" => add("requests", value),
+            "HTTP errors" | "HTTP error rate" => add("error_rate", value),
+            _ => {}
+        }
+    }
+}

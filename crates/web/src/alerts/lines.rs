@@ -1,0 +1,72 @@
+//! Lines of logs that rules look for, read by `ostler logs --json`: it knows rotated and renamed files, and ends with its reader.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use ostler_alerts::rule::Pattern;
+use serde::Deserialize;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::process::Command;
+use tokio::sync::mpsc;
+
+use super::run::Told;
+
+/// Longest line that is looked at; of a longer one nothing is.
+const LONGEST: u64 = 256 << 10;
+/// So much of a line is looked at.
+const LOOKED_AT: usize = 16 << 10;
+/// Pause before it is begun again.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// A line as `ostler logs --json` has it.
+#[derive(Deserialize)]
+struct Read {
+    #[serde(default)]
+    message: String,
+    #[serde(default, rename = "type")]
+    kind: String,
+    #[serde(default)]
+    process_id: serde_json::Value,
+    #[serde(default)]
+    app_name: Option<String>,
+}
+
+/// Follows the logs, and tells of lines that one of the patterns is in, until it is dropped.
+pub(super) async fn follow(home: &Path, patterns: &[Pattern], told: &mpsc::Sender<Told>) {
+    loop {
+        if let Err(error) = read(home, patterns, told).await {
+            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("alerts: the logs cannot be followed: {error}\n"));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn read(home: &Path, patterns: &[Pattern], told: &mpsc::Sender<Told>) -> std::io::Result<()> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["logs", "--json", "--lines", "0"]).env("OSTLER_HOME", home).env("PM2_HOME", home).env_remove("OSTLER_ROLE");
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
+    let Some(stdout) = child.stdout.take() else { return Ok(()) };
+    let mut lines = BufReader::with_capacity(64 << 10, stdout);
+    let mut is_rest = false;
+    loop {
+        let mut bytes = Vec::new();
+        if (&mut lines).take(LONGEST).read_until(b'\n', &mut bytes).await? == 0 {
+            return Ok(());
+        }
+        let is_end = bytes.last() == Some(&b'\n');
+        let is_whole = is_end && !is_rest;
+        is_rest = !is_end;
+        let Some(line) = is_whole.then(|| serde_json::from_slice::<Read>(&bytes).ok()).flatten() else { continue };
+        let own = line.app_name.as_deref() == Some(crate::APP);
+        let text = ostler_alerts::text::plain(&line.message, LOOKED_AT);
+        if line.kind == "process_event" || own || !patterns.iter().any(|pattern| pattern.is_in(&text)) {
+            continue;
+        }
+        let instance = line.process_id.as_u64().and_then(|id| u32::try_from(id).ok());
+        let wrote = Told::Wrote { app: line.app_name.unwrap_or_default(), instance, line: text };
+        if told.send(wrote).await.is_err() {
+            return Ok(());
+        }
+    }
+}

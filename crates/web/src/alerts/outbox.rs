@@ -1,0 +1,216 @@
+//! The outbox's file: `<home>/web/alerts/outbox.log` (0600). What it says is `ostler_alerts::journal`; here it is read, appended to, and kept small.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use ostler_alerts::journal::{Book, Fault, Record, encode};
+use ostler_sys::replace::{Durability, Writers, replace};
+
+/// Length from which it is written anew with what still counts; doubled where that is already as much.
+const FULL: u64 = 1 << 20;
+/// Largest file that is read; another is none of ours.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// The file, and all that it says.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    path: PathBuf,
+    file: Option<File>,
+    length: u64,
+    full: u64,
+    pub(super) book: Book,
+    /// What is wrong with the disk, in words; told once.
+    pub(super) trouble: Option<String>,
+}
+
+fn path_of(home: &Path) -> PathBuf {
+    crate::folder(home).join("alerts").join("outbox.log")
+}
+
+/// What the file of a home says, without touching it.
+pub(super) fn read(home: &Path) -> Book {
+    bytes(&path_of(home)).map(|bytes| Book::read(&bytes).0).unwrap_or_default()
+}
+
+fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+impl Outbox {
+    /// Opens that of a home. What makes no sense is set aside beside it, told on standard error, and nothing fails for it.
+    pub(super) fn open(home: &Path) -> Self {
+        let path = path_of(home);
+        let mut outbox = Self { path, file: None, length: 0, full: FULL, book: Book::default(), trouble: None };
+        if let Some(folder) = outbox.path.parent() {
+            let made = DirBuilder::new().mode(0o700).recursive(true).create(folder);
+            outbox.note(made, "make the folder of");
+        }
+        let bytes = match bytes(&outbox.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => {
+                outbox.note(Err(error), "read");
+                return outbox;
+            }
+        };
+        let (book, fault) = if bytes.len() as u64 > MAX_BYTES { (Book::default(), Some(Fault::Unknown)) } else { Book::read(&bytes) };
+        outbox.book = book;
+        match fault {
+            None => outbox.length = bytes.len() as u64,
+            Some(Fault::Unknown) => {
+                let aside = outbox.path.with_extension(format!("set-aside-{}", crate::now_ms()));
+                tell(&format!("\"{}\" makes no sense, and is now \"{}\"", outbox.path.display(), aside.display()));
+                let moved = std::fs::rename(&outbox.path, aside);
+                outbox.note(moved, "set aside");
+            }
+            Some(Fault::Torn { good }) => {
+                let kept = replace(&outbox.path.with_extension("torn"), &bytes[good..], Durability::Process, Writers::One);
+                tell(&format!("the end of \"{}\" was torn, and is now beside it", outbox.path.display()));
+                outbox.note(kept.map_err(|error| error.source), "keep the torn end of");
+                outbox.compact();
+            }
+        }
+        outbox
+    }
+
+    /// Takes a record in. `at_once`: it is on disk, also after a power cut, before this returns; a disk that takes nothing is told of, and what is to be sent is sent all the
+    /// same.
+    pub(super) fn append(&mut self, record: Record, at_once: bool) {
+        let line = encode(&record);
+        self.book.apply(record);
+        let written = self.write(&line, at_once);
+        self.note(written, "write");
+        if self.length > self.full {
+            self.compact();
+        }
+    }
+
+    fn write(&mut self, line: &[u8], at_once: bool) -> io::Result<()> {
+        if self.file.is_none() {
+            let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?;
+            // What was torn by a full disk is not written after.
+            file.set_len(self.length)?;
+            self.file = Some(file);
+        }
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let head = if self.length == 0 { ostler_alerts::journal::HEAD.as_bytes() } else { b"" };
+        let whole = [head, line].concat();
+        let result = file.write_all(&whole).and_then(|()| if at_once { file.sync_data() } else { Ok(()) });
+        match result {
+            Ok(()) => self.length += whole.len() as u64,
+            Err(_) => self.file = None,
+        }
+        result
+    }
+
+    /// Writes it anew, with what still counts.
+    fn compact(&mut self) {
+        let bytes = self.book.write();
+        self.file = None;
+        match replace(&self.path, &bytes, Durability::Power, Writers::One) {
+            Ok(()) => {
+                self.length = bytes.len() as u64;
+                self.full = FULL.max(2 * self.length);
+            }
+            Err(error) => {
+                self.full = self.full.saturating_mul(2);
+                self.note(Err(error.source), "replace");
+            }
+        }
+    }
+
+    fn note(&mut self, result: io::Result<()>, what: &str) {
+        match result {
+            Ok(()) => {}
+            Err(error) => {
+                let trouble = format!("cannot {what} \"{}\": {error}", self.path.display());
+                if self.trouble.as_ref() != Some(&trouble) {
+                    tell(&trouble);
+                    self.trouble = Some(trouble);
+                }
+            }
+        }
+    }
+}
+
+fn tell(text: &str) {
+    let _ = writeln!(io::stderr(), "alerts: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_alerts::engine::State;
+    use ostler_alerts::message::Message;
+
+    fn home(name: &str) -> PathBuf {
+        let home = std::env::temp_dir().join(format!("ostler-outbox-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&home);
+        std::fs::create_dir_all(home.join("web")).unwrap();
+        home
+    }
+
+    fn step(n: u64) -> Record {
+        let messages = vec![Message::test("ops", "box", format!("1-{n}"), n)];
+        Record::Step { state: Box::new(State::new(n)), messages, changes: vec![] }
+    }
+
+    #[test]
+    fn everything_is_there_again_and_the_file_stays_small() {
+        let home = home("small");
+        let mut outbox = Outbox::open(&home);
+        for n in 0..5000 {
+            outbox.append(step(n), false);
+            if n % 2 == 0 {
+                outbox.append(Record::Done { id: format!("1-{n}"), fault: None, at: n }, false);
+            }
+        }
+        assert!(outbox.length < 3 * FULL, "{}", outbox.length);
+        let again = Outbox::open(&home);
+        assert_eq!(again.book.waiting, outbox.book.waiting);
+        assert_eq!(again.book.state, outbox.book.state);
+        std::fs::remove_dir_all(&home).unwrap();
+    }
+
+    #[test]
+    fn a_torn_end_is_set_aside_and_another_version_too() {
+        let home = home("torn");
+        let mut outbox = Outbox::open(&home);
+        outbox.append(step(1), true);
+        let path = path_of(&home);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let whole = bytes.len();
+        bytes.extend(b"01234567 {\"step\":{\"sta");
+        std::fs::write(&path, &bytes).unwrap();
+        let mut outbox = Outbox::open(&home);
+        assert_eq!(outbox.book.waiting.len(), 1);
+        outbox.append(step(2), true);
+        assert_eq!(Outbox::open(&home).book.waiting.len(), 2);
+        assert_eq!(std::fs::read(path.with_extension("torn")).unwrap(), bytes[whole..]);
+        std::fs::write(&path, "ostler-alerts 99\nwhat comes\n").unwrap();
+        let mut outbox = Outbox::open(&home);
+        assert_eq!(outbox.book, Book::default());
+        outbox.append(step(3), true);
+        assert_eq!(Outbox::open(&home).book.waiting.len(), 1);
+        let kept = std::fs::read_dir(path.parent().unwrap())
+            .unwrap()
+            .any(|entry| entry.unwrap().file_name().to_string_lossy().contains("set-aside"));
+        assert!(kept);
+        std::fs::remove_dir_all(&home).unwrap();
+    }
+
+    #[test]
+    fn a_disk_that_takes_nothing_is_told_of_and_stops_nothing() {
+        let home = home("full");
+        std::fs::write(home.join("web/alerts"), "no folder").unwrap();
+        let mut outbox = Outbox::open(&home);
+        outbox.append(step(1), true);
+        assert_eq!(outbox.book.waiting.len(), 1);
+        assert!(outbox.trouble.is_some());
+        std::fs::remove_dir_all(&home).unwrap();
+    }
+}

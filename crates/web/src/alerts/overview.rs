@@ -1,0 +1,170 @@
+//! Everything about alerts that is shown. Pure.
+
+use ostler_alerts::engine::{Alert, Change, Phase, Silence, State};
+use ostler_alerts::journal::{Book, Sent};
+use ostler_alerts::rule::Severity;
+use serde::Serialize;
+
+use super::settings::AlertSettings;
+
+/// What is shown.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Overview {
+    /// Wall clock, ms.
+    pub at: u64,
+    /// What fires or is about to, the gravest first.
+    pub alerts: Vec<AlertView>,
+    /// Channels.
+    pub channels: Vec<ChannelView>,
+    /// Names of the rules.
+    pub rules: Vec<String>,
+    /// What is not told for a time.
+    pub silences: Vec<Silence>,
+    /// What is wrong with settings, a line each.
+    pub problems: Vec<String>,
+    /// Alerts that began or ended, the newest first.
+    pub history: Vec<Change>,
+    /// Messages that are done with, the newest first.
+    pub sent: Vec<Sent>,
+}
+
+/// An alert.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AlertView {
+    /// The rule.
+    pub rule: String,
+    /// The app; none = the manager or the machine.
+    pub app: Option<String>,
+    /// `pending` or `firing`.
+    pub status: &'static str,
+    /// How grave it is.
+    pub severity: Severity,
+    /// What happened, in words that follow a name.
+    pub text: String,
+    /// Since when, ms since 1970.
+    pub since: u64,
+    /// How often it happened.
+    pub count: u64,
+    /// Instances.
+    pub instances: Vec<u32>,
+    /// Whether it comes and goes.
+    pub flapping: bool,
+    /// Whether it is silenced.
+    pub silenced: bool,
+    /// Channels that were told.
+    pub told: Vec<String>,
+}
+
+/// A channel.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ChannelView {
+    /// Its name.
+    pub name: String,
+    /// Its service.
+    #[serde(rename = "type")]
+    pub service: &'static str,
+    /// Where that is, without what may be secret.
+    pub place: String,
+    /// What is less grave is not told.
+    pub severity: Severity,
+    /// Messages that wait.
+    pub waiting: usize,
+    /// What became of its last message, where that never arrived.
+    pub fault: Option<String>,
+}
+
+/// What is shown, by what the file says and by what is going on.
+pub fn overview(book: &Book, state: Option<&State>, settings: &AlertSettings, now: u64) -> Overview {
+    let alerts = state.map(|state| state.alerts.values().filter_map(|alert| view(alert, settings, now)).collect());
+    let mut alerts: Vec<AlertView> = alerts.unwrap_or_default();
+    alerts.sort_by_key(|alert| (alert.status != "firing", std::cmp::Reverse(alert.severity), std::cmp::Reverse(alert.since)));
+    let channel = |channel: &ostler_alerts::channel::Channel| {
+        let name = &channel.told.name;
+        let last = book.sent.iter().rev().find(|sent| sent.channel == *name);
+        ChannelView {
+            name: name.clone(),
+            service: channel.service.word(),
+            place: channel.service.place(),
+            severity: channel.told.severity,
+            waiting: book.waiting.iter().filter(|message| message.channel == *name).count(),
+            fault: last.and_then(|sent| sent.fault.clone()),
+        }
+    };
+    let mut problems = settings.problems.clone();
+    if book.dropped > 0 {
+        problems.push(format!("{} messages were dropped, because too many waited", book.dropped));
+    }
+    Overview {
+        at: now,
+        alerts,
+        channels: settings.channels.iter().map(channel).collect(),
+        rules: settings.rules.iter().map(|rule| rule.name.clone()).collect(),
+        silences: settings.silences.iter().filter(|silence| silence.until_ms > now).cloned().collect(),
+        problems,
+        history: book.changes.iter().rev().cloned().collect(),
+        sent: book.sent.iter().rev().cloned().collect(),
+    }
+}
+
+fn view(alert: &Alert, settings: &AlertSettings, now: u64) -> Option<AlertView> {
+    let (status, since) = match alert.phase {
+        Phase::Pending { since_ms } => ("pending", since_ms),
+        Phase::Firing { since_ms, .. } => ("firing", since_ms),
+        Phase::Resolved { .. } => return None,
+    };
+    Some(AlertView {
+        rule: alert.rule.clone(),
+        app: Some(alert.app.clone()).filter(|app| !app.is_empty()),
+        status,
+        severity: alert.severity,
+        text: alert.text.clone(),
+        since,
+        count: alert.count,
+        instances: alert.instances.iter().copied().collect(),
+        flapping: alert.flaps(now),
+        silenced: settings.silences.iter().any(|silence| silence.covers(&alert.rule, &alert.app, now)),
+        told: alert.told.keys().cloned().collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_alerts::engine::step;
+    use ostler_alerts::input::{Input, Kind, Occurrence};
+    use ostler_alerts::message::Message;
+    use ostler_alerts::rule::defaults;
+    use serde_json::json;
+
+    impl Overview {
+        /// One with something of everything.
+        pub(crate) fn sample() -> Self {
+            let channel = super::super::settings::read_channel(&json!({ "type": "slack", "url": "https://h/SECRET" })).unwrap();
+            let silence = Silence {
+                id: "a".into(),
+                rule: Some("crash".into()),
+                app: Some("api".into()),
+                until_ms: 10_000,
+                by: "me".into(),
+                reason: "move".into(),
+            };
+            let settings = AlertSettings { channels: vec![channel], rules: defaults(), silences: vec![silence], problems: vec![] };
+            let config = ostler_alerts::engine::Config { rules: defaults(), ..Default::default() };
+            let mut state = State::new(1);
+            let crash = Occurrence { kind: Kind::Crash, app: "api".into(), instance: Some(0), text: "exited with code 1".into() };
+            let changes = step(&mut state, &config, Input::Occurred(crash), 1000).changes;
+            let message = Message::test("slack", "box", "1-1".into(), 1000);
+            let sent = Sent { id: "1-1".into(), channel: "slack".into(), at: 1500, title: message.title(), fault: Some("no".into()) };
+            let book = Book { waiting: [message].into(), changes: changes.into(), sent: [sent].into(), dropped: 3, state: None };
+            overview(&book, Some(&state), &settings, 2000)
+        }
+    }
+
+    #[test]
+    fn everything_is_shown_but_secrets() {
+        let all = Overview::sample();
+        assert!(all.alerts[0].silenced && all.alerts[0].status == "firing" && all.channels[0].waiting == 1);
+        assert!(all.problems[0].contains("3 messages were dropped"));
+        assert!(!serde_json::to_string(&all).unwrap().contains("SECRET"));
+    }
+}

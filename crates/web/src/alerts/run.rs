@@ -1,0 +1,572 @@
+//! The task that owns the engine: what happens goes in, what is to be sent comes out, and everything in between is on disk.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ostler_alerts::channel::Service;
+use ostler_alerts::dispatch::{Dispatch, Order};
+use ostler_alerts::engine::{Change, Config, Output, State, step};
+use ostler_alerts::input::{Checked, Input, Kind, Occurrence};
+use ostler_alerts::journal::{Book, Record};
+use ostler_alerts::message::Message;
+use ostler_alerts::render::Verdict;
+use ostler_alerts::rule::{Condition, Pattern};
+use ostler_core::fnv::fnv_64;
+use ostler_core::masking::masked;
+use ostler_http::Ending;
+use ostler_proto::control::{Event, Position};
+use ostler_sys::inotify::{Inotify, WatchFlags};
+use rustix::event::{PollFd, PollFlags, poll};
+use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::task::{AbortHandle, spawn_local};
+
+use super::described::{Described, described};
+use super::outbox::Outbox;
+use super::overview::{Overview, overview};
+use super::settings::{AlertSettings, Settings};
+use super::{Shared, check, classify, figures, lines, send};
+use crate::daemon::{Daemon, News, Snapshot};
+use crate::now_ms;
+
+/// Time between two looks at figures, where rules are about some.
+const SAMPLE_MS: u64 = 10_000;
+/// Shortest time between two questions for descriptions.
+const DESCRIBE_MS: u64 = 1000;
+/// Time after which a state from which nothing is sent is on disk.
+const SAVE_MS: u64 = 1000;
+/// Reports that wait for the task.
+const REPORTS: usize = 256;
+/// Events that are judged before anything else is looked at.
+const AT_ONCE: usize = 1000;
+
+/// What requests see.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    settings: AlertSettings,
+    problems: Vec<String>,
+    state: State,
+    outbox: Option<Outbox>,
+}
+
+impl Live {
+    /// Everything that is shown.
+    pub(crate) fn overview(&self) -> Overview {
+        let nothing = Book::default();
+        let book = self.outbox.as_ref().map_or(&nothing, |outbox| &outbox.book);
+        let mut shown = overview(book, Some(&self.state), &self.settings, now_ms());
+        shown.problems.extend(self.problems.iter().cloned());
+        shown.problems.extend(self.outbox.as_ref().and_then(|outbox| outbox.trouble.clone()));
+        shown
+    }
+}
+
+/// Reports of what was begun elsewhere.
+pub(super) enum Told {
+    Described(Option<Box<Described>>),
+    Sampled(Arc<Snapshot>),
+    Checked { rule: String, result: Result<Checked, String> },
+    Wrote { app: String, instance: Option<u32>, line: String },
+    Sent { channel: String, id: String, verdict: Verdict },
+}
+
+/// Begins, on the thread that serves. What requests see of it comes back.
+pub(crate) fn start(home: &Path, daemon: &Daemon, ending: &Ending) -> Shared {
+    let live = Shared::default();
+    let task = run(home.to_owned(), daemon.clone(), Rc::clone(&live), ending.clone());
+    drop(spawn_local(task));
+    live
+}
+
+async fn run(home: PathBuf, daemon: Daemon, live: Shared, mut ending: Ending) {
+    let watch = watch(&home);
+    let (told, mut reports) = mpsc::channel(REPORTS);
+    let mut runner = Runner::new(home, daemon, live, told);
+    let mut news: Option<broadcast::Receiver<News>> = None;
+    loop {
+        runner.reload();
+        if !runner.is_on() {
+            news = None;
+            runner.rest();
+            tokio::select! {
+                () = changed(watch.as_ref()) => continue,
+                () = ending.begun() => return,
+            }
+        }
+        if news.is_none() && runner.is_ready() {
+            news = Some(runner.catch_up());
+        }
+        let wake = runner.turn();
+        tokio::select! {
+            biased;
+            () = ending.begun() => return runner.save(true),
+            got = next(&mut news) => match got {
+                Ok(first) => runner.judge_all(first, news.as_mut()),
+                // Some of it is known all the same.
+                Err(()) => news = None,
+            },
+            Some(report) = reports.recv() => runner.take(report),
+            () = changed(watch.as_ref()) => {}
+            () = tokio::time::sleep(wake) => {}
+        }
+    }
+}
+
+/// The next news that is an event; an error where some were missed.
+async fn next(news: &mut Option<broadcast::Receiver<News>>) -> Result<Arc<Event>, ()> {
+    let Some(news) = news else { return std::future::pending().await };
+    match news.recv().await {
+        Ok(News::Event(event)) => Ok(event),
+        Ok(News::Gone) | Err(broadcast::error::RecvError::Lagged(_)) => Err(()),
+        Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+    }
+}
+
+/// What tells of changes in the folder of the settings, from a thread that waits for them; none = there is no watch to be had.
+fn watch(home: &Path) -> Option<Arc<Notify>> {
+    let _ = crate::settings::make_folder(home);
+    let inotify = Inotify::new().ok()?;
+    inotify.watch(crate::folder(home), WatchFlags::MOVED_TO | WatchFlags::CLOSE_WRITE | WatchFlags::DELETE).ok()?;
+    let notify = Arc::new(Notify::new());
+    let tells = Arc::clone(&notify);
+    let wait = move || {
+        while poll(&mut [PollFd::new(&inotify, PollFlags::IN)], None).is_ok_and(|ready| ready > 0) {
+            inotify.clear();
+            tells.notify_one();
+        }
+    };
+    std::thread::Builder::new().name("settings".into()).stack_size(64 << 10).spawn(wait).ok()?;
+    Some(notify)
+}
+
+/// Waits until something in the folder changed; without a watch, for a while.
+async fn changed(watch: Option<&Arc<Notify>>) {
+    match watch {
+        Some(watch) => watch.notified().await,
+        None => tokio::time::sleep(Duration::from_secs(5)).await,
+    }
+}
+
+/// The task's own.
+struct Runner {
+    home: PathBuf,
+    daemon: Daemon,
+    live: Shared,
+    told: mpsc::Sender<Told>,
+    stamp: Option<(u64, u64, i64, i64)>,
+    config: Config,
+    services: BTreeMap<String, Service>,
+    described: Option<Described>,
+    dispatch: Dispatch,
+    /// When descriptions are asked for; none = they are known.
+    describe_at: Option<u64>,
+    is_describing: bool,
+    sample_at: u64,
+    is_sampling: bool,
+    /// When the check of a rule is due; none = it is under way.
+    checks: BTreeMap<String, Option<u64>>,
+    patterns: Vec<String>,
+    reader: Option<AbortHandle>,
+    /// Alerts that began or ended since the last record.
+    changes: Vec<Change>,
+    /// What is on disk.
+    saved: u64,
+    save_at: Option<u64>,
+    /// There was no channel: what happened before is past.
+    rested: bool,
+}
+
+impl Runner {
+    fn new(home: PathBuf, daemon: Daemon, live: Shared, told: mpsc::Sender<Told>) -> Self {
+        Self {
+            home,
+            daemon,
+            live,
+            told,
+            stamp: None,
+            config: Config::default(),
+            services: BTreeMap::new(),
+            described: None,
+            dispatch: Dispatch::default(),
+            describe_at: Some(0),
+            is_describing: false,
+            sample_at: 0,
+            is_sampling: false,
+            checks: BTreeMap::new(),
+            patterns: Vec::new(),
+            reader: None,
+            changes: Vec::new(),
+            saved: 0,
+            save_at: None,
+            rested: false,
+        }
+    }
+
+    fn is_on(&self) -> bool {
+        !self.services.is_empty()
+    }
+
+    /// Whether rules of apps are known, and a position among events.
+    fn is_ready(&self) -> bool {
+        self.described.is_some() && self.daemon.position().is_some()
+    }
+
+    /// Reads the settings where they have changed.
+    fn reload(&mut self) {
+        let settings = Settings::of(&self.home);
+        let stamp = settings.stamp();
+        if self.stamp == Some(stamp) {
+            return;
+        }
+        self.stamp = Some(stamp);
+        let fresh = settings.read();
+        // One that is being written by hand takes nothing away.
+        if self.is_on() && settings.file().is_err() {
+            self.live.borrow_mut().settings.problems = fresh.problems;
+            return;
+        }
+        let settings = fresh;
+        self.services = settings.channels.iter().map(|channel| (channel.told.name.clone(), channel.service.clone())).collect();
+        self.live.borrow_mut().settings = settings;
+        self.configure();
+    }
+
+    /// What is set, with the rules of apps.
+    fn configure(&mut self) {
+        let mut live = self.live.borrow_mut();
+        let settings = &live.settings;
+        let own = self.described.as_ref().map(|described| described.rules.clone()).unwrap_or_default();
+        self.config = Config {
+            rules: settings.rules.iter().cloned().chain(own).collect(),
+            channels: settings.channels.iter().map(|channel| channel.told.clone()).collect(),
+            silences: settings.silences.clone(),
+            host: super::host_name(),
+        };
+        live.problems = self.described.as_ref().map(|described| described.problems.clone()).unwrap_or_default();
+        drop(live);
+        let checks = self.config.rules.iter().filter(|rule| matches!(rule.condition, Condition::Check(_)));
+        let due = |rule: &ostler_alerts::rule::Rule| (rule.name.clone(), self.checks.get(&rule.name).copied().unwrap_or(Some(0)));
+        self.checks = checks.map(due).collect();
+        self.follow_lines();
+        self.step(Input::Time);
+    }
+
+    /// Has lines read where rules are about some.
+    fn follow_lines(&mut self) {
+        let patterns: Vec<Pattern> = self
+            .config
+            .rules
+            .iter()
+            .filter_map(|rule| if let Condition::Log { pattern, .. } = &rule.condition { Some(pattern.clone()) } else { None })
+            .collect();
+        let texts: Vec<String> = patterns.iter().map(|pattern| pattern.text().to_owned()).collect();
+        if texts == self.patterns {
+            return;
+        }
+        self.patterns = texts;
+        if let Some(reader) = self.reader.take() {
+            reader.abort();
+        }
+        if !patterns.is_empty() {
+            let (home, told) = (self.home.clone(), self.told.clone());
+            let task = spawn_local(async move { lines::follow(&home, &patterns, &told).await });
+            self.reader = Some(task.abort_handle());
+        }
+    }
+
+    /// There is no channel: nothing is judged, and what happens meanwhile is past when there is one.
+    fn rest(&mut self) {
+        let mut live = self.live.borrow_mut();
+        if live.outbox.take().is_some() {
+            live.state = State::default();
+        }
+        self.rested = true;
+        self.described = None;
+        self.describe_at = Some(0);
+    }
+
+    /// The outbox and state, opened at the first channel.
+    fn open(&mut self) {
+        let mut live = self.live.borrow_mut();
+        if live.outbox.is_some() {
+            return;
+        }
+        let outbox = Outbox::open(&self.home);
+        let origin = || u64::from_ne_bytes(crate::access::random::<8>());
+        let mut state = outbox.book.state.clone().filter(|state| state.origin != 0).unwrap_or_else(|| State::new(origin()));
+        state.resume(now_ms());
+        live.state = state;
+        live.outbox = Some(outbox);
+    }
+
+    /// Judges what happened since the last event that was judged, and follows from there on.
+    fn catch_up(&mut self) -> broadcast::Receiver<News> {
+        if std::mem::take(&mut self.rested) {
+            self.live.borrow_mut().state.position = None;
+        }
+        let position = self.live.borrow().state.position.map(|(epoch, seq)| Position { epoch, seq });
+        let (past, news) = self.daemon.since(position);
+        if position.is_none() {
+            self.live.borrow_mut().state.position = self.daemon.position().map(|position| (position.epoch, position.seq));
+        }
+        self.look_at_boot();
+        past.iter().for_each(|event| self.judge(event));
+        self.will_save();
+        news
+    }
+
+    /// Another boot than the last one is an occurrence of its own.
+    fn look_at_boot(&mut self) {
+        let boot = ostler_sys::clock::boot_id().unwrap_or_default();
+        let before = std::mem::replace(&mut self.live.borrow_mut().state.boot, boot.clone());
+        if !before.is_empty() && before != boot {
+            let text = "was started again: the machine booted".to_owned();
+            self.step(Input::Occurred(Occurrence { kind: Kind::HostRebooted, app: String::new(), instance: None, text }));
+        }
+    }
+
+    /// Judges an event, and those that are here already.
+    fn judge_all(&mut self, first: Arc<Event>, news: Option<&mut broadcast::Receiver<News>>) {
+        self.judge(&first);
+        let Some(news) = news else { return };
+        for _ in 0..AT_ONCE {
+            match news.try_recv() {
+                Ok(News::Event(event)) => self.judge(&event),
+                // What was missed has a number: the next event after a gap is judged, the gap is lost, and it was told.
+                Ok(News::Gone) | Err(_) => return,
+            }
+        }
+    }
+
+    fn judge(&mut self, event: &Event) {
+        let position = (event.epoch, event.seq);
+        if self.live.borrow().state.position.is_some_and(|(epoch, seq)| epoch == position.0 && seq >= position.1) {
+            return;
+        }
+        self.live.borrow_mut().state.position = Some(position);
+        self.will_save();
+        let nothing = Described::default();
+        let known = self.described.as_ref().unwrap_or(&nothing);
+        let Some(occurrence) = classify::occurrence(event, |app| known.jobs.contains(app), &known.secrets) else { return };
+        if matches!(occurrence.kind, Kind::Online | Kind::ReloadEnded | Kind::Deleted) {
+            self.describe_at.get_or_insert(now_ms() + DESCRIBE_MS);
+        }
+        self.step(Input::Occurred(occurrence));
+    }
+
+    /// A step, and what it made on disk.
+    fn step(&mut self, input: Input) {
+        if !self.is_on() {
+            return;
+        }
+        self.open();
+        if self.described.is_none() {
+            return;
+        }
+        let Output { messages, changes } = step(&mut self.live.borrow_mut().state, &self.config, input, now_ms());
+        self.changes.extend(changes);
+        if messages.is_empty() {
+            // Whoever dies before it is on disk judges the same events again.
+            return self.will_save();
+        }
+        self.record(messages);
+    }
+
+    /// Has the state and messages on disk, before anything of them is sent.
+    fn record(&mut self, messages: Vec<Message>) {
+        let mut live = self.live.borrow_mut();
+        let (state, at_once) = (Box::new(live.state.clone()), !messages.is_empty());
+        self.saved = sum(&live.state);
+        let changes = std::mem::take(&mut self.changes);
+        if let Some(outbox) = &mut live.outbox {
+            outbox.append(Record::Step { state, messages, changes }, at_once);
+        }
+    }
+
+    fn will_save(&mut self) {
+        self.save_at.get_or_insert(now_ms() + SAVE_MS);
+    }
+
+    /// Keeps a state from which nothing is sent.
+    fn save(&mut self, at_once: bool) {
+        let due = self.save_at.is_some_and(|at| at_once || at <= now_ms());
+        if !due {
+            return;
+        }
+        self.save_at = None;
+        let has_changed = sum(&self.live.borrow().state) != self.saved;
+        if has_changed || !self.changes.is_empty() {
+            self.record(vec![]);
+        }
+    }
+
+    /// Does what is due. The time until something is, if nothing happens.
+    fn turn(&mut self) -> Duration {
+        let now = now_ms();
+        self.open();
+        if self.live.borrow().state.wake_ms().is_some_and(|at| at <= now) {
+            self.step(Input::Time);
+        }
+        self.save(false);
+        let sends = self.send();
+        self.describe(now);
+        self.sample(now);
+        self.check(now);
+        let wake = self.live.borrow().state.wake_ms().filter(|_| self.described.is_some());
+        let checks = self.checks.values().flatten().min().copied();
+        let sample = (!self.is_sampling).then_some(self.sample_at);
+        let describe = self.describe_at.filter(|_| !self.is_describing);
+        let next = [wake, sends, checks, sample, describe, self.save_at].into_iter().flatten().min().unwrap_or(now + SAMPLE_MS);
+        // The clock may be set meanwhile.
+        Duration::from_millis(next.saturating_sub(now_ms()).clamp(1, SAMPLE_MS))
+    }
+
+    /// Sends what may be sent now.
+    fn send(&mut self) -> Option<u64> {
+        let mut live = self.live.borrow_mut();
+        let outbox = live.outbox.as_mut()?;
+        let (services, now) = (&self.services, now_ms());
+        let (orders, again) = self.dispatch.next(&outbox.book.waiting, |name| services.get(name).map(Service::per_minute), now);
+        for order in orders {
+            match order {
+                Order::GiveUp { id, why } => outbox.append(Record::Done { id, fault: Some(why), at: now }, false),
+                Order::Send(message) => {
+                    let Some(service) = self.services.get(&message.channel).cloned() else { continue };
+                    let told = self.told.clone();
+                    drop(spawn_local(async move {
+                        let verdict = send::send(&service, &message).await;
+                        let _ = told.send(Told::Sent { channel: message.channel, id: message.id, verdict }).await;
+                    }));
+                }
+            }
+        }
+        again
+    }
+
+    /// Asks how apps are described.
+    fn describe(&mut self, now: u64) {
+        if self.is_describing || self.describe_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.is_describing = true;
+        self.describe_at = None;
+        let (daemon, told) = (self.daemon.clone(), self.told.clone());
+        drop(spawn_local(async move {
+            let total = ostler_sys::host::HostSample::take().memory_bytes.0;
+            let asked = daemon.ask(|client| client.inspect(&[])).await;
+            let described = asked.ok().map(|details| Box::new(described(&details, total)));
+            let _ = told.send(Told::Described(described)).await;
+        }));
+    }
+
+    /// Has figures measured, where rules are about some.
+    fn sample(&mut self, now: u64) {
+        if self.is_sampling || self.sample_at > now {
+            return;
+        }
+        self.sample_at = now + SAMPLE_MS;
+        let is_figure = |condition: &Condition| matches!(condition, Condition::Threshold(_) | Condition::Forecast { .. });
+        let is_own = |condition: &Condition| {
+            let usual = |metric: &str| metric.starts_with("host.") || ["cpu", "memory", "restarts"].contains(&metric);
+            matches!(condition, Condition::Threshold(threshold) if !usual(&threshold.metric))
+        };
+        if !self.config.rules.iter().any(|rule| is_figure(&rule.condition)) {
+            return;
+        }
+        if self.config.rules.iter().any(|rule| is_own(&rule.condition)) {
+            self.describe_at = Some(now);
+            self.describe(now);
+        }
+        self.is_sampling = true;
+        let (daemon, told) = (self.daemon.clone(), self.told.clone());
+        drop(spawn_local(async move {
+            let snapshot = daemon.look().fresh().await;
+            let _ = told.send(Told::Sampled(snapshot)).await;
+        }));
+    }
+
+    fn check(&mut self, now: u64) {
+        for rule in &self.config.rules {
+            let (Condition::Check(what), Some(due)) = (&rule.condition, self.checks.get_mut(&rule.name)) else { continue };
+            if due.is_none_or(|at| at > now) {
+                continue;
+            }
+            *due = None;
+            let (what, rule, told) = (what.clone(), rule.name.clone(), self.told.clone());
+            drop(spawn_local(async move {
+                let result = check::check(&what).await;
+                let _ = told.send(Told::Checked { rule, result }).await;
+            }));
+        }
+    }
+
+    /// Takes a report.
+    fn take(&mut self, report: Told) {
+        let now = now_ms();
+        match report {
+            Told::Described(None) => {
+                self.is_describing = false;
+                self.describe_at = Some(now + DESCRIBE_MS);
+            }
+            Told::Described(Some(described)) => {
+                self.is_describing = false;
+                let before = self.described.replace(*described);
+                let rules = self.described.as_ref().map(|described| &described.rules);
+                if before.as_ref().map(|before| &before.rules) != rules {
+                    self.configure();
+                }
+                let figures = self.described.as_mut().map(|described| std::mem::take(&mut described.figures));
+                figures.into_iter().flatten().for_each(|sample| self.step(Input::Measured(sample)));
+            }
+            Told::Sampled(snapshot) => {
+                self.is_sampling = false;
+                let Some(described) = self.described.as_ref().filter(|_| snapshot.peer.is_some()) else { return };
+                figures::samples(&snapshot, described).into_iter().for_each(|sample| self.step(Input::Measured(sample)));
+            }
+            Told::Checked { rule, result } => {
+                let every = self.config.rules.iter().find(|known| known.name == rule).map(|known| match &known.condition {
+                    Condition::Check(check) => check.every_ms,
+                    _ => SAMPLE_MS,
+                });
+                self.checks.entry(rule.clone()).and_modify(|due| *due = every.map(|every| now + every));
+                self.step(Input::Checked { rule, result });
+            }
+            Told::Wrote { app, instance, line } => {
+                let line = masked(&line, self.described.as_ref().map_or(&[][..], |described| &described.secrets));
+                self.step(Input::Wrote { app, instance, line });
+            }
+            Told::Sent { channel, id, verdict } => self.sent(&channel, id, verdict, now),
+        }
+    }
+
+    fn sent(&mut self, channel: &str, id: String, verdict: Verdict, now: u64) {
+        let is_done = self.dispatch.done(channel, &id, &verdict, now);
+        let fault = match verdict {
+            Verdict::Delivered => None,
+            Verdict::Later { why, .. } | Verdict::Refused(why) => Some(why),
+        };
+        // The first failure of many is told.
+        if let Some(why) = fault.as_ref().filter(|_| is_done || self.dispatch.failures(channel) == 1) {
+            let what = if is_done { "was not sent" } else { "is sent again later" };
+            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("alerts: message {id} to {channel} {what}: {why}\n"));
+        }
+        if let (true, Some(outbox)) = (is_done, &mut self.live.borrow_mut().outbox) {
+            outbox.append(Record::Done { id, fault, at: now }, false);
+        }
+    }
+}
+
+/// A number by which a state is told from another.
+fn sum(state: &State) -> u64 {
+    fnv_64(serde_json::to_vec(state).unwrap_or_default())
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.abort();
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! SMTP (RFC 5321), as much as one letter takes: `EHLO`, `STARTTLS`, `AUTH`, `MAIL`, `RCPT`, `DATA`.
+
+use base64ct::{Base64, Encoding as _};
+use ostler_alerts::channel::{Mail, MailTls};
+use ostler_alerts::render::Verdict;
+use ostler_alerts::text::plain;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+
+use super::tls::{self, Io};
+
+/// Longest line of an answer, and most lines of one.
+const LONGEST: u64 = 4096;
+const MOST_LINES: usize = 100;
+
+/// Why a letter did not go out.
+enum Failure {
+    /// The way is broken: later perhaps.
+    Broken(String),
+    /// The server says no.
+    Said(Reply),
+}
+
+/// An answer.
+struct Reply {
+    code: u16,
+    lines: Vec<String>,
+}
+
+impl Reply {
+    fn has(&self, word: &str) -> bool {
+        self.lines.iter().any(|line| line.to_ascii_uppercase().split(' ').next() == Some(word))
+    }
+
+    fn methods(&self) -> impl Iterator<Item = String> + '_ {
+        let line = self.lines.iter().map(|line| line.to_ascii_uppercase()).find(|line| line.starts_with("AUTH "));
+        line.unwrap_or_default().split(' ').skip(1).map(str::to_owned).collect::<Vec<_>>().into_iter()
+    }
+}
+
+/// Delivers a letter to the server.
+pub(super) async fn deliver(mail: &Mail, text: &str) -> Verdict {
+    match deliver_all(mail, text).await {
+        Ok(()) => Verdict::Delivered,
+        Err(Failure::Broken(why)) => Verdict::Later { after_ms: None, why },
+        Err(Failure::Said(reply)) => {
+            let why = format!("{} answers {} {}", mail.host, reply.code, plain(&reply.lines.join(" "), 200));
+            if (400..500).contains(&reply.code) { Verdict::Later { after_ms: None, why } } else { Verdict::Refused(why) }
+        }
+    }
+}
+
+async fn deliver_all(mail: &Mail, text: &str) -> Result<(), Failure> {
+    let mut stream = tls::connect(&mail.host, mail.port).await.map_err(Failure::Broken)?;
+    if mail.tls == MailTls::Implicit {
+        stream = tls::encrypt(&mail.host, stream).await.map_err(Failure::Broken)?.0;
+    }
+    let mut talk = Talk(BufReader::new(stream));
+    talk.expect(220).await?;
+    let hello = format!("EHLO {}", super::host_name());
+    let mut offers = talk.ask(&hello, 250).await?;
+    if mail.tls == MailTls::StartTls {
+        if !offers.has("STARTTLS") {
+            return Err(Failure::Broken(format!("{} offers no STARTTLS, without which nothing is sent", mail.host)));
+        }
+        talk.ask("STARTTLS", 220).await?;
+        // What was sent before the encryption is not believed.
+        if !talk.0.buffer().is_empty() {
+            return Err(Failure::Broken(format!("{} says more than it may before TLS", mail.host)));
+        }
+        let stream = tls::encrypt(&mail.host, talk.0.into_inner()).await.map_err(Failure::Broken)?.0;
+        talk = Talk(BufReader::new(stream));
+        offers = talk.ask(&hello, 250).await?;
+    }
+    if let Some((user, password)) = &mail.login {
+        talk.log_in(&offers, user, password).await?;
+    }
+    talk.ask(&format!("MAIL FROM:<{}>", mail.from), 250).await?;
+    for to in &mail.to {
+        talk.ask(&format!("RCPT TO:<{to}>"), 250).await?;
+    }
+    talk.ask("DATA", 354).await?;
+    talk.say(&format!("{}.", stuffed(text))).await?;
+    talk.expect(250).await?;
+    // It is delivered, whatever is said now.
+    let _ = talk.say("QUIT").await;
+    Ok(())
+}
+
+/// A line that begins with a full stop gets another one; the last line has its end.
+fn stuffed(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.trim_end_matches("\r\n").split("\r\n") {
+        if line.starts_with('.') {
+            out.push('.');
+        }
+        out.push_str(line);
+        out.push_str("\r\n");
+    }
+    out
+}
+
+/// A conversation.
+struct Talk(BufReader<Box<dyn Io>>);
+
+impl Talk {
+    async fn say(&mut self, line: &str) -> Result<(), Failure> {
+        let failed = |error: std::io::Error| Failure::Broken(format!("the mail server is gone: {error}"));
+        self.0.get_mut().write_all(format!("{line}\r\n").as_bytes()).await.map_err(failed)?;
+        self.0.get_mut().flush().await.map_err(failed)
+    }
+
+    async fn ask(&mut self, line: &str, expected: u16) -> Result<Reply, Failure> {
+        self.say(line).await?;
+        self.expect(expected).await
+    }
+
+    async fn expect(&mut self, code: u16) -> Result<Reply, Failure> {
+        let reply = self.reply().await?;
+        // 251: it is passed on.
+        if reply.code == code || (code == 250 && reply.code == 251) { Ok(reply) } else { Err(Failure::Said(reply)) }
+    }
+
+    async fn reply(&mut self) -> Result<Reply, Failure> {
+        let broken = |why: &str| Failure::Broken(format!("the mail server {why}"));
+        let mut lines = Vec::new();
+        while lines.len() < MOST_LINES {
+            let mut bytes = Vec::new();
+            let read = (&mut self.0).take(LONGEST).read_until(b'\n', &mut bytes).await;
+            read.map_err(|_| broken("is gone"))?;
+            let line = String::from_utf8_lossy(&bytes);
+            let line = line.strip_suffix('\n').ok_or_else(|| broken("broke off"))?.trim_end_matches('\r');
+            let code = line.get(..3).and_then(|digits| digits.parse().ok()).ok_or_else(|| broken("makes no sense"))?;
+            lines.push(line.get(4..).unwrap_or_default().to_owned());
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return Ok(Reply { code, lines });
+            }
+        }
+        Err(broken("says too much"))
+    }
+
+    async fn log_in(&mut self, offers: &Reply, user: &str, password: &str) -> Result<(), Failure> {
+        let encoded = |text: &str| Base64::encode_string(text.as_bytes());
+        if offers.methods().any(|method| method == "PLAIN") {
+            self.ask(&format!("AUTH PLAIN {}", encoded(&format!("\0{user}\0{password}"))), 235).await?;
+        } else {
+            self.ask("AUTH LOGIN", 334).await?;
+            self.ask(&encoded(user), 334).await?;
+            self.ask(&encoded(password), 235).await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_stop_alone_ends_nothing() {
+        assert_eq!(stuffed("a\r\n.\r\n..b\r\n"), "a\r\n..\r\n...b\r\n");
+    }
+}

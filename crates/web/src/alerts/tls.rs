@@ -1,0 +1,57 @@
+//! Connections to services: TCP, and TLS by rustls with the roots of the system, or those that came with it where it has none.
+
+use std::sync::{Arc, OnceLock};
+
+use ostler_alerts::certificate::days_left;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// A connection.
+pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+
+/// Connects by TCP.
+///
+/// # Errors
+/// What the system says, in words.
+pub(super) async fn connect(host: &str, port: u16) -> Result<Box<dyn Io>, String> {
+    let stream = TcpStream::connect((host, port)).await.map_err(|error| format!("cannot connect to {host}, port {port}: {error}"))?;
+    // A message is one small write.
+    let _ = stream.set_nodelay(true);
+    Ok(Box::new(stream))
+}
+
+/// Encrypts a connection, and says for how many days the other's certificate is valid.
+///
+/// # Errors
+/// Whose certificate is not good, in words.
+pub(super) async fn encrypt(host: &str, stream: Box<dyn Io>) -> Result<(Box<dyn Io>, Option<i64>), String> {
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host} is no name for which there are certificates"))?;
+    let stream = TlsConnector::from(config()?).connect(name, stream).await;
+    let stream = stream.map_err(|error| format!("cannot speak TLS with {host}: {error}"))?;
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let days = certificate.and_then(|certificate| days_left(certificate, crate::now_ms()));
+    Ok((Box::new(stream), days))
+}
+
+/// Made at the first use: the roots are some hundred kilobytes.
+fn config() -> Result<Arc<ClientConfig>, String> {
+    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    if let Some(config) = CONFIG.get() {
+        return Ok(Arc::clone(config));
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| format!("cannot set up TLS: {error}"))?;
+    let config = Arc::new(builder.with_root_certificates(roots).with_no_client_auth());
+    Ok(Arc::clone(CONFIG.get_or_init(|| config)))
+}

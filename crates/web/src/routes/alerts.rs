@@ -1,0 +1,189 @@
+//! `/api/alerts`: what fires, who is told; silences for operators, channels for admins.
+
+use hyper::{Response, StatusCode};
+use ostler_core::causes::with_causes;
+use ostler_core::units;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::body;
+use crate::access::Identity;
+use crate::alerts::settings::{AlertsError, Settings, read_channel};
+use crate::alerts::{Overview, test as try_channel};
+use crate::audit::Entry;
+use crate::now_ms;
+use crate::reply::{self, Body, error};
+use crate::server::{Asked, Site};
+
+/// How long a silence lasts unless said otherwise, and at most, ms.
+const SILENCE_MS: u64 = 3_600_000;
+const LONGEST_SILENCE_MS: u64 = 30 * 86_400_000;
+
+/// A silence that is wished for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wish {
+    app: Option<String>,
+    rule: Option<String>,
+    #[serde(rename = "for")]
+    lasts: Option<String>,
+    #[serde(default)]
+    reason: String,
+}
+
+/// A channel to try; none = all.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Try {
+    channel: Option<String>,
+}
+
+pub(super) async fn list(site: &Site, identity: &Identity) -> Response<Body> {
+    let mut all = site.alerts.borrow().overview();
+    if !identity.sees_all() {
+        let snapshot = site.daemon.look().fresh().await;
+        let sees = |app: &str| snapshot.rows.iter().any(|row| row.name == app && identity.sees(&row.namespace));
+        only(&mut all, &sees);
+    }
+    reply::json(&all)
+}
+
+/// Takes out what is not about apps that are seen.
+fn only(all: &mut Overview, sees: &dyn Fn(&str) -> bool) {
+    all.alerts.retain(|alert| alert.app.as_deref().is_some_and(sees));
+    all.history.retain(|change| sees(&change.app));
+    all.silences.retain(|silence| silence.app.as_deref().is_some_and(sees));
+    all.rules.clear();
+    all.channels.clear();
+    all.problems.clear();
+    all.sent.clear();
+}
+
+pub(super) async fn silence(site: &Site, asked: Asked, identity: &Identity) -> Response<Body> {
+    let from = asked.from;
+    let wish: Wish = match body::json(asked.body).await {
+        Ok(wish) => wish,
+        Err(response) => return response,
+    };
+    if !identity.sees_all() {
+        let look = site.daemon.look();
+        let sees = wish.app.as_deref().is_some_and(|app| !app.contains('*') && look.sees(app, |namespace| identity.sees(namespace)));
+        if !sees {
+            return error(StatusCode::FORBIDDEN, "you see only some namespaces, and silence only apps that are in them, by name");
+        }
+    }
+    let for_ms = match wish.lasts.as_deref().map(units::millis) {
+        None => SILENCE_MS,
+        Some(Ok(ms)) if (1..=LONGEST_SILENCE_MS).contains(&ms) => ms,
+        Some(_) => return error(StatusCode::BAD_REQUEST, "for: expected a time up to 30d such as 30m or 2h"),
+    };
+    let (rule, app) = (wish.rule.filter(|rule| !rule.is_empty()), wish.app.filter(|app| !app.is_empty()));
+    let made = Settings::of(&site.home).silence(rule, app.clone(), for_ms, &identity.user, &wish.reason);
+    match made {
+        Ok(made) => {
+            audit(site, identity, from, "silence", app);
+            reply::json(&made)
+        }
+        Err(problem) => broken(&problem),
+    }
+}
+
+pub(super) fn unsilence(site: &Site, asked: &Asked, identity: &Identity, id: &str) -> Response<Body> {
+    let settings = Settings::of(&site.home);
+    if !identity.sees_all() {
+        let look = site.daemon.look();
+        let own = settings.read().silences.into_iter().find(|silence| silence.id == id).and_then(|silence| silence.app);
+        if !own.is_some_and(|app| look.sees(&app, |namespace| identity.sees(namespace))) {
+            return error(StatusCode::NOT_FOUND, "there is no such silence");
+        }
+    }
+    match settings.unsilence(id) {
+        Ok(0) => error(StatusCode::NOT_FOUND, "there is no such silence"),
+        Ok(_) => {
+            audit(site, identity, asked.from, &format!("unsilence {id}"), None);
+            reply::json(&json!({ "done": true }))
+        }
+        Err(problem) => broken(&problem),
+    }
+}
+
+pub(super) async fn add_channel(site: &Site, asked: Asked, identity: &Identity) -> Response<Body> {
+    let from = asked.from;
+    if let Some(response) = needs_all(identity) {
+        return response;
+    }
+    let value: Value = match body::json(asked.body).await {
+        Ok(value) => value,
+        Err(response) => return response,
+    };
+    // A program is run as this user: whoever may type here may not do that anyway.
+    if value["type"] == "command" {
+        return error(
+            StatusCode::FORBIDDEN,
+            "a channel that runs a program is set up on the machine: `ostler alerts channel add command …`",
+        );
+    }
+    let channel = match read_channel(&value) {
+        Ok(channel) => channel,
+        Err(problems) => {
+            let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            return error(StatusCode::BAD_REQUEST, &all.join("; "));
+        }
+    };
+    match Settings::of(&site.home).add_channel(&channel.told.name, value) {
+        Ok(replaced) => {
+            audit(site, identity, from, &format!("set alert channel {}", channel.told.name), None);
+            reply::json(&json!({ "name": channel.told.name, "replaced": replaced }))
+        }
+        Err(problem) => broken(&problem),
+    }
+}
+
+pub(super) fn remove_channel(site: &Site, asked: &Asked, identity: &Identity, name: &str) -> Response<Body> {
+    if let Some(response) = needs_all(identity) {
+        return response;
+    }
+    match Settings::of(&site.home).remove_channel(name) {
+        Ok(true) => {
+            audit(site, identity, asked.from, &format!("remove alert channel {name}"), None);
+            reply::json(&json!({ "done": true }))
+        }
+        Ok(false) => error(StatusCode::NOT_FOUND, "there is no channel of that name"),
+        Err(problem) => broken(&problem),
+    }
+}
+
+pub(super) async fn test(site: &Site, asked: Asked, identity: &Identity) -> Response<Body> {
+    if let Some(response) = needs_all(identity) {
+        return response;
+    }
+    let wish: Try = match body::json(asked.body).await {
+        Ok(wish) => wish,
+        Err(response) => return response,
+    };
+    let channels = Settings::of(&site.home).read().channels;
+    let wanted = |name: &str| wish.channel.as_deref().is_none_or(|wanted| wanted == name);
+    let mut results = Vec::new();
+    for channel in channels.iter().filter(|channel| wanted(&channel.told.name)) {
+        let result = try_channel(channel).await;
+        results.push(json!({ "channel": channel.told.name, "sent": result.is_ok(), "error": result.err() }));
+    }
+    if results.is_empty() {
+        return error(StatusCode::NOT_FOUND, "there is no such channel");
+    }
+    reply::json(&json!({ "results": results }))
+}
+
+/// Whoever sees a part sends nothing anywhere.
+fn needs_all(identity: &Identity) -> Option<Response<Body>> {
+    (!identity.sees_all()).then(|| error(StatusCode::FORBIDDEN, "you see only some namespaces, and channels tell of all"))
+}
+
+fn audit(site: &Site, identity: &Identity, from: Option<std::net::IpAddr>, what: &str, app: Option<String>) {
+    let from = from.map(|from| from.to_string());
+    site.audit.write(&Entry { at: now_ms(), who: identity.user.clone(), from, what: what.to_owned(), app, result: "done".into() });
+}
+
+fn broken(problem: &AlertsError) -> Response<Body> {
+    error(StatusCode::INTERNAL_SERVER_ERROR, &with_causes(problem))
+}

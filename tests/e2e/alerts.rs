@@ -1,0 +1,247 @@
+//! `alerts`: from what happens to a request on the wire, over real sockets, whatever is killed and however a receiver behaves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use ostler_testkit::{Behaviour, Home, Received, Receiver, fixture, free_port, kill, needs_program};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::setup::home;
+
+/// The dashboard's process, which judges and sends.
+fn on(home: &Home) {
+    home.ok(format!("web enable --port {}", free_port()));
+}
+
+fn webhook(home: &Home, name: &str, receiver: &Receiver, more: &str) {
+    home.ok(format!("alerts channel add webhook name={name} url={} {more}", receiver.url("/hook")));
+    ready(home);
+}
+
+/// Waits until the engine has a position among events: what happens from now on is judged.
+fn ready(home: &Home) {
+    home.wait_until("the engine has begun", || home.dir().join("web/alerts/outbox.log").exists());
+}
+
+/// An app that crashes once.
+fn crash(home: &Home, name: &str) {
+    home.run(format!("start {} --name {name} --no-autorestart -- exit 3", fixture()));
+}
+
+/// `app rule status` of everything that a webhook took, by message.
+fn told(receiver: &Receiver) -> Vec<(String, Vec<String>)> {
+    let of = |value: &Value| {
+        let words = |alert: &Value| {
+            format!("{} {} {}", alert["app"].as_str().unwrap(), alert["rule"].as_str().unwrap(), alert["status"].as_str().unwrap())
+        };
+        let id = value["id"].as_str().unwrap().to_owned();
+        (id, value["alerts"].as_array().unwrap().iter().map(words).collect())
+    };
+    receiver.taken().iter().map(|received| of(&received.json())).collect()
+}
+
+fn has(receiver: &Receiver, words: &str) -> bool {
+    told(receiver).iter().any(|(_, alerts)| alerts.iter().any(|alert| alert == words))
+}
+
+#[test]
+fn a_crash_is_signed_and_sent_and_a_silence_holds() {
+    let home = home();
+    let receiver = Receiver::new(Behaviour::Webhook("key".into()));
+    home.ok("alerts").says("no channel is set up");
+    on(&home);
+    webhook(&home, "ops", &receiver, "secret=key");
+    home.ok("alerts test").says("ops: sent");
+    home.ok("alerts silence quiet --for 1h --reason move").says("Silence");
+    crash(&home, "quiet");
+    crash(&home, "loud");
+    home.wait_until("the crash is told", || has(&receiver, "loud crash firing"));
+    let all: Value = serde_json::from_str(&home.ok("alerts list --json").stdout).unwrap();
+    let alerts: Vec<(&str, bool)> = all["alerts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|alert| (alert["app"].as_str().unwrap(), alert["silenced"].as_bool().unwrap()))
+        .collect();
+    assert!(alerts.contains(&("loud", false)) && alerts.contains(&("quiet", true)), "{alerts:?}");
+    assert!(!told(&receiver).iter().any(|(_, alerts)| alerts.iter().any(|alert| alert.starts_with("quiet"))));
+    // What the silence hid is told when it ends; a channel without a message before it is told at once.
+    home.ok("alerts unsilence all").says("1 silence ended");
+    let other = Receiver::new(Behaviour::Takes);
+    webhook(&home, "other", &other, "");
+    home.wait_until("the rest is told", || has(&other, "quiet crash firing"));
+    home.ok("alerts history").says("ops sent");
+    home.ok("alerts").says("loud crash: exited with code 3");
+    // Secrets are shown to nobody.
+    let shown = home.ok("alerts list --json").stdout + &home.ok("alerts channel list").stdout;
+    assert!(!shown.contains("/hook") && !shown.contains("\"key\""), "{shown}");
+    home.ok("alerts channel remove ops");
+    home.ok("alerts channel remove other");
+    home.ok("alerts").says("no channel is set up");
+}
+
+#[test]
+fn wrong_words_say_what_was_meant() {
+    let home = home();
+    for (words, code, text) in [
+        ("alerts lst", 2, "expected list, test"),
+        ("alerts channel add slak url=https://h/x", 2, "did you mean slack?"),
+        ("alerts channel add slack", 2, "url: is needed"),
+        ("alerts channel add slack url=https://h/x secrit=1", 2, "secrit: is not known"),
+        ("alerts channel add slack https://h/x", 2, "expected key=value"),
+        ("alerts silence api --for soon", 2, "30m or 2h"),
+        ("alerts unsilence", 2, "id of a silence"),
+        ("alerts unsilence abc", 4, "no silence"),
+        ("alerts test", 4, "no channel"),
+        ("alerts channel remove x", 4, "no channel"),
+    ] {
+        let output = home.run(words);
+        assert!(output.code == code && (output.stderr.clone() + &output.stdout).contains(text), "{words}: {output}");
+    }
+}
+
+/// Each once, or again with the same id, and none is lost.
+#[test]
+fn whatever_is_killed_each_alert_is_sent_once_or_again_with_its_id() {
+    let home = home();
+    let receiver = Receiver::new(Behaviour::Takes);
+    on(&home);
+    webhook(&home, "ops", &receiver, "");
+    // A receiver that fails now and then, so that some wait when everything dies.
+    for round in 0..6 {
+        receiver.behave(if round % 2 == 0 { Behaviour::Answers(500, String::new(), String::new()) } else { Behaviour::Takes });
+        crash(&home, &format!("app{round}"));
+        if round == 0 {
+            // One is on its way, and perhaps was not taken.
+            let before = receiver.received().len();
+            home.wait_until("a message was sent", || receiver.received().len() > before);
+        }
+        if round % 3 == 1 {
+            kill(home.daemon_pid(), Signal::KILL);
+            home.ok("ping");
+        }
+        kill(home.app("ostler-web").pid(), Signal::KILL);
+    }
+    receiver.behave(Behaviour::Takes);
+    for round in 0..6 {
+        // The third message of a minute waits for its end.
+        let what = format!("app{round} crash firing");
+        let until = std::time::Instant::now() + Duration::from_secs(100);
+        while !has(&receiver, &what) {
+            assert!(std::time::Instant::now() < until, "{what} never came: {:?}\n{}", told(&receiver), home.run("alerts history"));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    let ids =
+        |all: &[Received]| -> BTreeSet<String> { all.iter().map(|received| received.json()["id"].as_str().unwrap().to_owned()).collect() };
+    home.wait_until("each that was sent was taken in the end", || ids(&receiver.received()) == ids(&receiver.taken()));
+    let mut by_id: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (id, alerts) in told(&receiver) {
+        let before = by_id.insert(id.clone(), alerts.clone());
+        assert!(before.is_none_or(|before| before == alerts), "{id} came twice and differs");
+    }
+    let mut seen = BTreeSet::new();
+    for alert in by_id.values().flatten().filter(|alert| alert.ends_with("firing") && alert.contains("crash")) {
+        assert!(seen.insert(alert.clone()), "{alert} came under two ids: {by_id:?}");
+    }
+}
+
+#[test]
+fn a_receiver_that_hangs_fails_or_leads_elsewhere_holds_up_no_other() {
+    let home = home();
+    let (hangs, fails, good, elsewhere) = (
+        Receiver::new(Behaviour::Hangs),
+        Receiver::new(Behaviour::Answers(503, "Retry-After: 1\r\n".into(), "not now".into())),
+        Receiver::new(Behaviour::Takes),
+        Receiver::new(Behaviour::Takes),
+    );
+    let leads = Receiver::new(Behaviour::Answers(307, format!("Location: {}\r\n", elsewhere.url("/x")), String::new()));
+    on(&home);
+    for (name, receiver) in [("a-hangs", &hangs), ("b-fails", &fails), ("c-leads", &leads), ("d-good", &good)] {
+        webhook(&home, name, receiver, "");
+    }
+    crash(&home, "api");
+    home.wait_until("the good one has it", || has(&good, "api crash firing"));
+    home.wait_until("the others were asked, too", || {
+        !hangs.received().is_empty() && fails.received().len() >= 2 && !leads.received().is_empty()
+    });
+    let ids: BTreeSet<String> = fails.received().iter().map(|received| received.json()["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(ids.len(), 1, "a repeat has the same id");
+    fails.behave(Behaviour::Takes);
+    home.wait_until("it comes when the receiver is well again", || has(&fails, "api crash firing"));
+    home.ok("alerts history").says("not sent (it leads to another address (307)");
+    assert!(elsewhere.received().is_empty(), "a redirect was followed");
+}
+
+#[test]
+fn services_get_what_they_check() {
+    let home = home();
+    let (ding, feishu, wecom, mail) = (
+        Receiver::new(Behaviour::DingTalk("SECkey".into(), 20)),
+        Receiver::new(Behaviour::Feishu("key".into())),
+        Receiver::new(Behaviour::WeCom),
+        Receiver::new(Behaviour::Mail),
+    );
+    home.ok(format!("alerts channel add dingtalk url={} secret=SECkey", ding.url("/robot/send?access_token=t")));
+    home.ok(format!("alerts channel add feishu url={} secret=key", feishu.url("/hook")));
+    home.ok(format!("alerts channel add wecom url={}", wecom.url("/send?key=k")));
+    home.ok(format!(
+        "alerts channel add email host=127.0.0.1 port={} tls=none from=ostler@example.com to=a@example.com,b@example.com",
+        mail.port()
+    ));
+    let file = home.work().join("told.json");
+    home.ok(format!("alerts channel add command -- /bin/sh -c cat>{}", file.display()));
+    home.ok("alerts test");
+    assert!([&ding, &feishu, &wecom, &mail].iter().all(|receiver| receiver.taken().len() == 1));
+    let letter = &mail.received()[0];
+    assert!(letter.head.contains("RCPT TO:<b@example.com>") && letter.body.contains("Subject: [INFO]"), "{letter:?}");
+    let told: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    assert_eq!(told["alerts"][0]["rule"], "test");
+    // A wrong key is told in the body of a 200.
+    home.ok(format!("alerts channel add dingtalk url={} secret=other", ding.url("/robot/send?access_token=t")));
+    let output = home.run("alerts test dingtalk");
+    assert!(output.code == 1 && (output.stdout.clone() + &output.stderr).contains("sign not match"), "{output}");
+}
+
+#[test]
+fn rules_of_an_app_are_checked_and_judged() {
+    let home = home();
+    let receiver = Receiver::new(Behaviour::Takes);
+    on(&home);
+    webhook(&home, "ops", &receiver, "");
+    let app = |script: &str, rules: Value| {
+        json!({ "apps": [{ "name": "own", "script": fixture(), "interpreter": "none", "args": script, "autorestart": false, "alerts": rules }] }).to_string()
+    };
+    home.write(
+        "own.json",
+        app("hold", json!([{ "metric": "memory", "above": 1, "severity": "critical", "name": "big" }, { "on": "crash", "name": "mine" }])),
+    );
+    home.ok("start own.json");
+    home.wait_until("its own rule fires", || has(&receiver, "own own/big firing"));
+    let wrong = app("hold", json!([{ "on": "crahs" }]));
+    home.write("wrong.json", &wrong);
+    let output = home.run("validate wrong.json");
+    assert!(output.code != 0 && (output.stdout.clone() + &output.stderr).contains("did you mean crash?"), "{output}");
+}
+
+/// TLS against roots of the system: by `SSL_CERT_FILE` a server of our own is believed, without it not.
+#[test]
+fn a_certificate_has_to_be_good() {
+    needs_program!("node");
+    let home = home();
+    let tls = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/tls");
+    let port = free_port();
+    let script = home.write(
+        "server.js",
+        "const fs = require('fs'); require('https').createServer({ key: fs.readFileSync(process.argv[3] + '/server-key.pem'), cert: fs.readFileSync(process.argv[3] + '/server.pem') }, (q, r) => r.end('ok')).listen(process.argv[2], '127.0.0.1');",
+    );
+    home.ok(format!("start {script} --name server -- {port} {tls}"));
+    home.wait_until("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    home.ok(format!("alerts channel add webhook name=good url=https://localhost:{port}/"));
+    home.ok(format!("alerts channel add webhook name=other url=https://127.0.0.1:{port}/"));
+    let output = home.cmd("alerts test --json").env("SSL_CERT_FILE", format!("{tls}/ca.pem")).run();
+    assert!(output.stdout.matches("\"sent\":true").count() == 2, "{output}");
+    let output = home.run("alerts test good");
+    assert!(output.code == 1 && (output.stdout.clone() + &output.stderr).contains("cannot speak TLS with localhost"), "{output}");
+}
