@@ -16,6 +16,7 @@ const MAY_USE: &[(&str, Allowed)] = &[
     ("ostler-client", Allowed::Only(&["ostler-core", "ostler-proto", "ostler-sys"])),
     ("ostler-daemon", Allowed::Only(&["ostler-core", "ostler-proto", "ostler-keeper", "ostler-sys"])),
     ("ostler-web", Allowed::Only(&["ostler-core", "ostler-proto", "ostler-client", "ostler-http", "ostler-history", "ostler-sys"])),
+    ("ostler-history", Allowed::Only(&[])),
     ("ostler-http", Allowed::Only(&["ostler-sys"])),
     ("ostler-serve", Allowed::Only(&["ostler-http", "ostler-sys"])),
     ("ostler", Allowed::Shipped),
