@@ -13,6 +13,7 @@ mod assets;
 mod audit;
 mod daemon;
 mod guard;
+pub mod history;
 mod metrics;
 mod reply;
 mod routes;

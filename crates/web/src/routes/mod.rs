@@ -5,6 +5,7 @@ mod act;
 mod apps;
 mod body;
 mod events;
+mod history;
 mod live;
 mod logs;
 mod pm2;
@@ -32,6 +33,8 @@ enum Path {
     Act(String, act::Verb),
     Live,
     Events,
+    History,
+    Series,
     Logs,
     LogsLive,
     LogsDownload,
@@ -57,6 +60,8 @@ impl Path {
             ["apps", name, verb] if !name.is_empty() => Self::Act(name.to_owned(), act::Verb::parse(verb)?),
             ["live"] => Self::Live,
             ["events"] => Self::Events,
+            ["history"] => Self::History,
+            ["history", "series"] => Self::Series,
             ["logs"] => Self::Logs,
             ["logs", "live"] => Self::LogsLive,
             ["logs", "download"] => Self::LogsDownload,
@@ -127,6 +132,8 @@ async fn perform(site: Rc<Site>, asked: Asked, path: Path, identity: Identity) -
         Path::Act(name, verb) => act::answer(&site, asked, &identity, &name, verb).await,
         Path::Live => live::answer(&site, &asked, identity),
         Path::Events => events::answer(&site, &asked, &identity),
+        Path::History => history::figures(&site, &asked, &identity).await,
+        Path::Series => history::series(&site, &identity).await,
         Path::Logs => logs::past(&site, &asked, &identity).await,
         Path::LogsLive => logs::live(&site, &asked, &identity).await,
         Path::LogsDownload => logs::download(&site, &asked, &identity).await,
@@ -237,6 +244,8 @@ mod tests {
             "/api/apps/x",
             "/api/live",
             "/api/events",
+            "/api/history",
+            "/api/history/series",
             "/api/logs",
             "/api/logs/live",
             "/api/logs/download",
