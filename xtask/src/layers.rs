@@ -20,6 +20,7 @@ const MAY_USE: &[(&str, Allowed)] = &[
         "ostler-web",
         Allowed::Only(&["ostler-core", "ostler-proto", "ostler-client", "ostler-http", "ostler-history", "ostler-alerts", "ostler-sys"]),
     ),
+    ("ostler-history", Allowed::Only(&[])),
     ("ostler-http", Allowed::Only(&["ostler-sys"])),
     ("ostler-serve", Allowed::Only(&["ostler-http", "ostler-sys"])),
     ("ostler", Allowed::Shipped),

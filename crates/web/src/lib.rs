@@ -15,6 +15,7 @@ mod audit;
 mod daemon;
 pub mod errors;
 mod guard;
+pub mod history;
 mod metrics;
 mod reply;
 mod routes;

@@ -17,6 +17,7 @@ use crate::audit::Audit;
 use crate::daemon::Daemon;
 use crate::errors::{Collected, collect};
 use crate::guard::Guard;
+use crate::history::Recorder;
 use crate::reply::{self, Body};
 use crate::routes;
 use crate::settings::{Settings, SettingsError, make_folder};
@@ -73,8 +74,9 @@ pub(crate) fn run(home: &Path) -> Result<(), WebError> {
     make_folder(home)?;
     let own = Address { host: settings.listen.clone(), port: settings.port };
     let limits = Limits { patience: PATIENCE, connections: CONNECTIONS };
-    ostler_http::run(&own, limits, |ending| {
-        let daemon = Daemon::follow(home).map_err(WebError::Follow)?;
+    let recorder = Recorder::of(home, settings.history_bytes());
+    let ended = ostler_http::run(&own, limits, |ending| {
+        let daemon = Daemon::follow(home, recorder.clone()).map_err(WebError::Follow)?;
         let errors = collect(home, daemon.clone(), ending.clone());
         let alerts = crate::alerts::start(home, &daemon, &ending);
         let site = Rc::new(Site {
@@ -92,7 +94,9 @@ pub(crate) fn run(home: &Path) -> Result<(), WebError> {
             errors,
         });
         Ok(move |peer, request| answer(Rc::clone(&site), peer, request))
-    })
+    });
+    recorder.flush();
+    ended
 }
 
 async fn answer(site: Rc<Site>, peer: Peer, request: Request<Incoming>) -> Response<Body> {

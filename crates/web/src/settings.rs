@@ -12,6 +12,9 @@ pub const PORT: u16 = 9616;
 /// Port of PM2's JSON page unless given.
 pub const PM2_PORT: u16 = 9615;
 
+/// Megabytes of the history's files unless given.
+pub const HISTORY_MB: u32 = 128;
+
 /// Everything that is set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -29,6 +32,9 @@ pub struct Settings {
     pub behind_proxy: bool,
     /// Names, besides those of this machine's loopback and `listen`, under which browsers may call it.
     pub hosts: Vec<String>,
+    /// Megabytes of the history's files; none = 128.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history_mb: Option<u32>,
     /// Origins (`https://ops.example.com`) besides its own whose pages may change something.
     pub trusted_origins: Vec<String>,
 }
@@ -42,6 +48,7 @@ impl Default for Settings {
             pm2_port: None,
             behind_proxy: false,
             hosts: Vec::new(),
+            history_mb: None,
             trusted_origins: Vec::new(),
         }
     }
@@ -132,6 +139,11 @@ impl Settings {
             other => other.parse().map_err(|_| SettingsError::Address(self.listen.clone()))?,
         };
         if address.to_canonical().is_loopback() || self.behind_proxy { Ok(()) } else { Err(SettingsError::Public(self.listen.clone())) }
+    }
+
+    /// Most bytes of the history's files.
+    pub fn history_bytes(&self) -> u64 {
+        u64::from(self.history_mb.unwrap_or(HISTORY_MB).max(1)) << 20
     }
 
     /// Path of the unix socket, where it listens at one.

@@ -1,4 +1,4 @@
-//! The thread that follows the daemon: events as they come, the table while somebody looks.
+//! The thread that follows the daemon: events as they come, the table while somebody looks, and else each ten seconds for the history.
 
 use std::io::Read as _;
 use std::os::unix::net::UnixStream;
@@ -12,6 +12,7 @@ use ostler_sys::host::HostSample;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{News, Shared, Snapshot};
+use crate::history::Reported;
 use crate::now_ms;
 use crate::view::Host;
 
@@ -24,6 +25,8 @@ const AGAIN: Duration = Duration::from_millis(250);
 const AGAIN_AT_REST: Duration = Duration::from_secs(5);
 /// Longest wait for an answer that changes nothing.
 const ANSWER: Duration = Duration::from_secs(10);
+/// Time between two searches for instances that report figures of their own, for each hundred instances that there are.
+const SEARCH: Duration = Duration::from_secs(60);
 
 /// Time for which Node apps measure after a look, ms: longer than between two scrapes.
 const COLLECT_MS: u64 = 90_000;
@@ -36,26 +39,37 @@ pub(super) fn run(shared: &Shared, wakes: &UnixStream) {
     let mut host = Hosts::default();
     let mut link: Option<Link> = None;
     let mut table_at = Instant::now();
+    let mut reports = Reports::default();
     loop {
         // Before anything is asked: what comes is no older than this wish.
         let wish = shared.wishes.load(Ordering::Acquire);
         if link.is_none() {
             link = Link::new(shared).ok();
             if link.is_none() {
-                shared.snapshot.send_replace(Arc::new(Snapshot { at_ms: now_ms(), wish, host: host.take(), ..Snapshot::default() }));
+                let snapshot = Snapshot { at_ms: now_ms(), wish, host: host.take(), ..Snapshot::default() };
+                if shared.recorder.is_due(snapshot.at_ms) {
+                    shared.recorder.take(&snapshot, &Reported::default(), false);
+                }
+                shared.snapshot.send_replace(Arc::new(snapshot));
             }
             table_at = Instant::now();
         }
         let now = Instant::now();
         let is_looked_at = shared.is_looked_at();
+        let is_due = shared.recorder.is_due(now_ms());
         if let Some(client) = link.as_mut()
-            && is_looked_at
-            && table_at <= now
+            && (is_due || is_looked_at && table_at <= now)
         {
-            match client.table() {
-                Ok((rows, figures)) => {
+            let told = client.table().and_then(|(rows, figures)| {
+                let reported = if is_due { reports.ask(client, rows.len())? } else { Reported::default() };
+                Ok((rows, figures, reported))
+            });
+            match told {
+                Ok((rows, figures, reported)) => {
                     let peer = client.questions.peer().cloned();
-                    shared.snapshot.send_replace(Arc::new(Snapshot { at_ms: now_ms(), wish, rows, figures, host: host.take(), peer }));
+                    let snapshot = Arc::new(Snapshot { at_ms: now_ms(), wish, rows, figures, host: host.take(), peer });
+                    shared.recorder.take(&snapshot, &reported, is_looked_at);
+                    shared.snapshot.send_replace(snapshot);
                     table_at = now + TABLE;
                 }
                 Err(_) => {
@@ -65,10 +79,10 @@ pub(super) fn run(shared: &Shared, wakes: &UnixStream) {
             }
         }
         let longest = match (&link, is_looked_at) {
-            (Some(_), true) => Some(table_at.saturating_duration_since(Instant::now())),
-            (Some(_), false) => None,
-            (None, true) => Some(AGAIN),
-            (None, false) => Some(AGAIN_AT_REST),
+            (Some(_), true) => table_at.saturating_duration_since(Instant::now()),
+            (Some(_), false) => shared.recorder.due_in(now_ms()),
+            (None, true) => AGAIN,
+            (None, false) => AGAIN_AT_REST,
         };
         let woken = wait(wakes, link.as_ref(), longest);
         if woken.bell {
@@ -159,16 +173,47 @@ impl Link {
     }
 }
 
+/// Who reports figures of its own, as far as it is known: the others are not asked each time.
+#[derive(Default)]
+struct Reports {
+    known: Reported,
+    searched: Option<Instant>,
+}
+
+impl Reports {
+    /// What is reported at present, of so many instances.
+    fn ask(&mut self, link: &mut Link, instances: usize) -> Result<Reported, ClientError> {
+        let pause = SEARCH.saturating_mul(u32::try_from(1 + instances / 100).unwrap_or(u32::MAX));
+        let is_search = self.searched.is_none_or(|searched| searched.elapsed() >= pause);
+        let targets: Vec<String> = if is_search { Vec::new() } else { self.known.ids().map(|id| id.to_string()).collect() };
+        if instances == 0 || !is_search && targets.is_empty() {
+            return Ok(Reported::default());
+        }
+        match link.questions.inspect(&targets) {
+            Ok(details) => {
+                self.known = Reported::of(&details);
+                if is_search {
+                    self.searched = Some(Instant::now());
+                }
+            }
+            // One of them is gone: all are searched the next time.
+            Err(ClientError::Refused(_)) => *self = Self::default(),
+            Err(error) => return Err(error),
+        }
+        Ok(self.known.clone())
+    }
+}
+
 /// What ended a wait.
 struct Woken {
     bell: bool,
     news: bool,
 }
 
-fn wait(wakes: &UnixStream, link: Option<&Link>, longest: Option<Duration>) -> Woken {
+fn wait(wakes: &UnixStream, link: Option<&Link>, longest: Duration) -> Woken {
     let mut fds = vec![PollFd::new(wakes, PollFlags::IN)];
     fds.extend(link.map(|link| PollFd::new(&link.news, PollFlags::IN)));
-    let longest = longest.and_then(|time| Timespec::try_from(time).ok());
+    let longest = Timespec::try_from(longest).ok();
     if poll(&mut fds, longest.as_ref()).is_err() {
         return Woken { bell: false, news: false };
     }

@@ -1,5 +1,5 @@
 //! The daemon, as this process knows it: a thread that follows its events and reads its table while somebody looks, and questions and orders of requests, each on
-//! a connection of its own. Nothing is asked while nobody looks.
+//! a connection of its own. While nobody looks the table is read once in ten seconds, for the history.
 
 mod ask;
 mod events;
@@ -16,6 +16,7 @@ use tokio::sync::{broadcast, watch};
 pub(crate) use ask::AskError;
 pub(crate) use events::{News, Resumed};
 
+use crate::history::Recorder;
 use crate::now_ms;
 use crate::view::Host;
 use events::Known;
@@ -57,6 +58,8 @@ struct Shared {
     looking: AtomicUsize,
     /// How many tables were wished for.
     wishes: AtomicU64,
+    /// Takes each table that was read.
+    recorder: Recorder,
     /// Wakes the thread that follows.
     bell: Bell,
 }
@@ -66,7 +69,7 @@ impl Daemon {
     ///
     /// # Errors
     /// No thread or descriptor.
-    pub(crate) fn follow(home: &Path) -> std::io::Result<Self> {
+    pub(crate) fn follow(home: &Path, recorder: Recorder) -> std::io::Result<Self> {
         let (bell, wakes) = Bell::new()?;
         let shared = Arc::new(Shared {
             home: home.to_owned(),
@@ -76,6 +79,7 @@ impl Daemon {
             known: Mutex::default(),
             looking: AtomicUsize::new(0),
             wishes: AtomicU64::new(0),
+            recorder,
             bell,
         });
         let of_thread = Arc::clone(&shared);
@@ -89,6 +93,11 @@ impl Daemon {
             self.0.bell.ring();
         }
         Look { snapshots: self.0.snapshot.subscribe(), daemon: self.clone() }
+    }
+
+    /// The history.
+    pub(crate) fn recorder(&self) -> &Recorder {
+        &self.0.recorder
     }
 
     /// The events that are known, the newest last.

@@ -7,6 +7,7 @@ mod apps;
 mod body;
 mod errors;
 mod events;
+mod history;
 mod live;
 mod logs;
 mod pm2;
@@ -38,6 +39,8 @@ enum Path {
     Errors,
     Error(String),
     Resolve(String),
+    History,
+    Series,
     Logs,
     LogsLive,
     LogsDownload,
@@ -72,6 +75,8 @@ impl Path {
             ["errors"] => Self::Errors,
             ["errors", id] if !id.is_empty() => Self::Error(id.to_owned()),
             ["errors", id, "resolve"] if !id.is_empty() => Self::Resolve(id.to_owned()),
+            ["history"] => Self::History,
+            ["history", "series"] => Self::Series,
             ["logs"] => Self::Logs,
             ["logs", "live"] => Self::LogsLive,
             ["logs", "download"] => Self::LogsDownload,
@@ -155,6 +160,8 @@ async fn perform(site: Rc<Site>, asked: Asked, path: Path, identity: Identity) -
         Path::Errors => errors::list(&site, &asked, &identity).await,
         Path::Error(id) => errors::one(&site, &identity, &id).await,
         Path::Resolve(id) => errors::resolve(&site, asked, &identity, &id).await,
+        Path::History => history::figures(&site, &asked, &identity).await,
+        Path::Series => history::series(&site, &identity).await,
         Path::Logs => logs::past(&site, &asked, &identity).await,
         Path::LogsLive => logs::live(&site, &asked, &identity).await,
         Path::LogsDownload => logs::download(&site, &asked, &identity).await,
@@ -291,6 +298,8 @@ mod tests {
             "/api/errors",
             "/api/errors/x",
             "/api/errors/x/resolve",
+            "/api/history",
+            "/api/history/series",
             "/api/logs",
             "/api/logs/live",
             "/api/logs/download",

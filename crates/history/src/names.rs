@@ -1,0 +1,205 @@
+//! The names of series: text, the number that stands for it in blocks, how exact it is kept.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+
+use crate::disk::Disk;
+use crate::files::{self, HEAD, Head};
+use crate::notice::Notice;
+use crate::scale::Scale;
+
+const FILE: &str = "names";
+const NEW_FILE: &str = "names.new";
+const KIND: u16 = 0x200;
+/// Longest key, in bytes.
+pub const LONGEST_KEY: usize = 512;
+/// Most names, and most bytes of all of them.
+const MOST: usize = 16_384;
+const MOST_BYTES: usize = 1 << 20;
+/// Bytes of an entry beside its text.
+const FIXED: usize = 19;
+
+/// All names.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    by_key: HashMap<Box<str>, (u32, Scale)>,
+    /// Bytes of all keys.
+    bytes: usize,
+    /// The next number.
+    pub(crate) next: u32,
+    /// Entries that are not in the file yet.
+    unwritten: Vec<u8>,
+    /// Bytes of the file that are whole; 0 = there is no head yet.
+    pub(crate) length: u64,
+}
+
+impl Names {
+    /// The names of the file.
+    pub(crate) fn load(disk: &mut impl Disk, is_writer: bool, notices: &mut Vec<Notice>) -> io::Result<Self> {
+        let mut names = Self { next: 1, ..Self::default() };
+        let most = usize::try_from(HEAD).unwrap_or(16) + MOST * FIXED + MOST_BYTES;
+        let bytes = match disk.read(FILE, 0, most) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
+            bytes => bytes?,
+        };
+        let why = match files::check(&bytes, KIND) {
+            Head::Ours => None,
+            Head::Newer => Some("was written by a newer version"),
+            Head::Damaged => Some("has a damaged begin"),
+        };
+        if let Some(why) = why {
+            if is_writer {
+                files::set_aside(disk, FILE, why, notices);
+            }
+            return Ok(names);
+        }
+        let mut rest = bytes.get(16..).unwrap_or_default();
+        while let Some((id, scale, key, after)) = entry(rest) {
+            names.insert(key, id, scale);
+            rest = after;
+        }
+        names.length = (bytes.len() - rest.len()) as u64;
+        if !rest.is_empty() && is_writer {
+            files::set_tail_aside(disk, FILE, names.length, "has a damaged or unfinished entry", notices);
+        }
+        Ok(names)
+    }
+
+    fn insert(&mut self, key: &str, id: u32, scale: Scale) {
+        self.bytes += key.len();
+        self.next = self.next.max(id.saturating_add(1));
+        self.by_key.insert(key.into(), (id, scale));
+    }
+
+    /// The number and the scale of a name.
+    pub(crate) fn get(&self, key: &str) -> Option<(u32, Scale)> {
+        self.by_key.get(key).copied()
+    }
+
+    /// The number of a new name; none = it is too long, or there are too many.
+    pub(crate) fn add(&mut self, key: &str, scale: Scale) -> Option<u32> {
+        if key.len() > LONGEST_KEY || self.is_full() {
+            return None;
+        }
+        let id = self.next;
+        self.insert(key, id, scale);
+        self.unwritten.extend(encoded(key, id, scale));
+        Some(id)
+    }
+
+    /// True if there is no room for another.
+    pub(crate) fn is_full(&self) -> bool {
+        self.by_key.len() >= MOST || self.bytes + LONGEST_KEY > MOST_BYTES
+    }
+
+    /// All names.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.by_key.keys().map(|key| &**key)
+    }
+
+    /// How exact each series is kept.
+    pub(crate) fn scales(&self) -> impl Iterator<Item = (u32, Scale)> {
+        self.by_key.values().copied()
+    }
+
+    /// Appends new names to the file.
+    pub(crate) fn write(&mut self, disk: &mut impl Disk) -> io::Result<()> {
+        if self.unwritten.is_empty() {
+            return Ok(());
+        }
+        let head = if self.length == 0 { files::head(KIND) } else { Vec::new() };
+        let bytes = [&head[..], &self.unwritten].concat();
+        if let Err(error) = disk.write(FILE, self.length, &bytes) {
+            let _ = disk.cut(FILE, self.length);
+            return Err(error);
+        }
+        self.length += bytes.len() as u64;
+        self.unwritten.clear();
+        Ok(())
+    }
+
+    /// Forgets the names whose numbers are used nowhere, and writes the file anew.
+    pub(crate) fn keep(&mut self, disk: &mut impl Disk, used: &BTreeSet<u32>) -> io::Result<()> {
+        let mut bytes = files::head(KIND);
+        for (key, (id, scale)) in self.by_key.iter().filter(|(_, (id, _))| used.contains(id)) {
+            bytes.extend(encoded(key, *id, *scale));
+        }
+        disk.write(NEW_FILE, 0, &bytes)?;
+        disk.cut(NEW_FILE, bytes.len() as u64)?;
+        disk.sync(NEW_FILE)?;
+        disk.rename(NEW_FILE, FILE)?;
+        self.by_key.retain(|_, (id, _)| used.contains(id));
+        self.bytes = self.by_key.keys().map(|key| key.len()).sum();
+        self.length = bytes.len() as u64;
+        self.unwritten.clear();
+        Ok(())
+    }
+}
+
+fn encoded(key: &str, id: u32, scale: Scale) -> Vec<u8> {
+    let (unit, bits) = scale.parts();
+    let mut facts = id.to_le_bytes().to_vec();
+    facts.extend(unit.to_le_bytes());
+    facts.push(bits);
+    facts.extend(key.as_bytes());
+    let length = u16::try_from(key.len()).unwrap_or(u16::MAX).to_le_bytes();
+    [&length[..], &crc32fast::hash(&facts).to_le_bytes(), &facts].concat()
+}
+
+/// An entry: number, scale, key, and what comes after it.
+fn entry(bytes: &[u8]) -> Option<(u32, Scale, &str, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<2>()?;
+    let (sum, rest) = rest.split_first_chunk::<4>()?;
+    let (facts, after) = rest.split_at_checked(13 + usize::from(u16::from_le_bytes(*length)))?;
+    if crc32fast::hash(facts) != u32::from_le_bytes(*sum) {
+        return None;
+    }
+    let (id, facts) = facts.split_first_chunk::<4>()?;
+    let (unit, facts) = facts.split_first_chunk::<8>()?;
+    let (bits, key) = facts.split_first()?;
+    let scale = Scale::of_parts(f64::from_le_bytes(*unit), *bits)?;
+    Some((u32::from_le_bytes(*id), scale, std::str::from_utf8(key).ok()?, after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::played::Played;
+
+    const SCALE: Scale = Scale::new(0.1, 5);
+
+    #[test]
+    fn names_come_back_and_torn_ones_do_not() {
+        let (mut disk, mut notices) = (Played::default(), Vec::new());
+        let mut names = Names::load(&mut disk, true, &mut notices).unwrap();
+        assert_eq!((names.add("a", SCALE), names.add("b", SCALE), names.add(&"x".repeat(513), SCALE)), (Some(1), Some(2), None));
+        names.write(&mut disk).unwrap();
+        names.add("c", SCALE);
+        names.write(&mut disk).unwrap();
+        let again = Names::load(&mut disk, true, &mut notices).unwrap();
+        assert_eq!((again.get("c"), again.next, notices.len()), (Some((3, SCALE)), 4, 0));
+        disk.cut(FILE, disk.length(FILE) - 1).unwrap();
+        let mut torn = Names::load(&mut disk, true, &mut notices).unwrap();
+        assert_eq!((torn.get("b"), torn.get("c"), notices.len()), (Some((2, SCALE)), None, 1));
+        torn.keep(&mut disk, &BTreeSet::from([2])).unwrap();
+        let kept = Names::load(&mut disk, true, &mut notices).unwrap();
+        assert_eq!((kept.get("a"), kept.get("b"), notices.len()), (None, Some((2, SCALE)), 1));
+    }
+
+    #[test]
+    fn a_hundred_thousand_names_have_a_bound() {
+        let mut names = Names { next: 1, ..Names::default() };
+        let added = (0..100_000).filter(|n| names.add(&format!("name {n}"), SCALE).is_some()).count();
+        assert_eq!(added, MOST);
+        let mut long = Names { next: 1, ..Names::default() };
+        let added = (0..100_000).filter(|n| long.add(&format!("{n:0500}"), SCALE).is_some()).count();
+        assert!(added * 500 <= MOST_BYTES && added > 2000, "{added}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+            let _ = entry(&bytes);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The segment files of one tier: blocks, one after the other.
+
+use std::io;
+
+use crate::block::{self, ChunkAt, HEADER, Header};
+use crate::disk::Disk;
+use crate::files::{self, HEAD, Head};
+use crate::notice::Notice;
+use crate::point::Point;
+use crate::tier;
+
+/// Most blocks of a segment: a clock that jumps makes short ones.
+const MOST_BLOCKS: usize = 2048;
+
+/// A block, and where it begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placed {
+    pub(crate) header: Header,
+    pub(crate) at: u64,
+}
+
+/// One file.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    /// Its number; a larger one is written later.
+    pub(crate) number: u64,
+    pub(crate) blocks: Vec<Placed>,
+    /// Bytes that are whole.
+    pub(crate) length: u64,
+}
+
+/// All files of a tier, the oldest first.
+#[derive(Debug)]
+pub(crate) struct Segments {
+    tier: usize,
+    pub(crate) list: Vec<Segment>,
+}
+
+impl Segment {
+    /// Recorded seconds.
+    pub(crate) fn span(&self) -> u64 {
+        self.blocks.iter().map(|block| u64::from(block.header.span)).sum()
+    }
+}
+
+impl Segments {
+    /// The files that are there.
+    pub(crate) fn load(disk: &mut impl Disk, tier: usize, is_writer: bool, notices: &mut Vec<Notice>) -> io::Result<Self> {
+        let mut all = Self { tier, list: Vec::new() };
+        let mut files: Vec<(u64, u64)> = disk.list()?.iter().filter_map(|(name, size)| Some((all.number(name)?, *size))).collect();
+        files.sort_unstable();
+        for (number, size) in files {
+            if let Some(segment) = all.open(disk, number, size, is_writer, notices) {
+                all.list.push(segment);
+            }
+        }
+        Ok(all)
+    }
+
+    fn open(&self, disk: &mut impl Disk, number: u64, size: u64, is_writer: bool, notices: &mut Vec<Notice>) -> Option<Segment> {
+        let name = self.name(number);
+        let Ok(head) = disk.read(&name, 0, 16) else { return None };
+        let why = match files::check(&head, self.kind()) {
+            Head::Ours => None,
+            Head::Newer => Some("was written by a newer version"),
+            Head::Damaged => Some("has a damaged begin"),
+        };
+        if let Some(why) = why {
+            if is_writer {
+                files::set_aside(disk, &name, why, notices);
+            }
+            return None;
+        }
+        let mut segment = Segment { number, blocks: Vec::new(), length: HEAD };
+        while segment.length < size && segment.blocks.len() < MOST_BLOCKS {
+            let header = disk.read(&name, segment.length, HEADER).ok().and_then(|bytes| Header::parse(&bytes));
+            let Some(header) = header.filter(|header| segment.length + header.length() <= size) else { break };
+            segment.blocks.push(Placed { header, at: segment.length });
+            segment.length += header.length();
+        }
+        if segment.length < size && is_writer {
+            files::set_tail_aside(disk, &name, segment.length, "has a damaged or unfinished block", notices);
+        }
+        Some(segment)
+    }
+
+    fn kind(&self) -> u16 {
+        u16::try_from(self.tier).unwrap_or(u16::MAX)
+    }
+
+    /// Name of the file of this number.
+    pub(crate) fn name(&self, number: u64) -> String {
+        format!("{}-{number:08}.seg", tier::of(self.tier).name)
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        let number = name.strip_prefix(tier::of(self.tier).name)?.strip_prefix('-')?.strip_suffix(".seg")?.parse().ok()?;
+        (self.name(number) == name).then_some(number)
+    }
+
+    /// Number of the next block.
+    pub(crate) fn next_block(&self) -> u64 {
+        self.blocks().map(|(_, block)| block.header.number + 1).max().unwrap_or(1)
+    }
+
+    /// Segments of the finer tier up to this number are in this one; none = no one is.
+    pub(crate) fn made_of(&self) -> Option<u64> {
+        self.blocks().filter_map(|(_, block)| block.header.source.checked_sub(1)).max()
+    }
+
+    /// Series from this number on have no points here.
+    pub(crate) fn next_series(&self) -> u32 {
+        self.blocks().map(|(_, block)| block.header.next_series).max().unwrap_or(0)
+    }
+
+    /// All blocks with the number of their segment.
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = (u64, &Placed)> {
+        self.list.iter().flat_map(|segment| segment.blocks.iter().map(|block| (segment.number, block)))
+    }
+
+    /// Bytes of all files.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.list.iter().map(|segment| segment.length).sum()
+    }
+
+    pub(crate) fn is_full(&self, segment: &Segment) -> bool {
+        segment.span() >= tier::of(self.tier).segment || segment.blocks.len() >= MOST_BLOCKS
+    }
+
+    /// Appends a block; a segment that is full is followed by another, and then the oldest ones go.
+    pub(crate) fn append(&mut self, disk: &mut impl Disk, bytes: &[u8]) -> io::Result<()> {
+        let header = Header::parse(bytes).ok_or_else(|| io::Error::other("no block"))?;
+        let is_new = self.list.last().is_none_or(|newest| self.is_full(newest));
+        let number = match self.list.last() {
+            Some(newest) if !is_new => newest.number,
+            newest => newest.map_or(1, |newest| newest.number + 1),
+        };
+        let name = self.name(number);
+        let at = if is_new { HEAD } else { self.list.last().map_or(HEAD, |newest| newest.length) };
+        let written =
+            if is_new { disk.write(&name, 0, &[&files::head(self.kind())[..], bytes].concat()) } else { disk.write(&name, at, bytes) };
+        if let Err(error) = written.and_then(|()| disk.sync(&name)) {
+            let _ = if is_new { disk.remove(&name) } else { disk.cut(&name, at) };
+            return Err(error);
+        }
+        if is_new {
+            self.list.push(Segment { number, blocks: Vec::new(), length: HEAD });
+        }
+        if let Some(newest) = self.list.last_mut() {
+            newest.blocks.push(Placed { header, at });
+            newest.length = at + header.length();
+        }
+        // The one that grows is beside the full ones.
+        while self.list.len() > tier::of(self.tier).full + 1 && self.drop_oldest(disk) {}
+        Ok(())
+    }
+
+    /// Removes the oldest file; false = there is none but the newest, or it cannot be removed.
+    pub(crate) fn drop_oldest(&mut self, disk: &mut impl Disk) -> bool {
+        if self.list.len() < 2 {
+            return false;
+        }
+        let name = self.list.first().map(|oldest| self.name(oldest.number));
+        let gone = name.is_some_and(|name| match disk.remove(&name) {
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+            Ok(()) => true,
+        });
+        if gone {
+            self.list.remove(0);
+        }
+        gone
+    }
+
+    /// Where the chunks of a block are; none = its index is damaged, or it is gone.
+    pub(crate) fn chunks(&self, disk: &impl Disk, segment: u64, block: &Placed) -> Option<Vec<ChunkAt>> {
+        let index = disk.read(&self.name(segment), block.at + HEADER as u64, block.header.index as usize).ok()?;
+        block::chunks(&block.header, &index)
+    }
+
+    /// The points of a chunk; none = it is damaged, or gone.
+    pub(crate) fn points(&self, disk: &impl Disk, segment: u64, block: &Placed, chunk: &ChunkAt) -> Option<Vec<Point>> {
+        let bytes = disk.read(&self.name(segment), block.at + chunk.at, chunk.length).ok()?;
+        block::points(&block.header, &bytes)
+    }
+}

@@ -1,0 +1,114 @@
+//! The names of series. Pure.
+
+/// Between the parts of a name.
+const BETWEEN: char = '\u{1f}';
+const HOST: &str = "host";
+const APP: &str = "app";
+/// In the place of an instance: the whole app.
+const ALL: &str = "-";
+
+/// What a series is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Of {
+    /// The machine.
+    Host,
+    /// An app as a whole, or one of its instances.
+    App {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The id of an instance; none = all of them.
+        instance: Option<u32>,
+    },
+}
+
+/// Name of a series.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// What it is about.
+    pub of: Of,
+    /// What is measured.
+    pub metric: String,
+}
+
+impl Key {
+    /// A figure of the machine.
+    pub fn host(metric: &str) -> Self {
+        Self { of: Of::Host, metric: clean(metric) }
+    }
+
+    /// A figure of an app, or of one of its instances.
+    pub fn app(namespace: &str, name: &str, instance: Option<u32>, metric: &str) -> Self {
+        Self { of: Of::App { namespace: clean(namespace), name: clean(name), instance }, metric: clean(metric) }
+    }
+
+    /// The same of the whole app; none where it is that already.
+    pub fn of_app(&self) -> Option<Self> {
+        match &self.of {
+            Of::App { namespace, name, instance: Some(_) } => Some(Self::app(namespace, name, None, &self.metric)),
+            _ => None,
+        }
+    }
+
+    /// The text by which the store knows it.
+    pub fn text(&self) -> String {
+        match &self.of {
+            Of::Host => format!("{HOST}{BETWEEN}{}", self.metric),
+            Of::App { namespace, name, instance } => {
+                let instance = instance.map_or_else(|| ALL.to_owned(), |id| id.to_string());
+                format!("{APP}{BETWEEN}{namespace}{BETWEEN}{name}{BETWEEN}{instance}{BETWEEN}{}", self.metric)
+            }
+        }
+    }
+
+    /// The name in a text of the store; none = it is none of ours.
+    pub fn parse(text: &str) -> Option<Self> {
+        let parts: Vec<&str> = text.split(BETWEEN).collect();
+        match parts[..] {
+            [HOST, metric] => Some(Self::host(metric)),
+            [APP, namespace, name, ALL, metric] => Some(Self::app(namespace, name, None, metric)),
+            [APP, namespace, name, instance, metric] => Some(Self::app(namespace, name, Some(instance.parse().ok()?), metric)),
+            _ => None,
+        }
+    }
+}
+
+/// A part of a name without the character that is between parts.
+fn clean(part: &str) -> String {
+    part.replace(BETWEEN, "\u{fffd}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn there_and_back(namespace: String, name: String, metric: String, instance: Option<u32>) {
+            for key in [Key::app(&namespace, &name, instance, &metric), Key::host(&metric)] {
+                proptest::prop_assert_eq!(Key::parse(&key.text()), Some(key));
+            }
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text: String) {
+            let _ = Key::parse(&text);
+        }
+    }
+
+    #[test]
+    fn no_app_is_another_or_the_machine() {
+        let keys = [
+            Key::host("cpu"),
+            Key::app("a", "b", None, "cpu"),
+            Key::app("a", "b", Some(1), "cpu"),
+            Key::app("a\u{1f}b", "-", None, "cpu"),
+            Key::app("", "a\u{1f}b", None, "cpu"),
+        ];
+        let texts: std::collections::BTreeSet<String> = keys.iter().map(Key::text).collect();
+        assert_eq!(texts.len(), keys.len());
+        assert_eq!(keys[2].of_app(), Some(keys[1].clone()));
+        assert_eq!((keys[1].of_app(), keys[0].of_app()), (None, None));
+    }
+}

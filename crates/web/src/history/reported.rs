@@ -1,0 +1,78 @@
+//! Figures that apps report themselves (`axm_monitor`), by instance. Pure.
+
+use std::collections::BTreeMap;
+
+use ostler_proto::control::Detail;
+use serde_json::Value;
+
+/// Most figures of an instance that are recorded.
+const MOST: usize = 24;
+/// Longest name of one, in bytes.
+const LONGEST: usize = 120;
+
+/// What an instance reported last.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Reported {
+    by_instance: BTreeMap<u32, Vec<(String, f64)>>,
+}
+
+impl Reported {
+    /// What is in these answers of the daemon.
+    pub(crate) fn of(details: &[Detail]) -> Self {
+        let mut reported = Self::default();
+        for detail in details {
+            let figures: Vec<(String, f64)> = detail.learned.axm_monitor.iter().filter_map(figure).take(MOST).collect();
+            if !figures.is_empty() {
+                reported.by_instance.insert(detail.id, figures);
+            }
+        }
+        reported
+    }
+
+    /// The figures of an instance.
+    pub(crate) fn get(&self, id: u32) -> &[(String, f64)] {
+        self.by_instance.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// The instances that report anything.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = u32> {
+        self.by_instance.keys().copied()
+    }
+}
+
+/// A figure in the words of a metric: a number, or a text that is one.
+fn figure((name, metric): (&String, &Value)) -> Option<(String, f64)> {
+    let value = metric.get("value")?;
+    let value = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok()).filter(|value| value.is_finite())?;
+    (name.len() <= LONGEST && !name.is_empty()).then(|| (name.clone(), value))
+}
+
+#[cfg(test)]
+impl Reported {
+    pub(crate) fn played(id: u32, figures: &[(&str, f64)]) -> Self {
+        Self { by_instance: [(id, figures.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect())].into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn numbers_and_texts_that_are_numbers() {
+        for (metric, found) in [
+            (json!({ "value": 7 }), Some(7.0)),
+            (json!({ "value": "9.48", "unit": "MiB" }), Some(9.48)),
+            (json!({ "value": " -1 " }), Some(-1.0)),
+            (json!({ "value": "much" }), None),
+            (json!({ "value": "NaN" }), None),
+            (json!({ "value": "inf" }), None),
+            (json!({ "value": {} }), None),
+            (json!(7), None),
+        ] {
+            assert_eq!(figure((&"x".to_owned(), &metric)).map(|(_, value)| value), found, "{metric}");
+        }
+        assert_eq!(figure((&"x".repeat(LONGEST + 1), &json!({ "value": 7 }))), None);
+    }
+}

@@ -1,0 +1,205 @@
+//! `/api/history`: figures of the past, with marks of what happened; and which there are.
+
+use hyper::{Response, StatusCode};
+use ostler_history::{Answer, Figure};
+use ostler_proto::control::Event;
+use ostler_proto::event::What;
+use serde_json::{Value, json};
+
+use super::query;
+use crate::access::Identity;
+use crate::history::{self, Key, Of};
+use crate::reply::{Body, error, json as reply};
+use crate::server::{Asked, Site};
+use crate::view;
+
+/// Figures of an answer: usual and most.
+const USUAL: u64 = 300;
+const MOST: u64 = 2000;
+/// Time before now where no begin is given, ms.
+const HOUR_MS: u64 = 3_600_000;
+/// Most marks of an answer, the newest.
+const MARKS: usize = 200;
+
+/// What was asked for.
+#[derive(Debug, PartialEq, Eq)]
+struct Wanted {
+    metric: String,
+    /// None = the machine.
+    app: Option<String>,
+    namespace: Option<String>,
+    instance: Option<u32>,
+    from: u64,
+    to: u64,
+    points: u64,
+}
+
+impl Wanted {
+    /// The question in a query; the reason where it makes no sense.
+    fn parse(text: Option<&str>, now: u64) -> Result<Self, &'static str> {
+        let given = |key: &str| query::value(text, key).filter(|value| !value.is_empty());
+        let time = |key: &str, usual: u64| given(key).map_or(Some(usual), |text| text.parse().ok());
+        let to = time("to", now).ok_or("to is no number of milliseconds since 1970")?;
+        let from = time("from", to.saturating_sub(HOUR_MS)).ok_or("from is no number of milliseconds since 1970")?;
+        if from > to {
+            return Err("from is after to");
+        }
+        let instance = given("instance").map(|text| text.parse().map_err(|_| "instance is no number")).transpose()?;
+        Ok(Self {
+            metric: given("metric").ok_or("metric is missing: api/history/series has those that there are")?,
+            app: given("app"),
+            namespace: given("namespace"),
+            instance,
+            from,
+            to,
+            points: query::number(text, "points", USUAL, MOST).max(1),
+        })
+    }
+
+    /// The series of it, among names that are seen.
+    fn key(&self, known: impl Iterator<Item = Key>) -> Option<Key> {
+        let Some(app) = &self.app else { return Some(Key::host(&self.metric)) };
+        if let Some(namespace) = &self.namespace {
+            return Some(Key::app(namespace, app, self.instance, &self.metric));
+        }
+        // The namespace is that of the app; of several the first.
+        let of_app = |key: Key| match key.of {
+            Of::App { namespace, name, .. } if name == *app => Some(namespace),
+            _ => None,
+        };
+        let namespace = known.filter_map(of_app).min()?;
+        Some(Key::app(&namespace, app, self.instance, &self.metric))
+    }
+}
+
+fn sees(identity: &Identity, key: &Key) -> bool {
+    match &key.of {
+        Of::Host => identity.sees_all(),
+        Of::App { namespace, .. } => identity.sees(namespace),
+    }
+}
+
+pub(super) async fn figures(site: &Site, asked: &Asked, identity: &Identity) -> Response<Body> {
+    let wanted = match Wanted::parse(asked.head.uri.query(), crate::now_ms()) {
+        Ok(wanted) => wanted,
+        Err(problem) => return error(StatusCode::BAD_REQUEST, problem),
+    };
+    let (recorder, who) = (site.daemon.recorder().clone(), identity.clone());
+    // Files are read: not on the thread that serves.
+    let asked = tokio::task::spawn_blocking(move || {
+        let answer = recorder.ask(|history| {
+            let known = history.keys().filter_map(Key::parse).filter(|key| sees(&who, key));
+            let key = wanted.key(known).filter(|key| sees(&who, key))?;
+            Some(history::figures(history, &key, wanted.from, wanted.to, wanted.points))
+        });
+        (wanted, answer)
+    });
+    let Ok((wanted, answer)) = asked.await else { return error(StatusCode::INTERNAL_SERVER_ERROR, "the answer was lost") };
+    match answer {
+        Some(Some(answer)) => {
+            let events = site.daemon.events();
+            let marks = marks(events.iter().map(AsRef::as_ref), &wanted);
+            reply(&shown(&wanted, &answer, &marks))
+        }
+        Some(None) => error(StatusCode::NOT_FOUND, "there is no such series"),
+        None => error(StatusCode::SERVICE_UNAVAILABLE, "the history is not open yet"),
+    }
+}
+
+pub(super) async fn series(site: &Site, identity: &Identity) -> Response<Body> {
+    let (recorder, who) = (site.daemon.recorder().clone(), identity.clone());
+    let asked = tokio::task::spawn_blocking(move || {
+        recorder.ask(|history| {
+            let mut keys: Vec<Key> = history.keys().filter_map(Key::parse).filter(|key| sees(&who, key)).collect();
+            keys.sort();
+            (keys, history.left_out())
+        })
+    });
+    match asked.await {
+        Ok(Some((keys, left_out))) => reply(&json!({ "series": keys.iter().map(named).collect::<Vec<_>>(), "left_out": left_out })),
+        Ok(None) => error(StatusCode::SERVICE_UNAVAILABLE, "the history is not open yet"),
+        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the answer was lost"),
+    }
+}
+
+fn named(key: &Key) -> Value {
+    match &key.of {
+        Of::Host => json!({ "app": null, "namespace": null, "instance": null, "metric": key.metric }),
+        Of::App { namespace, name, instance } => json!({ "app": name, "namespace": namespace, "instance": instance, "metric": key.metric }),
+    }
+}
+
+fn shown(wanted: &Wanted, answer: &Answer, marks: &[Value]) -> Value {
+    let figure = |figure: &Figure| json!([figure.at_ms, rounded(figure.min), rounded(figure.avg), rounded(figure.max)]);
+    json!({
+        "metric": wanted.metric,
+        "from": wanted.from,
+        "to": wanted.to,
+        "step": answer.step_ms,
+        "figures": answer.figures.iter().map(figure).collect::<Vec<_>>(),
+        "marks": marks,
+    })
+}
+
+/// A figure without the digits that sums have behind what is known.
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+/// What happened to the app in that time.
+fn marks<'a>(events: impl DoubleEndedIterator<Item = &'a Event>, wanted: &Wanted) -> Vec<Value> {
+    let is_mark = |event: &&Event| {
+        let of_app = event.app.is_some() && event.app == wanted.app && (wanted.instance.is_none() || event.id == wanted.instance);
+        of_app && (wanted.from..=wanted.to).contains(&event.at_ms) && is_marked(&event.what)
+    };
+    let mut marks: Vec<Value> = events
+        .rev()
+        .filter(is_mark)
+        .take(MARKS)
+        .map(|event| {
+            let seen = view::event(event);
+            json!({ "at": seen.at, "kind": seen.kind, "instance": seen.instance, "text": seen.text, "severity": seen.severity })
+        })
+        .collect();
+    marks.reverse();
+    marks
+}
+
+/// True of starts, ends and releases.
+fn is_marked(what: &What) -> bool {
+    matches!(what, What::Online { .. } | What::Exit { .. } | What::Errored { .. } | What::ReloadDone { .. } | What::ReloadFailed { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions() {
+        let wanted = Wanted::parse(Some("metric=cpu&app=a%2Fb&instance=3&from=5&to=9&points=99999"), 100).unwrap();
+        assert_eq!((wanted.app.as_deref(), wanted.instance, wanted.from, wanted.to, wanted.points), (Some("a/b"), Some(3), 5, 9, MOST));
+        let usual = Wanted::parse(Some("metric=cpu"), 2 * HOUR_MS).unwrap();
+        assert_eq!((usual.app, usual.from, usual.to, usual.points), (None, HOUR_MS, 2 * HOUR_MS, USUAL));
+        for (query, reason) in [
+            ("", "metric is missing"),
+            ("metric=", "metric is missing"),
+            ("metric=cpu&from=9&to=5", "from is after to"),
+            ("metric=cpu&from=-1", "from is no number"),
+            ("metric=cpu&to=soon", "to is no number"),
+            ("metric=cpu&instance=x", "instance is no number"),
+        ] {
+            let found = Wanted::parse(Some(query), 100).unwrap_err();
+            assert!(found.starts_with(reason), "{query}: {found}");
+        }
+    }
+
+    #[test]
+    fn the_namespace_is_that_of_a_series_that_is_seen() {
+        let wanted = Wanted::parse(Some("metric=cpu&app=api"), 100).unwrap();
+        let known = || [Key::host("cpu"), Key::app("b", "api", None, "cpu"), Key::app("c", "other", None, "cpu")].into_iter();
+        assert_eq!(wanted.key(known()), Some(Key::app("b", "api", None, "cpu")));
+        assert_eq!(wanted.key(known().take(1)), None);
+        let named = Wanted { namespace: Some("x".into()), ..wanted };
+        assert_eq!(named.key(known()), Some(Key::app("x", "api", None, "cpu")));
+    }
+}
