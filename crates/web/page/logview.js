@@ -95,6 +95,8 @@ export function LogView({ app, filterId }) {
     if (!paused.current && box.current) box.current.scrollTop = box.current.scrollHeight;
   });
   const scrolled = () => {
+    // It scrolls once more while it goes.
+    if (!box.current) return;
     const { scrollTop, scrollHeight, clientHeight } = box.current;
     const isAtEnd = scrollHeight - scrollTop - clientHeight < 24;
     if (paused.current === isAtEnd) {
