@@ -10,7 +10,7 @@ use ostler_testkit::{Home, kill, needs_root};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::setup::{ecosystem, home, start_fixture};
+use crate::setup::{Dice, ecosystem, home, start_fixture};
 
 /// A subscriber of `pub.sock`.
 struct Bus {
@@ -20,14 +20,47 @@ struct Bus {
     lines: BTreeMap<(String, String), Vec<String>>,
     /// What came with the last line.
     last: Value,
+    /// Number of connections so far.
+    connections: u32,
 }
+
+/// Time between two attempts of npm's client to connect again.
+const RETRY: Duration = Duration::from_millis(100);
 
 impl Bus {
     #[track_caller]
     fn connect(home: &Home) -> Self {
-        let stream = UnixStream::connect(home.dir().join("pub.sock")).unwrap();
-        stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-        Self { stream, decoder: Decoder::with_limit(64 << 20), lines: BTreeMap::new(), last: Value::Null }
+        let stream = Self::stream(home).unwrap();
+        Self { stream, decoder: Decoder::with_limit(64 << 20), lines: BTreeMap::new(), last: Value::Null, connections: 1 }
+    }
+
+    fn stream(home: &Home) -> std::io::Result<UnixStream> {
+        let stream = UnixStream::connect(home.dir().join("pub.sock"))?;
+        stream.set_read_timeout(Some(Duration::from_millis(50)))?;
+        Ok(stream)
+    }
+
+    /// Takes what is there, and connects again where the other end has closed, as npm's client does: what is no whole frame is forgotten.
+    fn take_or_return(&mut self, home: &Home) {
+        if self.take() {
+            return;
+        }
+        home.wait_until("somebody listens again", || {
+            std::thread::sleep(RETRY);
+            Self::stream(home).map(|stream| self.stream = stream).is_ok()
+        });
+        self.decoder = Decoder::with_limit(64 << 20);
+        self.connections += 1;
+    }
+
+    /// Reads, over as many connections as it takes, until this app's last line.
+    #[track_caller]
+    fn read_to_end(&mut self, home: &Home, app: &str) {
+        let until = std::time::Instant::now() + ostler_testkit::DEADLINE;
+        while !self.of("log:out", app).iter().any(|line| line.ends_with("end")) {
+            assert!(std::time::Instant::now() < until, "{} lines, no end\n{}", self.of("log:out", app).len(), home.report());
+            self.take_or_return(home);
+        }
     }
 
     /// Takes what is there. False: the other end has closed.
@@ -154,6 +187,100 @@ fn a_subscriber_that_does_not_read_holds_nobody_up_for_ever_and_no_line_is_lost(
     home.wait_file(&home.dir().join("pm2.log").display().to_string(), "does not read the events of pub.sock");
     let memory = ostler_sys::sample::memory(home.daemon_pid()).unwrap();
     assert!(memory < 40 << 20, "{memory} bytes");
+}
+
+/// Each number from 1 to this came once, in order.
+#[track_caller]
+fn each_once(bus: &Bus, app: &str, upto: u32) {
+    let heard = numbers(bus.of("log:out", app));
+    let wrong = heard.iter().zip(1..).find(|(seen, wanted)| **seen != *wanted);
+    assert!(
+        wrong.is_none() && heard.len() == upto as usize,
+        "{} lines of {upto} over {} connections, first (heard, wanted): {wrong:?}",
+        heard.len(),
+        bus.connections
+    );
+}
+
+/// Kills again and again while an app counts to this and a subscriber listens.
+#[track_caller]
+fn kill_while_it_counts(rounds: usize, (upto, per_ms): (u32, u32), options: &str, mut kill: impl FnMut(&Home)) {
+    let home = home();
+    start_fixture(&home, "c", &format!("--no-autostart {options}"), &format!("count {upto} {per_ms}"));
+    let mut bus = Bus::connect(&home);
+    home.wait_until("logs are read", || readers(&home) > 0);
+    home.ok("restart c");
+    let mut dice = Dice(u64::from(std::process::id()) | 1);
+    for round in 1..=rounds {
+        // At any moment between lines that were heard.
+        let heard = upto as usize * round / (rounds + 2) + dice.below(1000) as usize;
+        while bus.of("log:out", "c").len() < heard && !bus.of("log:out", "c").iter().any(|line| line.ends_with("end")) {
+            bus.take_or_return(&home);
+        }
+        kill(&home);
+    }
+    bus.read_to_end(&home, "c");
+    each_once(&bus, "c", upto);
+    assert!(bus.connections > 1, "nothing was killed");
+    drop(bus);
+    home.wait_until("the reader has ended", || readers(&home) == 0);
+}
+
+#[test]
+fn each_line_comes_once_to_who_comes_back_when_the_daemon_is_killed() {
+    kill_while_it_counts(6, (60_000, 20), "", |home| kill(home.daemon_pid(), Signal::KILL));
+}
+
+#[test]
+fn each_line_comes_once_to_who_comes_back_when_both_are_killed() {
+    kill_while_it_counts(4, (60_000, 20), "", Home::kill_both);
+}
+
+#[test]
+fn each_line_comes_once_at_full_speed_when_the_daemon_is_killed() {
+    kill_while_it_counts(6, (300_000, 300), "", |home| kill(home.daemon_pid(), Signal::KILL));
+}
+
+#[test]
+fn each_line_comes_once_to_who_comes_back_after_an_update() {
+    kill_while_it_counts(3, (60_000, 20), "", |home| drop(home.ok("update")));
+}
+
+#[test]
+fn each_line_comes_once_while_logs_are_rotated_and_the_daemon_is_killed() {
+    for rounds in [0, 5] {
+        eprintln!("killed {rounds} times");
+        let home = home();
+        home.ok("set log_rotate:check_interval 1");
+        let fixture = ostler_testkit::fixture();
+        let rotate = r#""log_rotate": {"max_size": "200K", "retain": "all"}"#;
+        let upto = 400_000;
+        let file =
+            ecosystem(&home, &format!(r#""name": "c", "script": "{fixture}", "args": "count {upto} 100", "autostart": false, {rotate}"#));
+        home.ok(format!("start {file}"));
+        let mut bus = Bus::connect(&home);
+        home.wait_until("logs are read", || readers(&home) > 0);
+        home.ok("restart c");
+        let mut dice = Dice(u64::from(std::process::id()) | 1);
+        for round in 1..=rounds {
+            let heard = upto as usize * round / (rounds + 2) + dice.below(9000) as usize;
+            while bus.of("log:out", "c").len() < heard && !bus.of("log:out", "c").iter().any(|line| line.ends_with("end")) {
+                bus.take_or_return(&home);
+            }
+            kill(home.daemon_pid(), Signal::KILL);
+        }
+        home.wait_until("everything was heard", || {
+            bus.take_or_return(&home);
+            bus.of("log:out", "c").len() > upto as usize
+        });
+        if rounds > 0 {
+            // A file whose rotation the kill broke off may get its name after newer lines were read: then its lines come later, each once.
+            bus.lines.values_mut().for_each(|lines| lines.sort());
+        }
+        each_once(&bus, "c", upto);
+        let rotated = std::fs::read_dir(home.dir().join("logs")).unwrap().flatten();
+        assert!(rotated.filter(|entry| entry.file_name().to_string_lossy().starts_with("c-out__")).count() > 0, "it was not rotated");
+    }
 }
 
 #[test]

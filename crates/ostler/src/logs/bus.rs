@@ -1,16 +1,15 @@
 //! Role of the process that reads log files for PM2's event socket, as long as somebody is connected to it.
 //!
-//! The daemon starts it and publishes what it writes: whole frames. It is a process of its own, so that what lines cost is not the daemon's memory, and a
+//! The daemon starts it and publishes what it writes: packets with whole frames, and how far into which
+//! file the lines before go. It is a process of its own, so that what lines cost is not the daemon's memory, and a
 //! slow subscriber holds up this reader only; the lines wait in their files. It ends when nobody reads its output any more.
 
-use std::collections::HashMap;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, UNIX_EPOCH};
 
 use ostler_keeper::HOME_VAR;
-use ostler_proto::pm2::LogLengths;
+use ostler_proto::pm2::LogPlaces;
 
 use super::run::{Past, follow_for_bus};
 use crate::cli::Daemon;
@@ -18,18 +17,17 @@ use crate::cx::Cx;
 use crate::home::Program;
 use crate::render::Out;
 
-/// Follows all logs of apps from the lengths on that it reads from its input.
+/// Follows all logs of apps from the places on that it reads from its input.
 pub(crate) fn main() -> ExitCode {
     let Some(home) = std::env::var_os(HOME_VAR).map(PathBuf::from) else { return ExitCode::FAILURE };
     // The daemon's protection is not for us.
     let _ = ostler_sys::oom::set_own_score_adj(0);
     let mut text = String::new();
     let read = std::io::stdin().read_to_string(&mut text);
-    let Ok(told) = read.map_err(drop).and_then(|_| serde_json::from_str::<LogLengths>(&text).map_err(drop)) else {
+    let Ok(told) = read.map_err(drop).and_then(|_| serde_json::from_str::<LogPlaces>(&text).map_err(drop)) else {
         return ExitCode::FAILURE;
     };
-    let lengths: HashMap<PathBuf, u64> = told.lengths.into_iter().map(|(path, length)| (path.into(), length)).collect();
-    let past = Past::since(UNIX_EPOCH + Duration::from_millis(told.at_ms), &home, lengths);
+    let past = Past::told(&home, told);
     let mut cx = Cx::new(Program::Ostler, Out::new(Program::Ostler), Daemon::Reads);
     cx.set_home(home);
     match follow_for_bus(&mut cx, past) {

@@ -48,8 +48,8 @@ impl LogFeed {
     /// Gives the last lines of each file; one that cannot be read has none.
     pub(crate) fn tail(&mut self, count: u64, each: EachLine<'_>) {
         for follower in &mut self.followers {
-            let mut pass = |source: &super::source::Source, line: &[u8]| {
-                each(source.kind == Kind::Error, line);
+            let mut pass = |source: &super::source::Source, line: &super::follow::Line<'_>| {
+                each(source.kind == Kind::Error, line.text);
                 true
             };
             let _ = follower.tail(count, false, &mut pass);
@@ -83,8 +83,8 @@ impl LogFeed {
         self.look_at = now + BLIND;
         let look_for_new = std::mem::take(&mut self.look_for_new) || news.made || self.watch.blind;
         for follower in &mut self.followers {
-            let mut pass = |source: &super::source::Source, line: &[u8]| {
-                each(source.kind == Kind::Error, line);
+            let mut pass = |source: &super::source::Source, line: &super::follow::Line<'_>| {
+                each(source.kind == Kind::Error, line.text);
                 true
             };
             follower.skip_backlog(BACKLOG_BYTES);

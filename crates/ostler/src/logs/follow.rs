@@ -1,15 +1,15 @@
 //! Follower of one file over truncation and rotation.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::SeekFrom;
 
-use super::lines::{Lines, count_lines, start_of_last};
+use super::lines::{Lines, Piece, count_lines, start_of_last};
 use super::past;
 use super::source::Source;
 use super::watch::Watch;
@@ -19,13 +19,48 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Longest rotation: a file that has nothing where we read is being rotated, and its lines will be elsewhere. If not after this time, it just has nothing there.
 const LONGEST_ROTATION: Duration = Duration::from_secs(10);
 
+/// Place in a file at which it is read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Device and inode.
+    pub key: (u64, u64),
+    /// Bytes before it, all of which were shown.
+    pub end: u64,
+    /// Time since when the file is what it is, ms since the epoch: lines of before that were rotated are no concern.
+    pub since_ms: u64,
+}
+
+/// A line, and where it was read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Line<'a> {
+    pub text: &'a [u8],
+    /// Where it begins.
+    pub start: u64,
+    /// The place after it; none for lines of the past.
+    pub place: Option<Place>,
+}
+
+impl<'a> Line<'a> {
+    const fn of((key, since_ms): ((u64, u64), u64), piece: Piece<'a>) -> Self {
+        Self { text: piece.text, start: piece.start, place: Some(Place { key, end: piece.end, since_ms }) }
+    }
+
+    const fn past(text: &'a [u8]) -> Self {
+        Self { text, start: 0, place: None }
+    }
+}
+
 /// Receiver of lines; false = enough.
-pub(super) type Each<'a> = &'a mut dyn FnMut(&Source, &[u8]) -> bool;
+pub(super) type Each<'a> = &'a mut dyn FnMut(&Source, &Line<'_>) -> bool;
 
 /// An open file.
-struct Open {
+pub(super) struct Open {
     file: File,
     key: (u64, u64),
+    since_ms: u64,
+    modified_ms: u64,
+    /// Whether nothing is added to it any more: it is a rotated file.
+    is_over: bool,
     position: u64,
     lines: Lines,
     partial_since: Option<Instant>,
@@ -44,11 +79,28 @@ struct Returned {
     since: Instant,
 }
 
+fn ms(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Time of the last change, ms since the epoch; that of a rotated log is the time of its last line.
+pub(super) fn modified_ms(meta: &Metadata) -> u64 {
+    meta.modified().map_or(0, ms)
+}
+
 impl Open {
     fn new(file: File) -> io::Result<Self> {
         let meta = file.metadata()?;
-        Ok(Self {
-            key: (meta.dev(), meta.ino()),
+        Ok(Self::with_key(file, (meta.dev(), meta.ino())).with_time_of(&meta))
+    }
+
+    fn with_key(file: File, key: (u64, u64)) -> Self {
+        Self {
+            key,
+            since_ms: ms(SystemTime::now()),
+            modified_ms: 0,
+            is_over: false,
             file,
             position: 0,
             lines: Lines::default(),
@@ -56,7 +108,50 @@ impl Open {
             away: None,
             hole_since: None,
             passed: 0,
-        })
+        }
+    }
+
+    /// It, from this position on.
+    pub(super) fn at(file: File, position: u64) -> io::Result<Self> {
+        Ok(Self { position, ..Self::new(file)? })
+    }
+
+    /// Content of another file, from this position on.
+    pub(super) fn of_content(file: File, key: (u64, u64), position: u64) -> Self {
+        Self { position, ..Self::with_key(file, key) }
+    }
+
+    /// It, from another position on.
+    pub(super) fn from(self, position: u64) -> Self {
+        Self { position, ..self }
+    }
+
+    /// It, with this time of its last change.
+    pub(super) fn with_time_of(self, meta: &Metadata) -> Self {
+        Self { modified_ms: modified_ms(meta), ..self }
+    }
+
+    /// It, as a rotated file.
+    pub(super) fn over(self) -> Self {
+        Self { is_over: true, ..self }
+    }
+
+    /// The time of its last change when it was opened.
+    pub(super) const fn modified_ms(&self) -> u64 {
+        self.modified_ms
+    }
+
+    /// It, as that log since this time.
+    pub(super) fn since(self, since_ms: u64) -> Self {
+        Self { since_ms, ..self }
+    }
+
+    pub(super) const fn key(&self) -> (u64, u64) {
+        self.key
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.file.metadata().map_or(0, |meta| meta.len())
     }
 
     /// Shows what is new, up to the moment in which something is moved to the name of the log: from then on it may be another beginning.
@@ -75,12 +170,12 @@ impl Open {
         }
         // Only up to what is there now: a flood in one file must not silence the others.
         let mut hole = None;
-        let (file, passed) = (&self.file, self.passed);
+        let (file, passed, key) = (&self.file, self.passed, (self.key, self.since_ms));
         let mut holds = |block: &[u8], at: u64| {
             hole = if block.contains(&0) { hole_end(file, at, block.len()).filter(|end| *end > passed) } else { None };
             hole.is_none() && !is_moved()
         };
-        let any = self.lines.read(file, &mut self.position, length, &mut holds, &mut |line| each(source, line))?;
+        let any = self.lines.read(file, &mut self.position, length, &mut holds, &mut |piece| each(source, &Line::of(key, piece)))?;
         if self.passes(hole) {
             return self.read(source, watch, seen, each);
         }
@@ -114,7 +209,7 @@ fn hole_end(file: &File, at: u64, count: usize) -> Option<u64> {
     rustix::fs::seek(file, SeekFrom::Data(begin)).ok().or_else(|| file.metadata().ok().map(|meta| meta.len()))
 }
 
-fn key_of(path: &Path) -> Option<(u64, u64)> {
+pub(super) fn key_of(path: &Path) -> Option<(u64, u64)> {
     let meta = std::fs::metadata(path).ok()?;
     Some((meta.dev(), meta.ino()))
 }
@@ -138,6 +233,22 @@ impl Follower {
         follower
     }
 
+    /// Reads on at these places, the oldest first. `returning`: the name that the lines of the last one get in a moment; it was shortened already.
+    pub(super) fn resumed(source: Source, open: Vec<Open>, returning: Option<PathBuf>) -> Self {
+        let returned = returning.zip(open.last()).map(|(rotated, last)| Returned { key: last.key, rotated, since: Instant::now() });
+        Self { source, open, seen: 0, returned }
+    }
+
+    /// The places at which it is read on, the oldest first.
+    pub(super) fn places(&self) -> Vec<Place> {
+        let place = |open: &Open| Place {
+            key: open.key,
+            end: open.position - open.lines.partial_len().min(open.position),
+            since_ms: open.since_ms,
+        };
+        self.open.iter().map(place).collect()
+    }
+
     /// Begins at this position instead.
     pub(super) fn skip_to(&mut self, position: u64) {
         if let Some(open) = self.open.last_mut() {
@@ -158,8 +269,7 @@ impl Follower {
     /// Gives the last `count` lines to `each`; what comes later is for [`Self::advance`].
     pub(super) fn tail(&mut self, count: u64, is_last_look: bool, each: Each<'_>) -> io::Result<()> {
         let source = &self.source;
-        let mut each_line = |line: &[u8]| each(source, line);
-        let mut before = |count: u64| past::lines_before(&source.path, count).iter().all(|line| each_line(line));
+        let mut before = |count: u64| past::lines_before(&source.path, count).iter().all(|line| each(source, &Line::past(line)));
         let Some(open) = self.open.last_mut() else {
             before(count);
             return Ok(());
@@ -172,9 +282,11 @@ impl Follower {
                 return Ok(());
             }
         }
+        let key = (open.key, open.since_ms);
+        let mut each_line = |piece: Piece<'_>| each(source, &Line::of(key, piece));
         open.lines.read(&open.file, &mut open.position, length, &mut |_, _| true, &mut each_line)?;
         if is_last_look {
-            open.lines.flush(&mut each_line);
+            open.lines.flush(open.position, &mut each_line);
         }
         open.partial_since = open.lines.has_partial().then(Instant::now);
         Ok(())
@@ -187,6 +299,7 @@ impl Follower {
 
     /// Gives what is new to `each`: first the rest of the files before a rotation, then the new one.
     pub(super) fn advance(&mut self, look_for_new: bool, watch: &mut Watch, each: Each<'_>) -> io::Result<()> {
+        self.read_what_is_over(each)?;
         loop {
             self.take_moves(watch);
             self.welcome_back(each)?;
@@ -205,6 +318,19 @@ impl Follower {
                 return Ok(());
             }
         }
+    }
+
+    /// Reads rotated files to their end: the log itself may be rotated once more meanwhile, but its lines come after theirs.
+    fn read_what_is_over(&mut self, each: Each<'_>) -> io::Result<()> {
+        let source = &self.source;
+        for open in self.open.iter_mut().filter(|open| open.is_over) {
+            let (length, key) = (open.len(), (open.key, open.since_ms));
+            let mut each_line = |piece: Piece<'_>| each(source, &Line::of(key, piece));
+            open.lines.read(&open.file, &mut open.position, length, &mut |_, _| true, &mut each_line)?;
+            open.lines.flush(open.position, &mut each_line);
+        }
+        self.open.retain(|open| !open.is_over);
+        Ok(())
     }
 
     fn read_all(&mut self, watch: &mut Watch, each: Each<'_>) -> io::Result<()> {
@@ -255,10 +381,13 @@ impl Follower {
         };
         let length = copy.file.metadata()?.len();
         let source = &self.source;
-        open.lines.read(&copy.file, &mut open.position, length, &mut |_, _| true, &mut |line| each(source, line))?;
+        open.lines.read(&copy.file, &mut open.position, length, &mut |_, _| true, &mut |piece| {
+            each(source, &Line::of((copy.key, copy.since_ms), piece))
+        })?;
         // What was read beyond the copy was the open line, which is in the file now.
         open.position = open.position.saturating_sub(length);
         open.away = None;
+        open.since_ms = copy.modified_ms;
         self.returned = None;
         Ok(())
     }
@@ -266,9 +395,7 @@ impl Follower {
     /// Starts watching.
     pub(super) fn watch(&self, watch: &mut Watch) {
         watch.folder_of(&self.source.path);
-        if let Some(open) = self.open.last() {
-            watch.file(&open.file);
-        }
+        self.open.iter().for_each(|open| watch.file(&open.file));
     }
 
     /// The time at which a line without its end is due.
@@ -284,7 +411,8 @@ impl Follower {
         for open in &mut self.open {
             if open.partial_since.is_some_and(|since| since.elapsed() >= PATIENCE) {
                 open.partial_since = None;
-                open.lines.flush(&mut |line| each(&self.source, line));
+                let key = (open.key, open.since_ms);
+                open.lines.flush(open.position, &mut |piece| each(&self.source, &Line::of(key, piece)));
             }
         }
     }
@@ -305,277 +433,4 @@ impl Follower {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use std::io::Write;
-
-    use super::super::source::Kind;
-    use super::*;
-
-    struct Scene {
-        folder: PathBuf,
-        watch: Watch,
-        follower: Follower,
-        seen: Vec<String>,
-    }
-
-    impl Scene {
-        fn new(name: &str, content: &str) -> Self {
-            let folder = std::env::temp_dir().join(format!("ostler-follow-{}-{name}", std::process::id()));
-            std::fs::create_dir_all(&folder).unwrap();
-            let path = folder.join("x.log");
-            if !content.is_empty() {
-                std::fs::write(&path, content).unwrap();
-            }
-            let follower = Follower::new(Source {
-                path,
-                kind: Kind::Out,
-                id: 0,
-                name: "x".into(),
-                namespace: "default".into(),
-                revision: None,
-                rights: None,
-            });
-            let mut watch = Watch::new();
-            follower.watch(&mut watch);
-            Self { folder, watch, follower, seen: Vec::new() }
-        }
-
-        fn path(&self, name: &str) -> PathBuf {
-            self.folder.join(name)
-        }
-
-        fn append(&self, name: &str, text: &str) {
-            std::fs::OpenOptions::new().append(true).create(true).open(self.path(name)).unwrap().write_all(text.as_bytes()).unwrap();
-        }
-
-        fn tail(&mut self, count: u64) -> Vec<String> {
-            let seen = &mut self.seen;
-            self.follower.tail(count, false, &mut |_, line| keep(seen, line)).unwrap();
-            std::mem::take(&mut self.seen)
-        }
-
-        /// Waits for news, then shows what is new.
-        fn advance(&mut self) -> Vec<String> {
-            let fd = self.watch.as_fd().unwrap();
-            let mut fds = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
-            let longest = rustix::event::Timespec { tv_sec: 20, tv_nsec: 0 };
-            assert_eq!(rustix::event::poll(&mut fds, Some(&longest)), Ok(1), "nothing was noticed");
-            self.watch.drain();
-            let (look, seen) = (self.watch.news().made, &mut self.seen);
-            self.follower.advance(look, &mut self.watch, &mut |_, line| keep(seen, line)).unwrap();
-            std::mem::take(&mut self.seen)
-        }
-    }
-
-    fn keep(seen: &mut Vec<String>, line: &[u8]) -> bool {
-        seen.push(String::from_utf8_lossy(line).into_owned());
-        true
-    }
-
-    impl Drop for Scene {
-        fn drop(&mut self) {
-            drop(std::fs::remove_dir_all(&self.folder));
-        }
-    }
-
-    #[test]
-    fn what_is_added_is_shown_once() {
-        let mut scene = Scene::new("grow", "a\nb\nc\n");
-        assert_eq!(scene.tail(2), ["b", "c"]);
-        scene.append("x.log", "d\npart");
-        assert_eq!(scene.advance(), ["d"]);
-        scene.append("x.log", "ial\n");
-        assert_eq!(scene.advance(), ["partial"]);
-    }
-
-    #[test]
-    fn no_lines_of_the_past_when_none_are_wanted() {
-        let mut scene = Scene::new("zero", "a\nb\n");
-        assert!(scene.tail(0).is_empty());
-        scene.append("x.log", "c\n");
-        assert_eq!(scene.advance(), ["c"]);
-    }
-
-    #[test]
-    fn a_truncated_file_is_read_from_its_beginning() {
-        let mut scene = Scene::new("truncate", "a long line of the past\n");
-        scene.tail(1);
-        File::options().write(true).open(scene.path("x.log")).unwrap().set_len(0).unwrap();
-        assert!(scene.advance().is_empty());
-        scene.append("x.log", "new\n");
-        assert_eq!(scene.advance(), ["new"]);
-    }
-
-    #[test]
-    fn after_a_rotation_the_old_file_comes_first_and_is_not_forgotten() {
-        let mut scene = Scene::new("rotate", "a\n");
-        scene.tail(1);
-        scene.append("x.log", "b\n");
-        std::fs::rename(scene.path("x.log"), scene.path("x.log.1")).unwrap();
-        scene.append("x.log.1", "c\n");
-        scene.append("x.log", "d\n");
-        assert_eq!(scene.advance(), ["b", "c", "d"]);
-        // A writer that still has the old file open, as a direct one has until the next restart.
-        scene.append("x.log.1", "e\n");
-        assert_eq!(scene.advance(), ["e"]);
-        scene.append("x.log", "f\n");
-        assert_eq!(scene.advance(), ["f"]);
-    }
-
-    #[test]
-    fn a_file_that_comes_later_is_shown_from_its_beginning() {
-        let mut scene = Scene::new("later", "");
-        assert!(scene.tail(9).is_empty());
-        scene.append("x.log", "first\n");
-        assert_eq!(scene.advance(), ["first"]);
-    }
-
-    #[test]
-    fn a_file_that_comes_back_is_read_where_it_goes_on() {
-        // Whether the steps in between are looked at, or all of them at once.
-        for (name, looks_between) in [("back", true), ("back-late", false)] {
-            let mut scene = Scene::new(name, "a\n");
-            scene.tail(1);
-            scene.append("x.log", "b\nop");
-            if looks_between {
-                assert_eq!(scene.advance(), ["b"]);
-            }
-            std::fs::rename(scene.path("x.log"), scene.path("x.log.1")).unwrap();
-            scene.append("x.log.1", "en\nc\nha");
-            if looks_between {
-                assert_eq!(scene.advance(), ["open", "c"]);
-            }
-            // As the daemon does it.
-            std::fs::copy(scene.path("x.log.1"), scene.path(".copy")).unwrap();
-            std::fs::rename(scene.path("x.log.1"), scene.path("x.log")).unwrap();
-            let file = File::options().write(true).open(scene.path("x.log")).unwrap();
-            std::os::unix::fs::FileExt::write_all_at(&file, b"ha", 0).unwrap();
-            file.set_len(2).unwrap();
-            let copy = File::options().write(true).open(scene.path(".copy")).unwrap();
-            copy.set_len(copy.metadata().unwrap().len() - 2).unwrap();
-            if looks_between {
-                assert!(scene.advance().is_empty(), "its old lines have no name yet");
-            }
-            std::fs::rename(scene.path(".copy"), scene.path("x.log.1")).unwrap();
-            // At full speed it is longer than before at once.
-            scene.append("x.log", &format!("lf\n{}", "next\n".repeat(10)));
-            let seen = scene.advance();
-            let mut expected = if looks_between { vec!["half"] } else { vec!["b", "open", "c", "half"] };
-            expected.extend(["next"; 10]);
-            assert_eq!(seen, expected, "{name}");
-            scene.append("x.log", "end\n");
-            assert_eq!(scene.advance(), ["end"]);
-        }
-    }
-
-    #[test]
-    fn a_folder_that_comes_later_is_watched_too() {
-        let mut scene = Scene::new("folder", "");
-        let logs = scene.path("logs");
-        let source = Source {
-            path: logs.join("x.log"),
-            kind: Kind::Out,
-            id: 0,
-            name: "x".into(),
-            namespace: "default".into(),
-            revision: None,
-            rights: None,
-        };
-        (scene.watch, scene.follower) = (Watch::new(), Follower::new(source));
-        scene.follower.watch(&mut scene.watch);
-        assert!(scene.watch.blind);
-        std::fs::create_dir(&logs).unwrap();
-        scene.append("logs/x.log", "a\n");
-        scene.watch.drain();
-        assert!(!scene.watch.blind && scene.watch.news().made);
-        let seen = &mut scene.seen;
-        scene.follower.advance(true, &mut scene.watch, &mut |_, line| keep(seen, line)).unwrap();
-        // Rotated, with a line that was not read before.
-        scene.append("logs/x.log", "b\n");
-        std::fs::rename(logs.join("x.log"), logs.join("x.log.1")).unwrap();
-        std::fs::copy(logs.join("x.log.1"), logs.join(".copy")).unwrap();
-        std::fs::rename(logs.join("x.log.1"), logs.join("x.log")).unwrap();
-        File::options().write(true).open(logs.join("x.log")).unwrap().set_len(0).unwrap();
-        std::fs::rename(logs.join(".copy"), logs.join("x.log.1")).unwrap();
-        scene.append("logs/x.log", "c\n");
-        assert_eq!(scene.advance(), ["a", "b", "c"]);
-    }
-
-    #[test]
-    fn what_is_taken_from_a_file_that_is_rotated_is_read_elsewhere() {
-        let mut scene = Scene::new("hole", "a\n");
-        scene.tail(1);
-        let text: String = (0..20_000).map(|number| format!("line {number:06}\n")).collect();
-        scene.append("x.log", &text);
-        // As the daemon does it, before we have read a line of that.
-        std::fs::copy(scene.path("x.log"), scene.path(".copy")).unwrap();
-        let file = File::options().write(true).open(scene.path("x.log")).unwrap();
-        let flags = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
-        if rustix::fs::fallocate(&file, flags, 0, 128 << 10).is_err() {
-            return;
-        }
-        assert!(scene.advance().is_empty(), "there is nothing");
-        scene.append("x.log", "more\n");
-        scene.append(".copy", "more\n");
-        assert!(scene.advance().is_empty());
-        assert!(scene.follower.due().is_some());
-        std::fs::rename(scene.path("x.log"), scene.path("x.log.1")).unwrap();
-        std::fs::rename(scene.path("x.log.1"), scene.path("x.log")).unwrap();
-        file.set_len(0).unwrap();
-        std::fs::rename(scene.path(".copy"), scene.path("x.log.1")).unwrap();
-        scene.append("x.log", "new\n");
-        let seen = scene.advance();
-        assert_eq!((seen.len(), seen[0].as_str(), seen[20_000].as_str(), seen[20_001].as_str()), (20_002, "line 000000", "more", "new"));
-    }
-
-    #[test]
-    fn a_hole_that_stays_is_passed() {
-        let mut scene = Scene::new("sparse", "");
-        scene.append("x.log", "");
-        assert!(scene.advance().is_empty());
-        File::options().write(true).open(scene.path("x.log")).unwrap().set_len(64 << 10).unwrap();
-        scene.append("x.log", "new\n");
-        if !scene.advance().is_empty() {
-            return; // A file system without holes.
-        }
-        for open in &mut scene.follower.open {
-            open.hole_since = open.hole_since.map(|since| since.checked_sub(LONGEST_ROTATION).unwrap());
-        }
-        scene.append("x.log", "next\n");
-        let seen = scene.advance();
-        assert!(seen[0].ends_with("new") && seen[1..] == ["next"]);
-    }
-
-    #[test]
-    fn whoever_is_slow_sees_two_returns_at_once() {
-        let mut scene = Scene::new("slow", "a\n");
-        scene.tail(1);
-        for (number, line) in [(1, "b\n"), (2, "c\n")] {
-            scene.append("x.log", line);
-            let rotated = scene.path(&format!("x.log.{number}"));
-            std::fs::rename(scene.path("x.log"), &rotated).unwrap();
-            std::fs::copy(&rotated, scene.path(".copy")).unwrap();
-            std::fs::rename(&rotated, scene.path("x.log")).unwrap();
-            File::options().write(true).open(scene.path("x.log")).unwrap().set_len(0).unwrap();
-            std::fs::rename(scene.path(".copy"), &rotated).unwrap();
-        }
-        scene.append("x.log", "d\n");
-        std::fs::rename(scene.path("x.log"), scene.path("x.log.3")).unwrap();
-        assert_eq!(scene.advance(), ["b", "c", "d"]);
-    }
-
-    #[test]
-    fn a_line_without_its_end_is_shown_when_it_is_due() {
-        let mut scene = Scene::new("due", "a\nprompt> ");
-        assert_eq!(scene.tail(1), Vec::<String>::new());
-        assert!(scene.follower.due().is_some());
-        for open in &mut scene.follower.open {
-            open.partial_since = open.partial_since.map(|since| since.checked_sub(PATIENCE).unwrap());
-        }
-        let seen = &mut scene.seen;
-        scene.follower.flush_due(&mut |_, line| keep(seen, line));
-        assert_eq!(scene.seen, ["prompt> "]);
-        assert!(scene.follower.due().is_none());
-    }
-}
+mod tests;

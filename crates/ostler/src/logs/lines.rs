@@ -67,6 +67,17 @@ fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     Ok(filled)
 }
 
+/// Part of a file that is shown as a line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece<'a> {
+    /// The line, without its newline.
+    pub text: &'a [u8],
+    /// Where it begins in the file.
+    pub start: u64,
+    /// Where what comes after it begins.
+    pub end: u64,
+}
+
 /// Cutter of what is read from a file into lines; keeps the beginning of a line until its end comes.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
@@ -83,7 +94,7 @@ impl Lines {
         position: &mut u64,
         until: u64,
         holds: &mut dyn FnMut(&[u8], u64) -> bool,
-        each: &mut dyn FnMut(&[u8]) -> bool,
+        each: &mut dyn FnMut(Piece<'_>) -> bool,
     ) -> io::Result<bool> {
         let mut block = vec![0; BLOCK];
         let mut any = false;
@@ -94,29 +105,31 @@ impl Lines {
                 break;
             }
             any = true;
+            let at = *position;
             *position += filled as u64;
-            if !self.cut(&block[..filled], each) {
+            if !self.cut(&block[..filled], at, each) {
                 break;
             }
         }
         Ok(any)
     }
 
-    fn cut(&mut self, mut bytes: &[u8], each: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+    fn cut(&mut self, mut bytes: &[u8], mut at: u64, each: &mut dyn FnMut(Piece<'_>) -> bool) -> bool {
         while let Some(end) = memchr(b'\n', bytes) {
+            let next = at + end as u64 + 1;
             let go_on = if self.partial.is_empty() {
-                each(&bytes[..end])
+                each(Piece { text: &bytes[..end], start: at, end: next })
             } else {
                 self.partial.extend_from_slice(&bytes[..end]);
-                self.flush(each)
+                self.give(next, next - 1, each)
             };
-            bytes = &bytes[end + 1..];
+            (bytes, at) = (&bytes[end + 1..], next);
             if !go_on {
                 return false;
             }
         }
         self.partial.extend_from_slice(bytes);
-        self.partial.len() < LONGEST || self.flush(each)
+        self.partial.len() < LONGEST || self.flush(at + bytes.len() as u64, each)
     }
 
     /// True if a line has begun and not ended.
@@ -124,10 +137,19 @@ impl Lines {
         !self.partial.is_empty()
     }
 
-    /// Gives out the beginning of a line as if it were one.
-    pub(super) fn flush(&mut self, each: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+    /// Bytes of a line that has begun and not ended.
+    pub(super) fn partial_len(&self) -> u64 {
+        self.partial.len() as u64
+    }
+
+    /// Gives out the beginning of a line as if it were one; it was read up to this position.
+    pub(super) fn flush(&mut self, position: u64, each: &mut dyn FnMut(Piece<'_>) -> bool) -> bool {
+        self.partial.is_empty() || self.give(position, position, each)
+    }
+
+    fn give(&mut self, end: u64, text_end: u64, each: &mut dyn FnMut(Piece<'_>) -> bool) -> bool {
         let line = std::mem::take(&mut self.partial);
-        line.is_empty() || each(&line)
+        each(Piece { text: &line, start: text_end.saturating_sub(line.len() as u64), end })
     }
 
     /// Forgets the beginning of a line: the file was truncated.
@@ -149,14 +171,17 @@ mod tests {
 
     fn all(content: &[u8], from: u64, until: u64) -> Vec<String> {
         let mut seen = Vec::new();
-        let mut each = |line: &[u8]| {
-            seen.push(String::from_utf8(line.to_vec()).unwrap());
+        let content_of = |piece: &Piece<'_>| content[usize::try_from(piece.start).unwrap()..usize::try_from(piece.end).unwrap()].to_vec();
+        let mut each = |piece: Piece<'_>| {
+            let whole = content_of(&piece);
+            assert_eq!(whole.strip_suffix(b"\n").unwrap_or(&whole), piece.text, "it is where it is said to be");
+            seen.push(String::from_utf8(piece.text.to_vec()).unwrap());
             true
         };
         let mut lines = Lines::default();
         let mut position = from;
         lines.read(&file(content), &mut position, until, &mut |_, _| true, &mut each).unwrap();
-        lines.flush(&mut each);
+        lines.flush(position, &mut each);
         seen
     }
 

@@ -4,11 +4,13 @@
 //! nothing while nobody follows, and goes on while the daemon is replaced.
 
 mod bus;
+mod bus_packets;
 mod feed;
 mod follow;
 mod lines;
 mod past;
 mod printer;
+mod resume;
 mod run;
 mod source;
 mod watch;

@@ -36,7 +36,7 @@ pub(super) fn has_past(log: &Path) -> bool {
 }
 
 /// Rotated files of a log, the newest first.
-fn rotated(log: &Path) -> Vec<PathBuf> {
+pub(super) fn rotated(log: &Path) -> Vec<PathBuf> {
     let Some((folder, name)) = log.parent().zip(log.file_name().and_then(|name| name.to_str())) else { return Vec::new() };
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut found: Vec<(SystemTime, PathBuf)> = entries

@@ -8,9 +8,11 @@ use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
 use ostler_core::date_format::{DateFormat, Stamper};
 use ostler_proto::control::Event;
-use ostler_proto::pm2::rpc;
+use ostler_proto::pm2::{LogPlaces, rpc};
 use serde_json::json;
 
+use super::bus_packets::BusPackets;
+use super::follow::{Follower, Line};
 use super::source::{Kind, Source};
 use crate::render::{Out, styles};
 
@@ -34,7 +36,7 @@ pub(crate) enum Form {
     Json,
     /// `timestamp=… app=… id=… type=… message=…`.
     Pairs,
-    /// Frames of PM2's bus.
+    /// Packets with frames of PM2's bus, for the daemon.
     Bus,
 }
 
@@ -48,6 +50,7 @@ pub(super) struct Printer {
     widest: usize,
     /// Whether lines of the daemon are shown without their own date.
     undates_daemon: bool,
+    packets: BusPackets,
 }
 
 impl Printer {
@@ -62,6 +65,7 @@ impl Printer {
             highlight: highlight.filter(|word| !word.is_empty()).map(str::to_owned),
             widest: 0,
             undates_daemon: false,
+            packets: BusPackets::default(),
         }
     }
 
@@ -103,7 +107,8 @@ impl Printer {
     }
 
     /// Prints a line that was just written.
-    pub(super) fn present(&mut self, out: &mut Out, source: &Source, line: &[u8]) {
+    pub(super) fn present(&mut self, out: &mut Out, source: &Source, read: &Line<'_>) {
+        let line = read.text;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
         match self.form {
             Form::Labelled => {
@@ -121,7 +126,21 @@ impl Printer {
             Form::Raw => raw(out, source, line),
             Form::Json => json_line(out, source, line, Some(now)),
             Form::Pairs => self.pairs(out, source, line, now),
-            Form::Bus => out.data(&frame(source, line, now)),
+            Form::Bus => self.packets.line(out, &source.path, read, &frame(source, line, now)),
+        }
+    }
+
+    /// Says where files are read on, to whom it matters.
+    pub(super) fn places(&mut self, out: &mut Out, followers: &[Follower]) {
+        if self.form == Form::Bus {
+            followers.iter().for_each(|follower| self.packets.places(out, &follower.source.path, &follower.places()));
+        }
+    }
+
+    /// Says that reading begins, to whom it matters.
+    pub(super) fn begin(&mut self, out: &mut Out, told: &LogPlaces) {
+        if self.form == Form::Bus {
+            self.packets.begin(out, told);
         }
     }
 

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ostler_proto::control::{Event, Request, Response, Summary};
+use ostler_proto::pm2::{LogPlace, LogPlaces};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::follow::Follower;
+use super::follow::{Follower, Line};
 use super::printer::{Form, Printer};
+use super::resume::resume;
 use super::source::{LogFilter, Source, Streams, by_age};
 use super::watch::Watch;
 use crate::cli::Call;
@@ -178,8 +180,8 @@ pub(crate) fn last_errors(cx: &mut Cx, count: u64, each: &mut dyn FnMut(&str, u3
     };
     for source in filter.sources(&cx.client()?.list()?)? {
         let path = source.path.display().to_string();
-        let mut each_line = |source: &Source, line: &[u8]| {
-            each(&source.name, source.id, line);
+        let mut each_line = |source: &Source, line: &Line<'_>| {
+            each(&source.name, source.id, line.text);
             true
         };
         Follower::new(source).tail(count, true, &mut each_line).map_err(|source| CliError::File { what: "read", path, source })?;
@@ -223,8 +225,8 @@ fn tail(
             printer.file_heading(&mut cx.out, &follower.source, count);
         }
         let path = follower.source.path.display().to_string();
-        let mut each = |source: &_, line: &[u8]| {
-            printer.past(&mut cx.out, source, line);
+        let mut each = |source: &_, line: &Line<'_>| {
+            printer.past(&mut cx.out, source, line.text);
             !cx.out.is_closed()
         };
         follower.tail(count, ends, &mut each).map_err(|source| CliError::File { what: "read", path, source })?;
@@ -343,10 +345,12 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
     loop {
         if let Some(list) = daemon.list() {
             add_new(&mut followers, &list, filter, &past, &mut watch);
+            printer.places(&mut cx.out, &followers);
+            printer.begin(&mut cx.out, &past.places);
             look_for_new = true;
         }
         for follower in &mut followers {
-            let mut each = |source: &_, line: &[u8]| {
+            let mut each = |source: &_, line: &Line<'_>| {
                 printer.present(&mut cx.out, source, line);
                 !cx.out.is_closed()
             };
@@ -354,6 +358,7 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
             let _ = follower.advance(look_for_new || watch.blind, &mut watch, &mut each);
             follower.flush_due(&mut each);
         }
+        printer.places(&mut cx.out, &followers);
         cx.out.flush();
         // The last lines were shown above: a daemon writes its last line before it goes.
         if stays && daemon.gone {
@@ -403,6 +408,8 @@ pub(crate) struct Past {
     at: SystemTime,
     home: PathBuf,
     lengths: HashMap<PathBuf, u64>,
+    /// Places that were told instead.
+    places: LogPlaces,
 }
 
 impl Past {
@@ -414,16 +421,17 @@ impl Past {
         Ok(Self::of(cx.home()?))
     }
 
-    /// Lengths that are known by path, of a time that is past.
-    pub(super) fn since(at: SystemTime, home: &Path, lengths: HashMap<PathBuf, u64>) -> Self {
-        Self { at, home: home.to_owned(), lengths }
+    /// Places that were told, of a time that is past.
+    pub(super) fn told(home: &Path, places: LogPlaces) -> Self {
+        let at = UNIX_EPOCH + Duration::from_millis(places.at_ms);
+        Self { at, home: home.to_owned(), lengths: HashMap::new(), places }
     }
 
     fn of(home: &Path) -> Self {
         let length = |path: PathBuf| Some((path.clone(), path.metadata().ok()?.len()));
         let entries = std::fs::read_dir(home.join("logs")).into_iter().flatten().flatten().map(|entry| entry.path());
         let lengths = entries.chain([daemon_log(home)]).filter_map(length).collect();
-        Self { at: SystemTime::now(), home: home.to_owned(), lengths }
+        Self { at: SystemTime::now(), home: home.to_owned(), lengths, places: LogPlaces::default() }
     }
 
     /// The position at which what is new in this file begins.
@@ -449,8 +457,14 @@ fn add_new(followers: &mut Vec<Follower>, list: &[Summary], filter: &LogFilter, 
             let position = past.position(&source.path);
             // Before it is opened: nothing must be moved to its name unnoticed in between.
             watch.folder_of(&source.path);
-            let mut follower = Follower::new(source);
-            follower.skip_to(position);
+            let told: Vec<&LogPlace> = past.places.files.iter().filter(|place| Path::new(&place.path) == source.path).collect();
+            let follower = if told.is_empty() {
+                let mut follower = Follower::new(source);
+                follower.skip_to(position);
+                follower
+            } else {
+                resume(source, &told)
+            };
             follower.watch(watch);
             followers.push(follower);
         }

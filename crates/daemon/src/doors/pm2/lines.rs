@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use ostler_keeper::{HOME_VAR, ROLE_VAR};
-use ostler_proto::pm2::LogLengths;
-use ostler_proto::pm2::amp::frames_length;
+use ostler_proto::pm2::{LogAccount, LogPlace, LogPlaces, Packet};
 use ostler_sys::memfd;
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 
+use super::ledger::{HELD, Ledger, Left};
+use super::peers::Peers;
 use crate::engine::Ctx;
 use crate::reactor::{Reactor, Source};
 use crate::threads::{self, Thread};
@@ -24,8 +26,10 @@ pub(super) const ROLE: &str = "log-reader";
 const READ_PER_TURN: usize = 128 << 10;
 /// Stack of the thread that starts it.
 const STACK: usize = 256 << 10;
-/// Largest frame; a longer one is none of our reader's.
-const MAX_FRAME_BYTES: usize = 32 << 20;
+/// Time within which a subscriber has to come back to a new daemon to get the lines that it has missed.
+const RETURN_MS: u64 = 30_000;
+/// Time that the first one back waits for the others: they read on from one place.
+const GATHER_MS: u64 = 1000;
 
 /// The reader, while it runs.
 #[derive(Debug)]
@@ -34,6 +38,8 @@ struct Running {
     pipe: OwnedFd,
     buffer: Vec<u8>,
     is_paused: bool,
+    /// What it has said before it began.
+    opening: Option<LogAccount>,
 }
 
 /// Its process.
@@ -64,6 +70,12 @@ pub(super) struct LogLines {
     running: Option<Running>,
     /// Readers that are not wanted any more.
     leaving: Vec<Process>,
+    /// How far subscribers are.
+    ledger: Option<Ledger>,
+    /// What a former daemon has left, and when it is too late for it.
+    left: Option<(Left, u64)>,
+    /// Time since when somebody is back.
+    back_since_ms: Option<u64>,
 }
 
 impl LogLines {
@@ -75,8 +87,55 @@ impl LogLines {
         self.running.as_ref().is_some_and(|running| running.is_paused)
     }
 
-    /// Starts it: lines from now on.
+    /// Takes back what the keeper held. True: there are lines that somebody may have missed.
+    pub(super) fn take_back(&mut self, fd: OwnedFd, now_ms: u64) -> bool {
+        self.left = Left::read(fd).map(|left| (left, now_ms + RETURN_MS));
+        self.left.is_some()
+    }
+
+    /// The time at which it is too late for a subscriber to come back.
+    pub(super) fn too_late_ms(&self) -> Option<u64> {
+        self.left.as_ref().map(|(_, until)| *until)
+    }
+
+    /// Gives up what nobody came back for.
+    pub(super) fn give_up_left(&mut self, ctx: &mut Ctx) {
+        let (now_ms, is_running) = (ctx.now.mono_ms, self.running.is_some());
+        if self.left.take_if(|(_, until)| *until <= now_ms && !is_running).is_some() {
+            ctx.keeper.drop_held(HELD);
+        }
+        // A reader that was told of it has not begun yet: somebody is back.
+        self.left.iter_mut().filter(|_| is_running).for_each(|(_, until)| *until = now_ms + RETURN_MS);
+    }
+
+    /// What the keeper holds.
+    pub(super) fn held(&self) -> Option<(String, BorrowedFd<'_>)> {
+        let left = || self.left.as_ref().map(|(left, _)| left.memory.as_fd());
+        self.ledger.as_ref().map(AsFd::as_fd).or_else(left).map(|fd| (HELD.to_owned(), fd))
+    }
+
+    /// The counts of what subscribers have got, if there are any.
+    pub(super) fn counts(&mut self) -> Option<&mut Ledger> {
+        self.ledger.as_mut()
+    }
+
+    /// True unless others are waited for, who were there when the former daemon was killed.
+    pub(super) fn are_all_back(&mut self, subscribers: usize, now_ms: u64) -> bool {
+        let since = *self.back_since_ms.get_or_insert(now_ms);
+        self.left.as_ref().is_none_or(|(left, _)| subscribers >= left.subscribers || now_ms >= since + GATHER_MS)
+    }
+
+    /// Forgets how far subscribers were: the last one has left.
+    pub(super) fn forget(&mut self, ctx: &mut Ctx) {
+        self.back_since_ms = None;
+        if self.ledger.take().is_some() {
+            ctx.keeper.drop_held(HELD);
+        }
+    }
+
+    /// Starts it: lines from now on, or from where the last one ended, here or in the former daemon.
     pub(super) fn start(&mut self, ctx: &Ctx, source: Source) -> io::Result<()> {
+        let known = self.ledger.as_ref().map(Ledger::all).or_else(|| self.left.as_ref().map(|(left, _)| left.places.clone()));
         let files = ctx.slots.iter().flat_map(|slot| {
             let files = &slot.live.files;
             [&files.out, &files.error, &files.combined].into_iter().flatten().map(ToString::to_string).collect::<Vec<_>>()
@@ -85,7 +144,8 @@ impl LogLines {
         let (pipe, output) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         rustix::io::ioctl_fionbio(&pipe, true)?;
         ctx.reactor.add(&pipe, source)?;
-        let begin = move || begin(&home, &LogLengths { at_ms, lengths: lengths(files) }, output);
+        let told = move || known.unwrap_or_else(|| LogPlaces { at_ms, files: places(files, at_ms) });
+        let begin = move || begin(&home, &told(), output);
         let thread = match threads::spawn("log-reader".into(), STACK, begin) {
             Ok(thread) => thread,
             Err(error) => {
@@ -93,12 +153,13 @@ impl LogLines {
                 return Err(error);
             }
         };
-        self.running = Some(Running { process: Process::Starting(thread), pipe, buffer: Vec::new(), is_paused: false });
+        let opening = Some(LogAccount::default());
+        self.running = Some(Running { process: Process::Starting(thread), pipe, buffer: Vec::new(), is_paused: false, opening });
         Ok(())
     }
 
-    /// Whole frames that are there, one after the other. An error is its end.
-    pub(super) fn read(&mut self) -> Result<Vec<u8>, Errno> {
+    /// Frames that are there, one after the other, with their places noted. An error is its end.
+    pub(super) fn read(&mut self, ctx: &mut Ctx, peers: &mut Peers) -> Result<Vec<u8>, Errno> {
         let Some(Running { pipe, buffer, is_paused: false, .. }) = &mut self.running else { return Ok(Vec::new()) };
         let mut read = 0;
         let mut chunk = vec![0; 64 << 10];
@@ -114,9 +175,57 @@ impl LogLines {
                 Err(errno) => return Err(errno),
             }
         }
-        let whole = frames_length(buffer, MAX_FRAME_BYTES).map_err(|_| Errno::MSGSIZE)?;
-        let rest = buffer.split_off(whole);
-        Ok(std::mem::replace(buffer, rest))
+        let bytes = std::mem::take(buffer);
+        let (mut whole, mut frames) = (0, Vec::with_capacity(bytes.len()));
+        let mut packets = Vec::new();
+        while let Some((packet, length)) = Packet::decode(bytes.get(whole..).unwrap_or_default()).map_err(|_| Errno::MSGSIZE)? {
+            whole += length;
+            if let Packet::Line { frame, .. } = &packet {
+                frames.extend_from_slice(frame);
+            }
+            packets.push((peers.stream() + frames.len() as u64, packet));
+        }
+        self.note(ctx, &packets, peers);
+        if let Some(running) = &mut self.running {
+            running.buffer = bytes.get(whole..).unwrap_or_default().to_vec();
+        }
+        Ok(frames)
+    }
+
+    /// Notes what was read, before it is sent. Without the memory for it everything goes on: only the next daemon begins anew.
+    fn note(&mut self, ctx: &mut Ctx, packets: &[(u64, Packet<'_>)], peers: &mut Peers) {
+        let Some(running) = &mut self.running else { return };
+        let mut noted = Ok(());
+        let mut rest = packets;
+        if let Some(account) = &mut running.opening {
+            let begins = packets.iter().position(|(_, packet)| matches!(packet, Packet::Begun { .. }));
+            let (before, behind) = packets.split_at(begins.map_or(packets.len(), |at| at + 1));
+            before.iter().for_each(|(position, packet)| account.note(*position, packet, &mut Vec::new()));
+            rest = behind;
+            if begins.is_none() {
+                return;
+            }
+            noted = self.begin_ledger(ctx, peers);
+        }
+        if let Some(ledger) = self.ledger.as_mut().filter(|_| !rest.is_empty()) {
+            noted = noted.and(ledger.note(rest, peers.delivered()));
+        }
+        if let Err(error) = noted {
+            ctx.log.error_once("pm2-lines", format_args!("PM2's clients may miss lines of logs if the daemon is killed: {error}"));
+            self.ledger = None;
+            ctx.keeper.drop_held(HELD);
+        }
+    }
+
+    /// All places are known: from now on the next daemon knows them, too.
+    fn begin_ledger(&mut self, ctx: &mut Ctx, peers: &mut Peers) -> io::Result<()> {
+        let mut account = self.running.as_mut().and_then(|running| running.opening.take()).unwrap_or_default();
+        account.settle(u64::MAX);
+        let mut ledger = Ledger::new(account)?;
+        peers.count_anew(&mut ledger.sends);
+        ctx.keeper.hold(HELD, ledger.as_fd());
+        (self.ledger, self.left) = (Some(ledger), None);
+        Ok(())
     }
 
     /// Reads no more until subscribers have read what they got, or goes on.
@@ -147,12 +256,17 @@ impl LogLines {
     }
 }
 
-fn lengths(files: Vec<String>) -> BTreeMap<String, u64> {
-    files.into_iter().filter_map(|file| std::fs::metadata(&file).ok().map(|meta| (file, meta.len()))).collect()
+/// Places at the ends of these files.
+fn places(files: Vec<String>, since_ms: u64) -> Vec<LogPlace> {
+    let place = |path: String| {
+        let meta = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file)?;
+        Some((path.clone(), LogPlace { path, dev: meta.dev(), ino: meta.ino(), end: meta.len(), since_ms }))
+    };
+    files.into_iter().filter_map(place).collect::<BTreeMap<_, _>>().into_values().collect()
 }
 
-fn begin(home: &Path, told: &LogLengths, output: OwnedFd) -> io::Result<Child> {
-    let input = memfd::with("ostler-log-lengths", &serde_json::to_vec(told)?)?;
+fn begin(home: &Path, told: &LogPlaces, output: OwnedFd) -> io::Result<Child> {
+    let input = memfd::with("ostler-log-places", &serde_json::to_vec(told)?)?;
     Command::new("/proc/self/exe")
         .arg0(format!("ostler: log reader ({})", home.display()))
         .env(ROLE_VAR, ROLE)

@@ -10,6 +10,7 @@ mod calls;
 mod events;
 mod files;
 mod leaving;
+mod ledger;
 mod lines;
 mod messages;
 mod peers;
@@ -102,6 +103,8 @@ impl Pm2Sockets {
     const STALLED: Key = (Self::NAME, 2);
     /// The look whether a reader of logs has ended, and whether another one is due.
     const REAP: Key = (Self::NAME, 3);
+    /// The end of the time in which subscribers of a former daemon may come back.
+    const TOO_LATE: Key = (Self::NAME, 4);
     /// Descriptor of the reader of logs; those of peers are below.
     const LINES: u64 = 2 << 32;
     /// Descriptor by which changes of the files are reported; those of peers are below.
@@ -118,7 +121,7 @@ impl Pm2Sockets {
 
     /// Publishes lines of logs.
     fn read_lines(&mut self, ctx: &mut Ctx) {
-        match self.lines.read() {
+        match self.lines.read(ctx, &mut self.peers) {
             Ok(frames) if frames.is_empty() => {}
             Ok(frames) => {
                 let dropped = self.peers.publish(&frames);
@@ -135,14 +138,22 @@ impl Pm2Sockets {
     /// Has logs read while somebody subscribes, and not faster than the slowest subscriber reads. The lines wait in their files.
     fn tend_lines(&mut self, ctx: &mut Ctx) {
         let source = Source::Feature(Self::NAME, Self::LINES);
+        let now_ms = ctx.now.mono_ms;
         match (self.peers.has_subscribers(), self.lines.is_running()) {
-            (true, false) if ctx.ending.is_none() && ctx.now.mono_ms >= self.read_again_ms => {
+            (true, false)
+                if ctx.ending.is_none() && now_ms >= self.read_again_ms && self.lines.are_all_back(self.peers.subscribers(), now_ms) =>
+            {
                 if let Err(error) = self.lines.start(ctx, source) {
                     ctx.log.error_once("log-reader", format_args!("PM2's clients get no lines of logs: {error}"));
                     self.read_again_ms = ctx.now.mono_ms + AGAIN_MS;
                 }
             }
-            (false, true) => self.lines.stop(&ctx.reactor),
+            (false, is_running) if ctx.ending.is_none() => {
+                if is_running {
+                    self.lines.stop(&ctx.reactor);
+                }
+                self.lines.forget(ctx);
+            }
             _ => {}
         }
         let waiting = self.peers.most_waiting();
@@ -156,6 +167,15 @@ impl Pm2Sockets {
         if self.lines.reap() || self.peers.has_subscribers() && !self.lines.is_running() {
             ctx.timers.set_if_none(Self::REAP, ctx.now.mono_ms + REAP_MS);
         }
+    }
+
+    /// Has what subscribers get counted, then sends it.
+    fn send(&mut self, ctx: &Ctx) {
+        let mut ledger = self.lines.counts();
+        if let Some(ledger) = &mut ledger {
+            self.peers.count(&mut ledger.sends);
+        }
+        self.peers.flush(&ctx.reactor, ledger.map(|ledger| &mut ledger.sends));
     }
 
     fn log_dropped(&self, ctx: &mut Ctx, pids: Vec<i32>) {
@@ -408,10 +428,18 @@ impl Feature for Pm2Sockets {
     }
 
     fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
-        self.sockets.held().collect()
+        self.sockets.held().chain(self.lines.held()).collect()
     }
 
     fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+        if name == ledger::HELD {
+            if self.lines.take_back(fd, ctx.now.mono_ms) {
+                ctx.timers.set(Self::TOO_LATE, self.lines.too_late_ms());
+            } else {
+                ctx.keeper.drop_held(name);
+            }
+            return None;
+        }
         let Some(kind) = KINDS.into_iter().find(|kind| held_name(*kind) == name) else { return Some(fd) };
         self.sockets.take_back(kind, fd, &ctx.settings.home);
         None
@@ -438,6 +466,10 @@ impl Feature for Pm2Sockets {
             Self::STALLED => {
                 let dropped = self.peers.drop_slower_than(PAUSE_BYTES / 2);
                 self.log_dropped(ctx, dropped);
+            }
+            Self::TOO_LATE => {
+                self.lines.give_up_left(ctx);
+                ctx.timers.set(Self::TOO_LATE, self.lines.too_late_ms());
             }
             // What is due is done at the end of the turn.
             Self::REAP => {}
@@ -475,7 +507,7 @@ impl Feature for Pm2Sockets {
             self.publish(ctx, "log:PM2", &events::of_log(&line, ctx.now.wall_ms));
         }
         ctx.log.copy_lines(self.peers.has_subscribers());
-        self.peers.flush(&ctx.reactor);
+        self.send(ctx);
         self.tend_lines(ctx);
     }
 
@@ -485,7 +517,8 @@ impl Feature for Pm2Sockets {
             let payload = events::of_end(ctx.is_signalled);
             self.publish(ctx, "pm2:kill", &payload);
         }
-        self.peers.close();
+        // Who comes back to the next daemon gets the lines from there on.
+        self.peers.close(self.lines.counts().map(|ledger| &mut ledger.sends));
         self.lines.stop(&ctx.reactor);
         // It was killed: it ends at once, and nobody is left who would take leave of it.
         self.lines.reap();

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use ostler_proto::pm2::amp::Decoder;
 use ostler_proto::pm2::rpc::{self, Request};
+use ostler_sys::counted::CountedSends;
 use ostler_sys::socket;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
@@ -63,6 +64,8 @@ pub(super) struct Peer {
     out: Vec<u8>,
     sent: usize,
     waits_for_room: bool,
+    /// Where what it got of the stream of events is counted.
+    counted: Option<usize>,
     /// Whether it is of no further use.
     broken: bool,
     /// Number of calls without an answer.
@@ -90,9 +93,13 @@ impl Peer {
         self.out.extend_from_slice(frame);
     }
 
-    fn drain(&mut self) {
+    fn drain(&mut self, sends: &mut Option<&mut CountedSends>) {
         while let Some(rest) = self.out.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            match rustix::net::send(&self.socket, rest, SendFlags::NOSIGNAL) {
+            let sent = match (sends.as_mut(), self.counted) {
+                (Some(sends), Some(slot)) => sends.send(slot, &self.socket, rest),
+                _ => rustix::net::send(&self.socket, rest, SendFlags::NOSIGNAL),
+            };
+            match sent {
                 Ok(sent) => self.sent += sent,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return,
@@ -149,6 +156,10 @@ impl Peer {
 pub(super) struct Peers {
     all: BTreeMap<u32, Peer>,
     last: u32,
+    /// Bytes of events that were published so far, the same for everybody.
+    stream: u64,
+    /// Slots of the counts that are in use.
+    counted: Vec<usize>,
 }
 
 impl Peers {
@@ -172,6 +183,7 @@ impl Peers {
                 out: Vec::new(),
                 sent: 0,
                 waits_for_room: false,
+                counted: None,
                 broken: false,
                 pending: 0,
                 uid: peer.uid,
@@ -240,6 +252,39 @@ impl Peers {
         self.all.values().any(|peer| peer.kind == Kind::Events)
     }
 
+    /// The number of those who get events.
+    pub(super) fn subscribers(&self) -> usize {
+        self.all.values().filter(|peer| peer.kind == Kind::Events).count()
+    }
+
+    /// Bytes of events that were published so far.
+    pub(super) const fn stream(&self) -> u64 {
+        self.stream
+    }
+
+    /// Bytes of them that everybody has got.
+    pub(super) fn delivered(&self) -> u64 {
+        self.stream.saturating_sub(self.most_waiting() as u64)
+    }
+
+    /// Has what each subscriber gets counted in other memory.
+    pub(super) fn count_anew(&mut self, sends: &mut CountedSends) {
+        self.counted.clear();
+        self.all.values_mut().for_each(|peer| peer.counted = None);
+        self.count(sends);
+    }
+
+    /// Has what each subscriber gets counted, as far as there are slots, and that of nobody else.
+    pub(super) fn count(&mut self, sends: &mut CountedSends) {
+        let used: Vec<usize> = self.all.values().filter_map(|peer| peer.counted).collect();
+        self.counted.iter().filter(|slot| !used.contains(slot)).for_each(|slot| sends.close(*slot));
+        self.counted = used;
+        for peer in self.all.values_mut().filter(|peer| peer.kind == Kind::Events && peer.counted.is_none()) {
+            peer.counted = sends.open(self.stream.saturating_sub(peer.waiting() as u64));
+            self.counted.extend(peer.counted);
+        }
+    }
+
     /// Most bytes that wait for one subscriber.
     pub(super) fn most_waiting(&self) -> usize {
         self.all.values().filter(|peer| peer.kind == Kind::Events).map(Peer::waiting).max().unwrap_or(0)
@@ -260,6 +305,7 @@ impl Peers {
     /// them, and they can come back.
     pub(super) fn publish(&mut self, frame: &[u8]) -> Vec<i32> {
         let mut dropped = Vec::new();
+        self.stream += frame.len() as u64;
         self.all.retain(|_, peer| {
             if peer.kind == Kind::Events {
                 peer.queue(frame);
@@ -287,10 +333,10 @@ impl Peers {
     }
 
     /// Sends what is queued, as far as the sockets take it.
-    pub(super) fn flush(&mut self, reactor: &Reactor) {
+    pub(super) fn flush(&mut self, reactor: &Reactor, mut sends: Option<&mut CountedSends>) {
         self.all.retain(|&id, peer| {
             if !peer.out.is_empty() {
-                peer.drain();
+                peer.drain(&mut sends);
             }
             let waits = !peer.out.is_empty();
             if waits != peer.waits_for_room && !peer.broken {
@@ -302,8 +348,8 @@ impl Peers {
     }
 
     /// Ends all connections after a last try to send what waits.
-    pub(super) fn close(&mut self) {
-        self.all.values_mut().for_each(Peer::drain);
+    pub(super) fn close(&mut self, mut sends: Option<&mut CountedSends>) {
+        self.all.values_mut().for_each(|peer| peer.drain(&mut sends));
         self.all.clear();
     }
 }

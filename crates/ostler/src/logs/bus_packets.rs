@@ -1,0 +1,104 @@
+//! Packets for the daemon: lines as frames of PM2's bus, each with its place, and news of files.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use ostler_proto::pm2::{LogPlace, LogPlaces, Packet};
+
+use super::follow::{Line, Place};
+use crate::render::Out;
+
+/// A file that the daemon knows.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    number: u32,
+    place: Place,
+}
+
+/// What the daemon knows of the files.
+#[derive(Debug, Default)]
+pub(super) struct BusPackets {
+    known: HashMap<PathBuf, Vec<Known>>,
+    next: u32,
+    has_begun: bool,
+    buffer: Vec<u8>,
+}
+
+impl BusPackets {
+    /// A line with its frame.
+    pub(super) fn line(&mut self, out: &mut Out, path: &Path, line: &Line<'_>, frame: &[u8]) {
+        let Some(place) = line.place else { return };
+        let is_it = |known: &Known| known.place.key == place.key && known.place.since_ms == place.since_ms;
+        let known = self.known.get_mut(path).and_then(|all| all.iter_mut().find(|known| is_it(known)));
+        let number = match known {
+            Some(known) => {
+                known.place.end = place.end;
+                known.number
+            }
+            None => {
+                let number = self.open(out, path, Place { end: line.start, ..place });
+                if let Some(known) = self.known.get_mut(path).and_then(|all| all.iter_mut().find(|known| known.number == number)) {
+                    known.place.end = place.end;
+                }
+                number
+            }
+        };
+        self.put(out, &Packet::Line { file: number, end: place.end, frame });
+    }
+
+    /// The places at which a log is read on now.
+    pub(super) fn places(&mut self, out: &mut Out, path: &Path, places: &[Place]) {
+        let known =
+            |packets: &Self, place: &Place| packets.known.get(path).is_some_and(|all| all.iter().any(|known| known.place == *place));
+        for place in places {
+            if !known(self, place) {
+                self.open(out, path, *place);
+            }
+        }
+        let is_gone = |known: &&Known| !places.iter().any(|place| place.key == known.place.key);
+        let gone: Vec<u32> = self.known.get(path).into_iter().flatten().filter(is_gone).map(|known| known.number).collect();
+        for number in gone {
+            self.put(out, &Packet::Gone { file: number });
+            self.known.values_mut().for_each(|all| all.retain(|known| known.number != number));
+        }
+    }
+
+    /// Says that all places are known, once; those that nobody reads yet are as they were told.
+    pub(super) fn begin(&mut self, out: &mut Out, told: &LogPlaces) {
+        if std::mem::replace(&mut self.has_begun, true) {
+            return;
+        }
+        let missing = |place: &&LogPlace| !self.known.contains_key(Path::new(&place.path));
+        let missing: Vec<LogPlace> = told.files.iter().filter(missing).cloned().collect();
+        for LogPlace { path, dev, ino, end, since_ms } in missing {
+            self.open(out, Path::new(&path), Place { key: (dev, ino), end, since_ms });
+        }
+        self.put(out, &Packet::Begun { at_ms: told.at_ms });
+    }
+
+    fn open(&mut self, out: &mut Out, path: &Path, place: Place) -> u32 {
+        let all = self.known.entry(path.to_owned()).or_default();
+        let number = match all.iter_mut().find(|known| known.place.key == place.key) {
+            Some(known) => {
+                known.place = place;
+                known.number
+            }
+            None => {
+                self.next += 1;
+                all.push(Known { number: self.next, place });
+                self.next
+            }
+        };
+        let Place { key: (dev, ino), end, since_ms } = place;
+        // Paths come from JSON.
+        let path = path.to_string_lossy().into_owned();
+        self.put(out, &Packet::File { file: number, place: LogPlace { path, dev, ino, end, since_ms } });
+        number
+    }
+
+    fn put(&mut self, out: &mut Out, packet: &Packet<'_>) {
+        self.buffer.clear();
+        packet.encode(&mut self.buffer);
+        out.data(&self.buffer);
+    }
+}

@@ -1,0 +1,274 @@
+//! The follower over files that change.
+
+#![allow(clippy::unwrap_used)]
+use std::io::Write;
+
+use super::super::source::Kind;
+use super::*;
+
+struct Scene {
+    folder: PathBuf,
+    watch: Watch,
+    follower: Follower,
+    seen: Vec<String>,
+}
+
+impl Scene {
+    fn new(name: &str, content: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("ostler-follow-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("x.log");
+        if !content.is_empty() {
+            std::fs::write(&path, content).unwrap();
+        }
+        let follower = Follower::new(Source {
+            path,
+            kind: Kind::Out,
+            id: 0,
+            name: "x".into(),
+            namespace: "default".into(),
+            revision: None,
+            rights: None,
+        });
+        let mut watch = Watch::new();
+        follower.watch(&mut watch);
+        Self { folder, watch, follower, seen: Vec::new() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn append(&self, name: &str, text: &str) {
+        std::fs::OpenOptions::new().append(true).create(true).open(self.path(name)).unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    fn tail(&mut self, count: u64) -> Vec<String> {
+        let seen = &mut self.seen;
+        self.follower.tail(count, false, &mut |_, line| keep(seen, line)).unwrap();
+        std::mem::take(&mut self.seen)
+    }
+
+    /// Waits for news, then shows what is new.
+    fn advance(&mut self) -> Vec<String> {
+        let fd = self.watch.as_fd().unwrap();
+        let mut fds = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
+        let longest = rustix::event::Timespec { tv_sec: 20, tv_nsec: 0 };
+        assert_eq!(rustix::event::poll(&mut fds, Some(&longest)), Ok(1), "nothing was noticed");
+        self.watch.drain();
+        let (look, seen) = (self.watch.news().made, &mut self.seen);
+        self.follower.advance(look, &mut self.watch, &mut |_, line| keep(seen, line)).unwrap();
+        std::mem::take(&mut self.seen)
+    }
+}
+
+fn keep(seen: &mut Vec<String>, line: &Line<'_>) -> bool {
+    seen.push(String::from_utf8_lossy(line.text).into_owned());
+    true
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.folder));
+    }
+}
+
+#[test]
+fn what_is_added_is_shown_once() {
+    let mut scene = Scene::new("grow", "a\nb\nc\n");
+    assert_eq!(scene.tail(2), ["b", "c"]);
+    scene.append("x.log", "d\npart");
+    assert_eq!(scene.advance(), ["d"]);
+    scene.append("x.log", "ial\n");
+    assert_eq!(scene.advance(), ["partial"]);
+}
+
+#[test]
+fn no_lines_of_the_past_when_none_are_wanted() {
+    let mut scene = Scene::new("zero", "a\nb\n");
+    assert!(scene.tail(0).is_empty());
+    scene.append("x.log", "c\n");
+    assert_eq!(scene.advance(), ["c"]);
+}
+
+#[test]
+fn a_truncated_file_is_read_from_its_beginning() {
+    let mut scene = Scene::new("truncate", "a long line of the past\n");
+    scene.tail(1);
+    File::options().write(true).open(scene.path("x.log")).unwrap().set_len(0).unwrap();
+    assert!(scene.advance().is_empty());
+    scene.append("x.log", "new\n");
+    assert_eq!(scene.advance(), ["new"]);
+}
+
+#[test]
+fn after_a_rotation_the_old_file_comes_first_and_is_not_forgotten() {
+    let mut scene = Scene::new("rotate", "a\n");
+    scene.tail(1);
+    scene.append("x.log", "b\n");
+    std::fs::rename(scene.path("x.log"), scene.path("x.log.1")).unwrap();
+    scene.append("x.log.1", "c\n");
+    scene.append("x.log", "d\n");
+    assert_eq!(scene.advance(), ["b", "c", "d"]);
+    // A writer that still has the old file open, as a direct one has until the next restart.
+    scene.append("x.log.1", "e\n");
+    assert_eq!(scene.advance(), ["e"]);
+    scene.append("x.log", "f\n");
+    assert_eq!(scene.advance(), ["f"]);
+}
+
+#[test]
+fn a_file_that_comes_later_is_shown_from_its_beginning() {
+    let mut scene = Scene::new("later", "");
+    assert!(scene.tail(9).is_empty());
+    scene.append("x.log", "first\n");
+    assert_eq!(scene.advance(), ["first"]);
+}
+
+#[test]
+fn a_file_that_comes_back_is_read_where_it_goes_on() {
+    // Whether the steps in between are looked at, or all of them at once.
+    for (name, looks_between) in [("back", true), ("back-late", false)] {
+        let mut scene = Scene::new(name, "a\n");
+        scene.tail(1);
+        scene.append("x.log", "b\nop");
+        if looks_between {
+            assert_eq!(scene.advance(), ["b"]);
+        }
+        std::fs::rename(scene.path("x.log"), scene.path("x.log.1")).unwrap();
+        scene.append("x.log.1", "en\nc\nha");
+        if looks_between {
+            assert_eq!(scene.advance(), ["open", "c"]);
+        }
+        // As the daemon does it.
+        std::fs::copy(scene.path("x.log.1"), scene.path(".copy")).unwrap();
+        std::fs::rename(scene.path("x.log.1"), scene.path("x.log")).unwrap();
+        let file = File::options().write(true).open(scene.path("x.log")).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, b"ha", 0).unwrap();
+        file.set_len(2).unwrap();
+        let copy = File::options().write(true).open(scene.path(".copy")).unwrap();
+        copy.set_len(copy.metadata().unwrap().len() - 2).unwrap();
+        if looks_between {
+            assert!(scene.advance().is_empty(), "its old lines have no name yet");
+        }
+        std::fs::rename(scene.path(".copy"), scene.path("x.log.1")).unwrap();
+        // At full speed it is longer than before at once.
+        scene.append("x.log", &format!("lf\n{}", "next\n".repeat(10)));
+        let seen = scene.advance();
+        let mut expected = if looks_between { vec!["half"] } else { vec!["b", "open", "c", "half"] };
+        expected.extend(["next"; 10]);
+        assert_eq!(seen, expected, "{name}");
+        scene.append("x.log", "end\n");
+        assert_eq!(scene.advance(), ["end"]);
+    }
+}
+
+#[test]
+fn a_folder_that_comes_later_is_watched_too() {
+    let mut scene = Scene::new("folder", "");
+    let logs = scene.path("logs");
+    let source = Source {
+        path: logs.join("x.log"),
+        kind: Kind::Out,
+        id: 0,
+        name: "x".into(),
+        namespace: "default".into(),
+        revision: None,
+        rights: None,
+    };
+    (scene.watch, scene.follower) = (Watch::new(), Follower::new(source));
+    scene.follower.watch(&mut scene.watch);
+    assert!(scene.watch.blind);
+    std::fs::create_dir(&logs).unwrap();
+    scene.append("logs/x.log", "a\n");
+    scene.watch.drain();
+    assert!(!scene.watch.blind && scene.watch.news().made);
+    let seen = &mut scene.seen;
+    scene.follower.advance(true, &mut scene.watch, &mut |_, line| keep(seen, line)).unwrap();
+    // Rotated, with a line that was not read before.
+    scene.append("logs/x.log", "b\n");
+    std::fs::rename(logs.join("x.log"), logs.join("x.log.1")).unwrap();
+    std::fs::copy(logs.join("x.log.1"), logs.join(".copy")).unwrap();
+    std::fs::rename(logs.join("x.log.1"), logs.join("x.log")).unwrap();
+    File::options().write(true).open(logs.join("x.log")).unwrap().set_len(0).unwrap();
+    std::fs::rename(logs.join(".copy"), logs.join("x.log.1")).unwrap();
+    scene.append("logs/x.log", "c\n");
+    assert_eq!(scene.advance(), ["a", "b", "c"]);
+}
+
+#[test]
+fn what_is_taken_from_a_file_that_is_rotated_is_read_elsewhere() {
+    let mut scene = Scene::new("hole", "a\n");
+    scene.tail(1);
+    let text: String = (0..20_000).map(|number| format!("line {number:06}\n")).collect();
+    scene.append("x.log", &text);
+    // As the daemon does it, before we have read a line of that.
+    std::fs::copy(scene.path("x.log"), scene.path(".copy")).unwrap();
+    let file = File::options().write(true).open(scene.path("x.log")).unwrap();
+    let flags = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+    if rustix::fs::fallocate(&file, flags, 0, 128 << 10).is_err() {
+        return;
+    }
+    assert!(scene.advance().is_empty(), "there is nothing");
+    scene.append("x.log", "more\n");
+    scene.append(".copy", "more\n");
+    assert!(scene.advance().is_empty());
+    assert!(scene.follower.due().is_some());
+    std::fs::rename(scene.path("x.log"), scene.path("x.log.1")).unwrap();
+    std::fs::rename(scene.path("x.log.1"), scene.path("x.log")).unwrap();
+    file.set_len(0).unwrap();
+    std::fs::rename(scene.path(".copy"), scene.path("x.log.1")).unwrap();
+    scene.append("x.log", "new\n");
+    let seen = scene.advance();
+    assert_eq!((seen.len(), seen[0].as_str(), seen[20_000].as_str(), seen[20_001].as_str()), (20_002, "line 000000", "more", "new"));
+}
+
+#[test]
+fn a_hole_that_stays_is_passed() {
+    let mut scene = Scene::new("sparse", "");
+    scene.append("x.log", "");
+    assert!(scene.advance().is_empty());
+    File::options().write(true).open(scene.path("x.log")).unwrap().set_len(64 << 10).unwrap();
+    scene.append("x.log", "new\n");
+    if !scene.advance().is_empty() {
+        return; // A file system without holes.
+    }
+    for open in &mut scene.follower.open {
+        open.hole_since = open.hole_since.map(|since| since.checked_sub(LONGEST_ROTATION).unwrap());
+    }
+    scene.append("x.log", "next\n");
+    let seen = scene.advance();
+    assert!(seen[0].ends_with("new") && seen[1..] == ["next"]);
+}
+
+#[test]
+fn whoever_is_slow_sees_two_returns_at_once() {
+    let mut scene = Scene::new("slow", "a\n");
+    scene.tail(1);
+    for (number, line) in [(1, "b\n"), (2, "c\n")] {
+        scene.append("x.log", line);
+        let rotated = scene.path(&format!("x.log.{number}"));
+        std::fs::rename(scene.path("x.log"), &rotated).unwrap();
+        std::fs::copy(&rotated, scene.path(".copy")).unwrap();
+        std::fs::rename(&rotated, scene.path("x.log")).unwrap();
+        File::options().write(true).open(scene.path("x.log")).unwrap().set_len(0).unwrap();
+        std::fs::rename(scene.path(".copy"), &rotated).unwrap();
+    }
+    scene.append("x.log", "d\n");
+    std::fs::rename(scene.path("x.log"), scene.path("x.log.3")).unwrap();
+    assert_eq!(scene.advance(), ["b", "c", "d"]);
+}
+
+#[test]
+fn a_line_without_its_end_is_shown_when_it_is_due() {
+    let mut scene = Scene::new("due", "a\nprompt> ");
+    assert_eq!(scene.tail(1), Vec::<String>::new());
+    assert!(scene.follower.due().is_some());
+    for open in &mut scene.follower.open {
+        open.partial_since = open.partial_since.map(|since| since.checked_sub(PATIENCE).unwrap());
+    }
+    let seen = &mut scene.seen;
+    scene.follower.flush_due(&mut |_, line| keep(seen, line));
+    assert_eq!(scene.seen, ["prompt> "]);
+    assert!(scene.follower.due().is_none());
+}

@@ -1,0 +1,302 @@
+//! Following again where somebody else has stopped: files may have been rotated, renamed or replaced since.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+use ostler_core::rotate::name::may_be_rotated;
+use ostler_proto::pm2::LogPlace;
+use rustix::fs::MemfdFlags;
+
+use super::follow::{Follower, Open, key_of, modified_ms};
+use super::past::rotated;
+use super::source::Source;
+
+/// Most names of a folder that are looked at for a file that has another name by now.
+const MOST_NAMES: usize = 10_000;
+/// Most bytes of a compressed file that are shown.
+const MOST_BYTES: u64 = 64 << 20;
+/// Looks for a file that is at none of its names.
+const LOOKS: u32 = 3;
+
+/// A follower that reads on at these places of one log, the oldest first: what they name is looked for by device and inode. What was rotated since is
+/// read in between, and what is at the path and in no place comes last, from its beginning.
+pub(super) fn resume(source: Source, places: &[&LogPlace]) -> Follower {
+    // A file that is being rotated goes to another name and back: it may be at neither in the moment of a look.
+    let resumed = (0..LOOKS).map(|_| look(&source, places)).find(|resumed| resumed.is_complete);
+    let Resumed { open, returning, .. } = resumed.unwrap_or_else(|| look(&source, places));
+    Follower::resumed(source, open, returning)
+}
+
+/// What a look has found.
+struct Resumed {
+    /// Files to read on, the oldest first.
+    open: Vec<Open>,
+    /// Name that the lines of the last of them get in a moment.
+    returning: Option<PathBuf>,
+    /// Whether everything was there.
+    is_complete: bool,
+}
+
+fn look(source: &Source, places: &[&LogPlace]) -> Resumed {
+    let to_come = name_to_come(&source.path);
+    let at = |path: &Path| source.open(path).and_then(|file| Open::at(file, 0)).ok();
+    let place_of = |key: (u64, u64)| places.iter().find(|place| (place.dev, place.ino) == key).copied();
+    // For a moment of a rotation it has the name that its lines get.
+    let current = at(&source.path).or_else(|| to_come.as_deref().and_then(at).filter(|open| place_of(open.key()).is_some()));
+    let here = current.as_ref().and_then(|open| place_of(open.key()));
+    // Lines of it that were moved and perhaps read since: they are in its turn below.
+    let chain = here.map(|here| rotated_since(&source.path, here.since_ms, &|key| key != (here.dev, here.ino)));
+    let is_in_chain = |place: &LogPlace| chain.iter().flatten().any(|path| key_of(path) == Some((place.dev, place.ino)));
+    let is_elsewhere = |place: &LogPlace| here.is_none_or(|here| !std::ptr::eq(here, place)) && !is_in_chain(place);
+    let elsewhere: Vec<&LogPlace> = places.iter().filter(|place| is_elsewhere(place)).copied().collect();
+    let mut open = Vec::new();
+    let names = if elsewhere.is_empty() { Vec::new() } else { names(&source.path) };
+    let mut lost = None;
+    for place in elsewhere {
+        let renamed = names.iter().find(|(_, key)| *key == (place.dev, place.ino)).and_then(|(path, _)| content(source, path, place.end));
+        match renamed.filter(|open| open.key() == (place.dev, place.ino)) {
+            Some(renamed) => open.push(renamed.since(place.since_ms)),
+            None => lost = Some(place),
+        }
+    }
+    // A log whose lines were moved to a rotated file keeps its inode; one that was compressed since has another.
+    let moved = here.or(lost);
+    let since_ms = moved.map_or_else(|| places.iter().map(|place| place.since_ms).max().unwrap_or(0), |place| place.since_ms);
+    let mut left = moved.map_or(0, |place| place.end);
+    let mut last_ms = None;
+    let chain = chain.unwrap_or_else(|| rotated_since(&source.path, since_ms, &|key| place_of(key).is_none()));
+    for path in chain {
+        let read = key_of(&path).and_then(place_of).map_or(left, |place| place.end);
+        let Some(copy) = content(source, &path, read) else { continue };
+        last_ms = Some(copy.modified_ms());
+        let length = copy.len();
+        if length > read {
+            open.push(copy.over());
+        }
+        left = left.saturating_sub(length);
+    }
+    let mut returning = None;
+    if let Some(current) = current {
+        let since_ms = last_ms.or_else(|| here.map(|place| place.since_ms));
+        let begun = if here.is_some() { left } else { 0 };
+        // Shortened, and nobody may write to it before its copy has got its name.
+        returning = to_come.filter(|rotated| hidden_length(rotated) > current.len());
+        let current = current.from(begun);
+        open.push(since_ms.into_iter().fold(current, Open::since));
+    }
+    Resumed { open, returning, is_complete: lost.is_none() }
+}
+
+/// Name that the hidden copy of a log that is being rotated is to get.
+fn name_to_come(log: &Path) -> Option<PathBuf> {
+    let (folder, name) = (log.parent()?, log.file_name()?.to_str()?);
+    let names = std::fs::read_dir(folder).ok()?.flatten().take(MOST_NAMES).filter_map(|entry| entry.file_name().into_string().ok());
+    let rotated = |hidden: String| Some(hidden.strip_prefix('.')?.strip_suffix(".ostler")?.to_owned());
+    names.filter_map(rotated).find(|rotated| rotated.starts_with(name) || may_be_rotated(name, rotated)).map(|rotated| folder.join(rotated))
+}
+
+/// Length of the hidden copy that is to get this name.
+fn hidden_length(rotated: &Path) -> u64 {
+    let hidden = rotated.file_name().and_then(|name| name.to_str()).map(|name| rotated.with_file_name(format!(".{name}.ostler")));
+    hidden.and_then(|hidden| std::fs::symlink_metadata(hidden).ok()).map_or(0, |meta| meta.len())
+}
+
+/// Files in the folder of a log.
+fn names(log: &Path) -> Vec<(PathBuf, (u64, u64))> {
+    let entries = log.parent().and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten().flatten().take(MOST_NAMES);
+    let files = entries.filter_map(|entry| Some((entry.path(), entry.metadata().ok().filter(Metadata::is_file)?)));
+    files.map(|(path, meta)| (path, (meta.dev(), meta.ino()))).collect()
+}
+
+/// Rotated files of a log whose last line was written after this time, and which are meant, the oldest first.
+fn rotated_since(log: &Path, since_ms: u64, is_meant: &dyn Fn((u64, u64)) -> bool) -> Vec<PathBuf> {
+    let is_new = |path: &PathBuf| {
+        let Ok(meta) = std::fs::symlink_metadata(path) else { return false };
+        is_meant((meta.dev(), meta.ino())) && modified_ms(&meta) > since_ms
+    };
+    rotated(log).into_iter().filter(is_new).rev().collect()
+}
+
+/// A file from this position on, decompressed if it is compressed.
+fn content(source: &Source, path: &Path, position: u64) -> Option<Open> {
+    let file = source.open(path).ok()?;
+    if path.extension().is_none_or(|end| end != "gz") {
+        return Open::at(file, position).ok();
+    }
+    let meta = file.metadata().ok()?;
+    let decompressed = decompressed(file, position).ok()?;
+    Some(Open::of_content(decompressed, (meta.dev(), meta.ino()), position).with_time_of(&meta))
+}
+
+/// What was compressed, where it was, without what is before this position.
+fn decompressed(file: File, position: u64) -> io::Result<File> {
+    let mut content = MultiGzDecoder::new(file);
+    let before = io::copy(&mut Read::take(&mut content, position), &mut io::sink())?;
+    let mut memory = File::from(rustix::fs::memfd_create("ostler-log", MemfdFlags::CLOEXEC)?);
+    io::Seek::seek(&mut memory, io::SeekFrom::Start(before))?;
+    io::copy(&mut Read::take(content, MOST_BYTES), &mut memory)?;
+    memory.flush()?;
+    Ok(memory)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::super::source::Kind;
+    use super::super::watch::Watch;
+    use super::*;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let folder = std::env::temp_dir().join(format!("ostler-resume-{}-{name}", std::process::id()));
+            std::fs::create_dir_all(&folder).unwrap();
+            Self(folder)
+        }
+
+        fn write(&self, name: &str, text: &str) -> PathBuf {
+            let path = self.0.join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        }
+
+        fn place(&self, of: &Path, end: u64, since_ms: u64) -> LogPlace {
+            let (dev, ino) = key_of(of).unwrap();
+            LogPlace { path: self.0.join("x.log").display().to_string(), dev, ino, end, since_ms }
+        }
+
+        fn source(&self) -> Source {
+            Source {
+                path: self.0.join("x.log"),
+                kind: Kind::Out,
+                id: 0,
+                name: "x".into(),
+                namespace: "default".into(),
+                revision: None,
+                rights: None,
+            }
+        }
+
+        /// What is read from these places on.
+        fn read(&self, places: &[LogPlace]) -> Vec<String> {
+            let mut follower = resume(self.source(), &places.iter().collect::<Vec<_>>());
+            let (mut watch, mut seen) = (Watch::new(), Vec::new());
+            let mut each = |_: &Source, line: &super::super::follow::Line<'_>| {
+                seen.push(String::from_utf8_lossy(line.text).into_owned());
+                true
+            };
+            follower.advance(true, &mut watch, &mut each).unwrap();
+            seen
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            drop(std::fs::remove_dir_all(&self.0));
+        }
+    }
+
+    const FUTURE: u64 = u64::MAX;
+
+    #[test]
+    fn nothing_happened_meanwhile() {
+        let folder = Folder::new("same");
+        let log = folder.write("x.log", "a\nb\nc\n");
+        folder.write("x__2020-01-01_00-00-00.log", "of before\n");
+        assert_eq!(folder.read(&[folder.place(&log, 2, FUTURE)]), ["b", "c"]);
+    }
+
+    #[test]
+    fn a_log_that_has_another_name_now_is_read_to_its_end() {
+        let folder = Folder::new("renamed");
+        let log = folder.write("x.log", "a\nb\n");
+        let place = folder.place(&log, 2, FUTURE);
+        std::fs::rename(&log, folder.0.join("kept.1")).unwrap();
+        assert_eq!(folder.read(std::slice::from_ref(&place)), ["b"]);
+        folder.write("x.log", "c\n");
+        assert_eq!(folder.read(&[place]), ["b", "c"]);
+    }
+
+    #[test]
+    fn lines_that_were_moved_to_rotated_files_are_read_there() {
+        let folder = Folder::new("rotated");
+        let log = folder.write("x.log", "next\n");
+        folder.write("x__2020-01-01_00-00-00.log", "a\nb\n");
+        folder.write("x__2020-01-02_00-00-00.log", "c\n");
+        for (end, expected) in [(0, &["a", "b", "c", "next"][..]), (2, &["b", "c", "next"]), (4, &["c", "next"]), (6, &["next"])] {
+            assert_eq!(folder.read(&[folder.place(&log, end, 0)]), expected, "{end}");
+        }
+    }
+
+    #[test]
+    fn lines_of_a_rotated_file_that_were_read_there_are_not_read_again() {
+        let folder = Folder::new("chain");
+        let log = folder.write("x.log", "next\nmore\n");
+        let copy = folder.write("x__2020-01-01_00-00-00.log", "a\nb\nc\n");
+        // Killed while the lines that were moved were read; the log itself was to be read on at its former end.
+        let places = [folder.place(&log, 2, 0), folder.place(&copy, 4, FUTURE)];
+        assert_eq!(folder.read(&places), ["c", "next", "more"]);
+    }
+
+    #[test]
+    fn a_log_that_is_being_rotated_is_read_on() {
+        let folder = Folder::new("rotating");
+        let log = folder.write("x.log", "a\nb\n");
+        let place = folder.place(&log, 2, 0);
+        std::fs::rename(&log, folder.0.join("x__2020-01-01_00-00-00.log")).unwrap();
+        folder.write(".x__2020-01-01_00-00-00.log.ostler", "a\nb\n");
+        assert_eq!(folder.read(&[place]), ["b"]);
+    }
+
+    #[test]
+    fn lines_whose_file_has_no_name_yet_come_first() {
+        let folder = Folder::new("unnamed");
+        let log = folder.write("x.log", "ha");
+        let hidden = folder.write(".x__2020-01-02_00-00-00.log.ostler", "c\nd\n");
+        folder.write("x__2020-01-01_00-00-00.log", "a\nb\n");
+        let mut follower = resume(folder.source(), &[&folder.place(&log, 2, 0)]);
+        let (mut watch, mut seen) = (Watch::new(), Vec::new());
+        let mut look = |follower: &mut Follower| {
+            let mut each = |_: &Source, line: &super::super::follow::Line<'_>| {
+                seen.push(String::from_utf8_lossy(line.text).into_owned());
+                true
+            };
+            follower.advance(true, &mut watch, &mut each).unwrap();
+            std::mem::take(&mut seen)
+        };
+        assert_eq!(look(&mut follower), ["b"]);
+        std::fs::rename(hidden, folder.0.join("x__2020-01-02_00-00-00.log")).unwrap();
+        std::fs::write(&log, "half\n").unwrap();
+        assert_eq!(look(&mut follower), ["c", "d", "half"]);
+    }
+
+    #[test]
+    fn a_log_that_was_compressed_is_read_on() {
+        let folder = Folder::new("compressed");
+        let mut place = folder.place(&folder.write("x.log", ""), 2, 0);
+        place.ino = 0;
+        let file = File::create(folder.0.join("x__2020-01-01_00-00-00.log.gz")).unwrap();
+        let mut sink = GzEncoder::new(file, Compression::fast());
+        sink.write_all(b"a\nb\n").unwrap();
+        sink.finish().unwrap();
+        folder.write("x.log", "c\n");
+        assert_eq!(folder.read(std::slice::from_ref(&place)), ["b", "c"]);
+        place.end = 4;
+        assert_eq!(folder.read(&[place]), ["c"]);
+    }
+
+    #[test]
+    fn a_log_that_was_replaced_is_read_from_its_beginning() {
+        let folder = Folder::new("replaced");
+        let mut place = folder.place(&folder.write("x.log", "a\nb\n"), 2, FUTURE);
+        place.ino = 0;
+        assert_eq!(folder.read(&[place]), ["a", "b"]);
+    }
+}

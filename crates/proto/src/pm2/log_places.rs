@@ -1,0 +1,358 @@
+//! Places in log files: how far lines of each are with whoever reads them on PM2's bus.
+//!
+//! The reader of logs writes packets to the daemon: whole frames of the bus, each with the place that its line ends at, and news of files. The daemon
+//! appends the same packets without the frames, each behind the position in the stream of frames that it counts from, to memory that outlives it: what
+//! was delivered when it died is what counts from no more than the bytes that every subscriber got ([`LogPlaces::delivered`]).
+//!
+//! ```text
+//! packet  kind (1 byte), file (4), number (8), length (4), then so many bytes; numbers are little-endian
+//! line    1, the file, where the line ends in it, the frame
+//! file    2, the file, where we are in it, device (8), inode (8), time (8), path
+//! gone    3, the file: nothing of it is read any more
+//! begun   4, 0, time from which on lines are wanted: all places are known
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+/// Bytes before the content of a packet.
+const HEAD_BYTES: usize = 17;
+/// Longest content; a longer one is none of our reader's.
+const MAX_CONTENT_BYTES: usize = 32 << 20;
+/// Bytes of a file's numbers before its path.
+const NUMBERS_BYTES: usize = 24;
+
+/// Place in one log file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPlace {
+    /// Path of the log; what was read may have another name by now.
+    pub path: String,
+    /// Device of the file.
+    pub dev: u64,
+    /// Its inode.
+    pub ino: u64,
+    /// Bytes that were dealt with.
+    pub end: u64,
+    /// Time from which on the file counts as that log, ms since the epoch: what was rotated before is not meant.
+    pub since_ms: u64,
+}
+
+/// Places in log files, from which on lines are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPlaces {
+    /// The time, ms since the epoch: a file that was made later is wanted as a whole.
+    pub at_ms: u64,
+    /// The places; of several of one path the later is the newer file.
+    pub files: Vec<LogPlace>,
+}
+
+/// What the reader of logs says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Packet<'a> {
+    /// A line.
+    Line {
+        /// Number of its file.
+        file: u32,
+        /// Where it ends in that.
+        end: u64,
+        /// The frame for subscribers.
+        frame: &'a [u8],
+    },
+    /// A file is read from this place on.
+    File {
+        /// Number by which lines name it.
+        file: u32,
+        /// The place.
+        place: LogPlace,
+    },
+    /// A file is not read any more.
+    Gone {
+        /// Its number.
+        file: u32,
+    },
+    /// All places are known from which on lines are read.
+    Begun {
+        /// The time from which on they are wanted, ms since the epoch.
+        at_ms: u64,
+    },
+}
+
+/// Reason why packets cannot be read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PacketError {
+    /// It announces more than any line has.
+    #[error("packet of {0} bytes is too long")]
+    TooLong(usize),
+    /// No kind that we know, or not the content that it has to have.
+    #[error("packet of kind {0} is malformed")]
+    Malformed(u8),
+}
+
+impl Packet<'_> {
+    /// Appends it as it is on the wire.
+    pub fn encode(&self, to: &mut Vec<u8>) {
+        match self {
+            Packet::Line { file, end, frame } => put(to, 1, *file, *end, &[frame]),
+            Packet::File { file, place } => {
+                let numbers = [place.dev, place.ino, place.since_ms].map(u64::to_le_bytes).concat();
+                put(to, 2, *file, place.end, &[&numbers, place.path.as_bytes()]);
+            }
+            Packet::Gone { file } => put(to, 3, *file, 0, &[]),
+            Packet::Begun { at_ms } => put(to, 4, 0, *at_ms, &[]),
+        }
+    }
+
+    /// The packet at the beginning of these bytes, and its length; none: it is not there as a whole.
+    ///
+    /// # Errors
+    /// Nothing after it can be read.
+    pub fn decode(bytes: &[u8]) -> Result<Option<(Packet<'_>, usize)>, PacketError> {
+        let Some((head, rest)) = bytes.split_first_chunk::<HEAD_BYTES>() else { return Ok(None) };
+        let kind = head[0];
+        let (file, number) = (u32_at(head, 1), u64_at(head, 5));
+        let length = u32_at(head, 13) as usize;
+        if length > MAX_CONTENT_BYTES {
+            return Err(PacketError::TooLong(length));
+        }
+        let Some(content) = rest.get(..length) else { return Ok(None) };
+        let packet = match kind {
+            1 => Packet::Line { file, end: number, frame: content },
+            2 => Packet::File { file, place: place(number, content).ok_or(PacketError::Malformed(kind))? },
+            3 => Packet::Gone { file },
+            4 => Packet::Begun { at_ms: number },
+            kind => return Err(PacketError::Malformed(kind)),
+        };
+        Ok(Some((packet, HEAD_BYTES + length)))
+    }
+}
+
+fn put(to: &mut Vec<u8>, kind: u8, file: u32, number: u64, content: &[&[u8]]) {
+    let length: usize = content.iter().map(|part| part.len()).sum();
+    to.push(kind);
+    to.extend_from_slice(&file.to_le_bytes());
+    to.extend_from_slice(&number.to_le_bytes());
+    to.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+    content.iter().for_each(|part| to.extend_from_slice(part));
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+fn place(end: u64, content: &[u8]) -> Option<LogPlace> {
+    let (numbers, path) = content.split_at_checked(NUMBERS_BYTES)?;
+    let path = std::str::from_utf8(path).ok().filter(|path| path.starts_with('/') && !path.contains('\0'))?.to_owned();
+    Some(LogPlace { path, dev: u64_at(numbers, 0), ino: u64_at(numbers, 8), end, since_ms: u64_at(numbers, 16) })
+}
+
+/// Account of what was delivered: places that everybody is past, and packets that count from later positions in the stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogAccount {
+    at_ms: u64,
+    places: BTreeMap<u32, LogPlace>,
+    later: VecDeque<(u64, Packet<'static>)>,
+}
+
+impl LogAccount {
+    /// Notes a packet that counts from a position in the stream of frames on. Gives what to append to the copy of the account.
+    pub fn note(&mut self, position: u64, packet: &Packet<'_>, copy: &mut Vec<u8>) {
+        let packet = match packet {
+            Packet::Line { file, end, .. } => Packet::Line { file: *file, end: *end, frame: &[] },
+            Packet::File { file, place } => Packet::File { file: *file, place: place.clone() },
+            Packet::Gone { file } => Packet::Gone { file: *file },
+            Packet::Begun { at_ms } => Packet::Begun { at_ms: *at_ms },
+        };
+        put_entry(copy, position, &packet);
+        self.later.push_back((position, packet));
+    }
+
+    /// Takes over what counts now that everybody has got so many bytes of the stream.
+    pub fn settle(&mut self, delivered: u64) {
+        while self.later.front().is_some_and(|(position, _)| *position <= delivered)
+            && let Some((_, packet)) = self.later.pop_front()
+        {
+            self.take(packet);
+        }
+    }
+
+    fn take(&mut self, packet: Packet<'_>) {
+        match packet {
+            Packet::Line { file, end, .. } => {
+                if let Some(place) = self.places.get_mut(&file) {
+                    place.end = end;
+                }
+            }
+            Packet::File { file, place } => _ = self.places.insert(file, place),
+            Packet::Gone { file } => _ = self.places.remove(&file),
+            Packet::Begun { at_ms } => self.at_ms = at_ms,
+        }
+    }
+
+    /// The copy anew: no longer than it has to be.
+    pub fn copy(&self) -> Vec<u8> {
+        let mut copy = Vec::new();
+        put_entry(&mut copy, 0, &Packet::Begun { at_ms: self.at_ms });
+        for (file, place) in &self.places {
+            put_entry(&mut copy, 0, &Packet::File { file: *file, place: place.clone() });
+        }
+        self.later.iter().for_each(|(position, packet)| put_entry(&mut copy, *position, packet));
+        copy
+    }
+
+    /// The places after everything that was noted, delivered or not.
+    pub fn all(mut self) -> LogPlaces {
+        self.settle(u64::MAX);
+        LogPlaces { at_ms: self.at_ms, files: self.places.into_values().collect() }
+    }
+}
+
+fn put_entry(copy: &mut Vec<u8>, position: u64, packet: &Packet<'_>) {
+    copy.extend_from_slice(&position.to_le_bytes());
+    packet.encode(copy);
+}
+
+impl LogPlaces {
+    /// The places by a copy of the account, when so many bytes of the stream were delivered. It ends at what cannot be read. None: it never began.
+    pub fn delivered(mut copy: &[u8], delivered: u64) -> Option<Self> {
+        let (mut account, mut has_begun) = (LogAccount::default(), false);
+        while let Some((position, rest)) = copy.split_first_chunk::<8>()
+            && let Ok(Some((packet, length))) = Packet::decode(rest)
+            && u64::from_le_bytes(*position) <= delivered
+        {
+            has_begun |= matches!(packet, Packet::Begun { .. });
+            account.take(packet);
+            copy = rest.get(length..).unwrap_or_default();
+        }
+        has_begun.then(|| account.all())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn place(path: &str, ino: u64, end: u64) -> LogPlace {
+        LogPlace { path: path.into(), dev: 7, ino, end, since_ms: 5 }
+    }
+
+    fn ends(places: &LogPlaces) -> Vec<(u64, u64)> {
+        places.files.iter().map(|place| (place.ino, place.end)).collect()
+    }
+
+    #[test]
+    fn packets_come_out_as_they_went_in_wherever_they_are_cut() {
+        let packets = [
+            Packet::File { file: 3, place: place("/l/a.log", 9, 1 << 40) },
+            Packet::Begun { at_ms: 12 },
+            Packet::Line { file: 3, end: 1 << 41, frame: b"frame" },
+            Packet::Gone { file: 3 },
+        ];
+        for packet in packets {
+            let mut bytes = Vec::new();
+            packet.encode(&mut bytes);
+            for cut in 0..bytes.len() {
+                assert_eq!(Packet::decode(&bytes[..cut]), Ok(None));
+            }
+            bytes.push(1);
+            assert_eq!(Packet::decode(&bytes), Ok(Some((packet, bytes.len() - 1))));
+        }
+    }
+
+    #[test]
+    fn what_is_no_packet_is_an_error() {
+        let packet = |kind: u8, content: &[u8]| {
+            let mut bytes = Vec::new();
+            put(&mut bytes, kind, 0, 0, &[content]);
+            Packet::decode(&bytes).map(|found| found.is_some())
+        };
+        let numbers = [0; NUMBERS_BYTES];
+        for (kind, content) in [
+            (0, vec![]),
+            (5, vec![]),
+            (2, vec![0; 23]),
+            (2, numbers.to_vec()),
+            (2, [&numbers[..], b"x"].concat()),
+            (2, [&numbers[..], b"/\xff"].concat()),
+            (2, [&numbers[..], b"/a\0"].concat()),
+        ] {
+            assert_eq!(packet(kind, &content), Err(PacketError::Malformed(kind)), "{content:?}");
+        }
+        let mut long = [1; HEAD_BYTES];
+        long[13..].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert_eq!(Packet::decode(&long), Err(PacketError::TooLong(u32::MAX as usize)));
+    }
+
+    #[test]
+    fn only_what_was_delivered_counts() {
+        let (mut account, mut copy) = (LogAccount::default(), Vec::new());
+        let line = |file, end| Packet::Line { file, end, frame: b"not kept" };
+        for (position, packet) in [
+            (0, Packet::File { file: 0, place: place("/l/a", 1, 10) }),
+            (0, Packet::Begun { at_ms: 4 }),
+            (100, line(0, 20)),
+            (200, Packet::File { file: 1, place: place("/l/b", 2, 0) }),
+            (300, line(1, 5)),
+            (300, line(9, 5)),
+            (400, line(0, 30)),
+            (400, Packet::Gone { file: 0 }),
+        ] {
+            account.note(position, &packet, &mut copy);
+        }
+        for (delivered, expected) in [
+            (0, vec![(1, 10)]),
+            (99, vec![(1, 10)]),
+            (100, vec![(1, 20)]),
+            (299, vec![(1, 20), (2, 0)]),
+            (399, vec![(1, 20), (2, 5)]),
+            (400, vec![(2, 5)]),
+        ] {
+            assert_eq!(ends(&LogPlaces::delivered(&copy, delivered).unwrap()), expected, "{delivered}");
+            account.settle(delivered);
+            assert_eq!(ends(&LogPlaces::delivered(&account.copy(), delivered).unwrap()), expected, "{delivered}, anew");
+        }
+        assert_eq!(LogPlaces::delivered(&copy, 0).unwrap().at_ms, 4);
+        assert_eq!(account.all(), LogPlaces { at_ms: 4, files: vec![place("/l/b", 2, 5)] });
+        assert_eq!(LogPlaces::delivered(&[], 9), None);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_breaks_it(bytes in prop::collection::vec(any::<u8>(), 0..200), delivered in any::<u64>()) {
+            let _ = Packet::decode(&bytes);
+            let _ = LogPlaces::delivered(&bytes, delivered);
+        }
+
+        #[test]
+        fn a_torn_copy_is_that_of_an_earlier_moment(
+            facts in prop::collection::vec((0..4_u32, 0..1000_u64, any::<bool>()), 0..30), cut in 0..2000_usize, settled in 0..400_u64,
+        ) {
+            let mut account = LogAccount::default();
+            let mut copy = Vec::new();
+            account.note(0, &Packet::Begun { at_ms: 1 }, &mut copy);
+            let mut lengths = vec![copy.len()];
+            let mut states = vec![account.clone().all()];
+            for (position, (file, end, opens)) in (1..).zip(facts) {
+                let packet = if opens { Packet::File { file, place: place("/x", file.into(), end) } } else { Packet::Line { file, end, frame: b"" } };
+                account.note(position * 10, &packet, &mut copy);
+                lengths.push(copy.len());
+                states.push(account.clone().all());
+            }
+            let whole = lengths.iter().filter(|length| **length <= cut).count();
+            let found = LogPlaces::delivered(&copy[..cut.min(copy.len())], u64::MAX);
+            prop_assert_eq!(found.as_ref(), whole.checked_sub(1).map(|index| &states[index]));
+            // An account that was settled and written anew says the same.
+            account.settle(settled);
+            for delivered in settled..400 {
+                prop_assert_eq!(LogPlaces::delivered(&account.copy(), delivered), LogPlaces::delivered(&copy, delivered));
+            }
+        }
+    }
+}
