@@ -3,6 +3,7 @@
 //! Everything a test starts is found by a marker and killed at its end (see `ostler-testkit`). Nothing waits by sleeping.
 #![allow(clippy::unwrap_used, clippy::print_stderr, unreachable_pub, missing_docs)]
 
+mod api_document;
 mod app_messages;
 mod attack_control;
 mod attack_messages;
