@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, unreachable_pub, missing_docs)]
 
 mod alerts;
+mod api_document;
 mod app_messages;
 mod attack_control;
 mod attack_messages;
