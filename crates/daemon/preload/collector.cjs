@@ -17,7 +17,7 @@ const ROUTES = 100;
 const ROUTE = 120;
 /** Most addresses whose route is remembered. */
 const ADDRESSES = 500;
-/** Requests a second from which only each sixteenth is looked at for its route. */
+/** Requests a second from which all are counted, and only each sixteenth is timed and looked at for its route. */
 const MANY = 400;
 const SAMPLED = 16;
 /** Buckets of durations: sixteen for each power of two of microseconds, so a value is right to 6 %. */
@@ -73,12 +73,15 @@ class Collector {
     this.routes = new Map();
     this.addresses = new Map();
     this.stride = 1;
+    this.begins = 0;
+    /** Requests that are timed and not answered yet. */
+    this.timed = 0;
     this.gcSeconds = 0;
     this.began = performance.now();
     this.use = performance.eventLoopUtilization();
     // Kept: Node 18 collects a channel that nobody refers to, with its subscribers.
     this.channels = [
-      [channel('http.server.request.start'), quietly(({ response }) => (response[began] = performance.now()))],
+      [channel('http.server.request.start'), quietly(({ response }) => this.begun(response))],
       [channel('http.server.response.finish'), quietly((message) => this.finished(message))],
     ];
     for (const [one, listener] of this.channels) one.subscribe(listener);
@@ -98,20 +101,28 @@ class Collector {
     clearInterval(this.timer);
   }
 
+  begun(response) {
+    this.begins += 1;
+    if (this.begins % this.stride !== 0) return;
+    this.timed += 1;
+    response[began] = performance.now();
+  }
+
   finished({ request, response }) {
-    const start = response[began];
-    // One that began before.
-    if (start === undefined) return;
-    const us = Math.min(Math.round((performance.now() - start) * 1000), 0x7fffffff);
     const hasFailed = response.statusCode >= 500;
     this.now.count += 1;
-    this.now.durations[bucketOf(us)] += 1;
     this.total += 1;
     if (hasFailed) {
       this.now.failed += 1;
       this.totalFailed += 1;
     }
-    if (this.total % this.stride === 0) this.count(request, us, hasFailed);
+    if (this.timed === 0) return;
+    const start = response[began];
+    if (start === undefined) return;
+    this.timed -= 1;
+    const us = Math.min(Math.round((performance.now() - start) * 1000), 0x7fffffff);
+    this.now.durations[bucketOf(us)] += 1;
+    this.count(request, us, hasFailed);
   }
 
   count(request, us, hasFailed) {
@@ -155,7 +166,8 @@ class Collector {
     const delta = performance.eventLoopUtilization(use, this.use);
     this.use = use;
     const heap = getHeapStatistics();
-    const at = (share) => (count > 0 ? percentile(share, counts, count) : null);
+    const timed = counts.reduce((sum, one) => sum + one, 0);
+    const at = (share) => (timed > 0 ? percentile(share, counts, timed) : null);
     // The resolution is a part of what is measured.
     const delayed = (share) => Math.max(this.delay.percentile(share) / 1e9 - 0.05, 0) || 0;
     const figures = {
