@@ -38,7 +38,8 @@ const NEVER_BELOW: &[(&str, &[&str], &str)] = &[
     ("ostler-core", &["rustix", "libc", "tokio", "ostler-sys"], "core decides and touches nothing"),
     ("ostler-proto", &["rustix", "libc", "tokio"], "proto turns bytes into types and touches nothing"),
     ("ostler-daemon", &["ostler-config", "ostler-web", "rquickjs", "tokio"], "only the client evaluates configuration"),
-    ("ostler", &["openssl-sys", "nix", "reqwest"], "see docs/adr"),
+    ("ostler-alerts", &["rustix", "tokio", "hyper"], "what is an alert is decided without touching anything"),
+    ("ostler", &["openssl-sys", "aws-lc-sys", "nix", "reqwest"], "see docs/adr"),
 ];
 
 /// Names that say nothing about what is inside.

@@ -39,6 +39,10 @@ struct Gone;
 async fn tell(site: &Site, writer: &Writer, after: Option<Position>, identity: &Identity) -> Result<(), Gone> {
     let mut look = site.daemon.look();
     let mut ending = site.ending.clone();
+    if site.daemon.position().is_none() {
+        // We have just begun: what was missed is known once the daemon has told its events.
+        look.fresh().await;
+    }
     let (resumed, mut news) = site.daemon.resume(after);
     look.fresh().await;
     table(writer, &mut look, identity).await?;
