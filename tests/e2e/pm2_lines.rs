@@ -284,6 +284,36 @@ fn each_line_comes_once_while_logs_are_rotated_and_the_daemon_is_killed() {
 }
 
 #[test]
+fn each_line_comes_once_over_reloads() {
+    let home = home();
+    start_fixture(&home, "fork", "--no-autostart", "count 4000000 40");
+    let script = home.write(
+        "say.js",
+        "let n = 0; setInterval(() => { for (let i = 0; i < 20; i++) console.log(`${process.pid} ${n++}`) }, 2); require('http').createServer(() => {}).listen(0);",
+    );
+    home.ok(format!("start {script} --name cluster -i 2 --merge-logs --no-autostart"));
+    let mut bus = Bus::connect(&home);
+    home.wait_until("logs are read", || readers(&home) > 0);
+    home.ok("restart all");
+    for app in ["fork", "cluster", "all"] {
+        let heard = bus.lines.values().map(Vec::len).sum::<usize>() + 2000;
+        home.wait_until("they write", || bus.take() && bus.lines.values().map(Vec::len).sum::<usize>() > heard);
+        let mut reload = home.cmd(format!("reload {app}")).command().stdout(std::process::Stdio::null()).spawn().unwrap();
+        home.wait_until("it is reloaded", || bus.take() && reload.try_wait().unwrap().is_some());
+        assert!(reload.wait().unwrap().success());
+    }
+    home.ok("stop all");
+    for app in ["fork", "cluster"] {
+        let file = home.log(&format!("{app}-out.log"));
+        // An app that is killed may leave a line without its end, which comes when it is due.
+        let lines: Vec<&str> = file.lines().collect();
+        home.wait_until("all of it was heard", || bus.take() && bus.of("log:out", app).len() >= lines.len());
+        let wrong = bus.of("log:out", app).iter().zip(&lines).find(|(heard, line)| heard != line);
+        assert!(wrong.is_none() && bus.of("log:out", app).len() == lines.len(), "{app}: {wrong:?}");
+    }
+}
+
+#[test]
 fn forms_of_lines_are_those_of_the_files() {
     let home = home();
     let fixture = ostler_testkit::fixture();
