@@ -81,6 +81,31 @@ fn a_crash_is_signed_and_sent_and_a_silence_holds() {
     home.ok("alerts").says("no channel is set up");
 }
 
+/// Once for all of a group; again when it had been resolved.
+#[test]
+fn an_exception_is_told_when_it_is_new_and_when_it_is_back() {
+    needs_program!("node");
+    let home = home();
+    let receiver = Receiver::new(Behaviour::Takes);
+    on(&home);
+    webhook(&home, "ops", &receiver, "");
+    let script = home.write("api.js", "process.stdin.on('data', () => console.error(new RangeError(`no row ${Math.random()}`)));\n");
+    home.ok(format!("start {script} --name api"));
+    home.ok("send api a");
+    home.wait_until("it is told", || has(&receiver, "api exception firing"));
+    let text = receiver.taken().iter().map(|received| received.json().to_string()).collect::<String>();
+    assert!(text.contains("a new exception: RangeError: no row"), "{text}");
+    let mut id = String::new();
+    home.wait_until("the group is kept", || {
+        let groups: Value = serde_json::from_str(&home.run("errors api --json").stdout).unwrap_or_default();
+        id = groups[0]["id"].as_str().unwrap_or_default().to_owned();
+        home.dir().join("web/errors.json").exists() && !id.is_empty()
+    });
+    home.ok(format!("errors --resolve {id}"));
+    home.ok("send api b");
+    home.wait_until("it is back", || home.ok("alerts list --json").stdout.contains("an exception is back: RangeError"));
+}
+
 #[test]
 fn wrong_words_say_what_was_meant() {
     let home = home();

@@ -78,7 +78,7 @@ pub(crate) fn run(home: &Path) -> Result<(), WebError> {
     let ended = ostler_http::run(&own, limits, |ending| {
         let daemon = Daemon::follow(home, recorder.clone()).map_err(WebError::Follow)?;
         let errors = collect(home, daemon.clone(), ending.clone());
-        let alerts = crate::alerts::start(home, &daemon, &ending);
+        let alerts = crate::alerts::start(home, &daemon, &errors, &ending);
         let site = Rc::new(Site {
             home: home.to_owned(),
             guard: Guard::new(&settings),

@@ -105,10 +105,10 @@ fn figures(detail: &Detail, figures: &mut Vec<Sample>) {
         });
         let Some(value) = value.filter(|value| value.is_finite()) else { continue };
         add(name, value);
-        // PM2's name for it; requests in a minute.
+        // The names of PM2's library (requests in a minute) and of our own preload (in a second).
         match name.as_str() {
-            "HTTP" => add("requests", value),
-            "HTTP errors" | "HTTP error rate" => add("error_rate", value),
+            "HTTP" | "Requests" => add("requests", value),
+            "HTTP errors" | "HTTP error rate" | "Responses 5xx" => add("error_rate", value),
             _ => {}
         }
     }

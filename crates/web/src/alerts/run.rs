@@ -29,6 +29,7 @@ use super::overview::{Overview, overview};
 use super::settings::{AlertSettings, Settings};
 use super::{Shared, check, classify, figures, lines, send};
 use crate::daemon::{Daemon, News, Snapshot};
+use crate::errors::{Collected, Fresh};
 use crate::now_ms;
 
 /// Time between two looks at figures, where rules are about some.
@@ -73,14 +74,14 @@ pub(super) enum Told {
 }
 
 /// Begins, on the thread that serves. What requests see of it comes back.
-pub(crate) fn start(home: &Path, daemon: &Daemon, ending: &Ending) -> Shared {
+pub(crate) fn start(home: &Path, daemon: &Daemon, errors: &Collected, ending: &Ending) -> Shared {
     let live = Shared::default();
-    let task = run(home.to_owned(), daemon.clone(), Rc::clone(&live), ending.clone());
+    let task = run(home.to_owned(), daemon.clone(), errors.news(), Rc::clone(&live), ending.clone());
     drop(spawn_local(task));
     live
 }
 
-async fn run(home: PathBuf, daemon: Daemon, live: Shared, mut ending: Ending) {
+async fn run(home: PathBuf, daemon: Daemon, mut errors: broadcast::Receiver<Arc<Fresh>>, live: Shared, mut ending: Ending) {
     let watch = watch(&home);
     let (told, mut reports) = mpsc::channel(REPORTS);
     let mut runner = Runner::new(home, daemon, live, told);
@@ -89,6 +90,7 @@ async fn run(home: PathBuf, daemon: Daemon, live: Shared, mut ending: Ending) {
         runner.reload();
         if !runner.is_on() {
             news = None;
+            errors = errors.resubscribe();
             runner.rest();
             tokio::select! {
                 () = changed(watch.as_ref()) => continue,
@@ -108,6 +110,11 @@ async fn run(home: PathBuf, daemon: Daemon, live: Shared, mut ending: Ending) {
                 Err(()) => news = None,
             },
             Some(report) = reports.recv() => runner.take(report),
+            fresh = errors.recv() => match fresh {
+                Ok(fresh) => runner.threw(&fresh),
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return runner.save(true),
+            },
             () = changed(watch.as_ref()) => {}
             () = tokio::time::sleep(wake) => {}
         }
@@ -539,6 +546,12 @@ impl Runner {
             }
             Told::Sent { channel, id, verdict } => self.sent(&channel, id, verdict, now),
         }
+    }
+
+    /// An exception is new, or back.
+    fn threw(&mut self, Fresh { app, instance, title, returned }: &Fresh) {
+        let (app, title) = (app.clone(), title.clone());
+        self.step(Input::Exception { app, instance: Some(*instance), title, returned: *returned });
     }
 
     fn sent(&mut self, channel: &str, id: String, verdict: Verdict, now: u64) {

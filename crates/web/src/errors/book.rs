@@ -148,14 +148,13 @@ impl Book {
         Self { version: Self::VERSION, groups: Vec::new() }
     }
 
-    /// Counts an exception. `masked` takes secrets out of a text; it is asked only where the exception becomes the sample.
-    pub(crate) fn add(&mut self, seen: &Occurrence<'_>, resolved: &Resolved, masked: impl Fn(&str) -> String) {
+    /// Counts an exception. `masked` takes secrets out of a text; it is asked only where the exception becomes the sample. The group and whether it came back, where
+    /// it is news.
+    pub(crate) fn add(&mut self, seen: &Occurrence<'_>, resolved: &Resolved, masked: impl Fn(&str) -> String) -> Option<(&Group, bool)> {
         let id = id_of(seen.app, seen.exception);
-        let at = match self.groups.iter().position(|group| group.id == id) {
-            Some(at) => at,
-            None => self.begin(id, seen, &masked),
-        };
-        let Some(group) = self.groups.get_mut(at) else { return };
+        let known = self.groups.iter().position(|group| group.id == id);
+        let at = known.unwrap_or_else(|| self.begin(id, seen, &masked));
+        let group = self.groups.get_mut(at)?;
         group.count += 1;
         group.last = group.last.max(seen.at);
         if group.sample.at.saturating_add(SAMPLE_MS) <= seen.at {
@@ -164,16 +163,18 @@ impl Book {
         }
         group.count_release(seen);
         let marked = resolved.at(&group.id).filter(|marked| *marked < seen.at);
-        if marked.is_some_and(|marked| group.returned.as_ref().is_none_or(|returned| returned.at <= marked)) {
+        let is_back = marked.is_some_and(|marked| group.returned.as_ref().is_none_or(|returned| returned.at <= marked));
+        if is_back {
             group.returned = Some(Returned { at: seen.at, release: seen.release.clone() });
         }
+        (known.is_none() || is_back).then_some((group, is_back))
     }
 
     /// Counts an exception of which nobody knows when it was, as it stands.
     pub fn note(&mut self, app: &str, instance: u32, found: &Found) {
         let release = Release::default();
         let seen = Occurrence { app, instance, at: 0, exception: &found.exception, before: &found.before, release: &release };
-        self.add(&seen, &Resolved::default(), str::to_owned);
+        let _ = self.add(&seen, &Resolved::default(), str::to_owned);
     }
 
     /// Adds lines that were written before the sample of a group that has none: it was reported before it was printed.
@@ -272,7 +273,8 @@ pub(crate) mod tests {
         let (mut book, release) = (Book::empty(), Release { release: 1, version: Some("1.2.3".into()) });
         let exception = exception("E", "f");
         let seen = Occurrence { app: "api", instance: 2, at: 5, exception: &exception, before: &[], release: &release };
-        book.add(&seen, &Resolved::default(), str::to_owned);
+        let news = book.add(&seen, &Resolved::default(), str::to_owned);
+        assert!(news.is_some_and(|(_, is_back)| !is_back));
         book.groups.remove(0)
     }
 
@@ -281,11 +283,12 @@ pub(crate) mod tests {
         Exception { kind: kind.into(), message: "no row 7 for s3cret".into(), frames: vec![frame] }
     }
 
-    fn add(book: &mut Book, resolved: &Resolved, at: u64, release: u32, exception: &Exception) {
+    /// Whether it is news, and came back.
+    fn add(book: &mut Book, resolved: &Resolved, at: u64, release: u32, exception: &Exception) -> Option<bool> {
         let before = ["token=s3cret".to_owned()];
         let release = Release { release, version: None };
         let seen = Occurrence { app: "api", instance: 2, at, exception, before: &before, release: &release };
-        book.add(&seen, resolved, |text| text.replace("s3cret", "******"));
+        book.add(&seen, resolved, |text| text.replace("s3cret", "******")).map(|(_, is_back)| is_back)
     }
 
     #[test]
@@ -312,7 +315,7 @@ pub(crate) mod tests {
     fn what_was_resolved_comes_back() {
         let (mut book, mut resolved) = (Book::default(), Resolved::default());
         let error = exception("E", "f");
-        add(&mut book, &resolved, 100, 1, &error);
+        assert_eq!([100, 110].map(|at| add(&mut book, &resolved, at, 1, &error)), [Some(false), None], "once");
         let id = book.groups[0].id.clone();
         let state = |book: &Book, resolved: &Resolved| book.groups[0].state(resolved);
         assert_eq!(state(&book, &resolved), State::Open);
@@ -320,8 +323,7 @@ pub(crate) mod tests {
         assert_eq!(state(&book, &resolved), State::Resolved);
         add(&mut book, &resolved, 150, 1, &error);
         assert_eq!((state(&book, &resolved), &book.groups[0].returned), (State::Resolved, &None), "printed before that");
-        add(&mut book, &resolved, 300, 3, &error);
-        add(&mut book, &resolved, 400, 4, &error);
+        assert_eq!([(300, 3), (400, 4)].map(|(at, release)| add(&mut book, &resolved, at, release, &error)), [Some(true), None], "once");
         let release = |number| Release { release: number, version: None };
         assert_eq!(
             (state(&book, &resolved), &book.groups[0].returned),

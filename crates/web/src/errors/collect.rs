@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ostler_core::errors::{Exception, Found, Reader, pattern};
@@ -12,6 +13,7 @@ use ostler_core::fnv::fnv_64;
 use ostler_core::masking::{masked, secrets};
 use ostler_http::Ending;
 use ostler_proto::control::{Request, Response, Said};
+use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep_until};
 
@@ -40,6 +42,10 @@ const LARGE: usize = 100;
 /// Time for which what is known of an app is good, and the shortest between two questions after something happened to it.
 const KNOWN: Duration = Duration::from_secs(30);
 const ASKED_AGAIN: Duration = Duration::from_millis(200);
+/// News that whoever listens may be behind.
+const NEWS: usize = 64;
+/// Longest title of a piece of news, in characters.
+const TITLE: usize = 200;
 /// Most apps of which something is known.
 const APPS: usize = 512;
 /// Time until the process that reads is started again: at first, and at most.
@@ -51,12 +57,28 @@ pub(crate) struct Collected {
     home: PathBuf,
     book: RefCell<Book>,
     marks: RefCell<(Stamp, Resolved)>,
+    news: broadcast::Sender<Arc<Fresh>>,
+}
+
+/// An exception that was never seen before, or is back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fresh {
+    pub(crate) app: String,
+    pub(crate) instance: u32,
+    /// Type and message, without secrets.
+    pub(crate) title: String,
+    pub(crate) returned: bool,
 }
 
 /// A version of a file: each is a new one.
 type Stamp = (u64, u64, i64, i64);
 
 impl Collected {
+    /// What is new or back, from now on.
+    pub(crate) fn news(&self) -> broadcast::Receiver<Arc<Fresh>> {
+        self.news.subscribe()
+    }
+
     /// The groups as they are now.
     pub(crate) fn book(&self) -> Ref<'_, Book> {
         self.book.borrow()
@@ -81,6 +103,7 @@ pub(crate) fn collect(home: &Path, daemon: Daemon, ending: Ending) -> Rc<Collect
         home: home.to_owned(),
         book: RefCell::new(store::take_up(home)),
         marks: RefCell::new(((1, 0, 0, 0), Resolved::default())),
+        news: broadcast::Sender::new(NEWS),
     });
     let collector = Collector {
         collected: Rc::clone(&collected),
@@ -261,7 +284,10 @@ impl Collector {
         let seen = Occurrence { app, instance, at, exception, before: lines, release: &known.release };
         let mut book = self.collected.book.borrow_mut();
         if is_new {
-            book.add(&seen, &self.collected.resolved(), hide);
+            let news = book.add(&seen, &self.collected.resolved(), hide);
+            let fresh = news.map(|(group, returned)| fresh(group, instance, returned));
+            // Nobody listening is no failure.
+            fresh.into_iter().for_each(|fresh| drop(self.collected.news.send(Arc::new(fresh))));
         } else {
             book.add_before(&seen, hide);
         }
@@ -337,6 +363,12 @@ impl Collector {
             }
         }
     }
+}
+
+fn fresh(group: &super::Group, instance: u32, returned: bool) -> Fresh {
+    let message = group.message.lines().next().unwrap_or_default();
+    let title: String = format!("{}: {message}", group.kind).chars().take(TITLE).collect();
+    Fresh { app: group.app.clone(), instance, title, returned }
 }
 
 /// Takes the lines that are there, at least one; waits where nothing is. No process afterwards = it has ended. May be dropped while it waits.

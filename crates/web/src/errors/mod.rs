@@ -12,7 +12,7 @@ mod store;
 
 pub(crate) use book::Occurrence;
 pub use book::{Book, Group, Release, Returned, Sample, Seen, State};
-pub(crate) use collect::{Collected, collect};
+pub(crate) use collect::{Collected, Fresh, collect};
 pub use store::{ErrorsFileError, Mark, Resolved, read_book, read_resolved, resolve};
 
 #[cfg(test)]

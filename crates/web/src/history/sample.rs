@@ -26,7 +26,8 @@ enum Join {
     Largest,
 }
 
-/// Figures that libraries report under names of their own: name, our name, factor, how instances are joined.
+/// Figures that libraries and our own preload report under names of their own: name, our name, factor, how instances are joined. Of two of one name the first
+/// that an instance reports counts.
 const KNOWN: &[(&str, &str, f64, Join)] = &[
     ("HTTP", "requests", 1.0 / 60.0, Join::Sum),
     ("Requests/s", "requests", 1.0, Join::Sum),
@@ -36,6 +37,12 @@ const KNOWN: &[(&str, &str, f64, Join)] = &[
     ("Event Loop Latency p95", "loop-p95", 1.0, Join::Largest),
     ("Event Loop Utilization", "loop-use", 1.0, Join::Largest),
     ("Used Heap Size", "heap", 1_048_576.0, Join::Sum),
+    ("Requests", "requests", 1.0, Join::Sum),
+    ("Response time p95", "p95", 1.0, Join::Largest),
+    ("Responses 5xx", "errors", 1.0, Join::Largest),
+    ("Event loop delay p50", "loop", 1.0, Join::Largest),
+    ("Event loop use", "loop-use", 1.0, Join::Largest),
+    ("Heap used", "heap", 1_048_576.0, Join::Sum),
 ];
 
 /// Begin of the name of a figure that has its app's own name.
@@ -87,11 +94,16 @@ fn one(app: &App, reported: &Reported, sink: &mut impl FnMut(&str, Scale, f64)) 
             give(own, "memory", BYTES, instance.memory as f64);
             give(own, "restarts", COUNT, instance.restarts.into());
         }
+        let mut given: Vec<&str> = Vec::new();
         for (name, value) in reported.get(instance.id) {
             let Some((_, metric, factor, join)) = KNOWN.iter().find(|(known, ..)| known == name) else {
                 give(own, &format!("{OWN}{name}"), ANY, *value);
                 continue;
             };
+            if given.contains(metric) {
+                continue;
+            }
+            given.push(metric);
             let value = value * factor;
             if !is_alone {
                 give(own, metric, scale(metric), value);
@@ -127,7 +139,7 @@ mod tests {
         let rows = vec![row(0, "api", "default", "online"), row(1, "api", "default", "online"), row(2, "cron", "jobs", "stopped")];
         let peer = Some(ostler_client::Peer { version: String::new(), pid: 1, keeper_pid: 2 });
         let snapshot = Snapshot { rows, peer, ..Snapshot::default() };
-        let reported = Reported::played(1, &[("HTTP", 120.0), ("HTTP P95 Latency", 7.5), ("<b>queue", 3.0)]);
+        let reported = Reported::played(1, &[("HTTP", 120.0), ("HTTP P95 Latency", 7.5), ("<b>queue", 3.0), ("Requests", 2.1)]);
         let all = taken(&snapshot, &reported);
         for (key, value) in [
             ("app/default/api/-/cpu", 2.2),
