@@ -2,9 +2,10 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ostler_testkit::{DEADLINE, Home, fixture, free_port};
+use ostler_testkit::{DEADLINE, Home, fixture, free_port, needs_program};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -492,4 +493,56 @@ fn alerts_by_roles() {
     assert_eq!((delete(&operator, "/api/alerts/channels/webhook"), delete(&web, "/api/alerts/channels/webhook")), (403, 200));
     let audit = web.get("/api/access").body;
     assert!(audit.contains("set alert channel webhook") && audit.contains("unsilence"), "{audit}");
+}
+
+/// TLS of its own: certificate and key from files, which may be replaced.
+#[test]
+fn it_encrypts_by_itself() {
+    needs_program!("curl");
+    let home = home();
+    let (port, fixtures) = (free_port(), concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/tls"));
+    let (cert, key) = (home.work().join("cert.pem"), home.work().join("key.pem"));
+    let put = |from: &str, to: &Path| {
+        let new = home.work().join("new");
+        std::fs::copy(format!("{fixtures}/{from}"), &new).unwrap();
+        std::fs::rename(&new, to).unwrap();
+    };
+    put("server.pem", &cert);
+    put("server-key.pem", &key);
+    let enable = |words: &str| home.run(format!("web enable --port {port} {words}"));
+    enable("--tls-cert cert.pem").code(2).says("--tls-key is needed");
+    enable("--tls-cert cert.pem --tls-key absent.pem").fails().says("absent.pem");
+    enable(&format!("--tls-cert cert.pem --tls-key {fixtures}/key.pem")).fails().says("cannot be used together");
+    assert!(!home.ok("list").stdout.contains("ostler-web"), "nothing of it runs");
+    // Others may reach it: nothing crosses the network readable.
+    enable("--listen 0.0.0.0 --tls-cert cert.pem --tls-key key.pem --allow-host localhost")
+        .code(0)
+        .says(&format!("https://localhost:{port}/"));
+    let curl = |words: &str| {
+        let text = format!("curl --silent --show-error --max-time 10 --cacert {fixtures}/ca.pem {words}");
+        std::process::Command::new("sh").args(["-c", &text]).output().unwrap()
+    };
+    let page = format!("https://localhost:{port}/");
+    let status = |url: &str| String::from_utf8(curl(&format!("--output /dev/null --write-out '%{{http_code}}' {url}")).stdout).unwrap();
+    assert_eq!(status(&page), "200");
+    assert!(!curl(&format!("http://localhost:{port}/")).status.success(), "clear text is not answered");
+    let link = home.ok("web open").stdout.trim().split_once("#link=").unwrap().1.to_owned();
+    let body = format!("'{{\"link\": \"{link}\"}}'");
+    let login = curl(&format!(
+        "--include --header 'Content-Type: application/json' --header 'Origin: https://localhost:{port}' --data {body} {page}api/session"
+    ));
+    let login = String::from_utf8(login.stdout).unwrap();
+    assert!(login.starts_with("HTTP/1.1 200") && login.contains("; Secure"), "{login}");
+    // A renewal that is half done harms nobody.
+    std::fs::write(&cert, "half").unwrap();
+    assert_eq!(status(&page), "200");
+    put("server.pem", &cert);
+    assert_eq!(status(&page), "200");
+    enable("--no-tls").fails().says("can be reached from other machines");
+    enable("--no-tls --listen 127.0.0.1").code(0).says(&format!("http://127.0.0.1:{port}/"));
+    assert_eq!(status(&format!("http://127.0.0.1:{port}/")), "200");
+    // A port that is taken changes nothing.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    home.run(format!("web enable --port {}", taken.local_addr().unwrap().port())).fails().says("in use");
+    assert_eq!(status(&format!("http://127.0.0.1:{port}/")), "200");
 }

@@ -6,10 +6,12 @@
 //! Asked to end (SIGTERM, SIGINT), it answers with `Connection: close`, closes what rests, finishes what runs, and ends.
 #![forbid(unsafe_code)]
 
+mod encryption;
 mod notify;
 mod patient;
 mod server;
 mod sockets;
 
+pub use encryption::{Agreeing, Clear, Encryption};
 pub use server::{Ending, Limits, Peer, ServerError, run};
 pub use sockets::Address;

@@ -15,11 +15,13 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::task::{LocalSet, spawn_local};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
+use crate::encryption::Encryption;
 use crate::patient::Patient;
 use crate::sockets::{Address, Listener, Stream, listeners};
 
@@ -31,6 +33,8 @@ const MAX_HEADERS: usize = 64;
 const LINGER: Duration = Duration::from_millis(500);
 /// How long a client that is connected and has asked nothing is kept while there is no room.
 const FRESH: Duration = Duration::from_secs(1);
+/// Longest time in which a client has agreed on encryption.
+const AGREED: Duration = Duration::from_secs(5);
 /// Pause after a failure to accept.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -79,9 +83,9 @@ enum Phase {
 }
 
 /// What all connections share.
-#[derive(Debug)]
 struct Shared<S> {
     answer: S,
+    encryption: Option<Encryption>,
     patience: Duration,
     most: usize,
     connections: Cell<usize>,
@@ -97,7 +101,12 @@ struct Shared<S> {
 ///
 /// # Errors
 /// [`ServerError`]; what `begin` says is passed on.
-pub fn run<S, A, B, E>(own: &Address, limits: Limits, begin: impl FnOnce(Ending) -> Result<S, E>) -> Result<(), E>
+pub fn run<S, A, B, E>(
+    own: &Address,
+    limits: Limits,
+    encryption: Option<Encryption>,
+    begin: impl FnOnce(Ending) -> Result<S, E>,
+) -> Result<(), E>
 where
     S: Fn(Peer, Request<Incoming>) -> A + 'static,
     A: Future<Output = Response<B>> + 'static,
@@ -106,7 +115,7 @@ where
     E: From<ServerError>,
 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServerError::SetUp)?;
-    LocalSet::new().block_on(&runtime, serve(own, limits, begin))
+    LocalSet::new().block_on(&runtime, serve(own, limits, encryption, begin))
 }
 
 /// Knowledge of the end.
@@ -120,7 +129,12 @@ impl Ending {
     }
 }
 
-async fn serve<S, A, B, E>(own: &Address, limits: Limits, begin: impl FnOnce(Ending) -> Result<S, E>) -> Result<(), E>
+async fn serve<S, A, B, E>(
+    own: &Address,
+    limits: Limits,
+    encryption: Option<Encryption>,
+    begin: impl FnOnce(Ending) -> Result<S, E>,
+) -> Result<(), E>
 where
     S: Fn(Peer, Request<Incoming>) -> A + 'static,
     A: Future<Output = Response<B>> + 'static,
@@ -134,6 +148,7 @@ where
     let (say, phase) = watch::channel(Phase::Serves);
     let shared = Rc::new(Shared {
         answer: begin(Ending(phase.clone()))?,
+        encryption,
         patience: limits.patience,
         most: within_limit(limits.connections),
         connections: Cell::new(0),
@@ -200,7 +215,8 @@ where
         match stream {
             Ok(Stream::Tcp(stream, address)) => {
                 let peer = Peer { address: Some(address), socket };
-                drop(spawn_local(converse(stream, peer, Rc::clone(&shared)).counted(&shared)));
+                let encryption = shared.encryption.clone().filter(|_| socket == 0);
+                drop(spawn_local(agree(stream, peer, encryption, Rc::clone(&shared)).counted(&shared)));
             }
             Ok(Stream::Unix(stream)) => {
                 let peer = Peer { address: None, socket };
@@ -239,6 +255,26 @@ impl<S> Drop for Place<S> {
     fn drop(&mut self) {
         self.0.connections.set(self.0.connections.get() - 1);
         self.0.ended.notify_one();
+    }
+}
+
+/// Agrees with a client on encryption, where there is any, and answers it.
+async fn agree<S, A, B>(stream: TcpStream, peer: Peer, encryption: Option<Encryption>, shared: Rc<Shared<S>>)
+where
+    S: Fn(Peer, Request<Incoming>) -> A + 'static,
+    A: Future<Output = Response<B>> + 'static,
+    B: Body + 'static,
+    B::Error: std::error::Error + Send + Sync,
+{
+    let Some(encryption) = encryption else { return converse(stream, peer, shared).await };
+    let mut phase = shared.phase.clone();
+    let agreed = tokio::select! {
+        agreed = timeout(AGREED, encryption(stream)) => agreed,
+        _ = phase.wait_for(|phase| *phase == Phase::Closes) => return,
+    };
+    // Who does not agree, or takes too long, is no client.
+    if let Ok(Ok(stream)) = agreed {
+        converse(stream, peer, shared).await;
     }
 }
 

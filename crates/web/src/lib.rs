@@ -21,6 +21,7 @@ mod reply;
 mod routes;
 mod server;
 pub mod settings;
+pub mod tls;
 mod view;
 
 use std::ffi::OsStr;

@@ -21,6 +21,7 @@ use crate::history::Recorder;
 use crate::reply::{self, Body};
 use crate::routes;
 use crate::settings::{Settings, SettingsError, make_folder};
+use crate::tls;
 
 /// How long a client may take for a head, or to read anything.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -37,6 +38,8 @@ pub(crate) enum WebError {
     Settings(#[from] SettingsError),
     #[error(transparent)]
     Server(#[from] ServerError),
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
     #[error("cannot follow the daemon")]
     Follow(#[source] std::io::Error),
 }
@@ -73,9 +76,10 @@ pub(crate) fn run(home: &Path) -> Result<(), WebError> {
     settings.check()?;
     make_folder(home)?;
     let own = Address { host: settings.listen.clone(), port: settings.port };
+    let encryption = settings.tls.as_ref().map(tls::encryption).transpose()?;
     let limits = Limits { patience: PATIENCE, connections: CONNECTIONS };
     let recorder = Recorder::of(home, settings.history_bytes());
-    let ended = ostler_http::run(&own, limits, |ending| {
+    let ended = ostler_http::run(&own, limits, encryption, |ending| {
         let daemon = Daemon::follow(home, recorder.clone()).map_err(WebError::Follow)?;
         let errors = collect(home, daemon.clone(), ending.clone());
         let alerts = crate::alerts::start(home, &daemon, &errors, &ending);
@@ -132,9 +136,10 @@ impl Site {
         last.and_then(|list| list.rsplit(',').next()?.trim().parse().ok()).or(address)
     }
 
-    /// True if the browser's way to us is encrypted, as the proxy says.
+    /// True if the browser's way to us is encrypted, by us or, as it says, by the proxy.
     pub(crate) fn is_encrypted(&self, head: &Parts) -> bool {
-        self.settings.behind_proxy && head.headers.get(FORWARDED_PROTO).is_some_and(|value| value.as_bytes() == b"https")
+        self.settings.tls.is_some()
+            || self.settings.behind_proxy && head.headers.get(FORWARDED_PROTO).is_some_and(|value| value.as_bytes() == b"https")
     }
 
     /// Name of the cookie: cookies of one host are the same on all of its ports.

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use ostler_sys::replace::{Durability, ReplaceError, Writers, replace};
 use serde::{Deserialize, Serialize};
 
+use crate::tls::{Tls, TlsError};
+
 /// Port of the dashboard unless given.
 pub const PORT: u16 = 9616;
 /// Port of PM2's JSON page unless given.
@@ -30,6 +32,9 @@ pub struct Settings {
     pub pm2_port: Option<u16>,
     /// Whether a proxy is before it that encrypts, and says for whom it asks (`X-Forwarded-For`, `X-Forwarded-Proto`).
     pub behind_proxy: bool,
+    /// Certificate and key with which it encrypts by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Names, besides those of this machine's loopback and `listen`, under which browsers may call it.
     pub hosts: Vec<String>,
     /// Megabytes of the history's files; none = 128.
@@ -47,6 +52,7 @@ impl Default for Settings {
             port: PORT,
             pm2_port: None,
             behind_proxy: false,
+            tls: None,
             hosts: Vec::new(),
             history_mb: None,
             trusted_origins: Vec::new(),
@@ -87,9 +93,12 @@ pub enum SettingsError {
     /// An address that others can reach, in clear text.
     #[error(
         "{0} can be reached from other machines, and nothing is encrypted: passwords would be readable on the way; listen on 127.0.0.1 behind a proxy \
-         with TLS, or say that there is one with --behind-proxy"
+         with TLS, say that there is one with --behind-proxy, or give --tls-cert and --tls-key"
     )]
     Public(String),
+    /// It is to encrypt, and cannot.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// What is neither an address nor a path.
     #[error("{0:?} is no address to listen at: expected 127.0.0.1, ::1, another address of this machine, or the path of a socket")]
     Address(String),
@@ -126,11 +135,12 @@ impl Settings {
         Ok(replace(&Self::path(home), &text, Durability::Power, Writers::Many)?)
     }
 
-    /// Checks where it would listen.
+    /// Checks where it would listen, and what it would encrypt with.
     ///
     /// # Errors
-    /// [`SettingsError::Public`], [`SettingsError::Address`].
+    /// [`SettingsError::Public`], [`SettingsError::Address`], [`SettingsError::Tls`].
     pub fn check(&self) -> Result<(), SettingsError> {
+        self.tls.as_ref().map(Tls::load).transpose()?;
         if self.socket_path().is_some() {
             return Ok(());
         }
@@ -138,7 +148,11 @@ impl Settings {
             "localhost" => return Ok(()),
             other => other.parse().map_err(|_| SettingsError::Address(self.listen.clone()))?,
         };
-        if address.to_canonical().is_loopback() || self.behind_proxy { Ok(()) } else { Err(SettingsError::Public(self.listen.clone())) }
+        if address.to_canonical().is_loopback() || self.behind_proxy || self.tls.is_some() {
+            Ok(())
+        } else {
+            Err(SettingsError::Public(self.listen.clone()))
+        }
     }
 
     /// Most bytes of the history's files.
@@ -167,12 +181,15 @@ impl Settings {
             return None;
         }
         let address = self.listen.parse::<IpAddr>().ok();
+        let named = self.hosts.first().filter(|_| self.tls.is_some());
         let host = match address {
+            // A certificate is for a name.
+            _ if named.is_some() => named.cloned().unwrap_or_default(),
             Some(address) if address.is_unspecified() => "127.0.0.1".to_owned(),
             Some(IpAddr::V6(address)) => format!("[{address}]"),
             _ => self.listen.clone(),
         };
-        Some(format!("http://{host}:{}/", self.port))
+        Some(format!("{}://{host}:{}/", if self.tls.is_some() { "https" } else { "http" }, self.port))
     }
 }
 
@@ -230,5 +247,9 @@ mod tests {
         assert_eq!(with("0.0.0.0", None).url().as_deref(), Some("http://127.0.0.1:9616/"));
         assert_eq!(with("::1", None).url().as_deref(), Some("http://[::1]:9616/"));
         assert_eq!(with("/run/x", None).url(), None);
+        let tls = Some(Tls { cert: "/c".into(), key: "/k".into() });
+        let own = Settings { tls, hosts: vec!["ops.example.com".into()], ..at("0.0.0.0", false) };
+        assert_eq!(own.url().as_deref(), Some("https://ops.example.com:9616/"));
+        assert!(matches!(own.check(), Err(SettingsError::Tls(_))), "what cannot encrypt does not listen");
     }
 }

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ostler_core::causes::with_causes;
 use ostler_web::access::{self, Role, Store};
 use ostler_web::settings::{PM2_PORT, Settings, SettingsError};
+use ostler_web::tls::Tls;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use serde_json::json;
 
@@ -45,13 +46,21 @@ fn enable(cx: &mut Cx, call: &Call, pm2_port: Option<u16>) -> Result<Status, Cli
         settings.listen = listen.trim_matches(['[', ']']).to_owned();
     }
     settings.behind_proxy |= call.has("behind-proxy");
+    settings.tls = tls(call, settings.tls)?;
     add(&mut settings.hosts, call.values("allow-host"));
     add(&mut settings.trusted_origins, call.values("trust-origin"));
     settings.write(&home).map_err(settings_error)?;
+    // The sockets of before would be in the way of another address with the same port.
+    if before.enabled && before.sockets() != settings.sockets() {
+        web::stop(cx)?;
+    }
     if let Err(error) = web::start(cx, &settings) {
         // What does not start is not enabled: the next daemon would fail over it again.
         before.write(&home).map_err(settings_error)?;
         web::stop(cx)?;
+        if before.enabled {
+            web::start(cx, &before)?;
+        }
         return Err(error);
     }
     if call.has("json") {
@@ -67,6 +76,18 @@ fn enable(cx: &mut Cx, call: &Call, pm2_port: Option<u16>) -> Result<Status, Cli
     }
     cx.out.info(format_args!("`{name} web open` makes a link for the first login, `{name} web token <name>` a token for programs"));
     Ok(Status::Ok)
+}
+
+/// Certificate and key, as they are given now.
+fn tls(call: &Call, before: Option<Tls>) -> Result<Option<Tls>, UsageError> {
+    let path = |option: &str| call.value(option).map(|path| std::path::absolute(path).unwrap_or_else(|_| path.into()));
+    match (path("tls-cert"), path("tls-key")) {
+        _ if call.has("no-tls") => Ok(None),
+        (None, None) => Ok(before),
+        (Some(cert), Some(key)) => Ok(Some(Tls { cert, key })),
+        (Some(_), None) => Err(UsageError::BadValue { option: "--tls-cert".into(), reason: "--tls-key is needed, too".into() }),
+        (None, Some(_)) => Err(UsageError::BadValue { option: "--tls-key".into(), reason: "--tls-cert is needed, too".into() }),
+    }
 }
 
 fn add<'a>(list: &mut Vec<String>, values: impl Iterator<Item = &'a str>) {

@@ -1,0 +1,163 @@
+//! Encryption of the dashboard: certificate and key from files, read anew when they are replaced.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ostler_http::{Clear, Encryption};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde::{Deserialize, Serialize};
+use tokio_rustls::TlsAcceptor;
+
+/// Files that encrypt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tls {
+    /// The certificate, then those between it and its root: PEM.
+    pub cert: PathBuf,
+    /// Its private key: PEM.
+    pub key: PathBuf,
+}
+
+/// A reason why files do not encrypt.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// It cannot be read, or is no PEM.
+    #[error("cannot read \"{}\"", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: pem::Error,
+    },
+    /// There is no certificate in it.
+    #[error("there is no certificate in \"{}\"", path.display())]
+    NoCertificate {
+        /// The file.
+        path: PathBuf,
+    },
+    /// They do not belong together, or are of a kind that is not known.
+    #[error("\"{}\" and \"{}\" cannot be used together", cert.display(), key.display())]
+    Unusable {
+        /// The certificate.
+        cert: PathBuf,
+        /// The key.
+        key: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
+}
+
+impl Tls {
+    /// What they say now.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub(crate) fn load(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        let Self { cert, key } = self;
+        let read = |path: &Path| {
+            let path = path.to_owned();
+            move |source| TlsError::Read { path, source }
+        };
+        let chain = CertificateDer::pem_file_iter(cert).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(read(cert))?;
+        if chain.is_empty() {
+            return Err(TlsError::NoCertificate { path: cert.clone() });
+        }
+        let private = PrivateKeyDer::from_pem_file(key).map_err(read(key))?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private));
+        config.map(Arc::new).map_err(|source| TlsError::Unusable { cert: cert.clone(), key: key.clone(), source })
+    }
+
+    /// Versions of both files.
+    fn stamps(&self) -> [Option<Stamp>; 2] {
+        [&self.cert, &self.key]
+            .map(|path| std::fs::metadata(path).ok().map(|meta| (meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec())))
+    }
+}
+
+/// A version of a file: each is a new one.
+type Stamp = (u64, u64, i64, i64);
+
+/// What is known of the files.
+struct Certificate {
+    files: Tls,
+    known: RefCell<([Option<Stamp>; 2], Arc<ServerConfig>)>,
+}
+
+impl Certificate {
+    /// The files as they are now. What cannot be used is told once, and the former one serves on: a renewal may be under way.
+    fn current(&self) -> Arc<ServerConfig> {
+        let stamps = self.files.stamps();
+        let mut known = self.known.borrow_mut();
+        if known.0 != stamps {
+            known.0 = stamps;
+            match self.files.load() {
+                Ok(config) => known.1 = config,
+                Err(error) => tell(&format!("the former certificate serves on: {}", ostler_core::causes::with_causes(&error))),
+            }
+        }
+        Arc::clone(&known.1)
+    }
+}
+
+/// A line for the log.
+fn tell(text: &str) {
+    use io::Write as _;
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Encryption by these files.
+///
+/// # Errors
+/// [`TlsError`].
+pub(crate) fn encryption(files: &Tls) -> Result<Encryption, TlsError> {
+    // Before they are read: what is written meanwhile is another version.
+    let stamps = files.stamps();
+    let certificate = Certificate { files: files.clone(), known: RefCell::new((stamps, files.load()?)) };
+    Ok(Rc::new(move |stream| {
+        let agreeing = TlsAcceptor::from(certificate.current()).accept(stream);
+        Box::pin(async move { Ok(Box::new(agreeing.await?) as Box<dyn Clear>) })
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A key and a certificate for localhost that sign themselves, good until 2049 (`tests/fixtures/tls`).
+    fn fixture(name: &str) -> Vec<u8> {
+        std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tls").join(name)).unwrap()
+    }
+
+    #[test]
+    fn files_are_read_anew_and_bad_ones_are_not_taken() {
+        let folder = std::env::temp_dir().join(format!("ostler-web-tls-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let files = Tls { cert: folder.join("cert.pem"), key: folder.join("key.pem") };
+        assert!(matches!(files.load(), Err(TlsError::Read { path, .. }) if path == files.cert));
+        std::fs::write(&files.cert, "nothing").unwrap();
+        assert!(matches!(files.load(), Err(TlsError::NoCertificate { .. } | TlsError::Read { .. })));
+        std::fs::write(&files.cert, fixture("cert.pem")).unwrap();
+        assert!(matches!(files.load(), Err(TlsError::Read { path, .. }) if path == files.key));
+        std::fs::write(&files.key, fixture("key.pem")).unwrap();
+        let certificate = Certificate { files: files.clone(), known: RefCell::new((files.stamps(), files.load().unwrap())) };
+        let first = certificate.current();
+        assert!(Arc::ptr_eq(&first, &certificate.current()), "read once");
+        let replace = |path: &Path, text: &[u8]| {
+            std::fs::write(folder.join("new"), text).unwrap();
+            std::fs::rename(folder.join("new"), path).unwrap();
+        };
+        replace(&files.cert, b"half of it");
+        assert!(Arc::ptr_eq(&first, &certificate.current()), "the former one serves on");
+        replace(&files.cert, &fixture("cert.pem"));
+        assert!(!Arc::ptr_eq(&first, &certificate.current()), "a new one is taken");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}
