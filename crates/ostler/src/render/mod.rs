@@ -5,6 +5,7 @@ mod blocks;
 mod describe;
 mod diff;
 mod event;
+pub(crate) mod figures;
 mod host;
 mod inspect;
 mod jobs;
