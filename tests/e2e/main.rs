@@ -123,6 +123,7 @@ mod sockets;
 mod start;
 mod start_runs;
 mod static_program;
+mod stats;
 mod stop;
 mod terminal;
 mod tracing;

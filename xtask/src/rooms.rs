@@ -222,6 +222,7 @@ const COMMANDS: &[(&str, Kind)] = &[
     ("service", Kind::Command),
     ("settings", Kind::Command),
     ("slist", Kind::Command),
+    ("stats", Kind::Command),
     ("start", Kind::Command),
     ("startup", Kind::Command),
     ("unstartup", Kind::Command),

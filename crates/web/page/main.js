@@ -74,7 +74,7 @@ function Page() {
   const place = parts[0];
   const view = () => {
     if (state.session === null) return html`<${Skeleton} rows=${6} />`;
-    if (place === "app") return html`<${AppView} key=${`${parts[1]}/${parts[2]}`} namespace=${parts[1]} name=${parts[2]} tab=${parts[3] || "charts"} />`;
+    if (place === "app") return html`<${AppView} key=${`${parts[1]}/${parts[2]}`} namespace=${parts[1]} name=${parts[2]} tab=${parts[3] || "charts"} range=${parts[4]} />`;
     if (place === "logs") return html`<${Logs} />`;
     if (place === "errors") return html`<${Errors} id=${parts[1]} />`;
     if (place === "events") return html`<${Events} />`;

@@ -104,6 +104,7 @@ const WEB: &[Opt] = &[
     call("no-tls", None, Arg::None, "enable: encrypt no more"),
     call("allow-host", None, Arg::Required("name"), "enable: browsers may call it by this name, too"),
     call("trust-origin", None, Arg::Required("origin"), "enable: pages of this origin may act, too"),
+    call("history-mb", None, Arg::Required("mb"), "enable: megabytes of figures of the past at most (128)"),
     call("role", None, Arg::Required("role"), "open, token: viewer, operator or admin"),
     call("revoke", None, Arg::Required("name"), "token: take this one away"),
     call("remove", None, Arg::None, "passwd: there is none any more"),
@@ -377,6 +378,27 @@ pub(crate) const COMMANDS: &[Command] = &[
         completes: NAMES,
         examples: &["monit", "monit api --sort cpu:desc"],
         ..reads("monit", "[name]", 0, "everything on the whole terminal: list, logs, usage, events; keys to restart, reload, stop, scale")
+    },
+    Command {
+        completes: NAMES,
+        options: &[
+            call("since", None, Arg::Required("time"), "figures since so long ago: 10m, 2h, 30d (1h)"),
+            call("csv", None, Arg::None, "for spreadsheets"),
+        ],
+        examples: &["stats api", "stats api --since 7d", "stats api --since 2h --csv"],
+        ..works(
+            "stats",
+            "<name>",
+            1,
+            Daemon::Unused,
+            Section::Inspect,
+            "figures of the past of an app: processor, memory, restarts, requests",
+        )
+    },
+    Command {
+        options: &[call("since", None, Arg::Required("time"), "figures since so long ago: 10m, 2h, 30d (15m)")],
+        examples: &["top", "top --since 24h"],
+        ..works("top", "", 0, Daemon::Unused, Section::Inspect, "processor and memory of all apps over time, the busiest first")
     },
     Command { completes: NAMES, ..reads("env", "<id>", 1, "environment of an app") },
     Command { completes: NAMES, ..reads("pid", "[name]", 0, "process ids") },

@@ -56,6 +56,7 @@ mod settings;
 mod slist;
 mod start;
 mod startup;
+mod stats;
 mod steady;
 mod table;
 mod trigger;
@@ -108,6 +109,8 @@ pub(crate) fn code(name: &str) -> Option<Run> {
         "logs" => crate::logs::run,
         "env" => env::run,
         "pid" => pid::run,
+        "stats" => stats::run,
+        "top" => stats::top,
         "id" => id::run,
         "health" => health::run,
         "slist" => slist::run,

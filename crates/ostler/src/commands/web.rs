@@ -45,6 +45,11 @@ fn enable(cx: &mut Cx, call: &Call, pm2_port: Option<u16>) -> Result<Status, Cli
     if let Some(listen) = call.value("listen") {
         settings.listen = listen.trim_matches(['[', ']']).to_owned();
     }
+    if let Some(text) = call.value("history-mb") {
+        let bad =
+            || UsageError::BadValue { option: "--history-mb".into(), reason: format!("expected megabytes, at least 1, found {text:?}") };
+        settings.history_mb = Some(text.parse::<u32>().ok().filter(|mb| *mb > 0).ok_or_else(bad)?);
+    }
     settings.behind_proxy |= call.has("behind-proxy");
     settings.tls = tls(call, settings.tls)?;
     add(&mut settings.hosts, call.values("allow-host"));

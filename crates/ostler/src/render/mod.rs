@@ -6,6 +6,7 @@ mod describe;
 mod diff;
 mod errors;
 mod event;
+pub(crate) mod figures;
 mod host;
 mod inspect;
 mod jobs;

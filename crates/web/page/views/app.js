@@ -2,24 +2,15 @@
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { t } from "../i18n.js";
 import { bytes, dateTime, percent, safe, span } from "../format.js";
-import { appKey, state } from "../store.js";
+import { state } from "../store.js";
 import { api, segment } from "../api.js";
 import { Ago, Badge, Empty, Skeleton, Tabs } from "../parts.js";
-import { Chart } from "../chart.js";
+import { PastCharts } from "./past.js";
 import { LogView } from "../logview.js";
 import { mayAct, order } from "../act.js";
 import { Verbs } from "./overview.js";
 import { EventList } from "./events.js";
 import { ErrorList } from "./errors.js";
-
-function Charts({ app }) {
-  const list = state.samples.get(appKey(app));
-  const marks = state.events.filter((event) => event.app === app.name && ["exit", "reload_done", "reload_failed", "errored", "online"].includes(event.kind));
-  return html`<section class="card"><h2>${t("charts")} <span class="sub">${t("last10")}</span></h2><div class="two">
-    <${Chart} title=${t("cpu")} list=${list} name="cpu" format=${percent} marks=${marks} />
-    <${Chart} title=${t("memory")} list=${list} name="memory" format=${bytes} isBytes marks=${marks} />
-  </div></section>`;
-}
 
 function NodeFigures({ node }) {
   const tiles = [[t("requestRate"), `${node.rate.toFixed(node.rate < 10 ? 1 : 0)}/s`], [t("p95"), node.p95 === null ? "–" : span(node.p95 * 1000)], [t("failedShare"), node.failed_share === null ? "–" : percent(node.failed_share * 100)], [t("loopUse"), percent(node.loop_use * 100)]];
@@ -63,7 +54,7 @@ function Releases({ detail }) {
   return html`<ol class="plain-list">${detail.releases.map((one) => html`<li key=${one.release}><strong>${t("release", { n: one.release })}</strong> ${one.version && one.version !== "N/A" ? safe(one.version) : ""} ${one.current && html`<span class="badge good">${t("serves")}</span>`} <span class="sub">${one.state} · ${dateTime(one.at)}</span>${one.fault && html`<div class="bad">${safe(one.fault)}</div>`}</li>`)}</ol>`;
 }
 
-export function AppView({ namespace, name, tab }) {
+export function AppView({ namespace, name, tab, range }) {
   const { table } = state;
   const app = table && [...table.apps, ...table.modules].find((one) => one.name === name && one.namespace === namespace);
   const [detail, setDetail] = useState(null);
@@ -83,7 +74,7 @@ export function AppView({ namespace, name, tab }) {
     if (tab === "logs") return html`<section class="card flush"><${LogView} app=${name} filterId="filter" key=${name} /></section>`;
     if (tab === "events") return html`<section class="card flush"><${EventList} app=${name} /></section>`;
     if (tab === "errors") return html`<section class="card flush"><${ErrorList} app=${name} /></section>`;
-    if (tab === "charts") return html`${app.node && html`<${NodeFigures} node=${app.node} />`}<${Charts} app=${app} /><${Instances} app=${app} />`;
+    if (tab === "charts") return html`${app.node && html`<${NodeFigures} node=${app.node} />`}<${PastCharts} app=${app} word=${range} /><${Instances} app=${app} />`;
     if (!detail) return html`<${Skeleton} rows=${4} />`;
     if (tab === "exits") return html`<section class="card"><${Exits} detail=${detail} /></section>`;
     if (tab === "metrics") return html`<${Metrics} app=${app} detail=${detail} />`;

@@ -1,0 +1,108 @@
+//! Figures of the past as lines of small bars. Pure.
+
+use ostler_history::Figure;
+
+use crate::text::fit;
+
+/// Bars, the lowest first: with UTF-8, and without.
+const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+const PLAIN_BARS: [char; 8] = ['_', '.', ':', '-', '=', '+', '*', '#'];
+/// Columns where there is no terminal.
+const USUAL: usize = 100;
+/// Columns of a name.
+const NAME: usize = 12;
+/// Fewest columns of bars.
+const FEWEST: usize = 8;
+
+/// The bars of a time, a column each; a column without a figure is empty. The lowest bar is 0, the highest the largest figure.
+pub(crate) fn bars(figures: &[Figure], from_ms: u64, to_ms: u64, columns: usize, is_ascii: bool) -> String {
+    let length = to_ms.saturating_sub(from_ms).max(1);
+    let mut found: Vec<Option<f64>> = vec![None; columns];
+    for figure in figures.iter().filter(|figure| figure.at_ms <= to_ms) {
+        // A step that began before is in the first column.
+        let past = u128::from(figure.at_ms.saturating_sub(from_ms)) * columns as u128 / u128::from(length);
+        let at = usize::try_from(past).unwrap_or(usize::MAX).min(columns.saturating_sub(1));
+        if let Some(column) = found.get_mut(at) {
+            *column = Some(column.map_or(figure.avg, |has| has.max(figure.avg)));
+        }
+    }
+    let most = found.iter().flatten().copied().fold(0.0, f64::max);
+    let signs = if is_ascii { PLAIN_BARS } else { BARS };
+    found.iter().map(|value| value.map_or(' ', |value| signs[level(value, most)])).collect()
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 7")]
+fn level(value: f64, most: f64) -> usize {
+    if most > 0.0 { ((value / most * 7.0).round().clamp(0.0, 7.0)) as usize } else { 0 }
+}
+
+/// A value with its unit.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size on display")]
+pub(crate) fn value(metric: &str, value: f64) -> String {
+    match metric {
+        "memory" | "heap" | "disk" => super::bytes(value.max(0.0).round() as u64),
+        "cpu" | "errors" | "loop-use" => format!("{}%", short(value)),
+        "p95" | "loop" | "loop-p95" => format!("{} ms", short(value)),
+        "requests" => format!("{}/s", short(value)),
+        _ => short(value),
+    }
+}
+
+fn short(value: f64) -> String {
+    if value.abs() >= 100.0 || value.fract().abs() < 0.05 { format!("{value:.0}") } else { format!("{value:.1}") }
+}
+
+/// Smallest, average (of the steps) and largest of some figures.
+#[expect(clippy::cast_precision_loss, reason = "a count")]
+pub(crate) fn extremes(figures: &[Figure]) -> Option<(f64, f64, f64)> {
+    let min = figures.iter().map(|figure| figure.min).reduce(f64::min)?;
+    let max = figures.iter().map(|figure| figure.max).reduce(f64::max)?;
+    Some((min, figures.iter().map(|figure| figure.avg).sum::<f64>() / figures.len() as f64, max))
+}
+
+/// Columns of bars beside a name and so many columns of text.
+pub(crate) fn room(width: Option<usize>, beside: usize) -> usize {
+    width.unwrap_or(USUAL).saturating_sub(NAME + 2 + beside).max(FEWEST)
+}
+
+/// A line: name, bars, and what is said about them. No wider than the terminal.
+pub(crate) fn line(name: &str, bars: &str, text: &str, width: Option<usize>) -> String {
+    let name = fit(name, NAME);
+    let gap = NAME.saturating_sub(unicode_width::UnicodeWidthStr::width(name.as_str()));
+    let line = format!("{name}{} {bars} {text}", " ".repeat(gap));
+    width.map_or(line.clone(), |width| fit(line.trim_end(), width))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(at_ms: u64, avg: f64) -> Figure {
+        Figure { at_ms, min: avg - 1.0, avg, max: avg + 1.0 }
+    }
+
+    #[test]
+    fn bars_show_where_and_how_much() {
+        let figures = [at(90, 1.0), at(300, 8.0), at(310, 2.0), at(900, 4.0)];
+        assert_eq!(bars(&figures, 100, 1100, 10, false), "▂ █     ▅ ".to_owned());
+        assert_eq!(bars(&figures, 100, 1100, 10, true), ". #     = ");
+        assert_eq!(bars(&[at(0, 0.0)], 0, 0, 3, true), "_  ");
+        assert_eq!(bars(&figures, 100, 1100, 0, true), "");
+        assert_eq!(bars(&[], 0, u64::MAX, 2, false), "  ");
+    }
+
+    #[test]
+    fn values_and_lines() {
+        for (metric, number, text) in
+            [("cpu", 3.44, "3.4%"), ("cpu", 250.4, "250%"), ("memory", 52_428_800.0, "50.0mb"), ("p95", 7.0, "7 ms"), ("own:x", 0.5, "0.5")]
+        {
+            assert_eq!(value(metric, number), text);
+        }
+        assert_eq!(extremes(&[at(0, 2.0), at(1, 4.0)]), Some((1.0, 3.0, 5.0)));
+        assert_eq!(extremes(&[]), None);
+        for width in [10, 40, 80, 120] {
+            let line = line("很长的名字很长的名字", &"█".repeat(room(Some(width), 30)), "min 0%  avg 1%  max 2%", Some(width));
+            assert!(unicode_width::UnicodeWidthStr::width(line.as_str()) <= width, "{width}: {line}");
+        }
+    }
+}

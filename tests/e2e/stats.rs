@@ -1,0 +1,115 @@
+//! `stats`, `top` and `api/history`: figures of the past, as the dashboard's process keeps them.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
+
+use ostler_testkit::{DEADLINE, Home, free_port};
+use serde_json::Value;
+
+use crate::setup::home;
+
+/// A home with the app `api` of two instances and one of another namespace, whose dashboard has recorded them.
+fn recorded() -> (Home, u16) {
+    let home = home();
+    let script =
+        home.write("app.js", "setInterval(() => process.send && process.send({type: 'axm:monitor', data: {queue: {value: 7}}}), 50)");
+    home.ok(format!("start {} --name api -i 2", script));
+    home.ok(format!("start {} --name other --namespace jobs", script));
+    let port = free_port();
+    home.ok(format!("web enable --port {port} --history-mb 16"));
+    (home, port)
+}
+
+fn get(port: u16, token: &str, path: &str) -> (u16, Value) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap_or(Value::Null))
+}
+
+/// The answer as soon as it has so many figures.
+fn figures_of(home: &Home, port: u16, token: &str, path: &str, count: usize) -> Value {
+    let mut answer = Value::Null;
+    home.wait_until(path, || {
+        answer = get(port, token, path).1;
+        answer["figures"].as_array().is_some_and(|list| list.len() >= count)
+    });
+    answer
+}
+
+#[test]
+fn the_api_has_figures_by_app_instance_and_namespace() {
+    let (home, port) = recorded();
+    let token = home.ok("web token root --role admin").stdout.trim().to_owned();
+    let figures = |token: &str, path: &str| figures_of(&home, port, token, path, 1);
+    let answer = figures(&token, "/api/history?app=api&metric=memory");
+    let figure = &answer["figures"][0];
+    assert!(figure[2].as_f64().unwrap() > 1e6 && figure[0].as_u64().unwrap() <= answer["to"].as_u64().unwrap(), "{answer}");
+    assert!(answer["marks"].as_array().unwrap().iter().any(|mark| mark["kind"] == "online"), "{answer}");
+    let host = figures(&token, "/api/history?metric=memory");
+    assert!(host["marks"].as_array().unwrap().is_empty());
+    figures(&token, "/api/history?app=api&instance=1&metric=memory");
+    // What has one instance has its figures by that, too.
+    figures(&token, "/api/history?app=other&instance=2&metric=memory");
+    let (_, series) = get(port, &token, "/api/history/series");
+    let metrics: Vec<&str> = series["series"].as_array().unwrap().iter().filter_map(|one| one["metric"].as_str()).collect();
+    assert!(["cpu", "memory", "restarts", "load"].iter().all(|metric| metrics.contains(metric)), "{series}");
+    for (path, status) in [("?app=api", 400), ("?app=none&metric=cpu", 404), ("?app=api&metric=cpu&from=9&to=1", 400)] {
+        assert_eq!(get(port, &token, &format!("/api/history{path}")).0, status, "{path}");
+    }
+    // Who sees a namespace sees nothing else, and nothing of the machine.
+    let part = home.ok("web token part --namespace jobs").stdout.trim().to_owned();
+    figures(&part, "/api/history?app=other&metric=cpu");
+    for path in ["?app=api&metric=cpu", "?app=api&namespace=default&metric=cpu", "?metric=cpu"] {
+        assert_eq!(get(port, &part, &format!("/api/history{path}")).0, 404, "{path}");
+    }
+    let (_, series) = get(port, &part, "/api/history/series");
+    assert!(series["series"].as_array().unwrap().iter().all(|one| one["namespace"] == "jobs"), "{series}");
+    assert_eq!(get(port, "wrong", "/api/history?metric=cpu").0, 401);
+}
+
+/// What was recorded is in the files at the end of the process, and is read without it.
+#[test]
+fn figures_in_the_terminal_after_the_dashboard() {
+    let (home, port) = recorded();
+    let token = home.ok("web token root --role admin").stdout.trim().to_owned();
+    // A step is written when it is over: a sample of the next one ends it.
+    figures_of(&home, port, &token, "/api/history?app=api&metric=memory&points=2000", 2);
+    let folder = home.dir().join("web/history");
+    assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    home.ok("web disable");
+    for file in std::fs::read_dir(&folder).unwrap() {
+        let file = file.unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
+    }
+    let told = home.ok("stats api --since 2h");
+    let lines: Vec<&str> = told.stdout.lines().collect();
+    assert!(lines.iter().any(|line| line.starts_with("memory") && line.contains("avg")), "{told:?}");
+    assert!(lines.iter().any(|line| line.starts_with("0 queue") && line.contains("max 7")), "{told:?}");
+    assert!(told.stderr.contains("web enable"), "{told:?}");
+    let data: Value = serde_json::from_str(&home.ok("stats api --json").stdout).unwrap();
+    assert_eq!((data[0]["app"].as_str(), data[0]["namespace"].as_str()), (Some("api"), Some("default")));
+    let csv = home.ok("stats other --csv").stdout;
+    assert!(csv.starts_with("at,namespace,instance,metric,min,avg,max\n") && csv.contains(",jobs,,cpu,"), "{csv}");
+    let top = home.ok("top").stdout;
+    assert!(top.lines().any(|line| line.starts_with("api ")) && top.lines().any(|line| line.starts_with("other ")), "{top}");
+    let top: Value = serde_json::from_str(&home.ok("top --json").stdout).unwrap();
+    assert_eq!(top.as_array().unwrap().len(), 3, "the dashboard itself, too: {top}");
+    let unknown = home.run("stats nobody").fails();
+    assert!(unknown.stderr.contains("there are no figures of nobody"), "{unknown:?}");
+}
+
+#[test]
+fn without_a_dashboard_it_says_what_to_do() {
+    let home = home();
+    for words in ["stats api", "top"] {
+        let told = home.run(words).fails();
+        assert!(told.stderr.contains("`ostler web enable`"), "{words}: {told:?}");
+    }
+    assert!(home.run("stats api --since soon").fails().stderr.contains("--since"));
+    assert!(!home.dir().join("web").exists(), "nothing was made");
+}
