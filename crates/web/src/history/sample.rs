@@ -30,12 +30,9 @@ enum Join {
 /// that an instance reports counts.
 const KNOWN: &[(&str, &str, f64, Join)] = &[
     ("HTTP", "requests", 1.0 / 60.0, Join::Sum),
-    ("Requests/s", "requests", 1.0, Join::Sum),
     ("HTTP P95 Latency", "p95", 1.0, Join::Largest),
-    ("HTTP Error Share", "errors", 1.0, Join::Largest),
     ("Event Loop Latency", "loop", 1.0, Join::Largest),
     ("Event Loop Latency p95", "loop-p95", 1.0, Join::Largest),
-    ("Event Loop Utilization", "loop-use", 1.0, Join::Largest),
     ("Used Heap Size", "heap", 1_048_576.0, Join::Sum),
     ("Requests", "requests", 1.0, Join::Sum),
     ("Response time p95", "p95", 1.0, Join::Largest),
