@@ -3,11 +3,12 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ostler_core::rotate::settings::{MODULE, Rotation, SECTION, keys};
 use ostler_proto::control::Request;
 use ostler_proto::pm2::{CONF_MAX_BYTES, CONF_VAR, conf_path, parse_conf};
+use ostler_sys::lock::lock_within;
 use ostler_sys::replace::{Durability, Writers, replace};
 use serde_json::{Map, Value};
 
@@ -80,14 +81,9 @@ fn lock(path: &Path) -> Result<std::os::fd::OwnedFd, CliError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".lock");
     let file = path.with_file_name(name);
-    let until = Instant::now() + LOCK_WITHIN;
-    loop {
-        match ostler_sys::lock::try_lock(&file) {
-            Ok(Some(lock)) => return Ok(lock),
-            Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
-            Ok(None) => return Err(CliError::Failed(format!("another command holds \"{}\"", file.display()))),
-            Err(errno) => return Err(CliError::File { what: "lock", path: file.display().to_string(), source: errno.into() }),
-        }
+    match lock_within(&file, LOCK_WITHIN) {
+        Ok(lock) => lock.ok_or_else(|| CliError::Failed(format!("another command holds \"{}\"", file.display()))),
+        Err(errno) => Err(CliError::File { what: "lock", path: file.display().to_string(), source: errno.into() }),
     }
 }
 

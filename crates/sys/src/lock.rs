@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -20,6 +21,22 @@ pub fn try_lock(path: &Path) -> Result<Option<OwnedFd>, Errno> {
         Ok(()) => Ok(Some(file)),
         Err(Errno::WOULDBLOCK) => Ok(None),
         Err(errno) => Err(errno),
+    }
+}
+
+/// The same, and waits for whoever has it, but not for longer than this. Nobody announces that a lock is free without a wait that has no end.
+///
+/// # Errors
+/// What opening the file said.
+pub fn lock_within(path: &Path, longest: Duration) -> Result<Option<OwnedFd>, Errno> {
+    const PAUSE: Duration = Duration::from_millis(2);
+    let until = Instant::now() + longest;
+    loop {
+        let lock = try_lock(path)?;
+        if lock.is_some() || Instant::now() >= until {
+            return Ok(lock);
+        }
+        std::thread::sleep(PAUSE);
     }
 }
 

@@ -3,8 +3,9 @@
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use ostler_sys::lock::lock_within;
 use ostler_sys::replace::{Durability, ReplaceError, Writers, replace};
 
 use super::Access;
@@ -104,14 +105,9 @@ impl Store {
 
     fn lock(&self) -> Result<std::os::fd::OwnedFd, AccessError> {
         let file = self.path.with_file_name("access.lock");
-        let until = Instant::now() + LOCK_WITHIN;
-        loop {
-            match ostler_sys::lock::try_lock(&file) {
-                Ok(Some(lock)) => return Ok(lock),
-                Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(2)),
-                Ok(None) => return Err(AccessError::Locked(file)),
-                Err(errno) => return Err(AccessError::Read { path: file, source: errno.into() }),
-            }
+        match lock_within(&file, LOCK_WITHIN) {
+            Ok(lock) => lock.ok_or(AccessError::Locked(file)),
+            Err(errno) => Err(AccessError::Read { path: file, source: errno.into() }),
         }
     }
 }

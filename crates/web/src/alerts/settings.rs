@@ -3,13 +3,14 @@
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use ostler_alerts::Problem;
 use ostler_alerts::channel::{Channel, channel};
 use ostler_alerts::engine::Silence;
 use ostler_alerts::rule::{Rule, defaults, rule};
+use ostler_sys::lock::lock_within;
 use ostler_sys::replace::{Durability, ReplaceError, Writers, replace};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -218,14 +219,9 @@ impl Settings {
 
     fn lock(&self) -> Result<std::os::fd::OwnedFd, AlertsError> {
         let file = self.path.with_file_name("alerts.lock");
-        let until = Instant::now() + LOCK_WITHIN;
-        loop {
-            match ostler_sys::lock::try_lock(&file) {
-                Ok(Some(lock)) => return Ok(lock),
-                Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(2)),
-                Ok(None) => return Err(AlertsError::Locked(file)),
-                Err(errno) => return Err(AlertsError::Read { path: file, source: errno.into() }),
-            }
+        match lock_within(&file, LOCK_WITHIN) {
+            Ok(lock) => lock.ok_or(AlertsError::Locked(file)),
+            Err(errno) => Err(AlertsError::Read { path: file, source: errno.into() }),
         }
     }
 }

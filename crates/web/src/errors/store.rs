@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use ostler_sys::lock::lock_within;
 use ostler_sys::replace::{Durability, ReplaceError, Writers, replace};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -139,14 +140,9 @@ pub fn resolve(home: &Path, id: &str, by: &str) -> Result<(), ErrorsFileError> {
 }
 
 fn lock(file: &Path) -> Result<std::os::fd::OwnedFd, ErrorsFileError> {
-    let until = Instant::now() + LOCK_WITHIN;
-    loop {
-        match ostler_sys::lock::try_lock(file) {
-            Ok(Some(lock)) => return Ok(lock),
-            Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(2)),
-            Ok(None) => return Err(ErrorsFileError::Locked(file.to_owned())),
-            Err(errno) => return Err(ErrorsFileError::Read { path: file.to_owned(), source: errno.into() }),
-        }
+    match lock_within(file, LOCK_WITHIN) {
+        Ok(lock) => lock.ok_or_else(|| ErrorsFileError::Locked(file.to_owned())),
+        Err(errno) => Err(ErrorsFileError::Read { path: file.to_owned(), source: errno.into() }),
     }
 }
 
