@@ -96,6 +96,8 @@ fn figures_in_the_terminal_after_the_dashboard() {
     let csv = home.ok("stats other --csv").stdout;
     assert!(csv.starts_with("at,namespace,instance,metric,min,avg,max\n") && csv.contains(",jobs,,cpu,"), "{csv}");
     let top = home.ok("top").stdout;
+    let heading: Vec<&str> = top.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(heading[heading.len() - 2..], ["cpu", "memory"], "{top}");
     assert!(top.lines().any(|line| line.starts_with("api ")) && top.lines().any(|line| line.starts_with("other ")), "{top}");
     let top: Value = serde_json::from_str(&home.ok("top --json").stdout).unwrap();
     assert_eq!(top.as_array().unwrap().len(), 3, "the dashboard itself, too: {top}");

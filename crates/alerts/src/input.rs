@@ -80,8 +80,6 @@ pub enum Kind {
     ReloadRefused,
     /// A run of a job failed.
     JobFailed,
-    /// A run of a job was left out.
-    JobMissed,
     /// The machine was started again.
     HostRebooted,
     /// The daemon died, and there is another.
@@ -116,7 +114,6 @@ impl Kind {
         Self::Limit,
         Self::ReloadRefused,
         Self::JobFailed,
-        Self::JobMissed,
         Self::HostRebooted,
         Self::DaemonReplaced,
         Self::UpdateFailed,
@@ -133,7 +130,6 @@ impl Kind {
             Self::Limit => "limit",
             Self::ReloadRefused => "reload_refused",
             Self::JobFailed => "job_failed",
-            Self::JobMissed => "job_missed",
             Self::HostRebooted => "host_rebooted",
             Self::DaemonReplaced => "daemon_replaced",
             Self::UpdateFailed => "update_failed",
@@ -152,7 +148,7 @@ impl Kind {
     pub fn severity(self) -> Severity {
         match self {
             Self::Errored | Self::OutOfMemory | Self::Unhealthy | Self::ReloadRefused | Self::SetAside => Severity::Critical,
-            Self::Crash | Self::Limit | Self::JobFailed | Self::JobMissed | Self::HostRebooted | Self::UpdateFailed => Severity::Warning,
+            Self::Crash | Self::Limit | Self::JobFailed | Self::HostRebooted | Self::UpdateFailed => Severity::Warning,
             _ => Severity::Info,
         }
     }
@@ -164,7 +160,7 @@ impl Kind {
             Self::Unhealthy => Ends::With(&[Self::Healthy, Self::Stopped, Self::Deleted]),
             Self::JobFailed => Ends::With(&[Self::JobDone, Self::Deleted]),
             Self::ReloadRefused => Ends::With(&[Self::ReloadEnded, Self::Deleted]),
-            Self::HostRebooted | Self::DaemonReplaced | Self::UpdateFailed | Self::SetAside | Self::JobMissed => Ends::Told,
+            Self::HostRebooted | Self::DaemonReplaced | Self::UpdateFailed | Self::SetAside => Ends::Told,
             _ => Ends::Quiet,
         }
     }

@@ -75,6 +75,15 @@ pub(crate) fn top(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
     let (width, is_ascii) = (cx.out.width(), cx.out.is_ascii());
     let columns = figures::room(width, 2 * TOP_TEXT + 2) / 2;
+    let heading = figures::line(
+        &format!("the last {}", units::millis_text(past.to - past.from)),
+        &format!("{:>TOP_TEXT$} {:columns$}", "cpu", ""),
+        &format!("{:>TOP_TEXT$}", "memory"),
+        width,
+    );
+    if !all.is_empty() {
+        cx.out.text(format_args!("{}\n", heading.trim_end()));
+    }
     for ((_, name), cpu, memory) in &all {
         let part = |metric: &str, answer: &Answer| {
             let last = answer.figures.last().map_or_else(|| "-".to_owned(), |figure| figures::value(metric, figure.avg));
