@@ -1,4 +1,4 @@
-//! `docs/pm2-parity.md` as the table that it is: complete beside the real PM2's help and beside ostler's own tables, and nothing in it is made up.
+//! `docs/pm2-parity.md` as the tables that it is made of (`parity.toml`): complete beside the real PM2's help and `jlist`, and beside ostler's own tables; nothing in it is made up.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -142,4 +142,74 @@ fn everything_in_the_help_of_pm2_has_a_row() {
     }
     without.retain(|name| !NO_COMMANDS.contains(&name.as_str()));
     assert!(without.is_empty(), "without a row: {without:?}");
+}
+
+#[test]
+fn every_key_of_jlist_of_pm2_has_a_row() {
+    let Some(pm2) = Subject::pm2() else { ostler_testkit::skip!("PM2 is not there") };
+    let home = Home::new(pm2);
+    let rows = rows();
+    let known = words(&rows, &["Keys of `jlist`", "Ecosystem keys"]);
+    let script = ostler_testkit::fixture_app("hold.js");
+    home.ok(format!("start {script} --name one --namespace ns --kill-timeout 2500 --max-memory-restart 100M -- --x"));
+    home.ok(format!("start {script} --name two -i 2 --log {}", home.write("both.log", "")));
+    let file = home.write(
+        "eco.json",
+        format!(r#"{{"apps": [{{"name": "three", "script": "{script}", "log_date_format": "YYYY", "exp_backoff_restart_delay": 100, "env": {{"A": "1"}}}}]}}"#),
+    );
+    home.ok(format!("start {file}"));
+    home.ok("stop one");
+    home.ok("monitor three");
+    let mut without = BTreeSet::new();
+    for item in home.jlist() {
+        let env = item.0["pm2_env"].as_object().expect("an object");
+        // Variables of the app stand there a second time, one by one.
+        let variables = env["env"].as_object().expect("an object");
+        let of_the_item = item.0.as_object().expect("an object").keys();
+        let keys: Vec<&String> = of_the_item.chain(env.keys().filter(|key| !variables.contains_key(*key))).collect();
+        assert!(keys.len() > 35, "{keys:?}");
+        without.extend(keys.into_iter().filter(|key| !known.contains(key.as_str())).cloned());
+    }
+    assert!(without.is_empty(), "keys without a row: {without:?}");
+}
+
+/// Names of PM2's variables between quotes in the sources of what is shipped.
+fn variables_in_the_sources() -> BTreeSet<String> {
+    let crates = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut folders = vec![
+        crates.join("ostler"),
+        crates.join("daemon"),
+        crates.join("config"),
+        crates.join("serve"),
+        crates.join("web"),
+        crates.join("core"),
+    ];
+    let mut found = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())).flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+                let is_name = |word: &&str| {
+                    word.starts_with("PM2_")
+                        && word.len() > 4
+                        && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+                };
+                found.extend(text.split('"').filter(is_name).map(str::to_owned));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn each_variable_of_pm2_that_is_read_or_set_has_a_row() {
+    let rows = rows();
+    let known = words(&rows, &["Environment variables", "Variables given to apps", "Keys of `jlist`"]);
+    let found = variables_in_the_sources();
+    assert!(found.len() > 30, "{found:?}");
+    let without: Vec<_> = found.iter().filter(|name| !known.contains(name.as_str())).collect();
+    assert!(without.is_empty(), "variables without a row: {without:?}");
 }

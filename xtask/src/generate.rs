@@ -1,5 +1,6 @@
-//! `docs/reference/`: made from the program itself, so that it cannot say anything else than the program does.
+//! `docs/reference/`: made from the program itself, so that it cannot say anything else than the program does; `docs/pm2-parity.md`: from its tables.
 
+use crate::parity;
 use crate::process::{build, output, root};
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -12,28 +13,38 @@ const FILES: &[(&str, &[&str])] = &[
     ("ecosystem.schema.json", &["validate", "--schema"]),
 ];
 
+/// Tables of `docs/pm2-parity.md`.
+const PARITY: &str = "tests/compat/parity.toml";
+
 /// Writes the files; with `--check` only says which would change, and fails.
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let check = words.iter().any(|word| word == "--check");
     let program = build("ostler", "ostler", "dev")?;
-    let folder = root().join("docs/reference");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let mut stale = Vec::new();
+    let docs = root().join("docs");
+    fs::create_dir_all(docs.join("reference")).with_context(|| format!("cannot make {}", docs.join("reference").display()))?;
+    let mut made = Vec::new();
     for (name, arguments) in FILES {
         let text = output(Command::new(&program).args(*arguments).env("NO_COLOR", "1").env("OSTLER_HOME", "/nonexistent"))?;
-        let path = folder.join(name);
+        made.push((format!("reference/{name}"), text));
+    }
+    let tables = root().join(PARITY);
+    let tables = fs::read_to_string(&tables).with_context(|| format!("cannot read {}", tables.display()))?;
+    made.push(("pm2-parity.md".into(), parity::document(&tables)?));
+    let mut stale = Vec::new();
+    for (name, text) in made {
+        let path = docs.join(&name);
         if fs::read_to_string(&path).is_ok_and(|old| old == text) {
             continue;
         }
-        stale.push(*name);
         if !check {
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         }
+        stale.push(name);
     }
     match (stale.is_empty(), check) {
-        (true, _) => println!("docs/reference is up to date"),
-        (false, false) => println!("docs/reference: wrote {}", stale.join(", ")),
-        (false, true) => bail!("docs/reference is out of date ({}): run `cargo xtask generate`", stale.join(", ")),
+        (true, _) => println!("docs: all that is made by programs is up to date"),
+        (false, false) => println!("docs: wrote {}", stale.join(", ")),
+        (false, true) => bail!("docs: out of date ({}): run `cargo xtask generate`", stale.join(", ")),
     }
     Ok(())
 }

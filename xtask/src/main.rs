@@ -9,6 +9,7 @@ mod demo;
 mod generate;
 mod http;
 mod layers;
+mod parity;
 mod paths;
 mod process;
 mod rooms;
@@ -23,7 +24,7 @@ cargo xtask <task>
   demo [--keep]                        build ostler, start examples/shop, break things, show that nothing happens to the apps
   test [-- <filter>…]                  everything that must pass before a change is merged
   layers                               which crate may use which; the keeper stays small; no unsafe code outside of sys
-  generate [--check]                   docs/reference/* from the program (--check: only tell what is out of date)
+  generate [--check]                   docs/reference/* from the program, docs/pm2-parity.md from its tables (--check: only tell what is out of date)
   bench [--quick] [--list] [<name>…]   ostler beside PM2, supervisor and the bare system calls
   static [--profile P] [--test]        a program that needs no library, for containers; --test runs the container tests with it
   sim [--daemon] [--seed N] [--steps M]  a long run of the simulation: of the lifecycle, or of the whole daemon

@@ -1,6 +1,7 @@
 //! Running programs, and where things are.
 
 use anyhow::{Context, Result, bail, ensure};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,9 +16,13 @@ pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
 
-/// The cargo that runs us, at the top of the checkout.
+/// The cargo that runs us, at the top of the checkout. It does not get what `cargo run` told us of our own package: build scripts look at such
+/// variables, and what they made for a cargo that was called by hand would be made anew each time.
 pub(crate) fn cargo(words: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let of_our_package =
+        |name: &OsString| name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"));
+    std::env::vars_os().map(|(name, _)| name).filter(of_our_package).for_each(|name| _ = command.env_remove(name));
     command.current_dir(root()).args(words);
     command
 }
