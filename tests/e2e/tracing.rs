@@ -42,6 +42,11 @@ fn apps_that_want_it_load_it() {
     );
     let installed = with_npm(&home, "install-otel", &npm);
     assert_eq!(installed.code, 0, "{installed}");
+    // What npm says is no data.
+    let again = with_npm(&home, "install-otel --json", &format!("echo added 218 packages\n{npm}"));
+    let said: serde_json::Value = serde_json::from_str(&again.stdout).unwrap_or_else(|error| panic!("{error}: {again}"));
+    assert_eq!(said["packages"].as_array().map(Vec::len), Some(2), "{said}");
+    assert!(again.stderr.contains("added 218 packages"), "{again}");
     home.ok("restart all");
     home.wait_log("traced-out.log", "service traced service.namespace=default,service.instance.id=");
     home.wait_log("own-out.log", "service mine");

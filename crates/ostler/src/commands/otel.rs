@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+
+use serde_json::json;
 
 use crate::cli::Call;
 use crate::cx::Cx;
@@ -12,32 +13,26 @@ use crate::error::{CliError, Status};
 const PACKAGES: [&str; 2] = ["@opentelemetry/api", "@opentelemetry/auto-instrumentations-node"];
 
 /// Installs them into a folder beside the present one, which is replaced when all went well.
-pub(crate) fn install(cx: &mut Cx, _call: &Call) -> Result<Status, CliError> {
+pub(crate) fn install(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
     crate::home::prepare(&home, cx.program)?;
     let (place, fresh) = (home.join("otel"), home.join("otel.new"));
     remove(&fresh)?;
     fs::create_dir(&fresh).map_err(|source| failed("make", &fresh, source))?;
     cx.out.info(format_args!("npm install {}", PACKAGES.join(" ")));
-    cx.out.flush();
-    let npm = Command::new("npm")
-        .args(["install", "--no-audit", "--no-fund", "--omit=dev", "--prefix"])
-        .arg(&fresh)
-        .args(PACKAGES)
-        .current_dir(&fresh)
-        .stdin(Stdio::null())
-        .status();
-    let why = match npm {
-        Ok(status) if status.success() => None,
-        Ok(status) => Some(format!("npm has failed ({status})")),
-        Err(error) => Some(format!("npm cannot be run: {error}")),
-    };
-    if let Some(why) = why {
+    let prefix = fresh.display().to_string();
+    let mut words = vec!["install", "--no-audit", "--no-fund", "--omit=dev", "--prefix", &prefix];
+    words.extend(PACKAGES);
+    if let Err(why) = crate::modules::npm::run(cx, &fresh, &words) {
         remove(&fresh)?;
         return Err(CliError::Failed(format!("{why}; nothing was changed")));
     }
     remove(&place)?;
     fs::rename(&fresh, &place).map_err(|source| failed("rename", &fresh, source))?;
+    if call.has("json") {
+        crate::render::json(&mut cx.out, &json!({ "packages": PACKAGES, "folder": place.display().to_string() }));
+        return Ok(Status::Ok);
+    }
     cx.out.info("[v] Node apps with `trace: true` (or started with --trace) are traced from their next start on");
     cx.out.info("Where traces go: OTEL_EXPORTER_OTLP_ENDPOINT in the app's env (default http://localhost:4318)");
     Ok(Status::Ok)

@@ -8,7 +8,7 @@ mod fetch;
 mod install;
 mod installed;
 mod name;
-mod npm;
+pub(crate) mod npm;
 mod pack;
 mod package;
 mod sample;
