@@ -59,7 +59,7 @@ fn restarts_at_given_times() {
     }
     let app = project.app(json!({"script": "app.js", "cron": "0 3 * * *", "cron_timezone": "UTC"}), &Overlay::default());
     assert_eq!(app.spec.cron.as_deref(), Some(&CronSpec { zone: Some("UTC".into()), ..restart("0 3 * * *") }));
-    assert_eq!(app.spec.given["cron_restart"], "0 3 * * *");
+    assert_eq!(app.spec.given.open()["cron_restart"], "0 3 * * *");
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn jobs_beside_apps_and_in_them() {
     let apps = file(&project, shop).unwrap();
     assert_eq!(apps.iter().map(|app| app.name.as_str()).collect::<Vec<_>>(), ["shop", "clean", "mail", "report"]);
     assert_eq!(apps[0].cron, None);
-    assert_eq!(apps[0].given.get("jobs"), None);
+    assert_eq!(apps[0].given.open().get("jobs"), None);
     let [clean, mail, report] = [&apps[1], &apps[2], &apps[3]];
     assert_eq!(clean.cron.as_deref(), Some(&CronSpec { job: Some(JobSpec { retries: 1, ..JobSpec::default() }), ..job("0 3 * * *") }));
     assert!(clean.cwd.ends_with("/sub") && clean.namespace == "web" && clean.shell);

@@ -102,8 +102,8 @@ fn seed_production_template_means_what_it_says() {
     assert_eq!(gateway.restart.min_uptime_ms, Some(10_000));
     assert_eq!(gateway.ready.listen_timeout_ms, Some(10_000));
     assert_eq!(gateway.stop.kill_timeout_ms, Some(5000));
-    assert_eq!(gateway.given["max_memory_restart"], json!(1 << 30));
-    assert_eq!(gateway.given["http"]["path"], "/health");
+    assert_eq!(gateway.given.open()["max_memory_restart"], json!(1 << 30));
+    assert_eq!(gateway.given.open()["http"]["path"], "/health");
     assert_eq!(gateway.env.profiles["production"]["PORT"], "30000");
 }
 
@@ -111,10 +111,10 @@ fn seed_production_template_means_what_it_says() {
 fn seed_extras_are_kept_for_later() {
     let (_, specs) = seed("limits.json");
     assert_eq!(specs[0].limits.nice, Some(-5));
-    assert_eq!(specs[0].given["max_cpu"], 80);
-    assert_eq!(specs[0].given["autokill"], true);
+    assert_eq!(specs[0].given.open()["max_cpu"], 80);
+    assert_eq!(specs[0].given.open()["autokill"], true);
     let (_, specs) = seed("error-threshold.json");
-    assert_eq!(specs[0].given["error"]["error_threshold"], 50);
+    assert_eq!(specs[0].given.open()["error"]["error_threshold"], 50);
     assert_eq!(specs[0].logs.error_file, None);
     assert_eq!(specs[0].env.instance_var.as_deref(), Some("INSTANCE_ID"));
     let (_, specs) = seed("docker-logs.config.js");
@@ -142,7 +142,7 @@ fn keys_without_an_effect_are_kept_and_told() {
     let warnings: Vec<_> = loaded.warnings.iter().chain(&app.warnings).collect();
     assert!(keys.len() == 4 && warnings.iter().all(|warning| warning.kind == Kind::NoEffect), "{warnings:?}");
     for key in keys {
-        assert!(app.spec.given.contains_key(key), "{key} is lost: {:?}", app.spec.given);
+        assert!(app.spec.given.open().contains_key(key), "{key} is lost: {:?}", app.spec.given);
         assert!(warnings.iter().any(|warning| warning.key == format!("apps[0].{key}")), "no warning for {key}: {warnings:?}");
     }
     std::fs::remove_dir_all(&dir).unwrap();
@@ -182,7 +182,8 @@ fn all_formats_give_the_same_apps() {
 }
 
 fn sorted(spec: &AppSpec) -> String {
-    let mut given: Vec<_> = spec.given.iter().collect();
+    let open = spec.given.open();
+    let mut given: Vec<_> = open.iter().collect();
     given.sort_by_key(|(key, _)| key.to_owned());
     let given = format!("{given:?}");
     format!("{:?} {given}", AppSpec { given: serde_json::Map::new().into(), ..spec.clone() })

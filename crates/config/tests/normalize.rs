@@ -236,7 +236,7 @@ fn variables_of_the_caller_that_stand_for_options() {
     assert_eq!(spec.logs.error_file, Some(format!("{spool}/my-app-error.log")));
     assert_eq!((spec.logs.log_file, spec.pid_file.as_deref()), (None, Some("/run/p/my-app.pid")));
     assert_eq!(spec.interpreter_args, ["--a", "--b=1", "--c"]);
-    assert_eq!((spec.logs.date_format.as_deref(), spec.given.get("deep_monitoring")), (Some("YYYY-MM-DDTHH:mm:ss"), None));
+    assert_eq!((spec.logs.date_format.as_deref(), spec.given.open().get("deep_monitoring")), (Some("YYYY-MM-DDTHH:mm:ss"), None));
     // What the app says wins.
     let own = json!({"out_file": "/x.log", "time": false, "exec_mode": "cluster", "pid_file": "/x.pid", "log_file": "/y.log"});
     let spec = project.start("app.js", own);
@@ -392,8 +392,8 @@ fn merge_changes_what_is_named_and_nothing_else() {
     let mut expected = old.clone();
     expected.restart.max_restarts = Some(5);
     expected.name = "other".into();
-    expected.given.insert("max_restarts".into(), 5.into());
-    expected.given.insert("name".into(), "other".into());
+    expected.given.open_mut().insert("max_restarts".into(), 5.into());
+    expected.given.open_mut().insert("name".into(), "other".into());
     assert_eq!(new, expected);
     assert_eq!(change(json!({}), Some(&["x y".into()])).unwrap().spec.args, ["x y"]);
     assert_eq!(change(json!({"kill_timeout": "3x"}), None).unwrap_err().to_string().split(':').next(), Some("--kill-timeout"));

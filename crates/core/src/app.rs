@@ -146,7 +146,7 @@ impl AppSpec {
 
     /// True for a module of PM2: `all` does not mean it, and a saved list leaves it out.
     pub fn is_module(&self) -> bool {
-        self.given.is_set("pmx_module")
+        self.given.is("pmx_module", true)
     }
 
     /// True if Node itself runs it.

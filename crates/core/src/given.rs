@@ -3,50 +3,74 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::ops::{Deref, DerefMut};
-use std::sync::OnceLock;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-/// Options by their names, in the order in which they were given. It reads as the map that it stands for; where it is packed, the first such
-/// reading keeps that map beside the text. [`Given::open`] keeps nothing.
+/// Options by their names, in the order in which they were given.
 #[derive(Clone, Default)]
-pub struct Given {
-    /// All of it, as JSON, where it is packed.
-    text: Option<Box<str>>,
-    map: OnceLock<Box<Map<String, Value>>>,
+pub struct Given(Form);
+
+/// What is kept of them.
+#[derive(Clone)]
+enum Form {
+    /// All of it, as JSON, written by [`Given::pack`].
+    Packed(Box<str>),
+    Open(Box<Map<String, Value>>),
+    /// Nothing was given.
+    Nothing,
+}
+
+impl Default for Form {
+    fn default() -> Self {
+        Self::Nothing
+    }
 }
 
 impl Given {
     /// Packs the map into one text.
     pub fn pack(&mut self) {
-        let Some(map) = self.map.take() else { return };
-        if self.text.is_none() && !map.is_empty() {
+        let Form::Open(map) = &self.0 else { return };
+        self.0 = match serde_json::to_string(map) {
+            _ if map.is_empty() => Form::Nothing,
+            Ok(text) => Form::Packed(text.into()),
             // A map of texts and values cannot fail to be written; if it did, it would stay a map.
-            match serde_json::to_string(&map) {
-                Ok(text) => self.text = Some(text.into()),
-                Err(_) => self.map = OnceLock::from(map),
-            }
-        }
-    }
-
-    /// The options, unpacked for a moment.
-    pub fn open(&self) -> Cow<'_, Map<String, Value>> {
-        match (self.map.get(), &self.text) {
-            (None, Some(text)) => Cow::Owned(read(text)),
-            _ => Cow::Borrowed(self),
-        }
-    }
-
-    /// True if this option is given as `true`. Asked for every row of a list, so what is packed is opened only where it names the option.
-    pub fn is_set(&self, name: &str) -> bool {
-        let may_have = match (self.map.get(), &self.text) {
-            (None, Some(text)) => text.contains(name),
-            _ => true,
+            Err(_) => return,
         };
-        may_have && self.open().get(name) == Some(&Value::Bool(true))
+    }
+
+    /// The options; what is packed is unpacked for a moment, and nothing of that is kept.
+    pub fn open(&self) -> Cow<'_, Map<String, Value>> {
+        match &self.0 {
+            Form::Packed(text) => Cow::Owned(read(text)),
+            Form::Open(map) => Cow::Borrowed(map),
+            Form::Nothing => Cow::Owned(Map::new()),
+        }
+    }
+
+    /// The options, to be changed.
+    pub fn open_mut(&mut self) -> &mut Map<String, Value> {
+        if let Form::Packed(text) = &self.0 {
+            self.0 = Form::Open(Box::new(read(text)));
+        } else if let Form::Nothing = &self.0 {
+            self.0 = Form::Open(Box::default());
+        }
+        match &mut self.0 {
+            Form::Open(map) => map,
+            Form::Packed(_) | Form::Nothing => unreachable!("it was opened above"),
+        }
+    }
+
+    /// True if this option is given as exactly this truth value. Asked for every row of a list and each start, so what is packed is opened only where
+    /// it names the option.
+    pub fn is(&self, name: &str, value: bool) -> bool {
+        let may_have = match &self.0 {
+            Form::Packed(text) => text.contains(name),
+            Form::Open(_) => true,
+            Form::Nothing => false,
+        };
+        may_have && self.open().get(name) == Some(&Value::Bool(value))
     }
 }
 
@@ -55,33 +79,18 @@ fn read(text: &str) -> Map<String, Value> {
     serde_json::from_str(text).unwrap_or_default()
 }
 
-impl Deref for Given {
-    type Target = Map<String, Value>;
-
-    fn deref(&self) -> &Map<String, Value> {
-        self.map.get_or_init(|| Box::new(self.text.as_deref().map(read).unwrap_or_default()))
-    }
-}
-
-impl DerefMut for Given {
-    fn deref_mut(&mut self) -> &mut Map<String, Value> {
-        let _: &Map<_, _> = self;
-        // What is changed is not what the text says.
-        self.text = None;
-        #[expect(clippy::unwrap_used, reason = "it was opened above, and nobody else can have taken it")]
-        self.map.get_mut().unwrap()
-    }
-}
-
 impl From<Map<String, Value>> for Given {
     fn from(map: Map<String, Value>) -> Self {
-        Self { text: None, map: OnceLock::from(Box::new(map)) }
+        Self(if map.is_empty() { Form::Nothing } else { Form::Open(Box::new(map)) })
     }
 }
 
 impl PartialEq for Given {
     fn eq(&self, other: &Self) -> bool {
-        (self.text.is_some() && self.text == other.text) || self.open() == other.open()
+        match (&self.0, &other.0) {
+            (Form::Packed(text), Form::Packed(other)) if text == other => true,
+            _ => self.open() == other.open(),
+        }
     }
 }
 
@@ -94,10 +103,12 @@ impl fmt::Debug for Given {
 impl Serialize for Given {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         // Journal and wire are JSON: there the text goes as it stands.
-        match self.text.as_deref().map(serde_json::from_str::<&RawValue>) {
-            Some(Ok(raw)) => raw.serialize(to),
-            _ => self.open().serialize(to),
+        if let Form::Packed(text) = &self.0
+            && let Ok(raw) = serde_json::from_str::<&RawValue>(text)
+        {
+            return raw.serialize(to);
         }
+        self.open().serialize(to)
     }
 }
 
@@ -120,17 +131,17 @@ mod tests {
     fn packed_it_is_the_same() {
         let (open, mut packed) = (given(), given());
         packed.pack();
-        assert!(packed.map.get().is_none() && packed.text.is_some());
+        assert!(matches!(packed.0, Form::Packed(_)));
         assert_eq!(open, packed);
         assert_eq!(format!("{open:?}"), format!("{packed:?}"));
         assert_eq!(serde_json::to_string(&open).unwrap(), serde_json::to_string(&packed).unwrap());
         assert_eq!(serde_json::to_value(&open).unwrap(), serde_json::to_value(&packed).unwrap());
         assert_eq!(serde_json::from_str::<Given>(&serde_json::to_string(&packed).unwrap()).unwrap(), open);
         assert!(packed.open().keys().eq(["name", "args", "z", "a"]), "in the order in which they were given");
-        assert!(packed.map.get().is_none(), "nothing of that is kept");
-        assert_eq!(packed["args"][1], 1.5);
+        assert_eq!(packed.open()["args"][1], 1.5);
+        assert!(matches!(packed.0, Form::Packed(_)), "nothing of that is kept");
         packed.pack();
-        assert!(packed.map.get().is_none() && packed == open);
+        assert_eq!(packed, open);
     }
 
     #[test]
@@ -140,11 +151,11 @@ mod tests {
             if is_packed {
                 changed.pack();
             }
-            changed.insert("name".into(), "web".into());
+            changed.open_mut().insert("name".into(), "web".into());
             assert_ne!(changed, given());
             changed.pack();
             assert_eq!(serde_json::to_value(&changed).unwrap()["name"], "web");
-            changed.clear();
+            changed.open_mut().clear();
             changed.pack();
             assert_eq!(serde_json::to_string(&changed).unwrap(), "{}");
         }
@@ -154,7 +165,20 @@ mod tests {
     fn nothing_given_takes_no_place() {
         let mut nothing = Given::default();
         nothing.pack();
-        assert!(nothing.text.is_none() && nothing.is_empty() && nothing == Given::from(Map::new()));
+        assert!(nothing.open().is_empty() && nothing == Given::from(Map::new()));
+        nothing.open_mut().clear();
+        nothing.pack();
+        assert!(matches!(nothing.0, Form::Nothing));
         assert_eq!(serde_json::to_string(&Given::default()).unwrap(), "{}");
+    }
+
+    #[test]
+    fn a_truth_value_is_exactly_that() {
+        let mut given: Given = json!({ "trace": true, "vizion": false, "text": "true" }).as_object().cloned().unwrap_or_default().into();
+        for _ in ["open", "packed"] {
+            assert!(given.is("trace", true) && given.is("vizion", false));
+            assert!(!given.is("trace", false) && !given.is("text", true) && !given.is("none", false) && !given.is("none", true));
+            given.pack();
+        }
     }
 }

@@ -57,8 +57,7 @@ impl Feature for Tracing {
 }
 
 fn is_wanted(spec: &AppSpec) -> bool {
-    let is_on = |key: &str| spec.given.get(key) == Some(&serde_json::Value::Bool(true));
-    is_on("trace") && !is_on("disable_trace") && spec.runs_in_node()
+    spec.given.is("trace", true) && !spec.given.is("disable_trace", true) && spec.runs_in_node()
 }
 
 /// What the app does not say itself.

@@ -43,7 +43,7 @@ fn ask(ctx: &mut Ctx, id: u32) {
 
 /// `vizion: false` wants none of it.
 fn is_wanted(slot: &Slot) -> bool {
-    slot.spec().given.get("vizion") != Some(&false.into())
+    !slot.spec().given.is("vizion", false)
 }
 
 impl Feature for Versioning {
@@ -78,6 +78,7 @@ mod tests {
     use crate::engine::Played;
     use ostler_core::app::AppSpec;
     use ostler_core::git::WorkingTree;
+    use std::sync::Arc;
     use std::time::{Duration, Instant};
 
     const HASH: &str = "8bd0f60ef66bd0c9f0d63c4c0d3a3d3c1e2f4a5b";
@@ -102,7 +103,7 @@ mod tests {
             ..AppSpec::default()
         };
         let (with, without) = (played.instance(app(true)), played.instance(app(false)));
-        let old = Some(WorkingTree { root: "/".into(), revision: "old".into(), branch: None, url: None });
+        let old = Some(Arc::new(WorkingTree { root: "/".into(), revision: "old".into(), branch: None, url: None }));
         played.ctx.slots.set_working_tree(without, old);
         for id in [with, without] {
             versioning.on_spawn(&mut played.ctx, id);

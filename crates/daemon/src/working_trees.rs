@@ -24,7 +24,7 @@ pub(crate) struct Question {
 }
 
 /// Answer: slot, incarnation, and the tree that its folder is in.
-type Answer = ((u32, u32), Option<WorkingTree>);
+type Answer = ((u32, u32), Option<Arc<WorkingTree>>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -76,13 +76,13 @@ fn read_all(shared: &Mutex<Shared>) {
         if batch.is_empty() {
             return;
         }
-        let mut known: Vec<(Question, Option<WorkingTree>)> = Vec::new();
+        let mut known: Vec<(Question, Option<Arc<WorkingTree>>)> = Vec::new();
         for question in batch {
             let is_same = |(other, _): &&(Question, _)| other.folder == question.folder && other.user == question.user;
             let tree = match known.iter().find(is_same) {
                 Some((_, tree)) => tree.clone(),
                 None => {
-                    let tree = read(&question);
+                    let tree = read(&question).map(Arc::new);
                     known.push((question.clone(), tree.clone()));
                     tree
                 }
@@ -130,7 +130,7 @@ mod tests {
         std::fs::write(folder.join(".git/HEAD"), HASH).unwrap();
         ask(1, folder.join("src"));
         ask(2, folder.clone());
-        let tree = |hash: &str| Some(WorkingTree { root: folder.clone(), revision: hash.into(), branch: None, url: None });
+        let tree = |hash: &str| Some(Arc::new(WorkingTree { root: folder.clone(), revision: hash.into(), branch: None, url: None }));
         assert_eq!(answers(2), [((7, 1), tree(HASH)), ((7, 2), tree(HASH))]);
         let other = HASH.replace('8', "9");
         std::fs::write(folder.join(".git/HEAD"), &other).unwrap();

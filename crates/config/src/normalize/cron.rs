@@ -28,9 +28,9 @@ type Wrong = (&'static str, String);
 /// Reads them, when everything else is known. Returns what is worth a warning.
 pub(super) fn finish(spec: &mut AppSpec) -> Result<Option<Wrong>, Wrong> {
     spec.cron = None;
-    let zone = spec.given.get("timezone").map(zone).transpose().map_err(|message| ("timezone", message))?;
-    let restart = spec.given.get("cron_restart").and_then(pattern_of).map(str::to_owned);
-    let job = spec.given.get("job").filter(|job| **job != Value::Bool(false)).cloned();
+    let zone = spec.given.open().get("timezone").map(zone).transpose().map_err(|message| ("timezone", message))?;
+    let restart = spec.given.open().get("cron_restart").and_then(pattern_of).map(str::to_owned);
+    let job = spec.given.open().get("job").filter(|job| **job != Value::Bool(false)).cloned();
     let (key, pattern, job) = match (restart, job) {
         (Some(_), Some(_)) => {
             return Err(("job", "excludes `cron_restart`: a job is run at its times, and is not running between them".into()));
@@ -53,7 +53,8 @@ pub(super) fn finish(spec: &mut AppSpec) -> Result<Option<Wrong>, Wrong> {
         Some(job) => CronSpec::job(pattern, job),
         None => CronSpec::restarts(pattern),
     };
-    let word = |key: &str| spec.given.get(key).and_then(Value::as_str);
+    let given = spec.given.open();
+    let word = |key: &str| given.get(key).and_then(Value::as_str);
     cron.overlap = match word("overlap") {
         Some("skip") => Overlap::Skip,
         Some("queue") => Overlap::Queue,
@@ -66,7 +67,7 @@ pub(super) fn finish(spec: &mut AppSpec) -> Result<Option<Wrong>, Wrong> {
         _ => cron.run_on,
     };
     cron.zone = zone;
-    cron.catch_up = spec.given.get("catch_up") == Some(&Value::Bool(true));
+    cron.catch_up = spec.given.is("catch_up", true);
     spec.cron = Some(Box::new(cron));
     let both = "names both a day of the month and a weekday: as in PM2 both have to match (cron itself takes either)";
     Ok(schedule.restricts_both_days().then(|| (key, both.to_owned())))
@@ -80,8 +81,8 @@ fn pattern_of(value: &Value) -> Option<&str> {
 /// The warning about settings of a schedule that is not there.
 fn idle(spec: &AppSpec) -> Option<Wrong> {
     // `cron_restart: 0` switches it off for now; nobody removes the rest for that.
-    let off = spec.given.contains_key("cron_restart") || spec.given.contains_key("job");
-    let key = ["overlap", "catch_up", "run_on"].into_iter().find(|key| !off && spec.given.contains_key(*key))?;
+    let off = spec.given.open().contains_key("cron_restart") || spec.given.open().contains_key("job");
+    let key = ["overlap", "catch_up", "run_on"].into_iter().find(|key| !off && spec.given.open().contains_key(*key))?;
     Some((key, "has no effect without `cron_restart` or `job`".into()))
 }
 
@@ -140,7 +141,7 @@ fn millis(table: &Map<String, Value>, key: &str) -> Result<Option<u64>, String> 
 
 /// Checks that everything goes together with a job.
 fn fits(spec: &AppSpec) -> Result<(), String> {
-    let cluster = spec.given.get("exec_mode").and_then(Value::as_str).is_some_and(|mode| mode.starts_with("cluster"));
+    let cluster = spec.given.open().get("exec_mode").and_then(Value::as_str).is_some_and(|mode| mode.starts_with("cluster"));
     if cluster {
         return Err("cannot be in cluster mode: remove `exec_mode`".into());
     }

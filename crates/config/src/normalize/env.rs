@@ -166,7 +166,7 @@ pub(super) fn for_interpreter(spec: &mut AppSpec) {
 /// Decides how much of the caller's environment reaches the app, once it is known as which user it runs.
 /// PM2 differs: an app with a `uid` gets all of root's environment; under its own name so it does here.
 pub(super) fn finish_policy(spec: &mut AppSpec, context: &Context) {
-    let given = spec.given.get("env_policy").and_then(Value::as_str).and_then(EnvPolicy::named);
+    let given = spec.given.open().get("env_policy").and_then(Value::as_str).and_then(EnvPolicy::named);
     let usual = || if spec.uid.is_some() && !context.as_pm2 { EnvPolicy::User } else { EnvPolicy::Inherit };
     spec.env.policy = given.unwrap_or_else(usual);
 }

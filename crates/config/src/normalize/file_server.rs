@@ -21,7 +21,7 @@ pub(super) fn is_meant(raw: &RawApp) -> bool {
 
 /// True for an app that [`resolve`] made.
 pub(super) fn is_one(spec: &AppSpec) -> bool {
-    spec.given.get("script").and_then(Value::as_str) == Some("serve")
+    spec.given.open().get("script").and_then(Value::as_str) == Some("serve")
 }
 
 /// Puts the word that makes our program a server before other arguments.

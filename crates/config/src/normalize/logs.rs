@@ -24,11 +24,11 @@ pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &Base<'_>)
         "disable_logs" => logs.disable_logs = flag,
         "log_type" => logs.json = text == "json",
         // `time` wins whatever the order.
-        "log_date_format" if logs.date_format.as_deref() == Some(TIME_FORMAT) && spec.given.get("time") == Some(&Value::Bool(true)) => {}
+        "log_date_format" if logs.date_format.as_deref() == Some(TIME_FORMAT) && spec.given.is("time", true) => {}
         "log_date_format" => logs.date_format = Some(text.to_owned()).filter(|format| !format.is_empty()),
         "time" if flag => logs.date_format = Some(TIME_FORMAT.to_owned()),
         "log_rotate" => {
-            let size = spec.given.get("max_log_size").and(spec.log_rotate.max_size);
+            let size = spec.given.open().get("max_log_size").and(spec.log_rotate.max_size);
             spec.log_rotate = rotation(value)?.into();
             spec.log_rotate.max_size = size.or(spec.log_rotate.max_size);
         }

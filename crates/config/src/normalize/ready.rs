@@ -34,8 +34,8 @@ const HTTP_KEYS: &[&str] = &[
 
 /// Reads `ready` and `http`, when everything else is known. An error names the key.
 pub(super) fn finish(spec: &mut AppSpec) -> Result<(), (&'static str, String)> {
-    let own = spec.given.get("http").map(|value| http(value, spec)).transpose().map_err(|message| ("http", message))?;
-    if let Some(ready) = spec.given.get("ready") {
+    let own = spec.given.open().get("http").map(|value| http(value, spec)).transpose().map_err(|message| ("http", message))?;
+    if let Some(ready) = spec.given.open().get("ready") {
         let by = by(ready, spec, own).and_then(|by| fits(&by, spec).map(|()| by)).map_err(|message| ("ready", message))?;
         spec.ready.by = Some(Box::new(by));
     }

@@ -48,7 +48,8 @@ type Fault = (&'static str, String);
 
 /// Reads all of it, when everything else is known. An error names the key.
 pub(super) fn finish(spec: &mut AppSpec) -> Result<(), Fault> {
-    let value = |key: &str| spec.given.get(key).filter(|value| !value.is_null());
+    let given = spec.given.open();
+    let value = |key: &str| given.get(key).filter(|value| !value.is_null());
     let mut safeguards = Safeguards { autokill: value("autokill") == Some(&Value::Bool(true)), ..Safeguards::default() };
     let at = |key: &'static str| move |message: String| (key, message);
     if let Some(value) = value("http") {
@@ -61,7 +62,7 @@ pub(super) fn finish(spec: &mut AppSpec) -> Result<(), Fault> {
         safeguards.health.heartbeat_ms = Some(HEARTBEAT_MS);
     }
     safeguards.memory = value("max_memory_restart").map(amount).transpose().map_err(at("max_memory_restart"))?.flatten();
-    safeguards.cpu = cpu(&spec.given).map_err(at("max_cpu"))?;
+    safeguards.cpu = cpu(&given).map_err(at("max_cpu"))?;
     // A text is the path of the error log, and never gets here.
     safeguards.errors = value("error").and_then(Value::as_object).map(errors).transpose().map_err(at("error"))?;
     safeguards.hard = HardLimits {

@@ -95,7 +95,7 @@ pub(super) fn finish(spec: &mut AppSpec) -> Result<(), (&'static str, String)> {
 
 /// Takes Node's own variable, where the key is absent.
 fn node_policy(spec: &mut AppSpec) {
-    if !spec.given.contains_key("scheduling") {
+    if !spec.given.open().contains_key("scheduling") {
         let layers: Vec<_> = spec.env.layers().collect();
         let policy = layers.iter().rev().find_map(|layer| layer.get("NODE_CLUSTER_SCHED_POLICY"));
         spec.scheduling = match policy.map(String::as_str) {

@@ -45,7 +45,7 @@ pub(super) fn set_stop(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(
 /// Decides which processes a stop reaches, once it is known what runs.
 /// PM2 differs: it signals the whole tree, also the workers of a program that ends its workers itself; under its own name so do we.
 pub(super) fn finish_stop(spec: &mut AppSpec, context: &Context) {
-    let is_given = |key| spec.given.contains_key(key);
+    let is_given = |key| spec.given.open().contains_key(key);
     if !is_given("kill_mode") {
         let says_nothing = !context.as_pm2 && !is_given("treekill");
         spec.stop.kill_mode = says_nothing.then(|| KillMode::usual(spec)).filter(|mode| *mode != KillMode::Tree);

@@ -11,7 +11,7 @@ pub(super) const TOGETHER: &[&str] = &["watch", "ignore_watch", "watch_delay", "
 
 /// Reads all attributes of the app; its working directory is known.
 pub(super) fn finish(spec: &mut AppSpec) -> Result<(), (&'static str, String)> {
-    let mut watch = WatchSpec::read(&spec.given, &spec.cwd).map_err(|bad| (bad.key, bad.message))?;
+    let mut watch = WatchSpec::read(&spec.given.open(), &spec.cwd).map_err(|bad| (bad.key, bad.message))?;
     if !watch.on {
         // Switched on again, it watches what it did.
         watch.paths = std::mem::take(&mut spec.watch.paths);

@@ -35,6 +35,9 @@ use crate::store::events::{Draft, Events};
 use crate::store::state_file::StateFile;
 use crate::working_trees::WorkingTrees;
 
+/// Room that is kept for answers.
+const KEPT_REPLIES: usize = 8;
+
 /// Context of a turn. Features get it beside their own state, and nothing else: what they want of each other goes through the queue.
 pub(crate) struct Ctx {
     /// Instant of this turn: whatever happens in it, happens then.
@@ -244,7 +247,10 @@ impl Ctx {
 
     /// Takes the answers to the connections of one door.
     pub(crate) fn take_replies(&mut self, is_own: impl Fn(u32) -> bool) -> Vec<(u32, u64, Response)> {
-        self.replies.extract_if(.., |(client, ..)| is_own(*client)).collect()
+        let taken = self.replies.extract_if(.., |(client, ..)| is_own(*client)).collect();
+        // A start of many apps has many at once; the room for them is not kept.
+        self.replies.shrink_to(KEPT_REPLIES);
+        taken
     }
 
     /// Queues a client's request.

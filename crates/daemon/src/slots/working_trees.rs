@@ -19,10 +19,10 @@ impl Slots {
     }
 
     /// Notes the tree that an instance was started in.
-    pub(crate) fn set_working_tree(&mut self, id: u32, tree: Option<WorkingTree>) {
+    pub(crate) fn set_working_tree(&mut self, id: u32, tree: Option<Arc<WorkingTree>>) {
         let Some(slot) = self.get_mut(id) else { return };
-        if slot.durable.learned.working_tree.as_deref() != tree.as_ref() {
-            slot.durable.learned.working_tree = tree.map(Arc::new);
+        if slot.durable.learned.working_tree != tree {
+            slot.durable.learned.working_tree = tree;
             self.changed(id);
         }
     }

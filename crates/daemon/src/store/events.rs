@@ -21,6 +21,8 @@ use super::{Journal, Record, Snapshot};
 
 /// Bounds of what is kept.
 pub(crate) const BOUNDS: Bounds = Bounds { entries: 256, bytes: 64 << 10 };
+/// Room that is kept for events that are not written yet.
+const KEPT_UNWRITTEN: usize = 16;
 /// Longest text that comes from outside: an event must not displace others.
 const MOST_TEXT: usize = 300;
 
@@ -97,6 +99,8 @@ impl Events {
             self.ring.push(stored(event));
             event.epoch = epoch;
         }
+        // A start of many apps has many at once; the room for them is not kept.
+        self.unwritten.shrink_to(KEPT_UNWRITTEN);
         told
     }
 

@@ -24,7 +24,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let env = cx.env();
     let view = cx.out.view();
     for detail in &details {
-        let versioning = (detail.spec.given.get("vizion") != Some(&false.into())).then(|| versioning::of_app(&detail.spec)).flatten();
+        let versioning = (!detail.spec.given.is("vizion", false)).then(|| versioning::of_app(&detail.spec)).flatten();
         let around = Surroundings { program: cx.program.name(), env: &env, view: &view, versioning };
         cx.out.line(describe(detail, &around).trim_end_matches('\n'));
     }

@@ -155,7 +155,7 @@ pub(super) fn check_profile(cx: &Cx, profile: Option<&str>, apps: &[Normalized],
 pub(super) fn print_cron(cx: &mut Cx, spec: &AppSpec) {
     match &spec.cron {
         Some(cron) if cron.job.is_none() => cx.out.info(format_args!("cron restart at {}", shown(&cron.pattern))),
-        None if spec.given.contains_key("cron_restart") => cx.out.info("disabling cron restart"),
+        None if spec.given.open().contains_key("cron_restart") => cx.out.info("disabling cron restart"),
         _ => {}
     }
 }

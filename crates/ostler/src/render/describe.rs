@@ -73,7 +73,7 @@ fn title(out: &mut String, paint: Paint, text: &str) {
 fn rows(detail: &Detail, view: &View) -> Vec<(String, String)> {
     let spec = &detail.spec;
     let counters = &detail.instance.counters;
-    let given = |key: &str| spec.given.get(key).map(plain);
+    let given = |key: &str| spec.given.open().get(key).map(plain);
     let or_none = |text: Option<String>| text.filter(|text| !text.is_empty()).unwrap_or_else(|| "N/A".into());
     let online = matches!(detail.instance.state, State::Running { .. });
     let uptime = counters.last_start.filter(|_| online).map_or_else(|| "0".into(), |start| age(view.since(start.wall_ms)));
@@ -116,7 +116,7 @@ fn rows(detail: &Detail, view: &View) -> Vec<(String, String)> {
         ("exec mode", Some(mode.into())),
         ("node.js version", Some(or_none(detail.learned.node_version.clone()))),
         ("node env", Some(or_none(env.get("NODE_ENV").cloned()))),
-        ("watch & reload", Some(if watches(spec.given.get("watch")) { "✔" } else { "✘" }.into())),
+        ("watch & reload", Some(if watches(spec.given.open().get("watch")) { "✔" } else { "✘" }.into())),
         ("unstable restarts", Some(counters.unstable.to_string())),
         ("created at", Some(counters.created.map_or_else(|| "N/A".into(), |now| iso(now.wall_ms)))),
     ];

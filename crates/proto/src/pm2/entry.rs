@@ -152,8 +152,8 @@ pub(super) fn to_spec(map: &Map<String, Value>) -> Result<AppSpec, String> {
     logs(&entry, &mut spec);
     lifecycle(&entry, &mut spec)?;
     // What makes no sense is not watched: a saved list has to come back whatever PM2 let pass.
-    spec.watch = ostler_core::watch::WatchSpec::read(&spec.given, &spec.cwd).unwrap_or_default().into();
-    spec.cron = cron(&spec.given).map(Box::new);
+    spec.watch = ostler_core::watch::WatchSpec::read(&spec.given.open(), &spec.cwd).unwrap_or_default().into();
+    spec.cron = cron(&spec.given.open()).map(Box::new);
     no_nul(&spec)?;
     Ok(spec)
 }

@@ -212,7 +212,7 @@ pub(super) fn state(view: &View<'_>) -> Map<String, Value> {
 /// The options of an app's probes. PM2's own probe, in every Node app, puts the name of the app there, and dashboards look for it.
 fn axm_options(view: &View<'_>) -> Map<String, Value> {
     let mut options = view.axm_options.clone();
-    let has_probe = view.spec.runs_in_node() && view.spec.given.open().get("pmx") != Some(&Value::Bool(false));
+    let has_probe = view.spec.runs_in_node() && !view.spec.given.is("pmx", false);
     if has_probe && view.counters.last_start.is_some() {
         options.entry("module_name").or_insert_with(|| view.spec.name.as_str().into());
         options

@@ -394,7 +394,7 @@ fn watch(ctx: &mut Ctx, id: u32, on: Option<bool>) {
         return;
     }
     watch.on = on.unwrap_or(!watch.on);
-    let mut given = (*spec.given).clone();
+    let mut given = spec.given.open().into_owned();
     given.insert("watch".into(), watch.attribute());
     (spec.watch, spec.given) = (watch.into(), given.into());
     ctx.redescribe(id, spec);
@@ -403,7 +403,7 @@ fn watch(ctx: &mut Ctx, id: u32, on: Option<bool>) {
 /// Notes whether the vendor's service would show an instance, as PM2 does.
 fn mark(ctx: &mut Ctx, id: u32, is_shown: bool) {
     let Some(mut spec) = ctx.slots.get(id).map(|slot| slot.spec().clone()) else { return };
-    let mut given = (*spec.given).clone();
+    let mut given = spec.given.open().into_owned();
     given.insert("_km_monitored".into(), is_shown.into());
     spec.given = given.into();
     ctx.redescribe(id, spec);

@@ -82,10 +82,10 @@ fn a_list_written_by_pm2_is_understood() {
         assert_eq!((api.logs.date_format.as_deref(), api.logs.merge_logs), (Some("YYYY-MM-DD"), true));
         assert_eq!(api.cron.as_deref(), Some(&ostler_core::cron::CronSpec::restarts("0 3 * * *".into())));
         for key in ["max_memory_restart", "cron_restart", "watch", "ignore_watch", "filter_env"] {
-            assert!(api.given.contains_key(key), "{key}");
+            assert!(api.given.open().contains_key(key), "{key}");
         }
         assert!(
-            !["PATH", "axm_monitor", "NODE_APP_INSTANCE", "env_production"].iter().any(|key| api.given.contains_key(*key)),
+            !["PATH", "axm_monitor", "NODE_APP_INSTANCE", "env_production"].iter().any(|key| api.given.open().contains_key(*key)),
             "{:?}",
             api.given
         );
@@ -137,7 +137,7 @@ fn a_bad_entry_costs_only_itself() {
 fn overwritten_attributes_are_not_believed() {
     let entry = json!([{"name": "a", "pm_exec_path": "/a.js", "pm_cwd": "/", "args": "-x", "watch": "1", "max_restarts": "3", "env": {"args": "-x", "watch": "1", "max_restarts": "3"}}]);
     let spec = only(&entry.to_string()).spec;
-    assert!(spec.args.is_empty() && spec.restart.max_restarts.is_none() && !spec.given.contains_key("watch"));
+    assert!(spec.args.is_empty() && spec.restart.max_restarts.is_none() && !spec.given.open().contains_key("watch"));
     assert_eq!(spec.env.base["args"], "-x");
 }
 
@@ -245,7 +245,7 @@ prop_compose! {
         spec.mode = if cluster { ExecMode::Cluster } else { ExecMode::Fork };
         spec.given = json!({"max_memory_restart": "1G", "http": {"port": 1}}).as_object().expect("object").clone().into();
         if cluster {
-            spec.given.insert("cron_restart".into(), "@daily".into());
+            spec.given.open_mut().insert("cron_restart".into(), "@daily".into());
             spec.cron = Some(Box::new(ostler_core::cron::CronSpec::restarts("@daily".into())));
         }
         spec
