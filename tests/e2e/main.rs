@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, unreachable_pub, missing_docs)]
 
 mod alerts;
+mod alerts_killed;
+mod alerts_services;
 mod api_document;
 mod app_messages;
 mod attack_control;
