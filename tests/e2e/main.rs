@@ -55,6 +55,7 @@ mod left_behind;
 mod lifetime;
 mod limits;
 mod list;
+mod log_search;
 mod logrotate;
 mod logs;
 mod main_pid;
