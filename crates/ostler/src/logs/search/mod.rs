@@ -190,8 +190,14 @@ fn plan(mut entries: Vec<Entry>, search: &Search) -> Result<Vec<(Entry, Range<u6
 pub(crate) fn search(sources: &[Source], search: &Search, receiver: &mut dyn Receiver) -> Result<End, String> {
     let planned = plan(entries(sources), search)?;
     let zone = TimeZone::system();
-    let wanted =
-        Wanted { pattern: &search.pattern, since_ms: search.since_ms, until_ms: search.until_ms, context: search.context, zone: &zone };
+    let wanted = Wanted {
+        pattern: &search.pattern,
+        since_ms: search.since_ms,
+        until_ms: search.until_ms,
+        context: search.context,
+        zone: &zone,
+        block: scan::BLOCK,
+    };
     let now = Instant::now();
     let mut run = Run {
         receiver,

@@ -16,7 +16,7 @@ use super::pattern::{Pattern, line_around};
 use super::time;
 
 /// Bytes that are searched at once.
-const BLOCK: usize = 2 << 20;
+pub(super) const BLOCK: usize = 2 << 20;
 /// Bytes on both sides of them in which the rest of a line and its surroundings are looked for.
 const MARGIN: usize = 64 << 10;
 /// Bytes that the kernel is asked to read ahead of us: it does so by itself only towards the end of a file.
@@ -37,6 +37,8 @@ pub(super) struct Wanted<'a> {
     /// Lines before and after.
     pub(super) context: usize,
     pub(super) zone: &'a TimeZone,
+    /// Bytes that are searched at once.
+    pub(super) block: usize,
 }
 
 /// A line that was found.
@@ -130,7 +132,7 @@ pub(super) fn plain(file: &File, range: Range<u64>, wanted: &Wanted<'_>, sink: &
     if let Some(until) = wanted.until_ms {
         end = end_by_time(file, end, until, wanted)?;
     }
-    let mut buffer = vec![0; BLOCK + 2 * MARGIN];
+    let mut buffer = vec![0; wanted.block + 2 * MARGIN];
     let mut ahead = end;
     let mut last = None;
     while end > range.start {
@@ -140,7 +142,7 @@ pub(super) fn plain(file: &File, range: Range<u64>, wanted: &Wanted<'_>, sink: &
             let _ = fadvise(file, start, NonZeroU64::new(ahead - start), Advice::WillNeed);
             ahead = start;
         }
-        let start = end.saturating_sub(BLOCK as u64).max(range.start);
+        let start = end.saturating_sub(wanted.block as u64).max(range.start);
         let offset = start.saturating_sub(MARGIN as u64);
         let size = usize::try_from((end + MARGIN as u64).min(length) - offset).unwrap_or(0).min(buffer.len());
         let filled = read_at(file, &mut buffer[..size], offset)?;
@@ -178,7 +180,7 @@ pub(super) fn plain(file: &File, range: Range<u64>, wanted: &Wanted<'_>, sink: &
 fn end_by_time(file: &File, end: u64, until_ms: u64, wanted: &Wanted<'_>) -> io::Result<u64> {
     let mut buffer = vec![0; MARGIN];
     let (mut low, mut high) = (0, end);
-    while high - low > BLOCK as u64 {
+    while high - low > wanted.block.max(4 * MARGIN) as u64 {
         let middle = low + (high - low) / 2;
         let filled = read_at(file, &mut buffer, middle)?;
         match wanted.first_time(&buffer[..filled]) {
@@ -223,16 +225,16 @@ impl Read for Counted<'_> {
 /// It cannot be read, or is damaged; what was found before was told.
 pub(super) fn compressed(file: &File, range: Range<u64>, wanted: &Wanted<'_>, sink: &mut dyn Sink) -> io::Result<Option<u64>> {
     let mut reader = MultiGzDecoder::new(Counted { file, count: 0 });
-    let mut bytes = Vec::with_capacity(BLOCK + 2 * MARGIN);
+    let mut bytes = Vec::with_capacity(wanted.block + 2 * MARGIN);
     // Where `bytes` begin in the content, up to where they were searched, and compressed bytes that were told of.
     let (mut offset, mut from, mut told) = (0_u64, 0_usize, 0_u64);
     let mut kept: VecDeque<Found> = VecDeque::new();
     let (mut kept_bytes, mut last, mut is_short) = (0, None, false);
     let room = sink.room().max(1);
     let failure = loop {
-        let missing = (BLOCK + 2 * MARGIN - bytes.len()) as u64;
+        let missing = (wanted.block + 2 * MARGIN - bytes.len()) as u64;
         let read = (&mut reader).take(missing).read_to_end(&mut bytes);
-        let is_end = bytes.len() < BLOCK + 2 * MARGIN;
+        let is_end = bytes.len() < wanted.block + 2 * MARGIN;
         let end = if is_end { bytes.len() } else { bytes.len() - MARGIN };
         let in_bytes = |at: u64| usize::try_from(at.saturating_sub(offset)).unwrap_or(usize::MAX);
         let searched = from.max(in_bytes(range.start))..end.min(in_bytes(range.end));
@@ -286,6 +288,9 @@ mod tests {
     use flate2::write::GzEncoder;
 
     use super::*;
+
+    /// A small block, so that there are many.
+    const SMALL: usize = 16 << 10;
 
     /// Everything that is found until there are `room` lines.
     struct All {
@@ -345,7 +350,7 @@ mod tests {
     }
 
     fn wanted<'a>(pattern: &'a Pattern, zone: &'a TimeZone) -> Wanted<'a> {
-        Wanted { pattern, since_ms: None, until_ms: None, context: 1, zone }
+        Wanted { pattern, since_ms: None, until_ms: None, context: 1, zone, block: SMALL }
     }
 
     /// Each line once, the last first, with its neighbours, whatever the blocks and however often it is gone on.
@@ -353,14 +358,14 @@ mod tests {
     fn each_line_is_found_once() {
         let utc = TimeZone::UTC;
         let lines: Vec<String> =
-            (0..120_000).map(|n| format!("line {n} of many, some of which are longer than others {}", "x".repeat(n % 90))).collect();
+            (0..6000).map(|n| format!("line {n} of many, some of which are longer than others {}", "x".repeat(n % 90))).collect();
         let content = lines.join("\n") + "\n";
-        assert!(content.len() > 4 * BLOCK);
+        assert!(content.len() > 20 * SMALL);
         let is_it = |line: &&String| line.contains("7 of many") && line.ends_with("xxxxx");
         let expected: Vec<&String> = lines.iter().filter(is_it).rev().collect();
         let (text, regex) = (Pattern::new("7 of many", false, false).unwrap(), Pattern::new("7 OF many.*x{5}$", true, true).unwrap());
         for is_compressed in [false, true] {
-            for (room, blocks) in [(usize::MAX, usize::MAX), (1000, usize::MAX), (100_000, 1 + usize::from(is_compressed) * 100)] {
+            for (room, blocks) in [(usize::MAX, usize::MAX), (50, usize::MAX), (100_000, 1 + usize::from(is_compressed) * 100)] {
                 let found = search(content.as_bytes(), is_compressed, &wanted(&regex, &utc), room, blocks);
                 let texts: Vec<&str> = found.iter().map(|one| std::str::from_utf8(&one.text).unwrap()).collect();
                 assert!(texts == expected, "{is_compressed} {room} {blocks}: {} of {}", texts.len(), expected.len());
@@ -374,6 +379,9 @@ mod tests {
             }
             let found = search(content.as_bytes(), is_compressed, &wanted(&text, &utc), usize::MAX, usize::MAX);
             assert_eq!(found.len(), lines.iter().filter(|line| line.contains("7 of many")).count());
+            // Also where a line lies over two blocks, and matches in both.
+            let found = search(content.as_bytes(), is_compressed, &wanted(&Pattern::ALL, &utc), usize::MAX, usize::MAX);
+            assert_eq!(found.len(), lines.len());
         }
     }
 
@@ -382,12 +390,12 @@ mod tests {
         let utc = TimeZone::UTC;
         let second = 1_795_514_400_000_u64;
         let stamp = |n: u64| jiff::Timestamp::from_millisecond((second + n * 1000).cast_signed()).unwrap();
-        let lines: Vec<String> = (0..100_000).map(|n| format!("{} line {n}\n    at some place of {n}\n", stamp(n))).collect();
+        let lines: Vec<String> = (0..10_000).map(|n| format!("{} line {n}\n    at some place of {n}\n", stamp(n))).collect();
         let content = lines.concat();
-        assert!(content.len() > 2 * BLOCK);
+        assert!(content.len() > 20 * SMALL);
         let pattern = Pattern::new("at some", false, false).unwrap();
         for (since, until, expected) in
-            [(Some(99_998), None, 2), (None, Some(9), 10), (Some(50_000), Some(50_009), 10), (Some(200_000), None, 0)]
+            [(Some(9_998), None, 2), (None, Some(9), 10), (Some(5_000), Some(5_009), 10), (Some(200_000), None, 0)]
         {
             for is_compressed in [false, true] {
                 let at = |n: u64| second + n * 1000;
@@ -399,7 +407,7 @@ mod tests {
         }
         // What is not of that time is not read.
         let mut all = All { room: 1000, found: Vec::new(), looked: 0, blocks: usize::MAX };
-        let wanted = Wanted { since_ms: Some(second + 99_000_000), ..wanted(&pattern, &utc) };
+        let wanted = Wanted { since_ms: Some(second + 9_000_000), ..wanted(&pattern, &utc) };
         plain(&file(content.as_bytes()), 0..u64::MAX, &wanted, &mut all).unwrap();
         assert!(all.looked < content.len() as u64 / 2 && all.found.len() == 1000, "{} bytes", all.looked);
     }
@@ -408,17 +416,17 @@ mod tests {
     fn odd_content_is_no_trouble() {
         let utc = TimeZone::UTC;
         let all = Pattern::ALL;
-        let long = "y".repeat(3 * BLOCK);
-        for (content, expected) in [("", 0), ("\n", 1), ("a", 1), ("a\n\nb", 3), (long.as_str(), 2), ("a\0b\r\n\u{fffd}\n", 2)] {
+        let long = "y".repeat(200_000);
+        for (content, expected) in [("", 0), ("\n", 1), ("a", 1), ("a\n\nb", 3), (long.as_str(), 0), ("a\0b\r\n\u{fffd}\n", 2)] {
             for is_compressed in [false, true] {
                 let found = search(content.as_bytes(), is_compressed, &wanted(&all, &utc), usize::MAX, usize::MAX);
                 assert!(
-                    found.len() >= expected.min(1) && (found.len() == expected || content.len() > BLOCK),
+                    found.len() >= expected.min(1) && (found.len() == expected || content.len() > SMALL),
                     "{} {}",
                     content.len(),
                     found.len()
                 );
-                assert!(found.iter().all(|one| one.text.len() <= LONGEST && one.is_cut == (content.len() > BLOCK)));
+                assert!(found.iter().all(|one| one.text.len() <= LONGEST && one.is_cut == (content.len() > SMALL)));
             }
         }
         // A compressed file that breaks off: what is there is found.
