@@ -276,6 +276,8 @@ fn ticks_follow_a_clock_that_is_set() {
     }
     let log = fs::read_to_string(it.home.dir().join("pm2.log")).unwrap();
     assert!(log.contains("was missed") && log.contains("is left out"), "{log}");
+    let events = it.ok("events app --json");
+    assert!(events.contains("run_missed"), "{events}");
 }
 
 /// The tick of the night comes when the clock says so, not so many hours later.

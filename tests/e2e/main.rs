@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, unreachable_pub, missing_docs)]
 
 mod alerts;
+mod alerts_killed;
+mod alerts_services;
 mod api_document;
 mod app_messages;
 mod attack_control;
@@ -53,6 +55,7 @@ mod left_behind;
 mod lifetime;
 mod limits;
 mod list;
+mod log_search;
 mod logrotate;
 mod logs;
 mod main_pid;

@@ -46,6 +46,10 @@ impl<'a> Web<'a> {
         Web { home: self.home, port: self.port, token }
     }
 
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     pub fn address(&self) -> (&'static str, u16) {
         ("127.0.0.1", self.port)
     }

@@ -6,6 +6,7 @@
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "a test")]
 
 mod apps;
+mod boards;
 mod gui;
 mod modules;
 mod node;

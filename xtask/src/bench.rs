@@ -7,6 +7,7 @@ use std::process::Command;
 
 const PM2: &str = "pm2@7.0.4";
 const SUPERVISOR: &str = "4.3.0";
+const EXPORTER: &str = "pm2-prometheus-exporter@0.1.1";
 
 /// Words go to the harness as they are (`--help` lists them).
 pub(crate) fn run(words: &[String]) -> Result<()> {
@@ -21,7 +22,11 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
         let cache = cache()?;
         command.env("OSTLER_BENCH_OSTLER", build("ostler", "ostler", "dist")?);
         // A peer that cannot be had is left out, and the table says so.
-        for (variable, peer) in [("OSTLER_BENCH_PM2", pm2(&cache)), ("OSTLER_BENCH_SUPERVISOR", supervisor(&cache))] {
+        for (variable, peer) in [
+            ("OSTLER_BENCH_PM2", pm2(&cache)),
+            ("OSTLER_BENCH_SUPERVISOR", supervisor(&cache)),
+            ("OSTLER_BENCH_EXPORTER", exporter(&cache)),
+        ] {
             match peer {
                 Ok(path) => drop(command.env(variable, path)),
                 Err(error) => eprintln!("{error:#}: left out"),
@@ -49,6 +54,18 @@ fn pm2(cache: &Path) -> Result<PathBuf> {
         eprintln!("installing {PM2} into {}", cache.display());
         must_run(Command::new("npm").args(["install", "--no-audit", "--no-fund", "--prefix"]).arg(cache).arg(PM2))
             .context("PM2 cannot be installed")?;
+    }
+    Ok(path)
+}
+
+/// The script of PM2's exporter for Prometheus, beside the old library of PM2 that it brings.
+fn exporter(cache: &Path) -> Result<PathBuf> {
+    let folder = cache.join("exporter");
+    let path = folder.join("node_modules/pm2-prometheus-exporter/exporter.js");
+    if !path.exists() {
+        eprintln!("installing {EXPORTER} into {}", folder.display());
+        must_run(Command::new("npm").args(["install", "--no-audit", "--no-fund", "--prefix"]).arg(&folder).arg(EXPORTER))
+            .context("the exporter cannot be installed")?;
     }
     Ok(path)
 }

@@ -80,6 +80,8 @@ pub enum Kind {
     ReloadRefused,
     /// A run of a job failed.
     JobFailed,
+    /// A run of a job was missed and is left out.
+    JobMissed,
     /// The machine was started again.
     HostRebooted,
     /// The daemon died, and there is another.
@@ -114,6 +116,7 @@ impl Kind {
         Self::Limit,
         Self::ReloadRefused,
         Self::JobFailed,
+        Self::JobMissed,
         Self::HostRebooted,
         Self::DaemonReplaced,
         Self::UpdateFailed,
@@ -130,6 +133,7 @@ impl Kind {
             Self::Limit => "limit",
             Self::ReloadRefused => "reload_refused",
             Self::JobFailed => "job_failed",
+            Self::JobMissed => "job_missed",
             Self::HostRebooted => "host_rebooted",
             Self::DaemonReplaced => "daemon_replaced",
             Self::UpdateFailed => "update_failed",
@@ -148,7 +152,7 @@ impl Kind {
     pub fn severity(self) -> Severity {
         match self {
             Self::Errored | Self::OutOfMemory | Self::Unhealthy | Self::ReloadRefused | Self::SetAside => Severity::Critical,
-            Self::Crash | Self::Limit | Self::JobFailed | Self::HostRebooted | Self::UpdateFailed => Severity::Warning,
+            Self::Crash | Self::Limit | Self::JobFailed | Self::JobMissed | Self::HostRebooted | Self::UpdateFailed => Severity::Warning,
             _ => Severity::Info,
         }
     }
@@ -158,7 +162,7 @@ impl Kind {
         match self {
             Self::Errored => Ends::With(&[Self::Online, Self::Stopped, Self::Deleted]),
             Self::Unhealthy => Ends::With(&[Self::Healthy, Self::Stopped, Self::Deleted]),
-            Self::JobFailed => Ends::With(&[Self::JobDone, Self::Deleted]),
+            Self::JobFailed | Self::JobMissed => Ends::With(&[Self::JobDone, Self::Deleted]),
             Self::ReloadRefused => Ends::With(&[Self::ReloadEnded, Self::Deleted]),
             Self::HostRebooted | Self::DaemonReplaced | Self::UpdateFailed | Self::SetAside => Ends::Told,
             _ => Ends::Quiet,

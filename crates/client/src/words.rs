@@ -79,6 +79,7 @@ pub fn what(what: &What) -> String {
             Limit::Cpu => "uses too much CPU".into(),
             Limit::Errors => "reports too many errors".into(),
         },
+        What::RunMissed { .. } => "missed a run of its schedule, which is left out".into(),
         What::LogRotated { file } => format!("log was rotated to {}", shown(file)),
         What::Scaled { from, to } => format!("is scaled from {from} to {}", count(*to)),
         What::SetAside { file: Some(file) } => format!("is out of the list, its record is in {}", shown(file)),

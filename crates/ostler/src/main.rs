@@ -46,6 +46,9 @@ fn role() -> Option<fn() -> ExitCode> {
     if std::env::args_os().nth(1).is_some_and(|word| word == ostler_web::ROLE) {
         return Some(|| ostler_web::main(std::env::args_os().nth(2).as_deref()));
     }
+    if std::env::args_os().nth(1).is_some_and(|word| word == ostler_web::SEARCH_ROLE) {
+        return Some(logs::log_search);
+    }
     match std::env::var_os("OSTLER_ROLE")?.to_str()? {
         "keeper" => Some(ostler_keeper::main),
         "daemon" => Some(ostler_daemon::main),

@@ -147,6 +147,11 @@ pub enum What {
         /// Whether it is only reported; nothing else is done.
         warning: bool,
     },
+    /// A run of its schedule was missed (the machine slept, the manager was away) and is left out.
+    RunMissed {
+        /// The time at which it should have begun, in ms of the wall clock.
+        due_ms: u64,
+    },
     /// Its log was rotated.
     LogRotated {
         /// The file with the old lines.
@@ -264,6 +269,7 @@ impl What {
             | Self::ReloadDone { .. }
             | Self::ReloadFailed { .. }
             | Self::ReloadOverruled { .. }
+            | Self::RunMissed { .. }
             | Self::LogRotated { .. }
             | Self::Scaled { .. }
             | Self::SetAside { .. }
@@ -366,6 +372,7 @@ mod tests {
             (What::LimitExceeded { limit: Limit::Cpu, warning: true }, Some("max cpu warning")),
             (What::LimitExceeded { limit: Limit::Cpu, warning: false }, Some("max cpu")),
             (What::LimitExceeded { limit: Limit::Errors, warning: true }, Some("error threshold")),
+            (What::RunMissed { due_ms: 1 }, None),
             (What::LogRotated { file: "/x".into() }, None),
             (What::Scaled { from: 1, to: 2 }, None),
             (What::SetAside { file: None }, None),

@@ -17,6 +17,8 @@ pub enum Behaviour {
     Takes,
     /// It answers with this status, these headers and this body.
     Answers(u16, String, String),
+    /// It takes everything and breaks off before it answers: whoever sent cannot know.
+    BreaksOff,
     /// It reads, and says nothing.
     Hangs,
     /// A webhook that checks signatures by this key: 401 for one that is wrong.
@@ -135,6 +137,9 @@ fn serve(mut stream: TcpStream, into: &Mutex<Vec<Received>>, how: &Mutex<Behavio
         let _ = stream.read(&mut [0]);
         return Ok(());
     }
+    if matches!(behaviour, Behaviour::BreaksOff) {
+        return Ok(());
+    }
     write!(stream, "HTTP/1.1 {status} X\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{answer}", answer.len())
 }
 
@@ -142,7 +147,7 @@ fn serve(mut stream: TcpStream, into: &Mutex<Vec<Received>>, how: &Mutex<Behavio
 fn judged(behaviour: &Behaviour, request: &Received, before: usize) -> (u16, String, String) {
     let answer = |status: u16, body: &str| (status, String::new(), body.to_owned());
     match behaviour {
-        Behaviour::Takes | Behaviour::Hangs | Behaviour::Mail => answer(200, "ok"),
+        Behaviour::Takes | Behaviour::BreaksOff | Behaviour::Hangs | Behaviour::Mail => answer(200, "ok"),
         Behaviour::Answers(status, headers, body) => (*status, headers.clone(), body.clone()),
         Behaviour::Webhook(key) => {
             let time = request.header("x-ostler-timestamp").unwrap_or_default();

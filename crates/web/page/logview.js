@@ -11,7 +11,7 @@ const CUT = 4096;
 
 let lineKey = 0;
 
-function Line({ line, showApp }) {
+export function Line({ line, showApp }) {
   const [whole, setWhole] = useState(false);
   const [open, setOpen] = useState(false);
   const text = whole ? line.text : line.text.slice(0, CUT);

@@ -186,6 +186,14 @@ impl Cluster {
         }
     }
 
+    /// The manager, where it is one.
+    pub(crate) fn manager(&self) -> Option<&Contender> {
+        match &self.runner {
+            Runner::Manager(manager) => Some(manager),
+            Runner::Primary(_) | Runner::Bare(_) => None,
+        }
+    }
+
     /// What manages them; nothing, where there is one process only.
     pub(crate) fn own(&self) -> Result<Vec<i32>> {
         match &self.runner {

@@ -18,7 +18,7 @@ pub fn defaults() -> Vec<Rule> {
         events("unhealthy", &[Kind::Unhealthy]),
         events("limit", &[Kind::Limit]),
         events("reload_refused", &[Kind::ReloadRefused]),
-        events("job", &[Kind::JobFailed]),
+        events("job", &[Kind::JobFailed, Kind::JobMissed]),
         events("host_rebooted", &[Kind::HostRebooted]),
         events("daemon_replaced", &[Kind::DaemonReplaced, Kind::UpdateFailed, Kind::SetAside]),
         Rule { severity: Some(Severity::Warning), ..Rule::new("exception", Condition::Exception { new: true, returned: true }) },

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ostler_core::cron::{OnTick, RunOn, Tick};
 use ostler_core::lifecycle::{Event, Origin, PolicyName, State};
+use ostler_proto::event::{Cause, What};
 
 use super::{Cron, limit_of};
 use crate::engine::{Ctx, Request};
@@ -32,6 +33,7 @@ impl Cron {
             if tick.missed {
                 let late_s = ctx.now.wall_ms.saturating_sub(tick.due_ms) / 1000;
                 ctx.log.line(format_args!("App [{name}:{pm_id}] {what} ({pattern}) was missed {late_s} s ago and is left out"));
+                ctx.emit(id, What::RunMissed { due_ms: tick.due_ms }, Cause::policy(PolicyName::Cron, None));
                 continue;
             }
             match cron.on_tick(&slot.durable.instance) {

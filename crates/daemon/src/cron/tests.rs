@@ -4,6 +4,8 @@ use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::cron::{JobSpec, Overlap};
 use ostler_core::lifecycle::{Event, Origin, PolicyName, State};
 
+use ostler_proto::event::What;
+
 use super::*;
 use crate::engine::{Input, Played, Request};
 
@@ -66,6 +68,18 @@ fn a_run_is_on_disk_before_it_begins() {
     played.ctx.state_file.append(b"x", played.ctx.now.mono_ms);
     cron.on_journaled(&mut played.ctx, &[]);
     assert_eq!(played.ctx.state_file.deadline_ms(), Some(0));
+}
+
+#[test]
+fn a_missed_run_is_an_event_and_no_run() {
+    let (mut played, mut cron, _) = running(app(CronSpec::job("0 * * * *".into(), JobSpec::default())));
+    let due_ms = played.ctx.slots.iter().next().unwrap().durable.ticks.next_ms.unwrap();
+    played.events();
+    // Nobody looked until long after.
+    played.ctx.now.wall_ms = due_ms + 10 * MINUTE_MS;
+    assert!(tick(&mut played, &mut cron, 0).is_empty());
+    let events = played.events();
+    assert!(matches!(&events[..], [event] if event.what == What::RunMissed { due_ms } && event.id == Some(0)), "{events:?}");
 }
 
 #[test]

@@ -180,6 +180,11 @@ const ROLLOUT: &[Opt] = &[call("to", None, Arg::Required("release"), "undo: to t
 const LOGS: &[Opt] = &[
     call("lines", None, Arg::Required("n"), "how many of the last lines first (15)"),
     call("nostream", None, Arg::None, "the last lines only, then end"),
+    call("grep", None, Arg::Required("text"), "lines with this text only, the last of them also from rotated files"),
+    call("regex", None, Arg::None, "the text of --grep is a regular expression"),
+    call("ignore-case", None, Arg::None, "it may be in capitals or not"),
+    call("since", None, Arg::Required("time"), "lines since then: 10m, 14:30, \"2026-11-24 14:30\""),
+    call("until", None, Arg::Required("time"), "lines until then; nothing is followed"),
     call("raw", None, Arg::None, "the lines as they are"),
     call("err", None, Arg::None, "standard error only"),
     call("out", None, Arg::None, "standard output only"),
@@ -370,7 +375,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         aliases: &["log"],
         options: LOGS,
         completes: NAMES,
-        examples: &["logs", "logs api --lines 100", "logs --err --nostream"],
+        examples: &["logs", "logs api --lines 100", "logs --err --nostream", "logs api --grep timeout --since 2h"],
         ..reads("logs", "[id|name|namespace]", 0, "show and follow logs")
     },
     Command {

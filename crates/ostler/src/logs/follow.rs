@@ -269,7 +269,9 @@ impl Follower {
     /// Gives the last `count` lines to `each`; what comes later is for [`Self::advance`].
     pub(super) fn tail(&mut self, count: u64, is_last_look: bool, each: Each<'_>) -> io::Result<()> {
         let source = &self.source;
-        let mut before = |count: u64| past::lines_before(&source.path, count).iter().all(|line| each(source, &Line::past(line)));
+        let mut before = |count: u64| {
+            past::lines_before(&source.path, count, &|path| source.open_rotated(path)).iter().all(|line| each(source, &Line::past(line)))
+        };
         let Some(open) = self.open.last_mut() else {
             before(count);
             return Ok(());

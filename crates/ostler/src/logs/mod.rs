@@ -7,11 +7,13 @@ mod bus;
 mod bus_packets;
 mod feed;
 mod follow;
+mod grep;
 mod lines;
 mod past;
 mod printer;
 mod resume;
 mod run;
+mod search;
 mod source;
 mod watch;
 
@@ -19,3 +21,4 @@ pub(crate) use bus::main as log_reader;
 pub(crate) use feed::LogFeed;
 pub(crate) use printer::Form;
 pub(crate) use run::{Observer, Past, Show, last_errors, of_one, run, stream, stream_as};
+pub(crate) use search::log_search;

@@ -1,21 +1,22 @@
 //! Lines of the past that are in rotated files.
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use flate2::read::MultiGzDecoder;
 use ostler_core::rotate::name::may_be_rotated;
-use rustix::fs::OFlags;
 
 /// Most bytes of a line in a compressed file that are shown.
 const LONGEST: u64 = 1 << 20;
 
+/// The way to open a rotated file.
+pub(super) type Open<'a> = &'a dyn Fn(&Path) -> io::Result<File>;
+
 /// The last `count` lines before those of this log, the oldest first.
-pub(super) fn lines_before(log: &Path, count: u64) -> Vec<Vec<u8>> {
+pub(super) fn lines_before(log: &Path, count: u64, open: Open<'_>) -> Vec<Vec<u8>> {
     let mut found: Vec<Vec<u8>> = Vec::new();
     for path in rotated(log) {
         let missing = usize::try_from(count).unwrap_or(usize::MAX).saturating_sub(found.len());
@@ -23,7 +24,7 @@ pub(super) fn lines_before(log: &Path, count: u64) -> Vec<Vec<u8>> {
             break;
         }
         // Removed or compressed in this moment, or not for us: what can be shown is shown.
-        let Ok(mut lines) = last_lines(&path, missing) else { continue };
+        let Ok(mut lines) = last_lines(&path, missing, open) else { continue };
         lines.append(&mut found);
         found = lines;
     }
@@ -53,9 +54,8 @@ pub(super) fn rotated(log: &Path) -> Vec<PathBuf> {
     paths
 }
 
-fn last_lines(path: &Path, count: usize) -> io::Result<Vec<Vec<u8>>> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+fn last_lines(path: &Path, count: usize, open: Open<'_>) -> io::Result<Vec<Vec<u8>>> {
+    let file = open(path)?;
     if path.extension().is_some_and(|end| end == "gz") {
         return keep_last(MultiGzDecoder::new(file), count);
     }
@@ -116,8 +116,13 @@ mod tests {
         write("aa-out__2026-01-03_00-00-00.log", "x\n", 50);
         write("a-out.log", "7\n", 0);
         let log = folder.join("a-out.log");
-        let lines =
-            |count| lines_before(&log, count).into_iter().map(|line| String::from_utf8(line).unwrap()).collect::<Vec<_>>().join(" ");
+        let lines = |count| {
+            lines_before(&log, count, &|path| File::open(path))
+                .into_iter()
+                .map(|line| String::from_utf8(line).unwrap())
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
         assert_eq!(
             (lines(0), lines(1), lines(3), lines(5), lines(99)),
             ("".into(), "6".into(), "4 5 6".into(), "2 3 4 5 6".into(), "1 2 3 4 5 6".into())

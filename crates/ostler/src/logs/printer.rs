@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::bus_packets::BusPackets;
 use super::follow::{Follower, Line};
+use super::search::Pattern;
 use super::source::{Kind, Source};
 use crate::render::{Out, styles};
 
@@ -51,6 +52,8 @@ pub(super) struct Printer {
     /// Whether lines of the daemon are shown without their own date.
     undates_daemon: bool,
     packets: BusPackets,
+    /// Lines of the present that are shown; none = all.
+    only: Option<Pattern>,
 }
 
 impl Printer {
@@ -66,6 +69,20 @@ impl Printer {
             widest: 0,
             undates_daemon: false,
             packets: BusPackets::default(),
+            only: None,
+        }
+    }
+
+    /// Shows of what comes only the lines that match.
+    pub(super) fn show_only(&mut self, pattern: Pattern) {
+        self.only = Some(pattern);
+    }
+
+    /// Prints a line that a search found, with its time where that is known.
+    pub(super) fn found(&mut self, out: &mut Out, source: &Source, line: &[u8], at_ms: Option<u64>) {
+        match self.form {
+            Form::Json => json_line(out, source, line, at_ms),
+            _ => self.past(out, source, line),
         }
     }
 
@@ -109,6 +126,9 @@ impl Printer {
     /// Prints a line that was just written.
     pub(super) fn present(&mut self, out: &mut Out, source: &Source, read: &Line<'_>) {
         let line = read.text;
+        if self.only.as_ref().is_some_and(|only| !only.is_match(line)) {
+            return;
+        }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
         match self.form {
             Form::Labelled => {

@@ -11,6 +11,7 @@ use ostler_proto::pm2::{LogPlace, LogPlaces};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::follow::{Follower, Line};
+use super::grep::Terms;
 use super::printer::{Form, Printer};
 use super::resume::resume;
 use super::source::{LogFilter, Source, Streams, by_age};
@@ -42,13 +43,34 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let form = if in_usual_form { Form::Labelled } else { form(call) };
     let timestamp = call.has("timestamp").then(|| call.value("timestamp").unwrap_or_default());
     let mut printer = Printer::new(form, timestamp, call.value("highlight"));
+    let terms = Terms::of(call)?;
     let targets = if call.targets.is_empty() { vec!["all".to_owned()] } else { call.targets.clone() };
     let home = cx.home()?.to_owned();
     let streams = Streams::new(call.has("out"), call.has("err"));
-    let filter =
-        LogFilter { targets, streams, cwd: cwd()?, daemon_log: daemon_log(&home), daemon_name: cx.program.label(), own_folder: None };
+    // Who reads for others opens with the rights of each app's user.
+    let own_folder = std::env::var_os(ostler_web::FOR_OTHERS).map(|_| home.join("logs"));
+    let filter = LogFilter { targets, streams, cwd: cwd()?, daemon_log: daemon_log(&home), daemon_name: cx.program.label(), own_folder };
     let list = cx.client()?.list()?;
     let mut sources = filter.sources(&list)?;
+    if let Some(terms) = terms {
+        // What comes while it is searched is shown behind it.
+        let past = Past::of(&home);
+        let ends_at: HashMap<PathBuf, u64> = sources.iter().map(|source| (source.path.clone(), past.position(&source.path))).collect();
+        terms.show_past(&sources, count, &ends_at, &mut printer, &mut cx.out)?;
+        cx.out.flush();
+        if !ends && terms.until_ms.is_none() {
+            let follower = |source: Source| {
+                let end = ends_at.get(&source.path).copied().unwrap_or(0);
+                let mut follower = Follower::new(source);
+                follower.skip_to(end);
+                follower
+            };
+            let followers = sources.into_iter().map(follower).collect();
+            printer.show_only(terms.pattern);
+            follow(cx, &mut printer, followers, &filter, Scene { home, past, stays: false, signals: None, observer: None });
+        }
+        return Ok(Status::Ok);
+    }
     by_age(&mut sources);
     let mut followers: Vec<Follower> = sources.into_iter().map(Follower::new).collect();
     // Programs want what happens from now on, unless they say how much of the past; with --nostream there is nothing else.
@@ -189,7 +211,7 @@ pub(crate) fn last_errors(cx: &mut Cx, count: u64, each: &mut dyn FnMut(&str, u3
     Ok(())
 }
 
-fn daemon_log(home: &Path) -> PathBuf {
+pub(super) fn daemon_log(home: &Path) -> PathBuf {
     std::env::var_os("PM2_LOG_FILE_PATH").map_or_else(|| home.join("pm2.log"), PathBuf::from)
 }
 

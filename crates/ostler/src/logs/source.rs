@@ -41,8 +41,17 @@ pub(super) struct Source {
 impl Source {
     /// Opens an ordinary file, the only kind that can be followed; never waits for the writer of a FIFO.
     pub(super) fn open(&self, path: &Path) -> io::Result<File> {
+        self.open_with(path, OFlags::empty())
+    }
+
+    /// Opens a rotated file: those that we made are no links.
+    pub(super) fn open_rotated(&self, path: &Path) -> io::Result<File> {
+        self.open_with(path, OFlags::NOFOLLOW)
+    }
+
+    fn open_with(&self, path: &Path, more: OFlags) -> io::Result<File> {
         let open = || {
-            let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+            let flags = (OFlags::NONBLOCK | OFlags::NOCTTY | more).bits().cast_signed();
             let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
             if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
         };

@@ -38,6 +38,7 @@ fn one_line_each() {
         (None, What::ReloadFailed { release: 2, why: "exited".into() }, Cause::policy(PolicyName::Watch, "a.js".to_owned()), None),
         (Some(0), What::Deleted, Cause::Shutdown, None),
         (None, What::Scaled { from: 1, to: 3 }, Cause::policy(PolicyName::Autoscale, "uses 90 % of a core".to_owned()), None),
+        (Some(0), What::RunMissed { due_ms: data::NOW_MS - 90_000 }, Cause::policy(PolicyName::Cron, None), status("stopped", "stopped")),
         (Some(0), What::SetAside { file: Some("/h/set-aside/a.json".into()) }, Cause::policy(PolicyName::Recovery, None), None),
     ];
     let of_the_manager = [

@@ -7,6 +7,7 @@ import { api, segment } from "../api.js";
 import { Ago, Badge, Empty, Skeleton, Tabs } from "../parts.js";
 import { PastCharts } from "./past.js";
 import { LogView } from "../logview.js";
+import { LogTabs } from "../logsearch.js";
 import { mayAct, order } from "../act.js";
 import { Verbs } from "./overview.js";
 import { EventList } from "./events.js";
@@ -71,7 +72,7 @@ export function AppView({ namespace, name, tab, range }) {
   const base = `#/app/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`;
   const tabs = [["charts", t("overview")], ["logs", t("logs")], ["events", t("events")], ["errors", t("errors")], ["exits", t("exits")], ["metrics", t("metrics")], ["releases", t("releases")], ["config", t("config")]];
   const body = () => {
-    if (tab === "logs") return html`<section class="card flush"><${LogView} app=${name} filterId="filter" key=${name} /></section>`;
+    if (tab === "logs") return html`<section class="card flush"><${LogTabs} app=${name} key=${name} live=${html`<${LogView} app=${name} filterId="filter" key=${name} />`} /></section>`;
     if (tab === "events") return html`<section class="card flush"><${EventList} app=${name} /></section>`;
     if (tab === "errors") return html`<section class="card flush"><${ErrorList} app=${name} /></section>`;
     if (tab === "charts") return html`${app.node && html`<${NodeFigures} node=${app.node} />`}<${PastCharts} app=${app} word=${range} /><${Instances} app=${app} />`;

@@ -48,6 +48,7 @@ fn kind(event: &Event, is_job: bool) -> Option<Kind> {
         What::ReloadBegun { .. } => Kind::ReloadBegun,
         What::ReloadDone { .. } | What::ReloadOverruled { .. } => Kind::ReloadEnded,
         What::ReloadFailed { .. } => Kind::ReloadRefused,
+        What::RunMissed { .. } if is_job => Kind::JobMissed,
         What::Online { .. } => Kind::Online,
         What::Stopped => Kind::Stopped,
         What::Deleted => Kind::Deleted,
@@ -64,6 +65,7 @@ fn kind(event: &Event, is_job: bool) -> Option<Kind> {
         | What::HookFailed { .. }
         | What::Replaced { .. }
         | What::Health { state: Health::Unready }
+        | What::RunMissed { .. }
         | What::LogRotated { .. }
         | What::Scaled { .. }
         | What::UpdateBegun
@@ -96,6 +98,8 @@ mod tests {
             (exit(137), Cause::System, false, Some(Kind::OutOfMemory)),
             (exit(1), Cause::App, true, Some(Kind::JobFailed)),
             (exit(0), Cause::App, true, Some(Kind::JobDone)),
+            (What::RunMissed { due_ms: 1 }, Cause::policy(PolicyName::Cron, None), true, Some(Kind::JobMissed)),
+            (What::RunMissed { due_ms: 1 }, Cause::policy(PolicyName::Cron, None), false, None),
             (What::Errored { unstable: 16 }, Cause::App, false, Some(Kind::Errored)),
             (What::Health { state: Health::Unhealthy }, Cause::App, false, Some(Kind::Unhealthy)),
             (What::Health { state: Health::Unready }, Cause::App, false, None),

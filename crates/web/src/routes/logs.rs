@@ -27,15 +27,15 @@ const MOST_READ: u64 = 4 << 20;
 /// Bytes of an answer about the past.
 const MOST_BYTES: usize = 8 << 20;
 /// Readers at a time.
-const READERS: usize = 16;
+pub(super) const READERS: usize = 16;
 /// Time for lines of the past.
 const WITHIN: Duration = Duration::from_secs(30);
 /// Time between two signs of life.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Pieces that wait for a slow browser; then the reader waits, too, and the files keep the lines.
-const ROOM: usize = 4;
+pub(super) const ROOM: usize = 4;
 /// Bytes of one piece: what has come by then is sent together.
-const PIECE: usize = 64 << 10;
+pub(super) const PIECE: usize = 64 << 10;
 
 /// A line as `ostler logs --json` has it.
 #[derive(Debug, Deserialize)]
@@ -202,7 +202,7 @@ impl LogProcess {
     pub(crate) fn start(home: &std::path::Path, words: &[String]) -> std::io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["logs", "--json"]).args(words);
-        command.env("OSTLER_HOME", home).env("PM2_HOME", home).env_remove("OSTLER_ROLE");
+        command.env("OSTLER_HOME", home).env("PM2_HOME", home).env(crate::FOR_OTHERS, "1").env_remove("OSTLER_ROLE");
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
         let stdout = child.stdout.take().ok_or(std::io::ErrorKind::BrokenPipe)?;
         Ok(Self { lines: BufReader::with_capacity(PIECE, stdout), _child: child })
@@ -272,7 +272,7 @@ fn line(bytes: &[u8]) -> Option<Line> {
 }
 
 /// What to read, as words of the command line: ids, because a name may mean more than itself. All where everything is seen.
-async fn targets(site: &Site, identity: &Identity, app: Option<&str>) -> Result<Vec<String>, Response<Body>> {
+pub(super) async fn targets(site: &Site, identity: &Identity, app: Option<&str>) -> Result<Vec<String>, Response<Body>> {
     let Some(name) = app else {
         if identity.sees_all() {
             return Ok(Vec::new());

@@ -12,6 +12,7 @@ mod live;
 mod logs;
 mod pm2;
 mod query;
+mod search;
 mod session;
 
 use std::rc::Rc;
@@ -44,6 +45,7 @@ enum Path {
     Logs,
     LogsLive,
     LogsDownload,
+    LogsSearch,
     Metrics,
     Access,
     Token(Option<String>),
@@ -80,6 +82,7 @@ impl Path {
             ["logs"] => Self::Logs,
             ["logs", "live"] => Self::LogsLive,
             ["logs", "download"] => Self::LogsDownload,
+            ["logs", "search"] => Self::LogsSearch,
             ["access"] => Self::Access,
             ["access", "token"] => Self::Token(None),
             ["access", "token", name] if !name.is_empty() => Self::Token(Some(name.to_owned())),
@@ -165,6 +168,7 @@ async fn perform(site: Rc<Site>, asked: Asked, path: Path, identity: Identity) -
         Path::Logs => logs::past(&site, &asked, &identity).await,
         Path::LogsLive => logs::live(&site, &asked, &identity).await,
         Path::LogsDownload => logs::download(&site, &asked, &identity).await,
+        Path::LogsSearch => search::answer(&site, &asked, &identity).await,
         Path::Metrics => metrics::answer(&site, &asked, &identity).await,
         Path::Access => access::list(&site),
         Path::Token(name) => access::token(&site, asked, &identity, name).await,
@@ -247,6 +251,8 @@ mod tests {
             (Method::GET, "/api/apps", Some(Role::Viewer)),
             (Method::POST, "/api/apps", None),
             (Method::GET, "/api/logs/live", Some(Role::Viewer)),
+            (Method::GET, "/api/logs/search", Some(Role::Viewer)),
+            (Method::POST, "/api/logs/search", None),
             (Method::GET, "/metrics", Some(Role::Viewer)),
             (Method::POST, "/api/apps/a/restart", Some(Role::Operator)),
             (Method::GET, "/api/apps/a/restart", None),
@@ -303,6 +309,7 @@ mod tests {
             "/api/logs",
             "/api/logs/live",
             "/api/logs/download",
+            "/api/logs/search",
             "/metrics",
             "/api/access",
             "/api/access/token",

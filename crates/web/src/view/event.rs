@@ -60,6 +60,7 @@ fn severity(event: &Event) -> &'static str {
         }
         What::NotReady { .. }
         | What::KillTimeout
+        | What::RunMissed { .. }
         | What::HookFailed { .. }
         | What::Health { state: Health::Unready }
         | What::LimitExceeded { warning: true, .. }

@@ -21,6 +21,7 @@ mod serve;
 mod start;
 mod stop;
 mod thousand;
+mod web;
 
 use crate::lab::Lab;
 use crate::report::Row;
@@ -47,6 +48,7 @@ pub(crate) const APPS: &[Scenario] = &[
     ("sockets", "PM2's sockets: lists of 100 apps, calls, and 50,000 lines a second for three subscribers", pm2_sockets::measure),
     ("serve", "files over HTTP, beside PM2's serve and nginx", serve::measure),
     ("monit", "the view of the terminal over 100 apps at rest", monit::measure),
+    ("web", "the dashboard: at rest, watched, its history, `/metrics`, search in logs, and what being measured costs", web::measure),
     ("thousand", "1,000 apps", thousand::measure),
     ("kill", "SIGKILL of the daemon under requests and log lines", kill::measure),
     ("boot", "20 apps on a real systemd, after a reboot", boot::measure),

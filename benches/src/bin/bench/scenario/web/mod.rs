@@ -1,0 +1,21 @@
+//! The dashboard: what it costs beside a hundred apps, its figures over time, its page for Prometheus, its search in logs, and what being measured costs a Node app.
+
+mod collected;
+mod dashboard;
+mod history;
+mod rest;
+mod scrape;
+mod search;
+
+use crate::lab::Lab;
+use crate::report::Row;
+use anyhow::Result;
+
+pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
+    let parts = [rest::measure, history::measure, scrape::measure, search::measure, collected::measure];
+    let mut rows = Vec::new();
+    for part in parts {
+        rows.extend(part(lab)?);
+    }
+    Ok(rows)
+}

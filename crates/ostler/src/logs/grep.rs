@@ -1,0 +1,118 @@
+//! `logs --grep`, `--since`, `--until`: which lines are wanted, and the last of them over rotated files, too.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use ostler_core::units;
+
+use super::printer::Printer;
+use super::search::{Found, Hit, Pattern, Receiver, Search, moment, search};
+use super::source::Source;
+use crate::cli::Call;
+use crate::error::{CliError, UsageError};
+use crate::render::Out;
+
+/// Bytes of lines that are kept until they are shown in their order.
+const MOST_BYTES: usize = 64 << 20;
+
+/// Lines that are wanted.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    pub(super) pattern: Pattern,
+    since_ms: Option<u64>,
+    pub(super) until_ms: Option<u64>,
+}
+
+impl Terms {
+    /// What is asked for by the options; none = nothing of it.
+    ///
+    /// # Errors
+    /// A pattern or a time that makes no sense.
+    pub(super) fn of(call: &Call) -> Result<Option<Self>, UsageError> {
+        let bad = |option: &str, reason: String| UsageError::BadValue { option: option.into(), reason };
+        if !["grep", "since", "until"].iter().any(|name| call.value(name).is_some()) {
+            let alone = ["regex", "ignore-case"].into_iter().find(|name| call.has(name));
+            return match alone {
+                Some(name) => Err(bad(&format!("--{name}"), "it says how --grep is meant, which is not given".into())),
+                None => Ok(None),
+            };
+        }
+        let now = jiff::Zoned::now();
+        let time = |name: &str| match call.value(name) {
+            None => Ok(None),
+            Some(text) => moment(text, &now).map(Some).ok_or_else(|| {
+                bad(&format!("--{name}"), format!("expected a time such as 10m, 14:30 or \"2026-11-24 14:30\", found {text:?}"))
+            }),
+        };
+        let (since_ms, until_ms) = (time("since")?, time("until")?);
+        if since_ms.zip(until_ms).is_some_and(|(since, until)| since > until) {
+            return Err(bad(
+                "--until",
+                format!("it is before --since, by {}", units::millis_text(since_ms.unwrap_or(0) - until_ms.unwrap_or(0))),
+            ));
+        }
+        let pattern = Pattern::new(call.value("grep").unwrap_or_default(), call.has("regex"), call.has("ignore-case"));
+        Ok(Some(Self { pattern: pattern.map_err(|reason| bad("--grep", reason))?, since_ms, until_ms }))
+    }
+
+    /// Shows the last `count` lines that are wanted, those of each file in their order, and of a log up to where it ends for this.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub(super) fn show_past(
+        &self,
+        sources: &[Source],
+        count: u64,
+        ends_at: &HashMap<PathBuf, u64>,
+        printer: &mut Printer,
+        out: &mut Out,
+    ) -> Result<(), CliError> {
+        let limit = usize::try_from(count).unwrap_or(usize::MAX);
+        if limit == 0 {
+            return Ok(());
+        }
+        let wanted = Search {
+            pattern: self.pattern.clone(),
+            since_ms: self.since_ms,
+            until_ms: self.until_ms,
+            before: None,
+            at: None,
+            limit,
+            context: 0,
+            within: None,
+            ends_at: ends_at.clone(),
+        };
+        let mut kept = Kept { lines: Vec::new(), bytes: 0 };
+        let end = search(sources, &wanted, &mut kept).map_err(CliError::Failed)?;
+        for (path, found) in kept.lines.iter().rev() {
+            let Some(source) = sources.iter().find(|source| source.path == *path) else { continue };
+            printer.found(out, source, &found.text, found.at_ms);
+            if out.is_closed() {
+                return Ok(());
+            }
+        }
+        if end.more.is_some() && kept.lines.len() < limit {
+            out.warn_err(format_args!("more than {} MiB match; these are the last {} lines of it", MOST_BYTES >> 20, kept.lines.len()));
+        }
+        end.trouble.iter().for_each(|trouble| out.warn_err(format_args!("not searched: {trouble}")));
+        Ok(())
+    }
+}
+
+/// Lines, the last first, each with the path of its log.
+struct Kept {
+    lines: Vec<(PathBuf, Found)>,
+    bytes: usize,
+}
+
+impl Receiver for Kept {
+    fn hit(&mut self, hit: &Hit<'_>) -> bool {
+        self.bytes += hit.found.text.len() + hit.source.path.as_os_str().len() + size_of::<(PathBuf, Found)>();
+        self.lines.push((hit.source.path.clone(), hit.found.clone()));
+        self.bytes < MOST_BYTES
+    }
+
+    fn progress(&mut self, _looked: u64, _of: u64) -> bool {
+        true
+    }
+}

@@ -1,0 +1,171 @@
+//! Pattern that lines are searched for. Pure.
+
+use std::ops::Range;
+
+use memchr::memmem::Finder;
+use memchr::{memchr, memrchr};
+use regex::bytes::{Regex, RegexBuilder};
+
+/// Longest pattern, bytes.
+const LONGEST: usize = 4096;
+/// Most memory of a compiled expression, bytes; and of what it keeps while it searches.
+const COMPILED: usize = 1 << 20;
+const KEPT: usize = 4 << 20;
+
+/// A pattern.
+#[derive(Clone, Debug)]
+pub(crate) struct Pattern(Kind);
+
+#[derive(Clone, Debug)]
+enum Kind {
+    /// Each line.
+    All,
+    /// A text, by vector instructions.
+    Text(Box<Finder<'static>>),
+    /// An expression, in time that grows with the length of what is searched alone.
+    Regex(Box<Regex>),
+}
+
+impl Pattern {
+    /// A pattern that each line matches.
+    pub(crate) const ALL: Self = Self(Kind::All);
+
+    /// A text or an expression; the empty one matches each line.
+    ///
+    /// # Errors
+    /// What is wrong with it, in one line.
+    pub(crate) fn new(text: &str, is_regex: bool, ignores_case: bool) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self::ALL);
+        }
+        if text.len() > LONGEST {
+            return Err(format!("it has more than {LONGEST} bytes"));
+        }
+        if !is_regex && text.contains('\n') {
+            return Err("it has two lines, and lines are searched one by one".into());
+        }
+        if !is_regex && !ignores_case {
+            return Ok(Self(Kind::Text(Box::new(Finder::new(text).into_owned()))));
+        }
+        let text = if is_regex { text.to_owned() } else { regex::escape(text) };
+        let mut builder = RegexBuilder::new(&text);
+        builder.case_insensitive(ignores_case).multi_line(true).crlf(true).size_limit(COMPILED).dfa_size_limit(KEPT);
+        match builder.build() {
+            Ok(regex) => Ok(Self(Kind::Regex(Box::new(regex)))),
+            Err(regex::Error::CompiledTooBig(_)) => Err("it is too large".into()),
+            // The parser draws with several lines where the fault is; the last says what.
+            Err(error) => Err(error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()),
+        }
+    }
+
+    /// True if this line, without its end, matches.
+    pub(crate) fn is_match(&self, line: &[u8]) -> bool {
+        match &self.0 {
+            Kind::All => true,
+            Kind::Text(finder) => finder.find(line).is_some(),
+            Kind::Regex(regex) => regex.is_match(line),
+        }
+    }
+
+    /// Gives the lines that match in `bytes`, those of which a match begins within `range`, in their order. False from `each` ends it.
+    pub(super) fn lines(&self, bytes: &[u8], range: Range<usize>, each: &mut dyn FnMut(Range<usize>) -> bool) {
+        let (mut from, end) = (range.start, range.end.min(bytes.len()));
+        // An expression may begin in one line and end in another: from then on each line is asked for itself, or a search to the end of everything might
+        // be made for each.
+        let mut by_line = false;
+        while from < end {
+            let at = match &self.0 {
+                Kind::All => Some(from),
+                Kind::Text(finder) => finder.find(&bytes[from..]).map(|at| from + at),
+                Kind::Regex(_) if by_line => Some(from),
+                Kind::Regex(regex) => regex.find_at(bytes, from).map(|found| found.start()),
+            };
+            let Some(at) = at.filter(|at| *at < end) else { return };
+            let line = line_around(bytes, at);
+            let is_match = match &self.0 {
+                Kind::Regex(regex) => regex.is_match(&bytes[line.clone()]),
+                Kind::All | Kind::Text(_) => true,
+            };
+            by_line |= !is_match;
+            from = line.end + 1;
+            if is_match && !each(line) {
+                return;
+            }
+        }
+    }
+}
+
+/// The line in which this position is, without its end.
+pub(super) fn line_around(bytes: &[u8], at: usize) -> Range<usize> {
+    let start = memrchr(b'\n', &bytes[..at]).map_or(0, |end| end + 1);
+    let end = memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |end| at + end);
+    start..end
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn found(pattern: &Pattern, text: &str, range: Range<usize>) -> Vec<String> {
+        let mut found = Vec::new();
+        pattern.lines(text.as_bytes(), range, &mut |line| {
+            found.push(text[line].to_owned());
+            true
+        });
+        found
+    }
+
+    #[test]
+    fn which_lines_match() {
+        let text = "GET /a 200\nget /b 500\n\nPOST /a\u{e4} 500\nüber GET\n";
+        for (pattern, is_regex, ignores_case, expected) in [
+            ("GET", false, false, vec!["GET /a 200", "über GET"]),
+            ("get", false, true, vec!["GET /a 200", "get /b 500", "über GET"]),
+            ("ÜBER", false, true, vec!["über GET"]),
+            ("/a 2", false, false, vec!["GET /a 200"]),
+            ("500$", true, false, vec!["get /b 500", "POST /aä 500"]),
+            ("^.*a.* \\d+$", true, false, vec!["GET /a 200", "POST /aä 500"]),
+            ("^$", true, false, vec![""]),
+            // Nothing goes over the end of a line, also where the expression would.
+            ("200\\s+get", true, false, vec![]),
+            ("[^x]*POST", true, false, vec!["POST /aä 500"]),
+            ("a(b", false, false, vec![]),
+            ("", false, false, vec!["GET /a 200", "get /b 500", "", "POST /aä 500", "über GET"]),
+        ] {
+            let pattern = Pattern::new(pattern, is_regex, ignores_case).unwrap();
+            assert_eq!(found(&pattern, text, 0..text.len()), expected, "{pattern:?}");
+            for line in text.lines() {
+                assert_eq!(pattern.is_match(line.as_bytes()), expected.contains(&line), "{pattern:?} {line}");
+            }
+        }
+    }
+
+    /// However a text is cut, each line is found by the part in which its match begins.
+    #[test]
+    fn parts_find_what_the_whole_does() {
+        let text: String = (0..50).map(|n| format!("line {n} {}\n", if n % 7 == 0 { "ERROR" } else { "fine" })).collect();
+        for pattern in [Pattern::new("ERROR", false, false).unwrap(), Pattern::new("e\\w+r$", true, true).unwrap()] {
+            let whole = found(&pattern, &text, 0..text.len());
+            assert_eq!(whole.len(), 8);
+            for size in [1, 7, 64, 300] {
+                let mut parts: Vec<String> = (0..text.len()).step_by(size).flat_map(|at| found(&pattern, &text, at..at + size)).collect();
+                parts.dedup();
+                assert_eq!(parts, whole, "{size}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_searched_says_why() {
+        for (pattern, is_regex, why) in [
+            ("(", true, "unclosed group"),
+            ("a{1000}{1000}{1000}", true, "too large"),
+            ("a\nb", false, "two lines"),
+            (&"x".repeat(5000), false, "more than 4096"),
+        ] {
+            let error = Pattern::new(pattern, is_regex, false).unwrap_err();
+            assert!(error.contains(why) && !error.contains('\n'), "{error}");
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! Search within one file, the last lines first, in bounded memory. What is found in a piece of it is decided without the file ([`Wanted`]).
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read};
+use std::num::NonZeroU64;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+use flate2::read::MultiGzDecoder;
+use jiff::tz::TimeZone;
+use memchr::memchr_iter;
+use rustix::fs::{Advice, fadvise};
+
+use super::pattern::{Pattern, line_around};
+use super::time;
+
+/// Bytes that are searched at once.
+pub(super) const BLOCK: usize = 2 << 20;
+/// Bytes on both sides of them in which the rest of a line and its surroundings are looked for.
+const MARGIN: usize = 64 << 10;
+/// Bytes that the kernel is asked to read ahead of us: it does so by itself only towards the end of a file.
+const AHEAD: u64 = 16 << 20;
+/// Longest text of a line that was found, and of one around it.
+const LONGEST: usize = 16 << 10;
+const LONGEST_AROUND: usize = 2 << 10;
+/// Bytes of what was found in a compressed file, which can only be read from its begin.
+const MOST_KEPT: usize = 4 << 20;
+/// Lines before one without a time among which its time is looked for.
+const LINES_OF_ONE: usize = 50;
+
+/// What a line has to be, and what is wanted of it.
+pub(super) struct Wanted<'a> {
+    pub(super) pattern: &'a Pattern,
+    pub(super) since_ms: Option<u64>,
+    pub(super) until_ms: Option<u64>,
+    /// Lines before and after.
+    pub(super) context: usize,
+    pub(super) zone: &'a TimeZone,
+    /// Bytes that are searched at once.
+    pub(super) block: usize,
+}
+
+/// A line that was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Where it begins in the file, in bytes; in a compressed one in those of its content.
+    pub(crate) start: u64,
+    /// When it was written, ms since the epoch, where it or a line before it says so.
+    pub(crate) at_ms: Option<u64>,
+    /// The line.
+    pub(crate) text: Vec<u8>,
+    /// It has more than that.
+    pub(crate) is_cut: bool,
+    /// Lines before it, and after it.
+    pub(crate) before: Vec<Vec<u8>>,
+    pub(crate) after: Vec<Vec<u8>>,
+}
+
+impl Found {
+    fn len(&self) -> usize {
+        self.text.len() + self.before.iter().chain(&self.after).map(|line| line.len() + size_of::<Vec<u8>>()).sum::<usize>()
+    }
+}
+
+impl Wanted<'_> {
+    /// The line as it is told; none = it is of another time. `offset`: where `bytes` begin in the file.
+    fn found(&self, bytes: &[u8], offset: u64, line: Range<usize>) -> Option<Found> {
+        let at_ms = self.time(bytes, &line);
+        let is_within = |at: u64| self.since_ms.is_none_or(|since| at >= since) && self.until_ms.is_none_or(|until| at <= until);
+        if !at_ms.is_none_or(is_within) {
+            return None;
+        }
+        let cut = |line: Range<usize>, most: usize| bytes[line.start..line.end.min(line.start + most)].to_vec();
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        let mut edge = line.start;
+        while before.len() < self.context && edge > 0 {
+            let line = line_around(bytes, edge - 1);
+            // The first line of a piece may be the end of one.
+            if line.start == 0 && offset > 0 {
+                break;
+            }
+            edge = line.start;
+            before.push(cut(line, LONGEST_AROUND));
+        }
+        before.reverse();
+        let mut edge = line.end + 1;
+        while after.len() < self.context && edge < bytes.len() {
+            let line = line_around(bytes, edge);
+            edge = line.end + 1;
+            after.push(cut(line, LONGEST_AROUND));
+        }
+        let is_cut = line.len() > LONGEST;
+        Some(Found { start: offset + line.start as u64, at_ms, text: cut(line, LONGEST), is_cut, before, after })
+    }
+
+    /// The time of a line, or of the nearest one before it: a stack trace has that of its message.
+    fn time(&self, bytes: &[u8], line: &Range<usize>) -> Option<u64> {
+        let mut line = line.clone();
+        for _ in 0..LINES_OF_ONE {
+            let known = time::of_line(&bytes[line.clone()], self.zone);
+            if known.is_some() || line.start == 0 {
+                return known;
+            }
+            line = line_around(bytes, line.start - 1);
+        }
+        None
+    }
+
+    /// The time of the first line of a piece that has one; it may begin within a line.
+    fn first_time(&self, bytes: &[u8]) -> Option<u64> {
+        let starts = memchr_iter(b'\n', bytes).take(LINES_OF_ONE).map(|end| end + 1);
+        starts.filter(|start| *start < bytes.len()).find_map(|start| time::of_line(&bytes[line_around(bytes, start)], self.zone))
+    }
+}
+
+/// Receiver of what is found, and of how far it is. False = enough.
+pub(super) trait Sink {
+    fn found(&mut self, found: &Found) -> bool;
+    fn looked(&mut self, bytes: u64) -> bool;
+    /// So many lines more.
+    fn room(&self) -> usize;
+}
+
+/// Searches `range` of a file from its end. Gives the place before which nothing was searched; none = all was.
+///
+/// # Errors
+/// The file cannot be read.
+pub(super) fn plain(file: &File, range: Range<u64>, wanted: &Wanted<'_>, sink: &mut dyn Sink) -> io::Result<Option<u64>> {
+    let length = file.metadata()?.len();
+    let mut end = range.end.min(length);
+    if let Some(until) = wanted.until_ms {
+        end = end_by_time(file, end, until, wanted)?;
+    }
+    let mut buffer = vec![0; wanted.block + 2 * MARGIN];
+    let mut ahead = end;
+    let mut last = None;
+    while end > range.start {
+        // As soon as half of what was asked for is searched.
+        if ahead > range.start && end < ahead + AHEAD / 2 {
+            let start = ahead.saturating_sub(AHEAD).max(range.start);
+            let _ = fadvise(file, start, NonZeroU64::new(ahead - start), Advice::WillNeed);
+            ahead = start;
+        }
+        let start = end.saturating_sub(wanted.block as u64).max(range.start);
+        let offset = start.saturating_sub(MARGIN as u64);
+        let size = usize::try_from((end + MARGIN as u64).min(length) - offset).unwrap_or(0).min(buffer.len());
+        let filled = read_at(file, &mut buffer[..size], offset)?;
+        let bytes = &buffer[..filled];
+        let within = |at: u64| usize::try_from(at - offset).unwrap_or(usize::MAX).min(filled);
+        // The last ones alone can be wanted.
+        let mut found: VecDeque<Found> = VecDeque::new();
+        let room = sink.room().max(1);
+        wanted.pattern.lines(bytes, within(start)..within(end), &mut |line| {
+            if found.len() == room {
+                found.pop_front();
+            }
+            found.extend(wanted.found(bytes, offset, line));
+            true
+        });
+        while let Some(one) = found.pop_back() {
+            // A line over two blocks is found in both.
+            if last.replace(one.start) != Some(one.start) && !sink.found(&one) {
+                return Ok(Some(one.start));
+            }
+        }
+        let is_before = |since: u64| wanted.first_time(&bytes[within(start)..within(end)]).is_some_and(|first| first < since);
+        if !sink.looked(end - start) && start > range.start {
+            return Ok(Some(start));
+        }
+        if wanted.since_ms.is_some_and(is_before) {
+            return Ok(None);
+        }
+        end = start;
+    }
+    Ok(None)
+}
+
+/// The end of what may be of a time until then, found by halving where lines carry their times.
+fn end_by_time(file: &File, end: u64, until_ms: u64, wanted: &Wanted<'_>) -> io::Result<u64> {
+    let mut buffer = vec![0; MARGIN];
+    let (mut low, mut high) = (0, end);
+    while high - low > wanted.block.max(4 * MARGIN) as u64 {
+        let middle = low + (high - low) / 2;
+        let filled = read_at(file, &mut buffer, middle)?;
+        match wanted.first_time(&buffer[..filled]) {
+            Some(at) if at > until_ms => high = middle + filled as u64,
+            Some(_) => low = middle,
+            None => return Ok(end),
+        }
+    }
+    Ok(high.min(end))
+}
+
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// A reader that counts.
+struct Counted<'a> {
+    file: &'a File,
+    count: u64,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.count += count as u64;
+        Ok(count)
+    }
+}
+
+/// The same for a compressed file, which is read from its begin: the last ones that were found are kept until its end.
+///
+/// # Errors
+/// It cannot be read, or is damaged; what was found before was told.
+pub(super) fn compressed(file: &File, range: Range<u64>, wanted: &Wanted<'_>, sink: &mut dyn Sink) -> io::Result<Option<u64>> {
+    let mut reader = MultiGzDecoder::new(Counted { file, count: 0 });
+    let mut bytes = Vec::with_capacity(wanted.block + 2 * MARGIN);
+    // Where `bytes` begin in the content, up to where they were searched, and compressed bytes that were told of.
+    let (mut offset, mut from, mut told) = (0_u64, 0_usize, 0_u64);
+    let mut kept: VecDeque<Found> = VecDeque::new();
+    let (mut kept_bytes, mut last, mut is_short) = (0, None, false);
+    let room = sink.room().max(1);
+    let failure = loop {
+        let missing = (wanted.block + 2 * MARGIN - bytes.len()) as u64;
+        let read = (&mut reader).take(missing).read_to_end(&mut bytes);
+        let is_end = bytes.len() < wanted.block + 2 * MARGIN;
+        let end = if is_end { bytes.len() } else { bytes.len() - MARGIN };
+        let in_bytes = |at: u64| usize::try_from(at.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let searched = from.max(in_bytes(range.start))..end.min(in_bytes(range.end));
+        wanted.pattern.lines(&bytes, searched, &mut |line| {
+            let start = offset + line.start as u64;
+            if last.replace(start) != Some(start)
+                && let Some(found) = wanted.found(&bytes, offset, line)
+            {
+                kept_bytes += found.len();
+                kept.push_back(found);
+            }
+            while kept.len() > room || (kept_bytes > MOST_KEPT && kept.len() > 1) {
+                kept_bytes -= kept.pop_front().map_or(0, |found| found.len());
+                is_short = true;
+            }
+            true
+        });
+        let count = reader.get_ref().count;
+        let goes_on = sink.looked(count - told);
+        told = count;
+        if is_end || read.is_err() || offset + end as u64 >= range.end {
+            break read.err();
+        }
+        if !goes_on {
+            return Ok(Some(range.end));
+        }
+        let done = end.saturating_sub(MARGIN);
+        bytes.drain(..done);
+        offset += done as u64;
+        from = end - done;
+    };
+    let mut oldest = None;
+    while let Some(found) = kept.pop_back() {
+        if !sink.found(&found) {
+            return Ok(Some(found.start));
+        }
+        oldest = Some(found.start);
+    }
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(oldest.filter(|_| is_short)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::io::Write as _;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    /// A small block, so that there are many.
+    const SMALL: usize = 16 << 10;
+
+    /// Everything that is found until there are `room` lines.
+    struct All {
+        room: usize,
+        found: Vec<Found>,
+        looked: u64,
+        blocks: usize,
+    }
+
+    impl Sink for All {
+        fn found(&mut self, found: &Found) -> bool {
+            self.found.push(found.clone());
+            self.room -= 1;
+            self.room > 0
+        }
+
+        fn looked(&mut self, bytes: u64) -> bool {
+            self.looked += bytes;
+            self.blocks -= 1;
+            self.blocks > 0
+        }
+
+        fn room(&self) -> usize {
+            self.room
+        }
+    }
+
+    fn file(content: &[u8]) -> File {
+        let file: File = rustix::fs::memfd_create("search", rustix::fs::MemfdFlags::CLOEXEC).unwrap().into();
+        file.write_all_at(content, 0).unwrap();
+        file
+    }
+
+    /// What a search finds in the content, plain or compressed, in one call of `room` lines after the other, each of `blocks` blocks.
+    fn search(content: &[u8], is_compressed: bool, wanted: &Wanted<'_>, room: usize, blocks: usize) -> Vec<Found> {
+        let bytes = if is_compressed {
+            let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
+            gz.write_all(content).unwrap();
+            gz.finish().unwrap()
+        } else {
+            content.to_vec()
+        };
+        let (mut end, mut found) = (u64::MAX, Vec::new());
+        loop {
+            let mut all = All { room, found: Vec::new(), looked: 0, blocks };
+            let file = file(&bytes);
+            let left = if is_compressed { compressed(&file, 0..end, wanted, &mut all) } else { plain(&file, 0..end, wanted, &mut all) };
+            found.append(&mut all.found);
+            match left.unwrap() {
+                Some(left) => {
+                    assert!(left < end, "it does not come further");
+                    end = left;
+                }
+                None => return found,
+            }
+        }
+    }
+
+    fn wanted<'a>(pattern: &'a Pattern, zone: &'a TimeZone) -> Wanted<'a> {
+        Wanted { pattern, since_ms: None, until_ms: None, context: 1, zone, block: SMALL }
+    }
+
+    /// Each line once, the last first, with its neighbours, whatever the blocks and however often it is gone on.
+    #[test]
+    fn each_line_is_found_once() {
+        let utc = TimeZone::UTC;
+        let lines: Vec<String> =
+            (0..6000).map(|n| format!("line {n} of many, some of which are longer than others {}", "x".repeat(n % 90))).collect();
+        let content = lines.join("\n") + "\n";
+        assert!(content.len() > 20 * SMALL);
+        let is_it = |line: &&String| line.contains("7 of many") && line.ends_with("xxxxx");
+        let expected: Vec<&String> = lines.iter().filter(is_it).rev().collect();
+        let (text, regex) = (Pattern::new("7 of many", false, false).unwrap(), Pattern::new("7 OF many.*x{5}$", true, true).unwrap());
+        for is_compressed in [false, true] {
+            for (room, blocks) in [(usize::MAX, usize::MAX), (50, usize::MAX), (100_000, 1 + usize::from(is_compressed) * 100)] {
+                let found = search(content.as_bytes(), is_compressed, &wanted(&regex, &utc), room, blocks);
+                let texts: Vec<&str> = found.iter().map(|one| std::str::from_utf8(&one.text).unwrap()).collect();
+                assert!(texts == expected, "{is_compressed} {room} {blocks}: {} of {}", texts.len(), expected.len());
+                for one in &found {
+                    let start = usize::try_from(one.start).unwrap();
+                    assert_eq!(&content.as_bytes()[start..start + one.text.len()], one.text);
+                    let n: usize = std::str::from_utf8(&one.text).unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+                    assert_eq!(one.before, [lines[n - 1].as_bytes()]);
+                    assert_eq!(one.after, lines.get(n + 1).map(|line| line.as_bytes().to_vec()).into_iter().collect::<Vec<_>>());
+                }
+            }
+            let found = search(content.as_bytes(), is_compressed, &wanted(&text, &utc), usize::MAX, usize::MAX);
+            assert_eq!(found.len(), lines.iter().filter(|line| line.contains("7 of many")).count());
+            // Also where a line lies over two blocks, and matches in both.
+            let found = search(content.as_bytes(), is_compressed, &wanted(&Pattern::ALL, &utc), usize::MAX, usize::MAX);
+            assert_eq!(found.len(), lines.len());
+        }
+    }
+
+    #[test]
+    fn times_bound_it() {
+        let utc = TimeZone::UTC;
+        let second = 1_795_514_400_000_u64;
+        let stamp = |n: u64| jiff::Timestamp::from_millisecond((second + n * 1000).cast_signed()).unwrap();
+        let lines: Vec<String> = (0..10_000).map(|n| format!("{} line {n}\n    at some place of {n}\n", stamp(n))).collect();
+        let content = lines.concat();
+        assert!(content.len() > 20 * SMALL);
+        let pattern = Pattern::new("at some", false, false).unwrap();
+        for (since, until, expected) in
+            [(Some(9_998), None, 2), (None, Some(9), 10), (Some(5_000), Some(5_009), 10), (Some(200_000), None, 0)]
+        {
+            for is_compressed in [false, true] {
+                let at = |n: u64| second + n * 1000;
+                let wanted = Wanted { since_ms: since.map(at), until_ms: until.map(at), ..wanted(&pattern, &utc) };
+                let found = search(content.as_bytes(), is_compressed, &wanted, usize::MAX, usize::MAX);
+                assert_eq!(found.len(), expected, "{since:?} {until:?} {is_compressed}");
+                assert!(found.iter().all(|one| one.at_ms.is_some()));
+            }
+        }
+        // What is not of that time is not read.
+        let mut all = All { room: 1000, found: Vec::new(), looked: 0, blocks: usize::MAX };
+        let wanted = Wanted { since_ms: Some(second + 9_000_000), ..wanted(&pattern, &utc) };
+        plain(&file(content.as_bytes()), 0..u64::MAX, &wanted, &mut all).unwrap();
+        assert!(all.looked < content.len() as u64 / 2 && all.found.len() == 1000, "{} bytes", all.looked);
+    }
+
+    #[test]
+    fn odd_content_is_no_trouble() {
+        let utc = TimeZone::UTC;
+        let all = Pattern::ALL;
+        let long = "y".repeat(200_000);
+        for (content, expected) in [("", 0), ("\n", 1), ("a", 1), ("a\n\nb", 3), (long.as_str(), 0), ("a\0b\r\n\u{fffd}\n", 2)] {
+            for is_compressed in [false, true] {
+                let found = search(content.as_bytes(), is_compressed, &wanted(&all, &utc), usize::MAX, usize::MAX);
+                assert!(
+                    found.len() >= expected.min(1) && (found.len() == expected || content.len() > SMALL),
+                    "{} {}",
+                    content.len(),
+                    found.len()
+                );
+                assert!(found.iter().all(|one| one.text.len() <= LONGEST && one.is_cut == (content.len() > SMALL)));
+            }
+        }
+        // A compressed file that breaks off: what is there is found.
+        let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
+        gz.write_all("a line\n".repeat(100_000).as_bytes()).unwrap();
+        let bytes = gz.finish().unwrap();
+        let mut sink = All { room: 5, found: Vec::new(), looked: 0, blocks: usize::MAX };
+        let wanted = wanted(&all, &utc);
+        let left = compressed(&file(&bytes[..bytes.len() / 2]), 0..u64::MAX, &wanted, &mut sink);
+        assert!(left.is_ok() && sink.found.len() == 5);
+    }
+}

@@ -1,0 +1,167 @@
+//! Role of the process that searches logs for the dashboard: the question on its input, answers on its output, a JSON object a line. It is a process of its own so
+//! that nothing of the dashboard waits for a disk or an expression, and ends with whoever asked.
+//!
+//! `{"begin":true}`, then `{"hit":{…}}`, `{"progress":{"looked","of"}}`, and at last `{"end":{…}}`; or `{"error":"one line"}`.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use ostler_core::causes::with_causes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{End, Hit, Pattern, Receiver, Search, search};
+use crate::cli::Daemon;
+use crate::cx::Cx;
+use crate::error::CliError;
+use crate::home::Program;
+use crate::logs::run::daemon_log;
+use crate::logs::source::{Kind, LogFilter, Streams};
+use crate::render::Out;
+
+/// Longest question, bytes.
+const LONGEST: u64 = 256 << 10;
+/// Longest time that hits wait to be sent together.
+const TOGETHER: Duration = Duration::from_millis(20);
+
+/// The question.
+#[derive(Debug, Deserialize)]
+struct Asked {
+    /// Ids, as words of the command line.
+    targets: Vec<String>,
+    /// `out` or `err`; none = both.
+    #[serde(default)]
+    stream: Option<String>,
+    #[serde(default)]
+    pattern: String,
+    #[serde(default)]
+    regex: bool,
+    #[serde(default)]
+    ignore_case: bool,
+    #[serde(default)]
+    since_ms: Option<u64>,
+    #[serde(default)]
+    until_ms: Option<u64>,
+    #[serde(default)]
+    before: Option<String>,
+    #[serde(default)]
+    at: Option<String>,
+    limit: usize,
+    context: usize,
+    within_ms: u64,
+}
+
+impl Asked {
+    fn search(&self) -> Result<Search, String> {
+        let place = |text: &Option<String>| match text {
+            None => Ok(None),
+            Some(text) => text.parse().map(Some).map_err(|()| "the place is none that a search has told".to_owned()),
+        };
+        Ok(Search {
+            pattern: Pattern::new(&self.pattern, self.regex, self.ignore_case)
+                .map_err(|error| format!("the pattern cannot be used: {error}"))?,
+            since_ms: self.since_ms,
+            until_ms: self.until_ms,
+            before: place(&self.before)?,
+            at: place(&self.at)?,
+            limit: self.limit,
+            context: self.context,
+            within: Some(Duration::from_millis(self.within_ms)),
+            ends_at: HashMap::new(),
+        })
+    }
+}
+
+/// Answers the question on the input.
+pub(crate) fn main() -> ExitCode {
+    let Some(home) = std::env::args_os().nth(2).map(PathBuf::from) else { return ExitCode::FAILURE };
+    // Whatever serves somebody comes first.
+    let _ = rustix::process::nice(5);
+    let mut text = String::new();
+    let read = std::io::stdin().take(LONGEST).read_to_string(&mut text);
+    let Ok(asked) = read.map_err(drop).and_then(|_| serde_json::from_str::<Asked>(&text).map_err(drop)) else {
+        return ExitCode::FAILURE;
+    };
+    let mut cx = Cx::new(Program::Ostler, Out::new(Program::Ostler), Daemon::Reads);
+    cx.set_home(home);
+    let answered = answer(&mut cx, &asked);
+    if let Err(error) = &answered {
+        put(&mut cx.out, &json!({ "error": error }));
+    }
+    cx.out.flush();
+    if answered.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn answer(cx: &mut Cx, asked: &Asked) -> Result<(), String> {
+    let wanted = asked.search()?;
+    let worded = |error: CliError| with_causes(&error);
+    let home = cx.home().map_err(worded)?.to_owned();
+    let is = |word: &str| asked.stream.as_deref().is_none_or(|stream| stream == word);
+    let filter = LogFilter {
+        targets: asked.targets.clone(),
+        streams: Streams { out: is("out"), error: is("err"), daemon: false },
+        cwd: "/".into(),
+        daemon_log: daemon_log(&home),
+        daemon_name: cx.program.label(),
+        own_folder: Some(home.join("logs")),
+    };
+    let list = cx.client().map_err(worded)?.list().map_err(|error| with_causes(&error))?;
+    let sources = filter.sources(&list).map_err(worded)?;
+    put(&mut cx.out, &json!({ "begin": true }));
+    cx.out.flush();
+    let mut told = Told { out: &mut cx.out, sent: Instant::now() };
+    let End { looked, of, hits, more, is_late, trouble } = search(&sources, &wanted, &mut told)?;
+    let more = more.map(|cursor| cursor.to_string());
+    put(&mut cx.out, &json!({ "end": { "looked": looked, "of": of, "hits": hits, "more": more, "late": is_late, "trouble": trouble } }));
+    Ok(())
+}
+
+fn put(out: &mut Out, value: &Value) {
+    out.data(format!("{value}\n").as_bytes());
+}
+
+/// Hits as lines of the output.
+struct Told<'a> {
+    out: &'a mut Out,
+    sent: Instant,
+}
+
+impl Receiver for Told<'_> {
+    fn hit(&mut self, hit: &Hit<'_>) -> bool {
+        put(self.out, &json!({ "hit": shown(hit) }));
+        if self.sent.elapsed() >= TOGETHER {
+            self.out.flush();
+            self.sent = Instant::now();
+        }
+        !self.out.is_closed()
+    }
+
+    fn progress(&mut self, looked: u64, of: u64) -> bool {
+        put(self.out, &json!({ "progress": { "looked": looked, "of": of } }));
+        self.out.flush();
+        self.sent = Instant::now();
+        !self.out.is_closed()
+    }
+}
+
+/// A hit, as it is told.
+fn shown(hit: &Hit<'_>) -> Value {
+    let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+    let found = hit.found;
+    let at = found.at_ms.and_then(|ms| jiff::Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok());
+    json!({
+        "at": at.map(|at| format!("{at:.3}")),
+        "app": hit.source.name,
+        "instance": hit.source.id,
+        "stream": if hit.source.kind == Kind::Error { "err" } else { "out" },
+        "text": text(&found.text),
+        "cut": found.is_cut,
+        "file": hit.file.file_name().map(|name| name.to_string_lossy()),
+        "place": hit.cursor.to_string(),
+        "before": found.before.iter().map(text).collect::<Vec<_>>(),
+        "after": found.after.iter().map(text).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,235 @@
+//! `/api/logs/search`: lines over all files of an app, rotated and compressed ones, too. A process of ours searches (`log-search`), and ends with the browser; what it
+//! writes is passed on as it comes.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::rc::Rc;
+
+use hyper::body::Bytes;
+use hyper::header::{CONTENT_DISPOSITION, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+
+use super::logs::{PIECE, READERS, ROOM, targets};
+use super::query;
+use crate::access::Identity;
+use crate::reply::{Body, error, streamed};
+use crate::server::{Asked, Site};
+
+/// Hits unless asked for otherwise, and at most; and at most as a file.
+const USUAL: u64 = 100;
+const MOST: u64 = 1000;
+const MOST_AS_FILE: u64 = 100_000;
+/// Lines before and after a hit, and at most.
+const CONTEXT: u64 = 2;
+const MOST_CONTEXT: u64 = 100;
+/// Longest time of a search; it can be gone on with.
+const WITHIN_MS: u64 = 60_000;
+/// Longest record of the process: a hit with everything around it.
+const LONGEST: u64 = 4 << 20;
+
+/// The question, as the process reads it.
+#[derive(Debug, Default, PartialEq, Serialize)]
+struct Question {
+    targets: Vec<String>,
+    stream: Option<String>,
+    pattern: String,
+    regex: bool,
+    ignore_case: bool,
+    since_ms: Option<u64>,
+    until_ms: Option<u64>,
+    before: Option<String>,
+    at: Option<String>,
+    limit: u64,
+    context: u64,
+    within_ms: u64,
+}
+
+impl Question {
+    /// What is asked for.
+    fn of(asked: Option<&str>, as_file: bool) -> Result<Self, &'static str> {
+        let text = |key: &str| query::value(asked, key).filter(|text| !text.is_empty());
+        let is = |key: &str| text(key).is_some_and(|text| text == "1" || text == "true");
+        let time = |key: &str, fault: &'static str| text(key).map(|text| text.parse::<u64>().map_err(|_| fault)).transpose();
+        let stream = text("stream");
+        if stream.as_deref().is_some_and(|stream| stream != "out" && stream != "err") {
+            return Err("stream: expected out or err");
+        }
+        if asked.is_some_and(|asked| asked.split('&').any(|pair| pair.starts_with("q="))) && query::value(asked, "q").is_none() {
+            return Err("q: it is no text, or has more than 4096 bytes");
+        }
+        let limit =
+            query::number(asked, "limit", if as_file { MOST_AS_FILE } else { USUAL }, if as_file { MOST_AS_FILE } else { MOST }).max(1);
+        Ok(Self {
+            targets: Vec::new(),
+            stream,
+            pattern: text("q").unwrap_or_default(),
+            regex: is("regex"),
+            ignore_case: is("ignore_case"),
+            since_ms: time("from", "from: expected ms since 1970")?,
+            until_ms: time("to", "to: expected ms since 1970")?,
+            before: text("before"),
+            at: text("at"),
+            limit,
+            context: if as_file { 0 } else { query::number(asked, "context", CONTEXT, MOST_CONTEXT) },
+            within_ms: WITHIN_MS,
+        })
+    }
+}
+
+pub(super) async fn answer(site: &Rc<Site>, asked: &Asked, identity: &Identity) -> Response<Body> {
+    let words = asked.head.uri.query();
+    let as_file = query::value(words, "format").is_some_and(|format| format == "text");
+    let question = match Question::of(words, as_file) {
+        Ok(question) => question,
+        Err(fault) => return error(StatusCode::BAD_REQUEST, fault),
+    };
+    let app = query::value(words, "app").filter(|app| !app.is_empty());
+    let targets = match targets(site, identity, app.as_deref()).await {
+        Ok(targets) if targets.is_empty() => vec!["all".to_owned()],
+        Ok(targets) => targets,
+        Err(response) => return response,
+    };
+    if site.readers.get() >= READERS {
+        return error(StatusCode::SERVICE_UNAVAILABLE, "16 readers of logs are there already; close one");
+    }
+    let question = Question { targets, ..question };
+    let Ok(mut searching) = Searching::start(site, &question).await else {
+        return error(StatusCode::SERVICE_UNAVAILABLE, "the logs cannot be searched: no process could be started");
+    };
+    // A fault in the question is told before anything is sent.
+    match searching.next().await.map(|record| Record::of(&record)) {
+        Some(Record::Other) => {}
+        Some(Record::Error(text)) => return error(StatusCode::BAD_REQUEST, &text),
+        _ => return error(StatusCode::SERVICE_UNAVAILABLE, "the logs cannot be searched: the process ended"),
+    }
+    let (writer, mut response) = streamed(if as_file { "text/plain; charset=utf-8" } else { "application/x-ndjson" }, ROOM);
+    if as_file {
+        response.headers_mut().insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"found.txt\""));
+    }
+    let mut ending = site.ending.clone();
+    tokio::task::spawn_local(async move {
+        let tell = async {
+            let mut piece = Vec::new();
+            while let Some(record) = searching.next().await {
+                if as_file {
+                    piece.extend_from_slice(as_text(&record).as_bytes());
+                } else {
+                    piece.extend_from_slice(&record);
+                }
+                // What is there already is sent together.
+                if !piece.is_empty() && (piece.len() >= PIECE || !searching.has_record()) {
+                    writer.send(Bytes::from(std::mem::take(&mut piece))).await.ok()?;
+                }
+            }
+            writer.send(piece.into()).await.ok()
+        };
+        tokio::select! {
+            _ = tell => {}
+            () = writer.closed() => {}
+            () = ending.begun() => {}
+        }
+    });
+    response
+}
+
+/// What is to be known of a record.
+enum Record {
+    Error(String),
+    Other,
+}
+
+impl Record {
+    fn of(bytes: &[u8]) -> Self {
+        #[derive(Deserialize)]
+        struct Fault {
+            error: String,
+        }
+        serde_json::from_slice::<Fault>(bytes).map_or(Self::Other, |fault| Self::Error(fault.error))
+    }
+}
+
+/// A hit as a line of a file; nothing for other records.
+fn as_text(record: &[u8]) -> String {
+    let Ok(value) = serde_json::from_slice::<Value>(record) else { return String::new() };
+    let hit = &value["hit"];
+    let text = |key: &str| hit[key].as_str().unwrap_or_default();
+    if !hit.is_object() {
+        return String::new();
+    }
+    let at = hit["at"].as_str().map_or_else(String::new, |at| format!("{at} "));
+    format!("{}|{}|{} {at}{}\n", hit["instance"], text("app"), text("stream"), text("text"))
+}
+
+/// A process that searches, one of those that there may be for browsers.
+struct Searching {
+    site: Rc<Site>,
+    records: BufReader<ChildStdout>,
+    /// Ends with it.
+    _child: Child,
+}
+
+impl Searching {
+    async fn start(site: &Rc<Site>, question: &Question) -> std::io::Result<Self> {
+        let (records, child) = start(&site.home, question).await?;
+        site.readers.set(site.readers.get() + 1);
+        Ok(Self { site: Rc::clone(site), records, _child: child })
+    }
+
+    fn has_record(&self) -> bool {
+        self.records.buffer().contains(&b'\n')
+    }
+
+    /// The next record with its end; none = there are no more.
+    async fn next(&mut self) -> Option<Vec<u8>> {
+        let mut record = Vec::new();
+        (&mut self.records).take(LONGEST).read_until(b'\n', &mut record).await.ok()?;
+        (record.last() == Some(&b'\n')).then_some(record)
+    }
+}
+
+impl Drop for Searching {
+    fn drop(&mut self) {
+        self.site.readers.set(self.site.readers.get().saturating_sub(1));
+    }
+}
+
+async fn start(home: &Path, question: &Question) -> std::io::Result<(BufReader<ChildStdout>, Child)> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg(crate::SEARCH_ROLE).arg(home).env("OSTLER_HOME", home).env("PM2_HOME", home).env_remove("OSTLER_ROLE");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
+    let (input, output) = (child.stdin.take(), child.stdout.take());
+    if let Some(mut input) = input {
+        input.write_all(&serde_json::to_vec(question)?).await?;
+    }
+    Ok((BufReader::with_capacity(PIECE, output.ok_or(std::io::ErrorKind::BrokenPipe)?), child))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions() {
+        let question = |query: &str| Question::of(Some(query), false);
+        let usual = Question { limit: USUAL, context: CONTEXT, within_ms: WITHIN_MS, ..Question::default() };
+        assert_eq!(question("").unwrap(), usual);
+        let all = question("q=a%26b&regex=1&ignore_case=true&from=5&to=9&stream=err&before=1-2&limit=5000&context=1000").unwrap();
+        assert_eq!((all.pattern.as_str(), all.regex, all.ignore_case, all.since_ms, all.until_ms), ("a&b", true, true, Some(5), Some(9)));
+        assert_eq!((all.stream.as_deref(), all.before.as_deref(), all.limit, all.context), (Some("err"), Some("1-2"), MOST, MOST_CONTEXT));
+        for wrong in ["from=yesterday", "to=-1", "stream=both", "q=%ff", &format!("q={}", "x".repeat(5000))] {
+            assert!(question(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(Question::of(Some("q=a"), true).unwrap().limit, MOST_AS_FILE);
+    }
+
+    #[test]
+    fn hits_as_text() {
+        let hit = br#"{"hit":{"at":"2026-11-24T00:00:00.000Z","app":"api","instance":3,"stream":"err","text":"a|b"}}"#;
+        assert_eq!(as_text(hit), "3|api|err 2026-11-24T00:00:00.000Z a|b\n");
+        assert_eq!(as_text(br#"{"progress":{"looked":1}}"#) + &as_text(b"nonsense"), "");
+    }
+}
