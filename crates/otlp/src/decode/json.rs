@@ -15,6 +15,14 @@ const DEEPEST: usize = 4;
 /// Most items of a list that are shown.
 const SHOWN: usize = 64;
 
+/// The resources alone.
+pub(super) fn resources(body: &[u8], sink: &mut dyn FnMut(Resource)) -> Result<(), DecodeError> {
+    each(text_of(body)?, "resourceSpans", &mut |group| {
+        sink(parsed::<Group<'_>>(group)?.resource);
+        Ok(())
+    })
+}
+
 /// `ExportTraceServiceRequest`.
 pub(super) fn traces(body: &[u8], sink: Sink<'_>) -> Result<(), DecodeError> {
     each(text_of(body)?, "resourceSpans", &mut |group| {

@@ -6,6 +6,9 @@ mod protobuf;
 use crate::span::{Resource, SPANS, Span, TraceId};
 use crate::wire::Malformed;
 
+/// Most instances that one request may name.
+pub const INSTANCES: usize = 64;
+
 /// Form of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
@@ -64,6 +67,24 @@ pub fn traces(form: Form, body: &[u8], sink: &mut dyn FnMut(&Resource, TraceId, 
         Form::Json => json::traces(body, &mut bounded)?,
     }
     Ok(read)
+}
+
+/// The instance ids (`service.instance.id`) that a request names, each once and not more than [`INSTANCES`].
+///
+/// # Errors
+/// [`DecodeError`].
+pub fn instances(form: Form, body: &[u8]) -> Result<Vec<Box<str>>, DecodeError> {
+    let mut found: Vec<Box<str>> = Vec::new();
+    let mut add = |resource: Resource| {
+        if found.len() < INSTANCES && !resource.instance.is_empty() && !found.contains(&resource.instance) {
+            found.push(resource.instance);
+        }
+    };
+    match form {
+        Form::Protobuf => protobuf::resources(body, &mut add)?,
+        Form::Json => json::resources(body, &mut add)?,
+    }
+    Ok(found)
 }
 
 /// How many spans, points or records are in a request of which nothing is taken.

@@ -9,15 +9,28 @@ const DEEPEST: usize = 4;
 
 pub(super) type Sink<'a> = &'a mut dyn FnMut(&Resource, Option<(TraceId, Span)>);
 
+/// The resources alone.
+pub(super) fn resources(body: &[u8], sink: &mut dyn FnMut(Resource)) -> Result<(), Malformed> {
+    messages(body, 1).try_for_each(|group| {
+        sink(resource(group?)?);
+        Ok(())
+    })
+}
+
+/// The resource of a group, which may come after its spans.
+fn resource(group: &[u8]) -> Result<Resource, Malformed> {
+    let mut resource = Resource::default();
+    for message in messages(group, 1) {
+        take_resource(message?, &mut resource)?;
+    }
+    Ok(resource)
+}
+
 /// `ExportTraceServiceRequest`.
 pub(super) fn traces(body: &[u8], sink: Sink<'_>) -> Result<(), Malformed> {
     for group in messages(body, 1) {
         let group = group?;
-        // The resource may come after its spans.
-        let mut resource = Resource::default();
-        for message in messages(group, 1) {
-            take_resource(message?, &mut resource)?;
-        }
+        let resource = resource(group)?;
         for scope in messages(group, 2) {
             for message in messages(scope?, 2) {
                 sink(&resource, span(message?)?);

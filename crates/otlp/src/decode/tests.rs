@@ -107,6 +107,7 @@ fn both_forms_say_the_same() {
     for (form, body) in both() {
         let (told, all) = read(form, &body);
         assert_eq!(told.unwrap(), Read { taken: 1, refused: 0 }, "{form:?}");
+        assert_eq!(instances(form, &body).unwrap(), ["u-1".into()]);
         let (from, trace, span) = &all[0];
         assert_eq!((from.as_str(), trace, span.id, span.parent), ("api u-1", &[0xab; 16], [1; 8], Some([2; 8])));
         assert_eq!((&*span.name, span.kind, span.start_ns, span.took_ns, span.failed), ("GET", Kind::Server, 1000, 2000, true));

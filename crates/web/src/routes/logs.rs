@@ -59,7 +59,7 @@ pub(crate) struct Line {
     at: Option<String>,
     pub(crate) app: Option<String>,
     pub(crate) instance: Option<u64>,
-    stream: &'static str,
+    pub(crate) stream: &'static str,
     pub(crate) text: String,
     /// It had more than that.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
