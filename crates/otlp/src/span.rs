@@ -112,7 +112,11 @@ impl Span {
         let first = |keys: [&str; 2]| keys.into_iter().find_map(|key| self.attribute(key));
         let method = first(["http.request.method", "http.method"]);
         let place = self.attribute("http.route").filter(|route| !route.is_empty()).map(str::to_owned);
-        let path = || first(["url.path", "http.target"]).filter(|_| self.kind == Kind::Server).map(without_ids);
+        let path = || match self.kind {
+            Kind::Server => first(["url.path", "http.target"]).map(without_ids),
+            Kind::Client => first(["url.full", "http.url"]).and_then(path_of).map(without_ids),
+            _ => None,
+        };
         match (method, place.or_else(path)) {
             (Some(method), Some(place)) => cut(&format!("{method} {place}"), NAME),
             _ => self.name.to_string(),
@@ -147,6 +151,12 @@ pub struct Resource {
     pub service: Box<str>,
     /// `service.instance.id`.
     pub instance: Box<str>,
+}
+
+/// The path of an address; none = it has none.
+fn path_of(address: &str) -> Option<&str> {
+    let (_, rest) = address.split_once("://")?;
+    rest.find('/').map(|at| &rest[at..])
 }
 
 /// A path without its query, and with `:id` where a part of it looks like one.
@@ -208,6 +218,7 @@ mod tests {
             ("GET", Kind::Server, &[("http.method", "GET"), ("http.target", "/users/731/posts?token=x")], "GET /users/:id/posts"),
             ("POST", Kind::Server, &[("http.request.method", "POST"), ("url.path", "/o/3f9a1c02-77de-4b1b/x")], "POST /o/:id/x"),
             ("GET", Kind::Client, &[("http.request.method", "GET"), ("url.path", "/users")], "GET"),
+            ("GET", Kind::Client, &[("http.request.method", "GET"), ("url.full", "http://shop:80/stock/7?x=1")], "GET /stock/:id"),
             ("job", Kind::Internal, &[], "job"),
         ] {
             assert_eq!(with(name, kind, attributes).route(), expected);

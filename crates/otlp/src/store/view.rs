@@ -93,7 +93,7 @@ pub struct SpanShown {
     pub parent: Option<String>,
     /// How many are above it, as far as they are here.
     pub depth: u32,
-    /// What it is.
+    /// What it is; of HTTP: method and route.
     pub name: String,
     /// Its role.
     pub kind: Kind,
@@ -193,7 +193,7 @@ impl Seen<'_> {
             id: hex(&span.id),
             parent: span.parent.map(|id| hex(&id)),
             depth,
-            name: span.name.to_string(),
+            name: span.route(),
             kind: span.kind,
             from: self.senders.iter().position(|at| *at == kept.sender).unwrap_or(0),
             at_ms: at(span.start_ns),
@@ -208,14 +208,15 @@ impl Seen<'_> {
     }
 }
 
-/// What a failed span says: its status, else its exception.
+/// What a failed span says: its status, else its exception, else the status of HTTP.
 fn said(span: &Span) -> Option<String> {
     if !span.message.is_empty() {
         return Some(span.message.to_string());
     }
     let of_event =
         |event: &SpanEvent| event.attributes.iter().find(|(key, _)| &**key == "exception.message").map(|(_, value)| value.to_string());
-    span.events.iter().find_map(of_event)
+    let status = || ["http.response.status_code", "http.status_code"].into_iter().find_map(|key| span.attribute(key));
+    span.events.iter().find_map(of_event).or_else(|| status().map(|status| format!("HTTP {status}")))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a time for people")]
