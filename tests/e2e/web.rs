@@ -46,6 +46,11 @@ impl<'a> Web<'a> {
         Web { home: self.home, port: self.port, token }
     }
 
+    /// True if it accepts connections.
+    pub fn is_there(&self) -> bool {
+        TcpStream::connect(self.address()).is_ok()
+    }
+
     pub fn address(&self) -> (&'static str, u16) {
         ("127.0.0.1", self.port)
     }

@@ -21,6 +21,9 @@ use crate::daemon::{Daemon, News};
 const KNOWN: Duration = Duration::from_secs(30);
 const ASKED_AGAIN: Duration = Duration::from_secs(1);
 
+/// Key of an attribute that is the query of an address.
+const QUERY: &str = "url.query";
+
 /// What is known of an instance.
 #[derive(Debug)]
 pub(crate) struct Instance {
@@ -43,6 +46,10 @@ impl Instance {
 pub(crate) fn hide(secrets: &[String], key: Option<&str>, text: &str) -> Option<String> {
     if key.is_some_and(looks_secret) {
         return (!text.is_empty()).then(|| MASK.to_owned());
+    }
+    // Alone, without what would tell where its parameters begin.
+    if key == Some(QUERY) {
+        return hide(secrets, None, &format!("?{text}")).map(|shown| shown.trim_start_matches('?').to_owned());
     }
     let may_have = text.contains("://") || text.contains(['?', '&']) || secrets.iter().any(|secret| text.contains(secret.as_str()));
     may_have.then(|| masked(text, secrets)).filter(|shown| shown != text)
@@ -83,19 +90,33 @@ impl Instances {
 
     /// Asks the daemon, unless what is known is good. `missing` says whether something that is looked for is not known.
     pub(crate) async fn learn(&self, missing: impl Fn(&Self) -> bool) {
+        self.ask(missing, false).await;
+    }
+
+    /// The same, also where it was asked a moment ago and something has happened since: then it waits for another moment.
+    pub(crate) async fn learn_patiently(&self, missing: impl Fn(&Self) -> bool) {
+        self.ask(missing, true).await;
+    }
+
+    async fn ask(&self, missing: impl Fn(&Self) -> bool, is_patient: bool) {
         if !missing(self) {
             return;
         }
         let _one = self.asking.lock().await;
-        let happened = !matches!(self.news.borrow_mut().try_recv(), Err(broadcast::error::TryRecvError::Empty));
+        let happened = !self.news.borrow().is_empty();
         let learned = self.known.borrow().learned;
+        if let Some(learned) = learned.filter(|_| happened && is_patient) {
+            tokio::time::sleep_until(learned + ASKED_AGAIN).await;
+        }
         let is_good = learned.is_some_and(|at| at.elapsed() < if happened { ASKED_AGAIN } else { KNOWN });
         // Whoever was before us may have asked for the same.
         if is_good || !missing(self) {
             return;
         }
         // What comes from now on is news.
-        while self.news.borrow_mut().try_recv().is_ok() {}
+        let mut news = self.news.borrow_mut();
+        *news = news.resubscribe();
+        drop(news);
         let asked = self.daemon.ask(|client| client.inspect(&[])).await;
         let mut known = self.known.borrow_mut();
         known.learned = Some(Instant::now());
@@ -131,6 +152,8 @@ mod tests {
             (Some("http.request.header.authorization"), "Bearer x", Some(MASK)),
             (Some("db.statement"), "select 'hunter22'", Some("select '******'")),
             (Some("url.full"), "https://me:pw@h/x?token=abc", Some("https://******@h/x?token=******")),
+            (Some("url.query"), "page=2&token=abc", Some("page=2&token=******")),
+            (Some("url.query"), "page=2", None),
             (Some("http.route"), "/x", None),
             (None, "no hunter22", Some("no ******")),
             (Some("password"), "", None),

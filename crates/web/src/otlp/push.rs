@@ -43,6 +43,8 @@ const LONGEST: usize = 16 << 10;
 /// Time until the process that reads is started again: at first, and at most.
 const AGAIN: Duration = Duration::from_secs(1);
 const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
+/// Name of our own service, and of the daemon's log among the others.
+const OWN: &str = "ostler";
 
 pub(super) struct Pusher {
     home: PathBuf,
@@ -184,7 +186,7 @@ impl Pusher {
 
     async fn measured(&mut self, moment: &Moment) {
         let rows = &moment.snapshot.rows;
-        self.instances.learn(|known| rows.iter().any(|row| known.by_number(row.id).is_none())).await;
+        self.instances.learn_patiently(|known| rows.iter().any(|row| known.by_number(row.id).is_none())).await;
         let origin = |number| self.instances.by_number(number).map(|instance| instance.origin.clone());
         let groups = super::figures::figures(moment, origin);
         for groups in groups.chunks(GROUPS) {
@@ -215,8 +217,9 @@ impl Pusher {
     /// A line came, or the process has ended.
     async fn wrote(&mut self, line: Option<crate::routes::Line>) {
         let Some(line) = line else { return self.lines.ended() };
-        if line.app.as_deref() == Some(crate::APP) {
-            // What is told of sending would be sent.
+        // What is told of sending would be sent, and the daemon's log is the events.
+        let is_daemon = line.instance.is_none() && line.app.as_deref() == Some(OWN);
+        if is_daemon || line.app.as_deref() == Some(crate::APP) {
             return;
         }
         let end = (0..=line.text.len().min(LONGEST)).rev().find(|at| line.text.is_char_boundary(*at)).unwrap_or(0);
@@ -235,7 +238,7 @@ impl Pusher {
 
     async fn add(&mut self, app: Option<String>, instance: Option<u32>, mut record: Record) {
         if let Some(number) = instance {
-            self.instances.learn(|known| known.by_number(number).is_none()).await;
+            self.instances.learn_patiently(|known| known.by_number(number).is_none()).await;
         }
         // A number that another app has by now is not taken for it.
         let known =
@@ -247,7 +250,7 @@ impl Pusher {
         if let Some(shown) = hide(&record.body) {
             record.body = shown;
         }
-        let unknown = || Origin { service: app.clone().unwrap_or_else(|| "ostler".into()), number: instance, ..Origin::default() };
+        let unknown = || Origin { service: app.clone().unwrap_or_else(|| OWN.into()), number: instance, ..Origin::default() };
         let origin = known.as_ref().map_or_else(unknown, |known| known.origin.clone());
         self.waiting.0 += 1;
         self.waiting.1 += record.len();

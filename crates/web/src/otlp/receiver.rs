@@ -36,13 +36,14 @@ const MOST_UNPACKED: u64 = 16 << 20;
 const ON_THEIR_WAY: usize = 16 << 20;
 /// Longest time for a body.
 const WITHIN: Duration = Duration::from_secs(10);
-/// What a connection, and what an app may send.
+/// What a connection, what an app, and what all that is no app of ours may send.
 const CONNECTION: Rate = Rate { per_second: 4 << 20, burst: 16 << 20 };
-const APP: Rate = Rate { per_second: 2 << 20, burst: 16 << 20 };
-/// Time between two attempts to get the port.
-const AGAIN: Duration = Duration::from_secs(30);
-/// Key of everybody who is no app of ours.
-const FOREIGN: &str = "";
+const APP: Rate = Rate { per_second: 4 << 20, burst: 16 << 20 };
+const FOREIGN: Rate = Rate { per_second: 512 << 10, burst: 8 << 20 };
+/// Time between two attempts to get the port: at first, when it is told that it is taken (a former process of ours may still have it), and at most.
+const AGAIN: Duration = Duration::from_millis(250);
+const TOLD: Duration = Duration::from_secs(1);
+const AGAIN_AT_MOST: Duration = Duration::from_secs(30);
 /// What is said of signals that are not kept.
 const NOT_KEPT: &str = "only traces are kept here: figures and lines of apps are collected without OTLP";
 
@@ -54,6 +55,7 @@ struct Receiver {
     unpacking: Mutex<()>,
     connections: RefCell<Rates>,
     apps: RefCell<Rates>,
+    foreign: RefCell<Rates>,
     began: Instant,
 }
 
@@ -67,6 +69,7 @@ pub(super) async fn run(port: u16, otlp: Rc<Otlp>, instances: Rc<Instances>, mut
         unpacking: Mutex::new(()),
         connections: RefCell::new(Rates::new(CONNECTION)),
         apps: RefCell::new(Rates::new(APP)),
+        foreign: RefCell::new(Rates::new(FOREIGN)),
         began: Instant::now(),
     });
     let served = beside(listener, LIMITS, ending, move |peer, request| answer(Rc::clone(&receiver), peer, request)).await;
@@ -77,6 +80,7 @@ pub(super) async fn run(port: u16, otlp: Rc<Otlp>, instances: Rc<Instances>, mut
 
 /// The socket. A port that is taken is told once, and tried again: everything else works meanwhile.
 async fn listen(port: u16, otlp: &Otlp, ending: &mut Ending) -> Option<TcpListener> {
+    let mut pause = AGAIN;
     loop {
         let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
         match bound {
@@ -86,7 +90,7 @@ async fn listen(port: u16, otlp: &Otlp, ending: &mut Ending) -> Option<TcpListen
                 }
                 return Some(listener);
             }
-            Err(error) => {
+            Err(error) if pause >= TOLD => {
                 let why = if error.kind() == io::ErrorKind::AddrInUse { "another program has it".to_owned() } else { error.to_string() };
                 problem(
                     otlp,
@@ -95,11 +99,13 @@ async fn listen(port: u16, otlp: &Otlp, ending: &mut Ending) -> Option<TcpListen
                     ),
                 );
             }
+            Err(_) => {}
         }
         tokio::select! {
             () = ending.begun() => return None,
-            () = sleep(AGAIN) => {}
+            () = sleep(pause) => {}
         }
+        pause = (pause * 2).min(AGAIN_AT_MOST);
     }
 }
 
@@ -215,7 +221,10 @@ impl Receiver {
         self.instances.learn(|known| ids.iter().any(|id| known.by_id(id).is_none())).await;
         let payer = ids.iter().find_map(|id| self.instances.by_id(id));
         let payer = payer.and_then(|instance| instance.sender.app.as_ref().map(|(namespace, name)| format!("{namespace}\0{name}")));
-        self.paid(&self.apps, payer.as_deref().unwrap_or(FOREIGN), bytes.len())?;
+        match payer {
+            Some(app) => self.paid(&self.apps, &app, bytes.len())?,
+            None => self.paid(&self.foreign, "", bytes.len())?,
+        }
         self.keep(form, &bytes)
     }
 
