@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::span::{Span, TraceId};
 use routes::Routes;
-use trace::Trace;
+use trace::{Entry, Trace};
 pub use trace::{Sender, Why};
 pub use view::{Detail, Filter, Shown, SpanShown, Summary};
 
@@ -71,7 +71,9 @@ struct Account {
 #[derive(Debug)]
 pub struct Store {
     most_bytes: usize,
+    /// Bytes of the traces, and of what is known of routes.
     bytes: usize,
+    routes: usize,
     sequence: u64,
     traces: HashMap<TraceId, Trace>,
     /// By app; none = what matches no app.
@@ -89,6 +91,7 @@ impl Store {
         Self {
             most_bytes,
             bytes: 0,
+            routes: 0,
             sequence: 0,
             traces: HashMap::new(),
             accounts: BTreeMap::new(),
@@ -101,7 +104,10 @@ impl Store {
 
     /// Bytes that it has, by its own accounting.
     pub fn bytes(&self) -> usize {
-        self.bytes + self.accounts.values().map(|account| account.routes.bytes()).sum::<usize>()
+        let tables = self.waiting.capacity() * size_of::<(u64, TraceId)>()
+            + self.dropped.capacity() * size_of::<TraceId>()
+            + self.is_dropped.capacity() * (size_of::<TraceId>() + 8);
+        self.bytes + self.routes + tables
     }
 
     /// What came and went.
@@ -139,18 +145,16 @@ impl Store {
         let Some(trace) = self.traces.get_mut(&id) else { return Added::Full };
         let (owner, before) = (trace.owner.clone(), trace.bytes());
         let added = trace.add(sender, span, now_ms);
-        let after = trace.bytes();
+        let (after, news) = (trace.bytes(), trace.news().filter(|_| added == Added::Taken));
         match added {
-            Added::Taken => {
-                if let Some(entry) = trace.news() {
-                    let why = self.accounts.entry(owner.clone()).or_default().routes.judge(&entry, now_ms);
-                    trace.judged(why);
-                }
-            }
+            Added::Taken => {}
             Added::Twice => self.counts.twice += 1,
             Added::Full | Added::Late => self.counts.left_out += 1,
         }
         self.grow(&owner, before, after);
+        if let Some(entry) = news {
+            self.judge(&id, &owner, &entry, now_ms);
+        }
         self.evict();
         added
     }
@@ -169,12 +173,11 @@ impl Store {
                 continue;
             }
             // A root that never came: what is there is judged.
-            if let Some(entry) = trace.last_chance() {
-                let owner = trace.owner.clone();
-                let why = self.accounts.entry(owner).or_default().routes.judge(&entry, now_ms);
-                trace.judged(why);
+            let (owner, chance) = (trace.owner.clone(), trace.last_chance());
+            if let Some(entry) = chance {
+                self.judge(&id, &owner, &entry, now_ms);
             }
-            if trace.why.is_none() {
+            if self.traces.get(&id).is_some_and(|trace| trace.why.is_none()) {
                 self.counts.dropped += 1;
                 self.forget(id);
                 self.remember_dropped(id);
@@ -183,11 +186,21 @@ impl Store {
         self.bound_accounts();
     }
 
+    fn judge(&mut self, id: &TraceId, owner: &Option<Box<str>>, entry: &Entry, now_ms: u64) {
+        let routes = &mut self.accounts.entry(owner.clone()).or_default().routes;
+        let before = routes.bytes();
+        let why = routes.judge(entry, now_ms);
+        self.routes = (self.routes + routes.bytes()).saturating_sub(before);
+        if let Some(trace) = self.traces.get_mut(id) {
+            trace.judged(why);
+        }
+    }
+
     fn remember_dropped(&mut self, id: TraceId) {
         if self.is_dropped.insert(id) {
             self.dropped.push_back(id);
         }
-        while self.dropped.len() > DROPPED {
+        while self.dropped.len() > DROPPED.min(self.most_bytes / 1024) {
             let oldest = self.dropped.pop_front();
             oldest.map(|id| self.is_dropped.remove(&id));
         }
@@ -216,16 +229,17 @@ impl Store {
 
     /// Makes room: whoever has most loses its oldest.
     fn evict(&mut self) {
-        while self.bytes > self.most_bytes {
+        while self.bytes() > self.most_bytes {
             let largest = self.accounts.values().filter(|account| !account.order.is_empty()).max_by_key(|account| account.bytes);
             let Some(id) = largest.and_then(|account| account.order.values().next().copied()) else { return };
             self.counts.evicted += 1;
             self.forget(id);
         }
         // Those that are gone have no place in line, either.
-        if self.waiting.len() > 2 * self.traces.len() + DROPPED {
+        if self.waiting.len() > 2 * self.traces.len() + 1024 {
             let traces = &self.traces;
             self.waiting.retain(|(_, id)| traces.contains_key(id));
+            self.waiting.shrink_to(2 * self.traces.len());
         }
         if self.traces.capacity() > 4 * self.traces.len() + 1024 {
             self.traces.shrink_to(2 * self.traces.len());
@@ -237,7 +251,8 @@ impl Store {
         while self.accounts.len() > OWNERS {
             let idle = self.accounts.iter().filter(|(_, account)| account.order.is_empty()).min_by_key(|(_, account)| account.last_ms);
             let Some(owner) = idle.map(|(owner, _)| owner.clone()) else { return };
-            self.accounts.remove(&owner);
+            let gone = self.accounts.remove(&owner).map_or(0, |account| account.routes.bytes());
+            self.routes = self.routes.saturating_sub(gone);
         }
     }
 

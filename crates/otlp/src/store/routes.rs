@@ -1,6 +1,7 @@
 //! Routes of one app: how long they usually take, and how many of their traces are kept as samples.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 
 use super::trace::{Entry, Why};
 
@@ -27,26 +28,26 @@ struct Route {
     sampled_ms: u64,
 }
 
+/// The routes, by a number made of their names that nobody can foresee.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
-    known: HashMap<Box<str>, Route>,
+    known: HashMap<u64, Route>,
+    numbers: RandomState,
     other: Route,
-    names: usize,
 }
 
 impl Routes {
     pub(super) fn bytes(&self) -> usize {
-        self.known.capacity() * (size_of::<(Box<str>, Route)>() + 8) + self.names
+        self.known.capacity() * (size_of::<(u64, Route)>() + 8)
     }
 
     /// Whether a trace is kept because of its entry, and why.
     pub(super) fn judge(&mut self, entry: &Entry, now_ms: u64) -> Option<Why> {
-        let is_new = !self.known.contains_key(&*entry.route);
-        if is_new && self.known.len() < MOST {
-            self.names += entry.route.len();
-            self.known.insert(entry.route.clone(), Route::default());
+        let number = self.numbers.hash_one(&entry.route);
+        if self.known.len() < MOST {
+            self.known.entry(number).or_default();
         }
-        let route = self.known.get_mut(&*entry.route).unwrap_or(&mut self.other);
+        let route = self.known.get_mut(&number).unwrap_or(&mut self.other);
         route.judge(entry.took_ns, entry.is_counted, now_ms)
     }
 }
