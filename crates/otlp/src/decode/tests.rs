@@ -52,7 +52,10 @@ fn request(spans: &[Message]) -> Vec<u8> {
     message().with(1, &message().with(2, &scope).with(1, &resource)).0
 }
 
-fn read(form: Form, body: &[u8]) -> (Result<Read, DecodeError>, Vec<(String, TraceId, Span)>) {
+/// Who sent what.
+type Found = Vec<(String, TraceId, Span)>;
+
+fn read(form: Form, body: &[u8]) -> (Result<Read, DecodeError>, Found) {
     let mut all = Vec::new();
     let read =
         traces(form, body, &mut |resource, trace, span| all.push((format!("{} {}", resource.service, resource.instance), trace, span)));

@@ -18,7 +18,7 @@ use crate::span::{Span, TraceId};
 use routes::Routes;
 use trace::{Entry, Trace};
 pub use trace::{Sender, Why};
-pub use view::{Detail, Filter, Shown, SpanShown, Summary};
+pub use view::{Detail, Filter, Pairs, Shown, SpanShown, Summary};
 
 /// Time without anything new after which a trace that nothing speaks for is dropped, ms.
 pub const QUIET_MS: u64 = 10_000;
@@ -162,7 +162,10 @@ impl Store {
     /// Drops what nothing speaks for. Runs with each request that came, and before each look.
     pub fn settle(&mut self, now_ms: u64) {
         // A clock that was set back has nothing wait for ever.
-        while let Some((_, id)) = self.waiting.pop_front_if(|(due, _)| *due <= now_ms || *due > now_ms + QUIET_MS) {
+        let is_due = |(due, _): &(u64, TraceId)| *due <= now_ms || *due > now_ms + QUIET_MS;
+        while self.waiting.front().is_some_and(is_due)
+            && let Some((_, id)) = self.waiting.pop_front()
+        {
             let Some(trace) = self.traces.get_mut(&id) else { continue };
             if trace.why.is_some() {
                 continue;

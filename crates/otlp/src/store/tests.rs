@@ -227,5 +227,7 @@ fn filters() {
     ] {
         assert_eq!(found(filter.clone()).0, [expected], "{filter:?}");
     }
+    store.add(&foreign("api"), trace(3), failed(span(0, None, 10)), 1000);
+    assert_eq!(found(Filter { app: route("api"), ..Filter::default() }), (vec!["GET /".into()], false), "a name is no proof");
     assert!(found(Filter { app: route("cron"), limit: 5, ..Filter::default() }).0.is_empty());
 }

@@ -18,7 +18,7 @@ const DEEPEST: u32 = 64;
 /// What is looked for.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Name of an app, or of a service that is none.
+    /// Name of an app; what is foreign is of none, whatever it calls itself.
     pub app: Option<String>,
     /// At least so long, ms.
     pub min_ms: f64,
@@ -32,7 +32,7 @@ pub struct Filter {
 
 impl Filter {
     pub(super) fn lets(&self, summary: &Summary) -> bool {
-        let of_app = |app: &String| summary.from.iter().any(|shown| shown.app.as_ref().unwrap_or(&shown.service) == app);
+        let of_app = |app: &String| summary.from.iter().any(|shown| shown.app.as_ref() == Some(app));
         let in_route = |word: &String| summary.route.to_lowercase().contains(&word.to_lowercase());
         self.app.as_ref().is_none_or(of_app)
             && (!self.failed || summary.failed)
@@ -84,6 +84,9 @@ pub struct Summary {
     pub kept: Option<Why>,
 }
 
+/// Attributes: key and value.
+pub type Pairs = Vec<(String, String)>;
+
 /// A span, shown.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SpanShown {
@@ -110,9 +113,9 @@ pub struct SpanShown {
     /// What its status says.
     pub message: String,
     /// Key and value.
-    pub attributes: Vec<(String, String)>,
+    pub attributes: Pairs,
     /// What happened in it: ms after the begin of the entry, name, attributes.
-    pub events: Vec<(f64, String, Vec<(String, String)>)>,
+    pub events: Vec<(f64, String, Pairs)>,
     /// Attributes and events that are not here.
     pub left_out: u32,
 }

@@ -114,9 +114,8 @@ impl Instances {
             return;
         }
         // What comes from now on is news.
-        let mut news = self.news.borrow_mut();
-        *news = news.resubscribe();
-        drop(news);
+        let from_now_on = self.news.borrow().resubscribe();
+        self.news.replace(from_now_on);
         let asked = self.daemon.ask(|client| client.inspect(&[])).await;
         let mut known = self.known.borrow_mut();
         known.learned = Some(Instant::now());

@@ -263,7 +263,7 @@ impl Pusher {
 
     fn flush(&mut self) {
         let groups: Vec<_> = std::mem::take(&mut self.records).into_iter().collect();
-        let (items, ..) = std::mem::replace(&mut self.waiting, (0, 0, None));
+        let (items, ..) = std::mem::take(&mut self.waiting);
         if items > 0 {
             self.push(Signal::Logs, &logs(&self.sender, &groups), items);
         }
