@@ -78,6 +78,9 @@ fn enable(cx: &mut Cx, call: &Call, pm2_port: Option<u16>) -> Result<Status, Cli
         Some(url) => cx.out.info(format_args!("Dashboard at {url}")),
         None => cx.out.info(format_args!("Dashboard at the socket {}", settings.listen)),
     }
+    if let Some(port) = settings.otlp.receiver_port() {
+        cx.out.info(format_args!("Traces of apps with `trace` go to http://127.0.0.1:{port}/"));
+    }
     if let Some(port) = settings.pm2_port {
         cx.out.info(format_args!("PM2's JSON page at http://127.0.0.1:{port}/, without values of variables"));
     }

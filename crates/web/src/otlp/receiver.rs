@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use flate2::read::GzDecoder;
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, RETRY_AFTER};
 use hyper::http::request::Parts;
@@ -21,7 +21,7 @@ use ostler_otlp::decode::{DecodeError, Form, Signal, count, instances, traces};
 use ostler_otlp::rate::{Rate, Rates};
 use ostler_otlp::store::Sender;
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Instances, Otlp, tell};
 use crate::now_ms;
@@ -252,19 +252,28 @@ impl Receiver {
         paid.map_err(|after| Refusal { after: Some(after), ..refusal(StatusCode::TOO_MANY_REQUESTS, "that is more than one may send") })
     }
 
-    /// The body, and the room that it has.
-    async fn read(&self, body: Incoming) -> Result<(Vec<u8>, SemaphorePermit<'_>), Refusal> {
+    /// The body, and the room that it has: as much as has come, so that whoever announces much and sends nothing holds up nobody.
+    async fn read(&self, mut body: Incoming) -> Result<(Vec<u8>, SemaphorePermit<'_>), Refusal> {
         let too_large = || refusal(StatusCode::PAYLOAD_TOO_LARGE, "a request may have 4 MiB; send smaller batches");
-        let expected = body.size_hint().exact().map_or(Ok(MOST), |bytes| usize::try_from(bytes).map_err(|_| too_large()))?;
-        if expected > MOST {
+        let busy = || Refusal { after: Some(1), ..refusal(StatusCode::SERVICE_UNAVAILABLE, "too much is on its way here") };
+        if body.size_hint().lower() > MOST as u64 {
             return Err(too_large());
         }
-        let busy = || Refusal { after: Some(1), ..refusal(StatusCode::SERVICE_UNAVAILABLE, "too much is on its way here") };
-        let room = self.on_their_way.try_acquire_many(u32::try_from(expected).unwrap_or(u32::MAX)).map_err(|_| busy())?;
-        match timeout(WITHIN, Limited::new(body, MOST).collect()).await {
-            Ok(Ok(body)) => Ok((body.to_bytes().to_vec(), room)),
-            Ok(Err(_)) => Err(too_large()),
-            Err(_) => Err(refusal(StatusCode::REQUEST_TIMEOUT, "the body took too long")),
+        let until = Instant::now() + WITHIN;
+        let mut room = self.on_their_way.try_acquire_many(0).map_err(|_| busy())?;
+        let mut bytes = Vec::new();
+        loop {
+            let frame =
+                timeout_at(until, body.frame()).await.map_err(|_| refusal(StatusCode::REQUEST_TIMEOUT, "the body took too long"))?;
+            let Some(frame) = frame else { return Ok((bytes, room)) };
+            let frame = frame.map_err(|_| refusal(StatusCode::BAD_REQUEST, "the body broke off"))?;
+            let Some(data) = frame.data_ref() else { continue };
+            if bytes.len() + data.len() > MOST {
+                return Err(too_large());
+            }
+            let more = u32::try_from(data.len()).unwrap_or(u32::MAX);
+            room.merge(self.on_their_way.try_acquire_many(more).map_err(|_| busy())?);
+            bytes.extend_from_slice(data);
         }
     }
 }
