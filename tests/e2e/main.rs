@@ -129,6 +129,7 @@ mod static_program;
 mod stats;
 mod stop;
 mod terminal;
+mod traces;
 mod tracing;
 mod unsteered;
 mod update;

@@ -50,6 +50,11 @@ impl<'a> Web<'a> {
         &self.token
     }
 
+    /// True if it accepts connections.
+    pub fn is_there(&self) -> bool {
+        TcpStream::connect(self.address()).is_ok()
+    }
+
     pub fn address(&self) -> (&'static str, u16) {
         ("127.0.0.1", self.port)
     }

@@ -7,6 +7,7 @@ use ostler_testkit::{Behaviour, Receiver, fixture, free_port, needs_program};
 use serde_json::Value;
 
 use crate::setup::home;
+use crate::traces::{failed, post};
 
 /// The folder with puppeteer-core; none where nobody installed it, and then this machine has no browser to drive.
 fn driver() -> Option<PathBuf> {
@@ -23,7 +24,8 @@ fn from_the_link_to_the_logout() {
         return;
     };
     let home = home();
-    home.ok(format!("web enable --port {}", free_port()));
+    let traces = free_port();
+    home.ok(format!("web enable --port {} --otlp-port {traces}", free_port()));
     let app = home.write(
         "app.js",
         "console.log('<img src=x onerror=alert(1)> <b class=injected>'); console.log('a needle in the hay'); setInterval(() => {}, 1000);",
@@ -36,6 +38,10 @@ fn from_the_link_to_the_logout() {
     home.wait_until("alerts are judged", || home.dir().join("web/alerts/outbox.log").exists());
     home.run(["start", &fixture().to_string(), "--name", "bad<b class=injected>", "--no-autorestart", "--", "exit", "3"]);
     home.wait_until("the crash is told", || !receiver.taken().is_empty());
+    home.wait_until("traces are taken", || std::net::TcpStream::connect(("127.0.0.1", traces)).is_ok());
+    let trace = failed("<b class=injected>", "", "GET /<b class=injected>", &"ab".repeat(16), "<img src=x onerror=alert(1)> it broke");
+    let sent = post(traces, "/v1/traces", "Content-Type: application/json\r\n", trace.to_string().as_bytes());
+    assert_eq!(sent.0, 200, "{sent:?}");
     let link = home.ok("web open").stdout;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/web/walk.mjs");
     let output = Command::new("node")

@@ -18,8 +18,18 @@ const MAY_USE: &[(&str, Allowed)] = &[
     ("ostler-daemon", Allowed::Only(&["ostler-core", "ostler-proto", "ostler-keeper", "ostler-sys"])),
     (
         "ostler-web",
-        Allowed::Only(&["ostler-core", "ostler-proto", "ostler-client", "ostler-http", "ostler-history", "ostler-alerts", "ostler-sys"]),
+        Allowed::Only(&[
+            "ostler-core",
+            "ostler-proto",
+            "ostler-client",
+            "ostler-http",
+            "ostler-history",
+            "ostler-alerts",
+            "ostler-otlp",
+            "ostler-sys",
+        ]),
     ),
+    ("ostler-otlp", Allowed::Only(&["ostler-core"])),
     ("ostler-history", Allowed::Only(&[])),
     ("ostler-http", Allowed::Only(&["ostler-sys"])),
     ("ostler-serve", Allowed::Only(&["ostler-http", "ostler-sys"])),
@@ -39,6 +49,11 @@ const NEVER_BELOW: &[(&str, &[&str], &str)] = &[
     ("ostler-proto", &["rustix", "libc", "tokio"], "proto turns bytes into types and touches nothing"),
     ("ostler-daemon", &["ostler-config", "ostler-web", "rquickjs", "tokio"], "only the client evaluates configuration"),
     ("ostler-alerts", &["rustix", "tokio", "hyper"], "what is an alert is decided without touching anything"),
+    (
+        "ostler-otlp",
+        &["rustix", "tokio", "hyper"],
+        "what is kept of traces, and when something is sent, is decided without touching anything",
+    ),
     ("ostler", &["openssl-sys", "aws-lc-sys", "nix", "reqwest"], "see docs/adr"),
 ];
 

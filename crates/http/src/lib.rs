@@ -13,5 +13,5 @@ mod server;
 mod sockets;
 
 pub use encryption::{Agreeing, Clear, Encryption};
-pub use server::{Ending, Limits, Peer, ServerError, run};
+pub use server::{Ending, Limits, Peer, ServerError, beside, run};
 pub use sockets::Address;

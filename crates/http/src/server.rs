@@ -173,6 +173,31 @@ where
     Ok(())
 }
 
+/// Serves one more socket, with bounds of its own and in clear text, until the server ends; within [`run`]'s `begin`, as a task. What runs then is broken off.
+///
+/// # Errors
+/// The runtime does not take the socket.
+pub async fn beside<S, A, B>(listener: std::net::TcpListener, limits: Limits, ending: Ending, answer: S) -> io::Result<()>
+where
+    S: Fn(Peer, Request<Incoming>) -> A + 'static,
+    A: Future<Output = Response<B>> + 'static,
+    B: Body + 'static,
+    B::Error: std::error::Error + Send + Sync,
+{
+    let shared = Rc::new(Shared {
+        answer,
+        encryption: None,
+        patience: limits.patience,
+        most: limits.connections,
+        connections: Cell::new(0),
+        ended: Notify::new(),
+        crowded: Notify::new(),
+        phase: ending.0,
+    });
+    accept(Listener::of(listener.into())?, 0, shared).await;
+    Ok(())
+}
+
 /// As many connections as there are descriptors for: each has one, and a file.
 fn within_limit(wanted: usize) -> usize {
     ostler_sys::rlimit::raise_nofile();

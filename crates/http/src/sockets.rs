@@ -51,7 +51,7 @@ impl Listener {
         }
     }
 
-    fn of(fd: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn of(fd: OwnedFd) -> io::Result<Self> {
         if sockopt::socket_domain(&fd)? == AddressFamily::UNIX {
             let listener = StdUnix::from(fd);
             listener.set_nonblocking(true)?;

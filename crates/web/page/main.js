@@ -8,6 +8,7 @@ import { Overview } from "./views/overview.js";
 import { AppView } from "./views/app.js";
 import { Logs } from "./views/logs.js";
 import { Errors } from "./views/errors.js";
+import { Traces } from "./views/traces.js";
 import { Events } from "./views/events.js";
 import { Alerts } from "./views/alerts.js";
 import { Settings } from "./views/settings.js";
@@ -22,11 +23,11 @@ function route() {
   }
 }
 
-const PLACES = [["", "overview"], ["logs", "logs"], ["errors", "errors"], ["events", "events"], ["alerts", "alerts"], ["settings", "settings"]];
-const GO = { o: "#/", l: "#/logs", x: "#/errors", e: "#/events", a: "#/alerts", s: "#/settings" };
+const PLACES = [["", "overview"], ["logs", "logs"], ["errors", "errors"], ["traces", "traces"], ["events", "events"], ["alerts", "alerts"], ["settings", "settings"]];
+const GO = { o: "#/", l: "#/logs", x: "#/errors", t: "#/traces", e: "#/events", a: "#/alerts", s: "#/settings" };
 
 function showHelp() {
-  const keys = [["/", t("keyFilter")], ["j k", t("keyMove")], ["Enter", t("keyOpen")], ["g o l x e a s", t("keyGo")], ["Esc", t("keyBack")], ["?", t("keyHelp")]];
+  const keys = [["/", t("keyFilter")], ["j k", t("keyMove")], ["Enter", t("keyOpen")], ["g o l x t e a s", t("keyGo")], ["Esc", t("keyBack")], ["?", t("keyHelp")]];
   ask({ title: t("shortcuts"), text: "", body: html`<dl class="pairs keys">${keys.map(([key, text]) => html`<div key=${key}><dt>${code(key)}</dt><dd>${text}</dd></div>`)}</dl>` });
 }
 
@@ -39,6 +40,7 @@ function pressed(event) {
     if (inField) event.target.blur();
     else if (location.hash.startsWith("#/app/")) location.hash = "#/";
     else if (location.hash.startsWith("#/errors/")) location.hash = "#/errors";
+    else if (location.hash.startsWith("#/traces/")) location.hash = "#/traces";
     return;
   }
   if (inField) return;
@@ -77,6 +79,7 @@ function Page() {
     if (place === "app") return html`<${AppView} key=${`${parts[1]}/${parts[2]}`} namespace=${parts[1]} name=${parts[2]} tab=${parts[3] || "charts"} range=${parts[4]} />`;
     if (place === "logs") return html`<${Logs} />`;
     if (place === "errors") return html`<${Errors} id=${parts[1]} />`;
+    if (place === "traces") return html`<${Traces} id=${parts[1]} />`;
     if (place === "events") return html`<${Events} />`;
     if (place === "alerts") return html`<${Alerts} />`;
     if (place === "settings") return html`<${Settings} />`;

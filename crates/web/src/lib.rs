@@ -17,6 +17,7 @@ pub mod errors;
 mod guard;
 pub mod history;
 mod metrics;
+pub mod otlp;
 mod reply;
 mod routes;
 mod server;

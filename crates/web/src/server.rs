@@ -59,6 +59,7 @@ pub(crate) struct Site {
     /// Readers of logs, each with a process.
     pub(crate) readers: Cell<usize>,
     pub(crate) errors: Rc<Collected>,
+    pub(crate) otlp: Rc<crate::otlp::Otlp>,
     guard: Guard,
 }
 
@@ -82,6 +83,7 @@ pub(crate) fn run(home: &Path) -> Result<(), WebError> {
     let ended = ostler_http::run(&own, limits, encryption, |ending| {
         let daemon = Daemon::follow(home, recorder.clone()).map_err(WebError::Follow)?;
         let errors = collect(home, daemon.clone(), ending.clone());
+        let otlp = crate::otlp::start(home, &settings, &daemon, &ending);
         let alerts = crate::alerts::start(home, &daemon, &errors, &ending);
         let site = Rc::new(Site {
             home: home.to_owned(),
@@ -96,6 +98,7 @@ pub(crate) fn run(home: &Path) -> Result<(), WebError> {
             checking: tokio::sync::Semaphore::new(1),
             readers: Cell::new(0),
             errors,
+            otlp,
         });
         Ok(move |peer, request| answer(Rc::clone(&site), peer, request))
     });

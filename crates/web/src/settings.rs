@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use ostler_sys::replace::{Durability, ReplaceError, Writers, replace};
 use serde::{Deserialize, Serialize};
 
+use crate::otlp::settings::{Otlp, OtlpError, port_file, tell_port};
 use crate::tls::{Tls, TlsError};
 
 /// Port of the dashboard unless given.
@@ -42,6 +43,9 @@ pub struct Settings {
     pub history_mb: Option<u32>,
     /// Origins (`https://ops.example.com`) besides its own whose pages may change something.
     pub trusted_origins: Vec<String>,
+    /// OpenTelemetry, both ways.
+    #[serde(skip_serializing_if = "Otlp::is_usual")]
+    pub otlp: Otlp,
 }
 
 impl Default for Settings {
@@ -56,6 +60,7 @@ impl Default for Settings {
             hosts: Vec::new(),
             history_mb: None,
             trusted_origins: Vec::new(),
+            otlp: Otlp::default(),
         }
     }
 }
@@ -99,6 +104,17 @@ pub enum SettingsError {
     /// It is to encrypt, and cannot.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// OpenTelemetry is set up in a way that makes no sense.
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
+    /// The file that tells the daemon of the port for traces.
+    #[error("cannot write \"{}\"", path.display())]
+    PortFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// What is neither an address nor a path.
     #[error("{0:?} is no address to listen at: expected 127.0.0.1, ::1, another address of this machine, or the path of a socket")]
     Address(String),
@@ -132,14 +148,22 @@ impl Settings {
         make_folder(home)?;
         let mut text = serde_json::to_vec_pretty(self).unwrap_or_default();
         text.push(b'\n');
-        Ok(replace(&Self::path(home), &text, Durability::Power, Writers::Many)?)
+        replace(&Self::path(home), &text, Durability::Power, Writers::Many)?;
+        let port = self.otlp.receiver_port().filter(|_| self.enabled);
+        tell_port(home, port).map_err(|source| SettingsError::PortFile { path: port_file(home), source })
+    }
+
+    /// The same without secrets, for whoever may look.
+    pub fn shown(&self) -> Self {
+        Self { otlp: self.otlp.shown(), ..self.clone() }
     }
 
     /// Checks where it would listen, and what it would encrypt with.
     ///
     /// # Errors
-    /// [`SettingsError::Public`], [`SettingsError::Address`], [`SettingsError::Tls`].
+    /// [`SettingsError::Public`], [`SettingsError::Address`], [`SettingsError::Tls`], [`SettingsError::Otlp`].
     pub fn check(&self) -> Result<(), SettingsError> {
+        self.otlp.check()?;
         self.tls.as_ref().map(Tls::load).transpose()?;
         if self.socket_path().is_some() {
             return Ok(());

@@ -70,7 +70,7 @@ impl Url {
     }
 
     /// The same with more at the end of its path; a query of it is gone.
-    pub(crate) fn below(&self, more: &str) -> Self {
+    pub fn below(&self, more: &str) -> Self {
         let path = self.path.split('?').next().unwrap_or_default().trim_end_matches('/');
         Self { path: format!("{path}{more}"), ..self.clone() }
     }

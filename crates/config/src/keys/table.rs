@@ -346,7 +346,7 @@ pub static KEYS: &[Key] = &[
     key(Node, "pmx", &[Flag, Text], "true", "The preload in Node apps, which drains them; false turns it off.").option(&["--no-pmx"]),
     key(Node, "automation", &[Flag], "true", "False turns `pmx` off.").option(&["--no-automation"]),
     key(Node, "vizion", &[Flag], "true", "Tell the commit of the app's folder in `describe` and `jlist`.").option(&["--no-vizion"]),
-    key(Node, "trace", &[Flag], "false", "OpenTelemetry is loaded before the app, where `ostler install-otel` has put it.").option(&["--trace"]),
+    key(Node, "trace", &[Flag], "false", "It sends traces to the dashboard, or where it says itself; before a Node app OpenTelemetry is loaded, where `ostler install-otel` has put it.").option(&["--trace"]),
     key(Node, "disable_trace", &[Flag], "false", "Not that.").option(&["--disable-trace"]),
     key(Node, "v8", &[Flag], "false", "Garbage collector metrics.").without_effect(NO_PROBES).option(&["--v8"]),
     key(Node, "event_loop_inspector", &[Flag], "false", "Event loop metrics.").without_effect(NO_PROBES).option(&["--event-loop-inspector"]),

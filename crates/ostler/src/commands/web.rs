@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ostler_core::causes::with_causes;
 use ostler_web::access::{self, Role, Store};
+use ostler_web::otlp::settings::{Otlp, OtlpError, Push};
 use ostler_web::settings::{PM2_PORT, Settings, SettingsError};
 use ostler_web::tls::Tls;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
@@ -50,6 +51,7 @@ fn enable(cx: &mut Cx, call: &Call, pm2_port: Option<u16>) -> Result<Status, Cli
             || UsageError::BadValue { option: "--history-mb".into(), reason: format!("expected megabytes, at least 1, found {text:?}") };
         settings.history_mb = Some(text.parse::<u32>().ok().filter(|mb| *mb > 0).ok_or_else(bad)?);
     }
+    settings.otlp = otlp(call, settings.otlp)?;
     settings.behind_proxy |= call.has("behind-proxy");
     settings.tls = tls(call, settings.tls)?;
     add(&mut settings.hosts, call.values("allow-host"));
@@ -76,11 +78,54 @@ fn enable(cx: &mut Cx, call: &Call, pm2_port: Option<u16>) -> Result<Status, Cli
         Some(url) => cx.out.info(format_args!("Dashboard at {url}")),
         None => cx.out.info(format_args!("Dashboard at the socket {}", settings.listen)),
     }
+    if let Some(port) = settings.otlp.receiver_port() {
+        cx.out.info(format_args!("Traces of apps with `trace` go to http://127.0.0.1:{port}/"));
+    }
     if let Some(port) = settings.pm2_port {
         cx.out.info(format_args!("PM2's JSON page at http://127.0.0.1:{port}/, without values of variables"));
     }
     cx.out.info(format_args!("`{name} web open` makes a link for the first login, `{name} web token <name>` a token for programs"));
     Ok(Status::Ok)
+}
+
+/// Both ways of OpenTelemetry, as they are given now.
+fn otlp(call: &Call, mut otlp: Otlp) -> Result<Otlp, UsageError> {
+    if let Some(port) = number(call, "otlp-port")? {
+        otlp.port = Some(port);
+        otlp.off = false;
+    }
+    otlp.off |= call.has("no-otlp");
+    if let Some(text) = call.value("traces-mb") {
+        otlp.traces_mb = Some(text.parse().unwrap_or(0));
+    }
+    let bad = |option: &str, reason: String| UsageError::BadValue { option: option.into(), reason };
+    let split = |text: &str| {
+        let (name, value) = text.split_once('=').unwrap_or((text, "\n"));
+        (name.trim().to_owned(), value.to_owned())
+    };
+    let headers: Vec<(String, String)> = call.values("otlp-header").map(split).collect();
+    match (call.value("otlp-to"), &mut otlp.push) {
+        _ if call.has("no-otlp-to") => otlp.push = None,
+        (Some(to), _) => otlp.push = Some(Push { to: to.to_owned(), headers, logs: call.has("otlp-logs") }),
+        (None, Some(push)) => {
+            push.logs |= call.has("otlp-logs");
+            if !headers.is_empty() {
+                push.headers = headers;
+            }
+        }
+        (None, None) if call.has("otlp-logs") || !headers.is_empty() => {
+            let option = if headers.is_empty() { "--otlp-logs" } else { "--otlp-header" };
+            return Err(bad(option, "--otlp-to is needed, too: the receiver's address".into()));
+        }
+        (None, None) => {}
+    }
+    let option = |error: &OtlpError| match error {
+        OtlpError::Address => "--otlp-to",
+        OtlpError::Header(_) => "--otlp-header",
+        OtlpError::Megabytes => "--traces-mb",
+    };
+    otlp.check().map_err(|error| bad(option(&error), error.to_string()))?;
+    Ok(otlp)
 }
 
 /// Certificate and key, as they are given now.
@@ -140,7 +185,7 @@ fn status(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
                 "status": row.as_ref().map(|row| &row.status),
                 "pid": row.as_ref().map(|row| row.pid),
                 "url": settings.url(),
-                "settings": settings,
+                "settings": settings.shown(),
                 "password": access.password.is_some(),
                 "tokens": tokens,
             }),
@@ -157,6 +202,13 @@ fn status(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     cx.out.line(format_args!("dashboard: {state}, {place}"));
     if let Some(port) = settings.pm2_port {
         cx.out.line(format_args!("PM2's JSON page: http://127.0.0.1:{port}/"));
+    }
+    match settings.otlp.receiver_port() {
+        Some(port) => cx.out.line(format_args!("traces: taken at http://127.0.0.1:{port}/v1/traces")),
+        None => cx.out.line("traces: not taken"),
+    }
+    if let Some(push) = settings.otlp.shown().push {
+        cx.out.line(format_args!("OTLP: figures and events{} go to {}", if push.logs { ", lines" } else { "" }, push.to));
     }
     cx.out.line(format_args!("password: {}", if access.password.is_some() { "set" } else { "none" }));
     for token in &access.tokens {

@@ -15,7 +15,7 @@ const ERROR_WORDS = { open: "errorOpen", returned: "errorReturned", resolved: "e
 const releaseName = (one) => (one && one.release ? `${t("release", { n: one.release })}${one.version && one.version !== "N/A" ? ` (${safe(one.version)})` : ""}` : "");
 
 // What is asked for again and again while it is shown.
-function useErrors(path) {
+export function usePolled(path) {
   const [answer, setAnswer] = useState(null);
   const [turn, setTurn] = useState(0);
   useEffect(() => {
@@ -36,7 +36,7 @@ function ErrorState({ one }) {
 }
 
 export function ErrorList({ app, word, only }) {
-  const [answer] = useErrors(`errors${app ? `?app=${encodeURIComponent(app)}` : ""}`);
+  const [answer] = usePolled(`errors${app ? `?app=${encodeURIComponent(app)}` : ""}`);
   if (!answer) return html`<${Skeleton} rows=${4} />`;
   const matches = (one) => (!only || only === "all" || (only === "resolved") === (one.state === "resolved")) && (!word || `${one.app} ${one.type} ${one.message} ${one.culprit}`.toLowerCase().includes(word));
   const shown = answer.errors.filter(matches);
@@ -55,7 +55,7 @@ function ErrorFrames({ frames }) {
 }
 
 function ErrorDetail({ id }) {
-  const [one, again] = useErrors(`errors/${segment(id)}`);
+  const [one, again] = usePolled(`errors/${segment(id)}`);
   if (one === false) return html`<section class="card"><${Empty} title=${t("noSuchError")}><a class="button" href="#/errors">${t("back")}</a></${Empty}></section>`;
   if (!one) return html`<${Skeleton} rows=${6} />`;
   const resolve = () => api(`errors/${segment(one.id)}/resolve`, { method: "POST", body: {} }).then(again).catch((error) => toast(error.status === 0 ? t("offline") : error.message, "bad"));

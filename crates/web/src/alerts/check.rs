@@ -26,7 +26,7 @@ async fn ask(check: &Check) -> Result<Checked, String> {
     match &check.target {
         Target::Http { url, status } => {
             let url = Url::parse(url).ok_or("has no address that can be asked")?;
-            let got = send::exchange(Method::GET, &url, &[], String::new()).await?;
+            let got = send::exchange(Method::GET, &url, &[] as &[(&str, String)], String::new()).await?;
             let is = got.answer.status;
             match status {
                 Some(expected) if *expected != is => Err(format!("{} answers {is} instead of {expected}", url.origin())),

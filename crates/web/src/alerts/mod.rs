@@ -27,6 +27,7 @@ use ostler_alerts::render::Verdict;
 
 pub use overview::{Overview, overview};
 pub(crate) use run::{Live, start};
+pub(crate) use send::exchange;
 pub use settings::{AlertSettings, Settings, SettingsFile};
 
 /// What requests see of it.

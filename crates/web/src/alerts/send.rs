@@ -32,8 +32,8 @@ const TRY_AGAIN: i32 = 75;
 
 /// What came back.
 #[derive(Debug, Default)]
-pub(super) struct Got {
-    pub(super) answer: Answer,
+pub(crate) struct Got {
+    pub(crate) answer: Answer,
     /// Days for which the certificate is valid; none = there is none.
     pub(super) certificate_days: Option<i64>,
 }
@@ -62,7 +62,12 @@ pub(super) async fn send(service: &Service, message: &Message) -> Verdict {
 ///
 /// # Errors
 /// Why there is no answer, in words.
-pub(super) async fn exchange(method: Method, url: &Url, headers: &[(&'static str, String)], body: String) -> Result<Got, String> {
+pub(crate) async fn exchange(
+    method: Method,
+    url: &Url,
+    headers: &[(impl AsRef<str>, String)],
+    body: impl Into<Bytes>,
+) -> Result<Got, String> {
     let failed = |what: &str, error: &dyn std::fmt::Display| format!("{what} {}: {error}", url.origin());
     let mut stream = tls::connect(&url.host, url.port).await?;
     let mut certificate_days = None;
@@ -74,9 +79,9 @@ pub(super) async fn exchange(method: Method, url: &Url, headers: &[(&'static str
     let _driver = Driver(tokio::spawn(async move { drop(connection.await) }));
     let mut request = Request::builder().method(method).uri(&url.path).header(HOST, url.authority()).header(USER_AGENT, "ostler");
     for (name, value) in headers {
-        request = request.header(*name, value);
+        request = request.header(name.as_ref(), value);
     }
-    let request = request.body(Full::<Bytes>::from(body)).map_err(|error| failed("cannot ask", &error))?;
+    let request = request.body(Full::<Bytes>::from(body.into())).map_err(|error| failed("cannot ask", &error))?;
     let response = sender.send_request(request).await.map_err(|error| failed("no answer from", &error))?;
     let (head, mut body) = response.into_parts();
     let mut bytes = Vec::new();

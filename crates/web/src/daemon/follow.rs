@@ -11,7 +11,7 @@ use ostler_proto::control::{InstanceFigures, Request, Response, TableRow};
 use ostler_sys::host::HostSample;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{News, Shared, Snapshot};
+use super::{Moment, News, Shared, Snapshot};
 use crate::history::Reported;
 use crate::now_ms;
 use crate::view::Host;
@@ -69,6 +69,10 @@ pub(super) fn run(shared: &Shared, wakes: &UnixStream) {
                     let peer = client.questions.peer().cloned();
                     let snapshot = Arc::new(Snapshot { at_ms: now_ms(), wish, rows, figures, host: host.take(), peer });
                     shared.recorder.take(&snapshot, &reported, is_looked_at);
+                    if is_due {
+                        // Nobody listening is no failure.
+                        let _ = shared.moments.send(Arc::new(Moment { snapshot: Arc::clone(&snapshot), reported }));
+                    }
                     shared.snapshot.send_replace(snapshot);
                     table_at = now + TABLE;
                 }

@@ -16,7 +16,7 @@ use tokio::sync::{broadcast, watch};
 pub(crate) use ask::AskError;
 pub(crate) use events::{News, Resumed};
 
-use crate::history::Recorder;
+use crate::history::{Recorder, Reported};
 use crate::now_ms;
 use crate::view::Host;
 use events::Known;
@@ -26,6 +26,9 @@ const BACKLOG: usize = 1024;
 
 /// Reports of exceptions that wait; then some are gone.
 const REPORTS: usize = 64;
+
+/// Moments that wait.
+const MOMENTS: usize = 2;
 
 /// What is known at an instant.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +45,13 @@ pub(crate) struct Snapshot {
     pub(crate) peer: Option<Peer>,
 }
 
+/// A snapshot with what apps report themselves: what the history takes each ten seconds.
+#[derive(Debug)]
+pub(crate) struct Moment {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) reported: Reported,
+}
+
 /// The way to everything that is known.
 #[derive(Clone, Debug)]
 pub(crate) struct Daemon(Arc<Shared>);
@@ -53,6 +63,8 @@ struct Shared {
     news: broadcast::Sender<News>,
     /// What apps report of exceptions.
     said: broadcast::Sender<Arc<Said>>,
+    /// What the history takes, for whoever wants the same.
+    moments: broadcast::Sender<Arc<Moment>>,
     known: Mutex<Known>,
     /// How many look.
     looking: AtomicUsize,
@@ -76,6 +88,7 @@ impl Daemon {
             snapshot: watch::Sender::new(Arc::new(Snapshot { at_ms: now_ms(), ..Snapshot::default() })),
             news: broadcast::Sender::new(BACKLOG),
             said: broadcast::Sender::new(REPORTS),
+            moments: broadcast::Sender::new(MOMENTS),
             known: Mutex::default(),
             looking: AtomicUsize::new(0),
             wishes: AtomicU64::new(0),
@@ -129,6 +142,11 @@ impl Daemon {
     /// What apps report of exceptions, from now on.
     pub(crate) fn reports(&self) -> broadcast::Receiver<Arc<Said>> {
         self.0.said.subscribe()
+    }
+
+    /// What the history takes, from now on.
+    pub(crate) fn moments(&self) -> broadcast::Receiver<Arc<Moment>> {
+        self.0.moments.subscribe()
     }
 }
 

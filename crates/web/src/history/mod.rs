@@ -162,6 +162,11 @@ impl State {
     }
 }
 
+/// Hands each figure of a moment, by the text of its name ([`Key`]), to `sink`.
+pub(crate) fn figures_of(snapshot: &Snapshot, reported: &Reported, mut sink: impl FnMut(&str, f64)) {
+    sample::of(snapshot, reported, &mut |key, _, value| sink(key, value));
+}
+
 /// The figures of one name; of an instance that has none of its own, because its app has no other, those of the app.
 pub fn figures(history: &History<Folder>, key: &Key, from_ms: u64, to_ms: u64, points: u64) -> Answer {
     let answer = history.query(&key.text(), from_ms, to_ms, points);

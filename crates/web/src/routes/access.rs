@@ -33,7 +33,9 @@ pub(super) fn list(site: &Site) -> Response<Body> {
             .collect(),
         Err(problem) => return super::broken(&problem),
     };
-    reply::json(&json!({ "tokens": tokens, "settings": site.settings, "audit": site.audit.last(LINES) }))
+    let (receiver, push) = (site.otlp.traces.state.borrow(), site.otlp.push.as_ref().map(|state| state.borrow().clone()));
+    let otlp = json!({ "receiver": *receiver, "push": push });
+    reply::json(&json!({ "tokens": tokens, "settings": site.settings.shown(), "audit": site.audit.last(LINES), "otlp": otlp }))
 }
 
 /// Makes a token, or takes that of this name away.

@@ -20,6 +20,8 @@ use crate::server::{Asked, Site};
 /// Lines of the past unless asked for otherwise, and at most.
 const USUAL: u64 = 200;
 const MOST: u64 = 5000;
+/// The same where only those with a text in them are passed on.
+const MOST_LOOKED_THROUGH: u64 = 100_000;
 /// Bytes of a line that are passed on; it may have any number of them.
 const LONGEST: usize = 64 << 10;
 /// Bytes of a line that are read at all.
@@ -59,7 +61,7 @@ pub(crate) struct Line {
     at: Option<String>,
     pub(crate) app: Option<String>,
     pub(crate) instance: Option<u64>,
-    stream: &'static str,
+    pub(crate) stream: &'static str,
     pub(crate) text: String,
     /// It had more than that.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -67,13 +69,19 @@ pub(crate) struct Line {
 }
 
 pub(super) async fn past(site: &Rc<Site>, asked: &Asked, identity: &Identity) -> Response<Body> {
-    let mut reader = match Reader::new(site, asked, identity, false).await {
+    let query = asked.head.uri.query();
+    let wanted = query::value(query, "contains").filter(|text| !text.is_empty());
+    let most = if wanted.is_some() { MOST_LOOKED_THROUGH } else { MOST };
+    let mut reader = match Reader::with_lines(site, asked, identity, false, query::number(query, "lines", USUAL, most)).await {
         Ok(reader) => reader,
         Err(response) => return response,
     };
     let read = async {
         let (mut lines, mut bytes) = (Vec::new(), 0);
         while let Some(line) = reader.next().await {
+            if wanted.as_ref().is_some_and(|wanted| !line.text.contains(wanted.as_str())) {
+                continue;
+            }
             bytes += line.text.len();
             if bytes > MOST_BYTES {
                 break;

@@ -14,6 +14,7 @@ mod pm2;
 mod query;
 mod search;
 mod session;
+mod traces;
 
 use std::rc::Rc;
 
@@ -25,7 +26,7 @@ use crate::reply::{Body, error};
 use crate::server::{Asked, Site};
 use crate::{assets, metrics};
 
-pub(crate) use logs::LogProcess;
+pub(crate) use logs::{Line, LogProcess};
 pub(crate) use pm2::page as pm2_page;
 
 /// A path of the API, read.
@@ -55,6 +56,8 @@ enum Path {
     Channel(String),
     Silences,
     Silence(String),
+    Traces,
+    Trace(String),
     OpenApi,
 }
 
@@ -92,6 +95,8 @@ impl Path {
             ["alerts", "channels", name] if !name.is_empty() => Self::Channel(name.to_owned()),
             ["alerts", "silences"] => Self::Silences,
             ["alerts", "silences", id] if !id.is_empty() => Self::Silence(id.to_owned()),
+            ["traces"] => Self::Traces,
+            ["traces", id] if !id.is_empty() => Self::Trace(id.to_owned()),
             ["openapi.json"] => Self::OpenApi,
             _ => return None,
         })
@@ -178,6 +183,8 @@ async fn perform(site: Rc<Site>, asked: Asked, path: Path, identity: Identity) -
         Path::Channel(name) => alerts::remove_channel(&site, &asked, &identity, &name),
         Path::Silences => alerts::silence(&site, asked, &identity).await,
         Path::Silence(id) => alerts::unsilence(&site, &asked, &identity, &id),
+        Path::Traces => traces::list(&site, &asked, &identity),
+        Path::Trace(id) => traces::one(&site, &identity, &id),
         Path::OpenApi => {
             assets::answer("api/openapi.json", &asked.head).unwrap_or_else(|| error(StatusCode::NOT_FOUND, "there is nothing here"))
         }
@@ -231,6 +238,9 @@ mod tests {
             ("/api/errors/ab12/resolve", Some(Path::Resolve("ab12".into()))),
             ("/api/errors/ab12/explode", None),
             ("/api/errors/", None),
+            ("/api/traces", Some(Path::Traces)),
+            ("/api/traces/0af7", Some(Path::Trace("0af7".into()))),
+            ("/api/traces/", None),
             ("/api/apps/%ff", None),
             ("/api/apps/%2", None),
             ("/api/access/token/ci", Some(Path::Token(Some("ci".into())))),
@@ -264,6 +274,9 @@ mod tests {
             (Method::POST, "/api/errors/x", None),
             (Method::POST, "/api/errors/x/resolve", Some(Role::Operator)),
             (Method::GET, "/api/errors/x/resolve", None),
+            (Method::GET, "/api/traces", Some(Role::Viewer)),
+            (Method::GET, "/api/traces/x", Some(Role::Viewer)),
+            (Method::POST, "/api/traces", None),
             (Method::GET, "/api/access", Some(Role::Admin)),
             (Method::POST, "/api/access/token", Some(Role::Admin)),
             (Method::DELETE, "/api/access/token/x", Some(Role::Admin)),
@@ -320,6 +333,8 @@ mod tests {
             "/api/alerts/channels/x",
             "/api/alerts/silences",
             "/api/alerts/silences/x",
+            "/api/traces",
+            "/api/traces/x",
             "/api/openapi.json",
         ];
         let all: Vec<Path> = acts.iter().map(String::as_str).chain(others).map(|path| Path::parse(path).unwrap()).collect();
@@ -346,6 +361,21 @@ mod tests {
             ("ErrorGroup", &short),
             ("ErrorDetail", &full),
             ("ErrorSeen", &full["releases"][0]),
+        ] {
+            assert_eq!(keys(value), keys(&document["components"]["schemas"][name]["properties"]), "{name}");
+        }
+        let mut store = ostler_otlp::store::Store::new(1 << 20);
+        let span = ostler_otlp::span::Span { id: [1; 8], failed: true, ..Default::default() };
+        store.add(&ostler_otlp::store::Sender::default(), [1; 16], span, 1);
+        let trace = serde_json::to_value(store.get(&[1; 16], &|_| true)).unwrap();
+        let summary = serde_json::to_value(store.list(&ostler_otlp::store::Filter { limit: 1, ..Default::default() }, &|_| true)).unwrap();
+        let receiver = serde_json::to_value(crate::otlp::ReceiverState::default()).unwrap();
+        for (name, value) in [
+            ("Trace", &summary[0][0]),
+            ("TraceDetail", &trace),
+            ("TraceSpan", &trace["tree"][0]),
+            ("TraceSender", &trace["from"][0]),
+            ("TraceReceiver", &receiver),
         ] {
             assert_eq!(keys(value), keys(&document["components"]["schemas"][name]["properties"]), "{name}");
         }

@@ -1,0 +1,237 @@
+//! Requests that wait to be sent: bounded, the oldest goes first; one is on its way at a time, and what was not taken waits longer each time.
+
+use std::collections::VecDeque;
+
+use serde::Serialize;
+
+use crate::answer::partial;
+use crate::decode::Signal;
+
+/// Pause after the first failure, and at most, ms.
+const FIRST_PAUSE_MS: u64 = 1000;
+const LONGEST_PAUSE_MS: u64 = 60_000;
+/// Longest pause that a receiver may ask for, ms.
+const LONGEST_ASKED_MS: u64 = 300_000;
+
+/// A request that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// What is in it.
+    pub signal: Signal,
+    /// The body as it is sent.
+    pub body: Vec<u8>,
+    /// Figures or records in it.
+    pub items: u64,
+}
+
+/// What became of what was to be sent, since the process began.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Figures and records that were taken.
+    pub sent: u64,
+    /// Those that there was no room for while the receiver took none.
+    pub dropped: u64,
+    /// Those that the receiver refused.
+    pub refused: u64,
+    /// Why the last request was not taken; empty = it was.
+    pub problem: String,
+}
+
+/// Outcome of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is taken, but for so many items, because of something.
+    Taken(Option<(u64, String)>),
+    /// It may be taken later: after so many ms, if that was said.
+    Later(Option<u64>, String),
+    /// It never will be.
+    Refused(String),
+}
+
+/// What an answer means. `retry_after`: the header as it is.
+pub fn judge(status: u16, retry_after: Option<&str>, body: &[u8]) -> Verdict {
+    match status {
+        200..=299 => Verdict::Taken(partial(body)),
+        // The standard names these; all others are final.
+        429 | 502..=504 => {
+            let after = retry_after.and_then(|text| text.trim().parse::<u64>().ok()).map(|seconds| seconds.saturating_mul(1000));
+            Verdict::Later(after, format!("it answered {status}"))
+        }
+        300..=399 => Verdict::Refused(format!("it answered {status}: redirects are not followed, name the last address")),
+        401 | 403 => Verdict::Refused(format!("it answered {status}: the header that lets us in is missing or wrong")),
+        _ => Verdict::Refused(format!("it answered {status}")),
+    }
+}
+
+/// What is to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Send this, then say what came of it.
+    Send(Batch),
+    /// Nothing until then, ms.
+    At(u64),
+    /// Nothing until something is added, or what is on its way has arrived.
+    Nothing,
+}
+
+/// The queue.
+#[derive(Debug)]
+pub struct Queue {
+    most_bytes: usize,
+    bytes: usize,
+    waiting: VecDeque<Batch>,
+    /// What is on its way: bytes, items.
+    on_its_way: Option<Batch>,
+    failures: u32,
+    not_before_ms: u64,
+    counts: Counts,
+}
+
+impl Queue {
+    /// An empty one that has at most so many bytes; what is on its way is not counted.
+    pub fn new(most_bytes: usize) -> Self {
+        Self { most_bytes, bytes: 0, waiting: VecDeque::new(), on_its_way: None, failures: 0, not_before_ms: 0, counts: Counts::default() }
+    }
+
+    /// What became of things.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Adds a request; the oldest that wait make room.
+    pub fn push(&mut self, batch: Batch) {
+        self.bytes += batch.body.len();
+        self.waiting.push_back(batch);
+        self.bound();
+    }
+
+    fn bound(&mut self) {
+        while self.bytes > self.most_bytes
+            && let Some(oldest) = self.waiting.pop_front()
+        {
+            self.bytes -= oldest.body.len();
+            self.counts.dropped += oldest.items;
+        }
+    }
+
+    /// What is to do now. `now_ms`: a clock that does not go back.
+    pub fn next(&mut self, now_ms: u64) -> Next {
+        if self.on_its_way.is_some() || self.waiting.is_empty() {
+            return Next::Nothing;
+        }
+        if now_ms < self.not_before_ms {
+            return Next::At(self.not_before_ms);
+        }
+        let Some(batch) = self.waiting.pop_front() else { return Next::Nothing };
+        self.bytes -= batch.body.len();
+        self.on_its_way = Some(batch.clone());
+        Next::Send(batch)
+    }
+
+    /// Takes what came of the request that was on its way. `chance`: 0 to 1, spreads those who wait for the same receiver. A line to tell; none where nothing has changed.
+    pub fn done(&mut self, verdict: Verdict, now_ms: u64, chance: f64) -> Option<String> {
+        let batch = self.on_its_way.take()?;
+        let before = std::mem::take(&mut self.counts.problem);
+        match verdict {
+            Verdict::Taken(partial) => {
+                self.failures = 0;
+                let refused = partial.as_ref().map_or(0, |(refused, _)| (*refused).min(batch.items));
+                self.counts.sent += batch.items - refused;
+                self.counts.refused += refused;
+                self.counts.problem = partial.map(|(refused, why)| format!("it refused {refused} of them: {why}")).unwrap_or_default();
+            }
+            Verdict::Refused(why) => {
+                self.counts.refused += batch.items;
+                self.counts.problem = why;
+            }
+            Verdict::Later(after, why) => {
+                self.failures = self.failures.saturating_add(1);
+                self.not_before_ms = now_ms + pause(self.failures, after, chance);
+                self.bytes += batch.body.len();
+                self.waiting.push_front(batch);
+                self.bound();
+                self.counts.problem = why;
+            }
+        }
+        let after = &self.counts.problem;
+        (before != *after).then(|| if after.is_empty() { "everything is taken again".to_owned() } else { after.clone() })
+    }
+}
+
+/// Time until the next attempt, ms.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a part of a pause")]
+fn pause(failures: u32, asked_ms: Option<u64>, chance: f64) -> u64 {
+    let doubled = FIRST_PAUSE_MS.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(LONGEST_PAUSE_MS);
+    let own = (doubled as f64 * (0.5 + chance.clamp(0.0, 1.0) / 2.0)) as u64;
+    own.max(asked_ms.unwrap_or(0).min(LONGEST_ASKED_MS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(bytes: usize, items: u64) -> Batch {
+        Batch { signal: Signal::Logs, body: vec![0; bytes], items }
+    }
+
+    #[test]
+    fn what_answers_mean() {
+        let later = |after, status| Verdict::Later(after, format!("it answered {status}"));
+        for (status, after, expected) in [
+            (200, None, Verdict::Taken(None)),
+            (429, Some("7"), later(Some(7000), 429)),
+            (503, Some("Wed, 21 Oct 2026 07:28:00 GMT"), later(None, 503)),
+            (502, None, later(None, 502)),
+            (500, None, Verdict::Refused("it answered 500".into())),
+            (400, Some("7"), Verdict::Refused("it answered 400".into())),
+        ] {
+            assert_eq!(judge(status, after, b"{}"), expected, "{status}");
+        }
+        assert!(matches!(judge(302, None, b""), Verdict::Refused(why) if why.contains("redirects")));
+        let some = br#"{"partialSuccess":{"rejectedLogRecords":"2","errorMessage":"old"}}"#;
+        assert_eq!(judge(200, None, some), Verdict::Taken(Some((2, "old".into()))));
+    }
+
+    #[test]
+    fn one_at_a_time_in_order_and_longer_pauses() {
+        let mut queue = Queue::new(1000);
+        assert_eq!(queue.next(0), Next::Nothing);
+        queue.push(batch(10, 1));
+        queue.push(batch(20, 2));
+        assert_eq!((queue.next(0), queue.next(0)), (Next::Send(batch(10, 1)), Next::Nothing));
+        assert_eq!(queue.done(judge(503, None, b""), 100, 1.0).as_deref(), Some("it answered 503"));
+        assert_eq!(queue.next(100), Next::At(1100));
+        assert_eq!(queue.next(1100), Next::Send(batch(10, 1)), "the same one again");
+        assert_eq!(queue.done(judge(503, Some("30"), b""), 1100, 1.0), None, "told once");
+        assert_eq!(queue.next(1100), Next::At(31_100));
+        assert_eq!(queue.next(31_100), Next::Send(batch(10, 1)));
+        assert_eq!(queue.done(Verdict::Taken(Some((5, "x".into()))), 0, 0.0).as_deref(), Some("it refused 5 of them: x"));
+        assert_eq!(queue.next(31_100), Next::Send(batch(20, 2)));
+        assert_eq!(queue.done(Verdict::Taken(None), 0, 0.0).as_deref(), Some("everything is taken again"));
+        let Counts { sent, refused, dropped, .. } = queue.counts();
+        assert_eq!((*sent, *refused, *dropped), (2, 1, 0), "no more is refused than was sent");
+        for (failures, least, most) in [(1, 500, 1000), (3, 2000, 4000), (50, 30_000, 60_000)] {
+            assert_eq!((pause(failures, None, 0.0), pause(failures, None, 1.0)), (least, most));
+        }
+        assert_eq!(pause(1, Some(u64::MAX), 0.0), LONGEST_ASKED_MS);
+    }
+
+    #[test]
+    fn the_oldest_make_room_and_are_counted() {
+        let mut queue = Queue::new(100);
+        for n in 1..=5 {
+            queue.push(batch(40, n));
+        }
+        assert_eq!((queue.counts().dropped, queue.bytes), (6, 80));
+        assert_eq!(queue.next(0), Next::Send(batch(40, 4)));
+        queue.push(batch(60, 6));
+        queue.done(Verdict::Later(None, "x".into()), 0, 0.0);
+        assert_eq!((queue.counts().dropped, queue.bytes), (10, 100), "what came back was the oldest");
+        queue.push(batch(1000, 7));
+        assert_eq!(
+            (queue.counts().dropped, queue.bytes, queue.next(10_000)),
+            (28, 0, Next::Nothing),
+            "one that is too large waits for nothing"
+        );
+    }
+}

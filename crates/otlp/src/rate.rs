@@ -1,0 +1,96 @@
+//! Rates: how much a sender may send. Each has a bucket that fills with time; a sender that is not known shares one with all others that are not.
+
+use std::collections::HashMap;
+
+/// Most senders that are told apart.
+const SENDERS: usize = 512;
+
+/// Size and filling of a bucket.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    /// Bytes a second.
+    pub per_second: u64,
+    /// Bytes at once.
+    pub burst: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    left: u64,
+    at_ms: u64,
+}
+
+/// Buckets by sender.
+#[derive(Debug)]
+pub struct Rates {
+    rate: Rate,
+    known: HashMap<Box<str>, Bucket>,
+}
+
+impl Rates {
+    /// Full ones.
+    pub fn new(rate: Rate) -> Self {
+        Self { rate, known: HashMap::new() }
+    }
+
+    /// Takes so many bytes from a sender's bucket. `now_ms`: a clock that does not go back.
+    ///
+    /// # Errors
+    /// There are not so many in it: seconds after which there are.
+    pub fn take(&mut self, sender: &str, bytes: u64, now_ms: u64) -> Result<(), u64> {
+        let Rate { per_second, burst } = self.rate;
+        if !self.known.contains_key(sender) {
+            self.bound();
+            self.known.insert(sender.into(), Bucket { left: burst, at_ms: now_ms });
+        }
+        let Some(bucket) = self.known.get_mut(sender) else { return Ok(()) };
+        let filled = now_ms.saturating_sub(bucket.at_ms).saturating_mul(per_second) / 1000;
+        if filled > 0 {
+            *bucket = Bucket { left: bucket.left.saturating_add(filled).min(burst), at_ms: now_ms };
+        }
+        // What is larger than a bucket takes a full one.
+        let wanted = bytes.min(burst);
+        match bucket.left.checked_sub(wanted) {
+            Some(left) => {
+                bucket.left = left;
+                Ok(())
+            }
+            None => Err((wanted - bucket.left).div_ceil(per_second.max(1)).max(1)),
+        }
+    }
+
+    /// Forgets those whose buckets were used least recently.
+    fn bound(&mut self) {
+        if self.known.len() < SENDERS {
+            return;
+        }
+        let mut times: Vec<u64> = self.known.values().map(|bucket| bucket.at_ms).collect();
+        let (_, middle, _) = times.select_nth_unstable(SENDERS / 2);
+        let middle = *middle;
+        self.known.retain(|_, bucket| bucket.at_ms > middle);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_fills_with_time_and_each_sender_has_its_own() {
+        let mut rates = Rates::new(Rate { per_second: 100, burst: 250 });
+        assert_eq!(rates.take("a", 250, 0), Ok(()));
+        assert_eq!(rates.take("a", 150, 0), Err(2));
+        assert_eq!(rates.take("b", 1000, 0), Ok(()), "more than a bucket takes a full one");
+        assert_eq!(rates.take("a", 150, 1500), Ok(()));
+        assert_eq!(rates.take("a", 1, 1500), Err(1));
+        assert_eq!(rates.take("a", 250, 1_000_000), Ok(()), "never more than full");
+        assert!(rates.take("a", 250, 1_000_000).is_err());
+        // Small steps of the clock are not lost.
+        let slow = (0..20_000).filter(|ms| rates.take("c", 1, *ms).is_ok()).count();
+        assert!((2200..=2260).contains(&slow), "{slow}");
+        for n in 0..10_000 {
+            let _ = rates.take(&n.to_string(), 1, n);
+        }
+        assert!(rates.known.len() <= SENDERS);
+    }
+}

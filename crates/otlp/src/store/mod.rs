@@ -1,0 +1,278 @@
+//! Traces that are kept, in bounded memory: slow ones, failed ones, a few of each route.
+//!
+//! # Theory of operation
+//! A trace is judged when something of it comes, never by a timer: a failed span keeps it at once; its entry (a root, or a request that is answered) keeps it when it was slow, or
+//! when of its route few are kept. What is not kept waits, because a failed part may still come; [`Store::settle`], which runs with each arrival and each look, drops what
+//! got nothing for [`QUIET_MS`]. Memory is counted by app ("owner"): where there is no room, the app that has most loses its oldest trace, so none pushes out those of another.
+//! What matches no app is one owner, whatever it calls itself.
+
+mod routes;
+mod trace;
+mod view;
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+use serde::Serialize;
+
+use crate::span::{Span, TraceId};
+use routes::Routes;
+use trace::{Entry, Trace};
+pub use trace::{Sender, Why};
+pub use view::{Detail, Filter, Pairs, Shown, SpanShown, Summary};
+
+/// Time without anything new after which a trace that nothing speaks for is dropped, ms.
+pub const QUIET_MS: u64 = 10_000;
+/// Ids of dropped traces that are remembered, so that a late span does not begin them again.
+const DROPPED: usize = 8192;
+/// Most apps of which routes are known.
+const OWNERS: usize = 1000;
+/// Bytes of a trace beside itself: its places in tables.
+const PLACES: usize = 192;
+
+/// What became of a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// It is there.
+    Taken,
+    /// It was there already.
+    Twice,
+    /// Its trace has too many, or is too large.
+    Full,
+    /// Its trace was dropped before.
+    Late,
+}
+
+/// What came and went, since the process began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Spans that came.
+    pub spans: u64,
+    /// Spans that were there already.
+    pub twice: u64,
+    /// Spans of traces that had too many, or were dropped before.
+    pub left_out: u64,
+    /// Traces that nothing spoke for.
+    pub dropped: u64,
+    /// Traces that made room.
+    pub evicted: u64,
+}
+
+/// Traces of one app.
+#[derive(Debug, Default)]
+struct Account {
+    bytes: usize,
+    /// By the order in which they began.
+    order: BTreeMap<u64, TraceId>,
+    routes: Routes,
+    last_ms: u64,
+}
+
+/// The store.
+#[derive(Debug)]
+pub struct Store {
+    most_bytes: usize,
+    /// Bytes of the traces, and of what is known of routes.
+    bytes: usize,
+    routes: usize,
+    sequence: u64,
+    traces: HashMap<TraceId, Trace>,
+    /// By app; none = what matches no app.
+    accounts: BTreeMap<Option<Box<str>>, Account>,
+    /// Traces that wait for a reason, each once, and the time at which it is looked at them.
+    waiting: VecDeque<(u64, TraceId)>,
+    dropped: VecDeque<TraceId>,
+    is_dropped: HashSet<TraceId>,
+    counts: Counts,
+}
+
+impl Store {
+    /// An empty one that has at most so many bytes.
+    pub fn new(most_bytes: usize) -> Self {
+        Self {
+            most_bytes,
+            bytes: 0,
+            routes: 0,
+            sequence: 0,
+            traces: HashMap::new(),
+            accounts: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            dropped: VecDeque::new(),
+            is_dropped: HashSet::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Bytes that it has, by its own accounting.
+    pub fn bytes(&self) -> usize {
+        let tables = self.waiting.capacity() * size_of::<(u64, TraceId)>()
+            + self.dropped.capacity() * size_of::<TraceId>()
+            + self.is_dropped.capacity() * (size_of::<TraceId>() + 8);
+        self.bytes + self.routes + tables
+    }
+
+    /// What came and went.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Number of traces, those that wait for a reason among them.
+    pub fn len(&self) -> usize {
+        self.traces.len()
+    }
+
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.traces.is_empty()
+    }
+
+    /// Adds a span. `now_ms`: the wall clock at its arrival.
+    pub fn add(&mut self, sender: &Sender, id: TraceId, span: Span, now_ms: u64) -> Added {
+        self.counts.spans += 1;
+        let is_known = self.traces.contains_key(&id);
+        if !is_known && self.is_dropped.contains(&id) && !span.failed {
+            self.counts.left_out += 1;
+            return Added::Late;
+        }
+        let owner = sender.owner();
+        if !is_known {
+            self.sequence += 1;
+            let trace = Trace::new(owner.clone(), self.sequence, now_ms);
+            self.account(&owner, now_ms).order.insert(trace.sequence, id);
+            self.grow(&owner, 0, trace.bytes() + PLACES);
+            self.traces.insert(id, trace);
+            self.waiting.push_back((now_ms + QUIET_MS, id));
+        }
+        let Some(trace) = self.traces.get_mut(&id) else { return Added::Full };
+        let (owner, before) = (trace.owner.clone(), trace.bytes());
+        let added = trace.add(sender, span, now_ms);
+        let (after, news) = (trace.bytes(), trace.news().filter(|_| added == Added::Taken));
+        match added {
+            Added::Taken => {}
+            Added::Twice => self.counts.twice += 1,
+            Added::Full | Added::Late => self.counts.left_out += 1,
+        }
+        self.grow(&owner, before, after);
+        if let Some(entry) = news {
+            self.judge(&id, &owner, &entry, now_ms);
+        }
+        self.evict();
+        added
+    }
+
+    /// Drops what nothing speaks for. Runs with each request that came, and before each look.
+    pub fn settle(&mut self, now_ms: u64) {
+        // A clock that was set back has nothing wait for ever.
+        let is_due = |(due, _): &(u64, TraceId)| *due <= now_ms || *due > now_ms + QUIET_MS;
+        while self.waiting.front().is_some_and(is_due)
+            && let Some((_, id)) = self.waiting.pop_front()
+        {
+            let Some(trace) = self.traces.get_mut(&id) else { continue };
+            if trace.why.is_some() {
+                continue;
+            }
+            let due = trace.last_ms + QUIET_MS;
+            if due > now_ms && due <= now_ms + QUIET_MS {
+                self.waiting.push_back((due, id));
+                continue;
+            }
+            // A root that never came: what is there is judged.
+            let (owner, chance) = (trace.owner.clone(), trace.last_chance());
+            if let Some(entry) = chance {
+                self.judge(&id, &owner, &entry, now_ms);
+            }
+            if self.traces.get(&id).is_some_and(|trace| trace.why.is_none()) {
+                self.counts.dropped += 1;
+                self.forget(id);
+                self.remember_dropped(id);
+            }
+        }
+        self.bound_accounts();
+    }
+
+    fn judge(&mut self, id: &TraceId, owner: &Option<Box<str>>, entry: &Entry, now_ms: u64) {
+        let routes = &mut self.accounts.entry(owner.clone()).or_default().routes;
+        let before = routes.bytes();
+        let why = routes.judge(entry, now_ms);
+        self.routes = (self.routes + routes.bytes()).saturating_sub(before);
+        if let Some(trace) = self.traces.get_mut(id) {
+            trace.judged(why);
+        }
+    }
+
+    fn remember_dropped(&mut self, id: TraceId) {
+        if self.is_dropped.insert(id) {
+            self.dropped.push_back(id);
+        }
+        while self.dropped.len() > DROPPED.min(self.most_bytes / 1024) {
+            let oldest = self.dropped.pop_front();
+            oldest.map(|id| self.is_dropped.remove(&id));
+        }
+    }
+
+    fn account(&mut self, owner: &Option<Box<str>>, now_ms: u64) -> &mut Account {
+        let account = self.accounts.entry(owner.clone()).or_default();
+        account.last_ms = now_ms;
+        account
+    }
+
+    fn grow(&mut self, owner: &Option<Box<str>>, before: usize, after: usize) {
+        self.bytes = (self.bytes + after).saturating_sub(before);
+        if let Some(account) = self.accounts.get_mut(owner) {
+            account.bytes = (account.bytes + after).saturating_sub(before);
+        }
+    }
+
+    fn forget(&mut self, id: TraceId) {
+        let Some(trace) = self.traces.remove(&id) else { return };
+        self.grow(&trace.owner, trace.bytes() + PLACES, 0);
+        if let Some(account) = self.accounts.get_mut(&trace.owner) {
+            account.order.remove(&trace.sequence);
+        }
+    }
+
+    /// Makes room: whoever has most loses its oldest.
+    fn evict(&mut self) {
+        while self.bytes() > self.most_bytes {
+            let largest = self.accounts.values().filter(|account| !account.order.is_empty()).max_by_key(|account| account.bytes);
+            let Some(id) = largest.and_then(|account| account.order.values().next().copied()) else { return };
+            self.counts.evicted += 1;
+            self.forget(id);
+        }
+        // Those that are gone have no place in line, either.
+        if self.waiting.len() > 2 * self.traces.len() + 1024 {
+            let traces = &self.traces;
+            self.waiting.retain(|(_, id)| traces.contains_key(id));
+            self.waiting.shrink_to(2 * self.traces.len());
+        }
+        if self.traces.capacity() > 4 * self.traces.len() + 1024 {
+            self.traces.shrink_to(2 * self.traces.len());
+        }
+    }
+
+    /// Apps that are long gone are forgotten.
+    fn bound_accounts(&mut self) {
+        while self.accounts.len() > OWNERS {
+            let idle = self.accounts.iter().filter(|(_, account)| account.order.is_empty()).min_by_key(|(_, account)| account.last_ms);
+            let Some(owner) = idle.map(|(owner, _)| owner.clone()) else { return };
+            let gone = self.accounts.remove(&owner).map_or(0, |account| account.routes.bytes());
+            self.routes = self.routes.saturating_sub(gone);
+        }
+    }
+
+    /// Traces that this filter lets through, the newest first, of the senders that `sees` lets through; whether there are more.
+    pub fn list(&self, filter: &Filter, sees: &dyn Fn(&Sender) -> bool) -> (Vec<Summary>, bool) {
+        let mut all: Vec<(&TraceId, &Trace)> = self.traces.iter().filter(|(_, trace)| trace.why.is_some()).collect();
+        all.sort_by_key(|(_, trace)| std::cmp::Reverse(trace.sequence));
+        let mut found = all.into_iter().filter_map(|(id, trace)| view::summary(id, trace, sees)).filter(|summary| filter.lets(summary));
+        let list = found.by_ref().take(filter.limit).collect();
+        (list, found.next().is_some())
+    }
+
+    /// One trace in full.
+    pub fn get(&self, id: &TraceId, sees: &dyn Fn(&Sender) -> bool) -> Option<Detail> {
+        view::detail(id, self.traces.get(id)?, sees)
+    }
+}
+
+#[cfg(test)]
+mod tests;

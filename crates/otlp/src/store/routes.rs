@@ -1,0 +1,106 @@
+//! Routes of one app: how long they usually take, and how many of their traces are kept as samples.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+
+use super::trace::{Entry, Why};
+
+/// Most routes of an app that are told apart; the rest is one.
+const MOST: usize = 256;
+/// From this on it is slow, whatever is usual.
+const SLOW_NS: u64 = 1_000_000_000;
+/// Below this it is not slow, whatever is usual.
+const QUICK_NS: u64 = 20_000_000;
+/// So many times as long as usual is slow.
+const TIMES: f64 = 4.0;
+/// Traces of a route after which it is known what is usual.
+const KNOWN: u32 = 20;
+/// Weight of one more trace in the mean.
+const WEIGHT: f64 = 0.05;
+/// The first so many traces of a route are samples; then one in so long, ms.
+const FIRST: u32 = 3;
+const EVERY_MS: u64 = 60_000;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Route {
+    seen: u32,
+    mean_ns: f64,
+    sampled_ms: u64,
+}
+
+/// The routes, by a number made of their names that nobody can foresee.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    known: HashMap<u64, Route>,
+    numbers: RandomState,
+    other: Route,
+}
+
+impl Routes {
+    pub(super) fn bytes(&self) -> usize {
+        self.known.capacity() * (size_of::<(u64, Route)>() + 8)
+    }
+
+    /// Whether a trace is kept because of its entry, and why.
+    pub(super) fn judge(&mut self, entry: &Entry, now_ms: u64) -> Option<Why> {
+        let number = self.numbers.hash_one(&entry.route);
+        if self.known.len() < MOST {
+            self.known.entry(number).or_default();
+        }
+        let route = self.known.get_mut(&number).unwrap_or(&mut self.other);
+        route.judge(entry.took_ns, entry.is_counted, now_ms)
+    }
+}
+
+impl Route {
+    #[expect(clippy::cast_precision_loss, reason = "a mean")]
+    fn judge(&mut self, took_ns: u64, is_counted: bool, now_ms: u64) -> Option<Why> {
+        let unusual = self.seen >= KNOWN && took_ns >= QUICK_NS && took_ns as f64 > self.mean_ns * TIMES;
+        let is_slow = took_ns >= SLOW_NS || unusual;
+        if is_counted {
+            return is_slow.then_some(Why::Slow);
+        }
+        let took = took_ns as f64;
+        self.mean_ns = if self.seen == 0 { took } else { self.mean_ns + (took - self.mean_ns) * WEIGHT };
+        self.seen = self.seen.saturating_add(1);
+        if is_slow {
+            return Some(Why::Slow);
+        }
+        // A clock that was set back makes a sample.
+        let is_sample = self.seen <= FIRST || now_ms < self.sampled_ms || now_ms - self.sampled_ms >= EVERY_MS;
+        is_sample.then(|| {
+            self.sampled_ms = now_ms;
+            Why::Sample
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(route: &str, ms: u64) -> Entry {
+        Entry { route: route.into(), took_ns: ms * 1_000_000, is_counted: false }
+    }
+
+    #[test]
+    fn slow_is_by_the_clock_or_by_what_is_usual() {
+        let mut routes = Routes::default();
+        let judged: Vec<_> = (0..30).map(|_| routes.judge(&entry("GET /", 10), 1000)).collect();
+        assert_eq!(judged.iter().filter(|why| **why == Some(Why::Sample)).count(), 3, "{judged:?}");
+        for (ms, expected) in [(15, None), (39, None), (60, Some(Why::Slow)), (1000, Some(Why::Slow))] {
+            assert_eq!(routes.judge(&entry("GET /", ms), 1000), expected, "{ms}");
+        }
+        assert_eq!(routes.judge(&entry("GET /", 10), 62_000), Some(Why::Sample), "one a minute");
+        assert_eq!(routes.judge(&entry("GET /new", 999), 1000), Some(Why::Sample), "of another route nothing is known");
+        let again = Entry { is_counted: true, ..entry("GET /", 10) };
+        assert_eq!(routes.judge(&again, 1_000_000), None, "a trace is a sample once");
+    }
+
+    #[test]
+    fn many_names_are_one_route() {
+        let mut routes = Routes::default();
+        let kept = (0..100_000).filter(|n| routes.judge(&entry(&format!("GET /{n}"), 1), 1000).is_some()).count();
+        assert!(kept <= MOST + 3 && routes.known.len() == MOST && routes.bytes() < 100_000, "{kept} {}", routes.bytes());
+    }
+}

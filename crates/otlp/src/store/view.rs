@@ -1,0 +1,261 @@
+//! Traces as they are shown: to whoever sees only some apps, without the spans of the others.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use super::trace::{Kept, Sender, Trace, Why, rank};
+use crate::span::{Kind, Span, SpanEvent, SpanId, TraceId, hex};
+
+/// Distance from the entry beyond which a time is a clock that is wrong, ns.
+const FAR_NS: u64 = 3_600_000_000_000;
+/// Time between begin and arrival beyond which a clock is wrong: before, and after, ms.
+const EARLY_MS: u64 = 86_400_000;
+const LATE_MS: u64 = 60_000;
+/// Deepest level that is told apart.
+const DEEPEST: u32 = 64;
+
+/// What is looked for.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Name of an app; what is foreign is of none, whatever it calls itself.
+    pub app: Option<String>,
+    /// At least so long, ms.
+    pub min_ms: f64,
+    /// Only failed ones.
+    pub failed: bool,
+    /// Text in the route, in any case.
+    pub route: Option<String>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+impl Filter {
+    pub(super) fn lets(&self, summary: &Summary) -> bool {
+        let of_app = |app: &String| summary.from.iter().any(|shown| shown.app.as_ref() == Some(app));
+        let in_route = |word: &String| summary.route.to_lowercase().contains(&word.to_lowercase());
+        self.app.as_ref().is_none_or(of_app)
+            && (!self.failed || summary.failed)
+            && summary.took_ms >= self.min_ms
+            && self.route.as_ref().is_none_or(in_route)
+    }
+}
+
+/// Sender, shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Shown {
+    /// Name of the app; none = foreign: what it says of itself matches no app.
+    pub app: Option<String>,
+    /// Its namespace.
+    pub namespace: Option<String>,
+    /// Its instance.
+    pub instance: Option<u32>,
+    /// What it calls itself.
+    pub service: String,
+}
+
+impl From<&Sender> for Shown {
+    fn from(sender: &Sender) -> Self {
+        let (namespace, app) = sender.app.as_ref().map(|(namespace, app)| (namespace.to_string(), app.to_string())).unzip();
+        Self { app, namespace, instance: sender.instance, service: sender.service.to_string() }
+    }
+}
+
+/// A trace in a list.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// Its id, 32 hex digits.
+    pub id: String,
+    /// Wall clock, ms: begin of its entry; where that cannot be, its arrival.
+    pub at: u64,
+    /// Length of its entry, ms.
+    pub took_ms: f64,
+    /// What was asked for.
+    pub route: String,
+    /// Who sent parts of it, that of the entry first.
+    pub from: Vec<Shown>,
+    /// Number of spans.
+    pub spans: usize,
+    /// Whether a part of it failed.
+    pub failed: bool,
+    /// What the first failed part says.
+    pub message: String,
+    /// Why it is kept; none = it is not known yet whether it is.
+    pub kept: Option<Why>,
+}
+
+/// Attributes: key and value.
+pub type Pairs = Vec<(String, String)>;
+
+/// A span, shown.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SpanShown {
+    /// Its id, 16 hex digits.
+    pub id: String,
+    /// The id of what it is a part of.
+    pub parent: Option<String>,
+    /// How many are above it, as far as they are here.
+    pub depth: u32,
+    /// What it is; of HTTP: method and route.
+    pub name: String,
+    /// Its role.
+    pub kind: Kind,
+    /// Number of its sender in `from`.
+    pub from: usize,
+    /// Begin, ms after that of the entry; before it: negative.
+    pub at_ms: f64,
+    /// Its length, ms.
+    pub took_ms: f64,
+    /// Whether the clock of its sender differs by more than an hour; then `at_ms` is 0.
+    pub skewed: bool,
+    /// Whether it failed.
+    pub failed: bool,
+    /// What its status says.
+    pub message: String,
+    /// Key and value.
+    pub attributes: Pairs,
+    /// What happened in it: ms after the begin of the entry, name, attributes.
+    pub events: Vec<(f64, String, Pairs)>,
+    /// Attributes and events that are not here.
+    pub left_out: u32,
+}
+
+/// A trace in full.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Detail {
+    /// The same as in a list.
+    #[serde(flatten)]
+    pub summary: Summary,
+    /// Its spans, each after what it is a part of.
+    pub tree: Vec<SpanShown>,
+    /// Spans that there was no room for.
+    pub left_out: u32,
+}
+
+/// Spans that are seen, and which one is the entry.
+struct Seen<'a> {
+    spans: Vec<&'a Kept>,
+    entry: &'a Kept,
+    /// Numbers of senders, that of the entry first.
+    senders: Vec<u8>,
+}
+
+fn seen<'a>(trace: &'a Trace, sees: &dyn Fn(&Sender) -> bool) -> Option<Seen<'a>> {
+    let visible: Vec<bool> = trace.senders.iter().map(sees).collect();
+    let is_seen = |kept: &&Kept| visible.get(usize::from(kept.sender)).copied().unwrap_or(false);
+    let spans: Vec<&Kept> = trace.spans.iter().filter(is_seen).collect();
+    let entry = *spans.iter().min_by_key(|kept| (std::cmp::Reverse(rank(&kept.span)), kept.span.start_ns))?;
+    let mut senders = vec![entry.sender];
+    for kept in &spans {
+        if !senders.contains(&kept.sender) {
+            senders.push(kept.sender);
+        }
+    }
+    Some(Seen { spans, entry, senders })
+}
+
+pub(super) fn summary(id: &TraceId, trace: &Trace, sees: &dyn Fn(&Sender) -> bool) -> Option<Summary> {
+    Some(seen(trace, sees)?.summary(id, trace))
+}
+
+pub(super) fn detail(id: &TraceId, trace: &Trace, sees: &dyn Fn(&Sender) -> bool) -> Option<Detail> {
+    let seen = seen(trace, sees)?;
+    let tree = tree(&seen.spans).into_iter().map(|(kept, depth)| seen.shown(kept, depth)).collect();
+    Some(Detail { summary: seen.summary(id, trace), tree, left_out: trace.left_out })
+}
+
+impl Seen<'_> {
+    fn summary(&self, id: &TraceId, trace: &Trace) -> Summary {
+        let begin_ms = self.entry.span.start_ns / 1_000_000;
+        let can_be = begin_ms + EARLY_MS >= trace.first_ms && begin_ms <= trace.first_ms + LATE_MS;
+        let failed = || self.spans.iter().map(|kept| &kept.span).filter(|span| span.failed);
+        let message = failed().find_map(said).unwrap_or_default();
+        Summary {
+            id: hex(id),
+            at: if can_be { begin_ms } else { trace.first_ms },
+            took_ms: ms(self.entry.span.took_ns),
+            route: self.entry.span.route(),
+            from: self.senders.iter().filter_map(|at| trace.senders.get(usize::from(*at))).map(Shown::from).collect(),
+            spans: self.spans.len(),
+            failed: failed().next().is_some(),
+            message,
+            kept: trace.why,
+        }
+    }
+
+    fn shown(&self, kept: &Kept, depth: u32) -> SpanShown {
+        let (span, begin) = (&kept.span, self.entry.span.start_ns);
+        let skewed = span.start_ns.abs_diff(begin) > FAR_NS;
+        let at = |at_ns: u64| match at_ns.abs_diff(begin) {
+            far if far > FAR_NS => 0.0,
+            near if at_ns < begin => -ms(near),
+            near => ms(near),
+        };
+        let pairs = |list: &[(Box<str>, Box<str>)]| list.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        SpanShown {
+            id: hex(&span.id),
+            parent: span.parent.map(|id| hex(&id)),
+            depth,
+            name: span.route(),
+            kind: span.kind,
+            from: self.senders.iter().position(|at| *at == kept.sender).unwrap_or(0),
+            at_ms: at(span.start_ns),
+            took_ms: ms(span.took_ns),
+            skewed,
+            failed: span.failed,
+            message: span.message.to_string(),
+            attributes: pairs(&span.attributes),
+            events: span.events.iter().map(|event| (at(event.at_ns), event.name.to_string(), pairs(&event.attributes))).collect(),
+            left_out: span.left_out,
+        }
+    }
+}
+
+/// What a failed span says: its status, else its exception, else the status of HTTP.
+fn said(span: &Span) -> Option<String> {
+    if !span.message.is_empty() {
+        return Some(span.message.to_string());
+    }
+    let of_event =
+        |event: &SpanEvent| event.attributes.iter().find(|(key, _)| &**key == "exception.message").map(|(_, value)| value.to_string());
+    let status = || ["http.response.status_code", "http.status_code"].into_iter().find_map(|key| span.attribute(key));
+    span.events.iter().find_map(of_event).or_else(|| status().map(|status| format!("HTTP {status}")))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a time for people")]
+fn ms(ns: u64) -> f64 {
+    ns as f64 / 1e6
+}
+
+/// Each span after its parent, siblings by their begin; with how many are above it. What claims to be its own ancestor comes last.
+fn tree<'a>(spans: &[&'a Kept]) -> Vec<(&'a Kept, u32)> {
+    let here: HashMap<SpanId, usize> = spans.iter().enumerate().map(|(at, kept)| (kept.span.id, at)).collect();
+    let parent = |kept: &Kept| kept.span.parent.and_then(|id| here.get(&id).copied());
+    let mut below: HashMap<Option<usize>, Vec<usize>> = HashMap::new();
+    for (at, kept) in spans.iter().enumerate() {
+        below.entry(parent(kept)).or_default().push(at);
+    }
+    for list in below.values_mut() {
+        // Taken from the end.
+        list.sort_by_key(|at| std::cmp::Reverse(spans[*at].span.start_ns));
+    }
+    let (mut out, mut is_out) = (Vec::with_capacity(spans.len()), vec![false; spans.len()]);
+    let mut begin: Vec<(usize, u32)> = below.remove(&None).unwrap_or_default().into_iter().map(|at| (at, 0)).collect();
+    let mut rest = 0;
+    loop {
+        while let Some((at, depth)) = begin.pop() {
+            if std::mem::replace(&mut is_out[at], true) {
+                continue;
+            }
+            out.push((spans[at], depth));
+            begin.extend(below.remove(&Some(at)).unwrap_or_default().into_iter().map(|child| (child, (depth + 1).min(DEEPEST))));
+        }
+        while is_out.get(rest).copied().unwrap_or(false) {
+            rest += 1;
+        }
+        if rest >= spans.len() {
+            return out;
+        }
+        begin.push((rest, 0));
+    }
+}

@@ -1,0 +1,100 @@
+//! Figures of the history in the words of OpenTelemetry. Pure.
+
+use std::collections::BTreeMap;
+
+use ostler_otlp::encode::{Figure, Origin, Sum};
+
+use crate::daemon::Moment;
+use crate::history::{Key, Of, figures_of};
+
+/// Begin of the name of a figure that has its app's own name.
+const OWN: &str = "own:";
+
+/// Metric of the history, name, unit in UCUM, factor, kind.
+const APPS: &[(&str, &str, &str, f64, Sum)] = &[
+    ("cpu", "ostler.app.cpu.usage", "1", 0.01, Sum::Gauge),
+    ("memory", "ostler.app.memory.usage", "By", 1.0, Sum::Gauge),
+    ("restarts", "ostler.app.restarts", "{restart}", 1.0, Sum::Total),
+    ("requests", "ostler.app.http.requests", "{request}/s", 1.0, Sum::Gauge),
+    ("p95", "ostler.app.http.response.p95", "s", 0.001, Sum::Gauge),
+    ("errors", "ostler.app.http.failed", "1", 0.01, Sum::Gauge),
+    ("loop", "ostler.app.event_loop.delay", "s", 0.001, Sum::Gauge),
+    ("loop-p95", "ostler.app.event_loop.delay.p95", "s", 0.001, Sum::Gauge),
+    ("loop-use", "ostler.app.event_loop.usage", "1", 0.01, Sum::Gauge),
+    ("heap", "ostler.app.heap.usage", "By", 1.0, Sum::Gauge),
+];
+
+/// The same of the machine.
+const HOST: &[(&str, &str, &str, f64, Sum)] = &[
+    ("cpu", "ostler.host.cpu.usage", "1", 0.01, Sum::Gauge),
+    ("memory", "ostler.host.memory.usage", "By", 1.0, Sum::Gauge),
+    ("load", "ostler.host.load", "1", 1.0, Sum::Gauge),
+    ("disk", "ostler.host.disk.usage", "By", 1.0, Sum::Gauge),
+];
+
+/// The figures of a moment by their sources. Each is of one instance: an app with several has no figures as a whole, they add up. `origin` says what an instance is called.
+pub(super) fn figures(moment: &Moment, origin: impl Fn(u32) -> Option<Origin>) -> Vec<(Origin, Vec<Figure>)> {
+    let mut all: BTreeMap<Origin, Vec<Figure>> = BTreeMap::new();
+    let rows = &moment.snapshot.rows;
+    let only = |namespace: &str, name: &str| {
+        let mut ids = rows.iter().filter(|row| row.name == name && row.namespace == namespace).map(|row| row.id);
+        ids.next().filter(|_| ids.next().is_none())
+    };
+    figures_of(&moment.snapshot, &moment.reported, |key, value| {
+        let Some(Key { of, metric }) = Key::parse(key) else { return };
+        match of {
+            Of::Host => {
+                let host = || Origin { service: "ostler".into(), ..Origin::default() };
+                all.entry(host()).or_default().extend(known(HOST, &metric, value));
+            }
+            Of::App { namespace, name, instance } => {
+                let Some(number) = instance.or_else(|| only(&namespace, &name)) else { return };
+                let unknown = || Origin { service: name, namespace: Some(namespace), instance: None, number: Some(number) };
+                let origin = origin(number).unwrap_or_else(unknown);
+                let own = || metric.strip_prefix(OWN).map(|name| own(name, value));
+                all.entry(origin).or_default().extend(known(APPS, &metric, value).or_else(own));
+            }
+        }
+    });
+    all.into_iter().filter(|(_, figures)| !figures.is_empty()).collect()
+}
+
+fn known(table: &[(&str, &str, &'static str, f64, Sum)], metric: &str, value: f64) -> Option<Figure> {
+    let (_, name, unit, factor, kind) = table.iter().find(|(known, ..)| *known == metric)?;
+    Some(Figure { name: (*name).to_owned(), unit, kind: *kind, value: value * factor, attributes: Vec::new() })
+}
+
+/// A figure of the app's own: its name may be anything, so it is no name of a metric.
+fn own(name: &str, value: f64) -> Figure {
+    Figure { name: "ostler.app.own".into(), unit: "", kind: Sum::Gauge, value, attributes: vec![("name", name.to_owned())] }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::daemon::Snapshot;
+    use crate::history::Reported;
+    use crate::view::tests_row as row;
+
+    #[test]
+    fn of_each_instance_once() {
+        let rows = vec![row(0, "api", "default", "online"), row(1, "api", "default", "online"), row(2, "cron", "jobs", "stopped")];
+        let peer = Some(ostler_client::Peer { version: String::new(), pid: 1, keeper_pid: 2 });
+        let snapshot = Arc::new(Snapshot { rows, peer, ..Snapshot::default() });
+        let reported = Reported::played(1, &[("HTTP P95 Latency", 7.5), ("queue <b>", 3.0)]);
+        let origin = |id| (id != 2).then(|| Origin { service: "api".into(), number: Some(id), ..Origin::default() });
+        let all = figures(&Moment { snapshot, reported }, origin);
+        let find = |number: u32, name: &str| {
+            let (_, figures) = all.iter().find(|(origin, _)| origin.number == Some(number)).unwrap();
+            figures.iter().filter(|figure| figure.name == name).map(|figure| figure.value).collect::<Vec<_>>()
+        };
+        assert_eq!(all.len(), 3, "{all:?}");
+        assert_eq!((find(0, "ostler.app.memory.usage"), find(0, "ostler.app.restarts")), (vec![10.0], vec![0.0]));
+        assert_eq!(find(1, "ostler.app.http.response.p95"), [0.0075]);
+        assert_eq!(find(2, "ostler.app.restarts").len(), 1, "of an only instance the app's are its own");
+        let (_, figures) = all.iter().find(|(origin, _)| origin.number == Some(1)).unwrap();
+        assert!(figures.iter().any(|figure| figure.name == "ostler.app.own" && figure.attributes == [("name", "queue <b>".to_owned())]));
+    }
+}
