@@ -69,12 +69,21 @@ fn a_real_sdk_sends_here_without_settings() {
     let web = on(&home, port, "");
     std::os::unix::fs::symlink(packages, home.dir().join("otel")).unwrap();
     let apps = Path::new(&fixture_path("otlp")).to_owned();
-    let env = format!(r#""trace": true, "env": {{"OTEL_BSP_SCHEDULE_DELAY": "100", "API_PORT": "{api}", "SHOP_PORT": "{shop}"}}"#);
+    let env = |more: &str| {
+        format!(r#""trace": true, "env": {{"OTEL_BSP_SCHEDULE_DELAY": "100", "API_PORT": "{api}", "SHOP_PORT": "{shop}"{more}}}"#)
+    };
+    // One is told where to, in protobuf; the other says it itself: JSON, packed.
+    let own = format!(
+        r#", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:{port}", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json",
+           "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip", "NODE_OPTIONS": "--dns-result-order=ipv4first""#
+    );
     let file = ecosystem(
         &home,
         &format!(
-            r#""name": "api", "script": "{0}/api.js", {env}}}, {{"name": "shop", "script": "{0}/shop.js", "namespace": "prod", {env}"#,
-            apps.display()
+            r#""name": "api", "script": "{0}/api.js", {1}}}, {{"name": "shop", "script": "{0}/shop.js", "namespace": "prod", {2}"#,
+            apps.display(),
+            env(""),
+            env(&own)
         ),
     );
     home.ok(format!("start {file}"));
