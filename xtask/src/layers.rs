@@ -21,6 +21,8 @@ const MAY_USE: &[(&str, Allowed)] = &[
         Allowed::Only(&["ostler-core", "ostler-proto", "ostler-client", "ostler-http", "ostler-history", "ostler-alerts", "ostler-sys"]),
     ),
     ("ostler-history", Allowed::Only(&[])),
+    // Of `config` its tests alone make use: apps of the files that people write.
+    ("ostler-export", Allowed::Only(&["ostler-core", "ostler-config"])),
     ("ostler-http", Allowed::Only(&["ostler-sys"])),
     ("ostler-serve", Allowed::Only(&["ostler-http", "ostler-sys"])),
     ("ostler", Allowed::Shipped),
@@ -39,6 +41,7 @@ const NEVER_BELOW: &[(&str, &[&str], &str)] = &[
     ("ostler-proto", &["rustix", "libc", "tokio"], "proto turns bytes into types and touches nothing"),
     ("ostler-daemon", &["ostler-config", "ostler-web", "rquickjs", "tokio"], "only the client evaluates configuration"),
     ("ostler-alerts", &["rustix", "tokio", "hyper"], "what is an alert is decided without touching anything"),
+    ("ostler-export", &["rustix", "tokio", "rquickjs"], "apps go in and texts come out"),
     ("ostler", &["openssl-sys", "aws-lc-sys", "nix", "reqwest"], "see docs/adr"),
 ];
 
