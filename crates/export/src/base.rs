@@ -161,6 +161,12 @@ pub(crate) fn of(spec: &AppSpec, project: &Project, folder: &str) -> Base {
         let named = words.map(last_part).find_map(|word| language(word, project, folder));
         return named.or_else(|| by_files(project, folder)).unwrap_or(Base::Shell);
     }
+    if let Some(version) = named_version(spec) {
+        return match node(project, folder) {
+            Base::Node(_, packages) => Base::Node(version, packages),
+            other => other,
+        };
+    }
     if let Some(interpreter) = &spec.interpreter {
         return language(last_part(interpreter), project, folder).unwrap_or(Base::Shell);
     }
@@ -176,6 +182,13 @@ pub(crate) fn of(spec: &AppSpec, project: &Project, folder: &str) -> Base {
         Some(_) if project.folder_with(folder, &["Cargo.toml"]).is_some() => Base::Rust,
         Some(_) => Base::Binary,
     }
+}
+
+/// The version in `interpreter: 'node@20'`.
+fn named_version(spec: &AppSpec) -> Option<u32> {
+    let given = spec.given.open();
+    let version = given.get("exec_interpreter")?.as_str()?.strip_prefix("node@")?;
+    version.trim_start_matches('v').split('.').next()?.parse().ok().filter(|major| (12..100).contains(major))
 }
 
 fn last_part(path: &str) -> &str {

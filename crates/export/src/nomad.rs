@@ -227,7 +227,15 @@ fn task(plan: &Plan<'_>, service: &Service<'_>, out: &mut Hcl, told: &mut Vec<To
         if !env.is_empty() {
             out.block("env", |out| {
                 for (name, value) in &env {
-                    out.line(&format!("{} = {}", text(name), text(value)));
+                    if is_word(name) {
+                        out.text(name, value);
+                    } else {
+                        told.push(Told {
+                            app: spec.name.clone(),
+                            key: "env".into(),
+                            why: format!("{name:?} is no name that Nomad takes: it is left out"),
+                        });
+                    }
                 }
             });
         }
@@ -238,8 +246,7 @@ fn task(plan: &Plan<'_>, service: &Service<'_>, out: &mut Hcl, told: &mut Vec<To
                 out.line("data = <<-EOF");
                 out.line(&format!("{{{{ with nomadVar \"{}\" }}}}", variables_of(&project, service)));
                 for name in &service.secrets {
-                    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-                    if plain {
+                    if is_word(name) {
                         out.line(&format!("{name}={{{{ .{name}.Value | toJSON }}}}"));
                     } else {
                         told.push(Told {
@@ -255,6 +262,11 @@ fn task(plan: &Plan<'_>, service: &Service<'_>, out: &mut Hcl, told: &mut Vec<To
         }
         resources(service, out);
     });
+}
+
+/// True for a name that can stand in a block and in a file of variables.
+fn is_word(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// A time in Nomad's words.

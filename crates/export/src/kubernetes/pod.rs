@@ -18,7 +18,7 @@ pub(super) fn template(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> 
     if style == Style::Helm || !all.is_empty() {
         let mut annotations = Map::new();
         annotations.say("Other variables make new pods.");
-        annotations.put("checksum/config", style.value(sum_of(&all), "{{ $app.env | toJson | sha256sum }}"));
+        annotations.put("checksum/config", style.value(sum_of(&all), "{{ $app.env | toJson | sha256sum | toJson }}"));
         metadata.put("annotations", annotations);
     }
     let mut spec = Map::new();
