@@ -269,6 +269,22 @@ mod tests {
         assert_eq!(rows, keys);
     }
 
+    /// `INSTA_UPDATE=always` writes the table anew.
+    #[test]
+    fn the_table_of_the_documentation_is_this_one() {
+        const BEGIN: &str = "| attribute | Compose |";
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/export.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let start = text.find(BEGIN).unwrap();
+        let end = start + text[start..].find("\n\n").unwrap() + 1;
+        let new = format!("{}{}{}", &text[..start], reference(), &text[end..]);
+        if std::env::var("INSTA_UPDATE").is_ok_and(|how| how == "always") {
+            std::fs::write(path, new).unwrap();
+        } else {
+            assert_eq!(text, new, "run the test with INSTA_UPDATE=always");
+        }
+    }
+
     #[test]
     fn what_asks_for_nothing_is_not_told() {
         let spec = |given: Value| AppSpec { given: given.as_object().cloned().unwrap().into(), ..AppSpec::default() };

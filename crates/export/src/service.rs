@@ -206,7 +206,7 @@ pub(crate) fn services<'a>(project: &'a Project, told: &mut Vec<Told>) -> Vec<Se
         }
         let mut env_files = Vec::new();
         for path in env_file_paths(spec) {
-            match inside_of(project, spec, &path) {
+            match env_file(project, spec, &path) {
                 Some(inside) => env_files.push(inside),
                 None => tell("env_file", format!("{path} is outside the project")),
             }
@@ -266,7 +266,9 @@ fn ports(spec: &AppSpec) -> Vec<u16> {
         }
     }
     let profile = spec.env.profile.as_ref().and_then(|name| spec.env.profiles.get(name));
-    let of_env = || [profile, Some(&spec.env.vars)].into_iter().flatten().find_map(|vars| vars.get("PORT")?.trim().parse().ok());
+    let of_env = || {
+        [profile, Some(&spec.env.vars), Some(&spec.env.file)].into_iter().flatten().find_map(|vars| vars.get("PORT")?.trim().parse().ok())
+    };
     let of_checks = || {
         let checks = spec.health().into_iter().flat_map(|health| [&health.readiness, &health.liveness, &health.startup]).flatten();
         let checked = checks.filter_map(|check| match &check.ask {
@@ -305,9 +307,23 @@ fn env_file_paths(spec: &AppSpec) -> Vec<String> {
     }
 }
 
+/// A file of variables: in the app's folder, or, where it is not there, in the project's.
+fn env_file(project: &Project, spec: &AppSpec, path: &str) -> Option<String> {
+    let has = |inside: &str| {
+        let (folder, name) = inside.rsplit_once('/').unwrap_or(("", inside));
+        project.folders.get(folder).is_some_and(|folder| folder.files.contains(name))
+    };
+    let own = inside_of(project, &spec.cwd, path);
+    let top = inside_of(project, &project.dir, path);
+    match (&own, &top) {
+        (Some(inside), Some(at_top)) if !has(inside) && has(at_top) => top,
+        _ => own,
+    }
+}
+
 /// A path of the app from the project's folder on: relative ones begin in the app's folder.
-fn inside_of(project: &Project, spec: &AppSpec, path: &str) -> Option<String> {
-    let absolute = if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", spec.cwd) };
+fn inside_of(project: &Project, cwd: &str, path: &str) -> Option<String> {
+    let absolute = if path.starts_with('/') { path.to_owned() } else { format!("{cwd}/{path}") };
     let mut parts: Vec<&str> = Vec::new();
     for part in absolute.split('/') {
         match part {

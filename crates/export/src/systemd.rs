@@ -331,6 +331,10 @@ fn environment(unit: &Unit<'_>, plan: &Plan<'_>, out: &mut Lines, tell: &mut dyn
     for path in &unit.service.env_files {
         out.set("EnvironmentFile", format!("{}/{path}", plan.project.dir).replace('%', "%%"));
     }
+    let both: Vec<&str> = unit.service.env.keys().filter(|name| spec.env.file.contains_key(*name)).map(String::as_str).collect();
+    if !both.is_empty() {
+        tell("env_file", format!("in systemd a file wins over Environment: take {} out of one of them", both.join(", ")));
+    }
     for (name, value) in &unit.service.env {
         out.set("Environment", systemd(&format!("{name}={value}"), false));
     }

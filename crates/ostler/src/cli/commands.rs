@@ -509,10 +509,10 @@ pub(crate) const COMMANDS: &[Command] = &[
         ],
         ..keeps(
             "export",
-            "<dockerfile|compose|kubernetes|systemd|nomad|github-actions|gitlab-ci> [file]",
+            "<target> [file]",
             1,
             Daemon::Unused,
-            "make files for other engines of a config file; files that were edited stay",
+            "files for other engines of a config file: dockerfile, compose, kubernetes, systemd, nomad, github-actions, gitlab-ci; what was edited stays",
         )
     },
     Command {
@@ -525,7 +525,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             "<compose|systemd|procfile|supervisor> [file]",
             1,
             Daemon::Unused,
-            "make a config file of files of other programs",
+            "a config file of the files of other programs",
         )
     },
     Command {

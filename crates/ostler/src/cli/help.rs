@@ -96,7 +96,23 @@ const DESCRIBE_APPS: &[&str] = &["start", "dev", "restart", "reload", "startOrRe
 
 /// Options that change what a command does, and the commands that they change.
 const OF_COMMANDS: &[(&str, &[&str])] = &[
-    ("only", &["start", "restart", "reload", "stop", "delete", "startOrRestart", "startOrReload", "runtime", "dev", "validate", "diff", "export"]),
+    (
+        "only",
+        &[
+            "start",
+            "restart",
+            "reload",
+            "stop",
+            "delete",
+            "startOrRestart",
+            "startOrReload",
+            "runtime",
+            "dev",
+            "validate",
+            "diff",
+            "export",
+        ],
+    ),
     ("force", &["start", "save", "ecosystem", "compat", "import"]),
     ("parallel", &["restart", "reload", "stop", "delete", "startOrRestart", "startOrReload"]),
     ("attach", &["start", "restart"]),

@@ -31,7 +31,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let word = call.target().unwrap_or_default();
     let target = Target::named(word).ok_or_else(|| {
         let known: Vec<&str> = Target::ALL.iter().map(|(word, _)| *word).collect();
-        let meant = ostler_config::keys::closest(word, known.iter().copied()).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+        let meant =
+            ostler_config::keys::closest(word, known.iter().copied()).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
         UsageError::BadValue { option: "export".into(), reason: format!("expected {}, found {word:?}{meant}", known.join(", ")) }
     })?;
     let mut context = files::context(cx, call)?;
@@ -284,7 +285,9 @@ fn report(cx: &mut Cx, call: &Call, out: &Path, exported: &Exported, steps: &[(&
         if *step == Step::Conflict { cx.out.error(format_args!("{path} {what}")) } else { cx.out.line(format_args!("{path}: {what}")) }
     }
     if has_conflict && !is_check {
-        cx.out.err_line("Compare each with its .new, take what you want, and let the .new take its place: from then on it is known what was edited.");
+        cx.out.err_line(
+            "Compare each with its .new, take what you want, and let the .new take its place: from then on it is known what was edited.",
+        );
     }
     if !exported.told.is_empty() {
         let text = render::not_carried(&exported.told, cx.out.width(), cx.out.paint_err());
@@ -303,7 +306,9 @@ mod tests {
 
     #[test]
     fn ways_between_folders() {
-        for (from, to, expected) in [("/a/b", "/a/b", "."), ("/a/b/k8s", "/a/b", ".."), ("/a", "/a/b/c", "b/c"), ("/x/y", "/a", "../../a"), ("/", "/a", "a")] {
+        for (from, to, expected) in
+            [("/a/b", "/a/b", "."), ("/a/b/k8s", "/a/b", ".."), ("/a", "/a/b/c", "b/c"), ("/x/y", "/a", "../../a"), ("/", "/a", "a")]
+        {
             assert_eq!(way(Path::new(from), Path::new(to)), expected, "{from} {to}");
         }
         assert_eq!(tidy(Path::new("/a/./b/../c")), Path::new("/a/c"));

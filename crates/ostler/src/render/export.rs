@@ -24,18 +24,21 @@ pub(crate) fn not_carried(all: &[Told], width: Option<usize>, paint: Paint) -> S
     let indent = app + key + 4;
     let is_wide = width >= indent + REASON;
     let mut out = String::new();
-    let heading = format!("{}  {}  {}", fit("app", app), fit("attribute", key), if is_wide { "not carried over" } else { "" });
-    let _ = writeln!(out, "{}", paint.with(styles::HEADER, heading.trim_end()));
+    let heading =
+        if is_wide { format!("{}  {}  not carried over", fit("app", app), fit("attribute", key)) } else { "not carried over".to_owned() };
+    let _ = writeln!(out, "{}", paint.with(styles::HEADER, heading));
     for told in all {
-        let first = format!("{}  {}", fit(&shown(&told.app), app), fit(&shown(&told.key), key));
-        let first = if is_wide { first } else { fit(&first, width.min(first.width())) };
-        let (room, begin) = if is_wide { (width - indent, indent) } else { (width - 2, 2) };
-        for (at, line) in wrap_words(&shown(&told.why), room).into_iter().enumerate() {
-            let _ = match (at, is_wide) {
-                (0, true) => writeln!(out, "{first}  {line}"),
-                (0, false) => writeln!(out, "{}\n  {line}", first.trim_end()),
-                _ => writeln!(out, "{}{line}", " ".repeat(begin)),
-            };
+        let why = shown(&told.why);
+        if !is_wide {
+            let name = format!("{} {}", shown(&told.app), shown(&told.key));
+            let _ = writeln!(out, "{}", fit(&name, width.min(name.width())));
+            wrap_words(&why, width - 2).iter().for_each(|line| drop(writeln!(out, "  {line}")));
+            continue;
+        }
+        let mut first = format!("{}  {}", fit(&shown(&told.app), app), fit(&shown(&told.key), key));
+        for line in wrap_words(&why, width - indent) {
+            let _ = writeln!(out, "{first}  {line}");
+            first = " ".repeat(indent - 2);
         }
     }
     out
@@ -50,7 +53,11 @@ mod tests {
         let told = |app: &str, key: &str, why: &str| Told { app: app.into(), key: key.into(), why: why.into() };
         let all = [
             told("api", "watch", "what is deployed does not change under it"),
-            told("an app with a very long name \u{1b}[31m", "max_memory_restart", "MemoryMax kills at that limit, instead of a replacement"),
+            told(
+                "an app with a very long name \u{1b}[31m",
+                "max_memory_restart",
+                "MemoryMax kills at that limit, instead of a replacement",
+            ),
         ];
         for width in [30, 60, 80, 120] {
             let text = not_carried(&all, Some(width), Paint(false));
