@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use ostler_testkit::{Home, program, python_program, skip};
+use ostler_testkit::{Home, fixture_path, program, python_program, skip};
 use serde_json::{Value, json};
 
 use crate::setup::home;
@@ -167,4 +167,20 @@ fn kustomize_lays_the_profile_over_the_base() {
     assert!(base.contains("containerPort: 3000") && !base.contains("8080"), "{base}");
     assert!(production.contains("containerPort: 8080") && !production.contains("containerPort: 3000"), "{production}");
     assert!(production.contains("PORT: \"8080\"") && production.contains("port: 3000"), "{production}");
+}
+
+/// What `examples/export` shows is what is written.
+#[test]
+fn the_example_is_what_is_written() {
+    let home = home();
+    // The folder gives names, so it keeps its own.
+    let copied = Command::new("cp").args(["-r", &fixture_path("../../examples/export")]).arg(home.work()).status().unwrap();
+    assert!(copied.success());
+    let file = "export/ecosystem.config.js";
+    for words in ["compose --env production", "kubernetes --kustomize --host myapp.example.com"] {
+        let (target, options) = words.split_once(' ').unwrap();
+        let output = home.run(format!("export {target} {file} {options} --check --json"));
+        let answer: Value = serde_json::from_str(&output.stdout).unwrap();
+        assert!(steps(&answer).iter().all(|step| *step == "same"), "run `ostler export {words}` in examples/export: {output}");
+    }
 }

@@ -1,7 +1,8 @@
 //! Compose: one service per app, complete for `docker stack deploy` in the form for a swarm.
 //!
-//! A port of a host belongs to one container. So an app that serves has its instances in one container, where ostler shares the port among them; one that
-//! has no port gets as many containers. In a swarm, whose network spreads connections, it is always one process in a container, and as many of those.
+//! A port of a host belongs to one container. So an app whose instances share a port (a cluster, `listen`) has them in one container, where ostler shares it
+//! among them; any other gets as many containers, with a port of the host each. In a swarm, whose network spreads
+//! connections, it is always one process in a container, and as many of those.
 
 use ostler_core::health::Phase;
 use ostler_core::order::Condition;
@@ -14,7 +15,7 @@ use crate::yaml::{Dialect, Map, Yaml};
 use crate::{Plan, container, dockerfile};
 
 /// Time between two health checks where the app names none.
-const INTERVAL_MS: u64 = 30_000;
+const INTERVAL_MS: u64 = 10_000;
 
 /// The files of `export compose`, and what to do with them.
 pub(crate) fn files(plan: &mut Plan<'_>) -> (Vec<(String, String)>, Vec<String>) {
@@ -201,7 +202,7 @@ fn command(plan: &Plan<'_>, service: &Service<'_>, map: &mut Map, swarm: bool) {
             words.extend(["-i".into(), count]);
         }
         None if service.count() > 1 && !swarm => {
-            map.say("One process in a container, and several of those: it has no port of the host.");
+            map.say("One process in a container, and several of those.");
         }
         None => {}
     }
@@ -214,9 +215,14 @@ fn command(plan: &Plan<'_>, service: &Service<'_>, map: &mut Map, swarm: bool) {
     map.put("command", Yaml::words(words));
 }
 
+/// True if its instances can share the ports of one container, as they do without one.
+fn shares_a_container(service: &Service<'_>) -> bool {
+    service.port.is_some() && service.spec.shares_its_ports()
+}
+
 /// Instances that run in one container: `-i` of `runtime`.
 fn instances_inside(service: &Service<'_>, swarm: bool) -> Option<String> {
-    if swarm || service.port.is_none() {
+    if swarm || !shares_a_container(service) {
         return None;
     }
     match &service.replicas {
@@ -237,9 +243,15 @@ fn ports(service: &Service<'_>, map: &mut Map, swarm: bool) {
     if all.is_empty() {
         return;
     }
+    let more = service.count().saturating_sub(1).min(u32::from(u16::MAX));
+    if more > 0 && !swarm && !shares_a_container(service) {
+        map.say("A port of the host for each container.");
+    }
     let port = |port: u16| {
         if swarm {
             Map::new().with("target", port).with("published", port).with("protocol", "tcp").with("mode", "ingress").into()
+        } else if more > 0 && !shares_a_container(service) {
+            Yaml::from(format!("{port}-{}:{port}", (u32::from(port) + more).min(65_535)))
         } else {
             Yaml::from(format!("{port}:{port}"))
         }
@@ -253,7 +265,9 @@ fn environment(plan: &Plan<'_>, service: &Service<'_>, map: &mut Map, swarm: boo
     }
     let mut env = Map::new();
     for (name, value) in &service.env {
-        env.put(name, container::in_image(plan.project, value));
+        let value = container::in_image(plan.project, value);
+        // A swarm reads values as templates of Go.
+        env.put(name, if swarm { value.replace("{{", "{{\"{{\"}}") } else { value });
     }
     for name in service.secrets.iter().filter(|name| service.is_backing() || !mounted(service, swarm).contains(name)) {
         env.say("Secret: from the environment of whoever calls Compose, or from a file .env beside this one.");
@@ -373,7 +387,7 @@ fn logging(service: &Service<'_>, map: &mut Map) {
 fn deploy(service: &Service<'_>, swarm: bool) -> Map {
     let spec = service.spec;
     let mut deploy = Map::new();
-    let count = if swarm || service.port.is_none() { service.count() } else { u32::from(service.is_started()) };
+    let count = if swarm || !shares_a_container(service) { service.count() } else { u32::from(service.is_started()) };
     if swarm && matches!(service.replicas, Replicas::Range(_)) {
         deploy.say("A swarm does not follow the load: `docker service scale` does it by hand.");
     }
@@ -386,8 +400,8 @@ fn deploy(service: &Service<'_>, swarm: bool) -> Map {
     let mut limits = Map::new();
     // Instances that share a container share its limits.
     let shared = match &service.replicas {
-        Replicas::Fixed(count) if !swarm && service.port.is_some() => u64::from(*count).max(1),
-        Replicas::Range(range) if !swarm && service.port.is_some() => u64::from(range.max).max(1),
+        Replicas::Fixed(count) if !swarm && shares_a_container(service) => u64::from(*count).max(1),
+        Replicas::Range(range) if !swarm && shares_a_container(service) => u64::from(range.max).max(1),
         _ => 1,
     };
     if let Some(percent) = service.cpu_percent() {
@@ -395,7 +409,7 @@ fn deploy(service: &Service<'_>, swarm: bool) -> Map {
         limits.put("cpus", format!("{}.{:02}", hundredths / 100, hundredths % 100));
     }
     // With one instance per CPU, nobody knows how many share it.
-    let memory = service.memory_limit().filter(|_| swarm || service.replicas != Replicas::PerCpu || service.port.is_none());
+    let memory = service.memory_limit().filter(|_| swarm || service.replicas != Replicas::PerCpu || !shares_a_container(service));
     limits.put_some("memory", memory.map(|bytes| memory_text(bytes.saturating_mul(shared))));
     limits.put_some("pids", spec.hard_limits().and_then(|hard| hard.pids).map(|pids| i64::from(pids) * shared as i64));
     let reservations = service.soft_memory().map(|bytes| Map::new().with("memory", memory_text(bytes.saturating_mul(shared))));

@@ -88,8 +88,7 @@ impl Text {
 
 /// Steps of the first stage, and the ground of the second.
 struct Recipe {
-    build: &'static str,
-    build_version: String,
+    build: String,
     run: String,
     /// True for the family of Alpine, whose commands for users are others.
     alpine: bool,
@@ -116,10 +115,8 @@ fn dockerfile(plan: &Plan<'_>, image: &Image) -> String {
         .filter_map(|service| plan.project.inside(&service.spec.script).map(crate::project::below_app))
         .collect();
     let recipe = recipe(&image.base, &scripts);
-    if !recipe.build.is_empty() {
-        out.line(format!("FROM {}{} AS build", recipe.build, recipe.build_version));
-        out.workdir(&workdir);
-    }
+    out.line(format!("FROM {} AS build", recipe.build));
+    out.workdir(&workdir);
     match &image.base {
         Base::Node(_, packages) => {
             let is_workspace =
@@ -185,16 +182,20 @@ fn dockerfile(plan: &Plan<'_>, image: &Image) -> String {
             out.line("COPY . /app/");
             out.line(format!("RUN cargo build --release{}", if has("Cargo.lock") { " --locked" } else { "" }));
         }
-        Base::Shell | Base::Perl | Base::Java | Base::Binary | Base::Files | Base::Official(_) => {}
+        Base::Shell | Base::Perl | Base::Java | Base::Binary | Base::Files | Base::Official(_) => {
+            out.line("COPY . /app/");
+        }
+    }
+    if plan.options.ostler_image.is_none() && recipe.takes.is_empty() {
+        out.line("# It has its place in the second stage.");
+        out.line("RUN rm -f /app/ostler");
     }
     second_stage(plan, image, &recipe, &mut out);
     out.0
 }
 
 fn second_stage(plan: &Plan<'_>, image: &Image, recipe: &Recipe, out: &mut Text) {
-    if !recipe.build.is_empty() {
-        out.gap();
-    }
+    out.gap();
     out.line(format!("FROM {}", recipe.run));
     out.line("# Nobody's own user: what breaks out of the app is nobody. The number is what Kubernetes checks.");
     if recipe.alpine {
@@ -210,10 +211,7 @@ fn second_stage(plan: &Plan<'_>, image: &Image, recipe: &Recipe, out: &mut Text)
         }
     };
     out.line("WORKDIR /app");
-    if recipe.build.is_empty() {
-        out.line("# Files belong to root: the app cannot change them. Where it writes beside its code, add --chown=1001:1001.");
-        out.line("COPY . ./");
-    } else if recipe.takes.is_empty() {
+    if recipe.takes.is_empty() {
         out.line("# Files belong to root: the app cannot change them. Where it writes beside its code, add --chown=1001:1001.");
         out.line("COPY --from=build /app ./");
     } else {
@@ -266,37 +264,33 @@ fn start_seconds(plan: &Plan<'_>, image: &Image) -> u64 {
 }
 
 fn recipe(base: &Base, scripts: &[String]) -> Recipe {
-    let two = |build: &'static str, version: &str, run: &str| Recipe {
-        build,
-        build_version: version.to_owned(),
+    let two = |build: &str, run: &str| Recipe {
+        build: build.to_owned(),
         run: run.to_owned(),
         alpine: run.contains("alpine"),
         takes: Vec::new(),
         env: Vec::new(),
     };
-    let one = |run: &str| two("", "", run);
+    let one = |image: &str| two(image, image);
     match base {
         Base::Node(version, _) => {
             let tag = format!("{version}-alpine");
-            Recipe { env: vec![("NODE_ENV", "production")], ..two("node:", &tag, &format!("node:{tag}")) }
+            Recipe { env: vec![("NODE_ENV", "production")], ..one(&format!("node:{tag}")) }
         }
-        Base::Bun => Recipe { env: vec![("NODE_ENV", "production")], ..two("oven/bun:", "1-alpine", "oven/bun:1-alpine") },
-        Base::Deno => Recipe {
-            env: vec![("DENO_DIR", "/deno-dir"), ("DENO_NO_UPDATE_CHECK", "1")],
-            ..two("denoland/deno:", "alpine", "denoland/deno:alpine")
-        },
+        Base::Bun => Recipe { env: vec![("NODE_ENV", "production")], ..one("oven/bun:1-alpine") },
+        Base::Deno => Recipe { env: vec![("DENO_DIR", "/deno-dir"), ("DENO_NO_UPDATE_CHECK", "1")], ..one("denoland/deno:alpine") },
         Base::Python(_) => Recipe {
             env: vec![("PATH", "/venv/bin:$PATH"), ("PYTHONUNBUFFERED", "1"), ("PYTHONDONTWRITEBYTECODE", "1")],
-            ..two("python:", "3.13-slim", "python:3.13-slim")
+            ..one("python:3.13-slim")
         },
-        Base::Php => two("php:", "8.4-cli-alpine", "php:8.4-cli-alpine"),
+        Base::Php => one("php:8.4-cli-alpine"),
         // Gems with parts in C need a compiler, which the small image has not.
         Base::Ruby => Recipe {
             env: vec![("RACK_ENV", "production"), ("RAILS_ENV", "production"), ("BUNDLE_PATH", "/app/vendor/bundle")],
-            ..two("ruby:", "3.4", "ruby:3.4-slim")
+            ..two("ruby:3.4", "ruby:3.4-slim")
         },
-        Base::Go => Recipe { takes: scripts.to_vec(), ..two("golang:", "1-alpine", "alpine:3") },
-        Base::Rust => Recipe { takes: scripts.to_vec(), ..two("rust:", "1-slim-bookworm", "debian:bookworm-slim") },
+        Base::Go => Recipe { takes: scripts.to_vec(), ..two("golang:1-alpine", "alpine:3") },
+        Base::Rust => Recipe { takes: scripts.to_vec(), ..two("rust:1-slim-bookworm", "debian:bookworm-slim") },
         Base::Perl => one("perl:5-slim"),
         Base::Java => one("eclipse-temurin:21-jre-alpine"),
         Base::Files | Base::Official(_) => one("alpine:3"),

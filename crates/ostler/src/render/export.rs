@@ -32,7 +32,9 @@ pub(crate) fn not_carried(all: &[Told], width: Option<usize>, paint: Paint) -> S
         if !is_wide {
             let name = format!("{} {}", shown(&told.app), shown(&told.key));
             let _ = writeln!(out, "{}", fit(&name, width.min(name.width())));
-            wrap_words(&why, width - 2).iter().for_each(|line| drop(writeln!(out, "  {line}")));
+            for line in wrap_words(&why, width - 2) {
+                let _ = writeln!(out, "  {line}");
+            }
             continue;
         }
         let mut first = format!("{}  {}", fit(&shown(&told.app), app), fit(&shown(&told.key), key));
