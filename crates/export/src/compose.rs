@@ -4,6 +4,8 @@
 //! among them; any other gets as many containers, with a port of the host each. In a swarm, whose network spreads
 //! connections, it is always one process in a container, and as many of those.
 
+use std::collections::BTreeSet;
+
 use ostler_core::health::Phase;
 use ostler_core::order::Condition;
 use ostler_core::restart::RestartBudget;
@@ -34,8 +36,9 @@ pub(crate) fn files(plan: &mut Plan<'_>) -> (Vec<(String, String)>, Vec<String>)
         map.put("name", crate::names::label(&plan.project.name));
     }
     let mut services = Map::new();
+    let mut taken = BTreeSet::new();
     for service in &plan.services {
-        services.put(&service.name, of(plan, service, &mut told));
+        services.put(&service.name, of(plan, service, &mut taken, &mut told));
     }
     map.put("services", services);
     let mut volumes = Map::new();
@@ -117,7 +120,7 @@ fn joined_context(plan: &Plan<'_>, inside: &str) -> String {
     format!("{}/{inside}", plan.options.context().trim_end_matches('/'))
 }
 
-fn of(plan: &Plan<'_>, service: &Service<'_>, told: &mut Vec<crate::Told>) -> Map {
+fn of(plan: &Plan<'_>, service: &Service<'_>, taken: &mut BTreeSet<u16>, told: &mut Vec<crate::Told>) -> Map {
     let swarm = plan.options.swarm;
     let spec = service.spec;
     let mut map = Map::new();
@@ -138,7 +141,7 @@ fn of(plan: &Plan<'_>, service: &Service<'_>, told: &mut Vec<crate::Told>) -> Ma
         map.say("Not started with the others: `docker compose --profile manual up`.").put("profiles", Yaml::words(["manual"]));
     }
     command(plan, service, &mut map, swarm);
-    ports(service, &mut map, swarm);
+    ports(service, &mut map, swarm, taken, told);
     environment(plan, service, &mut map, swarm);
     if mounts_secrets(service, swarm) {
         let secret = |name: &String| {
@@ -201,7 +204,7 @@ fn command(plan: &Plan<'_>, service: &Service<'_>, map: &mut Map, swarm: bool) {
             map.say("All instances in one container: they share the port.");
             words.extend(["-i".into(), count]);
         }
-        None if service.count() > 1 && !swarm => {
+        None if service.wanted() > 1 && !swarm => {
             map.say("One process in a container, and several of those.");
         }
         None => {}
@@ -232,7 +235,7 @@ fn instances_inside(service: &Service<'_>, swarm: bool) -> Option<String> {
     }
 }
 
-fn ports(service: &Service<'_>, map: &mut Map, swarm: bool) {
+fn ports(service: &Service<'_>, map: &mut Map, swarm: bool, taken: &mut BTreeSet<u16>, told: &mut Vec<crate::Told>) {
     if service.is_backing() && !matches!(service.base, Base::Official(official) if matches!(official.program, "nginx" | "caddy")) {
         if let Some(port) = service.port {
             map.say("Reached by the other services only.").put("expose", vec![Yaml::from(port.to_string())]);
@@ -243,7 +246,17 @@ fn ports(service: &Service<'_>, map: &mut Map, swarm: bool) {
     if all.is_empty() {
         return;
     }
-    let more = service.count().saturating_sub(1).min(u32::from(u16::MAX));
+    let several = !swarm && !shares_a_container(service);
+    let last =
+        |port: u16| if several { port.saturating_add(u16::try_from(service.wanted().saturating_sub(1)).unwrap_or(u16::MAX)) } else { port };
+    if let Some(port) = all.iter().find(|port| (**port..=last(**port)).any(|port| taken.contains(&port))) {
+        map.say(format!("Port {port} of the host is another service's: this one is reached by the others only."));
+        map.put("expose", all.iter().map(|port| Yaml::from(port.to_string())).collect::<Vec<_>>());
+        let why = format!("port {port} of the host is another app's: it is not published");
+        return told.push(crate::Told { app: service.spec.name.clone(), key: "port".into(), why });
+    }
+    all.iter().for_each(|port| taken.extend(*port..=last(*port)));
+    let more = service.wanted().saturating_sub(1).min(u32::from(u16::MAX));
     if more > 0 && !swarm && !shares_a_container(service) {
         map.say("A port of the host for each container.");
     }
@@ -350,7 +363,7 @@ fn health(service: &Service<'_>, map: &mut Map) {
 }
 
 fn seconds(ms: u64) -> String {
-    if ms % 1000 == 0 { format!("{}s", ms / 1000) } else { format!("{ms}ms") }
+    if ms.is_multiple_of(1000) { format!("{}s", ms / 1000) } else { format!("{ms}ms") }
 }
 
 fn ulimits(service: &Service<'_>, map: &mut Map, told: &mut Vec<crate::Told>) {
@@ -387,7 +400,12 @@ fn logging(service: &Service<'_>, map: &mut Map) {
 fn deploy(service: &Service<'_>, swarm: bool) -> Map {
     let spec = service.spec;
     let mut deploy = Map::new();
-    let count = if swarm || !shares_a_container(service) { service.count() } else { u32::from(service.is_started()) };
+    // What is started by hand alone is a profile of Compose, and a number of a swarm.
+    let count = match (swarm, shares_a_container(service)) {
+        (true, _) => service.count(),
+        (false, true) => 1,
+        (false, false) => service.wanted(),
+    };
     if swarm && matches!(service.replicas, Replicas::Range(_)) {
         deploy.say("A swarm does not follow the load: `docker service scale` does it by hand.");
     }
@@ -448,7 +466,7 @@ fn deploy(service: &Service<'_>, swarm: bool) -> Map {
 /// Bytes in the largest unit in which they are whole.
 fn memory_text(bytes: u64) -> String {
     for (unit, size) in [("G", 1_u64 << 30), ("M", 1 << 20), ("K", 1 << 10)] {
-        if bytes >= size && bytes % size == 0 {
+        if bytes >= size && bytes.is_multiple_of(size) {
             return format!("{}{unit}", bytes / size);
         }
     }

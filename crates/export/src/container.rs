@@ -106,7 +106,7 @@ fn app(project: &Project, service: &Service<'_>, secrets: &[&String]) -> Map {
         }
     }
     for (key, value) in given.iter().filter(|(key, _)| KEYS.contains(&key.as_str())) {
-        app.put(key.as_str(), yaml(project, value));
+        app.put(key.as_str(), if key == "listen" { yaml(project, &outward(value)) } else { yaml(project, value) });
     }
     if service.kind == Kind::Job
         && let Some(zone) = spec.cron.as_ref().and_then(|cron| cron.zone.as_ref())
@@ -124,6 +124,26 @@ fn app(project: &Project, service: &Service<'_>, secrets: &[&String]) -> Map {
         app.put("secrets", map);
     }
     app
+}
+
+/// Sockets at addresses of this machine alone as sockets at all addresses: a container has its own, and others come from outside.
+fn outward(value: &Value) -> Value {
+    const OWN: &[&str] = &["127.0.0.1", "localhost", "::1", "[::1]"];
+    match value {
+        Value::Array(list) => list.iter().map(outward).collect(),
+        Value::Object(table) => {
+            let mut table = table.clone();
+            if table.get("host").and_then(Value::as_str).is_some_and(|host| OWN.contains(&host)) {
+                table.shift_remove("host");
+            }
+            table.into()
+        }
+        Value::String(text) => match text.rsplit_once(':') {
+            Some((host, port)) if OWN.contains(&host) => format!(":{port}").into(),
+            _ => value.clone(),
+        },
+        other => other.clone(),
+    }
 }
 
 fn text_of(value: Option<&Value>) -> Option<String> {

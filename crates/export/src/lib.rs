@@ -214,7 +214,7 @@ pub fn export(project: &Project, target: Target, options: &Options) -> Result<Ex
     let services = service::services(project, &mut told);
     if matches!(target, Target::Systemd) {
         // Units run where the file is: nothing is elsewhere there.
-        told.retain(|told| !matches!(told.key.as_str(), "cwd" | "env"));
+        told.retain(|told| !matches!(told.key.as_str(), "cwd" | "env" | "listen"));
     }
     if matches!(target, Target::GithubActions | Target::GitlabCi) {
         told.clear();

@@ -81,9 +81,11 @@ impl Service<'_> {
 
     /// Number of containers, where a machine's CPUs are no measure.
     pub(crate) fn count(&self) -> u32 {
-        if !self.is_started() {
-            return 0;
-        }
+        if self.is_started() { self.wanted() } else { 0 }
+    }
+
+    /// Number of containers once it is started.
+    pub(crate) fn wanted(&self) -> u32 {
         match &self.replicas {
             Replicas::Fixed(count) => *count,
             Replicas::PerCpu => 2,
@@ -195,6 +197,13 @@ pub(crate) fn services<'a>(project: &'a Project, told: &mut Vec<Told>) -> Vec<Se
         for variable in spec.secrets.keys() {
             env.shift_remove(variable);
             push_new(&mut secrets, variable);
+        }
+        if spec.listen.iter().any(|listen| matches!(listen.at, ListenAt::Unix { .. })) {
+            tell("listen", "a socket file in a container is seen by nobody outside".into());
+        }
+        let is_own = |listen: &&ostler_core::serving::Listen| matches!(&listen.at, ListenAt::Tcp { address: Some(address), .. } if address.is_loopback());
+        if let Some(listen) = spec.listen.iter().find(is_own) {
+            tell("listen", format!("{} is the container itself: in it, all addresses are listened at", listen.at));
         }
         let ports = ports(spec);
         for (variable, value) in &env {

@@ -41,13 +41,16 @@ pub(crate) fn files(plan: &mut Plan<'_>) -> (Files, Vec<String>) {
         files.extend(unit.timers(&mut tell));
         if service.is_started() {
             enable.push(unit.enabled());
+            if unit.sockets().is_some() {
+                enable.push(format!("{}.socket", unit.name()));
+            }
         }
     }
     plan.told.append(&mut told);
-    let next = vec![
-        "sudo cp systemd/* /etc/systemd/system/ && sudo systemctl daemon-reload".to_owned(),
-        format!("sudo systemctl enable --now {}", enable.join(" ")),
-    ];
+    let mut next = vec!["sudo cp systemd/* /etc/systemd/system/ && sudo systemctl daemon-reload".to_owned()];
+    if !enable.is_empty() {
+        next.push(format!("sudo systemctl enable --now {}", enable.join(" ")));
+    }
     (files, next)
 }
 

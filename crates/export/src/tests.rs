@@ -261,6 +261,48 @@ fn what_has_no_equal_is_told() {
 }
 
 #[test]
+fn a_port_of_the_host_is_given_once() {
+    let apps = json!([
+        { "name": "a", "script": "a.js", "env": { "PORT": 3000 }, "instances": 2, "exec_mode": "fork" },
+        { "name": "b", "script": "a.js", "env": { "PORT": 3001 } },
+        { "name": "c", "script": "a.js", "env": { "PORT": 3002 }, "instances": 4 }
+    ]);
+    let tree = Tree::new(&[("ecosystem.json", &apps.to_string()), ("a.js", "")]);
+    let exported = made(&tree.project("ecosystem.json", None), Target::Compose, &Options::default());
+    let services = &documents(file(&exported, "compose.yaml"))[0]["services"];
+    // Two containers with a port each, one that finds its port taken, and four processes that share one.
+    assert_eq!((&services["a"]["ports"], &services["a"]["deploy"]["replicas"]), (&json!(["3000-3001:3000"]), &json!(2)));
+    assert_eq!((&services["b"]["ports"], &services["b"]["expose"]), (&Value::Null, &json!(["3001"])));
+    assert_eq!(services["c"]["ports"], json!(["3002:3002"]));
+    assert!(services["c"]["command"].as_array().unwrap().ends_with(&[json!("-i"), json!("4")]));
+    assert!(exported.told.iter().any(|told| told.app == "b" && told.key == "port"));
+}
+
+/// An app with a listed socket and a unix socket, all hooks, and the rarer ways to restart, stop and be checked.
+const EDGE: &str = r#"[{
+        "name": "edge", "script": "a.js", "args": ["--fd={fd:web}"], "listen": [{ "port": 8443, "host": "127.0.0.1", "name": "web", "backlog": 64 }, "/run/edge.sock"],
+        "pre_start": { "command": ["./prepare", "a b"], "timeout": "5s", "on_failure": "continue" }, "post_start": "./announce $NOW", "pre_stop": ["./leave"],
+        "post_stop": "./tidy", "on_crash": "./cry", "exp_backoff_restart_delay": 200, "restart_budget": { "n": 5, "window": "10m" }, "max_lifetime": "1d",
+        "ready": "notify", "watchdog": "30s", "sticky": true, "instances": 1, "namespace": "front", "reload_batch": 2, "canary": "30s", "uid": "edge",
+        "gid": "edge", "nice": 5, "umask": "027", "rlimits": { "nofile": [1024, "unlimited"] }, "pids_max": 100, "memory_max": "1G", "io_weight": 50,
+        "kill_signal": "SIGTERM", "kill_mode": "mixed", "drain_timeout": "20s", "log_rotate": { "max_size": "5M", "retain": 3 }, "autostart": false,
+        "health": { "startup": { "tcp": 8443, "interval": "2s" }, "liveness": { "command": ["./alive"], "interval": "15s" }, "readiness": { "http": { "path": "/r", "port": 9000, "method": "HEAD" } } }
+}]"#;
+
+/// Sockets, hooks, and the many ways to restart, in units and manifests.
+#[test]
+fn golden_sockets_and_hooks() {
+    let tree = Tree::new(&[("ecosystem.json", EDGE), ("a.js", ""), ("package.json", "{}"), ("yarn.lock", "")]);
+    let project = tree.project("ecosystem.json", None);
+    for target in [Target::Systemd, Target::Kubernetes, Target::Compose, Target::Nomad] {
+        let mut exported =
+            made(&project, target, &Options { ostler_image: Some("registry.example.com/ostler:1".into()), ..Options::default() });
+        exported.files.retain(|file| file.path != ".dockerignore");
+        insta::assert_snapshot!(format!("edge_{}", target.word()), shown(&tree, &exported));
+    }
+}
+
+#[test]
 fn folders_with_their_own_packages_have_their_own_images() {
     let apps = json!([
         { "name": "users", "script": "main.js", "cwd": "backend/users service" },

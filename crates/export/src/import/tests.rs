@@ -71,6 +71,21 @@ volumes: {data: {}}
 }
 
 #[test]
+fn compose_with_anchors() {
+    let text =
+        "x-app: &app\n  restart: unless-stopped\n  stop_grace_period: 5s\nservices:\n  a:\n    <<: *app\n    command: [sleep, \"9\"]\n";
+    let imported = read(From::Compose, text);
+    assert_eq!(Value::from(imported.apps.clone()), json!([{ "name": "a", "script": "sleep", "args": ["9"], "kill_timeout": 5000 }]));
+    // A text of a few bytes that stands for millions of values is refused, not read.
+    let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for n in 1..10 {
+        bomb.push_str(&format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(", ")));
+    }
+    bomb.push_str("services: {a: {command: x, environment: *a9}}\n");
+    assert!(matches!(import(From::Compose, &bomb, "x"), Err(ImportError::Malformed(_))));
+}
+
+#[test]
 fn systemd() {
     let text = r#"
 [Unit]

@@ -197,7 +197,7 @@ fn resources(service: &Service<'_>, style: Style, map: &mut Map) {
 /// Bytes in the largest binary unit in which they are whole.
 fn quantity(bytes: u64) -> String {
     for (unit, size) in [("Gi", 1_u64 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)] {
-        if bytes >= size && bytes % size == 0 {
+        if bytes >= size && bytes.is_multiple_of(size) {
             return format!("{}{unit}", bytes / size);
         }
     }

@@ -78,8 +78,8 @@ fn asked(service: &Service<'_>, ask: &Ask) -> Map {
     match ask {
         Ask::Http(http) => over_http(service, http),
         Ask::Tcp { host, port } if is_local(host) => Map::new().with("tcpSocket", Map::new().with("port", port_of(service, *port))),
-        Ask::Tcp { .. } => exec(&["ostler", "health"]),
-        Ask::Command(words) => exec(&words.iter().map(String::as_str).collect::<Vec<_>>()),
+        // A command is run with the app's folder and variables: ostler does that.
+        Ask::Tcp { .. } | Ask::Command(_) => exec(&["ostler", "health"]),
     }
 }
 
