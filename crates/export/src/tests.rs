@@ -25,8 +25,9 @@ impl Tree {
     }
 
     fn project(&self, file: &str, profile: Option<&str>) -> Project {
-        let env = [("PATH".to_owned(), std::env::var("PATH").unwrap_or_default())].into_iter().collect();
-        let context = Context { lowest_nice: -20, ..Context::new(self.0.clone(), env, 4).unwrap() };
+        // What this machine has says nothing about where the apps run.
+        let env = [("PATH".to_owned(), String::new())].into_iter().collect();
+        let context = Context { lowest_nice: -20, elsewhere: true, ..Context::new(self.0.clone(), env, 4).unwrap() };
         let loaded = ostler_config::load(&self.0.join(file), file, &context).unwrap_or_else(|problems| panic!("{problems:?}"));
         let overlay = Overlay { profile: profile.map(str::to_owned), ..Overlay::default() };
         let spec = |app| ostler_config::normalize(app, &context, &overlay).unwrap_or_else(|problems| panic!("{problems:?}")).spec;
@@ -326,6 +327,34 @@ fn folders_with_their_own_packages_have_their_own_images() {
     let orders = file(&exported, "Dockerfile.backend-orders");
     assert!(orders.contains("pnpm install --frozen-lockfile\nCOPY . /app/\nRUN pnpm run build"), "{orders}");
     assert!(exported.told.iter().any(|told| told.app == "outside" && told.key == "cwd"));
+}
+
+/// Nothing has to be built or installed where it is exported.
+#[test]
+fn what_is_not_here_may_be_there() {
+    let apps = json!([
+        { "name": "built", "script": "dist/main.js", "cwd": "later", "env_file": ".env.production" },
+        { "name": "python", "script": "app.py", "interpreter": "python9" },
+        { "name": "pinned", "script": "x.js", "interpreter": "node@20.1" },
+        { "name": "typed", "script": "x.tsx" },
+        { "name": "broker", "script": "rabbitmq-server" },
+        { "name": "shell", "script": "gunicorn app:app -b :8000" }
+    ]);
+    let tree = Tree::new(&[("ecosystem.json", &apps.to_string())]);
+    let project = tree.project("ecosystem.json", None);
+    let exported = made(&project, Target::Compose, &Options::default());
+    let services = &documents(file(&exported, "compose.yaml"))[0]["services"];
+    let dockerfile = |name: &str| services[name]["build"]["dockerfile"].as_str().unwrap_or_default().to_owned();
+    for (name, from) in [("built", "node:24"), ("python", "python:3"), ("pinned", "node:20"), ("typed", "node:24"), ("shell", "python:3")] {
+        let text = file(&exported, &dockerfile(name));
+        assert!(text.contains(&format!("FROM {from}")), "{name}: {text}");
+    }
+    assert_eq!(services["broker"]["image"], "rabbitmq:4-alpine");
+    assert_eq!(services["built"]["env_file"], json!(["./later/.env.production"]));
+    let container = &documents(file(&exported, "ostler.container.yaml"))[0]["apps"];
+    assert_eq!((&container[0]["script"], &container[0]["cwd"]), (&json!("/app/later/dist/main.js"), &json!("/app/later")));
+    // An interpreter of another name is a matter of the image.
+    assert_eq!(container[1]["interpreter"], "python9");
 }
 
 #[test]
