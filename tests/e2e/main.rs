@@ -34,6 +34,7 @@ mod drain;
 mod env;
 mod errors;
 mod events;
+mod export;
 mod faults;
 mod faults_descriptors;
 mod faults_disk;

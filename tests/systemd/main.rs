@@ -3,6 +3,7 @@
 
 mod boot;
 mod credentials;
+mod export;
 mod lifecycle;
 mod migrate;
 mod seeds_boot;

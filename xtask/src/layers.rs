@@ -31,6 +31,8 @@ const MAY_USE: &[(&str, Allowed)] = &[
     ),
     ("ostler-otlp", Allowed::Only(&["ostler-core"])),
     ("ostler-history", Allowed::Only(&[])),
+    // Of `config` its tests alone make use: apps of the files that people write.
+    ("ostler-export", Allowed::Only(&["ostler-core", "ostler-config"])),
     ("ostler-http", Allowed::Only(&["ostler-sys"])),
     ("ostler-serve", Allowed::Only(&["ostler-http", "ostler-sys"])),
     ("ostler", Allowed::Shipped),
@@ -54,6 +56,7 @@ const NEVER_BELOW: &[(&str, &[&str], &str)] = &[
         &["rustix", "tokio", "hyper"],
         "what is kept of traces, and when something is sent, is decided without touching anything",
     ),
+    ("ostler-export", &["rustix", "tokio", "rquickjs"], "apps go in and texts come out"),
     ("ostler", &["openssl-sys", "aws-lc-sys", "nix", "reqwest"], "see docs/adr"),
 ];
 

@@ -194,6 +194,8 @@ const COMMANDS: &[(&str, Kind)] = &[
     ("errors", Kind::Command),
     ("events", Kind::Command),
     ("examples", Kind::Command),
+    ("export", Kind::Command),
+    ("import", Kind::Command),
     ("flush", Kind::Command),
     ("git", Kind::Command),
     ("health", Kind::Command),

@@ -40,6 +40,8 @@ pub struct Context {
     pub lowest_nice: i32,
     /// Program and argument that are our own server of files, for `script: "serve"`; none where there is no such server.
     pub file_server: Option<(String, String)>,
+    /// Whether the apps run elsewhere (they are exported): what is missing here may be there, or be built first.
+    pub elsewhere: bool,
 }
 
 impl Context {
@@ -66,6 +68,7 @@ impl Context {
             strict: false,
             lowest_nice: lowest_nice(),
             file_server: None,
+            elsewhere: false,
         })
     }
 

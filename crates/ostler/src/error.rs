@@ -21,6 +21,8 @@ pub(crate) enum Status {
     NotFound = 4,
     /// A deployment did not get well, and the former release is back.
     WentBack = 5,
+    /// Everything was checked; a part of it has no equal in the target of an export.
+    Incomplete = 6,
 }
 
 /// Reason why a command line cannot be understood.

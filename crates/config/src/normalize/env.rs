@@ -194,6 +194,9 @@ fn files(raw: &RawApp, base: &Base<'_>, problems: &mut Vec<Problem>) -> EnvMap {
         let here = base.context.absolute(&name, &base.cwd);
         let there = base.file_dir.as_deref().map(|dir| base.context.absolute(&name, dir));
         let file = Some(here.clone()).into_iter().chain(there).find(|file| file.is_file()).unwrap_or(here);
+        if base.context.elsewhere && !file.exists() {
+            continue;
+        }
         match read(&file) {
             Ok(vars) => out.extend(vars),
             Err(message) => problems.push(raw.problem(Kind::Value, "env_file", message)),

@@ -18,10 +18,14 @@ pub(super) fn choose(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, path: Op
     let choice = match raw.attributes.get("exec_interpreter").and_then(Value::as_str).filter(|name| !name.is_empty()) {
         Some("none") => Choice::none(),
         Some(given) => match given.strip_prefix("node@") {
+            Some(_) if base.context.elsewhere => Choice::program("node"),
             Some(version) => Choice::program(nvm_node(version, base).map_err(missing)?),
             None => Choice::program(given.to_owned()),
         },
-        None => for_file(file, path).map_err(missing)?,
+        None => match for_file(file, path) {
+            Err(_) if base.context.elsewhere => Choice::program("node"),
+            choice => choice.map_err(missing)?,
+        },
     };
     if let Some(name) = &choice.program {
         spec.interpreter = Some(available(name, base, path).map_err(missing)?);
@@ -50,6 +54,9 @@ impl Choice {
 
 /// The interpreter of this name (as it is) or path (made absolute); it must be there.
 fn available(name: &str, base: &Base<'_>, path: Option<&str>) -> Result<String, String> {
+    if base.context.elsewhere {
+        return Ok(if name.contains('/') { base.path(name) } else { name.to_owned() });
+    }
     let absent = || format!("Interpreter {name} is NOT AVAILABLE in PATH. (type 'which {name}' to double check.)");
     if name.contains('/') {
         let file = base.path(name);

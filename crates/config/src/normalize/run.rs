@@ -22,6 +22,8 @@ pub(super) fn working_directory(raw: &RawApp, context: &Context, file_dir: Optio
     let there = file_dir.map(|dir| context.absolute(given, dir));
     match [Some(&here), there.as_ref()].into_iter().flatten().find(|dir| dir.is_dir()) {
         Some(dir) => Ok(dir.clone()),
+        // It is there where the apps run.
+        None if context.elsewhere => Ok(there.as_ref().unwrap_or(&here).clone()),
         None if here.exists() => Err(format!("{} is not a directory", here.display())),
         None => Err(format!("the directory {} does not exist", here.display())),
     }

@@ -22,7 +22,18 @@ pub(super) fn resolve(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>) -> Resu
             spec.script = text(&file, raw)?;
             interpreter::choose(spec, raw, base, path.as_deref(), &file)
         }
-        None if given.contains(char::is_whitespace) => command_line(spec, raw, given, path.as_deref()),
+        None if given.contains(char::is_whitespace) => command_line(spec, raw, given, path.as_deref(), base.context.elsewhere),
+        None if base.context.elsewhere => {
+            // A word is a program of that place; a path is built there.
+            let is_word = !given.contains(['/', '.']);
+            let file = if is_word { PathBuf::from("/usr/bin").join(given) } else { base.context.absolute(given, &base.cwd) };
+            spec.script = text(&file, raw)?;
+            if is_word {
+                spec.interpreter = None;
+                return Ok(());
+            }
+            interpreter::choose(spec, raw, base, path.as_deref(), &file)
+        }
         None => {
             let tried = base.context.absolute(given, &base.cwd);
             Err(raw.problem(Kind::ScriptNotFound, "script", format!("Script not found: {}", tried.display())))
@@ -59,11 +70,12 @@ fn text(file: &Path, raw: &RawApp) -> Result<String, Problem> {
 }
 
 /// Makes a command line of anything with a blank that is not a file: a shell runs it.
-fn command_line(spec: &mut AppSpec, raw: &RawApp, given: &str, path: Option<&str>) -> Result<(), Problem> {
+fn command_line(spec: &mut AppSpec, raw: &RawApp, given: &str, path: Option<&str>, elsewhere: bool) -> Result<(), Problem> {
     let shell = ["bash", "sh"].into_iter().find_map(|name| find_program(name, path)).or_else(|| {
         let sh = PathBuf::from("/bin/sh");
         is_executable(&sh).then_some(sh)
     });
+    let shell = shell.or_else(|| Some(PathBuf::from("/bin/sh")).filter(|_| elsewhere));
     let shell =
         shell.ok_or_else(|| raw.problem(Kind::InterpreterNotFound, "script", "neither bash nor sh is there to run the command line"))?;
     spec.shell = true;

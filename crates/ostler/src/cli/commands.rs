@@ -123,6 +123,23 @@ const ALERTS: &[Opt] = &[
     call("reason", None, Arg::Required("text"), "silence: why"),
 ];
 
+const EXPORT: &[Opt] = &[
+    call("app", None, Arg::Required("name"), "only this app; again for more"),
+    call("out", None, Arg::Required("folder"), "into this folder (that of the config file)"),
+    call("check", None, Arg::None, "write nothing; exit code 1 if a file would be written, 6 if something has no equal there"),
+    call("image", None, Arg::Required("name"), "name of the image, such as registry.example.com/shop"),
+    call("tag", None, Arg::Required("tag"), "its tag (latest)"),
+    call("ostler-image", None, Arg::Required("name"), "image with ostler as /ostler; else a file `ostler` beside the Dockerfile is copied"),
+    call("swarm", None, Arg::None, "compose: for `docker stack deploy`"),
+    call("kustomize", None, Arg::None, "kubernetes: a base, and an overlay for each env_*"),
+    call("helm", None, Arg::None, "kubernetes: a chart"),
+    call("host", None, Arg::Required("name"), "kubernetes: an Ingress for this name"),
+    call("network-policy", None, Arg::None, "kubernetes: NetworkPolicies, too"),
+    call("strict", None, Arg::None, "warnings of the config file are errors"),
+];
+
+const IMPORT: &[Opt] = &[call("out", None, Arg::Required("file"), "into this file (ecosystem.config.js); `-` prints it")];
+
 const RUNTIME: &[Opt] = &[
     call("raw", None, Arg::None, "lines as the app writes them, error output on stderr (default)"),
     call("formatted", None, Arg::None, "`id|name  | ` before each line"),
@@ -490,6 +507,32 @@ pub(crate) const COMMANDS: &[Command] = &[
         completes: FILES,
         examples: &["diff", "diff ecosystem.config.js --env production", "diff --exit-code --json"],
         ..keeps("diff", "[file]", 0, Daemon::Unused, "what starting a config file would change")
+    },
+    Command {
+        options: EXPORT,
+        completes: Completes::Words(&["dockerfile", "compose", "kubernetes", "systemd", "nomad", "github-actions", "gitlab-ci"]),
+        max_args: Some(2),
+        examples: &[
+            "export dockerfile",
+            "export compose --env production",
+            "export kubernetes --kustomize --host shop.example.com",
+            "export systemd --app api --out /tmp/units",
+            "export compose --check",
+        ],
+        ..keeps(
+            "export",
+            "<target> [file]",
+            1,
+            Daemon::Unused,
+            "files for other engines of a config file: dockerfile, compose, kubernetes, systemd, nomad, github-actions, gitlab-ci; what was edited stays",
+        )
+    },
+    Command {
+        options: IMPORT,
+        completes: Completes::Words(&["compose", "systemd", "procfile", "supervisor"]),
+        max_args: Some(2),
+        examples: &["import compose", "import systemd /etc/systemd/system/api.service", "import procfile --out -"],
+        ..keeps("import", "<compose|systemd|procfile|supervisor> [file]", 1, Daemon::Unused, "a config file of the files of other programs")
     },
     Command {
         aliases: &["init"],

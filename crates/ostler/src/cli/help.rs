@@ -96,8 +96,24 @@ const DESCRIBE_APPS: &[&str] = &["start", "dev", "restart", "reload", "startOrRe
 
 /// Options that change what a command does, and the commands that they change.
 const OF_COMMANDS: &[(&str, &[&str])] = &[
-    ("only", &["start", "restart", "reload", "stop", "delete", "startOrRestart", "startOrReload", "runtime", "dev", "validate", "diff"]),
-    ("force", &["start", "save", "ecosystem", "compat"]),
+    (
+        "only",
+        &[
+            "start",
+            "restart",
+            "reload",
+            "stop",
+            "delete",
+            "startOrRestart",
+            "startOrReload",
+            "runtime",
+            "dev",
+            "validate",
+            "diff",
+            "export",
+        ],
+    ),
+    ("force", &["start", "save", "ecosystem", "compat", "import"]),
     ("parallel", &["restart", "reload", "stop", "delete", "startOrRestart", "startOrReload"]),
     ("attach", &["start", "restart"]),
     ("mini-list", &["list"]),
@@ -108,7 +124,7 @@ const OF_COMMANDS: &[(&str, &[&str])] = &[
     ("service-name", &["startup", "unstartup"]),
     ("wait-ip", &["startup"]),
     ("user", &["startup", "unstartup", "logrotate"]),
-    ("env", &["validate", "diff"]),
+    ("env", &["validate", "diff", "export"]),
     ("watch", &["stop", "list"]),
 ];
 

@@ -14,7 +14,9 @@ pub(crate) fn reference(program: &str) -> String {
          Made by `{program} help --reference`; do not edit.\n\n\
          Options may stand before or after the command. Everything after `--` belongs to the app.\n\n\
          | exit code | meaning |\n|---|---|\n| 0 | done |\n| 1 | failed |\n| 2 | the command line makes no sense |\n\
-         | 3 | no daemon answers |\n| 4 | no such app, id or file |\n\n\
+         | 3 | no daemon answers |\n| 4 | no such app, id or file |\n\
+         | 5 | `deploy`: the new release did not get well, the former one is back |\n\
+         | 6 | `export --check`: all files are current, and something has no equal there |\n\n\
          Called as `pm2`, every failure is 1.\n"
     );
     for section in SECTIONS {

@@ -17,6 +17,7 @@ mod env;
 mod errors;
 mod events;
 mod examples;
+mod export;
 mod files;
 mod flush;
 mod foreground;
@@ -24,6 +25,7 @@ mod git;
 mod health;
 mod help;
 mod id;
+mod import;
 mod inspect;
 mod jlist;
 mod jobs;
@@ -130,6 +132,8 @@ pub(crate) fn code(name: &str) -> Option<Run> {
         "alerts" => alerts::run,
         "validate" => validate::run,
         "diff" => diff::run,
+        "export" => export::run,
+        "import" => import::run,
         "ecosystem" => ecosystem::run,
         "set" => settings::set,
         "get" => settings::get,

@@ -1,0 +1,180 @@
+//! `ostler.container.yaml`: the apps as they are in an image.
+//!
+//! Paths are those of the image, variables are left out (the engine sets them), and so are files of logs (the output is the log) and whatever is the
+//! engine's business: how many there are, when a job runs.
+
+use ostler_core::serving::ReadyBy;
+use serde_json::Value;
+
+use crate::project::Project;
+use crate::service::{Kind, Service};
+use crate::yaml::{Map, Yaml};
+
+/// Name of the file.
+pub(crate) const FILE: &str = "ostler.container.yaml";
+/// Folder in which engines that have secrets as files put them. Not `/run/secrets`, below which Kubernetes has files of its own.
+pub(crate) const SECRETS: &str = "/run/app-secrets";
+
+/// Attributes that hold in a container as they were given.
+const KEYS: &[&str] = &[
+    "args",
+    "exec_mode",
+    "execute_command",
+    "autorestart",
+    "stop_exit_codes",
+    "max_restarts",
+    "min_uptime",
+    "max_lifetime",
+    "restart_delay",
+    "exp_backoff_restart_delay",
+    "restart_budget",
+    "pre_start",
+    "post_start",
+    "on_crash",
+    "pre_stop",
+    "post_stop",
+    "kill_timeout",
+    "kill_signal",
+    "kill_mode",
+    "treekill",
+    "shutdown_with_message",
+    "drain_timeout",
+    "listen",
+    "scheduling",
+    "sticky",
+    "reload_batch",
+    "canary",
+    "ready",
+    "watchdog",
+    "wait_ready",
+    "listen_timeout",
+    "ready_timeout_action",
+    "nice",
+    "umask",
+    "rlimits",
+    "max_cpu",
+    "max_cpu_unit",
+    "max_cpu_window",
+    "max_memory_restart",
+    "job",
+    "overlap",
+    "catch_up",
+    "run_on",
+    "http",
+    "health",
+    "error",
+    "autokill",
+    "log_type",
+    "log_date_format",
+    "time",
+    "disable_source_map_support",
+    "pmx",
+    "automation",
+    "trace",
+    "instance_var",
+    "increment_var",
+];
+
+/// The file for these services. `secrets`: variables whose values are files in [`SECRETS`]; all others are variables of the container.
+pub(crate) fn file(project: &Project, services: &[&Service<'_>], secrets: impl for<'a> Fn(&'a Service<'_>) -> Vec<&'a String>) -> Map {
+    let mut map = Map::new();
+    map.say("The apps of this image. Variables come from the engine, output goes to it; numbers of instances and limits are its business.");
+    map.put("apps", services.iter().map(|service| app(project, service, &secrets(service)).into()).collect::<Vec<Yaml>>());
+    map
+}
+
+fn app(project: &Project, service: &Service<'_>, secrets: &[&String]) -> Map {
+    let spec = service.spec;
+    let given = spec.given.open();
+    let mut app = Map::new();
+    app.put("name", &service.name);
+    let script = match project.inside(&spec.script) {
+        Some(inside) if !spec.shell => crate::project::below_app(inside),
+        // A command line, or a program of the image.
+        _ => text_of(given.get("script")).map_or_else(|| spec.script.clone(), |text| in_image(project, &text)),
+    };
+    app.put("script", script);
+    app.put("cwd", service.workdir(project));
+    if !spec.shell {
+        if let Some(interpreter) = &spec.interpreter {
+            app.put("interpreter", interpreter.rsplit('/').next().unwrap_or(interpreter));
+        } else if project.inside(&spec.script).is_some() {
+            app.put("interpreter", "none");
+        }
+        if !spec.interpreter_args.is_empty() {
+            app.put("node_args", Yaml::words(&spec.interpreter_args));
+        }
+    }
+    for (key, value) in given.iter().filter(|(key, _)| KEYS.contains(&key.as_str())) {
+        app.put(key.as_str(), if key == "listen" { yaml(project, &outward(value)) } else { yaml(project, value) });
+    }
+    if service.kind == Kind::Job
+        && let Some(zone) = spec.cron.as_ref().and_then(|cron| cron.zone.as_ref())
+    {
+        app.put("timezone", zone);
+    }
+    if !matches!(spec.ready.proof(), Some(ReadyBy::Log(_))) {
+        app.put("disable_logs", true);
+    }
+    if !secrets.is_empty() {
+        let mut map = Map::new();
+        for name in secrets {
+            map.put(name.as_str(), format!("{SECRETS}/{name}"));
+        }
+        app.put("secrets", map);
+    }
+    app
+}
+
+/// Sockets at addresses of this machine alone as sockets at all addresses: a container has its own, and others come from outside.
+fn outward(value: &Value) -> Value {
+    const OWN: &[&str] = &["127.0.0.1", "localhost", "::1", "[::1]"];
+    match value {
+        Value::Array(list) => list.iter().map(outward).collect(),
+        Value::Object(table) => {
+            let mut table = table.clone();
+            if table.get("host").and_then(Value::as_str).is_some_and(|host| OWN.contains(&host)) {
+                table.shift_remove("host");
+            }
+            table.into()
+        }
+        Value::String(text) => match text.rsplit_once(':') {
+            Some((host, port)) if OWN.contains(&host) => format!(":{port}").into(),
+            _ => value.clone(),
+        },
+        other => other.clone(),
+    }
+}
+
+fn text_of(value: Option<&Value>) -> Option<String> {
+    value.and_then(Value::as_str).map(str::to_owned)
+}
+
+/// A text with the path of the project's folder at its beginning as a path in the image.
+pub(crate) fn in_image(project: &Project, text: &str) -> String {
+    match text.strip_prefix(&project.dir) {
+        Some("") => "/app".to_owned(),
+        Some(rest) if rest.starts_with('/') => format!("/app{rest}"),
+        _ => text.to_owned(),
+    }
+}
+
+fn yaml(project: &Project, value: &Value) -> Yaml {
+    match value {
+        Value::Null => Yaml::Verbatim("null".into()),
+        Value::Bool(flag) => (*flag).into(),
+        Value::Number(number) => number.as_i64().map_or_else(|| Yaml::Verbatim(number.to_string()), Yaml::Int),
+        Value::String(text) => in_image(project, text).into(),
+        Value::Array(list) if list.iter().all(|item| !item.is_object() && !item.is_array()) => {
+            Yaml::Words(list.iter().map(|item| yaml(project, item)).collect())
+        }
+        Value::Array(list) => Yaml::List(list.iter().map(|item| yaml(project, item)).collect()),
+        Value::Object(table) => {
+            let mut map = Map::new();
+            for (key, value) in table {
+                map.put(key, yaml(project, value));
+            }
+            map.into()
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! The table of every attribute and what becomes of it in each target. From it come the list of what has no equal, and a table of `docs/export.md`.
+
+use ostler_core::app::{AppSpec, ExecMode};
+use serde_json::Value;
+
+use crate::Target;
+
+/// Meaning of an attribute in a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// The target has it, in these words.
+    By(&'static str),
+    /// ostler does it in the container.
+    Inside,
+    /// Nothing is missed without it, for this reason.
+    Moot(&'static str),
+    /// It has no equal, or something else happens: told.
+    Told(&'static str),
+}
+
+/// A row: the attribute, then Compose, Kubernetes, Nomad, systemd.
+pub type Row = (&'static str, [How; 4]);
+
+use How::{By, Inside, Moot, Told};
+
+const NO_CALLER: How = Moot("there is no caller whose variables it could have");
+const ONE_PROCESS: How = Moot("one process in a container");
+const FIRST: How = Told("each container has instance 0");
+const OUTPUT: How = Told("lines go to the output of the container");
+const NO_CHANGE: How = Told("what is deployed does not change under it");
+const WAITS: How = Told("everything is started at once: the app has to wait for it by itself");
+const USER: How = Told("images run as 1001");
+const NO_METRICS: How = Moot("it has no effect here either");
+const KEPT: How = Moot("it is only kept");
+const NO_IPC: How = Told("systemd has no channel to Node; without ostler nobody listens");
+
+const fn inside(systemd: How) -> [How; 4] {
+    [Inside, Inside, Inside, systemd]
+}
+
+const fn all(how: How) -> [How; 4] {
+    [how, how, how, how]
+}
+
+const fn containers(how: How, systemd: How) -> [How; 4] {
+    [how, how, how, systemd]
+}
+
+/// Every attribute, in the order of the reference.
+pub static ROWS: &[Row] = &[
+    ("script", containers(By("image"), By("ExecStart"))),
+    ("name", [By("service"), By("name of all objects"), By("group"), By("unit")]),
+    ("namespace", [By("label"), By("label part-of"), By("meta"), By("Slice")]),
+    ("cwd", containers(By("folder below /app"), By("WorkingDirectory"))),
+    ("args", inside(By("ExecStart"))),
+    ("exec_interpreter", containers(By("base image"), By("ExecStart"))),
+    ("node_args", inside(By("ExecStart"))),
+    ("exec_mode", inside(Told("workers of a cluster share ports through ostler; each instance opens its own"))),
+    ("execute_command", inside(Moot("there is no cluster mode"))),
+    ("instances", [By("-i, or replicas with --swarm"), By("replicas, HorizontalPodAutoscaler"), By("count"), By("template unit, target")]),
+    ("force", all(Moot("there is nothing that runs already"))),
+    ("depends_on", [By("depends_on"), WAITS, WAITS, By("After, Wants")]),
+    ("depends_timeout", [Told("Compose waits without an end"), WAITS, WAITS, Moot("systemd waits for TimeoutStartSec of the other")]),
+    ("env", [By("environment"), By("ConfigMap"), By("env"), By("Environment")]),
+    (
+        "env_file",
+        [
+            By("env_file"),
+            By("Secret, envFrom"),
+            Told("it is not read: put its variables into the job or into variables of Nomad"),
+            By("EnvironmentFile"),
+        ],
+    ),
+    ("env_policy", all(NO_CALLER)),
+    ("env_expand", all(Told("references were resolved when it was exported"))),
+    ("secrets", [By("secrets"), By("secretKeyRef"), By("template of variables"), By("LoadCredential")]),
+    ("filter_env", all(NO_CALLER)),
+    ("append_env_to_name", all(By("name"))),
+    ("instance_var", containers(FIRST, By("%i"))),
+    ("increment_var", containers(FIRST, Told("systemd does not count"))),
+    ("port", [By("ports, PORT"), By("Service, PORT"), By("network, PORT"), By("PORT")]),
+    ("out_file", containers(OUTPUT, By("StandardOutput"))),
+    ("error_file", containers(OUTPUT, By("StandardError"))),
+    ("log_file", containers(OUTPUT, Told("lines go to the journal"))),
+    ("merge_logs", all(Moot("each instance has its output"))),
+    (
+        "disable_logs",
+        [By("logging: none"), Told("the engine keeps the output"), Told("the engine keeps the output"), By("StandardOutput=null")],
+    ),
+    ("log_type", inside(Told("lines are as the app writes them"))),
+    ("log_date_format", inside(Moot("the journal has the time of each line"))),
+    ("time", inside(Moot("the journal has the time of each line"))),
+    (
+        "log_rotate",
+        [By("logging options"), Told("the kubelet rotates by its own settings"), By("logs"), Told("journald rotates by its own settings")],
+    ),
+    (
+        "max_log_size",
+        [By("logging options"), Told("the kubelet rotates by its own settings"), By("logs"), Told("journald rotates by its own settings")],
+    ),
+    ("pid_file", all(Told("there is no pid file"))),
+    ("autostart", [By("profile manual"), By("replicas: 0"), By("count = 0"), By("no WantedBy")]),
+    ("autorestart", [By("restart"), By("Job"), By("restart, type batch"), By("Restart")]),
+    ("stop_exit_codes", containers(Told("the engine starts the container again"), By("RestartPreventExitStatus"))),
+    ("max_restarts", inside(By("StartLimitBurst"))),
+    ("min_uptime", inside(By("StartLimitIntervalSec"))),
+    ("max_lifetime", inside(By("RuntimeMaxSec"))),
+    ("restart_delay", inside(By("RestartSec"))),
+    ("exp_backoff_restart_delay", inside(By("RestartSteps, from systemd 254 on"))),
+    ("restart_budget", inside(By("StartLimitBurst"))),
+    ("pre_start", inside(By("ExecStartPre"))),
+    ("post_start", inside(By("ExecStartPost"))),
+    ("on_crash", inside(Told("ExecStopPost is the nearest, and is called at every end"))),
+    ("pre_stop", inside(By("ExecStop"))),
+    ("post_stop", inside(By("ExecStopPost"))),
+    ("kill_timeout", [By("stop_grace_period"), By("terminationGracePeriodSeconds"), By("kill_timeout"), By("TimeoutStopSec")]),
+    ("kill_signal", inside(By("KillSignal"))),
+    ("kill_retry_time", all(Moot("nothing is polled"))),
+    ("kill_mode", inside(By("KillMode"))),
+    ("treekill", inside(By("KillMode"))),
+    ("shutdown_with_message", inside(NO_IPC)),
+    ("drain_timeout", [By("stop_grace_period"), By("terminationGracePeriodSeconds"), By("kill_timeout"), Told("nothing is drained")]),
+    ("listen", [By("ports"), By("Service"), By("network"), By("socket unit")]),
+    ("scheduling", [Inside, ONE_PROCESS, ONE_PROCESS, Told("each instance opens its own ports")]),
+    (
+        "sticky",
+        [Inside, By("sessionAffinity: ClientIP"), Told("its services have no stickiness"), Told("each instance opens its own ports")],
+    ),
+    ("reload_batch", [By("update_config.parallelism"), By("maxSurge"), By("max_parallel"), Told("a restart is not rolling")]),
+    ("canary", [By("update_config.monitor"), By("minReadySeconds"), By("canary"), Told("a restart is not rolling")]),
+    ("ready", [By("healthcheck"), By("startupProbe"), By("check"), By("Type=notify for \"notify\"")]),
+    ("watchdog", inside(By("WatchdogSec"))),
+    ("wait_ready", inside(NO_IPC)),
+    ("listen_timeout", [By("start_period"), By("startupProbe"), By("healthy_deadline"), By("TimeoutStartSec")]),
+    ("ready_timeout_action", inside(Told("what is late has failed"))),
+    ("uid", containers(USER, By("User"))),
+    ("gid", containers(USER, By("Group"))),
+    ("nice", inside(By("Nice"))),
+    ("umask", inside(By("UMask"))),
+    ("rlimits", [By("ulimits"), Inside, By("ulimit"), By("Limit…")]),
+    ("max_cpu", inside(Told("there is no soft limit of CPU; cpu_quota is a hard one"))),
+    ("max_cpu_unit", inside(Told("there is no soft limit of CPU"))),
+    ("max_cpu_window", inside(Told("there is no soft limit of CPU"))),
+    ("cpu_quota", [By("limits.cpus"), By("limits.cpu"), By("cpu_cfs_period, cpu_hard_limit"), By("CPUQuota")]),
+    ("memory_max", [By("limits.memory"), By("limits.memory"), By("memory"), By("MemoryMax")]),
+    ("pids_max", [By("limits.pids"), Told("the kubelet has one limit for all (podPidsLimit)"), By("pids_limit"), By("TasksMax")]),
+    (
+        "io_weight",
+        [Told("it is not the same weight as blkio_config"), Told("there is no weight"), Told("there is no weight"), By("IOWeight")],
+    ),
+    ("cron_restart", [Inside, By("CronJob that restarts the rollout"), Inside, By("timer")]),
+    ("job", [Inside, By("CronJob"), By("periodic"), By("timer")]),
+    ("jobs", [Inside, By("CronJob"), By("periodic"), By("timer")]),
+    ("timezone", [Inside, By("timeZone"), By("time_zone"), By("OnCalendar")]),
+    ("overlap", [Inside, By("concurrencyPolicy"), By("prohibit_overlap"), Told("a run is left out while the last one goes on")]),
+    ("catch_up", [Inside, By("startingDeadlineSeconds"), Told("missed runs are left out"), By("Persistent")]),
+    ("run_on", [Inside, ONE_PROCESS, ONE_PROCESS, Moot("a timer starts one")]),
+    (
+        "max_memory_restart",
+        [
+            Inside,
+            By("limits.memory a quarter above; ostler restarts before"),
+            Inside,
+            Told("MemoryMax kills at that limit, instead of a replacement"),
+        ],
+    ),
+    ("watch", all(NO_CHANGE)),
+    ("ignore_watch", all(Moot("nothing is watched"))),
+    ("watch_delay", all(Moot("nothing is watched"))),
+    ("watch_options", all(Moot("nothing is watched"))),
+    ("ext", all(Moot("nothing is watched"))),
+    ("http", [By("healthcheck"), By("readinessProbe, livenessProbe"), By("check"), Told("systemd asks nobody; see watchdog")]),
+    ("health", [By("healthcheck"), By("probes"), By("check"), Told("systemd asks nobody; see watchdog")]),
+    ("alerts", all(Told("alerts are the dashboard's; it has to run beside the apps"))),
+    ("error", inside(Told("nobody counts errors"))),
+    ("autokill", inside(Told("nobody measures"))),
+    ("disable_source_map_support", inside(Moot("there are none without ostler"))),
+    ("source_map_support", inside(Moot("it has no effect here either"))),
+    ("pmx", inside(Moot("there is no preload"))),
+    ("automation", inside(Moot("there is no preload"))),
+    ("vizion", all(Moot("images have versions"))),
+    ("trace", all(Told("OpenTelemetry's packages have to be dependencies of the app"))),
+    ("disable_trace", all(NO_METRICS)),
+    ("v8", all(NO_METRICS)),
+    ("event_loop_inspector", all(NO_METRICS)),
+    ("deep_monitoring", all(NO_METRICS)),
+    ("io", all(NO_METRICS)),
+    ("post_update", containers(Told("images are replaced, nothing is pulled in them"), Told("nothing is pulled"))),
+    ("exec_timeout", all(Moot("see post_update"))),
+    ("write", all(KEPT)),
+    ("username", all(KEPT)),
+    ("windowsHide", all(KEPT)),
+    ("install_url", all(KEPT)),
+    ("name_prefix", all(KEPT)),
+    ("started_as_module", all(KEPT)),
+    ("pmx_module", all(KEPT)),
+];
+
+/// What becomes of an attribute; none for one that is not in the table, and for targets that describe no app.
+pub fn how(key: &str, target: Target) -> Option<How> {
+    let column = match target {
+        Target::Compose => 0,
+        Target::Kubernetes => 1,
+        Target::Nomad => 2,
+        Target::Systemd => 3,
+        Target::Dockerfile | Target::GithubActions | Target::GitlabCi => return None,
+    };
+    ROWS.iter().find(|(name, _)| *name == key).and_then(|(_, columns)| columns.get(column)).copied()
+}
+
+/// The attributes of an app that have no equal in the target, with the reason.
+pub(crate) fn without_equal(spec: &AppSpec, target: Target) -> Vec<(String, String)> {
+    let given = spec.given.open();
+    let told = |(key, value): (&String, &Value)| match how(key, target) {
+        Some(How::Told(why)) if matters(key, value, spec) => Some((key.clone(), why.to_owned())),
+        _ => None,
+    };
+    given.iter().filter_map(told).collect()
+}
+
+/// True if the value asks for something.
+fn matters(key: &str, value: &Value, spec: &AppSpec) -> bool {
+    let is_off = matches!(value, Value::Null | Value::Bool(false)) || value.as_str().is_some_and(str::is_empty) || value == &Value::from(0);
+    let has_several = spec.instances > 1 || spec.autoscale.is_some();
+    match key {
+        "exec_mode" => spec.mode == ExecMode::Cluster && has_several,
+        "instance_var" | "increment_var" | "scheduling" => has_several,
+        "run_on" => false,
+        "error" => value.is_object(),
+        "ready_timeout_action" => value == "accept",
+        "log_type" => value == "json",
+        "log_rotate" => !matches!(value, Value::Bool(true) | Value::Null),
+        // The path of standard output is a place in a container, too.
+        "out_file" | "error_file" | "log_file" => {
+            !is_off && !value.as_str().is_some_and(|path| path.starts_with("/dev/") || path.starts_with("/proc/"))
+        }
+        "stop_exit_codes" => !is_off && value.as_array().is_none_or(|codes| !codes.is_empty()),
+        "overlap" => value != "skip" && spec.cron.as_ref().is_some_and(|cron| cron.job.is_some()),
+        _ => !is_off,
+    }
+}
+
+/// The table for people, in Markdown.
+pub fn reference() -> String {
+    let cell = |how: &How| match how {
+        How::By(words) => words.replace('|', "\\|"),
+        How::Inside => "ostler inside".to_owned(),
+        How::Moot(_) => "–".to_owned(),
+        How::Told(why) => format!("**no**: {}", why.replace('|', "\\|")),
+    };
+    let mut out = String::from("| attribute | Compose | Kubernetes | Nomad | systemd |\n|---|---|---|---|---|\n");
+    for (key, columns) in ROWS {
+        let cells: Vec<String> = columns.iter().map(cell).collect();
+        out.push_str(&format!("| `{key}` | {} |\n", cells.join(" | ")));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_config::keys::KEYS;
+    use serde_json::json;
+
+    #[test]
+    fn every_attribute_has_a_row_and_every_row_an_attribute() {
+        let keys: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
+        let rows: Vec<&str> = ROWS.iter().map(|(key, _)| *key).collect();
+        assert_eq!(rows, keys);
+    }
+
+    /// `INSTA_UPDATE=always` writes the table anew.
+    #[test]
+    fn the_table_of_the_documentation_is_this_one() {
+        const BEGIN: &str = "| attribute | Compose |";
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/export.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let start = text.find(BEGIN).unwrap();
+        let end = start + text[start..].find("\n\n").unwrap() + 1;
+        let new = format!("{}{}{}", &text[..start], reference(), &text[end..]);
+        if std::env::var("INSTA_UPDATE").is_ok_and(|how| how == "always") {
+            std::fs::write(path, new).unwrap();
+        } else {
+            assert_eq!(text, new, "run the test with INSTA_UPDATE=always");
+        }
+    }
+
+    #[test]
+    fn what_asks_for_nothing_is_not_told() {
+        let spec = |given: Value| AppSpec { given: given.as_object().cloned().unwrap().into(), ..AppSpec::default() };
+        let told = |given, target| without_equal(&spec(given), target).into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+        assert_eq!(told(json!({"watch": false, "increment_var": "PORT", "uid": "www"}), Target::Kubernetes), ["uid"]);
+        assert_eq!(told(json!({"watch": true, "http": {}, "kill_timeout": 3}), Target::Systemd), ["watch", "http"]);
+        assert_eq!(told(json!({"watch": true}), Target::GithubActions), [""; 0]);
+    }
+}

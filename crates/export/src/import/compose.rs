@@ -1,0 +1,314 @@
+//! A compose file. Services that have a command become apps; those of an image alone are told.
+
+use ostler_core::args::split;
+use serde_json::{Map, Value};
+
+use super::{App, ImportError, Imported, millis, size};
+use crate::Told;
+
+/// Keys of a service that mean nothing outside a container.
+const OF_CONTAINERS: &[&str] = &[
+    "image",
+    "build",
+    "container_name",
+    "restart",
+    "init",
+    "stdin_open",
+    "tty",
+    "pull_policy",
+    "platform",
+    "read_only",
+    "tmpfs",
+    "security_opt",
+    "cap_drop",
+];
+
+pub(super) fn read(text: &str) -> Result<Imported, ImportError> {
+    let file: Value = serde_saphyr::from_str(text)
+        .map_err(|error| ImportError::Malformed(error.to_string().lines().next().unwrap_or_default().to_owned()))?;
+    let services = file.get("services").and_then(Value::as_object).ok_or(ImportError::NoApps("service"))?;
+    if services.is_empty() {
+        return Err(ImportError::NoApps("service"));
+    }
+    let mut told = Vec::new();
+    let mut apps = Vec::new();
+    for (name, service) in services {
+        let Some(service) = service.as_object() else {
+            told.push(Told { app: name.clone(), key: "services".into(), why: "it is no table".into() });
+            continue;
+        };
+        apps.extend(app(name, service, services, &mut told));
+    }
+    if let Some(top) = file.as_object() {
+        for key in top.keys().filter(|key| !matches!(key.as_str(), "services" | "version" | "name") && !key.starts_with("x-")) {
+            told.push(Told { app: "-".into(), key: key.clone(), why: format!("{key} of the file belong to containers") });
+        }
+    }
+    Ok(Imported { apps, told })
+}
+
+fn is_app(service: &Map<String, Value>) -> bool {
+    !words(service).is_empty()
+}
+
+/// The words of entry point and command.
+fn words(service: &Map<String, Value>) -> Vec<String> {
+    let of = |key: &str| match service.get(key) {
+        Some(Value::String(text)) => split(&text.replace("$$", "$")),
+        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(|word| word.replace("$$", "$")).collect(),
+        _ => Vec::new(),
+    };
+    of("entrypoint").into_iter().chain(of("command")).collect()
+}
+
+fn app(name: &str, service: &Map<String, Value>, all: &Map<String, Value>, told: &mut Vec<Told>) -> Option<Map<String, Value>> {
+    let mut app = App::new(name, told);
+    let mut words = words(service);
+    if words.is_empty() {
+        let image = service.get("image").and_then(Value::as_str).unwrap_or("an image that is built");
+        app.tell("image", format!("the command is in {image}, not in this file: it stays a container, or gets a `script` by hand"));
+        return None;
+    }
+    // A process manager in the container is replaced by ostler itself.
+    if matches!(words.first().map(String::as_str), Some("ostler" | "pm2-runtime" | "pm2-docker" | "dumb-init" | "tini")) {
+        let first = words.remove(0);
+        app.tell("command", format!("{first} is what ostler is: the command begins behind it"));
+        words.retain(|word| word != "runtime" && word != "--");
+    }
+    if !app.command(&words) {
+        app.tell("command", "nothing is left of it");
+        return None;
+    }
+    let mut expands = false;
+    for (key, value) in service {
+        one(&mut app, key, value, all, &mut expands);
+    }
+    if expands {
+        app.set("env_expand", true);
+    }
+    Some(app.map)
+}
+
+fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, expands: &mut bool) {
+    match key {
+        "command" | "entrypoint" => {}
+        "build" => {
+            let context = value.as_str().or_else(|| value.get("context")?.as_str());
+            if let Some(context) = context.filter(|context| !matches!(*context, "." | "./")) {
+                app.set("cwd", context);
+            }
+        }
+        "working_dir" => app.tell(key, format!("{} is a folder of the container", shown(value))),
+        "environment" => environment(app, value, expands),
+        "env_file" => {
+            let paths: Vec<Value> = match value {
+                Value::Array(list) => {
+                    list.iter().filter_map(|item| item.as_str().or_else(|| item.get("path")?.as_str())).map(Value::from).collect()
+                }
+                Value::String(path) => vec![path.as_str().into()],
+                _ => Vec::new(),
+            };
+            app.set("env_file", paths);
+        }
+        "depends_on" => depends_on(app, value, all),
+        "restart" => match value.as_str() {
+            Some("no") => app.set("autorestart", false),
+            Some(word) if word.starts_with("on-failure") => {
+                app.set("stop_exit_codes", vec![0]);
+                if let Some(most) = word.split_once(':').and_then(|(_, most)| most.parse::<u32>().ok()) {
+                    app.set("max_restarts", most);
+                }
+            }
+            _ if value == &Value::Bool(false) => app.set("autorestart", false),
+            _ => {}
+        },
+        "stop_grace_period" => match value.as_str().and_then(millis) {
+            Some(ms) => app.set("kill_timeout", ms),
+            None => app.tell(key, "it is no time"),
+        },
+        "stop_signal" => app.set("kill_signal", value.clone()),
+        "user" => {
+            let text = shown(value);
+            let (user, group) = text.split_once(':').unwrap_or((&text, ""));
+            app.set("uid", user);
+            if !group.is_empty() {
+                app.set("gid", group);
+            }
+        }
+        "scale" => app.set("instances", value.clone()),
+        "cpus" => quota(app, value),
+        "mem_limit" => memory(app, key, value),
+        "pids_limit" => app.set("pids_max", value.clone()),
+        "deploy" => deploy(app, value),
+        "healthcheck" => health(app, value),
+        "ulimits" => ulimits(app, value),
+        "profiles" => app.set("autostart", false),
+        "ports" => {
+            let odd = value.as_array().into_iter().flatten().filter_map(Value::as_str).find(|port| {
+                let mut parts = port.rsplit(':');
+                matches!((parts.next(), parts.next()), (Some(inside), Some(outside)) if inside != outside)
+            });
+            if let Some(port) = odd {
+                app.tell(key, format!("{port}: the app opens its own port, there is no other one in front of it"));
+            }
+        }
+        "expose" | "labels" => {}
+        key if OF_CONTAINERS.contains(&key) || key.starts_with("x-") => {}
+        key => app.tell(key, "it belongs to containers"),
+    }
+}
+
+fn shown(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn environment(app: &mut App<'_>, value: &Value, expands: &mut bool) {
+    let pairs: Vec<(String, Option<Value>)> = match value {
+        Value::Object(map) => {
+            map.iter().map(|(name, value)| (name.clone(), Some(value.clone()).filter(|value| !value.is_null()))).collect()
+        }
+        Value::Array(list) => {
+            let pair = |text: &str| {
+                text.split_once('=').map_or_else(|| (text.to_owned(), None), |(name, value)| (name.to_owned(), Some(value.into())))
+            };
+            list.iter().filter_map(Value::as_str).map(pair).collect()
+        }
+        _ => Vec::new(),
+    };
+    for (_, value) in &pairs {
+        *expands |= value.as_ref().and_then(Value::as_str).is_some_and(|text| text.replace("$$", "").contains("${"));
+    }
+    for (name, value) in pairs {
+        match value {
+            // Without expansion a `$` is one; with it, `$$` stays what it is in both.
+            Some(Value::String(text)) if !*expands => app.variable(&name, text.replace("$$", "$")),
+            Some(value) => app.variable(&name, value),
+            // Whoever starts the app has it: it is inherited.
+            None => {}
+        }
+    }
+}
+
+fn depends_on(app: &mut App<'_>, value: &Value, all: &Map<String, Value>) {
+    let names: Vec<(String, Value)> = match value {
+        Value::Array(list) => list.iter().filter_map(Value::as_str).map(|name| (name.to_owned(), "started".into())).collect(),
+        Value::Object(map) => {
+            map.iter().map(|(name, how)| (name.clone(), how.get("condition").cloned().unwrap_or("started".into()))).collect()
+        }
+        _ => Vec::new(),
+    };
+    let mut table = Map::new();
+    for (name, condition) in names {
+        if all.get(&name).and_then(Value::as_object).is_some_and(is_app) {
+            let word =
+                condition.as_str().unwrap_or("started").replace("service_completed_successfully", "completed").replace("service_", "");
+            table.insert(name, word.into());
+        } else {
+            app.tell("depends_on", format!("{name} is no app of this file"));
+        }
+    }
+    if !table.is_empty() {
+        app.set("depends_on", table);
+    }
+}
+
+fn quota(app: &mut App<'_>, value: &Value) {
+    let cpus = value.as_f64().or_else(|| value.as_str()?.parse().ok()).filter(|cpus| cpus.is_finite() && *cpus > 0.0 && *cpus < 10_000.0);
+    match cpus {
+        Some(cpus) => app.set("cpu_quota", (cpus * 100.0).round() as u64),
+        None => app.tell("cpus", "it is no number"),
+    }
+}
+
+fn memory(app: &mut App<'_>, key: &str, value: &Value) {
+    match value.as_u64().map(|bytes| bytes.to_string()).or_else(|| size(value.as_str()?)) {
+        Some(size) => app.set("memory_max", size),
+        None => app.tell(key, "it is no size"),
+    }
+}
+
+fn deploy(app: &mut App<'_>, value: &Value) {
+    for (key, own) in value.as_object().into_iter().flatten() {
+        match key.as_str() {
+            "replicas" => app.set("instances", own.clone()),
+            "resources" => {
+                for (key, limit) in own.get("limits").and_then(Value::as_object).into_iter().flatten() {
+                    match key.as_str() {
+                        "cpus" => quota(app, limit),
+                        "memory" => memory(app, "deploy.resources.limits.memory", limit),
+                        "pids" => app.set("pids_max", limit.clone()),
+                        key => app.tell(&format!("deploy.resources.limits.{key}"), "there is no such limit"),
+                    }
+                }
+            }
+            "update_config" => {
+                if let Some(batch) = own.get("parallelism").filter(|batch| batch.as_u64().is_some_and(|batch| batch > 0)) {
+                    app.set("reload_batch", batch.clone());
+                }
+            }
+            "restart_policy" => {
+                if let Some(word @ ("none" | "on-failure")) = own.get("condition").and_then(Value::as_str) {
+                    if word == "none" { app.set("autorestart", false) } else { app.set("stop_exit_codes", vec![0]) }
+                }
+                if let Some(ms) = own.get("delay").and_then(Value::as_str).and_then(millis) {
+                    app.set("restart_delay", ms);
+                }
+            }
+            // A reload does that in any case.
+            "rollback_config" | "mode" | "labels" => {}
+            key => app.tell(&format!("deploy.{key}"), "it belongs to a swarm"),
+        }
+    }
+}
+
+fn health(app: &mut App<'_>, value: &Value) {
+    if value.get("disable") == Some(&Value::Bool(true)) {
+        return;
+    }
+    let command: Vec<String> = match value.get("test") {
+        Some(Value::String(text)) => vec!["sh".into(), "-c".into(), text.replace("$$", "$")],
+        Some(Value::Array(list)) => {
+            let words: Vec<String> = list.iter().filter_map(Value::as_str).map(|word| word.replace("$$", "$")).collect();
+            match words.split_first() {
+                Some((first, rest)) if first == "CMD" => rest.to_vec(),
+                Some((first, rest)) if first == "CMD-SHELL" => {
+                    ["sh".to_owned(), "-c".to_owned()].into_iter().chain(rest.iter().cloned()).collect()
+                }
+                _ => return,
+            }
+        }
+        _ => return,
+    };
+    // It would ask itself.
+    if command.first().is_none_or(|program| program.rsplit('/').next() == Some("ostler")) {
+        return;
+    }
+    let mut check = Map::new();
+    check.insert("command".into(), command.into());
+    let time = |key: &str| value.get(key).and_then(Value::as_str).and_then(millis).filter(|ms| *ms > 0);
+    for (key, own) in [("interval", "interval"), ("timeout", "timeout")] {
+        time(key).into_iter().for_each(|ms| drop(check.insert(own.into(), ms.into())));
+    }
+    if let Some(retries) = value.get("retries").and_then(Value::as_u64).filter(|retries| *retries > 0) {
+        check.insert("failures".into(), retries.into());
+    }
+    let mut health = Map::new();
+    health.insert("liveness".into(), check.into());
+    time("start_period").into_iter().for_each(|ms| drop(health.insert("grace".into(), ms.into())));
+    app.set("health", health);
+}
+
+fn ulimits(app: &mut App<'_>, value: &Value) {
+    let mut limits = Map::new();
+    for (name, bound) in value.as_object().into_iter().flatten() {
+        let own = |bound: &Value| if bound.as_i64() == Some(-1) { Value::from("unlimited") } else { bound.clone() };
+        match bound {
+            Value::Object(pair) => {
+                let pair = ["soft", "hard"].map(|key| pair.get(key).map_or(Value::from("unlimited"), own));
+                limits.insert(name.clone(), Value::from(pair.to_vec()));
+            }
+            other => drop(limits.insert(name.clone(), own(other))),
+        }
+    }
+    app.set("rlimits", limits);
+}

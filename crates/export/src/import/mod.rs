@@ -1,0 +1,248 @@
+//! From the files of others to an ecosystem file. What could not be carried over is told, key by key.
+
+mod compose;
+mod ini;
+mod procfile;
+mod supervisor;
+mod systemd;
+#[cfg(test)]
+mod tests;
+
+use serde_json::{Map, Value};
+
+use crate::Told;
+
+/// A kind of file that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// A compose file.
+    Compose,
+    /// A service unit of systemd.
+    Systemd,
+    /// A Procfile.
+    Procfile,
+    /// A file of supervisor.
+    Supervisor,
+}
+
+impl From {
+    /// All of them, by their words on the command line.
+    pub const ALL: [(&'static str, Self); 4] =
+        [("compose", Self::Compose), ("systemd", Self::Systemd), ("procfile", Self::Procfile), ("supervisor", Self::Supervisor)];
+
+    /// The kind of this word.
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(own, _)| *own == word).map(|(_, from)| from)
+    }
+}
+
+/// Reason why a file cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ImportError {
+    /// It is not in its language.
+    #[error("{0}")]
+    Malformed(String),
+    /// There is nothing in it that could be an app.
+    #[error("there is no {0} in it")]
+    NoApps(&'static str),
+    /// It is larger than any real one.
+    #[error("it has {0} bytes, at most {MOST_BYTES} are read")]
+    TooLarge(usize),
+}
+
+/// Longest file that is read.
+const MOST_BYTES: usize = 4 << 20;
+
+/// Result of an import.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Imported {
+    /// Apps, as an ecosystem file has them.
+    pub apps: Vec<Map<String, Value>>,
+    /// What was not carried over.
+    pub told: Vec<Told>,
+}
+
+impl Imported {
+    /// The text of an `ecosystem.config.js`; what was not carried over stands above the app as comments.
+    pub fn text(&self) -> String {
+        let mut out = String::from("module.exports = {\n  apps: [\n");
+        for app in &self.apps {
+            let name = app.get("name").and_then(Value::as_str).unwrap_or_default();
+            for told in self.told.iter().filter(|told| told.app == name) {
+                out.push_str(&format!("    // Not carried over: {}: {}\n", crate::quote::line(&told.key), crate::quote::line(&told.why)));
+            }
+            out.push_str("    ");
+            value(&mut out, &Value::Object(app.clone()), 4);
+            out.push_str(",\n");
+        }
+        let is_of_app = |told: &&Told| self.apps.iter().any(|app| app.get("name").and_then(Value::as_str) == Some(&told.app));
+        for told in self.told.iter().filter(|told| !is_of_app(told)) {
+            out.push_str(&format!("    // Left out: {}: {}\n", crate::quote::line(&told.app), crate::quote::line(&told.why)));
+        }
+        out.push_str("  ],\n};\n");
+        out
+    }
+}
+
+/// A value of JavaScript: JSON, but for keys that need no quotes.
+fn value(out: &mut String, what: &Value, indent: usize) {
+    let is_word = |key: &str| {
+        let begins = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        // `__proto__: x` in an object of JavaScript is not a key.
+        begins && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && key != "__proto__"
+    };
+    match what {
+        Value::Object(map) if map.is_empty() => out.push_str("{}"),
+        Value::Object(map) => {
+            out.push_str("{\n");
+            for (key, own) in map {
+                out.push_str(&" ".repeat(indent + 2));
+                match key.as_str() {
+                    "__proto__" => out.push_str("[\"__proto__\"]"),
+                    key if is_word(key) => out.push_str(key),
+                    key => out.push_str(&Value::from(key).to_string()),
+                }
+                out.push_str(": ");
+                value(out, own, indent + 2);
+                out.push_str(",\n");
+            }
+            out.push_str(&" ".repeat(indent));
+            out.push('}');
+        }
+        Value::Array(list) => {
+            out.push('[');
+            for (at, item) in list.iter().enumerate() {
+                out.push_str(if at == 0 { "" } else { ", " });
+                value(out, item, indent);
+            }
+            out.push(']');
+        }
+        // Two characters that JSON lets stand in a text and older JavaScript does not.
+        other => out.push_str(&other.to_string().replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")),
+    }
+}
+
+/// Reads a file. `name`: its name without folder, from which a unit has its own.
+///
+/// # Errors
+/// Nothing of it can be used; the reason is one line.
+pub fn import(from: From, text: &str, name: &str) -> Result<Imported, ImportError> {
+    if text.len() > MOST_BYTES {
+        return Err(ImportError::TooLarge(text.len()));
+    }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    match from {
+        From::Compose => compose::read(text),
+        From::Systemd => systemd::read(text, name),
+        From::Procfile => procfile::read(text),
+        From::Supervisor => supervisor::read(text),
+    }
+}
+
+/// An app that grows, and what is told about it.
+struct App<'a> {
+    map: Map<String, Value>,
+    name: String,
+    told: &'a mut Vec<Told>,
+}
+
+impl<'a> App<'a> {
+    fn new(name: &str, told: &'a mut Vec<Told>) -> Self {
+        let mut map = Map::new();
+        map.insert("name".into(), name.into());
+        Self { map, name: name.to_owned(), told }
+    }
+
+    fn set(&mut self, key: &str, value: impl Into<Value>) {
+        self.map.insert(key.to_owned(), value.into());
+    }
+
+    fn tell(&mut self, key: &str, why: impl Into<String>) {
+        self.told.push(Told { app: self.name.clone(), key: key.to_owned(), why: why.into() });
+    }
+
+    /// Adds a variable.
+    fn variable(&mut self, name: &str, value: impl Into<Value>) {
+        let env = self.map.entry("env").or_insert_with(|| Value::Object(Map::new()));
+        if let Some(env) = env.as_object_mut() {
+            env.insert(name.to_owned(), value.into());
+        }
+    }
+
+    /// Sets script, interpreter and arguments from the words of a command. False: there is no word.
+    fn command(&mut self, words: &[String]) -> bool {
+        let Some((program, rest)) = words.split_first() else { return false };
+        const INTERPRETERS: &[&str] = &["node", "bun", "python", "python3", "php", "ruby", "perl"];
+        let name = program.rsplit('/').next().unwrap_or(program);
+        match rest.split_first() {
+            // So ostler knows what runs it: cluster mode, drain and metrics come with it.
+            Some((script, args)) if INTERPRETERS.contains(&name) && !script.starts_with('-') => {
+                self.set("script", script.as_str());
+                self.set("interpreter", program.as_str());
+                self.args(args);
+            }
+            _ => {
+                // A word with a blank would be taken for a command line.
+                if program.contains(char::is_whitespace) {
+                    self.set("script", "/usr/bin/env");
+                    self.args(words);
+                } else {
+                    self.set("script", program.as_str());
+                    self.args(rest);
+                }
+            }
+        }
+        true
+    }
+
+    fn args(&mut self, words: &[String]) {
+        if !words.is_empty() {
+            self.set("args", words.to_vec());
+        }
+    }
+}
+
+/// Milliseconds of a time: `1h 2m3.5s`, `500ms`; a bare number is seconds. Words of systemd and Compose.
+fn millis(text: &str) -> Option<u64> {
+    let mut all = 0_f64;
+    let mut rest = text.trim();
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let number: f64 = rest.get(..digits)?.parse().ok()?;
+        rest = rest.get(digits..)?.trim_start();
+        let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+        let unit = match rest.get(..letters)? {
+            "" | "s" | "sec" | "second" | "seconds" => 1000.0,
+            "ms" | "msec" => 1.0,
+            "us" | "usec" => 0.001,
+            "ns" => 0.000_001,
+            "m" | "min" | "minute" | "minutes" => 60_000.0,
+            "h" | "hr" | "hour" | "hours" => 3_600_000.0,
+            "d" | "day" | "days" => 86_400_000.0,
+            _ => return None,
+        };
+        all += number * unit;
+        rest = rest.get(letters..)?.trim_start();
+    }
+    (all.is_finite() && (0.0..=9e15).contains(&all)).then(|| all.ceil() as u64)
+}
+
+/// A size with its unit as our files have it: `512M`, `1.5g`, `1Gi`, `100kb`.
+fn size(text: &str) -> Option<String> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let number = text.get(..digits)?;
+    number.parse::<f64>().ok()?;
+    let unit = match text.get(digits..)?.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => "",
+        "k" | "kb" | "ki" | "kib" => "K",
+        "m" | "mb" | "mi" | "mib" => "M",
+        "g" | "gb" | "gi" | "gib" => "G",
+        "t" | "tb" | "ti" | "tib" => return Some(format!("{}G", (number.parse::<f64>().ok()? * 1024.0) as u64)),
+        _ => return None,
+    };
+    Some(format!("{number}{unit}"))
+}

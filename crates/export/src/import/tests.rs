@@ -1,0 +1,201 @@
+//! What is read, and what is told; every result is an ecosystem file that `ostler-config` takes.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn read(from: From, text: &str) -> Imported {
+    import(from, text, "api.service").unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The file is one: what it holds is what was made.
+fn comes_back(imported: &Imported) {
+    let context = ostler_config::Context::new("/".into(), Default::default(), 2).unwrap();
+    let text = imported.text();
+    let loaded = ostler_config::load_stdin(text.as_bytes(), &context).unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
+    let names: Vec<String> = loaded.apps.iter().map(ostler_config::RawApp::name).collect();
+    let made: Vec<&str> = imported.apps.iter().filter_map(|app| app["name"].as_str()).collect();
+    assert_eq!(names, made, "{text}");
+}
+
+fn keys(imported: &Imported) -> Vec<(&str, &str)> {
+    imported.told.iter().map(|told| (told.app.as_str(), told.key.as_str())).collect()
+}
+
+#[test]
+fn compose() {
+    let text = r#"
+services:
+  api:
+    build: ./backend
+    command: node dist/main.js --port 3000
+    environment: {NODE_ENV: production, MONEY: "5$$", N: 3}
+    env_file: [.env]
+    depends_on: {worker: {condition: service_healthy}, db: {condition: service_started}}
+    restart: unless-stopped
+    stop_grace_period: 1m30s
+    stop_signal: SIGTERM
+    ports: ["8080:3000"]
+    healthcheck: {test: ["CMD", "wget", "-q", "http://localhost:3000"], interval: 10s, retries: 5, start_period: 20s}
+    deploy: {replicas: 3, resources: {limits: {cpus: "0.5", memory: 512M}}, placement: {}}
+    volumes: ["data:/data"]
+  worker:
+    command: ["sh", "-c", "while :; do sleep 1; done"]
+    environment: ["URL=redis://${HOST:-localhost}", "PASSED"]
+    restart: "no"
+  db: {image: "postgres:15"}
+volumes: {data: {}}
+"#;
+    let imported = read(From::Compose, text);
+    assert_eq!(
+        Value::from(imported.apps.clone()),
+        json!([
+            {
+                "name": "api", "script": "dist/main.js", "interpreter": "node", "args": ["--port", "3000"], "cwd": "./backend",
+                "env": {"NODE_ENV": "production", "MONEY": "5$", "N": 3}, "env_file": [".env"], "depends_on": {"worker": "healthy"},
+                "kill_timeout": 90_000, "kill_signal": "SIGTERM",
+                "health": {"liveness": {"command": ["wget", "-q", "http://localhost:3000"], "interval": 10_000, "failures": 5}, "grace": 20_000},
+                "instances": 3, "cpu_quota": 50, "memory_max": "512M"
+            },
+            {
+                "name": "worker", "script": "sh", "args": ["-c", "while :; do sleep 1; done"], "env": {"URL": "redis://${HOST:-localhost}"},
+                "autorestart": false, "env_expand": true
+            }
+        ])
+    );
+    assert_eq!(
+        keys(&imported),
+        [("api", "depends_on"), ("api", "ports"), ("api", "deploy.placement"), ("api", "volumes"), ("db", "image"), ("-", "volumes")]
+    );
+    comes_back(&imported);
+}
+
+#[test]
+fn compose_with_anchors() {
+    let text =
+        "x-app: &app\n  restart: unless-stopped\n  stop_grace_period: 5s\nservices:\n  a:\n    <<: *app\n    command: [sleep, \"9\"]\n";
+    let imported = read(From::Compose, text);
+    assert_eq!(Value::from(imported.apps.clone()), json!([{ "name": "a", "script": "sleep", "args": ["9"], "kill_timeout": 5000 }]));
+    // A text of a few bytes that stands for millions of values is refused, not read.
+    let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for n in 1..10 {
+        bomb.push_str(&format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(", ")));
+    }
+    bomb.push_str("services: {a: {command: x, environment: *a9}}\n");
+    assert!(matches!(import(From::Compose, &bomb, "x"), Err(ImportError::Malformed(_))));
+}
+
+#[test]
+fn systemd() {
+    let text = r#"
+[Unit]
+Description=API
+After=network.target postgresql.service
+StartLimitBurst=5
+[Service]
+Type=notify
+User=www-data
+WorkingDirectory=/srv/api
+Environment="A=b c" D=e%%
+EnvironmentFile=-/etc/api.env
+ExecStartPre=-/bin/mkdir -p /run/api
+ExecStart=/usr/bin/node \
+  server.js --name "x y"
+Restart=on-failure
+RestartSec=3
+TimeoutStopSec=1min 30s
+KillMode=mixed
+LimitNOFILE=1024:65536
+MemoryMax=1G
+CPUQuota=150%
+StandardOutput=append:/var/log/api.log
+ProtectSystem=strict
+[Install]
+WantedBy=multi-user.target
+"#;
+    let imported = read(From::Systemd, text);
+    assert_eq!(
+        Value::from(imported.apps.clone()),
+        json!([{
+            "name": "api", "ready": "notify", "uid": "www-data", "cwd": "/srv/api", "env": {"A": "b c", "D": "e%"}, "env_file": ["/etc/api.env"],
+            "pre_start": {"command": ["/bin/mkdir", "-p", "/run/api"], "on_failure": "continue"}, "script": "server.js", "interpreter": "/usr/bin/node",
+            "args": ["--name", "x y"], "stop_exit_codes": [0], "restart_delay": 3000, "kill_timeout": 90_000, "kill_mode": "mixed",
+            "rlimits": {"nofile": [1024, 65536]}, "memory_max": "1G", "cpu_quota": 150, "out_file": "/var/log/api.log", "max_restarts": 5
+        }])
+    );
+    assert_eq!(keys(&imported), [("api", "ProtectSystem"), ("api", "After")]);
+    comes_back(&imported);
+    assert_eq!(import(From::Systemd, "[Service]\nUser=x\n", "a"), Err(ImportError::NoApps("ExecStart")));
+}
+
+#[test]
+fn procfile() {
+    let imported = read(From::Procfile, "web: bundle exec puma -p $PORT\n# no\nworker: ./work\nrelease: ./migrate\nbad line\n");
+    assert_eq!(
+        Value::from(imported.apps.clone()),
+        json!([
+            {"name": "web", "script": "bundle exec puma -p $PORT", "env": {"PORT": 5000}},
+            {"name": "worker", "script": "./work"},
+            {"name": "release", "script": "./migrate", "autorestart": false}
+        ])
+    );
+    assert_eq!(keys(&imported), [("release", "release"), ("-", "line 5")]);
+    comes_back(&imported);
+}
+
+#[test]
+fn supervisor() {
+    let text = "[supervisord]\nnodaemon=true\n[program:api]\ncommand=python3 app.py --home %(ENV_HOME)s ; the api\ndirectory=/srv\nuser=www\nnumprocs=2\n\
+                environment=A=\"x,y\",B='z',C=1\nautorestart=unexpected\nexitcodes=0,2\nstopsignal=TERM\nstopwaitsecs=15\nstdout_logfile=/var/log/api.log\n\
+                redirect_stderr=true\npriority=10\n[group:all]\nprograms=api\n";
+    let imported = read(From::Supervisor, text);
+    assert_eq!(
+        Value::from(imported.apps.clone()),
+        json!([{
+            "name": "api", "script": "app.py", "interpreter": "python3", "args": ["--home", "${HOME}"], "cwd": "/srv", "uid": "www", "instances": 2,
+            "env": {"A": "x,y", "B": "z", "C": "1"}, "stop_exit_codes": [0, 2], "kill_signal": "SIGTERM", "kill_timeout": 15_000,
+            "out_file": "/var/log/api.log", "error_file": "/var/log/api.log", "env_expand": true
+        }])
+    );
+    assert_eq!(keys(&imported), [("api", "priority"), ("group:all", "group:all")]);
+    comes_back(&imported);
+}
+
+#[test]
+fn what_is_no_file_of_that_kind_is_refused() {
+    for (from, text) in [
+        (From::Compose, ": {"),
+        (From::Compose, "services: []"),
+        (From::Compose, "a: b"),
+        (From::Procfile, "nothing"),
+        (From::Supervisor, "[x]\n"),
+        (From::Systemd, ""),
+    ] {
+        assert!(import(from, text, "x").is_err(), "{text}");
+    }
+    assert!(matches!(import(From::Procfile, &"x".repeat(MOST_BYTES + 1), "x"), Err(ImportError::TooLarge(_))));
+}
+
+proptest::proptest! {
+    /// Whatever stands in a variable of a compose file stands in the ecosystem file.
+    #[test]
+    fn texts_survive(value in "[^\0]{0,20}", name in "[a-zA-Z_][a-zA-Z0-9_]{0,5}") {
+        use crate::yaml::{Dialect, Map};
+        let service = Map::new().with("command", "/bin/true").with("environment", Map::new().with(&name, value.as_str()));
+        let text = Map::new().with("services", Map::new().with("a", service)).text(Dialect::Compose);
+        let imported = read(From::Compose, &text);
+        proptest::prop_assert_eq!(&imported.apps[0]["env"][&name], &Value::from(value.clone()));
+        let context = ostler_config::Context::new("/".into(), Default::default(), 2).unwrap();
+        let loaded = ostler_config::load_stdin(imported.text().as_bytes(), &context).unwrap();
+        let spec = ostler_config::normalize(&loaded.apps[0], &context, &Default::default()).unwrap().spec;
+        let read = if spec.given.is("env_expand", true) { None } else { spec.env.vars.get(&name) };
+        proptest::prop_assert!(read.is_none_or(|read| *read == value), "{:?}", read);
+    }
+
+    #[test]
+    fn rubbish_is_no_panic(text in "[\\[\\]a-z%()=:;\"'\\\\ \n#,$-]{0,60}") {
+        for (_, from) in From::ALL {
+            let _ = import(from, &text, "x");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Given times: jobs, and restarts of rollouts.
+
+use ostler_core::cron::{CronSpec, Overlap};
+
+use crate::cron::Fields;
+use crate::service::Service;
+use crate::yaml::{Map, Yaml};
+use crate::{Plan, Told};
+
+use super::{Style, object, pod};
+
+/// Image that restarts a rollout.
+const KUBECTL: &str = "registry.k8s.io/kubectl:v1.33.0";
+/// A run that is later than this is left out, unless missed ones are made up for.
+const LATE_SECONDS: u32 = 60;
+
+/// The CronJob of a job.
+pub(super) fn job(plan: &Plan<'_>, service: &Service<'_>, style: Style, told: &mut Vec<Told>) -> Option<Map> {
+    let cron = service.cron()?;
+    let mut map = schedule(service, cron, "job", told)?;
+    let job = cron.job.clone().unwrap_or_default();
+    map.put("concurrencyPolicy", if cron.overlap == Overlap::Kill { "Replace" } else { "Forbid" });
+    if cron.catch_up {
+        map.say("catch_up: without a deadline, a run that was missed is made up for.");
+    } else {
+        map.put("startingDeadlineSeconds", LATE_SECONDS);
+    }
+    map.put("successfulJobsHistoryLimit", job.history).put("failedJobsHistoryLimit", job.history);
+    if !service.is_started() {
+        map.put("suspend", true);
+    }
+    let mut of_job = Map::new().with("backoffLimit", job.retries);
+    of_job.put("template", pod::template(plan, service, style));
+    map.put("jobTemplate", Map::new().with("spec", of_job));
+    Some(object("batch/v1", "CronJob", &service.name).with("spec", map))
+}
+
+fn schedule(service: &Service<'_>, cron: &CronSpec, key: &str, told: &mut Vec<Told>) -> Option<Map> {
+    match Fields::parse(&cron.pattern).and_then(|fields| fields.five()) {
+        Ok(pattern) => {
+            let mut map = Map::new().with("schedule", pattern);
+            map.put_some("timeZone", cron.zone.as_ref());
+            Some(map)
+        }
+        Err(why) => {
+            let why = format!("{:?} cannot be a CronJob: {why}", cron.pattern);
+            told.push(Told { app: service.spec.name.clone(), key: key.into(), why });
+            None
+        }
+    }
+}
+
+/// `cron_restart`: the rollout is restarted at its times, one pod after the other, by a pod that may do that and nothing else.
+pub(super) fn restarts(_: &Plan<'_>, service: &Service<'_>, _: Style, told: &mut Vec<Told>) -> Vec<Map> {
+    let Some(cron) = service.cron().filter(|_| !service.spec.is_job()) else { return Vec::new() };
+    let Some(mut map) = schedule(service, cron, "cron_restart", told) else { return Vec::new() };
+    let name = format!("{}-restart", service.name);
+    map.put("concurrencyPolicy", "Forbid").put("startingDeadlineSeconds", LATE_SECONDS).put("successfulJobsHistoryLimit", 1_u32);
+    let mut container = Map::new().with("name", "restart").with("image", KUBECTL);
+    container.put("command", Yaml::words(["kubectl", "rollout", "restart", &format!("deployment/{}", service.name)]));
+    let mut security = Map::new().with("allowPrivilegeEscalation", false);
+    security.put("capabilities", Map::new().with("drop", Yaml::words(["ALL"]))).put("readOnlyRootFilesystem", true);
+    container.put("securityContext", security);
+    let mut spec = Map::new().with("serviceAccountName", &name).with("restartPolicy", "Never");
+    let profile = Map::new().with("type", "RuntimeDefault");
+    spec.put("securityContext", Map::new().with("runAsNonRoot", true).with("runAsUser", 65_532_u32).with("seccompProfile", profile));
+    spec.put("containers", vec![container.into()]);
+    let template = Map::new().with("backoffLimit", 0_u32).with("template", Map::new().with("spec", spec));
+    map.put("jobTemplate", Map::new().with("spec", template));
+    let rule = Map::new()
+        .with("apiGroups", Yaml::words(["apps"]))
+        .with("resources", Yaml::words(["deployments"]))
+        .with("resourceNames", Yaml::words([&service.name]))
+        .with("verbs", Yaml::words(["get", "patch"]));
+    let role = object("rbac.authorization.k8s.io/v1", "Role", &name).with("rules", vec![Yaml::from(rule)]);
+    let reference = Map::new().with("apiGroup", "rbac.authorization.k8s.io").with("kind", "Role").with("name", &name);
+    let subject = Map::new().with("kind", "ServiceAccount").with("name", &name);
+    let binding =
+        object("rbac.authorization.k8s.io/v1", "RoleBinding", &name).with("roleRef", reference).with("subjects", vec![Yaml::from(subject)]);
+    vec![object("v1", "ServiceAccount", &name), role, binding, object("batch/v1", "CronJob", &name).with("spec", map)]
+}

@@ -1,0 +1,205 @@
+//! Kubernetes: an app is a Deployment of one process per container, a job is a CronJob, what runs once is a Job, a database is a StatefulSet.
+//!
+//! The same objects are written in three forms: plain files, a base with overlays, and templates of a chart, whose changing parts are in its values.
+
+mod cron;
+mod helm;
+mod kustomize;
+mod network;
+mod pod;
+mod probes;
+mod workload;
+
+use crate::base::Base;
+use crate::service::{Kind, Replicas, Service};
+use crate::yaml::{Dialect, Map, Yaml, documents};
+use crate::{Form, Plan, Told, container, names};
+
+type Files = Vec<(String, String)>;
+
+/// The files of `export kubernetes`, and what to do with them.
+pub(crate) fn files(plan: &mut Plan<'_>) -> (Files, Vec<String>) {
+    let mut told = Vec::new();
+    for service in &plan.services {
+        tell(service, &mut told);
+    }
+    let (files, mut next) = match plan.options.form {
+        Form::Plain => {
+            let files =
+                plan.services.iter().map(|service| (format!("k8s/{}.yaml", service.name), text(plan, service, Style::Plain, &mut told)));
+            (files.collect(), vec!["kubectl apply -f k8s/".to_owned()])
+        }
+        Form::Kustomize => kustomize::files(plan, &mut told),
+        Form::Helm => helm::files(plan, &mut told),
+    };
+    for service in &plan.services {
+        next.splice(0..0, secrets_to_make(plan, service));
+    }
+    plan.told.append(&mut told);
+    (files, next)
+}
+
+/// The form in which values that a person changes are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Style {
+    /// As they are.
+    Plain,
+    /// From the values of a chart.
+    Helm,
+}
+
+impl Style {
+    fn dialect(self) -> Dialect {
+        match self {
+            Self::Plain => Dialect::Plain,
+            Self::Helm => Dialect::Helm,
+        }
+    }
+
+    /// The value, or the expression that stands for it in a chart.
+    fn value(self, plain: impl Into<Yaml>, expression: &str) -> Yaml {
+        match self {
+            Self::Plain => plain.into(),
+            Self::Helm => Yaml::Verbatim(expression.to_owned()),
+        }
+    }
+}
+
+/// All objects of a service as one text.
+fn text(plan: &Plan<'_>, service: &Service<'_>, style: Style, told: &mut Vec<Told>) -> String {
+    documents(&objects(plan, service, style, told), style.dialect())
+}
+
+/// All objects of a service, in the order in which they are needed.
+fn objects(plan: &Plan<'_>, service: &Service<'_>, style: Style, told: &mut Vec<Told>) -> Vec<Map> {
+    let mut all = Vec::new();
+    all.extend(config_map(plan, service, style, told));
+    match service.kind {
+        Kind::Job => all.extend(cron::job(plan, service, style, told)),
+        Kind::Once => all.push(workload::job(plan, service, style)),
+        Kind::Server => {
+            all.push(workload::server(plan, service, style));
+            all.extend(network::service(service, style));
+            all.extend(network::ingress(plan, service, style));
+            all.extend(workload::autoscaler(service));
+            all.extend(workload::disruption_budget(service));
+            all.extend(cron::restarts(plan, service, style, told));
+        }
+    }
+    if plan.options.network_policy {
+        all.extend(network::policy(plan, service, style));
+    }
+    for object in &mut all {
+        label(plan, service, object);
+    }
+    all
+}
+
+/// Says what Kubernetes has otherwise, and the table cannot know.
+fn tell(service: &Service<'_>, told: &mut Vec<Told>) {
+    let mut tell = |key: &str, why: &str| told.push(Told { app: service.spec.name.clone(), key: key.to_owned(), why: why.to_owned() });
+    if service.replicas == Replicas::PerCpu && service.kind == Kind::Server {
+        tell("instances", "one per CPU is a matter of one machine: there are 2, change it");
+    }
+    if let Some(cron) = service.cron() {
+        if cron.zone.is_none() {
+            tell("timezone", "without it, schedules follow the clock of the cluster, often UTC");
+        }
+        if cron.overlap == ostler_core::cron::Overlap::Queue {
+            tell("overlap", "Kubernetes cannot queue a run: one that would overlap is left out");
+        }
+    }
+    for name in service.env.keys().chain(&service.secrets).filter(|name| !is_key(name)) {
+        tell("env", &format!("{name:?} is no name that Kubernetes takes: it is left out"));
+    }
+}
+
+/// True for a key of a ConfigMap or Secret that is the name of a variable, too.
+pub(super) fn is_key(name: &str) -> bool {
+    let good = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    !name.is_empty()
+        && name.len() <= 253
+        && name.chars().all(good)
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && !matches!(name, "." | "..")
+}
+
+/// Labels by which an object is found.
+fn labels(plan: &Plan<'_>, service: &Service<'_>) -> Map {
+    let namespace = &service.spec.namespace;
+    let part = if namespace == "default" { names::label(&plan.project.name) } else { names::label_value(namespace) };
+    selector(service).with("app.kubernetes.io/part-of", part)
+}
+
+/// Labels of pods by which others find them; they never change.
+fn selector(service: &Service<'_>) -> Map {
+    Map::new().with("app.kubernetes.io/name", &service.name)
+}
+
+/// An object without labels: they are the same for all and are added at the end.
+pub(super) fn object(version: &str, kind: &str, name: &str) -> Map {
+    Map::new().with("apiVersion", version).with("kind", kind).with("metadata", Map::new().with("name", name))
+}
+
+fn label(plan: &Plan<'_>, service: &Service<'_>, object: &mut Map) {
+    object.enter("metadata", |metadata| {
+        metadata.put("labels", labels(plan, service));
+    });
+}
+
+/// Variables that everybody may read, as they are in the image.
+fn variables(plan: &Plan<'_>, service: &Service<'_>) -> Vec<(String, String)> {
+    let in_image = |value: &String| container::in_image(plan.project, value);
+    service.env.iter().filter(|(name, _)| is_key(name)).map(|(name, value)| (name.clone(), in_image(value))).collect()
+}
+
+fn config_map(plan: &Plan<'_>, service: &Service<'_>, style: Style, _: &mut [Told]) -> Option<Map> {
+    let all = variables(plan, service);
+    if all.is_empty() && style == Style::Plain {
+        return None;
+    }
+    let mut data = Map::new();
+    match style {
+        Style::Plain => {
+            for (name, value) in &all {
+                data.put(name, value);
+            }
+        }
+        Style::Helm => {
+            data.verbatim("{{- range $name, $value := $app.env }}");
+            data.verbatim("{{ $name | toJson }}: {{ $value | toString | toJson }}");
+            data.verbatim("{{- end }}");
+        }
+    }
+    Some(object("v1", "ConfigMap", &service.name).with("data", data))
+}
+
+/// A sum of the variables: it stands in the pods, so that new values make new pods.
+pub(super) fn sum_of(variables: &[(String, String)]) -> String {
+    let text: String = variables.iter().map(|(name, value)| format!("{}:{name}={}:{value};", name.len(), value.len())).collect();
+    let stamped = crate::stamped("sum", &text);
+    // The line has the sum that is wanted.
+    stamped.split_once("(sum ").and_then(|(_, rest)| rest.split_once(')')).map(|(sum, _)| sum.to_owned()).unwrap_or_default()
+}
+
+/// Command lines that make the secrets which the objects name.
+fn secrets_to_make(plan: &Plan<'_>, service: &Service<'_>) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut keys: Vec<String> = service.secrets.iter().filter(|name| is_key(name)).map(|name| format!("--from-literal={name}=…")).collect();
+    keys.extend(pod::missing_password(service).map(|name| format!("--from-literal={name}=…")));
+    if !keys.is_empty() {
+        all.push(format!("kubectl create secret generic {}-secrets {}", service.name, keys.join(" ")));
+    }
+    if !service.env_files.is_empty() {
+        let context = plan.options.context().trim_end_matches('/');
+        let files: Vec<String> =
+            service.env_files.iter().map(|path| format!("--from-env-file={}", crate::quote::sh(&format!("{context}/{path}")))).collect();
+        all.push(format!("kubectl create secret generic {}-env {}", service.name, files.join(" ")));
+    }
+    all
+}
+
+/// True for what keeps data on a disk of its own.
+fn has_data(service: &Service<'_>) -> bool {
+    matches!(service.base, Base::Official(official) if official.data.is_some())
+}

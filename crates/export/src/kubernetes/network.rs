@@ -1,0 +1,85 @@
+//! How an app is reached: Service, Ingress, and who may.
+
+use ostler_core::serving::Sticky;
+
+use crate::Plan;
+use crate::base::Base;
+use crate::service::{Kind, Service};
+use crate::yaml::{Map, Yaml};
+
+use super::{Style, labels, object, pod, selector};
+
+/// A Service, where the app has a port. Its number is the app's own, so that addresses are those of a compose file.
+pub(super) fn service(service: &Service<'_>, _: Style) -> Option<Map> {
+    let all = pod::ports_of(service);
+    if all.is_empty() {
+        return None;
+    }
+    let port = |(name, port): (String, u16)| Yaml::from(Map::new().with("name", &name).with("port", port).with("targetPort", name));
+    let mut map = Map::new().with("type", "ClusterIP").with("selector", selector(service));
+    if matches!(service.spec.sticky, Some(Sticky::Address)) {
+        map.put("sessionAffinity", "ClientIP");
+    }
+    map.put("ports", all.into_iter().map(port).collect::<Vec<_>>());
+    Some(object("v1", "Service", &service.name).with("spec", map))
+}
+
+/// Names of services that are reached from outside: those of the project that serve, without databases.
+fn reached<'a>(plan: &'a Plan<'_>) -> Vec<&'a str> {
+    let is_reached = |service: &&Service<'_>| {
+        let is_web =
+            !service.is_backing() || matches!(service.base, Base::Official(official) if matches!(official.program, "nginx" | "caddy"));
+        service.kind == Kind::Server && service.port.is_some() && is_web
+    };
+    plan.services.iter().filter(is_reached).map(|service| service.name.as_str()).collect()
+}
+
+/// An Ingress with the host that was asked for. Several apps have a name below it each.
+pub(super) fn ingress(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Option<Map> {
+    let host = plan.options.host.as_ref()?;
+    let all = reached(plan);
+    if !all.contains(&service.name.as_str()) {
+        return None;
+    }
+    let own = if all.len() == 1 { host.clone() } else { format!("{}.{host}", service.name) };
+    let main = pod::ports_of(service).first().map_or_else(String::new, |(name, _)| name.clone());
+    let backend = Map::new().with("service", Map::new().with("name", &service.name).with("port", Map::new().with("name", main)));
+    let path = Map::new().with("path", "/").with("pathType", "Prefix").with("backend", backend);
+    let mut rule = Map::new();
+    rule.put("host", style.value(own, "{{ $app.host | toJson }}"));
+    rule.put("http", Map::new().with("paths", vec![Yaml::from(path)]));
+    let mut map = Map::new();
+    map.say("Add ingressClassName and tls as the cluster has them.");
+    map.put("rules", vec![rule.into()]);
+    Some(object("networking.k8s.io/v1", "Ingress", &service.name).with("spec", map))
+}
+
+/// The host of a service in its Ingress.
+pub(super) fn host_of(plan: &Plan<'_>, service: &Service<'_>) -> Option<String> {
+    let host = plan.options.host.as_ref()?;
+    let all = reached(plan);
+    all.contains(&service.name.as_str()).then(|| if all.len() == 1 { host.clone() } else { format!("{}.{host}", service.name) })
+}
+
+/// Who may call it: the other apps of the project, and, where there is an Ingress, whoever brings requests from outside.
+pub(super) fn policy(plan: &Plan<'_>, service: &Service<'_>, _: Style) -> Option<Map> {
+    let ports: Vec<Yaml> = pod::ports_of(service).into_iter().map(|(name, _)| Map::new().with("port", name).into()).collect();
+    let mut map = Map::new().with("podSelector", Map::new().with("matchLabels", selector(service)));
+    map.put("policyTypes", Yaml::words(["Ingress"]));
+    if ports.is_empty() || service.kind != Kind::Server {
+        map.say("Nobody calls it.").put("ingress", Vec::<Yaml>::new());
+        return Some(object("networking.k8s.io/v1", "NetworkPolicy", &service.name).with("spec", map));
+    }
+    let mut from = Vec::new();
+    if host_of(plan, service).is_some() {
+        let mut any = Map::new();
+        any.say("The controller of the Ingress; narrow it to its namespace.").put("namespaceSelector", Map::new());
+        from.push(any.into());
+    } else {
+        // The same label that all objects of its part have.
+        let part = labels(plan, service).without("app.kubernetes.io/name");
+        from.push(Map::new().with("podSelector", Map::new().with("matchLabels", part)).into());
+    }
+    map.put("ingress", vec![Map::new().with("from", from).with("ports", ports).into()]);
+    Some(object("networking.k8s.io/v1", "NetworkPolicy", &service.name).with("spec", map))
+}

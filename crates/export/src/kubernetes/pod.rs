@@ -1,0 +1,210 @@
+//! Pods: one container, what it may, what it gets.
+
+use crate::base::Base;
+use crate::dockerfile::USER;
+use crate::service::{Kind, Service};
+use crate::yaml::{Map, Yaml};
+use crate::{Plan, container};
+
+use super::{Style, has_data, is_key, labels, probes, selector, sum_of, variables};
+
+/// Seconds for which a pod that is to end goes on serving, until nobody sends it anything new.
+const DRAIN_SECONDS: u64 = 5;
+
+/// The template of pods. `command`: the words instead of those of the image.
+pub(super) fn template(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Map {
+    let mut metadata = Map::new().with("labels", labels(plan, service));
+    let all = variables(plan, service);
+    if style == Style::Helm || !all.is_empty() {
+        let mut annotations = Map::new();
+        annotations.say("Other variables make new pods.");
+        annotations.put("checksum/config", style.value(sum_of(&all), "{{ $app.env | toJson | sha256sum | toJson }}"));
+        metadata.put("annotations", annotations);
+    }
+    let mut spec = Map::new();
+    if let Some(timeout) = service.cron().and_then(|cron| cron.job.as_ref()?.timeout_ms) {
+        spec.say("Of each attempt.").put("activeDeadlineSeconds", seconds(timeout));
+    }
+    if service.kind != Kind::Server {
+        spec.put("restartPolicy", "Never");
+    }
+    if !service.is_backing() {
+        spec.say("No app needs the API of the cluster.").put("automountServiceAccountToken", false);
+        let profile = Map::new().with("type", "RuntimeDefault");
+        let mut security = Map::new().with("runAsNonRoot", true).with("runAsUser", USER).with("runAsGroup", USER).with("fsGroup", USER);
+        security.put("seccompProfile", profile);
+        spec.put("securityContext", security);
+    }
+    if service.kind == Kind::Server && !service.is_backing() {
+        spec.say("preStop, then the app's own grace period (kill_timeout), drain and hooks.");
+        spec.put("terminationGracePeriodSeconds", i64::try_from(DRAIN_SECONDS + service.grace_seconds()).unwrap_or(60));
+        let mut spread = Map::new();
+        spread.say("Not all on one node, where there are several.");
+        spread.put("maxSkew", 1_u32).put("topologyKey", "kubernetes.io/hostname").put("whenUnsatisfiable", "ScheduleAnyway");
+        spread.put("labelSelector", Map::new().with("matchLabels", selector(service)));
+        spec.put("topologySpreadConstraints", vec![spread.into()]);
+    }
+    spec.put("containers", vec![of_container(plan, service, style).into()]);
+    if !service.is_backing() {
+        let volume = Map::new().with("name", "tmp").with("emptyDir", Map::new());
+        spec.put("volumes", vec![volume.into()]);
+    }
+    Map::new().with("metadata", metadata).with("spec", spec)
+}
+
+fn of_container(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Map {
+    let mut map = Map::new().with("name", &service.name);
+    map.put("image", style.value(plan.image_name(service), "{{ printf \"%s:%v\" $app.image.repository $app.image.tag | toJson }}"));
+    match (service.is_backing(), service.kind) {
+        (true, _) => {
+            let words = service.command(plan.project);
+            if words.len() > 1 {
+                map.put("args", command(words.iter().skip(1)));
+            }
+        }
+        (false, Kind::Server) => {
+            map.put("command", command(["ostler", "runtime", container::FILE, "--only", &service.name]));
+        }
+        (false, _) => {
+            map.say("Nothing to supervise: it ends by itself, and the engine says when it runs.");
+            map.put("command", command(service.command(plan.project)));
+            map.put("workingDir", service.workdir(plan.project));
+        }
+    }
+    if service.kind == Kind::Server {
+        ports(service, style, &mut map);
+    }
+    environment(service, style, &mut map);
+    resources(service, style, &mut map);
+    if service.kind == Kind::Server {
+        probes::put(service, &mut map);
+    }
+    if !service.is_backing() {
+        if service.kind == Kind::Server {
+            let sleep = Map::new().with("command", Yaml::words(["sleep", &DRAIN_SECONDS.to_string()]));
+            let mut lifecycle = Map::new();
+            lifecycle.say("The network learns of the end a moment later than the pod: requests that still come are served.");
+            lifecycle.put("preStop", Map::new().with("exec", sleep));
+            map.put("lifecycle", lifecycle);
+        }
+        let mut security = Map::new().with("allowPrivilegeEscalation", false);
+        security.put("capabilities", Map::new().with("drop", Yaml::words(["ALL"])));
+        security.say("Add `readOnlyRootFilesystem: true` where the app writes to /tmp only.");
+        map.put("securityContext", security);
+    }
+    let mut mounts = Vec::new();
+    if !service.is_backing() {
+        mounts.push(Map::new().with("name", "tmp").with("mountPath", "/tmp").into());
+    }
+    if let (true, Base::Official(official)) = (has_data(service), &service.base) {
+        mounts.push(Map::new().with("name", "data").with("mountPath", official.data.unwrap_or("/data")).into());
+    }
+    if !mounts.is_empty() {
+        map.put("volumeMounts", mounts);
+    }
+    map
+}
+
+/// Words of a command. Kubernetes replaces `$(NAME)` in them.
+fn command<T: AsRef<str>>(words: impl IntoIterator<Item = T>) -> Yaml {
+    Yaml::words(words.into_iter().map(|word| word.as_ref().replace("$(", "$$(")))
+}
+
+/// Names of ports: the first one is `http`, of a database `tcp`.
+pub(super) fn ports_of(service: &Service<'_>) -> Vec<(String, u16)> {
+    let all = if service.ports.is_empty() { service.port.into_iter().collect() } else { service.ports.clone() };
+    let first = if service.is_backing() { "tcp" } else { "http" };
+    let name = |(at, port): (usize, u16)| (if at == 0 { first.to_owned() } else { format!("port-{port}") }, port);
+    all.into_iter().enumerate().map(name).collect()
+}
+
+fn ports(service: &Service<'_>, style: Style, map: &mut Map) {
+    let port = |(at, (name, port)): (usize, (String, u16))| {
+        let value = if at == 0 { style.value(port, "{{ $app.port }}") } else { port.into() };
+        Yaml::from(Map::new().with("name", name).with("containerPort", value))
+    };
+    let all: Vec<Yaml> = ports_of(service).into_iter().enumerate().map(port).collect();
+    if !all.is_empty() {
+        map.put("ports", all);
+    }
+}
+
+/// The variable without which an official image does not start, unless the app has it.
+pub(super) fn missing_password(service: &Service<'_>) -> Option<&'static str> {
+    match &service.base {
+        Base::Official(official) => official.password.filter(|name| !service.secrets.iter().any(|own| own == name)),
+        _ => None,
+    }
+}
+
+/// A variable whose value is in the Secret of the app.
+pub(super) fn secret(service: &Service<'_>, name: &str) -> Yaml {
+    let reference = Map::new().with("name", format!("{}-secrets", service.name)).with("key", name);
+    Map::new().with("name", name).with("valueFrom", Map::new().with("secretKeyRef", reference)).into()
+}
+
+fn environment(service: &Service<'_>, style: Style, map: &mut Map) {
+    let mut from = Vec::new();
+    if !service.env_files.is_empty() {
+        let reference = Map::new().with("name", format!("{}-env", service.name));
+        from.push(Map::new().with("secretRef", reference).into());
+    }
+    if style == Style::Helm || service.env.keys().any(|name| is_key(name)) {
+        from.push(Map::new().with("configMapRef", Map::new().with("name", &service.name)).into());
+    }
+    if !from.is_empty() {
+        map.put("envFrom", from);
+    }
+    let names = service.secrets.iter().map(String::as_str).filter(|name| is_key(name)).chain(missing_password(service));
+    let secrets: Vec<Yaml> = names.map(|name| secret(service, name)).collect();
+    if !secrets.is_empty() {
+        map.put("env", secrets);
+    }
+}
+
+/// Requests and limits, as far as the app has any: figures that nobody gave would be wrong ones.
+pub(super) fn resources_of(service: &Service<'_>) -> Map {
+    let cpu = service.cpu_percent().map(|percent| format!("{}m", u64::from(percent) * 10));
+    let mut requests = Map::new();
+    requests.put_some("cpu", cpu.clone());
+    requests.put_some("memory", service.soft_memory().or_else(|| service.hard_memory()).map(quantity));
+    let mut limits = Map::new();
+    limits.put_some("cpu", cpu);
+    if service.hard_memory().is_none() && service.soft_memory().is_some() {
+        limits.say("A quarter above max_memory_restart: ostler restarts the app before it is killed.");
+    }
+    limits.put_some("memory", service.memory_limit().map(quantity));
+    let mut all = Map::new();
+    all.put_filled("requests", requests).put_filled("limits", limits);
+    all
+}
+
+fn resources(service: &Service<'_>, style: Style, map: &mut Map) {
+    match style {
+        Style::Plain => {
+            let all = resources_of(service);
+            if all.is_empty() {
+                map.say("No resources: the ecosystem file has no memory_max, max_memory_restart or cpu_quota.");
+            }
+            map.put_filled("resources", all);
+        }
+        Style::Helm => {
+            map.put("resources", Yaml::Verbatim("{{ $app.resources | default dict | toJson }}".into()));
+        }
+    }
+}
+
+/// Bytes in the largest binary unit in which they are whole.
+fn quantity(bytes: u64) -> String {
+    for (unit, size) in [("Gi", 1_u64 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)] {
+        if bytes >= size && bytes.is_multiple_of(size) {
+            return format!("{}{unit}", bytes / size);
+        }
+    }
+    bytes.to_string()
+}
+
+/// Milliseconds as whole seconds, at least one.
+pub(super) fn seconds(ms: u64) -> i64 {
+    i64::try_from(ms.div_ceil(1000).max(1)).unwrap_or(i64::from(i32::MAX)).min(i64::from(i32::MAX))
+}

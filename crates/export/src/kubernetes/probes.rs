@@ -1,0 +1,116 @@
+//! Probes. What Kubernetes can ask as the app says, it asks; everything else it asks ostler, which asks the app.
+
+use ostler_core::health::{Action, Ask, Check, Phase};
+use ostler_core::serving::{HttpProbe, ReadyBy};
+
+use crate::base::Base;
+use crate::service::Service;
+use crate::yaml::{Map, Yaml};
+
+use super::pod::{ports_of, seconds};
+
+/// Longest start where the app names no time.
+const START_MS: u64 = 60_000;
+
+/// Adds the three probes.
+pub(super) fn put(service: &Service<'_>, map: &mut Map) {
+    if let Base::Official(official) = &service.base {
+        if let Some(command) = official.health {
+            let probe = exec(&["sh", "-c", command]).with("periodSeconds", 10_u32).with("timeoutSeconds", 5_u32);
+            map.put("readinessProbe", probe);
+        }
+        return;
+    }
+    let health = service.spec.health();
+    let of = |phase| health.and_then(|health| health.check(phase));
+    map.put("startupProbe", startup(service, of(Phase::Startup)));
+    match of(Phase::Readiness) {
+        Some(check) => {
+            let mut probe = asked(service, &check.ask);
+            pace(&mut probe, check, check.failures);
+            if check.successes > 1 {
+                probe.put("successThreshold", check.successes);
+            }
+            map.put("readinessProbe", probe);
+        }
+        None => {
+            let probe = if service.port.is_some() { tcp(service) } else { exec(&["ostler", "health"]) };
+            map.put("readinessProbe", probe.with("periodSeconds", 10_u32).with("timeoutSeconds", 5_u32));
+        }
+    }
+    match of(Phase::Liveness).filter(|_| health.is_some_and(|health| health.action != Action::None)) {
+        Some(check) => {
+            let mut probe = asked(service, &check.ask);
+            pace(&mut probe, check, check.failures.saturating_mul(2));
+            map.say("After twice as many bad answers as ostler needs: it restarts the app first, the container comes after.");
+            map.put("livenessProbe", probe);
+        }
+        None => {
+            map.say("No livenessProbe: ostler restarts the app when it ends, and the container ends when ostler gives up.");
+        }
+    }
+}
+
+fn startup(service: &Service<'_>, check: Option<&Check>) -> Map {
+    let spec = service.spec;
+    let deadline = spec.ready.listen_timeout_ms.max(spec.health().and_then(|health| health.grace_ms)).unwrap_or(START_MS);
+    let (mut probe, period_ms) = match (check, spec.ready.proof()) {
+        (Some(check), _) => (asked(service, &check.ask), check.interval_ms.clamp(1000, 10_000)),
+        (None, Some(ReadyBy::Http(http))) => (over_http(service, &http), 1000),
+        (None, Some(ReadyBy::Tcp { port, .. })) => (Map::new().with("tcpSocket", Map::new().with("port", port_of(service, port))), 1000),
+        // It says itself when it is ready, and says it to ostler.
+        (None, _) => (exec(&["ostler", "health"]), 2000),
+    };
+    probe.put("periodSeconds", seconds(period_ms)).put("timeoutSeconds", 5_u32);
+    probe.put("failureThreshold", seconds(deadline.div_ceil(period_ms.div_ceil(1000).max(1))));
+    probe
+}
+
+fn pace(probe: &mut Map, check: &Check, failures: u32) {
+    if check.delay_ms > 0 {
+        probe.put("initialDelaySeconds", seconds(check.delay_ms));
+    }
+    probe.put("periodSeconds", seconds(check.interval_ms)).put("timeoutSeconds", seconds(check.timeout_ms));
+    probe.put("failureThreshold", failures.max(1));
+}
+
+fn asked(service: &Service<'_>, ask: &Ask) -> Map {
+    match ask {
+        Ask::Http(http) => over_http(service, http),
+        Ask::Tcp { host, port } if is_local(host) => Map::new().with("tcpSocket", Map::new().with("port", port_of(service, *port))),
+        // A command is run with the app's folder and variables: ostler does that.
+        Ask::Tcp { .. } | Ask::Command(_) => exec(&["ostler", "health"]),
+    }
+}
+
+/// A request that Kubernetes makes; where it would take another answer for a good one, ostler makes it.
+fn over_http(service: &Service<'_>, http: &HttpProbe) -> Map {
+    let is_get = http.method.as_deref().is_none_or(|method| method == "GET");
+    let is_good = http.expect.iter().all(|(first, last)| *first >= 200 && *last <= 399);
+    if !is_get || !is_good || !is_local(&http.host) {
+        return exec(&["ostler", "health"]);
+    }
+    let mut get = Map::new().with("path", &http.path).with("port", port_of(service, http.port));
+    if !http.headers.is_empty() {
+        let header = |(name, value): &(String, String)| Yaml::from(Map::new().with("name", name).with("value", value));
+        get.put("httpHeaders", http.headers.iter().map(header).collect::<Vec<_>>());
+    }
+    Map::new().with("httpGet", get)
+}
+
+fn tcp(service: &Service<'_>) -> Map {
+    Map::new().with("tcpSocket", Map::new().with("port", service.port.map_or_else(|| "http".into(), |port| port_of(service, port))))
+}
+
+/// The name of a port that has one, so that an overlay which changes the number changes it everywhere.
+fn port_of(service: &Service<'_>, port: u16) -> Yaml {
+    ports_of(service).into_iter().find(|(_, own)| *own == port).map_or_else(|| port.into(), |(name, _)| name.into())
+}
+
+fn exec(words: &[&str]) -> Map {
+    Map::new().with("exec", Map::new().with("command", Yaml::words(words)))
+}
+
+fn is_local(host: &str) -> bool {
+    matches!(host, "localhost" | "0.0.0.0" | "::" | "::1") || host.starts_with("127.")
+}

@@ -1,0 +1,275 @@
+//! From an ecosystem file to what other engines run, and back. Pure: apps and facts about their folders go in, texts come out.
+//!
+//! - [`export()`] makes the files of a [`Target`] and says what has no equal there ([`Told`]): never is anything left out in silence.
+//! - [`decide`] says what a second run does with a file that a person may have edited.
+//! - [`import()`] makes an ecosystem file of a compose file, a unit of systemd, a Procfile or a supervisor's file.
+//!
+//! In an image there is one file more, `ostler.container.yaml`: the apps without their variables, which come from the engine, so that there is one place
+//! for each. Secrets are in no file at all, only references to them.
+#![forbid(unsafe_code)]
+
+mod base;
+mod ci;
+mod compose;
+mod container;
+mod coverage;
+mod cron;
+mod dockerfile;
+mod hcl;
+mod image;
+mod import;
+mod kubernetes;
+mod names;
+mod nomad;
+mod project;
+mod quote;
+mod service;
+mod stamp;
+mod systemd;
+#[cfg(test)]
+mod tests;
+mod yaml;
+
+pub use coverage::{How, ROWS, Row, how, reference};
+pub use import::{From, ImportError, Imported, import};
+pub use project::{Folder, Package, Project};
+pub use stamp::{Step, decide, stamped};
+
+use service::Service;
+
+/// A kind of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Images: `Dockerfile`, `.dockerignore`, `ostler.container.yaml`.
+    Dockerfile,
+    /// `compose.yaml`, or `stack.yaml` for a swarm, with the files of images.
+    Compose,
+    /// Manifests, with overlays for kustomize, or a chart for Helm.
+    Kubernetes,
+    /// Units.
+    Systemd,
+    /// Jobs.
+    Nomad,
+    /// A workflow.
+    GithubActions,
+    /// A pipeline.
+    GitlabCi,
+}
+
+impl Target {
+    /// All of them, by their words on the command line.
+    pub const ALL: [(&'static str, Self); 7] = [
+        ("dockerfile", Self::Dockerfile),
+        ("compose", Self::Compose),
+        ("kubernetes", Self::Kubernetes),
+        ("systemd", Self::Systemd),
+        ("nomad", Self::Nomad),
+        ("github-actions", Self::GithubActions),
+        ("gitlab-ci", Self::GitlabCi),
+    ];
+
+    /// The target of this word.
+    pub fn named(word: &str) -> Option<Self> {
+        let word = if word == "k8s" { "kubernetes" } else { word };
+        Self::ALL.into_iter().find(|(own, _)| *own == word).map(|(_, target)| target)
+    }
+
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        Self::ALL.into_iter().find(|(_, target)| *target == self).map_or("", |(word, _)| word)
+    }
+}
+
+/// Form of the manifests of Kubernetes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// Files for `kubectl apply -f`.
+    #[default]
+    Plain,
+    /// A base, and an overlay for each `env_*`.
+    Kustomize,
+    /// A chart, and values for each `env_*`.
+    Helm,
+}
+
+/// Choices of the user.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Image, without a tag; the name of the project unless given. Where there are several images, each has its own ending.
+    pub image: Option<String>,
+    /// Tag; `latest` unless given.
+    pub tag: Option<String>,
+    /// Image that has ostler as `/ostler`; without it, a file `ostler` in the context is copied.
+    pub ostler_image: Option<String>,
+    /// Form of the manifests.
+    pub form: Form,
+    /// Whether Compose's file is for a swarm.
+    pub swarm: bool,
+    /// Name under which it is reached from outside: there is an Ingress then.
+    pub host: Option<String>,
+    /// Whether there is a NetworkPolicy.
+    pub network_policy: bool,
+    /// Path from where files are put to the project's folder; empty or `.` = the same.
+    pub context: String,
+}
+
+impl Options {
+    fn context(&self) -> &str {
+        if self.context.is_empty() { "." } else { &self.context }
+    }
+
+    fn tag(&self) -> &str {
+        self.tag.as_deref().unwrap_or("latest")
+    }
+}
+
+/// A file to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Path from the folder that was asked for; never absolute, never with `..`.
+    pub path: String,
+    /// Text, with its first line ([`stamped`]).
+    pub text: String,
+}
+
+/// Something that has no equal in the target, or that a person has to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Name of the app.
+    pub app: String,
+    /// Attribute.
+    pub key: String,
+    /// One line.
+    pub why: String,
+}
+
+/// Result of an export.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exported {
+    /// Files, in the order in which people read them.
+    pub files: Vec<File>,
+    /// What was not carried over.
+    pub told: Vec<Told>,
+    /// What is to be done next: command lines.
+    pub next: Vec<String>,
+}
+
+/// Reason why nothing can be exported.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExportError {
+    /// There is no app.
+    #[error("there is no app to export")]
+    NoApps,
+    /// A choice that is no name of an image or host.
+    #[error("{what} {value:?} is not valid: {expected}")]
+    Value {
+        /// The option.
+        what: &'static str,
+        /// As given.
+        value: String,
+        /// What would be right.
+        expected: &'static str,
+    },
+}
+
+/// What a target is made of.
+struct Plan<'a> {
+    project: &'a Project,
+    options: &'a Options,
+    services: Vec<Service<'a>>,
+    images: Vec<image::Image>,
+    told: Vec<Told>,
+}
+
+impl Plan<'_> {
+    fn tell(&mut self, app: &str, key: &str, why: impl Into<String>) {
+        self.told.push(Told { app: app.to_owned(), key: key.to_owned(), why: why.into() });
+    }
+
+    /// The image of a service, if it is built here.
+    fn image_of(&self, service: &Service<'_>) -> Option<&image::Image> {
+        self.images.iter().find(|image| image.services.contains(&service.name))
+    }
+
+    /// The name of a service's image with its tag.
+    fn image_name(&self, service: &Service<'_>) -> String {
+        match (&service.base, self.image_of(service)) {
+            (base::Base::Official(official), _) => official.image.to_owned(),
+            (_, Some(image)) => format!("{}:{}", image.name, self.options.tag()),
+            (_, None) => String::new(),
+        }
+    }
+}
+
+/// Makes the files of a target.
+///
+/// # Errors
+/// Nothing was made; the reason is one line.
+pub fn export(project: &Project, target: Target, options: &Options) -> Result<Exported, ExportError> {
+    check(options)?;
+    if project.apps.is_empty() {
+        return Err(ExportError::NoApps);
+    }
+    let mut told = Vec::new();
+    let services = service::services(project, &mut told);
+    if matches!(target, Target::Systemd) {
+        // Units run where the file is: nothing is elsewhere there.
+        told.retain(|told| !matches!(told.key.as_str(), "cwd" | "env" | "listen"));
+    }
+    if matches!(target, Target::GithubActions | Target::GitlabCi) {
+        told.clear();
+    }
+    for service in &services {
+        for (key, why) in coverage::without_equal(service.spec, target) {
+            told.push(Told { app: service.spec.name.clone(), key, why });
+        }
+    }
+    let images = image::images(project, options, &services);
+    let mut plan = Plan { project, options, services, images, told };
+    let (files, next) = match target {
+        Target::Dockerfile => dockerfile::files(&mut plan),
+        Target::Compose => compose::files(&mut plan),
+        Target::Kubernetes => kubernetes::files(&mut plan),
+        Target::Systemd => systemd::files(&mut plan),
+        Target::Nomad => nomad::files(&mut plan),
+        Target::GithubActions => ci::github(&mut plan),
+        Target::GitlabCi => ci::gitlab(&mut plan),
+    };
+    let what = target.word();
+    // The files of images are the same whoever asks for them.
+    let of_image = |path: &str| path.starts_with("Dockerfile") || path == ".dockerignore" || path == container::FILE;
+    let what = |path: &str| if of_image(path) { Target::Dockerfile.word() } else { what };
+    let files = files.into_iter().map(|(path, body)| File { text: stamped(what(&path), &body), path }).collect();
+    let mut told = plan.told;
+    told.dedup();
+    Ok(Exported { files, told, next })
+}
+
+/// Refuses what would end a line or a quote somewhere.
+fn check(options: &Options) -> Result<(), ExportError> {
+    let is_image = |text: &str| {
+        let good = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
+        !text.is_empty() && text.len() <= 255 && text.chars().all(good) && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+    };
+    let is_tag = |text: &str| is_image(text) && text.len() <= 128 && !text.contains(['/', ':', '@']);
+    let is_host = |text: &str| {
+        let good = |part: &str| !part.is_empty() && part.len() <= 63 && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+        text.len() <= 253 && text.split('.').all(good)
+    };
+    let refuse =
+        |what, value: &Option<String>, expected| Err(ExportError::Value { what, value: value.clone().unwrap_or_default(), expected });
+    let (name, host) = ("a name such as registry.example.com/shop", "a name such as shop.example.com");
+    if options.image.as_ref().is_some_and(|image| !is_image(image) || image.contains('@')) {
+        return refuse("--image", &options.image, name);
+    }
+    if options.ostler_image.as_ref().is_some_and(|image| !is_image(image)) {
+        return refuse("--ostler-image", &options.ostler_image, name);
+    }
+    if options.tag.as_ref().is_some_and(|tag| !is_tag(tag)) {
+        return refuse("--tag", &options.tag, "a tag such as 1.4.2");
+    }
+    if options.host.as_ref().is_some_and(|text| !is_host(text)) {
+        return refuse("--host", &options.host, host);
+    }
+    Ok(())
+}

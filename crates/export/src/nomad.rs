@@ -1,0 +1,296 @@
+//! Nomad: one job with a group for each app; jobs with a schedule are jobs of their own there.
+
+use ostler_core::cron::Overlap;
+use ostler_core::health::{Ask, Phase};
+
+use crate::cron::Fields;
+use crate::hcl::{Hcl, list, text};
+use crate::service::{Kind, Service};
+use crate::{Plan, Told, container, names};
+
+/// The files of `export nomad`, and what to do with them.
+pub(crate) fn files(plan: &mut Plan<'_>) -> (Vec<(String, String)>, Vec<String>) {
+    let project = names::label(&plan.project.name);
+    let mut told = Vec::new();
+    let (mut files, mut next) = (Vec::new(), Vec::new());
+    let servers: Vec<&Service<'_>> = plan.services.iter().filter(|service| service.kind == Kind::Server).collect();
+    if !servers.is_empty() {
+        let mut out = Hcl::default();
+        out.block(&format!("job {}", text(&project)), |out| {
+            out.text("type", "service");
+            out.line("");
+            out.say("A new allocation has to be healthy before an old one ends; what does not get healthy is taken back.");
+            out.block("update", |out| {
+                out.bare("max_parallel", 1).text("health_check", "checks").text("min_healthy_time", "10s").text("healthy_deadline", "5m");
+                out.bare("auto_revert", true);
+            });
+            for service in &servers {
+                out.line("");
+                group(plan, service, out, &mut told);
+            }
+        });
+        files.push((format!("nomad/{project}.nomad.hcl"), out.done()));
+        next.push(format!("nomad job run nomad/{project}.nomad.hcl"));
+    }
+    for service in plan.services.iter().filter(|service| service.kind != Kind::Server) {
+        let mut out = Hcl::default();
+        let name = format!("{project}-{}", service.name);
+        let mut is_possible = true;
+        out.block(&format!("job {}", text(&name)), |out| {
+            out.text("type", "batch");
+            is_possible = periodic(service, out, &mut told);
+            out.line("");
+            group(plan, service, out, &mut told);
+        });
+        if is_possible {
+            files.push((format!("nomad/{name}.nomad.hcl"), out.done()));
+            next.push(format!("nomad job run nomad/{name}.nomad.hcl"));
+        }
+    }
+    for service in plan.services.iter().filter(|service| !service.secrets.is_empty()) {
+        let values: Vec<String> = service.secrets.iter().map(|name| format!("{name}=…")).collect();
+        next.insert(0, format!("nomad var put {} {}", variables_of(&project, service), values.join(" ")));
+    }
+    plan.told.append(&mut told);
+    (files, next)
+}
+
+/// Path of the variables of Nomad with the secrets of a service.
+fn variables_of(project: &str, service: &Service<'_>) -> String {
+    let job = if service.kind == Kind::Server { project.to_owned() } else { format!("{project}-{}", service.name) };
+    format!("nomad/jobs/{job}/{}", service.name)
+}
+
+/// The schedule. False: it cannot be written.
+fn periodic(service: &Service<'_>, out: &mut Hcl, told: &mut Vec<Told>) -> bool {
+    let Some(cron) = service.cron() else { return true };
+    match Fields::parse(&cron.pattern).and_then(|fields| fields.five()) {
+        Ok(pattern) => {
+            out.block("periodic", |out| {
+                out.bare("crons", list([pattern]));
+                out.bare("prohibit_overlap", cron.overlap != Overlap::Kill);
+                if let Some(zone) = &cron.zone {
+                    out.text("time_zone", zone);
+                }
+            });
+            if cron.overlap == Overlap::Kill {
+                told.push(Told {
+                    app: service.spec.name.clone(),
+                    key: "overlap".into(),
+                    why: "Nomad ends no run for the next one: both run".into(),
+                });
+            }
+            true
+        }
+        Err(why) => {
+            told.push(Told {
+                app: service.spec.name.clone(),
+                key: "job".into(),
+                why: format!("{:?} cannot be periodic: {why}", cron.pattern),
+            });
+            false
+        }
+    }
+}
+
+fn group(plan: &Plan<'_>, service: &Service<'_>, out: &mut Hcl, told: &mut Vec<Told>) {
+    let spec = service.spec;
+    out.block(&format!("group {}", text(&service.name)), |out| {
+        if service.kind == Kind::Server {
+            out.bare("count", service.count());
+        }
+        if spec.namespace != "default" {
+            out.block("meta", |out| {
+                out.text("namespace", &spec.namespace);
+            });
+        }
+        if !service.ports.is_empty() || service.port.is_some() {
+            out.block("network", |out| {
+                for (name, port) in ports(service) {
+                    out.block(&format!("port {}", text(&name)), |out| {
+                        out.bare("to", port);
+                    });
+                }
+            });
+        }
+        if service.kind == Kind::Server
+            && let Some((port, _)) = ports(service).first()
+        {
+            out.block("service", |out| {
+                out.text("name", &service.name).text("port", port).text("provider", "nomad");
+                check(service, out);
+            });
+        }
+        let job = service.cron().and_then(|cron| cron.job.as_ref());
+        out.block("restart", |out| match (service.kind, job) {
+            (Kind::Server, _) => {
+                out.say("ostler restarts the app; this restarts the container when ostler has given up.");
+                out.bare("attempts", 3).text("interval", "5m").text("delay", "15s").text("mode", "delay");
+            }
+            (_, Some(job)) => {
+                out.bare("attempts", job.retries).text("delay", &time(job.retry_delay_ms)).text("mode", "fail");
+            }
+            (_, None) => {
+                out.bare("attempts", 0).text("mode", "fail");
+            }
+        });
+        if service.kind == Kind::Server && (spec.rollout.canary_ms.is_some() || spec.rollout.batch.is_some()) {
+            out.block("update", |out| {
+                if let Some(batch) = spec.rollout.batch {
+                    out.bare("max_parallel", batch);
+                }
+                if let Some(canary) = spec.rollout.canary_ms {
+                    out.bare("canary", 1).bare("auto_promote", true).text("min_healthy_time", &time(canary));
+                }
+            });
+        }
+        task(plan, service, out, told);
+    });
+}
+
+fn ports(service: &Service<'_>) -> Vec<(String, u16)> {
+    let all = if service.ports.is_empty() { service.port.into_iter().collect() } else { service.ports.clone() };
+    all.into_iter().enumerate().map(|(at, port)| (if at == 0 { "http".to_owned() } else { format!("port_{port}") }, port)).collect()
+}
+
+fn check(service: &Service<'_>, out: &mut Hcl) {
+    let check =
+        service.spec.health().and_then(|health| [Phase::Readiness, Phase::Liveness].into_iter().find_map(|phase| health.check(phase)));
+    let (interval, timeout) = check.map_or((10_000, 5000), |check| (check.interval_ms.max(1000), check.timeout_ms.max(1000)));
+    out.block("check", |out| {
+        match check.map(|check| &check.ask) {
+            Some(Ask::Http(http)) => {
+                out.text("type", "http").text("path", &http.path);
+                if let Some(method) = &http.method {
+                    out.text("method", method);
+                }
+            }
+            _ => {
+                out.text("type", "tcp");
+            }
+        }
+        out.text("interval", &time(interval)).text("timeout", &time(timeout));
+    });
+}
+
+fn task(plan: &Plan<'_>, service: &Service<'_>, out: &mut Hcl, told: &mut Vec<Told>) {
+    let spec = service.spec;
+    let project = names::label(&plan.project.name);
+    out.block(&format!("task {}", text(&service.name)), |out| {
+        out.text("driver", "docker");
+        out.text("kill_signal", "SIGTERM");
+        out.say("Nomad has a limit for it: max_kill_timeout of the client, 30s unless raised.");
+        out.text("kill_timeout", &format!("{}s", service.grace_seconds()));
+        out.block("config", |out| {
+            out.text("image", &plan.image_name(service));
+            let words: Vec<String> = match (service.is_backing(), service.kind) {
+                (true, _) => service.command(plan.project).into_iter().skip(1).collect(),
+                (false, Kind::Server) => ["ostler", "runtime", container::FILE, "--only", &service.name].map(str::to_owned).to_vec(),
+                (false, _) => service.command(plan.project),
+            };
+            match &words[..] {
+                [] => {}
+                words if service.is_backing() => {
+                    out.bare("args", list(words));
+                }
+                [program, rest @ ..] => {
+                    out.text("command", program);
+                    if !rest.is_empty() {
+                        out.bare("args", list(rest));
+                    }
+                    if service.kind != Kind::Server {
+                        out.text("work_dir", &service.workdir(plan.project));
+                    }
+                }
+            }
+            let ports: Vec<String> = ports(service).into_iter().map(|(name, _)| name).collect();
+            if !ports.is_empty() {
+                out.bare("ports", list(ports));
+            }
+            if let Some(pids) = spec.hard_limits().and_then(|hard| hard.pids) {
+                out.bare("pids_limit", pids);
+            }
+            if service.cpu_percent().is_some() {
+                out.bare("cpu_hard_limit", true);
+            }
+            if !spec.limits.rlimits.is_empty() {
+                out.block("ulimit", |out| {
+                    for (name, soft, hard) in &spec.limits.rlimits {
+                        let bound = |bound: &Option<u64>| bound.map_or_else(|| "-1".to_owned(), |bound| bound.to_string());
+                        out.text(name, &format!("{}:{}", bound(soft), bound(hard)));
+                    }
+                });
+            }
+        });
+        let env = service.env.iter().map(|(name, value)| (name, container::in_image(plan.project, value)));
+        let env: Vec<(&String, String)> = env.collect();
+        if !env.is_empty() {
+            out.block("env", |out| {
+                for (name, value) in &env {
+                    if is_word(name) {
+                        out.text(name, value);
+                    } else {
+                        told.push(Told {
+                            app: spec.name.clone(),
+                            key: "env".into(),
+                            why: format!("{name:?} is no name that Nomad takes: it is left out"),
+                        });
+                    }
+                }
+            });
+        }
+        if !service.secrets.is_empty() {
+            out.say("Secrets: in variables of Nomad, which this job alone may read.");
+            out.block("template", |out| {
+                out.text("destination", "secrets/app.env").bare("env", true);
+                out.line("data = <<-EOF");
+                out.line(&format!("{{{{ with nomadVar \"{}\" }}}}", variables_of(&project, service)));
+                for name in &service.secrets {
+                    if is_word(name) {
+                        out.line(&format!("{name}={{{{ .{name}.Value | toJSON }}}}"));
+                    } else {
+                        told.push(Told {
+                            app: spec.name.clone(),
+                            key: "env".into(),
+                            why: format!("{name:?} is no name that Nomad takes: it is left out"),
+                        });
+                    }
+                }
+                out.line("{{ end }}");
+                out.line("EOF");
+            });
+        }
+        resources(service, out);
+    });
+}
+
+/// True for a name that can stand in a block and in a file of variables.
+fn is_word(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// A time in Nomad's words.
+fn time(ms: u64) -> String {
+    if ms.is_multiple_of(1000) { format!("{}s", ms / 1000) } else { format!("{ms}ms") }
+}
+
+fn resources(service: &Service<'_>, out: &mut Hcl) {
+    let (memory, soft) = (service.memory_limit(), service.soft_memory());
+    if memory.is_none() && service.cpu_percent().is_none() {
+        out.say("No resources: the ecosystem file has no memory_max, max_memory_restart or cpu_quota; Nomad takes 100 MHz and 300 MB.");
+        return;
+    }
+    let megabytes = |bytes: u64| bytes.div_ceil(1 << 20).max(1);
+    out.block("resources", |out| {
+        if let Some(percent) = service.cpu_percent() {
+            out.say("Of a core of 2 GHz: Nomad counts in MHz.");
+            out.bare("cpu", u64::from(percent) * 20);
+        }
+        if let Some(memory) = memory {
+            out.bare("memory", megabytes(soft.unwrap_or(memory)));
+            if soft.is_some() {
+                out.bare("memory_max", megabytes(memory));
+            }
+        }
+    });
+}

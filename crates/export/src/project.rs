@@ -1,0 +1,114 @@
+//! Input of an export: apps, and what lies in their folders.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use ostler_core::app::AppSpec;
+
+/// Apps of an ecosystem file, and facts about the folder in which it lies, which is the context of images.
+#[derive(Clone, Debug, Default)]
+pub struct Project {
+    /// Name of the folder, for images and charts.
+    pub name: String,
+    /// Its absolute path.
+    pub dir: String,
+    /// The apps, in their order, with the chosen profile.
+    pub apps: Vec<AppSpec>,
+    /// Folders of apps and all above them within the project, by their paths from there; the project itself is the empty path.
+    pub folders: BTreeMap<String, Folder>,
+}
+
+/// Content of a folder, as far as it says how something is built.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Folder {
+    /// Names of its files.
+    pub files: BTreeSet<String>,
+    /// `package.json`.
+    pub package: Option<Package>,
+    /// First line of `.nvmrc` or `.node-version`.
+    pub node_version: Option<String>,
+}
+
+/// A `package.json`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Package {
+    /// Names of its scripts.
+    pub scripts: BTreeSet<String>,
+    /// `engines.node`.
+    pub node: Option<String>,
+    /// Whether it has workspaces.
+    pub workspaces: bool,
+}
+
+impl Package {
+    /// Reads it; none for a text that is no JSON table.
+    pub fn read(text: &str) -> Option<Self> {
+        let value: serde_json::Value = serde_json::from_str(text).ok()?;
+        let table = value.as_object()?;
+        Some(Self {
+            scripts: table
+                .get("scripts")
+                .and_then(|scripts| scripts.as_object())
+                .into_iter()
+                .flatten()
+                .map(|(name, _)| name.clone())
+                .collect(),
+            node: table.get("engines").and_then(|engines| engines.get("node")?.as_str()).map(str::to_owned),
+            workspaces: table.get("workspaces").is_some_and(|workspaces| !workspaces.is_null()),
+        })
+    }
+}
+
+impl Project {
+    /// The path from the project's folder, where the path leads into it; the folder itself is the empty path.
+    pub fn inside<'a>(&self, path: &'a str) -> Option<&'a str> {
+        Path::new(path).strip_prefix(&self.dir).ok()?.to_str()
+    }
+
+    /// Folder from the project's on, which is the first above this one, or it itself, with one of these files.
+    pub(crate) fn folder_with(&self, from: &str, names: &[&str]) -> Option<(&str, &Folder)> {
+        let mut at = Path::new(from);
+        loop {
+            let found = at.to_str().and_then(|path| self.folders.get_key_value(path));
+            if let Some((path, folder)) = found.filter(|(_, folder)| names.iter().any(|name| folder.files.contains(*name))) {
+                return Some((path, folder));
+            }
+            at = at.parent()?;
+        }
+    }
+}
+
+/// A path in an image.
+pub(crate) fn below_app(inside: &str) -> String {
+    if inside.is_empty() { "/app".to_owned() } else { format!("/app/{inside}") }
+}
+
+/// The path without `..` from one folder of a project to a file below it: `a/b` in `a` is `b`.
+pub(crate) fn joined(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages() {
+        let package =
+            Package::read(r#"{"scripts": {"build": "x", "test": "y"}, "engines": {"node": ">=20"}, "workspaces": ["a"]}"#).unwrap();
+        assert_eq!((package.node.as_deref(), package.workspaces), (Some(">=20"), true));
+        assert!(package.scripts.contains("build"));
+        for odd in ["", "[]", "1", "{"] {
+            assert_eq!(Package::read(odd), None);
+        }
+        assert_eq!(Package::read(r#"{"scripts": 3, "engines": [], "workspaces": null}"#), Some(Package::default()));
+    }
+
+    #[test]
+    fn paths_within_a_project() {
+        let project = Project { dir: "/srv/shop".into(), ..Project::default() };
+        assert_eq!(project.inside("/srv/shop/a/b"), Some("a/b"));
+        assert_eq!(project.inside("/srv/shop"), Some(""));
+        assert_eq!(project.inside("/srv/shopping"), None);
+    }
+}

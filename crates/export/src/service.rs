@@ -1,0 +1,378 @@
+//! An app as engines see it: a name they take, a port, variables, what is secret, how many.
+
+use std::collections::BTreeMap;
+
+use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::diff::looks_secret;
+use ostler_core::limits::Amount;
+use ostler_core::order::Condition;
+use ostler_core::serving::{Autoscale, ListenAt, ReadyBy};
+use serde_json::Value;
+
+use crate::base::{self, Base};
+use crate::project::Project;
+use crate::{Told, names};
+
+/// Grace period of an app that names none, in milliseconds.
+const GRACE_MS: u64 = 1600;
+
+/// Kind of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It is kept running.
+    Server,
+    /// It runs once (`autorestart: false`).
+    Once,
+    /// It runs at its times.
+    Job,
+}
+
+/// Number of instances.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Replicas {
+    /// So many.
+    Fixed(u32),
+    /// One per CPU: what that is depends on the machine.
+    PerCpu,
+    /// As many as the load asks for.
+    Range(Autoscale),
+}
+
+/// An app with what follows from it.
+#[derive(Clone, Debug)]
+pub(crate) struct Service<'a> {
+    pub spec: &'a AppSpec,
+    /// A DNS label, different from all others.
+    pub name: String,
+    /// What it needs to run.
+    pub base: Base,
+    /// Its folder in the project; the project's own where it has another.
+    pub folder: String,
+    pub kind: Kind,
+    /// Port at which it serves.
+    pub port: Option<u16>,
+    /// All its ports.
+    pub ports: Vec<u16>,
+    /// Variables that may be read by everybody.
+    pub env: EnvMap,
+    /// Names of variables whose values are secret.
+    pub secrets: Vec<String>,
+    /// Files of variables, in the project.
+    pub env_files: Vec<String>,
+    pub replicas: Replicas,
+    /// Labels of the apps that it needs.
+    pub depends_on: Vec<(String, Condition)>,
+}
+
+impl Service<'_> {
+    /// Time from the polite signal to the end of everything, in whole seconds: drain, grace period, hooks, and a second for the rest.
+    pub(crate) fn grace_seconds(&self) -> u64 {
+        let stop = &self.spec.stop;
+        let hooks = [&self.spec.hooks.pre_stop, &self.spec.hooks.post_stop];
+        let hooks: u64 = hooks.into_iter().flatten().map(|hook| hook.timeout_ms()).fold(0, u64::saturating_add);
+        let all = stop.kill_timeout_ms.unwrap_or(GRACE_MS).saturating_add(stop.drain_timeout_ms.unwrap_or(0)).saturating_add(hooks);
+        (all.div_ceil(1000) + 1).min(86_400)
+    }
+
+    /// True if it is started with the others. (A job is not running between its times, which is no choice of the user.)
+    pub(crate) fn is_started(&self) -> bool {
+        self.spec.given.open().get("autostart") != Some(&Value::Bool(false))
+    }
+
+    /// Number of containers, where a machine's CPUs are no measure.
+    pub(crate) fn count(&self) -> u32 {
+        if self.is_started() { self.wanted() } else { 0 }
+    }
+
+    /// Number of containers once it is started.
+    pub(crate) fn wanted(&self) -> u32 {
+        match &self.replicas {
+            Replicas::Fixed(count) => *count,
+            Replicas::PerCpu => 2,
+            Replicas::Range(range) => range.min,
+        }
+    }
+
+    /// Hard limit of memory in bytes: its own, else a quarter above that at which ostler replaces an instance.
+    pub(crate) fn memory_limit(&self) -> Option<u64> {
+        self.hard_memory().or_else(|| self.soft_memory().map(|bytes| bytes.saturating_add(bytes / 4)))
+    }
+
+    /// `memory_max` in bytes.
+    pub(crate) fn hard_memory(&self) -> Option<u64> {
+        fixed(self.spec.hard_limits()?.memory?)
+    }
+
+    /// `max_memory_restart` in bytes.
+    pub(crate) fn soft_memory(&self) -> Option<u64> {
+        fixed(self.spec.safeguards.as_ref()?.memory?)
+    }
+
+    /// `cpu_quota` in percent of one core.
+    pub(crate) fn cpu_percent(&self) -> Option<u32> {
+        self.spec.hard_limits()?.cpu_percent
+    }
+
+    /// The words that run it without ostler, in an image.
+    pub(crate) fn command(&self, project: &Project) -> Vec<String> {
+        let spec = self.spec;
+        let inside = |path: &str| project.inside(path).map_or_else(|| path.to_owned(), crate::project::below_app);
+        let mut words = Vec::new();
+        if let Some(interpreter) = &spec.interpreter {
+            words.push(interpreter.rsplit('/').next().unwrap_or(interpreter).to_owned());
+            words.extend(spec.interpreter_args.iter().cloned());
+        }
+        let program = inside(&spec.script);
+        let is_ours = project.inside(&spec.script).is_some();
+        // A program of this machine is another path elsewhere: its name is looked for there.
+        words.push(if is_ours { program } else { program.rsplit('/').next().unwrap_or_default().to_owned() });
+        if spec.shell {
+            // Of the shells, every image has this one.
+            words.clear();
+            words.push("sh".into());
+        }
+        words.extend(spec.args.iter().map(|word| if word.starts_with('/') { inside(word) } else { word.clone() }));
+        words
+    }
+
+    /// The app's folder in an image.
+    pub(crate) fn workdir(&self, project: &Project) -> String {
+        crate::project::below_app(project.inside(&self.spec.cwd).unwrap_or_default())
+    }
+
+    /// True if a program is started that an official image has.
+    pub(crate) fn is_backing(&self) -> bool {
+        matches!(self.base, Base::Official(_))
+    }
+
+    /// Its schedule in words of others, if it has one.
+    pub(crate) fn cron(&self) -> Option<&ostler_core::cron::CronSpec> {
+        self.spec.cron.as_deref()
+    }
+}
+
+/// Bytes; a part of a machine is no fixed amount.
+fn fixed(amount: Amount) -> Option<u64> {
+    match amount {
+        Amount::Bytes(bytes) => Some(bytes),
+        Amount::Share(_) => None,
+    }
+}
+
+/// The apps of a project, and what is to be told about each.
+pub(crate) fn services<'a>(project: &'a Project, told: &mut Vec<Told>) -> Vec<Service<'a>> {
+    let names = names::labels(project.apps.iter().map(|app| app.name.as_str()));
+    let by_name: BTreeMap<&str, &String> = project.apps.iter().map(|app| app.name.as_str()).zip(&names).collect();
+    let mut all = Vec::with_capacity(names.len());
+    for (spec, name) in project.apps.iter().zip(&names) {
+        let mut tell = |key: &str, why: String| told.push(Told { app: spec.name.clone(), key: key.to_owned(), why });
+        if *name != spec.name {
+            tell("name", format!("engines take DNS labels only: it is called {name}"));
+        }
+        let folder = project.inside(&spec.cwd).map(str::to_owned);
+        if folder.is_none() {
+            tell("cwd", format!("{} is outside {}, which is all that an image gets", spec.cwd, project.dir));
+        }
+        let folder = folder.unwrap_or_default();
+        let base = base::of(spec, project, &folder);
+        let mut depends_on = Vec::new();
+        for (other, condition) in &spec.order.depends_on {
+            match by_name.get(other.as_str()) {
+                Some(label) => depends_on.push(((*label).clone(), *condition)),
+                None => tell("depends_on", format!("{other} is not among the apps that are exported")),
+            }
+        }
+        let (mut env, mut secrets) = (EnvMap::new(), Vec::new());
+        let profile = spec.env.profile.as_ref().and_then(|name| spec.env.profiles.get(name));
+        for (variable, value) in spec.env.vars.iter().chain(profile.into_iter().flatten()) {
+            if value.contains('\0') || variable.is_empty() || variable.contains(['=', '\0']) {
+                tell("env", format!("{variable:?} cannot be a variable of a process"));
+            } else if is_secret(variable, value) {
+                env.shift_remove(variable);
+                push_new(&mut secrets, variable);
+            } else {
+                env.insert(variable.clone(), value.clone());
+            }
+        }
+        for variable in spec.secrets.keys() {
+            env.shift_remove(variable);
+            push_new(&mut secrets, variable);
+        }
+        if spec.listen.iter().any(|listen| matches!(listen.at, ListenAt::Unix { .. })) {
+            tell("listen", "a socket file in a container is seen by nobody outside".into());
+        }
+        let is_own = |listen: &&ostler_core::serving::Listen| matches!(&listen.at, ListenAt::Tcp { address: Some(address), .. } if address.is_loopback());
+        if let Some(listen) = spec.listen.iter().find(is_own) {
+            tell("listen", format!("{} is the container itself: in it, all addresses are listened at", listen.at));
+        }
+        let ports = ports(spec);
+        for (variable, value) in &env {
+            if let Some(port) = local_port(value)
+                && !ports.contains(&port)
+            {
+                tell("env", format!("{variable} names this machine (port {port}): in a container that is the container itself"));
+            }
+        }
+        let mut env_files = Vec::new();
+        for path in env_file_paths(spec) {
+            match env_file(project, spec, &path) {
+                Some(inside) => env_files.push(inside),
+                None => tell("env_file", format!("{path} is outside the project")),
+            }
+        }
+        let replicas = match (&spec.autoscale, is_per_cpu(spec)) {
+            (Some(range), _) => Replicas::Range(range.clone()),
+            (None, true) => Replicas::PerCpu,
+            (None, false) => Replicas::Fixed(spec.instances),
+        };
+        for (key, amount) in [
+            ("memory_max", spec.hard_limits().and_then(|hard| hard.memory)),
+            ("max_memory_restart", spec.safeguards.as_ref().and_then(|safeguards| safeguards.memory)),
+        ] {
+            if matches!(amount, Some(Amount::Share(_))) {
+                tell(key, "a part of the machine's memory is no limit elsewhere: write bytes".into());
+            }
+        }
+        let kind = if spec.is_job() {
+            Kind::Job
+        } else if spec.restart.autorestart {
+            Kind::Server
+        } else {
+            Kind::Once
+        };
+        let port = ports.first().copied().or_else(|| base.port());
+        all.push(Service { spec, name: name.clone(), base, folder, kind, port, ports, env, secrets, env_files, replicas, depends_on });
+    }
+    all
+}
+
+fn push_new(list: &mut Vec<String>, name: &str) {
+    if !list.iter().any(|own| own == name) {
+        list.push(name.to_owned());
+    }
+}
+
+/// True for what nobody else should read: by its name, or an address with a password in it.
+pub(crate) fn is_secret(name: &str, value: &str) -> bool {
+    let has_password = || {
+        let (_, rest) = value.split_once("://")?;
+        let authority = rest.split(['/', '?', '#']).next()?;
+        let (user, _) = authority.rsplit_once('@')?;
+        user.split_once(':').filter(|(_, password)| !password.is_empty())
+    };
+    looks_secret(name) || has_password().is_some()
+}
+
+/// Ports at which it serves: declared sockets, else `PORT`, else that of a check.
+fn ports(spec: &AppSpec) -> Vec<u16> {
+    let mut all: Vec<u16> = Vec::new();
+    for listen in &spec.listen {
+        if let ListenAt::Tcp { port, .. } = listen.at
+            && port > 0
+            && !all.contains(&port)
+        {
+            all.push(port);
+        }
+    }
+    let profile = spec.env.profile.as_ref().and_then(|name| spec.env.profiles.get(name));
+    let of_env = || {
+        [profile, Some(&spec.env.vars), Some(&spec.env.file)].into_iter().flatten().find_map(|vars| vars.get("PORT")?.trim().parse().ok())
+    };
+    let of_checks = || {
+        let checks = spec.health().into_iter().flat_map(|health| [&health.readiness, &health.liveness, &health.startup]).flatten();
+        let checked = checks.filter_map(|check| match &check.ask {
+            ostler_core::health::Ask::Http(probe) => Some(probe.port),
+            ostler_core::health::Ask::Tcp { port, .. } => Some(*port),
+            ostler_core::health::Ask::Command(_) => None,
+        });
+        let ready = spec.ready.proof().and_then(|proof| match proof {
+            ReadyBy::Http(probe) => Some(probe.port),
+            ReadyBy::Tcp { port, .. } => Some(port),
+            _ => None,
+        });
+        checked.chain(ready).next()
+    };
+    if all.is_empty() {
+        all.extend(of_env().or_else(of_checks).filter(|port| *port > 0));
+    }
+    all
+}
+
+/// True for `max`, 0 and numbers below it.
+fn is_per_cpu(spec: &AppSpec) -> bool {
+    match spec.given.open().get("instances") {
+        Some(Value::String(text)) => text == "max" || text.parse::<i64>().is_ok_and(|count| count <= 0),
+        Some(value) => value.as_i64().is_some_and(|count| count <= 0),
+        None => false,
+    }
+}
+
+/// The paths of `env_file`, as they were given.
+fn env_file_paths(spec: &AppSpec) -> Vec<String> {
+    match spec.given.open().get("env_file") {
+        Some(Value::String(path)) => vec![path.clone()],
+        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// A file of variables: in the app's folder, or, where it is not there, in the project's.
+fn env_file(project: &Project, spec: &AppSpec, path: &str) -> Option<String> {
+    let has = |inside: &str| {
+        let (folder, name) = inside.rsplit_once('/').unwrap_or(("", inside));
+        project.folders.get(folder).is_some_and(|folder| folder.files.contains(name))
+    };
+    let own = inside_of(project, &spec.cwd, path);
+    let top = inside_of(project, &project.dir, path);
+    match (&own, &top) {
+        (Some(inside), Some(at_top)) if !has(inside) && has(at_top) => top,
+        _ => own,
+    }
+}
+
+/// A path of the app from the project's folder on: relative ones begin in the app's folder.
+fn inside_of(project: &Project, cwd: &str, path: &str) -> Option<String> {
+    let absolute = if path.starts_with('/') { path.to_owned() } else { format!("{cwd}/{path}") };
+    let mut parts: Vec<&str> = Vec::new();
+    for part in absolute.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    project.inside(&format!("/{}", parts.join("/"))).filter(|inside| !inside.is_empty()).map(str::to_owned)
+}
+
+/// The port in `localhost:port` and the like.
+fn local_port(value: &str) -> Option<u16> {
+    let after = ["localhost:", "127.0.0.1:", "[::1]:"].iter().find_map(|host| value.split_once(host).map(|(_, after)| after))?;
+    after.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_found_by_name_and_in_addresses() {
+        for (name, value, secret) in [
+            ("DB_PASSWORD", "x", true),
+            ("DATABASE_URL", "postgres://u:p@db/x", true),
+            ("DATABASE_URL", "postgres://db:5432/x", false),
+            ("DATABASE_URL", "postgres://u@db:5432/x", false),
+            ("URL", "http://a/b?x=y:z@c", false),
+            ("PORT", "3000", false),
+        ] {
+            assert_eq!(is_secret(name, value), secret, "{name} {value}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_this_machine() {
+        assert_eq!(local_port("redis://localhost:6379/0"), Some(6379));
+        assert_eq!(local_port("127.0.0.1:80"), Some(80));
+        assert_eq!(local_port("http://localhost/"), None);
+        assert_eq!(local_port("db:5432"), None);
+    }
+}

@@ -1,0 +1,483 @@
+//! systemd: a unit for each app, with the same guarantees as far as systemd has them; a timer for each schedule, a socket for each `listen`.
+
+use ostler_core::app::{AppSpec, KillMode};
+use ostler_core::hooks::{Hook, HookSpec, OnFailure};
+use ostler_core::secrets::SecretSource;
+use ostler_core::serving::{ListenAt, ReadyBy, with_numbers};
+
+use crate::cron::Fields;
+use crate::quote::{line, sh, systemd, systemd_word};
+use crate::service::{Kind, Service};
+use crate::{Plan, Told, names};
+
+type Files = Vec<(String, String)>;
+
+/// Unstable restarts in a row before systemd gives up, where the app names none.
+const RESTARTS: u32 = 16;
+
+/// The files of `export systemd`, and what to do with them.
+pub(crate) fn files(plan: &mut Plan<'_>) -> (Files, Vec<String>) {
+    let mut files = Files::new();
+    let mut told = Vec::new();
+    let mut enable = Vec::new();
+    let project = names::label(&plan.project.name);
+    for service in &plan.services {
+        let unit = Unit { project: &project, service, several: service.kind == Kind::Server && service.spec.instances > 1 };
+        let mut tell = |key: &str, why: String| told.push(Told { app: service.spec.name.clone(), key: key.to_owned(), why });
+        if unit.several && service.spec.listen.is_empty() && service.port.is_some() {
+            tell("instances", "each instance opens the same port: only one of them can, unless the app sets SO_REUSEPORT".into());
+        }
+        if unit.several && !service.spec.listen.is_empty() {
+            tell("listen", "several instances do not share a socket unit: there is none, and descriptors are not passed".into());
+        }
+        if service.spec.listen.len() > 1 {
+            tell("listen", "all sockets of a unit have one name in LISTEN_FDNAMES; their order is that of the file".into());
+        }
+        files.push((format!("systemd/{}", unit.file()), unit.text(plan, &mut tell)));
+        files.extend(unit.sockets().map(|text| (format!("systemd/{}.socket", unit.name()), text)));
+        if unit.several {
+            files.push((format!("systemd/{}.target", unit.name()), unit.target()));
+        }
+        files.extend(unit.timers(&mut tell));
+        if service.is_started() {
+            enable.push(unit.enabled());
+            if unit.sockets().is_some() {
+                enable.push(format!("{}.socket", unit.name()));
+            }
+        }
+    }
+    plan.told.append(&mut told);
+    let mut next = vec!["sudo cp systemd/* /etc/systemd/system/ && sudo systemctl daemon-reload".to_owned()];
+    if !enable.is_empty() {
+        next.push(format!("sudo systemctl enable --now {}", enable.join(" ")));
+    }
+    (files, next)
+}
+
+/// The unit of a service.
+struct Unit<'a> {
+    project: &'a str,
+    service: &'a Service<'a>,
+    /// A template with an instance each.
+    several: bool,
+}
+
+/// Lines of a unit.
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn section(&mut self, name: &str) {
+        let gap = if self.0.is_empty() { "" } else { "\n" };
+        self.0.push_str(&format!("{gap}[{name}]\n"));
+    }
+
+    fn set(&mut self, key: &str, value: impl AsRef<str>) {
+        self.0.push_str(&format!("{key}={}\n", value.as_ref()));
+    }
+
+    fn say(&mut self, text: &str) {
+        self.0.push_str(&format!("# {}\n", line(text)));
+    }
+}
+
+impl Unit<'_> {
+    fn name(&self) -> String {
+        format!("{}-{}", self.project, self.service.name)
+    }
+
+    fn file(&self) -> String {
+        if self.several { format!("{}@.service", self.name()) } else { format!("{}.service", self.name()) }
+    }
+
+    /// What is enabled.
+    fn enabled(&self) -> String {
+        let ending = if self.service.kind == Kind::Job {
+            "timer"
+        } else if self.several {
+            "target"
+        } else {
+            "service"
+        };
+        format!("{}.{ending}", self.name())
+    }
+
+    /// The unit in which others wait for a service.
+    fn awaited(&self, plan: &Plan<'_>, name: &str) -> String {
+        let several = plan.services.iter().any(|other| other.name == name && other.kind == Kind::Server && other.spec.instances > 1);
+        format!("{}-{name}.{}", self.project, if several { "target" } else { "service" })
+    }
+
+    fn text(&self, plan: &Plan<'_>, tell: &mut dyn FnMut(&str, String)) -> String {
+        let (service, spec) = (self.service, self.service.spec);
+        let mut out = Lines::default();
+        out.section("Unit");
+        out.set("Description", line(&spec.name).replace('%', "%%"));
+        out.say("Addresses and names have to be there; what it needs of other apps is started before it.");
+        out.set("Wants", "network-online.target");
+        let others: Vec<String> = service.depends_on.iter().map(|(name, _)| self.awaited(plan, name)).collect();
+        out.set("After", [&["network-online.target".to_owned()][..], &others].concat().join(" "));
+        if !others.is_empty() {
+            out.set("Wants", others.join(" "));
+        }
+        if self.several {
+            out.set("PartOf", format!("{}.target", self.name()));
+        }
+        if service.kind == Kind::Server {
+            start_limit(&mut out, spec);
+        }
+        out.section("Service");
+        out.set("Type", kind(service));
+        self.run(&mut out, tell);
+        environment(self, plan, &mut out, tell);
+        restart(&mut out, service);
+        stop(&mut out, spec);
+        rights_and_limits(&mut out, spec, tell);
+        output(&mut out, spec, self.several);
+        if spec.namespace != "default" {
+            out.set("Slice", format!("{}.slice", names::label(&spec.namespace)));
+        }
+        if service.is_started() && service.kind != Kind::Job {
+            out.section("Install");
+            out.set("WantedBy", if self.several { format!("{}.target", self.name()) } else { "multi-user.target".to_owned() });
+        }
+        out.0
+    }
+
+    /// The command, its hooks and its folder.
+    fn run(&self, out: &mut Lines, tell: &mut dyn FnMut(&str, String)) {
+        let spec = self.service.spec;
+        out.set("WorkingDirectory", spec.cwd.replace('%', "%%"));
+        for (hook, key) in [
+            (Hook::PreStart, "ExecStartPre"),
+            (Hook::PostStart, "ExecStartPost"),
+            (Hook::PreStop, "ExecStop"),
+            (Hook::PostStop, "ExecStopPost"),
+        ] {
+            let Some(command) = spec.hooks.get(hook) else { continue };
+            out.set(key, hook_line(hook, command));
+        }
+        let words = |word: &String| match with_numbers(word, &spec.listen, 3) {
+            Ok(word) => word,
+            Err(_) => word.clone(),
+        };
+        let argv: Vec<String> = argv(spec).iter().map(words).collect();
+        let from_files: Vec<(&String, &SecretSource)> = spec.secrets.iter().collect();
+        if from_files.is_empty() {
+            out.set("ExecStart", argv.iter().map(|word| systemd_word(word)).collect::<Vec<_>>().join(" "));
+            return;
+        }
+        // systemd gives secrets as files; the app wants variables.
+        out.say("Secrets are files that this service alone can read; the app gets them as variables, as before.");
+        let mut script = String::new();
+        for (name, source) in from_files {
+            match source {
+                SecretSource::File(path) => out.set("LoadCredential", format!("{}:{}", credential(name), path.replace('%', "%%"))),
+                SecretSource::Credential(id) => out.set("LoadCredential", format!("{}:{}", credential(name), id.replace('%', "%%"))),
+                SecretSource::Command { command, .. } => {
+                    let words: Vec<String> = command.argv.iter().map(|word| sh(word)).collect();
+                    script.push_str(&format!("{}=$({}) && export {0} && ", variable(name), words.join(" ")));
+                    continue;
+                }
+            }
+            script.push_str(&format!("{}=$(cat \"$CREDENTIALS_DIRECTORY/{}\") && export {0} && ", variable(name), credential(name)));
+            if variable(name) != *name {
+                tell("secrets", format!("{name} is no name of a shell's variable: it is called {}", variable(name)));
+            }
+        }
+        script.push_str("exec \"$@\"");
+        let words = ["/bin/sh", "-c", &script, "sh"].map(str::to_owned).into_iter().chain(argv);
+        out.set("ExecStart", words.map(|word| systemd_word(&word)).collect::<Vec<_>>().join(" "));
+    }
+
+    fn sockets(&self) -> Option<String> {
+        let spec = self.service.spec;
+        if spec.listen.is_empty() || self.several {
+            return None;
+        }
+        let mut out = Lines::default();
+        out.section("Unit");
+        out.set("Description", format!("Sockets of {}", line(&spec.name).replace('%', "%%")));
+        out.section("Socket");
+        for listen in &spec.listen {
+            let address = match &listen.at {
+                ListenAt::Tcp { address: Some(address), port } => std::net::SocketAddr::new(*address, *port).to_string(),
+                ListenAt::Tcp { address: None, port } => port.to_string(),
+                ListenAt::Unix { path } => path.replace('%', "%%"),
+            };
+            out.set("ListenStream", address);
+            if let Some(mode) = listen.mode {
+                out.set("SocketMode", format!("{mode:04o}"));
+            }
+            if let Some(backlog) = listen.backlog {
+                out.set("Backlog", backlog.to_string());
+            }
+        }
+        if let [listen] = &spec.listen[..] {
+            out.set("FileDescriptorName", names::label_value(&listen.name));
+        }
+        out.set("Service", format!("{}.service", self.name()));
+        out.section("Install");
+        out.set("WantedBy", "sockets.target");
+        Some(out.0)
+    }
+
+    fn target(&self) -> String {
+        let mut out = Lines::default();
+        out.section("Unit");
+        out.set("Description", format!("All instances of {}", line(&self.service.spec.name).replace('%', "%%")));
+        let all: Vec<String> = (0..self.service.spec.instances).map(|number| format!("{}@{number}.service", self.name())).collect();
+        out.set("Wants", all.join(" "));
+        out.section("Install");
+        out.set("WantedBy", "multi-user.target");
+        out.0
+    }
+
+    /// The timer of a job, or the two units that restart an app at its times.
+    fn timers(&self, tell: &mut dyn FnMut(&str, String)) -> Files {
+        let Some(cron) = self.service.cron() else { return Files::new() };
+        let key = if cron.job.is_some() { "job" } else { "cron_restart" };
+        let calendar = match Fields::parse(&cron.pattern) {
+            Ok(fields) => fields.calendar(cron.zone.as_deref()),
+            Err(why) => {
+                tell(key, format!("{:?} cannot be a timer: {why}", cron.pattern));
+                return Files::new();
+            }
+        };
+        let (unit, mut files) = match cron.job {
+            Some(_) => (self.name(), Files::new()),
+            None => {
+                let mut out = Lines::default();
+                out.section("Unit");
+                out.set("Description", format!("Restart of {}", line(&self.service.spec.name).replace('%', "%%")));
+                out.section("Service");
+                out.set("Type", "oneshot");
+                let which = if self.several { format!("{}@*.service", self.name()) } else { format!("{}.service", self.name()) };
+                out.set("ExecStart", format!("/bin/systemctl try-restart {}", systemd_word(&which)));
+                let name = format!("{}-restart", self.name());
+                (name.clone(), vec![(format!("systemd/{name}.service"), out.0)])
+            }
+        };
+        let mut out = Lines::default();
+        out.section("Unit");
+        out.set("Description", format!("Times of {}", line(&self.service.spec.name).replace('%', "%%")));
+        out.section("Timer");
+        out.set("OnCalendar", calendar);
+        out.set("AccuracySec", "1s");
+        out.set("Persistent", if cron.catch_up { "true" } else { "false" });
+        out.section("Install");
+        out.set("WantedBy", "timers.target");
+        files.push((format!("systemd/{unit}.timer"), out.0));
+        files
+    }
+}
+
+/// The words of the app.
+fn argv(spec: &AppSpec) -> Vec<String> {
+    let mut words = Vec::new();
+    if let Some(interpreter) = &spec.interpreter {
+        // A name is looked for on the service's PATH, as a shell would.
+        words.extend(if interpreter.starts_with('/') {
+            vec![interpreter.clone()]
+        } else {
+            vec!["/usr/bin/env".into(), interpreter.clone()]
+        });
+        words.extend(spec.interpreter_args.iter().cloned());
+    }
+    words.push(spec.script.clone());
+    words.extend(spec.args.iter().cloned());
+    words
+}
+
+/// A command with its time limit. `-`: its failure is none of the service's.
+fn hook_line(hook: Hook, spec: &HookSpec) -> String {
+    let is_fatal = match spec.on_failure {
+        Some(OnFailure::Abort) => true,
+        Some(OnFailure::Continue) => false,
+        None => hook == Hook::PreStart,
+    };
+    let seconds = format!("{}", spec.timeout_ms().div_ceil(1000));
+    let mut words = vec!["/usr/bin/timeout".to_owned(), seconds];
+    words.extend(spec.command.argv.iter().cloned());
+    let text = words.iter().map(|word| systemd_word(word)).collect::<Vec<_>>().join(" ");
+    if is_fatal { text } else { format!("-{text}") }
+}
+
+fn kind(service: &Service<'_>) -> &'static str {
+    match (service.kind, service.spec.ready.proof()) {
+        (Kind::Job | Kind::Once, _) => "oneshot",
+        (Kind::Server, Some(ReadyBy::Notify)) => "notify",
+        (Kind::Server, _) => "exec",
+    }
+}
+
+fn start_limit(out: &mut Lines, spec: &AppSpec) {
+    let restart = &spec.restart;
+    if let Some(budget) = restart.budget {
+        out.say("restart_budget: then it stays down.");
+        out.set("StartLimitBurst", budget.n.to_string());
+        out.set("StartLimitIntervalSec", format!("{}ms", budget.window_ms));
+    } else if restart.exp_backoff_ms > 0 && restart.max_restarts.is_none() {
+        out.say("The delay grows instead of an end.");
+        out.set("StartLimitIntervalSec", "0");
+    } else {
+        let most = restart.max_restarts.unwrap_or(RESTARTS);
+        let each = restart.min_uptime_ms.unwrap_or(1000).saturating_add(restart.restart_delay_ms.max(100));
+        out.say("max_restarts of runs shorter than min_uptime, one after the other: then it stays down.");
+        out.set("StartLimitBurst", most.saturating_add(1).to_string());
+        out.set("StartLimitIntervalSec", format!("{}ms", each.saturating_mul(u64::from(most) + 1)));
+    }
+}
+
+fn environment(unit: &Unit<'_>, plan: &Plan<'_>, out: &mut Lines, tell: &mut dyn FnMut(&str, String)) {
+    let spec = unit.service.spec;
+    for path in &unit.service.env_files {
+        out.set("EnvironmentFile", format!("{}/{path}", plan.project.dir).replace('%', "%%"));
+    }
+    let both: Vec<&str> = unit.service.env.keys().filter(|name| spec.env.file.contains_key(*name)).map(String::as_str).collect();
+    if !both.is_empty() {
+        tell("env_file", format!("in systemd a file wins over Environment: take {} out of one of them", both.join(", ")));
+    }
+    for (name, value) in &unit.service.env {
+        out.set("Environment", systemd(&format!("{name}={value}"), false));
+    }
+    if unit.several {
+        let name = spec.env.instance_var.as_deref().unwrap_or("NODE_APP_INSTANCE");
+        out.set("Environment", format!("\"{}=%i\"", systemd(name, false).trim_matches('"')));
+    }
+    let hidden: Vec<&String> = unit.service.secrets.iter().filter(|name| !spec.secrets.contains_key(*name)).collect();
+    if !hidden.is_empty() {
+        let list: Vec<&str> = hidden.iter().map(|name| name.as_str()).collect();
+        let file = format!("/etc/{}/{}.env", unit.project, unit.service.name);
+        out.say(&format!("Secrets are in no unit, which everybody can read. A file of root's alone (mode 0600) with: {}", list.join(", ")));
+        out.set("EnvironmentFile", &file);
+        tell("env", format!("put {} into {file}, mode 0600", list.join(", ")));
+    }
+}
+
+fn restart(out: &mut Lines, service: &Service<'_>) {
+    let restart = &service.spec.restart;
+    if service.kind != Kind::Server {
+        if let Some(job) = service.cron().and_then(|cron| cron.job.as_ref()) {
+            if let Some(timeout) = job.timeout_ms {
+                out.set("TimeoutStartSec", format!("{timeout}ms"));
+            }
+            if job.retries > 0 {
+                out.say(&format!(
+                    "At most {} retries, which StartLimitBurst would count over all runs: systemd tries again without an end.",
+                    job.retries
+                ));
+                out.set("Restart", "on-failure");
+                out.set("RestartSec", format!("{}ms", job.retry_delay_ms));
+            }
+        }
+        return;
+    }
+    out.set("Restart", "always");
+    if restart.exp_backoff_ms > 0 {
+        out.set("RestartSec", format!("{}ms", restart.exp_backoff_ms));
+        out.say("From systemd 254 on; older ones take the first delay each time.");
+        out.set("RestartSteps", "10");
+        out.set("RestartMaxDelaySec", "15s");
+    } else if restart.restart_delay_ms > 0 {
+        out.set("RestartSec", format!("{}ms", restart.restart_delay_ms));
+    }
+    if !restart.stop_exit_codes.is_empty() {
+        let codes: Vec<String> = restart.stop_exit_codes.iter().map(i32::to_string).collect();
+        out.set("RestartPreventExitStatus", codes.join(" "));
+    }
+    if let Some(most) = restart.max_lifetime_ms {
+        out.set("RuntimeMaxSec", format!("{most}ms"));
+    }
+    if let Some(timeout) = service.spec.ready.listen_timeout_ms {
+        out.set("TimeoutStartSec", format!("{timeout}ms"));
+    }
+    if let Some(watchdog) = service.spec.ready.watchdog_ms {
+        out.set("WatchdogSec", format!("{watchdog}ms"));
+        out.set("NotifyAccess", "all");
+    } else if kind(service) == "notify" {
+        out.set("NotifyAccess", "all");
+    }
+}
+
+fn stop(out: &mut Lines, spec: &AppSpec) {
+    let stop = &spec.stop;
+    // Our default, which PM2's is, too.
+    out.set("KillSignal", stop.signal.map_or_else(|| "SIGINT".to_owned(), |number| number.to_string()));
+    out.set("TimeoutStopSec", format!("{}ms", stop.kill_timeout_ms.unwrap_or(1600)));
+    let mode = match stop.kill_mode() {
+        KillMode::Tree => "control-group",
+        KillMode::Mixed => "mixed",
+        KillMode::Process => "process",
+    };
+    out.set("KillMode", mode);
+}
+
+fn rights_and_limits(out: &mut Lines, spec: &AppSpec, tell: &mut dyn FnMut(&str, String)) {
+    match (&spec.uid, &spec.gid) {
+        (None, None) => {
+            out.say("As root, unless a user is named: `uid` in the ecosystem file, or here.");
+            out.say("User=app");
+            tell("uid", "no user is named: the unit runs as root".into());
+        }
+        (uid, gid) => {
+            uid.iter().for_each(|uid| out.set("User", uid.replace('%', "%%")));
+            gid.iter().for_each(|gid| out.set("Group", gid.replace('%', "%%")));
+        }
+    }
+    out.set("NoNewPrivileges", "true");
+    out.set("PrivateTmp", "true");
+    spec.limits.nice.iter().for_each(|nice| out.set("Nice", nice.to_string()));
+    spec.limits.umask.iter().for_each(|umask| out.set("UMask", format!("{umask:04o}")));
+    for (name, soft, hard) in &spec.limits.rlimits {
+        let bound = |bound: &Option<u64>| bound.map_or_else(|| "infinity".to_owned(), |bound| bound.to_string());
+        out.set(&format!("Limit{}", name.to_ascii_uppercase()), format!("{}:{}", bound(soft), bound(hard)));
+    }
+    if let Some(hard) = spec.hard_limits() {
+        hard.cpu_percent.iter().for_each(|percent| out.set("CPUQuota", format!("{percent}%")));
+        hard.pids.iter().for_each(|pids| out.set("TasksMax", pids.to_string()));
+        hard.io_weight.iter().for_each(|weight| out.set("IOWeight", weight.to_string()));
+    }
+    let amount = |amount: ostler_core::limits::Amount| match amount {
+        ostler_core::limits::Amount::Bytes(bytes) => bytes.to_string(),
+        ostler_core::limits::Amount::Share(share) => format!("{}%", (share / 100).max(1)),
+    };
+    let hard = spec.hard_limits().and_then(|hard| hard.memory);
+    let soft = spec.safeguards.as_ref().and_then(|safeguards| safeguards.memory);
+    if let Some(memory) = hard.or(soft) {
+        out.set("MemoryMax", amount(memory));
+    }
+}
+
+fn output(out: &mut Lines, spec: &AppSpec, several: bool) {
+    if spec.logs.disable_logs {
+        out.set("StandardOutput", "null");
+        out.set("StandardError", "null");
+        return;
+    }
+    let file = |path: &String| {
+        let ending = if several && !spec.logs.merge_logs { "-%i" } else { "" };
+        let path = path.replace('%', "%%");
+        let (stem, extension) = path.rsplit_once('.').filter(|(_, extension)| !extension.contains('/')).unwrap_or((&path, ""));
+        if extension.is_empty() { format!("append:{path}{ending}") } else { format!("append:{stem}{ending}.{extension}") }
+    };
+    let is_file = |path: &&String| !path.starts_with("/dev/") && !path.starts_with("/proc/");
+    let (out_file, error_file) = (spec.logs.out_file.as_ref().filter(is_file), spec.logs.error_file.as_ref().filter(is_file));
+    match (out_file, error_file) {
+        (None, None) => out.say("Output goes to the journal: journalctl -u <unit>."),
+        (to, error) => {
+            to.iter().for_each(|path| out.set("StandardOutput", file(path)));
+            error.iter().for_each(|path| out.set("StandardError", file(path)));
+        }
+    }
+}
+
+/// A name of a credential.
+fn credential(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-') { c } else { '_' }).collect()
+}
+
+/// A name of a variable that a shell takes.
+fn variable(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect()
+}

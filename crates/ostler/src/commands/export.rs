@@ -1,0 +1,322 @@
+//! `export`: files for other engines. What they hold is decided by `ostler-export`; here folders are looked at, and files written.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use ostler_config::{Overlay, Problems, finish_order, normalize, select};
+use ostler_core::app::AppSpec;
+use ostler_export::{Exported, File, Folder, Form, Options, Package, Project, Step, Target, decide, export};
+use ostler_sys::replace::{Durability, Writers, replace};
+use serde_json::{Value, json};
+
+use super::change::EnvChoice;
+use super::files::{self, Source};
+use crate::cli::Call;
+use crate::cx::Cx;
+use crate::error::{CliError, Status, UsageError};
+use crate::render;
+
+/// Longest file of a folder that is read for facts, and longest file that could be ours.
+const MOST_BYTES: u64 = 4 << 20;
+/// Most names of a folder that are looked at.
+const MOST_NAMES: usize = 10_000;
+/// Mode of written files: a user of an image has to read them, and no secret is in them.
+const MODE: u32 = 0o644;
+
+/// Writes the files of a target, or says what would be written.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let word = call.target().unwrap_or_default();
+    let target = Target::named(word).ok_or_else(|| {
+        let known: Vec<&str> = Target::ALL.iter().map(|(word, _)| *word).collect();
+        let meant =
+            ostler_config::keys::closest(word, known.iter().copied()).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+        UsageError::BadValue { option: "export".into(), reason: format!("expected {}, found {word:?}{meant}", known.join(", ")) }
+    })?;
+    let mut context = files::context(cx, call)?;
+    context.elsewhere = true;
+    if target != Target::Systemd {
+        // What this machine has says nothing about where the apps run, and the result is the same on each.
+        let mut env = (*context.env).clone();
+        env.insert("PATH".into(), String::new());
+        context.env = env.into();
+    }
+    context.lowest_nice = -20;
+    let source = match call.targets.get(1) {
+        Some(target) => Source::of(target, &context).unwrap_or_else(|| Source::File(context.cwd.join(target), target.clone())),
+        None => Source::default(&context).ok_or_else(|| CliError::NotFound("File ecosystem.config.js not found".into()))?,
+    };
+    let dir = folder_of(&source, &context)?;
+    // Paths of a file are those of its folder, wherever this is called from.
+    context.cwd.clone_from(&dir);
+    let apps = apps(cx, call, &source, context)?;
+    let out = match call.value("out") {
+        Some(out) => tidy(&PathBuf::from(crate::cx::cwd()?).join(out)),
+        None => dir.clone(),
+    };
+    let project = project(&dir, apps)?;
+    let options = options(call, &out, &dir)?;
+    let exported = export(&project, target, &options).map_err(|error| CliError::Failed(error.to_string()))?;
+    let steps = exported.files.iter().map(|file| Ok((file, step(&out, file)?))).collect::<Result<Vec<_>, CliError>>()?;
+    let is_check = call.has("check");
+    if !is_check {
+        write(&out, &steps)?;
+    }
+    report(cx, call, &out, &exported, &steps);
+    let is_old = steps.iter().any(|(_, step)| matches!(step, Step::Create | Step::Replace | Step::Conflict));
+    let has_conflict = steps.iter().any(|(_, step)| *step == Step::Conflict);
+    Ok(match (is_check, has_conflict, is_old) {
+        (true, _, true) | (false, true, _) => Status::Failed,
+        (true, _, false) if !exported.told.is_empty() => Status::Incomplete,
+        _ => Status::Ok,
+    })
+}
+
+/// The folder of the file, which is the context of images.
+fn folder_of(source: &Source, context: &ostler_config::Context) -> Result<PathBuf, CliError> {
+    let dir = match source {
+        Source::Stdin => context.cwd.clone(),
+        Source::File(path, _) => tidy(&context.cwd.join(path)).parent().map(Path::to_owned).unwrap_or_else(|| context.cwd.clone()),
+    };
+    if dir.to_str().is_none() {
+        return Err(CliError::Failed(format!("the path of {} is not UTF-8", dir.display())));
+    }
+    Ok(dir)
+}
+
+/// The apps of the file that are chosen, with the chosen profile.
+fn apps(cx: &mut Cx, call: &Call, source: &Source, mut context: ostler_config::Context) -> Result<Vec<AppSpec>, CliError> {
+    let mut loaded = files::read(cx, call, source, &mut context)?;
+    let named: Vec<&str> = call.values("app").collect();
+    if !named.is_empty() {
+        let all = std::mem::take(&mut loaded.apps);
+        for name in named {
+            let found = select(&all, name);
+            if found.is_empty() {
+                let known: Vec<String> = all.iter().map(ostler_config::RawApp::name).collect();
+                return Err(CliError::NotFound(format!("{} has no app {name:?}, there is {}", source.shown(), known.join(", "))));
+            }
+            loaded.apps.extend(found);
+        }
+    }
+    let choice = EnvChoice::of(call)?;
+    let overlay = Overlay { profile: choice.profile, vars: choice.vars, ..Overlay::default() };
+    let mut all = Vec::new();
+    for app in &loaded.apps {
+        all.push(normalize(app, &context, &overlay).map_err(|problems| files::report(cx, Some(source), &problems))?);
+    }
+    files::check_profile(cx, overlay.profile.as_deref(), &all, false)?;
+    all.iter().for_each(|app| files::warn(cx, &app.warnings));
+    let mut specs: Vec<AppSpec> = all.into_iter().map(|app| app.spec).collect();
+    // Which apps there are is known only where all of them are there.
+    if call.value("only").is_none() && call.value("app").is_none() {
+        let mut together: Vec<_> = loaded.apps.iter().zip(&mut specs).collect();
+        let problems = Problems(finish_order(&mut together));
+        if !problems.0.is_empty() {
+            return Err(files::report(cx, Some(source), &problems));
+        }
+    }
+    Ok(specs)
+}
+
+fn options(call: &Call, out: &Path, dir: &Path) -> Result<Options, CliError> {
+    let text = |name: &str| call.value(name).map(str::to_owned);
+    let form = match (call.has("helm"), call.has("kustomize")) {
+        (true, true) => {
+            let reason = "there is a chart, or a base with overlays".to_owned();
+            return Err(UsageError::BadValue { option: "--helm".into(), reason }.into());
+        }
+        (true, false) => Form::Helm,
+        (false, true) => Form::Kustomize,
+        (false, false) => Form::Plain,
+    };
+    Ok(Options {
+        image: text("image"),
+        tag: text("tag"),
+        ostler_image: text("ostler-image"),
+        form,
+        swarm: call.has("swarm"),
+        host: text("host"),
+        network_policy: call.has("network-policy"),
+        context: way(out, dir),
+    })
+}
+
+/// The path from one folder to another, both absolute and tidy.
+fn way(from: &Path, to: &Path) -> String {
+    let (from, to): (Vec<Component<'_>>, Vec<Component<'_>>) = (from.components().collect(), to.components().collect());
+    let same = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
+    let up = std::iter::repeat_n("..".to_owned(), from.len() - same);
+    let down = to.iter().skip(same).map(|part| part.as_os_str().to_string_lossy().into_owned());
+    let parts: Vec<String> = up.chain(down).collect();
+    if parts.is_empty() { ".".to_owned() } else { parts.join("/") }
+}
+
+/// The path without `.` and `..`, by text.
+fn tidy(path: &Path) -> PathBuf {
+    let mut out = PathBuf::from("/");
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(out.pop()),
+            Component::Normal(name) => out.push(name),
+            _ => {}
+        }
+    }
+    out
+}
+
+/// The apps with what lies in their folders.
+fn project(dir: &Path, apps: Vec<AppSpec>) -> Result<Project, CliError> {
+    let mut project = Project {
+        name: dir.file_name().map_or_else(|| "apps".to_owned(), |name| name.to_string_lossy().into_owned()),
+        dir: dir.to_string_lossy().into_owned(),
+        apps,
+        folders: BTreeMap::new(),
+    };
+    let mut folders = BTreeMap::new();
+    for app in &project.apps {
+        let mut at = project.inside(&app.cwd).map(Path::new);
+        while let Some(inside) = at {
+            let key = inside.to_string_lossy().into_owned();
+            if folders.contains_key(&key) {
+                break;
+            }
+            folders.insert(key, folder(&dir.join(inside))?);
+            at = inside.parent();
+        }
+    }
+    folders.entry(String::new()).or_insert(folder(dir)?);
+    project.folders = folders;
+    Ok(project)
+}
+
+fn folder(path: &Path) -> Result<Folder, CliError> {
+    let failed = |source| CliError::File { what: "read", path: path.display().to_string(), source };
+    let mut folder = Folder::default();
+    match fs::read_dir(path) {
+        Ok(entries) => {
+            let names = entries.take(MOST_NAMES).filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+            folder.files = names.collect();
+        }
+        // It is made before the apps run.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(folder),
+        Err(error) => return Err(failed(error)),
+    }
+    let text = |name: &str| if folder.files.contains(name) { bounded(&path.join(name)).ok().flatten() } else { None };
+    folder.package = text("package.json").and_then(|text| Package::read(&text));
+    folder.node_version = text(".nvmrc").or_else(|| text(".node-version")).and_then(|text| text.lines().next().map(str::to_owned));
+    Ok(folder)
+}
+
+/// The text of a file; none where there is none. What is too long or no text is another's.
+fn bounded(path: &Path) -> std::io::Result<Option<String>> {
+    let file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+fn step(out: &Path, file: &File) -> Result<Step, CliError> {
+    let path = out.join(&file.path);
+    let there = bounded(&path).map_err(|source| CliError::File { what: "read", path: path.display().to_string(), source })?;
+    Ok(decide(there.as_deref(), &file.text))
+}
+
+/// Writes all files; where one was edited and would change, only what is to go beside those.
+fn write(out: &Path, steps: &[(&File, Step)]) -> Result<(), CliError> {
+    let has_conflict = steps.iter().any(|(_, step)| *step == Step::Conflict);
+    for (file, step) in steps {
+        let path = out.join(&file.path);
+        match step {
+            Step::Conflict => put(&beside(&path), &file.text)?,
+            Step::Create | Step::Replace if !has_conflict => put(&path, &file.text)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Where the new text of an edited file goes.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
+}
+
+fn put(path: &Path, text: &str) -> Result<(), CliError> {
+    let failed = |what: &'static str| move |source| CliError::File { what, path: path.display().to_string(), source };
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(failed("make the folder of"))?;
+    }
+    let mode = fs::metadata(path).map_or(MODE, |there| there.permissions().mode() & 0o777);
+    replace(path, text.as_bytes(), Durability::Process, Writers::Many).map_err(|error| error.source).map_err(failed("write"))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed("set the mode of"))
+}
+
+/// Words of a step: what was done, what would be done.
+fn words(step: Step, is_check: bool, has_conflict: bool) -> (&'static str, &'static str) {
+    match (step, is_check) {
+        (Step::Same, _) => ("same", "is as it would be written"),
+        (Step::Keep, _) => ("kept", "was edited, and nothing new is to come in: it stays"),
+        (Step::Conflict, false) => ("conflict", "was edited, or is not from here: it stays, the new text is beside it, in .new"),
+        (Step::Conflict, true) => ("conflict", "was edited, or is not from here, and would be another"),
+        (Step::Create, true) => ("create", "is missing"),
+        (Step::Replace, true) => ("replace", "would be another"),
+        (Step::Create | Step::Replace, false) if has_conflict => ("waits", "is not written, because of the others"),
+        (Step::Create, false) => ("create", "written"),
+        (Step::Replace, false) => ("replace", "written anew"),
+    }
+}
+
+fn report(cx: &mut Cx, call: &Call, out: &Path, exported: &Exported, steps: &[(&File, Step)]) {
+    let is_check = call.has("check");
+    let has_conflict = steps.iter().any(|(_, step)| *step == Step::Conflict);
+    if call.has("json") {
+        let file = |(file, step): &(&File, Step)| json!({ "path": out.join(&file.path), "step": words(*step, is_check, has_conflict).0 });
+        let told: Vec<Value> =
+            exported.told.iter().map(|told| json!({ "app": told.app, "attribute": told.key, "reason": told.why })).collect();
+        let all = json!({ "files": steps.iter().map(file).collect::<Vec<_>>(), "not_carried": told, "next": exported.next });
+        render::json(&mut cx.out, &all);
+        return;
+    }
+    for (file, step) in steps {
+        let (_, what) = words(*step, is_check, has_conflict);
+        let path = crate::text::shown(&file.path);
+        if *step == Step::Conflict { cx.out.error(format_args!("{path} {what}")) } else { cx.out.line(format_args!("{path}: {what}")) }
+    }
+    if has_conflict && !is_check {
+        cx.out.err_line(
+            "Compare each with its .new, take what you want, and let the .new take its place: from then on it is known what was edited.",
+        );
+    }
+    if !exported.told.is_empty() {
+        let text = render::not_carried(&exported.told, cx.out.width(), cx.out.paint_err());
+        cx.out.err_line(text.trim_end());
+    }
+    if !is_check && !has_conflict {
+        for next in &exported.next {
+            cx.out.line(format_args!("  {}", crate::text::shown(next)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ways_between_folders() {
+        for (from, to, expected) in
+            [("/a/b", "/a/b", "."), ("/a/b/k8s", "/a/b", ".."), ("/a", "/a/b/c", "b/c"), ("/x/y", "/a", "../../a"), ("/", "/a", "a")]
+        {
+            assert_eq!(way(Path::new(from), Path::new(to)), expected, "{from} {to}");
+        }
+        assert_eq!(tidy(Path::new("/a/./b/../c")), Path::new("/a/c"));
+    }
+}

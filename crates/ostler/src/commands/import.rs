@@ -1,0 +1,96 @@
+//! `import`: a config file of the files of other programs.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use ostler_export::{From, Imported, import};
+use ostler_sys::replace::{Durability, Writers, replace};
+use serde_json::{Value, json};
+
+use super::files;
+use crate::cli::Call;
+use crate::cx::{self, Cx};
+use crate::error::{CliError, Status, UsageError};
+use crate::render;
+
+/// Longest file that is read; `ostler-export` refuses anything longer, too.
+const MOST_BYTES: u64 = 8 << 20;
+/// Where each kind is looked for when no file is named.
+const USUAL: &[(From, &[&str])] = &[
+    (From::Compose, &["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"]),
+    (From::Procfile, &["Procfile"]),
+    (From::Supervisor, &["supervisord.conf", "/etc/supervisor/supervisord.conf", "/etc/supervisord.conf"]),
+];
+
+/// Writes an ecosystem file. One that exists is not overwritten without `--force`.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let word = call.target().unwrap_or_default();
+    let from = From::named(word).ok_or_else(|| {
+        let known: Vec<&str> = From::ALL.iter().map(|(word, _)| *word).collect();
+        UsageError::BadValue { option: "import".into(), reason: format!("expected {}, found {word:?}", known.join(", ")) }
+    })?;
+    let cwd = PathBuf::from(cx::cwd()?);
+    let (text, shown) = match call.targets.get(1).map(String::as_str) {
+        Some("-") => (String::from_utf8_lossy(&files::stdin()?).into_owned(), "-".to_owned()),
+        Some(path) => (read(&cwd.join(path), path)?, path.to_owned()),
+        None => usual(from, &cwd, word)?,
+    };
+    let name = shown.rsplit('/').next().unwrap_or(&shown);
+    let imported = import(from, &text, name).map_err(|error| CliError::Failed(format!("{shown}: {error}")))?;
+    let out = call.value("out").unwrap_or("ecosystem.config.js");
+    if out != "-" {
+        write(&cwd.join(out), &imported.text(), call.has("force"))?;
+    }
+    report(cx, call, &imported, out);
+    Ok(Status::Ok)
+}
+
+fn usual(from: From, cwd: &Path, word: &str) -> Result<(String, String), CliError> {
+    let names: &[&str] = USUAL.iter().find(|(own, _)| *own == from).map_or(&[], |(_, names)| names);
+    match names.iter().find(|name| cwd.join(name).is_file()) {
+        Some(name) => Ok((read(&cwd.join(name), name)?, (*name).to_owned())),
+        None if names.is_empty() => Err(UsageError::MissingArgument { name: "file".into() }.into()),
+        None => Err(CliError::NotFound(format!("there is no {} here: name the file, `import {word} <file>`", names.join(", ")))),
+    }
+}
+
+fn read(path: &Path, shown: &str) -> Result<String, CliError> {
+    let failed = |source| CliError::File { what: "read", path: shown.to_owned(), source };
+    let mut bytes = Vec::new();
+    fs::File::open(path).map_err(failed)?.take(MOST_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+    String::from_utf8(bytes).map_err(|_| CliError::Failed(format!("{shown} is not UTF-8")))
+}
+
+fn write(path: &Path, text: &str, force: bool) -> Result<(), CliError> {
+    let failed = |source: std::io::Error| CliError::File { what: "write", path: path.display().to_string(), source };
+    if force {
+        return replace(path, text.as_bytes(), Durability::Process, Writers::Many).map_err(|error| failed(error.source));
+    }
+    let made = fs::OpenOptions::new().write(true).create_new(true).open(path);
+    match made.and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes())) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Err(CliError::Failed(format!("{} exists already, add -f to overwrite it, or --out to name another", path.display())))
+        }
+        other => other.map_err(failed),
+    }
+}
+
+fn report(cx: &mut Cx, call: &Call, imported: &Imported, out: &str) {
+    if call.has("json") {
+        let told: Vec<Value> =
+            imported.told.iter().map(|told| json!({ "app": told.app, "attribute": told.key, "reason": told.why })).collect();
+        render::json(&mut cx.out, &json!({ "file": out, "apps": imported.apps, "not_carried": told }));
+        return;
+    }
+    if out == "-" {
+        cx.out.data(imported.text().as_bytes());
+    } else {
+        let count = imported.apps.len();
+        cx.out.line(format_args!("File {out} written: {count} app{}", if count == 1 { "" } else { "s" }));
+    }
+    if !imported.told.is_empty() {
+        let text = render::not_carried(&imported.told, cx.out.width(), cx.out.paint_err());
+        cx.out.err_line(text.trim_end());
+    }
+}

@@ -1,0 +1,186 @@
+//! `export` and `import`: files of others, made and read; an edit is never lost; what is made runs.
+
+use std::process::Command;
+
+use ostler_testkit::{Home, fixture_path, program, python_program, skip};
+use serde_json::{Value, json};
+
+use crate::setup::home;
+
+const APPS: &str = r#"{"apps": [{"name": "api", "script": "dist/main.js", "watch": true, "env": {"PORT": 3000}, "env_production": {"PORT": 8080, "API_TOKEN": "hunter2"}}]}"#;
+
+fn export(home: &Home, words: &str, code: i32) -> Value {
+    let output = home.run(format!("export {words} --json")).code(code);
+    serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output}"))
+}
+
+fn steps(answer: &Value) -> Vec<&str> {
+    answer["files"].as_array().unwrap().iter().filter_map(|file| file["step"].as_str()).collect()
+}
+
+#[test]
+fn an_edit_is_never_lost() {
+    let home = home();
+    let file = home.write("ecosystem.json", APPS);
+    let words = format!("compose {file} --env production");
+    let compose = home.work().join("compose.yaml");
+    // Nothing is written by a look; what is missing is a difference.
+    assert_eq!(steps(&export(&home, &format!("{words} --check"), 1)), ["create"; 4]);
+    assert!(!compose.exists());
+    let made = export(&home, &words, 0);
+    assert_eq!(steps(&made), ["create"; 4]);
+    assert_eq!(made["not_carried"][0]["attribute"], "watch");
+    let text = std::fs::read_to_string(&compose).unwrap();
+    assert!(text.contains("8080:8080") && !text.contains("hunter2"), "{text}");
+    // All is as it would be written; what has no equal is the one thing to tell.
+    assert_eq!(steps(&export(&home, &format!("{words} --check"), 6)), ["same"; 4]);
+    // An edit stays as long as nothing else would come in.
+    let edited = text.replace("retries: 3", "retries: 7");
+    std::fs::write(&compose, &edited).unwrap();
+    assert_eq!(steps(&export(&home, &words, 0))[0], "kept");
+    assert_eq!(std::fs::read_to_string(&compose).unwrap(), edited);
+    // Both have changed: nothing is written but the new text beside it.
+    let container = std::fs::read_to_string(home.work().join("ostler.container.yaml")).unwrap();
+    home.write("ecosystem.json", APPS.replace("\"watch\": true", "\"kill_timeout\": 9000").replace("8080", "9090"));
+    let answer = export(&home, &words, 1);
+    assert_eq!(steps(&answer), ["conflict", "waits", "same", "waits"]);
+    assert_eq!(std::fs::read_to_string(&compose).unwrap(), edited);
+    assert_eq!(std::fs::read_to_string(home.work().join("ostler.container.yaml")).unwrap(), container);
+    let new = home.work().join("compose.yaml.new");
+    assert!(std::fs::read_to_string(&new).unwrap().contains("9090:9090"));
+    // With the new text in its place, and the edit in that, it goes on.
+    let merged = std::fs::read_to_string(&new).unwrap().replace("retries: 3", "retries: 7");
+    std::fs::write(&compose, &merged).unwrap();
+    assert_eq!(steps(&export(&home, &words, 0)), ["kept", "replace", "same", "replace"]);
+    assert_eq!(std::fs::read_to_string(&compose).unwrap(), merged);
+    assert!(home.processes().is_empty(), "a daemon was started");
+}
+
+#[test]
+fn what_is_written_by_hand_is_left_alone() {
+    let home = home();
+    let file = home.write("ecosystem.json", APPS);
+    home.write("Dockerfile", "FROM scratch\n");
+    assert_eq!(steps(&export(&home, &format!("dockerfile {file}"), 1)), ["conflict", "waits", "waits"]);
+    assert_eq!(std::fs::read_to_string(home.work().join("Dockerfile")).unwrap(), "FROM scratch\n");
+    // Readable for the user of an image, whatever the mask.
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&home.work().join("Dockerfile.new").metadata().unwrap().permissions()) & 0o777,
+        0o644
+    );
+}
+
+#[test]
+fn slips_are_named() {
+    let home = home();
+    let file = home.write("ecosystem.json", APPS);
+    home.run(format!("export kubernets {file}")).code(2).says("did you mean kubernetes?");
+    home.run(format!("export compose {file} --app nope")).code(4).says("there is api");
+    home.run(format!("export compose {file} --env prodution")).code(2).says("did you mean production?");
+    home.run(format!("export kubernetes {file} --host a..b")).code(1).says("--host");
+    home.run("import compose").code(4).says("compose.yaml");
+    home.run("import systemd").code(2);
+}
+
+/// A Procfile becomes an ecosystem file, which is started.
+#[test]
+fn what_is_imported_runs() {
+    let home = home();
+    home.write("Procfile", "web: sleep 1000 && echo $PORT\nworker: sleep 2000\n");
+    home.ok("import procfile");
+    home.run("import procfile").code(1).says("exists already");
+    home.ok("start ecosystem.config.js");
+    assert_eq!(home.app("web").status(), "online");
+    assert_eq!(home.app("worker").status(), "online");
+    let environ = std::fs::read(format!("/proc/{}/environ", home.app("web").pid())).unwrap();
+    assert!(environ.split(|byte| *byte == 0).any(|line| line == b"PORT=5000"));
+}
+
+/// What Compose makes of the file is what was meant: its own reader says so.
+#[test]
+fn compose_reads_what_was_meant() {
+    let Some(compose) = python_program("docker-compose") else { skip!("docker-compose is not installed") };
+    let home = home();
+    let value = "50% of $HOME ${X} {{ y }} \"q\" 'a' no: on # c\nline";
+    let apps = json!({ "apps": [{ "name": "api", "script": "a.js", "env": { "PORT": 3000, "TEXT": value, "FLAG": "no", "MODE": "0755", "DB_PASSWORD": "x" } }] });
+    let file = home.write("ecosystem.json", apps.to_string());
+    home.ok(format!("export compose {file}"));
+    let config = |secret: Option<&str>| {
+        let mut command = Command::new(&compose);
+        command.args(["config", "--format", "json"]).current_dir(home.work()).env_remove("DB_PASSWORD");
+        if let Some(secret) = secret {
+            command.env("DB_PASSWORD", secret);
+        }
+        command.output().unwrap()
+    };
+    // Without the secret nothing begins, and it says which is missing.
+    assert!(String::from_utf8_lossy(&config(None).stderr).contains("DB_PASSWORD is missing a value"));
+    let output = config(Some("hunter2"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let read: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let env = &read["services"]["api"]["environment"];
+    // It writes two dollars for one again, so that its output can be its input.
+    assert_eq!(env["TEXT"].as_str().map(|text| text.replace("$$", "$")).as_deref(), Some(value));
+    assert_eq!((env["FLAG"].as_str(), env["MODE"].as_str(), env["DB_PASSWORD"].as_str()), (Some("no"), Some("0755"), Some("hunter2")));
+}
+
+const SHOP: &str = r#"{"apps": [
+    {"name": "api", "script": "dist/main.js", "instances": {"min": 2, "max": 9, "cpu": 70}, "http": {"path": "/health"}, "cron_restart": "0 4 * * *",
+     "env": {"PORT": 3000, "API_TOKEN": "x"}, "env_production": {"PORT": 8080}, "max_memory_restart": "300M", "cpu_quota": 50},
+    {"name": "worker", "script": "worker.py", "instances": 3, "env_file": ".env", "autostart": false},
+    {"name": "clean", "script": "clean.sh", "job": {"schedule": "30 3 * * *", "timeout": "5m", "retries": 2}, "timezone": "Europe/Berlin"},
+    {"name": "migrate", "script": "npm run migrate", "autorestart": false},
+    {"name": "db", "script": "postgres"}, {"name": "cache", "script": "redis-server"}
+]}"#;
+
+/// The schemas of four versions of Kubernetes take every object, and no field is unknown to them.
+#[test]
+fn kubernetes_takes_the_manifests() {
+    let Some(validate) = python_program("kubernetes-validate") else { skip!("kubernetes-validate is not installed") };
+    let home = home();
+    let file = home.write("ecosystem.json", SHOP);
+    let answer = export(&home, &format!("kubernetes {file} --host shop.example.com --network-policy"), 0);
+    let paths: Vec<&str> = answer["files"].as_array().unwrap().iter().filter_map(|file| file["path"].as_str()).collect();
+    assert_eq!(paths.len(), 6);
+    for version in ["1.25", "1.31", "1.34", "1.37"] {
+        let output = Command::new(&validate).args(["--strict", "-k", version]).args(&paths).output().unwrap();
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        // A kind that it does not know is only a warning there.
+        assert!(output.status.success() && !said.contains("WARN"), "{version}: {said}");
+    }
+}
+
+/// kustomize makes of base and overlay what the profile says, and nothing else of it.
+#[test]
+fn kustomize_lays_the_profile_over_the_base() {
+    // Debian has none; where a machine has one, it is asked.
+    let Some(kubectl) = program("kubectl") else { skip!("kubectl is not installed") };
+    let home = home();
+    let file = home.write("ecosystem.json", SHOP);
+    export(&home, &format!("kubernetes {file} --kustomize"), 0);
+    let built = |folder: &str| {
+        let output = Command::new(&kubectl).args(["kustomize", folder]).current_dir(home.work()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (base, production) = (built("k8s/base"), built("k8s/overlays/production"));
+    assert!(base.contains("containerPort: 3000") && !base.contains("8080"), "{base}");
+    assert!(production.contains("containerPort: 8080") && !production.contains("containerPort: 3000"), "{production}");
+    assert!(production.contains("PORT: \"8080\"") && production.contains("port: 3000"), "{production}");
+}
+
+/// What `examples/export` shows is what is written.
+#[test]
+fn the_example_is_what_is_written() {
+    let home = home();
+    // The folder gives names, so it keeps its own.
+    let copied = Command::new("cp").args(["-r", &fixture_path("../../examples/export")]).arg(home.work()).status().unwrap();
+    assert!(copied.success());
+    let file = "export/ecosystem.config.js";
+    for words in ["compose --env production", "kubernetes --kustomize --host myapp.example.com"] {
+        let (target, options) = words.split_once(' ').unwrap();
+        let output = home.run(format!("export {target} {file} {options} --check --json"));
+        let answer: Value = serde_json::from_str(&output.stdout).unwrap();
+        assert!(steps(&answer).iter().all(|step| *step == "same"), "run `ostler export {words}` in examples/export: {output}");
+    }
+}
