@@ -133,5 +133,6 @@ mod validate;
 mod watch;
 mod web;
 mod web_page;
+mod web_profiles;
 mod wedged;
 mod why;

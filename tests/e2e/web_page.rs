@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::setup::home;
 
 /// The folder with puppeteer-core; none where nobody installed it, and then this machine has no browser to drive.
-fn driver() -> Option<PathBuf> {
+pub(crate) fn driver() -> Option<PathBuf> {
     let folder = PathBuf::from(std::env::var_os("OSTLER_CACHE")?).join("browser");
     folder.join("node_modules/puppeteer-core").is_dir().then_some(folder)
 }

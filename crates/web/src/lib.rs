@@ -17,6 +17,7 @@ pub mod errors;
 mod guard;
 pub mod history;
 mod metrics;
+mod profiles;
 mod reply;
 mod routes;
 mod server;

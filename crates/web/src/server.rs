@@ -18,6 +18,7 @@ use crate::daemon::Daemon;
 use crate::errors::{Collected, collect};
 use crate::guard::Guard;
 use crate::history::Recorder;
+use crate::profiles::Profiles;
 use crate::reply::{self, Body};
 use crate::routes;
 use crate::settings::{Settings, SettingsError, make_folder};
@@ -59,6 +60,7 @@ pub(crate) struct Site {
     /// Readers of logs, each with a process.
     pub(crate) readers: Cell<usize>,
     pub(crate) errors: Rc<Collected>,
+    pub(crate) profiles: Rc<Profiles>,
     guard: Guard,
 }
 
@@ -96,6 +98,7 @@ pub(crate) fn run(home: &Path) -> Result<(), WebError> {
             checking: tokio::sync::Semaphore::new(1),
             readers: Cell::new(0),
             errors,
+            profiles: Rc::new(Profiles::of(home)),
         });
         Ok(move |peer, request| answer(Rc::clone(&site), peer, request))
     });
