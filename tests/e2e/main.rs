@@ -101,6 +101,7 @@ mod runtime;
 mod runtime_lines;
 mod save;
 mod scale;
+mod scrape;
 mod secrets;
 mod secrets_memory;
 mod seeds_cluster;

@@ -20,6 +20,7 @@ mod metrics;
 mod profiles;
 mod reply;
 mod routes;
+mod scrape;
 mod server;
 pub mod settings;
 pub mod tls;

@@ -21,6 +21,7 @@ use crate::history::Recorder;
 use crate::profiles::Profiles;
 use crate::reply::{self, Body};
 use crate::routes;
+use crate::scrape::Scraper;
 use crate::settings::{Settings, SettingsError, make_folder};
 use crate::tls;
 
@@ -61,6 +62,7 @@ pub(crate) struct Site {
     pub(crate) readers: Cell<usize>,
     pub(crate) errors: Rc<Collected>,
     pub(crate) profiles: Rc<Profiles>,
+    pub(crate) scraper: Rc<Scraper>,
     guard: Guard,
 }
 
@@ -85,6 +87,7 @@ pub(crate) fn run(home: &Path) -> Result<(), WebError> {
         let daemon = Daemon::follow(home, recorder.clone()).map_err(WebError::Follow)?;
         let errors = collect(home, daemon.clone(), ending.clone());
         let alerts = crate::alerts::start(home, &daemon, &errors, &ending);
+        let scraper = Scraper::start(&daemon, recorder.clone(), ending.clone());
         let site = Rc::new(Site {
             home: home.to_owned(),
             guard: Guard::new(&settings),
@@ -99,6 +102,7 @@ pub(crate) fn run(home: &Path) -> Result<(), WebError> {
             readers: Cell::new(0),
             errors,
             profiles: Rc::new(Profiles::of(home)),
+            scraper,
         });
         Ok(move |peer, request| answer(Rc::clone(&site), peer, request))
     });
