@@ -127,6 +127,7 @@ mod static_program;
 mod stats;
 mod stop;
 mod terminal;
+mod top;
 mod tracing;
 mod unsteered;
 mod update;
