@@ -84,7 +84,8 @@ fn taken_kept_fetched_and_removed() {
         let path = format!("/api/profiles/{}", one["id"].as_str().unwrap());
         let answer = web.get(&path);
         assert!(!answer.json()[key].is_null() && answer.body.len() as u64 == one["bytes"].as_u64().unwrap(), "{one}");
-        assert!(kind == "memory" || answer.body.contains("burnsWithThisName"), "{one}");
+        // What ran in so short a time is a matter of the machine; what is in memory is not.
+        assert!(kind != "heap" || answer.body.contains("burnsWithThisName"), "{one}");
         assert_eq!(viewer.get(&path).status, role, "a heap has secrets: {one}");
         assert_eq!(part.get(&path).status, if one["namespace"] == "dev" { 200 } else { 404 });
         assert_eq!(viewer.delete(&path).status, 403);
