@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::setup::home;
 
 /// A home with the app `api` of two instances and one of another namespace, whose dashboard has recorded them.
-fn recorded() -> (Home, u16) {
+pub fn recorded() -> (Home, u16) {
     let home = home();
     let script =
         home.write("app.js", "setInterval(() => process.send && process.send({type: 'axm:monitor', data: {queue: {value: 7}}}), 50)");
@@ -32,7 +32,7 @@ fn get(port: u16, token: &str, path: &str) -> (u16, Value) {
 }
 
 /// The answer as soon as it has so many figures.
-fn figures_of(home: &Home, port: u16, token: &str, path: &str, count: usize) -> Value {
+pub fn figures_of(home: &Home, port: u16, token: &str, path: &str, count: usize) -> Value {
     let mut answer = Value::Null;
     home.wait_until(path, || {
         answer = get(port, token, path).1;

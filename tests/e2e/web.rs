@@ -95,6 +95,10 @@ impl<'a> Web<'a> {
         self.raw(&self.head("POST", path, &more), &body.to_string())
     }
 
+    pub fn delete(&self, path: &str) -> Answer {
+        self.raw(&self.head("DELETE", path, &format!("{}\r\nContent-Type: application/json", self.bearer())), "")
+    }
+
     /// A stream of server-sent events, from after this id.
     fn stream(&self, path: &str, after: &str) -> Stream {
         let more = if after.is_empty() { self.bearer() } else { format!("{}\r\nLast-Event-ID: {after}", self.bearer()) };

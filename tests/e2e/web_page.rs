@@ -10,7 +10,7 @@ use crate::setup::home;
 use crate::traces::{failed, post};
 
 /// The folder with puppeteer-core; none where nobody installed it, and then this machine has no browser to drive.
-fn driver() -> Option<PathBuf> {
+pub(crate) fn driver() -> Option<PathBuf> {
     let folder = PathBuf::from(std::env::var_os("OSTLER_CACHE")?).join("browser");
     folder.join("node_modules/puppeteer-core").is_dir().then_some(folder)
 }

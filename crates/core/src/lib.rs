@@ -40,6 +40,7 @@ pub mod rollout;
 pub mod rotate;
 pub mod runtime;
 pub mod safeguards;
+pub mod scrape;
 pub mod secrets;
 pub mod select;
 pub mod serving;

@@ -20,6 +20,8 @@
 //   app → ostler   {"cmd":"NODE_OSTLER","act":"profiled","call":7,"file":"/tmp/…"}      or an error
 //   ostler → app   {"cmd":"NODE_OSTLER","act":"collect","for_ms":90000}
 //   app → ostler   {"cmd":"NODE_OSTLER","act":"figures","figures":{…}}      every two seconds for that time: collector.cjs
+//   ostler → app   {"cmd":"NODE_OSTLER","act":"reach","port":3000,"call":8}
+//   app → ostler   {"cmd":"NODE_OSTLER","act":"reached","call":8,"path":"/tmp/…"}      or an error: way.cjs
 //   app → ostler   {"cmd":"NODE_OSTLER","act":"turns"}        each `beat_ms`, for a health check that wants to know whether the event loop turns
 'use strict';
 
@@ -83,6 +85,8 @@ function obey(message, drain) {
   if (message.cmd === COMMAND && message.act === 'profile') profile(message, drain.send);
   if (message.cmd === COMMAND && message.act === 'drain') drain.begin(message);
   if (message.cmd === COMMAND && message.act === 'collect') collect(message, drain.send);
+  if (message.cmd === COMMAND && message.act === 'reach') reach(message, drain.send);
+  if (message.cmd === 'NODE_CLUSTER') learnKey(message);
   // After this Node expects the worker to end by itself as soon as nothing is left to do.
   if (message.cmd === 'NODE_CLUSTER' && message.act === 'disconnect') drain.release();
 }
@@ -178,17 +182,45 @@ function takeProfile({ ending, first, last }, ms, done, failed) {
 
 // ---- Figures ---------------------------------------------------------------------------------------------------------------------------
 
-let collector;
+/** Modules of ours beside this file, which are read when they are first needed. */
+const beside = new Map();
+
+function loadBeside(name) {
+  if (!beside.has(name)) {
+    const { basename, join } = require('path');
+    const file = join(__dirname, basename(__filename).replace('preload', name));
+    beside.set(name, require(file));
+    delete require.cache[file];
+  }
+  return beside.get(name);
+}
 
 /** Measures what the app does, for a time. The code for it is another file, which is read when it is first needed. */
 function collect({ for_ms: forMs }, send) {
-  if (!collector) {
-    const { basename, join } = require('path');
-    const file = join(__dirname, basename(__filename).replace('preload', 'collector'));
-    collector = require(file);
-    delete require.cache[file];
+  loadBeside('collector')(forMs, (figures) => process.connected && send.call(process, { cmd: COMMAND, act: 'figures', figures }, () => {}));
+}
+
+// ---- A way to this very worker ---------------------------------------------------------------------------------------------------------
+
+/** Names under which this worker gets connections by round robin, by port. Few: each is a server of the app. */
+const keys = new Map();
+const MOST_KEYS = 64;
+
+/** Learns them from the answers of the primary. */
+function learnKey({ ack, key, sockname }) {
+  const port = ack !== undefined && typeof key === 'string' && sockname && sockname.port;
+  if (port > 0 && (keys.has(port) || keys.size < MOST_KEYS)) keys.set(port, key);
+}
+
+/** Opens a way to the app's server on a port, in this process. The code for it is another file, as above. */
+function reach({ port, call }, send) {
+  const say = (said) => process.connected && send.call(process, Object.assign({ cmd: COMMAND, act: 'reached', call }, said), () => {});
+  const done = (error, path) => say(error ? { error: String(error.message || error) } : { path });
+  try {
+    loadBeside('way')(port, (of) => keys.get(of), done);
+  } catch (error) {
+    done(error);
   }
-  collector(forMs, (figures) => process.connected && send.call(process, { cmd: COMMAND, act: 'figures', figures }, () => {}));
 }
 
 // ---- Start -----------------------------------------------------------------------------------------------------------------------------

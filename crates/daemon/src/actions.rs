@@ -1,5 +1,5 @@
-//! `trigger`: an action that an app offers is called, over its channel, and its answer goes to whoever asked. `profile`: the preload of a Node app is
-//! called in the same way.
+//! `trigger`: an action that an app offers is called, over its channel, and its answer goes to whoever asked. `profile`, and the
+//! way to a worker: the preload of a Node app is called in the same way.
 //!
 //! Apps say which action an answer is of, and nothing more: of several calls of one action the oldest gets it.
 
@@ -23,6 +23,9 @@ const LONGEST_MS: u64 = 24 * 3_600_000;
 /// Time to write a profile: that of a large heap takes long.
 const WRITTEN_MS: u64 = 120_000;
 
+/// Longest wait for a way to a server.
+const WAY_MS: u64 = 3_000;
+
 /// What is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Called {
@@ -30,6 +33,8 @@ enum Called {
     Action(String),
     /// The preload's profiler, with the number of the call.
     Profiler(u64),
+    /// The preload's way to a server, with the number of the call.
+    Way(u64),
 }
 
 impl Called {
@@ -37,6 +42,7 @@ impl Called {
         match self {
             Self::Action(name) => name,
             Self::Profiler(_) => "profile",
+            Self::Way(_) => "reach",
         }
     }
 }
@@ -75,6 +81,12 @@ impl Actions {
         let Some(told) = self.chosen(ctx, asker, preloaded(ctx, target)) else { return };
         let call = ctx.ticket();
         self.tell(ctx, asker, target, Called::Profiler(call), told, &|_| preload::profile(kind.word(), ms, call), ms + WRITTEN_MS);
+    }
+
+    fn reach(&mut self, ctx: &mut Ctx, asker: (u32, u64), target: &str, port: u16) {
+        let Some(told) = self.chosen(ctx, asker, preloaded(ctx, target)) else { return };
+        let call = ctx.ticket();
+        self.tell(ctx, asker, target, Called::Way(call), told, &|_| preload::reach(port, call), WAY_MS);
     }
 
     /// Those who are to be told; none where that was answered.
@@ -188,6 +200,7 @@ impl Feature for Actions {
                 self.call(ctx, asker, target, action, params.as_deref(), *within_ms);
             }
             Request::Profile { target, kind, ms } => self.profile(ctx, asker, target, *kind, *ms),
+            Request::Reach { target, port } => self.reach(ctx, asker, target, *port),
             _ => return Some(ask),
         }
         None
@@ -204,6 +217,7 @@ impl Feature for Actions {
             }
             Message::Internal(message) => match FromPreload::of(message) {
                 Some(FromPreload::Profiled { call, file }) => (Called::Profiler(call), file.map(Value::from)),
+                Some(FromPreload::Reached { call, path }) => (Called::Way(call), path.map(Value::from)),
                 _ => return,
             },
             _ => return,

@@ -24,8 +24,12 @@ const CODE: &str = include_str!("../preload/preload.cjs");
 /// Code that the preload loads when figures are collected, from beside it.
 const COLLECTOR: &str = include_str!("../preload/collector.cjs");
 
+/// Code that the preload loads when somebody reads a page of one worker, from beside it.
+const WAY: &str = include_str!("../preload/way.cjs");
+
 const FILE_PREFIX: &str = "node-preload-";
 const COLLECTOR_PREFIX: &str = "node-collector-";
+const WAY_PREFIX: &str = "node-way-";
 
 /// Variable with the settings of the preload.
 const SETTINGS_VAR: &str = "OSTLER_PRELOAD";
@@ -101,9 +105,10 @@ fn name(prefix: &str) -> String {
     format!("{prefix}{}.cjs", env!("CARGO_PKG_VERSION"))
 }
 
-/// Writes both files. Without the second one nothing is collected; nothing else.
+/// Writes the files. Without the others nothing is collected or read; nothing else.
 fn write(folder: &Path, mode: Option<u32>) -> Option<PathBuf> {
     write_one(&folder.join(name(COLLECTOR_PREFIX)), COLLECTOR, mode);
+    write_one(&folder.join(name(WAY_PREFIX)), WAY, mode);
     write_one(&folder.join(name(FILE_PREFIX)), CODE, mode)
 }
 

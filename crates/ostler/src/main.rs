@@ -9,6 +9,7 @@ mod cx;
 mod deploy;
 mod doctor;
 mod error;
+mod full_screen;
 mod home;
 mod left_behind;
 mod logs;

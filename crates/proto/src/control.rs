@@ -180,6 +180,14 @@ pub enum Request {
         /// For how long; nothing for [`Profile::Heap`].
         ms: u64,
     },
+    /// Has workers of Node apps open a way to themselves: what connects to it reaches the server of that very process on this port, which all workers share.
+    /// Nothing of the app changes, and a way that nobody uses is closed. Answer as for [`Request::Trigger`]; what is returned is the path of a unix socket.
+    Reach {
+        /// Name, id, namespace or `all`.
+        target: String,
+        /// Port of the server.
+        port: u16,
+    },
     /// Writes into the standard input of an instance, all of the text or nothing. Answer: [`Response::Done`].
     Input {
         /// Its id.
@@ -263,6 +271,7 @@ impl Request {
             | Self::Events
             | Self::Subscribe { .. }
             | Self::Listen { .. }
+            | Self::Reach { .. }
             | Self::Collect { .. } => true,
             Self::Start { .. }
             | Self::Act { .. }

@@ -18,8 +18,10 @@ use crate::daemon::Daemon;
 use crate::errors::{Collected, collect};
 use crate::guard::Guard;
 use crate::history::Recorder;
+use crate::profiles::Profiles;
 use crate::reply::{self, Body};
 use crate::routes;
+use crate::scrape::Scraper;
 use crate::settings::{Settings, SettingsError, make_folder};
 use crate::tls;
 
@@ -60,6 +62,8 @@ pub(crate) struct Site {
     pub(crate) readers: Cell<usize>,
     pub(crate) errors: Rc<Collected>,
     pub(crate) otlp: Rc<crate::otlp::Otlp>,
+    pub(crate) profiles: Rc<Profiles>,
+    pub(crate) scraper: Rc<Scraper>,
     guard: Guard,
 }
 
@@ -85,6 +89,7 @@ pub(crate) fn run(home: &Path) -> Result<(), WebError> {
         let errors = collect(home, daemon.clone(), ending.clone());
         let otlp = crate::otlp::start(home, &settings, &daemon, &ending);
         let alerts = crate::alerts::start(home, &daemon, &errors, &ending);
+        let scraper = Scraper::start(&daemon, recorder.clone(), ending.clone());
         let site = Rc::new(Site {
             home: home.to_owned(),
             guard: Guard::new(&settings),
@@ -99,6 +104,8 @@ pub(crate) fn run(home: &Path) -> Result<(), WebError> {
             readers: Cell::new(0),
             errors,
             otlp,
+            profiles: Rc::new(Profiles::of(home)),
+            scraper,
         });
         Ok(move |peer, request| answer(Rc::clone(&site), peer, request))
     });

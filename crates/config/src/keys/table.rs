@@ -326,6 +326,13 @@ pub static KEYS: &[Key] = &[
     ),
     key(
         Health,
+        "scrape",
+        &[Number(1, 65_535), Table],
+        "none",
+        "Port of the app's own page for Prometheus, or `{port, path, increment}`: read from each instance, added up, and in the dashboard's `/metrics` ([how](../metrics.md#figures-of-apps-own)).",
+    ),
+    key(
+        Health,
         "error",
         &[Text, Table],
         "none",

@@ -17,6 +17,7 @@ mod order;
 mod ready;
 mod run;
 mod safeguards;
+mod scrape;
 mod script;
 mod secrets;
 mod serving;
@@ -191,6 +192,7 @@ pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &Base<'_>)
             Ok(())
         }
         Some(Group::Health) if key == "alerts" => alerts::check(&spec.name, value),
+        Some(Group::Health) if key == "scrape" => scrape::check(value),
         Some(Group::Env | Group::Cron | Group::Watch | Group::Health | Group::Kept) | None => Ok(()),
     }
 }

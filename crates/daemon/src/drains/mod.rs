@@ -112,7 +112,11 @@ impl Drains {
                     extend(ctx, id, inc);
                 }
             }
-            FromPreload::Runs | FromPreload::Turns | FromPreload::Figures(_) | FromPreload::Profiled { .. } => {}
+            FromPreload::Runs
+            | FromPreload::Turns
+            | FromPreload::Figures(_)
+            | FromPreload::Profiled { .. }
+            | FromPreload::Reached { .. } => {}
         }
     }
 }

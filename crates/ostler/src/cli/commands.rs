@@ -425,9 +425,12 @@ pub(crate) const COMMANDS: &[Command] = &[
         )
     },
     Command {
-        options: &[call("since", None, Arg::Required("time"), "figures since so long ago: 10m, 2h, 30d (15m)")],
-        examples: &["top", "top --since 24h"],
-        ..works("top", "", 0, Daemon::Unused, Section::Inspect, "processor and memory of all apps over time, the busiest first")
+        options: &[
+            call("since", None, Arg::Required("time"), "figures since so long ago: 10m, 2h, 30d (15m)"),
+            call("once", None, Arg::None, "print it once, also at a terminal"),
+        ],
+        examples: &["top", "top --since 24h", "top --once"],
+        ..works("top", "", 0, Daemon::Unused, Section::Inspect, "processor and memory of all apps, now and over time, live at a terminal")
     },
     Command { completes: NAMES, ..reads("env", "<id>", 1, "environment of an app") },
     Command { completes: NAMES, ..reads("pid", "[name]", 0, "process ids") },

@@ -37,6 +37,7 @@ mod migrate;
 mod modules;
 mod monit;
 mod otel;
+mod past;
 mod pid;
 mod ping;
 mod prettylist;
@@ -61,6 +62,7 @@ mod startup;
 mod stats;
 mod steady;
 mod table;
+mod top;
 mod trigger;
 mod unstartup;
 mod update;
@@ -112,7 +114,7 @@ pub(crate) fn code(name: &str) -> Option<Run> {
         "env" => env::run,
         "pid" => pid::run,
         "stats" => stats::run,
-        "top" => stats::top,
+        "top" => top::run,
         "id" => id::run,
         "health" => health::run,
         "slist" => slist::run,

@@ -10,6 +10,9 @@
 //! → {"cmd":"NODE_OSTLER","act":"profile","kind":"cpu","ms":10000,"call":7}\n
 //! ← {"cmd":"NODE_OSTLER","act":"profiled","call":7,"file":"/tmp/ostler-1-2.cpuprofile"}\n
 //! ← {"cmd":"NODE_OSTLER","act":"profiled","call":7,"error":"…"}\n
+//! → {"cmd":"NODE_OSTLER","act":"reach","port":3000,"call":8}\n
+//! ← {"cmd":"NODE_OSTLER","act":"reached","call":8,"path":"/tmp/ostler-way-x/socket"}\n
+//! ← {"cmd":"NODE_OSTLER","act":"reached","call":8,"error":"…"}\n
 //! → {"cmd":"NODE_OSTLER","act":"collect","for_ms":90000}\n
 //! ← {"cmd":"NODE_OSTLER","act":"figures","figures":{"requests":12,"rate":3.5,"p95":0.012}}\n
 //! ```
@@ -43,6 +46,13 @@ pub enum FromPreload {
         /// The file with it; or why there is none.
         file: Result<String, String>,
     },
+    /// Answer to an order to open a way to a server of the process.
+    Reached {
+        /// The order.
+        call: u64,
+        /// The unix socket; or why there is none.
+        path: Result<String, String>,
+    },
 }
 
 impl FromPreload {
@@ -61,10 +71,14 @@ impl FromPreload {
             }
             "drained" => Some(Self::Drained),
             "figures" => Figures::of(message.get("figures")?).map(|figures| Self::Figures(Box::new(figures))),
-            "profiled" => {
+            act @ ("profiled" | "reached") => {
                 let why = || text("error").unwrap_or("says nothing").to_owned();
                 let call = message.get("call").and_then(Value::as_u64)?;
-                Some(Self::Profiled { call, file: text("file").map(str::to_owned).ok_or_else(why) })
+                let answer = |name| text(name).map(str::to_owned).ok_or_else(why);
+                Some(match act {
+                    "profiled" => Self::Profiled { call, file: answer("file") },
+                    _ => Self::Reached { call, path: answer("path") },
+                })
             }
             _ => None,
         }
@@ -102,6 +116,11 @@ pub fn profile(kind: &str, ms: u64, call: u64) -> Value {
     json!({"cmd": COMMAND, "act": "profile", "kind": kind, "ms": ms, "call": call})
 }
 
+/// The order to open a way to the server of the process that listens on this port, as it is sent.
+pub fn reach(port: u16, call: u64) -> Value {
+    json!({"cmd": COMMAND, "act": "reach", "port": port, "call": call})
+}
+
 /// The order to measure for this time from now on, as it is sent.
 pub fn collect(for_ms: u64) -> Value {
     json!({"cmd": COMMAND, "act": "collect", "for_ms": for_ms})
@@ -129,6 +148,14 @@ mod tests {
                 Some(FromPreload::Profiled { call: 7, file: Err("e".into()) }),
             ),
             (json!({"cmd": "NODE_OSTLER", "act": "profiled", "file": "/x"}), None),
+            (
+                json!({"cmd": "NODE_OSTLER", "act": "reached", "call": 8, "path": "/x"}),
+                Some(FromPreload::Reached { call: 8, path: Ok("/x".into()) }),
+            ),
+            (
+                json!({"cmd": "NODE_OSTLER", "act": "reached", "call": 8, "path": 7}),
+                Some(FromPreload::Reached { call: 8, path: Err("says nothing".into()) }),
+            ),
             (json!({"cmd": "NODE_OSTLER", "act": "flies"}), None),
             (json!({"cmd": "NODE_OSTLER", "act": 1}), None),
             (json!({"cmd": "NODE_CLUSTER", "act": "drained"}), None),

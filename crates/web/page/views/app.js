@@ -13,6 +13,7 @@ import { Verbs } from "./overview.js";
 import { EventList } from "./events.js";
 import { ErrorList } from "./errors.js";
 import { TraceList } from "./traces.js";
+import { Profiles } from "./profiles.js";
 
 function NodeFigures({ node }) {
   const tiles = [[t("requestRate"), `${node.rate.toFixed(node.rate < 10 ? 1 : 0)}/s`], [t("p95"), node.p95 === null ? "–" : span(node.p95 * 1000)], [t("failedShare"), node.failed_share === null ? "–" : percent(node.failed_share * 100)], [t("loopUse"), percent(node.loop_use * 100)]];
@@ -71,7 +72,7 @@ export function AppView({ namespace, name, tab, range }) {
   if (!table) return html`<${Skeleton} rows=${6} />`;
   if (!app) return html`<section class="card"><${Empty} title=${t("noSuchApp")}><a class="button" href="#/">${t("back")}</a></${Empty}></section>`;
   const base = `#/app/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`;
-  const tabs = [["charts", t("overview")], ["logs", t("logs")], ["events", t("events")], ["errors", t("errors")], ["traces", t("traces")], ["exits", t("exits")], ["metrics", t("metrics")], ["releases", t("releases")], ["config", t("config")]];
+  const tabs = [["charts", t("overview")], ["logs", t("logs")], ["events", t("events")], ["errors", t("errors")], ["traces", t("traces")], ["exits", t("exits")], ["metrics", t("metrics")], ["profiles", t("profiles")], ["releases", t("releases")], ["config", t("config")]];
   const body = () => {
     if (tab === "logs") return html`<section class="card flush"><${LogTabs} app=${name} key=${name} live=${html`<${LogView} app=${name} filterId="filter" key=${name} />`} /></section>`;
     if (tab === "events") return html`<section class="card flush"><${EventList} app=${name} /></section>`;
@@ -81,6 +82,7 @@ export function AppView({ namespace, name, tab, range }) {
     if (!detail) return html`<${Skeleton} rows=${4} />`;
     if (tab === "exits") return html`<section class="card"><${Exits} detail=${detail} /></section>`;
     if (tab === "metrics") return html`<${Metrics} app=${app} detail=${detail} />`;
+    if (tab === "profiles") return html`<${Profiles} app=${app} detail=${detail} open=${range} go=${(id) => (location.hash = `${base}/profiles/${id}`)} />`;
     if (tab === "releases") return html`<section class="card"><${Releases} detail=${detail} /></section>`;
     return html`<${Config} detail=${detail} />`;
   };

@@ -1,5 +1,6 @@
 //! Questions and orders of requests.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ostler_client::{Client, ClientError};
@@ -45,6 +46,27 @@ impl Daemon {
             what(&mut client)
         });
         Ok(asked.await.map_err(|_| AskError::Lost)??)
+    }
+
+    /// A way to the server of this very instance on this port: the path of a unix socket, as its preload says it.
+    ///
+    /// # Errors
+    /// Why there is none, in words that follow its name.
+    pub(crate) async fn reach(&self, id: u32, port: u16) -> Result<PathBuf, String> {
+        let asked = self.ask(move |client| {
+            let (mut path, mut problem) = (None, None);
+            let answer = client.request(&Request::Reach { target: id.to_string(), port }, &mut |progress| match progress {
+                Progress::Returned { value, .. } => path = value.as_str().map(PathBuf::from),
+                Progress::InstanceFailed { reason, .. } => problem = Some(reason),
+                _ => {}
+            });
+            match answer {
+                Ok(_) => Ok(path.ok_or_else(|| "says of no way to it".to_owned())),
+                Err(ClientError::Refused(failure)) => Ok(Err(problem.unwrap_or_else(|| failure.to_string()))),
+                Err(error) => Err(error),
+            }
+        });
+        asked.await.map_err(|error| ostler_core::causes::with_causes(&error))?
     }
 
     /// Orders something for this user, and waits for the end of it, however long that takes: a reload may take minutes. The order goes on when nobody waits any more.

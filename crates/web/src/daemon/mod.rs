@@ -108,6 +108,11 @@ impl Daemon {
         Look { snapshots: self.0.snapshot.subscribe(), daemon: self.clone() }
     }
 
+    /// Tables as they are read, whoever wanted them: this is no look.
+    pub(crate) fn tables(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.0.snapshot.subscribe()
+    }
+
     /// The history.
     pub(crate) fn recorder(&self) -> &Recorder {
         &self.0.recorder

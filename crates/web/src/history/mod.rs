@@ -19,6 +19,7 @@ pub use key::{Key, Of};
 pub(crate) use reported::Reported;
 
 use crate::daemon::Snapshot;
+use crate::scrape::Past;
 
 /// Time between two samples while nobody looks, ms.
 const STEP_MS: u64 = 10_000;
@@ -53,6 +54,8 @@ struct State {
     flushed: Instant,
     /// The last second that was recorded, on the wall clock.
     last: u64,
+    /// Figures of apps' own pages, for the next sample.
+    scraped: Vec<Past>,
     /// A problem that was told.
     told: String,
 }
@@ -67,7 +70,7 @@ struct Store {
 impl Recorder {
     pub(crate) fn of(home: &Path, most_bytes: u64) -> Self {
         let (store, tried, flushed, last, told) = (None, None, Instant::now(), 0, String::new());
-        Self(Arc::new(Mutex::new(State { folder: folder(home), most_bytes, store, tried, flushed, last, told })))
+        Self(Arc::new(Mutex::new(State { folder: folder(home), most_bytes, store, tried, flushed, last, scraped: Vec::new(), told })))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -96,14 +99,23 @@ impl Recorder {
         }
         state.last = second;
         let every = if is_looked_at { Every::Second } else { Every::TenSeconds };
+        let scraped = std::mem::take(&mut state.scraped);
         let Some(history) = state.writable() else { return };
         history.moment(snapshot.at_ms, every);
         sample::of(snapshot, reported, &mut |key, scale, value| {
             history.record(key, scale, value);
         });
+        sample::scraped(&scraped, &mut |key, scale, value| {
+            history.record(key, scale, value);
+        });
         if state.flushed.elapsed() >= FLUSH {
             state.flush();
         }
+    }
+
+    /// Adds figures of apps' own pages to the next sample.
+    pub(crate) fn add(&self, scraped: Vec<Past>) {
+        self.state().scraped = scraped;
     }
 
     /// Writes what is new, at the end.

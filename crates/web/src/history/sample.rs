@@ -6,6 +6,7 @@ use ostler_history::Scale;
 
 use super::{Key, Reported};
 use crate::daemon::Snapshot;
+use crate::scrape::Past;
 use crate::view::App;
 
 /// Percent: tenths exactly up to 6.3, then 1.6 %.
@@ -111,6 +112,13 @@ fn one(app: &App, reported: &Reported, sink: &mut impl FnMut(&str, Scale, f64)) 
     }
     for (metric, (value, _)) in joined {
         give(None, metric, scale(metric), value);
+    }
+}
+
+/// Hands figures of apps' own pages to their series.
+pub(super) fn scraped(scraped: &[Past], sink: &mut impl FnMut(&str, Scale, f64)) {
+    for one in scraped {
+        sink(&Key::app(&one.namespace, &one.app, one.instance, &format!("{OWN}{}", one.metric)).text(), ANY, one.value);
     }
 }
 

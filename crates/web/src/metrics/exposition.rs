@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::scrape;
+
 /// The format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
@@ -68,6 +70,36 @@ impl Exposition {
         let _ = writeln!(self.text, "{} {value}", if labels.is_empty() { "" } else { "}" });
     }
 
+    /// Begins a family of an app's own page, whose name is that of its samples.
+    pub(super) fn own_family(&mut self, name: &str, kind: scrape::Kind, help: &str) {
+        let word = super::own::word(kind, name, self.format);
+        let family = match (self.format, word) {
+            (Format::OpenMetrics, "counter") => name.strip_suffix("_total").unwrap_or(name),
+            _ => name,
+        };
+        // Quotes are escaped in one format, and must not be in the other.
+        let help = if self.format == Format::Text { help.replace('\\', "\\\\").replace('\n', "\\n") } else { escaped(help) };
+        let _ = writeln!(self.text, "# HELP {family} {help}\n# TYPE {family} {word}");
+    }
+
+    /// A sample of an app's own page: labels of ours, those that it has, written already, and one more.
+    pub(super) fn own_sample(
+        &mut self,
+        name: &str,
+        ending: &str,
+        ours: &[(&str, &str)],
+        own: &str,
+        more: Option<(&str, &str)>,
+        value: f64,
+    ) {
+        let _ = write!(self.text, "{name}{ending}{{");
+        for (at, (label, text)) in ours.iter().chain(&more).enumerate() {
+            let _ = write!(self.text, "{}{label}=\"{}\"", if at == 0 { "" } else { "," }, escaped(text));
+        }
+        let comma = if own.is_empty() { "" } else { "," };
+        let _ = writeln!(self.text, "{comma}{own}}} {}", Number(value));
+    }
+
     /// The whole text.
     pub(super) fn end(mut self) -> String {
         if self.format == Format::OpenMetrics {
@@ -77,8 +109,21 @@ impl Exposition {
     }
 }
 
+/// A number as the formats write it.
+struct Number(f64);
+
+impl std::fmt::Display for Number {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            f64::INFINITY => f.write_str("+Inf"),
+            f64::NEG_INFINITY => f.write_str("-Inf"),
+            value => write!(f, "{value}"),
+        }
+    }
+}
+
 /// Text in quotes.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

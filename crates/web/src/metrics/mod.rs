@@ -2,6 +2,7 @@
 
 mod exposition;
 mod node;
+mod own;
 mod pm2;
 
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
@@ -12,17 +13,26 @@ use ostler_proto::control::TableRow;
 use crate::access::Identity;
 use crate::daemon::Snapshot;
 use crate::reply::{Body, full};
+use crate::scrape::AppFigures;
 use crate::server::{Asked, Site};
+pub(crate) use exposition::escaped;
 use exposition::{Exposition, Format, Kind};
 
 /// Answers a scrape.
 pub(crate) async fn answer(site: &Site, asked: &Asked, identity: &Identity) -> Response<Body> {
-    let mut snapshot = (*site.daemon.look().fresh().await).clone();
+    let all = site.daemon.look().fresh().await;
+    let mut snapshot = (*all).clone();
     snapshot.rows.retain(|row| identity.sees(&row.namespace));
     let accept = asked.head.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let format = if accept.contains("application/openmetrics-text") { Format::OpenMetrics } else { Format::Text };
     let is_pm2 = asked.head.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "format=pm2"));
-    let text = if is_pm2 { pm2::text(&snapshot, format) } else { text(&snapshot, identity.sees_all(), format) };
+    let text = if is_pm2 {
+        pm2::text(&snapshot, format)
+    } else {
+        let apps = site.scraper.collect(&all).await;
+        let apps: Vec<&AppFigures> = apps.iter().filter(|app| identity.sees(&app.namespace)).collect();
+        text(&snapshot, &apps, identity.sees_all(), format)
+    };
     let mut response = full(StatusCode::OK, "text/plain", text);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
     response
@@ -30,7 +40,7 @@ pub(crate) async fn answer(site: &Site, asked: &Asked, identity: &Identity) -> R
 
 /// The figures of a snapshot.
 #[expect(clippy::cast_precision_loss, reason = "the format knows floats alone")]
-fn text(snapshot: &Snapshot, with_host: bool, format: Format) -> String {
+fn text(snapshot: &Snapshot, own: &[&AppFigures], with_host: bool, format: Format) -> String {
     let mut out = Exposition::new(format);
     let up = f64::from(u8::from(snapshot.peer.is_some()));
     out.family("ostler_up", Kind::Gauge, None, "Whether the daemon answers.");
@@ -65,6 +75,7 @@ fn text(snapshot: &Snapshot, with_host: bool, format: Format) -> String {
         row.uptime_ms.map(|ms| ms as f64 / 1000.0)
     });
     node::add(&mut out, snapshot);
+    own::add(&mut out, own);
     if with_host {
         host(&mut out, snapshot);
     }
@@ -105,12 +116,12 @@ mod tests {
     fn both_formats() {
         let rows = vec![row(0, "a\"b\\c\nd", "default", "online"), row(1, "x", "default", "errored")];
         let snapshot = Snapshot { rows, ..Snapshot::default() };
-        let plain = text(&snapshot, true, Format::Text);
+        let plain = text(&snapshot, &[], true, Format::Text);
         assert!(plain.contains("# TYPE ostler_app_restarts_total counter\n"), "{plain}");
         assert!(plain.contains("ostler_app_up{app=\"a\\\"b\\\\c\\nd\",namespace=\"default\",worker=\"0\"} 1\n"), "{plain}");
         assert!(plain.contains("ostler_app_cpu_usage_ratio{app=\"x\",namespace=\"default\",worker=\"1\"} 0.011\n"), "{plain}");
         assert!(!plain.contains("# EOF") && !plain.contains("# UNIT") && plain.contains("ostler_up 0\n"));
-        let open = text(&snapshot, false, Format::OpenMetrics);
+        let open = text(&snapshot, &[], false, Format::OpenMetrics);
         assert!(open.contains("# TYPE ostler_app_restarts counter\n") && open.contains("\nostler_app_restarts_total{"), "{open}");
         assert!(open.contains("# TYPE ostler_build info\n") && open.contains("\nostler_build_info{"), "{open}");
         assert!(open.contains("# UNIT ostler_app_memory_bytes bytes\n") && open.ends_with("\n# EOF\n") && !open.contains("host"));

@@ -11,6 +11,7 @@ mod history;
 mod live;
 mod logs;
 mod pm2;
+mod profiles;
 mod query;
 mod search;
 mod session;
@@ -36,11 +37,14 @@ enum Path {
     Apps,
     App(String),
     Act(String, act::Verb),
+    TakeProfile(String),
     Live,
     Events,
     Errors,
     Error(String),
     Resolve(String),
+    Profiles,
+    Profile(String),
     History,
     Series,
     Logs,
@@ -74,12 +78,15 @@ impl Path {
             ["session"] => Self::Session,
             ["apps"] => Self::Apps,
             ["apps", name] if !name.is_empty() => Self::App(name.to_owned()),
+            ["apps", name, "profile"] if !name.is_empty() => Self::TakeProfile(name.to_owned()),
             ["apps", name, verb] if !name.is_empty() => Self::Act(name.to_owned(), act::Verb::parse(verb)?),
             ["live"] => Self::Live,
             ["events"] => Self::Events,
             ["errors"] => Self::Errors,
             ["errors", id] if !id.is_empty() => Self::Error(id.to_owned()),
             ["errors", id, "resolve"] if !id.is_empty() => Self::Resolve(id.to_owned()),
+            ["profiles"] => Self::Profiles,
+            ["profiles", id] if !id.is_empty() => Self::Profile(id.to_owned()),
             ["history"] => Self::History,
             ["history", "series"] => Self::Series,
             ["logs"] => Self::Logs,
@@ -108,7 +115,8 @@ impl Path {
         match self {
             Self::Session => (reads || matches!(*method, Method::POST | Method::DELETE)).then_some(Role::Viewer),
             Self::Act(_, verb) => (*method == Method::POST).then(|| verb.role()),
-            Self::Resolve(_) => (*method == Method::POST).then_some(Role::Operator),
+            Self::Resolve(_) | Self::TakeProfile(_) => (*method == Method::POST).then_some(Role::Operator),
+            Self::Profile(_) if *method == Method::DELETE => Some(Role::Operator),
             Self::Access => reads.then_some(Role::Admin),
             Self::Token(None) => (*method == Method::POST).then_some(Role::Admin),
             Self::Token(Some(_)) | Self::Channel(_) => (*method == Method::DELETE).then_some(Role::Admin),
@@ -122,7 +130,14 @@ impl Path {
     fn methods(&self) -> &'static str {
         match self {
             Self::Session => "GET, HEAD, POST, DELETE",
-            Self::Act(..) | Self::Resolve(_) | Self::Token(None) | Self::Channels | Self::AlertTest | Self::Silences => "POST",
+            Self::Profile(_) => "GET, HEAD, DELETE",
+            Self::Act(..)
+            | Self::TakeProfile(_)
+            | Self::Resolve(_)
+            | Self::Token(None)
+            | Self::Channels
+            | Self::AlertTest
+            | Self::Silences => "POST",
             Self::Token(Some(_)) | Self::Channel(_) | Self::Silence(_) => "DELETE",
             _ => "GET, HEAD",
         }
@@ -163,6 +178,10 @@ async fn perform(site: Rc<Site>, asked: Asked, path: Path, identity: Identity) -
         Path::Apps => apps::list(&site, &identity).await,
         Path::App(name) => apps::one(&site, &identity, &name).await,
         Path::Act(name, verb) => act::answer(&site, asked, &identity, &name, verb).await,
+        Path::TakeProfile(name) => profiles::take(&site, asked, &identity, &name).await,
+        Path::Profiles => profiles::list(&site, &identity),
+        Path::Profile(id) if asked.head.method == Method::DELETE => profiles::remove(&site, &asked, &identity, &id),
+        Path::Profile(id) => profiles::one(&site, &identity, &id),
         Path::Live => live::answer(&site, &asked, identity),
         Path::Events => events::answer(&site, &asked, &identity),
         Path::Errors => errors::list(&site, &asked, &identity).await,
@@ -232,6 +251,9 @@ mod tests {
             ("/api/apps/a%20b%2Fc", Some(Path::App("a b/c".into()))),
             ("/api/apps/api/restart", Some(Path::Act("api".into(), act::Verb::Restart))),
             ("/api/apps/api/explode", None),
+            ("/api/apps/api/profile", Some(Path::TakeProfile("api".into()))),
+            ("/api/profiles/7", Some(Path::Profile("7".into()))),
+            ("/api/profiles/", None),
             ("/api/apps/", None),
             ("/api/errors", Some(Path::Errors)),
             ("/api/errors/ab12", Some(Path::Error("ab12".into()))),
@@ -277,6 +299,12 @@ mod tests {
             (Method::GET, "/api/traces", Some(Role::Viewer)),
             (Method::GET, "/api/traces/x", Some(Role::Viewer)),
             (Method::POST, "/api/traces", None),
+            (Method::POST, "/api/apps/a/profile", Some(Role::Operator)),
+            (Method::GET, "/api/apps/a/profile", None),
+            (Method::GET, "/api/profiles", Some(Role::Viewer)),
+            (Method::GET, "/api/profiles/7", Some(Role::Viewer)),
+            (Method::DELETE, "/api/profiles/7", Some(Role::Operator)),
+            (Method::POST, "/api/profiles/7", None),
             (Method::GET, "/api/access", Some(Role::Admin)),
             (Method::POST, "/api/access/token", Some(Role::Admin)),
             (Method::DELETE, "/api/access/token/x", Some(Role::Admin)),
@@ -317,6 +345,9 @@ mod tests {
             "/api/errors",
             "/api/errors/x",
             "/api/errors/x/resolve",
+            "/api/apps/x/profile",
+            "/api/profiles",
+            "/api/profiles/x",
             "/api/history",
             "/api/history/series",
             "/api/logs",
@@ -353,7 +384,15 @@ mod tests {
         let (short, full) = (errors::short(&group, &resolved), errors::full(&group, &resolved));
         let (short, full) = (serde_json::to_value(short).unwrap(), serde_json::to_value(full).unwrap());
         let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<std::collections::BTreeSet<_>>();
+        let subject = crate::profiles::tests_subject();
+        let failed = crate::profiles::Failed { subject: subject.clone(), reason: "x".into() };
+        let kept = crate::profiles::Kept { id: "1".into(), subject: subject.clone(), bytes: 1 };
+        let [kept, running, failed] =
+            [serde_json::to_value(kept), serde_json::to_value(subject), serde_json::to_value(failed)].map(Result::unwrap);
         for (name, value) in [
+            ("Profile", &kept),
+            ("ProfileUnderWay", &running),
+            ("ProfileFailed", &failed),
             ("Apps", &all),
             ("Host", &all["host"]),
             ("App", &all["apps"][0]),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use ostler_client::words;
+use ostler_core::app::AppSpec;
 use ostler_core::masking::{mask, secrets};
 use ostler_proto::control::{Detail, RolloutReport, RolloutState};
 use serde::Serialize;
@@ -20,6 +21,8 @@ pub(crate) struct AppDetail {
     app: App,
     script: String,
     cwd: String,
+    /// True if it can take profiles of itself.
+    profiles: bool,
     /// The effective description, masked.
     config: Value,
     /// Names of the variables of its environment.
@@ -97,6 +100,7 @@ pub(crate) fn detail(app: App, details: &[Detail], rollouts: &[RolloutReport]) -
     Some(AppDetail {
         script: first.spec.script.clone(),
         cwd: first.spec.cwd.clone(),
+        profiles: is_profiled(&first.spec),
         app,
         config,
         env,
@@ -109,6 +113,11 @@ pub(crate) fn detail(app: App, details: &[Detail], rollouts: &[RolloutReport]) -
             .map(|detail| Logs { instance: detail.id, out: detail.files.out.clone(), error: detail.files.error.clone() })
             .collect(),
     })
+}
+
+/// True if an app of this description can take profiles of itself: Node, with our preload.
+pub(crate) fn is_profiled(spec: &AppSpec) -> bool {
+    spec.runs_in_node() && !spec.no_preload
 }
 
 fn exits_of(detail: &Detail) -> impl Iterator<Item = Exit> + use<'_> {

@@ -5,7 +5,7 @@ mod event;
 mod host;
 mod list;
 
-pub(crate) use app::detail;
+pub(crate) use app::{detail, is_profiled};
 pub(crate) use event::event;
 pub(crate) use host::Host;
 pub(crate) use list::{App, apps};

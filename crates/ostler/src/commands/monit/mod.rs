@@ -4,19 +4,15 @@
 //! what differs between two pictures; `session` waits for the daemon (`link`), the logs, the keys and signals (`terminal`), and draws when one of them had
 //! news. At rest it asks the daemon once in two seconds, and writes nothing while nothing changes.
 
-mod cells;
 mod content;
-mod input;
 mod keys;
 mod layout;
 mod link;
 mod log_lines;
-mod paint;
 mod series;
 mod session;
 mod state;
 mod targets;
-mod terminal;
 mod view;
 
 use session::Session;
@@ -27,13 +23,14 @@ use super::table;
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
+use crate::full_screen::{cells, input, paint, terminal};
 use layout::Pane;
 
 /// Runs `monit`, `dashboard`, `dash`, and `imonit`, which begins with the list alone and its bars.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     table::order(call)?;
     let sort = call.value("sort").unwrap_or("id").to_lowercase();
-    terminal::check()?;
+    terminal::check("monit", "`list`, `logs` and `events --follow` write anywhere")?;
     // Where there is none to begin with, that is said as every command says it.
     cx.client()?.greet()?;
     cx.disconnect();

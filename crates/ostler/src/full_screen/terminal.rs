@@ -18,7 +18,7 @@ static FORMER: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// A signal, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(crate) enum Told {
     End,
     Suspend,
     /// Perhaps another size, perhaps something else on the screen.
@@ -26,7 +26,7 @@ pub(super) enum Told {
 }
 
 /// The terminal while the view is on it.
-pub(super) struct Terminal {
+pub(crate) struct Terminal {
     signals: SignalFd,
     /// A description of our own, which alone never waits; none where only the inherited one may be written to.
     output: Option<File>,
@@ -39,7 +39,7 @@ impl Terminal {
     ///
     /// # Errors
     /// There is none.
-    pub(super) fn take() -> Result<Self, CliError> {
+    pub(crate) fn take() -> Result<Self, CliError> {
         let failed = |what: &str, error: io::Error| CliError::Failed(format!("cannot {what}: {error}"));
         let signals = SignalFd::new(&[HUP, INT, QUIT, TERM, TSTP, CONT, WINCH]).map_err(|errno| failed("receive signals", errno.into()))?;
         restore_when_it_panics();
@@ -60,7 +60,7 @@ impl Terminal {
     }
 
     /// Columns and rows; bounded, because some report anything.
-    pub(super) fn size(&self) -> (usize, usize) {
+    pub(crate) fn size(&self) -> (usize, usize) {
         let size = tcgetwinsize(io::stdout()).map(|size| (usize::from(size.ws_col), usize::from(size.ws_row)));
         match size {
             Ok((columns, rows)) if columns > 0 && rows > 0 => (columns.min(1000), rows.min(500)),
@@ -69,12 +69,12 @@ impl Terminal {
         }
     }
 
-    pub(super) fn signals(&self) -> BorrowedFd<'_> {
+    pub(crate) fn signals(&self) -> BorrowedFd<'_> {
         self.signals.as_fd()
     }
 
     /// Takes the signals that came.
-    pub(super) fn told(&self) -> Vec<Told> {
+    pub(crate) fn told(&self) -> Vec<Told> {
         let mut told = Vec::new();
         while let Some(received) = self.signals.next() {
             told.push(match received.signal {
@@ -87,7 +87,7 @@ impl Terminal {
     }
 
     /// Reads what was typed; call it when there is something. None = the terminal is gone.
-    pub(super) fn read(&self) -> Option<Vec<u8>> {
+    pub(crate) fn read(&self) -> Option<Vec<u8>> {
         let mut bytes = vec![0; 1024];
         match io::stdin().lock().read(&mut bytes) {
             Ok(0) => None,
@@ -101,17 +101,17 @@ impl Terminal {
     }
 
     /// Adds bytes for the screen.
-    pub(super) fn queue(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn queue(&mut self) -> &mut Vec<u8> {
         &mut self.pending
     }
 
     /// True while it has not taken everything: whoever has more waits, and draws what is true then.
-    pub(super) fn is_behind(&self) -> bool {
+    pub(crate) fn is_behind(&self) -> bool {
         !self.pending.is_empty()
     }
 
     /// Writes as much as it takes. False = it is gone.
-    pub(super) fn write(&mut self) -> bool {
+    pub(crate) fn write(&mut self) -> bool {
         while !self.pending.is_empty() {
             let written = match &self.output {
                 Some(file) => (&mut &*file).write(&self.pending),
@@ -131,7 +131,7 @@ impl Terminal {
     ///
     /// # Errors
     /// It cannot be set up again.
-    pub(super) fn suspend(&mut self) -> Result<(), CliError> {
+    pub(crate) fn suspend(&mut self) -> Result<(), CliError> {
         self.pending.clear();
         restore();
         stop_self();
@@ -145,16 +145,16 @@ impl Drop for Terminal {
     }
 }
 
-/// Looks whether there is a terminal that can be drawn on.
+/// Looks whether there is a terminal that can be drawn on. `command` needs it, and `instead` says what needs none.
 ///
 /// # Errors
 /// There is none.
-pub(super) fn check() -> Result<(), CliError> {
+pub(crate) fn check(command: &str, instead: &str) -> Result<(), CliError> {
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
-        return Err(CliError::Failed("monit needs a terminal; `list`, `logs` and `events --follow` write anywhere".into()));
+        return Err(CliError::Failed(format!("{command} needs a terminal; {instead}")));
     }
     if std::env::var_os("TERM").is_some_and(|term| term == "dumb") {
-        return Err(CliError::Failed("monit needs a terminal whose cursor can be moved, and TERM is dumb".into()));
+        return Err(CliError::Failed(format!("{command} needs a terminal whose cursor can be moved, and TERM is dumb")));
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ const LONGEST_PASTE: usize = 1024;
 
 /// One key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Key {
+pub(crate) enum Key {
     Char(char),
     Ctrl(char),
     Enter,
@@ -27,7 +27,7 @@ pub(super) enum Key {
 
 /// Something that was typed or pointed at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Input {
+pub(crate) enum Input {
     Key(Key),
     /// A click with the left button at a column and row, from 0.
     Click(usize, usize),
@@ -43,7 +43,7 @@ pub(super) enum Input {
 
 /// Reader of the bytes; keeps the beginning of a sequence until its end comes.
 #[derive(Debug, Default)]
-pub(super) struct Reader {
+pub(crate) struct Reader {
     partial: Vec<u8>,
     paste: Option<Vec<u8>>,
 }
@@ -60,7 +60,7 @@ enum Found {
 
 impl Reader {
     /// Takes bytes; gives what is complete.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> Vec<Input> {
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> Vec<Input> {
         self.partial.extend_from_slice(bytes);
         let mut found = Vec::new();
         loop {
@@ -99,12 +99,12 @@ impl Reader {
     }
 
     /// True if it waits for the rest of a sequence, or nothing more comes and it was a key.
-    pub(super) fn waits(&self) -> bool {
+    pub(crate) fn waits(&self) -> bool {
         !self.partial.is_empty() && self.paste.is_none()
     }
 
     /// Nothing more came: what is there is a key, or nothing.
-    pub(super) fn give_up(&mut self) -> Option<Input> {
+    pub(crate) fn give_up(&mut self) -> Option<Input> {
         let partial = if self.waits() { std::mem::take(&mut self.partial) } else { Vec::new() };
         (partial == [0x1b]).then_some(Input::Key(Key::Escape))
     }

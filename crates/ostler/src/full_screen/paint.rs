@@ -5,12 +5,12 @@ use std::io::Write as _;
 use super::cells::{Cell, Picture, Tone};
 
 /// Alternate screen, no cursor, mouse with large coordinates, marked pastes.
-pub(super) const BEGIN: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?1000h\x1b[?1006h\x1b[?2004h\x1b[2J";
+pub(crate) const BEGIN: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?1000h\x1b[?1006h\x1b[?2004h\x1b[2J";
 /// The opposite, in the opposite order.
-pub(super) const END: &[u8] = b"\x1b[?2004l\x1b[?1006l\x1b[?1000l\x1b[0m\x1b[?25h\x1b[?1049l";
+pub(crate) const END: &[u8] = b"\x1b[?2004l\x1b[?1006l\x1b[?1000l\x1b[0m\x1b[?25h\x1b[?1049l";
 
 /// Adds the bytes for what differs. Pictures of different sizes differ in everything.
-pub(super) fn changes(before: Option<&Picture>, after: &Picture, has_colors: bool, out: &mut Vec<u8>) {
+pub(crate) fn changes(before: Option<&Picture>, after: &Picture, has_colors: bool, out: &mut Vec<u8>) {
     let known = before.filter(|before| (before.width, before.height) == (after.width, after.height));
     if known.is_none() {
         out.extend_from_slice(b"\x1b[0m\x1b[2J");

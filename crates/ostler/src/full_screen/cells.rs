@@ -7,7 +7,7 @@ use crate::text::ascii;
 
 /// Look of a cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Tone {
+pub(crate) enum Tone {
     #[default]
     Plain,
     Dim,
@@ -24,7 +24,7 @@ pub(super) enum Tone {
 
 /// One column of one row; a character of two columns is followed by [`Cell::REST`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Cell {
+pub(crate) struct Cell {
     pub ch: char,
     pub tone: Tone,
 }
@@ -32,12 +32,12 @@ pub(super) struct Cell {
 impl Cell {
     const BLANK: Self = Self { ch: ' ', tone: Tone::Plain };
     /// Second half of a wide character.
-    pub(super) const REST: char = '\0';
+    pub(crate) const REST: char = '\0';
 }
 
 /// Part of the screen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Rect {
+pub(crate) struct Rect {
     pub x: usize,
     pub y: usize,
     pub width: usize,
@@ -45,19 +45,19 @@ pub(super) struct Rect {
 }
 
 impl Rect {
-    pub(super) fn has(&self, x: usize, y: usize) -> bool {
+    pub(crate) fn has(&self, x: usize, y: usize) -> bool {
         (self.x..self.x + self.width).contains(&x) && (self.y..self.y + self.height).contains(&y)
     }
 
     /// The part within a border.
-    pub(super) fn inner(&self) -> Self {
+    pub(crate) fn inner(&self) -> Self {
         Self { x: self.x + 1, y: self.y + 1, width: self.width.saturating_sub(2), height: self.height.saturating_sub(2) }
     }
 }
 
 /// All cells.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Picture {
+pub(crate) struct Picture {
     pub width: usize,
     pub height: usize,
     /// Whether the terminal knows ASCII only.
@@ -67,17 +67,17 @@ pub(super) struct Picture {
 
 impl Picture {
     /// A blank screen.
-    pub(super) fn blank(width: usize, height: usize, is_ascii: bool) -> Self {
+    pub(crate) fn blank(width: usize, height: usize, is_ascii: bool) -> Self {
         Self { width, height, is_ascii, cells: vec![Cell::BLANK; width * height] }
     }
 
     /// One row; empty outside of the screen.
-    pub(super) fn row(&self, y: usize) -> &[Cell] {
+    pub(crate) fn row(&self, y: usize) -> &[Cell] {
         self.cells.get(y * self.width..(y + 1) * self.width).unwrap_or_default()
     }
 
     /// Puts text at a place, in at most so many columns, cut with `…` where it is longer. Returns the columns used.
-    pub(super) fn put(&mut self, x: usize, y: usize, columns: usize, text: &str, tone: Tone) -> usize {
+    pub(crate) fn put(&mut self, x: usize, y: usize, columns: usize, text: &str, tone: Tone) -> usize {
         let room = columns.min(self.width.saturating_sub(x));
         if y >= self.height || room == 0 {
             return 0;
@@ -126,7 +126,7 @@ impl Picture {
     }
 
     /// Fills a row of an area with blanks of a tone.
-    pub(super) fn fill(&mut self, x: usize, y: usize, columns: usize, tone: Tone) {
+    pub(crate) fn fill(&mut self, x: usize, y: usize, columns: usize, tone: Tone) {
         for column in x..(x + columns).min(self.width) {
             if y < self.height {
                 self.set(column, y, ' ', 1, tone);
@@ -135,7 +135,7 @@ impl Picture {
     }
 
     /// Blanks an area and draws a border with a title around it.
-    pub(super) fn frame(&mut self, area: Rect, title: &str, tone: Tone) {
+    pub(crate) fn frame(&mut self, area: Rect, title: &str, tone: Tone) {
         for y in area.y..area.y + area.height {
             self.fill(area.x, y, area.width, Tone::Plain);
         }
@@ -161,7 +161,7 @@ impl Picture {
 
     /// The characters, for tests.
     #[cfg(test)]
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let row = |y| self.row(y).iter().map(|cell| cell.ch).filter(|ch| *ch != Cell::REST).collect::<String>();
         (0..self.height).map(|y| row(y).trim_end().to_owned() + "\n").collect()
     }

@@ -1,0 +1,128 @@
+//! `scrape`: the page of an app's own figures, in Prometheus' text format, that is read from each of its instances. Pure.
+
+use serde_json::Value;
+
+/// Longest path of a page.
+const LONGEST_PATH: usize = 1024;
+/// The path where none is given.
+const USUAL_PATH: &str = "/metrics";
+/// Keys of the table.
+const KEYS: &[&str] = &["port", "path", "increment"];
+
+/// Where the page is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scrape {
+    /// Port on this machine.
+    pub port: u16,
+    /// Path of the page, with its query.
+    pub path: String,
+    /// Each instance has a port of its own: `port` and its number within the app.
+    pub increment: bool,
+}
+
+impl Scrape {
+    /// The port of the instance of this number within its app; none = there is no such port.
+    pub fn port_of(&self, index: u32) -> Option<u16> {
+        let more = if self.increment { u16::try_from(index).ok()? } else { 0 };
+        self.port.checked_add(more)
+    }
+}
+
+/// Reads the value of the key: a port, or a table with it; none = nothing is read.
+///
+/// # Errors
+/// All that is wrong, in words that follow the key.
+pub fn scrape(value: &Value) -> Result<Option<Scrape>, Vec<String>> {
+    let table = match value {
+        Value::Null | Value::Bool(false) => return Ok(None),
+        Value::Object(table) => table,
+        port => {
+            let port = port_of(port).ok_or_else(|| vec!["expected a port from 1 to 65535, or a table such as {port: 9100}".to_owned()])?;
+            return Ok(Some(Scrape { port, path: USUAL_PATH.into(), increment: false }));
+        }
+    };
+    let mut faults: Vec<String> = Vec::new();
+    for key in table.keys().filter(|key| !KEYS.contains(&key.as_str())) {
+        faults.push(format!("{key}: is not known; expected one of {}", KEYS.join(", ")));
+    }
+    let port = table.get("port").and_then(port_of);
+    if port.is_none() {
+        faults.push("port: expected a number from 1 to 65535".into());
+    }
+    let path = match table.get("path") {
+        None => USUAL_PATH.to_owned(),
+        Some(Value::String(path)) if is_path(path) => path.clone(),
+        Some(_) => {
+            faults.push("path: expected one that begins with / and has no space".into());
+            String::new()
+        }
+    };
+    let increment = match table.get("increment") {
+        None => false,
+        Some(Value::Bool(increment)) => *increment,
+        Some(_) => {
+            faults.push("increment: expected true or false".into());
+            false
+        }
+    };
+    match port {
+        Some(port) if faults.is_empty() => Ok(Some(Scrape { port, path, increment })),
+        _ => Err(faults),
+    }
+}
+
+fn port_of(value: &Value) -> Option<u16> {
+    let number = match value {
+        Value::Number(number) => number.as_u64()?,
+        Value::String(text) => text.trim().parse().ok()?,
+        _ => return None,
+    };
+    u16::try_from(number).ok().filter(|port| *port > 0)
+}
+
+/// True if it may stand in the first line of a request.
+fn is_path(path: &str) -> bool {
+    path.starts_with('/') && path.len() <= LONGEST_PATH && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn ports_and_tables() {
+        let is = |port, path: &str, increment| Ok(Some(Scrape { port, path: path.into(), increment }));
+        for (value, read) in [
+            (json!(9100), is(9100, "/metrics", false)),
+            (json!("9100"), is(9100, "/metrics", false)),
+            (json!({"port": 3000, "path": "/a?b=c"}), is(3000, "/a?b=c", false)),
+            (json!({"port": "3000", "increment": true}), is(3000, "/metrics", true)),
+            (json!(false), Ok(None)),
+            (json!(null), Ok(None)),
+        ] {
+            assert_eq!(scrape(&value), read, "{value}");
+        }
+        for (value, text) in [
+            (json!(0), "expected a port"),
+            (json!(70000), "expected a port"),
+            (json!(true), "expected a port"),
+            (json!("http://169.254.169.254/"), "expected a port"),
+            (json!({}), "port: expected"),
+            (json!({"port": 1, "host": "10.0.0.1"}), "host: is not known"),
+            (json!({"port": 1, "path": "metrics"}), "path: expected"),
+            (json!({"port": 1, "path": "/x HTTP/1.1\r\nHost: evil"}), "path: expected"),
+            (json!({"port": 1, "path": "x".repeat(5000)}), "path: expected"),
+            (json!({"port": 1, "increment": 1}), "increment: expected"),
+        ] {
+            assert!(scrape(&value).unwrap_err().iter().any(|fault| fault.contains(text)), "{value}");
+        }
+        assert_eq!(scrape(&json!({"port": 0, "path": 1, "hots": 1})).unwrap_err().len(), 3, "all at once");
+    }
+
+    #[test]
+    fn ports_of_instances() {
+        let of = |port, increment, index| Scrape { port, path: String::new(), increment }.port_of(index);
+        assert_eq!((of(9100, true, 2), of(9100, false, 2), of(65535, true, 1), of(1, true, 70000)), (Some(9102), Some(9100), None, None));
+    }
+}

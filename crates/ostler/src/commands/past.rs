@@ -1,0 +1,118 @@
+//! Figures of the past, as `stats` and `top` read them.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+
+use ostler_core::units;
+use ostler_history::{Answer, Figure, Folder, History};
+use ostler_web::history::{self, Key, Of};
+use ostler_web::settings::Settings;
+use serde_json::{Value, json};
+
+use crate::cli::Call;
+use crate::cx::Cx;
+use crate::error::{CliError, UsageError};
+use crate::render::figures;
+
+/// Figures of a series that programs get.
+const POINTS: u64 = 300;
+
+/// A namespace and a name.
+pub(super) type App = (String, String);
+
+/// The files, and the time that is asked for.
+pub(super) struct Past {
+    history: History<Folder>,
+    pub(super) from: u64,
+    pub(super) to: u64,
+    /// Figures of a series.
+    points: u64,
+}
+
+impl Past {
+    /// The files of the home, for the time that `--since` says; `text`: columns that are beside the bars.
+    ///
+    /// # Errors
+    /// There are none, or they cannot be read.
+    pub(super) fn open(cx: &mut Cx, call: &Call, usual_ms: u64, text: usize) -> Result<Self, CliError> {
+        let since = since(call, usual_ms)?;
+        let home = cx.home()?.to_owned();
+        let is_enabled = Settings::read(&home).is_ok_and(|settings| settings.enabled);
+        let name = cx.program.name();
+        let is_data = call.has("json") || call.has("csv");
+        let points = if is_data { POINTS } else { figures::room(cx.out.width(), text) as u64 };
+        let to = cx.out.view().now_ms;
+        let past = Self::read(&home, since, to, points).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound if is_enabled => {
+                CliError::Failed("no history is kept yet: the dashboard has not recorded anything".into())
+            }
+            io::ErrorKind::NotFound => {
+                CliError::Failed(format!("no history is kept: `{name} web enable` switches it on, with the dashboard"))
+            }
+            _ => CliError::Failed(format!("cannot read the history in \"{}\": {error}", history::folder(&home).display())),
+        })?;
+        if !is_enabled {
+            cx.out.warn_err(format_args!("the history has ended: `{name} web enable` goes on with it"));
+        }
+        Ok(past)
+    }
+
+    /// The files of a home, for a time that ends at an instant.
+    ///
+    /// # Errors
+    /// There are none, or they cannot be read.
+    pub(super) fn read(home: &Path, since_ms: u64, to: u64, points: u64) -> io::Result<Self> {
+        Ok(Self { history: history::read(home)?, from: to.saturating_sub(since_ms), to, points })
+    }
+
+    /// Processor and memory of each app, in this time.
+    pub(super) fn usage(&self) -> Vec<(App, Answer, Answer)> {
+        let of = |app: &App, metric: &str| self.ask(&Key::app(&app.0, &app.1, None, metric));
+        let all = self.apps().into_iter().map(|app| {
+            let (cpu, memory) = (of(&app, "cpu"), of(&app, "memory"));
+            (app, cpu, memory)
+        });
+        all.filter(|(_, cpu, memory)| !cpu.figures.is_empty() || !memory.figures.is_empty()).collect()
+    }
+
+    /// The names of all series.
+    pub(super) fn keys(&self) -> BTreeSet<Key> {
+        self.history.keys().filter_map(Key::parse).collect()
+    }
+
+    /// The apps that have any.
+    pub(super) fn apps(&self) -> BTreeSet<App> {
+        let app = |key: Key| match key.of {
+            Of::App { namespace, name, .. } => Some((namespace, name)),
+            Of::Host => None,
+        };
+        self.keys().into_iter().filter_map(app).collect()
+    }
+
+    /// The figures of one series.
+    pub(super) fn ask(&self, key: &Key) -> Answer {
+        self.history.query(&key.text(), self.from, self.to, self.points)
+    }
+}
+
+/// The time of `--since`, ms.
+///
+/// # Errors
+/// It is no time.
+pub(super) fn since(call: &Call, usual_ms: u64) -> Result<u64, CliError> {
+    let Some(text) = call.value("since") else { return Ok(usual_ms) };
+    let reason = format!("expected a time such as 90s, 10m, 2h or 7d, found {text:?}");
+    let since = units::millis(text).ok().filter(|ms| *ms > 0);
+    Ok(since.ok_or(UsageError::BadValue { option: "--since".into(), reason })?)
+}
+
+/// Figures as JSON has them: `[at, min, avg, max]`.
+pub(super) fn rows(list: &[Figure]) -> Vec<Value> {
+    list.iter().map(|figure| json!([figure.at_ms, rounded(figure.min), rounded(figure.avg), rounded(figure.max)])).collect()
+}
+
+/// Thousandths.
+pub(super) fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}

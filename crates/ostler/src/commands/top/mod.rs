@@ -1,0 +1,102 @@
+//! `top`: processor and memory of all apps, now and over time. Live at a terminal, else once.
+//!
+//! `state` knows what is shown and in which order, `view` makes a picture of it: neither reads or writes anything. `source` asks the daemon and the files of the
+//! past on a thread of its own, so a daemon that does not answer holds no key up; `session` waits for it, for keys and for signals.
+
+mod session;
+mod source;
+mod state;
+mod view;
+
+use ostler_history::Answer;
+use serde_json::{Value, json};
+
+use super::past::{App, Past, rows, since};
+use crate::cli::Call;
+use crate::cx::Cx;
+use crate::error::{CliError, Status};
+use crate::full_screen::terminal;
+use crate::render::{figures, json};
+use session::Session;
+use source::{Reader, Source};
+use state::{Entry, State};
+
+/// Time that is shown unless given, ms.
+const USUAL_MS: u64 = 900_000;
+/// Columns of the text beside the bars: a value and a space before each.
+const VALUE: usize = 9;
+
+/// Runs `top`.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let since_ms = since(call, USUAL_MS)?;
+    let is_live = !call.has("once") && !call.has("json") && terminal::check("top", "").is_ok();
+    if !is_live {
+        return once(cx, call);
+    }
+    let home = cx.home()?.to_owned();
+    let mut reader = Reader::new(home, since_ms);
+    let first = reader.look();
+    if let Some(problem) = first.nothing() {
+        return Err(CliError::Failed(problem));
+    }
+    cx.out.flush();
+    let screen = terminal::Terminal::take()?;
+    let mut source = Source::start(reader).map_err(|error| CliError::Failed(format!("cannot look again and again: {error}")))?;
+    let mut state = State::new(cx.out.is_ascii(), since_ms, screen.size());
+    state.take(first);
+    Session::new(state, screen, cx.out.paint().0).run(&mut source)?;
+    Ok(Status::Ok)
+}
+
+/// Prints it.
+fn once(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let now = source::table(cx.home()?).ok();
+    let past = match Past::open(cx, call, USUAL_MS, 2 * VALUE + 2) {
+        Ok(past) => Some(past),
+        // What is now is enough; where nobody answers either, the cause is said.
+        Err(_) if now.is_some() => None,
+        Err(error) => return Err(error),
+    };
+    let mut entries = state::entries(now.as_deref().unwrap_or_default(), past.as_ref().map(Past::usage).unwrap_or_default());
+    // As ever: the busiest of that time first.
+    let use_of =
+        |entry: &Entry| figures::extremes(&entry.cpu.figures).map_or(entry.now.map_or(0.0, |now| now.cpu), |(_, average, _)| average);
+    entries.sort_by(|one, other| use_of(other).total_cmp(&use_of(one)));
+    if call.has("json") {
+        let list: Vec<Value> = entries.iter().map(as_json).collect();
+        json(&mut cx.out, &list);
+        return Ok(Status::Ok);
+    }
+    if entries.is_empty() {
+        cx.out.info("there are no figures of this time yet");
+        return Ok(Status::Ok);
+    }
+    let (width, is_ascii) = (cx.out.width(), cx.out.is_ascii());
+    let columns = past.as_ref().map_or(0, |_| figures::room(width, 2 * VALUE + 2) / 2);
+    let title =
+        past.as_ref().map_or_else(|| "now".to_owned(), |past| format!("the last {}", ostler_core::units::millis_text(past.to - past.from)));
+    let heading = figures::line(&title, &format!("{:>VALUE$} {:columns$}", "cpu", ""), &format!("{:>VALUE$}", "memory"), width);
+    cx.out.text(format_args!("{}\n", heading.trim_end()));
+    let span = past.as_ref().map_or((0, 1), |past| (past.from, past.to));
+    for entry in &entries {
+        let part = |metric: &str, now: Option<f64>, answer: &Answer| {
+            let last = now.or(answer.figures.last().map(|figure| figure.avg));
+            let last = last.map_or_else(|| "-".to_owned(), |value| figures::value(metric, value));
+            format!("{last:>VALUE$} {}", figures::bars(&answer.figures, span.0, span.1, columns, is_ascii))
+        };
+        let cpu = part("cpu", entry.now.map(|now| now.cpu), &entry.cpu);
+        let memory = part("memory", entry.now.map(|now| now.memory), &entry.memory);
+        let line = figures::line(&ostler_client::words::shown(&entry.app.1), &cpu, &memory, width);
+        cx.out.text(format_args!("{}\n", line.trim_end()));
+    }
+    Ok(Status::Ok)
+}
+
+fn as_json(entry: &Entry) -> Value {
+    let of = |answer: &Answer| json!({ "step": answer.step_ms, "figures": rows(&answer.figures) });
+    let (namespace, name): &App = &entry.app;
+    let now = entry.now.map(
+        |now| json!({ "cpu": now.cpu, "memory": now.memory, "instances": now.instances, "online": now.online, "restarts": now.restarts }),
+    );
+    json!({ "app": name, "namespace": namespace, "now": now, "cpu": of(&entry.cpu), "memory": of(&entry.memory) })
+}

@@ -1,0 +1,144 @@
+//! Session: waits for news, keys and signals, and draws when something has changed.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use super::source::Source;
+use super::state::{Command, State};
+use super::view::draw;
+use crate::error::CliError;
+use crate::full_screen::cells::Picture;
+use crate::full_screen::input::Reader;
+use crate::full_screen::paint::changes;
+use crate::full_screen::terminal::{Terminal, Told};
+
+/// Shortest time between two pictures: nobody reads faster.
+const FRAME: Duration = Duration::from_millis(50);
+/// Time for the rest of a sequence; what has none is the key Esc.
+const SEQUENCE: Duration = Duration::from_millis(50);
+
+/// All that a session has.
+pub(super) struct Session {
+    state: State,
+    terminal: Terminal,
+    has_colors: bool,
+    reader: Reader,
+    /// What is on the screen.
+    seen: Option<Picture>,
+    is_changed: bool,
+    drawn: Option<Instant>,
+}
+
+/// What ended a wait.
+struct Wake {
+    typed: bool,
+    told: bool,
+    came: bool,
+}
+
+impl Session {
+    pub(super) fn new(state: State, terminal: Terminal, has_colors: bool) -> Self {
+        Self { state, terminal, has_colors, reader: Reader::default(), seen: None, is_changed: true, drawn: None }
+    }
+
+    /// Runs until the user has enough, or the terminal has gone.
+    ///
+    /// # Errors
+    /// It cannot wait, or not take the terminal again.
+    pub(super) fn run(&mut self, source: &mut Source) -> Result<(), CliError> {
+        loop {
+            let now = Instant::now();
+            if !self.show(now) {
+                return Ok(());
+            }
+            let wake = self.wait(now, source)?;
+            if wake.came {
+                for sample in source.take() {
+                    self.is_changed = true;
+                    self.state.take(sample);
+                }
+            }
+            if !self.on_wake(&wake)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Brings the screen up to date. False = the terminal is gone.
+    fn show(&mut self, now: Instant) -> bool {
+        let is_early = self.drawn.is_some_and(|drawn| now < drawn + FRAME);
+        if self.is_changed && !is_early && !self.terminal.is_behind() {
+            let picture = draw(&self.state);
+            changes(self.seen.as_ref(), &picture, self.has_colors, self.terminal.queue());
+            (self.seen, self.is_changed, self.drawn) = (Some(picture), false, Some(now));
+        }
+        self.terminal.write()
+    }
+
+    fn wait(&self, now: Instant, source: &Source) -> Result<Wake, CliError> {
+        let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
+        let signals = self.terminal.signals();
+        let mut fds = vec![
+            PollFd::new(&stdin, PollFlags::IN),
+            PollFd::new(&signals, PollFlags::IN),
+            PollFd::from_borrowed_fd(source.fd(), PollFlags::IN),
+        ];
+        if self.terminal.is_behind() {
+            fds.push(PollFd::from_borrowed_fd(stdout.as_fd(), PollFlags::OUT));
+        }
+        let frame = (self.is_changed && !self.terminal.is_behind()).then(|| self.drawn.map_or(now, |drawn| drawn + FRAME));
+        let sequence = self.reader.waits().then(|| now + SEQUENCE);
+        let due = [frame, sequence].into_iter().flatten().min();
+        let left = due.and_then(|due| Timespec::try_from(due.saturating_duration_since(now)).ok());
+        match poll(&mut fds, left.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(CliError::Failed(format!("cannot wait: {}", std::io::Error::from(errno)))),
+        }
+        let is_ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
+        Ok(Wake { typed: is_ready(0), told: is_ready(1), came: is_ready(2) })
+    }
+
+    /// Takes what came. False = it is over.
+    fn on_wake(&mut self, wake: &Wake) -> Result<bool, CliError> {
+        if wake.told {
+            for told in self.terminal.told() {
+                match told {
+                    Told::End => return Ok(false),
+                    Told::Suspend => self.suspend()?,
+                    Told::Look => self.look(),
+                }
+            }
+        }
+        let inputs = if wake.typed {
+            let Some(bytes) = self.terminal.read() else { return Ok(false) };
+            self.reader.take(&bytes)
+        } else {
+            self.reader.give_up().into_iter().collect()
+        };
+        for input in inputs {
+            self.is_changed = true;
+            match self.state.on_input(&input) {
+                None => {}
+                Some(Command::Quit) => return Ok(false),
+                Some(Command::Suspend) => self.suspend()?,
+                Some(Command::Repaint) => self.look(),
+            }
+        }
+        Ok(true)
+    }
+
+    fn suspend(&mut self) -> Result<(), CliError> {
+        self.terminal.suspend()?;
+        self.look();
+        Ok(())
+    }
+
+    /// Takes another size, and draws everything.
+    fn look(&mut self) {
+        self.state.size = self.terminal.size();
+        (self.seen, self.is_changed) = (None, true);
+    }
+}

@@ -1,0 +1,189 @@
+//! Profiles that Node apps take of themselves for the dashboard, and the files that are kept of them.
+//!
+//! # Theory of operation
+//! An order goes to the daemon for each instance (`Request::Profile`), and its preload writes a file into the app's temporary folder. What the app answers is a
+//! path, which is believed as little as anything else of an app: [`take`] copies a regular file of the app's own user with the name that the preload gives, and
+//! nothing else. [`store`] keeps the copies in `<home>/web/profiles`, bounded in number and bytes. What is in them is read by the page alone.
+//!
+//! Whatever is under way when this process ends is lost: the app's file stays where the app has written it.
+
+mod store;
+mod take;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::path::Path;
+use std::rc::Rc;
+
+use ostler_proto::control::{Profile, Request};
+use serde::{Deserialize, Serialize};
+
+use crate::daemon::Daemon;
+use crate::now_ms;
+use store::Store;
+
+/// Most instances that are profiled at the same time: each is a thread that waits.
+const UNDER_WAY: usize = 16;
+/// Failures that are told.
+const FAILURES: usize = 20;
+
+/// What is known of a profile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Subject {
+    pub(crate) app: String,
+    pub(crate) namespace: String,
+    /// Id of the instance.
+    pub(crate) instance: u32,
+    pub(crate) kind: Profile,
+    /// Begin, wall clock, ms.
+    pub(crate) at: u64,
+    /// Time for which was profiled; 0 for a heap.
+    pub(crate) ms: u64,
+    /// Whoever ordered it.
+    pub(crate) by: String,
+}
+
+/// One that is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    pub(crate) id: String,
+    #[serde(flatten)]
+    pub(crate) subject: Subject,
+    pub(crate) bytes: u64,
+}
+
+/// One that did not work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Failed {
+    #[serde(flatten)]
+    pub(crate) subject: Subject,
+    pub(crate) reason: String,
+}
+
+/// All of a home.
+pub(crate) struct Profiles {
+    state: RefCell<State>,
+}
+
+struct State {
+    store: Store,
+    running: Vec<Subject>,
+    failed: VecDeque<Failed>,
+}
+
+/// An order that cannot be given.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum ProfileError {
+    #[error("instance {0} is being profiled already")]
+    Busy(u32),
+    #[error("{UNDER_WAY} instances at a time can be profiled: name one")]
+    TooMany,
+}
+
+/// Ending of the name of a file.
+pub(crate) fn ending(kind: Profile) -> &'static str {
+    match kind {
+        Profile::Cpu => "cpuprofile",
+        Profile::Memory => "heapprofile",
+        Profile::Heap => "heapsnapshot",
+    }
+}
+
+impl Profiles {
+    /// Those of a home. What a former process left half done is removed.
+    pub(crate) fn of(home: &Path) -> Self {
+        let store = Store::open(crate::folder(home).join("profiles"));
+        Self { state: RefCell::new(State { store, running: Vec::new(), failed: VecDeque::new() }) }
+    }
+
+    /// Begins to profile these instances (id and pid), which goes on by itself.
+    ///
+    /// # Errors
+    /// [`ProfileError`]; then none of them was begun.
+    pub(crate) fn begin(self: &Rc<Self>, daemon: &Daemon, subject: &Subject, instances: &[(u32, i32)]) -> Result<(), ProfileError> {
+        {
+            let state = &mut *self.state.borrow_mut();
+            let busy = |(id, _): &&(u32, i32)| state.running.iter().any(|other| other.instance == *id);
+            if let Some((id, _)) = instances.iter().find(busy) {
+                return Err(ProfileError::Busy(*id));
+            }
+            if state.running.len() + instances.len() > UNDER_WAY {
+                return Err(ProfileError::TooMany);
+            }
+            state.running.extend(instances.iter().map(|(instance, _)| Subject { instance: *instance, ..subject.clone() }));
+        }
+        for (instance, pid) in instances {
+            let subject = Subject { instance: *instance, ..subject.clone() };
+            let (all, daemon, pid) = (Rc::clone(self), daemon.clone(), *pid);
+            tokio::task::spawn_local(async move {
+                let taken = all.one(&daemon, &subject, pid).await;
+                all.is_done(subject, taken);
+            });
+        }
+        Ok(())
+    }
+
+    /// One profile: ordered, taken over, kept.
+    async fn one(&self, daemon: &Daemon, subject: &Subject, pid: i32) -> Result<(), String> {
+        let request = Request::Profile { target: subject.instance.to_string(), kind: subject.kind, ms: subject.ms };
+        let outcome = daemon.order(&subject.by, request).await.map_err(|problem| ostler_core::causes::with_causes(&problem))?;
+        if let Err(failure) = outcome.result {
+            return Err(outcome.lines.into_iter().next().unwrap_or_else(|| failure.to_string()));
+        }
+        let told = outcome.returned.first().and_then(|one| one.get("value")?.as_str().map(std::path::PathBuf::from));
+        let told = told.ok_or("the app says of no file")?;
+        let (kind, part) = (subject.kind, self.state.borrow_mut().store.part().map_err(|problem| problem.to_string())?);
+        let copied = tokio::task::spawn_blocking(move || take::take_over(&told, kind, pid, &part).map(|bytes| (part, bytes)));
+        let (part, bytes) = copied.await.map_err(|_| "the copy was given up".to_owned())?.map_err(|problem| problem.to_string())?;
+        let kept = self.state.borrow_mut().store.keep(subject, &part, bytes);
+        kept.map_err(|problem| problem.to_string())
+    }
+
+    fn is_done(&self, subject: Subject, taken: Result<(), String>) {
+        let mut state = self.state.borrow_mut();
+        state.running.retain(|other| other.instance != subject.instance);
+        if let Err(reason) = taken {
+            state.failed.push_front(Failed { subject, reason });
+            state.failed.truncate(FAILURES);
+        }
+    }
+
+    /// Those that are kept, under way and failed, the newest first.
+    pub(crate) fn all(&self) -> (Vec<Kept>, Vec<Subject>, Vec<Failed>) {
+        let state = self.state.borrow();
+        (state.store.newest(), state.running.clone(), state.failed.iter().cloned().collect())
+    }
+
+    /// One that is kept.
+    pub(crate) fn find(&self, id: &str) -> Option<Kept> {
+        self.state.borrow().store.find(id).cloned()
+    }
+
+    /// The file of one.
+    ///
+    /// # Errors
+    /// It cannot be opened, e.g. because somebody has removed it.
+    pub(crate) fn open(&self, kept: &Kept) -> std::io::Result<File> {
+        self.state.borrow().store.open_file(kept)
+    }
+
+    /// Removes one.
+    ///
+    /// # Errors
+    /// A file stays; so does its entry.
+    pub(crate) fn remove(&self, id: &str) -> std::io::Result<()> {
+        self.state.borrow_mut().store.remove(id)
+    }
+}
+
+/// What is ordered for an app, at this instant.
+pub(crate) fn subject(app: &crate::view::App, kind: Profile, ms: u64, by: &str) -> Subject {
+    let ms = if kind == Profile::Heap { 0 } else { ms };
+    Subject { app: app.name.clone(), namespace: app.namespace.clone(), instance: 0, kind, at: now_ms(), ms, by: by.to_owned() }
+}
+
+#[cfg(test)]
+pub(crate) fn tests_subject() -> Subject {
+    Subject { app: "api".into(), namespace: "default".into(), instance: 3, kind: Profile::Cpu, at: 1000, ms: 10, by: "token".into() }
+}

@@ -1,0 +1,189 @@
+//! `/api/profiles`: where the time or the memory of Node apps goes.
+
+use std::io::Read as _;
+use std::rc::Rc;
+
+use hyper::body::Bytes;
+use hyper::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, HeaderValue};
+use hyper::{Response, StatusCode};
+use ostler_client::words::shown;
+use ostler_proto::control::Profile;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{apps, body};
+use crate::access::{Identity, Role};
+use crate::audit::Entry;
+use crate::now_ms;
+use crate::profiles::{self, Kept};
+use crate::reply::{self, Body, error, streamed};
+use crate::server::{Asked, Site};
+use crate::view::App;
+
+/// Longest profile that the page takes, ms.
+const LONGEST_MS: u64 = 300_000;
+/// Bytes of a piece of a file, and pieces that wait for a slow reader.
+const PIECE: usize = 64 << 10;
+const ROOM: usize = 4;
+/// Why a heap is for admins.
+const HEAP_ROLE: &str = "a heap has everything that the app has in memory, also its secrets: this needs the role admin";
+
+/// What is ordered.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wish {
+    kind: Profile,
+    /// For how long; nothing for a heap.
+    #[serde(default)]
+    seconds: Option<f64>,
+    /// Only this instance.
+    #[serde(default)]
+    instance: Option<u32>,
+}
+
+pub(super) async fn take(site: &Site, asked: Asked, identity: &Identity, name: &str) -> Response<Body> {
+    let from = asked.from.map(|from| from.to_string());
+    let wish: Wish = match body::json(asked.body).await {
+        Ok(wish) => wish,
+        Err(response) => return response,
+    };
+    if wish.kind == Profile::Heap && identity.role < Role::Admin {
+        return error(StatusCode::FORBIDDEN, HEAP_ROLE);
+    }
+    let Some((app, _)) = apps::find(site, identity, name).await else { return apps::not_found(name) };
+    let (ms, instances) = match chosen(&app, &wish) {
+        Ok(chosen) => chosen,
+        Err(text) => return error(StatusCode::BAD_REQUEST, text),
+    };
+    let targets: Vec<String> = instances.iter().map(|(id, _)| id.to_string()).collect();
+    let can_be = match site.daemon.ask(move |client| client.inspect(&targets)).await {
+        Ok(details) => details.iter().all(|detail| crate::view::is_profiled(&detail.spec)),
+        Err(problem) => return super::not_asked(&problem),
+    };
+    if !can_be {
+        return error(
+            StatusCode::CONFLICT,
+            "only a Node app that runs with ostler's preload can be profiled; of others `perf record -p <pid>` or `py-spy record -p <pid>` tells it",
+        );
+    }
+    let begun = site.profiles.begin(&site.daemon, &profiles::subject(&app, wish.kind, ms, &identity.user), &instances);
+    let result = begun.as_ref().err().map_or_else(|| "begun".to_owned(), ToString::to_string);
+    site.audit.write(&entry(identity, from, &format!("profile {}", wish.kind.word()), name, result));
+    match begun {
+        Ok(()) => reply::with_status(StatusCode::ACCEPTED, &json!({ "done": true, "instances": instances.len() })),
+        Err(problem) => error(StatusCode::CONFLICT, &problem.to_string()),
+    }
+}
+
+/// Instances that run: id and pid.
+type Instances = Vec<(u32, i32)>;
+
+/// How long, in ms, and which instances.
+fn chosen(app: &App, wish: &Wish) -> Result<(u64, Instances), &'static str> {
+    let seconds = wish.seconds.unwrap_or(10.0);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "what is out of bounds is refused below")]
+    let ms = (seconds * 1000.0) as u64;
+    if !(1..=LONGEST_MS).contains(&ms) {
+        return Err("`seconds` has to be a time up to 300");
+    }
+    let is_wanted = |id: u32| wish.instance.is_none_or(|only| only == id);
+    let wanted = app.instances.iter().filter(|one| is_wanted(one.id) && one.pid > 0);
+    let instances: Instances = wanted.map(|one| (one.id, one.pid)).collect();
+    if instances.is_empty() { Err("no such instance of the app runs") } else { Ok((ms, instances)) }
+}
+
+pub(super) fn list(site: &Site, identity: &Identity) -> Response<Body> {
+    let (mut kept, mut running, mut failed) = site.profiles.all();
+    kept.retain(|one| identity.sees(&one.subject.namespace));
+    running.retain(|one| identity.sees(&one.namespace));
+    failed.retain(|one| identity.sees(&one.subject.namespace));
+    reply::json(&json!({ "profiles": kept, "running": running, "failed": failed }))
+}
+
+/// The one of this id, if it is seen.
+fn find(site: &Site, identity: &Identity, id: &str) -> Option<Kept> {
+    site.profiles.find(id).filter(|one| identity.sees(&one.subject.namespace))
+}
+
+fn not_found(id: &str) -> Response<Body> {
+    error(StatusCode::NOT_FOUND, &format!("there is no profile {}", shown(id)))
+}
+
+pub(super) fn one(site: &Rc<Site>, identity: &Identity, id: &str) -> Response<Body> {
+    let Some(kept) = find(site, identity, id) else { return not_found(id) };
+    if kept.subject.kind == Profile::Heap && identity.role < Role::Admin {
+        return error(StatusCode::FORBIDDEN, HEAP_ROLE);
+    }
+    let mut file = match site.profiles.open(&kept) {
+        Ok(file) => file.take(kept.bytes),
+        Err(problem) => return error(StatusCode::NOT_FOUND, &format!("the file of this profile cannot be read: {problem}")),
+    };
+    let (writer, mut response) = streamed(reply::JSON, ROOM);
+    if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"{}\"", file_name(&kept))) {
+        response.headers_mut().insert(CONTENT_DISPOSITION, value);
+    }
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(kept.bytes));
+    tokio::task::spawn_blocking(move || {
+        loop {
+            let mut piece = vec![0; PIECE];
+            match file.read(&mut piece) {
+                Ok(0) | Err(_) => return,
+                Ok(count) => piece.truncate(count),
+            }
+            if writer.blocking_send(Bytes::from(piece)).is_err() {
+                return;
+            }
+        }
+    });
+    response
+}
+
+/// Name of the file for whoever takes it away: plain characters alone.
+fn file_name(kept: &Kept) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let name: String = kept.subject.app.chars().map(|c| if is_plain(c) { c } else { '_' }).take(80).collect();
+    format!("{name}-{}.{}", kept.subject.instance, profiles::ending(kept.subject.kind))
+}
+
+pub(super) fn remove(site: &Site, asked: &Asked, identity: &Identity, id: &str) -> Response<Body> {
+    let Some(kept) = find(site, identity, id) else { return not_found(id) };
+    let done = site.profiles.remove(&kept.id);
+    let result = done.as_ref().err().map_or_else(|| "done".to_owned(), ToString::to_string);
+    let from = asked.from.map(|from| from.to_string());
+    site.audit.write(&entry(identity, from, "remove profile", &kept.subject.app, result));
+    match done {
+        Ok(()) => reply::json(&json!({ "done": true })),
+        Err(problem) => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("the profile cannot be removed: {problem}")),
+    }
+}
+
+fn entry(identity: &Identity, from: Option<String>, what: &str, app: &str, result: String) -> Entry {
+    Entry { at: now_ms(), who: identity.user.clone(), from, what: what.to_owned(), app: Some(app.to_owned()), result }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::Snapshot;
+    use crate::view::{apps, tests_row as row};
+
+    #[test]
+    fn what_runs_and_for_how_long() {
+        let mut rows = vec![row(3, "api", "default", "online"), row(4, "api", "default", "online"), row(5, "api", "default", "stopped")];
+        (rows[0].pid, rows[1].pid, rows[2].pid) = (30, 40, 0);
+        let app = apps(&Snapshot { rows, ..Snapshot::default() }, |_| true).apps.remove(0);
+        let wish = |text: &str| chosen(&app, &serde_json::from_str(text).unwrap());
+        assert_eq!(wish(r#"{"kind":"cpu"}"#), Ok((10_000, vec![(3, 30), (4, 40)])));
+        assert_eq!(wish(r#"{"kind":"memory","seconds":0.5,"instance":4}"#), Ok((500, vec![(4, 40)])));
+        for bad in [r#""seconds":0"#, r#""seconds":-1"#, r#""seconds":301"#, r#""seconds":1e300"#, r#""instance":5"#, r#""instance":6"#] {
+            assert!(wish(&format!(r#"{{"kind":"cpu",{bad}}}"#)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_of_files() {
+        let mut subject = crate::profiles::tests_subject();
+        subject.app = "a\"b\r\n/ü".into();
+        assert_eq!(file_name(&Kept { id: "1".into(), subject, bytes: 1 }), "a_b____-3.cpuprofile");
+    }
+}

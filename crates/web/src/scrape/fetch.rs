@@ -1,0 +1,95 @@
+//! Reading the page of one instance: of this machine, without redirects, within a time and a number of bytes.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Empty};
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+/// Longest time for all of it.
+const WITHIN: Duration = Duration::from_secs(3);
+/// Most bytes.
+const MOST_BYTES: usize = 4 << 20;
+/// What we read.
+const KINDS: &str = "text/plain;version=0.0.4;q=1,*/*;q=0.1";
+
+/// How an instance is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Address {
+    /// A port of loopback.
+    Port(u16),
+    /// The way that the preload of this process has opened.
+    Way { path: PathBuf, pid: i32 },
+}
+
+/// The text of a page, or why there is none.
+pub(super) async fn fetch(address: &Address, port: u16, path: &str) -> Result<String, String> {
+    match tokio::time::timeout(WITHIN, read(address, port, path)).await {
+        Ok(read) => read,
+        Err(_) => Err(format!("does not answer within {} s", WITHIN.as_secs())),
+    }
+}
+
+async fn read(address: &Address, port: u16, path: &str) -> Result<String, String> {
+    match address {
+        Address::Port(port) => {
+            let four = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, *port))).await;
+            let stream = match four {
+                Ok(stream) => stream,
+                Err(error) => {
+                    let six = TcpStream::connect(SocketAddr::from((Ipv6Addr::LOCALHOST, *port))).await;
+                    six.map_err(|_| format!("cannot connect to port {port}: {error}"))?
+                }
+            };
+            ask(stream, *port, path).await
+        }
+        Address::Way { path: socket, pid } => {
+            let stream = UnixStream::connect(socket).await.map_err(|error| format!("cannot connect to its preload: {error}"))?;
+            // An app names the socket: it is believed where the process itself listens there.
+            let is_own = stream.peer_cred().is_ok_and(|peer| peer.pid() == Some(*pid));
+            if !is_own {
+                return Err("names a socket of another process".into());
+            }
+            ask(stream, port, path).await
+        }
+    }
+}
+
+async fn ask(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, port: u16, path: &str) -> Result<String, String> {
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(|error| format!("cannot be spoken with: {error}"))?;
+    let driver = tokio::spawn(async move { drop(connection.await) });
+    let answer = async {
+        let request = Request::builder()
+            .uri(path)
+            .header(HOST, format!("localhost:{port}"))
+            .header(USER_AGENT, "ostler")
+            .header(ACCEPT, KINDS)
+            .header(CONNECTION, "close");
+        let request = request.body(Empty::<Bytes>::new()).map_err(|error| format!("cannot be asked for {path}: {error}"))?;
+        let response = sender.send_request(request).await.map_err(|error| format!("does not answer: {error}"))?;
+        if response.status() != hyper::StatusCode::OK {
+            return Err(format!("answers {} to GET {path}", response.status().as_u16()));
+        }
+        let mut body = response.into_body();
+        let mut bytes: Vec<u8> = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| format!("breaks off: {error}"))?;
+            let data = frame.data_ref().map_or(&[][..], |data| &data[..]);
+            if bytes.len() + data.len() > MOST_BYTES {
+                return Err(format!("has a page of more than {} MiB", MOST_BYTES >> 20));
+            }
+            bytes.extend_from_slice(data);
+        }
+        String::from_utf8(bytes).map_err(|_| "has a page that is no text".to_owned())
+    };
+    let answer = answer.await;
+    driver.abort();
+    answer
+}

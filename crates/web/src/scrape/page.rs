@@ -1,0 +1,428 @@
+//! The page of an app, read: Prometheus' text format, and what of OpenMetrics looks the same. Pure and bounded: an app may write anything.
+
+use std::collections::HashMap;
+
+/// Most series of a page, buckets counted.
+pub(super) const MOST_SERIES: usize = 5_000;
+/// Most families of a page.
+const MOST_FAMILIES: usize = 1_000;
+/// Longest line that is read.
+const LONGEST_LINE: usize = 8 << 10;
+/// Longest name, help, and value of a label.
+const LONGEST_NAME: usize = 200;
+const LONGEST_HELP: usize = 500;
+const LONGEST_VALUE: usize = 1_000;
+/// Most labels of a series.
+const MOST_LABELS: usize = 32;
+/// Labels that are ours: an app's own get `exported_` before them, as with Prometheus itself.
+const OURS: &[&str] = &["app", "namespace", "worker"];
+
+/// Kind of a family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+    Summary,
+    Untyped,
+}
+
+/// One figure, or all of a histogram or summary, with its labels as they are written.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Series {
+    pub(crate) labels: Box<str>,
+    pub(crate) value: Value,
+}
+
+/// Value of a series.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    One(f64),
+    Many(Points),
+}
+
+/// A histogram (counts up to a bound) or a summary (values at a share).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Points {
+    /// Bound or share, as number and as the app writes it, and what is there. In order.
+    pub(crate) at: Vec<(f64, Box<str>, f64)>,
+    pub(crate) sum: Option<f64>,
+    pub(crate) count: Option<f64>,
+}
+
+/// One metric.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Family {
+    pub(crate) name: Box<str>,
+    pub(crate) kind: Kind,
+    pub(crate) help: Box<str>,
+    pub(crate) series: Vec<Series>,
+}
+
+/// All of a page.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Page {
+    pub(crate) families: Vec<Family>,
+    /// Samples that make no sense, or are too many.
+    pub(crate) left_out: usize,
+}
+
+impl Page {
+    /// Number of samples that are kept.
+    pub(crate) fn size(&self) -> usize {
+        self.families.iter().flat_map(|family| &family.series).map(|series| series.value.size()).sum()
+    }
+}
+
+impl Value {
+    fn size(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Many(points) => points.at.len() + 2,
+        }
+    }
+}
+
+/// Reads a page.
+pub(crate) fn page(text: &str) -> Page {
+    let mut reader = Reader::default();
+    for line in text.lines() {
+        let line = line.trim();
+        if line.is_empty() {
+            continue;
+        }
+        if line.len() > LONGEST_LINE {
+            reader.page.left_out += 1;
+        } else if let Some(comment) = line.strip_prefix('#') {
+            reader.comment(comment.trim_start());
+        } else if reader.samples >= MOST_SERIES || reader.sample(line).is_none() {
+            reader.page.left_out += 1;
+        }
+    }
+    for family in &mut reader.page.families {
+        for series in &mut family.series {
+            if let Value::Many(points) = &mut series.value {
+                points.at.sort_by(|one, other| one.0.total_cmp(&other.0));
+            }
+        }
+    }
+    reader.page.families.retain(|family| !family.series.is_empty());
+    reader.page
+}
+
+#[derive(Default)]
+struct Reader {
+    page: Page,
+    samples: usize,
+    /// Place of each family, by its name.
+    families: HashMap<Box<str>, usize>,
+    /// Place of each series in its family.
+    series: HashMap<(usize, Box<str>), usize>,
+}
+
+impl Reader {
+    /// `HELP name text`, `TYPE name kind`; anything else says nothing.
+    fn comment(&mut self, comment: &str) -> Option<()> {
+        let (word, rest) = comment.split_once([' ', '\t'])?;
+        let (name, text) = rest.trim_start().split_once([' ', '\t']).unwrap_or((rest.trim(), ""));
+        if !is_name(name, true) {
+            return None;
+        }
+        match word {
+            "HELP" => {
+                let at = self.family(name, Kind::Untyped)?;
+                self.page.families[at].help = unescaped(text.trim(), LONGEST_HELP).into();
+            }
+            "TYPE" => {
+                let kind = match text.trim() {
+                    "counter" => Kind::Counter,
+                    "gauge" | "info" | "stateset" => Kind::Gauge,
+                    "histogram" => Kind::Histogram,
+                    "summary" => Kind::Summary,
+                    _ => Kind::Untyped,
+                };
+                let at = self.family(name, kind)?;
+                // One that has samples already is what it was when they came.
+                if self.page.families[at].series.is_empty() {
+                    self.page.families[at].kind = kind;
+                }
+            }
+            _ => {}
+        }
+        Some(())
+    }
+
+    /// The family of this name, new where there is none.
+    fn family(&mut self, name: &str, kind: Kind) -> Option<usize> {
+        if let Some(at) = self.families.get(name) {
+            return Some(*at);
+        }
+        if self.page.families.len() >= MOST_FAMILIES {
+            return None;
+        }
+        self.page.families.push(Family { name: name.into(), kind, help: "".into(), series: Vec::new() });
+        self.families.insert(name.into(), self.page.families.len() - 1);
+        Some(self.page.families.len() - 1)
+    }
+
+    /// A sample; none = it is left out.
+    fn sample(&mut self, line: &str) -> Option<()> {
+        let end = line.find(['{', ' ', '\t'])?;
+        let name = &line[..end];
+        if !is_name(name, true) {
+            return None;
+        }
+        let after = line[end..].trim_start();
+        let (labels, rest) = match after.strip_prefix('{') {
+            Some(inside) => labels(inside)?,
+            None => (Vec::new(), after),
+        };
+        let value = number(rest.split_whitespace().next()?)?;
+        let (at, part) = self.place(name)?;
+        match self.page.families[at].kind {
+            Kind::Counter if !(value.is_finite() && value >= 0.0) => None,
+            Kind::Histogram => self.point(at, part, labels, "le", value),
+            Kind::Summary => self.point(at, part, labels, "quantile", value),
+            _ => self.one(at, &labels, value),
+        }
+    }
+
+    /// The family of a sample, and which part of it it is.
+    fn place(&mut self, name: &str) -> Option<(usize, Part)> {
+        for (ending, part) in [("_bucket", Part::Point), ("_sum", Part::Sum), ("_count", Part::Count)] {
+            if let Some(at) = name.strip_suffix(ending).and_then(|base| self.families.get(base)) {
+                let kind = self.page.families[*at].kind;
+                if kind == Kind::Histogram || kind == Kind::Summary && part != Part::Point {
+                    return Some((*at, part));
+                }
+            }
+        }
+        // OpenMetrics names a counter without its ending.
+        if let Some(base) = name.strip_suffix("_total")
+            && let Some(at) = self.families.get(base).copied()
+            && self.page.families[at].kind == Kind::Counter
+            && self.page.families[at].series.is_empty()
+            && !self.families.contains_key(name)
+        {
+            self.page.families[at].name = name.into();
+            self.families.insert(name.into(), at);
+        }
+        let at = self.family(name, Kind::Untyped)?;
+        // The bare name of a histogram has no meaning.
+        (self.page.families[at].kind != Kind::Histogram).then_some((at, Part::Point))
+    }
+
+    fn one(&mut self, at: usize, labels: &[(&str, String)], value: f64) -> Option<()> {
+        let labels = written(labels)?;
+        // Of two of the same labels the first counts.
+        if self.series.contains_key(&(at, labels.clone())) {
+            return None;
+        }
+        self.add(at, labels, Value::One(value));
+        Some(())
+    }
+
+    fn add(&mut self, at: usize, labels: Box<str>, value: Value) -> usize {
+        let place = self.page.families[at].series.len();
+        self.samples += 1;
+        self.series.insert((at, labels.clone()), place);
+        self.page.families[at].series.push(Series { labels, value });
+        place
+    }
+
+    fn point(&mut self, at: usize, part: Part, mut labels: Vec<(&str, String)>, by: &str, value: f64) -> Option<()> {
+        let bound = match part {
+            Part::Point => {
+                let (_, text) = labels.remove(labels.iter().position(|(name, _)| *name == by)?);
+                Some((number(&text).filter(|bound| !bound.is_nan())?, text))
+            }
+            _ => None,
+        };
+        let is_histogram = self.page.families[at].kind == Kind::Histogram;
+        if is_histogram && part != Part::Sum && !(value.is_finite() && value >= 0.0) || is_histogram && value.is_nan() {
+            return None;
+        }
+        let labels = written(&labels)?;
+        let place = match self.series.get(&(at, labels.clone())) {
+            Some(place) => *place,
+            None => self.add(at, labels, Value::Many(Points::default())),
+        };
+        let Value::Many(points) = &mut self.page.families[at].series[place].value else { return None };
+        match (part, bound) {
+            (Part::Sum, _) => points.sum = points.sum.or(Some(value)),
+            (Part::Count, _) => points.count = points.count.or(Some(value)),
+            (Part::Point, Some((bound, text))) => {
+                if points.at.iter().any(|(known, ..)| *known == bound) {
+                    return None;
+                }
+                points.at.push((bound, text.into(), value));
+                self.samples += 1;
+            }
+            (Part::Point, None) => return None,
+        }
+        Some(())
+    }
+}
+
+/// Part of a histogram or summary.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Point,
+    Sum,
+    Count,
+}
+
+/// A name of a metric, or of a label (`has_colon` false).
+fn is_name(name: &str, has_colon: bool) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':' && has_colon;
+    !name.is_empty() && name.len() <= LONGEST_NAME && !name.as_bytes()[0].is_ascii_digit() && name.bytes().all(is_part)
+}
+
+fn number(text: &str) -> Option<f64> {
+    match text {
+        "+Inf" | "Inf" => Some(f64::INFINITY),
+        "-Inf" => Some(f64::NEG_INFINITY),
+        "NaN" => Some(f64::NAN),
+        // Rust knows more words than the format.
+        _ if text.bytes().any(|byte| byte.is_ascii_alphabetic() && !matches!(byte, b'e' | b'E')) => None,
+        _ => text.parse().ok(),
+    }
+}
+
+/// Labels from after their `{`, sorted, and what follows their `}`.
+fn labels(text: &str) -> Option<(Vec<(&str, String)>, &str)> {
+    let mut all: Vec<(&str, String)> = Vec::new();
+    let mut rest = text.trim_start();
+    loop {
+        if let Some(after) = rest.strip_prefix('}') {
+            all.sort();
+            let is_twice = all.windows(2).any(|pair| pair[0].0 == pair[1].0);
+            return (!is_twice).then_some((all, after));
+        }
+        let (name, after) = rest.split_once('=')?;
+        let name = name.trim();
+        let (value, after) = quoted(after.trim_start().strip_prefix('"')?)?;
+        if !is_name(name, false) || name.starts_with("__") || value.len() > LONGEST_VALUE || all.len() >= MOST_LABELS {
+            return None;
+        }
+        all.push((name, value));
+        rest = after.trim_start();
+        rest = rest.strip_prefix(',').map_or(rest, str::trim_start);
+    }
+}
+
+/// Text up to its closing quote, and what follows that.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let mut value = String::new();
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Some((value, &text[at + 1..])),
+            '\\' => match chars.next()?.1 {
+                'n' => value.push('\n'),
+                c => value.push(c),
+            },
+            c => value.push(c),
+        }
+    }
+    None
+}
+
+fn unescaped(text: &str, longest: usize) -> String {
+    let text: String = text.chars().take(longest).collect();
+    text.replace("\\n", " ").replace("\\\\", "\\")
+}
+
+/// Labels as they are written, without those that are ours; none = one has the name of another then.
+fn written(labels: &[(&str, String)]) -> Option<Box<str>> {
+    let name_of = |name: &str| if OURS.contains(&name) { format!("exported_{name}") } else { name.to_owned() };
+    let mut named: Vec<(String, &String)> = labels.iter().map(|(name, value)| (name_of(name), value)).collect();
+    named.sort();
+    if named.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+        return None;
+    }
+    let pairs: Vec<String> = named.iter().map(|(name, value)| format!("{name}=\"{}\"", crate::metrics::escaped(value))).collect();
+    Some(pairs.join(",").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(text: &str) -> Vec<String> {
+        let page = page(text);
+        page.families.iter().map(|family| format!("{} {:?} {:?} {:?}", family.name, family.kind, family.help, family.series)).collect()
+    }
+
+    fn one(text: &str) -> Option<(String, f64)> {
+        let mut page = page(text);
+        let mut family = page.families.pop()?;
+        let series = family.series.pop()?;
+        let Value::One(value) = series.value else { return None };
+        Some((format!("{}{{{}}}", family.name, series.labels), value))
+    }
+
+    #[test]
+    fn samples() {
+        for (text, read) in [
+            ("a 1", Some(("a{}", 1.0))),
+            ("a{} 1.5e3 1764000000000", Some(("a{}", 1500.0))),
+            ("a:b_c { x = \"y\" , } -Inf", Some(("a:b_c{x=\"y\"}", f64::NEG_INFINITY))),
+            ("a{z=\"1\",b=\"q\\\"\\\\\\n}\"} 2 # {trace=\"x\"} 1", Some(("a{b=\"q\\\"\\\\\\n}\",z=\"1\"}", 2.0))),
+            ("a{app=\"mine\",worker=\"w\"} 1", Some(("a{exported_app=\"mine\",exported_worker=\"w\"}", 1.0))),
+            ("a{app=\"x\",exported_app=\"y\"} 1", None),
+            ("a", None),
+            ("a{x=\"y\" 1", None),
+            ("a{x=\"y\",x=\"z\"} 1", None),
+            ("a{__name__=\"b\"} 1", None),
+            ("a{x=y} 1", None),
+            ("a{\"quoted.name\"} 1", None),
+            ("1a 1", None),
+            ("\u{fc} 1", None),
+            ("a infinity", None),
+            ("a nan", None),
+            ("a 0x1", None),
+            ("# TYPE c counter\nc -1", None),
+            ("# TYPE c counter\nc NaN", None),
+        ] {
+            assert_eq!(one(text), read.map(|(name, value)| (name.to_owned(), value)), "{text}");
+        }
+    }
+
+    #[test]
+    fn families_of_each_kind() {
+        let text = "# HELP h Time \\n to answer.\n# TYPE h histogram\nh_bucket{le=\"+Inf\",m=\"GET\"} 3\nh_bucket{le=\"0.5\",m=\"GET\"} 1\nh_sum{m=\"GET\"} 1.5\nh_count{m=\"GET\"} 3\nh 7\n\
+                    # TYPE s summary\ns{quantile=\"0.5\"} NaN\ns_sum 1\ns_count 2\n# TYPE c counter\nc_total 4\n# EOF\n";
+        assert_eq!(
+            told(text),
+            [
+                "h Histogram \"Time   to answer.\" [Series { labels: \"m=\\\"GET\\\"\", value: Many(Points { at: [(0.5, \"0.5\", 1.0), (inf, \"+Inf\", 3.0)], sum: Some(1.5), count: Some(3.0) }) }]",
+                "s Summary \"\" [Series { labels: \"\", value: Many(Points { at: [(0.5, \"0.5\", NaN)], sum: Some(1.0), count: Some(2.0) }) }]",
+                "c_total Counter \"\" [Series { labels: \"\", value: One(4.0) }]",
+            ]
+        );
+        assert_eq!(page(text).left_out, 1);
+    }
+
+    #[test]
+    fn what_is_too_much_is_counted() {
+        let many: String = (0..100_000).map(|n| format!("# TYPE name_{n} gauge\nname_{n} 1\n")).collect();
+        let read = page(&many);
+        assert_eq!((read.families.len(), read.size(), read.left_out), (MOST_FAMILIES, MOST_FAMILIES, 99_000));
+        let labels: String = (0..100_000).map(|n| format!("a{{id=\"{n}\"}} 1\n")).collect();
+        let read = page(&labels);
+        assert_eq!((read.size(), read.left_out), (MOST_SERIES, 95_000));
+        let buckets: String =
+            std::iter::once("# TYPE h histogram\n".to_owned()).chain((0..20_000).map(|n| format!("h_bucket{{le=\"{n}\"}} 1\n"))).collect();
+        assert!(page(&buckets).size() <= MOST_SERIES + 2);
+        let long = format!("a{{x=\"{}\"}} 1\n{} 1\nb 1\n", "y".repeat(2000), "z".repeat(10_000));
+        assert_eq!((page(&long).size(), page(&long).left_out), (1, 2));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_left_out(text in "(# (TYPE|HELP) [a-z_]{1,3} ?(counter|histogram|summary|x)?\n|[a-z_]{1,3}(\\{(le|app|[a-z]{1,2})=\"[^\n]{0,5}\",?\\})? [0-9.eINf+-]{0,5}\n|[^\n]{0,20}\n){0,20}") {
+            let _ = page(&text);
+        }
+    }
+}

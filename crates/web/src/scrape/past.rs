@@ -1,0 +1,115 @@
+//! Figures of apps' pages for the history: a few of each app. Pure.
+
+use std::collections::HashMap;
+
+use super::page::{Kind, Value};
+use super::run::AppFigures;
+
+/// Most series of an app, and of an instance.
+const MOST: usize = 24;
+/// Longest name of one, in bytes.
+const LONGEST: usize = 120;
+
+/// Begins of the names of what clients of Prometheus measure by themselves. What an app has named itself comes first.
+const LIBRARIES: &[&str] = &["process_", "nodejs_", "python_", "go_", "promhttp_", "jvm_", "ruby_", "dotnet_"];
+
+fn is_of_library(name: &str) -> bool {
+    LIBRARIES.iter().any(|begin| name.starts_with(begin))
+}
+
+/// A figure at an instant.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Past {
+    pub(crate) namespace: String,
+    pub(crate) app: String,
+    /// None = of the app, or of its only instance.
+    pub(crate) instance: Option<u32>,
+    pub(crate) metric: String,
+    pub(crate) value: f64,
+}
+
+/// Rates of counters, by two looks at them.
+#[derive(Debug, Default)]
+pub(super) struct Rates {
+    /// By namespace, app and metric: what was counted, and when (ms).
+    last: HashMap<(String, String, String), (f64, u64)>,
+}
+
+impl Rates {
+    /// The figures of this instant: gauges as they are, counters and numbers of observations by second.
+    pub(super) fn take(&mut self, apps: &[AppFigures], at_ms: u64) -> Vec<Past> {
+        let mut all = Vec::new();
+        let mut last = HashMap::new();
+        for app in apps {
+            let of = |instance, metric, value| Past { namespace: app.namespace.clone(), app: app.app.clone(), instance, metric, value };
+            let counted = app.figures.summed.iter().flat_map(|family| family.series.iter().map(move |series| (family, series)));
+            let mut counted: Vec<_> = counted.filter(|(family, _)| family.kind == Kind::Counter).collect();
+            counted.sort_by_key(|(family, _)| is_of_library(&family.name));
+            for (family, series) in counted.into_iter().take(MOST) {
+                let (Value::One(value), Some(metric)) = (&series.value, name(&family.name, &series.labels, "/s")) else { continue };
+                let key = (app.namespace.clone(), app.app.clone(), metric.clone());
+                if let Some((before, then)) = self.last.get(&key)
+                    && at_ms > *then
+                    && value >= before
+                {
+                    #[expect(clippy::cast_precision_loss, reason = "a time")]
+                    let seconds = (at_ms - then) as f64 / 1000.0;
+                    all.push(of(None, metric, (value - before) / seconds));
+                }
+                last.insert(key, (*value, at_ms));
+            }
+            let mut given: HashMap<u32, usize> = HashMap::new();
+            let is_alone = app.workers.len() == 1;
+            let mut others: Vec<_> =
+                app.figures.by_worker.iter().filter(|(_, family)| matches!(family.kind, Kind::Gauge | Kind::Untyped)).collect();
+            others.sort_by_key(|(_, family)| is_of_library(&family.name));
+            for (worker, family) in others {
+                for series in &family.series {
+                    let so_far = given.entry(*worker).or_default();
+                    let (Value::One(value), Some(metric)) = (&series.value, name(&family.name, &series.labels, "")) else { continue };
+                    if *so_far >= MOST || !value.is_finite() {
+                        continue;
+                    }
+                    *so_far += 1;
+                    all.push(of((!is_alone).then_some(*worker), metric, *value));
+                }
+            }
+        }
+        self.last = last;
+        all
+    }
+}
+
+/// Name of a series; none = it is too long for one.
+fn name(family: &str, labels: &str, ending: &str) -> Option<String> {
+    let name = if labels.is_empty() { format!("{family}{ending}") } else { format!("{family}{{{labels}}}{ending}") };
+    (name.len() <= LONGEST).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scrape::page::page;
+    use crate::scrape::sum::Sums;
+
+    #[test]
+    fn rates_and_gauges_a_few_of_each() {
+        let text = |count: u32| {
+            let many: String = (0..100).map(|n| format!("g{{n=\"{n}\"}} {n}\n")).collect();
+            format!("# TYPE process_x gauge\nprocess_x 1\n# TYPE c counter\nc{{m=\"GET\"}} {count}\n# TYPE g gauge\ng NaN\n{many}")
+        };
+        let mut sums = Sums::default();
+        let mut app = |count| AppFigures {
+            app: "api".into(),
+            namespace: "default".into(),
+            figures: sums.take(vec![(3, 30, Some(page(&text(count))))]),
+            workers: vec![(3, true)],
+        };
+        let mut rates = Rates::default();
+        let first = rates.take(&[app(10)], 1000);
+        assert!(first.len() == MOST && first[0].metric == "g{n=\"0\"}" && first[0].instance.is_none(), "{first:?}");
+        let second = rates.take(&[app(40)], 11_000);
+        assert_eq!((second[0].metric.as_str(), second[0].value, second.len()), ("c{m=\"GET\"}/s", 3.0, MOST + 1));
+        assert_eq!(rates.take(&[app(40)], 11_000).len(), MOST, "no time has passed");
+    }
+}

@@ -1,0 +1,320 @@
+//! Reading the pages of all instances, and what is known of them meanwhile.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use ostler_core::app::{AppSpec, ExecMode};
+use ostler_core::scrape::{Scrape, scrape};
+use ostler_http::Ending;
+use ostler_proto::control::TableRow;
+use tokio::sync::{Mutex, Semaphore};
+use tokio::task::JoinSet;
+
+use super::MOST_SAMPLES;
+use super::fetch::{Address, fetch};
+use super::page::{Page, page};
+use super::past::Rates;
+use super::sum::{Figures, Read, Sums};
+use crate::daemon::{Daemon, Snapshot};
+use crate::history::Recorder;
+
+/// Time for which what was read is good.
+const FRESH: Duration = Duration::from_secs(1);
+/// Longest time for all pages together.
+const WITHIN: Duration = Duration::from_secs(7);
+/// Pages that are read at the same time.
+const TOGETHER: usize = 16;
+/// Time between two times that the history has pages read.
+const STEP: Duration = Duration::from_secs(10);
+/// Longest time for an app to stay known that has no instance any more: it may only be restarted.
+const FORGET: Duration = Duration::from_secs(3600);
+/// Problems that are remembered, so that each is told once.
+const TOLD: usize = 256;
+
+/// Figures of an app.
+#[derive(Clone, Debug)]
+pub(crate) struct AppFigures {
+    pub(crate) app: String,
+    pub(crate) namespace: String,
+    pub(crate) figures: Figures,
+    /// Instances that should have a page, and whether it could be read.
+    pub(crate) workers: Vec<(u32, bool)>,
+}
+
+/// Reads pages.
+pub(crate) struct Scraper {
+    daemon: Daemon,
+    /// One at a time: whoever comes meanwhile gets the same.
+    turn: Mutex<()>,
+    state: RefCell<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What is known of each instance.
+    known: HashMap<u32, Known>,
+    apps: BTreeMap<(String, String), App>,
+    latest: Rc<Vec<AppFigures>>,
+    read: Option<Instant>,
+    told: BTreeSet<String>,
+}
+
+/// An instance, as its process was started.
+#[derive(Clone, Debug)]
+struct Known {
+    pid: i32,
+    target: Option<Target>,
+}
+
+/// Where its page is.
+#[derive(Clone, Debug)]
+struct Target {
+    scrape: Scrape,
+    /// Its number within the app.
+    index: u32,
+    /// Node with our preload: it can open a way.
+    has_preload: bool,
+}
+
+#[derive(Default)]
+struct App {
+    sums: Sums,
+    /// When it had an instance with a page.
+    seen: Option<Instant>,
+}
+
+/// One page to read.
+#[derive(Clone, Debug)]
+struct Job {
+    id: u32,
+    pid: i32,
+    app: (String, String),
+    target: Target,
+    /// Whether other instances have the same port.
+    shares: bool,
+}
+
+/// What came of it: the page, or what is wrong.
+struct Outcome {
+    job: Job,
+    page: Result<Page, String>,
+}
+
+impl Scraper {
+    /// Reads for the history from now on, until the end.
+    pub(crate) fn start(daemon: &Daemon, recorder: Recorder, mut ending: Ending) -> Rc<Self> {
+        let scraper = Rc::new(Self { daemon: daemon.clone(), turn: Mutex::new(()), state: RefCell::default() });
+        let of_task = Rc::clone(&scraper);
+        tokio::task::spawn_local(async move {
+            tokio::select! {
+                () = of_task.keep(&recorder) => {}
+                () = ending.begun() => {}
+            }
+        });
+        scraper
+    }
+
+    /// Each table that was read for the history has pages read, too.
+    async fn keep(&self, recorder: &Recorder) {
+        let mut tables = self.daemon.tables();
+        let mut rates = Rates::default();
+        let mut next = tokio::time::Instant::now();
+        loop {
+            if tables.changed().await.is_err() {
+                return;
+            }
+            if tokio::time::Instant::now() < next {
+                continue;
+            }
+            next = tokio::time::Instant::now() + STEP - FRESH;
+            let snapshot = Rc::new(tables.borrow_and_update().clone());
+            let apps = self.collect(&snapshot).await;
+            if !apps.is_empty() {
+                recorder.add(rates.take(&apps, crate::now_ms()));
+            }
+        }
+    }
+
+    /// The figures of all apps of a table that have a page.
+    pub(crate) async fn collect(&self, snapshot: &Snapshot) -> Rc<Vec<AppFigures>> {
+        let _turn = self.turn.lock().await;
+        {
+            let state = self.state.borrow();
+            if state.read.is_some_and(|read| read.elapsed() < FRESH) {
+                return Rc::clone(&state.latest);
+            }
+        }
+        let rows: Vec<&TableRow> = snapshot.rows.iter().filter(|row| row.pid > 0 && row.status == "online").collect();
+        self.learn(&rows).await;
+        let jobs = self.state.borrow().jobs(&rows);
+        let outcomes = if jobs.is_empty() { Vec::new() } else { self.read_all(&jobs).await };
+        self.state.borrow_mut().take(jobs, outcomes)
+    }
+
+    /// Asks for the descriptions of processes that are not known yet.
+    async fn learn(&self, rows: &[&TableRow]) {
+        let unknown: Vec<String> = {
+            let mut state = self.state.borrow_mut();
+            state.known.retain(|id, known| rows.iter().any(|row| row.id == *id && row.pid == known.pid));
+            rows.iter().filter(|row| !state.known.contains_key(&row.id)).map(|row| row.id.to_string()).collect()
+        };
+        if unknown.is_empty() {
+            return;
+        }
+        // One that is gone meanwhile has all of them refused: they are asked for again with the next table.
+        let Ok(details) = self.daemon.ask(move |client| client.inspect(&unknown)).await else { return };
+        let mut state = self.state.borrow_mut();
+        for detail in details {
+            let Some(row) = rows.iter().find(|row| row.id == detail.id) else { continue };
+            let target = target(&detail.spec, detail.index);
+            state.known.insert(detail.id, Known { pid: row.pid, target });
+        }
+    }
+
+    async fn read_all(&self, jobs: &[Job]) -> Vec<Outcome> {
+        let (mut set, mut outcomes) = (JoinSet::new(), Vec::new());
+        let room = Rc::new(Semaphore::new(TOGETHER));
+        for job in jobs {
+            let (daemon, job, room) = (self.daemon.clone(), job.clone(), Rc::clone(&room));
+            set.spawn_local(async move {
+                let _place = room.acquire().await;
+                read(&daemon, job).await
+            });
+        }
+        let all = async {
+            while let Some(outcome) = set.join_next().await {
+                outcomes.extend(outcome.ok());
+            }
+        };
+        let _ = tokio::time::timeout(WITHIN, all).await;
+        outcomes
+    }
+}
+
+impl State {
+    fn jobs(&self, rows: &[&TableRow]) -> Vec<Job> {
+        let is_same = |one: &TableRow, other: &TableRow| one.name == other.name && one.namespace == other.namespace;
+        let of = |row: &&TableRow| {
+            let target = self.known.get(&row.id)?.target.clone()?;
+            let others = rows.iter().filter(|other| is_same(other, row)).count();
+            let shares = !target.scrape.increment && (others > 1 || row.mode == ExecMode::Cluster && target.has_preload);
+            Some(Job { id: row.id, pid: row.pid, app: (row.namespace.clone(), row.name.clone()), target, shares })
+        };
+        rows.iter().filter_map(of).collect()
+    }
+
+    fn take(&mut self, jobs: Vec<Job>, outcomes: Vec<Outcome>) -> Rc<Vec<AppFigures>> {
+        let mut pages: HashMap<u32, Page> = HashMap::new();
+        let mut room = MOST_SAMPLES;
+        for Outcome { job, page } in outcomes {
+            match page {
+                Ok(mut page) => {
+                    let size = page.size();
+                    if size > room {
+                        page = Page { families: Vec::new(), left_out: page.left_out + size };
+                    }
+                    room = room.saturating_sub(size);
+                    pages.insert(job.id, page);
+                }
+                Err(problem) => self.tell(format!("scrape: {} ({}) {problem}", job.app.1, job.id)),
+            }
+        }
+        let mut by_app: BTreeMap<(String, String), Vec<Read>> = BTreeMap::new();
+        for job in jobs {
+            by_app.entry(job.app).or_default().push((job.id, job.pid, pages.remove(&job.id)));
+        }
+        let now = Instant::now();
+        self.apps.retain(|app, of| by_app.contains_key(app) || of.seen.is_some_and(|seen| seen.elapsed() < FORGET));
+        let figures = by_app.into_iter().map(|((namespace, app), read)| {
+            let known = self.apps.entry((namespace.clone(), app.clone())).or_default();
+            known.seen = Some(now);
+            let workers = read.iter().map(|(id, _, page)| (*id, page.is_some())).collect();
+            AppFigures { app, namespace, figures: known.sums.take(read), workers }
+        });
+        self.latest = Rc::new(figures.collect());
+        self.read = Some(Instant::now());
+        Rc::clone(&self.latest)
+    }
+
+    /// A line in our own log, once.
+    fn tell(&mut self, text: String) {
+        use std::io::Write as _;
+        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect();
+        if self.told.len() < TOLD && self.told.insert(text.clone()) {
+            let _ = writeln!(std::io::stderr(), "{text}");
+        }
+    }
+}
+
+/// Where the page of an app is, as its description says.
+fn target(spec: &AppSpec, index: u32) -> Option<Target> {
+    let scrape = scrape(spec.given.open().get("scrape")?).ok()??;
+    Some(Target { scrape, index, has_preload: crate::view::is_profiled(spec) })
+}
+
+async fn read(daemon: &Daemon, job: Job) -> Outcome {
+    let Target { scrape, index, has_preload } = job.target.clone();
+    let text = if !job.shares {
+        match scrape.port_of(index) {
+            Some(port) => fetch(&Address::Port(port), port, &scrape.path).await,
+            None => Err(format!("has no port: {} and its number are more than 65535", scrape.port)),
+        }
+    } else if has_preload {
+        // Each way is for one connection.
+        match daemon.reach(job.id, scrape.port).await {
+            Ok(path) => fetch(&Address::Way { path, pid: job.pid }, scrape.port, &scrape.path).await,
+            Err(problem) => Err(problem),
+        }
+    } else {
+        Err(format!("shares port {} with other instances: give each its own, and say `increment: true`", scrape.port))
+    };
+    let page = match text {
+        // A large page is not read while others wait.
+        Ok(text) => tokio::task::spawn_blocking(move || page(&text)).await.map_err(|_| "has a page that cannot be read".to_owned()),
+        Err(problem) => Err(problem),
+    };
+    Outcome { job, page }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::tests_row as row;
+
+    fn spec(scrape: &str, interpreter: &str) -> AppSpec {
+        let given = serde_json::json!({ "scrape": serde_json::from_str::<serde_json::Value>(scrape).unwrap() });
+        serde_json::from_value(serde_json::json!({ "name": "api", "script": "/x", "cwd": "/", "interpreter": interpreter, "given": given }))
+            .unwrap()
+    }
+
+    #[test]
+    fn who_is_read_in_which_way() {
+        let mut rows = [
+            row(0, "web", "default", "online"),
+            row(1, "py", "default", "online"),
+            row(2, "py", "default", "online"),
+            row(3, "one", "default", "online"),
+        ];
+        rows[0].mode = ExecMode::Cluster;
+        let mut state = State::default();
+        let known = |increment, has_preload| Known {
+            pid: 1,
+            target: Some(Target { scrape: Scrape { port: 9100, path: "/metrics".into(), increment }, index: 0, has_preload }),
+        };
+        state.known.extend([(0, known(false, true)), (1, known(false, false)), (2, known(true, false))]);
+        let rows: Vec<&TableRow> = rows.iter().collect();
+        let jobs: Vec<(u32, bool)> = state.jobs(&rows).iter().map(|job| (job.id, job.shares)).collect();
+        assert_eq!(jobs, [(0, true), (1, true), (2, false)], "a cluster worker has its port shared during a reload, too");
+    }
+
+    #[test]
+    fn descriptions() {
+        assert_eq!(
+            target(&spec("{\"port\": 9100}", "python3"), 2).map(|target| (target.scrape.port, target.index, target.has_preload)),
+            Some((9100, 2, false))
+        );
+        assert!(target(&spec("null", "python3"), 0).is_none() && target(&spec("{\"prot\": 1}", "python3"), 0).is_none());
+    }
+}

@@ -1,0 +1,210 @@
+//! Pages of the instances of an app, added up. Pure.
+//!
+//! Counters and histograms are one of the app: their sum does not fall when an instance is replaced, because what a former process has counted stays in it.
+//! Everything else is of each instance.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::page::{Family, Kind, MOST_SERIES, Page, Points, Series, Value};
+
+/// What was read of an instance: its id, its pid, its page; none = it could not be read.
+pub(super) type Read = (u32, i32, Option<Page>);
+
+/// What is known of the pages of an app.
+#[derive(Debug, Default)]
+pub(super) struct Sums {
+    /// The last page of each process that is there: by instance, its pid.
+    last: BTreeMap<u32, (i32, Page)>,
+    /// What processes have counted that are gone.
+    former: Page,
+}
+
+/// Figures of an app.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Figures {
+    /// Counters and histograms.
+    pub(crate) summed: Vec<Family>,
+    /// All others, by instance.
+    pub(crate) by_worker: Vec<(u32, Family)>,
+    /// Samples that make no sense, or are too many.
+    pub(crate) left_out: usize,
+}
+
+impl Sums {
+    /// Takes what was read now, of the processes that are there.
+    pub(super) fn take(&mut self, read: Vec<Read>) -> Figures {
+        let is_there = |id: u32, pid: i32| read.iter().any(|(other, of, _)| *other == id && *of == pid);
+        let gone: Vec<u32> = self.last.iter().filter(|(id, (pid, _))| !is_there(**id, *pid)).map(|(id, _)| *id).collect();
+        for id in gone {
+            if let Some((_, page)) = self.last.remove(&id) {
+                add(&mut self.former.families, page.families);
+            }
+        }
+        let mut figures = Figures::default();
+        for (id, pid, page) in read {
+            let Some(page) = page else { continue };
+            figures.left_out += page.left_out;
+            let others = page.families.iter().filter(|family| !is_summed(family.kind));
+            figures.by_worker.extend(others.map(|family| (id, family.clone())));
+            let families = page.families.into_iter().filter(|family| is_summed(family.kind)).collect();
+            if let Some((_, before)) = self.last.insert(id, (pid, Page { families, left_out: 0 })) {
+                self.begun_anew(id, before);
+            }
+        }
+        figures.summed.clone_from(&self.former.families);
+        // One that could not be read now has counted what it had: the sum does not fall for it.
+        for (_, page) in self.last.values() {
+            add(&mut figures.summed, page.families.clone());
+        }
+        figures
+    }
+
+    /// What the same process had counted before and has no more stays in the sum: it has begun anew, or taken a series away.
+    fn begun_anew(&mut self, id: u32, before: Page) {
+        let Some((_, now)) = self.last.get(&id) else { return };
+        let named = now
+            .families
+            .iter()
+            .flat_map(|family| family.series.iter().map(move |series| ((&*family.name, &*series.labels), counted(&series.value))));
+        let named: HashMap<(&str, &str), f64> = named.collect();
+        let lost =
+            |family: &Family, series: &Series| named.get(&(&*family.name, &*series.labels)).is_none_or(|now| *now < counted(&series.value));
+        let mut families = Vec::new();
+        for family in &before.families {
+            let series: Vec<Series> = family.series.iter().filter(|series| lost(family, series)).cloned().collect();
+            if !series.is_empty() {
+                families.push(Family { series, ..family.clone() });
+            }
+        }
+        add(&mut self.former.families, families);
+    }
+}
+
+fn is_summed(kind: Kind) -> bool {
+    matches!(kind, Kind::Counter | Kind::Histogram)
+}
+
+fn counted(value: &Value) -> f64 {
+    match value {
+        Value::One(value) => *value,
+        Value::Many(points) => points.total(),
+    }
+}
+
+/// Adds families to others. Those of another kind are left out, and so is what is too much.
+fn add(to: &mut Vec<Family>, families: Vec<Family>) {
+    let mut size: usize = to.iter().map(|family| family.series.len()).sum();
+    for family in families {
+        let at = match to.iter().position(|other| other.name == family.name) {
+            Some(at) if to[at].kind == family.kind => at,
+            Some(_) => continue,
+            None => {
+                to.push(Family { series: Vec::new(), ..family.clone() });
+                to.len() - 1
+            }
+        };
+        let places: HashMap<Box<str>, usize> =
+            to[at].series.iter().enumerate().map(|(place, series)| (series.labels.clone(), place)).collect();
+        for series in family.series {
+            match places.get(&series.labels) {
+                Some(place) => to[at].series[*place].value.add(&series.value),
+                None if size < MOST_SERIES => {
+                    size += 1;
+                    to[at].series.push(series);
+                }
+                None => {}
+            }
+        }
+    }
+    to.retain(|family| !family.series.is_empty());
+}
+
+impl Value {
+    fn add(&mut self, other: &Self) {
+        match (self, other) {
+            (Self::One(value), Self::One(more)) => *value += more,
+            (Self::Many(points), Self::Many(more)) => points.add(more),
+            _ => {}
+        }
+    }
+}
+
+impl Points {
+    /// Everything that was counted.
+    pub(crate) fn total(&self) -> f64 {
+        self.count.or(self.at.last().map(|(.., count)| *count)).unwrap_or(0.0)
+    }
+
+    /// What is known to be at or below a bound.
+    fn up_to(&self, bound: f64) -> f64 {
+        self.at.iter().rev().find(|(at, ..)| *at <= bound).map_or(0.0, |(.., count)| *count)
+    }
+
+    /// Adds another histogram, which may have other bounds: an instance of another release.
+    fn add(&mut self, other: &Self) {
+        let mut all: Vec<(f64, Box<str>)> = self.at.iter().chain(&other.at).map(|(bound, text, _)| (*bound, text.clone())).collect();
+        all.sort_by(|one, two| one.0.total_cmp(&two.0));
+        all.dedup_by(|one, two| one.0 == two.0);
+        let at = all.into_iter().map(|(bound, text)| (bound, text, self.up_to(bound) + other.up_to(bound))).collect();
+        let total = self.total() + other.total();
+        *self = Self { at, sum: Some(self.sum.unwrap_or(0.0) + other.sum.unwrap_or(0.0)), count: Some(total) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scrape::page::page;
+
+    fn value(figures: &Figures, name: &str) -> Option<f64> {
+        figures.summed.iter().find(|family| &*family.name == name).map(|family| counted(&family.series[0].value))
+    }
+
+    fn counter(value: u32) -> Option<Page> {
+        Some(page(&format!("# TYPE c counter\nc {value}\n# TYPE g gauge\ng {value}\n")))
+    }
+
+    #[test]
+    fn a_sum_does_not_fall() {
+        let mut sums = Sums::default();
+        let mut take = |read: Vec<Read>| {
+            let figures = sums.take(read);
+            (value(&figures, "c"), figures.by_worker.len())
+        };
+        assert_eq!(take(vec![(0, 10, counter(5)), (1, 11, counter(7))]), (Some(12.0), 2));
+        assert_eq!(take(vec![(0, 10, counter(6)), (1, 11, None)]), (Some(13.0), 1), "one does not answer");
+        assert_eq!(take(vec![(0, 10, counter(6)), (1, 12, None)]), (Some(13.0), 1), "one was replaced");
+        assert_eq!(take(vec![(0, 10, counter(6)), (1, 12, counter(1))]), (Some(14.0), 2));
+        assert_eq!(take(vec![(0, 10, counter(2)), (1, 12, counter(1))]), (Some(16.0), 2), "one has begun anew by itself");
+        assert_eq!(take(vec![(0, 10, counter(2))]), (Some(16.0), 1), "scaled down");
+        assert_eq!(take(vec![]), (Some(16.0), 0));
+    }
+
+    #[test]
+    fn histograms_with_other_bounds() {
+        let of = |bounds: &[(&str, u32)]| {
+            let lines: String = bounds.iter().map(|(bound, count)| format!("h_bucket{{le=\"{bound}\"}} {count}\n")).collect();
+            Some(page(&format!("# TYPE h histogram\n{lines}h_sum 1.5\nh_count {}\n", bounds.last().unwrap().1)))
+        };
+        let figures =
+            Sums::default().take(vec![(0, 1, of(&[("1", 2), ("2", 4), ("+Inf", 5)])), (1, 2, of(&[("1.0", 1), ("3", 7), ("+Inf", 9)]))]);
+        let Value::Many(points) = &figures.summed[0].series[0].value else { panic!() };
+        let at: Vec<(f64, f64)> = points.at.iter().map(|(bound, _, count)| (*bound, *count)).collect();
+        assert_eq!(at, [(1.0, 3.0), (2.0, 5.0), (3.0, 11.0), (f64::INFINITY, 14.0)]);
+        assert_eq!((points.sum, points.count), (Some(3.0), Some(14.0)));
+    }
+
+    #[test]
+    fn series_that_come_and_go_are_bounded() {
+        let mut sums = Sums::default();
+        for round in 0..5 {
+            let text: String = (0..4000).map(|n| format!("c{{id=\"{round}-{n}\"}} 1\n")).collect();
+            let figures = sums.take(vec![(0, round, Some(page(&format!("# TYPE c counter\n{text}"))))]);
+            assert!(figures.summed[0].series.len() <= MOST_SERIES);
+        }
+        let mut other = Sums::default();
+        let kinds = [counter(1), Some(page("# TYPE c histogram\nc_bucket{le=\"1\"} 1\nc_count 1\nc_sum 1\n"))];
+        let figures = other.take(kinds.into_iter().zip(0..).map(|(page, id)| (id, 1, page)).collect());
+        assert_eq!(value(&figures, "c"), Some(1.0), "of two kinds the first counts");
+    }
+}

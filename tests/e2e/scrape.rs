@@ -1,0 +1,290 @@
+//! `scrape`: the page of an app's own Prometheus client, read from each instance and added up. With the real `prom-client` and `prometheus_client`.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use ostler_testkit::{Home, cache_dir, free_port, free_ports, get, needs_program, nodes, python_program};
+use serde_json::{Value, json};
+
+use crate::setup::home;
+use crate::web::Web;
+
+/// A server of `prom-client`, as its documentation shows it.
+const NODE: &str = "\
+const http = require('http');
+const client = require(process.env.PROM);
+client.collectDefaultMetrics();
+const served = new client.Counter({ name: 'shop_orders_total', help: 'Orders, \"paid\" or not.', labelNames: ['kind', 'app'] });
+const took = new client.Histogram({ name: 'shop_order_seconds', help: 'Time of an order.', buckets: [0.1, 1] });
+new client.Gauge({ name: 'shop_queue_depth', help: 'Orders that wait.' }).set(process.pid);
+new client.Summary({ name: 'shop_bill_bytes', help: 'Size of a bill.', percentiles: [0.5] }).observe(7);
+http.createServer(async (request, response) => {
+  if (request.url === '/own') return response.setHeader('Content-Type', client.register.contentType), response.end(await client.register.metrics());
+  served.inc({ kind: 'a\"b\\\\c', app: 'mine' });
+  took.observe(0.5);
+  response.end(String(process.pid));
+}).listen(PORT);
+";
+
+const PYTHON: &str = "\
+import os, time
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
+number = int(os.environ['NODE_APP_INSTANCE'])
+Counter('jobs', 'Jobs done.', ['kind']).labels('mail').inc(number + 1)
+Gauge('waiting_jobs', 'Jobs that wait.').set(number)
+Histogram('job_seconds', 'Time of a job.', buckets=(1, 5)).observe(2)
+start_http_server(PORT + number, addr='127.0.0.1')
+while True: time.sleep(1000)
+";
+
+/// The package that `.ci/run` brings.
+fn prom_client() -> Option<PathBuf> {
+    let folder = cache_dir()?.join("prom-client/node_modules/prom-client");
+    assert!(folder.is_dir() || std::env::var_os("CI").is_none(), "CI has prom-client");
+    folder.is_dir().then_some(folder)
+}
+
+fn started(home: &Home, members: &Value) {
+    let file = home.write("ecosystem.json", json!({ "apps": [members] }).to_string());
+    home.ok(format!("start {file}"));
+}
+
+/// The value of a line that begins so.
+fn value(text: &str, begin: &str) -> Option<f64> {
+    text.lines().find_map(|line| line.strip_prefix(begin)?.trim().parse().ok())
+}
+
+/// The lines that have the name of this family.
+fn lines<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
+    text.lines().filter(|line| line.starts_with(&format!("{name}{{"))).collect()
+}
+
+/// What the checker of Prometheus says: whether it can read it, and what it would name otherwise.
+fn checked(text: &str) -> (bool, String) {
+    let mut check = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    check.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let told = check.wait_with_output().unwrap();
+    // 3 is what it says of names.
+    let words = format!("{}{}", String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
+    (matches!(told.status.code(), Some(0 | 3)), words)
+}
+
+#[test]
+fn each_worker_of_a_node_cluster() {
+    needs_program!("promtool");
+    let Some(package) = prom_client() else { return };
+    for node in nodes() {
+        let home = home();
+        let web = Web::on(&home, "");
+        let port = free_port();
+        let script = home.write("app.js", NODE.replace("PORT", &port.to_string()));
+        let env = json!({ "PROM": package, "TMPDIR": home.work() });
+        let scrape = json!({ "port": port, "path": "/own" });
+        started(
+            &home,
+            &json!({ "name": "shop", "script": script, "interpreter": node.path, "exec_mode": "cluster", "instances": 3, "env": env, "scrape": scrape }),
+        );
+        let count = "shop_orders_total{app=\"shop\",namespace=\"default\",exported_app=\"mine\",kind=\"a\\\"b\\\\c\"}";
+        home.wait_until("it answers", || get(port, "/").is_ok());
+        // Its counters go on from what it has answered meanwhile.
+        let mut before = 0.0;
+        home.wait_until("its first answer is counted", || {
+            before = value(&web.get("/metrics").body, count).unwrap_or_default();
+            before > 0.0
+        });
+        let mut workers: Vec<String> = (0..12).map(|_| get(port, "/").unwrap()).collect();
+        workers.sort();
+        workers.dedup();
+        assert_eq!(workers.len(), 3, "each has answered some");
+        let seen = |text: &str| value(text, count).unwrap_or_default() - before;
+        let mut text = String::new();
+        home.wait_until("all is added up", || {
+            text = web.get("/metrics").body;
+            seen(&text) == 12.0
+        });
+        let depths: Vec<&str> = lines(&text, "shop_queue_depth").into_iter().filter_map(|line| line.rsplit(' ').next()).collect();
+        assert!(
+            depths.len() == 3 && workers.iter().all(|pid| depths.contains(&pid.as_str())),
+            "{node}: a gauge of each: {depths:?} {workers:?}"
+        );
+        assert_eq!(value(&text, "shop_order_seconds_bucket{app=\"shop\",namespace=\"default\",le=\"1\"}"), Some(12.0 + before), "{node}");
+        assert_eq!(value(&text, "shop_order_seconds_count{app=\"shop\",namespace=\"default\"}"), Some(12.0 + before));
+        assert_eq!(lines(&text, "shop_bill_bytes_sum").len(), 3);
+        assert_eq!(lines(&text, "ostler_app_scrape_up").iter().filter(|line| line.ends_with(" 1")).count(), 3, "{node}: {text}");
+        assert_eq!(lines(&text, "process_start_time_seconds").len(), 3, "what prom-client has by itself");
+        let (is_read, words) = checked(&text);
+        // prom-client itself names gauges as if they were counters.
+        assert!(is_read && words.lines().all(|line| line.starts_with("nodejs_") || line.is_empty()), "{node}: {words}");
+        // The sum does not fall when workers are replaced.
+        home.ok("reload shop");
+        home.wait_until("all three are read again", || {
+            text = web.get("/metrics").body;
+            lines(&text, "ostler_app_scrape_up").iter().filter(|line| line.ends_with(" 1")).count() == 3
+        });
+        assert!(seen(&text) >= 12.0, "{node}: {}", seen(&text));
+        home.wait_until("the history has it", || web.get("/api/history/series").body.contains("own:shop_queue_depth"));
+        // Each way is for one connection.
+        let ways = || {
+            std::fs::read_dir(home.work())
+                .unwrap()
+                .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("ostler-way-"))
+                .count()
+        };
+        home.wait_until("no way is open", || ways() == 0);
+        home.ok("delete shop");
+        assert_eq!(ways(), 0, "nothing stays");
+    }
+}
+
+#[test]
+fn one_of_another_language_and_several_with_ports_of_their_own() {
+    needs_program!("promtool");
+    let Some(python) = python_program("python3") else { return };
+    let home = home();
+    let web = Web::on(&home, "");
+    let port = free_ports(2);
+    let script = home.write("jobs.py", PYTHON.replace("PORT", &port.to_string()));
+    started(
+        &home,
+        &json!({ "name": "jobs", "script": script, "interpreter": python, "instances": 2, "scrape": { "port": port, "increment": true } }),
+    );
+    let one = free_port();
+    let script = home.write("one.py", PYTHON.replace("PORT", &one.to_string()).replace("'jobs'", "'single'").replace("job_", "single_"));
+    started(&home, &json!({ "name": "single", "script": script, "interpreter": python, "namespace": "dev", "scrape": one }));
+    let mut text = String::new();
+    home.wait_until("all are read", || {
+        text = web.get("/metrics").body;
+        lines(&text, "ostler_app_scrape_up").iter().filter(|line| line.ends_with(" 1")).count() == 3
+    });
+    for (begin, is) in [
+        ("jobs_total{app=\"jobs\",namespace=\"default\",kind=\"mail\"}", 3.0),
+        ("waiting_jobs{app=\"jobs\",namespace=\"default\",worker=\"2\"}", 1.0),
+        ("job_seconds_bucket{app=\"jobs\",namespace=\"default\",le=\"5.0\"}", 2.0),
+        ("single_total{app=\"single\",namespace=\"dev\",kind=\"mail\"}", 1.0),
+    ] {
+        assert_eq!(value(&text, begin), Some(is), "{begin}\n{text}");
+    }
+    let (is_read, words) = checked(&text);
+    assert!(is_read && words.is_empty(), "{words}");
+    let part = web.with("web token part --namespace dev");
+    let text = part.get("/metrics").body;
+    assert!(text.contains("single_total{") && !text.contains("jobs_total{") && !text.contains("app=\"jobs\""), "{text}");
+}
+
+/// Says what its file tells it to.
+const HOSTILE: &str = "\
+const http = require('http');
+const pages = {
+  many: (r) => r.end(Array.from({ length: 100000 }, (_, n) => `# TYPE name_${n} counter\\nname_${n} 1\\n`).join('')),
+  endless: (r) => { const more = () => { while (r.write('x'.repeat(65536))); r.once('drain', more); }; more(); },
+  redirect: (r) => { r.writeHead(302, { Location: 'http://127.0.0.1:' + process.env.ELSEWHERE + '/' }); r.end(); },
+  slow: (r) => r.write('a 1\\n'),
+  error: (r) => { r.statusCode = 500; r.end('secret'); },
+  odd: (r) => r.end('# HELP odd \\u0000 \"x\\\\q\\n# TYPE odd gauge\\nodd{a=\"\\\\\"} 1 } x 2\\nodd{app=\"victim\"} 1\\nostler_up 7\\n# TYPE ostler_up counter\\nodd{le=\"\\ud83d\\n'),
+  fine: (r) => r.end('# TYPE fine gauge\\nfine 1\\n'),
+};
+http.createServer((q, r) => pages[process.env.PAGE](r)).listen(process.env.PORT, '127.0.0.1');
+";
+
+#[test]
+fn whatever_an_app_writes() {
+    needs_program!("node");
+    needs_program!("promtool");
+    let home = home();
+    let web = Web::on(&home, "");
+    let script = home.write("hostile.js", HOSTILE);
+    let ports = free_ports(8);
+    let pages = ["many", "endless", "redirect", "slow", "error", "odd", "fine"];
+    let apps: Vec<Value> = pages
+        .iter()
+        .zip(ports..)
+        .map(|(page, port)| json!({ "name": page, "script": script, "env": { "PAGE": page, "PORT": port, "ELSEWHERE": ports + 7 }, "scrape": port }))
+        .collect();
+    let file = home.write("hostile.json", json!({ "apps": apps }).to_string());
+    // Where the redirect leads.
+    let trap = std::net::TcpListener::bind(("127.0.0.1", ports + 7)).unwrap();
+    trap.set_nonblocking(true).unwrap();
+    home.ok(format!("start {file}"));
+    let mut text = String::new();
+    home.wait_until("the honest one and two others are read", || {
+        text = web.get("/metrics").body;
+        lines(&text, "ostler_app_scrape_up").iter().filter(|line| line.ends_with(" 1")).count() == 3
+    });
+    assert_eq!(value(&text, "fine{app=\"fine\",namespace=\"default\",worker=\"7\"}"), Some(1.0), "{}", lines(&text, "fine").join("\n"));
+    assert_eq!(value(&text, "ostler_up"), Some(1.0));
+    assert_eq!(lines(&text, "odd"), ["odd{app=\"odd\",namespace=\"default\",worker=\"6\",exported_app=\"victim\"} 1"]);
+    assert_eq!(value(&text, "ostler_app_scrape_left_out_samples{app=\"many\",namespace=\"default\"}"), Some(99_000.0));
+    assert!(text.lines().filter(|line| line.starts_with("name_")).count() == 1000 && !text.contains("secret"));
+    assert!(trap.accept().is_err(), "a redirect is not followed");
+    assert!(checked(&text).0, "{}", checked(&text).1);
+    let told = home.log("ostler-web-error.log");
+    for words in [
+        "redirect (3) answers 302",
+        "endless (2) has a page of more than 4 MiB",
+        "slow (4) does not answer within 3 s",
+        "error (5) answers 500",
+    ] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+}
+
+/// A worker that names the socket of another process is not believed.
+#[test]
+fn a_worker_that_lies_about_its_way() {
+    needs_program!("node");
+    let home = home();
+    let web = Web::on(&home, "");
+    let port = free_port();
+    let socket = home.work().join("other.sock");
+    let other = home.write(
+        "other.js",
+        format!("require('http').createServer((q, r) => r.end('# TYPE stolen gauge\\nstolen 1\\n')).listen('{}')", socket.display()),
+    );
+    home.ok(format!("start {other} --name other"));
+    let lies = "process.on('internalMessage', (m) => { if (m.act === 'reach') process.send({ cmd: 'NODE_OSTLER', act: 'reached', call: m.call, path: process.env.NAMES }); });\n";
+    let script = home.write("lies.js", format!("{lies}require('http').createServer((q, r) => r.end('x 1\\n')).listen({})", port));
+    started(
+        &home,
+        &json!({ "name": "lies", "script": script, "exec_mode": "cluster", "instances": 2, "env": { "NAMES": socket }, "scrape": port }),
+    );
+    let mut text = String::new();
+    home.wait_until("it is found out", || {
+        text = web.get("/metrics").body;
+        home.log("ostler-web-error.log").contains("names a socket of another process")
+    });
+    assert!(!text.contains("stolen"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_read_is_told() {
+    needs_program!("python3");
+    let home = home();
+    for (scrape, words) in [
+        (json!({ "port": 9100, "host": "10.0.0.1" }), "host: is not known"),
+        (json!({ "path": "/x" }), "port: expected"),
+        (json!({ "port": 9100, "path": "/x HTTP/1.1\r\nX: y" }), "path: expected"),
+        (json!("http://169.254.169.254/latest"), "scrape"),
+    ] {
+        let file = home.write("bad.json", json!({ "apps": [{ "name": "bad", "script": "/bin/sleep", "scrape": scrape }] }).to_string());
+        let output = home.run(format!("start {file}"));
+        assert!(output.code != 0 && output.stderr.contains(words), "{scrape}: {output}");
+    }
+    // Several that share a port and cannot be told apart: said, and none of them is counted twice.
+    let web = Web::on(&home, "");
+    let port = free_port();
+    let script = home.write("sleep.py", "import time\ntime.sleep(1000)\n");
+    started(&home, &json!({ "name": "twins", "script": script, "interpreter": "python3", "instances": 2, "scrape": port }));
+    let mut text = String::new();
+    home.wait_until("it is told", || {
+        text = web.get("/metrics").body;
+        home.log("ostler-web-error.log").contains("say `increment: true`")
+    });
+    assert_eq!(lines(&text, "ostler_app_scrape_up").iter().filter(|line| line.ends_with(" 0")).count(), 2, "{text}");
+}

@@ -1,0 +1,119 @@
+//! `top`: live on a real terminal, once everywhere else, with the past and without.
+
+use ostler_testkit::{Home, Terminal, fixture, kill, needs_program};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::setup::{home, start_fixture};
+use crate::stats::{figures_of, recorded};
+
+fn top(home: &Home, columns: usize, rows: usize) -> Terminal {
+    Terminal::start(home.cmd("top"), columns, rows)
+}
+
+#[track_caller]
+fn assert_as_before(terminal: &Terminal) {
+    assert!(terminal.is_as_before(), "raw mode is left on");
+    let until = std::time::Instant::now() + ostler_testkit::DEADLINE;
+    // Its last bytes may still be on their way.
+    while terminal.modes() != ["?25"] {
+        assert!(std::time::Instant::now() < until, "{:?}", terminal.modes());
+        std::thread::yield_now();
+    }
+    assert_eq!(terminal.odd(), [""; 0]);
+}
+
+/// The names on the screen, from the top.
+fn names(screen: &str) -> Vec<String> {
+    screen
+        .lines()
+        .skip(2)
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|word| word.starts_with("app-"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn live_without_the_dashboard() {
+    needs_program!("setsid");
+    let home = home();
+    start_fixture(&home, "app-idle", "", "hold");
+    let busy = home.write("busy.sh", "#!/bin/sh\nwhile :; do :; done\n");
+    home.ok(format!("start {busy} --name app-busy"));
+    let mut terminal = top(&home, 100, 24);
+    terminal.wait_for("no past: the dashboard is off");
+    terminal.wait_until("the busy one is the first", |screen| names(screen) == ["app-busy", "app-idle"] && screen.contains("by cpu"));
+    terminal.press("n");
+    terminal.wait_until("by name, turned round", |screen| names(screen) == ["app-busy", "app-idle"] && screen.contains("by name"));
+    terminal.press("n");
+    terminal.wait_until("by name, turned round", |screen| names(screen) == ["app-idle", "app-busy"] && screen.contains("by name reversed"));
+    // What happens meanwhile is seen.
+    start_fixture(&home, "app-later", "", "hold");
+    terminal.wait_until("the third one", |screen| names(screen).contains(&"app-later".to_owned()));
+    home.ok("stop app-later");
+    terminal.wait_for("0/1");
+    terminal.resize(40, 8);
+    terminal.wait_until("it fits", |screen| names(screen).len() == 3 && screen.lines().all(|line| line.chars().count() <= 40));
+    home.ok("kill");
+    terminal.wait_until("nobody answers", |screen| names(screen).is_empty());
+    terminal.press("q");
+    assert!(terminal.end().success());
+    assert_as_before(&terminal);
+}
+
+#[test]
+fn every_way_out_leaves_the_terminal_as_it_was() {
+    needs_program!("setsid");
+    let home = home();
+    start_fixture(&home, "app-idle", "", "hold");
+    for keys in ["q", "\u{3}", "\u{1b}"] {
+        let mut terminal = top(&home, 80, 24);
+        terminal.wait_for("app-idle");
+        terminal.press(keys);
+        assert!(terminal.end().success(), "{keys:?}");
+        assert_as_before(&terminal);
+    }
+    for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
+        let mut terminal = top(&home, 80, 24);
+        terminal.wait_for("app-idle");
+        kill(terminal.pid(), signal);
+        assert!(terminal.end().success(), "{signal:?}");
+        assert_as_before(&terminal);
+    }
+}
+
+#[test]
+fn once_where_there_is_no_terminal_and_with_the_past() {
+    needs_program!("setsid");
+    let home = home();
+    // Neither now nor the past.
+    let nothing = home.run("top");
+    assert!(nothing.code != 0 && nothing.stderr.contains("web enable"), "{nothing}");
+    home.ok(format!("start {} --name app-idle -i 2 -- hold", fixture()));
+    let text = home.ok("top").stdout;
+    assert!(text.contains("app-idle") && text.contains("cpu") && text.starts_with("now"), "{text}");
+    let list: Value = serde_json::from_str(&home.ok("top --json").stdout).unwrap();
+    assert!(
+        list[0]["app"] == "app-idle" && list[0]["now"]["instances"] == 2 && list[0]["cpu"]["figures"] == serde_json::json!([]),
+        "{list}"
+    );
+    let (home, port) = recorded();
+    let token = home.ok("web token root --role admin").stdout.trim().to_owned();
+    // A step is written when it is over, and what is in memory at the end.
+    figures_of(&home, port, &token, "/api/history?app=api&metric=memory&points=2000", 2);
+    home.ok("web disable");
+    let list: Value = serde_json::from_str(&home.ok("top --json").stdout).unwrap();
+    let api = list.as_array().unwrap().iter().find(|one| one["app"] == "api").unwrap();
+    assert!(api["now"]["online"] == 2 && !api["memory"]["figures"].as_array().unwrap().is_empty(), "{list}");
+    let mut terminal = top(&home, 120, 24);
+    terminal.wait_for("the last 15m");
+    terminal.wait_until("bars of the past", |screen| screen.lines().any(|line| line.starts_with("api ") && line.contains('█')));
+    terminal.press("q");
+    assert!(terminal.end().success());
+    // Once, also at a terminal.
+    let mut terminal = Terminal::start(home.cmd("top --once"), 80, 24);
+    assert!(terminal.end().success());
+    terminal.wait_for("the last 15m");
+    assert_eq!(terminal.modes(), Vec::<String>::new());
+}
