@@ -227,6 +227,10 @@ fn task(plan: &Plan<'_>, service: &Service<'_>, out: &mut Hcl, told: &mut Vec<To
         if !env.is_empty() {
             out.block("env", |out| {
                 for (name, value) in &env {
+                    if value.contains("${") {
+                        let why = format!("Nomad replaces ${{…}} in {name} where it knows the name");
+                        told.push(Told { app: spec.name.clone(), key: "env".into(), why });
+                    }
                     if is_word(name) {
                         out.text(name, value);
                     } else {

@@ -329,6 +329,21 @@ fn folders_with_their_own_packages_have_their_own_images() {
     assert!(exported.told.iter().any(|told| told.app == "outside" && told.key == "cwd"));
 }
 
+/// What Kubernetes would replace in the words of a command, and a swarm in a value, stays text.
+#[test]
+fn engines_replace_nothing() {
+    let apps = json!([{ "name": "clean", "script": "a.js", "args": ["$(HOME)", "$HOME", "$$(X)"], "job": "0 3 * * *", "env": { "T": "{{.Node.ID}} $X" } }]);
+    let tree = Tree::new(&[("ecosystem.json", &apps.to_string()), ("a.js", "")]);
+    let project = tree.project("ecosystem.json", None);
+    let exported = made(&project, Target::Kubernetes, &Options::default());
+    let pod = &documents(file(&exported, "k8s/clean.yaml"))[1]["spec"]["jobTemplate"]["spec"]["template"]["spec"];
+    // Kubernetes makes one dollar of two, and leaves one before a letter as it is.
+    assert_eq!(pod["containers"][0]["command"], json!(["node", "/app/a.js", "$$(HOME)", "$HOME", "$$$$(X)"]));
+    let exported = made(&project, Target::Compose, &Options { swarm: true, ..Options::default() });
+    let env = &documents(file(&exported, "stack.yaml"))[0]["services"]["clean"]["environment"];
+    assert_eq!(env["T"], "{{\"{{\"}}.Node.ID}} $$X");
+}
+
 /// Nothing has to be built or installed where it is exported.
 #[test]
 fn what_is_not_here_may_be_there() {

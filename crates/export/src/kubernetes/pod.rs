@@ -105,9 +105,22 @@ fn of_container(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Map {
     map
 }
 
-/// Words of a command. Kubernetes replaces `$(NAME)` in them.
+/// Words of a command in which Kubernetes replaces nothing.
 fn command<T: AsRef<str>>(words: impl IntoIterator<Item = T>) -> Yaml {
-    Yaml::words(words.into_iter().map(|word| word.as_ref().replace("$(", "$$(")))
+    Yaml::words(words.into_iter().map(|word| unexpanded(word.as_ref())))
+}
+
+/// A text that Kubernetes gives back as it was: it replaces `$(NAME)`, and makes one dollar of two.
+fn unexpanded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        out.push(c);
+        if c == '$' && matches!(chars.peek(), Some('$' | '(')) {
+            out.push('$');
+        }
+    }
+    out
 }
 
 /// Names of ports: the first one is `http`, of a database `tcp`.
@@ -207,4 +220,37 @@ fn quantity(bytes: u64) -> String {
 /// Milliseconds as whole seconds, at least one.
 pub(super) fn seconds(ms: u64) -> i64 {
     i64::try_from(ms.div_ceil(1000).max(1)).unwrap_or(i64::from(i32::MAX)).min(i64::from(i32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Expansion as Kubernetes documents it for `command` and `args`, with every variable set to `!`.
+    fn expanded(text: &str) -> String {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find('$') {
+            out.push_str(&rest[..at]);
+            rest = &rest[at + 1..];
+            if let Some(after) = rest.strip_prefix('$') {
+                out.push('$');
+                rest = after;
+            } else if let Some((_, after)) = rest.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
+                out.push('!');
+                rest = after;
+            } else {
+                out.push('$');
+            }
+        }
+        out + rest
+    }
+
+    proptest! {
+        #[test]
+        fn kubernetes_gives_back_what_was_written(text in "[$()a]{0,12}") {
+            prop_assert_eq!(expanded(&unexpanded(&text)), text);
+        }
+    }
 }
