@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
-use ostler_testkit::{DEADLINE, free_port, needs_program};
+use ostler_testkit::{DEADLINE, free_port, needs_program, nodes};
 use serde_json::Value;
 
 use crate::setup::home;
@@ -64,5 +64,60 @@ fn of_every_worker_for_prometheus_and_in_the_lists() {
         promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         let output = promtool.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// Twenty thousand requests a second, by nothing but what Node publishes of them, for some time; then none. A line for each report.
+const MANY: &str = r"
+const collect = require(process.argv[2]);
+const { channel } = require('diagnostics_channel');
+const { EventEmitter } = require('events');
+const starts = channel('http.server.request.start'), finishes = channel('http.server.response.finish');
+let sent = 0, failed = 0, reports = 0;
+setInterval(() => {}, 1000);
+collect(120000, ({ requests, failed: said, rate, p99, routes }) => {
+  const ends = finishes.hasSubscribers;
+  console.log(JSON.stringify({ sent, failed, requests, said, rate, p99, routes, ends }));
+  reports += 1;
+  if (reports === 3) clearInterval(busy);
+  if (reports > 3 && ends) { collect(0); console.log(JSON.stringify({ left: starts.hasSubscribers || finishes.hasSubscribers })); process.exit(); }
+});
+const busy = setInterval(() => {
+  for (let n = 0; n < 2000; n++) {
+    const request = { method: 'GET', url: `/orders/${sent}` }, response = new EventEmitter();
+    // A tenth, in no order that a sample could follow.
+    const fails = Math.imul(sent, 2654435761) >>> 0 < 2 ** 32 / 10;
+    response.statusCode = fails ? 500 : 200;
+    sent += 1;
+    failed += fails;
+    starts.publish({ request, response });
+    finishes.publish({ request, response });
+    response.emit('finish');
+  }
+}, 100);
+";
+
+#[test]
+fn many_requests_are_counted_and_some_of_them_followed() {
+    let home = home();
+    let script = home.write("many.js", MANY);
+    let collector = concat!(env!("CARGO_MANIFEST_DIR"), "/../daemon/preload/collector.cjs");
+    let run = |node: &std::path::Path| Command::new(node).args([&*script, collector]).stdout(Stdio::piped()).spawn().unwrap();
+    let all: Vec<_> = nodes().into_iter().map(|node| (run(&node.path), node)).collect();
+    for (child, node) in all {
+        let output = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+        let mut reports: Vec<Value> = output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(reports.pop(), Some(serde_json::json!({ "left": false })), "{node}: {output}");
+        for report in &reports {
+            assert_eq!(report["requests"], report["sent"], "{node}: each is counted: {report}");
+            let share = report["said"].as_f64().unwrap() / report["failed"].as_f64().unwrap();
+            assert!((0.7..1.4).contains(&share), "{node}: {report}");
+            assert!(report["p99"].is_number() && report["routes"][0]["route"] == "GET /orders/:id", "{node}: {report}");
+            let of_route = report["routes"][0]["requests"].as_f64().unwrap() / report["sent"].as_f64().unwrap();
+            assert!((0.7..1.4).contains(&of_route), "{node}: {report}");
+        }
+        // Exactly until it is known that there are many, and again when there are few.
+        assert_eq!(reports[0]["said"], reports[0]["failed"], "{node}");
+        assert!(reports.iter().any(|report| report["ends"] == false) && reports.last().unwrap()["ends"] == true, "{node}: {output}");
     }
 }
