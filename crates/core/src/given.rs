@@ -13,19 +13,14 @@ use serde_json::{Map, Value};
 pub struct Given(Form);
 
 /// What is kept of them.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 enum Form {
     /// All of it, as JSON, written by [`Given::pack`].
     Packed(Box<str>),
     Open(Box<Map<String, Value>>),
     /// Nothing was given.
+    #[default]
     Nothing,
-}
-
-impl Default for Form {
-    fn default() -> Self {
-        Self::Nothing
-    }
 }
 
 impl Given {
