@@ -112,7 +112,9 @@ fn many_requests_are_counted_and_some_of_them_followed() {
             assert_eq!(report["requests"], report["sent"], "{node}: each is counted: {report}");
             let share = report["said"].as_f64().unwrap() / report["failed"].as_f64().unwrap();
             assert!((0.7..1.4).contains(&share), "{node}: {report}");
-            assert!(report["p99"].is_number() && report["routes"][0]["route"] == "GET /orders/:id", "{node}: {report}");
+            // Of the last seconds; at the end there is nothing any more.
+            assert!(report["p99"].is_number() || report["rate"] == 0.0, "{node}: {report}");
+            assert_eq!(report["routes"][0]["route"], "GET /orders/:id", "{node}: {report}");
             let of_route = report["routes"][0]["requests"].as_f64().unwrap() / report["sent"].as_f64().unwrap();
             assert!((0.7..1.4).contains(&of_route), "{node}: {report}");
         }
