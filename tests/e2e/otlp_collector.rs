@@ -84,8 +84,8 @@ fn a_collector_sends_us_its_traces() {
     let port = free_port();
     let web = Web::on(&home, &format!("--otlp-port {port}"));
     home.wait_until("traces are taken", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-    let to = format!("http://127.0.0.1:{port}/v1/traces");
-    let words = ["--exporter", "otlp", "--otlp-exporter-protocol", "http", "--otlp-exporter-traces-endpoint", &to];
+    let to = format!("http://127.0.0.1:{port}");
+    let words = ["--exporter", "otlp", "--otlp-exporter-protocol", "http", "--otlp-exporter-endpoint", &to];
     let Some(collector) = Collector::new(&home, "sends", &words) else { ostler_testkit::skip!("rotel is not installed") };
     let id = "5b8efff798038103d269b633813fc60c";
     let sent = failed("elsewhere", "", "GET /checkout", id, "no stock");

@@ -239,7 +239,6 @@ const WORDS = {
   self: ["Self", "自身"],
   total: ["Total", "总计"],
   size: ["Size", "大小"],
-  when: ["When", "时间"],
   idleTime: ["idle {time}", "空闲 {time}"],
   ownerOwn: ["own", "自有代码"],
   ownerPackage: ["packages", "依赖包"],
