@@ -1,4 +1,4 @@
-//! The page over a long day: its memory, two browsers at once, one that slept; and with a thousand apps. Times are measured by `cargo xtask bench web`, not asserted here.
+//! The page over a long day: its memory, two browsers at once, one that nobody sees for a while; and with a thousand apps. Times are measured by `cargo xtask bench web`, not asserted here.
 
 use std::path::Path;
 use std::process::Command;
@@ -25,7 +25,7 @@ fn browser(home: &Home, driver: &Path, script: &str, words: &[&str]) -> String {
 }
 
 #[test]
-fn memory_two_browsers_and_one_that_slept() {
+fn memory_two_browsers_and_one_that_nobody_sees() {
     needs_program!("node");
     needs_program!("chromium");
     let Some(driver) = driver() else {
