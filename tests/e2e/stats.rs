@@ -4,7 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 
-use ostler_testkit::{DEADLINE, Home, free_port};
+use ostler_testkit::{DEADLINE, Home, free_port, kill};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::setup::home;
@@ -70,6 +71,43 @@ fn the_api_has_figures_by_app_instance_and_namespace() {
     let (_, series) = get(port, &part, "/api/history/series");
     assert!(series["series"].as_array().unwrap().iter().all(|one| one["namespace"] == "jobs"), "{series}");
     assert_eq!(get(port, "wrong", "/api/history?metric=cpu").0, 401);
+}
+
+/// What happened is a mark once, whoever was killed meanwhile, and is still there with another daemon's ring.
+#[test]
+fn marks_are_kept_once_over_kills() {
+    let (home, port) = recorded();
+    let token = home.ok("web token root --role admin").stdout.trim().to_owned();
+    let path = "/api/history?app=other&metric=memory&from=1";
+    figures_of(&home, port, &token, path, 1);
+    for round in 0..6 {
+        match round % 3 {
+            0 => kill(home.app("ostler-web").pid(), Signal::KILL),
+            1 => kill(home.daemon_pid(), Signal::KILL),
+            _ => {}
+        }
+        home.ok("restart other");
+    }
+    let marks = |kind: &str| {
+        let answer = get(port, &token, path).1;
+        let times = |mark: &Value| (mark["kind"] == kind).then(|| mark["at"].as_u64().unwrap());
+        answer["marks"].as_array().into_iter().flatten().filter_map(times).collect::<Vec<_>>()
+    };
+    let has_all =
+        |kind: &str, count: usize| home.wait_until(kind, || TcpStream::connect(("127.0.0.1", port)).is_ok() && marks(kind).len() >= count);
+    has_all("online", 7);
+    let before = (marks("online"), marks("exit"));
+    assert_eq!((before.0.len(), before.1.len()), (7, 6), "{before:?}");
+    // The daemon's events are gone, and so is the process that had the marks in memory.
+    home.ok("save");
+    home.ok("kill");
+    home.ok("resurrect");
+    home.wait_until("it is back", || {
+        TcpStream::connect(("127.0.0.1", port)).is_ok()
+            && get(port, &token, "/api/apps").1["apps"].as_array().is_some_and(|apps| apps.len() == 2)
+    });
+    has_all("online", 8);
+    assert_eq!(marks("online")[..7], before.0);
 }
 
 /// What was recorded is in the files at the end of the process, and is read without it.

@@ -54,6 +54,17 @@ impl HostSample {
         Self::below(Path::new("/"))
     }
 
+    /// Processors, memory and the file system of the root alone: what can be looked at each second.
+    pub fn brief() -> Self {
+        let text = |name: &str| read(Path::new(name)).unwrap_or_default();
+        Self {
+            cpu_ticks: cpu(&text("/proc/stat")),
+            memory_bytes: memory(&text("/proc/meminfo")),
+            mounts: Mount::look("/".to_owned()).into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
     /// [`HostSample::take`] with another root for `proc` and `sys`, for tests.
     pub fn below(root: &Path) -> Self {
         let text = |name: &str| read(&root.join(name)).unwrap_or_default();

@@ -1,6 +1,6 @@
 // Charts over time, as SVG.
 import { html, useRef, useState } from "./vendor/preact.js";
-import { clock, dateTime } from "./format.js";
+import { clock, dateTime, safe } from "./format.js";
 
 const points = (list, key, x, y) => list.map((sample) => `${x(sample.at).toFixed(1)},${y(sample[key]).toFixed(1)}`).join(" ");
 
@@ -28,13 +28,13 @@ const HEIGHT = 180;
 const LEFT = 64;
 const BOTTOM = 22;
 
-// One figure over time; `marks` are instants with a word, `span` is the time that is shown, `zoom` takes what was dragged over.
-export function Chart({ title, list, name, format, isBytes, marks, span, zoom }) {
+// One figure over time; `marks` are instants with a word, `span` is the time that is shown, `zoom` takes what was dragged over, `pick` the instant that was clicked.
+export function Chart({ title, list, name, format, isBytes, marks, span, zoom, pick }) {
   const svg = useRef(null);
   const [at, setAt] = useState(null);
   const [begun, setBegun] = useState(null);
   const newest = list && list[list.length - 1];
-  const head = html`<figcaption><span>${title}</span><strong>${newest ? format(newest[name]) : "–"}</strong></figcaption>`;
+  const head = html`<figcaption><span class="wrap">${title}</span><strong>${newest ? format(newest[name]) : "–"}</strong></figcaption>`;
   if (!list || list.length < 2) return html`<figure class="chart">${head}<div class="chart-wait"></div></figure>`;
   const from = span ? span[0] : list[0].at;
   const to = span ? span[1] : newest.at;
@@ -47,7 +47,8 @@ export function Chart({ title, list, name, format, isBytes, marks, span, zoom })
   const area = spread
     ? `${points(list, "max", x, y)} ${points([...list].reverse(), "min", x, y)}`
     : `${x(list[0].at).toFixed(1)},${y(0)} ${line} ${x(newest.at).toFixed(1)},${y(0)}`;
-  const near = at === null ? null : list.reduce((best, sample) => (Math.abs(sample.at - at) < Math.abs(best.at - at) ? sample : best), list[0]);
+  const nearest = (time) => list.reduce((best, sample) => (Math.abs(sample.at - time) < Math.abs(best.at - time) ? sample : best), list[0]);
+  const near = at === null ? null : nearest(at);
   const timeAt = (event) => {
     const box = svg.current.getBoundingClientRect();
     const px = ((event.clientX - box.left) / box.width) * WIDTH;
@@ -66,15 +67,16 @@ export function Chart({ title, list, name, format, isBytes, marks, span, zoom })
     setBegun(null);
     // A click is no zoom.
     if (ends[1] - ends[0] > (to - from) / 50) zoom(ends.map(Math.round));
+    else if (pick) pick(nearest(ends[1]).at);
   };
   const tell = to - from > 43200000 ? dateTime : clock;
   const times = [0, 0.5, 1].map((part) => from + part * (to - from));
   return html`<figure class="chart">
     ${head}
-    <svg ref=${svg} viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${title} ${format(newest[name])}" onPointerMove=${move} onPointerDown=${down} onPointerUp=${up} onPointerLeave=${() => setAt(null)}>
+    <svg ref=${svg} class=${pick ? "picks" : ""} viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${title} ${format(newest[name])}" onPointerMove=${move} onPointerDown=${down} onPointerUp=${up} onPointerLeave=${() => setAt(null)}>
       ${[0, 0.5, 1].map((part) => html`<g key=${part}><line class="grid" x1=${LEFT} x2=${WIDTH - 8} y1=${y(top * part)} y2=${y(top * part)} /><text class="axis" x=${LEFT - 8} y=${y(top * part) + 4} text-anchor="end">${format(top * part)}</text></g>`)}
       ${times.map((time, index) => html`<text class="axis" key=${index} x=${x(time)} y=${HEIGHT - 4} text-anchor=${["start", "middle", "end"][index]}>${tell(time)}</text>`)}
-      ${(marks || []).filter((mark) => mark.at >= from && mark.at <= to).map((mark) => html`<line class="mark ${mark.severity}" key=${mark.at} x1=${x(mark.at)} x2=${x(mark.at)} y1="8" y2=${y(0)}><title>${mark.text}</title></line>`)}
+      ${(marks || []).filter((mark) => mark.at >= from && mark.at <= to).map((mark, index) => html`<line class="mark ${mark.severity}" key=${index} x1=${x(mark.at)} x2=${x(mark.at)} y1="8" y2=${y(0)}><title>${dateTime(mark.at)} ${safe(mark.text)}</title></line>`)}
       <polygon class="area" points=${area} /><polyline class="line" points=${line} />
       ${begun !== null && at !== null && html`<rect class="zoom" x=${Math.min(x(begun), x(at))} y="8" width=${Math.abs(x(at) - x(begun))} height=${HEIGHT - BOTTOM - 8} />`}
       ${near && html`<g><line class="cursor" x1=${x(near.at)} x2=${x(near.at)} y1="8" y2=${y(0)} /><circle class="knob" cx=${x(near.at)} cy=${y(near[name])} r="3.5" /></g>`}

@@ -47,8 +47,16 @@ function Hit({ hit, showApp }) {
     ${isOpen ? html`<${LinesAround} hit=${hit} />` : html`<${Line} line=${{ ...hit, at: null }} />`}</div>`;
 }
 
-export function LogSearch({ app }) {
-  const [words, setWords] = useState({ q: "", regex: false, span: "", from: "", to: "", stream: "" });
+// Two instants in the address, as the fields for times have them.
+function timesOf(moment) {
+  const ends = /^(\d{10,14})-(\d{10,14})$/.exec(moment || "");
+  const local = (ms) => new Date(ms - new Date(ms).getTimezoneOffset() * 60000).toISOString().slice(0, 19);
+  return ends && { from: local(Number(ends[1])), to: local(Number(ends[2]) + 999) };
+}
+
+export function LogSearch({ app, moment }) {
+  const times = timesOf(moment);
+  const [words, setWords] = useState({ q: "", regex: false, span: times ? "own" : "", from: "", to: "", stream: "", ...times });
   const [asked, setAsked] = useState(null);
   const [state, setState] = useState({ hits: [], progress: null, end: null, fault: null, busy: false });
   const stop = useRef(null);
@@ -81,6 +89,9 @@ export function LogSearch({ app }) {
       .catch((error) => error.name !== "AbortError" && change((now) => ({ ...now, fault: error.message })))
       .finally(() => change((now) => ({ ...now, busy: false })));
   };
+  useEffect(() => {
+    if (times) run(question(), []);
+  }, []);
   const submit = (event) => {
     event.preventDefault();
     run(question(), []);
@@ -98,7 +109,7 @@ export function LogSearch({ app }) {
       <input id="search" type="search" placeholder=${t("searchLogs")} aria-label=${t("searchLogs")} value=${words.q} onInput=${set("q")} />
       <label class="check"><input type="checkbox" checked=${words.regex} onChange=${set("regex")} />${t("regex")}</label>
       <select aria-label=${t("range")} value=${words.span} onChange=${set("span")}>${SEARCH_SPANS.map(([key]) => html`<option key=${key} value=${key}>${key ? t("lastSpan", { span: key }) : t("anyTime")}</option>`)}<option value="own">${t("ownRange")}</option></select>
-      ${words.span === "own" && html`<input type="datetime-local" aria-label=${t("from")} value=${words.from} onInput=${set("from")} /><input type="datetime-local" aria-label=${t("to")} value=${words.to} onInput=${set("to")} />`}
+      ${words.span === "own" && html`<input type="datetime-local" step="1" aria-label=${t("from")} value=${words.from} onInput=${set("from")} /><input type="datetime-local" step="1" aria-label=${t("to")} value=${words.to} onInput=${set("to")} />`}
       <select aria-label=${t("stream")} value=${words.stream} onChange=${set("stream")}><option value="">${t("bothStreams")}</option><option value="out">stdout</option><option value="err">stderr</option></select>
       ${busy ? html`<button type="button" onClick=${() => stop.current.abort()}>${t("stop")}</button>` : html`<button class="primary" type="submit">${t("search")}</button>`}
       <span class="grow"></span>
@@ -116,8 +127,8 @@ export function LogSearch({ app }) {
 }
 
 // Lines as they come, or a search.
-export function LogTabs({ live, app }) {
-  const [isSearch, setSearch] = useState(false);
+export function LogTabs({ live, app, moment }) {
+  const [isSearch, setSearch] = useState(Boolean(timesOf(moment)));
   const tab = (on, word) => html`<button role="tab" aria-selected=${isSearch === on} class=${isSearch === on ? "on" : ""} onClick=${() => setSearch(on)}>${word}</button>`;
-  return html`<div class="tabs inner" role="tablist" aria-label=${t("logs")}>${tab(false, t("liveLines"))}${tab(true, t("searchFiles"))}</div>${isSearch ? html`<${LogSearch} app=${app} />` : live}`;
+  return html`<div class="tabs inner" role="tablist" aria-label=${t("logs")}>${tab(false, t("liveLines"))}${tab(true, t("searchFiles"))}</div>${isSearch ? html`<${LogSearch} app=${app} moment=${moment} />` : live}`;
 }

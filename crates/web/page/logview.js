@@ -8,6 +8,8 @@ import { Empty } from "./parts.js";
 const KEPT = 5000;
 const DRAWN = 1000;
 const CUT = 4096;
+// Time after a touch of wheel, key or screen in which a scroll is the reader's own.
+const SCROLLS_MS = 1000;
 
 let lineKey = 0;
 
@@ -42,6 +44,7 @@ function parsed(text) {
 export function LogView({ app, filterId }) {
   const lines = useRef([]);
   const paused = useRef(false);
+  const touched = useRef(0);
   const box = useRef(null);
   const [, redraw] = useState(0);
   const [filter, setFilter] = useState("");
@@ -95,14 +98,17 @@ export function LogView({ app, filterId }) {
     if (!paused.current && box.current) box.current.scrollTop = box.current.scrollHeight;
   });
   const scrolled = () => {
-    // It scrolls once more while it goes.
-    if (!box.current) return;
+    // It scrolls once more while it goes; and lines that come in a flood move it, too, which is nobody's wish to stop.
+    if (!box.current || Date.now() - touched.current > SCROLLS_MS) return;
     const { scrollTop, scrollHeight, clientHeight } = box.current;
     const isAtEnd = scrollHeight - scrollTop - clientHeight < 24;
     if (paused.current === isAtEnd) {
       paused.current = !isAtEnd;
       redraw((n) => n + 1);
     }
+  };
+  const touch = () => {
+    touched.current = Date.now();
   };
   const toggle = () => {
     paused.current = !paused.current;
@@ -122,7 +128,7 @@ export function LogView({ app, filterId }) {
       <button onClick=${clear}>${t("clear")}</button>
       <a class="button" href=${`api/logs/download${app ? `?app=${encodeURIComponent(app)}` : ""}`} download="logs.txt">${t("download")}</a>
     </div>
-    <div class="lines" ref=${box} onScroll=${scrolled} tabindex="0" role="log" aria-label=${t("logs")} aria-live="off">
+    <div class="lines" ref=${box} onScroll=${scrolled} onWheel=${touch} onTouchMove=${touch} onKeyDown=${touch} onPointerDown=${touch} onPointerMove=${(event) => event.buttons && touch()} tabindex="0" role="log" aria-label=${t("logs")} aria-live="off">
       ${shown.length ? shown.map((line) => html`<${Line} key=${line.key} line=${line} showApp=${!app} />`) : html`<${Empty} title=${waits ? t("loading") : lines.current.length ? t("noLinesMatch") : t("noLines")} />`}
     </div>
   </section>`;

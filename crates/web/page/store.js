@@ -110,6 +110,18 @@ export function disconnect() {
   source = null;
 }
 
+// A page that nobody sees gets no news: a browser opens six connections to a server, however many pages of it there are.
+const UNSEEN_MS = 10000;
+let unseen = 0;
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(unseen);
+  if (document.hidden) unseen = setTimeout(disconnect, UNSEEN_MS);
+  else if (state.session && !source) {
+    connect();
+    loadEvents(false).catch(() => {});
+  }
+});
+
 // Finds out who we are; then follows.
 export async function begin() {
   const link = location.hash.match(/^#link=([0-9a-f]+)$/);

@@ -74,7 +74,7 @@ export function AppView({ namespace, name, tab, range }) {
   const base = `#/app/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`;
   const tabs = [["charts", t("overview")], ["logs", t("logs")], ["events", t("events")], ["errors", t("errors")], ["traces", t("traces")], ["exits", t("exits")], ["metrics", t("metrics")], ["profiles", t("profiles")], ["releases", t("releases")], ["config", t("config")]];
   const body = () => {
-    if (tab === "logs") return html`<section class="card flush"><${LogTabs} app=${name} key=${name} live=${html`<${LogView} app=${name} filterId="filter" key=${name} />`} /></section>`;
+    if (tab === "logs") return html`<section class="card flush"><${LogTabs} app=${name} key=${`${name} ${range || ""}`} moment=${range} live=${html`<${LogView} app=${name} filterId="filter" key=${name} />`} /></section>`;
     if (tab === "events") return html`<section class="card flush"><${EventList} app=${name} /></section>`;
     if (tab === "errors") return html`<section class="card flush"><${ErrorList} app=${name} /></section>`;
     if (tab === "traces") return html`<section class="card flush"><${TraceList} app=${name} /></section>`;

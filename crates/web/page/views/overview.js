@@ -6,6 +6,7 @@ import { appKey, state } from "../store.js";
 import { Badge, Copy, Empty, Skeleton, tone } from "../parts.js";
 import { Meter, Sparkline } from "../chart.js";
 import { order, verbs } from "../act.js";
+import { HostCharts } from "./past.js";
 
 const WHY = { errored: "whyErrored", unhealthy: "whyUnhealthy", restarting: "whyRestarting", launching: "whyLaunching" };
 const RANK = { errored: 0, "waiting restart": 1, stopping: 2, launching: 3, online: 4, stopped: 5 };
@@ -18,12 +19,13 @@ const COLUMNS = [
   ["health", (app) => app.health || "~"],
   ["cpu", (app) => -app.cpu],
   ["memory", (app) => -app.memory],
+  ["requestRate", (app) => -(app.node ? app.node.rate : -1)],
   ["restarts", (app) => -app.restarts],
   ["uptime", (app) => app.uptime ?? Infinity],
 ];
 
-function Tile({ title, value, sub, share }) {
-  return html`<div class="tile"><span class="tile-title">${title}</span><span class="tile-value">${value}</span>
+function Tile({ title, value, sub, share, past, name }) {
+  return html`<div class="tile"><span class="tile-title">${title}</span><span class="tile-value">${value}${past && html`<${Sparkline} list=${past} name=${name} label="" />`}</span>
     ${share === undefined ? null : html`<${Meter} share=${share} label=${title} />`}<span class="tile-sub">${sub || "\u00a0"}</span></div>`;
 }
 
@@ -33,8 +35,8 @@ function Host({ table }) {
   const up = all.filter((app) => app.state === "online").length;
   return html`<div class="tiles">
     <${Tile} title=${t("apps")} value=${`${up} / ${all.length}`} sub=${t("online")} />
-    <${Tile} title=${t("cpu")} value=${host.cpu === null ? "–" : percent(host.cpu * 100)} share=${host.cpu ?? 0} sub=${t("cores", { n: host.cores })} />
-    <${Tile} title=${t("memory")} value=${bytes(host.memory.used)} share=${host.memory.used / (host.memory.total || 1)} sub=${t("ofTotal", { total: bytes(host.memory.total) })} />
+    <${Tile} title=${t("cpu")} value=${host.cpu === null ? "–" : percent(host.cpu * 100)} share=${host.cpu ?? 0} past=${state.host} name="cpu" sub=${t("cores", { n: host.cores })} />
+    <${Tile} title=${t("memory")} value=${bytes(host.memory.used)} share=${host.memory.used / (host.memory.total || 1)} past=${state.host} name="memory" sub=${t("ofTotal", { total: bytes(host.memory.total) })} />
     ${host.disk && html`<${Tile} title=${t("disk")} value=${bytes(host.disk.used)} share=${host.disk.used / (host.disk.total || 1)} sub=${t("ofTotal", { total: bytes(host.disk.total) })} />`}
     ${host.load && html`<${Tile} title=${t("load")} value=${host.load[0].toFixed(2)} sub=${`${host.load[1].toFixed(2)} · ${host.load[2].toFixed(2)}`} />`}
   </div>`;
@@ -63,7 +65,14 @@ export function Verbs({ app, small }) {
   </div>`;
 }
 
-function Row({ app, selected }) {
+// Requests, as a Node app has measured them of itself.
+function Served({ node }) {
+  if (!node) return html`<span class="quiet">–</span>`;
+  const parts = [node.p95 !== null && `p95 ${span(node.p95 * 1000)}`, node.failed_share !== null && `5xx ${percent(node.failed_share * 100)}`, `${t("loopUse")} ${percent(node.loop_use * 100)}`];
+  return html`${node.rate.toFixed(node.rate < 10 ? 1 : 0)}/s<span class="sub below ${node.failed_share > 0.01 ? "bad" : ""}">${parts.filter(Boolean).join(" · ")}</span>`;
+}
+
+function Row({ app, selected, hasNode }) {
   const samples = state.samples.get(appKey(app));
   const ref = useRef(null);
   useEffect(() => {
@@ -75,6 +84,7 @@ function Row({ app, selected }) {
     <td data-label=${t("health")}>${app.health ? html`<${Badge} word=${app.health} />` : html`<span class="quiet">–</span>`}</td>
     <td data-label=${t("cpu")} class="num">${percent(app.cpu)}<${Sparkline} list=${samples} name="cpu" label="" /></td>
     <td data-label=${t("memory")} class="num">${bytes(app.memory)}<${Sparkline} list=${samples} name="memory" label="" /></td>
+    ${hasNode && html`<td data-label=${t("requestRate")} class="num served"><${Served} node=${app.node} /></td>`}
     <td data-label=${t("restarts")} class="num ${app.restarts ? "" : "quiet"}">${app.restarts}</td>
     <td data-label=${t("uptime")} class="num">${span(app.uptime)}</td>
     <td class="act"><${Verbs} app=${app} small /></td>
@@ -110,8 +120,9 @@ export function Overview() {
   }, []);
   if (!table) return html`<${Skeleton} rows=${6} />`;
   const order = (key) => setSort(sort[0] === key ? [key, -sort[1]] : [key, 1]);
-  const moduleRows = modules.length > 0 && only === "all" && html`<tbody><tr class="group"><th scope="rowgroup" colspan="8">${t("modules")}</th></tr>${modules.map((app) => html`<${Row} key=${appKey(app)} app=${app} />`)}</tbody>`;
-  const heads = html`<tr>${COLUMNS.map(([key]) => html`<th key=${key} scope="col" aria-sort=${sort[0] === key ? (sort[1] > 0 ? "ascending" : "descending") : "none"} class=${["name", "state", "health"].includes(key) ? "" : "num"}><button class="plain" onClick=${() => order(key)}>${t(key)}${sort[0] === key ? (sort[1] > 0 ? " ↑" : " ↓") : ""}</button></th>`)}<th scope="col"><span class="hidden">${t("actions")}</span></th></tr>`;
+  const hasNode = [...table.apps, ...table.modules].some((app) => app.node);
+  const moduleRows = modules.length > 0 && only === "all" && html`<tbody><tr class="group"><th scope="rowgroup" colspan="9">${t("modules")}</th></tr>${modules.map((app) => html`<${Row} key=${appKey(app)} app=${app} hasNode=${hasNode} />`)}</tbody>`;
+  const heads = html`<tr>${COLUMNS.filter(([key]) => hasNode || key !== "requestRate").map(([key]) => html`<th key=${key} scope="col" aria-sort=${sort[0] === key ? (sort[1] > 0 ? "ascending" : "descending") : "none"} class=${["name", "state", "health"].includes(key) ? "" : "num"}><button class="plain" onClick=${() => order(key)}>${t(key)}${sort[0] === key ? (sort[1] > 0 ? " ↑" : " ↓") : ""}</button></th>`)}<th scope="col"><span class="hidden">${t("actions")}</span></th></tr>`;
   return html`
     <h1 class="hidden">${t("overview")}</h1>
     <${Host} table=${table} />
@@ -125,6 +136,7 @@ export function Overview() {
         ? html`<${Empty} title=${t("noApps")}><p>${t("noAppsHint")}</p><${Copy} text="ostler start app.js" /></${Empty}>`
         : shown.length === 0 && !moduleRows
           ? html`<${Empty} title=${t("noMatch")} />`
-          : html`<table class="apps"><thead>${heads}</thead><tbody>${shown.map((app, at) => html`<${Row} key=${appKey(app)} app=${app} selected=${at === selected} />`)}</tbody>${moduleRows}</table>`}
-    </section>`;
+          : html`<table class="apps"><thead>${heads}</thead><tbody>${shown.map((app, at) => html`<${Row} key=${appKey(app)} app=${app} selected=${at === selected} hasNode=${hasNode} />`)}</tbody>${moduleRows}</table>`}
+    </section>
+    <${HostCharts} />`;
 }

@@ -388,6 +388,7 @@ impl Runner {
         self.saved = sum(&live.state);
         let changes = std::mem::take(&mut self.changes);
         if let Some(outbox) = &mut live.outbox {
+            self.daemon.recorder().marks().alerted(&changes);
             outbox.append(Record::Step { state, messages, changes }, at_once);
         }
     }
@@ -489,7 +490,7 @@ impl Runner {
         self.is_sampling = true;
         let (daemon, told) = (self.daemon.clone(), self.told.clone());
         drop(spawn_local(async move {
-            let snapshot = daemon.look().fresh().await;
+            let snapshot = daemon.fresh().await;
             let _ = told.send(Told::Sampled(snapshot)).await;
         }));
     }

@@ -40,6 +40,7 @@ pub(super) fn run(shared: &Shared, wakes: &UnixStream) {
     let mut link: Option<Link> = None;
     let mut table_at = Instant::now();
     let mut reports = Reports::default();
+    let mut answered = 0;
     loop {
         // Before anything is asked: what comes is no older than this wish.
         let wish = shared.wishes.load(Ordering::Acquire);
@@ -51,6 +52,7 @@ pub(super) fn run(shared: &Shared, wakes: &UnixStream) {
                     shared.recorder.take(&snapshot, &Reported::default(), false);
                 }
                 shared.snapshot.send_replace(Arc::new(snapshot));
+                answered = wish;
             }
             table_at = Instant::now();
         }
@@ -58,7 +60,7 @@ pub(super) fn run(shared: &Shared, wakes: &UnixStream) {
         let is_looked_at = shared.is_looked_at();
         let is_due = shared.recorder.is_due(now_ms());
         if let Some(client) = link.as_mut()
-            && (is_due || is_looked_at && table_at <= now)
+            && (is_due || wish != answered || is_looked_at && table_at <= now)
         {
             let told = client.table().and_then(|(rows, figures)| {
                 let reported = if is_due { reports.ask(client, rows.len())? } else { Reported::default() };
@@ -68,13 +70,17 @@ pub(super) fn run(shared: &Shared, wakes: &UnixStream) {
                 Ok((rows, figures, reported)) => {
                     let peer = client.questions.peer().cloned();
                     let snapshot = Arc::new(Snapshot { at_ms: now_ms(), wish, rows, figures, host: host.take(), peer });
-                    shared.recorder.take(&snapshot, &reported, is_looked_at);
+                    // Whoever waits goes on while it is recorded.
+                    shared.snapshot.send_replace(Arc::clone(&snapshot));
+                    answered = wish;
+                    table_at = now + TABLE;
+                    if is_due || is_looked_at {
+                        shared.recorder.take(&snapshot, &reported, is_looked_at);
+                    }
                     if is_due {
                         // Nobody listening is no failure.
-                        let _ = shared.moments.send(Arc::new(Moment { snapshot: Arc::clone(&snapshot), reported }));
+                        let _ = shared.moments.send(Arc::new(Moment { snapshot, reported }));
                     }
-                    shared.snapshot.send_replace(snapshot);
-                    table_at = now + TABLE;
                 }
                 Err(_) => {
                     link = None;
@@ -124,6 +130,7 @@ impl Link {
             Some(position) => position,
             None => match questions.request(&Request::Events, &mut |_| {})? {
                 Response::Events { list, position } => {
+                    shared.recorder.marks().happened(&list);
                     shared.known().begin(list, position);
                     position
                 }
@@ -148,6 +155,7 @@ impl Link {
     /// Takes what has come. True = something happened.
     fn read(&mut self, shared: &Shared) -> Result<bool, ClientError> {
         let mut happened = false;
+        let mut events = Vec::new();
         for frame in self.news.arrived()? {
             if let Response::Said(said) = frame.response {
                 // Nobody listening is no failure.
@@ -159,6 +167,7 @@ impl Link {
                 Some(Told::Event(event)) => {
                     let event = Arc::new(event);
                     known.add(Arc::clone(&event));
+                    events.push(Arc::clone(&event));
                     // Nobody listening is no failure.
                     let _ = shared.news.send(News::Event(event));
                     happened = true;
@@ -173,6 +182,7 @@ impl Link {
                 None => {}
             }
         }
+        shared.recorder.marks().happened(events.iter().map(AsRef::as_ref));
         Ok(happened)
     }
 }
@@ -238,7 +248,7 @@ struct Hosts {
 
 impl Hosts {
     fn take(&mut self) -> Host {
-        let sample = HostSample::take();
+        let sample = HostSample::brief();
         let host = Host::of(&sample, self.last.as_ref(), ostler_sys::cpus::available());
         self.last = Some(sample);
         host

@@ -108,6 +108,21 @@ impl Daemon {
         Look { snapshots: self.0.snapshot.subscribe(), daemon: self.clone() }
     }
 
+    /// A table that was asked for after now, without a look: it is read once, and not again a second later.
+    pub(crate) async fn fresh(&self) -> Arc<Snapshot> {
+        self.wished(self.0.snapshot.subscribe()).await
+    }
+
+    async fn wished(&self, mut snapshots: watch::Receiver<Arc<Snapshot>>) -> Arc<Snapshot> {
+        const WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
+        let wish = self.0.wishes.fetch_add(1, Ordering::AcqRel) + 1;
+        self.0.bell.ring();
+        // The thread answers each wish, also where no daemon does.
+        let answered = tokio::time::timeout(WITHIN, snapshots.wait_for(|snapshot| snapshot.wish >= wish));
+        drop(answered.await);
+        Arc::clone(&snapshots.borrow_and_update())
+    }
+
     /// Tables as they are read, whoever wanted them: this is no look.
     pub(crate) fn tables(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.0.snapshot.subscribe()
@@ -197,14 +212,7 @@ impl Look {
 
     /// A table that was asked for after now: whoever changed something sees it.
     pub(crate) async fn fresh(&mut self) -> Arc<Snapshot> {
-        const WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
-        let shared = &self.daemon.0;
-        let wish = shared.wishes.fetch_add(1, Ordering::AcqRel) + 1;
-        shared.bell.ring();
-        let mut snapshots = self.snapshots.clone();
-        // The thread answers each wish, also where no daemon does.
-        let answered = tokio::time::timeout(WITHIN, snapshots.wait_for(|snapshot| snapshot.wish >= wish));
-        let _ = answered.await;
+        self.daemon.wished(self.snapshots.clone()).await;
         self.newest()
     }
 }

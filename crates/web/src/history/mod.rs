@@ -4,6 +4,7 @@
 //! does. Requests and `ostler stats` ask by the same names ([`Key`]).
 
 mod key;
+mod marks;
 mod reported;
 mod sample;
 
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 use ostler_history::{Answer, Every, Folder, History, Options};
 
 pub use key::{Key, Of};
+pub(crate) use marks::{Mark, Marks};
 pub(crate) use reported::Reported;
 
 use crate::daemon::Snapshot;
@@ -43,7 +45,10 @@ pub fn read(home: &Path) -> io::Result<History<Folder>> {
 
 /// Records, and answers.
 #[derive(Clone, Debug)]
-pub(crate) struct Recorder(Arc<Mutex<State>>);
+pub(crate) struct Recorder {
+    state: Arc<Mutex<State>>,
+    marks: Marks,
+}
 
 #[derive(Debug)]
 struct State {
@@ -70,12 +75,18 @@ struct Store {
 impl Recorder {
     pub(crate) fn of(home: &Path, most_bytes: u64) -> Self {
         let (store, tried, flushed, last, told) = (None, None, Instant::now(), 0, String::new());
-        Self(Arc::new(Mutex::new(State { folder: folder(home), most_bytes, store, tried, flushed, last, scraped: Vec::new(), told })))
+        let state = State { folder: folder(home), most_bytes, store, tried, flushed, last, scraped: Vec::new(), told };
+        Self { state: Arc::new(Mutex::new(state)), marks: Marks::of(home) }
+    }
+
+    /// What happened meanwhile.
+    pub(crate) fn marks(&self) -> &Marks {
+        &self.marks
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Whoever panicked left a store that is read and written in whole steps.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Time until the next sample is due while nobody looks.

@@ -20,7 +20,7 @@ use exposition::{Exposition, Format, Kind};
 
 /// Answers a scrape.
 pub(crate) async fn answer(site: &Site, asked: &Asked, identity: &Identity) -> Response<Body> {
-    let all = site.daemon.look().fresh().await;
+    let all = site.daemon.fresh().await;
     let mut snapshot = (*all).clone();
     snapshot.rows.retain(|row| identity.sees(&row.namespace));
     let accept = asked.head.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -41,7 +41,7 @@ struct Try {
 pub(super) async fn list(site: &Site, identity: &Identity) -> Response<Body> {
     let mut all = site.alerts.borrow().overview();
     if !identity.sees_all() {
-        let snapshot = site.daemon.look().fresh().await;
+        let snapshot = site.daemon.fresh().await;
         let sees = |app: &str| snapshot.rows.iter().any(|row| row.name == app && identity.sees(&row.namespace));
         only(&mut all, &sees);
     }

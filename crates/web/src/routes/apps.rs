@@ -11,7 +11,7 @@ use crate::server::Site;
 use crate::view;
 
 pub(super) async fn list(site: &Site, identity: &Identity) -> Response<Body> {
-    let snapshot = site.daemon.look().fresh().await;
+    let snapshot = site.daemon.fresh().await;
     json(&view::apps(&snapshot, |namespace| identity.sees(namespace)))
 }
 
@@ -37,7 +37,7 @@ pub(super) async fn one(site: &Site, identity: &Identity, name: &str) -> Respons
 
 /// The app of this name that is seen, and whether no other namespace has one of this name.
 pub(super) async fn find(site: &Site, identity: &Identity, name: &str) -> Option<(view::App, bool)> {
-    let snapshot = site.daemon.look().fresh().await;
+    let snapshot = site.daemon.fresh().await;
     let all = view::apps(&snapshot, |namespace| identity.sees(namespace));
     let app = all.apps.into_iter().chain(all.modules).find(|app| app.name == name)?;
     let is_alone = snapshot.rows.iter().all(|row| row.name != name || row.namespace == app.namespace);

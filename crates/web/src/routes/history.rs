@@ -2,16 +2,13 @@
 
 use hyper::{Response, StatusCode};
 use ostler_history::{Answer, Figure};
-use ostler_proto::control::Event;
-use ostler_proto::event::What;
 use serde_json::{Value, json};
 
 use super::query;
 use crate::access::Identity;
-use crate::history::{self, Key, Of};
+use crate::history::{self, Key, Mark, Of};
 use crate::reply::{Body, error, json as reply};
 use crate::server::{Asked, Site};
-use crate::view;
 
 /// Figures of an answer: usual and most.
 const USUAL: u64 = 300;
@@ -92,15 +89,12 @@ pub(super) async fn figures(site: &Site, asked: &Asked, identity: &Identity) -> 
             let key = wanted.key(known).filter(|key| sees(&who, key))?;
             Some(history::figures(history, &key, wanted.from, wanted.to, wanted.points))
         });
-        (wanted, answer)
+        let marks = recorder.marks().between(wanted.app.as_deref(), wanted.instance, wanted.from, wanted.to, MARKS);
+        (wanted, answer, marks)
     });
-    let Ok((wanted, answer)) = asked.await else { return error(StatusCode::INTERNAL_SERVER_ERROR, "the answer was lost") };
+    let Ok((wanted, answer, marks)) = asked.await else { return error(StatusCode::INTERNAL_SERVER_ERROR, "the answer was lost") };
     match answer {
-        Some(Some(answer)) => {
-            let events = site.daemon.events();
-            let marks = marks(events.iter().map(AsRef::as_ref), &wanted);
-            reply(&shown(&wanted, &answer, &marks))
-        }
+        Some(Some(answer)) => reply(&shown(&wanted, &answer, &marks)),
         Some(None) => error(StatusCode::NOT_FOUND, "there is no such series"),
         None => error(StatusCode::SERVICE_UNAVAILABLE, "the history is not open yet"),
     }
@@ -129,7 +123,9 @@ fn named(key: &Key) -> Value {
     }
 }
 
-fn shown(wanted: &Wanted, answer: &Answer, marks: &[Value]) -> Value {
+fn shown(wanted: &Wanted, answer: &Answer, marks: &[Mark]) -> Value {
+    let mark =
+        |mark: &Mark| json!({ "at": mark.at, "kind": mark.kind, "instance": mark.instance, "text": mark.text, "severity": mark.severity });
     let figure = |figure: &Figure| json!([figure.at_ms, rounded(figure.min), rounded(figure.avg), rounded(figure.max)]);
     json!({
         "metric": wanted.metric,
@@ -137,37 +133,13 @@ fn shown(wanted: &Wanted, answer: &Answer, marks: &[Value]) -> Value {
         "to": wanted.to,
         "step": answer.step_ms,
         "figures": answer.figures.iter().map(figure).collect::<Vec<_>>(),
-        "marks": marks,
+        "marks": marks.iter().map(mark).collect::<Vec<_>>(),
     })
 }
 
 /// A figure without the digits that sums have behind what is known.
 fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
-}
-
-/// What happened to the app in that time.
-fn marks<'a>(events: impl DoubleEndedIterator<Item = &'a Event>, wanted: &Wanted) -> Vec<Value> {
-    let is_mark = |event: &&Event| {
-        let of_app = event.app.is_some() && event.app == wanted.app && (wanted.instance.is_none() || event.id == wanted.instance);
-        of_app && (wanted.from..=wanted.to).contains(&event.at_ms) && is_marked(&event.what)
-    };
-    let mut marks: Vec<Value> = events
-        .rev()
-        .filter(is_mark)
-        .take(MARKS)
-        .map(|event| {
-            let seen = view::event(event);
-            json!({ "at": seen.at, "kind": seen.kind, "instance": seen.instance, "text": seen.text, "severity": seen.severity })
-        })
-        .collect();
-    marks.reverse();
-    marks
-}
-
-/// True of starts, ends and releases.
-fn is_marked(what: &What) -> bool {
-    matches!(what, What::Online { .. } | What::Exit { .. } | What::Errored { .. } | What::ReloadDone { .. } | What::ReloadFailed { .. })
 }
 
 #[cfg(test)]

@@ -285,7 +285,7 @@ pub(super) async fn targets(site: &Site, identity: &Identity, app: Option<&str>)
         if identity.sees_all() {
             return Ok(Vec::new());
         }
-        let snapshot = site.daemon.look().fresh().await;
+        let snapshot = site.daemon.fresh().await;
         let ids: Vec<String> = snapshot.rows.iter().filter(|row| identity.sees(&row.namespace)).map(|row| row.id.to_string()).collect();
         return if ids.is_empty() { Err(error(StatusCode::NOT_FOUND, "there is no app")) } else { Ok(ids) };
     };

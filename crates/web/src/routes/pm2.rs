@@ -16,7 +16,7 @@ pub(crate) async fn page(site: &Site, head: &Parts) -> Response<Body> {
         return error(StatusCode::NOT_FOUND, "there is nothing here but /");
     }
     let asked = site.daemon.ask(|client| client.processes());
-    let (snapshot, processes) = tokio::join!(async { site.daemon.look().fresh().await }, asked);
+    let (snapshot, processes) = tokio::join!(async { site.daemon.fresh().await }, asked);
     let processes = match processes {
         Ok(processes) => masked(serde_json::from_str(processes.text()).unwrap_or_default()),
         Err(problem) => return not_asked(&problem),

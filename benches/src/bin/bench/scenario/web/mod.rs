@@ -3,6 +3,7 @@
 mod collected;
 mod dashboard;
 mod history;
+mod page;
 mod rest;
 mod scrape;
 mod search;
@@ -12,7 +13,7 @@ use crate::report::Row;
 use anyhow::Result;
 
 pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
-    let parts = [rest::measure, history::measure, scrape::measure, search::measure, collected::measure];
+    let parts = [rest::measure, history::measure, scrape::measure, page::measure, search::measure, collected::measure];
     let mut rows = Vec::new();
     for part in parts {
         rows.extend(part(lab)?);

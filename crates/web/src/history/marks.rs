@@ -1,0 +1,363 @@
+//! Marks of charts: what happened to apps, for as long as there are figures. The daemon's own ring of events is shorter than a week.
+//!
+//! `marks.log`, beside the files of figures, has a JSON object a line; all of it is in memory, too. What is too much is thinned out ([`thinned`]) and the file
+//! written anew.
+
+use std::collections::HashSet;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ostler_alerts::engine::Change;
+use ostler_proto::control::{Event, Position};
+use ostler_proto::event::What;
+use ostler_sys::replace::{Durability, Writers, replace};
+use serde::{Deserialize, Serialize};
+
+use crate::view;
+
+/// Most marks, and how many are left when there were more.
+const MOST: usize = 4096;
+const LEFT: usize = 3072;
+/// Most characters of a text or a name.
+const LONGEST: usize = 160;
+/// Most bytes of the file that are read.
+const READ: u64 = 8 << 20;
+const MINUTE_MS: u64 = 60_000;
+const HOUR_MS: u64 = 60 * MINUTE_MS;
+const DAY_MS: u64 = 24 * HOUR_MS;
+/// The kind of an alert that begins or ends.
+const ALERT: &str = "alert";
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mark {
+    /// Wall clock, ms.
+    pub(crate) at: u64,
+    /// As of an event, or `alert`.
+    pub(crate) kind: String,
+    /// None = the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) app: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) instance: Option<u32>,
+    pub(crate) text: String,
+    pub(crate) severity: String,
+    /// Ring and number of the event; 0 = it is none.
+    #[serde(default)]
+    epoch: u64,
+    #[serde(default)]
+    seq: u64,
+}
+
+impl Mark {
+    /// The mark of an event; none of what no chart shows.
+    fn of(event: &Event) -> Option<Self> {
+        let is_marked = matches!(
+            event.what,
+            What::Online { .. } | What::Exit { .. } | What::Errored { .. } | What::ReloadDone { .. } | What::ReloadFailed { .. }
+        );
+        let app = event.app.as_ref().filter(|_| is_marked)?;
+        let seen = view::event(event);
+        Some(Self {
+            at: event.at_ms,
+            kind: seen.kind,
+            app: Some(app.clone()),
+            instance: event.id,
+            text: seen.text.chars().take(LONGEST).collect(),
+            severity: seen.severity.to_owned(),
+            epoch: event.epoch,
+            seq: event.seq,
+        })
+    }
+
+    fn of_alert(change: &Change) -> Self {
+        let text = format!("{} {}: {}", change.rule, change.status, change.text);
+        let is_over = change.status == "resolved";
+        Self {
+            at: change.at,
+            kind: ALERT.to_owned(),
+            app: Some(change.app.clone()).filter(|app| !app.is_empty()),
+            instance: None,
+            text: text.chars().take(LONGEST).collect(),
+            severity: if is_over { "info" } else { change.severity.word() }.to_owned(),
+            epoch: 0,
+            seq: 0,
+        }
+    }
+
+    /// True of what comes in floods where an app crashes again and again.
+    fn is_common(&self) -> bool {
+        matches!(self.kind.as_str(), "online" | "exit")
+    }
+}
+
+/// All marks of a home.
+#[derive(Clone, Debug)]
+pub(crate) struct Marks(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    path: PathBuf,
+    /// None = not read yet.
+    list: Option<Vec<Mark>>,
+    /// The newest event that is known.
+    position: Option<Position>,
+    /// The file has all of the list, and ends with a whole line.
+    is_whole: bool,
+    told: bool,
+}
+
+impl Marks {
+    pub(crate) fn of(home: &Path) -> Self {
+        let path = super::folder(home).join("marks.log");
+        Self(Arc::new(Mutex::new(State { path, list: None, position: None, is_whole: false, told: false })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Whoever panicked left whole entries.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes events, the oldest first; those that are known already count once.
+    pub(crate) fn happened<'a>(&self, events: impl IntoIterator<Item = &'a Event>) {
+        let mut state = self.state();
+        state.open();
+        let mut new = Vec::new();
+        for event in events {
+            let position = event.position();
+            if !state.knows(position) {
+                state.position = Some(position);
+                new.extend(Mark::of(event));
+            }
+        }
+        state.add(new);
+    }
+
+    /// Takes alerts that began or ended.
+    pub(crate) fn alerted(&self, changes: &[Change]) {
+        let mut state = self.state();
+        state.open();
+        state.add(changes.iter().map(Mark::of_alert).collect());
+    }
+
+    /// The newest of an app (none = the machine) in that time, at most so many, in their order.
+    pub(crate) fn between(&self, app: Option<&str>, instance: Option<u32>, from: u64, to: u64, most: usize) -> Vec<Mark> {
+        let mut state = self.state();
+        state.open();
+        let is_wanted = |mark: &&Mark| {
+            let is_of = mark.app.as_deref() == app && (instance.is_none() || mark.instance.is_none() || mark.instance == instance);
+            is_of && (from..=to).contains(&mark.at)
+        };
+        let mut found: Vec<Mark> = state.list.iter().flatten().filter(is_wanted).cloned().collect();
+        // A clock that was set back has them in another order.
+        found.sort_by_key(|mark| mark.at);
+        found.split_off(found.len().saturating_sub(most))
+    }
+}
+
+impl State {
+    fn knows(&self, position: Position) -> bool {
+        self.position.is_some_and(|known| known.epoch == position.epoch && known.seq >= position.seq)
+    }
+
+    /// Reads the file, once.
+    fn open(&mut self) {
+        if self.list.is_some() {
+            return;
+        }
+        let mut bytes = Vec::new();
+        let read = OpenOptions::new().read(true).open(&self.path).and_then(|file| file.take(READ).read_to_end(&mut bytes));
+        // A line that is no mark is gone with the next that is written.
+        let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+        let mut list: Vec<Mark> = Vec::new();
+        for mark in lines.iter().filter_map(|line| serde_json::from_slice::<Mark>(line).ok()) {
+            let position = Position { epoch: mark.epoch, seq: mark.seq };
+            // During an update two processes write for a moment.
+            if mark.seq == 0 || !self.knows(position) {
+                self.position = if mark.seq == 0 { self.position } else { Some(position) };
+                list.push(mark);
+            }
+        }
+        self.is_whole = read.is_ok() && list.len() == lines.len() && bytes.last().is_none_or(|byte| *byte == b'\n');
+        self.list = Some(list);
+    }
+
+    fn add(&mut self, new: Vec<Mark>) {
+        let Some(list) = self.list.as_mut().filter(|_| !new.is_empty()) else { return };
+        let mut lines = Vec::new();
+        new.iter().for_each(|mark| line(mark, &mut lines));
+        list.extend(new);
+        if list.len() > MOST {
+            *list = thinned(std::mem::take(list));
+            self.is_whole = false;
+        }
+        let written = if self.is_whole { self.append(&lines) } else { self.write_anew() };
+        self.is_whole = written.is_ok();
+        if let Err(error) = written
+            && !std::mem::replace(&mut self.told, true)
+        {
+            let _ = writeln!(io::stderr(), "history: marks cannot be kept in \"{}\": {error}", self.path.display());
+        }
+    }
+
+    fn append(&self, lines: &[u8]) -> io::Result<()> {
+        OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?.write_all(lines)
+    }
+
+    fn write_anew(&self) -> io::Result<()> {
+        let mut lines = Vec::new();
+        self.list.iter().flatten().for_each(|mark| line(mark, &mut lines));
+        if let Some(folder) = self.path.parent() {
+            DirBuilder::new().mode(0o700).recursive(true).create(folder)?;
+        }
+        replace(&self.path, &lines, Durability::Process, Writers::One).map_err(|error| error.source)
+    }
+}
+
+fn line(mark: &Mark, into: &mut Vec<u8>) {
+    // Numbers and texts are JSON in any case.
+    if serde_json::to_writer(&mut *into, mark).is_ok() {
+        into.push(b'\n');
+    }
+}
+
+/// Fewer marks, in their order. Starts and exits go first: of those older than a day one of an app and kind is left in an hour, then of all one in a minute, then
+/// the oldest go. Releases, alerts and apps that were given up go only where they alone are too many.
+fn thinned(mut list: Vec<Mark>) -> Vec<Mark> {
+    let newest = list.iter().map(|mark| mark.at).max().unwrap_or(0);
+    for (age, step) in [(DAY_MS, HOUR_MS), (0, MINUTE_MS)] {
+        if list.len() <= LEFT {
+            return list;
+        }
+        let mut seen = HashSet::new();
+        list.retain(|mark| {
+            let is_kept = !mark.is_common() || newest - mark.at < age;
+            is_kept || seen.insert((mark.app.clone(), mark.kind.clone(), mark.at / step))
+        });
+    }
+    let mut more = list.len().saturating_sub(LEFT);
+    list.retain(|mark| {
+        let goes = more > 0 && mark.is_common();
+        more -= usize::from(goes);
+        !goes
+    });
+    list.split_off(list.len().saturating_sub(LEFT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_core::lifecycle::Ending;
+    use ostler_proto::event::Cause;
+
+    fn event(epoch: u64, seq: u64, at_ms: u64, what: What) -> Event {
+        Event { epoch, seq, at_ms, app: Some("api".into()), id: Some(3), what, cause: Cause::App, before: None, after: None }
+    }
+
+    fn exit(epoch: u64, seq: u64) -> Event {
+        event(epoch, seq, seq * 1000, What::Exit { pid: 1, ending: Ending::Code(1), uptime_ms: 5 })
+    }
+
+    fn mark(at: u64, kind: &str, app: &str) -> Mark {
+        let (app, text, severity) = (Some(app.to_owned()), "x".to_owned(), "info".to_owned());
+        Mark { at, kind: kind.to_owned(), app, instance: None, text, severity, epoch: 1, seq: at }
+    }
+
+    fn home(name: &str) -> PathBuf {
+        let home = std::env::temp_dir().join(format!("ostler-marks-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&home);
+        home
+    }
+
+    fn folder_of(home: &Path) -> PathBuf {
+        crate::history::folder(home)
+    }
+
+    fn times(marks: &Marks) -> Vec<u64> {
+        marks.between(Some("api"), None, 0, u64::MAX, 9000).iter().map(|mark| mark.at).collect()
+    }
+
+    #[test]
+    fn each_once_over_restarts_torn_lines_and_a_full_disk() {
+        let home = home("once");
+        let path = folder_of(&home).join("marks.log");
+        let marks = Marks::of(&home);
+        marks.happened(&[exit(1, 1), event(1, 2, 2000, What::Stopped), exit(1, 3)]);
+        marks.happened(&[exit(1, 3), exit(1, 4)]);
+        assert_eq!(times(&marks), [1000, 3000, 4000]);
+        let found = marks.between(Some("api"), Some(3), 3500, 4000, 9);
+        assert_eq!((found.len(), found[0].kind.as_str(), found[0].severity.as_str()), (1, "exit", "warning"));
+        assert!(marks.between(Some("api"), Some(4), 0, 9000, 9).is_empty() && marks.between(None, None, 0, 9000, 9).is_empty());
+        // What the ring tells again after a restart is known; a torn line is no mark, and harms none that follow.
+        let mut text = std::fs::read(&path).unwrap();
+        text.extend(b"{\"at\":77,\"ki");
+        std::fs::write(&path, &text).unwrap();
+        let again = Marks::of(&home);
+        again.happened(&[exit(1, 3), exit(1, 4), exit(1, 5)]);
+        // Another ring numbers anew.
+        again.happened(&[exit(2, 1)]);
+        assert_eq!(times(&again), [1000, 1000, 3000, 4000, 5000]);
+        assert_eq!(times(&Marks::of(&home)), times(&again));
+        // What cannot be written is written with the next that can.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        again.happened(&[exit(2, 7)]);
+        std::fs::remove_dir(&path).unwrap();
+        again.happened(&[exit(2, 8)]);
+        assert_eq!(times(&Marks::of(&home)), [1000, 1000, 3000, 4000, 5000, 7000, 8000]);
+        std::fs::remove_dir_all(&home).unwrap();
+    }
+
+    #[test]
+    fn alerts_are_marks_of_their_app_or_of_the_machine() {
+        let home = home("alerts");
+        let change = |app: &str, status: &str| Change {
+            at: 5,
+            rule: "crash".into(),
+            app: app.into(),
+            status: status.into(),
+            severity: ostler_alerts::rule::Severity::Critical,
+            text: "exited".into(),
+        };
+        let marks = Marks::of(&home);
+        marks.alerted(&[change("api", "firing"), change("", "resolved")]);
+        let of = |app| marks.between(app, Some(1), 0, 9, 9).into_iter().map(|mark| (mark.text, mark.severity)).collect::<Vec<_>>();
+        assert_eq!(of(Some("api")), [("crash firing: exited".to_owned(), "critical".to_owned())]);
+        assert_eq!(of(None), [("crash resolved: exited".to_owned(), "info".to_owned())]);
+        std::fs::remove_dir_all(&home).unwrap();
+    }
+
+    #[test]
+    fn a_flood_leaves_releases_and_others() {
+        // A week of an app that crashes each ten seconds, with a release and another app's exit a day.
+        let mut list = Vec::new();
+        for second in (0..7 * 86_400).step_by(10) {
+            list.push(mark(second * 1000, "exit", "bad"));
+            if second % 86_400 == 0 {
+                list.push(mark(second * 1000, "reload_done", "api"));
+                list.push(mark(second * 1000, "exit", "api"));
+            }
+            if list.len() > MOST {
+                list = thinned(list);
+            }
+        }
+        let count = |kind: &str, app: &str| list.iter().filter(|mark| mark.kind == kind && mark.app.as_deref() == Some(app)).count();
+        assert_eq!((count("reload_done", "api"), count("exit", "api")), (7, 7));
+        assert!(list.len() <= MOST && list.is_sorted_by_key(|mark| mark.at));
+        // Where all of them matter the oldest go.
+        let matter = thinned((0..5000).map(|at| mark(at, "errored", "bad")).collect());
+        assert_eq!((matter.len(), matter[0].at), (LEFT, 5000 - LEFT as u64));
+        let common = thinned((0..5000).map(|n| mark(n * MINUTE_MS, "exit", &n.to_string())).collect());
+        assert_eq!((common.len(), common[0].at), (LEFT, (5000 - LEFT as u64) * MINUTE_MS));
+    }
+
+    #[test]
+    fn a_long_text_is_cut() {
+        let mut long = exit(1, 1);
+        long.what = What::ReloadFailed { release: 2, why: "é".repeat(5000) };
+        assert_eq!(Mark::of(&long).unwrap().text.chars().count(), LONGEST);
+    }
+}

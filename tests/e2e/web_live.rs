@@ -1,0 +1,114 @@
+//! The page over a long day: its memory, two browsers at once, one that nobody sees for a while; and with a thousand apps. Times are measured by `cargo xtask bench web`, not asserted here.
+
+use std::path::Path;
+use std::process::Command;
+
+use ostler_testkit::{Home, fixture, free_port, needs_program};
+use serde_json::{Value, json};
+
+use crate::setup::home;
+use crate::web::Web;
+use crate::web_page::driver;
+
+/// Runs a script in the browser. What it printed.
+fn browser(home: &Home, driver: &Path, script: &str, words: &[&str]) -> String {
+    let output = Command::new("node")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/web").join(script))
+        .args(words)
+        .env("PUPPETEER_FROM", driver.join("from.js"))
+        .env("HOME", home.root())
+        .output()
+        .unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{stdout}\n{stderr}\n{}", home.report());
+    stdout.into_owned()
+}
+
+#[test]
+fn memory_two_browsers_and_one_that_nobody_sees() {
+    needs_program!("node");
+    needs_program!("chromium");
+    let Some(driver) = driver() else {
+        assert!(std::env::var_os("CI").is_none(), "CI has the browser's driver");
+        return;
+    };
+    let home = home();
+    home.ok(format!("web enable --port {} --no-otlp", free_port()));
+    let work = home.work();
+    home.ok(format!("start {} --name many -i 10 -- hold", fixture()));
+    let lines = "i=1; while [ $i -le 25000 ]; do echo \"$n $i end\"; i=$((i+1)); done";
+    let script = home.write(
+        "writer.sh",
+        format!(
+            "#!/bin/sh\nfor n in 1 2; do while [ ! -e {}/go-$n ]; do sleep 0.2; done; {lines}; done\nexec sleep 10000\n",
+            work.display()
+        ),
+    );
+    home.ok(["start", &script, "--name", "writer"]);
+    let links = [home.ok("web open").stdout, home.ok("web open").stdout];
+    let stdout = browser(&home, &driver, "live.mjs", &[links[0].trim(), links[1].trim(), work.to_str().unwrap()]);
+    let told: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    assert!(told["events"].as_u64() >= Some(600) && told["usable_ms"].is_u64(), "{told}");
+    eprintln!("{told}");
+}
+
+#[test]
+fn a_thousand_apps() {
+    const APPS: usize = 1000;
+    let home = home();
+    let web = Web::on(&home, "--no-otlp");
+    let apps: Vec<Value> = (0..APPS)
+        .map(|n| json!({ "name": format!("app-{n}"), "script": fixture().to_string(), "args": ["hold"], "interpreter": "none" }))
+        .collect();
+    let file = home.write("many.json", json!({ "apps": apps }).to_string());
+    home.ok(["start", &file]);
+    let list = web.get("/api/apps").json();
+    let list = list["apps"].as_array().unwrap();
+    assert!(list.len() == APPS && list.iter().all(|app| app["state"] == "online"), "{} apps", list.len());
+    let text = web.get("/metrics").body;
+    let up = text.lines().filter(|line| line.starts_with("ostler_app_up{app=\"app-") && line.ends_with(" 1")).count();
+    assert_eq!(up, APPS);
+    home.wait_until("each has its figures in the history", || {
+        let series = web.get("/api/history/series").json();
+        let memory = series["series"].as_array().into_iter().flatten().filter(|one| one["metric"] == "memory" && one["app"] != Value::Null);
+        series["left_out"] == 0 && memory.count() > APPS
+    });
+    if let Some(driver) = driver() {
+        browser(&home, &driver, "many.mjs", &[home.ok("web open").stdout.trim(), &APPS.to_string()]);
+    }
+}
+
+/// As in the documentation's nginx: the proxy takes a path away, and everything of the page is relative.
+#[test]
+fn below_a_path_of_a_proxy() {
+    needs_program!("node");
+    needs_program!("chromium");
+    let Some(driver) = driver() else {
+        assert!(std::env::var_os("CI").is_none(), "CI has the browser's driver");
+        return;
+    };
+    let home = home();
+    let (port, front) = (free_port(), free_port());
+    home.ok(format!("web enable --port {port} --no-otlp --behind-proxy"));
+    home.ok(format!("start {} --name app-777 -- hold", fixture()));
+    let proxy = home.write(
+        "proxy.js",
+        "const http = require('http'), [,, front, port] = process.argv;
+         http.createServer((request, answer) => {
+           if (!request.url.startsWith('/ostler/')) return answer.writeHead(404).end();
+           const headers = { ...request.headers, 'X-Forwarded-For': request.socket.remoteAddress, 'X-Forwarded-Proto': 'http' };
+           const there = http.request({ port, method: request.method, path: request.url.slice('/ostler'.length), headers }, (back) => {
+             answer.writeHead(back.statusCode, back.headers);
+             back.pipe(answer);
+           });
+           there.on('error', () => answer.destroy());
+           answer.on('close', () => there.destroy());
+           request.pipe(there);
+         }).listen(front, '127.0.0.1');",
+    );
+    home.ok(format!("start {proxy} --name proxy -- {front} {port}"));
+    home.wait_until("the proxy listens", || std::net::TcpStream::connect(("127.0.0.1", front)).is_ok());
+    let link = home.ok("web open").stdout;
+    let (_, secret) = link.trim().split_once('#').unwrap();
+    browser(&home, &driver, "many.mjs", &[&format!("http://127.0.0.1:{front}/ostler/#{secret}"), "1"]);
+}
