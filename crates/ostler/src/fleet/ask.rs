@@ -1,8 +1,10 @@
 //! What a command becomes on a host.
 
 use ostler_config::find::is_config_name;
+use ostler_fleet::Member;
+use ostler_fleet::script::{Ask, script};
 
-use crate::cli::{Call, Daemon};
+use crate::cli::{Call, Daemon, Section};
 use crate::error::{CliError, UsageError};
 
 /// Options that are for us alone.
@@ -57,7 +59,9 @@ pub(super) struct Asked {
 pub(super) fn asked(call: &Call, hosts: usize, in_batches: bool, color: bool) -> Result<Asked, CliError> {
     let name = call.command.name;
     let kind = kind(call)?;
-    let changes = call.command.daemon != Daemon::Reads && !matches!(kind, Kind::Logs { .. } | Kind::Events { .. });
+    let reads = call.command.daemon == Daemon::Reads || call.command.section == Section::Inspect;
+    // Among commands that look: runs and pauses of jobs.
+    let changes = !reads || name == "jobs" && call.targets.first().is_some_and(|word| matches!(word.as_str(), "run" | "pause" | "resume"));
     if kind == Kind::Screen && hosts > 1 {
         return Err(usage(format!("`{}` is a screen of its own: name one host", call.word)));
     }
@@ -85,6 +89,12 @@ pub(super) fn asked(call: &Call, hosts: usize, in_batches: bool, color: bool) ->
     words.splice(at..at, options);
     let then = (in_batches && brings_up(name)).then(|| health(call));
     Ok(Asked { kind, words, changes, then })
+}
+
+/// The script for a host.
+pub(super) fn script_for(member: &Member, words: &[String], then: Option<&[String]>, has_terminal: bool) -> String {
+    let (program, home) = (member.program.as_deref(), member.home.as_deref());
+    script(&Ask { program, home, words, then, has_terminal })
 }
 
 fn kind(call: &Call) -> Result<Kind, CliError> {
@@ -173,6 +183,7 @@ mod tests {
             ("start --watch app.js -H a", Kind::Rows, "start --watch=app.js --json", true),
             ("scale api -1 -H a", Kind::Rows, "scale api -1 --json", true),
             ("why api -H a", Kind::Text, "why api", false),
+            ("jobs run api -H a", Kind::Text, "jobs run api", true),
             ("set a:b c -H a", Kind::Text, "set a:b c", true),
             ("logs api -H a --raw", Kind::Logs { follow: true }, "logs api --json --lines=15", false),
             ("logs -H a --json", Kind::Logs { follow: true }, "logs --json", false),

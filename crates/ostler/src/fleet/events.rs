@@ -8,10 +8,9 @@ use ostler_proto::control::Event;
 use serde_json::Value;
 
 use super::answers::{Answers, News};
-use super::ask::{Asked, Kind};
+use super::ask::{Asked, Kind, script_for};
 use super::connect::{self, Listener, Said, Way};
 use super::logs::has_no_reader;
-use super::run::script_for;
 use crate::cli::Call;
 use crate::render::{Out, event_line};
 

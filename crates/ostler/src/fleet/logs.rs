@@ -11,9 +11,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 
 use super::answers::{Answers, News};
-use super::ask::{Asked, Kind};
+use super::ask::{Asked, Kind, script_for};
 use super::connect::{self, Listener, Said, Way};
-use super::run::script_for;
 use crate::cli::Call;
 use crate::render::{Out, styles};
 

@@ -2,13 +2,12 @@
 
 use std::ops::Range;
 
-use ostler_fleet::script::{Ask, script};
 use ostler_fleet::{Batches, Code, Member, Outcome, merge, worst};
 use ostler_proto::control::TableRow;
 use serde_json::Value;
 
 use super::answers::{Answers, News};
-use super::ask::{Asked, Kind, asked};
+use super::ask::{Asked, Kind, asked, script_for};
 use super::connect::{self, Listener, Said, Way};
 use super::text::Text;
 use super::{events, file, logs};
@@ -87,12 +86,6 @@ fn number(call: &Call, option: &str) -> Result<Option<usize>, UsageError> {
     let number = text.parse().ok().filter(|number| (1..=1024).contains(number));
     let reason = || format!("expected a number of hosts from 1 to 1024, found {text:?}");
     number.map(Some).ok_or_else(|| UsageError::BadValue { option: format!("--{option}"), reason: reason() })
-}
-
-/// The script for a host.
-pub(super) fn script_for(member: &Member, words: &[String], then: Option<&[String]>, has_terminal: bool) -> String {
-    let (program, home) = (member.program.as_deref(), member.home.as_deref());
-    script(&Ask { program, home, words, then, has_terminal })
 }
 
 /// Receiver whose answers are whole when their hosts have ended.
