@@ -45,6 +45,8 @@ impl<'a> Fleet<'a> {
             "hosts": hosts, "groups": {"web": names},
         });
         fs::create_dir_all(home.dir()).unwrap();
+        // Read by bash over ssh: what a login shell says is no answer.
+        fs::write(home.root().join("far/.bashrc"), "printf 'Welcome, without a line end'").unwrap();
         fs::write(home.dir().join("hosts.json"), serde_json::to_vec_pretty(&file).unwrap()).unwrap();
         Self { home, sshd }
     }
@@ -214,11 +216,12 @@ fn numbers(said: &str, host: &str) -> Vec<u64> {
 #[test]
 fn lines_of_all_and_none_lost_or_doubled_over_a_broken_connection() {
     let home = home();
-    let mut fleet = fleet!(&home, 2, json!({}));
+    let mut fleet = fleet!(&home, 2, json!({"down": {"port": free_port()}}));
     start_everywhere(&fleet, "n=0; while :; do echo n$n; n=$((n+1)); sleep 0.01; done", "");
-    let mut child = fleet.aside("-H web logs --raw --lines 0");
+    let mut child = fleet.aside("-H web,down logs --raw --lines 0");
     let have = |fleet: &Fleet<'_>, count: usize| ["web1", "web2"].iter().all(|host| numbers(&fleet.said("out"), host).len() > count);
     home.wait_until("lines of both have come", || have(&fleet, 50));
+    assert!(fleet.said("err").contains("down: no connection"), "it is told while the others are followed: {}", fleet.said("err"));
     for _ in 0..2 {
         let so_far = numbers(&fleet.said("out"), "web1").len().max(numbers(&fleet.said("out"), "web2").len());
         fleet.sshd.cut();

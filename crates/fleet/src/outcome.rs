@@ -127,7 +127,7 @@ impl fmt::Display for Outcome {
             Self::Lost { changes: false } => f.write_str("the connection broke before the answer was complete"),
             Self::Absent => f.write_str("no ostler there: install it, or name its path in the hosts file (`ostler: /path`)"),
             Self::Unreadable(version) => write!(f, "the answer of ostler {version} there makes no sense here: use the same version on both"),
-            Self::TooLong(most) => write!(f, "the answer is longer than {} MiB and was left out", most >> 20),
+            Self::TooLong(most) => write!(f, "the answer is longer than {} MiB, or all together are too long, and was left out", most >> 20),
             Self::NotStarted(why) => write!(f, "cannot run ssh: {why}"),
             Self::NotBegun => f.write_str("not begun"),
         }

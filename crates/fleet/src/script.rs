@@ -35,25 +35,24 @@ pub enum Greeting {
     Absent,
 }
 
-/// The script.
+/// The script: one line, because some login shells know no line end between quotes.
 pub fn script(ask: &Ask<'_>) -> String {
-    let mut text = format!("P={} H={}\n", sh(ask.program.unwrap_or_default()), sh(ask.home.unwrap_or_default()));
-    text += "at_home() { case $1 in '~/'*) printf %s \"$HOME/${1#??}\" ;; *) printf %s \"$1\" ;; esac; }\n\
-             [ -z \"$H\" ] || { OSTLER_HOME=$(at_home \"$H\"); export OSTLER_HOME; }\n\
-             P=$(at_home \"$P\")\n\
-             [ -n \"$P\" ] || P=$(command -v ostler) || for F in \"$HOME/.local/bin\" \"$HOME/.cargo/bin\" /usr/local/bin /opt/ostler/bin; do\n\
-             \x20 [ -x \"$F/ostler\" ] && { P=$F/ostler; break; }\n\
-             done\n";
+    let mut text = format!("P={} H={}; ", sh(ask.program.unwrap_or_default()), sh(ask.home.unwrap_or_default()));
+    text += "at_home() { case $1 in '~/'*) printf %s \"$HOME/${1#??}\" ;; *) printf %s \"$1\" ;; esac; }; \
+             [ -z \"$H\" ] || { OSTLER_HOME=$(at_home \"$H\"); export OSTLER_HOME; }; P=$(at_home \"$P\"); \
+             [ -n \"$P\" ] || P=$(command -v ostler) || for F in \"$HOME/.local/bin\" \"$HOME/.cargo/bin\" /usr/local/bin /opt/ostler/bin; do \
+             [ -x \"$F/ostler\" ] && { P=$F/ostler; break; }; done; ";
     if ask.has_terminal {
-        text += "command -v \"$P\" >/dev/null 2>&1 || { echo 'no ostler there' >&2; exit 127; }\n";
+        text += "command -v \"$P\" >/dev/null 2>&1 || { echo 'no ostler there' >&2; exit 127; }; ";
     } else {
+        // A line end first: a login shell may have said something without one.
         text += &format!(
-            "V=$(\"$P\" --version 2>/dev/null </dev/null) || {{ echo '{HERE} {ABSENT}'; exit 127; }}\nprintf '{HERE} %s\\n' \"$V\"\n"
+            "V=$(\"$P\" --version 2>/dev/null </dev/null) || {{ printf '\\n{HERE} {ABSENT}\\n'; exit 127; }}; printf '\\n{HERE} %s\\n' \"$V\"; "
         );
     }
     match ask.then {
-        None => text += &format!("exec \"$P\" {}\n", quoted(ask.words)),
-        Some(then) => text += &format!("\"$P\" {} || exit $?\nexec \"$P\" {} >&2\n", quoted(ask.words), quoted(then)),
+        None => text += &format!("exec \"$P\" {}", quoted(ask.words)),
+        Some(then) => text += &format!("\"$P\" {} || exit $?; exec \"$P\" {} >&2", quoted(ask.words), quoted(then)),
     }
     text
 }
@@ -114,13 +113,13 @@ mod tests {
         let bin = folder.join("bin");
         let words = words("restart api --json");
         let ask = Ask { words: &words, ..Ask::default() };
-        let said = "ostler-fleet 1.2.3\nrestart\u{1}api\u{1}--json\u{1}home=";
+        let said = "\nostler-fleet 1.2.3\nrestart\u{1}api\u{1}--json\u{1}home=";
         assert_eq!(run(&folder, bin.to_str().unwrap(), &ask), (said.into(), String::new(), 0));
-        assert_eq!(run(&folder, "/nowhere", &ask), ("ostler-fleet absent\n".into(), String::new(), 127));
+        assert_eq!(run(&folder, "/nowhere", &ask), ("\nostler-fleet absent\n".into(), String::new(), 127));
         let named = Ask { program: Some("~/bin/ostler"), home: Some("~/a b"), ..ask };
         assert_eq!(run(&folder, "/nowhere", &named).0, format!("{said}{}/a b", folder.display()));
         let wrong = Ask { program: Some("/nowhere/ostler"), ..ask };
-        assert_eq!(run(&folder, bin.to_str().unwrap(), &wrong).0, "ostler-fleet absent\n", "the one that was named, or none");
+        assert_eq!(run(&folder, bin.to_str().unwrap(), &wrong).0, "\nostler-fleet absent\n", "the one that was named, or none");
         fs::create_dir_all(folder.join(".local")).unwrap();
         fs::rename(&bin, folder.join(".local/bin")).unwrap();
         assert_eq!(run(&folder, "/nowhere", &ask).2, 0, "where users install");
@@ -134,6 +133,7 @@ mod tests {
         let (first, second, fails) = (words("reload api"), words("health api"), words("fail"));
         let ask = Ask { words: &first, then: Some(&second), ..Ask::default() };
         let (out, err, code) = run(&folder, &path, &ask);
+        assert!(!script(&ask).contains('\n'), "not every login shell takes it in quotes");
         assert!(out.ends_with("reload\u{1}api\u{1}home=") && err.starts_with("health\u{1}api") && code == 0, "{out:?} {err:?} {code}");
         assert_eq!(run(&folder, &path, &Ask { words: &fails, ..ask }).2, 4);
         assert_eq!(run(&folder, &path, &Ask { then: Some(&fails), ..ask }).2, 4);
@@ -166,7 +166,7 @@ mod tests {
             let mut all = vec!["start".to_owned()];
             all.extend(given);
             let (out, _, _) = run(&folder, &path, &Ask { words: &all, ..Ask::default() });
-            prop_assert_eq!(out, format!("ostler-fleet 1.2.3\n{}\u{1}home=", all.join("\u{1}")));
+            prop_assert_eq!(out, format!("\nostler-fleet 1.2.3\n{}\u{1}home=", all.join("\u{1}")));
         }
     }
 }

@@ -40,6 +40,7 @@ struct State {
     held: VecDeque<Vec<u8>>,
     partial: Vec<u8>,
     was_lost: bool,
+    is_told: bool,
     outcome: Option<Outcome>,
 }
 
@@ -103,7 +104,8 @@ impl<'a> Answers<'a> {
                         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Outcome::NotStarted("it is not installed".into()),
                         Err(error) => Outcome::NotStarted(error.to_string()),
                         Ok(code) => match &state.greeting {
-                            None => Outcome::NoConnection(reason(&state.held)),
+                            None if code == LOST => Outcome::NoConnection(reason(&state.held)),
+                            None => Outcome::NoConnection(format!("its shell ended with exit code {code}: {}", reason(&state.held))),
                             Some(Greeting::Absent) => Outcome::Absent,
                             Some(Greeting::Here(_)) if code == LOST => Outcome::Lost { changes },
                             Some(Greeting::Here(_)) => Outcome::Ended(code),
@@ -182,6 +184,22 @@ impl<'a> Answers<'a> {
         }
     }
 
+    /// Says what a host could not say itself, once.
+    pub(super) fn tell(&mut self, out: &mut Out, host: usize) {
+        let (name, outcome) = (self.name(host), self.outcome(host));
+        let Some(state) = self.states.get_mut(host) else { return };
+        if outcome.needs_words() && !std::mem::replace(&mut state.is_told, true) {
+            out.flush();
+            out.error(format_args!("{name}: {outcome}"));
+        }
+    }
+
+    /// Says it of all; the outcomes.
+    pub(super) fn conclude(mut self, out: &mut Out) -> Vec<Outcome> {
+        (0..self.states.len()).for_each(|host| self.tell(out, host));
+        self.outcomes()
+    }
+
     /// How it ended, of all.
     pub(super) fn outcomes(&self) -> Vec<Outcome> {
         (0..self.states.len()).map(|host| self.outcome(host)).collect()
@@ -234,6 +252,7 @@ mod tests {
                 Outcome::Ended(4),
             ),
             (vec![out(&here), out("half"), Said::End(Ok(255))], "", vec![], Outcome::Lost { changes: true }),
+            (vec![err("no sh\n"), Said::End(Ok(1))], "", vec![], Outcome::NoConnection("its shell ended with exit code 1: no sh".into())),
             (vec![out("ostler-fleet absent\n"), Said::End(Ok(127))], "", vec![], Outcome::Absent),
             (vec![Said::End(Err(std::io::ErrorKind::NotFound.into()))], "", vec![], Outcome::NotStarted("it is not installed".into())),
             (

@@ -35,8 +35,8 @@ pub(super) fn run(out: &mut Out, answers: Answers<'_>, members: &[Member], asked
     while let Some((host, event)) = events.order.rest() {
         events.show(host, event);
     }
-    events.out.flush();
-    events.answers.outcomes()
+    let Events { answers, out, .. } = events;
+    answers.conclude(out)
 }
 
 struct Events<'a, 'b> {
@@ -98,6 +98,8 @@ impl Listener for Events<'_, '_> {
                 }
             }
             News::Back => self.out.warn_err(format_args!("{}: connected again", self.answers.name(host))),
+            // Who follows has no end at which it could be told.
+            News::Ended if self.follows => self.answers.tell(self.out, host),
             News::Ended | News::Nothing => {}
         }
     }

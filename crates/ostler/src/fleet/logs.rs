@@ -45,8 +45,8 @@ pub(super) fn run(out: &mut Out, answers: Answers<'_>, members: &[Member], asked
     while let Some((host, line)) = logs.order.rest() {
         logs.show(host, &line);
     }
-    logs.out.flush();
-    logs.answers.outcomes()
+    let Logs { answers, out, .. } = logs;
+    answers.conclude(out)
 }
 
 /// Places in the logs of one host.
@@ -172,6 +172,8 @@ impl Listener for Logs<'_, '_> {
                 }
             }
             News::Back => self.out.warn_err(format_args!("{}: connected again", self.answers.name(host))),
+            // Who follows has no end at which it could be told.
+            News::Ended if self.follows => self.answers.tell(self.out, host),
             News::Ended | News::Nothing => {}
         }
     }

@@ -22,6 +22,9 @@ const PARALLEL: usize = 8;
 /// Longest answer of a host.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
 
+/// Longest answer of all together.
+const MAX_ALL_BYTES: usize = 64 << 20;
+
 /// Runs the command on all hosts.
 ///
 /// # Errors
@@ -49,27 +52,28 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         Kind::Logs { follow } => {
             let way = Way { parallel: if follow { members.len() } else { parallel }, comes_back: follow, ..way };
             let outcomes = logs::run(out, answers(true), members, &asked, way, call);
-            return Ok(conclude(out, members, &outcomes));
+            return Ok(code_of(&outcomes));
         }
         Kind::Events { follow } => {
             let way = Way { parallel: if follow { members.len() } else { parallel }, comes_back: follow, ..way };
             let outcomes = events::run(out, answers(true), members, &asked, way, call);
-            return Ok(conclude(out, members, &outcomes));
+            return Ok(code_of(&outcomes));
         }
         Kind::Text => {
             let mut text = Text { answers: answers(false), out };
             in_batches(&mut text, members, &asked, way, batch);
-            let outcomes = text.answers.outcomes();
-            return Ok(conclude(out, members, &outcomes));
+            let Text { answers, out } = text;
+            return Ok(code_of(&answers.conclude(out)));
         }
         Kind::Rows | Kind::Processes | Kind::Json => {}
     }
     if asked.kind != Kind::Rows {
         out.data_only();
     }
-    let mut whole = Whole { answers: answers(false), out, kind: asked.kind, bodies: members.iter().map(|_| Body::default()).collect() };
+    let mut whole =
+        Whole { answers: answers(false), out, kind: asked.kind, bodies: members.iter().map(|_| Body::default()).collect(), bytes: 0 };
     in_batches(&mut whole, members, &asked, way, batch);
-    let Whole { answers, bodies, .. } = whole;
+    let Whole { answers, bodies, out, .. } = whole;
     let outcomes = answers.outcomes();
     if asked.kind == Kind::Rows {
         table(out, members, bodies, order);
@@ -77,7 +81,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         let with_failures = asked.kind == Kind::Json;
         json(out, &merged(members, bodies, &outcomes, with_failures));
     }
-    Ok(conclude(out, members, &outcomes))
+    out.flush();
+    Ok(code_of(&answers.conclude(out)))
 }
 
 /// The number of an option.
@@ -171,13 +176,18 @@ struct Whole<'a, 'b> {
     out: &'b mut Out,
     kind: Kind,
     bodies: Vec<Body>,
+    /// Of all answers so far.
+    bytes: usize,
 }
 
 impl Listener for Whole<'_, '_> {
     fn on_said(&mut self, host: usize, said: Said) {
         let Some(body) = self.bodies.get_mut(host) else { return };
         match self.answers.take(self.out, host, said) {
-            News::Line(piece) if !body.is_too_long && body.bytes.len() + piece.len() <= MAX_ANSWER_BYTES => {
+            News::Line(piece)
+                if !body.is_too_long && body.bytes.len() + piece.len() <= MAX_ANSWER_BYTES && self.bytes + piece.len() <= MAX_ALL_BYTES =>
+            {
+                self.bytes += piece.len();
                 body.bytes.extend_from_slice(&piece);
             }
             News::Line(_) => (body.is_too_long, body.bytes) = (true, Vec::new()),
@@ -245,12 +255,8 @@ fn merged(members: &[Member], bodies: Vec<Body>, outcomes: &[Outcome], with_fail
     all
 }
 
-/// Says what hosts could not say themselves; the exit code of all.
-pub(super) fn conclude(out: &mut Out, members: &[Member], outcomes: &[Outcome]) -> Status {
-    out.flush();
-    for (member, outcome) in members.iter().zip(outcomes).filter(|(_, outcome)| outcome.needs_words()) {
-        out.error(format_args!("{}: {outcome}", crate::text::shown(&member.name)));
-    }
+/// The exit code of all.
+fn code_of(outcomes: &[Outcome]) -> Status {
     status_of(worst(outcomes.iter().filter(|outcome| **outcome != Outcome::NotBegun).map(Outcome::code)))
 }
 
