@@ -18,7 +18,7 @@ pub fn sshd_program() -> Option<PathBuf> {
 /// A host: an sshd, a repository, and a project that is deployed from.
 pub struct Host<'a> {
     home: &'a Home,
-    port: u16,
+    pub port: u16,
     sshd: Child,
 }
 
@@ -88,7 +88,7 @@ impl<'a> Host<'a> {
     }
 
     /// Ends sshd and every connection to it at once, as a cut cable and a restart would.
-    fn cut(&mut self) {
+    pub fn cut(&mut self) {
         let mine = |pid: i32| {
             let cmdline = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             cmdline.starts_with("sshd: ") || cmdline.contains("sshd")
@@ -105,7 +105,7 @@ impl<'a> Host<'a> {
         drop(self.sshd.wait());
     }
 
-    fn again(&mut self) {
+    pub fn again(&mut self) {
         self.sshd = sshd(&self.home.root().join("ssh"));
         self.wait_listens();
     }

@@ -40,6 +40,7 @@ mod faults_descriptors;
 mod faults_disk;
 mod faults_hostile;
 mod faults_limits;
+mod fleet;
 mod foreground;
 mod front;
 mod git;

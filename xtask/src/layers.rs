@@ -33,6 +33,7 @@ const MAY_USE: &[(&str, Allowed)] = &[
     ("ostler-history", Allowed::Only(&[])),
     // Of `config` its tests alone make use: apps of the files that people write.
     ("ostler-export", Allowed::Only(&["ostler-core", "ostler-config"])),
+    ("ostler-fleet", Allowed::Only(&[])),
     ("ostler-http", Allowed::Only(&["ostler-sys"])),
     ("ostler-serve", Allowed::Only(&["ostler-http", "ostler-sys"])),
     ("ostler", Allowed::Shipped),
@@ -57,6 +58,7 @@ const NEVER_BELOW: &[(&str, &[&str], &str)] = &[
         "what is kept of traces, and when something is sent, is decided without touching anything",
     ),
     ("ostler-export", &["rustix", "tokio", "rquickjs"], "apps go in and texts come out"),
+    ("ostler-fleet", &["rustix", "tokio", "libc"], "which hosts, in which order, and what their answers are together touches nothing"),
     ("ostler", &["openssl-sys", "aws-lc-sys", "nix", "reqwest"], "see docs/adr"),
 ];
 

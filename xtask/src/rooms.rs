@@ -155,6 +155,7 @@ const BINARY: &[(&str, Kind)] = &[
     ("service", Kind::Feature),
     ("deploy", Kind::Feature),
     ("doctor", Kind::Feature),
+    ("fleet", Kind::Feature),
     ("migrate", Kind::Feature),
     ("modules", Kind::Context),
     ("web", Kind::Context),

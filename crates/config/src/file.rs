@@ -38,6 +38,14 @@ pub fn load(path: &Path, shown: &str, context: &Context) -> Result<Loaded, Probl
     checked(document, Some(path.to_string_lossy().into_owned()), shown, context)
 }
 
+/// The values of a file of YAML, JSON or TOML, whatever they are for. `shown` is its name in messages. Nothing is evaluated.
+///
+/// # Errors
+/// The file cannot be read or parsed.
+pub fn values(path: &Path, shown: &str) -> Result<Value, Problem> {
+    load::plain(path).map_err(|problem| name_file(problem, shown))
+}
+
 /// [`load()`] of a text from standard input.
 ///
 /// # Errors

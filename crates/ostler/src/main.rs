@@ -9,6 +9,7 @@ mod cx;
 mod deploy;
 mod doctor;
 mod error;
+mod fleet;
 mod full_screen;
 mod home;
 mod left_behind;

@@ -11,6 +11,7 @@ use crate::client::{ClientError, VERSION};
 use crate::commands;
 use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
+use crate::fleet;
 use crate::home::{self, Program};
 use crate::left_behind;
 use crate::modules;
@@ -69,6 +70,7 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
     let mut cx = Cx::new(program, out, call.command.daemon);
     cx.on_launch = Some(start_own);
     let result = match commands::code(call.command.name) {
+        _ if call.has("hosts") => fleet::run(&mut cx, call),
         Some(code) if call.has("no-daemon") && call.command.daemon == Daemon::Starts => commands::in_foreground(&mut cx, call, code),
         Some(code) => code(&mut cx, call),
         None => Err(CliError::Failed(match call.command.state {

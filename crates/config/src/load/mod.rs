@@ -58,6 +58,21 @@ pub(crate) fn file(path: &Path, context: &Context) -> Result<Document, Problem> 
     document(&text, format, &Origin::File(path.to_owned()), context)
 }
 
+/// Reads a file of plain values; a program is none.
+pub(crate) fn plain(path: &Path) -> Result<Value, Problem> {
+    let text = source::read(path)?;
+    if text.trim().is_empty() {
+        return Err(Problem::error(Kind::Malformed, "the file is empty"));
+    }
+    let document = match format_of(path, &text) {
+        Format::Program => return Err(Problem::error(Kind::Malformed, "this is a program; YAML, JSON or TOML is expected")),
+        Format::Json => data::json(&text),
+        Format::Yaml => yaml::parse(&text),
+        Format::Toml => toml::parse(&text),
+    };
+    document.map(|document| document.value)
+}
+
 /// Evaluates a text that came on standard input.
 pub(crate) fn stdin(text: &[u8], context: &Context) -> Result<Document, Problem> {
     let text = source::decode(text)?;

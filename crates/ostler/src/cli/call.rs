@@ -42,6 +42,19 @@ impl Call {
         self.targets.first().map(String::as_str)
     }
 
+    /// The command line again, with the command in front and without these options: for another `ostler`.
+    pub(crate) fn words_without(&self, left_out: &[&str]) -> Vec<String> {
+        let given = self.given.iter().filter(|(opt, _)| !left_out.contains(&opt.long));
+        let option = |(opt, value): &(&Opt, Option<String>)| match value {
+            Some(value) => format!("--{}={value}", opt.long),
+            None => format!("--{}", opt.long),
+        };
+        // Options are last: one with an optional value takes no target.
+        let words = std::iter::once(self.word.clone()).chain(self.targets.iter().cloned()).chain(given.map(option));
+        let app_args = self.app_args.iter().flat_map(|args| std::iter::once("--".to_owned()).chain(args.iter().cloned()));
+        words.chain(app_args).collect()
+    }
+
     /// The same options with another command and other targets.
     pub(crate) fn as_command(&self, name: &str, targets: Vec<String>) -> Option<Self> {
         let command = super::find(name)?;

@@ -215,6 +215,7 @@ const LOGS: &[Opt] = &[
     call("format", None, Arg::None, "key=value lines"),
     call("timestamp", None, Arg::Optional("format"), "time before each line (YYYY-MM-DD-HH:mm:ss)"),
     call("highlight", None, Arg::Optional("word"), "mark this word"),
+    call("after", None, Arg::Optional("places"), "with --json: the place of each line, too; only what comes after these"),
 ];
 
 /// Every command, in the order of the help.

@@ -20,5 +20,5 @@ pub(crate) use completion::{Shell, begin_mark, candidates, end_mark, script};
 pub(crate) use help::{command_help, examples, full_help, short_help};
 pub(crate) use parse::{Parsed, parse, parse_runtime};
 pub(crate) use reference::reference;
-pub(crate) use table::Daemon;
 pub(crate) use table::State;
+pub(crate) use table::{Daemon, Section};

@@ -5,10 +5,12 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
+use ostler_fleet::ssh::{Host, LOST, retry};
+
 use super::action::Action;
 use super::script::{self, Run};
-use super::ssh::{self, HELLO, LOST, Way};
-use super::target::{Host, Target};
+use super::ssh::{self, HELLO, Way};
+use super::target::Target;
 
 /// Longest line of a host that is shown in one piece.
 const MAX_LINE_BYTES: usize = 16 << 10;
@@ -138,7 +140,7 @@ fn follow(target: &Target, host: &Host, job: &str, say: &Say) -> Outcome {
             return outcome(true, if run.is_other { OTHER } else { code });
         }
         in_vain = if run.received > before { 0 } else { in_vain + 1 };
-        let Some(wait) = ssh::retry(was_there, in_vain) else {
+        let Some(wait) = retry(was_there, in_vain) else {
             let what = if was_there {
                 "the connection is lost; what was begun goes on there. The same command follows it again"
             } else {

@@ -108,11 +108,6 @@ pub(super) fn follow(target: &Target, run: &Run, job: &str) -> String {
     text + FOLLOW
 }
 
-/// One word for a login shell of whatever kind: `sh` with this script.
-pub(super) fn command(script: &str) -> String {
-    format!("sh -c {}", sh(script))
-}
-
 /// The script of an action that changes nothing by itself and is waited for. None for jobs.
 pub(super) fn look(target: &Target, action: &Action) -> Option<String> {
     let mut text = String::new();

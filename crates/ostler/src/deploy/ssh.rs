@@ -1,13 +1,13 @@
-//! Commands on hosts: `ssh` with its arguments, or the shell of this machine; and what to do when a connection ends.
+//! Commands on hosts: `ssh` with its arguments, or the shell of this machine.
 
 use std::process::Command;
-use std::time::Duration;
 
-use super::script::command;
-use super::target::{Host, Target};
+use ostler_fleet::ssh::{self, Host, Login};
 
-/// Exit code of `ssh` when it is the connection that failed.
-pub(super) const LOST: i32 = 255;
+use super::target::Target;
+
+/// What ends a connection that hangs, where the target says nothing else.
+const OPTIONS: [&str; 3] = ["ConnectTimeout=20", "ServerAliveInterval=10", "ServerAliveCountMax=3"];
 
 /// First line of a host that is there. Until it has come, no script was sent, so nothing was changed.
 pub(super) const HELLO: &str = "ostler-deploy is here";
@@ -26,7 +26,6 @@ pub(super) enum Way<'a> {
 
 /// The command line.
 pub(super) fn words(target: &Target, host: &Host, way: Way<'_>, home: Option<&str>) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
     if host.is_local() {
         let script = match way {
             Way::Fed => FED,
@@ -34,34 +33,13 @@ pub(super) fn words(target: &Target, host: &Host, way: Way<'_>, home: Option<&st
         };
         return ["sh", "-c", script].map(str::to_owned).to_vec();
     }
-    words.push("ssh".into());
-    // The first value of an option counts: ours are last.
-    for option in &target.ssh_options {
-        words.extend(["-o".into(), option.clone()]);
-    }
-    for option in ["ConnectTimeout=20", "ServerAliveInterval=10", "ServerAliveCountMax=3"] {
-        words.extend(["-o".into(), option.into()]);
-    }
-    if target.forward_agent {
-        words.push("-A".into());
-    }
-    words.push(if target.needs_tty && way != Way::Fed { "-tt" } else { "-T" }.into());
-    if let Some(port) = host.port {
-        words.extend(["-p".into(), port.to_string()]);
-    }
-    if let Some(key) = &target.key {
-        let at_home = key.strip_prefix("~/").zip(home).map(|(rest, home)| format!("{home}/{rest}"));
-        words.extend(["-i".into(), at_home.unwrap_or_else(|| key.clone())]);
-    }
-    if let Some(user) = &host.user {
-        words.extend(["-l".into(), user.clone()]);
-    }
-    words.extend(["--".into(), host.name.clone()]);
-    words.push(match way {
-        Way::Fed => FED.into(),
-        Way::Given(script) => command(script),
-    });
-    words
+    let login =
+        Login { host: host.clone(), key: target.key.clone(), options: target.ssh_options.clone(), forward_agent: target.forward_agent };
+    let command = match way {
+        Way::Fed => FED.to_owned(),
+        Way::Given(script) => ssh::command(script),
+    };
+    ssh::words(&login, &OPTIONS, target.needs_tty && way != Way::Fed, &command, home)
 }
 
 /// The command.
@@ -71,14 +49,6 @@ pub(super) fn process(target: &Target, host: &Host, way: Way<'_>) -> Command {
     let mut process = Command::new(words.first().map_or("ssh", String::as_str));
     process.args(words.get(1..).unwrap_or_default());
     process
-}
-
-/// Most connections in a row that bring nothing new.
-const MOST_RETRIES: u32 = 6;
-
-/// Wait before the next connection, when one was lost; none: give up. A host that was never there is not asked again.
-pub(super) fn retry(was_there: bool, in_vain: u32) -> Option<Duration> {
-    (was_there && in_vain < MOST_RETRIES).then(|| Duration::from_secs(1 << in_vain.min(4)))
 }
 
 #[cfg(test)]
@@ -118,14 +88,5 @@ mod tests {
     fn the_first_line() {
         let output = Command::new("sh").args(["-c", FED]).stdin(std::process::Stdio::null()).output().unwrap();
         assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{HELLO}\n"));
-    }
-
-    #[test]
-    fn when_to_try_again() {
-        for (was_there, in_vain, seconds) in
-            [(false, 0, None), (true, 0, Some(1)), (true, 3, Some(8)), (true, 5, Some(16)), (true, 6, None)]
-        {
-            assert_eq!(retry(was_there, in_vain), seconds.map(Duration::from_secs), "{was_there} {in_vain}");
-        }
     }
 }

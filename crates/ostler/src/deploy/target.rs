@@ -2,30 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use ostler_fleet::ssh::{self, Host};
 use serde_json::{Map, Value};
 
 use super::action::git_ref;
 
 /// Most hosts of one environment.
 const MAX_HOSTS: usize = 256;
-
-/// Host, as `ssh` is told of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Host {
-    /// Name or address; in messages, too.
-    pub name: String,
-    /// User there.
-    pub user: Option<String>,
-    /// Port.
-    pub port: Option<u16>,
-}
-
-impl Host {
-    /// True if it is this machine and this user: no `ssh` is needed.
-    pub(super) fn is_local(&self) -> bool {
-        self.name == "localhost"
-    }
-}
 
 /// Commands around a deployment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -110,8 +93,8 @@ impl Target {
     /// The key and what is wrong with it.
     pub(crate) fn of(name: &str, value: &Value) -> Result<(Self, Vec<String>), String> {
         let map = value.as_object().ok_or("expected a table with host, repo, path and ref")?;
-        let user = text(map, "user")?.map(|user| ssh_name("user", &user)).transpose()?;
-        let port = map.get("port").filter(|port| !port.is_null()).map(port_of).transpose()?;
+        let user = text(map, "user")?.map(|user| ssh::name("user", &user)).transpose()?;
+        let port = map.get("port").filter(|port| !port.is_null()).map(ssh::port).transpose()?;
         let hosts = hosts(map.get("host"), user.as_ref(), port)?;
         let path = needed(map, "path")?;
         if path.contains('\0') || path.trim_matches('/').is_empty() || path.starts_with('-') {
@@ -153,14 +136,14 @@ fn hosts(value: Option<&Value>, user: Option<&String>, port: Option<u16>) -> Res
         match value {
             Value::String(text) => {
                 let (of, name) = text.rsplit_once('@').map_or((None, text.as_str()), |(of, name)| (Some(of), name));
-                let user = of.map(|of| ssh_name("host", of)).transpose()?.or(default.user);
-                Ok(Host { name: ssh_name("host", name)?, user, port })
+                let user = of.map(|of| ssh::name("host", of)).transpose()?.or(default.user);
+                Ok(Host { name: ssh::name("host", name)?, user, port })
             }
             Value::Object(map) => {
                 let name = text(map, "host")?.ok_or("host: each of the list needs a `host`")?;
-                let user = text(map, "user")?.map(|user| ssh_name("user", &user)).transpose()?.or(default.user);
-                let port = map.get("port").map(port_of).transpose()?.or(port);
-                Ok(Host { name: ssh_name("host", &name)?, user, port })
+                let user = text(map, "user")?.map(|user| ssh::name("user", &user)).transpose()?.or(default.user);
+                let port = map.get("port").map(ssh::port).transpose()?.or(port);
+                Ok(Host { name: ssh::name("host", &name)?, user, port })
             }
             other => Err(format!("host: expected a name, found {other}")),
         }
@@ -181,23 +164,6 @@ fn hosts(value: Option<&Value>, user: Option<&String>, port: Option<u16>) -> Res
         1..=MAX_HOSTS => Ok(hosts),
         many => Err(format!("host: {many} are too many, at most {MAX_HOSTS}")),
     }
-}
-
-/// A user or host: a word of ssh's command line, and nothing that it takes for an option.
-fn ssh_name(key: &str, text: &str) -> Result<String, String> {
-    let plain = |c: char| c.is_alphanumeric() || "._-:[]%\\+".contains(c);
-    if text.is_empty() || text.starts_with('-') || !text.chars().all(plain) {
-        return Err(format!("{key}: {text:?} is no name that ssh could be given"));
-    }
-    Ok(text.to_owned())
-}
-
-fn port_of(value: &Value) -> Result<u16, String> {
-    let number = match value {
-        Value::String(text) => text.trim().parse().ok(),
-        other => other.as_u64().and_then(|number| u16::try_from(number).ok()),
-    };
-    number.filter(|port| *port > 0).ok_or_else(|| format!("port: expected a number up to 65535, found {value}"))
 }
 
 /// A text; a number is one, too. None if it is absent, empty or null.

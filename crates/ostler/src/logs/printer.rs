@@ -1,18 +1,19 @@
 //! Printer of lines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
 use ostler_core::date_format::{DateFormat, Stamper};
 use ostler_proto::control::Event;
-use ostler_proto::pm2::{LogPlaces, rpc};
+use ostler_proto::pm2::{LogPlace, LogPlaces, rpc};
 use serde_json::json;
 
 use super::bus_packets::BusPackets;
-use super::follow::{Follower, Line};
+use super::follow::{Follower, Line, Place};
 use super::search::Pattern;
 use super::source::{Kind, Source};
 use crate::render::{Out, styles};
@@ -54,6 +55,8 @@ pub(super) struct Printer {
     packets: BusPackets,
     /// Lines of the present that are shown; none = all.
     only: Option<Pattern>,
+    /// Files that were told, by log; none where nobody wants to know.
+    told: Option<HashMap<PathBuf, Vec<Place>>>,
 }
 
 impl Printer {
@@ -70,12 +73,18 @@ impl Printer {
             undates_daemon: false,
             packets: BusPackets::default(),
             only: None,
+            told: None,
         }
     }
 
     /// Shows of what comes only the lines that match.
     pub(super) fn show_only(&mut self, pattern: Pattern) {
         self.only = Some(pattern);
+    }
+
+    /// Tells the place of each line, and where files are read on.
+    pub(super) fn tell_places(&mut self) {
+        self.told = Some(HashMap::new());
     }
 
     /// Prints a line that a search found, with its time where that is known.
@@ -129,7 +138,7 @@ impl Printer {
         if self.only.as_ref().is_some_and(|only| !only.is_match(line)) {
             return;
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
+        let now = now_ms();
         match self.form {
             Form::Labelled => {
                 let label = label(source);
@@ -144,6 +153,7 @@ impl Printer {
                 self.labelled(out, source, &format!("{}-{}  | ", source.name, source.id), line);
             }
             Form::Raw => raw(out, source, line),
+            Form::Json if self.told.is_some() => json_line_at(out, source, read, now),
             Form::Json => json_line(out, source, line, Some(now)),
             Form::Pairs => self.pairs(out, source, line, now),
             Form::Bus => self.packets.line(out, &source.path, read, &frame(source, line, now)),
@@ -154,6 +164,17 @@ impl Printer {
     pub(super) fn places(&mut self, out: &mut Out, followers: &[Follower]) {
         if self.form == Form::Bus {
             followers.iter().for_each(|follower| self.packets.places(out, &follower.source.path, &follower.places()));
+        }
+        let Some(told) = &mut self.told else { return };
+        for follower in followers {
+            let (path, places) = (&follower.source.path, follower.places());
+            // Where a line ends is told beside it: only other files are news.
+            let files = |places: &[Place]| places.iter().map(|place| (place.key, place.since_ms)).collect::<Vec<_>>();
+            if told.get(path).is_none_or(|known| files(known) != files(&places)) {
+                let all = LogPlaces { at_ms: now_ms(), files: places.iter().map(|place| log_place(source_path(path), *place)).collect() };
+                out.data(format!("{}\n", json!({ "places": all })).as_bytes());
+                told.insert(path.clone(), places);
+            }
         }
     }
 
@@ -247,12 +268,40 @@ fn raw(out: &mut Out, source: &Source, line: &[u8]) {
     if source.kind == Kind::Error { out.data_err(&whole) } else { out.data(&whole) }
 }
 
+/// Wall clock, ms since the epoch.
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
+}
+
+/// The path of a log as it is told. Paths come from JSON.
+fn source_path(path: &std::path::Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn log_place(path: String, Place { key: (dev, ino), end, since_ms }: Place) -> LogPlace {
+    LogPlace { path, dev, ino, end, since_ms }
+}
+
+/// A line as an object with the member `place`.
+fn json_line_at(out: &mut Out, source: &Source, line: &Line<'_>, at_ms: u64) {
+    let object = if is_ours(line.text) { serde_json::from_slice(line.text).ok() } else { None };
+    let mut object = object.unwrap_or_else(|| json_object(source, line.text, Some(at_ms)));
+    if let Some(place) = line.place {
+        object["place"] = json!(log_place(source_path(&source.path), place));
+    }
+    out.data(format!("{object}\n").as_bytes());
+}
+
 fn json_line(out: &mut Out, source: &Source, line: &[u8], at_ms: Option<u64>) {
     if is_ours(line) {
         out.data(line);
         out.data(b"\n");
         return;
     }
+    out.data(format!("{}\n", json_object(source, line, at_ms)).as_bytes());
+}
+
+fn json_object(source: &Source, line: &[u8], at_ms: Option<u64>) -> serde_json::Value {
     let kind = if source.kind == Kind::Error { "err" } else { "out" };
     let mut object = json!({
         "message": String::from_utf8_lossy(line),
@@ -264,7 +313,7 @@ fn json_line(out: &mut Out, source: &Source, line: &[u8], at_ms: Option<u64>) {
     if source.kind == Kind::Daemon {
         object["process_id"] = "pm2".into();
     }
-    out.data(format!("{object}\n").as_bytes());
+    object
 }
 
 /// True if it is such an object already (`log_type: json`).

@@ -52,6 +52,18 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let filter = LogFilter { targets, streams, cwd: cwd()?, daemon_log: daemon_log(&home), daemon_name: cx.program.label(), own_folder };
     let list = cx.client()?.list()?;
     let mut sources = filter.sources(&list)?;
+    let places = places(call)?;
+    if places.is_some() {
+        printer.tell_places();
+    }
+    if let Some(told) = places.flatten() {
+        if let Some(terms) = terms {
+            printer.show_only(terms.pattern);
+        }
+        let past = Past::told(&home, told);
+        follow(cx, &mut printer, Vec::new(), &filter, Scene { home, past, stays: false, signals: None, observer: None });
+        return Ok(Status::Ok);
+    }
     if let Some(terms) = terms {
         // What comes while it is searched is shown behind it.
         let past = Past::of(&home);
@@ -228,6 +240,19 @@ fn line_count(call: &Call) -> Result<u64, UsageError> {
     let Some(text) = call.value("lines") else { return Ok(DEFAULT_LINES) };
     let bad = |_| UsageError::BadValue { option: "--lines".into(), reason: format!("expected a number of lines, found {text:?}") };
     text.trim().parse::<i64>().map(i64::unsigned_abs).map_err(bad)
+}
+
+/// The places of `--after`: none without it, and none in it where they are only to be told.
+fn places(call: &Call) -> Result<Option<Option<LogPlaces>>, UsageError> {
+    let bad = |reason: String| UsageError::BadValue { option: "--after".into(), reason };
+    match (call.has("after"), call.value("after")) {
+        (false, _) => Ok(None),
+        (true, _) if !call.has("json") || call.has("nostream") => Err(bad("it is for --json, and for what comes".into())),
+        (true, None) => Ok(Some(None)),
+        (true, Some(text)) => {
+            serde_json::from_str(text).map(|told| Some(Some(told))).map_err(|error| bad(format!("these are no places: {error}")))
+        }
+    }
 }
 
 fn tail(

@@ -38,7 +38,8 @@ pub(crate) use progress::{ProgressPrinter, Said, Wording};
 pub(crate) use rollout::{history, rollout};
 #[cfg(test)]
 pub(crate) use screen::Screen;
+pub(crate) use style::Paint;
 pub(crate) use style::styles;
-pub(crate) use table::{Order, list_table, module_table};
+pub(crate) use table::{Order, fleet_table, list_table, module_table};
 pub(crate) use view::View;
 pub(crate) use why::{events_of, why};

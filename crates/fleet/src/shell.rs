@@ -1,14 +1,14 @@
 //! Words for a shell: nothing in them ends their quotes or is expanded.
 
 /// One word of a shell.
-pub(crate) fn sh(text: &str) -> String {
+pub fn sh(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c);
     // A shell of another kind expands `=word`.
     if !text.is_empty() && text.chars().all(plain) && !text.starts_with('=') { text.to_owned() } else { always_sh(text) }
 }
 
 /// A word in single quotes, whatever it is.
-pub(crate) fn always_sh(text: &str) -> String {
+pub fn always_sh(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 

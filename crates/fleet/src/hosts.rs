@@ -1,0 +1,429 @@
+//! The hosts file: names, how to log in, groups; and which hosts the words of a call mean.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde_json::{Map, Value};
+
+use crate::ssh::{self, Host, Login};
+
+/// Most hosts of a file, and of a call.
+const MAX_HOSTS: usize = 1024;
+
+/// Group of all hosts of the file.
+const ALL: &str = "all";
+
+/// Keys of the file.
+const KEYS: &[&str] = &["hosts", "groups", "defaults"];
+
+/// Keys of a host, and of `defaults`.
+const HOST_KEYS: &[&str] = &["host", "user", "port", "key", "ssh_options", "forward_agent", "ostler", "home"];
+
+/// One host of a call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Member {
+    /// Its name in the file, or what was typed; in outputs.
+    pub name: String,
+    /// The way there.
+    pub login: Login,
+    /// Path of `ostler` there.
+    pub program: Option<String>,
+    /// Home of `ostler` there.
+    pub home: Option<String>,
+}
+
+impl Member {
+    /// True if it is this machine and this user.
+    pub fn is_local(&self) -> bool {
+        self.login.host.is_local() && self.login.host.user.is_none() && self.login.host.port.is_none()
+    }
+}
+
+/// The hosts file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hosts {
+    hosts: Vec<Member>,
+    groups: BTreeMap<String, Vec<String>>,
+    defaults: Member,
+}
+
+/// Way through groups.
+#[derive(Default)]
+struct Walk {
+    /// Groups that the present one is a part of.
+    above: Vec<String>,
+    /// Groups whose hosts are found already.
+    seen: HashSet<String>,
+}
+
+impl Hosts {
+    /// Reads the file's content. Also gives the keys that are none, for a warning.
+    ///
+    /// # Errors
+    /// The key and what is wrong with it, for the user.
+    ///
+    /// ```
+    /// let file = serde_json::json!({
+    ///     "defaults": {"user": "deploy"},
+    ///     "hosts": {"web1": "10.0.0.1", "web2": {"host": "10.0.0.2", "port": 2222}},
+    ///     "groups": {"web": ["web1", "web2"]},
+    /// });
+    /// let (hosts, _) = ostler_fleet::Hosts::of(&file).unwrap();
+    /// assert_eq!(hosts.select(&["web"]).unwrap().len(), 2);
+    /// ```
+    pub fn of(value: &Value) -> Result<(Self, Vec<String>), String> {
+        let map = value.as_object().ok_or("expected a table with `hosts` and `groups`")?;
+        let mut unknown = strangers(map, KEYS, "");
+        let mut defaults = Member::default();
+        if let Some(value) = present(map, "defaults") {
+            let table = value.as_object().ok_or("defaults: expected a table")?;
+            if table.contains_key("host") {
+                return Err("defaults.host: each host has its own".into());
+            }
+            unknown.extend(strangers(table, HOST_KEYS, "defaults."));
+            member(&mut defaults, table).map_err(|why| format!("defaults.{why}"))?;
+        }
+        let mut file = Self { defaults, ..Self::default() };
+        match present(map, "hosts") {
+            None => {}
+            Some(Value::Array(list)) => {
+                for item in list {
+                    let text = item.as_str().ok_or_else(|| format!("hosts: expected names, found {item}"))?;
+                    file.hosts.push(file.typed(text).map_err(|why| format!("hosts: {why}"))?);
+                }
+            }
+            Some(Value::Object(table)) => {
+                for (name, value) in table {
+                    let (member, more) = file.named(name, value).map_err(|why| format!("hosts.{name}: {why}"))?;
+                    unknown.extend(more);
+                    file.hosts.push(member);
+                }
+            }
+            Some(_) => return Err("hosts: expected a table of names, or a list".into()),
+        }
+        if file.hosts.len() > MAX_HOSTS {
+            return Err(format!("hosts: {} are too many, at most {MAX_HOSTS}", file.hosts.len()));
+        }
+        if let Some(value) = present(map, "groups") {
+            for (name, members) in value.as_object().ok_or("groups: expected a table of lists")? {
+                file.groups.insert(name.clone(), group(name, members)?);
+            }
+        }
+        file.check()?;
+        Ok((file, unknown))
+    }
+
+    /// Every group leads to hosts, and no name is used twice.
+    fn check(&self) -> Result<(), String> {
+        for (at, host) in self.hosts.iter().enumerate() {
+            if self.hosts.iter().take(at).any(|other| other.name == host.name) {
+                return Err(format!("hosts: {:?} is there twice", host.name));
+            }
+        }
+        for (name, members) in &self.groups {
+            if name == ALL || self.hosts.iter().any(|host| host.name == *name) {
+                return Err(format!("groups.{name}: the name is that of {}", if name == ALL { "all hosts" } else { "a host" }));
+            }
+            for member in members {
+                if member != ALL && !self.groups.contains_key(member) && !self.hosts.iter().any(|host| host.name == *member) {
+                    return Err(format!("groups.{name}: {member:?} is neither a host nor a group of this file"));
+                }
+            }
+            self.expand(name, &mut Walk::default(), &mut Vec::new())?;
+        }
+        Ok(())
+    }
+
+    /// The hosts that these words mean, each once, in their order: names of groups and hosts of the file, `all`, else what `ssh` takes
+    /// (`host`, `user@host`, `user@host:port`).
+    ///
+    /// # Errors
+    /// A word that means none.
+    pub fn select<T: AsRef<str>>(&self, words: &[T]) -> Result<Vec<Member>, String> {
+        let mut found: Vec<Member> = Vec::new();
+        for word in words.iter().flat_map(|word| word.as_ref().split(',')).map(str::trim).filter(|word| !word.is_empty()) {
+            let mut members = Vec::new();
+            if word == ALL || self.groups.contains_key(word) {
+                self.expand(word, &mut Walk::default(), &mut members)?;
+                if members.is_empty() {
+                    return Err(format!("{word} has no hosts"));
+                }
+            } else {
+                members.push(match self.hosts.iter().find(|host| host.name == word) {
+                    Some(host) => host.clone(),
+                    None => self.typed(word)?,
+                });
+            }
+            for member in members {
+                if !found.iter().any(|known| known.name == member.name) {
+                    found.push(member);
+                }
+            }
+        }
+        match found.len() {
+            0 => Err("no host is named".into()),
+            1..=MAX_HOSTS => Ok(found),
+            many => Err(format!("{many} hosts are too many, at most {MAX_HOSTS}")),
+        }
+    }
+
+    fn expand(&self, group: &str, walk: &mut Walk, found: &mut Vec<Member>) -> Result<(), String> {
+        if group == ALL {
+            found.extend(self.hosts.iter().cloned());
+            return Ok(());
+        }
+        if walk.above.iter().any(|name| name == group) {
+            return Err(format!("groups.{group}: it is a part of itself ({})", walk.above.join(" → ")));
+        }
+        // A group may be reached on more ways than anybody could walk.
+        if !walk.seen.insert(group.to_owned()) {
+            return Ok(());
+        }
+        walk.above.push(group.to_owned());
+        for name in self.groups.get(group).into_iter().flatten() {
+            if *name == ALL || self.groups.contains_key(name) {
+                self.expand(name, walk, found)?;
+            } else {
+                found.extend(self.hosts.iter().find(|host| host.name == *name).cloned());
+            }
+        }
+        walk.above.pop();
+        Ok(())
+    }
+
+    fn named(&self, name: &str, value: &Value) -> Result<(Member, Vec<String>), String> {
+        if name == ALL || name.contains([',', '@']) || name.trim() != name || name.is_empty() || name.chars().any(char::is_control) {
+            return Err("this cannot be the name of a host".into());
+        }
+        let mut member = Member { name: name.to_owned(), ..self.defaults.clone() };
+        match value {
+            Value::Null => name.clone_into(&mut member.login.host.name),
+            Value::String(text) => {
+                let typed = self.typed(text)?;
+                member.login = typed.login;
+            }
+            Value::Object(table) => {
+                self::member(&mut member, table)?;
+                if member.login.host.name.is_empty() {
+                    member.login.host.name = ssh::name("host", name)?;
+                }
+                return Ok((member, strangers(table, HOST_KEYS, &format!("hosts.{name}."))));
+            }
+            other => return Err(format!("expected an address or a table, found {other}")),
+        }
+        member.login.host.name = ssh::name("host", &member.login.host.name)?;
+        Ok((member, Vec::new()))
+    }
+
+    /// A host by what `ssh` takes.
+    fn typed(&self, text: &str) -> Result<Member, String> {
+        let (user, rest) = text.rsplit_once('@').map_or((None, text), |(user, rest)| (Some(user), rest));
+        let (host, port) = with_port(rest)?;
+        let mut member = Member { name: text.to_owned(), ..self.defaults.clone() };
+        member.login.host = Host {
+            name: ssh::name("host", host)?,
+            user: user.map(|user| ssh::name("user", user)).transpose()?.or(member.login.host.user),
+            port: port.or(member.login.host.port),
+        };
+        Ok(member)
+    }
+}
+
+/// `host:port` and `[address]:port`; an address with more colons is one of IPv6.
+fn with_port(text: &str) -> Result<(&str, Option<u16>), String> {
+    let number = |port: &str| ssh::port(&Value::String(port.to_owned())).map(Some).map_err(|_| format!("{text:?} has no port that is one"));
+    if let Some((address, rest)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return match rest.strip_prefix(':') {
+            Some(port) => Ok((address, number(port)?)),
+            None if rest.is_empty() => Ok((address, None)),
+            None => Err(format!("{text:?} is no address")),
+        };
+    }
+    match text.split_once(':') {
+        Some((host, port)) if !port.contains(':') => Ok((host, number(port)?)),
+        _ => Ok((text, None)),
+    }
+}
+
+fn group(name: &str, members: &Value) -> Result<Vec<String>, String> {
+    let wrong = || format!("groups.{name}: expected a list of hosts and groups, found {members}");
+    let list = members.as_array().ok_or_else(wrong)?;
+    if list.len() > MAX_HOSTS {
+        return Err(format!("groups.{name}: {} are too many, at most {MAX_HOSTS}", list.len()));
+    }
+    list.iter().map(|member| member.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
+}
+
+/// Sets what a table says.
+fn member(member: &mut Member, map: &Map<String, Value>) -> Result<(), String> {
+    if let Some(host) = text(map, "host")? {
+        member.login.host.name = ssh::name("host", &host)?;
+    }
+    if let Some(user) = text(map, "user")? {
+        member.login.host.user = Some(ssh::name("user", &user)?);
+    }
+    if let Some(port) = present(map, "port") {
+        member.login.host.port = Some(ssh::port(port)?);
+    }
+    if let Some(key) = text(map, "key")? {
+        member.login.key = Some(key);
+    }
+    match present(map, "ssh_options") {
+        None => {}
+        Some(Value::String(option)) => member.login.options = vec![plain("ssh_options", option)?],
+        Some(Value::Array(options)) => {
+            let one = |option: &Value| {
+                plain("ssh_options", option.as_str().ok_or_else(|| format!("ssh_options: expected texts, found {option}"))?)
+            };
+            member.login.options = options.iter().map(one).collect::<Result<_, _>>()?;
+        }
+        Some(other) => return Err(format!("ssh_options: expected a list, found {other}")),
+    }
+    match present(map, "forward_agent") {
+        None => {}
+        Some(Value::Bool(on)) => member.login.forward_agent = *on,
+        Some(other) => return Err(format!("forward_agent: expected true or false, found {other}")),
+    }
+    for (key, place) in [("ostler", &mut member.program), ("home", &mut member.home)] {
+        if let Some(path) = text(map, key)? {
+            if path.starts_with('-') {
+                return Err(format!("{key}: {path:?} is no path"));
+            }
+            *place = Some(path);
+        }
+    }
+    Ok(())
+}
+
+fn present<'a>(map: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
+    map.get(key).filter(|value| !value.is_null())
+}
+
+/// A text; a number is one, too.
+fn text(map: &Map<String, Value>, key: &str) -> Result<Option<String>, String> {
+    match present(map, key) {
+        None => Ok(None),
+        Some(Value::String(text)) if text.is_empty() => Err(format!("{key}: is empty")),
+        Some(Value::String(text)) => plain(key, text).map(Some),
+        Some(Value::Number(number)) => Ok(Some(number.to_string())),
+        Some(other) => Err(format!("{key}: expected a text, found {other}")),
+    }
+}
+
+fn plain(key: &str, text: &str) -> Result<String, String> {
+    if text.contains(['\0', '\n', '\r']) { Err(format!("{key}: has a zero byte or a line end")) } else { Ok(text.to_owned()) }
+}
+
+fn strangers(map: &Map<String, Value>, known: &[&str], at: &str) -> Vec<String> {
+    map.keys().filter(|key| !known.contains(&key.as_str())).map(|key| format!("{at}{key}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn hosts(value: &Value) -> Hosts {
+        Hosts::of(value).unwrap().0
+    }
+
+    fn line(member: &Member) -> String {
+        let host = &member.login.host;
+        let user = host.user.as_ref().map_or_else(String::new, |user| format!("{user}@"));
+        let port = host.port.map_or_else(String::new, |port| format!(":{port}"));
+        format!("{}={user}{}{port}", member.name, host.name)
+    }
+
+    #[test]
+    fn words_of_a_call() {
+        let file = hosts(&json!({
+            "defaults": {"user": "deploy", "home": "/srv/o"},
+            "hosts": {"web1": "10.0.0.1", "web2": {"host": "10.0.0.2", "port": "2222", "user": "u"}, "db.example.com": null, "six": "root@[::1]:7"},
+            "groups": {"web": ["web1", "web2"], "back": ["db.example.com"], "both": ["back", "web", "web1"]},
+        }));
+        for (words, expected) in [
+            ("web1", "web1=deploy@10.0.0.1"),
+            ("web", "web1=deploy@10.0.0.1 web2=u@10.0.0.2:2222"),
+            ("web2,web", "web2=u@10.0.0.2:2222 web1=deploy@10.0.0.1"),
+            ("both", "db.example.com=deploy@db.example.com web1=deploy@10.0.0.1 web2=u@10.0.0.2:2222"),
+            ("all", "web1=deploy@10.0.0.1 web2=u@10.0.0.2:2222 db.example.com=deploy@db.example.com six=root@::1:7"),
+            ("x", "x=deploy@x"),
+            (" me@x:22 , [fe80::1]:9,::1", "me@x:22=me@x:22 [fe80::1]:9=deploy@fe80::1:9 ::1=deploy@::1"),
+        ] {
+            let found = file.select(&[words]).unwrap();
+            assert_eq!(found.iter().map(line).collect::<Vec<_>>().join(" "), expected, "{words}");
+            assert!(found.iter().all(|member| member.home.as_deref() == Some("/srv/o")));
+        }
+        let listed = hosts(&json!({"hosts": ["a", "u@b:3"]}));
+        assert_eq!(listed.select(&["all"]).unwrap().iter().map(line).collect::<Vec<_>>(), ["a=a", "u@b:3=u@b:3"]);
+        for wrong in ["", " , ", "-oProxyCommand=x", "a b", "u@-x", "-l@x", "x:0", "x:70000", "x:y", "[::1]x", "$(x)"] {
+            assert!(file.select(&[wrong]).is_err(), "{wrong:?}");
+        }
+        assert!(Hosts::default().select(&["all"]).unwrap_err().contains("no hosts"));
+    }
+
+    #[test]
+    fn what_a_host_has() {
+        let file = hosts(&json!({"hosts": {"a": {
+            "host": "h", "key": "~/.ssh/k", "ssh_options": ["A=1", "B=2"], "forward_agent": true, "ostler": "~/o", "home": "/h",
+        }, "here": "localhost", "there": {"host": "localhost", "port": 22}}}));
+        let all = file.select(&["all"]).unwrap();
+        let login = Login {
+            host: Host { name: "h".into(), user: None, port: None },
+            key: Some("~/.ssh/k".into()),
+            options: vec!["A=1".into(), "B=2".into()],
+            forward_agent: true,
+        };
+        assert_eq!(all[0], Member { name: "a".into(), login, program: Some("~/o".into()), home: Some("/h".into()) });
+        assert_eq!(all.iter().map(Member::is_local).collect::<Vec<_>>(), [false, true, false]);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        for (value, word) in [
+            (json!([]), "expected a table"),
+            (json!({"hosts": 3}), "hosts"),
+            (json!({"hosts": [3]}), "hosts"),
+            (json!({"hosts": ["a", "a"]}), "twice"),
+            (json!({"hosts": {"a": 3}}), "hosts.a"),
+            (json!({"hosts": {"a": {"host": "-x"}}}), "hosts.a: host"),
+            (json!({"hosts": {"a": {"user": "a;b"}}}), "hosts.a: user"),
+            (json!({"hosts": {"a": {"port": 0}}}), "hosts.a: port"),
+            (json!({"hosts": {"a": {"key": ["x"]}}}), "hosts.a: key"),
+            (json!({"hosts": {"a": {"key": "x\ny"}}}), "hosts.a: key"),
+            (json!({"hosts": {"a": {"ssh_options": {}}}}), "hosts.a: ssh_options"),
+            (json!({"hosts": {"a": {"ostler": "-x"}}}), "hosts.a: ostler"),
+            (json!({"hosts": {"a": {"home": ""}}}), "hosts.a: home"),
+            (json!({"hosts": {"a": {"forward_agent": "yes"}}}), "hosts.a: forward_agent"),
+            (json!({"hosts": {"all": null}}), "hosts.all"),
+            (json!({"hosts": {"a,b": null}}), "hosts.a,b"),
+            (json!({"hosts": {"a b": null}}), "hosts.a b"),
+            (json!({"hosts": {"": "x"}}), "hosts."),
+            (json!({"defaults": {"host": "x"}}), "defaults.host"),
+            (json!({"defaults": []}), "defaults"),
+            (json!({"groups": []}), "groups"),
+            (json!({"groups": {"g": "a"}}), "groups.g"),
+            (json!({"groups": {"g": ["a"]}}), "neither a host nor a group"),
+            (json!({"hosts": ["a"], "groups": {"a": []}}), "groups.a"),
+            (json!({"groups": {"all": []}}), "groups.all"),
+            (json!({"groups": {"a": ["b"], "b": ["a"]}}), "part of itself"),
+            (json!({"hosts": vec!["x"; MAX_HOSTS + 1]}), "too many"),
+        ] {
+            let error = Hosts::of(&value).unwrap_err();
+            assert!(error.contains(word), "{error} ({word})");
+        }
+        let (_, unknown) = Hosts::of(&json!({"host": 1, "defaults": {"usr": 1}, "hosts": {"a": {"Port": 1}}})).unwrap();
+        assert_eq!(unknown, ["host", "defaults.usr", "hosts.a.Port"]);
+    }
+
+    /// Each group twice in the next one: as many ways as 2^40.
+    #[test]
+    fn many_ways_to_a_group_cost_no_time() {
+        let mut groups = Map::new();
+        groups.insert("g0".into(), json!(["a"]));
+        for n in 1..40 {
+            groups.insert(format!("g{n}"), json!([format!("g{}", n - 1), format!("g{}", n - 1)]));
+        }
+        let file = hosts(&json!({"hosts": ["a"], "groups": groups}));
+        assert_eq!(file.select(&["g39"]).unwrap().len(), 1);
+    }
+}

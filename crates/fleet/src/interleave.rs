@@ -1,0 +1,148 @@
+//! Lines of many hosts in the order of their times.
+//!
+//! Lines of one host stay in its order: one without a time, or with an earlier one than the line before, has the time of that line. Between
+//! hosts the time decides. What just came waits for a moment, because an older line of a slower host may be on its way; a host whose clock is
+//! wrong puts its lines in the wrong place, and loses none.
+
+use std::collections::{BinaryHeap, HashMap};
+use std::time::{Duration, Instant};
+
+/// Wait for older lines of other hosts.
+const HOLD: Duration = Duration::from_millis(200);
+
+/// Most lines that wait; then the oldest goes out early.
+const MOST: usize = 10_000;
+
+/// A line that has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamped<T> {
+    /// Number of its host.
+    pub host: usize,
+    /// Its time, in ms of the host's wall clock; none where that is not known.
+    pub at_ms: Option<u64>,
+    /// The line.
+    pub line: T,
+}
+
+/// Waiting lines, and the last time of each host.
+#[derive(Debug)]
+pub struct Interleave<T> {
+    waiting: BinaryHeap<Waiting<T>>,
+    last_ms: HashMap<usize, u64>,
+    count: u64,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    at_ms: u64,
+    number: u64,
+    came: Instant,
+    host: usize,
+    line: T,
+}
+
+impl<T> PartialEq for Waiting<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl<T> Eq for Waiting<T> {}
+
+impl<T> PartialOrd for Waiting<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> Ord for Waiting<T> {
+    /// The oldest is the greatest, as the heap wants it.
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (other.at_ms, other.number).cmp(&(self.at_ms, self.number))
+    }
+}
+
+impl<T> Default for Interleave<T> {
+    fn default() -> Self {
+        Self { waiting: BinaryHeap::new(), last_ms: HashMap::new(), count: 0 }
+    }
+}
+
+impl<T> Interleave<T> {
+    /// Takes a line that has come now.
+    pub fn push(&mut self, stamped: Stamped<T>, now: Instant) {
+        let last = self.last_ms.entry(stamped.host).or_insert(0);
+        let at_ms = stamped.at_ms.map_or(*last, |at| at.max(*last));
+        *last = at_ms;
+        self.count += 1;
+        self.waiting.push(Waiting { at_ms, number: self.count, came: now, host: stamped.host, line: stamped.line });
+    }
+
+    /// The next line whose wait is over, with its host.
+    pub fn pop(&mut self, now: Instant) -> Option<(usize, T)> {
+        let is_due = |first: &Waiting<T>| now.saturating_duration_since(first.came) >= HOLD;
+        if self.waiting.len() <= MOST && !self.waiting.peek().is_some_and(is_due) {
+            return None;
+        }
+        self.waiting.pop().map(|first| (first.host, first.line))
+    }
+
+    /// The next line, however long it has waited: nothing else comes.
+    pub fn rest(&mut self) -> Option<(usize, T)> {
+        self.waiting.pop().map(|first| (first.host, first.line))
+    }
+
+    /// Time until the next line is due; none if none waits.
+    pub fn wait(&self, now: Instant) -> Option<Duration> {
+        self.waiting.peek().map(|first| (first.came + HOLD).saturating_duration_since(now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(lines: &[(usize, Option<u64>)]) -> Vec<usize> {
+        let now = Instant::now();
+        let mut order = Interleave::default();
+        for (number, (host, at_ms)) in lines.iter().enumerate() {
+            order.push(Stamped { host: *host, at_ms: *at_ms, line: number }, now);
+        }
+        assert_eq!(order.pop(now), None, "they wait for others");
+        let mut found = Vec::new();
+        while let Some((_, line)) = order.pop(now + HOLD) {
+            found.push(line);
+        }
+        found
+    }
+
+    #[test]
+    fn by_time_between_hosts_and_as_they_came_within_one() {
+        for (lines, expected) in [
+            (&[(0, Some(5)), (1, Some(3)), (0, Some(6)), (1, Some(4))][..], &[1, 3, 0, 2][..]),
+            // Without times: host after host as they came.
+            (&[(0, None), (1, None), (0, None)], &[0, 1, 2]),
+            // One without a time stays with the one before it.
+            (&[(0, Some(9)), (0, None), (1, Some(3)), (1, None)], &[2, 3, 0, 1]),
+            // A clock that goes back.
+            (&[(0, Some(9)), (0, Some(1)), (1, Some(5))], &[2, 0, 1]),
+            (&[], &[]),
+        ] {
+            assert_eq!(all(lines), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn it_waits_no_longer_than_it_must_and_holds_no_more_than_it_may() {
+        let now = Instant::now();
+        let mut order = Interleave::default();
+        assert_eq!(order.wait(now), None);
+        order.push(Stamped { host: 0, at_ms: Some(1), line: 0 }, now);
+        assert_eq!((order.wait(now), order.wait(now + HOLD * 2)), (Some(HOLD), Some(Duration::ZERO)));
+        for line in 1..=MOST {
+            order.push(Stamped { host: 0, at_ms: Some(1), line }, now);
+        }
+        assert_eq!((order.pop(now), order.pop(now)), (Some((0, 0)), None), "one too many goes out early");
+        assert_eq!(order.rest(), Some((0, 1)));
+    }
+}

@@ -1,0 +1,178 @@
+//! How a command ended on one host, in words and as exit code; and that of all.
+
+use std::fmt;
+
+/// Exit code of a command over hosts; those of `ostler` itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// Done everywhere.
+    Ok,
+    /// 6: a part has no equal.
+    Incomplete,
+    /// 4: no such app.
+    NotFound,
+    /// 5: back at the former release.
+    WentBack,
+    /// 2: the command line made no sense there.
+    Usage,
+    /// 1: failed.
+    Failed,
+    /// 3: no daemon, no `ostler`, or no connection.
+    Unreachable,
+}
+
+impl Code {
+    /// The code that a program ended with.
+    pub const fn of(code: i32) -> Self {
+        match code {
+            0 => Self::Ok,
+            2 => Self::Usage,
+            3 => Self::Unreachable,
+            4 => Self::NotFound,
+            5 => Self::WentBack,
+            6 => Self::Incomplete,
+            _ => Self::Failed,
+        }
+    }
+
+    /// As a number.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Unreachable => 3,
+            Self::NotFound => 4,
+            Self::WentBack => 5,
+            Self::Incomplete => 6,
+        }
+    }
+
+    /// Place in the order from good to bad.
+    const fn rank(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Incomplete => 1,
+            Self::NotFound => 2,
+            Self::WentBack => 3,
+            Self::Usage => 4,
+            Self::Failed => 5,
+            Self::Unreachable => 6,
+        }
+    }
+}
+
+/// The worst of all: a host of which nothing is known is worse than one that failed. From bad to good 3, 1, 2, 5, 4, 6, 0.
+pub fn worst(codes: impl IntoIterator<Item = Code>) -> Code {
+    codes.into_iter().max_by_key(|code| code.rank()).unwrap_or(Code::Ok)
+}
+
+/// End of a command on one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its `ostler` ended with this exit code, and has said why itself.
+    Ended(i32),
+    /// There was never a connection; what `ssh` says of it.
+    NoConnection(String),
+    /// The connection broke after it had begun. `changes`: the command is one that changes something.
+    Lost {
+        /// Whether something may have changed.
+        changes: bool,
+    },
+    /// There is no `ostler`.
+    Absent,
+    /// Its answer makes no sense; the version there.
+    Unreadable(String),
+    /// Its answer is longer than so many bytes.
+    TooLong(usize),
+    /// `ssh` could not be started.
+    NotStarted(String),
+    /// It was not its turn: a host before it did not get well.
+    NotBegun,
+}
+
+impl Outcome {
+    /// Its exit code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Ended(code) => Code::of(*code),
+            Self::NoConnection(_) | Self::Absent => Code::Unreachable,
+            // How far it came is not known, which is worse than a host that says so.
+            Self::Lost { .. } => Code::Unreachable,
+            Self::Unreadable(_) | Self::TooLong(_) | Self::NotStarted(_) | Self::NotBegun => Code::Failed,
+        }
+    }
+
+    /// True if all is well there.
+    pub fn is_well(&self) -> bool {
+        *self == Self::Ended(0)
+    }
+
+    /// True where the host's own output does not explain it.
+    pub fn needs_words(&self) -> bool {
+        !matches!(self, Self::Ended(_) | Self::NotBegun)
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ended(0) => f.write_str("done"),
+            Self::Ended(code) => write!(f, "failed with exit code {code}"),
+            Self::NoConnection(why) if why.is_empty() => f.write_str("no connection; nothing was done there"),
+            Self::NoConnection(why) => write!(f, "no connection ({why}); nothing was done there"),
+            Self::Lost { changes: true } => f.write_str(
+                "the connection broke after the command had begun: what was begun goes on there, and it is not sent again; `list` shows how far it came",
+            ),
+            Self::Lost { changes: false } => f.write_str("the connection broke before the answer was complete"),
+            Self::Absent => f.write_str("no ostler there: install it, or name its path in the hosts file (`ostler: /path`)"),
+            Self::Unreadable(version) => write!(f, "the answer of ostler {version} there makes no sense here: use the same version on both"),
+            Self::TooLong(most) => write!(f, "the answer is longer than {} MiB, or all together are too long, and was left out", most >> 20),
+            Self::NotStarted(why) => write!(f, "cannot run ssh: {why}"),
+            Self::NotBegun => f.write_str("not begun"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_counts() {
+        for (codes, expected) in [
+            (&[][..], 0),
+            (&[0, 0], 0),
+            (&[0, 6], 6),
+            (&[6, 4], 4),
+            (&[4, 5], 5),
+            (&[5, 2], 2),
+            (&[2, 1], 1),
+            (&[1, 3, 0], 3),
+            (&[0, 77], 1),
+            (&[-1], 1),
+        ] {
+            assert_eq!(worst(codes.iter().map(|code| Code::of(*code))).number(), expected, "{codes:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_a_host() {
+        for (outcome, code, word) in [
+            (Outcome::Ended(0), 0, "done"),
+            (Outcome::Ended(4), 4, "exit code 4"),
+            (Outcome::NoConnection("refused".into()), 3, "(refused); nothing was done"),
+            (Outcome::NoConnection(String::new()), 3, "no connection; nothing"),
+            (Outcome::Lost { changes: true }, 3, "not sent again"),
+            (Outcome::Lost { changes: false }, 3, "broke"),
+            (Outcome::Absent, 3, "no ostler there"),
+            (Outcome::Unreadable("0.0.1".into()), 1, "ostler 0.0.1"),
+            (Outcome::TooLong(16 << 20), 1, "16 MiB"),
+            (Outcome::NotStarted("x".into()), 1, "cannot run ssh: x"),
+            (Outcome::NotBegun, 1, "not begun"),
+        ] {
+            assert!(outcome.to_string().contains(word), "{outcome}");
+            assert_eq!((outcome.code().number(), outcome.is_well()), (code, code == 0), "{outcome}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Text for the shell of a host: finds `ostler` there, says so, and becomes it. Every word of the caller goes through [`sh`].
+
+use crate::sh;
+
+/// First word of the line by which a host says that it is there, and what it has. Before it nothing was done.
+const HERE: &str = "ostler-fleet";
+
+/// Second word where it has none.
+const ABSENT: &str = "absent";
+
+/// Longest version that is believed.
+const MAX_VERSION: usize = 40;
+
+/// What a host is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ask<'a> {
+    /// Path of `ostler` there; else it is looked for.
+    pub program: Option<&'a str>,
+    /// Home of `ostler` there; else its own.
+    pub home: Option<&'a str>,
+    /// Words of the command.
+    pub words: &'a [String],
+    /// Words of a second command, which decides when the first one went well; its output goes to standard error.
+    pub then: Option<&'a [String]>,
+    /// A person's terminal is there: nobody reads a greeting.
+    pub has_terminal: bool,
+}
+
+/// The greeting of a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Greeting {
+    /// It has `ostler` of this version.
+    Here(String),
+    /// It has none.
+    Absent,
+}
+
+/// The script: one line, because some login shells know no line end between quotes.
+pub fn script(ask: &Ask<'_>) -> String {
+    let mut text = format!("P={} H={}; ", sh(ask.program.unwrap_or_default()), sh(ask.home.unwrap_or_default()));
+    text += "at_home() { case $1 in '~/'*) printf %s \"$HOME/${1#??}\" ;; *) printf %s \"$1\" ;; esac; }; \
+             [ -z \"$H\" ] || { OSTLER_HOME=$(at_home \"$H\"); export OSTLER_HOME; }; P=$(at_home \"$P\"); \
+             [ -n \"$P\" ] || P=$(command -v ostler) || for F in \"$HOME/.local/bin\" \"$HOME/.cargo/bin\" /usr/local/bin /opt/ostler/bin; do \
+             [ -x \"$F/ostler\" ] && { P=$F/ostler; break; }; done; ";
+    if ask.has_terminal {
+        text += "command -v \"$P\" >/dev/null 2>&1 || { echo 'no ostler there' >&2; exit 127; }; ";
+    } else {
+        // A line end first: a login shell may have said something without one.
+        text += &format!(
+            "V=$(\"$P\" --version 2>/dev/null </dev/null) || {{ printf '\\n{HERE} {ABSENT}\\n'; exit 127; }}; printf '\\n{HERE} %s\\n' \"$V\"; "
+        );
+    }
+    match ask.then {
+        None => text += &format!("exec \"$P\" {}", quoted(ask.words)),
+        Some(then) => text += &format!("\"$P\" {} || exit $?; exec \"$P\" {} >&2", quoted(ask.words), quoted(then)),
+    }
+    text
+}
+
+fn quoted(words: &[String]) -> String {
+    words.iter().map(|word| sh(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// The greeting in a line; none in what a login shell says before it.
+pub fn greeting(line: &str) -> Option<Greeting> {
+    let rest = line.strip_prefix(HERE)?.strip_prefix(' ')?;
+    if rest == ABSENT {
+        return Some(Greeting::Absent);
+    }
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-+_".contains(c);
+    let version: String = rest.chars().take_while(|c| is_plain(*c)).take(MAX_VERSION).collect();
+    Some(Greeting::Here(if version.is_empty() { "?".into() } else { version }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::{Path, PathBuf};
+    use std::process::Command;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A folder with a program `ostler` that says what it was given.
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("ostler-fleet-{}-{name}", std::process::id()));
+        fs::create_dir_all(folder.join("bin")).unwrap();
+        let program = folder.join("bin/ostler");
+        let text = "#!/bin/sh\n[ \"$1\" = --version ] && { echo 1.2.3; exit; }\n\
+                    [ \"$1\" = fail ] && exit 4\nprintf '%s\\001' \"$@\"; printf 'home=%s' \"$OSTLER_HOME\"\n";
+        fs::write(&program, text).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        folder
+    }
+
+    fn run(folder: &Path, path: &str, ask: &Ask<'_>) -> (String, String, i32) {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", &script(ask)]).env_clear().env("HOME", folder).env("PATH", path);
+        let output = shell.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        (text(output.stdout), text(output.stderr), output.status.code().unwrap())
+    }
+
+    fn words(line: &str) -> Vec<String> {
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn it_finds_ostler_and_becomes_it() {
+        let folder = folder("finds");
+        let bin = folder.join("bin");
+        let words = words("restart api --json");
+        let ask = Ask { words: &words, ..Ask::default() };
+        let said = "\nostler-fleet 1.2.3\nrestart\u{1}api\u{1}--json\u{1}home=";
+        assert_eq!(run(&folder, bin.to_str().unwrap(), &ask), (said.into(), String::new(), 0));
+        assert_eq!(run(&folder, "/nowhere", &ask), ("\nostler-fleet absent\n".into(), String::new(), 127));
+        let named = Ask { program: Some("~/bin/ostler"), home: Some("~/a b"), ..ask };
+        assert_eq!(run(&folder, "/nowhere", &named).0, format!("{said}{}/a b", folder.display()));
+        let wrong = Ask { program: Some("/nowhere/ostler"), ..ask };
+        assert_eq!(run(&folder, bin.to_str().unwrap(), &wrong).0, "\nostler-fleet absent\n", "the one that was named, or none");
+        fs::create_dir_all(folder.join(".local")).unwrap();
+        fs::rename(&bin, folder.join(".local/bin")).unwrap();
+        assert_eq!(run(&folder, "/nowhere", &ask).2, 0, "where users install");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn the_second_command_decides() {
+        let folder = folder("then");
+        let path = folder.join("bin").display().to_string();
+        let (first, second, fails) = (words("reload api"), words("health api"), words("fail"));
+        let ask = Ask { words: &first, then: Some(&second), ..Ask::default() };
+        let (out, err, code) = run(&folder, &path, &ask);
+        assert!(!script(&ask).contains('\n'), "not every login shell takes it in quotes");
+        assert!(out.ends_with("reload\u{1}api\u{1}home=") && err.starts_with("health\u{1}api") && code == 0, "{out:?} {err:?} {code}");
+        assert_eq!(run(&folder, &path, &Ask { words: &fails, ..ask }).2, 4);
+        assert_eq!(run(&folder, &path, &Ask { then: Some(&fails), ..ask }).2, 4);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn greetings() {
+        let here = |version: &str| Some(Greeting::Here(version.into()));
+        for (line, expected) in [
+            ("ostler-fleet 0.1.0", here("0.1.0")),
+            ("ostler-fleet absent", Some(Greeting::Absent)),
+            ("ostler-fleet 1\u{1b}[2J", here("1")),
+            ("ostler-fleet ", here("?")),
+            ("Welcome to web1", None),
+            ("ostler-fleets 1", None),
+        ] {
+            assert_eq!(greeting(line), expected, "{line:?}");
+        }
+        assert!(matches!(greeting(&format!("ostler-fleet {}", "9".repeat(99))), Some(Greeting::Here(v)) if v.len() == MAX_VERSION));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+        /// Whatever the words are: the host's `ostler` gets them as they are, and no shell runs any of it.
+        #[test]
+        fn words_stay_words(given in prop::collection::vec("[^\0\u{1}]{0,20}", 1..4)) {
+            let folder = folder("words");
+            let path = folder.join("bin").display().to_string();
+            let mut all = vec!["start".to_owned()];
+            all.extend(given);
+            let (out, _, _) = run(&folder, &path, &Ask { words: &all, ..Ask::default() });
+            prop_assert_eq!(out, format!("\nostler-fleet 1.2.3\n{}\u{1}home=", all.join("\u{1}")));
+        }
+    }
+}

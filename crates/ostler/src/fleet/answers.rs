@@ -1,0 +1,270 @@
+//! What every host begins and ends with: greeting, error output, exit code.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::SyncSender;
+
+use ostler_fleet::script::{Greeting, greeting};
+use ostler_fleet::ssh::LOST;
+use ostler_fleet::{Member, Outcome};
+use unicode_width::UnicodeWidthStr as _;
+
+use super::connect::Said;
+use crate::client::VERSION;
+use crate::render::{Out, Paint, styles};
+use crate::text::{fit, shown};
+
+/// Lines of errors that are kept until it is known whether the host is there.
+const MOST_HELD: usize = 20;
+
+/// Longest line of JSON; a line of a log may have a mebibyte, and each of its bytes six in JSON.
+const MAX_LINE_BYTES: usize = 7 << 20;
+
+/// News for the receiver of one kind of answers.
+pub(super) enum News {
+    /// A line of the answer, with its end if it has one.
+    Line(Vec<u8>),
+    /// The connection broke; see [`Said::Lost`].
+    Lost(SyncSender<String>),
+    /// It is there again.
+    Back,
+    /// It ended; the outcome is known.
+    Ended,
+    /// Nothing for it.
+    Nothing,
+}
+
+/// State of one host.
+#[derive(Default)]
+struct State {
+    greeting: Option<Greeting>,
+    held: VecDeque<Vec<u8>>,
+    partial: Vec<u8>,
+    was_lost: bool,
+    is_told: bool,
+    outcome: Option<Outcome>,
+}
+
+/// What is known of all hosts.
+pub(super) struct Answers<'a> {
+    members: &'a [Member],
+    states: Vec<State>,
+    /// Whether the command may change something.
+    changes: bool,
+    /// Whether a line is only a line when it is whole.
+    joins: bool,
+    width: usize,
+}
+
+impl<'a> Answers<'a> {
+    /// Nothing has come yet.
+    pub(super) fn new(members: &'a [Member], changes: bool, joins: bool) -> Self {
+        let states = members.iter().map(|_| State::default()).collect();
+        let width = members.iter().map(|member| shown(&member.name).width()).max().unwrap_or(0).min(40);
+        Self { members, states, changes, joins, width }
+    }
+
+    /// Name of a host.
+    pub(super) fn name(&self, host: usize) -> String {
+        self.members.get(host).map_or_else(String::new, |member| shown(&member.name))
+    }
+
+    /// Its name before a line.
+    pub(super) fn prefix(&self, host: usize, paint: Paint) -> String {
+        format!("{} ", paint.with(styles::HEADER, format_args!("{} |", fit(&self.name(host), self.width))))
+    }
+
+    /// Takes what came; error output is shown at once.
+    pub(super) fn take(&mut self, out: &mut Out, host: usize, said: Said) -> News {
+        match said {
+            Said::Out(piece) => self.output(out, host, piece),
+            Said::Err(piece) => {
+                let Some(state) = self.states.get_mut(host) else { return News::Nothing };
+                if state.greeting.is_some() {
+                    self.error_line(out, host, &piece);
+                } else {
+                    state.held.push_back(piece);
+                    if state.held.len() > MOST_HELD {
+                        state.held.pop_front();
+                    }
+                }
+                News::Nothing
+            }
+            Said::Lost(answer) => {
+                if let Some(state) = self.states.get_mut(host) {
+                    (state.greeting, state.was_lost) = (None, true);
+                    state.held.clear();
+                    state.partial.clear();
+                }
+                News::Lost(answer)
+            }
+            Said::End(end) => {
+                let changes = self.changes;
+                if let Some(state) = self.states.get_mut(host) {
+                    state.outcome = Some(match end {
+                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Outcome::NotStarted("it is not installed".into()),
+                        Err(error) => Outcome::NotStarted(error.to_string()),
+                        Ok(code) => match &state.greeting {
+                            None if code == LOST => Outcome::NoConnection(reason(&state.held)),
+                            None => Outcome::NoConnection(format!("its shell ended with exit code {code}: {}", reason(&state.held))),
+                            Some(Greeting::Absent) => Outcome::Absent,
+                            Some(Greeting::Here(_)) if code == LOST => Outcome::Lost { changes },
+                            Some(Greeting::Here(_)) => Outcome::Ended(code),
+                        },
+                    });
+                }
+                News::Ended
+            }
+        }
+    }
+
+    fn output(&mut self, out: &mut Out, host: usize, piece: Vec<u8>) -> News {
+        let joins = self.joins;
+        let Some(state) = self.states.get_mut(host) else { return News::Nothing };
+        if state.greeting.is_some() {
+            if !joins {
+                return News::Line(piece);
+            }
+            state.partial.extend_from_slice(&piece);
+            let is_whole = state.partial.last() == Some(&b'\n');
+            if is_whole {
+                return News::Line(std::mem::take(&mut state.partial));
+            }
+            if state.partial.len() > MAX_LINE_BYTES {
+                state.partial.clear();
+            }
+            return News::Nothing;
+        }
+        // Before it comes what the login shell says.
+        let line = String::from_utf8_lossy(&piece);
+        let Some(found) = greeting(line.trim_end()) else { return News::Nothing };
+        let was_lost = std::mem::take(&mut state.was_lost);
+        let held = std::mem::take(&mut state.held);
+        state.greeting = Some(found.clone());
+        for line in held {
+            self.error_line(out, host, &line);
+        }
+        if let Greeting::Here(version) = &found
+            && version != VERSION
+            && !was_lost
+        {
+            out.warn_err(format_args!("{}: ostler {version} there, {VERSION} here", self.name(host)));
+        }
+        if was_lost { News::Back } else { News::Nothing }
+    }
+
+    fn error_line(&self, out: &mut Out, host: usize, line: &[u8]) {
+        if out.is_silent() {
+            return;
+        }
+        let mut bytes = self.prefix(host, out.paint_err()).into_bytes();
+        bytes.extend_from_slice(line);
+        if bytes.last() != Some(&b'\n') {
+            bytes.push(b'\n');
+        }
+        out.data_err(&bytes);
+    }
+
+    /// The version of its `ostler`, if it has said one.
+    pub(super) fn version(&self, host: usize) -> &str {
+        match self.states.get(host).and_then(|state| state.greeting.as_ref()) {
+            Some(Greeting::Here(version)) => version,
+            _ => "?",
+        }
+    }
+
+    /// How it ended there.
+    pub(super) fn outcome(&self, host: usize) -> Outcome {
+        self.states.get(host).and_then(|state| state.outcome.clone()).unwrap_or(Outcome::NotBegun)
+    }
+
+    /// Puts another outcome in the place of a good one: the answer was of no use.
+    pub(super) fn spoil(&mut self, host: usize, outcome: Outcome) {
+        if let Some(state) = self.states.get_mut(host).filter(|state| state.outcome.as_ref().is_none_or(Outcome::is_well)) {
+            state.outcome = Some(outcome);
+        }
+    }
+
+    /// Says what a host could not say itself, once.
+    pub(super) fn tell(&mut self, out: &mut Out, host: usize) {
+        let (name, outcome) = (self.name(host), self.outcome(host));
+        let Some(state) = self.states.get_mut(host) else { return };
+        if outcome.needs_words() && !std::mem::replace(&mut state.is_told, true) {
+            out.flush();
+            out.error(format_args!("{name}: {outcome}"));
+        }
+    }
+
+    /// Says it of all; the outcomes.
+    pub(super) fn conclude(mut self, out: &mut Out) -> Vec<Outcome> {
+        (0..self.states.len()).for_each(|host| self.tell(out, host));
+        self.outcomes()
+    }
+
+    /// How it ended, of all.
+    pub(super) fn outcomes(&self) -> Vec<Outcome> {
+        (0..self.states.len()).map(|host| self.outcome(host)).collect()
+    }
+}
+
+/// What `ssh` said last.
+fn reason(held: &VecDeque<Vec<u8>>) -> String {
+    let lines = held.iter().rev().map(|line| shown(String::from_utf8_lossy(line).trim()));
+    lines.into_iter().find(|line| !line.is_empty()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::Program;
+    use crate::render::Screen;
+
+    fn answers(members: &[Member], said: Vec<Said>) -> (String, Vec<Vec<u8>>, Outcome) {
+        let (mut out, screen) = Screen::of(Program::Ostler);
+        let mut answers = Answers::new(members, true, true);
+        let mut lines = Vec::new();
+        for said in said {
+            if let News::Line(line) = answers.take(&mut out, 0, said) {
+                lines.push(line);
+            }
+        }
+        (screen.taken(&mut out), lines, answers.outcome(0))
+    }
+
+    #[test]
+    fn what_is_known_of_a_host_at_each_end() {
+        let member = Member { name: "web".into(), ..Member::default() };
+        let members = [member];
+        let out = |text: &str| Said::Out(text.into());
+        let err = |text: &str| Said::Err(text.into());
+        let here = format!("ostler-fleet {VERSION}\n");
+        for (said, screen, lines, outcome) in [
+            (
+                vec![err("Warning: x\n"), err("ssh: connect to host web port 22: Connection refused\r\n"), Said::End(Ok(255))],
+                "",
+                vec![],
+                Outcome::NoConnection("ssh: connect to host web port 22: Connection refused".into()),
+            ),
+            (vec![out("Welcome!\n"), out(&here), out("[1,"), out("2]\n"), Said::End(Ok(0))], "", vec!["[1,2]\n"], Outcome::Ended(0)),
+            (
+                vec![err("early\n"), out(&here), err("late"), Said::End(Ok(4))],
+                "(stderr) web | early\n(stderr) web | late\n",
+                vec![],
+                Outcome::Ended(4),
+            ),
+            (vec![out(&here), out("half"), Said::End(Ok(255))], "", vec![], Outcome::Lost { changes: true }),
+            (vec![err("no sh\n"), Said::End(Ok(1))], "", vec![], Outcome::NoConnection("its shell ended with exit code 1: no sh".into())),
+            (vec![out("ostler-fleet absent\n"), Said::End(Ok(127))], "", vec![], Outcome::Absent),
+            (vec![Said::End(Err(std::io::ErrorKind::NotFound.into()))], "", vec![], Outcome::NotStarted("it is not installed".into())),
+            (
+                vec![out("ostler-fleet 0.0.9\n"), Said::End(Ok(0))],
+                &format!("(stderr) [ostler][WARN] web: ostler 0.0.9 there, {VERSION} here\n"),
+                vec![],
+                Outcome::Ended(0),
+            ),
+        ] {
+            let found = answers(&members, said);
+            let lines: Vec<Vec<u8>> = lines.into_iter().map(|line: &str| line.as_bytes().to_vec()).collect();
+            assert_eq!(found, (screen.to_owned(), lines, outcome));
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! What a command becomes on a host.
+
+use ostler_config::find::is_config_name;
+use ostler_fleet::Member;
+use ostler_fleet::script::{Ask, script};
+
+use crate::cli::{Call, Daemon, Section};
+use crate::error::{CliError, UsageError};
+
+/// Options that are for us alone.
+const OURS: &[&str] = &["hosts", "batch", "parallel", "json", "color", "no-color"];
+
+/// Time in which apps have to be well before the next batch.
+const WELL: &str = "--wait=60s";
+
+/// Kind of what hosts answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Rows of the list, for one table.
+    Rows,
+    /// PM2's list: processes and nothing else.
+    Processes,
+    /// JSON, for one value.
+    Json,
+    /// Lines of text.
+    Text,
+    /// Lines of logs.
+    Logs {
+        /// Whether it goes on.
+        follow: bool,
+    },
+    /// Events.
+    Events {
+        /// Whether it goes on.
+        follow: bool,
+    },
+    /// A screen for a person, of one host.
+    Screen,
+}
+
+/// A command for hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// Kind of the answers.
+    pub kind: Kind,
+    /// Words for `ostler` there.
+    pub words: Vec<String>,
+    /// Whether it may change something.
+    pub changes: bool,
+    /// Words of a second command that says whether all is well after it.
+    pub then: Option<Vec<String>>,
+}
+
+/// The command for hosts. `hosts`: how many there are; `in_batches`: whether each batch has to be well before the next; `color`: whether a
+/// person sees colours.
+///
+/// # Errors
+/// It makes no sense there.
+pub(super) fn asked(call: &Call, hosts: usize, in_batches: bool, color: bool) -> Result<Asked, CliError> {
+    let name = call.command.name;
+    let kind = kind(call)?;
+    let reads = call.command.daemon == Daemon::Reads || call.command.section == Section::Inspect;
+    // Among commands that look: runs and pauses of jobs.
+    let changes = !reads || name == "jobs" && call.targets.first().is_some_and(|word| matches!(word.as_str(), "run" | "pause" | "resume"));
+    if kind == Kind::Screen && hosts > 1 {
+        return Err(usage(format!("`{}` is a screen of its own: name one host", call.word)));
+    }
+    if in_batches && !changes {
+        return Err(UsageError::BadValue { option: "--batch".into(), reason: format!("`{}` changes nothing", call.word) }.into());
+    }
+    let left_out = |more: &[&str]| call.words_without(&[OURS, more].concat());
+    let mut words = match kind {
+        Kind::Rows => left_out(&["sort", "silent"]),
+        Kind::Logs { .. } => left_out(&["raw", "after"]),
+        _ => left_out(&[]),
+    };
+    let is_json = matches!(kind, Kind::Rows | Kind::Json | Kind::Logs { .. } | Kind::Events { .. });
+    let mut options: Vec<String> = Vec::new();
+    if is_json {
+        options.push("--json".into());
+    } else if color && matches!(kind, Kind::Text) {
+        options.push("--color".into());
+    }
+    if matches!(kind, Kind::Logs { .. }) && !call.has("json") && !call.has("lines") {
+        options.push("--lines=15".into());
+    }
+    // Behind `--` everything is the app's.
+    let at = words.iter().position(|word| word == "--").unwrap_or(words.len());
+    words.splice(at..at, options);
+    let then = (in_batches && brings_up(name)).then(|| health(call));
+    Ok(Asked { kind, words, changes, then })
+}
+
+/// The script for a host.
+pub(super) fn script_for(member: &Member, words: &[String], then: Option<&[String]>, has_terminal: bool) -> String {
+    let (program, home) = (member.program.as_deref(), member.home.as_deref());
+    script(&Ask { program, home, words, then, has_terminal })
+}
+
+fn kind(call: &Call) -> Result<Kind, CliError> {
+    let refused = |why: &str| Err(usage(format!("`{}` {why}", call.word)));
+    let json = call.has("json");
+    if call.has("no-daemon") || call.has("attach") {
+        return refused("stays in front with --no-daemon and --attach: log in to the host for that");
+    }
+    Ok(match call.command.name {
+        "deploy" => return refused("has its hosts in the ecosystem file"),
+        "help" | "examples" | "completion" | "service" | "runtime" => return refused("is of this machine"),
+        "ecosystem" | "export" | "import" => return refused("works on files of this folder"),
+        "web" if call.targets.iter().any(|word| word == "passwd") => Kind::Screen,
+        "monit" | "attach" | "dev" => Kind::Screen,
+        "top" if !call.has("once") && !json => Kind::Screen,
+        "list" if call.has("watch") => Kind::Screen,
+        "jlist" => Kind::Processes,
+        // In a form of their own there is no time to sort by.
+        "logs" if call.has("format") || call.has("timestamp") || call.has("highlight") => Kind::Text,
+        "logs" => Kind::Logs { follow: !call.has("nostream") && call.value("until").is_none() },
+        "events" => Kind::Events { follow: call.has("follow") },
+        _ if json => Kind::Json,
+        "list" if call.has("mini-list") => Kind::Text,
+        "list" | "start" | "stop" | "restart" | "reload" | "delete" | "startOrRestart" | "startOrReload" | "scale" | "reset"
+        | "sendSignal" | "resurrect" => Kind::Rows,
+        _ => Kind::Text,
+    })
+}
+
+/// True if it makes processes, which have to get well.
+fn brings_up(name: &str) -> bool {
+    matches!(
+        name,
+        "start"
+            | "restart"
+            | "reload"
+            | "startOrRestart"
+            | "startOrReload"
+            | "scale"
+            | "resurrect"
+            | "pull"
+            | "forward"
+            | "backward"
+            | "update"
+    )
+}
+
+/// The question whether those that were meant are well: by name where names were given, else all.
+fn health(call: &Call) -> Vec<String> {
+    let named = match call.command.name {
+        "restart" | "reload" => call.targets.as_slice(),
+        "scale" | "pull" | "forward" | "backward" => call.targets.get(..1).unwrap_or_default(),
+        _ => &[],
+    };
+    let is_plain = |word: &String| word != "all" && word != "-" && !word.contains('/') && !is_config_name(word);
+    let names = if named.iter().all(is_plain) { named } else { &[] };
+    std::iter::once("health".to_owned()).chain(names.iter().cloned()).chain([WELL.to_owned()]).collect()
+}
+
+fn usage(reason: String) -> CliError {
+    UsageError::BadValue { option: "--hosts".into(), reason }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Parsed, parse};
+
+    fn call(line: &str) -> Call {
+        match parse(line.split_whitespace().map(Into::into).collect()) {
+            Ok(Parsed::Run(call)) => call,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn words_for_a_host() {
+        for (line, kind, words, changes) in [
+            ("list -H a --sort cpu", Kind::Rows, "list --json", false),
+            ("ls --hosts=a,b --parallel 3", Kind::Rows, "ls --json", false),
+            ("-H a list --json", Kind::Json, "list --json", false),
+            ("list -H a -m", Kind::Text, "list --mini-list", false),
+            ("jlist -H a", Kind::Processes, "jlist", false),
+            ("-H a restart api 3 --update-env", Kind::Rows, "restart api 3 --update-env --json", true),
+            ("start app.js --watch -H a -- --json x", Kind::Rows, "start app.js --watch --json -- --json x", true),
+            ("start --watch app.js -H a", Kind::Rows, "start --watch=app.js --json", true),
+            ("scale api -1 -H a", Kind::Rows, "scale api -1 --json", true),
+            ("why api -H a", Kind::Text, "why api", false),
+            ("jobs run api -H a", Kind::Text, "jobs run api", true),
+            ("set a:b c -H a", Kind::Text, "set a:b c", true),
+            ("logs api -H a --raw", Kind::Logs { follow: true }, "logs api --json --lines=15", false),
+            ("logs -H a --json", Kind::Logs { follow: true }, "logs --json", false),
+            ("logs -H a --nostream --lines 3", Kind::Logs { follow: false }, "logs --nostream --lines=3 --json", false),
+            ("events --follow -H a", Kind::Events { follow: true }, "events --follow --json", false),
+            ("monit -H a", Kind::Screen, "monit", false),
+            ("top -H a", Kind::Screen, "top", false),
+        ] {
+            let asked = asked(&call(line), 1, false, false).unwrap();
+            assert_eq!((asked.kind, asked.words.join(" ").as_str(), asked.changes), (kind, words, changes), "{line}");
+        }
+        assert_eq!(asked(&call("why api -H a"), 2, false, true).unwrap().words, ["why", "api", "--color"]);
+    }
+
+    #[test]
+    fn what_makes_no_sense_on_hosts() {
+        for (line, hosts, batches) in [
+            ("monit -H a", 2, false),
+            ("list --watch -H a", 2, false),
+            ("deploy production -H a", 1, false),
+            ("completion bash -H a", 1, false),
+            ("start a.js --attach -H a", 1, false),
+            ("list -H a", 1, true),
+            ("logs -H a", 1, true),
+        ] {
+            assert!(asked(&call(line), hosts, batches, false).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn who_has_to_be_well() {
+        for (line, health) in [
+            ("reload api web -H a", Some("health api web --wait=60s")),
+            ("reload all -H a", Some("health --wait=60s")),
+            ("reload ecosystem.config.js -H a", Some("health --wait=60s")),
+            ("scale api 3 -H a", Some("health api --wait=60s")),
+            ("start x.js -H a", Some("health --wait=60s")),
+            ("stop api -H a", None),
+        ] {
+            let then = asked(&call(line), 3, true, false).unwrap().then;
+            assert_eq!(then.map(|words| words.join(" ")).as_deref(), health, "{line}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Events of many hosts in the order of their times; over connections that break each one once.
+
+use std::time::{Duration, Instant};
+
+use ostler_fleet::events::{Place, Verdict};
+use ostler_fleet::{Interleave, Member, Outcome, Stamped, merge};
+use ostler_proto::control::Event;
+use serde_json::Value;
+
+use super::answers::{Answers, News};
+use super::ask::{Asked, Kind, script_for};
+use super::connect::{self, Listener, Said, Way};
+use super::logs::has_no_reader;
+use crate::cli::Call;
+use crate::render::{Out, event_line};
+
+/// Shows them to the end, if there is one.
+pub(super) fn run(out: &mut Out, answers: Answers<'_>, members: &[Member], asked: &Asked, way: Way, call: &Call) -> Vec<Outcome> {
+    if call.has("json") {
+        out.data_only();
+    }
+    let script = |member: &Member| script_for(member, &asked.words, None, false);
+    let places = members.iter().map(|_| Place::default()).collect();
+    let mut events = Events {
+        answers,
+        out,
+        scripts: members.iter().map(script).collect(),
+        places,
+        order: Interleave::default(),
+        json: call.has("json"),
+        follows: asked.kind == Kind::Events { follow: true },
+        whole: call.targets.is_empty() && call.value("app").is_none() && call.value("since").is_none(),
+    };
+    connect::run(members, 0..members.len(), &script, way, &mut events);
+    while let Some((host, event)) = events.order.rest() {
+        events.show(host, event);
+    }
+    let Events { answers, out, .. } = events;
+    answers.conclude(out)
+}
+
+struct Events<'a, 'b> {
+    answers: Answers<'a>,
+    out: &'b mut Out,
+    scripts: Vec<String>,
+    places: Vec<Place>,
+    order: Interleave<Value>,
+    json: bool,
+    follows: bool,
+    /// Whether all events are asked for, so that a gap in their numbers is one.
+    whole: bool,
+}
+
+impl Events<'_, '_> {
+    fn line(&mut self, host: usize, line: &[u8]) {
+        // An older ostler may say more than events.
+        let Ok(event) = serde_json::from_slice::<Value>(line) else { return };
+        let Some(place) = self.places.get_mut(host) else { return };
+        let name = self.answers.name(host);
+        match place.take(&event, self.whole) {
+            Verdict::Known => return,
+            Verdict::Show => {}
+            Verdict::After(1) => self.out.warn_err(format_args!("{name}: 1 event is missing: it is not known there any more")),
+            Verdict::After(n) => self.out.warn_err(format_args!("{name}: {n} events are missing: they are not known there any more")),
+            Verdict::OtherRing => {
+                self.out.warn_err(format_args!("{name}: what happened meanwhile is not known: daemon and keeper are others"))
+            }
+        }
+        self.order.push(Stamped { host, at_ms: event["at_ms"].as_u64(), line: event }, Instant::now());
+    }
+
+    fn show(&mut self, host: usize, event: Value) {
+        if self.json {
+            if let Value::Object(object) = event {
+                self.out.data(format!("{}\n", merge::with_host(&self.answers.name(host), object)).as_bytes());
+            }
+            return;
+        }
+        let text = match serde_json::from_value::<Event>(event.clone()) {
+            Ok(event) => event_line(&event, &self.out.view()),
+            // Of another version.
+            Err(_) => event.to_string(),
+        };
+        let prefix = self.answers.prefix(host, self.out.paint());
+        self.out.line(format_args!("{prefix}{text}"));
+    }
+}
+
+impl Listener for Events<'_, '_> {
+    fn on_said(&mut self, host: usize, said: Said) {
+        match self.answers.take(self.out, host, said) {
+            News::Line(line) => self.line(host, &line),
+            News::Lost(answer) => {
+                self.out.warn_err(format_args!("{}: connection lost; connecting again", self.answers.name(host)));
+                self.places.get_mut(host).into_iter().for_each(Place::lost);
+                if let Some(script) = self.scripts.get(host) {
+                    let _ = answer.send(script.clone());
+                }
+            }
+            News::Back => self.out.warn_err(format_args!("{}: connected again", self.answers.name(host))),
+            // Who follows has no end at which it could be told.
+            News::Ended if self.follows => self.answers.tell(self.out, host),
+            News::Ended | News::Nothing => {}
+        }
+    }
+
+    fn on_tick(&mut self) -> Option<Duration> {
+        if !self.follows {
+            return None;
+        }
+        let now = Instant::now();
+        while let Some((host, event)) = self.order.pop(now) {
+            self.show(host, event);
+        }
+        self.out.flush();
+        self.order.wait(now)
+    }
+
+    fn is_over(&self) -> bool {
+        self.out.is_closed() || self.follows && has_no_reader()
+    }
+}

@@ -1,0 +1,228 @@
+//! Lines of logs of many hosts in the order of their times; over connections that break each one once.
+//!
+//! Each host says, beside each line, where in which file it ends (`logs --after`). After a break it is asked for what comes after these places.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use ostler_fleet::{Interleave, Member, Outcome, Stamped, merge};
+use ostler_proto::pm2::{LogPlace, LogPlaces};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde_json::Value;
+
+use super::answers::{Answers, News};
+use super::ask::{Asked, Kind, script_for};
+use super::connect::{self, Listener, Said, Way};
+use crate::cli::Call;
+use crate::render::{Out, styles};
+
+/// Longest list of places that fits into one word of a command line (128 KiB), in quotes.
+const MAX_PLACES_BYTES: usize = 100 << 10;
+
+/// Shows them to the end, if there is one.
+pub(super) fn run(out: &mut Out, answers: Answers<'_>, members: &[Member], asked: &Asked, way: Way, call: &Call) -> Vec<Outcome> {
+    if call.has("json") {
+        out.data_only();
+    }
+    let follows = asked.kind == Kind::Logs { follow: true };
+    let mut words = asked.words.clone();
+    if follows {
+        words.push("--after".into());
+    }
+    let mut logs = Logs {
+        answers,
+        out,
+        members,
+        words: words.clone(),
+        places: members.iter().map(|_| Places::default()).collect(),
+        order: Interleave::default(),
+        json: call.has("json"),
+        raw: call.has("raw"),
+        follows,
+    };
+    let script = |member: &Member| script_for(member, &words, None, false);
+    connect::run(members, 0..members.len(), &script, way, &mut logs);
+    while let Some((host, line)) = logs.order.rest() {
+        logs.show(host, &line);
+    }
+    let Logs { answers, out, .. } = logs;
+    answers.conclude(out)
+}
+
+/// Places in the logs of one host.
+#[derive(Default)]
+struct Places {
+    is_known: bool,
+    at_ms: u64,
+    files: BTreeMap<String, Vec<LogPlace>>,
+}
+
+impl Places {
+    /// Takes what was said of one log as a whole.
+    fn set(&mut self, told: LogPlaces) {
+        if !std::mem::replace(&mut self.is_known, true) {
+            self.at_ms = told.at_ms;
+        }
+        if let Some(path) = told.files.first().map(|place| place.path.clone()) {
+            self.files.insert(path, told.files);
+        }
+    }
+
+    /// Takes the place of a line.
+    fn advance(&mut self, place: LogPlace) {
+        let all = self.files.entry(place.path.clone()).or_default();
+        match all.iter_mut().find(|known| (known.dev, known.ino, known.since_ms) == (place.dev, place.ino, place.since_ms)) {
+            Some(known) => known.end = place.end,
+            None => all.push(place),
+        }
+    }
+
+    /// All of them, as a word; none where they are not known, or too many.
+    fn word(&self) -> Option<String> {
+        let all = LogPlaces { at_ms: self.at_ms, files: self.files.values().flatten().cloned().collect() };
+        let text = serde_json::to_string(&all).ok()?;
+        (self.is_known && text.len() <= MAX_PLACES_BYTES).then_some(text)
+    }
+}
+
+struct Logs<'a, 'b> {
+    answers: Answers<'a>,
+    out: &'b mut Out,
+    members: &'a [Member],
+    words: Vec<String>,
+    places: Vec<Places>,
+    order: Interleave<Value>,
+    json: bool,
+    raw: bool,
+    follows: bool,
+}
+
+impl Logs<'_, '_> {
+    fn line(&mut self, host: usize, line: &[u8]) {
+        let Ok(Value::Object(mut object)) = serde_json::from_slice::<Value>(line) else { return };
+        let Some(places) = self.places.get_mut(host) else { return };
+        if let Some(told) = object.remove("places") {
+            if let Ok(told) = serde_json::from_value(told) {
+                places.set(told);
+            }
+            return;
+        }
+        if self.follows
+            && let Some(place) = object.remove("place").and_then(|place| serde_json::from_value(place).ok())
+        {
+            places.advance(place);
+        }
+        let time = object.get("timestamp").and_then(Value::as_str).and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        let at_ms = time.and_then(|time| u64::try_from(time.as_millisecond()).ok());
+        self.order.push(Stamped { host, at_ms, line: Value::Object(object) }, Instant::now());
+    }
+
+    fn show(&mut self, host: usize, line: &Value) {
+        let Some(object) = line.as_object() else { return };
+        if self.json {
+            self.out.data(format!("{}\n", merge::with_host(&self.answers.name(host), object.clone())).as_bytes());
+            return;
+        }
+        // Of events only the form for programs tells.
+        let Some(message) = object.get("message").and_then(Value::as_str) else { return };
+        let paint = self.out.paint();
+        let mut text = self.answers.prefix(host, paint);
+        if !self.raw {
+            let name = object.get("app_name").and_then(Value::as_str).unwrap_or_default();
+            let label = match object.get("process_id") {
+                Some(Value::Number(id)) => format!("{id}|{name} |"),
+                _ => format!("{name} |"),
+            };
+            let style = match object.get("type").and_then(Value::as_str) {
+                Some("err") => styles::RED,
+                _ => styles::GREEN,
+            };
+            text += &format!("{} ", paint.with(style, label));
+        }
+        self.out.data(format!("{text}{message}\n").as_bytes());
+    }
+
+    /// The script that goes on where a host was.
+    fn again(&mut self, host: usize) -> Option<String> {
+        let (member, places) = (self.members.get(host)?, self.places.get(host)?);
+        let name = self.answers.name(host);
+        let after = match places.word() {
+            Some(word) => {
+                self.out.warn_err(format_args!("{name}: connection lost; connecting again"));
+                format!("--after={word}")
+            }
+            None => {
+                self.out.warn_err(format_args!("{name}: connection lost; connecting again. Lines of meanwhile may be missing"));
+                "--after".into()
+            }
+        };
+        let kept = |word: &&String| !word.starts_with("--after") && !word.starts_with("--lines");
+        let words: Vec<String> = self.words.iter().filter(kept).cloned().chain([after]).collect();
+        Some(script_for(member, &words, None, false))
+    }
+}
+
+impl Listener for Logs<'_, '_> {
+    fn on_said(&mut self, host: usize, said: Said) {
+        match self.answers.take(self.out, host, said) {
+            News::Line(line) => self.line(host, &line),
+            News::Lost(answer) => {
+                if let Some(script) = self.again(host) {
+                    let _ = answer.send(script);
+                }
+            }
+            News::Back => self.out.warn_err(format_args!("{}: connected again", self.answers.name(host))),
+            // Who follows has no end at which it could be told.
+            News::Ended if self.follows => self.answers.tell(self.out, host),
+            News::Ended | News::Nothing => {}
+        }
+    }
+
+    fn on_tick(&mut self) -> Option<Duration> {
+        if !self.follows {
+            return None;
+        }
+        let now = Instant::now();
+        while let Some((host, line)) = self.order.pop(now) {
+            self.show(host, &line);
+        }
+        self.out.flush();
+        self.order.wait(now)
+    }
+
+    fn is_over(&self) -> bool {
+        self.out.is_closed() || self.follows && has_no_reader()
+    }
+}
+
+/// True if whoever read our output has gone.
+pub(super) fn has_no_reader() -> bool {
+    let stdout = std::io::stdout();
+    // Nothing is asked of it, so only the loss of its reader is reported.
+    let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&at_once)).is_ok() && fds[0].revents().intersects(PollFlags::ERR | PollFlags::NVAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_go_on() {
+        let place = |path: &str, ino: u64, end: u64| LogPlace { path: path.into(), dev: 1, ino, end, since_ms: 0 };
+        let mut places = Places::default();
+        assert_eq!(places.word(), None);
+        places.set(LogPlaces { at_ms: 7, files: vec![place("/a", 1, 10)] });
+        places.set(LogPlaces { at_ms: 9, files: vec![place("/b", 2, 0)] });
+        places.advance(place("/a", 1, 20));
+        places.advance(place("/a", 3, 5));
+        let word: LogPlaces = serde_json::from_str(&places.word().unwrap()).unwrap();
+        assert_eq!(word, LogPlaces { at_ms: 7, files: vec![place("/a", 1, 20), place("/a", 3, 5), place("/b", 2, 0)] });
+        // The old file was read to its end: the log is one file again.
+        places.set(LogPlaces { at_ms: 9, files: vec![place("/a", 3, 6)] });
+        assert_eq!(places.files["/a"], [place("/a", 3, 6)]);
+        (0..2000).for_each(|n| places.advance(place(&format!("/srv/logs/app-{n}.log"), n, 0)));
+        assert_eq!(places.word(), None, "longer than a word may be");
+    }
+}

@@ -1,0 +1,294 @@
+//! The command: hosts, order, receiver, end.
+
+use std::ops::Range;
+
+use ostler_fleet::{Batches, Code, Member, Outcome, merge, worst};
+use ostler_proto::control::TableRow;
+use serde_json::Value;
+
+use super::answers::{Answers, News};
+use super::ask::{Asked, Kind, asked, script_for};
+use super::connect::{self, Listener, Said, Way};
+use super::text::Text;
+use super::{events, file, logs};
+use crate::cli::Call;
+use crate::cx::Cx;
+use crate::error::{CliError, Status, UsageError};
+use crate::render::{Order, Out, fleet_table, json};
+
+/// Hosts at the same time, where nothing is said.
+const PARALLEL: usize = 8;
+
+/// Longest answer of a host.
+const MAX_ANSWER_BYTES: usize = 16 << 20;
+
+/// Longest answer of all together.
+const MAX_ALL_BYTES: usize = 64 << 20;
+
+/// Runs the command on all hosts.
+///
+/// # Errors
+/// The command line or the hosts file makes no sense; nothing was done.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let members = file::members(cx, call)?;
+    let batch = number(call, "batch")?;
+    let parallel = number(call, "parallel")?.unwrap_or(PARALLEL);
+    let asked = asked(call, members.len(), batch.is_some(), cx.out.paint().0)?;
+    let order = match call.value("sort") {
+        None => None,
+        Some(text) => Some(
+            Order::parse(text)
+                .ok_or_else(|| UsageError::BadValue { option: "--sort".into(), reason: format!("unknown field {text:?}") })?,
+        ),
+    };
+    // Two questions at the same time on one terminal are none.
+    let at_terminal = std::io::IsTerminal::is_terminal(&std::io::stdin());
+    let may_ask = at_terminal && (members.len() == 1 || parallel == 1 || batch == Some(1));
+    let way = Way { parallel, comes_back: false, may_ask };
+    let (out, members) = (&mut cx.out, members.as_slice());
+    let answers = |joins| Answers::new(members, asked.changes, joins);
+    match asked.kind {
+        Kind::Screen => return screen(out, members, &asked, at_terminal),
+        Kind::Logs { follow } => {
+            let way = Way { parallel: if follow { members.len() } else { parallel }, comes_back: follow, ..way };
+            let outcomes = logs::run(out, answers(true), members, &asked, way, call);
+            return Ok(code_of(&outcomes));
+        }
+        Kind::Events { follow } => {
+            let way = Way { parallel: if follow { members.len() } else { parallel }, comes_back: follow, ..way };
+            let outcomes = events::run(out, answers(true), members, &asked, way, call);
+            return Ok(code_of(&outcomes));
+        }
+        Kind::Text => {
+            let mut text = Text { answers: answers(false), out };
+            in_batches(&mut text, members, &asked, way, batch);
+            let Text { answers, out } = text;
+            return Ok(code_of(&answers.conclude(out)));
+        }
+        Kind::Rows | Kind::Processes | Kind::Json => {}
+    }
+    if asked.kind != Kind::Rows {
+        out.data_only();
+    }
+    let mut whole =
+        Whole { answers: answers(false), out, kind: asked.kind, bodies: members.iter().map(|_| Body::default()).collect(), bytes: 0 };
+    in_batches(&mut whole, members, &asked, way, batch);
+    let Whole { answers, bodies, out, .. } = whole;
+    let outcomes = answers.outcomes();
+    if asked.kind == Kind::Rows {
+        table(out, members, bodies, order);
+    } else {
+        let with_failures = asked.kind == Kind::Json;
+        json(out, &merged(members, bodies, &outcomes, with_failures));
+    }
+    out.flush();
+    Ok(code_of(&answers.conclude(out)))
+}
+
+/// The number of an option.
+fn number(call: &Call, option: &str) -> Result<Option<usize>, UsageError> {
+    let Some(text) = call.value(option) else { return Ok(None) };
+    let number = text.parse().ok().filter(|number| (1..=1024).contains(number));
+    let reason = || format!("expected a number of hosts from 1 to 1024, found {text:?}");
+    number.map(Some).ok_or_else(|| UsageError::BadValue { option: format!("--{option}"), reason: reason() })
+}
+
+/// Receiver whose answers are whole when their hosts have ended.
+trait Parts: Listener {
+    /// Where it is shown, and what is known of the hosts.
+    fn parts(&mut self) -> (&mut Out, &Answers<'_>);
+}
+
+impl Parts for Text<'_, '_> {
+    fn parts(&mut self) -> (&mut Out, &Answers<'_>) {
+        (self.out, &self.answers)
+    }
+}
+
+impl Parts for Whole<'_, '_> {
+    fn parts(&mut self) -> (&mut Out, &Answers<'_>) {
+        (self.out, &self.answers)
+    }
+}
+
+/// Runs batch after batch, and no further than one that does not get well.
+fn in_batches(listener: &mut impl Parts, members: &[Member], asked: &Asked, way: Way, batch: Option<usize>) {
+    let mut batches = Batches::new(members.len(), batch.unwrap_or(0));
+    let mut well = true;
+    while let Some(range) = batches.next(well) {
+        if batch.is_some() {
+            let (out, answers) = listener.parts();
+            out.info(format_args!("now {} ({} of {})", names(answers, range.clone()), range.end, members.len()));
+            out.flush();
+        }
+        let script = |member: &Member| script_for(member, &asked.words, asked.then.as_deref(), false);
+        connect::run(members, range.clone(), &script, way, listener);
+        let (_, answers) = listener.parts();
+        well = batch.is_none() || range.into_iter().all(|host| answers.outcome(host).is_well());
+    }
+    let left = batches.left();
+    if !left.is_empty() {
+        let (out, answers) = listener.parts();
+        let of =
+            |wanted: bool| (0..left.start).filter(move |host| answers.outcome(*host).is_well() == wanted).map(|host| answers.name(host));
+        let list = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        out.error(format_args!(
+            "stopped, because not all got well. Done: {}; not well: {}; not begun: {}",
+            list(of(true).collect()),
+            list(of(false).collect()),
+            names(answers, left.clone())
+        ));
+    }
+}
+
+fn names(answers: &Answers<'_>, range: Range<usize>) -> String {
+    range.map(|host| answers.name(host)).collect::<Vec<_>>().join(", ")
+}
+
+/// A screen of one host: its `ssh` has the terminal.
+fn screen(out: &mut Out, members: &[Member], asked: &Asked, at_terminal: bool) -> Result<Status, CliError> {
+    let Some(member) = members.first() else { return Ok(Status::Ok) };
+    out.flush();
+    let script = script_for(member, &asked.words, None, true);
+    let status = connect::process(member, &script, at_terminal, at_terminal)
+        .status()
+        .map_err(|error| CliError::Failed(Outcome::NotStarted(error.to_string()).to_string()))?;
+    Ok(match status.code() {
+        Some(ostler_fleet::ssh::LOST) | None => Status::Unreachable,
+        Some(127) => Status::Unreachable,
+        Some(code) => status_of(Code::of(code)),
+    })
+}
+
+/// What a host has answered, as a whole.
+#[derive(Default)]
+struct Body {
+    bytes: Vec<u8>,
+    values: Vec<Value>,
+    rows: Vec<TableRow>,
+    has_answer: bool,
+    is_too_long: bool,
+}
+
+/// Receiver of answers that are of use only when they are whole.
+struct Whole<'a, 'b> {
+    answers: Answers<'a>,
+    out: &'b mut Out,
+    kind: Kind,
+    bodies: Vec<Body>,
+    /// Of all answers so far.
+    bytes: usize,
+}
+
+impl Listener for Whole<'_, '_> {
+    fn on_said(&mut self, host: usize, said: Said) {
+        let Some(body) = self.bodies.get_mut(host) else { return };
+        match self.answers.take(self.out, host, said) {
+            News::Line(piece)
+                if !body.is_too_long && body.bytes.len() + piece.len() <= MAX_ANSWER_BYTES && self.bytes + piece.len() <= MAX_ALL_BYTES =>
+            {
+                self.bytes += piece.len();
+                body.bytes.extend_from_slice(&piece);
+            }
+            News::Line(_) => (body.is_too_long, body.bytes) = (true, Vec::new()),
+            News::Ended if body.is_too_long => self.answers.spoil(host, Outcome::TooLong(MAX_ANSWER_BYTES)),
+            News::Ended => {
+                let bytes = std::mem::take(&mut body.bytes);
+                if read(self.kind, &bytes, body).is_err() {
+                    let version = self.answers.version(host).to_owned();
+                    self.answers.spoil(host, Outcome::Unreadable(version));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.out.is_closed()
+    }
+}
+
+/// Understands an answer. A list that is no list is what a command prints that failed.
+fn read(kind: Kind, bytes: &[u8], body: &mut Body) -> Result<(), serde_json::Error> {
+    if kind == Kind::Rows {
+        body.rows = serde_json::from_slice(bytes)?;
+    } else {
+        let values = serde_json::Deserializer::from_slice(bytes).into_iter::<Value>();
+        body.values = values.collect::<Result<_, _>>()?;
+    }
+    body.has_answer = true;
+    Ok(())
+}
+
+/// All rows in one table, where there is an answer at all.
+fn table(out: &mut Out, members: &[Member], bodies: Vec<Body>, order: Option<Order>) {
+    if !bodies.iter().any(|body| body.has_answer) || out.is_silent() {
+        return;
+    }
+    let mut all: Vec<(String, TableRow)> = Vec::new();
+    for (member, body) in members.iter().zip(bodies) {
+        let mut rows = body.rows;
+        Order::BY_NAME.sort(&mut rows);
+        // Modules are last, as in the list of one host.
+        rows.sort_by_key(|row| row.module);
+        all.extend(rows.into_iter().map(|row| (crate::text::shown(&member.name), row)));
+    }
+    if let Some(order) = order {
+        all.sort_by(|(_, a), (_, b)| order.compare(a, b));
+    }
+    let (hosts, rows): (Vec<String>, Vec<TableRow>) = all.into_iter().unzip();
+    out.line(fleet_table(&hosts, &rows, &out.view()).trim_end_matches('\n'));
+}
+
+/// All answers as one list; with what was wrong where there is none.
+fn merged(members: &[Member], bodies: Vec<Body>, outcomes: &[Outcome], with_failures: bool) -> Vec<Value> {
+    let mut all = Vec::new();
+    for ((member, body), outcome) in members.iter().zip(bodies).zip(outcomes) {
+        let is_empty = body.values.is_empty();
+        let is_list = |value: &Value| value.is_array();
+        let values = body.values.into_iter().filter(|value| with_failures || is_list(value));
+        all.extend(values.flat_map(|value| merge::parts(&member.name, value)));
+        if with_failures && is_empty && !outcome.is_well() {
+            all.push(merge::failure(&member.name, &outcome.to_string(), outcome.code().number()));
+        }
+    }
+    all
+}
+
+/// The exit code of all.
+fn code_of(outcomes: &[Outcome]) -> Status {
+    status_of(worst(outcomes.iter().filter(|outcome| **outcome != Outcome::NotBegun).map(Outcome::code)))
+}
+
+const fn status_of(code: Code) -> Status {
+    match code {
+        Code::Ok => Status::Ok,
+        Code::Incomplete => Status::Incomplete,
+        Code::NotFound => Status::NotFound,
+        Code::WentBack => Status::WentBack,
+        Code::Usage => Status::Usage,
+        Code::Failed => Status::Failed,
+        Code::Unreachable => Status::Unreachable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn one_list_of_all_answers() {
+        let member = |name: &str| Member { name: name.into(), ..Member::default() };
+        let members = [member("a"), member("b"), member("c")];
+        let body = |values: Vec<Value>| Body { values, has_answer: true, ..Body::default() };
+        let outcomes = [Outcome::Ended(0), Outcome::Ended(4), Outcome::Absent];
+        let bodies = || vec![body(vec![json!([{"x": 1}])]), body(vec![json!({"error": "no", "exit_code": 4})]), Body::default()];
+        let all = merged(&members, bodies(), &outcomes, true);
+        assert_eq!(all[..2], [json!({"host": "a", "x": 1}), json!({"host": "b", "error": "no", "exit_code": 4})]);
+        assert_eq!((all.len(), &all[2]["host"], &all[2]["exit_code"]), (3, &json!("c"), &json!(3)));
+        // PM2's list has processes alone.
+        assert_eq!(merged(&members, bodies(), &outcomes, false), [json!({"host": "a", "x": 1})]);
+    }
+}
