@@ -93,7 +93,9 @@ pub(super) fn asked(call: &Call, hosts: usize, in_batches: bool, color: bool) ->
 
 /// The script for a host.
 pub(super) fn script_for(member: &Member, words: &[String], then: Option<&[String]>, has_terminal: bool) -> String {
-    let (program, home) = (member.program.as_deref(), member.home.as_deref());
+    // On this machine it is this very program, wherever it lies.
+    let own = std::env::current_exe().ok().and_then(|path| path.into_os_string().into_string().ok()).filter(|_| member.is_local());
+    let (program, home) = (member.program.as_deref().or(own.as_deref()), member.home.as_deref());
     script(&Ask { program, home, words, then, has_terminal })
 }
 
