@@ -8,6 +8,7 @@ mod commands;
 mod completion;
 mod help;
 mod options;
+mod own_options;
 mod parse;
 mod reference;
 mod table;
