@@ -1,8 +1,11 @@
 //! Every command: ostler's, and those of PM2 that are still to come.
 
 use super::options::call;
-use super::own_options::{ALERTS, DEV, EXPORT, IMPORT, INSTALL, LOGS, PLATFORMS, PROFILES, PUBLISH, RELOAD, ROLLOUT, RUNTIME, SAFE, SERVE, START, STARTUP, STOP, USER_UNIT, WEB};
-use super::table::{Arg, Command, Completes, Daemon, Opt, Section, State};
+use super::own_options::{
+    ALERTS, DEV, EXPORT, IMPORT, INSTALL, LOGS, PLATFORMS, PROFILES, PUBLISH, RELOAD, ROLLOUT, RUNTIME, SAFE, SERVE, START, STARTUP, STOP,
+    USER_UNIT, WEB,
+};
+use super::table::{Arg, Command, Completes, Daemon, Section, State};
 
 const FILES: Completes = Completes::Files;
 const NAMES: Completes = Completes::Names;

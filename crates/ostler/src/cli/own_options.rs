@@ -126,7 +126,8 @@ pub(super) const RELOAD: &[Opt] =
 pub(super) const USER_UNIT: Opt = call("user-unit", None, Arg::None, "in the user's own systemd; needs no root");
 pub(super) const STARTUP: &[Opt] = &[USER_UNIT, call("check", None, Arg::None, "would a boot bring everything back? changes nothing")];
 
-pub(super) const PLATFORMS: Completes = Completes::Words(&["systemd", "upstart", "systemv", "openrc", "launchd", "rcd", "rcd-openbsd", "smf"]);
+pub(super) const PLATFORMS: Completes =
+    Completes::Words(&["systemd", "upstart", "systemv", "openrc", "launchd", "rcd", "rcd-openbsd", "smf"]);
 
 pub(super) const ROLLOUT: &[Opt] = &[call("to", None, Arg::Required("release"), "undo: to this release instead of the one before")];
 

@@ -9,6 +9,7 @@ use crate::cli::Call;
 use crate::client;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
+use crate::logs::Past;
 
 /// Runs `send <id|name> <line>`.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
@@ -27,6 +28,8 @@ pub(crate) fn attach(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
     cx.find(&[id.to_string()])?;
     let label = cx.program.label();
+    // Before anything is sent: what the app answers is none of what was there.
+    let past = Past::now(cx)?;
     std::thread::spawn(move || {
         let ended = type_lines(&home, id, &separator);
         if let Err(error) = &ended {
@@ -35,7 +38,7 @@ pub(crate) fn attach(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         // What was shown is out; the logs are followed for ever.
         std::process::exit(if ended.is_ok() { Status::Ok as i32 } else { Status::Failed as i32 });
     });
-    crate::logs::of_one(cx, id)?;
+    crate::logs::of_one(cx, id, past)?;
     Ok(Status::Ok)
 }
 

@@ -162,7 +162,7 @@ pub(crate) fn stream_as(
 ///
 /// # Errors
 /// There is no such instance.
-pub(crate) fn of_one(cx: &mut Cx, id: u32) -> Result<(), CliError> {
+pub(crate) fn of_one(cx: &mut Cx, id: u32, past: Past) -> Result<(), CliError> {
     let home = cx.home()?.to_owned();
     let filter = LogFilter {
         targets: vec![id.to_string()],
@@ -172,7 +172,6 @@ pub(crate) fn of_one(cx: &mut Cx, id: u32) -> Result<(), CliError> {
         daemon_name: cx.program.label(),
         own_folder: None,
     };
-    let past = Past::of(&home);
     filter.sources(&cx.client()?.list()?)?;
     let mut printer = Printer::new(Form::Raw, None, None);
     follow(cx, &mut printer, Vec::new(), &filter, Scene { home, past, stays: false, signals: None, observer: None });
