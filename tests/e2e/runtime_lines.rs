@@ -181,6 +181,37 @@ fn a_reader_that_never_reads_does_not_hold_up_the_end() {
     assert_eq!(home.processes(), []);
 }
 
+/// Both apps share the output. The second one holds its lock while it waits for room, the first one waits for the lock; the first one is waited for first.
+#[test]
+fn an_output_that_is_full_of_the_other_app_does_not_hold_up_the_end() {
+    let home = home();
+    let go = home.work().join("go");
+    let said = home.work().join("said");
+    let script = home.write(
+        "late.sh",
+        format!(
+            "#!/bin/sh\nwhile [ ! -e '{}' ]; do sleep 0.02; done\necho line\n: > '{}'\nexec sleep 1000\n",
+            go.display(),
+            said.display()
+        ),
+    );
+    let file = apps(
+        &home,
+        &format!(
+            "{{\"name\": \"a\", \"script\": \"{script}\"}}, {{\"name\": \"b\", \"script\": \"{}\", \"args\": \"flood 3000000\"}}",
+            fixture()
+        ),
+    );
+    let mut command = home.cmd(format!("runtime {file}")).command();
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    home.wait_until("the output is full", || home.log("b-out.log").len() >= 64 << 10);
+    std::fs::write(&go, "").unwrap();
+    home.wait_until("the other has a line", || said.exists());
+    kill(i32::try_from(child.id()).unwrap(), Signal::TERM);
+    home.wait_until("it ends", || child.try_wait().unwrap().is_some());
+    assert_eq!(home.processes(), []);
+}
+
 #[test]
 fn a_closed_output_does_not_end_the_apps() {
     let home = home();

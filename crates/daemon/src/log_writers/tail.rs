@@ -87,9 +87,12 @@ impl LogWriters {
 
     /// Waits for all tails before the daemon ends: what is in the pipes of deleted instances is nowhere else.
     pub(super) fn wait_for_tails(&mut self, ctx: &mut Ctx) {
-        for (key, tail) in std::mem::take(&mut self.ending) {
+        let tails = std::mem::take(&mut self.ending);
+        let within = if ctx.is_hasty { Duration::ZERO } else { WITHIN };
+        // All are told before one is waited for: they may share a file, and whoever waits for room in it has its lock.
+        tails.values().filter_map(|tail| tail.running.as_ref()).for_each(|(handle, _)| handle.give_up(within));
+        for (key, tail) in tails {
             if let Some((handle, _)) = tail.running {
-                handle.give_up(if ctx.is_hasty { Duration::ZERO } else { WITHIN });
                 if handle.join() == Ending::Unwritten {
                     let files: Vec<&str> = tail.destination.paths.iter().flatten().map(String::as_str).collect();
                     ctx.log.error(format_args!("last lines of deleted instance {} are lost: cannot write {}", key.0, files.join(", ")));
