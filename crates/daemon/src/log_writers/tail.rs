@@ -92,11 +92,11 @@ impl LogWriters {
         // All are told before one is waited for: they may share a file, and whoever waits for room in it has its lock.
         tails.values().filter_map(|tail| tail.running.as_ref()).for_each(|(handle, _)| handle.give_up(within));
         for (key, tail) in tails {
-            if let Some((handle, _)) = tail.running {
-                if handle.join() == Ending::Unwritten {
-                    let files: Vec<&str> = tail.destination.paths.iter().flatten().map(String::as_str).collect();
-                    ctx.log.error(format_args!("last lines of deleted instance {} are lost: cannot write {}", key.0, files.join(", ")));
-                }
+            if let Some((handle, _)) = tail.running
+                && handle.join() == Ending::Unwritten
+            {
+                let files: Vec<&str> = tail.destination.paths.iter().flatten().map(String::as_str).collect();
+                ctx.log.error(format_args!("last lines of deleted instance {} are lost: cannot write {}", key.0, files.join(", ")));
             }
             forget(ctx, key);
         }
