@@ -172,6 +172,7 @@ pub static ROWS: &[Row] = &[
     ("http", [By("healthcheck"), By("readinessProbe, livenessProbe"), By("check"), Told("systemd asks nobody; see watchdog")]),
     ("health", [By("healthcheck"), By("probes"), By("check"), Told("systemd asks nobody; see watchdog")]),
     ("alerts", all(Told("alerts are the dashboard's; it has to run beside the apps"))),
+    ("scrape", all(Told("Prometheus itself has to be told of the app's page"))),
     ("error", inside(Told("nobody counts errors"))),
     ("autokill", inside(Told("nobody measures"))),
     ("disable_source_map_support", inside(Moot("there are none without ostler"))),
