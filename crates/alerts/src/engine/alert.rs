@@ -114,17 +114,13 @@ impl Alert {
 
     /// True if it comes and goes.
     pub fn flaps(&self, now: u64) -> bool {
-        self.begun.len() >= FLAPS && now.saturating_sub(self.begun[self.begun.len() - FLAPS]) <= FLAP_MS
+        self.flaps_until().is_some_and(|until| now < until)
     }
 
-    /// For how long the condition may not hold before it is over.
-    pub(super) fn calm_ms(&self, now: u64) -> u64 {
-        let is_level = !matches!(self.kind.map(Kind::ends), Some(Ends::Quiet | Ends::Told));
-        match (self.flaps(now), is_level) {
-            (true, _) => CALM_FLAPPING_MS,
-            (false, true) => 0,
-            (false, false) => CALM_MS,
-        }
+    /// Until when it counts as coming and going.
+    fn flaps_until(&self) -> Option<u64> {
+        let first = self.begun.len().checked_sub(FLAPS)?;
+        Some(self.begun[first] + FLAP_MS + 1)
     }
 
     /// The condition holds, after `for_ms` as an alert. True = that changed how it stands.
@@ -185,7 +181,7 @@ impl Alert {
 
     /// What has been over for long enough is resolved. True = it is from now on.
     pub(super) fn settle(&mut self, now: u64) -> bool {
-        let Some(at) = self.settles_at(now) else { return false };
+        let Some(at) = self.settles_at() else { return false };
         let Phase::Firing { since_ms, .. } = self.phase else { return false };
         if now < at {
             return false;
@@ -194,13 +190,18 @@ impl Alert {
         true
     }
 
-    /// When it will be over, if nothing more happens.
-    pub(super) fn settles_at(&self, now: u64) -> Option<u64> {
+    /// When it will be over, if nothing more happens. Not a matter of when that is asked: however often an engine looks, it says the same.
+    pub(super) fn settles_at(&self) -> Option<u64> {
         let Phase::Firing { clear_ms, .. } = self.phase else { return None };
-        match self.kind.map(Kind::ends) {
-            Some(Ends::Quiet | Ends::Told) => Some(self.last_ms + self.calm_ms(now)),
-            _ => clear_ms.map(|at| at + self.calm_ms(now)),
-        }
+        let (from, calm_ms) = match self.kind.map(Kind::ends) {
+            Some(Ends::Quiet | Ends::Told) => (self.last_ms, CALM_MS),
+            _ => (clear_ms?, 0),
+        };
+        Some(match self.flaps_until() {
+            // What comes and goes is waited for longer, but not longer than it does.
+            Some(until) => until.max(from + calm_ms).min(from + CALM_FLAPPING_MS),
+            None => from + calm_ms,
+        })
     }
 
     /// The clock was set back: nothing is later than now.

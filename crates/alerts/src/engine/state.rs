@@ -172,7 +172,7 @@ impl State {
                 Phase::Pending { since_ms } => Some(since_ms + for_ms),
                 Phase::Firing { .. } => {
                     let repeats = alert.told.values().map(|told| told.at_ms + rule.map_or(crate::rule::REPEAT_MS, |rule| rule.repeat_ms));
-                    alert.settles_at(now).into_iter().chain(repeats.filter(|at| *at > now)).min()
+                    alert.settles_at().into_iter().chain(repeats.filter(|at| *at > now)).min()
                 }
                 Phase::Resolved { .. } => None,
             };
