@@ -14,7 +14,7 @@ use ostler_alerts::render::{Answer, Outgoing, Verdict, judge, render};
 use ostler_alerts::text::plain;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::Command;
+use tokio::process::{ChildStderr, ChildStdin, Command};
 use tokio::time::timeout;
 
 use super::{smtp, tls};
@@ -27,6 +27,10 @@ const LETTER: Duration = Duration::from_secs(60);
 const PROGRAM: Duration = Duration::from_secs(30);
 /// Bytes of an answer that are read.
 const MOST_ANSWER: usize = 16 << 10;
+/// Time in which what a program said last is read, after its end.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+/// Bytes of its standard error that are kept.
+const MOST_SAID: usize = 4096;
 /// Exit code of a program by which it asks to be run again later (`EX_TEMPFAIL`).
 const TRY_AGAIN: i32 = 75;
 
@@ -121,28 +125,79 @@ async fn run(argv: &[String], stdin: &str, id: &str) -> Verdict {
     };
     let group = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
     let (input, errors) = (child.stdin.take(), child.stderr.take());
+    let mut said = Vec::new();
+    let (feeds, listens) = (feed(input, stdin.as_bytes()), listen(errors, &mut said));
+    // Its end counts: what it has started in the background may hold its standard error for as long as it likes.
     let work = async {
-        if let Some(mut input) = input {
-            // It need not read it.
-            let _ = input.write_all(stdin.as_bytes()).await;
+        tokio::pin!(feeds, listens);
+        let (mut is_fed, mut is_heard) = (false, false);
+        let status = loop {
+            tokio::select! {
+                status = child.wait() => break status,
+                () = &mut feeds, if !is_fed => is_fed = true,
+                () = &mut listens, if !is_heard => is_heard = true,
+            }
+        };
+        if !is_heard {
+            let _ = timeout(LAST_WORDS, listens).await;
         }
-        let mut said = Vec::new();
-        if let Some(errors) = errors {
-            let _ = errors.take(4096).read_to_end(&mut said).await;
-        }
-        (child.wait().await, said)
+        status
     };
     let ended = timeout(PROGRAM, work).await;
     if let (Some(group), true) = (group, ended.is_err()) {
         let _ = kill_process_group(group, Signal::KILL);
     }
     match ended {
-        Ok((Ok(status), _)) if status.success() => Verdict::Delivered,
-        Ok((Ok(status), said)) => {
+        Ok(Ok(status)) if status.success() => Verdict::Delivered,
+        Ok(Ok(status)) => {
             let why = format!("{}: {status} {}", plain(program, 100), plain(&String::from_utf8_lossy(&said), 200));
             if status.code() == Some(TRY_AGAIN) { Verdict::Later { after_ms: None, why } } else { Verdict::Refused(why) }
         }
-        Ok((Err(error), _)) => Verdict::Refused(error.to_string()),
+        Ok(Err(error)) => Verdict::Refused(error.to_string()),
         Err(_) => Verdict::Later { after_ms: None, why: format!("{} did not end within {} s", plain(program, 100), PROGRAM.as_secs()) },
+    }
+}
+
+/// Writes the message. The program need not read it.
+async fn feed(input: Option<ChildStdin>, text: &[u8]) {
+    let Some(mut input) = input else { return };
+    let _ = input.write_all(text).await;
+}
+
+/// Reads to the end, so that nobody is stopped by a full pipe, and keeps the beginning.
+async fn listen(errors: Option<ChildStderr>, said: &mut Vec<u8>) {
+    let Some(mut errors) = errors else { return };
+    let mut block = [0; 1024];
+    while let Ok(length @ 1..) = errors.read(&mut block).await {
+        let room = MOST_SAID.saturating_sub(said.len());
+        said.extend_from_slice(&block[..length.min(room)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn of(script: &str) -> Verdict {
+        run(&["/bin/sh".into(), "-c".into(), script.into()], "{}\n", "1-1").await
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_program_is_its_answer() {
+        assert_eq!(of("cat").await, Verdict::Delivered);
+        assert_eq!(of("exec <&-").await, Verdict::Delivered, "it need not read");
+        assert_eq!(of("head -c 1000000 /dev/zero >&2").await, Verdict::Delivered, "it may say more than is kept");
+        let Verdict::Refused(why) = of("echo no such room >&2; exit 3").await else { panic!("refused") };
+        assert!(why.contains("no such room"), "{why}");
+        assert!(matches!(of("exit 75").await, Verdict::Later { .. }));
+    }
+
+    /// A second message would follow each 30 s, though the first was delivered.
+    #[tokio::test]
+    async fn what_a_program_leaves_behind_is_not_waited_for() {
+        let begin = std::time::Instant::now();
+        assert_eq!(of("sleep 25 & exit 0").await, Verdict::Delivered);
+        assert!(begin.elapsed() < Duration::from_secs(20), "it waited for the sleep");
+        assert_eq!(of("cat > /dev/null; sleep 25 & echo bad >&2; exit 1").await, Verdict::Refused("/bin/sh: exit status: 1 bad".into()));
     }
 }
