@@ -75,8 +75,23 @@ async fn deliver_all(mail: &Mail, text: &str) -> Result<(), Failure> {
         talk.log_in(&offers, user, password).await?;
     }
     talk.ask(&format!("MAIL FROM:<{}>", mail.from), 250).await?;
+    // Whom the server does not know keeps the letter from nobody else.
+    let mut refused = None;
+    let mut taken = 0;
     for to in &mail.to {
-        talk.ask(&format!("RCPT TO:<{to}>"), 250).await?;
+        match talk.ask(&format!("RCPT TO:<{to}>"), 250).await {
+            Ok(_) => taken += 1,
+            Err(Failure::Said(reply)) => {
+                let (host, code, said) = (&mail.host, reply.code, plain(&reply.lines.join(" "), 200));
+                let line = format!("alerts: {host} takes no letter to {}: {code} {said}\n", plain(to, 100));
+                let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+                refused = Some(reply);
+            }
+            Err(broken) => return Err(broken),
+        }
+    }
+    if let (0, Some(reply)) = (taken, refused) {
+        return Err(Failure::Said(reply));
     }
     talk.ask("DATA", 354).await?;
     talk.say(&format!("{}.", stuffed(text))).await?;
@@ -154,6 +169,61 @@ impl Talk {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A mail server that knows nobody but Ann. What it is told comes back.
+    async fn server(listener: tokio::net::TcpListener) -> Vec<String> {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = BufReader::new(stream);
+        let (mut lines, mut is_data) = (Vec::new(), false);
+        stream.write_all(b"220 mail\r\n").await.unwrap();
+        loop {
+            let mut line = String::new();
+            if stream.read_line(&mut line).await.unwrap() == 0 {
+                return lines;
+            }
+            let line = line.trim_end().to_owned();
+            let answer = match line.as_str() {
+                "DATA" => {
+                    is_data = true;
+                    "354 go on\r\n"
+                }
+                "." => {
+                    is_data = false;
+                    "250 taken\r\n"
+                }
+                _ if is_data => "",
+                _ if line.starts_with("RCPT") && !line.contains("ann@") => "550 no such user\r\n",
+                _ => "250 fine\r\n",
+            };
+            lines.push(line);
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    }
+
+    async fn letter(to: &[&str]) -> (Verdict, Vec<String>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(server(listener));
+        let mail = Mail {
+            host: "127.0.0.1".into(),
+            port,
+            tls: MailTls::None,
+            login: None,
+            from: "ops@box".into(),
+            to: to.iter().map(|to| (*to).to_owned()).collect(),
+        };
+        (deliver(&mail, "Subject: api\r\n\r\nit crashed\r\n").await, server.await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_unknown_recipient_keeps_the_letter_from_nobody_else() {
+        let (verdict, told) = letter(&["bob@box", "ann@box"]).await;
+        assert_eq!(verdict, Verdict::Delivered);
+        assert!(told.contains(&"it crashed".to_owned()), "{told:?}");
+        let (verdict, told) = letter(&["bob@box"]).await;
+        assert_eq!(verdict, Verdict::Refused("127.0.0.1 answers 550 no such user".into()));
+        assert!(!told.contains(&"DATA".to_owned()), "{told:?}");
+    }
 
     #[test]
     fn a_full_stop_alone_ends_nothing() {
