@@ -5,7 +5,9 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::Stdio;
+use std::thread;
 
 use ostler_testkit::{Home, Load, LoadSpec, alive, fixture, free_port, get, kill};
 use rustix::process::Signal;
@@ -67,6 +69,61 @@ fn a_reload_loses_nothing_of_a_server_without_shutdown_code() {
         }
         clients.into_iter().for_each(|load| load.stop().assert_whole());
     }
+}
+
+/// Requests that are answered when there is a file, one after the other at both instances.
+fn long_requests(port: u16, file: &Path) -> Vec<TcpStream> {
+    let ask = |_| {
+        let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        write!(client, "GET /when/{} HTTP/1.1\r\nHost: api\r\nConnection: close\r\n\r\n", file.display()).unwrap();
+        client
+    };
+    (0..20).map(ask).collect()
+}
+
+fn answer_of(mut client: TcpStream) -> String {
+    let mut text = String::new();
+    let read = client.read_to_string(&mut text);
+    format!("{text}{}", read.map_or_else(|error| error.to_string(), |_| String::new()))
+}
+
+/// The server's polite signal ends it at once: it must not come while a request is under way.
+#[test]
+fn a_request_that_takes_long_is_answered_by_a_server_without_shutdown_code() {
+    let home = home();
+    let port = free_port();
+    start(&home, "blocking", &port.to_string(), "");
+    let go = home.work().join("go");
+    let clients = long_requests(port, &go);
+    let before = pids(&home);
+    thread::scope(|scope| {
+        let reload = scope.spawn(|| home.ok("reload api"));
+        home.wait_until("the old processes finish", || finishing(&home) > 0 && !before.contains(&who(port)));
+        // As long as a shard has to be empty, and longer: another request goes to others.
+        let load = load(port);
+        for _ in 0..10 {
+            served(&home, &load);
+        }
+        load.stop().assert_whole();
+        std::fs::write(&go, "").unwrap();
+        let answers: Vec<String> = clients.into_iter().map(answer_of).collect();
+        assert!(answers.iter().all(|text| text.starts_with("HTTP/1.1 200")), "{answers:?}");
+        let told = reload.join().unwrap();
+        assert!(!told.stdout.contains("still under way") && !told.stderr.contains("still under way"), "{told}");
+    });
+    assert!(before.is_disjoint(&pids(&home)));
+}
+
+#[test]
+fn what_is_cut_after_its_time_is_told() {
+    let home = home();
+    let port = free_port();
+    start(&home, "blocking", &port.to_string(), r#", "drain_timeout": "1s""#);
+    let clients = long_requests(port, &home.work().join("never"));
+    let told = home.ok("reload api");
+    let cut = (told.stdout + &told.stderr).matches("still under way after drain_timeout (1000 ms)").count();
+    assert_eq!(cut, 2, "one for each process\n{}", home.report());
+    drop(clients);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use ostler_testkit::{Home, Load, fixture_path, free_port, get, needs_program};
+use ostler_testkit::{Home, Load, fixture_path, free_ports, get, needs_program};
 
 use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::home;
@@ -12,12 +12,7 @@ use crate::setup::home;
 fn shop(home: &Home) -> (String, u16) {
     let copied = Command::new("cp").args(["-r", &fixture_path("../../examples/shop")]).arg(home.work()).status().unwrap();
     assert!(copied.success());
-    let base = loop {
-        let base = free_port();
-        if base < 60_000 && (base..base + 6).all(|port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()) {
-            break base;
-        }
-    };
+    let base = free_ports(6);
     (home.work().join("shop/ecosystem.config.js").to_string_lossy().into_owned(), base)
 }
 

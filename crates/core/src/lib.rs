@@ -51,5 +51,6 @@ pub mod sim;
 pub mod sticky;
 pub mod stop;
 pub mod time;
+pub mod unanswered;
 pub mod units;
 pub mod watch;

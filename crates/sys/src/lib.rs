@@ -9,6 +9,7 @@ pub mod cgroup;
 pub mod child;
 pub mod clock;
 mod clone;
+pub mod connections;
 pub mod counted;
 pub mod cpus;
 pub mod cstrings;

@@ -38,11 +38,16 @@ fn descriptors(pid: i32) -> impl Iterator<Item = PathBuf> {
     descriptors.filter_map(|entry| std::fs::read_link(entry.path()).ok())
 }
 
+/// Inodes of the sockets that it has open.
+pub(crate) fn socket_inodes(pid: i32) -> impl Iterator<Item = u64> {
+    descriptors(pid).filter_map(|target| socket_inode(&target))
+}
+
 /// What these processes listen at: TCP and UDP ports (`3000`, `udp 53`) and paths of unix sockets. Of processes of other users only root sees it.
 pub fn places_of(pids: &[i32]) -> BTreeSet<String> {
     let mut places = BTreeSet::new();
     for pid in pids {
-        let sockets: BTreeSet<u64> = descriptors(*pid).filter_map(|target| socket_inode(&target)).collect();
+        let sockets: BTreeSet<u64> = socket_inodes(*pid).collect();
         if sockets.is_empty() {
             continue;
         }

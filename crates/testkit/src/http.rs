@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -10,19 +11,33 @@ use crate::load::{Address, Answer};
 /// For one answer.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A port that was free a moment ago.
+/// A port that nobody has, and that no other test is given: connections of the machine get theirs from another range.
 pub fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+    free_ports(1)
 }
 
-/// The first of so many ports in a row that were free a moment ago.
+/// The first of so many ports in a row.
 pub fn free_ports(count: u16) -> u16 {
     let all_free = |first: &u16| {
-        let ports = (0..count).map(|n| first.checked_add(n).and_then(|port| TcpListener::bind(("127.0.0.1", port)).ok()));
+        let ports = (0..count).map(|n| TcpListener::bind(("127.0.0.1", first + n)).ok());
         // All at the same time.
         ports.collect::<Option<Vec<_>>>().is_some()
     };
-    std::iter::repeat_with(free_port).find(all_free).unwrap_or_default()
+    std::iter::repeat_with(|| next_ports(count)).find(all_free).unwrap_or_default()
+}
+
+/// The next ports of a range below that of `net.ipv4.ip_local_port_range`, by a counter that all tests of the machine share.
+fn next_ports(count: u16) -> u16 {
+    const FIRST: u16 = 10_000;
+    const END: u16 = 32_000;
+    let path = std::env::temp_dir().join(format!("ostler-test-ports-{}", rustix::process::geteuid().as_raw()));
+    let file = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).unwrap();
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let mut last = [0; 2];
+    let next = file.read_exact_at(&mut last, 0).map_or(FIRST, |()| u16::from_ne_bytes(last));
+    let next = if (FIRST..END - count).contains(&next) { next } else { FIRST };
+    file.write_all_at(&(next + count).to_ne_bytes(), 0).unwrap();
+    next
 }
 
 /// One GET; the body.

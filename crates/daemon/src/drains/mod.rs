@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use ostler_core::app::ExecMode;
 use ostler_core::lifecycle::{Event, State, Transition, Wanted};
 use ostler_core::serving::Scheduling;
+use ostler_core::unanswered::still_under_way;
 use ostler_proto::node::Message;
 use ostler_proto::node::preload::{Drain, FromPreload};
 use serde_json::{Value, json};
@@ -150,8 +151,7 @@ fn unfinished(slot: &Slot, transition: &Transition, draining: Option<Draining>) 
     match (transition, draining) {
         (Transition::DrainTimeout, Some(Draining { requests: Some(0), .. })) => None,
         (Transition::DrainTimeout, Some(Draining { requests: Some(requests), .. })) => {
-            let were = if requests == 1 { "request was" } else { "requests were" };
-            Some((requests, format!("{requests} {were} still under way after drain_timeout ({drain_ms} ms)")))
+            Some((requests, still_under_way(requests, drain_ms)))
         }
         (Transition::DrainTimeout, Some(Draining { requests: None, .. })) => {
             Some((0, "the old process does not answer, it is ended".to_owned()))

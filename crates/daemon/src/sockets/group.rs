@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
+use ostler_sys::connections::{Connection, accepted_at};
 use rustix::io::Errno;
 
 use super::owner::SocketRole;
@@ -133,6 +134,11 @@ impl Group {
     /// True if connections wait for the process of this shard. What cannot be queried has none.
     pub(super) fn waits(&self, shard: u32) -> bool {
         ostler_sys::reuseport::waiting(&self.socket_for(Some(shard)).fd).is_ok_and(|waiting| waiting > 0)
+    }
+
+    /// Connections at its port, whosever they are. What cannot be queried has none.
+    pub(super) fn accepted(&self, shard: u32) -> Vec<Connection> {
+        accepted_at(&self.socket_for(Some(shard)).fd).unwrap_or_default()
     }
 }
 

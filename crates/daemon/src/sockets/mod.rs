@@ -107,6 +107,9 @@ impl Feature for Sockets {
     }
 
     fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+        if matches!(transition, Transition::DrainTimeout) {
+            self.on_drain_timeout(ctx, id);
+        }
         if matches!(transition, Transition::Stopped | Transition::Overlimit { .. } | Transition::CouldNotStart(_) | Transition::Deleted)
             && let Some(slot) = ctx.slots.get(id)
         {

@@ -5,21 +5,25 @@
 //! Every slot has a shard of each port: a socket of its own with its own queue (`SO_REUSEPORT`). Its processes have it one after the other;
 //! a candidate of a reload is another slot and has another shard. A program in the kernel gives new connections only to the shards of
 //! processes that serve, and is replaced when these change. So a process can be kept from getting connections before it is asked to end: most
-//! servers close what they have accepted but not read by then.
+//! servers close what they have accepted but not read by then. The kernel knows of each connection which side had the last word: the process is asked to end
+//! when it has answered what had come ([`ostler_core::unanswered`]), so a server without any shutdown code loses no request either.
 //!
 //! Shards are opened when a process first needs them, held by the keeper, and closed only with the app's sockets. After both daemon and
 //! keeper were killed the kernel's order of what is left is not known: then these shards get connections all together or, beside newer
 //! ones, not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use ostler_core::lifecycle::State;
 use ostler_core::serving::keyed;
 use ostler_core::shards::{Emptying, Standing, eligible};
+use ostler_core::unanswered::{self, Unanswered};
+use ostler_sys::connections::{Connection, sockets_of_tree};
 
 use super::Sockets;
 use super::group::Group;
-use crate::engine::{Ctx, Key, Request};
+use crate::engine::{Answer, Ctx, Key, Request};
 use crate::slots::Slot;
 
 /// Shards that have to be checked, and when.
@@ -29,9 +33,22 @@ pub(super) struct Shards {
     dirty: BTreeSet<String>,
     /// Apps in which something changes at a time.
     later: BTreeMap<String, u64>,
-    /// Slots whose shards have to become empty, with the incarnation.
-    emptying: BTreeMap<u32, (u32, Emptying)>,
+    /// Slots whose shards have to become empty.
+    finishing: BTreeMap<u32, Finishing>,
 }
+
+/// A process that gets nothing new any more, and finishes what it has.
+#[derive(Debug)]
+struct Finishing {
+    inc: u32,
+    emptying: Emptying,
+    unanswered: Unanswered,
+    /// Requests that were under way at the last look.
+    requests: usize,
+}
+
+/// Share of the time that looks at connections may take: one part of so many.
+const LOOKS_SHARE: u32 = 20;
 
 /// Timer of the first of [`Shards::later`].
 const LATER: Key = (Sockets::NAME, 1 << 32);
@@ -116,7 +133,7 @@ impl Sockets {
         }
         let emptying = Emptying::since(ctx.now.mono_ms);
         ctx.timers.set(look_at(id), Some(emptying.look_ms()));
-        self.shards.emptying.insert(id, (inc, emptying));
+        self.shards.finishing.insert(id, Finishing { inc, emptying, unanswered: Unanswered::default(), requests: 0 });
         true
     }
 
@@ -130,7 +147,7 @@ impl Sockets {
     /// Handles a deadline.
     pub(super) fn on_shard_timer(&mut self, ctx: &mut Ctx, key: u64) {
         match u32::try_from(key) {
-            Ok(id) => self.look_if_empty(ctx, id),
+            Ok(id) => self.look_if_finished(ctx, id),
             Err(_) => {
                 let now_ms = ctx.now.mono_ms;
                 let later = &mut self.shards.later;
@@ -141,28 +158,72 @@ impl Sockets {
         }
     }
 
-    fn look_if_empty(&mut self, ctx: &mut Ctx, id: u32) {
-        let Some(&(inc, _)) = self.shards.emptying.get(&id) else { return };
-        let drains = |slot: &&Slot| matches!(slot.durable.instance.state, State::Draining { inc: draining, .. } if draining == inc);
-        let Some(slot) = ctx.slots.get(id).filter(drains) else {
+    /// Looks whether it has all that will come to it, and has answered what had come.
+    fn look_if_finished(&mut self, ctx: &mut Ctx, id: u32) {
+        let Some(inc) = self.shards.finishing.get(&id).map(|finishing| finishing.inc) else { return };
+        let pid_of = |slot: &Slot| match slot.durable.instance.state {
+            State::Draining { inc: draining, pid, .. } if draining == inc => Some(pid),
+            _ => None,
+        };
+        let Some((slot, pid)) = ctx.slots.get(id).and_then(|slot| Some((slot, pid_of(slot)?))) else {
             // It has ended, or is asked to.
-            self.shards.emptying.remove(&id);
+            self.shards.finishing.remove(&id);
             return;
         };
-        let waits = self.groups_of(&slot.spec().name).any(|group| group.waits(slot.durable.shard));
-        let Some((_, emptying)) = self.shards.emptying.get_mut(&id) else { return };
-        if emptying.seen(waits, ctx.now.mono_ms) {
-            self.shards.emptying.remove(&id);
+        let (name, shard) = (slot.spec().name.clone(), slot.durable.shard);
+        let began = Instant::now();
+        let waits = self.groups_of(&name).any(|group| group.waits(shard));
+        let connections: Vec<Connection> = self.groups_of(&name).flat_map(|group| group.accepted(shard)).collect();
+        let Some(finishing) = self.shards.finishing.get_mut(&id) else { return };
+        finishing.requests = requests_of(&mut finishing.unanswered, &connections, pid, ctx.now.mono_ms);
+        if finishing.emptying.seen(waits || finishing.requests > 0, ctx.now.mono_ms) {
+            self.shards.finishing.remove(&id);
             ctx.request(Request::FinishRequests { id, inc });
-        } else {
-            ctx.timers.set(look_at(id), Some(emptying.look_ms()));
+            return;
         }
+        // With very many connections a look takes its time.
+        let pause = u64::try_from((began.elapsed() * LOOKS_SHARE).as_millis()).unwrap_or(u64::MAX);
+        ctx.timers.set(look_at(id), Some(finishing.emptying.look_ms().max(ctx.now.mono_ms.saturating_add(pause))));
+    }
+
+    /// Handles the end of its time to finish. What is still under way there is cut.
+    pub(super) fn on_drain_timeout(&mut self, ctx: &mut Ctx, id: u32) {
+        let Some(finishing) = self.shards.finishing.remove(&id) else { return };
+        ctx.timers.set(look_at(id), None);
+        let Some(slot) = ctx.slots.get(id).filter(|_| finishing.requests > 0) else { return };
+        let (pm_id, name, drain_ms) = (slot.durable.pm_id, &slot.spec().name, slot.live.policy.drain_timeout_ms.unwrap_or(0));
+        let requests = u32::try_from(finishing.requests).unwrap_or(u32::MAX);
+        let text = unanswered::still_under_way(requests, drain_ms);
+        ctx.log.error(format_args!("App [{name}:{pm_id}] {text}"));
+        let warning = format!("[{name}]({pm_id}) {text}");
+        ctx.answer(Answer::Cut { id, requests, warning });
     }
 
     /// Forgets the shards of a slot: its number may be used again.
     pub(super) fn forget_shard(&mut self, ctx: &mut Ctx, id: u32) {
-        if self.shards.emptying.remove(&id).is_some() {
+        if self.shards.finishing.remove(&id).is_some() {
             ctx.timers.set(look_at(id), None);
         }
+    }
+}
+
+/// Number of requests that this process has to answer yet.
+fn requests_of(known: &mut Unanswered, connections: &[Connection], pid: i32, now_ms: u64) -> usize {
+    let seen: Vec<unanswered::Connection> = connections.iter().map(seen).collect();
+    // Whose a new connection is takes a look at all descriptors of the process.
+    let is_any_new = seen.iter().any(|connection| !known.knows(connection.id));
+    let own = if is_any_new { sockets_of_tree(pid) } else { BTreeSet::new() };
+    let own: BTreeSet<u64> =
+        connections.iter().filter(|connection| own.contains(&connection.inode)).map(|connection| connection.cookie).collect();
+    known.seen(&seen, |id| own.contains(&id), now_ms)
+}
+
+fn seen(connection: &Connection) -> unanswered::Connection {
+    unanswered::Connection {
+        id: connection.cookie,
+        asked: connection.received,
+        answers: connection.sent,
+        asks: connection.unread > 0 || connection.since_received_ms < connection.since_sent_ms,
+        unsent: connection.unsent > 0,
     }
 }
