@@ -147,6 +147,8 @@ fn a_receiver_that_hangs_fails_or_leads_elsewhere_holds_up_no_other() {
     assert_eq!(ids.len(), 1, "a repeat has the same id");
     fails.behave(Behaviour::Takes);
     home.wait_until("it comes when the receiver is well again", || has(&fails, "api crash firing"));
+    let times = told(&fails).into_iter().flat_map(|(_, alerts)| alerts).filter(|alert| alert == "api crash firing").count();
+    assert_eq!(times, 1, "once");
     home.ok("alerts history").says("not sent (it leads to another address (307)");
     assert!(elsewhere.received().is_empty(), "a redirect was followed");
 }

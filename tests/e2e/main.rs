@@ -144,5 +144,6 @@ mod web;
 mod web_live;
 mod web_page;
 mod web_profiles;
+mod web_rights;
 mod wedged;
 mod why;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use ostler_testkit::{Home, cache_dir, free_port, free_ports, get, needs_program, nodes, python_program};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::setup::home;
@@ -179,6 +180,15 @@ fn one_of_another_language_and_several_with_ports_of_their_own() {
     let part = web.with("web token part --namespace dev");
     let text = part.get("/metrics").body;
     assert!(text.contains("single_total{") && !text.contains("jobs_total{") && !text.contains("app=\"jobs\""), "{text}");
+    // What ended processes have counted outlives the dashboard.
+    home.ok("restart jobs");
+    let jobs = "jobs_total{app=\"jobs\",namespace=\"default\",kind=\"mail\"}";
+    home.wait_until("the former processes' are in the sum", || value(&web.get("/metrics").body, jobs) == Some(6.0));
+    let before = home.app("ostler-web").pid();
+    kill_process(Pid::from_raw(before).unwrap(), Signal::KILL).unwrap();
+    home.wait_until("there is another dashboard", || ![0, before].contains(&home.app("ostler-web").pid()));
+    home.wait_until("both are read by it", || value(&web.get("/metrics").body, "ostler_app_scrape_up{app=\"jobs\",namespace=\"default\",worker=\"2\"}") == Some(1.0));
+    assert_eq!(value(&web.get("/metrics").body, jobs), Some(6.0), "it does not begin anew");
 }
 
 /// Says what its file tells it to.

@@ -99,6 +99,18 @@ impl<'a> Web<'a> {
         self.raw(&self.head("DELETE", path, &format!("{}\r\nContent-Type: application/json", self.bearer())), "")
     }
 
+    /// The lines of a stream of logs, up to the first for which this holds.
+    pub fn lines(&self, path: &str, is_last: impl Fn(&str) -> bool) -> Vec<String> {
+        let (mut stream, mut lines) = (self.stream(path, ""), Vec::new());
+        loop {
+            let (_, _, data) = stream.next();
+            lines.push(data["text"].as_str().unwrap_or_default().to_owned());
+            if lines.last().is_some_and(|line| is_last(line)) {
+                return lines;
+            }
+        }
+    }
+
     /// A stream of server-sent events, from after this id.
     fn stream(&self, path: &str, after: &str) -> Stream {
         let more = if after.is_empty() { self.bearer() } else { format!("{}\r\nLast-Event-ID: {after}", self.bearer()) };

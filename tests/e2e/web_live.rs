@@ -1,37 +1,15 @@
 //! The page over a long day: its memory, two browsers at once, one that nobody sees for a while; and with a thousand apps. Times are measured by `cargo xtask bench web`, not asserted here.
 
-use std::path::Path;
-use std::process::Command;
-
-use ostler_testkit::{Home, fixture, free_port, needs_program};
+use ostler_testkit::{fixture, free_port};
 use serde_json::{Value, json};
 
 use crate::setup::home;
 use crate::web::Web;
-use crate::web_page::driver;
-
-/// Runs a script in the browser. What it printed.
-fn browser(home: &Home, driver: &Path, script: &str, words: &[&str]) -> String {
-    let output = Command::new("node")
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/web").join(script))
-        .args(words)
-        .env("PUPPETEER_FROM", driver.join("from.js"))
-        .env("HOME", home.root())
-        .output()
-        .unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{stdout}\n{stderr}\n{}", home.report());
-    stdout.into_owned()
-}
+use crate::web_page::browser;
 
 #[test]
 fn memory_two_browsers_and_one_that_nobody_sees() {
-    needs_program!("node");
-    needs_program!("chromium");
-    let Some(driver) = driver() else {
-        assert!(std::env::var_os("CI").is_none(), "CI has the browser's driver");
-        return;
-    };
+    let Some(browser) = browser() else { return };
     let home = home();
     home.ok(format!("web enable --port {} --no-otlp", free_port()));
     let work = home.work();
@@ -46,9 +24,8 @@ fn memory_two_browsers_and_one_that_nobody_sees() {
     );
     home.ok(["start", &script, "--name", "writer"]);
     let links = [home.ok("web open").stdout, home.ok("web open").stdout];
-    let stdout = browser(&home, &driver, "live.mjs", &[links[0].trim(), links[1].trim(), work.to_str().unwrap()]);
-    let told: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
-    assert!(told["events"].as_u64() >= Some(600) && told["usable_ms"].is_u64(), "{told}");
+    let told = browser.run(&home, "live.mjs", &[links[0].trim(), links[1].trim(), work.to_str().unwrap()]);
+    assert!(told["events"].as_u64() >= Some(50) && told["usable_ms"].is_u64() && told["played_s"] == 7200, "{told}");
     eprintln!("{told}");
 }
 
@@ -73,20 +50,38 @@ fn a_thousand_apps() {
         let memory = series["series"].as_array().into_iter().flatten().filter(|one| one["metric"] == "memory" && one["app"] != Value::Null);
         series["left_out"] == 0 && memory.count() > APPS
     });
-    if let Some(driver) = driver() {
-        browser(&home, &driver, "many.mjs", &[home.ok("web open").stdout.trim(), &APPS.to_string()]);
+    if let Some(browser) = browser() {
+        browser.run(&home, "many.mjs", &[home.ok("web open").stdout.trim(), &APPS.to_string()]);
     }
+}
+
+/// What a start and requests have used is given back: code and constants of the program that nobody needs any more leave first.
+#[test]
+fn memory_is_given_back() {
+    let home = home();
+    let web = Web::on(&home, "--no-otlp");
+    home.ok(format!("start {} --name api -- hold", fixture()));
+    for path in ["/", "/api/apps", "/metrics", "/api/history/series"] {
+        assert_eq!(web.get(path).status, 200, "{path}");
+    }
+    let resident = |pid: i32, key: &str| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().next()?.parse::<u64>().ok());
+        line.unwrap_or_else(|| panic!("{pid} has no {key}: {status}"))
+    };
+    let reads = |process: &ostler_testkit::Proc| process.cmdline.contains("logs --json --err");
+    home.wait_until("its reader of standard error is there", || home.processes().iter().any(reads));
+    let reader = home.processes().iter().find(|process| reads(process)).unwrap().pid;
+    for pid in [home.app("ostler-web").pid(), reader] {
+        home.wait_until("a part of what it had is gone", || resident(pid, "VmRSS:") * 5 < resident(pid, "VmHWM:") * 4);
+    }
+    assert_eq!(web.get("/").status, 200);
 }
 
 /// As in the documentation's nginx: the proxy takes a path away, and everything of the page is relative.
 #[test]
 fn below_a_path_of_a_proxy() {
-    needs_program!("node");
-    needs_program!("chromium");
-    let Some(driver) = driver() else {
-        assert!(std::env::var_os("CI").is_none(), "CI has the browser's driver");
-        return;
-    };
+    let Some(browser) = browser() else { return };
     let home = home();
     let (port, front) = (free_port(), free_port());
     home.ok(format!("web enable --port {port} --no-otlp --behind-proxy"));
@@ -110,5 +105,5 @@ fn below_a_path_of_a_proxy() {
     home.wait_until("the proxy listens", || std::net::TcpStream::connect(("127.0.0.1", front)).is_ok());
     let link = home.ok("web open").stdout;
     let (_, secret) = link.trim().split_once('#').unwrap();
-    browser(&home, &driver, "many.mjs", &[&format!("http://127.0.0.1:{front}/ostler/#{secret}"), "1"]);
+    browser.run(&home, "many.mjs", &[&format!("http://127.0.0.1:{front}/ostler/#{secret}"), "1"]);
 }

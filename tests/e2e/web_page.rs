@@ -1,28 +1,42 @@
 //! The dashboard's page in a real browser: from the link to a restart, a search in logs, the other language, the logout, with nothing on its console.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use ostler_testkit::{Behaviour, Receiver, fixture, free_port, needs_program};
+use ostler_testkit::{Behaviour, Home, Receiver, fixture, fixture_path, free_port};
 use serde_json::Value;
 
 use crate::setup::home;
 use crate::traces::{failed, post};
 
-/// The folder with puppeteer-core; none where nobody installed it, and then this machine has no browser to drive.
-pub(crate) fn driver() -> Option<PathBuf> {
-    let folder = PathBuf::from(std::env::var_os("OSTLER_CACHE")?).join("browser");
-    folder.join("node_modules/puppeteer-core").is_dir().then_some(folder)
+/// A real browser, and what drives it.
+pub(crate) struct Browser(PathBuf);
+
+/// The browser; none where this machine has none, which on CI is a failure.
+pub(crate) fn browser() -> Option<Browser> {
+    let folder = std::env::var_os("OSTLER_CACHE").map(|cache| PathBuf::from(cache).join("browser"));
+    let driver = folder.filter(|folder| folder.join("node_modules/puppeteer-core").is_dir());
+    let is_whole = ["node", "chromium"].iter().all(|name| ostler_testkit::program(name).is_some());
+    assert!(is_whole && driver.is_some() || !ostler_testkit::on_ci(), "CI has Node, Chromium and its driver");
+    driver.filter(|_| is_whole).map(Browser)
+}
+
+impl Browser {
+    /// Runs a script of `tests/fixtures/web` in it. What the last line says.
+    pub(crate) fn run(&self, home: &Home, script: &str, words: &[&str]) -> Value {
+        let mut command = Command::new("node");
+        command.arg(fixture_path(&format!("web/{script}"))).args(words);
+        command.env("PUPPETEER_FROM", self.0.join("from.js")).env("HOME", home.root());
+        let output = command.env("WEB_PID", home.app("ostler-web").pid().to_string()).output().unwrap();
+        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{stdout}\n{stderr}\n{}", home.report());
+        serde_json::from_str(stdout.lines().last().unwrap_or_default()).unwrap_or_default()
+    }
 }
 
 #[test]
 fn from_the_link_to_the_logout() {
-    needs_program!("node");
-    needs_program!("chromium");
-    let Some(driver) = driver() else {
-        assert!(std::env::var_os("CI").is_none(), "CI has the browser's driver");
-        return;
-    };
+    let Some(browser) = browser() else { return };
     let home = home();
     let traces = free_port();
     home.ok(format!("web enable --port {} --otlp-port {traces}", free_port()));
@@ -43,17 +57,7 @@ fn from_the_link_to_the_logout() {
     let sent = post(traces, "/v1/traces", "Content-Type: application/json\r\n", trace.to_string().as_bytes());
     assert_eq!(sent.0, 200, "{sent:?}");
     let link = home.ok("web open").stdout;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/web/walk.mjs");
-    let output = Command::new("node")
-        .arg(&script)
-        .args([link.trim(), "shop"])
-        .env("PUPPETEER_FROM", driver.join("from.js"))
-        .env("HOME", home.root())
-        .output()
-        .unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{stdout}\n{stderr}\n{}", home.report());
-    let told: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    let told = browser.run(&home, "walk.mjs", &[link.trim(), "shop"]);
     let files = told["files"].as_array().unwrap();
     assert!(files.len() <= 6, "five requests, and the page itself: {files:?}");
 }

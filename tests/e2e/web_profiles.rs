@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::setup::home;
 use crate::web::Web;
-use crate::web_page::driver;
+use crate::web_page::browser;
 
 /// Burns CPU in a function with a name, and rests a little. The function is too long for V8 to make it a part of its caller.
 fn burns() -> String {
@@ -161,12 +161,7 @@ fn the_page_reads_whatever_an_app_answers() {
 
 #[test]
 fn a_flame_graph_in_the_browser() {
-    needs_program!("node");
-    needs_program!("chromium");
-    let Some(driver) = driver() else {
-        assert!(std::env::var_os("CI").is_none(), "CI has the browser's driver");
-        return;
-    };
+    let Some(browser) = browser() else { return };
     let home = home();
     home.ok(format!("web enable --port {}", free_port()));
     let app = home.write("app.js", format!("{}\nconst odd = {{ ['<img src=x onerror=alert(1)>']() {{ burnsWithThisName(); }} }};\nsetInterval(() => Object.values(odd)[0](), 400);", burns()));
@@ -174,15 +169,6 @@ fn a_flame_graph_in_the_browser() {
     home.ok(["start", &app, "--name", "api", "--node-args", "--max-inlined-bytecode-size=0 --no-use-osr"]);
     home.ok(format!("start {} --name other -- hold", fixture()));
     let link = home.ok("web open").stdout;
-    let output = Command::new("node")
-        .arg(fixture_path("web/profiles.mjs"))
-        .args([link.trim(), "api", "burnsWithThisName", "other"])
-        .env("PUPPETEER_FROM", driver.join("from.js"))
-        .env("HOME", home.root())
-        .output()
-        .unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{stdout}\n{stderr}\n{}", home.report());
-    let told: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    let told = browser.run(&home, "profiles.mjs", &[link.trim(), "api", "burnsWithThisName", "other"]);
     assert_eq!(told["links"].as_array().unwrap().len(), 2, "{told}");
 }

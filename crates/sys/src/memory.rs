@@ -31,6 +31,18 @@ fn trim() {
 #[cfg(not(target_env = "gnu"))]
 const fn trim() {}
 
+/// Has all threads allocate from one heap, for a process whose threads mostly wait: else glibc gives each thread one of its own, which keeps what its largest
+/// moment needed. To be called before there is a second thread.
+#[cfg(target_env = "gnu")]
+pub fn one_heap() {
+    // SAFETY: no requirements; it only sets a bound.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
+
+/// Has all threads allocate from one heap: musl has no other.
+#[cfg(not(target_env = "gnu"))]
+pub const fn one_heap() {}
+
 /// Tracks which code and constants are used from now on, for [`rest_locked`]: what only the start needed is dropped. The kernel maps the
 /// neighbours of a page that is used, but never beyond a mapping; so each mapping is split into blocks, by an advice that changes nothing
 /// else (whether the block is part of a core dump). Costs one system call for 64 KiB of program and libraries.

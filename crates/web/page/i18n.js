@@ -245,6 +245,7 @@ const WORDS = {
   ownerInternal: ["Node", "Node"],
   ownerNative: ["native", "原生"],
   ownerEngine: ["engine", "引擎"],
+  eventsMissing: ["Events between {from} and {to} are missing: more happened than is kept.", "{from} 至 {to} 之间的事件缺失：事件数量超出了保留上限。"],
   older: ["Older", "更早"],
   filterEvents: ["Filter events", "筛选事件"],
   login: ["Log in", "登录"],

@@ -1,5 +1,7 @@
 // What the page knows: one state, changed by the server's news and by this browser.
 import { useEffect, useState } from "./vendor/preact.js";
+import { dateTime } from "./format.js";
+import { t } from "./i18n.js";
 import { api } from "./api.js";
 
 const SAMPLES = 600;
@@ -11,6 +13,7 @@ export const state = {
   table: null,
   events: [],
   more: false,
+  missing: null, // { from, to }: times between which events happened that nobody has any more
   connection: "connecting",
   samples: new Map(),
   host: [],
@@ -67,19 +70,50 @@ function takeEvent(event) {
   if (state.events.length > EVENTS) state.events.length = EVENTS;
 }
 
+// What this page has not seen, and the server does not know any more: where it was asleep for long, or the server began anew.
+function lost(known, begins, now) {
+  if (!known) return null;
+  if (!begins) return { from: known.at, to: now };
+  const follows = begins.epoch === known.epoch && begins.sequence <= known.sequence + 1;
+  return follows ? null : { from: known.at, to: begins.at };
+}
+
 export async function loadEvents(older) {
+  const known = state.events[0];
   const last = state.events[state.events.length - 1];
   const answer = await api(`events?limit=100${older && last ? `&before=${last.sequence}` : ""}`);
   if (older) state.events.push(...answer.events);
-  else state.events = answer.events;
+  else {
+    // What came by the stream while the answer was under way.
+    const newest = answer.events[0];
+    const came = newest ? state.events.filter((event) => event.epoch === newest.epoch && event.sequence > newest.sequence) : [];
+    state.events = [...came, ...answer.events];
+    const missing = lost(known, answer.begins, Date.now());
+    if (missing) {
+      state.missing = missing;
+      toast(t("eventsMissing", { from: dateTime(missing.from), to: dateTime(missing.to) }), "bad");
+    }
+  }
   state.more = answer.more && state.events.length < EVENTS;
   changed();
 }
 
 let source = null;
+let heard = 0;
+// A table comes each second. Where none does, the way is broken and the browser does not know: after a machine's sleep nobody tells it.
+const SILENT_MS = 20000;
+setInterval(() => {
+  if (!source || document.hidden || Date.now() - heard < SILENT_MS) return;
+  disconnect();
+  state.connection = "reconnecting";
+  changed();
+  connect();
+  loadEvents(false).catch(() => {});
+}, 2000);
 
 export function connect() {
   if (source) return;
+  heard = Date.now();
   source = new EventSource("api/live");
   source.onopen = () => {
     state.connection = "live";
@@ -95,6 +129,7 @@ export function connect() {
     }
   };
   source.addEventListener("table", (message) => {
+    heard = Date.now();
     takeTable(JSON.parse(message.data));
     changed();
   });

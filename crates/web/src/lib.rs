@@ -51,6 +51,7 @@ pub fn folder(home: &Path) -> PathBuf {
 /// Serves the dashboard of this home until it is asked to end.
 pub fn main(home: Option<&OsStr>) -> ExitCode {
     let Some(home) = home else { return failed(&"the home is missing on the command line") };
+    ostler_sys::memory::one_heap();
     match server::run(Path::new(home)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&ostler_core::causes::with_causes(&error)),

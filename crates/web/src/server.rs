@@ -89,7 +89,7 @@ pub(crate) fn run(home: &Path) -> Result<(), WebError> {
         let errors = collect(home, daemon.clone(), ending.clone());
         let otlp = crate::otlp::start(home, &settings, &daemon, &ending);
         let alerts = crate::alerts::start(home, &daemon, &errors, &ending);
-        let scraper = Scraper::start(&daemon, recorder.clone(), ending.clone());
+        let scraper = Scraper::start(home, &daemon, recorder.clone(), ending.clone());
         let site = Rc::new(Site {
             home: home.to_owned(),
             guard: Guard::new(&settings),

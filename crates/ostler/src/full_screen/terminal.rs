@@ -10,6 +10,7 @@ use ostler_sys::signal::{CONT, HUP, INT, QUIT, SignalFd, TERM, TSTP, WINCH, stop
 use rustix::fs::OFlags;
 use rustix::termios::{OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcgetwinsize, tcsetattr};
 
+use super::input::{Input, Reader};
 use super::paint::{BEGIN, END};
 use crate::error::CliError;
 
@@ -23,6 +24,13 @@ pub(crate) enum Told {
     Suspend,
     /// Perhaps another size, perhaps something else on the screen.
     Look,
+}
+
+/// What came of the user: by a signal, or typed.
+#[derive(Debug)]
+pub(crate) enum Came {
+    Told(Told),
+    Typed(Input),
 }
 
 /// The terminal while the view is on it.
@@ -73,8 +81,22 @@ impl Terminal {
         self.signals.as_fd()
     }
 
+    /// Takes what came: signals where there are some (`told`), keys where some were `typed`; else the reader gives out what it has waited with for long enough.
+    /// A terminal that is gone is the end.
+    pub(crate) fn came(&self, told: bool, typed: bool, reader: &mut Reader) -> Vec<Came> {
+        let mut came: Vec<Came> = if told { self.told().into_iter().map(Came::Told).collect() } else { Vec::new() };
+        if !typed {
+            came.extend(reader.give_up().map(Came::Typed));
+        } else if let Some(bytes) = self.read() {
+            came.extend(reader.take(&bytes).into_iter().map(Came::Typed));
+        } else {
+            came.push(Came::Told(Told::End));
+        }
+        came
+    }
+
     /// Takes the signals that came.
-    pub(crate) fn told(&self) -> Vec<Told> {
+    fn told(&self) -> Vec<Told> {
         let mut told = Vec::new();
         while let Some(received) = self.signals.next() {
             told.push(match received.signal {
@@ -87,7 +109,7 @@ impl Terminal {
     }
 
     /// Reads what was typed; call it when there is something. None = the terminal is gone.
-    pub(crate) fn read(&self) -> Option<Vec<u8>> {
+    fn read(&self) -> Option<Vec<u8>> {
         let mut bytes = vec![0; 1024];
         match io::stdin().lock().read(&mut bytes) {
             Ok(0) => None,

@@ -54,7 +54,7 @@ pub(super) fn count_lines(file: &File, length: u64) -> io::Result<u64> {
 }
 
 /// Reads as much as there is, until the buffer is full.
-fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+pub(super) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match file.read_at(&mut buffer[filled..], offset + filled as u64) {

@@ -30,6 +30,9 @@ const BLIND: Duration = Duration::from_millis(250);
 const FILE_TIME: Duration = Duration::from_millis(10);
 /// Time between two looks for a lost daemon, and after an event until the list is asked for once more.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Time after which memory is given back where nothing comes, and between two such moments.
+const FIRST_REST: Duration = Duration::from_secs(2);
+const REST: Duration = Duration::from_secs(60);
 
 /// Shows the last lines, then follows until the reader has enough.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
@@ -388,6 +391,8 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
     let mut daemon = Daemon { home, client: None, ask_at: None, gone: false, keeper: None, stopping: None };
     daemon.subscribe();
     let mut look_for_new = true;
+    // Time of the next rest; none = nothing has happened since the last.
+    let (mut rest_at, mut rested_at) = (Some(Instant::now() + FIRST_REST), None::<Instant>);
     loop {
         if let Some(list) = daemon.list() {
             add_new(&mut followers, &list, filter, &past, &mut watch);
@@ -416,10 +421,19 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
         // What one file's follower took from the watch is news for the others, too.
         let missed = watch.news();
         let at_once = missed.any.then_some(Duration::ZERO);
-        let longest = due.map(|at| at.saturating_duration_since(Instant::now())).into_iter().chain(blind).chain(at_once).min();
+        let longest = due.map(|at| at.saturating_duration_since(Instant::now())).into_iter().chain(blind).chain(at_once);
+        let longest = longest.chain(rest_at.map(|at| at.saturating_duration_since(Instant::now()))).min();
         let signal_fds = signals.as_ref().map(|signals| signals.fds());
         let has_reader = !cx.out.is_closed();
         let wake = wait(has_reader, watch.as_fd(), daemon.client.as_ref(), signal_fds.as_ref().map_or(&[], |fds| &fds[..]), longest);
+        if wake.is_quiet() {
+            if rest_at.is_some_and(|at| at <= Instant::now()) {
+                ostler_sys::memory::rest();
+                (rest_at, rested_at) = (None, Some(Instant::now()));
+            }
+        } else if rest_at.is_none() {
+            rest_at = rested_at.map(|at| (at + REST).max(Instant::now() + FIRST_REST));
+        }
         let is_over = look_at.is_some_and(|at| at <= Instant::now()) && daemon.look(observer.as_deref_mut());
         if is_over || wake.signalled && signals.as_mut().is_some_and(|signals| signals.receive()) {
             if let Some(observer) = observer.as_mut().filter(|_| daemon.stopping.is_none()) {
@@ -523,6 +537,13 @@ struct Wake {
     daemon_readable: bool,
     signalled: bool,
     reader_gone: bool,
+}
+
+impl Wake {
+    /// True if only time has passed.
+    const fn is_quiet(&self) -> bool {
+        !(self.news || self.daemon_readable || self.signalled || self.reader_gone)
+    }
 }
 
 /// Adds a descriptor, if there is one; returns its index.

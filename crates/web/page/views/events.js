@@ -13,6 +13,7 @@ export function EventList({ app, word }) {
   if (!shown.length) return html`<${Empty} title=${t("noEvents")} />`;
   return html`<ol class="events">${shown.map((event) => html`<li key=${`${event.epoch}-${event.sequence}`} class=${event.severity}><span class="dot" aria-label=${event.severity}></span><span class="when" title=${new Date(event.at).toLocaleString()}>${dateTime(event.at)}</span>
       <span class="what"><strong>${safe(event.app ?? "ostler")}${event.instance === null ? "" : ` (${event.instance})`}</strong> ${safe(event.text)} <span class="sub">${safe(event.who)}</span></span><span class="ago sub"><${Ago} at=${event.at} /></span></li>`)}</ol>
+    ${state.missing && html`<p class="note warn pad" role="note">${t("eventsMissing", { from: dateTime(state.missing.from), to: dateTime(state.missing.to) })}</p>`}
     ${state.more && html`<div class="row center pad"><button onClick=${() => loadEvents(true).catch(() => {})}>${t("older")}</button></div>`}`;
 }
 

@@ -28,6 +28,9 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// Time between two searches for instances that report figures of their own, for each hundred instances that there are.
 const SEARCH: Duration = Duration::from_secs(60);
 
+/// Time between two moments in which memory is given back: what requests and a start have used, and nobody needs at rest.
+const REST: Duration = Duration::from_secs(60);
+
 /// Time for which Node apps measure after a look, ms: longer than between two scrapes.
 const COLLECT_MS: u64 = 90_000;
 
@@ -41,6 +44,7 @@ pub(super) fn run(shared: &Shared, wakes: &UnixStream) {
     let mut table_at = Instant::now();
     let mut reports = Reports::default();
     let mut answered = 0;
+    let mut rest_at: Option<Instant> = None;
     loop {
         // Before anything is asked: what comes is no older than this wish.
         let wish = shared.wishes.load(Ordering::Acquire);
@@ -94,6 +98,12 @@ pub(super) fn run(shared: &Shared, wakes: &UnixStream) {
             (None, true) => AGAIN,
             (None, false) => AGAIN_AT_REST,
         };
+        // First after the first figures: all that goes on at rest has run once.
+        let is_time = rest_at.map_or(is_due && link.is_some(), |at| at <= Instant::now());
+        if is_time && longest >= SOONEST {
+            ostler_sys::memory::rest();
+            rest_at = Some(Instant::now() + REST);
+        }
         let woken = wait(wakes, link.as_ref(), longest);
         if woken.bell {
             drain(wakes);

@@ -153,7 +153,7 @@ impl Pusher {
             let sent = timeout(REQUEST, crate::alerts::exchange(Method::POST, &url, &headers, batch.body)).await;
             let verdict = match sent {
                 Ok(Ok(got)) => judge(got.answer.status, got.answer.retry_after.as_deref(), got.answer.body.as_bytes()),
-                Ok(Err(why)) => Verdict::Later(None, why),
+                Ok(Err(why)) => Verdict::Later(None, explained(why, url.port)),
                 Err(_) => Verdict::Later(None, format!("it did not answer within {} s", REQUEST.as_secs())),
             };
             let _ = done.send(verdict).await;
@@ -299,6 +299,23 @@ impl Lines {
     }
 }
 
+/// Why a request came to nothing, with the likeliest reason where its port is that of gRPC.
+fn explained(why: String, port: u16) -> String {
+    const GRPC: u16 = 4317;
+    if port == GRPC { format!("{why}; {GRPC} is the port of OTLP over gRPC: over HTTP, which we speak, it is 4318 as a rule") } else { why }
+}
+
 fn now_ns() -> u64 {
     now_ms().saturating_mul(1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::explained;
+
+    #[test]
+    fn the_port_of_grpc_is_told_of() {
+        assert!(explained("it broke off".into(), 4317).contains("over HTTP, which we speak, it is 4318"));
+        assert_eq!(explained("it broke off".into(), 4318), "it broke off");
+    }
 }

@@ -25,5 +25,7 @@ pub(super) fn answer(site: &Site, asked: &Asked, identity: &Identity) -> Respons
     };
     let mut found = events.iter().rev().filter(wanted);
     let list: Vec<_> = found.by_ref().take(limit).map(|event| view::event(event)).collect();
-    reply(&json!({ "events": list, "more": found.next().is_some() }))
+    // From there on nothing is missing: whoever knows events of before sees whether some lie in between.
+    let begins = events.first().map(|event| json!({ "epoch": event.epoch, "sequence": event.seq, "at": event.at_ms }));
+    reply(&json!({ "events": list, "more": found.next().is_some(), "begins": begins }))
 }

@@ -4,9 +4,10 @@
 //! Only while somebody collects: a request for `/metrics`, and the history at its step of ten seconds, which share what was read within a second. Who has a page
 //! is in the descriptions, which are asked for once for each process. Where instances share a port, a connection to it reaches any of them: then the preload of a
 //! Node worker is asked for a way to that very process (`Request::Reach`), and `increment` says that each has a port of its own. [`fetch`] reads, [`page`]
-//! understands, [`sum`] adds up; all of it is bounded, because an app may write anything.
+//! understands, [`sum`] adds up, [`kept`] has the sums survive this process; all of it is bounded, because an app may write anything.
 
 mod fetch;
+mod kept;
 mod page;
 mod past;
 mod run;

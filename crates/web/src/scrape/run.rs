@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::MOST_SAMPLES;
 use super::fetch::{Address, fetch};
+use super::kept;
 use super::page::{Page, page};
 use super::past::Rates;
 use super::sum::{Figures, Read, Sums};
@@ -30,6 +32,8 @@ const TOGETHER: usize = 16;
 const STEP: Duration = Duration::from_secs(10);
 /// Longest time for an app to stay known that has no instance any more: it may only be restarted.
 const FORGET: Duration = Duration::from_secs(3600);
+/// Time between two writes of the sums, where no process has ended.
+const KEEP: Duration = Duration::from_secs(40);
 /// Problems that are remembered, so that each is told once.
 const TOLD: usize = 256;
 
@@ -45,6 +49,7 @@ pub(crate) struct AppFigures {
 
 /// Reads pages.
 pub(crate) struct Scraper {
+    home: PathBuf,
     daemon: Daemon,
     /// One at a time: whoever comes meanwhile gets the same.
     turn: Mutex<()>,
@@ -58,6 +63,8 @@ struct State {
     apps: BTreeMap<(String, String), App>,
     latest: Rc<Vec<AppFigures>>,
     read: Option<Instant>,
+    /// When the sums were written; none = not yet by this process.
+    kept: Option<Instant>,
     told: BTreeSet<String>,
 }
 
@@ -104,14 +111,19 @@ struct Outcome {
 
 impl Scraper {
     /// Reads for the history from now on, until the end.
-    pub(crate) fn start(daemon: &Daemon, recorder: Recorder, mut ending: Ending) -> Rc<Self> {
-        let scraper = Rc::new(Self { daemon: daemon.clone(), turn: Mutex::new(()), state: RefCell::default() });
+    pub(crate) fn start(home: &Path, daemon: &Daemon, recorder: Recorder, mut ending: Ending) -> Rc<Self> {
+        let mut state = State::default();
+        let (known, problem) = kept::take_up(home);
+        state.apps.extend(known.into_iter().map(|(app, sums)| (app, App { sums, seen: Some(Instant::now()) })));
+        problem.into_iter().for_each(|problem| state.tell(format!("scrape: {problem}")));
+        let scraper = Rc::new(Self { home: home.to_owned(), daemon: daemon.clone(), turn: Mutex::new(()), state: RefCell::new(state) });
         let of_task = Rc::clone(&scraper);
         tokio::task::spawn_local(async move {
             tokio::select! {
                 () = of_task.keep(&recorder) => {}
                 () = ending.begun() => {}
             }
+            of_task.state.borrow_mut().keep(&of_task.home);
         });
         scraper
     }
@@ -150,7 +162,12 @@ impl Scraper {
         self.learn(&rows).await;
         let jobs = self.state.borrow().jobs(&rows);
         let outcomes = if jobs.is_empty() { Vec::new() } else { self.read_all(&jobs).await };
-        self.state.borrow_mut().take(jobs, outcomes)
+        let mut state = self.state.borrow_mut();
+        let figures = state.take(jobs, outcomes);
+        if state.is_to_keep() {
+            state.keep(&self.home);
+        }
+        figures
     }
 
     /// Asks for the descriptions of processes that are not known yet.
@@ -236,6 +253,23 @@ impl State {
         self.latest = Rc::new(figures.collect());
         self.read = Some(Instant::now());
         Rc::clone(&self.latest)
+    }
+
+    /// True if the file has to be written: what a process counted that has ended is nowhere else.
+    fn is_to_keep(&mut self) -> bool {
+        let moved = self.apps.values_mut().fold(false, |moved, app| app.sums.take_moved() || moved);
+        moved || !self.apps.is_empty() && self.kept.is_none_or(|kept| kept.elapsed() >= KEEP)
+    }
+
+    /// Writes the sums, where there are any, or were.
+    fn keep(&mut self, home: &Path) {
+        if self.apps.is_empty() && self.kept.is_none() {
+            return;
+        }
+        self.kept = Some(Instant::now());
+        if let Err(problem) = kept::keep(home, self.apps.iter().map(|(app, of)| (app, &of.sums))) {
+            self.tell(format!("scrape: sums are not kept: {problem}"));
+        }
     }
 
     /// A line in our own log, once.

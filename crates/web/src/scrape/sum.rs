@@ -14,9 +14,11 @@ pub(super) type Read = (u32, i32, Option<Page>);
 #[derive(Debug, Default)]
 pub(super) struct Sums {
     /// The last page of each process that is there: by instance, its pid.
-    last: BTreeMap<u32, (i32, Page)>,
+    pub(super) last: BTreeMap<u32, (i32, Page)>,
     /// What processes have counted that are gone.
-    former: Page,
+    pub(super) former: Page,
+    /// Whether that has changed.
+    pub(super) moved: bool,
 }
 
 /// Figures of an app.
@@ -31,6 +33,11 @@ pub(crate) struct Figures {
 }
 
 impl Sums {
+    /// True if more was counted by what is gone since this was asked last.
+    pub(super) fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
+    }
+
     /// Takes what was read now, of the processes that are there.
     pub(super) fn take(&mut self, read: Vec<Read>) -> Figures {
         let is_there = |id: u32, pid: i32| read.iter().any(|(other, of, _)| *other == id && *of == pid);
@@ -38,6 +45,7 @@ impl Sums {
         for id in gone {
             if let Some((_, page)) = self.last.remove(&id) {
                 add(&mut self.former.families, page.families);
+                self.moved = true;
             }
         }
         let mut figures = Figures::default();
@@ -76,6 +84,7 @@ impl Sums {
                 families.push(Family { series, ..family.clone() });
             }
         }
+        self.moved |= !families.is_empty();
         add(&mut self.former.families, families);
     }
 }

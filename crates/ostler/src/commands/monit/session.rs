@@ -15,7 +15,7 @@ use super::link::DaemonLink;
 use super::log_lines::LogLine;
 use super::paint::changes;
 use super::state::{News, State};
-use super::terminal::{Terminal, Told};
+use super::terminal::{Came, Terminal, Told};
 use super::view::draw;
 use crate::error::CliError;
 use crate::logs::LogFeed;
@@ -187,22 +187,19 @@ impl<'a> Session<'a> {
 
     /// Takes what came. False = it is over.
     fn on_wake(&mut self, wake: &Wake) -> Result<bool, CliError> {
-        if wake.told {
-            for told in self.terminal.told() {
-                match told {
-                    Told::End => return Ok(false),
-                    Told::Suspend => self.suspend()?,
-                    Told::Look => self.look(),
+        for came in self.terminal.came(wake.told, wake.typed, &mut self.reader) {
+            let input = match came {
+                Came::Told(Told::End) => return Ok(false),
+                Came::Told(Told::Suspend) => {
+                    self.suspend()?;
+                    continue;
                 }
-            }
-        }
-        let inputs = if wake.typed {
-            let Some(bytes) = self.terminal.read() else { return Ok(false) };
-            self.reader.take(&bytes)
-        } else {
-            self.reader.give_up().into_iter().collect()
-        };
-        for input in inputs {
+                Came::Told(Told::Look) => {
+                    self.look();
+                    continue;
+                }
+                Came::Typed(input) => input,
+            };
             self.is_changed = true;
             match on_input(&mut self.state, input) {
                 None => {}

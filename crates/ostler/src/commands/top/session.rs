@@ -13,7 +13,7 @@ use crate::error::CliError;
 use crate::full_screen::cells::Picture;
 use crate::full_screen::input::Reader;
 use crate::full_screen::paint::changes;
-use crate::full_screen::terminal::{Terminal, Told};
+use crate::full_screen::terminal::{Came, Terminal, Told};
 
 /// Shortest time between two pictures: nobody reads faster.
 const FRAME: Duration = Duration::from_millis(50);
@@ -103,22 +103,19 @@ impl Session {
 
     /// Takes what came. False = it is over.
     fn on_wake(&mut self, wake: &Wake) -> Result<bool, CliError> {
-        if wake.told {
-            for told in self.terminal.told() {
-                match told {
-                    Told::End => return Ok(false),
-                    Told::Suspend => self.suspend()?,
-                    Told::Look => self.look(),
+        for came in self.terminal.came(wake.told, wake.typed, &mut self.reader) {
+            let input = match came {
+                Came::Told(Told::End) => return Ok(false),
+                Came::Told(Told::Suspend) => {
+                    self.suspend()?;
+                    continue;
                 }
-            }
-        }
-        let inputs = if wake.typed {
-            let Some(bytes) = self.terminal.read() else { return Ok(false) };
-            self.reader.take(&bytes)
-        } else {
-            self.reader.give_up().into_iter().collect()
-        };
-        for input in inputs {
+                Came::Told(Told::Look) => {
+                    self.look();
+                    continue;
+                }
+                Came::Typed(input) => input,
+            };
             self.is_changed = true;
             match self.state.on_input(&input) {
                 None => {}

@@ -5,13 +5,13 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::num::NonZeroU64;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 
 use flate2::read::MultiGzDecoder;
 use jiff::tz::TimeZone;
 use memchr::memchr_iter;
 use rustix::fs::{Advice, fadvise};
 
+use super::super::lines::read_at;
 use super::pattern::{Pattern, line_around};
 use super::time;
 
@@ -190,19 +190,6 @@ fn end_by_time(file: &File, end: u64, until_ms: u64, wanted: &Wanted<'_>) -> io:
         }
     }
     Ok(high.min(end))
-}
-
-fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 /// A reader that counts.

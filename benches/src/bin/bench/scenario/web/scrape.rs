@@ -1,7 +1,8 @@
-//! The page for Prometheus over a hundred apps, beside PM2 with the exporter of npm (`OSTLER_BENCH_EXPORTER`: its script).
+//! The page for Prometheus over a hundred apps, beside PM2 with the exporter of npm (`OSTLER_BENCH_EXPORTER`: its script); and what it costs that some have pages of
+//! their own, which are read for it.
 
 use super::dashboard::{Dashboard, processes, whole};
-use crate::contender::Kind;
+use crate::contender::{Contender, Kind};
 use crate::lab::{Lab, Subject, Turn};
 use crate::measure;
 use crate::report::{Row, median};
@@ -17,12 +18,18 @@ use std::time::{Duration, Instant};
 const EXPORTER_PORT: u16 = 9209;
 /// Longer than a look of the dashboard is good for another scrape.
 const PAUSE: Duration = Duration::from_secs(2);
+/// Apps with a page of their own, and what is on each.
+const PAGES: usize = 10;
+const FIGURES: usize = 200;
 
 pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     let count = if lab.quick { 5 } else { 20 };
     let rows = [
         Row::new(format!("`/metrics` of 100 apps, median of {count} (PM2: pm2-prometheus-exporter)"), "ms", "≤ 5"),
+        Row::new("… CPU for one, of who answers and of the daemon", "ms", ""),
         Row::new("… memory of who answers, PSS", "MB", ""),
+        Row::new(format!("… with {PAGES} apps more that have {FIGURES} figures each on a page of their own"), "ms", ""),
+        Row::new("… CPU for one, of who answers and of the daemon", "ms", ""),
     ];
     Ok(lab.rows(1, rows, |subject| {
         let Subject::Manager(kind) = subject else { return Ok(Turn::LeftOut("–")) };
@@ -35,22 +42,35 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         }
         let manager = lab.manager(kind)?;
         manager.start_all(&lab.apps(100, &["pause"]))?;
-        let mut scrapes = Vec::new();
-        let mut scrape = |ask: &dyn Fn() -> Result<String>, name: &str| -> Result<()> {
-            for _ in 0..count {
+        // Time of one, and CPU of these processes for one.
+        let scrape = |ask: &dyn Fn() -> Result<String>, name: &str, least: usize, pids: &[i32]| -> Result<[f64; 2]> {
+            let (mut times, mut before) = (Vec::new(), Duration::ZERO);
+            for round in 0..=count {
                 thread::sleep(PAUSE);
                 let begin = Instant::now();
                 let text = ask()?;
-                scrapes.push(ms(begin.elapsed()));
                 let apps = text.lines().filter(|line| line.starts_with(name)).count();
-                ensure!(apps >= 100, "{apps} apps are on the page");
+                ensure!(apps >= least, "{apps} of {least} are on the page");
+                // The first finds everything cold.
+                match round {
+                    0 => before = measure::cpu(pids),
+                    _ => times.push(ms(begin.elapsed())),
+                }
             }
-            Ok(())
+            let cpu = ms(measure::cpu(pids).saturating_sub(before)) / count as f64;
+            Ok([median(&times).unwrap_or(f64::NAN), cpu])
         };
-        let memory = if kind == Kind::Ostler {
+        let values = if kind == Kind::Ostler {
             let dashboard = Dashboard::on(&manager)?;
-            scrape(&|| dashboard.get("/metrics"), "ostler_app_up{")?;
-            measure::memory(&[processes(&manager)?.0])
+            let (web, daemon) = (processes(&manager)?.0, manager.daemon()?);
+            let ask = || dashboard.get("/metrics");
+            let plain = scrape(&ask, "ostler_app_up{", 100, &[web, daemon])?;
+            let memory = measure::memory(&[web]);
+            start_pages(lab, &manager)?;
+            let is_read = |text: &str| text.lines().filter(|line| line.starts_with("ostler_app_scrape_up{") && line.ends_with(" 1")).count() == PAGES;
+            ensure!(measure::wait(Duration::from_secs(60), || ask().is_ok_and(|text| is_read(&text))), "their pages are not read");
+            let own = scrape(&ask, "own_", PAGES * FIGURES, &[web, daemon])?;
+            [plain[0], plain[1], memory.pss as f64 / 1e6, own[0], own[1]]
         } else {
             // With the variables of the manager's home, as an app of it has them.
             let mut command = std::process::Command::new("node");
@@ -66,11 +86,30 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             };
             let is_up = measure::wait(Duration::from_secs(30), || ask().is_ok_and(|text| text.contains("pm2_up{")));
             ensure!(is_up, "the exporter does not answer");
-            scrape(&ask, "pm2_up{")?;
-            measure::memory(&[i32::try_from(running.0.id())?])
+            let pid = i32::try_from(running.0.id())?;
+            let plain = scrape(&ask, "pm2_up{", 100, &[pid, manager.daemon()?])?;
+            [plain[0], plain[1], measure::memory(&[pid]).pss as f64 / 1e6, f64::NAN, f64::NAN]
         };
-        Ok(Turn::Values([median(&scrapes).unwrap_or(f64::NAN), memory.pss as f64 / 1e6]))
+        Ok(Turn::Values(values))
     }))
+}
+
+/// Node apps with pages of their own, each at its port.
+fn start_pages(lab: &Lab, manager: &Contender) -> Result<()> {
+    let folder = lab.fresh()?;
+    let script = folder.join("page.js");
+    let text = format!(
+        "const page = Array.from({{ length: {FIGURES} }}, (_, n) => `# TYPE own_${{n}}_total counter\nown_${{n}}_total ${{n}}\n`).join('');\n\
+         require('http').createServer((_, answer) => answer.end(page)).listen(process.env.PORT, '127.0.0.1');\n"
+    );
+    std::fs::write(&script, text)?;
+    let port = ostler_testkit::free_ports(u16::try_from(PAGES)?);
+    let app = |n: u16| serde_json::json!({ "name": format!("page-{n}"), "script": script, "env": { "PORT": port + n }, "scrape": port + n });
+    let apps: Vec<_> = (0..u16::try_from(PAGES)?).map(app).collect();
+    let file = folder.join("pages.json");
+    std::fs::write(&file, serde_json::json!({ "apps": apps }).to_string())?;
+    manager.call(manager.client(&["start", &file.display().to_string()]))?;
+    Ok(())
 }
 
 /// A process that ends with this.

@@ -1,0 +1,183 @@
+//! The sums over a restart of the dashboard: what ended processes have counted, and the last page of those that are there, in a file. The pages are in it as
+//! they came, in Prometheus' text, so that what is read of it is bounded like everything of apps.
+
+use std::fmt::Write as _;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use ostler_sys::replace::{Durability, Writers, replace};
+use serde::{Deserialize, Serialize};
+
+use super::page::{Family, Kind, Value, page};
+use super::sum::Sums;
+use crate::settings::make_folder;
+
+const VERSION: u32 = 1;
+/// Largest file that is read.
+const MAX_BYTES: u64 = 32 << 20;
+
+/// The file.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    version: u32,
+    apps: Vec<App>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct App {
+    namespace: String,
+    app: String,
+    former: String,
+    last: Vec<Last>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Last {
+    id: u32,
+    pid: i32,
+    page: String,
+}
+
+/// An app, by namespace and name, and its sums.
+type Named = ((String, String), Sums);
+
+fn path(home: &Path) -> PathBuf {
+    crate::folder(home).join("scraped.json")
+}
+
+/// Keeps the sums of these apps.
+///
+/// # Errors
+/// What the system says, in a line; the file is as it was.
+pub(super) fn keep<'a>(home: &Path, apps: impl Iterator<Item = (&'a (String, String), &'a Sums)>) -> Result<(), String> {
+    let app = |((namespace, app), sums): (&(String, String), &Sums)| App {
+        namespace: namespace.clone(),
+        app: app.clone(),
+        former: text(&sums.former.families),
+        last: sums.last.iter().map(|(id, (pid, page))| Last { id: *id, pid: *pid, page: text(&page.families) }).collect(),
+    };
+    let kept = serde_json::to_vec(&Kept { version: VERSION, apps: apps.map(app).collect() }).unwrap_or_default();
+    make_folder(home).map_err(|error| ostler_core::causes::with_causes(&error))?;
+    replace(&path(home), &kept, Durability::Process, Writers::One).map_err(|error| ostler_core::causes::with_causes(&error))
+}
+
+/// The sums to go on with, and what is wrong with the file: then it is put beside, and all begins at nothing.
+pub(super) fn take_up(home: &Path) -> (Vec<Named>, Option<String>) {
+    let path = path(home);
+    let problem = match read(&path) {
+        Ok(apps) => return (apps, None),
+        Err(problem) => problem,
+    };
+    let aside = path.with_extension("json.aside");
+    let _ = std::fs::rename(&path, &aside);
+    (Vec::new(), Some(format!("\"{}\" {problem}; it is \"{}\" now", path.display(), aside.display())))
+}
+
+fn read(path: &Path) -> Result<Vec<Named>, String> {
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(format!("cannot be read: {error}")),
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(|error| format!("cannot be read: {error}"))?;
+    let kept: Kept = serde_json::from_slice(&bytes).map_err(|error| format!("makes no sense: {error}"))?;
+    if kept.version > VERSION {
+        return Err(format!("is of a later version ({})", kept.version));
+    }
+    let of = |app: App| {
+        let last = app.last.into_iter().map(|last| (last.id, (last.pid, page(&last.page)))).collect();
+        ((app.namespace, app.app), Sums { last, former: page(&app.former), moved: false })
+    };
+    Ok(kept.apps.into_iter().map(of).collect())
+}
+
+/// Counters and histograms as a page.
+fn text(families: &[Family]) -> String {
+    let mut out = String::new();
+    for Family { name, kind, help, series } in families {
+        let word = if *kind == Kind::Histogram { "histogram" } else { "counter" };
+        let help = help.replace('\\', "\\\\").replace('\n', "\\n");
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {word}");
+        for one in series {
+            let labels = &one.labels;
+            match &one.value {
+                Value::One(value) => sample(&mut out, name, "", labels, *value),
+                Value::Many(points) => {
+                    let comma = if labels.is_empty() { "" } else { "," };
+                    for (_, bound, count) in &points.at {
+                        sample(&mut out, name, "_bucket", &format!("{labels}{comma}le=\"{bound}\""), *count);
+                    }
+                    points.sum.into_iter().for_each(|sum| sample(&mut out, name, "_sum", labels, sum));
+                    points.count.into_iter().for_each(|count| sample(&mut out, name, "_count", labels, count));
+                }
+            }
+        }
+    }
+    out
+}
+
+fn sample(out: &mut String, name: &str, ending: &str, labels: &str, value: f64) {
+    let _ = match value {
+        f64::INFINITY => writeln!(out, "{name}{ending}{{{labels}}} +Inf"),
+        f64::NEG_INFINITY => writeln!(out, "{name}{ending}{{{labels}}} -Inf"),
+        _ => writeln!(out, "{name}{ending}{{{labels}}} {value}"),
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = "# HELP c_total a \\\\ \\n b\n# TYPE c_total counter\nc_total{k=\"a\\\"b\\\\c\\nd\",app=\"x\"} 5\nc_total 1e300\n# TYPE empty counter\nempty 0\n\
+                        # TYPE h histogram\nh_bucket{x=\"1\",le=\"0.5\"} 1\nh_bucket{x=\"1\",le=\"+Inf\"} 4\nh_sum{x=\"1\"} +Inf\nh_count{x=\"1\"} 4\n";
+
+    fn home(name: &str) -> PathBuf {
+        let home = std::env::temp_dir().join(format!("ostler-scraped-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&home);
+        std::fs::create_dir_all(home.join("web")).unwrap();
+        home
+    }
+
+    #[test]
+    fn a_page_comes_back_as_it_was() {
+        let before = page(PAGE);
+        assert!(before.left_out == 0 && before.families.len() == 3, "{before:?}");
+        assert_eq!(page(&text(&before.families)), before);
+    }
+
+    #[test]
+    fn sums_go_on_over_a_restart() {
+        let home = home("sums");
+        let counter = |value: u32| Some(page(&format!("# TYPE c counter\nc {value}\n")));
+        let total = |sums: &mut Sums, read| match sums.take(read).summed[0].series[0].value {
+            Value::One(value) => value,
+            Value::Many(_) => panic!(),
+        };
+        let mut sums = Sums::default();
+        total(&mut sums, vec![(0, 10, counter(5)), (1, 11, counter(7))]);
+        assert!(!sums.take_moved(), "nothing has ended");
+        assert!((total(&mut sums, vec![(0, 10, counter(6)), (1, 12, counter(1))]) - 14.0).abs() < 1e-9 && sums.take_moved());
+        let app = ("default".to_owned(), "api".to_owned());
+        keep(&home, [(&app, &sums)].into_iter()).unwrap();
+        let (mut all, problem) = take_up(&home);
+        assert!(problem.is_none() && all[0].0 == app);
+        // Meanwhile one has gone on, and one was replaced.
+        let read = vec![(0, 10, counter(8)), (1, 13, counter(2))];
+        assert!((total(&mut all[0].1, read) - (7.0 + 8.0 + 1.0 + 2.0)).abs() < 1e-9);
+        std::fs::remove_dir_all(&home).unwrap();
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_put_beside() {
+        let home = home("broken");
+        assert!(take_up(&home).1.is_none());
+        for text in ["", "[1", "{\"version\": 1}", "{\"version\": 9, \"apps\": []}"] {
+            std::fs::write(path(&home), text).unwrap();
+            let (apps, problem) = take_up(&home);
+            assert!(apps.is_empty() && problem.is_some() && !path(&home).exists(), "{text}");
+            assert_eq!(std::fs::read_to_string(path(&home).with_extension("json.aside")).unwrap(), text);
+        }
+        std::fs::remove_dir_all(&home).unwrap();
+    }
+}
