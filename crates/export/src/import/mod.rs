@@ -1,7 +1,9 @@
 //! From the files of others to an ecosystem file. What could not be carried over is told, key by key.
 
 mod compose;
+mod compose_project;
 mod ini;
+mod interpolate;
 mod procfile;
 mod supervisor;
 mod systemd;
@@ -11,6 +13,8 @@ mod tests;
 use serde_json::{Map, Value};
 
 use crate::Told;
+
+pub use compose_project::{ComposeProject, ComposeService, Surroundings, compose_project};
 
 /// A kind of file that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
