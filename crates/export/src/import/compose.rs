@@ -43,7 +43,9 @@ impl Dollars {
 
 /// The values of a file.
 pub(super) fn parse(text: &str) -> Result<Value, ImportError> {
-    serde_saphyr::from_str(text).map_err(|error| ImportError::Malformed(error.to_string().lines().next().unwrap_or_default().to_owned()))
+    serde_saphyr::from_str(text).map_err(|error| {
+        ImportError::Malformed(error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned())
+    })
 }
 
 pub(super) fn read(text: &str) -> Result<Imported, ImportError> {
