@@ -4,6 +4,7 @@ mod compose;
 mod compose_project;
 mod ini;
 mod interpolate;
+mod oxmgr;
 mod procfile;
 mod supervisor;
 mod systemd;
@@ -27,12 +28,19 @@ pub enum From {
     Procfile,
     /// A file of supervisor.
     Supervisor,
+    /// An `oxfile.toml` of OxMgr.
+    Oxmgr,
 }
 
 impl From {
     /// All of them, by their words on the command line.
-    pub const ALL: [(&'static str, Self); 4] =
-        [("compose", Self::Compose), ("systemd", Self::Systemd), ("procfile", Self::Procfile), ("supervisor", Self::Supervisor)];
+    pub const ALL: [(&'static str, Self); 5] = [
+        ("compose", Self::Compose),
+        ("systemd", Self::Systemd),
+        ("procfile", Self::Procfile),
+        ("supervisor", Self::Supervisor),
+        ("oxmgr", Self::Oxmgr),
+    ];
 
     /// The kind of this word.
     pub fn named(word: &str) -> Option<Self> {
@@ -140,6 +148,7 @@ pub fn import(from: From, text: &str, name: &str) -> Result<Imported, ImportErro
         From::Systemd => systemd::read(text, name),
         From::Procfile => procfile::read(text),
         From::Supervisor => supervisor::read(text),
+        From::Oxmgr => oxmgr::read(text),
     }
 }
 

@@ -406,7 +406,13 @@ pub(crate) const COMMANDS: &[Command] = &[
         completes: Completes::Words(&["compose", "systemd", "procfile", "supervisor"]),
         max_args: Some(2),
         examples: &["import compose", "import systemd /etc/systemd/system/api.service", "import procfile --out -"],
-        ..keeps("import", "<compose|systemd|procfile|supervisor> [file]", 1, Daemon::Unused, "a config file of the files of other programs")
+        ..keeps(
+            "import",
+            "<compose|systemd|procfile|supervisor|oxmgr> [file]",
+            1,
+            Daemon::Unused,
+            "a config file of the files of other programs",
+        )
     },
     Command {
         aliases: &["init"],
