@@ -137,6 +137,7 @@ mod top;
 mod traces;
 mod tracing;
 mod unsteered;
+mod up;
 mod update;
 mod validate;
 mod watch;

@@ -31,7 +31,8 @@ pub(crate) fn for_tests(profile: &str) -> Result<Vec<Variable>> {
     Ok(vec![("OSTLER_STATIC", ostler(profile)?), ("OSTLER_STATIC_FIXTURE", build("ostler-testkit", "ostler-fixture", profile)?)])
 }
 
-fn ostler(profile: &str) -> Result<PathBuf> {
+/// Builds the program; its path.
+pub(crate) fn ostler(profile: &str) -> Result<PathBuf> {
     let ostler = build("ostler", "ostler", profile)?;
     let text = output(Command::new("file").arg("-L").arg(&ostler)).unwrap_or_default();
     ensure!(!text.contains("dynamically linked"), "{} is linked dynamically: {text}", ostler.display());

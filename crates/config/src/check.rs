@@ -71,6 +71,35 @@ impl RawApp {
         &self.attributes
     }
 
+    /// Makes it an app of a project: the project is its namespace and goes in front of its name, also where others of the project depend on it, so that two
+    /// projects may have apps of the same name.
+    pub fn put_in_project(&mut self, project: &str, names: &[String]) {
+        let name = self.name();
+        let mut changed = Map::new();
+        changed.insert("name".into(), format!("{project}-{name}").into());
+        changed.insert("namespace".into(), project.into());
+        let renamed = |other: &str| if names.iter().any(|name| name == other) { format!("{project}-{other}") } else { other.to_owned() };
+        match self.attributes.get("depends_on") {
+            Some(Value::Object(table)) => {
+                let table: Map<String, Value> = table.iter().map(|(name, how)| (renamed(name), how.clone())).collect();
+                changed.insert("depends_on".into(), table.into());
+            }
+            Some(Value::Array(list)) => {
+                let list: Vec<Value> =
+                    list.iter().map(|name| name.as_str().map_or_else(|| name.clone(), |name| renamed(name).into())).collect();
+                changed.insert("depends_on".into(), list.into());
+            }
+            Some(Value::String(text)) => drop(changed.insert("depends_on".into(), renamed(text).into())),
+            _ => {}
+        }
+        self.replace(changed);
+    }
+
+    /// Lays these attributes over its own, by main name, in canonical form.
+    pub fn lay_over(&mut self, attributes: Map<String, Value>) {
+        self.replace(attributes);
+    }
+
     /// Names of its profiles (`env_<name>`).
     pub fn profiles(&self) -> impl Iterator<Item = &str> {
         self.profiles.keys().map(String::as_str)

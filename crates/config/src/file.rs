@@ -21,6 +21,8 @@ pub struct Loaded {
     pub apps: Vec<RawApp>,
     /// The `deploy` part, as it stands.
     pub deploy: Option<Value>,
+    /// `name` beside `apps`: that of the project.
+    pub project: Option<String>,
     /// Warnings; nothing prevents going on.
     pub warnings: Vec<Problem>,
     /// Changes that the file made to `process.env`: see [`Context::apply_env_changes`].
@@ -56,6 +58,15 @@ pub fn load_stdin(text: &[u8], context: &Context) -> Result<Loaded, Problems> {
     checked(document, None, shown, context)
 }
 
+/// [`load()`] of values that were made of another kind of file at this path: apps of a compose file.
+///
+/// # Errors
+/// As [`load()`].
+pub fn load_made(value: Value, path: &Path, shown: &str, context: &Context) -> Result<Loaded, Problems> {
+    let document = Document { value, ..Document::default() };
+    checked(document, Some(path.to_string_lossy().into_owned()), shown, context)
+}
+
 /// The apps of these names (`--only a,b` or `"a b"`), before any suffix. Empty when none matches.
 pub fn select(apps: &[RawApp], only: &str) -> Vec<RawApp> {
     let wanted: Vec<&str> = only.split(|c: char| c == ',' || c.is_whitespace()).filter(|name| !name.is_empty()).collect();
@@ -71,7 +82,7 @@ fn name_file(mut problem: Problem, shown: &str) -> Problem {
 fn checked(document: Document, file: Option<String>, shown: &str, context: &Context) -> Result<Loaded, Problems> {
     let Document { value, positions, notes, env_changes } = document;
     let mut problems: Vec<Problem> = notes.into_iter().map(|note| Problem::warning(Kind::Other, note).in_file(Some(shown), None)).collect();
-    let Parts { tables, deploy, statics } = parts(value).map_err(|problem| problem.in_file(Some(shown), None))?;
+    let Parts { tables, deploy, statics, project } = parts(value).map_err(|problem| problem.in_file(Some(shown), None))?;
     let positions = Rc::new(positions);
     let mut apps = Vec::with_capacity(tables.len());
     let mut tables = crate::jobs::of_apps(tables).map_err(|problem| problem.in_file(Some(shown), None))?;
@@ -87,24 +98,26 @@ fn checked(document: Document, file: Option<String>, shown: &str, context: &Cont
         report_same_names(&apps, &mut problems);
     }
     let warnings = Problems::check(problems, context.strict)?;
-    Ok(Loaded { file, apps, deploy, warnings, env_changes })
+    Ok(Loaded { file, apps, deploy, project, warnings, env_changes })
 }
 
 struct Parts {
     tables: Vec<(String, Value)>,
     deploy: Option<Value>,
     statics: Option<Value>,
+    project: Option<String>,
 }
 
 /// Takes the top level apart: `{apps}`, `{pm2}`, a list, one bare app; package.json has `apps` or `pm2` beside other things.
 fn parts(value: Value) -> Result<Parts, Problem> {
     match value {
-        Value::Array(items) => Ok(Parts { tables: tables("", items)?, deploy: None, statics: None }),
+        Value::Array(items) => Ok(Parts { tables: tables("", items)?, deploy: None, statics: None, project: None }),
         Value::Object(mut top) => {
             let deploy = top.shift_remove("deploy").filter(Value::is_object);
             let statics = top.shift_remove("static").filter(|value| !value.is_null());
             let jobs = if is_one_app(&top) { None } else { top.shift_remove("jobs").filter(|value| !value.is_null()) };
             let jobs = jobs.map(|jobs| crate::jobs::of_value("jobs", jobs, None)).transpose()?;
+            let project = if is_one_app(&top) { None } else { top.get("name").and_then(Value::as_str).map(str::to_owned) };
             let name = ["apps", "pm2"].into_iter().find(|name| top.get(*name).is_some_and(|value| !value.is_null()));
             let tables = match name {
                 Some(name) => match top.shift_remove(name) {
@@ -120,7 +133,7 @@ fn parts(value: Value) -> Result<Parts, Problem> {
                 None => return Err(no_apps(&top)),
             };
             let tables = tables.into_iter().chain(jobs.into_iter().flatten()).collect();
-            Ok(Parts { tables, deploy, statics })
+            Ok(Parts { tables, deploy, statics, project })
         }
         other => Err(Problem::error(
             Kind::NotApps,

@@ -82,7 +82,7 @@ const fn official(
     Official { program, image, port, data, health, password: None }
 }
 
-static OFFICIAL: &[Official] = &[
+pub(crate) static OFFICIAL: &[Official] = &[
     official("redis-server", "redis:7-alpine", 6379, Some("/data"), Some("redis-cli ping")),
     official("valkey-server", "valkey/valkey:8-alpine", 6379, Some("/data"), Some("valkey-cli ping")),
     official("memcached", "memcached:1-alpine", 11211, None, None),

@@ -2,7 +2,7 @@
 //!
 //! - [`export()`] makes the files of a [`Target`] and says what has no equal there ([`Told`]): never is anything left out in silence.
 //! - [`decide`] says what a second run does with a file that a person may have edited.
-//! - [`import()`] makes an ecosystem file of a compose file, a unit of systemd, a Procfile or a supervisor's file.
+//! - [`import()`] makes an ecosystem file of a compose file, a unit of systemd, a Procfile, a supervisor's or an OxMgr's file.
 //!
 //! In an image there is one file more, `ostler.container.yaml`: the apps without their variables, which come from the engine, so that there is one place
 //! for each. Secrets are in no file at all, only references to them.
@@ -31,7 +31,7 @@ mod tests;
 mod yaml;
 
 pub use coverage::{How, ROWS, Row, how, reference};
-pub use import::{From, ImportError, Imported, import};
+pub use import::{ComposeProject, ComposeService, From, ImportError, Imported, Surroundings, compose_project, import};
 pub use project::{Folder, Package, Project};
 pub use stamp::{Step, decide, stamped};
 

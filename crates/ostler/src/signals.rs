@@ -15,6 +15,8 @@ pub(crate) struct Signals {
     stop: SignalFd,
     children: SignalFd,
     stopping: bool,
+    /// Signals that came, each counted.
+    count: u32,
     /// The keeper that this process started.
     pub keeper: Option<i32>,
     /// End of the keeper that this process started last.
@@ -32,6 +34,7 @@ impl Signals {
             stop: SignalFd::new(&STOPPING).map_err(failed)?,
             children: SignalFd::new(&[CHLD]).map_err(failed)?,
             stopping: false,
+            count: 0,
             keeper: None,
             keeper_ended: None,
         };
@@ -60,8 +63,14 @@ impl Signals {
         }
         while self.stop.next().is_some() {
             self.stopping = true;
+            self.count += 1;
         }
         self.stopping
+    }
+
+    /// How many signals that ask to stop have come.
+    pub(crate) fn count(&self) -> u32 {
+        self.count
     }
 
     /// True if the keeper ended as it does after a `kill`; also when it is not known how.

@@ -205,6 +205,14 @@ fn files(raw: &RawApp, base: &Base<'_>, problems: &mut Vec<Problem>) -> EnvMap {
     out
 }
 
+/// The variables of a dotenv file.
+///
+/// # Errors
+/// It cannot be read, or a line of it; the reason names the place.
+pub fn variables_of(file: &Path) -> Result<EnvMap, String> {
+    read(file)
+}
+
 fn read(file: &Path) -> Result<EnvMap, String> {
     let text = crate::load::read_text(file).map_err(|problem| format!("{}: {}", file.display(), problem.message))?;
     dotenv(&text).map_err(|(line, message)| format!("{}:{line}: {message}", file.display()))

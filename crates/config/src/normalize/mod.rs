@@ -37,7 +37,7 @@ use crate::context::Context;
 use crate::keys::{self, Group};
 use crate::problem::{Kind, Problem, Problems, Severity};
 
-pub use env::EnvOption;
+pub use env::{EnvOption, variables_of};
 pub use merge::merge;
 pub use options::from_options;
 pub use order::finish_order;

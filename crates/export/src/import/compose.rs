@@ -23,9 +23,33 @@ const OF_CONTAINERS: &[&str] = &[
     "cap_drop",
 ];
 
+/// Meaning of a dollar sign in a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dollars {
+    /// As in the file: `$$` is one, `${X}` is a variable.
+    AsWritten,
+    /// Variables were resolved: it is one.
+    Resolved,
+}
+
+impl Dollars {
+    fn text(self, text: &str) -> String {
+        match self {
+            Self::AsWritten => text.replace("$$", "$"),
+            Self::Resolved => text.to_owned(),
+        }
+    }
+}
+
+/// The values of a file.
+pub(super) fn parse(text: &str) -> Result<Value, ImportError> {
+    serde_saphyr::from_str(text).map_err(|error| {
+        ImportError::Malformed(error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned())
+    })
+}
+
 pub(super) fn read(text: &str) -> Result<Imported, ImportError> {
-    let file: Value = serde_saphyr::from_str(text)
-        .map_err(|error| ImportError::Malformed(error.to_string().lines().next().unwrap_or_default().to_owned()))?;
+    let file = parse(text)?;
     let services = file.get("services").and_then(Value::as_object).ok_or(ImportError::NoApps("service"))?;
     if services.is_empty() {
         return Err(ImportError::NoApps("service"));
@@ -37,7 +61,7 @@ pub(super) fn read(text: &str) -> Result<Imported, ImportError> {
             told.push(Told { app: name.clone(), key: "services".into(), why: "it is no table".into() });
             continue;
         };
-        apps.extend(app(name, service, services, &mut told));
+        apps.extend(app(name, service, services, Dollars::AsWritten, &mut told));
     }
     if let Some(top) = file.as_object() {
         for key in top.keys().filter(|key| !matches!(key.as_str(), "services" | "version" | "name") && !key.starts_with("x-")) {
@@ -48,22 +72,28 @@ pub(super) fn read(text: &str) -> Result<Imported, ImportError> {
 }
 
 fn is_app(service: &Map<String, Value>) -> bool {
-    !words(service).is_empty()
+    !words(service, Dollars::AsWritten).is_empty()
 }
 
 /// The words of entry point and command.
-fn words(service: &Map<String, Value>) -> Vec<String> {
+fn words(service: &Map<String, Value>, dollars: Dollars) -> Vec<String> {
     let of = |key: &str| match service.get(key) {
-        Some(Value::String(text)) => split(&text.replace("$$", "$")),
-        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(|word| word.replace("$$", "$")).collect(),
+        Some(Value::String(text)) => split(&dollars.text(text)),
+        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(|word| dollars.text(word)).collect(),
         _ => Vec::new(),
     };
     of("entrypoint").into_iter().chain(of("command")).collect()
 }
 
-fn app(name: &str, service: &Map<String, Value>, all: &Map<String, Value>, told: &mut Vec<Told>) -> Option<Map<String, Value>> {
+pub(super) fn app(
+    name: &str,
+    service: &Map<String, Value>,
+    all: &Map<String, Value>,
+    dollars: Dollars,
+    told: &mut Vec<Told>,
+) -> Option<Map<String, Value>> {
     let mut app = App::new(name, told);
-    let mut words = words(service);
+    let mut words = words(service, dollars);
     if words.is_empty() {
         let image = service.get("image").and_then(Value::as_str).unwrap_or("an image that is built");
         app.tell("image", format!("the command is in {image}, not in this file: it stays a container, or gets a `script` by hand"));
@@ -81,7 +111,11 @@ fn app(name: &str, service: &Map<String, Value>, all: &Map<String, Value>, told:
     }
     let mut expands = false;
     for (key, value) in service {
-        one(&mut app, key, value, all, &mut expands);
+        one(&mut app, key, value, all, dollars, &mut expands);
+    }
+    // Whoever waits for its end wants it to have one: nothing is started again unless the file says so.
+    if !app.map.contains_key("autorestart") && !service.contains_key("restart") && is_awaited(name, all) {
+        app.set("autorestart", false);
     }
     if expands {
         app.set("env_expand", true);
@@ -89,7 +123,13 @@ fn app(name: &str, service: &Map<String, Value>, all: &Map<String, Value>, told:
     Some(app.map)
 }
 
-fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, expands: &mut bool) {
+/// True if another service waits until this one has ended well.
+fn is_awaited(name: &str, all: &Map<String, Value>) -> bool {
+    let condition = |service: &Value| service.get("depends_on")?.get(name)?.get("condition")?.as_str().map(str::to_owned);
+    all.values().filter_map(condition).any(|condition| condition == "service_completed_successfully")
+}
+
+fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, dollars: Dollars, expands: &mut bool) {
     match key {
         "command" | "entrypoint" => {}
         "build" => {
@@ -99,7 +139,7 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, ex
             }
         }
         "working_dir" => app.tell(key, format!("{} is a folder of the container", shown(value))),
-        "environment" => environment(app, value, expands),
+        "environment" => environment(app, value, dollars, expands),
         "env_file" => {
             let paths: Vec<Value> = match value {
                 Value::Array(list) => {
@@ -135,12 +175,12 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, ex
                 app.set("gid", group);
             }
         }
-        "scale" => app.set("instances", value.clone()),
+        "scale" => app.set("instances", number(value)),
         "cpus" => quota(app, value),
         "mem_limit" => memory(app, key, value),
-        "pids_limit" => app.set("pids_max", value.clone()),
+        "pids_limit" => app.set("pids_max", number(value)),
         "deploy" => deploy(app, value),
-        "healthcheck" => health(app, value),
+        "healthcheck" => health(app, value, dollars),
         "ulimits" => ulimits(app, value),
         "profiles" => app.set("autostart", false),
         "ports" => {
@@ -158,11 +198,16 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, ex
     }
 }
 
+/// A number, also where a variable gave it, which is a text then.
+fn number(value: &Value) -> Value {
+    value.as_str().and_then(|text| text.trim().parse::<u64>().ok()).map_or_else(|| value.clone(), Value::from)
+}
+
 fn shown(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn environment(app: &mut App<'_>, value: &Value, expands: &mut bool) {
+fn environment(app: &mut App<'_>, value: &Value, dollars: Dollars, expands: &mut bool) {
     let pairs: Vec<(String, Option<Value>)> = match value {
         Value::Object(map) => {
             map.iter().map(|(name, value)| (name.clone(), Some(value.clone()).filter(|value| !value.is_null()))).collect()
@@ -175,13 +220,13 @@ fn environment(app: &mut App<'_>, value: &Value, expands: &mut bool) {
         }
         _ => Vec::new(),
     };
-    for (_, value) in &pairs {
+    for (_, value) in pairs.iter().filter(|_| dollars == Dollars::AsWritten) {
         *expands |= value.as_ref().and_then(Value::as_str).is_some_and(|text| text.replace("$$", "").contains("${"));
     }
     for (name, value) in pairs {
         match value {
             // Without expansion a `$` is one; with it, `$$` stays what it is in both.
-            Some(Value::String(text)) if !*expands => app.variable(&name, text.replace("$$", "$")),
+            Some(Value::String(text)) if !*expands => app.variable(&name, dollars.text(&text)),
             Some(value) => app.variable(&name, value),
             // Whoever starts the app has it: it is inherited.
             None => {}
@@ -230,7 +275,7 @@ fn memory(app: &mut App<'_>, key: &str, value: &Value) {
 fn deploy(app: &mut App<'_>, value: &Value) {
     for (key, own) in value.as_object().into_iter().flatten() {
         match key.as_str() {
-            "replicas" => app.set("instances", own.clone()),
+            "replicas" => app.set("instances", number(own)),
             "resources" => {
                 for (key, limit) in own.get("limits").and_then(Value::as_object).into_iter().flatten() {
                     match key.as_str() {
@@ -261,14 +306,14 @@ fn deploy(app: &mut App<'_>, value: &Value) {
     }
 }
 
-fn health(app: &mut App<'_>, value: &Value) {
+fn health(app: &mut App<'_>, value: &Value, dollars: Dollars) {
     if value.get("disable") == Some(&Value::Bool(true)) {
         return;
     }
     let command: Vec<String> = match value.get("test") {
-        Some(Value::String(text)) => vec!["sh".into(), "-c".into(), text.replace("$$", "$")],
+        Some(Value::String(text)) => vec!["sh".into(), "-c".into(), dollars.text(text)],
         Some(Value::Array(list)) => {
-            let words: Vec<String> = list.iter().filter_map(Value::as_str).map(|word| word.replace("$$", "$")).collect();
+            let words: Vec<String> = list.iter().filter_map(Value::as_str).map(|word| dollars.text(word)).collect();
             match words.split_first() {
                 Some((first, rest)) if first == "CMD" => rest.to_vec(),
                 Some((first, rest)) if first == "CMD-SHELL" => {

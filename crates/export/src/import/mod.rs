@@ -1,7 +1,10 @@
 //! From the files of others to an ecosystem file. What could not be carried over is told, key by key.
 
 mod compose;
+mod compose_project;
 mod ini;
+mod interpolate;
+mod oxmgr;
 mod procfile;
 mod supervisor;
 mod systemd;
@@ -11,6 +14,8 @@ mod tests;
 use serde_json::{Map, Value};
 
 use crate::Told;
+
+pub use compose_project::{ComposeProject, ComposeService, Surroundings, compose_project};
 
 /// A kind of file that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,12 +28,19 @@ pub enum From {
     Procfile,
     /// A file of supervisor.
     Supervisor,
+    /// An `oxfile.toml` of OxMgr.
+    Oxmgr,
 }
 
 impl From {
     /// All of them, by their words on the command line.
-    pub const ALL: [(&'static str, Self); 4] =
-        [("compose", Self::Compose), ("systemd", Self::Systemd), ("procfile", Self::Procfile), ("supervisor", Self::Supervisor)];
+    pub const ALL: [(&'static str, Self); 5] = [
+        ("compose", Self::Compose),
+        ("systemd", Self::Systemd),
+        ("procfile", Self::Procfile),
+        ("supervisor", Self::Supervisor),
+        ("oxmgr", Self::Oxmgr),
+    ];
 
     /// The kind of this word.
     pub fn named(word: &str) -> Option<Self> {
@@ -136,6 +148,7 @@ pub fn import(from: From, text: &str, name: &str) -> Result<Imported, ImportErro
         From::Systemd => systemd::read(text, name),
         From::Procfile => procfile::read(text),
         From::Supervisor => supervisor::read(text),
+        From::Oxmgr => oxmgr::read(text),
     }
 }
 

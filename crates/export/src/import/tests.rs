@@ -162,6 +162,78 @@ fn supervisor() {
 }
 
 #[test]
+fn oxmgr() {
+    let text = r#"
+version = 1
+[defaults]
+restart_policy = "on_failure"
+env = { LOG = "info", A = "1" }
+stop_timeout_secs = 15
+[[apps]]
+name = "api"
+command = "node dist/server.js --port 3000"
+cwd = "/srv/api"
+cluster_mode = true
+cluster_instances = 4
+namespace = "web"
+depends_on = ["db"]
+start_order = 5
+max_restarts = 7
+crash_restart_limit = 3
+health_cmd = "curl -fsS http://127.0.0.1:3000/health"
+health_interval_secs = 15
+health_max_failures = 3
+wait_ready = true
+ready_timeout_secs = 30
+max_memory_mb = 512
+max_cpu_percent = 80.5
+watch = ["src"]
+[apps.env]
+A = "2"
+[apps.profiles.prod]
+max_restarts = 9
+[apps.profiles.prod.env]
+PORT = "80"
+[[apps]]
+name = "db"
+command = "echo a | cat"
+restart_policy = "never"
+cgroup_enforce = true
+max_memory_mb = 64
+instances = 2
+instance_var = "N"
+[[apps]]
+name = "off"
+command = "x"
+disabled = true
+[deploy.production]
+host = "h"
+"#;
+    let imported = read(From::Oxmgr, text);
+    assert_eq!(
+        Value::from(imported.apps.clone()),
+        json!([
+            {
+                "name": "api", "script": "dist/server.js", "interpreter": "node", "args": ["--port", "3000"], "stop_exit_codes": [0],
+                "env": {"LOG": "info", "A": "2"}, "kill_timeout": 15_000, "cwd": "/srv/api", "exec_mode": "cluster", "instances": 4,
+                "namespace": "web", "depends_on": ["db"], "max_restarts": 7, "restart_budget": {"n": 3, "window": "5m"},
+                "listen_timeout": 30_000, "max_memory_restart": "512M", "max_cpu": 81, "watch": ["src"], "env_prod": {"PORT": "80"},
+                "health": {
+                    "startup": {"command": ["curl", "-fsS", "http://127.0.0.1:3000/health"]},
+                    "liveness": {"command": ["curl", "-fsS", "http://127.0.0.1:3000/health"], "interval": 15_000, "failures": 3}
+                }
+            },
+            {
+                "name": "db", "script": "echo a | cat", "autorestart": false, "env": {"LOG": "info", "A": "1"}, "kill_timeout": 15_000,
+                "memory_max": "64M", "instances": 2, "instance_var": "N"
+            }
+        ])
+    );
+    assert_eq!(keys(&imported), [("api", "profiles.prod.max_restarts"), ("api", "start_order"), ("off", "disabled"), ("-", "deploy")]);
+    comes_back(&imported);
+}
+
+#[test]
 fn what_is_no_file_of_that_kind_is_refused() {
     for (from, text) in [
         (From::Compose, ": {"),
@@ -170,6 +242,10 @@ fn what_is_no_file_of_that_kind_is_refused() {
         (From::Procfile, "nothing"),
         (From::Supervisor, "[x]\n"),
         (From::Systemd, ""),
+        (From::Oxmgr, "= ["),
+        (From::Oxmgr, "version = 1"),
+        (From::Oxmgr, "version = 2\n[[apps]]\ncommand = 'x'"),
+        (From::Oxmgr, "apps = [1]"),
     ] {
         assert!(import(from, text, "x").is_err(), "{text}");
     }

@@ -46,10 +46,17 @@ pub(super) fn template(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> 
     }
     spec.put("containers", vec![of_container(plan, service, style).into()]);
     if !service.is_backing() {
-        let volume = Map::new().with("name", "tmp").with("emptyDir", Map::new());
+        let volume = Map::new().with("name", own_tmp(service)).with("emptyDir", Map::new());
         spec.put("volumes", vec![volume.into()]);
     }
     Map::new().with("metadata", metadata).with("spec", spec)
+}
+
+/// Name of the volume of `/tmp`, cut to a DNS label. With the name of the app in it: podman makes one volume of all that have the same name, in whatever pod.
+fn own_tmp(service: &Service<'_>) -> String {
+    const MOST: usize = 63 - "-tmp".len();
+    let name: String = service.name.chars().take(MOST).collect();
+    format!("{}-tmp", name.trim_end_matches('-'))
 }
 
 fn of_container(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Map {
@@ -94,7 +101,7 @@ fn of_container(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Map {
     }
     let mut mounts = Vec::new();
     if !service.is_backing() {
-        mounts.push(Map::new().with("name", "tmp").with("mountPath", "/tmp").into());
+        mounts.push(Map::new().with("name", own_tmp(service)).with("mountPath", "/tmp").into());
     }
     if let (true, Base::Official(official)) = (has_data(service), &service.base) {
         mounts.push(Map::new().with("name", "data").with("mountPath", official.data.unwrap_or("/data")).into());

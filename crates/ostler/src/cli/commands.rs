@@ -2,8 +2,8 @@
 
 use super::options::call;
 use super::own_options::{
-    ALERTS, DEV, EXPORT, IMPORT, INSTALL, LOGS, PLATFORMS, PROFILES, PUBLISH, RELOAD, ROLLOUT, RUNTIME, SAFE, SERVE, START, STARTUP, STOP,
-    USER_UNIT, WEB,
+    ALERTS, DEV, DOWN, EXPORT, IMPORT, INSTALL, LIST, LOGS, PLATFORMS, PROFILES, PUBLISH, RELOAD, ROLLOUT, RUNTIME, SAFE, SERVE, START,
+    STARTUP, STOP, UP, USER_UNIT, WEB,
 };
 use super::table::{Arg, Command, Completes, Daemon, Section, State};
 
@@ -99,6 +99,16 @@ pub(crate) const COMMANDS: &[Command] = &[
         ..control("dev", "[file]", 0, "for development: watch, restart, show the logs; Ctrl-C ends it all")
     },
     Command {
+        options: UP,
+        examples: &["up", "up -d --wait", "up api --scale api=3", "up -f compose.yaml --profile debug"],
+        ..control("up", "[app...]", 0, "run the ecosystem or compose file of this folder, as Compose does; Ctrl-C stops it")
+    },
+    Command {
+        options: DOWN,
+        examples: &["down", "down -f compose.yaml", "down --project-name shop"],
+        ..works("down", "[app...]", 0, Daemon::Unused, Section::Control, "stop and delete what `up` started from it, nothing else")
+    },
+    Command {
         options: STOP,
         completes: NAMES,
         examples: &["stop api", "stop all", "stop 0 1", "stop api --drain"],
@@ -192,7 +202,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         aliases: &["ls", "l", "ps", "status"],
-        options: &[],
+        options: LIST,
         examples: &["list", "list -m", "list --sort memory:desc", "list --json"],
         ..reads("list", "", 0, "all apps in a table")
     },
@@ -396,7 +406,13 @@ pub(crate) const COMMANDS: &[Command] = &[
         completes: Completes::Words(&["compose", "systemd", "procfile", "supervisor"]),
         max_args: Some(2),
         examples: &["import compose", "import systemd /etc/systemd/system/api.service", "import procfile --out -"],
-        ..keeps("import", "<compose|systemd|procfile|supervisor> [file]", 1, Daemon::Unused, "a config file of the files of other programs")
+        ..keeps(
+            "import",
+            "<compose|systemd|procfile|supervisor|oxmgr> [file]",
+            1,
+            Daemon::Unused,
+            "a config file of the files of other programs",
+        )
     },
     Command {
         aliases: &["init"],

@@ -145,5 +145,34 @@ pub(super) const LOGS: &[Opt] = &[
     call("format", None, Arg::None, "key=value lines"),
     call("timestamp", None, Arg::Optional("format"), "time before each line (YYYY-MM-DD-HH:mm:ss)"),
     call("highlight", None, Arg::Optional("word"), "mark this word"),
+    call("file", None, Arg::Required("file"), "the project of this file only"),
+    call("project-name", None, Arg::Required("name"), "this project only"),
     call("after", None, Arg::Optional("places"), "with --json: the place of each line, too; only what comes after these"),
+];
+
+const FILE: Opt =
+    call("file", Some('f'), Arg::Required("file"), "ecosystem or compose file of the project (that of this folder, or the nearest above)");
+const PROJECT: Opt =
+    call("project-name", Some('p'), Arg::Required("name"), "name of the project (COMPOSE_PROJECT_NAME, `name` of the file, the folder)");
+
+pub(super) const UP: &[Opt] = &[
+    call("detach", Some('d'), Arg::None, "in the background"),
+    FILE,
+    PROJECT,
+    call("scale", None, Arg::Required("app=n"), "so many instances of this app; again for more"),
+    call("wait", None, Arg::None, "in the background; done when all are well"),
+    call("wait-timeout", None, Arg::Required("time"), "--wait, no longer than this (5m)"),
+    call("profile", None, Arg::Required("name"), "compose: also the services of this profile; again for more"),
+    call("remove-orphans", None, Arg::None, "delete apps of the project that are in its file no more"),
+    call("build", None, Arg::None, "refused: no images are built here"),
+    call("raw", None, Arg::None, "the lines as they are"),
+    call("timestamp", None, Arg::Optional("format"), "time before each line (YYYY-MM-DD-HH:mm:ss)"),
+    call("strict", None, Arg::None, "warnings of the config file are errors"),
+];
+
+pub(super) const DOWN: &[Opt] = &[FILE, PROJECT];
+
+pub(super) const LIST: &[Opt] = &[
+    call("file", Some('f'), Arg::Optional("file"), "ps: the project of this file only"),
+    call("project-name", None, Arg::Required("name"), "ps: this project only"),
 ];

@@ -54,7 +54,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         return begin(cx, call, &apps);
     }
     let mut session = Session::new(cx, call);
-    let show = Show { form: if call.has("raw") { Form::Raw } else { Form::Session }, timestamp: timestamp(call) };
+    let show = Show { form: if call.has("raw") { Form::Raw } else { Form::Session }, timestamp: timestamp(call), names: None };
     let status =
         foreground::own(cx, &mut |cx| begin(cx, call, &apps), &mut |cx, signals| follow(cx, past.clone(), &show, signals, &mut session))?;
     Ok(if session.gave_up { Status::Failed } else { status })

@@ -20,6 +20,7 @@ const MOST_BYTES: u64 = 8 << 20;
 const USUAL: &[(From, &[&str])] = &[
     (From::Compose, &["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"]),
     (From::Procfile, &["Procfile"]),
+    (From::Oxmgr, &["oxfile.toml"]),
     (From::Supervisor, &["supervisord.conf", "/etc/supervisor/supervisord.conf", "/etc/supervisord.conf"]),
 ];
 

@@ -12,6 +12,7 @@ mod describe;
 mod dev;
 mod diff;
 mod doctor;
+mod down;
 mod ecosystem;
 mod env;
 mod errors;
@@ -33,6 +34,7 @@ mod kill;
 mod launch;
 mod list;
 mod logrotate;
+mod logs;
 mod migrate;
 mod modules;
 mod monit;
@@ -42,6 +44,7 @@ mod pid;
 mod ping;
 mod prettylist;
 mod profile;
+mod project;
 mod reload_logs;
 mod report;
 mod request;
@@ -65,6 +68,7 @@ mod table;
 mod top;
 mod trigger;
 mod unstartup;
+mod up;
 mod update;
 mod validate;
 mod web;
@@ -110,7 +114,9 @@ pub(crate) fn code(name: &str) -> Option<Run> {
         "why" => why::run,
         "events" => events::run,
         "errors" => errors::run,
-        "logs" => crate::logs::run,
+        "logs" => logs::run,
+        "up" => up::run,
+        "down" => down::run,
         "env" => env::run,
         "pid" => pid::run,
         "stats" => stats::run,

@@ -10,23 +10,48 @@ use crate::render::{Order, blocks, host_line, json, list_table, module_table};
 
 /// Prints the list in the form that the options ask for; also after commands that change something.
 pub(crate) fn show(cx: &mut Cx, call: &Call) -> Result<(), CliError> {
+    shown(cx, call, None)
+}
+
+/// [`show()`] of these instances alone.
+pub(crate) fn show_only(cx: &mut Cx, call: &Call, ids: &[u32]) -> Result<(), CliError> {
+    if ids.is_empty() {
+        // Nothing of it runs: no daemon is asked for that.
+        if call.has("json") {
+            json(&mut cx.out, &Vec::<u32>::new());
+        } else {
+            cx.out.line(list_table(&[], &cx.out.view()).trim_end_matches('\n'));
+        }
+        return Ok(());
+    }
+    shown(cx, call, Some(ids))
+}
+
+fn shown(cx: &mut Cx, call: &Call, only: Option<&[u32]>) -> Result<(), CliError> {
+    let is_meant = |id: u32| only.is_none_or(|ids| ids.contains(&id));
     if cx.out.is_silent() && !call.has("json") {
         return Ok(());
     }
     let order = order(call)?;
     if call.has("json") {
-        let rows = cx.client()?.list()?;
+        let mut rows = cx.client()?.list()?;
+        rows.retain(|row| is_meant(row.id));
         json(&mut cx.out, &rows);
     } else if call.has("mini-list") {
-        let rows = cx.client()?.list()?;
+        let mut rows = cx.client()?.list()?;
+        rows.retain(|row| is_meant(row.id));
         cx.out.line(blocks(&rows).trim_end_matches('\n'));
         cx.out.line("");
     } else {
         let mut rows = cx.client()?.table()?;
+        rows.retain(|row| is_meant(row.id));
         order.sort(&mut rows);
         let (modules, apps): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.module);
         let table = list_table(&apps, &cx.out.view()) + &module_table(&modules, &cx.out.view());
         cx.out.line(table.trim_end_matches('\n'));
+        if only.is_some() {
+            return Ok(());
+        }
         report_set_aside(cx)?;
         // The list is what was asked for; without figures it is as good.
         if let Ok(Some(report)) = host(cx) {

@@ -32,6 +32,8 @@ pub(crate) enum Form {
     Labelled,
     /// `api-0  | line`.
     Session,
+    /// `api-0  | line`, without the name of the project, each app in a colour of its own.
+    Project,
     /// The line alone, those of stderr on stderr.
     Raw,
     /// One JSON object per line.
@@ -120,7 +122,7 @@ impl Printer {
     /// Prints a line of the past: when it was written is not known.
     pub(super) fn past(&mut self, out: &mut Out, source: &Source, line: &[u8]) {
         match self.form {
-            Form::Labelled | Form::Session | Form::Pairs => {
+            Form::Labelled | Form::Session | Form::Project | Form::Pairs => {
                 let label = label(source);
                 let cut: String = label.chars().take(TAIL_LABEL).collect();
                 self.labelled(out, source, &format!("{cut:<TAIL_LABEL$} | "), line);
@@ -151,6 +153,18 @@ impl Printer {
             Form::Session => {
                 self.date(out, now);
                 self.labelled(out, source, &format!("{}-{}  | ", source.name, source.id), line);
+            }
+            Form::Project => {
+                let label = service_label(source);
+                self.widest = self.widest.max(label.chars().count());
+                self.date(out, now);
+                let width = self.widest;
+                let paint = out.paint();
+                let bar = if source.kind == Kind::Error { styles::RED } else { style_of(&source.name) };
+                let head = format!("{} {} ", paint.with(style_of(&source.name), format!("{label:<width$}")), paint.with(bar, '|'));
+                out.data(head.as_bytes());
+                out.data(line);
+                out.data(b"\n");
             }
             Form::Raw => raw(out, source, line),
             Form::Json if self.told.is_some() => json_line_at(out, source, read, now),
@@ -260,6 +274,20 @@ fn label(source: &Source) -> String {
         Kind::Daemon => source.name.clone(),
         Kind::Out | Kind::Error => format!("{}|{}", source.id, source.name),
     }
+}
+
+/// The label of an app of a project: its name there, and its id.
+fn service_label(source: &Source) -> String {
+    let own = source.name.strip_prefix(&source.namespace).and_then(|rest| rest.strip_prefix('-')).filter(|own| !own.is_empty());
+    format!("{}-{}", crate::text::shown(own.unwrap_or(&source.name)), source.id)
+}
+
+/// The colour of an app: always the same for the same name.
+fn style_of(name: &str) -> Style {
+    const COLORS: [AnsiColor; 6] =
+        [AnsiColor::Cyan, AnsiColor::Yellow, AnsiColor::Green, AnsiColor::Magenta, AnsiColor::Blue, AnsiColor::BrightCyan];
+    let sum = name.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
+    Style::new().fg_color(Some(anstyle::Color::Ansi(COLORS[sum % COLORS.len()])))
 }
 
 fn raw(out: &mut Out, source: &Source, line: &[u8]) {
@@ -378,6 +406,8 @@ mod tests {
             "{frame}"
         );
         assert_eq!(label(&source(Kind::Error, "api")), "3|api");
+        let of = |name: &str, namespace: &str| service_label(&Source { namespace: namespace.into(), ..source(Kind::Out, name) });
+        assert_eq!((of("shop-api", "shop"), of("api", "shop"), of("shop-", "shop")), ("api-3".into(), "api-3".into(), "shop--3".into()));
         assert_eq!(label(&source(Kind::Daemon, "PM2")), "PM2");
     }
 }

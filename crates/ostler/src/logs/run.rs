@@ -52,7 +52,15 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let streams = Streams::new(call.has("out"), call.has("err"));
     // Who reads for others opens with the rights of each app's user.
     let own_folder = std::env::var_os(ostler_web::FOR_OTHERS).map(|_| home.join("logs"));
-    let filter = LogFilter { targets, streams, cwd: cwd()?, daemon_log: daemon_log(&home), daemon_name: cx.program.label(), own_folder };
+    let filter = LogFilter {
+        targets,
+        streams,
+        cwd: cwd()?,
+        daemon_log: daemon_log(&home),
+        daemon_name: cx.program.label(),
+        own_folder,
+        names: None,
+    };
     let list = cx.client()?.list()?;
     let mut sources = filter.sources(&list)?;
     let places = places(call)?;
@@ -112,6 +120,7 @@ pub(crate) fn stream(cx: &mut Cx, past: Past, signals: Option<&mut Signals>) -> 
         daemon_log: daemon_log(&home),
         daemon_name: cx.program.label(),
         own_folder: None,
+        names: None,
     };
     let mut printer = Printer::new(Form::Labelled, Some("HH:mm:ss"), None).dating_the_daemon_itself();
     Ok(follow(cx, &mut printer, Vec::new(), &filter, Scene { home, past, stays: true, signals, observer: None }))
@@ -127,6 +136,14 @@ pub(crate) trait Observer {
     fn due(&self) -> Option<Instant>;
     /// Looks at them. True: it is time to stop everything.
     fn look(&mut self, list: &[Summary]) -> bool;
+    /// Requests by which the signal of this number (1 is the first) stops what is shown; none: it stops everything, and the daemon.
+    fn stops(&self, _nth: u32) -> Option<Vec<Request>> {
+        None
+    }
+    /// True when nothing of what is shown runs any more, where the daemon goes on without it.
+    fn is_over(&self, _list: &[Summary]) -> bool {
+        false
+    }
 }
 
 /// How [`stream_as`] shows lines.
@@ -135,6 +152,8 @@ pub(crate) struct Show<'a> {
     pub form: Form,
     /// The date before each, if any; empty is the usual form.
     pub timestamp: Option<&'a str>,
+    /// Apps that are shown; none = all.
+    pub names: Option<Vec<String>>,
 }
 
 /// [`stream`] in another form, without the daemon's own lines.
@@ -156,6 +175,7 @@ pub(crate) fn stream_as(
         daemon_log: daemon_log(&home),
         daemon_name: cx.program.label(),
         own_folder: None,
+        names: show.names.clone(),
     };
     let mut printer = Printer::new(show.form, show.timestamp, None);
     Ok(follow(cx, &mut printer, Vec::new(), &filter, Scene { home, past, stays: true, signals, observer: Some(observer) }))
@@ -174,6 +194,7 @@ pub(crate) fn of_one(cx: &mut Cx, id: u32, past: Past) -> Result<(), CliError> {
         daemon_log: daemon_log(&home),
         daemon_name: cx.program.label(),
         own_folder: None,
+        names: None,
     };
     filter.sources(&cx.client()?.list()?)?;
     let mut printer = Printer::new(Form::Raw, None, None);
@@ -194,6 +215,7 @@ pub(super) fn follow_for_bus(cx: &mut Cx, past: Past) -> Result<(), CliError> {
         daemon_log: daemon_log(&home),
         daemon_name: cx.program.label(),
         own_folder: Some(home.join("logs")),
+        names: None,
     };
     let mut printer = Printer::new(Form::Bus, None, None);
     follow(cx, &mut printer, Vec::new(), &filter, Scene { home, past, stays: false, signals: None, observer: None });
@@ -213,6 +235,7 @@ pub(crate) fn last_errors(cx: &mut Cx, count: u64, each: &mut dyn FnMut(&str, u3
         daemon_log: daemon_log(&home),
         daemon_name: cx.program.label(),
         own_folder: None,
+        names: None,
     };
     for source in filter.sources(&cx.client()?.list()?)? {
         let path = source.path.display().to_string();
@@ -297,8 +320,10 @@ struct Daemon {
     gone: bool,
     /// The last keeper.
     keeper: Option<i32>,
-    /// Connection on which it was asked to stop everything.
-    stopping: Option<Client>,
+    /// What it was asked in order to stop what is shown; the answers are in its log.
+    orders: Vec<Request>,
+    /// Connections on which it was asked.
+    stopping: Vec<Client>,
 }
 
 impl Daemon {
@@ -309,25 +334,29 @@ impl Daemon {
             client.subscribe(None).ok()?;
             Some(client)
         });
-        if self.stopping.is_some() {
+        if !self.orders.is_empty() {
             // The one that was asked may have been killed over it.
-            self.stopping = self.ask_to_stop();
+            self.stopping = self.ask();
         }
         // Between the list that was shown and this instant something may have been started.
         self.ask_at = Some(Instant::now() + if self.client.is_some() { Duration::ZERO } else { AGAIN });
     }
 
-    /// Asks it once to stop everything; what it reports meanwhile is in its log.
-    fn stop(&mut self) {
-        if self.stopping.is_none() {
-            self.stopping = self.ask_to_stop();
+    /// Asks it for this, unless it was asked for that already.
+    fn order(&mut self, orders: Vec<Request>) {
+        if self.orders != orders {
+            self.orders = orders;
+            self.stopping = self.ask();
         }
     }
 
-    fn ask_to_stop(&self) -> Option<Client> {
-        let mut client = client::connect(&self.home).ok()?;
-        client.send(Request::Kill).ok()?;
-        Some(client)
+    fn ask(&self) -> Vec<Client> {
+        let ask = |request: &Request| {
+            let mut client = client::connect(&self.home).ok()?;
+            client.send(request.clone()).ok()?;
+            Some(client)
+        };
+        self.orders.iter().filter_map(ask).collect()
     }
 
     /// Takes what it sent.
@@ -388,13 +417,15 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
     for follower in &followers {
         follower.watch(&mut watch);
     }
-    let mut daemon = Daemon { home, client: None, ask_at: None, gone: false, keeper: None, stopping: None };
+    let mut daemon = Daemon { home, client: None, ask_at: None, gone: false, keeper: None, orders: Vec::new(), stopping: Vec::new() };
     daemon.subscribe();
     let mut look_for_new = true;
     // Time of the next rest; none = nothing has happened since the last.
     let (mut rest_at, mut rested_at) = (Some(Instant::now() + FIRST_REST), None::<Instant>);
+    let mut is_over = false;
     loop {
         if let Some(list) = daemon.list() {
+            is_over = observer.as_ref().is_some_and(|observer| observer.is_over(&list));
             add_new(&mut followers, &list, filter, &past, &mut watch);
             printer.places(&mut cx.out, &followers);
             printer.begin(&mut cx.out, &past.places);
@@ -412,7 +443,7 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
         printer.places(&mut cx.out, &followers);
         cx.out.flush();
         // The last lines were shown above: a daemon writes its last line before it goes.
-        if stays && daemon.gone {
+        if is_over || stays && daemon.gone {
             return daemon.keeper;
         }
         let look_at = observer.as_ref().and_then(|observer| observer.due());
@@ -434,12 +465,14 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
         } else if rest_at.is_none() {
             rest_at = rested_at.map(|at| (at + REST).max(Instant::now() + FIRST_REST));
         }
-        let is_over = look_at.is_some_and(|at| at <= Instant::now()) && daemon.look(observer.as_deref_mut());
-        if is_over || wake.signalled && signals.as_mut().is_some_and(|signals| signals.receive()) {
-            if let Some(observer) = observer.as_mut().filter(|_| daemon.stopping.is_none()) {
+        let is_enough = look_at.is_some_and(|at| at <= Instant::now()) && daemon.look(observer.as_deref_mut());
+        if is_enough || wake.signalled && signals.as_mut().is_some_and(|signals| signals.receive()) {
+            if let Some(observer) = observer.as_mut().filter(|_| daemon.orders.is_empty()) {
                 observer.on_stopping(&mut cx.out);
             }
-            daemon.stop();
+            let nth = signals.as_ref().map_or(1, |signals| signals.count());
+            daemon.order(observer.as_ref().and_then(|observer| observer.stops(nth)).unwrap_or_else(|| vec![Request::Kill]));
+            daemon.ask_at = Some(Instant::now());
         }
         if !has_reader || wake.reader_gone {
             if !stays {

@@ -94,6 +94,8 @@ pub(super) struct LogFilter {
     pub daemon_name: &'static str,
     /// Folder of logs that is ours alone; where it is given, files elsewhere are opened with the rights of the app's user.
     pub own_folder: Option<PathBuf>,
+    /// Apps of these names only; none = all that the targets mean.
+    pub names: Option<Vec<String>>,
 }
 
 impl LogFilter {
@@ -133,7 +135,8 @@ impl LogFilter {
                 rights: None,
             });
         }
-        for row in list.iter().filter(|row| ids.contains(&row.id)) {
+        let is_named = |row: &&Summary| self.names.as_ref().is_none_or(|names| names.contains(&row.name));
+        for row in list.iter().filter(|row| ids.contains(&row.id)).filter(is_named) {
             self.add(row, &mut sources);
         }
         Ok(sources)
@@ -244,6 +247,7 @@ mod tests {
             daemon_log: "/h/pm2.log".into(),
             daemon_name: "ostler",
             own_folder: None,
+            names: None,
         }
     }
 

@@ -1,0 +1,196 @@
+//! Variables in a compose file: `$NAME`, `${NAME}`, `${NAME:-default}`, `${NAME:?message}`, `${NAME:+other}`, the same without the colon, and `$$`.
+//!
+//! Values are looked through, keys are not; a default may hold variables itself. Source: the chapter "Interpolation" of the Compose specification.
+
+use serde_json::Value;
+
+use super::ImportError;
+
+/// Longest value; a longer one is a mistake, or somebody who wants our memory.
+const MOST_BYTES: usize = 1 << 20;
+/// Deepest default within a default.
+const DEEPEST: usize = 16;
+
+/// Variables that a file may name.
+pub(super) struct Variables<'a> {
+    /// The value of a variable.
+    pub lookup: &'a dyn Fn(&str) -> Option<String>,
+    /// Names that have none, and no default either: they became empty.
+    pub missing: Vec<String>,
+}
+
+/// Puts values in the place of variables. `path`: where this value stands in the file.
+///
+/// # Errors
+/// A variable that has to be there is not; a brace that does not end; what comes out is too long.
+pub(super) fn interpolate(value: &mut Value, path: &str, variables: &mut Variables<'_>) -> Result<(), ImportError> {
+    match value {
+        Value::String(text) if text.contains('$') => {
+            *text = variables.text(text, 0).map_err(|why| ImportError::Malformed(format!("{path}: {why}")))?;
+        }
+        Value::Array(items) => {
+            for (at, item) in items.iter_mut().enumerate() {
+                interpolate(item, &format!("{path}[{at}]"), variables)?;
+            }
+        }
+        Value::Object(map) => {
+            for (key, item) in map.iter_mut() {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                interpolate(item, &path, variables)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+impl Variables<'_> {
+    fn text(&mut self, text: &str, depth: usize) -> Result<String, String> {
+        if depth > DEEPEST {
+            return Err(format!("more than {DEEPEST} defaults within each other"));
+        }
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some(dollar) = rest.find('$') {
+            out.push_str(&rest[..dollar]);
+            rest = &rest[dollar + 1..];
+            if let Some(after) = rest.strip_prefix('$') {
+                out.push('$');
+                rest = after;
+            } else if let Some(body) = rest.strip_prefix('{') {
+                let end = end_of(body).ok_or_else(|| format!("the brace of \"${}\" does not end", start_of(rest)))?;
+                out.push_str(&self.reference(&body[..end], depth)?);
+                rest = &body[end + 1..];
+            } else {
+                let end = name_end(rest);
+                if end == 0 {
+                    return Err(format!("a `$` before {:?}: write `$$` for a dollar sign", start_of(rest)));
+                }
+                out.push_str(&self.plain(&rest[..end]));
+                rest = &rest[end..];
+            }
+            if out.len() > MOST_BYTES {
+                return Err("it becomes longer than 1 MiB".into());
+            }
+        }
+        out.push_str(rest);
+        Ok(out)
+    }
+
+    fn plain(&mut self, name: &str) -> String {
+        (self.lookup)(name).unwrap_or_else(|| {
+            if !self.missing.iter().any(|known| known == name) {
+                self.missing.push(name.to_owned());
+            }
+            String::new()
+        })
+    }
+
+    /// The value of what stands between the braces.
+    fn reference(&mut self, body: &str, depth: usize) -> Result<String, String> {
+        let (name, rest) = body.split_at(name_end(body));
+        if name.is_empty() {
+            return Err(format!("\"${{{}}}\" names no variable", start_of(body)));
+        }
+        if rest.is_empty() {
+            return Ok(self.plain(name));
+        }
+        let (empty_is_none, rest) = rest.strip_prefix(':').map_or((false, rest), |rest| (true, rest));
+        let value = (self.lookup)(name).filter(|value| !(empty_is_none && value.is_empty()));
+        let Some(word) = rest.get(1..) else { return Err(format!("expected -, ? or + behind {name}")) };
+        match (&rest[..1], value) {
+            ("-", Some(value)) | ("?", Some(value)) => Ok(value),
+            ("-", None) | ("+", Some(_)) => self.text(word, depth + 1),
+            ("+", None) => Ok(String::new()),
+            ("?", None) => {
+                let why = self.text(word, depth + 1)?;
+                Err(if why.is_empty() {
+                    format!("the variable {name} has to be set")
+                } else {
+                    format!("the variable {name} has to be set: {why}")
+                })
+            }
+            _ => Err(format!("expected -, ? or + behind {name}, found {:?}", start_of(rest))),
+        }
+    }
+}
+
+/// Length of the name at the beginning.
+fn name_end(text: &str) -> usize {
+    let is_of_name = |(at, c): &(usize, char)| c.is_ascii_alphabetic() || *c == '_' || *at > 0 && c.is_ascii_digit();
+    text.char_indices().take_while(is_of_name).map(|(at, c)| at + c.len_utf8()).last().unwrap_or(0)
+}
+
+/// Position of the brace that ends what begins here.
+fn end_of(body: &str) -> Option<usize> {
+    let mut open = 0_usize;
+    let mut before = ' ';
+    for (at, c) in body.char_indices() {
+        match c {
+            '{' if before == '$' => open += 1,
+            '}' if open == 0 => return Some(at),
+            '}' => open -= 1,
+            _ => {}
+        }
+        before = c;
+    }
+    None
+}
+
+fn start_of(text: &str) -> String {
+    text.chars().take(30).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<String, String> {
+        let lookup = |name: &str| match name {
+            "A" => Some("a".to_owned()),
+            "EMPTY" => Some(String::new()),
+            "WILD" => Some("$A ${A}".to_owned()),
+            _ => None,
+        };
+        Variables { lookup: &lookup, missing: Vec::new() }.text(text, 0)
+    }
+
+    #[test]
+    fn as_compose_reads_them() {
+        for (text, expected) in [
+            ("x$A-${A}$$A", "xa-a$A"),
+            ("${A}_$A_", "a_"),
+            ("${NONE:-d}${EMPTY:-d}${EMPTY-d}|", "dd|"),
+            ("${NONE:-${A}b}${NONE:-${NONE:-}}", "ab"),
+            ("${A:+yes}${EMPTY:+yes}${EMPTY+yes}", "yesyes"),
+            ("${A:?no}${EMPTY?no}|", "a|"),
+            // A value is a value, whatever it looks like.
+            ("$WILD", "$A ${A}"),
+            ("$NONE.", "."),
+            ("postgres://${NONE:-localhost}:5432", "postgres://localhost:5432"),
+        ] {
+            assert_eq!(read(text).as_deref(), Ok(expected), "{text}");
+        }
+        for (text, why) in [
+            ("${A", "does not end"),
+            ("$", "write `$$`"),
+            ("$ 5", "write `$$`"),
+            ("${}", "names no variable"),
+            ("${A!}", "expected -, ? or +"),
+            ("${A:}", "expected -, ? or +"),
+            ("${NONE:?give it}", "give it"),
+            ("${EMPTY:?}", "has to be set"),
+        ] {
+            assert!(read(text).unwrap_err().contains(why), "{text}: {:?}", read(text));
+        }
+        assert!(read(&"${N:-".repeat(100_000)).is_err());
+        assert!(read(&format!("{}{}", "${N:-".repeat(50), "}".repeat(50))).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_is_a_panic(text in "[$\\{\\}:?+A-C é-]{0,40}") {
+            let _ = read(&text);
+        }
+    }
+}

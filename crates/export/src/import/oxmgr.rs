@@ -1,0 +1,178 @@
+//! `oxfile.toml` of OxMgr. Source: its documentation of the format (`docs/OXFILE.md`).
+//!
+//! Layers are `[defaults]`, `[[apps]]`, `[apps.profiles.<name>]`; a profile becomes `env_<name>`, which has variables only: what else it changes is told.
+
+use ostler_core::args::split;
+use serde_json::{Map, Value};
+
+use super::{App, ImportError, Imported};
+use crate::Told;
+
+/// Window of `crash_restart_limit`.
+const CRASH_WINDOW: &str = "5m";
+/// What only a shell understands in a command.
+const OF_SHELLS: &[char] = &['|', '&', ';', '<', '>', '$', '`', '*', '(', '~'];
+
+pub(super) fn read(text: &str) -> Result<Imported, ImportError> {
+    let file: Value =
+        toml::from_str(text).map_err(|error| ImportError::Malformed(error.message().lines().next().unwrap_or_default().to_owned()))?;
+    if let Some(version) = file.get("version").filter(|version| version.as_u64() != Some(1)) {
+        return Err(ImportError::Malformed(format!("version {version} is not known, only 1 is")));
+    }
+    let apps = file.get("apps").and_then(Value::as_array).filter(|apps| !apps.is_empty()).ok_or(ImportError::NoApps("app"))?;
+    let defaults = file.get("defaults").and_then(Value::as_object).cloned().unwrap_or_default();
+    let mut told = Vec::new();
+    let mut read = Vec::new();
+    for (at, own) in apps.iter().enumerate() {
+        let Some(own) = own.as_object() else { return Err(ImportError::Malformed(format!("apps[{at}] is no table"))) };
+        read.extend(app(at, &defaults, own, &mut told));
+    }
+    let known = |key: &&String| matches!(key.as_str(), "version" | "defaults" | "apps");
+    for key in file.as_object().into_iter().flat_map(Map::keys).filter(|key| !known(key)) {
+        let why = if key == "deploy" { "put it beside `apps` as `deploy`, it has the same keys there" } else { "there is no such key" };
+        told.push(Told { app: "-".into(), key: key.clone(), why: why.into() });
+    }
+    if read.is_empty() { Err(ImportError::NoApps("app that is not disabled")) } else { Ok(Imported { apps: read, told }) }
+}
+
+/// An app with the defaults under it.
+fn app(at: usize, defaults: &Map<String, Value>, own: &Map<String, Value>, told: &mut Vec<Told>) -> Option<Map<String, Value>> {
+    let mut all = defaults.clone();
+    for (key, value) in own {
+        match (all.get_mut(key), value) {
+            (Some(Value::Object(under)), Value::Object(over)) if key == "env" => under.extend(over.clone()),
+            _ => drop(all.insert(key.clone(), value.clone())),
+        }
+    }
+    let text = |key: &str| all.get(key).and_then(Value::as_str);
+    let name = text("name").map_or_else(|| format!("app-{at}"), str::to_owned);
+    let mut app = App::new(&name, told);
+    if all.get("disabled") == Some(&Value::Bool(true)) {
+        app.tell("disabled", "it is left out there, and so it is here");
+        return None;
+    }
+    let Some(command) = text("command").filter(|command| !command.trim().is_empty()) else {
+        app.tell("command", "it has none");
+        return None;
+    };
+    if command.contains(OF_SHELLS) {
+        app.set("script", command);
+    } else {
+        app.command(&split(command));
+    }
+    // Its usual policy, which is not ours.
+    match text("restart_policy") {
+        None | Some("on_failure" | "on-failure") => app.set("stop_exit_codes", vec![0]),
+        Some("never") => app.set("autorestart", false),
+        Some("always") => {}
+        Some(other) => app.tell("restart_policy", format!("{other}: there is always, on_failure and never")),
+    }
+    let is_hard = all.get("cgroup_enforce") == Some(&Value::Bool(true));
+    for (key, value) in &all {
+        one(&mut app, key, value, &all, is_hard);
+    }
+    health(&mut app, &all);
+    Some(app.map)
+}
+
+fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, is_hard: bool) {
+    match key {
+        "name" | "command" | "disabled" | "restart_policy" | "cgroup_enforce" => {}
+        "health_cmd" | "health_interval_secs" | "health_timeout_secs" | "health_max_failures" | "wait_ready" => {}
+        "cwd" | "namespace" | "max_restarts" | "instance_var" | "watch" | "depends_on" => app.set(key, value.clone()),
+        "env" => {
+            for (name, value) in value.as_object().into_iter().flatten() {
+                app.variable(name, value.clone());
+            }
+        }
+        "instances" => {
+            if all.get("cluster_mode") != Some(&Value::Bool(true)) {
+                app.set("instances", value.clone());
+            }
+        }
+        "cluster_mode" => {
+            if value == &Value::Bool(true) {
+                app.set("exec_mode", "cluster");
+                app.set("instances", all.get("cluster_instances").cloned().unwrap_or_else(|| "max".into()));
+            }
+        }
+        "cluster_instances" => {}
+        "stop_signal" => app.set("kill_signal", value.clone()),
+        "stop_timeout_secs" => seconds(app, key, "kill_timeout", value),
+        "restart_delay_secs" => seconds(app, key, "restart_delay", value),
+        "watch_delay_secs" => seconds(app, key, "watch_delay", value),
+        "ready_timeout_secs" => seconds(app, key, "listen_timeout", value),
+        "crash_restart_limit" => {
+            if let Some(most) = value.as_u64().filter(|most| *most > 0) {
+                let budget = Map::from_iter([("n".to_owned(), Value::from(most)), ("window".to_owned(), CRASH_WINDOW.into())]);
+                app.set("restart_budget", budget);
+            }
+        }
+        "max_memory_mb" => match value.as_u64() {
+            Some(0) => {}
+            Some(mb) => app.set(if is_hard { "memory_max" } else { "max_memory_restart" }, format!("{mb}M")),
+            None => app.tell(key, "it is no number"),
+        },
+        "max_cpu_percent" => match value.as_f64().filter(|percent| (0.0..1e6).contains(percent)) {
+            Some(0.0) => {}
+            Some(percent) => app.set(if is_hard { "cpu_quota" } else { "max_cpu" }, percent.ceil() as u64),
+            None => app.tell(key, "it is no number"),
+        },
+        "reuse_port" => {
+            if value == &Value::Bool(true) {
+                app.variable("SO_REUSEPORT", "1");
+                app.variable("OXMGR_REUSEPORT", "1");
+            }
+        }
+        "profiles" => profiles(app, value),
+        "start_delay_secs" => app.tell(key, "say what it waits for, in `depends_on` or `pre_start`"),
+        "start_order" => app.tell(key, "what is started before it is said in `depends_on`"),
+        "pre_reload_cmd" => app.tell(key, "build before `ostler reload`, or on each start by `pre_start`"),
+        "ignore_watch" => app.tell(key, "these are regular expressions; `ignore_watch` has names and patterns like `*.log`"),
+        "deny_gpu" => app.tell(key, "set CUDA_VISIBLE_DEVICES and its like in `env`"),
+        "git_repo" | "git_ref" | "pull_secret" => app.tell(key, "see `ostler deploy` and `ostler pull`"),
+        key => app.tell(key, "there is no such attribute"),
+    }
+}
+
+fn seconds(app: &mut App<'_>, key: &str, own: &str, value: &Value) {
+    match value.as_u64().and_then(|seconds| seconds.checked_mul(1000)) {
+        Some(ms) => app.set(own, ms),
+        None => app.tell(key, "it is no number of seconds"),
+    }
+}
+
+/// Its one command says both whether it is alive and, with `wait_ready`, whether it is ready.
+fn health(app: &mut App<'_>, all: &Map<String, Value>) {
+    let Some(command) = all.get("health_cmd").and_then(Value::as_str).filter(|command| !command.trim().is_empty()) else {
+        return;
+    };
+    let words = if command.contains(OF_SHELLS) { vec!["sh".to_owned(), "-c".to_owned(), command.to_owned()] } else { split(command) };
+    let mut check = Map::from_iter([("command".to_owned(), Value::from(words))]);
+    for (key, own) in [("health_interval_secs", "interval"), ("health_timeout_secs", "timeout")] {
+        if let Some(ms) = all.get(key).and_then(Value::as_u64).and_then(|seconds| seconds.checked_mul(1000)).filter(|ms| *ms > 0) {
+            check.insert(own.into(), ms.into());
+        }
+    }
+    let mut health = Map::new();
+    if all.get("wait_ready") == Some(&Value::Bool(true)) {
+        let startup = Map::from_iter([("command".to_owned(), check.get("command").cloned().unwrap_or_default())]);
+        health.insert("startup".into(), startup.into());
+    }
+    if let Some(most) = all.get("health_max_failures").and_then(Value::as_u64).filter(|most| *most > 0) {
+        check.insert("failures".into(), most.into());
+    }
+    health.insert("liveness".into(), check.into());
+    app.set("health", health);
+}
+
+fn profiles(app: &mut App<'_>, value: &Value) {
+    for (name, profile) in value.as_object().into_iter().flatten() {
+        for (key, value) in profile.as_object().into_iter().flatten() {
+            match (key.as_str(), value) {
+                ("env", Value::Object(env)) => app.set(&format!("env_{name}"), env.clone()),
+                _ => app.tell(&format!("profiles.{name}.{key}"), "a profile has variables only; say the rest in a file of its own"),
+            }
+        }
+    }
+}

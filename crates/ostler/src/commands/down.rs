@@ -1,0 +1,26 @@
+//! `down`: stops and deletes what `up` has started from the file of this folder, and nothing else.
+
+use ostler_proto::control::Action;
+use serde_json::json;
+
+use super::project::{app_names, looked_at};
+use super::request::request;
+use crate::cli::Call;
+use crate::cx::Cx;
+use crate::error::{CliError, Status};
+use crate::render::{self, Wording};
+
+/// Takes it down. Nothing there is no failure: it is down.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let members = looked_at(cx, call)?.unwrap_or_default();
+    let names = app_names(&members, &call.targets)?;
+    if !names.is_empty() {
+        cx.perform(&request(Action::Delete, call, names.clone(), None)?, Wording::Action)?;
+    }
+    if call.has("json") {
+        render::json(&mut cx.out, &json!({ "removed": names }));
+    } else if names.is_empty() {
+        cx.out.line("Nothing of this project is up");
+    }
+    Ok(Status::Ok)
+}

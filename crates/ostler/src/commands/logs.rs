@@ -1,0 +1,30 @@
+//! `logs`: which apps are meant; their lines are shown by [`crate::logs`].
+
+use super::project::{app_names, is_named, looked_at};
+use crate::cli::Call;
+use crate::cx::Cx;
+use crate::error::{CliError, Status};
+
+/// Shows and follows logs. In the folder of a project that is up, its apps are meant, and they may be named as its file names them.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    let is_project = call.value("file").is_some() || call.has("project-name");
+    let Some(members) = looked_at(cx, call)? else { return crate::logs::run(cx, call) };
+    let targets = if call.targets.is_empty() {
+        app_names(&members, &[])?
+    } else if is_project {
+        app_names(&members, &call.targets)?
+    } else {
+        // Any other word means what it means elsewhere.
+        let mut targets = Vec::new();
+        for word in &call.targets {
+            let name = members.iter().map(|member| &member.spec).find(|spec| is_named(&spec.name, &spec.namespace, word));
+            targets.push(name.map_or_else(|| word.clone(), |spec| spec.name.clone()));
+        }
+        targets
+    };
+    if targets.is_empty() {
+        return Err(CliError::NotFound("nothing of this project is up: `ostler up` starts it".into()));
+    }
+    let Some(call) = call.as_command("logs", targets) else { return crate::logs::run(cx, call) };
+    crate::logs::run(cx, &call)
+}

@@ -1,0 +1,216 @@
+//! The file of a project, read: its apps as they are to run. Nothing is changed here.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use ostler_config::{Context, Overlay, Problems, RawApp, finish_order, load_made, normalize, values, variables_of};
+use ostler_core::app::{AppSpec, EnvMap};
+use ostler_export::{ComposeService, Surroundings, Told, compose_project};
+use serde_json::{Map, Value};
+
+use super::super::change::EnvChoice;
+use super::super::files::{self, Source};
+use super::name::choose;
+use crate::cli::Call;
+use crate::cx::Cx;
+use crate::error::{CliError, UsageError};
+
+/// Longest compose file.
+const MOST_BYTES: u64 = 4 << 20;
+/// Most instances of `--scale`; more are a slip.
+const MOST_INSTANCES: u32 = 10_000;
+
+/// A project, ready to run.
+pub(crate) struct Project {
+    /// Its name.
+    pub name: String,
+    /// Its file, without links.
+    pub file: PathBuf,
+    /// The apps to run, under their names with the project.
+    pub wanted: Vec<AppSpec>,
+    /// Names of all apps of the file, with the project.
+    pub all: Vec<String>,
+    /// Apps that `--scale` wants none of, with the project.
+    pub none_of: Vec<String>,
+    /// Services that cannot run here, and why.
+    pub cannot: Vec<(String, String)>,
+    /// What was not carried over.
+    pub told: Vec<Told>,
+}
+
+/// What a file holds, whichever it is.
+struct Content {
+    apps: Vec<RawApp>,
+    name: Option<String>,
+    variables: EnvMap,
+    services: Vec<ComposeService>,
+    told: Vec<Told>,
+}
+
+/// Reads the file. Everything is checked before anything is done: one bad app, and nothing is.
+///
+/// # Errors
+/// What is wrong was reported, or is said.
+pub(crate) fn read(cx: &mut Cx, call: &Call, file: &Path) -> Result<Project, CliError> {
+    let mut context = files::context(cx, call)?;
+    let dir = file.parent().unwrap_or(Path::new("/")).to_owned();
+    // Paths of a file are those of its folder, wherever this is called from.
+    context.cwd.clone_from(&dir);
+    let shown = file.file_name().map_or_else(|| file.display().to_string(), |name| name.to_string_lossy().into_owned());
+    let source = Source::File(file.to_owned(), shown.clone());
+    let content = if is_compose(file, &shown) { compose(cx, file, &shown, &context)? } else { ecosystem(cx, call, &source, &mut context)? };
+    let folder = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let variable = context.env.get("COMPOSE_PROJECT_NAME").or_else(|| content.variables.get("COMPOSE_PROJECT_NAME"));
+    let name = choose(call.value("project-name"), variable.map(String::as_str), content.name.as_deref(), &folder)?;
+    let scales = scales(call)?;
+    let all: Vec<String> = content.apps.iter().map(RawApp::name).collect();
+    let chosen = chosen(call, &content, &context, &all, &scales)?;
+    let with_project = |own: &String| format!("{name}-{own}");
+    let none_of = scales.iter().filter(|(_, count)| *count == 0).map(|(own, _)| with_project(own)).collect();
+    let mut raw = content.apps;
+    for app in &mut raw {
+        if let Some((_, count)) = scales.iter().find(|(own, _)| *own == app.name()) {
+            app.lay_over(Map::from_iter([("instances".to_owned(), Value::from((*count).max(1)))]));
+        }
+        app.put_in_project(&name, &all);
+    }
+    let specs = specs(cx, call, &source, &context, &raw)?;
+    let is_chosen = |spec: &AppSpec| super::service(&spec.name, &name).is_some_and(|own| chosen.contains(own));
+    let wanted = specs.into_iter().filter(is_chosen).collect();
+    let is_asked = |own: &String| call.targets.is_empty() || call.targets.contains(own);
+    let cannot = content
+        .services
+        .into_iter()
+        .filter(|service| is_asked(&service.name))
+        .filter_map(|service| Some((service.name, service.app.err()?)));
+    Ok(Project {
+        wanted,
+        all: all.iter().map(with_project).collect(),
+        none_of,
+        cannot: cannot.collect(),
+        told: content.told,
+        name,
+        file: file.to_owned(),
+    })
+}
+
+/// True if this is a compose file: its name says so, or it has services and no apps.
+fn is_compose(file: &Path, shown: &str) -> bool {
+    let is_yaml = file.extension().is_some_and(|end| end == "yaml" || end == "yml");
+    let has_services = || values(file, shown).is_ok_and(|value| value.get("services").is_some() && value.get("apps").is_none());
+    is_yaml && (super::COMPOSE_NAMES.contains(&shown) || has_services())
+}
+
+fn ecosystem(cx: &mut Cx, call: &Call, source: &Source, context: &mut Context) -> Result<Content, CliError> {
+    let loaded = files::read(cx, call, source, context)?;
+    Ok(Content { apps: loaded.apps, name: loaded.project, variables: EnvMap::new(), services: Vec::new(), told: Vec::new() })
+}
+
+fn compose(cx: &mut Cx, file: &Path, shown: &str, context: &Context) -> Result<Content, CliError> {
+    let text = text_of(file, shown)?;
+    let env_file = context.cwd.join(".env");
+    let variables = if env_file.is_file() { variables_of(&env_file).map_err(CliError::Failed)? } else { EnvMap::new() };
+    let path = context.env.get("PATH").map(String::as_str).unwrap_or_default();
+    let around = Surroundings {
+        variable: &|name| context.env.get(name).or_else(|| variables.get(name)).cloned(),
+        has_program: &|program| {
+            std::env::split_paths(path).any(|dir| rustix::fs::access(dir.join(program), rustix::fs::Access::EXEC_OK).is_ok())
+        },
+        has_file: &|file| context.cwd.join(file).is_file(),
+    };
+    let project = compose_project(&text, &around).map_err(|error| CliError::Failed(format!("{shown}: {error}")))?;
+    let apps: Vec<Value> = project.services.iter().filter_map(|service| service.app.as_ref().ok()).cloned().map(Value::from).collect();
+    let made = if apps.is_empty() {
+        Vec::new()
+    } else {
+        let source = Source::File(file.to_owned(), shown.to_owned());
+        let value = Value::from(Map::from_iter([("apps".to_owned(), Value::from(apps))]));
+        let loaded = load_made(value, file, shown, context).map_err(|problems| files::report(cx, Some(&source), &problems))?;
+        files::warn(cx, &loaded.warnings);
+        loaded.apps
+    };
+    Ok(Content { apps: made, name: project.name, variables, services: project.services, told: project.told })
+}
+
+fn text_of(file: &Path, shown: &str) -> Result<String, CliError> {
+    use std::io::Read as _;
+    let failed = |source| CliError::File { what: "read", path: shown.to_owned(), source };
+    let mut bytes = Vec::new();
+    std::fs::File::open(file).map_err(failed)?.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err(CliError::Failed(format!("{shown} has more than {MOST_BYTES} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|_| CliError::Failed(format!("{shown} is not UTF-8")))
+}
+
+/// `--scale app=3`, again for more.
+fn scales(call: &Call) -> Result<Vec<(String, u32)>, UsageError> {
+    let one = |text: &str| {
+        let (name, count) = text.rsplit_once('=')?;
+        Some((name.to_owned(), count.parse().ok().filter(|count| *count <= MOST_INSTANCES)?)).filter(|(name, _)| !name.is_empty())
+    };
+    call.values("scale")
+        .map(|text| {
+            let reason = || format!("expected app=3, up to {MOST_INSTANCES}, found {text:?}");
+            one(text).ok_or_else(|| UsageError::BadValue { option: "--scale".into(), reason: reason() })
+        })
+        .collect()
+}
+
+/// The apps that are to run: those that were named, and all that they depend on; else all, without those of profiles that are not chosen.
+fn chosen(
+    call: &Call,
+    content: &Content,
+    context: &Context,
+    all: &[String],
+    scales: &[(String, u32)],
+) -> Result<BTreeSet<String>, CliError> {
+    let known = |name: &String| all.contains(name) || content.services.iter().any(|service| service.name == *name);
+    if let Some(missing) = call.targets.iter().chain(scales.iter().map(|(name, _)| name)).find(|name| !known(name)) {
+        let names: Vec<&str> = all.iter().map(String::as_str).collect();
+        let meant =
+            ostler_config::keys::closest(missing, names.iter().copied()).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+        return Err(CliError::NotFound(format!("there is no app {missing:?} in this file, there is {}{meant}", names.join(", "))));
+    }
+    // Compose's variable, and its option.
+    let variable = context.env.get("COMPOSE_PROFILES").or_else(|| content.variables.get("COMPOSE_PROFILES"));
+    let profiles: Vec<&str> = variable.into_iter().flat_map(|list| list.split(',')).chain(call.values("profile")).map(str::trim).collect();
+    let runs = |name: &String| {
+        let of = content.services.iter().find(|service| service.name == *name).map_or(&[] as &[String], |service| &service.profiles);
+        of.is_empty() || of.iter().any(|profile| profiles.contains(&profile.as_str()) || profiles.contains(&"*"))
+    };
+    let mut open: Vec<String> =
+        if call.targets.is_empty() { all.iter().filter(|name| runs(name)).cloned().collect() } else { call.targets.clone() };
+    let mut chosen = BTreeSet::new();
+    while let Some(name) = open.pop() {
+        if !all.contains(&name) || !chosen.insert(name.clone()) {
+            continue;
+        }
+        let app = content.apps.iter().find(|app| app.name() == name);
+        open.extend(app.into_iter().flat_map(|app| match app.attributes().get("depends_on") {
+            Some(Value::Object(table)) => table.keys().cloned().collect::<Vec<_>>(),
+            Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            Some(Value::String(name)) => vec![name.clone()],
+            _ => Vec::new(),
+        }));
+    }
+    for (name, _) in scales.iter().filter(|(_, count)| *count == 0) {
+        chosen.remove(name);
+    }
+    Ok(chosen)
+}
+
+fn specs(cx: &mut Cx, call: &Call, source: &Source, context: &Context, raw: &[RawApp]) -> Result<Vec<AppSpec>, CliError> {
+    let choice = EnvChoice::of(call)?;
+    let overlay = Overlay { profile: choice.profile, vars: choice.vars, ..Overlay::default() };
+    let mut all = Vec::new();
+    for app in raw {
+        all.push(normalize(app, context, &overlay).map_err(|problems| files::report(cx, Some(source), &problems))?);
+    }
+    files::check_profile(cx, overlay.profile.as_deref(), &all, false)?;
+    all.iter().for_each(|app| files::warn(cx, &app.warnings));
+    let mut specs: Vec<AppSpec> = all.into_iter().map(|app| app.spec).collect();
+    let mut together: Vec<_> = raw.iter().zip(&mut specs).collect();
+    let problems = Problems(finish_order(&mut together));
+    if problems.0.is_empty() { Ok(specs) } else { Err(files::report(cx, Some(source), &problems)) }
+}

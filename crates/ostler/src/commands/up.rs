@@ -1,0 +1,246 @@
+//! `up`: the apps of the file of this folder run as it says, and nothing else is touched. In front, their lines are shown until they are stopped.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ostler_core::app::AppSpec;
+use ostler_proto::control::{Action, Detail, Event, Existing, Request, ScaleTo, Summary};
+use ostler_sys::signal::KILL;
+use serde_json::json;
+
+use super::launch::share_base;
+use super::project::{self, Plan, Project, Step, app_names, foreign, is_member, plan};
+use super::request::request;
+use super::steady::steady;
+use crate::cli::Call;
+use crate::client::ClientError;
+use crate::cx::Cx;
+use crate::error::{CliError, Status, UsageError};
+use crate::logs::{self, Form, Observer, Past, Show};
+use crate::render::{self, Out, Wording};
+use crate::signals::Signals;
+
+/// Longest wait of `--wait` where no time is given.
+const WAIT: Duration = Duration::from_secs(300);
+
+/// Brings the project up.
+pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    if call.has("build") {
+        return Err(CliError::Failed(format!(
+            "--build: {} builds no images; write the command that builds as `pre_start`, or export the project: `ostler export compose`",
+            cx.program.name()
+        )));
+    }
+    let context = super::files::context(cx, call)?;
+    let limit = wait_limit(call)?;
+    let file = project::file(call, &context)?.ok_or_else(|| {
+        CliError::NotFound("there is neither an ecosystem file nor a compose file here or above: name one with --file".into())
+    })?;
+    let project = project::read(cx, call, &file)?;
+    tell(cx, call, &project);
+    if project.wanted.is_empty() && project.none_of.is_empty() {
+        return Err(CliError::Failed(format!("nothing of {} can run here, or its profiles are not chosen", project.file.display())));
+    }
+    let running = cx.client()?.inspect(&[])?;
+    if let Some(reason) = foreign(&project.wanted, &project.name, &project.file, &running) {
+        return Err(CliError::Failed(reason));
+    }
+    let members: Vec<Detail> = running.into_iter().filter(|detail| is_member(detail, Some(&project.file), Some(&project.name))).collect();
+    let plan = plan(&project.wanted, &project.all, &members);
+    if call.has("detach") || limit.is_some() {
+        let done = carry_out(cx, call, &project, &plan, &members);
+        report(cx, call, &project, &plan);
+        done?;
+        return limit.map_or(Ok(Status::Ok), |limit| wait(cx, &project, limit));
+    }
+    in_front(cx, call, &project, &plan, &members)
+}
+
+fn wait_limit(call: &Call) -> Result<Option<Duration>, UsageError> {
+    match call.value("wait-timeout") {
+        Some(text) => ostler_core::units::millis(text)
+            .map(|ms| Some(Duration::from_millis(ms)))
+            .map_err(|error| UsageError::BadValue { option: "--wait-timeout".into(), reason: error.to_string() }),
+        None => Ok(call.has("wait").then_some(WAIT)),
+    }
+}
+
+/// Says on stderr what does not run as the file says.
+fn tell(cx: &mut Cx, call: &Call, project: &Project) {
+    if call.has("json") {
+        return;
+    }
+    for (name, why) in &project.cannot {
+        cx.out.warn_err(format_args!("{} is left out: {}", crate::text::shown(name), crate::text::shown(why)));
+    }
+    // What belongs to containers is missed by nobody here; what changes how an app behaves is told.
+    const MATTERS: &[&str] = &["depends_on", "environment", "working_dir", "command", "env_file"];
+    for told in project.told.iter().filter(|told| told.app == "-" && told.why.contains("variable") || MATTERS.contains(&told.key.as_str()))
+    {
+        let of = if told.app == "-" { String::new() } else { format!("{}: ", crate::text::shown(&told.app)) };
+        cx.out.warn_err(format_args!("{of}{}", crate::text::shown(&told.why)));
+    }
+}
+
+/// Does what the plan says: what goes first, then what comes, then the numbers of instances.
+fn carry_out(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan, members: &[Detail]) -> Result<(), CliError> {
+    let mut gone: Vec<String> =
+        members.iter().map(|member| &member.spec.name).filter(|name| project.none_of.contains(name)).cloned().collect();
+    if call.has("remove-orphans") {
+        gone.extend(plan.orphans.iter().cloned());
+    } else if !plan.orphans.is_empty() {
+        cx.out.warn_err(format_args!("no more in this file: {}; --remove-orphans deletes them", plan.orphans.join(", ")));
+    }
+    gone.dedup();
+    if !gone.is_empty() {
+        cx.perform(&request(Action::Delete, call, gone, None)?, Wording::Action)?;
+    }
+    let touched = project.wanted.iter().zip(&plan.steps).filter(|(_, step)| **step != Step::Leave);
+    let mut apps: Vec<AppSpec> = touched.map(|(spec, _)| spec.clone()).collect();
+    if !apps.is_empty() {
+        let base_env = Arc::unwrap_or_clone(share_base(&mut apps));
+        let start = Request::Start { apps, base_env, existing: Existing::Restart, command: call.word.clone(), confirm: None };
+        cx.perform(&start, Wording::Names)?;
+    }
+    let rows = cx.client()?.list()?;
+    for spec in project.wanted.iter().filter(|spec| spec.autoscale.is_none()) {
+        let count = rows.iter().filter(|row| row.name == spec.name).count();
+        if count != usize::try_from(spec.instances).unwrap_or(usize::MAX) {
+            let to = ScaleTo::Exactly(spec.instances);
+            cx.perform(&Request::Scale { name: spec.name.clone(), cwd: String::new(), to, oldest_first: false }, Wording::Scale)?;
+        }
+    }
+    Ok(())
+}
+
+fn report(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan) {
+    if call.has("json") {
+        let own = |name: &str| project::service(name, &project.name).unwrap_or(name).to_owned();
+        let apps: Vec<_> = project
+            .wanted
+            .iter()
+            .zip(&plan.steps)
+            .map(|(spec, step)| json!({ "app": own(&spec.name), "name": spec.name, "step": step.word(), "instances": spec.instances }))
+            .collect();
+        let left_out: Vec<_> = project.cannot.iter().map(|(name, why)| json!({ "app": name, "reason": why })).collect();
+        let told: Vec<_> = project.told.iter().map(|told| json!({ "app": told.app, "attribute": told.key, "reason": told.why })).collect();
+        let file = project.file.display().to_string();
+        let whole = json!({ "project": project.name, "file": file, "apps": apps, "left_out": left_out, "not_carried": told, "orphans": plan.orphans });
+        render::json(&mut cx.out, &whole);
+        return;
+    }
+    for (spec, step) in project.wanted.iter().zip(&plan.steps) {
+        cx.out.line(format_args!("{} {}", crate::text::shown(&spec.name), step.word()));
+    }
+}
+
+/// Waits until all of the project is well.
+fn wait(cx: &mut Cx, project: &Project, limit: Duration) -> Result<Status, CliError> {
+    // One that has done its work is as it should be.
+    let names: Vec<String> = project.wanted.iter().map(|spec| spec.name.clone()).collect();
+    let (well, line) = steady(cx, &names, limit, &mut |_| true)?;
+    if well {
+        return Ok(Status::Ok);
+    }
+    cx.out.error(format_args!("not all of {} got well: {line}", project.name));
+    Ok(Status::Failed)
+}
+
+/// Stays in front: shows the lines, and stops everything at the end.
+fn in_front(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan, members: &[Detail]) -> Result<Status, CliError> {
+    let past = Past::now(cx)?;
+    let mut signals = Signals::take()?;
+    cx.heed(signals.asked_to_stop())?;
+    let done = carry_out(cx, call, project, plan, members);
+    cx.heed_nothing();
+    let names: Vec<String> = project.wanted.iter().map(|spec| spec.name.clone()).collect();
+    match done {
+        Ok(()) => {}
+        Err(CliError::Client(ClientError::Interrupted)) => {
+            // What was told to start is stopped again; the connection has an answer on its way.
+            cx.disconnect();
+            signals.receive();
+        }
+        Err(error) => return Err(error),
+    }
+    let jobs = project.wanted.iter().filter(|spec| spec.is_job()).map(|spec| spec.name.clone()).collect();
+    let targets = app_names(&of_project(cx, project)?, &[])?.into_iter().filter(|name| names.contains(name)).collect::<Vec<_>>();
+    let stop = request(Action::Stop, call, targets.clone(), None)?;
+    if signals.count() > 0 {
+        // The first signal came while it was started.
+        cx.perform(&stop, Wording::Action)?;
+        return Ok(Status::Ok);
+    }
+    let form = match () {
+        () if call.has("json") => Form::Json,
+        () if call.has("raw") => Form::Raw,
+        () => Form::Project,
+    };
+    let timestamp = call.has("timestamp").then(|| call.value("timestamp").unwrap_or_default());
+    let mut front =
+        Front { project: project.name.clone(), names: targets.clone(), jobs, stop, is_stopping: false, is_data: call.has("json") };
+    let show = Show { form, timestamp, names: Some(targets) };
+    cx.disconnect();
+    logs::stream_as(cx, past, &show, Some(&mut signals), &mut front)?;
+    if signals.count() > 0 {
+        return Ok(Status::Ok);
+    }
+    // All have ended by themselves, or somebody else has ended them.
+    let has_failed = of_project(cx, project)?.iter().any(|member| member.instance.status() == "errored" || failed(member));
+    Ok(if has_failed { Status::Failed } else { Status::Ok })
+}
+
+/// True if the last run ended by itself, and not well.
+fn failed(member: &Detail) -> bool {
+    use ostler_core::lifecycle::{Ending, ExitCause};
+    member.instance.exits.last().is_some_and(|exit| exit.cause == ExitCause::Itself && exit.ending != Ending::Code(0))
+}
+
+fn of_project(cx: &mut Cx, project: &Project) -> Result<Vec<Detail>, CliError> {
+    let details = match cx.running_client()? {
+        Some(client) => client.inspect(&[])?,
+        None => Vec::new(),
+    };
+    Ok(details.into_iter().filter(|detail| is_member(detail, Some(&project.file), Some(&project.name))).collect())
+}
+
+/// The project in front.
+struct Front {
+    project: String,
+    names: Vec<String>,
+    jobs: Vec<String>,
+    stop: Request,
+    is_stopping: bool,
+    is_data: bool,
+}
+
+impl Observer for Front {
+    fn on_event(&mut self, _: &mut Out, _: &Event) {}
+
+    fn on_stopping(&mut self, out: &mut Out) {
+        self.is_stopping = true;
+        if !self.is_data {
+            out.line(format_args!("Stopping {}; once more: at once", self.project));
+            out.flush();
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        None
+    }
+
+    fn look(&mut self, _: &[Summary]) -> bool {
+        false
+    }
+
+    fn stops(&self, nth: u32) -> Option<Vec<Request>> {
+        let kill = |name: &String| Request::Signal { signal: KILL, target: name.clone() };
+        Some(if nth < 2 { vec![self.stop.clone()] } else { self.names.iter().map(kill).collect() })
+    }
+
+    fn is_over(&self, list: &[Summary]) -> bool {
+        let waits = |row: &Summary| !self.is_stopping && self.jobs.contains(&row.name);
+        let is_down = |row: &&Summary| matches!(row.status.as_str(), "stopped" | "errored") && !waits(row);
+        list.iter().filter(|row| self.names.contains(&row.name)).all(|row| is_down(&row))
+    }
+}

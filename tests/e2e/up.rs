@@ -1,0 +1,216 @@
+//! `up`, `down`, `ps`, `logs`: the ecosystem or compose file of a folder as a project of its own.
+
+use std::path::PathBuf;
+
+use ostler_testkit::{Home, alive, kill};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::foreground::Foreground;
+use crate::setup::{home, home_as_pm2};
+
+/// A compose file: `web` waits for `api` to be healthy, and that for `seed` to have ended well.
+const SHOP: &str = r#"
+services:
+  web:
+    command: sh ../web.sh ${GREETING:-hi} $$1
+    working_dir: .
+    depends_on: {api: {condition: service_healthy}}
+    ports: ["8099:3000"]
+    restart: unless-stopped
+    stop_grace_period: 60s
+  api:
+    command: [sh, ../api.sh]
+    environment: [PASSED]
+    depends_on: {seed: {condition: service_completed_successfully}}
+    healthcheck: {test: [CMD, test, -e, healthy], interval: 100ms, retries: 1000}
+    restart: always
+    stop_grace_period: 60s
+  seed: {command: "sh -c 'echo seed >> told'"}
+  pg: {image: "postgres:15"}
+  debug: {command: "sleep 100", profiles: [debug]}
+"#;
+
+/// A folder of this name with the file, and the scripts above it.
+fn shop(home: &Home, folder: &str) -> PathBuf {
+    let script = |name: &str, then: &str| {
+        format!(
+            "trap 'echo {name} ends >> told; exit 0' INT TERM\necho {name} >> told\necho \"{name} $1 $2 $PORT $PASSED\"\n{then}\nwhile :; do sleep 0.02; done\n"
+        )
+    };
+    let above = std::path::Path::new(folder).parent().unwrap().join("x").parent().unwrap().to_owned();
+    home.write(&above.join("web.sh").display().to_string(), script("web", ""));
+    home.write(&above.join("api.sh").display().to_string(), script("api", "until [ -e ready ]; do sleep 0.02; done; touch healthy"));
+    home.write(&format!("{folder}/compose.yaml"), SHOP);
+    home.write(&format!("{folder}/.env"), "PASSED=by-file\n");
+    home.write(&format!("{folder}/ready"), "");
+    home.work().join(folder)
+}
+
+/// An app of no project.
+fn another(home: &Home, name: &str) {
+    home.write("another.sh", "while :; do sleep 0.1; done\n");
+    home.ok(format!("start another.sh --name {name}"));
+}
+
+fn up(home: &Home, folder: &PathBuf, words: &str) -> Value {
+    let output = home.cmd(format!("up -d --json {words}")).cwd(folder).run().ok();
+    serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output}"))
+}
+
+fn steps(answer: &Value) -> Vec<String> {
+    let apps = answer["apps"].as_array().unwrap();
+    apps.iter().map(|app| format!("{} {}", app["app"].as_str().unwrap(), app["step"].as_str().unwrap())).collect()
+}
+
+fn names(home: &Home) -> Vec<String> {
+    let mut names: Vec<String> = home.jlist().iter().map(|item| item.name().to_owned()).collect();
+    names.sort();
+    names
+}
+
+fn told(folder: &PathBuf) -> Vec<String> {
+    std::fs::read_to_string(folder.join("told")).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_compose_file_in_its_order_and_only_what_changed_again() {
+    let home = home();
+    let folder = shop(&home, "shop");
+    let answer = up(&home, &folder, "");
+    assert_eq!(
+        (answer["project"].as_str(), steps(&answer)),
+        (Some("shop"), vec!["web created".into(), "api created".into(), "seed created".into()])
+    );
+    assert!(answer["left_out"][0]["reason"].as_str().unwrap().contains("postgres:15"), "{answer}");
+    home.wait_until("all have begun", || told(&folder).len() == 3);
+    assert_eq!(told(&folder), ["seed", "api", "web"]);
+    home.wait_log("shop-web-out.log", "web hi $1 8099");
+    home.wait_log("shop-api-out.log", "by-file");
+    // Nothing has changed: nothing is touched but what has ended.
+    let pids = [home.app("shop-web").pid(), home.app("shop-api").pid()];
+    assert_eq!(steps(&up(&home, &folder, "")), ["web unchanged", "api unchanged", "seed started"]);
+    std::fs::write(folder.join("compose.yaml"), SHOP.replace("GREETING:-hi", "GREETING:-hello")).unwrap();
+    assert_eq!(steps(&up(&home, &folder, "web"))[0], "web changed");
+    home.wait_log("shop-web-out.log", "web hello");
+    assert_eq!(home.app("shop-api").pid(), pids[1]);
+    assert_ne!(home.app("shop-web").pid(), pids[0]);
+    // A file with an error changes nothing.
+    let before = home.app("shop-web").pid();
+    for bad in [
+        "services: {web: {command: '${NO:?give it}'}}",
+        "services: {web: [}",
+        "services: {web: {command: x, depends_on: {api: {condition: odd}}}, api: {command: 'true'}}",
+    ] {
+        std::fs::write(folder.join("compose.yaml"), bad).unwrap();
+        home.cmd("up -d").cwd(&folder).run().fails().says("compose.yaml");
+    }
+    assert_eq!((home.app("shop-web").pid(), names(&home).len()), (before, 3));
+    // What is in the file no more stays until it is asked for.
+    std::fs::write(folder.join("compose.yaml"), SHOP.replace("  seed:", "  other:").replace("{seed:", "{other:")).unwrap();
+    assert_eq!(up(&home, &folder, "")["orphans"][0], "shop-seed");
+    up(&home, &folder, "--remove-orphans");
+    assert_eq!(names(&home), ["shop-api", "shop-other", "shop-web"]);
+    // The other way round: who depends goes first.
+    home.cmd("down").cwd(&folder).run().ok();
+    let ends = told(&folder).iter().rev().take(2).cloned().collect::<Vec<_>>();
+    assert_eq!(ends, ["api ends", "web ends"]);
+    assert!(home.jlist().is_empty());
+}
+
+#[test]
+fn two_folders_and_what_was_there_do_not_meet() {
+    let home = home();
+    let (one, two) = (shop(&home, "one/shop"), shop(&home, "two/shop"));
+    another(&home, "web");
+    up(&home, &one, "web");
+    // The same name, another file: it is said, and nothing is touched.
+    home.cmd("up -d").cwd(&two).run().code(1).says("--project-name");
+    up(&home, &two, "--project-name other --scale web=2");
+    assert_eq!(names(&home).iter().filter(|name| *name == "other-web").count(), 2);
+    // Seen from a folder below, by its own names.
+    let below = two.join("below");
+    std::fs::create_dir(&below).unwrap();
+    let rows = home.cmd("ps --json").cwd(&below).run().ok();
+    let rows: Vec<Value> = serde_json::from_str(&rows.stdout).unwrap();
+    assert!(rows.len() == 4 && rows.iter().all(|row| row["namespace"] == "other"), "{rows:?}");
+    let lines = home.cmd("logs api --nostream --raw").cwd(&below).run().ok();
+    assert!(lines.stdout.contains("api   "), "{lines}");
+    lines.never_says("web");
+    // Elsewhere, and called as the other one, these are PM2's.
+    assert_eq!(home.ok("ps --json").stdout.matches("\"pid\"").count(), 8);
+    up(&home, &two, "--project-name other --scale web=1");
+    home.wait_until("one is left", || names(&home).iter().filter(|name| *name == "other-web").count() == 1);
+    home.cmd("down").cwd(&one).run().ok();
+    home.cmd("down --project-name other").cwd(home.root()).run().ok();
+    assert_eq!(names(&home), ["web"]);
+    home.cmd("down").cwd(&one).run().ok().says("Nothing of this project");
+    assert_eq!(names(&home), ["web"]);
+    let other = home_as_pm2();
+    let folder = shop(&other, "shop");
+    other.cmd("up -d").cwd(&folder).run().ok();
+    another(&other, "mine");
+    other.cmd("ps").cwd(&folder).run().ok().says("mine");
+}
+
+#[test]
+fn in_front_until_told_to_stop() {
+    let home = home();
+    let folder = shop(&home, "shop");
+    another(&home, "mine");
+    let mut front = Foreground::open(home.cmd("up").cwd(&folder).command());
+    let lines = front.until("web hi");
+    assert!(lines.last().unwrap().starts_with("web-"), "{lines:?}");
+    kill(front.pid(), Signal::INT);
+    front.until("Stopping shop");
+    assert_eq!(front.end(&home), 0);
+    assert_eq!(home.app("shop-web").status(), "stopped");
+    assert_eq!(home.app("mine").status(), "online");
+    // The second time nobody is asked any more.
+    home.write("web.sh", "trap '' INT TERM\necho stubborn\nwhile :; do sleep 0.02; done\n");
+    let mut front = Foreground::open(home.cmd("up web").cwd(&folder).command());
+    front.until("stubborn");
+    let pid = home.app("shop-web").pid();
+    kill(front.pid(), Signal::INT);
+    front.until("Stopping shop");
+    assert!(alive(pid));
+    kill(front.pid(), Signal::INT);
+    assert_eq!(front.end(&home), 0);
+    assert!(!alive(pid));
+    // What ends by itself ends the command, with what became of it.
+    home.write("short/compose.yaml", "services: {a: {command: \"sh -c 'echo done; exit 3'\"}}\n");
+    let mut front = Foreground::open(home.cmd("up").cwd(home.work().join("short")).command());
+    front.until("done");
+    assert_eq!(front.end(&home), 1);
+}
+
+#[test]
+fn an_ecosystem_file_and_hostile_names() {
+    let home = home();
+    let folder = home.work().join("My Shop");
+    let app = |name: &str, more: &str| format!(r#"{{"name": {name:?}, "script": "sh", "args": ["-c", "echo $NAME; sleep 1000"] {more}}}"#);
+    let file = |names: &[&str]| format!("{{\"apps\": [{}]}}", names.iter().map(|name| app(name, "")).collect::<Vec<_>>().join(", "));
+    let hostile = ["all", "/.*/", "0", "-rf", "a b; touch pwned", "../../up", "ü\u{1b}[31m"];
+    home.write("My Shop/ecosystem.json", file(&hostile));
+    another(&home, "mine");
+    let output = home.cmd("up -d").cwd(&folder).run();
+    if output.code == 0 {
+        assert_eq!(home.jlist().len(), hostile.len() + 1);
+        home.cmd("down").cwd(&folder).run().ok();
+    }
+    assert_eq!(names(&home), ["mine"], "{output}");
+    assert_eq!(home.app("mine").status(), "online");
+    assert!(!folder.join("pwned").exists());
+    home.write("My Shop/ecosystem.json", file(&["api"]));
+    home.cmd("start ecosystem.json").cwd(&folder).run().ok();
+    home.cmd("up -d").cwd(&folder).run().code(1).says("by `start` already");
+    home.ok("delete api");
+    home.cmd("up -d --wait --wait-timeout 1m").cwd(&folder).run().ok();
+    assert_eq!(home.app("myshop-api").status(), "online");
+    for bad in ["-p UPPER", "-p ../x", "--scale nope=1", "--scale api", "--scale api=99999999", "nope", "-f nowhere.json", "--build"] {
+        home.cmd(format!("up -d {bad}")).cwd(&folder).run().fails();
+    }
+    assert_eq!(names(&home), ["mine", "myshop-api"]);
+    home.cmd("up -d --scale api=0").cwd(&folder).run().ok();
+    assert_eq!(names(&home), ["mine"]);
+}
