@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 /// Requests between two events: enough to meet every state a worker can be in.
 const REQUESTS: u64 = 200;
 
-/// Folder with `node_modules` and `next`; `None` when this machine cannot have it.
+/// Folder with `node_modules`; `None` when this machine cannot have it.
 pub fn packages() -> Option<PathBuf> {
     let dir = cache_dir().expect("HOME or a cache folder is set").join("real-apps");
     let can = ["node", "npm", "flock"].into_iter().all(|name| program(name).is_some());
@@ -55,9 +55,7 @@ impl RealApp {
         for entry in fs::read_dir(fixture_path("real")).unwrap().flatten().filter(|entry| entry.path().is_file()) {
             fs::copy(entry.path(), home.work().join(entry.file_name())).unwrap();
         }
-        for name in ["node_modules", "next"] {
-            std::os::unix::fs::symlink(packages.join(name), home.work().join(name)).unwrap();
-        }
+        std::os::unix::fs::symlink(packages.join("node_modules"), home.work().join("node_modules")).unwrap();
         let port = free_port();
         let mut app = json!({ "name": "app", "instances": 2, "cwd": "{work}", "env": { "PORT": "{port}", "HOSTNAME": "127.0.0.1" } });
         for (key, value) in members.as_object().expect("members of an app") {

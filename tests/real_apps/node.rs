@@ -1,6 +1,6 @@
 //! Servers for Node, as workers of a cluster.
 
-use ostler_testkit::{fixture_app, get, nodes};
+use ostler_testkit::{fixture_app, nodes};
 use serde_json::{Value, json};
 
 use crate::apps::RealApp;
@@ -25,27 +25,6 @@ fn express() {
         members["interpreter"] = json!(node.path);
         reloads(&RealApp::start(&packages, members).at("/"));
     }
-}
-
-#[test]
-fn fastify() {
-    let packages = needs_packages!();
-    reloads(&RealApp::start(&packages, cluster("fastify.mjs")).at("/"));
-}
-
-#[test]
-fn nest() {
-    let packages = needs_packages!();
-    reloads(&RealApp::start(&packages, cluster("nest.js")).at("/"));
-}
-
-#[test]
-fn next_standalone() {
-    let packages = needs_packages!();
-    let app = RealApp::start(&packages, cluster("next/.next/standalone/next/server.js")).at("/api/pid");
-    let page = get(app.port(), "/").unwrap();
-    assert!(page.contains("served by"), "{page}");
-    reloads(&app);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod bench;
 mod checks;
 mod demo;
 mod engines;
+mod examples;
 mod generate;
 mod http;
 mod layers;
@@ -23,6 +24,7 @@ const HELP: &str = "\
 cargo xtask <task>
 
   demo [--keep]                        build ostler, start examples/shop, break things, show that nothing happens to the apps
+  examples [<name>…]                   install, start, reload under load and stop the apps of examples/; what one needs has to be there
   test [-- <filter>…]                  everything that must pass before a change is merged
   layers                               which crate may use which; the keeper stays small; no unsafe code outside of sys
   generate [--check]                   docs/reference/* from the program, docs/pm2-parity.md from its tables (--check: only tell what is out of date)
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = words.collect();
     let done = match task.as_str() {
         "demo" => demo::run(&words),
+        "examples" => examples::run(&words),
         "test" => checks::run(&words),
         "layers" => layers::run(),
         "generate" => generate::run(&words),

@@ -6,6 +6,7 @@
 pub(crate) mod data;
 mod errors;
 mod events;
+mod examples;
 mod exceptions;
 mod help;
 mod instances;

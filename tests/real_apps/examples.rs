@@ -1,0 +1,258 @@
+//! `examples/`: what its README.md says is done, and while clients ask, `reload` loses nothing.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ostler_testkit::{
+    Body, Home, Load, LoadSpec, Output, Subject, cache_dir, fixture_path, free_port, get, needs_program, on_ci, program, skip,
+};
+use serde_json::Value;
+
+/// Answers between two events: enough to meet every state that a process can be in.
+const ANSWERS: u64 = 200;
+
+/// Set inside of [`in_a_network_that_migrates`].
+const MIGRATES: &str = "OSTLER_TEST_MIGRATES";
+
+/// An example as the test knows it; the rest is said by its README.md.
+struct Example {
+    /// Its folder.
+    name: &'static str,
+    /// What it greets as.
+    greets: &'static str,
+    /// What one of its processes says when it ends politely.
+    farewell: &'static str,
+    /// Programs that it needs; absent, the test is skipped, except where continuous integration has brought them.
+    needs: &'static [&'static str],
+    /// Whether `.ci/run` brings all that it needs.
+    on_ci: bool,
+    /// Whether clients that keep their connections lose nothing either.
+    keeps: bool,
+}
+
+const EXPRESS: Example =
+    Example { name: "express", greets: "Express", farewell: "Express finishes", needs: &["node", "npm"], on_ci: true, keeps: true };
+
+const ALL: [Example; 10] = [
+    EXPRESS,
+    Example { name: "fastify", greets: "Fastify", farewell: "Fastify finishes", ..EXPRESS },
+    Example { name: "nest", greets: "Nest", farewell: "Nest finishes", ..EXPRESS },
+    // Its server is Next.js's own, and says nothing at its end.
+    Example { name: "nextjs", greets: "Next.js", farewell: "Ready", ..EXPRESS },
+    Example { name: "fastapi", greets: "FastAPI", farewell: "FastAPI finishes", needs: &["python3"], on_ci: true, keeps: false },
+    Example { name: "django", greets: "Django", farewell: "Django finishes", needs: &["python3"], on_ci: true, keeps: true },
+    Example { name: "go", greets: "Go", farewell: "Go finishes", needs: &["go"], on_ci: false, keeps: true },
+    Example { name: "bun", greets: "Bun", farewell: "Bun finishes", needs: &["bun"], on_ci: true, keeps: false },
+    Example { name: "rails", greets: "Rails", farewell: "Gracefully", needs: &["puma", "bundle"], on_ci: false, keeps: false },
+    Example {
+        name: "laravel",
+        greets: "Laravel",
+        farewell: "bye-bye",
+        needs: &["php", "php-fpm8.2", "nginx", "/usr/share/php/Illuminate/autoload.php"],
+        on_ci: false,
+        keeps: false,
+    },
+];
+
+fn examples() -> PathBuf {
+    fixture_path("../../examples").into()
+}
+
+fn readme(name: &str) -> String {
+    fs::read_to_string(examples().join(name).join("README.md")).unwrap()
+}
+
+/// The commands of a section of a README.md.
+fn commands(name: &str, section: &str) -> Vec<String> {
+    let text = readme(name);
+    let (_, rest) = text.split_once(&format!("## {section}\n")).unwrap_or_else(|| panic!("{name}: no section {section}"));
+    let own = rest.split("\n## ").next().unwrap_or_default();
+    own.lines().filter_map(|line| line.strip_prefix("    ")).map(str::to_owned).collect()
+}
+
+/// The words after `ostler` of the commands that are ours.
+fn ours(name: &str, section: &str) -> Vec<String> {
+    commands(name, section).iter().filter_map(|line| line.strip_prefix("ostler ")).map(str::to_owned).collect()
+}
+
+fn there(needed: &str) -> bool {
+    if needed.starts_with('/') { Path::new(needed).exists() } else { program(needed).is_some() || sbin(needed) }
+}
+
+fn sbin(name: &str) -> bool {
+    Path::new("/usr/sbin").join(name).exists()
+}
+
+fn search_path() -> String {
+    format!("{}:/usr/sbin", env::var("PATH").unwrap_or_default())
+}
+
+/// Installs it as its README.md says. Python, Node and Bun bring their packages once, into the cache; for the others, which have nothing to
+/// fetch, and whose user may be another, a fresh copy does.
+fn installed(example: &Example, home: &Home) -> PathBuf {
+    let fetches = matches!(example.needs[0], "node" | "python3" | "bun");
+    let dir = if fetches { cache_dir().expect("HOME or a cache folder is set").join("examples") } else { home.work() };
+    fs::create_dir_all(&dir).unwrap();
+    let into = dir.join(example.name);
+    let install = fixture_path("examples/install.sh");
+    let done = Command::new(install).arg(example.name).arg(&into).env("PATH", search_path()).status().unwrap();
+    assert!(done.success(), "{} cannot be installed", example.name);
+    into
+}
+
+/// The ports that its files name, where the environment does not decide.
+fn own_ports(dir: &Path, port: u16) {
+    let inner = free_port().to_string();
+    for file in ["ecosystem.config.js", "nginx.conf", "php-fpm.conf"] {
+        let text = fs::read_to_string(dir.join(file)).unwrap();
+        fs::write(dir.join(file), text.replace("9000", &inner).replace("8080", &port.to_string())).unwrap();
+    }
+}
+
+fn subject() -> Subject {
+    Subject::Ostler(env!("CARGO_BIN_EXE_ostler").into())
+}
+
+/// An installed example in a home of its own.
+struct Shown<'a> {
+    example: &'a Example,
+    home: Home,
+    dir: PathBuf,
+    port: u16,
+}
+
+impl Shown<'_> {
+    /// Runs our commands of this section.
+    #[track_caller]
+    fn run(&self, section: &str) -> Vec<Output> {
+        let lines = ours(self.example.name, section);
+        assert!(!lines.is_empty(), "{}: {section} has no command of ours", self.example.name);
+        lines.iter().map(|line| self.ostler(line)).collect()
+    }
+
+    #[track_caller]
+    fn ostler(&self, line: &str) -> Output {
+        let command = self.home.cmd(line).cwd(&self.dir).env("PORT", self.port.to_string()).env("PATH", search_path());
+        let output = command.run();
+        assert!(output.code == 0, "{output}\n{}", self.home.report());
+        output
+    }
+
+    fn pids(&self) -> BTreeSet<i32> {
+        self.home.jlist().iter().map(ostler_testkit::Item::pid).collect()
+    }
+
+    fn healthy(&self) -> bool {
+        get(self.port, "/health").is_ok_and(|body| body.contains("ok"))
+    }
+}
+
+/// Runs the test of this name once more, in a network of its own whose kernel has the setting that `examples/bun` asks for.
+fn in_a_network_that_migrates(test: &str) {
+    let prepare = "ip link set lo up && echo 1 >/proc/sys/net/ipv4/tcp_migrate_req && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--map-root-user", "sh", "-c", prepare, "sh"]).arg(env::current_exe().unwrap());
+    let status = command.args(["--exact", test, "--nocapture"]).env(MIGRATES, "1").status().unwrap();
+    assert!(status.success(), "{status}");
+}
+
+/// Start, reload under load, look, stop: as the README.md says it.
+#[track_caller]
+fn shows(name: &str) {
+    let example = ALL.iter().find(|example| example.name == name).unwrap();
+    if let Some(missing) = example.needs.iter().find(|needed| !there(needed)) {
+        let wanted = env::var_os("OSTLER_EXAMPLES").is_some() || on_ci() && example.on_ci;
+        assert!(!wanted, "{name} needs {missing}, which is not here");
+        skip!("{name} needs {missing}");
+    }
+    let home = Home::new(subject());
+    let dir = installed(example, &home);
+    let port = free_port();
+    if name == "laravel" {
+        own_ports(&dir, port);
+    }
+    let shown = Shown { example, home, dir, port };
+    shown.ostler("validate --strict");
+    shown.run("Start");
+    shown.home.wait_until("it is healthy", || shown.healthy());
+
+    let spec = LoadSpec { connections: 4, body: Body::With(format!("Hello from {}, process ", example.greets)), ..LoadSpec::to(port) };
+    let kept = example.keeps.then(|| LoadSpec { keep_alive: true, ..spec.clone() });
+    let load = Load::start_all([spec].into_iter().chain(kept));
+    let answers = || {
+        let wanted = load.good() + load.failed() + ANSWERS;
+        shown.home.wait_until("answers come", || load.good() + load.failed() >= wanted);
+    };
+    answers();
+    let mut before = shown.pids();
+    for _ in 0..2 {
+        shown.run("Reload");
+        answers();
+        let after = shown.pids();
+        assert!(after != before && after.len() == before.len(), "{before:?} {after:?}\n{}", shown.home.report());
+        before = after;
+    }
+    let report = load.stop();
+    println!("{name}: {} of {} requests failed", report.failed, report.requests);
+    assert!(report.failed == 0, "{name}: {} of {} failed: {:#?}\n{}", report.failed, report.requests, report.errors, shown.home.report());
+
+    // Pages of Next.js are counted by their length, not by who made them.
+    assert!(report.by_body.len() >= 4 || name == "nextjs", "of three generations only {:?} answered", report.by_body);
+
+    let looked = shown.run("Look");
+    let logs: String = looked.iter().map(|output| output.stdout.as_str()).collect();
+    assert!(!logs.trim().is_empty());
+    assert!(shown.home.jlist().iter().all(|item| item.status() == "stopped"), "{}", shown.home.report());
+    let all: String = shown.home.run("logs --nostream --lines 1000").stdout;
+    assert!(all.contains(example.farewell), "{name} did not say {:?}\n{all}", example.farewell);
+    // By itself, not by SIGKILL at the end of its time.
+    assert!(!shown.home.log("../pm2.log").contains("SIGKILL"), "{}", shown.home.report());
+    assert!(shown.home.app_processes().is_empty());
+}
+
+macro_rules! shown {
+    ($($name:ident)*) => {
+        $(#[test]
+        fn $name() {
+            shows(stringify!($name));
+        })*
+    };
+}
+
+shown!(express fastify nest nextjs fastapi django go rails laravel);
+
+// Its sockets are its own: what waits in the queue of one that ends is handed on by the kernel, if that was told to.
+#[test]
+fn bun() {
+    if env::var_os(MIGRATES).is_some() {
+        return shows("bun");
+    }
+    needs_program!("unshare");
+    needs_program!("ip");
+    in_a_network_that_migrates("examples::bun");
+}
+
+#[test]
+fn each_file_is_valid_and_each_readme_is_short() {
+    let home = Home::new(subject());
+    for example in &ALL {
+        let name = example.name;
+        let dir = examples().join(name);
+        let file = ["ecosystem.config.js", "ecosystem.config.cjs"].iter().find(|file| dir.join(file).exists());
+        let file = file.unwrap_or_else(|| panic!("{name} has no ecosystem file"));
+        let said = home.cmd(format!("validate {file} --json")).cwd(&dir).run();
+        let said: Value = serde_json::from_str(&said.stdout).unwrap();
+        // What is installed or compiled is not here yet; `shows` looks at the file again where it is.
+        let problems = said["problems"].as_array().unwrap().iter();
+        let problems: Vec<&Value> = problems.filter(|it| !it["message"].as_str().unwrap().starts_with("Script not found")).collect();
+        assert!(problems.is_empty(), "{name}: {problems:#?}");
+        assert!(readme(name).lines().count() <= 30, "{name}/README.md is long");
+        for section in ["Install", "Start", "Reload", "Look"] {
+            assert!(!commands(name, section).is_empty(), "{name}: {section} is empty");
+        }
+        assert!(ours(name, "Start").contains(&"start".to_owned()), "{name}");
+    }
+}
