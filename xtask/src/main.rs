@@ -6,6 +6,7 @@
 mod bench;
 mod checks;
 mod demo;
+mod docs;
 mod generate;
 mod http;
 mod layers;
@@ -15,6 +16,7 @@ mod process;
 mod rooms;
 mod rounds;
 mod static_build;
+mod translations;
 
 use std::process::ExitCode;
 
@@ -25,6 +27,8 @@ cargo xtask <task>
   test [-- <filter>…]                  everything that must pass before a change is merged
   layers                               which crate may use which; the keeper stays small; no unsafe code outside of sys
   generate [--check]                   docs/reference/* from the program, docs/pm2-parity.md from its tables (--check: only tell what is out of date)
+  docs [--out DIR] [--base /PATH/] [--serve [--port N]]   the documentation as a site, in English and Chinese (needs Node 20 and npm)
+  translated <page>…                   the Chinese page is one of the English page as it is now
   bench [--quick] [--list] [<name>…]   ostler beside PM2, supervisor and the bare system calls
   static [--profile P] [--test]        a program that needs no library, for containers; --test runs the container tests with it
   sim [--daemon] [--seed N] [--steps M]  a long run of the simulation: of the lifecycle, or of the whole daemon
@@ -38,6 +42,8 @@ fn main() -> ExitCode {
     let done = match task.as_str() {
         "demo" => demo::run(&words),
         "test" => checks::run(&words),
+        "docs" => docs::run(&words),
+        "translated" => translations::note(&process::root(), &words),
         "layers" => layers::run(),
         "generate" => generate::run(&words),
         "bench" => bench::run(&words),
