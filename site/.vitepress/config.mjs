@@ -50,7 +50,14 @@ export default defineConfig({
   lastUpdated: false,
   markdown: {
     html: false,
+    // As on GitHub, so that a link to a heading works in both places.
+    anchor: { slugify: (title) => title.trim().toLowerCase().replace(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-") },
     config(md) {
+      // Indented blocks look like those between fences, and scroll on a phone.
+      md.renderer.rules.code_block = (tokens, at, options, env, self) => {
+        tokens[at].info = "sh";
+        return md.renderer.rules.fence(tokens, at, options, env, self);
+      };
       // Double braces are Vue's; in a text they are braces.
       const text = md.renderer.rules.text;
       md.renderer.rules.text = (...args) => text(...args).replaceAll("{{", "&#123;&#123;");

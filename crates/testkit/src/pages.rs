@@ -243,15 +243,16 @@ impl CodeBlock {
 
     /// The code without comments and without blanks at the end of lines: what has to be the same in each language.
     pub fn bare(&self) -> String {
-        let mark = match self.language.as_str() {
-            "js" | "ts" | "json5" | "go" | "php" => "//",
-            _ => "#",
+        let marks: &[&str] = match self.language.as_str() {
+            "js" | "ts" | "json5" | "go" | "php" => &["//"],
+            // Indented: a shell or an ecosystem file.
+            "" => &["#", "//"],
+            _ => &["#"],
         };
-        let bare = self.code.lines().map(|line| match line.find(mark) {
-            Some(0) => "",
-            Some(at) if line[..at].ends_with([' ', '\t']) => line[..at].trim_end(),
-            _ => line.trim_end(),
-        });
+        let begins = |line: &str, at: usize| at == 0 || line[..at].ends_with([' ', '\t']);
+        let comment =
+            |line: &str| marks.iter().filter_map(|mark| line.match_indices(mark).map(|(at, _)| at).find(|at| begins(line, *at))).min();
+        let bare = self.code.lines().map(|line| line[..comment(line).unwrap_or(line.len())].trim_end());
         bare.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
     }
 }
@@ -289,6 +290,15 @@ mod tests {
         assert!(blocks[1].is_commands() && blocks[1].marks.is_empty());
         assert_eq!(blocks[2].typed(), [(19, "ostler list".to_owned())]);
         assert_eq!(page.test().unwrap().unwrap().ports, ["3000", "3001"]);
+    }
+
+    #[test]
+    fn comments_may_be_translated_and_code_may_not() {
+        let bare =
+            |language: &str, code: &str| CodeBlock { line: 1, language: language.into(), code: code.into(), marks: Vec::new() }.bare();
+        assert_eq!(bare("sh", "# all\nostler list # 全部\ncurl x/#a\n"), "ostler list\ncurl x/#a");
+        assert_eq!(bare("", "  a: 'http://x', // 说明\n"), "  a: 'http://x',");
+        assert_eq!(bare("js", "x(); # no\n"), "x(); # no");
     }
 
     #[test]
