@@ -1,7 +1,9 @@
-//! `docs/reference/`: made from the program itself, so that it cannot say anything else than the program does; `docs/pm2-parity.md`: from its tables.
+//! `docs/reference/`: made from the program itself, so that it cannot say anything else than the program does; `docs/pm2-parity.md`: from its tables;
+//! `docs/zh/untranslated.txt`: from the pages.
 
 use crate::parity;
 use crate::process::{build, output, root};
+use crate::translations;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::process::Command;
@@ -30,6 +32,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     let tables = root().join(PARITY);
     let tables = fs::read_to_string(&tables).with_context(|| format!("cannot read {}", tables.display()))?;
     made.push(("pm2-parity.md".into(), parity::document(&tables)?));
+    made.push(("zh/untranslated.txt".into(), translations::list(&root())?));
     let mut stale = Vec::new();
     for (name, text) in made {
         let path = docs.join(&name);

@@ -8,6 +8,7 @@ mod checks;
 mod demo;
 mod engines;
 mod examples;
+mod docs;
 mod generate;
 mod http;
 mod layers;
@@ -17,6 +18,7 @@ mod process;
 mod rooms;
 mod rounds;
 mod static_build;
+mod translations;
 
 use std::process::ExitCode;
 
@@ -28,6 +30,8 @@ cargo xtask <task>
   test [-- <filter>…]                  everything that must pass before a change is merged
   layers                               which crate may use which; the keeper stays small; no unsafe code outside of sys
   generate [--check]                   docs/reference/* from the program, docs/pm2-parity.md from its tables (--check: only tell what is out of date)
+  docs [--out DIR] [--base /PATH/] [--serve [--port N]]   the documentation as a site, in English and Chinese (needs Node 20 and npm)
+  translated <page>…                   the Chinese page is one of the English page as it is now
   bench [--quick] [--list] [<name>…]   ostler beside PM2, supervisor and the bare system calls
   static [--profile P] [--test]        a program that needs no library, for containers; --test runs the container tests with it
   engines [docker] [podman] [kubernetes]  what `export` writes, built and run by real engines (root; tests/engines)
@@ -43,6 +47,8 @@ fn main() -> ExitCode {
         "demo" => demo::run(&words),
         "examples" => examples::run(&words),
         "test" => checks::run(&words),
+        "docs" => docs::run(&words),
+        "translated" => translations::note(&process::root(), &words),
         "layers" => layers::run(),
         "generate" => generate::run(&words),
         "bench" => bench::run(&words),

@@ -4,6 +4,7 @@
 //! Everything is rendered from [`data`], at a fixed moment in UTC, so nothing in it varies.
 
 pub(crate) mod data;
+mod documented;
 mod errors;
 mod events;
 mod examples;

@@ -1,0 +1,311 @@
+//! Pages of the documentation: their blocks of code, what is said about each for the tests, their commands and links.
+//!
+//! What is said stands in HTML comments, which no reader sees. One anywhere in the page, `<!-- test: ports=3000,3001 needs=node -->`, has the
+//! page's commands run in order in a fresh home ([`Page::test`]). Directly above a block:
+//!
+//! - `<!-- file: server.js -->`: the block is this file, and is written when its turn comes;
+//! - `<!-- not run: why -->`: it is only parsed;
+//! - `<!-- run where there is: go -->`: it is run on machines that have the program;
+//! - `<!-- again -->`: it is repeated until what it writes is the output below it, because what it shows takes a moment;
+//! - `<!-- output -->`: each of its lines is in what the commands above it wrote; `…` stands for anything.
+//!
+//! `<!-- commands not run: why -->` says `not run` for all blocks of a page.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A Markdown file.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Path from the top of the checkout: `docs/reload.md`.
+    pub path: String,
+    /// All of it.
+    pub text: String,
+}
+
+/// A block of code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodeBlock {
+    /// Line of its first line of code, from 1.
+    pub line: usize,
+    /// First word behind the fence; empty for an indented block.
+    pub language: String,
+    /// The code, without the indentation that makes it a block.
+    pub code: String,
+    /// What the comments directly above it say.
+    pub marks: Vec<String>,
+}
+
+/// How a page's commands are run: `<!-- test: … -->`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PageTest {
+    /// Ports that the page names; the test takes free ones.
+    pub ports: Vec<String>,
+    /// Programs without which the page cannot be run.
+    pub needs: Vec<String>,
+    /// Files and folders of `tests/fixtures/docs` that lie in the work folder from the beginning.
+    pub files: Vec<String>,
+    /// Names in the cache of the tests (`real-apps/node_modules`) to which a link of the last part's name leads.
+    pub links: Vec<String>,
+}
+
+/// Top of the checkout.
+pub fn checkout() -> PathBuf {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    top.canonicalize().unwrap_or(top)
+}
+
+/// All pages: below `docs`, the READMEs, and what says how to contribute. In the order of their paths.
+pub fn pages() -> Vec<Page> {
+    let top = checkout();
+    let mut paths = vec!["README.md".to_owned(), "README.zh-CN.md".into(), "CONTRIBUTING.md".into()];
+    let mut folders = vec!["docs".to_owned(), "examples".into()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(top.join(&folder)).unwrap().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let path = format!("{folder}/{name}");
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() && name != "node_modules" => folders.push(path),
+                Ok(kind) if kind.is_file() && name.ends_with(".md") => paths.push(path),
+                _ => {}
+            }
+        }
+    }
+    paths.sort();
+    let read = |path: String| Some(Page { text: fs::read_to_string(top.join(&path)).ok()?, path });
+    paths.into_iter().filter_map(read).collect()
+}
+
+impl Page {
+    /// Its blocks of code, in order.
+    pub fn blocks(&self) -> Vec<CodeBlock> {
+        let mut blocks = Vec::new();
+        let mut marks: Vec<String> = Vec::new();
+        let mut lines = self.text.lines().enumerate().peekable();
+        let (mut is_after_blank, mut is_in_list) = (true, false);
+        while let Some((number, line)) = lines.next() {
+            let trimmed = line.trim_start();
+            let indent = line.len() - trimmed.len();
+            if let Some(info) = trimmed.strip_prefix("```") {
+                let language = info.split([' ', '{', '[']).next().unwrap_or_default().to_owned();
+                let mut code = String::new();
+                for (_, inner) in lines.by_ref() {
+                    if inner.trim_start().starts_with("```") {
+                        break;
+                    }
+                    code += without_indent(inner, indent);
+                    code.push('\n');
+                }
+                blocks.push(CodeBlock { line: number + 2, language, code, marks: std::mem::take(&mut marks) });
+            } else if let Some(mark) = comment(trimmed) {
+                marks.push(mark.to_owned());
+                continue;
+            } else if indent >= 4 && is_after_blank && !is_in_list {
+                let mut code = format!("{}\n", without_indent(line, 4));
+                while let Some((_, inner)) = lines.next_if(|(_, inner)| inner.starts_with("    ") || inner.trim().is_empty()) {
+                    code += without_indent(inner, 4);
+                    code.push('\n');
+                }
+                let code = format!("{}\n", code.trim_end());
+                blocks.push(CodeBlock { line: number + 1, language: String::new(), code, marks: std::mem::take(&mut marks) });
+                is_after_blank = true;
+                continue;
+            }
+            is_after_blank = trimmed.is_empty();
+            if !is_after_blank {
+                marks.clear();
+                let number_ends = trimmed.trim_start_matches(|c: char| c.is_ascii_digit());
+                is_in_list =
+                    (is_in_list && indent > 0) || trimmed.starts_with("- ") || (number_ends != trimmed && number_ends.starts_with(". "));
+            }
+        }
+        blocks
+    }
+
+    /// How its commands are run, if they are.
+    ///
+    /// # Errors
+    /// A word of the comment that nobody knows.
+    pub fn test(&self) -> Result<Option<PageTest>, String> {
+        let Some(words) = self.said("test:") else { return Ok(None) };
+        let mut test = PageTest::default();
+        for word in words.split_whitespace() {
+            let (key, values) = word.split_once('=').ok_or_else(|| format!("{}: `{word}` is no key=values", self.path))?;
+            let values = values.split(',').map(str::to_owned).collect();
+            match key {
+                "ports" => test.ports = values,
+                "needs" => test.needs = values,
+                "files" => test.files = values,
+                "links" => test.links = values,
+                _ => return Err(format!("{}: a test knows ports, needs, files and links, not `{key}`", self.path)),
+            }
+        }
+        Ok(Some(test))
+    }
+
+    /// Why none of its commands is run.
+    pub fn why_not_run(&self) -> Option<&str> {
+        self.said("commands not run:")
+    }
+
+    /// Rest of the first comment that begins with this word.
+    pub fn said(&self, word: &str) -> Option<&str> {
+        self.text.lines().filter_map(|line| comment(line.trim())).find_map(|text| text.strip_prefix(word)).map(str::trim)
+    }
+
+    /// Targets of its links `[text](target)`, with their lines, outside of code.
+    pub fn links(&self) -> Vec<(usize, &str)> {
+        let mut links = Vec::new();
+        let mut is_code = false;
+        for (number, line) in self.text.lines().enumerate() {
+            if line.trim_start().starts_with("```") {
+                is_code = !is_code;
+            }
+            if is_code || line.starts_with("    ") {
+                continue;
+            }
+            // Every other part is between backticks: what looks like a link there is code.
+            for text in line.split('`').step_by(2) {
+                let mut rest = text;
+                while let Some(found) = rest.find("](") {
+                    rest = &rest[found + 2..];
+                    let Some(end) = rest.find(')') else { break };
+                    links.push((number + 1, &rest[..end]));
+                    rest = &rest[end..];
+                }
+            }
+        }
+        links
+    }
+
+    /// The names by which `#…` reaches its headings, as GitHub makes them.
+    pub fn anchors(&self) -> Vec<String> {
+        let mut anchors: Vec<String> = Vec::new();
+        let mut is_code = false;
+        for line in self.text.lines() {
+            if line.trim_start().starts_with("```") {
+                is_code = !is_code;
+            }
+            let title = line.trim_start_matches('#');
+            if is_code || title.len() == line.len() || !title.starts_with(' ') {
+                continue;
+            }
+            let kept = |c: char| match c {
+                ' ' => Some('-'),
+                '-' | '_' => Some(c),
+                c if c.is_alphanumeric() => c.to_lowercase().next(),
+                _ => None,
+            };
+            let anchor: String = title.trim().chars().filter_map(kept).collect();
+            let same = anchors.iter().filter(|other| **other == anchor).count();
+            anchors.push(if same == 0 { anchor } else { format!("{anchor}-{same}") });
+        }
+        anchors
+    }
+}
+
+impl CodeBlock {
+    /// Commands of a shell: so it says, or it is indented, no drawing, and one of its lines begins like one.
+    pub fn is_commands(&self) -> bool {
+        const PROGRAMS: [&str; 8] = ["ostler ", "pm2 ", "npm ", "docker ", "sudo ", "curl ", "cargo ", "git "];
+        match self.language.as_str() {
+            "sh" | "bash" | "console" | "shell" => true,
+            "" if self.code.contains(['─', '►', '▼']) => false,
+            "" => self.code.lines().any(|line| PROGRAMS.iter().any(|program| line.starts_with(program))),
+            _ => false,
+        }
+    }
+
+    /// Rest of the mark that begins with this word.
+    pub fn mark(&self, word: &str) -> Option<&str> {
+        self.marks.iter().find_map(|mark| mark.strip_prefix(word)).map(str::trim)
+    }
+
+    /// The lines that are typed, continued ones as one, each with its line in the page.
+    pub fn typed(&self) -> Vec<(usize, String)> {
+        let mut typed: Vec<(usize, String)> = Vec::new();
+        let mut goes_on = false;
+        for (number, line) in self.code.lines().enumerate() {
+            let line = match (self.language.as_str(), line.strip_prefix("$ ")) {
+                ("console", None) if !goes_on => continue,
+                ("console", Some(command)) => command,
+                _ => line,
+            };
+            let (text, more) = line.strip_suffix('\\').map_or((line, false), |text| (text, true));
+            match typed.last_mut() {
+                Some((_, last)) if goes_on => last.push_str(text.trim_start()),
+                _ => typed.push((self.line + number, text.to_owned())),
+            }
+            goes_on = more;
+        }
+        typed
+    }
+
+    /// The code without comments and without blanks at the end of lines: what has to be the same in each language.
+    pub fn bare(&self) -> String {
+        let marks: &[&str] = match self.language.as_str() {
+            "js" | "ts" | "json5" | "go" | "php" => &["//"],
+            // Indented: a shell or an ecosystem file.
+            "" => &["#", "//"],
+            _ => &["#"],
+        };
+        let begins = |line: &str, at: usize| at == 0 || line[..at].ends_with([' ', '\t']);
+        let comment =
+            |line: &str| marks.iter().filter_map(|mark| line.match_indices(mark).map(|(at, _)| at).find(|at| begins(line, *at))).min();
+        let bare = self.code.lines().map(|line| line[..comment(line).unwrap_or(line.len())].trim_end());
+        bare.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn comment(line: &str) -> Option<&str> {
+    Some(line.strip_prefix("<!--")?.strip_suffix("-->")?.trim())
+}
+
+fn without_indent(line: &str, most: usize) -> &str {
+    let blanks = line.len() - line.trim_start_matches(' ').len();
+    &line[blanks.min(most)..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(text: &str) -> Page {
+        Page { path: "docs/x.md".into(), text: text.into() }
+    }
+
+    #[test]
+    fn blocks_have_their_marks() {
+        let page = page(
+            "# T\n<!-- test: ports=3000,3001 needs=node -->\n\n<!-- file: a.js -->\n```js\nx(); // y\n```\n\ntext\n\n    ostler list # all\n    ostler logs\n\n- item\n\n    no block\n\n```console\n$ ostler \\\n  list\nout\n```\n",
+        );
+        let blocks = page.blocks();
+        assert_eq!(
+            blocks.iter().map(|block| (block.line, block.language.as_str())).collect::<Vec<_>>(),
+            [(6, "js"), (11, ""), (19, "console")]
+        );
+        assert_eq!(blocks[0].mark("file:"), Some("a.js"));
+        assert_eq!(blocks[0].bare(), "x();");
+        assert_eq!(blocks[1].code, "ostler list # all\nostler logs\n");
+        assert!(blocks[1].is_commands() && blocks[1].marks.is_empty());
+        assert_eq!(blocks[2].typed(), [(19, "ostler list".to_owned())]);
+        assert_eq!(page.test().unwrap().unwrap().ports, ["3000", "3001"]);
+    }
+
+    #[test]
+    fn comments_may_be_translated_and_code_may_not() {
+        let bare =
+            |language: &str, code: &str| CodeBlock { line: 1, language: language.into(), code: code.into(), marks: Vec::new() }.bare();
+        assert_eq!(bare("sh", "# all\nostler list # 全部\ncurl x/#a\n"), "ostler list\ncurl x/#a");
+        assert_eq!(bare("", "  a: 'http://x', // 说明\n"), "  a: 'http://x',");
+        assert_eq!(bare("js", "x(); # no\n"), "x(); # no");
+    }
+
+    #[test]
+    fn links_and_anchors_are_githubs() {
+        let page =
+            page("## Who gets a `connection`?\n## Who gets a connection\n[a](b.md#c) `[no](link)` [`code`](d.md)\n\n    [no](link)\n");
+        assert_eq!(page.links(), [(3, "b.md#c"), (3, "d.md")]);
+        assert_eq!(page.anchors(), ["who-gets-a-connection", "who-gets-a-connection-1"]);
+    }
+}

@@ -1,0 +1,204 @@
+//! The commands of one page as one session of a shell in a fresh home.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use ostler_testkit::{CodeBlock, Home, Page, PageTest, Subject, cache_dir, checkout, free_ports, program};
+
+/// What a shell has besides, in the session of a page: a person types slower than a script, so a server may not listen yet.
+const PRELUDE: &str = r#"
+curl() {
+  for _ in $(seq 400); do
+    command curl -sS --max-time 20 "$@" 2>"$SESSION/curl" && return
+    code=$?
+    [ $code = 7 ] || break
+    sleep 0.05
+  done
+  cat "$SESSION/curl" >&2
+  return $code
+}
+trap 'echo "failed (code $?) in the block at line $BLOCK" >&2' ERR
+exec </dev/null
+"#;
+
+/// Repeats a block of commands until what they write matches each line of a file of patterns.
+const AGAIN: &str = r#"
+again() {
+  for _ in $(seq 300); do
+    "block_$1" >"$SESSION/out.$1" 2>&1 || true
+    missing=
+    while IFS= read -r pattern; do grep -qE -- "$pattern" "$SESSION/out.$1" || missing=1; done <"$SESSION/patterns.$1"
+    [ -z "$missing" ] && return
+    sleep 0.05
+  done
+}
+"#;
+
+/// What happens with a block in the session.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It is a file with this name.
+    File(String),
+    /// It is run.
+    Commands,
+    /// It is compared with what the commands before it wrote.
+    Output,
+    /// Nothing; a reason is given, or it is nothing to run.
+    Nothing,
+}
+
+/// What happens with a block. `Err`: it should say why it is not run.
+pub fn turn(block: &CodeBlock) -> Result<Turn, String> {
+    if let Some(name) = block.mark("file:") {
+        return Ok(Turn::File(name.to_owned()));
+    }
+    if block.mark("output").is_some() {
+        return Ok(Turn::Output);
+    }
+    if !block.is_commands() {
+        return Ok(Turn::Nothing);
+    }
+    if let Some(why) = block.mark("not run:") {
+        return if why.is_empty() { Err(format!("line {}: `not run` needs a reason", block.line)) } else { Ok(Turn::Nothing) };
+    }
+    let absent = block.mark("run where there is:").is_some_and(|names| names.split(',').any(|name| program(name.trim()).is_none()));
+    Ok(if absent { Turn::Nothing } else { Turn::Commands })
+}
+
+/// Runs all of a page. Panics with all that was written when a command fails or an output is missing.
+pub fn run(page: &Page, test: &PageTest) {
+    let mut home = Home::new(Subject::Ostler(env!("CARGO_BIN_EXE_ostler").into()));
+    home.set_dir(home.root().join("user/.ostler"));
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_ostler"), home.root().join("bin/ostler")).unwrap();
+    bring(&home, test);
+    let ports = free(&test.ports);
+    let there = |text: &str| ports.iter().fold(text.to_owned(), |text, (port, free)| text.replace(*port, free));
+    let session = home.root().join("session");
+    fs::create_dir(&session).unwrap();
+    let mut script = format!("{PRELUDE}{AGAIN}");
+    let blocks = page.blocks();
+    for (number, block) in blocks.iter().enumerate() {
+        let _ = writeln!(script, "BLOCK={}", block.line);
+        match turn(block).unwrap() {
+            Turn::File(name) => {
+                fs::write(session.join(number.to_string()), there(&block.code)).unwrap();
+                let _ = writeln!(script, "mkdir -p \"$(dirname '{name}')\"; cp \"$SESSION/{number}\" '{name}'");
+            }
+            Turn::Commands => {
+                let typed: Vec<String> = block.typed().into_iter().map(|(_, line)| there(&line)).collect();
+                let typed = typed.join("\n");
+                if block.mark("again").is_some() {
+                    let shown = blocks.get(number + 1).map(|next| there(&next.code)).unwrap_or_default();
+                    fs::write(session.join(format!("patterns.{number}")), shown.lines().map(pattern).collect::<String>()).unwrap();
+                    let _ = writeln!(script, "block_{number}() {{\n{typed}\n}}\nagain {number}");
+                    continue;
+                }
+                // Braces, and no pipe: the blocks of a page see each other's variables and folders.
+                let _ = writeln!(
+                    script,
+                    "echo \"$SECONDS s: block at line {}\"\n{{\n{}\n}} >\"$SESSION/out.{number}\" 2>&1",
+                    block.line, typed
+                );
+            }
+            Turn::Output | Turn::Nothing => {}
+        }
+    }
+    fs::write(session.join("script"), &script).unwrap();
+    let path = format!("{}:{}", home.root().join("bin").display(), std::env::var("PATH").unwrap_or_default());
+    let command = home.cmd("--version").after("source \"$SESSION/script\"");
+    let output = command.without("OSTLER_HOME").env("SESSION", &session).env("PATH", path).run();
+    assert!(output.code == 0, "{} cannot be run as it stands\n{output}\n{}\n{}", page.path, written(&session), home.report());
+    compare(page, &blocks, &session, &there);
+}
+
+/// A free port for each that the page names; neighbours stay neighbours, because a page may compute one from the other.
+fn free(ports: &[String]) -> Vec<(&str, String)> {
+    let numbers: Vec<u16> = ports.iter().map(|port| port.parse().unwrap()).collect();
+    let (Some(first), Some(last)) = (numbers.iter().min(), numbers.iter().max()) else { return Vec::new() };
+    let span = last - first + 1;
+    assert!(span <= 64, "ports that are so far from each other: {ports:?}");
+    let base = free_ports(span);
+    ports.iter().zip(numbers.iter()).map(|(port, number)| (port.as_str(), (base + (number - first)).to_string())).collect()
+}
+
+fn bring(home: &Home, test: &PageTest) {
+    for name in &test.files {
+        let from = checkout().join("tests/fixtures/docs").join(name);
+        let status = std::process::Command::new("cp").arg("-r").args([&from, &home.work()]).status().unwrap();
+        assert!(status.success(), "no {}", from.display());
+    }
+    for name in &test.links {
+        let to = cache_dir().expect("a cache of the tests").join(name);
+        let link = home.work().join(Path::new(name).file_name().expect("a link has a name"));
+        std::os::unix::fs::symlink(to, link).unwrap();
+    }
+}
+
+/// All that the blocks wrote so far, in order.
+fn written(session: &Path) -> String {
+    let mut outputs: Vec<(usize, String)> = Vec::new();
+    for entry in fs::read_dir(session).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if let Some(number) = name.strip_prefix("out.").and_then(|number| number.parse().ok()) {
+            outputs.push((number, String::from_utf8_lossy(&fs::read(entry.path()).unwrap()).into_owned()));
+        }
+    }
+    outputs.sort();
+    outputs.into_iter().map(|(_, text)| text).collect()
+}
+
+/// Each line that the page shows as output is in what was written before it.
+fn compare(page: &Page, blocks: &[CodeBlock], session: &Path, there: &dyn Fn(&str) -> String) {
+    let mut before = String::new();
+    for (number, block) in blocks.iter().enumerate() {
+        match turn(block).unwrap() {
+            Turn::Commands => {
+                before = fs::read(session.join(format!("out.{number}"))).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap();
+                let shown = block.code.lines().filter(|line| block.language == "console" && !line.starts_with("$ "));
+                shown.for_each(|line| assert!(is_in(&there(line), &before), "{}: not written: {line}\n{before}", page.path));
+            }
+            Turn::Output => {
+                for line in block.code.lines() {
+                    assert!(is_in(&there(line), &before), "{}:{}: not written: {line}\n--- written:\n{before}", page.path, block.line);
+                }
+            }
+            Turn::File(_) | Turn::Nothing => {}
+        }
+    }
+}
+
+/// The line as a pattern of `grep -E`, with a line's end.
+fn pattern(line: &str) -> String {
+    let escaped = |c: char| if c.is_ascii_punctuation() { format!("\\{c}") } else { c.to_string() };
+    let parts = line.split('…').map(|part| {
+        let words: Vec<String> = part.split_whitespace().map(|word| word.chars().map(escaped).collect()).collect();
+        words.join("[[:space:]]+")
+    });
+    parts.collect::<Vec<_>>().join(".*") + "\n"
+}
+
+/// Is the line in the text? `…` stands for anything within a line; blanks count as one.
+fn is_in(line: &str, text: &str) -> bool {
+    let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let wanted = squeezed(line);
+    text.lines().map(squeezed).any(|line| {
+        let mut rest = line.as_str();
+        wanted.split('…').all(|part| match rest.find(part.trim()) {
+            Some(at) => {
+                rest = &rest[at + part.trim().len()..];
+                true
+            }
+            None => false,
+        })
+    })
+}
+
+#[test]
+fn an_output_is_found_whatever_stands_for_anything() {
+    let text = "[ostler] Applying action reload\n│ 0  │ api │ online │ 41.2mb │\n";
+    assert!(is_in("│ 0 │ api │ online │ … │", text));
+    assert!(is_in("", text));
+    assert!(!is_in("│ 0 │ api │ stopped │ … │", text));
+    assert!(!is_in("mb … api", text));
+}

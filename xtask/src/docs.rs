@@ -1,0 +1,46 @@
+//! `cargo xtask docs`: the documentation as a site. VitePress makes it, npm brings VitePress, `site/` says how.
+
+use crate::process::{must_run, on_path, option, root};
+use anyhow::{Context, Result, ensure};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Builds the site; with `--serve` shows it on `--port` until Ctrl-C.
+pub(crate) fn run(words: &[String]) -> Result<()> {
+    let site = root().join("site");
+    let out = option(words, "--out")?.map_or_else(|| site.join(".vitepress/dist"), |out| absolute(Path::new(out)));
+    bring(&site)?;
+    must_run(Command::new("node").arg(site.join("stage.mjs")))?;
+    must_run(&mut vitepress(&site, &out, "build", words)?)?;
+    println!("the site is in {}", out.display());
+    if !words.iter().any(|word| word == "--serve") {
+        return Ok(());
+    }
+    let port = option(words, "--port")?.unwrap_or("4173");
+    must_run(vitepress(&site, &out, "preview", words)?.args(["--port", port]))
+}
+
+/// Installs what `site/package-lock.json` names, unless it is there.
+fn bring(site: &Path) -> Result<()> {
+    // npm notes in this file what it has installed.
+    let noted = site.join("node_modules/.package-lock.json");
+    let changed = |path: &Path| path.metadata().and_then(|meta| meta.modified()).ok();
+    if changed(&noted).is_some_and(|installed| Some(installed) >= changed(&site.join("package-lock.json"))) {
+        return Ok(());
+    }
+    ensure!(on_path("npm"), "npm is not on the PATH: it comes with Node 20 or newer, which builds the site");
+    must_run(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--silent"]).current_dir(site)).context("cannot install VitePress")
+}
+
+fn vitepress(site: &Path, out: &Path, task: &str, words: &[String]) -> Result<Command> {
+    let mut command = Command::new("node");
+    command.arg(site.join("node_modules/vitepress/bin/vitepress.js")).args([task, "."]).current_dir(site).env("OSTLER_SITE_OUT", out);
+    if let Some(base) = option(words, "--base")? {
+        command.env("OSTLER_SITE_BASE", base);
+    }
+    Ok(command)
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::env::current_dir().map_or_else(|_| path.to_path_buf(), |here| here.join(path))
+}
