@@ -6,9 +6,9 @@
 mod bench;
 mod checks;
 mod demo;
+mod docs;
 mod engines;
 mod examples;
-mod docs;
 mod generate;
 mod http;
 mod layers;
