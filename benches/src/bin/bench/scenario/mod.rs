@@ -5,6 +5,7 @@ pub(crate) mod cluster;
 mod cold;
 mod container;
 mod crash;
+mod fleet;
 mod health;
 mod idle;
 mod kill;
@@ -49,6 +50,7 @@ pub(crate) const APPS: &[Scenario] = &[
     ("serve", "files over HTTP, beside PM2's serve and nginx", serve::measure),
     ("monit", "the view of the terminal over 100 apps at rest", monit::measure),
     ("web", "the dashboard: at rest, watched, its history, `/metrics`, search in logs, and what being measured costs", web::measure),
+    ("fleet", "a command on 20 hosts over ssh", fleet::measure),
     ("thousand", "1,000 apps", thousand::measure),
     ("kill", "SIGKILL of the daemon under requests and log lines", kill::measure),
     ("boot", "20 apps on a real systemd, after a reboot", boot::measure),
