@@ -40,10 +40,23 @@ function terms(text) {
   return found;
 }
 
+// What somebody looks for is cut into words first, where the browser knows how, so that words which stand apart in a text are found, too; then into
+// the same pairs.
+function asked(text) {
+  const words = typeof Intl.Segmenter === "function" ? [...new Intl.Segmenter("zh", { granularity: "word" }).segment(text.toLowerCase())].filter((part) => part.isWordLike).map((part) => part.segment) : text.toLowerCase().split(/[\n\r\p{Z}\p{P}\p{S}]+/u);
+  const found = [];
+  for (const word of words) {
+    if (!/^\p{Script=Han}{2,}$/u.test(word)) found.push(word);
+    else for (let at = 0; at + 2 <= word.length; at += 1) found.push(word.slice(at, at + 2));
+  }
+  return found.filter((term) => term !== "");
+}
+
 export default defineConfig({
   title: "ostler",
   description: "A process manager for production; a drop-in replacement for PM2",
   base: process.env.OSTLER_SITE_BASE ?? "/",
+  head: [["link", { rel: "icon", href: "data:," }]],
   srcDir: "pages",
   outDir: process.env.OSTLER_SITE_OUT,
   cleanUrls: false,
@@ -69,7 +82,7 @@ export default defineConfig({
     search: {
       provider: "local",
       options: {
-        miniSearch: { options: { tokenize: terms }, searchOptions: { combineWith: "AND", fuzzy: false, prefix: true } },
+        miniSearch: { options: { tokenize: terms }, searchOptions: { tokenize: asked, combineWith: "AND", fuzzy: false, prefix: true } },
         locales: {
           zh: {
             translations: {

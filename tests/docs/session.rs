@@ -25,7 +25,8 @@ exec </dev/null
 /// Repeats a block of commands until what they write matches each line of a file of patterns.
 const AGAIN: &str = r#"
 again() {
-  for _ in $(seq 300); do
+  local until=$((SECONDS + 25))
+  while [ $SECONDS -lt $until ]; do
     "block_$1" >"$SESSION/out.$1" 2>&1 || true
     missing=
     while IFS= read -r pattern; do grep -qE -- "$pattern" "$SESSION/out.$1" || missing=1; done <"$SESSION/patterns.$1"

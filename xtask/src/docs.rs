@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Builds the site; with `--serve` shows it on `--port` until Ctrl-C.
+/// Builds the site; `--check` looks at it in a browser, `--serve` shows it on `--port` until Ctrl-C.
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let site = root().join("site");
     let out = option(words, "--out")?.map_or_else(|| site.join(".vitepress/dist"), |out| absolute(Path::new(out)));
@@ -13,6 +13,10 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     must_run(Command::new("node").arg(site.join("stage.mjs")))?;
     must_run(&mut vitepress(&site, &out, "build", words)?)?;
     println!("the site is in {}", out.display());
+    if words.iter().any(|word| word == "--check") {
+        must_run(Command::new("node").arg(site.join("check.mjs")).arg(&out))
+            .context("the site is not as it should be, or there is no browser")?;
+    }
     if !words.iter().any(|word| word == "--serve") {
         return Ok(());
     }

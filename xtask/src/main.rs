@@ -30,7 +30,7 @@ cargo xtask <task>
   test [-- <filter>…]                  everything that must pass before a change is merged
   layers                               which crate may use which; the keeper stays small; no unsafe code outside of sys
   generate [--check]                   docs/reference/* from the program, docs/pm2-parity.md from its tables (--check: only tell what is out of date)
-  docs [--out DIR] [--base /PATH/] [--serve [--port N]]   the documentation as a site, in English and Chinese (needs Node 20 and npm)
+  docs [--out DIR] [--base /PATH/] [--check] [--serve [--port N]]   the documentation as a site (Node 20, npm); --check: in a browser
   translated <page>…                   the Chinese page is one of the English page as it is now
   bench [--quick] [--list] [<name>…]   ostler beside PM2, supervisor and the bare system calls
   static [--profile P] [--test]        a program that needs no library, for containers; --test runs the container tests with it
