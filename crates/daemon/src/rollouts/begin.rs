@@ -135,7 +135,7 @@ fn differs(replica: &Replica) -> bool {
 }
 
 /// True if two processes can serve beside each other, and one does.
-fn may_overlap(slots: &Slots, replica: &Replica) -> bool {
+pub(super) fn may_overlap(slots: &Slots, replica: &Replica) -> bool {
     let runs = slots.get(replica.serving).is_some_and(|slot| matches!(slot.durable.instance.state, State::Running { .. }));
     let (old, new) = (&replica.old.app.spec, &replica.new.app.spec);
     runs && old.mode == new.mode && old.shares_its_ports() && new.shares_its_ports()

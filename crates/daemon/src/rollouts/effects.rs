@@ -5,6 +5,7 @@ use ostler_core::rollout::Effect;
 use ostler_proto::control::Progress;
 use ostler_proto::event::{Cause, What};
 
+use super::begin::may_overlap;
 use super::{Rollouts, Running};
 use crate::engine::Ctx;
 use crate::store::Role;
@@ -31,7 +32,12 @@ impl Rollouts {
 
 impl Running {
     fn launch(&mut self, ctx: &mut Ctx, index: usize, old: bool) {
-        let (origin, in_place) = (self.origin.clone(), self.is_in_place(index));
+        let origin = self.origin.clone();
+        // What was still starting when the rollout began may serve by now: then it is to serve until its successor does.
+        if !old && self.replicas.get(index).is_some_and(|replica| may_overlap(&ctx.slots, replica)) {
+            self.rollout.replicas.get_mut(index).into_iter().for_each(|progress| progress.in_place = false);
+        }
+        let in_place = self.is_in_place(index);
         let Some(replica) = self.replicas.get_mut(index) else { return };
         let parts = if old { replica.old.clone() } else { replica.new.clone() };
         let serving = replica.serving;

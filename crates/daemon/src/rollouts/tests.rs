@@ -124,6 +124,26 @@ fn the_new_process_serves_before_the_old_one_retires() {
 }
 
 #[test]
+fn one_that_was_still_starting_when_it_began_is_replaced_beside_if_it_serves_by_its_turn() {
+    let (mut played, mut rollouts, ids) = running(&app("1"), 1);
+    let late = played.instance(app("1"));
+    played.dispatch(&mut rollouts, late, Event::Start(user()));
+    reload(&mut played, &mut rollouts, &[ids[0], late], &app("2"));
+    let first = candidate(&played);
+    comes_up(&mut played, &mut rollouts, late);
+    comes_up(&mut played, &mut rollouts, first);
+    ends(&mut played, &mut rollouts, ids[0], 0);
+    let second = candidate(&played);
+    assert_ne!(second, first);
+    let state = &played.ctx.slots.get(late).unwrap().durable.instance.state;
+    assert!(matches!(state, State::Running { .. }), "it serves until the new one does: {state:?}");
+    comes_up(&mut played, &mut rollouts, second);
+    assert_eq!(role(&played, late), Some(Role::Retiring));
+    let news = ends(&mut played, &mut rollouts, late, 0);
+    assert_eq!(ended(&news).unwrap().state, RolloutState::Done);
+}
+
+#[test]
 fn a_release_that_does_not_come_up_changes_nothing() {
     let (mut played, mut rollouts, ids) = running(&app("1"), 2);
     reload(&mut played, &mut rollouts, &ids, &app("2"));
