@@ -187,7 +187,9 @@ fn one_of_another_language_and_several_with_ports_of_their_own() {
     let before = home.app("ostler-web").pid();
     kill_process(Pid::from_raw(before).unwrap(), Signal::KILL).unwrap();
     home.wait_until("there is another dashboard", || ![0, before].contains(&home.app("ostler-web").pid()));
-    home.wait_until("both are read by it", || value(&web.get("/metrics").body, "ostler_app_scrape_up{app=\"jobs\",namespace=\"default\",worker=\"2\"}") == Some(1.0));
+    home.wait_until("both are read by it", || {
+        value(&web.get("/metrics").body, "ostler_app_scrape_up{app=\"jobs\",namespace=\"default\",worker=\"2\"}") == Some(1.0)
+    });
     assert_eq!(value(&web.get("/metrics").body, jobs), Some(6.0), "it does not begin anew");
 }
 

@@ -62,7 +62,10 @@ fn links_of_an_apps_user_show_no_more_than_that_user_may_read() {
     for way in ways {
         let answer = web.get(way);
         assert!(!answer.body.contains("only root reads this"), "{way}: {answer:?}");
-        assert!(answer.status != 200 || way.contains("download") || answer.body.contains("an error"), "the rest is shown, {way}: {answer:?}");
+        assert!(
+            answer.status != 200 || way.contains("download") || answer.body.contains("an error"),
+            "the rest is shown, {way}: {answer:?}"
+        );
     }
     // Files come by the time of their last line: this one is behind all others.
     fs::write(&err, "needle: an error\nneedle: the end\n").unwrap();

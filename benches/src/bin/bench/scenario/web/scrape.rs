@@ -67,7 +67,8 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             let plain = scrape(&ask, "ostler_app_up{", 100, &[web, daemon])?;
             let memory = measure::memory(&[web]);
             start_pages(lab, &manager)?;
-            let is_read = |text: &str| text.lines().filter(|line| line.starts_with("ostler_app_scrape_up{") && line.ends_with(" 1")).count() == PAGES;
+            let is_read =
+                |text: &str| text.lines().filter(|line| line.starts_with("ostler_app_scrape_up{") && line.ends_with(" 1")).count() == PAGES;
             ensure!(measure::wait(Duration::from_secs(60), || ask().is_ok_and(|text| is_read(&text))), "their pages are not read");
             let own = scrape(&ask, "own_", PAGES * FIGURES, &[web, daemon])?;
             [plain[0], plain[1], memory.pss as f64 / 1e6, own[0], own[1]]
@@ -104,7 +105,8 @@ fn start_pages(lab: &Lab, manager: &Contender) -> Result<()> {
     );
     std::fs::write(&script, text)?;
     let port = ostler_testkit::free_ports(u16::try_from(PAGES)?);
-    let app = |n: u16| serde_json::json!({ "name": format!("page-{n}"), "script": script, "env": { "PORT": port + n }, "scrape": port + n });
+    let app =
+        |n: u16| serde_json::json!({ "name": format!("page-{n}"), "script": script, "env": { "PORT": port + n }, "scrape": port + n });
     let apps: Vec<_> = (0..u16::try_from(PAGES)?).map(app).collect();
     let file = folder.join("pages.json");
     std::fs::write(&file, serde_json::json!({ "apps": apps }).to_string())?;
