@@ -35,14 +35,28 @@ export function span(ms) {
   return Math.floor(seconds / 86400) + d + (hours ? ` ${hours}${h}` : "");
 }
 
+// Made once: whoever asks a Date for its words has a formatter made for each, and a list of events has a thousand of them.
+const formatters = new Map();
+function formatter(locale, parts) {
+  const key = `${locale} ${Object.keys(parts)}`;
+  if (!formatters.has(key)) formatters.set(key, new Intl.DateTimeFormat(locale, parts));
+  return formatters.get(key);
+}
+const DAY_PARTS = { year: "numeric", month: "2-digit", day: "2-digit" };
+const TIME_PARTS = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
+
 export function clock(ms) {
-  return new Date(ms).toLocaleTimeString(language.now === "zh" ? "zh-CN" : "en-GB", { hour12: false });
+  return formatter(language.now === "zh" ? "zh-CN" : "en-GB", TIME_PARTS).format(ms);
 }
 
 export function dateTime(ms) {
-  const date = new Date(ms);
-  const day = date.toDateString() === new Date().toDateString() ? "" : `${date.toLocaleDateString(language.now === "zh" ? "zh-CN" : "en-CA")} `;
+  const day = new Date(ms).toDateString() === new Date().toDateString() ? "" : `${formatter(language.now === "zh" ? "zh-CN" : "en-CA", DAY_PARTS).format(ms)} `;
   return day + clock(ms);
+}
+
+// Day and time in the words of the browser.
+export function fullTime(ms) {
+  return formatter(undefined, { year: "numeric", month: "numeric", day: "numeric", hour: "numeric", minute: "numeric", second: "numeric" }).format(ms);
 }
 
 // Text of others without what would be drawn over other text.

@@ -1,7 +1,7 @@
 // Pieces that several views use.
 import { html, useEffect, useRef } from "./vendor/preact.js";
 import { stateWord, t } from "./i18n.js";
-import { span } from "./format.js";
+import { fullTime, span } from "./format.js";
 import { ask, state, untoast } from "./store.js";
 
 const TONE = { online: "good", healthy: "good", errored: "bad", unhealthy: "bad", "waiting restart": "warn", unready: "warn", launching: "info", starting: "info", stopping: "info" };
@@ -22,7 +22,7 @@ export function Skeleton({ rows }) {
 
 // A time that passed since, drawn anew with its parent.
 export function Ago({ at }) {
-  return html`<time datetime=${new Date(at).toISOString()} title=${new Date(at).toLocaleString()}>${t("ago", { time: span(Date.now() - at) })}</time>`;
+  return html`<time datetime=${new Date(at).toISOString()} title=${fullTime(at)}>${t("ago", { time: span(Date.now() - at) })}</time>`;
 }
 
 export function Copy({ text }) {

@@ -24,14 +24,21 @@ export const state = {
 const listeners = new Set();
 let planned = false;
 
-// Draws once for all changes of a moment.
+// Draws once for all changes of a frame: each message is a task of its own, and a burst of them is one picture. Where there are no frames, soon all the same.
+const NO_FRAME_MS = 100;
 export function changed() {
   if (planned) return;
   planned = true;
-  queueMicrotask(() => {
+  let timer = 0;
+  const draw = () => {
+    if (!timer) return;
+    clearTimeout(timer);
+    timer = 0;
     planned = false;
     for (const listener of listeners) listener();
-  });
+  };
+  timer = setTimeout(draw, NO_FRAME_MS);
+  requestAnimationFrame(draw);
 }
 
 export function useStore() {

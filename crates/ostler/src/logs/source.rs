@@ -175,9 +175,19 @@ impl LogFilter {
         if !rustix::process::geteuid().is_root() || path.parent() == Some(own_folder) {
             return None;
         }
-        let user = identity(Some(&row.user), None).ok().flatten()?.credentials;
+        let known = identity(Some(&row.user), None).ok().flatten().map(|identity| identity.credentials);
+        let user = known.unwrap_or_else(|| without_account(&row.user));
         (user.uid != 0).then_some(user)
     }
+}
+
+/// The rights of a user of whom nothing is known but the number, as in containers: what belongs to it, and what everybody may read. Who has not even a number has
+/// those of nobody; never ours.
+fn without_account(user: &str) -> Credentials {
+    const NOBODY: u32 = 65_534;
+    // The largest number means "as it is" to the kernel.
+    let uid = user.parse().ok().filter(|uid| *uid != u32::MAX).unwrap_or(NOBODY);
+    Credentials { uid, gid: NOBODY, groups: vec![NOBODY] }
 }
 
 fn meant(target: &str, list: &[Summary], cwd: &str) -> Result<Vec<u32>, SelectError> {
@@ -253,6 +263,14 @@ mod tests {
 
     fn paths(filter: &LogFilter, list: &[Summary]) -> Vec<String> {
         filter.sources(list).unwrap().iter().map(|source| source.path.display().to_string()).collect()
+    }
+
+    #[test]
+    fn who_is_unknown_has_no_rights_of_ours() {
+        for (user, uid) in [("54321", 54_321), ("gone", 65_534), ("", 65_534), ("4294967295", 65_534), ("-1", 65_534)] {
+            let rights = without_account(user);
+            assert_eq!((rights.uid, rights.gid, &rights.groups[..]), (uid, 65_534, &[65_534][..]), "{user:?}");
+        }
     }
 
     #[test]

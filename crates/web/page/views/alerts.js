@@ -1,7 +1,7 @@
 // What fires, who is told, what is not told for a time, and what was.
 import { html, useEffect, useState } from "../vendor/preact.js";
 import { t } from "../i18n.js";
-import { dateTime, safe } from "../format.js";
+import { dateTime, fullTime, safe } from "../format.js";
 import { ask, state, toast } from "../store.js";
 import { api, segment } from "../api.js";
 import { Ago, Empty, Skeleton } from "../parts.js";
@@ -20,7 +20,7 @@ function AppLink({ name }) {
 function Firing({ all, reload }) {
   const silence = (alert) => api("alerts/silences", { method: "POST", body: { app: alert.app || undefined, rule: alert.rule, for: "1h" } }).then(reload, complain);
   if (!all.alerts.length) return html`<${Empty} title=${t(all.channels.length || !isAdmin() ? "nothingFires" : "noChannels")}>${!all.channels.length && isAdmin() && html`<p class="sub">${t("noChannelsHint")}</p><code>ostler alerts channel add slack url=…</code>`}<//>`;
-  return html`<ol class="events">${all.alerts.map((alert) => html`<li key=${`${alert.rule} ${alert.app}`} class=${alert.severity}><span class="dot" aria-label=${alert.severity}></span><span class="when" title=${new Date(alert.since).toLocaleString()}>${dateTime(alert.since)}</span>
+  return html`<ol class="events">${all.alerts.map((alert) => html`<li key=${`${alert.rule} ${alert.app}`} class=${alert.severity}><span class="dot" aria-label=${alert.severity}></span><span class="when" title=${fullTime(alert.since)}>${dateTime(alert.since)}</span>
       <span class="what"><strong><${AppLink} name=${alert.app} /></strong> ${safe(alert.text)} <span class="sub">${safe(alert.rule)}${alert.count > 1 ? ` · ${alert.count} ×` : ""}${alert.status === "pending" ? ` · ${t("pending")}` : ""}${alert.silenced ? ` · ${t("silenced")}` : ""}${alert.flapping ? ` · ${t("flapping")}` : ""}</span></span>
       ${mayAct() && !alert.silenced ? html`<button onClick=${() => silence(alert)}>${t("silence1h")}</button>` : html`<span class="ago sub"><${Ago} at=${alert.since} /></span>`}</li>`)}</ol>`;
 }

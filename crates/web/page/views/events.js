@@ -1,19 +1,32 @@
 // What happened, and why.
-import { html, useState } from "../vendor/preact.js";
-import { t } from "../i18n.js";
-import { dateTime, safe } from "../format.js";
+import { Component, html, useState } from "../vendor/preact.js";
+import { language, t } from "../i18n.js";
+import { dateTime, fullTime, safe, span } from "../format.js";
 import { loadEvents, state } from "../store.js";
-import { Ago, Empty } from "../parts.js";
+import { Empty } from "../parts.js";
 
 const EVENTS_DRAWN = 300;
+
+class EventRow extends Component {
+  shouldComponentUpdate(next) {
+    return ["event", "ago", "today"].some((name) => next[name] !== this.props[name]);
+  }
+
+  render({ event, ago }) {
+    const full = fullTime(event.at);
+    return html`<li class=${event.severity}><span class="dot" aria-label=${event.severity}></span><span class="when" title=${full}>${dateTime(event.at)}</span>
+      <span class="what"><strong>${safe(event.app ?? "ostler")}${event.instance === null ? "" : ` (${event.instance})`}</strong> ${safe(event.text)} <span class="sub">${safe(event.who)}</span></span><span class="ago sub"><time datetime=${new Date(event.at).toISOString()} title=${full}>${ago}</time></span></li>`;
+  }
+}
 
 export function EventList({ app, word }) {
   const matches = (event) => (!app || event.app === app) && (!word || `${event.app || ""} ${event.text} ${event.who}`.toLowerCase().includes(word));
   const shown = state.events.filter(matches).slice(0, EVENTS_DRAWN);
   if (!shown.length) return html`<${Empty} title=${t("noEvents")} />`;
-  return html`<ol class="events">${shown.map((event) => html`<li key=${`${event.epoch}-${event.sequence}`} class=${event.severity}><span class="dot" aria-label=${event.severity}></span><span class="when" title=${new Date(event.at).toLocaleString()}>${dateTime(event.at)}</span>
-      <span class="what"><strong>${safe(event.app ?? "ostler")}${event.instance === null ? "" : ` (${event.instance})`}</strong> ${safe(event.text)} <span class="sub">${safe(event.who)}</span></span><span class="ago sub"><${Ago} at=${event.at} /></span></li>`)}</ol>
-    ${state.missing && html`<p class="note warn pad" role="note">${t("eventsMissing", { from: dateTime(state.missing.from), to: dateTime(state.missing.to) })}</p>`}
+  // Most are as they were: what is drawn anew is what differs.
+  const today = `${language.now} ${new Date().toDateString()}`;
+  return html`<ol class="events">${shown.map((event) => html`<${EventRow} key=${`${event.epoch}-${event.sequence}`} event=${event} ago=${t("ago", { time: span(Date.now() - event.at) })} today=${today} />`)}</ol>
+    ${state.missing && html`<div class="pad"><p class="note" role="note">${t("eventsMissing", { from: dateTime(state.missing.from), to: dateTime(state.missing.to) })}</p></div>`}
     ${state.more && html`<div class="row center pad"><button onClick=${() => loadEvents(true).catch(() => {})}>${t("older")}</button></div>`}`;
 }
 

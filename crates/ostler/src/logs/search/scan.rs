@@ -274,6 +274,8 @@ mod tests {
     use flate2::Compression;
     use flate2::write::GzEncoder;
 
+    use std::os::unix::fs::FileExt;
+
     use super::*;
 
     /// A small block, so that there are many.
