@@ -1,6 +1,6 @@
 //! `up`, `down`, `ps`, `logs`: the ecosystem or compose file of a folder as a project of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ostler_testkit::{Home, alive, kill};
 use rustix::process::Signal;
@@ -38,7 +38,7 @@ fn shop(home: &Home, folder: &str) -> PathBuf {
             "trap 'echo {name} ends >> told; exit 0' INT TERM\necho {name} >> told\necho \"{name} $1 $2 $PORT $PASSED\"\n{then}\nwhile :; do sleep 0.02; done\n"
         )
     };
-    let above = std::path::Path::new(folder).parent().unwrap().join("x").parent().unwrap().to_owned();
+    let above = Path::new(folder).parent().unwrap();
     home.write(&above.join("web.sh").display().to_string(), script("web", ""));
     home.write(&above.join("api.sh").display().to_string(), script("api", "until [ -e ready ]; do sleep 0.02; done; touch healthy"));
     home.write(&format!("{folder}/compose.yaml"), SHOP);
@@ -53,7 +53,7 @@ fn another(home: &Home, name: &str) {
     home.ok(format!("start another.sh --name {name}"));
 }
 
-fn up(home: &Home, folder: &PathBuf, words: &str) -> Value {
+fn up(home: &Home, folder: &Path, words: &str) -> Value {
     let output = home.cmd(format!("up -d --json {words}")).cwd(folder).run().ok();
     serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output}"))
 }
@@ -69,7 +69,7 @@ fn names(home: &Home) -> Vec<String> {
     names
 }
 
-fn told(folder: &PathBuf) -> Vec<String> {
+fn told(folder: &Path) -> Vec<String> {
     std::fs::read_to_string(folder.join("told")).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
@@ -177,6 +177,17 @@ fn in_front_until_told_to_stop() {
     kill(front.pid(), Signal::INT);
     assert_eq!(front.end(&home), 0);
     assert!(!alive(pid));
+    // Also while it is still waiting for what never gets well.
+    home.cmd("down").cwd(&folder).run().ok();
+    std::fs::remove_file(folder.join("ready")).unwrap();
+    std::fs::remove_file(folder.join("healthy")).unwrap();
+    std::fs::remove_file(folder.join("told")).unwrap();
+    let mut front = Foreground::open(home.cmd("up").cwd(&folder).command());
+    home.wait_until("api has begun", || told(&folder).contains(&"api".to_owned()));
+    kill(front.pid(), Signal::INT);
+    assert_eq!(front.end(&home), 0);
+    home.wait_until("nothing of it runs", || home.jlist().iter().all(|item| item.name() == "mine" || item.status() == "stopped"));
+    assert!(!told(&folder).contains(&"web".to_owned()));
     // What ends by itself ends the command, with what became of it.
     home.write("short/compose.yaml", "services: {a: {command: \"sh -c 'echo done; exit 3'\"}}\n");
     let mut front = Foreground::open(home.cmd("up").cwd(home.work().join("short")).command());

@@ -9,9 +9,8 @@ use crate::error::{CliError, Status};
 /// Prints all instances.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     // `ps` in the folder of a project that is up is Compose's; everywhere else it is PM2's.
-    if (call.word == "ps" || call.value("file").is_some() || call.has("project-name"))
-        && let Some(members) = looked_at(cx, call)?
-    {
+    let may_be_project = call.word == "ps" || call.value("file").is_some() || call.has("project-name");
+    if may_be_project && let Some(members) = looked_at(cx, call)? {
         table::show_only(cx, call, &members.iter().map(|member| member.id).collect::<Vec<_>>())?;
         return Ok(Status::Ok);
     }

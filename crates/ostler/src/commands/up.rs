@@ -151,6 +151,8 @@ fn in_front(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan, members: &
     let past = Past::now(cx)?;
     let mut signals = Signals::take()?;
     cx.heed(signals.asked_to_stop())?;
+    // Only a connection that is made from now on heeds it.
+    cx.disconnect();
     let done = carry_out(cx, call, project, plan, members);
     cx.heed_nothing();
     let names: Vec<String> = project.wanted.iter().map(|spec| spec.name.clone()).collect();

@@ -113,7 +113,9 @@ impl Hosts {
             let mut command = Command::new("ssh");
             command.args(["-F", "none", "-o", "BatchMode=yes", "-p"]).arg((FIRST_PORT + number).to_string());
             command.arg("-i").arg(self.folder.join("id"));
-            self.options().iter().for_each(|option| drop(command.arg("-o").arg(option)));
+            for option in self.options() {
+                command.arg("-o").arg(option);
+            }
             command.args(["127.0.0.1", "true"]).stdin(Stdio::null()).stdout(Stdio::null()).spawn()
         };
         let running = (0..HOSTS).map(ssh).collect::<std::io::Result<Vec<Child>>>().context("cannot run ssh")?;
