@@ -138,6 +138,7 @@ mod traces;
 mod tracing;
 mod unsteered;
 mod update;
+mod update_from;
 mod validate;
 mod watch;
 mod web;

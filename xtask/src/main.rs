@@ -6,6 +6,7 @@
 mod bench;
 mod checks;
 mod demo;
+mod dist;
 mod generate;
 mod http;
 mod layers;
@@ -27,6 +28,7 @@ cargo xtask <task>
   generate [--check]                   docs/reference/* from the program, docs/pm2-parity.md from its tables (--check: only tell what is out of date)
   bench [--quick] [--list] [<name>…]   ostler beside PM2, supervisor and the bare system calls
   static [--profile P] [--test]        a program that needs no library, for containers; --test runs the container tests with it
+  dist [--arch A] [--profile P] [--out DIR] [--test]  everything that is published, the same bytes each time; --test installs, runs and removes it
   sim [--daemon] [--seed N] [--steps M]  a long run of the simulation: of the lifecycle, or of the whole daemon
   soak [--rounds N] [--fleets N] [--seed N]   thousands of SIGKILLs of the daemon under load
 ";
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         "generate" => generate::run(&words),
         "bench" => bench::run(&words),
         "static" => static_build::run(&words),
+        "dist" => dist::run(&words),
         "sim" => rounds::sim(&words),
         "soak" => rounds::soak(&words),
         "" | "help" | "-h" | "--help" => {
