@@ -139,6 +139,7 @@ mod tracing;
 mod unsteered;
 mod up;
 mod update;
+mod update_from;
 mod validate;
 mod watch;
 mod web;

@@ -6,6 +6,7 @@
 mod bench;
 mod checks;
 mod demo;
+mod dist;
 mod docs;
 mod engines;
 mod examples;
@@ -35,6 +36,7 @@ cargo xtask <task>
   bench [--quick] [--list] [<name>…]   ostler beside PM2, supervisor and the bare system calls
   static [--profile P] [--test]        a program that needs no library, for containers; --test runs the container tests with it
   engines [docker] [podman] [kubernetes]  what `export` writes, built and run by real engines (root; tests/engines)
+  dist [--arch A] [--profile P] [--out DIR] [--test]  everything that is published, the same bytes each time; --test installs, runs and removes it
   sim [--daemon] [--seed N] [--steps M]  a long run of the simulation: of the lifecycle, or of the whole daemon
   soak [--rounds N] [--fleets N] [--seed N]   thousands of SIGKILLs of the daemon under load
 ";
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(&words),
         "static" => static_build::run(&words),
         "engines" => engines::run(&words),
+        "dist" => dist::run(&words),
         "sim" => rounds::sim(&words),
         "soak" => rounds::soak(&words),
         "" | "help" | "-h" | "--help" => {

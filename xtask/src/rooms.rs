@@ -145,6 +145,7 @@ const BINARY: &[(&str, Kind)] = &[
     ("text", Kind::Ground),
     ("app_files", Kind::Ground),
     ("pm2_units", Kind::Ground),
+    ("replacement", Kind::Ground),
     ("versioning", Kind::Ground),
     ("cli", Kind::Surface),
     ("render", Kind::Surface),

@@ -28,19 +28,26 @@ pub(crate) fn begin(link: &Link) {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         before(info);
-        // A thread that panics ends alone.
-        if std::thread::current().id() == loop_thread {
+        // A thread that panics ends alone, except in the program that is shipped: there a panic ends the process (docs/adr/0019-size.md).
+        let is_loop = std::thread::current().id() == loop_thread;
+        if is_loop || cfg!(panic = "abort") {
             let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();
             let payload = info.payload();
             let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-            send_death_report(&format!("it panicked{place}: {}", text.unwrap_or("for a reason that is no text")));
+            let text = format!("it panicked{place}: {}", text.unwrap_or("for a reason that is no text"));
+            // The record that the loop is at has nothing to do with a thread beside it.
+            report_death(record().filter(|_| is_loop), &text);
         }
     }));
 }
 
 /// Sends the keeper the reason why the daemon ends.
 pub(crate) fn send_death_report(text: &str) {
-    send(&ToKeeper::DeathReport { record: record(), text: text.chars().take(WORDS_MAX).collect() });
+    report_death(record(), text);
+}
+
+fn report_death(record: Option<u32>, text: &str) {
+    send(&ToKeeper::DeathReport { record, text: text.chars().take(WORDS_MAX).collect() });
 }
 
 /// Reports each step for a while.

@@ -3,6 +3,7 @@
 use ostler_proto::control::Failure;
 
 use crate::home::HomeError;
+use crate::replacement::ReplaceError;
 use ostler_client::ClientError;
 
 /// End of a command; the exit code.
@@ -23,6 +24,8 @@ pub(crate) enum Status {
     WentBack = 5,
     /// Everything was checked; a part of it has no equal in the target of an export.
     Incomplete = 6,
+    /// The command belongs to a part that this program was built without.
+    LeftOut = 7,
 }
 
 /// Reason why a command line cannot be understood.
@@ -118,6 +121,17 @@ pub(crate) enum CliError {
     /// The thing named does not exist; worded for the user.
     #[error("{0}")]
     NotFound(String),
+    /// This program could not be replaced by another; nothing was changed.
+    #[error(transparent)]
+    Replace(#[from] ReplaceError),
+    /// A command of a part that this program was built without.
+    #[error("`{command}` is left out of this program, which was built without the feature `{feature}`: use the complete one")]
+    LeftOut {
+        /// As typed.
+        command: String,
+        /// The feature of the crate `ostler`.
+        feature: &'static str,
+    },
     /// Anything else, worded for the user.
     #[error("{0}")]
     Failed(String),
@@ -144,7 +158,8 @@ impl CliError {
             Self::Launch(_) => Status::Unreachable,
             Self::Daemon(Failure::NotFound { .. } | Failure::Empty) | Self::NotFound(_) => Status::NotFound,
             Self::Reported(status) => *status,
-            Self::Home(_) | Self::Client(_) | Self::Daemon(_) | Self::File { .. } | Self::Failed(_) => Status::Failed,
+            Self::LeftOut { .. } => Status::LeftOut,
+            Self::Home(_) | Self::Replace(_) | Self::Client(_) | Self::Daemon(_) | Self::File { .. } | Self::Failed(_) => Status::Failed,
         }
     }
 }
@@ -166,6 +181,7 @@ mod tests {
             (CliError::Daemon(Failure::AlreadyLaunched), 1),
             (CliError::NotFound("File x not found".into()), 4),
             (CliError::Reported(Status::NotFound), 4),
+            (CliError::LeftOut { command: "web".into(), feature: "web" }, 7),
         ] {
             assert_eq!(error.status() as u8, code, "{error}");
         }

@@ -19,6 +19,7 @@ mod module_conf;
 mod modules;
 mod pm2_units;
 mod render;
+mod replacement;
 mod run;
 mod service;
 mod signals;
@@ -28,6 +29,7 @@ mod startup;
 mod tests;
 mod text;
 mod versioning;
+#[cfg(feature = "web")]
 mod web;
 
 use std::process::ExitCode;
@@ -42,12 +44,15 @@ fn main() -> ExitCode {
 /// The role that a process of ours was started for; the keeper sets it for itself and for the daemon.
 fn role() -> Option<fn() -> ExitCode> {
     // An app like any other: its environment is the user's, so a word says it.
+    #[cfg(feature = "serve")]
     if std::env::args_os().nth(1).is_some_and(|word| word == ostler_serve::ROLE) {
         return Some(ostler_serve::main);
     }
+    #[cfg(feature = "web")]
     if std::env::args_os().nth(1).is_some_and(|word| word == ostler_web::ROLE) {
         return Some(|| ostler_web::main(std::env::args_os().nth(2).as_deref()));
     }
+    #[cfg(feature = "web")]
     if std::env::args_os().nth(1).is_some_and(|word| word == ostler_web::SEARCH_ROLE) {
         return Some(logs::log_search);
     }

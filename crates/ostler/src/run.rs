@@ -16,6 +16,7 @@ use crate::home::{self, Program};
 use crate::left_behind;
 use crate::modules;
 use crate::render::{Out, json};
+#[cfg(feature = "web")]
 use crate::web;
 
 /// One call of the program.
@@ -73,10 +74,11 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
         _ if call.has("hosts") => fleet::run(&mut cx, call),
         Some(code) if call.has("no-daemon") && call.command.daemon == Daemon::Starts => commands::in_foreground(&mut cx, call, code),
         Some(code) => code(&mut cx, call),
-        None => Err(CliError::Failed(match call.command.state {
-            State::Elsewhere(what) => what.to_owned(),
-            State::Works => format!("{} is not available yet in ostler {VERSION}", call.word),
-        })),
+        None => Err(match (call.command.state, commands::left_out(call.command.name)) {
+            (State::Elsewhere(what), _) => CliError::Failed(what.to_owned()),
+            (State::Works, Some(feature)) => CliError::LeftOut { command: call.word.clone(), feature },
+            (State::Works, None) => CliError::Failed(format!("{} is not available yet in ostler {VERSION}", call.word)),
+        }),
     };
     let status = result.unwrap_or_else(|error| {
         let status = error.status();
@@ -92,7 +94,9 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
 /// Starts what is part of every home: installed modules, and the dashboard where it is enabled.
 fn start_own(cx: &mut Cx) -> Result<(), CliError> {
     modules::start_all(cx)?;
-    web::start_if_enabled(cx)
+    #[cfg(feature = "web")]
+    web::start_if_enabled(cx)?;
+    Ok(())
 }
 
 fn finish(program: Program, out: &mut Out, status: Status) -> u8 {

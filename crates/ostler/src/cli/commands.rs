@@ -3,7 +3,7 @@
 use super::options::call;
 use super::own_options::{
     ALERTS, DEV, DOWN, EXPORT, IMPORT, INSTALL, LIST, LOGS, PLATFORMS, PROFILES, PUBLISH, RELOAD, ROLLOUT, RUNTIME, SAFE, SERVE, START,
-    STARTUP, STOP, UP, USER_UNIT, WEB,
+    STARTUP, STOP, UP, UPDATE, USER_UNIT, WEB,
 };
 use super::table::{Arg, Command, Completes, Daemon, Section, State};
 
@@ -64,7 +64,8 @@ const SAMPLES: &str =
     "ostler brings no sample projects; `ostler ecosystem` writes a config file to start with, `ostler examples` shows commands";
 
 /// Its own update.
-const UPDATE: &str = "ostler does not install itself; put the new program in the place of this one, and `ostler update` takes it over without a restart of apps";
+const INSTALLED: &str =
+    "ostler does not install itself; `ostler update --from <file>` puts a new program in the place of this one, without a restart of apps";
 
 const fn control(name: &'static str, args: &'static str, min_args: usize, help: &'static str) -> Command {
     works(name, args, min_args, Daemon::Starts, Section::Control, help)
@@ -339,7 +340,12 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command { max_args: Some(0), ..keeps("cleardump", "", 0, Daemon::Unused, "empty the saved list") },
     Command { max_args: Some(0), ..keeps("resurrect", "", 0, Daemon::Starts, "start what was saved") },
     Command { max_args: Some(0), ..keeps("kill", "", 0, Daemon::Unused, "stop all apps and the daemon") },
-    Command { aliases: &["updatePM2"], ..keeps("update", "", 0, Daemon::Unused, "replace the running daemon by this program; apps go on") },
+    Command {
+        aliases: &["updatePM2"],
+        options: UPDATE,
+        examples: &["update", "update --from ostler-0.2.0-x86_64-linux.tar.gz"],
+        ..keeps("update", "", 0, Daemon::Unused, "replace the running daemon by this program; apps go on")
+    },
     Command {
         options: STARTUP,
         completes: PLATFORMS,
@@ -529,13 +535,16 @@ pub(crate) const COMMANDS: &[Command] = &[
         )
     },
     Command {
-        options: &[call("reference", None, Arg::None, "the whole reference as Markdown: `cli` or `ecosystem`")],
+        options: &[
+            call("reference", None, Arg::None, "the whole reference as Markdown: `cli` or `ecosystem`"),
+            call("man", None, Arg::None, "the whole reference as a page for man"),
+        ],
         ..keeps("help", "[command]", 0, Daemon::Unused, "help")
     },
     Command { ..keeps("examples", "", 0, Daemon::Unused, "examples of use") },
     elsewhere("profile:cpu", &[], "[ms]", "profile the daemon", PROFILE),
     elsewhere("profile:mem", &[], "[ms]", "profile the memory of the daemon", PROFILE),
-    elsewhere("deepUpdate", &[], "", "update by npm", UPDATE),
+    elsewhere("deepUpdate", &[], "", "update by npm", INSTALLED),
     Command {
         options: &[call("info-node", None, Arg::Required("url"), "its address")],
         ..elsewhere("link", &[], "[secret] [public] [name]", "connect to the vendor's service", SERVICE)

@@ -23,6 +23,17 @@ pub(super) const START: &[Opt] = &[
     known("dockerdaemon", Arg::None, "container: for debugging"),
 ];
 
+pub(super) const UPDATE: &[Opt] = &[
+    call(
+        "from",
+        None,
+        Arg::Required("file"),
+        "first put this program (or .tar.gz) in the place of this one; its checksum is in SHA256SUMS beside it",
+    ),
+    call("sha256", None, Arg::Required("hex"), "from: its checksum is this"),
+    call("downgrade", None, Arg::None, "from: it may be older"),
+];
+
 pub(super) const WEB: &[Opt] = &[
     call("port", None, Arg::Required("port"), "enable: port of the dashboard (9616)"),
     call("listen", None, Arg::Required("address"), "enable: address, or path of a unix socket (127.0.0.1)"),

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::commands::COMMANDS;
 use super::help::{GROUPS, SECTIONS, group_title, section_title, spelling, usage};
+use super::man::EXIT_CODES;
 use super::options::GLOBAL;
 use super::table::{Daemon, Opt, State};
 
@@ -13,12 +14,12 @@ pub(crate) fn reference(program: &str) -> String {
         "# Command line of {program}\n\n\
          Made by `{program} help --reference`; do not edit.\n\n\
          Options may stand before or after the command. Everything after `--` belongs to the app.\n\n\
-         | exit code | meaning |\n|---|---|\n| 0 | done |\n| 1 | failed |\n| 2 | the command line makes no sense |\n\
-         | 3 | no daemon answers |\n| 4 | no such app, id or file |\n\
-         | 5 | `deploy`: the new release did not get well, the former one is back |\n\
-         | 6 | `export --check`: all files are current, and something has no equal there |\n\n\
-         Called as `pm2`, every failure is 1.\n"
+         | exit code | meaning |\n|---|---|\n"
     );
+    for (code, meaning) in EXIT_CODES {
+        let _ = writeln!(out, "| {code} | {meaning} |");
+    }
+    out.push_str("\nCalled as `pm2`, every failure is 1.\n");
     for section in SECTIONS {
         let _ = writeln!(out, "\n## {}\n", section_title(*section));
         for command in COMMANDS.iter().filter(|command| command.section == *section) {

@@ -61,8 +61,11 @@ pub(super) fn context(cx: &Cx, call: &Call) -> Result<Context, CliError> {
     context.argv = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     context.strict = call.has("strict");
     context.as_pm2 = cx.program.is_pm2();
-    let program = std::env::current_exe().ok().and_then(|program| program.into_os_string().into_string().ok());
-    context.file_server = program.map(|program| (program, ostler_serve::ROLE.to_owned()));
+    #[cfg(feature = "serve")]
+    {
+        let program = std::env::current_exe().ok().and_then(|program| program.into_os_string().into_string().ok());
+        context.file_server = program.map(|program| (program, ostler_serve::ROLE.to_owned()));
+    }
     Ok(context)
 }
 

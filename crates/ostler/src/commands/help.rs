@@ -8,6 +8,7 @@ use crate::error::{CliError, Status, UsageError};
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let name = cx.program.name();
     let text = match call.target() {
+        None if call.has("man") => cli::man_page(name),
         Some("ecosystem") if call.has("reference") => ostler_config::keys::reference(),
         None | Some("cli") if call.has("reference") => cli::reference(name),
         None => cli::full_help(name, cx.out.width()),

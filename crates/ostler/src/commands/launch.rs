@@ -127,6 +127,7 @@ pub(super) fn plain(cx: &mut Cx, call: &Call, target: &str) -> Result<Vec<u32>, 
 }
 
 /// Starts the server of files with these attributes and variables, unless the call says otherwise.
+#[cfg(feature = "serve")]
 pub(super) fn file_server(cx: &mut Cx, call: &Call, mut attributes: Map<String, Value>, mut vars: EnvMap) -> Result<Vec<u32>, CliError> {
     let choice = EnvChoice::of(call)?;
     attributes.extend(call.attributes());

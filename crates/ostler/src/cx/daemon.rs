@@ -1,5 +1,6 @@
 //! The end of a daemon, and its replacement by another, as commands wait for it.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ostler_keeper::ROLE_VAR;
@@ -20,7 +21,15 @@ const KEEPER_END: Duration = Duration::from_secs(5);
 impl Cx {
     /// Replaces keeper and daemon by this program; the version of the new ones, none where there are no old ones.
     pub(crate) fn replace_daemon(&mut self) -> Result<Option<String>, CliError> {
-        let exe = own_path()?;
+        let exe = text(own_path()?)?;
+        self.replace_daemon_by(exe)
+    }
+
+    /// Replaces keeper and daemon by the program at this path; the version of the new ones, none where there are no old ones.
+    ///
+    /// # Errors
+    /// What the daemon says, or that no new one answers.
+    pub(crate) fn replace_daemon_by(&mut self, exe: String) -> Result<Option<String>, CliError> {
         let Some(client) = self.running_client()? else { return Ok(None) };
         client.of_any_protocol().request(&Request::Update { exe }, &mut |_| {})?;
         let old = client.peer().map(|peer| peer.pid);
@@ -42,11 +51,23 @@ impl Cx {
     }
 }
 
-fn own_path() -> Result<String, CliError> {
+/// Path of this program's file, without links.
+///
+/// # Errors
+/// It is not there any more.
+pub(crate) fn own_path() -> Result<PathBuf, CliError> {
     let exe = std::env::current_exe().map_err(|source| CliError::File { what: "find", path: "this program".into(), source })?;
     if !exe.is_file() {
         return Err(CliError::Failed(format!("this program is not at {} any more, run the new one", exe.display())));
     }
+    Ok(exe)
+}
+
+/// A path as text.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn text(exe: PathBuf) -> Result<String, CliError> {
     exe.into_os_string().into_string().map_err(|exe| CliError::Failed(format!("the path of this program {exe:?} is not valid UTF-8")))
 }
 

@@ -16,7 +16,7 @@ use crate::home::{self, Program};
 use crate::left_behind;
 use crate::render::{Out, ProgressPrinter, Wording};
 
-pub(crate) use daemon::wait_for_end;
+pub(crate) use daemon::{own_path, text as path_text, wait_for_end};
 
 /// Variables that a managed app gets about itself. They must not reach an app that it starts by calling us.
 const OWN_TO_APP: &[&str] = &[

@@ -20,5 +20,8 @@ mod watch;
 pub(crate) use bus::main as log_reader;
 pub(crate) use feed::LogFeed;
 pub(crate) use printer::Form;
-pub(crate) use run::{Observer, Past, Show, last_errors, of_one, run, stream, stream_as};
+#[cfg(feature = "web")]
+pub(crate) use run::last_errors;
+pub(crate) use run::{Observer, Past, Show, of_one, run, stream, stream_as};
+#[cfg(feature = "web")]
 pub(crate) use search::log_search;

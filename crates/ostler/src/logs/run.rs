@@ -51,7 +51,10 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
     let streams = Streams::new(call.has("out"), call.has("err"));
     // Who reads for others opens with the rights of each app's user.
+    #[cfg(feature = "web")]
     let own_folder = std::env::var_os(ostler_web::FOR_OTHERS).map(|_| home.join("logs"));
+    #[cfg(not(feature = "web"))]
+    let own_folder = None;
     let filter = LogFilter {
         targets,
         streams,
@@ -226,6 +229,7 @@ pub(super) fn follow_for_bus(cx: &mut Cx, past: Past) -> Result<(), CliError> {
 ///
 /// # Errors
 /// The home cannot be used, the daemon does not answer.
+#[cfg(feature = "web")]
 pub(crate) fn last_errors(cx: &mut Cx, count: u64, each: &mut dyn FnMut(&str, u32, &[u8])) -> Result<(), CliError> {
     let home = cx.home()?.to_owned();
     let filter = LogFilter {

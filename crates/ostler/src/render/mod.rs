@@ -4,9 +4,12 @@ mod age;
 mod blocks;
 mod describe;
 mod diff;
+#[cfg(feature = "web")]
 mod errors;
 mod event;
+#[cfg(feature = "export")]
 mod export;
+#[cfg(feature = "web")]
 pub(crate) mod figures;
 mod host;
 mod inspect;
@@ -26,8 +29,10 @@ pub(crate) use age::{age, bytes};
 pub(crate) use blocks::blocks;
 pub(crate) use describe::{Surroundings, describe};
 pub(crate) use diff::{AppDiff, Standing, Values, diff, diff_json};
+#[cfg(feature = "web")]
 pub(crate) use errors::{error, errors};
 pub(crate) use event::event_line;
+#[cfg(feature = "export")]
 pub(crate) use export::not_carried;
 pub(crate) use host::host_line;
 pub(crate) use inspect::{id_list, inspect};

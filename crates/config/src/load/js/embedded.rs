@@ -12,7 +12,7 @@ use rquickjs::{Context as JsContext, Ctx, Function, Module, Object, Promise, Run
 use serde_json::json;
 
 use super::super::source;
-use super::{Answer, ENCODE, Failure, Job, read_answer};
+use super::{Answer, ENCODE, Failure, Job, Refusal, package_type, read_answer};
 use crate::context::{Context, tidy};
 use crate::problem::Kind;
 
@@ -23,9 +23,6 @@ const STACK_LIMIT: usize = 512 << 10;
 
 /// The first thing that the file wanted and that is not here.
 type Wanted = Rc<RefCell<Option<String>>>;
-
-/// A failure, and the value that the file has all the same when it caught the refusal.
-pub(super) type Refusal = (Failure, Option<Answer>);
 
 /// Evaluates a file. A failure may come with a value all the same, when the file caught a refusal and went on.
 pub(super) fn run(job: &Job<'_>, context: &Context) -> Result<Answer, Box<Refusal>> {
@@ -176,20 +173,6 @@ fn kind(path: &str) -> &'static str {
         Ok(_) => "file",
         Err(_) => "",
     }
-}
-
-/// `type` of the nearest package.json, as Node looks for it.
-pub(super) fn package_type(file: &Path) -> String {
-    for dir in file.ancestors().skip(1) {
-        if dir.ends_with("node_modules") {
-            break;
-        }
-        if let Ok(text) = source::read(&dir.join("package.json")) {
-            let package: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-            return package["type"].as_str().unwrap_or("commonjs").to_owned();
-        }
-    }
-    "commonjs".into()
 }
 
 fn write_stderr(text: &str) {

@@ -4,6 +4,10 @@
 //! report it as soon as a file wants anything else; that, and any exception, hands over to the runtime on `PATH`, whose word is final.
 //! Only running into a limit (time, memory) is final at once: the runtime would run into it as well.
 
+#[cfg(feature = "js")]
+mod embedded;
+#[cfg(not(feature = "js"))]
+#[path = "left_out.rs"]
 mod embedded;
 mod runtime;
 
@@ -40,6 +44,9 @@ enum Failure {
     Unavailable(String),
 }
 
+/// A failure, and the value that the file has all the same when it caught the refusal.
+type Refusal = (Failure, Option<Answer>);
+
 /// Evaluates a program (`module.exports = …`, `export default …`).
 pub(super) fn program(text: &str, origin: &Origin, context: &Context) -> Result<Document, Problem> {
     let job = match origin {
@@ -66,7 +73,7 @@ pub(super) fn program(text: &str, origin: &Origin, context: &Context) -> Result<
 fn as_es_module(path: &Path, text: &str) -> Option<String> {
     let extension = path.extension().and_then(|end| end.to_str()).filter(|end| matches!(*end, "js" | "ts"))?;
     let exports = text.contains("module.exports") || text.contains("exports.");
-    if !exports || embedded::package_type(path) != "module" {
+    if !exports || package_type(path) != "module" {
         return None;
     }
     let renamed = path.with_extension(format!("c{extension}"));
@@ -74,6 +81,20 @@ fn as_es_module(path: &Path, text: &str) -> Option<String> {
     Some(format!(
         "its package.json says \"type\": \"module\", so `module.exports` has no effect: rename it to {renamed}, or use `export default`"
     ))
+}
+
+/// `type` of the nearest package.json, as Node looks for it.
+fn package_type(file: &Path) -> String {
+    for dir in file.ancestors().skip(1) {
+        if dir.ends_with("node_modules") {
+            break;
+        }
+        if let Ok(text) = super::source::read(&dir.join("package.json")) {
+            let package: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+            return package["type"].as_str().unwrap_or("commonjs").to_owned();
+        }
+    }
+    "commonjs".into()
 }
 
 /// Evaluates one expression (`.json` that is JavaScript, standard input).

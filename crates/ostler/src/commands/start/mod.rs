@@ -1,5 +1,6 @@
 //! `start`: scripts, commands, config files, and apps that exist already; `serve`, which starts a server of files.
 
+#[cfg(feature = "serve")]
 mod serve;
 
 use ostler_proto::control::Existing;
@@ -11,6 +12,7 @@ use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
 
+#[cfg(feature = "serve")]
 pub(crate) use serve::run as serve;
 
 /// PM2's options that build and run images.

@@ -9,6 +9,7 @@
 mod pattern;
 mod scan;
 mod time;
+#[cfg(feature = "web")]
 mod worker;
 
 use std::collections::HashMap;
@@ -30,6 +31,7 @@ use scan::Wanted;
 pub(crate) use pattern::Pattern;
 pub(crate) use scan::Found;
 pub(crate) use time::moment;
+#[cfg(feature = "web")]
 pub(crate) use worker::main as log_search;
 
 /// Time between two reports of how far it is.
@@ -82,6 +84,7 @@ pub(crate) struct Search {
 }
 
 /// A line that was found, and where.
+#[cfg_attr(not(feature = "web"), expect(dead_code, reason = "file and cursor are for the dashboard"))]
 pub(crate) struct Hit<'a> {
     pub(crate) source: &'a Source,
     pub(crate) file: &'a Path,

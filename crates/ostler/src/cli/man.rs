@@ -1,0 +1,160 @@
+//! `ostler(1)`, from the table: the text that `man` shows.
+//!
+//! Source: man(7), groff_man(7). One page: commands share most options, and whoever looks for a word finds it in one place.
+
+use std::fmt::Write;
+
+use super::commands::COMMANDS;
+use super::help::{GROUPS, SECTIONS, group_title, section_title, spelling, usage};
+use super::options::GLOBAL;
+use super::table::{Opt, State};
+use crate::client::VERSION;
+
+/// The page as roff.
+pub(crate) fn man_page(program: &str) -> String {
+    let mut out = format!(".TH {} 1 \"\" \"{program} {VERSION}\" \"User Commands\"\n", program.to_uppercase());
+    heading(&mut out, "Name");
+    let _ = writeln!(out, "{} \\- process manager for production, a drop\\-in replacement of PM2", text(program));
+    heading(&mut out, "Synopsis");
+    let _ = writeln!(out, ".B {}\n.I command\n.RI [ options ]\n.RB [ \\-\\-\n.IR \"arguments of the app\" ]", text(program));
+    heading(&mut out, "Description");
+    paragraph(
+        &mut out,
+        &format!("{program} starts apps, keeps them running, shows what they do and replaces them without losing a request."),
+    );
+    paragraph(&mut out, "Options may stand before or after the command. Everything after -- belongs to the app.");
+    for section in SECTIONS {
+        heading(&mut out, section_title(*section));
+        for command in COMMANDS.iter().filter(|command| command.section == *section) {
+            let _ = writeln!(out, ".TP\n.B {}", quoted(&usage(command)));
+            match command.state {
+                State::Works => sentence(&mut out, command.help),
+                State::Elsewhere(what) => sentence(&mut out, what),
+            }
+            if !command.options.is_empty() {
+                out.push_str(".RS\n");
+                options(&mut out, command.options.iter());
+                out.push_str(".RE\n");
+            }
+            if !command.examples.is_empty() {
+                out.push_str(".IP\n.nf\n");
+                for example in command.examples {
+                    let _ = writeln!(out, "{}", line(&format!("{program} {example}")));
+                }
+                out.push_str(".fi\n");
+            }
+        }
+    }
+    for group in GROUPS {
+        heading(&mut out, group_title(*group));
+        options(&mut out, GLOBAL.iter().filter(|opt| opt.group == *group));
+    }
+    heading(&mut out, "Exit status");
+    for (code, meaning) in EXIT_CODES {
+        let _ = writeln!(out, ".TP\n.B {code}\n{}", line(meaning));
+    }
+    paragraph(&mut out, "Called as pm2, every failure is 1.");
+    heading(&mut out, "Files");
+    let _ = writeln!(
+        out,
+        ".TP\n.I {}\n{}",
+        quoted(&format!("~/.{program}")),
+        line("the home: sockets, logs, the saved list; $OSTLER_HOME is another")
+    );
+    heading(&mut out, "See also");
+    out.push_str(".BR systemd.service (5),\n.BR logrotate (8)\n");
+    out
+}
+
+/// Exit codes and what they mean; the reference has the same.
+pub(super) const EXIT_CODES: &[(&str, &str)] = &[
+    ("0", "done"),
+    ("1", "failed"),
+    ("2", "the command line makes no sense"),
+    ("3", "no daemon answers"),
+    ("4", "no such app, id or file"),
+    ("5", "`deploy`: the new release did not get well, the former one is back"),
+    ("6", "`export --check`: all files are current, and something has no equal there"),
+    ("7", "the command belongs to a part that this program was built without"),
+];
+
+fn heading(out: &mut String, title: &str) {
+    let _ = writeln!(out, ".SH {}", quoted(&title.to_uppercase()));
+}
+
+fn paragraph(out: &mut String, words: &str) {
+    let _ = writeln!(out, ".PP\n{}", line(words));
+}
+
+fn sentence(out: &mut String, words: &str) {
+    let mut letters = words.chars();
+    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+    let _ = writeln!(out, "{}.", line(&format!("{first}{}", letters.as_str().trim_end_matches('.'))));
+}
+
+fn options<'a>(out: &mut String, options: impl Iterator<Item = &'a Opt>) {
+    for opt in options {
+        let _ = writeln!(out, ".TP\n.B {}\n{}", quoted(&spelling(opt)), line(opt.help));
+    }
+}
+
+/// Text anywhere in a line.
+fn text(words: &str) -> String {
+    let mut out = String::with_capacity(words.len());
+    for letter in words.chars() {
+        match letter {
+            '\\' => out.push_str("\\e"),
+            '-' => out.push_str("\\-"),
+            '`' => out.push_str("\\(ga"),
+            '\'' => out.push_str("\\(aq"),
+            '^' => out.push_str("\\(ha"),
+            '~' => out.push_str("\\(ti"),
+            '\n' => out.push(' '),
+            letter => out.push(letter),
+        }
+    }
+    out
+}
+
+/// A line of its own: one that begins with a dot would be a request, an empty one a break.
+fn line(words: &str) -> String {
+    let text = text(words.trim());
+    if text.starts_with('.') || text.is_empty() { format!("\\&{text}") } else { text }
+}
+
+/// One argument of a request.
+fn quoted(words: &str) -> String {
+    format!("\"{}\"", text(words).replace('"', "\\(dq"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_text_is_a_request() {
+        for (words, roff) in [
+            ("a-b", "a\\-b"),
+            (".env is read", "\\&.env is read"),
+            ("'x' and `y`", "\\(aqx\\(aq and \\(gay\\(ga"),
+            ("C:\\n", "C:\\en"),
+            ("two\nlines", "two lines"),
+            ("", "\\&"),
+        ] {
+            assert_eq!(line(words), roff, "{words:?}");
+        }
+        assert_eq!(quoted("say \"hi\""), "\"say \\(dqhi\\(dq\"");
+    }
+
+    #[test]
+    fn every_command_and_option_is_in_the_page() {
+        let page = man_page("ostler");
+        for command in COMMANDS {
+            assert!(page.contains(&quoted(&usage(command))), "{}", command.name);
+        }
+        for opt in GLOBAL {
+            assert!(page.contains(&quoted(&spelling(opt))), "{}", opt.long);
+        }
+        assert!(page.lines().all(|line| !line.starts_with('\'') && !line.is_empty()));
+    }
+}

@@ -1,0 +1,152 @@
+//! The folder that the program is in: who may write there, and the three names in it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags, XattrFlags};
+use rustix::io::Errno;
+
+/// Attribute that holds capabilities of a program. Source: capabilities(7).
+const CAPABILITIES: &str = "security.capability";
+
+/// The folder, locked for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Folder {
+    fd: OwnedFd,
+    path: PathBuf,
+    /// Name of the program.
+    name: OsString,
+    /// Name of the file that shall become it.
+    new: OsString,
+    /// Second name of the former file.
+    former: OsString,
+    /// The program as it is: its rights and its owner.
+    program: File,
+}
+
+impl Folder {
+    /// The folder of this program.
+    ///
+    /// # Errors
+    /// Others may write there, it is being updated already, or it cannot be opened; worded for the user.
+    pub(super) fn of(program: &Path) -> Result<Self, String> {
+        let (Some(path), Some(name)) = (program.parent(), program.file_name()) else { return Err("it has no path".into()) };
+        let cannot = |what: &str, error: Errno| format!("cannot {what} {}: {}", path.display(), io::Error::from(error));
+        for above in path.ancestors() {
+            is_safe(above)?;
+        }
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = fs::open(path, flags, Mode::empty()).map_err(|error| cannot("open", error))?;
+        match fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err("another update is under way".into()),
+            Err(error) => return Err(cannot("lock", error)),
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let program = fs::openat(&fd, name, flags, Mode::empty()).map_err(|error| match error {
+            Errno::LOOP => "it is a link; call the program that it leads to".to_owned(),
+            error => format!("cannot open it: {}", io::Error::from(error)),
+        })?;
+        let program = File::from(program);
+        let is_file = program.metadata().is_ok_and(|meta| meta.is_file());
+        if !is_file {
+            return Err("it is no file".into());
+        }
+        let beside = |end: &str| {
+            let mut beside = OsString::from(".");
+            beside.push(name);
+            beside.push(end);
+            beside
+        };
+        Ok(Self { fd, path: path.to_owned(), name: name.to_owned(), new: beside(".new"), former: beside(".former"), program })
+    }
+
+    /// Makes the file that shall become the program. One that an update has left behind is none of anybody, since the folder is locked.
+    pub(super) fn create(&self) -> io::Result<File> {
+        self.remove(&self.new)?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(File::from(fs::openat(&self.fd, &self.new, flags, Mode::RUSR | Mode::WUSR | Mode::XUSR)?))
+    }
+
+    /// Path of that file.
+    pub(super) fn path_of_new(&self) -> PathBuf {
+        self.path.join(&self.new)
+    }
+
+    /// Gives the new file owner, rights and capabilities of the program, and has it on disk.
+    pub(super) fn finish(&self, new: &File) -> io::Result<()> {
+        let old = self.program.metadata()?;
+        let ours = new.metadata()?;
+        if (old.uid(), old.gid()) != (ours.uid(), ours.gid()) {
+            std::os::unix::fs::fchown(new, Some(old.uid()), Some(old.gid()))?;
+        }
+        // After the owner: a change of that takes some rights away.
+        new.set_permissions(old.permissions())?;
+        let mut value = [0; 64];
+        if let Ok(length) = fs::fgetxattr(&self.program, CAPABILITIES, &mut value)
+            && let Some(value) = value.get(..length)
+        {
+            fs::fsetxattr(new, CAPABILITIES, value, XattrFlags::empty())?;
+        }
+        new.sync_all()
+    }
+
+    /// Gives the new file the name of the program. The former one keeps a second name.
+    pub(super) fn exchange(&self) -> io::Result<()> {
+        self.remove(&self.former)?;
+        fs::linkat(&self.fd, &self.name, &self.fd, &self.former, AtFlags::empty())?;
+        if let Err(error) = fs::renameat(&self.fd, &self.new, &self.fd, &self.name) {
+            let _ = self.remove(&self.former);
+            return Err(error.into());
+        }
+        self.sync();
+        Ok(())
+    }
+
+    /// Gives the former file its name back.
+    pub(super) fn put_back(&self) -> io::Result<()> {
+        fs::renameat(&self.fd, &self.former, &self.fd, &self.name)?;
+        self.sync();
+        Ok(())
+    }
+
+    /// Removes the former file.
+    pub(super) fn forget_former(&self) {
+        let _ = self.remove(&self.former);
+    }
+
+    /// Removes the new file.
+    pub(super) fn forget_new(&self) {
+        let _ = self.remove(&self.new);
+    }
+
+    fn remove(&self, name: &OsStr) -> io::Result<()> {
+        match fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Has the names on disk. Where the file system cannot, the rename was done all the same.
+    fn sync(&self) {
+        let _ = fs::fsync(self.fd.as_fd());
+    }
+}
+
+/// Whether nobody but root, us and who owns it can put something else into this folder: a name that others can exchange cannot be replaced safely.
+fn is_safe(folder: &Path) -> Result<(), String> {
+    let meta = std::fs::symlink_metadata(folder).map_err(|error| format!("cannot look at {}: {error}", folder.display()))?;
+    let us = rustix::process::geteuid().as_raw();
+    // In a folder with the sticky bit others can only add names, not take ours.
+    if meta.mode() & 0o002 != 0 && meta.mode() & 0o1000 == 0 {
+        return Err(format!("anybody may write in {}", folder.display()));
+    }
+    if us != meta.uid() && meta.uid() != 0 {
+        return Err(format!("{} belongs to another user", folder.display()));
+    }
+    Ok(())
+}

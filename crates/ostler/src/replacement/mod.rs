@@ -1,0 +1,258 @@
+//! Replacement of this program's own file by another version: `update --from`.
+//!
+//! Theory of operation: the folder of the program is opened once and locked, and everything after that is done in it by name, relative to that descriptor, so
+//! nobody can put another folder in its place. The file that was given is copied to a new one beside the program, and its checksum is that of the bytes that
+//! were copied: what was verified is what is run. The copy answers `--version`, gets rights and owner of the program, is on disk, and takes its name by one
+//! `rename`. The former file stays under a second name until the daemon runs from the new one.
+
+mod folder;
+mod package;
+
+use std::cmp::Ordering;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use flate2::read::GzDecoder;
+use sha2::{Digest as _, Sha256};
+
+use folder::Folder;
+use package::{Form, HEAD, SUMS_MAX, Version};
+
+/// Largest program.
+const MAX_BYTES: u64 = 256 << 20;
+/// Most files in an archive.
+const MAX_FILES: usize = 1000;
+/// Name of the program in an archive, in whichever folder.
+const PROGRAM: &str = "ostler";
+/// Name of a list of checksums.
+const SUMS: &str = "SHA256SUMS";
+/// Time within which a program has to say its version.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+
+/// What is to be taken.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    /// The file.
+    pub(crate) from: &'a Path,
+    /// Its checksum, 64 hexadecimal digits; none: as `SHA256SUMS` beside it says.
+    pub(crate) sha256: Option<&'a str>,
+    /// Version of this program.
+    pub(crate) ours: &'a str,
+    /// Whether it may be older than this program.
+    pub(crate) may_be_older: bool,
+}
+
+/// Reason why a program is not taken; nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReplaceError {
+    /// The file is not what it has to be.
+    #[error("{} is not taken: {why}", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
+    /// The program's own folder cannot be used.
+    #[error("cannot replace {}: {why}", path.display())]
+    Place {
+        /// The program.
+        path: PathBuf,
+        /// What stands in the way.
+        why: String,
+    },
+}
+
+/// A program that was replaced, and can be put back.
+#[derive(Debug)]
+pub(crate) struct Replaced {
+    folder: Folder,
+    /// Path of the program.
+    pub(crate) path: PathBuf,
+    /// Version of the new one.
+    pub(crate) version: String,
+}
+
+impl Replaced {
+    /// The new one stays.
+    pub(crate) fn keep(self) {
+        self.folder.forget_former();
+    }
+
+    /// Puts the former one back.
+    ///
+    /// # Errors
+    /// It could not be renamed; it is still there, under the name that the message says.
+    pub(crate) fn undo(self) -> io::Result<()> {
+        self.folder.put_back()
+    }
+}
+
+/// Verifies the file and puts it in the place of the program at this path.
+///
+/// # Errors
+/// See [`ReplaceError`].
+pub(crate) fn replace(program: &Path, wanted: &Wanted<'_>) -> Result<Replaced, ReplaceError> {
+    let refused = |why: String| ReplaceError::Refused { path: wanted.from.to_owned(), why };
+    let place = |why: String| ReplaceError::Place { path: program.to_owned(), why };
+    let sum = expected_sum(wanted).map_err(refused)?;
+    let folder = Folder::of(program).map_err(place)?;
+    let mut copy = folder.create().map_err(|error| place(error.to_string()))?;
+    let path = folder.path_of_new();
+    let outcome = copy_verified(wanted.from, &mut copy, &sum)
+        .and_then(|head| package::runs_here(&head, std::env::consts::ARCH))
+        .map_err(refused)
+        .and_then(|()| folder.finish(&copy).map_err(|error| place(error.to_string())))
+        .and_then(|()| {
+            // What is open for writing cannot be executed.
+            drop(copy);
+            version_of(&path).and_then(|version| is_new_enough(&version, wanted).map(|()| version)).map_err(refused)
+        })
+        .and_then(|version| folder.exchange().map(|()| version).map_err(|error| place(error.to_string())));
+    match outcome {
+        Ok(version) => Ok(Replaced { folder, path: program.to_owned(), version }),
+        Err(error) => {
+            folder.forget_new();
+            Err(error)
+        }
+    }
+}
+
+/// The checksum that the file has to have.
+fn expected_sum(wanted: &Wanted<'_>) -> Result<[u8; 32], String> {
+    if let Some(text) = wanted.sha256 {
+        return package::checksum(text).map_err(|why| format!("--sha256: {why}"));
+    }
+    let Some(name) = wanted.from.file_name().and_then(|name| name.to_str()) else { return Err("its name is not valid UTF-8".into()) };
+    let list = wanted.from.with_file_name(SUMS);
+    let mut text = String::new();
+    match File::open(&list).and_then(|file| file.take(SUMS_MAX).read_to_string(&mut text)) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(format!("there is no {SUMS} beside it; say its checksum with --sha256"));
+        }
+        Err(error) => return Err(format!("cannot read {}: {error}", list.display())),
+    }
+    package::listed(&text, name).ok_or_else(|| format!("{} has no line for it; say its checksum with --sha256", list.display()))
+}
+
+/// Reader that counts what it gives into a checksum.
+struct Summed<R> {
+    inner: R,
+    sum: Sha256,
+}
+
+impl<R: Read> Read for Summed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.sum.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+/// Copies the program that the file is or has; returns how it begins. What was copied must not be run before this has returned.
+fn copy_verified(from: &Path, to: &mut File, expected: &[u8; 32]) -> Result<[u8; HEAD], String> {
+    let cannot = |error: io::Error| format!("cannot read it: {error}");
+    let file = File::open(from).map_err(cannot)?;
+    if !file.metadata().map_err(cannot)?.is_file() {
+        return Err("it is no file".into());
+    }
+    let mut summed = Summed { inner: file.take(MAX_BYTES), sum: Sha256::new() };
+    let mut begin = Vec::new();
+    (&mut summed).take(HEAD as u64).read_to_end(&mut begin).map_err(cannot)?;
+    let form = package::form(&begin)?;
+    let mut whole = io::Cursor::new(begin).chain(&mut summed);
+    let head = match form {
+        Form::Plain => copy(&mut whole, to)?,
+        Form::Archive => unpack(GzDecoder::new(&mut whole).take(MAX_BYTES), to)?,
+    };
+    // What is behind the archive is a part of the file, too.
+    io::copy(&mut whole, &mut io::sink()).map_err(cannot)?;
+    drop(whole);
+    if summed.inner.limit() == 0 {
+        return Err(format!("it is longer than {} MB", MAX_BYTES >> 20));
+    }
+    if summed.sum.finalize().as_slice() != expected {
+        return Err("its SHA-256 is another than it should be: it is damaged, or somebody has changed it".into());
+    }
+    Ok(head)
+}
+
+/// Copies a program; returns how it begins.
+fn copy(from: &mut impl Read, to: &mut File) -> Result<[u8; HEAD], String> {
+    let mut head = [0; HEAD];
+    from.read_exact(&mut head).map_err(|error| format!("cannot read it: {error}"))?;
+    to.write_all(&head).and_then(|()| io::copy(from, to)).map_err(|error| format!("cannot copy it: {error}"))?;
+    Ok(head)
+}
+
+/// Copies the program out of an archive.
+fn unpack(archive: impl Read, to: &mut File) -> Result<[u8; HEAD], String> {
+    let cannot = |error: io::Error| format!("cannot unpack it: {error}");
+    let mut archive = tar::Archive::new(archive);
+    for (count, entry) in archive.entries().map_err(cannot)?.enumerate() {
+        let mut entry = entry.map_err(cannot)?;
+        if count >= MAX_FILES {
+            return Err(format!("there are more than {MAX_FILES} files in it"));
+        }
+        let is_program = entry.path().map_err(cannot)?.file_name().is_some_and(|name| name == PROGRAM);
+        if is_program && entry.header().entry_type().is_file() {
+            return copy(&mut entry, to);
+        }
+    }
+    Err(format!("there is no program `{PROGRAM}` in it"))
+}
+
+/// What the program says to `--version`. Its environment is empty, so nothing of the caller's decides how it comes up.
+fn version_of(program: &Path) -> Result<String, String> {
+    let cannot = |error: io::Error| format!("it cannot be run: {error}");
+    let mut child = Command::new(program)
+        .arg0(PROGRAM)
+        .arg("--version")
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(cannot)?;
+    let end = Instant::now() + ANSWERS_WITHIN;
+    let status = loop {
+        match child.try_wait().map_err(cannot)? {
+            Some(status) => break status,
+            None if Instant::now() < end => std::thread::sleep(Duration::from_millis(2)),
+            None => {
+                // It is ours, and not waited for yet: the number is still its own.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("it does not answer `--version` within {} s", ANSWERS_WITHIN.as_secs()));
+            }
+        }
+    };
+    let mut text = Vec::new();
+    if let Some(mut out) = child.stdout.take() {
+        // Whatever it has left running may hold the pipe: what is in it by now is all that is read.
+        let _ = rustix::io::ioctl_fionbio(&out, true);
+        let _ = (&mut out).take(256).read_to_end(&mut text);
+    }
+    let text = String::from_utf8_lossy(&text).trim().to_owned();
+    match Version::of(&text) {
+        Some(_) if status.success() => Ok(text),
+        _ => Err(format!("it does not answer `--version` as ostler does ({status})")),
+    }
+}
+
+/// Whether this version may replace ours.
+fn is_new_enough(version: &str, wanted: &Wanted<'_>) -> Result<(), String> {
+    let order = Version::of(version).zip(Version::of(wanted.ours)).map(|(new, old)| new.compare(&old));
+    match order {
+        Some(Ordering::Less) if !wanted.may_be_older => {
+            Err(format!("it is version {version}, older than {}; --downgrade takes it all the same", wanted.ours))
+        }
+        _ => Ok(()),
+    }
+}

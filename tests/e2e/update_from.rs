@@ -1,0 +1,192 @@
+//! `update --from`: another program in the place of this one, verified, and the former one back where the new one does not come up.
+
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ostler_testkit::{Home, Subject, needs_program};
+
+use crate::setup::{binary, start_fixture};
+
+/// A home whose program is a file of its own, as somebody installed it.
+struct Installed {
+    home: Home,
+    program: PathBuf,
+    /// Folder with what was downloaded.
+    downloads: PathBuf,
+}
+
+impl Installed {
+    fn new() -> Self {
+        let root = Home::new(Subject::Ostler(binary())).root().to_owned();
+        // That home is gone; its folder's name is a fresh one, and the program has to be in place before a home knows it.
+        let program = root.join("opt/ostler");
+        fs::create_dir_all(program.parent().unwrap()).unwrap();
+        // What is only for debuggers would have to be copied and summed again and again.
+        let stripped = Command::new("strip").args(["--strip-all", "-o"]).arg(&program).arg(binary()).status();
+        assert!(stripped.unwrap().success());
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o751)).unwrap();
+        let downloads = root.join("downloads");
+        fs::create_dir_all(&downloads).unwrap();
+        Self { home: Home::new(Subject::Ostler(program.clone())), program, downloads }
+    }
+
+    /// A file with these bytes, and its line in `SHA256SUMS`.
+    fn download(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.downloads.join(name);
+        fs::write(&path, bytes).unwrap();
+        self.sum(name);
+        path
+    }
+
+    /// Writes the line of a file as a release has it, in the place of one that there is.
+    fn sum(&self, name: &str) {
+        let list = self.downloads.join("SHA256SUMS");
+        let made = Command::new("sha256sum").arg(name).current_dir(&self.downloads).output().unwrap().stdout;
+        let old = fs::read_to_string(&list).unwrap_or_default();
+        let others: String = old.split_inclusive('\n').filter(|line| line.split_whitespace().nth(1) != Some(name)).collect();
+        fs::write(&list, others + &String::from_utf8(made).unwrap()).unwrap();
+    }
+
+    /// A program that answers `--version` with this, and nothing else.
+    fn answering(&self, name: &str, version: &str) -> PathBuf {
+        let source = self.downloads.join("answer.c");
+        let text = format!("#include <stdio.h>\nint main(int c, char **v) {{ return c == 2 ? puts(\"{version}\") < 0 : 9; }}\n");
+        fs::write(&source, text).unwrap();
+        let path = self.downloads.join(name);
+        assert!(Command::new("cc").arg("-o").arg(&path).arg(&source).status().unwrap().success());
+        self.sum(name);
+        path
+    }
+
+    fn inode(&self) -> u64 {
+        fs::metadata(&self.program).unwrap().ino()
+    }
+
+    /// Nothing of an update is left beside the program.
+    #[track_caller]
+    fn assert_tidy(&self) {
+        let names: Vec<_> = fs::read_dir(self.program.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["ostler"]);
+    }
+}
+
+impl Drop for Installed {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(self.downloads.parent().unwrap());
+    }
+}
+
+#[track_caller]
+fn runs_from(pid: i32, program: &Path, inode: u64) {
+    assert_eq!(fs::read_link(format!("/proc/{pid}/exe")).unwrap(), program);
+    assert_eq!(fs::metadata(format!("/proc/{pid}/exe")).unwrap().ino(), inode);
+}
+
+#[test]
+fn the_new_program_takes_over_and_no_app_notices() {
+    let it = Installed::new();
+    start_fixture(&it.home, "app", "", "hold");
+    let (pid, daemon, before) = (it.home.app("app").pid(), it.home.daemon_pid(), it.inode());
+    let next = it.download("ostler-next", &fs::read(&it.program).unwrap());
+    it.home.ok(format!("update --from {}", next.display())).says("all apps kept");
+    assert_ne!(it.inode(), before);
+    assert_eq!(fs::metadata(&it.program).unwrap().mode() & 0o7777, 0o751);
+    it.home.wait_until("another daemon runs", || it.home.daemons().first().is_some_and(|pid| *pid != daemon));
+    for pid in [it.home.daemon_pid(), it.home.keeper_pid()] {
+        runs_from(pid, &it.program, it.inode());
+    }
+    let app = it.home.app("app");
+    assert_eq!((app.pid(), app.restarts(), app.status()), (pid, 0, "online"));
+    it.assert_tidy();
+
+    // An archive, with the checksum on the command line; an update that was killed has left its files.
+    fs::create_dir(it.downloads.join("ostler-0")).unwrap();
+    fs::copy(&it.program, it.downloads.join("ostler-0/ostler")).unwrap();
+    let archive = it.downloads.join("next.tar.gz");
+    let packed = Command::new("tar")
+        .args(["--use-compress-program", "gzip -1", "-cf"])
+        .arg(&archive)
+        .arg("-C")
+        .arg(&it.downloads)
+        .arg("ostler-0")
+        .status();
+    assert!(packed.unwrap().success());
+    let sum = Command::new("sha256sum").arg(&archive).output().unwrap().stdout;
+    let sum = String::from_utf8(sum).unwrap();
+    fs::write(it.program.with_file_name(".ostler.new"), "half").unwrap();
+    fs::write(it.program.with_file_name(".ostler.former"), "half").unwrap();
+    let before = it.inode();
+    let list = it.home.ok(format!("update --json --from {} --sha256 {}", archive.display(), &sum[..64]));
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&list.stdout).unwrap()[0]["pid"], pid);
+    assert_ne!(it.inode(), before);
+    assert_eq!(it.home.app("app").pid(), pid);
+    it.assert_tidy();
+}
+
+#[test]
+fn what_is_not_right_changes_nothing() {
+    needs_program!("cc");
+    let it = Installed::new();
+    // Everything that is refused is so before it is run: its first bytes are enough.
+    let mut own = vec![0; 4096];
+    fs::File::open(&it.program).unwrap().read_exact(&mut own).unwrap();
+    let before = it.inode();
+    let refused = |words: String, said: &str| {
+        it.home.run(words).code(1).says(said);
+        assert_eq!(it.inode(), before, "{said}");
+        it.assert_tidy();
+    };
+    let from = |path: &Path| format!("update --from {}", path.display());
+    refused(from(&it.downloads.join("none")), "no SHA256SUMS beside it");
+    let good = it.download("good", &own);
+    refused(from(&it.downloads.join("none")), "has no line for it");
+    refused(format!("{} --sha256 {}", from(&good), "00".repeat(32)), "its SHA-256 is another");
+    refused(format!("{} --sha256 123", from(&good)), "64 hexadecimal digits");
+    refused(from(&it.download("text", b"#!/bin/sh\necho 9.9.9\n")), "neither a program nor a .tar.gz");
+    refused(from(&it.download("cut", &own[..18])), "cannot read it");
+    let mut other = own.clone();
+    other[18] = if cfg!(target_arch = "x86_64") { 183 } else { 62 };
+    refused(from(&it.download("other", &other)), "and this machine is");
+    refused(from(&it.download("half.tar.gz", b"\x1f\x8b\x08\x00and no more than this")), "cannot unpack it");
+    refused(from(&it.answering("old", "0.0.1")), "--downgrade takes it all the same");
+    refused(from(&it.answering("mute", "hello")), "does not answer `--version` as ostler does");
+    // The list is right, and the file was changed after it.
+    let mut changed = own.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    fs::write(&good, changed).unwrap();
+    refused(from(&good), "its SHA-256 is another");
+    it.home.run("update --downgrade").code(2).says("only together with --from");
+    // Anybody could put another file in its place.
+    let folder = it.program.parent().unwrap();
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
+    refused(from(&it.download("good", &own)), "anybody may write in");
+}
+
+#[test]
+fn the_former_program_comes_back() {
+    needs_program!("cc");
+    let it = Installed::new();
+    start_fixture(&it.home, "app", "", "hold");
+    let (pid, daemon, before) = (it.home.app("app").pid(), it.home.daemon_pid(), it.inode());
+    let broken = it.answering("broken", "9.9.9");
+    it.home.run(format!("update --from {}", broken.display())).code(1).says("the former program is back");
+    assert_eq!(it.inode(), before);
+    it.assert_tidy();
+    it.home.wait_until("a daemon runs", || it.home.daemons().first().is_some_and(|pid| *pid != daemon));
+    runs_from(it.home.daemon_pid(), &it.program, before);
+    let app = it.home.app("app");
+    assert_eq!((app.pid(), app.restarts(), app.status()), (pid, 0, "online"));
+}
+
+#[test]
+fn an_older_one_on_request_and_where_no_daemon_runs() {
+    needs_program!("cc");
+    let it = Installed::new();
+    let old = it.answering("old", "0.0.1");
+    it.home.ok(format!("update --downgrade --from {}", old.display())).says("no daemon is running");
+    assert_eq!(it.home.ok("--version").stdout.trim(), "0.0.1");
+    it.assert_tidy();
+}

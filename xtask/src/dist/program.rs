@@ -1,0 +1,126 @@
+//! The static program for a machine: built so that the same sources give the same bytes in whichever folder.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::arch::Arch;
+use crate::process::{cargo, must_run, on_path, output, root, target};
+
+/// Has the linker leave out what is only there to walk the stack: a panic ends the program (`panic = "abort"`), and nobody does. The compiler's
+/// `force-unwind-tables=no` alone leaves a tenth of the program: tables of the standard library's functions, and of all that were merged with them.
+const NO_TABLES: &str = "SECTIONS { /DISCARD/ : { *(.eh_frame .eh_frame.* .gcc_except_table .gcc_except_table.*) } } INSERT AFTER .text;\n";
+
+/// Builds it with this profile; `features`: none for all, else those of the crate `ostler`, separated by commas.
+pub(super) fn build(arch: &Arch, profile: &str, features: Option<&str>) -> Result<PathBuf> {
+    let installed = output(Command::new("rustup").args(["target", "list", "--installed"]))?;
+    if !installed.lines().any(|line| line.trim() == arch.triple) {
+        must_run(Command::new("rustup").args(["target", "add", arch.triple]))?;
+    }
+    let folder = target().join("packages");
+    let tools = folder.join("tools").join(arch.uname);
+    let variable = |name: &str| format!("{name}_{}", arch.triple.replace('-', "_"));
+    let flags = format!("CARGO_TARGET_{}_RUSTFLAGS", arch.triple.to_uppercase().replace('-', "_"));
+    let home = |name: &str, usual: &str| std::env::var_os(name).map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(usual)));
+    let cargo_home = home("CARGO_HOME", ".cargo").context("there is no home folder for cargo")?;
+    let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
+    let (c, archiver) = c_compiler(arch, &tools)?;
+    let mut command =
+        cargo(&["build", "--locked", "--package", "ostler", "--bin", "ostler", "--profile", profile, "--target", arch.triple]);
+    if let Some(features) = features {
+        command.args(["--no-default-features", "--features", features]);
+    }
+    command.arg("--target-dir").arg(&folder);
+    fs::create_dir_all(&tools).with_context(|| format!("cannot make {}", tools.display()))?;
+    let script = tools.join("no-tables.ld");
+    fs::write(&script, NO_TABLES).with_context(|| format!("cannot write {}", script.display()))?;
+    let script = (profile == "dist").then_some(script.as_path());
+    command.env(flags, rust_flags(&root(), &cargo_home, Path::new(sysroot.trim()), script));
+    command.env(variable("CC"), c).env(variable("AR"), archiver).env("ZERO_AR_DATE", "1");
+    // Paths of C sources are in assertions.
+    command.env(
+        variable("CFLAGS"),
+        format!("-ffile-prefix-map={}=/cargo -ffile-prefix-map={}=/build", cargo_home.display(), folder.display()),
+    );
+    must_run(&mut command)?;
+    let program = folder.join(arch.triple).join(if profile == "dev" { "debug" } else { profile }).join("ostler");
+    let text = output(Command::new("file").arg("-L").arg(&program)).unwrap_or_default();
+    ensure!(!text.contains("dynamically linked"), "{} is linked dynamically: {text}", program.display());
+    Ok(program)
+}
+
+/// Flags for rustc: no library beside the program, no path of this machine in it, and nothing that is not used.
+///
+/// `no_tables`: [`NO_TABLES`] as a file, for a profile in which a panic ends the program. `--icf`: equal functions are one.
+/// `relr`: addresses that the program adjusts at its start take two bits instead of 24 bytes.
+fn rust_flags(root: &Path, cargo_home: &Path, sysroot: &Path, no_tables: Option<&Path>) -> String {
+    let mut flags = vec!["-C target-feature=+crt-static".to_owned(), "-C linker=rust-lld".to_owned()];
+    if let Some(script) = no_tables {
+        flags.push("-C force-unwind-tables=no -C link-arg=--no-eh-frame-hdr".to_owned());
+        flags.push(format!("-C link-arg=-T{}", script.display()));
+    }
+    for flag in ["--icf=all", "--pack-dyn-relocs=relr", "--build-id=none"] {
+        flags.push(format!("-C link-arg={flag}"));
+    }
+    for (path, name) in [(sysroot, "/rust"), (cargo_home, "/cargo"), (root, "/ostler")] {
+        flags.push(format!("--remap-path-prefix={}={name}", path.display()));
+    }
+    flags.join(" ")
+}
+
+/// A C compiler with musl's headers for this machine, and an archiver: zig, which is the same everywhere, else musl-gcc for the machine we are on.
+fn c_compiler(arch: &Arch, tools: &Path) -> Result<(PathBuf, PathBuf)> {
+    let zig = ["zig", "python-zig"].into_iter().find(|name| on_path(name));
+    let Some(zig) = zig else {
+        ensure!(
+            arch.uname == std::env::consts::ARCH && on_path("musl-gcc"),
+            "the C parts for {} need zig (`pip install ziglang`)",
+            arch.triple
+        );
+        return Ok(("musl-gcc".into(), "ar".into()));
+    };
+    Ok((script(tools, "cc", &zig_cc(zig, arch.zig))?, script(tools, "ar", &format!("#!/bin/sh\nexec {zig} ar \"$@\"\n"))?))
+}
+
+/// zig as a C compiler. It knows machines by other names than the crate `cc`, which adds its own.
+fn zig_cc(zig: &str, machine: &str) -> String {
+    format!(
+        "#!/bin/sh\nfor word; do\n  shift\n  case $word in\n    --target=*) ;;\n    *) set -- \"$@\" \"$word\" ;;\n  esac\ndone\n\
+         exec {zig} cc -target {machine} -fno-sanitize=undefined \"$@\"\n"
+    )
+}
+
+fn script(folder: &Path, name: &str, text: &str) -> Result<PathBuf> {
+    let path = folder.join(name);
+    fs::write(&path, text).and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)))?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_path_of_the_machine_gets_in() {
+        let flags = rust_flags(
+            Path::new("/home/me/ostler"),
+            Path::new("/home/me/.cargo"),
+            Path::new("/opt/rust"),
+            Some(Path::new("/t/no-tables.ld")),
+        );
+        for (path, name) in [("/home/me/ostler", "/ostler"), ("/home/me/.cargo", "/cargo"), ("/opt/rust", "/rust")] {
+            assert!(flags.contains(&format!("--remap-path-prefix={path}={name}")), "{flags}");
+        }
+        assert!(flags.contains("+crt-static") && flags.contains("-T/t/no-tables.ld"));
+    }
+
+    #[test]
+    fn the_compiler_gets_every_word_but_the_machine() {
+        let text = zig_cc("printf '%s|'", "m");
+        let out = Command::new("sh").args(["-c", &text, "cc", "--target=x", "-O2", "a b", "-c"]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&out.stdout), "cc|-target|m|-fno-sanitize=undefined|-O2|a b|-c|");
+    }
+}
