@@ -266,6 +266,12 @@ fn a_closed_server_closes_the_port_and_a_dead_one_does_not() {
     home.wait_until("the port is closed", || TcpStream::connect(("127.0.0.1", port)).is_err());
 }
 
+/// Nobody listens. (A full queue is no refusal: then a connection is in vain, too.)
+fn is_refused(port: u16) -> bool {
+    let connected = TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), Duration::from_secs(1));
+    connected.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+}
+
 #[test]
 fn a_port_that_a_new_release_does_not_use_is_closed() {
     needs_program!("node");
@@ -275,7 +281,19 @@ fn a_port_that_a_new_release_does_not_use_is_closed() {
     home.cmd("restart c --update-env").env("PORT", new.to_string()).run().ok();
     home.wait_until("they listen elsewhere", || get(new, "/").is_ok() && said(&home, " on ") == 4);
     kill_daemon(&home);
-    home.wait_until("the old port is closed", || TcpStream::connect(("127.0.0.1", old)).is_err());
+    home.wait_until("the old port is closed", || is_refused(old));
+    assert!(get(new, "/").is_ok());
+}
+
+/// In a reload the new process listens before the old one lets go.
+#[test]
+fn a_port_that_a_reloaded_release_does_not_use_is_closed() {
+    needs_program!("node");
+    let home = home();
+    let (old, new) = (free_port(), free_port());
+    start_cluster(&home, 2, &[("PORT", &old.to_string())]);
+    home.cmd("reload c --update-env").env("PORT", new.to_string()).run().ok();
+    home.wait_until("the old port is closed", || is_refused(old));
     assert!(get(new, "/").is_ok());
 }
 

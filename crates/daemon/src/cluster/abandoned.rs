@@ -13,7 +13,7 @@ use crate::engine::Ctx;
 const GRACE_MS: u64 = 10_000;
 
 impl Cluster {
-    /// Looks for listeners that have become useless: a worker of this app listens.
+    /// Looks for listeners that have become useless: a worker of this app listens, or one that did is gone.
     pub(super) fn look_for_abandoned(&mut self, ctx: &mut Ctx, app: &str) {
         if self.listeners.used_by(app).into_iter().any(|id| !self.is_held(ctx, id, app)) {
             self.checks.insert(app.to_owned(), ctx.now.mono_ms + GRACE_MS);
@@ -33,7 +33,7 @@ impl Cluster {
                     && !(slot.durable.listening.is_empty() && slot.durable.served.is_empty())
             });
             if !settled {
-                // The next one that listens asks again.
+                // The next one that listens or ends asks again.
                 continue;
             }
             let Some(spec) = ctx.slots.iter().find(|slot| slot.spec().name == app).map(|slot| std::rc::Rc::clone(&slot.app().spec)) else {

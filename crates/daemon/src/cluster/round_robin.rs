@@ -174,6 +174,10 @@ impl Cluster {
             }
             self.listeners.mark_dirty(listener);
         }
+        // After a reload the new processes listen before the old ones let go.
+        if had_any && let Some(app) = ctx.slots.get(id).map(|slot| slot.spec().name.clone()) {
+            self.look_for_abandoned(ctx, &app);
+        }
     }
 
     /// Restores who serves what after a restart of the daemon, as the journal has it.
