@@ -257,7 +257,8 @@ impl State {
 
     /// True if the file has to be written: what a process counted that has ended is nowhere else.
     fn is_to_keep(&mut self) -> bool {
-        let moved = self.apps.values_mut().fold(false, |moved, app| app.sums.take_moved() || moved);
+        // Each is asked: what it says is said once.
+        let moved = self.apps.values_mut().filter(|app| app.sums.moved).fold(false, |_, app| app.sums.take_moved());
         moved || !self.apps.is_empty() && self.kept.is_none_or(|kept| kept.elapsed() >= KEEP)
     }
 
