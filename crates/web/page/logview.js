@@ -77,7 +77,11 @@ export function LogView({ app, filterId }) {
       if (lines.current.length > KEPT) lines.current.splice(0, lines.current.length - KEPT);
       if (!paused.current) draw();
     });
-    return () => source.close();
+    return () => {
+      source.close();
+      // The browser may hold a closed stream, and what it tells, for long.
+      lines.current = [];
+    };
   }, [app]);
   const matcher = useMemo(() => {
     if (!filter) return () => true;
