@@ -196,7 +196,6 @@ fn shows(name: &str) {
         before = after;
     }
     let report = load.stop();
-    eprintln!("{name}: {} of {} requests failed", report.failed, report.requests);
     assert!(report.failed == 0, "{name}: {} of {} failed: {:#?}\n{}", report.failed, report.requests, report.errors, shown.home.report());
 
     // Pages of Next.js are counted by their length, not by who made them.

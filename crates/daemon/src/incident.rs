@@ -28,7 +28,7 @@ pub(crate) fn begin(link: &Link) {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         before(info);
-        // A thread that panics ends alone, except in the program that is shipped: there a panic ends the process (docs/adr/0019-size.md).
+        // A thread that panics ends alone, except in the program that is shipped: there a panic ends the process (docs/adr/0020-size.md).
         let is_loop = std::thread::current().id() == loop_thread;
         if is_loop || cfg!(panic = "abort") {
             let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();
