@@ -45,7 +45,11 @@ pub(super) const FILES: &[Placed] = &[
 ];
 
 /// What lintian is right about and is meant so.
-pub(super) const LINTIAN: &str = "# It runs on every Linux, and outlives whatever happens to libraries of the machine.\nostler: statically-linked-binary [usr/bin/ostler]\n";
+pub(super) const LINTIAN: &str = "\
+# It runs on every Linux, and outlives whatever happens to libraries of the machine. Linked so that it can be loaded anywhere, it is taken for a library.
+ostler: statically-linked-binary [usr/bin/ostler]
+ostler: shared-library-lacks-prerequisites [usr/bin/ostler]
+";
 
 /// Description of a package.
 pub(super) const SUMMARY: &str = "process manager for production, a drop-in replacement of PM2";
