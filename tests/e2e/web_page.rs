@@ -27,7 +27,7 @@ impl Browser {
         let mut command = Command::new("node");
         command.arg(fixture_path(&format!("web/{script}"))).args(words);
         command.env("PUPPETEER_FROM", self.0.join("from.js")).env("HOME", home.root());
-        let output = command.env("WEB_PID", home.app("ostler-web").pid().to_string()).output().unwrap();
+        let output = command.output().unwrap();
         let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{stdout}\n{stderr}\n{}", home.report());
         serde_json::from_str(stdout.lines().last().unwrap_or_default()).unwrap_or_default()
