@@ -27,6 +27,7 @@ pub(super) fn build(arch: &Arch, profile: &str, features: Option<&str>) -> Resul
     let home = |name: &str, usual: &str| std::env::var_os(name).map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(usual)));
     let cargo_home = home("CARGO_HOME", ".cargo").context("there is no home folder for cargo")?;
     let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
+    fs::create_dir_all(&tools).with_context(|| format!("cannot make {}", tools.display()))?;
     let (c, archiver) = c_compiler(arch, &tools)?;
     let mut command =
         cargo(&["build", "--locked", "--package", "ostler", "--bin", "ostler", "--profile", profile, "--target", arch.triple]);
@@ -34,7 +35,6 @@ pub(super) fn build(arch: &Arch, profile: &str, features: Option<&str>) -> Resul
         command.args(["--no-default-features", "--features", features]);
     }
     command.arg("--target-dir").arg(&folder);
-    fs::create_dir_all(&tools).with_context(|| format!("cannot make {}", tools.display()))?;
     let script = tools.join("no-tables.ld");
     fs::write(&script, NO_TABLES).with_context(|| format!("cannot write {}", script.display()))?;
     let script = (profile == "dist").then_some(script.as_path());
