@@ -1,9 +1,9 @@
 //! The dashboard's page in a real browser: from the link to a restart, a search in logs, the other language, the logout, with nothing on its console.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ostler_testkit::{Behaviour, Home, Receiver, fixture, fixture_path, free_port};
+use ostler_testkit::{Behaviour, Home, Receiver, fixture, fixture_path, free_port, needs_program};
 use serde_json::Value;
 
 use crate::setup::home;
@@ -32,6 +32,20 @@ impl Browser {
         assert!(output.status.success(), "{stdout}\n{stderr}\n{}", home.report());
         serde_json::from_str(stdout.lines().last().unwrap_or_default()).unwrap_or_default()
     }
+}
+
+/// Runs a table (`tests/fixtures/web`) over a module of the page, in Node.
+#[track_caller]
+pub(crate) fn table(script: &str, module: &str) {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../web/page").join(module);
+    let output = Command::new("node").arg(fixture_path(&format!("web/{script}"))).arg(page).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_page_that_slept_knows_which_events_it_missed() {
+    needs_program!("node");
+    table("missing_table.mjs", "missing.js");
 }
 
 #[test]

@@ -1,15 +1,13 @@
 //! Profiles of Node apps through the dashboard: over the API, and in a real browser.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
-use std::process::Command;
 
-use ostler_testkit::{Home, fixture, fixture_path, free_port, needs_program};
+use ostler_testkit::{Home, fixture, free_port, needs_program};
 use serde_json::{Value, json};
 
 use crate::setup::home;
 use crate::web::Web;
-use crate::web_page::browser;
+use crate::web_page::{browser, table};
 
 /// Burns CPU in a function with a name, and rests a little. The function is too long for V8 to make it a part of its caller.
 fn burns() -> String {
@@ -153,10 +151,7 @@ fn an_app_that_lies_about_its_file() {
 #[test]
 fn the_page_reads_whatever_an_app_answers() {
     needs_program!("node");
-    let script = fixture_path("web/profile_table.mjs");
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../web/page/profile.js");
-    let output = Command::new("node").arg(script).arg(page).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    table("profile_table.mjs", "profile.js");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 import { useEffect, useState } from "./vendor/preact.js";
 import { dateTime } from "./format.js";
 import { t } from "./i18n.js";
+import { lost } from "./missing.js";
 import { api } from "./api.js";
 
 const SAMPLES = 600;
@@ -75,14 +76,6 @@ function takeEvent(event) {
   if (state.events.some((known) => known.sequence === event.sequence && known.epoch === event.epoch)) return;
   state.events.unshift(event);
   if (state.events.length > EVENTS) state.events.length = EVENTS;
-}
-
-// What this page has not seen, and the server does not know any more: where it was asleep for long, or the server began anew.
-function lost(known, begins, now) {
-  if (!known) return null;
-  if (!begins) return { from: known.at, to: now };
-  const follows = begins.epoch === known.epoch && begins.sequence <= known.sequence + 1;
-  return follows ? null : { from: known.at, to: begins.at };
 }
 
 export async function loadEvents(older) {

@@ -112,6 +112,11 @@ impl Alert {
         matches!(self.phase, Phase::Firing { .. })
     }
 
+    /// True for a crash of an app of which something worse is told anyway: one message for one cause.
+    pub(super) fn is_explained(&self, worse: &BTreeSet<String>) -> bool {
+        self.kind == Some(Kind::Crash) && self.fires() && self.told.is_empty() && worse.contains(&self.app)
+    }
+
     /// True if it comes and goes.
     pub fn flaps(&self, now: u64) -> bool {
         self.flaps_until().is_some_and(|until| now < until)

@@ -137,12 +137,11 @@ impl State {
         Some(self.alerts.entry(key).or_insert_with(|| Alert::new(rule, app, now)))
     }
 
-    /// True for a crash of an app of which something worse is told anyway: one message for one cause.
-    pub(super) fn is_explained(&self, alert: &Alert) -> bool {
-        let worse = |other: &Alert| {
-            other.app == alert.app && other.fires() && matches!(other.kind, Some(Kind::Errored | Kind::OutOfMemory | Kind::ReloadRefused))
-        };
-        alert.kind == Some(Kind::Crash) && alert.fires() && alert.told.is_empty() && self.alerts.values().any(worse)
+    /// Apps of which something worse than a crash is told.
+    pub(super) fn worse(&self) -> BTreeSet<String> {
+        let is_worse =
+            |alert: &&Alert| alert.fires() && matches!(alert.kind, Some(Kind::Errored | Kind::OutOfMemory | Kind::ReloadRefused));
+        self.alerts.values().filter(is_worse).map(|alert| alert.app.clone()).collect()
     }
 
     /// Time alone: what ripens, what is over, what belongs to rules that are gone.

@@ -1,5 +1,7 @@
 //! Who is told: channels, silences, quiet hours; messages from what is true and what was told.
 
+use std::collections::BTreeSet;
+
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
@@ -99,6 +101,7 @@ enum Wish {
 
 /// Makes the messages that are due. The instant at which to look again, where something waits.
 pub(super) fn tell(state: &mut State, config: &Config, now: u64, messages: &mut Vec<Message>) -> Option<u64> {
+    let worse = state.worse();
     let mut again: Option<u64> = None;
     let mut at = |at: u64| again = Some(again.map_or(at, |before| before.min(at)));
     for channel in &config.channels {
@@ -106,7 +109,7 @@ pub(super) fn tell(state: &mut State, config: &Config, now: u64, messages: &mut 
         let (mut wanted, mut urgent) = (Vec::new(), false);
         let mut waits = Vec::new();
         for (key, alert) in &state.alerts {
-            match wish(state, config, alert, channel, is_quiet, now) {
+            match wish(config, alert, channel, is_quiet, &worse, now) {
                 Wish::Tell(status) => {
                     urgent |= status == Status::Firing && alert.severity == Severity::Critical;
                     wanted.push((key.clone(), status));
@@ -137,10 +140,10 @@ pub(super) fn tell(state: &mut State, config: &Config, now: u64, messages: &mut 
     again
 }
 
-fn wish(state: &State, config: &Config, alert: &Alert, channel: &Channel, is_quiet: bool, now: u64) -> Wish {
+fn wish(config: &Config, alert: &Alert, channel: &Channel, is_quiet: bool, worse: &BTreeSet<String>, now: u64) -> Wish {
     let rule = config.rules.iter().find(|rule| rule.name == alert.rule);
     let is_told_of = rule.is_none_or(|rule| rule.channels.is_empty() || rule.channels.contains(&channel.name));
-    if !is_told_of || alert.severity < channel.severity || state.is_explained(alert) {
+    if !is_told_of || alert.severity < channel.severity || alert.is_explained(worse) {
         return Wish::Nothing;
     }
     if config.silences.iter().any(|silence| silence.covers(&alert.rule, &alert.app, now)) {
