@@ -36,7 +36,7 @@ pub(crate) fn full_help(program: &str, width: Option<usize>) -> String {
     }
     let _ = writeln!(out, "\n  {}:\n", section_title(Section::Later));
     words(&mut out, COMMANDS.iter().filter(|command| command.section == Section::Later).map(|command| command.name.to_owned()), width);
-    let codes = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no daemon, 4 not found, 5 went back (called as pm2: 0 or 1)";
+    let codes = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no daemon, 4 not found, 5 went back, 6 partly exported, 7 part left out (called as pm2: 0 or 1)";
     out.push('\n');
     sentences(&mut out, codes, width);
     out.push('\n');
