@@ -9,7 +9,12 @@ use crate::session::{Turn, run, turn};
 /// Generated, in another language with the same commands (see `translation`), or a plan for those who work on ostler itself.
 fn is_ours(page: &Page) -> bool {
     let others = ["docs/reference/", "docs/adr/", "docs/zh/", "README.zh-CN.md", "CONTRIBUTING.md", "docs/pm2-parity.md"];
-    !others.iter().any(|other| page.path.starts_with(other))
+    !others.iter().any(|other| page.path.starts_with(other)) && !is_example(page)
+}
+
+/// The README.md of an example, which tests/real_apps/examples.rs follows.
+fn is_example(page: &Page) -> bool {
+    page.path.starts_with("examples/") && page.text.contains("\n## Install\n")
 }
 
 /// Each block of commands is run or says why not.

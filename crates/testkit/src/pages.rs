@@ -45,7 +45,7 @@ pub struct PageTest {
     pub needs: Vec<String>,
     /// Files and folders of `tests/fixtures/docs` that lie in the work folder from the beginning.
     pub files: Vec<String>,
-    /// Names in the cache of the tests (`real-apps/node_modules`) to which a link of the last part's name leads.
+    /// Names in the cache of the tests (`examples/nest/node_modules`) to which a link of the last part's name leads.
     pub links: Vec<String>,
 }
 
