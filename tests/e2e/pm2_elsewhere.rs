@@ -26,7 +26,7 @@ fn one_line_says_what_is_here() {
             ("profile:cpu 100", PROFILE),
             ("profile:mem", PROFILE),
             ("create", "`ostler ecosystem` writes a config file to start with"),
-            ("deepUpdate", "`ostler update` takes it over without a restart of apps"),
+            ("deepUpdate", "`ostler update --from <file>` puts a new program in the place of this one, without a restart of apps"),
             ("autoinstall", "`ostler install <module>` installs a module"),
             ("start --container", IMAGES),
             ("start --container SCRIPT", IMAGES),

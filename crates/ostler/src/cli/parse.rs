@@ -131,7 +131,13 @@ impl Scan {
                 lexopt::Arg::Long(long) => {
                     let long = long.to_owned();
                     match lookup(command, |opt| opt.long.len() > 1 && opt.long == long || opt.aliases.contains(&long.as_str())) {
-                        Some(opt) => scan.take(opt, &mut parser, command)?,
+                        Some(opt) => {
+                            if command.is_none() && matches!(opt.arg, Arg::None) {
+                                // It may be that of another command, whose option of this name has a value.
+                                let _ = parser.optional_value();
+                            }
+                            scan.take(opt, &mut parser, command)?;
+                        }
                         None => scan.not_known(format!("--{long}"), &mut parser, command)?,
                     }
                 }
@@ -299,6 +305,13 @@ mod tests {
             assert_eq!((call.command.name, call.value("name")), ("start", Some("x")), "{line}");
             assert_eq!(call.targets, ["app.js"], "{line}");
         }
+    }
+
+    #[test]
+    fn an_option_of_two_commands_is_that_of_the_command() {
+        assert_eq!(call("health api --wait=60s").value("wait"), Some("60s"));
+        assert!(call("up --wait").has("wait"));
+        assert_eq!(error("up --wait=60s"), "option `--wait' takes no value");
     }
 
     #[test]
