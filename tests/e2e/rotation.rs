@@ -145,12 +145,12 @@ fn instances_that_share_one_file() {
         );
         home.ok(format!("start {file}"));
         home.wait_until("every writer has come to its end", || home.log("c-error.log").matches("end").count() == 3);
-        let lines = || all_text(&home).matches("x.").count();
-        home.wait_until("every line is there", || lines() >= 180_000);
-        assert_eq!(lines(), 180_000);
-        for line in all_text(&home).lines() {
-            assert!(line.contains(".") && line.len() >= 40, "a cut line {line:?}");
-        }
+        // Who reads a file while its rotation empties it may get zeros from the kernel: what counts is how the files are in the end.
+        home.wait_until("every line is there once, and whole", || {
+            let text = all_text(&home);
+            let is_whole = |line: &str| line.contains(".") && line.len() >= 40;
+            text.matches("x.").count() == 180_000 && text.lines().all(is_whole)
+        });
     }
 }
 
