@@ -169,6 +169,51 @@ fn kustomize_lays_the_profile_over_the_base() {
     assert!(production.contains("PORT: \"8080\"") && production.contains("port: 3000"), "{production}");
 }
 
+/// helm finds no fault with the chart, and makes of it and a profile's values what the schemas take.
+#[test]
+fn helm_renders_the_chart() {
+    let (Some(helm), Some(validate)) = (python_program("helm"), python_program("kubernetes-validate")) else {
+        skip!("helm or kubernetes-validate is not installed")
+    };
+    let home = home();
+    let file = home.write("ecosystem.json", SHOP);
+    let answer = export(&home, &format!("kubernetes {file} --helm --host shop.example.com --network-policy"), 0);
+    let paths: Vec<&str> = answer["files"].as_array().unwrap().iter().filter_map(|file| file["path"].as_str()).collect();
+    let chart = paths.iter().find_map(|path| path.strip_suffix("/Chart.yaml")).unwrap_or_else(|| panic!("no chart: {paths:?}"));
+    let says = |words: &[&str]| {
+        let output = Command::new(&helm).args(words).current_dir(home.work()).env("HOME", home.work()).output().unwrap();
+        assert!(
+            output.status.success(),
+            "{words:?}: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    };
+    says(&["lint", "--strict", chart]);
+    let base = says(&["template", "shop", chart]);
+    let production = says(&["template", "shop", chart, "--values", &format!("{chart}/values-production.yaml")]);
+    assert!(base.contains("containerPort: 3000") && !base.contains("8080"), "{base}");
+    assert!(production.contains("containerPort: 8080") && !production.contains("containerPort: 3000"), "{production}");
+    for (name, text) in [("base.yaml", &base), ("production.yaml", &production)] {
+        let rendered = home.write(name, text);
+        for version in ["1.25", "1.31", "1.34", "1.37"] {
+            let output = Command::new(&validate).args(["--strict", "-k", version]).arg(&rendered).output().unwrap();
+            let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            assert!(output.status.success() && !said.contains("WARN"), "{name}, {version}: {said}");
+        }
+    }
+    // What looks like a template is text.
+    home.write(
+        "braces.json",
+        r#"{"apps": [{"name": "api", "script": "date +{{.x}}", "job": {"schedule": "0 3 * * *"}, "env": {"T": "{{ .y }}"}}]}"#,
+    );
+    export(&home, "kubernetes braces.json --helm --out braces", 0);
+    let folder = std::fs::read_dir(home.work().join("braces/helm")).unwrap().next().unwrap().unwrap().path();
+    let rendered = says(&["template", "shop", folder.to_str().unwrap()]);
+    assert!(["date +{{.x}}", "{{ .y }}"].iter().all(|text| rendered.contains(text)), "{rendered}");
+}
+
 /// What `examples/export` shows is what is written.
 #[test]
 fn the_example_is_what_is_written() {

@@ -37,7 +37,8 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
         command.arg(root().join(format!("tests/engines/{name}.sh"))).env("OSTLER", &program).env("OSTLER_STATIC", &fixed);
         command.env("VALIDATE", python.join("bin/kubernetes-validate"));
         for (variable, program) in [("KUBECTL", "kubectl"), ("HELM", "helm")] {
-            if let (None, Some(path)) = (std::env::var_os(variable), found(program)) {
+            let own = Some(python.join("bin").join(program)).filter(|file| file.is_file());
+            if let (None, Some(path)) = (std::env::var_os(variable), found(program).or(own)) {
                 command.env(variable, path);
             }
         }

@@ -20,10 +20,10 @@ const ADDRESSES = 500;
 /** Requests a second from which all are counted, and only each sixteenth is timed and looked at for its route. */
 const MANY = 400;
 const SAMPLED = 16;
-/** Requests a second up to which each end is heard. Beyond, all are counted when they begin, and about a thousand a second are followed to their end, for the
+/** Requests a second up to which each end is heard. Beyond, all are counted when they begin, and some hundreds a second are followed to their end, for the
  * others, too: two thirds of what hearing costs, which is much only where a request does nothing else. */
 const HEARD = 4000;
-const FOLLOWED = 1000;
+const FOLLOWED = 300;
 /** Buckets of durations: sixteen for each power of two of microseconds, so a value is right to 6 %. */
 const BUCKETS = 512;
 

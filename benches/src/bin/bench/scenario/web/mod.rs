@@ -1,6 +1,6 @@
-//! The dashboard: what it costs beside a hundred apps, its figures over time, its page for Prometheus, its search in logs, and what being measured costs a Node app.
+//! The dashboard: what it costs beside a hundred apps, its figures over time, its page for Prometheus, its search in logs; and what being measured costs a Node app.
 
-mod collected;
+pub(super) mod collected;
 mod dashboard;
 mod history;
 mod page;
@@ -13,7 +13,7 @@ use crate::report::Row;
 use anyhow::Result;
 
 pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
-    let parts = [rest::measure, history::measure, scrape::measure, page::measure, search::measure, collected::measure];
+    let parts = [rest::measure, history::measure, scrape::measure, page::measure, search::measure];
     let mut rows = Vec::new();
     for part in parts {
         rows.extend(part(lab)?);
