@@ -4,7 +4,9 @@
 . "$(dirname "$0")/lib.sh"
 PATH=/usr/bin:/usr/sbin:/bin:/sbin
 export DOCKER_HOST=unix:///run/docker.sock DOCKER_CONFIG=$W/cli; mkdir -p "$DOCKER_CONFIG/cli-plugins"
-dockerd --data-root "$W/root" --exec-root /run/docker-exec --pidfile /run/dockerd.pid -H "$DOCKER_HOST" --storage-driver=overlay2 --oom-score-adjust 0 > "$W/dockerd.log" 2>&1 &
+# Docker 20.10 wants to protect itself from the out-of-memory killer, which not every root may; newer ones do not know the option.
+score=; ! dockerd --help | grep -q -e --oom-score-adjust || score='--oom-score-adjust 0'
+dockerd --data-root "$W/root" --exec-root /run/docker-exec --pidfile /run/dockerd.pid -H "$DOCKER_HOST" --storage-driver=overlay2 $score > "$W/dockerd.log" 2>&1 &
 end() {
   local code=$?; set +e; [ $code = 0 ] || tail -5 "$W/dockerd.log"
   docker rm -f $(docker ps -aq) >/dev/null 2>&1; kill "$(cat /run/dockerd.pid)"; wait; umount -l "$W"/root/overlay2/*/merged 2>/dev/null; rm -rf "$W"; rmdir /sys/fs/cgroup/*/docker 2>/dev/null; exit $code

@@ -9,15 +9,19 @@ use crate::process::{cargo, must_run, on_path, option, root, target};
 use crate::static_build;
 
 /// A script, and the programs without which it is left out.
-const SCRIPTS: &[(&str, &[&str])] =
-    &[("docker", &["dockerd", "busybox", "node", "npm"]), ("podman", &["podman", "runc", "busybox", "node", "npm"]), ("kubernetes", &[])];
+const SCRIPTS: &[(&str, &[&str])] = &[
+    ("docker", &["dockerd", "busybox", "node", "npm"]),
+    ("podman", &["podman", "runc", "busybox", "node", "npm"]),
+    ("kubernetes", &[]),
+    ("trixie", &["debootstrap"]),
+];
 
-/// `[docker] [podman] [kubernetes]`, all unless some are named; `--profile P` of the static program (dev).
+/// `[docker] [podman] [kubernetes] [trixie]`, all unless some are named; `--profile P` of the static program (dev).
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let profile = option(words, "--profile")?.unwrap_or("dev");
     let named: Vec<&str> = words.iter().map(String::as_str).filter(|word| !word.starts_with('-') && *word != profile).collect();
     if let Some(unknown) = named.iter().find(|word| SCRIPTS.iter().all(|(name, _)| name != *word)) {
-        bail!("unknown engine `{unknown}`: there is docker, podman, kubernetes");
+        bail!("unknown engine `{unknown}`: there is docker, podman, kubernetes, trixie");
     }
     must_run(&mut cargo(&["build", "--locked", "--package", "ostler"]))?;
     let program = target().join("debug/ostler");

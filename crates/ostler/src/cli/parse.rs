@@ -134,7 +134,10 @@ impl Scan {
                         Some(opt) => {
                             if command.is_none() && matches!(opt.arg, Arg::None) {
                                 // It may be that of another command, whose option of this name has a value.
-                                let _ = parser.optional_value();
+                                let had = parser.optional_value().is_some();
+                                if !had && scan.is_value_of_another(&long, next_word(&mut parser)) {
+                                    let _ = parser.value();
+                                }
                             }
                             scan.take(opt, &mut parser, command)?;
                         }
@@ -144,6 +147,12 @@ impl Scan {
             }
         }
         Ok(scan)
+    }
+
+    /// True before the command if this word is no command, and the option of this name has a value with some command.
+    fn is_value_of_another(&self, long: &str, word: Option<String>) -> bool {
+        let Some(word) = word.filter(|word| self.positional.is_empty() && !word.starts_with('-')) else { return false };
+        find(&word).is_none() && COMMANDS.iter().flat_map(|c| c.options).any(|opt| opt.long == long && !matches!(opt.arg, Arg::None))
     }
 
     fn has(&self, long: &str) -> bool {
@@ -310,7 +319,9 @@ mod tests {
     #[test]
     fn an_option_of_two_commands_is_that_of_the_command() {
         assert_eq!(call("health api --wait=60s").value("wait"), Some("60s"));
+        assert_eq!(call("--wait 60s health api").value("wait"), Some("60s"));
         assert!(call("up --wait").has("wait"));
+        assert!(call("--wait up").has("wait"));
         assert_eq!(error("up --wait=60s"), "option `--wait' takes no value");
     }
 

@@ -7,8 +7,11 @@ use crate::lab::{Lab, Subject, Turn};
 use crate::measure;
 use crate::report::{Row, median};
 use crate::scenario::ms;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use ostler_testkit::{Load, LoadSpec};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -26,6 +29,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         ),
         Row::new("… CPU of the server for a request, figures collected ÷ not", "", ""),
         Row::new("… requests per second while collected", "requests/s", ""),
+        Row::new(format!("… CPU for a request of one server that collects by turns, ÷ not: median of {} turns", turns(lab)), "", ""),
     ];
     Ok(lab.rows(1, rows, |subject| {
         if subject != Subject::Manager(Kind::Ostler) {
@@ -35,8 +39,66 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         for round in 0..rounds {
             pair_of_servers(lab, round % 2 == 0, &mut samples)?;
         }
-        Ok(Turn::Values(samples.map(|list| median(&list).unwrap_or(f64::NAN))))
+        let [throughput, cpu, speed] = samples;
+        let lists = [throughput, cpu, speed, by_turns(lab)?];
+        Ok(Turn::Values(lists.map(|list| median(&list).unwrap_or(f64::NAN))))
     }))
+}
+
+fn turns(lab: &Lab) -> usize {
+    if lab.quick { 5 } else { 25 }
+}
+
+/// The ratios of CPU for a request: each turn in which the one server collects, by the mean of the turns around it in which it does not. The same process, so that
+/// nothing else differs.
+fn by_turns(lab: &Lab) -> Result<Vec<f64>> {
+    let port = ostler_testkit::free_port();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::new("node");
+    command.arg(folder.join("node/collected.js")).arg(port.to_string()).arg(folder.join("../crates/daemon/preload/collector.cjs"));
+    let mut server = Ended(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("cannot run node")?);
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let ask = |path: &str| ostler_testkit::get(address, path).map_err(|error| anyhow!("{path}: {error}"));
+    ensure!(measure::wait(Duration::from_secs(20), || ask("/spent").is_ok()), "no server: {:?}", server.0.try_wait());
+    let load = |time: u64| {
+        let load = Load::start(LoadSpec { connections: 32, keep_alive: true, pause_us: 0, ..LoadSpec::to(port) });
+        thread::sleep(Duration::from_millis(time));
+        load.stop()
+    };
+    // CPU for a request, after some time in which V8 learns of the change, and the collector of how much there is to do.
+    let spent = |switch: &str, settles: u64| -> Result<f64> {
+        ask(switch)?;
+        load(settles);
+        let numbers = || -> Result<(f64, f64)> {
+            let text = ask("/spent")?;
+            let (cpu, requests) = text.split_once(' ').context("no figures")?;
+            Ok((cpu.parse()?, requests.parse()?))
+        };
+        let before = numbers()?;
+        load(2000);
+        let after = numbers()?;
+        Ok((after.0 - before.0) / (after.1 - before.1))
+    };
+    load(5000);
+    let mut ratios = Vec::new();
+    let mut without = spent("/off", 1000)?;
+    for _ in 0..turns(lab) {
+        let with = spent("/on", 4000)?;
+        let next = spent("/off", 1000)?;
+        ratios.push(2.0 * with / (without + next));
+        without = next;
+    }
+    Ok(ratios)
+}
+
+/// A process that ends with the benchmark.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Two fresh servers; the first or the second is measured. Adds the ratios of throughput and of CPU for a request, and requests per second.
