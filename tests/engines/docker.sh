@@ -9,7 +9,7 @@ score=; ! dockerd --help | grep -q -e --oom-score-adjust || score='--oom-score-a
 dockerd --data-root "$W/root" --exec-root /run/docker-exec --pidfile /run/dockerd.pid -H "$DOCKER_HOST" --storage-driver=overlay2 $score > "$W/dockerd.log" 2>&1 &
 end() {
   local code=$?; set +e; [ $code = 0 ] || tail -5 "$W/dockerd.log"
-  docker rm -f $(docker ps -aq) >/dev/null 2>&1; kill "$(cat /run/dockerd.pid)"; wait; umount -l "$W"/root/overlay2/*/merged 2>/dev/null; rm -rf "$W"; rmdir /sys/fs/cgroup/*/docker 2>/dev/null; exit $code
+  docker rm -f $(docker ps -aq) >/dev/null 2>&1; kill "$(cat /run/dockerd.pid)"; wait; umount -l "$W"/root/overlay2/*/merged "$W/root" 2>/dev/null; rm -rf "$W"; rmdir /sys/fs/cgroup/*/docker 2>/dev/null; exit $code
 }
 trap end EXIT
 until_is 30 yes sh -c 'docker info >/dev/null 2>&1 && echo yes'

@@ -13,7 +13,7 @@ const SCRIPTS: &[(&str, &[&str])] = &[
     ("docker", &["dockerd", "busybox", "node", "npm"]),
     ("podman", &["podman", "runc", "busybox", "node", "npm"]),
     ("kubernetes", &[]),
-    ("trixie", &["debootstrap"]),
+    ("trixie", &["debootstrap", "node", "npm"]),
 ];
 
 /// `[docker] [podman] [kubernetes] [trixie]`, all unless some are named; `--profile P` of the static program (dev).
