@@ -120,8 +120,7 @@ fn a_killed_daemon_costs_no_request() {
         kill_daemon(&home);
         home.wait_until("requests are answered", || load.good() > good + 50);
     }
-    // A connection between its `accept` and the worker is in the daemon alone, for some microseconds: of ten kills hardly one hits that.
-    load.stop().assert_at_most(1);
+    load.stop().assert_at_most(lost_with_daemons("round_robin"));
     assert_eq!(pids(&home), before);
     is_even(&spread((0..8).map(|_| get(port, "/").unwrap())), 2);
 }
@@ -334,15 +333,27 @@ fn start_with(home: &Home, workers: usize, members: &str, env: &str, servers: us
     home.wait_until("all workers listen", || said(home, " on ") >= workers * servers);
 }
 
-/// Load for a while, in which something happens.
+/// Load for a while, in which something happens that no request may notice.
 #[track_caller]
-fn under_load(home: &Home, port: u16, mut what: impl FnMut()) {
+fn under_load(home: &Home, port: u16, what: impl FnMut()) {
+    under_load_but(home, port, 0, what);
+}
+
+/// The same, of something that so many requests may notice.
+#[track_caller]
+fn under_load_but(home: &Home, port: u16, failed: u64, mut what: impl FnMut()) {
     let load = Load::mixed(port, 4);
     home.wait_until("requests are answered", || load.good() > 100);
     what();
     let good = load.good();
     home.wait_until("requests are answered", || load.good() > good + 100);
-    load.stop().assert_whole();
+    load.stop().assert_at_most(failed);
+}
+
+/// How many requests may notice that daemons are killed. In round robin a connection between its `accept` and the worker is in the daemon alone, for some
+/// microseconds (docs/cluster.md): of ten kills hardly one hits that.
+fn lost_with_daemons(scheduling: &str) -> u64 {
+    u64::from(scheduling == "round_robin")
 }
 
 /// Answers with its color; on a polite signal it finishes what it has.
@@ -400,7 +411,7 @@ fn two_apps_share_a_port_and_either_may_go() {
     kill_daemon(&home);
     let good = load.good();
     home.wait_until("requests are answered", || load.good() > good + 100);
-    load.stop().assert_whole();
+    load.stop().assert_at_most(lost_with_daemons("round_robin"));
     assert_eq!(colors(port).keys().collect::<Vec<_>>(), ["green"]);
     // And comes back, and the other goes.
     start_colored(&home, "blue", port, "");
@@ -456,7 +467,7 @@ fn each_way_of_sharing_survives_the_daemon_and_a_dead_worker() {
         let port = free_port();
         start_with(&home, 3, &format!(r#""scheduling": "{scheduling}""#), &format!(r#""PORT": {port}"#), 1);
         let before = pids(&home);
-        under_load(&home, port, || (0..5).for_each(|_| kill_daemon(&home)));
+        under_load_but(&home, port, lost_with_daemons(scheduling), || (0..5).for_each(|_| kill_daemon(&home)));
         assert_eq!(pids(&home), before, "{scheduling}");
         let mut seen = std::collections::BTreeSet::new();
         home.wait_until("each worker answers", || {
@@ -482,7 +493,7 @@ fn each_way_of_sharing_survives_an_update_and_the_keeper() {
         under_load(&home, port, || {
             home.ok("update");
         });
-        under_load(&home, port, || {
+        under_load_but(&home, port, lost_with_daemons(scheduling), || {
             let keeper = home.keeper_pid();
             kill(keeper, Signal::KILL);
             home.wait_until("another keeper runs", || home.keeper_pid() != keeper);

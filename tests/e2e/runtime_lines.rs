@@ -1,6 +1,7 @@
 //! What `runtime` shows of its apps.
 
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::process::Stdio;
 
 use ostler_testkit::{Home, fixture, kill, process_table};
@@ -131,6 +132,19 @@ fn no_line_is_lost_at_the_end() {
     assert_eq!((ended.code, ended.out.len(), of_apps(&ended.err)), (1, 20_000, vec!["last words"]));
 }
 
+/// Whether this process waits for a reader of what it writes.
+fn waits_for_a_pipe(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/wchan")).is_ok_and(|at| at.contains("pipe"))
+}
+
+/// Whether nothing more can be written to the pipe that is read here. How many bytes that are depends on their pieces: each page that a write could not fill up
+/// counts as a whole one.
+fn is_full(output: &std::process::ChildStdout) -> bool {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let writes = std::fs::OpenOptions::new().write(true).open(format!("/proc/self/fd/{}", output.as_raw_fd())).unwrap();
+    poll(&mut [PollFd::new(&writes, PollFlags::OUT)], Some(&rustix::time::Timespec::default())).unwrap() == 0
+}
+
 /// A reader that does not read makes the app wait, nothing else; and when everything is to stop it is not waited for.
 #[test]
 fn a_slow_reader_pushes_back() {
@@ -144,7 +158,7 @@ fn a_slow_reader_pushes_back() {
     home.wait_status("b", "online");
     let (flood, log) = (home.app("a").pid(), home.dir().join("logs/a-out.log"));
     let written = || std::fs::metadata(&log).map_or(0, |meta| meta.len());
-    let waits = || std::fs::read_to_string(format!("/proc/{flood}/wchan")).is_ok_and(|at| at.contains("pipe"));
+    let waits = || waits_for_a_pipe(flood);
     home.wait_until("the app waits", || {
         waits() && written() > 0 && {
             let before = written();
@@ -204,9 +218,10 @@ fn an_output_that_is_full_of_the_other_app_does_not_hold_up_the_end() {
     );
     let mut command = home.cmd(format!("runtime {file}")).command();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // A pipe has 64 KiB; of the last page a part may be free.
-    let output = child.stdout.as_ref().unwrap();
-    home.wait_until("the output is full", || rustix::io::ioctl_fionread(output).unwrap() > 56 << 10);
+    home.wait_until("it listens", || home.dir().join("ostler.sock").exists());
+    home.wait_status("b", "online");
+    let (output, flood) = (child.stdout.as_ref().unwrap(), home.app("b").pid());
+    home.wait_until("the output is full", || is_full(output) && waits_for_a_pipe(flood));
     std::fs::write(&go, "").unwrap();
     home.wait_until("the other has a line", || said.exists());
     kill(i32::try_from(child.id()).unwrap(), Signal::TERM);
