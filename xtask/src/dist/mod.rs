@@ -10,6 +10,7 @@ mod linux;
 mod npm;
 mod program;
 mod sbom;
+mod twice;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,11 +25,14 @@ use archive::{Entry, gzip, sha256, tar_gz};
 /// Recipes with `@VERSION@` and checksums to be filled in, below `packaging`.
 const RECIPES: &[&str] = &["homebrew/ostler.rb", "aur/PKGBUILD", "nix/default.nix"];
 
-/// `--arch A` (again for more), `--profile P`, `--out DIR`, `--program A=FILE` (take this, do not build it), `--test`.
+/// `--arch A` (again for more), `--profile P`, `--out DIR`, `--program A=FILE` (take this, do not build it), `--test`, `--twice`.
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let out = option(words, "--out")?.map_or_else(|| target().join("dist-packages"), |dir| root().join(dir));
     if words.iter().any(|word| word == "--test") {
         return install::run(&out);
+    }
+    if words.iter().any(|word| word == "--twice") {
+        return twice::run(words, &out);
     }
     let profile = option(words, "--profile")?.unwrap_or("dist");
     let chosen: Vec<&Arch> = values(words, "--arch").map(Arch::named).collect::<Result<_>>()?;
@@ -43,13 +47,16 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     let facts = Facts::find()?;
     let _ = fs::remove_dir_all(&out);
     fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
-    let texts = texts(&facts)?;
+    let programs = chosen
+        .into_iter()
+        .map(|arch| match given.iter().find(|(of, _)| *of == arch) {
+            Some((_, path)) => Ok((arch, path.clone())),
+            None => Ok((arch, program::build(arch, profile, None)?)),
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let texts = texts(&facts, &programs)?;
     let mut recipes = RECIPES.iter().map(|name| Ok((*name, read(&Path::new("packaging").join(name))?))).collect::<Result<Vec<_>>>()?;
-    for arch in chosen {
-        let path = match given.iter().find(|(of, _)| *of == arch) {
-            Some((_, path)) => path.clone(),
-            None => program::build(arch, profile, None)?,
-        };
+    for (arch, path) in programs {
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let archive = make(arch, &facts, &texts, &bytes, &out)?;
         for (_, text) in &mut recipes {
@@ -95,9 +102,12 @@ impl Facts {
     }
 }
 
-/// Texts that the program tells of itself, and licences: name and text.
-fn texts(facts: &Facts) -> Result<Vec<(&'static str, Vec<u8>)>> {
-    let program = process::build("ostler", "ostler", "dev")?;
+/// Texts that the program tells of itself, and licences: name and text. Asked is the one that is packed for this machine, if there is one.
+fn texts(facts: &Facts, programs: &[(&Arch, PathBuf)]) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let program = match programs.iter().find(|(arch, _)| arch.uname == std::env::consts::ARCH) {
+        Some((_, path)) => path.clone(),
+        None => process::build("ostler", "ostler", "dev")?,
+    };
     let says = |words: &[&str]| output(Command::new(&program).args(words).env("NO_COLOR", "1").env("OSTLER_HOME", "/nonexistent"));
     let man = says(&["help", "--man"])?;
     let mit = read(Path::new("LICENSE-MIT"))?;

@@ -23,7 +23,6 @@ pub(super) fn build(arch: &Arch, profile: &str, features: Option<&str>) -> Resul
     let folder = target().join("packages");
     let tools = folder.join("tools").join(arch.uname);
     let variable = |name: &str| format!("{name}_{}", arch.triple.replace('-', "_"));
-    let flags = format!("CARGO_TARGET_{}_RUSTFLAGS", arch.triple.to_uppercase().replace('-', "_"));
     let home = |name: &str, usual: &str| std::env::var_os(name).map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(usual)));
     let cargo_home = home("CARGO_HOME", ".cargo").context("there is no home folder for cargo")?;
     let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
@@ -38,12 +37,13 @@ pub(super) fn build(arch: &Arch, profile: &str, features: Option<&str>) -> Resul
     let script = tools.join("no-tables.ld");
     fs::write(&script, NO_TABLES).with_context(|| format!("cannot write {}", script.display()))?;
     let script = (profile == "dist").then_some(script.as_path());
-    command.env(flags, rust_flags(&root(), &cargo_home, Path::new(sysroot.trim()), script));
+    // Only this variable takes paths with a space in them.
+    command.env("CARGO_ENCODED_RUSTFLAGS", rust_flags(&root(), &cargo_home, Path::new(sysroot.trim()), script).join("\u{1f}"));
     command.env(variable("CC"), c).env(variable("AR"), archiver).env("ZERO_AR_DATE", "1");
     // Paths of C sources are in assertions.
-    command.env(
+    command.env("CC_SHELL_ESCAPED_FLAGS", "1").env(
         variable("CFLAGS"),
-        format!("-ffile-prefix-map={}=/cargo -ffile-prefix-map={}=/build", cargo_home.display(), folder.display()),
+        format!("'-ffile-prefix-map={}=/cargo' '-ffile-prefix-map={}=/build'", cargo_home.display(), folder.display()),
     );
     must_run(&mut command)?;
     let program = folder.join(arch.triple).join(if profile == "dev" { "debug" } else { profile }).join("ostler");
@@ -56,19 +56,19 @@ pub(super) fn build(arch: &Arch, profile: &str, features: Option<&str>) -> Resul
 ///
 /// `no_tables`: [`NO_TABLES`] as a file, for a profile in which a panic ends the program. `--icf`: equal functions are one.
 /// `relr`: addresses that the program adjusts at its start take two bits instead of 24 bytes.
-fn rust_flags(root: &Path, cargo_home: &Path, sysroot: &Path, no_tables: Option<&Path>) -> String {
-    let mut flags = vec!["-C target-feature=+crt-static".to_owned(), "-C linker=rust-lld".to_owned()];
+fn rust_flags(root: &Path, cargo_home: &Path, sysroot: &Path, no_tables: Option<&Path>) -> Vec<String> {
+    let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned(), "-Clinker=rust-lld".to_owned()];
     if let Some(script) = no_tables {
-        flags.push("-C force-unwind-tables=no -C link-arg=--no-eh-frame-hdr".to_owned());
-        flags.push(format!("-C link-arg=-T{}", script.display()));
+        flags.extend(["-Cforce-unwind-tables=no", "-Clink-arg=--no-eh-frame-hdr"].map(str::to_owned));
+        flags.push(format!("-Clink-arg=-T{}", script.display()));
     }
     for flag in ["--icf=all", "--pack-dyn-relocs=relr", "--build-id=none"] {
-        flags.push(format!("-C link-arg={flag}"));
+        flags.push(format!("-Clink-arg={flag}"));
     }
     for (path, name) in [(sysroot, "/rust"), (cargo_home, "/cargo"), (root, "/ostler")] {
         flags.push(format!("--remap-path-prefix={}={name}", path.display()));
     }
-    flags.join(" ")
+    flags
 }
 
 /// A C compiler with musl's headers for this machine, and an archiver: zig, which is the same everywhere, else musl-gcc for the machine we are on.
@@ -106,15 +106,15 @@ mod tests {
     #[test]
     fn no_path_of_the_machine_gets_in() {
         let flags = rust_flags(
-            Path::new("/home/me/ostler"),
+            Path::new("/home/me/my ostler"),
             Path::new("/home/me/.cargo"),
             Path::new("/opt/rust"),
             Some(Path::new("/t/no-tables.ld")),
         );
-        for (path, name) in [("/home/me/ostler", "/ostler"), ("/home/me/.cargo", "/cargo"), ("/opt/rust", "/rust")] {
-            assert!(flags.contains(&format!("--remap-path-prefix={path}={name}")), "{flags}");
+        for (path, name) in [("/home/me/my ostler", "/ostler"), ("/home/me/.cargo", "/cargo"), ("/opt/rust", "/rust")] {
+            assert!(flags.contains(&format!("--remap-path-prefix={path}={name}")), "{flags:?}");
         }
-        assert!(flags.contains("+crt-static") && flags.contains("-T/t/no-tables.ld"));
+        assert!(flags.contains(&"-Ctarget-feature=+crt-static".into()) && flags.contains(&"-Clink-arg=-T/t/no-tables.ld".into()));
     }
 
     #[test]
