@@ -68,6 +68,39 @@ fn the_unit_of_another_user() {
     machine.ok("ostler unstartup systemd -u deploy --hp /home/deploy");
 }
 
+/// The unit that the packages bring (`packaging/systemd`): one file for every user.
+#[test]
+fn the_unit_of_the_packages() {
+    needs_machine!();
+    let mut machine = machine();
+    let unit = "ostler@deploy.service";
+    let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/systemd/ostler@.service"));
+    machine.write("/usr/lib/systemd/system/ostler@.service", text);
+    add_user(&machine, "deploy", 1500, "/home/deploy");
+    machine.ok(as_user(1500, &["ostler", "start", "app.js", "-i", "2"]));
+    machine.ok(as_user(1500, &["ostler", "save"]));
+    let before = online(&machine, 1500);
+    machine.ok("systemctl daemon-reload");
+    machine.ok(["systemctl", "enable", "--now", unit]);
+    machine.wait_unit(unit, "active");
+    assert_eq!(online(&machine, 1500), before, "what runs is taken over: {}", machine.said());
+    machine.reboot();
+    machine.wait_unit(unit, "active");
+    let pids = online(&machine, 1500);
+    assert_eq!(pids.len(), 2, "{}", machine.said());
+    let main = machine.property(unit, "MainPID");
+    assert_eq!(machine.ok(["stat", "-c", "%u", &format!("/proc/{main}")]).stdout.trim(), "1500");
+    // A package with a new version was installed.
+    machine.install(&binary());
+    machine.ok(["systemctl", "reload", unit]);
+    machine.ok(["systemctl", "restart", unit]);
+    machine.wait_until("the same processes go on", || online(&machine, 1500) == pids);
+    machine.ok(["systemctl", "disable", "--now", unit]);
+    for pid in pids {
+        machine.run(["test", "-e", &format!("/proc/{pid}")]).fails();
+    }
+}
+
 #[test]
 fn a_user_with_an_odd_name() {
     needs_machine!();

@@ -23,7 +23,8 @@ pub(super) fn run(words: &[String], out: &Path) -> Result<()> {
         let clone = folder.join(name);
         must_run(Command::new("git").args(["clone", "--quiet"]).arg(root()).arg(&clone))?;
         let mut dist = cargo(&["run", "--quiet", "--locked", "--package", "xtask", "--", "dist"]);
-        dist.args(words.iter().filter(|word| *word != "--twice")).args(["--out", "made"]);
+        // The first of two is taken.
+        dist.args(["--out", "made"]).args(words.iter().filter(|word| *word != "--twice"));
         must_run(dist.current_dir(&clone).env("CARGO_TARGET_DIR", clone.join("target")))?;
         made.push(clone.join("made"));
     }
