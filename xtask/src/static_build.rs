@@ -21,27 +21,34 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     let with = for_tests(profile)?;
     let runner: &[&str] = if on_path("cargo-nextest") { &["nextest", "run"] } else { &["test"] };
     must_run(
-        cargo(&[runner, &["--locked", "--package", "ostler", "--test", "e2e", "--", "container::", "static_program::"]].concat())
-            .envs(with),
+        cargo(
+            &[runner, &["--locked", "--package", "ostler", "--test", "e2e", "--", "container::", "static_program::", "least_program::"]]
+                .concat(),
+        )
+        .envs(with),
     )
 }
 
 /// Builds what the container tests run, and the variables that tell them so.
 pub(crate) fn for_tests(profile: &str) -> Result<Vec<Variable>> {
-    Ok(vec![("OSTLER_STATIC", ostler(profile)?), ("OSTLER_STATIC_FIXTURE", build("ostler-testkit", "ostler-fixture", profile)?)])
+    Ok(vec![
+        ("OSTLER_STATIC", ostler(profile)?),
+        ("OSTLER_STATIC_FIXTURE", build("ostler-testkit", "ostler-fixture", profile, &[])?),
+        ("OSTLER_LEAST", build("ostler", "ostler", profile, &["--no-default-features"])?),
+    ])
 }
 
 /// Builds the program; its path.
 pub(crate) fn ostler(profile: &str) -> Result<PathBuf> {
-    let ostler = build("ostler", "ostler", profile)?;
+    let ostler = build("ostler", "ostler", profile, &[])?;
     let text = output(Command::new("file").arg("-L").arg(&ostler)).unwrap_or_default();
     ensure!(!text.contains("dynamically linked"), "{} is linked dynamically: {text}", ostler.display());
     Ok(ostler)
 }
 
 /// For musl where its target and its compiler are installed, else with glibc's static library. In a folder of its own: the flags are others than those of every
-/// other build, and must not throw away what that one has built.
-fn build(package: &str, binary: &str, profile: &str) -> Result<PathBuf> {
+/// other build, and must not throw away what that one has built; so have those of the least program.
+fn build(package: &str, binary: &str, profile: &str, features: &[&str]) -> Result<PathBuf> {
     let host = host()?;
     let musl = host.replace("-gnu", "-musl");
     let installed = output(Command::new("rustup").args(["target", "list", "--installed"])).unwrap_or_default();
@@ -56,8 +63,9 @@ fn build(package: &str, binary: &str, profile: &str) -> Result<PathBuf> {
         host
     };
     let flags = format!("CARGO_TARGET_{}_RUSTFLAGS", triple.to_uppercase().replace('-', "_"));
-    let folder = target().join("static");
+    let folder = target().join(if features.is_empty() { "static" } else { "least" });
     let mut command = cargo(&["build", "--locked", "--package", package, "--bin", binary, "--profile", profile, "--target", &triple]);
+    command.args(features);
     // For the target alone: programs that run while building are linked as ever.
     must_run(command.arg("--target-dir").arg(&folder).env(flags, "-C target-feature=+crt-static"))?;
     Ok(folder.join(triple).join(if profile == "dev" { "debug" } else { profile }).join(binary))

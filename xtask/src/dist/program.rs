@@ -37,7 +37,7 @@ pub(super) fn build(arch: &Arch, profile: &str, features: Option<&str>) -> Resul
     command.arg("--target-dir").arg(&folder);
     let script = tools.join("no-tables.ld");
     fs::write(&script, NO_TABLES).with_context(|| format!("cannot write {}", script.display()))?;
-    let script = (profile == "dist").then_some(script.as_path());
+    let script = profile.starts_with("dist").then_some(script.as_path());
     command.env(flags, rust_flags(&root(), &cargo_home, Path::new(sysroot.trim()), script));
     command.env(variable("CC"), c).env(variable("AR"), archiver).env("ZERO_AR_DATE", "1");
     // Paths of C sources are in assertions.
