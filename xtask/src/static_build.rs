@@ -34,7 +34,7 @@ pub(crate) fn for_tests(profile: &str) -> Result<Vec<Variable>> {
     Ok(vec![
         ("OSTLER_STATIC", ostler(profile)?),
         ("OSTLER_STATIC_FIXTURE", build("ostler-testkit", "ostler-fixture", profile, &[])?),
-        ("OSTLER_LEAST", build("ostler", "ostler", profile, &["--no-default-features"])?),
+        ("OSTLER_LEAST", build("ostler", "ostler", profile, &["--no-default-features", "--features", "yaml"])?),
     ])
 }
 

@@ -24,8 +24,9 @@ use archive::{Entry, gzip, sha256, tar_gz};
 /// Recipes with `@VERSION@` and checksums to be filled in, below `packaging`.
 const RECIPES: &[&str] = &["homebrew/ostler.rb", "aur/PKGBUILD", "nix/default.nix"];
 
-/// Profile of the program for containers, which has no feature.
+/// Profile of the program for containers, and its features: files in YAML are what containers are described by.
 const SMALL: &str = "dist-small";
+const SMALL_FEATURES: &str = "yaml";
 
 /// `--arch A` (again for more), `--profile P`, `--out DIR`, `--program A=FILE`, `--runtime A=FILE` (take these, do not build them), `--test`.
 pub(crate) fn run(words: &[String]) -> Result<()> {
@@ -45,7 +46,8 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     let mut recipes = RECIPES.iter().map(|name| Ok((*name, read(&Path::new("packaging").join(name))?))).collect::<Result<Vec<_>>>()?;
     for arch in chosen {
         let bytes = bytes_of(arch, &given, || program::build(arch, profile, None))?;
-        let small = bytes_of(arch, &given_small, || program::build(arch, if profile == "dist" { SMALL } else { profile }, Some("")))?;
+        let small =
+            bytes_of(arch, &given_small, || program::build(arch, if profile == "dist" { SMALL } else { profile }, Some(SMALL_FEATURES)))?;
         write(&out, &format!("ostler-runtime-linux-{}", arch.debian), &small)?;
         let archive = make(arch, &facts, &texts, &bytes, &out)?;
         for (_, text) in &mut recipes {

@@ -38,7 +38,8 @@ pub(super) fn build(arch: &Arch, profile: &str, features: Option<&str>) -> Resul
     let script = tools.join("no-tables.ld");
     fs::write(&script, NO_TABLES).with_context(|| format!("cannot write {}", script.display()))?;
     let script = profile.starts_with("dist").then_some(script.as_path());
-    command.env(flags, rust_flags(&root(), &cargo_home, Path::new(sysroot.trim()), script));
+    let is_small = profile == "dist-small";
+    command.env(flags, rust_flags(&root(), &cargo_home, Path::new(sysroot.trim()), script, is_small));
     command.env(variable("CC"), c).env(variable("AR"), archiver).env("ZERO_AR_DATE", "1");
     // Paths of C sources are in assertions.
     command.env(
@@ -54,13 +55,17 @@ pub(super) fn build(arch: &Arch, profile: &str, features: Option<&str>) -> Resul
 
 /// Flags for rustc: no library beside the program, no path of this machine in it, and nothing that is not used.
 ///
-/// `no_tables`: [`NO_TABLES`] as a file, for a profile in which a panic ends the program. `--icf`: equal functions are one.
-/// `relr`: addresses that the program adjusts at its start take two bits instead of 24 bytes.
-fn rust_flags(root: &Path, cargo_home: &Path, sysroot: &Path, no_tables: Option<&Path>) -> String {
+/// `no_tables`: [`NO_TABLES`] as a file, for a profile in which a panic ends the program; the sources are told by a `cfg` of this name. `--icf`: equal functions are one.
+/// `relr`: addresses that the program adjusts at its start take two bits instead of 24 bytes. `is_small`: runs of instructions that come again are
+/// made functions.
+fn rust_flags(root: &Path, cargo_home: &Path, sysroot: &Path, no_tables: Option<&Path>, is_small: bool) -> String {
     let mut flags = vec!["-C target-feature=+crt-static".to_owned(), "-C linker=rust-lld".to_owned()];
     if let Some(script) = no_tables {
-        flags.push("-C force-unwind-tables=no -C link-arg=--no-eh-frame-hdr".to_owned());
+        flags.push("-C force-unwind-tables=no -C link-arg=--no-eh-frame-hdr --cfg no_tables".to_owned());
         flags.push(format!("-C link-arg=-T{}", script.display()));
+    }
+    if is_small {
+        flags.push("-C llvm-args=-enable-machine-outliner=always".to_owned());
     }
     for flag in ["--icf=all", "--pack-dyn-relocs=relr", "--build-id=none"] {
         flags.push(format!("-C link-arg={flag}"));
@@ -110,6 +115,7 @@ mod tests {
             Path::new("/home/me/.cargo"),
             Path::new("/opt/rust"),
             Some(Path::new("/t/no-tables.ld")),
+            false,
         );
         for (path, name) in [("/home/me/ostler", "/ostler"), ("/home/me/.cargo", "/cargo"), ("/opt/rust", "/rust")] {
             assert!(flags.contains(&format!("--remap-path-prefix={path}={name}")), "{flags}");
