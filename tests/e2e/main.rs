@@ -53,6 +53,7 @@ mod inspect;
 mod jobs;
 mod kill;
 mod lateness;
+mod least_program;
 mod left_behind;
 mod lifetime;
 mod limits;

@@ -17,6 +17,11 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
         check(&mut failed, "clippy", || {
             must_run(&mut cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
         });
+        // A part that is left out must not be missed by the others.
+        check(&mut failed, "clippy without features", || {
+            let words = ["clippy", "--quiet", "--package", "ostler", "--bin", "ostler", "--no-default-features", "--locked"];
+            must_run(cargo(&words).args(["--", "-D", "warnings"]))
+        });
         check(&mut failed, "layers", layers::run);
         check(&mut failed, "generated files", || generate::run(&["--check".into()]));
         check(&mut failed, "doctests", || must_run(cargo(&["test", "--workspace", "--locked", "--doc", "--quiet"]).stdout(Stdio::null())));

@@ -180,6 +180,7 @@ const COMMANDS: &[(&str, Kind)] = &[
     ("selected", Kind::Step),
     ("steady", Kind::Step),
     ("trigger", Kind::Command),
+    ("update_from", Kind::Step),
     ("table", Kind::Step),
     ("write", Kind::Step),
     ("act", Kind::Command),

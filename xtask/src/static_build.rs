@@ -1,5 +1,6 @@
 //! `cargo xtask static`: ostler without any library beside it, for images `FROM scratch`, and the container tests with that program.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -21,19 +22,30 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     let with = for_tests(profile)?;
     let runner: &[&str] = if on_path("cargo-nextest") { &["nextest", "run"] } else { &["test"] };
     must_run(
-        cargo(&[runner, &["--locked", "--package", "ostler", "--test", "e2e", "--", "container::", "static_program::"]].concat())
-            .envs(with),
+        cargo(
+            &[runner, &["--locked", "--package", "ostler", "--test", "e2e", "--", "container::", "static_program::", "least_program::"]]
+                .concat(),
+        )
+        .envs(with),
     )
 }
 
 /// Builds what the container tests run, and the variables that tell them so.
 pub(crate) fn for_tests(profile: &str) -> Result<Vec<Variable>> {
-    Ok(vec![("OSTLER_STATIC", ostler(profile)?), ("OSTLER_STATIC_FIXTURE", build("ostler-testkit", "ostler-fixture", profile)?)])
+    // Before the complete one, which takes its place.
+    let built = build("ostler", "ostler", profile, &["--no-default-features", "--features", "yaml"])?;
+    let least = built.with_file_name("ostler-least");
+    fs::copy(&built, &least).with_context(|| format!("cannot write {}", least.display()))?;
+    Ok(vec![
+        ("OSTLER_LEAST", least),
+        ("OSTLER_STATIC", ostler(profile)?),
+        ("OSTLER_STATIC_FIXTURE", build("ostler-testkit", "ostler-fixture", profile, &[])?),
+    ])
 }
 
 /// Builds the program; its path.
 pub(crate) fn ostler(profile: &str) -> Result<PathBuf> {
-    let ostler = build("ostler", "ostler", profile)?;
+    let ostler = build("ostler", "ostler", profile, &[])?;
     let text = output(Command::new("file").arg("-L").arg(&ostler)).unwrap_or_default();
     ensure!(!text.contains("dynamically linked"), "{} is linked dynamically: {text}", ostler.display());
     Ok(ostler)
@@ -41,7 +53,7 @@ pub(crate) fn ostler(profile: &str) -> Result<PathBuf> {
 
 /// For musl where its target and its compiler are installed, else with glibc's static library. In a folder of its own: the flags are others than those of every
 /// other build, and must not throw away what that one has built.
-fn build(package: &str, binary: &str, profile: &str) -> Result<PathBuf> {
+fn build(package: &str, binary: &str, profile: &str, features: &[&str]) -> Result<PathBuf> {
     let host = host()?;
     let musl = host.replace("-gnu", "-musl");
     let installed = output(Command::new("rustup").args(["target", "list", "--installed"])).unwrap_or_default();
@@ -58,6 +70,7 @@ fn build(package: &str, binary: &str, profile: &str) -> Result<PathBuf> {
     let flags = format!("CARGO_TARGET_{}_RUSTFLAGS", triple.to_uppercase().replace('-', "_"));
     let folder = target().join("static");
     let mut command = cargo(&["build", "--locked", "--package", package, "--bin", binary, "--profile", profile, "--target", &triple]);
+    command.args(features);
     // For the target alone: programs that run while building are linked as ever.
     must_run(command.arg("--target-dir").arg(&folder).env(flags, "-C target-feature=+crt-static"))?;
     Ok(folder.join(triple).join(if profile == "dev" { "debug" } else { profile }).join(binary))

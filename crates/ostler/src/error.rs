@@ -3,6 +3,7 @@
 use ostler_proto::control::Failure;
 
 use crate::home::HomeError;
+#[cfg(feature = "machine")]
 use crate::replacement::ReplaceError;
 use ostler_client::ClientError;
 
@@ -122,6 +123,7 @@ pub(crate) enum CliError {
     #[error("{0}")]
     NotFound(String),
     /// This program could not be replaced by another; nothing was changed.
+    #[cfg(feature = "machine")]
     #[error(transparent)]
     Replace(#[from] ReplaceError),
     /// A command of a part that this program was built without.
@@ -159,7 +161,9 @@ impl CliError {
             Self::Daemon(Failure::NotFound { .. } | Failure::Empty) | Self::NotFound(_) => Status::NotFound,
             Self::Reported(status) => *status,
             Self::LeftOut { .. } => Status::LeftOut,
-            Self::Home(_) | Self::Replace(_) | Self::Client(_) | Self::Daemon(_) | Self::File { .. } | Self::Failed(_) => Status::Failed,
+            #[cfg(feature = "machine")]
+            Self::Replace(_) => Status::Failed,
+            Self::Home(_) | Self::Client(_) | Self::Daemon(_) | Self::File { .. } | Self::Failed(_) => Status::Failed,
         }
     }
 }

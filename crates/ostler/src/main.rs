@@ -1,29 +1,52 @@
 //! The ostler binary: client, keeper, daemon and server of files in one, so that versions cannot drift.
 #![forbid(unsafe_code)]
+// Helpers that only parts use which are left out go with them when the program is linked. The complete one is where unused code is told.
+#![cfg_attr(
+    not(all(
+        feature = "export",
+        feature = "fleet",
+        feature = "machine",
+        feature = "monit",
+        feature = "search",
+        feature = "serve",
+        feature = "web"
+    )),
+    allow(dead_code, unused_imports, reason = "shared helpers of parts that are left out")
+)]
 
 mod app_files;
 mod cli;
 mod client;
 mod commands;
 mod cx;
+#[cfg(feature = "machine")]
 mod deploy;
+#[cfg(feature = "machine")]
 mod doctor;
 mod error;
+#[cfg(feature = "fleet")]
 mod fleet;
+#[cfg(any(feature = "monit", feature = "web"))]
 mod full_screen;
 mod home;
 mod left_behind;
 mod logs;
+#[cfg(feature = "machine")]
 mod migrate;
 mod module_conf;
+#[cfg_attr(not(feature = "machine"), path = "modules/left_out.rs")]
 mod modules;
+#[cfg(feature = "machine")]
 mod pm2_units;
 mod render;
+#[cfg(feature = "machine")]
 mod replacement;
 mod run;
+#[cfg(feature = "machine")]
 mod service;
 mod signals;
 mod silence;
+#[cfg(feature = "machine")]
 mod startup;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ostler_core::rotate::settings::{MODULE, Rotation, SECTION, keys};
-use ostler_proto::control::Request;
+use ostler_proto::control::{Request, TableRow};
 use ostler_proto::pm2::{CONF_MAX_BYTES, CONF_VAR, conf_path, parse_conf};
 use ostler_sys::lock::lock_within;
 use ostler_sys::replace::{Durability, Writers, replace};
@@ -206,6 +206,11 @@ pub(crate) fn get<'a>(all: &'a Map<String, Value>, parts: &[String]) -> Option<&
 /// Sections that people set.
 pub(crate) fn sections(all: &Map<String, Value>) -> impl Iterator<Item = (&String, &Map<String, Value>)> {
     all.iter().filter(|(name, _)| !INTERNAL.contains(&name.as_str())).filter_map(|(name, value)| Some((name, value.as_object()?)))
+}
+
+/// True for a process of this module.
+pub(crate) fn is_of(row: &TableRow, module: &str) -> bool {
+    row.module && (row.name == module || row.name.strip_prefix(module).is_some_and(|rest| rest.starts_with(':')))
 }
 
 /// A value as it is typed.

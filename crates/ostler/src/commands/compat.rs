@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use ostler_sys::replace::replace_link;
 
 use crate::cli::Call;
-use crate::cx::Cx;
+use crate::cx::{Cx, same_file};
 use crate::error::{CliError, Status, UsageError};
-use crate::startup::same_file;
 
 /// The names that PM2 installs.
 const NAMES: [&str; 4] = ["pm2", "pm2-runtime", "pm2-docker", "pm2-dev"];

@@ -1,5 +1,6 @@
 //! `list`: the table.
 
+#[cfg(feature = "export")]
 use super::project::looked_at;
 use super::table;
 use crate::cli::Call;
@@ -9,8 +10,10 @@ use crate::error::{CliError, Status};
 /// Prints all instances.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     // `ps` in the folder of a project that is up is Compose's; everywhere else it is PM2's.
-    let may_be_project = call.word == "ps" || call.value("file").is_some() || call.has("project-name");
-    if may_be_project && let Some(members) = looked_at(cx, call)? {
+    #[cfg(feature = "export")]
+    if (call.word == "ps" || call.value("file").is_some() || call.has("project-name"))
+        && let Some(members) = looked_at(cx, call)?
+    {
         table::show_only(cx, call, &members.iter().map(|member| member.id).collect::<Vec<_>>())?;
         return Ok(Status::Ok);
     }

@@ -7,13 +7,19 @@ mod attach;
 mod change;
 mod cleardump;
 mod compat;
+#[cfg(feature = "machine")]
 mod completion;
+#[cfg(feature = "machine")]
 mod deploy;
 mod describe;
+#[cfg(feature = "machine")]
 mod dev;
 mod diff;
+#[cfg(feature = "machine")]
 mod doctor;
+#[cfg(feature = "export")]
 mod down;
+#[cfg(feature = "machine")]
 mod ecosystem;
 mod env;
 #[cfg(feature = "web")]
@@ -25,6 +31,7 @@ mod export;
 mod files;
 mod flush;
 mod foreground;
+#[cfg(feature = "machine")]
 mod git;
 mod health;
 mod help;
@@ -37,11 +44,17 @@ mod jobs;
 mod kill;
 mod launch;
 mod list;
+#[cfg(feature = "machine")]
 mod logrotate;
+#[cfg(feature = "export")]
 mod logs;
+#[cfg(feature = "machine")]
 mod migrate;
+#[cfg(feature = "machine")]
 mod modules;
+#[cfg(feature = "monit")]
 mod monit;
+#[cfg(feature = "machine")]
 mod otel;
 #[cfg(feature = "web")]
 mod past;
@@ -49,6 +62,7 @@ mod pid;
 mod ping;
 mod prettylist;
 mod profile;
+#[cfg(feature = "export")]
 mod project;
 mod reload_logs;
 mod report;
@@ -62,10 +76,12 @@ mod scale;
 mod selected;
 mod send;
 mod send_signal;
+#[cfg(feature = "machine")]
 mod service;
 mod settings;
 mod slist;
 mod start;
+#[cfg(feature = "machine")]
 mod startup;
 #[cfg(feature = "web")]
 mod stats;
@@ -74,9 +90,13 @@ mod table;
 #[cfg(feature = "web")]
 mod top;
 mod trigger;
+#[cfg(feature = "machine")]
 mod unstartup;
+#[cfg(feature = "export")]
 mod up;
 mod update;
+#[cfg(feature = "machine")]
+mod update_from;
 mod validate;
 #[cfg(feature = "web")]
 mod web;
@@ -96,6 +116,7 @@ pub(crate) type Run = fn(&mut Cx, &Call) -> Result<Status, CliError>;
 pub(crate) fn code(name: &str) -> Option<Run> {
     Some(match name {
         "start" => start::run,
+        #[cfg(feature = "machine")]
         "dev" => dev::run,
         "stop" => act::stop,
         "restart" => act::restart,
@@ -118,14 +139,20 @@ pub(crate) fn code(name: &str) -> Option<Run> {
         "jlist" => jlist::run,
         "prettylist" => prettylist::run,
         "describe" => describe::run,
+        #[cfg(feature = "monit")]
         "monit" => monit::run,
         "jobs" => jobs::run,
         "why" => why::run,
         "events" => events::run,
         #[cfg(feature = "web")]
         "errors" => errors::run,
+        #[cfg(feature = "export")]
         "logs" => logs::run,
+        #[cfg(not(feature = "export"))]
+        "logs" => crate::logs::run,
+        #[cfg(feature = "export")]
         "up" => up::run,
+        #[cfg(feature = "export")]
         "down" => down::run,
         "env" => env::run,
         "pid" => pid::run,
@@ -139,14 +166,18 @@ pub(crate) fn code(name: &str) -> Option<Run> {
         "ping" => ping::run,
         "flush" => flush::run,
         "reloadLogs" => reload_logs::run,
+        #[cfg(feature = "machine")]
         "logrotate" => logrotate::run,
         "save" => save::run,
         "cleardump" => cleardump::run,
         "resurrect" => resurrect::run,
         "kill" => kill::run,
         "update" => update::run,
+        #[cfg(feature = "machine")]
         "startup" => startup::run,
+        #[cfg(feature = "machine")]
         "unstartup" => unstartup::run,
+        #[cfg(feature = "machine")]
         "service" => service::run,
         #[cfg(feature = "web")]
         "web" => web::run,
@@ -158,6 +189,7 @@ pub(crate) fn code(name: &str) -> Option<Run> {
         "export" => export::run,
         #[cfg(feature = "export")]
         "import" => import::run,
+        #[cfg(feature = "machine")]
         "ecosystem" => ecosystem::run,
         "set" => settings::set,
         "get" => settings::get,
@@ -165,23 +197,39 @@ pub(crate) fn code(name: &str) -> Option<Run> {
         "unset" => settings::unset,
         "config" => settings::config,
         "conf" => settings::conf,
+        #[cfg(feature = "machine")]
         "install" => modules::install,
+        #[cfg(feature = "machine")]
         "uninstall" => modules::uninstall,
+        #[cfg(feature = "machine")]
         "module:list" => modules::list,
+        #[cfg(feature = "machine")]
         "module:update" => modules::update,
+        #[cfg(feature = "machine")]
         "module:generate" => modules::generate,
+        #[cfg(feature = "machine")]
         "package" => modules::package,
+        #[cfg(feature = "machine")]
         "publish" => modules::publish,
+        #[cfg(feature = "machine")]
         "deploy" => deploy::run,
+        #[cfg(feature = "machine")]
         "migrate" => migrate::run,
+        #[cfg(feature = "machine")]
         "doctor" => doctor::run,
         "send" => send::run,
         "attach" => send::attach,
+        #[cfg(feature = "machine")]
         "install-otel" => otel::install,
+        #[cfg(feature = "machine")]
         "uninstall-otel" => otel::uninstall,
+        #[cfg(feature = "machine")]
         "pull" => git::pull,
+        #[cfg(feature = "machine")]
         "forward" => git::forward,
+        #[cfg(feature = "machine")]
         "backward" => git::backward,
+        #[cfg(feature = "machine")]
         "completion" => completion::run,
         "compat" => compat::run,
         "help" => help::run,
@@ -194,12 +242,44 @@ pub(crate) fn code(name: &str) -> Option<Run> {
 pub(crate) fn left_out(name: &str) -> Option<&'static str> {
     let feature = match name {
         "web" | "alerts" | "errors" | "stats" | "top" => "web",
-        "export" | "import" => "export",
+        "export" | "import" | "up" | "down" => "export",
         "serve" => "serve",
+        "monit" => "monit",
+        "completion" | "deploy" | "dev" | "doctor" | "ecosystem" | "logrotate" | "migrate" => "machine",
+        "startup" | "unstartup" | "service" => "machine",
+        "install" | "uninstall" | "module:list" | "module:update" | "module:generate" | "package" | "publish" => "machine",
+        "install-otel" | "uninstall-otel" | "pull" | "forward" | "backward" => "machine",
         _ => return None,
     };
     code(name).is_none().then_some(feature)
 }
+
+/// The option of this call that belongs to a part which this program was built without: how it is typed, and the feature.
+pub(crate) fn left_out_option(call: &Call) -> Option<(String, &'static str)> {
+    let is_given = |name: &str| call.has(name) || call.value(name).is_some();
+    OPTIONS_OF_PARTS.iter().filter(|of| !of.is_built).find_map(|of| {
+        let is_of = of.commands.is_empty() || of.commands.contains(&call.command.name);
+        let name = of.options.iter().find(|name| is_of && is_given(name))?;
+        Some((format!("{} --{name}", call.word), of.feature))
+    })
+}
+
+/// Options that go with a feature.
+struct OptionsOf {
+    feature: &'static str,
+    is_built: bool,
+    /// Commands whose options they are; empty: all.
+    commands: &'static [&'static str],
+    options: &'static [&'static str],
+}
+
+/// Options whose command is there without them.
+const OPTIONS_OF_PARTS: &[OptionsOf] = &[
+    OptionsOf { feature: "fleet", is_built: cfg!(feature = "fleet"), commands: &[], options: &["hosts"] },
+    OptionsOf { feature: "machine", is_built: cfg!(feature = "machine"), commands: &["update"], options: &["from", "sha256", "downgrade"] },
+    OptionsOf { feature: "search", is_built: cfg!(feature = "search"), commands: &["logs"], options: &["regex", "ignore-case"] },
+    OptionsOf { feature: "export", is_built: cfg!(feature = "export"), commands: &["list", "logs"], options: &["file", "project-name"] },
+];
 
 #[cfg(test)]
 mod tests {
@@ -214,7 +294,15 @@ mod tests {
     }
 
     #[test]
-    #[cfg(all(feature = "web", feature = "export", feature = "serve"))]
+    #[cfg(all(
+        feature = "export",
+        feature = "fleet",
+        feature = "machine",
+        feature = "monit",
+        feature = "search",
+        feature = "serve",
+        feature = "web"
+    ))]
     fn nothing_is_left_out_of_the_complete_program() {
         for command in commands() {
             assert_eq!(super::left_out(command.name), None, "{}", command.name);

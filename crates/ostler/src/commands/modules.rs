@@ -137,7 +137,7 @@ pub(crate) fn uninstall(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 
 /// Deletes what `install .` has started. False: there is no such module.
 fn stop_developed(cx: &mut Cx, name: &str) -> Result<bool, CliError> {
-    let is_there = rows(cx)?.iter().any(|row| modules::is_of(row, name));
+    let is_there = rows(cx)?.iter().any(|row| module_conf::is_of(row, name));
     if is_there {
         modules::uninstall(cx, &Installed { name: name.into(), kind: Kind::BuiltIn, uid: None, gid: None, address: None })?;
         cx.out.info(format_args!("Module {name} uninstalled"));
@@ -174,7 +174,7 @@ pub(crate) fn update(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 pub(crate) fn list(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let found = modules::all(&module_conf::read(&module_conf::path(cx.home()?))?);
     let rows = rows(cx)?;
-    let status = |module: &Installed| rows.iter().find(|row| modules::is_of(row, &module.name)).map(|row| row.status.clone());
+    let status = |module: &Installed| rows.iter().find(|row| module_conf::is_of(row, &module.name)).map(|row| row.status.clone());
     let version = |cx: &mut Cx, module: &Installed| Ok::<_, CliError>(modules::version(cx.home()?, module));
     if call.has("json") {
         let mut list = Vec::new();

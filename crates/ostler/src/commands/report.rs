@@ -23,7 +23,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let (mut peer, mut apps, mut details) = (None, Vec::new(), Value::Null);
     if let Ok(Some(client)) = cx.running_client() {
         apps = client.table()?;
-        details = serde_json::to_value(client.inspect(&[])?).unwrap_or_default();
+        let text = serde_json::to_vec(&client.inspect(&[])?).unwrap_or_default();
+        details = serde_json::from_slice(&text).unwrap_or_default();
         peer = client.peer().cloned();
     }
     let secrets = secrets(&details);

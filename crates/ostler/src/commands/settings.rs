@@ -9,7 +9,6 @@ use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
 use crate::module_conf::{self, parts, shown};
-use crate::modules;
 use crate::render::{Wording, json};
 
 /// Runs `set [key] [value]`.
@@ -126,7 +125,7 @@ fn store(cx: &mut Cx, call: &Call, pairs: &[(String, String)]) -> Result<Status,
 fn restart(cx: &mut Cx, call: &Call, name: &str) -> Result<(), CliError> {
     let Some(client) = cx.running_client()? else { return Ok(()) };
     let mut names: Vec<String> =
-        client.table()?.into_iter().filter(|row| row.name == name || modules::is_of(row, name)).map(|row| row.name).collect();
+        client.table()?.into_iter().filter(|row| row.name == name || module_conf::is_of(row, name)).map(|row| row.name).collect();
     names.dedup();
     if names.is_empty() {
         return Ok(());

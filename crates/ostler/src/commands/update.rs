@@ -1,19 +1,16 @@
 //! `update`: replace the running daemon and keeper by this program, or by one that is put in its place first. Apps go on.
 
-use std::path::Path;
-
 use super::table;
 use crate::cli::Call;
-use crate::client::VERSION;
-use crate::cx::{self, Cx};
+use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
-use crate::replacement::{Replaced, Wanted, replace};
 
 /// Tells the daemon which binary to become, then waits until that one answers.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let updated = match call.value("from") {
-        Some(from) => from_file(cx, call, Path::new(from))?,
-        None => {
+        #[cfg(feature = "machine")]
+        Some(from) => super::update_from::from_file(cx, call, std::path::Path::new(from))?,
+        _ => {
             if let Some(option) = ["sha256", "downgrade"].into_iter().find(|option| call.has(option)) {
                 return Err(
                     UsageError::BadValue { option: format!("--{option}"), reason: "only together with --from <file>".into() }.into()
@@ -32,38 +29,4 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     crate::web::renew(cx)?;
     table::show(cx, call)?;
     Ok(Status::Ok)
-}
-
-/// Puts the file in the place of this program, and has the daemon become that. Where that fails, the former program is back, and so is its daemon.
-fn from_file(cx: &mut Cx, call: &Call, from: &Path) -> Result<Option<String>, CliError> {
-    let path = cx::own_path()?;
-    let exe = cx::path_text(path.clone())?;
-    let wanted = Wanted { from, sha256: call.value("sha256"), ours: VERSION, may_be_older: call.has("downgrade") };
-    let replaced = replace(&path, &wanted)?;
-    cx.out.info(format_args!("{} is version {} now", replaced.path.display(), replaced.version));
-    match cx.replace_daemon_by(exe.clone()) {
-        Ok(version) => {
-            replaced.keep();
-            Ok(version)
-        }
-        Err(error) => Err(go_back(cx, replaced, exe, &error)),
-    }
-}
-
-/// Puts the former program back, and has whatever runs now become that.
-fn go_back(cx: &mut Cx, replaced: Replaced, exe: String, error: &CliError) -> CliError {
-    let why = ostler_core::causes::with_causes(error);
-    let path = replaced.path.clone();
-    if let Err(also) = replaced.undo() {
-        return CliError::Failed(format!("{why}; the former program could not be put back at {}: {also}", path.display()));
-    }
-    cx.disconnect();
-    match cx.replace_daemon_by(exe) {
-        Ok(_) => CliError::Failed(format!("{why}; the former program is back at {}, and all apps go on", path.display())),
-        Err(also) => CliError::Failed(format!(
-            "{why}; the former program is back at {}, but its daemon does not answer: {}",
-            path.display(),
-            ostler_core::causes::with_causes(&also)
-        )),
-    }
 }

@@ -321,7 +321,7 @@ impl Cx {
 /// The directory was removed.
 pub(crate) fn cwd() -> Result<String, CliError> {
     let real = std::env::current_dir().map_err(|source| CliError::File { what: "read", path: "the current directory".into(), source })?;
-    let named = std::env::var_os("PWD").map(PathBuf::from).filter(|pwd| pwd.is_absolute() && same_directory(pwd, &real));
+    let named = std::env::var_os("PWD").map(PathBuf::from).filter(|pwd| pwd.is_absolute() && same_file(pwd, &real));
     named
         .unwrap_or(real)
         .into_os_string()
@@ -329,8 +329,9 @@ pub(crate) fn cwd() -> Result<String, CliError> {
         .map_err(|path| CliError::Failed(format!("the path of the current directory {path:?} is not valid UTF-8")))
 }
 
-fn same_directory(a: &Path, b: &Path) -> bool {
+/// Both paths lead to the same file.
+pub(crate) fn same_file(one: &Path, other: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let id = |path: &Path| std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
-    id(a).is_some() && id(a) == id(b)
+    id(one).is_some() && id(one) == id(other)
 }

@@ -198,7 +198,7 @@ fn watch(cx: &mut Cx, module: &str, wish: &Wish) -> Result<(), CliError> {
 }
 
 fn rows(cx: &mut Cx, module: &str) -> Result<Vec<TableRow>, CliError> {
-    Ok(cx.client()?.table()?.into_iter().filter(|row| installed::is_of(row, module)).collect())
+    Ok(cx.client()?.table()?.into_iter().filter(|row| module_conf::is_of(row, module)).collect())
 }
 
 /// What is wrong with the processes of a module; at the end of the time all have to run.

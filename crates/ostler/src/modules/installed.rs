@@ -14,7 +14,7 @@ use super::package::Package;
 use super::source::{Source, plain};
 use crate::cx::Cx;
 use crate::error::CliError;
-use crate::module_conf;
+use crate::module_conf::{self, is_of};
 use crate::render::Wording;
 
 /// Where PM2 keeps which modules npm has installed.
@@ -125,11 +125,6 @@ pub(crate) fn all(settings: &Map<String, Value>) -> Vec<Installed> {
 /// The module of this name, if it is installed.
 pub(crate) fn find(settings: &Map<String, Value>, name: &str) -> Option<Installed> {
     all(settings).into_iter().find(|module| module.name == name)
-}
-
-/// True for a process of this module.
-pub(crate) fn is_of(row: &TableRow, module: &str) -> bool {
-    row.module && (row.name == module || row.name.strip_prefix(module).is_some_and(|rest| rest.starts_with(':')))
 }
 
 /// The version of what is in a module's folder.

@@ -31,7 +31,7 @@ pub(crate) fn start_all(cx: &mut Cx) -> Result<(), CliError> {
     }
     let rows = cx.client()?.table()?;
     let folder = installed::modules_of(&home);
-    for module in modules.into_iter().filter(|module| !rows.iter().any(|row| installed::is_of(row, &module.name))) {
+    for module in modules.into_iter().filter(|module| !rows.iter().any(|row| module_conf::is_of(row, &module.name))) {
         let started = Package::read(&module.package(&folder))
             .and_then(|package| check_name(&module, &package))
             .map_err(CliError::Failed)

@@ -8,7 +8,7 @@ use super::platform::Platform;
 use super::search_path::{SearchPath, lasting};
 use super::{quote, saved};
 use crate::cli::Call;
-use crate::cx::Cx;
+use crate::cx::{Cx, same_file};
 use crate::error::{CliError, UsageError};
 use crate::home::{self, Program};
 
@@ -210,11 +210,4 @@ pub(crate) fn own_program(program: Program) -> Result<String, CliError> {
         return Err(CliError::Failed(format!("the path of this program {text:?} has a control character in it")));
     }
     Ok(text)
-}
-
-/// Both paths lead to the same file.
-pub(crate) fn same_file(one: &Path, other: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let id = |path: &Path| std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
-    id(one).is_some() && id(one) == id(other)
 }

@@ -16,7 +16,7 @@ pub(crate) mod steps;
 mod unit_file;
 
 pub(crate) use begin::{begin, perform, print_root_command};
-pub(crate) use facts::{Facts, Scope, gather, own_program, same_file, whose};
+pub(crate) use facts::{Facts, Scope, gather, own_program, whose};
 pub(crate) use plan::{Plan, plan, unplan};
 pub(crate) use platform::Platform;
 pub(crate) use quote::{name_part, sh};

@@ -8,6 +8,7 @@ mod documented;
 mod errors;
 mod events;
 mod examples;
+#[cfg(feature = "web")]
 mod exceptions;
 mod help;
 mod instances;

@@ -7,4 +7,5 @@ pub(crate) use ascii::{ascii, is_ascii_wanted};
 pub(crate) use ostler_client::words::shown;
 
 pub(crate) use fit::{fit, wrap, wrap_words};
+#[cfg(any(feature = "fleet", feature = "machine"))]
 pub(crate) use ostler_fleet::{always_sh, sh};

@@ -6,6 +6,8 @@
 //! automaton. A hit is a line with its neighbours; where it begins, and in which file, is the cursor from which a later search goes on. Files are opened as
 //! those that are followed: with the rights of the app's user where its folder is not ours, and a rotated one never through a link.
 
+#[cfg_attr(not(feature = "search"), path = "expression_left_out.rs")]
+mod expression;
 mod pattern;
 mod scan;
 mod time;
@@ -84,7 +86,6 @@ pub(crate) struct Search {
 }
 
 /// A line that was found, and where.
-#[cfg_attr(not(feature = "web"), expect(dead_code, reason = "file and cursor are for the dashboard"))]
 pub(crate) struct Hit<'a> {
     pub(crate) source: &'a Source,
     pub(crate) file: &'a Path,

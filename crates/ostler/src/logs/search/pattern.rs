@@ -4,13 +4,11 @@ use std::ops::Range;
 
 use memchr::memmem::Finder;
 use memchr::{memchr, memrchr};
-use regex::bytes::{Regex, RegexBuilder};
+
+use super::expression::Expression;
 
 /// Longest pattern, bytes.
 const LONGEST: usize = 4096;
-/// Most memory of a compiled expression, bytes; and of what it keeps while it searches.
-const COMPILED: usize = 1 << 20;
-const KEPT: usize = 4 << 20;
 
 /// A pattern.
 #[derive(Clone, Debug)]
@@ -23,7 +21,7 @@ enum Kind {
     /// A text, by vector instructions.
     Text(Box<Finder<'static>>),
     /// An expression, in time that grows with the length of what is searched alone.
-    Regex(Box<Regex>),
+    Expression(Box<Expression>),
 }
 
 impl Pattern {
@@ -47,15 +45,7 @@ impl Pattern {
         if !is_regex && !ignores_case {
             return Ok(Self(Kind::Text(Box::new(Finder::new(text).into_owned()))));
         }
-        let text = if is_regex { text.to_owned() } else { regex::escape(text) };
-        let mut builder = RegexBuilder::new(&text);
-        builder.case_insensitive(ignores_case).multi_line(true).crlf(true).size_limit(COMPILED).dfa_size_limit(KEPT);
-        match builder.build() {
-            Ok(regex) => Ok(Self(Kind::Regex(Box::new(regex)))),
-            Err(regex::Error::CompiledTooBig(_)) => Err("it is too large".into()),
-            // The parser draws with several lines where the fault is; the last says what.
-            Err(error) => Err(error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()),
-        }
+        Ok(Self(Kind::Expression(Box::new(Expression::new(text, is_regex, ignores_case)?))))
     }
 
     /// True if this line, without its end, matches.
@@ -63,7 +53,7 @@ impl Pattern {
         match &self.0 {
             Kind::All => true,
             Kind::Text(finder) => finder.find(line).is_some(),
-            Kind::Regex(regex) => regex.is_match(line),
+            Kind::Expression(expression) => expression.is_match(line),
         }
     }
 
@@ -77,13 +67,13 @@ impl Pattern {
             let at = match &self.0 {
                 Kind::All => Some(from),
                 Kind::Text(finder) => finder.find(&bytes[from..]).map(|at| from + at),
-                Kind::Regex(_) if by_line => Some(from),
-                Kind::Regex(regex) => regex.find_at(bytes, from).map(|found| found.start()),
+                Kind::Expression(_) if by_line => Some(from),
+                Kind::Expression(expression) => expression.find_at(bytes, from),
             };
             let Some(at) = at.filter(|at| *at < end) else { return };
             let line = line_around(bytes, at);
             let is_match = match &self.0 {
-                Kind::Regex(regex) => regex.is_match(&bytes[line.clone()]),
+                Kind::Expression(expression) => expression.is_match(&bytes[line.clone()]),
                 Kind::All | Kind::Text(_) => true,
             };
             by_line |= !is_match;

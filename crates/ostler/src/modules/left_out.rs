@@ -1,0 +1,28 @@
+//! Modules, in a program that was built without the feature `machine`: they are not started, and that is said.
+
+use serde_json::Value;
+
+use crate::cx::Cx;
+use crate::error::CliError;
+use crate::module_conf::{INTERNAL, path, read};
+
+/// Modules of PM2 whose work is done by ostler itself.
+const BUILT_IN: &[&str] = &["pm2-logrotate", "pm2-server-monit"];
+
+/// Says which installed modules stay down.
+///
+/// # Errors
+/// The home cannot be used.
+pub(crate) fn start_all(cx: &mut Cx) -> Result<(), CliError> {
+    let path = path(cx.home()?);
+    // As with modules: broken settings keep no app down.
+    let settings = read(&path).unwrap_or_default();
+    let lists = INTERNAL.iter().filter_map(|list| settings.get(*list)).filter_map(Value::as_object);
+    for name in lists.flat_map(|list| list.keys()).filter(|name| !BUILT_IN.contains(&name.as_str())) {
+        cx.out.warn_err(format_args!(
+            "module {} is not started: this program was built without the feature `machine`",
+            crate::text::shown(name)
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! The least program, for containers: built without features, it does its work, and says what it has not.
+
+use std::path::PathBuf;
+
+use ostler_testkit::{Home, Subject, fixture_app, skip};
+
+/// The program of `OSTLER_LEAST`, in a home of its own.
+fn home() -> Option<Home> {
+    std::env::var_os("OSTLER_LEAST").map(|program| Home::new(Subject::Ostler(PathBuf::from(program))))
+}
+
+/// Exit code of a command of a part that is left out.
+const LEFT_OUT: i32 = 7;
+
+#[test]
+fn apps_run_and_their_daemon_comes_back() {
+    let Some(home) = home() else { skip!("OSTLER_LEAST names no program: `cargo xtask static --test` builds it") };
+    home.ok(format!("start {} --name lines -i 2", fixture_app("hello.sh")));
+    home.wait_log("lines-out-0.log", "");
+    let file = home.write("eco.yaml", "apps:\n  - name: rests\n    script: sleep\n    args: '1000'\n");
+    home.ok(format!("start {file}"));
+    assert_eq!(home.app("rests").status(), "online");
+    home.ok("list").says("rests");
+    home.ok("logs lines --nostream --grep hello");
+    home.ok("health rests");
+    let (before, daemon) = (home.app("rests").pid(), home.daemon_pid());
+    ostler_testkit::kill(daemon, rustix::process::Signal::KILL);
+    home.wait_until("another daemon runs", || home.daemons().first().is_some_and(|pid| *pid != daemon));
+    assert_eq!(home.app("rests").pid(), before, "{}", home.report());
+    home.ok("delete all");
+    assert!(home.app_processes().is_empty());
+}
+
+#[test]
+fn what_is_left_out_says_so() {
+    let Some(home) = home() else { skip!("OSTLER_LEAST names no program: `cargo xtask static --test` builds it") };
+    for (words, command, feature) in [
+        ("web enable", "web", "web"),
+        ("serve", "serve", "serve"),
+        ("export compose", "export", "export"),
+        ("up -d", "up", "export"),
+        ("ps --project-name shop", "ps --project-name", "export"),
+        ("list --hosts a,b", "list --hosts", "fleet"),
+        ("doctor", "doctor", "machine"),
+        ("install pm2-metrics", "install", "machine"),
+        ("update --from new.tar.gz", "update --from", "machine"),
+        ("monit", "monit", "monit"),
+        ("logs --grep a.b --regex", "logs --regex", "search"),
+        ("logs --grep ab --ignore-case", "logs --ignore-case", "search"),
+    ] {
+        let run = home.cmd(words).run();
+        let text = run.stderr.trim();
+        let expected = format!("`{command}` is left out of this program, which was built without the feature `{feature}`");
+        assert_eq!((run.code, text.lines().count()), (LEFT_OUT, 1), "{words}: {text}");
+        assert!(text.contains(&expected), "{words}: {text}");
+    }
+    assert!(home.daemons().is_empty());
+}
