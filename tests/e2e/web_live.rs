@@ -18,7 +18,7 @@ fn memory_two_browsers_and_one_that_nobody_sees() {
     let script = home.write(
         "writer.sh",
         format!(
-            "#!/bin/sh\nfor n in 1 2; do while [ ! -e {}/go-$n ]; do sleep 0.2; done; {lines}; done\nexec sleep 10000\n",
+            "#!/bin/sh\nfor n in 1 2 3 4; do while [ ! -e {}/go-$n ]; do sleep 0.2; done; {lines}; done\nexec sleep 10000\n",
             work.display()
         ),
     );
