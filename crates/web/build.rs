@@ -1,5 +1,6 @@
 //! Packs the page: modules joined into one script in the order of `page/order.txt`, everything gzipped, so that the program has nothing to do at run time.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ const FILES: &[(&str, &str)] = &[
     ("style.css", "text/css; charset=utf-8"),
     ("icon.svg", "image/svg+xml"),
     ("vendor/preact.js", "text/javascript; charset=utf-8"),
-    ("vendor/uplot.js", "text/javascript; charset=utf-8"),
+    ("vendor/htm.js", "text/javascript; charset=utf-8"),
 ];
 
 /// Name of the joined script, in the place of the first module.
@@ -35,9 +36,8 @@ fn main() {
             writeln!(table, "    Asset {{ path: {name:?}, kind: {kind:?}, tag: \"\\\"{tag:08x}\\\"\", gzip: include_bytes!({file:?}) }},");
     };
     for (name, kind) in FILES {
-        if let Ok(bytes) = fs::read(page.join(name)) {
-            add(name, kind, &bytes);
-        }
+        let bytes = fs::read(page.join(name)).unwrap_or_else(|error| panic!("page/{name}: {error}"));
+        add(name, kind, &bytes);
     }
     add(SCRIPT, "text/javascript; charset=utf-8", script(&page).as_bytes());
     println!("cargo::rerun-if-changed=openapi.json");
@@ -51,7 +51,8 @@ fn main() {
 fn script(page: &Path) -> String {
     let order = fs::read_to_string(page.join("order.txt")).unwrap_or_default();
     let mut joined = String::new();
-    let mut borrowed = std::collections::BTreeSet::new();
+    let mut borrowed = BTreeSet::new();
+    let mut whole = String::new();
     for name in order.lines().map(str::trim).filter(|name| !name.is_empty() && !name.starts_with('#')) {
         let text = fs::read_to_string(page.join(name)).unwrap_or_else(|error| panic!("page/{name}: {error}"));
         let mut in_import = false;
@@ -62,6 +63,9 @@ fn script(page: &Path) -> String {
                 if begins && line.contains("/vendor/preact.js") {
                     let names = line.split(['{', '}']).nth(1).unwrap_or_default();
                     borrowed.extend(names.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()));
+                } else if begins && line.contains("/vendor/") {
+                    whole.push_str(line);
+                    whole.push('\n');
                 }
                 in_import = !line.trim_end().ends_with(';');
                 continue;
@@ -72,7 +76,7 @@ fn script(page: &Path) -> String {
         }
     }
     let borrowed: Vec<String> = borrowed.into_iter().collect();
-    format!("import {{ {} }} from \"./vendor/preact.js\";\n{joined}", borrowed.join(", "))
+    format!("import {{ {} }} from \"./vendor/preact.js\";\n{whole}{joined}", borrowed.join(", "))
 }
 
 /// A path with one more ending.

@@ -18,7 +18,7 @@ fn memory_two_browsers_and_one_that_nobody_sees() {
     let script = home.write(
         "writer.sh",
         format!(
-            "#!/bin/sh\nfor n in 1 2; do while [ ! -e {}/go-$n ]; do sleep 0.2; done; {lines}; done\nexec sleep 10000\n",
+            "#!/bin/sh\nfor n in 1 2 3 4; do while [ ! -e {}/go-$n ]; do sleep 0.2; done; {lines}; done\nexec sleep 10000\n",
             work.display()
         ),
     );
@@ -76,6 +76,30 @@ fn memory_is_given_back() {
         home.wait_until("a part of what it had is gone", || resident(pid, "VmRSS:") * 5 < resident(pid, "VmHWM:") * 4);
     }
     assert_eq!(web.get("/").status, 200);
+}
+
+/// Instances go one after the other, between two looks of one answer, too.
+#[test]
+fn an_app_is_there_while_it_is_scaled_down() {
+    const MOST: usize = 20;
+    let home = home();
+    let web = Web::on(&home, "--no-otlp");
+    home.ok(format!("start {} --name api -i {MOST} -- hold", fixture()));
+    for _ in 0..3 {
+        let answers = std::thread::scope(|scope| {
+            let order = scope.spawn(|| web.post("/api/apps/api/scale", &json!({ "instances": 1 })));
+            let mut answers = Vec::new();
+            while !order.is_finished() {
+                answers.push(web.get("/api/apps/api"));
+            }
+            assert_eq!(order.join().unwrap().status, 200);
+            answers
+        });
+        let refused = answers.iter().find(|answer| answer.status != 200);
+        assert!(!answers.is_empty() && refused.is_none(), "{refused:?} of {} answers", answers.len());
+        assert_eq!(web.get("/api/apps/api").json()["instances"].as_array().unwrap().len(), 1);
+        assert_eq!(web.post("/api/apps/api/scale", &json!({ "instances": MOST })).status, 200);
+    }
 }
 
 /// As in the documentation's nginx: the proxy takes a path away, and everything of the page is relative.

@@ -20,7 +20,10 @@ use crate::settings::Settings;
 use crate::shared_folder::{SHARED_FOLDER, shared_folder};
 use crate::slots::Slot;
 
-const CODE: &str = include_str!("../preload/preload.cjs");
+#[path = "../preload/code.rs"]
+mod code;
+
+use code::CODE;
 /// Code that the preload loads when figures are collected, from beside it.
 const COLLECTOR: &str = include_str!("../preload/collector.cjs");
 

@@ -1,5 +1,6 @@
 // Charts over time, as SVG.
-import { html, useRef, useState } from "./vendor/preact.js";
+import { useRef, useState } from "./vendor/preact.js";
+import { html } from "./html.js";
 import { clock, dateTime, safe } from "./format.js";
 
 const points = (list, key, x, y) => list.map((sample) => `${x(sample.at).toFixed(1)},${y(sample[key]).toFixed(1)}`).join(" ");

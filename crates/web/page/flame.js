@@ -1,5 +1,6 @@
 // A flame graph, as SVG: the whole on top, below each function those that it calls, as wide as their share.
-import { html, useEffect, useMemo, useRef, useState } from "./vendor/preact.js";
+import { useEffect, useMemo, useRef, useState } from "./vendor/preact.js";
+import { html } from "./html.js";
 import { t } from "./i18n.js";
 import { bytes, percent, safe } from "./format.js";
 import { flameBoxes } from "./profile.js";

@@ -1,5 +1,5 @@
 // Words of the page: English, Chinese.
-import { html } from "./vendor/preact.js";
+import { html } from "./html.js";
 
 const WORDS = {
   overview: ["Overview", "概览"],

@@ -1,5 +1,6 @@
 // Search over all log files: rotated and compressed ones, too. Hits come as they are found, the last first.
-import { html, useEffect, useRef, useState } from "./vendor/preact.js";
+import { useEffect, useRef, useState } from "./vendor/preact.js";
+import { html } from "./html.js";
 import { t } from "./i18n.js";
 import { bytes, dateTime, percent, safe } from "./format.js";
 import { Empty } from "./parts.js";

@@ -1,5 +1,6 @@
 // Log lines as they come: bounded, filtered, in colour.
-import { html, useEffect, useMemo, useRef, useState } from "./vendor/preact.js";
+import { useEffect, useMemo, useRef, useState } from "./vendor/preact.js";
+import { html } from "./html.js";
 import { t } from "./i18n.js";
 import { safe } from "./format.js";
 import { ansiPieces } from "./ansi.js";

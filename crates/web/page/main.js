@@ -1,5 +1,6 @@
 // The frame: where we are, what is shown.
-import { html, render, useEffect, useState } from "./vendor/preact.js";
+import { render, useEffect, useState } from "./vendor/preact.js";
+import { html } from "./html.js";
 import { code, language, setLanguage, setTheme, t, themeNow } from "./i18n.js";
 import { safe } from "./format.js";
 import { ask, begin, state, useStore } from "./store.js";

@@ -1,5 +1,6 @@
 // Pieces that several views use.
-import { html, useEffect, useRef } from "./vendor/preact.js";
+import { useEffect, useRef } from "./vendor/preact.js";
+import { html } from "./html.js";
 import { stateWord, t } from "./i18n.js";
 import { fullTime, span } from "./format.js";
 import { ask, state, untoast } from "./store.js";

@@ -18,7 +18,7 @@ fn quoted<'a>(text: &'a str, begin: &str) -> impl Iterator<Item = &'a str> {
 
 /// The words of the page: key, English, Chinese.
 fn words() -> Vec<(String, Vec<String>)> {
-    let (_, text) = modules().remove(0);
+    let (_, text) = modules().into_iter().find(|(name, _)| name == "i18n.js").unwrap();
     let table = text.split_once("const WORDS = {").unwrap().1.split_once("\n};").unwrap().0.to_owned();
     let entry = |line: &str| {
         let (key, values) = line.trim().split_once(": [")?;

@@ -10,7 +10,7 @@ const net = require('node:net');
 const tls = require('node:tls');
 const { spawn } = require('node:child_process');
 
-const PRELOAD = `${__dirname}/../../preload/preload.cjs`;
+const { PRELOAD } = process.env; // as main.rs has written it
 const CA = fs.readFileSync(`${__dirname}/localhost.pem`);
 const running = new Set();
 process.on('exit', (code) => {

@@ -3,12 +3,35 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected has to stop and tell")]
 
 use ostler_testkit::{Node, nodes, skip};
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::LazyLock;
+
+#[path = "../../preload/code.rs"]
+mod code;
+
+/// The file that Node loads, with those it loads from beside it.
+static PRELOAD: LazyLock<PathBuf> = LazyLock::new(|| {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("preload");
+    fs::create_dir_all(&folder).unwrap();
+    let files = [
+        ("preload.cjs", code::CODE),
+        ("collector.cjs", include_str!("../../preload/collector.cjs")),
+        ("way.cjs", include_str!("../../preload/way.cjs")),
+    ];
+    for (name, text) in files {
+        // Another process of these tests may read it right now.
+        let fresh = folder.join(format!("{name}.{}", std::process::id()));
+        fs::write(&fresh, text).unwrap();
+        fs::rename(&fresh, folder.join(name)).unwrap();
+    }
+    folder.join("preload.cjs")
+});
 
 fn node(node: &Node, scenario: Option<&str>) -> Output {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/preload/scenarios.cjs");
-    Command::new(&node.path).arg(script).args(scenario).env_remove("NODE_OPTIONS").output().unwrap()
+    Command::new(&node.path).arg(script).args(scenario).env("PRELOAD", &*PRELOAD).env_remove("NODE_OPTIONS").output().unwrap()
 }
 
 #[track_caller]
@@ -70,9 +93,8 @@ scenarios! {
 /// What runs older versions under PM2 has to start under ostler too, and a preload that does not parse ends the app.
 #[test]
 fn the_syntax_is_that_of_node_12() {
-    let code = include_str!("../../preload/preload.cjs");
     for newer in ["?.", "??", "||=", "&&=", "this.#", "static {", "await "] {
-        assert!(!code.contains(newer), "{newer:?} is newer than Node 12");
+        assert!(!code::CODE.contains(newer), "{newer:?} is newer than Node 12");
     }
 }
 

@@ -1,5 +1,6 @@
 // What fires, who is told, what is not told for a time, and what was.
-import { html, useEffect, useState } from "../vendor/preact.js";
+import { useEffect, useState } from "../vendor/preact.js";
+import { html } from "../html.js";
 import { t } from "../i18n.js";
 import { dateTime, fullTime, safe } from "../format.js";
 import { ask, state, toast } from "../store.js";

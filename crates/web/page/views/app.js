@@ -1,5 +1,6 @@
 // One app.
-import { html, useEffect, useRef, useState } from "../vendor/preact.js";
+import { useEffect, useRef, useState } from "../vendor/preact.js";
+import { html } from "../html.js";
 import { t } from "../i18n.js";
 import { bytes, dateTime, percent, safe, span } from "../format.js";
 import { state } from "../store.js";

@@ -1,5 +1,6 @@
 // Exceptions of apps, in groups.
-import { html, useEffect, useState } from "../vendor/preact.js";
+import { useEffect, useState } from "../vendor/preact.js";
+import { html } from "../html.js";
 import { t } from "../i18n.js";
 import { dateTime, safe } from "../format.js";
 import { toast } from "../store.js";

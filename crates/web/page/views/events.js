@@ -1,5 +1,6 @@
 // What happened, and why.
-import { Component, html, useState } from "../vendor/preact.js";
+import { Component, useState } from "../vendor/preact.js";
+import { html } from "../html.js";
 import { language, t } from "../i18n.js";
 import { dateTime, fullTime, safe, span } from "../format.js";
 import { loadEvents, state } from "../store.js";

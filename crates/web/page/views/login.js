@@ -1,5 +1,6 @@
 // The way in.
-import { html, useState } from "../vendor/preact.js";
+import { useState } from "../vendor/preact.js";
+import { html } from "../html.js";
 import { t } from "../i18n.js";
 import { api } from "../api.js";
 import { begin, state } from "../store.js";

@@ -1,5 +1,6 @@
 // Logs of all apps, or of one.
-import { html, useState } from "../vendor/preact.js";
+import { useState } from "../vendor/preact.js";
+import { html } from "../html.js";
 import { t } from "../i18n.js";
 import { safe } from "../format.js";
 import { state } from "../store.js";

@@ -1,5 +1,6 @@
 // All apps at a glance.
-import { html, useEffect, useRef, useState } from "../vendor/preact.js";
+import { useEffect, useRef, useState } from "../vendor/preact.js";
+import { html } from "../html.js";
 import { stateWord, t } from "../i18n.js";
 import { bytes, percent, safe, span } from "../format.js";
 import { appKey, state } from "../store.js";

@@ -1,5 +1,6 @@
 // Figures of the past: charts of an app or of the machine, from minutes to a year. What is looked at of an app is in the address, so it survives a reload.
-import { html, useEffect, useState } from "../vendor/preact.js";
+import { useEffect, useState } from "../vendor/preact.js";
+import { html } from "../html.js";
 import { t } from "../i18n.js";
 import { bytes, percent, safe } from "../format.js";
 import { state } from "../store.js";

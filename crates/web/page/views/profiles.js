@@ -1,5 +1,6 @@
 // Profiles of an app: taking, those taken, one in a flame graph and a table.
-import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
+import { useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
+import { html } from "../html.js";
 import { t } from "../i18n.js";
 import { bytes, dateTime, percent, safe, span } from "../format.js";
 import { ask, toast } from "../store.js";

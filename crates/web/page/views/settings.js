@@ -1,5 +1,6 @@
 // This browser, access for others, and who did what.
-import { html, useEffect, useState } from "../vendor/preact.js";
+import { useEffect, useState } from "../vendor/preact.js";
+import { html } from "../html.js";
 import { language, setLanguage, setTheme, t, themeNow } from "../i18n.js";
 import { dateTime, safe } from "../format.js";
 import { ask, begin, changed, disconnect, state, toast } from "../store.js";

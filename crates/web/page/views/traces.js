@@ -1,5 +1,6 @@
 // Traces that are kept: a list, and the waterfall of one.
-import { html, useEffect, useState } from "../vendor/preact.js";
+import { useEffect, useState } from "../vendor/preact.js";
+import { html } from "../html.js";
 import { t } from "../i18n.js";
 import { dateTime, safe } from "../format.js";
 import { state } from "../store.js";

@@ -1,8 +1,8 @@
 //! `/api/apps`: the list, and one in full.
 
 use hyper::{Response, StatusCode};
-use ostler_client::ClientError;
-use ostler_proto::control::{Request, Response as Answer};
+use ostler_client::{Client, ClientError};
+use ostler_proto::control::{Detail, Failure, Request, Response as Answer};
 
 use super::not_asked;
 use crate::access::Identity;
@@ -17,10 +17,10 @@ pub(super) async fn list(site: &Site, identity: &Identity) -> Response<Body> {
 
 pub(super) async fn one(site: &Site, identity: &Identity, name: &str) -> Response<Body> {
     let Some((app, _)) = find(site, identity, name).await else { return not_found(name) };
-    let targets: Vec<String> = app.instances.iter().map(|instance| instance.id.to_string()).collect();
+    let targets = app.instances.iter().map(|instance| instance.id.to_string()).collect();
     let of = name.to_owned();
     let asked = site.daemon.ask(move |client| {
-        let details = client.inspect(&targets)?;
+        let details = those_left(client, targets)?;
         match client.request(&Request::Rollouts { app: Some(of) }, &mut |_| {})? {
             Answer::Rollouts(reports) => Ok((details, reports)),
             _ => Err(ClientError::Unexpected),
@@ -33,6 +33,20 @@ pub(super) async fn one(site: &Site, identity: &Identity, name: &str) -> Respons
         },
         Err(problem) => not_asked(&problem),
     }
+}
+
+/// Those of these instances that are still there: a scale-down may go on since the table was read, and one of them alone is refused as unknown.
+///
+/// # Errors
+/// As [`Client::inspect`], but for instances that are gone.
+pub(super) fn those_left(client: &mut Client, mut targets: Vec<String>) -> Result<Vec<Detail>, ClientError> {
+    while !targets.is_empty() {
+        match client.inspect(&targets) {
+            Err(ClientError::Refused(Failure::NotFound { target })) if targets.contains(&target) => targets.retain(|one| *one != target),
+            told => return told,
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// The app of this name that is seen, and whether no other namespace has one of this name.

@@ -55,8 +55,8 @@ pub(super) async fn take(site: &Site, asked: Asked, identity: &Identity, name: &
         Ok(chosen) => chosen,
         Err(text) => return error(StatusCode::BAD_REQUEST, text),
     };
-    let targets: Vec<String> = instances.iter().map(|(id, _)| id.to_string()).collect();
-    let can_be = match site.daemon.ask(move |client| client.inspect(&targets)).await {
+    let targets = instances.iter().map(|(id, _)| id.to_string()).collect();
+    let can_be = match site.daemon.ask(move |client| apps::those_left(client, targets)).await {
         Ok(details) => details.iter().all(|detail| crate::view::is_profiled(&detail.spec)),
         Err(problem) => return super::not_asked(&problem),
     };

@@ -1,0 +1,22 @@
+//! The script of the preload: its parts, which share one scope, joined into the one file that Node loads. No part runs by itself.
+
+/// Joins files with an empty line in between.
+macro_rules! joined {
+    ($first:literal $($part:literal)*) => { concat!(include_str!($first) $(, "\n", include_str!($part))*) };
+}
+
+pub(crate) const CODE: &str = joined! {
+    "parts/begin.cjs"
+    "parts/exceptions.cjs"
+    "parts/profiles.cjs"
+    "parts/beside.cjs"
+    "parts/settings.cjs"
+    "parts/output.cjs"
+    "parts/sticky.cjs"
+    "parts/drain.cjs"
+    "parts/left.cjs"
+    "parts/http1.cjs"
+    "parts/stand_in.cjs"
+    "parts/http2.cjs"
+    "parts/end.cjs"
+};
