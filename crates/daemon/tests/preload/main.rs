@@ -59,6 +59,7 @@ scenarios! {
     an_exception_is_reported_and_the_app_ends_as_ever
     nothing_is_measured_unless_it_is_asked_for
     figures_are_those_of_the_requests
+    much_garbage_is_heard_of_in_a_part_of_the_time
     output_before_exit_is_whole
     a_client_gets_the_cookie_of_its_worker
     a_client_with_the_cookie_gets_none

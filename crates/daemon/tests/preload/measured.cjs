@@ -19,4 +19,20 @@ global.clearInterval = (timer) => {
   if (timer) timers -= 1;
   clear(timer);
 };
-process.on('message', () => process.send({ channels: channels.map((one) => one.hasSubscribers), timers }));
+const collected = { seconds: 0, count: 0 };
+let kept;
+process.on('message', (word) => {
+  if (word === 'litter') {
+    const { PerformanceObserver } = require('node:perf_hooks');
+    const hear = (entry) => {
+      collected.seconds += entry.duration / 1000;
+      collected.count += 1;
+    };
+    new PerformanceObserver((list) => list.getEntries().forEach(hear)).observe({ entryTypes: ['gc'] });
+    const litter = () => {
+      for (let round = 0; round < 100; round++) kept = Array.from({ length: 500 }, (_, number) => ({ number, more: [round] }));
+    };
+    set(litter, 1);
+  }
+  process.send({ channels: channels.map((one) => one.hasSubscribers), timers, collected });
+});

@@ -183,6 +183,24 @@ const scenarios = {
     await app.stop();
   },
 
+  async much_garbage_is_heard_of_in_a_part_of_the_time() {
+    const app = await serve(['measured.cjs']);
+    app.child.send({ cmd: 'NODE_OSTLER', act: 'collect', for_ms: 60000 });
+    await app.ask('litter');
+    // What is told, and what the app itself has heard.
+    const seconds = async () => {
+      await once(app.child, 'figures');
+      const { seconds, count } = (await app.ask('look')).collected;
+      return { told: app.figures.gc_seconds, at: app.figures.seconds, seconds, count };
+    };
+    const before = await seconds();
+    const after = await seconds();
+    const [told, real] = [after.told - before.told, after.seconds - before.seconds];
+    assert.ok((after.count - before.count) / (after.at - before.at) > 50, 'not much garbage');
+    assert.ok(real > 0 && told > real / 3 && told < real * 3, `${told} of ${real}`);
+    await app.stop();
+  },
+
   // ---- output
 
   async output_before_exit_is_whole() {

@@ -1,4 +1,4 @@
-//! What it costs a Node server to be measured: the same server in two homes, in one of which the dashboard collects; short turns, one after the other.
+//! What it costs a Node server to be measured: one server that collects by turns; and the same server in two homes, in one of which the dashboard collects.
 
 use super::dashboard::Dashboard;
 use crate::cluster::{Cluster, Script, Way};
@@ -21,15 +21,13 @@ const ROUNDS: usize = 5;
 
 pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     let rounds = if lab.quick { 1 } else { ROUNDS };
+    let turns = turns(lab);
     let rows = [
-        Row::new(
-            format!("Node throughput, figures collected ÷ not: median of {PAIRS} turns each of {rounds} pairs of servers"),
-            "",
-            "≥ 0.99",
-        ),
-        Row::new("… CPU of the server for a request, figures collected ÷ not", "", ""),
+        Row::new(format!("Node throughput, one server that collects by turns, ÷ not: median of {turns} turns"), "", "≥ 0.99"),
+        Row::new("… CPU of the server for a request", "", ""),
+        Row::new(format!("… of two servers, one of which the dashboard measures: median of {PAIRS} turns each of {rounds} pairs"), "", ""),
+        Row::new("… CPU of the server for a request", "", ""),
         Row::new("… requests per second while collected", "requests/s", ""),
-        Row::new(format!("… CPU for a request of one server that collects by turns, ÷ not: median of {} turns", turns(lab)), "", ""),
     ];
     Ok(lab.rows(1, rows, |subject| {
         if subject != Subject::Manager(Kind::Ostler) {
@@ -40,7 +38,8 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             pair_of_servers(lab, round % 2 == 0, &mut samples)?;
         }
         let [throughput, cpu, speed] = samples;
-        let lists = [throughput, cpu, speed, by_turns(lab)?];
+        let [own_throughput, own_cpu] = by_turns(lab)?;
+        let lists = [own_throughput, own_cpu, throughput, cpu, speed];
         Ok(Turn::Values(lists.map(|list| median(&list).unwrap_or(f64::NAN))))
     }))
 }
@@ -49,9 +48,9 @@ fn turns(lab: &Lab) -> usize {
     if lab.quick { 5 } else { 25 }
 }
 
-/// The ratios of CPU for a request: each turn in which the one server collects, by the mean of the turns around it in which it does not. The same process, so that
-/// nothing else differs.
-fn by_turns(lab: &Lab) -> Result<Vec<f64>> {
+/// The ratios of throughput and of CPU for a request: each turn in which the one server collects, by the mean of the turns around it in which it does not. The same
+/// process, so that nothing else differs.
+fn by_turns(lab: &Lab) -> Result<[Vec<f64>; 2]> {
     let port = ostler_testkit::free_port();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut command = Command::new("node");
@@ -65,8 +64,8 @@ fn by_turns(lab: &Lab) -> Result<Vec<f64>> {
         thread::sleep(Duration::from_millis(time));
         load.stop()
     };
-    // CPU for a request, after some time in which V8 learns of the change, and the collector of how much there is to do.
-    let spent = |switch: &str, settles: u64| -> Result<f64> {
+    // Requests per second and CPU for a request, after some time in which V8 learns of the change, and the collector of how much there is to do.
+    let spent = |switch: &str, settles: u64| -> Result<[f64; 2]> {
         ask(switch)?;
         load(settles);
         let numbers = || -> Result<(f64, f64)> {
@@ -75,17 +74,19 @@ fn by_turns(lab: &Lab) -> Result<Vec<f64>> {
             Ok((cpu.parse()?, requests.parse()?))
         };
         let before = numbers()?;
-        load(2000);
+        let report = load(2000);
         let after = numbers()?;
-        Ok((after.0 - before.0) / (after.1 - before.1))
+        Ok([report.requests as f64 / report.seconds, (after.0 - before.0) / (after.1 - before.1)])
     };
     load(5000);
-    let mut ratios = Vec::new();
+    let mut ratios = [Vec::new(), Vec::new()];
     let mut without = spent("/off", 1000)?;
     for _ in 0..turns(lab) {
         let with = spent("/on", 4000)?;
         let next = spent("/off", 1000)?;
-        ratios.push(2.0 * with / (without + next));
+        for (figure, list) in ratios.iter_mut().enumerate() {
+            list.push(2.0 * with[figure] / (without[figure] + next[figure]));
+        }
         without = next;
     }
     Ok(ratios)
