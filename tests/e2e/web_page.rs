@@ -34,7 +34,7 @@ impl Browser {
     }
 }
 
-/// Runs a table (`tests/fixtures/web`) over a module of the page, in Node.
+/// Runs a table (`tests/fixtures/web`) over a module of the page, or its folder, in Node.
 #[track_caller]
 pub(crate) fn table(script: &str, module: &str) {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../web/page").join(module);
@@ -45,7 +45,14 @@ pub(crate) fn table(script: &str, module: &str) {
 #[test]
 fn a_page_that_slept_knows_which_events_it_missed() {
     needs_program!("node");
-    table("missing_table.mjs", "missing.js");
+    table("eventlist_table.mjs", "eventlist.js");
+}
+
+/// The list and the stream, in each order in which they can come.
+#[test]
+fn what_a_page_knows_of_events() {
+    needs_program!("node");
+    table("store_table.mjs", "");
 }
 
 #[test]
