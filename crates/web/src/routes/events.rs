@@ -25,7 +25,10 @@ pub(super) fn answer(site: &Site, asked: &Asked, identity: &Identity) -> Respons
     let events = site.daemon.events();
     let wanted = |event: &&std::sync::Arc<ostler_proto::control::Event>| {
         let is_seen = identity.sees_all() || event.app.as_ref().is_some_and(|app| look.sees(app, |namespace| identity.sees(namespace)));
-        is_seen && event.seq < before && epoch.is_none_or(|epoch| event.epoch == epoch) && app.as_ref().is_none_or(|app| event.app.as_ref() == Some(app))
+        is_seen
+            && event.seq < before
+            && epoch.is_none_or(|epoch| event.epoch == epoch)
+            && app.as_ref().is_none_or(|app| event.app.as_ref() == Some(app))
     };
     let mut found = events.iter().rev().filter(wanted);
     let list: Vec<_> = found.by_ref().take(limit).map(|event| view::event(event)).collect();

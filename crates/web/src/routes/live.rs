@@ -47,14 +47,17 @@ async fn tell(site: &Site, writer: &Writer, after: Option<Position>, identity: &
     look.fresh().await;
     // Up to where this reader knows everything. It is the id of each table, so that whoever has seen no event comes back from there, too.
     let mut told = after.or(position);
-    table(writer, &mut look, identity, told).await?;
     match resumed {
         Resumed::Events(list) => {
+            table(writer, &mut look, identity, told).await?;
             for event in list {
                 happened(writer, &event, identity, &look).await?;
             }
         }
-        Resumed::Gone => gone(writer, position).await?,
+        Resumed::Gone => {
+            gone(writer, position).await?;
+            table(writer, &mut look, identity, position).await?;
+        }
     }
     told = position.or(told);
     loop {
@@ -68,8 +71,9 @@ async fn tell(site: &Site, writer: &Writer, after: Option<Position>, identity: &
                     told = Some(event.position());
                 }
                 Ok(News::Gone) | Err(RecvError::Lagged(_)) => {
-                    gone(writer, None).await?;
-                    told = told.or_else(|| site.daemon.position());
+                    // The list that is read now has all up to there.
+                    told = site.daemon.position();
+                    gone(writer, told).await?;
                 }
                 Err(RecvError::Closed) => return Ok(()),
             },
