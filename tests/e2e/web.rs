@@ -391,9 +391,24 @@ fn news_resume_over_the_death_of_the_daemon_and_of_the_server() {
     }
     let of_api: Vec<&str> = seen.iter().filter(|(_, app)| app == "api").map(|(kind, _)| kind.as_str()).collect();
     assert_eq!(of_api, ["stopping", "exit", "launched", "online"], "{seen:?}");
-    // An id of another life.
+    // Whoever has seen no event comes back from the last table.
+    let (name, id, _) = web.stream("/api/live", "").next();
+    assert_eq!(name, "table");
+    home.ok("restart api");
+    let mut live = web.stream("/api/live", &id);
+    let (first, _) = live.wait("event", |_| true);
+    let sequence = |id: &str| id.split_once('-').unwrap().1.parse::<u64>().unwrap();
+    assert_eq!(sequence(&first), sequence(&id) + 1, "{id} {first}");
+    // An id of another life: it is told first, and the table after it is where to come back.
     let mut live = web.stream("/api/live", "1-1");
-    live.wait("gone", |_| true);
+    let (first, second) = (live.next(), live.next());
+    assert_eq!((first.0.as_str(), second.0.as_str()), ("gone", "table"));
+    assert!(first.1 == second.1 && first.1 != "1-1", "{first:?}");
+    // What was before an event is of its epoch.
+    let before = |id: &str| web.get(&format!("/api/events?before={id}")).json()["events"].as_array().unwrap().len();
+    let (epoch, number) = first.1.split_once('-').unwrap();
+    assert!(before(&first.1) > 0 && before(number) == before(&first.1) && before(&format!("{epoch}-1")) == 0);
+    assert_eq!(before("1-999999"), 0);
 }
 
 #[test]

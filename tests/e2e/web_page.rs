@@ -34,7 +34,7 @@ impl Browser {
     }
 }
 
-/// Runs a table (`tests/fixtures/web`) over a module of the page, in Node.
+/// Runs a table (`tests/fixtures/web`) over a module of the page, or its folder, in Node.
 #[track_caller]
 pub(crate) fn table(script: &str, module: &str) {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../web/page").join(module);
@@ -45,7 +45,14 @@ pub(crate) fn table(script: &str, module: &str) {
 #[test]
 fn a_page_that_slept_knows_which_events_it_missed() {
     needs_program!("node");
-    table("missing_table.mjs", "missing.js");
+    table("eventlist_table.mjs", "eventlist.js");
+}
+
+/// The list and the stream, in each order in which they can come.
+#[test]
+fn what_a_page_knows_of_events() {
+    needs_program!("node");
+    table("store_table.mjs", "");
 }
 
 #[test]
@@ -73,5 +80,20 @@ fn from_the_link_to_the_logout() {
     let link = home.ok("web open").stdout;
     let told = browser.run(&home, "walk.mjs", &[link.trim(), "shop"]);
     let files = told["files"].as_array().unwrap();
-    assert!(files.len() <= 6, "five requests, and the page itself: {files:?}");
+    assert!(files.len() <= 7, "six requests, and the page itself: {files:?}");
+}
+
+/// Asleep, or cut off from a server that dies, for longer than events are kept and for less: the page shows what is, and tells of a gap exactly where there is one.
+#[test]
+fn a_page_that_misses_events_says_so() {
+    let Some(browser) = browser() else { return };
+    let home = home();
+    home.ok(format!("web enable --port {} --no-otlp", free_port()));
+    home.ok(format!("start {} --name many -i 10 -- hold", fixture()));
+    let ostler = home.cmd("").command();
+    let set = ostler.get_envs().filter_map(|(name, value)| Some(format!("{}='{}' ", name.to_str()?, value?.to_str()?)));
+    let line = format!("{}exec {} \"$@\"", set.collect::<String>(), ostler.get_program().display());
+    let program = home.write("ostler.sh", format!("#!/bin/sh\n{line}\n"));
+    let link = home.ok("web open").stdout;
+    browser.run(&home, "missed.mjs", &[link.trim(), &program]);
 }

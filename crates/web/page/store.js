@@ -2,7 +2,7 @@
 import { useEffect, useState } from "./vendor/preact.js";
 import { dateTime } from "./format.js";
 import { t } from "./i18n.js";
-import { lost } from "./missing.js";
+import { lost, withAnswer, withEvent } from "./eventlist.js";
 import { api } from "./api.js";
 
 const SAMPLES = 600;
@@ -13,7 +13,7 @@ export const state = {
   logins: {},
   table: null,
   events: [],
-  more: false,
+  more: true, // the server may have older ones
   missing: null, // { from, to }: times between which events happened that nobody has any more
   connection: "connecting",
   samples: new Map(),
@@ -72,30 +72,64 @@ function takeTable(table) {
   }
 }
 
-function takeEvent(event) {
-  if (state.events.some((known) => known.sequence === event.sequence && known.epoch === event.epoch)) return;
-  state.events.unshift(event);
-  if (state.events.length > EVENTS) state.events.length = EVENTS;
+function keepEvents(list, more) {
+  state.events = list.slice(0, EVENTS);
+  state.more = more && list.length < EVENTS;
 }
 
-export async function loadEvents(older) {
-  const known = state.events[0];
-  const last = state.events[state.events.length - 1];
-  const answer = await api(`events?limit=100${older && last ? `&before=${last.sequence}` : ""}`);
-  if (older) state.events.push(...answer.events);
-  else {
-    // What came by the stream while the answer was under way.
-    const newest = answer.events[0];
-    const came = newest ? state.events.filter((event) => event.epoch === newest.epoch && event.sequence > newest.sequence) : [];
-    state.events = [...came, ...answer.events];
-    const missing = lost(known, answer.begins, Date.now());
+// Up to where the stream has told everything: {epoch, sequence, at}; the server says it as the id of each message.
+let told = null;
+// The list is to be read: when a stream has begun, since what happened before is not on it, and where the stream has a gap. `unjudged`: `told` before the oldest gap
+// of which no list has said whether something is missing.
+let owed = true;
+let unjudged = null;
+
+function oweList() {
+  owed = true;
+  unjudged ??= told;
+}
+
+function takeTold(message, at) {
+  const [epoch, sequence] = message.lastEventId.split("-").map(Number);
+  if (sequence >= 0) told = { epoch, sequence, at };
+}
+
+// Reads the list, after the stream has begun: whatever is too new for the answer comes by the stream. What fails is tried again at the next table, a second later.
+async function readList() {
+  const known = unjudged;
+  owed = false;
+  unjudged = null;
+  try {
+    const answer = await api("events?limit=100", { signal: AbortSignal.timeout(SILENT_MS) });
+    const { list, more } = withAnswer(state.events, state.more, answer);
+    keepEvents(list, more);
+    changed();
+    // A server that has just begun knows nothing yet.
+    if (known && !answer.begins) throw new Error("nothing is known");
+    const missing = known && lost(known, answer.begins);
     if (missing) {
       state.missing = missing;
       toast(t("eventsMissing", { from: dateTime(missing.from), to: dateTime(missing.to) }), "bad");
     }
+  } catch {
+    owed = true;
+    unjudged = known ?? unjudged;
   }
-  state.more = answer.more && state.events.length < EVENTS;
+}
+
+export async function loadOlder() {
+  const last = state.events[state.events.length - 1];
+  const answer = await api(`events?limit=100&before=${last.epoch}-${last.sequence}`);
+  // Another list has taken its place.
+  if (state.events[state.events.length - 1] !== last) return;
+  keepEvents([...state.events, ...answer.events], answer.more);
   changed();
+}
+
+// Whoever logs in next may see less.
+function forgetEvents() {
+  keepEvents([], true);
+  state.missing = told = unjudged = null;
 }
 
 let source = null;
@@ -108,7 +142,6 @@ setInterval(() => {
   state.connection = "reconnecting";
   changed();
   connect();
-  loadEvents(false).catch(() => {});
 }, 2000);
 
 export function connect() {
@@ -117,6 +150,7 @@ export function connect() {
   source = new EventSource("api/live");
   source.onopen = () => {
     state.connection = "live";
+    oweList();
     changed();
   };
   source.onerror = () => {
@@ -130,14 +164,19 @@ export function connect() {
   };
   source.addEventListener("table", (message) => {
     heard = Date.now();
-    takeTable(JSON.parse(message.data));
+    const table = JSON.parse(message.data);
+    takeTable(table);
+    takeTold(message, table.at);
+    if (owed) readList();
     changed();
   });
   source.addEventListener("event", (message) => {
-    takeEvent(JSON.parse(message.data));
+    const event = JSON.parse(message.data);
+    keepEvents(withEvent(state.events, event, state.more), state.more);
+    takeTold(message, event.at);
     changed();
   });
-  source.addEventListener("gone", () => loadEvents(false).catch(() => {}));
+  source.addEventListener("gone", oweList);
 }
 
 export function disconnect() {
@@ -151,10 +190,7 @@ let unseen = 0;
 document.addEventListener("visibilitychange", () => {
   clearTimeout(unseen);
   if (document.hidden) unseen = setTimeout(disconnect, UNSEEN_MS);
-  else if (state.session && !source) {
-    connect();
-    loadEvents(false).catch(() => {});
-  }
+  else if (state.session && !source) connect();
 });
 
 // Finds out who we are; then follows.
@@ -164,10 +200,10 @@ export async function begin() {
   try {
     state.session = link ? await api("session", { method: "POST", body: { link: link[1] } }) : await api("session");
     connect();
-    loadEvents(false).catch(() => {});
   } catch (error) {
     if (error.status === 401 || error.status === 429) {
       state.session = false;
+      forgetEvents();
       state.logins = error.body.logins || {};
       state.loginError = link ? error.message : null;
     } else {

@@ -3,7 +3,7 @@ import { Component, useState } from "../vendor/preact.js";
 import { html } from "../html.js";
 import { language, t } from "../i18n.js";
 import { dateTime, fullTime, safe, span } from "../format.js";
-import { loadEvents, state } from "../store.js";
+import { loadOlder, state } from "../store.js";
 import { Empty } from "../parts.js";
 
 const EVENTS_DRAWN = 300;
@@ -28,7 +28,7 @@ export function EventList({ app, word }) {
   const today = `${language.now} ${new Date().toDateString()}`;
   return html`<ol class="events">${shown.map((event) => html`<${EventRow} key=${`${event.epoch}-${event.sequence}`} event=${event} ago=${t("ago", { time: span(Date.now() - event.at) })} today=${today} />`)}</ol>
     ${state.missing && html`<div class="pad"><p class="note" role="note">${t("eventsMissing", { from: dateTime(state.missing.from), to: dateTime(state.missing.to) })}</p></div>`}
-    ${state.more && html`<div class="row center pad"><button onClick=${() => loadEvents(true).catch(() => {})}>${t("older")}</button></div>`}`;
+    ${state.more && html`<div class="row center pad"><button onClick=${() => loadOlder().catch(() => {})}>${t("older")}</button></div>`}`;
 }
 
 export function Events() {

@@ -141,7 +141,10 @@ impl Link {
             None => match questions.request(&Request::Events, &mut |_| {})? {
                 Response::Events { list, position } => {
                     shared.recorder.marks().happened(&list);
-                    shared.known().begin(list, position);
+                    let mut known = shared.known();
+                    known.begin(list, position);
+                    // Whoever follows already knows none of them. Nobody listening is no failure.
+                    let _ = shared.news.send(News::Gone);
                     position
                 }
                 _ => return Err(ClientError::Unexpected),

@@ -150,11 +150,16 @@ impl Daemon {
         self.0.known().position()
     }
 
-    /// The news from this position on: what is known already, and what comes.
-    pub(crate) fn resume(&self, after: Option<Position>) -> (Resumed, broadcast::Receiver<News>) {
+    /// The news from this position on: what is known already, up to which position, and what comes.
+    pub(crate) fn resume(&self, after: Option<Position>) -> (Resumed, Option<Position>, broadcast::Receiver<News>) {
         let known = self.0.known();
         // Under the same lock as what is added: nothing is between the two.
-        (known.after(after), self.0.news.subscribe())
+        (known.after(after), known.position(), self.0.news.subscribe())
+    }
+
+    /// The news that come.
+    pub(crate) fn news(&self) -> broadcast::Receiver<News> {
+        self.0.news.subscribe()
     }
 }
 

@@ -165,7 +165,7 @@ struct Collector {
 impl Collector {
     async fn run(mut self, mut ending: Ending) {
         let mut reports = self.daemon.reports();
-        let (_, mut news) = self.daemon.resume(None);
+        let mut news = self.daemon.news();
         loop {
             let due = self.due();
             tokio::select! {

@@ -74,7 +74,7 @@ pub(crate) struct Instances {
 
 impl Instances {
     pub(crate) fn of(daemon: Daemon) -> Self {
-        let (_, news) = daemon.resume(None);
+        let news = daemon.news();
         Self { daemon, known: RefCell::default(), news: RefCell::new(news), asking: Mutex::new(()) }
     }
 

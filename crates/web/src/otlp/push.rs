@@ -97,7 +97,7 @@ impl Pusher {
     pub(super) async fn run(mut self, mut ending: Ending) {
         let (done, mut verdicts) = mpsc::channel(1);
         let mut moments = self.daemon.moments();
-        let (_, mut news) = self.daemon.resume(None);
+        let mut news = self.daemon.news();
         loop {
             let due = self.turn(&done);
             tokio::select! {

@@ -15,13 +15,20 @@ const MOST: u64 = 1000;
 pub(super) fn answer(site: &Site, asked: &Asked, identity: &Identity) -> Response<Body> {
     let query = asked.head.uri.query();
     let app = query::value(query, "app").filter(|app| !app.is_empty());
-    let before = query::value(query, "before").and_then(|text| text.parse::<u64>().ok()).unwrap_or(u64::MAX);
+    // The id of an event, or a number alone, in whatever epoch.
+    let before = query::value(query, "before");
+    let position = before.as_deref().and_then(super::live::position);
+    let epoch = position.map(|position| position.epoch);
+    let before = position.map(|position| position.seq).or_else(|| before?.parse().ok()).unwrap_or(u64::MAX);
     let limit = usize::try_from(query::number(query, "limit", USUAL, MOST)).unwrap_or(usize::MAX);
     let look = site.daemon.look();
     let events = site.daemon.events();
     let wanted = |event: &&std::sync::Arc<ostler_proto::control::Event>| {
         let is_seen = identity.sees_all() || event.app.as_ref().is_some_and(|app| look.sees(app, |namespace| identity.sees(namespace)));
-        is_seen && event.seq < before && app.as_ref().is_none_or(|app| event.app.as_ref() == Some(app))
+        is_seen
+            && event.seq < before
+            && epoch.is_none_or(|epoch| event.epoch == epoch)
+            && app.as_ref().is_none_or(|app| event.app.as_ref() == Some(app))
     };
     let mut found = events.iter().rev().filter(wanted);
     let list: Vec<_> = found.by_ref().take(limit).map(|event| view::event(event)).collect();

@@ -43,25 +43,38 @@ async fn tell(site: &Site, writer: &Writer, after: Option<Position>, identity: &
         // We have just begun: what was missed is known once the daemon has told its events.
         look.fresh().await;
     }
-    let (resumed, mut news) = site.daemon.resume(after);
+    let (resumed, position, mut news) = site.daemon.resume(after);
     look.fresh().await;
-    table(writer, &mut look, identity).await?;
+    // Up to where this reader knows everything. It is the id of each table, so that whoever has seen no event comes back from there, too.
+    let mut told = after.or(position);
     match resumed {
         Resumed::Events(list) => {
+            table(writer, &mut look, identity, told).await?;
             for event in list {
                 happened(writer, &event, identity, &look).await?;
             }
         }
-        Resumed::Gone => gone(writer).await?,
+        Resumed::Gone => {
+            gone(writer, position).await?;
+            table(writer, &mut look, identity, position).await?;
+        }
     }
+    told = position.or(told);
     loop {
         tokio::select! {
             () = writer.closed() => return Ok(()),
             () = ending.begun() => return Ok(()),
-            () = look.changed() => table(writer, &mut look, identity).await?,
-            told = news.recv() => match told {
-                Ok(News::Event(event)) => happened(writer, &event, identity, &look).await?,
-                Ok(News::Gone) | Err(RecvError::Lagged(_)) => gone(writer).await?,
+            () = look.changed() => table(writer, &mut look, identity, told).await?,
+            came = news.recv() => match came {
+                Ok(News::Event(event)) => {
+                    happened(writer, &event, identity, &look).await?;
+                    told = Some(event.position());
+                }
+                Ok(News::Gone) | Err(RecvError::Lagged(_)) => {
+                    // The list that is read now has all up to there.
+                    told = site.daemon.position();
+                    gone(writer, told).await?;
+                }
                 Err(RecvError::Closed) => return Ok(()),
             },
             () = tokio::time::sleep(HEARTBEAT) => send(writer, Bytes::from_static(b": still here\n\n")).await?,
@@ -69,11 +82,11 @@ async fn tell(site: &Site, writer: &Writer, after: Option<Position>, identity: &
     }
 }
 
-async fn table(writer: &Writer, look: &mut Look, identity: &Identity) -> Result<(), Gone> {
+async fn table(writer: &Writer, look: &mut Look, identity: &Identity, told: Option<Position>) -> Result<(), Gone> {
     // Room first: what is sent is the newest then.
     let room = writer.reserve().await.map_err(|_| Gone)?;
     let snapshot = look.newest();
-    room.send(piece("table", None, &view::apps(&snapshot, |namespace| identity.sees(namespace))));
+    room.send(piece("table", told, &view::apps(&snapshot, |namespace| identity.sees(namespace))));
     Ok(())
 }
 
@@ -81,8 +94,7 @@ async fn happened(writer: &Writer, event: &Arc<Event>, identity: &Identity, look
     if !sees(identity, event, look) {
         return Ok(());
     }
-    let id = format!("{}-{}", event.epoch, event.seq);
-    send(writer, piece("event", Some(&id), &view::event(event))).await
+    send(writer, piece("event", Some(event.position()), &view::event(event))).await
 }
 
 /// True if it is about an app that this user sees; where only some are seen, an app has to be known to be.
@@ -90,8 +102,8 @@ fn sees(identity: &Identity, event: &Event, look: &Look) -> bool {
     identity.sees_all() || event.app.as_ref().is_some_and(|app| look.sees(app, |namespace| identity.sees(namespace)))
 }
 
-async fn gone(writer: &Writer) -> Result<(), Gone> {
-    send(writer, Bytes::from_static(b"event: gone\ndata: {}\n\n")).await
+async fn gone(writer: &Writer, told: Option<Position>) -> Result<(), Gone> {
+    send(writer, piece("gone", told, &serde_json::json!({}))).await
 }
 
 async fn send(writer: &Writer, piece: Bytes) -> Result<(), Gone> {
@@ -99,14 +111,14 @@ async fn send(writer: &Writer, piece: Bytes) -> Result<(), Gone> {
 }
 
 /// One server-sent event. JSON has no line breaks.
-fn piece(name: &str, id: Option<&str>, value: &impl Serialize) -> Bytes {
+fn piece(name: &str, id: Option<Position>, value: &impl Serialize) -> Bytes {
     let data = serde_json::to_string(value).unwrap_or_default();
-    let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
+    let id = id.map(|id| format!("id: {}-{}\n", id.epoch, id.seq)).unwrap_or_default();
     format!("event: {name}\n{id}data: {data}\n\n").into()
 }
 
 /// The position in an id of ours.
-fn position(id: &str) -> Option<Position> {
+pub(super) fn position(id: &str) -> Option<Position> {
     let (epoch, seq) = id.split_once('-')?;
     Some(Position { epoch: epoch.parse().ok()?, seq: seq.parse().ok()? })
 }
@@ -119,7 +131,7 @@ mod tests {
     fn ids_and_pieces() {
         assert_eq!(position("81-12"), Some(Position { epoch: 81, seq: 12 }));
         assert!(["", "81", "81-", "-1", "a-b", "1-2-3", "99999999999999999999-1"].iter().all(|id| position(id).is_none()));
-        let text = piece("event", Some("1-2"), &serde_json::json!({ "text": "a\nb" }));
+        let text = piece("event", position("1-2"), &serde_json::json!({ "text": "a\nb" }));
         assert_eq!(&text[..], b"event: event\nid: 1-2\ndata: {\"text\":\"a\\nb\"}\n\n");
     }
 }
