@@ -29,6 +29,21 @@ docker logs one 2>&1 | grep -q 'has ended in order' || die "$(docker logs one 2>
 docker inspect one --format 'stopped: exit code {{.State.ExitCode}}'
 [ "$(docker inspect one --format '{{.State.ExitCode}}')" = 0 ] || die "exit code"
 
+say "the image of ostler alone, and an app on it without anything else"
+# `OSTLER_RUNTIME`: what `cargo xtask dist` made for it, else the complete program takes its place.
+mkdir "$W/image" "$W/on"; cp "${OSTLER_RUNTIME:-$OSTLER_STATIC}" "$W/image/ostler-runtime-linux-$(dpkg --print-architecture)"
+DOCKER_BUILDKIT=1 docker build -q -t ostler -f "$here/../../packaging/docker/Dockerfile" "$W/image" >/dev/null
+bytes=$(docker image inspect ostler --format '{{.Size}}'); echo "image: $bytes bytes"
+[ -z "${OSTLER_RUNTIME:-}" ] || [ "$bytes" -le 8000000 ] || die "the image has more than 8 MB"
+cp -L "$(command -v busybox)" "$W/on/busybox"
+printf 'apps:\n  - name: waits\n    script: /busybox\n    args: [sleep, "1000"]\n' > "$W/on/apps.yaml"
+printf 'FROM ostler\nCOPY busybox apps.yaml /\nCMD ["/apps.yaml"]\n' > "$W/on/Dockerfile"
+DOCKER_BUILDKIT=1 docker build -q -t on "$W/on" >/dev/null
+docker run -d --name on on >/dev/null
+until_is 30 1 sh -c 'docker exec on /ostler list | grep -c "waits.*online"'; echo "the app is online"
+docker stop -t 10 on >/dev/null
+[ "$(docker inspect on --format '{{.State.ExitCode}}')" = 0 ] || die "exit code $(docker inspect on --format '{{.State.ExitCode}}')"
+
 if [ -x "${COMPOSE:-}" ]; then
   say "compose up --wait: order by health"
   ln -s "$COMPOSE" "$DOCKER_CONFIG/cli-plugins/docker-compose"

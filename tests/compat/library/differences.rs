@@ -32,6 +32,8 @@ pub const LIST: &[Row] = &[
     Row::new("*", "*_tree_pids*", "*", "-", INSIDE).only(&[7]),
     Row::new("*", "*versioning", "null", "-", GIT).only(&[5]),
     Row::new("*", "*vizion_running", "true", "false", GIT).only(&[5]).at_times(),
+    // What an app says before and after that is told in two shapes, with `versioning` and without.
+    Row::new("app:started of *", "[1].*", "*", "-", GIT).only(&[5]).at_times(),
     Row::new("*", "*_pm2_version", "*", "\"7.0.4\"", "`OSTLER_PM2_VERSION` is what `getVersion` answers, no more").only(&[5, 6]),
     Row::new("*", "*prev_restart_delay", "0", "-", INSIDE),
     Row::new("event restart overlimit of fail", ".process.unstable_restarts", "2", "0", NOW),
