@@ -45,7 +45,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
 }
 
 fn turns(lab: &Lab) -> usize {
-    if lab.quick { 5 } else { 25 }
+    if lab.quick { 5 } else { 15 }
 }
 
 /// The ratios of throughput and of CPU for a request: each turn in which the one server collects, by the mean of the turns around it in which it does not. The same
@@ -64,7 +64,7 @@ fn by_turns(lab: &Lab) -> Result<[Vec<f64>; 2]> {
         thread::sleep(Duration::from_millis(time));
         load.stop()
     };
-    // Requests per second and CPU for a request, after some time in which V8 learns of the change, and the collector of how much there is to do.
+    // Requests per second and CPU for a request, after some time in which the collector learns how much there is to do, and V8 compiles anew what has changed.
     let spent = |switch: &str, settles: u64| -> Result<[f64; 2]> {
         ask(switch)?;
         load(settles);
@@ -80,10 +80,10 @@ fn by_turns(lab: &Lab) -> Result<[Vec<f64>; 2]> {
     };
     load(5000);
     let mut ratios = [Vec::new(), Vec::new()];
-    let mut without = spent("/off", 1000)?;
+    let mut without = spent("/off", 5000)?;
     for _ in 0..turns(lab) {
-        let with = spent("/on", 4000)?;
-        let next = spent("/off", 1000)?;
+        let with = spent("/on", 9000)?;
+        let next = spent("/off", 5000)?;
         for (figure, list) in ratios.iter_mut().enumerate() {
             list.push(2.0 * with[figure] / (without[figure] + next[figure]));
         }
