@@ -1,18 +1,7 @@
 //! The ostler binary: client, keeper, daemon and server of files in one, so that versions cannot drift.
 #![forbid(unsafe_code)]
 // Helpers that only parts use which are left out go with them when the program is linked. The complete one is where unused code is told.
-#![cfg_attr(
-    not(all(
-        feature = "export",
-        feature = "fleet",
-        feature = "machine",
-        feature = "monit",
-        feature = "search",
-        feature = "serve",
-        feature = "web"
-    )),
-    allow(dead_code, unused_imports, reason = "shared helpers of parts that are left out")
-)]
+#![cfg_attr(not(feature = "default"), allow(dead_code, unused_imports, reason = "shared helpers of parts that are left out"))]
 
 mod app_files;
 mod cli;

@@ -294,15 +294,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg(all(
-        feature = "export",
-        feature = "fleet",
-        feature = "machine",
-        feature = "monit",
-        feature = "search",
-        feature = "serve",
-        feature = "web"
-    ))]
+    #[cfg(feature = "default")]
     fn nothing_is_left_out_of_the_complete_program() {
         for command in commands() {
             assert_eq!(super::left_out(command.name), None, "{}", command.name);
