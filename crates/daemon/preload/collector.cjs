@@ -24,9 +24,8 @@ const SAMPLED = 16;
  * others, too: two thirds of what hearing costs, which is much only where a request does nothing else. */
 const HEARD = 4000;
 const FOLLOWED = 300;
-/** Collections of garbage a second from which they are heard in a part of the time, which stands for the rest: each costs some 20 to 40 us to be told of. */
-const COLLECTIONS = 50;
-const COLLECTIONS_SHARE = 8;
+/** Collections of garbage that are heard between two reports. They stand for the others: each costs some 100 us to be told of. */
+const HEARD_COLLECTIONS = 20;
 /** Buckets of durations: sixteen for each power of two of microseconds, so a value is right to 6 %. */
 const BUCKETS = 512;
 
@@ -70,17 +69,20 @@ class Requests {
   since = performance.now();
 }
 
-/** Time in garbage collection. */
+/** Time in which the event loop was not idle, in milliseconds. */
+const active = () => performance.eventLoopUtilization().active;
+
+/** Time in garbage collection: of the first collections after each report, and for the rest in proportion to the time in which the app did something. */
 class Garbage {
   /** Up to the last turn. */
   seconds = 0;
   constructor() {
-    this.observer = new PerformanceObserver((list) => this.hear(list.getEntries()));
-    this.begin(performance.now());
+    this.observer = new PerformanceObserver(quietly((list) => this.hear(list.getEntries())));
+    this.begin();
   }
 
-  begin(now) {
-    this.since = now;
+  begin() {
+    this.since = active();
     this.until = undefined;
     this.heard = 0;
     this.count = 0;
@@ -90,26 +92,20 @@ class Garbage {
   hear(entries) {
     this.count += entries.length;
     for (const entry of entries) this.heard += entry.duration / 1000;
-  }
-
-  /** Counts what was heard since the last turn, and decides how long is listened in the next one. */
-  turn(now) {
-    const weight = Math.max((now - this.since) / Math.max((this.until || now) - this.since, 1), 1);
-    this.seconds += this.heard * weight;
-    const isMany = (this.count * weight * 1000) / Math.max(now - this.since, 1) > COLLECTIONS;
-    clearTimeout(this.timer);
-    this.begin(now);
-    if (isMany) this.timer = setTimeout(quietly(() => this.pause()), REPORT_MS / COLLECTIONS_SHARE).unref();
-  }
-
-  pause() {
-    this.hear(this.observer.takeRecords());
+    if (this.count < HEARD_COLLECTIONS) return;
     this.observer.disconnect();
-    this.until = performance.now();
+    this.until = active();
+  }
+
+  /** Counts what was heard since the last turn. */
+  turn() {
+    const weight = this.until === undefined ? 1 : (active() - this.since) / (this.until - this.since);
+    // Node knows no time before its loop has begun.
+    this.seconds += this.heard * (Number.isFinite(weight) ? Math.max(weight, 1) : 1);
+    this.begin();
   }
 
   end() {
-    clearTimeout(this.timer);
     this.observer.disconnect();
   }
 }
@@ -260,7 +256,7 @@ class Collector {
     if (now >= until) return stop();
     const { now: newest, before } = this;
     this.countMany();
-    this.garbage.turn(now);
+    this.garbage.turn();
     const counts = Uint32Array.from(newest.durations, (count, bucket) => count + (before ? before.durations[bucket] : 0));
     const count = newest.count + (before ? before.count : 0);
     // What was followed stands for others: in a short time for more than there were.
