@@ -20,18 +20,19 @@ global.clearInterval = (timer) => {
   clear(timer);
 };
 const collected = { seconds: 0, count: 0, heard: 0 };
+// What litters keeps.
+let kept;
 // Who loads this later than the app does is the collector.
 const hooks = require('node:perf_hooks');
 const { PerformanceObserver } = hooks;
 hooks.PerformanceObserver = class extends PerformanceObserver {
   constructor(hear) {
     super((list) => {
-      collected.heard += list.getEntries().length;
+      if (kept) collected.heard += list.getEntries().length;
       hear(list);
     });
   }
 };
-let kept;
 process.on('message', (word) => {
   if (word === 'litter') {
     const hear = (entry) => {
