@@ -60,6 +60,7 @@ scenarios! {
     nothing_is_measured_unless_it_is_asked_for
     figures_are_those_of_the_requests
     much_garbage_is_heard_of_in_a_part_of_the_time
+    garbage_of_a_burst_is_not_that_of_the_quiet_time_after_it
     output_before_exit_is_whole
     a_client_gets_the_cookie_of_its_worker
     a_client_with_the_cookie_gets_none

@@ -34,16 +34,18 @@ hooks.PerformanceObserver = class extends PerformanceObserver {
   }
 };
 process.on('message', (word) => {
-  if (word === 'litter') {
+  if (word === 'litter' || word === 'litter a little') {
+    const most = word === 'litter' ? Infinity : 60;
     const hear = (entry) => {
       collected.seconds += entry.duration / 1000;
       collected.count += 1;
     };
     new PerformanceObserver((list) => list.getEntries().forEach(hear)).observe({ entryTypes: ['gc'] });
     const litter = () => {
+      if (collected.count >= most) return clear(litters);
       for (let round = 0; round < 100; round++) kept = Array.from({ length: 500 }, (_, number) => ({ number, more: [round] }));
     };
-    set(litter, 1);
+    const litters = set(litter, 1);
   }
   process.send({ channels: channels.map((one) => one.hasSubscribers), timers, collected });
 });

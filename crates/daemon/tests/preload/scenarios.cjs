@@ -203,6 +203,22 @@ const scenarios = {
     await app.stop();
   },
 
+  async garbage_of_a_burst_is_not_that_of_the_quiet_time_after_it() {
+    const app = await serve(['measured.cjs']);
+    app.child.send({ cmd: 'NODE_OSTLER', act: 'collect', for_ms: 60000 });
+    // The burst begins with the time of a report.
+    await once(app.child, 'figures');
+    const before = app.figures.gc_seconds;
+    await app.ask('litter a little');
+    await once(app.child, 'figures');
+    await once(app.child, 'figures');
+    const { seconds, count } = (await app.ask('look')).collected;
+    const told = app.figures.gc_seconds - before;
+    assert.ok(count >= 60, `${count} collections`);
+    assert.ok(told > seconds / 3 && told < seconds * 3, `${told} of ${seconds}`);
+    await app.stop();
+  },
+
   // ---- output
 
   async output_before_exit_is_whole() {
