@@ -354,26 +354,51 @@ fn who_follows_sees_every_line_once() {
         let home = home();
         home.ok("set log_rotate:check_interval 1");
         count(&home, 400_000, r#"{"max_size": "100K"}"#, &format!(r#", "autostart": false{more}"#));
-        let mut watcher = home.cmd("logs c --out --raw --lines 0").command();
-        let mut watcher = watcher.stdout(std::process::Stdio::piped()).spawn().unwrap();
-        let lines = std::io::BufRead::lines(std::io::BufReader::new(watcher.stdout.take().unwrap()));
-        home.ok("start c");
-        let (mut next, mut ended) = (1, false);
-        for line in lines.map_while(Result::ok) {
-            let Some(word) = line.rsplit(' ').next().filter(|word| *word != "end") else {
-                ended = true;
-                break;
-            };
-            if let Ok(number) = word.parse::<u32>() {
-                assert!(number == next || next == 1, "{number} instead of {next}");
-                next = number + 1;
-            }
-        }
-        drop(watcher.kill());
-        drop(watcher.wait());
-        assert!(ended && next == 400_001, "{next}");
+        sees_every_line_once(&home, 400_000, |_| {});
         assert!(!rotated(&home, "c-out").is_empty());
     }
+}
+
+#[test]
+fn who_follows_slowly_sees_every_line_once() {
+    for (compress, more) in [(false, ""), (false, r#", "time": true"#), (true, ""), (true, r#", "time": true"#)] {
+        let home = home();
+        home.ok("set log_rotate:check_interval 1");
+        let rotate = format!(r#"{{"max_size": "100K", "retain": "all", "compress": {compress}}}"#);
+        count_at(&home, (400_000, 100), &rotate, &format!(r#", "autostart": false{more}"#));
+        sees_every_line_once(&home, 400_000, |watcher| {
+            kill(watcher, Signal::STOP);
+            home.wait_until("it was rotated some times", || rotated(&home, "c-out").len() > 2);
+            ended(&home);
+            kill(watcher, Signal::CONT);
+        });
+    }
+}
+
+/// Starts the app, and does this to whoever follows it when it has shown something; it shows all of so many numbers.
+#[track_caller]
+fn sees_every_line_once(home: &Home, count: u32, meanwhile: impl FnOnce(i32)) {
+    let watcher = home.cmd("logs c --out --raw --lines 0").command().stdout(std::process::Stdio::piped()).spawn();
+    let mut watcher = watcher.unwrap();
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(watcher.stdout.take().unwrap()));
+    home.ok("start c");
+    let (mut next, mut ended, mut meanwhile) = (1, false, Some(meanwhile));
+    for line in lines.map_while(Result::ok) {
+        if let Some(meanwhile) = meanwhile.take() {
+            meanwhile(i32::try_from(watcher.id()).unwrap());
+        }
+        let Some(word) = line.rsplit(' ').next().filter(|word| *word != "end") else {
+            ended = true;
+            break;
+        };
+        if let Ok(number) = word.parse::<u32>() {
+            assert!(number == next || next == 1, "{number} instead of {next} of {:?}", rotated(home, "c-out"));
+            next = number + 1;
+        }
+    }
+    drop(watcher.kill());
+    drop(watcher.wait());
+    assert!(ended && next == count + 1, "{next}");
 }
 
 #[test]

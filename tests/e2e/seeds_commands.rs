@@ -309,6 +309,11 @@ const STARTS: &[Case] = &[
         runtime.until("line 150");
         let pid_file = place.home.dir().join("pm2.pid");
         place.home.wait_until("it has come up", || fs::read_to_string(&pid_file).is_ok_and(|pid| !pid.is_empty()));
+        // The first lines may come before the last app was started.
+        place.home.wait_until("all are online", || {
+            let list = place.home.jlist();
+            list.len() == 3 && list.iter().all(|item| item.status() == "online")
+        });
         place.runs("api-gateway cluster_mode 2, user-service fork_mode 1");
         ostler_testkit::kill(place.home.keeper_pid(), rustix::process::Signal::TERM);
         assert_eq!(runtime.end(&place.home), 0);

@@ -94,8 +94,7 @@ fn a_daemon_stopped_in_the_middle_of_an_order_ends_the_order_and_not_the_app() {
     let file =
         ecosystem(&home, &format!(r#""name": "slow", "script": "{script}", "ready": {{"uptime": 600000}}, "listen_timeout": 900000"#));
     let mut start = Ending(home.cmd(format!("start {file}")).command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
-    home.wait_status("slow", "launching");
-    let pid = home.app("slow").pid();
+    let pid = home.wait_app("slow", "launching", |item| item.status() == "launching" && item.pid() != 0).pid();
     let daemon = stop_daemon(&home);
     let until = Instant::now() + Duration::from_secs(60);
     while start.0.try_wait().unwrap().is_none() {

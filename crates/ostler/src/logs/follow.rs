@@ -1,5 +1,7 @@
 //! Follower of one file over truncation and rotation.
 
+mod between;
+
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -11,6 +13,7 @@ use rustix::fs::SeekFrom;
 
 use super::lines::{Lines, Piece, count_lines, start_of_last};
 use super::past;
+use super::resume::content;
 use super::source::Source;
 use super::watch::Watch;
 
@@ -136,6 +139,12 @@ impl Open {
         Self { is_over: true, ..self }
     }
 
+    /// The time of its last change until now.
+    fn last_change_ms(&self) -> u64 {
+        // What was decompressed is a new file.
+        if self.is_over { self.modified_ms } else { self.file.metadata().map_or(self.modified_ms, |meta| modified_ms(&meta)) }
+    }
+
     /// The time of its last change when it was opened.
     pub(super) const fn modified_ms(&self) -> u64 {
         self.modified_ms
@@ -187,6 +196,15 @@ impl Open {
 }
 
 impl Open {
+    /// Shows all that is left of a file to which nothing is added any more.
+    fn read_whole(&mut self, source: &Source, each: Each<'_>) -> io::Result<()> {
+        let (length, key) = (self.len(), (self.key, self.since_ms));
+        let mut each_line = |piece: Piece<'_>| each(source, &Line::of(key, piece));
+        self.lines.read(&self.file, &mut self.position, length, &mut |_, _| true, &mut each_line)?;
+        self.lines.flush(self.position, &mut each_line);
+        Ok(())
+    }
+
     /// Waits for the end of a rotation, and not for ever.
     fn passes(&mut self, hole: Option<u64>) -> bool {
         let since = hole.map(|_| self.hole_since.unwrap_or_else(Instant::now));
@@ -223,20 +241,27 @@ pub(super) struct Follower {
     seen: usize,
     /// File that came back, and whose old content is not yet where it should be.
     returned: Option<Returned>,
+    /// Time since when it is followed, ms since the epoch.
+    since_ms: u64,
 }
 
 impl Follower {
     /// Opens the file, if it is there, at its beginning.
     pub(super) fn new(source: Source) -> Self {
-        let mut follower = Self { source, open: Vec::new(), seen: 0, returned: None };
-        follower.reopen(None);
+        let mut follower = Self::resumed(source, Vec::new(), None);
+        follower.open.extend(follower.another());
         follower
+    }
+
+    /// All that is written after this time, opened at the first look: by then it may have been rotated.
+    pub(super) fn after(source: Source, time: SystemTime) -> Self {
+        Self { since_ms: ms(time), ..Self::resumed(source, Vec::new(), None) }
     }
 
     /// Reads on at these places, the oldest first. `returning`: the name that the lines of the last one get in a moment; it was shortened already.
     pub(super) fn resumed(source: Source, open: Vec<Open>, returning: Option<PathBuf>) -> Self {
         let returned = returning.zip(open.last()).map(|(rotated, last)| Returned { key: last.key, rotated, since: Instant::now() });
-        Self { source, open, seen: 0, returned }
+        Self { source, open, seen: 0, returned, since_ms: ms(SystemTime::now()) }
     }
 
     /// The places at which it is read on, the oldest first.
@@ -306,8 +331,12 @@ impl Follower {
             self.take_moves(watch);
             self.welcome_back(each)?;
             self.read_all(watch, each)?;
-            if look_for_new && self.reopen(Some(watch)) {
+            if look_for_new && let Some(newest) = self.another() {
                 // First what came between the read above and the look.
+                self.read_all(watch, each)?;
+                let newest = self.read_between(newest, each)?;
+                watch.file(&newest.file);
+                self.open.push(newest);
                 self.read_all(watch, each)?;
                 let excess = self.open.len().saturating_sub(2);
                 self.open.drain(..excess);
@@ -324,12 +353,8 @@ impl Follower {
 
     /// Reads rotated files to their end: the log itself may be rotated once more meanwhile, but its lines come after theirs.
     fn read_what_is_over(&mut self, each: Each<'_>) -> io::Result<()> {
-        let source = &self.source;
         for open in self.open.iter_mut().filter(|open| open.is_over) {
-            let (length, key) = (open.len(), (open.key, open.since_ms));
-            let mut each_line = |piece: Piece<'_>| each(source, &Line::of(key, piece));
-            open.lines.read(&open.file, &mut open.position, length, &mut |_, _| true, &mut each_line)?;
-            open.lines.flush(open.position, &mut each_line);
+            open.read_whole(&self.source, each)?;
         }
         self.open.retain(|open| !open.is_over);
         Ok(())
@@ -373,7 +398,8 @@ impl Follower {
             self.returned = None;
             return Ok(());
         };
-        let copy = self.source.open(&returned.rotated).ok().and_then(|file| Open::new(file).ok()).filter(|copy| copy.key != open.key);
+        let copy = content(&self.source, &returned.rotated, 0).filter(|copy| copy.key != open.key);
+        let copy = copy.or_else(|| content(&self.source, &between::compressed(&returned.rotated), open.position));
         let Some(copy) = copy else {
             // It gets its name in a moment; if not, somebody has only renamed the file back, or has removed the copy since.
             if returned.since.elapsed() >= PATIENCE {
@@ -419,18 +445,23 @@ impl Follower {
         }
     }
 
-    /// Opens what the path names now. True if that is another file.
-    fn reopen(&mut self, watch: Option<&mut Watch>) -> bool {
-        let Ok(file) = self.source.open(&self.source.path) else { return false };
-        let Ok(open) = Open::new(file) else { return false };
-        if self.open.iter().any(|known| known.key == open.key) {
-            return false;
+    /// What the path names now, if that is another file than those that are open.
+    fn another(&self) -> Option<Open> {
+        let open = Open::new(self.source.open(&self.source.path).ok()?).ok()?;
+        (!self.open.iter().any(|known| known.key == open.key)).then_some(open)
+    }
+
+    /// Reads what was rotated since the last look and before the newest file.
+    fn read_between(&self, newest: Open, each: Each<'_>) -> io::Result<Open> {
+        let since_ms = self.open.iter().map(Open::last_change_ms).max().unwrap_or(self.since_ms);
+        let mut last_ms = None;
+        for between in between::between(&self.source, since_ms, &self.open, &newest) {
+            // Not for us, or damaged: what can be shown is shown.
+            let Ok(mut open) = between.open() else { continue };
+            open.read_whole(&self.source, each)?;
+            last_ms = Some(open.modified_ms);
         }
-        if let Some(watch) = watch {
-            watch.file(&open.file);
-        }
-        self.open.push(open);
-        true
+        Ok(last_ms.into_iter().fold(newest, Open::since))
     }
 }
 

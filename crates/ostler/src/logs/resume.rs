@@ -121,14 +121,18 @@ fn rotated_since(log: &Path, since_ms: u64, is_meant: &dyn Fn((u64, u64)) -> boo
 }
 
 /// A file from this position on, decompressed if it is compressed.
-fn content(source: &Source, path: &Path, position: u64) -> Option<Open> {
-    let file = source.open(path).ok()?;
+pub(super) fn content(source: &Source, path: &Path, position: u64) -> Option<Open> {
+    opened(source.open(path).ok()?, path, position).ok()
+}
+
+/// This file of this name from this position on, decompressed if it is compressed.
+pub(super) fn opened(file: File, path: &Path, position: u64) -> io::Result<Open> {
     if path.extension().is_none_or(|end| end != "gz") {
-        return Open::at(file, position).ok();
+        return Open::at(file, position);
     }
-    let meta = file.metadata().ok()?;
-    let decompressed = decompressed(file, position).ok()?;
-    Some(Open::of_content(decompressed, (meta.dev(), meta.ino()), position).with_time_of(&meta))
+    let meta = file.metadata()?;
+    let decompressed = decompressed(file, position)?;
+    Ok(Open::of_content(decompressed, (meta.dev(), meta.ino()), position).with_time_of(&meta))
 }
 
 /// What was compressed, where it was, without what is before this position.

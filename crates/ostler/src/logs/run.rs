@@ -555,12 +555,14 @@ fn add_new(followers: &mut Vec<Follower>, list: &[Summary], filter: &LogFilter, 
             // Before it is opened: nothing must be moved to its name unnoticed in between.
             watch.folder_of(&source.path);
             let told: Vec<&LogPlace> = past.places.files.iter().filter(|place| Path::new(&place.path) == source.path).collect();
-            let follower = if told.is_empty() {
-                let mut follower = Follower::new(source);
-                follower.skip_to(position);
-                follower
-            } else {
-                resume(source, &told)
+            let follower = match position {
+                _ if !told.is_empty() => resume(source, &told),
+                0 => Follower::after(source, past.at),
+                position => {
+                    let mut follower = Follower::new(source);
+                    follower.skip_to(position);
+                    follower
+                }
             };
             follower.watch(watch);
             followers.push(follower);

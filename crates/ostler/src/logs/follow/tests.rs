@@ -259,6 +259,80 @@ fn whoever_is_slow_sees_two_returns_at_once() {
     assert_eq!(scene.advance(), ["b", "c", "d"]);
 }
 
+/// Replaces a file by its compressed form, as the daemon does it.
+fn compress(path: &Path) {
+    let (modified, content) = (path.metadata().unwrap().modified().unwrap(), std::fs::read(path).unwrap());
+    let file = File::create(between::compressed(path)).unwrap();
+    let mut sink = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+    sink.write_all(&content).unwrap();
+    sink.finish().unwrap().set_modified(modified).unwrap();
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn whoever_is_slow_sees_what_was_renamed_twice() {
+    for compressed in [&[][..], &[1], &[2], &[1, 2, 3]] {
+        let mut scene = Scene::new("renamed", "a\n");
+        scene.append("x__2020-01-01_00-00-00.log", "of the past\n");
+        scene.tail(1);
+        scene.append("x.log", "b\n");
+        // Their last lines are of different times.
+        let age = |scene: &Scene, name: &str, seconds| {
+            let time = SystemTime::now() - Duration::from_secs(seconds);
+            File::options().append(true).open(scene.path(name)).unwrap().set_modified(time).unwrap();
+        };
+        age(&scene, "x__2020-01-01_00-00-00.log", 20);
+        for (number, line) in [(1, "c\n"), (2, "d\n"), (3, "e\n")] {
+            age(&scene, "x.log", 10 - number);
+            let rotated = scene.path(&format!("x__2026-01-01_00-00-0{number}.log"));
+            std::fs::rename(scene.path("x.log"), &rotated).unwrap();
+            if compressed.contains(&number) {
+                compress(&rotated);
+            }
+            scene.append("x.log", line);
+        }
+        assert_eq!(scene.advance(), ["b", "c", "d", "e"], "{compressed:?}");
+        scene.append("x.log", "f\n");
+        assert_eq!(scene.advance(), ["f"], "{compressed:?}");
+    }
+}
+
+#[test]
+fn an_app_that_was_started_and_rotated_before_the_first_look_is_shown_whole() {
+    let mut scene = Scene::new("started", "");
+    let began = SystemTime::now();
+    scene.append("x__2020-01-01_00-00-00.log", "of the past\n");
+    for (name, age) in [("x__2020-01-01_00-00-00.log", 1), ("x__2026-01-01_00-00-01.log", 8), ("x__2026-01-01_00-00-02.log", 9)] {
+        scene.append(name, &format!("{age}\n"));
+        File::options()
+            .append(true)
+            .open(scene.path(name))
+            .unwrap()
+            .set_modified(began + Duration::from_secs(age) - Duration::from_secs(5))
+            .unwrap();
+    }
+    scene.append("x.log", "10\n");
+    File::options().append(true).open(scene.path("x.log")).unwrap().set_modified(began + Duration::from_secs(6)).unwrap();
+    scene.follower = Follower::after(scene.follower.source.clone(), began);
+    assert_eq!(scene.advance(), ["8", "9", "10"]);
+}
+
+#[test]
+fn whoever_is_slow_sees_lines_that_were_compressed_after_the_return() {
+    let mut scene = Scene::new("compressed", "a\n");
+    scene.tail(1);
+    scene.append("x.log", "b\n");
+    let rotated = scene.path("x.log.1");
+    std::fs::rename(scene.path("x.log"), &rotated).unwrap();
+    std::fs::copy(&rotated, scene.path(".copy")).unwrap();
+    std::fs::rename(&rotated, scene.path("x.log")).unwrap();
+    File::options().write(true).open(scene.path("x.log")).unwrap().set_len(0).unwrap();
+    std::fs::rename(scene.path(".copy"), &rotated).unwrap();
+    compress(&rotated);
+    scene.append("x.log", "c\n");
+    assert_eq!(scene.advance(), ["b", "c"]);
+}
+
 #[test]
 fn a_line_without_its_end_is_shown_when_it_is_due() {
     let mut scene = Scene::new("due", "a\nprompt> ");
