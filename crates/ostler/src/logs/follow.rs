@@ -13,7 +13,7 @@ use rustix::fs::SeekFrom;
 
 use super::lines::{Lines, Piece, count_lines, start_of_last};
 use super::past;
-use super::resume::content;
+use super::resume::{content, hidden_length};
 use super::source::Source;
 use super::watch::Watch;
 
@@ -401,8 +401,9 @@ impl Follower {
         let copy = content(&self.source, &returned.rotated, 0).filter(|copy| copy.key != open.key);
         let copy = copy.or_else(|| content(&self.source, &between::compressed(&returned.rotated), open.position));
         let Some(copy) = copy else {
-            // It gets its name in a moment; if not, somebody has only renamed the file back, or has removed the copy since.
-            if returned.since.elapsed() >= PATIENCE {
+            // It gets its name in a moment, on a slow disk later; if not, somebody has only renamed the file back, or has removed the copy since.
+            let patience = if hidden_length(&returned.rotated) > 0 { LONGEST_ROTATION } else { PATIENCE };
+            if returned.since.elapsed() >= patience {
                 self.returned = None;
             }
             return Ok(());
@@ -428,10 +429,11 @@ impl Follower {
 
     /// The time at which a line without its end is due.
     pub(super) fn due(&self) -> Option<Instant> {
-        let returned = self.returned.iter().map(|returned| returned.since);
-        let short = self.open.iter().filter_map(|open| open.partial_since).chain(returned).min().map(|since| since + PATIENCE);
+        let short = self.open.iter().filter_map(|open| open.partial_since).min().map(|since| since + PATIENCE);
         let long = self.open.iter().filter_map(|open| open.hole_since).min().map(|since| since + LONGEST_ROTATION);
-        short.into_iter().chain(long).min()
+        let returned = self.returned.as_ref().map(|returned| returned.since);
+        let returned = returned.map(|since| since + if since.elapsed() < PATIENCE { PATIENCE } else { LONGEST_ROTATION });
+        [short, long, returned].into_iter().flatten().min()
     }
 
     /// Shows lines without their end that have waited long enough.

@@ -99,7 +99,7 @@ fn name_to_come(log: &Path) -> Option<PathBuf> {
 }
 
 /// Length of the hidden copy that is to get this name.
-fn hidden_length(rotated: &Path) -> u64 {
+pub(super) fn hidden_length(rotated: &Path) -> u64 {
     let hidden = rotated.file_name().and_then(|name| name.to_str()).map(|name| rotated.with_file_name(format!(".{name}.ostler")));
     hidden.and_then(|hidden| std::fs::symlink_metadata(hidden).ok()).map_or(0, |meta| meta.len())
 }

@@ -318,6 +318,28 @@ fn an_app_that_was_started_and_rotated_before_the_first_look_is_shown_whole() {
 }
 
 #[test]
+fn a_slow_disk_is_waited_for() {
+    let mut scene = Scene::new("slow-disk", "a\n");
+    scene.tail(1);
+    scene.append("x.log", "b\n");
+    let (rotated, hidden) = (scene.path("x.log.1"), scene.path(".x.log.1.ostler"));
+    std::fs::copy(scene.path("x.log"), &hidden).unwrap();
+    std::fs::rename(scene.path("x.log"), &rotated).unwrap();
+    std::fs::rename(&rotated, scene.path("x.log")).unwrap();
+    File::options().write(true).open(scene.path("x.log")).unwrap().set_len(0).unwrap();
+    assert!(scene.advance().is_empty(), "its old lines have no name yet");
+    let due = scene.follower.due().unwrap();
+    for returned in &mut scene.follower.returned {
+        returned.since = returned.since.checked_sub(PATIENCE).unwrap();
+    }
+    scene.append("x.log", "c\n");
+    assert!(scene.advance().is_empty(), "the hidden copy is still there");
+    assert!(scene.follower.due().unwrap() > due, "nobody looks all the time");
+    std::fs::rename(&hidden, &rotated).unwrap();
+    assert_eq!(scene.advance(), ["b", "c"]);
+}
+
+#[test]
 fn whoever_is_slow_sees_lines_that_were_compressed_after_the_return() {
     let mut scene = Scene::new("compressed", "a\n");
     scene.tail(1);
