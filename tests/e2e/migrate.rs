@@ -84,6 +84,8 @@ fn everything_comes_over_and_goes_back() {
 
     new.ok("migrate --back");
     assert_eq!((states(&new), states(&old)), (Vec::new(), as_it_was));
+    // PM2 calls an app online before it listens.
+    old.wait_until("it answers again", || get(port, "/").is_ok());
     assert_eq!((get(port, "/").unwrap(), new.dir().join("migration.json").exists()), (of(&old, "web"), false));
 
     new.ok(migrate(&new, &old, ""));

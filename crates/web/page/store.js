@@ -127,9 +127,10 @@ export async function loadOlder() {
 }
 
 // Whoever logs in next may see less.
-function forgetEvents() {
+function forget() {
   keepEvents([], true);
-  state.missing = told = unjudged = null;
+  Object.assign(state, { table: null, samples: new Map(), host: [], missing: null, dialog: null });
+  told = unjudged = null;
 }
 
 let source = null;
@@ -203,7 +204,7 @@ export async function begin() {
   } catch (error) {
     if (error.status === 401 || error.status === 429) {
       state.session = false;
-      forgetEvents();
+      forget();
       state.logins = error.body.logins || {};
       state.loginError = link ? error.message : null;
     } else {
