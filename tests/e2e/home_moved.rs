@@ -50,8 +50,8 @@ fn a_removed_home_comes_back() {
     start_fixture(&home, "app", "", "hold");
     let (pid, keeper) = (home.app("app").pid(), home.keeper_pid());
     for _ in 0..3 {
-        // The command may find the folder gone, without its socket or there again.
-        fs::remove_dir_all(home.dir()).unwrap();
+        // The command may find the folder gone, without its socket or there again, and so may who removes it slowly.
+        home.wait_until("all of it was removed", || fs::remove_dir_all(home.dir()).is_ok());
         is_the_same(&home, pid, keeper);
     }
     home.wait_until("PM2's sockets are back", || ["rpc.sock", "pub.sock"].iter().all(|file| home.dir().join(file).exists()));

@@ -215,8 +215,11 @@ impl HomeWatch {
             Ok(()) => {
                 ctx.log.line(format_args!("what was removed from the home is back: it can be reached again"));
                 self.follow(&ctx.reactor);
-                if self.find(&ctx.settings.home, &ctx.lock) == Finding::Moved {
-                    self.log_move(ctx);
+                match self.find(&ctx.settings.home, &ctx.lock) {
+                    Finding::Fine => {}
+                    Finding::Moved => self.log_move(ctx),
+                    // Removed once more before it was watched.
+                    Finding::Incomplete | Finding::Gone => ctx.timers.set(Self::LOOK, Some(ctx.now.mono_ms + SETTLE_MS)),
                 }
             }
             Err(why) => self.try_again(ctx, format_args!("{why}")),
@@ -238,12 +241,13 @@ impl HomeWatch {
         if id_in(folder, LOCK_FILE) != id_of(&ctx.lock) {
             let lock = lock::try_lock(&within(LOCK_FILE)?).map_err(|errno| format!("lock {LOCK_FILE}: {}", std::io::Error::from(errno)))?;
             ctx.lock = lock.ok_or_else(|| format!("somebody else has {LOCK_FILE}"))?;
+            // First of all: whoever looks for us reads it.
+            let keeper = ProcRef::of(ctx.keeper.pid());
+            let marked = keeper.map_or(Ok(()), |keeper| ostler_keeper::mark_lock(ctx.lock.as_fd(), keeper));
             ctx.keeper.hold(HELD_LOCK, ctx.lock.as_fd());
             // Files of a moment ago are gone with the old lock.
             ctx.state_file.distrust();
-            if let Ok(keeper) = ProcRef::of(ctx.keeper.pid()) {
-                ostler_keeper::mark_lock(ctx.lock.as_fd(), keeper).map_err(|error| format!("write {LOCK_FILE}: {error}"))?;
-            }
+            marked.map_err(|error| format!("write {LOCK_FILE}: {error}"))?;
         }
         if !self.has_pid_elsewhere && id_in(folder, PID_FILE).is_none() {
             std::fs::write(within(PID_FILE)?, ctx.keeper.pid().to_string()).map_err(|error| format!("write {PID_FILE}: {error}"))?;

@@ -11,6 +11,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use ostler_sys::lock::is_held;
 use ostler_sys::signal::HUP;
 use ostler_sys::tree::{Entry, marker};
 use ostler_sys::{ProcRef, ProcTable, clock, socket};
@@ -21,6 +22,8 @@ use crate::title::keeper_comm;
 
 /// Time for a keeper whose home was removed to make it anew.
 const RETURNS_WITHIN_MS: u64 = 1_000;
+/// Looks at a home whose files come and go.
+const LOOKS: u32 = 3;
 /// Longest line with pid, start time and boot.
 const MARK_MAX: usize = 256;
 
@@ -140,16 +143,27 @@ pub enum Behind {
 /// Looks for the owner of a home in which nobody listens: its socket may have been removed, or the folder moved. A keeper that lost its
 /// socket is asked for another and has a moment for that.
 pub fn behind(home: &Path) -> Behind {
-    let other = match std::fs::read_to_string(home.join(LOCK_FILE)) {
+    look_behind(home, LOOKS)
+}
+
+fn look_behind(home: &Path, looks: u32) -> Behind {
+    let lock = home.join(LOCK_FILE);
+    let other = match std::fs::read_to_string(&lock) {
         Ok(text) => match marked(&text) {
             Some(keeper) if is_home_of(keeper.pid, home) || place_of(keeper) == home.canonicalize().ok() => {
                 return if returns(keeper, home) { Behind::Keeper } else { Behind::Nobody };
             }
             Some(keeper) => Other::Copied(keeper),
+            // It was made in this moment, and does not name its keeper yet.
+            None if text.is_empty() && is_held(&lock) => {
+                return if comes(home, || is_held(&lock)) { Behind::Keeper } else { Behind::Nobody };
+            }
             None => return Behind::Nobody,
         },
         Err(_) => match find_displaced(home) {
             Some(keeper) => Other::Displaced(keeper),
+            // It came back between the two looks.
+            None if looks > 1 && lock.exists() => return look_behind(home, looks - 1),
             None => return Behind::Nobody,
         },
     };
@@ -163,8 +177,13 @@ pub fn behind(home: &Path) -> Behind {
 /// True when a keeper whose socket or home was removed a moment ago has made it anew and can be reached again.
 fn returns(keeper: ProcRef, home: &Path) -> bool {
     ask_for_socket(keeper);
+    comes(home, || keeper.exists())
+}
+
+/// True when somebody can be reached in a moment, which is waited for as long as this holds.
+fn comes(home: &Path, holds: impl Fn() -> bool) -> bool {
     let deadline = clock::boot_ms() + RETURNS_WITHIN_MS;
-    while clock::boot_ms() < deadline && keeper.exists() {
+    while clock::boot_ms() < deadline && holds() {
         if socket::connect_at(&home.join(SOCKET_FILE)).is_ok() {
             return true;
         }

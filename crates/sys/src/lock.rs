@@ -40,6 +40,16 @@ pub fn lock_within(path: &Path, longest: Duration) -> Result<Option<OwnedFd>, Er
     }
 }
 
+/// True if somebody has this lock; it is not touched for that. False where the kernel does not say.
+pub fn is_held(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(meta) = std::fs::symlink_metadata(path) else { return false };
+    // `1: FLOCK  ADVISORY  WRITE 4711 fd:01:131090 0 EOF`. The device is not compared: some file systems tell another one to `stat`.
+    let end = format!(":{}", meta.ino());
+    let is_it = |line: &str| line.contains(" FLOCK ") && line.split_whitespace().any(|word| word.ends_with(&end));
+    std::fs::read_to_string("/proc/locks").is_ok_and(|locks| locks.lines().any(is_it))
+}
+
 /// Gives the lock up for every holder of this open file description.
 ///
 /// # Errors
@@ -55,12 +65,15 @@ mod tests {
     #[test]
     fn one_holder_and_duplicates_count() {
         let dir = std::env::temp_dir().join(format!("ostler-lock-{}", std::process::id()));
+        assert!(!is_held(&dir), "there is no file");
         let first = try_lock(&dir).unwrap().expect("free");
+        assert!(is_held(&dir));
         assert!(try_lock(&dir).unwrap().is_none());
         let dup = first.try_clone().unwrap();
         drop(first);
         assert!(try_lock(&dir).unwrap().is_none(), "the duplicate holds it");
         release(&dup).unwrap();
+        assert!(!is_held(&dir));
         assert!(try_lock(&dir).unwrap().is_some());
         std::fs::remove_file(&dir).unwrap();
     }
