@@ -56,10 +56,20 @@ impl Bus {
     /// Reads, over as many connections as it takes, until this app's last line.
     #[track_caller]
     fn read_to_end(&mut self, home: &Home, app: &str) {
-        let until = std::time::Instant::now() + ostler_testkit::DEADLINE;
-        while !self.of("log:out", app).iter().any(|line| line.ends_with("end")) {
-            assert!(std::time::Instant::now() < until, "{} lines, no end\n{}", self.of("log:out", app).len(), home.report());
+        self.read_until(home, app, |lines| lines.iter().any(|line| line.ends_with("end")));
+    }
+
+    /// Reads, over as many connections as it takes, until this holds of the app's lines. A machine may be as slow as it is, as long as more of them come.
+    #[track_caller]
+    fn read_until(&mut self, home: &Home, app: &str, holds: impl Fn(&[String]) -> bool) {
+        let (mut heard, mut since) = (0, std::time::Instant::now());
+        while !holds(self.of("log:out", app)) {
             self.take_or_return(home);
+            let count = self.of("log:out", app).len();
+            if count > heard {
+                (heard, since) = (count, std::time::Instant::now());
+            }
+            assert!(since.elapsed() < ostler_testkit::DEADLINE, "{heard} lines, then no more\n{}", home.report());
         }
     }
 
@@ -269,10 +279,7 @@ fn each_line_comes_once_while_logs_are_rotated_and_the_daemon_is_killed() {
             }
             kill(home.daemon_pid(), Signal::KILL);
         }
-        home.wait_until("everything was heard", || {
-            bus.take_or_return(&home);
-            bus.of("log:out", "c").len() > upto as usize
-        });
+        bus.read_until(&home, "c", |lines| lines.len() > upto as usize);
         if rounds > 0 {
             // A file whose rotation the kill broke off may get its name after newer lines were read: then its lines come later, each once.
             bus.lines.values_mut().for_each(|lines| lines.sort());
