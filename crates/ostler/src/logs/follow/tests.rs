@@ -329,7 +329,7 @@ fn a_slow_disk_is_waited_for() {
     File::options().write(true).open(scene.path("x.log")).unwrap().set_len(0).unwrap();
     assert!(scene.advance().is_empty(), "its old lines have no name yet");
     let due = scene.follower.due().unwrap();
-    for returned in &mut scene.follower.returned {
+    if let Some(returned) = &mut scene.follower.returned {
         returned.since = returned.since.checked_sub(PATIENCE).unwrap();
     }
     scene.append("x.log", "c\n");
