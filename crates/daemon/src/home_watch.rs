@@ -219,7 +219,7 @@ impl HomeWatch {
                     Finding::Fine => {}
                     Finding::Moved => self.log_move(ctx),
                     // Removed once more before it was watched.
-                    Finding::Incomplete | Finding::Gone => ctx.timers.set(Self::LOOK, Some(ctx.now.mono_ms + SETTLE_MS)),
+                    Finding::Incomplete | Finding::Gone => self.try_again(ctx, format_args!("it goes again")),
                 }
             }
             Err(why) => self.try_again(ctx, format_args!("{why}")),

@@ -334,7 +334,7 @@ impl Follower {
             if look_for_new && let Some(newest) = self.another() {
                 // First what came between the read above and the look.
                 self.read_all(watch, each)?;
-                let newest = self.read_between(newest, each)?;
+                let newest = self.read_between(newest, each);
                 watch.file(&newest.file);
                 self.open.push(newest);
                 self.read_all(watch, each)?;
@@ -454,16 +454,16 @@ impl Follower {
     }
 
     /// Reads what was rotated since the last look and before the newest file.
-    fn read_between(&self, newest: Open, each: Each<'_>) -> io::Result<Open> {
+    fn read_between(&self, newest: Open, each: Each<'_>) -> Open {
         let since_ms = self.open.iter().map(Open::last_change_ms).max().unwrap_or(self.since_ms);
         let mut last_ms = None;
         for between in between::between(&self.source, since_ms, &self.open, &newest) {
-            // Not for us, or damaged: what can be shown is shown.
+            // Not for us, or damaged: what can be shown is shown, once.
             let Ok(mut open) = between.open() else { continue };
-            open.read_whole(&self.source, each)?;
+            let _ = open.read_whole(&self.source, each);
             last_ms = Some(open.modified_ms);
         }
-        Ok(last_ms.into_iter().fold(newest, Open::since))
+        last_ms.into_iter().fold(newest, Open::since)
     }
 }
 

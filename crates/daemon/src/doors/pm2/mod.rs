@@ -214,14 +214,12 @@ impl Pm2Sockets {
         }
         self.listen(ctx);
         self.follow(ctx);
+        // Removed once more before it was watched.
         let is_gone = |kind: &Kind| self.sockets.get(*kind).is_some() && !sockets::path_of(*kind, &ctx.settings.home).exists();
-        if failed.is_none() && KINDS.iter().any(is_gone) {
-            // Removed once more before it was watched.
-            ctx.timers.set(Self::LOOK, Some(ctx.now.mono_ms + SETTLE_MS));
-        }
-        self.tries = if failed.is_some() { self.tries + 1 } else { 0 };
+        let is_late = failed.is_some() || KINDS.iter().any(is_gone);
+        self.tries = if is_late { self.tries + 1 } else { 0 };
         match failed {
-            Some(_) if self.tries < TRIES => ctx.timers.set(Self::LOOK, Some(ctx.now.mono_ms + SETTLE_MS)),
+            _ if is_late && self.tries < TRIES => ctx.timers.set(Self::LOOK, Some(ctx.now.mono_ms + SETTLE_MS)),
             Some((path, errno)) => self.log_failure(ctx, &path, errno),
             None => {}
         }
