@@ -11,9 +11,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::SeekFrom;
 
+use super::content::{Content, compressed, content, hidden_length};
 use super::lines::{Lines, Piece, count_lines, start_of_last};
 use super::past;
-use super::resume::{content, hidden_length};
 use super::source::Source;
 use super::watch::Watch;
 
@@ -119,9 +119,10 @@ impl Open {
         Ok(Self { position, ..Self::new(file)? })
     }
 
-    /// Content of another file, from this position on.
-    pub(super) fn of_content(file: File, key: (u64, u64), position: u64) -> Self {
-        Self { position, ..Self::with_key(file, key) }
+    /// Content of a rotated file, from this position on.
+    pub(super) fn of_content(content: Content, position: u64) -> Self {
+        let Content { file, meta } = content;
+        Self { position, ..Self::with_key(file, (meta.dev(), meta.ino())).with_time_of(&meta) }
     }
 
     /// It, from another position on.
@@ -398,8 +399,8 @@ impl Follower {
             self.returned = None;
             return Ok(());
         };
-        let copy = content(&self.source, &returned.rotated, 0).filter(|copy| copy.key != open.key);
-        let copy = copy.or_else(|| content(&self.source, &between::compressed(&returned.rotated), open.position));
+        let copy = |path: &Path| content(&self.source, path, open.position).map(|content| Open::of_content(content, open.position));
+        let copy = copy(&returned.rotated).filter(|copy| copy.key != open.key).or_else(|| copy(&compressed(&returned.rotated)));
         let Some(copy) = copy else {
             // It gets its name in a moment, on a slow disk later; if not, somebody has only renamed the file back, or has removed the copy since.
             let patience = if hidden_length(&returned.rotated) > 0 { LONGEST_ROTATION } else { PATIENCE };

@@ -5,6 +5,7 @@
 
 mod bus;
 mod bus_packets;
+mod content;
 mod feed;
 mod follow;
 mod grep;

@@ -1,23 +1,19 @@
 //! Following again where somebody else has stopped: files may have been rotated, renamed or replaced since.
 
-use std::fs::{File, Metadata};
-use std::io::{self, Read, Write};
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
 use ostler_core::rotate::name::may_be_rotated;
 use ostler_proto::pm2::LogPlace;
-use rustix::fs::MemfdFlags;
 
+use super::content::{self, hidden_length};
 use super::follow::{Follower, Open, key_of, modified_ms};
 use super::past::rotated;
 use super::source::Source;
 
 /// Most names of a folder that are looked at for a file that has another name by now.
 const MOST_NAMES: usize = 10_000;
-/// Most bytes of a compressed file that are shown.
-const MOST_BYTES: u64 = 64 << 20;
 /// Looks for a file that is at none of its names.
 const LOOKS: u32 = 3;
 
@@ -98,12 +94,6 @@ fn name_to_come(log: &Path) -> Option<PathBuf> {
     names.filter_map(rotated).find(|rotated| rotated.starts_with(name) || may_be_rotated(name, rotated)).map(|rotated| folder.join(rotated))
 }
 
-/// Length of the hidden copy that is to get this name.
-pub(super) fn hidden_length(rotated: &Path) -> u64 {
-    let hidden = rotated.file_name().and_then(|name| name.to_str()).map(|name| rotated.with_file_name(format!(".{name}.ostler")));
-    hidden.and_then(|hidden| std::fs::symlink_metadata(hidden).ok()).map_or(0, |meta| meta.len())
-}
-
 /// Files in the folder of a log.
 fn names(log: &Path) -> Vec<(PathBuf, (u64, u64))> {
     let entries = log.parent().and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten().flatten().take(MOST_NAMES);
@@ -121,34 +111,16 @@ fn rotated_since(log: &Path, since_ms: u64, is_meant: &dyn Fn((u64, u64)) -> boo
 }
 
 /// A file from this position on, decompressed if it is compressed.
-pub(super) fn content(source: &Source, path: &Path, position: u64) -> Option<Open> {
-    opened(source.open(path).ok()?, path, position).ok()
-}
-
-/// This file of this name from this position on, decompressed if it is compressed.
-pub(super) fn opened(file: File, path: &Path, position: u64) -> io::Result<Open> {
-    if path.extension().is_none_or(|end| end != "gz") {
-        return Open::at(file, position);
-    }
-    let meta = file.metadata()?;
-    let decompressed = decompressed(file, position)?;
-    Ok(Open::of_content(decompressed, (meta.dev(), meta.ino()), position).with_time_of(&meta))
-}
-
-/// What was compressed, where it was, without what is before this position.
-fn decompressed(file: File, position: u64) -> io::Result<File> {
-    let mut content = MultiGzDecoder::new(file);
-    let before = io::copy(&mut Read::take(&mut content, position), &mut io::sink())?;
-    let mut memory = File::from(rustix::fs::memfd_create("ostler-log", MemfdFlags::CLOEXEC)?);
-    io::Seek::seek(&mut memory, io::SeekFrom::Start(before))?;
-    io::copy(&mut Read::take(content, MOST_BYTES), &mut memory)?;
-    memory.flush()?;
-    Ok(memory)
+fn content(source: &Source, path: &Path, position: u64) -> Option<Open> {
+    content::content(source, path, position).map(|content| Open::of_content(content, position))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::fs::File;
+    use std::io::Write;
+
     use flate2::Compression;
     use flate2::write::GzEncoder;
 

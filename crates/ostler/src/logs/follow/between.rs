@@ -3,10 +3,10 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use super::super::content::{compressed, opened};
 use super::super::past::rotated;
-use super::super::resume::opened;
 use super::super::source::Source;
 use super::{Open, modified_ms};
 
@@ -24,7 +24,7 @@ pub(super) struct Between {
 impl Between {
     /// Its lines. What is compressed is decompressed now: one of them at a time.
     pub(super) fn open(self) -> io::Result<Open> {
-        Ok(opened(self.file, &self.path, 0)?.since(self.modified_ms).over())
+        Ok(Open::of_content(opened(self.file, &self.path, 0)?, 0).since(self.modified_ms).over())
     }
 }
 
@@ -57,11 +57,4 @@ fn hold(source: &Source, path: PathBuf) -> Option<Between> {
     };
     let compressed = compressed(&path);
     open(path).or_else(|| open(compressed))
-}
-
-/// The name of a rotated file that was compressed.
-pub(super) fn compressed(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".gz");
-    name.into()
 }

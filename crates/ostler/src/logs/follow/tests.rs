@@ -262,7 +262,7 @@ fn whoever_is_slow_sees_two_returns_at_once() {
 /// Replaces a file by its compressed form, as the daemon does it.
 fn compress(path: &Path) {
     let (modified, content) = (path.metadata().unwrap().modified().unwrap(), std::fs::read(path).unwrap());
-    let file = File::create(between::compressed(path)).unwrap();
+    let file = File::create(compressed(path)).unwrap();
     let mut sink = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
     sink.write_all(&content).unwrap();
     sink.finish().unwrap().set_modified(modified).unwrap();
