@@ -27,6 +27,8 @@ const TRIES: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(250);
 /// Bytes per call, so that no call takes long.
 const AT_ONCE: usize = 16 << 20;
+/// Bytes of a disk that a copy leaves to others; less of a small disk.
+const LEFT: u64 = 16 << 20;
 
 /// Order to copy a file.
 #[derive(Clone, Debug)]
@@ -301,6 +303,7 @@ pub(super) fn copy_on(source: &File, copy: &File, length: &mut u64) -> io::Resul
     let end = source.metadata()?.len();
     while *length < end {
         let wanted = usize::try_from(end - *length).unwrap_or(AT_ONCE).min(AT_ONCE);
+        leave_room(copy, wanted as u64)?;
         let (mut from, mut to) = (*length, *length);
         match rustix::fs::copy_file_range(source, Some(&mut from), copy, Some(&mut to), wanted) {
             // Shorter than a moment ago: somebody truncates it.
@@ -315,6 +318,15 @@ pub(super) fn copy_on(source: &File, copy: &File, length: &mut u64) -> io::Resul
         }
     }
     Ok(())
+}
+
+/// Fails where a copy of so many bytes would leave next to nothing: one that does not fit must not take the last of the disk from those who write to it.
+fn leave_room(copy: &File, bytes: u64) -> io::Result<()> {
+    // Where the file system does not say, it will say so by itself.
+    let Ok(disk) = rustix::fs::fstatvfs(copy) else { return Ok(()) };
+    let free = if rustix::process::geteuid().is_root() { disk.f_bfree } else { disk.f_bavail };
+    let left = LEFT.min(disk.f_blocks.saturating_mul(disk.f_frsize) / 16);
+    if free.saturating_mul(disk.f_frsize) < bytes.saturating_add(left) { Err(Errno::NOSPC.into()) } else { Ok(()) }
 }
 
 /// Copies bytes; within one file only towards its beginning.

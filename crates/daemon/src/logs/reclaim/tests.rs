@@ -492,3 +492,19 @@ fn links_are_followed_also_to_what_is_not_there() {
     std::os::unix::fs::symlink("round", path("round")).unwrap();
     follow_links(&path("round"));
 }
+
+#[test]
+fn a_copy_that_does_not_fit_leaves_room_to_the_writers() {
+    ostler_testkit::needs_root!();
+    let folder = Folder::new("room");
+    let Some(disk) = ostler_testkit::Tmpfs::mount(folder.path(), 4 << 10) else { ostler_testkit::skip!("no file system can be mounted") };
+    let (log, copy) = (disk.path().join("x.log"), disk.path().join("copy"));
+    fs::write(&log, vec![b'x'; 2 << 20]).unwrap();
+    let copy = fs::File::create_new(copy).unwrap();
+    let source = fs::File::open(&log).unwrap();
+    let mut length = 0;
+    // Half of the disk is free, and it has to stay so.
+    let error = copy_on(&source, &copy, &mut length).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull, "{error}");
+    fs::File::options().append(true).open(&log).unwrap().write_all(&vec![b'x'; 240 << 10]).unwrap();
+}
