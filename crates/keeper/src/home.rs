@@ -283,4 +283,19 @@ mod tests {
         }
         std::fs::remove_file(&path).unwrap();
     }
+
+    #[test]
+    fn a_lock_that_does_not_name_its_keeper_yet_is_waited_for() {
+        let home = std::env::temp_dir().join(format!("ostler-behind-{}", std::process::id()));
+        std::fs::create_dir_all(&home).unwrap();
+        let lock = ostler_sys::lock::try_lock(&home.join(LOCK_FILE)).unwrap().unwrap();
+        assert!(matches!(behind(&home), Behind::Nobody), "nobody comes");
+        let listener = socket::listen_at(&home.join(SOCKET_FILE)).unwrap();
+        assert!(matches!(behind(&home), Behind::Keeper));
+        // Whoever had it is gone.
+        drop(lock);
+        assert!(matches!(behind(&home), Behind::Nobody));
+        drop(listener);
+        std::fs::remove_dir_all(&home).unwrap();
+    }
 }

@@ -1,6 +1,7 @@
 //! File lock that ends with its last holder, however that ends.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -42,7 +43,6 @@ pub fn lock_within(path: &Path, longest: Duration) -> Result<Option<OwnedFd>, Er
 
 /// True if somebody has this lock; it is not touched for that. False where the kernel does not say.
 pub fn is_held(path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
     let Ok(meta) = std::fs::symlink_metadata(path) else { return false };
     // `1: FLOCK  ADVISORY  WRITE 4711 fd:01:131090 0 EOF`. The device is not compared: some file systems tell another one to `stat`.
     let end = format!(":{}", meta.ino());

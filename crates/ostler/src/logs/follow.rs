@@ -142,8 +142,11 @@ impl Open {
 
     /// The time of its last change until now.
     fn last_change_ms(&self) -> u64 {
-        // What was decompressed is a new file.
-        if self.is_over { self.modified_ms } else { self.file.metadata().map_or(self.modified_ms, |meta| modified_ms(&meta)) }
+        match self.file.metadata() {
+            Ok(meta) if (meta.dev(), meta.ino()) == self.key => modified_ms(&meta),
+            // What was decompressed is another file, made now.
+            _ => self.modified_ms,
+        }
     }
 
     /// The time of its last change when it was opened.

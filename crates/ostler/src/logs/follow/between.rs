@@ -1,4 +1,4 @@
-//! Files that were rotated between two looks: whoever is slow, or is read slowly, finds another log at the path than the one after that which it has read.
+//! Rotated files that a follower has never had open: those between the log that it read last and the one at the path now. There are some where it looks late, or is read slowly.
 
 use std::fs::File;
 use std::io;
