@@ -149,4 +149,5 @@ mod web_page;
 mod web_profiles;
 mod web_rights;
 mod wedged;
+mod wedged_keeper;
 mod why;

@@ -72,3 +72,18 @@ fn no_zombie_no_orphan() {
     assert!(status.success(), "process 1 ends by itself: {status}");
     assert!(home.processes().is_empty(), "{:?}", home.processes());
 }
+
+#[test]
+fn process_1_that_is_stopped_from_outside_is_continued() {
+    let home = home();
+    let Some(init) = Init::start(&home) else { skip!("pid namespaces are not permitted here") };
+    start_fixture(&home, "app", "", "hold");
+    let (inside, restarts) = (home.app("app").pid(), home.app("app").restarts());
+    let app = home.app_processes().first().map_or(0, |process| process.pid);
+    kill(init.keeper, Signal::STOP);
+    home.wait_until("process 1 is stopped", || process_table().iter().any(|p| p.pid == init.keeper && p.state == 'T'));
+    kill(app, Signal::KILL);
+    let restarted = home.wait_app("app", "restarted", |item| item.pid() != inside && item.status() == "online");
+    assert_eq!(restarted.restarts(), restarts + 1, "{}", home.report());
+    assert!(std::fs::read_to_string(home.dir().join("pm2.log")).unwrap().contains("SIGCONT"), "{}", home.report());
+}

@@ -101,6 +101,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("hooks", Kind::Feature),
     ("host", Kind::Feature),
     ("jobs", Kind::Feature),
+    ("keeper_watch", Kind::Feature),
     ("log_writers", Kind::Feature),
     ("last_lines", Kind::Feature),
     ("lifetime", Kind::Feature),

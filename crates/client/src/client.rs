@@ -505,8 +505,8 @@ impl<S: Stream> Client<S> {
         if is_busy {
             let now = Instant::now();
             silence.busy(now);
-            look.busy(silence.lasts(now), keeper);
-            return Ok(());
+            let silent = silence.lasts(now);
+            return if look.busy(silent, keeper) { Ok(()) } else { Err(ClientError::Silent(look.give_up(silent, keeper))) };
         }
         match silence.unanswered(now) {
             Unanswered::Call => {

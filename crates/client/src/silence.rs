@@ -17,8 +17,9 @@ pub(crate) const HELLO_WITHIN: Duration = Duration::from_secs(1);
 /// Action of a caller on a daemon from which nothing comes while an answer is owed. `silent` = for so long; `keeper` = pid of its keeper as
 /// the daemon sent it, unless it has not answered hello yet.
 pub trait OnSilence: Send {
-    /// It answers others at once, so it is only busy with this request. Called after 1 s, then after 2, 4, 8, and every 15 s.
-    fn busy(&mut self, silent: Duration, keeper: Option<i32>);
+    /// It answers others at once, so it is only busy with this request. Called after 1 s, then after 2, 4, 8, and every 15 s. False = the
+    /// wait is over: the daemon itself waits for a process that does nothing.
+    fn busy(&mut self, silent: Duration, keeper: Option<i32>) -> bool;
 
     /// It answers nobody. Called once per silence. True = somebody was called who replaces it, and is worth waiting 60 s for; else it is 5 s.
     fn unanswered(&mut self, silent: Duration, keeper: Option<i32>) -> bool;

@@ -378,6 +378,7 @@ impl Control {
     /// Replaces a keeper that was killed: a new one gets everything that the old one held, and watches every process that still runs.
     pub(crate) fn lost_keeper(&mut self, error: &io::Error) {
         self.ctx.log.error(format_args!("the keeper is gone ({error}), starting another one"));
+        let fault = self.ctx.keeper.fault.take();
         let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.durable.id).collect();
         // What they sent before they may have ended: nobody will report that.
         ids.iter().for_each(|&id| self.read_to_the_end(id));
@@ -398,7 +399,7 @@ impl Control {
         self.ctx.reactor.remove(&self.ctx.keeper);
         // What was not yet asked for is decided again by the recovery.
         self.ctx.effects.retain(|work| !matches!(work, Work::Ack(_) | Work::Effect(_, Effect::Spawn { .. })));
-        self.ctx.keeper = KeeperDoor::new(link, pid);
+        self.ctx.keeper.replace(link, pid);
         self.ctx.fds.set_aside();
         self.ctx.groups.keeper_was_lost();
         if let Err(error) = self.ctx.reactor.add(&self.ctx.keeper, Source::Keeper) {
@@ -413,7 +414,7 @@ impl Control {
             found.count(&recovered, self.ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.pid().is_some()));
             self.dispatch_event(id, Event::Recovered(recovered));
         }
-        found.emit(&mut self.ctx, Lost::Keeper, None);
+        found.emit(&mut self.ctx, Lost::Keeper, fault);
         self.features.each().for_each(|feature| feature.on_new_keeper(&mut self.ctx, &others));
     }
 

@@ -49,6 +49,11 @@ impl FdBudget {
         next.saturating_add(self.free_share()) < self.limit
     }
 
+    /// True if less than half of them are in use, so that what is useful but not needed may have one.
+    pub(crate) fn has_plenty(&self) -> bool {
+        one_more().is_ok_and(|fd| u64::from(fd.as_raw_fd().unsigned_abs()) < self.limit / 2)
+    }
+
     /// Descriptors that may wait for the keeper in our hands.
     pub(crate) fn may_wait(&self) -> usize {
         usize::try_from(self.free_share() / 2).unwrap_or(0)

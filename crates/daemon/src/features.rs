@@ -24,6 +24,7 @@ use crate::hooks::Hooks;
 use crate::host::Host;
 use crate::input::Input;
 use crate::jobs::Jobs;
+use crate::keeper_watch::KeeperWatch;
 use crate::last_lines::LastLines;
 use crate::lifetime::Lifetime;
 use crate::limits::Limits;
@@ -123,6 +124,7 @@ features! {
     preload: Preload,
     tracing: Tracing,
     input: Input,
+    keeper_watch: KeeperWatch,
     channels: Channels,
     cluster: Cluster,
     cron: Cron,

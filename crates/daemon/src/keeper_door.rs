@@ -1,12 +1,14 @@
 //! Keeper's door: what is to be sent to the keeper is collected, and leaves only after the journal was written.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use ostler_keeper::{FromKeeper, Link, ToKeeper};
-use ostler_sys::ProcRef;
+use ostler_sys::process::activity;
+use ostler_sys::signal::CONT;
+use ostler_sys::{Ending, ProcRef};
 
 use crate::reactor::{Reactor, Source};
 
@@ -28,6 +30,14 @@ pub(crate) fn is_of_instance(key: u64) -> bool {
 pub(crate) struct KeeperDoor {
     link: Link,
     pid: i32,
+    /// The keeper's process; none if what it does cannot be seen.
+    process: Option<ProcRef>,
+    /// True if something was sent since the last [`KeeperDoor::take_sent`].
+    has_sent: bool,
+    /// Reason why the daemon killed the keeper.
+    pub fault: Option<String>,
+    /// Ends that the daemon saw by itself, by key.
+    endings: BTreeMap<u64, Ending>,
     queue: VecDeque<(ToKeeper, Vec<OwnedFd>)>,
     waits_for_room: bool,
     /// Starts that could not be sent for want of descriptors: key and errno.
@@ -36,7 +46,17 @@ pub(crate) struct KeeperDoor {
 
 impl KeeperDoor {
     pub(crate) fn new(link: Link, pid: i32) -> Self {
-        Self { link, pid, queue: VecDeque::new(), waits_for_room: false, unsent: Vec::new() }
+        Self {
+            link,
+            pid,
+            process: ProcRef::of(pid).ok().filter(|_| activity(pid).is_ok()),
+            has_sent: false,
+            fault: None,
+            endings: BTreeMap::new(),
+            queue: VecDeque::new(),
+            waits_for_room: false,
+            unsent: Vec::new(),
+        }
     }
 
     /// Pid of the keeper: parent and subreaper of all apps.
@@ -44,13 +64,49 @@ impl KeeperDoor {
         self.pid
     }
 
+    /// The keeper's process; none if what it does cannot be seen.
+    pub(crate) fn process(&self) -> Option<ProcRef> {
+        self.process
+    }
+
+    /// True if the keeper was sent something that it has to do, once.
+    pub(crate) fn take_sent(&mut self) -> bool {
+        std::mem::take(&mut self.has_sent)
+    }
+
+    /// Notes an end that the daemon saw by itself.
+    pub(crate) fn note_ending(&mut self, key: u64, ending: Ending) {
+        self.endings.insert(key, ending);
+    }
+
+    /// The end that the keeper reports, or the one that the daemon saw if the keeper does not know it.
+    pub(crate) fn known_ending(&mut self, key: u64, reported: Ending) -> Ending {
+        let seen = self.endings.remove(&key);
+        if reported == Ending::Unknown { seen.unwrap_or(reported) } else { reported }
+    }
+
+    /// Replaces the keeper by another one.
+    pub(crate) fn replace(&mut self, link: Link, pid: i32) {
+        let endings = std::mem::take(&mut self.endings);
+        *self = Self { endings, ..Self::new(link, pid) };
+    }
+
+    /// Continues a keeper that was stopped by a signal: it is to end now.
+    pub(crate) fn continue_stopped(&self) {
+        if let Some(keeper) = self.process.filter(|keeper| activity(keeper.pid).is_ok_and(|found| found.state == b'T')) {
+            // Whoever asked for the end waits for it, and reports it if it does not come.
+            let _ = keeper.signal(CONT);
+        }
+    }
+
     /// Puts a message without descriptors into the queue.
     pub(crate) fn send(&mut self, message: ToKeeper) {
-        self.queue.push_back((message, Vec::new()));
+        self.send_with(message, Vec::new());
     }
 
     /// Puts a message into the queue.
     pub(crate) fn send_with(&mut self, message: ToKeeper, fds: Vec<OwnedFd>) {
+        self.has_sent |= !matches!(message, ToKeeper::Ping | ToKeeper::Pong | ToKeeper::Ready);
         self.queue.push_back((message, fds));
     }
 
@@ -72,6 +128,7 @@ impl KeeperDoor {
     pub(crate) fn hold_now(&mut self, name: &str, fd: BorrowedFd<'_>) {
         let is_older = |message: &ToKeeper| matches!(message, ToKeeper::Hold { name: of } | ToKeeper::Drop { name: of } if of == name);
         self.queue.retain(|(message, _)| !is_older(message));
+        self.has_sent = true;
         // A link that is broken shows it when it is read.
         let _ = self.link.send(&ToKeeper::Hold { name: name.to_owned() }, &[fd]);
     }

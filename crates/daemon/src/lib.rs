@@ -34,6 +34,7 @@ mod ipc;
 mod jobs;
 
 mod keeper_door;
+mod keeper_watch;
 mod last_lines;
 mod left_behind;
 mod lifetime;

@@ -50,4 +50,4 @@ pub use message::{
 pub use run::{EXIT_CHECKED, EXIT_LOCKED, main, runtime_signals};
 pub use state::{LOCK_FILE, PID_FILE, PID_FILE_VAR, SOCKET_FILE};
 pub use title::daemon_title;
-pub use watchdog::DOUBT_SIGNAL;
+pub use watchdog::{DOUBT_SIGNAL, Hang, Watchdog};

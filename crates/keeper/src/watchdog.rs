@@ -1,4 +1,5 @@
 //! Watchdog of the daemon: one that lives and does nothing (stopped, in an endless loop, blocked in a system call) is noticed, killed and replaced.
+//! The daemon judges the keeper by the same [`Watchdog`].
 //!
 //! Nothing is asked while all is well, so that nobody wakes up at rest. The keeper asks (`Ping`) when the daemon has not acknowledged an exit
 //! in time, and when a client that got no answer reports that ([`DOUBT_SIGNAL`]). Then it looks at the daemon's first thread until the answer
@@ -35,17 +36,22 @@ const DIES_WITHIN_MS: u64 = 2_000;
 const UNDEAD_MAX: usize = 3;
 const AFTER_UNDEAD_MS: u64 = 30_000;
 
-/// Way in which a daemon hangs.
+/// Way in which a process hangs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hang {
+pub enum Hang {
+    /// Stopped by a signal.
     Stopped,
+    /// In a loop that does not end.
     Busy,
+    /// In a system call, or waiting for a thread.
     Still,
+    /// Blocked in the kernel.
     Blocked,
 }
 
 impl Hang {
-    fn describe(self) -> &'static str {
+    /// The reason in words.
+    pub fn describe(self) -> &'static str {
         match self {
             Self::Stopped => "it was stopped by a signal",
             Self::Busy => "it has used 10 s of CPU time without coming back",
@@ -55,9 +61,9 @@ impl Hang {
     }
 }
 
-/// Watch over the daemon; pure.
+/// Watch over a process that owes answers; pure.
 #[derive(Debug, Default)]
-pub(crate) struct Watchdog {
+pub struct Watchdog {
     phase: Phase,
     /// Time of SIGKILL.
     killed_ms: Option<u64>,
@@ -87,20 +93,20 @@ struct Asked {
 }
 
 impl Watchdog {
-    /// Expects an acknowledgement: something was sent that needs one.
-    pub(crate) fn expect(&mut self, now_ms: u64) {
+    /// Expects an answer: something was sent that needs one.
+    pub fn expect(&mut self, now_ms: u64) {
         if matches!(self.phase, Phase::Calm) {
             self.phase = Phase::Expecting { until_ms: now_ms + EXPECT_MS };
         }
     }
 
     /// Notes that it turns.
-    pub(crate) fn on_answer(&mut self) {
+    pub fn on_answer(&mut self) {
         self.phase = Phase::Calm;
     }
 
     /// Says whether it is to be asked: not while it is asked already.
-    fn doubt(&mut self, now_ms: u64, activity: Activity) -> bool {
+    pub fn doubt(&mut self, now_ms: u64, activity: Activity) -> bool {
         if matches!(self.phase, Phase::Asked(_)) {
             return false;
         }
@@ -113,7 +119,8 @@ impl Watchdog {
         self.killed_ms.get_or_insert(now_ms);
     }
 
-    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+    /// The time of the next look.
+    pub fn deadline_ms(&self) -> Option<u64> {
         if let Some(killed) = self.killed_ms {
             return Some(killed + DIES_WITHIN_MS);
         }
@@ -125,7 +132,7 @@ impl Watchdog {
     }
 
     /// Takes one more look; `None` = wait.
-    fn look(&mut self, now_ms: u64, activity: Activity) -> Option<Hang> {
+    pub fn look(&mut self, now_ms: u64, activity: Activity) -> Option<Hang> {
         let Phase::Asked(asked) = &mut self.phase else { return None };
         let interval = if asked.looks < SHORT_LOOKS { LOOK_MS } else { LATER_LOOK_MS };
         // We may have been held up as well: what happened meanwhile, nobody saw.

@@ -8,34 +8,58 @@ use std::time::Duration;
 
 use ostler_client::OnSilence;
 use ostler_keeper::{DOUBT_SIGNAL, HOME_VAR, PID_FILE, ROLE_VAR};
-use ostler_sys::process::{ProcRef, activity};
+use ostler_sys::process::{Activity, ProcRef, activity};
+use ostler_sys::signal::CONT;
 use ostler_sys::tree::{Entry, ProcTable, marker};
 
 /// Whether it was printed: once in a call, however many connections it makes.
 static SAID: AtomicBool = AtomicBool::new(false);
 static SAID_OF_KEEPER: AtomicBool = AtomicBool::new(false);
 
+/// Time after which a keeper that is stopped or traced is given up. The daemon replaces one that it can replace within some seconds.
+const GIVE_UP_KEEPER: Duration = Duration::from_secs(10);
+/// The same for one that is blocked in the kernel: a slow disk ends that by itself.
+const GIVE_UP_BLOCKED: Duration = Duration::from_secs(40);
+
 /// Looker at keeper and daemon of a home, which informs the user.
 pub(crate) struct Look {
     home: PathBuf,
+    /// A keeper that does nothing while the daemon waits for it.
+    idle: Option<Idle>,
+}
+
+/// A keeper that did nothing at each look.
+struct Idle {
+    keeper: i32,
+    found: Activity,
+    /// Silence at the first look.
+    since: Duration,
 }
 
 impl Look {
     /// A looker at this home.
     pub(crate) fn at(home: &Path) -> Self {
-        Self { home: home.to_owned() }
+        Self { home: home.to_owned(), idle: None }
     }
 }
 
 impl OnSilence for Look {
-    fn busy(&mut self, silent: Duration, keeper: Option<i32>) {
-        if let Some(keeper) = keeper.filter(|&keeper| is_stopped(keeper) && !SAID_OF_KEEPER.swap(true, Ordering::Relaxed)) {
-            print(&format!(
-                "the keeper (pid {keeper}) has not answered for {} s: it was stopped by a signal and nothing can be started or stopped; \
-                 `kill -CONT {keeper}` lets it go on, apps go on meanwhile",
-                silent.as_secs()
-            ));
+    fn busy(&mut self, silent: Duration, keeper: Option<i32>) -> bool {
+        let found = keeper.and_then(|keeper| Some((keeper, does_nothing(keeper)?)));
+        let Some((keeper, found)) = found else {
+            self.idle = None;
+            return true;
+        };
+        let since = match &self.idle {
+            Some(idle) if idle.keeper == keeper && idle.found == found => idle.since,
+            _ => silent,
+        };
+        self.idle = Some(Idle { keeper, found, since });
+        // One that is blocked only now is nothing to speak of.
+        if found.state != b'D' && !SAID_OF_KEEPER.swap(true, Ordering::Relaxed) {
+            print(&format!("{}; the daemon replaces it if that is possible, apps go on", who_waits(keeper, silent)));
         }
+        silent.saturating_sub(since) < if found.state == b'D' { GIVE_UP_BLOCKED } else { GIVE_UP_KEEPER }
     }
 
     fn unanswered(&mut self, silent: Duration, keeper: Option<i32>) -> bool {
@@ -48,7 +72,11 @@ impl OnSilence for Look {
     }
 
     fn give_up(&mut self, silent: Duration, keeper: Option<i32>) -> String {
-        Found::of(&self.home, keeper).who(silent)
+        if let Some(idle) = &self.idle {
+            return format!("{}; hint: {}", who_waits(idle.keeper, silent), remedy(idle.keeper));
+        }
+        let found = Found::of(&self.home, keeper);
+        format!("{}; hint: {}", found.who(silent), found.what_is_done())
     }
 }
 
@@ -56,21 +84,29 @@ impl OnSilence for Look {
 struct Found {
     keeper: Option<ProcRef>,
     daemon: Option<Entry>,
+    standby: Option<ProcRef>,
 }
 
 impl Found {
     fn of(home: &Path, keeper: Option<i32>) -> Self {
         let keeper = keeper_of(home).or_else(|| keeper.and_then(|pid| ProcRef::of(pid).ok()));
-        Self { keeper, daemon: daemon_of(home, keeper) }
+        let daemon = daemon_of(home, keeper);
+        let standby = if keeper.is_none() && daemon.is_none() { standby_of(home) } else { None };
+        Self { keeper, daemon, standby }
     }
 
     fn keeper_runs(&self) -> bool {
         self.keeper.is_some_and(|keeper| keeper.exists() && !is_stopped(keeper.pid))
     }
 
-    /// Has the keeper look at the daemon; returns whether there is one that can.
+    /// Has the keeper look at the daemon, or the standby continue that was stopped and is all that is left; returns whether there is one
+    /// that can help.
     fn call_for_help(&self) -> bool {
-        self.keeper_runs() && self.keeper.is_some_and(|keeper| keeper.signal(DOUBT_SIGNAL).is_ok())
+        match (self.keeper, self.standby) {
+            (Some(keeper), _) => self.keeper_runs() && keeper.signal(DOUBT_SIGNAL).is_ok(),
+            (None, Some(standby)) => standby.signal(CONT).is_ok(),
+            (None, None) => false,
+        }
     }
 
     fn who(&self, silent: Duration) -> String {
@@ -92,7 +128,10 @@ impl Found {
             }
             (_, Some(keeper)) => format!("`kill -CONT {}` lets it go on, and it sees to the daemon; apps go on", keeper.pid),
             (Some(daemon), None) => format!("`kill -9 {}` ends it, and the next command starts another; apps go on", daemon.pid),
-            (None, None) => "the next command starts another; apps go on".to_owned(),
+            (None, None) => match self.standby {
+                Some(standby) => format!("the standby (pid {}) takes over, apps go on", standby.pid),
+                None => "the next command starts another; apps go on".to_owned(),
+            },
         }
     }
 }
@@ -106,6 +145,49 @@ fn state(pid: i32) -> &'static str {
         Ok(b'Z' | b'X') | Err(_) => "it has just ended",
         Ok(_) => "it waits for something else",
     }
+}
+
+/// Activity of a process that does nothing: stopped, traced, blocked in the kernel.
+fn does_nothing(pid: i32) -> Option<Activity> {
+    activity(pid).ok().filter(|found| matches!(found.state, b'T' | b't' | b'D'))
+}
+
+/// The text on a keeper for which the daemon waits.
+fn who_waits(keeper: i32, silent: Duration) -> String {
+    format!(
+        "the keeper (pid {keeper}) has not answered for {} s: {}, and nothing can be started or stopped",
+        silent.as_secs(),
+        state(keeper)
+    )
+}
+
+/// The remedy for a keeper that does nothing.
+fn remedy(keeper: i32) -> String {
+    match activity(keeper).map(|found| found.state) {
+        Ok(b't') => "end the debugger (or strace) that holds it".to_owned(),
+        Ok(b'D') => "see `dmesg` for the disk or file system that does not answer".to_owned(),
+        _ => format!("`kill -CONT {keeper}` continues it"),
+    }
+}
+
+/// The fault of a keeper that is stopped or traced: nothing is started, restarted or stopped meanwhile. None if it is neither, or if it is in
+/// another pid namespace, where its number is another process's here.
+pub(crate) fn keeper_fault(keeper: i32) -> Option<KeeperFault> {
+    let is_keeper = marker(keeper, ROLE_VAR).is_some_and(|role| role == b"keeper");
+    let found = does_nothing(keeper).filter(|found| is_keeper && found.state != b'D')?;
+    let words = if found.state == b'T' { "is stopped by a signal (SIGSTOP)" } else { "is held by a debugger" };
+    Some(KeeperFault {
+        found: format!("the keeper (pid {keeper}) {words}: no app is started, restarted or stopped meanwhile"),
+        remedy: remedy(keeper),
+    })
+}
+
+/// See [`keeper_fault`].
+pub(crate) struct KeeperFault {
+    /// What is wrong.
+    pub found: String,
+    /// Remedy, if the daemon does not replace it within some seconds.
+    pub remedy: String,
 }
 
 fn is_stopped(pid: i32) -> bool {
@@ -123,6 +205,13 @@ pub(crate) fn keeper_of(home: &Path) -> Option<ProcRef> {
     let pid: i32 = std::fs::read_to_string(home.join(PID_FILE)).ok()?.trim().parse().ok()?;
     let process = ProcRef::of(pid).ok()?;
     marker(pid, ROLE_VAR).is_some_and(|role| role == b"keeper").then_some(process)
+}
+
+/// The stopped standby of a home.
+fn standby_of(home: &Path) -> Option<ProcRef> {
+    let has = |pid: i32, name: &str, value: &[u8]| marker(pid, name).is_some_and(|found| found == value);
+    let of_home = |entry: &&Entry| has(entry.pid, ROLE_VAR, b"anchor") && has(entry.pid, HOME_VAR, home.as_os_str().as_encoded_bytes());
+    ProcTable::scan().entries().iter().filter(|entry| entry.state == b'T').find(of_home).map(Entry::process)
 }
 
 /// The daemon of a home: the child of its keeper, or one that outlived another keeper.

@@ -271,8 +271,11 @@ pub struct Activity {
 /// Reads what the first thread of a process is doing; other threads may do something else.
 ///
 /// # Errors
-/// `ENOENT`/`ESRCH` when it is gone, `EIO` when the line makes no sense.
+/// `ENOENT`/`ESRCH` when it is gone, `EIO` when the line makes no sense, `ENOSYS` where the kernel is played: processes do nothing there.
 pub fn activity(pid: i32) -> Result<Activity, Errno> {
+    if played::ask(|_| ()).is_some() {
+        return Err(Errno::NOSYS);
+    }
     let path = format!("/proc/{pid}/task/{pid}/stat");
     let fd = rustix::fs::open(path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut buf = [0u8; STAT_BYTES];

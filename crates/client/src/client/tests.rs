@@ -246,9 +246,10 @@ fn a_limit_ends_the_wait_for_who_says_nothing() {
 struct Looker(mpsc::Sender<&'static str>);
 
 impl OnSilence for Looker {
-    fn busy(&mut self, _: Duration, keeper: Option<i32>) {
+    fn busy(&mut self, _: Duration, keeper: Option<i32>) -> bool {
         assert_eq!(keeper, Some(6));
         self.0.send("busy").unwrap();
+        true
     }
 
     fn unanswered(&mut self, _: Duration, keeper: Option<i32>) -> bool {

@@ -343,6 +343,7 @@ impl Control {
         }
         self.ctx.log.flush();
         self.features.each().for_each(|feature| feature.on_leave(&mut self.ctx, ending));
+        self.ctx.keeper.continue_stopped();
         self.ctx.keeper.flush_finally(&self.ctx.reactor);
     }
 }

@@ -61,6 +61,7 @@ impl Control {
                 self.dispatch_event(id, Event::SpawnFailed { inc, failure });
             }
             FromKeeper::Exited { key, pid, ending, .. } => {
+                let ending = self.ctx.keeper.known_ending(key, ending);
                 // Whoever it was: what the kernel killed for its memory is not counted again with the next end.
                 let exit = self.ctx.exit_report(ending);
                 if self.is_of_feature(key, ChildEvent::Exited(ending)) {

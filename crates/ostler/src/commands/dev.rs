@@ -173,7 +173,7 @@ fn head(out: &mut Out, call: &Call, list: &[Summary]) {
 fn follow(cx: &mut Cx, past: Past, show: &Show<'_>, signals: Option<&mut Signals>, session: &mut Session) -> Result<Status, CliError> {
     cx.disconnect();
     if let Some(keeper) = logs::stream_as(cx, past, show, signals, session)? {
-        crate::cx::wait_for_end(keeper);
+        crate::cx::wait_for_end(keeper)?;
     }
     Ok(Status::Ok)
 }

@@ -71,7 +71,7 @@ fn watch(cx: &mut Cx, past: logs::Past, mut signals: Option<&mut Signals>) -> Re
     out.flush();
     cx.disconnect();
     let keeper = logs::stream(cx, past, signals.as_deref_mut())?.unwrap_or(keeper);
-    cx::wait_for_end(keeper);
+    cx::wait_for_end(keeper)?;
     let Some(signals) = signals else { return Ok(Status::Ok) };
     if signals.receive() || signals.ended_in_order() {
         return Ok(Status::Ok);

@@ -10,6 +10,7 @@ use crate::cli::Call;
 use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
+use crate::silence::keeper_fault;
 
 /// Prints one line. Exit code 0 or 1, nothing else: engines keep the others for themselves. Never starts a daemon.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
@@ -31,9 +32,13 @@ fn ask(cx: &mut Cx, call: &Call) -> Result<(bool, String), CliError> {
     let targets: Vec<String> = call.targets.iter().filter(|target| *target != "all").cloned().collect();
     let home = cx.home()?.display().to_string();
     let client = cx.running_client()?.ok_or(ClientError::NotRunning { home })?;
-    match client.request(&Request::Health { targets: targets.clone() }, &mut |_| {})? {
-        Response::Health(rows) => Ok(verdict(&rows, !targets.is_empty(), min)),
-        _ => Err(ClientError::Unexpected.into()),
+    let Response::Health(rows) = client.request(&Request::Health { targets: targets.clone() }, &mut |_| {})? else {
+        return Err(ClientError::Unexpected.into());
+    };
+    // The apps may be well, but nobody would restart one.
+    match client.peer().and_then(|peer| keeper_fault(peer.keeper_pid)) {
+        Some(fault) => Ok((false, fault.found)),
+        None => Ok(verdict(&rows, !targets.is_empty(), min)),
     }
 }
 

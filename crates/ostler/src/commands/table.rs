@@ -7,6 +7,7 @@ use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::{CliError, UsageError};
 use crate::render::{Order, blocks, host_line, json, list_table, module_table};
+use crate::silence::keeper_fault;
 
 /// Prints the list in the form that the options ask for; also after commands that change something.
 pub(crate) fn show(cx: &mut Cx, call: &Call) -> Result<(), CliError> {
@@ -49,14 +50,21 @@ fn shown(cx: &mut Cx, call: &Call, only: Option<&[u32]>) -> Result<(), CliError>
         let (modules, apps): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.module);
         let table = list_table(&apps, &cx.out.view()) + &module_table(&modules, &cx.out.view());
         cx.out.line(table.trim_end_matches('\n'));
-        if only.is_some() {
-            return Ok(());
+        if only.is_none() {
+            report_set_aside(cx)?;
+            // The list is what was asked for; without figures it is as good.
+            if let Ok(Some(report)) = host(cx) {
+                cx.out.line(host_line(&report, &cx.out.view()));
+            }
         }
-        report_set_aside(cx)?;
-        // The list is what was asked for; without figures it is as good.
-        if let Ok(Some(report)) = host(cx) {
-            cx.out.line(host_line(&report, &cx.out.view()));
-        }
+    }
+    report_keeper(cx)
+}
+
+/// Warns of a keeper that does nothing: the list shows what it reported last.
+fn report_keeper(cx: &mut Cx) -> Result<(), CliError> {
+    if let Some(fault) = cx.client()?.peer().and_then(|peer| keeper_fault(peer.keeper_pid)) {
+        cx.out.warn_err(fault.found);
     }
     Ok(())
 }

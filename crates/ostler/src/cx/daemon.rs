@@ -12,6 +12,7 @@ use super::Cx;
 use crate::client::{self, Client, ClientError, VERSION};
 use crate::error::CliError;
 use crate::render::{ProgressPrinter, Wording};
+use crate::silence::keeper_fault;
 
 /// Time within which the new daemon has to answer.
 const READY_WITHIN: Duration = Duration::from_secs(10);
@@ -43,11 +44,9 @@ impl Cx {
         let (out, client) = self.parts()?;
         let mut printer = ProgressPrinter::new(out, Wording::Action);
         client.request(&Request::Kill, &mut |progress| printer.print(progress))?;
-        if let Some(keeper) = client.peer().map(|peer| peer.keeper_pid) {
-            wait_for_end(keeper);
-        }
+        let keeper = client.peer().map(|peer| peer.keeper_pid);
         self.disconnect();
-        Ok(())
+        keeper.map_or(Ok(()), wait_for_end)
     }
 }
 
@@ -101,18 +100,28 @@ fn wait_by_looking(keeper: ProcRef) {
 }
 
 /// Waits until the keeper is gone, so that the next command finds a clean home.
-pub(crate) fn wait_for_end(pid: i32) {
-    let Ok(keeper) = ProcRef::of(pid) else { return };
+///
+/// # Errors
+/// It is still there after some seconds.
+pub(crate) fn wait_for_end(pid: i32) -> Result<(), CliError> {
+    let Ok(keeper) = ProcRef::of(pid) else { return Ok(()) };
     // In another pid namespace (a container whose home we see) that number is not the keeper's here.
     if marker(pid, ROLE_VAR).is_none_or(|role| role != b"keeper") {
-        return;
+        return Ok(());
     }
-    let keeper = match keeper.open() {
-        Ok(pidfd) => pidfd,
-        Err(errno) if is_refusal(errno) => return wait_by_looking(keeper),
-        Err(_) => return,
-    };
-    let mut fds = [rustix::event::PollFd::new(&keeper, rustix::event::PollFlags::IN)];
-    let timeout = rustix::time::Timespec::try_from(KEEPER_END).ok();
-    let _ = rustix::event::poll(&mut fds, timeout.as_ref());
+    match keeper.open() {
+        Ok(pidfd) => {
+            let mut fds = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+            let timeout = rustix::time::Timespec::try_from(KEEPER_END).ok();
+            let _ = rustix::event::poll(&mut fds, timeout.as_ref());
+        }
+        Err(errno) if is_refusal(errno) => wait_by_looking(keeper),
+        Err(_) => {}
+    }
+    if keeper.has_ended() {
+        return Ok(());
+    }
+    let fault = keeper_fault(pid).map_or_else(String::new, |fault| format!(": {}; hint: {}", fault.found, fault.remedy));
+    let seconds = KEEPER_END.as_secs();
+    Err(ClientError::Silent(format!("all apps were stopped, but the keeper (pid {pid}) has not ended within {seconds} s{fault}")).into())
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Daemon, Finding, Level};
 use crate::left_behind;
 use crate::render::bytes;
+use crate::silence::keeper_fault;
 
 /// Free space below which a log may be the last one, and the part of the disk.
 const LITTLE_BYTES: u64 = 256 << 20;
@@ -65,6 +66,12 @@ fn of_daemon(home: &Path, daemon: &Daemon) -> Finding {
             let found = format!("it is version {}, this program is {}", peer.version, env!("CARGO_PKG_VERSION"));
             Finding::new(Level::Warning, what, found, "ostler update  (no app is restarted)")
         }
+        Daemon::Runs(peer, _) if let Some(fault) = keeper_fault(peer.keeper_pid) => Finding::new(
+            Level::Wrong,
+            "keeper",
+            fault.found,
+            format!("{}, if the daemon does not replace it within some seconds", fault.remedy),
+        ),
         Daemon::Runs(peer, details) => {
             let count = details.len();
             Finding::fine(

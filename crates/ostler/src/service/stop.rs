@@ -73,10 +73,7 @@ fn kill(home: &Path, notify: &Notify) -> Result<(), CliError> {
             _ => break,
         }
     }
-    if let Some(keeper) = client.peer().map(|peer| peer.keeper_pid) {
-        wait_for_end(keeper);
-    }
-    Ok(())
+    client.peer().map_or(Ok(()), |peer| wait_for_end(peer.keeper_pid))
 }
 
 /// Asks for so much time, and some more.

@@ -1,0 +1,234 @@
+//! A keeper that lives and does nothing: stopped, traced, stopped together with others. The daemon replaces it, apps are supervised on, commands end.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use ostler_testkit::{Home, Output, alive, kill, skip};
+use rustix::process::Signal;
+
+use crate::setup::{home, start_fixture};
+
+/// Time in which each command ends, whatever hangs. Far above what it takes, far below "for ever".
+const BOUND: Duration = Duration::from_secs(60);
+
+/// Stops a process and waits until the kernel reports it as stopped.
+#[track_caller]
+fn stop(home: &Home, pid: i32) -> i32 {
+    kill(pid, Signal::STOP);
+    home.wait_until("the process is stopped", || home.processes().iter().any(|process| process.pid == pid && process.state == 'T'));
+    pid
+}
+
+#[track_caller]
+fn stop_keeper(home: &Home) -> i32 {
+    stop(home, home.keeper_pid())
+}
+
+#[track_caller]
+fn wait_replaced(home: &Home, former: i32) {
+    home.wait_until("the keeper is replaced", || !alive(former) && home.dir().join("pm2.pid").exists() && home.keeper_pid() != former);
+}
+
+/// Runs a command that has to end in bounded time.
+#[track_caller]
+fn bounded(home: &Home, words: &str) -> Output {
+    let begin = Instant::now();
+    let output = home.run(words);
+    assert!(begin.elapsed() < BOUND, "`{words}` took {:?}\n{output}", begin.elapsed());
+    output
+}
+
+/// Starts an app that sleeps for a number of seconds by which its processes are recognised.
+#[track_caller]
+fn start_sleeper(home: &Home, name: &str, seconds: u32) {
+    let script = home.write(&format!("{name}.sh"), format!("#!/bin/sh\nexec sleep {seconds}\n"));
+    home.ok(format!("start {script} --name {name}"));
+    home.wait_until("its program runs", || sleepers(home, seconds).len() == 1);
+}
+
+/// Processes of a sleeper, by the process table alone.
+fn sleepers(home: &Home, seconds: u32) -> Vec<i32> {
+    let words = format!("sleep {seconds}");
+    home.app_processes().iter().filter(|process| process.cmdline == words && process.state != 'Z').map(|process| process.pid).collect()
+}
+
+#[test]
+fn an_app_that_is_killed_behind_a_stopped_keeper_is_restarted() {
+    let home = home();
+    start_sleeper(&home, "steady", 1001);
+    start_sleeper(&home, "crashes", 1002);
+    let (steady, crashed) = (home.app("steady").pid(), home.app("crashes").pid());
+    let keeper = stop_keeper(&home);
+    kill(crashed, Signal::KILL);
+    // No command is run: the daemon notices the exit by itself.
+    home.wait_until("the app is back", || sleepers(&home, 1002).iter().any(|&pid| pid != crashed));
+    wait_replaced(&home, keeper);
+    let app = home.wait_app("crashes", "online again", |app| app.status() == "online" && app.pid() != crashed);
+    assert_eq!(app.restarts(), 1, "counted once\n{}", home.report());
+    assert_eq!(sleepers(&home, 1002), [app.pid()], "started once");
+    assert_eq!((home.app("steady").pid(), home.app("steady").restarts()), (steady, 0), "no other app is touched");
+    let log = std::fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+    assert!(log.contains(&format!("the keeper (pid {keeper})")) && log.contains("stopped by a signal"), "{log}");
+    home.ok("events").says("the keeper was replaced");
+    // The app is still supervised.
+    kill(app.pid(), Signal::KILL);
+    home.wait_app("crashes", "restarted", |item| item.restarts() == 2 && item.status() == "online");
+}
+
+#[test]
+fn the_exit_code_of_an_app_that_ended_behind_a_stopped_keeper_is_known() {
+    let home = home();
+    let script = home.write("ends.sh", "#!/bin/sh\nwhile [ ! -e go ]; do sleep 0.05; done\nexit 7\n");
+    home.ok(format!("start {script} --name ends --stop-exit-codes 7"));
+    stop_keeper(&home);
+    home.write("go", "");
+    home.wait_status("ends", "stopped");
+    home.ok("why ends").says("7");
+}
+
+#[test]
+fn each_command_ends_although_the_keeper_was_stopped() {
+    let home = home();
+    start_sleeper(&home, "app", 1001);
+    for words in ["restart app", "stop app", "start app", "reload app", "scale app 2", "delete app"] {
+        let keeper = stop_keeper(&home);
+        let output = bounded(&home, words);
+        assert!(output.code == 0, "`{words}`\n{output}");
+        wait_replaced(&home, keeper);
+    }
+    assert!(sleepers(&home, 1001).is_empty(), "{}", home.report());
+    start_sleeper(&home, "last", 1002);
+    stop_keeper(&home);
+    let output = bounded(&home, "kill");
+    assert!(output.code == 0, "{output}");
+    home.wait_until("all is over", || home.processes().is_empty());
+}
+
+#[test]
+fn kill_ends_a_stopped_keeper_that_has_nothing_to_do() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    home.ok("delete app");
+    stop_keeper(&home);
+    let output = bounded(&home, "kill");
+    assert!(output.code == 0, "{output}");
+    home.wait_until("all is over", || home.processes().is_empty());
+    assert!(!home.dir().join("ostler.sock").exists() && !home.dir().join("pm2.pid").exists());
+    start_fixture(&home, "app", "", "hold");
+}
+
+#[test]
+fn health_doctor_and_list_name_a_stopped_keeper_and_have_it_replaced() {
+    let home = home();
+    start_fixture(&home, "app", "", "hold");
+    for (words, code) in [("health", 1), ("doctor", 1), ("list", 0)] {
+        let keeper = stop_keeper(&home);
+        let output = bounded(&home, words);
+        let said = format!("{}{}", output.stdout, output.stderr);
+        assert_eq!(output.code, code, "`{words}`\n{output}");
+        assert!(said.contains(&format!("the keeper (pid {keeper})")) && said.contains("stopped"), "`{words}`\n{output}");
+        wait_replaced(&home, keeper);
+        home.wait_until("all is well again", || home.run("health").code == 0);
+    }
+    assert_eq!(home.app("app").restarts(), 0);
+}
+
+#[test]
+fn daemon_and_keeper_both_stopped_end_a_command_with_a_hint_and_go_on_when_continued() {
+    let home = home();
+    start_sleeper(&home, "app", 1001);
+    let pid = home.app("app").pid();
+    let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
+    stop(&home, daemon);
+    stop(&home, keeper);
+    for words in ["list", "restart app", "kill", "start app"] {
+        let output = bounded(&home, words);
+        assert_eq!(output.code, 3, "`{words}`\n{output}");
+        assert!(output.stderr.contains(&format!("kill -CONT {keeper}")), "`{words}`\n{output}");
+    }
+    kill(keeper, Signal::CONT);
+    kill(daemon, Signal::CONT);
+    home.wait_status("app", "online");
+    assert_eq!((home.app("app").pid(), home.app("app").restarts()), (pid, 0), "{}", home.report());
+}
+
+#[test]
+fn everything_stopped_and_continued_doubles_nothing() {
+    let home = home();
+    start_sleeper(&home, "one", 1001);
+    start_sleeper(&home, "two", 1002);
+    for round in 1..=3 {
+        let all: Vec<i32> = home.processes().iter().map(|process| process.pid).collect();
+        all.iter().for_each(|&pid| kill(pid, Signal::STOP));
+        home.wait_until("all are stopped", || home.processes().iter().all(|process| process.state == 'T'));
+        kill(sleepers(&home, 1001)[0], Signal::KILL);
+        // The daemon first, the keeper last: the daemon waits for an answer meanwhile.
+        let keeper = home.keeper_pid();
+        all.iter().filter(|&&pid| pid != keeper).for_each(|&pid| kill(pid, Signal::CONT));
+        kill(keeper, Signal::CONT);
+        home.wait_app("one", "restarted", |app| app.restarts() == round && app.status() == "online");
+        home.wait_until("each runs once", || sleepers(&home, 1001).len() == 1 && sleepers(&home, 1002).len() == 1);
+    }
+    assert_eq!(home.app("two").restarts(), 0);
+    assert_eq!(home.daemons().len(), 1);
+}
+
+/// A process that traces another until it is dropped.
+struct Tracer(Child);
+
+impl Tracer {
+    /// `None` where that is not permitted, or there is no Python.
+    fn of(home: &Home, pid: i32) -> Option<Self> {
+        let seize = format!(
+            "import ctypes, time, os\nlibc = ctypes.CDLL(None)\n\
+             if libc.ptrace(0x4206, {pid}, 0, 0) or libc.ptrace(0x4207, {pid}, 0, 0): raise SystemExit(1)\n\
+             os.waitpid({pid}, 0x40000000)\ntime.sleep(1000)\n"
+        );
+        let mut tracer = Self(Command::new("python3").args(["-c", &seize]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?);
+        let mut ended = false;
+        home.wait_until("it is traced, or cannot be", || {
+            ended = tracer.0.try_wait().unwrap().is_some();
+            ended || home.processes().iter().any(|process| process.pid == pid && process.state == 't')
+        });
+        (!ended).then_some(tracer)
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_keeper_held_by_a_debugger_is_reported_and_left_alone() {
+    let home = home();
+    start_sleeper(&home, "app", 1001);
+    let (keeper, pid) = (home.keeper_pid(), home.app("app").pid());
+    let Some(tracer) = Tracer::of(&home, keeper) else { skip!("no python3 or no ptrace here") };
+    let output = bounded(&home, "restart app");
+    assert_eq!(output.code, 3, "{output}");
+    assert!(output.stderr.contains(&format!("the keeper (pid {keeper})")) && output.stderr.contains("debugger"), "{output}");
+    let output = bounded(&home, "health");
+    assert_eq!(output.code, 1, "{output}");
+    drop(tracer);
+    // The order is carried out as soon as the keeper runs again, once.
+    home.wait_app("app", "restarted", |app| app.pid() != pid && app.status() == "online");
+    home.wait_until("it runs once", || sleepers(&home, 1001).len() == 1);
+    assert_eq!(home.keeper_pid(), keeper, "{}", home.report());
+}
+
+#[test]
+fn a_stopped_standby_still_takes_over() {
+    let home = home();
+    start_sleeper(&home, "app", 1001);
+    let pid = home.app("app").pid();
+    stop(&home, home.anchor_pid());
+    home.kill_both();
+    let output = bounded(&home, "list");
+    assert!(output.code == 0, "{output}");
+    let app = home.wait_status("app", "online");
+    assert_eq!(app.pid(), pid, "{}", home.report());
+    assert_eq!(sleepers(&home, 1001), [pid]);
+}
