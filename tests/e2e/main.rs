@@ -11,6 +11,7 @@ mod app_messages;
 mod attack_control;
 mod attack_messages;
 mod attack_paths;
+mod attack_profiles;
 mod autosave;
 mod autoscale;
 mod bun;

@@ -25,8 +25,10 @@
 //! Words for people that every client says alike are in [`words`]; none are printed here, no daemon is started, and no exit code is known: that is the caller's.
 #![forbid(unsafe_code)]
 
+pub mod app_rights;
 mod client;
 mod error;
+pub mod profile_file;
 mod silence;
 mod way;
 pub mod words;

@@ -2,20 +2,25 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use ostler_client::app_rights::AppRights;
+use ostler_client::profile_file::{extension, take_over};
 use ostler_proto::control::{Failure, Profile, Progress, Request, Response};
+use ostler_proto::instance::Detail;
 use serde_json::{Value, json};
 
 use crate::cli::Call;
-use crate::client::ClientError;
+use crate::client::{Client, ClientError};
 use crate::cx::{self, Cx};
 use crate::error::{CliError, Status, UsageError};
 use crate::text::shown;
 
 /// Time for which is profiled when none is given.
 const MS: u64 = 10_000;
+/// Largest file that is taken over: a sparse one must not fill the disk.
+const MOST_BYTES: u64 = 16 << 30;
 
 /// Runs `profile <id|name|namespace>`. The app takes the profile itself, over its channel: no port is opened, and other runtimes are not touched.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
@@ -27,6 +32,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let target = call.targets[0].clone();
     let mut files: Vec<(u32, String, String)> = Vec::new();
     let (out, client) = cx.parts()?;
+    let rights = rights_of(client, &target);
     let request = Request::Profile { target, kind, ms };
     let answer = client.request(&request, &mut |progress| {
         match progress {
@@ -43,13 +49,14 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let mut status = Status::Ok;
     let mut all: Vec<Value> = Vec::new();
     for (id, name, file) in files {
-        match fetch(Path::new(&file), &folder, &name, id) {
+        let of_app = rights.iter().find(|(of, _)| *of == id).map(|(_, rights)| rights);
+        match fetch(Path::new(&file), kind, of_app, &folder, &name, id) {
             Ok(path) => {
                 all.push(json!({ "pm_id": id, "name": name, "file": path }));
                 cx.out.info(format_args!("[{}]({id}) {}", shown(&name), shown(&path.to_string_lossy())));
             }
             Err(error) => {
-                cx.out.error(format_args!("[{}]({id}) cannot take over \"{}\": {error}", shown(&name), shown(&file)));
+                cx.out.error(format_args!("[{}]({id}) {}", shown(&name), shown(&error.to_string())));
                 status = Status::Failed;
             }
         }
@@ -85,25 +92,25 @@ fn length(call: &Call) -> Result<u64, UsageError> {
     if (1..=3_600_000).contains(&ms) { Ok(ms) } else { Err(bad("expected a time up to an hour".into())) }
 }
 
-/// Moves the file of an app into this folder, if it is its caller's own. That of another user stays where it is: what is in its place may be anything.
-fn fetch(file: &Path, folder: &Path, name: &str, id: u32) -> io::Result<PathBuf> {
-    let mut from = OpenOptions::new()
-        .read(true)
-        .custom_flags((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32)
-        .open(file)?;
-    let meta = from.metadata()?;
-    if !meta.is_file() || meta.nlink() != 1 {
-        return Err(io::Error::other("this is no file of its own"));
-    }
-    if meta.uid() != rustix::process::geteuid().as_raw() {
-        return Ok(file.to_owned());
-    }
-    let ending = file.extension().map_or_else(|| "profile".into(), |ending| ending.to_string_lossy().into_owned());
+/// Returns the rights of each instance's user. What cannot be profiled has none: the daemon reports why.
+fn rights_of(client: &mut Client, target: &str) -> Vec<(u32, AppRights)> {
+    let details = client.inspect(&[target.to_owned()]).unwrap_or_default();
+    let rights = |detail: &Detail| Some((detail.id, AppRights::of(&detail.spec, detail.instance.pid()?).ok()?));
+    details.iter().filter_map(rights).collect()
+}
+
+/// Moves the file that an app names into this folder. The app may name any path, so the file is accessed with the rights of the app's user.
+fn fetch(file: &Path, kind: Profile, rights: Option<&AppRights>, folder: &Path, name: &str, id: u32) -> io::Result<PathBuf> {
+    let rights = rights.ok_or_else(|| io::Error::other("the instance was replaced meanwhile"))?;
     let plain: String = name.chars().map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' }).collect();
-    let (to, mut copy) = fresh(folder, &format!("{plain}-{id}"), &ending)?;
-    io::copy(&mut from, &mut copy)?;
-    std::fs::remove_file(file)?;
-    Ok(to)
+    let (to, mut copy) = fresh(folder, &format!("{plain}-{id}"), extension(kind))?;
+    match take_over(file, kind, rights, &mut copy, MOST_BYTES) {
+        Ok(_) => Ok(to),
+        Err(error) => {
+            let _ = std::fs::remove_file(&to);
+            Err(io::Error::other(error))
+        }
+    }
 }
 
 /// A new file of this name, or with a number behind it.

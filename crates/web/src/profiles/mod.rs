@@ -2,31 +2,43 @@
 //!
 //! # Theory of operation
 //! An order goes to the daemon for each instance (`Request::Profile`), and its preload writes a file into the app's temporary folder. What the app answers is a
-//! path, which is believed as little as anything else of an app: [`take`] copies a regular file of the app's own user with the name that the preload gives, and
-//! nothing else. [`store`] keeps the copies in `<home>/web/profiles`, bounded in number and bytes. What is in them is read by the page alone.
+//! path, which is as untrusted as anything else of an app: `ostler_client::profile_file` opens, copies and removes that file with the rights of the app's user.
+//! [`store`] keeps the copies in `<home>/web/profiles`, bounded in number and bytes. What is in them is read by the page alone.
 //!
 //! Whatever is under way when this process ends is lost: the app's file stays where the app has written it.
 
 mod store;
-mod take;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::fs::File;
-use std::path::Path;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use ostler_client::app_rights::AppRights;
+use ostler_client::profile_file::{ProfileFileError, extension, take_over};
 use ostler_proto::control::{Profile, Request};
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::Daemon;
 use crate::now_ms;
-use store::Store;
+use store::{MOST_BYTES, Store};
 
 /// Most instances that are profiled at the same time: each is a thread that waits.
 const UNDER_WAY: usize = 16;
 /// Failures that are told.
 const FAILURES: usize = 20;
+/// Largest file that is taken over.
+const LARGEST: u64 = MOST_BYTES / 2;
+
+/// Running instance to profile.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) id: u32,
+    /// Rights of the user that it runs as.
+    pub(crate) rights: AppRights,
+}
 
 /// What is known of a profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,15 +93,6 @@ pub(crate) enum ProfileError {
     TooMany,
 }
 
-/// Ending of the name of a file.
-pub(crate) fn ending(kind: Profile) -> &'static str {
-    match kind {
-        Profile::Cpu => "cpuprofile",
-        Profile::Memory => "heapprofile",
-        Profile::Heap => "heapsnapshot",
-    }
-}
-
 impl Profiles {
     /// Those of a home. What a former process left half done is removed.
     pub(crate) fn of(home: &Path) -> Self {
@@ -97,27 +100,27 @@ impl Profiles {
         Self { state: RefCell::new(State { store, running: Vec::new(), failed: VecDeque::new() }) }
     }
 
-    /// Begins to profile these instances (id and pid), which goes on by itself.
+    /// Begins to profile these instances, which goes on by itself.
     ///
     /// # Errors
     /// [`ProfileError`]; then none of them was begun.
-    pub(crate) fn begin(self: &Rc<Self>, daemon: &Daemon, subject: &Subject, instances: &[(u32, i32)]) -> Result<(), ProfileError> {
+    pub(crate) fn begin(self: &Rc<Self>, daemon: &Daemon, subject: &Subject, instances: &[Target]) -> Result<(), ProfileError> {
         {
             let state = &mut *self.state.borrow_mut();
-            let busy = |(id, _): &&(u32, i32)| state.running.iter().any(|other| other.instance == *id);
-            if let Some((id, _)) = instances.iter().find(busy) {
-                return Err(ProfileError::Busy(*id));
+            let busy = |target: &&Target| state.running.iter().any(|other| other.instance == target.id);
+            if let Some(target) = instances.iter().find(busy) {
+                return Err(ProfileError::Busy(target.id));
             }
             if state.running.len() + instances.len() > UNDER_WAY {
                 return Err(ProfileError::TooMany);
             }
-            state.running.extend(instances.iter().map(|(instance, _)| Subject { instance: *instance, ..subject.clone() }));
+            state.running.extend(instances.iter().map(|target| Subject { instance: target.id, ..subject.clone() }));
         }
-        for (instance, pid) in instances {
-            let subject = Subject { instance: *instance, ..subject.clone() };
-            let (all, daemon, pid) = (Rc::clone(self), daemon.clone(), *pid);
+        for target in instances {
+            let subject = Subject { instance: target.id, ..subject.clone() };
+            let (all, daemon, rights) = (Rc::clone(self), daemon.clone(), target.rights.clone());
             tokio::task::spawn_local(async move {
-                let taken = all.one(&daemon, &subject, pid).await;
+                let taken = all.one(&daemon, &subject, rights).await;
                 all.is_done(subject, taken);
             });
         }
@@ -125,7 +128,7 @@ impl Profiles {
     }
 
     /// One profile: ordered, taken over, kept.
-    async fn one(&self, daemon: &Daemon, subject: &Subject, pid: i32) -> Result<(), String> {
+    async fn one(&self, daemon: &Daemon, subject: &Subject, rights: AppRights) -> Result<(), String> {
         let request = Request::Profile { target: subject.instance.to_string(), kind: subject.kind, ms: subject.ms };
         let outcome = daemon.order(&subject.by, request).await.map_err(|problem| ostler_core::causes::with_causes(&problem))?;
         if let Err(failure) = outcome.result {
@@ -134,7 +137,7 @@ impl Profiles {
         let told = outcome.returned.first().and_then(|one| one.get("value")?.as_str().map(std::path::PathBuf::from));
         let told = told.ok_or("the app says of no file")?;
         let (kind, part) = (subject.kind, self.state.borrow_mut().store.part().map_err(|problem| problem.to_string())?);
-        let copied = tokio::task::spawn_blocking(move || take::take_over(&told, kind, pid, &part).map(|bytes| (part, bytes)));
+        let copied = tokio::task::spawn_blocking(move || copy(&told, kind, &rights, &part).map(|bytes| (part, bytes)));
         let (part, bytes) = copied.await.map_err(|_| "the copy was given up".to_owned())?.map_err(|problem| problem.to_string())?;
         let kept = self.state.borrow_mut().store.keep(subject, &part, bytes);
         kept.map_err(|problem| problem.to_string())
@@ -175,6 +178,12 @@ impl Profiles {
     pub(crate) fn remove(&self, id: &str) -> std::io::Result<()> {
         self.state.borrow_mut().store.remove(id)
     }
+}
+
+/// Copies the file that an app names. A copy that fails leaves no file.
+fn copy(named: &Path, kind: Profile, rights: &AppRights, to: &PathBuf) -> Result<u64, ProfileFileError> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).map_err(ProfileFileError::Write)?;
+    take_over(named, kind, rights, &mut file, LARGEST).inspect_err(|_| drop(std::fs::remove_file(to)))
 }
 
 /// What is ordered for an app, at this instant.

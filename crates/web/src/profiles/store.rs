@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::{Kept, Subject, ending};
+use super::{Kept, Subject, extension};
 
 /// Most profiles.
 const MOST: usize = 40;
@@ -124,7 +124,7 @@ fn surplus(sizes: &[u64], bytes: u64, more: usize) -> usize {
 }
 
 fn data_name(kept: &Kept) -> String {
-    format!("{}.{}", kept.id, ending(kept.subject.kind))
+    format!("{}.{}", kept.id, extension(kept.subject.kind))
 }
 
 fn note_name(id: &str) -> String {

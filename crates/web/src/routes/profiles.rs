@@ -6,8 +6,11 @@ use std::rc::Rc;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, HeaderValue};
 use hyper::{Response, StatusCode};
+use ostler_client::app_rights::AppRights;
+use ostler_client::profile_file::extension;
 use ostler_client::words::shown;
 use ostler_proto::control::Profile;
+use ostler_proto::instance::Detail;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -15,7 +18,7 @@ use super::{apps, body};
 use crate::access::{Identity, Role};
 use crate::audit::Entry;
 use crate::now_ms;
-use crate::profiles::{self, Kept};
+use crate::profiles::{self, Kept, Target};
 use crate::reply::{self, Body, error, streamed};
 use crate::server::{Asked, Site};
 use crate::view::App;
@@ -56,16 +59,20 @@ pub(super) async fn take(site: &Site, asked: Asked, identity: &Identity, name: &
         Err(text) => return error(StatusCode::BAD_REQUEST, text),
     };
     let targets = instances.iter().map(|(id, _)| id.to_string()).collect();
-    let can_be = match site.daemon.ask(move |client| apps::those_left(client, targets)).await {
-        Ok(details) => details.iter().all(|detail| crate::view::is_profiled(&detail.spec)),
+    let details = match site.daemon.ask(move |client| apps::those_left(client, targets)).await {
+        Ok(details) => details,
         Err(problem) => return super::not_asked(&problem),
     };
-    if !can_be {
+    if !details.iter().all(|detail| crate::view::is_profiled(&detail.spec)) {
         return error(
             StatusCode::CONFLICT,
             "only a Node app that runs with ostler's preload can be profiled; of others `perf record -p <pid>` or `py-spy record -p <pid>` tells it",
         );
     }
+    let instances = match targets_of(&details, &instances) {
+        Ok(instances) => instances,
+        Err(problem) => return error(StatusCode::CONFLICT, &format!("cannot profile {}: {problem}", shown(name))),
+    };
     let begun = site.profiles.begin(&site.daemon, &profiles::subject(&app, wish.kind, ms, &identity.user), &instances);
     let result = begun.as_ref().err().map_or_else(|| "begun".to_owned(), ToString::to_string);
     site.audit.write(&entry(identity, from, &format!("profile {}", wish.kind.word()), name, result));
@@ -77,6 +84,12 @@ pub(super) async fn take(site: &Site, asked: Asked, identity: &Identity, name: &
 
 /// Instances that run: id and pid.
 type Instances = Vec<(u32, i32)>;
+
+/// Those of the instances that still exist, with the rights of their users.
+fn targets_of(details: &[Detail], instances: &Instances) -> std::io::Result<Vec<Target>> {
+    let pid_of = |id| instances.iter().find(|(of, _)| *of == id).map_or(0, |(_, pid)| *pid);
+    details.iter().map(|detail| Ok(Target { id: detail.id, rights: AppRights::of(&detail.spec, pid_of(detail.id))? })).collect()
+}
 
 /// How long, in ms, and which instances.
 fn chosen(app: &App, wish: &Wish) -> Result<(u64, Instances), &'static str> {
@@ -142,7 +155,7 @@ pub(super) fn one(site: &Rc<Site>, identity: &Identity, id: &str) -> Response<Bo
 fn file_name(kept: &Kept) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let name: String = kept.subject.app.chars().map(|c| if is_plain(c) { c } else { '_' }).take(80).collect();
-    format!("{name}-{}.{}", kept.subject.instance, profiles::ending(kept.subject.kind))
+    format!("{name}-{}.{}", kept.subject.instance, extension(kept.subject.kind))
 }
 
 pub(super) fn remove(site: &Site, asked: &Asked, identity: &Identity, id: &str) -> Response<Body> {

@@ -9,6 +9,7 @@ use hyper::Request;
 use hyper::body::Bytes;
 use hyper::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
 use hyper_util::rt::TokioIo;
+use ostler_client::app_rights::AppRights;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -24,8 +25,8 @@ const KINDS: &str = "text/plain;version=0.0.4;q=1,*/*;q=0.1";
 pub(super) enum Address {
     /// A port of loopback.
     Port(u16),
-    /// The way that the preload of this process has opened.
-    Way { path: PathBuf, pid: i32 },
+    /// Socket that the preload of this process names, to connect to with the rights of its user.
+    Way { path: PathBuf, pid: i32, rights: AppRights },
 }
 
 /// The text of a page, or why there is none.
@@ -49,8 +50,10 @@ async fn read(address: &Address, port: u16, path: &str) -> Result<String, String
             };
             ask(stream, *port, path).await
         }
-        Address::Way { path: socket, pid } => {
-            let stream = UnixStream::connect(socket).await.map_err(|error| format!("cannot connect to its preload: {error}"))?;
+        Address::Way { path: socket, pid, rights } => {
+            let (socket, rights) = (socket.clone(), rights.clone());
+            let connected = tokio::task::spawn_blocking(move || rights.connect(&socket)).await.map_err(|error| error.to_string())?;
+            let stream = connected.and_then(UnixStream::from_std).map_err(|error| format!("cannot connect to its preload: {error}"))?;
             // An app names the socket: it is believed where the process itself listens there.
             let is_own = stream.peer_cred().is_ok_and(|peer| peer.pid() == Some(*pid));
             if !is_own {

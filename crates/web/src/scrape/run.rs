@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use ostler_client::app_rights::AppRights;
 use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::scrape::{Scrape, scrape};
 use ostler_http::Ending;
@@ -81,8 +82,8 @@ struct Target {
     scrape: Scrape,
     /// Its number within the app.
     index: u32,
-    /// Node with our preload: it can open a way.
-    has_preload: bool,
+    /// Rights of the user of a Node app with our preload, which can open a way; none for others.
+    rights: Option<AppRights>,
 }
 
 #[derive(Default)]
@@ -185,7 +186,7 @@ impl Scraper {
         let mut state = self.state.borrow_mut();
         for detail in details {
             let Some(row) = rows.iter().find(|row| row.id == detail.id) else { continue };
-            let target = target(&detail.spec, detail.index);
+            let target = target(&detail.spec, detail.index, row.pid);
             state.known.insert(detail.id, Known { pid: row.pid, target });
         }
     }
@@ -216,7 +217,7 @@ impl State {
         let of = |row: &&TableRow| {
             let target = self.known.get(&row.id)?.target.clone()?;
             let others = rows.iter().filter(|other| is_same(other, row)).count();
-            let shares = !target.scrape.increment && (others > 1 || row.mode == ExecMode::Cluster && target.has_preload);
+            let shares = !target.scrape.increment && (others > 1 || row.mode == ExecMode::Cluster && target.rights.is_some());
             Some(Job { id: row.id, pid: row.pid, app: (row.namespace.clone(), row.name.clone()), target, shares })
         };
         rows.iter().filter_map(of).collect()
@@ -284,22 +285,23 @@ impl State {
 }
 
 /// Where the page of an app is, as its description says.
-fn target(spec: &AppSpec, index: u32) -> Option<Target> {
+fn target(spec: &AppSpec, index: u32, pid: i32) -> Option<Target> {
     let scrape = scrape(spec.given.open().get("scrape")?).ok()??;
-    Some(Target { scrape, index, has_preload: crate::view::is_profiled(spec) })
+    let rights = AppRights::of(spec, pid).ok().filter(|_| crate::view::is_profiled(spec));
+    Some(Target { scrape, index, rights })
 }
 
 async fn read(daemon: &Daemon, job: Job) -> Outcome {
-    let Target { scrape, index, has_preload } = job.target.clone();
+    let Target { scrape, index, rights } = job.target.clone();
     let text = if !job.shares {
         match scrape.port_of(index) {
             Some(port) => fetch(&Address::Port(port), port, &scrape.path).await,
             None => Err(format!("has no port: {} and its number are more than 65535", scrape.port)),
         }
-    } else if has_preload {
+    } else if let Some(rights) = rights {
         // Each way is for one connection.
         match daemon.reach(job.id, scrape.port).await {
-            Ok(path) => fetch(&Address::Way { path, pid: job.pid }, scrape.port, &scrape.path).await,
+            Ok(path) => fetch(&Address::Way { path, pid: job.pid, rights }, scrape.port, &scrape.path).await,
             Err(problem) => Err(problem),
         }
     } else {
@@ -336,7 +338,11 @@ mod tests {
         let mut state = State::default();
         let known = |increment, has_preload| Known {
             pid: 1,
-            target: Some(Target { scrape: Scrape { port: 9100, path: "/metrics".into(), increment }, index: 0, has_preload }),
+            target: Some(Target {
+                scrape: Scrape { port: 9100, path: "/metrics".into(), increment },
+                index: 0,
+                rights: has_preload.then(AppRights::default),
+            }),
         };
         state.known.extend([(0, known(false, true)), (1, known(false, false)), (2, known(true, false))]);
         let rows: Vec<&TableRow> = rows.iter().collect();
@@ -347,9 +353,9 @@ mod tests {
     #[test]
     fn descriptions() {
         assert_eq!(
-            target(&spec("{\"port\": 9100}", "python3"), 2).map(|target| (target.scrape.port, target.index, target.has_preload)),
+            target(&spec("{\"port\": 9100}", "python3"), 2, 1).map(|target| (target.scrape.port, target.index, target.rights.is_some())),
             Some((9100, 2, false))
         );
-        assert!(target(&spec("null", "python3"), 0).is_none() && target(&spec("{\"prot\": 1}", "python3"), 0).is_none());
+        assert!(target(&spec("null", "python3"), 0, 1).is_none() && target(&spec("{\"prot\": 1}", "python3"), 0, 1).is_none());
     }
 }

@@ -1,0 +1,70 @@
+//! Rights of an app's user, for clients that access a file or socket which the app names.
+//!
+//! A client of root that opens such a path as root is a confused deputy: the app chooses the path,
+//! root's rights open it. With [`AppRights`] the kernel allows what the app's user could do itself.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use ostler_core::app::AppSpec;
+use ostler_sys::process::owner;
+use ostler_sys::rights::{as_user, with_file_rights_of};
+use ostler_sys::user::{Credentials, identity};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+
+/// Rights of an app's user, or our own if the app runs as we do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AppRights(Option<Credentials>);
+
+impl AppRights {
+    /// Returns the rights of the user that the description names. Without one, a process that has
+    /// changed its user by itself is believed only as far as it gives up rights.
+    ///
+    /// # Errors
+    /// The user database has no such user, or the process is gone.
+    pub fn of(spec: &AppSpec, pid: i32) -> io::Result<Self> {
+        let own = rustix::process::geteuid().as_raw();
+        let named = identity(spec.uid.as_deref(), spec.gid.as_deref()).map_err(io::Error::other)?;
+        let user = match named {
+            Some(named) => named.credentials,
+            None => {
+                let uid = owner(pid).ok_or(io::ErrorKind::NotFound)?;
+                Credentials { uid, gid: uid, groups: vec![uid] }
+            }
+        };
+        Ok(Self(Some(user).filter(|user| user.uid != own)))
+    }
+
+    /// Returns the user that owns the files which the app makes.
+    pub fn uid(&self) -> u32 {
+        self.0.as_ref().map_or_else(|| rustix::process::geteuid().as_raw(), |user| user.uid)
+    }
+
+    /// Accesses files with these rights.
+    ///
+    /// # Errors
+    /// Of the work; `EPERM` if we may not act for that user.
+    pub fn act<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        match &self.0 {
+            Some(user) => with_file_rights_of(user, work)?,
+            None => work(),
+        }
+    }
+
+    /// Connects to a unix socket with these rights. Never waits: a listener with a full queue is an error.
+    ///
+    /// # Errors
+    /// The system's answer to this user.
+    pub fn connect(&self, path: &Path) -> io::Result<UnixStream> {
+        let work = || {
+            let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+            connect(&socket, &SocketAddrUnix::new(path)?)?;
+            Ok(UnixStream::from(socket))
+        };
+        match &self.0 {
+            Some(user) => as_user(user, work)?,
+            None => work(),
+        }
+    }
+}
