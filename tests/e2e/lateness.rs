@@ -2,9 +2,12 @@
 
 use std::thread;
 
-use ostler_testkit::{Home, Output, alive, free_port};
+use ostler_testkit::{Home, Output, alive, fixture_app, free_port, installed_pm2, kill, needs_program};
 
-use crate::setup::{home, home_as_pm2};
+use rustix::process::Signal;
+
+use crate::pm2_sockets;
+use crate::setup::{binary, home, home_as_pm2};
 
 /// Serves and says `ready` once the file `go` is there, or the one that the file `gate` named when it was started.
 const SLOW: &str = r"
@@ -49,22 +52,142 @@ fn is_told_once_more<'scope>(
 
 #[test]
 fn a_late_start_goes_on_and_the_command_too() {
-    for home in [home(), home_as_pm2()] {
-        for (mode, port) in [("", free_port()), ("-i 2", free_port())] {
-            let started = start(&home, &format!("--wait-ready {mode}"), port).ok();
-            started.says("[x](0) is still starting after ").says("it goes on");
-            let before = home.jlist();
-            assert!(before.iter().all(|app| app.status() == "launching" && app.pid() > 0), "{}", home.report());
-            home.write("go", "");
-            home.wait_until("all are ready", || home.jlist().iter().all(|app| app.status() == "online"));
-            for (before, after) in before.iter().zip(home.jlist()) {
-                assert_eq!((after.pid(), after.restarts()), (before.pid(), 0), "{}", home.report());
-            }
-            // What it took is known the next time.
-            std::fs::remove_file(home.work().join("go")).unwrap();
-            home.ok("restart x").says("is still starting after ").says("(it took ").says(" the last time)");
-            home.ok("delete x");
+    let home = home();
+    for (mode, port) in [("", free_port()), ("-i 2", free_port())] {
+        let started = start(&home, &format!("--wait-ready {mode}"), port).ok();
+        started.says("[x](0) is still starting after ").says("it goes on");
+        let before = home.jlist();
+        assert!(before.iter().all(|app| app.status() == "launching" && app.pid() > 0), "{}", home.report());
+        home.write("go", "");
+        home.wait_until("all are ready", || home.jlist().iter().all(|app| app.status() == "online"));
+        for (before, after) in before.iter().zip(home.jlist()) {
+            assert_eq!((after.pid(), after.restarts()), (before.pid(), 0), "{}", home.report());
         }
+        // What it took is known the next time.
+        std::fs::remove_file(home.work().join("go")).unwrap();
+        home.ok("restart x").says("is still starting after ").says("(it took ").says(" the last time)");
+        home.ok("delete x");
+    }
+}
+
+/// Asserts that all instances are online in processes that nothing has restarted by itself.
+#[track_caller]
+fn all_online(home: &Home, restarts: u64, what: &str) {
+    let apps = home.jlist();
+    assert!(!apps.is_empty(), "{what}: {}", home.report());
+    for app in apps {
+        assert_eq!((app.status(), app.restarts(), alive(app.pid())), ("online", restarts, true), "{what}: {}", home.report());
+    }
+}
+
+/// `app.js` never says `ready`; in cluster mode it does not listen either.
+#[test]
+fn called_as_pm2_a_late_app_counts_as_ready() {
+    for options in ["--wait-ready", "--wait-ready --listen-timeout 400", "--listen-timeout 400"] {
+        for mode in ["", "-i 2"] {
+            let what = format!("{options} {mode}");
+            let home = home_as_pm2();
+            start(&home, &what, free_port()).ok();
+            all_online(&home, 0, &what);
+            home.ok("restart x");
+            all_online(&home, 1, &what);
+            home.ok("reload x");
+            all_online(&home, 2, &what);
+            assert_eq!(told(&home), 0, "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_file_read_as_pm2_has_pm2s_meaning_unless_it_asks_for_more() {
+    let home = home_as_pm2();
+    let script = home.write("slow.js", SLOW);
+    let start = |members: &str| {
+        let file = home.write(
+            "eco.json",
+            format!(r#"{{"apps": [{{"name": "x", "script": "{script}", "autorestart": false, "listen_timeout": 300, {members}}}]}}"#),
+        );
+        home.cmd(format!("start {file}")).env("PORT", free_port().to_string()).run()
+    };
+    start(r#""wait_ready": true"#).ok();
+    assert_eq!(home.app("x").status(), "online");
+    home.ok("delete x");
+    for members in [r#""wait_ready": true, "ready_timeout_action": "fail""#, r#""ready": "message""#] {
+        start(members).says("was not ready within 300 ms");
+        home.wait_status("x", "stopped");
+        home.ok("delete x");
+    }
+}
+
+/// The app keeps the meaning of the name that started it, whoever restarts it: the daemon after a
+/// crash, a new daemon, `resurrect`, and `ostler` by name. `ostler` with the file replaces it.
+#[test]
+fn the_meaning_is_that_of_the_name_that_started_the_app() {
+    let home = home_as_pm2();
+    start(&home, "--wait-ready --listen-timeout 400", free_port()).ok();
+    let pid = home.app("x").pid();
+    home.kill_both();
+    home.wait_until("a daemon answers", || home.run("ping").all().contains("pong"));
+    assert_eq!(home.app("x").pid(), pid);
+    kill(pid, Signal::KILL);
+    home.wait_app("x", "online in another process", |app| app.status() == "online" && app.pid() != pid);
+    home.ok("save");
+    home.ok("kill");
+    home.ok("resurrect");
+    home.wait_status("x", "online");
+    let restarts = home.app("x").restarts();
+    ostler(&home, "reload x");
+    all_online(&home, restarts + 1, "reload by ostler");
+    ostler(&home, "restart x --listen-timeout 300 --no-autorestart");
+    home.wait_status("x", "stopped");
+}
+
+/// Runs a command in this home under ostler's own name, whatever comes of it.
+fn ostler(home: &Home, words: &str) {
+    let mut command = std::process::Command::new(binary());
+    command.args(words.split(' ')).current_dir(home.work()).env("OSTLER_HOME", home.dir()).env_remove("PM2_HOME");
+    command.env(ostler_testkit::MARKER, home.root());
+    command.output().unwrap();
+}
+
+#[test]
+fn npms_client_gets_pm2s_meaning() {
+    needs_program!("node");
+    let Some(pm2) = installed_pm2() else { ostler_testkit::skip!("npm's pm2 is not installed") };
+    for mode in ["", " -i 2"] {
+        let home = home();
+        home.ok("start sleep --name first -- 1000");
+        home.ok("delete first");
+        home.write("slow.js", SLOW);
+        pm2_sockets::run(&pm2, &home, &format!("start slow.js --name x --wait-ready --listen-timeout 400{mode}"));
+        all_online(&home, 0, mode);
+        pm2_sockets::run(&pm2, &home, "restart x");
+        all_online(&home, 1, mode);
+        pm2_sockets::run(&pm2, &home, "reload x");
+        all_online(&home, 2, mode);
+        // Attributes that come with a restart have the same meaning.
+        pm2_sockets::run(&pm2, &home, "restart x --listen-timeout 300");
+        all_online(&home, 3, mode);
+    }
+}
+
+/// PM2 replaces the good process also by one that has crashed meanwhile; ostler does not.
+#[test]
+fn called_as_pm2_a_release_that_dies_does_not_replace_the_good_one() {
+    for release in ["throws", "exits"] {
+        let home = home_as_pm2();
+        home.write("release", "good");
+        let script = fixture_app("cluster-release.js");
+        home.cmd(format!("start {script} --name x -i 2 --wait-ready --listen-timeout 20000"))
+            .env("PORT", free_port().to_string())
+            .env("RELEASE_FILE", home.work().join("release"))
+            .run()
+            .ok();
+        let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::Item::pid).collect();
+        home.write("release", release);
+        let failed = home.run("reload x");
+        assert!(failed.code == 1 && failed.stderr.contains("the old release serves as before"), "{release}: {failed:?}");
+        assert_eq!(home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>(), before, "{release}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! Commands and options of PM2 in whose place something else is here: one line says what, nothing is started, nothing leaves the machine.
 
+use ostler_testkit::{Home, Subject, fixture, needs_program};
+
 use crate::setup::{home, home_as_pm2};
 
 #[test]
@@ -40,5 +42,105 @@ fn one_line_says_what_is_here() {
         }
         assert!(home.processes().is_empty(), "nothing was started");
         assert!(!home.dir().join("pm2.pid").exists());
+    }
+}
+
+/// A PM2 of npm that runs an app which is saved; none if there is no PM2.
+fn npms_own() -> Option<Home> {
+    let old = Home::new(Subject::pm2()?);
+    old.ok(format!("start {} --interpreter none --name app -- hold", fixture()));
+    old.ok("save");
+    Some(old)
+}
+
+/// Homes of ostler, under both names, whose folder is that of this PM2.
+fn in_the_home_of(old: &Home) -> [Home; 2] {
+    [home(), home_as_pm2()].map(|mut own| {
+        own.set_dir(old.dir());
+        own
+    })
+}
+
+#[test]
+fn beside_pm2s_own_daemon_nothing_starts_and_nothing_is_overwritten() {
+    needs_program!("node");
+    let Some(old) = npms_own() else { return };
+    let pid = old.app("app").pid();
+    let saved = std::fs::read_to_string(old.dir().join("dump.pm2")).unwrap();
+    let daemon = std::fs::read_to_string(old.dir().join("pm2.pid")).unwrap();
+    let script = fixture();
+    let refuses = |what: &str| {
+        for own in in_the_home_of(&old) {
+            for command in [
+                "list",
+                "jlist",
+                "describe app",
+                "save",
+                "save --force",
+                "cleardump",
+                "resurrect",
+                "kill",
+                "update",
+                "startup systemd",
+                "restart app",
+                &format!("start {script} --name second -- hold"),
+                &format!("start {script} --name second --no-daemon -- hold"),
+                &format!("runtime {script} -- hold"),
+                "web enable",
+            ] {
+                let output = own.run(command);
+                assert_ne!(output.code, 0, "{what}, {command}: {output}");
+                output.says("PM2's own daemon (pid ").says("ostler migrate --in-place");
+            }
+            assert!(own.processes().is_empty(), "{what}: {}", own.report());
+        }
+    };
+    refuses("its sockets answer");
+    for socket in ["rpc.sock", "pub.sock"] {
+        std::fs::rename(old.dir().join(socket), old.root().join(socket)).unwrap();
+    }
+    refuses("only pm2.pid is left");
+    for socket in ["rpc.sock", "pub.sock"] {
+        std::fs::rename(old.root().join(socket), old.dir().join(socket)).unwrap();
+    }
+    std::fs::remove_file(old.dir().join("pm2.pid")).unwrap();
+    refuses("pm2.pid is gone");
+    std::fs::write(old.dir().join("pm2.pid"), daemon).unwrap();
+    assert_eq!(old.app("app").pid(), pid);
+    assert_eq!(std::fs::read_to_string(old.dir().join("dump.pm2")).unwrap(), saved);
+}
+
+/// Also while a migration is under way, and both have apps.
+#[test]
+fn the_list_of_a_pm2_that_still_runs_is_not_replaced_by_a_save() {
+    needs_program!("node");
+    let Some(old) = npms_own() else { return };
+    let [own, _] = in_the_home_of(&old);
+    std::fs::rename(old.dir().join("rpc.sock"), old.root().join("rpc.sock")).unwrap();
+    let number = std::fs::read_to_string(old.dir().join("pm2.pid")).unwrap();
+    std::fs::remove_file(old.dir().join("pm2.pid")).unwrap();
+    own.ok(format!("start {} --name own -- hold", fixture()));
+    std::fs::remove_file(old.dir().join("rpc.sock")).unwrap();
+    std::fs::rename(old.root().join("rpc.sock"), old.dir().join("rpc.sock")).unwrap();
+    for command in ["save", "cleardump"] {
+        own.run(command).says(&format!("PM2's own daemon (pid {number})"));
+    }
+    assert!(std::fs::read_to_string(old.dir().join("dump.pm2")).unwrap().contains("\"app\""));
+    own.ok("kill");
+}
+
+#[test]
+fn what_pm2_left_behind_is_no_daemon() {
+    needs_program!("node");
+    let Some(old) = npms_own() else { return };
+    old.ok("kill");
+    // Its number belongs to another process by now; its socket is a file that nobody serves.
+    std::fs::write(old.dir().join("pm2.pid"), std::process::id().to_string()).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(old.dir().join("rpc.sock")).unwrap());
+    for own in in_the_home_of(&old) {
+        own.ok("resurrect");
+        own.wait_status("app", "online");
+        own.ok("save");
+        own.ok("kill");
     }
 }

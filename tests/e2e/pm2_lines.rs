@@ -376,3 +376,76 @@ fn a_link_of_an_apps_user_leads_no_further_than_that_user_gets() {
     bus.wait_for(&home, "log:out", "other", "end");
     assert!(bus.lines.values().flatten().all(|line| !line.contains("root's own") && !line.contains("more of it")), "{:?}", bus.lines);
 }
+
+/// Writes thirty lines, then stays.
+const SAYS_30: &str = "i=0; while [ $i -lt 30 ]; do echo \"new $i\"; i=$((i+1)); done; exec sleep 1000\n";
+
+/// Asserts that subscribers of this app got its thirty lines so many times, and nothing else.
+#[track_caller]
+fn got_only_new(home: &Home, bus: &mut Bus, app: &str, times: usize) {
+    bus.read_until(home, app, |lines| lines.iter().filter(|line| *line == "new 29").count() >= times);
+    let expected: Vec<String> = (0..times).flat_map(|_| (0..30).map(|number| format!("new {number}"))).collect();
+    assert!(bus.of("log:out", app) == expected, "{app}: {:?}", bus.of("log:out", app).iter().take(40).collect::<Vec<_>>());
+}
+
+/// Lines that a file had before an app began to write to it are no events, wherever the file is.
+#[test]
+fn old_lines_of_a_file_that_is_met_later_do_not_come() {
+    let home = home();
+    let old = (0..500).map(|number| format!("old {number}\n")).collect::<String>();
+    start_fixture(&home, "first", "", "hold");
+    for file in ["app-out.log", "pair-out-1.log", "renamed-out.log"] {
+        std::fs::write(home.dir().join("logs").join(file), &old).unwrap();
+    }
+    let elsewhere = home.write("elsewhere.log", &old);
+    let dated = home.write("dated.log", &old);
+    let script = home.write("say.sh", SAYS_30);
+    let mut bus = Bus::connect(&home);
+    home.wait_until("logs are read", || readers(&home) > 0);
+    home.ok(format!("start {script} --name app"));
+    home.ok(format!("start {script} --name far --output {elsewhere}"));
+    home.ok(format!("start {script} --name new"));
+    home.ok(format!("start {script} --name far-new --output {}", home.work().join("fresh.log").display()));
+    for app in ["app", "far", "new", "far-new"] {
+        got_only_new(&home, &mut bus, app, 1);
+    }
+    home.ok("restart app");
+    got_only_new(&home, &mut bus, "app", 2);
+    home.ok("delete app far");
+    home.ok(format!("start {script} --name app"));
+    got_only_new(&home, &mut bus, "app", 3);
+    // In a file under another name, and of an instance that comes later.
+    home.ok(format!("start {script} --name renamed"));
+    home.ok(format!("start {script} --name pair -i 1"));
+    home.ok("scale pair 2");
+    got_only_new(&home, &mut bus, "renamed", 1);
+    bus.read_until(&home, "pair", |lines| lines.iter().filter(|line| *line == "new 29").count() >= 2);
+    assert!(bus.of("log:out", "pair").iter().all(|line| line.starts_with("new ")), "{:?}", bus.of("log:out", "pair"));
+    // What passes through the daemon.
+    home.ok(format!("start {script} --name dated --output {dated} --log-date-format YYYY"));
+    bus.read_until(&home, "dated", |lines| lines.iter().any(|line| line.ends_with("new 29")));
+    assert_eq!(bus.of("log:out", "dated").len(), 30);
+}
+
+#[test]
+fn old_lines_do_not_come_after_resurrect_or_a_killed_daemon() {
+    let home = home();
+    let script = home.write("say.sh", SAYS_30);
+    home.ok(format!("start {script} --name app"));
+    home.wait_log("app-out.log", "new 29");
+    home.ok("save");
+    for round in 0..2 {
+        home.ok("kill");
+        start_fixture(&home, "first", "", "hold");
+        let mut bus = Bus::connect(&home);
+        home.wait_until("logs are read", || readers(&home) > 0);
+        home.ok("resurrect");
+        got_only_new(&home, &mut bus, "app", 1);
+        home.ok("delete app");
+        let started = home.cmd(format!("start {script} --name app")).run();
+        kill(home.daemon_pid(), Signal::KILL);
+        started.ok();
+        got_only_new(&home, &mut bus, "app", 2);
+        assert!(bus.connections <= 2, "round {round}");
+    }
+}

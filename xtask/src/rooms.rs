@@ -141,6 +141,7 @@ const BINARY: &[(&str, Kind)] = &[
     ("error", Kind::Ground),
     ("home", Kind::Ground),
     ("left_behind", Kind::Ground),
+    ("other_pm2", Kind::Ground),
     ("signals", Kind::Ground),
     ("silence", Kind::Ground),
     ("text", Kind::Ground),

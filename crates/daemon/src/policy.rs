@@ -46,9 +46,12 @@ pub(crate) fn of(spec: &AppSpec, role: Role, by_running_ms: Option<u64>, setting
         Role::Serving | Role::Retiring => spec.ready.proof(),
     };
     if let Some(ReadyBy::Uptime { ms }) = proof {
-        // A time to wait that ends before it could be seen would be a failed start, always.
+        // A time to wait that ends before it could be seen would be a failed start, always. An app
+        // that counts as ready after it has no need of more.
         let needed_ms = ms.saturating_add(MARGIN_MS);
-        policy.listen_timeout_ms = policy.listen_timeout_ms.max(needed_ms);
+        if policy.lateness != Lateness::Accept {
+            policy.listen_timeout_ms = policy.listen_timeout_ms.max(needed_ms);
+        }
         if let Lateness::GoOn { at_most_ms: Some(at_most_ms) } = &mut policy.lateness {
             *at_most_ms = needed_ms.max(*at_most_ms);
         }
@@ -101,7 +104,9 @@ mod tests {
         for (spec, by_running_ms, proof, within_ms, lateness) in [
             (spec(cluster, "node", ReadySpec::default()), None, ReadyBy::Listening, 60_000, goes_on),
             (spec(cluster, "node", named.clone()), None, ReadyBy::Listening, 700, Lateness::Fail),
-            (spec(cluster, "node", lenient), None, ReadyBy::Listening, 3000, Lateness::Accept),
+            (spec(cluster, "node", lenient.clone()), None, ReadyBy::Listening, 3000, Lateness::Accept),
+            // Nor is it waited for longer than its time, whatever it would have proved later.
+            (spec(fork, "node", ReadySpec { listen_timeout_ms: Some(100), ..lenient }), None, uptime(200), 100, Lateness::Accept),
             (spec(cluster, "node", waits), Some(1500), ReadyBy::Message, 60_000, goes_on),
             // Nobody knows whether the worker before listens: it has its time, and this one until then.
             (spec(cluster, "node", named.clone()), Some(500), uptime(500), 1500, Lateness::Fail),

@@ -25,6 +25,7 @@ mod migrate;
 mod module_conf;
 #[cfg_attr(not(feature = "machine"), path = "modules/left_out.rs")]
 mod modules;
+mod other_pm2;
 #[cfg(feature = "machine")]
 mod pm2_units;
 mod render;

@@ -207,7 +207,7 @@ pub static KEYS: &[Key] = &[
         Ready,
         "ready_timeout_action",
         &[OneOf(&["fail", "accept"])],
-        "`fail`",
+        "`fail`; as `pm2` `accept`",
         "`accept` counts what is late (`listen_timeout`, else 3 s) as ready, as PM2 does; `fail`: see `listen_timeout`.",
     ),
     key(Limits, "uid", &[Text, COUNT], "user of the caller", "User to run as, by name or number; needs root.")

@@ -58,6 +58,9 @@ pub fn merge(old: &AppSpec, attributes: &Map<String, Value>, args: Option<&[Stri
     if touches(&["kill_mode", "treekill", "exec_interpreter"]) {
         timing::finish_stop(&mut spec, context);
     }
+    if touches(&["wait_ready", "listen_timeout", "ready", "ready_timeout_action"]) {
+        timing::finish_ready(&mut spec, context);
+    }
     if touches(&["uid", "env_policy"]) {
         env::finish_policy(&mut spec, context);
     }

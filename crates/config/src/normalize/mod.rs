@@ -141,6 +141,7 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     }
     variables::finish(&mut spec, &base);
     timing::finish_stop(&mut spec, context);
+    timing::finish_ready(&mut spec, context);
     env::finish_policy(&mut spec, context);
     if let Err((key, message)) = serving::finish(&mut spec).and_then(|()| safeguards::finish(&mut spec)) {
         problems.push(raw.problem(Kind::Value, key, message));

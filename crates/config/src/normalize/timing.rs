@@ -52,6 +52,16 @@ pub(super) fn finish_stop(spec: &mut AppSpec, context: &Context) {
     }
 }
 
+/// Decides the consequence of a start that is not ready within `listen_timeout`.
+/// PM2 counts the app as ready then. Under PM2's name ostler does the same, unless the file has a key
+/// that only ostler knows: an app with `ready` shall prove that it serves.
+pub(super) fn finish_ready(spec: &mut AppSpec, context: &Context) {
+    let is_given = |key| spec.given.open().contains_key(key);
+    if !is_given("ready_timeout_action") {
+        spec.ready.accept_timeout = context.as_pm2 && !is_given("ready");
+    }
+}
+
 pub(super) fn set_ready(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(), String> {
     match key {
         "wait_ready" => spec.ready.wait_ready = value == &Value::Bool(true),

@@ -9,6 +9,7 @@ pub(crate) fn run(cx: &mut Cx, _call: &Call) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
     // Apps whose daemon was killed are stopped, too.
     if cx.running_client()?.is_none() && !cx.take_over(&home)? {
+        cx.refuse_beside_pm2(&home, "kill")?;
         cx.out.warn_err("No process found");
     } else {
         cx.stop_daemon()?;

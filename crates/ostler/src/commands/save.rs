@@ -12,6 +12,8 @@ use crate::render::json;
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let force = call.has("force") || std::env::var_os("FORCE").is_some_and(|value| !value.is_empty());
     cx.client()?;
+    let home = cx.home()?.to_owned();
+    cx.refuse_beside_pm2(&home, "save the list")?;
     cx.out.info("Saving current process list...");
     match cx.client()?.request(&Request::Save { force }, &mut |_| {}) {
         Ok(Response::Paths(paths)) if call.has("json") => json(&mut cx.out, &paths),

@@ -1,5 +1,7 @@
 //! `startup`: have the saved apps started at boot.
 
+use std::path::Path;
+
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
@@ -12,6 +14,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
     let Some((platform, scope)) = begin(cx, call, "startup")? else { return Ok(Status::Failed) };
     let facts = startup::gather(cx, call, platform, scope)?;
+    cx.refuse_beside_pm2(Path::new(&facts.home), "set up the start at boot")?;
     let plan = startup::plan(&facts);
     show(cx, &plan, platform);
     perform(cx, &plan)?;

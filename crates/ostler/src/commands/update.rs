@@ -20,6 +20,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         }
     };
     let Some(version) = updated else {
+        let home = cx.home()?.to_owned();
+        cx.refuse_beside_pm2(&home, "update")?;
         cx.out.info("no daemon is running, nothing to update");
         return Ok(Status::Ok);
     };

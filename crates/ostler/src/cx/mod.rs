@@ -14,6 +14,7 @@ use crate::client::{self, Client, ClientError, RETRIES};
 use crate::error::CliError;
 use crate::home::{self, Program};
 use crate::left_behind;
+use crate::other_pm2;
 use crate::render::{Out, ProgressPrinter, Wording};
 
 pub(crate) use daemon::{own_path, text as path_text, wait_for_end};
@@ -79,6 +80,8 @@ pub(crate) struct Cx {
     pub needs: Daemon,
     /// The keeper that this call has started.
     pub launched: Option<i32>,
+    /// Whether a daemon may start in a home in which PM2's own daemon runs: only to take over its apps.
+    pub takes_over_pm2: bool,
     /// What is done once when this call has started a daemon: a new one has no modules yet.
     pub on_launch: Option<Step>,
     home: Option<PathBuf>,
@@ -92,7 +95,18 @@ pub(crate) struct Cx {
 impl Cx {
     /// Nothing is touched yet: neither the home nor a socket.
     pub(crate) fn new(program: Program, out: Out, needs: Daemon) -> Self {
-        Self { program, out, needs, launched: None, on_launch: None, home: None, client: None, alarm: None, coming: None }
+        Self {
+            program,
+            out,
+            needs,
+            launched: None,
+            takes_over_pm2: false,
+            on_launch: None,
+            home: None,
+            client: None,
+            alarm: None,
+            coming: None,
+        }
     }
 
     /// The home: absolute and ours. It exists if this command may start a daemon.
@@ -155,7 +169,10 @@ impl Cx {
                     return self.client();
                 }
                 None if self.needs == Daemon::Reads && self.take_over(&home)? => return self.client(),
-                None => return Err(ClientError::NotRunning { home: home.display().to_string() }.into()),
+                None => {
+                    self.refuse_beside_pm2(&home, &format!("run `{}` here", self.program.name()))?;
+                    return Err(ClientError::NotRunning { home: home.display().to_string() }.into());
+                }
             };
         }
         self.client.as_mut().ok_or_else(|| CliError::Failed("no connection".into()))
@@ -301,7 +318,19 @@ impl Cx {
         }
     }
 
+    /// Returns an error if PM2's own daemon runs in this home, unless this call takes over its apps.
+    ///
+    /// # Errors
+    /// It runs: ostler does not do `what` there.
+    pub(crate) fn refuse_beside_pm2(&self, home: &Path, what: &str) -> Result<(), CliError> {
+        if self.takes_over_pm2 { Ok(()) } else { other_pm2::refuse(home, what) }
+    }
+
     fn start_daemon(&mut self, home: &Path) -> Result<Client, CliError> {
+        // Apps of ours that still run need a daemon whoever else is there.
+        if left_behind::of(home).is_none_or(|left| left.alive == 0) {
+            self.refuse_beside_pm2(home, "start a daemon")?;
+        }
         self.report_left_behind(home);
         self.out.spawning(home);
         let (client, keeper) = client::launch(home, self.program.is_pm2())?;

@@ -4,14 +4,16 @@
 //! file the lines before go. It is a process of its own, so that what lines cost is not the daemon's memory, and a
 //! slow subscriber holds up this reader only; the lines wait in their files. It ends when nobody reads its output any more.
 
-use std::io::Read;
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ostler_keeper::HOME_VAR;
-use ostler_proto::pm2::LogPlaces;
+use ostler_proto::pm2::ReaderInput;
 
-use super::run::{Past, follow_for_bus};
+use super::beginning::Past;
+use super::run::follow_for_bus;
 use crate::cli::Daemon;
 use crate::cx::Cx;
 use crate::home::Program;
@@ -22,12 +24,11 @@ pub(crate) fn main() -> ExitCode {
     let Some(home) = std::env::var_os(HOME_VAR).map(PathBuf::from) else { return ExitCode::FAILURE };
     // The daemon's protection is not for us.
     let _ = ostler_sys::oom::set_own_score_adj(0);
-    let mut text = String::new();
-    let read = std::io::stdin().read_to_string(&mut text);
-    let Ok(told) = read.map_err(drop).and_then(|_| serde_json::from_str::<LogPlaces>(&text).map_err(drop)) else {
+    let Ok(input) = std::io::stdin().as_fd().try_clone_to_owned().map(|fd| ReaderInput::of(File::from(fd))) else {
         return ExitCode::FAILURE;
     };
-    let past = Past::told(&home, told);
+    let Ok(told) = input.read() else { return ExitCode::FAILURE };
+    let past = Past::told(&home, told).with_more(input);
     let mut cx = Cx::new(Program::Ostler, Out::new(Program::Ostler), Daemon::Reads);
     cx.set_home(home);
     match follow_for_bus(&mut cx, past) {

@@ -3,6 +3,7 @@
 //! The files are read here, in the client: the daemon is asked for the list of apps only, and reports when a new one comes. So following costs
 //! nothing while nobody follows, and goes on while the daemon is replaced.
 
+mod beginning;
 mod bus;
 mod bus_packets;
 mod content;
@@ -18,11 +19,12 @@ mod search;
 mod source;
 mod watch;
 
+pub(crate) use beginning::Past;
 pub(crate) use bus::main as log_reader;
 pub(crate) use feed::LogFeed;
 pub(crate) use printer::Form;
 #[cfg(feature = "web")]
 pub(crate) use run::last_errors;
-pub(crate) use run::{Observer, Past, Show, of_one, run, stream, stream_as};
+pub(crate) use run::{Observer, Show, of_one, run, stream, stream_as};
 #[cfg(feature = "web")]
 pub(crate) use search::log_search;

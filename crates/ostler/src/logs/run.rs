@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use ostler_proto::control::{Event, Request, Response, Summary};
 use ostler_proto::pm2::{LogPlace, LogPlaces};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::beginning::Past;
 use super::follow::{Follower, Line};
 use super::grep::Terms;
 use super::printer::{Form, Printer};
@@ -26,8 +27,6 @@ use crate::signals::Signals;
 const DEFAULT_LINES: u64 = 15;
 /// Time between two looks where nothing can be watched.
 const BLIND: Duration = Duration::from_millis(250);
-/// Lag of the times of files behind the clock: a tick of the kernel.
-const FILE_TIME: Duration = Duration::from_millis(10);
 /// Time between two looks for a lost daemon, and after an event until the list is asked for once more.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Time after which memory is given back where nothing comes, and between two such moments.
@@ -416,7 +415,7 @@ struct Scene<'a> {
 }
 
 fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filter: &LogFilter, scene: Scene<'_>) -> Option<i32> {
-    let Scene { home, past, stays, mut signals, mut observer } = scene;
+    let Scene { home, mut past, stays, mut signals, mut observer } = scene;
     let mut watch = Watch::new();
     for follower in &followers {
         follower.watch(&mut watch);
@@ -430,6 +429,7 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
     loop {
         if let Some(list) = daemon.list() {
             is_over = observer.as_ref().is_some_and(|observer| observer.is_over(&list));
+            past.take_more();
             add_new(&mut followers, &list, filter, &past, &mut watch);
             printer.places(&mut cx.out, &followers);
             printer.begin(&mut cx.out, &past.places);
@@ -496,53 +496,6 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
                 }
             });
         }
-    }
-}
-
-/// Lengths of log files when the following began: an app that is started later may write to one that has lines of the past.
-#[derive(Clone)]
-pub(crate) struct Past {
-    at: SystemTime,
-    home: PathBuf,
-    lengths: HashMap<PathBuf, u64>,
-    /// Places that were told instead.
-    places: LogPlaces,
-}
-
-impl Past {
-    /// The lengths now, in the home of this call.
-    ///
-    /// # Errors
-    /// The home cannot be used.
-    pub(crate) fn now(cx: &mut Cx) -> Result<Self, CliError> {
-        Ok(Self::of(cx.home()?))
-    }
-
-    /// Places that were told, of a time that is past.
-    pub(super) fn told(home: &Path, places: LogPlaces) -> Self {
-        let at = UNIX_EPOCH + Duration::from_millis(places.at_ms);
-        Self { at, home: home.to_owned(), lengths: HashMap::new(), places }
-    }
-
-    fn of(home: &Path) -> Self {
-        let length = |path: PathBuf| Some((path.clone(), path.metadata().ok()?.len()));
-        let entries = std::fs::read_dir(home.join("logs")).into_iter().flatten().flatten().map(|entry| entry.path());
-        let lengths = entries.chain([daemon_log(home)]).filter_map(length).collect();
-        Self { at: SystemTime::now(), home: home.to_owned(), lengths, places: LogPlaces::default() }
-    }
-
-    /// The position at which what is new in this file begins.
-    fn position(&self, path: &Path) -> u64 {
-        if let Some(length) = self.lengths.get(path) {
-            return *length;
-        }
-        if path.parent() == Some(&self.home.join("logs")) || path == daemon_log(&self.home) {
-            // All that were there are known.
-            return 0;
-        }
-        let Ok(meta) = std::fs::metadata(path) else { return 0 };
-        // Elsewhere only the age tells: a file made since then is all new.
-        if meta.created().is_ok_and(|made| made + FILE_TIME >= self.at) { 0 } else { meta.len() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Attributes of an app under PM2's names.
 
-use ostler_core::app::{AppSpec, CombinedLog, ExecMode};
+use ostler_core::app::{AppSpec, CombinedLog, ExecMode, ReadySpec};
 use ostler_core::inherit::EnvPolicy;
 use serde_json::{Map, Value};
 
@@ -145,7 +145,7 @@ fn in_bytes(key: &str, value: &Value) -> Option<Value> {
 fn typed(spec: &AppSpec, given: &Map<String, Value>, map: &mut Map<String, Value>) {
     let (restart, stop, ready, logs) = (&spec.restart, &spec.stop, &spec.ready, &spec.logs);
     let nonzero = |number: u64| (number > 0).then_some(number);
-    let options: [(&str, Option<Value>); 20] = [
+    let options: [(&str, Option<Value>); 21] = [
         ("max_restarts", restart.max_restarts.map(Value::from)),
         ("min_uptime", restart.min_uptime_ms.map(Value::from)),
         ("restart_delay", nonzero(restart.restart_delay_ms).map(Value::from)),
@@ -157,6 +157,7 @@ fn typed(spec: &AppSpec, given: &Map<String, Value>, map: &mut Map<String, Value
         ("shutdown_with_message", stop.shutdown_with_message.then(|| true.into())),
         ("wait_ready", ready.wait_ready.then(|| true.into())),
         ("listen_timeout", ready.listen_timeout_ms.map(Value::from)),
+        ("ready_timeout_action", is_strict(ready, given).then(|| "fail".into())),
         ("log_date_format", logs.date_format.clone().map(Value::from)),
         ("log_type", logs.json.then(|| "json".into())),
         ("disable_logs", logs.disable_logs.then(|| true.into())),
@@ -172,6 +173,11 @@ fn typed(spec: &AppSpec, given: &Map<String, Value>, map: &mut Map<String, Value
             map.insert(key.into(), value);
         }
     }
+}
+
+/// True for a `listen_timeout` with ostler's meaning, which PM2's attributes cannot express otherwise.
+fn is_strict(ready: &ReadySpec, given: &Map<String, Value>) -> bool {
+    ready.listen_timeout_ms.is_some() && !ready.accept_timeout && !given.contains_key("ready_timeout_action")
 }
 
 /// The exit codes; a single one is a number, as in PM2.

@@ -13,6 +13,9 @@
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +48,85 @@ pub struct LogPlaces {
     pub at_ms: u64,
     /// The places; of several of one path the later is the newer file.
     pub files: Vec<LogPlace>,
+}
+
+/// Memory by which the daemon tells the reader of logs where to read: first the places to start at,
+/// later one more for each file that an app is about to write to for the first time.
+///
+/// ```text
+/// 0     length of the first places (8 bytes, little-endian), then their JSON
+/// MORE  a place as JSON and a newline, as often as there is one
+/// ```
+#[derive(Debug)]
+pub struct ReaderInput {
+    file: File,
+    /// Position behind the last whole line.
+    end: u64,
+}
+
+/// Position of the places that come later; the memory in between is never allocated.
+const MORE_AT: u64 = 64 << 20;
+
+impl ReaderInput {
+    /// The input in this memory; the places that come later are read or written from the first one on.
+    pub fn of(file: File) -> Self {
+        Self { file, end: MORE_AT }
+    }
+
+    /// Writes the places to start at.
+    ///
+    /// # Errors
+    /// There is no memory, or they are too long for it.
+    pub fn write(&self, places: &LogPlaces) -> io::Result<()> {
+        let json = serde_json::to_vec(places)?;
+        if json.len() as u64 + 8 > MORE_AT {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.file.write_all_at(&json, 8)?;
+        self.file.write_all_at(&(json.len() as u64).to_le_bytes(), 0)
+    }
+
+    /// Reads the places to start at.
+    ///
+    /// # Errors
+    /// They cannot be read, or nobody wrote them.
+    pub fn read(&self) -> io::Result<LogPlaces> {
+        let mut length = [0; 8];
+        self.file.read_exact_at(&mut length, 0)?;
+        let length = u64::from_le_bytes(length);
+        if length > MORE_AT {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let mut json = vec![0; usize::try_from(length).unwrap_or_default()];
+        self.file.read_exact_at(&mut json, 8)?;
+        Ok(serde_json::from_slice(&json)?)
+    }
+
+    /// Appends a place.
+    ///
+    /// # Errors
+    /// There is no memory.
+    pub fn push(&mut self, place: &LogPlace) -> io::Result<()> {
+        let mut line = serde_json::to_vec(place)?;
+        line.push(b'\n');
+        self.file.write_all_at(&line, self.end)?;
+        self.end += line.len() as u64;
+        Ok(())
+    }
+
+    /// Takes the places that were appended since the last call.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn more(&mut self) -> io::Result<Vec<LogPlace>> {
+        let length = self.file.metadata()?.len().saturating_sub(self.end);
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+        self.file.read_exact_at(&mut bytes, self.end)?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        self.end += whole as u64;
+        let lines = bytes.get(..whole).unwrap_or_default().split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        Ok(lines.map(serde_json::from_slice).collect::<Result<_, _>>()?)
+    }
 }
 
 /// What the reader of logs says.
@@ -245,6 +327,23 @@ mod tests {
 
     fn ends(places: &LogPlaces) -> Vec<(u64, u64)> {
         places.files.iter().map(|place| (place.ino, place.end)).collect()
+    }
+
+    #[test]
+    fn the_reader_gets_the_first_places_and_each_later_one_once() {
+        let path = std::env::temp_dir().join(format!("ostler-reader-input-{}", std::process::id()));
+        let open = || std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).unwrap();
+        let (mut daemon, mut reader) = (ReaderInput::of(open()), ReaderInput::of(open()));
+        assert!(reader.read().is_err());
+        let first = LogPlaces { at_ms: 3, files: vec![place("/l/a", 1, 10)] };
+        daemon.write(&first).unwrap();
+        assert_eq!((reader.read().unwrap(), reader.more().unwrap()), (first, vec![]));
+        daemon.push(&place("/l/b", 2, 20)).unwrap();
+        daemon.push(&place("/l/c\n", 3, 30)).unwrap();
+        assert_eq!(reader.more().unwrap(), [place("/l/b", 2, 20), place("/l/c\n", 3, 30)]);
+        daemon.push(&place("/l/d", 0, 0)).unwrap();
+        assert_eq!((reader.more().unwrap(), reader.more().unwrap()), (vec![place("/l/d", 0, 0)], vec![]));
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

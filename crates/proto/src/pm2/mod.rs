@@ -14,7 +14,7 @@ mod process;
 
 pub use conf::{CONF_MAX_BYTES, CONF_VAR, conf_path, parse_conf};
 pub use dump::{Dump, DumpEntry, DumpError, EntryError, of_entries, parse_dump, to_dump};
-pub use log_places::{LogAccount, LogPlace, LogPlaces, Packet, PacketError};
+pub use log_places::{LogAccount, LogPlace, LogPlaces, Packet, PacketError, ReaderInput};
 pub use pm2_env::{PM2_VERSION, View, pm2_env, scalar_env, versioning};
 pub use prepare::{Prepared, prepared, reconfigured, restart_vars};
 pub use process::{Form, Process};

@@ -1,6 +1,7 @@
 //! Lines of apps' logs for subscribers: a process of our program reads the files while there is a subscriber, and writes frames.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -9,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use ostler_keeper::{HOME_VAR, ROLE_VAR};
-use ostler_proto::pm2::{LogAccount, LogPlace, LogPlaces, Packet};
+use ostler_proto::pm2::{LogAccount, LogPlace, LogPlaces, Packet, ReaderInput};
 use ostler_sys::memfd;
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
@@ -18,6 +19,7 @@ use super::ledger::{HELD, Ledger, Left};
 use super::peers::Peers;
 use crate::engine::Ctx;
 use crate::reactor::{Reactor, Source};
+use crate::slots::Slot;
 use crate::threads::{self, Thread};
 
 /// The role of the reader.
@@ -40,6 +42,10 @@ struct Running {
     is_paused: bool,
     /// What it has said before it began.
     opening: Option<LogAccount>,
+    /// Its input.
+    input: ReaderInput,
+    /// Paths that it knows: it reads them on, whatever happens to the files.
+    known: BTreeSet<String>,
 }
 
 /// Its process.
@@ -72,6 +78,8 @@ pub(super) struct LogLines {
     leaving: Vec<Process>,
     /// How far subscribers are.
     ledger: Option<Ledger>,
+    /// Places of files that apps began to write to while somebody subscribed.
+    met: Vec<LogPlace>,
     /// What a former daemon has left, and when it is too late for it.
     left: Option<(Left, u64)>,
     /// Time since when somebody is back.
@@ -128,6 +136,7 @@ impl LogLines {
     /// Forgets how far subscribers were: the last one has left.
     pub(super) fn forget(&mut self, ctx: &mut Ctx) {
         self.back_since_ms = None;
+        self.met.clear();
         if self.ledger.take().is_some() {
             ctx.keeper.drop_held(HELD);
         }
@@ -135,17 +144,18 @@ impl LogLines {
 
     /// Starts it: lines from now on, or from where the last one ended, here or in the former daemon.
     pub(super) fn start(&mut self, ctx: &Ctx, source: Source) -> io::Result<()> {
-        let known = self.ledger.as_ref().map(Ledger::all).or_else(|| self.left.as_ref().map(|(left, _)| left.places.clone()));
-        let files = ctx.slots.iter().flat_map(|slot| {
-            let files = &slot.live.files;
-            [&files.out, &files.error, &files.combined].into_iter().flatten().map(ToString::to_string).collect::<Vec<_>>()
-        });
-        let (files, home, at_ms): (Vec<String>, _, _) = (files.collect(), ctx.settings.home.clone(), ctx.now.wall_ms);
+        let known = self.known_places(ctx);
+        let files: BTreeSet<String> = ctx.slots.iter().flat_map(paths).collect();
+        let paths_known = files.iter().cloned().chain(known.iter().flat_map(|known| &known.files).map(|place| place.path.clone()));
+        let paths_known = paths_known.collect();
+        let (home, at_ms) = (ctx.settings.home.clone(), ctx.now.wall_ms);
         let (pipe, output) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         rustix::io::ioctl_fionbio(&pipe, true)?;
+        let memory = File::from(memfd::create("ostler-log-places")?);
+        let input = ReaderInput::of(memory.try_clone()?);
         ctx.reactor.add(&pipe, source)?;
         let told = move || known.unwrap_or_else(|| LogPlaces { at_ms, files: places(files, at_ms) });
-        let begin = move || begin(&home, &told(), output);
+        let begin = move || begin(&home, &told(), memory, output);
         let thread = match threads::spawn("log-reader".into(), STACK, begin) {
             Ok(thread) => thread,
             Err(error) => {
@@ -154,8 +164,37 @@ impl LogLines {
             }
         };
         let opening = Some(LogAccount::default());
-        self.running = Some(Running { process: Process::Starting(thread), pipe, buffer: Vec::new(), is_paused: false, opening });
+        let process = Process::Starting(thread);
+        self.running = Some(Running { process, pipe, buffer: Vec::new(), is_paused: false, opening, input, known: paths_known });
         Ok(())
+    }
+
+    /// Returns the places at which the last reader ended, here or in the former daemon, and those of
+    /// files that it had not opened by then.
+    fn known_places(&self, ctx: &Ctx) -> Option<LogPlaces> {
+        if let Some(ledger) = &self.ledger {
+            return Some(with_others(ledger.all(), self.met.iter().cloned()));
+        }
+        let left = &self.left.as_ref()?.0;
+        // What an app began to write to just before the former daemon was killed.
+        Some(with_others(left.places.clone(), ctx.slots.iter().flat_map(|slot| starts(slot, ctx.now.wall_ms))))
+    }
+
+    /// Tells the reader the lengths of the log files of an app that is about to start: what they
+    /// have by now was written by an app of the past.
+    pub(super) fn meet(&mut self, ctx: &mut Ctx, id: u32) {
+        let (Some(running), Some(slot)) = (&mut self.running, ctx.slots.get(id)) else { return };
+        for path in paths(slot) {
+            if !running.known.insert(path.clone()) {
+                continue;
+            }
+            let new = LogPlace { path: path.clone(), since_ms: ctx.now.wall_ms, ..LogPlace::default() };
+            let place = place(path, ctx.now.wall_ms).unwrap_or(new);
+            if let Err(error) = running.input.push(&place) {
+                ctx.log.error_once("log-reader-input", format_args!("PM2's clients may get old lines of logs once more: {error}"));
+            }
+            self.met.push(place);
+        }
     }
 
     /// Frames that are there, one after the other, with their places noted. An error is its end.
@@ -256,23 +295,52 @@ impl LogLines {
     }
 }
 
-/// Places at the ends of these files.
-fn places(files: Vec<String>, since_ms: u64) -> Vec<LogPlace> {
-    let place = |path: String| {
-        let meta = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file)?;
-        Some((path.clone(), LogPlace { path, dev: meta.dev(), ino: meta.ino(), end: meta.len(), since_ms }))
-    };
-    files.into_iter().filter_map(place).collect::<BTreeMap<_, _>>().into_values().collect()
+/// Paths of the log files of an instance.
+fn paths(slot: &Slot) -> Vec<String> {
+    let files = &slot.live.files;
+    [&files.out, &files.error, &files.combined].into_iter().flatten().map(ToString::to_string).collect()
 }
 
-fn begin(home: &Path, told: &LogPlaces, output: OwnedFd) -> io::Result<Child> {
-    let input = memfd::with("ostler-log-places", &serde_json::to_vec(told)?)?;
+/// The places, and those of files with paths that they do not name.
+fn with_others(mut known: LogPlaces, others: impl Iterator<Item = LogPlace>) -> LogPlaces {
+    for other in others {
+        if other.ino != 0 && !known.files.iter().any(|place| place.path == other.path) {
+            known.files.push(other);
+        }
+    }
+    known
+}
+
+/// Places at which the output of the process of an instance begins.
+fn starts(slot: &Slot, since_ms: u64) -> Vec<LogPlace> {
+    let (error, out) = slot.durable.log_start;
+    let files = &slot.live.files;
+    let at = |path: &Option<String>, start: u64| {
+        let place = place(path.clone()?, since_ms)?;
+        Some(LogPlace { end: place.end.min(start), ..place })
+    };
+    [at(&files.out, out), at(&files.error, error)].into_iter().flatten().collect()
+}
+
+/// Places at the ends of these files.
+fn places(files: BTreeSet<String>, since_ms: u64) -> Vec<LogPlace> {
+    files.into_iter().filter_map(|path| place(path, since_ms)).collect()
+}
+
+/// Place at the end of a file; none of what is no regular file.
+fn place(path: String, since_ms: u64) -> Option<LogPlace> {
+    let meta = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file)?;
+    Some(LogPlace { path, dev: meta.dev(), ino: meta.ino(), end: meta.len(), since_ms })
+}
+
+fn begin(home: &Path, told: &LogPlaces, memory: File, output: OwnedFd) -> io::Result<Child> {
+    ReaderInput::of(memory.try_clone()?).write(told)?;
     Command::new("/proc/self/exe")
         .arg0(format!("ostler: log reader ({})", home.display()))
         .env(ROLE_VAR, ROLE)
         .env(HOME_VAR, home)
         .current_dir("/")
-        .stdin(Stdio::from(input))
+        .stdin(Stdio::from(memory))
         .stdout(Stdio::from(output))
         .stderr(Stdio::null())
         .spawn()

@@ -20,6 +20,7 @@ mod sockets;
 use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use ostler_core::lifecycle::SpawnFailure;
 use ostler_proto::control::{Detail, Event, Json, Progress, Response};
 use ostler_proto::node::Message;
 use ostler_proto::pm2::rpc::{self, Call};
@@ -34,7 +35,7 @@ use self::leaving::Leaving;
 use self::lines::LogLines;
 use self::peers::{Kind, Peers};
 use self::sockets::{KINDS, Sockets, held_name};
-use crate::engine::{Ask, Caller, Ctx, Ending, Feature, Key, PM2_CLIENT};
+use crate::engine::{Ask, Beside, Caller, Ctx, Ending, Feature, Key, PM2_CLIENT};
 use crate::reactor::Source;
 
 /// Pause after a client could not be taken.
@@ -428,6 +429,11 @@ impl Feature for Pm2Sockets {
         }
         self.listen(ctx);
         self.follow(ctx);
+    }
+
+    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, _beside: &mut Beside) -> Result<(), SpawnFailure> {
+        self.lines.meet(ctx, id);
+        Ok(())
     }
 
     fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {

@@ -32,6 +32,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Runs `migrate [folder]`.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    cx.takes_over_pm2 = true;
     let from = match call.target() {
         Some(folder) => std::path::absolute(folder).map_err(|source| CliError::File { what: "find", path: folder.to_owned(), source })?,
         None => crate::home::of_pm2()

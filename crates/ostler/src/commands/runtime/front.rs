@@ -29,6 +29,7 @@ pub(super) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         let home = home.display();
         return Err(CliError::Failed(format!("a daemon is running in {home} already: `{name} start` starts apps there")));
     }
+    cx.refuse_beside_pm2(&home, "start a daemon")?;
     let (ready, tells) = pipe::pipe().map_err(|errno| failed("make a pipe", errno))?;
     let starter = ostler_sys::spawn(
         &SpawnSpec { program: exec::OWN_EXE.into(), argv: words(), envp: environment(&home), ..SpawnSpec::default() },

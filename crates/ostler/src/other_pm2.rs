@@ -1,0 +1,97 @@
+//! PM2's own daemon in a home that ostler was called for.
+//!
+//! Two managers in one home do harm without a word: the second one lists nothing, and its saved list
+//! replaces that of the first. ostler therefore starts no daemon beside PM2, and saves nothing there.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use ostler_keeper::{LOCK_FILE, ROLE_VAR};
+use ostler_sys::{ProcRef, tree};
+
+use crate::error::CliError;
+
+/// Longest `pm2.pid` and longest title of a process that are read.
+const MOST_BYTES: u64 = 4096;
+
+/// Returns an error if PM2's daemon runs in this home; `what` is what ostler does not do there.
+///
+/// # Errors
+/// It runs. The text names the next step.
+pub(crate) fn refuse(home: &Path, what: &str) -> Result<(), CliError> {
+    let Some(manager) = in_home(home) else { return Ok(()) };
+    let (folder, who) = (home.display(), manager.map_or_else(String::new, |pid| format!(" (pid {pid})")));
+    Err(CliError::Failed(format!(
+        "cannot {what}: PM2's own daemon{who} runs in {folder}; `ostler migrate --in-place {folder}` moves its apps to ostler, npm's `pm2` controls it until then"
+    )))
+}
+
+/// Path of PM2's socket for calls.
+pub(crate) fn calls_socket(home: &Path) -> PathBuf {
+    std::env::var_os("PM2_DAEMON_RPC_PORT").map_or_else(|| home.join("rpc.sock"), PathBuf::from)
+}
+
+/// Returns the daemon of PM2 in this home, with its pid if that is visible from here.
+fn in_home(home: &Path) -> Option<Option<i32>> {
+    answers_calls(home).or_else(|| by_pid_file(home).map(Some))
+}
+
+/// Returns the process that listens on PM2's socket, unless it is ostler. A process of another pid
+/// namespace has no number here; then a home that ostler has never locked is PM2's.
+fn answers_calls(home: &Path) -> Option<Option<i32>> {
+    let stream = UnixStream::connect(calls_socket(home)).ok()?;
+    match ostler_sys::socket::peer(&stream).ok()?.pid {
+        pid if pid > 0 => (ProcRef::of(pid).is_ok_and(|process| process.runs()) && !is_ours(pid)).then_some(Some(pid)),
+        _ => (!home.join(LOCK_FILE).exists()).then_some(None),
+    }
+}
+
+/// Returns the process that `pm2.pid` names, if it is a daemon of PM2 for this home: a stale file
+/// names nothing, or by now another process.
+fn by_pid_file(home: &Path) -> Option<i32> {
+    let pid: i32 = read(&home.join("pm2.pid"))?.trim().parse().ok().filter(|pid| *pid > 1)?;
+    let title = read(&PathBuf::from(format!("/proc/{pid}/cmdline")))?;
+    (is_title_of(&title, home) && !is_ours(pid)).then_some(pid)
+}
+
+/// True for `PM2 v5.4.3: God Daemon (/root/.pm2)`.
+fn is_title_of(title: &str, home: &Path) -> bool {
+    let title = title.trim_end_matches(['\0', ' ']);
+    let Some((start, folder)) = title.split_once(": God Daemon (") else { return false };
+    let folder = Path::new(folder.trim_end_matches(')'));
+    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    start.starts_with("PM2 v") && (folder == home || real(folder) == real(home))
+}
+
+/// True for a keeper or daemon of ostler.
+fn is_ours(pid: i32) -> bool {
+    tree::marker(pid, ROLE_VAR).is_some()
+}
+
+/// Reads the start of a file.
+fn read(path: &Path) -> Option<String> {
+    let mut text = Vec::new();
+    fs::File::open(path).ok()?.take(MOST_BYTES).read_to_end(&mut text).ok()?;
+    Some(String::from_utf8_lossy(&text).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn titles_of_pm2s_daemon() {
+        for (title, expected) in [
+            ("PM2 v7.0.4: God Daemon (/nowhere/.pm2)\0\0", true),
+            ("PM2 v5.4.3: God Daemon (/nowhere/.pm2)   ", true),
+            ("PM2 v5.4.3: God Daemon (/nowhere/.pm2-dev)", false),
+            ("node\0/nowhere/.pm2/app.js\0", false),
+            ("vim\0PM2 v5.4.3: God Daemon (/nowhere/.pm2)", false),
+            ("", false),
+        ] {
+            assert_eq!(is_title_of(title, Path::new("/nowhere/.pm2")), expected, "{title}");
+        }
+    }
+}
