@@ -12,6 +12,7 @@ mod attack_control;
 mod attack_messages;
 mod attack_paths;
 mod attack_profiles;
+mod attack_web;
 mod autosave;
 mod autoscale;
 mod bun;

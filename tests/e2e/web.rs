@@ -305,7 +305,8 @@ fn passwords_and_how_often_one_may_try() {
     for _ in 0..4 {
         assert_eq!(login("wrong"), 401);
     }
-    assert_eq!((login("wrong"), login("correct horse")), (429, 429));
+    // All of this machine have its address: they are slowed down, and nobody is locked out.
+    assert_eq!((login("wrong"), login("correct horse")), (401, 200));
     let file = std::fs::read_to_string(home.dir().join("web/access.json")).unwrap();
     assert!(file.contains("argon2id") && !file.contains("correct horse"), "{file}");
 }

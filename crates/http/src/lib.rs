@@ -7,11 +7,13 @@
 #![forbid(unsafe_code)]
 
 mod encryption;
+mod guests;
 mod notify;
 mod patient;
 mod server;
 mod sockets;
 
 pub use encryption::{Agreeing, Clear, Encryption};
+pub use guests::{Guest, Guests, Standing, network};
 pub use server::{Ending, Limits, Peer, ServerError, beside, run};
 pub use sockets::Address;

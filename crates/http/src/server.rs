@@ -22,6 +22,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::encryption::Encryption;
+use crate::guests::{Guest, Guests};
 use crate::patient::Patient;
 use crate::sockets::{Address, Listener, Stream, listeners};
 
@@ -61,6 +62,8 @@ pub struct Limits {
     pub patience: Duration,
     /// Most connections at a time; fewer where there are not enough descriptors.
     pub connections: usize,
+    /// Most connections of an address whose client is not known ([`crate::Standing::admit`]); none = clients need not be known.
+    pub guests: Option<usize>,
 }
 
 /// The other end of a connection.
@@ -88,6 +91,7 @@ struct Shared<S> {
     encryption: Option<Encryption>,
     patience: Duration,
     most: usize,
+    guests: Rc<Guests>,
     connections: Cell<usize>,
     /// A connection ended.
     ended: Notify,
@@ -151,6 +155,7 @@ where
         encryption,
         patience: limits.patience,
         most: within_limit(limits.connections),
+        guests: Guests::new(limits.guests),
         connections: Cell::new(0),
         ended: Notify::new(),
         crowded: Notify::new(),
@@ -189,6 +194,7 @@ where
         encryption: None,
         patience: limits.patience,
         most: limits.connections,
+        guests: Guests::new(limits.guests),
         connections: Cell::new(0),
         ended: Notify::new(),
         crowded: Notify::new(),
@@ -241,11 +247,13 @@ where
             Ok(Stream::Tcp(stream, address)) => {
                 let peer = Peer { address: Some(address), socket };
                 let encryption = shared.encryption.clone().filter(|_| socket == 0);
-                drop(spawn_local(agree(stream, peer, encryption, Rc::clone(&shared)).counted(&shared)));
+                let guest = shared.guests.enter(Some(address.ip()));
+                drop(spawn_local(agree(stream, peer, guest, encryption, Rc::clone(&shared)).counted(&shared)));
             }
             Ok(Stream::Unix(stream)) => {
                 let peer = Peer { address: None, socket };
-                drop(spawn_local(converse(stream, peer, Rc::clone(&shared)).counted(&shared)));
+                let guest = shared.guests.enter(None);
+                drop(spawn_local(converse(stream, peer, guest, Rc::clone(&shared)).counted(&shared)));
             }
             // Out of descriptors, or a client that was gone at once.
             Err(_) => sleep(PAUSE).await,
@@ -284,27 +292,28 @@ impl<S> Drop for Place<S> {
 }
 
 /// Agrees with a client on encryption, where there is any, and answers it.
-async fn agree<S, A, B>(stream: TcpStream, peer: Peer, encryption: Option<Encryption>, shared: Rc<Shared<S>>)
+async fn agree<S, A, B>(stream: TcpStream, peer: Peer, guest: Guest, encryption: Option<Encryption>, shared: Rc<Shared<S>>)
 where
     S: Fn(Peer, Request<Incoming>) -> A + 'static,
     A: Future<Output = Response<B>> + 'static,
     B: Body + 'static,
     B::Error: std::error::Error + Send + Sync,
 {
-    let Some(encryption) = encryption else { return converse(stream, peer, shared).await };
+    let Some(encryption) = encryption else { return converse(stream, peer, guest, shared).await };
     let mut phase = shared.phase.clone();
     let agreed = tokio::select! {
         agreed = timeout(AGREED, encryption(stream)) => agreed,
+        () = guest.standing.closed() => return,
         _ = phase.wait_for(|phase| *phase == Phase::Closes) => return,
     };
     // Who does not agree, or takes too long, is no client.
     if let Ok(Ok(stream)) = agreed {
-        converse(stream, peer, shared).await;
+        converse(stream, peer, guest, shared).await;
     }
 }
 
 /// Answers one client until it, or we, have enough.
-async fn converse<S, A, B>(stream: impl AsyncRead + AsyncWrite + Unpin, peer: Peer, shared: Rc<Shared<S>>)
+async fn converse<S, A, B>(stream: impl AsyncRead + AsyncWrite + Unpin, peer: Peer, guest: Guest, shared: Rc<Shared<S>>)
 where
     S: Fn(Peer, Request<Incoming>) -> A + 'static,
     A: Future<Output = Response<B>> + 'static,
@@ -312,8 +321,9 @@ where
     B::Error: std::error::Error + Send + Sync,
 {
     let (began, has_asked) = (Instant::now(), Cell::new(false));
-    let service = service_fn(|request: Request<Incoming>| {
+    let service = service_fn(|mut request: Request<Incoming>| {
         has_asked.set(true);
+        request.extensions_mut().insert(guest.standing.clone());
         let answer = (shared.answer)(peer, request);
         async {
             let mut answer = answer.await;
@@ -344,12 +354,15 @@ where
                 is_last = true;
                 connection.as_mut().graceful_shutdown();
             }
-            () = shared.crowded.notified(), if !is_last => {
-                if has_asked.get() {
+            () = guest.standing.closed(), if !guest.standing.is_known() => return,
+            () = shared.crowded.notified() => {
+                let is_stranger = !has_asked.get() || !guest.standing.is_known();
+                if is_stranger && began.elapsed() >= FRESH {
+                    return;
+                }
+                if has_asked.get() && !is_last {
                     is_last = true;
                     connection.as_mut().graceful_shutdown();
-                } else if began.elapsed() >= FRESH {
-                    return;
                 }
             }
         }

@@ -13,6 +13,9 @@ use crate::cx::Cx;
 use crate::error::CliError;
 use crate::render::Wording;
 
+/// First delay before it is restarted, which grows: an outage of the dashboard is one of its alerts.
+const BACKOFF_MS: u64 = 100;
+
 /// Starts it where it is enabled and not in the list: a new daemon has nothing but apps. A failure is reported and keeps nothing else down.
 pub(crate) fn start_if_enabled(cx: &mut Cx) -> Result<(), CliError> {
     let home = cx.home()?.to_owned();
@@ -24,7 +27,8 @@ pub(crate) fn start_if_enabled(cx: &mut Cx) -> Result<(), CliError> {
             return Ok(());
         }
     };
-    if cx.client()?.table()?.iter().any(is_it) {
+    // One that an earlier version gave up comes back.
+    if cx.client()?.table()?.iter().any(|row| is_it(row) && row.status != "errored") {
         return Ok(());
     }
     if let Err(error) = start(cx, &settings) {
@@ -58,7 +62,14 @@ pub(crate) fn stop(cx: &mut Cx) -> Result<(), CliError> {
 /// # Errors
 /// What the daemon says.
 pub(crate) fn renew(cx: &mut Cx) -> Result<(), CliError> {
-    act(cx, Action::Restart)
+    if row(cx)?.is_none() {
+        return Ok(());
+    }
+    // Its description is that of the new program, too.
+    match Settings::read(cx.home()?) {
+        Ok(settings) if settings.enabled => start(cx, &settings),
+        _ => act(cx, Action::Restart),
+    }
 }
 
 /// Its rows; none where no daemon runs, or it is not in the list.
@@ -106,6 +117,8 @@ fn described(cx: &Cx, home: &Path, settings: &Settings) -> Result<AppSpec, CliEr
         "merge_logs": true,
         "pmx_module": true,
         "automation": false,
+        // With it there is no number of failures after which it would be given up.
+        "exp_backoff_restart_delay": BACKOFF_MS,
     }] });
     let first = |problems: ostler_config::Problems| match problems.0.iter().find(|problem| problem.is_error()) {
         Some(problem) => failed(&problem.message),

@@ -57,7 +57,7 @@ fn serve(settings: &Settings) -> Result<(), ServeError> {
     let path = std::path::absolute(&settings.path).unwrap_or_else(|_| settings.path.clone());
     let shown = path.display().to_string();
     let own = Address { host: settings.host.clone(), port: settings.port };
-    let limits = Limits { patience: settings.patience, connections: settings.connections };
+    let limits = Limits { patience: settings.patience, connections: settings.connections, guests: None };
     ostler_http::run(&own, limits, None, |_| {
         let root = files::Root::new(path, settings.follow_out).map_err(|source| ServeError::Folder { path: shown.clone(), source })?;
         let site = answer::Site::new(settings, root);

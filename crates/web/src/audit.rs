@@ -1,5 +1,7 @@
 //! The audit log: who did what through the dashboard. `<home>/web/audit.log`, one JSON object a line; what happened to apps for it is in `ostler why`.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -22,16 +24,63 @@ pub(crate) struct Entry {
     pub(crate) what: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) app: Option<String>,
+    /// Namespace of the app; none = it is about no app, or the app is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) namespace: Option<String>,
     pub(crate) result: String,
+}
+
+/// Most refusals of one client, and of all, that are written in a minute: nobody can flood the log until what matters is gone.
+const REFUSALS_OF_ONE: u32 = 30;
+const REFUSALS: u32 = 300;
+const MINUTE_MS: u64 = 60_000;
+
+/// Refusals of a minute.
+#[derive(Debug, Default)]
+struct Refusals {
+    minute: u64,
+    by: HashMap<String, u32>,
+    written: u32,
+    left_out: u32,
 }
 
 /// The file.
 #[derive(Debug)]
-pub(crate) struct Audit(PathBuf);
+pub(crate) struct Audit(PathBuf, RefCell<Refusals>);
 
 impl Audit {
     pub(crate) fn of(home: &Path) -> Self {
-        Self(crate::folder(home).join("audit.log"))
+        Self(crate::folder(home).join("audit.log"), RefCell::default())
+    }
+
+    /// Appends a refusal, unless there were too many in this minute: those are counted.
+    pub(crate) fn refused(&self, entry: &Entry) {
+        let mut refusals = self.1.borrow_mut();
+        let minute = entry.at / MINUTE_MS;
+        if refusals.minute != minute {
+            let former = std::mem::replace(&mut *refusals, Refusals { minute, ..Refusals::default() });
+            if former.left_out > 0 {
+                let result = format!("{} more were refused", former.left_out);
+                self.write(&Entry {
+                    who: "ostler".into(),
+                    from: None,
+                    what: "refusals".into(),
+                    app: None,
+                    namespace: None,
+                    result,
+                    ..entry.clone()
+                });
+            }
+        }
+        let client = entry.from.clone().unwrap_or_else(|| entry.who.clone());
+        let of_one = refusals.by.get(&client).copied().unwrap_or_default();
+        if of_one >= REFUSALS_OF_ONE || refusals.written >= REFUSALS {
+            refusals.left_out += 1;
+            return;
+        }
+        refusals.by.insert(client, of_one + 1);
+        refusals.written += 1;
+        self.write(entry);
     }
 
     /// Appends a line. One that cannot be written is on standard error instead: what was asked for is not refused for it.
@@ -52,8 +101,8 @@ impl Audit {
         file.write_all(line)
     }
 
-    /// The newest lines, the newest first.
-    pub(crate) fn last(&self, most: usize) -> Vec<Entry> {
+    /// The newest lines that are wanted, the newest first.
+    pub(crate) fn last(&self, most: usize, is_wanted: impl Fn(&Entry) -> bool) -> Vec<Entry> {
         const WINDOW: u64 = 256 << 10;
         let read = || -> io::Result<Vec<u8>> {
             let mut file = File::open(&self.0)?;
@@ -64,7 +113,7 @@ impl Audit {
             Ok(bytes)
         };
         let bytes = read().unwrap_or_default();
-        bytes.split(|byte| *byte == b'\n').rev().filter_map(|line| serde_json::from_slice(line).ok()).take(most).collect()
+        bytes.split(|byte| *byte == b'\n').rev().filter_map(|line| serde_json::from_slice(line).ok()).filter(is_wanted).take(most).collect()
     }
 }
 
@@ -83,14 +132,38 @@ mod tests {
             from: None,
             what: "restart".into(),
             app: Some("a\nb".into()),
+            namespace: None,
             result: "done".into(),
         };
         for n in 0..5000 {
             audit.write(&entry(n));
         }
-        assert_eq!(audit.last(2), [entry(4999), entry(4998)]);
+        assert_eq!(audit.last(2, |_| true), [entry(4999), entry(4998)]);
         assert!(audit.0.metadata().unwrap().len() <= MAX_BYTES + 512);
         std::fs::remove_dir_all(&home).unwrap();
-        assert_eq!(audit.last(2), []);
+        assert_eq!(audit.last(2, |_| true), []);
+    }
+
+    #[test]
+    fn refusals_do_not_flood_it() {
+        let home = std::env::temp_dir().join(format!("ostler-audit-refusals-{}", std::process::id()));
+        std::fs::create_dir_all(home.join("web")).unwrap();
+        let audit = Audit::of(&home);
+        let refusal = |at: u64, from: &str| Entry {
+            at,
+            who: "password".into(),
+            from: Some(from.into()),
+            what: "login".into(),
+            app: None,
+            namespace: None,
+            result: "refused".into(),
+        };
+        (0..1000).for_each(|_| audit.refused(&refusal(1000, "192.0.2.1")));
+        audit.refused(&refusal(1000, "192.0.2.2"));
+        assert_eq!(audit.last(5000, |_| true).len(), 31, "another client has lines of its own");
+        audit.refused(&refusal(1000 + MINUTE_MS, "192.0.2.1"));
+        let last = audit.last(2, |_| true);
+        assert_eq!((last[0].result.as_str(), last[1].result.as_str()), ("refused", "970 more were refused"));
+        std::fs::remove_dir_all(&home).unwrap();
     }
 }

@@ -24,6 +24,7 @@ mod routes;
 mod scrape;
 mod server;
 pub mod settings;
+mod shares;
 pub mod tls;
 mod view;
 

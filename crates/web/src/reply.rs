@@ -53,8 +53,19 @@ pub(crate) fn with_status(status: StatusCode, value: &impl Serialize) -> Respons
 
 /// `{"error": …}`: one line.
 pub(crate) fn error(status: StatusCode, text: &str) -> Response<Body> {
-    full(status, JSON, json!({ "error": text }).to_string())
+    failed(status, text, &json!({ "error": text }))
 }
+
+/// A value as JSON that says why something was not done.
+pub(crate) fn failed(status: StatusCode, reason: &str, value: &impl Serialize) -> Response<Body> {
+    let mut response = full(status, JSON, serde_json::to_vec(value).unwrap_or_default());
+    response.extensions_mut().insert(Reason(reason.to_owned()));
+    response
+}
+
+/// Reason of a failure, for the audit log; not sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Reason(pub(crate) String);
 
 /// The writing end of a reply that goes on.
 pub(crate) type Writer = mpsc::Sender<Bytes>;

@@ -1,6 +1,6 @@
 //! The server: settings read once, sockets of the daemon, every request through the doors.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, COOKIE, HeaderName};
 use hyper::http::request::Parts;
 use hyper::{Request, Response};
-use ostler_http::{Address, Ending, Limits, Peer, ServerError};
+use ostler_http::{Address, Ending, Guests, Limits, Peer, ServerError, Standing};
 
 use crate::access::{AccessError, Attempts, Identity, Store};
 use crate::audit::Audit;
@@ -23,12 +23,18 @@ use crate::reply::{self, Body};
 use crate::routes;
 use crate::scrape::Scraper;
 use crate::settings::{Settings, SettingsError, make_folder};
+use crate::shares::Shares;
 use crate::tls;
 
 /// How long a client may take for a head, or to read anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Most connections.
 const CONNECTIONS: usize = 256;
+/// Most connections of an address before a login. A proxy has one address for all of its clients.
+const GUESTS: usize = 64;
+const GUESTS_OF_PROXY: usize = 192;
+/// Most logins of an address whose body has not arrived.
+const LOGINS: usize = 8;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -58,8 +64,9 @@ pub(crate) struct Site {
     pub(crate) ending: Ending,
     /// One password is checked at a time: each takes 19 MiB.
     pub(crate) checking: tokio::sync::Semaphore,
-    /// Readers of logs, each with a process.
-    pub(crate) readers: Cell<usize>,
+    pub(crate) shares: Shares,
+    /// Logins whose body has not arrived.
+    pub(crate) logins: Rc<Guests>,
     pub(crate) errors: Rc<Collected>,
     pub(crate) otlp: Rc<crate::otlp::Otlp>,
     pub(crate) profiles: Rc<Profiles>,
@@ -73,6 +80,15 @@ pub(crate) struct Asked {
     pub(crate) body: Incoming,
     /// Address of the client; none = by a unix socket.
     pub(crate) from: Option<IpAddr>,
+    /// True if other clients may have this address, too, or claim it: loopback, a unix socket, whatever a proxy says.
+    pub(crate) is_shared: bool,
+}
+
+impl Asked {
+    /// Lets the connection of the request stay when there is no room for guests.
+    pub(crate) fn admit(&self) {
+        self.head.extensions.get::<Standing>().inspect(|standing| standing.admit());
+    }
 }
 
 /// Serves until it is asked to end.
@@ -82,7 +98,8 @@ pub(crate) fn run(home: &Path) -> Result<(), WebError> {
     make_folder(home)?;
     let own = Address { host: settings.listen.clone(), port: settings.port };
     let encryption = settings.tls.as_ref().map(tls::encryption).transpose()?;
-    let limits = Limits { patience: PATIENCE, connections: CONNECTIONS };
+    let guests = if settings.behind_proxy || settings.socket_path().is_some() { GUESTS_OF_PROXY } else { GUESTS };
+    let limits = Limits { patience: PATIENCE, connections: CONNECTIONS, guests: Some(guests) };
     let recorder = Recorder::of(home, settings.history_bytes());
     let ended = ostler_http::run(&own, limits, encryption, |ending| {
         let daemon = Daemon::follow(home, recorder.clone()).map_err(WebError::Follow)?;
@@ -101,7 +118,8 @@ pub(crate) fn run(home: &Path) -> Result<(), WebError> {
             alerts,
             ending,
             checking: tokio::sync::Semaphore::new(1),
-            readers: Cell::new(0),
+            shares: Shares::default(),
+            logins: Guests::new(Some(LOGINS)),
             errors,
             otlp,
             profiles: Rc::new(Profiles::of(home)),
@@ -123,7 +141,8 @@ async fn answer(site: Rc<Site>, peer: Peer, request: Request<Incoming>) -> Respo
         Ok(()) if peer.socket == 1 => routes::pm2_page(&site, &head).await,
         Ok(()) => {
             let from = site.client(&head, peer);
-            routes::answer(site, Asked { head, body, from }).await
+            let is_shared = site.settings.behind_proxy || from.is_none_or(|from| from.to_canonical().is_loopback());
+            routes::answer(site, Asked { head, body, from, is_shared }).await
         }
     };
     if is_head {

@@ -1,82 +1,84 @@
-//! Attempts: how often somebody may try to log in.
+//! Attempts: how often a password may be tried.
+//!
+//! Links and tokens are 256 random bits: nobody guesses them, so they have no limit, and are the way in for whoever is held up here.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// Failures that are free within [`WINDOW`].
+use ostler_http::network;
+
+/// Attempts that are free within [`WINDOW`].
 const FREE: u32 = 5;
-/// Time after which failures are forgotten, unless they cost a wait.
+/// Time after which attempts are forgotten, unless they cost a wait.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Longest wait.
+/// Longest wait of an address of one client.
 const LONGEST: Duration = Duration::from_secs(3600);
+/// First and longest delay of an address that several clients have.
+const FIRST_DELAY: Duration = Duration::from_millis(500);
+const LONGEST_DELAY: Duration = Duration::from_secs(8);
+/// Longest time that an attempt waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Most addresses that are known; one more makes the oldest forgotten.
 const MOST: usize = 1024;
 
 /// Whoever tries: by its address, or by a unix socket.
 type Who = Option<IpAddr>;
 
-/// Failures by address.
+/// Attempts by address.
 #[derive(Debug, Default)]
 pub(crate) struct Attempts {
-    failures: HashMap<Who, Failures>,
+    by: HashMap<Who, Tried>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Failures {
+struct Tried {
+    /// Attempts that did not succeed, or have not yet.
     count: u32,
+    /// Time of the last one, or its turn.
     last: Instant,
 }
 
-impl Failures {
-    /// The wait after the last one: none for the first five, then a minute, doubled by each.
-    fn wait(self) -> Duration {
-        match self.count.checked_sub(FREE) {
-            None => Duration::ZERO,
-            Some(more) => WINDOW.saturating_mul(1 << more.min(10)).min(LONGEST),
-        }
+impl Tried {
+    /// The wait after the last one: none for the first five, then longer with each.
+    fn wait(self, is_shared: bool) -> Duration {
+        let (first, longest) = if is_shared { (FIRST_DELAY, LONGEST_DELAY) } else { (WINDOW, LONGEST) };
+        self.count.checked_sub(FREE).map_or(Duration::ZERO, |more| first.saturating_mul(1 << more.min(10)).min(longest))
     }
 
     fn is_over(self, now: Instant) -> bool {
-        now.saturating_duration_since(self.last) >= self.wait().max(WINDOW) + if self.count >= FREE { LONGEST } else { Duration::ZERO }
+        let kept = if self.count >= FREE { self.wait(false) + LONGEST } else { WINDOW };
+        now.saturating_duration_since(self.last) >= kept
     }
 }
 
 impl Attempts {
-    /// The wait until the next attempt; none = it may try now.
-    pub(crate) fn wait(&self, who: Who, now: Instant) -> Option<Duration> {
-        let failures = self.failures.get(&network(who)).filter(|failures| !failures.is_over(now))?;
-        let left = failures.wait().saturating_sub(now.saturating_duration_since(failures.last));
-        (!left.is_zero()).then_some(left)
-    }
-
-    /// One failed.
-    pub(crate) fn failed(&mut self, who: Who, now: Instant) {
-        self.failures.retain(|_, failures| !failures.is_over(now));
-        let who = network(who);
-        if self.failures.len() >= MOST && !self.failures.contains_key(&who) {
-            let oldest = self.failures.iter().min_by_key(|(_, failures)| failures.last).map(|(who, _)| *who);
-            oldest.map(|who| self.failures.remove(&who));
+    /// Counts an attempt, and returns the time after which the password is checked. It counts as failed until [`Attempts::succeeded`], so many at once
+    /// gain nothing. `is_shared`: other clients have this address, too (loopback, a proxy). They are slowed down and never locked out.
+    ///
+    /// # Errors
+    /// The time for which no attempt is taken.
+    pub(crate) fn begin(&mut self, who: Who, is_shared: bool, now: Instant) -> Result<Duration, Duration> {
+        self.by.retain(|_, tried| !tried.is_over(now));
+        let who = who.map(network);
+        if self.by.len() >= MOST && !self.by.contains_key(&who) {
+            let oldest = self.by.iter().min_by_key(|(_, tried)| tried.last).map(|(who, _)| *who);
+            oldest.map(|who| self.by.remove(&who));
         }
-        let failures = self.failures.entry(who).or_insert(Failures { count: 0, last: now });
-        *failures = Failures { count: failures.count.saturating_add(1), last: now };
+        let tried = self.by.entry(who).or_insert(Tried { count: 0, last: now });
+        let turn = (tried.last + tried.wait(is_shared)).max(now);
+        let wait = turn.saturating_duration_since(now);
+        if wait > if is_shared { PATIENCE } else { Duration::ZERO } {
+            return Err(wait);
+        }
+        *tried = Tried { count: tried.count.saturating_add(1), last: turn };
+        Ok(wait)
     }
 
     /// It came in.
     pub(crate) fn succeeded(&mut self, who: Who) {
-        self.failures.remove(&network(who));
+        self.by.remove(&who.map(network));
     }
-}
-
-/// An address of version 6 stands for its network: whoever has one has 2^64 of them.
-fn network(who: Who) -> Who {
-    who.map(|address| match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        address => address,
-    })
 }
 
 #[cfg(test)]
@@ -91,29 +93,46 @@ mod tests {
     fn five_in_a_minute_then_longer_each_time() {
         let (mut attempts, who, begin) = (Attempts::default(), address("192.0.2.1"), Instant::now());
         for _ in 0..5 {
-            assert_eq!(attempts.wait(who, begin), None);
-            attempts.failed(who, begin);
+            assert_eq!(attempts.begin(who, false, begin), Ok(Duration::ZERO));
         }
-        assert_eq!(attempts.wait(who, begin), Some(WINDOW));
-        assert_eq!(attempts.wait(address("192.0.2.2"), begin), None, "others may");
+        assert_eq!(attempts.begin(who, false, begin), Err(WINDOW));
+        assert_eq!(attempts.begin(address("192.0.2.2"), false, begin), Ok(Duration::ZERO), "others may");
         let mut now = begin + WINDOW;
         for minutes in [2, 4, 8, 16, 32, 60, 60] {
-            assert_eq!(attempts.wait(who, now), None);
-            attempts.failed(who, now);
-            assert_eq!(attempts.wait(who, now), Some(WINDOW * minutes));
+            assert_eq!(attempts.begin(who, false, now), Ok(Duration::ZERO));
+            assert_eq!(attempts.begin(who, false, now), Err(WINDOW * minutes));
             now += WINDOW * minutes;
         }
         attempts.succeeded(who);
-        assert_eq!(attempts.wait(who, now), None);
+        assert_eq!(attempts.begin(who, false, now), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn an_address_of_several_clients_is_slowed_down_and_not_locked() {
+        let (mut attempts, who, mut now) = (Attempts::default(), address("127.0.0.1"), Instant::now());
+        let mut waits = Vec::new();
+        for _ in 0..50 {
+            let wait = attempts.begin(who, true, now).unwrap();
+            waits.push(wait.as_millis());
+            now += wait;
+        }
+        assert_eq!(waits[..11], [0, 0, 0, 0, 0, 500, 1000, 2000, 4000, 8000, 8000]);
+        assert!(waits.iter().all(|wait| *wait <= 8000));
+    }
+
+    #[test]
+    fn many_at_once_gain_nothing() {
+        let (mut attempts, who, now) = (Attempts::default(), None, Instant::now());
+        let taken = (0..1000).filter(|_| attempts.begin(who, true, now).is_ok()).count();
+        assert!(taken < 15, "{taken}");
+        assert!(attempts.begin(who, true, now + PATIENCE).is_ok(), "the next one has its turn");
     }
 
     #[test]
     fn single_failures_are_forgotten() {
         let (mut attempts, who, begin) = (Attempts::default(), address("192.0.2.1"), Instant::now());
         for minute in 0..20 {
-            let now = begin + WINDOW * minute;
-            assert_eq!(attempts.wait(who, now), None);
-            attempts.failed(who, now);
+            assert_eq!(attempts.begin(who, false, begin + WINDOW * minute), Ok(Duration::ZERO));
         }
     }
 
@@ -121,19 +140,18 @@ mod tests {
     fn a_network_of_version_6_is_one() {
         let (mut attempts, now) = (Attempts::default(), Instant::now());
         for host in 1..=5 {
-            attempts.failed(address(&format!("2001:db8:0:1::{host}")), now);
+            attempts.begin(address(&format!("2001:db8:0:1::{host}")), false, now).unwrap();
         }
-        assert!(attempts.wait(address("2001:db8:0:1:ffff::9"), now).is_some());
-        assert_eq!(attempts.wait(address("2001:db8:0:2::1"), now), None);
-        assert_eq!(network(address("::ffff:192.0.2.1")), address("192.0.2.1"));
+        assert!(attempts.begin(address("2001:db8:0:1:ffff::9"), false, now).is_err());
+        assert!(attempts.begin(address("2001:db8:0:2::1"), false, now).is_ok());
     }
 
     #[test]
     fn memory_is_bounded() {
         let (mut attempts, begin) = (Attempts::default(), Instant::now());
         for host in 0..5000_u32 {
-            attempts.failed(Some(IpAddr::from(host.to_be_bytes())), begin + Duration::from_micros(host.into()));
+            attempts.begin(Some(IpAddr::from(host.to_be_bytes())), false, begin + Duration::from_micros(host.into())).unwrap();
         }
-        assert_eq!(attempts.failures.len(), MOST);
+        assert_eq!(attempts.by.len(), MOST);
     }
 }

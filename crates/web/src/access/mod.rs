@@ -16,8 +16,9 @@ pub use store::{AccessError, Store};
 pub const LINK_MS: u64 = 5 * 60 * 1000;
 /// Time for which a login lasts, ms.
 pub const SESSION_MS: u64 = 30 * 24 * 3600 * 1000;
-/// Most logins at a time; the oldest goes.
-const MOST_SESSIONS: usize = 64;
+/// Most logins at a time, of all and of one user; the oldest goes.
+const MOST_SESSIONS: usize = 1024;
+const MOST_SESSIONS_OF_USER: usize = 64;
 /// Most links that wait.
 const MOST_LINKS: usize = 16;
 /// Most tokens.
@@ -64,6 +65,8 @@ pub(crate) struct Identity {
     pub(crate) role: Role,
     /// Namespaces that it sees; none = all.
     pub(crate) namespaces: Vec<String>,
+    /// Whose share its requests count against: that of the token, or of this one login.
+    pub(crate) share: String,
 }
 
 impl Identity {
@@ -189,19 +192,25 @@ impl Access {
         let hash = secret::hash_of(text);
         let at = self.links.iter().position(|link| link.hash == hash)?;
         let link = self.links.remove(at);
-        (link.until_ms > now_ms).then(|| Identity { user: "link".into(), role: link.role, namespaces: Vec::new() })
+        (link.until_ms > now_ms).then(|| Identity { user: "link".into(), role: link.role, namespaces: Vec::new(), share: link.hash })
     }
 
     /// Whoever sends this token.
     pub(crate) fn by_token(&self, text: &str) -> Option<Identity> {
         let hash = secret::hash_of(text);
         let token = self.tokens.iter().find(|token| token.hash == hash)?;
-        Some(Identity { user: token_user(&token.name), role: token.role, namespaces: token.namespaces.clone() })
+        let user = token_user(&token.name);
+        Some(Identity { share: user.clone(), user, role: token.role, namespaces: token.namespaces.clone() })
     }
 
     /// Makes a login; the secret is the cookie's.
     pub(crate) fn add_session(&mut self, identity: &Identity, now_ms: u64) -> Secret {
         self.sessions.retain(|session| session.until_ms > now_ms);
+        // One user's logins end none of another's.
+        while self.sessions.iter().filter(|session| session.user == identity.user).count() >= MOST_SESSIONS_OF_USER {
+            let oldest = self.sessions.iter().position(|session| session.user == identity.user);
+            oldest.map(|at| self.sessions.remove(at));
+        }
         while self.sessions.len() >= MOST_SESSIONS {
             self.sessions.remove(0);
         }
@@ -220,7 +229,9 @@ impl Access {
     pub(crate) fn by_session(&self, text: &str, now_ms: u64) -> Option<Identity> {
         let hash = secret::hash_of(text);
         let session = self.sessions.iter().find(|session| session.hash == hash && session.until_ms > now_ms)?;
-        Some(Identity { user: session.user.clone(), role: session.role, namespaces: session.namespaces.clone() })
+        // Logins by links and by the password all have one name.
+        let share = if session.user.starts_with(TOKEN) { &session.user } else { &session.hash };
+        Some(Identity { user: session.user.clone(), role: session.role, namespaces: session.namespaces.clone(), share: share.clone() })
     }
 
     /// Ends the login of this cookie.
@@ -230,8 +241,11 @@ impl Access {
     }
 }
 
+/// Beginning of the user of a token.
+const TOKEN: &str = "token ";
+
 fn token_user(name: &str) -> String {
-    format!("token {name}")
+    format!("{TOKEN}{name}")
 }
 
 #[cfg(test)]

@@ -34,13 +34,16 @@ fn tokens_have_names_and_go_with_their_logins() {
 #[test]
 fn logins_end() {
     let mut access = Access::default();
-    let who = Identity { user: "link".into(), role: Role::Admin, namespaces: vec![] };
-    let cookies: Vec<Secret> = (0..MOST_SESSIONS + 1).map(|_| access.add_session(&who, 0)).collect();
+    let who = Identity { user: "link".into(), role: Role::Admin, namespaces: vec![], share: String::new() };
+    let cookies: Vec<Secret> = (0..MOST_SESSIONS_OF_USER + 1).map(|_| access.add_session(&who, 0)).collect();
     let is_in = |access: &Access, at: usize, now| access.by_session(cookies[at].text(), now).is_some();
     assert!(!is_in(&access, 0, 1) && is_in(&access, 1, 1), "the oldest made room");
     assert!(is_in(&access, 1, SESSION_MS - 1) && !is_in(&access, 1, SESSION_MS));
     access.end_session(cookies[1].text());
     assert!(!is_in(&access, 1, 1) && is_in(&access, 2, 1));
+    let viewer = Identity { user: "token eyes".into(), role: Role::Viewer, namespaces: vec![], share: String::new() };
+    (0..200).for_each(|_| drop(access.add_session(&viewer, 0)));
+    assert!(is_in(&access, 2, 1), "logins of another user take no place from it");
     access.set_password(Some("x".into()));
     assert!(!is_in(&access, 2, 1), "a new password ends all of them");
 }
@@ -48,7 +51,7 @@ fn logins_end() {
 #[test]
 fn nothing_in_the_file_opens_anything() {
     let mut access = Access::default();
-    let who = Identity { user: "link".into(), role: Role::Admin, namespaces: vec![] };
+    let who = Identity { user: "link".into(), role: Role::Admin, namespaces: vec![], share: String::new() };
     let secrets = [access.add_link(Role::Admin, 0), access.add_token("t", Role::Admin, vec![], 0).unwrap(), access.add_session(&who, 0)];
     let text = serde_json::to_string(&access).unwrap();
     assert!(secrets.iter().all(|secret| !text.contains(secret.text())), "{text}");

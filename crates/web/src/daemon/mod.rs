@@ -45,6 +45,25 @@ pub(crate) struct Snapshot {
     pub(crate) peer: Option<Peer>,
 }
 
+impl Snapshot {
+    /// True if what is told of an app is of a namespace that is seen: of the namespace of the instance if that is known, else of each that has an app of this
+    /// name, as nothing says which of them is meant.
+    pub(crate) fn sees(&self, app: &str, instance: Option<u32>, sees: impl Fn(&str) -> bool) -> bool {
+        let of_app = || self.rows.iter().filter(|row| row.name == app);
+        match of_app().find(|row| Some(row.id) == instance) {
+            Some(row) => sees(&row.namespace),
+            None => of_app().next().is_some() && of_app().all(|row| sees(&row.namespace)),
+        }
+    }
+
+    /// Namespace of the apps of this name; none if there is no such app, or several namespaces have one.
+    pub(crate) fn namespace_of(&self, app: &str) -> Option<String> {
+        let mut namespaces = self.rows.iter().filter(|row| row.name == app).map(|row| &row.namespace);
+        let first = namespaces.next()?;
+        namespaces.all(|other| other == first).then(|| first.clone())
+    }
+}
+
 /// A snapshot with what apps report themselves: what the history takes each ten seconds.
 #[derive(Debug)]
 pub(crate) struct Moment {
@@ -128,6 +147,11 @@ impl Daemon {
         self.0.snapshot.subscribe()
     }
 
+    /// The newest table that was read.
+    pub(crate) fn latest(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.0.snapshot.borrow())
+    }
+
     /// The history.
     pub(crate) fn recorder(&self) -> &Recorder {
         &self.0.recorder
@@ -203,9 +227,9 @@ impl Look {
         Arc::clone(&self.snapshots.borrow_and_update())
     }
 
-    /// True if an app of this name is in a namespace of those.
-    pub(crate) fn sees(&self, app: &str, sees: impl Fn(&str) -> bool) -> bool {
-        self.snapshots.borrow().rows.iter().any(|row| row.name == app && sees(&row.namespace))
+    /// As [`Snapshot::sees`], by the newest.
+    pub(crate) fn sees(&self, app: &str, instance: Option<u32>, sees: impl Fn(&str) -> bool) -> bool {
+        self.snapshots.borrow().sees(app, instance, sees)
     }
 
     /// Waits for another.

@@ -28,7 +28,7 @@ use crate::now_ms;
 use crate::reply::{Body, full};
 
 /// Bounds of connections.
-const LIMITS: Limits = Limits { patience: Duration::from_secs(30), connections: 64 };
+const LIMITS: Limits = Limits { patience: Duration::from_secs(30), connections: 64, guests: None };
 /// Most bytes of a body as it comes, and of what it unpacks to.
 const MOST: usize = 4 << 20;
 const MOST_UNPACKED: u64 = 16 << 20;

@@ -26,7 +26,9 @@ use crate::now_ms;
 use store::{MOST_BYTES, Store};
 
 /// Most instances that are profiled at the same time: each is a thread that waits.
-const UNDER_WAY: usize = 16;
+const UNDER_WAY: usize = 32;
+/// The same of one user: others have room.
+const UNDER_WAY_OF_ONE: usize = 16;
 /// Failures that are told.
 const FAILURES: usize = 20;
 /// Largest file that is taken over.
@@ -89,7 +91,7 @@ struct State {
 pub(crate) enum ProfileError {
     #[error("instance {0} is being profiled already")]
     Busy(u32),
-    #[error("{UNDER_WAY} instances at a time can be profiled: name one")]
+    #[error("{UNDER_WAY_OF_ONE} instances at a time can be profiled, {UNDER_WAY} by all users: name one")]
     TooMany,
 }
 
@@ -111,7 +113,8 @@ impl Profiles {
             if let Some(target) = instances.iter().find(busy) {
                 return Err(ProfileError::Busy(target.id));
             }
-            if state.running.len() + instances.len() > UNDER_WAY {
+            let of_user = state.running.iter().filter(|other| other.by == subject.by).count();
+            if state.running.len() + instances.len() > UNDER_WAY || of_user + instances.len() > UNDER_WAY_OF_ONE {
                 return Err(ProfileError::TooMany);
             }
             state.running.extend(instances.iter().map(|target| Subject { instance: target.id, ..subject.clone() }));

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body;
-use crate::access::{Identity, Role};
+use crate::access::{Identity, Role, Token};
 use crate::audit::Entry;
 use crate::now_ms;
 use crate::reply::{self, Body, error};
@@ -24,18 +24,30 @@ struct Wish {
     namespaces: Vec<String>,
 }
 
-pub(super) fn list(site: &Site) -> Response<Body> {
+pub(super) fn list(site: &Site, identity: &Identity) -> Response<Body> {
+    // Whoever sees a part sees the tokens of that part, and what was done there or by itself.
+    let sees_token = |token: &&Token| {
+        identity.sees_all() || !token.namespaces.is_empty() && token.namespaces.iter().all(|namespace| identity.sees(namespace))
+    };
+    let sees_entry = |entry: &Entry| {
+        let is_of_part = entry.namespace.as_ref().is_some_and(|namespace| identity.sees(namespace));
+        identity.sees_all() || is_of_part || entry.who == identity.user
+    };
     let tokens: Vec<Value> = match site.store.borrow_mut().get() {
         Ok(access) => access
             .tokens
             .iter()
+            .filter(sees_token)
             .map(|token| json!({ "name": token.name, "role": token.role, "namespaces": token.namespaces, "created": token.created_ms }))
             .collect(),
         Err(problem) => return super::broken(&problem),
     };
     let (receiver, push) = (site.otlp.traces.state.borrow(), site.otlp.push.as_ref().map(|state| state.borrow().clone()));
     let otlp = json!({ "receiver": *receiver, "push": push });
-    reply::json(&json!({ "tokens": tokens, "settings": site.settings.shown(), "audit": site.audit.last(LINES), "otlp": otlp }))
+    let of_machine = |value: Value| if identity.sees_all() { value } else { Value::Null };
+    let settings = of_machine(json!(site.settings.shown()));
+    let audit = site.audit.last(LINES, sees_entry);
+    reply::json(&json!({ "tokens": tokens, "settings": settings, "audit": audit, "otlp": of_machine(otlp) }))
 }
 
 /// Makes a token, or takes that of this name away.
@@ -47,7 +59,15 @@ pub(super) async fn token(site: &Site, asked: Asked, identity: &Identity, name: 
     let from = asked.from.map(|from| from.to_string());
     let audit = |what: &str, name: &str, result: &str| {
         let what = format!("{what} {name}");
-        site.audit.write(&Entry { at: now_ms(), who: identity.user.clone(), from: from.clone(), what, app: None, result: result.into() });
+        site.audit.write(&Entry {
+            at: now_ms(),
+            who: identity.user.clone(),
+            from: from.clone(),
+            what,
+            app: None,
+            namespace: None,
+            result: result.into(),
+        });
     };
     if let Some(name) = name {
         return match site.store.borrow_mut().change(|access| access.revoke(&name)) {

@@ -52,7 +52,7 @@ impl Verb {
         })
     }
 
-    fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             Self::Start => "start",
             Self::Stop => "stop",
@@ -102,6 +102,9 @@ pub(super) async fn answer(site: &Site, asked: Asked, identity: &Identity, name:
         Err(response) => return response,
     };
     let Some((app, is_alone)) = apps::find(site, identity, name).await else { return apps::not_found(name) };
+    if let Some(response) = super::guards_module(&app, identity) {
+        return response;
+    }
     let requests = match requests(&app, is_alone, verb, &wish) {
         Ok(requests) => requests,
         Err(text) => return error(StatusCode::BAD_REQUEST, text),
@@ -119,26 +122,26 @@ pub(super) async fn answer(site: &Site, asked: Asked, identity: &Identity, name:
                     break;
                 }
             }
-            Err(problem) => {
-                site.audit.write(&entry(identity, from, name, verb, &ostler_core::causes::with_causes(&problem)));
-                return not_asked(&problem);
-            }
+            Err(problem) => return not_asked(&problem),
         }
     }
     let text = result.as_ref().err().map(ToString::to_string);
-    site.audit.write(&entry(identity, from, name, verb, text.as_deref().unwrap_or("done")));
     match text {
-        None => reply::json(&json!({ "done": true, "lines": lines, "output": returned })),
+        None => {
+            site.audit.write(&entry(identity, from, &app, verb));
+            reply::json(&json!({ "done": true, "lines": lines, "output": returned }))
+        }
         Some(text) => {
             let text = lines.first().map_or(text.clone(), |line| format!("{text}: {line}"));
             let value: Value = json!({ "error": text, "lines": lines, "output": returned });
-            reply::with_status(StatusCode::CONFLICT, &value)
+            reply::failed(StatusCode::CONFLICT, &text, &value)
         }
     }
 }
 
-fn entry(identity: &Identity, from: Option<String>, name: &str, verb: Verb, result: &str) -> Entry {
-    Entry { at: now_ms(), who: identity.user.clone(), from, what: verb.word().into(), app: Some(name.into()), result: result.into() }
+fn entry(identity: &Identity, from: Option<String>, app: &App, verb: Verb) -> Entry {
+    let (who, what, namespace) = (identity.user.clone(), verb.word().into(), Some(app.namespace.clone()));
+    Entry { at: now_ms(), who, from, what, app: Some(app.name.clone()), namespace, result: "done".into() }
 }
 
 /// The daemon's requests for an order. Instances are named by their ids wherever that is possible: a name may also be a number, `all` or a pattern, and would

@@ -42,17 +42,21 @@ pub(super) async fn list(site: &Site, identity: &Identity) -> Response<Body> {
     let mut all = site.alerts.borrow().overview();
     if !identity.sees_all() {
         let snapshot = site.daemon.fresh().await;
-        let sees = |app: &str| snapshot.rows.iter().any(|row| row.name == app && identity.sees(&row.namespace));
+        let sees = |app: &str, instance: Option<u32>| snapshot.sees(app, instance, |namespace| identity.sees(namespace));
         only(&mut all, &sees);
     }
     reply::json(&all)
 }
 
 /// Takes out what is not about apps that are seen.
-fn only(all: &mut Overview, sees: &dyn Fn(&str) -> bool) {
-    all.alerts.retain(|alert| alert.app.as_deref().is_some_and(sees));
-    all.history.retain(|change| sees(&change.app));
-    all.silences.retain(|silence| silence.app.as_deref().is_some_and(sees));
+fn only(all: &mut Overview, sees: &dyn Fn(&str, Option<u32>) -> bool) {
+    let of_alert = |app: &str, instances: &[u32]| match instances {
+        [] => sees(app, None),
+        some => some.iter().all(|id| sees(app, Some(*id))),
+    };
+    all.alerts.retain(|alert| alert.app.as_deref().is_some_and(|app| of_alert(app, &alert.instances)));
+    all.history.retain(|change| sees(&change.app, None));
+    all.silences.retain(|silence| silence.app.as_deref().is_some_and(|app| sees(app, None)));
     all.rules.clear();
     all.channels.clear();
     all.problems.clear();
@@ -67,7 +71,7 @@ pub(super) async fn silence(site: &Site, asked: Asked, identity: &Identity) -> R
     };
     if !identity.sees_all() {
         let look = site.daemon.look();
-        let sees = wish.app.as_deref().is_some_and(|app| !app.contains('*') && look.sees(app, |namespace| identity.sees(namespace)));
+        let sees = wish.app.as_deref().is_some_and(|app| !app.contains('*') && look.sees(app, None, |namespace| identity.sees(namespace)));
         if !sees {
             return error(StatusCode::FORBIDDEN, "you see only some namespaces, and silence only apps that are in them, by name");
         }
@@ -93,7 +97,7 @@ pub(super) fn unsilence(site: &Site, asked: &Asked, identity: &Identity, id: &st
     if !identity.sees_all() {
         let look = site.daemon.look();
         let own = settings.read().silences.into_iter().find(|silence| silence.id == id).and_then(|silence| silence.app);
-        if !own.is_some_and(|app| look.sees(&app, |namespace| identity.sees(namespace))) {
+        if !own.is_some_and(|app| look.sees(&app, None, |namespace| identity.sees(namespace))) {
             return error(StatusCode::NOT_FOUND, "there is no such silence");
         }
     }
@@ -154,6 +158,7 @@ pub(super) fn remove_channel(site: &Site, asked: &Asked, identity: &Identity, na
 }
 
 pub(super) async fn test(site: &Site, asked: Asked, identity: &Identity) -> Response<Body> {
+    let from = asked.from;
     if let Some(response) = needs_all(identity) {
         return response;
     }
@@ -171,6 +176,7 @@ pub(super) async fn test(site: &Site, asked: Asked, identity: &Identity) -> Resp
     if results.is_empty() {
         return error(StatusCode::NOT_FOUND, "there is no such channel");
     }
+    audit(site, identity, from, "test alert channels", None);
     reply::json(&json!({ "results": results }))
 }
 
@@ -181,7 +187,16 @@ fn needs_all(identity: &Identity) -> Option<Response<Body>> {
 
 fn audit(site: &Site, identity: &Identity, from: Option<std::net::IpAddr>, what: &str, app: Option<String>) {
     let from = from.map(|from| from.to_string());
-    site.audit.write(&Entry { at: now_ms(), who: identity.user.clone(), from, what: what.to_owned(), app, result: "done".into() });
+    let namespace = app.as_ref().and_then(|app| site.daemon.latest().namespace_of(app));
+    site.audit.write(&Entry {
+        at: now_ms(),
+        who: identity.user.clone(),
+        from,
+        what: what.to_owned(),
+        app,
+        namespace,
+        result: "done".into(),
+    });
 }
 
 fn broken(problem: &AlertsError) -> Response<Body> {

@@ -16,7 +16,7 @@ pub(super) async fn list(site: &Site, identity: &Identity) -> Response<Body> {
 }
 
 pub(super) async fn one(site: &Site, identity: &Identity, name: &str) -> Response<Body> {
-    let Some((app, _)) = find(site, identity, name).await else { return not_found(name) };
+    let Some((app, is_alone)) = find(site, identity, name).await else { return not_found(name) };
     let targets = app.instances.iter().map(|instance| instance.id.to_string()).collect();
     let of = name.to_owned();
     let asked = site.daemon.ask(move |client| {
@@ -26,7 +26,8 @@ pub(super) async fn one(site: &Site, identity: &Identity, name: &str) -> Respons
             _ => Err(ClientError::Unexpected),
         }
     });
-    match asked.await {
+    match asked.await.map(|(details, rollouts)| (details, if is_alone || identity.sees_all() { rollouts } else { Vec::new() })) {
+        // Rollouts say the name of their app alone: of several namespaces nobody knows whose they are.
         Ok((details, rollouts)) => match view::detail(app, &details, &rollouts) {
             Some(detail) => json(&detail),
             None => not_found(name),

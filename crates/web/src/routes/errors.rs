@@ -96,21 +96,27 @@ pub(super) async fn resolve(site: &Site, asked: Asked, identity: &Identity, id: 
         return response;
     }
     let look = looks(site, identity).await;
-    let found = site.errors.book().find(id).filter(|group| sees(identity, &look, group)).map(|group| (group.id.clone(), group.app.clone()));
-    let Some((id, app)) = found else { return not_found(id) };
-    let done = errors::resolve(&site.home, &id, &identity.user).map_err(|problem| ostler_core::causes::with_causes(&problem));
+    let found = site
+        .errors
+        .book()
+        .find(id)
+        .filter(|group| sees(identity, &look, group))
+        .map(|group| (group.id.clone(), group.app.clone(), group.sample.instance));
+    let Some((id, app, instance)) = found else { return not_found(id) };
+    if let Err(problem) = errors::resolve(&site.home, &id, &identity.user) {
+        return error(StatusCode::INTERNAL_SERVER_ERROR, &ostler_core::causes::with_causes(&problem));
+    }
+    let namespace = site.daemon.latest().rows.iter().find(|row| row.id == instance && row.name == app).map(|row| row.namespace.clone());
     site.audit.write(&Entry {
         at: now_ms(),
         who: identity.user.clone(),
         from: asked.from.map(|from| from.to_string()),
         what: "resolve".into(),
         app: Some(app),
-        result: done.as_ref().err().cloned().unwrap_or_else(|| "done".into()),
+        namespace,
+        result: "done".into(),
     });
-    match done {
-        Ok(()) => reply(&json!({ "done": true })),
-        Err(text) => error(StatusCode::INTERNAL_SERVER_ERROR, &text),
-    }
+    reply(&json!({ "done": true }))
 }
 
 /// The table, where it matters who sees which app.
@@ -123,7 +129,7 @@ async fn looks(site: &Site, identity: &Identity) -> Look {
 }
 
 fn sees(identity: &Identity, look: &Look, group: &Group) -> bool {
-    identity.sees_all() || look.sees(&group.app, |namespace| identity.sees(namespace))
+    identity.sees_all() || look.sees(&group.app, Some(group.sample.instance), |namespace| identity.sees(namespace))
 }
 
 fn not_found(id: &str) -> Response<Body> {

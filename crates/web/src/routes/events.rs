@@ -24,7 +24,8 @@ pub(super) fn answer(site: &Site, asked: &Asked, identity: &Identity) -> Respons
     let look = site.daemon.look();
     let events = site.daemon.events();
     let wanted = |event: &&std::sync::Arc<ostler_proto::control::Event>| {
-        let is_seen = identity.sees_all() || event.app.as_ref().is_some_and(|app| look.sees(app, |namespace| identity.sees(namespace)));
+        let is_seen =
+            identity.sees_all() || event.app.as_ref().is_some_and(|app| look.sees(app, event.id, |namespace| identity.sees(namespace)));
         is_seen
             && event.seq < before
             && epoch.is_none_or(|epoch| event.epoch == epoch)

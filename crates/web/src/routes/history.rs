@@ -81,7 +81,7 @@ pub(super) async fn figures(site: &Site, asked: &Asked, identity: &Identity) -> 
         Ok(wanted) => wanted,
         Err(problem) => return error(StatusCode::BAD_REQUEST, problem),
     };
-    let (recorder, who) = (site.daemon.recorder().clone(), identity.clone());
+    let (recorder, who, table) = (site.daemon.recorder().clone(), identity.clone(), site.daemon.latest());
     // Files are read: not on the thread that serves.
     let asked = tokio::task::spawn_blocking(move || {
         let answer = recorder.ask(|history| {
@@ -89,7 +89,10 @@ pub(super) async fn figures(site: &Site, asked: &Asked, identity: &Identity) -> 
             let key = wanted.key(known).filter(|key| sees(&who, key))?;
             Some(history::figures(history, &key, wanted.from, wanted.to, wanted.points))
         });
-        let marks = recorder.marks().between(wanted.app.as_deref(), wanted.instance, wanted.from, wanted.to, MARKS);
+        let mut marks = recorder.marks().between(wanted.app.as_deref(), wanted.instance, wanted.from, wanted.to, MARKS);
+        // Marks have the name of an app, and not its namespace.
+        let is_seen = |mark: &Mark| mark.app.as_ref().is_some_and(|app| table.sees(app, mark.instance, |namespace| who.sees(namespace)));
+        marks.retain(|mark| who.sees_all() || is_seen(mark));
         (wanted, answer, marks)
     });
     let Ok((wanted, answer, marks)) = asked.await else { return error(StatusCode::INTERNAL_SERVER_ERROR, "the answer was lost") };

@@ -99,7 +99,7 @@ async fn happened(writer: &Writer, event: &Arc<Event>, identity: &Identity, look
 
 /// True if it is about an app that this user sees; where only some are seen, an app has to be known to be.
 fn sees(identity: &Identity, event: &Event, look: &Look) -> bool {
-    identity.sees_all() || event.app.as_ref().is_some_and(|app| look.sees(app, |namespace| identity.sees(namespace)))
+    identity.sees_all() || event.app.as_ref().is_some_and(|app| look.sees(app, event.id, |namespace| identity.sees(namespace)))
 }
 
 async fn gone(writer: &Writer, told: Option<Position>) -> Result<(), Gone> {

@@ -16,6 +16,7 @@ use super::{apps, query};
 use crate::access::Identity;
 use crate::reply::{Body, Writer, error, json, streamed};
 use crate::server::{Asked, Site};
+use crate::shares::Seat;
 
 /// Lines of the past unless asked for otherwise, and at most.
 const USUAL: u64 = 200;
@@ -28,8 +29,6 @@ const LONGEST: usize = 64 << 10;
 const MOST_READ: u64 = 4 << 20;
 /// Bytes of an answer about the past.
 const MOST_BYTES: usize = 8 << 20;
-/// Readers at a time.
-pub(super) const READERS: usize = 16;
 /// Time for lines of the past.
 const WITHIN: Duration = Duration::from_secs(30);
 /// Time between two signs of life.
@@ -164,8 +163,8 @@ pub(super) async fn download(site: &Rc<Site>, asked: &Asked, identity: &Identity
 
 /// A process that reads lines, one of those that there may be for browsers.
 struct Reader {
-    site: Rc<Site>,
     lines: LogProcess,
+    _seat: Seat,
 }
 
 /// A process that reads lines.
@@ -184,16 +183,13 @@ impl Reader {
     async fn with_lines(site: &Rc<Site>, asked: &Asked, identity: &Identity, follows: bool, count: u64) -> Result<Self, Response<Body>> {
         let app = query::value(asked.head.uri.query(), "app").filter(|app| !app.is_empty());
         let targets = targets(site, identity, app.as_deref()).await?;
-        if site.readers.get() >= READERS {
-            return Err(error(StatusCode::SERVICE_UNAVAILABLE, "16 readers of logs are there already; close one"));
-        }
+        let seat = site.shares.reader(identity).ok_or_else(too_many_readers)?;
         let mut words = vec!["--lines".to_owned(), count.to_string()];
         words.extend(targets);
         words.extend((!follows).then(|| "--nostream".to_owned()));
         let failed = |_| error(StatusCode::SERVICE_UNAVAILABLE, "the logs cannot be read: no process could be started");
         let lines = LogProcess::start(&site.home, &words).map_err(failed)?;
-        site.readers.set(site.readers.get() + 1);
-        Ok(Self { site: Rc::clone(site), lines })
+        Ok(Self { lines, _seat: seat })
     }
 
     fn has_line(&self) -> bool {
@@ -242,10 +238,9 @@ impl LogProcess {
     }
 }
 
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.site.readers.set(self.site.readers.get().saturating_sub(1));
-    }
+/// There are as many readers as there may be, or as this identity may have.
+pub(super) fn too_many_readers() -> Response<Body> {
+    error(StatusCode::SERVICE_UNAVAILABLE, "there are 16 readers of logs, or 8 of yours, already; close one")
 }
 
 /// Reads to the end of a line, keeping nothing.

@@ -19,12 +19,16 @@ mod traces;
 
 use std::rc::Rc;
 
-use hyper::header::{ALLOW, HeaderValue, WWW_AUTHENTICATE};
+use http_body_util::BodyExt as _;
+use hyper::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Method, Response, StatusCode};
 
 use crate::access::{Identity, Role};
-use crate::reply::{Body, error};
+use crate::audit::Entry;
+use crate::reply::{Body, Reason, error};
 use crate::server::{Asked, Site};
+use crate::shares::Seated;
+use crate::view::App;
 use crate::{assets, metrics};
 
 pub(crate) use logs::{Line, LogProcess};
@@ -166,10 +170,60 @@ pub(crate) async fn answer(site: Rc<Site>, asked: Asked) -> Response<Body> {
         Ok(None) => return unknown(&site),
         Err(problem) => return broken(&problem),
     };
-    if identity.role < needs {
-        return error(StatusCode::FORBIDDEN, &format!("this needs the role {}, and you are {}", needs.word(), identity.role.word()));
+    asked.admit();
+    let Some(seat) = site.shares.request(&identity) else { return too_many() };
+    let refusal = Refusal::new(&api, &asked, &identity);
+    let response = if identity.role < needs {
+        error(StatusCode::FORBIDDEN, &format!("this needs the role {}, and you are {}", needs.word(), identity.role.word()))
+    } else {
+        perform(Rc::clone(&site), asked, api, identity).await
+    };
+    refusal.note(&site, &response);
+    response.map(|body| Seated { body, _seat: seat }.boxed_unsync())
+}
+
+/// One identity has as many requests as it may have.
+fn too_many() -> Response<Body> {
+    let mut response = error(StatusCode::TOO_MANY_REQUESTS, "you have too many requests and streams at a time: close some");
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+/// Line of the audit log for an order that is not carried out, or a look that is not allowed. What is done has a line of its own.
+struct Refusal {
+    entry: Entry,
+    is_order: bool,
+}
+
+impl Refusal {
+    fn new(api: &Path, asked: &Asked, identity: &Identity) -> Self {
+        let method = &asked.head.method;
+        let (what, app) = match api {
+            Path::Act(name, verb) => (verb.word().to_owned(), Some(name.clone())),
+            Path::TakeProfile(name) => ("profile".to_owned(), Some(name.clone())),
+            _ => (format!("{method} {}", asked.head.uri.path()), None),
+        };
+        let (who, from) = (identity.user.clone(), asked.from.map(|from| from.to_string()));
+        let entry = Entry { at: crate::now_ms(), who, from, what, app, namespace: None, result: String::new() };
+        Self { entry, is_order: !matches!(*method, Method::GET | Method::HEAD) }
     }
-    perform(site, asked, api, identity).await
+
+    fn note(mut self, site: &Site, response: &Response<Body>) {
+        let status = response.status();
+        if status != StatusCode::FORBIDDEN && !(self.is_order && !status.is_success()) {
+            return;
+        }
+        let reason = response.extensions().get::<Reason>().map_or_else(|| status.to_string(), |Reason(reason)| reason.clone());
+        self.entry.result = if status.is_client_error() && status != StatusCode::CONFLICT { format!("refused: {reason}") } else { reason };
+        self.entry.namespace = self.entry.app.as_ref().and_then(|app| site.daemon.latest().namespace_of(app));
+        site.audit.refused(&self.entry);
+    }
+}
+
+/// Modules are of the machine, the dashboard and its alerts among them: whoever sees a part, or is no admin, orders nothing of them.
+fn guards_module(app: &App, identity: &Identity) -> Option<Response<Body>> {
+    let is_allowed = app.kind != "module" || identity.role >= Role::Admin && identity.sees_all();
+    (!is_allowed).then(|| error(StatusCode::FORBIDDEN, "modules belong to the machine: this needs the role admin, of all namespaces"))
 }
 
 async fn perform(site: Rc<Site>, asked: Asked, path: Path, identity: Identity) -> Response<Body> {
@@ -194,7 +248,7 @@ async fn perform(site: Rc<Site>, asked: Asked, path: Path, identity: Identity) -
         Path::LogsDownload => logs::download(&site, &asked, &identity).await,
         Path::LogsSearch => search::answer(&site, &asked, &identity).await,
         Path::Metrics => metrics::answer(&site, &asked, &identity).await,
-        Path::Access => access::list(&site),
+        Path::Access => access::list(&site, &identity),
         Path::Token(name) => access::token(&site, asked, &identity, name).await,
         Path::Alerts => alerts::list(&site, &identity).await,
         Path::AlertTest => alerts::test(&site, asked, &identity).await,

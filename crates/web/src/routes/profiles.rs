@@ -54,6 +54,9 @@ pub(super) async fn take(site: &Site, asked: Asked, identity: &Identity, name: &
         return error(StatusCode::FORBIDDEN, HEAP_ROLE);
     }
     let Some((app, _)) = apps::find(site, identity, name).await else { return apps::not_found(name) };
+    if let Some(response) = super::guards_module(&app, identity) {
+        return response;
+    }
     let (ms, instances) = match chosen(&app, &wish) {
         Ok(chosen) => chosen,
         Err(text) => return error(StatusCode::BAD_REQUEST, text),
@@ -74,10 +77,12 @@ pub(super) async fn take(site: &Site, asked: Asked, identity: &Identity, name: &
         Err(problem) => return error(StatusCode::CONFLICT, &format!("cannot profile {}: {problem}", shown(name))),
     };
     let begun = site.profiles.begin(&site.daemon, &profiles::subject(&app, wish.kind, ms, &identity.user), &instances);
-    let result = begun.as_ref().err().map_or_else(|| "begun".to_owned(), ToString::to_string);
-    site.audit.write(&entry(identity, from, &format!("profile {}", wish.kind.word()), name, result));
     match begun {
-        Ok(()) => reply::with_status(StatusCode::ACCEPTED, &json!({ "done": true, "instances": instances.len() })),
+        Ok(()) => {
+            let what = format!("profile {}", wish.kind.word());
+            site.audit.write(&entry(identity, from, what, &app.name, &app.namespace, "begun"));
+            reply::with_status(StatusCode::ACCEPTED, &json!({ "done": true, "instances": instances.len() }))
+        }
         Err(problem) => error(StatusCode::CONFLICT, &problem.to_string()),
     }
 }
@@ -161,17 +166,20 @@ fn file_name(kept: &Kept) -> String {
 pub(super) fn remove(site: &Site, asked: &Asked, identity: &Identity, id: &str) -> Response<Body> {
     let Some(kept) = find(site, identity, id) else { return not_found(id) };
     let done = site.profiles.remove(&kept.id);
-    let result = done.as_ref().err().map_or_else(|| "done".to_owned(), ToString::to_string);
     let from = asked.from.map(|from| from.to_string());
-    site.audit.write(&entry(identity, from, "remove profile", &kept.subject.app, result));
     match done {
-        Ok(()) => reply::json(&json!({ "done": true })),
+        Ok(()) => {
+            let what = "remove profile".to_owned();
+            site.audit.write(&entry(identity, from, what, &kept.subject.app, &kept.subject.namespace, "done"));
+            reply::json(&json!({ "done": true }))
+        }
         Err(problem) => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("the profile cannot be removed: {problem}")),
     }
 }
 
-fn entry(identity: &Identity, from: Option<String>, what: &str, app: &str, result: String) -> Entry {
-    Entry { at: now_ms(), who: identity.user.clone(), from, what: what.to_owned(), app: Some(app.to_owned()), result }
+fn entry(identity: &Identity, from: Option<String>, what: String, app: &str, namespace: &str, result: &str) -> Entry {
+    let (app, namespace) = (Some(app.to_owned()), Some(namespace.to_owned()));
+    Entry { at: now_ms(), who: identity.user.clone(), from, what, app, namespace, result: result.to_owned() }
 }
 
 #[cfg(test)]

@@ -13,11 +13,12 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 
-use super::logs::{PIECE, READERS, ROOM, targets};
+use super::logs::{PIECE, ROOM, targets, too_many_readers};
 use super::query;
 use crate::access::Identity;
 use crate::reply::{Body, error, streamed};
 use crate::server::{Asked, Site};
+use crate::shares::Seat;
 
 /// Hits unless asked for otherwise, and at most; and at most as a file.
 const USUAL: u64 = 100;
@@ -93,11 +94,9 @@ pub(super) async fn answer(site: &Rc<Site>, asked: &Asked, identity: &Identity) 
         Ok(targets) => targets,
         Err(response) => return response,
     };
-    if site.readers.get() >= READERS {
-        return error(StatusCode::SERVICE_UNAVAILABLE, "16 readers of logs are there already; close one");
-    }
+    let Some(seat) = site.shares.reader(identity) else { return too_many_readers() };
     let question = Question { targets, ..question };
-    let Ok(mut searching) = Searching::start(site, &question).await else {
+    let Ok(mut searching) = Searching::start(site, &question, seat).await else {
         return error(StatusCode::SERVICE_UNAVAILABLE, "the logs cannot be searched: no process could be started");
     };
     // A fault in the question is told before anything is sent.
@@ -166,17 +165,16 @@ fn as_text(record: &[u8]) -> String {
 
 /// A process that searches, one of those that there may be for browsers.
 struct Searching {
-    site: Rc<Site>,
+    _seat: Seat,
     records: BufReader<ChildStdout>,
     /// Ends with it.
     _child: Child,
 }
 
 impl Searching {
-    async fn start(site: &Rc<Site>, question: &Question) -> std::io::Result<Self> {
+    async fn start(site: &Rc<Site>, question: &Question, seat: Seat) -> std::io::Result<Self> {
         let (records, child) = start(&site.home, question).await?;
-        site.readers.set(site.readers.get() + 1);
-        Ok(Self { site: Rc::clone(site), records, _child: child })
+        Ok(Self { _seat: seat, records, _child: child })
     }
 
     fn has_record(&self) -> bool {
@@ -188,12 +186,6 @@ impl Searching {
         let mut record = Vec::new();
         (&mut self.records).take(LONGEST).read_until(b'\n', &mut record).await.ok()?;
         (record.last() == Some(&b'\n')).then_some(record)
-    }
-}
-
-impl Drop for Searching {
-    fn drop(&mut self) {
-        self.site.readers.set(self.site.readers.get().saturating_sub(1));
     }
 }
 

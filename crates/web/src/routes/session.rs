@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use hyper::header::{HeaderValue, RETRY_AFTER, SET_COOKIE};
 use hyper::{Method, Response, StatusCode};
+use ostler_http::Standing;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -51,20 +52,34 @@ fn present(site: &Site, identity: &Identity) -> Response<Body> {
 }
 
 async fn login(site: &Site, asked: Asked) -> Response<Body> {
-    let Asked { head, body, from } = asked;
-    if let Some(wait) = site.attempts.borrow().wait(from, Instant::now()) {
-        return too_often(wait.as_secs() + 1);
-    }
-    let login: Login = match body::json(body).await {
+    let standing = asked.head.extensions.get::<Standing>().cloned();
+    let Asked { head, body, from, is_shared } = asked;
+    let place = site.logins.enter(from);
+    let login = tokio::select! {
+        login = body::json::<Login>(body) => login,
+        () = place.standing.closed() => Err(too_often(1, "too many logins at a time")),
+    };
+    drop(place);
+    let login = match login {
         Ok(login) => login,
         Err(response) => return response,
     };
+    // Links and tokens are 256 random bits: nobody guesses them, and no attempt of others holds them up.
+    if let Login::Password(_) = login {
+        match site.attempts.borrow_mut().begin(from, is_shared, Instant::now()) {
+            Ok(wait) => {
+                standing.inspect(Standing::admit);
+                tokio::time::sleep(wait).await;
+            }
+            Err(wait) => return too_often(wait.as_secs() + 1, "too many attempts"),
+        }
+    }
     let (way, found) = match login {
         Login::Link(link) => ("link", change(site, |access| access.take_link(&link, now_ms())).map(Option::flatten)),
         Login::Token(token) => {
             ("token", site.store.borrow_mut().get().map(|access| access.by_token(&token)).map(Some).map(Option::flatten))
         }
-        Login::Password(password) => ("password", by_password(site, password, from).await),
+        Login::Password(password) => ("password", by_password(site, password).await),
     };
     let entry = |who: &str, result: &str| Entry {
         at: now_ms(),
@@ -72,13 +87,13 @@ async fn login(site: &Site, asked: Asked) -> Response<Body> {
         from: from.map(|from| from.to_string()),
         what: "login".into(),
         app: None,
+        namespace: None,
         result: result.into(),
     };
     let identity = match found {
         Ok(Some(identity)) => identity,
         Ok(None) => {
-            site.attempts.borrow_mut().failed(from, Instant::now());
-            site.audit.write(&entry(way, "refused"));
+            site.audit.refused(&entry(way, "refused"));
             let text = match way {
                 "link" => "this link was used, or is too old: `ostler web open` makes another",
                 "token" => "this token is not known",
@@ -93,7 +108,9 @@ async fn login(site: &Site, asked: Asked) -> Response<Body> {
         Ok(None) => return error(StatusCode::INTERNAL_SERVER_ERROR, "the login was not kept"),
         Err(problem) => return super::broken(&problem),
     };
-    site.attempts.borrow_mut().succeeded(from);
+    if way == "password" {
+        site.attempts.borrow_mut().succeeded(from);
+    }
     site.audit.write(&entry(&identity.user, "done"));
     let mut response = present(site, &identity);
     let secure = if site.is_encrypted(&head) { "; Secure" } else { "" };
@@ -110,34 +127,33 @@ fn change<T>(site: &Site, change: impl FnOnce(&mut Access) -> T) -> Result<Optio
     site.store.borrow_mut().change(change).map(Some)
 }
 
-async fn by_password(
-    site: &Site,
-    password: String,
-    from: Option<std::net::IpAddr>,
-) -> Result<Option<Identity>, crate::access::AccessError> {
+async fn by_password(site: &Site, password: String) -> Result<Option<Identity>, crate::access::AccessError> {
     let hash = site.store.borrow_mut().get()?.password.clone();
     let Ok(_permit) = site.checking.acquire().await else { return Ok(None) };
-    // Whoever sent many at once waited here for the others to fail.
-    if site.attempts.borrow().wait(from, Instant::now()).is_some() {
-        return Ok(None);
-    }
     let Some(hash) = hash else { return Ok(None) };
     let fits = tokio::task::spawn_blocking(move || password_fits(&password, &hash)).await.unwrap_or(false);
-    Ok(fits.then(|| Identity { user: "admin".into(), role: Role::Admin, namespaces: Vec::new() }))
+    Ok(fits.then(|| Identity { user: "admin".into(), role: Role::Admin, namespaces: Vec::new(), share: "admin".into() }))
 }
 
-fn too_often(seconds: u64) -> Response<Body> {
-    let value = json!({ "error": format!("too many attempts: wait {seconds} s"), "retry_after": seconds });
+fn too_often(seconds: u64, what: &str) -> Response<Body> {
+    let text = format!("{what}: wait {seconds} s, or use a link of `ostler web open`, which needs no wait");
+    let value = json!({ "error": text, "retry_after": seconds });
     let mut response = reply::with_status(StatusCode::TOO_MANY_REQUESTS, &value);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     response
 }
 
 fn logout(site: &Site, asked: &Asked) -> Response<Body> {
+    let who = site.identity(&asked.head).ok().flatten();
     if let Some(cookie) = site.cookie(&asked.head)
         && let Err(problem) = change(site, |access| access.end_session(cookie))
     {
         return super::broken(&problem);
+    }
+    if let Some(who) = who {
+        let from = asked.from.map(|from| from.to_string());
+        let (what, result) = ("logout".into(), "done".into());
+        site.audit.write(&Entry { at: now_ms(), who: who.user, from, what, app: None, namespace: None, result });
     }
     let mut response = reply::json(&json!({ "done": true }));
     let gone = format!("{}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict", site.cookie_name());

@@ -336,7 +336,7 @@ mod tests {
         ];
         rows[0].mode = ExecMode::Cluster;
         let mut state = State::default();
-        let known = |increment, has_preload| Known {
+        let known = |increment, has_preload: bool| Known {
             pid: 1,
             target: Some(Target {
                 scrape: Scrape { port: 9100, path: "/metrics".into(), increment },

@@ -1,0 +1,142 @@
+//! Guests: connections whose client is not known yet. Each address has a share of them, and they make room first.
+//!
+//! A client may open connections and finish nothing: neither a head nor a body. If such connections could fill all places, nobody could log in. So the
+//! oldest guest of an address is closed when the address has too many, and guests are closed when there is no place at all.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv6Addr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Notify;
+
+/// Address of a client; none = it came by a unix socket.
+type Who = Option<IpAddr>;
+
+/// Standing of a connection. Each of its requests has it in its extensions.
+#[derive(Clone, Debug)]
+pub struct Standing(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    is_known: AtomicBool,
+    closed: Notify,
+}
+
+impl Standing {
+    /// Ends the time as a guest: the client of this connection has logged in.
+    pub fn admit(&self) {
+        self.0.is_known.store(true, Ordering::Relaxed);
+    }
+
+    /// True if the connection is no guest.
+    pub fn is_known(&self) -> bool {
+        self.0.is_known.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the connection has to make room for a newer one of its address.
+    pub async fn closed(&self) {
+        self.0.closed.notified().await;
+    }
+}
+
+/// Guests by address, the oldest first.
+#[derive(Debug)]
+pub struct Guests {
+    /// Most guests of an address; none = nobody is a guest.
+    most: Option<usize>,
+    all: RefCell<HashMap<Who, VecDeque<Arc<State>>>>,
+}
+
+/// A connection among the guests, until it is dropped.
+#[derive(Debug)]
+pub struct Guest {
+    /// Its standing.
+    pub standing: Standing,
+    who: Who,
+    guests: Rc<Guests>,
+}
+
+impl Guests {
+    /// Nobody yet. `most`: most guests of an address; none = nobody is a guest.
+    pub fn new(most: Option<usize>) -> Rc<Self> {
+        Rc::new(Self { most, all: RefCell::default() })
+    }
+
+    /// Takes a new connection. The oldest guest of its address is closed if there are too many.
+    pub fn enter(self: &Rc<Self>, address: Who) -> Guest {
+        let who = address.map(network);
+        let state = Arc::new(State { is_known: AtomicBool::new(self.most.is_none()), closed: Notify::new() });
+        if let Some(most) = self.most {
+            let mut all = self.all.borrow_mut();
+            let of_address = all.entry(who).or_default();
+            of_address.retain(|guest| !guest.is_known.load(Ordering::Relaxed));
+            while of_address.len() >= most.max(1) {
+                of_address.pop_front().into_iter().for_each(|oldest| oldest.closed.notify_one());
+            }
+            of_address.push_back(Arc::clone(&state));
+        }
+        Guest { standing: Standing(state), who, guests: Rc::clone(self) }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let mut all = self.guests.all.borrow_mut();
+        let Some(of_address) = all.get_mut(&self.who) else { return };
+        of_address.retain(|guest| !Arc::ptr_eq(guest, &self.standing.0));
+        if of_address.is_empty() {
+            all.remove(&self.who);
+        }
+    }
+}
+
+/// Returns the network for which an address counts: of version 6 a /64, because a client has all addresses of one.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_closed(guest: &Guest) -> bool {
+        use std::future::Future as _;
+        let mut closed = std::pin::pin!(guest.standing.closed());
+        closed.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn the_oldest_guest_of_an_address_makes_room() {
+        let guests = Guests::new(Some(2));
+        let enter = |address: &str| guests.enter(Some(address.parse().unwrap()));
+        let (known, first, second) = (enter("192.0.2.1"), enter("192.0.2.1"), enter("192.0.2.1"));
+        assert!(is_closed(&known), "a third one came");
+        let other = enter("192.0.2.2");
+        first.standing.admit();
+        let third = enter("192.0.2.1");
+        assert!([&first, &second, &third, &other].iter().all(|guest| !is_closed(guest)), "one of them is known by now");
+        drop(second);
+        let fourth = enter("192.0.2.1");
+        assert!([&third, &fourth].iter().all(|guest| !is_closed(guest)));
+        let hosts: Vec<Guest> = (1..=3).map(|host| enter(&format!("2001:db8:0:1::{host}"))).collect();
+        assert_eq!(hosts.iter().map(is_closed).collect::<Vec<_>>(), [true, false, false], "a network of version 6 is one");
+        drop((known, first, third, fourth, other, hosts));
+        assert!(guests.all.borrow().is_empty());
+    }
+
+    #[test]
+    fn without_a_share_nobody_is_a_guest() {
+        let guests = Guests::new(None);
+        let all: Vec<Guest> = (0..100).map(|_| guests.enter(None)).collect();
+        assert!(all.iter().all(|guest| guest.standing.is_known() && !is_closed(guest)));
+    }
+}

@@ -1,0 +1,135 @@
+//! Shares: what one client may use of the dashboard at a time, so that none can lock the others out.
+//!
+//! Before a login a share belongs to an address ([`ostler_http::Guests`]), after it to an identity: its requests that are being answered, streams and
+//! slow readers of an answer included, and its readers of logs.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use hyper::body::{Bytes, Frame, SizeHint};
+
+use crate::access::{Identity, Role};
+use crate::reply::Body;
+
+/// Most requests of one identity that are being answered.
+const REQUESTS: usize = 32;
+/// Most readers of logs, each with a process: of all, of all but admins, and of one identity that is no admin.
+const READERS: usize = 16;
+const READERS_OF_OTHERS: usize = 12;
+const READERS_OF_ONE: usize = 8;
+
+/// What is shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Request,
+    Reader,
+}
+
+/// Shares in use, by identity.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shares(Arc<Mutex<HashMap<(Kind, String), usize>>>);
+
+/// Part of a share, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    shares: Shares,
+    of: (Kind, String),
+}
+
+impl Shares {
+    /// Takes a seat for a request; none if the identity has no more.
+    pub(crate) fn request(&self, identity: &Identity) -> Option<Seat> {
+        self.take(Kind::Request, identity, |of_one, _| of_one < REQUESTS)
+    }
+
+    /// Takes a seat for a reader of logs; none if there are too many.
+    pub(crate) fn reader(&self, identity: &Identity) -> Option<Seat> {
+        let (one, all) = if identity.role == Role::Admin { (READERS, READERS) } else { (READERS_OF_ONE, READERS_OF_OTHERS) };
+        self.take(Kind::Reader, identity, |of_one, of_all| of_one < one && of_all < all)
+    }
+
+    fn take(&self, kind: Kind, identity: &Identity, has_room: impl Fn(usize, usize) -> bool) -> Option<Seat> {
+        let mut used = self.used();
+        let of_all = used.iter().filter(|((of, _), _)| *of == kind).map(|(_, count)| count).sum();
+        let of = (kind, identity.share.clone());
+        let of_one = used.entry(of.clone()).or_default();
+        if !has_room(*of_one, of_all) {
+            return None;
+        }
+        *of_one += 1;
+        Some(Seat { shares: self.clone(), of })
+    }
+
+    fn used(&self) -> MutexGuard<'_, HashMap<(Kind, String), usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut used = self.shares.used();
+        match used.get_mut(&self.of) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(used.remove(&self.of)),
+        }
+    }
+}
+
+/// Body of an answer that keeps its seat until it is sent, or its reader is gone.
+pub(crate) struct Seated {
+    pub(crate) body: Body,
+    pub(crate) _seat: Seat,
+}
+
+impl hyper::body::Body for Seated {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(share: &str, role: Role) -> Identity {
+        Identity { user: share.into(), role, namespaces: Vec::new(), share: share.into() }
+    }
+
+    #[test]
+    fn one_identity_leaves_room_for_others() {
+        let shares = Shares::default();
+        let (viewer, admin) = (identity("viewer", Role::Viewer), identity("admin", Role::Admin));
+        let mut taken: Vec<Seat> = (0..300).filter_map(|_| shares.request(&viewer)).collect();
+        assert_eq!(taken.len(), REQUESTS);
+        assert!(shares.request(&admin).is_some());
+        taken.pop();
+        assert!(shares.request(&viewer).is_some());
+        drop(taken);
+        assert!(shares.used().is_empty());
+    }
+
+    #[test]
+    fn readers_of_others_leave_some_to_admins() {
+        let shares = Shares::default();
+        let viewers: Vec<Identity> = (0..4).map(|number| identity(&format!("viewer {number}"), Role::Viewer)).collect();
+        let taken: Vec<Seat> = viewers.iter().flat_map(|viewer| (0..20).filter_map(|_| shares.reader(viewer))).collect();
+        assert_eq!(taken.len(), READERS_OF_OTHERS);
+        let admin = identity("admin", Role::Admin);
+        assert_eq!((0..20).filter_map(|_| shares.reader(&admin)).count(), 20, "each is dropped at once");
+        let kept: Vec<Seat> = (0..20).filter_map(|_| shares.reader(&admin)).collect();
+        assert_eq!(kept.len(), READERS - READERS_OF_OTHERS);
+    }
+}
