@@ -1,7 +1,7 @@
 //! Cluster mode: unmodified Node apps share their ports, and a connection is served whatever becomes of workers and daemon.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -555,7 +555,6 @@ fn a_port_of_somebody_else_is_not_joined() {
 /// Asks from this address with this cookie: the pid that answered.
 #[track_caller]
 fn ask(from: [u8; 4], port: u16, cookie: &str) -> String {
-    use std::io::Write;
     let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
     rustix::net::bind(&socket, &std::net::SocketAddr::from((from, 0))).unwrap();
     rustix::net::connect(&socket, &std::net::SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
@@ -591,6 +590,75 @@ fn a_client_stays_with_the_worker_of_its_address() {
     let reborn = home.jlist()[1].pid().to_string();
     for (host, before) in (1..30).zip(&homes) {
         assert_eq!(ask([127, 0, 0, host], port, ""), if *before == dead { reborn.clone() } else { before.clone() });
+    }
+}
+
+/// Keeps the sessions of its polling clients in memory, as socket.io does: `/` begins one, `/<sid>` goes on with it, 400 elsewhere.
+const POLLED: &str = "
+const sessions = new Set();
+require('http').createServer((request, response) => {
+  const sid = request.url.slice(1);
+  response.statusCode = sid === '' || sessions.has(sid) ? 200 : 400;
+  const answer = sid || `${process.pid}-${sessions.size}`;
+  sessions.add(answer);
+  response.end(answer);
+}).listen(process.env.AT, () => console.log('listens'));
+";
+
+/// One request on a connection of its own, as nginx sends it for a client; the status and the body.
+fn polled(mut stream: impl Read + Write, sid: &str, header: &str) -> (String, String) {
+    write!(stream, "GET /{sid} HTTP/1.1\r\nHost: x\r\n{header}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let body = body.lines().find(|line| line.contains('-')).unwrap_or_default();
+    (head.split(' ').nth(1).unwrap().to_owned(), body.to_owned())
+}
+
+/// All clients come from one address, that of the proxy: it says who they are.
+#[test]
+fn clients_of_a_proxy_poll_and_are_spread() {
+    needs_program!("node");
+    for sticky in ["true", "\"cookie\""] {
+        let home = home();
+        let port = free_port();
+        let path = home.root().join("app.sock");
+        let script = home.write("polled.js", POLLED);
+        let app = |name: &str, at: &str| {
+            format!(
+                r#"{{"name": "{name}", "script": "{script}", "instances": 3, "exec_mode": "cluster", "sticky": {sticky}, "env": {{"AT": "{at}"}}}}"#
+            )
+        };
+        let apps = [app("tcp", &port.to_string()), app("unix", path.to_str().unwrap())].join(", ");
+        let file = home.write("apps.json", format!(r#"{{"apps": [{apps}]}}"#));
+        home.ok(format!("start {file}"));
+        let listens = |name: &str| {
+            (0..3).all(|index| {
+                home.log(&format!("{name}-out-{}.log", home.jlist().iter().filter(|app| app.name() == name).nth(index).unwrap().id()))
+                    .contains("listens")
+            })
+        };
+        home.wait_until("all listen", || listens("tcp") && listens("unix"));
+        for is_unix in [false, true] {
+            let ask = |sid: &str, header: &str| {
+                if is_unix {
+                    polled(std::os::unix::net::UnixStream::connect(&path).unwrap(), sid, header)
+                } else {
+                    polled(TcpStream::connect(("127.0.0.1", port)).unwrap(), sid, header)
+                }
+            };
+            let headers = (1..=30).map(|host| match host % 3 {
+                0 => format!("X-Forwarded-For: 203.0.113.{host}, 10.0.0.1"),
+                1 => format!("X-Real-IP: 203.0.113.{host}"),
+                _ => format!("Forwarded: for=\"[2001:db8::{host}]\""),
+            });
+            let sessions: Vec<(String, String)> = headers.map(|header| (ask("", &header).1, header)).collect();
+            let workers = spread(sessions.iter().map(|(sid, _)| sid.split('-').next().unwrap().to_owned()));
+            assert_eq!(workers.len(), 3, "{sticky}, unix {is_unix}: {workers:?}");
+            for (sid, header) in sessions.iter().chain(sessions.iter().rev()) {
+                assert_eq!(ask(sid, header), ("200".into(), sid.clone()), "{sticky}, unix {is_unix}: {header}");
+            }
+        }
     }
 }
 

@@ -146,3 +146,52 @@ fn an_update_by_npms_command_line_changes_nothing() {
         home.wait_until("all is over", || home.processes().is_empty());
     }
 }
+
+/// Programs parse what npm's command line prints: neither a banner nor a hint about versions is in it.
+#[test]
+fn json_of_npms_command_line_is_json_alone() {
+    needs_program!("node");
+    for pm2 in [Some(npms_pm2!()), installed_pm2_of("6.0.14"), installed_pm2_of("5.4.3")].into_iter().flatten() {
+        let home = home();
+        start_fixture(&home, "app", "", "hold");
+        for round in ["first", "second"] {
+            let output = npms(&pm2, &home, "jlist").output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+            let list: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{round}, {pm2:?}: {error}: {text}"));
+            assert_eq!(list[0]["name"], "app");
+        }
+        for command in ["list", "pid app", "prettylist"] {
+            let text = run(&pm2, &home, command);
+            assert!(!text.contains("out-of-date") && !text.contains("Runtime Edition"), "{pm2:?} {command}: {text}");
+        }
+    }
+}
+
+/// A setting that names a version is obeyed, whoever asks.
+#[test]
+fn a_version_that_was_set_is_answered_to_everybody() {
+    needs_program!("node");
+    let Some(pm2) = installed_pm2_of("5.4.3") else { return };
+    let home = home();
+    home.cmd("start sleep --name app -- 1000").env("OSTLER_PM2_VERSION", "6.0.0").run().ok();
+    assert!(run(&pm2, &home, "pid app").contains("In memory PM2 version: 6.0.0"));
+}
+
+#[test]
+fn a_home_has_all_that_npms_client_looks_for() {
+    needs_program!("node");
+    let Some(subject) = ostler_testkit::Subject::pm2() else { return };
+    let (real, own) = (Home::new(subject), home());
+    for home in [&real, &own] {
+        home.ok("start sleep --name app -- 1000");
+    }
+    for entry in std::fs::read_dir(real.dir()).unwrap() {
+        let name = entry.unwrap().file_name();
+        assert!(own.dir().join(&name).exists(), "{name:?} is missing");
+    }
+    assert_eq!(std::fs::read_to_string(own.dir().join("module_conf.json")).unwrap().trim(), "{}");
+    // They come back with the home.
+    std::fs::remove_file(own.dir().join("touch")).unwrap();
+    std::fs::remove_file(own.dir().join("rpc.sock")).unwrap();
+    own.wait_until("the files are there again", || own.dir().join("rpc.sock").exists() && own.dir().join("touch").exists());
+}

@@ -182,7 +182,7 @@ pub static KEYS: &[Key] = &[
         "sticky",
         &[Flag, OneOf(&["address", "cookie"]), Table],
         "false",
-        "A client stays with its worker, by its address (`true`) or by a cookie (`\"cookie\"`, `{cookie: name}`); round robin in cluster mode only.",
+        "A client stays with its worker, by its address or the one that a proxy reports (`true`), or by a cookie (`\"cookie\"`, `{cookie: name}`); round robin in cluster mode only.",
     ),
     key(Serving, "reload_batch", &[Number(1, 10_000)], "1, 2 from three instances on", "Instances that a reload replaces at the same time."),
     key(Serving, "canary", &[Millis], "none", "A reload first replaces one instance and watches it for so long beside the old ones."),

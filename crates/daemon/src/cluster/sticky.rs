@@ -1,4 +1,4 @@
-//! Clients that stay with one worker: by their address, or by a cookie in their first request.
+//! Clients that stay with one worker: by their address, by the one that a proxy reports, or by a cookie in their first request.
 //!
 //! Here a connection has to be accepted before anybody knows whose it is, so some are in our hands: those whose first bytes are awaited
 //! (a fifth of a second at most) and those whose worker has no room. Both are bounded; beyond that they wait in the kernel's queue.
@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ostler_core::balance::{WINDOW, after, home_of};
 use ostler_core::serving::Sticky;
-use ostler_core::sticky::{Found, MAX_HEAD_BYTES, find};
+use ostler_core::sticky::{Found, MAX_HEAD_BYTES, Sought, find, may_be_proxy};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, getpeername, recv};
 
@@ -41,7 +41,7 @@ pub(super) struct Peeks {
 struct Peek {
     listener: u32,
     until_ms: u64,
-    cookie: String,
+    sought: Sought,
     connection: Connection,
 }
 
@@ -85,24 +85,25 @@ impl Cluster {
     fn receive(&mut self, ctx: &mut Ctx, id: u32, mut connection: Connection, sticky: &Sticky) {
         let peer = getpeername(&connection.fd).ok().flatten().and_then(|peer| SocketAddr::try_from(peer).ok());
         // A unix socket has no addresses: all its clients come from the same place.
-        let address = peer.map_or(IpAddr::from([0; 4]), |peer| peer.ip().to_canonical());
-        connection.client = Some(Client::Address(address));
-        match sticky {
-            Sticky::Cookie(cookie) if self.peeks.all.len() < MAX_PEEKED => {
-                let peek = Peek { listener: id, until_ms: ctx.now.mono_ms + PEEK_MS, cookie: cookie.clone(), connection };
-                self.peek(ctx, peek);
-            }
-            Sticky::Address if peer.is_none() => {
-                connection.client = None;
-                self.give(ctx, id, connection);
-            }
-            Sticky::Cookie(_) | Sticky::Address => self.give(ctx, id, connection),
+        let address = peer.map(|peer| peer.ip().to_canonical());
+        connection.client = match sticky {
+            Sticky::Cookie(_) => Some(Client::Address(address.unwrap_or(IpAddr::from([0; 4])))),
+            Sticky::Address => address.map(Client::Address),
+        };
+        let sought = match sticky {
+            Sticky::Cookie(cookie) => Some(Sought::Cookie(cookie.clone())),
+            // All clients of a proxy have its address.
+            Sticky::Address => address.is_none_or(may_be_proxy).then_some(Sought::Forwarded),
+        };
+        match sought.filter(|_| self.peeks.all.len() < MAX_PEEKED) {
+            Some(sought) => self.peek(ctx, Peek { listener: id, until_ms: ctx.now.mono_ms + PEEK_MS, sought, connection }),
+            None => self.give(ctx, id, connection),
         }
     }
 
     /// Looks at what the client has sent already; if that is not enough, awaits more.
     fn peek(&mut self, ctx: &mut Ctx, peek: Peek) {
-        let found = self.look_for_cookie(&peek);
+        let found = self.search(&peek);
         let number = self.peeks.next;
         let source = Source::Feature(Self::NAME, Self::PEEKS | u64::from(number));
         if found == Found::More && ctx.reactor.add_for_more(&peek.connection.fd, source).is_ok() {
@@ -114,13 +115,13 @@ impl Cluster {
         }
     }
 
-    fn look_for_cookie(&mut self, peek: &Peek) -> Found {
+    fn search(&mut self, peek: &Peek) -> Found {
         let head = &mut self.peeks.head;
         head.resize(MAX_HEAD_BYTES, 0);
         match recv(&peek.connection.fd, head.as_mut_slice(), RecvFlags::PEEK | RecvFlags::DONTWAIT) {
             // Nothing comes any more; the app may want to know.
             Ok((_, 0)) => Found::Nothing,
-            Ok((_, len)) => find(&head[..len], &peek.cookie),
+            Ok((_, len)) => seek(&head[..len], &peek.sought),
             Err(Errno::AGAIN | Errno::INTR) => Found::More,
             Err(_) => Found::Nothing,
         }
@@ -128,11 +129,12 @@ impl Cluster {
 
     /// Puts a connection to those that wait for their worker.
     fn put(&mut self, peek: Peek, found: Found) {
-        let Peek { listener, mut connection, .. } = peek;
+        let Peek { listener, sought, mut connection, .. } = peek;
         match found {
             Found::Instance(instance) => connection.client = Some(Client::Instance(instance)),
-            Found::NoCookie => connection.client = Some(Client::New),
-            Found::Nothing | Found::More => {}
+            Found::Client(address) => connection.client = Some(Client::Address(address)),
+            Found::Absent if matches!(sought, Sought::Cookie(_)) => connection.client = Some(Client::New),
+            Found::Absent | Found::Nothing | Found::More => {}
         }
         if let Some(known) = self.listeners.get_mut(listener) {
             known.waiting.push_back(connection);
@@ -143,7 +145,7 @@ impl Cluster {
     /// Handles a client whose first request is awaited and has sent more.
     pub(super) fn on_client(&mut self, ctx: &mut Ctx, number: u32) {
         let Some(peek) = self.peeks.all.remove(&number) else { return };
-        match self.look_for_cookie(&peek) {
+        match self.search(&peek) {
             Found::More => {
                 self.peeks.all.insert(number, peek);
             }
@@ -244,5 +246,14 @@ impl Cluster {
                 .map(|(index, _)| *index),
         }?;
         able.iter().find(|(able, _)| *able == index).map(|(_, worker)| *worker)
+    }
+}
+
+/// Searches for the cookie, or for the client of a proxy: that decides also for a client without
+/// cookies, as most programs are.
+fn seek(head: &[u8], sought: &Sought) -> Found {
+    match find(head, sought) {
+        Found::Absent => find(head, &Sought::Forwarded),
+        found => found,
     }
 }

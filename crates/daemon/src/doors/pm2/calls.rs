@@ -74,7 +74,7 @@ pub(super) enum Then {
 }
 
 impl Plan {
-    fn value(value: Value) -> Self {
+    pub(super) fn value(value: Value) -> Self {
         Self { steps: VecDeque::new(), result: Outcome::Value(value), then: None, alone: None }
     }
 
@@ -96,7 +96,6 @@ pub(super) fn plan(ctx: &Ctx, name: &str, mut args: Vec<Value>) -> Result<Plan, 
     let arg = args.first_mut().map(Value::take).unwrap_or_default();
     match name {
         "ping" => Ok(Plan::value(json!({ "msg": "pong" }))),
-        "getVersion" => Ok(Plan::value(ctx.settings.pm2_version.as_str().into())),
         "getReport" => Ok(Plan::value(report(ctx))),
         "getMonitorData" => Ok(Plan::of([Step::Ask(Request::Processes)], Outcome::Passed)),
         "getSystemData" => Ok(Plan::of([Step::Ask(Request::Host)], Outcome::Passed)),

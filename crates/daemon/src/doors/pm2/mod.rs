@@ -7,8 +7,10 @@
 //! side by side, and answered in any order, as in PM2. Whatever a client sends, at worst its own connection ends.
 
 mod calls;
+mod clients;
 mod events;
 mod files;
+mod home;
 mod leaving;
 mod ledger;
 mod lines;
@@ -23,6 +25,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use ostler_core::lifecycle::SpawnFailure;
 use ostler_proto::control::{Detail, Event, Json, Progress, Response};
 use ostler_proto::node::Message;
+use ostler_proto::pm2::PM2_VERSION;
 use ostler_proto::pm2::rpc::{self, Call};
 use ostler_sys::ProcRef;
 use ostler_sys::signal::QUIT;
@@ -190,6 +193,7 @@ impl Pm2Sockets {
         if ctx.ending.is_some() {
             return;
         }
+        home::complete(&ctx.settings.home, ctx.now.wall_ms);
         let mut failed = None;
         for (number, kind) in KINDS.into_iter().enumerate() {
             let path = sockets::path_of(kind, &ctx.settings.home);
@@ -264,6 +268,7 @@ impl Pm2Sockets {
         let plan = match refusal {
             Some(why) => Err(why.to_owned()),
             None if self.calls.len() >= MAX_CALLS => Err("too many calls at the same time".into()),
+            None if name == "getVersion" => Ok(Plan::value(self.version_for(ctx, peer).into())),
             None => calls::plan(ctx, name, args),
         };
         let plan = match plan {
@@ -285,6 +290,13 @@ impl Pm2Sockets {
         if is_free {
             self.go_on(ctx, ticket);
         }
+    }
+
+    /// Returns the version that a client gets: npm's command line its own, unless a setting names one.
+    fn version_for(&mut self, ctx: &Ctx, peer: u32) -> String {
+        let set = &ctx.settings.pm2_version;
+        let asks = self.peers.get_mut(peer).filter(|_| set == PM2_VERSION).map(|peer| (peer.pid, peer.uid));
+        asks.and_then(|(pid, uid)| clients::version(pid, uid)).unwrap_or_else(|| set.clone())
     }
 
     /// True if no call that has to be alone with this app is being carried out.
@@ -415,6 +427,7 @@ fn mark(ctx: &mut Ctx, id: u32, is_shown: bool) {
 
 impl Feature for Pm2Sockets {
     fn on_boot(&mut self, ctx: &mut Ctx) {
+        home::complete(&ctx.settings.home, ctx.now.wall_ms);
         for (number, kind) in KINDS.into_iter().enumerate() {
             let known = self.sockets.get(kind).is_some();
             match self.sockets.open(kind, &ctx.settings.home) {
