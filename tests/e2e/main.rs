@@ -48,6 +48,7 @@ mod git;
 mod health_checks;
 mod health_command;
 mod home_moved;
+mod home_paths;
 mod hooks;
 mod input;
 mod inspect;

@@ -24,6 +24,7 @@ pub mod git;
 pub mod given;
 pub mod goal;
 pub mod health;
+pub mod home_paths;
 pub mod hooks;
 pub mod inherit;
 pub mod instances;

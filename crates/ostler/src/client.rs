@@ -7,15 +7,13 @@ use std::path::{Path, PathBuf};
 pub(crate) use ostler_client::{Client, ClientError, RETRIES, VERSION};
 use ostler_client::{Socket, Way};
 use ostler_core::causes::with_causes;
+use ostler_core::home_paths::HomePaths;
 
 use crate::error::CliError;
 use crate::silence::Look;
 
 /// Time that a keeper that was started a moment ago by another call has to listen.
 const LISTENS_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
-
-/// Name of the socket in a home.
-const SOCKET_FILE: &str = "ostler.sock";
 
 /// The socket of a home, also where it was removed a moment ago.
 struct HomeSocket {
@@ -25,7 +23,7 @@ struct HomeSocket {
 
 impl HomeSocket {
     fn of(home: &Path) -> Self {
-        Self { home: home.to_owned(), socket: Socket(home.join(SOCKET_FILE)) }
+        Self { home: home.to_owned(), socket: Socket(HomePaths::socket(home)) }
     }
 }
 

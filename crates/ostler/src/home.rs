@@ -1,11 +1,13 @@
 //! Name under which we are called, and the home that it means.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, Metadata};
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use ostler_core::home_paths::{HomePaths, VARIABLES};
 use ostler_keeper::{HOME_VAR, ROLE_VAR};
 use ostler_sys::tree::marker;
 
@@ -192,7 +194,6 @@ fn of_user(program: Program) -> Result<PathBuf, HomeError> {
 
 /// The home of process 1 of this container, whatever it is called by and whatever its user's home is.
 fn of_process_1() -> Option<PathBuf> {
-    use std::os::unix::ffi::OsStringExt;
     if marker(1, ROLE_VAR)? != b"keeper" {
         return None;
     }
@@ -309,6 +310,35 @@ mod tests {
             ("pm2-dev", Program::Pm2Dev),
             ("ostler", Program::Ostler),
             ("./pm2x", Program::Ostler),
+/// Returns the files of a home: those of the daemon that runs there, else those that our environment names.
+pub(crate) fn paths(home: &Path) -> HomePaths {
+    let keeper = ostler_keeper::keeper_by_lock(home).filter(|keeper| marker(keeper.pid, ROLE_VAR).is_some());
+    HomePaths::new(home, |name| match keeper {
+        Some(keeper) => marker(keeper.pid, name).map(OsString::from_vec),
+        None => std::env::var_os(name),
+    })
+}
+
+/// Returns the variables that move files of a home, as the daemon or our environment has them.
+pub(crate) fn moved(home: &Path) -> Vec<(&'static str, String)> {
+    let usual = HomePaths::new(home, |_| None);
+    let here = paths(home);
+    let pairs = [(&here.log, &usual.log), (&here.dump, &usual.dump), (&here.dump_backup, &usual.dump_backup)];
+    let text = |path: &Path| path.to_str().filter(|text| !text.chars().any(char::is_control)).map(str::to_owned);
+    VARIABLES
+        .into_iter()
+        .zip(pairs)
+        .filter(|(_, (here, usual))| here != usual)
+        .filter_map(|(name, (here, _))| Some((name, text(here)?)))
+        .collect()
+}
+
+/// Returns the saved list of our own environment, if the running daemon has another.
+pub(crate) fn dump_of_shell(home: &Path, running: &HomePaths) -> Option<PathBuf> {
+    let own = HomePaths::new(home, |name| std::env::var_os(name)).dump;
+    (own != running.dump && own != home.join("dump.pm2")).then_some(own)
+}
+
             ("", Program::Ostler),
         ] {
             assert_eq!(Program::from_argv0(Some(OsStr::new(argv0))), program, "{argv0}");

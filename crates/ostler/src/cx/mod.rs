@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use ostler_core::app::EnvMap;
+use ostler_core::home_paths::HomePaths;
 use ostler_core::inherit::OF_ONE_PROCESS;
 use ostler_proto::control::{Detail, Failure, Request, Response};
 
@@ -124,6 +125,22 @@ impl Cx {
             self.home = Some(path);
         }
         Ok(self.home.as_deref().unwrap_or(Path::new("/")))
+    }
+
+    /// Returns the files of the home, as the running daemon uses them. Warns if this shell names another
+    /// saved list, which the daemon does not know.
+    ///
+    /// # Errors
+    /// As [`Cx::home`].
+    pub(crate) fn paths(&mut self) -> Result<HomePaths, CliError> {
+        let home = self.home()?.to_owned();
+        let paths = home::paths(&home);
+        if let Some(own) = home::dump_of_shell(&home, &paths) {
+            let (own, dump) = (own.display(), paths.dump.display());
+            self.out
+                .warn_err(format_args!("the running daemon saves to {dump}: PM2_DUMP_FILE_PATH ({own}) counts when a daemon is started"));
+        }
+        Ok(paths)
     }
 
     /// Sets the home, which is there, wherever others would look for it.
