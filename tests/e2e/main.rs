@@ -76,6 +76,7 @@ mod no_daemon_starts;
 mod node_figures;
 mod one_daemon;
 mod order;
+mod other_users;
 mod otlp_collector;
 mod pm2_calls;
 mod pm2_elsewhere;

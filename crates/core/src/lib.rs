@@ -53,5 +53,6 @@ pub mod sticky;
 pub mod stop;
 pub mod time;
 pub mod unanswered;
+pub mod trust;
 pub mod units;
 pub mod watch;

@@ -23,7 +23,7 @@ use crate::render::{ProgressPrinter, Wording};
 pub(super) fn in_front(cx: &mut Cx, call: &Call) -> Result<bool, CliError> {
     let context = files::context(cx, call)?;
     let (target, source) = match call.target() {
-        None => ("", Source::default(&context)),
+        None => ("", Source::default(&context)?),
         Some(target) => (target, Source::of(target, &context)),
     };
     match source {
