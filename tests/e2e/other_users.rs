@@ -1,6 +1,7 @@
-//! Several users: configuration files that another user can change.
+//! Several users: configuration files that another user can change, root and the homes of others,
+//! homes of users without an entry.
 
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use ostler_testkit::{Home, Subject, needs_root};
@@ -177,4 +178,155 @@ fn user_home(home: &Home, subject: Subject) -> Home {
     let dir = other.root().join("user/.home");
     other.set_dir(dir);
     other
+}
+
+fn subjects(home: &Home) -> [Subject; 2] {
+    [Subject::Ostler(copy(home)), Subject::OstlerAsPm2(copy(home))]
+}
+
+/// Fails if anything below belongs to another user.
+fn all_belong_to(folder: &Path, uid: u32) {
+    let mut stack = vec![folder.to_owned()];
+    while let Some(path) = stack.pop() {
+        let meta = std::fs::symlink_metadata(&path).unwrap();
+        assert_eq!(meta.uid(), uid, "{}", path.display());
+        if meta.is_dir() {
+            stack.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+}
+
+fn uid_of(pid: i32) -> u32 {
+    std::fs::metadata(format!("/proc/{pid}")).unwrap().uid()
+}
+
+#[test]
+fn root_uses_the_daemon_of_a_users_home() {
+    needs_root!();
+    let home = home();
+    for subject in subjects(&home) {
+        let other = user_home(&home, subject);
+        other.cmd("start sleep --name app -x --interpreter none -- 1000").uid(OTHER).run().ok();
+        let keeper = other.keeper_pid();
+        assert!(other.ok("jlist").stdout.contains("\"app\""));
+        for command in
+            ["list", "save", "restart app", "describe app", "logs --nostream", "flush", "report", "cleardump", "set a:b c", "stop app"]
+        {
+            other.ok(command).never_says("running as");
+        }
+        assert_eq!((other.keeper_pid(), uid_of(keeper)), (keeper, OTHER));
+        all_belong_to(other.dir(), OTHER);
+        other.ok("kill");
+        // Without a daemon, root starts the user's.
+        other.ok("start sleep --name app -x --interpreter none -- 1000").says("running as uid 54321");
+        assert_eq!((uid_of(other.keeper_pid()), uid_of(other.app("app").pid())), (OTHER, OTHER));
+        all_belong_to(other.dir(), OTHER);
+        other.cmd("delete all").uid(OTHER).run().ok();
+    }
+}
+
+/// `sudo -E`, `su` without `-`, `runuser`: the variable HOME is that of another user.
+#[test]
+fn a_home_that_root_makes_in_a_users_folder_is_not_left_there_silently() {
+    needs_root!();
+    let home = home();
+    let start = "start sleep --name app -x --interpreter none -- 1000";
+    // The user's folder is a name of a user: nothing but HOME says where the home is.
+    for (subject, folder, owner) in subjects(&home).into_iter().zip([".ostler", ".pm2"]).zip([OTHER, 0]).map(|((a, b), c)| (a, b, c)) {
+        let mut other = user_home(&home, subject);
+        let dir = other.root().join("user").join(folder);
+        other.set_dir(&dir);
+        let output = other.cmd(start).without("OSTLER_HOME").without("PM2_HOME").env("SUDO_UID", OTHER.to_string()).run().ok();
+        output.says(if owner == 0 { "is root's, in a folder of uid 54321" } else { "running as uid 54321" });
+        all_belong_to(&dir, owner);
+        assert_eq!(uid_of(other.app("app").pid()), owner);
+        other.ok("kill");
+    }
+    // The other way round: a user with root's HOME.
+    let other = user_home(&home, Subject::Ostler(copy(&home)));
+    let roots = other.root().join("roots");
+    std::fs::create_dir(&roots).unwrap();
+    set_mode(&roots, 0o700);
+    let cmd = other.cmd("list").without("OSTLER_HOME").env("HOME", &roots);
+    cmd.uid(OTHER).run().fails().says("HOME");
+}
+
+#[test]
+fn a_users_link_does_not_lead_root() {
+    needs_root!();
+    let home = home();
+    home.ok("start sleep --name roots -- 1000");
+    for subject in subjects(&home) {
+        let other = user_home(&home, subject);
+        symlink(home.dir(), other.dir()).unwrap();
+        give(other.dir(), OTHER);
+        for command in ["kill", "save", "delete all", "start sleep --name x -- 1000"] {
+            other.run(command).fails();
+        }
+        assert!(!home.dir().join("dump.pm2").exists());
+    }
+    assert_eq!(home.app("roots").status(), "online");
+}
+
+#[test]
+fn a_runtime_runs_as_the_owner_of_a_mounted_home() {
+    needs_root!();
+    let home = home();
+    for subject in subjects(&home) {
+        let other = user_home(&home, subject);
+        std::fs::create_dir(other.dir()).unwrap();
+        give(other.dir(), OTHER);
+        other.write("app.sh", "id -u; exit 3\n");
+        let output = other.run("runtime app.sh --no-autorestart");
+        assert!(output.all().contains("54321\n"), "{output}");
+        output.says("running as uid 54321");
+        all_belong_to(other.dir(), OTHER);
+    }
+}
+
+/// OpenShift runs images as a user without an entry, whose group is root's, in folders that are the group's or everybody's.
+#[test]
+fn a_user_without_an_entry_has_a_home_in_a_shared_folder() {
+    needs_root!();
+    let home = home();
+    for (subject, mode) in subjects(&home).into_iter().zip([0o1777, 0o777]) {
+        let mut other = user_home(&home, subject);
+        let shared = other.root().join("shared");
+        std::fs::create_dir(&shared).unwrap();
+        set_mode(&shared, mode);
+        other.set_dir(&shared);
+        other.cmd("start sleep --name app -x --interpreter none -- 1000").uid(OTHER).run().ok();
+        assert!(other.cmd("jlist").uid(OTHER).run().ok().stdout.contains("\"app\""));
+        assert!(shared.join(format!("uid-{OTHER}/ostler.lock")).exists());
+        other.cmd("kill").uid(OTHER).run().ok();
+        // A link of somebody else's at that name leads nowhere.
+        std::fs::remove_dir_all(shared.join(format!("uid-{OTHER}"))).unwrap();
+        symlink(other.work(), shared.join(format!("uid-{OTHER}"))).unwrap();
+        other.cmd("start sleep --name app -- 1000").uid(OTHER).run().fails().says("belongs to uid 0");
+    }
+}
+
+#[test]
+fn a_home_that_was_given_away_is_told_in_one_line() {
+    needs_root!();
+    let home = home();
+    for subject in subjects(&home) {
+        let other = user_home(&home, subject);
+        let dir = other.root().join("home");
+        let mut other = other;
+        other.set_dir(&dir);
+        other.ok("start sleep --name app -x --interpreter none -- 1000");
+        let keeper = other.keeper_pid();
+        let chown = |uid: u32| {
+            assert!(std::process::Command::new("chown").args(["-R", &uid.to_string()]).arg(&dir).status().unwrap().success());
+        };
+        chown(OTHER);
+        for command in ["list", "stop app", "kill", "save"] {
+            for uid in [0, OTHER] {
+                other.cmd(command).uid(uid).run().fails().says("runs as uid 0").says("hint: ").says("chown -R 0");
+            }
+        }
+        chown(0);
+        assert_eq!((other.keeper_pid(), other.app("app").status()), (keeper, "online"));
+    }
 }

@@ -29,7 +29,12 @@ impl HomeSocket {
 
 impl Way<UnixStream> for HomeSocket {
     fn connect(&self) -> Result<UnixStream, ClientError> {
-        self.socket.connect()
+        let stream = self.socket.connect()?;
+        let peer = rustix::net::sockopt::socket_peercred(&stream).map(|peer| peer.uid.as_raw());
+        match peer {
+            Ok(peer) if peer != rustix::process::geteuid().as_raw() => Err(of_another(&self.home, peer)),
+            _ => Ok(stream),
+        }
     }
 
     /// Looks for a keeper that lost its socket; true when it has made another.
@@ -40,6 +45,15 @@ impl Way<UnixStream> for HomeSocket {
             ostler_keeper::Behind::Elsewhere(why) => Err(ClientError::Elsewhere(why)),
         }
     }
+}
+
+/// The daemon of this home runs as another user: its folder was given away, or somebody else listens.
+fn of_another(home: &Path, peer: u32) -> ClientError {
+    let (home, own) = (home.display(), rustix::process::geteuid().as_raw());
+    ClientError::Elsewhere(format!(
+        "the daemon of {home} runs as uid {peer}, and the home is used as uid {own}\n\
+         hint: give the home back to uid {peer} (chown -R {peer} {home}), or stop that daemon as uid {peer}"
+    ))
 }
 
 /// Connects to the daemon of a home; sends nothing yet.

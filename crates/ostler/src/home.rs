@@ -102,7 +102,7 @@ pub(crate) enum HomeError {
         variable: &'static str,
     },
     /// It cannot be made, read or written.
-    #[error("cannot {what} the home {path}: {source}")]
+    #[error("cannot {what} the home {path}: {source}{hint}")]
     Unusable {
         /// The step.
         what: &'static str,
@@ -110,6 +110,8 @@ pub(crate) enum HomeError {
         path: String,
         /// The cause.
         source: io::Error,
+        /// The next step, on a line of its own; or nothing.
+        hint: String,
     },
     /// No place: neither where it belongs nor where everybody may write.
     #[error("{first}; {second}; mount something writable there, or set {variable} to a folder of your own")]
@@ -126,7 +128,8 @@ pub(crate) enum HomeError {
 /// Longest home: `sun_path` has 108 bytes with the final zero, and `/ostler.sock` follows.
 const LONGEST_HOME: usize = 107 - "/ostler.sock".len();
 
-const fn variable(program: Program) -> &'static str {
+/// Variable that names the home.
+pub(crate) const fn variable(program: Program) -> &'static str {
     match program {
         Program::Ostler => "OSTLER_HOME",
         Program::Pm2 | Program::Pm2Dev => "PM2_HOME",
@@ -146,6 +149,21 @@ pub(crate) fn locate(program: Program) -> Result<PathBuf, HomeError> {
         Some(home) => fitting(home),
         None => of_user(program),
     }
+}
+
+/// The home of this user in a folder of root's that several users may write to, as in containers whose user
+/// is any number: a folder of the user's own in it. A folder that is a home already stays what it is.
+fn own_part(home: PathBuf) -> Result<PathBuf, HomeError> {
+    use rustix::fs::{Access, access};
+    let uid = rustix::process::geteuid().as_raw();
+    let is_roots = || fs::metadata(&home).is_ok_and(|meta| meta.is_dir() && meta.uid() == 0);
+    let is_open = || access(&home, Access::WRITE_OK | Access::EXEC_OK).is_ok();
+    if uid == 0 || !is_roots() || !is_open() || home.join(ostler_keeper::LOCK_FILE).exists() {
+        return Ok(home);
+    }
+    let own = home.join(format!("uid-{uid}"));
+    // Everybody may put a link there.
+    if fs::symlink_metadata(&own).is_ok_and(|meta| meta.is_symlink()) { Ok(home) } else { fitting(own) }
 }
 
 /// The home of a runtime, made ready for use. Where nothing else is said and the usual place cannot be used (a file system that cannot be
@@ -178,7 +196,7 @@ pub(crate) fn is_given() -> bool {
 fn given() -> Option<Result<PathBuf, HomeError>> {
     let given = ["OSTLER_HOME", "OVER_HOME", "PM2_HOME"].into_iter().filter_map(std::env::var_os).find(|value| !value.is_empty())?;
     let path = std::path::absolute(&given).map_err(|source| unusable("find", Path::new(&given), source));
-    Some(path.and_then(fitting))
+    Some(path.and_then(fitting).and_then(own_part))
 }
 
 /// PM2's home, where nothing else is said.
@@ -189,7 +207,7 @@ pub(crate) fn of_pm2() -> Option<PathBuf> {
 
 fn of_user(program: Program) -> Result<PathBuf, HomeError> {
     let user = std::env::home_dir().filter(|home| home.is_absolute()).ok_or(HomeError::Unknown { variable: variable(program) })?;
-    fitting(user.join(if program.is_pm2() { ".pm2" } else { ".ostler" }))
+    fitting(user.join(if program.is_pm2() { ".pm2" } else { ".ostler" })).and_then(own_part)
 }
 
 /// The home of process 1 of this container, whatever it is called by and whatever its user's home is.
@@ -292,24 +310,6 @@ fn close_to_others(path: &Path, meta: &Metadata) {
     }
 }
 
-fn unusable(what: &'static str, path: &Path, source: io::Error) -> HomeError {
-    HomeError::Unusable { what, path: path.display().to_string(), source }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_name_decides() {
-        for (argv0, program) in [
-            ("pm2", Program::Pm2),
-            ("/usr/bin/pm2", Program::Pm2),
-            ("pm2-runtime", Program::Pm2),
-            ("/usr/local/bin/pm2-docker", Program::Pm2),
-            ("pm2-dev", Program::Pm2Dev),
-            ("ostler", Program::Ostler),
-            ("./pm2x", Program::Ostler),
 /// Returns the files of a home: those of the daemon that runs there, else those that our environment names.
 pub(crate) fn paths(home: &Path) -> HomePaths {
     let keeper = ostler_keeper::keeper_by_lock(home).filter(|keeper| marker(keeper.pid, ROLE_VAR).is_some());
@@ -339,6 +339,33 @@ pub(crate) fn dump_of_shell(home: &Path, running: &HomePaths) -> Option<PathBuf>
     (own != running.dump && own != home.join("dump.pm2")).then_some(own)
 }
 
+fn unusable(what: &'static str, path: &Path, source: io::Error) -> HomeError {
+    let is_of_another = source.kind() == io::ErrorKind::PermissionDenied && !is_given();
+    let hint = if is_of_another { hint_of_home(path) } else { String::new() };
+    HomeError::Unusable { what, path: path.display().to_string(), source, hint }
+}
+
+/// `sudo -E`, `runuser` and `su` without `-` keep the variable of another user.
+fn hint_of_home(path: &Path) -> String {
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| path.starts_with(home));
+    let hint = |home: PathBuf| format!("\nhint: HOME is {}: use `sudo -H` or `su -`, or set OSTLER_HOME or PM2_HOME", home.display());
+    home.map(hint).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_decides() {
+        for (argv0, program) in [
+            ("pm2", Program::Pm2),
+            ("/usr/bin/pm2", Program::Pm2),
+            ("pm2-runtime", Program::Pm2),
+            ("/usr/local/bin/pm2-docker", Program::Pm2),
+            ("pm2-dev", Program::Pm2Dev),
+            ("ostler", Program::Ostler),
+            ("./pm2x", Program::Ostler),
             ("", Program::Ostler),
         ] {
             assert_eq!(Program::from_argv0(Some(OsStr::new(argv0))), program, "{argv0}");

@@ -16,6 +16,7 @@ use crate::fleet;
 use crate::home::{self, Program};
 use crate::left_behind;
 use crate::modules;
+use crate::owner;
 use crate::render::{Out, json};
 #[cfg(feature = "web")]
 use crate::web;
@@ -69,9 +70,11 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
     if let Some(option) = &call.passed_over {
         out.warn_err(format_args!("unknown option {option}: passed over"));
     }
+    let owner = owner::become_owner(program, call, &mut out);
     let mut cx = Cx::new(program, out, call.command.daemon);
     cx.on_launch = Some(start_own);
     let result = match commands::code(call.command.name) {
+        _ if let Err(error) = owner => Err(error),
         _ if let Some((command, feature)) = commands::left_out_option(call) => Err(CliError::LeftOut { command, feature }),
         #[cfg(feature = "fleet")]
         _ if call.has("hosts") => fleet::run(&mut cx, call),
