@@ -560,3 +560,37 @@ fn a_worker_gets_a_port_of_roots_only_if_it_was_declared() {
         assert_eq!(text, "served");
     }
 }
+
+#[test]
+fn the_command_line_shows_nothing_through_the_users_link() {
+    needs_root!();
+    let scene = Scene::new();
+    let logs = |name: &str| scene.theirs.join(name).display().to_string();
+    let file = scene.describe(&format!(r#""out_file": "{}", "error_file": "{}""#, logs("out.log"), logs("deep/error.log")));
+    scene.home.ok(format!("start {file}"));
+    scene.home.wait_until("the app has written", || fs::read_to_string(logs("deep/error.log")).is_ok_and(|text| !text.is_empty()));
+    scene.plant("out.log", &scene.roots.join("secret"));
+    // A folder on the way, and a name as rotation gives it.
+    fs::rename(scene.theirs.join("deep"), scene.theirs.join("former")).unwrap();
+    scene.plant("deep", &scene.roots);
+    fs::copy(scene.roots.join("secret"), scene.roots.join("secret-error.log")).unwrap();
+    fs::rename(scene.roots.join("secret-error.log"), scene.roots.join("error.log")).unwrap();
+    scene.plant("out__2026-11-21_02-06-01.log", &scene.roots.join("secret"));
+    for command in
+        ["logs --nostream", "logs a --nostream --raw", "logs a --err --nostream", "logs --grep only --nostream", "why a", "describe a"]
+    {
+        scene.home.run(command).never_says(SECRET.trim());
+    }
+    scene.home.ok("delete all");
+}
+
+#[test]
+fn the_command_line_shows_a_users_log_in_a_folder_of_roots() {
+    needs_root!();
+    let scene = Scene::new();
+    let log = scene.roots.join("secret-out.log").display().to_string();
+    let file = scene.describe(&format!(r#""out_file": "{log}""#));
+    scene.home.ok(format!("start {file}"));
+    scene.home.wait_until("the app has written", || fs::read_to_string(&log).is_ok_and(|text| text.contains("from-the-app")));
+    scene.home.ok("logs a --nostream").says("from-the-app");
+}

@@ -463,3 +463,42 @@ fn one_that_is_killed_half_way_is_begun_anew() {
     // Of all runs the last one is kept.
     assert_eq!(sh(&runs, "ls -d */*/").lines().count(), 1);
 }
+
+/// A push from the clone would otherwise bring one branch's commits to another.
+#[test]
+fn a_deployment_moves_no_other_branch_of_the_clone() {
+    let home = home();
+    let host = host!(&home);
+    host.project(json!([]), json!({"post-deploy": "true", "ref": "origin/build/stable"}));
+    let work = home.work();
+    let git = "git -c user.name=t -c user.email=t@t";
+    // Branches and tags with commits of their own; one name is both.
+    sh(&work, &format!("for b in build/stable both tagged; do git checkout -q -b $b master && {git} commit -q --allow-empty -m $b; done"));
+    sh(
+        &work,
+        &format!(
+            "git tag v1 tagged && git tag both tagged && git push -q origin --tags refs/heads/build/stable refs/heads/both && {git} checkout -q master"
+        ),
+    );
+    host.deploy("setup").run().ok();
+    let source = host.path("app").join("source");
+    let of = |name: &str| sh(&work, &format!("git rev-parse '{name}^{{commit}}'"));
+    let (stable, both, tagged) = (of("refs/heads/build/stable"), of("refs/heads/both"), of("v1"));
+    for (words, commit, branch) in [
+        ("", &stable, "build/stable"),
+        ("ref both", &both, "both"),
+        ("ref v1", &tagged, "HEAD"),
+        ("ref origin/build/stable", &stable, "build/stable"),
+        (&format!("ref {tagged}"), &tagged, "HEAD"),
+        ("ref build/stable", &stable, "build/stable"),
+        ("revert", &tagged, "HEAD"),
+        ("ref master", &of("master"), "master"),
+        ("ref HEAD", &of("master"), "HEAD"),
+    ] {
+        host.deploy(words).run().ok();
+        assert_eq!(&sh(&source, "git rev-parse HEAD"), commit, "{words}");
+        assert_eq!(sh(&source, "git rev-parse --abbrev-ref HEAD").trim_start_matches("heads/"), branch, "{words}");
+        let tracks = sh(&source, "git for-each-ref --format='%(refname) %(upstream:track)' refs/heads");
+        assert!(!tracks.contains("ahead"), "{words}: {tracks}");
+    }
+}

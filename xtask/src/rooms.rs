@@ -154,6 +154,7 @@ const BINARY: &[(&str, Kind)] = &[
     ("full_screen", Kind::Surface),
     ("cx", Kind::Context),
     ("module_conf", Kind::Context),
+    ("owner", Kind::Context),
     ("logs", Kind::Feature),
     ("service", Kind::Feature),
     ("deploy", Kind::Feature),

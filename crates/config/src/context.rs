@@ -4,6 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ostler_core::app::EnvMap;
+use ostler_core::trust::{Caller, Origin};
+
+use crate::guard;
+use crate::problem::Problem;
 
 /// Engine that evaluates JavaScript files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +44,10 @@ pub struct Context {
     pub lowest_nice: i32,
     /// Program and argument that are our own server of files, for `script: "serve"`; none where there is no such server.
     pub file_server: Option<(String, String)>,
+    /// User who runs the command, which decides whose files are obeyed.
+    pub caller: Caller,
+    /// Returns the number of the user that a `uid` of an app means.
+    pub user_id: fn(&str) -> Option<u32>,
     /// Whether the apps run elsewhere (they are exported): what is missing here may be there, or be built first.
     pub elsewhere: bool,
 }
@@ -57,6 +65,7 @@ impl Context {
             Some(other) => return Err(format!("OSTLER_JS: expected embedded, runtime or auto, found \"{other}\"")),
         };
         let user_home = env.get("HOME").filter(|home| home.starts_with('/')).map_or_else(|| PathBuf::from("/"), PathBuf::from);
+        let caller = guard::caller(|name| env.get(name)?.parse().ok());
         Ok(Self {
             cwd,
             env: Arc::new(env),
@@ -68,6 +77,8 @@ impl Context {
             strict: false,
             lowest_nice: lowest_nice(),
             file_server: None,
+            caller,
+            user_id: |uid| uid.parse().ok(),
             elsewhere: false,
         })
     }
@@ -82,6 +93,15 @@ impl Context {
                 None => drop(env.shift_remove(name)),
             }
         }
+    }
+
+    /// Opens a file that the command is about to obey. Returns the file, and a warning if others can
+    /// change it. A relative path starts at the caller's directory.
+    ///
+    /// # Errors
+    /// It cannot be opened, or another user can change it and the caller has not allowed that.
+    pub fn open(&self, path: &Path, origin: Origin) -> Result<(std::fs::File, Option<String>), Problem> {
+        guard::open(&self.cwd.join(path), &self.caller, origin)
     }
 
     /// Absolute form of a path as the user wrote it: `~` is the user's home, relative paths start at `base`, `.` and `..` are

@@ -29,6 +29,8 @@ pub enum Kind {
     Unreadable,
     /// The file cannot be parsed or its program failed.
     Malformed,
+    /// Another user can change the file.
+    Foreign,
     /// The file was evaluated, but holds no apps (perhaps it is a script that is only called like a config file).
     NotApps,
     /// A key that nothing knows.

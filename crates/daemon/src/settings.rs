@@ -5,6 +5,7 @@ use std::env;
 use std::path::PathBuf;
 
 use ostler_core::app::AppSpec;
+use ostler_core::home_paths::HomePaths;
 use ostler_proto::pm2::{CONF_VAR, PM2_VERSION, conf_path};
 use ostler_sys::signal::INT;
 
@@ -70,23 +71,23 @@ impl Settings {
         }
     }
 
-    fn path(&self, variable: &str, default: &str) -> PathBuf {
-        env::var_os(variable).filter(|value| !value.is_empty()).map_or_else(|| self.home.join(default), PathBuf::from)
+    fn paths(&self) -> HomePaths {
+        HomePaths::new(&self.home, |name| env::var_os(name))
     }
 
     /// The daemon's own log.
     pub(crate) fn daemon_log(&self) -> PathBuf {
-        self.path("PM2_LOG_FILE_PATH", "pm2.log")
+        self.paths().log
     }
 
     /// The saved list.
     pub(crate) fn dump_file(&self) -> PathBuf {
-        self.path("PM2_DUMP_FILE_PATH", "dump.pm2")
+        self.paths().dump
     }
 
     /// The saved list before the newest one.
     pub(crate) fn dump_backup(&self) -> PathBuf {
-        self.path("PM2_DUMP_BACKUP_FILE_PATH", "dump.pm2.bak")
+        self.paths().dump_backup
     }
 
     /// What runs, for a start after both daemon and keeper were killed.

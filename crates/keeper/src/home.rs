@@ -69,7 +69,7 @@ pub(crate) fn keeper_of_lock(lock: BorrowedFd<'_>) -> Option<ProcRef> {
 }
 
 /// The living keeper of a home by its lock file, for who has not got that lock.
-pub(crate) fn keeper_by_lock(home: &Path) -> Option<ProcRef> {
+pub fn keeper_by_lock(home: &Path) -> Option<ProcRef> {
     let mut text = String::new();
     std::fs::File::open(home.join(LOCK_FILE)).ok()?.take(MARK_MAX as u64).read_to_string(&mut text).ok()?;
     marked(&text)

@@ -40,7 +40,7 @@ pub use anchor::anchor_of;
 pub use cgroup::{SUPERVISOR_GROUP, cgroups_wanted, home_group};
 pub use environment::{AS_PM2_VAR, CGROUP_VAR, HOME_VAR, INCARNATION_VAR, ROLE_VAR, RUNTIME_VAR};
 pub use failures::refusal;
-pub use home::{Behind, behind, mark_lock};
+pub use home::{Behind, behind, keeper_by_lock, mark_lock};
 pub use launch::{LaunchError, Launched, Launcher, Revival, launch, wait_ready};
 pub use link::{DeathReporter, Link};
 pub use message::{

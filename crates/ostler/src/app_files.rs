@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use ostler_config::walk;
 use ostler_core::app::AppSpec;
+use ostler_core::trust::{Caller, Writer, path_writer};
 use ostler_sys::rights::as_user;
 use ostler_sys::user::identity;
 
@@ -17,6 +19,17 @@ pub(crate) fn with_rights_of<T: Send>(spec: &AppSpec, act: impl FnOnce() -> Opti
     match identity(spec.uid.as_deref(), spec.gid.as_deref()).ok()? {
         Some(user) => as_user(&user.credentials, act).ok()?,
         None => act(),
+    }
+}
+
+/// True if only root can change what this path means, as far as a user in these groups is concerned: the
+/// daemon opens such a file with root's rights, too.
+pub(crate) fn is_of_root_alone(path: &Path, groups: &[u32]) -> bool {
+    let writer = walk(path).map(|walked| path_writer(&Caller::default(), &walked.steps));
+    match writer {
+        Ok(Writer::Nobody) => true,
+        Ok(Writer::Group(gid)) => !groups.contains(&gid),
+        Ok(Writer::User(_) | Writer::Anybody) | Err(_) => false,
     }
 }
 

@@ -7,15 +7,13 @@ use std::path::{Path, PathBuf};
 pub(crate) use ostler_client::{Client, ClientError, RETRIES, VERSION};
 use ostler_client::{Socket, Way};
 use ostler_core::causes::with_causes;
+use ostler_core::home_paths::HomePaths;
 
 use crate::error::CliError;
 use crate::silence::Look;
 
 /// Time that a keeper that was started a moment ago by another call has to listen.
 const LISTENS_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
-
-/// Name of the socket in a home.
-const SOCKET_FILE: &str = "ostler.sock";
 
 /// The socket of a home, also where it was removed a moment ago.
 struct HomeSocket {
@@ -25,13 +23,18 @@ struct HomeSocket {
 
 impl HomeSocket {
     fn of(home: &Path) -> Self {
-        Self { home: home.to_owned(), socket: Socket(home.join(SOCKET_FILE)) }
+        Self { home: home.to_owned(), socket: Socket(HomePaths::socket(home)) }
     }
 }
 
 impl Way<UnixStream> for HomeSocket {
     fn connect(&self) -> Result<UnixStream, ClientError> {
-        self.socket.connect()
+        let stream = self.socket.connect()?;
+        let peer = rustix::net::sockopt::socket_peercred(&stream).map(|peer| peer.uid.as_raw());
+        match peer {
+            Ok(peer) if peer != rustix::process::geteuid().as_raw() => Err(of_another(&self.home, peer)),
+            _ => Ok(stream),
+        }
     }
 
     /// Looks for a keeper that lost its socket; true when it has made another.
@@ -42,6 +45,15 @@ impl Way<UnixStream> for HomeSocket {
             ostler_keeper::Behind::Elsewhere(why) => Err(ClientError::Elsewhere(why)),
         }
     }
+}
+
+/// The daemon of this home runs as another user: its folder was given away, or somebody else listens.
+fn of_another(home: &Path, peer: u32) -> ClientError {
+    let (home, own) = (home.display(), rustix::process::geteuid().as_raw());
+    ClientError::Elsewhere(format!(
+        "the daemon of {home} runs as uid {peer}, and the home is used as uid {own}\n\
+         hint: give the home back to uid {peer} (chown -R {peer} {home}), or stop that daemon as uid {peer}"
+    ))
 }
 
 /// Connects to the daemon of a home; sends nothing yet.

@@ -1,11 +1,13 @@
 //! Name under which we are called, and the home that it means.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, Metadata};
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use ostler_core::home_paths::{HomePaths, VARIABLES};
 use ostler_keeper::{HOME_VAR, ROLE_VAR};
 use ostler_sys::tree::marker;
 
@@ -100,7 +102,7 @@ pub(crate) enum HomeError {
         variable: &'static str,
     },
     /// It cannot be made, read or written.
-    #[error("cannot {what} the home {path}: {source}")]
+    #[error("cannot {what} the home {path}: {source}{hint}")]
     Unusable {
         /// The step.
         what: &'static str,
@@ -108,6 +110,8 @@ pub(crate) enum HomeError {
         path: String,
         /// The cause.
         source: io::Error,
+        /// The next step, on a line of its own; or nothing.
+        hint: String,
     },
     /// No place: neither where it belongs nor where everybody may write.
     #[error("{first}; {second}; mount something writable there, or set {variable} to a folder of your own")]
@@ -124,7 +128,8 @@ pub(crate) enum HomeError {
 /// Longest home: `sun_path` has 108 bytes with the final zero, and `/ostler.sock` follows.
 const LONGEST_HOME: usize = 107 - "/ostler.sock".len();
 
-const fn variable(program: Program) -> &'static str {
+/// Variable that names the home.
+pub(crate) const fn variable(program: Program) -> &'static str {
     match program {
         Program::Ostler => "OSTLER_HOME",
         Program::Pm2 | Program::Pm2Dev => "PM2_HOME",
@@ -144,6 +149,21 @@ pub(crate) fn locate(program: Program) -> Result<PathBuf, HomeError> {
         Some(home) => fitting(home),
         None => of_user(program),
     }
+}
+
+/// The home of this user in a folder of root's that several users may write to, as in containers whose user
+/// is any number: a folder of the user's own in it. A folder that is a home already stays what it is.
+fn own_part(home: PathBuf) -> Result<PathBuf, HomeError> {
+    use rustix::fs::{Access, access};
+    let uid = rustix::process::geteuid().as_raw();
+    let is_roots = || fs::metadata(&home).is_ok_and(|meta| meta.is_dir() && meta.uid() == 0);
+    let is_open = || access(&home, Access::WRITE_OK | Access::EXEC_OK).is_ok();
+    if uid == 0 || !is_roots() || !is_open() || home.join(ostler_keeper::LOCK_FILE).exists() {
+        return Ok(home);
+    }
+    let own = home.join(format!("uid-{uid}"));
+    // Everybody may put a link there.
+    if fs::symlink_metadata(&own).is_ok_and(|meta| meta.is_symlink()) { Ok(home) } else { fitting(own) }
 }
 
 /// The home of a runtime, made ready for use. Where nothing else is said and the usual place cannot be used (a file system that cannot be
@@ -176,7 +196,7 @@ pub(crate) fn is_given() -> bool {
 fn given() -> Option<Result<PathBuf, HomeError>> {
     let given = ["OSTLER_HOME", "OVER_HOME", "PM2_HOME"].into_iter().filter_map(std::env::var_os).find(|value| !value.is_empty())?;
     let path = std::path::absolute(&given).map_err(|source| unusable("find", Path::new(&given), source));
-    Some(path.and_then(fitting))
+    Some(path.and_then(fitting).and_then(own_part))
 }
 
 /// PM2's home, where nothing else is said.
@@ -187,12 +207,11 @@ pub(crate) fn of_pm2() -> Option<PathBuf> {
 
 fn of_user(program: Program) -> Result<PathBuf, HomeError> {
     let user = std::env::home_dir().filter(|home| home.is_absolute()).ok_or(HomeError::Unknown { variable: variable(program) })?;
-    fitting(user.join(if program.is_pm2() { ".pm2" } else { ".ostler" }))
+    fitting(user.join(if program.is_pm2() { ".pm2" } else { ".ostler" })).and_then(own_part)
 }
 
 /// The home of process 1 of this container, whatever it is called by and whatever its user's home is.
 fn of_process_1() -> Option<PathBuf> {
-    use std::os::unix::ffi::OsStringExt;
     if marker(1, ROLE_VAR)? != b"keeper" {
         return None;
     }
@@ -291,8 +310,46 @@ fn close_to_others(path: &Path, meta: &Metadata) {
     }
 }
 
+/// Returns the files of a home: those of the daemon that runs there, else those that our environment names.
+pub(crate) fn paths(home: &Path) -> HomePaths {
+    let keeper = ostler_keeper::keeper_by_lock(home).filter(|keeper| marker(keeper.pid, ROLE_VAR).is_some());
+    HomePaths::new(home, |name| match keeper {
+        Some(keeper) => marker(keeper.pid, name).map(OsString::from_vec),
+        None => std::env::var_os(name),
+    })
+}
+
+/// Returns the variables that move files of a home, as the daemon or our environment has them.
+pub(crate) fn moved(home: &Path) -> Vec<(&'static str, String)> {
+    let usual = HomePaths::new(home, |_| None);
+    let here = paths(home);
+    let pairs = [(&here.log, &usual.log), (&here.dump, &usual.dump), (&here.dump_backup, &usual.dump_backup)];
+    let text = |path: &Path| path.to_str().filter(|text| !text.chars().any(char::is_control)).map(str::to_owned);
+    VARIABLES
+        .into_iter()
+        .zip(pairs)
+        .filter(|(_, (here, usual))| here != usual)
+        .filter_map(|(name, (here, _))| Some((name, text(here)?)))
+        .collect()
+}
+
+/// Returns the saved list of our own environment, if the running daemon has another.
+pub(crate) fn dump_of_shell(home: &Path, running: &HomePaths) -> Option<PathBuf> {
+    let own = HomePaths::new(home, |name| std::env::var_os(name)).dump;
+    (own != running.dump && own != home.join("dump.pm2")).then_some(own)
+}
+
 fn unusable(what: &'static str, path: &Path, source: io::Error) -> HomeError {
-    HomeError::Unusable { what, path: path.display().to_string(), source }
+    let is_of_another = source.kind() == io::ErrorKind::PermissionDenied && !is_given();
+    let hint = if is_of_another { hint_of_home(path) } else { String::new() };
+    HomeError::Unusable { what, path: path.display().to_string(), source, hint }
+}
+
+/// `sudo -E`, `runuser` and `su` without `-` keep the variable of another user.
+fn hint_of_home(path: &Path) -> String {
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| path.starts_with(home));
+    let hint = |home: PathBuf| format!("\nhint: HOME is {}: use `sudo -H` or `su -`, or set OSTLER_HOME or PM2_HOME", home.display());
+    home.map(hint).unwrap_or_default()
 }
 
 #[cfg(test)]

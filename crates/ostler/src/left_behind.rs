@@ -30,7 +30,7 @@ pub(crate) fn taken_over(left: &LeftBehind) -> String {
 
 /// The text in place of "nothing to list": what was there, and how it comes back.
 pub(crate) fn lost(left: &LeftBehind, home: &Path, name: &str) -> String {
-    worded(left, &home.display().to_string(), name, home.join("dump.pm2").exists())
+    worded(left, &home.display().to_string(), name, crate::home::paths(home).dump.exists())
 }
 
 fn worded(left: &LeftBehind, home: &str, name: &str, is_saved: bool) -> String {

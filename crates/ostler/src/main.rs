@@ -26,6 +26,7 @@ mod module_conf;
 #[cfg_attr(not(feature = "machine"), path = "modules/left_out.rs")]
 mod modules;
 mod other_pm2;
+mod owner;
 #[cfg(feature = "machine")]
 mod pm2_units;
 mod render;

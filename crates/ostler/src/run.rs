@@ -9,13 +9,14 @@ use ostler_proto::pm2::PM2_VERSION;
 use crate::cli::{self, Call, Daemon, Parsed, State};
 use crate::client::{ClientError, VERSION};
 use crate::commands;
-use crate::cx::Cx;
+use crate::cx::{self, Cx};
 use crate::error::{CliError, Status, UsageError};
 #[cfg(feature = "fleet")]
 use crate::fleet;
 use crate::home::{self, Program};
 use crate::left_behind;
 use crate::modules;
+use crate::owner;
 use crate::render::{Out, json};
 #[cfg(feature = "web")]
 use crate::web;
@@ -69,9 +70,11 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
     if let Some(option) = &call.passed_over {
         out.warn_err(format_args!("unknown option {option}: passed over"));
     }
+    let owner = owner::become_owner(program, call, &mut out);
     let mut cx = Cx::new(program, out, call.command.daemon);
     cx.on_launch = Some(start_own);
     let result = match commands::code(call.command.name) {
+        _ if let Err(error) = owner => Err(error),
         _ if let Some((command, feature)) = commands::left_out_option(call) => Err(CliError::LeftOut { command, feature }),
         #[cfg(feature = "fleet")]
         _ if call.has("hosts") => fleet::run(&mut cx, call),
@@ -83,15 +86,28 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
             (State::Works, None) => CliError::Failed(format!("{} is not available yet in ostler {VERSION}", call.word)),
         }),
     };
+    if matches!(result, Ok(Status::NotFound)) {
+        hint_of_removed_folder(&mut cx);
+    }
     let status = result.unwrap_or_else(|error| {
         let status = error.status();
         if call.has("json") && !matches!(error, CliError::Reported(_)) {
             json(&mut cx.out, &serde_json::json!({ "error": with_causes(&error), "exit_code": status as u8 }));
         }
         print_error(&mut cx, call, &error);
+        if matches!(error, CliError::Reported(_) | CliError::File { .. } | CliError::NotFound(_) | CliError::Failed(_)) {
+            hint_of_removed_folder(&mut cx);
+        }
         status
     });
     finish(program, &mut cx.out, status)
+}
+
+/// Says that relative paths lead nowhere, if that may be why a command failed.
+fn hint_of_removed_folder(cx: &mut Cx) {
+    if cx::is_cwd_removed() {
+        cx.out.err_line("hint: the current directory was removed, so relative paths lead nowhere: change to another one");
+    }
 }
 
 /// Starts what is part of every home: installed modules, and the dashboard where it is enabled.

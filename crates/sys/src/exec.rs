@@ -7,8 +7,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::cstrings::CStrings;
+use crate::user::Credentials;
 
 /// The running binary, whatever happened to its file: executing this path works also when the file was replaced or removed.
 pub const OWN_EXE: &CStr = c"/proc/self/exe";
@@ -28,6 +31,22 @@ pub fn replace(program: &CStr, argv: &CStrings, envp: &CStrings) -> Errno {
     // SAFETY: null-terminated arrays of live strings.
     unsafe { libc::execve(program.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
     crate::process::last_errno()
+}
+
+/// Replaces this process by this binary as that user: same pid, nothing of our own rights is left.
+/// Returns only when that failed; then this thread may have that user's rights already.
+pub fn replace_as(user: &Credentials, argv: &CStrings, envp: &CStrings) -> Errno {
+    let groups: Vec<Gid> = user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    let (uid, gid) = (Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)));
+    let become_user = || {
+        set_thread_groups(&groups)?;
+        set_thread_res_gid(gid, gid, gid)?;
+        set_thread_res_uid(uid, uid, uid)
+    };
+    match become_user() {
+        Ok(()) => replace(OWN_EXE, argv, envp),
+        Err(errno) => errno,
+    }
 }
 
 /// A reason in words for an `execve` that failed with an errno which misleads; `None` when the errno says it all.

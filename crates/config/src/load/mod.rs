@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::context::Context;
 use crate::problem::{Kind, Problem};
 pub(crate) use positions::Positions;
-pub(crate) use source::read as read_text;
+pub(crate) use source::guarded as read_text;
 
 /// A file as plain values.
 #[derive(Debug, Default)]
@@ -54,9 +54,11 @@ pub(crate) enum Format {
 
 /// Reads and evaluates a file.
 pub(crate) fn file(path: &Path, context: &Context) -> Result<Document, Problem> {
-    let text = source::read(path)?;
+    let (text, warning) = source::guarded(path, &context.caller, None)?;
     let format = format_of(path, &text);
-    document(&text, format, &Origin::File(path.to_owned()), context)
+    let mut document = document(&text, format, &Origin::File(path.to_owned()), context)?;
+    document.notes.extend(warning);
+    Ok(document)
 }
 
 /// Reads a file of plain values; a program is none.

@@ -1,27 +1,43 @@
 //! Reader of a file that may be anything.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::Read as _;
 use std::path::Path;
 
+use ostler_core::trust::{Caller, Origin};
+
 use super::positions::position_at;
+use crate::guard::{self, cannot};
 use crate::problem::{Kind, Problem};
 
 /// Largest file; larger ones are refused: nobody writes them, and everything here is held in memory several times.
 pub(crate) const MAX_BYTES: u64 = 4 << 20;
 
+/// Text of a file, and a warning if other users can change it.
+pub(crate) type Guarded = (String, Option<String>);
+
+/// Reads a text file that a command is about to obey. `app_user` may change it, too.
+pub(crate) fn guarded(path: &Path, caller: &Caller, app_user: Option<u32>) -> Result<Guarded, Problem> {
+    let file = open(path)?;
+    let warning = guard::check(&file, path, caller, Origin::Named, app_user)?;
+    Ok((text(file)?, warning))
+}
+
 /// Reads a text file.
 pub(crate) fn read(path: &Path) -> Result<String, Problem> {
-    let cannot = |error: &io::Error| match error.kind() {
-        io::ErrorKind::NotFound => Problem::error(Kind::NotFound, "file not found"),
-        _ => Problem::error(Kind::Unreadable, format!("cannot read the file: {error}")),
-    };
+    text(open(path)?)
+}
+
+fn open(path: &Path) -> Result<File, Problem> {
     let meta = std::fs::metadata(path).map_err(|error| cannot(&error))?;
     if meta.is_dir() {
         return Err(Problem::error(Kind::Unreadable, "cannot read the file: it is a directory"));
     }
+    File::open(path).map_err(|error| cannot(&error))
+}
+
+fn text(file: File) -> Result<String, Problem> {
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| cannot(&error))?;
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| cannot(&error))?;
     decode(&bytes)
 }

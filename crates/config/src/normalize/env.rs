@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::inherit::{EnvPolicy, OF_ONE_PROCESS};
+use ostler_core::trust::Caller;
 use serde_json::Value;
 
 use super::expand::Variables;
@@ -197,7 +198,8 @@ fn files(raw: &RawApp, base: &Base<'_>, problems: &mut Vec<Problem>) -> EnvMap {
         if base.context.elsewhere && !file.exists() {
             continue;
         }
-        match read(&file) {
+        let app_user = raw.attributes.get("uid").and_then(uid_text).and_then(|uid| (base.context.user_id)(&uid));
+        match read(&file, &base.context.caller, app_user) {
             Ok(vars) => out.extend(vars),
             Err(message) => problems.push(raw.problem(Kind::Value, "env_file", message)),
         }
@@ -209,12 +211,17 @@ fn files(raw: &RawApp, base: &Base<'_>, problems: &mut Vec<Problem>) -> EnvMap {
 ///
 /// # Errors
 /// It cannot be read, or a line of it; the reason names the place.
-pub fn variables_of(file: &Path) -> Result<EnvMap, String> {
-    read(file)
+pub fn variables_of(file: &Path, context: &Context) -> Result<EnvMap, String> {
+    read(file, &context.caller, None)
 }
 
-fn read(file: &Path) -> Result<EnvMap, String> {
-    let text = crate::load::read_text(file).map_err(|problem| format!("{}: {}", file.display(), problem.message))?;
+/// The `uid` of an app as text: a name or a number.
+fn uid_text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned).or_else(|| value.as_u64().map(|uid| uid.to_string()))
+}
+
+fn read(file: &Path, caller: &Caller, app_user: Option<u32>) -> Result<EnvMap, String> {
+    let (text, _) = crate::load::read_text(file, caller, app_user).map_err(|problem| format!("{}: {}", file.display(), problem.message))?;
     dotenv(&text).map_err(|(line, message)| format!("{}:{line}: {message}", file.display()))
 }
 

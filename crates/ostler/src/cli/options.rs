@@ -114,6 +114,7 @@ pub(super) const GLOBAL: &[Opt] = &[
     text("ext", None, "list", "ext", Watch, "watch only files with these endings, e.g. `js,json`"),
     call("only", None, Arg::Required("names"), "config file: only these apps (a,b)"),
     call("force", Some('f'), Arg::None, "start although it runs; save although empty; overwrite"),
+    call("allow-foreign-file", None, Arg::None, "obey a config file that other users can change"),
     call("parallel", None, Arg::Required("n"), "how many instances at the same time; with --hosts: how many hosts (8)"),
     call("hosts", Some('H'), Arg::Required("hosts"), "on these hosts, over ssh: a,b, groups of the hosts file, user@host"),
     call("batch", None, Arg::Required("n"), "with --hosts: so many at a time, no further than one that does not get well"),

@@ -13,7 +13,7 @@ pub(crate) fn run(cx: &mut Cx, _call: &Call) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
     home::prepare(&home, program)?;
     cx.refuse_beside_pm2(&home, "empty the saved list")?;
-    let path = home.join("dump.pm2");
+    let path = cx.paths()?.dump;
     replace(&path, b"[]", Durability::Power, Writers::Many).map_err(|error| CliError::File {
         what: "write",
         path: path.display().to_string(),

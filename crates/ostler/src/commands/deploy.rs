@@ -102,11 +102,13 @@ fn failed(cx: &mut Cx, why: &str) -> CliError {
 fn default_source(context: &Context) -> Result<Source, CliError> {
     let package = || {
         let path = context.cwd.join("package.json");
-        path.is_file().then(|| Source::File(path, "package.json".into()))
+        path.is_file().then(|| Source::in_folder(path, context)).transpose()
     };
-    Source::default(context)
-        .or_else(package)
-        .ok_or_else(|| CliError::NotFound("no config file here: name one, or write one by `ecosystem`".into()))
+    let found = match Source::default(context)? {
+        None => package()?,
+        found => found,
+    };
+    found.ok_or_else(|| CliError::NotFound("no config file here: name one, or write one by `ecosystem`".into()))
 }
 
 /// The environment, and the names of the apps of the file.

@@ -79,7 +79,7 @@ fn choose_home(cx: &mut Cx) -> Result<(), CliError> {
 fn describe(cx: &mut Cx, call: &Call, targets: &[String], mut context: Context) -> Result<Vec<AppSpec>, CliError> {
     let mut sources: Vec<(Option<Source>, &str)> = targets.iter().map(|target| (Source::of(target, &context), target.as_str())).collect();
     if sources.is_empty() {
-        let source = Source::default(&context).ok_or_else(|| CliError::NotFound("File ecosystem.config.js not found".into()))?;
+        let source = Source::default(&context)?.ok_or_else(|| CliError::NotFound("File ecosystem.config.js not found".into()))?;
         sources.push((Some(source), ""));
     }
     let choice = EnvChoice::of(call)?;

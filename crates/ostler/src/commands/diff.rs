@@ -19,7 +19,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let mut context = files::context(cx, call)?;
     let source = match call.target() {
         Some(target) => Source::of(target, &context).unwrap_or_else(|| Source::File(context.cwd.join(target), target.into())),
-        None => Source::default(&context).ok_or_else(|| CliError::NotFound("File ecosystem.config.js not found".into()))?,
+        None => Source::default(&context)?.ok_or_else(|| CliError::NotFound("File ecosystem.config.js not found".into()))?,
     };
     let loaded = files::read(cx, call, &source, &mut context)?;
     let choice = EnvChoice::of(call)?;

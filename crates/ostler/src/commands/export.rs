@@ -46,7 +46,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     context.lowest_nice = -20;
     let source = match call.targets.get(1) {
         Some(target) => Source::of(target, &context).unwrap_or_else(|| Source::File(context.cwd.join(target), target.clone())),
-        None => Source::default(&context).ok_or_else(|| CliError::NotFound("File ecosystem.config.js not found".into()))?,
+        None => Source::default(&context)?.ok_or_else(|| CliError::NotFound("File ecosystem.config.js not found".into()))?,
     };
     let dir = folder_of(&source, &context)?;
     // Paths of a file are those of its folder, wherever this is called from.

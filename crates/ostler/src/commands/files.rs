@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use ostler_config::find::{self, Target, classify};
 use ostler_config::keys::closest;
-use ostler_config::{Context, Kind, Loaded, Normalized, Problem, Problems, load, load_stdin, select};
+use ostler_config::{Context, Kind, Loaded, Normalized, Origin, Problem, Problems, load, load_stdin, select};
 use ostler_core::app::AppSpec;
 
 use crate::cli::Call;
@@ -46,10 +46,21 @@ impl Source {
     }
 
     /// The source when no target is given.
-    pub(super) fn default(context: &Context) -> Option<Self> {
-        let path = find::default_file(context)?;
+    ///
+    /// # Errors
+    /// Other users can change it.
+    pub(super) fn default(context: &Context) -> Result<Option<Self>, CliError> {
+        find::default_file(context).map(|path| Self::in_folder(path, context)).transpose()
+    }
+
+    /// A file of the caller's folder that nobody has named.
+    ///
+    /// # Errors
+    /// Other users can change it.
+    pub(super) fn in_folder(path: PathBuf, context: &Context) -> Result<Self, CliError> {
         let shown = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
-        Some(Self::File(path, shown))
+        context.open(&path, Origin::CurrentFolder).map_err(|problem| CliError::Failed(format!("{shown}: {problem}")))?;
+        Ok(Self::File(path, shown))
     }
 }
 
@@ -61,6 +72,10 @@ pub(super) fn context(cx: &Cx, call: &Call) -> Result<Context, CliError> {
     context.argv = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     context.strict = call.has("strict");
     context.as_pm2 = cx.program.is_pm2();
+    // An image of a container says itself which file it runs; a mounted file has the owner of another machine.
+    context.caller.as_pm2 = context.as_pm2 || call.command.name == "runtime";
+    context.caller.is_allowed = call.has("allow-foreign-file");
+    context.user_id = |uid| Some(ostler_sys::user::identity(Some(uid), Some("0")).ok()??.credentials.uid);
     #[cfg(feature = "serve")]
     {
         let program = std::env::current_exe().ok().and_then(|program| program.into_os_string().into_string().ok());

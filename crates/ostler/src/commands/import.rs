@@ -2,15 +2,16 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use ostler_config::{Context, Origin};
 use ostler_export::{From, Imported, import};
 use ostler_sys::replace::{Durability, Writers, replace};
 use serde_json::{Value, json};
 
 use super::files;
 use crate::cli::Call;
-use crate::cx::{self, Cx};
+use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
 use crate::render;
 
@@ -31,11 +32,12 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         let known: Vec<&str> = From::ALL.iter().map(|(word, _)| *word).collect();
         UsageError::BadValue { option: "import".into(), reason: format!("expected {}, found {word:?}", known.join(", ")) }
     })?;
-    let cwd = PathBuf::from(cx::cwd()?);
+    let context = files::context(cx, call)?;
+    let cwd = &context.cwd;
     let (text, shown) = match call.targets.get(1).map(String::as_str) {
         Some("-") => (String::from_utf8_lossy(&files::stdin()?).into_owned(), "-".to_owned()),
-        Some(path) => (read(&cwd.join(path), path)?, path.to_owned()),
-        None => usual(from, &cwd, word)?,
+        Some(path) => (read(&context, path, Origin::Named)?, path.to_owned()),
+        None => usual(from, &context, word)?,
     };
     let name = shown.rsplit('/').next().unwrap_or(&shown);
     let imported = import(from, &text, name).map_err(|error| CliError::Failed(format!("{shown}: {error}")))?;
@@ -47,19 +49,21 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-fn usual(from: From, cwd: &Path, word: &str) -> Result<(String, String), CliError> {
+fn usual(from: From, context: &Context, word: &str) -> Result<(String, String), CliError> {
     let names: &[&str] = USUAL.iter().find(|(own, _)| *own == from).map_or(&[], |(_, names)| names);
-    match names.iter().find(|name| cwd.join(name).is_file()) {
-        Some(name) => Ok((read(&cwd.join(name), name)?, (*name).to_owned())),
+    match names.iter().find(|name| context.cwd.join(name).is_file()) {
+        Some(name) => Ok((read(context, name, Origin::CurrentFolder)?, (*name).to_owned())),
         None if names.is_empty() => Err(UsageError::MissingArgument { name: "file".into() }.into()),
         None => Err(CliError::NotFound(format!("there is no {} here: name the file, `import {word} <file>`", names.join(", ")))),
     }
 }
 
-fn read(path: &Path, shown: &str) -> Result<String, CliError> {
+fn read(context: &Context, shown: &str, origin: Origin) -> Result<String, CliError> {
     let failed = |source| CliError::File { what: "read", path: shown.to_owned(), source };
     let mut bytes = Vec::new();
-    fs::File::open(path).map_err(failed)?.take(MOST_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+    let path = Path::new(shown);
+    let (file, _) = context.open(path, origin).map_err(|problem| CliError::Failed(format!("{shown}: {problem}")))?;
+    file.take(MOST_BYTES).read_to_end(&mut bytes).map_err(failed)?;
     String::from_utf8(bytes).map_err(|_| CliError::Failed(format!("{shown} is not UTF-8")))
 }
 

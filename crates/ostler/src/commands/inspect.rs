@@ -4,8 +4,10 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::time::{Duration, Instant};
 
+use ostler_core::app::AppSpec;
 use ostler_proto::control::{Detail, Request};
 
+use crate::app_files::with_rights_of;
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
@@ -33,7 +35,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         let begin = detail.files.error.as_deref().and_then(|path| Some(std::fs::metadata(path).ok()?.len()));
         let request = Request::Signal { signal: ostler_sys::signal::USR1, target: detail.id.to_string() };
         cx.perform(&request, Wording::Signal)?;
-        let said = detail.files.error.as_deref().zip(begin).and_then(|(path, begin)| wait_for_word(path, begin));
+        let said = detail.files.error.as_deref().zip(begin).and_then(|(path, begin)| wait_for_word(&detail.spec, path, begin));
         let (name, id) = (&detail.spec.name, detail.id);
         match said {
             Some(line) if line.starts_with(SAYS[0]) => cx.out.info(format_args!("[{name}]({id}) {}", shown(&line))),
@@ -48,10 +50,10 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 }
 
 /// The line in which Node says where it listens, or why not.
-fn wait_for_word(path: &str, begin: u64) -> Option<String> {
+fn wait_for_word(spec: &AppSpec, path: &str, begin: u64) -> Option<String> {
     let until = Instant::now() + WITHIN;
     loop {
-        if let Some(line) = word(path, begin) {
+        if let Some(line) = with_rights_of(spec, || word(path, begin)) {
             return Some(line);
         }
         if Instant::now() >= until {

@@ -23,7 +23,7 @@ use crate::render::{ProgressPrinter, Wording};
 pub(super) fn in_front(cx: &mut Cx, call: &Call) -> Result<bool, CliError> {
     let context = files::context(cx, call)?;
     let (target, source) = match call.target() {
-        None => ("", Source::default(&context)),
+        None => ("", Source::default(&context)?),
         Some(target) => (target, Source::of(target, &context)),
     };
     match source {
@@ -64,6 +64,7 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Exi
     apps.iter().for_each(|app| files::print_cron(cx, &app.spec));
     apps.iter().for_each(|app| files::warn(cx, &app.warnings));
     let mut apps: Vec<AppSpec> = apps.into_iter().map(|app| app.spec).collect();
+    apps.iter().try_for_each(cx::check_working_directory)?;
     let mut together: Vec<_> = raw.into_iter().zip(&mut apps).collect();
     let problems = Problems(finish_order(&mut together));
     if !problems.0.is_empty() {
@@ -156,6 +157,7 @@ fn described(cx: &mut Cx, call: &Call, target: &str, mut attributes: Map<String,
     let app = from_options(target, &attributes, args, &context, overlay).map_err(|problems| files::report(cx, None, &problems))?;
     files::print_cron(cx, &app.spec);
     files::warn(cx, &app.warnings);
+    cx::check_working_directory(&app.spec)?;
     write::config(cx, call, std::slice::from_ref(&app.spec))?;
     Ok(app.spec)
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ostler_core::home_paths::HomePaths;
 use ostler_proto::control::{Failure, Progress, Request};
 
 use super::table;
@@ -20,15 +21,14 @@ fn located(dump: &Path) -> String {
 }
 
 /// What PM2 says of a list that it cannot read, and of the one before it; `end`: of that, too.
-fn pm2_words(dump: &Path, end: Option<&str>) -> Vec<Said> {
-    let backup = dump.with_extension("pm2.bak");
+fn pm2_words(dump: &Path, backup: &Path, end: Option<&str>) -> Vec<Said> {
     let unread = |path: &Path| {
         let what = if path.exists() { "parse" } else { "read" };
         Said::Error(format!("Failed to {what} dump file in {}", path.display()))
     };
-    let mut words = vec![Said::Info(located(dump)), unread(dump), Said::Info(located(&backup))];
+    let mut words = vec![Said::Info(located(dump)), unread(dump), Said::Info(located(backup))];
     if let Some(end) = end {
-        words.extend([unread(&backup), Said::Error(end.into())]);
+        words.extend([unread(backup), Said::Error(end.into())]);
     }
     words
 }
@@ -36,10 +36,10 @@ fn pm2_words(dump: &Path, end: Option<&str>) -> Vec<Said> {
 /// Starts the saved apps. Those whose name is in the list already are left alone.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
-    let dump = home.join("dump.pm2");
     // Where a daemon was killed together with its apps, the next one starts them again.
     let has_others = cx.running_client()?.is_none() && left_behind::of(&home).is_some_and(|left| !left.other_boot);
     cx.client()?;
+    let HomePaths { dump, dump_backup, .. } = cx.paths()?;
     cx.out.info("Resurrecting");
     let is_pm2 = cx.program.is_pm2();
     let (out, client) = cx.parts()?;
@@ -49,7 +49,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         match progress {
             _ if is_told => {}
             // What is wrong with that list names the one that is restored.
-            Progress::Warning(_) if is_pm2 => printer.say(&pm2_words(&dump, None)),
+            Progress::Warning(_) if is_pm2 => printer.say(&pm2_words(&dump, &dump_backup, None)),
             Progress::Warning(_) => {}
             _ => printer.info(located(&dump)),
         }
@@ -59,7 +59,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     match &result {
         _ if is_told => {}
         Err(ClientError::Refused(Failure::Other(_) | Failure::NothingSaved)) if is_pm2 => {
-            ProgressPrinter::new(&mut cx.out, Wording::Resurrect).say(&pm2_words(&dump, Some(NOTHING)));
+            ProgressPrinter::new(&mut cx.out, Wording::Resurrect).say(&pm2_words(&dump, &dump_backup, Some(NOTHING)));
         }
         Err(ClientError::Refused(Failure::Other(_))) => {}
         _ => cx.out.info(located(&dump)),

@@ -14,6 +14,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     cx.client()?;
     let home = cx.home()?.to_owned();
     cx.refuse_beside_pm2(&home, "save the list")?;
+    let dump = cx.paths()?.dump;
     cx.out.info("Saving current process list...");
     match cx.client()?.request(&Request::Save { force }, &mut |_| {}) {
         Ok(Response::Paths(paths)) if call.has("json") => json(&mut cx.out, &paths),
@@ -24,7 +25,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
             cx.out.warn(format_args!("{label} is not managing any process, skipping save..."));
             cx.out.warn(format_args!("To force saving use: {name} save --force"));
             // As PM2: there is a list from then on, an empty one where there was none.
-            if cx.program.is_pm2() && !cx.home()?.join("dump.pm2").exists() {
+            if cx.program.is_pm2() && !dump.exists() {
                 cx.client()?.request(&Request::Save { force: true }, &mut |_| {})?;
             }
         }

@@ -37,6 +37,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         CliError::NotFound("there is neither an ecosystem file nor a compose file here or above: name one with --file".into())
     })?;
     let project = project::read(cx, call, &file)?;
+    project::name_file(cx, call, &file);
     tell(cx, call, &project);
     if project.wanted.is_empty() && project.none_of.is_empty() {
         return Err(CliError::Failed(format!("nothing of {} can run here, or its profiles are not chosen", project.file.display())));

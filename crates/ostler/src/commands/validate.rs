@@ -24,7 +24,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let context = files::context(cx, call)?;
     let source = match call.target() {
         Some(target) => Source::of(target, &context).unwrap_or_else(|| Source::File(context.cwd.join(target), target.into())),
-        None => Source::default(&context).ok_or_else(|| CliError::NotFound("File ecosystem.config.js not found".into()))?,
+        None => Source::default(&context)?.ok_or_else(|| CliError::NotFound("File ecosystem.config.js not found".into()))?,
     };
     let report = check(call, &source, context)?;
     let status = match report.result {

@@ -5,7 +5,8 @@ mod daemon;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use ostler_core::app::EnvMap;
+use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::home_paths::HomePaths;
 use ostler_core::inherit::OF_ONE_PROCESS;
 use ostler_proto::control::{Detail, Failure, Request, Response};
 
@@ -124,6 +125,22 @@ impl Cx {
             self.home = Some(path);
         }
         Ok(self.home.as_deref().unwrap_or(Path::new("/")))
+    }
+
+    /// Returns the files of the home, as the running daemon uses them. Warns if this shell names another
+    /// saved list, which the daemon does not know.
+    ///
+    /// # Errors
+    /// As [`Cx::home`].
+    pub(crate) fn paths(&mut self) -> Result<HomePaths, CliError> {
+        let home = self.home()?.to_owned();
+        let paths = home::paths(&home);
+        if let Some(own) = home::dump_of_shell(&home, &paths) {
+            let (own, dump) = (own.display(), paths.dump.display());
+            self.out
+                .warn_err(format_args!("the running daemon saves to {dump}: PM2_DUMP_FILE_PATH ({own}) counts when a daemon is started"));
+        }
+        Ok(paths)
     }
 
     /// Sets the home, which is there, wherever others would look for it.
@@ -344,11 +361,34 @@ impl Cx {
     }
 }
 
-/// The directory against which relative paths are understood: `$PWD` when it is right (it keeps symlinks), else the real one.
+/// Stands for a current directory that was removed: nothing is there, and nothing can be made there.
+const REMOVED_FOLDER: &str = "/proc/removed-current-directory";
+
+/// Refuses an app whose working directory would be the removed one.
 ///
 /// # Errors
-/// The directory was removed.
+/// It would be.
+pub(crate) fn check_working_directory(spec: &AppSpec) -> Result<(), CliError> {
+    if !Path::new(&spec.cwd).starts_with(REMOVED_FOLDER) {
+        return Ok(());
+    }
+    Err(CliError::Failed(format!("{} has no working directory: name one with --cwd or in its file", crate::text::shown(&spec.name))))
+}
+
+/// True if the current directory was removed.
+pub(crate) fn is_cwd_removed() -> bool {
+    std::env::current_dir().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
+
+/// The directory against which relative paths are understood: `$PWD` when it is right (it keeps symlinks), else the real one.
+/// Most commands resolve none, so a directory that was removed is no error yet.
+///
+/// # Errors
+/// The directory cannot be read, or its path is no text.
 pub(crate) fn cwd() -> Result<String, CliError> {
+    if is_cwd_removed() {
+        return Ok(REMOVED_FOLDER.to_owned());
+    }
     let real = std::env::current_dir().map_err(|source| CliError::File { what: "read", path: "the current directory".into(), source })?;
     let named = std::env::var_os("PWD").map(PathBuf::from).filter(|pwd| pwd.is_absolute() && same_file(pwd, &real));
     named

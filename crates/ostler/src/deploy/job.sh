@@ -49,10 +49,18 @@ NAMES
   say 'health is not checked: no ostler here that knows these apps'
 }
 
+# Checks out a commit. $2 is the branch of the repository that it is the tip of: the clone's branch of that name follows it.
+# Any other commit is checked out without a branch, so that no branch of the clone is moved to what it is not.
+check_out() {
+  git reset --quiet --hard || return 1
+  [ -n "$2" ] && git checkout --quiet --force -B "$2" --track "refs/remotes/origin/$2" 2>/dev/null && [ "$(git rev-parse HEAD)" = "$1" ] && return
+  git checkout --quiet --force --detach "$1"
+}
+
 # Brings a commit to life: its files, post-deploy, the apps well.
 bring() {
   say "resetting HEAD to $1"
-  cd "$P/source" && git reset --hard "$1" && ln -sfn "$P/source" "$P/current" || { say 'failed to reset'; return 1; }
+  cd "$P/source" && check_out "$1" "$2" && ln -sfn "$P/source" "$P/current" || { say 'failed to reset'; return 1; }
   (variables; hook post-deploy "$P/current" "$POST_DEPLOY") || { say 'post-deploy hook failed'; return 1; }
   (variables; is_well) || { say 'the new release is not well'; return 1; }
 }
@@ -73,9 +81,11 @@ deploy() {
   say 'fetching updates'
   git fetch $FETCH --all --tags --force || fail 'fetch failed; nothing was changed'
   new=
-  [ -z "$REMOTE" ] || new=$(git rev-parse --verify --quiet "refs/remotes/origin/$REF^{commit}")
+  branch=
+  case $REF in origin/*) branch=${REF#origin/} ;; *) [ -z "$REMOTE" ] || branch=$REF ;; esac
+  [ -z "$branch" ] || new=$(git rev-parse --verify --quiet "refs/remotes/origin/$branch^{commit}") || branch=
   [ -n "$new" ] || new=$(git rev-parse --verify --quiet "$REF^{commit}") || fail "the repository has no $REF; nothing was changed"
-  if bring "$new"; then
+  if bring "$new" "$branch"; then
     printf '%s\n' "$new" >> "$P/.deploys" || fail "cannot write in $P"
     say "successfully deployed $REF"
     return
@@ -84,7 +94,7 @@ deploy() {
   former=$(git rev-parse --verify --quiet "$former^{commit}") || fail 'the former release is not in the repository any more'
   [ "$former" != "$new" ] || fail 'the release before is the same one: nothing to go back to'
   say "going back to $former"
-  bring "$former" || fail 'going back failed, too'
+  bring "$former" "" || fail 'going back failed, too'
   say "the former release $former is back"
   exit 5
 }

@@ -252,7 +252,7 @@ pub(crate) fn last_errors(cx: &mut Cx, count: u64, each: &mut dyn FnMut(&str, u3
 }
 
 pub(super) fn daemon_log(home: &Path) -> PathBuf {
-    std::env::var_os("PM2_LOG_FILE_PATH").map_or_else(|| home.join("pm2.log"), PathBuf::from)
+    crate::home::paths(home).log
 }
 
 fn form(call: &Call) -> Form {

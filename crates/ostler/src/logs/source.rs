@@ -13,6 +13,7 @@ use ostler_sys::rights::as_user;
 use ostler_sys::user::{Credentials, identity};
 use rustix::fs::OFlags;
 
+use crate::app_files::is_of_root_alone;
 use crate::error::CliError;
 
 /// Kind of a file's content.
@@ -92,7 +93,8 @@ pub(super) struct LogFilter {
     pub daemon_log: PathBuf,
     /// The daemon's name, which is also the target that means its log.
     pub daemon_name: &'static str,
-    /// Folder of logs that is ours alone; where it is given, files elsewhere are opened with the rights of the app's user.
+    /// Folder of logs that is ours alone, for a process that reads for others: files elsewhere are opened with the rights of
+    /// the app's user, also in folders of root's.
     pub own_folder: Option<PathBuf>,
     /// Apps of these names only; none = all that the targets mean.
     pub names: Option<Vec<String>>,
@@ -169,15 +171,19 @@ impl LogFilter {
 }
 
 impl LogFilter {
-    /// Others read what we read: a link that an app's user has made leads no further than that user gets.
+    /// Returns the user with whose rights a log is opened: a link that an app's user has made leads root
+    /// no further than that user gets.
     fn rights_for(&self, row: &Summary, path: &Path) -> Option<Credentials> {
-        let own_folder = self.own_folder.as_ref()?;
-        if !rustix::process::geteuid().is_root() || path.parent() == Some(own_folder) {
+        if !rustix::process::geteuid().is_root() {
             return None;
         }
         let known = identity(Some(&row.user), None).ok().flatten().map(|identity| identity.credentials);
         let user = known.unwrap_or_else(|| without_account(&row.user));
-        (user.uid != 0).then_some(user)
+        let is_ours = match &self.own_folder {
+            Some(own_folder) => path.parent() == Some(own_folder),
+            None => is_of_root_alone(path, &user.groups),
+        };
+        (user.uid != 0 && !is_ours).then_some(user)
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct Facts {
     /// The manager's home.
     pub home: String,
     pub path: SearchPath,
+    /// Variables that move files of the home, with their values.
+    pub moved: Vec<(&'static str, String)>,
     /// Base of the name, as the init system has it.
     pub name: String,
     /// Whether it waits until the network is up.
@@ -73,6 +75,7 @@ pub(crate) fn gather(cx: &Cx, call: &Call, platform: Platform, scope: Scope) -> 
         program: cx.program,
         exe: own_program(cx.program)?,
         path: lasting(&shell, Path::new(&user.home), Path::is_dir),
+        moved: crate::home::moved(Path::new(&home)),
         name: name(call, cx.program, platform, &user)?,
         wait_ip: call.has("wait-ip"),
         stop_seconds: stop_seconds(Path::new(&home)),

@@ -67,10 +67,17 @@ fn of_systemd(facts: &Facts) -> Values {
         ("user", format!("User={user}\n")),
         ("home", systemd(&format!("{}={}", facts.variable(), facts.home))),
         ("path", systemd(&format!("PATH={}", facts.path.path))),
-        ("nvm", nvm(facts).map(|folder| format!("Environment={}\n", systemd(&format!("NVM_DIR={folder}")))).unwrap_or_default()),
+        ("variables", variables(facts)),
         ("command", format!("{plain}{}", systemd(&facts.exe))),
         ("stop_seconds", facts.stop_seconds.to_string()),
     ]
+}
+
+/// Lines for the folder of nvm, and for files that the shell keeps elsewhere than in the home.
+fn variables(facts: &Facts) -> String {
+    let moved = facts.moved.iter().map(|(name, value)| format!("{name}={value}"));
+    let nvm = nvm(facts).map(|folder| format!("NVM_DIR={folder}"));
+    nvm.into_iter().chain(moved).map(|variable| format!("Environment={}\n", systemd(&variable))).collect()
 }
 
 /// The folder of nvm, if the shell used it.

@@ -12,7 +12,7 @@ const MOST_BYTES: u64 = 64 << 20;
 
 /// Its path.
 pub(super) fn path(home: &Path) -> PathBuf {
-    home.join("dump.pm2")
+    crate::home::paths(home).dump
 }
 
 /// Its text: of a file, not of a pipe that never ends or a device that has no end.

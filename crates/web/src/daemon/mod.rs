@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ostler_client::{Client, ClientError, Peer};
+use ostler_core::home_paths::HomePaths;
 use ostler_proto::control::{Event, InstanceFigures, Position, Said, TableRow};
 use tokio::sync::{broadcast, watch};
 
@@ -206,7 +207,7 @@ impl Shared {
     }
 
     fn client(&self) -> Result<Client, ClientError> {
-        Client::connect(self.home.join("ostler.sock"))
+        Client::connect(HomePaths::socket(&self.home))
     }
 
     fn is_looked_at(&self) -> bool {

@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use ostler_core::home_paths::HomePaths;
 use ostler_proto::control::Request;
 use ostler_sys::tree::ProcTable;
 use serde_json::{Value, json};
@@ -131,7 +132,7 @@ fn listens(processes: &ProcTable, pids: impl Iterator<Item = i32>) -> BTreeSet<S
 
 /// The saved list of a PM2 that does not run.
 fn saved(from: &Path) -> Result<Vec<Value>, CliError> {
-    let path = from.join("dump.pm2");
+    let path = HomePaths::new(from, |name| std::env::var_os(name)).dump;
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -9,8 +9,8 @@ mod read;
 
 use std::path::{Path, PathBuf};
 
-use ostler_config::Context;
 use ostler_config::find::DEFAULT_NAMES;
+use ostler_config::{Context, Origin};
 use ostler_proto::control::Detail;
 
 use crate::cli::Call;
@@ -26,7 +26,7 @@ const COMPOSE_NAMES: &[&str] = &["compose.yaml", "compose.yml", "docker-compose.
 /// The file of the project: `--file`, else the first one in this folder or the nearest above it that has one. In a folder an ecosystem file comes first.
 ///
 /// # Errors
-/// The file of `--file` is not there.
+/// The file of `--file` is not there; the file that was found is one that other users can change.
 pub(super) fn file(call: &Call, context: &Context) -> Result<Option<PathBuf>, CliError> {
     if let Some(named) = call.value("file") {
         let path = context.cwd.join(named);
@@ -34,7 +34,17 @@ pub(super) fn file(call: &Call, context: &Context) -> Result<Option<PathBuf>, Cl
     }
     let names = || DEFAULT_NAMES.iter().chain(COMPOSE_NAMES);
     let found = context.cwd.ancestors().find_map(|dir| names().map(|name| dir.join(name)).find(|path| path.is_file()));
-    Ok(found.and_then(|path| path.canonicalize().ok()))
+    let Some(found) = found else { return Ok(None) };
+    let origin = if found.parent() == Some(&context.cwd) { Origin::CurrentFolder } else { Origin::FolderAbove };
+    context.open(&found, origin).map_err(|problem| CliError::Failed(format!("{}: {problem}", found.display())))?;
+    Ok(found.canonicalize().ok())
+}
+
+/// Says which file a command uses; it may be in a folder above.
+pub(super) fn name_file(cx: &mut Cx, call: &Call, file: &Path) {
+    if !call.has("json") {
+        cx.out.err_line(format_args!("Using {}", crate::text::shown(&file.display().to_string())));
+    }
 }
 
 /// True if this instance belongs to a project of this file: to that of the name, where one is given.
@@ -62,11 +72,18 @@ pub(super) fn looked_at(cx: &mut Cx, call: &Call) -> Result<Option<Vec<Detail>>,
     }
     let context = super::files::context(cx, call)?;
     let named = call.value("project-name");
-    let file = file(call, &context)?;
+    let file = match file(call, &context) {
+        // Lines are shown without a project as well.
+        Err(CliError::Failed(_)) if call.command.name == "logs" && !is_asked_for => None,
+        found => found?,
+    };
     // A name alone is enough: then the project may be that of any file.
     let file = if named.is_some() && call.value("file").is_none() { None } else { file };
     if file.is_none() && named.is_none() {
         return Ok(None);
+    }
+    if let Some(file) = file.as_deref().filter(|_| call.command.name == "down") {
+        name_file(cx, call, file);
     }
     let details = match cx.running_client()? {
         Some(client) => client.inspect(&[])?,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use ostler_config::{Context, Overlay, Problems, RawApp, finish_order, load_made, normalize, values, variables_of};
+use ostler_config::{Context, Origin, Overlay, Problems, RawApp, finish_order, load_made, normalize, values, variables_of};
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_export::{ComposeService, Surroundings, Told, compose_project};
 use serde_json::{Map, Value};
@@ -107,9 +107,9 @@ fn ecosystem(cx: &mut Cx, call: &Call, source: &Source, context: &mut Context) -
 }
 
 fn compose(cx: &mut Cx, file: &Path, shown: &str, context: &Context) -> Result<Content, CliError> {
-    let text = text_of(file, shown)?;
+    let text = text_of(file, shown, context)?;
     let env_file = context.cwd.join(".env");
-    let variables = if env_file.is_file() { variables_of(&env_file).map_err(CliError::Failed)? } else { EnvMap::new() };
+    let variables = if env_file.is_file() { variables_of(&env_file, context).map_err(CliError::Failed)? } else { EnvMap::new() };
     let path = context.env.get("PATH").map(String::as_str).unwrap_or_default();
     let around = Surroundings {
         variable: &|name| context.env.get(name).or_else(|| variables.get(name)).cloned(),
@@ -132,11 +132,12 @@ fn compose(cx: &mut Cx, file: &Path, shown: &str, context: &Context) -> Result<C
     Ok(Content { apps: made, name: project.name, variables, services: project.services, told: project.told })
 }
 
-fn text_of(file: &Path, shown: &str) -> Result<String, CliError> {
+fn text_of(file: &Path, shown: &str, context: &Context) -> Result<String, CliError> {
     use std::io::Read as _;
     let failed = |source| CliError::File { what: "read", path: shown.to_owned(), source };
     let mut bytes = Vec::new();
-    std::fs::File::open(file).map_err(failed)?.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    let (opened, _) = context.open(file, Origin::Named).map_err(|problem| CliError::Failed(format!("{shown}: {problem}")))?;
+    opened.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > MOST_BYTES {
         return Err(CliError::Failed(format!("{shown} has more than {MOST_BYTES} bytes")));
     }

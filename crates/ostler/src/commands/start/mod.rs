@@ -29,7 +29,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let context = files::context(cx, call)?;
     let mut touched = Vec::new();
     if call.targets.is_empty() {
-        let source = Source::default(&context).ok_or_else(|| CliError::NotFound("File ecosystem.config.js not found".into()))?;
+        let source = Source::default(&context)?.ok_or_else(|| CliError::NotFound("File ecosystem.config.js not found".into()))?;
         touched.extend(launch::from_file(cx, call, &source, Existing::Restart)?);
     }
     for target in &call.targets {

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ostler_client::{Client, ClientError};
+use ostler_core::home_paths::HomePaths;
 use ostler_history::Answer;
 use ostler_proto::control::TableRow;
 
@@ -121,7 +122,7 @@ impl Reader {
 /// # Errors
 /// Nobody answers.
 pub(super) fn table(home: &Path) -> Result<Vec<TableRow>, ClientError> {
-    let mut client = Client::connect(home.join("ostler.sock"))?.read_only();
+    let mut client = Client::connect(HomePaths::socket(home))?.read_only();
     client.limit(ANSWER);
     client.table()
 }

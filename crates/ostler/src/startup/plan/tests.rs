@@ -25,6 +25,7 @@ fn facts(platform: Platform, scope: Scope, program: Program, user: &str) -> Fact
         user: User { uid: 1000, gid: 1000, name: user.into(), home: home.clone(), shell: "/bin/sh".into() },
         home: format!("{home}/.{word}"),
         path: SearchPath { path: "/opt/tools:/usr/bin:/bin".into(), nvm: (user == ODD).then(|| PathBuf::from(format!("{home}/.nvm"))) },
+        moved: if user == ODD { vec![("PM2_DUMP_FILE_PATH", format!("{home}/a list"))] } else { Vec::new() },
         name: match platform {
             Platform::Openrc => word.into(),
             Platform::Launchd => format!("{word}.deploy"),

@@ -1,0 +1,218 @@
+//! Files that another user can change: they are checked after they are opened, and refused unless
+//! [`ostler_core::trust`] accepts them.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+use ostler_core::trust::{Caller, Inode, Origin, PathStep, Verdict, Writer, verdict, writer};
+
+use crate::problem::{Kind, Problem};
+
+/// Most links on a path, as in the kernel.
+const MAX_LINKS: usize = 40;
+
+/// The calling process, with the user that called it by `sudo`.
+pub(crate) fn caller(variable: impl Fn(&str) -> Option<u32>) -> Caller {
+    Caller {
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        sudo: variable("SUDO_UID").zip(variable("SUDO_GID")),
+        ..Caller::default()
+    }
+}
+
+/// Opens a file that a command is about to obey. Returns the file, and a warning if others can change it.
+///
+/// # Errors
+/// It cannot be opened, or it is not to be trusted.
+pub(crate) fn open(path: &Path, caller: &Caller, origin: Origin) -> Result<(File, Option<String>), Problem> {
+    let file = File::open(path).map_err(|error| cannot(&error))?;
+    let warning = check(&file, path, caller, origin, None)?;
+    Ok((file, warning))
+}
+
+/// Checks a file that is open. `app_user` is the user of the app that the file belongs to: it may
+/// change the file.
+///
+/// # Errors
+/// The file is not to be trusted.
+pub(crate) fn check(file: &File, path: &Path, caller: &Caller, origin: Origin, app_user: Option<u32>) -> Result<Option<String>, Problem> {
+    let meta = file.metadata().map_err(|error| cannot(&error))?;
+    // A pipe or device has no content that waits to be changed: `<(…)`, /dev/stdin.
+    if !meta.is_file() {
+        return Ok(None);
+    }
+    let walked = walk(path).map_err(|error| cannot(&error))?;
+    if walked.is_descriptor {
+        return Ok(None);
+    }
+    // A path that meanwhile leads elsewhere was changed by somebody.
+    let is_same = walked.id == (meta.dev(), meta.ino());
+    let by = if is_same { writer(caller, &walked.steps) } else { Writer::Anybody };
+    if app_user.is_some_and(|user| by == Writer::User(user)) {
+        return Ok(None);
+    }
+    match verdict(caller, meta.uid(), by, origin) {
+        Verdict::Accept => Ok(None),
+        Verdict::Warn => Ok(Some(format!("{} can change this file or a folder on its path", name(by)))),
+        Verdict::Refuse => Err(refusal(by, origin)),
+    }
+}
+
+fn refusal(by: Writer, origin: Origin) -> Problem {
+    let found = match origin {
+        Origin::Named => "",
+        Origin::CurrentFolder => ", and no file was named",
+        Origin::FolderAbove => ", and it is in a folder above this one",
+    };
+    let message = format!(
+        "the file is refused: {} can change it or a folder on its path{found}\n\
+         hint: read it, then change its owner and mode, or allow it with --allow-foreign-file",
+        name(by)
+    );
+    Problem::error(Kind::Foreign, message)
+}
+
+fn name(writer: Writer) -> String {
+    match writer {
+        Writer::Nobody => "no other user".to_owned(),
+        Writer::Group(gid) => format!("the group {gid}"),
+        Writer::User(uid) => format!("the user {uid}"),
+        Writer::Anybody => "every user".to_owned(),
+    }
+}
+
+/// Returns the problem that a file cannot be read.
+pub(crate) fn cannot(error: &io::Error) -> Problem {
+    match error.kind() {
+        io::ErrorKind::NotFound => Problem::error(Kind::NotFound, "file not found"),
+        _ => Problem::error(Kind::Unreadable, format!("cannot read the file: {error}")),
+    }
+}
+
+/// An absolute path, followed through its links.
+#[derive(Debug)]
+pub struct Walked {
+    /// Each step, with those to and from links.
+    pub steps: Vec<PathStep>,
+    /// What is at the end; none if a part of the path does not exist.
+    pub end: Option<Inode>,
+    /// Device and number of the end.
+    id: (u64, u64),
+    /// Whether it leads through `/proc`, to a descriptor that the caller has opened.
+    is_descriptor: bool,
+}
+
+impl Walked {
+    /// Every folder on the path, without the end.
+    pub fn folders(&self) -> impl Iterator<Item = Inode> {
+        self.steps.iter().map(|step| step.folder)
+    }
+}
+
+/// Follows an absolute path through its links, as far as it exists.
+///
+/// # Errors
+/// A folder cannot be entered, or there are too many links.
+pub fn walk(path: &Path) -> io::Result<Walked> {
+    let mut rest = parts(path);
+    let mut at = PathBuf::from("/");
+    let mut end = std::fs::symlink_metadata(&at)?;
+    let (mut steps, mut links) = (Vec::new(), 0);
+    while let Some(part) = rest.pop_front() {
+        if part == ".." {
+            at.pop();
+            end = std::fs::symlink_metadata(&at)?;
+            continue;
+        }
+        let next = at.join(&part);
+        let is_descriptor = next == Path::new("/proc");
+        let entry = match std::fs::symlink_metadata(&next) {
+            Ok(entry) if !is_descriptor => entry,
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {
+                // The folder that would hold it counts, too.
+                let folder = inode(&end);
+                steps.push(PathStep { folder, entry: Inode { is_link: false, ..folder } });
+                return Ok(Walked { steps, end: None, id: (0, 0), is_descriptor });
+            }
+        };
+        steps.push(PathStep { folder: inode(&end), entry: inode(&entry) });
+        if !entry.is_symlink() {
+            (at, end) = (next, entry);
+            continue;
+        }
+        links += 1;
+        if links > MAX_LINKS {
+            return Err(rustix::io::Errno::LOOP.into());
+        }
+        let target = std::fs::read_link(&next)?;
+        if target.is_absolute() {
+            at = PathBuf::from("/");
+            end = std::fs::symlink_metadata(&at)?;
+        }
+        let mut before = parts(&target);
+        before.append(&mut rest);
+        rest = before;
+    }
+    Ok(Walked { steps, end: Some(inode(&end)), id: (end.dev(), end.ino()), is_descriptor: false })
+}
+
+fn inode(meta: &Metadata) -> Inode {
+    Inode { uid: meta.uid(), gid: meta.gid(), mode: meta.mode() & 0o7777, is_link: meta.is_symlink() }
+}
+
+fn parts(path: &Path) -> VecDeque<OsString> {
+    let part = |component: Component<'_>| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    };
+    path.components().filter_map(part).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn links_and_folders_above_count() {
+        let dir = crate::check::tests::scratch("guard").canonicalize().unwrap();
+        let own = caller(|_| None);
+        let set = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let (inner, file) = (dir.join("open/inner"), dir.join("open/inner/file"));
+        std::fs::create_dir_all(&inner).unwrap();
+        std::fs::write(&file, "x").unwrap();
+        for folder in [dir.join("open"), inner] {
+            set(&folder, 0o755);
+        }
+        set(&file, 0o644);
+        symlink("open/../open/inner/file", dir.join("link")).unwrap();
+        symlink("loop", dir.join("loop")).unwrap();
+        let refuses = |path: &Path, origin| open(path, &own, origin).is_err();
+        for path in [&file, &dir.join("link")] {
+            assert!(!refuses(path, Origin::FolderAbove), "{path:?}");
+        }
+        assert_eq!(open(&dir.join("loop"), &own, Origin::Named).unwrap_err().kind, Kind::Unreadable);
+        assert_eq!(open(&dir.join("none"), &own, Origin::Named).unwrap_err().kind, Kind::NotFound);
+        for (folder, mode) in [("open", 0o777), ("open/inner", 0o777), ("open/inner/file", 0o666)] {
+            let before = std::fs::metadata(dir.join(folder)).unwrap().mode();
+            set(&dir.join(folder), mode);
+            for path in [&file, &dir.join("link")] {
+                assert_eq!(open(path, &own, Origin::FolderAbove).unwrap_err().kind, Kind::Foreign, "{folder} {path:?}");
+            }
+            set(&dir.join(folder), before);
+        }
+        // A descriptor of the caller's own.
+        let open_file = File::open(&file).unwrap();
+        let by_number = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&open_file));
+        assert!(!refuses(Path::new(&by_number), Origin::Named));
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+}

@@ -1,0 +1,257 @@
+//! Trust in a configuration file: can another user change what the file says, and may a command
+//! still obey it?
+//!
+//! A configuration file names programs, and they run with the rights of the caller. The client reads
+//! the owners and modes on the path; the decisions are here.
+
+/// Owner, group and mode of a folder, link or file on the path of a configuration file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inode {
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Permission bits with the sticky bit.
+    pub mode: u32,
+    /// Whether it is a symbolic link, whose mode means nothing.
+    pub is_link: bool,
+}
+
+/// One step on the path: an entry, and the folder that holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathStep {
+    /// The folder.
+    pub folder: Inode,
+    /// The entry in the folder: another folder, a link, or the file.
+    pub entry: Inode,
+}
+
+/// User who runs the command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// Effective user.
+    pub uid: u32,
+    /// Effective group.
+    pub gid: u32,
+    /// User and group that called root's command by `sudo`. As in git, root trusts them.
+    pub sudo: Option<(u32, u32)>,
+    /// Whether PM2's rules hold for a file that is named.
+    pub as_pm2: bool,
+    /// Whether the caller has allowed files of other users.
+    pub is_allowed: bool,
+}
+
+/// The largest set of other users that can change the file or what its path means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Writer {
+    /// Only the caller and root.
+    Nobody,
+    /// The members of this group.
+    Group(u32),
+    /// This user.
+    User(u32),
+    /// Every user of the machine.
+    Anybody,
+}
+
+/// Way in which a command came to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The caller named it, or a trusted file did.
+    Named,
+    /// Nothing was named; it is in the caller's folder.
+    CurrentFolder,
+    /// Nothing was named; it is in a folder above the caller's.
+    FolderAbove,
+}
+
+/// What to do with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Use it.
+    Accept,
+    /// Use it, and say that others can change it.
+    Warn,
+    /// Do not use it.
+    Refuse,
+}
+
+impl Caller {
+    fn trusts(&self, uid: u32) -> bool {
+        uid == 0 || uid == self.uid || self.uid == 0 && self.sudo.is_some_and(|(sudo, _)| uid == sudo)
+    }
+
+    /// A group with the number of its user is that user's alone, by the convention of all distributions.
+    fn trusts_group(&self, inode: Inode) -> bool {
+        let is_of_sudo = self.uid == 0 && self.sudo.is_some_and(|(_, gid)| inode.gid == gid);
+        inode.gid == 0 || inode.gid == self.gid || is_of_sudo || inode.gid == inode.uid && self.trusts(inode.uid)
+    }
+
+    /// Returns the writers that the permission bits allow, beside the owner.
+    fn by_mode(&self, inode: Inode) -> Writer {
+        match inode.mode {
+            mode if mode & 0o002 != 0 => Writer::Anybody,
+            mode if mode & 0o020 != 0 && !self.trusts_group(inode) => Writer::Group(inode.gid),
+            _ => Writer::Nobody,
+        }
+    }
+
+    fn by_owner(&self, inode: Inode) -> Writer {
+        if self.trusts(inode.uid) { Writer::Nobody } else { Writer::User(inode.uid) }
+    }
+
+    /// Returns who can replace the entry in its folder. A sticky folder protects the entries of those
+    /// whom the caller trusts.
+    fn by_folder(&self, step: &PathStep) -> Writer {
+        let is_protected = step.folder.mode & 0o1000 != 0 && self.trusts(step.entry.uid);
+        let by_mode = if is_protected { Writer::Nobody } else { self.by_mode(step.folder) };
+        by_mode.max(self.by_owner(step.folder))
+    }
+}
+
+/// Returns who can change the file at the end of these steps, beside the caller and root.
+pub fn writer(caller: &Caller, steps: &[PathStep]) -> Writer {
+    let of_path = steps.iter().map(|step| caller.by_folder(step).max(caller.by_owner(step.entry))).max();
+    let file = steps.last().map(|step| step.entry).filter(|entry| !entry.is_link);
+    let of_file = file.map_or(Writer::Nobody, |file| caller.by_mode(file));
+    of_path.unwrap_or(Writer::Nobody).max(of_file)
+}
+
+/// Returns who can change what the path means, beside the caller and root: who can replace a folder
+/// or a link on it, or the file. The content of the file does not count.
+pub fn path_writer(caller: &Caller, steps: &[PathStep]) -> Writer {
+    let of_step = |step: &PathStep| {
+        let of_link = if step.entry.is_link { caller.by_owner(step.entry) } else { Writer::Nobody };
+        caller.by_folder(step).max(of_link)
+    };
+    steps.iter().map(of_step).max().unwrap_or(Writer::Nobody)
+}
+
+/// Decides whether a command obeys a file of this owner that these users can change.
+pub fn verdict(caller: &Caller, owner: u32, writer: Writer, origin: Origin) -> Verdict {
+    let is_root = caller.uid == 0;
+    match (writer, origin) {
+        (Writer::Nobody, _) => Verdict::Accept,
+        _ if caller.is_allowed => Verdict::Accept,
+        // A team's folder is no attack on a member of the team.
+        (Writer::Group(_), _) if !is_root => Verdict::Accept,
+        (_, Origin::FolderAbove) => Verdict::Refuse,
+        // A user's own file, started by that user, always works.
+        (Writer::Anybody, _) if !is_root && owner == caller.uid && !caller.as_pm2 => Verdict::Warn,
+        _ if !is_root && owner == caller.uid => Verdict::Accept,
+        (Writer::Anybody, Origin::Named) if caller.as_pm2 => Verdict::Warn,
+        (Writer::Anybody, _) => Verdict::Refuse,
+        _ if caller.as_pm2 => Verdict::Accept,
+        _ => Verdict::Refuse,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALICE: u32 = 1000;
+    const BOB: u32 = 1001;
+    const STAFF: u32 = 50;
+
+    const fn inode(uid: u32, gid: u32, mode: u32) -> Inode {
+        Inode { uid, gid, mode, is_link: false }
+    }
+
+    const fn link(uid: u32) -> Inode {
+        Inode { uid, gid: uid, mode: 0o777, is_link: true }
+    }
+
+    const ROOT_DIR: Inode = inode(0, 0, 0o755);
+    const TMP: Inode = inode(0, 0, 0o1777);
+
+    fn steps(inodes: &[Inode]) -> Vec<PathStep> {
+        let folders = std::iter::once(&ROOT_DIR).chain(inodes);
+        folders.zip(inodes).map(|(folder, entry)| PathStep { folder: *folder, entry: *entry }).collect()
+    }
+
+    #[test]
+    fn who_can_change_a_file() {
+        let root = Caller::default();
+        let sudo = Caller { sudo: Some((ALICE, ALICE)), ..root };
+        let alice = Caller { uid: ALICE, gid: ALICE, ..root };
+        let in_group = Caller { gid: STAFF, ..alice };
+        let cases: &[(&str, &Caller, &[Inode], Writer)] = &[
+            ("root's file", &root, &[ROOT_DIR, inode(0, 0, 0o644)], Writer::Nobody),
+            ("root's file, group root", &root, &[ROOT_DIR, inode(0, 0, 0o664)], Writer::Nobody),
+            ("root's file, group staff", &root, &[ROOT_DIR, inode(0, STAFF, 0o664)], Writer::Group(STAFF)),
+            ("root's folder, group staff", &root, &[inode(0, STAFF, 0o2775), inode(0, 0, 0o644)], Writer::Group(STAFF)),
+            ("world-writable file", &root, &[ROOT_DIR, inode(0, 0, 0o666)], Writer::Anybody),
+            ("world-writable folder", &root, &[inode(0, 0, 0o777), inode(0, 0, 0o644)], Writer::Anybody),
+            ("root's file in /tmp", &root, &[TMP, inode(0, 0, 0o644)], Writer::Nobody),
+            ("root's folder in /tmp", &root, &[TMP, ROOT_DIR, inode(0, 0, 0o644)], Writer::Nobody),
+            ("alice's file in /tmp", &root, &[TMP, inode(ALICE, ALICE, 0o600)], Writer::Anybody),
+            ("alice's file in her home", &root, &[inode(ALICE, ALICE, 0o700), inode(ALICE, ALICE, 0o600)], Writer::User(ALICE)),
+            ("root's file in her home", &root, &[inode(ALICE, ALICE, 0o700), inode(0, 0, 0o600)], Writer::User(ALICE)),
+            ("her link to root's file", &root, &[ROOT_DIR, link(ALICE)], Writer::User(ALICE)),
+            ("root's link to root's file", &root, &[ROOT_DIR, link(0)], Writer::Nobody),
+            ("by sudo of alice", &sudo, &[inode(ALICE, ALICE, 0o775), inode(ALICE, ALICE, 0o664)], Writer::Nobody),
+            ("by sudo of alice, bob's", &sudo, &[ROOT_DIR, inode(BOB, BOB, 0o644)], Writer::User(BOB)),
+            ("her own, umask 002", &alice, &[inode(ALICE, ALICE, 0o775), inode(ALICE, ALICE, 0o664)], Writer::Nobody),
+            ("her own, for a group", &alice, &[ROOT_DIR, inode(ALICE, STAFF, 0o664)], Writer::Group(STAFF)),
+            ("her own, for her group", &in_group, &[ROOT_DIR, inode(ALICE, STAFF, 0o664)], Writer::Nobody),
+            ("root's, by alice", &alice, &[ROOT_DIR, inode(0, 0, 0o644)], Writer::Nobody),
+            ("bob's, by alice", &alice, &[ROOT_DIR, inode(BOB, BOB, 0o644)], Writer::User(BOB)),
+            ("nothing", &root, &[], Writer::Nobody),
+        ];
+        for (name, caller, inodes, expected) in cases {
+            assert_eq!(writer(caller, &steps(inodes)), *expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn who_can_change_what_a_path_means() {
+        let root = Caller::default();
+        let cases: &[(&[Inode], Writer)] = &[
+            (&[ROOT_DIR, inode(ALICE, ALICE, 0o666)], Writer::Nobody),
+            (&[ROOT_DIR, link(0), ROOT_DIR], Writer::Nobody),
+            (&[ROOT_DIR, link(ALICE)], Writer::User(ALICE)),
+            (&[inode(ALICE, ALICE, 0o755), inode(0, 0, 0o600)], Writer::User(ALICE)),
+            (&[TMP, inode(0, 0, 0o600)], Writer::Nobody),
+            (&[TMP, inode(ALICE, ALICE, 0o600)], Writer::Anybody),
+            (&[inode(0, STAFF, 0o775), inode(0, 0, 0o600)], Writer::Group(STAFF)),
+        ];
+        for (inodes, expected) in cases {
+            assert_eq!(path_writer(&root, &steps(inodes)), *expected, "{inodes:?}");
+        }
+    }
+
+    #[test]
+    fn which_files_are_obeyed() {
+        use Verdict::{Accept as A, Refuse as R, Warn as W};
+        let root = Caller::default();
+        let root_pm2 = Caller { as_pm2: true, ..root };
+        let alice = Caller { uid: ALICE, gid: ALICE, ..root };
+        let alice_pm2 = Caller { as_pm2: true, ..alice };
+        // Named, in the caller's folder, in a folder above.
+        let cases = [
+            (root, 0, Writer::Nobody, [A, A, A]),
+            (root, 0, Writer::Group(STAFF), [R, R, R]),
+            (root, BOB, Writer::User(BOB), [R, R, R]),
+            (root, 0, Writer::Anybody, [R, R, R]),
+            (root_pm2, 0, Writer::Group(STAFF), [A, A, R]),
+            (root_pm2, BOB, Writer::User(BOB), [A, A, R]),
+            (root_pm2, BOB, Writer::Anybody, [W, R, R]),
+            (alice, ALICE, Writer::Nobody, [A, A, A]),
+            (alice, ALICE, Writer::Group(STAFF), [A, A, A]),
+            (alice, ALICE, Writer::User(BOB), [A, A, R]),
+            (alice, ALICE, Writer::Anybody, [W, W, R]),
+            (alice, BOB, Writer::User(BOB), [R, R, R]),
+            (alice, BOB, Writer::Anybody, [R, R, R]),
+            (alice_pm2, ALICE, Writer::Anybody, [A, A, R]),
+            (alice_pm2, BOB, Writer::User(BOB), [A, A, R]),
+            (alice_pm2, BOB, Writer::Anybody, [W, R, R]),
+        ];
+        for (caller, owner, writer, expected) in cases {
+            let origins = [Origin::Named, Origin::CurrentFolder, Origin::FolderAbove];
+            assert_eq!(origins.map(|origin| verdict(&caller, owner, writer, origin)), expected, "{caller:?} {owner} {writer:?}");
+            let allowed = Caller { is_allowed: true, ..caller };
+            assert_eq!(origins.map(|origin| verdict(&allowed, owner, writer, origin)), [A; 3], "{allowed:?} {writer:?}");
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! Several users: configuration files that another user can change, root and the homes of others,
+//! homes of users without an entry.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+
+use ostler_testkit::{Home, Subject, needs_root};
+
+use crate::setup::{binary, home, home_as_pm2};
+
+/// A user that owns nothing else.
+const OTHER: u32 = 54_321;
+
+const COMPOSE: &str = "services: {app: {command: sleep 1000}}\n";
+const ECOSYSTEM: &str = "apps: [{name: app, script: sleep, args: 1000}]\n";
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn give(path: &Path, uid: u32) {
+    std::os::unix::fs::lchown(path, Some(uid), Some(uid)).unwrap();
+}
+
+/// A folder as `/tmp` with a file of another user, and a folder of root's below.
+fn sticky(home: &Home, name: &str, text: &str) -> PathBuf {
+    let shared = home.work().join("shared");
+    std::fs::create_dir_all(shared.join("mine/inner")).unwrap();
+    set_mode(&shared, 0o1777);
+    std::fs::write(shared.join(name), text).unwrap();
+    give(&shared.join(name), OTHER);
+    shared
+}
+
+#[test]
+fn a_file_of_another_user_above_is_refused_by_each_command() {
+    needs_root!();
+    for (name, text) in [("compose.yaml", COMPOSE), ("ecosystem.config.yaml", ECOSYSTEM)] {
+        let home = home();
+        let inner = sticky(&home, name, text).join("mine/inner");
+        for command in ["up -d", "down", "ps"] {
+            let output = home.cmd(command).cwd(&inner).run().fails();
+            output.says("the file is refused").says(name).says("--allow-foreign-file");
+        }
+        // Lines are shown with or without a project.
+        home.cmd("logs --nostream").cwd(&inner).run().never_says("refused");
+        assert!(home.app_processes().is_empty(), "{name}");
+        home.cmd("up -d --allow-foreign-file").cwd(&inner).run().ok().says(name);
+        home.cmd("down --allow-foreign-file").cwd(&inner).run().ok().says(name);
+    }
+}
+
+#[test]
+fn links_and_folders_of_another_user_count_as_the_file() {
+    needs_root!();
+    let home = home();
+    home.write("own/compose.yaml", COMPOSE);
+    let own = home.work().join("own");
+    let shared = sticky(&home, "unused", "");
+    let inner = shared.join("mine/inner");
+    symlink(own.join("compose.yaml"), shared.join("compose.yaml")).unwrap();
+    give(&shared.join("compose.yaml"), OTHER);
+    home.cmd("up -d").cwd(&inner).run().fails().says("refused");
+    std::fs::remove_file(shared.join("compose.yaml")).unwrap();
+    // Root's file in a folder that another user owns, or that everybody can write to.
+    let change: [&dyn Fn(bool); 3] =
+        [&|on| give(&own, if on { OTHER } else { 0 }), &|on| set_mode(&own, if on { 0o777 } else { 0o755 }), &|on| {
+            set_mode(&own.join("compose.yaml"), if on { 0o666 } else { 0o644 })
+        }];
+    for (number, change) in change.into_iter().enumerate() {
+        change(true);
+        home.cmd("up -d").cwd(&own).run().fails().says("refused");
+        change(false);
+        assert!(home.app_processes().is_empty(), "{number}");
+    }
+    home.cmd("up -d").cwd(&own).run().ok().says("compose.yaml");
+}
+
+#[test]
+fn each_command_that_reads_a_file_refuses_what_others_can_change() {
+    needs_root!();
+    let home = home();
+    let folder = sticky(&home, "ecosystem.config.yaml", ECOSYSTEM);
+    std::fs::write(folder.join("compose.yaml"), COMPOSE).unwrap();
+    give(&folder.join("compose.yaml"), OTHER);
+    let file = "ecosystem.config.yaml";
+    for command in [
+        "start".to_owned(),
+        format!("start {file}"),
+        format!("restart {file}"),
+        format!("reload {file}"),
+        format!("stop {file}"),
+        format!("delete {file}"),
+        format!("startOrRestart {file}"),
+        format!("startOrReload {file}"),
+        format!("validate {file}"),
+        "validate".to_owned(),
+        format!("diff {file}"),
+        format!("dev {file}"),
+        format!("up -d -f {file}"),
+        format!("deploy {file} production"),
+        format!("export systemd {file}"),
+        "import compose".to_owned(),
+        "import compose compose.yaml --out -".to_owned(),
+    ] {
+        home.cmd(&command).cwd(&folder).run().fails().says("refused");
+    }
+    home.cmd(format!("start {file} --allow-foreign-file")).cwd(&folder).run().ok();
+    // A remembered file is read again.
+    home.cmd("restart app --env production").cwd(home.work()).run().fails().says("refused");
+    home.ok("delete all");
+    // The variables of an app may be in a file of the app's own user.
+    home.write("vars", "A=1\n");
+    give(&home.work().join("vars"), OTHER);
+    let with = |uid: &str| format!("apps: [{{name: app, script: sleep, args: 1000, env_file: vars{uid}}}]");
+    home.write("eco.yaml", with(""));
+    home.run("start eco.yaml").fails().says("refused");
+    home.write("eco.yaml", with(&format!(", uid: {OTHER}, gid: {OTHER}")));
+    home.ok("validate eco.yaml");
+}
+
+/// `sudo pm2 start /home/alice/ecosystem.config.js` is PM2's everyday use.
+#[test]
+fn as_pm2_a_named_file_of_another_user_is_used() {
+    needs_root!();
+    let home = home_as_pm2();
+    let folder = home.work().join("alice");
+    home.write("alice/ecosystem.config.js", "module.exports = {apps: [{name: 'app', script: 'sleep', args: '1000', interpreter: 'none'}]}");
+    for path in [folder.clone(), folder.join("ecosystem.config.js")] {
+        give(&path, OTHER);
+    }
+    home.ok("start alice/ecosystem.config.js").never_says("refused");
+    home.cmd("reload ecosystem.config.js").cwd(&folder).run().ok();
+    home.cmd("start").cwd(&folder).run().ok();
+    home.ok("delete alice/ecosystem.config.js");
+    // A file that everybody can change is named with a warning, and never found.
+    set_mode(&folder, 0o1777);
+    home.ok("start alice/ecosystem.config.js").says("every user can change this file");
+    home.cmd("start").cwd(&folder).run().fails().says("refused");
+}
+
+#[test]
+fn an_own_file_and_that_of_who_called_sudo_are_used() {
+    needs_root!();
+    let home = home();
+    let other = user_home(&home, Subject::Ostler(copy(&home)));
+    other.write("eco.yaml", ECOSYSTEM);
+    set_mode(&other.work().join("eco.yaml"), 0o664);
+    give(&other.work().join("eco.yaml"), OTHER);
+    other.cmd("validate eco.yaml").uid(OTHER).run().ok();
+    let validate = |sudo: u32| {
+        let id = sudo.to_string();
+        home.cmd("validate eco.yaml").cwd(other.work()).env("SUDO_UID", &id).env("SUDO_GID", &id).run()
+    };
+    validate(OTHER).ok();
+    validate(OTHER + 1).fails().says("refused");
+}
+
+/// The program where each user can execute it.
+fn copy(home: &Home) -> PathBuf {
+    let copy = home.root().join("bin/ostler-of-all");
+    if !copy.exists() {
+        std::fs::copy(binary(), &copy).unwrap();
+    }
+    set_mode(&copy, 0o755);
+    copy
+}
+
+/// A home below the folder of a user, which has no entry in the user database.
+fn user_home(home: &Home, subject: Subject) -> Home {
+    let mut other = Home::new(subject);
+    for folder in ["work", "user"] {
+        chown(other.root().join(folder), Some(OTHER), Some(OTHER)).unwrap();
+    }
+    set_mode(home.root(), 0o755);
+    set_mode(&home.root().join("bin"), 0o755);
+    set_mode(other.root(), 0o755);
+    let dir = other.root().join("user/.home");
+    other.set_dir(dir);
+    other
+}
+
+fn subjects(home: &Home) -> [Subject; 2] {
+    [Subject::Ostler(copy(home)), Subject::OstlerAsPm2(copy(home))]
+}
+
+/// Fails if anything below belongs to another user.
+fn all_belong_to(folder: &Path, uid: u32) {
+    let mut stack = vec![folder.to_owned()];
+    while let Some(path) = stack.pop() {
+        let meta = std::fs::symlink_metadata(&path).unwrap();
+        assert_eq!(meta.uid(), uid, "{}", path.display());
+        if meta.is_dir() {
+            stack.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+}
+
+fn uid_of(pid: i32) -> u32 {
+    std::fs::metadata(format!("/proc/{pid}")).unwrap().uid()
+}
+
+#[test]
+fn root_uses_the_daemon_of_a_users_home() {
+    needs_root!();
+    let home = home();
+    for subject in subjects(&home) {
+        let other = user_home(&home, subject);
+        other.cmd("start sleep --name app -x --interpreter none -- 1000").uid(OTHER).run().ok();
+        let keeper = other.keeper_pid();
+        assert!(other.ok("jlist").stdout.contains("\"app\""));
+        for command in
+            ["list", "save", "restart app", "describe app", "logs --nostream", "flush", "report", "cleardump", "set a:b c", "stop app"]
+        {
+            other.ok(command).never_says("running as");
+        }
+        assert_eq!((other.keeper_pid(), uid_of(keeper)), (keeper, OTHER));
+        all_belong_to(other.dir(), OTHER);
+        other.ok("kill");
+        // Without a daemon, root starts the user's.
+        other.ok("start sleep --name app -x --interpreter none -- 1000").says("running as uid 54321");
+        assert_eq!((uid_of(other.keeper_pid()), uid_of(other.app("app").pid())), (OTHER, OTHER));
+        all_belong_to(other.dir(), OTHER);
+        other.cmd("delete all").uid(OTHER).run().ok();
+    }
+}
+
+/// `sudo -E`, `su` without `-`, `runuser`: the variable HOME is that of another user.
+#[test]
+fn a_home_that_root_makes_in_a_users_folder_is_not_left_there_silently() {
+    needs_root!();
+    let home = home();
+    let start = "start sleep --name app -x --interpreter none -- 1000";
+    // The user's folder is a name of a user: nothing but HOME says where the home is.
+    for (subject, folder, owner) in subjects(&home).into_iter().zip([".ostler", ".pm2"]).zip([OTHER, 0]).map(|((a, b), c)| (a, b, c)) {
+        let mut other = user_home(&home, subject);
+        let dir = other.root().join("user").join(folder);
+        other.set_dir(&dir);
+        let output = other.cmd(start).without("OSTLER_HOME").without("PM2_HOME").env("SUDO_UID", OTHER.to_string()).run().ok();
+        output.says(if owner == 0 { "is root's, in a folder of uid 54321" } else { "running as uid 54321" });
+        all_belong_to(&dir, owner);
+        assert_eq!(uid_of(other.app("app").pid()), owner);
+        other.ok("kill");
+    }
+    // The other way round: a user with root's HOME.
+    let other = user_home(&home, Subject::Ostler(copy(&home)));
+    let roots = other.root().join("roots");
+    std::fs::create_dir(&roots).unwrap();
+    set_mode(&roots, 0o700);
+    let cmd = other.cmd("list").without("OSTLER_HOME").env("HOME", &roots);
+    cmd.uid(OTHER).run().fails().says("HOME");
+}
+
+#[test]
+fn a_users_link_does_not_lead_root() {
+    needs_root!();
+    let home = home();
+    home.ok("start sleep --name roots -- 1000");
+    for subject in subjects(&home) {
+        let other = user_home(&home, subject);
+        symlink(home.dir(), other.dir()).unwrap();
+        give(other.dir(), OTHER);
+        for command in ["kill", "save", "delete all", "start sleep --name x -- 1000"] {
+            other.run(command).fails();
+        }
+        assert!(!home.dir().join("dump.pm2").exists());
+    }
+    assert_eq!(home.app("roots").status(), "online");
+}
+
+#[test]
+fn a_runtime_runs_as_the_owner_of_a_mounted_home() {
+    needs_root!();
+    let home = home();
+    for subject in subjects(&home) {
+        let other = user_home(&home, subject);
+        std::fs::create_dir(other.dir()).unwrap();
+        give(other.dir(), OTHER);
+        other.write("app.sh", "id -u; exit 3\n");
+        let output = other.run("runtime app.sh --no-autorestart");
+        assert!(output.all().contains("54321\n"), "{output}");
+        output.says("running as uid 54321");
+        all_belong_to(other.dir(), OTHER);
+    }
+}
+
+/// OpenShift runs images as a user without an entry, whose group is root's, in folders that are the group's or everybody's.
+#[test]
+fn a_user_without_an_entry_has_a_home_in_a_shared_folder() {
+    needs_root!();
+    let home = home();
+    for (subject, mode) in subjects(&home).into_iter().zip([0o1777, 0o777]) {
+        let mut other = user_home(&home, subject);
+        let shared = other.root().join("shared");
+        std::fs::create_dir(&shared).unwrap();
+        set_mode(&shared, mode);
+        other.set_dir(&shared);
+        other.cmd("start sleep --name app -x --interpreter none -- 1000").uid(OTHER).run().ok();
+        assert!(other.cmd("jlist").uid(OTHER).run().ok().stdout.contains("\"app\""));
+        assert!(shared.join(format!("uid-{OTHER}/ostler.lock")).exists());
+        other.cmd("kill").uid(OTHER).run().ok();
+        // A link of somebody else's at that name leads nowhere.
+        std::fs::remove_dir_all(shared.join(format!("uid-{OTHER}"))).unwrap();
+        symlink(other.work(), shared.join(format!("uid-{OTHER}"))).unwrap();
+        other.cmd("start sleep --name app -- 1000").uid(OTHER).run().fails().says("belongs to uid 0");
+    }
+}
+
+#[test]
+fn a_home_that_was_given_away_is_told_in_one_line() {
+    needs_root!();
+    let home = home();
+    for subject in subjects(&home) {
+        let other = user_home(&home, subject);
+        let dir = other.root().join("home");
+        let mut other = other;
+        other.set_dir(&dir);
+        other.ok("start sleep --name app -x --interpreter none -- 1000");
+        let keeper = other.keeper_pid();
+        let chown = |uid: u32| {
+            assert!(std::process::Command::new("chown").args(["-R", &uid.to_string()]).arg(&dir).status().unwrap().success());
+        };
+        chown(OTHER);
+        for command in ["list", "stop app", "kill", "save"] {
+            for uid in [0, OTHER] {
+                other.cmd(command).uid(uid).run().fails().says("runs as uid 0").says("hint: ").says("chown -R 0");
+            }
+        }
+        chown(0);
+        assert_eq!((other.keeper_pid(), other.app("app").status()), (keeper, "online"));
+    }
+}
