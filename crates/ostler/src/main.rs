@@ -28,6 +28,7 @@ mod modules;
 mod other_pm2;
 #[cfg(feature = "machine")]
 mod pm2_units;
+mod process_1;
 mod render;
 #[cfg(feature = "machine")]
 mod replacement;

@@ -16,6 +16,7 @@ use crate::fleet;
 use crate::home::{self, Program};
 use crate::left_behind;
 use crate::modules;
+use crate::process_1;
 use crate::render::{Out, json};
 #[cfg(feature = "web")]
 use crate::web;
@@ -70,6 +71,12 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
         out.warn_err(format_args!("unknown option {option}: passed over"));
     }
     let mut cx = Cx::new(program, out, call.command.daemon);
+    if process_1::needs_child(call) {
+        match process_1::run(&mut cx) {
+            Ok(code) => return code,
+            Err(error) => print_error(&mut cx, call, &error),
+        }
+    }
     cx.on_launch = Some(start_own);
     let result = match commands::code(call.command.name) {
         _ if let Some((command, feature)) = commands::left_out_option(call) => Err(CliError::LeftOut { command, feature }),
