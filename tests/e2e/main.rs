@@ -84,6 +84,7 @@ mod pm2_elsewhere;
 mod pm2_lines;
 mod pm2_npm_commands;
 mod pm2_sockets;
+mod process_1;
 mod profile;
 mod programs;
 mod promise_1_both_killed;

@@ -153,6 +153,7 @@ const BINARY: &[(&str, Kind)] = &[
     ("render", Kind::Surface),
     ("full_screen", Kind::Surface),
     ("cx", Kind::Context),
+    ("process_1", Kind::Context),
     ("module_conf", Kind::Context),
     ("owner", Kind::Context),
     ("logs", Kind::Feature),

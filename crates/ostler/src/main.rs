@@ -29,6 +29,7 @@ mod other_pm2;
 mod owner;
 #[cfg(feature = "machine")]
 mod pm2_units;
+mod process_1;
 mod render;
 #[cfg(feature = "machine")]
 mod replacement;

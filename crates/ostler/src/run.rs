@@ -17,6 +17,7 @@ use crate::home::{self, Program};
 use crate::left_behind;
 use crate::modules;
 use crate::owner;
+use crate::process_1;
 use crate::render::{Out, json};
 #[cfg(feature = "web")]
 use crate::web;
@@ -72,6 +73,12 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
     }
     let owner = owner::become_owner(program, call, &mut out);
     let mut cx = Cx::new(program, out, call.command.daemon);
+    if process_1::needs_child(call) {
+        match process_1::run(&mut cx) {
+            Ok(code) => return code,
+            Err(error) => print_error(&mut cx, call, &error),
+        }
+    }
     cx.on_launch = Some(start_own);
     let result = match commands::code(call.command.name) {
         _ if let Err(error) = owner => Err(error),

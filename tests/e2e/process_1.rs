@@ -1,0 +1,98 @@
+//! Commands as process 1 of a container: they obey signals, for which the kernel has no default action there.
+
+use std::process::{Child, Command, Stdio};
+
+use ostler_testkit::{Home, kill, needs_root, process_table, skip};
+use rustix::process::Signal;
+
+use crate::setup::{home, home_as_pm2};
+
+/// Options by which `unshare` makes its child process 1 of a pid namespace.
+const NAMESPACE: [&str; 4] = ["--pid", "--fork", "--kill-child", "--mount-proc"];
+
+/// A command that is process 1.
+struct Init {
+    unshare: Child,
+    /// Pid of process 1, seen from outside.
+    first: i32,
+}
+
+impl Init {
+    #[track_caller]
+    fn start(home: &Home, words: &str) -> Self {
+        let inner = home.cmd(words).command();
+        let mut command = Command::new("unshare");
+        command.args(NAMESPACE).arg(inner.get_program()).args(inner.get_args()).env_clear().stdin(Stdio::null());
+        command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.stdout(std::fs::File::create(home.root().join("shown")).unwrap()).stderr(Stdio::null()).current_dir(home.work());
+        let unshare = command.spawn().unwrap();
+        let parent = i32::try_from(unshare.id()).unwrap();
+        let mut first = 0;
+        home.wait_until("there is a process 1", || {
+            let table = process_table();
+            first = table.iter().find(|p| p.ppid == parent && !p.cmdline.starts_with("unshare")).map_or(0, |p| p.pid);
+            first > 0
+        });
+        Self { unshare, first }
+    }
+
+    /// Sends a signal; the exit code.
+    #[track_caller]
+    fn ends_by(mut self, home: &Home, signal: Signal, what: &str) -> Option<i32> {
+        kill(self.first, signal);
+        home.wait_until(&format!("{what} obeys {signal:?}"), || self.unshare.try_wait().unwrap().is_some());
+        self.unshare.wait().unwrap().code()
+    }
+}
+
+fn permitted() -> bool {
+    let status = Command::new("unshare").args(NAMESPACE).arg("true").stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+fn shown(home: &Home) -> String {
+    std::fs::read_to_string(home.root().join("shown")).unwrap_or_default()
+}
+
+#[test]
+fn long_commands_obey_signals() {
+    needs_root!();
+    if !permitted() {
+        skip!("namespaces are not permitted here");
+    }
+    for (command, sign, signal, code) in [
+        ("logs", "ostler", Signal::TERM, 143),
+        ("logs", "ostler", Signal::INT, 130),
+        ("logs", "ostler", Signal::HUP, 129),
+        ("logs --json", "", Signal::TERM, 143),
+        ("events --follow", "", Signal::TERM, 143),
+        ("list --watch", "app", Signal::TERM, 143),
+        ("start SCRIPT --name second --attach", "says", Signal::TERM, 143),
+        ("restart app --attach", "says", Signal::INT, 130),
+    ] {
+        let home = home();
+        let script = home.write("say.sh", "echo says; exec sleep 1000");
+        home.ok(format!("start {script} --name app"));
+        let init = Init::start(&home, &command.replace("SCRIPT", &script));
+        home.wait_until(&format!("{command} shows something"), || shown(&home).contains(sign));
+        assert_eq!(init.ends_by(&home, signal, command), Some(code), "{command}: {}", shown(&home));
+        // A daemon of another container is no business of this one.
+        assert_eq!(home.app("app").status(), "online", "{command}");
+    }
+}
+
+#[test]
+fn apps_that_process_1_has_started_are_stopped_in_order() {
+    needs_root!();
+    if !permitted() {
+        skip!("namespaces are not permitted here");
+    }
+    for home in [home(), home_as_pm2()] {
+        let script = home.write("app.sh", "trap 'echo asked > asked; exit' INT TERM; echo says; while :; do sleep 0.02; done");
+        let init = Init::start(&home, &format!("start {script} --name app --attach"));
+        home.wait_until("its lines are shown", || shown(&home).contains("says"));
+        assert_eq!(init.ends_by(&home, Signal::TERM, "start --attach"), Some(143));
+        assert_eq!(home.read("asked"), "asked\n");
+        assert!(home.processes().is_empty(), "{}", home.report());
+    }
+}
