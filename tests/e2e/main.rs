@@ -64,6 +64,7 @@ mod list;
 mod log_search;
 mod logrotate;
 mod logs;
+mod lost_disk;
 mod main_pid;
 mod migrate;
 mod modules;

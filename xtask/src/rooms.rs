@@ -66,6 +66,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("left_behind", Kind::Ground),
     ("log", Kind::Ground),
     ("logs", Kind::Ground),
+    ("marked", Kind::Ground),
     ("node_version", Kind::Ground),
     ("policy", Kind::Ground),
     ("probe", Kind::Ground),

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
-use ostler_core::lifecycle::{Effect, Event, PolicyName, Recovered, State};
+use ostler_core::lifecycle::{Effect, Event, PolicyName, Recovered, State, Wanted};
 use ostler_core::runtime::Form;
 use ostler_keeper::{
     AS_PM2_VAR, Child, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, HOME_VAR, Inventory, LaunchError, Launcher, Link, Revival,
@@ -24,6 +24,7 @@ use crate::health::HealthChecks;
 use crate::keeper_door::KeeperDoor;
 use crate::log::{DaemonLog, OwnLines};
 use crate::logs::LogFiles;
+use crate::marked::{Marked, has_manager, marked};
 use crate::node_version::NodeVersions;
 use crate::probe::Probes;
 use crate::reactor::{LISTENER, Reactor, Source};
@@ -36,6 +37,7 @@ use crate::slots::listening::Listening;
 use crate::slots::processes::{Leaders, inc_mark};
 use crate::slots::{Slots, is_of_instance, split_key};
 use crate::store::events::Events;
+use crate::store::state_copy;
 use crate::store::state_file::StateFile;
 use crate::store::{Journal, Snapshot};
 use crate::working_trees::WorkingTrees;
@@ -71,7 +73,7 @@ fn system<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> BootError
 /// Does everything up to the first turn of the loop.
 pub(crate) fn boot() -> Result<Control, BootError> {
     let home = std::env::var_os(HOME_VAR).map(PathBuf::from).ok_or(BootError::NoHome(HOME_VAR))?;
-    let settings = Settings::from_env(home);
+    let settings = Settings { keeps_copy: true, ..Settings::from_env(home) };
     ostler_sys::rlimit::raise_nofile();
     let threads = ostler_sys::threads::enable();
     // Only for people.
@@ -87,7 +89,9 @@ pub(crate) fn boot() -> Result<Control, BootError> {
         Runtime::from_env(&inventory).map_err(|error| system("understand the settings of the runtime")(io::Error::from(error)))?;
     let starter = inventory.children.iter().find(|child| child.key == STARTER_KEY);
     let groups = Groups::find(&settings.home, runtime.spec().is_some(), starter.map(|child| child.pid));
-    begin(Beginning { settings, link, inventory, fds, signals, groups, runtime, threads })
+    let control = begin(Beginning { settings, link, inventory, fds, signals, groups, runtime, threads })?;
+    state_copy::remove_stale(has_manager);
+    Ok(control)
 }
 
 /// Inputs of a start.
@@ -144,10 +148,11 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
         log.error(format_args!("{} records of the journal are of a newer version, and what they say is lost", snapshot.foreign));
     }
     let aside = inventory.poison.and_then(|id| crate::store::aside::take(&mut snapshot, id, &inventory, &settings.home, &mut log));
+    let state_file = StateFile::new(settings.state_file());
     let ctx = Ctx {
         now,
         log,
-        state_file: StateFile::new(settings.state_file()),
+        state_file: if settings.keeps_copy { state_file.with_copy(&settings.home) } else { state_file },
         events,
         settings,
         reactor,
@@ -314,7 +319,7 @@ impl Control {
     /// adopted as it is.
     fn find_survivors(&mut self) {
         let path = self.ctx.settings.state_file();
-        let mut snapshot = match StateFile::read(&path, &self.ctx.boot_id) {
+        let mut snapshot = match StateFile::read(&self.ctx.settings.home, &path, &self.ctx.boot_id) {
             Ok(Some(snapshot)) => snapshot,
             Ok(None) => return,
             Err(error) => return self.ctx.log.error(format_args!("cannot read \"{}\": {error}", path.display())),
@@ -326,9 +331,11 @@ impl Control {
         }
         let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.durable.id).collect();
         let (mut found, mut leaders) = (Found::default(), Leaders::default());
+        let marked = marked(&self.ctx.settings.home);
         for &id in &ids {
             let had_process = self.ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.pid().is_some());
-            let adopted = self.adopt(id, &mut leaders);
+            let newer = self.newer_process(id, &marked).map(|(key, process)| self.adopt_process(id, key, process));
+            let adopted = newer.unwrap_or_else(|| self.adopt(id, &mut leaders));
             found.count(&adopted, had_process);
             self.dispatch_event(id, Event::Recovered(adopted));
         }
@@ -354,9 +361,24 @@ impl Control {
         adopted
     }
 
+    /// The process of an instance that was started after its record was written: the copy of the state is older than that. Whoever had it
+    /// started wants it to run.
+    fn newer_process(&mut self, id: u32, marked: &[Marked]) -> Option<(u64, ProcRef)> {
+        let slot = self.ctx.slots.get_mut(id)?;
+        let known = slot.newest_inc();
+        let Marked { inc, process, .. } = marked.iter().find(|of| of.unique_id == slot.durable.unique_id && of.inc > known)?;
+        slot.durable.instance.wanted = Wanted::Up;
+        slot.durable.start_ticks = process.start_ticks;
+        Some((slot.key(*inc), *process))
+    }
+
     /// Has the keeper watch the process of an instance, if it is still the same one.
     fn adopt(&mut self, id: u32, leaders: &mut Leaders) -> Recovered {
         let Some((key, process)) = self.survivor(id, leaders) else { return Recovered::Nothing };
+        self.adopt_process(id, key, process)
+    }
+
+    fn adopt_process(&mut self, id: u32, key: u64, process: ProcRef) -> Recovered {
         self.ctx.keeper.adopt(key, process);
         self.ctx.groups.keeper_was_lost();
         self.features.each().for_each(|feature| feature.on_adopted(&mut self.ctx, id, process));

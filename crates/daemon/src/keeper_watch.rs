@@ -86,8 +86,9 @@ impl Feature for KeeperWatch {
     }
 
     fn on_settled(&mut self, ctx: &mut Ctx) {
-        self.is_owed |= ctx.keeper.take_sent();
-        if self.is_owed && ctx.keeper.process().is_some() {
+        // Where processes cannot be seen (`hidepid`), a silence could not be judged.
+        self.is_owed = ctx.keeper.process().is_some() && (self.is_owed | ctx.keeper.take_sent());
+        if self.is_owed {
             self.watchdog.expect(ctx.now.mono_ms);
         }
         ctx.timers.set(Self::LOOK, self.watchdog.deadline_ms());
@@ -208,6 +209,18 @@ mod tests {
         watch.on_settled(&mut played.ctx);
         assert!(due(&played).is_some());
         watch.on_keeper(&mut played.ctx, &PONG);
+        watch.on_settled(&mut played.ctx);
+        assert_eq!(due(&played), None);
+    }
+
+    #[test]
+    fn a_keeper_that_cannot_be_seen_is_not_judged() {
+        let (mut played, mut watch) = (Played::new(NAMES), KeeperWatch::default());
+        let link = ostler_keeper::Link::new(ostler_sys::socket::packet_pair().unwrap().0);
+        played.ctx.keeper.replace(link, i32::MAX);
+        played.ctx.keeper.kill(1, 15, false);
+        watch.on_settled(&mut played.ctx);
+        watch.on_keeper(&mut played.ctx, &FromKeeper::OrphanExited { pid: 7 });
         watch.on_settled(&mut played.ctx);
         assert_eq!(due(&played), None);
     }

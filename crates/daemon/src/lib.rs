@@ -42,6 +42,7 @@ mod limits;
 mod log;
 mod log_writers;
 mod logs;
+mod marked;
 mod node_version;
 mod order;
 mod pid_files;

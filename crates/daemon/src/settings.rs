@@ -20,6 +20,8 @@ pub(crate) const STATE_FILE: &str = "ostler.state";
 pub(crate) struct Settings {
     /// Base folder.
     pub home: PathBuf,
+    /// Whether a copy of the state is kept beside the disk.
+    pub keeps_copy: bool,
     /// Polite signal when the app names none.
     pub kill_signal: i32,
     /// Grace period when the app names none.
@@ -58,6 +60,7 @@ impl Settings {
             conf: Conf::new(conf_path(&home, env::var_os(CONF_VAR))),
             credentials: Credentials::new(&home, env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)),
             home,
+            keeps_copy: false,
             kill_signal: text("PM2_KILL_SIGNAL").and_then(|name| ostler_sys::signal::by_name(&name)).unwrap_or(INT),
             // PM2 takes this one as given, zero included.
             kill_timeout_ms: text("PM2_KILL_TIMEOUT").and_then(|value| value.parse().ok()).unwrap_or(KILL_TIMEOUT_MS),

@@ -43,8 +43,9 @@ pub(crate) fn clear_lock(lock: BorrowedFd<'_>) {
 }
 
 fn write_mark(lock: BorrowedFd<'_>, text: &str) -> io::Result<()> {
-    rustix::fs::ftruncate(lock, 0)?;
+    // In place first: a full disk has no room for what was cut off before.
     rustix::io::pwrite(lock, text.as_bytes(), 0)?;
+    rustix::fs::ftruncate(lock, text.len() as u64)?;
     Ok(())
 }
 

@@ -2,12 +2,14 @@
 
 use ostler_sys::memory;
 
+use crate::children::Children;
 use crate::run::{Keeper, complain};
+use crate::watchdog::Watchdog;
 
 /// Tracks what the keeper uses, and counts as used what it needs when something goes wrong: that may happen while its disk is gone.
 pub(crate) fn track_use() {
     memory::track_use();
-    let rarely: [*const (); 12] = [
+    let rarely: [*const (); 21] = [
         Keeper::start_first_daemon as *const (),
         Keeper::daemon_time as *const (),
         Keeper::daemon_ended as *const (),
@@ -20,6 +22,16 @@ pub(crate) fn track_use() {
         Keeper::adopted_ended as *const (),
         Keeper::somebody_knocks as *const (),
         complain as *const (),
+        // The first exit of an app, and the judgement of a daemon that does not acknowledge it.
+        Keeper::reap as *const (),
+        Keeper::ended as *const (),
+        Children::end as *const (),
+        Children::acknowledge as *const (),
+        Watchdog::expect as *const (),
+        Watchdog::on_answer as *const (),
+        Watchdog::doubt as *const (),
+        Watchdog::look as *const (),
+        Watchdog::deadline_ms as *const (),
     ];
     rarely.into_iter().for_each(memory::use_code);
 }

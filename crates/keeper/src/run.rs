@@ -199,7 +199,11 @@ impl Keeper {
             keeper.hold(name.to_owned(), fd).map_err(|errno| step("hold its descriptors")(errno.into()))?;
         }
         keeper.mark_lock();
-        keeper.write_pid_file().map_err(at("write", PID_FILE))?;
+        match keeper.write_pid_file() {
+            // A full disk is no reason to leave apps without supervision; who needs the file finds the keeper by the lock.
+            Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::IO)) => complain(&format!("cannot write {PID_FILE}: {errno}")),
+            written => written.map_err(at("write", PID_FILE))?,
+        }
         if let Some(starter) = starter() {
             keeper.children.add(STARTER_KEY, starter, Watch::Reap);
         }

@@ -25,7 +25,15 @@ fn apps(left: &LeftBehind) -> String {
 /// The text before a daemon is started that takes over what still runs.
 pub(crate) fn taken_over(left: &LeftBehind) -> String {
     let (alive, all) = (left.alive, left.apps.values().sum::<usize>());
-    format!("daemon and keeper had been killed: {alive} of {all} instances still run, and are supervised again")
+    let told = format!("daemon and keeper had been killed: {alive} of {all} instances still run, and are supervised again");
+    match left.strays.as_slice() {
+        [] => told,
+        strays => format!(
+            "{told}; {} more of this home run and are in no list, because the state was lost (pid {}): `ostler kill` ends them",
+            strays.len(),
+            strays.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        ),
+    }
 }
 
 /// The text in place of "nothing to list": what was there, and how it comes back.
@@ -53,7 +61,7 @@ mod tests {
     use super::*;
 
     fn left(names: &[(&str, usize)], other_boot: bool, alive: usize) -> LeftBehind {
-        LeftBehind { other_boot, apps: names.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(), alive }
+        LeftBehind { other_boot, apps: names.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(), alive, strays: Vec::new() }
     }
 
     #[test]

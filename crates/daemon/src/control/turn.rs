@@ -8,10 +8,12 @@ use ostler_core::lifecycle::{Effect, Event};
 use super::Control;
 use crate::engine::{Answer, Ask, Ending, Input, Work, clock};
 use crate::features::Features;
+use crate::marked::marked;
 use crate::reactor::{Ready, Source};
 use crate::slots::Slots;
-use crate::store::{Record, Written};
+use crate::store::{Record, Written, state_copy};
 use ostler_keeper::ToKeeper;
+use ostler_sys::signal::KILL;
 
 /// Spawns and signals after which the keeper gets its messages (the first time after one), so that it works while the next ones are prepared.
 const ORDERS_PER_FLUSH: usize = 4;
@@ -326,6 +328,17 @@ impl Control {
         }
     }
 
+    /// Ends what carries the marks of this home and is in no list: everything else has ended by now. Its state was lost together with
+    /// daemon, keeper and standby.
+    fn end_strays(&mut self) {
+        for stray in marked(&self.ctx.settings.home).iter().filter(|stray| stray.is_owned) {
+            self.ctx.log.line(format_args!("process {} of an app that is in no list is killed", stray.process.pid));
+            // It may have ended by itself.
+            let _ = stray.process.signal(KILL);
+        }
+        self.ctx.log.flush();
+    }
+
     pub(crate) fn leave(&mut self, ending: Ending) {
         self.write_journal();
         match ending {
@@ -344,6 +357,10 @@ impl Control {
         self.ctx.log.flush();
         self.features.each().for_each(|feature| feature.on_leave(&mut self.ctx, ending));
         self.ctx.keeper.continue_stopped();
+        if ending == Ending::Everything && self.ctx.settings.keeps_copy {
+            self.end_strays();
+            state_copy::remove_folder(&self.ctx.settings.home);
+        }
         self.ctx.keeper.flush_finally(&self.ctx.reactor);
     }
 }

@@ -150,6 +150,7 @@ impl Job {
     fn finish(&mut self, ctx: &mut Ctx) {
         // What the caller learns has to be known, too, after both daemon and keeper were killed.
         ctx.state_file.hurry();
+        ctx.state_file.write_with_next();
         let (failed, total) = (self.failed, self.ids.len() as u32);
         let refused = std::mem::take(&mut self.refused);
         let response = match (failed, refused.is_empty()) {

@@ -28,6 +28,7 @@ impl LogWriters {
         if let Some(outputs) = direct {
             self.end_writer(ctx, id);
             outputs.aside.iter().for_each(|(path, aside)| log_set_aside(ctx, id, path.as_ref(), aside));
+            outputs.lost.iter().for_each(|why| ctx.note(id, format!("runs without this log until it is started again: {why}")));
             return Ok(Some(outputs));
         }
         let alive = slot.live.piped.as_ref().is_some_and(|piped| piped.handle.is_alive() && piped.made_for == wanted);
@@ -109,7 +110,7 @@ fn is_alone(ctx: &Ctx, slot: &Slot, wanted: &Destination) -> bool {
 fn piped_outputs(slot: &Slot, [out, error]: [OwnedFd; 2]) -> Outputs {
     let length = |path: &Option<String>| path.as_deref().map_or(0, |path| logs::length(path.as_ref()));
     let sizes = (length(&slot.live.files.error), length(&slot.live.files.out));
-    Outputs { out, error, sizes, files: [None; 2], aside: Vec::new() }
+    Outputs { out, error, sizes, files: [None; 2], aside: Vec::new(), lost: Vec::new() }
 }
 
 fn failure(error: &PipelineError) -> SpawnFailure {

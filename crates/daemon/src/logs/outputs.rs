@@ -8,6 +8,8 @@ use ostler_core::app::LogSpec;
 use ostler_core::lifecycle::SpawnFailure;
 use ostler_proto::control::Files;
 
+use rustix::io::Errno;
+
 use super::reclaim::FileKey;
 use super::{OpenError, Places, RuntimeStreams, ShownAs};
 use crate::rights::Rights;
@@ -23,6 +25,8 @@ pub(crate) struct Outputs {
     pub files: [Option<FileKey>; 2],
     /// Files that were renamed because they were in the way: from, to.
     pub aside: Vec<(String, PathBuf)>,
+    /// Log files that the disk refuses, in words: what the app writes there is dropped.
+    pub lost: Vec<String>,
 }
 
 fn failure(error: &OpenError) -> SpawnFailure {
@@ -32,22 +36,35 @@ fn failure(error: &OpenError) -> SpawnFailure {
 /// Opens the log files for the app itself.
 pub(crate) fn direct(spec: &LogSpec, files: &Files, home: &Path, rights: &Rights) -> Result<Outputs, SpawnFailure> {
     let places = Places { home, rights, stdout: None, stderr: None };
-    let mut aside = Vec::new();
+    let (mut aside, mut lost) = (Vec::new(), Vec::new());
     let mut open = |path: &Option<String>| {
         let path = path.as_deref().filter(|_| !spec.disable_logs).unwrap_or("/dev/null");
-        let opened = places.open(Path::new(path)).map_err(|error| failure(&error))?;
+        let opened = places.open(Path::new(path)).or_else(|error| {
+            // The disk of the home is no reason not to run: what is stopped for a restart would stay down.
+            if !Path::new(path).starts_with(home) || !is_disk_failure(&error) {
+                return Err(failure(&error));
+            }
+            lost.push(format!("{error}: {}", error.source));
+            places.open(Path::new("/dev/null")).map_err(|error| failure(&error))
+        })?;
         aside.extend(opened.aside.map(|aside| (path.to_owned(), aside)));
         Ok(opened.file)
     };
     let (out, error) = (open(&files.out)?, open(&files.error)?);
     let ((error_size, error_file), (out_size, out_file)) = (identify(&error), identify(&out));
-    Ok(Outputs { sizes: (error_size, out_size), files: [error_file, out_file], out: out.into(), error: error.into(), aside })
+    Ok(Outputs { sizes: (error_size, out_size), files: [error_file, out_file], out: out.into(), error: error.into(), aside, lost })
 }
 
 /// Gives the container's own output to the app itself.
 pub(crate) fn shown(shown: ShownAs, streams: &RuntimeStreams) -> Result<Outputs, SpawnFailure> {
     let [out, error] = shown.paths().map(|path| streams.places().open(Path::new(path)).map_err(|error| failure(&error)));
-    Ok(Outputs { sizes: (0, 0), files: [None; 2], out: out?.file.into(), error: error?.file.into(), aside: Vec::new() })
+    Ok(Outputs { sizes: (0, 0), files: [None; 2], out: out?.file.into(), error: error?.file.into(), aside: Vec::new(), lost: Vec::new() })
+}
+
+/// True if the disk takes nothing, whoever asks: read-only, full, over quota, broken.
+fn is_disk_failure(error: &OpenError) -> bool {
+    const OF_THE_DISK: [Errno; 4] = [Errno::ROFS, Errno::NOSPC, Errno::DQUOT, Errno::IO];
+    OF_THE_DISK.iter().any(|errno| errno.raw_os_error() == error.errno())
 }
 
 /// Size and identity of a file.

@@ -9,14 +9,14 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use ostler_sys::{Credentials, datagram};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrUnix, getsockname};
 
-use crate::shared_folder::{SHARED_FOLDER, shared_folder};
+use crate::shared_folder::{self, folder_of, shared_folder};
 use crate::slots::split_key;
 
 /// Folder of the sockets of our own user's apps, in the home.
@@ -63,15 +63,7 @@ fn open_own(home: &Path, owner: &Owner<'_>) -> io::Result<(OwnedFd, String)> {
 
 fn open_for(home: &Path, owner: &Owner<'_>, user: &Credentials) -> io::Result<(OwnedFd, String)> {
     shared_folder().ok_or(Errno::NOENT)?;
-    let shared = folder_of(home);
-    let us = rustix::process::geteuid().as_raw();
-    // Nobody else can make or change anything there.
-    let _ = fs::DirBuilder::new().mode(0o711).create(&shared);
-    let meta = fs::symlink_metadata(&shared)?;
-    if !meta.is_dir() || meta.uid() != us || meta.mode() & 0o022 != 0 {
-        return Err(Errno::PERM.into());
-    }
-    fs::set_permissions(&shared, fs::Permissions::from_mode(0o711))?;
+    let shared = folder_of(home).ok_or(Errno::PERM)?;
     let folder = shared.join(name_of(owner));
     fs::DirBuilder::new().mode(0o700).create(&folder)?;
     let made = bind(folder.join(FILE)).and_then(|made| {
@@ -91,11 +83,6 @@ fn open_for(home: &Path, owner: &Owner<'_>, user: &Credentials) -> io::Result<(O
 fn bind(path: PathBuf) -> io::Result<(OwnedFd, String)> {
     let text = path.to_str().filter(|text| text.len() <= LONGEST_PATH).ok_or(Errno::NAMETOOLONG)?;
     Ok((datagram::bind_path(&path)?, text.to_owned()))
-}
-
-/// Folder of this home for processes of other users. Two homes of root do not get into each other's way.
-fn folder_of(home: &Path) -> PathBuf {
-    Path::new(SHARED_FOLDER).join(format!("{:016x}", ostler_core::fnv::fnv_64(home.as_os_str().as_bytes())))
 }
 
 /// Path of such a socket, if it has one.
@@ -126,6 +113,6 @@ pub(super) fn remove_left<'a>(home: &Path, present: impl Iterator<Item = Borrowe
     let present: Vec<PathBuf> = present.filter_map(path_of).collect();
     let entries = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let own = entries(home.join(OWN_FOLDER));
-    let others = entries(folder_of(home)).map(|folder| folder.join(FILE));
+    let others = entries(shared_folder::path_of(home)).map(|folder| folder.join(FILE));
     own.chain(others).filter(|path| !present.contains(path)).for_each(|path| remove_path(&path));
 }

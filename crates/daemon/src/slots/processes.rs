@@ -2,14 +2,10 @@
 
 use std::collections::HashMap;
 
-use ostler_keeper::INCARNATION_VAR;
 use ostler_sys::tree::{Entry, marker};
 use ostler_sys::{ProcRef, ProcTable};
 
-/// Variable in the environment of everything that an instance starts.
-pub(crate) const MARK: &str = "unique_id";
-/// Variable that tells the incarnations of an instance apart.
-pub(crate) const INC_MARK: &str = INCARNATION_VAR;
+pub(crate) use crate::marked::{INC_MARK, MARK};
 
 /// Value of [`INC_MARK`].
 pub(crate) fn inc_mark(unique_id: &str, inc: u32) -> String {

@@ -3,7 +3,8 @@
 //! - [`journal`]: every change of an instance, appended to a memfd that the keeper holds, *before* the change has any effect. A fresh
 //!   daemon reads it and knows everything the old one knew.
 //! - [`events`]: what happened lately, in the same memory.
-//! - [`state_file`]: the same records on disk, written a moment later, for the case that daemon and keeper are both killed.
+//! - [`state_file`]: the same records on disk and beside it, written a moment later, for the case that daemon and keeper are both killed.
+//! - [`state_copy`]: the place beside the disk.
 //! - [`command`]: commands that are run for instances, as the journal has them.
 //! - [`rollouts`]: records of rollouts and releases.
 //! - [`slot`]: what the journal keeps of an instance, which is all of it that outlives the daemon.
@@ -16,6 +17,7 @@ pub(crate) mod journal;
 pub(crate) mod record;
 pub(crate) mod rollouts;
 pub(crate) mod slot;
+pub(crate) mod state_copy;
 pub(crate) mod state_file;
 
 pub(crate) use journal::{Journal, Written};

@@ -117,7 +117,8 @@ impl Cx {
     pub(crate) fn home(&mut self) -> Result<&Path, CliError> {
         if self.home.is_none() {
             let path = home::locate(self.program)?;
-            if self.may_start() {
+            // A daemon that runs does what it is asked although the disk takes nothing.
+            if self.may_start() && !is_served(&path) {
                 home::prepare(&path, self.program)?
             } else {
                 home::check(&path, self.program)?
@@ -311,7 +312,7 @@ impl Cx {
     /// # Errors
     /// It could not be started.
     pub(crate) fn take_over(&mut self, home: &Path) -> Result<bool, CliError> {
-        let runs = left_behind::of(home).is_some_and(|left| left.alive > 0);
+        let runs = left_behind::of(home).is_some_and(|left| left.alive > 0 || !left.strays.is_empty());
         if runs {
             self.client = Some(self.start_daemon(home)?);
         }
@@ -321,7 +322,7 @@ impl Cx {
     /// Reports what is left of a former daemon: a list that had one does not vanish without a word.
     fn report_left_behind(&mut self, home: &Path) {
         match left_behind::of(home) {
-            Some(left) if left.alive > 0 => self.out.warn_err(left_behind::taken_over(&left)),
+            Some(left) if left.alive > 0 || !left.strays.is_empty() => self.out.warn_err(left_behind::taken_over(&left)),
             Some(left) if self.needs == Daemon::Reads => self.out.warn_err(left_behind::lost(&left, home, self.program.name())),
             _ => {}
         }
@@ -396,6 +397,12 @@ pub(crate) fn cwd() -> Result<String, CliError> {
         .into_os_string()
         .into_string()
         .map_err(|path| CliError::Failed(format!("the path of the current directory {path:?} is not valid UTF-8")))
+}
+
+/// True if somebody listens in this home, which cannot be written to: the daemon lives, and needs nothing of the disk for most orders.
+fn is_served(home: &Path) -> bool {
+    use rustix::fs::{Access, access};
+    access(home, Access::WRITE_OK | Access::EXEC_OK).is_err() && client::connect(home).is_ok()
 }
 
 /// Both paths lead to the same file.

@@ -4,7 +4,7 @@ mod client;
 
 use std::io::ErrorKind;
 
-use ostler_proto::control::{Event, Position, Request, Response, Said};
+use ostler_proto::control::{Event, Position, Progress, Request, Response, Said};
 use ostler_proto::node::Message;
 
 use crate::engine::{Ask, Caller, Ctx, Ending, Feature, Key, PM2_CLIENT};
@@ -18,6 +18,8 @@ const DEAF_MS: u64 = 100;
 #[derive(Debug, Default)]
 pub(crate) struct Native {
     clients: Clients,
+    /// Final answers that leave when the turn is over: connection, request, answer.
+    done: Vec<(u32, u64, Response)>,
 }
 
 impl Native {
@@ -87,6 +89,19 @@ impl Native {
     /// Queues answers.
     fn answer(&mut self, ctx: &mut Ctx) {
         for (client, request, response) in ctx.take_replies(|client| client != PM2_CLIENT) {
+            match response {
+                Response::Done { .. } | Response::Failed(_) => self.done.push((client, request, response)),
+                response => self.clients.answer(client, request, response),
+            }
+        }
+    }
+
+    /// Queues final answers: the copies of the state were written by now, or could not be.
+    fn finish(&mut self, ctx: &Ctx) {
+        for (client, request, response) in std::mem::take(&mut self.done) {
+            if let (Response::Done { .. }, false, Some(trouble)) = (&response, ctx.is_ending(), ctx.state_file.trouble()) {
+                self.clients.answer(client, request, Response::Progress(Progress::Warning(trouble)));
+            }
             self.clients.answer(client, request, response);
         }
     }
@@ -142,12 +157,14 @@ impl Feature for Native {
 
     fn on_turn_end(&mut self, ctx: &mut Ctx) {
         self.answer(ctx);
+        self.finish(ctx);
         self.clients.flush(&ctx.reactor, ctx.now.mono_ms);
         ctx.timers.set(Self::CLIENTS, self.clients.deadline_ms());
     }
 
     fn on_leave(&mut self, ctx: &mut Ctx, _ending: Ending) {
         self.answer(ctx);
+        self.finish(ctx);
         self.clients.flush_finally();
     }
 }

@@ -1,0 +1,257 @@
+//! The disk of the home takes nothing any more (full, no inodes, read-only), and then daemon, keeper and standby are killed together. Orders work, their
+//! answers say what is not on disk, and what lives is found again as it is.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ostler_testkit::{Home, alive, kill, needs_root};
+use rustix::process::Signal;
+
+use crate::setup::home;
+
+/// A file system of its own with the home on it.
+struct Disk {
+    home: Home,
+    folder: PathBuf,
+}
+
+impl Disk {
+    /// `None` where nothing can be mounted.
+    fn new() -> Option<Self> {
+        let mut home = home();
+        let folder = home.work().join("disk");
+        fs::create_dir(&folder).unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m,nr_inodes=200", "none"]).arg(&folder).status();
+        mounted.is_ok_and(|status| status.success()).then_some(())?;
+        home.set_dir(folder.join("home"));
+        Some(Self { home, folder })
+    }
+
+    /// Fills it to the last byte.
+    fn fill(&self) {
+        let mut file = fs::File::options().append(true).create(true).open(self.folder.join("rest")).unwrap();
+        for size in [64 << 10, 4096, 1] {
+            while file.write_all(&vec![7; size]).is_ok() {}
+        }
+    }
+
+    /// Uses all its inodes.
+    fn fill_inodes(&self) {
+        (0..).map(|n| self.folder.join(format!("n{n}"))).take_while(|path| fs::write(path, "").is_ok()).for_each(drop);
+    }
+
+    /// Makes it read-only for whoever opens something from now on.
+    fn make_read_only(&self) {
+        for words in [["--bind"].as_slice(), &["-o", "remount,ro,bind"]] {
+            let mut mount = Command::new("mount");
+            mount.args(words).arg(&self.folder);
+            if words == ["--bind"] {
+                mount.arg(&self.folder);
+            }
+            assert!(mount.status().unwrap().success(), "{words:?}");
+        }
+        assert!(fs::write(self.folder.join("probe"), "x").is_err());
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.home.run("kill");
+        for _ in 0..2 {
+            drop(Command::new("umount").args(["-l"]).arg(&self.folder).stderr(std::process::Stdio::null()).status());
+        }
+    }
+}
+
+#[track_caller]
+fn start_sleeper(home: &Home, name: &str, seconds: u32) -> String {
+    let script = home.write(&format!("{name}.sh"), format!("#!/bin/sh\nexec sleep {seconds}\n"));
+    let output = home.ok(format!("start {script} --name {name}"));
+    home.wait_until("its program runs", || sleepers(home, seconds).len() == 1);
+    output.all()
+}
+
+/// Processes of a sleeper, by the process table alone.
+fn sleepers(home: &Home, seconds: u32) -> Vec<i32> {
+    let words = format!("sleep {seconds}");
+    home.app_processes().iter().filter(|process| process.cmdline == words && process.state != 'Z').map(|process| process.pid).collect()
+}
+
+fn names(home: &Home) -> Vec<String> {
+    let mut names: Vec<String> = home.jlist().iter().map(|app| app.name().to_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn orders_on_a_full_disk_outlive_daemon_keeper_and_standby() {
+    needs_root!();
+    let Some(disk) = Disk::new() else { return eprintln!("SKIPPED: nothing can be mounted here") };
+    let home = &disk.home;
+    for (name, seconds) in [("stays", 1001), ("deleted", 1002), ("stopped", 1003)] {
+        start_sleeper(home, name, seconds);
+    }
+    disk.fill();
+    // The last page of the file has room for some orders.
+    home.wait_until("an answer says so", || home.ok("restart stays").all().contains("not on disk"));
+    disk.fill();
+    let said = start_sleeper(home, "late", 1004);
+    assert!(said.contains("not on disk"), "{said}");
+    // What these remove may make room for the state.
+    for words in ["delete deleted", "stop stopped", "scale late 2"] {
+        disk.fill();
+        home.ok(words);
+    }
+    disk.fill();
+    home.ok("restart stays").says("not on disk");
+    home.wait_until("both run", || sleepers(home, 1004).len() == 2);
+    let before = [1001, 1004].map(|seconds| sleepers(home, seconds));
+    home.kill_all_three();
+    let output = home.ok("list");
+    assert!(!output.all().contains("all that ran"), "{output}");
+    assert_eq!(names(home), ["late", "late", "stays", "stopped"], "{}", home.report());
+    assert_eq!([1001, 1004].map(|seconds| sleepers(home, seconds)), before, "adopted as they are");
+    assert_eq!(home.app("stopped").status(), "stopped");
+    home.ok("restart all");
+    home.wait_until("each runs once", || [1001, 1002, 1004].map(|seconds| sleepers(home, seconds).len()) == [1, 0, 2]);
+    home.ok("kill");
+    home.wait_until("nothing is left", || home.processes().is_empty());
+}
+
+#[test]
+fn orders_without_a_free_inode_outlive_daemon_keeper_and_standby() {
+    // Appending needs none: the next order is on disk, until the file has to be replaced.
+    needs_root!();
+    let Some(disk) = Disk::new() else { return eprintln!("SKIPPED: nothing can be mounted here") };
+    let home = &disk.home;
+    start_sleeper(home, "one", 1001);
+    start_sleeper(home, "two", 1002);
+    disk.fill_inodes();
+    home.ok("delete two");
+    home.ok("restart one");
+    let pid = sleepers(home, 1001);
+    home.kill_all_three();
+    home.ok("list");
+    assert_eq!(names(home), ["one"], "{}", home.report());
+    assert_eq!(sleepers(home, 1001), pid);
+}
+
+#[test]
+fn every_order_works_in_a_read_only_home() {
+    needs_root!();
+    let Some(disk) = Disk::new() else { return eprintln!("SKIPPED: nothing can be mounted here") };
+    let home = &disk.home;
+    start_sleeper(home, "app", 1001);
+    start_sleeper(home, "other", 1002);
+    disk.make_read_only();
+    for words in ["list", "health", "jlist", "ping", "describe app", "logs --nostream"] {
+        home.ok(words);
+    }
+    for words in ["stop app", "start app", "restart app", "reload app", "scale app 2", "restart all", "reset app", "delete other"] {
+        home.ok(words);
+        let expected = if words == "stop app" { 0 } else { 1 };
+        home.wait_until("its program runs", || sleepers(home, 1001).len() >= expected);
+    }
+    // Files that the first daemon had open could still be written.
+    let daemon = home.daemon_pid();
+    kill(daemon, Signal::KILL);
+    home.wait_until("there is another daemon", || !alive(daemon) && home.run("ping").code == 0);
+    home.ok("stop app").says("not on disk");
+    home.ok("start app");
+    home.wait_until("both run", || sleepers(home, 1001).len() == 2);
+    home.ok("kill");
+    home.wait_until("nothing is left", || home.processes().is_empty());
+}
+
+/// Folders in memory that name this home.
+fn copies(home: &Path) -> Vec<PathBuf> {
+    let folders = fs::read_dir("/run/ostler").into_iter().flatten().flatten().map(|entry| entry.path());
+    folders.filter(|folder| fs::read_to_string(folder.join("home")).is_ok_and(|named| Path::new(&named) == home)).collect()
+}
+
+#[test]
+fn whatever_the_state_file_says_what_lives_is_adopted() {
+    needs_root!();
+    let home = home();
+    start_sleeper(&home, "app", 1001);
+    let state = home.dir().join("ostler.state");
+    home.wait_until("the state is written", || fs::metadata(&state).is_ok_and(|meta| meta.len() > 100));
+    let old = fs::read(&state).unwrap();
+    for damage in ["missing", "empty", "truncated", "garbage", "unreadable", "older"] {
+        home.ok("restart app");
+        let pid = home.app("app").pid();
+        home.kill_all_three();
+        let _ = fs::remove_file(&state);
+        match damage {
+            "missing" => {}
+            "empty" => fs::write(&state, "").unwrap(),
+            "truncated" => fs::write(&state, &old[..old.len() / 2]).unwrap(),
+            "garbage" => fs::write(&state, [0xa5; 4096]).unwrap(),
+            "unreadable" => fs::create_dir(&state).unwrap(),
+            _ => fs::write(&state, &old).unwrap(),
+        }
+        let output = home.ok("list");
+        assert!(!output.all().contains("all that ran"), "{damage}\n{output}");
+        let _ = fs::remove_dir(&state);
+        assert_eq!(home.app("app").pid(), pid, "{damage}\n{}", home.report());
+        home.ok("restart all");
+        home.wait_until("it runs once", || sleepers(&home, 1001).len() == 1);
+    }
+    home.ok("kill");
+    assert!(home.processes().is_empty(), "{:?}", home.processes());
+}
+
+#[test]
+fn without_any_copy_a_newer_process_of_a_known_app_is_adopted() {
+    needs_root!();
+    let home = home();
+    start_sleeper(&home, "app", 1001);
+    let state = home.dir().join("ostler.state");
+    home.wait_until("the state is written", || fs::metadata(&state).is_ok_and(|meta| meta.len() > 100));
+    let old = fs::read(&state).unwrap();
+    home.ok("restart app");
+    let pid = home.app("app").pid();
+    home.kill_all_three();
+    copies(home.dir()).iter().for_each(|folder| fs::remove_dir_all(folder).unwrap());
+    fs::write(&state, &old).unwrap();
+    home.ok("list");
+    assert_eq!(home.app("app").pid(), pid, "{}", home.report());
+    assert_eq!(sleepers(&home, 1001), [pid]);
+}
+
+#[test]
+fn processes_of_which_nothing_is_known_are_named_and_ended_by_kill() {
+    needs_root!();
+    let home = home();
+    start_sleeper(&home, "app", 1001);
+    let pid = home.app("app").pid();
+    home.kill_all_three();
+    copies(home.dir()).iter().for_each(|folder| fs::remove_dir_all(folder).unwrap());
+    fs::remove_file(home.dir().join("ostler.state")).unwrap();
+    let output = home.run("list");
+    assert!(output.all().contains(&format!("pid {pid}")) && !output.all().contains("all that ran"), "{output}");
+    assert!(alive(pid));
+    home.ok("kill");
+    home.wait_until("nothing is left", || home.processes().is_empty());
+}
+
+#[test]
+fn the_folder_in_memory_goes_with_kill_and_with_its_home() {
+    needs_root!();
+    let home = home();
+    start_sleeper(&home, "app", 1001);
+    home.wait_until("there is a copy", || copies(home.dir()).iter().any(|folder| fs::read_dir(folder).unwrap().count() == 2));
+    home.ok("kill");
+    assert_eq!(copies(home.dir()), Vec::<PathBuf>::new());
+    // One whose home is gone is removed by the next daemon of that user.
+    let gone = crate::setup::home();
+    start_sleeper(&gone, "app", 1002);
+    let dir = gone.dir().to_owned();
+    home.wait_until("there is a copy", || copies(&dir).len() == 1);
+    gone.kill_everything();
+    fs::remove_dir_all(&dir).unwrap();
+    start_sleeper(&home, "next", 1003);
+    home.wait_until("it is removed", || copies(&dir).is_empty());
+}
