@@ -30,6 +30,39 @@ pub(crate) fn systemd_word(text: &str) -> String {
     if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { systemd(text, true) }
 }
 
+/// True if systemd would join the next line to one that ends so: a backslash that no other one escapes.
+fn takes_the_next_line(text: &str) -> bool {
+    text.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1
+}
+
+/// A path or name in a unit of systemd, where quotes and escapes mean nothing. None if it cannot be written: systemd would trim it, or read the next line as a part of it.
+pub(crate) fn systemd_plain(text: &str) -> Option<String> {
+    let is_plain = !text.is_empty() && text.trim() == text && !text.chars().any(char::is_control) && !takes_the_next_line(text);
+    is_plain.then(|| text.replace('%', "%%"))
+}
+
+/// The same of a folder, which may end in anything: a slash behind it means nothing.
+pub(crate) fn systemd_folder(text: &str) -> Option<String> {
+    systemd_plain(text).or_else(|| systemd_plain(&format!("{text}/")))
+}
+
+/// A description in a unit of systemd: on one line, which the next one does not become a part of.
+pub(crate) fn systemd_text(text: &str) -> String {
+    let text = line(text).trim().replace('%', "%%");
+    if takes_the_next_line(&text) { format!("{text}\\") } else { text }
+}
+
+/// A command line of systemd. Of the program systemd replaces no variable, and signs before it mean something: such a one is found by `env`.
+pub(crate) fn systemd_command(argv: &[String]) -> String {
+    let is_program = |word: &String| word.starts_with('/') && !word.contains('$');
+    let env = match argv.first() {
+        Some(word) if !is_program(word) => &["/usr/bin/env", "--"][..],
+        _ => &[],
+    };
+    let words = env.iter().copied().chain(argv.iter().map(String::as_str));
+    words.map(systemd_word).collect::<Vec<_>>().join(" ")
+}
+
 /// Words in the JSON form of a Dockerfile: no shell reads them.
 pub(crate) fn json(words: &[&str]) -> String {
     let words: Vec<String> = words.iter().map(|word| serde_json::Value::from(*word).to_string()).collect();
@@ -63,6 +96,35 @@ mod tests {
         assert_eq!(systemd_word("/usr/bin/env"), "/usr/bin/env");
         assert_eq!(json(&["a\"", "b c"]), r#"["a\"", "b c"]"#);
         assert_eq!(docker_text("a$b"), "a\\$b");
+    }
+
+    #[test]
+    fn systemd_reads_no_line_as_a_part_of_another() {
+        for (text, plain, folder, description) in [
+            ("/srv/50%", Some("/srv/50%%"), Some("/srv/50%%"), "/srv/50%%"),
+            (r"/srv/a\b", Some(r"/srv/a\b"), Some(r"/srv/a\b"), r"/srv/a\b"),
+            (r"/srv/a\", None, Some(r"/srv/a\/"), r"/srv/a\\"),
+            (r"/srv/a\\", Some(r"/srv/a\\"), Some(r"/srv/a\\"), r"/srv/a\\"),
+            ("/srv/a ", None, Some("/srv/a /"), "/srv/a"),
+            ("/srv/a\nUser=root", None, None, "/srv/a User=root"),
+        ] {
+            assert_eq!((systemd_plain(text).as_deref(), systemd_folder(text).as_deref()), (plain, folder), "{text:?}");
+            assert_eq!(systemd_text(text), description, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn programs_of_systemd() {
+        for (argv, command) in [
+            (&["/srv/a", "-x", ";", "$A"][..], r#"/srv/a -x ";" "$$A""#),
+            (&["-x"], "/usr/bin/env -- -x"),
+            (&["@a", "b"], r#"/usr/bin/env -- "@a" b"#),
+            (&["/srv/$a"], r#"/usr/bin/env -- "/srv/$$a""#),
+            (&[r"/srv/a\"], r#""/srv/a\\""#),
+        ] {
+            let argv: Vec<String> = argv.iter().map(|word| (*word).to_owned()).collect();
+            assert_eq!(systemd_command(&argv), command);
+        }
     }
 
     proptest! {

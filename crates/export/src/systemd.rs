@@ -6,7 +6,7 @@ use ostler_core::secrets::SecretSource;
 use ostler_core::serving::{ListenAt, ReadyBy, with_numbers};
 
 use crate::cron::Fields;
-use crate::quote::{line, sh, systemd, systemd_word};
+use crate::quote::{line, sh, systemd, systemd_command, systemd_folder, systemd_plain, systemd_text, systemd_word};
 use crate::service::{Kind, Service};
 use crate::{Plan, Told, names};
 
@@ -34,14 +34,14 @@ pub(crate) fn files(plan: &mut Plan<'_>) -> (Files, Vec<String>) {
             tell("listen", "all sockets of a unit have one name in LISTEN_FDNAMES; their order is that of the file".into());
         }
         files.push((format!("systemd/{}", unit.file()), unit.text(plan, &mut tell)));
-        files.extend(unit.sockets().map(|text| (format!("systemd/{}.socket", unit.name()), text)));
+        files.extend(unit.sockets(&mut tell).map(|text| (format!("systemd/{}.socket", unit.name()), text)));
         if unit.several {
             files.push((format!("systemd/{}.target", unit.name()), unit.target()));
         }
         files.extend(unit.timers(&mut tell));
         if service.is_started() {
             enable.push(unit.enabled());
-            if unit.sockets().is_some() {
+            if unit.has_sockets() {
                 enable.push(format!("{}.socket", unit.name()));
             }
         }
@@ -74,6 +74,14 @@ impl Lines {
 
     fn set(&mut self, key: &str, value: impl AsRef<str>) {
         self.0.push_str(&format!("{key}={}\n", value.as_ref()));
+    }
+
+    /// Sets a key to a path or name. One that cannot be written is left out, and told.
+    fn set_plain(&mut self, key: &str, head: &str, value: &str, of: &str, tell: &mut dyn FnMut(&str, String)) {
+        match systemd_plain(value) {
+            Some(value) => self.set(key, format!("{head}{value}")),
+            None => tell(of, format!("{value:?} cannot be written in a unit ({key}=)")),
+        }
     }
 
     fn say(&mut self, text: &str) {
@@ -112,7 +120,7 @@ impl Unit<'_> {
         let (service, spec) = (self.service, self.service.spec);
         let mut out = Lines::default();
         out.section("Unit");
-        out.set("Description", line(&spec.name).replace('%', "%%"));
+        out.set("Description", systemd_text(&spec.name));
         out.say("Addresses and names have to be there; what it needs of other apps is started before it.");
         out.set("Wants", "network-online.target");
         let others: Vec<String> = service.depends_on.iter().map(|(name, _)| self.awaited(plan, name)).collect();
@@ -133,7 +141,7 @@ impl Unit<'_> {
         restart(&mut out, service);
         stop(&mut out, spec);
         rights_and_limits(&mut out, spec, tell);
-        output(&mut out, spec, self.several);
+        output(&mut out, spec, self.several, tell);
         if spec.namespace != "default" {
             out.set("Slice", format!("{}.slice", names::label(&spec.namespace)));
         }
@@ -147,7 +155,10 @@ impl Unit<'_> {
     /// The command, its hooks and its folder.
     fn run(&self, out: &mut Lines, tell: &mut dyn FnMut(&str, String)) {
         let spec = self.service.spec;
-        out.set("WorkingDirectory", spec.cwd.replace('%', "%%"));
+        match systemd_folder(&spec.cwd) {
+            Some(folder) => out.set("WorkingDirectory", folder),
+            None => tell("cwd", format!("{:?} cannot be written in a unit (WorkingDirectory=)", spec.cwd)),
+        }
         for (hook, key) in [
             (Hook::PreStart, "ExecStartPre"),
             (Hook::PostStart, "ExecStartPost"),
@@ -164,7 +175,7 @@ impl Unit<'_> {
         let argv: Vec<String> = argv(spec).iter().map(words).collect();
         let from_files: Vec<(&String, &SecretSource)> = spec.secrets.iter().collect();
         if from_files.is_empty() {
-            out.set("ExecStart", argv.iter().map(|word| systemd_word(word)).collect::<Vec<_>>().join(" "));
+            out.set("ExecStart", systemd_command(&argv));
             return;
         }
         // systemd gives secrets as files; the app wants variables.
@@ -172,8 +183,9 @@ impl Unit<'_> {
         let mut script = String::new();
         for (name, source) in from_files {
             match source {
-                SecretSource::File(path) => out.set("LoadCredential", format!("{}:{}", credential(name), path.replace('%', "%%"))),
-                SecretSource::Credential(id) => out.set("LoadCredential", format!("{}:{}", credential(name), id.replace('%', "%%"))),
+                SecretSource::File(from) | SecretSource::Credential(from) => {
+                    out.set_plain("LoadCredential", &format!("{}:", credential(name)), from, "secrets", tell);
+                }
                 SecretSource::Command { command, .. } => {
                     let words: Vec<String> = command.argv.iter().map(|word| sh(word)).collect();
                     script.push_str(&format!("{}=$({}) && export {0} && ", variable(name), words.join(" ")));
@@ -190,22 +202,26 @@ impl Unit<'_> {
         out.set("ExecStart", words.map(|word| systemd_word(&word)).collect::<Vec<_>>().join(" "));
     }
 
-    fn sockets(&self) -> Option<String> {
+    fn has_sockets(&self) -> bool {
+        !self.service.spec.listen.is_empty() && !self.several
+    }
+
+    fn sockets(&self, tell: &mut dyn FnMut(&str, String)) -> Option<String> {
         let spec = self.service.spec;
-        if spec.listen.is_empty() || self.several {
+        if !self.has_sockets() {
             return None;
         }
         let mut out = Lines::default();
         out.section("Unit");
-        out.set("Description", format!("Sockets of {}", line(&spec.name).replace('%', "%%")));
+        out.set("Description", format!("Sockets of {}", systemd_text(&spec.name)));
         out.section("Socket");
         for listen in &spec.listen {
             let address = match &listen.at {
                 ListenAt::Tcp { address: Some(address), port } => std::net::SocketAddr::new(*address, *port).to_string(),
                 ListenAt::Tcp { address: None, port } => port.to_string(),
-                ListenAt::Unix { path } => path.replace('%', "%%"),
+                ListenAt::Unix { path } => path.clone(),
             };
-            out.set("ListenStream", address);
+            out.set_plain("ListenStream", "", &address, "listen", tell);
             if let Some(mode) = listen.mode {
                 out.set("SocketMode", format!("{mode:04o}"));
             }
@@ -225,7 +241,7 @@ impl Unit<'_> {
     fn target(&self) -> String {
         let mut out = Lines::default();
         out.section("Unit");
-        out.set("Description", format!("All instances of {}", line(&self.service.spec.name).replace('%', "%%")));
+        out.set("Description", format!("All instances of {}", systemd_text(&self.service.spec.name)));
         let all: Vec<String> = (0..self.service.spec.instances).map(|number| format!("{}@{number}.service", self.name())).collect();
         out.set("Wants", all.join(" "));
         out.section("Install");
@@ -249,7 +265,7 @@ impl Unit<'_> {
             None => {
                 let mut out = Lines::default();
                 out.section("Unit");
-                out.set("Description", format!("Restart of {}", line(&self.service.spec.name).replace('%', "%%")));
+                out.set("Description", format!("Restart of {}", systemd_text(&self.service.spec.name)));
                 out.section("Service");
                 out.set("Type", "oneshot");
                 let which = if self.several { format!("{}@*.service", self.name()) } else { format!("{}.service", self.name()) };
@@ -260,7 +276,7 @@ impl Unit<'_> {
         };
         let mut out = Lines::default();
         out.section("Unit");
-        out.set("Description", format!("Times of {}", line(&self.service.spec.name).replace('%', "%%")));
+        out.set("Description", format!("Times of {}", systemd_text(&self.service.spec.name)));
         out.section("Timer");
         out.set("OnCalendar", calendar);
         out.set("AccuracySec", "1s");
@@ -332,7 +348,7 @@ fn start_limit(out: &mut Lines, spec: &AppSpec) {
 fn environment(unit: &Unit<'_>, plan: &Plan<'_>, out: &mut Lines, tell: &mut dyn FnMut(&str, String)) {
     let spec = unit.service.spec;
     for path in &unit.service.env_files {
-        out.set("EnvironmentFile", format!("{}/{path}", plan.project.dir).replace('%', "%%"));
+        out.set_plain("EnvironmentFile", "", &format!("{}/{path}", plan.project.dir), "env_file", tell);
     }
     let both: Vec<&str> = unit.service.env.keys().filter(|name| spec.env.file.contains_key(*name)).map(String::as_str).collect();
     if !both.is_empty() {
@@ -421,8 +437,8 @@ fn rights_and_limits(out: &mut Lines, spec: &AppSpec, tell: &mut dyn FnMut(&str,
             tell("uid", "no user is named: the unit runs as root".into());
         }
         (uid, gid) => {
-            uid.iter().for_each(|uid| out.set("User", uid.replace('%', "%%")));
-            gid.iter().for_each(|gid| out.set("Group", gid.replace('%', "%%")));
+            uid.iter().for_each(|uid| out.set_plain("User", "", uid, "uid", tell));
+            gid.iter().for_each(|gid| out.set_plain("Group", "", gid, "gid", tell));
         }
     }
     out.set("NoNewPrivileges", "true");
@@ -449,7 +465,7 @@ fn rights_and_limits(out: &mut Lines, spec: &AppSpec, tell: &mut dyn FnMut(&str,
     }
 }
 
-fn output(out: &mut Lines, spec: &AppSpec, several: bool) {
+fn output(out: &mut Lines, spec: &AppSpec, several: bool, tell: &mut dyn FnMut(&str, String)) {
     if spec.logs.disable_logs {
         out.set("StandardOutput", "null");
         out.set("StandardError", "null");
@@ -457,17 +473,21 @@ fn output(out: &mut Lines, spec: &AppSpec, several: bool) {
     }
     let file = |path: &String| {
         let ending = if several && !spec.logs.merge_logs { "-%i" } else { "" };
-        let path = path.replace('%', "%%");
+        let path = systemd_plain(path)?;
         let (stem, extension) = path.rsplit_once('.').filter(|(_, extension)| !extension.contains('/')).unwrap_or((&path, ""));
-        if extension.is_empty() { format!("append:{path}{ending}") } else { format!("append:{stem}{ending}.{extension}") }
+        Some(if extension.is_empty() { format!("append:{path}{ending}") } else { format!("append:{stem}{ending}.{extension}") })
+    };
+    let mut set = |out: &mut Lines, key: &str, of: &str, path: &String| match file(path) {
+        Some(value) => out.set(key, value),
+        None => tell(of, format!("{path:?} cannot be written in a unit ({key}=)")),
     };
     let is_file = |path: &&String| !path.starts_with("/dev/") && !path.starts_with("/proc/");
     let (out_file, error_file) = (spec.logs.out_file.as_ref().filter(is_file), spec.logs.error_file.as_ref().filter(is_file));
     match (out_file, error_file) {
         (None, None) => out.say("Output goes to the journal: journalctl -u <unit>."),
         (to, error) => {
-            to.iter().for_each(|path| out.set("StandardOutput", file(path)));
-            error.iter().for_each(|path| out.set("StandardError", file(path)));
+            to.iter().for_each(|path| set(out, "StandardOutput", "out_file", path));
+            error.iter().for_each(|path| set(out, "StandardError", "error_file", path));
         }
     }
 }

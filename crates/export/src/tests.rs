@@ -239,6 +239,80 @@ fn hostile_names_and_values_end_no_quotes() {
     }
 }
 
+/// Keys of a unit as systemd reads it: a line that ends in a backslash goes on in the next one.
+fn keys_of(unit: &str) -> Vec<String> {
+    let (mut keys, mut goes_on) = (Vec::new(), false);
+    for line in unit.lines() {
+        let is_comment = line.starts_with(['#', ';']);
+        if !goes_on && !is_comment && !line.is_empty() {
+            let key = line.split_once('=').map_or(line, |(key, _)| key);
+            assert!(key.chars().all(|c| c.is_ascii_alphanumeric() || "[]".contains(c)), "{line:?}");
+            keys.push(key.to_owned());
+        }
+        goes_on = !is_comment && line.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1;
+    }
+    keys
+}
+
+#[test]
+fn no_value_takes_the_next_directive_of_a_unit_with_it() {
+    let units = |hostile: &str| {
+        let value = |plain: &str| format!("{plain}{hostile}");
+        let path = |plain: &str| format!("/srv/{}", value(plain));
+        let apps = json!({ "apps": [{
+            // Such a name is refused before.
+            "name": if hostile.contains(char::is_control) { "api".into() } else { value("api") }, "script": path("app"), "interpreter": "none", "args": [value("x"), hostile], "cwd": path("cwd"),
+            "env": { "A": value("a") }, "out_file": path("out.log"), "error_file": path("error.log"),
+            "secrets": { "KEY": { "file": path("key") } },
+            "pre_start": ["/bin/echo", value("hook")], "listen": [path("app.sock")],
+        }] });
+        let tree = Tree::new(&[("ecosystem.json", &apps.to_string())]);
+        let project = tree.project("ecosystem.json", None);
+        let exported = made(&project, Target::Systemd, &Options::default());
+        let told: Vec<String> = exported.told.iter().map(|told| told.key.clone()).collect();
+        let keys: Vec<String> = exported.files.iter().flat_map(|file| keys_of(&file.text)).collect();
+        (keys, told)
+    };
+    let (plain, _) = units("");
+    // What cannot be written is told, and nothing else is missing.
+    let of_key = |key: &str| match key {
+        "StandardOutput" => Some("out_file"),
+        "StandardError" => Some("error_file"),
+        "LoadCredential" => Some("secrets"),
+        "ListenStream" => Some("listen"),
+        "WorkingDirectory" => Some("cwd"),
+        _ => None,
+    };
+    for hostile in [
+        "\\",
+        " \\",
+        "\\\\",
+        "\\\\\\",
+        "%",
+        "%n",
+        "$",
+        "${HOME}",
+        "\"",
+        "'",
+        ";",
+        " ; ",
+        "#",
+        "\n",
+        "\r\nUser=root\n",
+        "\t",
+        "\u{2028}",
+        "💥",
+        "@",
+        "-",
+        "+",
+        "!",
+    ] {
+        let (keys, told) = units(hostile);
+        let expected: Vec<&String> = plain.iter().filter(|key| !of_key(key).is_some_and(|of| told.iter().any(|told| told == of))).collect();
+        assert_eq!(keys.iter().collect::<Vec<_>>(), expected, "{hostile:?}: {told:?}");
+    }
+}
+
 #[test]
 fn what_has_no_equal_is_told() {
     let tree = Tree::new(SHOP_FILES);

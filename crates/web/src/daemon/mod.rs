@@ -271,3 +271,33 @@ impl Bell {
         let _ = (&self.0).write(&[1]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::tests_row as row;
+
+    #[test]
+    fn what_is_told_of_a_name_in_two_namespaces() {
+        let rows = vec![row(1, "api", "prod", "online"), row(2, "api", "dev", "online"), row(3, "lab", "dev", "online")];
+        let snapshot = Snapshot { rows, ..Snapshot::default() };
+        let sees_dev = |app: &str, instance| snapshot.sees(app, instance, |namespace| namespace == "dev");
+        for (app, instance, expected) in [
+            ("lab", None, true),
+            ("lab", Some(3), true),
+            ("lab", Some(9), true),
+            ("api", Some(2), true),
+            ("api", Some(1), false),
+            ("api", None, false),
+            ("api", Some(9), false),
+            ("api", Some(3), false),
+            ("gone", Some(3), false),
+        ] {
+            assert_eq!(sees_dev(app, instance), expected, "{app} {instance:?}");
+        }
+        assert_eq!(
+            (snapshot.namespace_of("lab").as_deref(), snapshot.namespace_of("api"), snapshot.namespace_of("gone")),
+            (Some("dev"), None, None)
+        );
+    }
+}
