@@ -1,9 +1,11 @@
 //! `health`: for HEALTHCHECK.
 
+use std::process::Stdio;
 use std::time::Duration;
 
-use ostler_testkit::{fixture, kill};
+use ostler_testkit::{fixture, free_port, kill, needs_program};
 use rustix::process::Signal;
+use serde_json::json;
 
 use crate::setup::{home, home_as_pm2, start_fixture};
 
@@ -49,6 +51,41 @@ fn not_ready_is_not_healthy() {
     home.run("health").code(1).says("slow:0 launching");
     drop(start.kill());
     drop(start.wait());
+}
+
+/// Serves when the file `open` is there, and says "unhealthy" until then.
+const LATE: &str = "
+const fs = require('fs');
+const serve = () => fs.existsSync('open')
+  ? require('http').createServer((_, response) => response.end('ok')).listen(process.env.PORT)
+  : setTimeout(serve, 20);
+serve();
+process.on('SIGINT', () => process.exit(0));
+";
+
+/// What a readiness check found while the app started does not outlive the start: by port, by request, and with two instances.
+#[test]
+fn an_app_that_listens_late_is_healthy_once_it_listens() {
+    needs_program!("node");
+    for kind in ["tcp", "http"] {
+        let (home, port) = (home(), free_port());
+        let ready = if kind == "tcp" { json!({"tcp": port}) } else { json!({"http": {"port": port}}) };
+        home.write("late.js", LATE);
+        let app = json!({"name": "late", "script": "late.js", "env": {"PORT": port}, "ready": ready, "autostart": false});
+        let file = home.write("ecosystem.json", json!({"apps": [app]}).to_string());
+        home.ok(format!("start {file}"));
+        let mut restart = home.cmd("restart late").command();
+        let mut restart = restart.stdout(Stdio::null()).spawn().unwrap();
+        home.wait_until("the check has an answer", || home.run("health late").stdout.contains("Connection refused"));
+        home.write("open", "");
+        home.wait_status("late", "online");
+        home.ok("health late").says("healthy: 1 of 1 online");
+        home.ok("health --wait 30s late");
+        drop(restart.wait());
+        // Neither does it come back when the app is stopped.
+        home.ok("stop late");
+        home.run("health late").code(1).says("late:0 stopped").never_says("refused");
+    }
 }
 
 #[test]

@@ -74,6 +74,7 @@ pub fn what(what: &What) -> String {
         What::Health { state: Health::Healthy } => "is healthy".into(),
         What::Health { state: Health::Unready } => "gets no new connections while others can have them".into(),
         What::Health { state: Health::Unhealthy } => "is unhealthy".into(),
+        What::Health { state: Health::Broken } => "has a broken health check; nothing is done about it".into(),
         What::LimitExceeded { limit, .. } => match limit {
             Limit::Memory => "uses too much memory".into(),
             Limit::Cpu => "uses too much CPU".into(),

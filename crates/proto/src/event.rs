@@ -226,6 +226,8 @@ pub enum Health {
     Unready,
     /// It is to be replaced, where its description wants that.
     Unhealthy,
+    /// A check cannot be asked; nothing is done about it.
+    Broken,
 }
 
 /// Limit of use.
@@ -255,6 +257,7 @@ impl What {
             Self::Health { state: Health::Healthy } => "healthy",
             Self::Health { state: Health::Unready } => "unready",
             Self::Health { state: Health::Unhealthy } => "unhealthy",
+            Self::Health { state: Health::Broken } => "health check broken",
             Self::LimitExceeded { limit: Limit::Memory, .. } => "max memory",
             Self::LimitExceeded { limit: Limit::Cpu, warning: true } => "max cpu warning",
             Self::LimitExceeded { limit: Limit::Cpu, warning: false } => "max cpu",
@@ -368,6 +371,7 @@ mod tests {
             (What::Health { state: Health::Healthy }, Some("healthy")),
             (What::Health { state: Health::Unready }, Some("unready")),
             (What::Health { state: Health::Unhealthy }, Some("unhealthy")),
+            (What::Health { state: Health::Broken }, Some("health check broken")),
             (What::LimitExceeded { limit: Limit::Memory, warning: false }, Some("max memory")),
             (What::LimitExceeded { limit: Limit::Cpu, warning: true }, Some("max cpu warning")),
             (What::LimitExceeded { limit: Limit::Cpu, warning: false }, Some("max cpu")),

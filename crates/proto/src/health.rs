@@ -24,7 +24,8 @@ impl HealthReport {
             return None;
         }
         let last = self.last.as_ref().filter(|last| !last.good).map(|last| format!(": {}", last.words));
-        Some(format!("{}{}", self.state.word(), last.unwrap_or_default()))
+        let word = if self.state == State::Broken { "health check broken" } else { self.state.word() };
+        Some(format!("{word}{}", last.unwrap_or_default()))
     }
 }
 

@@ -48,6 +48,7 @@ const WORDS = {
   waitingRestart: ["waiting restart", "等待重启"],
   healthy: ["healthy", "健康"],
   unhealthy: ["unhealthy", "不健康"],
+  broken: ["check broken", "检查失效"],
   unready: ["unready", "未就绪"],
   starting: ["starting", "检查中"],
   needsAttention: ["Needs attention", "需要关注"],

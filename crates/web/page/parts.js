@@ -5,7 +5,7 @@ import { stateWord, t } from "./i18n.js";
 import { fullTime, span } from "./format.js";
 import { ask, state, untoast } from "./store.js";
 
-const TONE = { online: "good", healthy: "good", errored: "bad", unhealthy: "bad", "waiting restart": "warn", unready: "warn", launching: "info", starting: "info", stopping: "info" };
+const TONE = { online: "good", healthy: "good", errored: "bad", unhealthy: "bad", "waiting restart": "warn", unready: "warn", broken: "warn", launching: "info", starting: "info", stopping: "info" };
 
 export const tone = (word) => TONE[word] || "idle";
 

@@ -7,8 +7,10 @@ mod monitor;
 mod pace;
 mod remedy;
 mod spec;
+mod verdict;
 
 pub use monitor::{Monitor, State};
 pub use pace::Pace;
 pub use remedy::{Case, Cause, Remedy, is_over};
 pub use spec::{Action, Ask, Check, HealthSpec, Phase};
+pub use verdict::Verdict;

@@ -6,12 +6,14 @@
 //!     └─ too many bad answers ──► Unhealthy                  (startup, liveness)
 //! ```
 //!
+//! While a check cannot be asked ([`Verdict::Broken`]) its former verdict does not apply, and the state is Broken unless another check fails.
+//!
 //! Bad answers within the grace period count for nothing, and while it lasts a process that has not answered well yet is asked more often:
 //! soon at first, then after twice as long each time. So a fast app is known to be healthy soon, and a slow one is not restarted for being slow.
 
 use serde::{Deserialize, Serialize};
 
-use crate::health::{Check, HealthSpec, Phase};
+use crate::health::{Check, HealthSpec, Phase, Verdict};
 
 /// Time until a process is asked for the first time.
 const FIRST_MS: u64 = 100;
@@ -29,6 +31,8 @@ pub enum State {
     Unready,
     /// It has to be restarted.
     Unhealthy,
+    /// A check cannot be asked, so it is not known how the process is. Nothing is done about it.
+    Broken,
 }
 
 impl State {
@@ -39,6 +43,7 @@ impl State {
             Self::Healthy => "healthy",
             Self::Unready => "unready",
             Self::Unhealthy => "unhealthy",
+            Self::Broken => "broken",
         }
     }
 }
@@ -52,10 +57,13 @@ struct Answers {
     bad: u32,
     /// Verdict so far.
     passed: Option<bool>,
+    /// Whether the last attempt to ask failed on our side: until the next answer the verdict does not apply.
+    broken: bool,
 }
 
 impl Answers {
     fn take(&mut self, check: &Check, good: bool) {
+        self.broken = false;
         if good {
             (self.good, self.bad) = (self.good.saturating_add(1), 0);
             if self.good >= check.successes {
@@ -114,15 +122,16 @@ impl Monitor {
         passed.is_none() && bad == 0 && (now_ms < self.grace_until_ms || has_just_started)
     }
 
-    /// Takes an answer, unless nobody asked. Returns the new state if it changes.
-    pub fn answered(&mut self, health: &HealthSpec, phase: Phase, good: bool, now_ms: u64) -> Option<State> {
+    /// Takes the verdict on an attempt, unless nobody asked. Returns the new state if it changes.
+    pub fn answered(&mut self, health: &HealthSpec, phase: Phase, verdict: Verdict, now_ms: u64) -> Option<State> {
         let check = health.check(phase).filter(|_| self.asks(health, phase))?;
         let before = self.state(health);
-        let forgiven = !good && now_ms < self.grace_until_ms && self.of(phase).passed.is_none();
-        if forgiven {
-            self.answers[phase as usize].good = 0;
-        } else {
-            self.answers[phase as usize].take(check, good);
+        let forgiven = now_ms < self.grace_until_ms && self.of(phase).passed.is_none();
+        let answers = &mut self.answers[phase as usize];
+        match verdict {
+            Verdict::Broken => answers.broken = true,
+            Verdict::Bad if forgiven => (answers.good, answers.broken) = (0, false),
+            verdict => answers.take(check, verdict == Verdict::Good),
         }
         if phase == Phase::Startup && self.of(phase).passed == Some(true) {
             self.since_ms = now_ms;
@@ -144,12 +153,15 @@ impl Monitor {
 
     /// The state.
     pub fn state(&self, health: &HealthSpec) -> State {
-        let failed = |phase| self.of(phase).passed == Some(false);
+        let failed = |phase| self.of(phase).passed == Some(false) && !self.of(phase).broken;
         if self.heart_stopped || failed(Phase::Startup) || failed(Phase::Liveness) {
             return State::Unhealthy;
         }
         if failed(Phase::Readiness) {
             return State::Unready;
+        }
+        if self.answers.iter().any(|answers| answers.broken) {
+            return State::Broken;
         }
         let known = |phase: Phase| health.check(phase).is_none() || self.of(phase).passed == Some(true);
         if Phase::ALL.into_iter().all(known) { State::Healthy } else { State::Starting }
@@ -176,6 +188,10 @@ mod tests {
         Check { ask, interval_ms, timeout_ms: 100, failures, successes, delay_ms: 0 }
     }
 
+    fn verdict(good: bool) -> Verdict {
+        if good { Verdict::Good } else { Verdict::Bad }
+    }
+
     /// `http: {interval: 30000}`: readiness after one bad answer, liveness after three.
     fn http() -> HealthSpec {
         HealthSpec { readiness: Some(check(30_000, 1, 1)), liveness: Some(check(30_000, 3, 1)), ..HealthSpec::default() }
@@ -187,7 +203,7 @@ mod tests {
         let mut states = Vec::new();
         for &(at, good) in answers {
             for phase in Phase::ALL {
-                monitor.answered(health, phase, good, at);
+                monitor.answered(health, phase, verdict(good), at);
             }
             states.push(monitor.state(health));
         }
@@ -226,15 +242,15 @@ mod tests {
         let mut monitor = Monitor::new(&health, 0);
         let asked = |monitor: &Monitor| Phase::ALL.map(|phase| monitor.asks(&health, phase));
         assert_eq!(asked(&monitor), [true, false, false]);
-        assert_eq!(monitor.answered(&health, Phase::Liveness, false, 1), None);
-        assert_eq!(monitor.answered(&health, Phase::Startup, true, 1), None);
+        assert_eq!(monitor.answered(&health, Phase::Liveness, Verdict::Bad, 1), None);
+        assert_eq!(monitor.answered(&health, Phase::Startup, Verdict::Good, 1), None);
         assert_eq!(asked(&monitor), [true, false, false]);
-        monitor.answered(&health, Phase::Startup, true, 2);
+        monitor.answered(&health, Phase::Startup, Verdict::Good, 2);
         assert_eq!(asked(&monitor), [false, true, true]);
         let mut never = Monitor::new(&health, 0);
         // For as long as an interval it is asked more often, and nothing counts.
-        assert_eq!(never.answered(&health, Phase::Startup, false, 999), None);
-        let states: Vec<_> = (1000..1003).map(|at| never.answered(&health, Phase::Startup, false, at)).collect();
+        assert_eq!(never.answered(&health, Phase::Startup, Verdict::Bad, 999), None);
+        let states: Vec<_> = (1000..1003).map(|at| never.answered(&health, Phase::Startup, Verdict::Bad, at)).collect();
         assert_eq!(states, [None, None, Some(State::Unhealthy)]);
     }
 
@@ -249,7 +265,7 @@ mod tests {
         }
         assert_eq!(asked, [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 81_200]);
         let mut monitor = Monitor::new(&health, 0);
-        monitor.answered(&health, Phase::Liveness, true, 120);
+        monitor.answered(&health, Phase::Liveness, Verdict::Good, 120);
         assert_eq!(monitor.pause_ms(&health, Phase::Liveness, 120), 30_000);
         // Not more often than the app says, and not before it may be asked.
         let quick = HealthSpec { liveness: Some(check(50, 3, 1)), ..HealthSpec::default() };
@@ -265,10 +281,43 @@ mod tests {
         let health = HealthSpec { startup: Some(check(1000, 3, 1)), ..http() };
         let mut monitor = Monitor::new(&health, 0);
         assert_eq!(monitor.pause_ms(&health, Phase::Startup, 600), 600);
-        monitor.answered(&health, Phase::Startup, true, 70_000);
+        monitor.answered(&health, Phase::Startup, Verdict::Good, 70_000);
         assert_eq!(monitor.pause_ms(&health, Phase::Liveness, 70_000), 100);
-        monitor.answered(&health, Phase::Readiness, false, 70_100);
+        monitor.answered(&health, Phase::Readiness, Verdict::Bad, 70_100);
         assert_eq!(monitor.pause_ms(&health, Phase::Readiness, 70_100), 30_000);
+    }
+
+    #[test]
+    fn a_broken_check_says_nothing() {
+        use Verdict::{Bad, Broken, Good};
+        let health = HealthSpec { grace_ms: Some(0), ..http() };
+        for (verdicts, expected) in [
+            // However often: the process stays, and keeps its connections.
+            (&[Broken, Broken, Broken, Broken][..], State::Broken),
+            (&[Good, Broken, Broken, Broken, Broken], State::Broken),
+            (&[Broken, Good], State::Healthy),
+            // It is no bad answer, and ends no row of them.
+            (&[Bad, Bad, Broken], State::Broken),
+            (&[Bad, Bad, Broken, Bad], State::Unhealthy),
+            (&[Bad, Bad, Broken, Good], State::Healthy),
+            // What was found before cannot be verified any more.
+            (&[Bad, Bad, Bad, Broken], State::Broken),
+        ] {
+            let mut monitor = Monitor::new(&health, 0);
+            for (at, verdict) in verdicts.iter().enumerate() {
+                Phase::ALL.into_iter().for_each(|phase| drop(monitor.answered(&health, phase, *verdict, at as u64)));
+            }
+            assert_eq!(monitor.state(&health), expected, "{verdicts:?}");
+        }
+        // A check that fails counts beside one that is broken.
+        let mut monitor = Monitor::new(&health, 0);
+        monitor.answered(&health, Phase::Readiness, Broken, 1);
+        (1..4).for_each(|at| drop(monitor.answered(&health, Phase::Liveness, Bad, at)));
+        assert_eq!(monitor.state(&health), State::Unhealthy);
+        // Within the grace period, too.
+        let mut young = Monitor::new(&http(), 0);
+        assert_eq!(young.answered(&http(), Phase::Liveness, Broken, 1), Some(State::Broken));
+        assert_eq!(young.answered(&http(), Phase::Liveness, Bad, 2), Some(State::Starting));
     }
 
     #[test]
@@ -293,7 +342,7 @@ mod tests {
             let (mut bad, mut good) = (0, 0);
             for (at, answer) in answers.into_iter().enumerate() {
                 let before = monitor.state(&health);
-                let told = monitor.answered(&health, Phase::Liveness, answer, at as u64);
+                let told = monitor.answered(&health, Phase::Liveness, verdict(answer), at as u64);
                 (bad, good) = if answer { (0, good + 1) } else { (bad + 1, 0) };
                 let after = monitor.state(&health);
                 prop_assert_eq!(told, (after != before).then_some(after));

@@ -1,7 +1,7 @@
 //! Checks by command: a command of the app, run from time to time, never twice at the same time. Its exit code is the answer.
 
 use ostler_core::command::{Command, Outcome};
-use ostler_core::health::{Ask, Check};
+use ostler_core::health::{Ask, Check, Verdict};
 
 use super::{COMMANDS, HealthChecks};
 use crate::engine::{Ctx, Request};
@@ -49,14 +49,15 @@ impl HealthChecks {
         // Of a process, or of a daemon, that is no more.
         let Some(check) = self.commands.get_mut(&key).filter(|_| asks && runs) else { return };
         check.running = None;
-        let answer = match outcome {
-            Outcome::Code(0) => Answer::Good,
-            // Says nothing about the app.
-            Outcome::Cancelled | Outcome::Lost => {
+        let in_words = || format!("command `{}` {outcome}", check.command);
+        let answer = match Verdict::of_command(outcome) {
+            Some(Verdict::Good) => Answer::Good,
+            Some(Verdict::Bad) => Answer::Bad(in_words()),
+            Some(Verdict::Broken) => Answer::Broken(in_words()),
+            None => {
                 let again_ms = ctx.now.mono_ms.saturating_add(check.timeout_ms);
                 return ctx.timers.set(Self::timer(COMMANDS, key), Some(again_ms));
             }
-            failed => Answer::Bad(format!("command `{}` {failed}", check.command)),
         };
         self.take_answer(ctx, key, answer);
     }

@@ -188,11 +188,15 @@ impl HealthChecks {
         match state {
             Health::Starting => {}
             Health::Healthy => {
-                // Usual, and not reported.
-                if let Some(slot) = ctx.slots.get(id).filter(|_| before != Health::Starting) {
-                    ctx.log.line(format_args!("App [{}:{}] is healthy", slot.spec().name, slot.durable.pm_id));
+                // The first good answer is the normal case. A later one withdraws the note that the app is not well.
+                if before != Health::Starting {
+                    ctx.note(id, "is healthy again".into());
                 }
                 emit_health(ctx, id, Shown::Healthy, None);
+            }
+            Health::Broken => {
+                ctx.note(id, format!("has a broken health check, and nothing is done about that: {why}"));
+                emit_health(ctx, id, Shown::Broken, Some(why));
             }
             Health::Unready => {
                 ctx.note(id, format!("gets no new connections while others can have them: {why}"));

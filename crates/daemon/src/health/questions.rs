@@ -1,6 +1,6 @@
 //! Questions of health checks: which are asked now, when, and their answers.
 
-use ostler_core::health::{Ask, Check, HealthSpec, Phase, State};
+use ostler_core::health::{Ask, Check, HealthSpec, Phase, State, Verdict};
 use ostler_core::probe;
 use ostler_proto::health::LastAnswer;
 
@@ -60,10 +60,10 @@ struct Taken {
 
 impl Watched {
     /// Takes an answer to a question for these phases of slot `id`.
-    fn take(&mut self, health: &HealthSpec, id: u32, phases: &[Phase], is_good: bool, now_ms: u64) -> Taken {
+    fn take(&mut self, health: &HealthSpec, id: u32, phases: &[Phase], verdict: Verdict, now_ms: u64) -> Taken {
         let (before, asked_before, was_eager) = (self.monitor.state(health), self.asked(health), self.is_eager(phases, now_ms));
         for phase in phases {
-            self.monitor.answered(health, *phase, is_good, now_ms);
+            self.monitor.answered(health, *phase, verdict, now_ms);
         }
         let pause_ms = self.pause_ms(health, phases, now_ms).unwrap_or(1);
         // Those that were started together are not asked together for ever.
@@ -135,16 +135,18 @@ impl HealthChecks {
         let next_question = self.next_question.get_or_insert(now_ms as u32);
         let key = *next_question;
         *next_question = key.wrapping_add(1);
+        let mut broken = None;
         if let Some(question) = over_network(check, slot) {
-            if let Err(trouble) = ctx.checks.begin(key, id, question, first_ms) {
-                return ctx.log.error(format_args!("App [{}:{}] cannot be asked: {trouble}", slot.spec().name, slot.durable.pm_id));
-            }
+            broken = ctx.checks.begin(key, id, question, first_ms).err();
         } else if let Some(command) = CommandCheck::of(check) {
             self.commands.insert(key, command);
             ctx.timers.set(Self::timer(COMMANDS, key), Some(first_ms));
         }
         watched.questions.push(key);
         self.questions.insert(key, Question { id, phases });
+        if let Some(trouble) = broken {
+            self.take_answer(ctx, key, Answer::Broken(trouble));
+        }
     }
 
     /// Handles questions over a network whose time has come.
@@ -169,10 +171,13 @@ impl HealthChecks {
         let id = *id;
         let Some(health) = health_of(&ctx.slots, id) else { return };
         let Some(watched) = self.watched.get_mut(&id) else { return };
-        let is_good = answer == Answer::Good;
-        let taken = watched.take(health, id, phases, is_good, ctx.now.mono_ms);
-        let words = if let Answer::Bad(words) = answer { words } else { String::new() };
-        watched.last = Some(LastAnswer { at: ctx.now, good: is_good, words });
+        let (verdict, words) = match answer {
+            Answer::Good => (Verdict::Good, String::new()),
+            Answer::Bad(words) => (Verdict::Bad, words),
+            Answer::Broken(words) => (Verdict::Broken, words),
+        };
+        let taken = watched.take(health, id, phases, verdict, ctx.now.mono_ms);
+        watched.last = Some(LastAnswer { at: ctx.now, good: verdict == Verdict::Good, words });
         self.ask_again(ctx, key, taken.next_ms);
         self.show(ctx, id);
         if taken.after != taken.before {

@@ -101,7 +101,49 @@ fn so_many_bad_answers_are_too_many_and_a_good_one_ends_that() {
     let told = ends(&mut played, &mut checks, owner, Outcome::Code(0));
     assert!(matches!(&told[..], [Input::Capacity(of)] if *of == id), "{told:?}");
     assert_eq!(state(&played, id), Some(Health::Healthy));
-    assert!(played.log().contains("App [api:0] is healthy"));
+    assert_eq!(notes(&played, id).last().map(String::as_str), Some("is healthy again"));
+}
+
+/// The program of the check is missing, cannot be started, or is killed: the app has not answered, however often that happens.
+#[test]
+fn a_broken_check_is_reported_and_nothing_is_done() {
+    let missing = Outcome::CouldNotStart("exec pg_isready: No such file or directory (os error 2)".into());
+    for broken in [Outcome::Code(127), Outcome::Code(126), Outcome::Signal(9), missing] {
+        for health in [
+            HealthSpec { liveness: Some(command("alive")), ..strict() },
+            HealthSpec { readiness: Some(command("alive")), ..strict() },
+            HealthSpec { startup: Some(command("alive")), ..strict() },
+        ] {
+            let (mut played, mut checks, id) = running(health);
+            for _ in 0..5 {
+                let owner = next_command(&mut played, &mut checks);
+                let told = ends(&mut played, &mut checks, owner, broken.clone());
+                assert!(told.is_empty(), "{told:?}");
+            }
+            let slot = played.ctx.slots.get(id).unwrap();
+            assert_eq!(state(&played, id), Some(Health::Broken));
+            assert!(!slot.live.unready);
+            let report = slot.live.health.as_ref().unwrap();
+            assert_eq!(report.trouble(), Some(format!("health check broken: command `alive` {broken}")));
+            let words = format!("has a broken health check, and nothing is done about that: command `alive` {broken}");
+            assert_eq!(notes(&played, id), [words], "once");
+            // The check is repaired.
+            let owner = next_command(&mut played, &mut checks);
+            ends(&mut played, &mut checks, owner, Outcome::Code(0));
+            assert_eq!(state(&played, id), Some(Health::Healthy));
+            assert_eq!(notes(&played, id).last().map(String::as_str), Some("is healthy again"));
+        }
+    }
+}
+
+/// A host that the daemon does not resolve, in a description that did not come from our own configuration.
+#[test]
+fn a_host_that_is_not_resolved_is_a_broken_check() {
+    let ask = Ask::Tcp { host: "db.example".into(), port: 5432 };
+    let (mut played, _checks, id) = running(HealthSpec { liveness: Some(check(ask)), ..strict() });
+    assert_eq!(state(&played, id), Some(Health::Broken));
+    assert!(played.queued().is_empty());
+    assert!(notes(&played, id)[0].contains("db.example is neither an address nor localhost"));
 }
 
 #[test]

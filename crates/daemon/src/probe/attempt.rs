@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 
+use ostler_core::health::Verdict;
 use ostler_core::probe::{Answer, HttpQuestion, Question, Status};
 use ostler_sys::dial;
 use rustix::io::Errno;
@@ -25,6 +26,8 @@ pub(super) struct Attempt {
     watched: Option<bool>,
     /// Our own end, once it was needed.
     local: Option<SocketAddr>,
+    /// Failure of the addresses that were tried before.
+    earlier: Option<Failure>,
 }
 
 #[derive(Debug)]
@@ -41,27 +44,49 @@ pub(super) enum Progress {
     Waiting,
     /// The answer is good.
     Good,
-    /// The answer is bad, or there is none: the reason, in words that follow "answers".
-    Bad(String),
+    /// The answer is bad, or there is none.
+    Failed(Failure),
+}
+
+/// Failure of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// The reason.
+    pub words: String,
+    /// Whether the attempt failed on our side, so it says nothing about the server.
+    pub is_ours: bool,
+}
+
+impl Failure {
+    fn of(errno: Errno) -> Self {
+        Self { words: words(errno), is_ours: Verdict::of_connection(errno.raw_os_error()) == Verdict::Broken }
+    }
+
+    /// Returns the failure to report of two addresses of a host: an answer of a server counts before a failure of our own.
+    fn or(self, earlier: Option<Self>) -> Self {
+        match earlier {
+            Some(earlier) if self.is_ours => earlier,
+            _ => self,
+        }
+    }
 }
 
 impl Attempt {
     /// Begins with the first address that can be reached. [`Attempt::advance`] is next: on this machine a connection is there at once.
-    pub(super) fn begin(question: &Question, addresses: &[IpAddr]) -> Result<Self, String> {
-        Self::begin_at(question, addresses, 0)
+    pub(super) fn begin(question: &Question, addresses: &[IpAddr]) -> Result<Self, Failure> {
+        Self::begin_at(question, addresses, 0, None)
     }
 
-    fn begin_at(question: &Question, addresses: &[IpAddr], mut tried: usize) -> Result<Self, String> {
-        let mut trouble = Errno::ADDRNOTAVAIL;
+    fn begin_at(question: &Question, addresses: &[IpAddr], mut tried: usize, mut earlier: Option<Failure>) -> Result<Self, Failure> {
         while let Some(address) = addresses.get(tried) {
             tried += 1;
             let peer = SocketAddr::new(*address, question.port);
             match dial::connect(peer) {
-                Ok(socket) => return Ok(Self { socket, peer, phase: Phase::Connecting, tried, watched: None, local: None }),
-                Err(errno) => trouble = errno,
+                Ok(socket) => return Ok(Self { socket, peer, phase: Phase::Connecting, tried, watched: None, local: None, earlier }),
+                Err(errno) => earlier = Some(Failure::of(errno).or(earlier)),
             }
         }
-        Err(words(trouble))
+        Err(earlier.unwrap_or_else(|| Failure::of(Errno::ADDRNOTAVAIL)))
     }
 
     /// Our own end of the connection, if it was needed.
@@ -99,16 +124,17 @@ impl Attempt {
                 }
                 Step::Go(phase) => self.phase = phase,
                 Step::Wait => return self.wait(watcher),
-                Step::Done(Progress::Bad(trouble)) => {
+                Step::Done(Progress::Failed(failure)) => {
                     let is_alone = self.is_with_itself();
-                    let trouble = if is_alone { words(Errno::CONNREFUSED) } else { trouble };
+                    let failure = if is_alone { Failure::of(Errno::CONNREFUSED) } else { failure };
+                    let failure = failure.or(self.earlier.take());
                     if !is_alone && !matches!(self.phase, Phase::Connecting) {
-                        return Progress::Bad(trouble);
+                        return Progress::Failed(failure);
                     }
                     // The next address of a name with several.
-                    match Self::begin_at(question, addresses, self.tried) {
+                    match Self::begin_at(question, addresses, self.tried, Some(failure)) {
                         Ok(next) => *self = next,
-                        Err(_) => return Progress::Bad(trouble),
+                        Err(failure) => return Progress::Failed(failure),
                     }
                 }
                 Step::Done(progress) => return progress,
@@ -142,17 +168,17 @@ impl Attempt {
                 self.watched = Some(write);
                 Progress::Waiting
             }
-            Err(error) => Progress::Bad(error.to_string()),
+            Err(error) => Progress::Failed(Failure { words: error.to_string(), is_ours: true }),
         }
     }
 
     /// Result of a connection, where that is the answer.
     fn connected(&self) -> Step {
         match dial::outcome(&self.socket, self.peer) {
-            Ok(()) if self.is_with_itself() => Step::Done(Progress::Bad(words(Errno::CONNREFUSED))),
+            Ok(()) if self.is_with_itself() => failed(Errno::CONNREFUSED),
             Ok(()) => Step::Done(Progress::Good),
             Err(Errno::ALREADY) => Step::Wait,
-            Err(errno) => bad(words(errno)),
+            Err(errno) => failed(errno),
         }
     }
 
@@ -170,8 +196,13 @@ enum Step {
     Done(Progress),
 }
 
+/// An answer that is not as expected.
 fn bad(trouble: impl Into<String>) -> Step {
-    Step::Done(Progress::Bad(trouble.into()))
+    Step::Done(Progress::Failed(Failure { words: trouble.into(), is_ours: false }))
+}
+
+fn failed(errno: Errno) -> Step {
+    Step::Done(Progress::Failed(Failure::of(errno)))
 }
 
 fn send_from(socket: &OwnedFd, mut sent: usize, http: &HttpQuestion) -> Step {
@@ -182,7 +213,7 @@ fn send_from(socket: &OwnedFd, mut sent: usize, http: &HttpQuestion) -> Step {
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) if sent == before => return Step::Wait,
             Err(Errno::AGAIN) => return Step::Go(Phase::Sending { sent }),
-            Err(errno) => return bad(words(errno)),
+            Err(errno) => return failed(errno),
         }
     }
     Step::Go(Phase::Reading(Answer::default()))
@@ -192,19 +223,19 @@ fn read(socket: &OwnedFd, answer: &mut Answer, http: &HttpQuestion) -> Step {
     let mut buffer = [0; 2048];
     loop {
         let over = match recv(socket, &mut buffer, RecvFlags::DONTWAIT) {
-            Ok((_, 0)) => Some("nothing".to_owned()),
+            Ok((_, 0)) => Some(Failure { words: "nothing".into(), is_ours: false }),
             Ok((_, count)) => {
                 answer.take(buffer.get(..count).unwrap_or_default());
                 None
             }
             Err(Errno::INTR) => continue,
             Err(Errno::AGAIN) => return Step::Wait,
-            Err(errno) => Some(words(errno)),
+            Err(errno) => Some(Failure::of(errno)),
         };
         match (answer.status(), over) {
             (Status::Code(code), _) if http.accepts(code) => return Step::Done(Progress::Good),
             (Status::Code(code), over) if over.is_some() || answer.says(false).is_some() => return bad(describe(code, answer)),
-            (Status::Unfinished, Some(trouble)) => return bad(trouble),
+            (Status::Unfinished, Some(failure)) => return Step::Done(Progress::Failed(failure)),
             (Status::Code(_) | Status::Unfinished, _) => {}
             (Status::Nonsense, _) => return bad("what is no HTTP"),
         }
@@ -262,7 +293,7 @@ mod tests {
         let all = addresses(&question.host).unwrap();
         let mut attempt = match Attempt::begin(question, &all) {
             Ok(attempt) => attempt,
-            Err(trouble) => return Progress::Bad(trouble),
+            Err(failure) => return Progress::Failed(failure),
         };
         while Instant::now() < until {
             match attempt.advance(question, &all, Some((&reactor, SOURCE))) {
@@ -291,7 +322,7 @@ mod tests {
 
     #[test]
     fn answers_are_judged() {
-        let bad = |text: &str| Progress::Bad(text.into());
+        let bad = |text: &str| Progress::Failed(Failure { words: text.into(), is_ours: false });
         let endless: &'static str = Box::leak("x".repeat(100_000).into_boxed_str());
         let endless: &'static [&'static str] = Box::leak(vec![endless].into_boxed_slice());
         for (pieces, expected) in [
@@ -314,8 +345,12 @@ mod tests {
     fn a_connection_is_enough_where_nothing_is_asked() {
         assert_eq!(ask(&tcp(server(&[]))), Progress::Good);
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        assert_eq!(ask(&tcp(free)), Progress::Bad("Connection refused".into()));
-        assert_eq!(ask(&http(free)), Progress::Bad("Connection refused".into()));
+        // Also without IPv6 on this machine: of `localhost` the address counts at which something answered.
+        assert_eq!(ask(&tcp(free)), Progress::Failed(Failure::of(Errno::CONNREFUSED)));
+        assert_eq!(ask(&http(free)), Progress::Failed(Failure::of(Errno::CONNREFUSED)));
+        let (refused, ours) = (Failure::of(Errno::CONNREFUSED), Failure::of(Errno::MFILE));
+        assert!(ours.is_ours && !refused.is_ours);
+        assert_eq!([ours.clone().or(Some(refused.clone())), refused.clone().or(Some(ours.clone()))], [refused.clone(), refused]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use ostler_core::probe::{Question, Schedule, Turn, addresses};
 
 use crate::reactor::{Reactor, Source};
-use attempt::{Attempt, Progress};
+use attempt::{Attempt, Failure, Progress};
 
 /// Probes, by a number that the caller gives them.
 #[derive(Debug)]
@@ -46,6 +46,8 @@ pub(crate) enum Answer {
     Good,
     /// Not as expected: what was sent and what came back.
     Bad(String),
+    /// The question could not be asked, for this reason: it says nothing about the process.
+    Broken(String),
 }
 
 impl Probes {
@@ -123,7 +125,8 @@ impl Probes {
             Turn::Nothing => None,
             Turn::Abort => {
                 let attempt = probe.attempt.take()?;
-                Some(probe.bad(&attempt.too_late(&probe.question)))
+                let trouble = attempt.too_late(&probe.question);
+                Some(Answer::Bad(probe.in_words(&trouble)))
             }
             Turn::Look => probe.advance(reactor, source, now_ms),
             Turn::Begin => match Attempt::begin(&probe.question, &probe.addresses) {
@@ -131,9 +134,9 @@ impl Probes {
                     probe.attempt = Some(attempt);
                     probe.advance(reactor, source, now_ms)
                 }
-                Err(trouble) => {
+                Err(failure) => {
                     probe.schedule.failed(&probe.question, now_ms);
-                    Some(probe.bad(&trouble))
+                    Some(probe.failed(failure))
                 }
             },
         })
@@ -177,7 +180,7 @@ impl Probe {
         let answer = match progress {
             Progress::Waiting => return None,
             Progress::Good => Answer::Good,
-            Progress::Bad(trouble) => self.bad(&trouble),
+            Progress::Failed(failure) => self.failed(failure),
         };
         self.attempt = None;
         // Good or bad, the next one comes after the same time.
@@ -185,11 +188,16 @@ impl Probe {
         Some(answer)
     }
 
-    /// Result of a bad answer: `GET http://localhost:80/ answered 503`.
-    fn bad(&self, trouble: &str) -> Answer {
+    fn failed(&self, failure: Failure) -> Answer {
+        let text = self.in_words(&failure.words);
+        if failure.is_ours { Answer::Broken(text) } else { Answer::Bad(text) }
+    }
+
+    /// What was asked and what came of it: `HTTP request to localhost:80: 503`.
+    fn in_words(&self, trouble: &str) -> String {
         let Question { host, port, .. } = &self.question;
         let asked = if self.question.http.is_some() { "HTTP request to" } else { "connection to" };
-        Answer::Bad(format!("{asked} {host}:{port}: {trouble}"))
+        format!("{asked} {host}:{port}: {trouble}")
     }
 }
 

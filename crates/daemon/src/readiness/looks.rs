@@ -39,7 +39,8 @@ impl Readiness {
         };
         self.set_probe_timer(ctx);
         if let Err(trouble) = begun {
-            note_trouble(ctx, id, trouble);
+            ctx.note(id, format!("has a broken readiness check: {trouble}"));
+            note_trouble(ctx, id, format!("the readiness check is broken: {trouble}"));
         }
     }
 
@@ -79,6 +80,7 @@ impl Readiness {
         match answer {
             Answer::Good => self.seen(ctx, id, Signal::Answer),
             Answer::Bad(trouble) => note_trouble(ctx, id, trouble),
+            Answer::Broken(trouble) => note_trouble(ctx, id, format!("the readiness check is broken: {trouble}")),
         }
     }
 

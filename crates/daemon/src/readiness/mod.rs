@@ -130,11 +130,9 @@ impl Readiness {
     /// Prepares the channels of a new process.
     fn prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), Errno> {
         self.expect_nothing(ctx, id);
+        withdraw_status(ctx, id);
         let Some(slot) = ctx.slots.get_mut(id) else { return Ok(()) };
         slot.live.trouble = None;
-        if let Some(learned) = slot.durable.learned.own_mut() {
-            learned.status = None;
-        }
         let (key, proof, spec) = (slot.key(inc), slot.live.proof.clone(), Rc::clone(&slot.app().spec));
         if speaks(&spec, proof.as_deref()) {
             self.make_socket(ctx, id, key, &spec, beside)?;
@@ -237,6 +235,24 @@ fn note_trouble(ctx: &mut Ctx, id: u32, trouble: String) {
     }
 }
 
+/// Withdraws the status text that a process reported by sd_notify: the process has exited.
+fn withdraw_status(ctx: &mut Ctx, id: u32) {
+    if let Some(learned) = ctx.slots.get_mut(id).and_then(|slot| slot.durable.learned.own_mut()) {
+        learned.status = None;
+    }
+}
+
+/// Withdraws the reason why an instance was not ready: it is ready, was online before this step, or is stopped.
+///
+/// A step on which the time for its start ends keeps the reason, because the message about that step names it.
+fn withdraw_trouble(ctx: &mut Ctx, step: &InstanceStep<'_>) {
+    let Some(slot) = ctx.slots.get_mut(step.id).filter(|slot| slot.live.trouble.is_some()) else { return };
+    let is_ready = matches!(step.event, Event::Ready { .. }) || step.before == "online";
+    if is_ready || slot.durable.instance.state == State::Stopped {
+        slot.live.trouble = None;
+    }
+}
+
 impl Feature for Readiness {
     /// Removes sockets that daemons which were killed may have left.
     fn on_boot(&mut self, ctx: &mut Ctx) {
@@ -253,6 +269,7 @@ impl Feature for Readiness {
             self.proved.remove(&step.id);
         }
         self.follow(ctx, step.id);
+        withdraw_trouble(ctx, step);
     }
 
     fn on_message(&mut self, ctx: &mut Ctx, id: u32, inc: u32, message: &Message) {
@@ -296,6 +313,7 @@ impl Feature for Readiness {
 
     fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
         self.expect_nothing(ctx, id);
+        withdraw_status(ctx, id);
     }
 
     fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 
 use ostler_core::app::ReadySpec;
-use ostler_core::lifecycle::{Origin, PolicyName};
+use ostler_core::lifecycle::{Ending, ExitReport, Origin, PolicyName};
 use serde_json::json;
 
 use super::*;
@@ -160,6 +160,60 @@ fn a_newline_proves_it_and_an_end_without_one_is_noted() {
     played.wait(&mut readiness, |readiness, _| readiness.newlines.is_empty());
     let trouble = played.ctx.slots.get(id).unwrap().live.trouble.clone();
     assert_eq!(trouble.as_deref(), Some("the descriptor was closed without a newline"));
+}
+
+/// An instance whose readiness check was answered "not yet" by a probe of a port, and that port.
+fn refused() -> (Played, Readiness, u32, u16) {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (mut played, mut readiness, id, _) = starting(by(ReadyBy::Tcp { host: "127.0.0.1".into(), port }));
+    played.pass(&mut readiness, 0);
+    while played.ctx.slots.get(id).unwrap().start_trouble().is_none() {
+        played.pass(&mut readiness, 10);
+        std::thread::yield_now();
+    }
+    (played, readiness, id, port)
+}
+
+fn trouble(played: &Played, id: u32) -> Option<String> {
+    played.ctx.slots.get(id).unwrap().start_trouble().map(str::to_owned)
+}
+
+#[test]
+fn a_reason_not_to_be_ready_is_withdrawn_when_the_app_is_ready() {
+    let (mut played, mut readiness, id, port) = refused();
+    assert_eq!(trouble(&played, id), Some(format!("connection to 127.0.0.1:{port}: Connection refused")));
+    let _listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    while played.ctx.queue.is_empty() {
+        played.pass(&mut readiness, 10);
+        std::thread::yield_now();
+    }
+    deal(&mut played, &mut readiness);
+    assert!(is_running(&played, id));
+    assert_eq!(trouble(&played, id), None);
+    assert_eq!(played.ctx.slots.get(id).unwrap().live.trouble, None, "it does not come back with the next crash either");
+}
+
+#[test]
+fn a_reason_not_to_be_ready_is_withdrawn_when_the_app_is_stopped() {
+    let (mut played, mut readiness, id, _) = refused();
+    played.dispatch(&mut readiness, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
+    assert!(trouble(&played, id).is_some(), "it is still being stopped");
+    let exit = ExitReport { ending: Ending::Code(0), oom: false };
+    played.dispatch(&mut readiness, id, Event::Exited { inc: 1, exit });
+    played.dispatch(&mut readiness, id, Event::TreeGone { inc: 1 });
+    assert_eq!(state(&played, id), State::Stopped);
+    assert_eq!(trouble(&played, id), None);
+}
+
+#[test]
+fn the_status_text_of_a_process_ends_with_it() {
+    let (mut played, mut readiness, id, beside) = starting(by(ReadyBy::Notify));
+    send(&beside, "STATUS=warm");
+    receive(&mut played, &mut readiness, id);
+    let status = |played: &Played| played.ctx.slots.get(id).unwrap().durable.learned.status.clone();
+    assert_eq!(status(&played).as_deref(), Some("warm"));
+    readiness.on_process_gone(&mut played.ctx, id, 1);
+    assert_eq!(status(&played), None);
 }
 
 #[test]

@@ -265,6 +265,7 @@ impl Network {
                     ensure!(has_good, "{app} is healthy, and no question was answered: {:?}", own.collect::<Vec<_>>());
                     continue;
                 }
+                Shown::Broken => Some(0),
                 Shown::Unready => failures(&health.readiness),
                 Shown::Unhealthy => failures(&health.startup).into_iter().chain(failures(&health.liveness)).min(),
             };

@@ -257,6 +257,12 @@ impl Slot {
         self.durable.instance.wanted == Wanted::Up || !matches!(self.durable.instance.state, State::Stopped | State::Errored | State::Gone)
     }
 
+    /// Reason why a check found it not ready; none while it is ready or stopped.
+    pub(crate) fn start_trouble(&self) -> Option<&str> {
+        let is_over = matches!(self.durable.instance.state, State::Running { .. } | State::Completing { .. } | State::Stopped);
+        self.live.trouble.as_deref().filter(|_| !is_over)
+    }
+
     /// Text that it was not ready in time, in words that follow its name, with the setting that gives it more.
     pub(crate) fn not_ready(&self) -> String {
         let known = [self.live.trouble.as_deref().map(str::to_owned), self.start_ups()];

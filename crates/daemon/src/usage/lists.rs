@@ -161,6 +161,6 @@ fn summary(slot: &Slot, now: Now) -> Summary {
 pub(super) fn health_row(slot: &Slot) -> HealthRow {
     let status = slot.durable.instance.status().to_owned();
     let check = slot.live.health.as_ref().and_then(|report| report.trouble());
-    let trouble = slot.live.trouble.as_deref().map(str::to_owned).or(check);
+    let trouble = slot.start_trouble().map(str::to_owned).or(check);
     HealthRow { id: slot.durable.pm_id, name: slot.spec().name.clone(), status, trouble }
 }

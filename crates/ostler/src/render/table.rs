@@ -227,7 +227,7 @@ pub(super) fn health_style(health: Health) -> Style {
     match health {
         Health::Healthy => styles::BOLD_GREEN,
         Health::Starting => styles::BOLD_BLUE,
-        Health::Unready | Health::Unhealthy => styles::BOLD_RED,
+        Health::Unready | Health::Unhealthy | Health::Broken => styles::BOLD_RED,
     }
 }
 

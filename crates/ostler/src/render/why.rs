@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use ostler_client::words::{cause as event_cause, exit_cause, how, span, what_and_why};
+use ostler_core::health::State as Health;
 use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, State};
 use ostler_proto::control::{Detail, HealthReport};
 use ostler_proto::event::{Event, What};
@@ -107,7 +108,11 @@ fn is_in_detail(detail: &Detail, event: &Event) -> bool {
 
 /// One line: `it has been unhealthy for 3 min (5 bad answers in a row); the last answer, 2 s ago: HTTP request to localhost:80: 503`.
 pub(super) fn health_line(health: &HealthReport, view: &View) -> String {
-    let mut line = format!("it has been {} for {}", health.state.word(), span(view.since(health.since.wall_ms)));
+    let since = span(view.since(health.since.wall_ms));
+    let mut line = match health.state {
+        Health::Broken => format!("its health check has been broken for {since}"),
+        state => format!("it has been {} for {since}", state.word()),
+    };
     if health.failures > 0 {
         let answers = if health.failures == 1 { "answer" } else { "answers in a row" };
         let _ = write!(line, " ({} bad {answers})", health.failures);

@@ -64,7 +64,7 @@ fn kind(event: &Event, is_job: bool) -> Option<Kind> {
         | What::Restarting { .. }
         | What::HookFailed { .. }
         | What::Replaced { .. }
-        | What::Health { state: Health::Unready }
+        | What::Health { state: Health::Unready | Health::Broken }
         | What::RunMissed { .. }
         | What::LogRotated { .. }
         | What::Scaled { .. }

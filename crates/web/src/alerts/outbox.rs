@@ -83,7 +83,11 @@ impl Outbox {
         let line = encode(&record);
         self.book.apply(record);
         let written = self.write(&line, at_once);
-        self.note(written, "write");
+        match written {
+            // The file takes records again: an earlier problem is over.
+            Ok(()) => self.trouble = None,
+            failed => self.note(failed, "write"),
+        }
         if self.length > self.full {
             self.compact();
         }
@@ -211,6 +215,10 @@ mod tests {
         outbox.append(step(1), true);
         assert_eq!(outbox.book.waiting.len(), 1);
         assert!(outbox.trouble.is_some());
+        std::fs::remove_file(home.join("web/alerts")).unwrap();
+        std::fs::create_dir(home.join("web/alerts")).unwrap();
+        outbox.append(step(2), true);
+        assert_eq!(outbox.trouble, None, "the problem is over");
         std::fs::remove_dir_all(&home).unwrap();
     }
 }

@@ -62,7 +62,7 @@ fn severity(event: &Event) -> &'static str {
         | What::KillTimeout
         | What::RunMissed { .. }
         | What::HookFailed { .. }
-        | What::Health { state: Health::Unready }
+        | What::Health { state: Health::Unready | Health::Broken }
         | What::LimitExceeded { warning: true, .. }
         | What::Recovered { .. }
         | What::ReloadOverruled { .. }

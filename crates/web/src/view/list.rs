@@ -30,7 +30,7 @@ pub(crate) struct App {
     pub(crate) version: Option<String>,
     /// The state that needs attention first.
     pub(crate) state: String,
-    /// `healthy`, `unready`, `unhealthy`, `starting`; none = nothing is checked.
+    /// `healthy`, `unready`, `unhealthy`, `starting`, `broken`; none = nothing is checked.
     pub(crate) health: Option<&'static str>,
     pub(crate) restarts: u64,
     /// Percent of one core, of all instances.
@@ -175,6 +175,7 @@ pub(super) fn word(state: health::State) -> &'static str {
         health::State::Healthy => "healthy",
         health::State::Unready => "unready",
         health::State::Unhealthy => "unhealthy",
+        health::State::Broken => "broken",
     }
 }
 
@@ -183,7 +184,7 @@ fn rank(health: Option<&str>) -> u8 {
         None => 0,
         Some("healthy") => 1,
         Some("starting") => 2,
-        Some("unready") => 3,
+        Some("unready" | "broken") => 3,
         Some(_) => 4,
     }
 }

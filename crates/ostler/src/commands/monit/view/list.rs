@@ -88,7 +88,7 @@ fn health(row: &TableRow) -> (String, Tone) {
             let tone = match health {
                 Health::Healthy => Tone::Good,
                 Health::Starting => Tone::Busy,
-                Health::Unready | Health::Unhealthy => Tone::Bad,
+                Health::Unready | Health::Unhealthy | Health::Broken => Tone::Bad,
             };
             (health.word().to_owned(), tone)
         }

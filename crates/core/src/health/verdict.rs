@@ -1,0 +1,86 @@
+//! Verdict on one attempt to ask a process how it is.
+
+use crate::command::Outcome;
+
+/// What one attempt to ask says about the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The process answers as expected.
+    Good,
+    /// The process does not answer, or not as expected.
+    Bad,
+    /// The question never reached the process: the check is broken. This says nothing about the process.
+    Broken,
+}
+
+/// Exit codes by which shells and programs such as `env`, `nice` and `timeout` report that they cannot run a program.
+const CANNOT_EXECUTE: i32 = 126;
+const NOT_FOUND: i32 = 127;
+
+/// Error numbers of Linux for connections that fail on our side: rights, descriptors, memory, ports, protocol, route.
+const OUR_ERRORS: &[i32] = &[1, 11, 12, 13, 23, 24, 97, 98, 99, 101, 105];
+
+impl Verdict {
+    /// Returns the verdict on a check that is a command. None: the command was called off, and is to be run again.
+    ///
+    /// A check that a signal ends was killed by someone else, or crashed: neither is an answer of the app. A check that takes too
+    /// long is one, because it usually waits for the app.
+    pub fn of_command(outcome: &Outcome) -> Option<Self> {
+        match outcome {
+            Outcome::Code(0) => Some(Self::Good),
+            Outcome::Code(CANNOT_EXECUTE | NOT_FOUND) | Outcome::Signal(_) | Outcome::CouldNotStart(_) => Some(Self::Broken),
+            Outcome::Code(_) | Outcome::TimedOut(_) => Some(Self::Bad),
+            Outcome::Cancelled | Outcome::Lost => None,
+        }
+    }
+
+    /// Returns the verdict on a connection that failed with this error number.
+    pub fn of_connection(errno: i32) -> Self {
+        if OUR_ERRORS.contains(&errno) { Self::Broken } else { Self::Bad }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_that_cannot_run_is_no_answer_of_the_app() {
+        use Verdict::{Bad, Broken, Good};
+        for (outcome, expected) in [
+            (Outcome::Code(0), Some(Good)),
+            (Outcome::Code(1), Some(Bad)),
+            (Outcome::Code(125), Some(Bad)),
+            (Outcome::Code(126), Some(Broken)),
+            (Outcome::Code(127), Some(Broken)),
+            (Outcome::Code(128), Some(Bad)),
+            (Outcome::Signal(9), Some(Broken)),
+            (Outcome::TimedOut(5000), Some(Bad)),
+            (Outcome::CouldNotStart("exec pg_isready: No such file or directory".into()), Some(Broken)),
+            (Outcome::Cancelled, None),
+            (Outcome::Lost, None),
+        ] {
+            assert_eq!(Verdict::of_command(&outcome), expected, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn errors_of_our_side_are_no_answer_of_the_app() {
+        let errno = |kind: std::io::ErrorKind| (1..200).find(|number| std::io::Error::from_raw_os_error(*number).kind() == kind).unwrap();
+        use std::io::ErrorKind::{AddrNotAvailable, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, OutOfMemory};
+        for (kind, expected) in [
+            (ConnectionRefused, Verdict::Bad),
+            (ConnectionReset, Verdict::Bad),
+            (HostUnreachable, Verdict::Bad),
+            (NetworkUnreachable, Verdict::Broken),
+            (AddrNotAvailable, Verdict::Broken),
+            (OutOfMemory, Verdict::Broken),
+        ] {
+            assert_eq!(Verdict::of_connection(errno(kind)), expected, "{kind:?}");
+        }
+        for text in ["Too many open files", "Operation not permitted", "Permission denied", "Resource temporarily unavailable"] {
+            let known = OUR_ERRORS.iter().any(|number| std::io::Error::from_raw_os_error(*number).to_string().starts_with(text));
+            assert!(known, "{text}");
+        }
+    }
+}
