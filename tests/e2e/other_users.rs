@@ -276,9 +276,9 @@ fn a_runtime_runs_as_the_owner_of_a_mounted_home() {
         let other = user_home(&home, subject);
         std::fs::create_dir(other.dir()).unwrap();
         give(other.dir(), OTHER);
-        other.write("app.sh", "id -u; exit 3\n");
-        let output = other.run("runtime app.sh --no-autorestart");
-        assert!(output.all().contains("54321\n"), "{output}");
+        other.write("app.sh", "id -u; echo $GIVEN; exit 3\n");
+        let output = other.cmd("runtime app.sh --no-autorestart").env("GIVEN", "by-the-image").run();
+        assert!(output.all().contains("54321\nby-the-image\n"), "{output}");
         output.says("running as uid 54321");
         all_belong_to(other.dir(), OTHER);
     }

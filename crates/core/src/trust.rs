@@ -209,7 +209,7 @@ mod tests {
         let root = Caller::default();
         let cases: &[(&[Inode], Writer)] = &[
             (&[ROOT_DIR, inode(ALICE, ALICE, 0o666)], Writer::Nobody),
-            (&[ROOT_DIR, link(0), ROOT_DIR], Writer::Nobody),
+            (&[ROOT_DIR, link(0)], Writer::Nobody),
             (&[ROOT_DIR, link(ALICE)], Writer::User(ALICE)),
             (&[inode(ALICE, ALICE, 0o755), inode(0, 0, 0o600)], Writer::User(ALICE)),
             (&[TMP, inode(0, 0, 0o600)], Writer::Nobody),

@@ -125,6 +125,16 @@ pub(crate) enum HomeError {
     },
 }
 
+impl HomeError {
+    /// Removes the next step, for an error that is a part of another one.
+    fn without_hint(mut self) -> Self {
+        if let Self::Unusable { hint, .. } = &mut self {
+            hint.clear();
+        }
+        self
+    }
+}
+
 /// Longest home: `sun_path` has 108 bytes with the final zero, and `/ostler.sock` follows.
 const LONGEST_HOME: usize = 107 - "/ostler.sock".len();
 
@@ -178,13 +188,16 @@ pub(crate) fn for_runtime(program: Program) -> Result<(PathBuf, Option<HomeError
     }
     let first = match of_user(program).and_then(ready) {
         Ok(home) => return Ok((home, None)),
-        Err(error) => error,
+        Err(error) => error.without_hint(),
     };
     let name = if program.is_pm2() { ".pm2" } else { ".ostler" };
     let temporary = std::env::temp_dir().join(format!("{name}-{}", rustix::process::geteuid().as_raw()));
     match fitting(temporary).and_then(|home| not_a_link(&home, program).map(|()| home)).and_then(ready) {
         Ok(home) => Ok((home, Some(first))),
-        Err(second) => Err(HomeError::Nowhere { first: Box::new(first), second: Box::new(second), variable: variable(program) }),
+        Err(second) => {
+            let (first, second) = (Box::new(first), Box::new(second.without_hint()));
+            Err(HomeError::Nowhere { first, second, variable: variable(program) })
+        }
     }
 }
 
@@ -347,7 +360,7 @@ fn unusable(what: &'static str, path: &Path, source: io::Error) -> HomeError {
 
 /// `sudo -E`, `runuser` and `su` without `-` keep the variable of another user.
 fn hint_of_home(path: &Path) -> String {
-    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| path.starts_with(home));
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| path.starts_with(home) && home != Path::new("/"));
     let hint = |home: PathBuf| format!("\nhint: HOME is {}: use `sudo -H` or `su -`, or set OSTLER_HOME or PM2_HOME", home.display());
     home.map(hint).unwrap_or_default()
 }

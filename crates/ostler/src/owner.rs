@@ -70,7 +70,9 @@ pub(crate) fn become_owner(program: Program, call: &Call, out: &mut Out) -> Resu
                 out.warn_err(format_args!("running as {}, the owner of {}", shown(user), home.display()));
             }
             out.flush();
-            Err(cannot(&home, user, &replace(program, &home, &owner).to_string()))
+            // The variables of a container or a unit are meant for the apps, or come from the service manager.
+            let all = program.is_pm2() || matches!(call.command.name, "runtime" | "service");
+            Err(cannot(&home, user, &replace(program, &home, &owner, all).to_string()))
         }
     }
 }
@@ -124,21 +126,21 @@ fn shown(uid: u32) -> String {
 }
 
 /// Executes this program again as the owner, with the same words. Returns only if that failed.
-fn replace(program: Program, home: &Path, owner: &Identity) -> io::Error {
+fn replace(program: Program, home: &Path, owner: &Identity, all: bool) -> io::Error {
     let words = std::env::args_os().map(OsStringExt::into_vec).filter_map(|word| CString::new(word).ok()).collect();
-    let variables = environment(program, home, owner.user.as_ref());
+    let variables = environment(program, home, owner.user.as_ref(), all);
     let text = |(name, value): (OsString, OsString)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok();
     let envp: CStrings = variables.into_iter().filter_map(text).collect();
     replace_as(&owner.credentials, &words, &envp).into()
 }
 
-/// Root's variables as far as they concern the owner, and the owner's own. As `pm2` all are passed on.
-fn environment(program: Program, home: &Path, user: Option<&User>) -> Vec<(OsString, OsString)> {
+/// Root's variables, all or as far as they concern the owner, and the owner's own.
+fn environment(program: Program, home: &Path, user: Option<&User>, all: bool) -> Vec<(OsString, OsString)> {
     let own: Vec<(&str, OsString)> = user.into_iter().flat_map(personal).chain([(home::variable(program), home.into())]).collect();
     let is_kept = |name: &OsStr| {
-        let Some(name) = name.to_str() else { return program.is_pm2() };
+        let Some(name) = name.to_str() else { return all };
         let is_ours = ["OSTLER_", "PM2_"].iter().any(|start| name.starts_with(start)) || KEPT.contains(&name);
-        program.is_pm2() || is_ours || EnvPolicy::User.keeps(name, true)
+        all || is_ours || EnvPolicy::User.keeps(name, true)
     };
     let passed = std::env::vars_os().filter(|(name, _)| is_kept(name) && !own.iter().any(|(own, _)| name == own));
     passed.chain(own.iter().map(|(name, value)| ((*name).into(), value.clone()))).collect()

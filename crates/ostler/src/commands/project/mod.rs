@@ -72,13 +72,15 @@ pub(super) fn looked_at(cx: &mut Cx, call: &Call) -> Result<Option<Vec<Detail>>,
     }
     let context = super::files::context(cx, call)?;
     let named = call.value("project-name");
-    let file = match file(call, &context) {
-        // Lines are shown without a project as well.
-        Err(CliError::Failed(_)) if call.command.name == "logs" && !is_asked_for => None,
-        found => found?,
+    let file = match named {
+        // A name alone is enough: then the project may be that of any file.
+        Some(_) if call.value("file").is_none() => None,
+        _ => match file(call, &context) {
+            // Lines are shown without a project as well.
+            Err(CliError::Failed(_)) if call.command.name == "logs" && !is_asked_for => None,
+            found => found?,
+        },
     };
-    // A name alone is enough: then the project may be that of any file.
-    let file = if named.is_some() && call.value("file").is_none() { None } else { file };
     if file.is_none() && named.is_none() {
         return Ok(None);
     }
