@@ -12,6 +12,7 @@
 mod compare;
 mod library;
 mod parity;
+mod sequences;
 mod shapes;
 mod sessions {
     mod config;
