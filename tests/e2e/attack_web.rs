@@ -87,7 +87,13 @@ fn wrong_passwords_lock_nobody_out() {
         assert_eq!(login(&web, &json!({ "link": "0".repeat(64) })), 401);
         assert_eq!(login(&web, &json!({ "token": "wrong" })), 401);
     }
-    assert_eq!(login(&web, &json!({ "password": "correct horse" })), 200);
+    // Several wait for their turn at a time, and the right one has its own.
+    std::thread::scope(|scope| {
+        let others = [(); 2].map(|()| scope.spawn(|| login(&web, &json!({ "password": "wrong" }))));
+        assert_eq!(login(&web, &json!({ "password": "correct horse" })), 200);
+        assert_eq!(others.map(|other| other.join().unwrap()), [401, 401]);
+    });
+    assert_eq!(home.app("ostler-web").restarts(), 0);
 }
 
 /// Lines of the audit log: who, what, which app, and what became of it.

@@ -2,12 +2,12 @@
 
 use ostler_testkit::{Home, needs_program};
 
-use crate::setup::{home, start_fixture};
+use crate::setup::{home, home_as_pm2, start_fixture};
 
 /// The lines that a command prints on a terminal with so many columns.
 fn on_terminal(home: &Home, words: &str, columns: usize, locale: &str) -> Vec<String> {
     let shell = format!("exec script -q -e -c \"stty cols {columns}; exec '$0' {words}\" /dev/null </dev/null");
-    let output = home.cmd("list").env("LANG", locale).after(&shell).run().ok();
+    let output = home.cmd("list").env("LANG", locale).after(&shell).run();
     output.stdout.lines().map(|line| line.trim_end_matches('\r').to_owned()).collect()
 }
 
@@ -29,4 +29,35 @@ fn tables_fit_and_are_drawn_in_characters_that_it_knows() {
     }
     // What goes elsewhere does not depend on the locale: scripts look for it.
     home.cmd("list").env("LANG", "C").run().says("│ a-name-of-more-than-sixteen-letters");
+}
+
+/// What an app writes that would act on a terminal: a title, the clipboard, a cleared screen, a question to answer; and a colour.
+const HOSTILE: &str = r"\033]0;title\007\033]52;c;cm0=\033\\\033[2J\033[6n\033P+q\033\\\033[31mred\033[0m\202";
+/// The same made visible; colours of an output are gone by then, as they pass.
+const VISIBLE: &str = "^[]0;title^G^[]52;c;cm0=^[\\^[[2J^[[6n^[P+q^[\\red<82>";
+
+#[test]
+fn what_apps_and_files_say_does_nothing_to_a_terminal() {
+    needs_program!("script");
+    for home in [home(), home_as_pm2()] {
+        let app = home.write("app.sh", format!("#!/bin/sh\nprintf '{HOSTILE}\\n'\nprintf '{HOSTILE}\\n' >&2\nexec sleep 1000\n"));
+        home.ok(["start", &app, "--name", "ad\u{202e}min\u{200b}", "--error", "error.txt"]);
+        home.wait_until("it has written", || std::fs::read(home.work().join("error.txt")).is_ok_and(|text| text.ends_with(b"\n")));
+        home.write("throws.config.js", "throw new Error('\\x1b]0;title\\x07')");
+        for words in ["logs --nostream", "logs --nostream --raw", "logs --nostream --err"] {
+            let text = on_terminal(&home, words, 200, "C.UTF-8").join("\n");
+            assert!(text.contains(VISIBLE) && !text.contains("\x1b]"), "{words}: {text:?}");
+        }
+        for words in ["list", "describe 0", "logs --nostream", "why 0", "validate throws.config.js"] {
+            let text = on_terminal(&home, words, 200, "C.UTF-8").join("\n");
+            assert!(!text.contains("\x1b]") && !text.contains('\u{202e}'), "{words}: {text:?}");
+        }
+        let asked_for = on_terminal(&home, "logs --nostream --raw=bytes", 200, "C.UTF-8").join("\n");
+        assert!(asked_for.contains("\x1b]0;title\x07"), "{asked_for:?}");
+        // Into a pipe the bytes are what the app has written.
+        let piped = home.ok("logs --nostream --raw --out").stdout;
+        assert!(piped.contains("\x1b]0;title\x07\x1b]52;c;cm0=\x1b\\"), "{piped:?}");
+        assert!(!home.ok("list").stdout.contains(['\u{202e}', '\u{200b}']));
+        assert!(!home.run("logs --nostream --raw=x").stderr.is_empty());
+    }
 }

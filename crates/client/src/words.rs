@@ -6,13 +6,16 @@ use ostler_proto::event::{Cause, Event, Health, Limit, Lost, What};
 /// Name shown for an event that is about no app.
 const MANAGER: &str = "ostler";
 
-/// Text of others without what would move a cursor.
+/// Text of others without what would move a cursor, change the order of characters, or be invisible: a name looks like no other.
 pub fn shown(text: &str) -> String {
-    if text.chars().any(char::is_control) {
-        text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-    } else {
-        text.into()
-    }
+    if text.chars().any(is_deceptive) { text.chars().map(|c| if is_deceptive(c) { '\u{fffd}' } else { c }).collect() } else { text.into() }
+}
+
+/// Control characters, those for the order of characters, line breaks, and those without width. Joiners stay: scripts and emojis need them.
+fn is_deceptive(c: char) -> bool {
+    let is_order = matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_invisible = matches!(c, '\u{ad}' | '\u{180e}' | '\u{200b}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2064}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
+    c.is_control() || is_order || is_invisible
 }
 
 /// A duration in words for people: `850 ms`, `12.3 s`, `4 min`, `3 h 20 min`, `5 days`.

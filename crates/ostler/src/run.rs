@@ -68,6 +68,9 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
     if call.has("json") {
         out.data_only();
     }
+    if call.value("raw") == Some("bytes") {
+        out.pass_bytes();
+    }
     if let Some(option) = &call.passed_over {
         out.warn_err(format_args!("unknown option {option}: passed over"));
     }

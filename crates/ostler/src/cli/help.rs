@@ -186,6 +186,7 @@ pub(super) fn spelling(opt: &Opt) -> String {
     names.extend(opt.aliases.iter().map(|alias| format!("--{alias}")));
     let value = match opt.arg {
         Arg::None => String::new(),
+        Arg::Attached(name) => format!("[={name}]"),
         Arg::Required(name) | Arg::Numbers(name) => format!(" <{name}>"),
         Arg::Optional(name) | Arg::OptionalNumber(name) => format!(" [{name}]"),
     };

@@ -120,7 +120,7 @@ pub(super) const PROFILES: &[Opt] = &[
 ];
 
 pub(super) const DEV: &[Opt] = &[
-    call("raw", None, Arg::None, "the lines as they are"),
+    call("raw", None, Arg::Attached("bytes"), "the lines alone; =bytes: to a terminal as they are"),
     call("timestamp", None, Arg::Optional("format"), "time before each line (YYYY-MM-DD-HH:mm:ss)"),
     call("ignore", None, Arg::Required("files"), "do not watch these (a,b)"),
     call("post-exec", None, Arg::Required("command"), "run this after each restart"),
@@ -150,7 +150,7 @@ pub(super) const LOGS: &[Opt] = &[
     call("ignore-case", None, Arg::None, "it may be in capitals or not"),
     call("since", None, Arg::Required("time"), "lines since then: 10m, 14:30, \"2026-11-24 14:30\""),
     call("until", None, Arg::Required("time"), "lines until then; nothing is followed"),
-    call("raw", None, Arg::None, "the lines as they are"),
+    call("raw", None, Arg::Attached("bytes"), "the lines alone; =bytes: to a terminal as they are"),
     call("err", None, Arg::None, "standard error only"),
     call("out", None, Arg::None, "standard output only"),
     call("format", None, Arg::None, "key=value lines"),
@@ -176,7 +176,7 @@ pub(super) const UP: &[Opt] = &[
     call("profile", None, Arg::Required("name"), "compose: also the services of this profile; again for more"),
     call("remove-orphans", None, Arg::None, "delete apps of the project that are in its file no more"),
     call("build", None, Arg::None, "refused: no images are built here"),
-    call("raw", None, Arg::None, "the lines as they are"),
+    call("raw", None, Arg::Attached("bytes"), "the lines alone; =bytes: to a terminal as they are"),
     call("timestamp", None, Arg::Optional("format"), "time before each line (YYYY-MM-DD-HH:mm:ss)"),
     call("strict", None, Arg::None, "warnings of the config file are errors"),
 ];

@@ -132,7 +132,7 @@ impl Scan {
                     let long = long.to_owned();
                     match lookup(command, |opt| opt.long.len() > 1 && opt.long == long || opt.aliases.contains(&long.as_str())) {
                         Some(opt) => {
-                            if command.is_none() && matches!(opt.arg, Arg::None) {
+                            if command.is_none() && matches!(opt.arg, Arg::None | Arg::Attached(_)) {
                                 // It may be that of another command, whose option of this name has a value.
                                 let had = parser.optional_value().is_some();
                                 if !had && scan.is_value_of_another(&long, next_word(&mut parser)) {
@@ -152,7 +152,8 @@ impl Scan {
     /// True before the command if this word is no command, and the option of this name has a value with some command.
     fn is_value_of_another(&self, long: &str, word: Option<String>) -> bool {
         let Some(word) = word.filter(|word| self.positional.is_empty() && !word.starts_with('-')) else { return false };
-        find(&word).is_none() && COMMANDS.iter().flat_map(|c| c.options).any(|opt| opt.long == long && !matches!(opt.arg, Arg::None))
+        find(&word).is_none()
+            && COMMANDS.iter().flat_map(|c| c.options).any(|opt| opt.long == long && !matches!(opt.arg, Arg::None | Arg::Attached(_)))
     }
 
     fn has(&self, long: &str) -> bool {
@@ -177,7 +178,10 @@ impl Scan {
         };
         let value = match (opt.arg, attached) {
             (Arg::Numbers(_), attached) => return self.take_numbers(opt, attached, parser),
-            (Arg::None, _) => None,
+            (Arg::None, _) | (Arg::Attached(_), None) => None,
+            (Arg::Attached(only), Some(value)) if value != only => {
+                return Err(UsageError::BadValue { option: format!("--{}", opt.long), reason: format!("expected nothing, or `={only}`") });
+            }
             (_, Some(value)) => Some(value),
             (Arg::Required(_), None) => Some(text(parser.value().map_err(|_| missing(opt))?)?),
             (Arg::Optional(_) | Arg::OptionalNumber(_), None) => {
@@ -259,7 +263,7 @@ fn text(word: OsString) -> Result<String, UsageError> {
 
 fn missing(opt: &Opt) -> UsageError {
     let value = match opt.arg {
-        Arg::Required(name) | Arg::Numbers(name) | Arg::Optional(name) | Arg::OptionalNumber(name) => name,
+        Arg::Required(name) | Arg::Numbers(name) | Arg::Optional(name) | Arg::OptionalNumber(name) | Arg::Attached(name) => name,
         Arg::None => "",
     };
     UsageError::MissingValue { option: format!("--{} <{value}>", opt.long) }

@@ -11,6 +11,8 @@ pub(crate) enum Arg {
     Optional(&'static str),
     /// `--max-restarts [n]`: the next word only if it is a number.
     OptionalNumber(&'static str),
+    /// `--raw[=bytes]`: only what is attached; the next word never belongs to it.
+    Attached(&'static str),
     /// `--stop-exit-codes <codes...>`: the next word and every number after it.
     Numbers(&'static str),
 }

@@ -33,7 +33,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 fn follow(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     loop {
         if cx.out.width().is_some() {
-            cx.out.data(b"\x1b[2J\x1b[H");
+            cx.out.control("\x1b[2J\x1b[H");
         }
         table::show(cx, call)?;
         cx.out.flush();

@@ -17,6 +17,7 @@ use super::follow::{Follower, Line, Place};
 use super::search::Pattern;
 use super::source::{Kind, Source};
 use crate::render::{Out, styles};
+use crate::text::shown;
 
 const BLUE: Style = Style::new().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Blue)));
 const GREY: Style = styles::GREY;
@@ -115,7 +116,7 @@ impl Printer {
 
     /// Prints `<path> last <n> lines:`.
     pub(super) fn file_heading(&self, out: &mut Out, source: &Source, lines: u64) {
-        let text = out.paint().with(GREY, format!("{} last {lines} lines:", source.path.display())).to_string();
+        let text = out.paint().with(GREY, format!("{} last {lines} lines:", shown(&source.path.to_string_lossy()))).to_string();
         out.line(text);
     }
 
@@ -152,7 +153,7 @@ impl Printer {
             }
             Form::Session => {
                 self.date(out, now);
-                self.labelled(out, source, &format!("{}-{}  | ", source.name, source.id), line);
+                self.labelled(out, source, &format!("{}-{}  | ", shown(&source.name), source.id), line);
             }
             Form::Project => {
                 let label = service_label(source);
@@ -242,8 +243,8 @@ impl Printer {
         head.extend_from_slice(self.pairs_stamper.stamp(now));
         let mut rest = String::new();
         let _ = match source.kind {
-            Kind::Out => write!(rest, " app={} id={} type=out message=", source.name, source.id),
-            Kind::Error => write!(rest, " app={} id={} type=error message=", source.name, source.id),
+            Kind::Out => write!(rest, " app={} id={} type=out message=", shown(&source.name), source.id),
+            Kind::Error => write!(rest, " app={} id={} type=error message=", shown(&source.name), source.id),
             Kind::Daemon => write!(rest, " app=pm2 type=out message="),
         };
         head.extend_from_slice(rest.as_bytes());
@@ -272,14 +273,14 @@ fn undated(line: &[u8]) -> &[u8] {
 fn label(source: &Source) -> String {
     match source.kind {
         Kind::Daemon => source.name.clone(),
-        Kind::Out | Kind::Error => format!("{}|{}", source.id, source.name),
+        Kind::Out | Kind::Error => format!("{}|{}", source.id, shown(&source.name)),
     }
 }
 
 /// The label of an app of a project: its name there, and its id.
 fn service_label(source: &Source) -> String {
     let own = source.name.strip_prefix(&source.namespace).and_then(|rest| rest.strip_prefix('-')).filter(|own| !own.is_empty());
-    format!("{}-{}", crate::text::shown(own.unwrap_or(&source.name)), source.id)
+    format!("{}-{}", shown(own.unwrap_or(&source.name)), source.id)
 }
 
 /// The colour of an app: always the same for the same name.

@@ -11,7 +11,7 @@ use std::path::Path;
 use super::style::{Paint, styles};
 use super::view::View;
 use crate::home::Program;
-use crate::text::{ascii, is_ascii_wanted};
+use crate::text::{ascii, is_ascii_wanted, safe};
 
 /// The two streams.
 pub(crate) struct Out {
@@ -31,6 +31,9 @@ pub(crate) struct Out {
     closed: bool,
     failed: Option<io::Error>,
     is_terminal: bool,
+    /// Whether text for stdout and stderr is made safe for a terminal.
+    is_safe: bool,
+    is_safe_err: bool,
 }
 
 /// Bytes that are gathered before they are written.
@@ -61,6 +64,8 @@ impl Out {
             closed: false,
             failed: None,
             is_terminal,
+            is_safe: is_terminal,
+            is_safe_err: is_terminal_err,
         }
     }
 
@@ -75,6 +80,8 @@ impl Out {
             paint: plain,
             paint_err: plain,
             is_terminal: false,
+            is_safe: false,
+            is_safe_err: false,
             is_ascii: false,
             is_ascii_err: false,
             silent: false,
@@ -86,6 +93,17 @@ impl Out {
     #[cfg(test)]
     pub(crate) fn set_ascii(&mut self) {
         (self.is_ascii, self.is_ascii_err) = (true, true);
+    }
+
+    /// Makes text safe as for terminals.
+    #[cfg(test)]
+    pub(crate) fn set_safe(&mut self) {
+        (self.is_safe, self.is_safe_err) = (true, true);
+    }
+
+    /// Passes the bytes of apps to a terminal as they are (`--raw=bytes`).
+    pub(crate) fn pass_bytes(&mut self) {
+        (self.is_safe, self.is_safe_err) = (false, false);
     }
 
     /// True when called as PM2.
@@ -183,8 +201,17 @@ impl Out {
         View::now(self.width(), self.paint)
     }
 
-    /// Data: on stdout, as it is, also when silent.
+    /// Data: on stdout, also when silent. To a terminal only colours have an effect, elsewhere it is as it is. Each call has whole characters and sequences.
     pub(crate) fn data(&mut self, bytes: &[u8]) {
+        if self.is_safe { self.gather(&safe(bytes)) } else { self.gather(bytes) }
+    }
+
+    /// Sequences of ours that act on a terminal.
+    pub(crate) fn control(&mut self, sequences: &str) {
+        self.gather(sequences.as_bytes());
+    }
+
+    fn gather(&mut self, bytes: &[u8]) {
         if !self.closed {
             self.buffer.extend_from_slice(bytes);
             if self.buffer.len() >= BUFFER_BYTES {
@@ -193,11 +220,12 @@ impl Out {
         }
     }
 
-    /// Data that belongs to the error stream, as it is.
+    /// The same for the error stream.
     pub(crate) fn data_err(&mut self, bytes: &[u8]) {
         self.flush();
+        let bytes = if self.is_safe_err { safe(bytes) } else { bytes.into() };
         // Nowhere is left to report that stderr is gone.
-        let _ = self.stderr.write_all(bytes);
+        let _ = self.stderr.write_all(&bytes);
     }
 
     /// A line without prefix.
@@ -322,6 +350,22 @@ mod tests {
         out.info("three");
         out.data(b"four");
         assert_eq!(screen.taken(&mut out), "[PM2] one\n[PM2][WARN] two\nfour");
+    }
+
+    #[test]
+    fn on_a_terminal_text_of_others_does_nothing() {
+        let (mut out, screen) = Screen::of(Program::Ostler);
+        out.data(b"\x1b[2J\n");
+        out.set_safe();
+        out.data(b"\x1b[2J \x1b[31mred\n");
+        out.text("\u{9b}2J\n");
+        out.info("\x1b]0;title\x07");
+        out.error("\x1b]52;c;x\x07");
+        out.control("\x1b[H");
+        out.pass_bytes();
+        out.data(b"\x1b[6n");
+        let expected = "\x1b[2J\n^[[2J \x1b[31mred\n<U+009B>2J\n[ostler] ^[]0;title^G\n(stderr) [ostler][ERROR] ^[]52;c;x^G\n\x1b[H\x1b[6n";
+        assert_eq!(screen.taken(&mut out), expected);
     }
 
     #[test]

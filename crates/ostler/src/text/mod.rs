@@ -2,9 +2,11 @@
 
 mod ascii;
 mod fit;
+mod safe;
 
 pub(crate) use ascii::{ascii, is_ascii_wanted};
 pub(crate) use ostler_client::words::shown;
+pub(crate) use safe::safe;
 
 pub(crate) use fit::{fit, wrap, wrap_words};
 #[cfg(any(feature = "fleet", feature = "machine"))]

@@ -210,7 +210,8 @@ impl Refusal {
 
     fn note(mut self, site: &Site, response: &Response<Body>) {
         let status = response.status();
-        if status != StatusCode::FORBIDDEN && !(self.is_order && !status.is_success()) {
+        let is_refused = status == StatusCode::FORBIDDEN || self.is_order && !status.is_success();
+        if !is_refused {
             return;
         }
         let reason = response.extensions().get::<Reason>().map_or_else(|| status.to_string(), |Reason(reason)| reason.clone());

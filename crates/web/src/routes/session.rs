@@ -66,7 +66,8 @@ async fn login(site: &Site, asked: Asked) -> Response<Body> {
     };
     // Links and tokens are 256 random bits: nobody guesses them, and no attempt of others holds them up.
     if let Login::Password(_) = login {
-        match site.attempts.borrow_mut().begin(from, is_shared, Instant::now()) {
+        let turn = site.attempts.borrow_mut().begin(from, is_shared, Instant::now());
+        match turn {
             Ok(wait) => {
                 standing.inspect(Standing::admit);
                 tokio::time::sleep(wait).await;
