@@ -9,12 +9,15 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use ostler_keeper::{LOCK_FILE, ROLE_VAR};
-use ostler_sys::{ProcRef, tree};
+use ostler_sys::{ProcRef, clock, tree};
 
 use crate::error::CliError;
 
 /// Longest `pm2.pid` and longest title of a process that are read.
 const MOST_BYTES: u64 = 4096;
+
+/// Error of the times that are compared: a tick of the kernel each.
+const CLOCK_TICK_MS: u128 = 20;
 
 /// Returns an error if PM2's daemon runs in this home; `what` is what ostler does not do there.
 ///
@@ -41,19 +44,34 @@ fn in_home(home: &Path) -> Option<Option<i32>> {
 /// Returns the process that listens on PM2's socket, unless it is ostler. A process of another pid
 /// namespace has no number here; then a home that ostler has never locked is PM2's.
 fn answers_calls(home: &Path) -> Option<Option<i32>> {
-    let stream = UnixStream::connect(calls_socket(home)).ok()?;
+    let socket = calls_socket(home);
+    let stream = UnixStream::connect(&socket).ok()?;
     match ostler_sys::socket::peer(&stream).ok()?.pid {
-        pid if pid > 0 => (ProcRef::of(pid).is_ok_and(|process| process.runs()) && !is_ours(pid)).then_some(Some(pid)),
+        pid if pid > 0 => (!is_ours(pid) && (has_title(pid, home) || is_older(pid, &socket))).then_some(Some(pid)),
         _ => (!home.join(LOCK_FILE).exists()).then_some(None),
     }
+}
+
+/// True if the process was there when the socket was made. The kernel names the process that made
+/// it: a daemon of ostler that was replaced since, whose number may be another process's by now.
+fn is_older(pid: i32, socket: &Path) -> bool {
+    let Ok(process) = ProcRef::of(pid) else { return false };
+    let age_ms = clock::boot_ms().saturating_sub(clock::ticks_to_ms(process.start_ticks));
+    let made = fs::metadata(socket).and_then(|meta| meta.modified()).ok();
+    let since_made = made.and_then(|made| made.elapsed().ok());
+    process.runs() && since_made.is_some_and(|since| u128::from(age_ms) + CLOCK_TICK_MS >= since.as_millis())
+}
+
+/// True if the process has the title of PM2's daemon for this home.
+fn has_title(pid: i32, home: &Path) -> bool {
+    read(&PathBuf::from(format!("/proc/{pid}/cmdline"))).is_some_and(|title| is_title_of(&title, home))
 }
 
 /// Returns the process that `pm2.pid` names, if it is a daemon of PM2 for this home: a stale file
 /// names nothing, or by now another process.
 fn by_pid_file(home: &Path) -> Option<i32> {
     let pid: i32 = read(&home.join("pm2.pid"))?.trim().parse().ok().filter(|pid| *pid > 1)?;
-    let title = read(&PathBuf::from(format!("/proc/{pid}/cmdline")))?;
-    (is_title_of(&title, home) && !is_ours(pid)).then_some(pid)
+    (has_title(pid, home) && !is_ours(pid)).then_some(pid)
 }
 
 /// True for `PM2 v5.4.3: God Daemon (/root/.pm2)`.
@@ -79,7 +97,19 @@ fn read(path: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_process_that_began_after_the_socket_did_not_make_it() {
+        let path = std::env::temp_dir().join(format!("ostler-other-pm2-{}", std::process::id()));
+        let file = fs::File::create(&path).unwrap();
+        let own = std::process::id().cast_signed();
+        assert!(is_older(own, &path));
+        file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(864_000)).unwrap();
+        assert!(!is_older(own, &path) && !is_older(i32::MAX, &path));
+        fs::remove_file(&path).unwrap();
+    }
 
     #[test]
     fn titles_of_pm2s_daemon() {

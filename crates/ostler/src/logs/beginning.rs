@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ostler_proto::pm2::{LogPlaces, ReaderInput};
+use ostler_proto::pm2::{LogPlace, LogPlaces, ReaderInput};
 
 use super::run::daemon_log;
 use crate::cx::Cx;
@@ -50,19 +50,24 @@ impl Past {
     }
 
     /// It, with places that come later.
-    pub(super) fn with_more(self, more: ReaderInput) -> Self {
-        Self { more: Some(Rc::new(RefCell::new(more))), ..self }
+    pub(super) fn with_more(mut self, more: ReaderInput) -> Self {
+        self.more = Some(Rc::new(RefCell::new(more)));
+        std::mem::take(&mut self.places.files).into_iter().for_each(|place| self.add(place));
+        self
     }
 
-    /// Takes the places that came since the last call. One without a file says that there was none.
+    /// Takes the places that came since the last call.
     pub(super) fn take_more(&mut self) {
-        let Some(more) = self.more.as_ref().and_then(|more| more.borrow_mut().more().ok()) else { return };
-        for place in more {
-            if place.ino == 0 {
-                self.lengths.entry(place.path.into()).or_insert(0);
-            } else if !self.places.files.iter().any(|known| known.path == place.path) {
-                self.places.files.push(place);
-            }
+        let more = self.more.as_ref().and_then(|more| more.borrow_mut().more().ok());
+        more.into_iter().flatten().for_each(|place| self.add(place));
+    }
+
+    /// Adds a place. One without a file says that there was none.
+    fn add(&mut self, place: LogPlace) {
+        if place.ino == 0 {
+            self.lengths.entry(place.path.into()).or_insert(0);
+        } else {
+            self.places.files.push(place);
         }
     }
 

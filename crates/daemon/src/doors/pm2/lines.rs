@@ -188,8 +188,7 @@ impl LogLines {
             if !running.known.insert(path.clone()) {
                 continue;
             }
-            let new = LogPlace { path: path.clone(), since_ms: ctx.now.wall_ms, ..LogPlace::default() };
-            let place = place(path, ctx.now.wall_ms).unwrap_or(new);
+            let place = place(path, ctx.now.wall_ms).unwrap_or_else(|absent| absent);
             if let Err(error) = running.input.push(&place) {
                 ctx.log.error_once("log-reader-input", format_args!("PM2's clients may get old lines of logs once more: {error}"));
             }
@@ -316,21 +315,23 @@ fn starts(slot: &Slot, since_ms: u64) -> Vec<LogPlace> {
     let (error, out) = slot.durable.log_start;
     let files = &slot.live.files;
     let at = |path: &Option<String>, start: u64| {
-        let place = place(path.clone()?, since_ms)?;
+        let place = place(path.clone()?, since_ms).ok()?;
         Some(LogPlace { end: place.end.min(start), ..place })
     };
     [at(&files.out, out), at(&files.error, error)].into_iter().flatten().collect()
 }
 
-/// Places at the ends of these files.
+/// Places at the ends of these files; one without a file says that there is none yet.
 fn places(files: BTreeSet<String>, since_ms: u64) -> Vec<LogPlace> {
-    files.into_iter().filter_map(|path| place(path, since_ms)).collect()
+    files.into_iter().map(|path| place(path, since_ms).unwrap_or_else(|absent| absent)).collect()
 }
 
-/// Place at the end of a file; none of what is no regular file.
-fn place(path: String, since_ms: u64) -> Option<LogPlace> {
-    let meta = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file)?;
-    Some(LogPlace { path, dev: meta.dev(), ino: meta.ino(), end: meta.len(), since_ms })
+/// Place at the end of a file. Error: a place without a file, for what is no regular file.
+fn place(path: String, since_ms: u64) -> Result<LogPlace, LogPlace> {
+    match std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file) {
+        Some(meta) => Ok(LogPlace { path, dev: meta.dev(), ino: meta.ino(), end: meta.len(), since_ms }),
+        None => Err(LogPlace { path, since_ms, ..LogPlace::default() }),
+    }
 }
 
 fn begin(home: &Path, told: &LogPlaces, memory: File, output: OwnedFd) -> io::Result<Child> {
