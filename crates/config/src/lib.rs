@@ -22,5 +22,5 @@ mod statics;
 pub use check::RawApp;
 pub use context::{Context, Engine};
 pub use file::{Loaded, load, load_made, load_stdin, select, values};
-pub use normalize::{EnvOption, Normalized, Overlay, finish_order, from_options, merge, normalize, variables_of};
+pub use normalize::{Again, EnvOption, Normalized, Overlay, finish_order, from_options, merge, normalize, normalize_again, variables_of};
 pub use problem::{Kind, Position, Problem, Problems, Severity};

@@ -172,7 +172,7 @@ pub(super) fn finish_policy(spec: &mut AppSpec, context: &Context) {
 }
 
 /// The part of the caller's environment that reaches the app; mostly all of it, and then it is shared by all apps.
-fn inherited(raw: &RawApp, caller: &Arc<EnvMap>) -> Arc<EnvMap> {
+pub(super) fn inherited(raw: &RawApp, caller: &Arc<EnvMap>) -> Arc<EnvMap> {
     let clean = raw.attributes.get("env_policy").and_then(Value::as_str) == Some("clean");
     let filter = raw.attributes.get("filter_env").map(texts).unwrap_or_default();
     if !clean && filter.is_empty() && !OF_ONE_PROCESS.iter().any(|name| caller.contains_key(*name)) {
