@@ -12,6 +12,7 @@
 mod compare;
 mod library;
 mod parity;
+mod second;
 mod sequences;
 mod shapes;
 mod sessions {

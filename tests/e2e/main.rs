@@ -115,6 +115,7 @@ mod runtime_lines;
 mod save;
 mod scale;
 mod scrape;
+mod second;
 mod secrets;
 mod secrets_memory;
 mod seeds_cluster;

@@ -20,6 +20,7 @@ fn stop_all() -> Request {
         gentle: false,
         canary_ms: None,
         command: "stop".into(),
+        named_only: false,
     }
 }
 
@@ -43,6 +44,7 @@ fn a_connection_that_only_reads_changes_nothing() {
             existing: ostler_proto::control::Existing::Restart,
             command: "start".into(),
             confirm: None,
+            named_only: false,
         },
         Request::Undo { app: "app".into(), to: None, command: "rollout".into() },
         Request::RunJob { target: "app".into(), command: "run".into() },

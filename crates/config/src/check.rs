@@ -1,5 +1,6 @@
 //! Check of every key and value of an app against the table, all problems at once.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use indexmap::IndexMap;
@@ -44,6 +45,8 @@ pub struct RawApp {
     pub(crate) profiles: IndexMap<String, EnvMap>,
     /// `deploy.<name>.env` by name.
     pub(crate) deploy_env: IndexMap<String, EnvMap>,
+    /// Attributes that options set, as in [`ostler_core::app::AppSpec::options`].
+    pub(crate) options: BTreeMap<String, bool>,
 }
 
 impl RawApp {
@@ -129,6 +132,15 @@ impl RawApp {
         }
     }
 
+    /// Lays options of the command line over the attributes, and notes them.
+    pub(crate) fn replace_by_options(&mut self, attributes: Map<String, Value>) {
+        for key in attributes.keys().filter(|key| *key != "name") {
+            let replaces = self.attributes.contains_key(key);
+            self.options.insert(key.clone(), replaces);
+        }
+        self.replace(attributes);
+    }
+
     pub(crate) fn position(&self) -> Option<Position> {
         self.at.positions.of(&self.at.path, &self.at.value, &[])
     }
@@ -177,6 +189,7 @@ pub(crate) fn app(at: Where, file: Option<String>, deploy: &Option<Value>, probl
         env: EnvMap::new(),
         profiles: IndexMap::new(),
         deploy_env: deploy_env(deploy),
+        options: BTreeMap::new(),
     };
     let mut problems_of_app = Vec::new();
     for (given, value) in table {

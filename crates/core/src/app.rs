@@ -3,6 +3,7 @@
 //! The client builds it from options or an ecosystem file (`ostler-config`); the daemon only ever sees this. Paths are absolute but
 //! *not* symlink-resolved: a `current` link is followed anew at each start.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -49,6 +50,9 @@ pub struct AppSpec {
     pub args: Vec<String>,
     /// Absolute working directory.
     pub cwd: String,
+    /// Folder of the first start, against which `cwd` and `script` were resolved; none = `cwd` itself.
+    #[serde(skip_serializing_if = "is_default")]
+    pub folder: Option<String>,
     /// Fork or cluster.
     pub mode: ExecMode,
     /// Number of instances (already resolved: `max`, 0 and negative numbers are gone).
@@ -136,12 +140,22 @@ pub struct AppSpec {
     /// Every attribute as the user gave it, under its main name, for `pm2_env` and for features of later layers
     /// (`cron_restart`, `watch`, `max_memory_restart`, …). Never holds `env` or `env_*`.
     pub given: Given,
+    /// Attributes that the command line set, and whether each replaced a value of the config file.
+    /// A later command with the file keeps those of which the file says nothing.
+    #[serde(skip_serializing_if = "is_default")]
+    pub options: BTreeMap<String, bool>,
 }
 
 impl AppSpec {
     /// True for a job: it runs at its times only, and ends by itself.
     pub fn is_job(&self) -> bool {
         self.cron.as_ref().is_some_and(|cron| cron.job.is_some())
+    }
+
+    /// Notes that the command line sets this attribute. Call it before `given` has the new value.
+    pub fn note_option(&mut self, name: &str) {
+        let replaces = !self.options.contains_key(name) && self.given.open().contains_key(name);
+        self.options.entry(name.to_owned()).or_insert(replaces);
     }
 
     /// True for a module of PM2: `all` does not mean it, and a saved list leaves it out.
@@ -202,6 +216,7 @@ impl Default for AppSpec {
             interpreter_args: Vec::new(),
             args: Vec::new(),
             cwd: "/".into(),
+            folder: None,
             mode: ExecMode::Fork,
             instances: 1,
             instances_given: false,
@@ -232,6 +247,7 @@ impl Default for AppSpec {
             config_file: None,
             version: None,
             given: Given::default(),
+            options: BTreeMap::new(),
         }
     }
 }
@@ -290,6 +306,32 @@ impl EnvSpec {
             all.extend(layer.iter().map(|(k, v)| (k.clone(), v.clone())));
         }
         all
+    }
+
+    /// Variables of the app's own: of its file, and those that commands set since.
+    pub fn declared(&self) -> EnvMap {
+        let mut all = EnvMap::new();
+        // The lowest layer is the caller's.
+        for layer in self.layers().skip(1) {
+            all.extend(layer.iter().map(|(name, value)| (name.clone(), value.clone())));
+        }
+        all
+    }
+
+    /// Gives the app's own variables the values that a caller has for them (`--update-env`). An app
+    /// that takes only part of its caller's environment keeps its own.
+    pub fn update(&mut self, caller: &EnvMap) {
+        if self.policy != EnvPolicy::Inherit {
+            return;
+        }
+        let profile = self.profile.as_ref().and_then(|name| self.profiles.get_mut(name));
+        for layer in [Some(&mut self.file), Some(&mut self.vars), profile].into_iter().flatten() {
+            for (name, value) in layer {
+                if let Some(new) = caller.get(name) {
+                    value.clone_from(new);
+                }
+            }
+        }
     }
 
     /// The key of the file whose value of this variable counts.
@@ -487,4 +529,37 @@ pub struct LimitSpec {
     pub umask: Option<u32>,
     /// Resource limits as (resource, soft, hard); `None` = unlimited. Resource names as in `ulimit`/systemd without `Limit`: `nofile`, `core`, …
     pub rlimits: Vec<(String, Option<u64>, Option<u64>)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vars(text: &str) -> EnvMap {
+        text.split_whitespace().filter_map(|word| word.split_once('=')).map(|(name, value)| (name.into(), value.into())).collect()
+    }
+
+    #[test]
+    fn the_values_of_a_caller_win() {
+        for (policy, expected) in [(EnvPolicy::Inherit, "F=new V=new P=new K=1"), (EnvPolicy::Clean, "F=1 V=1 P=1 K=1")] {
+            let profiles = [("prod".to_owned(), vars("P=1")), ("other".to_owned(), vars("X=1"))].into_iter().collect();
+            let (file, own, profile) = (vars("F=1"), vars("V=1 K=1"), Some("prod".to_owned()));
+            let mut env = EnvSpec { file, vars: own, profiles, profile, policy, ..EnvSpec::default() };
+            env.update(&vars("F=new V=new P=new X=new MORE=1"));
+            assert_eq!(env.declared(), vars(expected));
+            assert_eq!(env.profiles["other"], vars("X=1"), "a profile that is not chosen stays");
+        }
+    }
+
+    #[test]
+    fn an_option_is_noted_with_what_it_replaces() {
+        let mut spec = AppSpec::default();
+        for (name, in_file, expected) in [("a", false, false), ("b", true, true), ("a", true, false), ("b", true, true)] {
+            if in_file {
+                spec.given.open_mut().insert(name.into(), 1.into());
+            }
+            spec.note_option(name);
+            assert_eq!(spec.options.get(name), Some(&expected), "{name}");
+        }
+    }
 }

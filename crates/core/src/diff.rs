@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::app::{AppSpec, EnvMap};
+use crate::app::AppSpec;
 
 /// One key with another value.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,12 +58,7 @@ fn attributes(spec: &AppSpec) -> Values {
 }
 
 fn variables(spec: &AppSpec) -> Values {
-    let mut all = EnvMap::new();
-    // The lowest layer is the caller's.
-    for layer in spec.env.layers().skip(1) {
-        all.extend(layer.iter().map(|(name, value)| (name.clone(), value.clone())));
-    }
-    all.into_iter().map(|(name, value)| (name, Value::String(value))).collect()
+    spec.env.declared().into_iter().map(|(name, value)| (name, Value::String(value))).collect()
 }
 
 fn pairs(was: &Values, is: &Values, key: fn(String) -> Key) -> Vec<Difference> {

@@ -44,8 +44,14 @@ pub(crate) fn start_if_enabled(cx: &mut Cx) -> Result<(), CliError> {
 pub(crate) fn start(cx: &mut Cx, settings: &Settings) -> Result<(), CliError> {
     let home = cx.home()?.to_owned();
     let spec = described(cx, &home, settings)?;
-    let request =
-        Request::Start { apps: vec![spec], base_env: EnvMap::default(), existing: Existing::Restart, command: "web".into(), confirm: None };
+    let request = Request::Start {
+        apps: vec![spec],
+        base_env: EnvMap::default(),
+        existing: Existing::Restart,
+        command: "web".into(),
+        confirm: None,
+        named_only: false,
+    };
     cx.perform(&request, Wording::Names).map(drop)
 }
 
@@ -92,6 +98,7 @@ fn act(cx: &mut Cx, action: Action) -> Result<(), CliError> {
         gentle: false,
         canary_ms: None,
         command: "web".into(),
+        named_only: false,
     };
     cx.perform(&request, Wording::Names).map(drop)
 }

@@ -98,6 +98,10 @@ pub enum Request {
         /// Proof of the start that is waited for besides; none = it was executed (and is ready, where it says so).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         confirm: Option<Confirm>,
+        /// Whether instances of `autostart: false` that never ran stay stopped unless a target is
+        /// their name or id, as in PM2.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        named_only: bool,
     },
     /// Does something to existing instances. Answer: progress, then [`Response::Done`].
     Act {
@@ -117,6 +121,10 @@ pub enum Request {
         canary_ms: Option<u64>,
         /// Command word, for the record.
         command: String,
+        /// Whether instances of `autostart: false` that never ran stay stopped unless a target is
+        /// their name or id, as in PM2.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        named_only: bool,
     },
     /// Replacements of releases: under way, and the last ones. Answer: [`Response::Rollouts`].
     Rollouts {

@@ -124,7 +124,7 @@ pub static KEYS: &[Key] = &[
     key(Logs, "pid_file", &[Text], "`<home>/pids/<name>-<id>.pid`", "File that holds the process id.")
         .alias(&["pid"])
         .option(&["-p", "--pid"]),
-    key(Restart, "autostart", &[Flag], "true", "False creates the entry without starting it.").option(&["--no-autostart"]),
+    key(Restart, "autostart", &[Flag], "true", "False creates the entry without starting it; a command that names the app starts it.").option(&["--no-autostart"]),
     key(Restart, "autorestart", &[Flag], "true", "Restart after an exit that nobody asked for.").option(&["--no-autorestart"]),
     key(Restart, "stop_exit_codes", &[Numbers], "none", "Exit codes after which the app stays stopped.").option(&["--stop-exit-codes"]),
     key(Restart, "max_restarts", &[COUNT], "16; none with `exp_backoff_restart_delay`", "Unstable restarts in a row before `errored`.").option(&["--max-restarts"]),

@@ -1,5 +1,6 @@
 //! Normalization of a checked app to an [`AppSpec`]: one file per family of attributes.
 
+mod again;
 mod alerts;
 mod command;
 mod cron;
@@ -37,6 +38,7 @@ use crate::context::Context;
 use crate::keys::{self, Group};
 use crate::problem::{Kind, Problem, Problems, Severity};
 
+pub use again::{Again, normalize_again};
 pub use env::{EnvOption, variables_of};
 pub use merge::merge;
 pub use options::from_options;
@@ -53,6 +55,18 @@ pub struct Overlay {
     pub namespace: Option<String>,
     /// Other options, by main name; they win over the file.
     pub attributes: Map<String, Value>,
+}
+
+impl Overlay {
+    /// The name that an app of a file gets.
+    pub fn name_of(&self, raw: &RawApp) -> String {
+        let given = self.attributes.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
+        let name = given.map_or_else(|| raw.name(), str::to_owned);
+        match &self.profile {
+            Some(profile) if raw.attributes.get("append_env_to_name") == Some(&Value::Bool(true)) => format!("{name}-{profile}"),
+            _ => name,
+        }
+    }
 }
 
 /// A finished app and the warnings about it.
@@ -75,7 +89,7 @@ pub fn normalize(raw: &RawApp, context: &Context, overlay: &Overlay) -> Result<N
     if let Some(namespace) = &overlay.namespace
         && !raw.attributes.contains_key("namespace")
     {
-        raw.attributes.insert("namespace".into(), namespace.as_str().into());
+        raw.replace_by_options(Map::from_iter([("namespace".to_owned(), namespace.as_str().into())]));
     }
     env::expand_attributes(&mut raw, &context.env, overlay, &mut problems);
     variables::lay_under(&mut raw, context);
@@ -110,9 +124,11 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     let mut spec = AppSpec {
         name: raw.name(),
         namespace: raw.namespace(),
+        folder: (base.cwd != context.cwd).then(|| context.cwd.to_string_lossy().into_owned()),
         cwd: base.cwd.to_string_lossy().into_owned(),
         config_file: raw.file.clone(),
         given: raw.attributes.clone().into(),
+        options: raw.options.clone(),
         ..AppSpec::default()
     };
     for (key, value) in &raw.attributes {
@@ -124,10 +140,7 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     watch::warn_of_oddities(raw, problems);
     limits::forget_forbidden_nice(&mut spec, raw, context, problems);
     env::build(&mut spec, raw, &base, overlay, problems);
-    // A profile whose name goes into the app's name.
-    if let (Some(profile), Some(Value::Bool(true))) = (&overlay.profile, raw.attributes.get("append_env_to_name")) {
-        spec.name = format!("{}-{profile}", spec.name);
-    }
+    spec.name = overlay.name_of(raw);
     let serves_files = file_server::is_meant(raw);
     let resolved = if serves_files { file_server::resolve(&mut spec, raw, &base) } else { script::resolve(&mut spec, raw, &base) };
     problems.extend(resolved.err());

@@ -32,9 +32,11 @@ pub fn from_options(
     let app = checked(table, &mut problems);
     let mut warnings = Problems::check(problems, context.strict)?;
     let Some(app) = app else { return Err(Problems(warnings)) };
-    let normalized = normalize(&app, context, overlay).map_err(name_options)?;
-    warnings.extend(normalized.warnings);
-    Ok(Normalized { spec: normalized.spec, warnings })
+    let Normalized { mut spec, warnings: more } = normalize(&app, context, overlay).map_err(name_options)?;
+    warnings.extend(more);
+    let from_options = app.attributes().keys().filter(|key| !["script", "name"].contains(&key.as_str()));
+    spec.options = from_options.map(|key| (key.clone(), false)).collect();
+    Ok(Normalized { spec, warnings })
 }
 
 fn name_options(mut problems: Problems) -> Problems {
@@ -80,6 +82,6 @@ pub(super) fn lay_over(app: &mut RawApp, attributes: &Map<String, Value>, proble
         return;
     }
     if let Some(options) = checked(attributes.clone(), problems) {
-        app.replace(options.attributes);
+        app.replace_by_options(options.attributes);
     }
 }

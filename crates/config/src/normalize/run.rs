@@ -67,9 +67,11 @@ pub(super) fn finish(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, problems
         None => ExecMode::Cluster,
     };
     if !attributes.contains_key("merge_logs") {
-        // PM2's instances share their files when there is one per CPU, and only then; scripts of its users read them there.
-        // PM2 differs: not where the files tell who is ready.
-        let is_shared_in_pm2 = attributes.get("instances").is_some_and(is_per_cpu) && !attributes.contains_key("ready");
+        // PM2's instances share their files if there is one per CPU and the mode is not given as cluster; scripts of its users read
+        // them there. PM2 differs: not if the files show which instance is ready.
+        let per_cpu = attributes.get("instances").is_some_and(is_per_cpu);
+        let is_cluster_given = attributes.contains_key("exec_mode") && is_cluster(spec);
+        let is_shared_in_pm2 = per_cpu && !is_cluster_given && !attributes.contains_key("ready");
         spec.logs.merge_logs = !is_cluster(spec) && !spec.instances_given || base.context.as_pm2 && is_shared_in_pm2;
     }
 }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use ostler_core::app::{AppSpec, CombinedLog, EnvMap};
 use ostler_core::files::without_id;
 use ostler_core::lifecycle::{Event, Origin, PolicyName};
+use ostler_core::watch::WatchSpec;
 use ostler_proto::control::Change;
+use serde_json::Value;
 
 use super::{Ctx, Input, Request};
 use crate::slots::Slot;
@@ -86,14 +88,28 @@ pub(crate) fn changed_spec(slot: &Slot, change: &Change) -> AppSpec {
         keep_files(&mut spec, slot);
         spec.name = name.to_owned();
     }
-    if let Some(profile) = &change.profile {
-        spec.env.profile = Some(profile.clone());
+    match (&change.profile, &change.env) {
+        (Some(profile), _) => spec.env.profile = Some(profile.clone()),
+        // As PM2: what the shell has wins over what the file once said.
+        (None, Some(caller)) => spec.env.update(caller),
+        (None, None) => {}
+    }
+    if change.attributes.get("watch") == Some(&Value::Bool(false)) {
+        unwatch(&mut spec);
     }
     spec.env.vars.extend(change.vars.iter().map(|(name, value)| (name.clone(), value.clone())));
     if let Some(args) = &change.args {
         spec.args.clone_from(args);
     }
     spec
+}
+
+/// Switches the watching off, from the next start on as well.
+fn unwatch(spec: &mut AppSpec) {
+    spec.note_option("watch");
+    spec.given.open_mut().insert("watch".into(), false.into());
+    let watch = WatchSpec { on: false, ..(*spec.watch).clone() };
+    spec.watch = watch.into();
 }
 
 /// Keeps the files of an app with another name, as PM2 does. Whoever reads them need not know.

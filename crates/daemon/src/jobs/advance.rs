@@ -13,6 +13,12 @@ use crate::engine::{Ctx, Ending, Request};
 use crate::slots::{Slot, Slots};
 use crate::store::Role;
 
+/// True for an instance that a target does not name and that only its name or id starts.
+fn is_left(slots: &Slots, id: u32, target: &str) -> bool {
+    let is_named = |slot: &Slot| slot.spec().name == target || slot.durable.pm_id.to_string() == target;
+    slots.get(id).is_some_and(|slot| slot.is_unstarted() && !is_named(slot))
+}
+
 impl Job {
     /// Starts what may be started, resolves the next target when one is done. True when all are, and who asked has the answer.
     pub(super) fn advance(&mut self, ctx: &mut Ctx) -> bool {
@@ -39,7 +45,9 @@ impl Job {
     fn resolve(&mut self, ctx: &mut Ctx, target: String) -> Result<(), Failure> {
         let ids = ctx.slots.select(&target, &self.cwd)?;
         self.touch(&ids, &ctx.slots);
-        self.pending.extend(&ids);
+        let starts = self.named_only && matches!(self.step, Step::Act(Action::Restart | Action::Reload, _));
+        let is_left = |id: &&u32| starts && is_left(&ctx.slots, **id, &target);
+        self.pending.extend(ids.iter().filter(|id| !is_left(id)));
         self.ordered = put_in_order(&ctx.slots, &self.step, &mut self.pending);
         if let Step::Act(action, _) = self.step {
             self.send_selected(ctx, action, target, &ids);

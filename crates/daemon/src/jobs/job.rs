@@ -56,6 +56,8 @@ pub(super) struct Job {
     pub rollouts: Vec<u64>,
     /// Reloads that did not end well.
     pub refused: Vec<RolloutReport>,
+    /// Whether instances that never ran wait for a command that names them.
+    pub named_only: bool,
     /// What a config file says about running apps, by name; for a reload.
     pub releases: BTreeMap<String, NewRelease>,
     /// Whether what runs may finish what it does.
@@ -136,6 +138,7 @@ impl Job {
             shown: Vec::new(),
             rollouts: Vec::new(),
             refused: Vec::new(),
+            named_only: false,
             releases: BTreeMap::new(),
             gentle: false,
             told_in_order: None,

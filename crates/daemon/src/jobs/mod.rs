@@ -68,8 +68,8 @@ impl Feature for Jobs {
             return None;
         }
         let job = match request {
-            proto::Request::Start { apps, base_env, existing, command, confirm } => {
-                let start = Start { apps, base_env, existing, confirm, origin: caller.origin(command) };
+            proto::Request::Start { apps, base_env, existing, command, confirm, named_only } => {
+                let start = Start { apps, base_env, existing, confirm, named_only, origin: caller.origin(command) };
                 if start.has_to_wait(&ctx.slots) {
                     self.held_back.push((asker, start));
                     self.count(ctx);
@@ -77,10 +77,10 @@ impl Feature for Jobs {
                 }
                 start::start(ctx, asker, start)
             }
-            proto::Request::Act { action, targets, cwd, change, parallel, gentle, canary_ms, command } => {
+            proto::Request::Act { action, targets, cwd, change, parallel, gentle, canary_ms, command, named_only } => {
                 let (targets, parallel) = (targets.into(), parallel as usize);
                 let job = Job::new(asker, Step::Act(action, change), caller.origin(command));
-                Ok(Job { targets, cwd, parallel, gentle, canary_ms, ..job })
+                Ok(Job { targets, cwd, parallel, gentle, canary_ms, named_only, ..job })
             }
             proto::Request::RunJob { target, command } => scheduled::run(ctx, asker, &target, caller.origin(command)),
             proto::Request::Scale { name, cwd, to, oldest_first } => {

@@ -49,7 +49,7 @@ pub(super) fn scale(ctx: &mut Ctx, asker: Asker, ids: &[u32], (wanted, first): (
     if wanted < current {
         return Some(to_fewer(&ctx.slots, asker, ids, (current - wanted, first), origin));
     }
-    to_more(ctx, asker, model, wanted - current, origin)
+    to_more(ctx, asker, model, (wanted - current, first), origin)
 }
 
 fn to_fewer(slots: &Slots, asker: Asker, ids: &[u32], (surplus, first): (u32, Leaving), origin: Origin) -> Job {
@@ -62,9 +62,11 @@ fn to_fewer(slots: &Slots, asker: Asker, ids: &[u32], (surplus, first): (u32, Le
 }
 
 /// A job that adds so many more of the same.
-fn to_more(ctx: &mut Ctx, asker: Asker, model: u32, more: u32, origin: Origin) -> Option<Job> {
+fn to_more(ctx: &mut Ctx, asker: Asker, model: u32, (more, first): (u32, Leaving), origin: Origin) -> Option<Job> {
     let model = ctx.slots.get(model)?;
     let (app, base) = (Rc::clone(model.app()), Rc::clone(model.base()));
+    // Callers in the manner of PM2, where the oldest go first, start no instance of such an app.
+    let stays_stopped = first == Leaving::Oldest && model.is_unstarted();
     let mut job = Job::new(asker, Step::Start, origin);
     let added: Vec<u32> = (0..more).map(|_| ctx.slots.add(&app, &base, ctx.now, &ctx.settings)).collect();
     job.touch(&added, &ctx.slots);
@@ -73,7 +75,7 @@ fn to_more(ctx: &mut Ctx, asker: Asker, model: u32, more: u32, origin: Origin) -
     if app.spec.is_job() {
         // A job is put on its schedule, not started.
         added.into_iter().for_each(|id| ctx.request(Request::Schedule { id, saved: None }));
-    } else {
+    } else if !stays_stopped {
         job.wait_until_up(&added, &ctx.slots);
         added.into_iter().for_each(|id| ctx.event(id, Event::Start(job.origin.clone())));
     }

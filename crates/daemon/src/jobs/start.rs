@@ -23,6 +23,8 @@ pub(super) struct Start {
     pub existing: Existing,
     /// Confirmation that is wanted.
     pub confirm: Option<Confirm>,
+    /// Whether instances that never ran wait for a command that names them.
+    pub named_only: bool,
     pub origin: Origin,
 }
 
@@ -63,7 +65,7 @@ struct Starting {
 /// # Errors
 /// It cannot be started as a whole; nothing was.
 pub(super) fn start(ctx: &mut Ctx, asker: Asker, start: Start) -> Result<Job, Failure> {
-    let Start { apps, base_env, existing, confirm, origin } = start;
+    let Start { apps, base_env, existing, confirm, named_only, origin } = start;
     turns::check(&ctx.slots, &apps)?;
     let planned = |spec: AppSpec| plan(&ctx.slots, &spec, &existing).map(|plan| (spec, plan));
     let mut plans: Vec<(AppSpec, Plan)> = apps.into_iter().map(planned).collect::<Result<_, Failure>>()?;
@@ -78,6 +80,7 @@ pub(super) fn start(ctx: &mut Ctx, asker: Asker, start: Start) -> Result<Job, Fa
         job.step = Step::Act(Action::Reload, None);
         (job.parallel, job.canary_ms) = (parallel as usize, canary_ms);
     }
+    job.named_only = named_only && by_file;
     let mut starting = Starting { job, base_env, by_file, shared, fresh: Vec::new() };
     for (spec, plan) in plans {
         send_before(ctx, asker, &spec);
@@ -113,9 +116,25 @@ impl Starting {
                 let autostarts = |id: &u32| ctx.slots.get(*id).is_some_and(|slot| slot.spec().autostart);
                 self.fresh.extend(ids.into_iter().filter(autostarts));
             }
-            Plan::Again(ids) if matches!(self.job.step, Step::Act(Action::Reload, _)) => self.reload(ctx, spec, ids),
-            Plan::Again(ids) => self.restart(ctx, spec, ids),
+            Plan::Again(ids) => {
+                let ids = self.without_unstarted(ctx, &spec, ids);
+                match self.job.step {
+                    _ if ids.is_empty() => {}
+                    Step::Act(Action::Reload, _) => self.reload(ctx, spec, ids),
+                    _ => self.restart(ctx, spec, ids),
+                }
+            }
         }
+    }
+
+    /// The instances to start anew. Those of `autostart: false` that never ran get their new
+    /// description and wait for a command that names them.
+    fn without_unstarted(&mut self, ctx: &mut Ctx, spec: &AppSpec, ids: Vec<u32>) -> Vec<u32> {
+        let is_left = |id: &u32| self.job.named_only && !spec.autostart && ctx.slots.get(*id).is_some_and(Slot::is_unstarted);
+        let (left, ids): (Vec<u32>, Vec<u32>) = ids.into_iter().partition(is_left);
+        self.job.touch(&left, &ctx.slots);
+        left.into_iter().for_each(|id| ctx.redescribe(id, spec.clone()));
+        ids
     }
 
     /// Adds new instances, which are not started yet.
@@ -134,8 +153,7 @@ impl Starting {
             self.job.asker.send(ctx, Progress::Warning(line));
             return self.take_turns(ctx, Action::Reload, spec.name, ids);
         }
-        // As PM2: the caller's variables reach a running app only where its file sets none.
-        let env = if spec.env.vars.is_empty() { NewEnv::Over(self.base_env.clone()) } else { NewEnv::Same };
+        let env = if takes_callers(&spec) { NewEnv::Over(self.base_env.clone()) } else { NewEnv::Same };
         let more = missing_instances(&ctx.slots, &spec, &ids);
         self.take_turns(ctx, Action::Reload, spec.name.clone(), ids);
         self.job.releases.insert(spec.name.clone(), NewRelease { spec, env, more });
@@ -144,8 +162,7 @@ impl Starting {
     fn restart(&mut self, ctx: &mut Ctx, spec: AppSpec, ids: Vec<u32>) {
         let more = missing_instances(&ctx.slots, &spec, &ids);
         for &id in &ids {
-            // As PM2: the caller's variables reach a running app only where its file sets none.
-            if self.by_file && spec.env.vars.is_empty() {
+            if self.by_file && takes_callers(&spec) {
                 rebase_merged(ctx, id, &self.base_env);
             }
             ctx.redescribe(id, spec.clone());
@@ -220,6 +237,12 @@ fn plan(slots: &Slots, spec: &AppSpec, existing: &Existing) -> Result<Plan, Fail
 fn missing_instances(slots: &Slots, spec: &AppSpec, ids: &[u32]) -> u32 {
     let before = ids.first().and_then(|id| slots.get(*id)).map_or(spec.instances, |slot| slot.spec().instances);
     if before == spec.instances { 0 } else { spec.instances.saturating_sub(ids.len() as u32) }
+}
+
+/// True if the caller's variables reach an app that runs: as in PM2, only if its file sets none.
+fn takes_callers(spec: &AppSpec) -> bool {
+    let chosen = spec.env.profile.as_ref().and_then(|name| spec.env.profiles.get(name));
+    spec.env.vars.is_empty() && chosen.is_none_or(EnvMap::is_empty)
 }
 
 fn rebase_merged(ctx: &mut Ctx, id: u32, env: &EnvMap) {

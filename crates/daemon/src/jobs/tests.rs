@@ -62,11 +62,12 @@ fn act(action: Action, targets: &[&str]) -> proto::Request {
         gentle: false,
         canary_ms: None,
         command: "test".into(),
+        named_only: false,
     }
 }
 
 fn start(apps: Vec<AppSpec>, existing: Existing) -> proto::Request {
-    proto::Request::Start { apps, base_env: EnvMap::default(), existing, command: "start".into(), confirm: None }
+    proto::Request::Start { apps, base_env: EnvMap::default(), existing, command: "start".into(), confirm: None, named_only: false }
 }
 
 const PLAIN: Existing = Existing::PlainScript { force: false };
@@ -162,7 +163,11 @@ fn as_many_at_a_time_as_was_asked_for() {
     let proto::Request::Act { action, targets, cwd, change, gentle, canary_ms, command, .. } = act(Action::Stop, &["all"]) else {
         panic!()
     };
-    ask(&mut played, &mut jobs, proto::Request::Act { action, targets, cwd, change, parallel: 2, gentle, canary_ms, command });
+    ask(
+        &mut played,
+        &mut jobs,
+        proto::Request::Act { action, targets, cwd, change, parallel: 2, gentle, canary_ms, command, named_only: false },
+    );
     let stopping = |played: &Played| ids.iter().map(|id| is_stopping(played, *id)).collect::<Vec<bool>>();
     assert_eq!(stopping(&played), [true, true, false]);
     ends(&mut played, &mut jobs, ids[0], 0);
@@ -444,7 +449,7 @@ fn confirmed(early_exit_fails: bool) -> (Played, Jobs) {
     let spec = AppSpec { interpreter: Some("/usr/bin/node".into()), ..app("api") };
     let proto::Request::Start { apps, base_env, existing, command, .. } = start(vec![spec], PLAIN) else { panic!() };
     let confirm = Some(Confirm { within_ms: 500, early_exit_fails });
-    ask(&mut played, &mut jobs, proto::Request::Start { apps, base_env, existing, command, confirm });
+    ask(&mut played, &mut jobs, proto::Request::Start { apps, base_env, existing, command, confirm, named_only: false });
     played.ctx.slots.get_mut(0).unwrap().durable.preloaded = true;
     spawned(&mut played, &mut jobs, 0);
     assert_eq!(told(&mut played), ["launched api [0]"], "nobody knows whether it runs its script");

@@ -150,6 +150,7 @@ impl UserCommand {
             gentle: false,
             canary_ms: None,
             command: format!("{action:?}").to_lowercase(),
+            named_only: false,
         };
         match self {
             Self::Start => Request::Start {
@@ -158,6 +159,7 @@ impl UserCommand {
                 existing: Existing::Restart,
                 command: "start".into(),
                 confirm: None,
+                named_only: false,
             },
             Self::Stop => act(Action::Stop),
             Self::Restart => act(Action::Restart),

@@ -170,6 +170,12 @@ impl Slot {
         u64::from(self.durable.id) << 32 | u64::from(inc)
     }
 
+    /// True if it waits for a command that names it: `autostart: false`, and it never ran.
+    pub(crate) fn is_unstarted(&self) -> bool {
+        let spec = self.spec();
+        !spec.autostart && !spec.is_job() && self.durable.instance.counters.last_start.is_none()
+    }
+
     /// The description.
     pub(crate) fn spec(&self) -> &AppSpec {
         &self.app().spec

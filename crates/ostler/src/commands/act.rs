@@ -2,7 +2,7 @@
 
 use ostler_proto::control::{Action, Existing, Failure};
 
-use super::change::{change, without_watch};
+use super::change::{change, of_stop};
 use super::files::{self, Source};
 use super::request::{reload_of, request, unknown_id};
 use super::{attach, launch, table};
@@ -58,10 +58,10 @@ fn on_target(cx: &mut Cx, call: &Call, action: Action, target: &str) -> Result<V
     let targets = vec![target.to_owned()];
     let change = match action {
         Action::Restart | Action::Reload => change(cx, call, &targets)?,
-        Action::Stop if call.has("watch") => Some(without_watch(cx, call, &targets)?),
-        Action::Stop | Action::Delete | Action::Reset => None,
+        Action::Stop => of_stop(cx, call),
+        Action::Delete | Action::Reset => None,
     };
-    let result = cx.perform(&request(action, call, targets, change)?, Wording::Action);
+    let result = cx.perform(&request(cx, action, call, targets, change)?, Wording::Action);
     match result {
         Err(CliError::Daemon(Failure::NotFound { ref target })) if cx.program.is_pm2() && is_id(target) => {
             Err(unknown_id(cx, action, target))
@@ -86,8 +86,8 @@ fn on_file(cx: &mut Cx, call: &Call, action: Action, source: &Source) -> Result<
             if running.is_empty() {
                 return Ok(Vec::new());
             }
-            let change = if action == Action::Stop && call.has("watch") { Some(without_watch(cx, call, &running)?) } else { None };
-            cx.perform(&request(action, call, running, change)?, Wording::Names)
+            let change = if action == Action::Stop { of_stop(cx, call) } else { None };
+            cx.perform(&request(cx, action, call, running, change)?, Wording::Names)
         }
     }
 }

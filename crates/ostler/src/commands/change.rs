@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ostler_config::{Context, EnvOption, Kind, Normalized, Overlay, Problem, load, merge, normalize};
+use ostler_config::{Context, EnvOption, Kind, Normalized, Overlay, Problem, load, merge, normalize_again};
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::watch::WatchSpec;
 use ostler_proto::control::{Change, Detail};
@@ -14,6 +14,7 @@ use super::files;
 use crate::cli::Call;
 use crate::cx::{self, Cx};
 use crate::error::{CliError, UsageError};
+use crate::text::shown;
 
 /// `--env`: a profile, or variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,14 +72,14 @@ struct Wanted<'a> {
     toggles_watch: bool,
 }
 
-/// The change of `stop --watch`: they are not watched any more, from the next start on either.
-pub(super) fn without_watch(cx: &mut Cx, call: &Call, targets: &[String]) -> Result<Change, CliError> {
-    let details = cx.client()?.inspect_in(targets, cx::cwd()?)?;
-    let context = files::context(cx, call)?;
-    let attributes = Map::from_iter([("watch".to_owned(), Value::Bool(false))]);
-    let wanted = Wanted { profile: None, attributes: &attributes, args: None, toggles_watch: false };
-    let (specs, spec_of) = describe_anew(cx, &details, &wanted, &context)?;
-    Ok(Change { specs, spec_of, ..Change::default() })
+/// Attributes of apps that are not watched from now on, nor after a later start.
+pub(super) fn unwatched() -> Map<String, Value> {
+    Map::from_iter([("watch".to_owned(), Value::Bool(false))])
+}
+
+/// The change of `stop --watch`, and of each `stop` as `pm2`.
+pub(super) fn of_stop(cx: &Cx, call: &Call) -> Option<Change> {
+    (cx.program.is_pm2() || call.has("watch")).then(|| Change { attributes: unwatched(), ..Change::default() })
 }
 
 /// New descriptions of the apps: from their config file when a profile is chosen, with the options on top.
@@ -141,14 +142,17 @@ fn with_profile(cx: &mut Cx, old: &AppSpec, profile: &str, context: &Context) ->
         context.apply_env_changes(&loaded.env_changes);
         let overlay = Overlay { profile: Some(profile.to_owned()), ..Overlay::default() };
         for app in &loaded.apps {
-            let found = normalize(app, &context, &overlay).map_err(|problems| files::report(cx, None, &problems))?;
-            if found.spec.name == old.name || app.name() == old.name {
-                // The name stays, also where the profile is usually appended to it.
-                // So do those of the apps that it depends on.
-                let order = if old.name == app.name() { found.spec.order } else { old.order.clone() };
-                let spec = AppSpec { name: old.name.clone(), order, ..found.spec };
-                return Ok(Normalized { spec, ..found });
+            if ![app.name(), overlay.name_of(app)].contains(&old.name) {
+                continue;
             }
+            let again = normalize_again(app, &context, &overlay, old).map_err(|problems| files::report(cx, None, &problems))?;
+            again.notes.iter().for_each(|note| cx.out.info(shown(note)));
+            let found = again.app;
+            // The name stays, also where the profile is usually appended to it.
+            // So do those of the apps that it depends on.
+            let order = if old.name == app.name() { found.spec.order } else { old.order.clone() };
+            let spec = AppSpec { name: old.name.clone(), order, ..found.spec };
+            return Ok(Normalized { spec, ..found });
         }
     }
     let mut spec = old.clone();

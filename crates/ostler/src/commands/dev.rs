@@ -135,6 +135,7 @@ fn begin(cx: &mut Cx, call: &Call, apps: &[AppSpec]) -> Result<Status, CliError>
         existing: Existing::Restart,
         command: call.command.name.into(),
         confirm: None,
+        named_only: false,
     };
     cx.out.hush(true);
     let connected = cx.client().map(|_| ());

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use ostler_config::{Overlay, normalize};
+use ostler_config::Overlay;
 use ostler_core::app::AppSpec;
 use ostler_core::diff::{Difference, differences};
 use ostler_proto::control::Detail;
 
 use super::change::EnvChoice;
 use super::files::{self, Source};
+use super::present::Present;
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
@@ -24,9 +25,11 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let loaded = files::read(cx, call, &source, &mut context)?;
     let choice = EnvChoice::of(call)?;
     let overlay = Overlay { profile: choice.profile, vars: choice.vars, ..Overlay::default() };
+    let present = Present::of_file(cx, &loaded.apps, &overlay)?;
     let mut wanted = Vec::new();
     for app in &loaded.apps {
-        wanted.push(normalize(app, &context, &overlay).map_err(|problems| files::report(cx, Some(&source), &problems))?);
+        let again = present.describe(app, &context, &overlay).map_err(|problems| files::report(cx, Some(&source), &problems))?;
+        wanted.push(again.app);
     }
     files::check_profile(cx, overlay.profile.as_deref(), &wanted, false)?;
     wanted.iter().for_each(|app| files::warn(cx, &app.warnings));

@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ostler_config::{Overlay, Problems, finish_order, from_options, normalize};
+use ostler_config::{Overlay, Problems, finish_order, from_options};
 use ostler_core::app::{AppSpec, EnvMap, ExecMode};
 use ostler_core::select::{Entry, select};
 use ostler_proto::control::{Action, Confirm, Existing, Failure, Progress, Request, Response};
 use serde_json::{Map, Value};
 
-use super::change::{EnvChoice, change};
+use super::change::{EnvChoice, change, unwatched};
 use super::files::{self, Source};
+use super::present::Present;
 use super::request::{request, unknown_id};
 use super::write;
 use crate::cli::Call;
@@ -18,6 +19,7 @@ use crate::client::ClientError;
 use crate::cx::{self, Cx};
 use crate::error::CliError;
 use crate::render::{ProgressPrinter, Wording};
+use crate::text::shown;
 
 /// Starts for `runtime` what it names, without a name of something that exists. False: nothing is named.
 pub(super) fn in_front(cx: &mut Cx, call: &Call) -> Result<bool, CliError> {
@@ -45,11 +47,13 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Exi
     let mut context = files::context(cx, call)?;
     let loaded = files::read(cx, call, source, &mut context)?;
     let overlay = overlay(call, loaded.apps.len())?;
-    let (mut apps, mut raw, mut left_out) = (Vec::new(), Vec::new(), None);
+    let present = Present::of_file(cx, &loaded.apps, &overlay)?;
+    let (mut apps, mut raw, mut notes, mut left_out) = (Vec::new(), Vec::new(), Vec::new(), None);
     for app in &loaded.apps {
-        match normalize(app, &context, &overlay) {
-            Ok(normalized) => {
-                apps.push(normalized);
+        match present.describe(app, &context, &overlay) {
+            Ok(again) => {
+                notes.extend(again.notes);
+                apps.push(again.app);
                 raw.push(app);
             }
             // As PM2: an app whose program is not there keeps none of the others down.
@@ -63,6 +67,7 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Exi
     files::check_profile(cx, overlay.profile.as_deref(), &apps, false)?;
     apps.iter().for_each(|app| files::print_cron(cx, &app.spec));
     apps.iter().for_each(|app| files::warn(cx, &app.warnings));
+    notes.iter().for_each(|note| cx.out.info(shown(note)));
     let mut apps: Vec<AppSpec> = apps.into_iter().map(|app| app.spec).collect();
     apps.iter().try_for_each(cx::check_working_directory)?;
     let mut together: Vec<_> = raw.into_iter().zip(&mut apps).collect();
@@ -77,7 +82,8 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Exi
     let base_env = share_base(&mut apps);
     let wording = if matches!(source, Source::Stdin) { Wording::Names } else { Wording::Action };
     let (command, confirm) = (call.word.clone(), confirm(cx, call));
-    let request = Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command, confirm };
+    let request =
+        Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command, confirm, named_only: cx.program.is_pm2() };
     let ids = cx.perform(&request, wording)?;
     left_out.map_or(Ok(ids), Err)
 }
@@ -169,7 +175,7 @@ fn launch(cx: &mut Cx, call: &Call, spec: AppSpec, existing: Existing) -> Result
     let mut apps = vec![spec];
     let base_env = share_base(&mut apps);
     let (command, confirm) = (call.word.clone(), confirm(cx, call));
-    let request = Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command, confirm };
+    let request = Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command, confirm, named_only: false };
     let (out, client) = cx.parts()?;
     out.flush();
     let mut printer = ProgressPrinter::new(out, Wording::PlainStart);
@@ -190,8 +196,12 @@ fn launch(cx: &mut Cx, call: &Call, spec: AppSpec, existing: Existing) -> Result
 /// Restarts what exists under this name, namespace or id.
 fn again(cx: &mut Cx, call: &Call, target: &str) -> Result<Vec<u32>, CliError> {
     let targets = vec![target.to_owned()];
-    let change = change(cx, call, &targets)?;
-    let ids = cx.perform(&request(Action::Restart, call, targets, change)?, Wording::Action)?;
+    let mut change = change(cx, call, &targets)?;
+    // As PM2: `start` of what exists ends its watching, except `start all`.
+    if cx.program.is_pm2() && target != "all" && !call.attributes().contains_key("watch") {
+        change.get_or_insert_default().attributes.extend(unwatched());
+    }
+    let ids = cx.perform(&request(cx, Action::Restart, call, targets, change)?, Wording::Action)?;
     cx.out.info("Process successfully started");
     Ok(ids)
 }

@@ -10,7 +10,7 @@ use crate::error::{CliError, Status, UsageError};
 const CANARY_MS: u64 = 10_000;
 
 /// The request for an action.
-pub(super) fn request(action: Action, call: &Call, targets: Vec<String>, change: Option<Change>) -> Result<Request, CliError> {
+pub(super) fn request(cx: &Cx, action: Action, call: &Call, targets: Vec<String>, change: Option<Change>) -> Result<Request, CliError> {
     Ok(Request::Act {
         action,
         targets,
@@ -21,6 +21,7 @@ pub(super) fn request(action: Action, call: &Call, targets: Vec<String>, change:
         gentle: call.has("drain") || (matches!(action, Action::Stop | Action::Delete) && call.has("wait-ready")),
         canary_ms: canary(call)?,
         command: call.word.clone(),
+        named_only: cx.program.is_pm2(),
     })
 }
 

@@ -94,13 +94,14 @@ fn carry_out(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan, members: 
     }
     gone.dedup();
     if !gone.is_empty() {
-        cx.perform(&request(Action::Delete, call, gone, None)?, Wording::Action)?;
+        cx.perform(&request(cx, Action::Delete, call, gone, None)?, Wording::Action)?;
     }
     let touched = project.wanted.iter().zip(&plan.steps).filter(|(_, step)| **step != Step::Leave);
     let mut apps: Vec<AppSpec> = touched.map(|(spec, _)| spec.clone()).collect();
     if !apps.is_empty() {
         let base_env = Arc::unwrap_or_clone(share_base(&mut apps));
-        let start = Request::Start { apps, base_env, existing: Existing::Restart, command: call.word.clone(), confirm: None };
+        let start =
+            Request::Start { apps, base_env, existing: Existing::Restart, command: call.word.clone(), confirm: None, named_only: false };
         cx.perform(&start, Wording::Names)?;
     }
     let rows = cx.client()?.list()?;
@@ -168,7 +169,7 @@ fn in_front(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan, members: &
     }
     let jobs = project.wanted.iter().filter(|spec| spec.is_job()).map(|spec| spec.name.clone()).collect();
     let targets = app_names(&of_project(cx, project)?, &[])?.into_iter().filter(|name| names.contains(name)).collect::<Vec<_>>();
-    let stop = request(Action::Stop, call, targets.clone(), None)?;
+    let stop = request(cx, Action::Stop, call, targets.clone(), None)?;
     if signals.count() > 0 {
         // The first signal came while it was started.
         cx.perform(&stop, Wording::Action)?;

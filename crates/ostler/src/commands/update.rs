@@ -1,7 +1,10 @@
 //! `update`: replace the running daemon and keeper by this program, or by one that is put in its place first. Apps go on.
 
+use ostler_proto::control::{Failure, Request};
+
 use super::table;
 use crate::cli::Call;
+use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
 
@@ -19,6 +22,9 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
             cx.replace_daemon()?
         }
     };
+    if updated.is_some() && cx.program.is_pm2() {
+        save_list(cx)?;
+    }
     let Some(version) = updated else {
         let home = cx.home()?.to_owned();
         cx.refuse_beside_pm2(&home, "update")?;
@@ -31,4 +37,13 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     crate::web::renew(cx)?;
     table::show(cx, call)?;
     Ok(Status::Ok)
+}
+
+/// Saves the list as PM2's `update` does, so that a reboot brings the apps back. An empty list
+/// replaces none.
+fn save_list(cx: &mut Cx) -> Result<(), CliError> {
+    match cx.client()?.request(&Request::Save { force: false }, &mut |_| {}) {
+        Ok(_) | Err(ClientError::Refused(Failure::NothingToSave)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -201,6 +201,7 @@ pub(super) fn delete(cx: &mut Cx, module: &str, kept: &[&str]) -> Result<(), Cli
         gentle: false,
         canary_ms: None,
         command: "uninstall".into(),
+        named_only: false,
     };
     cx.perform(&request, Wording::Action).map(drop)
 }

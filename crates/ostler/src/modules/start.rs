@@ -102,6 +102,13 @@ fn as_module(mut app: Map<String, Value>, folder: &Path, more: &Map<String, Valu
 }
 
 fn launch(cx: &mut Cx, apps: Vec<AppSpec>, confirm: Option<Confirm>) -> Result<Vec<u32>, CliError> {
-    let request = Request::Start { apps, base_env: EnvMap::default(), existing: Existing::Restart, command: "start".into(), confirm };
+    let request = Request::Start {
+        apps,
+        base_env: EnvMap::default(),
+        existing: Existing::Restart,
+        command: "start".into(),
+        confirm,
+        named_only: false,
+    };
     cx.perform(&request, Wording::Names)
 }

@@ -161,6 +161,7 @@ fn requests(app: &App, is_alone: bool, verb: Verb, wish: &Wish) -> Result<Vec<Re
         gentle: false,
         canary_ms: None,
         command: verb.word().into(),
+        named_only: false,
     };
     // What means itself and nothing else to the daemon.
     let plain_name = || {

@@ -168,6 +168,7 @@ fn act(action: Action, id: u32, command: &str, change: Option<Change>) -> Step {
         gentle: false,
         canary_ms: None,
         command: command.into(),
+        named_only: false,
     })
 }
 
@@ -181,6 +182,7 @@ fn prepare(ctx: &Ctx, env: &Value) -> Result<Plan, String> {
         existing: Existing::PlainScript { force: true },
         command: "prepare".into(),
         confirm: None,
+        named_only: false,
     };
     Ok(Plan::of([Step::Ask(start), Step::Look(None)], Outcome::Each(Form::Child)))
 }
@@ -188,6 +190,9 @@ fn prepare(ctx: &Ctx, env: &Value) -> Result<Plan, String> {
 fn start(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
     let slot = known(ctx, id, "{} id unknown")?;
     let number = slot.durable.pm_id;
+    if slot.is_unstarted() {
+        return Ok(left_stopped(number));
+    }
     match slot.durable.instance.status() {
         "online" => Err("process already online".into()),
         "launching" => Err("process already started".into()),
@@ -201,6 +206,11 @@ fn stop(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
     Ok(Plan::of([act(Action::Stop, number, "stopProcessId", None), Step::Look(Some(number))], Outcome::One(Form::Formatted)))
 }
 
+/// The answer for an app of `autostart: false` that never ran: PM2's daemon starts it by no call.
+fn left_stopped(number: u32) -> Plan {
+    Plan::of([Step::Look(Some(number))], Outcome::One(Form::Child))
+}
+
 /// A restart or reload, with what the caller sends along.
 fn again(ctx: &Ctx, opts: &Value, action: Action, command: &str) -> Result<Plan, String> {
     let unknown = match action {
@@ -212,6 +222,9 @@ fn again(ctx: &Ctx, opts: &Value, action: Action, command: &str) -> Result<Plan,
     let slot = known(ctx, opts.get("id").unwrap_or(&Value::Null), unknown)?;
     let number = slot.durable.pm_id;
     let change = opts.get("env").and_then(Value::as_object).map(|env| change(ctx, slot, env)).transpose()?.flatten();
+    if slot.is_unstarted() {
+        return Ok(left_stopped(number));
+    }
     // PM2 answers a reload with the worker that was replaced; whoever asks wants to know how it is now.
     let form = if action == Action::Restart { Form::Child } else { Form::Formatted };
     let alone = (action == Action::Reload).then(|| slot.spec().name.clone());
@@ -223,9 +236,13 @@ fn change(ctx: &Ctx, slot: &Slot, env: &Map<String, Value>) -> Result<Option<Cha
     let none = Map::new();
     let conf = env.get("current_conf").and_then(Value::as_object).unwrap_or(&none);
     let present = super::results::pm2_env(&slot.detail(&ctx.settings));
-    let specs: Vec<_> = pm2::reconfigured(&present, conf)?.into_iter().collect();
+    let old = slot.spec();
+    let mut specs: Vec<_> = pm2::reconfigured(&present, conf)?.into_iter().collect();
+    // PM2's attributes have no words for these.
+    specs.iter_mut().for_each(|spec| (spec.folder, spec.options) = (old.folder.clone(), old.options.clone()));
     let own = conf.get("env").and_then(Value::as_object).map(pm2::restart_vars).transpose()?.flatten();
-    let vars: EnvMap = pm2::restart_vars(env)?.into_iter().chain(own).flatten().collect();
+    // As PM2: the variables of a file replace those that the shell of the client has.
+    let vars: EnvMap = own.map_or_else(|| pm2::restart_vars(env), |own| Ok(Some(own)))?.unwrap_or_default();
     if specs.is_empty() && vars.is_empty() {
         return Ok(None);
     }
@@ -240,7 +257,7 @@ fn delete(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
 
 fn duplicate(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
     let name = known(ctx, id, "{} id unknown")?.spec().name.clone();
-    let scale = Request::Scale { name, cwd: String::new(), to: ScaleTo::By(1), oldest_first: false };
+    let scale = Request::Scale { name, cwd: String::new(), to: ScaleTo::By(1), oldest_first: true };
     Ok(Plan::of([Step::Ask(scale), Step::Look(None)], Outcome::One(Form::Child)))
 }
 

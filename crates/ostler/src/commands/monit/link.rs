@@ -255,6 +255,7 @@ fn request(order: &AppOrder, program: &str) -> Option<Request> {
         gentle: false,
         canary_ms: None,
         command: command.into(),
+        named_only: false,
     };
     Some(match order {
         AppOrder::Stop(chosen) => act(Action::Stop, chosen, "stop"),

@@ -3,17 +3,19 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use ostler_config::{Context, Origin, Overlay, Problems, RawApp, finish_order, load_made, normalize, values, variables_of};
+use ostler_config::{Context, Origin, Overlay, Problems, RawApp, finish_order, load_made, values, variables_of};
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_export::{ComposeService, Surroundings, Told, compose_project};
 use serde_json::{Map, Value};
 
 use super::super::change::EnvChoice;
 use super::super::files::{self, Source};
+use super::super::present::Present;
 use super::name::choose;
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, UsageError};
+use crate::text::shown;
 
 /// Longest compose file.
 const MOST_BYTES: u64 = 4 << 20;
@@ -204,9 +206,12 @@ fn chosen(
 fn specs(cx: &mut Cx, call: &Call, source: &Source, context: &Context, raw: &[RawApp]) -> Result<Vec<AppSpec>, CliError> {
     let choice = EnvChoice::of(call)?;
     let overlay = Overlay { profile: choice.profile, vars: choice.vars, ..Overlay::default() };
+    let present = Present::of_file(cx, raw, &overlay)?;
     let mut all = Vec::new();
     for app in raw {
-        all.push(normalize(app, context, &overlay).map_err(|problems| files::report(cx, Some(source), &problems))?);
+        let again = present.describe(app, context, &overlay).map_err(|problems| files::report(cx, Some(source), &problems))?;
+        again.notes.iter().for_each(|note| cx.out.warn_err(shown(note)));
+        all.push(again.app);
     }
     files::check_profile(cx, overlay.profile.as_deref(), &all, false)?;
     all.iter().for_each(|app| files::warn(cx, &app.warnings));

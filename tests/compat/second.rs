@@ -1,0 +1,303 @@
+//! Second commands on the same app, beside real PM2: each sequence has to leave the same apps behind.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ostler_testkit::{Home, Item, Subject};
+use serde_json::Value;
+
+/// A step of a sequence.
+enum Step {
+    /// A command, the folder in which it is given, and variables of its shell.
+    Run(&'static str, &'static str, &'static [(&'static str, &'static str)]),
+    /// The same with a description on standard input.
+    Piped(&'static str, &'static str, &'static str),
+    /// New content of `a/eco.config.js`: the members of its only app.
+    File(&'static str),
+}
+use Step::{File, Piped, Run};
+
+/// Writes down what its process finds, and stays.
+const APP: &str = "const fs = require('fs');
+const file = `${process.env.SEEN}/${process.env.name}-${process.env.pm_id}.json`;
+const seen = { pid: process.pid, cwd: process.cwd(), script: __filename, args: process.argv.slice(2), env: process.env };
+fs.writeFileSync(`${file}.new`, JSON.stringify(seen));
+fs.renameSync(`${file}.new`, file);
+setInterval(() => {}, 1e6);
+";
+
+const VARIABLES: &[&str] = &["X", "Y", "Z", "DB", "A", "B", "N", "PO", "S", "W"];
+const ATTRIBUTES: &[&str] = &[
+    "pm_cwd",
+    "pm_exec_path",
+    "pm_out_log_path",
+    "pm_err_log_path",
+    "pm_log_path",
+    "autostart",
+    "max_memory_restart",
+    "kill_timeout",
+    "args",
+    "node_args",
+    "namespace",
+    "exec_mode",
+];
+
+fn folders(home: &Home) {
+    for folder in ["a", "a/sub", "b", "b/sub", "seen"] {
+        fs::create_dir_all(home.root().join(folder)).unwrap();
+        fs::write(home.root().join(folder).join("app.js"), APP).unwrap();
+    }
+    let tool = home.root().join("tool");
+    fs::write(&tool, "#!/bin/sh\nexec sleep 1000\n").unwrap();
+    fs::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+/// What the sequence leaves: exit codes, then a line for each instance.
+fn left(subject: Subject, steps: &[Step]) -> Vec<String> {
+    let home = Home::new(subject);
+    folders(&home);
+    let mut lines: Vec<String> = steps.iter().filter_map(|step| carry_out(&home, step)).collect();
+    lines.extend(home.jlist().iter().map(|item| line(&home, item)));
+    let root = home.root().to_string_lossy().into_owned();
+    lines.into_iter().map(|line| line.replace(&root, "@")).collect()
+}
+
+fn carry_out(home: &Home, step: &Step) -> Option<String> {
+    let (words, folder) = match step {
+        File(members) => {
+            let text = format!("module.exports = {{ apps: [{{ name: 'app', script: './app.js', {members} }}] }};\n");
+            fs::write(home.root().join("a/eco.config.js"), text).unwrap();
+            return None;
+        }
+        Run(words, folder, _) | Piped(words, folder, _) => (words, folder),
+    };
+    let mut command = home.cmd(*words).cwd(home.root().join(folder)).env("SEEN", home.root().join("seen"));
+    match step {
+        Run(_, _, vars) => {
+            for (name, value) in *vars {
+                command = command.env(name, value.replace('@', &home.root().to_string_lossy()));
+            }
+        }
+        Piped(_, _, text) => command = command.stdin(text),
+        File(_) => {}
+    }
+    Some(format!("{words}: {}", command.run().code))
+}
+
+fn line(home: &Home, item: &Item) -> String {
+    let attributes: Vec<String> = ATTRIBUTES.iter().map(|key| format!("{key}={}", item.env(key))).collect();
+    // PM2's client fills it in at a first start by options, and a saved list has no number of instances.
+    let watch = if item.env("watch").is_null() { &Value::Bool(false) } else { item.env("watch") };
+    let process = if item.status() == "online" && item.text("exec_interpreter") == "node" { process(home, item) } else { String::new() };
+    format!("{} {} {} {} watch={watch} {process}", item.name(), item.id(), item.status(), attributes.join(" "))
+}
+
+/// What the process of an instance found.
+fn process(home: &Home, item: &Item) -> String {
+    let file: PathBuf = home.root().join(format!("seen/{}-{}.json", item.name(), item.id()));
+    let mut seen = Value::Null;
+    home.wait_until("the process has written what it finds", || {
+        seen = read(&file);
+        seen["pid"] == item.pid()
+    });
+    let vars: Vec<String> = VARIABLES.iter().map(|name| format!("{name}={}", seen["env"][*name])).collect();
+    format!("cwd={} script={} args={} {}", seen["cwd"], seen["script"], seen["args"], vars.join(" "))
+}
+
+fn read(file: &Path) -> Value {
+    fs::read(file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+#[track_caller]
+fn same(sequences: &[&[Step]]) {
+    let Some(pm2) = Subject::pm2() else { ostler_testkit::skip!("there is no real PM2 to compare with") };
+    for steps in sequences {
+        assert_eq!(left(crate::compare::ostler(), steps), left(pm2.clone(), steps), "ostler (left) beside PM2");
+    }
+}
+
+macro_rules! words {
+    ($command:literal) => {
+        concat!($command, " ../a/eco.config.js")
+    };
+}
+
+#[test]
+fn the_folder_of_the_first_start_stays() {
+    let logs = "out_file: 'o.log', error_file: './e.log', log_file: 'c.log', pid_file: 'p.pid'";
+    same(&[
+        &[File(""), Run(words!("start"), "a", &[]), Run(words!("restart"), "b", &[])],
+        &[File(logs), Run(words!("start"), "a", &[]), Run(words!("reload"), "b", &[])],
+        &[File("cwd: './sub', out_file: 'o.log'"), Run(words!("start"), "a", &[]), Run(words!("startOrReload"), "b", &[])],
+        &[File("exec_mode: 'cluster', instances: 2"), Run(words!("start"), "a", &[]), Run(words!("startOrRestart"), "b", &[])],
+        &[
+            File("out_file: 'o.log'"),
+            Run(words!("start"), "a", &[]),
+            Run(words!("start"), "b", &[]),
+            Run("scale app 2", "b", &[]),
+            Run("save", "b", &[]),
+            Run("kill", "b", &[]),
+            Run("resurrect", "b", &[]),
+            Run(words!("reload"), "b", &[]),
+        ],
+    ]);
+}
+
+#[test]
+fn the_folder_of_the_first_start_stays_however_it_was_started() {
+    let piped = r#"[{"name": "app", "script": "app.js", "out_file": "o.log"}]"#;
+    same(&[
+        &[Piped("start -", "a", piped), Piped("restart -", "b", piped)],
+        &[File(""), Run("start app.js", "a", &[]), Run(words!("restart"), "b", &[])],
+        &[File(""), Run(concat!("start ../a/eco.config.js", " --cwd ../b"), "a", &[]), Run(words!("restart"), "a", &[])],
+        &[File(""), Run(words!("start"), "a", &[]), Run("delete app", "a", &[]), Run(words!("start"), "b", &[])],
+    ]);
+}
+
+#[test]
+fn the_path_of_the_first_start_stays() {
+    const PIPED: &str = r#"[{"name": "app", "script": "tool", "interpreter": "none"}]"#;
+    let Some(pm2) = Subject::pm2() else { ostler_testkit::skip!("there is no real PM2 to compare with") };
+    let left = |subject: Subject| {
+        let home = Home::new(subject);
+        folders(&home);
+        let path = format!("{}:{}", home.root().display(), std::env::var("PATH").unwrap());
+        let first = home.cmd("start -").stdin(PIPED).env("PATH", path).run().code;
+        let second = home.cmd("restart -").stdin(PIPED).run().code;
+        (first, second, home.app("app").text("pm_exec_path").replace(&*home.root().to_string_lossy(), "@"))
+    };
+    assert_eq!(left(crate::compare::ostler()), left(pm2));
+}
+
+const ENVS: &str = "env: { X: 'file', DB: process.env.TOKEN, A: 'a', N: 1 }, env_production: { X: 'prod', Z: 'prod', PO: 'p' }, \
+                    env_staging: { X: 'stag', S: 'stag' }";
+const EDITED: &str = "env: { X: 'file2', B: 'b' }, env_production: { X: 'prod2' }";
+const W0: &[(&str, &str)] = &[("W", "w0"), ("TOKEN", "t")];
+const W1: &[(&str, &str)] = &[("W", "w1"), ("X", "shell"), ("N", "7"), ("Z", "shell")];
+
+#[test]
+fn update_env_brings_the_variables_of_the_shell() {
+    same(&[
+        &[File(ENVS), Run(words!("start"), "a", W0), Run("restart app --update-env", "a", W1)],
+        &[File(ENVS), Run(concat!(words!("start"), " --env production"), "a", W0), Run("reload all --update-env", "b", W1)],
+        &[File(ENVS), Run(concat!(words!("start"), " --env production"), "a", W0), Run("start 0 --update-env", "a", W1)],
+        &[File(ENVS), Run(words!("start"), "a", W0), Run("restart app --update-env", "a", W1), Run("restart app", "a", &[])],
+        &[File(ENVS), Run(words!("start"), "a", W0), Run("restart app --update-env", "a", W1), Run(words!("restart"), "a", &[])],
+        &[File(ENVS), Run(words!("start"), "a", W0), Run(concat!(words!("restart"), " --update-env"), "a", W1)],
+    ]);
+}
+
+#[test]
+fn variables_of_a_file_are_laid_over_those_of_the_app() {
+    same(&[
+        &[File(ENVS), Run(words!("start"), "a", W0), Run(words!("reload"), "a", W1)],
+        &[File(ENVS), Run(words!("start"), "a", W0), File(EDITED), Run(words!("restart"), "a", W1)],
+        &[File(ENVS), Run(words!("start"), "a", W0), File(""), Run(words!("startOrRestart"), "a", W1)],
+        &[File(""), Run(words!("start"), "a", W0), File(ENVS), Run(words!("start"), "a", W1)],
+    ]);
+}
+
+#[test]
+fn the_variables_of_a_profile_stay() {
+    same(&[
+        &[File(ENVS), Run(concat!(words!("start"), " --env production"), "a", W0), Run(words!("reload"), "a", W1)],
+        &[
+            File(ENVS),
+            Run(concat!(words!("start"), " --env production"), "a", W0),
+            Run(concat!(words!("restart"), " --env staging"), "a", W1),
+        ],
+        &[
+            File(ENVS),
+            Run(concat!(words!("start"), " --env production"), "a", W0),
+            Run("stop app", "a", &[]),
+            File(EDITED),
+            Run(words!("start"), "a", W1),
+        ],
+        &[
+            File(ENVS),
+            Run(concat!(words!("start"), " --env production"), "a", W0),
+            Run("save", "a", &[]),
+            Run("kill", "a", &[]),
+            Run("resurrect", "a", &[]),
+            Run(words!("reload"), "b", W1),
+        ],
+    ]);
+}
+
+#[test]
+fn one_instance_per_cpu_has_files_as_in_pm2() {
+    same(&[
+        &[File("exec_mode: 'cluster', instances: 'max'"), Run(words!("start"), "a", &[])],
+        &[File("exec_mode: 'cluster', instances: 0"), Run(words!("start"), "a", &[])],
+        &[File("exec_mode: 'fork', instances: 'max'"), Run(words!("start"), "a", &[])],
+        &[File("instances: 'max'"), Run(words!("start"), "a", &[])],
+    ]);
+}
+
+#[test]
+fn without_autostart_only_its_name_starts_an_app() {
+    const OFF: &str = "autostart: false";
+    same(&[
+        &[File(OFF), Run(words!("start"), "a", &[]), Run(words!("start"), "a", &[]), Run(words!("startOrReload"), "a", &[])],
+        &[
+            File(OFF),
+            Run(words!("start"), "a", &[]),
+            Run("reload all", "a", &[]),
+            Run("restart all", "a", &[]),
+            Run("restart default", "a", &[]),
+        ],
+        &[File("autostart: false, exec_mode: 'cluster', instances: 2"), Run(words!("start"), "a", &[]), Run("scale app 3", "a", &[])],
+        &[File(OFF), Run(words!("start"), "a", &[]), File(""), Run(words!("restart"), "a", &[])],
+    ]);
+}
+
+#[test]
+fn options_stay_if_the_file_says_nothing_about_them() {
+    same(&[
+        &[
+            File(""),
+            Run(words!("start"), "a", &[]),
+            Run("restart app --max-memory-restart 500M", "a", &[]),
+            Run(words!("restart"), "b", &[]),
+        ],
+        &[
+            File(""),
+            Run(words!("start"), "a", &[]),
+            Run("restart app --kill-timeout 900 -- y z", "a", &[]),
+            Run(words!("reload"), "a", &[]),
+        ],
+        &[
+            File("kill_timeout: 700"),
+            Run(words!("start"), "a", &[]),
+            Run("restart app --kill-timeout 900", "a", &[]),
+            Run(words!("start"), "a", &[]),
+        ],
+        &[File(""), Run("start app.js -i 2 --max-memory-restart 300M -- q", "a", &[]), Run(words!("restart"), "a", &[])],
+        &[File(""), Run(concat!(words!("start"), " --namespace one"), "a", &[]), Run(words!("restart"), "a", &[])],
+    ]);
+}
+
+#[test]
+fn stop_ends_the_watching() {
+    same(&[
+        &[File("watch: true"), Run(words!("start"), "a", &[]), Run("stop app", "a", &[]), Run("start app", "a", &[])],
+        &[
+            File("watch: ['.'], ignore_watch: ['x']"),
+            Run(words!("start"), "a", &[]),
+            Run("stop all", "a", &[]),
+            Run("restart app", "a", &[]),
+        ],
+        &[Run("start app.js --watch", "a", &[]), Run("stop 0", "a", &[]), Run("start 0", "a", &[])],
+        &[File(""), Run(words!("start"), "a", &[]), Run("stop app", "a", &[])],
+        &[File("watch: ['x']"), Run(words!("start"), "a", &[]), Run("start app", "a", &[])],
+        &[File("watch: ['x']"), Run(words!("start"), "a", &[]), Run("start default", "a", &[])],
+        &[
+            File("watch: ['x']"),
+            Run(words!("start"), "a", &[]),
+            Run("start all", "a", &[]),
+            Run("restart app", "a", &[]),
+            Run("reload 0", "a", &[]),
+        ],
+        &[File("watch: true"), Run(words!("start"), "a", &[]), Run(words!("stop"), "a", &[]), Run("start app --watch", "a", &[])],
+    ]);
+}
