@@ -22,7 +22,7 @@ pub fn merge(old: &AppSpec, attributes: &Map<String, Value>, args: Option<&[Stri
     let mut problems = Vec::new();
     let Some(raw) = options::checked(table, &mut problems) else { return Err(Problems(problems)) };
     let mut spec = old.clone();
-    raw.attributes.keys().for_each(|key| spec.note_option(key));
+    raw.attributes.keys().filter(|key| *key != "name").for_each(|key| spec.note_option(key));
     spec.given.open_mut().extend(raw.attributes.clone());
     if let Some(cwd) = raw.attributes.get("cwd").and_then(Value::as_str).filter(|cwd| !cwd.is_empty()) {
         let dir = context.in_cwd(cwd);
