@@ -129,6 +129,7 @@ mod shop;
 mod signal;
 mod sockets;
 mod start;
+mod start_proved;
 mod start_runs;
 mod static_program;
 mod stats;

@@ -81,6 +81,7 @@ fn act(cx: &mut Cx, action: Action) -> Result<(), CliError> {
         gentle: false,
         canary_ms: None,
         command: "web".into(),
+        confirm: None,
     };
     cx.perform(&request, Wording::Names).map(drop)
 }

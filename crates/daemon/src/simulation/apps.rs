@@ -150,6 +150,7 @@ impl UserCommand {
             gentle: false,
             canary_ms: None,
             command: format!("{action:?}").to_lowercase(),
+            confirm: None,
         };
         match self {
             Self::Start => Request::Start {
@@ -167,7 +168,7 @@ impl UserCommand {
             Self::StopWatch => with_watch(act(Action::Stop), spec, false),
             Self::RestartWatch => with_watch(act(Action::Restart), spec, true),
             Self::Scale(to) => {
-                Request::Scale { name: spec.name.clone(), cwd: String::new(), to: ScaleTo::Exactly(to), oldest_first: false }
+                Request::Scale { name: spec.name.clone(), cwd: String::new(), to: ScaleTo::Exactly(to), oldest_first: false, confirm: None }
             }
         }
     }

@@ -61,7 +61,7 @@ fn on_target(cx: &mut Cx, call: &Call, action: Action, target: &str) -> Result<V
         Action::Stop if call.has("watch") => Some(without_watch(cx, call, &targets)?),
         Action::Stop | Action::Delete | Action::Reset => None,
     };
-    let result = cx.perform(&request(action, call, targets, change)?, Wording::Action);
+    let result = cx.perform(&request(cx, action, call, targets, change)?, Wording::Action);
     match result {
         Err(CliError::Daemon(Failure::NotFound { ref target })) if cx.program.is_pm2() && is_id(target) => {
             Err(unknown_id(cx, action, target))
@@ -87,7 +87,7 @@ fn on_file(cx: &mut Cx, call: &Call, action: Action, source: &Source) -> Result<
                 return Ok(Vec::new());
             }
             let change = if action == Action::Stop && call.has("watch") { Some(without_watch(cx, call, &running)?) } else { None };
-            cx.perform(&request(action, call, running, change)?, Wording::Names)
+            cx.perform(&request(cx, action, call, running, change)?, Wording::Names)
         }
     }
 }

@@ -15,7 +15,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let members = looked_at(cx, call)?.unwrap_or_default();
     let names = app_names(&members, &call.targets)?;
     if !names.is_empty() {
-        cx.perform(&request(Action::Delete, call, names.clone(), None)?, Wording::Action)?;
+        cx.perform(&request(cx, Action::Delete, call, names.clone(), None)?, Wording::Action)?;
     }
     if call.has("json") {
         render::json(&mut cx.out, &json!({ "removed": names }));

@@ -100,7 +100,7 @@ fn short(commit: &str) -> &str {
 }
 
 fn reload(cx: &mut Cx, call: &Call, names: Vec<String>) -> Result<(), CliError> {
-    let request = request(Action::Reload, call, names, None)?;
+    let request = request(cx, Action::Reload, call, names, None)?;
     cx.perform(&request, Wording::Action).map(drop)
 }
 

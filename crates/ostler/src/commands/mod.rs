@@ -60,6 +60,7 @@ mod otel;
 mod past;
 mod pid;
 mod ping;
+mod plausible;
 mod prettylist;
 mod profile;
 #[cfg(feature = "export")]

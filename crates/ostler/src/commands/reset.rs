@@ -11,7 +11,7 @@ use crate::render::Wording;
 
 /// Resets counters. PM2 differs: every kind of target works.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    let request = request(Action::Reset, call, call.targets[..1].to_vec(), None)?;
+    let request = request(cx, Action::Reset, call, call.targets[..1].to_vec(), None)?;
     match cx.perform(&request, Wording::Reset) {
         Err(CliError::Daemon(Failure::NotFound { .. })) => {
             cx.out.err_line("Unknown process name");

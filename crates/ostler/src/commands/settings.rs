@@ -130,7 +130,7 @@ fn restart(cx: &mut Cx, call: &Call, name: &str) -> Result<(), CliError> {
     if names.is_empty() {
         return Ok(());
     }
-    cx.perform(&request(Action::Restart, call, names, None)?, Wording::Names)?;
+    cx.perform(&request(cx, Action::Restart, call, names, None)?, Wording::Names)?;
     if !call.has("json") {
         cx.out.info(format_args!("Module {name} restarted"));
     }

@@ -93,7 +93,7 @@ fn carry_out(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan, members: 
     }
     gone.dedup();
     if !gone.is_empty() {
-        cx.perform(&request(Action::Delete, call, gone, None)?, Wording::Action)?;
+        cx.perform(&request(cx, Action::Delete, call, gone, None)?, Wording::Action)?;
     }
     let touched = project.wanted.iter().zip(&plan.steps).filter(|(_, step)| **step != Step::Leave);
     let mut apps: Vec<AppSpec> = touched.map(|(spec, _)| spec.clone()).collect();
@@ -107,7 +107,10 @@ fn carry_out(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan, members: 
         let count = rows.iter().filter(|row| row.name == spec.name).count();
         if count != usize::try_from(spec.instances).unwrap_or(usize::MAX) {
             let to = ScaleTo::Exactly(spec.instances);
-            cx.perform(&Request::Scale { name: spec.name.clone(), cwd: String::new(), to, oldest_first: false }, Wording::Scale)?;
+            cx.perform(
+                &Request::Scale { name: spec.name.clone(), cwd: String::new(), to, oldest_first: false, confirm: None },
+                Wording::Scale,
+            )?;
         }
     }
     Ok(())
@@ -167,7 +170,7 @@ fn in_front(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan, members: &
     }
     let jobs = project.wanted.iter().filter(|spec| spec.is_job()).map(|spec| spec.name.clone()).collect();
     let targets = app_names(&of_project(cx, project)?, &[])?.into_iter().filter(|name| names.contains(name)).collect::<Vec<_>>();
-    let stop = request(Action::Stop, call, targets.clone(), None)?;
+    let stop = request(cx, Action::Stop, call, targets.clone(), None)?;
     if signals.count() > 0 {
         // The first signal came while it was started.
         cx.perform(&stop, Wording::Action)?;

@@ -201,6 +201,7 @@ pub(super) fn delete(cx: &mut Cx, module: &str, kept: &[&str]) -> Result<(), Cli
         gentle: false,
         canary_ms: None,
         command: "uninstall".into(),
+        confirm: None,
     };
     cx.perform(&request, Wording::Action).map(drop)
 }

@@ -255,6 +255,7 @@ fn request(order: &AppOrder, program: &str) -> Option<Request> {
         gentle: false,
         canary_ms: None,
         command: command.into(),
+        confirm: None,
     };
     Some(match order {
         AppOrder::Stop(chosen) => act(Action::Stop, chosen, "stop"),
@@ -262,7 +263,7 @@ fn request(order: &AppOrder, program: &str) -> Option<Request> {
         AppOrder::Reload(chosen) => act(Action::Reload, chosen, "reload"),
         AppOrder::Scale { app, to } => {
             let to = if to.starts_with(['+', '-']) { ScaleTo::By(to.parse().ok()?) } else { ScaleTo::Exactly(to.parse().ok()?) };
-            Request::Scale { name: app.clone(), cwd: String::new(), to, oldest_first: program == "pm2" }
+            Request::Scale { name: app.clone(), cwd: String::new(), to, oldest_first: program == "pm2", confirm: None }
         }
     })
 }
