@@ -57,7 +57,7 @@ fn enable(cx: &mut Cx, call: &Call, pm2_port: Option<u16>) -> Result<Status, Cli
     settings.tls = tls(call, settings.tls)?;
     add(&mut settings.hosts, call.values("allow-host"));
     add(&mut settings.trusted_origins, call.values("trust-origin"));
-    settings.check().map_err(settings_error)?;
+    settings.check().map_err(|error| CliError::Failed(format!("{}; {}", without_errno(&with_causes(&error)), still_serves(&before))))?;
     free_ports(&before, &settings, call.has("otlp-port"))
         .map_err(|problem| CliError::Failed(format!("{problem}; {}", still_serves(&before))))?;
     settings.write(&home).map_err(settings_error)?;
@@ -113,6 +113,13 @@ fn free_ports(before: &Settings, settings: &Settings, takes_traces: bool) -> Res
         }
     }
     Ok(())
+}
+
+/// A message without the numbers of errors, which say nothing to a reader: ` (os error 2)`.
+fn without_errno(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.split_once(')').map_or("", |(_, rest)| rest))
 }
 
 /// The program that has a port.
