@@ -136,6 +136,7 @@ mod shop;
 mod signal;
 mod sockets;
 mod start;
+mod start_proved;
 mod start_runs;
 mod static_program;
 mod stats;

@@ -21,6 +21,7 @@ fn stop_all() -> Request {
         canary_ms: None,
         command: "stop".into(),
         named_only: false,
+        confirm: None,
     }
 }
 
@@ -48,7 +49,7 @@ fn a_connection_that_only_reads_changes_nothing() {
         },
         Request::Undo { app: "app".into(), to: None, command: "rollout".into() },
         Request::RunJob { target: "app".into(), command: "run".into() },
-        Request::Scale { name: "app".into(), cwd: "/".into(), to: ScaleTo::Exactly(3), oldest_first: false },
+        Request::Scale { name: "app".into(), cwd: "/".into(), to: ScaleTo::Exactly(3), oldest_first: false, confirm: None },
         Request::Signal { signal: 9, target: "app".into() },
         Request::Flush { target: None },
         Request::SettingsChanged,

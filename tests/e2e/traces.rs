@@ -201,9 +201,12 @@ fn names_are_no_proof_and_hostile_senders_are_bounded() {
 #[test]
 fn a_port_that_is_taken_is_told_and_the_rest_works() {
     let home = home();
-    let other = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let port = other.local_addr().unwrap().port();
-    let web = Web::on(&home, &format!("--otlp-port {port}"));
+    let port = free_port();
+    home.ok(format!("web enable --port {} --otlp-port {port}", free_port()));
+    home.ok("web disable");
+    let _other = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    // The port that the settings have is taken by now. One that the command line names would be refused.
+    let web = Web::on(&home, "");
     home.wait_until("it is told", || {
         web.get("/api/traces").json()["receiver"]["problem"].as_str().is_some_and(|text| text.contains("another program"))
     });

@@ -217,6 +217,36 @@ fn an_address_that_others_reach_needs_a_proxy_and_one_that_is_taken_changes_noth
     }
 }
 
+/// An order that cannot be carried out changes nothing: the same process serves, and the answer says who has the port and what still serves.
+#[test]
+fn a_port_that_is_taken_leaves_the_dashboard_as_it_is() {
+    let home = home();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let busy = taken.local_addr().unwrap().port();
+    let holder = format!("the port is taken by process {} (", std::process::id());
+    home.run(format!("web enable --port {busy}"))
+        .code(1)
+        .says(&format!("cannot listen at 127.0.0.1:{busy}: {holder}"))
+        .says("the dashboard stays off");
+    assert!(home.jlist().is_empty());
+    let port = free_port();
+    home.ok(format!("web enable --port {port}"));
+    let row = || home.run("web status --json").stdout;
+    let before = row();
+    for words in [format!("--port {busy}"), format!("--pm2-port {busy}"), format!("--otlp-port {busy}")] {
+        let output = home.run(format!("web enable {words}")).code(1);
+        assert!(output.stderr.contains(&holder) && !output.stderr.contains("os error"), "{output}");
+        output.says(&format!("nothing was changed, and the dashboard serves at http://127.0.0.1:{port}/ as before"));
+        assert_eq!(row(), before, "{words}");
+    }
+    let unknown = home.run("web enable --listen 192.0.2.7 --behind-proxy").code(1);
+    unknown.says("no address of this machine").never_says("os error").says("as before");
+    home.run("web enable --tls-cert /nowhere/cert.pem --tls-key /nowhere/key.pem").code(1).never_says("os error");
+    assert_eq!(row(), before);
+    // The same port again is its own.
+    home.ok(format!("web enable --port {port} --listen localhost"));
+}
+
 #[test]
 fn doors() {
     let home = home();
@@ -584,6 +614,6 @@ fn it_encrypts_by_itself() {
     assert_eq!(status(&format!("http://127.0.0.1:{port}/")), "200");
     // A port that is taken changes nothing.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    home.run(format!("web enable --port {}", taken.local_addr().unwrap().port())).fails().says("in use");
+    home.run(format!("web enable --port {}", taken.local_addr().unwrap().port())).fails().says("taken by process");
     assert_eq!(status(&format!("http://127.0.0.1:{port}/")), "200");
 }

@@ -104,6 +104,20 @@ fn up(after: u32, instance: &Instance) -> Progress<'_> {
     }
 }
 
+/// Longest time for which a new process is watched, however long its `min_uptime` is.
+pub const LONGEST_WATCH_MS: u64 = 10_000;
+
+/// Returns the time until which a process that began at `since_ms` has to run, so that its start counts as proved.
+pub fn watched_until_ms(since_ms: u64, min_uptime_ms: u64) -> u64 {
+    since_ms.saturating_add(min_uptime_ms.min(LONGEST_WATCH_MS))
+}
+
+/// Returns the number of instances of an app that may be restarted at the same time while their new processes are watched: one, until a first
+/// new process has proved that it stays up.
+pub fn at_a_time_watched(instances: usize, proved: usize) -> usize {
+    if proved == 0 { 1.min(instances) } else { at_a_time(instances) }
+}
+
 /// Number of instances of an app that are restarted at the same time, so that the others serve meanwhile.
 pub fn at_a_time(instances: usize) -> usize {
     instances.div_ceil(2)
@@ -197,6 +211,15 @@ mod tests {
         assert_eq!(Goal::newer_than(&coming), Goal::Up { after: 3 });
         coming.state = State::Spawning { inc: 4, since: Now::at(1), automatic: false, ready: false, superseded: None };
         assert_eq!(Goal::newer_than(&coming), Goal::Up { after: 4 });
+    }
+
+    #[test]
+    fn a_process_is_watched_for_its_min_uptime() {
+        for (since_ms, min_uptime_ms, until_ms) in [(500, 1000, 1500), (500, 0, 500), (500, 3_600_000, 10_500), (u64::MAX, 1000, u64::MAX)]
+        {
+            assert_eq!(watched_until_ms(since_ms, min_uptime_ms), until_ms);
+        }
+        assert_eq!([(0, 0), (1, 0), (4, 0), (4, 1), (5, 3)].map(|(all, proved)| at_a_time_watched(all, proved)), [0, 1, 1, 2, 3]);
     }
 
     #[test]

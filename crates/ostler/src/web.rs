@@ -99,6 +99,7 @@ fn act(cx: &mut Cx, action: Action) -> Result<(), CliError> {
         canary_ms: None,
         command: "web".into(),
         named_only: false,
+        confirm: None,
     };
     cx.perform(&request, Wording::Names).map(drop)
 }

@@ -125,6 +125,9 @@ pub enum Request {
         /// their name or id, as in PM2.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         named_only: bool,
+        /// See `confirm` of [`Request::Start`] (restart, reload).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        confirm: Option<Confirm>,
     },
     /// Replacements of releases: under way, and the last ones. Answer: [`Response::Rollouts`].
     Rollouts {
@@ -158,6 +161,9 @@ pub enum Request {
         /// Whether the oldest instances go first, as in PM2; else the newest.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         oldest_first: bool,
+        /// See `confirm` of [`Request::Start`], for instances that are added.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        confirm: Option<Confirm>,
     },
     /// Sends a signal to main processes. Answer: progress, then [`Response::Done`].
     Signal {
@@ -311,13 +317,17 @@ pub struct OtherManager {
     pub start_ticks: u64,
 }
 
-/// Proof of a start where an app does not say itself when it is ready: that its runtime runs the script.
+/// Proof of a start: that the runtime runs the script, and that each new process stays up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confirm {
     /// Longest wait after the request.
     pub within_ms: u64,
     /// Whether a failure of the process meanwhile is one of the start.
     pub early_exit_fails: bool,
+    /// Whether each new process has to run for its `min_uptime`. The first one that exits before is a failure, and other instances of its app
+    /// that have not been touched stay as they are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub watches: bool,
 }
 
 /// Action of `start` on an app whose name exists.

@@ -392,6 +392,8 @@ impl Cmd<'_> {
         command.args(&self.words).current_dir(&self.cwd).env_clear().envs(kept);
         command.env("HOME", home.root.join("user")).env("USER", user_name()).env("LANG", "C.UTF-8").env("TZ", "UTC");
         command.env("PM2_DISABLE_VERSION_CHECK", "1").env("NO_COLOR", "1");
+        // Most tests start apps for something else than their start: watching each for a second would double the time of all tests.
+        command.env("OSTLER_START_WATCH", "0");
         command.env(home.subject.home_variable(), &home.home).env(MARKER, &home.root);
         for (name, value) in &self.env {
             match value {

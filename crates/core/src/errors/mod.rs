@@ -32,6 +32,23 @@ const GROUPING: usize = 12;
 /// Most bytes of a stack that are read.
 const STACK: usize = 32 << 10;
 
+/// Types by which languages and frameworks report that a signal, or the shutdown that it begins, interrupts what they do.
+const OF_A_STOP: &[&str] = &[
+    "AbortError",
+    "CancellationException",
+    "CancelledError",
+    "GracefulExit",
+    "Interrupt",
+    "InterruptedException",
+    "KeyboardInterrupt",
+    "OperationCanceledException",
+    "SignalException",
+    "SystemExit",
+    "TaskCanceledException",
+];
+/// The signals by which programs are stopped, as the first word of a report: Go's dump after SIGQUIT, Ruby's `SIGTERM`.
+const STOP_SIGNALS: &[&str] = &["SIGABRT", "SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM"];
+
 /// One exception.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exception {
@@ -85,6 +102,19 @@ impl Exception {
     fn printed(form: Form, head: &[String], lines: &[&str]) -> Self {
         let (kind, message) = title::of(form, head);
         Self::new(&kind, &message, frames::of(form, lines))
+    }
+
+    /// True if a stop signal alone explains it. Where the signal was ours, it is no fault of the app.
+    pub fn is_of_a_stop(&self) -> bool {
+        let last = |name: &str| name.rsplit(['.', ':', '$']).next().unwrap_or_default().to_owned();
+        let first = self.message.split([':', ' ']).next().unwrap_or_default();
+        // Ruby prints the class in the place of a message if there is none.
+        let is_bare = self.kind == "Error" && OF_A_STOP.contains(&self.message.as_str());
+        is_bare
+            || OF_A_STOP.contains(&last(&self.kind).as_str())
+            || STOP_SIGNALS.contains(&self.kind.as_str())
+            || STOP_SIGNALS.contains(&first)
+            || self.message == "context canceled"
     }
 
     /// Fingerprint of its group.

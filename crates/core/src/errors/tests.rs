@@ -282,3 +282,32 @@ proptest! {
         prop_assert!(once.len() <= 8 * message.len() + 8);
     }
 }
+
+#[test]
+fn what_a_stop_signal_prints_is_told_apart_from_a_real_error() {
+    let python =
+        |head: &str| format!("Traceback (most recent call last):\n  File \"/srv/app.py\", line 3, in <module>\n    work()\n{head}");
+    let during = "\n\nDuring handling of the above exception, another exception occurred:\n\n";
+    for (text, expected) in [
+        (python("KeyboardInterrupt"), true),
+        (python("asyncio.exceptions.CancelledError"), true),
+        (python("SystemExit: 0"), true),
+        (python("aiohttp.web_runner.GracefulExit"), true),
+        (format!("{}{during}{}", python("asyncio.exceptions.CancelledError"), python("KeyboardInterrupt")), true),
+        ("app.rb:3:in 'Kernel#sleep': Interrupt\n\tfrom app.rb:3:in '<main>'".into(), true),
+        ("app.rb:3:in 'Kernel#sleep': SIGTERM (SignalException)\n\tfrom app.rb:3:in '<main>'".into(), true),
+        ("panic: context canceled\n\ngoroutine 1 [running]:\nmain.main()\n\t/srv/main.go:7 +0x1d".into(), true),
+        ("AbortError: The operation was aborted\n    at f (/srv/app.js:3:9)".into(), true),
+        ("java.lang.InterruptedException: sleep interrupted\n\tat App.main(App.java:3)".into(), true),
+        // A fault while the app shuts down, whatever led to it.
+        (python("RuntimeError: cannot flush: disk is gone"), false),
+        (format!("{}{during}{}", python("KeyboardInterrupt"), python("ValueError: cannot flush")), false),
+        ("app.rb:3:in 'flush': closed stream (IOError)\n\tfrom app.rb:3:in '<main>'".into(), false),
+        ("TypeError: Cannot read properties of undefined (reading 'close')\n    at f (/srv/app.js:3:9)".into(), false),
+        ("panic: send on closed channel\n\ngoroutine 1 [running]:\nmain.main()\n\t/srv/main.go:7 +0x1d".into(), false),
+    ] {
+        let found = read(&text);
+        let last = found.last().unwrap_or_else(|| panic!("{text}"));
+        assert_eq!(last.exception.is_of_a_stop(), expected, "{last:?}\n{text}");
+    }
+}

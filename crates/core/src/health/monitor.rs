@@ -305,14 +305,18 @@ mod tests {
         ] {
             let mut monitor = Monitor::new(&health, 0);
             for (at, verdict) in verdicts.iter().enumerate() {
-                Phase::ALL.into_iter().for_each(|phase| drop(monitor.answered(&health, phase, *verdict, at as u64)));
+                for phase in Phase::ALL {
+                    monitor.answered(&health, phase, *verdict, at as u64);
+                }
             }
             assert_eq!(monitor.state(&health), expected, "{verdicts:?}");
         }
         // A check that fails counts beside one that is broken.
         let mut monitor = Monitor::new(&health, 0);
         monitor.answered(&health, Phase::Readiness, Broken, 1);
-        (1..4).for_each(|at| drop(monitor.answered(&health, Phase::Liveness, Bad, at)));
+        for at in 1..4 {
+            monitor.answered(&health, Phase::Liveness, Bad, at);
+        }
         assert_eq!(monitor.state(&health), State::Unhealthy);
         // Within the grace period, too.
         let mut young = Monitor::new(&http(), 0);

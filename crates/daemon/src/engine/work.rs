@@ -139,6 +139,8 @@ pub(crate) struct RolloutRequest {
     pub parallel: u32,
     /// Time for which the first one is watched beside the old ones; none = as the app says ([`ostler_core::rollout`]).
     pub canary_ms: Option<u64>,
+    /// Whether each new process has to run for its `min_uptime` before it counts as ready.
+    pub watches: bool,
     /// Origin of the request.
     pub origin: Origin,
 }

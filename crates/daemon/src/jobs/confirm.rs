@@ -16,22 +16,30 @@ const READERS: &[&str] = &["node", "bun", "deno", "python", "ruby", "php", "perl
 /// Confirmation that a request waits for, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Confirming {
-    /// Time (`mono_ms`) at which it is taken as running.
-    pub until_ms: u64,
+    /// Time (`mono_ms`) at which a script counts as running, unless `watches`.
+    until_ms: u64,
     early_exit_fails: bool,
+    /// Whether each new process has to run for its `min_uptime`.
+    pub watches: bool,
 }
 
 impl Confirming {
     pub(super) fn new(confirm: Confirm, now_ms: u64) -> Self {
-        Self { until_ms: now_ms.saturating_add(confirm.within_ms), early_exit_fails: confirm.early_exit_fails }
+        let Confirm { within_ms, early_exit_fails, watches } = confirm;
+        Self { until_ms: now_ms.saturating_add(within_ms), early_exit_fails, watches }
     }
 
-    /// True if this process is online, but whether it runs its script is not known yet.
-    pub(super) fn waits_for(self, slot: &Slot, now_ms: u64) -> bool {
+    /// Time until which a process that is online is waited for. None: its start is confirmed.
+    pub(super) fn until_ms(self, slot: &Slot, now_ms: u64) -> Option<u64> {
+        let until_ms = if self.watches { slot.watched_until() } else { Some(self.until_ms).filter(|_| self.may_not_run_yet(slot)) };
+        until_ms.filter(|until_ms| now_ms < *until_ms)
+    }
+
+    /// True if it is not known whether this process runs its script.
+    fn may_not_run_yet(self, slot: &Slot) -> bool {
         // Who reports when it is ready has done so; who listens runs.
         let proved = slot.live.proof.is_some() || !slot.never_listened();
-        let unknown = if slot.durable.preloaded { !slot.live.script_runs } else { self.early_exit_fails && is_read_first(slot.spec()) };
-        now_ms < self.until_ms && !proved && unknown
+        !proved && if slot.durable.preloaded { !slot.live.script_runs } else { self.early_exit_fails && is_read_first(slot.spec()) }
     }
 
     /// Reason why a process that was online and is not any more counts as one that was not started, in words that follow its name.

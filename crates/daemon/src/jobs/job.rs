@@ -112,13 +112,19 @@ pub(super) struct Waited {
     pub goal: Goal,
     /// Whether users do not see it: the other process of a reload.
     pub hidden: bool,
-    /// Whether it is online, and waits for its confirmation.
-    pub is_up: bool,
+    /// Time until which it waits for its confirmation, if it is online.
+    pub up_until_ms: Option<u64>,
 }
 
 impl Waited {
     pub(super) fn new(slot: &Slot, goal: Goal) -> Self {
-        Self { pm_id: slot.durable.pm_id, name: slot.spec().name.clone(), goal, hidden: slot.durable.role != Role::Serving, is_up: false }
+        Self {
+            pm_id: slot.durable.pm_id,
+            name: slot.spec().name.clone(),
+            goal,
+            hidden: slot.durable.role != Role::Serving,
+            up_until_ms: None,
+        }
     }
 }
 

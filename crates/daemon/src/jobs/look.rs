@@ -3,9 +3,9 @@
 use ostler_core::goal::{self, Goal};
 use ostler_core::lifecycle::{ExitCause, Transition};
 use ostler_core::time::Now;
-use ostler_proto::control::Progress;
+use ostler_proto::control::{Action, Progress};
 
-use super::job::Job;
+use super::job::{Job, Step};
 use super::words;
 use crate::engine::Ctx;
 use crate::slots::Slot;
@@ -29,7 +29,9 @@ impl Job {
         }
         let slot = ctx.slots.get(id);
         let progress = goal.look(slot.map(|slot| &slot.durable.instance), transition);
-        let Some(came_to) = self.came_to(id, slot, progress, ctx.now) else { return false };
+        let came_to = self.came_to(id, slot, progress, ctx.now);
+        ctx.timers.set((super::Jobs::NAME, self.number), self.waiting.values().filter_map(|waited| waited.up_until_ms).min());
+        let Some(came_to) = came_to else { return false };
         let is_unstartable = self.fresh.contains(&id) && slot.is_some_and(cannot_be_executed);
         self.send_end(ctx, id, came_to) && is_unstartable
     }
@@ -38,11 +40,15 @@ impl Job {
     fn came_to(&mut self, id: u32, slot: Option<&Slot>, progress: goal::Progress<'_>, now: Now) -> Option<CameTo> {
         if let (Some(confirm), Some(slot), Some(waited)) = (self.confirm, slot, self.waiting.get_mut(&id)) {
             match progress {
-                goal::Progress::Reached if confirm.waits_for(slot, now.mono_ms) => {
-                    waited.is_up = true;
-                    return None;
+                goal::Progress::Reached => {
+                    waited.up_until_ms = confirm.until_ms(slot, now.mono_ms);
+                    if waited.up_until_ms.is_some() {
+                        return None;
+                    }
                 }
-                goal::Progress::Failed(_) if waited.is_up => return Some(confirm.judge(slot).map_or(CameTo::Goal, CameTo::Failure)),
+                goal::Progress::Failed(_) if waited.up_until_ms.is_some() => {
+                    return Some(confirm.judge(slot).map_or(CameTo::Goal, CameTo::Failure));
+                }
                 _ => {}
             }
         }
@@ -72,8 +78,25 @@ impl Job {
         }
         if let Some(name) = &failed {
             self.leave_dependants(ctx, name);
+            self.leave_other_instances(ctx, name);
         }
         failed.is_some()
+    }
+
+    /// Leaves the instances of an app as they are whose turn has not come: a new process of the app did not stay up.
+    fn leave_other_instances(&mut self, ctx: &mut Ctx, failed: &str) {
+        let is_watched_restart = self.confirm.is_some_and(|confirm| confirm.watches) && matches!(self.step, Step::Act(Action::Restart, _));
+        if !is_watched_restart {
+            return;
+        }
+        let same = |id: &u32| ctx.slots.get(*id).is_some_and(|slot| slot.spec().name == failed);
+        let (left, pending): (Vec<u32>, Vec<u32>) = self.pending.iter().copied().partition(same);
+        self.pending = pending.into();
+        for id in ctx.slots.pm_ids(&left) {
+            self.failed += 1;
+            let reason = "was left as it is, because the new process of another instance failed".into();
+            self.asker.send(ctx, Progress::InstanceFailed { id, name: failed.to_owned(), reason });
+        }
     }
 
     /// Leaves the apps that depend on one that failed as they are.

@@ -34,7 +34,8 @@ use ostler_proto::control::{self as proto, Action, Failure, Progress, Response};
 use ostler_proto::node::Message;
 use ostler_proto::node::preload::FromPreload;
 
-use self::job::{Asker, Job, Step, Then};
+use self::confirm::Confirming;
+use self::job::{Asker, Job, Step, Then, Waited};
 use self::start::Start;
 use crate::engine::{Answer, Ask, Ctx, Feature, InstanceStep, Request};
 use crate::slots::saved;
@@ -77,15 +78,18 @@ impl Feature for Jobs {
                 }
                 start::start(ctx, asker, start)
             }
-            proto::Request::Act { action, targets, cwd, change, parallel, gentle, canary_ms, command, named_only } => {
+            proto::Request::Act { action, targets, cwd, change, parallel, gentle, canary_ms, command, named_only, confirm } => {
                 let (targets, parallel) = (targets.into(), parallel as usize);
                 let job = Job::new(asker, Step::Act(action, change), caller.origin(command));
-                Ok(Job { targets, cwd, parallel, gentle, canary_ms, named_only, ..job })
+                let confirm = confirm.map(|confirm| Confirming::new(confirm, ctx.now.mono_ms));
+                Ok(Job { targets, cwd, parallel, gentle, canary_ms, named_only, confirm, ..job })
             }
             proto::Request::RunJob { target, command } => scheduled::run(ctx, asker, &target, caller.origin(command)),
-            proto::Request::Scale { name, cwd, to, oldest_first } => {
+            proto::Request::Scale { name, cwd, to, oldest_first, confirm } => {
                 let first = if oldest_first { Leaving::Oldest } else { Leaving::Newest };
-                scale::by_user(ctx, asker, (&name, &cwd), (to, first), caller.origin("scale"))
+                let confirm = confirm.map(|confirm| Confirming::new(confirm, ctx.now.mono_ms));
+                let job = scale::by_user(ctx, asker, (&name, &cwd), (to, first), caller.origin("scale"));
+                job.map(|job| Job { confirm, ..job })
             }
             proto::Request::Resurrect => resurrect::resurrect(ctx, asker),
             proto::Request::Restore { entries, sockets_of } => resurrect::restore(ctx, asker, entries, sockets_of),
@@ -159,11 +163,11 @@ impl Feature for Jobs {
         }
     }
 
-    /// Ends the wait for a confirmation: what is online by now counts as running.
+    /// Ends the wait for confirmations whose time is over: what is online by now counts as running.
     fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
-        let Some(job) = self.all.iter_mut().find(|job| job.number == key) else { return };
-        job.confirm = None;
-        let up: Vec<u32> = job.waiting.iter().filter(|(_, waited)| waited.is_up).map(|(id, _)| *id).collect();
+        let Some(job) = self.all.iter().find(|job| job.number == key) else { return };
+        let is_due = |waited: &Waited| waited.up_until_ms.is_some_and(|at_ms| at_ms <= ctx.now.mono_ms);
+        let up: Vec<u32> = job.waiting.iter().filter(|(_, waited)| is_due(waited)).map(|(id, _)| *id).collect();
         up.into_iter().for_each(|id| self.look(ctx, id, None));
     }
 
@@ -210,7 +214,6 @@ impl Jobs {
         ctx.is_closing |= job.then == Then::Exit;
         self.last += 1;
         job.number = self.last;
-        ctx.timers.set((Self::NAME, job.number), job.confirm.map(|confirm| confirm.until_ms));
         self.all.push(job);
         self.count(ctx);
     }

@@ -13,6 +13,10 @@ use super::release::{NewEnv, NewRelease};
 use crate::engine::{Ctx, Replacement, Request, RolloutNews, RolloutRequest, changed_spec, changed_vars};
 use crate::slots::inherited::inherited;
 
+/// Most apps of a request that are reloaded at the same time: those whose processes run beside the old ones, and all.
+const BESIDE_AT_ONCE: usize = 4;
+const IN_PLACE_AT_ONCE: usize = 256;
+
 /// A job that takes all instances of an app to this release.
 pub(super) fn to_release(ctx: &Ctx, asker: Asker, app: String, (spec, vars): (AppSpec, EnvMap), origin: Origin) -> Job {
     let mut job = Job::of(asker, Action::Reload, ctx.slots.named(&app), &ctx.slots, origin);
@@ -21,10 +25,10 @@ pub(super) fn to_release(ctx: &Ctx, asker: Asker, app: String, (spec, vars): (Ap
 }
 
 impl Job {
-    /// Begins reloads, one app after the other: the next one begins when the one before is over.
+    /// Begins reloads. Apps that depend on each other follow one after the other; others are reloaded at the same time.
     pub(super) fn begin_reloads(&mut self, ctx: &mut Ctx) {
-        while self.rollouts.is_empty()
-            && let Some(&first) = self.pending.front()
+        while let Some(&first) = self.pending.front()
+            && self.rollouts.len() < self.reloads_at_once(ctx, first)
         {
             let Some(name) = ctx.slots.get(first).map(|slot| slot.spec().name.clone()) else {
                 self.pending.pop_front();
@@ -41,6 +45,16 @@ impl Job {
         }
     }
 
+    /// Number of apps that may be reloaded at the same time if the one of this instance is the next. An app that starts new processes beside
+    /// the old ones needs memory for both.
+    fn reloads_at_once(&self, ctx: &Ctx, id: u32) -> usize {
+        match ctx.slots.get(id) {
+            _ if self.ordered => 1,
+            Some(slot) if slot.spec().shares_its_ports() => BESIDE_AT_ONCE,
+            _ => IN_PLACE_AT_ONCE,
+        }
+    }
+
     fn begin_reload(&mut self, ctx: &mut Ctx, app: String, ids: Vec<u32>) {
         let mut replacements: Vec<Replacement> = Vec::new();
         for id in ids {
@@ -50,8 +64,8 @@ impl Job {
         let ticket = ctx.ticket();
         self.rollouts.push(ticket);
         let (parallel, canary_ms) = (u32::try_from(self.parallel).unwrap_or(u32::MAX), self.canary_ms);
-        let origin = self.origin.clone();
-        ctx.request(Request::Rollout(Box::new(RolloutRequest { ticket, app, replacements, parallel, canary_ms, origin })));
+        let (origin, watches) = (self.origin.clone(), self.confirm.is_some_and(|confirm| confirm.watches));
+        ctx.request(Request::Rollout(Box::new(RolloutRequest { ticket, app, replacements, parallel, canary_ms, watches, origin })));
     }
 
     /// The replacement of an instance. It shares what is the same with the one before it.

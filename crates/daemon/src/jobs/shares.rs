@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ostler_core::goal::at_a_time;
+use ostler_core::goal::{at_a_time, at_a_time_watched};
 use ostler_proto::control::Action;
 
 use super::job::{Job, Step};
@@ -20,7 +20,7 @@ pub(super) enum Shares<'a> {
 
 impl<'a> Shares<'a> {
     /// The shares by `--parallel`; else a restart takes half of an app's instances (so that the other half still serves), everything else all at
-    /// once.
+    /// once. A restart whose new processes are watched takes one instance of each app first.
     pub(super) fn of(job: &Job, slots: &'a Slots) -> Self {
         if job.parallel > 0 {
             return Self::Any(job.parallel.saturating_sub(job.waiting.len()));
@@ -29,7 +29,16 @@ impl<'a> Shares<'a> {
         let name = |id: &u32| slots.get(*id).map(|slot| slot.spec().name.as_str());
         let mut shares: BTreeMap<&str, usize> = BTreeMap::new();
         job.ids.iter().filter_map(name).for_each(|name| *shares.entry(name).or_default() += 1);
-        shares.values_mut().for_each(|count| *count = at_a_time(*count));
+        match job.confirm.filter(|confirm| confirm.watches) {
+            None => shares.values_mut().for_each(|count| *count = at_a_time(*count)),
+            Some(_) => {
+                let mut proved = shares.clone();
+                for name in job.waiting.keys().chain(&job.pending).filter_map(name) {
+                    proved.entry(name).and_modify(|count| *count = count.saturating_sub(1));
+                }
+                shares.iter_mut().for_each(|(name, count)| *count = at_a_time_watched(*count, proved.get(name).copied().unwrap_or(0)));
+            }
+        }
         for name in job.waiting.keys().filter_map(name) {
             let left = shares.entry(name).or_default();
             *left = left.saturating_sub(1);

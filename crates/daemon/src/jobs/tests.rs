@@ -63,6 +63,7 @@ fn act(action: Action, targets: &[&str]) -> proto::Request {
         canary_ms: None,
         command: "test".into(),
         named_only: false,
+        confirm: None,
     }
 }
 
@@ -160,13 +161,13 @@ fn what_cannot_be_executed_goes_again() {
 #[test]
 fn as_many_at_a_time_as_was_asked_for() {
     let (mut played, mut jobs, ids) = running(&[app("a"), app("b"), app("c")]);
-    let proto::Request::Act { action, targets, cwd, change, gentle, canary_ms, command, .. } = act(Action::Stop, &["all"]) else {
+    let proto::Request::Act { action, targets, cwd, change, gentle, canary_ms, command, confirm, .. } = act(Action::Stop, &["all"]) else {
         panic!()
     };
     ask(
         &mut played,
         &mut jobs,
-        proto::Request::Act { action, targets, cwd, change, parallel: 2, gentle, canary_ms, command, named_only: false },
+        proto::Request::Act { action, targets, cwd, change, parallel: 2, gentle, canary_ms, command, named_only: false, confirm },
     );
     let stopping = |played: &Played| ids.iter().map(|id| is_stopping(played, *id)).collect::<Vec<bool>>();
     assert_eq!(stopping(&played), [true, true, false]);
@@ -307,7 +308,7 @@ fn counters_are_reset_at_once() {
 }
 
 fn scale(to: ScaleTo) -> proto::Request {
-    proto::Request::Scale { name: "a".into(), cwd: String::new(), to, oldest_first: true }
+    proto::Request::Scale { name: "a".into(), cwd: String::new(), to, oldest_first: true, confirm: None }
 }
 
 #[test]
@@ -357,15 +358,6 @@ fn scalings(played: &mut Played) -> Vec<Told> {
     played.events().into_iter().filter(|event| matches!(event.what, What::Scaled { .. })).collect()
 }
 
-fn rollout(rest: &[Input]) -> (u64, String) {
-    let one = |input: &Input| {
-        if let Input::Request(Request::Rollout(rollout)) = input { Some((rollout.ticket, rollout.app.clone())) } else { None }
-    };
-    let all: Vec<(u64, String)> = rest.iter().filter_map(one).collect();
-    assert_eq!(all.len(), 1, "{rest:?}");
-    all.into_iter().next().unwrap()
-}
-
 fn news(played: &mut Played, jobs: &mut Jobs, ticket: u64, news: RolloutNews) -> Vec<Input> {
     played.ctx.answer(Answer::Rollout { ticket, news });
     played.settle(jobs)
@@ -389,19 +381,37 @@ fn report(app: &str, state: RolloutState) -> RolloutNews {
     }))
 }
 
+fn rollouts(rest: &[Input]) -> Vec<(u64, String)> {
+    let of =
+        |input: &Input| if let Input::Request(Request::Rollout(wanted)) = input { Some((wanted.ticket, wanted.app.clone())) } else { None };
+    rest.iter().filter_map(of).collect()
+}
+
 #[test]
-fn apps_are_reloaded_one_after_the_other() {
+fn apps_are_reloaded_at_the_same_time() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("b"), app("a")]);
     let rest = ask(&mut played, &mut jobs, act(Action::Reload, &["all"]));
-    let (ticket, first) = rollout(&rest);
-    assert_eq!(first, "a");
-    assert!(news(&mut played, &mut jobs, ticket + 1, report("a", RolloutState::Done)).len() == 1, "it is somebody else's");
-    let rest = news(&mut played, &mut jobs, ticket, report("a", RolloutState::Done));
-    let (ticket, second) = rollout(&rest);
-    assert_eq!(second, "b");
+    let [(first, a), (second, b)] = &rollouts(&rest)[..] else { panic!("{rest:?}") };
+    assert_eq!((a.as_str(), b.as_str()), ("a", "b"));
     let refused = RolloutNews::Refused { app: "b".into(), ids: vec![1], reason: "a reload is under way".into() };
-    news(&mut played, &mut jobs, ticket, refused);
+    news(&mut played, &mut jobs, *second, refused);
+    assert!(news(&mut played, &mut jobs, second + 1, report("a", RolloutState::Done)).len() == 1, "it is somebody else's");
+    news(&mut played, &mut jobs, *first, report("a", RolloutState::Done));
     assert_eq!(told(&mut played), ["reloadProcessId [0, 1, 2]", "failed 1: a reload is under way", "1 of 3 failed"]);
+}
+
+/// Of apps whose processes run beside the old ones only some are reloaded at the same time; of those that depend on others, one.
+#[test]
+fn not_too_many_apps_are_reloaded_at_the_same_time() {
+    let cluster =
+        |name: String| AppSpec { mode: ostler_core::app::ExecMode::Cluster, interpreter: Some("/usr/bin/node".into()), ..app(&name) };
+    let apps: Vec<AppSpec> = (0..9).map(|number| cluster(format!("app-{number}"))).collect();
+    let (mut played, mut jobs, _) = running(&apps);
+    let rest = ask(&mut played, &mut jobs, act(Action::Reload, &["all"]));
+    assert_eq!(rollouts(&rest).len(), 4);
+    let (ticket, name) = rollouts(&rest)[2].clone();
+    let rest = news(&mut played, &mut jobs, ticket, report(&name, RolloutState::Done));
+    assert_eq!(rollouts(&rest).len(), 1, "one is over, the next one begins");
 }
 
 #[test]
@@ -448,7 +458,7 @@ fn confirmed(early_exit_fails: bool) -> (Played, Jobs) {
     let (mut played, mut jobs) = empty();
     let spec = AppSpec { interpreter: Some("/usr/bin/node".into()), ..app("api") };
     let proto::Request::Start { apps, base_env, existing, command, .. } = start(vec![spec], PLAIN) else { panic!() };
-    let confirm = Some(Confirm { within_ms: 500, early_exit_fails });
+    let confirm = Some(Confirm { within_ms: 500, early_exit_fails, watches: false });
     ask(&mut played, &mut jobs, proto::Request::Start { apps, base_env, existing, command, confirm, named_only: false });
     played.ctx.slots.get_mut(0).unwrap().durable.preloaded = true;
     spawned(&mut played, &mut jobs, 0);
@@ -485,6 +495,71 @@ fn a_process_that_fails_before_it_is_confirmed_was_not_started() {
         let said = told(&mut played);
         assert!(said[0].starts_with(word), "{said:?}");
     }
+}
+
+const WATCHED: Confirm = Confirm { within_ms: 1000, early_exit_fails: true, watches: true };
+
+/// A restart of these whose new processes are watched.
+fn watched(targets: &[&str]) -> proto::Request {
+    let proto::Request::Act { action, targets, cwd, change, parallel, gentle, canary_ms, command, .. } = act(Action::Restart, targets)
+    else {
+        panic!()
+    };
+    proto::Request::Act { action, targets, cwd, change, parallel, gentle, canary_ms, command, named_only: false, confirm: Some(WATCHED) }
+}
+
+/// The old process of an instance exits, and the new one is spawned.
+fn restarts(played: &mut Played, jobs: &mut Jobs, id: u32) {
+    ends(played, jobs, id, 0);
+    spawned(played, jobs, id);
+}
+
+#[test]
+fn a_restart_is_done_when_the_new_process_has_run_for_its_min_uptime() {
+    let (mut played, mut jobs, _) = running(&[app("a")]);
+    ask(&mut played, &mut jobs, watched(&["a"]));
+    restarts(&mut played, &mut jobs, 0);
+    assert_eq!(told(&mut played), ["restartProcessId [0]"]);
+    played.pass(&mut jobs, 999);
+    played.settle(&mut jobs);
+    assert!(told(&mut played).is_empty());
+    played.pass(&mut jobs, 1);
+    played.settle(&mut jobs);
+    assert_eq!(told(&mut played), ["done 0", "all done [0]"]);
+    assert_eq!(played.ctx.timers.next_ms(), None, "nothing is waited for any more");
+}
+
+#[test]
+fn a_watched_restart_stops_at_the_first_instance_that_does_not_stay_up() {
+    let (mut played, mut jobs, _) = running(&[app("a"), app("a"), app("b"), app("a")]);
+    ask(&mut played, &mut jobs, watched(&["all"]));
+    // One instance of each app.
+    assert_eq!((0..4).map(|id| is_stopping(&played, id)).collect::<Vec<_>>(), [true, false, true, false]);
+    restarts(&mut played, &mut jobs, 0);
+    restarts(&mut played, &mut jobs, 2);
+    played.pass(&mut jobs, 150);
+    ends(&mut played, &mut jobs, 0, 1);
+    let said = told(&mut played);
+    assert!(said[1].starts_with("failed 0: exited with code 1 within"), "{said:?}");
+    assert!(
+        said[2..].iter().all(|line| line.ends_with("was left as it is, because the new process of another instance failed")),
+        "{said:?}"
+    );
+    assert_eq!(said.len(), 4, "{said:?}");
+    played.pass(&mut jobs, 1000);
+    played.settle(&mut jobs);
+    assert_eq!(told(&mut played), ["done 2", "3 of 4 failed"]);
+    assert!(!is_stopping(&played, 1) && !is_stopping(&played, 3));
+}
+
+#[test]
+fn after_the_first_instance_half_of_an_app_is_restarted_at_a_time() {
+    let (mut played, mut jobs, _) = running(&[app("a"), app("a"), app("a"), app("a")]);
+    ask(&mut played, &mut jobs, watched(&["a"]));
+    restarts(&mut played, &mut jobs, 0);
+    played.pass(&mut jobs, 1000);
+    played.settle(&mut jobs);
+    assert_eq!((1..4).map(|id| is_stopping(&played, id)).collect::<Vec<_>>(), [true, true, false]);
 }
 
 #[test]

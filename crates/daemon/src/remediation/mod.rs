@@ -124,9 +124,7 @@ impl Remediation {
     fn remedy(&mut self, ctx: &Ctx, id: u32) -> Option<Remedy> {
         let wanted = self.wanted.get(&id)?;
         // A check that has become broken is no reason to act any more than one that is passed.
-        let is_well = |slot: &Slot| {
-            wanted.cause == Cause::Health && matches!(health_of(slot), Some(Health::Healthy | Health::Broken))
-        };
+        let is_well = |slot: &Slot| wanted.cause == Cause::Health && matches!(health_of(slot), Some(Health::Healthy | Health::Broken));
         let Some(slot) = ctx.slots.get(id).filter(|slot| runs(slot, wanted.inc) && !is_well(slot)) else {
             self.wanted.remove(&id);
             return None;

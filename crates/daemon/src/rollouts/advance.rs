@@ -25,7 +25,22 @@ impl Rollouts {
                 break;
             }
         }
+        self.watch(ctx, number);
         self.end_if_over(ctx, number);
+    }
+
+    /// Sets the time at which a new process that is online has run for long enough.
+    fn watch(&mut self, ctx: &mut Ctx, number: u32) {
+        let Some(running) = self.get_mut(number).filter(|running| running.watches) else { return };
+        let now_ms = ctx.now.mono_ms;
+        let starts =
+            running.replicas.iter().zip(&running.rollout.replicas).filter(|(_, progress)| progress.state == ReplicaState::Starting);
+        let slots = starts.filter_map(|(replica, _)| ctx.slots.get(replica.beside.unwrap_or(replica.serving)));
+        let next_ms = slots.filter_map(Slot::watched_until).filter(|until_ms| *until_ms > now_ms).min();
+        if let Some(at_ms) = next_ms.filter(|at_ms| running.look_ms.is_none_or(|look_ms| *at_ms < look_ms)) {
+            running.look_ms = Some(at_ms);
+            running.set_timer(ctx);
+        }
     }
 
     /// Handles a command of a user that took over instances: their rollouts leave them alone.
@@ -180,6 +195,7 @@ fn news(ctx: &Ctx, running: &Running) -> Option<Event> {
         let beside = replica.beside.and_then(|id| ctx.slots.get(id));
         let serving = ctx.slots.get(replica.serving);
         match progress.state {
+            ReplicaState::Starting if is_watched(running, beside.or(serving), now_ms) => None,
             ReplicaState::Starting | ReplicaState::Reverting if progress.in_place => restarted(index, replica, serving, now_ms, waits_ms),
             ReplicaState::Starting | ReplicaState::Reverting => candidate(index, beside, false),
             ReplicaState::Ready if !progress.in_place => candidate(index, beside, true),
@@ -194,6 +210,11 @@ fn news(ctx: &Ctx, running: &Running) -> Option<Event> {
             _ => None,
         }
     })
+}
+
+/// True while a new process is online but has not run for long enough.
+fn is_watched(running: &Running, slot: Option<&Slot>, now_ms: u64) -> bool {
+    running.watches && slot.and_then(Slot::watched_until).is_some_and(|until_ms| now_ms < until_ms)
 }
 
 /// Event of a process beside the one that serves.

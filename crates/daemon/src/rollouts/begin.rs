@@ -22,6 +22,8 @@ pub(super) struct Wanted {
     pub parallel: u32,
     /// Time of the canary; none = as the app declares.
     pub canary_ms: Option<u64>,
+    /// Whether each new process has to run for its `min_uptime` before it counts as ready.
+    pub watches: bool,
     pub origin: Origin,
     /// Ticket of the caller that waits for its end; none = a policy has the same release restarted.
     pub ticket: Option<u64>,
@@ -30,10 +32,10 @@ pub(super) struct Wanted {
 impl Rollouts {
     /// Begins a rollout for a user who wants another release, and waits.
     pub(super) fn begin_for_user(&mut self, ctx: &mut Ctx, request: RolloutRequest) {
-        let RolloutRequest { ticket, app, replacements, parallel, canary_ms, origin } = request;
+        let RolloutRequest { ticket, app, replacements, parallel, canary_ms, watches, origin } = request;
         let ids = ctx.slots.pm_ids(&replacements.iter().map(|replacement| replacement.id).collect::<Vec<u32>>());
         self.give_way(ctx, &app);
-        let wanted = Wanted { app: app.clone(), parallel, canary_ms, origin, ticket: Some(ticket) };
+        let wanted = Wanted { app: app.clone(), parallel, canary_ms, watches, origin, ticket: Some(ticket) };
         if let Err(reason) = self.begin(ctx, wanted, replacements) {
             ctx.answer(Answer::Rollout { ticket, news: RolloutNews::Refused { app, ids, reason } });
         }
@@ -53,7 +55,7 @@ impl Rollouts {
     /// # Errors
     /// There is one already; worded for the user.
     fn begin(&mut self, ctx: &mut Ctx, wanted: Wanted, replacements: Vec<Replacement>) -> Result<(), String> {
-        let Wanted { app, parallel, canary_ms, origin, ticket } = wanted;
+        let Wanted { app, parallel, canary_ms, watches, origin, ticket } = wanted;
         if let Some(other) = self.running.iter().find(|running| running.app == app) {
             let since = ctx.now.mono_ms.saturating_sub(other.started.mono_ms) / 1000;
             return Err(format!("a reload of {app} is under way (since {since} s): see `ostler rollout status {app}`"));
@@ -95,6 +97,7 @@ impl Rollouts {
             fault_lines: Vec::new(),
             lines_of: None,
             by_policy,
+            watches,
             look_ms: None,
             cut: 0,
         });

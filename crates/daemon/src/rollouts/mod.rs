@@ -89,7 +89,7 @@ impl Feature for Rollouts {
         match request {
             Request::Rollout(wanted) => self.begin_for_user(ctx, *wanted),
             Request::Replace { app, ids, canary_ms, origin, what } => {
-                let wanted = Wanted { app, parallel: 0, canary_ms, origin, ticket: None };
+                let wanted = Wanted { app, parallel: 0, canary_ms, watches: false, origin, ticket: None };
                 self.begin_by_policy(ctx, wanted, &ids, what);
             }
             Request::TakenOver { ids } => self.on_taken_over(ctx, &ids),
@@ -135,12 +135,18 @@ impl Feature for Rollouts {
 impl Rollouts {
     pub(crate) const NAME: &str = "rollouts";
 
+    /// Index of a rollout: they are in the order in which they began.
+    fn index(&self, number: u32) -> Option<usize> {
+        self.running.binary_search_by_key(&number, |running| running.number).ok()
+    }
+
     fn get(&self, number: u32) -> Option<&Running> {
-        self.running.iter().find(|running| running.number == number)
+        self.running.get(self.index(number)?)
     }
 
     fn get_mut(&mut self, number: u32) -> Option<&mut Running> {
-        self.running.iter_mut().find(|running| running.number == number)
+        let index = self.index(number)?;
+        self.running.get_mut(index)
     }
 
     fn set_timer(&self, ctx: &mut Ctx, number: u32) {

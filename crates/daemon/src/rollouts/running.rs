@@ -32,6 +32,8 @@ pub(super) struct Running {
     pub lines_of: Option<u32>,
     /// True if a policy has instances replaced by the same release.
     pub by_policy: bool,
+    /// True if each new process has to run for its `min_uptime` before it counts as ready.
+    pub watches: bool,
     /// Time when a process that was restarted in place has been waited for long enough; not in the journal, a fresh daemon waits anew.
     pub look_ms: Option<u64>,
     /// Requests of old processes that were not finished in their time.
@@ -73,6 +75,7 @@ impl Running {
             started: self.started,
             fault_lines: self.fault_lines.clone(),
             by_policy: self.by_policy,
+            watches: self.watches,
             cut: self.cut,
         }))
     }
@@ -91,6 +94,7 @@ impl Running {
             fault_lines: record.fault_lines,
             lines_of: None,
             by_policy: record.by_policy,
+            watches: record.watches,
             look_ms: None,
             cut: record.cut,
         })

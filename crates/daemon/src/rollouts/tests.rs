@@ -43,7 +43,7 @@ fn wanted(played: &mut Played, ids: &[u32], spec: &AppSpec) -> RolloutRequest {
     let app = played.ctx.slots.shared_app(spec.clone()).0;
     let replacement = |id: &u32| Replacement { id: *id, app: Rc::clone(&app), base: Rc::clone(played.ctx.slots.get(*id).unwrap().base()) };
     let replacements = ids.iter().map(replacement).collect();
-    RolloutRequest { ticket: TICKET, app: "api".into(), replacements, parallel: 0, canary_ms: None, origin: user() }
+    RolloutRequest { ticket: TICKET, app: "api".into(), replacements, parallel: 0, canary_ms: None, watches: false, origin: user() }
 }
 
 fn reload(played: &mut Played, rollouts: &mut Rollouts, ids: &[u32], spec: &AppSpec) -> Vec<Input> {

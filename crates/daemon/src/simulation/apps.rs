@@ -151,6 +151,7 @@ impl UserCommand {
             canary_ms: None,
             command: format!("{action:?}").to_lowercase(),
             named_only: false,
+            confirm: None,
         };
         match self {
             Self::Start => Request::Start {
@@ -169,7 +170,7 @@ impl UserCommand {
             Self::StopWatch => with_watch(act(Action::Stop), spec, false),
             Self::RestartWatch => with_watch(act(Action::Restart), spec, true),
             Self::Scale(to) => {
-                Request::Scale { name: spec.name.clone(), cwd: String::new(), to: ScaleTo::Exactly(to), oldest_first: false }
+                Request::Scale { name: spec.name.clone(), cwd: String::new(), to: ScaleTo::Exactly(to), oldest_first: false, confirm: None }
             }
         }
     }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::cron::Ticks;
 use ostler_core::default_box::DefaultBox;
+use ostler_core::goal::watched_until_ms;
 use ostler_core::health::{HealthSpec, State as Health};
 use ostler_core::lifecycle::{Policy, State, Wanted};
 use ostler_core::serving::ReadyBy;
@@ -261,6 +262,15 @@ impl Slot {
     /// True if something of it runs, or is to run.
     pub(crate) fn is_or_will_be_up(&self) -> bool {
         self.durable.instance.wanted == Wanted::Up || !matches!(self.durable.instance.state, State::Stopped | State::Errored | State::Gone)
+    }
+
+    /// Time until which a process that is online has to run, so that its start counts as proved. None: it is not online, or it is a job, which
+    /// ends when it is done.
+    pub(crate) fn watched_until(&self) -> Option<u64> {
+        match self.durable.instance.state {
+            State::Running { since, .. } if !self.spec().is_job() => Some(watched_until_ms(since.mono_ms, self.live.policy.min_uptime_ms)),
+            _ => None,
+        }
     }
 
     /// Reason why a check found it not ready; none while it is ready or stopped.

@@ -30,6 +30,9 @@ pub(crate) struct RolloutRecord {
     /// True if a policy has instances replaced by the same release.
     #[serde(default, rename = "mends")]
     pub by_policy: bool,
+    /// True if each new process has to run for its `min_uptime` before it counts as ready.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub watches: bool,
     /// Requests of old processes that were not finished in their time.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cut: u32,

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use ostler_config::{Overlay, Problems, finish_order, from_options};
 use ostler_core::app::{AppSpec, EnvMap, ExecMode};
 use ostler_core::select::{Entry, select};
-use ostler_proto::control::{Action, Confirm, Existing, Failure, Progress, Request, Response};
+use ostler_proto::control::{Action, Existing, Failure, Progress, Request, Response};
 use serde_json::{Map, Value};
 
 use super::change::{EnvChoice, change, unwatched};
 use super::files::{self, Source};
 use super::present::Present;
-use super::request::{request, unknown_id};
-use super::write;
+use super::request::{proof, request, unknown_id};
+use super::{plausible, write};
 use crate::cli::Call;
 use crate::client::ClientError;
 use crate::cx::{self, Cx};
@@ -78,22 +78,15 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Exi
     if apps.is_empty() {
         return left_out.map_or(Ok(Vec::new()), Err);
     }
+    apps.iter().try_for_each(|app| plausible::check(cx, call, &app.name, app.instances))?;
     write::config(cx, call, &apps)?;
     let base_env = share_base(&mut apps);
     let wording = if matches!(source, Source::Stdin) { Wording::Names } else { Wording::Action };
-    let (command, confirm) = (call.word.clone(), confirm(cx, call));
+    let (command, confirm) = (call.word.clone(), proof(cx, call));
     let request =
         Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command, confirm, named_only: cx.program.is_pm2() };
     let ids = cx.perform(&request, wording)?;
     left_out.map_or(Ok(ids), Err)
-}
-
-/// Longest wait of `start` for a script to be run.
-const RUNS_WITHIN_MS: u64 = 1000;
-
-/// The proof of a start. Who types `start` may send signals to the app afterwards, and learns when the script fails at once. As `pm2` that is no failure of `start`.
-fn confirm(cx: &Cx, call: &Call) -> Option<Confirm> {
-    (call.command.name == "start").then_some(Confirm { within_ms: RUNS_WITHIN_MS, early_exit_fails: !cx.program.is_pm2() })
 }
 
 /// The options of the command line over the apps of a file. A name makes sense only for a single app.
@@ -161,6 +154,7 @@ fn described(cx: &mut Cx, call: &Call, target: &str, mut attributes: Map<String,
         }
     }
     let app = from_options(target, &attributes, args, &context, overlay).map_err(|problems| files::report(cx, None, &problems))?;
+    plausible::check(cx, call, &app.spec.name, app.spec.instances)?;
     files::print_cron(cx, &app.spec);
     files::warn(cx, &app.warnings);
     cx::check_working_directory(&app.spec)?;
@@ -174,7 +168,7 @@ fn launch(cx: &mut Cx, call: &Call, spec: AppSpec, existing: Existing) -> Result
     let script = spec.script.clone();
     let mut apps = vec![spec];
     let base_env = share_base(&mut apps);
-    let (command, confirm) = (call.word.clone(), confirm(cx, call));
+    let (command, confirm) = (call.word.clone(), proof(cx, call));
     let request = Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command, confirm, named_only: false };
     let (out, client) = cx.parts()?;
     out.flush();

@@ -60,6 +60,7 @@ mod otel;
 mod past;
 mod pid;
 mod ping;
+mod plausible;
 mod present;
 mod prettylist;
 mod profile;

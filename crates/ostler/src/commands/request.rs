@@ -1,6 +1,6 @@
 //! Requests that act on instances, from the options that all such commands have.
 
-use ostler_proto::control::{Action, Change, Existing, Request};
+use ostler_proto::control::{Action, Change, Confirm, Existing, Request};
 
 use crate::cli::Call;
 use crate::cx::{self, Cx};
@@ -8,6 +8,30 @@ use crate::error::{CliError, Status, UsageError};
 
 /// Time for which a canary is watched when no time is given.
 const CANARY_MS: u64 = 10_000;
+
+/// Longest wait of `start` for a runtime to run the script.
+const RUNS_WITHIN_MS: u64 = 1000;
+
+/// Commands whose new processes have to prove that they stay up.
+const STARTS: &[&str] = &["start", "restart", "reload", "startOrRestart", "startOrReload", "scale"];
+
+/// Variable that switches the watch off (`0`) for scripts that start many apps.
+const WATCH: &str = "OSTLER_START_WATCH";
+
+/// Returns the proof of a start that this command waits for.
+///
+/// Called as `pm2`, only `start` waits, until the runtime runs the script, so that signals may be sent afterwards; a script that fails is no
+/// failure of the command then.
+pub(super) fn proof(cx: &Cx, call: &Call) -> Option<Confirm> {
+    let command = call.command.name;
+    if call.has("no-wait") || !STARTS.contains(&command) {
+        return None;
+    }
+    let is_pm2 = cx.program.is_pm2();
+    let watches = !is_pm2 && std::env::var_os(WATCH).is_none_or(|value| value != "0");
+    let confirm = Confirm { within_ms: RUNS_WITHIN_MS, early_exit_fails: !is_pm2, watches };
+    (watches || command == "start").then_some(confirm)
+}
 
 /// The request for an action.
 pub(super) fn request(cx: &Cx, action: Action, call: &Call, targets: Vec<String>, change: Option<Change>) -> Result<Request, CliError> {
@@ -22,6 +46,7 @@ pub(super) fn request(cx: &Cx, action: Action, call: &Call, targets: Vec<String>
         canary_ms: canary(call)?,
         command: call.word.clone(),
         named_only: cx.program.is_pm2(),
+        confirm: if matches!(action, Action::Restart | Action::Reload) { proof(cx, call) } else { None },
     })
 }
 

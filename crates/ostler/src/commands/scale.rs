@@ -2,7 +2,8 @@
 
 use ostler_proto::control::{Failure, Request, ScaleTo};
 
-use super::table;
+use super::request::proof;
+use super::{plausible, table};
 use crate::cli::Call;
 use crate::cx::{self, Cx};
 use crate::error::{CliError, Status};
@@ -13,7 +14,16 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let name = call.targets.first().or(call.app_args.as_ref().and_then(|args| args.first())).cloned().unwrap_or_default();
     let number = call.targets.get(1).or(call.app_args.as_ref().and_then(|args| args.last())).cloned().unwrap_or_default();
     let to = amount(&number).ok_or(Failure::NothingToDo)?;
-    let request = Request::Scale { name: name.clone(), cwd: cx::cwd()?, to, oldest_first: cx.program.is_pm2() };
+    plausible::check(
+        cx,
+        call,
+        &name,
+        match to {
+            ScaleTo::Exactly(count) => count,
+            ScaleTo::By(more) => u32::try_from(more).unwrap_or(0),
+        },
+    )?;
+    let request = Request::Scale { name: name.clone(), cwd: cx::cwd()?, to, oldest_first: cx.program.is_pm2(), confirm: proof(cx, call) };
     match cx.perform(&request, Wording::Scale) {
         Err(CliError::Daemon(Failure::NotFound { .. })) => return Err(CliError::NotFound(format!("Application {name} not found"))),
         other => other?,

@@ -109,7 +109,10 @@ fn carry_out(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan, members: 
         let count = rows.iter().filter(|row| row.name == spec.name).count();
         if count != usize::try_from(spec.instances).unwrap_or(usize::MAX) {
             let to = ScaleTo::Exactly(spec.instances);
-            cx.perform(&Request::Scale { name: spec.name.clone(), cwd: String::new(), to, oldest_first: false }, Wording::Scale)?;
+            cx.perform(
+                &Request::Scale { name: spec.name.clone(), cwd: String::new(), to, oldest_first: false, confirm: None },
+                Wording::Scale,
+            )?;
         }
     }
     Ok(())

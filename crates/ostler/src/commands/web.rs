@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _, Read as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ostler_core::causes::with_causes;
+use ostler_sys::listening;
 use ostler_web::access::{self, Role, Store};
 use ostler_web::otlp::settings::{Otlp, OtlpError, Push};
 use ostler_web::settings::{PM2_PORT, Settings, SettingsError};
@@ -56,6 +57,9 @@ fn enable(cx: &mut Cx, call: &Call, pm2_port: Option<u16>) -> Result<Status, Cli
     settings.tls = tls(call, settings.tls)?;
     add(&mut settings.hosts, call.values("allow-host"));
     add(&mut settings.trusted_origins, call.values("trust-origin"));
+    settings.check().map_err(|error| CliError::Failed(format!("{}; {}", without_errno(&with_causes(&error)), still_serves(&before))))?;
+    free_ports(&before, &settings, call.has("otlp-port"))
+        .map_err(|problem| CliError::Failed(format!("{problem}; {}", still_serves(&before))))?;
     settings.write(&home).map_err(settings_error)?;
     // The sockets of before would be in the way of another address with the same port.
     if before.enabled && before.sockets() != settings.sockets() {
@@ -86,6 +90,55 @@ fn enable(cx: &mut Cx, call: &Call, pm2_port: Option<u16>) -> Result<Status, Cli
     }
     cx.out.info(format_args!("`{name} web open` makes a link for the first login, `{name} web token <name>` a token for programs"));
     Ok(Status::Ok)
+}
+
+/// Checks that the ports of the new settings can be had, before anything is changed. Ports that the dashboard has already are its own.
+///
+/// # Errors
+/// The port that cannot be had, and who has it as far as that is known.
+fn free_ports(before: &Settings, settings: &Settings, takes_traces: bool) -> Result<(), String> {
+    let ports = |settings: &Settings| [Some(settings.port), settings.pm2_port, settings.otlp.receiver_port()];
+    let own: Vec<u16> = if before.enabled { ports(before).into_iter().flatten().collect() } else { Vec::new() };
+    let traces = settings.otlp.receiver_port().filter(|_| takes_traces).map(|port| format!("127.0.0.1:{port}"));
+    for address in settings.sockets().into_iter().filter(|address| !address.starts_with('/')).chain(traces) {
+        let port = address.rsplit(':').next().and_then(|port| port.parse().ok());
+        if let Err(error) = std::net::TcpListener::bind(&address) {
+            let why = match (error.kind(), port) {
+                (io::ErrorKind::AddrInUse, Some(port)) if own.contains(&port) => continue,
+                (io::ErrorKind::AddrInUse, Some(port)) => holder(port),
+                (io::ErrorKind::AddrNotAvailable, _) => "no address of this machine".into(),
+                _ => error.to_string().split(" (os error").next().unwrap_or_default().to_lowercase(),
+            };
+            return Err(format!("cannot listen at {address}: {why}"));
+        }
+    }
+    Ok(())
+}
+
+/// A message without the numbers of errors, which say nothing to a reader: ` (os error 2)`.
+fn without_errno(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.split_once(')').map_or("", |(_, rest)| rest))
+}
+
+/// The program that has a port.
+fn holder(port: u16) -> String {
+    let process = listening::processes_with(&listening::sockets_at(port)).into_iter().next();
+    match process.map(|pid| (pid, listening::program(pid).unwrap_or_default())) {
+        Some((pid, program)) => format!("the port is taken by process {pid} ({program})"),
+        None => "the port is taken by a process of another user or container".into(),
+    }
+}
+
+/// What serves after a change that was refused.
+fn still_serves(before: &Settings) -> String {
+    let place = before.url().unwrap_or_else(|| before.listen.clone());
+    if before.enabled {
+        format!("nothing was changed, and the dashboard serves at {place} as before")
+    } else {
+        "the dashboard stays off".into()
+    }
 }
 
 /// Both ways of OpenTelemetry, as they are given now.

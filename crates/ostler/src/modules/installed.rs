@@ -202,6 +202,7 @@ pub(super) fn delete(cx: &mut Cx, module: &str, kept: &[&str]) -> Result<(), Cli
         canary_ms: None,
         command: "uninstall".into(),
         named_only: false,
+        confirm: None,
     };
     cx.perform(&request, Wording::Action).map(drop)
 }

@@ -18,6 +18,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep_until};
 
 use super::matching::{Matching, Way};
+use super::stops::Stops;
 use super::store::{self, keep, tell};
 use super::{Book, Occurrence, Release, Resolved};
 use crate::daemon::{Daemon, News};
@@ -115,6 +116,7 @@ pub(crate) fn collect(home: &Path, daemon: Daemon, ending: Ending) -> Rc<Collect
         outputs: HashMap::new(),
         apps: HashMap::new(),
         matching: Matching::default(),
+        stops: Stops::default(),
         dirty_since: None,
         second: (Instant::now(), 0),
         is_told: false,
@@ -155,6 +157,7 @@ struct Collector {
     outputs: HashMap<(String, u32), Output>,
     apps: HashMap<String, Known>,
     matching: Matching,
+    stops: Stops,
     dirty_since: Option<Instant>,
     /// The present second, and how many bytes were read in it.
     second: (Instant, usize),
@@ -271,6 +274,9 @@ impl Collector {
     }
 
     async fn add(&mut self, app: &str, instance: u32, at: u64, exception: &Exception, before: &[String], way: Way) {
+        if exception.is_of_a_stop() && self.stops.is_during(app, instance, at) {
+            return;
+        }
         let key = fnv_64(format!("{app}\0{:x}", exception.origin()).into_bytes());
         let is_new = self.matching.is_new(key, way, now_ms());
         if !is_new && before.is_empty() {
@@ -341,6 +347,7 @@ impl Collector {
     fn happened(&mut self, told: &Result<News, RecvError>) {
         match told {
             Ok(News::Event(event)) => {
+                self.stops.take(event);
                 if let Some(known) = event.app.as_ref().and_then(|app| self.apps.get_mut(app)) {
                     known.is_stale = true;
                 }

@@ -8,6 +8,7 @@
 mod book;
 mod collect;
 mod matching;
+mod stops;
 mod store;
 
 pub(crate) use book::Occurrence;

@@ -162,6 +162,7 @@ fn requests(app: &App, is_alone: bool, verb: Verb, wish: &Wish) -> Result<Vec<Re
         canary_ms: None,
         command: verb.word().into(),
         named_only: false,
+        confirm: None,
     };
     // What means itself and nothing else to the daemon.
     let plain_name = || {
@@ -194,7 +195,7 @@ fn requests(app: &App, is_alone: bool, verb: Verb, wish: &Wish) -> Result<Vec<Re
         Verb::Flush => ids.into_iter().map(|id| Request::Flush { target: Some(id.to_string()) }).collect(),
         Verb::Scale => {
             let to = wish.instances.filter(|to| (1..=MOST_INSTANCES).contains(to)).ok_or("`instances` has to be 1 to 1000")?;
-            vec![Request::Scale { name: plain_name()?, cwd: "/".into(), to: ScaleTo::Exactly(to), oldest_first: false }]
+            vec![Request::Scale { name: plain_name()?, cwd: "/".into(), to: ScaleTo::Exactly(to), oldest_first: false, confirm: None }]
         }
         Verb::Undo => vec![Request::Undo { app: plain_name()?, to: wish.release, command: "undo".into() }],
         Verb::Trigger => {

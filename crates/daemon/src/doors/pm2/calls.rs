@@ -169,6 +169,7 @@ fn act(action: Action, id: u32, command: &str, change: Option<Change>) -> Step {
         canary_ms: None,
         command: command.into(),
         named_only: false,
+        confirm: None,
     })
 }
 
@@ -257,7 +258,7 @@ fn delete(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
 
 fn duplicate(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
     let name = known(ctx, id, "{} id unknown")?.spec().name.clone();
-    let scale = Request::Scale { name, cwd: String::new(), to: ScaleTo::By(1), oldest_first: true };
+    let scale = Request::Scale { name, cwd: String::new(), to: ScaleTo::By(1), oldest_first: true, confirm: None };
     Ok(Plan::of([Step::Ask(scale), Step::Look(None)], Outcome::One(Form::Child)))
 }
 

@@ -90,8 +90,18 @@ pub(super) fn delete(cx: &mut Cx, name: &str) -> Result<(), CliError> {
         return Ok(());
     }
     let (action, cwd, command) = (Action::Delete, String::new(), "migrate".to_owned());
-    let request =
-        Request::Act { action, targets: ids, cwd, change: None, parallel: 0, gentle: false, canary_ms: None, command, named_only: false };
+    let request = Request::Act {
+        action,
+        targets: ids,
+        cwd,
+        change: None,
+        parallel: 0,
+        gentle: false,
+        canary_ms: None,
+        command,
+        named_only: false,
+        confirm: None,
+    };
     cx.client()?.request(&request, &mut |_| {}).map(drop)?;
     Ok(())
 }

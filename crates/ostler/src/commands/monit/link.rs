@@ -256,6 +256,7 @@ fn request(order: &AppOrder, program: &str) -> Option<Request> {
         canary_ms: None,
         command: command.into(),
         named_only: false,
+        confirm: None,
     };
     Some(match order {
         AppOrder::Stop(chosen) => act(Action::Stop, chosen, "stop"),
@@ -263,7 +264,7 @@ fn request(order: &AppOrder, program: &str) -> Option<Request> {
         AppOrder::Reload(chosen) => act(Action::Reload, chosen, "reload"),
         AppOrder::Scale { app, to } => {
             let to = if to.starts_with(['+', '-']) { ScaleTo::By(to.parse().ok()?) } else { ScaleTo::Exactly(to.parse().ok()?) };
-            Request::Scale { name: app.clone(), cwd: String::new(), to, oldest_first: program == "pm2" }
+            Request::Scale { name: app.clone(), cwd: String::new(), to, oldest_first: program == "pm2", confirm: None }
         }
     })
 }

@@ -1,0 +1,52 @@
+//! Numbers of instances that are probably a typing error.
+
+use std::io::{self, BufRead as _, IsTerminal as _};
+
+use crate::cli::Call;
+use crate::cx::Cx;
+use crate::error::CliError;
+
+/// Number of instances that is plausible on any machine, and for each processor.
+const ON_ANY_MACHINE: u32 = 64;
+const FOR_EACH_CPU: u32 = 16;
+
+/// Returns the largest number of instances of one app that nobody is asked about.
+fn most(cpus: u32) -> u32 {
+    ON_ANY_MACHINE.max(FOR_EACH_CPU.saturating_mul(cpus))
+}
+
+/// Refuses more instances of an app than this machine can use, unless `--yes` is given or somebody at the terminal agrees. Called as `pm2` any
+/// number is accepted, as in PM2.
+///
+/// # Errors
+/// The number is refused.
+pub(super) fn check(cx: &mut Cx, call: &Call, app: &str, instances: u32) -> Result<(), CliError> {
+    let cpus = ostler_sys::cpus::available();
+    let is_plausible = instances <= most(cpus);
+    if is_plausible || cx.program.is_pm2() || call.has("yes") {
+        return Ok(());
+    }
+    let app = crate::text::shown(app);
+    let processors = if cpus == 1 { "1 processor".to_owned() } else { format!("{cpus} processors") };
+    if io::stdin().is_terminal() && io::stderr().is_terminal() {
+        cx.out.err_line(format_args!("Start {instances} instances of {app} on {processors}? [y/N]"));
+        let mut answer = String::new();
+        let read = io::stdin().lock().read_line(&mut answer);
+        if read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
+            return Ok(());
+        }
+    }
+    Err(CliError::Failed(format!(
+        "{instances} instances of {app} are refused: this machine has {processors}; nothing was changed\nhint: --yes, if that number is meant"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::most;
+
+    #[test]
+    fn numbers_that_a_machine_can_use() {
+        assert_eq!([1, 2, 4, 5, 128].map(most), [64, 64, 64, 80, 2048]);
+    }
+}

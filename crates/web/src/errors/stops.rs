@@ -1,0 +1,83 @@
+//! Stops that ostler began: what a process prints because of our signal is no fault of the app.
+
+use std::collections::HashMap;
+
+use ostler_proto::event::{Event, What};
+
+/// Time by which lines may be read after the exit of their process, ms.
+const LATE_MS: u64 = 3000;
+/// Most stops that are kept; those of processes that have exited make room.
+const MOST: usize = 512;
+
+/// Stops, by app and instance.
+#[derive(Debug, Default)]
+pub(super) struct Stops(HashMap<(String, u32), Stop>);
+
+#[derive(Debug)]
+struct Stop {
+    /// Wall clock, ms.
+    since: u64,
+    /// The exit of the process.
+    exit: Option<u64>,
+}
+
+impl Stops {
+    /// Takes an event: a stop that begins, or the exit that ends it.
+    pub(super) fn take(&mut self, event: &Event) {
+        let (Some(app), Some(id)) = (&event.app, event.id) else { return };
+        let key = (app.clone(), id);
+        match event.what {
+            What::Stopping | What::Draining => {
+                if self.0.len() >= MOST {
+                    self.0.retain(|_, stop| stop.exit.is_none_or(|exit| event.at_ms <= exit + LATE_MS));
+                }
+                let begun = self.0.get(&key).filter(|stop| stop.exit.is_none()).map(|stop| stop.since);
+                self.0.insert(key, Stop { since: begun.unwrap_or(event.at_ms), exit: None });
+            }
+            What::Exit { .. } => {
+                if let Some(stop) = self.0.get_mut(&key) {
+                    stop.exit.get_or_insert(event.at_ms);
+                }
+            }
+            What::Deleted if self.0.len() >= MOST => drop(self.0.remove(&key)),
+            _ => {}
+        }
+    }
+
+    /// True if lines of this instance that were read at this time may be those of a process that we stopped.
+    pub(super) fn is_during(&self, app: &str, id: u32, at_ms: u64) -> bool {
+        // A reader and the daemon take the time one after the other.
+        let stop = self.0.get(&(app.to_owned(), id)).filter(|stop| at_ms + LATE_MS / 10 >= stop.since);
+        stop.is_some_and(|stop| stop.exit.is_none_or(|exit| at_ms <= exit + LATE_MS))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_core::lifecycle::Ending;
+    use ostler_proto::event::Cause;
+
+    fn event(at_ms: u64, what: What) -> Event {
+        let (app, id) = (Some("api".into()), Some(3));
+        Event { epoch: 1, seq: 1, at_ms, app, id, what, cause: Cause::App, before: None, after: None }
+    }
+
+    #[test]
+    fn lines_between_our_signal_and_a_moment_after_the_exit_are_of_the_stop() {
+        let exit = || What::Exit { pid: 9, ending: Ending::Code(130), uptime_ms: 5 };
+        let mut stops = Stops::default();
+        // An exit that nobody asked for begins nothing.
+        stops.take(&event(5_000, exit()));
+        assert!(!stops.is_during("api", 3, 5_100));
+        stops.take(&event(10_000, What::Draining));
+        stops.take(&event(11_000, What::Stopping));
+        assert!(stops.is_during("api", 3, 10_500) && stops.is_during("api", 3, 60_000));
+        assert!(!stops.is_during("api", 3, 9_000) && !stops.is_during("api", 2, 10_500) && !stops.is_during("web", 3, 10_500));
+        stops.take(&event(12_000, exit()));
+        assert!(stops.is_during("api", 3, 12_100) && !stops.is_during("api", 3, 20_000));
+        // The exit of the next process does not prolong it.
+        stops.take(&event(30_000, exit()));
+        assert!(!stops.is_during("api", 3, 30_100));
+    }
+}

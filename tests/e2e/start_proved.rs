@@ -1,0 +1,118 @@
+//! A start is proved: a new process runs for `min_uptime`, on every way to start one. `--no-wait`, and the name `pm2`, do not wait for that.
+
+use ostler_testkit::{Cmd, Home, Output, needs_program};
+use serde_json::json;
+
+use crate::setup::{home, home_as_pm2};
+
+/// A server that throws after 150 ms if the file `bad` is there, and else stays.
+const APP: &str = "
+const fs = require('fs');
+if (fs.existsSync('bad')) setTimeout(() => { throw new Error('the database is gone'); }, 150);
+setInterval(() => {}, 1 << 30);
+process.on('SIGINT', () => process.exit(0));
+";
+
+/// Runs a command whose new processes are watched.
+fn watched(home: &Home, words: &str) -> Output {
+    command(home, words).run()
+}
+
+fn command<'a>(home: &'a Home, words: &str) -> Cmd<'a> {
+    home.cmd(words).env("OSTLER_START_WATCH", "")
+}
+
+/// A home with a good app of so many instances that is about to become bad.
+fn about_to_fail(mode: &str, instances: u32) -> (Home, String) {
+    let home = home();
+    home.write("app.js", APP);
+    let app = json!({"name": "app", "script": "app.js", "exec_mode": mode, "instances": instances, "restart_delay": 60000});
+    let file = home.write("ecosystem.json", json!({"apps": [app]}).to_string());
+    home.ok(format!("start {file}"));
+    home.write("bad", "");
+    (home, file)
+}
+
+fn fails_with_the_error(output: Output) {
+    let output = output.code(1);
+    assert!(output.stderr.contains("the database is gone"), "{output:?}");
+}
+
+#[test]
+fn an_app_that_dies_within_its_min_uptime_fails_every_command_that_starts_it() {
+    needs_program!("node");
+    for mode in ["fork", "cluster"] {
+        for words in
+            ["restart app", "restart 0", "restart FILE", "start app", "start FILE", "reload app", "startOrRestart FILE", "restart all"]
+        {
+            let (home, file) = about_to_fail(mode, 1);
+            if words == "start app" {
+                home.ok("stop app");
+            }
+            fails_with_the_error(watched(&home, &words.replace("FILE", &file)));
+        }
+    }
+    let home = home();
+    let script = home.write("app.js", APP);
+    home.write("bad", "");
+    fails_with_the_error(watched(&home, &format!("start {script} --restart-delay 60000")));
+}
+
+#[test]
+fn more_instances_are_watched_too() {
+    needs_program!("node");
+    let (home, _) = about_to_fail("fork", 1);
+    fails_with_the_error(watched(&home, "scale app 3"));
+}
+
+#[test]
+fn a_restart_of_several_instances_stops_at_the_first_failure() {
+    needs_program!("node");
+    for words in ["restart app", "reload app"] {
+        let (home, _) = about_to_fail("fork", 3);
+        let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::Item::pid).collect();
+        fails_with_the_error(watched(&home, words));
+        let after = home.jlist();
+        assert_eq!(
+            after[1..].iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>(),
+            before[1..],
+            "{words}: the others stay as they are"
+        );
+        assert!(after[1..].iter().all(|app| app.restarts() == 0), "{words}");
+    }
+}
+
+#[test]
+fn an_app_that_stays_is_started_and_no_wait_and_pm2_do_not_watch() {
+    needs_program!("node");
+    let good = home();
+    good.write("app.js", APP);
+    watched(&good, "start app.js --name app").ok();
+    watched(&good, "restart app").ok();
+    watched(&good, "reload app").ok();
+    let (home, _) = about_to_fail("fork", 1);
+    watched(&home, "restart app --no-wait").ok();
+    let pm2 = home_as_pm2();
+    let script = pm2.write("app.js", APP);
+    pm2.write("bad", "");
+    watched(&pm2, &format!("start {script} --name app --restart-delay 60000")).ok();
+    pm2.wait_status("app", "waiting restart");
+}
+
+#[test]
+fn a_number_of_instances_that_is_no_plausible_one_is_refused() {
+    let home = home();
+    home.ok(format!("start {} --name ok -- hold", ostler_testkit::fixture()));
+    let app = json!({"name": "many", "script": ostler_testkit::fixture(), "args": ["hold"], "instances": 9_999});
+    let file = home.write("ecosystem.json", json!({"apps": [app]}).to_string());
+    for words in [
+        "scale ok 9999",
+        "scale ok +9999",
+        &format!("start {} --name more -i 9999 -- hold", ostler_testkit::fixture()),
+        &format!("start {file}"),
+    ] {
+        home.run(words).code(1).says("9999 instances").says("hint: --yes");
+        assert_eq!(home.jlist().len(), 1, "{words}");
+    }
+    home.ok("scale ok 2");
+}
