@@ -13,6 +13,7 @@ mod compare;
 mod library;
 mod parity;
 mod second;
+mod sequences;
 mod shapes;
 mod sessions {
     mod config;

@@ -329,6 +329,8 @@ fn directories_are_the_callers_else_the_files() {
     assert_eq!(specs[0].config_file, Some(file));
     assert!(specs[1].cwd.ends_with("/project/sub") && specs[1].script.ends_with("/project/sub/app.js"));
     assert!(specs[2].cwd.ends_with("/home/x"));
+    let folders: Vec<Option<&String>> = specs.iter().map(|spec| spec.env.base.get("PWD")).collect();
+    assert_eq!(folders, [None, Some(&specs[1].cwd), Some(&specs[2].cwd)], "`PWD` is the folder of an app that has `cwd`");
     // What the caller's directory has goes first, as in PM2.
     let mine = project.file("app.js", "");
     assert_eq!(normalize(&loaded.apps[0], &project.context, &Overlay::default()).unwrap().spec.script, mine);

@@ -8,6 +8,7 @@ use ostler_proto::event::{Cause, What};
 use super::begin::may_overlap;
 use super::{Rollouts, Running};
 use crate::engine::Ctx;
+use crate::slots::Slots;
 use crate::store::Role;
 
 /// What users are shown of a process that nothing can be started beside.
@@ -56,6 +57,7 @@ impl Running {
         }
         replica.beside = ctx.slots.add_candidate(serving, &parts.app, &parts.base, ctx.now, &ctx.settings);
         if let Some(id) = replica.beside {
+            inherit_restarts(&mut ctx.slots, serving, id);
             ctx.event(id, lifecycle::Event::Start(origin));
         }
         self.send_step(ctx, index, if old { "starts the old release again" } else { "starts the new release beside the old one" });
@@ -93,6 +95,14 @@ impl Running {
             let (id, name, step) = (replica.pm_id, self.app.clone(), step.to_owned());
             self.send(&mut ctx.queue, Progress::Rollout { id, name, step });
         }
+    }
+}
+
+/// Gives a candidate the restarts of the instance, its own included: its process sees them in `restart_time`.
+fn inherit_restarts(slots: &mut Slots, serving: u32, candidate: u32) {
+    let restarts = slots.get(serving).map_or(0, |slot| slot.durable.instance.counters.restarts);
+    if let Some(slot) = slots.get_mut(candidate) {
+        slot.durable.instance.counters.restarts = restarts.saturating_add(1);
     }
 }
 

@@ -104,15 +104,18 @@ fn version(played: &Played, id: u32) -> String {
 #[test]
 fn the_new_process_serves_before_the_old_one_retires() {
     let (mut played, mut rollouts, ids) = running(&app("1"), 1);
+    let restarts = |played: &Played, id: u32| played.ctx.slots.get(id).unwrap().durable.instance.counters.restarts;
+    played.ctx.slots.get_mut(ids[0]).unwrap().durable.instance.counters.restarts = 2;
     let news = reload(&mut played, &mut rollouts, &ids, &app("2"));
     assert!(matches!(told(&news)[..], [RolloutNews::Progress(Progress::Rollout { .. })]), "{news:?}");
     let new = candidate(&played);
+    assert_eq!(restarts(&played, new), 3, "the process sees its own restart");
     assert!(played.ctx.slots.is_being_replaced("api"));
     assert_eq!((role(&played, ids[0]), version(&played, new)), (Some(Role::Serving), "2".to_owned()));
     played.ctx.slots.get_mut(ids[0]).unwrap().durable.instance.counters.restarts = 3;
     let news = comes_up(&mut played, &mut rollouts, new);
     assert_eq!((role(&played, ids[0]), role(&played, new)), (Some(Role::Retiring), Some(Role::Serving)));
-    assert_eq!(played.ctx.slots.get(new).unwrap().durable.instance.counters.restarts, 4, "the history goes on");
+    assert_eq!(restarts(&played, new), 4, "the history goes on");
     assert!(ended(&news).is_none(), "the old one has not finished");
     let news = ends(&mut played, &mut rollouts, ids[0], 0);
     let report = ended(&news).unwrap();

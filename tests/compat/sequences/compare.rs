@@ -1,0 +1,181 @@
+//! Runs a sequence in twin worlds and compares them after each step.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ostler_testkit::Subject;
+
+use super::listed::{History, Verdict, verdict};
+use super::model::{Sequence, Step, edit, line};
+use super::observe::{View, view};
+use super::world::World;
+
+/// Worlds that differ and have not changed for so long do differ.
+const QUIET: Duration = Duration::from_millis(1500);
+/// Longest wait for worlds that keep changing.
+const LONGEST: Duration = Duration::from_secs(25);
+
+/// A fact that differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Name of the fact.
+    pub fact: String,
+    /// Value with PM2, if there is one.
+    pub pm2: Option<String>,
+    /// Value with ostler, if there is one.
+    pub ostler: Option<String>,
+}
+
+impl Difference {
+    /// Key or variable that the fact is about.
+    pub fn key(&self) -> &str {
+        self.fact.rsplit(' ').next().unwrap_or_default()
+    }
+
+    /// Kind of difference: the fact without ids, and which side lacks it.
+    pub fn kind(&self) -> String {
+        let fact = self.fact.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+        let sides = match (&self.pm2, &self.ostler) {
+            (Some(_), None) => "only in PM2",
+            (None, _) => "only in ostler",
+            _ => "other value",
+        };
+        format!("{fact}: {sides}")
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |value: &Option<String>| value.as_ref().map_or_else(|| "-".to_owned(), |value| format!("{value:?}"));
+        write!(f, "{}: PM2 {}, ostler {}", self.fact, shown(&self.pm2), shown(&self.ostler))
+    }
+}
+
+/// Where and how the worlds came to differ.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Position of the step.
+    pub step: usize,
+    /// All differences after it that are not listed.
+    pub differences: Vec<Difference>,
+    /// What both programs printed at this step.
+    pub outputs: [String; 2],
+}
+
+impl Failure {
+    /// Kinds of the differences.
+    pub fn kinds(&self) -> BTreeSet<String> {
+        self.differences.iter().map(Difference::kind).collect()
+    }
+}
+
+/// Twin worlds.
+struct Twins {
+    worlds: [World; 2],
+    before: [View; 2],
+    history: History,
+}
+
+/// What a step came to.
+enum Outcome {
+    /// The worlds agree.
+    Agree,
+    /// They differ in a way that is meant, and cannot be compared from then on.
+    Part,
+    /// They differ in a way that is not listed.
+    Differ(Vec<Difference>, [String; 2]),
+}
+
+/// Runs a sequence; the first step after which there is an unlisted difference is a failure.
+pub fn run(sequence: &Sequence, subjects: &[Subject; 2]) -> Result<(), Failure> {
+    let [pm2, ostler] = subjects;
+    let worlds = both(|side| World::new(if side == 0 { pm2.clone() } else { ostler.clone() }, &sequence.apps));
+    let mut twins = Twins { worlds, before: Default::default(), history: History::default() };
+    let mut apps = sequence.apps.clone();
+    for (position, step) in sequence.steps.iter().enumerate() {
+        twins.history.add(step, &apps);
+        if edit(&mut apps, step) {
+            twins.worlds.iter().for_each(|world| world.write_file(&apps));
+            continue;
+        }
+        match twins.step(step) {
+            Outcome::Agree => {}
+            Outcome::Part => return Ok(()),
+            Outcome::Differ(differences, outputs) => return Err(Failure { step: position, differences, outputs }),
+        }
+    }
+    Ok(())
+}
+
+/// Does the same on both sides at the same time.
+fn both<T: Send>(work: impl Fn(usize) -> T + Sync) -> [T; 2] {
+    thread::scope(|scope| {
+        let other = scope.spawn(|| work(1));
+        let first = work(0);
+        [first, other.join().unwrap()]
+    })
+}
+
+impl Twins {
+    fn step(&mut self, step: &Step) -> Outcome {
+        let [(pm2_code, pm2_text), (our_code, our_text)] = both(|side| match step {
+            Step::Run(call) => self.worlds[side].run(call),
+            Step::Kill(position) => self.worlds[side].kill(*position),
+            Step::Edit { .. } | Step::Add(_) => Default::default(),
+        });
+        let outputs = [pm2_text, our_text];
+        if std::env::var_os("OSTLER_SEQUENCES_SHOW").is_some() {
+            eprintln!("{}{}\n----\n{}", line(step), outputs[0], outputs[1]);
+        }
+        let code = Difference { fact: "exit code".to_owned(), pm2: Some(pm2_code), ostler: Some(our_code) };
+        let mut differences = if code.pm2 == code.ostler { Vec::new() } else { vec![code] };
+        differences.extend(self.settle());
+        let parts = differences.iter().any(|difference| verdict(difference, &self.history) == Verdict::Parting);
+        differences.retain(|difference| verdict(difference, &self.history) == Verdict::Unlisted);
+        match (differences.is_empty(), parts) {
+            (true, false) => Outcome::Agree,
+            (true, true) => Outcome::Part,
+            (false, _) => Outcome::Differ(differences, outputs),
+        }
+    }
+
+    /// Waits until both worlds are settled and agree, or until they differ and do not change any more.
+    fn settle(&mut self) -> Vec<Difference> {
+        let begun = Instant::now();
+        let (mut changed, mut agreed) = (Instant::now(), 0);
+        let mut last: [View; 2] = Default::default();
+        loop {
+            let now = both(|side| view(&self.worlds[side], &self.before[side]));
+            if now != last {
+                (changed, agreed) = (Instant::now(), 0);
+            }
+            let settled = now.iter().all(|view| view.settled);
+            let differences = differences(&now);
+            let is_meant = |difference: &Difference| verdict(difference, &self.history) == Verdict::Meant;
+            agreed += usize::from(settled && differences.iter().all(is_meant));
+            let quiet = changed.elapsed() > QUIET && (settled || changed.elapsed() > QUIET * 4);
+            if agreed > 2 || quiet || begun.elapsed() > LONGEST {
+                self.before = now;
+                return differences;
+            }
+            last = now;
+            thread::sleep(Duration::from_millis(40));
+        }
+    }
+}
+
+/// Facts that differ between two views.
+fn differences([pm2, ostler]: &[View; 2]) -> Vec<Difference> {
+    let names: BTreeSet<&String> = pm2.facts.keys().chain(ostler.facts.keys()).collect();
+    let pairs = names.into_iter().map(|name| (name, pm2.facts.get(name), ostler.facts.get(name)));
+    let differing = pairs.filter(|(_, pm2, ostler)| pm2 != ostler);
+    let mut found: Vec<Difference> =
+        differing.map(|(fact, pm2, ostler)| Difference { fact: fact.clone(), pm2: pm2.cloned(), ostler: ostler.cloned() }).collect();
+    let unsettled = |view: &View| (!view.settled).then(|| "is still changing".to_owned());
+    if pm2.settled != ostler.settled {
+        found.push(Difference { fact: "state".to_owned(), pm2: unsettled(pm2), ostler: unsettled(ostler) });
+    }
+    found
+}

@@ -1,0 +1,276 @@
+//! Differences from PM2 that are meant. Each points to its row of `parity.toml`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::compare::Difference;
+use super::model::{App, Call, FILE_TARGET, Step};
+
+/// A difference that is meant.
+struct Listed {
+    /// Beginning of the row of `parity.toml` that names it.
+    row: &'static str,
+    /// Name of the fact; `*` stands for any text.
+    fact: &'static str,
+    /// Value with PM2; `-` if PM2 does not have it, `?` with or without.
+    pm2: &'static str,
+    /// Value with ostler, in the same way.
+    ostler: &'static str,
+    /// Why.
+    why: &'static str,
+    /// When it may occur.
+    when: When,
+}
+
+/// When a difference may occur.
+#[derive(Clone, Copy)]
+enum When {
+    /// After any step.
+    Always,
+    /// Once one of these keys changed in the configuration of an app that is there. The worlds are not comparable from then on.
+    Changed(&'static [&'static str]),
+    /// Once the key that the fact is about changed in the configuration of an app that is there.
+    OwnKey,
+    /// After such a step. The worlds are not comparable from then on.
+    After(fn(&History, &Call) -> bool),
+}
+
+/// What has happened up to the step.
+#[derive(Debug, Default)]
+pub struct History {
+    /// Configuration that each app had last, by its name.
+    known: BTreeMap<String, App>,
+    /// Keys that differed from it when a configuration was given for an app that was there.
+    changed: BTreeSet<String>,
+    /// The last step, if it was a command.
+    call: Option<Call>,
+}
+
+impl History {
+    /// Takes notice of a step. `apps` is the configuration file at that moment.
+    pub fn add(&mut self, step: &Step, apps: &[App]) {
+        self.call = None;
+        let Step::Run(call) = step else { return };
+        self.call = Some(call.clone());
+        match &call.stdin {
+            Some(app) => self.configure(app),
+            None if call.targets.iter().any(|target| target == FILE_TARGET) => apps.iter().for_each(|app| self.configure(app)),
+            None => self.start_script(call),
+        }
+    }
+
+    fn configure(&mut self, app: &App) {
+        if let Some(known) = self.known.insert(app["name"].clone(), app.clone()) {
+            let keys: BTreeSet<&String> = known.keys().chain(app.keys()).collect();
+            self.changed.extend(keys.into_iter().filter(|key| known.get(*key) != app.get(*key)).cloned());
+        }
+    }
+
+    fn start_script(&mut self, call: &Call) {
+        let Some(script) = call.targets.iter().find(|target| call.verb == "start" && target.ends_with(".js")) else { return };
+        let given = call.options.iter().find_map(|option| option.strip_prefix("--name "));
+        let name = format!("\"{}\"", given.unwrap_or_else(|| script.trim_end_matches(".js")));
+        let mut app = App::from([("script".to_owned(), format!("\"{script}\""))]);
+        if call.options.iter().any(|option| option == "--no-autostart") {
+            app.insert("autostart".to_owned(), "false".to_owned());
+        }
+        self.known.insert(name, app);
+    }
+
+    /// Some app was not to be started at first, and the command names an app.
+    fn names_one_without_autostart(&self, call: &Call) -> bool {
+        let by_name = |target: &String| target != "all" && target != FILE_TARGET && target != "-";
+        let starts = matches!(call.verb.as_str(), "start" | "restart" | "reload") && call.targets.iter().any(by_name);
+        starts && self.known.values().any(|app| app.get("autostart").is_some_and(|value| value == "false"))
+    }
+
+    /// An app has a variable that is increased for each instance.
+    fn has_counted_variable(&self, _: &Call) -> bool {
+        self.known.values().any(|app| app.contains_key("increment_var"))
+    }
+
+    /// A reload of an app that ends at once.
+    fn reloads_a_bad_release(&self, call: &Call) -> bool {
+        let ends = |app: &App| app.get("script").is_some_and(|script| script.contains("crash") || script.contains("done"));
+        matches!(call.verb.as_str(), "reload" | "startOrReload") && self.known.values().any(ends)
+    }
+
+    fn has_changed(&self, keys: &[&str]) -> bool {
+        let is_key = |changed: &String, key: &str| changed == key || changed.split_once('.').is_some_and(|(group, _)| group == key);
+        keys.iter().any(|key| self.changed.iter().any(|changed| is_key(changed, key)))
+    }
+}
+
+/// What is known of a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is meant.
+    Meant,
+    /// It is meant, and the worlds are not comparable from then on.
+    Parting,
+    /// It is not listed.
+    Unlisted,
+}
+
+const CLIENT: &str = "PM2's client marks its own environment, and the marks reach the app";
+const NAMED: &str = "PM2 gives each app a variable of its name, also without settings";
+const CLUSTER: &str = "PM2 sets every key of its list as a variable of a worker";
+const KEYS: &str = "PM2 merges the keys of the file into its list unread, under their own names";
+const DEFAULTS: &str = "PM2's client sends its defaults along with a plain restart: they undo what the file says";
+
+/// Row with its columns in the order of [`Listed`].
+const fn row(row: &'static str, fact: &'static str, pm2: &'static str, ostler: &'static str, why: &'static str) -> Listed {
+    Listed { row, fact, pm2, ostler, why, when: When::Always }
+}
+
+/// Row of what is meant after a step.
+const fn after(row: &'static str, fact: &'static str, why: &'static str, when: fn(&History, &Call) -> bool) -> Listed {
+    Listed { row, fact, pm2: "?", ostler: "?", why, when: When::After(when) }
+}
+
+fn starts_script_elsewhere(_: &History, call: &Call) -> bool {
+    call.options.iter().any(|option| option.starts_with("--cwd"))
+}
+
+/// Row of what a change of these keys does.
+const fn change(keys: &'static [&'static str], fact: &'static str) -> Listed {
+    let why = "PM2 ignores these keys of a changed file until the app is deleted and started";
+    Listed { row: "changing a running app", fact, pm2: "?", ostler: "?", why, when: When::Changed(keys) }
+}
+
+const LEAKS: &str = "`PM2_USAGE`, `PM2_JSON_PROCESSING`";
+const WORKERS: &str = "cluster: `_pm2_version`";
+const STRAY: &str = "`script`, `cwd`, `out_file`, `error_file`";
+const EARLY: &str = "`version`, `_pm2_version`: from the first";
+
+const LISTED: &[Listed] = &[
+    row(LEAKS, "*PM2_JSON_PROCESSING", "true", "-", CLIENT),
+    row(LEAKS, "*PM2_USAGE", "*", "*", CLIENT),
+    row(LEAKS, "*PM2_INTERACTOR_PROCESSING", "true", "-", CLIENT),
+    row(LEAKS, "*updateEnv", "true", "-", CLIENT),
+    row("a variable named like the app", "*", "{}", "-", NAMED),
+    row("a variable named like the app", "[*] sees *", "[object Object]", "-", NAMED),
+    row(WORKERS, "[*] sees SILENT", "true", "-", CLUSTER),
+    row(WORKERS, "[*] sees _pm2_version", "*", "-", CLUSTER),
+    row(WORKERS, "[*] sees *", "[object Object]", "-", CLUSTER),
+    row(WORKERS, "[*] sees args", "*", "-", CLUSTER),
+    row(WORKERS, "[*] sees node_args", "*", "-", CLUSTER),
+    row(WORKERS, "[*] sees watch", "lib", "-", CLUSTER),
+    row(WORKERS, "[*] sees filter_env", "*", "-", CLUSTER),
+    row(WORKERS, "[*] sees stop_exit_codes", "*", "-", CLUSTER),
+    row("`version`: from the first start", "[*] sees version", "-", "*", "ostler reads the version before the first start"),
+    row(STRAY, "* script", "*.js", "-", KEYS),
+    row(STRAY, "* cwd", "*", "-", KEYS),
+    row(STRAY, "* out_file", "*", "-", KEYS),
+    row(STRAY, "* error_file", "*", "-", KEYS),
+    row(
+        "`env`: after a restart with the file",
+        "* env *",
+        "-",
+        "*",
+        "PM2 shows the variables of the file alone, although the app keeps the others",
+    ),
+    row("a plain restart", "* filter_env", "[]", "*", DEFAULTS),
+    row("a plain restart", "* filter_env", "-", "[]", DEFAULTS),
+    row("a plain restart", "* filter_env", "[]", "-", DEFAULTS),
+    row("a plain restart", "* merge_logs", "true", "-", DEFAULTS),
+    row("a plain restart", "* WORKER", "*", "-", DEFAULTS),
+    row("a plain restart", "* NODE_APP_INSTANCE", "-", "*", DEFAULTS),
+    row("a plain restart", "* instance_var", "NODE_APP_INSTANCE", "WORKER", DEFAULTS),
+    row("falsy values of keys", "* exp_backoff_restart_delay", "-", "0", "a zero of the file is kept"),
+    row("`watch`: always", "* watch", "-", "false", "PM2 lacks the key for apps from standard input"),
+    row(EARLY, "* _pm2_version", "-", "*", "PM2 sets it when the worker starts"),
+    row("values of `env_<name>`", "* env_*", "{*", "{*", "PM2 does not give objects to the app"),
+    row("values of `env_<name>`", "*", "?", "{\"a\":1}", "PM2 does not give objects to the app"),
+    row("`dump.pm2`", "dump* ostler", "-", "*", "what PM2's dump cannot say"),
+    row(
+        "`PWD`: the folder",
+        "* PWD",
+        "*",
+        "*",
+        "PM2 gives the text of `cwd`, also to the apps that follow in the file, or the caller's folder",
+    ),
+    row("a command that fails", "daemon", "runs", "does not run", "PM2 starts its daemon before it looks at the words"),
+    row("`instances`", "* instances", "0", "*", "PM2 keeps the word; here it is the number of instances"),
+    row("`exit_code`: kept", "* exit_code", "*", "-", "PM2 copies the entry of the first instance to a new one"),
+    row("a plain restart", "* NODE_APP_INSTANCE", "*", "-", DEFAULTS),
+    row("a plain restart", "* WORKER", "*", "*", DEFAULTS),
+    row("`--watch` with a path", "* watch", "true", "[\"lib\"]", "PM2 takes the path for another app, or for nothing"),
+    row("`--watch` with a path", "* sees watch", "true", "-", "PM2 takes the path for another app, or for nothing"),
+    row(EARLY, "* version", "-", "*", "PM2 reads it when the app starts"),
+    row("`exit_code`: kept", "* exit_code", "-", "*", "the last exit of an instance is kept over a reload"),
+    Listed {
+        row: "changing a running app",
+        fact: "*",
+        pm2: "?",
+        ostler: "?",
+        why: "PM2 keeps what a file no longer has",
+        when: When::OwnKey,
+    },
+    change(&["args"], "* process args"),
+    after("`increment_var`: after", "* PORT", "PM2 gives the value of the file unchanged", History::has_counted_variable),
+    change(&["out_file", "merge_logs"], "* pm_out_log_path"),
+    change(&["error_file", "merge_logs"], "* pm_err_log_path"),
+    change(&["out_file", "error_file", "merge_logs"], "file *"),
+    change(&["cwd"], "* PWD"),
+    change(&["cwd"], "* pm_cwd"),
+    change(&["cwd"], "* pm_exec_path"),
+    change(&["cwd"], "* process cwd"),
+    change(&["cwd"], "* process script"),
+    change(&["exec_mode", "instances", "script", "autostart"], "*"),
+    after("`autostart`: a command", "*", "PM2 7 has no command that starts such an app", History::names_one_without_autostart),
+    after("`reload`", "*", "a release that ends at once is a bad one", History::reloads_a_bad_release),
+    after("`start`", "*", "PM2 looks for a running script in the caller's folder instead", starts_script_elsewhere),
+];
+
+/// What is known of this difference.
+pub fn verdict(difference: &Difference, history: &History) -> Verdict {
+    let is_like = |listed: &&Listed| {
+        is_like(&difference.fact, listed.fact) && is_value(&difference.pm2, listed.pm2) && is_value(&difference.ostler, listed.ostler)
+    };
+    let verdicts = LISTED.iter().filter(is_like).map(|listed| match listed.when {
+        When::Always => Verdict::Meant,
+        When::OwnKey if history.has_changed(&[difference.key()]) => Verdict::Meant,
+        When::Changed(keys) if history.has_changed(keys) => Verdict::Parting,
+        When::After(is_such) if history.call.as_ref().is_some_and(|call| is_such(history, call)) => Verdict::Parting,
+        When::OwnKey | When::Changed(_) | When::After(_) => Verdict::Unlisted,
+    });
+    verdicts.min_by_key(|verdict| *verdict as u8).unwrap_or(Verdict::Unlisted)
+}
+
+fn is_value(value: &Option<String>, pattern: &str) -> bool {
+    match value {
+        Some(value) => pattern != "-" && is_like(value, pattern),
+        None => pattern == "-" || pattern == "?",
+    }
+}
+
+/// True if the text has the form of the pattern.
+fn is_like(text: &str, pattern: &str) -> bool {
+    match pattern.split_once('*') {
+        None => text == pattern || pattern == "?",
+        Some((begin, rest)) => {
+            let Some(left) = text.strip_prefix(begin) else { return false };
+            (0..=left.len()).any(|at| left.get(at..).is_some_and(|left| is_like(left, rest)))
+        }
+    }
+}
+
+#[test]
+fn each_listed_difference_has_a_row() {
+    let rows = include_str!("../parity.toml");
+    let is_row = |listed: &&Listed| rows.contains(&format!("    ['{}", listed.row)) || rows.contains(&format!("    [\"{}", listed.row));
+    let without: Vec<_> = LISTED.iter().filter(|listed| !is_row(listed)).map(|listed| (listed.row, listed.why)).collect();
+    assert!(without.is_empty(), "without a row in parity.toml: {without:?}");
+}
+
+#[test]
+fn patterns_take_any_text_between_their_parts() {
+    let cases = [
+        ("[0] sees A", "[*] sees *", true),
+        ("[0] A", "[*] sees *", false),
+        ("[0] cwd", "* cwd", true),
+        ("{}", "{*", true),
+        ("x", "?", true),
+    ];
+    assert_eq!(cases.map(|(text, pattern, _)| is_like(text, pattern)), cases.map(|(_, _, expected)| expected));
+}

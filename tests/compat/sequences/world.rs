@@ -1,0 +1,108 @@
+//! One of the twin worlds: a home, two folders with scripts, and what a sequence does in them.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use ostler_proto::pm2::amp::{self, Decoder};
+use ostler_testkit::{Home, Item, Subject, kill};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::model::{App, Call, FILE, file_text};
+
+/// Text of every script; the name of the file says what it does. An app writes down what it sees as soon as it runs.
+pub const SCRIPT: &str = r"const fs = require('fs'), path = require('path'), http = require('http');
+const kind = path.basename(__filename, '.js'), seen = path.join(__dirname, '..', 'seen', String(process.pid));
+process.on('SIGINT', () => { console.log('bye'); setTimeout(() => process.exit(0), 20); });
+console.log('boot', kind, ...process.argv.slice(2));
+fs.writeFileSync(seen + '.new', JSON.stringify({script: __filename, args: process.argv.slice(2), cwd: process.cwd(), env: process.env}));
+fs.renameSync(seen + '.new', seen);
+const serve = () => http.createServer((_, answer) => answer.end()).listen(0, () => process.send && process.send('ready'));
+if (kind === 'crash') setTimeout(() => process.exit(3), 20);
+else if (kind === 'done') setTimeout(() => process.exit(0), 20);
+else if (kind === 'late') setTimeout(serve, 700);
+else if (kind === 'quick') serve();
+else setInterval(() => {}, 1e6);
+";
+
+/// Names of the scripts, which are in both folders.
+pub const NAMES: [&str; 5] = ["quick.js", "late.js", "never.js", "crash.js", "done.js"];
+
+/// A home and its folders.
+pub struct World {
+    pub home: Home,
+}
+
+impl World {
+    /// World of a program, with its daemon running. No variable of a step reaches the daemon.
+    pub fn new(subject: Subject, apps: &[App]) -> Self {
+        let home = Home::new(subject);
+        for folder in ["a", "b"] {
+            for name in NAMES {
+                home.write(&format!("{folder}/{name}"), SCRIPT);
+            }
+            fs::create_dir_all(home.work().join(folder).join("lib")).unwrap();
+        }
+        fs::create_dir_all(home.work().join("seen")).unwrap();
+        let world = Self { home };
+        world.write_file(apps);
+        world.home.ok("ping");
+        world
+    }
+
+    /// Writes the configuration file.
+    pub fn write_file(&self, apps: &[App]) {
+        self.home.write(&format!("a/{FILE}"), file_text(apps));
+    }
+
+    /// Runs a command and returns its exit code and output.
+    pub fn run(&self, call: &Call) -> (String, String) {
+        let folder = self.home.work().join(&call.folder);
+        // One action at a time, so that ids do not depend on chance. Shells set PWD.
+        let mut command = self.home.cmd(call.words()).env("PWD", &folder).cwd(folder).env("PM2_CONCURRENT_ACTIONS", "1");
+        for (name, value) in &call.shell {
+            command = command.env(name, value);
+        }
+        if let Some(input) = call.input() {
+            command = command.stdin(input);
+        }
+        match catch_unwind(AssertUnwindSafe(|| command.run())) {
+            Ok(output) => (output.code.to_string(), output.all()),
+            Err(_) => ("no end within the time limit".to_owned(), String::new()),
+        }
+    }
+
+    /// Kills the process of the entry at this position. The answer is that of a command.
+    pub fn kill(&self, position: usize) -> (String, String) {
+        if let Some(item) = self.list().unwrap_or_default().get(position).filter(|item| item.status() == "online") {
+            kill(item.pid(), Signal::KILL);
+        }
+        Default::default()
+    }
+
+    /// The list as the daemon gives it on PM2's socket; none if there is no daemon.
+    pub fn list(&self) -> Option<Vec<Item>> {
+        let mut stream = UnixStream::connect(self.home.dir().join("rpc.sock")).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let request = json!({"type": "call", "method": "getMonitorData", "args": [{}]});
+        stream.write_all(&amp::encode(&[&amp::json(&request), &amp::text("1:1")])).ok()?;
+        let mut decoder = Decoder::with_limit(64 << 20);
+        let mut buffer = [0; 65536];
+        let answer = loop {
+            if let Some(answer) = decoder.take().ok()? {
+                break answer;
+            }
+            match stream.read(&mut buffer) {
+                Ok(length) if length > 0 => decoder.push(&buffer[..length]),
+                _ => return None,
+            }
+        };
+        let answer: Value = serde_json::from_slice(answer.first()?.strip_prefix(b"j:")?).ok()?;
+        let mut list: Vec<Item> = answer["args"][0].as_array()?.iter().cloned().map(Item).collect();
+        list.sort_by_key(|item| item.0["pm_id"].as_u64().unwrap_or(u64::MAX));
+        Some(list)
+    }
+}
