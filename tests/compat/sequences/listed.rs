@@ -88,6 +88,13 @@ impl History {
         self.known.values().any(|app| app.contains_key("increment_var"))
     }
 
+    /// An app has a variable whose value in the file is undefined unless the shell has it.
+    fn has_undefined_variables(&self, _: &Call) -> bool {
+        let is_undefined =
+            |(key, value): (&String, &String)| matches!(key.as_str(), "env.TOKEN" | "env.X") && value.starts_with("process.env");
+        self.known.values().any(|app| app.iter().any(is_undefined))
+    }
+
     /// A reload of an app that ends at once.
     fn reloads_a_bad_release(&self, call: &Call) -> bool {
         let ends = |app: &App| app.get("script").is_some_and(|script| script.contains("crash") || script.contains("done"));
@@ -137,6 +144,7 @@ const fn change(keys: &'static [&'static str], fact: &'static str) -> Listed {
     Listed { row: "changing a running app", fact, pm2: "?", ostler: "?", why, when: When::Changed(keys) }
 }
 
+const UNDEFINED: &str = "in PM2 it hides the variable of the shell; here it is as if it was not there";
 const LEAKS: &str = "`PM2_USAGE`, `PM2_JSON_PROCESSING`";
 const WORKERS: &str = "cluster: `_pm2_version`";
 const STRAY: &str = "`script`, `cwd`, `out_file`, `error_file`";
@@ -207,6 +215,16 @@ const LISTED: &[Listed] = &[
         when: When::OwnKey,
     },
     change(&["args"], "* process args"),
+    change(&["args"], "file *"),
+    row(
+        "a variable named like a setting",
+        "* kill_timeout",
+        "777",
+        "*",
+        "in PM2 it hides the setting in the list, although the setting is in force",
+    ),
+    after("variables of `env` that are undefined", "* TOKEN", UNDEFINED, History::has_undefined_variables),
+    after("variables of `env` that are undefined", "* X", UNDEFINED, History::has_undefined_variables),
     after("`increment_var`: after", "* PORT", "PM2 gives the value of the file unchanged", History::has_counted_variable),
     change(&["out_file", "merge_logs"], "* pm_out_log_path"),
     change(&["error_file", "merge_logs"], "* pm_err_log_path"),
