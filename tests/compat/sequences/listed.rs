@@ -223,6 +223,9 @@ const LISTED: &[Listed] = &[
         "*",
         "in PM2 it hides the setting in the list, although the setting is in force",
     ),
+    after("options of `start all`", "*", "PM2 takes no options there", |_, call| {
+        call.verb == "start" && call.targets == ["all"] && !call.options.is_empty()
+    }),
     after("variables of `env` that are undefined", "* TOKEN", UNDEFINED, History::has_undefined_variables),
     after("variables of `env` that are undefined", "* X", UNDEFINED, History::has_undefined_variables),
     after("`increment_var`: after", "* PORT", "PM2 gives the value of the file unchanged", History::has_counted_variable),
