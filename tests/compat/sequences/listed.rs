@@ -80,7 +80,18 @@ impl History {
     fn names_one_without_autostart(&self, call: &Call) -> bool {
         let by_name = |target: &String| target != "all" && target != FILE_TARGET && target != "-";
         let starts = matches!(call.verb.as_str(), "start" | "restart" | "reload") && call.targets.iter().any(by_name);
-        starts && self.known.values().any(|app| app.get("autostart").is_some_and(|value| value == "false"))
+        starts && self.is_configured_with("autostart", "false")
+    }
+
+    /// An app has this key with this value.
+    fn is_configured_with(&self, key: &str, value: &str) -> bool {
+        self.known.values().any(|app| app.get(key).is_some_and(|given| given == value))
+    }
+
+    /// An app is waited for that ends at once.
+    fn waits_for_an_app_that_ends(&self, _: &Call) -> bool {
+        let ends = |app: &App| app["script"].contains("crash") || app["script"].contains("done");
+        self.known.values().any(|app| app.contains_key("wait_ready") && ends(app))
     }
 
     /// An app has a variable that is increased for each instance.
@@ -226,6 +237,11 @@ const LISTED: &[Listed] = &[
     after("options of `start all`", "*", "PM2 takes no options there", |_, call| {
         call.verb == "start" && call.targets == ["all"] && !call.options.is_empty()
     }),
+    after("an app with `wait_ready` that exits", "exit code", "PM2 reports success", History::waits_for_an_app_that_ends),
+    after("`autostart`: a command", "[*] *", "PM2 changes the variables of an app that it leaves stopped", |history, call| {
+        !call.shell.is_empty() && history.is_configured_with("autostart", "false")
+    }),
+    row("changing a running app", "* autorestart", "true", "false", "PM2 lays its default over an option of the command line"),
     after("variables of `env` that are undefined", "* TOKEN", UNDEFINED, History::has_undefined_variables),
     after("variables of `env` that are undefined", "* X", UNDEFINED, History::has_undefined_variables),
     after("`increment_var`: after", "* PORT", "PM2 gives the value of the file unchanged", History::has_counted_variable),
