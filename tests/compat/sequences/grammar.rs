@@ -163,13 +163,12 @@ const OF_SCRIPTS: [&str; 13] = [
     "--cwd ../b",
 ];
 
-const OF_NAMES: [&str; 9] = [
+const OF_NAMES: [&str; 8] = [
     "--update-env",
     "--update-env",
     "--update-env",
     "--max-memory-restart 300M",
     "--kill-timeout 1000",
-    "--watch lib",
     "--name web",
     "--no-autorestart",
     "--namespace shop",

@@ -80,12 +80,30 @@ impl History {
     fn names_one_without_autostart(&self, call: &Call) -> bool {
         let by_name = |target: &String| target != "all" && target != FILE_TARGET && target != "-";
         let starts = matches!(call.verb.as_str(), "start" | "restart" | "reload") && call.targets.iter().any(by_name);
-        starts && self.known.values().any(|app| app.get("autostart").is_some_and(|value| value == "false"))
+        starts && self.is_configured_with("autostart", "false")
+    }
+
+    /// An app has this key with this value.
+    fn is_configured_with(&self, key: &str, value: &str) -> bool {
+        self.known.values().any(|app| app.get(key).is_some_and(|given| given == value))
+    }
+
+    /// An app is waited for that ends at once.
+    fn waits_for_an_app_that_ends(&self, _: &Call) -> bool {
+        let ends = |app: &App| app["script"].contains("crash") || app["script"].contains("done");
+        self.known.values().any(|app| app.contains_key("wait_ready") && ends(app))
     }
 
     /// An app has a variable that is increased for each instance.
     fn has_counted_variable(&self, _: &Call) -> bool {
         self.known.values().any(|app| app.contains_key("increment_var"))
+    }
+
+    /// An app has a variable whose value in the file is undefined unless the shell has it.
+    fn has_undefined_variables(&self, _: &Call) -> bool {
+        let is_undefined =
+            |(key, value): (&String, &String)| matches!(key.as_str(), "env.TOKEN" | "env.X") && value.starts_with("process.env");
+        self.known.values().any(|app| app.iter().any(is_undefined))
     }
 
     /// A reload of an app that ends at once.
@@ -137,6 +155,7 @@ const fn change(keys: &'static [&'static str], fact: &'static str) -> Listed {
     Listed { row: "changing a running app", fact, pm2: "?", ostler: "?", why, when: When::Changed(keys) }
 }
 
+const UNDEFINED: &str = "in PM2 it hides the variable of the shell; here it is as if it was not there";
 const LEAKS: &str = "`PM2_USAGE`, `PM2_JSON_PROCESSING`";
 const WORKERS: &str = "cluster: `_pm2_version`";
 const STRAY: &str = "`script`, `cwd`, `out_file`, `error_file`";
@@ -207,6 +226,24 @@ const LISTED: &[Listed] = &[
         when: When::OwnKey,
     },
     change(&["args"], "* process args"),
+    change(&["args"], "file *"),
+    row(
+        "a variable named like a setting",
+        "* kill_timeout",
+        "777",
+        "*",
+        "in PM2 it hides the setting in the list, although the setting is in force",
+    ),
+    after("options of `start all`", "*", "PM2 takes no options there", |_, call| {
+        call.verb == "start" && call.targets == ["all"] && !call.options.is_empty()
+    }),
+    after("an app with `wait_ready` that exits", "exit code", "PM2 reports success", History::waits_for_an_app_that_ends),
+    after("`autostart`: a command", "[*] *", "PM2 changes the variables of an app that it leaves stopped", |history, call| {
+        !call.shell.is_empty() && history.is_configured_with("autostart", "false")
+    }),
+    row("changing a running app", "* autorestart", "true", "false", "PM2 lays its default over an option of the command line"),
+    after("variables of `env` that are undefined", "* TOKEN", UNDEFINED, History::has_undefined_variables),
+    after("variables of `env` that are undefined", "* X", UNDEFINED, History::has_undefined_variables),
     after("`increment_var`: after", "* PORT", "PM2 gives the value of the file unchanged", History::has_counted_variable),
     change(&["out_file", "merge_logs"], "* pm_out_log_path"),
     change(&["error_file", "merge_logs"], "* pm_err_log_path"),

@@ -38,7 +38,7 @@ pub fn normalize_again(raw: &RawApp, context: &Context, overlay: &Overlay, old: 
         keep_profile(&mut overlay, &raw, old, &mut notes);
     }
     let mut app = normalize(&raw, &in_place(context, &raw, old), &overlay)?;
-    app.spec.env.base = env::inherited(&raw, &context.env, Path::new(&app.spec.cwd));
+    app.spec.env.base = env::inherited(&raw, &context.env, &app.spec.cwd);
     keep_files(&mut app.spec, old);
     if context.as_pm2 {
         keep_variables(&mut app.spec, old, &context.env);

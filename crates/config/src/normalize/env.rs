@@ -55,7 +55,7 @@ pub(super) fn is_name(text: &str) -> bool {
 pub(super) fn build(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, overlay: &Overlay, problems: &mut Vec<Problem>) {
     let text = |key: &str| raw.attributes.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
     let env = &mut spec.env;
-    env.base = inherited(raw, &base.context.env, &base.cwd);
+    env.base = inherited(raw, &base.context.env, &spec.cwd);
     env.file = files(raw, base, problems);
     env.vars = raw.env.clone();
     env.profiles = raw.profiles.clone();
@@ -173,7 +173,7 @@ pub(super) fn finish_policy(spec: &mut AppSpec, context: &Context) {
 }
 
 /// The part of the caller's environment that reaches the app; mostly all of it, and then it is shared by all apps.
-pub(super) fn inherited(raw: &RawApp, caller: &Arc<EnvMap>, cwd: &Path) -> Arc<EnvMap> {
+pub(super) fn inherited(raw: &RawApp, caller: &Arc<EnvMap>, cwd: &str) -> Arc<EnvMap> {
     let folder = moved(raw, caller, cwd);
     let clean = raw.attributes.get("env_policy").and_then(Value::as_str) == Some("clean");
     let filter = raw.attributes.get("filter_env").map(texts).unwrap_or_default();
@@ -194,10 +194,9 @@ pub(super) fn inherited(raw: &RawApp, caller: &Arc<EnvMap>, cwd: &Path) -> Arc<E
 }
 
 /// Folder of an app that does not run in the folder of its caller: `PWD` has to name it, as if the caller had changed to it.
-fn moved(raw: &RawApp, caller: &EnvMap, cwd: &Path) -> Option<String> {
+fn moved(raw: &RawApp, caller: &EnvMap, cwd: &str) -> Option<String> {
     let is_given = raw.attributes.get("cwd").and_then(Value::as_str).is_some_and(|cwd| !cwd.is_empty());
-    let folder = cwd.to_string_lossy().into_owned();
-    (is_given && caller.get("PWD") != Some(&folder)).then_some(folder)
+    (is_given && caller.get("PWD").is_none_or(|pwd| pwd != cwd)).then(|| cwd.to_owned())
 }
 
 /// The variables of `env_file`, later files winning.
