@@ -2,6 +2,7 @@
 //! (`tests/fixtures/library/session.cjs`). `differs_as_listed_…` compares the session on npm's own daemon with the same on ours, key by key.
 
 mod differences;
+mod ending;
 mod keys;
 mod survivor;
 
@@ -18,7 +19,8 @@ use crate::compare::ostler;
 /// What the steps of a session gave, in their order.
 type Session = Vec<(String, Value)>;
 
-const FILES: [&str; 8] = ["app.js", "fail.js", "server.js", "session.cjs", "library.cjs", "library.mjs", "no-daemon.cjs", "survivor.cjs"];
+const FILES: [&str; 9] =
+    ["ending.cjs", "app.js", "fail.js", "server.js", "session.cjs", "library.cjs", "library.mjs", "no-daemon.cjs", "survivor.cjs"];
 
 /// What fails, on purpose, in every version.
 const FAILURES: [(&str, &str); 14] = [

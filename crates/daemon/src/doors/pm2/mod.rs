@@ -24,7 +24,7 @@ use ostler_proto::control::{Detail, Event, Json, Progress, Response};
 use ostler_proto::node::Message;
 use ostler_proto::pm2::rpc::{self, Call};
 use ostler_sys::ProcRef;
-use ostler_sys::signal::QUIT;
+use ostler_sys::signal::{QUIT, TERM};
 use rustix::io::Errno;
 use serde_json::Value;
 
@@ -259,7 +259,10 @@ impl Pm2Sockets {
     }
 
     fn call(&mut self, ctx: &mut Ctx, peer: u32, id: Vec<u8>, name: &str, args: Vec<Value>) {
-        let refusal = self.leaving.look(peer, name, |peer| self.peers.has(peer));
+        let refusal = self.leaving.look(peer, name, |peer| self.peers.has(peer), |peer| self.peers.is_npms_update(peer));
+        if refusal.is_some() && !rpc::has_reply(name) {
+            return self.end_client(peer, &id);
+        }
         let plan = match refusal {
             Some(why) => Err(why.to_owned()),
             None if self.calls.len() >= MAX_CALLS => Err("too many calls at the same time".into()),
@@ -267,7 +270,8 @@ impl Pm2Sockets {
         };
         let plan = match plan {
             Ok(plan) => plan,
-            Err(why) => return self.peers.answer(peer, rpc::failure(&id, &why)),
+            Err(why) if rpc::has_reply(name) => return self.peers.answer(peer, rpc::failure(&id, &why)),
+            Err(why) => return ctx.log.error(format_args!("{name}: {why}")),
         };
         let caller = match self.peers.get_mut(peer) {
             Some(peer) => {
@@ -283,6 +287,16 @@ impl Pm2Sockets {
         self.calls.insert(ticket, calling);
         if is_free {
             self.go_on(ctx, ticket);
+        }
+    }
+
+    /// Stops npm's command line before it starts npm's daemon beside this one. It has printed the refusal; no reply would stop it.
+    fn end_client(&mut self, peer: u32, id: &[u8]) {
+        let pid = self.peers.get_mut(peer).map(|peer| peer.pid);
+        let is_stopped = pid.and_then(|pid| ProcRef::of(pid).ok()).is_some_and(|client| client.signal(TERM).is_ok());
+        if !is_stopped {
+            // The reply makes the client throw, which stops it as well.
+            self.peers.answer(peer, rpc::failure(id, leaving::NOT_BY_NPM));
         }
     }
 
@@ -339,8 +353,12 @@ impl Pm2Sockets {
         let each = |form| seen.iter().map(|detail| results::shown(detail, form)).collect::<Vec<_>>();
         let success = |value: &Value| rpc::success(&id, &[&value.to_string()]);
         let frame = match (why, plan.result) {
-            (Some(why), _) => Some(rpc::failure(&id, &why)),
+            (Some(why), Outcome::Silence) => {
+                ctx.log.error(format_args!("a client of PM2's sockets cannot stop the daemon: {why}"));
+                None
+            }
             (None, Outcome::Silence) => None,
+            (Some(why), _) => Some(rpc::failure(&id, &why)),
             (None, Outcome::Nothing) => Some(rpc::success(&id, &[])),
             (None, Outcome::Value(value)) => Some(success(&value)),
             (None, Outcome::Each(form)) => Some(success(&each(form).into())),
