@@ -218,3 +218,34 @@ fn a_node_app_has_the_title_that_it_is_given() {
     home.ok(format!("start {file}"));
     home.wait_log("app-out.log", "I am the api");
 }
+
+/// A variable of the process, byte for byte.
+fn raw_variable(pid: i32, name: &str) -> Option<Vec<u8>> {
+    let environ = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let prefix = format!("{name}=");
+    environ.split(|byte| *byte == 0).find_map(|line| line.strip_prefix(prefix.as_bytes())).map(<[u8]>::to_vec)
+}
+
+#[test]
+fn variables_that_are_not_utf8_reach_the_app() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let values: [(&str, &[u8]); 4] =
+        [("LATIN", b"caf\xe9"), ("BYTES", b"\xff\x80\xf4\x8f\xbe\x80"), ("PRIVATE", "\u{10FF80}".as_bytes()), ("TEXT", "ä€".as_bytes())];
+    let home = home();
+    let with =
+        |line: &str| values.iter().fold(home.cmd(line), |command, (name, value)| command.env(name, OsStr::from_bytes(value))).run().ok();
+    let reach = |pid: i32| {
+        for (name, value) in values {
+            assert_eq!(raw_variable(pid, name).as_deref(), Some(value), "{name}");
+        }
+    };
+    with(&format!("start {} --name app -- hold", fixture()));
+    reach(home.app("app").pid());
+    with("restart app --update-env");
+    reach(home.app("app").pid());
+    home.ok("save");
+    home.ok("kill");
+    home.ok("resurrect");
+    reach(home.wait_status("app", "online").pid());
+}

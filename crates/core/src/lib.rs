@@ -32,6 +32,7 @@ pub mod limits;
 pub mod masking;
 pub mod observation;
 pub mod order;
+pub mod os_text;
 pub mod probe;
 pub mod restart;
 pub mod rights;
