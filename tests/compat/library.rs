@@ -23,7 +23,7 @@ const FILES: [&str; 9] =
     ["ending.cjs", "app.js", "fail.js", "server.js", "session.cjs", "library.cjs", "library.mjs", "no-daemon.cjs", "survivor.cjs"];
 
 /// What fails, on purpose, in every version.
-const FAILURES: [(&str, &str); 14] = [
+const FAILURES: [(&str, &str); 15] = [
     ("start what is not there", "Script not found: <root>/work/absent.js"),
     ("start no script", "No script path - aborting"),
     ("sendDataToProcessId to nobody", "Process with ID <99> unknown."),
@@ -35,6 +35,7 @@ const FAILURES: [(&str, &str); 14] = [
     ("sendSignalToProcessName with no signal", "Unknown signal: SIGNONE"),
     ("restart nobody", "process or namespace not found"),
     ("reload nobody", "process or namespace not found"),
+    ("delete the folder again", "process or namespace not found"),
     ("stop nobody", "process or namespace not found"),
     ("sendDataToProcessId to what is stopped", "Process with ID <1> offline."),
     ("delete nobody", "process or namespace not found"),

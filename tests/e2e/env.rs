@@ -219,6 +219,41 @@ fn a_node_app_has_the_title_that_it_is_given() {
     home.wait_log("app-out.log", "I am the api");
 }
 
+/// In PM2 these variables overwrite the settings that are named like them.
+#[test]
+fn a_variable_named_like_an_attribute_is_no_setting() {
+    let names =
+        ["cron_restart", "uid", "kill_timeout", "watch", "name", "instances", "status", "exec_mode", "max_memory_restart", "wait_ready"];
+    for home in [home(), home_as_pm2()] {
+        let start = home.cmd(format!("start {} --name plain --kill-timeout 900 -- hold", fixture()));
+        names.iter().fold(start, |start, name| start.env(name, "77")).run().ok();
+        let shown = home.app("plain");
+        let attributes: Vec<Value> = names.iter().map(|name| shown.env(name).clone()).collect();
+        let (null, text) = (Value::Null, |text: &str| Value::from(text));
+        let expected = [
+            null.clone(),
+            null.clone(),
+            900.into(),
+            false.into(),
+            text("plain"),
+            1.into(),
+            text("online"),
+            text("fork_mode"),
+            null.clone(),
+            null,
+        ];
+        assert_eq!(attributes, expected);
+        assert!(names.iter().all(|name| shown.env("env")[name] == "77"), "{:?}", shown.env("env"));
+        // A saved list brings the same back.
+        home.ok("save");
+        home.ok("kill");
+        home.ok("resurrect");
+        let restored = home.wait_status("plain", "online");
+        assert_eq!(restored.env("kill_timeout"), &Value::from(900));
+        assert!(restored.env("cron_restart").is_null() && restored.env("env")["uid"] == "77");
+    }
+}
+
 /// A variable of the process, byte for byte.
 fn raw_variable(pid: i32, name: &str) -> Option<Vec<u8>> {
     let environ = std::fs::read(format!("/proc/{pid}/environ")).ok()?;

@@ -36,6 +36,8 @@ use self::peers::{Kind, Peers};
 use self::sockets::{KINDS, Sockets, held_name};
 use crate::engine::{Ask, Caller, Ctx, Ending, Feature, Key, PM2_CLIENT};
 use crate::reactor::Source;
+use crate::rights::Rights;
+use crate::working_trees::version_of;
 
 /// Pause after a client could not be taken.
 const DEAF_MS: u64 = 100;
@@ -316,6 +318,7 @@ impl Pm2Sockets {
                 }
                 Some(Step::Send(slots, message)) => slots.into_iter().for_each(|slot| ctx.send(slot, &message, None)),
                 Some(Step::Watch(slots, on)) => slots.into_iter().for_each(|slot| watch(ctx, slot, on)),
+                Some(Step::Version(slot)) => read_version(ctx, slot),
                 Some(Step::Mark(slot, is_shown)) => mark(ctx, slot, is_shown),
                 Some(Step::Tell(slot, action, is_manual)) => self.tell(ctx, slot, &action, is_manual),
                 Some(Step::Look(id)) => {
@@ -419,6 +422,13 @@ fn watch(ctx: &mut Ctx, id: u32, on: Option<bool>) {
     given.insert("watch".into(), watch.attribute());
     (spec.watch, spec.given) = (watch.into(), given.into());
     ctx.redescribe(id, spec);
+}
+
+/// Reads the version of an instance's package: a start answers with the one that it starts.
+fn read_version(ctx: &mut Ctx, id: u32) {
+    if let Some(version) = ctx.slots.get(id).map(|slot| version_of(slot.spec(), Rights::of(slot.spec()).user())) {
+        ctx.set_version(id, version);
+    }
 }
 
 /// Notes whether the vendor's service would show an instance, as PM2 does.
