@@ -2,6 +2,7 @@
 //! (`tests/fixtures/library/session.cjs`). `differs_as_listed_…` compares the session on npm's own daemon with the same on ours, key by key.
 
 mod differences;
+mod ending;
 mod keys;
 mod survivor;
 
@@ -18,10 +19,11 @@ use crate::compare::ostler;
 /// What the steps of a session gave, in their order.
 type Session = Vec<(String, Value)>;
 
-const FILES: [&str; 8] = ["app.js", "fail.js", "server.js", "session.cjs", "library.cjs", "library.mjs", "no-daemon.cjs", "survivor.cjs"];
+const FILES: [&str; 9] =
+    ["ending.cjs", "app.js", "fail.js", "server.js", "session.cjs", "library.cjs", "library.mjs", "no-daemon.cjs", "survivor.cjs"];
 
 /// What fails, on purpose, in every version.
-const FAILURES: [(&str, &str); 14] = [
+const FAILURES: [(&str, &str); 15] = [
     ("start what is not there", "Script not found: <root>/work/absent.js"),
     ("start no script", "No script path - aborting"),
     ("sendDataToProcessId to nobody", "Process with ID <99> unknown."),
@@ -33,6 +35,7 @@ const FAILURES: [(&str, &str); 14] = [
     ("sendSignalToProcessName with no signal", "Unknown signal: SIGNONE"),
     ("restart nobody", "process or namespace not found"),
     ("reload nobody", "process or namespace not found"),
+    ("delete the folder again", "process or namespace not found"),
     ("stop nobody", "process or namespace not found"),
     ("sendDataToProcessId to what is stopped", "Process with ID <1> offline."),
     ("delete nobody", "process or namespace not found"),

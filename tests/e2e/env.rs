@@ -218,3 +218,69 @@ fn a_node_app_has_the_title_that_it_is_given() {
     home.ok(format!("start {file}"));
     home.wait_log("app-out.log", "I am the api");
 }
+
+/// In PM2 these variables overwrite the settings that are named like them.
+#[test]
+fn a_variable_named_like_an_attribute_is_no_setting() {
+    let names =
+        ["cron_restart", "uid", "kill_timeout", "watch", "name", "instances", "status", "exec_mode", "max_memory_restart", "wait_ready"];
+    for home in [home(), home_as_pm2()] {
+        let start = home.cmd(format!("start {} --name plain --kill-timeout 900 -- hold", fixture()));
+        names.iter().fold(start, |start, name| start.env(name, "77")).run().ok();
+        let shown = home.app("plain");
+        let attributes: Vec<Value> = names.iter().map(|name| shown.env(name).clone()).collect();
+        let (null, text) = (Value::Null, |text: &str| Value::from(text));
+        let expected = [
+            null.clone(),
+            null.clone(),
+            900.into(),
+            false.into(),
+            text("plain"),
+            1.into(),
+            text("online"),
+            text("fork_mode"),
+            null.clone(),
+            null,
+        ];
+        assert_eq!(attributes, expected);
+        assert!(names.iter().all(|name| shown.env("env")[name] == "77"), "{:?}", shown.env("env"));
+        // A saved list brings the same back.
+        home.ok("save");
+        home.ok("kill");
+        home.ok("resurrect");
+        let restored = home.wait_status("plain", "online");
+        assert_eq!(restored.env("kill_timeout"), &Value::from(900));
+        assert!(restored.env("cron_restart").is_null() && restored.env("env")["uid"] == "77");
+    }
+}
+
+/// A variable of the process, byte for byte.
+fn raw_variable(pid: i32, name: &str) -> Option<Vec<u8>> {
+    let environ = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let prefix = format!("{name}=");
+    environ.split(|byte| *byte == 0).find_map(|line| line.strip_prefix(prefix.as_bytes())).map(<[u8]>::to_vec)
+}
+
+#[test]
+fn variables_that_are_not_utf8_reach_the_app() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let values: [(&str, &[u8]); 4] =
+        [("LATIN", b"caf\xe9"), ("BYTES", b"\xff\x80\xf4\x8f\xbe\x80"), ("PRIVATE", "\u{10FF80}".as_bytes()), ("TEXT", "ä€".as_bytes())];
+    let home = home();
+    let with =
+        |line: &str| values.iter().fold(home.cmd(line), |command, (name, value)| command.env(name, OsStr::from_bytes(value))).run().ok();
+    let reach = |pid: i32| {
+        for (name, value) in values {
+            assert_eq!(raw_variable(pid, name).as_deref(), Some(value), "{name}");
+        }
+    };
+    with(&format!("start {} --name app -- hold", fixture()));
+    reach(home.app("app").pid());
+    with("restart app --update-env");
+    reach(home.app("app").pid());
+    home.ok("save");
+    home.ok("kill");
+    home.ok("resurrect");
+    reach(home.wait_status("app", "online").pid());
+}

@@ -230,3 +230,67 @@ fn the_sockets_are_where_the_environment_says() {
     home.wait_until("all is over", || home.processes().is_empty());
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
 }
+
+/// What npm's client sends to start an app, with these attributes.
+fn app_to_prepare(home: &Home, more: &Value) -> Value {
+    let script = home.write("app/index.js", "setInterval(() => {}, 1000);");
+    let mut map = json!({
+        "name": "app", "pm_exec_path": script, "pm_cwd": home.work(), "exec_interpreter": "node", "exec_mode": "fork_mode", "instances": 1,
+        "pm_out_log_path": home.dir().join("logs/app-out.log"), "pm_err_log_path": home.dir().join("logs/app-error.log"),
+        "pm_pid_path": home.dir().join("pids/app.pid"), "env": {"PATH": std::env::var("PATH").unwrap_or_default()},
+    });
+    more.as_object().unwrap().iter().for_each(|(key, value)| map[key.as_str()] = value.clone());
+    map
+}
+
+#[test]
+fn the_version_is_that_of_the_package_at_each_start() {
+    needs_program!("node");
+    let home = home();
+    home.write("package.json", r#"{"version": "1.2.3"}"#);
+    start_fixture(&home, "first", "", "hold");
+    home.ok("delete first");
+    let mut rpc = Wire::connect(&home, "rpc.sock");
+    let started = rpc.call("prepare", json!([app_to_prepare(&home, &json!({"cwd": "./"}))]));
+    let env = &started["args"][0][0]["pm2_env"];
+    assert_eq!((&env["version"], &env["cwd"]), (&json!("1.2.3"), &json!("./")), "{started}");
+    home.write("package.json", r#"{"version": "2.0.0"}"#);
+    assert_eq!(home.app("app").text("version"), "1.2.3", "the version that runs");
+    let restarted = rpc.call("restartProcessId", json!([{"id": 0}]));
+    assert_eq!(restarted["args"][0]["pm2_env"]["version"], "2.0.0");
+    home.write("package.json", r#"{"version": "2.1.0"}"#);
+    let changed = rpc.call("restartProcessId", json!([{"id": 0, "env": {"current_conf": {"kill_timeout": 900}}}]));
+    assert_eq!((&changed["args"][0]["pm2_env"]["version"], home.app("app").number("kill_timeout")), (&json!("2.1.0"), 900));
+    // The same by another way: the policy reads it, too.
+    home.write("app/package.json", r#"{"version": "3.0.0"}"#);
+    kill(home.app("app").pid(), Signal::KILL);
+    home.wait_app("app", "the version of the restart", |item| item.text("version") == "3.0.0");
+    home.write("app/package.json", "{");
+    rpc.call("stopProcessId", json!([0]));
+    let answer = rpc.call("startProcessId", json!([0]));
+    assert_eq!(answer["args"][0]["pm2_env"]["version"], "N/A");
+}
+
+#[test]
+fn a_restart_with_attributes_keeps_the_rest() {
+    needs_program!("node");
+    let home = home();
+    start_fixture(&home, "first", "", "hold");
+    home.ok("delete first");
+    let mut rpc = Wire::connect(&home, "rpc.sock");
+    rpc.call(
+        "prepare",
+        json!([app_to_prepare(&home, &json!({"node_args": ["--no-warnings"], "kill_timeout": 900, "max_memory_restart": 500_000_000}))]),
+    );
+    let mut restarted = |env: Value| rpc.call("restartProcessId", json!([{"id": 0, "env": env}]))["args"][0]["pm2_env"].clone();
+    // PM2's command line sends `--node-args=null` as a list, and PM2 removes the key.
+    let env = restarted(json!({"current_conf": {"node_args": ["null"]}}));
+    assert!(env.get("node_args").is_none() && env["kill_timeout"] == 900, "{env}");
+    assert_eq!(restarted(json!({"current_conf": {"node_args": ["--trace-warnings"]}}))["node_args"], json!(["--trace-warnings"]));
+    let env = restarted(json!({"current_conf": {"max_memory_restart": "null", "kill_timeout": "null", "autorestart": "null"}}));
+    assert!(["max_memory_restart", "kill_timeout", "autorestart"].iter().all(|key| env.get(key).is_none()), "{env}");
+    // Variables of a file take the place of the caller's.
+    let env = restarted(json!({"SHELL_ONLY": "x", "current_conf": {"env": {"OWN": "1"}}}));
+    assert!(env["env"].get("SHELL_ONLY").is_none() && env["env"]["OWN"] == "1", "{env}");
+    assert_eq!(restarted(json!({"SHELL_ONLY": "x", "current_conf": {}}))["env"]["SHELL_ONLY"], "x");
+}

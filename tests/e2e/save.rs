@@ -2,10 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use ostler_testkit::{Home, Subject, fixture_app, kill, skip};
+use ostler_testkit::{Home, Subject, fixture, fixture_app, kill, skip};
 use rustix::process::Signal;
 
-use crate::setup::{binary, home, start_fixture};
+use crate::setup::{binary, home, home_as_pm2, start_fixture};
 
 #[test]
 fn what_ran_runs_and_what_was_stopped_is_stopped() {
@@ -164,4 +164,65 @@ fn a_broken_list_is_told_and_the_newest_that_has_something_is_restored() {
     assert_eq!(home.wait_status("first", "online").name(), "first");
     assert_eq!(home.jlist().len(), 1);
     assert!(home.dir().join("dump.pm2").exists(), "a damaged list may be all that somebody has");
+}
+
+/// What is gone when the list is restored.
+#[derive(Clone, Copy, Debug)]
+enum Gone {
+    Folder,
+    Program,
+    LogFolder,
+    User,
+    Entry,
+}
+
+/// A home whose saved list has the apps `fine` and `bad`; the second one cannot be restored.
+fn saved_with_one_bad(home: &Home, gone: Gone) {
+    let folder = home.work().join("folder");
+    std::fs::create_dir(&folder).unwrap();
+    let program = home.work().join("program");
+    std::fs::copy(fixture(), &program).unwrap();
+    home.ok(format!("start {} --name fine -- hold", fixture()));
+    let bad = format!(
+        "start {} --name bad --interpreter none --cwd {} -o {}/out.log -- hold",
+        program.display(),
+        home.work().display(),
+        folder.display()
+    );
+    home.ok(match gone {
+        Gone::Folder => format!("start {} --name bad --cwd {} -- hold", fixture(), folder.display()),
+        _ => bad,
+    });
+    home.ok("save");
+    home.ok("kill");
+    let dump = home.dir().join("dump.pm2");
+    match gone {
+        Gone::Folder => std::fs::remove_dir_all(folder).unwrap(),
+        Gone::Program => std::fs::remove_file(program).unwrap(),
+        Gone::LogFolder => {
+            std::fs::remove_dir_all(&folder).unwrap();
+            std::fs::write(folder, "").unwrap();
+        }
+        Gone::User | Gone::Entry => {
+            let mut list: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&dump).unwrap()).unwrap();
+            list[1].as_object_mut().unwrap().remove("ostler");
+            let (key, value) = if matches!(gone, Gone::User) { ("uid", "no-such-user") } else { ("pm_exec_path", "relative") };
+            list[1][key] = value.into();
+            std::fs::write(dump, list.to_string()).unwrap();
+        }
+    }
+}
+
+/// `ExecStart=pm2 resurrect` must not fail at boot for one app; `ostler` says what is missing and exits with 1.
+#[test]
+fn one_app_that_cannot_be_restored() {
+    for gone in [Gone::Folder, Gone::Program, Gone::LogFolder, Gone::User, Gone::Entry] {
+        for (home, code) in [(home_as_pm2(), 0), (home(), 1)] {
+            saved_with_one_bad(&home, gone);
+            let said = home.run("resurrect");
+            assert_eq!(said.code, code, "{gone:?}: {}{}", said.stdout, said.stderr);
+            assert!(said.stderr.contains("bad"), "{gone:?}: {}", said.stderr);
+            assert_eq!(home.wait_status("fine", "online").name(), "fine");
+        }
+    }
 }

@@ -34,6 +34,8 @@ pub mod limits;
 pub mod masking;
 pub mod observation;
 pub mod order;
+pub mod os_text;
+pub mod package;
 pub mod probe;
 pub mod restart;
 pub mod rights;

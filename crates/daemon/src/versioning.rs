@@ -1,6 +1,8 @@
-//! `versioning`: the commit that an app was started from. It is looked for after a process was started, and noted when somebody asks for it.
+//! `versioning` and `version`: the commit that an app was started from, and the version of its package then. They are looked for after a process was started, and noted when somebody asks for it.
 
 use std::collections::BTreeSet;
+
+use ostler_core::package;
 
 use crate::engine::{Ctx, Feature, Key};
 use crate::rights::Rights;
@@ -33,12 +35,10 @@ impl Versioning {
 /// Has the folder of an instance looked at.
 fn ask(ctx: &mut Ctx, id: u32) {
     let Some(slot) = ctx.slots.get(id) else { return };
-    if !is_wanted(slot) {
-        return ctx.slots.set_working_tree(id, None);
-    }
     let user = Rights::of(slot.spec()).user().cloned();
     let of = (id, slot.newest_inc());
-    ctx.working_trees.ask(Question { of, folder: slot.spec().cwd.clone().into(), user });
+    let folder = is_wanted(slot).then(|| slot.spec().cwd.clone().into());
+    ctx.working_trees.ask(Question { of, folder, package: package::folder(slot.spec()), user });
 }
 
 /// `vizion: false` wants none of it.
@@ -112,6 +112,10 @@ mod tests {
         played.pass(&mut versioning, COLLECT_MS);
         let until = Instant::now() + Duration::from_secs(20);
         while revision(&mut played, with).is_none() && Instant::now() < until {
+            std::thread::yield_now();
+        }
+        let until = Instant::now() + Duration::from_secs(20);
+        while revision(&mut played, without).is_some() && Instant::now() < until {
             std::thread::yield_now();
         }
         assert_eq!((revision(&mut played, with).as_deref(), revision(&mut played, without)), (Some(HASH), None));

@@ -1,10 +1,12 @@
-//! Working trees of git that apps were started in. A thread reads git's files, with the rights of the app's user: the loop never waits for a disk, and git is
-//! not run, as it runs what the folder's configuration says.
+//! Working trees of git that apps were started in, and versions of their packages. A thread reads git's files and `package.json`, with the rights of the app's
+//! user: the loop never waits for a disk, and git is not run, as it runs what the folder's configuration says.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ostler_core::app::AppSpec;
 use ostler_core::git::{Kind, WorkingTree, working_tree};
+use ostler_core::package;
 use ostler_sys::{Credentials, rights, text_file};
 
 /// Longest of git's files that is read; a longer one says nothing.
@@ -18,13 +20,25 @@ const STACK_BYTES: usize = 64 << 10;
 pub(crate) struct Question {
     /// Slot and incarnation.
     pub of: (u32, u32),
-    pub folder: PathBuf,
+    /// Working directory; none if the app wants no `versioning`.
+    pub folder: Option<PathBuf>,
+    /// Folder from which its `package.json` is searched upwards.
+    pub package: PathBuf,
     /// User with whose rights it is read; none = ours.
     pub user: Option<Credentials>,
 }
 
-/// Answer: slot, incarnation, and the tree that its folder is in.
-type Answer = ((u32, u32), Option<Arc<WorkingTree>>);
+/// What was found for a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Working tree that its folder is in.
+    pub tree: Option<Arc<WorkingTree>>,
+    /// Version of its package.
+    pub version: String,
+}
+
+/// Answer: slot, incarnation, and what was found.
+type Answer = ((u32, u32), Found);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -76,27 +90,43 @@ fn read_all(shared: &Mutex<Shared>) {
         if batch.is_empty() {
             return;
         }
-        let mut known: Vec<(Question, Option<Arc<WorkingTree>>)> = Vec::new();
+        let mut known: Vec<(Question, Found)> = Vec::new();
         for question in batch {
-            let is_same = |(other, _): &&(Question, _)| other.folder == question.folder && other.user == question.user;
-            let tree = match known.iter().find(is_same) {
-                Some((_, tree)) => tree.clone(),
+            let is_same = |(other, _): &&(Question, _)| {
+                (&other.folder, &other.package, &other.user) == (&question.folder, &question.package, &question.user)
+            };
+            let found = match known.iter().find(is_same) {
+                Some((_, found)) => found.clone(),
                 None => {
-                    let tree = read(&question).map(Arc::new);
-                    known.push((question.clone(), tree.clone()));
-                    tree
+                    let found = read(&question);
+                    known.push((question.clone(), found.clone()));
+                    found
                 }
             };
-            lock(shared).answers.push((question.of, tree));
+            lock(shared).answers.push((question.of, found));
         }
     }
 }
 
-fn read(question: &Question) -> Option<WorkingTree> {
-    let read = || working_tree(&question.folder, kind, |path| text_file::read(path, MOST_BYTES));
+fn read(question: &Question) -> Found {
+    let tree = |folder: &PathBuf| working_tree(folder, kind, |path| text_file::read(path, MOST_BYTES)).map(Arc::new);
+    let read = || Found { tree: question.folder.as_ref().and_then(tree), version: version(&question.package) };
     match &question.user {
-        Some(user) => rights::with_file_rights_of(user, read).ok()?,
+        Some(user) => rights::with_file_rights_of(user, read).unwrap_or_else(|_| Found { tree: None, version: package::UNKNOWN.into() }),
         None => read(),
+    }
+}
+
+fn version(folder: &Path) -> String {
+    package::version(folder, Path::is_file, |path| text_file::read(path, package::MAX_BYTES))
+}
+
+/// Reads the version of an app at once, with the rights of its user: PM2's clients expect it in the reply to a start.
+pub(crate) fn version_of(spec: &AppSpec, user: Option<&Credentials>) -> String {
+    let folder = package::folder(spec);
+    match user {
+        Some(user) => rights::with_file_rights_of(user, || version(&folder)).unwrap_or_else(|_| package::UNKNOWN.into()),
+        None => version(&folder),
     }
 }
 
@@ -118,7 +148,8 @@ mod tests {
         std::fs::create_dir_all(folder.join(".git")).unwrap();
         std::fs::create_dir_all(folder.join("src")).unwrap();
         let trees = WorkingTrees::default();
-        let ask = |inc: u32, folder: PathBuf| trees.ask(Question { of: (7, inc), folder, user: None });
+        let ask =
+            |inc: u32, folder: PathBuf| trees.ask(Question { of: (7, inc), package: folder.clone(), folder: Some(folder), user: None });
         let answers = |count: usize| {
             let (mut all, until) = (Vec::new(), Instant::now() + Duration::from_secs(20));
             while all.len() < count && Instant::now() < until {
@@ -130,15 +161,19 @@ mod tests {
         std::fs::write(folder.join(".git/HEAD"), HASH).unwrap();
         ask(1, folder.join("src"));
         ask(2, folder.clone());
-        let tree = |hash: &str| Some(Arc::new(WorkingTree { root: folder.clone(), revision: hash.into(), branch: None, url: None }));
+        let tree = |hash: &str| Found {
+            tree: Some(Arc::new(WorkingTree { root: folder.clone(), revision: hash.into(), branch: None, url: None })),
+            version: "N/A".into(),
+        };
         assert_eq!(answers(2), [((7, 1), tree(HASH)), ((7, 2), tree(HASH))]);
         let other = HASH.replace('8', "9");
         std::fs::write(folder.join(".git/HEAD"), &other).unwrap();
         ask(3, folder.clone());
         assert_eq!(answers(1), [((7, 3), tree(&other))]);
         std::fs::remove_dir_all(folder.join(".git")).unwrap();
-        ask(4, folder.clone());
-        assert_eq!(answers(1), [((7, 4), None)]);
+        std::fs::write(folder.join("package.json"), "{\"version\":\"1.2.3\"}").unwrap();
+        ask(4, folder.join("src"));
+        assert_eq!(answers(1), [((7, 4), Found { tree: None, version: "1.2.3".into() })]);
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -29,6 +29,13 @@ pub const LIST: &[Row] = &[
     Row::new("*", "*.watch", "-", "false", WHOLE),
     Row::new("*", "*.node_version", "-", "*", "it is known from the program, before the app says it").at_times(),
     Row::new("event reload of cluster", "*.node_version", "*", "-", "a worker that has just begun has not said it").at_times(),
+    Row::new(
+        "*",
+        "*version",
+        "\"N/A\"",
+        "\"1.2.3\"",
+        "a program without an interpreter has the version of the package in its working directory",
+    ),
     Row::new("*", "*_tree_pids*", "*", "-", INSIDE).only(&[7]),
     Row::new("*", "*versioning", "null", "-", GIT).only(&[5]),
     Row::new("*", "*vizion_running", "true", "false", GIT).only(&[5]).at_times(),

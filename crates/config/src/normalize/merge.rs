@@ -24,6 +24,10 @@ pub fn merge(old: &AppSpec, attributes: &Map<String, Value>, args: Option<&[Stri
     let mut spec = old.clone();
     raw.attributes.keys().filter(|key| *key != "name").for_each(|key| spec.note_option(key));
     spec.given.open_mut().extend(raw.attributes.clone());
+    if attributes.get("node_args").is_some_and(|words| words == "null") {
+        // PM2 removes the attribute, and does not show it any more.
+        spec.given.open_mut().insert("node_args".into(), Value::Null);
+    }
     if let Some(cwd) = raw.attributes.get("cwd").and_then(Value::as_str).filter(|cwd| !cwd.is_empty()) {
         let dir = context.in_cwd(cwd);
         if !dir.is_dir() {

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 
+use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::Event;
 use ostler_core::observation::Observation;
 use ostler_core::time::Now;
@@ -127,7 +128,15 @@ impl Ctx {
     /// Notes what was found out about instances beside the loop; only complete answers need it.
     pub(crate) fn learn(&mut self) {
         self.slots.learn_node_versions(&self.node_versions);
-        self.slots.learn_working_trees(&self.working_trees);
+        for (id, version) in self.slots.learn_working_trees(&self.working_trees) {
+            self.set_version(id, version);
+        }
+    }
+
+    /// Records the version of an app's package.
+    pub(crate) fn set_version(&mut self, id: u32, version: String) {
+        let Some(spec) = self.slots.get(id).map(|slot| slot.spec().clone()) else { return };
+        self.redescribe(id, AppSpec { version: Some(version), ..spec });
     }
 
     /// Logs one line about what an instance sends, the first time only.

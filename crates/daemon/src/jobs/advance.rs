@@ -159,7 +159,7 @@ impl Job {
         // What the caller learns has to be known, too, after both daemon and keeper were killed.
         ctx.state_file.hurry();
         ctx.state_file.write_with_next();
-        let (failed, total) = (self.failed, self.ids.len() as u32);
+        let (failed, total) = (self.failed + self.lost, self.ids.len() as u32 + self.lost);
         let refused = std::mem::take(&mut self.refused);
         let response = match (failed, refused.is_empty()) {
             (0, _) => Response::Done { ids: std::mem::take(&mut self.shown) },

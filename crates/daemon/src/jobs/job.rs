@@ -80,6 +80,8 @@ pub(super) struct Job {
     pub sent: usize,
     /// Number of them that failed.
     pub failed: u32,
+    /// Number of saved entries that are no instance: they make no sense.
+    pub lost: u32,
     /// Action when all is done.
     pub then: Then,
     /// Command word and peer, for the record.
@@ -141,6 +143,7 @@ impl Job {
             pending: VecDeque::new(),
             waiting: BTreeMap::new(),
             ids: Vec::new(),
+            lost: 0,
             shown: Vec::new(),
             rollouts: Vec::new(),
             refused: Vec::new(),

@@ -19,11 +19,16 @@ use crate::slots::saved;
 /// # Errors
 /// Nothing was saved, or it cannot be read.
 pub(super) fn resurrect(ctx: &mut Ctx, asker: Asker) -> Result<Job, Failure> {
-    let (entries, told) = saved_list(ctx)?;
+    let (Dump { entries, rejected }, told) = saved_list(ctx)?;
     if let Some(told) = told {
         asker.send(ctx, Progress::Warning(told));
     }
-    Ok(bring_back(ctx, asker, entries))
+    let mut job = bring_back(ctx, asker, entries);
+    job.lost = rejected.len() as u32;
+    for entry in rejected {
+        asker.send(ctx, Progress::Warning(entry.to_string()));
+    }
+    Ok(job)
 }
 
 /// Brings in what another manager ran: all of it, or nothing.
@@ -78,7 +83,7 @@ fn add(ctx: &mut Ctx, entry: DumpEntry) -> Vec<u32> {
 
 /// The newest list that can be read, and a warning about newer ones. A damaged one is never deleted: it may be all that somebody
 /// has. Behind a damaged one, an empty list is not what anybody wants back as long as there is an older one that is not.
-fn saved_list(ctx: &mut Ctx) -> Result<(Vec<DumpEntry>, Option<String>), Failure> {
+fn saved_list(ctx: &mut Ctx) -> Result<(Dump, Option<String>), Failure> {
     let backup = ctx.settings.dump_backup();
     let older = (1..saved::GENERATIONS).map(|generation| saved::older(&backup, generation));
     let paths: Vec<PathBuf> = [ctx.settings.dump_file(), backup.clone()].into_iter().chain(older).collect();
@@ -86,15 +91,15 @@ fn saved_list(ctx: &mut Ctx) -> Result<(Vec<DumpEntry>, Option<String>), Failure
     for path in paths.iter().filter(|path| path.exists()) {
         let read = std::fs::read_to_string(path).map_err(|error| error.to_string());
         match read.and_then(|text| parse_dump(&text).map_err(|error| crate::log::chain(&error))) {
-            Ok(Dump { entries, rejected }) => {
-                for entry in rejected {
+            Ok(dump) => {
+                for entry in &dump.rejected {
                     ctx.log.error(format_args!("{entry}"));
                 }
-                if entries.is_empty() && paths.first() != Some(path) {
+                if dump.entries.is_empty() && paths.first() != Some(path) {
                     empty.get_or_insert(path);
                     continue;
                 }
-                return Ok((entries, problem.map(|problem| format!("{problem}; restored from \"{}\"", path.display()))));
+                return Ok((dump, problem.map(|problem| format!("{problem}; restored from \"{}\"", path.display()))));
             }
             Err(error) => {
                 let line = format!("cannot read \"{}\": {error}", path.display());
@@ -105,7 +110,7 @@ fn saved_list(ctx: &mut Ctx) -> Result<(Vec<DumpEntry>, Option<String>), Failure
     }
     match (problem, empty) {
         (None, None) => Err(Failure::NothingSaved),
-        (problem, Some(path)) => Ok((Vec::new(), problem.map(|problem| format!("{problem}; \"{}\" is empty", path.display())))),
+        (problem, Some(path)) => Ok((Dump::default(), problem.map(|problem| format!("{problem}; \"{}\" is empty", path.display())))),
         (Some(problem), None) => Err(Failure::Other(problem)),
     }
 }

@@ -3,19 +3,23 @@
 use std::sync::Arc;
 
 use ostler_core::git::WorkingTree;
+use ostler_core::package::UNKNOWN;
 
 use super::Slots;
-use crate::working_trees::WorkingTrees;
+use crate::working_trees::{Found, WorkingTrees};
 
 impl Slots {
-    /// Takes the answers that have come since; only whoever shows them needs them.
-    pub(crate) fn learn_working_trees(&mut self, trees: &WorkingTrees) {
-        for ((id, inc), tree) in trees.answers() {
-            let is_its_own = self.get(id).is_some_and(|slot| slot.is_newest(inc));
-            if is_its_own {
-                self.set_working_tree(id, tree);
+    /// Records the answers that have come since. Returns the versions of packages that are not those of the descriptions.
+    pub(crate) fn learn_working_trees(&mut self, trees: &WorkingTrees) -> Vec<(u32, String)> {
+        let mut versions = Vec::new();
+        for ((id, inc), Found { tree, version }) in trees.answers() {
+            let Some(slot) = self.get(id).filter(|slot| slot.is_newest(inc)) else { continue };
+            if slot.spec().version.as_deref().unwrap_or(UNKNOWN) != version {
+                versions.push((id, version));
             }
+            self.set_working_tree(id, tree);
         }
+        versions
     }
 
     /// Notes the tree that an instance was started in.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::SpawnFailure;
+use ostler_core::os_text;
 use ostler_core::serving::{FIRST_FD, with_numbers};
 use ostler_keeper::SpawnRequest;
 use ostler_proto::pm2::{View, scalar_env};
@@ -106,7 +107,7 @@ fn as_described(
     Ok(SpawnSpec {
         program: c_string(program, "exec")?,
         argv: c_strings(argv.iter().map(|arg| [arg.as_bytes()]), "arguments")?,
-        envp: c_strings(env.iter().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()]), "environment")?,
+        envp: variables(env)?,
         cwd: c_string(&spec.cwd, "chdir")?,
         user: account.map(|account| account.credentials.clone()),
         rlimits: rlimits(spec)?,
@@ -233,6 +234,15 @@ fn rlimits(spec: &AppSpec) -> Result<Vec<Rlimit>, SpawnFailure> {
 
 fn c_string(text: &str, step: &str) -> Result<CString, SpawnFailure> {
     CString::new(text).map_err(|_| failure(&format!("{step}: a NUL byte in it"), 0))
+}
+
+fn variables(env: &Vars<'_>) -> Result<CStrings, SpawnFailure> {
+    let mut list = CStrings::default();
+    for (name, value) in env {
+        let added = list.push(&[&os_text::decode(name), b"=", &os_text::decode(value)]);
+        added.map_err(|nul| failure(&format!("environment: {nul}"), 0))?;
+    }
+    Ok(list)
 }
 
 fn c_strings<'a, const N: usize>(texts: impl Iterator<Item = [&'a [u8]; N]>, step: &str) -> Result<CStrings, SpawnFailure> {

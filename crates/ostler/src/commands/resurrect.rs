@@ -68,6 +68,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         // PM2 goes on as if nothing had happened; scripts at boot rely on it.
         Err(ClientError::Refused(Failure::NothingSaved)) if is_pm2 || has_others => {}
         Err(ClientError::Refused(Failure::Other(why))) if is_pm2 => cx.out.error(why),
+        // One app that cannot start must not fail the unit that runs this at boot.
+        Err(ClientError::Refused(failure @ Failure::Some { .. })) if is_pm2 => cx.out.error(failure),
         result => drop(result?),
     }
     crate::modules::start_all(cx)?;

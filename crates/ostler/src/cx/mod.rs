@@ -3,11 +3,13 @@
 mod daemon;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::home_paths::HomePaths;
 use ostler_core::inherit::OF_ONE_PROCESS;
+use ostler_core::os_text;
 use ostler_proto::control::{Detail, Failure, Request, Response};
 
 use crate::cli::Daemon;
@@ -296,12 +298,12 @@ impl Cx {
         self.alarm = None;
     }
 
-    /// The environment of this call, to be passed on to apps: without variables that are not text, and without those that tell
-    /// the calling process itself who it is.
+    /// The environment of this call, to be passed on to apps, byte for byte ([`os_text`]): without those variables that tell the calling process itself who
+    /// it is.
     pub(crate) fn env(&self) -> EnvMap {
         let managed = std::env::var_os("pm_id").is_some();
         std::env::vars_os()
-            .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+            .map(|(key, value)| (os_text::encode(key.as_bytes()), os_text::encode(value.as_bytes())))
             .filter(|(key, _)| !(OF_ONE_PROCESS.contains(&key.as_str()) || managed && OWN_TO_APP.contains(&key.as_str())))
             .collect()
     }

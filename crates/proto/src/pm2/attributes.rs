@@ -32,6 +32,84 @@ pub(super) const RENAMED: [&str; 22] = [
     "treekill",
 ];
 
+/// Names of attributes and of state that PM2 knows. An app's variable with such a name is shown in `env` only: at the top it would be taken for a setting that
+/// is in force.
+pub(super) fn is_attribute(name: &str) -> bool {
+    RENAMED.contains(&name) || KNOWN.contains(&name) || CONSTANT.iter().any(|(key, _)| *key == name)
+}
+
+/// Attributes and state that are not in [`RENAMED`].
+const KNOWN: [&str; 68] = [
+    "_km_monitored",
+    "_pm2_version",
+    "_tree_pids",
+    "append_env_to_name",
+    "automation",
+    "axm_actions",
+    "axm_dynamic",
+    "axm_monitor",
+    "axm_options",
+    "created_at",
+    "cron_restart",
+    "deep_monitoring",
+    "disable_logs",
+    "disable_source_map_support",
+    "disable_trace",
+    "env_policy",
+    "event_loop_inspector",
+    "execute_command",
+    "exit_code",
+    "exp_backoff_restart_delay",
+    "filter_env",
+    "force",
+    "gid",
+    "health_status",
+    "ignore_watch",
+    "increment_var",
+    "install_url",
+    "instance_var",
+    "io",
+    "kill_mode",
+    "kill_retry_time",
+    "kill_signal",
+    "kill_timeout",
+    "listen_timeout",
+    "log_date_format",
+    "log_type",
+    "max_memory_restart",
+    "max_restarts",
+    "min_uptime",
+    "name_prefix",
+    "nice",
+    "node_version",
+    "pm_id",
+    "pm_log_path",
+    "pm_uptime",
+    "pmx",
+    "pmx_module",
+    "post_update",
+    "prev_restart_delay",
+    "restart_delay",
+    "restart_time",
+    "shutdown_with_message",
+    "source_map_support",
+    "status",
+    "stop_exit_codes",
+    "time",
+    "trace",
+    "uid",
+    "unstable_restarts",
+    "username",
+    "v8",
+    "version",
+    "versioning",
+    "vizion",
+    "wait_ready",
+    "watch",
+    "watch_delay",
+    "watch_options",
+];
+
 /// Attributes of PM2 that ostler always has the same answer for.
 pub(super) const CONSTANT: [(&str, bool); 2] = [("km_link", false), ("vizion_running", false)];
 
@@ -78,9 +156,12 @@ pub(super) fn of(spec: &AppSpec, files: &Files, user: &str, env: Map<String, Val
     map.insert("exec_mode".into(), mode(spec.mode).into());
     map.insert("instances".into(), spec.instances.into());
     paths(spec, files, &mut map);
+    as_given(options, &mut map);
     for (key, value) in CONSTANT {
         map.insert(key.into(), value.into());
     }
+    // A restart has removed these.
+    map.retain(|key, _| options.get(key) != Some(&Value::Null));
     map
 }
 
@@ -130,6 +211,15 @@ fn given(options: &Map<String, Value>, map: &mut Map<String, Value>) {
             continue;
         }
         map.insert(key.clone(), in_bytes(key, value).unwrap_or_else(|| value.clone()));
+    }
+}
+
+/// The folder and the port in the words of the user, beside what came of them.
+fn as_given(options: &Map<String, Value>, map: &mut Map<String, Value>) {
+    for key in ["cwd", "port"] {
+        if let Some(value) = options.get(key) {
+            map.insert(key.into(), value.clone());
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// Runtime leftovers and internals: never part of a description.
-const NOT_OPTIONS: [&str; 53] = [
+const NOT_OPTIONS: [&str; 51] = [
     "health_status",
     "name",
     "namespace",
@@ -54,7 +54,6 @@ const NOT_OPTIONS: [&str; 53] = [
     "instance_var",
     "increment_var",
     "script",
-    "cwd",
     "out_file",
     "error_file",
     "log_file",
@@ -62,7 +61,6 @@ const NOT_OPTIONS: [&str; 53] = [
     "updateEnv",
     "restart_task",
     "PM2_HOME",
-    "port",
 ];
 
 /// Variables that PM2 or ostler put into `env` by themselves.
@@ -72,12 +70,16 @@ const ADDED: [&str; 6] = ["unique_id", "PM2_HOME", "PM2_USAGE", "PM2_JSON_PROCES
 struct Entry<'a> {
     map: &'a Map<String, Value>,
     env: Option<&'a Map<String, Value>>,
+    /// True if the variables of `env` are among the attributes, as in a list of PM2's.
+    is_flattened: bool,
 }
 
 impl<'a> Entry<'a> {
     /// An optional attribute. In PM2 a variable of the same name has overwritten it: then what it was is not known.
     fn get(&self, key: &str) -> Option<&'a Value> {
-        if self.env.is_some_and(|env| env.contains_key(key)) {
+        // A variable that overwrote the attribute has its value; with another value, the attribute is ours and in force.
+        let is_overwritten = |env: &Map<String, Value>| env.get(key).is_some_and(|var| self.map.get(key).and_then(to_text) == to_text(var));
+        if self.is_flattened && self.env.is_some_and(is_overwritten) {
             return None;
         }
         self.map.get(key).filter(|value| !value.is_null())
@@ -119,7 +121,19 @@ impl<'a> Entry<'a> {
 /// # Errors
 /// One line: which attribute, and what is wrong with it.
 pub(super) fn to_spec(map: &Map<String, Value>) -> Result<AppSpec, String> {
-    let entry = Entry { map, env: map.get("env").and_then(Value::as_object) };
+    read(&Entry { map, env: map.get("env").and_then(Value::as_object), is_flattened: true })
+}
+
+/// The description of attributes that no variable has overwritten: PM2's clients send them apart from the environment.
+///
+/// # Errors
+/// As [`to_spec`].
+pub(super) fn attributes_to_spec(map: &Map<String, Value>) -> Result<AppSpec, String> {
+    read(&Entry { map, env: map.get("env").and_then(Value::as_object), is_flattened: false })
+}
+
+fn read(entry: &Entry<'_>) -> Result<AppSpec, String> {
+    let map = entry.map;
     let script = path(map, "pm_exec_path")?;
     let name = map.get("name").and_then(to_text).filter(|name| !name.is_empty()).unwrap_or_else(|| stem(&script));
     if name.chars().any(char::is_control) {
@@ -139,7 +153,7 @@ pub(super) fn to_spec(map: &Map<String, Value>) -> Result<AppSpec, String> {
         autostart: entry.flag("autostart").unwrap_or(true),
         disable_source_map_support: entry.flag("disable_source_map_support").unwrap_or(false),
         version: entry.text("version").filter(|version| version != "N/A"),
-        given: options(&entry).into(),
+        given: options(entry).into(),
         namespace: entry.text("namespace").filter(|name| !name.is_empty()).unwrap_or_else(|| "default".into()),
         name,
         script,
@@ -148,9 +162,9 @@ pub(super) fn to_spec(map: &Map<String, Value>) -> Result<AppSpec, String> {
         mode,
         ..AppSpec::default()
     };
-    environment(&entry, &mut spec);
-    logs(&entry, &mut spec);
-    lifecycle(&entry, &mut spec)?;
+    environment(entry, &mut spec);
+    logs(entry, &mut spec);
+    lifecycle(entry, &mut spec)?;
     // What makes no sense is not watched: a saved list has to come back whatever PM2 let pass.
     spec.watch = ostler_core::watch::WatchSpec::read(&spec.given.open(), &spec.cwd).unwrap_or_default().into();
     spec.cron = cron(&spec.given.open()).map(Box::new);
@@ -266,7 +280,11 @@ fn environment(entry: &Entry<'_>, spec: &mut AppSpec) {
 /// Everything that is neither structure, nor runtime state, nor a flattened variable.
 fn options(entry: &Entry<'_>) -> Map<String, Value> {
     let instance_var = entry.map.get("instance_var").and_then(Value::as_str);
-    let is_variable = |key: &str| entry.env.is_some_and(|env| env.contains_key(key)) || instance_var == Some(key);
+    let is_flat = |key: &str| {
+        let var = entry.env.filter(|_| entry.is_flattened).and_then(|env| env.get(key));
+        var.is_some_and(|var| entry.map.get(key).and_then(to_text) == to_text(var))
+    };
+    let is_variable = |key: &str| is_flat(key) || instance_var == Some(key);
     let is_profile = |key: &str, value: &Value| key.starts_with("env_") && value.is_object();
     let is_option = |key: &str, value: &Value| !(NOT_OPTIONS.contains(&key) || is_variable(key) || is_profile(key, value));
     entry.map.iter().filter(|(key, value)| is_option(key, value)).map(|(key, value)| (key.clone(), value.clone())).collect()

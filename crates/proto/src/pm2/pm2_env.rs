@@ -96,14 +96,14 @@ impl<'a> From<&'a Detail> for View<'a> {
 /// The `pm2_env` object: attributes, the environment flattened among them, state.
 ///
 /// PM2 differs: there a variable named like an attribute (`name`, `status`, `args`, …) overwrites the attribute, and with it what the
-/// daemon believes. Here the attribute stays; the variable is found in `env`.
+/// daemon believes. Here the attribute is the setting in force, or missing if there is none; the variable is found in `env`.
 pub fn pm2_env(view: &View<'_>) -> Map<String, Value> {
     let env = attributes::object(view.spec, wire_vars(view).iter().map(|(name, value)| (*name, &**value)));
     let mut head = attributes::of(view.spec, view.files, view.user, env.clone());
     head.insert(instance_var(view.spec).into(), view.index.into());
     let tail = state(view);
     for (key, value) in env {
-        if !head.contains_key(&key) && !tail.contains_key(&key) {
+        if !head.contains_key(&key) && !tail.contains_key(&key) && !attributes::is_attribute(&key) {
             head.insert(key, value);
         }
     }

@@ -38,7 +38,7 @@ pub struct Prepared {
 /// # Errors
 /// One line: which attribute, and what is wrong with it.
 pub fn prepared(map: &Map<String, Value>, home: &str, cpus: u32) -> Result<Prepared, String> {
-    let mut spec = entry::to_spec(map)?;
+    let mut spec = entry::attributes_to_spec(map)?;
     let part = entry::file_part(&spec.name);
     let usual = |file: &str, folder: &str, ending: &str| file == format!("{home}/{folder}/{part}{ending}");
     spec.logs.out_file = spec.logs.out_file.filter(|file| !usual(file, "logs", "-out.log"));
@@ -91,26 +91,83 @@ pub fn restart_vars(env: &Map<String, Value>) -> Result<Option<EnvMap>, String> 
     }
 }
 
-/// The description of an app (`pm2_env`) with the attributes of a restart (`current_conf`) laid over it; none where they change nothing. The text
-/// `null` takes an attribute away.
+/// Attributes that PM2 shows although nobody gave them. If one was removed, `given` has a null for it.
+const ALWAYS_SHOWN: [&str; 12] = [
+    "filter_env",
+    "merge_logs",
+    "vizion",
+    "autostart",
+    "autorestart",
+    "watch",
+    "instance_var",
+    "pmx",
+    "automation",
+    "treekill",
+    "kill_retry_time",
+    "node_args",
+];
+
+/// Returns true for what PM2 compares as equal to the text `null`, which removes an attribute: its command line sends a list of words.
+fn removes(value: &Value) -> bool {
+    match value {
+        Value::Array(list) => matches!(list.as_slice(), [word] if word == "null"),
+        value => value == "null",
+    }
+}
+
+/// The description of an app with the attributes of a restart (`current_conf`) laid over it; none where they change nothing. The text `null` takes an
+/// attribute away. `pm2_env` has the app's attributes as PM2 shows them. What those cannot say stays as it is in the description.
 ///
 /// # Errors
 /// One line: which attribute, and what is wrong with it.
-pub fn reconfigured(pm2_env: &Map<String, Value>, conf: &Map<String, Value>) -> Result<Option<AppSpec>, String> {
-    let changes = |key: &str, value: &Value| !is_filled_in(key, value) && pm2_env.get(key) != Some(value);
+pub fn reconfigured(spec: &AppSpec, pm2_env: &Map<String, Value>, conf: &Map<String, Value>) -> Result<Option<AppSpec>, String> {
+    let changes = |key: &str, value: &Value| key != "env" && !is_filled_in(key, value) && pm2_env.get(key) != Some(value);
     let changed: Vec<_> = conf.iter().filter(|(key, value)| changes(key, value)).collect();
     if changed.is_empty() {
         return Ok(None);
     }
     let mut map = pm2_env.clone();
-    for (key, value) in changed {
-        match value {
-            Value::Null => {}
-            Value::String(text) if text == "null" => _ = map.shift_remove(key),
-            value => _ = map.insert(key.clone(), value.clone()),
+    let mut spec = spec.clone();
+    for (key, value) in changed.into_iter().filter(|(_, value)| !value.is_null()) {
+        let is_removed = removes(value);
+        if is_removed {
+            map.shift_remove(key);
+        } else {
+            map.insert(key.clone(), value.clone());
+        }
+        if ALWAYS_SHOWN.contains(&key.as_str()) {
+            spec.given.open_mut().shift_remove(key);
+            if is_removed {
+                spec.given.open_mut().insert(key.clone(), Value::Null);
+            }
         }
     }
-    entry::to_spec(&map).map(Some)
+    let [before, after] = [pm2_env, &map].map(entry::attributes_to_spec);
+    Ok(Some(carry_over(spec, &before?, &after?)))
+}
+
+/// A description with what differs between two others. Their texts are compared: every part of a description has one.
+fn carry_over(spec: AppSpec, before: &AppSpec, after: &AppSpec) -> AppSpec {
+    let values = [&spec, before, after].map(|spec| serde_json::to_value(spec).unwrap_or_default());
+    let [now, before, after] = values;
+    serde_json::from_value(laid_over(now, &before, &after)).unwrap_or(spec)
+}
+
+fn laid_over(now: Value, before: &Value, after: &Value) -> Value {
+    match (now, before, after) {
+        (now, before, after) if before == after => now,
+        (Value::Object(mut now), Value::Object(before), Value::Object(after)) => {
+            for key in before.keys().filter(|key| !after.contains_key(*key)) {
+                now.shift_remove(key);
+            }
+            for (key, value) in after.iter().filter(|(key, value)| before.get(*key) != Some(value)) {
+                let merged = laid_over(now.get(key).cloned().unwrap_or_default(), before.get(key).unwrap_or(&Value::Null), value);
+                now.insert(key.clone(), merged);
+            }
+            Value::Object(now)
+        }
+        (_, _, after) => after.clone(),
+    }
 }
 
 #[cfg(test)]
@@ -157,16 +214,53 @@ mod tests {
     }
 
     #[test]
+    fn the_text_null_removes_an_attribute() {
+        let env = app(json!({ "node_args": ["--inspect"], "max_memory_restart": 100, "autorestart": false, "kill_timeout": 5 }));
+        let was = entry::to_spec(&env).unwrap();
+        for word in [json!("null"), json!(["null"])] {
+            let conf = json!({ "node_args": word, "max_memory_restart": word, "autorestart": word, "kill_timeout": word });
+            let spec = reconfigured(&was, &env, conf.as_object().unwrap()).unwrap().unwrap();
+            assert_eq!(
+                (spec.interpreter_args.len(), spec.safeguards.clone(), spec.restart.autorestart, spec.stop.kill_timeout_ms),
+                (0, None, true, None)
+            );
+            let given = spec.given.open().into_owned();
+            assert_eq!((given.get("node_args"), given.get("max_memory_restart")), (Some(&Value::Null), None));
+            let again = reconfigured(
+                &spec,
+                &Map::from_iter(env.clone().into_iter().filter(|(key, _)| key != "node_args")),
+                json!({ "node_args": ["-r"] }).as_object().unwrap(),
+            );
+            let again = again.unwrap().unwrap();
+            assert_eq!((again.interpreter_args, again.given.open().get("node_args")), (vec!["-r".to_owned()], None));
+        }
+        let conf = json!({ "args": ["null", "x"] });
+        assert_eq!(reconfigured(&was, &env, conf.as_object().unwrap()).unwrap().unwrap().args, ["null", "x"]);
+    }
+
+    #[test]
+    fn a_variable_named_like_an_attribute_is_a_variable() {
+        let env =
+            json!({ "PATH": "/usr/bin", "kill_timeout": "77", "uid": "bin", "args": "x", "cron_restart": "* * * * *", "watch": "true" });
+        let Prepared { spec, vars } = prepared(&app(json!({ "env": env, "kill_timeout": 900, "args": ["a"] })), "/home", 4).unwrap();
+        assert_eq!((spec.stop.kill_timeout_ms, spec.args, spec.uid, spec.cron), (Some(900), vec!["a".to_owned()], None, None));
+        assert_eq!(vars["kill_timeout"], "77");
+    }
+
+    #[test]
     fn what_comes_with_a_restart() {
         let plain = json!({
             "filter_env": [], "env": {}, "merge_logs": true, "instance_var": "NODE_APP_INSTANCE", "username": "me", "windowsHide": true,
             "kill_retry_time": 100, "km_link": false
         });
         let env = app(json!({ "merge_logs": false, "instance_var": "I" }));
-        assert_eq!(reconfigured(&env, plain.as_object().unwrap()), Ok(None), "what PM2 fills in does not undo what a file has set");
-        let conf = json!({ "kill_timeout": 900, "namespace": "null", "name": "my app" });
-        let spec = reconfigured(&env, conf.as_object().unwrap()).unwrap().unwrap();
+        let was = AppSpec { instances: 3, config_file: Some("/srv/eco.json".into()), ..entry::to_spec(&env).unwrap() };
+        let changed = |conf: Value| reconfigured(&was, &env, conf.as_object().unwrap());
+        assert_eq!(changed(plain), Ok(None), "what PM2 fills in does not undo what a file has set");
+        let spec = changed(json!({ "kill_timeout": 900, "namespace": "null", "name": "my app" })).unwrap().unwrap();
         assert_eq!((spec.stop.kill_timeout_ms, spec.namespace.as_str()), (Some(900), "default"));
+        assert_eq!((spec.instances, spec.config_file.as_deref()), (3, Some("/srv/eco.json")), "what PM2 has no attribute for stays");
+        assert_eq!(spec.logs, was.logs);
         assert_eq!(restart_vars(json!({ "current_conf": { "x": 1 }, "my app": {} }).as_object().unwrap()), Ok(None));
         let vars =
             restart_vars(json!({ "current_conf": {}, "A": "1", "B": 2, "": "x", "a=b": "x" }).as_object().unwrap()).unwrap().unwrap();

@@ -89,7 +89,8 @@ fn entries<E>(
             None => each(key, Entry::Fixed(value))?,
         }
     }
-    for (key, text) in vars.iter().filter(|(key, _)| !head.contains_key(**key) && !tail.contains_key(**key)) {
+    let is_flat = |key: &str| vars.contains_key(key) && !attributes::is_attribute(key);
+    for (key, text) in vars.iter().filter(|(key, _)| !head.contains_key(**key) && !tail.contains_key(**key) && is_flat(key)) {
         match last.get(*key) {
             Some(later) => each(key, Entry::Changing(later))?,
             None => each(key, Entry::Var(text))?,
@@ -98,7 +99,7 @@ fn entries<E>(
     for (key, value) in tail.iter().filter(|(key, _)| !head.contains_key(*key)) {
         each(key, Entry::Changing(last.get(key).unwrap_or(value)))?;
     }
-    let is_new = |key: &str| !head.contains_key(key) && !tail.contains_key(key) && !vars.contains_key(key);
+    let is_new = |key: &str| !head.contains_key(key) && !tail.contains_key(key) && !is_flat(key);
     for (key, value) in last.iter().filter(|(key, _)| is_new(key)) {
         each(key, Entry::Changing(value))?;
     }

@@ -44,6 +44,11 @@ pub const METHODS: [(&str, &[&str]); 30] = [
     ("reloadLogs", &["opts", "cb"]),
 ];
 
+/// Returns true if a method has a reply. PM2's client gives no callback to the others and throws a `TypeError` if a reply comes, even an error.
+pub fn has_reply(method: &str) -> bool {
+    !matches!(method, "killMe" | "notifyKillPM2")
+}
+
 /// A frame of a client.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
@@ -113,7 +118,8 @@ fn call(mut request: Value) -> Call {
     }
     match request.get_mut("args").map(Value::take) {
         Some(Value::Array(args)) => Call::Method { name, args },
-        _ => Call::Refused(".args required".into()),
+        _ if has_reply(&name) => Call::Refused(".args required".into()),
+        _ => Call::Method { name, args: Vec::new() },
     }
 }
 
@@ -195,6 +201,7 @@ mod tests {
         for none in ["{}", "null", "7", r#""x""#, "[]", r#"{"type":"call"}"#, r#"{"method":""}"#, r#"{"method":7}"#] {
             assert_eq!(of(none), Call::Refused(".method required".into()), "{none}");
         }
+        assert_eq!(of(r#"{"method":"killMe"}"#), method("killMe", vec![]), "a method without a callback has no error reply either");
         for none in [r#"{"method":"ping"}"#, r#"{"method":"ping","args":{}}"#, r#"{"method":"ping","args":null}"#] {
             assert_eq!(of(none), Call::Refused(".args required".into()), "{none}");
         }

@@ -96,7 +96,11 @@ pub(crate) fn app(value: &Value) {
     if let Ok(Some(vars)) = pm2::restart_vars(map) {
         vars.iter().for_each(|(name, value)| is_variable(name, value));
     }
-    if let Ok(Some(spec)) = pm2::reconfigured(&serde_json::Map::new(), map) {
+    if let Ok(Some(spec)) = pm2::reconfigured(
+        &AppSpec { name: "app".into(), script: "/app".into(), cwd: "/".into(), ..AppSpec::default() },
+        &serde_json::Map::new(),
+        map,
+    ) {
         is_usable(&spec);
     }
 }

@@ -11,7 +11,9 @@ use serde_json::{Map, Value, json};
 use super::messages;
 use super::results::Form;
 use crate::engine::Ctx;
+use crate::rights::Rights;
 use crate::slots::Slot;
+use crate::working_trees::version_of;
 
 /// Profilings run in V8.
 const NO_PROFILER: &str = "this daemon is a native program: there is no V8 to profile";
@@ -41,6 +43,8 @@ pub(super) enum Step {
     Send(Vec<u32>, Value),
     /// These instances, by our own numbers, are watched from now on, or no more; none = the other of the two.
     Watch(Vec<u32>, Option<bool>),
+    /// The version of this instance's package, by our own number, is read again.
+    Version(u32),
     /// This instance, by our own number, is marked as one that the vendor's service shows, or not any more.
     Mark(u32, bool),
     /// Subscribers are told that a client did this with an instance, by our own number, and whether a user asked for it.
@@ -176,7 +180,8 @@ fn act(action: Action, id: u32, command: &str, change: Option<Change>) -> Step {
 fn prepare(ctx: &Ctx, env: &Value) -> Result<Plan, String> {
     let map = env.as_object().ok_or("prepare: expected an object")?;
     let home = ctx.settings.home.to_string_lossy();
-    let Prepared { spec, vars } = pm2::prepared(map, &home, ostler_sys::cpus::available())?;
+    let Prepared { mut spec, vars } = pm2::prepared(map, &home, ostler_sys::cpus::available())?;
+    spec.version = Some(version_of(&spec, Rights::look_up(&spec).user()));
     let start = Request::Start {
         apps: vec![spec],
         base_env: vars,
@@ -197,7 +202,10 @@ fn start(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
     match slot.durable.instance.status() {
         "online" => Err("process already online".into()),
         "launching" => Err("process already started".into()),
-        _ => Ok(Plan::of([act(Action::Restart, number, "startProcessId", None), Step::Look(Some(number))], Outcome::One(Form::Child))),
+        _ => Ok(Plan::of(
+            [Step::Version(slot.durable.id), act(Action::Restart, number, "startProcessId", None), Step::Look(Some(number))],
+            Outcome::One(Form::Child),
+        )),
     }
 }
 
@@ -229,7 +237,10 @@ fn again(ctx: &Ctx, opts: &Value, action: Action, command: &str) -> Result<Plan,
     // PM2 answers a reload with the worker that was replaced; whoever asks wants to know how it is now.
     let form = if action == Action::Restart { Form::Child } else { Form::Formatted };
     let alone = (action == Action::Reload).then(|| slot.spec().name.clone());
-    Ok(Plan { alone, ..Plan::of([act(action, number, command, change), Step::Look(Some(number))], Outcome::One(form)) })
+    Ok(Plan {
+        alone,
+        ..Plan::of([Step::Version(slot.durable.id), act(action, number, command, change), Step::Look(Some(number))], Outcome::One(form))
+    })
 }
 
 /// The change that comes with a restart; none where it is none.
@@ -237,13 +248,12 @@ fn change(ctx: &Ctx, slot: &Slot, env: &Map<String, Value>) -> Result<Option<Cha
     let none = Map::new();
     let conf = env.get("current_conf").and_then(Value::as_object).unwrap_or(&none);
     let present = super::results::pm2_env(&slot.detail(&ctx.settings));
-    let old = slot.spec();
-    let mut specs: Vec<_> = pm2::reconfigured(&present, conf)?.into_iter().collect();
-    // PM2's attributes have no words for these.
-    specs.iter_mut().for_each(|spec| (spec.folder, spec.options) = (old.folder.clone(), old.options.clone()));
-    let own = conf.get("env").and_then(Value::as_object).map(pm2::restart_vars).transpose()?.flatten();
-    // As PM2: the variables of a file replace those that the shell of the client has.
-    let vars: EnvMap = own.map_or_else(|| pm2::restart_vars(env), |own| Ok(Some(own)))?.unwrap_or_default();
+    let mut specs: Vec<_> = pm2::reconfigured(slot.spec(), &present, conf)?.into_iter().collect();
+    // The description as it was has the version of the last start.
+    specs.iter_mut().for_each(|spec| spec.version = Some(version_of(spec, Rights::of(spec).user())));
+    // As in PM2, variables of a file take the place of the caller's.
+    let own = conf.get("env").and_then(Value::as_object).filter(|own| !own.is_empty());
+    let vars: EnvMap = pm2::restart_vars(own.unwrap_or(env))?.unwrap_or_default();
     if specs.is_empty() && vars.is_empty() {
         return Ok(None);
     }

@@ -1,18 +1,21 @@
-//! Clients that are about to end the daemon: PM2's announce it by `notifyKillPM2`, then delete every app, then call `killMe`.
+//! Clients that are about to stop the daemon: PM2's clients announce it by `notifyKillPM2`, then delete every app, then call `killMe`.
 //!
 //! # Theory of operation
 //!
-//! While the one who announced it is connected, restarts are refused, as in PM2. PM2 differs: there the announcement lasts for ever, so a client that dies in
-//! between leaves a daemon that restarts nothing any more. `pm2 update` of npm's asks for the version right after it: it would end us and start npm's own daemon.
-//! That one is refused everything, so that it stops before it has done anything.
+//! While the client that announced it is connected, restarts are refused, as in PM2. PM2 differs: there the announcement lasts for ever, so a client that dies
+//! halfway leaves a daemon that restarts nothing any more.
+//!
+//! An update asks for the version right after the announcement. It stops this daemon and starts npm's. A program that calls `update` of npm's library gets
+//! exactly that, as with PM2. `pm2 update` of npm's command line is refused everything, because PM2's banner suggests that command to users of another version.
+//! The command line ignores the errors; it is stopped at `killMe`, before it starts npm's daemon.
 
-/// PM2's word for a restart meanwhile.
+/// PM2's error for a restart meanwhile.
 const BEING_KILLED: &str = "[RestartProcessId] PM2 is being killed, stopping restart procedure...";
-/// What an `update` by npm's command line is told.
-const NOT_BY_NPM: &str =
+/// Error for `pm2 update` of npm's command line.
+pub(super) const NOT_BY_NPM: &str =
     "this daemon is ostler's, which npm's `pm2 update` cannot update: `ostler update` does, and restarts no app. Nothing was changed";
 
-/// What the client that announced an end has done since.
+/// Calls that a client has made since it announced the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Announced,
@@ -20,27 +23,43 @@ enum Stage {
     Updates,
 }
 
-/// Who is about to end the daemon.
+/// Client that is about to stop the daemon.
 #[derive(Debug, Default)]
 pub(super) struct Leaving {
     by: Option<(u32, Stage)>,
 }
 
 impl Leaving {
-    /// Takes note of a call of a client. Why it is refused, where it is.
-    pub(super) fn look(&mut self, client: u32, method: &str, is_connected: impl Fn(u32) -> bool) -> Option<&'static str> {
+    /// Records a call of a client. Returns the error if the call is refused.
+    pub(super) fn look(
+        &mut self,
+        client: u32,
+        method: &str,
+        is_connected: impl Fn(u32) -> bool,
+        is_npms_update: impl Fn(u32) -> bool,
+    ) -> Option<&'static str> {
         self.by = self.by.filter(|(by, _)| is_connected(*by));
         match (self.by, method) {
             (Some((by, Stage::Updates)), _) if by == client => return Some(NOT_BY_NPM),
             (_, "notifyKillPM2") => self.by = Some((client, Stage::Announced)),
             (Some((by, Stage::Announced)), _) if by == client => {
-                self.by = Some((by, if method == "getVersion" { Stage::Updates } else { Stage::Kills }));
+                let is_refused = method == "getVersion" && is_npms_update(client);
+                self.by = Some((by, if is_refused { Stage::Updates } else { Stage::Kills }));
             }
             _ => {}
         }
         let is_restart = matches!(method, "restartProcessId" | "reloadProcessId" | "softReloadProcessId");
         (is_restart && self.by.is_some_and(|(_, stage)| stage != Stage::Updates)).then_some(BEING_KILLED)
     }
+}
+
+/// Returns true for the command line (`/proc/<pid>/cmdline`) of npm's `pm2 update`.
+pub(super) fn is_npms_update(command: &[u8]) -> bool {
+    let words: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
+    let is_program = |word: &&[u8]| word.rsplit(|byte| *byte == b'/').next() == Some(b"pm2".as_slice());
+    let program = words.iter().take(3).position(|word| is_program(&word));
+    let rest = program.and_then(|at| words.get(at + 1..)).unwrap_or_default();
+    rest.iter().any(|word| [b"update".as_slice(), b"updatePM2"].contains(word))
 }
 
 #[cfg(test)]
@@ -50,7 +69,7 @@ mod tests {
     /// The calls of clients, one after the other, and which of them are refused.
     fn refused(calls: &[(u32, &'static str)]) -> Vec<(u32, &'static str)> {
         let mut leaving = Leaving::default();
-        calls.iter().copied().filter(|(client, method)| leaving.look(*client, method, |by| by < 10).is_some()).collect()
+        calls.iter().copied().filter(|(client, method)| leaving.look(*client, method, |by| by < 10, |by| by == 1).is_some()).collect()
     }
 
     #[test]
@@ -61,12 +80,29 @@ mod tests {
         let update =
             [(1, "getVersion"), (1, "notifyKillPM2"), (1, "getVersion"), (1, "getMonitorData"), (1, "notifyKillPM2"), (1, "killMe")];
         assert_eq!(refused(&update), update[3..]);
+        let by_a_program = update.map(|(_, method)| (2, method));
+        assert_eq!(refused(&by_a_program), [], "the library's `update` is PM2's");
         // Nobody else has a part in it.
         assert_eq!(refused(&[(1, "notifyKillPM2"), (2, "getVersion"), (1, "getVersion"), (2, "killMe"), (2, "restartProcessId")]), []);
         // A restart meanwhile, by whomever; not any more when the one who announced it is gone.
         for method in ["restartProcessId", "reloadProcessId", "softReloadProcessId"] {
             assert_eq!(refused(&[(2, method), (1, "notifyKillPM2"), (2, method), (1, method)]), [(2, method), (1, method)]);
             assert_eq!(refused(&[(11, "notifyKillPM2"), (2, method)]), []);
+        }
+    }
+
+    #[test]
+    fn command_lines_of_npms_update() {
+        let is_update = |line: &str| is_npms_update(line.replace(' ', "\0").as_bytes());
+        for line in
+            ["node /usr/bin/pm2 update", "/usr/bin/pm2 update ", "node --no-warnings /x/pm2/bin/pm2 update", "node pm2 -s updatePM2"]
+        {
+            assert!(is_update(line), "{line}");
+        }
+        for line in
+            ["", "node /srv/update.js pm2", "node /usr/bin/pm2 kill", "node server.js update", "node a b c pm2 update", "pm2d update"]
+        {
+            assert!(!is_update(line), "{line}");
         }
     }
 }

@@ -28,7 +28,7 @@ use ostler_proto::node::Message;
 use ostler_proto::pm2::PM2_VERSION;
 use ostler_proto::pm2::rpc::{self, Call};
 use ostler_sys::ProcRef;
-use ostler_sys::signal::QUIT;
+use ostler_sys::signal::{QUIT, TERM};
 use rustix::io::Errno;
 use serde_json::Value;
 
@@ -40,6 +40,8 @@ use self::peers::{Kind, Peers};
 use self::sockets::{KINDS, Sockets, held_name};
 use crate::engine::{Ask, Beside, Caller, Ctx, Ending, Feature, Key, PM2_CLIENT};
 use crate::reactor::Source;
+use crate::rights::Rights;
+use crate::working_trees::version_of;
 
 /// Pause after a client could not be taken.
 const DEAF_MS: u64 = 100;
@@ -264,7 +266,10 @@ impl Pm2Sockets {
     }
 
     fn call(&mut self, ctx: &mut Ctx, peer: u32, id: Vec<u8>, name: &str, args: Vec<Value>) {
-        let refusal = self.leaving.look(peer, name, |peer| self.peers.has(peer));
+        let refusal = self.leaving.look(peer, name, |peer| self.peers.has(peer), |peer| self.peers.is_npms_update(peer));
+        if refusal.is_some() && !rpc::has_reply(name) {
+            return self.end_client(peer, &id);
+        }
         let plan = match refusal {
             Some(why) => Err(why.to_owned()),
             None if self.calls.len() >= MAX_CALLS => Err("too many calls at the same time".into()),
@@ -273,7 +278,8 @@ impl Pm2Sockets {
         };
         let plan = match plan {
             Ok(plan) => plan,
-            Err(why) => return self.peers.answer(peer, rpc::failure(&id, &why)),
+            Err(why) if rpc::has_reply(name) => return self.peers.answer(peer, rpc::failure(&id, &why)),
+            Err(why) => return ctx.log.error(format_args!("{name}: {why}")),
         };
         let caller = match self.peers.get_mut(peer) {
             Some(peer) => {
@@ -299,6 +305,16 @@ impl Pm2Sockets {
         asks.and_then(|(pid, uid)| clients::version(pid, uid)).unwrap_or_else(|| set.clone())
     }
 
+    /// Stops npm's command line before it starts npm's daemon beside this one. It has printed the refusal; no reply would stop it.
+    fn end_client(&mut self, peer: u32, id: &[u8]) {
+        let pid = self.peers.get_mut(peer).map(|peer| peer.pid);
+        let is_stopped = pid.and_then(|pid| ProcRef::of(pid).ok()).is_some_and(|client| client.signal(TERM).is_ok());
+        if !is_stopped {
+            // The reply makes the client throw, which stops it as well.
+            self.peers.answer(peer, rpc::failure(id, leaving::NOT_BY_NPM));
+        }
+    }
+
     /// True if no call that has to be alone with this app is being carried out.
     fn is_free(&self, app: Option<&str>) -> bool {
         app.is_none() || !self.calls.values().any(|calling| calling.begun && calling.plan.alone.as_deref() == app)
@@ -315,6 +331,7 @@ impl Pm2Sockets {
                 }
                 Some(Step::Send(slots, message)) => slots.into_iter().for_each(|slot| ctx.send(slot, &message, None)),
                 Some(Step::Watch(slots, on)) => slots.into_iter().for_each(|slot| watch(ctx, slot, on)),
+                Some(Step::Version(slot)) => read_version(ctx, slot),
                 Some(Step::Mark(slot, is_shown)) => mark(ctx, slot, is_shown),
                 Some(Step::Tell(slot, action, is_manual)) => self.tell(ctx, slot, &action, is_manual),
                 Some(Step::Look(id)) => {
@@ -352,8 +369,12 @@ impl Pm2Sockets {
         let each = |form| seen.iter().map(|detail| results::shown(detail, form)).collect::<Vec<_>>();
         let success = |value: &Value| rpc::success(&id, &[&value.to_string()]);
         let frame = match (why, plan.result) {
-            (Some(why), _) => Some(rpc::failure(&id, &why)),
+            (Some(why), Outcome::Silence) => {
+                ctx.log.error(format_args!("a client of PM2's sockets cannot stop the daemon: {why}"));
+                None
+            }
             (None, Outcome::Silence) => None,
+            (Some(why), _) => Some(rpc::failure(&id, &why)),
             (None, Outcome::Nothing) => Some(rpc::success(&id, &[])),
             (None, Outcome::Value(value)) => Some(success(&value)),
             (None, Outcome::Each(form)) => Some(success(&each(form).into())),
@@ -414,6 +435,13 @@ fn watch(ctx: &mut Ctx, id: u32, on: Option<bool>) {
     given.insert("watch".into(), watch.attribute());
     (spec.watch, spec.given) = (watch.into(), given.into());
     ctx.redescribe(id, spec);
+}
+
+/// Reads the version of an instance's package: a start answers with the one that it starts.
+fn read_version(ctx: &mut Ctx, id: u32) {
+    if let Some(version) = ctx.slots.get(id).map(|slot| version_of(slot.spec(), Rights::of(slot.spec()).user())) {
+        ctx.set_version(id, version);
+    }
 }
 
 /// Notes whether the vendor's service would show an instance, as PM2 does.

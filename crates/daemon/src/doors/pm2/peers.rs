@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::net::SendFlags;
 
 use super::Pm2Sockets;
+use super::leaving;
 use super::sockets::Admitted;
 use crate::reactor::{Reactor, Source};
 
@@ -207,6 +208,12 @@ impl Peers {
     /// True if the connection is there.
     pub(super) fn has(&self, id: u32) -> bool {
         self.all.contains_key(&id)
+    }
+
+    /// Returns true if a connection belongs to `pm2 update` of npm's command line, not to a program with npm's library.
+    pub(super) fn is_npms_update(&self, id: u32) -> bool {
+        let command = self.all.get(&id).and_then(|peer| std::fs::read(format!("/proc/{}/cmdline", peer.pid)).ok());
+        leaving::is_npms_update(&command.unwrap_or_default())
     }
 
     /// Reads the requests of a connection.
