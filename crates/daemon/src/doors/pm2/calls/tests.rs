@@ -35,6 +35,7 @@ fn short(step: &Step) -> String {
         Step::Send(slots, message) => format!("Send {slots:?} {message}"),
         Step::Look(id) => format!("Look {id:?}"),
         Step::Mark(slot, is_shown) => format!("Mark {slot} {is_shown}"),
+        Step::Version(slot) => format!("Version {slot}"),
         Step::Tell(slot, action, is_manual) => format!("Tell {slot} {action} {is_manual}"),
         Step::Watch(slot, wanted) => format!("Watch {slot:?} {wanted:?}"),
     }
