@@ -178,6 +178,8 @@ const COMMANDS: &[(&str, Kind)] = &[
     ("past", Kind::Step),
     ("foreground", Kind::Step),
     ("launch", Kind::Step),
+    ("plausible", Kind::Step),
+    ("present", Kind::Step),
     ("project", Kind::Step),
     ("report", Kind::Command),
     ("web", Kind::Command),

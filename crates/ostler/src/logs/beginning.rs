@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ostler_proto::pm2::{LogPlace, LogPlaces, ReaderInput};
 
-use super::run::daemon_log;
+use super::source::daemon_log;
 use crate::cx::Cx;
 use crate::error::CliError;
 

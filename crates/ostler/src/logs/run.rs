@@ -15,7 +15,7 @@ use super::follow::{Follower, Line};
 use super::grep::Terms;
 use super::printer::{Form, Printer};
 use super::resume::resume;
-use super::source::{LogFilter, Source, Streams, by_age};
+use super::source::{LogFilter, Source, Streams, by_age, daemon_log};
 use super::watch::Watch;
 use crate::cli::Call;
 use crate::client::{self, Client, ClientError};
@@ -249,10 +249,6 @@ pub(crate) fn last_errors(cx: &mut Cx, count: u64, each: &mut dyn FnMut(&str, u3
         Follower::new(source).tail(count, true, &mut each_line).map_err(|source| CliError::File { what: "read", path, source })?;
     }
     Ok(())
-}
-
-pub(super) fn daemon_log(home: &Path) -> PathBuf {
-    crate::home::paths(home).log
 }
 
 fn form(call: &Call) -> Form {

@@ -18,7 +18,7 @@ use crate::cli::Daemon;
 use crate::cx::Cx;
 use crate::error::CliError;
 use crate::home::Program;
-use crate::logs::run::daemon_log;
+use crate::logs::source::daemon_log;
 use crate::logs::source::{Kind, LogFilter, Streams};
 use crate::render::Out;
 
