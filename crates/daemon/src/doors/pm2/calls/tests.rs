@@ -57,14 +57,15 @@ fn what_each_call_asks_for() {
     for (method, arg, wanted) in [
         ("stopProcessId", json!(0), vec!["Stop 0 as stopProcessId, 0 specs, variables []", "Look Some(0)"]),
         ("stopProcessId", json!({"id": " 1 "}), vec!["Stop 1 as stopProcessId, 0 specs, variables []", "Look Some(1)"]),
-        ("startProcessId", json!("1"), vec!["Restart 1 as startProcessId, 0 specs, variables []", "Look Some(1)"]),
-        ("restartProcessId", json!({"id": 0}), vec!["Restart 0 as restartProcessId, 0 specs, variables []", "Look Some(0)"]),
+        ("startProcessId", json!("1"), vec!["Version 1", "Restart 1 as startProcessId, 0 specs, variables []", "Look Some(1)"]),
+        ("restartProcessId", json!({"id": 0}), vec!["Version 0", "Restart 0 as restartProcessId, 0 specs, variables []", "Look Some(0)"]),
         (
             "restartProcessId",
             json!({"id": 0, "env": {"A": "1", "current_conf": {"kill_timeout": 900, "env": {"B": 2}}}}),
-            vec!["Restart 0 as restartProcessId, 1 specs, variables [\"A\", \"B\"]", "Look Some(0)"],
+            // The file's variables take the place of the caller's.
+            vec!["Version 0", "Restart 0 as restartProcessId, 1 specs, variables [\"B\"]", "Look Some(0)"],
         ),
-        ("reloadProcessId", json!({"id": 0}), vec!["Reload 0 as reloadProcessId, 0 specs, variables []", "Look Some(0)"]),
+        ("reloadProcessId", json!({"id": 0}), vec!["Version 0", "Reload 0 as reloadProcessId, 0 specs, variables []", "Look Some(0)"]),
         // Looked at before it is gone.
         ("deleteProcessId", json!(1), vec!["Look Some(1)", "Delete 1 as deleteProcessId, 0 specs, variables []"]),
         ("duplicateProcessId", json!(0), vec!["Scale api By(1)", "Look None"]),
