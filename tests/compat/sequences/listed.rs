@@ -101,8 +101,7 @@ impl History {
 
     /// An app has a variable whose value in the file is undefined unless the shell has it.
     fn has_undefined_variables(&self, _: &Call) -> bool {
-        let is_undefined =
-            |(key, value): (&String, &String)| matches!(key.as_str(), "env.TOKEN" | "env.X") && value.starts_with("process.env");
+        let is_undefined = |(key, value): (&String, &String)| key.starts_with("env") && value.starts_with("process.env");
         self.known.values().any(|app| app.iter().any(is_undefined))
     }
 
@@ -147,6 +146,12 @@ const fn after(row: &'static str, fact: &'static str, why: &'static str, when: f
 
 fn starts_script_elsewhere(_: &History, call: &Call) -> bool {
     call.options.iter().any(|option| option.starts_with("--cwd"))
+}
+
+/// Row of a variable that the file names without a value.
+const fn undefined(fact: &'static str) -> Listed {
+    let when = When::After(History::has_undefined_variables);
+    Listed { row: "variables of `env` that are undefined", fact, pm2: "-", ostler: "*", why: UNDEFINED, when }
 }
 
 /// Row of what a change of these keys does.
@@ -225,6 +230,11 @@ const LISTED: &[Listed] = &[
         why: "PM2 keeps what a file no longer has",
         when: When::OwnKey,
     },
+    undefined("* TOKEN"),
+    undefined("* X"),
+    undefined("* DB"),
+    undefined("* MODE"),
+    undefined("* PORT"),
     change(&["args"], "* process args"),
     change(&["args"], "file *"),
     row(
@@ -242,8 +252,6 @@ const LISTED: &[Listed] = &[
         !call.shell.is_empty() && history.is_configured_with("autostart", "false")
     }),
     row("changing a running app", "* autorestart", "true", "false", "PM2 lays its default over an option of the command line"),
-    after("variables of `env` that are undefined", "* TOKEN", UNDEFINED, History::has_undefined_variables),
-    after("variables of `env` that are undefined", "* X", UNDEFINED, History::has_undefined_variables),
     after("`increment_var`: after", "* PORT", "PM2 gives the value of the file unchanged", History::has_counted_variable),
     change(&["out_file", "merge_logs"], "* pm_out_log_path"),
     change(&["error_file", "merge_logs"], "* pm_err_log_path"),
