@@ -301,3 +301,41 @@ fn stop_ends_the_watching() {
         &[File("watch: true"), Run(words!("start"), "a", &[]), Run(words!("stop"), "a", &[]), Run("start app --watch", "a", &[])],
     ]);
 }
+
+/// The file's app, stopped.
+const STOPPED: Step = Run("stop app", "a", &[]);
+
+#[test]
+fn a_stopped_app_that_is_started_by_its_script_stays_as_it_was() {
+    let full = "exec_mode: 'cluster', kill_timeout: 777, out_file: 'o.log', env: { X: 'file', PO: 'one' }, args: 'p q'";
+    same(&[
+        &[File(full), Run(words!("start"), "a", W0), STOPPED, Run("start app.js --name app", "a", W1)],
+        &[File(full), Run(words!("start"), "a", &[]), STOPPED, Run("start app.js --name app --max-memory-restart 300M", "a", &[])],
+        &[
+            File("namespace: 'one', error_file: './e.log'"),
+            Run(words!("start"), "a", &[]),
+            Run("restart app --kill-timeout 900", "a", &[]),
+            STOPPED,
+            Run("start app.js --name app -- y z", "a", &[]),
+            Run(words!("restart"), "b", &[]),
+        ],
+        &[Run("start app.js --kill-timeout 800 -- q", "a", W0), STOPPED, Run("start app.js", "a", W1)],
+        &[File(full), Run(words!("start"), "a", &[]), STOPPED, Run("start app.js --name app -f", "a", &[])],
+    ]);
+}
+
+#[test]
+fn an_app_that_exits_before_it_is_ready_was_started() {
+    let crash = |home: &Home| fs::write(home.root().join("a/crash.js"), "throw new Error('at once');\n").unwrap();
+    let Some(pm2) = Subject::pm2() else { ostler_testkit::skip!("there is no real PM2 to compare with") };
+    let codes = |subject: Subject| {
+        let home = Home::new(subject);
+        folders(&home);
+        crash(&home);
+        let file = "module.exports = { apps: [{ name: 'crash', script: 'crash.js', wait_ready: true, autorestart: false }] };\n";
+        fs::write(home.root().join("a/crash.config.js"), file).unwrap();
+        let code = |words: &str| home.cmd(words).cwd(home.root().join("a")).run().code;
+        ["start crash.config.js", "restart crash", "start crash", "start crash.js --name other --wait-ready --no-autorestart"].map(code)
+    };
+    assert_eq!(codes(crate::compare::ostler()), codes(pm2));
+}

@@ -88,12 +88,6 @@ impl History {
         self.known.values().any(|app| app.get(key).is_some_and(|given| given == value))
     }
 
-    /// An app is waited for that ends at once.
-    fn waits_for_an_app_that_ends(&self, _: &Call) -> bool {
-        let ends = |app: &App| app["script"].contains("crash") || app["script"].contains("done");
-        self.known.values().any(|app| app.contains_key("wait_ready") && ends(app))
-    }
-
     /// An app has a variable that is increased for each instance.
     fn has_counted_variable(&self, _: &Call) -> bool {
         self.known.values().any(|app| app.contains_key("increment_var"))
@@ -247,7 +241,6 @@ const LISTED: &[Listed] = &[
     after("options of `start all`", "*", "PM2 takes no options there", |_, call| {
         call.verb == "start" && call.targets == ["all"] && !call.options.is_empty()
     }),
-    after("an app with `wait_ready` that exits", "exit code", "PM2 reports success", History::waits_for_an_app_that_ends),
     after("`autostart`: a command", "[*] *", "PM2 changes the variables of an app that it leaves stopped", |history, call| {
         !call.shell.is_empty() && history.is_configured_with("autostart", "false")
     }),

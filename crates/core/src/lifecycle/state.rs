@@ -170,6 +170,28 @@ pub enum State {
     Gone,
 }
 
+impl State {
+    /// Returns true if nothing runs, or what runs is on its way out.
+    pub fn is_down(&self) -> bool {
+        match self {
+            Self::Stopped
+            | Self::Leaving { .. }
+            | Self::Draining { .. }
+            | Self::Stopping { .. }
+            | Self::Clearing { .. }
+            | Self::Errored
+            | Self::Gone => true,
+            Self::Waiting { .. }
+            | Self::Preparing { .. }
+            | Self::Spawning { .. }
+            | Self::Starting { .. }
+            | Self::Completing { .. }
+            | Self::Running { .. }
+            | Self::Backoff { .. } => false,
+        }
+    }
+}
+
 /// Continuation after `Stopping`. Every command of a user makes it `Settle`: the latest intent counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AfterStop {

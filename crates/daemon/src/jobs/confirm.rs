@@ -18,7 +18,8 @@ const READERS: &[&str] = &["node", "bun", "deno", "python", "ruby", "php", "perl
 pub(super) struct Confirming {
     /// Time (`mono_ms`) at which a script counts as running, unless `watches`.
     until_ms: u64,
-    early_exit_fails: bool,
+    /// Whether a process that exits meanwhile fails the start.
+    pub early_exit_fails: bool,
     /// Whether each new process has to run for its `min_uptime`.
     pub watches: bool,
 }

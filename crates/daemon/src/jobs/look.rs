@@ -1,7 +1,7 @@
 //! Looks of a request at the steps of an instance that it waits for.
 
-use ostler_core::goal::{self, Goal};
-use ostler_core::lifecycle::{ExitCause, Transition};
+use ostler_core::goal::{self, Failure, Goal};
+use ostler_core::lifecycle::{ExitCause, ExitRecord, Transition};
 use ostler_core::time::Now;
 use ostler_proto::control::{Action, Progress};
 
@@ -56,8 +56,22 @@ impl Job {
             goal::Progress::Waiting => None,
             goal::Progress::Reached => Some(CameTo::Goal),
             goal::Progress::Late => Some(CameTo::Late(slot.map(|slot| slot.still_starting(now)).unwrap_or_default())),
+            goal::Progress::Failed(Failure::Ended(exit) | Failure::EndedEarly(exit))
+                if slot.is_some_and(|slot| self.was_started(slot, exit)) =>
+            {
+                Some(CameTo::Goal)
+            }
             goal::Progress::Failed(failure) => Some(CameTo::Failure(words::of(failure, slot))),
         }
+    }
+
+    /// Returns true if a process that exited before it was ready counts as started: in PM2 the wait
+    /// for `ready` ends with the process, and the command succeeds.
+    fn was_started(&self, slot: &Slot, exit: &ExitRecord) -> bool {
+        let is_reload = matches!(self.step, Step::Act(Action::Reload, _));
+        let is_own = matches!(exit.cause, ExitCause::Itself | ExitCause::OutOfMemory);
+        let may_exit = self.confirm.is_none_or(|confirm| !confirm.early_exit_fails);
+        is_own && may_exit && !is_reload && slot.spec().ready.accept_timeout
     }
 
     /// Sends the end of the wait for an instance. True when it failed.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ostler_core::app::{AppSpec, EnvMap};
-use ostler_core::lifecycle::{Event, Origin, State, Wanted};
+use ostler_core::lifecycle::{Event, Origin, Wanted};
 use ostler_core::select::{Namesake, share_out};
 use ostler_proto::control::{Action, Confirm, Existing, Failure, Progress};
 
@@ -221,7 +221,7 @@ fn plan(slots: &Slots, spec: &AppSpec, existing: &Existing) -> Result<Plan, Fail
             let same = named.iter().filter_map(|id| slots.get(*id)).rfind(|slot| slot.spec().script == spec.script);
             match same {
                 Some(_) if *force => Plan::Add(spec.instances),
-                Some(slot) if is_down(&slot.durable.instance.state) => Plan::Again(named),
+                Some(slot) if slot.durable.instance.state.is_down() => Plan::Again(named),
                 Some(_) => return Err(Failure::AlreadyLaunched),
                 None => Plan::Add(spec.instances),
             }
@@ -255,23 +255,4 @@ fn rebase_merged(ctx: &mut Ctx, id: u32, env: &EnvMap) {
 
 fn namesakes(of: &[(String, String, u32)]) -> Vec<Namesake<'_>> {
     of.iter().map(|(namespace, script, instances)| Namesake { namespace, script, instances: *instances }).collect()
-}
-
-fn is_down(state: &State) -> bool {
-    match state {
-        State::Stopped
-        | State::Leaving { .. }
-        | State::Draining { .. }
-        | State::Stopping { .. }
-        | State::Clearing { .. }
-        | State::Errored
-        | State::Gone => true,
-        State::Waiting { .. }
-        | State::Preparing { .. }
-        | State::Spawning { .. }
-        | State::Starting { .. }
-        | State::Completing { .. }
-        | State::Running { .. }
-        | State::Backoff { .. } => false,
-    }
 }

@@ -90,13 +90,35 @@ fn describe_anew(
     context: &Context,
 ) -> Result<(Vec<AppSpec>, BTreeMap<u32, usize>), CliError> {
     let (mut specs, spec_of) = descriptions(details);
+    describe_each(cx, &mut specs, wanted, context)?;
+    Ok((specs, spec_of))
+}
+
+/// Describes an app that a command starts again by its script: as it was, with the options of the
+/// command on top.
+pub(super) fn started_again(cx: &mut Cx, call: &Call, old: &AppSpec) -> Result<AppSpec, CliError> {
+    let choice = EnvChoice::of(call)?;
+    let mut attributes = call.attributes();
+    attributes.shift_remove("name");
+    let context = files::context(cx, call)?;
+    let wanted =
+        Wanted { profile: choice.profile.as_deref(), attributes: &attributes, args: call.app_args.as_deref(), toggles_watch: false };
+    let mut spec = [old.clone()];
+    describe_each(cx, &mut spec, &wanted, &context)?;
+    let [mut spec] = spec;
+    spec.env.vars.extend(choice.vars);
+    Ok(spec)
+}
+
+/// Describes each of these apps anew.
+fn describe_each(cx: &mut Cx, specs: &mut [AppSpec], wanted: &Wanted<'_>, context: &Context) -> Result<(), CliError> {
     if let Some(profile) = wanted.profile {
         let apps = specs.iter().map(|spec| with_profile(cx, spec, profile, context)).collect::<Result<Vec<_>, _>>()?;
         files::check_profile(cx, wanted.profile, &apps, true)?;
         apps.iter().for_each(|app| files::warn(cx, &app.warnings));
-        specs = apps.into_iter().map(|app| app.spec).collect();
+        specs.iter_mut().zip(apps).for_each(|(spec, app)| *spec = app.spec);
     }
-    for spec in &mut specs {
+    for spec in &mut *specs {
         if !wanted.attributes.is_empty() || wanted.args.is_some() {
             let mut attributes = wanted.attributes.clone();
             if wanted.toggles_watch {
@@ -113,7 +135,7 @@ fn describe_anew(
     if let Some(spec) = specs.first().filter(|_| wanted.attributes.contains_key("cron_restart")) {
         files::print_cron(cx, spec);
     }
-    Ok((specs, spec_of))
+    Ok(())
 }
 
 /// The descriptions of these instances, each once, and which one an instance has where its name alone does not tell: apps may share one.

@@ -9,7 +9,7 @@ use ostler_core::select::{Entry, select};
 use ostler_proto::control::{Action, Existing, Failure, Progress, Request, Response};
 use serde_json::{Map, Value};
 
-use super::change::{EnvChoice, change, unwatched};
+use super::change::{EnvChoice, change, started_again, unwatched};
 use super::files::{self, Source};
 use super::present::Present;
 use super::request::{proof, request, unknown_id};
@@ -123,7 +123,14 @@ pub(super) fn plain(cx: &mut Cx, call: &Call, target: &str) -> Result<Vec<u32>, 
         return Err(Failure::NotFound { target: target.to_owned() }.into());
     }
     let spec = plain_spec(cx, call, target)?;
-    launch(cx, call, spec, Existing::PlainScript { force: call.has("force") })
+    match Present::of(cx, std::slice::from_ref(&spec.name))?.down(&spec.script) {
+        // What its file or an earlier command said stays.
+        Some(old) => {
+            let spec = started_again(cx, call, old)?;
+            launch(cx, call, spec, Existing::PlainScript { force: false })
+        }
+        None => launch(cx, call, spec, Existing::PlainScript { force: call.has("force") }),
+    }
 }
 
 /// Starts the server of files with these attributes and variables, unless the call says otherwise.

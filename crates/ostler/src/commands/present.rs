@@ -3,6 +3,7 @@
 use ostler_config::{Again, Context, Overlay, Problems, RawApp, normalize, normalize_again};
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::Wanted;
+use ostler_proto::control::Detail;
 
 use crate::cx::Cx;
 use crate::error::CliError;
@@ -10,7 +11,7 @@ use crate::left_behind;
 
 /// Descriptions of all instances that exist.
 #[derive(Default)]
-pub(super) struct Present(Vec<AppSpec>);
+pub(super) struct Present(Vec<Detail>);
 
 impl Present {
     /// The instances of these names. No daemon is started unless a former one left apps behind.
@@ -24,13 +25,19 @@ impl Present {
             return Ok(Self::default());
         }
         let stays = client.inspect(&[])?.into_iter().filter(|detail| detail.instance.wanted != Wanted::Gone);
-        Ok(Self(stays.map(|detail| detail.spec).filter(|spec| names.contains(&spec.name)).collect()))
+        Ok(Self(stays.filter(|detail| names.contains(&detail.spec.name)).collect()))
     }
 
     /// The instances of the apps of a file.
     pub(super) fn of_file(cx: &mut Cx, apps: &[RawApp], overlay: &Overlay) -> Result<Self, CliError> {
         let names: Vec<String> = apps.iter().map(|app| overlay.name_of(app)).collect();
         Self::of(cx, &names)
+    }
+
+    /// The app of this script, if it is down.
+    pub(super) fn down(&self, script: &str) -> Option<&AppSpec> {
+        let last = self.0.iter().rfind(|detail| detail.spec.script == script)?;
+        last.instance.state.is_down().then_some(&last.spec)
     }
 
     /// Describes an app of a file: anew if it exists, else for its first start.
@@ -49,6 +56,6 @@ impl Present {
             (is_script, spec.namespace == raw.namespace())
         };
         // The first of the best.
-        self.0.iter().rev().filter(|spec| spec.name == name).max_by_key(fit)
+        self.0.iter().rev().map(|detail| &detail.spec).filter(|spec| spec.name == name).max_by_key(fit)
     }
 }

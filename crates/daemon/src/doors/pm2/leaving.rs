@@ -57,7 +57,7 @@ impl Leaving {
 pub(super) fn is_npms_update(command: &[u8]) -> bool {
     let words: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
     let is_program = |word: &&[u8]| word.rsplit(|byte| *byte == b'/').next() == Some(b"pm2".as_slice());
-    let program = words.iter().take(3).position(|word| is_program(word));
+    let program = words.iter().take(3).position(is_program);
     let rest = program.and_then(|at| words.get(at + 1..)).unwrap_or_default();
     rest.iter().any(|word| [b"update".as_slice(), b"updatePM2"].contains(word))
 }
