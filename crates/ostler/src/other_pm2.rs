@@ -5,11 +5,13 @@
 
 use std::fs;
 use std::io::Read;
-use std::os::unix::net::UnixStream;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use ostler_keeper::{LOCK_FILE, ROLE_VAR};
+use ostler_sys::socket::{connect_at, peer};
 use ostler_sys::{ProcRef, clock, tree};
+use rustix::fs::OFlags;
 
 use crate::error::CliError;
 
@@ -45,8 +47,8 @@ fn in_home(home: &Path) -> Option<Option<i32>> {
 /// namespace has no number here; then a home that ostler has never locked is PM2's.
 fn answers_calls(home: &Path) -> Option<Option<i32>> {
     let socket = calls_socket(home);
-    let stream = UnixStream::connect(&socket).ok()?;
-    match ostler_sys::socket::peer(&stream).ok()?.pid {
+    let stream = connect_at(&socket).ok()?;
+    match peer(&stream).ok()?.pid {
         pid if pid > 0 => (!is_ours(pid) && (has_title(pid, home) || is_older(pid, &socket))).then_some(Some(pid)),
         _ => (!home.join(LOCK_FILE).exists()).then_some(None),
     }
@@ -88,10 +90,12 @@ fn is_ours(pid: i32) -> bool {
     tree::marker(pid, ROLE_VAR).is_some()
 }
 
-/// Reads the start of a file.
+/// Reads the start of a file. A fifo in its place has no content.
 fn read(path: &Path) -> Option<String> {
     let mut text = Vec::new();
-    fs::File::open(path).ok()?.take(MOST_BYTES).read_to_end(&mut text).ok()?;
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    file.take(MOST_BYTES).read_to_end(&mut text).ok()?;
     Some(String::from_utf8_lossy(&text).into_owned())
 }
 
