@@ -43,7 +43,7 @@ fn the_preload_is_there_for_a_user_on_a_fresh_run() {
     let home = home();
     home.write("app.js", "console.log('it runs'); setInterval(() => {}, 1e6);");
     let file = strangers_app(&home, r#""name": "x", "script": "app.js""#);
-    on_fresh_run(home.cmd(format!("start {file}")), "0755").run().ok();
+    on_fresh_run(home.cmd(format!("start {file} --allow-foreign-file")), "0755").run().ok();
     home.wait_log("x-out.log", "it runs");
     let app = home.app("x");
     assert!(app.status() == "online" && app.restarts() == 0 && has_preload(app.pid()), "{}", home.report());
@@ -66,7 +66,7 @@ fn a_preload_that_a_user_cannot_read_is_left_out() {
     let home = home();
     home.write("app.js", "console.log('it runs'); setInterval(() => {}, 1e6);");
     let file = strangers_app(&home, r#""name": "x", "script": "app.js""#);
-    on_fresh_run(home.cmd(format!("start {file}")), "0700").run().ok();
+    on_fresh_run(home.cmd(format!("start {file} --allow-foreign-file")), "0700").run().ok();
     home.wait_log("x-out.log", "it runs");
     home.ok("restart x");
     let app = home.wait_status("x", "online");
@@ -100,7 +100,7 @@ fn a_fork_mode_app_gets_no_sockets_of_the_cluster() {
     home.write("speaker.sh", SPEAKER);
     let args = serde_json::to_string(&lines).unwrap();
     let file = strangers_app(&home, &format!(r#""name": "x", "script": "speaker.sh", "args": {args}"#));
-    home.ok(format!("start {file}"));
+    home.ok(format!("start {file} --allow-foreign-file"));
     for _ in 0..2 {
         home.wait_app("x", "heard", |app| !app.env("axm_monitor")["said"].is_null());
         assert!(!socket.exists(), "a socket was made in a folder of root");
@@ -272,7 +272,7 @@ fn the_notify_socket_of_our_own_apps_is_in_the_home() {
         &home,
         &format!(r#""name": "x", "script": "{}", "args": "notify READY=1", "ready": "notify""#, ostler_testkit::fixture()),
     );
-    home.ok(format!("start {file}"));
+    home.ok(format!("start {file} --allow-foreign-file"));
     let path = notify_socket(home.app("x").pid());
     assert!(path.starts_with(home.dir()) && path.exists(), "{}", path.display());
     home.ok("stop x");
@@ -286,7 +286,7 @@ fn a_flood_by_sd_notify_is_heard_no_faster_than_its_rate() {
     let args = format!("notify READY=1 flood:{count} print:done");
     let file = ecosystem(&home, &format!(r#""name": "x", "script": "{}", "args": "{args}", "ready": "notify""#, ostler_testkit::fixture()));
     let since = std::time::Instant::now();
-    home.ok(format!("start {file}"));
+    home.ok(format!("start {file} --allow-foreign-file"));
     home.wait_log("x-out.log", "done");
     // 4,000 at once, 2,000 each second, and what the socket's queue takes.
     let allowed = 4000.0 + (since.elapsed().as_secs_f64() + 0.5) * 2000.0 + 1024.0;
@@ -317,7 +317,7 @@ fn an_app_of_another_user_does_not_get_the_environment_of_root() {
         assert_eq!(kept, [Some("yes"), Some("Europe/Berlin"), Some("C.UTF-8"), Some("nobody"), Some("nobody")], "{when}");
         assert!(vars.contains_key("PATH") && vars["HOME"] != "/root" && vars["HOME"] != home.root().join("user").to_str().unwrap());
     };
-    as_root(&format!("start {file}"));
+    as_root(&format!("start {file} --allow-foreign-file"));
     check("start");
     as_root("restart x --update-env");
     check("--update-env");

@@ -295,7 +295,7 @@ fn as_the_user_of_the_app() {
     let home = home();
     std::fs::set_permissions(home.work(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     let file = app(&home, r#""uid": "nobody", "pre_start": "id -un > who; pwd >> who""#);
-    home.ok(format!("start {file}"));
+    home.ok(format!("start {file} --allow-foreign-file"));
     let who = home.read("who");
     assert_eq!(who.lines().collect::<Vec<_>>(), ["nobody", home.work().to_str().unwrap()]);
 }

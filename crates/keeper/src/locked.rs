@@ -1,6 +1,9 @@
 //! Code of the keeper that stays in memory when its disk is gone.
 
+use std::hint::black_box;
+
 use ostler_sys::memory;
+use rustix::io::Errno;
 
 use crate::children::Children;
 use crate::run::{Keeper, complain};
@@ -34,4 +37,12 @@ pub(crate) fn track_use() {
         Watchdog::deadline_ms as *const (),
     ];
     rarely.into_iter().for_each(memory::use_code);
+    use_tables_of_errors();
+}
+
+/// Takes an error of the system apart. The tables by which that is done are constants in pages of
+/// their own, which reading the first bytes of a function does not bring in.
+fn use_tables_of_errors() {
+    let error = black_box(std::io::Error::from(Errno::AGAIN));
+    black_box((Errno::from_io_error(&error), error.kind()));
 }
