@@ -224,7 +224,7 @@ fn speaks(home: &Home, words: &str) -> String {
 fn the_notify_socket_is_in_a_folder_of_its_user() {
     needs_root!();
     let home = home();
-    home.ok(format!("start {}", speaks(&home, "READY=1 wait:go STATUS=warm wait:again STATUS=hot")));
+    home.ok(format!("start {} --allow-foreign-file", speaks(&home, "READY=1 wait:go STATUS=warm wait:again STATUS=hot")));
     let pid = home.app("x").pid();
     let path = notify_socket(pid);
     let folder = path.parent().unwrap();
@@ -257,7 +257,7 @@ fn the_notify_socket_is_in_a_folder_of_its_user() {
     home.ok("delete x");
     assert!(!second.parent().unwrap().exists());
     // Nor when everything dies at once.
-    home.ok(format!("start {}", speaks(&home, "READY=1")));
+    home.ok(format!("start {} --allow-foreign-file", speaks(&home, "READY=1")));
     let third = notify_socket(home.app("x").pid());
     home.kill_everything();
     assert!(third.exists());
