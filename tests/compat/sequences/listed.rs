@@ -196,6 +196,8 @@ const LISTED: &[Listed] = &[
     row("a plain restart", "* instance_var", "NODE_APP_INSTANCE", "WORKER", DEFAULTS),
     row("falsy values of keys", "* exp_backoff_restart_delay", "-", "0", "a zero of the file is kept"),
     row("`watch`: always", "* watch", "-", "false", "PM2 lacks the key for apps from standard input"),
+    row("`watch`: always", "* watch", "false", "-", "PM2 keeps what its client filled in at a start by options"),
+    row("`watch`: always", "* sees watch", "false", "-", "PM2 keeps what its client filled in at a start by options"),
     row(EARLY, "* _pm2_version", "-", "*", "PM2 sets it when the worker starts"),
     row("values of `env_<name>`", "* env_*", "{*", "{*", "PM2 does not give objects to the app"),
     row("values of `env_<name>`", "*", "?", "{\"a\":1}", "PM2 does not give objects to the app"),
