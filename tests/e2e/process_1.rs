@@ -33,6 +33,8 @@ impl Init {
             first = table.iter().find(|p| p.ppid == parent && !p.cmdline.starts_with("unshare")).map_or(0, |p| p.pid);
             first > 0
         });
+        // Before that the kernel drops a signal: process 1 has no default actions.
+        home.wait_until("process 1 receives signals", || blocks(first, Signal::TERM));
         Self { unshare, first }
     }
 
@@ -43,6 +45,14 @@ impl Init {
         home.wait_until(&format!("{what} obeys {signal:?}"), || self.unshare.try_wait().unwrap().is_some());
         self.unshare.wait().unwrap().code()
     }
+}
+
+/// True if a process has blocked a signal, as one does that reads it from a descriptor.
+fn blocks(pid: i32, signal: Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask & (1 << (signal.as_raw() - 1)) != 0
 }
 
 fn permitted() -> bool {

@@ -20,8 +20,8 @@ for (let number = 1; number <= 150; number += 1) console.log(`line ${number}`);
 console.error('an error');
 process.on('SIGUSR2', () => { console.error('later error'); console.log('later'); });
 const told = `${__dirname}/../told.json`;
-require('fs').writeFileSync(`${told}.part`, JSON.stringify({ args: process.argv.slice(2), env: process.env }));
-require('fs').renameSync(`${told}.part`, told);
+require('fs').writeFileSync(`${told}.part${process.pid}`, JSON.stringify({ args: process.argv.slice(2), env: process.env }));
+require('fs').renameSync(`${told}.part${process.pid}`, told);
 setInterval(() => {}, 1000);
 ";
 

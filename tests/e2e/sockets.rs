@@ -300,7 +300,7 @@ fn privileged_ports_are_refused_in_one_line() {
         ostler_testkit::skip!("every port is free to everybody here");
     }
     let file = file(&home, "low", "blocking", "81", "");
-    let output = home.cmd(format!("start {file}")).uid(65534).run();
+    let output = home.cmd(format!("start {file} --allow-foreign-file")).uid(65534).run();
     assert_ne!(output.code, 0);
     output.says("listen at port 81 (ports below 1024 need root or CAP_NET_BIND_SERVICE)").says("Permission denied");
 }

@@ -206,7 +206,7 @@ fn an_unreadable_folder_is_told_and_left_out() {
     let script = home.write("app/app.sh", WAITS);
     let cwd = home.work().join("app");
     let file = ecosystem(&home, &format!(r#""name": "app", "script": "{script}", "cwd": "{}", "watch": true"#, cwd.display()));
-    home.cmd(format!("start {file}")).uid(UID).run().ok();
+    home.cmd(format!("start {file} --allow-foreign-file")).uid(UID).run().ok();
     armed(&home, "app", 1);
     let told = format!("cannot watch \"{}\": permission denied", cwd.join("secret").display());
     home.wait_until("it is told", || daemon_log(&home).contains(&told));
