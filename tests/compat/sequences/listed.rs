@@ -240,6 +240,13 @@ const LISTED: &[Listed] = &[
         "*",
         "in PM2 it hides the setting in the list, although the setting is in force",
     ),
+    row(
+        "a variable named like a setting",
+        "* kill_timeout",
+        "777",
+        "-",
+        "in PM2 it hides the setting in the list, although the setting is in force",
+    ),
     after("options of `start all`", "*", "PM2 takes no options there", |_, call| {
         call.verb == "start" && call.targets == ["all"] && !call.options.is_empty()
     }),
