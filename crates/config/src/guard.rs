@@ -50,7 +50,7 @@ pub(crate) fn check(file: &File, path: &Path, caller: &Caller, origin: Origin, a
     if walked.is_descriptor {
         return Ok(None);
     }
-    // A path that meanwhile leads elsewhere was changed by somebody.
+    // If the path leads to another file now, another process has changed it.
     let is_same = walked.id == (meta.dev(), meta.ino());
     let by = if is_same { writer(caller, &walked.steps) } else { Writer::Anybody };
     if app_user.is_some_and(|user| by == Writer::User(user)) {

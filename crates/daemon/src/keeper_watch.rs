@@ -5,7 +5,7 @@
 //! nothing on a busy machine: until the answer comes the daemon reads what the keeper is doing, and judges by the same rules as the keeper
 //! judges the daemon ([`Watchdog`]).
 //!
-//! A keeper that hangs gets SIGKILL. Its link ends then, and the rest is as for a keeper that was killed by somebody else. A keeper that is
+//! A keeper that hangs gets SIGKILL. Its link ends then, and the rest is as for a keeper that another process killed. A keeper that is
 //! process 1, or in front of a container or terminal, cannot be replaced: stopped it gets SIGCONT, else the fault is only reported.
 
 use std::collections::BTreeMap;

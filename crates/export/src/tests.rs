@@ -239,7 +239,7 @@ fn hostile_names_and_values_end_no_quotes() {
     }
 }
 
-/// Keys of a unit as systemd reads it: a line that ends in a backslash goes on in the next one.
+/// Keys of a unit as systemd reads it: a line that ends in a backslash continues in the next one.
 fn keys_of(unit: &str) -> Vec<String> {
     let (mut keys, mut goes_on) = (Vec::new(), false);
     for line in unit.lines() {
@@ -274,7 +274,7 @@ fn no_value_takes_the_next_directive_of_a_unit_with_it() {
         (keys, told)
     };
     let (plain, _) = units("");
-    // What cannot be written is told, and nothing else is missing.
+    // A value that cannot be written is reported, and nothing else is missing.
     let of_key = |key: &str| match key {
         "StandardOutput" => Some("out_file"),
         "StandardError" => Some("error_file"),

@@ -1,6 +1,6 @@
 //! Guests: connections whose client is not known yet. Each address has a share of them, and they make room first.
 //!
-//! A client may open connections and finish nothing: neither a head nor a body. If such connections could fill all places, nobody could log in. So the
+//! A client may open connections and finish nothing: neither a head nor a body. If such connections could fill all places, no user could log in. So the
 //! oldest guest of an address is closed when the address has too many, and guests are closed when there is no place at all.
 
 use std::cell::RefCell;
@@ -45,7 +45,7 @@ impl Standing {
 /// Guests by address, the oldest first.
 #[derive(Debug)]
 pub struct Guests {
-    /// Most guests of an address; none = nobody is a guest.
+    /// Most guests of an address; none = no client is a guest.
     most: Option<usize>,
     all: RefCell<HashMap<Who, VecDeque<Arc<State>>>>,
 }
@@ -60,7 +60,7 @@ pub struct Guest {
 }
 
 impl Guests {
-    /// Nobody yet. `most`: most guests of an address; none = nobody is a guest.
+    /// No guests yet. `most`: most guests of an address; none = no client is a guest.
     pub fn new(most: Option<usize>) -> Rc<Self> {
         Rc::new(Self { most, all: RefCell::default() })
     }

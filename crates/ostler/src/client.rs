@@ -47,7 +47,7 @@ impl Way<UnixStream> for HomeSocket {
     }
 }
 
-/// The daemon of this home runs as another user: its folder was given away, or somebody else listens.
+/// The daemon of this home runs as another user: its folder was given to another user, or another user's process listens.
 fn of_another(home: &Path, peer: u32) -> ClientError {
     let (home, own) = (home.display(), rustix::process::geteuid().as_raw());
     ClientError::Elsewhere(format!(

@@ -27,7 +27,7 @@ pub(crate) fn start_if_enabled(cx: &mut Cx) -> Result<(), CliError> {
             return Ok(());
         }
     };
-    // One that an earlier version gave up comes back.
+    // A dashboard that an earlier version gave up is started again.
     if cx.client()?.table()?.iter().any(|row| is_it(row) && row.status != "errored") {
         return Ok(());
     }

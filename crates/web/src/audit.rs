@@ -30,7 +30,7 @@ pub(crate) struct Entry {
     pub(crate) result: String,
 }
 
-/// Most refusals of one client, and of all, that are written in a minute: nobody can flood the log until what matters is gone.
+/// Most refusals of one client, and of all, that are written in a minute: a flood of refusals cannot push important lines out of the log.
 const REFUSALS_OF_ONE: u32 = 30;
 const REFUSALS: u32 = 300;
 const MINUTE_MS: u64 = 60_000;

@@ -61,7 +61,7 @@ pub(crate) fn shown(shown: ShownAs, streams: &RuntimeStreams) -> Result<Outputs,
     Ok(Outputs { sizes: (0, 0), files: [None; 2], out: out?.file.into(), error: error?.file.into(), aside: Vec::new(), lost: Vec::new() })
 }
 
-/// True if the disk takes nothing, whoever asks: read-only, full, over quota, broken.
+/// Returns true if no process can write to the disk: it is read-only, full, over quota or broken.
 fn is_disk_failure(error: &OpenError) -> bool {
     const OF_THE_DISK: [Errno; 4] = [Errno::ROFS, Errno::NOSPC, Errno::DQUOT, Errno::IO];
     OF_THE_DISK.iter().any(|errno| errno.raw_os_error() == error.errno())

@@ -88,7 +88,7 @@ fn own_base() -> Option<PathBuf> {
     }
 }
 
-/// A folder that nobody else enters, made if it is missing. None if somebody else made it.
+/// Returns a folder that no other user can enter; it is created if it is missing. None if another user owns it.
 fn private(folder: &Path) -> Option<PathBuf> {
     let _ = fs::DirBuilder::new().mode(0o700).create(folder);
     let meta = fs::symlink_metadata(folder).ok()?;

@@ -53,7 +53,7 @@ impl Source {
         find::default_file(context).map(|path| Self::in_folder(path, context)).transpose()
     }
 
-    /// A file of the caller's folder that nobody has named.
+    /// A file of the caller's folder that the command does not name.
     ///
     /// # Errors
     /// Other users can change it.

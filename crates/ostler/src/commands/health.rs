@@ -35,7 +35,7 @@ fn ask(cx: &mut Cx, call: &Call) -> Result<(bool, String), CliError> {
     let Response::Health(rows) = client.request(&Request::Health { targets: targets.clone() }, &mut |_| {})? else {
         return Err(ClientError::Unexpected.into());
     };
-    // The apps may be well, but nobody would restart one.
+    // The apps may be healthy, but no process would restart one that exits.
     match client.peer().and_then(|peer| keeper_fault(peer.keeper_pid)) {
         Some(fault) => Ok((false, fault.found)),
         None => Ok(verdict(&rows, !targets.is_empty(), min)),

@@ -10,12 +10,12 @@ use crate::error::CliError;
 const ON_ANY_MACHINE: u32 = 64;
 const FOR_EACH_CPU: u32 = 16;
 
-/// Returns the largest number of instances of one app that nobody is asked about.
+/// Returns the largest number of instances of one app that needs no confirmation.
 fn most(cpus: u32) -> u32 {
     ON_ANY_MACHINE.max(FOR_EACH_CPU.saturating_mul(cpus))
 }
 
-/// Refuses more instances of an app than this machine can use, unless `--yes` is given or somebody at the terminal agrees. Called as `pm2` any
+/// Refuses more instances of an app than this machine can use, unless `--yes` is given or the user confirms at the terminal. Called as `pm2` any
 /// number is accepted, as in PM2.
 ///
 /// # Errors

@@ -347,7 +347,7 @@ impl Cx {
     }
 
     fn start_daemon(&mut self, home: &Path) -> Result<Client, CliError> {
-        // Apps of ours that still run need a daemon whoever else is there.
+        // Apps of ours that still run need a daemon even if PM2's runs, too.
         if left_behind::of(home).is_none_or(|left| left.alive == 0) {
             self.refuse_beside_pm2(home, "start a daemon")?;
         }
@@ -401,7 +401,7 @@ pub(crate) fn cwd() -> Result<String, CliError> {
         .map_err(|path| CliError::Failed(format!("the path of the current directory {path:?} is not valid UTF-8")))
 }
 
-/// True if somebody listens in this home, which cannot be written to: the daemon lives, and needs nothing of the disk for most orders.
+/// Returns true if a daemon listens in this home, which is not writable: most requests need no disk.
 fn is_served(home: &Path) -> bool {
     use rustix::fs::{Access, access};
     access(home, Access::WRITE_OK | Access::EXEC_OK).is_err() && client::connect(home).is_ok()

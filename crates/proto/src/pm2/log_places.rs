@@ -89,7 +89,7 @@ impl ReaderInput {
     /// Reads the places to start at.
     ///
     /// # Errors
-    /// They cannot be read, or nobody wrote them.
+    /// They cannot be read, or do not exist.
     pub fn read(&self) -> io::Result<LogPlaces> {
         let mut length = [0; 8];
         self.file.read_exact_at(&mut length, 0)?;

@@ -91,7 +91,7 @@ pub fn restart_vars(env: &Map<String, Value>) -> Result<Option<EnvMap>, String> 
     }
 }
 
-/// Attributes that PM2 shows although nobody gave them. If one was removed, `given` has a null for it.
+/// Attributes that PM2 shows although the description does not set them. If one was removed, `given` has a null for it.
 const ALWAYS_SHOWN: [&str; 12] = [
     "filter_env",
     "merge_logs",

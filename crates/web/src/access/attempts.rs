@@ -1,6 +1,6 @@
 //! Attempts: how often a password may be tried.
 //!
-//! Links and tokens are 256 random bits: nobody guesses them, so they have no limit, and are the way in for whoever is held up here.
+//! Links and tokens are 256 random bits: they cannot be guessed, so they have no limit, and a user who is delayed here can use them.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -67,7 +67,7 @@ mod tests {
     fn lines_between_our_signal_and_a_moment_after_the_exit_are_of_the_stop() {
         let exit = || What::Exit { pid: 9, ending: Ending::Code(130), uptime_ms: 5 };
         let mut stops = Stops::default();
-        // An exit that nobody asked for begins nothing.
+        // An exit without a stop request starts no such period.
         stops.take(&event(5_000, exit()));
         assert!(!stops.is_during("api", 3, 5_100));
         stops.take(&event(10_000, What::Draining));

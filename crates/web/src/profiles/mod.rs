@@ -102,7 +102,7 @@ impl Profiles {
         Self { state: RefCell::new(State { store, running: Vec::new(), failed: VecDeque::new() }) }
     }
 
-    /// Begins to profile these instances, which goes on by itself.
+    /// Starts to profile these instances; the work continues in the background.
     ///
     /// # Errors
     /// [`ProfileError`]; then none of them was begun.

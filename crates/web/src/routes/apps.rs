@@ -27,7 +27,7 @@ pub(super) async fn one(site: &Site, identity: &Identity, name: &str) -> Respons
         }
     });
     match asked.await.map(|(details, rollouts)| (details, if is_alone || identity.sees_all() { rollouts } else { Vec::new() })) {
-        // Rollouts say the name of their app alone: of several namespaces nobody knows whose they are.
+        // A rollout names its app without a namespace, so it is ambiguous if several namespaces have the app.
         Ok((details, rollouts)) => match view::detail(app, &details, &rollouts) {
             Some(detail) => json(&detail),
             None => not_found(name),

@@ -221,7 +221,7 @@ impl Refusal {
     }
 }
 
-/// Modules are of the machine, the dashboard and its alerts among them: whoever sees a part, or is no admin, orders nothing of them.
+/// Modules (the dashboard and its alerts among them) belong to the machine: only an admin of all namespaces controls them.
 fn guards_module(app: &App, identity: &Identity) -> Option<Response<Body>> {
     let is_allowed = app.kind != "module" || identity.role >= Role::Admin && identity.sees_all();
     (!is_allowed).then(|| error(StatusCode::FORBIDDEN, "modules belong to the machine: this needs the role admin, of all namespaces"))

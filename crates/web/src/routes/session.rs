@@ -64,7 +64,7 @@ async fn login(site: &Site, asked: Asked) -> Response<Body> {
         Ok(login) => login,
         Err(response) => return response,
     };
-    // Links and tokens are 256 random bits: nobody guesses them, and no attempt of others holds them up.
+    // Links and tokens are 256 random bits: they cannot be guessed, and attempts of other clients do not delay them.
     if let Login::Password(_) = login {
         let turn = site.attempts.borrow_mut().begin(from, is_shared, Instant::now());
         match turn {

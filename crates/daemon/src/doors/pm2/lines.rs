@@ -78,7 +78,7 @@ pub(super) struct LogLines {
     leaving: Vec<Process>,
     /// How far subscribers are.
     ledger: Option<Ledger>,
-    /// Places of files that apps began to write to while somebody subscribed.
+    /// Places of files that apps began to write to while a client was subscribed.
     met: Vec<LogPlace>,
     /// What a former daemon has left, and when it is too late for it.
     left: Option<(Left, u64)>,
