@@ -34,7 +34,7 @@ impl Init {
             first > 0
         });
         // Before that the kernel drops a signal: process 1 has no default actions.
-        home.wait_until("process 1 receives signals", || blocks(first, Signal::TERM));
+        home.wait_until("process 1 receives signals", || reads_signals(first));
         Self { unshare, first }
     }
 
@@ -47,12 +47,10 @@ impl Init {
     }
 }
 
-/// True if a process has blocked a signal, as one does that reads it from a descriptor.
-fn blocks(pid: i32, signal: Signal) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    mask & (1 << (signal.as_raw() - 1)) != 0
+/// True if a process reads signals from a descriptor.
+fn reads_signals(pid: i32) -> bool {
+    let links = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    links.filter_map(|link| std::fs::read_link(link.path()).ok()).any(|target| target.to_string_lossy().contains("[signalfd]"))
 }
 
 fn permitted() -> bool {
