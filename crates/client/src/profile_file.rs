@@ -57,7 +57,7 @@ pub fn extension(kind: Profile) -> &'static str {
 /// Copies the profile file that an app names, and removes it. Returns the number of bytes.
 ///
 /// # Errors
-/// [`ProfileFileError`]; then the app's file stays. What was written to `to` is the caller's to remove.
+/// [`ProfileFileError`]; then the app's file stays, and the caller removes `to`.
 pub fn take_over(named: &Path, kind: Profile, rights: &AppRights, to: &mut File, most_bytes: u64) -> Result<u64, ProfileFileError> {
     let (folder, name) = parts(named, kind).ok_or_else(|| ProfileFileError::Name(named.to_owned()))?;
     let read_error = |source| ProfileFileError::Read { path: named.to_owned(), source };

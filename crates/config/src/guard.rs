@@ -99,7 +99,7 @@ pub(crate) fn cannot(error: &io::Error) -> Problem {
 pub struct Walked {
     /// Each step, with those to and from links.
     pub steps: Vec<PathStep>,
-    /// What is at the end; none if a part of the path does not exist.
+    /// The file at the end; none if a part of the path does not exist.
     pub end: Option<Inode>,
     /// Device and number of the end.
     id: (u64, u64),

@@ -122,7 +122,7 @@ impl Monitor {
         passed.is_none() && bad == 0 && (now_ms < self.grace_until_ms || has_just_started)
     }
 
-    /// Takes the verdict on an attempt, unless no attempt was under way. Returns the new state if it changes.
+    /// Takes the verdict on the attempt that is running, if one is. Returns the new state if it changes.
     pub fn answered(&mut self, health: &HealthSpec, phase: Phase, verdict: Verdict, now_ms: u64) -> Option<State> {
         let check = health.check(phase).filter(|_| self.asks(health, phase))?;
         let before = self.state(health);
