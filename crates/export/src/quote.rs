@@ -74,9 +74,9 @@ pub(crate) fn docker_plain(path: &str) -> bool {
     !path.is_empty() && path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+@".contains(c)) && !path.starts_with('-')
 }
 
-/// A text in which a Dockerfile replaces nothing: `$` is a variable, `[` and `*` are patterns in COPY.
+/// Escapes a text for a Dockerfile, which would replace `$NAME`. The result is one line: a line break in it would begin a new instruction.
 pub(crate) fn docker_text(text: &str) -> String {
-    text.chars().flat_map(|c| if matches!(c, '$' | '\\') { vec!['\\', c] } else { vec![c] }).collect()
+    line(text).chars().flat_map(|c| if matches!(c, '$' | '\\') { vec!['\\', c] } else { vec![c] }).collect()
 }
 
 /// A text on one line, for comments.
@@ -96,6 +96,7 @@ mod tests {
         assert_eq!(systemd_word("/usr/bin/env"), "/usr/bin/env");
         assert_eq!(json(&["a\"", "b c"]), r#"["a\"", "b c"]"#);
         assert_eq!(docker_text("a$b"), "a\\$b");
+        assert_eq!(docker_text("a\nRUN b\\"), r"a RUN b\\");
     }
 
     #[test]
@@ -138,6 +139,7 @@ mod tests {
         fn one_line_stays_one(text in any::<String>()) {
             prop_assert_eq!(systemd(&text, true).lines().count(), 1);
             prop_assert!(line(&text).lines().count() <= 1);
+            prop_assert!(docker_text(&text).lines().count() <= 1);
         }
     }
 }
