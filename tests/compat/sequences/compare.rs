@@ -10,7 +10,7 @@ use ostler_testkit::Subject;
 use super::listed::{History, Verdict, verdict};
 use super::model::{Sequence, Step, edit, line};
 use super::observe::{View, view};
-use super::world::World;
+use super::world::{NO_EXIT, World};
 
 /// Worlds that differ and have not changed for so long do differ.
 const QUIET: Duration = Duration::from_millis(1500);
@@ -129,8 +129,18 @@ impl Twins {
         if std::env::var_os("OSTLER_SEQUENCES_SHOW").is_some() {
             eprintln!("{}{}\n----\n{}", line(step), outputs[0], outputs[1]);
         }
+        for (program, code) in [("PM2", &pm2_code), ("ostler", &our_code)] {
+            if code == NO_EXIT {
+                eprintln!("{program}: {NO_EXIT}: {}", line(step));
+            }
+        }
+        let hangs = our_code == NO_EXIT;
         let code = Difference { fact: "exit code".to_owned(), pm2: Some(pm2_code), ostler: Some(our_code) };
-        let mut differences = if code.pm2 == code.ostler { Vec::new() } else { vec![code] };
+        let mut differences = if code.pm2 == code.ostler && !hangs { Vec::new() } else { vec![code] };
+        // No row of the list excuses a command of ostler that hangs.
+        if hangs {
+            return Outcome::Differ(differences, outputs);
+        }
         differences.extend(self.settle());
         let parts = differences.iter().any(|difference| verdict(difference, &self.history) == Verdict::Parting);
         differences.retain(|difference| verdict(difference, &self.history) == Verdict::Unlisted);

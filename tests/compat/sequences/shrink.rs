@@ -32,12 +32,24 @@ pub fn simpler(sequence: &Sequence) -> Vec<Sequence> {
     found
 }
 
+/// Keys without which an app of this script does not come to rest soon (see `grammar`).
+fn needed_keys(app: &App) -> &'static [&'static str] {
+    match app.get("script").map(String::as_str) {
+        Some("\"done.js\"") => &["autorestart"],
+        Some("\"crash.js\"") => &["max_restarts", "min_uptime"],
+        Some("\"never.js\"" | "\"late.js\"") => &["listen_timeout"],
+        _ => &[],
+    }
+}
+
 fn simpler_apps(app: &App) -> Vec<App> {
     let mut found = Vec::new();
+    let needed = needed_keys(app);
     for (key, value) in app {
         let mut other = app.clone();
         match key.as_str() {
             "name" => continue,
+            key if needed.contains(&key) => continue,
             "script" if value == "\"quick.js\"" => continue,
             "script" => drop(other.insert(key.clone(), "\"quick.js\"".to_owned())),
             _ => drop(other.remove(key)),

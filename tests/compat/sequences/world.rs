@@ -36,6 +36,9 @@ pub struct World {
     pub home: Home,
 }
 
+/// Exit code of a command that did not exit within the time limit.
+pub const NO_EXIT: &str = "no exit within the time limit";
+
 impl World {
     /// World of a program, with its daemon running. No variable of a step reaches the daemon.
     pub fn new(subject: Subject, apps: &[App]) -> Self {
@@ -71,7 +74,7 @@ impl World {
         }
         match catch_unwind(AssertUnwindSafe(|| command.run())) {
             Ok(output) => (output.code.to_string(), output.all()),
-            Err(_) => ("no end within the time limit".to_owned(), String::new()),
+            Err(_) => (NO_EXIT.to_owned(), String::new()),
         }
     }
 
