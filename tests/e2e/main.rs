@@ -77,6 +77,7 @@ mod no_daemon;
 mod no_daemon_starts;
 mod node_figures;
 mod one_daemon;
+mod option_effects;
 mod order;
 mod other_users;
 mod otlp_collector;

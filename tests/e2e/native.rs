@@ -22,6 +22,7 @@ fn stop_all() -> Request {
         command: "stop".into(),
         named_only: false,
         confirm: None,
+        namespace: None,
     }
 }
 

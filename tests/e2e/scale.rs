@@ -33,7 +33,15 @@ fn up_and_down_and_negative() {
     }
     home.run("scale app 2").fails();
     home.run("scale nothing 2").code(4);
-    home.run("scale app many").fails();
+    for number in ["many", "2.5"] {
+        home.run(format!("scale app {number}")).code(2).says("expected a whole number");
+    }
+    let cpus = usize::from(std::thread::available_parallelism().unwrap());
+    home.ok("scale app +1");
+    if cpus != 3 {
+        home.ok("scale app max");
+    }
+    assert_eq!(counts(&home), cpus);
     home.ok("scale app 0");
     assert!(home.jlist().is_empty() && home.app_processes().is_empty());
 }

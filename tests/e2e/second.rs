@@ -145,10 +145,10 @@ fn options_stay_or_are_named() {
     let home = home();
     let (a, _) = folders(&home, r#""kill_timeout": 700"#);
     ok(&home, &a, "start eco.json");
-    home.ok("restart api --max-memory-restart 500M --kill-timeout 900 --namespace other");
+    home.ok("restart api --max-memory-restart 500M --kill-timeout 900 --max-restarts 7");
     ok(&home, &a, "restart eco.json").says("the file sets these options of an earlier command back: --kill-timeout");
     let item = home.app("api");
-    assert_eq!((item.number("max_memory_restart"), item.number("kill_timeout"), item.text("namespace")), (500 << 20, 700, "other"));
+    assert_eq!((item.number("max_memory_restart"), item.number("kill_timeout"), item.number("max_restarts")), (500 << 20, 700, 7));
     // What the file once had and has no more is not brought back by an option of that time.
     home.ok("restart api --kill-timeout 900");
     file(&home, r#""max_restarts": 3"#);

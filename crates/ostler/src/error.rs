@@ -75,6 +75,14 @@ pub(crate) enum UsageError {
         /// The first one too many.
         word: String,
     },
+    /// An option that the command does not use.
+    #[error("option `--{option}' has no effect with `{command}'")]
+    NoEffect {
+        /// Its main spelling, without dashes.
+        option: &'static str,
+        /// The command.
+        command: &'static str,
+    },
     /// Not text.
     #[error("argument {shown:?} is not valid UTF-8")]
     NotText {

@@ -52,7 +52,16 @@ pub(crate) fn perform(program: Program, mut out: Out, parsed: Result<Parsed, Usa
             out.data(text.as_bytes());
             Status::Ok
         }
-        Ok(Parsed::Run(call)) => return run(program, out, &call),
+        Ok(Parsed::Run(call)) => match cli::without_effect(&call) {
+            Some(opt) if !program.is_pm2() => {
+                usage(program, &mut out, &UsageError::NoEffect { option: opt.long, command: call.command.name })
+            }
+            Some(opt) => {
+                out.warn_err(format_args!("option --{} has no effect with {}", opt.long, call.command.name));
+                return run(program, out, &call);
+            }
+            None => return run(program, out, &call),
+        },
         Err(error) => usage(program, &mut out, &error),
     };
     finish(program, &mut out, status)

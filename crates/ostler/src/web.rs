@@ -100,6 +100,7 @@ fn act(cx: &mut Cx, action: Action) -> Result<(), CliError> {
         command: "web".into(),
         named_only: false,
         confirm: None,
+        namespace: None,
     };
     cx.perform(&request, Wording::Names).map(drop)
 }

@@ -128,6 +128,9 @@ pub enum Request {
         /// See `confirm` of [`Request::Start`] (restart, reload).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         confirm: Option<Confirm>,
+        /// Namespace outside of which the targets mean no app; none = all namespaces.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        namespace: Option<String>,
     },
     /// Replacements of releases: under way, and the last ones. Answer: [`Response::Rollouts`].
     Rollouts {

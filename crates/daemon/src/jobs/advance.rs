@@ -43,7 +43,7 @@ impl Job {
     }
 
     fn resolve(&mut self, ctx: &mut Ctx, target: String) -> Result<(), Failure> {
-        let ids = ctx.slots.select(&target, &self.cwd)?;
+        let ids = ctx.slots.select_in(self.namespace.as_deref(), &target, &self.cwd)?;
         self.touch(&ids, &ctx.slots);
         let starts = self.named_only && matches!(self.step, Step::Act(Action::Restart | Action::Reload, _));
         let is_left = |id: &&u32| starts && is_left(&ctx.slots, **id, &target);

@@ -58,6 +58,8 @@ pub(super) struct Job {
     pub refused: Vec<RolloutReport>,
     /// Whether instances that never ran wait for a command that names them.
     pub named_only: bool,
+    /// Namespace outside of which the targets mean no app.
+    pub namespace: Option<String>,
     /// What a config file says about running apps, by name; for a reload.
     pub releases: BTreeMap<String, NewRelease>,
     /// Whether what runs may finish what it does.
@@ -148,6 +150,7 @@ impl Job {
             rollouts: Vec::new(),
             refused: Vec::new(),
             named_only: false,
+            namespace: None,
             releases: BTreeMap::new(),
             gentle: false,
             told_in_order: None,

@@ -78,11 +78,11 @@ impl Feature for Jobs {
                 }
                 start::start(ctx, asker, start)
             }
-            proto::Request::Act { action, targets, cwd, change, parallel, gentle, canary_ms, command, named_only, confirm } => {
+            proto::Request::Act { action, targets, cwd, change, parallel, gentle, canary_ms, command, named_only, confirm, namespace } => {
                 let (targets, parallel) = (targets.into(), parallel as usize);
                 let job = Job::new(asker, Step::Act(action, change), caller.origin(command));
                 let confirm = confirm.map(|confirm| Confirming::new(confirm, ctx.now.mono_ms));
-                Ok(Job { targets, cwd, parallel, gentle, canary_ms, named_only, confirm, ..job })
+                Ok(Job { targets, cwd, parallel, gentle, canary_ms, named_only, confirm, namespace, ..job })
             }
             proto::Request::RunJob { target, command } => scheduled::run(ctx, asker, &target, caller.origin(command)),
             proto::Request::Scale { name, cwd, to, oldest_first, confirm } => {

@@ -64,6 +64,7 @@ fn act(action: Action, targets: &[&str]) -> proto::Request {
         command: "test".into(),
         named_only: false,
         confirm: None,
+        namespace: None,
     }
 }
 
@@ -167,7 +168,19 @@ fn as_many_at_a_time_as_was_asked_for() {
     ask(
         &mut played,
         &mut jobs,
-        proto::Request::Act { action, targets, cwd, change, parallel: 2, gentle, canary_ms, command, named_only: false, confirm },
+        proto::Request::Act {
+            action,
+            targets,
+            cwd,
+            change,
+            parallel: 2,
+            gentle,
+            canary_ms,
+            command,
+            named_only: false,
+            confirm,
+            namespace: None,
+        },
     );
     let stopping = |played: &Played| ids.iter().map(|id| is_stopping(played, *id)).collect::<Vec<bool>>();
     assert_eq!(stopping(&played), [true, true, false]);
@@ -505,7 +518,19 @@ fn watched(targets: &[&str]) -> proto::Request {
     else {
         panic!()
     };
-    proto::Request::Act { action, targets, cwd, change, parallel, gentle, canary_ms, command, named_only: false, confirm: Some(WATCHED) }
+    proto::Request::Act {
+        action,
+        targets,
+        cwd,
+        change,
+        parallel,
+        gentle,
+        canary_ms,
+        command,
+        named_only: false,
+        confirm: Some(WATCHED),
+        namespace: None,
+    }
 }
 
 /// The old process of an instance exits, and the new one is spawned.

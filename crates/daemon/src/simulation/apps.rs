@@ -152,6 +152,7 @@ impl UserCommand {
             command: format!("{action:?}").to_lowercase(),
             named_only: false,
             confirm: None,
+            namespace: None,
         };
         match self {
             Self::Start => Request::Start {

@@ -11,7 +11,16 @@ impl Slots {
     /// # Errors
     /// Nothing is called so, or the target cannot be understood.
     pub(crate) fn select(&self, target: &str, cwd: &str) -> Result<Vec<u32>, Failure> {
-        let slots: Vec<&Slot> = self.serving().collect();
+        self.select_in(None, target, cwd)
+    }
+
+    /// Resolves one target among the apps of a namespace; none = all apps.
+    ///
+    /// # Errors
+    /// As [`Slots::select`].
+    pub(crate) fn select_in(&self, namespace: Option<&str>, target: &str, cwd: &str) -> Result<Vec<u32>, Failure> {
+        let is_in = |slot: &&Slot| namespace.is_none_or(|namespace| slot.spec().namespace == namespace);
+        let slots: Vec<&Slot> = self.serving().filter(is_in).collect();
         let entries: Vec<Entry<'_>> = slots
             .iter()
             .map(|slot| Entry {

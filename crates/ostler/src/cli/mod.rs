@@ -6,6 +6,7 @@
 mod call;
 mod commands;
 mod completion;
+mod effect;
 mod help;
 mod man;
 mod options;
@@ -19,6 +20,7 @@ pub(crate) use call::Call;
 pub(crate) use commands::commands;
 pub(crate) use commands::{closest_name, find};
 pub(crate) use completion::{Shell, begin_mark, candidates, end_mark, script};
+pub(crate) use effect::without_effect;
 pub(crate) use help::{command_help, examples, full_help, short_help};
 pub(crate) use man::man_page;
 pub(crate) use parse::{Parsed, parse, parse_runtime};

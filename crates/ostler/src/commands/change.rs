@@ -10,7 +10,7 @@ use ostler_core::watch::WatchSpec;
 use ostler_proto::control::{Change, Detail};
 use serde_json::{Map, Value};
 
-use super::files;
+use super::{files, request};
 use crate::cli::Call;
 use crate::cx::{self, Cx};
 use crate::error::{CliError, UsageError};
@@ -47,13 +47,18 @@ impl EnvChoice {
 pub(super) fn change(cx: &mut Cx, call: &Call, targets: &[String]) -> Result<Option<Change>, CliError> {
     let choice = EnvChoice::of(call)?;
     let mut attributes = call.attributes();
+    let namespace = request::namespace(cx, call);
+    if namespace.is_some() {
+        attributes.shift_remove("namespace");
+    }
     let mut change = Change { env: call.has("update-env").then(|| cx.env()), vars: choice.vars, ..Change::default() };
     // A new name cannot travel in a description that is found by its name.
     if let Some(name) = attributes.shift_remove("name") {
         change.attributes.insert("name".into(), name);
     }
     if choice.profile.is_some() || !attributes.is_empty() || call.app_args.is_some() {
-        let details = cx.client()?.inspect_in(targets, cx::cwd()?)?;
+        let mut details = cx.client()?.inspect_in(targets, cx::cwd()?)?;
+        details.retain(|detail| namespace.as_ref().is_none_or(|namespace| *namespace == detail.spec.namespace));
         let context = files::context(cx, call)?;
         // `restart --watch` is a switch, as in PM2; `start --watch` is not.
         let toggles_watch = call.command.name != "start" && attributes.get("watch") == Some(&Value::Bool(true));

@@ -47,7 +47,13 @@ pub(super) fn request(cx: &Cx, action: Action, call: &Call, targets: Vec<String>
         command: call.word.clone(),
         named_only: cx.program.is_pm2(),
         confirm: if matches!(action, Action::Restart | Action::Reload) { proof(cx, call) } else { None },
+        namespace: namespace(cx, call),
     })
+}
+
+/// Returns the namespace to which the targets are limited. PM2 changes the namespace of a restarted app instead ([`super::change`]).
+pub(super) fn namespace(cx: &Cx, call: &Call) -> Option<String> {
+    if cx.program.is_pm2() { None } else { call.value("namespace").map(str::to_owned) }
 }
 
 /// A reload by a config file.

@@ -6,14 +6,21 @@ use super::request::proof;
 use super::{plausible, table};
 use crate::cli::Call;
 use crate::cx::{self, Cx};
-use crate::error::{CliError, Status};
+use crate::error::{CliError, Status, UsageError};
 use crate::render::Wording;
 
 /// Runs `scale` with `4`, `+2`, `-1`; also `scale app -- -1`.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let name = call.targets.first().or(call.app_args.as_ref().and_then(|args| args.first())).cloned().unwrap_or_default();
     let number = call.targets.get(1).or(call.app_args.as_ref().and_then(|args| args.last())).cloned().unwrap_or_default();
-    let to = amount(&number).ok_or(Failure::NothingToDo)?;
+    let to = match amount(&number) {
+        Some(to) => to,
+        None if cx.program.is_pm2() => return Err(Failure::NothingToDo.into()),
+        None => {
+            let reason = format!("expected a whole number, +N, -N or max, found {number:?}");
+            return Err(UsageError::BadValue { option: "number".into(), reason }.into());
+        }
+    };
     plausible::check(
         cx,
         call,
@@ -33,6 +40,9 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 }
 
 fn amount(text: &str) -> Option<ScaleTo> {
+    if text == "max" {
+        return Some(ScaleTo::Exactly(ostler_sys::cpus::available()));
+    }
     if text.starts_with(['+', '-']) { text.parse().ok().map(ScaleTo::By) } else { text.parse().ok().map(ScaleTo::Exactly) }
 }
 
@@ -47,6 +57,7 @@ mod tests {
             ("0", Some(ScaleTo::Exactly(0))),
             ("+2", Some(ScaleTo::By(2))),
             ("-1", Some(ScaleTo::By(-1))),
+            ("max", Some(ScaleTo::Exactly(ostler_sys::cpus::available()))),
             ("", None),
             ("many", None),
             ("4.5", None),

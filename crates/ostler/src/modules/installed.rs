@@ -203,6 +203,7 @@ pub(super) fn delete(cx: &mut Cx, module: &str, kept: &[&str]) -> Result<(), Cli
         command: "uninstall".into(),
         named_only: false,
         confirm: None,
+        namespace: None,
     };
     cx.perform(&request, Wording::Action).map(drop)
 }

@@ -163,6 +163,7 @@ fn requests(app: &App, is_alone: bool, verb: Verb, wish: &Wish) -> Result<Vec<Re
         command: verb.word().into(),
         named_only: false,
         confirm: None,
+        namespace: None,
     };
     // What means itself and nothing else to the daemon.
     let plain_name = || {

@@ -174,6 +174,7 @@ fn act(action: Action, id: u32, command: &str, change: Option<Change>) -> Step {
         command: command.into(),
         named_only: false,
         confirm: None,
+        namespace: None,
     })
 }
 

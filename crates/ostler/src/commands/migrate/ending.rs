@@ -101,6 +101,7 @@ pub(super) fn delete(cx: &mut Cx, name: &str) -> Result<(), CliError> {
         command,
         named_only: false,
         confirm: None,
+        namespace: None,
     };
     cx.client()?.request(&request, &mut |_| {}).map(drop)?;
     Ok(())

@@ -257,6 +257,7 @@ fn request(order: &AppOrder, program: &str) -> Option<Request> {
         command: command.into(),
         named_only: false,
         confirm: None,
+        namespace: None,
     };
     Some(match order {
         AppOrder::Stop(chosen) => act(Action::Stop, chosen, "stop"),

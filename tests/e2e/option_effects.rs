@@ -1,0 +1,86 @@
+//! Options of a command: `--namespace` limits it, and an option without an effect is an error.
+
+use ostler_testkit::Home;
+
+use crate::setup::{home, home_as_pm2, start_fixture};
+
+/// Starts `web` and `api` in `default`, `lab` in `staging`.
+fn start_apps(home: &Home) {
+    for (name, namespace) in [("web", "default"), ("api", "default"), ("lab", "staging")] {
+        start_fixture(home, name, &format!("--namespace {namespace}"), "hold");
+    }
+}
+
+fn statuses(home: &Home) -> Vec<(String, String)> {
+    home.jlist().iter().map(|item| (item.text("name").to_owned(), item.status().to_owned())).collect()
+}
+
+fn pid_of(home: &Home, name: &str) -> i32 {
+    home.app(name).pid()
+}
+
+#[test]
+fn a_namespace_limits_what_a_command_acts_on() {
+    let home = home();
+    start_apps(&home);
+    let before = ["web", "api", "lab"].map(|name| pid_of(&home, name));
+    for verb in ["restart", "reload"] {
+        let lab = pid_of(&home, "lab");
+        home.ok(format!("{verb} all --namespace staging"));
+        assert_ne!(pid_of(&home, "lab"), lab, "{verb}");
+    }
+    home.ok("restart all --namespace staging --max-restarts 9");
+    assert_eq!(home.app("lab").number("max_restarts"), 9);
+    assert_eq!(["web", "api"].map(|name| pid_of(&home, name)), before[..2]);
+    assert_eq!(home.app("web").text("namespace"), "default");
+    home.ok("stop all --namespace staging");
+    let online = |names: &[&str]| {
+        let is_online = |name: &str| if names.contains(&name) { "online" } else { "stopped" };
+        ["web", "api", "lab"].map(|name| (name.to_owned(), is_online(name).to_owned())).to_vec()
+    };
+    assert_eq!(statuses(&home), online(&["web", "api"]));
+    home.ok("reset all --namespace staging");
+    // A target outside of the namespace is not found, by name, id, namespace and expression.
+    for target in ["web", "0", "default", "/web/"] {
+        for verb in ["stop", "delete", "restart", "reload"] {
+            home.run(format!("{verb} {target} --namespace staging")).code(4);
+        }
+    }
+    assert_eq!(statuses(&home), online(&["web", "api"]));
+    home.ok("delete all --namespace staging");
+    assert_eq!(statuses(&home).len(), 2);
+    home.ok("stop web --namespace default");
+    assert_eq!(home.app("api").status(), "online");
+}
+
+#[test]
+fn an_option_without_an_effect_changes_nothing() {
+    let home = home();
+    start_apps(&home);
+    let before = home.jlist().iter().map(|item| item.pid()).collect::<Vec<_>>();
+    for (line, option) in [
+        ("delete web --name other", "name"),
+        ("stop web --kill-timeout 10", "kill-timeout"),
+        ("scale web 3 --parallel 2", "parallel"),
+        ("scale web 3 --namespace staging", "namespace"),
+        ("flush web --namespace staging", "namespace"),
+        ("save --only web", "only"),
+        ("kill --namespace staging", "namespace"),
+        ("list --env production", "env"),
+    ] {
+        home.run(line).code(2).says(&format!("option `--{option}' has no effect with"));
+    }
+    assert_eq!(home.jlist().iter().map(|item| item.pid()).collect::<Vec<_>>(), before);
+}
+
+#[test]
+fn called_as_pm2_such_an_option_is_a_warning() {
+    let home = home_as_pm2();
+    start_apps(&home);
+    let output = home.ok("stop all --name other");
+    assert!(output.stderr.contains("option --name has no effect with stop"), "{output}");
+    assert!(statuses(&home).iter().all(|(_, status)| status == "stopped"));
+    // PM2 moves the app to the namespace.
+    home.ok("restart web --namespace staging");
+    assert_eq!(home.app("web").text("namespace"), "staging");
+}
