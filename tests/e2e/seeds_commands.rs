@@ -382,7 +382,7 @@ const OF_AN_APP: &[Case] = &[
         place.ok("pm2 validate ecosystem.config.js");
         place.home.write("ecosystem.config.js", ECOSYSTEM);
     }),
-    ("pm2 plus", |place, line| place.is_told_what_is_here(line, "sends nothing")),
+    ("pm2 plus", |place, line| place.is_told_what_is_here(line, "`pm2 web enable`, then `pm2 web open`")),
     ("pm2 plus                            # Web 监控（付费）", |place, line| place.is_told_what_is_here(line, "sends nothing")),
     ("pm2 link xxx xxx", |place, line| place.is_told_what_is_here(line, "sends nothing")),
     ("pm2 web", |place, line| {

@@ -173,7 +173,9 @@ fn start(home: &Home, name: &str, more: &str) {
 fn off_means_nothing_and_on_comes_back() {
     let home = home();
     home.ok("web status").says("dashboard is off");
-    assert!(home.run("web open").stderr.contains("web enable"));
+    for words in ["web open", "plus", "register", "open"] {
+        assert!(home.run(words).fails().stderr.contains("`ostler web enable`"), "{words}");
+    }
     let web = Web::on(&home, "");
     assert_eq!(web.get("/api/apps").status, 200);
     home.ok("web status").says("dashboard: online");
@@ -297,6 +299,7 @@ fn doors() {
 fn a_link_is_good_once_and_its_cookie_until_the_logout() {
     let home = home();
     let web = Web::on(&home, "");
+    assert!(home.ok("plus").stdout.contains("#link="));
     let link = home.ok("web open").stdout;
     let secret = link.trim().split_once("#link=").unwrap().1.to_owned();
     let json_head = "\r\nContent-Type: application/json";

@@ -92,6 +92,15 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
         }
     }
     cx.on_launch = Some(start_own);
+    // PM2's words for its vendor's dashboard open ours.
+    #[cfg(feature = "web")]
+    let dashboard = if program.is_pm2() || !matches!(call.command.name, "plus" | "open") {
+        None
+    } else {
+        call.as_command("web", vec!["open".to_owned()])
+    };
+    #[cfg(feature = "web")]
+    let call = dashboard.as_ref().unwrap_or(call);
     let result = match commands::code(call.command.name) {
         _ if let Err(error) = owner => Err(error),
         _ if let Some((command, feature)) = commands::left_out_option(call) => Err(CliError::LeftOut { command, feature }),
@@ -100,7 +109,8 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
         Some(code) if call.has("no-daemon") && call.command.daemon == Daemon::Starts => commands::in_foreground(&mut cx, call, code),
         Some(code) => code(&mut cx, call),
         None => Err(match (call.command.state, commands::left_out(call.command.name)) {
-            (State::Elsewhere(what), _) => CliError::Failed(what.to_owned()),
+            // The home of the name that was called is the one whose apps are meant.
+            (State::Elsewhere(what), _) => CliError::Failed(what.replace("`ostler ", &format!("`{} ", program.name()))),
             (State::Works, Some(feature)) => CliError::LeftOut { command: call.word.clone(), feature },
             (State::Works, None) => CliError::Failed(format!("{} is not available yet in ostler {VERSION}", call.word)),
         }),

@@ -54,7 +54,7 @@ const fn elsewhere(
 }
 
 /// The vendor's monitoring service.
-const SERVICE: &str = "ostler sends nothing to a monitoring service; `ostler list`, `why`, `events` and `logs` show here what happens";
+const SERVICE: &str = "ostler sends nothing to a monitoring service; its own dashboard shows apps, logs, figures and alerts: `ostler web enable`, then `ostler web open`";
 
 /// Profiles of PM2's daemon, by V8.
 const PROFILE: &str = "ostler's daemon is no Node program, `perf record -p` profiles it; `ostler profile <app>` profiles an app";
