@@ -200,13 +200,18 @@ fn a_profile_that_nobody_has_is_told_with_those_that_there_are() {
 }
 
 #[test]
-fn as_pm2_it_is_a_warning() {
+fn as_pm2_an_unknown_profile_is_a_warning_and_by_name_a_misspelt_one_an_error() {
     let home = home_as_pm2();
     let path = ecosystem(&home, r#""name": "e", "script": "sleep", "args": "1000", "env_production": {"A": "1"}"#);
     home.ok(format!("start {path} --env prodution")).says("[PM2][WARN] Environment [prodution] is not defined in process file");
     home.ok(format!("restart {path} --env prodution"));
-    home.ok("restart e --env prodution").says("[PM2][WARN] Environment [prodution] is not defined in process file");
-    assert_eq!(home.app("e").restarts(), 2);
+    home.ok("restart e --env qa").says("[PM2][WARN] Environment [qa] is not defined in process file");
+    home.ok("restart e --env production");
+    let app = home.app("e");
+    for verb in ["restart", "reload", "start"] {
+        home.run(format!("{verb} e --env prodution")).code(1).says("did you mean production?");
+    }
+    assert_eq!((home.app("e").pid(), home.app("e").text("A")), (app.pid(), "1"));
 }
 
 #[test]

@@ -62,7 +62,8 @@ fn t9_a_profile_by_the_name_of_the_app() {
     home.ok("delete all");
     assert_eq!(env_after(&home, "start ecosystem.config.js", &[], &names), texts(&["development", "30000", "debug"]));
     assert_eq!(env_after(&home, "restart api-gateway --env production", &[], &names), production);
-    home.ok("restart api-gateway --env productoin").says("[productoin] is not defined");
+    home.run("restart api-gateway --env productoin").code(1).says("did you mean production?");
+    assert_eq!(home.app("api-gateway").text("NODE_ENV"), "production");
 }
 
 /// Document 000: what Docker injects by `-e` or a file `.env` can be read by the configuration. Real PM2 reads no `.env`.

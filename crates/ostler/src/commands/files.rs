@@ -151,15 +151,22 @@ pub(super) fn status_of(problems: &Problems) -> Status {
     }
 }
 
-/// Refuses `--env NAME` of a profile that none of the apps has: a slip, as long as there are others to choose from (`must_have`: in any case).
+/// Rejects `--env NAME` if no app has this profile but there are others to choose from (`by_name`: in any case).
+///
+/// As `pm2` a file with an unknown profile is started with a warning, as in PM2. By name, a misspelt profile
+/// is rejected too: PM2 keeps the variables that the app has, and a restart here would take those of the base.
 ///
 /// # Errors
-/// Names the profiles that there are. As `pm2` it is the warning that it is there.
-pub(super) fn check_profile(cx: &Cx, profile: Option<&str>, apps: &[Normalized], must_have: bool) -> Result<(), CliError> {
+/// Names the profiles that exist.
+pub(super) fn check_profile(cx: &Cx, profile: Option<&str>, apps: &[Normalized], by_name: bool) -> Result<(), CliError> {
     let lacks = |app: &Normalized| app.warnings.iter().any(|warning| warning.kind == Kind::UnknownProfile);
-    let Some(profile) = profile.filter(|_| !cx.program.is_pm2() && !apps.is_empty() && apps.iter().all(lacks)) else { return Ok(()) };
+    let Some(profile) = profile.filter(|_| !apps.is_empty() && apps.iter().all(lacks)) else { return Ok(()) };
     let known: BTreeSet<&str> = apps.iter().flat_map(|app| app.spec.env.profiles.keys()).map(String::as_str).collect();
-    if known.is_empty() && !must_have {
+    let is_rejected = match cx.program.is_pm2() {
+        true => by_name && closest(profile, known.iter().copied()).is_some(),
+        false => by_name || !known.is_empty(),
+    };
+    if !is_rejected {
         return Ok(());
     }
     let names: Vec<&str> = known.iter().copied().collect();
