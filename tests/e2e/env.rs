@@ -346,3 +346,16 @@ fn undefined_variable_counts_in_a_later_command_with_the_file() {
     with_shell(&home, &format!("restart {file} --env production"), "later");
     assert_eq!((seen("UNSET").as_deref(), seen("MODE").as_deref()), (Some("shell"), Some("shell")), "as in PM2");
 }
+
+#[test]
+fn app_that_never_ran_gets_the_variables_of_each_command_with_the_file() {
+    let home = home_as_pm2();
+    let app = |name: &str, env: &str| format!(r#"{{"name": "{name}", "script": "{}", "autostart": false{env}}}"#, fixture());
+    let file = home.write("eco.json", format!(r#"{{"apps": [{}, {}]}}"#, app("plain", ""), app("own", r#", "env": {"A": "1"}"#)));
+    home.ok(format!("start {file}"));
+    for verb in ["startOrReload", "startOrRestart", "reload", "restart", "start"] {
+        home.cmd(format!("{verb} {file}")).env("MODE", verb).run().ok();
+        let listed = ["plain", "own"].map(|name| home.app(name).env("MODE").clone());
+        assert_eq!(listed, [Value::from(verb), Value::Null], "as in PM2, only if the file sets no variables");
+    }
+}

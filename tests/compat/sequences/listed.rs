@@ -144,7 +144,7 @@ const fn change(keys: &'static [&'static str], fact: &'static str) -> Listed {
 
 const LEAKS: &str = "`PM2_USAGE`, `PM2_JSON_PROCESSING`";
 const WORKERS: &str = "cluster: `_pm2_version`";
-const STRAY: &str = "`script`, `cwd`, `out_file`, `error_file`";
+const STRAY: &str = "`script`, `cwd`, `out_file`, `error_file`, `pid_file`";
 const EARLY: &str = "`version`, `_pm2_version`: from the first";
 
 const LISTED: &[Listed] = &[
@@ -231,9 +231,6 @@ const LISTED: &[Listed] = &[
     ),
     after("options of `start all`", "*", "PM2 takes no options there", |_, call| {
         call.verb == "start" && call.targets == ["all"] && !call.options.is_empty()
-    }),
-    after("`autostart`: a command", "[*] *", "PM2 changes the variables of an app that it leaves stopped", |history, call| {
-        !call.shell.is_empty() && history.is_configured_with("autostart", "false")
     }),
     row("changing a running app", "* autorestart", "true", "false", "PM2 lays its default over an option of the command line"),
     after("`increment_var`: after", "* PORT", "PM2 gives the value of the file unchanged", History::has_counted_variable),
