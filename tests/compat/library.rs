@@ -19,8 +19,18 @@ use crate::compare::ostler;
 /// What the steps of a session gave, in their order.
 type Session = Vec<(String, Value)>;
 
-const FILES: [&str; 9] =
-    ["ending.cjs", "app.js", "fail.js", "server.js", "session.cjs", "library.cjs", "library.mjs", "no-daemon.cjs", "survivor.cjs"];
+const FILES: [&str; 10] = [
+    "calls.cjs",
+    "ending.cjs",
+    "app.js",
+    "fail.js",
+    "server.js",
+    "session.cjs",
+    "library.cjs",
+    "library.mjs",
+    "no-daemon.cjs",
+    "survivor.cjs",
+];
 
 /// What fails, on purpose, in every version.
 const FAILURES: [(&str, &str); 15] = [
@@ -68,10 +78,11 @@ fn program(home: &Home, pm2: &Path, name: &str) -> Command {
     node
 }
 
-/// Runs the session in this home by a program of this form: `cjs` or `mjs`.
+/// Runs a session in this home by this program.
 #[track_caller]
-fn run(home: &Home, pm2: &Path, form: &str) -> Session {
-    let out = program(home, pm2, &format!("library.{form}")).env("SESSION_FORM", form).output().unwrap();
+fn run(home: &Home, pm2: &Path, name: &str) -> Session {
+    let form = name.rsplit('.').next().unwrap_or_default();
+    let out = program(home, pm2, name).env("SESSION_FORM", form).output().unwrap();
     let text = fs::read_to_string(home.root().join("session")).unwrap_or_default();
     let steps: Session = text.lines().map(|line| serde_json::from_str(line).unwrap()).map(step).collect();
     let last = steps.last().map(|(name, _)| name.as_str()).unwrap_or_default();
@@ -86,13 +97,20 @@ fn step(mut line: Value) -> (String, Value) {
 /// A session on a daemon that runs already: ours, or npm's.
 #[track_caller]
 fn session(subject: Subject, pm2: &Path, form: &str, version: Option<&str>) -> Session {
+    let (home, steps) = session_of(subject, pm2, &format!("library.{form}"), version);
+    home.wait_until("killDaemon ends everything", || home.processes().is_empty());
+    steps
+}
+
+/// Runs a program on a daemon that runs already.
+#[track_caller]
+fn session_of(subject: Subject, pm2: &Path, program: &str, version: Option<&str>) -> (Home, Session) {
     let home = Home::new(subject);
     let start = home.cmd("start sleep --name first -- 1000");
     version.into_iter().fold(start, |start, version| start.env("OSTLER_PM2_VERSION", version)).run().ok();
     home.ok("delete first");
-    let steps = run(&home, pm2, form);
-    home.wait_until("killDaemon ends everything", || home.processes().is_empty());
-    steps
+    let steps = run(&home, pm2, program);
+    (home, steps)
 }
 
 #[track_caller]
@@ -216,4 +234,14 @@ fn differs_as_listed_7() {
 #[test]
 fn differs_as_listed_7_as_module() {
     differs_as_listed(installed_pm2(), "mjs", "7.0.4");
+}
+
+/// The first and second calls, with words that are right and wrong, on npm's daemon and on ours, key by key.
+#[test]
+fn calls_differ_as_listed() {
+    let Some(pm2) = installed_pm2() else { ostler_testkit::skip!("npm's pm2 is not installed") };
+    let steps = |subject| session_of(subject, &pm2, "calls.cjs", None).1;
+    let found = keys::differences(&steps(Subject::Pm2(pm2.clone())), &steps(ostler()));
+    let wrong = keys::unexpected(&found, differences::CALLS, 7);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -289,3 +289,78 @@ fn variables_that_are_not_utf8_reach_the_app() {
     home.ok("resurrect");
     reach(home.wait_status("app", "online").pid());
 }
+
+/// Starts the app of a file in which `UNSET` is undefined, and in the profile `production` also `MODE`.
+fn undefined_in_file(home: &Home, options: &str) -> (String, impl Fn(&str) -> Option<String>) {
+    let text = format!(
+        "module.exports = {{ apps: [{{ name: 'app', script: {:?}, args: 'hold', env: {{ UNSET: process.env.ABSENT, MODE: 'file', OTHER: 1 }}, \
+         env_production: {{ MODE: undefined }} }}] }}",
+        fixture()
+    );
+    let file = home.write("eco.config.js", text);
+    with_shell(home, &format!("start {file} {options}"), "first");
+    let seen = |name: &str| raw_variable(home.app("app").pid(), name).map(|value| String::from_utf8(value).unwrap());
+    (file, seen)
+}
+
+/// Runs a command in a shell that has all variables of the file.
+fn with_shell(home: &Home, line: &str, value: &str) {
+    ["UNSET", "MODE"].iter().fold(home.cmd(line), |command, name| command.env(name, value)).run().ok();
+}
+
+#[test]
+fn undefined_variable_of_the_file_hides_that_of_the_shell() {
+    for home in [home(), home_as_pm2()] {
+        let (_, seen) = undefined_in_file(&home, "");
+        assert_eq!((seen("UNSET"), seen("MODE")), (None, Some("file".into())));
+        with_shell(&home, "restart app", "second");
+        assert_eq!(seen("UNSET"), None, "a plain restart keeps the variables");
+        home.ok("save");
+        home.ok("kill");
+        home.ok("resurrect");
+        home.wait_status("app", "online");
+        assert_eq!(seen("UNSET"), None, "a saved app has the variables that it had");
+        with_shell(&home, "restart app --update-env", "third");
+        assert_eq!((seen("UNSET"), seen("MODE")), (Some("third".into()), Some("third".into())), "the shell wins");
+    }
+}
+
+#[test]
+fn undefined_variable_of_a_profile_hides_that_of_env_and_the_shell() {
+    for home in [home(), home_as_pm2()] {
+        let (_, seen) = undefined_in_file(&home, "--env production");
+        assert_eq!((seen("UNSET"), seen("MODE")), (None, None));
+    }
+}
+
+#[test]
+fn undefined_variable_counts_in_a_later_command_with_the_file() {
+    // PM2 differs: it never removes a variable.
+    for verb in ["restart", "reload", "start"] {
+        let home = home();
+        let (file, seen) = undefined_in_file(&home, "");
+        with_shell(&home, "restart app --update-env", "shell");
+        assert_eq!(seen("UNSET").as_deref(), Some("shell"));
+        with_shell(&home, &format!("{verb} {file} --env production"), "shell");
+        assert_eq!((seen("UNSET"), seen("MODE")), (None, None), "{verb}");
+        assert_eq!(home.app("app").env("UNSET"), &Value::Null, "the list shows what the app sees");
+    }
+    let home = home_as_pm2();
+    let (file, seen) = undefined_in_file(&home, "");
+    with_shell(&home, "restart app --update-env", "shell");
+    with_shell(&home, &format!("restart {file} --env production"), "later");
+    assert_eq!((seen("UNSET").as_deref(), seen("MODE").as_deref()), (Some("shell"), Some("shell")), "as in PM2");
+}
+
+#[test]
+fn app_that_never_ran_gets_the_variables_of_each_command_with_the_file() {
+    let home = home_as_pm2();
+    let app = |name: &str, env: &str| format!(r#"{{"name": "{name}", "script": "{}", "autostart": false{env}}}"#, fixture());
+    let file = home.write("eco.json", format!(r#"{{"apps": [{}, {}]}}"#, app("plain", ""), app("own", r#", "env": {"A": "1"}"#)));
+    home.ok(format!("start {file}"));
+    for verb in ["startOrReload", "startOrRestart", "reload", "restart", "start"] {
+        home.cmd(format!("{verb} {file}")).env("MODE", verb).run().ok();
+        let listed = ["plain", "own"].map(|name| home.app(name).env("MODE").clone());
+        assert_eq!(listed, [Value::from(verb), Value::Null], "as in PM2, only if the file sets no variables");
+    }
+}

@@ -43,6 +43,8 @@ pub struct RawApp {
     pub(crate) env: EnvMap,
     /// `env_<name>` by name.
     pub(crate) profiles: IndexMap<String, EnvMap>,
+    /// Variables that are `undefined`, by the key: `env`, `env_<name>`.
+    pub(crate) undefined: IndexMap<String, Vec<String>>,
     /// `deploy.<name>.env` by name.
     pub(crate) deploy_env: IndexMap<String, EnvMap>,
     /// Attributes that options set, as in [`ostler_core::app::AppSpec::options`].
@@ -96,6 +98,15 @@ impl RawApp {
             _ => {}
         }
         self.replace(changed);
+    }
+
+    /// Notes its variables that are `undefined` in the file, by their paths.
+    pub(crate) fn with_undefined(mut self, paths: &[String]) -> Self {
+        let prefix = if self.at.path.is_empty() { String::new() } else { format!("{}.", self.at.path) };
+        for (key, name) in paths.iter().filter_map(|path| path.strip_prefix(&prefix)?.split_once('.')) {
+            self.undefined.entry(key.to_owned()).or_default().push(name.to_owned());
+        }
+        self
     }
 
     /// Lays these attributes over its own, by main name, in canonical form.
@@ -188,6 +199,7 @@ pub(crate) fn app(at: Where, file: Option<String>, deploy: &Option<Value>, probl
         written: IndexMap::new(),
         env: EnvMap::new(),
         profiles: IndexMap::new(),
+        undefined: IndexMap::new(),
         deploy_env: deploy_env(deploy),
         options: BTreeMap::new(),
     };

@@ -80,7 +80,7 @@ fn name_file(mut problem: Problem, shown: &str) -> Problem {
 }
 
 fn checked(document: Document, file: Option<String>, shown: &str, context: &Context) -> Result<Loaded, Problems> {
-    let Document { value, positions, notes, env_changes } = document;
+    let Document { value, positions, notes, undefined_variables, env_changes } = document;
     let mut problems: Vec<Problem> = notes.into_iter().map(|note| Problem::warning(Kind::Other, note).in_file(Some(shown), None)).collect();
     let Parts { tables, deploy, statics, project } = parts(value).map_err(|problem| problem.in_file(Some(shown), None))?;
     let positions = Rc::new(positions);
@@ -91,7 +91,7 @@ fn checked(document: Document, file: Option<String>, shown: &str, context: &Cont
     }
     for (path, value) in tables {
         let at = Where { shown: shown.to_owned(), path, value: Rc::new(value), positions: Rc::clone(&positions) };
-        apps.extend(check::app(at, file.clone(), &deploy, &mut problems));
+        apps.extend(check::app(at, file.clone(), &deploy, &mut problems).map(|app| app.with_undefined(&undefined_variables)));
     }
     // PM2 takes them, and files for it have them.
     if !context.as_pm2 || context.strict {

@@ -296,6 +296,9 @@ pub struct EnvSpec {
     /// Part of `base` that reaches the app.
     #[serde(skip_serializing_if = "is_default")]
     pub policy: EnvPolicy,
+    /// Variables that are `undefined` in the file: those of `base` do not reach the app.
+    #[serde(skip_serializing_if = "is_default")]
+    pub undefined: Vec<String>,
 }
 
 impl EnvSpec {
@@ -324,6 +327,7 @@ impl EnvSpec {
         if self.policy != EnvPolicy::Inherit {
             return;
         }
+        self.undefined.retain(|name| !caller.contains_key(name));
         let profile = self.profile.as_ref().and_then(|name| self.profiles.get_mut(name));
         for layer in [Some(&mut self.file), Some(&mut self.vars), profile].into_iter().flatten() {
             for (name, value) in layer {
@@ -332,6 +336,11 @@ impl EnvSpec {
                 }
             }
         }
+    }
+
+    /// Returns true if one of these variables of a caller is `undefined` in the file.
+    pub fn hides_any(&self, vars: &EnvMap) -> bool {
+        self.undefined.iter().any(|name| vars.contains_key(name))
     }
 
     /// The key of the file whose value of this variable counts.

@@ -13,6 +13,9 @@ const NOW: &str = "the state after it, not before it";
 const KEPT: &str = "the last end of an instance is kept over a reload";
 const NO_PID: &str = "PM2's daemon cannot stop what has failed, and says so in place of the process; here it is deleted like any other";
 
+const OWN_GROUP: &str = "the app is stopped: PM2 sends the signal to the process group of its daemon, ours sends none";
+const STRAY: &str = "a key of the file that PM2 copies into the list at a restart with the file";
+
 /// By step, key, PM2's value, ours.
 pub const LIST: &[Row] = &[
     Row::new("*", "*axm_actions*", "*", "*", WRAPPER),
@@ -72,4 +75,29 @@ pub const LIST: &[Row] = &[
     Row::new("pm2 jlist", "*.merge_logs", "true", "-", "a plain restart by npm's client sends its defaults along: they undo nothing"),
     Row::new("pm2 jlist", "*.exit_code", "-", "*", KEPT),
     Row::new("event reload of cluster", "*.exit_code", "-", "*", KEPT),
+];
+
+/// The same of the table of calls (`tests/fixtures/library/calls.cjs`).
+pub const CALLS: &[Row] = &[
+    Row::new("*", "*PM2_USAGE", "-", "\"CLI\"", "PM2's daemon has it from whoever started it first, ours always"),
+    Row::new("*", "*PM2_JSON_PROCESSING", "\"true\"", "-", "npm's client marks its own environment: that is not for apps"),
+    Row::new("*", "*.env.*", "{}", "-", OWN_NAME),
+    Row::new("*", "*", "\"{}\"", "-", OWN_NAME),
+    Row::new("call * *start *", ".results[*].pm_id", "-", "*", WHOLE),
+    Row::new("call * start *", ".results[*].pid", "-", "*", WHOLE),
+    Row::new("*", "*filter_env", "-", "[]", WHOLE),
+    Row::new("*", "*.watch", "-", "false", WHOLE),
+    Row::new("*", "*.version", "-", "\"N/A\"", WHOLE),
+    Row::new("call * sendSignalToProcessId [\"SIGCONT\",1]", "*", "*", "*", OWN_GROUP),
+    Row::new("*", "*.node_version", "*", "*", "it is known from the program, before the app says it").at_times(),
+    Row::new("*", "*_tree_pids*", "*", "-", INSIDE),
+    Row::new("*", "*prev_restart_delay", "0", "-", INSIDE),
+    Row::new("*", "*prev_restart_delay", "-", "0", WHOLE),
+    Row::new("*", "*prev_restart_delay", "*", "0", "PM2 counts an exit that a command asked for as a crash of the app"),
+    Row::new("*", "*unstable_restarts", "*", "0", "a restart that a user asked for is not counted as unstable").at_times(),
+    Row::new("*", "*.updateEnv", "true", "*", "an option of the library's call is no variable of the app"),
+    Row::new("*", "*.pm2_env.script", "*", "-", STRAY),
+    Row::new("*", "*.pm2_env.out_file", "*", "-", STRAY),
+    Row::new("*", "*.pm2_env.pid_file", "*", "-", STRAY),
+    Row::new("*", "*.pm2_env.env.*", "-", "*", "PM2 lists the variables of the file alone, although the app keeps the others"),
 ];

@@ -93,12 +93,6 @@ impl History {
         self.known.values().any(|app| app.contains_key("increment_var"))
     }
 
-    /// An app has a variable whose value in the file is undefined unless the shell has it.
-    fn has_undefined_variables(&self, _: &Call) -> bool {
-        let is_undefined = |(key, value): (&String, &String)| key.starts_with("env") && value.starts_with("process.env");
-        self.known.values().any(|app| app.iter().any(is_undefined))
-    }
-
     /// A reload of an app that ends at once.
     fn reloads_a_bad_release(&self, call: &Call) -> bool {
         let ends = |app: &App| app.get("script").is_some_and(|script| script.contains("crash") || script.contains("done"));
@@ -142,22 +136,15 @@ fn starts_script_elsewhere(_: &History, call: &Call) -> bool {
     call.options.iter().any(|option| option.starts_with("--cwd"))
 }
 
-/// Row of a variable that the file names without a value.
-const fn undefined(fact: &'static str) -> Listed {
-    let when = When::After(History::has_undefined_variables);
-    Listed { row: "variables of `env` that are undefined", fact, pm2: "-", ostler: "*", why: UNDEFINED, when }
-}
-
 /// Row of what a change of these keys does.
 const fn change(keys: &'static [&'static str], fact: &'static str) -> Listed {
     let why = "PM2 ignores these keys of a changed file until the app is deleted and started";
     Listed { row: "changing a running app", fact, pm2: "?", ostler: "?", why, when: When::Changed(keys) }
 }
 
-const UNDEFINED: &str = "in PM2 it hides the variable of the shell; here it is as if it was not there";
 const LEAKS: &str = "`PM2_USAGE`, `PM2_JSON_PROCESSING`";
 const WORKERS: &str = "cluster: `_pm2_version`";
-const STRAY: &str = "`script`, `cwd`, `out_file`, `error_file`";
+const STRAY: &str = "`script`, `cwd`, `out_file`, `error_file`, `pid_file`";
 const EARLY: &str = "`version`, `_pm2_version`: from the first";
 
 const LISTED: &[Listed] = &[
@@ -226,11 +213,6 @@ const LISTED: &[Listed] = &[
         why: "PM2 keeps what a file no longer has",
         when: When::OwnKey,
     },
-    undefined("* TOKEN"),
-    undefined("* X"),
-    undefined("* DB"),
-    undefined("* MODE"),
-    undefined("* PORT"),
     change(&["args"], "* process args"),
     change(&["args"], "file *"),
     row(
@@ -249,9 +231,6 @@ const LISTED: &[Listed] = &[
     ),
     after("options of `start all`", "*", "PM2 takes no options there", |_, call| {
         call.verb == "start" && call.targets == ["all"] && !call.options.is_empty()
-    }),
-    after("`autostart`: a command", "[*] *", "PM2 changes the variables of an app that it leaves stopped", |history, call| {
-        !call.shell.is_empty() && history.is_configured_with("autostart", "false")
     }),
     row("changing a running app", "* autorestart", "true", "false", "PM2 lays its default over an option of the command line"),
     after("`increment_var`: after", "* PORT", "PM2 gives the value of the file unchanged", History::has_counted_variable),

@@ -26,6 +26,8 @@ pub(crate) struct Document {
     pub positions: Positions,
     /// Notes for the user.
     pub notes: Vec<String>,
+    /// Paths of variables that are `undefined`, such as `apps[0].env.TOKEN`.
+    pub undefined_variables: Vec<String>,
     /// Changes that a program made to `process.env`: new value, or none for a variable that was removed.
     pub env_changes: Vec<(String, Option<String>)>,
 }

@@ -38,7 +38,7 @@ pub fn normalize_again(raw: &RawApp, context: &Context, overlay: &Overlay, old: 
         keep_profile(&mut overlay, &raw, old, &mut notes);
     }
     let mut app = normalize(&raw, &in_place(context, &raw, old), &overlay)?;
-    app.spec.env.base = env::inherited(&raw, &context.env, &app.spec.cwd);
+    app.spec.env.base = env::inherited(&raw, &context.env, &app.spec.cwd, &app.spec.env.undefined);
     keep_files(&mut app.spec, old);
     if context.as_pm2 {
         keep_variables(&mut app.spec, old, &context.env);
@@ -140,7 +140,8 @@ fn keep_files(spec: &mut AppSpec, old: &AppSpec) {
     }
 }
 
-/// Lays the variables of the file over those that the app has: PM2 removes none. A shell whose
+/// Lays the variables of the file over those that the app has: PM2 removes none, nor does it hide
+/// those of the first caller that are `undefined` now. A shell whose
 /// variables reach the app, because the file sets none, wins over those that it has.
 fn keep_variables(spec: &mut AppSpec, old: &AppSpec, caller: &EnvMap) {
     let sets: EnvMap = spec.env.layers().skip(2).flatten().map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -154,6 +155,7 @@ fn keep_variables(spec: &mut AppSpec, old: &AppSpec, caller: &EnvMap) {
     }
     kept.extend(std::mem::take(&mut spec.env.file));
     spec.env.file = kept;
+    spec.env.undefined.clone_from(&old.env.undefined);
 }
 
 fn note_lost_variables(spec: &AppSpec, old: &AppSpec, notes: &mut Vec<String>) {

@@ -55,7 +55,8 @@ pub(super) fn is_name(text: &str) -> bool {
 pub(super) fn build(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, overlay: &Overlay, problems: &mut Vec<Problem>) {
     let text = |key: &str| raw.attributes.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
     let env = &mut spec.env;
-    env.base = inherited(raw, &base.context.env, &spec.cwd);
+    env.undefined = undefined(raw, overlay);
+    env.base = inherited(raw, &base.context.env, &spec.cwd, &env.undefined);
     env.file = files(raw, base, problems);
     env.vars = raw.env.clone();
     env.profiles = raw.profiles.clone();
@@ -72,6 +73,8 @@ pub(super) fn build(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, overlay: 
         }
         if env.profiles.contains_key(profile) {
             env.profile = Some(profile.clone());
+            let hidden = raw.undefined.get(&format!("env_{profile}"));
+            hidden.into_iter().flatten().for_each(|name| _ = env.vars.shift_remove(name));
         } else if deploy.is_none() {
             let message = format!("Environment [{profile}] is not defined in process file");
             let problem = Problem { key: raw.path().to_owned(), ..raw.problem(Kind::UnknownProfile, "env", message) };
@@ -80,6 +83,14 @@ pub(super) fn build(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, overlay: 
     }
     expand(spec, raw, &base.context.env, problems);
     set_on_top(spec, &overlay.vars);
+}
+
+/// Variables that `env` or the chosen profile leaves `undefined`, as `process.env.TOKEN` does without that variable.
+fn undefined(raw: &RawApp, overlay: &Overlay) -> Vec<String> {
+    let profile = overlay.profile.as_ref();
+    let of_env = raw.undefined.get("env").into_iter().flatten();
+    let of_profile = profile.and_then(|name| raw.undefined.get(&format!("env_{name}"))).into_iter().flatten();
+    of_env.chain(of_profile).filter(|name| !overlay.vars.contains_key(*name)).cloned().collect()
 }
 
 /// `env_expand`: references in the values of files. A profile that is not chosen stays as it is when it cannot be resolved.
@@ -173,18 +184,22 @@ pub(super) fn finish_policy(spec: &mut AppSpec, context: &Context) {
 }
 
 /// The part of the caller's environment that reaches the app; mostly all of it, and then it is shared by all apps.
-pub(super) fn inherited(raw: &RawApp, caller: &Arc<EnvMap>, cwd: &str) -> Arc<EnvMap> {
+pub(super) fn inherited(raw: &RawApp, caller: &Arc<EnvMap>, cwd: &str, undefined: &[String]) -> Arc<EnvMap> {
     let folder = moved(raw, caller, cwd);
     let clean = raw.attributes.get("env_policy").and_then(Value::as_str) == Some("clean");
     let filter = raw.attributes.get("filter_env").map(texts).unwrap_or_default();
-    if !clean && filter.is_empty() && folder.is_none() && !OF_ONE_PROCESS.iter().any(|name| caller.contains_key(*name)) {
+    let hides_any = undefined.iter().any(|name| caller.contains_key(name));
+    if !clean && filter.is_empty() && folder.is_none() && !hides_any && !OF_ONE_PROCESS.iter().any(|name| caller.contains_key(*name)) {
         return Arc::clone(caller);
     }
     // PM2: one text is the whole name of a variable, a list holds parts of names.
     let exact = raw.as_written("filter_env").is_some_and(Value::is_string);
     let drops = |word: &str, name: &str| if exact { name == word } else { !word.is_empty() && name.contains(word) };
     let keep = |name: &str| {
-        !OF_ONE_PROCESS.contains(&name) && (!clean || EnvPolicy::Clean.keeps(name, false)) && !filter.iter().any(|word| drops(word, name))
+        !OF_ONE_PROCESS.contains(&name)
+            && !undefined.iter().any(|hidden| hidden == name)
+            && (!clean || EnvPolicy::Clean.keeps(name, false))
+            && !filter.iter().any(|word| drops(word, name))
     };
     let mut kept: EnvMap = caller.iter().filter(|(name, _)| keep(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
     if let Some(folder) = folder.filter(|_| keep("PWD")) {

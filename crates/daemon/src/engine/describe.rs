@@ -67,6 +67,7 @@ impl Ctx {
         }
         // It is not kept running any more; a run at its times begins anew.
         let ends = spec.is_job() && !slot.spec().is_job();
+        let shorter_base = spec.env.hides_any(&slot.base().vars).then(|| (*slot.base().vars).clone());
         // Instances of one app that get the same change share one description.
         let (app, record) = self.slots.shared_app(spec);
         record.iter().for_each(|record| self.journal.push(record));
@@ -77,6 +78,9 @@ impl Ctx {
             if ends {
                 self.event(id, Event::Stop(Origin::policy(PolicyName::Cron)));
             }
+        }
+        if let Some(vars) = shorter_base {
+            self.rebase(id, vars);
         }
     }
 }

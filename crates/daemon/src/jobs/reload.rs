@@ -79,6 +79,7 @@ impl Job {
         };
         spec.env.base = Arc::default();
         let present = Rc::clone(slot.base());
+        let vars = vars.or_else(|| spec.env.hides_any(&present.vars).then(|| (*present.vars).clone()));
         let app = match before.filter(|before| *before.app.spec == spec) {
             Some(before) => Rc::clone(&before.app),
             None => ctx.slots.shared_app(spec).0,

@@ -133,7 +133,12 @@ impl Starting {
         let is_left = |id: &u32| self.job.named_only && !spec.autostart && ctx.slots.get(*id).is_some_and(Slot::is_unstarted);
         let (left, ids): (Vec<u32>, Vec<u32>) = ids.into_iter().partition(is_left);
         self.job.touch(&left, &ctx.slots);
-        left.into_iter().for_each(|id| ctx.redescribe(id, spec.clone()));
+        for id in left {
+            if takes_callers(spec) {
+                rebase_merged(ctx, id, &self.base_env);
+            }
+            ctx.redescribe(id, spec.clone());
+        }
         ids
     }
 

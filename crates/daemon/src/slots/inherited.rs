@@ -15,6 +15,7 @@ fn is_other(account: Option<&Identity>) -> bool {
 
 /// Variables of the caller that reach an app, and those of its own user.
 pub(crate) fn inherited<'a>(spec: &AppSpec, vars: Cow<'a, EnvMap>) -> Cow<'a, EnvMap> {
+    let vars = if spec.env.hides_any(&vars) { Cow::Owned(without(&vars, &spec.env.undefined)) } else { vars };
     if spec.env.policy == EnvPolicy::Inherit {
         return vars;
     }
@@ -25,6 +26,10 @@ pub(crate) fn inherited<'a>(spec: &AppSpec, vars: Cow<'a, EnvMap>) -> Cow<'a, En
         narrow.extend(personal(&user).map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
     Cow::Owned(narrow)
+}
+
+fn without(vars: &EnvMap, names: &[String]) -> EnvMap {
+    vars.iter().filter(|(name, _)| !names.contains(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Filter that is true if a variable that is kept reaches a process of this account: the description may be another one by now.

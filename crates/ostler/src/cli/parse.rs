@@ -224,8 +224,9 @@ impl Scan {
         if self.positional.is_empty() && find(word).is_some() {
             return false;
         }
-        // `restart --watch api`: only `start` watches a path, elsewhere it is a switch.
-        opt.long != "watch" || command.is_none_or(|command| command.name.starts_with("start"))
+        // `restart --watch api` has a switch, `restart api --watch lib` a path.
+        let has_target = self.positional.len() > 1;
+        opt.long != "watch" || has_target || command.is_none_or(|command| command.name.starts_with("start"))
     }
 
     /// Gives the target back in `start --watch app.js`: no target is left, and the value is a file, so it was meant as the target.
@@ -399,6 +400,9 @@ mod tests {
         assert_eq!(default.attributes().get("watch"), Some(&json!([folder])));
         assert_eq!(call("restart --watch api").targets, ["api"]);
         assert_eq!(call("stop --watch api").targets, ["api"]);
+        let of_path = call("restart api --watch lib");
+        assert_eq!((of_path.targets.as_slice(), of_path.attributes().get("watch")), (&["api".to_owned()][..], Some(&json!(["lib"]))));
+        assert_eq!(call("restart api web --watch").targets, ["api", "web"]);
         assert_eq!(call("--watch start a.js").targets, ["a.js"]);
         assert_eq!(call("logs --highlight error api").value("highlight"), Some("error"));
         std::fs::remove_dir_all(&dir).unwrap();

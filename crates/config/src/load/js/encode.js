@@ -18,6 +18,8 @@
 
   const plain = (root) => {
     const notes = [];
+    // Paths of variables without a value: JSON has no word for them.
+    const undefinedVariables = [];
     const open = new Set();
     let count = 0;
     const walk = (given, path, depth) => {
@@ -56,13 +58,14 @@
         for (const key of Object.keys(v)) {
           const item = walk(v[key], path ? `${path}.${key}` : key, depth + 1);
           if (item !== undefined) out[key] = item;
+          else if (/(^|\.)env(_[^.]*)?$/.test(path)) undefinedVariables.push(`${path}.${key}`);
         }
       }
       open.delete(v);
       return out;
     };
     const value = walk(root, '', 0);
-    return { value: value === undefined ? null : value, notes };
+    return { value: value === undefined ? null : value, notes, undefinedVariables };
   };
 
   const changes = (before, after) => {

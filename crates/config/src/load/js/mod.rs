@@ -132,6 +132,7 @@ fn evaluate(job: &Job<'_>, context: &Context) -> Result<Document, Problem> {
         value: answer.value,
         positions: Positions::scan(job.source),
         notes: answer.notes,
+        undefined_variables: answer.undefined_variables,
         env_changes: answer
             .env
             .set
@@ -164,6 +165,8 @@ impl Failure {
 struct Answer {
     value: Value,
     notes: Vec<String>,
+    #[serde(rename = "undefinedVariables")]
+    undefined_variables: Vec<String>,
     env: EnvChanges,
 }
 

@@ -312,8 +312,11 @@ fn is_there(ctx: &Ctx, name: &str) -> bool {
 
 /// A line for the standard input of an app, as it is.
 fn line(packet: &Value) -> Result<Plan, String> {
-    let (Some(id), Some(line)) = (packet.get("pm_id").and_then(id_number), packet.get("line").and_then(Value::as_str)) else {
+    let (Some(given), Some(line)) = (packet.get("pm_id").filter(|id| !id.is_null()), packet.get("line").and_then(Value::as_str)) else {
         return Err("pm_id or line field missing".into());
+    };
+    let Some(id) = id_number(given) else {
+        return Err(format!("Process with ID <{}> unknown.", shown(given)));
     };
     Ok(Plan::of([Step::Ask(Request::Input { id, text: line.to_owned() })], Outcome::Value(packet.clone())))
 }

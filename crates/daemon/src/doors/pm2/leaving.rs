@@ -7,7 +7,8 @@
 //!
 //! An update asks for the version right after the announcement. It stops this daemon and starts npm's. A program that calls `update` of npm's library gets
 //! exactly that, as with PM2. `pm2 update` of npm's command line is refused everything, because PM2's banner suggests that command to users of another version.
-//! The command line ignores the errors; it is stopped at `killMe`, before it starts npm's daemon.
+//! The command line ignores the errors; it is stopped at `killMe`, before it starts npm's daemon. Nothing else stops it there: it throws after a reply without
+//! values, starts npm's daemon if no reply comes, and waits without end if the connection closes.
 
 /// PM2's error for a restart meanwhile.
 const BEING_KILLED: &str = "[RestartProcessId] PM2 is being killed, stopping restart procedure...";
