@@ -116,6 +116,8 @@ pub(super) struct Waited {
     pub hidden: bool,
     /// Time until which it waits for its confirmation, if it is online.
     pub up_until_ms: Option<u64>,
+    /// True if its process exited before its confirmation. Its failure is reported when the last lines are complete.
+    pub exited: bool,
 }
 
 impl Waited {
@@ -126,6 +128,7 @@ impl Waited {
             goal,
             hidden: slot.durable.role != Role::Serving,
             up_until_ms: None,
+            exited: false,
         }
     }
 }

@@ -132,6 +132,8 @@ impl Feature for Jobs {
             }
             // Whoever waits until nothing of the slot is left.
             Answer::CommandEnded(end) => end.slot.into_iter().for_each(|id| self.look(ctx, id, None)),
+            // The last lines of an exit are complete.
+            Answer::LastLines { id, .. } => self.look(ctx, *id, None),
             Answer::Cut { id, warning, .. } => {
                 for job in self.all.iter().filter(|job| job.waiting.contains_key(id)) {
                     job.asker.send(ctx, Progress::Warning(warning.clone()));
