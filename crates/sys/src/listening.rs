@@ -1,6 +1,7 @@
 //! Listeners at a TCP port of this network namespace, as far as `/proc` lets us see.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
@@ -94,6 +95,25 @@ pub fn places_of(pids: &[i32]) -> BTreeSet<String> {
     places
 }
 
+/// Returns the TCP ports on which these processes listen, each in its own network namespace. Only root sees those of other users.
+pub fn tcp_ports_of(pids: &[i32]) -> BTreeSet<u16> {
+    let of = |pid: &i32| {
+        let sockets: BTreeSet<u64> = socket_inodes(*pid).collect();
+        let names: &[&str] = if sockets.is_empty() { &[] } else { &["tcp", "tcp6"] };
+        let tables = names.iter().filter_map(|name| std::fs::read_to_string(format!("/proc/{pid}/net/{name}")).ok());
+        let open = tables.flat_map(|table| bound(&table, LISTEN));
+        open.filter(|(_, listener)| sockets.contains(&listener.inode)).map(|(port, _)| port).collect::<Vec<_>>()
+    };
+    pids.iter().flat_map(of).collect()
+}
+
+/// Returns the ports from which the kernel chooses for a socket without one.
+pub fn ephemeral_ports() -> Option<RangeInclusive<u16>> {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut bounds = range.split_whitespace().filter_map(|bound| bound.parse::<u16>().ok());
+    Some(bounds.next()?..=bounds.next()?)
+}
+
 /// Inodes of the sockets that listen at a TCP port in the network namespace of a process.
 pub(crate) fn inodes_at(pid: i32, port: u16) -> BTreeSet<u64> {
     let tables = ["tcp", "tcp6"].map(|name| std::fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default());
@@ -159,6 +179,8 @@ mod tests {
             assert_eq!(by_proc(port), expected, "{address}");
             assert_eq!(holder_of(&expected, &[]), Some(us));
             assert_eq!(holder_of(&expected, &[1, us]), Some(us));
+            assert!(tcp_ports_of(&[us]).contains(&port), "{address}");
+            assert!(ephemeral_ports().unwrap().contains(&port), "{address}");
             drop(listener);
             assert!(sockets_at(port).is_empty(), "{address}");
         }

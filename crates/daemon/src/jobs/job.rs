@@ -7,6 +7,7 @@ use ostler_core::lifecycle::Origin;
 use ostler_proto::control::{Action, Change, Progress, Response, RolloutReport};
 
 use super::confirm::Confirming;
+use super::detached::Detaching;
 use super::release::NewRelease;
 use crate::engine::Ctx;
 use crate::slots::{Slot, Slots};
@@ -68,6 +69,8 @@ pub(super) struct Job {
     pub canary_ms: Option<u64>,
     /// Confirmation of what is started.
     pub confirm: Option<Confirming>,
+    /// Whether the client is answered before the end.
+    pub detaching: Detaching,
     /// Whether some of its instances depend on others.
     pub ordered: bool,
     /// Instances that this request added.
@@ -156,6 +159,7 @@ impl Job {
             told_in_order: None,
             canary_ms: None,
             confirm: None,
+            detaching: Detaching::No,
             fresh: Vec::new(),
             ordered: false,
             sent: 0,
