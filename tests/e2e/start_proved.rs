@@ -1,6 +1,6 @@
 //! A start is proved: a new process runs for `min_uptime`, on every way to start one. `--no-wait`, and the name `pm2`, do not wait for that.
 
-use ostler_testkit::{Cmd, Home, Output, needs_program};
+use ostler_testkit::{Cmd, Home, Output, free_port, needs_program};
 use serde_json::json;
 
 use crate::setup::{home, home_as_pm2};
@@ -115,4 +115,83 @@ fn a_number_of_instances_that_is_no_plausible_one_is_refused() {
         assert_eq!(home.jlist().len(), 1, "{words}");
     }
     home.ok("scale ok 2");
+}
+
+/// An old process that exits only when the file `go` exists.
+const STUBBORN: &str = "
+const fs = require('fs');
+process.on('SIGINT', () => setInterval(() => fs.existsSync('go') && process.exit(0), 10));
+setInterval(() => {}, 1 << 30);
+console.log('runs');
+";
+
+#[test]
+fn no_wait_returns_while_the_old_process_still_exits() {
+    needs_program!("node");
+    for words in ["restart app", "reload app", "restart FILE"] {
+        let home = home();
+        home.write("app.js", STUBBORN);
+        let app = json!({"name": "app", "script": "app.js", "kill_timeout": 60000});
+        let file = home.write("ecosystem.json", json!({"apps": [app]}).to_string());
+        home.ok(format!("start {file}"));
+        home.wait_log("app-out.log", "runs");
+        let old = home.app("app").pid();
+        let words = words.replace("FILE", &file);
+        watched(&home, &format!("{words} --no-wait")).ok();
+        let process = rustix::process::Pid::from_raw(old).unwrap();
+        assert!(rustix::process::test_kill_process(process).is_ok(), "{words}: the command waited for the exit of the old process");
+        home.write("go", "");
+        home.wait_until("the new process is online", || home.app("app").pid() != old && home.app("app").status() == "online");
+    }
+}
+
+#[test]
+fn no_wait_still_fails_for_an_unknown_app() {
+    let home = home();
+    home.ok(format!("start {} --name ok -- hold", ostler_testkit::fixture()));
+    watched(&home, "restart nothing --no-wait").fails().says("nothing");
+}
+
+/// A server that listens after a while, unless the file `moved` is there.
+fn late_server(port: u16) -> String {
+    format!(
+        "if (!require('fs').existsSync('moved')) setTimeout(() => require('net').createServer().listen({port}, () => console.log('listens')), 700);
+setInterval(() => {{}}, 1 << 30);"
+    )
+}
+
+#[test]
+fn a_restart_is_proved_when_the_new_process_listens_where_the_old_one_did() {
+    needs_program!("node");
+    let home = home();
+    let port = free_port();
+    home.write("app.js", late_server(port));
+    let app = json!({"name": "app", "script": "app.js", "min_uptime": 100, "listen_timeout": 30000});
+    let file = home.write("ecosystem.json", json!({"apps": [app]}).to_string());
+    home.ok(format!("start {file}"));
+    home.wait_log("app-out.log", "listens");
+    for words in ["restart app", "reload app", "restart FILE"] {
+        let output = watched(&home, &words.replace("FILE", &file)).ok();
+        assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok(), "{words}: the command returned before the app listened");
+        assert!(!output.stderr.contains("does not listen"), "{words}: {output:?}");
+    }
+}
+
+#[test]
+fn a_restart_warns_about_a_port_on_which_the_new_process_does_not_listen() {
+    needs_program!("node");
+    let home = home();
+    let port = free_port();
+    home.write("app.js", late_server(port));
+    let app = json!({"name": "app", "script": "app.js", "min_uptime": 100, "listen_timeout": 1000});
+    let file = home.write("ecosystem.json", json!({"apps": [app]}).to_string());
+    home.ok(format!("start {file}"));
+    home.wait_log("app-out.log", "listens");
+    home.write("moved", "");
+    let warning = format!("[app](0) does not listen on port {port}, as its old process did");
+    let output = watched(&home, "restart app").ok();
+    assert_eq!(output.stderr.matches(&warning).count(), 1, "{output:?}");
+    // The process without a port is the old one now.
+    let output = watched(&home, "restart app").ok();
+    assert!(!output.stderr.contains("does not listen"), "{output:?}");
 }

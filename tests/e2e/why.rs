@@ -75,7 +75,10 @@ fn who_holds_a_port_is_named() {
     home.ok(format!("start {server} --name first"));
     home.wait_log("first-out.log", "listening");
     let pid = home.app("first").pid();
-    home.run(format!("start {server} --name second --no-autorestart")).fails().says("EADDRINUSE");
+    home.run(format!("start {server} --name second --no-autorestart"))
+        .fails()
+        .says("EADDRINUSE")
+        .says(&format!("port {port} is held by process {pid} (node)"));
     home.wait_status("second", "stopped");
     home.ok("why second").says("EADDRINUSE").says(&format!("port {port} is held by process {pid} (node), app first (id 0)"));
     // Somebody who is no app of ours, and a port that ostler holds for one.

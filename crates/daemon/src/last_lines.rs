@@ -1,43 +1,41 @@
 //! Last lines of a process, for those who ask why it ended: the lines that matter, and who has the port that it could not have.
 
-use std::collections::BTreeMap;
-
 use ostler_core::error_lines;
 use ostler_core::lifecycle::{Event, ExitCause};
-use ostler_sys::listening;
 
 use crate::engine::{Answer, Ctx, Feature, InstanceStep, Request};
+use crate::port_holders::{Lookup, PortHolders};
+use crate::reactor::Source;
 use crate::slots::Slot;
-
-/// Time for which the holder of a port is known. A search reads the descriptors of all processes, and instances that crash because the port is
-/// taken ask for it at each exit.
-const HOLDER_KNOWN_MS: u64 = 10_000;
-/// Most ports of which the holder is known.
-const MOST_PORTS: usize = 64;
 
 /// Keeper of last lines. The lines themselves are kept with the exit.
 #[derive(Debug, Default)]
 pub(crate) struct LastLines {
-    /// Holders of ports, in words, and the time of each search.
-    holders: BTreeMap<u16, (u64, String)>,
+    holders: PortHolders<Incomplete>,
+}
+
+/// Last lines of a process to which the holder of a port is added later.
+#[derive(Clone, Debug)]
+struct Incomplete {
+    id: u32,
+    /// Incarnation of the exit that has these lines; none if it has not exited.
+    inc: Option<u32>,
+    lines: Vec<String>,
 }
 
 impl LastLines {
     pub(crate) const NAME: &str = "last_lines";
 
-    /// Adds who has a port that could not be had.
-    fn name_port_holder(&mut self, ctx: &Ctx, lines: &mut Vec<String>) {
-        let Some(port) = error_lines::taken_port(lines) else { return };
-        let now_ms = ctx.now.mono_ms;
-        let is_known = |(at_ms, _): &(u64, String)| now_ms < at_ms.saturating_add(HOLDER_KNOWN_MS);
-        if !self.holders.get(&port).is_some_and(is_known) {
-            self.holders.retain(|_, known| is_known(known));
-            if self.holders.len() >= MOST_PORTS {
-                return;
-            }
-            self.holders.insert(port, (now_ms, holder(ctx, port)));
+    /// Adds the holder of a port that the process could not bind. Returns false if that is looked up first.
+    fn complete(&mut self, ctx: &mut Ctx, id: u32, inc: Option<u32>, lines: &mut Vec<String>) -> bool {
+        let Some(port) = error_lines::taken_port(lines) else { return true };
+        let incomplete = Incomplete { id, inc, lines: lines.clone() };
+        match self.holders.look_up(ctx, port, Source::Feature(Self::NAME, 0), incomplete) {
+            Lookup::Known(holder) => lines.push(held(port, &holder)),
+            Lookup::UnderWay => return false,
+            Lookup::Refused => {}
         }
-        lines.extend(self.holders.get(&port).map(|(_, holder)| format!("port {port} is held {holder}")));
+        true
     }
 
     /// Keeps the last lines of this incarnation with its exit.
@@ -51,12 +49,32 @@ impl LastLines {
             return;
         }
         let mut lines = slot.last_lines();
-        self.name_port_holder(ctx, &mut lines);
-        if let Some(record) = ctx.slots.get_mut(id).and_then(|slot| slot.durable.instance.exits.last_mut()) {
+        let is_complete = self.complete(ctx, id, Some(inc), &mut lines);
+        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        slot.live.seeks_port_holder |= !is_complete;
+        if let Some(record) = slot.durable.instance.exits.last_mut() {
             record.last_lines = lines;
         }
         ctx.slots.changed(id);
     }
+
+    /// Adds the holder of a port to the exit that waits for it, and answers.
+    fn on_holder(&mut self, ctx: &mut Ctx, port: u16, holder: &str, incomplete: Incomplete) {
+        let Incomplete { id, inc, mut lines } = incomplete;
+        lines.push(held(port, holder));
+        if let Some(slot) = ctx.slots.get_mut(id).filter(|_| inc.is_some()) {
+            slot.live.seeks_port_holder = self.holders.any_waiting(|other| other.id == id && other.inc.is_some());
+            if let Some(record) = slot.durable.instance.exits.iter_mut().rfind(|record| Some(record.inc) == inc) {
+                record.last_lines.clone_from(&lines);
+                ctx.slots.changed(id);
+            }
+        }
+        ctx.answer(Answer::LastLines { id, lines });
+    }
+}
+
+fn held(port: u16, holder: &str) -> String {
+    format!("port {port} is held {holder}")
 }
 
 impl Feature for LastLines {
@@ -70,38 +88,17 @@ impl Feature for LastLines {
     fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
         let Request::LastLines { id } = request else { return Some(request) };
         let mut lines = ctx.slots.get(id).map(Slot::last_lines).unwrap_or_default();
-        self.name_port_holder(ctx, &mut lines);
-        ctx.answer(Answer::LastLines { id, lines });
+        if self.complete(ctx, id, None, &mut lines) {
+            ctx.answer(Answer::LastLines { id, lines });
+        }
         None
     }
-}
 
-/// The holder of a port, in words that follow it.
-fn holder(ctx: &Ctx, port: u16) -> String {
-    let sockets = listening::sockets_at(port);
-    if sockets.is_empty() {
-        return "by nobody any more".into();
+    fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
+        for (port, holder, incomplete) in self.holders.take(ctx) {
+            self.on_holder(ctx, port, &holder, incomplete);
+        }
     }
-    if let Some(app) = sockets.iter().find_map(|inode| ctx.listening.app_of(*inode)) {
-        return format!("for app {app}, whose instances share it");
-    }
-    // Others see no more than the socket.
-    let Some(pid) = listening::processes_with(&sockets).into_iter().next() else {
-        return "by a process that cannot be seen from here, of another user or container".into();
-    };
-    let program = listening::program(pid).unwrap_or_default();
-    let app = app_of_process(ctx, pid).map(|app| format!(", app {app}")).unwrap_or_default();
-    format!("by process {pid} ({program}){app}")
-}
-
-/// The app whose main process this is, or descends from.
-fn app_of_process(ctx: &Ctx, pid: i32) -> Option<String> {
-    let table = ostler_sys::ProcTable::with_ancestors(pid, []);
-    let ancestors = std::iter::successors(Some(pid), |pid| table.get(*pid).map(|entry| entry.ppid).filter(|ppid| *ppid > 1));
-    ancestors.take(64).find_map(|pid| {
-        let slot = ctx.slots.iter().find(|slot| slot.durable.instance.pid() == Some(pid))?;
-        Some(format!("{} (id {})", slot.spec().name, slot.durable.pm_id))
-    })
 }
 
 #[cfg(test)]
@@ -151,22 +148,47 @@ mod tests {
         }
     }
 
+    /// Last line of an exit by `EADDRINUSE`, once the lookup of the port is done.
+    fn holder_after_exit(played: &mut Played, port: u16) -> String {
+        let mut feature = LastLines::default();
+        let error = format!("Error: listen EADDRINUSE: address already in use :::{port}");
+        let id = running(played, &format!("{error}\n"));
+        let exit = ExitReport { ending: Ending::Code(1), oom: false };
+        played.dispatch(&mut feature, id, Event::Exited { inc: 1, exit: exit.clone() });
+        let lines = |ctx: &Ctx| ctx.slots.get(id).unwrap().durable.instance.exits.last().unwrap().last_lines.clone();
+        assert_eq!(lines(&played.ctx), [error.as_str()], "the exit does not wait for the lookup");
+        // A second request for the same port waits for the same lookup.
+        played.ctx.request(Request::LastLines { id });
+        assert!(played.settle(&mut feature).is_empty());
+        assert!(played.ctx.slots.get(id).unwrap().live.seeks_port_holder);
+        played.wait(&mut feature, |_, ctx| !ctx.slots.get(id).unwrap().live.seeks_port_holder);
+        let lines = lines(&played.ctx);
+        let answers = played.settle(&mut feature);
+        assert_eq!(answers.len(), 2, "{answers:?}");
+        for answer in answers {
+            let Input::Answer(Answer::LastLines { lines: told, .. }) = answer else { panic!("{answer:?}") };
+            assert_eq!(told, lines);
+        }
+        // From now on the holder is known, and the next exit has it at once.
+        let next = running(played, &format!("{error}\n"));
+        played.dispatch(&mut feature, next, Event::Exited { inc: 1, exit });
+        assert_eq!(played.ctx.slots.get(next).unwrap().durable.instance.exits.last().unwrap().last_lines, lines);
+        assert!(!played.ctx.slots.get(next).unwrap().live.seeks_port_holder);
+        lines.last().unwrap().clone()
+    }
+
     #[test]
-    fn who_has_the_port_is_named() {
-        let mut played = Played::new(&[]);
+    fn the_holder_of_a_port_is_added_to_the_exit_later() {
+        let mut played = Played::new(&[LastLines::NAME]);
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
-        let text = format!("Error: listen EADDRINUSE: address already in use :::{port}\n");
         let us = std::process::id().cast_signed();
-        let id = running(&mut played, &text);
-        let last = ends(&mut played, id).pop().unwrap();
+        let last = holder_after_exit(&mut played, port);
         assert!(last.starts_with(&format!("port {port} is held by process {us} (")), "{last}");
-        let id = running(&mut played, &text);
         played.ctx.listening.add("web", "port", std::rc::Rc::new(socket.try_clone().unwrap().into()));
-        assert_eq!(ends(&mut played, id).pop().unwrap(), format!("port {port} is held for app web, whose instances share it"));
+        assert_eq!(holder_after_exit(&mut played, port), format!("port {port} is held for app web, whose instances share it"));
         played.ctx.listening.remove("web", "port");
         drop(socket);
-        let id = running(&mut played, &text);
-        assert_eq!(ends(&mut played, id).pop().unwrap(), format!("port {port} is held by nobody any more"));
+        assert_eq!(holder_after_exit(&mut played, port), format!("port {port} is held by nobody any more"));
     }
 }

@@ -331,6 +331,9 @@ pub struct Confirm {
     /// that have not been touched stay as they are.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub watches: bool,
+    /// Whether the client is answered as soon as the daemon has taken the order, without any proof.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub detached: bool,
 }
 
 /// Action of `start` on an app whose name exists.

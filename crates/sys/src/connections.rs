@@ -1,10 +1,12 @@
 //! TCP connections of a port, as the kernel knows them (`sock_diag(7)`): what was asked last, and what was answered.
 
 use std::collections::BTreeSet;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, getsockname, netlink, recv, send, socket_with};
+use rustix::net::{AddressFamily, getsockname};
+
+use crate::sock_diag::{Dump, INFO, int, owner};
 
 /// Most connections that are looked at.
 pub const MOST: usize = 20_000;
@@ -37,68 +39,15 @@ pub struct Connection {
 /// # Errors
 /// No TCP socket, or a kernel without `sock_diag`.
 pub fn accepted_at(listener: impl AsFd) -> Result<Vec<Connection>, Errno> {
+    /// Established, and those whose other side has said that it sends nothing more.
+    const STATES: u32 = 1 << 1 | 1 << 8;
     let address = std::net::SocketAddr::try_from(getsockname(listener)?)?;
     // A socket of version 6 may have connections of version 4: the kernel lists them with it.
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, SocketFlags::CLOEXEC, Some(netlink::SOCK_DIAG))?;
-    send(&socket, &request(family, address.port()), SendFlags::empty())?;
-    read_all(&socket)
-}
-
-/// `nlmsghdr` and `inet_diag_req_v2` of `linux/inet_diag.h`: a dump of the connections at a local port.
-fn request(family: AddressFamily, port: u16) -> Vec<u8> {
-    const SOCK_DIAG_BY_FAMILY: u16 = 20;
-    const REQUEST_DUMP: u16 = 0x1 | 0x300;
-    const TCP: u8 = 6;
-    /// `1 << (INET_DIAG_INFO - 1)`: with `tcp_info`.
-    const WITH_INFO: u8 = 1 << (INFO - 1);
-    /// Established, and those whose other side has said that it sends nothing more.
-    const STATES: u32 = 1 << 1 | 1 << 8;
-    const LENGTH: u32 = 16 + 56;
-    let mut message = Vec::with_capacity(LENGTH as usize);
-    message.extend(LENGTH.to_ne_bytes());
-    message.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    message.extend(REQUEST_DUMP.to_ne_bytes());
-    message.extend([0; 8]);
-    message.extend([u8::try_from(family.as_raw()).unwrap_or_default(), TCP, WITH_INFO, 0]);
-    message.extend(STATES.to_ne_bytes());
-    message.extend(port.to_be_bytes());
-    message.resize(LENGTH as usize, 0);
-    message
-}
-
-/// Attribute with `tcp_info`.
-const INFO: u8 = 2;
-
-fn read_all(socket: &OwnedFd) -> Result<Vec<Connection>, Errno> {
-    const DONE: u16 = 3;
-    const ERROR: u16 = 2;
-    let mut connections = Vec::new();
-    let mut block = vec![0; 32 << 10];
-    loop {
-        let (length, _) = recv(socket, &mut block, RecvFlags::empty())?;
-        let mut rest = &block[..length.min(block.len())];
-        if rest.is_empty() {
-            return Err(Errno::PIPE);
-        }
-        while let Some((kind, body, after)) = message(rest) {
-            match kind {
-                DONE => return Ok(connections),
-                ERROR => return Err(int(body, 0).map_or(Errno::IO, |code| Errno::from_raw_os_error(code.cast_signed().saturating_neg()))),
-                // Whoever is in the queue of the listener has no inode yet.
-                _ => connections.extend(connection(body).filter(|connection| connection.inode != 0 && connections.len() < MOST)),
-            }
-            rest = after;
-        }
-    }
-}
-
-/// The first message: its type, its body, and what follows.
-fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
-    let length = usize::try_from(int(bytes, 0)?).ok()?;
-    let kind = u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?);
-    let body = bytes.get(16..length)?;
-    Some((kind, body, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
+    // `1 << (INET_DIAG_INFO - 1)`: with `tcp_info`.
+    let dump = Dump { family, port: address.port(), states: STATES, attributes: 1 << (INFO - 1) };
+    // A connection in the queue of the listener has no inode yet.
+    dump.read(MOST, |body| connection(body).filter(|connection| connection.inode != 0))
 }
 
 /// `inet_diag_msg`, and the attribute with `tcp_info` of `linux/tcp.h`.
@@ -119,16 +68,12 @@ fn connection(body: &[u8]) -> Option<Connection> {
         cookie: high << 32 | low,
         unread: int(body, 56)?,
         unsent: int(body, 60)?,
-        inode: half(68)?,
+        inode: owner(body)?.1,
         since_sent_ms: int(info, 44)?,
         since_received_ms: int(info, 52)?,
         received: u64::from_ne_bytes(info.get(128..136)?.try_into().ok()?),
         sent: int(info, 156)?,
     })
-}
-
-fn int(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
 /// Inodes of the sockets that this process and what descends from it have open, as far as we may see them.
@@ -190,8 +135,6 @@ mod tests {
 
     #[test]
     fn nonsense_is_nothing() {
-        assert_eq!(message(&[0; 3]), None);
-        assert_eq!(message(&[200, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), None);
         assert_eq!(connection(&[0; 72]), None);
         assert_eq!(connection(&[vec![0; 72], vec![2, 0, 2, 0]].concat()), None);
         assert_eq!(connection(&[vec![0; 72], vec![0, 0, 9, 0]].concat()), None);

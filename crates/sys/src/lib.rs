@@ -41,6 +41,7 @@ pub mod rlimit;
 pub mod sample;
 pub mod scheduling;
 pub mod signal;
+mod sock_diag;
 pub mod socket;
 pub mod spawn;
 pub mod text_file;

@@ -6,6 +6,7 @@ use ostler_core::goal::Goal;
 use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{Action, Failure, Progress, Response};
 
+use super::detached::Detaching;
 use super::job::{Job, Step, Then, Waited, action_word};
 use super::shares::Shares;
 use super::turns::put_in_order;
@@ -22,6 +23,9 @@ fn is_left(slots: &Slots, id: u32, target: &str) -> bool {
 impl Job {
     /// Starts what may be started, resolves the next target when one is done. True when all are, and who asked has the answer.
     pub(super) fn advance(&mut self, ctx: &mut Ctx) -> bool {
+        if self.detaching != Detaching::No {
+            self.detach(ctx);
+        }
         loop {
             self.take_turns(ctx);
             if !self.waiting.is_empty() || !self.pending.is_empty() || !self.rollouts.is_empty() {
@@ -42,7 +46,7 @@ impl Job {
         }
     }
 
-    fn resolve(&mut self, ctx: &mut Ctx, target: String) -> Result<(), Failure> {
+    pub(super) fn resolve(&mut self, ctx: &mut Ctx, target: String) -> Result<(), Failure> {
         let ids = ctx.slots.select_in(self.namespace.as_deref(), &target, &self.cwd)?;
         self.touch(&ids, &ctx.slots);
         let starts = self.named_only && matches!(self.step, Step::Act(Action::Restart | Action::Reload, _));
@@ -81,7 +85,7 @@ impl Job {
     }
 
     /// Takes instances from `pending` as long as the rules allow.
-    fn take_turns(&mut self, ctx: &mut Ctx) {
+    pub(super) fn take_turns(&mut self, ctx: &mut Ctx) {
         if matches!(self.step, Step::Act(Action::Reload, _)) {
             return self.begin_reloads(ctx);
         }
@@ -155,17 +159,22 @@ impl Job {
         }
     }
 
+    /// Returns the answer by what is known now.
+    pub(super) fn response(&mut self) -> Response {
+        let (failed, total) = (self.failed + self.lost, self.ids.len() as u32 + self.lost);
+        let refused = std::mem::take(&mut self.refused);
+        match (failed, refused.is_empty()) {
+            (0, _) => Response::Done { ids: std::mem::take(&mut self.shown) },
+            (_, false) => Response::Failed(Failure::Rollout(refused)),
+            (failed, true) => Response::Failed(Failure::Some { failed, total }),
+        }
+    }
+
     fn finish(&mut self, ctx: &mut Ctx) {
         // What the caller learns has to be known, too, after both daemon and keeper were killed.
         ctx.state_file.hurry();
         ctx.state_file.write_with_next();
-        let (failed, total) = (self.failed + self.lost, self.ids.len() as u32 + self.lost);
-        let refused = std::mem::take(&mut self.refused);
-        let response = match (failed, refused.is_empty()) {
-            (0, _) => Response::Done { ids: std::mem::take(&mut self.shown) },
-            (_, false) => Response::Failed(Failure::Rollout(refused)),
-            (failed, true) => Response::Failed(Failure::Some { failed, total }),
-        };
+        let response = self.response();
         self.asker.answer(ctx, response);
         if self.then == Then::Exit {
             ctx.ending = Some(Ending::Everything);

@@ -26,7 +26,7 @@ pub(super) struct Confirming {
 
 impl Confirming {
     pub(super) fn new(confirm: Confirm, now_ms: u64) -> Self {
-        let Confirm { within_ms, early_exit_fails, watches } = confirm;
+        let Confirm { within_ms, early_exit_fails, watches, .. } = confirm;
         Self { until_ms: now_ms.saturating_add(within_ms), early_exit_fails, watches }
     }
 

@@ -7,6 +7,7 @@ use ostler_core::lifecycle::Origin;
 use ostler_proto::control::{Action, Change, Progress, Response, RolloutReport};
 
 use super::confirm::Confirming;
+use super::detached::Detaching;
 use super::release::NewRelease;
 use crate::engine::Ctx;
 use crate::slots::{Slot, Slots};
@@ -70,6 +71,8 @@ pub(super) struct Job {
     pub canary_ms: Option<u64>,
     /// Confirmation of what is started.
     pub confirm: Option<Confirming>,
+    /// Whether the client is answered before the end.
+    pub detaching: Detaching,
     /// Whether some of its instances depend on others.
     pub ordered: bool,
     /// Instances that this request added.
@@ -118,6 +121,8 @@ pub(super) struct Waited {
     pub hidden: bool,
     /// Time until which it waits for its confirmation, if it is online.
     pub up_until_ms: Option<u64>,
+    /// True if its process exited before its confirmation. Its failure is reported when the last lines are complete.
+    pub exited: bool,
 }
 
 impl Waited {
@@ -128,6 +133,7 @@ impl Waited {
             goal,
             hidden: slot.durable.role != Role::Serving,
             up_until_ms: None,
+            exited: false,
         }
     }
 }
@@ -156,6 +162,7 @@ impl Job {
             told_in_order: None,
             canary_ms: None,
             confirm: None,
+            detaching: Detaching::No,
             fresh: Vec::new(),
             ordered: false,
             sent: 0,

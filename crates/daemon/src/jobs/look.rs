@@ -39,15 +39,17 @@ impl Job {
     /// The result, unless that is not known yet: a process that is online may have to be confirmed.
     fn came_to(&mut self, id: u32, slot: Option<&Slot>, progress: goal::Progress<'_>, now: Now) -> Option<CameTo> {
         if let (Some(confirm), Some(slot), Some(waited)) = (self.confirm, slot, self.waiting.get_mut(&id)) {
+            waited.exited |= waited.up_until_ms.is_some() && matches!(progress, goal::Progress::Failed(_));
+            if waited.exited {
+                waited.up_until_ms = None;
+                return (!slot.live.seeks_port_holder).then(|| confirm.judge(slot).map_or(CameTo::Goal, CameTo::Failure));
+            }
             match progress {
                 goal::Progress::Reached => {
                     waited.up_until_ms = confirm.until_ms(slot, now.mono_ms);
                     if waited.up_until_ms.is_some() {
                         return None;
                     }
-                }
-                goal::Progress::Failed(_) if waited.up_until_ms.is_some() => {
-                    return Some(confirm.judge(slot).map_or(CameTo::Goal, CameTo::Failure));
                 }
                 _ => {}
             }

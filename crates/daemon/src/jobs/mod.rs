@@ -12,6 +12,7 @@
 
 mod advance;
 mod confirm;
+mod detached;
 mod job;
 mod look;
 mod release;
@@ -34,7 +35,6 @@ use ostler_proto::control::{self as proto, Action, Failure, Progress, Response};
 use ostler_proto::node::Message;
 use ostler_proto::node::preload::FromPreload;
 
-use self::confirm::Confirming;
 use self::job::{Asker, Job, Step, Then, Waited};
 use self::start::Start;
 use crate::engine::{Answer, Ask, Ctx, Feature, InstanceStep, Request};
@@ -81,15 +81,14 @@ impl Feature for Jobs {
             proto::Request::Act { action, targets, cwd, change, parallel, gentle, canary_ms, command, named_only, confirm, namespace } => {
                 let (targets, parallel) = (targets.into(), parallel as usize);
                 let job = Job::new(asker, Step::Act(action, change), caller.origin(command));
-                let confirm = confirm.map(|confirm| Confirming::new(confirm, ctx.now.mono_ms));
-                Ok(Job { targets, cwd, parallel, gentle, canary_ms, named_only, confirm, namespace, ..job })
+                let job = Job { targets, cwd, parallel, gentle, canary_ms, named_only, namespace, ..job };
+                Ok(job.until(confirm, ctx.now.mono_ms))
             }
             proto::Request::RunJob { target, command } => scheduled::run(ctx, asker, &target, caller.origin(command)),
             proto::Request::Scale { name, cwd, to, oldest_first, confirm } => {
                 let first = if oldest_first { Leaving::Oldest } else { Leaving::Newest };
-                let confirm = confirm.map(|confirm| Confirming::new(confirm, ctx.now.mono_ms));
                 let job = scale::by_user(ctx, asker, (&name, &cwd), (to, first), caller.origin("scale"));
-                job.map(|job| Job { confirm, ..job })
+                job.map(|job| job.until(confirm, ctx.now.mono_ms))
             }
             proto::Request::Resurrect => resurrect::resurrect(ctx, asker),
             proto::Request::Restore { entries, sockets_of } => resurrect::restore(ctx, asker, entries, sockets_of),
@@ -132,6 +131,8 @@ impl Feature for Jobs {
             }
             // Whoever waits until nothing of the slot is left.
             Answer::CommandEnded(end) => end.slot.into_iter().for_each(|id| self.look(ctx, id, None)),
+            // The last lines of an exit are complete.
+            Answer::LastLines { id, .. } => self.look(ctx, *id, None),
             Answer::Cut { id, warning, .. } => {
                 for job in self.all.iter().filter(|job| job.waiting.contains_key(id)) {
                     job.asker.send(ctx, Progress::Warning(warning.clone()));

@@ -7,7 +7,6 @@ use ostler_core::lifecycle::{Event, Origin, Wanted};
 use ostler_core::select::{Namesake, share_out};
 use ostler_proto::control::{Action, Confirm, Existing, Failure, Progress};
 
-use super::confirm::Confirming;
 use super::job::{Asker, Job, Step};
 use super::release::{NewEnv, NewRelease};
 use super::turns;
@@ -74,8 +73,7 @@ pub(super) fn start(ctx: &mut Ctx, asker: Asker, start: Start) -> Result<Job, Fa
     if by_file {
         send_missing(ctx, asker, &plans);
     }
-    let mut job = Job::new(asker, Step::Act(Action::Restart, None), origin);
-    job.confirm = confirm.map(|confirm| Confirming::new(confirm, ctx.now.mono_ms));
+    let mut job = Job::new(asker, Step::Act(Action::Restart, None), origin).until(confirm, ctx.now.mono_ms);
     if let Existing::Reload { parallel, canary_ms } = existing {
         job.step = Step::Act(Action::Reload, None);
         (job.parallel, job.canary_ms) = (parallel as usize, canary_ms);

@@ -1,5 +1,7 @@
 //! Requests over a played context: events of instances and their order, what clients get, and when a request is over.
 
+mod detached;
+
 use std::rc::Rc;
 
 use ostler_core::app::{AppSpec, EnvMap};
@@ -471,7 +473,7 @@ fn confirmed(early_exit_fails: bool) -> (Played, Jobs) {
     let (mut played, mut jobs) = empty();
     let spec = AppSpec { interpreter: Some("/usr/bin/node".into()), ..app("api") };
     let proto::Request::Start { apps, base_env, existing, command, .. } = start(vec![spec], PLAIN) else { panic!() };
-    let confirm = Some(Confirm { within_ms: 500, early_exit_fails, watches: false });
+    let confirm = Some(Confirm { within_ms: 500, early_exit_fails, watches: false, detached: false });
     ask(&mut played, &mut jobs, proto::Request::Start { apps, base_env, existing, command, confirm, named_only: false });
     played.ctx.slots.get_mut(0).unwrap().durable.preloaded = true;
     spawned(&mut played, &mut jobs, 0);
@@ -510,10 +512,14 @@ fn a_process_that_fails_before_it_is_confirmed_was_not_started() {
     }
 }
 
-const WATCHED: Confirm = Confirm { within_ms: 1000, early_exit_fails: true, watches: true };
+const WATCHED: Confirm = Confirm { within_ms: 1000, early_exit_fails: true, watches: true, detached: false };
 
 /// A restart of these whose new processes are watched.
 fn watched(targets: &[&str]) -> proto::Request {
+    restart_by(WATCHED, targets)
+}
+
+fn restart_by(confirm: Confirm, targets: &[&str]) -> proto::Request {
     let proto::Request::Act { action, targets, cwd, change, parallel, gentle, canary_ms, command, .. } = act(Action::Restart, targets)
     else {
         panic!()
@@ -528,7 +534,7 @@ fn watched(targets: &[&str]) -> proto::Request {
         canary_ms,
         command,
         named_only: false,
-        confirm: Some(WATCHED),
+        confirm: Some(confirm),
         namespace: None,
     }
 }

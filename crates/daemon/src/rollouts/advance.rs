@@ -94,12 +94,12 @@ impl Rollouts {
         ctx.log.error(format_args!("App [{}:{}] reload fails: {reason}", running.app, replica.pm_id));
         let slot = replica.beside.and_then(|id| ctx.slots.get(id)).or_else(|| ctx.slots.get(replica.serving));
         let Some(slot) = slot.filter(|_| running.fault_lines.is_empty() && running.lines_of.is_none()) else { return };
-        match slot.durable.instance.exits.last().map(|exit| &exit.last_lines).filter(|lines| !lines.is_empty()) {
+        let lines = slot.durable.instance.exits.last().map(|exit| &exit.last_lines).filter(|lines| !lines.is_empty());
+        let is_complete = lines.is_some() && !slot.live.seeks_port_holder;
+        running.lines_of = Some(slot.durable.id).filter(|_| !is_complete);
+        match lines {
             Some(lines) => running.fault_lines.clone_from(lines),
-            None => {
-                running.lines_of = Some(slot.durable.id);
-                ctx.request(Request::LastLines { id: slot.durable.id });
-            }
+            None => ctx.request(Request::LastLines { id: slot.durable.id }),
         }
     }
 

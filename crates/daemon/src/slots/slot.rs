@@ -89,6 +89,8 @@ pub(crate) struct Live {
     pub health: Option<Box<HealthReport>>,
     /// CPU readings.
     pub cpu: CpuHistory,
+    /// True while the holder of a port is looked up, which completes the last lines of its exit.
+    pub seeks_port_holder: bool,
     /// Time when this daemon requested its process.
     pub spawned_ms: Option<u64>,
     /// True if the pid file exists.
@@ -132,6 +134,7 @@ impl Live {
             unready: false,
             health: None,
             cpu: CpuHistory::default(),
+            seeks_port_holder: false,
             spawned_ms: None,
             pid_file_written: false,
             due_ms: None,
@@ -478,6 +481,7 @@ mod tests {
             spawned_ms,
             pid_file_written,
             due_ms,
+            seeks_port_holder,
         } = next.remove(ID).unwrap().live;
         assert!(trouble.is_none() && node.is_none() && ipc.is_none() && piped.is_none() && health.is_none());
         assert!(worker.own_mut().is_none() && axm.own_mut().is_none());

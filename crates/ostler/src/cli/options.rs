@@ -116,7 +116,7 @@ pub(super) const GLOBAL: &[Opt] = &[
     call("force", Some('f'), Arg::None, "start although it runs; save although empty; overwrite"),
     call("allow-foreign-file", None, Arg::None, "obey a config file that other users can change"),
     call("parallel", None, Arg::Required("n"), "how many instances at the same time; with --hosts: how many hosts (8)"),
-    call("no-wait", None, Arg::None, "return at once; do not watch whether new processes stay up"),
+    call("no-wait", None, Arg::None, "return as soon as the daemon has the order"),
     call("yes", None, Arg::None, "start as many instances as are asked for, however many"),
     call("hosts", Some('H'), Arg::Required("hosts"), "on these hosts, over ssh: a,b, groups of the hosts file, user@host"),
     call("batch", None, Arg::Required("n"), "with --hosts: so many at a time, no further than one that does not get well"),

@@ -5,7 +5,7 @@ use ostler_proto::control::{Action, Existing, Failure};
 use super::change::{change, of_stop};
 use super::files::{self, Source};
 use super::request::{reload_of, request, unknown_id};
-use super::{attach, launch, table};
+use super::{attach, launch, ports, table};
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
@@ -61,7 +61,8 @@ fn on_target(cx: &mut Cx, call: &Call, action: Action, target: &str) -> Result<V
         Action::Stop => of_stop(cx, call),
         Action::Delete | Action::Reset => None,
     };
-    let result = cx.perform(&request(cx, action, call, targets, change)?, Wording::Action);
+    let request = request(cx, action, call, targets, change)?;
+    let result = ports::perform(cx, &request, Wording::Action);
     match result {
         Err(CliError::Daemon(Failure::NotFound { ref target })) if cx.program.is_pm2() && is_id(target) => {
             Err(unknown_id(cx, action, target))

@@ -13,7 +13,7 @@ use super::change::{EnvChoice, change, started_again, unwatched};
 use super::files::{self, Source};
 use super::present::Present;
 use super::request::{proof, request, unknown_id};
-use super::{plausible, write};
+use super::{plausible, ports, write};
 use crate::cli::Call;
 use crate::client::ClientError;
 use crate::cx::{self, Cx};
@@ -85,7 +85,7 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Exi
     let (command, confirm) = (call.word.clone(), proof(cx, call));
     let request =
         Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command, confirm, named_only: cx.program.is_pm2() };
-    let ids = cx.perform(&request, wording)?;
+    let ids = ports::perform(cx, &request, wording)?;
     left_out.map_or(Ok(ids), Err)
 }
 
@@ -202,7 +202,8 @@ fn again(cx: &mut Cx, call: &Call, target: &str) -> Result<Vec<u32>, CliError> {
     if cx.program.is_pm2() && target != "all" && !call.attributes().contains_key("watch") {
         change.get_or_insert_default().attributes.extend(unwatched());
     }
-    let ids = cx.perform(&request(cx, Action::Restart, call, targets, change)?, Wording::Action)?;
+    let request = request(cx, Action::Restart, call, targets, change)?;
+    let ids = ports::perform(cx, &request, Wording::Action)?;
     cx.out.info("Process successfully started");
     Ok(ids)
 }

@@ -61,6 +61,7 @@ mod past;
 mod pid;
 mod ping;
 mod plausible;
+mod ports;
 mod present;
 mod prettylist;
 mod profile;

@@ -24,12 +24,15 @@ const WATCH: &str = "OSTLER_START_WATCH";
 /// failure of the command then.
 pub(super) fn proof(cx: &Cx, call: &Call) -> Option<Confirm> {
     let command = call.command.name;
-    if call.has("no-wait") || !STARTS.contains(&command) {
+    if !STARTS.contains(&command) {
         return None;
+    }
+    if call.has("no-wait") {
+        return Some(Confirm { within_ms: 0, early_exit_fails: false, watches: false, detached: true });
     }
     let is_pm2 = cx.program.is_pm2();
     let watches = !is_pm2 && std::env::var_os(WATCH).is_none_or(|value| value != "0");
-    let confirm = Confirm { within_ms: RUNS_WITHIN_MS, early_exit_fails: !is_pm2, watches };
+    let confirm = Confirm { within_ms: RUNS_WITHIN_MS, early_exit_fails: !is_pm2, watches, detached: false };
     (watches || command == "start").then_some(confirm)
 }
 

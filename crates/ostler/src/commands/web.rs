@@ -124,7 +124,7 @@ fn without_errno(text: &str) -> String {
 
 /// The program that has a port.
 fn holder(port: u16) -> String {
-    let process = listening::processes_with(&listening::sockets_at(port)).into_iter().next();
+    let process = listening::holder_of(&listening::sockets_at(port), &[]);
     match process.map(|pid| (pid, listening::program(pid).unwrap_or_default())) {
         Some((pid, program)) => format!("the port is taken by process {pid} ({program})"),
         None => "the port is taken by a process of another user or container".into(),

@@ -80,7 +80,7 @@ fn here(cx: &mut Cx, wish: &Wish, conf: &Path) -> Result<Package, CliError> {
 }
 
 /// The proof of a start that is waited for.
-const CONFIRM: Confirm = Confirm { within_ms: 1000, early_exit_fails: true, watches: false };
+const CONFIRM: Confirm = Confirm { within_ms: 1000, early_exit_fails: true, watches: false, detached: false };
 
 fn exchange(cx: &mut Cx, wish: &Wish, conf: &Path, modules: &Path, fresh: &Path) -> Result<Package, CliError> {
     let failed = |why: String| CliError::Failed(format!("{}: {why}; nothing was changed", wish.source.shown()));

@@ -248,7 +248,5 @@ impl Migration {
 /// True for a port that the kernel chose: the next process gets another one.
 fn is_ephemeral(place: &str) -> bool {
     let Ok(port) = place.trim_start_matches("udp ").parse::<u16>() else { return false };
-    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    let mut bounds = range.split_whitespace().filter_map(|bound| bound.parse::<u16>().ok());
-    bounds.next().zip(bounds.next()).is_some_and(|(low, high)| (low..=high).contains(&port))
+    ostler_sys::listening::ephemeral_ports().is_some_and(|ports| ports.contains(&port))
 }

@@ -1,0 +1,70 @@
+//! Orders whose client does not wait: it is answered when the daemon has taken the order.
+
+use std::collections::BTreeSet;
+
+use ostler_proto::control::{Confirm, Failure, Response};
+
+use super::confirm::Confirming;
+use super::job::{Asker, Job};
+use crate::engine::Ctx;
+
+/// Progress of an order to its early answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Detaching {
+    /// The client waits for the end, or has its answer.
+    #[default]
+    No,
+    /// The client is to be answered early.
+    Wanted,
+    /// Everything that may begin at once has begun; the client is answered when the daemon has dealt with that.
+    Begun,
+}
+
+impl Job {
+    /// Sets the proof for which the client waits.
+    pub(super) fn until(self, confirm: Option<Confirm>, now_ms: u64) -> Self {
+        match confirm {
+            Some(Confirm { detached: true, .. }) => Self { detaching: Detaching::Wanted, ..self },
+            confirm => Self { confirm: confirm.map(|confirm| Confirming::new(confirm, now_ms)), ..self },
+        }
+    }
+
+    /// Begins the whole order, and answers the client when nothing of that is left to be dealt with.
+    pub(super) fn detach(&mut self, ctx: &mut Ctx) {
+        if self.detaching == Detaching::Wanted {
+            self.detaching = Detaching::Begun;
+            if let Err(failure) = self.resolve_all(ctx) {
+                self.leave_asker(ctx, Response::Failed(failure));
+            }
+            self.take_turns(ctx);
+        }
+        if self.detaching == Detaching::Begun && ctx.is_quiet() {
+            let response = self.response();
+            self.leave_asker(ctx, response);
+        }
+    }
+
+    /// Resolves every target until one of them is wrong. The instances of those before it have their turns.
+    fn resolve_all(&mut self, ctx: &mut Ctx) -> Result<(), Failure> {
+        let mut result = Ok(());
+        while let Some(target) = self.targets.pop_front()
+            && result.is_ok()
+        {
+            result = self.resolve(ctx, target);
+        }
+        self.targets.clear();
+        let mut seen = BTreeSet::new();
+        self.pending.retain(|id| seen.insert(*id));
+        result
+    }
+
+    /// Answers the client. It gets no message after that.
+    fn leave_asker(&mut self, ctx: &mut Ctx, response: Response) {
+        self.detaching = Detaching::No;
+        // A client that has its answer expects the order to survive daemon and keeper.
+        ctx.state_file.hurry();
+        ctx.state_file.write_with_next();
+        self.asker.answer(ctx, response);
+        self.asker = Asker::NOBODY;
+    }
+}

@@ -1,0 +1,116 @@
+//! Check after a restart: new processes of fork apps listen on the TCP ports of the old ones.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use ostler_core::app::ExecMode;
+use ostler_core::select::{Entry, select};
+use ostler_proto::control::{Confirm, Detail, Request};
+use ostler_sys::{ProcTable, listening};
+
+use crate::cx::{self, Cx};
+use crate::error::CliError;
+use crate::render::Wording;
+use crate::text::shown;
+
+/// Time after its start within which a new process has to listen, unless `listen_timeout` says another.
+const LISTENS_WITHIN: Duration = Duration::from_secs(3);
+/// Pause between two checks.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Process that is about to be replaced, and the ports on which its tree listens.
+struct Old {
+    id: u32,
+    name: String,
+    pid: i32,
+    ports: BTreeSet<u16>,
+    within: Duration,
+}
+
+/// Performs a request. If its new processes have to prove themselves, also waits until those of fork apps listen on the ports of the old
+/// ones, and warns about a port on which a new process does not: an app may have changed it on purpose.
+pub(super) fn perform(cx: &mut Cx, request: &Request, wording: Wording) -> Result<Vec<u32>, CliError> {
+    let is_proved = matches!(
+        request,
+        Request::Act { confirm: Some(Confirm { watches: true, .. }), .. }
+            | Request::Start { confirm: Some(Confirm { watches: true, .. }), .. }
+    );
+    // The request itself reports a daemon that does not answer; the check alone never fails a command.
+    let old = if is_proved { about_to_be_replaced(cx, request).unwrap_or_default() } else { Vec::new() };
+    let ids = cx.perform(request, wording)?;
+    let _ = wait(cx, old);
+    Ok(ids)
+}
+
+/// Returns the processes of fork apps that the request replaces and that listen on ports.
+fn about_to_be_replaced(cx: &mut Cx, request: &Request) -> Result<Vec<Old>, CliError> {
+    let here = cx::cwd()?;
+    let Some(client) = cx.running_client()? else { return Ok(Vec::new()) };
+    let rows = client.list()?;
+    let ids: BTreeSet<u32> = match request {
+        Request::Act { targets, cwd, .. } => {
+            let entries: Vec<Entry<'_>> = rows
+                .iter()
+                .map(|row| Entry { id: row.id, name: &row.name, namespace: &row.namespace, script: &row.script, is_module: row.module })
+                .collect();
+            targets.iter().filter_map(|target| select(target, &entries, cwd).ok()).flatten().collect()
+        }
+        Request::Start { apps, .. } => rows.iter().filter(|row| apps.iter().any(|app| app.name == row.name)).map(|row| row.id).collect(),
+        _ => BTreeSet::new(),
+    };
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let targets: Vec<String> = ids.iter().map(u32::to_string).collect();
+    let details = client.inspect_in(&targets, here)?;
+    let (processes, ephemeral) = (ProcTable::scan(), listening::ephemeral_ports());
+    let old = |detail: Detail| {
+        let pid = detail.instance.pid().filter(|_| detail.spec.mode == ExecMode::Fork)?;
+        let mut ports = ports_of(&processes, pid);
+        // The kernel chose these, and chooses others for the next process.
+        ports.retain(|port| !ephemeral.as_ref().is_some_and(|range| range.contains(port)));
+        let within = detail.spec.ready.listen_timeout_ms.map_or(LISTENS_WITHIN, Duration::from_millis);
+        (!ports.is_empty()).then_some(Old { id: detail.id, name: detail.spec.name, pid, ports, within })
+    };
+    Ok(details.into_iter().filter_map(old).collect())
+}
+
+/// Waits until the new processes listen on these ports, or their time is over.
+fn wait(cx: &mut Cx, mut waiting: Vec<Old>) -> Result<(), CliError> {
+    let began = Instant::now();
+    let here = cx::cwd()?;
+    loop {
+        let Some(client) = cx.running_client()?.filter(|_| !waiting.is_empty()) else { return Ok(()) };
+        let targets: Vec<String> = waiting.iter().map(|old| old.id.to_string()).collect();
+        let details = client.inspect_in(&targets, here.clone())?;
+        let processes = ProcTable::scan();
+        waiting.retain_mut(|old| {
+            // An instance that was stopped, deleted or not replaced has nothing to prove.
+            let detail = details.iter().find(|detail| detail.id == old.id);
+            let Some(pid) = detail.and_then(|detail| detail.instance.pid()).filter(|pid| *pid != old.pid) else { return false };
+            let ports = ports_of(&processes, pid);
+            old.ports.retain(|port| !ports.contains(port));
+            !old.ports.is_empty()
+        });
+        let is_over = |old: &Old| {
+            let started = details.iter().find(|detail| detail.id == old.id).and_then(|detail| detail.instance.counters.last_start);
+            let age_ms = started.map_or(0, |started| ostler_sys::now().boot_ms.saturating_sub(started.mono_ms));
+            Duration::from_millis(age_ms).max(began.elapsed()) >= old.within
+        };
+        for old in waiting.extract_if(.., |old| is_over(old)) {
+            let ports: Vec<String> = old.ports.iter().map(u16::to_string).collect();
+            let plural = if ports.len() == 1 { "" } else { "s" };
+            let (name, id, ports) = (shown(&old.name), old.id, ports.join(", "));
+            cx.out.warn_err(format_args!("[{name}]({id}) does not listen on port{plural} {ports}, as its old process did"));
+        }
+        if !waiting.is_empty() {
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+/// Returns the TCP ports on which a process and its descendants listen.
+fn ports_of(processes: &ProcTable, pid: i32) -> BTreeSet<u16> {
+    let tree: Vec<i32> = processes.descendants(pid).iter().map(|entry| entry.pid).chain([pid]).collect();
+    listening::tcp_ports_of(&tree)
+}
