@@ -179,6 +179,7 @@ const COMMANDS: &[(&str, Kind)] = &[
     ("foreground", Kind::Step),
     ("launch", Kind::Step),
     ("plausible", Kind::Step),
+    ("ports", Kind::Step),
     ("present", Kind::Step),
     ("project", Kind::Step),
     ("report", Kind::Command),

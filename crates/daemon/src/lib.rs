@@ -48,7 +48,6 @@ mod order;
 mod pid_files;
 mod pm2_log;
 mod policy;
-mod port_holders;
 mod preload;
 mod probe;
 mod reactor;

@@ -44,14 +44,11 @@ impl Job {
                 waited.up_until_ms = None;
                 return (!slot.live.seeks_port_holder).then(|| confirm.judge(slot).map_or(CameTo::Goal, CameTo::Failure));
             }
-            match progress {
-                goal::Progress::Reached => {
-                    waited.up_until_ms = confirm.until_ms(slot, now.mono_ms);
-                    if waited.up_until_ms.is_some() {
-                        return None;
-                    }
+            if progress == goal::Progress::Reached {
+                waited.up_until_ms = confirm.until_ms(slot, now.mono_ms);
+                if waited.up_until_ms.is_some() {
+                    return None;
                 }
-                _ => {}
             }
         }
         match progress {

@@ -486,6 +486,7 @@ mod tests {
         assert!(trouble.is_none() && node.is_none() && ipc.is_none() && piped.is_none() && health.is_none());
         assert!(worker.own_mut().is_none() && axm.own_mut().is_none());
         assert_eq!((script_runs, unready, group_ooms, spawned_ms, due_ms), (false, false, 0, None, None));
+        assert!(!seeks_port_holder);
         assert!(!group_fresh, "somebody else made it");
         assert!(!pid_file_written, "a candidate has none");
     }

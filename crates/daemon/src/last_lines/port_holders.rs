@@ -29,7 +29,7 @@ const STACK: usize = 256 << 10;
 
 /// Requests of type `R` for holders of ports, and the last results.
 #[derive(Debug)]
-pub(crate) struct PortHolders<R> {
+pub(super) struct PortHolders<R> {
     /// Results in words, and the time of each.
     known: BTreeMap<u16, (u64, String)>,
     /// Lookups under way, with the requests that wait for them.
@@ -45,7 +45,7 @@ impl<R> Default for PortHolders<R> {
 
 /// State of a request for the holder of a port.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Lookup {
+pub(super) enum Lookup {
     /// The result, in words.
     Known(String),
     /// The request waits; [`PortHolders::take`] returns it.
@@ -56,7 +56,7 @@ pub(crate) enum Lookup {
 
 impl<R> PortHolders<R> {
     /// Asks for the holder of a port. `request` is dropped unless the lookup is under way afterwards.
-    pub(crate) fn look_up(&mut self, ctx: &mut Ctx, port: u16, source: Source, request: R) -> Lookup {
+    pub(super) fn look_up(&mut self, ctx: &mut Ctx, port: u16, source: Source, request: R) -> Lookup {
         let now_ms = ctx.now.mono_ms;
         self.known.retain(|_, (at_ms, _)| now_ms < at_ms.saturating_add(KNOWN_MS));
         if let Some((_, holder)) = self.known.get(&port) {
@@ -90,7 +90,7 @@ impl<R> PortHolders<R> {
     }
 
     /// Returns the requests whose lookups are done, each with its port and the holder in words. Called when the waker is ready.
-    pub(crate) fn take(&mut self, ctx: &Ctx) -> Vec<(u16, String, R)> {
+    pub(super) fn take(&mut self, ctx: &Ctx) -> Vec<(u16, String, R)> {
         let Some(worker) = &self.worker else { return Vec::new() };
         worker.waker.clear();
         let mut done = Vec::new();
@@ -109,7 +109,7 @@ impl<R> PortHolders<R> {
     }
 
     /// Returns true if a request that fits waits for a lookup.
-    pub(crate) fn any_waiting(&self, fits: impl Fn(&R) -> bool) -> bool {
+    pub(super) fn any_waiting(&self, fits: impl Fn(&R) -> bool) -> bool {
         self.waiting.values().flatten().any(fits)
     }
 }

@@ -1,10 +1,12 @@
 //! Last lines of a process, for those who ask why it ended: the lines that matter, and who has the port that it could not have.
 
+mod port_holders;
+
 use ostler_core::error_lines;
 use ostler_core::lifecycle::{Event, ExitCause};
 
+use self::port_holders::{Lookup, PortHolders};
 use crate::engine::{Answer, Ctx, Feature, InstanceStep, Request};
-use crate::port_holders::{Lookup, PortHolders};
 use crate::reactor::Source;
 use crate::slots::Slot;
 
