@@ -131,6 +131,7 @@ impl Alert {
     /// The condition holds, after `for_ms` as an alert. True = that changed how it stands.
     pub(super) fn hold(&mut self, instance: Option<u32>, for_ms: u64, now: u64) -> bool {
         let before = self.phase;
+        self.lapse(for_ms, now);
         if let Phase::Resolved { .. } = self.phase {
             self.phase = Phase::Pending { since_ms: now };
             self.count = 0;
@@ -150,8 +151,18 @@ impl Alert {
         before != self.phase
     }
 
+    /// Drops a pending alert if its event does not recur: an event holds for [`CALM_MS`].
+    fn lapse(&mut self, for_ms: u64, now: u64) {
+        let Phase::Pending { since_ms } = self.phase else { return };
+        let calm_at = self.last_ms + CALM_MS;
+        if self.kind.map(Kind::ends) == Some(Ends::Quiet) && now > calm_at && since_ms + for_ms > calm_at {
+            self.phase = Phase::Resolved { at_ms: now, since_ms };
+        }
+    }
+
     /// What has held for long enough is an alert. True = it is from now on.
     pub(super) fn ripen(&mut self, for_ms: u64, now: u64) -> bool {
+        self.lapse(for_ms, now);
         let Phase::Pending { since_ms } = self.phase else { return false };
         if now.saturating_sub(since_ms) < for_ms {
             return false;
@@ -197,9 +208,10 @@ impl Alert {
 
     /// When it will be over, if nothing more happens. Not a matter of when that is asked: however often an engine looks, it says the same.
     pub(super) fn settles_at(&self) -> Option<u64> {
-        let Phase::Firing { clear_ms, .. } = self.phase else { return None };
+        let Phase::Firing { since_ms, clear_ms } = self.phase else { return None };
         let (from, calm_ms) = match self.kind.map(Kind::ends) {
-            Some(Ends::Quiet | Ends::Told) => (self.last_ms, CALM_MS),
+            // News that fires late is news from then on.
+            Some(Ends::Quiet | Ends::Told) => (self.last_ms.max(since_ms), CALM_MS),
             _ => (clear_ms?, 0),
         };
         Some(match self.flaps_until() {

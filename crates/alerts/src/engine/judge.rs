@@ -5,7 +5,7 @@ use super::series::PAST_MS;
 use super::state::{Change, MOST_SERIES, State, change};
 use super::tell::Config;
 use crate::input::{Checked, Ends, Input, Kind, Occurrence, Sample};
-use crate::rule::{Check, Condition, Rule, Severity, Threshold};
+use crate::rule::{Check, Condition, MOST_WINDOW_MS, Rule, Severity, Threshold};
 use crate::text::{NAME, TEXT, plain};
 
 /// A verdict of a rule about an app.
@@ -108,17 +108,17 @@ fn threshold_fault(state: &mut State, rule: &Rule, threshold: &Threshold, app: &
     let fires = state.alerts.get(&State::key(&rule.name, app)).is_some_and(Alert::fires);
     let beyond = |one: &f64, other: &f64| if threshold.above { one.total_cmp(other) } else { other.total_cmp(one) };
     let (instance, value) = *sample.values.iter().filter(|(_, value)| value.is_finite()).max_by(|one, other| beyond(&one.1, &other.1))?;
-    let key = (rule.name.clone(), app.to_owned());
-    let value = if threshold.window_ms == 0 || (state.series.len() >= MOST_SERIES && !state.series.contains_key(&key)) {
-        value
-    } else {
-        let series = state.series.entry(key).or_default();
-        series.add(now, value, threshold.window_ms);
-        match series.mean() {
-            Some(mean) if series.reaches(threshold.window_ms, now) => mean,
-            // Until the window is full nothing changes.
-            _ if fires => return Some(verdict_of(rule, threshold, instance, value)),
-            _ => return None,
+    let window_ms = threshold.window_ms;
+    let value = match (window_ms > 0).then(|| state.series(&rule.name, app, now)).flatten() {
+        None => value,
+        Some(series) => {
+            series.add(now, value, window_ms);
+            match series.mean().filter(|_| series.covers(window_ms, now)) {
+                Some(mean) => mean,
+                // Until the figures cover the window nothing changes.
+                None if fires => return Some(verdict_of(rule, threshold, instance, value)),
+                None => return None,
+            }
         }
     };
     threshold.is_beyond(value, fires).then(|| verdict_of(rule, threshold, instance, value))
@@ -139,11 +139,7 @@ fn verdict_of(rule: &Rule, threshold: &Threshold, instance: Option<u32>, value: 
 fn forecast_fault(state: &mut State, rule: &Rule, within_ms: u64, app: &str, sample: &Sample, now: u64) -> Option<Verdict> {
     let limit = sample.limit?;
     let (instance, value) = *sample.values.iter().max_by(|one, other| one.1.total_cmp(&other.1))?;
-    let key = (rule.name.clone(), app.to_owned());
-    if state.series.len() >= MOST_SERIES && !state.series.contains_key(&key) {
-        return None;
-    }
-    let series = state.series.entry(key).or_default();
+    let series = state.series(&rule.name, app, now)?;
     series.add(now, value, PAST_MS);
     let left = series.reaches_limit_in(limit).filter(|left| *left <= within_ms)?;
     let (value, limit) = (crate::message::figure("memory", value), crate::message::figure("memory", limit));
@@ -162,6 +158,9 @@ fn wrote(state: &mut State, config: &Config, app: &str, instance: Option<u32>, l
             continue;
         }
         let key = (rule.name.clone(), app.clone());
+        if state.matched.len() >= MOST_SERIES && !state.matched.contains_key(&key) {
+            state.matched.retain(|_, times| times.back().is_some_and(|at| at + MOST_WINDOW_MS >= now));
+        }
         if state.matched.len() >= MOST_SERIES && !state.matched.contains_key(&key) {
             continue;
         }

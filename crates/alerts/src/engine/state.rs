@@ -19,7 +19,7 @@ pub(super) const MOST_ALERTS: usize = 1000;
 pub(super) const MOST_SERIES: usize = 2000;
 
 /// A figure that was not measured for so long says nothing any more: its app is gone.
-const STALE_MS: u64 = 120_000;
+pub(super) const STALE_MS: u64 = 120_000;
 
 /// Everything that the engine knows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -118,6 +118,15 @@ impl State {
 
     pub(super) fn key(rule: &str, app: &str) -> String {
         format!("{rule}\n{app}")
+    }
+
+    /// Returns the series of a rule and an app, new if there was none; none if there is no room.
+    pub(super) fn series(&mut self, rule: &str, app: &str, now: u64) -> Option<&mut Series> {
+        let key = (rule.to_owned(), app.to_owned());
+        if self.series.len() >= MOST_SERIES && !self.series.contains_key(&key) {
+            self.series.retain(|_, series| !series.is_stale(now));
+        }
+        (self.series.len() < MOST_SERIES || self.series.contains_key(&key)).then(|| self.series.entry(key).or_default())
     }
 
     /// The alert of a rule and an app, new where there was none; none = there is no room.

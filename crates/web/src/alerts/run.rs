@@ -13,7 +13,7 @@ use ostler_alerts::input::{Checked, Input, Kind, Occurrence};
 use ostler_alerts::journal::{Book, Record};
 use ostler_alerts::message::Message;
 use ostler_alerts::render::Verdict;
-use ostler_alerts::rule::{Condition, Pattern};
+use ostler_alerts::rule::{Condition, Pattern, SAMPLE_MS};
 use ostler_core::fnv::fnv_64;
 use ostler_core::masking::masked;
 use ostler_http::Ending;
@@ -32,8 +32,6 @@ use crate::daemon::{Daemon, News, Snapshot};
 use crate::errors::{Collected, Fresh};
 use crate::now_ms;
 
-/// Time between two looks at figures, where rules are about some.
-const SAMPLE_MS: u64 = 10_000;
 /// Shortest time between two questions for descriptions.
 const DESCRIBE_MS: u64 = 1000;
 /// Time after which a state from which nothing is sent is on disk.
