@@ -43,6 +43,10 @@ pub(super) fn judge(state: &mut State, config: &Config, input: Input, now: u64, 
                 None => over(state, rule, &app, None, now, changes),
             }
         }
+        Input::Listed { apps, at_ms } => {
+            let is_gone = |alert: &Alert| !apps.contains(&alert.app) && alert.last_ms < at_ms;
+            removed(state, config, is_gone, None, now, changes)
+        }
         Input::Time => false,
     }
 }
@@ -54,6 +58,9 @@ fn occurred(state: &mut State, config: &Config, happened: &Occurrence, now: u64,
         Kind::ReloadBegun if state.reloading.len() < 1000 => drop(state.reloading.insert(app.clone())),
         Kind::ReloadEnded | Kind::ReloadRefused | Kind::Deleted => drop(state.reloading.remove(&app)),
         _ => {}
+    }
+    if happened.kind.is_removal() && !app.is_empty() {
+        changed |= removed(state, config, |alert| alert.app == app, happened.instance, now, changes);
     }
     // What a candidate does wrong is a part of the reload, which is told when it is refused.
     if happened.kind == Kind::Crash && state.reloading.contains(&app) {
@@ -79,6 +86,31 @@ fn occurred(state: &mut State, config: &Config, happened: &Occurrence, now: u64,
     changed
 }
 
+/// Ends the alerts of apps or instances that are gone. Checks go on, and news ends by itself.
+fn removed(
+    state: &mut State,
+    config: &Config,
+    is_gone: impl Fn(&Alert) -> bool,
+    instance: Option<u32>,
+    now: u64,
+    changes: &mut Vec<Change>,
+) -> bool {
+    let mut changed = false;
+    for alert in state.alerts.values_mut().filter(|alert| !alert.app.is_empty() && is_gone(alert)) {
+        let rule = config.rules.iter().find(|rule| rule.name == alert.rule);
+        let is_check = rule.is_some_and(|rule| matches!(rule.condition, Condition::Check(_)));
+        if is_check || alert.kind.map(Kind::ends) == Some(Ends::Told) {
+            continue;
+        }
+        let fired = alert.fires();
+        changed |= alert.clear(instance, now);
+        if fired && !alert.fires() {
+            changes.push(change(alert, now));
+        }
+    }
+    changed
+}
+
 fn measured(state: &mut State, config: &Config, sample: &Sample, now: u64, changes: &mut Vec<Change>) -> bool {
     let mut changed = false;
     let app = plain(&sample.app, NAME);
@@ -98,7 +130,14 @@ fn measured(state: &mut State, config: &Config, sample: &Sample, now: u64, chang
         };
         changed |= match verdict {
             Some(verdict) => holds(state, rule, &app, verdict, now, changes),
-            None => over(state, rule, &app, None, now, changes),
+            None => {
+                if let Some(alert) = state.alerts.get_mut(&State::key(&rule.name, &app)).filter(|alert| alert.fires()) {
+                    let value = sample.values.iter().map(|(_, value)| *value).filter(|value| value.is_finite()).reduce(f64::max);
+                    let words = |value| format!("{} is {}", plain(&sample.metric, 60), crate::message::figure(&sample.metric, value));
+                    alert.present = value.map(words);
+                }
+                over(state, rule, &app, None, now, changes)
+            }
         };
     }
     changed
@@ -197,6 +236,7 @@ fn holds(state: &mut State, rule: &Rule, app: &str, verdict: Verdict, now: u64, 
     alert.kind = verdict.kind;
     alert.severity = if fired { was.max(verdict.severity) } else { verdict.severity };
     alert.text = verdict.text;
+    alert.present = None;
     let changed = alert.hold(verdict.instance, rule.for_ms, now) || alert.severity != was;
     if !fired && alert.fires() {
         changes.push(change(alert, now));

@@ -195,7 +195,7 @@ impl State {
 
 pub(super) fn change(alert: &Alert, now: u64) -> Change {
     let status = if alert.fires() { "firing" } else { "resolved" };
-    let (rule, app, text) = (alert.rule.clone(), alert.app.clone(), alert.text.clone());
+    let (rule, app, text) = (alert.rule.clone(), alert.app.clone(), alert.words());
     Change { at: now, rule, app, status: status.to_owned(), severity: alert.severity, text }
 }
 

@@ -31,8 +31,8 @@ pub(super) struct Engine {
     pub(super) state: State,
     pub(super) config: Config,
     pub(super) now: u64,
-    messages: Vec<Message>,
-    changes: Vec<Change>,
+    pub(super) messages: Vec<Message>,
+    pub(super) changes: Vec<Change>,
 }
 
 impl Engine {

@@ -174,6 +174,96 @@ fn rules_that_nothing_can_make_fire_are_refused() {
     }
 }
 
+#[test]
+fn a_resolved_alert_says_for_how_long_it_lasted_and_the_present_figure() {
+    let mut engine = Engine::new(config(vec![own(&json!({ "metric": "memory", "above": "400M" })), own(&json!("unhealthy"))]));
+    engine.step(happened(Kind::Unhealthy, "api", 0));
+    assert!(fires(&mut engine, "memory", 450.0 * 1_048_576.0, 100_000, 0));
+    engine.step(happened(Kind::Healthy, "api", 0));
+    fires(&mut engine, "memory", 120.0 * 1_048_576.0, 60_000, 0);
+    let items = engine.messages.iter().flat_map(|message| &message.items);
+    let over: Vec<&str> = items.filter(|item| item.over_ms.is_some()).map(|item| item.text.as_str()).collect();
+    let is = |rest: &str| over.iter().any(|text| text.starts_with("resolved after ") && text.ends_with(rest));
+    assert!(is(": memory is 120M (was: memory is 450M, above 400M)") && is(" (was: exited with code 1)"), "{over:?}");
+    let changes = engine.changes.iter().filter(|change| change.status == "resolved");
+    assert!(changes.map(|change| change.text.as_str()).all(|text| text.starts_with("resolved after ")));
+}
+
+/// Events that open an alert, and those that close it. None: the alert ends when the event does not recur.
+const PAIRS: &[(Kind, Option<Kind>)] = &[
+    (Kind::Crash, None),
+    (Kind::Errored, Some(Kind::Online)),
+    (Kind::OutOfMemory, None),
+    (Kind::Unhealthy, Some(Kind::Healthy)),
+    (Kind::Unhealthy, Some(Kind::Finished)),
+    (Kind::Limit, None),
+    (Kind::ReloadRefused, Some(Kind::ReloadEnded)),
+    (Kind::JobFailed, Some(Kind::JobDone)),
+    (Kind::JobMissed, Some(Kind::JobDone)),
+    (Kind::HostRebooted, None),
+    (Kind::DaemonReplaced, None),
+    (Kind::UpdateFailed, None),
+    (Kind::SetAside, None),
+];
+
+fn firing(engine: &Engine) -> usize {
+    engine.state.alerts.values().filter(|alert| alert.fires()).count()
+}
+
+#[test]
+fn every_event_that_opens_an_alert_has_one_that_closes_it() {
+    for kind in Kind::ALARMS {
+        assert!(PAIRS.iter().any(|(opens, _)| opens == kind), "{kind:?} has no end");
+    }
+    for (opens, closes) in PAIRS {
+        let is_news = opens.ends() == crate::input::Ends::Told;
+        let mut engine = Engine::new(config(vec![own(&json!({ "on": opens.word(), "name": "rule" }))]));
+        engine.step(happened(*opens, "api", 0));
+        engine.step(happened(*opens, "api", 1));
+        engine.pass(1000);
+        assert_eq!(engine.told(), ["api rule firing"], "{opens:?}");
+        match closes {
+            Some(closes) => (0..2).for_each(|id| engine.step(happened(*closes, "api", id))),
+            None => engine.pass(310_000),
+        }
+        assert_eq!(firing(&engine), 0, "{opens:?} {closes:?}");
+        engine.pass(60_000);
+        let expected: &[&str] = if is_news { &[] } else { &["api rule resolved"] };
+        assert_eq!(engine.told(), expected, "{opens:?} {closes:?}");
+    }
+}
+
+#[test]
+fn an_app_that_is_stopped_deleted_or_renamed_has_no_alerts() {
+    let pending = json!({ "metric": "cpu", "above": 90, "for": "1m" });
+    let rules = [json!({ "metric": "cpu", "above": 90, "name": "now" }), json!({ "log": "boom" }), json!({ "exception": "new" }), pending];
+    for way in ["stop", "delete", "rename"] {
+        let mut all: Vec<Rule> = rules.iter().map(own).collect();
+        all.extend(PAIRS.iter().map(|(kind, _)| own(&json!({ "on": kind.word() }))).filter(|rule| rule.severity.is_none()));
+        let mut engine = Engine::new(config(all));
+        for (kind, _) in PAIRS.iter().filter(|(kind, _)| kind.ends() != crate::input::Ends::Told) {
+            engine.step(happened(*kind, "api", 0));
+        }
+        engine.step(Input::Wrote { app: "api".into(), instance: Some(0), line: "boom".into() });
+        engine.step(Input::Exception { app: "api".into(), instance: Some(0), title: "E".into(), returned: false });
+        let sample = Sample { app: "api".into(), metric: "cpu".into(), values: vec![(Some(0), 99.0)], limit: None };
+        engine.step(Input::Measured(sample));
+        engine.step(happened(Kind::Errored, "other", 5));
+        engine.pass(1000);
+        match way {
+            "stop" => engine.step(happened(Kind::Stopped, "api", 0)),
+            "delete" => engine.step(happened(Kind::Deleted, "api", 0)),
+            _ => {
+                let apps = ["other", "new"].map(str::to_owned).into();
+                engine.step(Input::Listed { apps, at_ms: engine.now });
+            }
+        }
+        assert_eq!(firing(&engine), 1, "{way}: only the other app's alert");
+        engine.pass(90_000);
+        assert_eq!(firing(&engine), 1, "{way}: nothing that was pending fires later");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
