@@ -1,5 +1,7 @@
 //! What the engine is told.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::rule::Severity;
@@ -37,6 +39,13 @@ pub enum Input {
         rule: String,
         /// What came of it; an error in words.
         result: Result<Checked, String>,
+    },
+    /// The apps in the list at this time: alerts of others are over, such as those under a former name.
+    Listed {
+        /// Their names.
+        apps: BTreeSet<String>,
+        /// The time, in ms since 1970.
+        at_ms: u64,
     },
     /// Nothing but time.
     Time,
@@ -94,8 +103,10 @@ pub enum Kind {
     Online,
     /// Checks say that an instance is well.
     Healthy,
-    /// An instance is stopped, as it should be.
+    /// An instance is stopped on purpose.
     Stopped,
+    /// An instance ended by itself and stays down.
+    Finished,
     /// An instance is out of the list.
     Deleted,
     /// The replacement of an app's instances begins.
@@ -141,6 +152,7 @@ impl Kind {
             Self::Online => "online",
             Self::Healthy => "healthy",
             Self::Stopped => "stopped",
+            Self::Finished => "finished",
             Self::Deleted => "deleted",
             Self::ReloadBegun => "reload_begun",
             Self::ReloadEnded => "reload_ended",
@@ -157,13 +169,18 @@ impl Kind {
         }
     }
 
-    /// When an alert about it is over.
+    /// Returns true if the instance is gone because a user or a policy wants that: all of its alerts are over.
+    pub(crate) fn is_removal(self) -> bool {
+        matches!(self, Self::Stopped | Self::Deleted)
+    }
+
+    /// When an alert about it is over, unless [`Self::is_removal`] comes first.
     pub(crate) fn ends(self) -> Ends {
         match self {
-            Self::Errored => Ends::With(&[Self::Online, Self::Stopped, Self::Deleted]),
-            Self::Unhealthy => Ends::With(&[Self::Healthy, Self::Stopped, Self::Deleted]),
-            Self::JobFailed | Self::JobMissed => Ends::With(&[Self::JobDone, Self::Deleted]),
-            Self::ReloadRefused => Ends::With(&[Self::ReloadEnded, Self::Deleted]),
+            Self::Errored => Ends::With(&[Self::Online]),
+            Self::Unhealthy => Ends::With(&[Self::Healthy, Self::Finished]),
+            Self::JobFailed | Self::JobMissed => Ends::With(&[Self::JobDone]),
+            Self::ReloadRefused => Ends::With(&[Self::ReloadEnded]),
             Self::HostRebooted | Self::DaemonReplaced | Self::UpdateFailed | Self::SetAside => Ends::Told,
             _ => Ends::Quiet,
         }

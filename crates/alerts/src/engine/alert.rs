@@ -65,6 +65,9 @@ pub struct Alert {
     pub severity: Severity,
     /// The last of it in words.
     pub text: String,
+    /// The present figure in words, once it is within its limit again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) present: Option<String>,
     /// How it stands.
     pub phase: Phase,
     /// Instances that it was about since it began.
@@ -96,6 +99,7 @@ impl Alert {
             kind: None,
             severity: Severity::Info,
             text: String::new(),
+            present: None,
             phase: Phase::Resolved { at_ms: 0, since_ms: now },
             instances: BTreeSet::new(),
             holding: BTreeSet::new(),
@@ -110,6 +114,19 @@ impl Alert {
     /// True while it is an alert.
     pub fn fires(&self) -> bool {
         matches!(self.phase, Phase::Firing { .. })
+    }
+
+    /// Returns the alert in words: of one that is over, for how long it lasted and the present figure.
+    pub(super) fn words(&self) -> String {
+        let Phase::Resolved { at_ms, since_ms } = self.phase else { return self.text.clone() };
+        let seconds = at_ms.saturating_sub(since_ms) / 1000;
+        let lasted = match seconds {
+            0..120 => format!("{seconds} s"),
+            120..7200 => format!("{} min", seconds / 60),
+            _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        };
+        let present = self.present.as_ref().map(|present| format!(": {present}")).unwrap_or_default();
+        crate::text::cut(&format!("resolved after {lasted}{present} (was: {})", self.text), crate::text::TEXT)
     }
 
     /// True for a crash of an app of which something worse is told anyway: one message for one cause.
@@ -131,6 +148,7 @@ impl Alert {
     /// The condition holds, after `for_ms` as an alert. True = that changed how it stands.
     pub(super) fn hold(&mut self, instance: Option<u32>, for_ms: u64, now: u64) -> bool {
         let before = self.phase;
+        self.lapse(for_ms, now);
         if let Phase::Resolved { .. } = self.phase {
             self.phase = Phase::Pending { since_ms: now };
             self.count = 0;
@@ -150,8 +168,18 @@ impl Alert {
         before != self.phase
     }
 
+    /// Drops a pending alert if its event does not recur: an event holds for [`CALM_MS`].
+    fn lapse(&mut self, for_ms: u64, now: u64) {
+        let Phase::Pending { since_ms } = self.phase else { return };
+        let calm_at = self.last_ms + CALM_MS;
+        if self.kind.map(Kind::ends) == Some(Ends::Quiet) && now > calm_at && since_ms + for_ms > calm_at {
+            self.phase = Phase::Resolved { at_ms: now, since_ms };
+        }
+    }
+
     /// What has held for long enough is an alert. True = it is from now on.
     pub(super) fn ripen(&mut self, for_ms: u64, now: u64) -> bool {
+        self.lapse(for_ms, now);
         let Phase::Pending { since_ms } = self.phase else { return false };
         if now.saturating_sub(since_ms) < for_ms {
             return false;
@@ -197,9 +225,11 @@ impl Alert {
 
     /// When it will be over, if nothing more happens. Not a matter of when that is asked: however often an engine looks, it says the same.
     pub(super) fn settles_at(&self) -> Option<u64> {
-        let Phase::Firing { clear_ms, .. } = self.phase else { return None };
+        let Phase::Firing { since_ms, clear_ms } = self.phase else { return None };
         let (from, calm_ms) = match self.kind.map(Kind::ends) {
-            Some(Ends::Quiet | Ends::Told) => (self.last_ms, CALM_MS),
+            Some(Ends::Quiet) if clear_ms.is_some() => (clear_ms?, 0),
+            // News that fires late is news from then on.
+            Some(Ends::Quiet | Ends::Told) => (self.last_ms.max(since_ms), CALM_MS),
             _ => (clear_ms?, 0),
         };
         Some(match self.flaps_until() {

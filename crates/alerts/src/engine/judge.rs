@@ -5,7 +5,7 @@ use super::series::PAST_MS;
 use super::state::{Change, MOST_SERIES, State, change};
 use super::tell::Config;
 use crate::input::{Checked, Ends, Input, Kind, Occurrence, Sample};
-use crate::rule::{Check, Condition, Rule, Severity, Threshold};
+use crate::rule::{Check, Condition, MOST_WINDOW_MS, Rule, Severity, Threshold};
 use crate::text::{NAME, TEXT, plain};
 
 /// A verdict of a rule about an app.
@@ -43,6 +43,10 @@ pub(super) fn judge(state: &mut State, config: &Config, input: Input, now: u64, 
                 None => over(state, rule, &app, None, now, changes),
             }
         }
+        Input::Listed { apps, at_ms } => {
+            let is_gone = |alert: &Alert| !apps.contains(&alert.app) && alert.last_ms < at_ms;
+            removed(state, config, is_gone, None, now, changes)
+        }
         Input::Time => false,
     }
 }
@@ -54,6 +58,9 @@ fn occurred(state: &mut State, config: &Config, happened: &Occurrence, now: u64,
         Kind::ReloadBegun if state.reloading.len() < 1000 => drop(state.reloading.insert(app.clone())),
         Kind::ReloadEnded | Kind::ReloadRefused | Kind::Deleted => drop(state.reloading.remove(&app)),
         _ => {}
+    }
+    if happened.kind.is_removal() && !app.is_empty() {
+        changed |= removed(state, config, |alert| alert.app == app, happened.instance, now, changes);
     }
     // What a candidate does wrong is a part of the reload, which is told when it is refused.
     if happened.kind == Kind::Crash && state.reloading.contains(&app) {
@@ -79,6 +86,31 @@ fn occurred(state: &mut State, config: &Config, happened: &Occurrence, now: u64,
     changed
 }
 
+/// Ends the alerts of apps or instances that are gone. Checks go on, and news ends by itself.
+fn removed(
+    state: &mut State,
+    config: &Config,
+    is_gone: impl Fn(&Alert) -> bool,
+    instance: Option<u32>,
+    now: u64,
+    changes: &mut Vec<Change>,
+) -> bool {
+    let mut changed = false;
+    for alert in state.alerts.values_mut().filter(|alert| !alert.app.is_empty() && is_gone(alert)) {
+        let rule = config.rules.iter().find(|rule| rule.name == alert.rule);
+        let is_check = rule.is_some_and(|rule| matches!(rule.condition, Condition::Check(_)));
+        if is_check || alert.kind.map(Kind::ends) == Some(Ends::Told) {
+            continue;
+        }
+        let fired = alert.fires();
+        changed |= alert.clear(instance, now);
+        if fired && !alert.fires() {
+            changes.push(change(alert, now));
+        }
+    }
+    changed
+}
+
 fn measured(state: &mut State, config: &Config, sample: &Sample, now: u64, changes: &mut Vec<Change>) -> bool {
     let mut changed = false;
     let app = plain(&sample.app, NAME);
@@ -98,7 +130,14 @@ fn measured(state: &mut State, config: &Config, sample: &Sample, now: u64, chang
         };
         changed |= match verdict {
             Some(verdict) => holds(state, rule, &app, verdict, now, changes),
-            None => over(state, rule, &app, None, now, changes),
+            None => {
+                if let Some(alert) = state.alerts.get_mut(&State::key(&rule.name, &app)).filter(|alert| alert.fires()) {
+                    let value = sample.values.iter().map(|(_, value)| *value).filter(|value| value.is_finite()).reduce(f64::max);
+                    let words = |value| format!("{} is {}", plain(&sample.metric, 60), crate::message::figure(&sample.metric, value));
+                    alert.present = value.map(words);
+                }
+                over(state, rule, &app, None, now, changes)
+            }
         };
     }
     changed
@@ -108,17 +147,17 @@ fn threshold_fault(state: &mut State, rule: &Rule, threshold: &Threshold, app: &
     let fires = state.alerts.get(&State::key(&rule.name, app)).is_some_and(Alert::fires);
     let beyond = |one: &f64, other: &f64| if threshold.above { one.total_cmp(other) } else { other.total_cmp(one) };
     let (instance, value) = *sample.values.iter().filter(|(_, value)| value.is_finite()).max_by(|one, other| beyond(&one.1, &other.1))?;
-    let key = (rule.name.clone(), app.to_owned());
-    let value = if threshold.window_ms == 0 || (state.series.len() >= MOST_SERIES && !state.series.contains_key(&key)) {
-        value
-    } else {
-        let series = state.series.entry(key).or_default();
-        series.add(now, value, threshold.window_ms);
-        match series.mean() {
-            Some(mean) if series.reaches(threshold.window_ms, now) => mean,
-            // Until the window is full nothing changes.
-            _ if fires => return Some(verdict_of(rule, threshold, instance, value)),
-            _ => return None,
+    let window_ms = threshold.window_ms;
+    let value = match (window_ms > 0).then(|| state.series(&rule.name, app, now)).flatten() {
+        None => value,
+        Some(series) => {
+            series.add(now, value, window_ms);
+            match series.mean().filter(|_| series.covers(window_ms, now)) {
+                Some(mean) => mean,
+                // Until the figures cover the window nothing changes.
+                None if fires => return Some(verdict_of(rule, threshold, instance, value)),
+                None => return None,
+            }
         }
     };
     threshold.is_beyond(value, fires).then(|| verdict_of(rule, threshold, instance, value))
@@ -139,11 +178,7 @@ fn verdict_of(rule: &Rule, threshold: &Threshold, instance: Option<u32>, value: 
 fn forecast_fault(state: &mut State, rule: &Rule, within_ms: u64, app: &str, sample: &Sample, now: u64) -> Option<Verdict> {
     let limit = sample.limit?;
     let (instance, value) = *sample.values.iter().max_by(|one, other| one.1.total_cmp(&other.1))?;
-    let key = (rule.name.clone(), app.to_owned());
-    if state.series.len() >= MOST_SERIES && !state.series.contains_key(&key) {
-        return None;
-    }
-    let series = state.series.entry(key).or_default();
+    let series = state.series(&rule.name, app, now)?;
     series.add(now, value, PAST_MS);
     let left = series.reaches_limit_in(limit).filter(|left| *left <= within_ms)?;
     let (value, limit) = (crate::message::figure("memory", value), crate::message::figure("memory", limit));
@@ -162,6 +197,9 @@ fn wrote(state: &mut State, config: &Config, app: &str, instance: Option<u32>, l
             continue;
         }
         let key = (rule.name.clone(), app.clone());
+        if state.matched.len() >= MOST_SERIES && !state.matched.contains_key(&key) {
+            state.matched.retain(|_, times| times.back().is_some_and(|at| at + MOST_WINDOW_MS >= now));
+        }
         if state.matched.len() >= MOST_SERIES && !state.matched.contains_key(&key) {
             continue;
         }
@@ -198,6 +236,7 @@ fn holds(state: &mut State, rule: &Rule, app: &str, verdict: Verdict, now: u64, 
     alert.kind = verdict.kind;
     alert.severity = if fired { was.max(verdict.severity) } else { verdict.severity };
     alert.text = verdict.text;
+    alert.present = None;
     let changed = alert.hold(verdict.instance, rule.for_ms, now) || alert.severity != was;
     if !fired && alert.fires() {
         changes.push(change(alert, now));

@@ -13,6 +13,8 @@ mod state;
 mod tell;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_rules;
 
 pub use alert::{Alert, Phase, Told};
 pub use pace::{MOST_A_MINUTE, Pace};

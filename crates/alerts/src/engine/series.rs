@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use super::state::STALE_MS;
+
 /// Most points of a series; more are thinned out.
 const MOST: usize = 64;
 /// A forecast looks at this much of the past, and needs at least this much of it, and so many points.
@@ -18,35 +20,42 @@ pub(super) struct Series {
 }
 
 impl Series {
-    /// Adds a figure and forgets what is older than the window.
+    /// Adds a figure and forgets figures that lie before the window, except the last of them.
+    ///
+    /// That one is the value at the start of the window: samples rarely fall exactly on it.
     pub(super) fn add(&mut self, now: u64, value: f64, window_ms: u64) {
-        if self.points.back().is_some_and(|(at, _)| *at > now) {
+        if self.points.back().is_some_and(|(at, _)| *at > now || now - *at > STALE_MS) {
             self.points.clear();
         }
-        // So that the window never has more points than are kept.
-        let step = window_ms / (MOST as u64 - 1);
-        match self.points.iter().nth_back(1) {
-            Some((before, _)) if now.saturating_sub(*before) < step => {
-                if let Some(last) = self.points.back_mut() {
-                    *last = (now, f64::midpoint(last.1, value));
-                }
-            }
-            _ => self.points.push_back((now, value)),
+        let len = self.points.len();
+        // Points this far apart cover the window before there are too many of them.
+        let step = window_ms.div_ceil(MOST as u64 - 2);
+        let is_open = len > 1 && self.points[len - 1].0 - self.points[len - 2].0 < step;
+        match self.points.back_mut().filter(|_| is_open) {
+            Some(last) => *last = (now, f64::midpoint(last.1, value)),
+            None => self.points.push_back((now, value)),
         }
-        while self.points.len() > MOST || self.points.front().is_some_and(|(at, _)| at + window_ms < now) {
+        while self.points.len() > MOST || self.points.get(1).is_some_and(|(at, _)| at + window_ms <= now) {
             self.points.pop_front();
         }
     }
 
-    /// The mean; none where less than the window is known.
+    /// Returns the mean, which rounding never takes out of the range of the figures; none if the series is empty.
     #[expect(clippy::cast_precision_loss, reason = "at most 64")]
     pub(super) fn mean(&self) -> Option<f64> {
-        (!self.points.is_empty()).then(|| self.points.iter().map(|(_, value)| value).sum::<f64>() / self.points.len() as f64)
+        let values = || self.points.iter().map(|(_, value)| *value);
+        let (least, most) = (values().reduce(f64::min)?, values().reduce(f64::max)?);
+        Some((values().sum::<f64>() / self.points.len() as f64).max(least).min(most))
     }
 
-    /// True if the figures go back by so much, but for a tenth.
-    pub(super) fn reaches(&self, window_ms: u64, now: u64) -> bool {
-        self.points.front().is_some_and(|(at, _)| now.saturating_sub(*at) >= window_ms - window_ms / 10)
+    /// Returns true if the figures cover the whole window.
+    pub(super) fn covers(&self, window_ms: u64, now: u64) -> bool {
+        self.points.front().is_some_and(|(at, _)| now.saturating_sub(*at) >= window_ms)
+    }
+
+    /// Returns true if no figure came for so long that the series says nothing about the present.
+    pub(super) fn is_stale(&self, now: u64) -> bool {
+        self.points.back().is_none_or(|(at, _)| now.abs_diff(*at) > STALE_MS)
     }
 
     /// In how many ms a straight line through the figures reaches the limit; none = it does not, or they follow no line.
@@ -109,6 +118,6 @@ mod tests {
         }
         series.add(5, 2.0, 1000);
         assert_eq!(series.mean(), Some(2.0), "the clock was set back");
-        assert!(!series.reaches(1000, 5) && series.reaches(1000, 1005));
+        assert!(!series.covers(1000, 5) && series.covers(1000, 1005));
     }
 }

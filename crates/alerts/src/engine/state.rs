@@ -19,7 +19,7 @@ pub(super) const MOST_ALERTS: usize = 1000;
 pub(super) const MOST_SERIES: usize = 2000;
 
 /// A figure that was not measured for so long says nothing any more: its app is gone.
-const STALE_MS: u64 = 120_000;
+pub(super) const STALE_MS: u64 = 120_000;
 
 /// Everything that the engine knows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -120,6 +120,15 @@ impl State {
         format!("{rule}\n{app}")
     }
 
+    /// Returns the series of a rule and an app, new if there was none; none if there is no room.
+    pub(super) fn series(&mut self, rule: &str, app: &str, now: u64) -> Option<&mut Series> {
+        let key = (rule.to_owned(), app.to_owned());
+        if self.series.len() >= MOST_SERIES && !self.series.contains_key(&key) {
+            self.series.retain(|_, series| !series.is_stale(now));
+        }
+        (self.series.len() < MOST_SERIES || self.series.contains_key(&key)).then(|| self.series.entry(key).or_default())
+    }
+
     /// The alert of a rule and an app, new where there was none; none = there is no room.
     pub(super) fn alert(&mut self, rule: &str, app: &str, now: u64) -> Option<&mut Alert> {
         let key = Self::key(rule, app);
@@ -186,7 +195,7 @@ impl State {
 
 pub(super) fn change(alert: &Alert, now: u64) -> Change {
     let status = if alert.fires() { "firing" } else { "resolved" };
-    let (rule, app, text) = (alert.rule.clone(), alert.app.clone(), alert.text.clone());
+    let (rule, app, text) = (alert.rule.clone(), alert.app.clone(), alert.words());
     Change { at: now, rule, app, status: status.to_owned(), severity: alert.severity, text }
 }
 

@@ -206,7 +206,7 @@ fn item(alert: &Alert, status: Status, now: u64) -> Item {
         app: alert.app.clone(),
         status,
         severity: alert.severity,
-        text: alert.text.clone(),
+        text: alert.words(),
         since_ms,
         over_ms,
         instances: alert.instances.iter().take(MOST_NUMBERS).copied().collect(),

@@ -10,15 +10,15 @@ fn channel(name: &str) -> Channel {
     Channel { name: name.into(), severity: Severity::Info, resolved: true, quiet: None }
 }
 
-fn config(rules: Vec<Rule>) -> Config {
+pub(super) fn config(rules: Vec<Rule>) -> Config {
     Config { rules, channels: vec![channel("ops")], silences: vec![], host: "box".into() }
 }
 
-fn own(value: &serde_json::Value) -> Rule {
+pub(super) fn own(value: &serde_json::Value) -> Rule {
     rule(value, None).unwrap()
 }
 
-fn happened(kind: Kind, app: &str, instance: u32) -> Input {
+pub(super) fn happened(kind: Kind, app: &str, instance: u32) -> Input {
     Input::Occurred(Occurrence { kind, app: app.into(), instance: Some(instance), text: "exited with code 1".into() })
 }
 
@@ -27,27 +27,27 @@ fn measured(app: &str, metric: &str, value: f64) -> Input {
 }
 
 /// An engine with its clock.
-struct Engine {
-    state: State,
-    config: Config,
-    now: u64,
-    messages: Vec<Message>,
-    changes: Vec<Change>,
+pub(super) struct Engine {
+    pub(super) state: State,
+    pub(super) config: Config,
+    pub(super) now: u64,
+    pub(super) messages: Vec<Message>,
+    pub(super) changes: Vec<Change>,
 }
 
 impl Engine {
-    fn new(config: Config) -> Self {
+    pub(super) fn new(config: Config) -> Self {
         Self { state: State::new(1), config, now: 1_700_000_000_000, messages: vec![], changes: vec![] }
     }
 
-    fn step(&mut self, input: Input) {
+    pub(super) fn step(&mut self, input: Input) {
         let output = step(&mut self.state, &self.config, input, self.now);
         self.messages.extend(output.messages);
         self.changes.extend(output.changes);
     }
 
     /// Lets time pass, waking whenever the engine wants to.
-    fn pass(&mut self, ms: u64) {
+    pub(super) fn pass(&mut self, ms: u64) {
         let until = self.now + ms;
         while let Some(wake) = self.state.wake_ms().filter(|at| *at <= until) {
             self.now = self.now.max(wake);
@@ -58,7 +58,7 @@ impl Engine {
     }
 
     /// Items of the messages since the last call: `app rule status`.
-    fn told(&mut self) -> Vec<String> {
+    pub(super) fn told(&mut self) -> Vec<String> {
         let words = |status| match status {
             Status::Firing => "firing",
             Status::Repeated => "repeated",

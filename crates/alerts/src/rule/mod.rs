@@ -6,6 +6,7 @@ mod parse;
 use serde::{Deserialize, Serialize};
 
 pub use defaults::defaults;
+pub(crate) use parse::MOST_WINDOW_MS;
 pub use parse::rule;
 
 use crate::input::Kind;
@@ -57,6 +58,9 @@ pub struct Rule {
 
 /// Time after which an alert that still fires is told again, unless said otherwise.
 pub const REPEAT_MS: u64 = 4 * 3_600_000;
+
+/// Time between two samples of figures.
+pub const SAMPLE_MS: u64 = 10_000;
 
 impl Rule {
     /// A rule with everything as it usually is.

@@ -8,6 +8,8 @@ use crate::input::Kind;
 
 /// Keys by which a rule says what it looks at: one of them.
 const SUBJECTS: &[&str] = &["on", "metric", "error_rate", "absent", "log", "exception", "url", "tcp", "host", "forecast"];
+/// Figures of the machine.
+const HOST: [&str; 4] = ["disk", "memory", "load", "cpu"];
 /// Every key.
 const KEYS: &[&str] = &[
     "on",
@@ -81,6 +83,9 @@ fn condition(fields: &mut Fields<'_>) -> Option<(Condition, String, u64)> {
         ["on"] => events(fields),
         ["metric"] => {
             let metric = fields.text("metric")?;
+            if metric.strip_prefix("host.").is_some_and(|name| !HOST.contains(&name)) {
+                fields.fault("metric", format!("is no figure of the machine: expected host.{}", HOST.join(", host.")));
+            }
             Some((threshold(fields, &metric, None)?, metric, 0))
         }
         ["error_rate"] => {
@@ -96,7 +101,7 @@ fn condition(fields: &mut Fields<'_>) -> Option<(Condition, String, u64)> {
         }
         ["url" | "tcp"] => check(fields),
         ["host"] => {
-            let metric = fields.word("host", &[("disk", "disk"), ("memory", "memory"), ("load", "load"), ("cpu", "cpu")])?;
+            let metric = fields.word("host", &HOST.map(|name| (name, name)))?;
             let metric = format!("host.{metric}");
             Some((threshold(fields, &metric, None)?, metric, 60_000))
         }
@@ -141,12 +146,34 @@ fn threshold(fields: &mut Fields<'_>, metric: &str, given: Option<(bool, f64)>) 
             return None;
         }
     };
+    let (least, most) = range(metric);
+    let key = if given.is_some() {
+        metric
+    } else if above {
+        "above"
+    } else {
+        "below"
+    };
+    if above && limit >= most {
+        fields.fault(key, format!("can never be true: {metric} is at most {most} %"));
+    } else if !above && limit <= least {
+        fields.fault(key, format!("can never be true: {metric} is never below {least}"));
+    }
     let clear = fields.amount("clear").unwrap_or(limit);
     if (above && clear > limit) || (!above && clear < limit) {
         fields.fault("clear", "is on the wrong side of the limit: it would be over before it begins");
     }
     let window_ms = fields.time("window", MOST_WINDOW_MS).unwrap_or(0);
     Some(Condition::Threshold(Threshold { metric: metric.to_owned(), above, limit, clear, window_ms }))
+}
+
+/// Returns the least and the greatest value that a figure can have.
+fn range(metric: &str) -> (f64, f64) {
+    match metric {
+        "error_rate" | "host.disk" | "host.memory" | "host.cpu" => (0.0, 100.0),
+        "cpu" | "memory" | "restarts" | "log_age" | "requests" | "host.load" => (0.0, f64::INFINITY),
+        _ => (f64::NEG_INFINITY, f64::INFINITY),
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "seconds of at most a week")]
@@ -174,6 +201,9 @@ fn log(fields: &mut Fields<'_>) -> Option<(Condition, String, u64)> {
     };
     let count = fields.number("count", 1.0, 1000.0).unwrap_or(1.0) as usize;
     let window_ms = fields.time("window", MOST_WINDOW_MS).unwrap_or(60_000);
+    if count > 1 && window_ms == 0 {
+        fields.fault("window", "can never be true: no two lines come within no time");
+    }
     Some((Condition::Log { pattern, count, window_ms }, format!("log {}", crate::text::plain(&text, 40)), 0))
 }
 
@@ -197,6 +227,9 @@ fn check(fields: &mut Fields<'_>) -> Option<(Condition, String, u64)> {
         }
         (Target::Tcp(address.clone()), address)
     };
+    if days.is_some() && !matches!(&target, Target::Http { url, .. } if url.starts_with("https:")) {
+        fields.fault("certificate_days", "belongs to an address that begins with https://");
+    }
     let check = Check {
         target,
         every_ms: every.unwrap_or(60_000).max(5000),

@@ -1,6 +1,9 @@
 //! `alerts`: rules of an app. They are checked here and kept as given; the process that judges reads them from there.
 
-use ostler_alerts::rule::rule;
+use ostler_alerts::input::Kind;
+use ostler_alerts::rule::{Condition, rule};
+use ostler_core::app::AppSpec;
+use ostler_core::health::HealthSpec;
 use serde_json::Value;
 
 /// Most rules of an app.
@@ -8,10 +11,7 @@ const MOST: usize = 100;
 
 /// Checks the rules. All faults at once.
 pub(super) fn check(app: &str, value: &Value) -> Result<(), String> {
-    let list = match value {
-        Value::Array(list) => list.as_slice(),
-        one => std::slice::from_ref(one),
-    };
+    let list = list(value);
     if list.len() > MOST {
         return Err(format!("expected at most {MOST} rules, found {}", list.len()));
     }
@@ -27,10 +27,70 @@ pub(super) fn check(app: &str, value: &Value) -> Result<(), String> {
     if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
 }
 
+fn list(value: &Value) -> &[Value] {
+    match value {
+        Value::Array(list) => list.as_slice(),
+        one => std::slice::from_ref(one),
+    }
+}
+
+/// Refuses rules that this app can never make fire. Rules with faults of their own are left to [`check`].
+pub(super) fn finish(spec: &AppSpec) -> Result<(), (&'static str, String)> {
+    let given = spec.given.open();
+    let Some(value) = given.get("alerts") else { return Ok(()) };
+    let faults = list(value).iter().enumerate().filter_map(|(at, value)| {
+        let why = never(spec, &rule(value, Some(&spec.name)).ok()?.condition)?;
+        Some(format!("[{at}]: can never fire: {why}"))
+    });
+    let faults: Vec<String> = faults.collect();
+    if faults.is_empty() { Ok(()) } else { Err(("alerts", faults.join("; "))) }
+}
+
+/// Returns why a condition can never hold for this app.
+fn never(spec: &AppSpec, condition: &Condition) -> Option<&'static str> {
+    match condition {
+        Condition::Forecast { .. } if spec.safeguards.as_ref().is_none_or(|safeguards| safeguards.memory.is_none()) => {
+            Some("the app has no `max_memory_restart`")
+        }
+        Condition::Events(kinds) => {
+            let mut reasons = kinds.iter().map(|kind| never_happens(spec, *kind));
+            let first = reasons.next()??;
+            reasons.all(|reason| reason.is_some()).then_some(first)
+        }
+        _ => None,
+    }
+}
+
+fn never_happens(spec: &AppSpec, kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Crash | Kind::Errored if spec.is_job() => Some("the app is a job, which reports `job_failed`"),
+        Kind::JobFailed | Kind::JobMissed if !spec.is_job() => Some("the app is no job"),
+        Kind::Unhealthy if !spec.health().is_some_and(HealthSpec::is_watched) => Some("the app has no `health`"),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn rules_that_an_app_can_never_make_fire_are_refused() {
+        let spec = |alerts: Value| {
+            let given = serde_json::from_value::<std::collections::BTreeMap<String, Value>>(json!({ "alerts": alerts })).unwrap();
+            AppSpec { name: "api".into(), given: given.into_iter().collect::<serde_json::Map<_, _>>().into(), ..AppSpec::default() }
+        };
+        for (alerts, why) in [
+            (json!({ "forecast": "memory" }), "max_memory_restart"),
+            (json!(["crash", "unhealthy"]), "[1]: can never fire: the app has no `health`"),
+            (json!({ "on": ["job_failed", "job_missed"] }), "no job"),
+        ] {
+            let (key, text) = finish(&spec(alerts.clone())).unwrap_err();
+            assert!(key == "alerts" && text.contains(why), "{alerts}: {text}");
+        }
+        assert_eq!(finish(&spec(json!([{ "on": ["unhealthy", "crash"] }, "errored"]))), Ok(()));
+    }
 
     #[test]
     fn all_faults_at_once() {

@@ -156,7 +156,9 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     timing::finish_stop(&mut spec, context);
     timing::finish_ready(&mut spec, context);
     env::finish_policy(&mut spec, context);
-    if let Err((key, message)) = serving::finish(&mut spec).and_then(|()| safeguards::finish(&mut spec)) {
+    if let Err((key, message)) =
+        serving::finish(&mut spec).and_then(|()| safeguards::finish(&mut spec)).and_then(|()| alerts::finish(&spec))
+    {
         problems.push(raw.problem(Kind::Value, key, message));
     }
     if let Err((key, message)) = watch::finish(&mut spec) {

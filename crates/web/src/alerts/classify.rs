@@ -50,6 +50,7 @@ fn kind(event: &Event, is_job: bool) -> Option<Kind> {
         What::ReloadFailed { .. } => Kind::ReloadRefused,
         What::RunMissed { .. } if is_job => Kind::JobMissed,
         What::Online { .. } => Kind::Online,
+        What::Stopped if matches!(event.cause, Cause::App | Cause::System) => Kind::Finished,
         What::Stopped => Kind::Stopped,
         What::Deleted => Kind::Deleted,
         What::SetAside { .. } => Kind::SetAside,
@@ -106,6 +107,8 @@ mod tests {
             (What::ReloadFailed { release: 2, why: "x".into() }, user(), false, Some(Kind::ReloadRefused)),
             (What::Recovered { lost: Lost::Daemon, running: 1, ended: 0 }, Cause::System, false, Some(Kind::DaemonReplaced)),
             (What::Stopping, user(), false, None),
+            (What::Stopped, user(), false, Some(Kind::Stopped)),
+            (What::Stopped, Cause::App, false, Some(Kind::Finished)),
         ] {
             assert_eq!(kind_of(what.clone(), cause, is_job), kind, "{what:?}");
         }

@@ -19,6 +19,8 @@ const MOST_FIGURES: usize = 256;
 /// What is known of the apps.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Described {
+    /// Names of all apps.
+    pub(super) apps: BTreeSet<String>,
     /// Rules in descriptions of apps.
     pub(super) rules: Vec<Rule>,
     /// What is wrong with others.
@@ -44,6 +46,7 @@ pub(super) fn described(details: &[Detail], total_memory: u64) -> Described {
         if !is_first {
             continue;
         }
+        all.apps.insert(spec.name.clone());
         if spec.cron.as_ref().is_some_and(|cron| cron.job.is_some()) {
             all.jobs.insert(spec.name.clone());
         }

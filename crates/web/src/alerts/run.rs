@@ -13,7 +13,7 @@ use ostler_alerts::input::{Checked, Input, Kind, Occurrence};
 use ostler_alerts::journal::{Book, Record};
 use ostler_alerts::message::Message;
 use ostler_alerts::render::Verdict;
-use ostler_alerts::rule::{Condition, Pattern};
+use ostler_alerts::rule::{Condition, Pattern, SAMPLE_MS};
 use ostler_core::fnv::fnv_64;
 use ostler_core::masking::masked;
 use ostler_http::Ending;
@@ -32,8 +32,6 @@ use crate::daemon::{Daemon, News, Snapshot};
 use crate::errors::{Collected, Fresh};
 use crate::now_ms;
 
-/// Time between two looks at figures, where rules are about some.
-const SAMPLE_MS: u64 = 10_000;
 /// Shortest time between two questions for descriptions.
 const DESCRIBE_MS: u64 = 1000;
 /// Time after which a state from which nothing is sent is on disk.
@@ -66,7 +64,7 @@ impl Live {
 
 /// Reports of what was begun elsewhere.
 pub(super) enum Told {
-    Described(Option<Box<Described>>),
+    Described { asked_ms: u64, described: Option<Box<Described>> },
     Sampled(Arc<Snapshot>),
     Checked { rule: String, result: Result<Checked, String> },
     Wrote { app: String, instance: Option<u32>, line: String },
@@ -465,7 +463,7 @@ impl Runner {
             let total = ostler_sys::host::HostSample::take().memory_bytes.0;
             let asked = daemon.ask(|client| client.inspect(&[])).await;
             let described = asked.ok().map(|details| Box::new(described(&details, total)));
-            let _ = told.send(Told::Described(described)).await;
+            let _ = told.send(Told::Described { asked_ms: now, described }).await;
         }));
     }
 
@@ -514,17 +512,19 @@ impl Runner {
     fn take(&mut self, report: Told) {
         let now = now_ms();
         match report {
-            Told::Described(None) => {
+            Told::Described { described: None, .. } => {
                 self.is_describing = false;
                 self.describe_at = Some(now + DESCRIBE_MS);
             }
-            Told::Described(Some(described)) => {
+            Told::Described { asked_ms, described: Some(mut described) } => {
                 self.is_describing = false;
+                let apps = std::mem::take(&mut described.apps);
                 let before = self.described.replace(*described);
                 let rules = self.described.as_ref().map(|described| &described.rules);
                 if before.as_ref().map(|before| &before.rules) != rules {
                     self.configure();
                 }
+                self.step(Input::Listed { apps, at_ms: asked_ms });
                 let figures = self.described.as_mut().map(|described| std::mem::take(&mut described.figures));
                 figures.into_iter().flatten().for_each(|sample| self.step(Input::Measured(sample)));
             }

@@ -1,0 +1,279 @@
+//! Every rule that the parser accepts can fire: each form over figures at the real pace.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::tests::{Engine, config, happened, own};
+use crate::input::{Checked, Input, Kind, Sample};
+use crate::rule::{Rule, SAMPLE_MS};
+
+/// Milliseconds from one sample to the next: late by up to a second, and the fifth is missed.
+fn pause(n: u64, jitter: u64) -> u64 {
+    let late = (n * 379 + jitter) % 1000;
+    if n % 11 == 5 { 2 * SAMPLE_MS + late } else { SAMPLE_MS + late }
+}
+
+/// Feeds a figure for so long. Returns true if the rule fires at some time.
+fn fires(engine: &mut Engine, metric: &str, value: f64, ms: u64, jitter: u64) -> bool {
+    let app = if metric.starts_with("host.") { "" } else { "api" };
+    let until = engine.now + ms;
+    let mut fired = false;
+    for n in 0.. {
+        let values = vec![(Some(0), value)];
+        engine.step(Input::Measured(Sample { app: app.into(), metric: metric.into(), values, limit: None }));
+        fired |= engine.state.alerts.values().any(super::Alert::fires);
+        let pause = pause(n, jitter);
+        if engine.now + pause > until {
+            return fired;
+        }
+        engine.pass(pause);
+        fired |= engine.state.alerts.values().any(super::Alert::fires);
+    }
+    fired
+}
+
+/// The process of the dashboard is another one: the state comes from the disk.
+fn restart(engine: &mut Engine) {
+    engine.state = serde_json::from_slice(&serde_json::to_vec(&engine.state).unwrap()).unwrap();
+    engine.state.resume(engine.now);
+}
+
+/// Rules about figures, a value for which the condition holds, and one for which it does not.
+fn figure_rules() -> Vec<(Value, &'static str, f64, f64)> {
+    vec![
+        (json!({ "metric": "cpu", "above": 90 }), "cpu", 90.1, 90.0),
+        (json!({ "metric": "cpu", "above": 90, "clear": 70 }), "cpu", 90.1, 90.0),
+        (json!({ "metric": "cpu", "below": 5, "clear": 9 }), "cpu", 4.9, 5.0),
+        (json!({ "metric": "memory", "above": "10M" }), "memory", 2e7, 1e7),
+        (json!({ "metric": "memory", "below": "10M" }), "memory", 1e6, 2e7),
+        (json!({ "metric": "restarts", "above": 3 }), "restarts", 4.0, 3.0),
+        (json!({ "metric": "log_age", "above": 60 }), "log_age", 61.0, 60.0),
+        (json!({ "metric": "queue", "below": -5 }), "queue", -6.0, -5.0),
+        (json!({ "metric": "queue", "above": 5 }), "queue", 6.0, 5.0),
+        (json!({ "error_rate": "50%" }), "error_rate", 80.0, 50.0),
+        (json!({ "error_rate": 99.9 }), "error_rate", 100.0, 99.9),
+        (json!({ "absent": "log", "for": "1m" }), "log_age", 61.0, 60.0),
+        (json!({ "absent": "requests", "for": "1m" }), "requests", 0.0, 1.0),
+        (json!({ "host": "disk", "above": "90%" }), "host.disk", 90.1, 90.0),
+        (json!({ "host": "memory", "below": 5 }), "host.memory", 4.0, 5.0),
+        (json!({ "host": "cpu", "above": 99 }), "host.cpu", 100.0, 99.0),
+        (json!({ "host": "load", "above": 400 }), "host.load", 401.0, 400.0),
+    ]
+}
+
+const WINDOWS: [u64; 13] = [1, 1000, 5000, 10_000, 20_000, 30_000, 60_000, 90_000, 100_000, 300_000, 620_000, 1_800_000, 3_600_000];
+
+#[test]
+fn every_rule_about_a_figure_fires_while_its_condition_holds_and_not_otherwise() {
+    for (form, metric, beyond, within) in figure_rules() {
+        for window_ms in std::iter::once(0).chain(WINDOWS) {
+            for for_ms in [None, Some(0), Some(45_000), Some(300_000)] {
+                let mut form = form.clone();
+                if window_ms > 0 && form.get("absent").is_none() {
+                    form["window"] = json!(window_ms);
+                }
+                if let Some(for_ms) = for_ms.filter(|_| form.get("absent").is_none()) {
+                    form["for"] = json!(for_ms);
+                }
+                let rule = own(&form);
+                let whole_ms = window_of(&rule) + rule.for_ms;
+                let bound_ms = whole_ms + whole_ms / 20 + 4 * SAMPLE_MS;
+                let mut engine = Engine::new(config(vec![rule]));
+                assert!(!fires(&mut engine, metric, within, 2 * bound_ms, 7), "fires without a reason: {form}");
+                let mut engine = Engine::new(config(engine.config.rules));
+                if whole_ms > 2 * SAMPLE_MS {
+                    let short = fires(&mut engine, metric, beyond, whole_ms - 2 * SAMPLE_MS, 7);
+                    assert!(!short, "fires before its condition held for long enough: {form}");
+                    // The dashboard restarts: the window begins anew, and the rule fires all the same.
+                    restart(&mut engine);
+                }
+                assert!(fires(&mut engine, metric, beyond, bound_ms, 13), "never fires: {form}");
+            }
+        }
+    }
+}
+
+fn window_of(rule: &Rule) -> u64 {
+    match &rule.condition {
+        crate::rule::Condition::Threshold(threshold) => threshold.window_ms,
+        _ => 0,
+    }
+}
+
+#[test]
+fn every_rule_about_an_event_is_told_of() {
+    for kind in Kind::ALARMS {
+        let recurs = if kind.ends() == crate::input::Ends::Told { 1 } else { 5 };
+        for (for_ms, repeats) in [(0, 1), (240_000, 1), (900_000, recurs)] {
+            let mut engine = Engine::new(config(vec![own(&json!({ "on": kind.word(), "for": for_ms }))]));
+            for _ in 0..repeats {
+                engine.step(happened(*kind, "api", 0));
+                engine.pass(240_000);
+            }
+            engine.pass(for_ms);
+            assert!(!engine.told().is_empty(), "{} for {for_ms} ms is never told", kind.word());
+        }
+    }
+}
+
+#[test]
+fn an_event_that_does_not_recur_does_not_hold_for_longer_than_five_minutes() {
+    let mut engine = Engine::new(config(vec![own(&json!({ "on": "crash", "for": "10m" }))]));
+    engine.step(happened(Kind::Crash, "api", 0));
+    engine.pass(3_600_000);
+    assert_eq!(engine.told(), [""; 0]);
+}
+
+#[test]
+fn every_rule_about_lines_exceptions_and_checks_is_told_of() {
+    let line = || Input::Wrote { app: "api".into(), instance: None, line: "boom".into() };
+    let threw = |returned| Input::Exception { app: "api".into(), instance: None, title: "E".into(), returned };
+    let failed = || Input::Checked { rule: "c".into(), result: Err("no answer".into()) };
+    let expires = || Input::Checked { rule: "c".into(), result: Ok(Checked { certificate_days: Some(1) }) };
+    let cases: [(Value, &dyn Fn() -> Input); 10] = [
+        (json!({ "log": "boom" }), &line),
+        (json!({ "log": "boom", "window": 0 }), &line),
+        (json!({ "log": "boom", "count": 1000, "window": "1h" }), &line),
+        (json!({ "log": "boom", "count": 5, "window": 1 }), &line),
+        (json!({ "log": "boom", "for": "1m" }), &line),
+        (json!({ "exception": "new" }), &|| threw(false)),
+        (json!({ "exception": "returned" }), &|| threw(true)),
+        (json!({ "exception": "any", "for": "2m" }), &|| threw(true)),
+        (json!({ "tcp": "db:1", "name": "c", "for": "5m", "every": "1d" }), &failed),
+        (json!({ "url": "https://example.com", "name": "c", "certificate_days": 9 }), &expires),
+    ];
+    for (form, input) in cases {
+        let mut engine = Engine::new(config(vec![own(&form)]));
+        for _ in 0..form.get("count").and_then(Value::as_u64).unwrap_or(1) {
+            engine.step(input());
+        }
+        engine.pass(310_000);
+        assert!(!engine.told().is_empty(), "never told: {form}");
+    }
+}
+
+#[test]
+fn rules_that_nothing_can_make_fire_are_refused() {
+    for (form, key) in [
+        (json!({ "error_rate": "100%" }), "error_rate"),
+        (json!({ "error_rate": 150 }), "error_rate"),
+        (json!({ "host": "disk", "above": 100 }), "above"),
+        (json!({ "host": "memory", "above": "101%" }), "above"),
+        (json!({ "host": "cpu", "above": 100 }), "above"),
+        (json!({ "host": "load", "below": 0 }), "below"),
+        (json!({ "metric": "cpu", "below": 0 }), "below"),
+        (json!({ "metric": "memory", "below": -1 }), "below"),
+        (json!({ "metric": "error_rate", "above": 100 }), "above"),
+        (json!({ "metric": "host.swap", "above": 1 }), "metric"),
+        (json!({ "metric": "cpu", "above": 1, "window": "2h" }), "window"),
+        (json!({ "log": "x", "count": 2, "window": 0 }), "window"),
+        (json!({ "tcp": "db:1", "certificate_days": 9 }), "certificate_days"),
+    ] {
+        let problems = crate::rule::rule(&form, None).unwrap_err();
+        assert!(problems.iter().any(|problem| problem.key.as_deref() == Some(key)), "{form}: {problems:?}");
+    }
+}
+
+#[test]
+fn a_resolved_alert_says_for_how_long_it_lasted_and_the_present_figure() {
+    let mut engine = Engine::new(config(vec![own(&json!({ "metric": "memory", "above": "400M" })), own(&json!("unhealthy"))]));
+    engine.step(happened(Kind::Unhealthy, "api", 0));
+    assert!(fires(&mut engine, "memory", 450.0 * 1_048_576.0, 100_000, 0));
+    engine.step(happened(Kind::Healthy, "api", 0));
+    fires(&mut engine, "memory", 120.0 * 1_048_576.0, 60_000, 0);
+    let items = engine.messages.iter().flat_map(|message| &message.items);
+    let over: Vec<&str> = items.filter(|item| item.over_ms.is_some()).map(|item| item.text.as_str()).collect();
+    let is = |rest: &str| over.iter().any(|text| text.starts_with("resolved after ") && text.ends_with(rest));
+    assert!(is(": memory is 120M (was: memory is 450M, above 400M)") && is(" (was: exited with code 1)"), "{over:?}");
+    let changes = engine.changes.iter().filter(|change| change.status == "resolved");
+    assert!(changes.map(|change| change.text.as_str()).all(|text| text.starts_with("resolved after ")));
+}
+
+/// Events that open an alert, and those that close it. None: the alert ends when the event does not recur.
+const PAIRS: &[(Kind, Option<Kind>)] = &[
+    (Kind::Crash, None),
+    (Kind::Errored, Some(Kind::Online)),
+    (Kind::OutOfMemory, None),
+    (Kind::Unhealthy, Some(Kind::Healthy)),
+    (Kind::Unhealthy, Some(Kind::Finished)),
+    (Kind::Limit, None),
+    (Kind::ReloadRefused, Some(Kind::ReloadEnded)),
+    (Kind::JobFailed, Some(Kind::JobDone)),
+    (Kind::JobMissed, Some(Kind::JobDone)),
+    (Kind::HostRebooted, None),
+    (Kind::DaemonReplaced, None),
+    (Kind::UpdateFailed, None),
+    (Kind::SetAside, None),
+];
+
+fn firing(engine: &Engine) -> usize {
+    engine.state.alerts.values().filter(|alert| alert.fires()).count()
+}
+
+#[test]
+fn every_event_that_opens_an_alert_has_one_that_closes_it() {
+    for kind in Kind::ALARMS {
+        assert!(PAIRS.iter().any(|(opens, _)| opens == kind), "{kind:?} has no end");
+    }
+    for (opens, closes) in PAIRS {
+        let is_news = opens.ends() == crate::input::Ends::Told;
+        let mut engine = Engine::new(config(vec![own(&json!({ "on": opens.word(), "name": "rule" }))]));
+        engine.step(happened(*opens, "api", 0));
+        engine.step(happened(*opens, "api", 1));
+        engine.pass(1000);
+        assert_eq!(engine.told(), ["api rule firing"], "{opens:?}");
+        match closes {
+            Some(closes) => (0..2).for_each(|id| engine.step(happened(*closes, "api", id))),
+            None => engine.pass(310_000),
+        }
+        assert_eq!(firing(&engine), 0, "{opens:?} {closes:?}");
+        engine.pass(60_000);
+        let expected: &[&str] = if is_news { &[] } else { &["api rule resolved"] };
+        assert_eq!(engine.told(), expected, "{opens:?} {closes:?}");
+    }
+}
+
+#[test]
+fn an_app_that_is_stopped_deleted_or_renamed_has_no_alerts() {
+    let pending = json!({ "metric": "cpu", "above": 90, "for": "1m" });
+    let rules = [json!({ "metric": "cpu", "above": 90, "name": "now" }), json!({ "log": "boom" }), json!({ "exception": "new" }), pending];
+    for way in ["stop", "delete", "rename"] {
+        let mut all: Vec<Rule> = rules.iter().map(own).collect();
+        all.extend(PAIRS.iter().map(|(kind, _)| own(&json!({ "on": kind.word() }))).filter(|rule| rule.severity.is_none()));
+        let mut engine = Engine::new(config(all));
+        for (kind, _) in PAIRS.iter().filter(|(kind, _)| kind.ends() != crate::input::Ends::Told) {
+            engine.step(happened(*kind, "api", 0));
+        }
+        engine.step(Input::Wrote { app: "api".into(), instance: Some(0), line: "boom".into() });
+        engine.step(Input::Exception { app: "api".into(), instance: Some(0), title: "E".into(), returned: false });
+        let sample = Sample { app: "api".into(), metric: "cpu".into(), values: vec![(Some(0), 99.0)], limit: None };
+        engine.step(Input::Measured(sample));
+        engine.step(happened(Kind::Errored, "other", 5));
+        engine.pass(1000);
+        match way {
+            "stop" => engine.step(happened(Kind::Stopped, "api", 0)),
+            "delete" => engine.step(happened(Kind::Deleted, "api", 0)),
+            _ => {
+                let apps = ["other", "new"].map(str::to_owned).into();
+                engine.step(Input::Listed { apps, at_ms: engine.now });
+            }
+        }
+        assert_eq!(firing(&engine), 1, "{way}: only the other app's alert");
+        engine.pass(90_000);
+        assert_eq!(firing(&engine), 1, "{way}: nothing that was pending fires later");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// Any window and `for`, with any lateness of the samples.
+    #[test]
+    fn a_mean_fires_within_its_window_and_for(window_ms in 0_u64..=3_600_000, for_ms in 0_u64..600_000, jitter in any::<u16>()) {
+        let rule = own(&json!({ "metric": "cpu", "above": 90, "window": window_ms, "for": for_ms }));
+        let whole_ms = window_ms + for_ms;
+        let mut engine = Engine::new(config(vec![rule]));
+        fires(&mut engine, "cpu", 10.0, whole_ms.min(120_000), 0);
+        prop_assert!(fires(&mut engine, "cpu", 1000.0, whole_ms + whole_ms / 20 + 4 * SAMPLE_MS, jitter.into()));
+    }
+}
