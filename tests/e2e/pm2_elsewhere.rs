@@ -6,7 +6,9 @@ use crate::setup::{home, home_as_pm2};
 
 #[test]
 fn one_line_says_what_is_here() {
-    const SERVICE: &str = "sends nothing to a monitoring service; `ostler list`, `why`, `events` and `logs`";
+    const SERVICE: &str = "sends nothing to a monitoring service; its own dashboard shows";
+    // As `ostler` these open the dashboard, which is off here.
+    const DASHBOARD: &str = " web enable`";
     const PROFILE: &str = "`ostler profile <app>` profiles an app";
     const IMAGES: &str = "`ostler runtime <app or file>` is the command of a container";
     for (home, label) in [(home(), "[ostler][ERROR] "), (home_as_pm2(), "[PM2][ERROR] ")] {
@@ -15,12 +17,12 @@ fn one_line_says_what_is_here() {
             ("link", SERVICE),
             ("link secret public name --info-node http://127.0.0.1:1", SERVICE),
             ("unlink", SERVICE),
-            ("plus", SERVICE),
-            ("plus login --discrete --install-all", SERVICE),
-            ("register", SERVICE),
+            ("plus", DASHBOARD),
+            ("plus login --discrete --install-all", DASHBOARD),
+            ("register", DASHBOARD),
             ("login", SERVICE),
             ("logout", SERVICE),
-            ("open", SERVICE),
+            ("open", DASHBOARD),
             ("monitor", SERVICE),
             ("monitor app", SERVICE),
             ("unmonitor app", SERVICE),

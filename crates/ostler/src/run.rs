@@ -110,7 +110,7 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
         Some(code) => code(&mut cx, call),
         None => Err(match (call.command.state, commands::left_out(call.command.name)) {
             // The home of the name that was called is the one whose apps are meant.
-            (State::Elsewhere(what), _) => CliError::Failed(what.replace("`ostler ", &format!("`{} ", program.name()))),
+            (State::Elsewhere(what), _) => CliError::Failed(what.replace("`ostler web ", &format!("`{} web ", program.name()))),
             (State::Works, Some(feature)) => CliError::LeftOut { command: call.word.clone(), feature },
             (State::Works, None) => CliError::Failed(format!("{} is not available yet in ostler {VERSION}", call.word)),
         }),

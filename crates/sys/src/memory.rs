@@ -54,10 +54,17 @@ pub fn track_use() {
     }
 }
 
-/// Counts a function as used: for what must work when it is needed for the first time.
+/// Number of pages that [`use_code`] reads: a function without optimization is longer than a page, and what it calls is often near it.
+const CODE_PAGES: usize = 8;
+
+/// Counts a function and the code behind it as used: for what must work when it is needed for the first time.
 pub fn use_code(function: *const ()) {
-    // SAFETY: code is readable, and the address of a function is that of its first byte.
-    unsafe { function.cast::<u8>().read_volatile() };
+    let start = function.addr();
+    let Some(segment) = segments().into_iter().find(|segment| segment.contains(&start)) else { return };
+    for at in (start..segment.end).step_by(page_size()).take(CODE_PAGES) {
+        // SAFETY: the address is in a loaded segment of code, which is readable.
+        unsafe { function.cast::<u8>().wrapping_add(at - start).read_volatile() };
+    }
 }
 
 /// [`rest`] for a process that must not die: free heap pages are given back, but code and constants that were used stay, and are locked, so
