@@ -44,7 +44,7 @@ pub(crate) fn track_use() {
 
 /// Runs the functions of the standard library that a new daemon or standby needs. They are in pages far from ours.
 fn use_library() {
-    let mut names: Vec<String> = Vec::new();
+    let mut names = black_box(Vec::<String>::new());
     names.push(black_box(String::new()));
     let file = Path::new(black_box("/proc/self")).join(black_box("stat"));
     black_box((names, std::fs::read(file).ok()));
