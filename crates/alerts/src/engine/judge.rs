@@ -86,7 +86,7 @@ fn occurred(state: &mut State, config: &Config, happened: &Occurrence, now: u64,
     changed
 }
 
-/// Ends the alerts of apps or instances that are gone. Checks go on, and news ends by itself.
+/// Ends the alerts of apps or instances that are gone. Alerts of checks stay, and alerts of single events expire.
 fn removed(
     state: &mut State,
     config: &Config,

@@ -191,6 +191,6 @@ mod tests {
         assert_eq!(holder_after_exit(&mut played, port), format!("port {port} is held for app web, whose instances share it"));
         played.ctx.listening.remove("web", "port");
         drop(socket);
-        assert_eq!(holder_after_exit(&mut played, port), format!("port {port} is held by nobody any more"));
+        assert_eq!(holder_after_exit(&mut played, port), format!("port {port} is held by no process any more"));
     }
 }

@@ -32,7 +32,7 @@ const STACK: usize = 256 << 10;
 pub(super) struct PortHolders<R> {
     /// Results in words, and the time of each.
     known: BTreeMap<u16, (u64, String)>,
-    /// Lookups under way, with the requests that wait for them.
+    /// Running lookups, with the requests that wait for them.
     waiting: BTreeMap<u16, Vec<R>>,
     worker: Option<Worker>,
 }
@@ -55,7 +55,7 @@ pub(super) enum Lookup {
 }
 
 impl<R> PortHolders<R> {
-    /// Asks for the holder of a port. `request` is dropped unless the lookup is under way afterwards.
+    /// Asks for the holder of a port. `request` is dropped unless a lookup runs afterwards.
     pub(super) fn look_up(&mut self, ctx: &mut Ctx, port: u16, source: Source, request: R) -> Lookup {
         let now_ms = ctx.now.mono_ms;
         self.known.retain(|_, (at_ms, _)| now_ms < at_ms.saturating_add(KNOWN_MS));
@@ -175,7 +175,7 @@ fn find(port: u16, first: &[i32]) -> Found {
 
 /// Describes the holder in words that follow "port 80 is held".
 fn in_words(ctx: &Ctx, found: &Found) -> String {
-    let Some(socket) = found.sockets.first() else { return "by nobody any more".into() };
+    let Some(socket) = found.sockets.first() else { return "by no process any more".into() };
     if let Some(app) = found.sockets.iter().find_map(|socket| ctx.listening.app_of(socket.inode)) {
         return format!("for app {app}, whose instances share it");
     }
