@@ -12,6 +12,7 @@ use std::process::Command;
 const FILES: &[(&str, &[&str])] = &[
     ("cli.md", &["help", "--reference"]),
     ("ecosystem.md", &["validate", "--reference"]),
+    ("import.md", &["help", "import", "--reference"]),
     ("ecosystem.schema.json", &["validate", "--schema"]),
 ];
 

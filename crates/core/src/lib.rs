@@ -54,6 +54,7 @@ pub mod signal;
 pub mod sim;
 pub mod sticky;
 pub mod stop;
+pub mod suggest;
 pub mod time;
 pub mod trust;
 pub mod unanswered;

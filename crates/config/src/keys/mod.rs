@@ -2,12 +2,12 @@
 
 mod docs;
 mod schema;
-mod suggest;
+
 mod table;
 
 pub use docs::reference;
+pub use ostler_core::suggest::closest;
 pub use schema::schema;
-pub use suggest::closest;
 pub use table::KEYS;
 
 /// One attribute of an app.

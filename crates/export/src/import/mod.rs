@@ -4,6 +4,7 @@ mod compose;
 mod compose_project;
 mod ini;
 mod interpolate;
+mod keys;
 mod oxmgr;
 mod procfile;
 mod supervisor;
@@ -16,6 +17,7 @@ use serde_json::{Map, Value};
 use crate::Told;
 
 pub use compose_project::{ComposeProject, ComposeService, Surroundings, compose_project};
+pub use keys::import_reference;
 
 /// A kind of file that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -536,7 +536,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         options: &[
-            call("reference", None, Arg::None, "the whole reference as Markdown: `cli` or `ecosystem`"),
+            call("reference", None, Arg::None, "the whole reference as Markdown: `cli`, `ecosystem` or `import`"),
             call("man", None, Arg::None, "the whole reference as a page for man"),
         ],
         ..keeps("help", "[command]", 0, Daemon::Unused, "help")

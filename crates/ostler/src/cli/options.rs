@@ -35,7 +35,7 @@ use Group::{Accepted, App, Env, Lifecycle, Logs, Watch};
 /// Every global option, in the order of the help.
 pub(super) const GLOBAL: &[Opt] = &[
     text("name", Some('n'), "name", "name", App, "name of the app (renames it on restart)"),
-    text("namespace", None, "ns", "namespace", App, "group of apps; stop, restart, …: act on this group only"),
+    text("namespace", None, "ns", "namespace", App, "group of apps; stop, restart and others: act on this group only"),
     text("instances", Some('i'), "number", "instances", App, "how many instances; `max` or 0 = one per CPU, -1 = one less"),
     switch("execute-command", Some('x'), "execute_command", true, App, "run in fork mode"),
     alias(

@@ -1,0 +1,80 @@
+//! Tables of every key of the formats that `import` and `up` read. `docs/reference/import.md` is made from them, and so is the reason why a key is left out.
+
+mod compose;
+mod oxmgr;
+mod procfile;
+mod supervisor;
+mod systemd;
+
+use ostler_core::suggest::closest;
+
+/// A key of a foreign format.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key {
+    /// The name, with dots for tables: `deploy.replicas`.
+    pub name: &'static str,
+    pub fate: Fate,
+}
+
+/// What `import` makes of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It means the same here; the text names our key.
+    Done(&'static str),
+    /// It has an effect, but not quite the same one; the text says the difference.
+    Differs(&'static str),
+    /// It has no effect; the text says why.
+    LeftOut(&'static str),
+}
+
+/// A format, with where its keys are defined.
+struct Format {
+    title: &'static str,
+    /// The version or date of the specification that the table follows.
+    source: &'static str,
+    keys: &'static [Key],
+}
+
+const FORMATS: &[Format] = &[compose::FORMAT, systemd::FORMAT, supervisor::FORMAT, procfile::FORMAT, oxmgr::FORMAT];
+
+/// Why a key that the reader does not handle has no effect: the reason in the table, or that the format has no such key.
+pub(super) fn why_left_out(keys: &[Key], name: &str) -> String {
+    let known = keys.iter().find(|key| key.name == name);
+    match known.map(|key| key.fate) {
+        Some(Fate::LeftOut(why) | Fate::Differs(why) | Fate::Done(why)) => why.to_owned(),
+        None => match closest(name, keys.iter().map(|key| key.name)) {
+            Some(near) => format!("unknown key, did you mean `{near}`?"),
+            None => "unknown key".to_owned(),
+        },
+    }
+}
+
+/// The tables as Markdown.
+pub fn import_reference() -> String {
+    let mut out = String::from("# Keys of foreign files\n\nWhat `ostler import` and `ostler up` make of each key.\n");
+    for format in FORMATS {
+        out.push_str(&format!("\n## {}\n\nSource: {}\n\n| key | here | note |\n|---|---|---|\n", format.title, format.source));
+        for key in format.keys {
+            let (word, text) = match key.fate {
+                Fate::Done(text) => ("done", text),
+                Fate::Differs(text) => ("different", text),
+                Fate::LeftOut(text) => ("left out", text),
+            };
+            out.push_str(&format!("| `{}` | {word} | {} |\n", key.name, text.replace('|', "\\|")));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_key_has_one_row() {
+        for format in FORMATS {
+            let names: std::collections::HashSet<_> = format.keys.iter().map(|key| key.name).collect();
+            assert_eq!(names.len(), format.keys.len(), "{}", format.title);
+        }
+    }
+}
