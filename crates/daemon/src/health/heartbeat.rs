@@ -3,7 +3,10 @@
 
 use ostler_proto::health::LastAnswer;
 
-use super::{BEATS, HealthChecks};
+use ostler_core::health::State as Health;
+use ostler_proto::event::Health as Shown;
+
+use super::{BEATS, HealthChecks, emit_health};
 use crate::engine::Ctx;
 
 /// Lateness from which a silence tells of our own absence (the machine slept, we stood still), not of the app's.
@@ -44,9 +47,13 @@ impl HealthChecks {
         if news.is_some() || !beats {
             watched.last = Some(LastAnswer { at: ctx.now, good: beats, words });
         }
+        // The first heartbeat changes no state, but the process before may have been unhealthy.
+        let is_first = news.is_none() && before == Health::Healthy && !std::mem::replace(&mut watched.is_reported, true);
         self.show(ctx, id);
         if let Some(state) = news {
             self.on_change(ctx, id, before, state);
+        } else if is_first {
+            emit_health(ctx, id, Shown::Healthy, None);
         }
     }
 }

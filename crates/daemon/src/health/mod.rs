@@ -62,6 +62,8 @@ struct Watched {
     /// Numbers of its questions.
     questions: Vec<u32>,
     last: Option<LastAnswer>,
+    /// Whether an event reported the health of this process.
+    is_reported: bool,
     /// Time by which its event loop has to have sent a heartbeat.
     beat_due_ms: Option<u64>,
 }
@@ -131,7 +133,7 @@ impl PerProcess for HealthChecks {
     fn begin(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
         let Some(health) = ctx.slots.get(id).and_then(|slot| slot.spec().health()) else { return };
         let monitor = Monitor::new(health, ctx.now.mono_ms);
-        let watched = Watched { inc, monitor, since: ctx.now, questions: Vec::new(), last: None, beat_due_ms: None };
+        let watched = Watched { inc, monitor, since: ctx.now, questions: Vec::new(), last: None, is_reported: false, beat_due_ms: None };
         self.watched.insert(id, watched);
         self.show(ctx, id);
         self.follow_questions(ctx, id);
@@ -180,6 +182,7 @@ impl HealthChecks {
     fn on_change(&mut self, ctx: &mut Ctx, id: u32, before: Health, state: Health) {
         let Some(watched) = self.watched.get_mut(&id) else { return };
         watched.since = ctx.now;
+        watched.is_reported |= state != Health::Starting;
         let why = watched.last.as_ref().filter(|last| !last.good).map(|last| last.words.clone());
         let (inc, failures) = (watched.inc, watched.monitor.failures());
         self.show(ctx, id);

@@ -317,3 +317,26 @@ fn the_next_process_is_watched_anew() {
     checks.on_serving(&mut played.ctx, id);
     assert_eq!(state(&played, id), Some(Health::Healthy), "nothing is known against it");
 }
+
+/// A heartbeat alone is healthy from the start, so no change of its state says that the next process is well.
+#[test]
+fn each_process_is_reported_as_healthy_at_its_first_heartbeat() {
+    let (mut played, mut checks, id) = with_preload();
+    let healthy = |played: &mut Played| {
+        let is_healthy = |event: &ostler_proto::event::Event| matches!(event.what, What::Health { state: Shown::Healthy });
+        played.events().iter().filter(|event| is_healthy(event)).count()
+    };
+    beats(&mut played, &mut checks, id);
+    beats(&mut played, &mut checks, id);
+    assert_eq!(healthy(&mut played), 1);
+    played.pass(&mut checks, 1000);
+    assert_eq!(state(&played, id), Some(Health::Unhealthy));
+    played.events();
+    for role in [Role::Retiring, Role::Serving] {
+        played.ctx.slots.get_mut(id).unwrap().durable.role = role;
+        checks.on_serving(&mut played.ctx, id);
+    }
+    assert_eq!(healthy(&mut played), 0, "nothing is known of it yet");
+    beats(&mut played, &mut checks, id);
+    assert_eq!(healthy(&mut played), 1);
+}
