@@ -52,6 +52,36 @@ fn what_still_runs_is_taken_over_by_the_next_command_whatever_it_is() {
     }
 }
 
+/// A thread of a killed daemon may keep the socket for an instant: it takes a connection that nobody answers.
+#[test]
+fn a_socket_that_a_dead_daemon_still_holds_is_no_daemon() {
+    for command in ["list", "describe api", "kill"] {
+        let home = home();
+        let api = two_apps(&home);
+        written(&home);
+        home.kill_all_three();
+        let socket = home.dir().join("ostler.sock");
+        home.wait_until("nothing listens", || std::os::unix::net::UnixStream::connect(&socket).is_err());
+        std::fs::remove_file(&socket).unwrap();
+        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let dead = std::thread::spawn(move || {
+            let connection = listener.accept();
+            // The listener goes first, so that the next connection is refused.
+            drop(listener);
+            drop(connection);
+        });
+        let run = home.run(command);
+        dead.join().unwrap();
+        match command {
+            "kill" => assert!(!alive(api), "{}", run.all()),
+            _ => {
+                run.ok().says("3 of 3 instances still run, and are supervised again");
+                assert_eq!(home.app("api").pid(), api, "after {command}");
+            }
+        }
+    }
+}
+
 #[test]
 fn as_pm2_too() {
     let home = home_as_pm2();

@@ -222,10 +222,7 @@ impl Cx {
         let mut attempt = 0;
         loop {
             let Some(mut client) = connect()? else { return Ok(None) };
-            if !self.may_start() {
-                return Ok(Some(client));
-            }
-            // What took the connection may be all that is left of a daemon that was killed: then another is to be started.
+            // The socket of a killed daemon still accepts for an instant. A greeting shows that a daemon is behind the socket.
             attempt += 1;
             match client.greet() {
                 Err(ClientError::Lost(_)) if attempt <= RETRIES => {}
