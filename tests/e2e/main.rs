@@ -92,6 +92,7 @@ mod programs;
 mod promise_1_both_killed;
 mod promise_1_daemon_killed;
 mod promise_1_keeper_killed;
+mod promise_1_pipes;
 mod promise_1_random_kills;
 mod promise_1_revival;
 mod promise_2_daemon_killed;

@@ -1,7 +1,11 @@
 //! Pipes.
 
-use std::os::fd::OwnedFd;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
@@ -31,9 +35,71 @@ pub fn with_size(bytes: usize) -> Result<((OwnedFd, OwnedFd), usize), Errno> {
     Ok(((read, write), real))
 }
 
+/// Ends of a pipe that a descriptor has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// It reads, and never waits.
+    Read,
+    /// It reads and writes, as the descriptor of a named FIFO can (fifo(7)).
+    Both,
+}
+
+/// Opens the pipe behind one of our descriptors again, close-on-exec.
+///
+/// # Errors
+/// There is no `/proc`, no descriptors are left, or another user made the pipe.
+pub fn reopen(pipe: impl AsFd, ends: Ends) -> io::Result<OwnedFd> {
+    let flags = if ends == Ends::Read { OFlags::NONBLOCK } else { OFlags::empty() };
+    let mut options = OpenOptions::new();
+    options.read(true).write(ends == Ends::Both).custom_flags(flags.bits().cast_signed());
+    Ok(options.open(format!("/proc/self/fd/{}", pipe.as_fd().as_raw_fd()))?.into())
+}
+
+/// Device and inode of a pipe. None if the descriptor is of something else.
+pub fn identity(pipe: impl AsFd) -> Option<(u64, u64)> {
+    let file = File::from(pipe.as_fd().try_clone_to_owned().ok()?);
+    let meta = file.metadata().ok()?;
+    meta.file_type().is_fifo().then(|| (meta.dev(), meta.ino()))
+}
+
+/// Finds a pipe among the descriptors of a process. The descriptor that is returned (`O_PATH`) neither reads nor writes: opening it has no
+/// effect on any file, whatever the process has under its numbers.
+pub fn of_process(pid: i32, pipe: (u64, u64)) -> Option<OwnedFd> {
+    let find = |entry: fs::DirEntry| {
+        let meta = fs::metadata(entry.path()).ok()?;
+        if (meta.dev(), meta.ino()) != pipe {
+            return None;
+        }
+        let options = OpenOptions::new().read(true).custom_flags(OFlags::PATH.bits().cast_signed()).open(entry.path());
+        // The process may have changed the descriptor meanwhile.
+        options.ok().map(OwnedFd::from).filter(|found| identity(found) == Some(pipe))
+    };
+    fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten().find_map(find)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pipe_is_found_and_its_content_is_read_by_another_descriptor() {
+        let me = crate::ProcRef::me().pid;
+        let (read, write) = pipe().unwrap();
+        let both = reopen(&write, Ends::Both).unwrap();
+        let key = identity(&both).unwrap();
+        drop((read, write));
+        // No reader but the writer itself.
+        rustix::io::write(&both, b"line").unwrap();
+        let again = reopen(of_process(me, key).unwrap(), Ends::Read).unwrap();
+        let mut buffer = [0; 8];
+        assert_eq!(rustix::io::read(&again, &mut buffer).unwrap(), 4);
+        assert_eq!(rustix::io::read(&again, &mut buffer), Err(Errno::AGAIN));
+        drop(both);
+        assert_eq!(rustix::io::read(&again, &mut buffer), Ok(0), "nobody can write any more");
+        drop(again);
+        assert!(of_process(me, key).is_none());
+        assert_eq!(identity(File::open("/dev/null").unwrap()), None);
+    }
 
     #[test]
     fn size_is_at_least_asked_or_less_honestly() {

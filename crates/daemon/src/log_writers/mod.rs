@@ -10,6 +10,7 @@
 //! was deleted, or whose description changed, is carried over by its writer, which then ends ([`tail`]).
 
 mod outputs;
+mod survived;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -47,12 +48,23 @@ pub(crate) struct LogWriters {
     sender: mpsc::Sender<(WriterKey, Report)>,
     /// Descriptors of writers that a former daemon had, until they are taken over.
     found: BTreeMap<WriterKey, BTreeMap<usize, OwnedFd>>,
+    /// Writers of which `found` has only what the app kept: see [`survived`].
+    survived: BTreeSet<WriterKey>,
 }
 
 impl Default for LogWriters {
     fn default() -> Self {
         let (sender, reports) = mpsc::channel();
-        Self { notes: None, places: BTreeSet::new(), ending: BTreeMap::new(), waker: None, reports, sender, found: BTreeMap::new() }
+        Self {
+            notes: None,
+            places: BTreeSet::new(),
+            ending: BTreeMap::new(),
+            waker: None,
+            reports,
+            sender,
+            found: BTreeMap::new(),
+            survived: BTreeSet::new(),
+        }
     }
 }
 
@@ -72,6 +84,7 @@ impl Feature for LogWriters {
     }
 
     fn on_boot(&mut self, ctx: &mut Ctx) {
+        self.find_survived(ctx);
         self.take_over(ctx);
     }
 
@@ -151,6 +164,7 @@ impl LogWriters {
             format: to.formats(),
             pipes: [ends[0].try_clone()?, ends[1].try_clone()?],
             holding: ends[2].try_clone()?,
+            is_holding_lost: self.survived.contains(&(id, place)),
             record: notes.try_clone()?,
             slot: place,
             files: open.clone(),
@@ -196,6 +210,7 @@ impl LogWriters {
                 Err(error) => ctx.log.error(format_args!("logs of instance {id}: {}", crate::log::chain(&error))),
             }
         }
+        self.survived.clear();
         self.begin_tails(ctx, tails);
         for (id, place, ends, made_for, pipeline) in prepared {
             match pipeline.start() {

@@ -8,9 +8,10 @@ use ostler_core::runtime::RuntimeSpec;
 
 use super::{LogWriters, NOTES, log_set_aside, reading};
 use crate::engine::Ctx;
-use crate::logs::{self, Destination, Outputs, Piped, Pipeline, PipelineError, ShownAs, end_name};
+use crate::logs::{self, Destination, LogPipes, Outputs, Piped, Pipeline, PipelineError, ShownAs, end_name};
 use crate::rights::Rights;
 use crate::slots::Slot;
+use crate::store::state_copy;
 
 impl LogWriters {
     /// Standard output and error for the next process of a slot.
@@ -61,11 +62,7 @@ impl LogWriters {
 
     fn begin_writer(&mut self, ctx: &mut Ctx, id: u32, made_for: Destination) -> Result<(), SpawnFailure> {
         let system = |step: &'static str| move |source: std::io::Error| failure(&PipelineError::System { step, source });
-        if self.notes.is_none() {
-            let notes = ostler_sys::memfd::create("ostler-log-notes").map_err(std::io::Error::from).map_err(system("make the notes"))?;
-            ctx.keeper.hold(NOTES, notes.as_fd());
-            self.notes = Some(notes);
-        }
+        self.open_notes(ctx).map_err(system("make the notes"))?;
         let (out, out_writer) = logs::log_pipe().map_err(system("make the pipe"))?;
         let (error, error_writer) = logs::log_pipe().map_err(system("make the pipe"))?;
         let holding = logs::holding_pipe().map_err(system("make the pipe"))?;
@@ -77,7 +74,22 @@ impl LogWriters {
             ctx.keeper.hold(&end_name(id, place, end), fd.as_fd());
         }
         if let Some(slot) = ctx.slots.get_mut(id) {
+            slot.durable.log_pipes = LogPipes::of(place, &ends);
             slot.live.piped = Some(Box::new(Piped { handle, ends, place, made_for, is_used: false }));
+        }
+        ctx.slots.changed(id);
+        // An app that lives longer than daemon, keeper and standby waits at a full pipe until it is found.
+        ctx.state_file.write_with_next();
+        Ok(())
+    }
+
+    /// Opens the writers' records, unless they are open.
+    pub(super) fn open_notes(&mut self, ctx: &mut Ctx) -> std::io::Result<()> {
+        if self.notes.is_none() {
+            let notes = ctx.settings.keeps_copy.then(|| state_copy::open_log_notes(&ctx.settings.home)).flatten();
+            let notes = notes.map_or_else(|| ostler_sys::memfd::create("ostler-log-notes"), |file| Ok(file.into()))?;
+            ctx.keeper.hold(NOTES, notes.as_fd());
+            self.notes = Some(notes);
         }
         Ok(())
     }

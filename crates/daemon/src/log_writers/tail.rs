@@ -56,6 +56,10 @@ impl LogWriters {
     /// Ends a writer: it carries over what is left.
     pub(super) fn end_writer(&mut self, ctx: &mut Ctx, id: u32) {
         Self::note_tail(ctx, id);
+        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        if slot.durable.log_pipes.take().is_some() {
+            ctx.slots.changed(id);
+        }
         if let Some(piped) = ctx.slots.get_mut(id).and_then(|slot| slot.live.piped.take()) {
             self.finish(ctx, id, *piped);
         }

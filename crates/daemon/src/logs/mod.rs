@@ -10,12 +10,17 @@
 //!
 //! 1. *peek*: copy what is in the pipe without consuming it (`tee(2)`), up to the last newline; format it;
 //! 2. *note* in the record: from which stream how many bytes, to which files, at which offsets, how long;
-//! 3. *hold*: move exactly those bytes from the pipe to the holding pipe (`splice(2)`);
-//! 4. *write* the files; note that it is done; empty the holding pipe; note that nothing is on its way.
+//! 3. *write* the files; note that it is done;
+//! 4. *hold*: move exactly those bytes from the pipe to the holding pipe (`splice(2)`); note it; empty the holding pipe; note that nothing
+//!    is on its way.
 //!
 //! Pipes, holding pipe and record are also held by the keeper. So the daemon can be killed at any instant, and its successor knows from the
 //! record, the lengths of the files and the level of the holding pipe what was done and what was not: [`Pipeline::prepare`] does the rest, no
 //! line is lost, doubled or torn. Prepare *all* pipelines before starting the first one: instances may share a file.
+//!
+//! If daemon, keeper and standby are killed together, the app itself keeps its pipes ([`log_pipe`]), and the record is a file in a folder
+//! that lasts until the next boot. Only the holding pipe is lost. It matters between "all files have it" and "the holding pipe has it": the
+//! successor then compares the beginning of the pipe with the end of the files.
 //!
 //! Exactly once holds for regular files that only this daemon writes to. Where the file was renamed, truncated or written to by somebody else
 //! between the two daemons, or is a pipe or a terminal, a batch that was on its way may appear twice; never is it lost.
@@ -51,7 +56,7 @@ use ostler_core::runtime::RuntimeSpec;
 pub(crate) use format::{Format, Formats, Label, Stamp};
 pub(crate) use open::{OpenError, Places, is_nowhere, needs_pipe};
 pub(crate) use outputs::Outputs;
-pub(crate) use piped::{Destination, Ends, Piped, end_name, ends_of_name};
+pub(crate) use piped::{Destination, Ends, LogPipes, Piped, end_name, ends_of_name};
 pub(crate) use pipeline::{Config, Ending, Handle, Pipeline, PipelineError, Report, RuntimeStreams};
 pub(crate) use pipes::{holding_pipe, log_pipe};
 pub(crate) use shown::ShownAs;

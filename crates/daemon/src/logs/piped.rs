@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use ostler_core::date_format::{DateFormat, Stamper};
+use ostler_sys::pipe::identity;
 use serde::{Deserialize, Serialize};
 
+use super::reclaim::FileKey;
 use super::{Format, Formats, Handle, ShownAs, Stamp};
 use crate::rights::Rights;
 
@@ -18,6 +20,22 @@ const LINES_END_WITHIN: Duration = Duration::from_millis(20);
 
 /// Ends of one writer: read ends and write ends of output and error, and the holding pipe.
 pub(crate) type Ends = [OwnedFd; 5];
+
+/// Record of an instance's pipes. If no keeper holds them any more, the app still does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LogPipes {
+    /// Index of the writer's record.
+    pub place: u32,
+    /// Identities of the pipes of output and error.
+    pub pipes: [FileKey; 2],
+}
+
+impl LogPipes {
+    /// Record of these ends. None if one of them is no pipe.
+    pub(crate) fn of(place: u32, ends: &Ends) -> Option<Box<Self>> {
+        Some(Box::new(Self { place, pipes: [identity(&ends[0])?, identity(&ends[1])?] }))
+    }
+}
 
 /// Running writer.
 #[derive(Debug)]

@@ -37,6 +37,8 @@ pub(crate) struct Config {
     pub pipes: [OwnedFd; 2],
     /// See [`super::holding_pipe`]. One per pipeline, the same one for a successor.
     pub holding: OwnedFd,
+    /// True if the holding pipe of the predecessor is lost, and `holding` is a new one.
+    pub is_holding_lost: bool,
     /// Memory file with [`super::record::SLOT_BYTES`] per slot.
     pub record: OwnedFd,
     /// Index of our slot.

@@ -1,9 +1,8 @@
 //! Pipes whose content can be read before it is consumed.
 
-use std::fs::OpenOptions;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::{AsFd, OwnedFd};
 
+use ostler_sys::pipe::{Ends, reopen};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice, tee};
 
@@ -12,14 +11,18 @@ use crate::threads;
 /// Size that is requested: as much as the kernel gives to anybody. An app at full speed then seldom waits for us.
 pub(crate) const WANTED_BYTES: usize = 1 << 20;
 
-/// A new pipe, (read end, write end), close-on-exec, as large as the kernel allows.
+/// A new pipe, (read end, app's end), close-on-exec, as large as the kernel allows.
+///
+/// The app's end also reads. The app thus keeps its own pipe and the bytes in it: if every reader is killed, the app gets no SIGPIPE,
+/// and waits as soon as the pipe is full. Without `/proc` the app's end only writes.
 ///
 /// # Errors
 /// No descriptors are left.
 pub(crate) fn log_pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
     widen(&read, WANTED_BYTES);
-    Ok((read, write))
+    let both = reopen(&write, Ends::Both).unwrap_or(write);
+    Ok((read, both))
 }
 
 /// A new, empty holding pipe: one descriptor for both ends. The keeper holds a copy of it beside the read ends of the app's pipes; what is
@@ -29,13 +32,7 @@ pub(crate) fn log_pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
 /// No descriptors are left, or there is no `/proc`.
 pub(crate) fn holding_pipe() -> std::io::Result<OwnedFd> {
     let (read, _write) = pipe_with(PipeFlags::CLOEXEC)?;
-    // Opening a pipe through /proc gives both ends in one descriptor, as with a named FIFO (fifo(7)).
-    let both = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(rustix::fs::OFlags::CLOEXEC.bits().cast_signed())
-        .open(format!("/proc/self/fd/{}", read.as_raw_fd()))?;
-    Ok(both.into())
+    reopen(&read, Ends::Both)
 }
 
 /// Asks for a larger pipe; less is fine (`pipe-user-pages-soft`). Returns its size.

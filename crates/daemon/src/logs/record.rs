@@ -26,10 +26,12 @@ pub(super) enum Phase {
     /// Nothing is on its way; the holding pipe is empty.
     #[default]
     Idle,
-    /// A batch is being moved to the holding pipe or from there to the files.
+    /// A batch is being written to the files. It is still in the app's pipe, or in the holding pipe if the record is of an older version.
     Moving,
-    /// All files have it; the holding pipe is being emptied.
+    /// All files have it, and the holding pipe has all of it; the holding pipe is being emptied.
     Written,
+    /// All files have it; it is being moved from the app's pipe to the holding pipe.
+    Copied,
 }
 
 /// Beginning of the first line of a batch in one file.
@@ -189,6 +191,7 @@ fn decode(bytes: &[u8]) -> Option<Checkpoint> {
             0 => Phase::Idle,
             1 => Phase::Moving,
             2 => Phase::Written,
+            3 => Phase::Copied,
             _ => return None,
         },
         stream: usize::from(stream.min(1)),

@@ -42,6 +42,8 @@ struct Partial {
 pub(super) struct Worker {
     pipes: [OwnedFd; 2],
     holding: OwnedFd,
+    /// True until the record was read, if the holding pipe of the last user of the slot is lost.
+    is_holding_lost: bool,
     slot: Slot,
     checkpoint: Checkpoint,
     /// Targets of `note` that are still to be written, if a batch was left unfinished.
@@ -80,6 +82,7 @@ impl Worker {
         Ok(Self {
             pipes: config.pipes,
             holding: config.holding,
+            is_holding_lost: config.is_holding_lost,
             slot: Slot::new(File::from(config.record), config.slot),
             checkpoint: Checkpoint::default(),
             pending: None,
@@ -359,15 +362,11 @@ impl Worker {
         }
         self.checkpoint = checkpoint;
         self.slot.store(&checkpoint)?;
-        if pipes::hold(&self.pipes[stream], &self.holding, count)? < count {
-            // What was seen is gone: somebody else reads from this pipe.
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
         if !write_all(&mut guards, &checkpoint, &self.formatted, [true; TARGETS], &self.control, &*self.report) {
             return Ok(Some(Turn::Unwritten));
         }
         // While the files are still locked: a batch that is noted as on its way is never in a file that was rotated.
-        self.checkpoint.phase = Phase::Written;
+        self.checkpoint.phase = Phase::Copied;
         self.slot.store(&self.checkpoint)?;
         drop(guards);
         self.complete()?;
@@ -377,7 +376,14 @@ impl Worker {
     /// Completes a batch: all files have what `self.note` describes.
     fn complete(&mut self) -> io::Result<()> {
         let mut checkpoint = self.checkpoint;
-        if checkpoint.phase != Phase::Written {
+        if checkpoint.phase == Phase::Moving {
+            checkpoint.phase = Phase::Copied;
+            self.slot.store(&checkpoint)?;
+        }
+        if checkpoint.phase == Phase::Copied {
+            let missing = (checkpoint.count as usize).saturating_sub(pipes::level(&self.holding)?);
+            // Fewer are there only if another process reads from this pipe.
+            pipes::hold(&self.pipes[checkpoint.stream], &self.holding, missing)?;
             checkpoint.phase = Phase::Written;
             self.slot.store(&checkpoint)?;
         }
@@ -404,6 +410,7 @@ impl Worker {
     pub(super) fn settle(&mut self) -> io::Result<()> {
         self.checkpoint = self.slot.load()?;
         self.pending = None;
+        let is_holding_lost = std::mem::take(&mut self.is_holding_lost);
         match self.checkpoint.phase {
             Phase::Idle => {
                 let stray = pipes::level(&self.holding)?;
@@ -413,10 +420,16 @@ impl Worker {
                 // Cannot be, unless the record was lost: better twice than never.
                 self.checkpoint = Checkpoint { phase: Phase::Moving, count: to_u32(stray), ..self.checkpoint };
             }
+            Phase::Copied => {
+                if is_holding_lost && !self.is_still_in_pipe()? {
+                    self.checkpoint.phase = Phase::Written;
+                }
+                return self.complete();
+            }
             Phase::Written => return self.complete(),
             Phase::Moving => {}
         }
-        self.read_held()?;
+        self.read_batch()?;
         let checkpoint = self.checkpoint;
         self.format.format(&self.buffer, checkpoint.stream, checkpoint.close, checkpoint.wall_ms, &mut self.formatted);
         let mut guards = lock(&self.sinks, &self.routes[checkpoint.stream]);
@@ -434,25 +447,46 @@ impl Worker {
         Ok(())
     }
 
-    /// Gets the whole batch of `self.note` into the holding pipe and a copy of it into the buffer.
-    fn read_held(&mut self) -> io::Result<()> {
+    /// Returns true if the pipe still begins with the batch of `self.checkpoint`, which all files have. The level of the lost holding pipe
+    /// would show it; the lines in the files do unless an app repeats the whole batch. If no file can be compared, the answer is false: better twice than never.
+    fn is_still_in_pipe(&mut self) -> io::Result<bool> {
+        let checkpoint = self.checkpoint;
+        self.read_batch()?;
+        self.checkpoint.count = checkpoint.count;
+        if self.buffer.len() < checkpoint.count as usize {
+            return Ok(false);
+        }
+        self.format.format(&self.buffer, checkpoint.stream, checkpoint.close, checkpoint.wall_ms, &mut self.formatted);
+        Ok(checkpoint.targets.iter().zip(self.routes[checkpoint.stream]).enumerate().any(|(at, (target, route))| {
+            let sink = route.and_then(|index| self.sinks.get(index)).filter(|sink| sink.regular && sink.key == target.key);
+            target.length > 0 && sink.is_some_and(|sink| sink.has(target.offset, self.formatted.for_target(at, target.lead)))
+        }))
+    }
+
+    /// Copies the whole batch of `self.checkpoint` into the buffer. It is in the app's pipe, or begins in the holding pipe if the record is of
+    /// an older version.
+    fn read_batch(&mut self) -> io::Result<()> {
         let mut scratch = Scratch::new()?;
         scratch.widen(&self.holding, pipes::WANTED_BYTES);
-        let held = pipes::level(&self.holding)?;
-        let missing = (self.checkpoint.count as usize).saturating_sub(held);
-        let moved = pipes::hold(&self.pipes[self.checkpoint.stream], &self.holding, missing)?;
-        // Fewer than noted cannot be, unless the record is not of these pipes: then what is there is all there is.
-        self.checkpoint.count = to_u32(held + moved);
-        self.buffer.clear();
-        if held + moved > 0 {
+        let (held, count) = (pipes::level(&self.holding)?, self.checkpoint.count as usize);
+        let pipe = &self.pipes[self.checkpoint.stream];
+        if held > 0 {
+            let moved = pipes::hold(pipe, &self.holding, count.saturating_sub(held))?;
             scratch.peek(&self.holding, held + moved, &mut self.buffer)?;
+        } else {
+            self.buffer.clear();
+            if count > 0 {
+                scratch.peek(pipe, count, &mut self.buffer)?;
+            }
         }
+        // Fewer than noted cannot be, unless the record is not of these pipes: then what is there is all there is.
+        self.checkpoint.count = to_u32(self.buffer.len());
         Ok(())
     }
 
     /// Writes the unfinished batch again where it is missing. False: the time was up.
     fn write_pending(&mut self, todo: [bool; TARGETS]) -> io::Result<bool> {
-        self.read_held()?;
+        self.read_batch()?;
         let mut checkpoint = self.checkpoint;
         self.format.format(&self.buffer, checkpoint.stream, checkpoint.close, checkpoint.wall_ms, &mut self.formatted);
         while is_moved(&lock(&self.sinks, &self.routes[checkpoint.stream])) {

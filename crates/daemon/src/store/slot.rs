@@ -13,6 +13,7 @@ use ostler_proto::control::OpenSocket;
 use ostler_proto::event::Cause;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::logs::LogPipes;
 use crate::logs::reclaim::FileKey;
 
 /// First number of candidates of a reload: those of others never get so far.
@@ -118,6 +119,9 @@ pub(crate) struct SlotRecord {
     /// The error and output log files themselves, where the process writes to them directly.
     #[serde(default, skip_serializing_if = "is_none")]
     pub log_files: [Option<FileKey>; 2],
+    /// Pipes of its log writer, in piped mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_pipes: Option<Box<LogPipes>>,
     /// Its number among cluster workers (`cluster.worker.id`); 0 = none yet.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub worker_id: u32,
@@ -162,6 +166,7 @@ impl SlotRecord {
             preloaded: false,
             log_start: (0, 0),
             log_files: [None; 2],
+            log_pipes: None,
             worker_id: 0,
             listening: Vec::new(),
             served: Vec::new(),

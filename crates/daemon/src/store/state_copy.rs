@@ -9,7 +9,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use ostler_core::fnv::fnv_64;
@@ -19,6 +19,8 @@ use crate::shared_folder::{SHARED_FOLDER, folder_of, shared_folder};
 
 /// File with the path of the home, so that what is left of a home that is gone can be removed.
 const HOME_FILE: &str = "home";
+/// Extension of the record of the log writers.
+const LOG_NOTES: &str = "log-notes";
 
 /// Path of the copy of this home; its folder is made if it is missing.
 pub(crate) fn make(home: &Path) -> Option<PathBuf> {
@@ -46,11 +48,19 @@ pub(crate) fn read(home: &Path) -> Option<Vec<u8>> {
     fs::read(folder.join(name(home)?)).ok()
 }
 
+/// Opens the record of what the log writers are doing; it is created if it is missing. None if no folder keeps it until the next boot.
+pub(crate) fn open_log_notes(home: &Path) -> Option<fs::File> {
+    let path = make(home)?.with_extension(LOG_NOTES);
+    let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags).open(path).ok()
+}
+
 /// Removes the folder of a home that has ended in order, unless something is in it that others still use.
 pub(crate) fn remove_folder(home: &Path) {
     let base = own_base().unwrap_or_else(|| PathBuf::from(SHARED_FOLDER));
     let folder = base.join(hash(home));
     let _ = fs::remove_file(folder.join(HOME_FILE));
+    let _ = name(home).map(|name| fs::remove_file(folder.join(name).with_extension(LOG_NOTES)));
     // Only empty ones go.
     let _ = fs::remove_dir(folder).and_then(|()| fs::remove_dir(base));
 }

@@ -56,6 +56,7 @@ fn config(parent: &str, common: &str, line: &str, files: &OpenFiles) -> Config {
         format: Format::Dated(Box::new(|ms, out| out.extend_from_slice(ms.to_string().as_bytes()))).into(),
         pipes: [open(0, false), open(1, false)],
         holding: open(2, true),
+        is_holding_lost: false,
         record: open(3, true),
         slot: words[4].parse().unwrap(),
         files: files.clone(),

@@ -80,6 +80,7 @@ impl Rig {
             format: format.into(),
             pipes: [self.pipes[0].try_clone().unwrap(), self.pipes[1].try_clone().unwrap()],
             holding: self.holding.try_clone().unwrap(),
+            is_holding_lost: false,
             record: self.record.try_clone().unwrap(),
             slot: self.slot,
             files: self.files.clone(),

@@ -41,10 +41,32 @@ fn wherever_the_daemon_died_each_line_is_there_once() {
     for held in 0..=BATCH {
         assert_eq!(outcome(dead(Phase::Moving, held, 0), dated("D")), expected, "moving, {held} held");
         assert_eq!(outcome(dead(Phase::Written, held, WRITTEN.len()), dated("D")), expected, "emptying, {held} held");
+        assert_eq!(outcome(dead(Phase::Copied, held, WRITTEN.len()), dated("D")), expected, "copied, {held} held");
     }
     for written in 0..=WRITTEN.len() {
         assert_eq!(outcome(dead(Phase::Moving, BATCH, written), dated("D")), expected, "{written} written");
     }
+}
+
+/// Outcome if daemon, keeper and standby were killed together: whatever was in the holding pipe is lost.
+fn outcome_without_holding_pipe(mut rig: Rig) -> String {
+    rig.holding = holding_pipe().unwrap();
+    let handle = take_over(Config { is_holding_lost: true, ..rig.config(dated("D")) });
+    rig.end();
+    assert_eq!(handle.join(), Ending::Drained);
+    rig.text("out.log")
+}
+
+#[test]
+fn a_lost_holding_pipe_loses_and_doubles_no_line() {
+    let expected = "before\nD: one\nD: two\nD: three\n";
+    for written in 0..=WRITTEN.len() {
+        assert_eq!(outcome_without_holding_pipe(dead(Phase::Moving, 0, written)), expected, "{written} written");
+    }
+    let all = WRITTEN.len();
+    assert_eq!(outcome_without_holding_pipe(dead(Phase::Copied, 0, all)), expected, "still in the app's pipe");
+    assert_eq!(outcome_without_holding_pipe(dead(Phase::Copied, BATCH, all)), expected, "in the lost pipe");
+    assert_eq!(outcome_without_holding_pipe(dead(Phase::Written, BATCH, all)), expected, "being emptied");
 }
 
 #[test]
