@@ -204,6 +204,38 @@ fn rules_of_an_app_are_checked_and_judged() {
     assert!(output.code != 0 && (output.stdout.clone() + &output.stderr).contains("did you mean crash?"), "{output}");
 }
 
+/// An app reports health by a file: its alert is over when its next process is healthy, and one of a broken check when that answers.
+#[test]
+fn a_health_failure_is_over_when_the_next_process_is_healthy() {
+    let home = home();
+    let receiver = Receiver::new(Behaviour::Takes);
+    on(&home);
+    webhook(&home, "ops", &receiver, "");
+    let answer = home.write("answer", "0");
+    let answers = |code: u8| {
+        let next = home.write("next", code.to_string());
+        std::fs::rename(next, &answer).unwrap();
+    };
+    let health = json!({ "liveness": { "command": ["sh", "-c", format!("exit $(cat '{answer}')")], "interval": 50, "failures": 1 } });
+    let app = json!({ "name": "api", "script": fixture(), "args": "hold", "health": health });
+    home.write("api.json", json!({ "apps": [app] }).to_string());
+    home.ok("start api.json");
+    answers(1);
+    // Messages wait for more of their kind; the history does not.
+    let changes = |rule: &str| {
+        let all: Value = serde_json::from_str(&home.ok("alerts history --json").stdout).unwrap();
+        let of_rule = |change: &&Value| change["rule"] == rule && change["app"] == "api";
+        all["history"].as_array().unwrap().iter().filter(of_rule).map(|change| change["status"].to_string()).collect::<BTreeSet<_>>()
+    };
+    home.wait_until("it is told", || has(&receiver, "api unhealthy firing"));
+    answers(0);
+    home.wait_until("the next process is healthy", || changes("unhealthy").len() == 2);
+    answers(127);
+    home.wait_until("the check is broken", || changes("check_broken").len() == 1);
+    answers(0);
+    home.wait_until("the check answers again", || changes("check_broken").len() == 2);
+}
+
 /// TLS against roots of the system: by `SSL_CERT_FILE` a server of our own is believed, without it not.
 #[test]
 fn a_certificate_has_to_be_good() {

@@ -1,6 +1,6 @@
 //! What the engine is told.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -40,15 +40,28 @@ pub enum Input {
         /// What came of it; an error in words.
         result: Result<Checked, String>,
     },
-    /// The apps in the list at this time: alerts of others are over, such as those under a former name.
+    /// The list at this time. It ends alerts whose end was missed, and those of apps that are gone, such as under a former name.
     Listed {
-        /// Their names.
-        apps: BTreeSet<String>,
+        /// Each app with its instances.
+        apps: BTreeMap<String, BTreeMap<u32, Standing>>,
         /// The time, in ms since 1970.
         at_ms: u64,
     },
     /// Nothing but time.
     Time,
+}
+
+/// State of an instance in the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is stopped.
+    Stopped,
+    /// It serves.
+    Online,
+    /// It serves, and passes its health checks.
+    Healthy,
+    /// Anything else.
+    Other,
 }
 
 /// What a check found.
@@ -72,7 +85,7 @@ pub struct Occurrence {
 }
 
 /// A kind of occurrence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A process ended by itself, not well.
@@ -83,6 +96,8 @@ pub enum Kind {
     OutOfMemory,
     /// Checks say that an instance is ill.
     Unhealthy,
+    /// A health check cannot be made.
+    CheckBroken,
     /// An instance uses or reports more than it may.
     Limit,
     /// A new release was not good enough: the old one serves on.
@@ -124,6 +139,7 @@ impl Kind {
         Self::Errored,
         Self::OutOfMemory,
         Self::Unhealthy,
+        Self::CheckBroken,
         Self::Limit,
         Self::ReloadRefused,
         Self::JobFailed,
@@ -141,6 +157,7 @@ impl Kind {
             Self::Errored => "errored",
             Self::OutOfMemory => "out_of_memory",
             Self::Unhealthy => "unhealthy",
+            Self::CheckBroken => "check_broken",
             Self::Limit => "limit",
             Self::ReloadRefused => "reload_refused",
             Self::JobFailed => "job_failed",
@@ -164,7 +181,9 @@ impl Kind {
     pub fn severity(self) -> Severity {
         match self {
             Self::Errored | Self::OutOfMemory | Self::Unhealthy | Self::ReloadRefused | Self::SetAside => Severity::Critical,
-            Self::Crash | Self::Limit | Self::JobFailed | Self::JobMissed | Self::HostRebooted | Self::UpdateFailed => Severity::Warning,
+            Self::Crash | Self::CheckBroken | Self::Limit | Self::JobFailed | Self::JobMissed | Self::HostRebooted | Self::UpdateFailed => {
+                Severity::Warning
+            }
             _ => Severity::Info,
         }
     }
@@ -179,6 +198,7 @@ impl Kind {
         match self {
             Self::Errored => Ends::With(&[Self::Online]),
             Self::Unhealthy => Ends::With(&[Self::Healthy, Self::Finished]),
+            Self::CheckBroken => Ends::With(&[Self::Healthy, Self::Unhealthy, Self::Finished]),
             Self::JobFailed | Self::JobMissed => Ends::With(&[Self::JobDone]),
             Self::ReloadRefused => Ends::With(&[Self::ReloadEnded]),
             Self::HostRebooted | Self::DaemonReplaced | Self::UpdateFailed | Self::SetAside => Ends::Told,

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::input::{Ends, Kind};
 use crate::rule::Severity;
 
-/// Most instances that are told apart.
-pub(super) const MOST_INSTANCES: usize = 256;
+/// Most entries of [`Alert::held`].
+const MOST_HELD: usize = 256;
 /// What happened has not happened again for so long: it is over.
 pub(super) const CALM_MS: u64 = 300_000;
 /// The same for what comes and goes.
@@ -51,6 +51,9 @@ pub struct Told {
     pub severity: Severity,
 }
 
+/// An instance and what happened to it.
+pub(super) type Held = (Option<u32>, Option<Kind>);
+
 /// An alert.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
@@ -73,9 +76,9 @@ pub struct Alert {
     /// Instances that it was about since it began.
     #[serde(default)]
     pub instances: BTreeSet<u32>,
-    /// Instances (none = the app as a whole) for which it is not over.
+    /// What is not over: the instance (none = the app as a whole), and what happened to it (none = a figure or a check).
     #[serde(default)]
-    pub(super) holding: BTreeSet<Option<u32>>,
+    pub(super) held: BTreeSet<Held>,
     /// How often it happened since it began.
     pub count: u64,
     /// When it happened last.
@@ -102,7 +105,7 @@ impl Alert {
             present: None,
             phase: Phase::Resolved { at_ms: 0, since_ms: now },
             instances: BTreeSet::new(),
-            holding: BTreeSet::new(),
+            held: BTreeSet::new(),
             count: 0,
             last_ms: now,
             begun: Vec::new(),
@@ -153,15 +156,15 @@ impl Alert {
             self.phase = Phase::Pending { since_ms: now };
             self.count = 0;
             self.instances.clear();
-            self.holding.clear();
+            self.held.clear();
         }
         if let Phase::Firing { clear_ms, .. } = &mut self.phase {
             *clear_ms = None;
         }
         self.count += 1;
         self.last_ms = now;
-        if self.holding.len() < MOST_INSTANCES {
-            self.holding.insert(instance);
+        if self.held.len() < MOST_HELD {
+            self.held.insert((instance, self.kind));
             self.instances.extend(instance);
         }
         self.ripen(for_ms, now);
@@ -172,7 +175,8 @@ impl Alert {
     fn lapse(&mut self, for_ms: u64, now: u64) {
         let Phase::Pending { since_ms } = self.phase else { return };
         let calm_at = self.last_ms + CALM_MS;
-        if self.kind.map(Kind::ends) == Some(Ends::Quiet) && now > calm_at && since_ms + for_ms > calm_at {
+        let is_news = self.kind.map(Kind::ends) == Some(Ends::Told);
+        if self.fades() && !is_news && now > calm_at && since_ms + for_ms > calm_at {
             self.phase = Phase::Resolved { at_ms: now, since_ms };
         }
     }
@@ -192,17 +196,21 @@ impl Alert {
         true
     }
 
-    /// The condition does not hold any more for this instance; none = for all. True = that changed how it stands.
-    pub(super) fn clear(&mut self, instance: Option<u32>, now: u64) -> bool {
-        match instance {
-            Some(_) => drop(self.holding.remove(&instance)),
-            None => self.holding.clear(),
-        }
-        if !self.holding.is_empty() {
+    /// True if no event will end it, so that it is over when nothing happens for a while.
+    fn fades(&self) -> bool {
+        let fades = |kind: &Option<Kind>| kind.is_some_and(|kind| matches!(kind.ends(), Ends::Quiet | Ends::Told));
+        if self.held.is_empty() { fades(&self.kind) } else { self.held.iter().all(|(_, kind)| fades(kind)) }
+    }
+
+    /// Ends this part of the condition. Returns true if that changed how the alert stands.
+    pub(super) fn clear(&mut self, is_over: impl Fn(&Held) -> bool, now: u64) -> bool {
+        if self.held.is_empty() && !is_over(&(None, self.kind)) {
             return false;
         }
+        self.held.retain(|held| !is_over(held));
         let before = self.phase;
         match &mut self.phase {
+            _ if !self.held.is_empty() => {}
             // Nothing was ever told of it.
             Phase::Pending { since_ms } => self.phase = Phase::Resolved { at_ms: now, since_ms: *since_ms },
             Phase::Firing { clear_ms, .. } => *clear_ms = clear_ms.or(Some(now)),
@@ -226,10 +234,11 @@ impl Alert {
     /// When it will be over, if nothing more happens. Not a matter of when that is asked: however often an engine looks, it says the same.
     pub(super) fn settles_at(&self) -> Option<u64> {
         let Phase::Firing { since_ms, clear_ms } = self.phase else { return None };
-        let (from, calm_ms) = match self.kind.map(Kind::ends) {
-            Some(Ends::Quiet) if clear_ms.is_some() => (clear_ms?, 0),
+        let is_news = self.kind.map(Kind::ends) == Some(Ends::Told);
+        let (from, calm_ms) = match clear_ms {
+            Some(at) if !is_news => (at, 0),
             // News that fires late is news from then on.
-            Some(Ends::Quiet | Ends::Told) => (self.last_ms.max(since_ms), CALM_MS),
+            _ if self.fades() => (self.last_ms.max(since_ms), CALM_MS),
             _ => (clear_ms?, 0),
         };
         Some(match self.flaps_until() {

@@ -1,10 +1,12 @@
 //! What is told, judged by each rule that it is about.
 
-use super::alert::Alert;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::alert::{Alert, Held};
 use super::series::PAST_MS;
 use super::state::{Change, MOST_SERIES, State, change};
 use super::tell::Config;
-use crate::input::{Checked, Ends, Input, Kind, Occurrence, Sample};
+use crate::input::{Checked, Ends, Input, Kind, Occurrence, Sample, Standing};
 use crate::rule::{Check, Condition, MOST_WINDOW_MS, Rule, Severity, Threshold};
 use crate::text::{NAME, TEXT, plain};
 
@@ -40,12 +42,12 @@ pub(super) fn judge(state: &mut State, config: &Config, input: Input, now: u64, 
             let app = rule.apps.first().filter(|app| !app.contains('*')).cloned().unwrap_or_default();
             match check_fault(check, &result) {
                 Some(text) => holds(state, rule, &app, Verdict { instance: None, kind: None, severity, text }, now, changes),
-                None => over(state, rule, &app, None, now, changes),
+                None => over(state, rule, &app, |_| true, now, changes),
             }
         }
         Input::Listed { apps, at_ms } => {
-            let is_gone = |alert: &Alert| !apps.contains(&alert.app) && alert.last_ms < at_ms;
-            removed(state, config, is_gone, None, now, changes)
+            let is_over = |alert: &Alert, held: &Held| alert.last_ms < at_ms && is_over_by(apps.get(&alert.app), held);
+            ended(state, config, is_over, now, changes)
         }
         Input::Time => false,
     }
@@ -60,7 +62,9 @@ fn occurred(state: &mut State, config: &Config, happened: &Occurrence, now: u64,
         _ => {}
     }
     if happened.kind.is_removal() && !app.is_empty() {
-        changed |= removed(state, config, |alert| alert.app == app, happened.instance, now, changes);
+        let is_over =
+            |alert: &Alert, (instance, _): &Held| alert.app == app && (happened.instance.is_none() || *instance == happened.instance);
+        changed |= ended(state, config, is_over, now, changes);
     }
     // What a candidate does wrong is a part of the reload, which is told when it is refused.
     if happened.kind == Kind::Crash && state.reloading.contains(&app) {
@@ -76,34 +80,49 @@ fn occurred(state: &mut State, config: &Config, happened: &Occurrence, now: u64,
             let text = plain(&happened.text, TEXT);
             let verdict = Verdict { instance: happened.instance, kind: Some(happened.kind), severity, text };
             changed |= holds(state, rule, &app, verdict, now, changes);
-        } else {
-            let ends = state.alerts.get(&State::key(&rule.name, &app)).and_then(|alert| alert.kind).map(Kind::ends);
-            if matches!(ends, Some(Ends::With(with)) if with.contains(&happened.kind)) {
-                changed |= over(state, rule, &app, happened.instance, now, changes);
-            }
         }
+        // A rule may be about several events, each with an end of its own.
+        let is_of = |instance: &Option<u32>| happened.instance.is_none() || instance.is_none() || *instance == happened.instance;
+        changed |= over(state, rule, &app, |(instance, kind)| is_of(instance) && is_ended_by(*kind, &[happened.kind]), now, changes);
     }
     changed
 }
 
-/// Ends the alerts of apps or instances that are gone. Alerts of checks stay, and alerts of single events expire.
-fn removed(
-    state: &mut State,
-    config: &Config,
-    is_gone: impl Fn(&Alert) -> bool,
-    instance: Option<u32>,
-    now: u64,
-    changes: &mut Vec<Change>,
-) -> bool {
+/// True if an alert about this kind of event ends with one of these.
+fn is_ended_by(kind: Option<Kind>, events: &[Kind]) -> bool {
+    matches!(kind.map(Kind::ends), Some(Ends::With(with)) if with.iter().any(|end| events.contains(end)))
+}
+
+/// True if the list shows that this is over, whether or not the event of its end arrived.
+fn is_over_by(app: Option<&BTreeMap<u32, Standing>>, (instance, kind): &Held) -> bool {
+    let Some(instances) = app else { return true };
+    let of_instance = |standing: &Standing| match standing {
+        Standing::Stopped => matches!(kind.map(Kind::ends), Some(Ends::With(_))),
+        Standing::Online => is_ended_by(*kind, &[Kind::Online]),
+        Standing::Healthy => is_ended_by(*kind, &[Kind::Online, Kind::Healthy]),
+        Standing::Other => false,
+    };
+    match instance {
+        Some(id) => instances.get(id).is_none_or(of_instance),
+        None => instances.values().all(of_instance),
+    }
+}
+
+/// Ends what is over of each alert. Alerts of checks stay, and alerts of single events expire.
+fn ended(state: &mut State, config: &Config, is_over: impl Fn(&Alert, &Held) -> bool, now: u64, changes: &mut Vec<Change>) -> bool {
     let mut changed = false;
-    for alert in state.alerts.values_mut().filter(|alert| !alert.app.is_empty() && is_gone(alert)) {
+    for alert in state.alerts.values_mut().filter(|alert| !alert.app.is_empty()) {
         let rule = config.rules.iter().find(|rule| rule.name == alert.rule);
         let is_check = rule.is_some_and(|rule| matches!(rule.condition, Condition::Check(_)));
         if is_check || alert.kind.map(Kind::ends) == Some(Ends::Told) {
             continue;
         }
+        let over: BTreeSet<Held> = alert.held.iter().filter(|held| is_over(alert, held)).copied().collect();
+        if over.is_empty() {
+            continue;
+        }
         let fired = alert.fires();
-        changed |= alert.clear(instance, now);
+        changed |= alert.clear(|held| over.contains(held), now);
         if fired && !alert.fires() {
             changes.push(change(alert, now));
         }
@@ -136,7 +155,7 @@ fn measured(state: &mut State, config: &Config, sample: &Sample, now: u64, chang
                     let words = |value| format!("{} is {}", plain(&sample.metric, 60), crate::message::figure(&sample.metric, value));
                     alert.present = value.map(words);
                 }
-                over(state, rule, &app, None, now, changes)
+                over(state, rule, &app, |_| true, now, changes)
             }
         };
     }
@@ -244,10 +263,10 @@ fn holds(state: &mut State, rule: &Rule, app: &str, verdict: Verdict, now: u64, 
     changed
 }
 
-fn over(state: &mut State, rule: &Rule, app: &str, instance: Option<u32>, now: u64, changes: &mut Vec<Change>) -> bool {
+fn over(state: &mut State, rule: &Rule, app: &str, is_over: impl Fn(&Held) -> bool, now: u64, changes: &mut Vec<Change>) -> bool {
     let Some(alert) = state.alerts.get_mut(&State::key(&rule.name, app)) else { return false };
     let fired = alert.fires();
-    let changed = alert.clear(instance, now);
+    let changed = alert.clear(is_over, now);
     if fired && !alert.fires() {
         changes.push(change(alert, now));
     }

@@ -162,14 +162,14 @@ impl State {
             if rule.is_none() && !matches!(alert.phase, Phase::Resolved { .. }) {
                 alert.kind = alert.kind.filter(|kind| kind.ends() == crate::input::Ends::Told);
                 alert.begun.clear();
-                if alert.clear(None, now) && !alert.fires() {
+                if alert.clear(|_| true, now) && !alert.fires() {
                     changes.push(change(alert, now));
                 }
             }
             let is_measured = rule.is_some_and(|rule| matches!(rule.condition, Condition::Threshold(_) | Condition::Forecast { .. }));
             let stale_ms = (is_measured && !matches!(alert.phase, Phase::Resolved { .. })).then_some(alert.last_ms + STALE_MS);
             let fired = alert.fires();
-            if stale_ms.is_some_and(|at| at <= now) && alert.clear(None, now) && fired && !alert.fires() {
+            if stale_ms.is_some_and(|at| at <= now) && alert.clear(|_| true, now) && fired && !alert.fires() {
                 changes.push(change(alert, now));
             }
             if alert.ripen(for_ms, now) || alert.settle(now) {

@@ -1,10 +1,12 @@
 //! Every rule that the parser accepts can fire: each form over figures at the real pace.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::tests::{Engine, config, happened, own};
-use crate::input::{Checked, Input, Kind, Sample};
+use crate::input::{Checked, Input, Kind, Occurrence, Sample, Standing};
 use crate::rule::{Rule, SAMPLE_MS};
 
 /// Milliseconds from one sample to the next: late by up to a second, and the fifth is missed.
@@ -196,6 +198,8 @@ const PAIRS: &[(Kind, Option<Kind>)] = &[
     (Kind::OutOfMemory, None),
     (Kind::Unhealthy, Some(Kind::Healthy)),
     (Kind::Unhealthy, Some(Kind::Finished)),
+    (Kind::CheckBroken, Some(Kind::Healthy)),
+    (Kind::CheckBroken, Some(Kind::Unhealthy)),
     (Kind::Limit, None),
     (Kind::ReloadRefused, Some(Kind::ReloadEnded)),
     (Kind::JobFailed, Some(Kind::JobDone)),
@@ -233,6 +237,75 @@ fn every_event_that_opens_an_alert_has_one_that_closes_it() {
     }
 }
 
+fn listed(apps: &[(&str, u32, Standing)], at_ms: u64) -> Input {
+    let mut all: BTreeMap<String, BTreeMap<u32, Standing>> = BTreeMap::new();
+    for (app, id, standing) in apps {
+        all.entry((*app).to_owned()).or_default().insert(*id, *standing);
+    }
+    Input::Listed { apps: all, at_ms }
+}
+
+/// Each event of a rule ends by its own: a crash that comes last does not hide that the app is unhealthy.
+#[test]
+fn a_rule_about_several_events_ends_when_each_is_over() {
+    let rules = || vec![own(&json!({ "on": ["crash", "unhealthy", "errored"], "name": "rule" }))];
+    for last in [Kind::Crash, Kind::Errored, Kind::Unhealthy] {
+        let mut engine = Engine::new(config(rules()));
+        for kind in [Kind::Crash, Kind::Errored, Kind::Unhealthy, last] {
+            engine.step(happened(kind, "api", 0));
+        }
+        engine.pass(600_000);
+        assert_eq!(engine.told(), ["api rule firing"], "{last:?} came last");
+        engine.step(happened(Kind::Online, "api", 0));
+        engine.pass(600_000);
+        assert_eq!(firing(&engine), 1, "{last:?} came last: it is still unhealthy");
+        engine.step(happened(Kind::Healthy, "api", 0));
+        engine.pass(60_000);
+        assert_eq!(engine.told(), ["api rule resolved"], "{last:?} came last");
+    }
+    // What has only quiet events left is over when it is quiet.
+    let mut engine = Engine::new(config(rules()));
+    engine.step(happened(Kind::Unhealthy, "api", 0));
+    engine.step(happened(Kind::Crash, "api", 0));
+    engine.step(happened(Kind::Healthy, "api", 0));
+    engine.pass(200_000);
+    assert_eq!(firing(&engine), 1);
+    engine.pass(200_000);
+    assert_eq!(firing(&engine), 0);
+}
+
+#[test]
+fn the_list_ends_what_no_event_ended() {
+    for (kind, standing, is_over) in [
+        (Kind::Errored, Standing::Online, true),
+        (Kind::Errored, Standing::Other, false),
+        (Kind::Errored, Standing::Stopped, true),
+        (Kind::Unhealthy, Standing::Healthy, true),
+        (Kind::Unhealthy, Standing::Online, false),
+        (Kind::CheckBroken, Standing::Healthy, true),
+        (Kind::ReloadRefused, Standing::Stopped, true),
+        (Kind::ReloadRefused, Standing::Healthy, false),
+        (Kind::JobFailed, Standing::Online, false),
+        (Kind::Crash, Standing::Stopped, false),
+    ] {
+        let mut engine = Engine::new(config(vec![own(&json!({ "on": kind.word() }))]));
+        let instance = (kind != Kind::ReloadRefused).then_some(3);
+        engine.step(Input::Occurred(Occurrence { kind, app: "api".into(), instance, text: "did it".into() }));
+        engine.pass(1000);
+        engine.step(listed(&[("api", 3, standing)], engine.now - 1001));
+        assert_eq!(firing(&engine), 1, "{kind:?}: the list is older than the event");
+        engine.step(listed(&[("api", 3, standing)], engine.now));
+        assert_eq!(firing(&engine), usize::from(!is_over), "{kind:?} {standing:?}");
+    }
+    let mut engine = Engine::new(config(vec![own(&json!({ "on": "errored" }))]));
+    (3..5).for_each(|id| engine.step(happened(Kind::Errored, "api", id)));
+    engine.pass(1000);
+    engine.step(listed(&[("api", 3, Standing::Online), ("api", 4, Standing::Other)], engine.now));
+    assert_eq!(firing(&engine), 1, "one instance is still given up");
+    engine.step(listed(&[("api", 3, Standing::Online)], engine.now));
+    assert_eq!(firing(&engine), 0, "that instance is gone");
+}
+
 #[test]
 fn an_app_that_is_stopped_deleted_or_renamed_has_no_alerts() {
     let pending = json!({ "metric": "cpu", "above": 90, "for": "1m" });
@@ -254,8 +327,8 @@ fn an_app_that_is_stopped_deleted_or_renamed_has_no_alerts() {
             "stop" => engine.step(happened(Kind::Stopped, "api", 0)),
             "delete" => engine.step(happened(Kind::Deleted, "api", 0)),
             _ => {
-                let apps = ["other", "new"].map(str::to_owned).into();
-                engine.step(Input::Listed { apps, at_ms: engine.now });
+                let apps = [("other", 5, Standing::Other), ("new", 0, Standing::Online)];
+                engine.step(listed(&apps, engine.now));
             }
         }
         assert_eq!(firing(&engine), 1, "{way}: only the other app's alert");

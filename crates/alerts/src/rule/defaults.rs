@@ -16,6 +16,7 @@ pub fn defaults() -> Vec<Rule> {
         events("errored", &[Kind::Errored]),
         events("out_of_memory", &[Kind::OutOfMemory]),
         events("unhealthy", &[Kind::Unhealthy]),
+        events("check_broken", &[Kind::CheckBroken]),
         events("limit", &[Kind::Limit]),
         events("reload_refused", &[Kind::ReloadRefused]),
         events("job", &[Kind::JobFailed, Kind::JobMissed]),

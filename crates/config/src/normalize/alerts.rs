@@ -65,7 +65,7 @@ fn never_happens(spec: &AppSpec, kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::Crash | Kind::Errored if spec.is_job() => Some("the app is a job, which reports `job_failed`"),
         Kind::JobFailed | Kind::JobMissed if !spec.is_job() => Some("the app is no job"),
-        Kind::Unhealthy if !spec.health().is_some_and(HealthSpec::is_watched) => Some("the app has no `health`"),
+        Kind::Unhealthy | Kind::CheckBroken if !spec.health().is_some_and(HealthSpec::is_watched) => Some("the app has no `health`"),
         _ => None,
     }
 }

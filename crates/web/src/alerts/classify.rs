@@ -44,6 +44,7 @@ fn kind(event: &Event, is_job: bool) -> Option<Kind> {
         }
         What::Health { state: Health::Unhealthy } => Kind::Unhealthy,
         What::Health { state: Health::Healthy } => Kind::Healthy,
+        What::Health { state: Health::Broken } => Kind::CheckBroken,
         What::LimitExceeded { .. } => Kind::Limit,
         What::ReloadBegun { .. } => Kind::ReloadBegun,
         What::ReloadDone { .. } | What::ReloadOverruled { .. } => Kind::ReloadEnded,
@@ -65,7 +66,7 @@ fn kind(event: &Event, is_job: bool) -> Option<Kind> {
         | What::Restarting { .. }
         | What::HookFailed { .. }
         | What::Replaced { .. }
-        | What::Health { state: Health::Unready | Health::Broken }
+        | What::Health { state: Health::Unready }
         | What::RunMissed { .. }
         | What::LogRotated { .. }
         | What::Scaled { .. }
@@ -104,6 +105,7 @@ mod tests {
             (What::Errored { unstable: 16 }, Cause::App, false, Some(Kind::Errored)),
             (What::Health { state: Health::Unhealthy }, Cause::App, false, Some(Kind::Unhealthy)),
             (What::Health { state: Health::Unready }, Cause::App, false, None),
+            (What::Health { state: Health::Broken }, Cause::App, false, Some(Kind::CheckBroken)),
             (What::ReloadFailed { release: 2, why: "x".into() }, user(), false, Some(Kind::ReloadRefused)),
             (What::Recovered { lost: Lost::Daemon, running: 1, ended: 0 }, Cause::System, false, Some(Kind::DaemonReplaced)),
             (What::Stopping, user(), false, None),

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
-use ostler_alerts::input::Sample;
+use ostler_alerts::input::{Sample, Standing};
 use ostler_alerts::rule::{Rule, rule};
+use ostler_core::health::State;
 use ostler_core::masking::secrets;
 use ostler_proto::control::Detail;
 use serde_json::Value;
@@ -19,8 +20,8 @@ const MOST_FIGURES: usize = 256;
 /// What is known of the apps.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Described {
-    /// Names of all apps.
-    pub(super) apps: BTreeSet<String>,
+    /// All apps, with the states of their instances.
+    pub(super) apps: BTreeMap<String, BTreeMap<u32, Standing>>,
     /// Rules in descriptions of apps.
     pub(super) rules: Vec<Rule>,
     /// What is wrong with others.
@@ -43,10 +44,10 @@ pub(super) fn described(details: &[Detail], total_memory: u64) -> Described {
         let spec = &detail.spec;
         let is_first = !details.iter().take_while(|other| other.id != detail.id).any(|other| other.spec.name == spec.name);
         figures(detail, &mut all.figures);
+        all.apps.entry(spec.name.clone()).or_default().insert(detail.id, standing(detail));
         if !is_first {
             continue;
         }
-        all.apps.insert(spec.name.clone());
         if spec.cron.as_ref().is_some_and(|cron| cron.job.is_some()) {
             all.jobs.insert(spec.name.clone());
         }
@@ -61,6 +62,15 @@ pub(super) fn described(details: &[Detail], total_memory: u64) -> Described {
     all.secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     all.secrets.dedup();
     all
+}
+
+fn standing(detail: &Detail) -> Standing {
+    match (detail.instance.status(), detail.health.as_ref().map(|health| health.state)) {
+        ("stopped", _) => Standing::Stopped,
+        ("online", Some(State::Healthy)) => Standing::Healthy,
+        ("online", _) => Standing::Online,
+        _ => Standing::Other,
+    }
 }
 
 fn own_rules(app: &str, given: Option<&Value>, all: &mut Described) {

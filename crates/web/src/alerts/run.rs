@@ -243,6 +243,7 @@ impl Runner {
         let mut live = self.live.borrow_mut();
         let settings = &live.settings;
         let own = self.described.as_ref().map(|described| described.rules.clone()).unwrap_or_default();
+        let unknown = settings.unknown_channels(&own);
         self.config = Config {
             rules: settings.rules.iter().cloned().chain(own).collect(),
             channels: settings.channels.iter().map(|channel| channel.told.clone()).collect(),
@@ -250,6 +251,7 @@ impl Runner {
             host: super::host_name(),
         };
         live.problems = self.described.as_ref().map(|described| described.problems.clone()).unwrap_or_default();
+        live.problems.extend(unknown);
         drop(live);
         let checks = self.config.rules.iter().filter(|rule| matches!(rule.condition, Condition::Check(_)));
         let due = |rule: &ostler_alerts::rule::Rule| (rule.name.clone(), self.checks.get(&rule.name).copied().unwrap_or(Some(0)));
@@ -317,6 +319,8 @@ impl Runner {
             self.live.borrow_mut().state.position = self.daemon.position().map(|position| (position.epoch, position.seq));
         }
         self.look_at_boot();
+        // Events may be lost; the list shows what is over.
+        self.describe_at.get_or_insert(now_ms() + DESCRIBE_MS);
         past.iter().for_each(|event| self.judge(event));
         self.will_save();
         news
@@ -355,7 +359,7 @@ impl Runner {
         let nothing = Described::default();
         let known = self.described.as_ref().unwrap_or(&nothing);
         let Some(occurrence) = classify::occurrence(event, |app| known.jobs.contains(app), &known.secrets) else { return };
-        if matches!(occurrence.kind, Kind::Online | Kind::ReloadEnded | Kind::Deleted) {
+        if matches!(occurrence.kind, Kind::Online | Kind::ReloadEnded | Kind::Deleted | Kind::Stopped) {
             self.describe_at.get_or_insert(now_ms() + DESCRIBE_MS);
         }
         self.step(Input::Occurred(occurrence));

@@ -10,6 +10,7 @@ use ostler_alerts::Problem;
 use ostler_alerts::channel::{Channel, channel};
 use ostler_alerts::engine::Silence;
 use ostler_alerts::rule::{Rule, defaults, rule};
+use ostler_core::suggest::closest;
 use ostler_sys::lock::lock_within;
 use ostler_sys::replace::{Durability, ReplaceError, Writers, replace};
 use serde::{Deserialize, Serialize};
@@ -268,7 +269,22 @@ fn understood(file: &SettingsFile) -> AlertSettings {
     // One's own rule of the same name is instead of the usual one.
     let own: Vec<String> = settings.rules.iter().map(|rule| rule.name.clone()).collect();
     settings.rules.extend(usual.into_iter().filter(|rule| !own.contains(&rule.name)));
+    settings.problems.extend(settings.unknown_channels(&settings.rules));
     settings
+}
+
+impl AlertSettings {
+    /// Returns the problems of rules whose channels do not exist.
+    pub(super) fn unknown_channels(&self, rules: &[Rule]) -> Vec<String> {
+        let known = || self.channels.iter().map(|channel| channel.told.name.as_str());
+        let named = rules.iter().flat_map(|rule| rule.channels.iter().map(move |channel| (rule, channel)));
+        let unknown = named.filter(|(_, channel)| !known().any(|name| name == *channel));
+        let words = |(rule, channel): (&Rule, &String)| {
+            let near = closest(channel, known()).map(|near| format!(", did you mean {near:?}?")).unwrap_or_default();
+            format!("rule {:?}: there is no channel {channel:?}{near}", rule.name)
+        };
+        unknown.map(words).collect()
+    }
 }
 
 #[cfg(test)]
@@ -292,6 +308,16 @@ mod tests {
         assert_eq!((settings.channels.len(), settings.problems.len()), (1, 3), "{:?}", settings.problems);
         let crash: Vec<&Rule> = settings.rules.iter().filter(|rule| rule.name == "crash").collect();
         assert!(crash.len() == 1 && !crash[0].covers("web"), "one's own is instead of the usual one");
+    }
+
+    #[test]
+    fn a_channel_of_a_rule_exists() {
+        let rules = vec![json!({ "on": "crash", "channels": ["slack"] }), json!({ "on": "limit", "channels": ["slakc", "other"] })];
+        let channels = vec![json!({ "type": "slack", "url": "https://h/x" })];
+        let settings = understood(&SettingsFile { channels, rules, defaults: true, silences: vec![] });
+        let words =
+            ["rule \"limit\": there is no channel \"slakc\", did you mean \"slack\"?", "rule \"limit\": there is no channel \"other\""];
+        assert_eq!(settings.problems, words);
     }
 
     #[test]
