@@ -96,6 +96,33 @@ fn what_is_imported_runs() {
     assert!(environ.split(|byte| *byte == 0).any(|line| line == b"PORT=5000"));
 }
 
+/// Files beside a file of supervisor are read, and an optional file of variables may be missing.
+#[test]
+fn files_beside_an_imported_file_are_read() {
+    let home = home();
+    std::fs::create_dir_all(home.work().join("conf.d")).unwrap();
+    home.write("supervisord.conf", "[include]\nfiles = conf.d/*.conf\n");
+    home.write("conf.d/b.conf", "[program:b]\ncommand=sleep 1000\nenvironment=HERE=%(here)s\n");
+    home.write("conf.d/.hidden.conf", "[program:c]\ncommand=sleep 1000\n");
+    let imported = home.ok("import supervisor --out - --json");
+    let answer: Value = serde_json::from_str(&imported.stdout).unwrap();
+    assert_eq!(answer["apps"][0]["env"]["HERE"], json!(home.work()));
+    assert_eq!(answer["apps"].as_array().map(Vec::len), Some(1));
+    home.write("api.service", "[Service]\nExecStart=/bin/sleep 1000\nRestart=always\nEnvironmentFile=-/nowhere/api.env\n");
+    home.ok("import systemd api.service");
+    home.ok("start ecosystem.config.js");
+    assert_eq!(home.app("api").status(), "online");
+    home.write("Procfile", "web: sleep 1000\nworker: sleep 1000\n");
+    home.write(".env", "PORT=7000\nA=b # c\n");
+    let ports = |words: &str| {
+        let answer: Value = serde_json::from_str(&home.ok(format!("import procfile --out - --json {words}")).stdout).unwrap();
+        [0, 1].map(|at: usize| answer["apps"][at]["env"]["PORT"].clone())
+    };
+    assert_eq!(ports(""), [7000, 7100]);
+    assert_eq!(ports("-p 9000"), [9000, 9100]);
+    home.run("import procfile --out - -p x").code(2).says("expected a port");
+}
+
 /// What Compose makes of the file is what was meant: its own reader says so.
 #[test]
 fn compose_reads_what_was_meant() {

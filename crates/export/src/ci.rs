@@ -211,18 +211,26 @@ fn rollouts<'a>(plan: &'a Plan<'_>) -> Vec<(String, &'a str, &'a Image)> {
 /// Lines of a script that deploys. `version` is the expression for the commit in its shell.
 fn deploy_script(plan: &Plan<'_>, version: &str) -> String {
     let all = rollouts(plan);
+    let (servers, others): (Vec<_>, Vec<_>) = all.iter().partition(|(object, _, _)| object.starts_with("deployment/"));
+    let set = |(object, container, image): &(String, &str, &Image)| {
+        format!("kubectl set image {object} \"{container}=$IMAGES/{}:{version}\"", name_of(image))
+    };
     let mut lines = vec!["set -eu".to_owned()];
-    for (object, container, image) in &all {
-        lines.push(format!("kubectl set image {object} \"{container}=$IMAGES/{}:{version}\"", name_of(image)));
+    if !servers.is_empty() {
+        lines.push("# One after the other. If one is not ready in time, all that were changed go back, and the pipeline fails.".into());
+        lines.push("changed=''".into());
+        lines.push("back() { for object in $changed; do kubectl rollout undo \"$object\" || true; done; exit 1; }".into());
     }
-    let servers: Vec<&String> = all.iter().map(|(object, _, _)| object).filter(|object| object.starts_with("deployment/")).collect();
+    for server in &servers {
+        let object = &server.0;
+        lines.push(format!("{} || back", set(server)));
+        lines.push(format!("changed=\"{object} $changed\""));
+        lines.push(format!("kubectl rollout status {object} --timeout=5m || back"));
+    }
+    lines.extend(others.iter().map(|other| set(other)));
     let once: Vec<&str> = plan.services.iter().filter(|service| service.kind == Kind::Once).map(|service| service.name.as_str()).collect();
     if !once.is_empty() {
         lines.push(format!("# What runs once is made anew by hand, or here: {}.", once.join(", ")));
-    }
-    lines.push("# What does not get ready in time is taken back, and the pipeline fails.".into());
-    for object in servers {
-        lines.push(format!("kubectl rollout status {object} --timeout=5m || {{ kubectl rollout undo {object}; exit 1; }}"));
     }
     lines.join("\n")
 }

@@ -310,10 +310,15 @@ fn is_per_cpu(spec: &AppSpec) -> bool {
 /// The paths of `env_file`, as they were given.
 fn env_file_paths(spec: &AppSpec) -> Vec<String> {
     match spec.given.open().get("env_file") {
-        Some(Value::String(path)) => vec![path.clone()],
-        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        _ => Vec::new(),
+        Some(Value::Array(list)) => list.iter().filter_map(env_file_path).collect(),
+        Some(value) => env_file_path(value).into_iter().collect(),
+        None => Vec::new(),
     }
+}
+
+/// The path of a text, or of a table `{path, required, format}`.
+fn env_file_path(value: &Value) -> Option<String> {
+    value.as_str().or_else(|| value.get("path")?.as_str()).map(str::to_owned)
 }
 
 /// A file of variables: in the app's folder, or, where it is not there, in the project's.

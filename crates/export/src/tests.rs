@@ -470,3 +470,13 @@ fn a_hundred_apps_are_exported_in_a_moment() {
     let exported = made(&tree.project("ecosystem.json", None), Target::Kubernetes, &Options::default());
     assert_eq!(exported.files.len(), 100);
 }
+
+#[test]
+fn an_autoscaler_that_never_grows_is_told() {
+    for (quota, is_told) in [(50, true), (70, true), (100, false)] {
+        let apps = json!([{ "name": "a", "script": "a.js", "cpu_quota": quota, "instances": { "min": 2, "max": 9, "cpu": 70 } }]);
+        let tree = Tree::new(&[("ecosystem.json", &apps.to_string()), ("a.js", "")]);
+        let exported = made(&tree.project("ecosystem.json", None), Target::Kubernetes, &Options::default());
+        assert_eq!(exported.told.iter().any(|told| told.why.contains("never grows")), is_told, "{quota}");
+    }
+}

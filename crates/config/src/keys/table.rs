@@ -79,8 +79,14 @@ pub static KEYS: &[Key] = &[
     ),
     key(Run, "depends_timeout", &[Millis], "60000", "How long a start waits for them."),
     key(Env, "env", &[Table], "none", "Environment variables."),
-    key(Env, "env_file", &[Texts], "none", "Files with `NAME=value` lines, read before `env`, never run by a shell.")
-        .option(&["--env-file"]),
+    key(
+        Env,
+        "env_file",
+        &[Texts, Table, Mixed],
+        "none",
+        "Files with `NAME=value` lines, read before `env`, never run by a shell; a file that may be missing, or has the syntax of `systemd` or `foreman`: `{path, required: false, format}` ([how](../environment.md#variables-from-files)).",
+    )
+    .option(&["--env-file"]),
     key(
         Env,
         "env_policy",

@@ -8,6 +8,7 @@ use ostler_core::inherit::{EnvPolicy, OF_ONE_PROCESS};
 use ostler_core::trust::Caller;
 use serde_json::Value;
 
+use super::env_file::{self, Syntax};
 use super::expand::Variables;
 use super::run::texts;
 use super::{Base, Overlay};
@@ -146,7 +147,8 @@ pub(super) fn expand_attributes(raw: &mut RawApp, caller: &EnvMap, overlay: &Ove
             Value::Array(list) => list.iter_mut().collect(),
             other => vec![other],
         };
-        for text in texts {
+        // A table of `env_file`.
+        for text in texts.into_iter().filter_map(|text| if text.is_object() { text.get_mut("path") } else { Some(text) }) {
             let Value::String(text) = text else { continue };
             match variables.text(text) {
                 Ok(resolved) => *text = resolved,
@@ -217,15 +219,23 @@ fn moved(raw: &RawApp, caller: &EnvMap, cwd: &str) -> Option<String> {
 /// The variables of `env_file`, later files winning.
 fn files(raw: &RawApp, base: &Base<'_>, problems: &mut Vec<Problem>) -> EnvMap {
     let mut out = EnvMap::new();
-    for name in raw.attributes.get("env_file").map(texts).unwrap_or_default() {
-        let here = base.context.absolute(&name, &base.cwd);
-        let there = base.file_dir.as_deref().map(|dir| base.context.absolute(&name, dir));
+    let listed = match raw.attributes.get("env_file").map(env_file::list) {
+        None => return out,
+        Some(Ok(listed)) => listed,
+        Some(Err(message)) => {
+            problems.push(raw.problem(Kind::Value, "env_file", message));
+            return out;
+        }
+    };
+    for given in listed {
+        let here = base.context.absolute(&given.path, &base.cwd);
+        let there = base.file_dir.as_deref().map(|dir| base.context.absolute(&given.path, dir));
         let file = Some(here.clone()).into_iter().chain(there).find(|file| file.is_file()).unwrap_or(here);
-        if base.context.elsewhere && !file.exists() {
+        if (base.context.elsewhere || !given.is_required) && !file.exists() {
             continue;
         }
         let app_user = raw.attributes.get("uid").and_then(uid_text).and_then(|uid| (base.context.user_id)(&uid));
-        match read(&file, &base.context.caller, app_user) {
+        match read(&file, &base.context.caller, app_user, given.syntax) {
             Ok(vars) => out.extend(vars),
             Err(message) => problems.push(raw.problem(Kind::Value, "env_file", message)),
         }
@@ -238,7 +248,7 @@ fn files(raw: &RawApp, base: &Base<'_>, problems: &mut Vec<Problem>) -> EnvMap {
 /// # Errors
 /// It cannot be read, or a line of it; the reason names the place.
 pub fn variables_of(file: &Path, context: &Context) -> Result<EnvMap, String> {
-    read(file, &context.caller, None)
+    read(file, &context.caller, None, Syntax::Dotenv)
 }
 
 /// The `uid` of an app as text: a name or a number.
@@ -246,9 +256,9 @@ fn uid_text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned).or_else(|| value.as_u64().map(|uid| uid.to_string()))
 }
 
-fn read(file: &Path, caller: &Caller, app_user: Option<u32>) -> Result<EnvMap, String> {
+fn read(file: &Path, caller: &Caller, app_user: Option<u32>, syntax: Syntax) -> Result<EnvMap, String> {
     let (text, _) = crate::load::read_text(file, caller, app_user).map_err(|problem| format!("{}: {}", file.display(), problem.message))?;
-    dotenv(&text).map_err(|(line, message)| format!("{}:{line}: {message}", file.display()))
+    syntax.read(&text).map_err(|(line, message)| format!("{}:{line}: {message}", file.display()))
 }
 
 /// Variables of a dotenv text: `NAME=value`, `export NAME=value`, comments, quotes. `"…"` knows `\n \r \t \\ \" \$` and may span

@@ -5,6 +5,7 @@ mod alerts;
 mod command;
 mod cron;
 mod env;
+mod env_file;
 mod expand;
 mod file_server;
 mod hooks;

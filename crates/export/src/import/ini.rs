@@ -4,41 +4,51 @@
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Section {
     pub name: String,
-    pub lines: Vec<(String, String)>,
+    pub lines: Vec<Line>,
 }
 
-/// How a value goes on in the next line.
+/// An assignment. A value that goes on in further lines has the number of the first one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    pub key: String,
+    pub value: String,
+    pub number: usize,
+}
+
+/// Syntax of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum GoesOn {
-    /// By a backslash at its end.
-    Backslash,
-    /// By a blank at the beginning of the next one.
-    Indent,
+pub(super) enum Syntax {
+    /// A backslash at the end of a line joins the next one.
+    Systemd,
+    /// A blank at the beginning of a line continues the value; ` ;` and ` #` begin a comment; `:` is as good as `=`; keys are in lower case.
+    Supervisor,
 }
 
-/// All sections. Lines before the first one, and lines that are neither, are left out.
-pub(super) fn sections(text: &str, goes_on: GoesOn) -> Vec<Section> {
+/// Returns all sections. Lines before the first one, and lines that are no assignment, are left out.
+pub(super) fn sections(text: &str, syntax: Syntax) -> Vec<Section> {
     let mut all: Vec<Section> = Vec::new();
     let mut is_open = false;
-    for raw in text.lines() {
+    for (at, raw) in text.lines().enumerate() {
         let line = raw.trim();
-        let continues = match goes_on {
-            GoesOn::Backslash => is_open,
-            GoesOn::Indent => {
-                raw.starts_with([' ', '\t']) && !line.is_empty() && all.last().is_some_and(|section| !section.lines.is_empty())
-            }
-        };
+        // A comment between the lines of a value does not end it.
         if line.starts_with(['#', ';']) {
             continue;
         }
+        let line = if syntax == Syntax::Supervisor { without_comment(line) } else { line };
+        let continues = match syntax {
+            Syntax::Systemd => is_open,
+            Syntax::Supervisor => {
+                raw.starts_with([' ', '\t']) && !line.is_empty() && all.last().is_some_and(|section| !section.lines.is_empty())
+            }
+        };
         let (line, more) = match line.strip_suffix('\\') {
-            Some(line) if goes_on == GoesOn::Backslash => (line.trim_end(), true),
+            Some(line) if syntax == Syntax::Systemd => (line.trim_end(), true),
             _ => (line, false),
         };
         if continues {
-            if let Some((_, value)) = all.last_mut().and_then(|section| section.lines.last_mut()) {
+            if let Some(Line { value, .. }) = all.last_mut().and_then(|section| section.lines.last_mut()) {
                 if !value.is_empty() && !line.is_empty() {
-                    value.push(if goes_on == GoesOn::Indent { '\n' } else { ' ' });
+                    value.push(if syntax == Syntax::Supervisor { '\n' } else { ' ' });
                 }
                 value.push_str(line);
             }
@@ -48,8 +58,8 @@ pub(super) fn sections(text: &str, goes_on: GoesOn) -> Vec<Section> {
         is_open = more;
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
             all.push(Section { name: name.trim().to_owned(), lines: Vec::new() });
-        } else if let (Some((key, value)), Some(section)) = (line.split_once('='), all.last_mut()) {
-            section.lines.push((key.trim().to_owned(), value.trim().to_owned()));
+        } else if let (Some((key, value)), Some(section)) = (assignment(line, syntax), all.last_mut()) {
+            section.lines.push(Line { key, value: value.to_owned(), number: at + 1 });
         } else {
             is_open = false;
         }
@@ -57,16 +67,37 @@ pub(super) fn sections(text: &str, goes_on: GoesOn) -> Vec<Section> {
     all
 }
 
+fn assignment(line: &str, syntax: Syntax) -> Option<(String, &str)> {
+    let (key, value) = match syntax {
+        Syntax::Systemd => line.split_once('=')?,
+        Syntax::Supervisor => line.split_once(['=', ':'])?,
+    };
+    let key = key.trim();
+    Some((if syntax == Syntax::Supervisor { key.to_ascii_lowercase() } else { key.to_owned() }, value.trim()))
+}
+
+/// The line up to a `;` or `#` behind a blank.
+fn without_comment(line: &str) -> &str {
+    let begins = |(at, c): (usize, char)| matches!(c, ';' | '#') && line.get(..at).is_some_and(|before| before.ends_with([' ', '\t']));
+    let end = line.char_indices().find(|found| begins(*found)).map_or(line.len(), |(at, _)| at);
+    line.get(..end).unwrap_or(line).trim_end()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn pairs(section: &Section) -> Vec<(&str, &str, usize)> {
+        section.lines.iter().map(|line| (line.key.as_str(), line.value.as_str(), line.number)).collect()
+    }
+
     #[test]
     fn values_go_on_in_two_ways() {
-        let text = "x=0\n[A]\na = b \\\n  c\n; no\n# no\nd=\n[B]\ne=f\n  g\n";
-        let a = sections(text, GoesOn::Backslash);
-        assert_eq!(a[0].lines, [("a".into(), "b c".into()), ("d".into(), String::new())]);
-        let b = sections("[B]\ne=f\n  g\nh=i\n", GoesOn::Indent);
-        assert_eq!(b[0].lines, [("e".into(), "f\ng".into()), ("h".into(), "i".into())]);
+        let text = "x=0\n[A]\na = b \\\n# between\n  c\n; no\n# no\nd=\n[B]\ne=f ; g\n";
+        let all = sections(text, Syntax::Systemd);
+        assert_eq!(pairs(&all[0]), [("a", "b c", 3), ("d", "", 8)]);
+        assert_eq!(pairs(&all[1]), [("e", "f ; g", 10)]);
+        let all = sections("[B]\nE: f=1 ; x\n  g\t# y\n\nh=i;j\n", Syntax::Supervisor);
+        assert_eq!(pairs(&all[0]), [("e", "f=1\ng", 2), ("h", "i;j", 5)]);
     }
 }

@@ -7,8 +7,11 @@ mod interpolate;
 mod keys;
 mod oxmgr;
 mod procfile;
+mod python;
 mod supervisor;
 mod systemd;
+mod systemd_restart;
+mod systemd_text;
 #[cfg(test)]
 mod tests;
 
@@ -136,20 +139,42 @@ fn value(out: &mut String, what: &Value, indent: usize) {
     }
 }
 
-/// Reads a file. `name`: its name without folder, from which a unit has its own.
+/// Where a file was found, and the files beside it.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    /// Name of the file without its folder; a unit has its own name from it.
+    pub name: &'a str,
+    /// Absolute path of its folder; `None` for standard input.
+    pub folder: Option<&'a str>,
+    /// Name of this machine.
+    pub host: Option<&'a str>,
+    /// Port of the first process of a Procfile.
+    pub port: Option<u16>,
+    /// Reads the files that a pattern matches, in the order of their names: path and text. A relative pattern starts at the folder.
+    pub files: &'a dyn Fn(&str) -> Vec<(String, String)>,
+}
+
+impl<'a> Place<'a> {
+    /// A place of which only the name is known.
+    pub fn named(name: &'a str) -> Self {
+        Self { name, folder: None, host: None, port: None, files: &|_| Vec::new() }
+    }
+}
+
+/// Reads a file.
 ///
 /// # Errors
 /// Nothing of it can be used; the reason is one line.
-pub fn import(from: From, text: &str, name: &str) -> Result<Imported, ImportError> {
+pub fn import(from: From, text: &str, place: &Place<'_>) -> Result<Imported, ImportError> {
     if text.len() > MOST_BYTES {
         return Err(ImportError::TooLarge(text.len()));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     match from {
         From::Compose => compose::read(text),
-        From::Systemd => systemd::read(text, name),
-        From::Procfile => procfile::read(text),
-        From::Supervisor => supervisor::read(text),
+        From::Systemd => systemd::read(text, place),
+        From::Procfile => procfile::read(text, place),
+        From::Supervisor => supervisor::read(text, place),
         From::Oxmgr => oxmgr::read(text),
     }
 }
@@ -237,6 +262,9 @@ fn millis(text: &str) -> Option<u64> {
             "m" | "min" | "minute" | "minutes" => 60_000.0,
             "h" | "hr" | "hour" | "hours" => 3_600_000.0,
             "d" | "day" | "days" => 86_400_000.0,
+            "w" | "week" | "weeks" => 604_800_000.0,
+            "M" | "month" | "months" => 2_629_800_000.0,
+            "y" | "year" | "years" => 31_557_600_000.0,
             _ => return None,
         };
         all += number * unit;

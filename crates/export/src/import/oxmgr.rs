@@ -5,9 +5,15 @@
 use ostler_core::args::split;
 use serde_json::{Map, Value};
 
+use super::keys::{has_effect, oxmgr::KEYS, why_left_out};
 use super::{App, ImportError, Imported};
 use crate::Told;
 
+/// Defaults of OxMgr, by its documentation.
+const CRASH_LIMIT: u64 = 3;
+const MAX_RESTARTS: u64 = 10;
+const STOP_TIMEOUT_SECS: u64 = 5;
+const READY_TIMEOUT_SECS: u64 = 30;
 /// Window of `crash_restart_limit`.
 const CRASH_WINDOW: &str = "5m";
 /// What only a shell understands in a command.
@@ -44,8 +50,8 @@ fn app(at: usize, defaults: &Map<String, Value>, own: &Map<String, Value>, told:
             _ => drop(all.insert(key.clone(), value.clone())),
         }
     }
-    let text = |key: &str| all.get(key).and_then(Value::as_str);
-    let name = text("name").map_or_else(|| format!("app-{at}"), str::to_owned);
+    let text = |key: &str| all.get(key).and_then(Value::as_str).map(str::to_owned);
+    let name = text("name").unwrap_or_else(|| format!("app-{at}"));
     let mut app = App::new(&name, told);
     if all.get("disabled") == Some(&Value::Bool(true)) {
         app.tell("disabled", "it is left out there, and so it is here");
@@ -58,18 +64,32 @@ fn app(at: usize, defaults: &Map<String, Value>, own: &Map<String, Value>, told:
     if command.contains(OF_SHELLS) {
         app.set("script", command);
     } else {
-        app.command(&split(command));
+        app.command(&split(&command));
     }
     // Its usual policy, which is not ours.
-    match text("restart_policy") {
+    match text("restart_policy").as_deref() {
         None | Some("on_failure" | "on-failure") => app.set("stop_exit_codes", vec![0]),
         Some("never") => app.set("autorestart", false),
         Some("always") => {}
         Some(other) => app.tell("restart_policy", format!("{other}: there is always, on_failure and never")),
     }
+    for (key, usual) in [("stop_signal", "SIGTERM".into()), ("stop_timeout_secs", STOP_TIMEOUT_SECS.into())] {
+        all.entry(key).or_insert(usual);
+    }
+    if all.get("wait_ready") == Some(&Value::Bool(true)) {
+        all.entry("ready_timeout_secs").or_insert(READY_TIMEOUT_SECS.into());
+    }
+    if app.map.get("autorestart").is_none() {
+        all.entry("max_restarts").or_insert(MAX_RESTARTS.into());
+        all.entry("crash_restart_limit").or_insert(CRASH_LIMIT.into());
+    }
     let is_hard = all.get("cgroup_enforce") == Some(&Value::Bool(true));
     for (key, value) in &all {
-        one(&mut app, key, value, &all, is_hard);
+        if has_effect(KEYS, key) {
+            one(&mut app, key, value, &all, is_hard);
+        } else {
+            app.tell(key, why_left_out(KEYS, key));
+        }
     }
     health(&mut app, &all);
     Some(app.map)
@@ -79,7 +99,12 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, is
     match key {
         "name" | "command" | "disabled" | "restart_policy" | "cgroup_enforce" => {}
         "health_cmd" | "health_interval_secs" | "health_timeout_secs" | "health_max_failures" | "wait_ready" => {}
-        "cwd" | "namespace" | "max_restarts" | "instance_var" | "watch" | "depends_on" => app.set(key, value.clone()),
+        "cwd" | "namespace" | "instance_var" | "watch" | "depends_on" | "cron_restart" => app.set(key, value.clone()),
+        // It counts restarts, we count starts.
+        "max_restarts" => match value.as_u64() {
+            Some(most) => app.set(key, most.saturating_add(1).min(1_000_000_000)),
+            None => app.tell(key, "it is no number"),
+        },
         "env" => {
             for (name, value) in value.as_object().into_iter().flatten() {
                 app.variable(name, value.clone());
@@ -125,13 +150,7 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, is
             }
         }
         "profiles" => profiles(app, value),
-        "start_delay_secs" => app.tell(key, "say what it waits for, in `depends_on` or `pre_start`"),
-        "start_order" => app.tell(key, "what is started before it is said in `depends_on`"),
-        "pre_reload_cmd" => app.tell(key, "build before `ostler reload`, or on each start by `pre_start`"),
-        "ignore_watch" => app.tell(key, "these are regular expressions; `ignore_watch` has names and patterns like `*.log`"),
-        "deny_gpu" => app.tell(key, "set CUDA_VISIBLE_DEVICES and its like in `env`"),
-        "git_repo" | "git_ref" | "pull_secret" => app.tell(key, "see `ostler deploy` and `ostler pull`"),
-        key => app.tell(key, "there is no such attribute"),
+        key => app.tell(key, why_left_out(KEYS, key)),
     }
 }
 

@@ -1,14 +1,21 @@
 //! A Procfile: a name and a command on each line.
 
-use super::{App, ImportError, Imported};
+use serde_json::{Map, Value};
+
+use super::{App, ImportError, Imported, Place};
 use crate::Told;
 
 /// Port of the first process, as foreman gives them; each further one has a hundred more.
-const FIRST_PORT: usize = 5000;
+const FIRST_PORT: u16 = 5000;
+/// foreman's `--timeout`, in milliseconds.
+const TIMEOUT_MS: u64 = 5000;
 
-pub(super) fn read(text: &str) -> Result<Imported, ImportError> {
+pub(super) fn read(text: &str, place: &Place<'_>) -> Result<Imported, ImportError> {
     let mut told: Vec<Told> = Vec::new();
     let mut apps = Vec::new();
+    let variables = (place.files)(".env").into_iter().next().map(|(_, text)| variables(&text));
+    let own_port = variables.iter().flatten().rev().find(|(name, _)| name == "PORT").and_then(|(_, value)| value.trim().parse().ok());
+    let first = place.port.or(own_port).unwrap_or(FIRST_PORT);
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -24,7 +31,7 @@ pub(super) fn read(text: &str) -> Result<Imported, ImportError> {
             });
             continue;
         };
-        let port = FIRST_PORT + 100 * apps.len();
+        let port = u16::try_from(apps.len()).ok().and_then(|at| at.checked_mul(100)?.checked_add(first));
         let mut app = App::new(name, &mut told);
         // A shell reads it, as foreman has it; one word needs none.
         app.set("script", command);
@@ -32,10 +39,42 @@ pub(super) fn read(text: &str) -> Result<Imported, ImportError> {
             app.set("autorestart", false);
             app.tell("release", "it runs once at each start of the file: name it in the others' depends_on as completed");
         }
-        if command.contains("$PORT") || command.contains("${PORT") {
-            app.variable("PORT", port);
+        match port {
+            Some(port) => app.variable("PORT", port),
+            None => app.tell("PORT", "there is no port for so many processes: set PORT in `env`"),
         }
+        if variables.is_some() {
+            app.set("env_file", vec![Value::Object(env_file())]);
+        }
+        app.set("kill_signal", "SIGTERM");
+        app.set("kill_timeout", TIMEOUT_MS);
+        app.set("kill_mode", "tree");
         apps.push(app.map);
     }
-    if apps.is_empty() { Err(ImportError::NoApps("`name: command`")) } else { Ok(Imported { apps, told }) }
+    if apps.is_empty() {
+        return Err(ImportError::NoApps("`name: command`"));
+    }
+    if apps.len() > 1 {
+        let why = "foreman stops every process when one ends; here each one is restarted by itself";
+        told.push(Told { app: "-".into(), key: "name".into(), why: why.into() });
+    }
+    Ok(Imported { apps, told })
+}
+
+fn env_file() -> Map<String, Value> {
+    [("path", Value::from(".env")), ("format", "foreman".into()), ("required", false.into())]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+}
+
+/// The assignments of a `.env` by the rules of foreman, values as they are written.
+fn variables(text: &str) -> Vec<(String, String)> {
+    let one = |line: &str| {
+        let (name, value) = line.split_once('=')?;
+        let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let value = value.trim_matches(['"', '\'']);
+        is_name.then(|| (name.to_owned(), value.to_owned()))
+    };
+    text.lines().filter_map(one).collect()
 }

@@ -1,171 +1,302 @@
 //! A file of supervisor: its programs.
 
-use ostler_core::args::split;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::ini::{GoesOn, sections};
-use super::{App, ImportError, Imported, size};
+use super::ini::{Line, Section, Syntax, sections};
+use super::keys::{has_effect, supervisor::KEYS, why_left_out};
+use super::python::{Values, format, split};
+use super::{App, ImportError, Imported, Place, size};
 use crate::Told;
 
-pub(super) fn read(text: &str) -> Result<Imported, ImportError> {
+/// Sections of supervisor itself, which say nothing about a program.
+const OF_ITSELF: &[&str] = &["supervisord", "supervisorctl", "unix_http_server", "inet_http_server", "include"];
+/// Most processes of one program.
+const MOST_PROCESSES: u64 = 1000;
+
+pub(super) fn read(text: &str, place: &Place<'_>) -> Result<Imported, ImportError> {
     let mut told: Vec<Told> = Vec::new();
+    let mut all = sections(text, Syntax::Supervisor);
+    for pattern in included(&all, place, &mut told) {
+        let files = (place.files)(&pattern);
+        if files.is_empty() {
+            told.push(Told { app: "-".into(), key: "include".into(), why: format!("{pattern}: no file can be read") });
+        }
+        for (_, text) in files {
+            all.extend(sections(&text, Syntax::Supervisor));
+        }
+    }
+    let shared = all.iter().filter(|section| section.name == "supervisord").flat_map(|section| &section.lines);
+    let shared: Vec<Line> = shared.filter(|line| line.key == "environment").cloned().collect();
     let mut apps = Vec::new();
-    for section in sections(text, GoesOn::Indent) {
+    for section in &all {
         let Some(name) = section.name.strip_prefix("program:") else {
-            if !matches!(section.name.as_str(), "supervisord" | "supervisorctl" | "unix_http_server" | "inet_http_server")
-                && !section.name.starts_with("rpcinterface:")
-            {
-                told.push(Told { app: section.name.clone(), key: section.name.clone(), why: "there are programs only".into() });
+            if let Some(why) = no_program(&section.name) {
+                told.push(Told { app: section.name.clone(), key: section.name.clone(), why: why.into() });
             }
             continue;
         };
-        let mut app = App::new(name.trim(), &mut told);
-        let mut expands = false;
-        let mut has_command = false;
-        for (key, value) in &section.lines {
-            // A comment behind a value begins with a blank and a semicolon.
-            let value = value.split(" ;").next().unwrap_or_default().trim();
-            let value = expand(&mut app, key, value, &mut expands);
-            has_command |= one(&mut app, key, &value);
-        }
-        if expands {
-            app.set("env_expand", true);
-        }
-        let map = app.map;
-        if has_command {
-            apps.push(map);
-        } else {
-            told.push(Told { app: name.to_owned(), key: "command".into(), why: "it has no command".into() });
-        }
+        let name = name.trim();
+        let group = group_of(name, &all);
+        apps.extend(Program { name, group: group.as_deref(), shared: &shared, section, place }.apps(&mut told)?);
     }
     if apps.is_empty() { Err(ImportError::NoApps("[program:…]")) } else { Ok(Imported { apps, told }) }
 }
 
-/// `%(ENV_X)s` as `${X}`, the name of the program, `%%`. What else there is cannot be known here.
-fn expand(app: &mut App<'_>, key: &str, value: &str, expands: &mut bool) -> String {
-    let mut out = String::new();
-    let mut rest = value;
-    while let Some(at) = rest.find('%') {
-        out.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
-        if let Some(after) = rest.strip_prefix('%') {
-            out.push('%');
-            rest = after;
-            continue;
+/// Returns the patterns of `[include]`, from the folder of the file on.
+fn included(all: &[Section], place: &Place<'_>, told: &mut Vec<Told>) -> Vec<String> {
+    let values = Values { place, program: "", group: "", process: 0 };
+    let lines = all.iter().filter(|section| section.name == "include").flat_map(|section| &section.lines);
+    let mut patterns = Vec::new();
+    for line in lines.filter(|line| line.key == "files") {
+        let mut unknown = Vec::new();
+        let text = format(&line.value, &values, &mut unknown).text;
+        for word in unknown {
+            told.push(Told { app: "-".into(), key: "include".into(), why: format!("%({word}) is not known here") });
         }
-        let end = rest.strip_prefix('(').and_then(|inner| inner.split_once(')')).and_then(|(name, after)| {
-            let letter = after.find(['s', 'd'])?;
-            Some((name, after.get(letter + 1..)?))
-        });
-        let Some((name, after)) = end else {
-            out.push('%');
-            continue;
-        };
-        rest = after;
-        match name.strip_prefix("ENV_") {
-            Some(variable) => {
-                *expands = true;
-                out.push_str(&format!("${{{variable}}}"));
-            }
-            None if name == "program_name" || name == "group_name" => out.push_str(&app.name.clone()),
-            None if name == "here" => out.push('.'),
-            None => {
-                app.tell(key, format!("%({name}) is a word of supervisor: write what it stands for"));
-                out.push_str(&format!("%({name})"));
-            }
-        }
+        patterns.extend(text.split_whitespace().map(str::to_owned));
     }
-    out.push_str(rest);
-    out
+    patterns
 }
 
-/// Takes a line. True: it was the command.
-fn one(app: &mut App<'_>, key: &str, value: &str) -> bool {
-    let flag = |value: &str| matches!(value.to_ascii_lowercase().as_str(), "true" | "yes" | "on" | "1");
-    let number = |app: &mut App<'_>, own: &str, factor: u64| match value.parse::<u64>() {
-        Ok(number) => app.set(own, number.saturating_mul(factor)),
-        Err(_) => app.tell(key, "it is no number"),
+/// Why a section is left out; `None`: it is about supervisor itself, or is read elsewhere.
+fn no_program(section: &str) -> Option<&'static str> {
+    let kind = section.split(':').next().unwrap_or(section);
+    match kind {
+        _ if OF_ITSELF.contains(&section) => None,
+        "group" | "rpcinterface" | "ctlplugin" => None,
+        "eventlistener" => Some("ostler has no event listeners: see `alerts`, and `ostler events`"),
+        "fcgi-program" => Some("ostler opens no socket for FastCGI on standard input: see `listen`"),
+        _ => Some("supervisor has no such section"),
+    }
+}
+
+/// The group of `[group:x]` that has this program.
+fn group_of(program: &str, all: &[Section]) -> Option<String> {
+    let has = |section: &&Section| {
+        let programs = section.lines.iter().rev().find(|line| line.key == "programs");
+        section.name.starts_with("group:") && programs.is_some_and(|line| line.value.split(',').any(|name| name.trim() == program))
     };
-    match key {
-        "command" => {
-            let words = split(&value.replace('\n', " "));
-            return app.command(&words);
-        }
-        "directory" => app.set("cwd", value),
-        "user" => app.set("uid", value),
-        "umask" => app.set("umask", value),
-        "environment" => environment(app, value),
-        "numprocs" => number(app, "instances", 1),
-        "autostart" => app.set("autostart", flag(value)),
-        "autorestart" => match value.to_ascii_lowercase().as_str() {
-            "unexpected" => drop(app.map.entry("stop_exit_codes").or_insert_with(|| vec![0].into())),
-            word => {
-                app.map.shift_remove("stop_exit_codes");
-                app.set("autorestart", flag(word));
-            }
-        },
-        "exitcodes" => {
-            let codes: Vec<i32> = value.split(',').filter_map(|code| code.trim().parse().ok()).collect();
-            // They count only where an expected end is no reason to restart, which is the usual.
-            if app.map.get("autorestart").is_none() {
-                app.set("stop_exit_codes", codes);
-            }
-        }
-        "startsecs" => number(app, "min_uptime", 1000),
-        "startretries" => number(app, "max_restarts", 1),
-        "stopwaitsecs" => number(app, "kill_timeout", 1000),
-        "stopsignal" => {
-            let name = value.trim_start_matches("SIG");
-            app.set("kill_signal", format!("SIG{name}"));
-        }
-        "stopasgroup" | "killasgroup" => {
-            if flag(value) {
-                let mode = if key == "stopasgroup" { "tree" } else { "mixed" };
-                app.map.entry("kill_mode").or_insert_with(|| mode.into());
-            }
-        }
-        "stdout_logfile" | "stderr_logfile" => {
-            let own = if key == "stdout_logfile" { "out_file" } else { "error_file" };
-            match value.to_ascii_lowercase().as_str() {
-                "auto" | "syslog" => {}
-                "none" => app.set(own, "/dev/null"),
-                _ => app.set(own, value),
-            }
-        }
-        "redirect_stderr" => {
-            if flag(value)
-                && let Some(file) = app.map.get("out_file").cloned()
-            {
-                app.set("error_file", file);
-            } else if flag(value) {
-                app.tell(key, "name the same file as out_file and error_file");
-            }
-        }
-        "stdout_logfile_maxbytes" => {
-            if let Some(size) = size(value).filter(|size| size != "0") {
-                app.set("max_log_size", size);
-            }
-        }
-        "stdout_logfile_backups" | "stderr_logfile_maxbytes" | "stderr_logfile_backups" | "process_name" => {}
-        "priority" => app.tell(key, "order comes from depends_on"),
-        _ => app.tell(key, "there is no such attribute"),
-    }
-    false
+    all.iter().find(has).and_then(|section| section.name.strip_prefix("group:")).map(|name| name.trim().to_owned())
 }
 
-/// `A="x,y",B='z',C=1`.
-fn environment(app: &mut App<'_>, value: &str) {
-    let mut rest = value.trim();
+struct Program<'a> {
+    name: &'a str,
+    group: Option<&'a str>,
+    /// `environment` of `[supervisord]`.
+    shared: &'a [Line],
+    section: &'a Section,
+    place: &'a Place<'a>,
+}
+
+impl Program<'_> {
+    /// The value of a key as it is written; the last one counts.
+    fn value(&self, key: &str) -> Option<&str> {
+        self.section.lines.iter().rev().find(|line| line.key == key).map(|line| line.value.as_str())
+    }
+
+    /// One app, or one for each process if the number of the process is in a value.
+    fn apps(&self, told: &mut Vec<Told>) -> Result<Vec<Map<String, Value>>, ImportError> {
+        let number = |key: &str, usual: u64| self.value(key).map_or(usual, |value| value.parse().unwrap_or(usual));
+        let (count, first) = (number("numprocs", 1).min(MOST_PROCESSES), number("numprocs_start", 0));
+        let has_number = |line: &&Line| line.key != "process_name" && line.value.contains("%(process_num)");
+        let differ = count > 1 && self.section.lines.iter().chain(self.shared).any(|line| has_number(&line));
+        let mut apps = Vec::new();
+        let each = if differ { first..first + count } else { first..first + 1 };
+        for process in each {
+            let values = Values { place: self.place, program: self.name, group: self.group.unwrap_or(self.name), process };
+            let name = match self.value("process_name") {
+                Some(name) if count == 1 || differ => format(name, &values, &mut Vec::new()).text,
+                _ if differ => format!("{}_{process:02}", self.name),
+                _ => self.name.to_owned(),
+            };
+            let before = told.len();
+            apps.extend(self.app(&name, &values, if differ { 1 } else { count }, told)?);
+            // The second process says nothing new.
+            if process > first {
+                told.truncate(before);
+            }
+        }
+        Ok(apps)
+    }
+
+    fn app(&self, name: &str, values: &Values<'_>, count: u64, told: &mut Vec<Told>) -> Result<Option<Map<String, Value>>, ImportError> {
+        let mut app = App::new(name, told);
+        let mut reader = Reader { expands: false, redirects: false, has_command: false };
+        // The program wins over supervisord.
+        for line in self.shared.iter().chain(&self.section.lines) {
+            if !has_effect(KEYS, &line.key) {
+                app.tell(&line.key, why_left_out(KEYS, &line.key));
+                continue;
+            }
+            let mut unknown = Vec::new();
+            let value = format(&line.value, values, &mut unknown);
+            for word in unknown {
+                app.tell(&line.key, format!("%({word}) is not known here: write what it stands for"));
+            }
+            reader.expands |= value.has_variable;
+            reader.one(&mut app, line, &value.text)?;
+        }
+        if !reader.has_command {
+            app.tell("command", "it has no command");
+            return Ok(None);
+        }
+        if count > 1 {
+            app.set("instances", count);
+        }
+        self.finish(&mut app, &reader);
+        Ok(Some(app.map))
+    }
+
+    /// Writes the defaults of supervisor that are not ours.
+    fn finish(&self, app: &mut App<'_>, reader: &Reader) {
+        let number = |key: &str, usual: u64| self.value(key).and_then(|value| value.parse::<u64>().ok()).unwrap_or(usual);
+        if let Some(group) = self.group {
+            app.set("namespace", group);
+        }
+        let restart = self.value("autorestart").unwrap_or("unexpected").to_ascii_lowercase();
+        if restart == "unexpected" {
+            let codes = self.value("exitcodes").unwrap_or("0");
+            let codes: Vec<i32> =
+                codes.split(',').filter_map(|code| code.trim().parse().ok()).filter(|code| (0..=255).contains(code)).collect();
+            app.set("stop_exit_codes", codes);
+        } else if !is_on(&restart) {
+            app.set("autorestart", false);
+        }
+        // N retries are N + 1 starts, each retry a second later than the one before.
+        app.set("max_restarts", number("startretries", 3).saturating_add(1).min(1_000_000_000));
+        app.set("exp_backoff_restart_delay", 1000);
+        let signal = self.value("stopsignal").unwrap_or("TERM").to_ascii_uppercase();
+        app.set("kill_signal", if signal.starts_with("SIG") || signal.parse::<u8>().is_ok() { signal } else { format!("SIG{signal}") });
+        app.set("kill_timeout", number("stopwaitsecs", 10).saturating_mul(1000));
+        app.set("kill_mode", if self.value("stopasgroup").is_some_and(is_on) { "tree" } else { "mixed" });
+        if reader.redirects {
+            match app.map.get("out_file").cloned() {
+                Some(file) => app.set("error_file", file),
+                None => app.tell("redirect_stderr", "name the same file as out_file and error_file"),
+            }
+        }
+        self.rotation(app);
+        if reader.expands {
+            app.set("env_expand", true);
+            // References in `script` stay as they are.
+            if app.map.get("script").and_then(Value::as_str).is_some_and(|script| script.contains('$')) {
+                let mut words: Vec<Value> = vec![app.map.get("script").cloned().unwrap_or_default()];
+                words.splice(0..0, app.map.shift_remove("interpreter"));
+                words.extend(app.map.get("args").and_then(Value::as_array).into_iter().flatten().cloned());
+                app.set("script", "/usr/bin/env");
+                app.set("args", words);
+            }
+        }
+    }
+
+    fn rotation(&self, app: &mut App<'_>) {
+        let max = self.value("stdout_logfile_maxbytes").map_or(Some("50M".to_owned()), size);
+        match max.as_deref() {
+            Some("0") => app.set("log_rotate", false),
+            Some(max) => {
+                let retain = self.value("stdout_logfile_backups").and_then(|count| count.parse::<u64>().ok()).unwrap_or(10);
+                app.set("log_rotate", Map::from_iter([("max_size".to_owned(), Value::from(max)), ("retain".to_owned(), retain.into())]));
+            }
+            None => app.tell("stdout_logfile_maxbytes", "it is no size"),
+        }
+    }
+}
+
+fn is_on(value: &str) -> bool {
+    matches!(value.to_ascii_lowercase().as_str(), "true" | "yes" | "on" | "1")
+}
+
+/// State of reading one program.
+struct Reader {
+    expands: bool,
+    redirects: bool,
+    has_command: bool,
+}
+
+impl Reader {
+    fn one(&mut self, app: &mut App<'_>, line: &Line, value: &str) -> Result<(), ImportError> {
+        let key = line.key.as_str();
+        let unclosed = || ImportError::Malformed(format!("line {}: a quote is not closed in {key}", line.number));
+        match key {
+            "command" => {
+                let words = split(value).ok_or_else(unclosed)?;
+                self.has_command = app.command(&words);
+            }
+            "environment" => {
+                for (name, value) in assignments(value).ok_or_else(unclosed)? {
+                    app.variable(&name, value);
+                }
+            }
+            "directory" => app.set("cwd", value),
+            "user" => app.set("uid", value),
+            "umask" => app.set("umask", value),
+            "autostart" => app.set("autostart", is_on(value)),
+            "startsecs" => match value.parse::<u64>() {
+                Ok(seconds) => app.set("min_uptime", seconds.saturating_mul(1000)),
+                Err(_) => app.tell(key, "it is no number of seconds"),
+            },
+            "stdout_logfile" | "stderr_logfile" => {
+                let own = if key == "stdout_logfile" { "out_file" } else { "error_file" };
+                match value.to_ascii_lowercase().as_str() {
+                    "auto" | "syslog" | "" => {}
+                    "none" => app.set(own, "/dev/null"),
+                    _ => app.set(own, value),
+                }
+            }
+            "redirect_stderr" => self.redirects = is_on(value),
+            // A number that is none counts as the default.
+            "numprocs" | "numprocs_start" | "startretries" | "stopwaitsecs" | "stdout_logfile_backups" => {
+                if value.parse::<u64>().is_err() {
+                    app.tell(key, "it is no number: the default of supervisor is taken");
+                }
+            }
+            "process_name" | "autorestart" | "exitcodes" | "stopsignal" | "stopasgroup" | "killasgroup" | "stdout_logfile_maxbytes" => {}
+            key => app.tell(key, why_left_out(KEYS, key)),
+        }
+        Ok(())
+    }
+}
+
+/// Reads `A="x,y",B='z',C=1`. `None`: a quote is not closed.
+fn assignments(text: &str) -> Option<Vec<(String, String)>> {
+    let mut all = Vec::new();
+    let mut rest = text.trim();
     while let Some((name, after)) = rest.split_once('=') {
         let after = after.trim_start();
-        let (value, next) = match after.chars().next() {
-            Some(quote @ ('"' | '\'')) => match after[1..].split_once(quote) {
-                Some((value, next)) => (value, next),
-                None => return app.tell("environment", "a quote is not closed"),
-            },
-            _ => after.split_once(',').map_or((after, ""), |(value, _)| (value, &after[value.len()..])),
-        };
-        app.variable(name.trim(), Value::from(value.trim_end_matches(['\n', ' '])));
-        rest = next.trim_start().trim_start_matches(',').trim_start();
+        let mut value = String::new();
+        let mut quote = None;
+        let mut end = after.len();
+        for (at, c) in after.char_indices() {
+            match (quote, c) {
+                (None, '"' | '\'') => quote = Some(c),
+                (Some(open), c) if c == open => quote = None,
+                (None, ',' | '\n') => {
+                    end = at;
+                    break;
+                }
+                (_, c) => value.push(c),
+            }
+        }
+        if quote.is_some() {
+            return None;
+        }
+        let is_quoted = after.starts_with(['"', '\'']);
+        all.push((name.trim().to_owned(), if is_quoted { value } else { value.trim_end().to_owned() }));
+        rest = after.get(end..).unwrap_or_default().trim_start_matches([',', '\n', ' ', '\t']);
+    }
+    Some(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn environment() {
+        let pairs = |text: &str| assignments(text);
+        let own = |pairs: &[(&str, &str)]| Some(pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect());
+        assert_eq!(pairs(r#"A="x,y",B='z',C=1"#), own(&[("A", "x,y"), ("B", "z"), ("C", "1")]));
+        assert_eq!(pairs("A=\"x=1\",\nB=2 ,\n C = \"\","), own(&[("A", "x=1"), ("B", "2"), ("C", "")]));
+        assert_eq!(pairs("A=\"x"), None);
     }
 }

@@ -1,215 +1,467 @@
-//! A service unit.
+//! A service unit of systemd.
 
-use ostler_core::args::split;
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
-use super::ini::{GoesOn, sections};
-use super::{App, ImportError, Imported, millis, size};
+use super::ini::{Line, Section, Syntax, sections};
+use super::keys::{has_effect, systemd::KEYS, why_left_out};
+use super::systemd_restart::{self, Statuses};
+use super::systemd_text::{Resolved, Specifiers, variables, words};
+use super::{App, ImportError, Imported, Place, millis, size};
 
-pub(super) fn read(text: &str, name: &str) -> Result<Imported, ImportError> {
-    let sections = sections(text, GoesOn::Backslash);
-    let service = sections.iter().find(|section| section.name == "Service").ok_or(ImportError::NoApps("[Service]"))?;
+/// `DefaultTimeoutStopSec` and `DefaultTimeoutStartSec`.
+const TIMEOUT_MS: u64 = 90_000;
+/// `kill_timeout` of a stop that never ends in SIGKILL there.
+const VERY_LONG_MS: u64 = 86_400_000;
+
+pub(super) fn read(text: &str, place: &Place<'_>) -> Result<Imported, ImportError> {
+    let mut all = sections(text, Syntax::Systemd);
+    // Files of the folder `<unit>.d` are read after the unit, in the order of their names.
+    for (_, text) in (place.files)(&format!("{}.d/*.conf", place.name)) {
+        all.extend(sections(&text, Syntax::Systemd));
+    }
+    let service = assignments(&all, &["Service"]).ok_or(ImportError::NoApps("[Service]"))?;
+    let unit = assignments(&all, &["Unit", "Install"]).unwrap_or_default();
     let mut told = Vec::new();
-    let stem = name.strip_suffix(".service").unwrap_or(name).trim_end_matches('@');
-    let mut app = App::new(if stem.is_empty() { "app" } else { stem }, &mut told);
-    let mut has_command = false;
-    // Secrets and hooks may come several times; an empty value forgets those before it.
-    for (key, value) in &service.lines {
-        has_command |= one(&mut app, key, value);
-    }
-    for section in sections.iter().filter(|section| section.name == "Unit") {
-        for (key, value) in &section.lines {
-            match key.as_str() {
-                "Description" | "Documentation" | "Wants" | "After" if is_of_system(value) => {}
-                "Description" | "Documentation" => {}
-                "StartLimitBurst" => match value.parse::<u32>() {
-                    Ok(most) => app.set("max_restarts", most),
-                    Err(_) => app.tell(key, "it is no number"),
-                },
-                "After" | "Requires" | "Wants" | "BindsTo" | "PartOf" => {
-                    let others: Vec<&str> = value.split_whitespace().filter(|unit| !is_of_system(unit)).collect();
-                    if !others.is_empty() {
-                        app.tell(key, format!("{}: name those that are apps in depends_on", others.join(" ")));
-                    }
-                }
-                _ => app.tell(key, "there is no such attribute"),
-            }
-        }
-    }
-    if !has_command {
-        return Err(ImportError::NoApps("ExecStart"));
-    }
-    let map = app.map;
+    let stem = place.name.strip_suffix(".service").unwrap_or(place.name).trim_end_matches('@');
+    let app = App::new(if stem.is_empty() { "app" } else { stem }, &mut told);
+    let specifiers = Specifiers::of(place.name, place.folder, place.host);
+    let mut unit_reader = Unit { app, specifiers, service, unit };
+    unit_reader.all()?;
+    let map = unit_reader.app.map;
     Ok(Imported { apps: vec![map], told })
 }
 
-/// True for units of the system itself, which are there before any app.
-fn is_of_system(value: &str) -> bool {
-    value.split_whitespace().all(|unit| unit.ends_with(".target") || unit.starts_with("systemd-") || unit == "syslog.service")
+/// Assignments of a key, in their order. An empty value forgets those before it, as systemd does.
+type Assignments = Vec<(String, Vec<Line>)>;
+
+fn assignments(all: &[Section], names: &[&str]) -> Option<Assignments> {
+    let own = || all.iter().filter(|section| names.contains(&section.name.as_str()));
+    own().next()?;
+    let mut out = Assignments::new();
+    for line in own().flat_map(|section| &section.lines) {
+        // Older names.
+        let key = match line.key.as_str() {
+            "StartLimitInterval" => "StartLimitIntervalSec",
+            "MemoryLimit" => "MemoryMax",
+            "BlockIOWeight" => "IOWeight",
+            key => key,
+        };
+        let at = out.iter().position(|(own, _)| own == key).unwrap_or_else(|| {
+            out.push((key.to_owned(), Vec::new()));
+            out.len() - 1
+        });
+        if line.value.is_empty() { out[at].1.clear() } else { out[at].1.push(line.clone()) }
+    }
+    Some(out)
 }
 
-/// The text without specifiers; those that cannot be known are told.
-fn plain(app: &mut App<'_>, key: &str, text: &str) -> String {
-    let mut out = String::new();
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
+struct Unit<'a> {
+    app: App<'a>,
+    specifiers: Specifiers,
+    service: Assignments,
+    unit: Assignments,
+}
+
+impl Unit<'_> {
+    fn all(&mut self) -> Result<(), ImportError> {
+        self.environment()?;
+        self.command()?;
+        self.stop();
+        self.restart();
+        self.app.set("env_policy", "clean");
+        if self.last("WorkingDirectory").is_none() {
+            self.app.set("cwd", "/");
         }
-        match chars.next() {
-            Some('%') => out.push('%'),
-            Some('n' | 'N' | 'p') => out.push_str(&app.name.clone()),
-            Some(other) => {
-                app.tell(key, format!("%{other} is a word of systemd: write what it stands for"));
-                out.extend(['%', other]);
+        if self.is_notify() && self.timeout("TimeoutStartSec").is_none() {
+            self.app.set("listen_timeout", TIMEOUT_MS);
+        }
+        let (service, unit) = (self.service.clone(), self.unit.clone());
+        for (key, lines) in service.iter().chain(&unit) {
+            let Some(last) = lines.last().filter(|_| !key.starts_with("X-")) else { continue };
+            if has_effect(KEYS, key) {
+                self.one(key, &last.value, lines)?;
+            } else {
+                self.app.tell(key, why_left_out(KEYS, key));
             }
-            None => out.push('%'),
         }
+        // Standard error goes where standard output goes, unless the unit says otherwise.
+        if let Some(file) = self.app.map.get("out_file").cloned()
+            && self.last("StandardError").is_none_or(|value| value == "inherit")
+        {
+            self.app.set("error_file", file);
+        }
+        Ok(())
     }
-    out
-}
 
-/// Words of a command line, without the marks before it.
-fn command(app: &mut App<'_>, key: &str, value: &str) -> (bool, Vec<String>) {
-    let marks = value.find(|c: char| !"-@:+!|".contains(c)).unwrap_or(value.len());
-    let (marks, line) = value.split_at(marks);
-    if marks.contains(['+', '!', '@']) {
-        app.tell(key, format!("the mark {marks:?} before the command has no equal"));
+    fn lines(&self, key: &str) -> &[Line] {
+        self.service.iter().chain(&self.unit).find(|(own, _)| own == key).map_or(&[], |(_, lines)| lines)
     }
-    let text = plain(app, key, line);
-    if text.replace("$$", "").contains('$') {
-        app.tell(key, "variables in a command line are not replaced: write what they stand for, or let a shell read it");
-    }
-    (marks.contains('-'), split(&text.replace("$$", "$")))
-}
 
-/// Takes a line. True: it was the command.
-fn one(app: &mut App<'_>, key: &str, value: &str) -> bool {
-    match key {
-        "ExecStart" => {
-            let (_, words) = command(app, key, value);
-            return app.command(&words);
+    fn last(&self, key: &str) -> Option<&str> {
+        self.lines(key).last().map(|line| line.value.as_str())
+    }
+
+    fn is_notify(&self) -> bool {
+        matches!(self.last("Type"), Some("notify" | "notify-reload"))
+    }
+
+    /// Returns the value with its specifiers replaced; those that cannot be known are told.
+    fn plain(&mut self, key: &str, text: &str) -> String {
+        let mut unknown = Vec::new();
+        let text = self.specifiers.resolve(text, &mut unknown);
+        for letter in unknown {
+            self.app.tell(key, format!("%{letter} is a specifier whose value is not known here: write the value"));
         }
-        "ExecStartPre" | "ExecStartPost" | "ExecStop" | "ExecStopPost" => hook(app, key, value),
-        "WorkingDirectory" => {
-            let path = plain(app, key, value.trim_start_matches('-'));
-            app.set("cwd", path);
-        }
-        "User" => app.set("uid", value),
-        "Group" => app.set("gid", value),
-        "Environment" => {
-            for word in split(&plain(app, key, value)) {
+        text
+    }
+
+    fn words(&mut self, key: &str, text: &str, number: usize) -> Result<Vec<String>, ImportError> {
+        let text = self.plain(key, text);
+        words(&text).ok_or_else(|| ImportError::Malformed(format!("line {number}: a quote is not closed in {key}")))
+    }
+
+    fn environment(&mut self) -> Result<(), ImportError> {
+        for line in self.lines("Environment").to_vec() {
+            for word in self.words("Environment", &line.value, line.number)? {
                 match word.split_once('=') {
-                    Some((name, value)) => app.variable(name, value),
-                    None => app.tell(key, "an assignment has no `=`"),
+                    Some((name, value)) => self.app.variable(name, value),
+                    None => self.app.tell("Environment", format!("line {}: {word:?} has no `=`", line.number)),
                 }
             }
         }
-        "EnvironmentFile" => {
-            let path = plain(app, key, value.trim_start_matches('-'));
-            let files = app.map.entry("env_file").or_insert_with(|| Value::Array(Vec::new()));
-            if let Some(files) = files.as_array_mut() {
-                files.push(path.into());
+        let mut files = Vec::new();
+        for line in self.lines("EnvironmentFile").to_vec() {
+            let (path, is_required) = line.value.strip_prefix('-').map_or((line.value.as_str(), true), |path| (path, false));
+            let path = self.plain("EnvironmentFile", path);
+            if path.contains(['*', '?', '[']) {
+                self.app.tell("EnvironmentFile", format!("{path} is a pattern: name the files in env_file"));
+                continue;
+            }
+            let mut file = Map::from_iter([("path".to_owned(), Value::from(path)), ("format".to_owned(), "systemd".into())]);
+            if !is_required {
+                file.insert("required".into(), false.into());
+            }
+            files.push(Value::Object(file));
+        }
+        if !files.is_empty() {
+            self.app.set("env_file", files);
+            if self.app.map.contains_key("env") {
+                self.app.tell(
+                    "EnvironmentFile",
+                    "here `env` wins over a file, there the file wins: take variables that are in both out of `env`",
+                );
             }
         }
-        "Restart" => match value {
-            "no" | "" => app.set("autorestart", false),
-            "always" => {}
-            "on-failure" => app.set("stop_exit_codes", vec![0]),
-            other => app.tell(key, format!("{other}: there is always, on-failure and no")),
-        },
-        "RestartPreventExitStatus" => {
-            let codes: Vec<i32> = value.split_whitespace().filter_map(|code| code.parse().ok()).collect();
-            app.set("stop_exit_codes", codes);
+        Ok(())
+    }
+
+    /// Returns the words of a command line, and whether it may fail.
+    fn command_line(&mut self, key: &str, line: &Line) -> Result<(bool, Resolved), ImportError> {
+        let (marks, rest) = line.value.split_at(line.value.find(|c: char| !"-@:+!|".contains(c)).unwrap_or(line.value.len()));
+        if marks.contains(['+', '!', '|']) {
+            self.app.tell(key, format!("line {}: the prefix {marks:?} has no equal here", line.number));
         }
-        "Type" => match value {
-            "simple" | "exec" | "" => {}
-            "notify" | "notify-reload" => app.set("ready", "notify"),
-            "oneshot" => app.set("autorestart", false),
-            other => app
-                .tell(key, format!("{other}: what forks itself into the background cannot be supervised; have it stay in the foreground")),
-        },
-        "KillSignal" => app.set("kill_signal", value),
-        "KillMode" => match value {
-            "control-group" | "mixed" | "process" => app.set("kill_mode", value),
-            other => app.tell(key, format!("{other} has no equal")),
-        },
-        "RestartSec" | "TimeoutStopSec" | "TimeoutStartSec" | "WatchdogSec" | "RuntimeMaxSec" => {
-            let own = match key {
-                "RestartSec" => "restart_delay",
-                "TimeoutStopSec" => "kill_timeout",
-                "TimeoutStartSec" => "listen_timeout",
-                "WatchdogSec" => "watchdog",
-                _ => "max_lifetime",
+        let mut words = self.words(key, rest, line.number)?;
+        // With `@` the second word is the name that the process shows.
+        if marks.contains('@') && words.len() > 1 {
+            let name = words.remove(1);
+            self.app.tell(key, format!("line {}: the process is not shown as {name:?}", line.number));
+        }
+        if marks.contains(':') {
+            return Ok((marks.contains('-'), Resolved::Words(words)));
+        }
+        // A file wins over `Environment`, so only the app itself sees the value.
+        let is_sure = self.lines("EnvironmentFile").is_empty();
+        let env = self.app.map.get("env").and_then(Value::as_object);
+        let value = |name: &str| env.filter(|_| is_sure)?.get(name)?.as_str().map(str::to_owned);
+        Ok((marks.contains('-'), variables(&words, &value)))
+    }
+
+    fn command(&mut self) -> Result<(), ImportError> {
+        let mut lines = self.lines("ExecStart").to_vec();
+        if lines.is_empty() {
+            return Err(ImportError::NoApps("ExecStart"));
+        }
+        let is_oneshot = self.last("Type") == Some("oneshot");
+        if lines.len() > 1 && !is_oneshot {
+            self.app.tell("ExecStart", "only Type=oneshot may have several commands: the last one is taken");
+            lines.drain(..lines.len() - 1);
+        }
+        let mut commands = Vec::new();
+        for line in &lines {
+            commands.push(self.command_line("ExecStart", line)?);
+        }
+        let shell = |resolved: &Resolved| match resolved {
+            Resolved::Shell(text) => text.clone(),
+            Resolved::Words(words) => words.iter().map(|word| crate::quote::sh(word)).collect::<Vec<_>>().join(" "),
+        };
+        match &commands[..] {
+            [(_, Resolved::Words(words))] => {
+                if !self.app.command(words) {
+                    return Err(ImportError::NoApps("ExecStart"));
+                }
+            }
+            [(_, resolved)] => self.app.set("script", format!("exec {}", shell(resolved))),
+            several => {
+                let one = |(may_fail, resolved): &(bool, Resolved)| {
+                    let text = shell(resolved);
+                    if *may_fail { format!("{{ {text} || true; }}") } else { text }
+                };
+                self.app.set("script", several.iter().map(one).collect::<Vec<_>>().join(" && "));
+            }
+        }
+        if let [(true, _)] = commands[..] {
+            self.app.tell("ExecStart", "the prefix \"-\" takes a failure for a success; here the exit code counts");
+        }
+        Ok(())
+    }
+
+    /// Milliseconds of a key, or of `TimeoutSec`, whichever comes last. `None`: it is not set, or is no time.
+    fn timeout(&self, key: &str) -> Option<Option<u64>> {
+        let of = |key: &str| self.lines(key).last();
+        let line = [of(key), of("TimeoutSec")].into_iter().flatten().max_by_key(|line| line.number)?;
+        match line.value.as_str() {
+            "infinity" | "0" => Some(None),
+            value => millis(value).map(Some),
+        }
+    }
+
+    fn stop(&mut self) {
+        let is_killed = !matches!(self.last("SendSIGKILL"), Some("no" | "false" | "off" | "0" | "n" | "f"));
+        let given = self.timeout("TimeoutStopSec");
+        let limit = match given {
+            Some(limit) if is_killed => limit,
+            None if is_killed => Some(TIMEOUT_MS),
+            _ => None,
+        };
+        self.app.set("kill_timeout", limit.unwrap_or(VERY_LONG_MS));
+        if limit.is_none() {
+            let key = if is_killed { "TimeoutStopSec" } else { "SendSIGKILL" };
+            self.app.tell(key, "there a stop waits without an end, here for a day; then comes SIGKILL");
+        }
+        let signal = self.last("KillSignal").unwrap_or("SIGTERM").to_owned();
+        self.app.set("kill_signal", signal);
+        let mode = match self.last("KillMode") {
+            None => "control-group",
+            Some(mode @ ("control-group" | "mixed" | "process")) => mode,
+            Some(_) => "process",
+        }
+        .to_owned();
+        self.app.set("kill_mode", mode);
+    }
+
+    fn restart(&mut self) {
+        let statuses = |key: &str| -> Statuses {
+            let mut all = Statuses::default();
+            self.lines(key).iter().flat_map(|line| line.value.split_whitespace()).for_each(|word| all.add(word));
+            all
+        };
+        let [success, prevent, force] =
+            ["SuccessExitStatus", "RestartPreventExitStatus", "RestartForceExitStatus"].map(|key| (key, statuses(key)));
+        for (key, statuses) in [&success, &prevent, &force] {
+            if !statuses.unknown.is_empty() {
+                self.app.tell(key, format!("{}: no exit status of this name", statuses.unknown.join(" ")));
+            }
+            if !statuses.signals.is_empty() {
+                self.app.tell(key, format!("{}: after a signal the app is restarted if `autorestart` is on", statuses.signals.join(" ")));
+            }
+        }
+        let word = self.last("Restart").unwrap_or("no").to_owned();
+        let Some(policy) = systemd_restart::policy(&word, &success.1.codes, &prevent.1.codes, &force.1.codes) else {
+            self.app.tell("Restart", format!("{word}: there is no such policy"));
+            return self.app.set("autorestart", false);
+        };
+        if let Some(why) = policy.differs {
+            self.app.tell("Restart", format!("{word}: {why}"));
+        }
+        let Some(stops_at) = policy.stop_exit_codes else { return self.app.set("autorestart", false) };
+        if !stops_at.is_empty() {
+            self.app.set("stop_exit_codes", stops_at.into_iter().collect::<Vec<i32>>());
+        }
+        let delay = self.last("RestartSec").map_or(Some(100), millis);
+        self.app.set("restart_delay", delay.unwrap_or(100));
+        if delay.is_none() {
+            self.app.tell("RestartSec", "it is no time");
+        }
+        self.start_limit();
+    }
+
+    /// systemd counts starts within a time, whatever their reason; ostler's count of short runs is off.
+    fn start_limit(&mut self) {
+        let interval = self.last("StartLimitIntervalSec").map_or(Some(10_000), millis);
+        let burst = self.last("StartLimitBurst").map_or(Some(5), |value| value.parse::<u32>().ok());
+        self.app.set("max_restarts", systemd_restart::NO_LIMIT);
+        match (interval, burst) {
+            (Some(0), _) | (_, Some(0)) => {}
+            (Some(ms), Some(burst)) => {
+                let budget = Map::from_iter([("n".to_owned(), Value::from((burst - 1).min(10_000))), ("window".to_owned(), ms.into())]);
+                self.app.set("restart_budget", budget);
+            }
+            (None, _) if self.last("StartLimitIntervalSec") == Some("infinity") => {
+                let burst = burst.unwrap_or(5);
+                self.app.set("max_restarts", burst);
+                self.app.tell("StartLimitIntervalSec", "infinity: here only short runs in a row count");
+            }
+            (None, _) => self.app.tell("StartLimitIntervalSec", "it is no time"),
+            (_, None) => self.app.tell("StartLimitBurst", "it is no number"),
+        }
+    }
+
+    fn one(&mut self, key: &str, value: &str, lines: &[Line]) -> Result<(), ImportError> {
+        match key {
+            // Read above.
+            "ExecStart" | "Environment" | "EnvironmentFile" | "KillSignal" | "TimeoutStopSec" | "SendSIGKILL" | "Restart"
+            | "RestartSec" => {}
+            "SuccessExitStatus" | "RestartPreventExitStatus" | "RestartForceExitStatus" | "StartLimitIntervalSec" | "StartLimitBurst" => {}
+            "KillMode" => {
+                if value == "none" {
+                    self.app.tell(key, "none: here the main process is stopped");
+                }
+            }
+            "ExecStartPre" | "ExecStartPost" | "ExecStop" | "ExecStopPost" => self.hook(key, lines)?,
+            "WorkingDirectory" => {
+                let path = self.plain(key, value.trim_start_matches('-'));
+                if path == "~" && self.last("User").is_some() {
+                    self.app.tell(key, "~ is the home of User there and of the caller here: write the path");
+                }
+                self.app.set("cwd", path);
+            }
+            "User" | "Group" => {
+                let name = self.plain(key, value);
+                self.app.set(if key == "User" { "uid" } else { "gid" }, name);
+            }
+            "Type" => match value {
+                "simple" | "exec" | "idle" | "oneshot" => {}
+                "notify" | "notify-reload" => self.app.set("ready", "notify"),
+                "forking" => self.app.tell(key, "forking: let the program stay in the foreground; its parent's exit is an exit here"),
+                other => self.app.tell(key, format!("{other}: there is simple, exec, idle, oneshot and notify; simple is taken")),
+            },
+            "TimeoutStartSec" | "TimeoutSec" => match self.timeout("TimeoutStartSec") {
+                Some(Some(ms)) if self.is_notify() => self.app.set("listen_timeout", ms),
+                Some(None) if self.is_notify() => self.app.set("listen_timeout", VERY_LONG_MS),
+                Some(_) => {}
+                None => self.app.tell(key, "it is no time"),
+            },
+            "WatchdogSec" | "RuntimeMaxSec" => match millis(value) {
+                Some(ms) => self.app.set(if key == "WatchdogSec" { "watchdog" } else { "max_lifetime" }, ms),
+                None if value == "infinity" => {}
+                None => self.app.tell(key, "it is no time"),
+            },
+            "Nice" | "IOWeight" => match value.parse::<i32>() {
+                Ok(number) => self.app.set(if key == "Nice" { "nice" } else { "io_weight" }, number),
+                Err(_) => self.app.tell(key, "it is no number"),
+            },
+            "UMask" => self.app.set("umask", value),
+            "TasksMax" => match value.parse::<u32>() {
+                Ok(most) => self.app.set("pids_max", most),
+                Err(_) if value == "infinity" => {}
+                Err(_) => self.app.tell(key, "only a number has an equal"),
+            },
+            "MemoryMax" => match size(value).or_else(|| value.ends_with('%').then(|| value.to_owned())) {
+                Some(size) => self.app.set("memory_max", size),
+                None if value == "infinity" => {}
+                None => self.app.tell(key, "it is no size"),
+            },
+            "CPUQuota" => match value.trim_end_matches('%').parse::<u32>() {
+                Ok(percent) => self.app.set("cpu_quota", percent),
+                Err(_) => self.app.tell(key, "it is no number"),
+            },
+            "StandardOutput" | "StandardError" => self.output(key, value),
+            "Slice" => self.app.set("namespace", value.trim_end_matches(".slice")),
+            "After" | "Before" | "Requires" | "Requisite" | "Wants" | "BindsTo" | "PartOf" | "Upholds" => {
+                let others: BTreeSet<&str> =
+                    lines.iter().flat_map(|line| line.value.split_whitespace()).filter(|unit| !is_of_system(unit)).collect();
+                if !others.is_empty() {
+                    let names: Vec<&str> = others.into_iter().collect();
+                    self.app.tell(key, format!("{}: name those that are apps in depends_on", names.join(" ")));
+                }
+            }
+            key if key.starts_with("Limit") => limit(&mut self.app, key, value),
+            key if HARMLESS.contains(&key) => {}
+            key => self.app.tell(key, why_left_out(KEYS, key)),
+        }
+        Ok(())
+    }
+
+    fn hook(&mut self, key: &str, lines: &[Line]) -> Result<(), ImportError> {
+        let (own, limit) = match key {
+            "ExecStartPre" => ("pre_start", "TimeoutStartSec"),
+            "ExecStartPost" => ("post_start", "TimeoutStartSec"),
+            "ExecStop" => ("pre_stop", "TimeoutStopSec"),
+            _ => ("post_stop", "TimeoutStopSec"),
+        };
+        let mut texts = Vec::new();
+        let mut single = None;
+        let mut may_all_fail = true;
+        for line in lines {
+            let (may_fail, resolved) = self.command_line(key, line)?;
+            may_all_fail &= may_fail;
+            let text = match &resolved {
+                Resolved::Shell(text) => text.clone(),
+                Resolved::Words(words) => words.iter().map(|word| crate::quote::sh(word)).collect::<Vec<_>>().join(" "),
             };
-            match millis(value) {
-                Some(ms) => app.set(own, ms),
-                None if value == "infinity" => app.tell(key, "no limit is the usual, or cannot be"),
-                None => app.tell(key, "it is no time"),
+            texts.push(if may_fail && lines.len() > 1 { format!("{{ {text} || true; }}") } else { text });
+            single = Some(resolved);
+            if line.value.contains("$MAINPID") || line.value.contains("${MAINPID}") {
+                self.app.tell(key, format!("line {}: MAINPID is not set here; `kill_signal` names the signal of a stop", line.number));
             }
         }
-        "Nice" => match value.parse::<i32>() {
-            Ok(nice) => app.set("nice", nice),
-            Err(_) => app.tell(key, "it is no number"),
-        },
-        "UMask" => app.set("umask", value),
-        "TasksMax" => match value.parse::<u32>() {
-            Ok(most) => app.set("pids_max", most),
-            Err(_) => app.tell(key, "only a number has an equal"),
-        },
-        "IOWeight" => match value.parse::<u32>() {
-            Ok(weight) => app.set("io_weight", weight),
-            Err(_) => app.tell(key, "it is no number"),
-        },
-        "MemoryMax" | "MemoryLimit" => match size(value).or_else(|| value.ends_with('%').then(|| value.to_owned())) {
-            Some(size) => app.set("memory_max", size),
-            None => app.tell(key, "it is no size"),
-        },
-        "CPUQuota" => match value.trim_end_matches('%').parse::<u32>() {
-            Ok(percent) => app.set("cpu_quota", percent),
-            Err(_) => app.tell(key, "it is no number"),
-        },
-        "StandardOutput" | "StandardError" => output(app, key, value),
-        "Slice" => app.set("namespace", value.trim_end_matches(".slice")),
-        key if key.starts_with("Limit") => limit(app, key, value),
-        key => app.tell(key, "there is no such attribute"),
+        let command: Value = match single {
+            Some(Resolved::Words(words)) if lines.len() == 1 => words.into(),
+            _ => vec!["/bin/sh".to_owned(), "-c".to_owned(), texts.join(" && ")].into(),
+        };
+        let mut hook = Map::from_iter([("command".to_owned(), command)]);
+        // Without an end there: the longest here.
+        let ms = self.timeout(limit).map_or(TIMEOUT_MS, |ms| ms.unwrap_or(VERY_LONG_MS));
+        hook.insert("timeout".into(), ms.into());
+        match own {
+            "pre_start" if may_all_fail => drop(hook.insert("on_failure".into(), "continue".into())),
+            "post_start" if !may_all_fail => drop(hook.insert("on_failure".into(), "abort".into())),
+            _ => {}
+        }
+        self.app.set(own, hook);
+        Ok(())
     }
-    false
+
+    fn output(&mut self, key: &str, value: &str) {
+        let own = if key == "StandardOutput" { "out_file" } else { "error_file" };
+        match value.split_once(':') {
+            Some(("append" | "file" | "truncate", path)) => {
+                let path = self.plain(key, path);
+                self.app.set(own, path);
+            }
+            _ if value == "null" => self.app.set(own, "/dev/null"),
+            _ if matches!(value, "journal" | "inherit" | "kmsg" | "journal+console" | "syslog") => {}
+            _ => self.app.tell(key, format!("{value} has no equal")),
+        }
+    }
 }
 
-fn hook(app: &mut App<'_>, key: &str, value: &str) {
-    let own = match key {
-        "ExecStartPre" => "pre_start",
-        "ExecStartPost" => "post_start",
-        "ExecStop" => "pre_stop",
-        _ => "post_stop",
-    };
-    let (may_fail, words) = command(app, key, value);
-    if words.is_empty() {
-        app.map.shift_remove(own);
-        return;
-    }
-    if app.map.contains_key(own) {
-        app.tell(key, format!("{own} is one command: put all of them into one script"));
-        return;
-    }
-    let mut hook = Map::new();
-    hook.insert("command".into(), words.into());
-    if own == "pre_start" && may_fail {
-        hook.insert("on_failure".into(), "continue".into());
-    }
-    app.set(own, hook);
-}
+/// Keys that change nothing about how an app runs.
+const HARMLESS: &[&str] = &[
+    "Description",
+    "Documentation",
+    "SourcePath",
+    "WantedBy",
+    "RequiredBy",
+    "UpheldBy",
+    "Alias",
+    "Also",
+    "SyslogIdentifier",
+    "DefaultDependencies",
+    "CPUAccounting",
+    "MemoryAccounting",
+    "TasksAccounting",
+    "IOAccounting",
+    "BlockIOAccounting",
+    "NotifyAccess",
+];
 
-fn output(app: &mut App<'_>, key: &str, value: &str) {
-    let own = if key == "StandardOutput" { "out_file" } else { "error_file" };
-    match value.split_once(':') {
-        Some(("append" | "file" | "truncate", path)) => app.set(own, path),
-        _ if value == "null" => app.set(own, "/dev/null"),
-        _ if matches!(value, "journal" | "inherit" | "") => {}
-        _ => app.tell(key, format!("{value} has no equal")),
-    }
+/// True for units of the system itself, which are there before any app.
+fn is_of_system(unit: &str) -> bool {
+    unit.ends_with(".target") || unit.starts_with("systemd-") || unit == "syslog.service"
 }
 
 fn limit(app: &mut App<'_>, key: &str, value: &str) {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 
 fn read(from: From, text: &str) -> Imported {
-    import(from, text, "api.service").unwrap_or_else(|error| panic!("{error}"))
+    import(from, text, &Place::named("api.service")).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The file is one: what it holds is what was made.
@@ -21,6 +21,9 @@ fn comes_back(imported: &Imported) {
 fn keys(imported: &Imported) -> Vec<(&str, &str)> {
     imported.told.iter().map(|told| (told.app.as_str(), told.key.as_str())).collect()
 }
+
+#[path = "tests_defaults.rs"]
+mod defaults;
 
 #[test]
 fn compose() {
@@ -82,7 +85,7 @@ fn compose_with_anchors() {
         bomb.push_str(&format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(", ")));
     }
     bomb.push_str("services: {a: {command: x, environment: *a9}}\n");
-    assert!(matches!(import(From::Compose, &bomb, "x"), Err(ImportError::Malformed(_))));
+    assert!(matches!(import(From::Compose, &bomb, &Place::named("x")), Err(ImportError::Malformed(_))));
 }
 
 #[test]
@@ -117,15 +120,17 @@ WantedBy=multi-user.target
     assert_eq!(
         Value::from(imported.apps.clone()),
         json!([{
-            "name": "api", "ready": "notify", "uid": "www-data", "cwd": "/srv/api", "env": {"A": "b c", "D": "e%"}, "env_file": ["/etc/api.env"],
-            "pre_start": {"command": ["/bin/mkdir", "-p", "/run/api"], "on_failure": "continue"}, "script": "server.js", "interpreter": "/usr/bin/node",
-            "args": ["--name", "x y"], "stop_exit_codes": [0], "restart_delay": 3000, "kill_timeout": 90_000, "kill_mode": "mixed",
-            "rlimits": {"nofile": [1024, 65536]}, "memory_max": "1G", "cpu_quota": 150, "out_file": "/var/log/api.log", "max_restarts": 5
+            "name": "api", "env": {"A": "b c", "D": "e%"}, "env_file": [{"path": "/etc/api.env", "format": "systemd", "required": false}],
+            "script": "server.js", "interpreter": "/usr/bin/node", "args": ["--name", "x y"], "kill_timeout": 90_000, "kill_signal": "SIGTERM", "kill_mode": "mixed",
+            "stop_exit_codes": [0], "restart_delay": 3000, "max_restarts": 1_000_000_000, "restart_budget": {"n": 4, "window": 10_000},
+            "env_policy": "clean", "listen_timeout": 90_000, "ready": "notify", "uid": "www-data", "cwd": "/srv/api",
+            "pre_start": {"command": ["/bin/mkdir", "-p", "/run/api"], "timeout": 90_000, "on_failure": "continue"},
+            "rlimits": {"nofile": [1024, 65536]}, "memory_max": "1G", "cpu_quota": 150, "out_file": "/var/log/api.log", "error_file": "/var/log/api.log"
         }])
     );
-    assert_eq!(keys(&imported), [("api", "ProtectSystem"), ("api", "After")]);
+    assert_eq!(keys(&imported), [("api", "EnvironmentFile"), ("api", "ProtectSystem"), ("api", "After")]);
     comes_back(&imported);
-    assert_eq!(import(From::Systemd, "[Service]\nUser=x\n", "a"), Err(ImportError::NoApps("ExecStart")));
+    assert_eq!(import(From::Systemd, "[Service]\nUser=x\n", &Place::named("a")), Err(ImportError::NoApps("ExecStart")));
 }
 
 #[test]
@@ -134,12 +139,12 @@ fn procfile() {
     assert_eq!(
         Value::from(imported.apps.clone()),
         json!([
-            {"name": "web", "script": "bundle exec puma -p $PORT", "env": {"PORT": 5000}},
-            {"name": "worker", "script": "./work"},
-            {"name": "release", "script": "./migrate", "autorestart": false}
+            {"name": "web", "script": "bundle exec puma -p $PORT", "env": {"PORT": 5000}, "kill_signal": "SIGTERM", "kill_timeout": 5000, "kill_mode": "tree"},
+            {"name": "worker", "script": "./work", "env": {"PORT": 5100}, "kill_signal": "SIGTERM", "kill_timeout": 5000, "kill_mode": "tree"},
+            {"name": "release", "script": "./migrate", "autorestart": false, "env": {"PORT": 5200}, "kill_signal": "SIGTERM", "kill_timeout": 5000, "kill_mode": "tree"}
         ])
     );
-    assert_eq!(keys(&imported), [("release", "release"), ("-", "line 5")]);
+    assert_eq!(keys(&imported), [("release", "release"), ("-", "line 5"), ("-", "name")]);
     comes_back(&imported);
 }
 
@@ -153,11 +158,12 @@ fn supervisor() {
         Value::from(imported.apps.clone()),
         json!([{
             "name": "api", "script": "app.py", "interpreter": "python3", "args": ["--home", "${HOME}"], "cwd": "/srv", "uid": "www", "instances": 2,
-            "env": {"A": "x,y", "B": "z", "C": "1"}, "stop_exit_codes": [0, 2], "kill_signal": "SIGTERM", "kill_timeout": 15_000,
-            "out_file": "/var/log/api.log", "error_file": "/var/log/api.log", "env_expand": true
+            "env": {"A": "x,y", "B": "z", "C": "1"}, "namespace": "all", "stop_exit_codes": [0, 2], "max_restarts": 4, "exp_backoff_restart_delay": 1000,
+            "kill_signal": "SIGTERM", "kill_timeout": 15_000, "kill_mode": "mixed", "out_file": "/var/log/api.log", "error_file": "/var/log/api.log",
+            "log_rotate": {"max_size": "50M", "retain": 10}, "env_expand": true
         }])
     );
-    assert_eq!(keys(&imported), [("api", "priority"), ("group:all", "group:all")]);
+    assert_eq!(keys(&imported), [("api", "priority")]);
     comes_back(&imported);
 }
 
@@ -216,7 +222,7 @@ host = "h"
             {
                 "name": "api", "script": "dist/server.js", "interpreter": "node", "args": ["--port", "3000"], "stop_exit_codes": [0],
                 "env": {"LOG": "info", "A": "2"}, "kill_timeout": 15_000, "cwd": "/srv/api", "exec_mode": "cluster", "instances": 4,
-                "namespace": "web", "depends_on": ["db"], "max_restarts": 7, "restart_budget": {"n": 3, "window": "5m"},
+                "namespace": "web", "depends_on": ["db"], "kill_signal": "SIGTERM", "max_restarts": 8, "restart_budget": {"n": 3, "window": "5m"},
                 "listen_timeout": 30_000, "max_memory_restart": "512M", "max_cpu": 81, "watch": ["src"], "env_prod": {"PORT": "80"},
                 "health": {
                     "startup": {"command": ["curl", "-fsS", "http://127.0.0.1:3000/health"]},
@@ -225,7 +231,7 @@ host = "h"
             },
             {
                 "name": "db", "script": "echo a | cat", "autorestart": false, "env": {"LOG": "info", "A": "1"}, "kill_timeout": 15_000,
-                "memory_max": "64M", "instances": 2, "instance_var": "N"
+                "memory_max": "64M", "instances": 2, "instance_var": "N", "kill_signal": "SIGTERM"
             }
         ])
     );
@@ -247,9 +253,9 @@ fn what_is_no_file_of_that_kind_is_refused() {
         (From::Oxmgr, "version = 2\n[[apps]]\ncommand = 'x'"),
         (From::Oxmgr, "apps = [1]"),
     ] {
-        assert!(import(from, text, "x").is_err(), "{text}");
+        assert!(import(from, text, &Place::named("x")).is_err(), "{text}");
     }
-    assert!(matches!(import(From::Procfile, &"x".repeat(MOST_BYTES + 1), "x"), Err(ImportError::TooLarge(_))));
+    assert!(matches!(import(From::Procfile, &"x".repeat(MOST_BYTES + 1), &Place::named("x")), Err(ImportError::TooLarge(_))));
 }
 
 proptest::proptest! {
@@ -271,7 +277,7 @@ proptest::proptest! {
     #[test]
     fn rubbish_is_no_panic(text in "[\\[\\]a-z%()=:;\"'\\\\ \n#,$-]{0,60}") {
         for (_, from) in From::ALL {
-            let _ = import(from, &text, "x");
+            let _ = import(from, &text, &Place::named("x"));
         }
     }
 }

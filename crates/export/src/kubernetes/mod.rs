@@ -101,6 +101,13 @@ fn tell(service: &Service<'_>, told: &mut Vec<Told>) {
     if service.replicas == Replicas::PerCpu && service.kind == Kind::Server {
         tell("instances", "one per CPU is a matter of one machine: there are 2, change it");
     }
+    if let (Replicas::Range(range), Some(limit)) = (&service.replicas, service.cpu_percent())
+        && range.cpu >= limit
+    {
+        let why =
+            format!("it never grows: cpu_quota holds each pod at {limit} percent of a core, and it grows above {}; lower `cpu`", range.cpu);
+        tell("instances", &why);
+    }
     if let Some(cron) = service.cron() {
         if cron.zone.is_none() {
             tell("timezone", "without it, schedules follow the clock of the cluster, often UTC");

@@ -78,7 +78,10 @@ pub(super) const EXPORT: &[Opt] = &[
     call("strict", None, Arg::None, "warnings of the config file are errors"),
 ];
 
-pub(super) const IMPORT: &[Opt] = &[call("out", None, Arg::Required("file"), "into this file (ecosystem.config.js); `-` prints it")];
+pub(super) const IMPORT: &[Opt] = &[
+    call("out", None, Arg::Required("file"), "into this file (ecosystem.config.js); `-` prints it"),
+    call("port", Some('p'), Arg::Required("port"), "procfile: port of the first process (5000)"),
+];
 
 pub(super) const RUNTIME: &[Opt] = &[
     call("raw", None, Arg::None, "lines as the app writes them, error output on stderr (default)"),

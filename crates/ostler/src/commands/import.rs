@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ostler_config::{Context, Origin};
-use ostler_export::{From, Imported, import};
+use ostler_core::watch::{Glob, is_glob};
+use ostler_export::{From, Imported, Place, import};
 use ostler_sys::replace::{Durability, Writers, replace};
 use serde_json::{Value, json};
 
@@ -39,14 +40,65 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         Some(path) => (read(&context, path, Origin::Named)?, path.to_owned()),
         None => usual(from, &context, word)?,
     };
-    let name = shown.rsplit('/').next().unwrap_or(&shown);
-    let imported = import(from, &text, name).map_err(|error| CliError::Failed(format!("{shown}: {error}")))?;
+    let host = rustix::system::uname().nodename().to_str().ok().map(str::to_owned);
+    let path = (shown != "-").then(|| cwd.join(&shown));
+    let folder = path.as_deref().and_then(Path::parent);
+    let place = Place {
+        name: shown.rsplit('/').next().unwrap_or(&shown),
+        folder: folder.and_then(Path::to_str),
+        host: host.as_deref(),
+        port: port(call)?,
+        files: &|pattern| folder.map_or_else(Vec::new, |folder| beside(&context, folder, pattern)),
+    };
+    let imported = import(from, &text, &place).map_err(|error| CliError::Failed(format!("{shown}: {error}")))?;
     let out = call.value("out").unwrap_or("ecosystem.config.js");
     if out != "-" {
         write(&cwd.join(out), &imported.text(), call.has("force"))?;
     }
     report(cx, call, &imported, out);
     Ok(Status::Ok)
+}
+
+/// Port of the first process of a Procfile.
+fn port(call: &Call) -> Result<Option<u16>, UsageError> {
+    let bad = |text: &str| UsageError::BadValue { option: "--port".into(), reason: format!("expected a port, found {text:?}") };
+    call.value("port").map(|text| text.parse().map_err(|_| bad(text))).transpose()
+}
+
+/// Reads the files that a pattern matches, from this folder on. A file that cannot be read is left out.
+fn beside(context: &Context, folder: &Path, pattern: &str) -> Vec<(String, String)> {
+    matches(folder, pattern)
+        .into_iter()
+        .filter_map(|path| {
+            let shown = path.to_str()?.to_owned();
+            let text = read(context, &shown, Origin::Named).ok()?;
+            Some((shown, text))
+        })
+        .collect()
+}
+
+/// Returns the paths that a pattern matches, in the order of their names.
+fn matches(folder: &Path, pattern: &str) -> Vec<PathBuf> {
+    let mut found = vec![if pattern.starts_with('/') { PathBuf::from("/") } else { folder.to_owned() }];
+    for part in pattern.split('/').filter(|part| !part.is_empty()) {
+        let Ok(glob) = Glob::below("", part) else { return Vec::new() };
+        let is_glob = is_glob(part);
+        let mut next = Vec::new();
+        for path in found {
+            if !is_glob {
+                next.push(path.join(part));
+                continue;
+            }
+            let entries = fs::read_dir(&path).into_iter().flatten().flatten();
+            let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+            names.retain(|name| !name.starts_with('.') && glob.matches(name.as_bytes()));
+            names.sort();
+            next.extend(names.iter().map(|name| path.join(name)));
+        }
+        found = next;
+    }
+    found.retain(|path| path.is_file());
+    found
 }
 
 fn usual(from: From, context: &Context, word: &str) -> Result<(String, String), CliError> {

@@ -1,10 +1,10 @@
 //! Tables of every key of the formats that `import` and `up` read. `docs/reference/import.md` is made from them, and so is the reason why a key is left out.
 
 mod compose;
-mod oxmgr;
-mod procfile;
-mod supervisor;
-mod systemd;
+pub(super) mod oxmgr;
+pub(super) mod procfile;
+pub(super) mod supervisor;
+pub(super) mod systemd;
 
 use ostler_core::suggest::closest;
 
@@ -27,6 +27,18 @@ pub(super) enum Fate {
     LeftOut(&'static str),
 }
 
+const fn done(name: &'static str, ours: &'static str) -> Key {
+    Key { name, fate: Fate::Done(ours) }
+}
+
+const fn differs(name: &'static str, how: &'static str) -> Key {
+    Key { name, fate: Fate::Differs(how) }
+}
+
+const fn left(name: &'static str, why: &'static str) -> Key {
+    Key { name, fate: Fate::LeftOut(why) }
+}
+
 /// A format, with where its keys are defined.
 struct Format {
     title: &'static str,
@@ -47,6 +59,11 @@ pub(super) fn why_left_out(keys: &[Key], name: &str) -> String {
             None => "unknown key".to_owned(),
         },
     }
+}
+
+/// True if the key has an effect here. A reader asks before it handles a key, so nothing has an effect that the table does not name.
+pub(super) fn has_effect(keys: &[Key], name: &str) -> bool {
+    keys.iter().any(|key| key.name == name && !matches!(key.fate, Fate::LeftOut(_)))
 }
 
 /// The tables as Markdown.

@@ -1,7 +1,54 @@
 //! Keys of a file of OxMgr.
 
-use super::{Format, Key};
+use super::{Format, Key, differs, done, left};
 
-pub(super) const FORMAT: Format = Format { title: "OxMgr", source: "the oxfile of OxMgr", keys: KEYS };
+pub(super) const FORMAT: Format = Format {
+    title: "OxMgr",
+    source: "docs/OXFILE.md and docs/CLI.md of OxMgr: keys of `[[apps]]`, `[defaults]` and profiles. A stop is SIGTERM and 5 s.",
+    keys: KEYS,
+};
 
-pub(in crate::import) const KEYS: &[Key] = &[];
+const DEPLOY: &str = "see `ostler deploy` and `ostler pull`";
+
+pub(in crate::import) const KEYS: &[Key] = &[
+    done("name", "name"),
+    done("command", "script, args"),
+    done("disabled", "nothing: the app is left out"),
+    done("restart_policy", "autorestart, stop_exit_codes; `on_failure` without it"),
+    differs("max_restarts", "max_restarts, one more, because it counts starts, and only short runs; 10 without it"),
+    done("crash_restart_limit", "restart_budget within 5 minutes; 3 without it"),
+    done("cwd", "cwd"),
+    done("env", "env"),
+    done("stop_signal", "kill_signal; SIGTERM without it"),
+    done("stop_timeout_secs", "kill_timeout; 5 s without it"),
+    done("restart_delay_secs", "restart_delay"),
+    left("start_delay_secs", "say what it waits for, in `depends_on` or `pre_start`"),
+    done("cluster_mode", "exec_mode: cluster"),
+    done("cluster_instances", "instances; `max` without it"),
+    done("namespace", "namespace"),
+    left("start_order", "what is started before it is said in `depends_on`"),
+    done("depends_on", "depends_on"),
+    differs("instances", "instances; they share one name"),
+    done("instance_var", "instance_var"),
+    done("health_cmd", "health.liveness.command"),
+    done("health_interval_secs", "health.liveness.interval"),
+    done("health_timeout_secs", "health.liveness.timeout"),
+    done("health_max_failures", "health.liveness.failures"),
+    done("watch", "watch"),
+    left("ignore_watch", "these are regular expressions; `ignore_watch` has names and patterns like `*.log`"),
+    done("watch_delay_secs", "watch_delay"),
+    done("wait_ready", "health.startup"),
+    done("ready_timeout_secs", "listen_timeout; 30 s without it, if `wait_ready` is set"),
+    done("max_memory_mb", "max_memory_restart; memory_max with `cgroup_enforce`"),
+    done("max_cpu_percent", "max_cpu; cpu_quota with `cgroup_enforce`"),
+    done("cgroup_enforce", "memory_max and cpu_quota"),
+    left("deny_gpu", "set CUDA_VISIBLE_DEVICES and its like in `env`"),
+    done("reuse_port", "env: SO_REUSEPORT, OXMGR_REUSEPORT"),
+    left("pre_reload_cmd", "build before `ostler reload`, or on each start by `pre_start`"),
+    done("cron_restart", "cron_restart"),
+    left("log_date_format", "its words are those of strftime: write `log_date_format` in those of day.js"),
+    left("git_repo", DEPLOY),
+    left("git_ref", DEPLOY),
+    left("pull_secret", DEPLOY),
+    differs("profiles", "env_<name>; a profile has variables only"),
+];

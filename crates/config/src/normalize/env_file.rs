@@ -1,0 +1,226 @@
+//! Forms of `env_file`: a path, or a table of path, syntax and whether the file has to be there.
+
+use ostler_core::app::EnvMap;
+use serde_json::Value;
+
+use super::env::{dotenv, is_name};
+use super::listen::known_keys;
+use crate::check::found;
+
+/// A file of variables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct EnvFile {
+    pub path: String,
+    pub is_required: bool,
+    pub syntax: Syntax,
+}
+
+/// Syntax of a file of variables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Syntax {
+    Dotenv,
+    /// As `EnvironmentFile=` of systemd: no `export`, no comments behind values, escapes of a shell.
+    Systemd,
+    /// As foreman reads `.env`: no comments behind values, `\n` in double quotes.
+    Foreman,
+}
+
+/// Reads the value of `env_file`.
+pub(super) fn list(value: &Value) -> Result<Vec<EnvFile>, String> {
+    match value {
+        Value::Array(items) => items.iter().map(one).collect(),
+        value => Ok(vec![one(value)?]),
+    }
+}
+
+fn one(value: &Value) -> Result<EnvFile, String> {
+    if let Value::String(path) = value {
+        return Ok(EnvFile { path: path.clone(), is_required: true, syntax: Syntax::Dotenv });
+    }
+    let Value::Object(table) = value else { return Err(format!("expected a path or a table, found {}", found(value))) };
+    known_keys(table, &["path", "required", "format"])?;
+    let path = table.get("path").and_then(Value::as_str).filter(|path| !path.is_empty()).ok_or("expected a `path` in the table")?;
+    let is_required = match table.get("required") {
+        None => true,
+        Some(Value::Bool(required)) => *required,
+        Some(other) => return Err(format!("expected `required` as true or false, found {}", found(other))),
+    };
+    let syntax = match table.get("format").map(|value| (value, value.as_str())) {
+        None | Some((_, Some("dotenv"))) => Syntax::Dotenv,
+        Some((_, Some("systemd"))) => Syntax::Systemd,
+        Some((_, Some("foreman"))) => Syntax::Foreman,
+        Some((other, _)) => return Err(format!("expected `format` as \"dotenv\", \"systemd\" or \"foreman\", found {}", found(other))),
+    };
+    Ok(EnvFile { path: path.to_owned(), is_required, syntax })
+}
+
+impl Syntax {
+    /// Returns the variables of a text; an error has the number of its line.
+    pub(super) fn read(self, text: &str) -> Result<EnvMap, (usize, String)> {
+        match self {
+            Self::Dotenv => dotenv(text),
+            Self::Systemd => Ok(systemd(text)),
+            Self::Foreman => Ok(foreman(text)),
+        }
+    }
+}
+
+/// systemd leaves out lines that are no assignment.
+fn systemd(text: &str) -> EnvMap {
+    let mut out = EnvMap::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let line = rest.trim_start_matches([' ', '\t', '\r', '\n']);
+        let end = line.find('\n').unwrap_or(line.len());
+        let assignment = line.split_once('=').filter(|(name, _)| !line.starts_with(['#', ';']) && !name.contains('\n'));
+        let Some((name, value)) = assignment else {
+            rest = &line[end..];
+            continue;
+        };
+        let (value, after) = systemd_value(value);
+        if is_plain_name(name.trim()) {
+            out.insert(name.trim().to_owned(), value);
+        }
+        rest = after;
+    }
+    out
+}
+
+/// Returns the value at the start of a text, and what follows it.
+fn systemd_value(text: &str) -> (String, &str) {
+    let text = text.trim_start_matches([' ', '\t', '\r']);
+    let mut out = String::new();
+    let mut quote = None;
+    // Quotes count at the beginning of a value, and after the end of a quoted part.
+    let mut may_quote = true;
+    // Blanks at the end of an unquoted value are no part of it.
+    let mut kept = 0;
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match (quote, c) {
+            (None, '\n') => {
+                out.truncate(kept);
+                return (out, text.get(at..).unwrap_or_default());
+            }
+            (None, '"' | '\'') if may_quote => quote = Some(c),
+            (Some(open), c) if c == open => {
+                quote = None;
+                kept = out.len();
+            }
+            (None, ' ' | '\t' | '\r') => {
+                if !may_quote || kept > 0 {
+                    out.push(c);
+                }
+                continue;
+            }
+            (None | Some('"'), '\\') => {
+                match chars.next() {
+                    None => {}
+                    Some((_, '\n')) => {}
+                    Some((_, next)) => {
+                        if quote.is_some() && !matches!(next, '"' | '\\' | '`' | '$') {
+                            out.push('\\');
+                        }
+                        out.push(next);
+                    }
+                }
+                may_quote &= quote.is_some();
+                kept = out.len();
+            }
+            (_, c) => {
+                out.push(c);
+                may_quote &= quote.is_some();
+                kept = out.len();
+            }
+        }
+    }
+    out.truncate(kept);
+    (out, "")
+}
+
+fn foreman(text: &str) -> EnvMap {
+    let one = |line: &str| {
+        let (name, value) = line.split_once('=')?;
+        let inner = |quote: char| value.strip_prefix(quote)?.strip_suffix(quote);
+        let value = match (inner('\''), inner('"')) {
+            (Some(value), _) => value.to_owned(),
+            (None, Some(value)) => unescaped(&value.replace("\\n", "\n")),
+            (None, None) => value.to_owned(),
+        };
+        is_plain_name(name).then(|| (name.to_owned(), value))
+    };
+    text.lines().filter_map(one).collect()
+}
+
+fn unescaped(text: &str) -> String {
+    let mut chars = text.chars();
+    std::iter::from_fn(|| match chars.next()? {
+        '\\' => Some(chars.next().unwrap_or('\\')),
+        c => Some(c),
+    })
+    .collect()
+}
+
+fn is_plain_name(name: &str) -> bool {
+    is_name(name) && !name.contains(['.', '-'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn syntaxes_differ() {
+        for (line, of_dotenv, of_systemd, of_foreman) in [
+            ("A=b # c", Some("b"), Some("b # c"), Some("b # c")),
+            ("export A=b", Some("b"), None, None),
+            ("; A=b", None, None, None),
+            ("A=\"x\\ny\"", Some("x\ny"), Some("x\\ny"), Some("x\ny")),
+            ("A='x \\n y'", Some("x \\n y"), Some("x \\n y"), Some("x \\n y")),
+            ("A=a\\\\b\\ c", Some("a\\\\b\\ c"), Some("a\\b c"), Some("a\\\\b\\ c")),
+            ("A=a\\\nb", None, Some("ab"), Some("a\\")),
+            ("A= x\"y\" ", Some("x\"y\""), Some("x\"y\""), Some(" x\"y\" ")),
+            ("A=\"a\\\"b\" ", Some("a\"b"), Some("a\"b"), Some("\"a\\\"b\" ")),
+            ("A=", Some(""), Some(""), Some("")),
+            ("A=$B", Some("$B"), Some("$B"), Some("$B")),
+        ] {
+            let read = |syntax: Syntax| syntax.read(line).ok().and_then(|vars| vars.get("A").cloned());
+            let expected = [of_dotenv, of_systemd, of_foreman].map(|value| value.map(str::to_owned));
+            assert_eq!([Syntax::Dotenv, Syntax::Systemd, Syntax::Foreman].map(read), expected, "{line}");
+        }
+        assert_eq!(
+            Syntax::Systemd.read("# x\nnonsense\nA='1\n2'\n B = 3 \n").unwrap(),
+            EnvMap::from_iter([("A".into(), "1\n2".into()), ("B".into(), "3".into())])
+        );
+    }
+
+    #[test]
+    fn forms() {
+        let file = |path: &str, is_required, syntax| EnvFile { path: path.into(), is_required, syntax };
+        assert_eq!(
+            list(&json!(["a", {"path": "b", "required": false}])).unwrap(),
+            [file("a", true, Syntax::Dotenv), file("b", false, Syntax::Dotenv)]
+        );
+        assert_eq!(list(&json!({"path": "c", "format": "systemd"})).unwrap(), [file("c", true, Syntax::Systemd)]);
+        for (value, why) in [
+            (json!({"required": false}), "`path`"),
+            (json!({"path": "a", "optional": true}), "optional"),
+            (json!({"path": "a", "required": "no"}), "`required`"),
+            (json!({"path": "a", "format": "toml"}), "`format`"),
+            (json!([1]), "expected a path"),
+        ] {
+            let message = list(&value).unwrap_err();
+            assert!(message.contains(why), "{value}: {message}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in r#"[A-B=\\"' \n#;xü]{0,40}"#) {
+            for syntax in [Syntax::Dotenv, Syntax::Systemd, Syntax::Foreman] {
+                let _ = syntax.read(&text);
+            }
+        }
+    }
+}

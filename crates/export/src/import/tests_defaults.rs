@@ -1,0 +1,226 @@
+//! Each format keeps its own defaults, and each key of its table does what the table says.
+
+use super::*;
+use crate::import::keys;
+use crate::import::keys::{Fate, Key};
+
+fn unit(lines: &str) -> Imported {
+    read(From::Systemd, &format!("[Service]\nExecStart=/bin/app\n{lines}"))
+}
+
+/// The attributes of the only app with these names.
+fn attributes(imported: &Imported, names: &[&str]) -> Value {
+    let app = &imported.apps[0];
+    names.iter().filter_map(|name| Some(((*name).to_owned(), app.get(*name)?.clone()))).collect::<Map<_, _>>().into()
+}
+
+fn whys(imported: &Imported) -> String {
+    imported.told.iter().map(|told| format!("{}: {}\n", told.key, told.why)).collect()
+}
+
+#[test]
+fn systemd_stops_by_its_own_rules() {
+    const DAY: u64 = 86_400_000;
+    for (lines, signal, timeout, mode, told) in [
+        ("", "SIGTERM", 90_000, "control-group", ""),
+        ("TimeoutStopSec=2min 5s\nKillSignal=SIGINT\nKillMode=process", "SIGINT", 125_000, "process", ""),
+        ("TimeoutSec=7", "SIGTERM", 7000, "control-group", ""),
+        ("TimeoutStopSec=3\nTimeoutSec=7", "SIGTERM", 7000, "control-group", ""),
+        ("TimeoutSec=7\nTimeoutStopSec=3", "SIGTERM", 3000, "control-group", ""),
+        ("TimeoutStopSec=infinity", "SIGTERM", DAY, "control-group", "TimeoutStopSec: there a stop waits"),
+        ("TimeoutStopSec=0", "SIGTERM", DAY, "control-group", "TimeoutStopSec: there a stop waits"),
+        ("SendSIGKILL=no", "SIGTERM", DAY, "control-group", "SendSIGKILL: there a stop waits"),
+        ("FinalKillSignal=SIGABRT", "SIGTERM", 90_000, "control-group", "FinalKillSignal: the last signal"),
+        ("KillMode=none", "SIGTERM", 90_000, "process", "KillMode: none"),
+        ("KillSignal=SIGINT\nKillSignal=", "SIGTERM", 90_000, "control-group", ""),
+    ] {
+        let imported = unit(lines);
+        let expected = json!({"kill_signal": signal, "kill_timeout": timeout, "kill_mode": mode});
+        assert_eq!(attributes(&imported, &["kill_signal", "kill_timeout", "kill_mode"]), expected, "{lines}");
+        let whys = whys(&imported);
+        assert!(whys.contains(told) && whys.is_empty() == told.is_empty(), "{lines}: {whys}");
+        comes_back(&imported);
+    }
+}
+
+#[test]
+fn systemd_restarts_by_its_own_rules() {
+    let budget = |n: u32, window: u64| json!({"n": n, "window": window});
+    let names = ["autorestart", "stop_exit_codes", "restart_delay", "restart_budget"];
+    for (lines, expected) in [
+        ("", json!({"autorestart": false})),
+        ("Restart=no", json!({"autorestart": false})),
+        ("Restart=always", json!({"restart_delay": 100, "restart_budget": budget(4, 10_000)})),
+        ("Restart=always\nRestartSec=5", json!({"restart_delay": 5000, "restart_budget": budget(4, 10_000)})),
+        ("Restart=always\nStartLimitInterval=0", json!({"restart_delay": 100})),
+        (
+            "Restart=always\n[Unit]\nStartLimitBurst=3\nStartLimitIntervalSec=1min",
+            json!({"restart_delay": 100, "restart_budget": budget(2, 60_000)}),
+        ),
+        (
+            "Restart=on-failure\nSuccessExitStatus=143 TEMPFAIL\nRestartPreventExitStatus=23",
+            json!({"stop_exit_codes": [0, 23, 75, 143], "restart_delay": 100, "restart_budget": budget(4, 10_000)}),
+        ),
+        ("Type=oneshot", json!({"autorestart": false})),
+        ("Restart=sometimes", json!({"autorestart": false})),
+    ] {
+        let imported = unit(lines);
+        assert_eq!(attributes(&imported, &names), expected, "{lines}");
+        comes_back(&imported);
+    }
+    let told = whys(&unit("Restart=on-failure\nRestartPreventExitStatus=SIGKILL\nType=forking\nPIDFile=/run/x.pid\nRestrt=no\nX-Own=1"));
+    for part in
+        ["SIGKILL: after a signal", "forking: let the program", "PIDFile: the program has", "Restrt: unknown key, did you mean `Restart`?"]
+    {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert!(!told.contains("X-Own"), "{told}");
+}
+
+#[test]
+fn systemd_commands() {
+    for (lines, expected) in [
+        (
+            "ExecStart=/bin/app -p ${P} \"a b\" x\\x20y\nEnvironment=P=1",
+            json!({"script": "/bin/app", "args": ["-p", "1", "a b", "x y"], "env": {"P": "1"}}),
+        ),
+        ("ExecStart=/bin/app ${P} $Q\nEnvironmentFile=/e", json!({"script": "exec /bin/app \"${P}\" $Q"})),
+        ("ExecStart=/bin/app \\\n# between\n  %p $$X", json!({"script": "/bin/app", "args": ["api", "$X"]})),
+        ("ExecStart=\nExecStart=/bin/b", json!({"script": "/bin/b"})),
+        ("Type=oneshot\nExecStart=-/bin/b 'c d'", json!({"script": "/bin/app && { /bin/b 'c d' || true; }"})),
+        ("ExecStart=\nExecStart=:/bin/b ${X}", json!({"script": "/bin/b", "args": ["${X}"]})),
+    ] {
+        let text = if lines.starts_with("ExecStart=/") {
+            format!("[Service]\n{lines}")
+        } else {
+            format!("[Service]\nExecStart=/bin/app\n{lines}")
+        };
+        let imported = read(From::Systemd, &text);
+        assert_eq!(attributes(&imported, &["script", "args", "env"]), expected, "{lines}");
+        comes_back_but_for_files(&imported);
+    }
+    let unclosed = import(From::Systemd, "[Service]\nUser=x\nExecStart=/bin/a 'b\n", &Place::named("a"));
+    assert_eq!(unclosed, Err(ImportError::Malformed("line 3: a quote is not closed in ExecStart".into())));
+}
+
+/// As `comes_back`, without files that are not on this machine.
+fn comes_back_but_for_files(imported: &Imported) {
+    let mut imported = imported.clone();
+    imported.apps.iter_mut().for_each(|app| drop(app.shift_remove("env_file")));
+    comes_back(&imported);
+}
+
+#[test]
+fn files_beside_a_file_are_read() {
+    let files = |pattern: &str| match pattern {
+        "api.service.d/*.conf" => vec![("1".into(), "[Service]\nUser=www\nExecStart=\nExecStart=/bin/other\n".into())],
+        "/etc/s/conf.d/*.conf" => vec![("1".into(), "[program:b]\ncommand=/bin/b\n".into())],
+        ".env" => vec![("1".into(), "export PORT=1\nPORT=7000\n".into())],
+        _ => Vec::new(),
+    };
+    let place = Place { name: "api.service", folder: Some("/etc/s"), host: Some("h"), port: None, files: &files };
+    let read = |from, text: &str, place: &Place<'_>| import(from, text, place).unwrap();
+    let imported = read(From::Systemd, "[Service]\nExecStart=/bin/a %H\n", &place);
+    assert_eq!(attributes(&imported, &["script", "uid"]), json!({"script": "/bin/other", "uid": "www"}));
+    let imported = read(From::Supervisor, "[include]\nfiles=%(here)s/conf.d/*.conf none/*\n[program:a]\ncommand=/bin/a\n", &place);
+    assert_eq!(imported.apps.len(), 2);
+    assert_eq!(keys(&imported), [("-", "include")]);
+    let imported = read(From::Procfile, "a: x\nb: y\n", &place);
+    assert_eq!(
+        attributes(&imported, &["env", "env_file"]),
+        json!({"env": {"PORT": 7000}, "env_file": [{"path": ".env", "format": "foreman", "required": false}]})
+    );
+    assert_eq!(imported.apps[1]["env"], json!({"PORT": 7100}));
+    let imported = read(From::Procfile, "a: x\n", &Place { port: Some(80), ..place });
+    assert_eq!(imported.apps[0]["env"], json!({"PORT": 80}));
+}
+
+#[test]
+fn supervisor_has_its_own_defaults() {
+    let one = |lines: &str| read(From::Supervisor, &format!("[program:a]\ncommand=/bin/a\n{lines}"));
+    let names = ["autorestart", "stop_exit_codes", "max_restarts", "kill_signal", "kill_timeout", "kill_mode", "log_rotate"];
+    let with = |own: Value| {
+        let usual = json!({"stop_exit_codes": [0], "max_restarts": 4, "kill_signal": "SIGTERM", "kill_timeout": 10_000, "kill_mode": "mixed", "log_rotate": {"max_size": "50M", "retain": 10}});
+        let mut all = usual.as_object().cloned().unwrap_or_default();
+        for (key, value) in own.as_object().into_iter().flatten() {
+            if value.is_null() { drop(all.remove(key)) } else { drop(all.insert(key.clone(), value.clone())) }
+        }
+        Value::from(all)
+    };
+    for (lines, own) in [
+        ("", json!({})),
+        ("autorestart=true", json!({"stop_exit_codes": null})),
+        ("autorestart=false\nstartretries=0", json!({"stop_exit_codes": null, "autorestart": false, "max_restarts": 1})),
+        ("exitcodes=1,2", json!({"stop_exit_codes": [1, 2]})),
+        (
+            "stopsignal=quit ; now\nstopwaitsecs=3\nstopasgroup=true",
+            json!({"kill_signal": "SIGQUIT", "kill_timeout": 3000, "kill_mode": "tree"}),
+        ),
+        ("stdout_logfile_maxbytes=0", json!({"log_rotate": false})),
+        ("stdout_logfile_maxbytes=10MB\nstdout_logfile_backups=2", json!({"log_rotate": {"max_size": "10M", "retain": 2}})),
+    ] {
+        let imported = one(lines);
+        let app: Value = attributes(&imported, &names);
+        assert_eq!(app, with(own), "{lines}");
+        comes_back(&imported);
+    }
+}
+
+#[test]
+fn supervisor_expands_and_shares() {
+    let text = "[supervisord]\nenvironment=A=1,B=2\n[group:g]\nprograms=web,x\n[program:web]\ncommand=%(here)s/run --port=80%(process_num)02d %(group_name)s\n\
+                process_name=%(program_name)s-%(process_num)d\nnumprocs=2\nnumprocs_start=1\nenvironment=B=3\n[program:x]\ncommand=%(ENV_HOME)s/x a$b\n[eventlistener:e]\ncommand=x\n";
+    let place = Place { folder: Some("/etc/s"), ..Place::named("x.conf") };
+    let imported = import(From::Supervisor, text, &place).unwrap();
+    let of = |at: usize| {
+        let app = &imported.apps[at];
+        json!([app["name"], app["namespace"], app["script"], app["args"], app["env"]])
+    };
+    assert_eq!(of(0), json!(["web-1", "g", "/etc/s/run", ["--port=8001", "g"], {"A": "1", "B": "3"}]));
+    assert_eq!(of(1), json!(["web-2", "g", "/etc/s/run", ["--port=8002", "g"], {"A": "1", "B": "3"}]));
+    assert_eq!(of(2), json!(["x", "g", "/usr/bin/env", ["${HOME}/x", "a$$b"], {"A": "1", "B": "2"}]));
+    assert_eq!(keys(&imported), [("eventlistener:e", "eventlistener:e")]);
+    for text in ["[program:a]\ncommand=x 'y\n", "[program:a]\ncommand=x\nenvironment=A=\"1\n"] {
+        let line = text.lines().count();
+        let error = import(From::Supervisor, text, &place).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("line {line}: a quote is not closed")), "{error}");
+    }
+    let told = whys(&read(From::Supervisor, "[program:a]\ncommand=x\nstartsec=3\n"));
+    assert!(told.contains("did you mean `startsecs`?"), "{told}");
+}
+
+#[test]
+fn oxmgr_has_its_own_defaults() {
+    let imported = read(From::Oxmgr, "[[apps]]\ncommand = \"x y\"\nwait_ready = true\nhealth_cmd = \"true\"\nmax_restart = 3\n");
+    assert_eq!(
+        attributes(&imported, &["stop_exit_codes", "kill_signal", "kill_timeout", "max_restarts", "restart_budget", "listen_timeout"]),
+        json!({"stop_exit_codes": [0], "kill_signal": "SIGTERM", "kill_timeout": 5000, "max_restarts": 11, "restart_budget": {"n": 3, "window": "5m"}, "listen_timeout": 30_000})
+    );
+    assert_eq!(whys(&imported), "max_restart: unknown key, did you mean `max_restarts`?\n");
+    let imported = read(From::Oxmgr, "[[apps]]\ncommand = \"x y\"\ncrash_restart_limit = 0\nrestart_policy = \"never\"\n");
+    assert_eq!(attributes(&imported, &["autorestart", "restart_budget", "max_restarts"]), json!({"autorestart": false}));
+}
+
+/// Reads a file that has this key.
+type Reader<'a> = &'a dyn Fn(&str) -> Result<Imported, ImportError>;
+
+/// A key of a table that says "left out" is told with its reason; any other one reaches code of its own.
+#[test]
+fn readers_do_what_their_tables_say() {
+    let systemd = |key: &str| {
+        let section = if key.starts_with("Condition") { "Unit" } else { "Service" };
+        import(From::Systemd, &format!("[Service]\nExecStart=/bin/a\n[{section}]\n{key}=1\n"), &Place::named("a.service"))
+    };
+    let supervisor = |key: &str| import(From::Supervisor, &format!("[program:a]\ncommand=/bin/a\n{key}=1\n"), &Place::named("a.conf"));
+    let oxmgr = |key: &str| import(From::Oxmgr, &format!("[defaults]\n{key} = 1\n[[apps]]\ncommand = \"a\"\n"), &Place::named("a.toml"));
+    let readers: [(&[Key], Reader<'_>); 3] =
+        [(keys::systemd::KEYS, &systemd), (keys::supervisor::KEYS, &supervisor), (keys::oxmgr::KEYS, &oxmgr)];
+    for (table, reader) in readers {
+        for key in table {
+            let imported = reader(key.name).unwrap_or_else(|error| panic!("{}: {error}", key.name));
+            let (Fate::Done(text) | Fate::Differs(text) | Fate::LeftOut(text)) = key.fate;
+            let is_told = imported.told.iter().any(|told| told.key == key.name && told.why == text);
+            assert_eq!(is_told, matches!(key.fate, Fate::LeftOut(_)), "{}: {:?}", key.name, imported.told);
+        }
+    }
+}
