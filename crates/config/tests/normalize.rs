@@ -94,6 +94,28 @@ fn node_is_recognised_by_its_file() {
 }
 
 #[test]
+fn a_relative_interpreter_is_found_as_a_script_is() {
+    let project = Project::new("relative-interpreter");
+    project.file("app/app.js", "");
+    project.program("local", "#!/bin/sh\n");
+    fs::create_dir_all(project.dir.join("app/tools")).unwrap();
+    fs::rename(project.dir.join("bin/local"), project.dir.join("app/tools/local")).unwrap();
+    let file = project.file(
+        "app/ecosystem.json",
+        r#"{"apps": [{"script": "app.js", "interpreter": "./tools/local"}, {"name": "b", "script": "app.js", "interpreter": "tools/local"}]}"#,
+    );
+    let loaded = ostler_config::load(Path::new(&file), "app/ecosystem.json", &project.context).unwrap();
+    let apps: Vec<AppSpec> = loaded.apps.iter().map(|app| normalize(app, &project.context, &Overlay::default()).unwrap().spec).collect();
+    let expected = project.dir.join("app/tools/local");
+    for app in &apps {
+        assert_eq!(app.interpreter.as_deref(), expected.to_str(), "{}", app.name);
+    }
+    // The folder of the shell.
+    let spec = project.start("app/app.js", json!({"exec_interpreter": "app/tools/local"}));
+    assert_eq!(spec.interpreter.as_deref(), expected.to_str());
+}
+
+#[test]
 fn missing_things_are_errors_with_a_kind() {
     let project = Project::new("missing");
     project.file("app.js", "");
