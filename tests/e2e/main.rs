@@ -20,6 +20,7 @@ mod clock_jumps;
 mod cluster;
 mod cluster_faults;
 mod cluster_nodes;
+mod cluster_programs;
 mod compat_links;
 mod completion;
 mod config;

@@ -56,9 +56,63 @@ fn several_servers_behind_a_package_manager_are_warned_of() {
         warnings.iter().any(|warning| warning.to_string().contains("all but the first fail"))
     };
     assert!(told("npm", json!({"instances": 2})));
+    project.program("tsx", "#!/usr/bin/env node\nx");
+    assert!(told("app.js", json!({"instances": 2, "exec_interpreter": "tsx"})));
     assert!(!told("npm", json!({})), "one has no rival");
     assert!(!told("npm", json!({"instances": 2, "increment_var": "PORT"})), "each has a port of its own");
     assert!(!told("app.js", json!({"instances": 2})), "cluster mode shares the port");
+}
+
+#[test]
+fn node_is_recognised_by_its_file() {
+    use ostler_core::program::ProgramKind;
+    let mut project = Project::new("kinds");
+    project.file("app.js", "");
+    let run = project.program("run", "#!/bin/sh\nexec node \"$@\"\n");
+    project.program("node22", "\x7fELF\0\0");
+    project.program("engine", "\x7fELF\0 _ZN4node5StartEiPPc\0");
+    std::os::unix::fs::symlink(project.dir.join("bin/node22"), project.dir.join("bin/js")).unwrap();
+    let kind = |project: &Project, interpreter: &str, mode: &str| {
+        project.start("app.js", json!({"exec_interpreter": interpreter, "exec_mode": mode})).program
+    };
+    for (interpreter, in_cluster, in_fork) in [
+        ("node", None, None),
+        ("node22", Some(ProgramKind::Node), Some(ProgramKind::Node)),
+        ("js", Some(ProgramKind::Node), Some(ProgramKind::Node)),
+        ("engine", Some(ProgramKind::Node), None),
+        (run.as_str(), Some(ProgramKind::StartsNode), None),
+        ("python3", None, None),
+    ] {
+        assert_eq!(kind(&project, interpreter, "cluster"), in_cluster, "{interpreter}");
+        assert_eq!(kind(&project, interpreter, "fork"), in_fork, "{interpreter}");
+    }
+    // Several instances of it are workers; PM2 decides by the name `node`.
+    let several = |project: &Project| project.start("app.js", json!({"exec_interpreter": "node22", "instances": 2})).mode;
+    assert_eq!(several(&project), ExecMode::Cluster);
+    project.context.as_pm2 = true;
+    assert_eq!(several(&project), ExecMode::Fork);
+}
+
+#[test]
+fn a_relative_interpreter_is_found_as_a_script_is() {
+    let project = Project::new("relative-interpreter");
+    project.file("app/app.js", "");
+    project.program("local", "#!/bin/sh\n");
+    fs::create_dir_all(project.dir.join("app/tools")).unwrap();
+    fs::rename(project.dir.join("bin/local"), project.dir.join("app/tools/local")).unwrap();
+    let file = project.file(
+        "app/ecosystem.json",
+        r#"{"apps": [{"script": "app.js", "interpreter": "./tools/local"}, {"name": "b", "script": "app.js", "interpreter": "tools/local"}]}"#,
+    );
+    let loaded = ostler_config::load(Path::new(&file), "app/ecosystem.json", &project.context).unwrap();
+    let apps: Vec<AppSpec> = loaded.apps.iter().map(|app| normalize(app, &project.context, &Overlay::default()).unwrap().spec).collect();
+    let expected = project.dir.join("app/tools/local");
+    for app in &apps {
+        assert_eq!(app.interpreter.as_deref(), expected.to_str(), "{}", app.name);
+    }
+    // The folder of the shell.
+    let spec = project.start("app/app.js", json!({"exec_interpreter": "app/tools/local"}));
+    assert_eq!(spec.interpreter.as_deref(), expected.to_str());
 }
 
 #[test]

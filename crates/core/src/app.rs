@@ -15,6 +15,7 @@ use crate::given::Given;
 use crate::hooks::Hooks;
 use crate::inherit::EnvPolicy;
 use crate::order::Order;
+use crate::program::ProgramKind;
 use crate::restart::RestartBudget;
 use crate::rotate::RotateSpec;
 use crate::safeguards::Safeguards;
@@ -42,6 +43,9 @@ pub struct AppSpec {
     /// *app's* `PATH` at each start. `None` = run the script itself (wire `none`).
     #[serde(skip_serializing_if = "is_default")]
     pub interpreter: Option<String>,
+    /// Kind of the program that runs it, if the name of the interpreter does not show it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub program: Option<ProgramKind>,
     /// Arguments before the script (`node_args`).
     #[serde(skip_serializing_if = "is_default")]
     pub interpreter_args: Vec<String>,
@@ -165,26 +169,39 @@ impl AppSpec {
 
     /// True if Node itself runs it.
     pub fn runs_in_node(&self) -> bool {
-        self.runs_in("node")
+        self.runs_in("node", ProgramKind::Node)
+    }
+
+    /// True if Node runs it, be it behind another program that is expected to start Node.
+    pub fn ends_in_node(&self) -> bool {
+        self.runs_in_node() || self.program == Some(ProgramKind::StartsNode)
     }
 
     /// True if Deno runs it.
     pub fn runs_in_deno(&self) -> bool {
-        self.runs_in("deno")
+        self.runs_in("deno", ProgramKind::Deno)
     }
 
-    fn runs_in(&self, program: &str) -> bool {
-        self.interpreter.as_deref().and_then(|path| path.rsplit('/').next()) == Some(program)
+    fn runs_in(&self, name: &str, kind: ProgramKind) -> bool {
+        match self.program {
+            Some(known) => known == kind,
+            None => self.interpreter.as_deref().and_then(|path| path.rsplit('/').next()) == Some(name),
+        }
     }
 
     /// True if its runtime knows Node's cluster protocol, or some of it. Without a script Node would neither use the variable nor remove it.
     pub fn speaks_cluster(&self) -> bool {
-        !self.script.is_empty() && ["node", "deno", "bun"].iter().any(|program| self.runs_in(program))
+        !self.script.is_empty() && (self.ends_in_node() || self.runs_in_deno() || self.runs_in("bun", ProgramKind::Bun))
     }
 
     /// True if its processes get the variables of cluster workers; no other app's do.
     pub fn has_workers(&self) -> bool {
         self.mode == ExecMode::Cluster && self.speaks_cluster()
+    }
+
+    /// True for a clustered app whose processes are no workers: its program knows no cluster protocol, so its instances share no port by themselves.
+    pub fn lacks_workers(&self) -> bool {
+        self.mode == ExecMode::Cluster && !self.speaks_cluster() && self.listen.is_empty()
     }
 
     /// True if each of its processes has a socket of its own for a port. Not where a cluster protocol spreads connections or it wants one socket for
@@ -213,6 +230,7 @@ impl Default for AppSpec {
             script: String::new(),
             shell: false,
             interpreter: None,
+            program: None,
             interpreter_args: Vec::new(),
             args: Vec::new(),
             cwd: "/".into(),

@@ -37,6 +37,7 @@ pub mod order;
 pub mod os_text;
 pub mod package;
 pub mod probe;
+pub mod program;
 pub mod restart;
 pub mod rights;
 pub mod ring;

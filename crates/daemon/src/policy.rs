@@ -28,8 +28,8 @@ pub(crate) fn of(spec: &AppSpec, role: Role, by_running_ms: Option<u64>, setting
     if can_drain(spec) {
         // Whoever gives an app more time than that to end means its requests.
         policy.drain_timeout_ms = Some(spec.stop.drain_timeout_ms.unwrap_or(DRAIN_MS.max(policy.kill_timeout_ms)));
-        policy.drain_answer_ms = (spec.runs_in_node() && !spec.no_preload).then_some(DRAIN_ANSWER_MS);
-        policy.drains_after_signal = !spec.runs_in_node();
+        policy.drain_answer_ms = (spec.ends_in_node() && !spec.no_preload).then_some(DRAIN_ANSWER_MS);
+        policy.drains_after_signal = !spec.ends_in_node();
     }
     let proof = match role {
         Role::Candidate => {
@@ -66,13 +66,13 @@ pub(crate) fn reload_waits_ms(settings: &Settings) -> u64 {
 
 /// True if the app can be asked to finish what it does (by Node's cluster protocol, or by our preload), or its connections go elsewhere.
 fn can_drain(spec: &AppSpec) -> bool {
-    spec.mode == ExecMode::Cluster || (spec.runs_in_node() && !spec.no_preload) || spec.has_shards()
+    spec.mode == ExecMode::Cluster || (spec.ends_in_node() && !spec.no_preload) || spec.has_shards()
 }
 
 /// Proof of a candidate without a declaration: a cluster worker reports that it listens (Bun's bind by themselves, and report nothing); everything else has run for
 /// `min_uptime`, and so has the successor of a worker that does not listen.
 fn proof_of_candidate(spec: &AppSpec, by_running_ms: Option<u64>, policy: &Policy) -> ReadyBy {
-    let tells = spec.mode == ExecMode::Cluster && (spec.runs_in_node() || spec.runs_in_deno());
+    let tells = spec.mode == ExecMode::Cluster && (spec.ends_in_node() || spec.runs_in_deno());
     let by_running = |ms: u64| ReadyBy::Uptime { ms: policy.min_uptime_ms.max(ms) };
     spec.ready.proof().unwrap_or_else(|| match by_running_ms {
         None if tells => ReadyBy::Listening,

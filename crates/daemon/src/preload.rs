@@ -74,7 +74,7 @@ impl Preload {
         let spec = slot.spec();
         // Under its first permission model (version 20) Node refuses to read the file, and the app would not start.
         let is_locked = spec.interpreter_args.iter().any(|arg| arg == "--experimental-permission");
-        if spec.no_preload || !spec.runs_in_node() || is_locked {
+        if spec.no_preload || !spec.ends_in_node() || is_locked {
             return None;
         }
         let other = user.filter(|user| user.uid != rustix::process::geteuid().as_raw());
@@ -100,7 +100,12 @@ impl Preload {
 fn runs_with(pid: i32) -> bool {
     let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let mut words = command.split(|byte| *byte == 0);
-    words.any(|word| word == b"--require") && words.next().is_some_and(|path| memchr::memmem::find(path, FILE_PREFIX.as_bytes()).is_some())
+    let is_ours = |text: &[u8]| memchr::memmem::find(text, FILE_PREFIX.as_bytes()).is_some();
+    if words.any(|word| word == b"--require") && words.next().is_some_and(is_ours) {
+        return true;
+    }
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|variable| variable.starts_with(b"NODE_OPTIONS=") && is_ours(variable))
 }
 
 /// Name of a file: two versions of the daemon do not write to the same one.

@@ -54,7 +54,7 @@ impl Feature for Tracing {
     fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
         let Some(slot) = ctx.slots.get(id).filter(|slot| is_wanted(slot.spec())) else { return Ok(()) };
         let port = port(&ctx.settings.home);
-        if !slot.spec().runs_in_node() {
+        if !slot.spec().ends_in_node() {
             beside.vars.extend(variables(slot, port));
             return Ok(());
         }

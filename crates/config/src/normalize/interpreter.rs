@@ -59,8 +59,10 @@ fn available(name: &str, base: &Base<'_>, path: Option<&str>) -> Result<String, 
     }
     let absent = || format!("Interpreter {name} is NOT AVAILABLE in PATH. (type 'which {name}' to double check.)");
     if name.contains('/') {
-        let file = base.path(name);
-        return if is_executable(Path::new(&file)) { Ok(file) } else { Err(absent()) };
+        // As a script is found: in the app's folder, then in that of the config file.
+        let in_folder = |folder: &Path| Some(base.context.absolute(name, folder)).filter(|file| is_executable(file));
+        let file = in_folder(&base.cwd).or_else(|| in_folder(base.file_dir.as_deref()?)).ok_or_else(absent)?;
+        return Ok(file.to_string_lossy().into_owned());
     }
     find_program(name, path).map(|_| name.to_owned()).ok_or_else(absent)
 }

@@ -57,6 +57,7 @@ pub fn merge(old: &AppSpec, attributes: &Map<String, Value>, args: Option<&[Stri
         if let Err(problem) = super::interpreter::choose(&mut spec, &raw, &base, path.as_deref(), &file) {
             problems.push(problem);
         }
+        spec.program = super::program::kind(&spec, path.as_deref());
     }
     let touches = |keys: &[&str]| keys.iter().any(|key| raw.attributes.contains_key(*key));
     // What was decided when the app was started stays, unless this is about it.

@@ -16,6 +16,7 @@ mod logs;
 mod merge;
 mod options;
 mod order;
+mod program;
 mod ready;
 mod run;
 mod safeguards;
@@ -150,8 +151,10 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
         // PM2 differs: its instances are workers of Node's cluster; ours share the socket in any case.
         spec.mode = ExecMode::Fork;
     }
-    if let Some(message) = run::servers_behind_a_package_manager(&spec) {
+    if let Some(message) = run::servers_behind_a_launcher(&spec) {
         problems.push(Problem { severity: Severity::Warning, ..raw.problem(Kind::Value, "instances", message) });
+    } else if let Some(message) = program::warning(&spec) {
+        problems.push(Problem { severity: Severity::Warning, ..raw.problem(Kind::Value, "exec_mode", message) });
     }
     variables::finish(&mut spec, &base);
     timing::finish_stop(&mut spec, context);

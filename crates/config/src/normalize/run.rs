@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::instances::resolve;
+use ostler_core::program::{ProgramKind, launcher};
 use ostler_core::serving::Autoscale;
 use serde_json::Value;
 
-use super::{Base, is_cluster, serving};
+use super::{Base, is_cluster, program, script, serving};
 use crate::check::RawApp;
 use crate::context::Context;
 use crate::problem::{Kind, Problem};
@@ -59,13 +60,17 @@ pub(super) fn finish(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, problems
         Some(Ok((count, autoscale))) => (spec.instances, spec.autoscale) = (count, autoscale),
         Some(Err(message)) => problems.push(raw.problem(Kind::Value, "instances", message)),
     }
+    let kind = |spec: &AppSpec| program::kind(spec, script::search_path(spec).as_deref()).filter(|_| !base.context.elsewhere);
+    // PM2 differs: it knows Node by the name alone, so several instances of `nodejs` are processes of their own.
+    let is_node = runs_in_node(spec) || !base.context.as_pm2 && kind(spec) == Some(ProgramKind::Node);
     let fork = attributes.get("execute_command") == Some(&Value::Bool(true));
     spec.mode = match attributes.get("exec_mode").and_then(Value::as_str) {
         Some(mode) if mode.starts_with("cluster") => ExecMode::Cluster,
         Some(_) => ExecMode::Fork,
-        None if fork || !spec.instances_given || !runs_in_node(spec) => ExecMode::Fork,
+        None if fork || !spec.instances_given || !is_node => ExecMode::Fork,
         None => ExecMode::Cluster,
     };
+    spec.program = kind(spec);
     if !attributes.contains_key("merge_logs") {
         // PM2's instances share their files if there is one per CPU and the mode is not given as cluster; scripts of its users read
         // them there. PM2 differs: not if the files show which instance is ready.
@@ -96,19 +101,16 @@ fn instances(value: &Value, cpus: u32) -> Result<(u32, Option<Autoscale>), Strin
     resolve(wanted, cpus).map(|count| (count, None)).map_err(|error| error.to_string())
 }
 
-/// The warning about several instances of what `npm start` and its like start: servers that open the same port, each by itself, in whatever mode the package
-/// manager runs.
-pub(super) fn servers_behind_a_package_manager(spec: &AppSpec) -> Option<String> {
-    const MANAGERS: [&str; 5] = ["npm", "npx", "yarn", "pnpm", "bunx"];
-    let manager = spec.script.rsplit('/').next().filter(|name| MANAGERS.contains(name))?;
+/// Returns the warning about several instances of a program that runs the app in a child process (`npm start`, `tsx app.ts`): each child opens
+/// the same port by itself, in whatever mode.
+pub(super) fn servers_behind_a_launcher(spec: &AppSpec) -> Option<String> {
     let alone = spec.instances < 2 || !spec.listen.is_empty() || spec.env.increment_var.is_some();
-    (!alone).then(|| {
-        format!(
-            "{manager} starts a server of its own for each of {} instances: on one port all but the first fail. Start the server's file itself \
-             (exec_mode: \"cluster\"), or give each a port of its own (increment_var: \"PORT\")",
-            spec.instances
-        )
-    })
+    let launcher = launcher(spec).filter(|_| !alone)?;
+    Some(format!(
+        "{launcher} starts a server of its own for each of {} instances: on one port all but the first fail. Start the server's file itself \
+         (exec_mode: \"cluster\"), or give each a port of its own (increment_var: \"PORT\")",
+        spec.instances
+    ))
 }
 
 #[cfg(test)]

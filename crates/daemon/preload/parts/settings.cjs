@@ -6,6 +6,16 @@ function hideFrom(options) {
   if (at >= 0) options.splice(at, 2);
 }
 
+/** Removes the same option from the environment: another program started this process, and the options travelled there. */
+function hideFromChildren(env) {
+  if (!env.NODE_OPTIONS) return;
+  const unquoted = (text) => text.replace(/\\(.)/g, '$1');
+  const without = (option, path) => (isThisFile(unquoted(path)) ? '' : option);
+  const rest = env.NODE_OPTIONS.replace(/--require "((?:[^"\\]|\\.)*)"/g, without).trim();
+  if (rest) env.NODE_OPTIONS = rest;
+  else delete env.NODE_OPTIONS;
+}
+
 function isThisFile(path) {
   try {
     return path === __filename || require.resolve(path) === __filename;

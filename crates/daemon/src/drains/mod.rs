@@ -128,7 +128,7 @@ fn order(slot: &Slot) -> Option<Value> {
     let spec = slot.spec();
     let is_cluster = spec.mode == ExecMode::Cluster;
     if !slot.durable.preloaded {
-        let disconnects = is_cluster && (spec.runs_in_node() || spec.runs_in_deno());
+        let disconnects = is_cluster && (spec.ends_in_node() || spec.runs_in_deno());
         return disconnects.then(|| json!({"cmd": "NODE_CLUSTER", "act": "disconnect"}));
     }
     // Out of the rotation it gets nothing new; the app's own `server.close` is left to the app.

@@ -6,11 +6,12 @@ use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::{Origin, State};
 use ostler_core::rollout::{Event, Rollout};
 use ostler_proto::event::{Cause, What};
+use ostler_sys::{ProcTable, listening};
 
 use super::history::pinned;
 use super::{Parts, Replica, Rollouts, Running};
 use crate::engine::{Answer, Ctx, Replacement, RolloutNews, RolloutRequest};
-use crate::slots::{App, Slots};
+use crate::slots::{App, Slot, Slots};
 
 /// Number of instances from which on two are replaced at the same time, as in PM2.
 const MANY: usize = 3;
@@ -139,7 +140,17 @@ fn differs(replica: &Replica) -> bool {
 
 /// True if two processes can serve beside each other, and one does.
 pub(super) fn may_overlap(slots: &Slots, replica: &Replica) -> bool {
-    let runs = slots.get(replica.serving).is_some_and(|slot| matches!(slot.durable.instance.state, State::Running { .. }));
+    let slot = slots.get(replica.serving).filter(|slot| matches!(slot.durable.instance.state, State::Running { .. }));
     let (old, new) = (&replica.old.app.spec, &replica.new.app.spec);
-    runs && old.mode == new.mode && old.shares_its_ports() && new.shares_its_ports()
+    old.mode == new.mode && old.shares_its_ports() && new.shares_its_ports() && slot.is_some_and(|slot| !child_has_port(slot))
+}
+
+/// Returns true if a cluster worker listens nowhere and a child of it has a port: `npm start` and its like run the server in a child, which is no
+/// worker. Two such children cannot have the same port.
+fn child_has_port(slot: &Slot) -> bool {
+    let Some(pid) = slot.durable.instance.pid().filter(|_| slot.spec().has_workers() && slot.never_listened()) else { return false };
+    let children: Vec<i32> = ProcTable::scan().descendants(pid).iter().map(|entry| entry.pid).collect();
+    let ephemeral = listening::ephemeral_ports();
+    // The kernel chose the ports of this range, and chooses others for the next process.
+    listening::tcp_ports_of(&children).iter().any(|port| !ephemeral.as_ref().is_some_and(|range| range.contains(port)))
 }

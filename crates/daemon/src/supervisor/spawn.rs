@@ -52,6 +52,7 @@ pub(super) fn prepare(slot: &Slot, inc: u32, outputs: Outputs, beside: Beside, s
     let home = settings.home.to_string_lossy();
     let mut env = environment(slot, inc, account.as_ref(), &secrets, &home, settings)?;
     env.extend(vars.into_iter().map(|(name, value)| (name.into(), value.into())));
+    let node_args = pass_by_environment(spec, node_args, &mut env);
     let (program, argv) = command(spec, &env, node_args)?;
     add_folder_of(&program, spec, &mut env);
     let node = spec.runs_in_node().then(|| (PathBuf::from(&program), account.as_ref().map(|account| account.credentials.clone())));
@@ -177,6 +178,21 @@ fn environment<'a>(
     Ok(env)
 }
 
+/// Moves the arguments for Node into `NODE_OPTIONS` if another program starts Node. Returns the arguments that remain.
+fn pass_by_environment(spec: &AppSpec, node_args: Vec<String>, env: &mut Vars<'_>) -> Vec<String> {
+    if spec.runs_in_node() || node_args.is_empty() {
+        return node_args;
+    }
+    let quoted = |arg: &String| format!("\"{}\"", arg.replace('\\', "\\\\").replace('"', "\\\""));
+    let added: Vec<String> = node_args.iter().map(|arg| if arg.starts_with("--") { arg.clone() } else { quoted(arg) }).collect();
+    let own = env.get(NODE_OPTIONS).map(AsRef::as_ref).unwrap_or_default();
+    let options = format!("{} {own}", added.join(" "));
+    env.insert(NODE_OPTIONS.into(), options.trim_end().to_owned().into());
+    Vec::new()
+}
+
+const NODE_OPTIONS: &str = "NODE_OPTIONS";
+
 /// Program to execute and its arguments.
 fn command(spec: &AppSpec, env: &Vars<'_>, node_args: Vec<String>) -> Result<(String, Vec<String>), SpawnFailure> {
     let path = env.get("PATH").map_or("/usr/local/bin:/usr/bin:/bin", AsRef::as_ref);
@@ -281,6 +297,19 @@ fn numbered<'a>(spec: &AppSpec, text: &'a str) -> Result<Cow<'a, str>, SpawnFail
 mod tests {
     use super::*;
     use ostler_core::serving::{Listen, ListenAt};
+
+    #[test]
+    fn arguments_for_node_travel_in_the_environment_behind_another_program() {
+        use ostler_core::program::ProgramKind;
+        let spec = AppSpec { program: Some(ProgramKind::StartsNode), script: "/run.sh".into(), ..AppSpec::default() };
+        let mut env = Vars::new();
+        env.insert(NODE_OPTIONS.into(), "--no-warnings".into());
+        let rest = pass_by_environment(&spec, vec!["--require".into(), r#"/a "b\.cjs"#.into()], &mut env);
+        assert!(rest.is_empty());
+        assert_eq!(env[NODE_OPTIONS], r#"--require "/a \"b\\.cjs" --no-warnings"#);
+        let node = AppSpec { interpreter: Some("node".into()), ..AppSpec::default() };
+        assert_eq!(pass_by_environment(&node, vec!["--require".into()], &mut env), ["--require"]);
+    }
 
     #[test]
     fn words_mean_something_only_with_sockets() {

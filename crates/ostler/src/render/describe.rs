@@ -114,6 +114,7 @@ fn rows(detail: &Detail, view: &View) -> Vec<(String, String)> {
         ("script id", Some(detail.id.to_string())),
         ("exec cwd", Some(shown(&spec.cwd))),
         ("exec mode", Some(mode.into())),
+        ("cluster worker", spec.lacks_workers().then(|| "no: its program is not Node, Deno or Bun".into())),
         ("node.js version", Some(or_none(detail.learned.node_version.clone()))),
         ("node env", Some(or_none(env.get("NODE_ENV").cloned()))),
         ("watch & reload", Some(if watches(spec.given.open().get("watch")) { "✔" } else { "✘" }.into())),

@@ -1,0 +1,134 @@
+//! Cluster mode with programs that are Node under another name, that start Node, and that are something else.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use ostler_testkit::{Home, Item, Load, fixture_app, free_port, get, needs_program, program};
+
+use crate::setup::{ecosystem, home};
+
+fn pids(home: &Home) -> BTreeSet<i32> {
+    home.jlist().iter().map(Item::pid).collect()
+}
+
+/// Waits until each of these processes has answered.
+#[track_caller]
+fn answer(home: &Home, what: &str, port: u16, pids: &BTreeSet<i32>) {
+    let mut seen = BTreeSet::new();
+    home.wait_until(&format!("{what}: all of {pids:?} answer"), || {
+        seen.extend(get(port, "/").ok().and_then(|body| body.parse::<i32>().ok()).filter(|pid| pids.contains(pid)));
+        seen == *pids
+    });
+}
+
+fn script(home: &Home, name: &str, text: &str) -> String {
+    let file = home.write(name, text);
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    file
+}
+
+/// Starts two workers, reloads them under load, and checks that all of them serve.
+#[track_caller]
+fn is_a_cluster(what: &str, make: impl Fn(&Home, &Path) -> String) {
+    let (home, port) = (home(), free_port());
+    let node = program("node").unwrap();
+    let members = make(&home, &node);
+    let file = ecosystem(&home, &format!(r#""name": "c", "instances": 2, "exec_mode": "cluster", "env": {{"PORT": "{port}"}}, {members}"#));
+    let started = home.ok(format!("start {file}"));
+    assert!(!started.all().contains("cluster worker"), "{what}: {}", started.all());
+    let before = pids(&home);
+    answer(&home, what, port, &before);
+    let load = Load::mixed(port, 2);
+    home.ok("reload c");
+    let after = pids(&home);
+    assert!(after.is_disjoint(&before), "{what}: {before:?} {after:?}");
+    answer(&home, what, port, &after);
+    load.stop().assert_whole();
+    assert!(!home.ok("describe c").all().contains("cluster worker"), "{what}");
+}
+
+#[test]
+fn node_under_another_name_is_a_worker() {
+    needs_program!("node");
+    for name in ["nodejs", "node22", "engine"] {
+        is_a_cluster(name, |home, node| {
+            let link = home.work().join(name);
+            symlink(node, &link).unwrap();
+            format!(r#""script": "{}", "interpreter": "{}""#, fixture_app("cluster-naive.js"), link.display())
+        });
+    }
+    is_a_cluster("a copy", |home, node| {
+        let copy = home.work().join("engine");
+        std::fs::copy(node, &copy).unwrap();
+        format!(r#""script": "{}", "interpreter": "{}""#, fixture_app("cluster-naive.js"), copy.display())
+    });
+}
+
+#[test]
+fn a_program_that_starts_node_is_a_worker() {
+    needs_program!("node");
+    let app = || fixture_app("cluster-naive.js");
+    is_a_cluster("a script of Node", |home, _| {
+        let file = script(home, "my-ts", "#!/usr/bin/env node\nrequire(process.argv[2]);\n");
+        format!(r#""script": "{}", "interpreter": "{file}""#, app())
+    });
+    is_a_cluster("a wrapper", |home, _| {
+        let file = script(home, "run in it", "#!/bin/sh\nexec node \"$@\"\n");
+        format!(r#""script": "{}", "interpreter": "{file}""#, app())
+    });
+    is_a_cluster("a script of a shell", |home, _| {
+        let file = script(home, "start.sh", &format!("cd / && exec node {}\n", app()));
+        format!(r#""script": "{file}""#)
+    });
+    is_a_cluster("a program of its own", |home, _| {
+        let file = script(home, "start", &format!("#!/bin/sh\nexec node {}\n", app()));
+        format!(r#""script": "{file}", "interpreter": "none""#)
+    });
+    is_a_cluster("a command line", |_, _| format!(r#""script": "exec node {}""#, app()));
+}
+
+#[test]
+fn children_of_a_worker_inherit_no_preload() {
+    needs_program!("node");
+    let home = home();
+    let wrapper = script(&home, "wrapper", "#!/bin/sh\nexport NODE_OPTIONS=\"$NODE_OPTIONS --no-warnings\"\nexec node \"$@\"\n");
+    let app = home.write("app.js", "console.log('options', process.env.NODE_OPTIONS); setInterval(() => {}, 1000);");
+    home.ok(format!(
+        "start {}",
+        ecosystem(&home, &format!(r#""name": "c", "exec_mode": "cluster", "script": "{app}", "interpreter": "{wrapper}""#))
+    ));
+    home.wait_log("c-out-0.log", "options");
+    assert_eq!(home.log("c-out-0.log").trim(), "options --no-warnings");
+}
+
+#[test]
+fn a_program_that_is_no_worker_is_named() {
+    let home = home();
+    let app = home.write("app.sh", "exec sleep 1000\n");
+    let file = ecosystem(&home, &format!(r#""name": "c", "exec_mode": "cluster", "script": "{app}""#));
+    let started = home.ok(format!("start {file}"));
+    assert!(started.all().contains("the instances are no cluster workers"), "{}", started.all());
+    assert!(home.ok("describe c").all().contains("cluster worker"));
+}
+
+#[test]
+fn a_worker_whose_child_has_the_port_is_restarted_in_place() {
+    needs_program!("node");
+    let (home, port) = (home(), free_port());
+    let server = home.write("server.js", "require('http').createServer((q, r) => r.end(`${process.pid}`)).listen(process.env.PORT);");
+    let launcher = script(
+        &home,
+        "npm",
+        &format!("#!/usr/bin/env node\nrequire('child_process').spawn(process.execPath, ['{server}'], {{stdio: 'inherit'}});\n"),
+    );
+    let members = format!(r#""name": "c", "exec_mode": "cluster", "script": "{launcher}", "env": {{"PORT": "{port}"}}"#);
+    home.ok(format!("start {}", ecosystem(&home, &members)));
+    let served = || get(port, "/").ok().filter(|body| !body.is_empty());
+    home.wait_until("the child answers", || served().is_some());
+    let (before, child) = (pids(&home), served().unwrap());
+    let reloaded = home.ok("reload c");
+    assert!(reloaded.all().contains("it opens its ports itself"), "{}", reloaded.all());
+    assert!(pids(&home).is_disjoint(&before));
+    home.wait_until("another child answers", || served().is_some_and(|now| now != child));
+}
