@@ -11,7 +11,6 @@ const OF_CONTAINERS: &[&str] = &[
     "image",
     "build",
     "container_name",
-    "restart",
     "init",
     "stdin_open",
     "tty",
@@ -22,6 +21,13 @@ const OF_CONTAINERS: &[&str] = &[
     "security_opt",
     "cap_drop",
 ];
+
+/// Time between the stop signal and SIGKILL, and the length of a run that resets the count of restarts.
+const GRACE_MS: u64 = 10_000;
+/// First delay before a restart.
+const FIRST_DELAY_MS: u64 = 100;
+/// `interval` and `timeout` of a health check that names none.
+const HEALTH_MS: u64 = 30_000;
 
 /// Meaning of a dollar sign in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,9 +119,9 @@ pub(super) fn app(
     for (key, value) in service {
         one(&mut app, key, value, all, dollars, &mut expands);
     }
-    // Whoever waits for its end wants it to have one: nothing is started again unless the file says so.
-    if !app.map.contains_key("autorestart") && !service.contains_key("restart") && is_awaited(name, all) {
-        app.set("autorestart", false);
+    restart(&mut app, service);
+    for (key, default) in [("kill_signal", Value::from("SIGTERM")), ("kill_timeout", Value::from(GRACE_MS))] {
+        app.map.entry(key).or_insert(default);
     }
     if expands {
         app.set("env_expand", true);
@@ -123,10 +129,40 @@ pub(super) fn app(
     Some(app.map)
 }
 
-/// True if another service waits until this one has ended well.
-fn is_awaited(name: &str, all: &Map<String, Value>) -> bool {
-    let condition = |service: &Value| service.get("depends_on")?.get(name)?.get("condition")?.as_str().map(str::to_owned);
-    all.values().filter_map(condition).any(|condition| condition == "service_completed_successfully")
+/// Sets when the app restarts. Compose restarts nothing by default, and `deploy.restart_policy` wins over `restart`.
+fn restart(app: &mut App<'_>, service: &Map<String, Value>) {
+    let policy = service.get("deploy").and_then(|deploy| deploy.get("restart_policy")).filter(|policy| policy.is_object());
+    let (condition, attempts) = match policy {
+        Some(policy) => (policy.get("condition").map_or_else(|| "any".into(), shown), policy.get("max_attempts").map(shown)),
+        None => {
+            let text = service.get("restart").filter(|value| !value.is_null()).map_or_else(|| "no".into(), shown);
+            text.split_once(':').map_or((text.clone(), None), |(word, most)| (word.to_owned(), Some(most.to_owned())))
+        }
+    };
+    let key = if policy.is_some() { "deploy.restart_policy" } else { "restart" };
+    match condition.as_str() {
+        "no" | "none" | "false" => return app.set("autorestart", false),
+        "on-failure" => app.set("stop_exit_codes", vec![0]),
+        "always" | "unless-stopped" | "any" | "true" => {}
+        word => return app.tell(key, format!("expected no, always, on-failure or unless-stopped, found {word:?}")),
+    }
+    let time = |name: &str| policy.and_then(|policy| policy.get(name)).map(shown).and_then(|text| millis(&text));
+    match time("delay") {
+        Some(ms) => app.set("restart_delay", ms),
+        // As the engine does: a delay that grows. Without `max_restarts` it has no end.
+        None => app.set("exp_backoff_restart_delay", FIRST_DELAY_MS),
+    }
+    let attempts = attempts.and_then(|text| text.trim().parse::<u32>().ok()).filter(|most| *most > 0);
+    match attempts {
+        // `max_restarts` counts runs, so the first start is one of them.
+        Some(most) => app.set("max_restarts", most.saturating_add(1)),
+        None if app.map.contains_key("restart_delay") => app.set("max_restarts", u32::MAX),
+        None => {}
+    }
+    // A run of this length resets the count, as in the engine.
+    if attempts.is_some() {
+        app.set("min_uptime", time("window").filter(|ms| *ms > 0).unwrap_or(GRACE_MS));
+    }
 }
 
 fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, dollars: Dollars, expands: &mut bool) {
@@ -151,17 +187,7 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, do
             app.set("env_file", paths);
         }
         "depends_on" => depends_on(app, value, all),
-        "restart" => match value.as_str() {
-            Some("no") => app.set("autorestart", false),
-            Some(word) if word.starts_with("on-failure") => {
-                app.set("stop_exit_codes", vec![0]);
-                if let Some(most) = word.split_once(':').and_then(|(_, most)| most.parse::<u32>().ok()) {
-                    app.set("max_restarts", most);
-                }
-            }
-            _ if value == &Value::Bool(false) => app.set("autorestart", false),
-            _ => {}
-        },
+        "restart" => {}
         "stop_grace_period" => match value.as_str().and_then(millis) {
             Some(ms) => app.set("kill_timeout", ms),
             None => app.tell(key, "it is no time"),
@@ -291,16 +317,8 @@ fn deploy(app: &mut App<'_>, value: &Value) {
                     app.set("reload_batch", batch.clone());
                 }
             }
-            "restart_policy" => {
-                if let Some(word @ ("none" | "on-failure")) = own.get("condition").and_then(Value::as_str) {
-                    if word == "none" { app.set("autorestart", false) } else { app.set("stop_exit_codes", vec![0]) }
-                }
-                if let Some(ms) = own.get("delay").and_then(Value::as_str).and_then(millis) {
-                    app.set("restart_delay", ms);
-                }
-            }
             // A reload does that in any case.
-            "rollback_config" | "mode" | "labels" => {}
+            "restart_policy" | "rollback_config" | "mode" | "labels" => {}
             key => app.tell(&format!("deploy.{key}"), "it belongs to a swarm"),
         }
     }
@@ -331,14 +349,16 @@ fn health(app: &mut App<'_>, value: &Value, dollars: Dollars) {
     let mut check = Map::new();
     check.insert("command".into(), command.into());
     let time = |key: &str| value.get(key).and_then(Value::as_str).and_then(millis).filter(|ms| *ms > 0);
-    for (key, own) in [("interval", "interval"), ("timeout", "timeout")] {
-        time(key).into_iter().for_each(|ms| drop(check.insert(own.into(), ms.into())));
+    for key in ["interval", "timeout"] {
+        check.insert(key.into(), time(key).unwrap_or(HEALTH_MS).into());
     }
     if let Some(retries) = value.get("retries").and_then(Value::as_u64).filter(|retries| *retries > 0) {
         check.insert("failures".into(), retries.into());
     }
     let mut health = Map::new();
     health.insert("liveness".into(), check.into());
+    // The check of Compose reports; it restarts nothing.
+    health.insert("action".into(), "none".into());
     time("start_period").into_iter().for_each(|ms| drop(health.insert("grace".into(), ms.into())));
     app.set("health", health);
 }
