@@ -47,15 +47,8 @@ impl Dollars {
     }
 }
 
-/// The values of a file.
-pub(super) fn parse(text: &str) -> Result<Value, ImportError> {
-    serde_saphyr::from_str(text).map_err(|error| {
-        ImportError::Malformed(error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned())
-    })
-}
-
 pub(super) fn read(text: &str) -> Result<Imported, ImportError> {
-    let file = parse(text)?;
+    let file = super::yaml::parse(text)?;
     let services = file.get("services").and_then(Value::as_object).ok_or(ImportError::NoApps("service"))?;
     if services.is_empty() {
         return Err(ImportError::NoApps("service"));
@@ -224,9 +217,14 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, do
     }
 }
 
-/// A number, also where a variable gave it, which is a text then.
+/// A number if the text is one; scalars of a compose file are texts.
 fn number(value: &Value) -> Value {
     value.as_str().and_then(|text| text.trim().parse::<u64>().ok()).map_or_else(|| value.clone(), Value::from)
+}
+
+/// True if a flag is set, in any spelling of YAML.
+pub(super) fn is_true(value: Option<&Value>) -> bool {
+    value.and_then(Value::as_str).is_some_and(|text| matches!(text, "true" | "True" | "TRUE"))
 }
 
 fn shown(value: &Value) -> String {
@@ -284,7 +282,8 @@ fn depends_on(app: &mut App<'_>, value: &Value, all: &Map<String, Value>) {
 }
 
 fn quota(app: &mut App<'_>, value: &Value) {
-    let cpus = value.as_f64().or_else(|| value.as_str()?.parse().ok()).filter(|cpus| cpus.is_finite() && *cpus > 0.0 && *cpus < 10_000.0);
+    let cpus =
+        value.as_str().and_then(|text| text.trim().parse::<f64>().ok()).filter(|cpus| cpus.is_finite() && *cpus > 0.0 && *cpus < 10_000.0);
     match cpus {
         Some(cpus) => app.set("cpu_quota", (cpus * 100.0).round() as u64),
         None => app.tell("cpus", "it is no number"),
@@ -292,7 +291,7 @@ fn quota(app: &mut App<'_>, value: &Value) {
 }
 
 fn memory(app: &mut App<'_>, key: &str, value: &Value) {
-    match value.as_u64().map(|bytes| bytes.to_string()).or_else(|| size(value.as_str()?)) {
+    match value.as_str().and_then(size) {
         Some(size) => app.set("memory_max", size),
         None => app.tell(key, "it is no size"),
     }
@@ -307,14 +306,14 @@ fn deploy(app: &mut App<'_>, value: &Value) {
                     match key.as_str() {
                         "cpus" => quota(app, limit),
                         "memory" => memory(app, "deploy.resources.limits.memory", limit),
-                        "pids" => app.set("pids_max", limit.clone()),
+                        "pids" => app.set("pids_max", number(limit)),
                         key => app.tell(&format!("deploy.resources.limits.{key}"), "there is no such limit"),
                     }
                 }
             }
             "update_config" => {
-                if let Some(batch) = own.get("parallelism").filter(|batch| batch.as_u64().is_some_and(|batch| batch > 0)) {
-                    app.set("reload_batch", batch.clone());
+                if let Some(batch) = own.get("parallelism").map(number).filter(|batch| batch.as_u64().is_some_and(|batch| batch > 0)) {
+                    app.set("reload_batch", batch);
                 }
             }
             // A reload does that in any case.
@@ -325,7 +324,7 @@ fn deploy(app: &mut App<'_>, value: &Value) {
 }
 
 fn health(app: &mut App<'_>, value: &Value, dollars: Dollars) {
-    if value.get("disable") == Some(&Value::Bool(true)) {
+    if is_true(value.get("disable")) {
         return;
     }
     let command: Vec<String> = match value.get("test") {
@@ -352,7 +351,7 @@ fn health(app: &mut App<'_>, value: &Value, dollars: Dollars) {
     for key in ["interval", "timeout"] {
         check.insert(key.into(), time(key).unwrap_or(HEALTH_MS).into());
     }
-    if let Some(retries) = value.get("retries").and_then(Value::as_u64).filter(|retries| *retries > 0) {
+    if let Some(retries) = value.get("retries").and_then(|retries| number(retries).as_u64()).filter(|retries| *retries > 0) {
         check.insert("failures".into(), retries.into());
     }
     let mut health = Map::new();
@@ -366,7 +365,7 @@ fn health(app: &mut App<'_>, value: &Value, dollars: Dollars) {
 fn ulimits(app: &mut App<'_>, value: &Value) {
     let mut limits = Map::new();
     for (name, bound) in value.as_object().into_iter().flatten() {
-        let own = |bound: &Value| if bound.as_i64() == Some(-1) { Value::from("unlimited") } else { bound.clone() };
+        let own = |bound: &Value| if shown(bound) == "-1" { Value::from("unlimited") } else { number(bound) };
         match bound {
             Value::Object(pair) => {
                 let pair = ["soft", "hard"].map(|key| pair.get(key).map_or(Value::from("unlimited"), own));

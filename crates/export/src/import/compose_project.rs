@@ -51,7 +51,7 @@ pub fn compose_project(text: &str, around: &Surroundings<'_>) -> Result<ComposeP
     if text.len() > MOST_BYTES {
         return Err(ImportError::TooLarge(text.len()));
     }
-    let mut file = compose::parse(text.strip_prefix('\u{feff}').unwrap_or(text))?;
+    let mut file = super::yaml::parse(text.strip_prefix('\u{feff}').unwrap_or(text))?;
     let mut variables = Variables { lookup: around.variable, missing: Vec::new() };
     interpolate(&mut file, "", &mut variables)?;
     let mut told: Vec<Told> = variables
@@ -146,7 +146,7 @@ fn before(service: &mut Map<String, Value>, around: &Surroundings<'_>) -> Before
     }
     if let Some(Value::Array(files)) = service.get_mut("env_file") {
         let is_needed = |file: &Value| {
-            file.get("required") != Some(&Value::Bool(false))
+            !file.get("required").and_then(Value::as_str).is_some_and(|text| text.eq_ignore_ascii_case("false"))
                 || file.get("path").and_then(Value::as_str).is_none_or(|path| (around.has_file)(path))
         };
         files.retain(is_needed);
@@ -207,14 +207,13 @@ fn here(folder: &str, service: &Map<String, Value>) -> Option<String> {
 /// The first port outside.
 fn published(ports: &Value) -> Option<u64> {
     ports.as_array()?.iter().find_map(|port| match port {
-        Value::Number(port) => port.as_u64(),
         Value::String(text) => {
             let mut parts = text.split('/').next().unwrap_or(text).rsplit(':');
             let inside = parts.next()?;
             parts.next().unwrap_or(inside).parse().ok()
         }
         Value::Object(port) => {
-            let of = |key: &str| port.get(key).and_then(|port| port.as_u64().or_else(|| port.as_str()?.parse().ok()));
+            let of = |key: &str| port.get(key).and_then(|port| port.as_str()?.parse().ok());
             of("published").or_else(|| of("target"))
         }
         _ => None,
@@ -343,7 +342,7 @@ mod tests {
             ),
             (
                 r#"{command: [x], restart: always, ports: [{target: 80, published: "81"}], environment: {PORT: 5}}"#,
-                json!({"name": "a", "script": "x", "env": {"PORT": 5}}),
+                json!({"name": "a", "script": "x", "env": {"PORT": "5"}}),
             ),
             (
                 r#"{command: [x], restart: always, working_dir: /app/web, volumes: ["data:/app/web", ".:/app"]}"#,

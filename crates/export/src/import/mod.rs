@@ -11,6 +11,7 @@ mod supervisor;
 mod systemd;
 #[cfg(test)]
 mod tests;
+mod yaml;
 
 use serde_json::{Map, Value};
 

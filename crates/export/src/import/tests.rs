@@ -52,7 +52,7 @@ volumes: {data: {}}
         json!([
             {
                 "name": "api", "script": "dist/main.js", "interpreter": "node", "args": ["--port", "3000"], "cwd": "./backend",
-                "env": {"NODE_ENV": "production", "MONEY": "5$", "N": 3}, "env_file": [".env"], "depends_on": {"worker": "healthy"},
+                "env": {"NODE_ENV": "production", "MONEY": "5$", "N": "3"}, "env_file": [".env"], "depends_on": {"worker": "healthy"},
                 "kill_timeout": 90_000, "kill_signal": "SIGTERM",
                 "health": {"liveness": {"command": ["wget", "-q", "http://localhost:3000"], "interval": 10_000, "timeout": 30_000, "failures": 5},
                     "action": "none", "grace": 20_000},
@@ -111,6 +111,20 @@ fn compose_defaults_of_stops_and_restarts() {
         assert_eq!(Value::from(imported.apps[0].clone()), all, "{text}");
         comes_back(&imported);
     }
+}
+
+#[test]
+fn compose_texts_keep_their_spelling() {
+    let text = "services:\n  a:\n    command: [echo, NO, 01234, 1e3, ~, true, .inf]\n    environment: {A: NO, B: y, C: 01234, D: 1e3, E: .inf, F: 0x1F, G: 2024-01-01, H: true, I: '~', J: ~}\n    healthcheck: {test: [CMD, test, 010]}\n  b: {command: sleep 007, environment: [A=off, B=1.10]}\n";
+    let imported = read(From::Compose, text);
+    assert_eq!(imported.apps[0]["args"], json!(["NO", "01234", "1e3", "~", "true", ".inf"]));
+    assert_eq!(
+        imported.apps[0]["env"],
+        json!({"A": "NO", "B": "y", "C": "01234", "D": "1e3", "E": ".inf", "F": "0x1F", "G": "2024-01-01", "H": "true", "I": "~"})
+    );
+    assert_eq!(imported.apps[0]["health"]["liveness"]["command"], json!(["test", "010"]));
+    assert_eq!((&imported.apps[1]["args"], &imported.apps[1]["env"]), (&json!(["007"]), &json!({"A": "off", "B": "1.10"})));
+    comes_back(&imported);
 }
 
 #[test]
