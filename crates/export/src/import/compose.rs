@@ -3,7 +3,8 @@
 use ostler_core::args::split;
 use serde_json::{Map, Value};
 
-use super::{App, ImportError, Imported, millis, size};
+use super::compose_project::{Surroundings, import_compose};
+use super::{App, INTERPRETERS, ImportError, Imported, millis, size};
 use crate::Told;
 
 /// Keys of a service that mean nothing outside a container.
@@ -29,56 +30,43 @@ const FIRST_DELAY_MS: u64 = 100;
 /// `interval` and `timeout` of a health check that names none.
 const HEALTH_MS: u64 = 30_000;
 
-/// Meaning of a dollar sign in a text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dollars {
-    /// As in the file: `$$` is one, `${X}` is a variable.
-    AsWritten,
-    /// Variables were resolved: it is one.
-    Resolved,
-}
-
-impl Dollars {
-    fn text(self, text: &str) -> String {
-        match self {
-            Self::AsWritten => text.replace("$$", "$"),
-            Self::Resolved => text.to_owned(),
-        }
-    }
-}
-
 pub(super) fn read(text: &str) -> Result<Imported, ImportError> {
-    let file = super::yaml::parse(text)?;
-    let services = file.get("services").and_then(Value::as_object).ok_or(ImportError::NoApps("service"))?;
-    if services.is_empty() {
-        return Err(ImportError::NoApps("service"));
-    }
-    let mut told = Vec::new();
-    let mut apps = Vec::new();
-    for (name, service) in services {
-        let Some(service) = service.as_object() else {
-            told.push(Told { app: name.clone(), key: "services".into(), why: "it is no table".into() });
-            continue;
-        };
-        apps.extend(app(name, service, services, Dollars::AsWritten, &mut told));
-    }
-    if let Some(top) = file.as_object() {
-        for key in top.keys().filter(|key| !matches!(key.as_str(), "services" | "version" | "name") && !key.starts_with("x-")) {
+    let around = Surroundings { variable: &|_| None, has_program: &|_| false, read: &|_| Ok(None), keeps_references: true };
+    import_compose(&[("compose.yaml".to_owned(), text.to_owned())], &around)
+}
+
+/// Names the keys of the file that have no effect.
+pub(super) fn tell_of_file(file: &Value, told: &mut Vec<Told>) {
+    for key in file.as_object().into_iter().flat_map(Map::keys) {
+        if !matches!(key.as_str(), "services" | "version" | "name") && !key.starts_with("x-") {
             told.push(Told { app: "-".into(), key: key.clone(), why: format!("{key} of the file belong to containers") });
         }
     }
-    Ok(Imported { apps, told })
+}
+
+/// The ecosystem file that a service gives to the program for containers.
+pub(super) fn ecosystem_file(service: &Map<String, Value>) -> Option<String> {
+    let words = words(service);
+    let (first, rest) = words.split_first()?;
+    let is_runtime = matches!(name_of(first), "pm2-runtime" | "pm2-docker" | "ostler" | "pm2");
+    let file = rest.iter().find(|word| !word.starts_with('-') && !matches!(word.as_str(), "start" | "runtime"))?;
+    let is_config = file.contains(".config.") || file.ends_with(".json") || file.ends_with(".yaml") || file.ends_with(".yml");
+    (is_runtime && is_config).then(|| file.clone())
+}
+
+fn name_of(program: &str) -> &str {
+    program.rsplit('/').next().unwrap_or(program)
 }
 
 fn is_app(service: &Map<String, Value>) -> bool {
-    !words(service, Dollars::AsWritten).is_empty()
+    !words(service).is_empty()
 }
 
 /// The words of entry point and command.
-fn words(service: &Map<String, Value>, dollars: Dollars) -> Vec<String> {
+fn words(service: &Map<String, Value>) -> Vec<String> {
     let of = |key: &str| match service.get(key) {
-        Some(Value::String(text)) => split(&dollars.text(text)),
-        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(|word| dollars.text(word)).collect(),
+        Some(Value::String(text)) => split(text),
+        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         _ => Vec::new(),
     };
     of("entrypoint").into_iter().chain(of("command")).collect()
@@ -88,21 +76,22 @@ pub(super) fn app(
     name: &str,
     service: &Map<String, Value>,
     all: &Map<String, Value>,
-    dollars: Dollars,
+    keeps_references: bool,
     told: &mut Vec<Told>,
 ) -> Option<Map<String, Value>> {
     let mut app = App::new(name, told);
-    let mut words = words(service, dollars);
-    if words.is_empty() {
-        let image = service.get("image").and_then(Value::as_str).unwrap_or("an image that is built");
-        app.tell("image", format!("the command is in {image}, not in this file: it stays a container, or gets a `script` by hand"));
-        return None;
-    }
-    // A process manager in the container is replaced by ostler itself.
-    if matches!(words.first().map(String::as_str), Some("ostler" | "pm2-runtime" | "pm2-docker" | "dumb-init" | "tini")) {
+    let mut words = words(service);
+    // A process manager or an init in the container is replaced by ostler itself.
+    let is_init = |word: &String| matches!(name_of(word), "ostler" | "pm2-runtime" | "pm2-docker" | "dumb-init" | "tini" | "docker-init");
+    if words.first().is_some_and(is_init) {
         let first = words.remove(0);
         app.tell("command", format!("{first} is what ostler is: the command begins behind it"));
-        words.retain(|word| word != "runtime" && word != "--");
+        let options = words.iter().take_while(|word| word.starts_with('-') || *word == "runtime" || *word == "start").count();
+        words.drain(..options);
+    }
+    // The image has its interpreter in another place than this machine.
+    if let Some(first) = words.first_mut().filter(|first| first.starts_with("/usr/") && INTERPRETERS.contains(&name_of(first))) {
+        *first = name_of(first).to_owned();
     }
     if !app.command(&words) {
         app.tell("command", "nothing is left of it");
@@ -110,7 +99,7 @@ pub(super) fn app(
     }
     let mut expands = false;
     for (key, value) in service {
-        one(&mut app, key, value, all, dollars, &mut expands);
+        one(&mut app, key, value, all, keeps_references, &mut expands);
     }
     restart(&mut app, service);
     for (key, default) in [("kill_signal", Value::from("SIGTERM")), ("kill_timeout", Value::from(GRACE_MS))] {
@@ -118,8 +107,22 @@ pub(super) fn app(
     }
     if expands {
         app.set("env_expand", true);
+        // What was resolved stays as it is.
+        for key in ["script", "args"] {
+            if let Some(value) = app.map.get_mut(key) {
+                double_dollars(value);
+            }
+        }
     }
     Some(app.map)
+}
+
+fn double_dollars(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = text.replace('$', "$$"),
+        Value::Array(list) => list.iter_mut().for_each(double_dollars),
+        _ => {}
+    }
 }
 
 /// Sets when the app restarts. Compose restarts nothing by default, and `deploy.restart_policy` wins over `restart`.
@@ -158,7 +161,7 @@ fn restart(app: &mut App<'_>, service: &Map<String, Value>) {
     }
 }
 
-fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, dollars: Dollars, expands: &mut bool) {
+fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, keeps_references: bool, expands: &mut bool) {
     match key {
         "command" | "entrypoint" => {}
         "build" => {
@@ -168,7 +171,7 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, do
             }
         }
         "working_dir" => app.tell(key, format!("{} is a folder of the container", shown(value))),
-        "environment" => environment(app, value, dollars, expands),
+        "environment" => environment(app, value, keeps_references, expands),
         "env_file" => {
             let paths: Vec<Value> = match value {
                 Value::Array(list) => {
@@ -199,7 +202,7 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, do
         "mem_limit" => memory(app, key, value),
         "pids_limit" => app.set("pids_max", number(value)),
         "deploy" => deploy(app, value),
-        "healthcheck" => health(app, value, dollars),
+        "healthcheck" => health(app, value),
         "ulimits" => ulimits(app, value),
         "profiles" => app.set("autostart", false),
         "ports" => {
@@ -231,7 +234,7 @@ fn shown(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn environment(app: &mut App<'_>, value: &Value, dollars: Dollars, expands: &mut bool) {
+fn environment(app: &mut App<'_>, value: &Value, keeps_references: bool, expands: &mut bool) {
     let pairs: Vec<(String, Option<Value>)> = match value {
         Value::Object(map) => {
             map.iter().map(|(name, value)| (name.clone(), Some(value.clone()).filter(|value| !value.is_null()))).collect()
@@ -244,13 +247,13 @@ fn environment(app: &mut App<'_>, value: &Value, dollars: Dollars, expands: &mut
         }
         _ => Vec::new(),
     };
-    for (_, value) in pairs.iter().filter(|_| dollars == Dollars::AsWritten) {
+    for (_, value) in pairs.iter().filter(|_| keeps_references) {
         *expands |= value.as_ref().and_then(Value::as_str).is_some_and(|text| text.replace("$$", "").contains("${"));
     }
     for (name, value) in pairs {
         match value {
-            // Without expansion a `$` is one; with it, `$$` stays what it is in both.
-            Some(Value::String(text)) if !*expands => app.variable(&name, dollars.text(&text)),
+            // Without expansion `$$` is one dollar sign; with it `$$` means the same in both files.
+            Some(Value::String(text)) if keeps_references && !*expands => app.variable(&name, text.replace("$$", "$")),
             Some(value) => app.variable(&name, value),
             // Whoever starts the app has it: it is inherited.
             None => {}
@@ -323,14 +326,14 @@ fn deploy(app: &mut App<'_>, value: &Value) {
     }
 }
 
-fn health(app: &mut App<'_>, value: &Value, dollars: Dollars) {
+fn health(app: &mut App<'_>, value: &Value) {
     if is_true(value.get("disable")) {
         return;
     }
     let command: Vec<String> = match value.get("test") {
-        Some(Value::String(text)) => vec!["sh".into(), "-c".into(), dollars.text(text)],
+        Some(Value::String(text)) => vec!["sh".into(), "-c".into(), text.clone()],
         Some(Value::Array(list)) => {
-            let words: Vec<String> = list.iter().filter_map(Value::as_str).map(|word| dollars.text(word)).collect();
+            let words: Vec<String> = list.iter().filter_map(Value::as_str).map(str::to_owned).collect();
             match words.split_first() {
                 Some((first, rest)) if first == "CMD" => rest.to_vec(),
                 Some((first, rest)) if first == "CMD-SHELL" => {

@@ -52,7 +52,7 @@ volumes: {data: {}}
         json!([
             {
                 "name": "api", "script": "dist/main.js", "interpreter": "node", "args": ["--port", "3000"], "cwd": "./backend",
-                "env": {"NODE_ENV": "production", "MONEY": "5$", "N": "3"}, "env_file": [".env"], "depends_on": {"worker": "healthy"},
+                "env": {"NODE_ENV": "production", "MONEY": "5$", "N": "3", "PORT": 8080}, "env_file": [".env"], "depends_on": {"worker": "healthy"},
                 "kill_timeout": 90_000, "kill_signal": "SIGTERM",
                 "health": {"liveness": {"command": ["wget", "-q", "http://localhost:3000"], "interval": 10_000, "timeout": 30_000, "failures": 5},
                     "action": "none", "grace": 20_000},
@@ -66,7 +66,7 @@ volumes: {data: {}}
     );
     assert_eq!(
         keys(&imported),
-        [("api", "depends_on"), ("api", "ports"), ("api", "deploy.placement"), ("api", "volumes"), ("db", "image"), ("-", "volumes")]
+        [("api", "depends_on"), ("api", "ports"), ("api", "deploy.placement"), ("api", "volumes"), ("-", "volumes"), ("db", "command")]
     );
     comes_back(&imported);
 }

@@ -5,11 +5,12 @@ use std::io::Read as _;
 use std::path::Path;
 
 use ostler_config::{Context, Origin};
-use ostler_export::{From, Imported, import};
+use ostler_export::{From, Imported, import, import_compose};
 use ostler_sys::replace::{Durability, Writers, replace};
 use serde_json::{Value, json};
 
 use super::files;
+use super::project::{ComposeFiles, override_of};
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
@@ -34,13 +35,34 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     })?;
     let context = files::context(cx, call)?;
     let cwd = &context.cwd;
-    let (text, shown) = match call.targets.get(1).map(String::as_str) {
-        Some("-") => (String::from_utf8_lossy(&files::stdin()?).into_owned(), "-".to_owned()),
-        Some(path) => (read(&context, path, Origin::Named)?, path.to_owned()),
-        None => usual(from, &context, word)?,
+    let target = call.targets.get(1).map(String::as_str);
+    let (imported, shown) = if from == From::Compose {
+        let (files, shown) = match target {
+            Some("-") => (ComposeFiles::of_text(String::from_utf8_lossy(&files::stdin()?).into_owned(), &context)?, "-".to_owned()),
+            Some(path) => (ComposeFiles::read(&[cwd.join(path)], &context)?, path.to_owned()),
+            None => {
+                let (_, shown) = usual(from, &context, word)?;
+                let file = cwd.join(&shown);
+                let over = override_of(&file);
+                (ComposeFiles::read(&std::iter::once(file).chain(over).collect::<Vec<_>>(), &context)?, shown)
+            }
+        };
+        (files.with(&context, import_compose), shown)
+    } else {
+        let (text, shown) = match target {
+            Some("-") => (String::from_utf8_lossy(&files::stdin()?).into_owned(), "-".to_owned()),
+            Some(path) => (read(&context, path, Origin::Named)?, path.to_owned()),
+            None => usual(from, &context, word)?,
+        };
+        (import(from, &text, shown.rsplit('/').next().unwrap_or(&shown)), shown)
     };
-    let name = shown.rsplit('/').next().unwrap_or(&shown);
-    let imported = import(from, &text, name).map_err(|error| CliError::Failed(format!("{shown}: {error}")))?;
+    let imported = imported.map_err(|error| CliError::Failed(format!("{shown}: {error}")))?;
+    // A file without apps would do nothing, in silence.
+    if imported.apps.is_empty() {
+        let text = render::not_carried(&imported.told, cx.out.width(), cx.out.paint_err());
+        cx.out.err_line(text.trim_end());
+        return Err(CliError::Failed(format!("nothing of {shown} can run here as an app; no file is written")));
+    }
     let out = call.value("out").unwrap_or("ecosystem.config.js");
     if out != "-" {
         write(&cwd.join(out), &imported.text(), call.has("force"))?;

@@ -33,11 +33,14 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
     let context = super::files::context(cx, call)?;
     let limit = wait_limit(call)?;
-    let file = project::file(call, &context)?.ok_or_else(|| {
-        CliError::NotFound("there is neither an ecosystem file nor a compose file here or above: name one with --file".into())
-    })?;
-    let project = project::read(cx, call, &file)?;
-    project::name_file(cx, call, &file);
+    let files = project::files(call, &context)?;
+    if files.is_empty() {
+        return Err(CliError::NotFound("there is neither an ecosystem file nor a compose file here or above: name one with --file".into()));
+    }
+    let project = project::read(cx, call, &files)?;
+    for file in &files {
+        project::name_file(cx, call, file);
+    }
     tell(cx, call, &project);
     if project.wanted.is_empty() && project.none_of.is_empty() {
         return Err(CliError::Failed(format!("nothing of {} can run here, or its profiles are not chosen", project.file.display())));
