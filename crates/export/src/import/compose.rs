@@ -4,24 +4,10 @@ use ostler_core::args::split;
 use serde_json::{Map, Value};
 
 use super::compose_project::{Surroundings, import_compose};
+use super::keys::compose::{KEYS, TOP_KEYS};
+use super::keys::{Fate, Key, why_left_out};
 use super::{App, INTERPRETERS, ImportError, Imported, millis, size};
 use crate::Told;
-
-/// Keys of a service that mean nothing outside a container.
-const OF_CONTAINERS: &[&str] = &[
-    "image",
-    "build",
-    "container_name",
-    "init",
-    "stdin_open",
-    "tty",
-    "pull_policy",
-    "platform",
-    "read_only",
-    "tmpfs",
-    "security_opt",
-    "cap_drop",
-];
 
 /// Time between the stop signal and SIGKILL, and the length of a run that resets the count of restarts.
 const GRACE_MS: u64 = 10_000;
@@ -38,8 +24,28 @@ pub(super) fn read(text: &str) -> Result<Imported, ImportError> {
 /// Names the keys of the file that have no effect.
 pub(super) fn tell_of_file(file: &Value, told: &mut Vec<Told>) {
     for key in file.as_object().into_iter().flat_map(Map::keys) {
-        if !matches!(key.as_str(), "services" | "version" | "name") && !key.starts_with("x-") {
-            told.push(Told { app: "-".into(), key: key.clone(), why: format!("{key} of the file belong to containers") });
+        if let Some(why) = why_without_effect(TOP_KEYS, key) {
+            told.push(Told { app: "-".into(), key: key.clone(), why });
+        }
+    }
+}
+
+/// Why a key has no effect; none if it has one. Extensions are for other programs.
+fn why_without_effect(keys: &[Key], name: &str) -> Option<String> {
+    let has_effect = keys.iter().any(|key| key.name == name && !matches!(key.fate, Fate::LeftOut(_)));
+    let is_extension = name.rsplit('.').next().is_some_and(|last| last.starts_with("x-"));
+    (!has_effect && !is_extension).then(|| why_left_out(keys, name))
+}
+
+/// Names the keys of a table that have no effect, and those of the tables in it.
+fn tell_keys(app: &mut App<'_>, parent: &str, table: &Map<String, Value>) {
+    for (key, value) in table {
+        let name = if parent.is_empty() { key.clone() } else { format!("{parent}.{key}") };
+        let has_keys = KEYS.iter().any(|key| key.name.strip_prefix(&name).is_some_and(|rest| rest.starts_with('.')));
+        match (why_without_effect(KEYS, &name), value) {
+            (Some(why), _) => app.tell(&name, why),
+            (None, Value::Object(inner)) if has_keys => tell_keys(app, &name, inner),
+            _ => {}
         }
     }
 }
@@ -98,6 +104,7 @@ pub(super) fn app(
         return None;
     }
     let mut expands = false;
+    tell_keys(&mut app, "", service);
     for (key, value) in service {
         one(&mut app, key, value, all, keeps_references, &mut expands);
     }
@@ -214,9 +221,15 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, ke
                 app.tell(key, format!("{port}: the app opens its own port, there is no other one in front of it"));
             }
         }
-        "expose" | "labels" => {}
-        key if OF_CONTAINERS.contains(&key) || key.starts_with("x-") => {}
-        key => app.tell(key, "it belongs to containers"),
+        "volumes" => {
+            // A bind mount of this folder shows the files that are here anyway.
+            let is_here =
+                |mount: &Value| mount.as_str().or_else(|| mount.get("source")?.as_str()).is_some_and(|path| path.starts_with('.'));
+            if let Some(mount) = value.as_array().into_iter().flatten().find(|mount| !is_here(mount)) {
+                app.tell(key, format!("nothing is mounted: the app uses the folders of this machine, not {}", shown(mount)));
+            }
+        }
+        _ => {}
     }
 }
 
@@ -310,7 +323,7 @@ fn deploy(app: &mut App<'_>, value: &Value) {
                         "cpus" => quota(app, limit),
                         "memory" => memory(app, "deploy.resources.limits.memory", limit),
                         "pids" => app.set("pids_max", number(limit)),
-                        key => app.tell(&format!("deploy.resources.limits.{key}"), "there is no such limit"),
+                        _ => {}
                     }
                 }
             }
@@ -319,9 +332,7 @@ fn deploy(app: &mut App<'_>, value: &Value) {
                     app.set("reload_batch", batch);
                 }
             }
-            // A reload does that in any case.
-            "restart_policy" | "rollback_config" | "mode" | "labels" => {}
-            key => app.tell(&format!("deploy.{key}"), "it belongs to a swarm"),
+            _ => {}
         }
     }
 }

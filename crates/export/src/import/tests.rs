@@ -66,7 +66,7 @@ volumes: {data: {}}
     );
     assert_eq!(
         keys(&imported),
-        [("api", "depends_on"), ("api", "ports"), ("api", "deploy.placement"), ("api", "volumes"), ("-", "volumes"), ("db", "command")]
+        [("api", "deploy.placement"), ("api", "depends_on"), ("api", "ports"), ("api", "volumes"), ("-", "volumes"), ("db", "command")]
     );
     comes_back(&imported);
 }
@@ -125,6 +125,30 @@ fn compose_texts_keep_their_spelling() {
     assert_eq!(imported.apps[0]["health"]["liveness"]["command"], json!(["test", "010"]));
     assert_eq!((&imported.apps[1]["args"], &imported.apps[1]["env"]), (&json!(["007"]), &json!({"A": "off", "B": "1.10"})));
     comes_back(&imported);
+}
+
+#[test]
+fn compose_keys_without_effect_say_why() {
+    let text = "services:\n  a: {command: x, comand: y, healthcheck: {tset: z}, deploy: {replica: 2, placement: {}, resources: {limits: {cpu: 1}}}, container_name: n, tty: true, networks: [n], labels: [l], x-own: 1, build: {context: ., ssh: [a]}}\nsecrets: {}\nservice: {}\nx-own: 1\n";
+    let imported = read(From::Compose, text);
+    for (app, key, why) in [
+        ("a", "comand", "did you mean `command`?"),
+        ("a", "healthcheck.tset", "did you mean `healthcheck.test`?"),
+        ("a", "deploy.replica", "did you mean `deploy.replicas`?"),
+        ("a", "deploy.resources.limits.cpu", "did you mean `deploy.resources.limits.cpus`?"),
+        ("a", "deploy.placement", "run on this machine"),
+        ("a", "container_name", "there is no container"),
+        ("a", "tty", "no terminal"),
+        ("a", "networks", "localhost"),
+        ("a", "labels", "metadata"),
+        ("a", "build.ssh", "no image is built"),
+        ("-", "secrets", "no file is mounted"),
+        ("-", "service", "did you mean `services`?"),
+    ] {
+        let told = imported.told.iter().find(|told| (told.app.as_str(), told.key.as_str()) == (app, key));
+        assert!(told.is_some_and(|told| told.why.contains(why)), "{key}: {told:?}");
+    }
+    assert_eq!(imported.told.len(), 12);
 }
 
 #[test]
