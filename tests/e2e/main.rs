@@ -150,6 +150,7 @@ mod traces;
 mod tracing;
 mod unsteered;
 mod up;
+mod up_compose;
 mod update;
 mod update_from;
 mod validate;

@@ -32,7 +32,8 @@ mod yaml;
 
 pub use coverage::{How, ROWS, Row, how, reference};
 pub use import::{
-    ComposeProject, ComposeService, From, ImportError, Imported, Place, Surroundings, compose_project, import, import_reference,
+    ComposeProject, ComposeService, From, ImportError, Imported, Place, Surroundings, compose_project, compose_variables, import,
+    import_compose, import_reference,
 };
 pub use project::{Folder, Package, Project};
 pub use stamp::{Step, decide, stamped};

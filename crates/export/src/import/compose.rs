@@ -3,83 +3,76 @@
 use ostler_core::args::split;
 use serde_json::{Map, Value};
 
-use super::{App, ImportError, Imported, millis, size};
+use super::compose_project::{Surroundings, import_compose};
+use super::keys::compose::{KEYS, TOP_KEYS};
+use super::keys::{Fate, Key, why_left_out};
+use super::{App, INTERPRETERS, ImportError, Imported, millis, size};
 use crate::Told;
 
-/// Keys of a service that mean nothing outside a container.
-const OF_CONTAINERS: &[&str] = &[
-    "image",
-    "build",
-    "container_name",
-    "restart",
-    "init",
-    "stdin_open",
-    "tty",
-    "pull_policy",
-    "platform",
-    "read_only",
-    "tmpfs",
-    "security_opt",
-    "cap_drop",
-];
-
-/// Meaning of a dollar sign in a text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dollars {
-    /// As in the file: `$$` is one, `${X}` is a variable.
-    AsWritten,
-    /// Variables were resolved: it is one.
-    Resolved,
-}
-
-impl Dollars {
-    fn text(self, text: &str) -> String {
-        match self {
-            Self::AsWritten => text.replace("$$", "$"),
-            Self::Resolved => text.to_owned(),
-        }
-    }
-}
-
-/// The values of a file.
-pub(super) fn parse(text: &str) -> Result<Value, ImportError> {
-    serde_saphyr::from_str(text).map_err(|error| {
-        ImportError::Malformed(error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned())
-    })
-}
+/// Time between the stop signal and SIGKILL, and the length of a run that resets the count of restarts.
+const GRACE_MS: u64 = 10_000;
+/// First delay before a restart.
+const FIRST_DELAY_MS: u64 = 100;
+/// `interval` and `timeout` of a health check that names none.
+const HEALTH_MS: u64 = 30_000;
 
 pub(super) fn read(text: &str) -> Result<Imported, ImportError> {
-    let file = parse(text)?;
-    let services = file.get("services").and_then(Value::as_object).ok_or(ImportError::NoApps("service"))?;
-    if services.is_empty() {
-        return Err(ImportError::NoApps("service"));
-    }
-    let mut told = Vec::new();
-    let mut apps = Vec::new();
-    for (name, service) in services {
-        let Some(service) = service.as_object() else {
-            told.push(Told { app: name.clone(), key: "services".into(), why: "it is no table".into() });
-            continue;
-        };
-        apps.extend(app(name, service, services, Dollars::AsWritten, &mut told));
-    }
-    if let Some(top) = file.as_object() {
-        for key in top.keys().filter(|key| !matches!(key.as_str(), "services" | "version" | "name") && !key.starts_with("x-")) {
-            told.push(Told { app: "-".into(), key: key.clone(), why: format!("{key} of the file belong to containers") });
+    let around = Surroundings { variable: &|_| None, has_program: &|_| false, read: &|_| Ok(None), keeps_references: true };
+    import_compose(&[("compose.yaml".to_owned(), text.to_owned())], &around)
+}
+
+/// Names the keys of the file that have no effect.
+pub(super) fn tell_of_file(file: &Value, told: &mut Vec<Told>) {
+    for key in file.as_object().into_iter().flat_map(Map::keys) {
+        if let Some(why) = why_without_effect(TOP_KEYS, key) {
+            told.push(Told { app: "-".into(), key: key.clone(), why });
         }
     }
-    Ok(Imported { apps, told })
+}
+
+/// Why a key has no effect; none if it has one. Extensions are for other programs.
+fn why_without_effect(keys: &[Key], name: &str) -> Option<String> {
+    let has_effect = keys.iter().any(|key| key.name == name && !matches!(key.fate, Fate::LeftOut(_)));
+    let is_extension = name.rsplit('.').next().is_some_and(|last| last.starts_with("x-"));
+    (!has_effect && !is_extension).then(|| why_left_out(keys, name))
+}
+
+/// Names the keys of a table that have no effect, and those of the tables in it.
+fn tell_keys(app: &mut App<'_>, parent: &str, table: &Map<String, Value>) {
+    for (key, value) in table {
+        let name = if parent.is_empty() { key.clone() } else { format!("{parent}.{key}") };
+        let has_keys = KEYS.iter().any(|key| key.name.strip_prefix(&name).is_some_and(|rest| rest.starts_with('.')));
+        match (why_without_effect(KEYS, &name), value) {
+            (Some(why), _) => app.tell(&name, why),
+            (None, Value::Object(inner)) if has_keys => tell_keys(app, &name, inner),
+            _ => {}
+        }
+    }
+}
+
+/// The ecosystem file that a service gives to the program for containers.
+pub(super) fn ecosystem_file(service: &Map<String, Value>) -> Option<String> {
+    let words = words(service);
+    let (first, rest) = words.split_first()?;
+    let is_runtime = matches!(name_of(first), "pm2-runtime" | "pm2-docker" | "ostler" | "pm2");
+    let file = rest.iter().find(|word| !word.starts_with('-') && !matches!(word.as_str(), "start" | "runtime"))?;
+    let is_config = file.contains(".config.") || file.ends_with(".json") || file.ends_with(".yaml") || file.ends_with(".yml");
+    (is_runtime && is_config).then(|| file.clone())
+}
+
+fn name_of(program: &str) -> &str {
+    program.rsplit('/').next().unwrap_or(program)
 }
 
 fn is_app(service: &Map<String, Value>) -> bool {
-    !words(service, Dollars::AsWritten).is_empty()
+    !words(service).is_empty()
 }
 
 /// The words of entry point and command.
-fn words(service: &Map<String, Value>, dollars: Dollars) -> Vec<String> {
+fn words(service: &Map<String, Value>) -> Vec<String> {
     let of = |key: &str| match service.get(key) {
-        Some(Value::String(text)) => split(&dollars.text(text)),
-        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(|word| dollars.text(word)).collect(),
+        Some(Value::String(text)) => split(text),
+        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         _ => Vec::new(),
     };
     of("entrypoint").into_iter().chain(of("command")).collect()
@@ -89,47 +82,93 @@ pub(super) fn app(
     name: &str,
     service: &Map<String, Value>,
     all: &Map<String, Value>,
-    dollars: Dollars,
+    keeps_references: bool,
     told: &mut Vec<Told>,
 ) -> Option<Map<String, Value>> {
     let mut app = App::new(name, told);
-    let mut words = words(service, dollars);
-    if words.is_empty() {
-        let image = service.get("image").and_then(Value::as_str).unwrap_or("an image that is built");
-        app.tell("image", format!("the command is in {image}, not in this file: it stays a container, or gets a `script` by hand"));
-        return None;
-    }
-    // A process manager in the container is replaced by ostler itself.
-    if matches!(words.first().map(String::as_str), Some("ostler" | "pm2-runtime" | "pm2-docker" | "dumb-init" | "tini")) {
+    let mut words = words(service);
+    // A process manager or an init in the container is replaced by ostler itself.
+    let is_init = |word: &String| matches!(name_of(word), "ostler" | "pm2-runtime" | "pm2-docker" | "dumb-init" | "tini" | "docker-init");
+    if words.first().is_some_and(is_init) {
         let first = words.remove(0);
         app.tell("command", format!("{first} is what ostler is: the command begins behind it"));
-        words.retain(|word| word != "runtime" && word != "--");
+        let options = words.iter().take_while(|word| word.starts_with('-') || *word == "runtime" || *word == "start").count();
+        words.drain(..options);
+    }
+    // The image has its interpreter in another place than this machine.
+    if let Some(first) = words.first_mut().filter(|first| first.starts_with("/usr/") && INTERPRETERS.contains(&name_of(first))) {
+        *first = name_of(first).to_owned();
     }
     if !app.command(&words) {
         app.tell("command", "nothing is left of it");
         return None;
     }
     let mut expands = false;
+    tell_keys(&mut app, "", service);
     for (key, value) in service {
-        one(&mut app, key, value, all, dollars, &mut expands);
+        one(&mut app, key, value, all, keeps_references, &mut expands);
     }
-    // Whoever waits for its end wants it to have one: nothing is started again unless the file says so.
-    if !app.map.contains_key("autorestart") && !service.contains_key("restart") && is_awaited(name, all) {
-        app.set("autorestart", false);
+    restart(&mut app, service);
+    for (key, default) in [("kill_signal", Value::from("SIGTERM")), ("kill_timeout", Value::from(GRACE_MS))] {
+        app.map.entry(key).or_insert(default);
     }
     if expands {
         app.set("env_expand", true);
+        // What was resolved stays as it is.
+        for key in ["script", "args"] {
+            if let Some(value) = app.map.get_mut(key) {
+                double_dollars(value);
+            }
+        }
     }
     Some(app.map)
 }
 
-/// True if another service waits until this one has ended well.
-fn is_awaited(name: &str, all: &Map<String, Value>) -> bool {
-    let condition = |service: &Value| service.get("depends_on")?.get(name)?.get("condition")?.as_str().map(str::to_owned);
-    all.values().filter_map(condition).any(|condition| condition == "service_completed_successfully")
+fn double_dollars(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = text.replace('$', "$$"),
+        Value::Array(list) => list.iter_mut().for_each(double_dollars),
+        _ => {}
+    }
 }
 
-fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, dollars: Dollars, expands: &mut bool) {
+/// Sets when the app restarts. Compose restarts nothing by default, and `deploy.restart_policy` wins over `restart`.
+fn restart(app: &mut App<'_>, service: &Map<String, Value>) {
+    let policy = service.get("deploy").and_then(|deploy| deploy.get("restart_policy")).filter(|policy| policy.is_object());
+    let (condition, attempts) = match policy {
+        Some(policy) => (policy.get("condition").map_or_else(|| "any".into(), shown), policy.get("max_attempts").map(shown)),
+        None => {
+            let text = service.get("restart").filter(|value| !value.is_null()).map_or_else(|| "no".into(), shown);
+            text.split_once(':').map_or((text.clone(), None), |(word, most)| (word.to_owned(), Some(most.to_owned())))
+        }
+    };
+    let key = if policy.is_some() { "deploy.restart_policy" } else { "restart" };
+    match condition.as_str() {
+        "no" | "none" | "false" => return app.set("autorestart", false),
+        "on-failure" => app.set("stop_exit_codes", vec![0]),
+        "always" | "unless-stopped" | "any" | "true" => {}
+        word => return app.tell(key, format!("expected no, always, on-failure or unless-stopped, found {word:?}")),
+    }
+    let time = |name: &str| policy.and_then(|policy| policy.get(name)).map(shown).and_then(|text| millis(&text));
+    match time("delay") {
+        Some(ms) => app.set("restart_delay", ms),
+        // As the engine does: a delay that grows. Without `max_restarts` it has no end.
+        None => app.set("exp_backoff_restart_delay", FIRST_DELAY_MS),
+    }
+    let attempts = attempts.and_then(|text| text.trim().parse::<u32>().ok()).filter(|most| *most > 0);
+    match attempts {
+        // `max_restarts` counts runs, so the first start is one of them.
+        Some(most) => app.set("max_restarts", most.saturating_add(1)),
+        None if app.map.contains_key("restart_delay") => app.set("max_restarts", u32::MAX),
+        None => {}
+    }
+    // A run of this length resets the count, as in the engine.
+    if attempts.is_some() {
+        app.set("min_uptime", time("window").filter(|ms| *ms > 0).unwrap_or(GRACE_MS));
+    }
+}
+
+fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, keeps_references: bool, expands: &mut bool) {
     match key {
         "command" | "entrypoint" => {}
         "build" => {
@@ -139,7 +178,7 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, do
             }
         }
         "working_dir" => app.tell(key, format!("{} is a folder of the container", shown(value))),
-        "environment" => environment(app, value, dollars, expands),
+        "environment" => environment(app, value, keeps_references, expands),
         "env_file" => {
             let paths: Vec<Value> = match value {
                 Value::Array(list) => {
@@ -151,17 +190,7 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, do
             app.set("env_file", paths);
         }
         "depends_on" => depends_on(app, value, all),
-        "restart" => match value.as_str() {
-            Some("no") => app.set("autorestart", false),
-            Some(word) if word.starts_with("on-failure") => {
-                app.set("stop_exit_codes", vec![0]);
-                if let Some(most) = word.split_once(':').and_then(|(_, most)| most.parse::<u32>().ok()) {
-                    app.set("max_restarts", most);
-                }
-            }
-            _ if value == &Value::Bool(false) => app.set("autorestart", false),
-            _ => {}
-        },
+        "restart" => {}
         "stop_grace_period" => match value.as_str().and_then(millis) {
             Some(ms) => app.set("kill_timeout", ms),
             None => app.tell(key, "it is no time"),
@@ -180,7 +209,7 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, do
         "mem_limit" => memory(app, key, value),
         "pids_limit" => app.set("pids_max", number(value)),
         "deploy" => deploy(app, value),
-        "healthcheck" => health(app, value, dollars),
+        "healthcheck" => health(app, value),
         "ulimits" => ulimits(app, value),
         "profiles" => app.set("autostart", false),
         "ports" => {
@@ -192,22 +221,33 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, do
                 app.tell(key, format!("{port}: the app opens its own port, there is no other one in front of it"));
             }
         }
-        "expose" | "labels" => {}
-        key if OF_CONTAINERS.contains(&key) || key.starts_with("x-") => {}
-        key => app.tell(key, "it belongs to containers"),
+        "volumes" => {
+            // A bind mount of this folder shows the files that are here anyway.
+            let is_here =
+                |mount: &Value| mount.as_str().or_else(|| mount.get("source")?.as_str()).is_some_and(|path| path.starts_with('.'));
+            if let Some(mount) = value.as_array().into_iter().flatten().find(|mount| !is_here(mount)) {
+                app.tell(key, format!("nothing is mounted: the app uses the folders of this machine, not {}", shown(mount)));
+            }
+        }
+        _ => {}
     }
 }
 
-/// A number, also where a variable gave it, which is a text then.
+/// A number if the text is one; scalars of a compose file are texts.
 fn number(value: &Value) -> Value {
     value.as_str().and_then(|text| text.trim().parse::<u64>().ok()).map_or_else(|| value.clone(), Value::from)
+}
+
+/// True if a flag is set, in any spelling of YAML.
+pub(super) fn is_true(value: Option<&Value>) -> bool {
+    value.and_then(Value::as_str).is_some_and(|text| matches!(text, "true" | "True" | "TRUE"))
 }
 
 fn shown(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn environment(app: &mut App<'_>, value: &Value, dollars: Dollars, expands: &mut bool) {
+fn environment(app: &mut App<'_>, value: &Value, keeps_references: bool, expands: &mut bool) {
     let pairs: Vec<(String, Option<Value>)> = match value {
         Value::Object(map) => {
             map.iter().map(|(name, value)| (name.clone(), Some(value.clone()).filter(|value| !value.is_null()))).collect()
@@ -220,13 +260,13 @@ fn environment(app: &mut App<'_>, value: &Value, dollars: Dollars, expands: &mut
         }
         _ => Vec::new(),
     };
-    for (_, value) in pairs.iter().filter(|_| dollars == Dollars::AsWritten) {
+    for (_, value) in pairs.iter().filter(|_| keeps_references) {
         *expands |= value.as_ref().and_then(Value::as_str).is_some_and(|text| text.replace("$$", "").contains("${"));
     }
     for (name, value) in pairs {
         match value {
-            // Without expansion a `$` is one; with it, `$$` stays what it is in both.
-            Some(Value::String(text)) if !*expands => app.variable(&name, dollars.text(&text)),
+            // Without expansion `$$` is one dollar sign; with it `$$` means the same in both files.
+            Some(Value::String(text)) if keeps_references && !*expands => app.variable(&name, text.replace("$$", "$")),
             Some(value) => app.variable(&name, value),
             // Whoever starts the app has it: it is inherited.
             None => {}
@@ -258,7 +298,8 @@ fn depends_on(app: &mut App<'_>, value: &Value, all: &Map<String, Value>) {
 }
 
 fn quota(app: &mut App<'_>, value: &Value) {
-    let cpus = value.as_f64().or_else(|| value.as_str()?.parse().ok()).filter(|cpus| cpus.is_finite() && *cpus > 0.0 && *cpus < 10_000.0);
+    let cpus =
+        value.as_str().and_then(|text| text.trim().parse::<f64>().ok()).filter(|cpus| cpus.is_finite() && *cpus > 0.0 && *cpus < 10_000.0);
     match cpus {
         Some(cpus) => app.set("cpu_quota", (cpus * 100.0).round() as u64),
         None => app.tell("cpus", "it is no number"),
@@ -266,7 +307,7 @@ fn quota(app: &mut App<'_>, value: &Value) {
 }
 
 fn memory(app: &mut App<'_>, key: &str, value: &Value) {
-    match value.as_u64().map(|bytes| bytes.to_string()).or_else(|| size(value.as_str()?)) {
+    match value.as_str().and_then(size) {
         Some(size) => app.set("memory_max", size),
         None => app.tell(key, "it is no size"),
     }
@@ -281,39 +322,29 @@ fn deploy(app: &mut App<'_>, value: &Value) {
                     match key.as_str() {
                         "cpus" => quota(app, limit),
                         "memory" => memory(app, "deploy.resources.limits.memory", limit),
-                        "pids" => app.set("pids_max", limit.clone()),
-                        key => app.tell(&format!("deploy.resources.limits.{key}"), "there is no such limit"),
+                        "pids" => app.set("pids_max", number(limit)),
+                        _ => {}
                     }
                 }
             }
             "update_config" => {
-                if let Some(batch) = own.get("parallelism").filter(|batch| batch.as_u64().is_some_and(|batch| batch > 0)) {
-                    app.set("reload_batch", batch.clone());
+                if let Some(batch) = own.get("parallelism").map(number).filter(|batch| batch.as_u64().is_some_and(|batch| batch > 0)) {
+                    app.set("reload_batch", batch);
                 }
             }
-            "restart_policy" => {
-                if let Some(word @ ("none" | "on-failure")) = own.get("condition").and_then(Value::as_str) {
-                    if word == "none" { app.set("autorestart", false) } else { app.set("stop_exit_codes", vec![0]) }
-                }
-                if let Some(ms) = own.get("delay").and_then(Value::as_str).and_then(millis) {
-                    app.set("restart_delay", ms);
-                }
-            }
-            // A reload does that in any case.
-            "rollback_config" | "mode" | "labels" => {}
-            key => app.tell(&format!("deploy.{key}"), "it belongs to a swarm"),
+            _ => {}
         }
     }
 }
 
-fn health(app: &mut App<'_>, value: &Value, dollars: Dollars) {
-    if value.get("disable") == Some(&Value::Bool(true)) {
+fn health(app: &mut App<'_>, value: &Value) {
+    if is_true(value.get("disable")) {
         return;
     }
     let command: Vec<String> = match value.get("test") {
-        Some(Value::String(text)) => vec!["sh".into(), "-c".into(), dollars.text(text)],
+        Some(Value::String(text)) => vec!["sh".into(), "-c".into(), text.clone()],
         Some(Value::Array(list)) => {
-            let words: Vec<String> = list.iter().filter_map(Value::as_str).map(|word| dollars.text(word)).collect();
+            let words: Vec<String> = list.iter().filter_map(Value::as_str).map(str::to_owned).collect();
             match words.split_first() {
                 Some((first, rest)) if first == "CMD" => rest.to_vec(),
                 Some((first, rest)) if first == "CMD-SHELL" => {
@@ -331,14 +362,16 @@ fn health(app: &mut App<'_>, value: &Value, dollars: Dollars) {
     let mut check = Map::new();
     check.insert("command".into(), command.into());
     let time = |key: &str| value.get(key).and_then(Value::as_str).and_then(millis).filter(|ms| *ms > 0);
-    for (key, own) in [("interval", "interval"), ("timeout", "timeout")] {
-        time(key).into_iter().for_each(|ms| drop(check.insert(own.into(), ms.into())));
+    for key in ["interval", "timeout"] {
+        check.insert(key.into(), time(key).unwrap_or(HEALTH_MS).into());
     }
-    if let Some(retries) = value.get("retries").and_then(Value::as_u64).filter(|retries| *retries > 0) {
+    if let Some(retries) = value.get("retries").and_then(|retries| number(retries).as_u64()).filter(|retries| *retries > 0) {
         check.insert("failures".into(), retries.into());
     }
     let mut health = Map::new();
     health.insert("liveness".into(), check.into());
+    // The check of Compose reports; it restarts nothing.
+    health.insert("action".into(), "none".into());
     time("start_period").into_iter().for_each(|ms| drop(health.insert("grace".into(), ms.into())));
     app.set("health", health);
 }
@@ -346,7 +379,7 @@ fn health(app: &mut App<'_>, value: &Value, dollars: Dollars) {
 fn ulimits(app: &mut App<'_>, value: &Value) {
     let mut limits = Map::new();
     for (name, bound) in value.as_object().into_iter().flatten() {
-        let own = |bound: &Value| if bound.as_i64() == Some(-1) { Value::from("unlimited") } else { bound.clone() };
+        let own = |bound: &Value| if shown(bound) == "-1" { Value::from("unlimited") } else { number(bound) };
         match bound {
             Value::Object(pair) => {
                 let pair = ["soft", "hard"].map(|key| pair.get(key).map_or(Value::from("unlimited"), own));

@@ -1,24 +1,24 @@
-//! A compose file as the apps of a project: what `ostler up` runs. Variables are resolved, and each service says whether it can run here.
-//!
-//! The services are read as `import compose` reads them ([`super::compose`]); what is done before and after is what only matters where they run at once:
-//! variables, profiles, the folder of a bind mount, the port outside, a server that is installed here.
+//! A compose file as the apps of a project: what `ostler up` runs and `ostler import compose` writes. Each service says whether it can run here.
 
 use serde_json::{Map, Value};
 
-use super::compose::{self, Dollars};
-use super::interpolate::{Variables, interpolate};
-use super::{ImportError, MOST_BYTES};
+use super::compose_build::{built, from_stage};
+use super::compose_files::{joined, load};
+use super::{ImportError, Imported, compose, dotenv};
 use crate::Told;
 use crate::base::OFFICIAL;
 
 /// Facts that the file depends on.
+#[derive(Clone, Copy)]
 pub struct Surroundings<'a> {
     /// The value of a variable: of the caller, or of the file `.env`.
     pub variable: &'a dyn Fn(&str) -> Option<String>,
     /// Whether a program is on the `PATH`.
     pub has_program: &'a dyn Fn(&str) -> bool,
-    /// Whether a file is there, by its path from the folder of the compose file.
-    pub has_file: &'a dyn Fn(&str) -> bool,
+    /// The text of a file, by its path from the folder of the compose file; none if it does not exist.
+    pub read: &'a dyn Fn(&str) -> Result<Option<String>, String>,
+    /// True if references in `environment` stay, because an ecosystem file is written.
+    pub keeps_references: bool,
 }
 
 /// A compose file, read.
@@ -43,19 +43,42 @@ pub struct ComposeService {
     pub app: Result<Map<String, Value>, String>,
 }
 
-/// Reads a compose file to run it here.
+/// Variables of a `.env` file of Compose. `variable`: the value of a variable of the caller.
 ///
 /// # Errors
-/// It is none, or a variable that has to be there is not.
-pub fn compose_project(text: &str, around: &Surroundings<'_>) -> Result<ComposeProject, ImportError> {
-    if text.len() > MOST_BYTES {
-        return Err(ImportError::TooLarge(text.len()));
+/// A line is malformed; the reason names it.
+pub fn compose_variables(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Vec<(String, String)>, String> {
+    dotenv::parse(text, variable)
+}
+
+/// Reads compose files, each with its name, as an ecosystem file.
+///
+/// # Errors
+/// As [`compose_project`].
+pub fn import_compose(files: &[(String, String)], around: &Surroundings<'_>) -> Result<Imported, ImportError> {
+    let project = compose_project(files, &Surroundings { keeps_references: true, ..*around })?;
+    let mut imported = Imported { apps: Vec::new(), told: project.told };
+    for service in project.services {
+        match service.app {
+            Ok(mut app) => {
+                if !service.profiles.is_empty() {
+                    app.entry("autostart").or_insert(false.into());
+                }
+                imported.apps.push(app);
+            }
+            Err(why) => imported.told.push(Told { app: service.name, key: "command".into(), why }),
+        }
     }
-    let mut file = compose::parse(text.strip_prefix('\u{feff}').unwrap_or(text))?;
-    let mut variables = Variables { lookup: around.variable, missing: Vec::new() };
-    interpolate(&mut file, "", &mut variables)?;
-    let mut told: Vec<Told> = variables
-        .missing
+    Ok(imported)
+}
+
+/// Reads compose files, each with its name, to run them here. The later ones are merged over the first one.
+///
+/// # Errors
+/// A file is not a compose file, or a variable that is required is not set.
+pub fn compose_project(files: &[(String, String)], around: &Surroundings<'_>) -> Result<ComposeProject, ImportError> {
+    let (mut file, missing) = load(files, around)?;
+    let mut told: Vec<Told> = missing
         .into_iter()
         .map(|name| Told { app: "-".into(), key: name.clone(), why: format!("the variable {name} is not set: it is empty") })
         .collect();
@@ -69,7 +92,7 @@ pub fn compose_project(text: &str, around: &Surroundings<'_>) -> Result<ComposeP
         let Some(service) = service.as_object_mut() else {
             return Err(ImportError::Malformed(format!("services.{name}: expected a table")));
         };
-        befores.push(before(service, around));
+        befores.push(before(name, service, around, &mut told)?);
     }
     let names: Vec<String> = services.keys().cloned().collect();
     let mut read = Vec::new();
@@ -77,85 +100,149 @@ pub fn compose_project(text: &str, around: &Surroundings<'_>) -> Result<ComposeP
         let service = services.get(name).and_then(Value::as_object).cloned().unwrap_or_default();
         let app = match &before.cannot {
             Some(why) => Err(why.clone()),
-            None => compose::app(name, &service, &services, Dollars::Resolved, &mut told)
+            None => compose::app(name, &service, &services, around.keeps_references, &mut told)
                 .ok_or_else(|| "its command names nothing that could run: give it a `command`, or `x-ostler: {script: …}`".to_owned()),
         };
         let app = app.map(|app| after(name, app, &service, &before, &names, around, &mut told));
         read.push(ComposeService { name: name.clone(), profiles: before.profiles, app });
     }
+    compose::tell_of_file(&file, &mut told);
     Ok(ComposeProject { name, services: read, told })
 }
 
-/// What a service says that `import` takes otherwise.
-struct Before {
+/// Parts of a service that are not its own words.
+#[derive(Default)]
+pub(super) struct Before {
     profiles: Vec<String>,
-    /// Folder, where it is one here.
-    folder: Option<String>,
-    port: Option<u64>,
+    /// Folder, if it is one here.
+    pub folder: Option<String>,
+    /// Port outside.
+    published: Option<u64>,
+    /// Port of the Dockerfile.
+    pub exposed: Option<u64>,
+    /// Variables of the Dockerfile, then of env files that only Compose reads like this.
+    pub env: Vec<(String, String)>,
+    /// Names of variables of all env files.
+    pub of_files: Vec<String>,
     own: Map<String, Value>,
     cannot: Option<String>,
 }
 
-/// Takes out what is meant otherwise here, and gives a service of an image the command by which it runs here.
-fn before(service: &mut Map<String, Value>, around: &Surroundings<'_>) -> Before {
+/// Takes out the keys that are read here, and completes the command from the Dockerfile or the name of a server.
+fn before(name: &str, service: &mut Map<String, Value>, around: &Surroundings<'_>, told: &mut Vec<Told>) -> Result<Before, ImportError> {
     let texts =
         |value: Value| -> Vec<String> { value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect() };
-    let profiles = service.shift_remove("profiles").map(texts).unwrap_or_default();
-    let own = match service.shift_remove("x-ostler") {
-        Some(Value::Object(own)) => own,
-        _ => Map::new(),
-    };
-    let folder = service.get("working_dir").and_then(Value::as_str).and_then(|folder| here(folder, service));
-    if folder.is_some() {
-        service.shift_remove("working_dir");
+    let mut before = Before { profiles: service.shift_remove("profiles").map(texts).unwrap_or_default(), ..Before::default() };
+    if let Some(Value::Object(own)) = service.shift_remove("x-ostler") {
+        before.own = own;
     }
-    let port = service.get("ports").and_then(published);
+    before.published = service.get("ports").and_then(published);
+    env_files(name, service, around, &mut before)?;
     let is_empty = |value: &Value| {
         value.is_null() || value.as_array().is_some_and(Vec::is_empty) || value.as_str().is_some_and(|text| text.trim().is_empty())
     };
     let has_command =
         |service: &Map<String, Value>| ["entrypoint", "command"].iter().any(|key| service.get(*key).is_some_and(|value| !is_empty(value)));
     let image = service.get("image").and_then(Value::as_str).map(str::to_owned);
-    let mut cannot = None;
-    let builds = service.contains_key("build");
-    match (own.get("script"), &image) {
+    let mut stage = None;
+    let mut why_no_command = None;
+    if let Some(build) = service.get("build").filter(|build| !build.is_null()) {
+        let context = build.as_str().or_else(|| build.get("context")?.as_str()).unwrap_or(".").to_owned();
+        match built(build, &context, around) {
+            Ok(found) => {
+                why_no_command = Some(format!(
+                    "the Dockerfile of {context} has no CMD, and that of the image {} is not read",
+                    crate::quote::line(&found.image)
+                ));
+                stage = Some((found, context));
+            }
+            Err(why) => why_no_command = Some(why),
+        }
+    }
+    let folder = service.get("working_dir").and_then(Value::as_str).or_else(|| stage.as_ref().map(|(stage, _)| stage.workdir.as_str()));
+    before.folder = folder.and_then(|folder| here(folder, service)).or_else(|| {
+        let (stage, context) = stage.as_ref()?;
+        Some(joined(context, &folder.and_then(|folder| stage.here(folder)).unwrap_or_else(|| ".".to_owned())))
+    });
+    if before.folder.is_some() {
+        service.shift_remove("working_dir");
+    }
+    if let Some((stage, context)) = &stage {
+        from_stage(name, service, stage, context, &mut before, told);
+    }
+    match (before.own.get("script"), &image) {
         (Some(script), _) => {
             service.insert("entrypoint".into(), Value::Null);
             service.insert("command".into(), Value::from(vec![script.clone()]));
         }
-        (None, Some(image)) if !builds => match stand_in(image) {
+        (None, Some(image)) if !service.contains_key("build") => match stand_in(image) {
             // The words after the name of the server are its arguments, as in its image.
             Some(program) if (around.has_program)(program) => give_program(service, program),
             Some(program) => {
-                cannot = Some(format!(
+                before.cannot = Some(format!(
                     "the image {image} would run here as `{program}`, which is not on the PATH: install it, run the image by an engine, or add `x-ostler: {{script: …}}`"
                 ))
             }
             None if !has_command(service) => {
-                cannot = Some(format!(
+                before.cannot = Some(format!(
                     "its command is in the image {image}: run that by an engine, or add `x-ostler: {{script: …}}` to the service"
                 ));
             }
             None => {}
         },
         _ if !has_command(service) => {
-            cannot =
-                Some("its command is in its Dockerfile: write it as `command`, or add `x-ostler: {script: …}` to the service".to_owned())
+            let why = why_no_command.unwrap_or_else(|| "it has neither a command nor an image".to_owned());
+            before.cannot = Some(format!("{why}: write its command as `command`, or add `x-ostler: {{script: …}}` to the service"))
         }
         _ => {}
     }
-    if let Some(Value::Array(files)) = service.get_mut("env_file") {
-        let is_needed = |file: &Value| {
-            file.get("required") != Some(&Value::Bool(false))
-                || file.get("path").and_then(Value::as_str).is_none_or(|path| (around.has_file)(path))
-        };
-        files.retain(is_needed);
+    if let Some(file) = compose::ecosystem_file(service) {
+        before.cannot = Some(format!("it runs the ecosystem file {file}: start that by `ostler start {file}`"));
     }
-    if cannot.is_some() {
+    if before.cannot.is_some() {
         service.shift_remove("entrypoint");
         service.shift_remove("command");
     }
-    Before { profiles, folder, port, own, cannot }
+    Ok(before)
+}
+
+/// Reads env files. Files that mean the same to us stay files; if one does not, the variables of all of them become variables of the app.
+fn env_files(name: &str, service: &mut Map<String, Value>, around: &Surroundings<'_>, before: &mut Before) -> Result<(), ImportError> {
+    let files = match service.get("env_file") {
+        Some(Value::Array(files)) => files.clone(),
+        Some(file @ Value::String(_)) => vec![file.clone()],
+        _ => return Ok(()),
+    };
+    let is_off = |value: &Value| value.as_str().is_some_and(|text| text.eq_ignore_ascii_case("false"));
+    let (mut kept, mut variables, mut differs) = (Vec::new(), Vec::<(String, String)>::new(), false);
+    for file in files {
+        let Some(path) = file.as_str().or_else(|| file.get("path")?.as_str()) else { continue };
+        let failed = |why: String| ImportError::Malformed(format!("services.{name}.env_file: {path}: {why}"));
+        match (around.read)(path).map_err(failed)? {
+            Some(text) => {
+                let is_raw = file.get("format").and_then(Value::as_str) == Some("raw");
+                differs |= is_raw || dotenv::differs_from_ours(&text);
+                let of_earlier = |name: &str| variables.iter().rev().find(|(own, _)| own == name).map(|(_, value)| value.clone());
+                let lookup = |name: &str| of_earlier(name).or_else(|| (around.variable)(name));
+                let found = if is_raw { dotenv::raw(&text) } else { dotenv::parse(&text, &lookup).map_err(failed)? };
+                variables.extend(found);
+                kept.push(Value::from(path));
+            }
+            None if file.get("required").is_some_and(is_off) => {}
+            // The error names it when the app is read.
+            None => kept.push(Value::from(path)),
+        }
+    }
+    before.of_files = variables.iter().map(|(name, _)| name.clone()).collect();
+    if differs {
+        before.env = variables;
+        service.shift_remove("env_file");
+    } else if kept.is_empty() {
+        service.shift_remove("env_file");
+    } else {
+        service.insert("env_file".into(), kept.into());
+    }
+    Ok(())
 }
 
 /// Puts the program in front of the command, unless that names it or another one already.
@@ -207,14 +294,13 @@ fn here(folder: &str, service: &Map<String, Value>) -> Option<String> {
 /// The first port outside.
 fn published(ports: &Value) -> Option<u64> {
     ports.as_array()?.iter().find_map(|port| match port {
-        Value::Number(port) => port.as_u64(),
         Value::String(text) => {
             let mut parts = text.split('/').next().unwrap_or(text).rsplit(':');
             let inside = parts.next()?;
             parts.next().unwrap_or(inside).parse().ok()
         }
         Value::Object(port) => {
-            let of = |key: &str| port.get(key).and_then(|port| port.as_u64().or_else(|| port.as_str()?.parse().ok()));
+            let of = |key: &str| port.get(key).and_then(|port| port.as_str()?.parse().ok());
             of("published").or_else(|| of("target"))
         }
         _ => None,
@@ -235,25 +321,29 @@ fn after(
     if let Some(folder) = &before.folder {
         app.insert("cwd".into(), folder.as_str().into());
     }
-    // Compose starts nothing again unless it is told to.
-    let policy = service.get("deploy").and_then(|deploy| deploy.get("restart_policy"));
-    if !service.contains_key("restart") && policy.is_none() && !app.contains_key("autorestart") {
-        app.insert("autorestart".into(), false.into());
+    let is_expanded = app.contains_key("env_expand");
+    // With `env_expand` a dollar sign is two.
+    let escaped = |text: &str| if is_expanded { text.replace('$', "$$") } else { text.to_owned() };
+    let mut env: Map<String, Value> = before.env.iter().map(|(name, value)| (name.clone(), escaped(value).into())).collect();
+    let own = app.shift_remove("env");
+    let own = own.as_ref().and_then(Value::as_object);
+    let is_set = own.is_some_and(|own| own.contains_key("PORT")) || before.of_files.iter().any(|name| name == "PORT");
+    match (before.published, before.exposed) {
+        (Some(port), _) if !is_set => drop(env.insert("PORT".into(), port.into())),
+        (None, Some(port)) if !is_set => drop(env.entry("PORT").or_insert(port.into())),
+        _ => {}
     }
-    // What the caller has is inherited; what `.env` has is not.
-    let passed = service.get("environment").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    let passed = passed.filter(|word| !word.contains('=')).map(str::to_owned).collect::<Vec<_>>();
-    let nulls = service.get("environment").and_then(Value::as_object).into_iter().flatten().filter(|(_, value)| value.is_null());
-    let passed = passed.into_iter().chain(nulls.map(|(name, _)| name.clone()));
-    let given: Vec<(String, String)> = passed.filter_map(|name| (around.variable)(&name).map(|value| (name, value))).collect();
-    let env = app.entry("env").or_insert_with(|| Value::Object(Map::new()));
-    if let Some(env) = env.as_object_mut() {
-        for (name, value) in given {
-            env.entry(name).or_insert(value.into());
+    env.extend(own.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));
+    for name in passed_on(service) {
+        match (around.variable)(&name) {
+            // The app inherits it from its caller.
+            Some(_) if around.keeps_references => {}
+            Some(value) => drop(env.insert(name, value.into())),
+            None => {}
         }
-        if let Some(port) = before.port.filter(|_| !env.contains_key("PORT")) {
-            env.insert("PORT".into(), port.into());
-        }
+    }
+    app.insert("env".into(), Value::Object(env));
+    if let Some(env) = app.get_mut("env").and_then(Value::as_object_mut) {
         for (variable, value) in env.iter() {
             let host = value.as_str().and_then(|value| names.iter().find(|other| names_host(value, other)));
             if let Some(host) = host.filter(|host| *host != name) {
@@ -278,6 +368,15 @@ fn after(
     }
     app.insert("name".into(), name.into());
     app
+}
+
+/// Names of variables without a value.
+fn passed_on(service: &Map<String, Value>) -> Vec<String> {
+    match service.get("environment") {
+        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).filter(|word| !word.contains('=')).map(str::to_owned).collect(),
+        Some(Value::Object(map)) => map.iter().filter(|(_, value)| value.is_null()).map(|(name, _)| name.clone()).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// True if a value is this host, or an address at it.
@@ -306,14 +405,33 @@ mod tests {
             "PASSED" => Some("$x".to_owned()),
             _ => None,
         };
+        let files = |file: &str| {
+            match file {
+            "there.env" => Ok(Some("T=1\n".to_owned())),
+            "refs.env" => Ok(Some("V=1\nW=${V}${X:-d}\nL='${V}'\n".to_owned())),
+            "Dockerfile" => Ok(Some("FROM node\nWORKDIR /app\nCOPY . .\nENV NODE_ENV=production T=2\nEXPOSE 3000\nENTRYPOINT [\"node\"]\nCMD [\"/app/dist/a.js\"]\n".to_owned())),
+            "sub/other.docker" => Ok(Some("FROM x AS one\nCMD run one\nFROM y\n".to_owned())),
+            _ => Ok(None),
+        }
+        };
         let around =
-            Surroundings { variable: &variable, has_program: &|program| program == "redis-server", has_file: &|file| file == "there.env" };
-        compose_project(text, &around).unwrap_or_else(|error| panic!("{error}"))
+            Surroundings { variable: &variable, has_program: &|program| program == "redis-server", read: &files, keeps_references: false };
+        compose_project(&[("compose.yaml".to_owned(), text.to_owned())], &around).unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn app(text: &str) -> Value {
         let project = read(&format!("services:\n  a: {text}\n  redis: {{command: 'true'}}\n"));
         project.services[0].app.clone().map_or_else(Value::from, Value::from)
+    }
+
+    /// The app without the defaults of Compose, which have a test of their own.
+    fn app_without_defaults(text: &str) -> Value {
+        let mut app = app(text);
+        let defaults = [("kill_signal", json!("SIGTERM")), ("kill_timeout", json!(10_000)), ("exp_backoff_restart_delay", json!(100))];
+        if let Some(app) = app.as_object_mut() {
+            app.retain(|key, value| !defaults.iter().any(|(own, default)| own == key && default == value));
+        }
+        app
     }
 
     #[test]
@@ -338,7 +456,7 @@ mod tests {
             ),
             (
                 r#"{command: [x], restart: always, ports: [{target: 80, published: "81"}], environment: {PORT: 5}}"#,
-                json!({"name": "a", "script": "x", "env": {"PORT": 5}}),
+                json!({"name": "a", "script": "x", "env": {"PORT": "5"}}),
             ),
             (
                 r#"{command: [x], restart: always, working_dir: /app/web, volumes: ["data:/app/web", ".:/app"]}"#,
@@ -358,8 +476,30 @@ mod tests {
                 r#"{command: [x], restart: always, env_file: [{path: no.env, required: false}, {path: there.env, required: false}]}"#,
                 json!({"name": "a", "script": "x", "env_file": ["there.env"]}),
             ),
+            (
+                r#"{command: [x], restart: always, env_file: [there.env, refs.env], environment: {V: 5}}"#,
+                json!({"name": "a", "script": "x", "env": {"T": "1", "V": "5", "W": "1d", "L": "${V}"}}),
+            ),
+            (
+                r#"{command: [x], restart: always, env_file: [{path: refs.env, format: raw}]}"#,
+                json!({"name": "a", "script": "x", "env": {"V": "1", "W": "${V}${X:-d}", "L": "'${V}'"}}),
+            ),
+            (
+                r#"{build: ., restart: always, env_file: there.env}"#,
+                json!({"name": "a", "cwd": ".", "env_file": ["there.env"], "script": "dist/a.js", "interpreter": "node",
+                    "env": {"NODE_ENV": "production", "PORT": 3000}}),
+            ),
+            (
+                r#"{build: {context: .}, restart: always, command: b.js -x, ports: ["80:3000"], environment: [T=3]}"#,
+                json!({"name": "a", "cwd": ".", "script": "b.js", "interpreter": "node", "args": ["-x"],
+                    "env": {"NODE_ENV": "production", "T": "3", "PORT": 80}}),
+            ),
+            (
+                r#"{build: {context: sub, dockerfile: other.docker, target: one}, restart: always}"#,
+                json!({"name": "a", "cwd": "sub", "script": "run", "args": ["one"]}),
+            ),
         ] {
-            assert_eq!(app(text), expected, "{text}");
+            assert_eq!(app_without_defaults(text), expected, "{text}");
         }
     }
 
@@ -368,8 +508,12 @@ mod tests {
         for (text, why) in [
             ("{image: postgres}", "x-ostler"),
             ("{image: valkey/valkey}", "`valkey-server`, which is not on the PATH"),
-            ("{build: .}", "its Dockerfile"),
-            ("{build: ., command: []}", "its Dockerfile"),
+            ("{build: other}", "its Dockerfile other/Dockerfile does not exist"),
+            ("{build: 'https://example.org/x.git'}", "not fetched"),
+            ("{build: {context: sub, dockerfile: other.docker}}", "no CMD"),
+            ("{build: {context: sub, dockerfile: other.docker, target: two}}", "no stage"),
+            ("{command: [pm2-runtime, ecosystem.config.js]}", "ostler start ecosystem.config.js"),
+            ("{}", "neither a command nor an image"),
         ] {
             let app = app(text);
             assert!(app.as_str().is_some_and(|text| text.contains(why)), "{app}");
@@ -383,9 +527,9 @@ mod tests {
         assert_eq!((project.name.as_deref(), &project.services[0].profiles), (Some("shop"), &vec!["dev".to_owned()]));
         let keys: Vec<(&str, &str)> = project.told.iter().map(|told| (told.app.as_str(), told.key.as_str())).collect();
         assert_eq!(keys, [("-", "NONE"), ("a", "depends_on"), ("a", "environment"), ("a", "environment")]);
-        let around = Surroundings { variable: &|_| None, has_program: &|_| false, has_file: &|_| false };
+        let around = Surroundings { variable: &|_| None, has_program: &|_| false, read: &|_| Ok(None), keeps_references: false };
         for text in ["", "services: {}", "services: [a]", "services: {a: 1}", "services: {a: {command: '${X:?no}'}}"] {
-            assert!(compose_project(text, &around).is_err(), "{text}");
+            assert!(compose_project(&[("f".to_owned(), text.to_owned())], &around).is_err(), "{text}");
         }
     }
 }

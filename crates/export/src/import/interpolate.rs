@@ -17,6 +17,8 @@ pub(super) struct Variables<'a> {
     pub lookup: &'a dyn Fn(&str) -> Option<String>,
     /// Names that have none, and no default either: they became empty.
     pub missing: Vec<String>,
+    /// True in env files: a `$` that begins no reference stays as it is.
+    pub is_lenient: bool,
 }
 
 /// Puts values in the place of variables. `path`: where this value stands in the file.
@@ -45,6 +47,14 @@ pub(super) fn interpolate(value: &mut Value, path: &str, variables: &mut Variabl
 }
 
 impl Variables<'_> {
+    /// Resolves the references of one text.
+    ///
+    /// # Errors
+    /// As [`interpolate`].
+    pub(super) fn resolve(&mut self, text: &str) -> Result<String, String> {
+        self.text(text, 0)
+    }
+
     fn text(&mut self, text: &str, depth: usize) -> Result<String, String> {
         if depth > DEEPEST {
             return Err(format!("more than {DEEPEST} defaults within each other"));
@@ -63,6 +73,10 @@ impl Variables<'_> {
                 rest = &body[end + 1..];
             } else {
                 let end = name_end(rest);
+                if end == 0 && self.is_lenient {
+                    out.push('$');
+                    continue;
+                }
                 if end == 0 {
                     return Err(format!("a `$` before {:?}: write `$$` for a dollar sign", start_of(rest)));
                 }
@@ -152,7 +166,7 @@ mod tests {
             "WILD" => Some("$A ${A}".to_owned()),
             _ => None,
         };
-        Variables { lookup: &lookup, missing: Vec::new() }.text(text, 0)
+        Variables { lookup: &lookup, missing: Vec::new(), is_lenient: false }.text(text, 0)
     }
 
     #[test]

@@ -1,7 +1,12 @@
 //! From the files of others to an ecosystem file. What could not be carried over is told, key by key.
 
 mod compose;
+mod compose_build;
+mod compose_files;
+mod compose_merge;
 mod compose_project;
+mod dockerfile;
+mod dotenv;
 mod ini;
 mod interpolate;
 mod keys;
@@ -14,12 +19,13 @@ mod systemd_restart;
 mod systemd_text;
 #[cfg(test)]
 mod tests;
+mod yaml;
 
 use serde_json::{Map, Value};
 
 use crate::Told;
 
-pub use compose_project::{ComposeProject, ComposeService, Surroundings, compose_project};
+pub use compose_project::{ComposeProject, ComposeService, Surroundings, compose_project, compose_variables, import_compose};
 pub use keys::import_reference;
 
 /// A kind of file that is read.
@@ -179,6 +185,9 @@ pub fn import(from: From, text: &str, place: &Place<'_>) -> Result<Imported, Imp
     }
 }
 
+/// Programs that run a script.
+const INTERPRETERS: &[&str] = &["node", "bun", "python", "python3", "php", "ruby", "perl"];
+
 /// An app that grows, and what is told about it.
 struct App<'a> {
     map: Map<String, Value>,
@@ -212,7 +221,6 @@ impl<'a> App<'a> {
     /// Sets script, interpreter and arguments from the words of a command. False: there is no word.
     fn command(&mut self, words: &[String]) -> bool {
         let Some((program, rest)) = words.split_first() else { return false };
-        const INTERPRETERS: &[&str] = &["node", "bun", "python", "python3", "php", "ruby", "perl"];
         let name = program.rsplit('/').next().unwrap_or(program);
         match rest.split_first() {
             // So ostler knows what runs it: cluster mode, drain and metrics come with it.

@@ -55,22 +55,103 @@ volumes: {data: {}}
         json!([
             {
                 "name": "api", "script": "dist/main.js", "interpreter": "node", "args": ["--port", "3000"], "cwd": "./backend",
-                "env": {"NODE_ENV": "production", "MONEY": "5$", "N": 3}, "env_file": [".env"], "depends_on": {"worker": "healthy"},
+                "env": {"NODE_ENV": "production", "MONEY": "5$", "N": "3", "PORT": 8080}, "env_file": [".env"], "depends_on": {"worker": "healthy"},
                 "kill_timeout": 90_000, "kill_signal": "SIGTERM",
-                "health": {"liveness": {"command": ["wget", "-q", "http://localhost:3000"], "interval": 10_000, "failures": 5}, "grace": 20_000},
-                "instances": 3, "cpu_quota": 50, "memory_max": "512M"
+                "health": {"liveness": {"command": ["wget", "-q", "http://localhost:3000"], "interval": 10_000, "timeout": 30_000, "failures": 5},
+                    "action": "none", "grace": 20_000},
+                "instances": 3, "cpu_quota": 50, "memory_max": "512M", "exp_backoff_restart_delay": 100
             },
             {
                 "name": "worker", "script": "sh", "args": ["-c", "while :; do sleep 1; done"], "env": {"URL": "redis://${HOST:-localhost}"},
-                "autorestart": false, "env_expand": true
+                "autorestart": false, "kill_signal": "SIGTERM", "kill_timeout": 10_000, "env_expand": true
             }
         ])
     );
     assert_eq!(
         keys(&imported),
-        [("api", "depends_on"), ("api", "ports"), ("api", "deploy.placement"), ("api", "volumes"), ("db", "image"), ("-", "volumes")]
+        [("api", "deploy.placement"), ("api", "depends_on"), ("api", "ports"), ("api", "volumes"), ("-", "volumes"), ("db", "command")]
     );
     comes_back(&imported);
+}
+
+#[test]
+fn compose_defaults_of_stops_and_restarts() {
+    let usual = json!({"kill_signal": "SIGTERM", "kill_timeout": 10_000});
+    for (text, expected) in [
+        ("", json!({"autorestart": false})),
+        ("restart: 'no'", json!({"autorestart": false})),
+        ("restart: no", json!({"autorestart": false})),
+        ("restart: always", json!({"exp_backoff_restart_delay": 100})),
+        ("restart: unless-stopped", json!({"exp_backoff_restart_delay": 100})),
+        ("restart: on-failure", json!({"stop_exit_codes": [0], "exp_backoff_restart_delay": 100})),
+        ("restart: on-failure:0", json!({"stop_exit_codes": [0], "exp_backoff_restart_delay": 100})),
+        (
+            "restart: on-failure:3",
+            json!({"stop_exit_codes": [0], "exp_backoff_restart_delay": 100, "max_restarts": 4, "min_uptime": 10_000}),
+        ),
+        ("deploy: {replicas: 1}", json!({"instances": 1, "autorestart": false})),
+        ("deploy: {restart_policy: {}}", json!({"exp_backoff_restart_delay": 100})),
+        ("restart: always, deploy: {restart_policy: {condition: none}}", json!({"autorestart": false})),
+        (
+            "deploy: {restart_policy: {condition: on-failure, delay: 5s, max_attempts: 2, window: 2m}}",
+            json!({"stop_exit_codes": [0], "restart_delay": 5000, "max_restarts": 3, "min_uptime": 120_000}),
+        ),
+        ("deploy: {restart_policy: {condition: any, delay: 1s}}", json!({"restart_delay": 1000, "max_restarts": u32::MAX})),
+        ("stop_signal: SIGQUIT, stop_grace_period: 2m", json!({"kill_signal": "SIGQUIT", "kill_timeout": 120_000, "autorestart": false})),
+        (
+            "healthcheck: {test: x}",
+            json!({
+                "health": {"liveness": {"command": ["sh", "-c", "x"], "interval": 30_000, "timeout": 30_000}, "action": "none"},
+                "autorestart": false
+            }),
+        ),
+    ] {
+        let imported = read(From::Compose, &format!("services: {{a: {{command: [x], {text}}}}}"));
+        let mut all = json!({"name": "a", "script": "x"});
+        let wanted = all.as_object_mut().unwrap();
+        wanted.extend(usual.as_object().unwrap().clone());
+        wanted.extend(expected.as_object().unwrap().clone());
+        assert_eq!(Value::from(imported.apps[0].clone()), all, "{text}");
+        comes_back(&imported);
+    }
+}
+
+#[test]
+fn compose_texts_keep_their_spelling() {
+    let text = "services:\n  a:\n    command: [echo, NO, 01234, 1e3, ~, true, .inf]\n    environment: {A: NO, B: y, C: 01234, D: 1e3, E: .inf, F: 0x1F, G: 2024-01-01, H: true, I: '~', J: ~}\n    healthcheck: {test: [CMD, test, 010]}\n  b: {command: sleep 007, environment: [A=off, B=1.10]}\n";
+    let imported = read(From::Compose, text);
+    assert_eq!(imported.apps[0]["args"], json!(["NO", "01234", "1e3", "~", "true", ".inf"]));
+    assert_eq!(
+        imported.apps[0]["env"],
+        json!({"A": "NO", "B": "y", "C": "01234", "D": "1e3", "E": ".inf", "F": "0x1F", "G": "2024-01-01", "H": "true", "I": "~"})
+    );
+    assert_eq!(imported.apps[0]["health"]["liveness"]["command"], json!(["test", "010"]));
+    assert_eq!((&imported.apps[1]["args"], &imported.apps[1]["env"]), (&json!(["007"]), &json!({"A": "off", "B": "1.10"})));
+    comes_back(&imported);
+}
+
+#[test]
+fn compose_keys_without_effect_say_why() {
+    let text = "services:\n  a: {command: x, comand: y, healthcheck: {tset: z}, deploy: {replica: 2, placement: {}, resources: {limits: {cpu: 1}}}, container_name: n, tty: true, networks: [n], labels: [l], x-own: 1, build: {context: ., ssh: [a]}}\nsecrets: {}\nservice: {}\nx-own: 1\n";
+    let imported = read(From::Compose, text);
+    for (app, key, why) in [
+        ("a", "comand", "did you mean `command`?"),
+        ("a", "healthcheck.tset", "did you mean `healthcheck.test`?"),
+        ("a", "deploy.replica", "did you mean `deploy.replicas`?"),
+        ("a", "deploy.resources.limits.cpu", "did you mean `deploy.resources.limits.cpus`?"),
+        ("a", "deploy.placement", "run on this machine"),
+        ("a", "container_name", "there is no container"),
+        ("a", "tty", "no terminal"),
+        ("a", "networks", "localhost"),
+        ("a", "labels", "metadata"),
+        ("a", "build.ssh", "no image is built"),
+        ("-", "secrets", "no file is mounted"),
+        ("-", "service", "did you mean `services`?"),
+    ] {
+        let told = imported.told.iter().find(|told| (told.app.as_str(), told.key.as_str()) == (app, key));
+        assert!(told.is_some_and(|told| told.why.contains(why)), "{key}: {told:?}");
+    }
+    assert_eq!(imported.told.len(), 12);
 }
 
 #[test]
@@ -78,7 +159,12 @@ fn compose_with_anchors() {
     let text =
         "x-app: &app\n  restart: unless-stopped\n  stop_grace_period: 5s\nservices:\n  a:\n    <<: *app\n    command: [sleep, \"9\"]\n";
     let imported = read(From::Compose, text);
-    assert_eq!(Value::from(imported.apps.clone()), json!([{ "name": "a", "script": "sleep", "args": ["9"], "kill_timeout": 5000 }]));
+    assert_eq!(
+        Value::from(imported.apps.clone()),
+        json!([{
+            "name": "a", "script": "sleep", "args": ["9"], "kill_timeout": 5000, "exp_backoff_restart_delay": 100, "kill_signal": "SIGTERM"
+        }])
+    );
     // A text of a few bytes that stands for millions of values is refused, not read.
     let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for n in 1..10 {

@@ -164,8 +164,7 @@ pub(super) const LOGS: &[Opt] = &[
     call("after", None, Arg::Optional("places"), "with --json: the place of each line, too; only what comes after these"),
 ];
 
-const FILE: Opt =
-    call("file", Some('f'), Arg::Required("file"), "ecosystem or compose file of the project (that of this folder, or the nearest above)");
+const FILE: Opt = call("file", Some('f'), Arg::Required("file"), "ecosystem or compose file of the project; again: merged over it");
 const PROJECT: Opt =
     call("project-name", Some('p'), Arg::Required("name"), "name of the project (COMPOSE_PROJECT_NAME, `name` of the file, the folder)");
 

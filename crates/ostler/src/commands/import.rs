@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use ostler_config::{Context, Origin};
 use ostler_core::watch::{Glob, is_glob};
-use ostler_export::{From, Imported, Place, import};
+use ostler_export::{From, Imported, Place, import, import_compose};
 use ostler_sys::replace::{Durability, Writers, replace};
 use serde_json::{Value, json};
 
 use super::files;
+use super::project::{ComposeFiles, override_of};
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
@@ -35,22 +36,44 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     })?;
     let context = files::context(cx, call)?;
     let cwd = &context.cwd;
-    let (text, shown) = match call.targets.get(1).map(String::as_str) {
-        Some("-") => (String::from_utf8_lossy(&files::stdin()?).into_owned(), "-".to_owned()),
-        Some(path) => (read(&context, path, Origin::Named)?, path.to_owned()),
-        None => usual(from, &context, word)?,
+    let target = call.targets.get(1).map(String::as_str);
+    let (imported, shown) = if from == From::Compose {
+        let (files, shown) = match target {
+            Some("-") => (ComposeFiles::of_text(String::from_utf8_lossy(&files::stdin()?).into_owned(), &context)?, "-".to_owned()),
+            Some(path) => (ComposeFiles::read(&[cwd.join(path)], &context)?, path.to_owned()),
+            None => {
+                let (_, shown) = usual(from, &context, word)?;
+                let file = cwd.join(&shown);
+                let over = override_of(&file);
+                (ComposeFiles::read(&std::iter::once(file).chain(over).collect::<Vec<_>>(), &context)?, shown)
+            }
+        };
+        (files.with(&context, import_compose), shown)
+    } else {
+        let (text, shown) = match target {
+            Some("-") => (String::from_utf8_lossy(&files::stdin()?).into_owned(), "-".to_owned()),
+            Some(path) => (read(&context, path, Origin::Named)?, path.to_owned()),
+            None => usual(from, &context, word)?,
+        };
+        let host = rustix::system::uname().nodename().to_str().ok().map(str::to_owned);
+        let path = (shown != "-").then(|| cwd.join(&shown));
+        let folder = path.as_deref().and_then(Path::parent);
+        let place = Place {
+            name: shown.rsplit('/').next().unwrap_or(&shown),
+            folder: folder.and_then(Path::to_str),
+            host: host.as_deref(),
+            port: port(call)?,
+            files: &|pattern| folder.map_or_else(Vec::new, |folder| beside(&context, folder, pattern)),
+        };
+        (import(from, &text, &place), shown)
     };
-    let host = rustix::system::uname().nodename().to_str().ok().map(str::to_owned);
-    let path = (shown != "-").then(|| cwd.join(&shown));
-    let folder = path.as_deref().and_then(Path::parent);
-    let place = Place {
-        name: shown.rsplit('/').next().unwrap_or(&shown),
-        folder: folder.and_then(Path::to_str),
-        host: host.as_deref(),
-        port: port(call)?,
-        files: &|pattern| folder.map_or_else(Vec::new, |folder| beside(&context, folder, pattern)),
-    };
-    let imported = import(from, &text, &place).map_err(|error| CliError::Failed(format!("{shown}: {error}")))?;
+    let imported = imported.map_err(|error| CliError::Failed(format!("{shown}: {error}")))?;
+    // A file without apps would do nothing, in silence.
+    if imported.apps.is_empty() {
+        let text = render::not_carried(&imported.told, cx.out.width(), cx.out.paint_err());
+        cx.out.err_line(text.trim_end());
+        return Err(CliError::Failed(format!("nothing of {shown} can run here as an app; no file is written")));
+    }
     let out = call.value("out").unwrap_or("ecosystem.config.js");
     if out != "-" {
         write(&cwd.join(out), &imported.text(), call.has("force"))?;

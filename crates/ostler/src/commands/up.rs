@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ostler_core::app::AppSpec;
+use ostler_export::Told;
 use ostler_proto::control::{Action, Detail, Event, Existing, Request, ScaleTo, Summary};
 use ostler_sys::signal::KILL;
 use serde_json::json;
@@ -33,11 +34,14 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
     let context = super::files::context(cx, call)?;
     let limit = wait_limit(call)?;
-    let file = project::file(call, &context)?.ok_or_else(|| {
-        CliError::NotFound("there is neither an ecosystem file nor a compose file here or above: name one with --file".into())
-    })?;
-    let project = project::read(cx, call, &file)?;
-    project::name_file(cx, call, &file);
+    let files = project::files(call, &context)?;
+    if files.is_empty() {
+        return Err(CliError::NotFound("there is neither an ecosystem file nor a compose file here or above: name one with --file".into()));
+    }
+    let project = project::read(cx, call, &files)?;
+    for file in &files {
+        project::name_file(cx, call, file);
+    }
     tell(cx, call, &project);
     if project.wanted.is_empty() && project.none_of.is_empty() {
         return Err(CliError::Failed(format!("nothing of {} can run here, or its profiles are not chosen", project.file.display())));
@@ -74,12 +78,24 @@ fn tell(cx: &mut Cx, call: &Call, project: &Project) {
     for (name, why) in &project.cannot {
         cx.out.warn_err(format_args!("{} is left out: {}", crate::text::shown(name), crate::text::shown(why)));
     }
-    // What belongs to containers is missed by nobody here; what changes how an app behaves is told.
-    const MATTERS: &[&str] = &["depends_on", "environment", "working_dir", "command", "env_file"];
-    for told in project.told.iter().filter(|told| told.app == "-" && told.why.contains("variable") || MATTERS.contains(&told.key.as_str()))
-    {
+    // A line each for keys that change how an app behaves, one line for all others.
+    const MATTERS: &[&str] = &["depends_on", "environment", "working_dir", "command", "env_file", "restart"];
+    let matters = |told: &Told| {
+        told.app == "-" && told.why.contains("variable") || MATTERS.contains(&told.key.as_str()) || told.why.starts_with("unknown key")
+    };
+    for told in project.told.iter().filter(|told| matters(told)) {
         let of = if told.app == "-" { String::new() } else { format!("{}: ", crate::text::shown(&told.app)) };
-        cx.out.warn_err(format_args!("{of}{}", crate::text::shown(&told.why)));
+        let key = if told.why.starts_with("unknown key") { format!("{}: ", crate::text::shown(&told.key)) } else { String::new() };
+        cx.out.warn_err(format_args!("{of}{key}{}", crate::text::shown(&told.why)));
+    }
+    let mut keys: Vec<&str> = project.told.iter().filter(|told| !matters(told)).map(|told| told.key.as_str()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    if !keys.is_empty() {
+        cx.out.warn_err(format_args!(
+            "without effect or different here: {}; `import compose --out -` says why",
+            crate::text::shown(&keys.join(", "))
+        ));
     }
 }
 

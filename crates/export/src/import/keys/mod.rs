@@ -1,6 +1,6 @@
 //! Tables of every key of the formats that `import` and `up` read. `docs/reference/import.md` is made from them, and so is the reason why a key is left out.
 
-mod compose;
+pub(super) mod compose;
 pub(super) mod oxmgr;
 pub(super) mod procfile;
 pub(super) mod supervisor;
@@ -47,7 +47,7 @@ struct Format {
     keys: &'static [Key],
 }
 
-const FORMATS: &[Format] = &[compose::FORMAT, systemd::FORMAT, supervisor::FORMAT, procfile::FORMAT, oxmgr::FORMAT];
+const FORMATS: &[Format] = &[compose::TOP_LEVEL, compose::FORMAT, systemd::FORMAT, supervisor::FORMAT, procfile::FORMAT, oxmgr::FORMAT];
 
 /// Why a key that the reader does not handle has no effect: the reason in the table, or that the format has no such key.
 pub(super) fn why_left_out(keys: &[Key], name: &str) -> String {

@@ -3,6 +3,7 @@
 //! An app of a project is one whose namespace is the project, whose name begins with it, and whose config file is that of the project: nothing that
 //! `start` made is ever one, and two folders do not meet. Files come as paths without links, so that they can be compared.
 
+mod compose;
 mod name;
 mod plan;
 mod read;
@@ -11,33 +12,65 @@ use std::path::{Path, PathBuf};
 
 use ostler_config::find::DEFAULT_NAMES;
 use ostler_config::{Context, Origin};
+use ostler_core::app::EnvMap;
 use ostler_proto::control::Detail;
 
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::CliError;
 
+pub(super) use compose::{ComposeFiles, override_of};
 pub(super) use plan::{Plan, Step, foreign, plan};
 pub(super) use read::{Project, read};
 
 /// Names of compose files, in the order in which Compose looks for them.
-const COMPOSE_NAMES: &[&str] = &["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
+pub(super) const COMPOSE_NAMES: &[&str] = &["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
 
-/// The file of the project: `--file`, else the first one in this folder or the nearest above it that has one. In a folder an ecosystem file comes first.
+/// The files of the project: those of `--file`, those of `COMPOSE_FILE`, else the first one in this folder or the nearest above it that has one,
+/// with the file that Compose merges over it. In a folder an ecosystem file comes first. The first file stands for the project.
 ///
 /// # Errors
-/// The file of `--file` is not there; the file that was found is one that other users can change.
-pub(super) fn file(call: &Call, context: &Context) -> Result<Option<PathBuf>, CliError> {
-    if let Some(named) = call.value("file") {
-        let path = context.cwd.join(named);
-        return path.canonicalize().map(Some).map_err(|source| CliError::File { what: "read", path: named.to_owned(), source });
+/// A file that is named does not exist; the file that was found is one that other users can change.
+pub(super) fn files(call: &Call, context: &Context) -> Result<Vec<PathBuf>, CliError> {
+    let whole =
+        |path: &Path, shown: &str| path.canonicalize().map_err(|source| CliError::File { what: "read", path: shown.to_owned(), source });
+    let named: Vec<PathBuf> = call.values("file").map(|named| whole(&context.cwd.join(named), named)).collect::<Result<_, _>>()?;
+    if !named.is_empty() {
+        return Ok(named);
     }
+    let by_variable = |variables: &EnvMap| -> Result<Vec<PathBuf>, CliError> {
+        let paths = compose::named_by_variable(context, variables);
+        paths.iter().map(|path| whole(path, &format!("COMPOSE_FILE: {}", path.display()))).collect()
+    };
+    let of_caller = by_variable(&EnvMap::new())?;
+    if !of_caller.is_empty() {
+        return Ok(of_caller);
+    }
+    if !DEFAULT_NAMES.iter().any(|name| context.cwd.join(name).is_file()) {
+        let of_file = by_variable(&compose::env_of(&context.cwd, context)?)?;
+        if !of_file.is_empty() {
+            return Ok(of_file);
+        }
+    }
+    Ok(found(context)?.into_iter().next().map_or_else(Vec::new, |file| {
+        let over = override_of(&file);
+        std::iter::once(file).chain(over).collect()
+    }))
+}
+
+/// The files with usual names of this folder, or of the nearest above it that has one.
+///
+/// # Errors
+/// Other users can change the first one.
+fn found(context: &Context) -> Result<Vec<PathBuf>, CliError> {
     let names = || DEFAULT_NAMES.iter().chain(COMPOSE_NAMES);
-    let found = context.cwd.ancestors().find_map(|dir| names().map(|name| dir.join(name)).find(|path| path.is_file()));
-    let Some(found) = found else { return Ok(None) };
-    let origin = if found.parent() == Some(&context.cwd) { Origin::CurrentFolder } else { Origin::FolderAbove };
-    context.open(&found, origin).map_err(|problem| CliError::Failed(format!("{}: {problem}", found.display())))?;
-    Ok(found.canonicalize().ok())
+    let in_dir = |dir: &Path| -> Vec<PathBuf> { names().map(|name| dir.join(name)).filter(|path| path.is_file()).collect() };
+    let found = context.cwd.ancestors().map(in_dir).find(|files| !files.is_empty()).unwrap_or_default();
+    if let Some(first) = found.first() {
+        let origin = if first.parent() == Some(&context.cwd) { Origin::CurrentFolder } else { Origin::FolderAbove };
+        context.open(first, origin).map_err(|problem| CliError::Failed(format!("{}: {problem}", first.display())))?;
+    }
+    Ok(found.iter().filter_map(|file| file.canonicalize().ok()).collect())
 }
 
 /// Says which file a command uses; it may be in a folder above.
@@ -72,25 +105,34 @@ pub(super) fn looked_at(cx: &mut Cx, call: &Call) -> Result<Option<Vec<Detail>>,
     }
     let context = super::files::context(cx, call)?;
     let named = call.value("project-name");
-    let file = match named {
+    let files = match named {
         // A name alone is enough: then the project may be that of any file.
-        Some(_) if call.value("file").is_none() => None,
-        _ => match file(call, &context) {
+        Some(_) if call.value("file").is_none() => Vec::new(),
+        _ => match files(call, &context) {
             // Lines are shown without a project as well.
-            Err(CliError::Failed(_)) if call.command.name == "logs" && !is_asked_for => None,
+            Err(CliError::Failed(_)) if call.command.name == "logs" && !is_asked_for => Vec::new(),
             found => found?,
         },
     };
-    if file.is_none() && named.is_none() {
+    let first = files.into_iter().next();
+    if first.is_none() && named.is_none() {
         return Ok(None);
-    }
-    if let Some(file) = file.as_deref().filter(|_| call.command.name == "down") {
-        name_file(cx, call, file);
     }
     let details = match cx.running_client()? {
         Some(client) => client.inspect(&[])?,
         None => Vec::new(),
     };
+    let has_members = |file: &PathBuf| details.iter().any(|detail| is_member(detail, Some(file), named));
+    // `import` writes an ecosystem file beside the compose file: the project is that of the file from which it is up.
+    let file = match first {
+        Some(file) if call.value("file").is_none() && !has_members(&file) => {
+            Some(found(&context)?.into_iter().find(has_members).unwrap_or(file))
+        }
+        first => first,
+    };
+    if let Some(file) = file.as_deref().filter(|_| call.command.name == "down") {
+        name_file(cx, call, file);
+    }
     let members: Vec<Detail> = details.into_iter().filter(|detail| is_member(detail, file.as_deref(), named)).collect();
     Ok(Some(members).filter(|members| is_asked_for || !members.is_empty()))
 }

@@ -3,22 +3,21 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use ostler_config::{Context, Origin, Overlay, Problems, RawApp, finish_order, load_made, values, variables_of};
+use ostler_config::{Context, Overlay, Problems, RawApp, finish_order, load_made, values};
 use ostler_core::app::{AppSpec, EnvMap};
-use ostler_export::{ComposeService, Surroundings, Told, compose_project};
+use ostler_export::{ComposeService, Told, compose_project};
 use serde_json::{Map, Value};
 
 use super::super::change::EnvChoice;
 use super::super::files::{self, Source};
 use super::super::present::Present;
+use super::compose::ComposeFiles;
 use super::name::choose;
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, UsageError};
 use crate::text::shown;
 
-/// Longest compose file.
-const MOST_BYTES: u64 = 4 << 20;
 /// Most instances of `--scale`; more are a slip.
 const MOST_INSTANCES: u32 = 10_000;
 
@@ -53,19 +52,33 @@ struct Content {
 ///
 /// # Errors
 /// What is wrong was reported, or is said.
-pub(crate) fn read(cx: &mut Cx, call: &Call, file: &Path) -> Result<Project, CliError> {
+pub(crate) fn read(cx: &mut Cx, call: &Call, files: &[PathBuf]) -> Result<Project, CliError> {
+    let Some(file) = files.first() else { return Err(CliError::NotFound("the project has no file".into())) };
     let mut context = files::context(cx, call)?;
     let dir = file.parent().unwrap_or(Path::new("/")).to_owned();
     // Paths of a file are those of its folder, wherever this is called from.
     context.cwd.clone_from(&dir);
     let shown = file.file_name().map_or_else(|| file.display().to_string(), |name| name.to_string_lossy().into_owned());
     let source = Source::File(file.to_owned(), shown.clone());
-    let content = if is_compose(file, &shown) { compose(cx, file, &shown, &context)? } else { ecosystem(cx, call, &source, &mut context)? };
+    let content = if is_compose(file, &shown) {
+        compose(cx, files, &shown, &context)?
+    } else if files.len() > 1 {
+        return Err(UsageError::BadValue { option: "--file".into(), reason: "only compose files are merged; name one file".into() }.into());
+    } else {
+        ecosystem(cx, call, &source, &mut context)?
+    };
     let folder = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let variable = context.env.get("COMPOSE_PROJECT_NAME").or_else(|| content.variables.get("COMPOSE_PROJECT_NAME"));
     let name = choose(call.value("project-name"), variable.map(String::as_str), content.name.as_deref(), &folder)?;
     let scales = scales(call)?;
     let all: Vec<String> = content.apps.iter().map(RawApp::name).collect();
+    let asked = scales.iter().filter(|(_, count)| *count > 0).map(|(own, _)| own).chain(&call.targets);
+    for own in asked {
+        let service = content.services.iter().find(|service| service.name == *own);
+        if let Some(why) = service.and_then(|service| service.app.as_ref().err()) {
+            return Err(CliError::Failed(format!("{own} cannot run here: {why}")));
+        }
+    }
     let chosen = chosen(call, &content, &context, &all, &scales)?;
     let with_project = |own: &String| format!("{name}-{own}");
     let none_of = scales.iter().filter(|(_, count)| *count == 0).map(|(own, _)| with_project(own)).collect();
@@ -99,8 +112,13 @@ pub(crate) fn read(cx: &mut Cx, call: &Call, file: &Path) -> Result<Project, Cli
 /// True if this is a compose file: its name says so, or it has services and no apps.
 fn is_compose(file: &Path, shown: &str) -> bool {
     let is_yaml = file.extension().is_some_and(|end| end == "yaml" || end == "yml");
-    let has_services = || values(file, shown).is_ok_and(|value| value.get("services").is_some() && value.get("apps").is_none());
-    is_yaml && (super::COMPOSE_NAMES.contains(&shown) || has_services())
+    let has_services = || match values(file, shown) {
+        Ok(value) => (value.get("services").is_some() || value.get("include").is_some()) && value.get("apps").is_none(),
+        // Compose takes scalars that the reader of config files refuses.
+        Err(_) => std::fs::read_to_string(file).is_ok_and(|text| text.lines().any(|line| line.starts_with("services:"))),
+    };
+    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or(shown);
+    is_yaml && (super::COMPOSE_NAMES.contains(&name) || has_services())
 }
 
 fn ecosystem(cx: &mut Cx, call: &Call, source: &Source, context: &mut Context) -> Result<Content, CliError> {
@@ -108,19 +126,11 @@ fn ecosystem(cx: &mut Cx, call: &Call, source: &Source, context: &mut Context) -
     Ok(Content { apps: loaded.apps, name: loaded.project, variables: EnvMap::new(), services: Vec::new(), told: Vec::new() })
 }
 
-fn compose(cx: &mut Cx, file: &Path, shown: &str, context: &Context) -> Result<Content, CliError> {
-    let text = text_of(file, shown, context)?;
-    let env_file = context.cwd.join(".env");
-    let variables = if env_file.is_file() { variables_of(&env_file, context).map_err(CliError::Failed)? } else { EnvMap::new() };
-    let path = context.env.get("PATH").map(String::as_str).unwrap_or_default();
-    let around = Surroundings {
-        variable: &|name| context.env.get(name).or_else(|| variables.get(name)).cloned(),
-        has_program: &|program| {
-            std::env::split_paths(path).any(|dir| rustix::fs::access(dir.join(program), rustix::fs::Access::EXEC_OK).is_ok())
-        },
-        has_file: &|file| context.cwd.join(file).is_file(),
-    };
-    let project = compose_project(&text, &around).map_err(|error| CliError::Failed(format!("{shown}: {error}")))?;
+fn compose(cx: &mut Cx, files: &[PathBuf], shown: &str, context: &Context) -> Result<Content, CliError> {
+    let read = ComposeFiles::read(files, context)?;
+    let project = read.with(context, compose_project).map_err(|error| CliError::Failed(format!("{shown}: {error}")))?;
+    let variables = read.variables;
+    let file = files.first().map_or(Path::new("/"), PathBuf::as_path);
     let apps: Vec<Value> = project.services.iter().filter_map(|service| service.app.as_ref().ok()).cloned().map(Value::from).collect();
     let made = if apps.is_empty() {
         Vec::new()
@@ -132,18 +142,6 @@ fn compose(cx: &mut Cx, file: &Path, shown: &str, context: &Context) -> Result<C
         loaded.apps
     };
     Ok(Content { apps: made, name: project.name, variables, services: project.services, told: project.told })
-}
-
-fn text_of(file: &Path, shown: &str, context: &Context) -> Result<String, CliError> {
-    use std::io::Read as _;
-    let failed = |source| CliError::File { what: "read", path: shown.to_owned(), source };
-    let mut bytes = Vec::new();
-    let (opened, _) = context.open(file, Origin::Named).map_err(|problem| CliError::Failed(format!("{shown}: {problem}")))?;
-    opened.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MOST_BYTES {
-        return Err(CliError::Failed(format!("{shown} has more than {MOST_BYTES} bytes")));
-    }
-    String::from_utf8(bytes).map_err(|_| CliError::Failed(format!("{shown} is not UTF-8")))
 }
 
 /// `--scale app=3`, again for more.
