@@ -50,6 +50,8 @@ fn nonsense_changes_nothing() {
         ("set pm2-logrotate:retain nonsense", "expected a number of files"),
         ("set __proto__:x 1", "not allowed"),
         ("set lone", "missing required argument"),
+        ("set a:b one two three", "write `ostler set a:b 'one two three'`"),
+        ("set", "missing required argument"),
         ("multiset a:b", "missing required argument"),
         ("unset nope", "no setting nope"),
         ("install no;such;module", "characters in it"),

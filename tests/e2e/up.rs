@@ -163,7 +163,7 @@ fn in_front_until_told_to_stop() {
     assert!(lines.last().unwrap().starts_with("web-"), "{lines:?}");
     kill(front.pid(), Signal::INT);
     front.until("Stopping shop");
-    assert_eq!(front.end(&home), 0);
+    assert_eq!(front.end(&home), 130);
     assert_eq!(home.app("shop-web").status(), "stopped");
     assert_eq!(home.app("mine").status(), "online");
     // The second time nobody is asked any more.
@@ -175,7 +175,7 @@ fn in_front_until_told_to_stop() {
     front.until("Stopping shop");
     assert!(alive(pid));
     kill(front.pid(), Signal::INT);
-    assert_eq!(front.end(&home), 0);
+    assert_eq!(front.end(&home), 130);
     assert!(!alive(pid));
     // Also while it is still waiting for what never gets well.
     home.cmd("down").cwd(&folder).run().ok();
@@ -185,7 +185,7 @@ fn in_front_until_told_to_stop() {
     let mut front = Foreground::open(home.cmd("up").cwd(&folder).command());
     home.wait_until("api has begun", || told(&folder).contains(&"api".to_owned()));
     kill(front.pid(), Signal::INT);
-    assert_eq!(front.end(&home), 0);
+    assert_eq!(front.end(&home), 130);
     home.wait_until("nothing of it runs", || home.jlist().iter().all(|item| item.name() == "mine" || item.status() == "stopped"));
     assert!(!told(&folder).contains(&"web".to_owned()));
     // What ends by itself ends the command, with what became of it.

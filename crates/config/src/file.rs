@@ -168,6 +168,10 @@ fn is_one_app(top: &Map<String, Value>) -> bool {
 }
 
 fn no_apps(top: &Map<String, Value>) -> Problem {
+    if top.get("services").is_some_and(Value::is_object) {
+        let text = "is a compose file: `ostler up` runs it, `ostler import compose` writes an ecosystem file from it";
+        return Problem::error(Kind::NotApps, text);
+    }
     let near = top.keys().find_map(|key| keys::closest(key, ["apps"]).map(|_| key));
     let hint = near.map_or_else(String::new, |key| format!(" (did you mean `apps` instead of `{key}`?)"));
     Problem::error(Kind::NotApps, format!("holds no apps: expected a key `apps` with a list{hint}"))

@@ -27,6 +27,10 @@ pub(crate) enum Status {
     Incomplete = 6,
     /// The command belongs to a part that this program was built without.
     LeftOut = 7,
+    /// Ctrl-C ended a project in front.
+    Interrupted = 130,
+    /// Another signal ended it.
+    Terminated = 143,
 }
 
 /// Reason why a command line cannot be understood.

@@ -17,6 +17,8 @@ pub(crate) struct Signals {
     stopping: bool,
     /// Signals that came, each counted.
     count: u32,
+    /// The first of them.
+    first: Option<i32>,
     /// The keeper that this process started.
     pub keeper: Option<i32>,
     /// End of the keeper that this process started last.
@@ -35,6 +37,7 @@ impl Signals {
             children: SignalFd::new(&[CHLD]).map_err(failed)?,
             stopping: false,
             count: 0,
+            first: None,
             keeper: None,
             keeper_ended: None,
         };
@@ -61,7 +64,8 @@ impl Signals {
                 self.keeper_ended = Some(ending);
             }
         }
-        while self.stop.next().is_some() {
+        while let Some(received) = self.stop.next() {
+            self.first.get_or_insert(received.signal);
             self.stopping = true;
             self.count += 1;
         }
@@ -71,6 +75,11 @@ impl Signals {
     /// How many signals that ask to stop have come.
     pub(crate) fn count(&self) -> u32 {
         self.count
+    }
+
+    /// Returns true if Ctrl-C was the first signal.
+    pub(crate) fn is_interrupt(&self) -> bool {
+        self.first == Some(INT)
     }
 
     /// True if the keeper ended as it does after a `kill`; also when it is not known how.

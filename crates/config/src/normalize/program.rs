@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::program::{self, NODE_SYMBOL, ProgramKind, SCRIPT_HEAD};
+use rustix::fs::{Mode, OFlags};
 
 use crate::context::find_program;
 
@@ -64,13 +65,18 @@ fn has_symbol_of_node(file: &Path) -> bool {
     head(file, BINARY_HEAD).is_some_and(|head| memchr::memmem::find(&head, NODE_SYMBOL).is_some())
 }
 
-/// Reads the beginning of a regular file.
-fn head(file: &Path, bytes: usize) -> Option<Vec<u8>> {
-    if !file.is_file() {
+/// Reads the beginning of a regular file. Opening another kind of file in its place neither waits nor has an effect.
+fn head(path: &Path, bytes: usize) -> Option<Vec<u8>> {
+    if !path.is_file() {
+        return None;
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
+    if !file.metadata().ok()?.is_file() {
         return None;
     }
     let mut head = Vec::new();
-    File::open(file).ok()?.take(u64::try_from(bytes).ok()?).read_to_end(&mut head).ok()?;
+    file.take(u64::try_from(bytes).ok()?).read_to_end(&mut head).ok()?;
     Some(head)
 }
 

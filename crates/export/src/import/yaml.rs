@@ -96,6 +96,7 @@ impl<'a> Reader<'a> {
         };
         let node = tagged(tag.as_ref(), node);
         if anchor > 0 {
+            self.add(node.1)?;
             self.anchors.insert(anchor, node.clone());
         }
         Ok(node)

@@ -6,7 +6,7 @@ const fn opt(long: &'static str, short: Option<char>, arg: Arg, sets: Sets, grou
     Opt { long, short, aliases: &[], arg, sets, group, help }
 }
 
-const fn alias(opt: Opt, aliases: &'static [&'static str]) -> Opt {
+pub(super) const fn alias(opt: Opt, aliases: &'static [&'static str]) -> Opt {
     Opt { aliases, ..opt }
 }
 

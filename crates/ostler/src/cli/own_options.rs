@@ -1,6 +1,6 @@
 //! Options that one command has of its own.
 
-use super::options::{call, known};
+use super::options::{alias, call, known};
 use super::table::{Arg, Completes, Opt};
 
 pub(super) const SERVE: &[Opt] = &[
@@ -146,7 +146,7 @@ pub(super) const PLATFORMS: Completes =
 pub(super) const ROLLOUT: &[Opt] = &[call("to", None, Arg::Required("release"), "undo: to this release instead of the one before")];
 
 pub(super) const LOGS: &[Opt] = &[
-    call("lines", None, Arg::Required("n"), "how many of the last lines first (15)"),
+    alias(call("lines", None, Arg::Required("n"), "how many of the last lines first (15)"), &["tail"]),
     call("nostream", None, Arg::None, "the last lines only, then end"),
     call("grep", None, Arg::Required("text"), "lines with this text only, the last of them also from rotated files"),
     call("regex", None, Arg::None, "the text of --grep is a regular expression"),
@@ -158,6 +158,7 @@ pub(super) const LOGS: &[Opt] = &[
     call("out", None, Arg::None, "standard output only"),
     call("format", None, Arg::None, "key=value lines"),
     call("timestamp", None, Arg::Optional("format"), "time before each line (YYYY-MM-DD-HH:mm:ss)"),
+    call("timestamps", Some('t'), Arg::None, "as --timestamp, in its usual form"),
     call("highlight", None, Arg::Optional("word"), "mark this word"),
     call("file", None, Arg::Required("file"), "the project of this file only"),
     call("project-name", None, Arg::Required("name"), "this project only"),
@@ -183,9 +184,11 @@ pub(super) const UP: &[Opt] = &[
     call("strict", None, Arg::None, "warnings of the config file are errors"),
 ];
 
-pub(super) const DOWN: &[Opt] = &[FILE, PROJECT];
+pub(super) const DOWN: &[Opt] =
+    &[FILE, PROJECT, call("volumes", Some('v'), Arg::None, "no volumes are made here: the data stays in its folders")];
 
 pub(super) const LIST: &[Opt] = &[
     call("file", Some('f'), Arg::Optional("file"), "ps: the project of this file only"),
     call("project-name", None, Arg::Required("name"), "ps: this project only"),
+    call("quiet", Some('q'), Arg::None, "the ids only"),
 ];

@@ -52,7 +52,10 @@ fn understand(words: Vec<OsString>, passes_over: bool) -> Result<Parsed, UsageEr
         rest.into_iter().skip(1).collect::<Vec<_>>()
     });
     let first = Scan::run(&words, None)?;
-    if first.has("version") || first.has("V") {
+    // `down -v` is Compose's: an option of the command comes before the global one.
+    let command = first.positional.first().and_then(|word| find(word));
+    let is_own = command.is_some_and(|command| command.options.iter().any(|opt| opt.short == Some('v')));
+    if first.has("version") && !is_own || first.has("V") {
         return Ok(Parsed::Version);
     }
     let Some(word) = first.positional.first() else {
@@ -77,6 +80,9 @@ fn understand(words: Vec<OsString>, passes_over: bool) -> Result<Parsed, UsageEr
         Some(error) => return Err(error),
         None => None,
     };
+    if scan.has("version") {
+        return Ok(Parsed::Version);
+    }
     scan.give_back_target(command);
     let word = scan.positional.remove(0);
     // `runtime start app.js`, as PM2's program for containers has it; a file of that name alone is meant itself.

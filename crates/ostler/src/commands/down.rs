@@ -12,6 +12,9 @@ use crate::render::{self, Wording};
 
 /// Takes it down. Nothing there is no failure: it is down.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    if call.has("volumes") {
+        cx.out.warn_err("--volumes: ostler makes no volumes; data that apps wrote stays in its folders");
+    }
     let members = looked_at(cx, call)?.unwrap_or_default();
     let names = app_names(&members, &call.targets)?;
     if !names.is_empty() {

@@ -14,7 +14,17 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if (call.word == "ps" || call.value("file").is_some() || call.has("project-name"))
         && let Some(members) = looked_at(cx, call)?
     {
-        table::show_only(cx, call, &members.iter().map(|member| member.id).collect::<Vec<_>>())?;
+        let ids = members.iter().map(|member| member.id).collect::<Vec<_>>();
+        if call.has("quiet") {
+            show_ids(cx, &ids);
+        } else {
+            table::show_only(cx, call, &ids)?;
+        }
+        return Ok(Status::Ok);
+    }
+    if call.has("quiet") {
+        let ids = cx.client()?.list()?.iter().map(|row| row.id).collect::<Vec<_>>();
+        show_ids(cx, &ids);
         return Ok(Status::Ok);
     }
     if call.has("watch") {
@@ -27,6 +37,10 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
     table::show(cx, call)?;
     Ok(Status::Ok)
+}
+
+fn show_ids(cx: &mut Cx, ids: &[u32]) {
+    ids.iter().for_each(|id| cx.out.line(id));
 }
 
 /// Runs `list --watch`: again and again until the reader or the daemon goes away.

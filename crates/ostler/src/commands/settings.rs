@@ -16,7 +16,13 @@ pub(crate) fn set(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     match call.targets.as_slice() {
         [] => edit(cx, call),
         [key] => Err(missing_value(key)),
-        [key, value, ..] => store(cx, call, &[(key.clone(), value.clone())]),
+        // PM2 takes the first word and drops the others.
+        [key, value, rest @ ..] if rest.is_empty() || cx.program.is_pm2() => store(cx, call, &[(key.clone(), value.clone())]),
+        [key, words @ ..] => {
+            let whole = quoted(&words.join(" "));
+            let reason = format!("expected one value, found {} words: write `{} set {key} {whole}`", words.len(), cx.program.name());
+            Err(UsageError::BadValue { option: "set".into(), reason }.into())
+        }
     }
 }
 
@@ -152,12 +158,26 @@ fn show_section(cx: &mut Cx, name: &str, section: &Map<String, Value>) {
     let program = cx.program.name();
     cx.out.line(format_args!("Module: {name}"));
     for (key, value) in section {
-        cx.out.line(format_args!("$ {program} set {name}:{key} {}", shown(value)));
+        let value = shown(value);
+        // PM2 prints the value as it is.
+        let value = if cx.program.is_pm2() { value } else { quoted(&value) };
+        cx.out.line(format_args!("$ {program} set {name}:{key} {value}"));
     }
+}
+
+/// Returns a word that a shell reads as this text.
+fn quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "_-+=:,./@%".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// Opens the file in an editor; what comes out of it must make sense.
 fn edit(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
+    use std::io::IsTerminal as _;
+    // An editor without a terminal waits for ever.
+    if !std::io::stdin().is_terminal() {
+        return Err(UsageError::MissingArgument { name: "key".into() }.into());
+    }
     let path = module_conf::writable(cx)?;
     let editor = ["VISUAL", "EDITOR"].iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.trim().is_empty()));
     let words = args::split(editor.as_deref().unwrap_or("vi"));

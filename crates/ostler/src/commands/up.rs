@@ -192,7 +192,7 @@ fn in_front(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan, members: &
     if signals.count() > 0 {
         // The first signal came while it was started.
         cx.perform(&stop, Wording::Action)?;
-        return Ok(Status::Ok);
+        return Ok(ended_by(&signals));
     }
     let form = match () {
         () if call.has("json") => Form::Json,
@@ -206,11 +206,16 @@ fn in_front(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan, members: &
     cx.disconnect();
     logs::stream_as(cx, past, &show, Some(&mut signals), &mut front)?;
     if signals.count() > 0 {
-        return Ok(Status::Ok);
+        return Ok(ended_by(&signals));
     }
     // All have ended by themselves, or somebody else has ended them.
     let has_failed = of_project(cx, project)?.iter().any(|member| member.instance.status() == "errored" || failed(member));
     Ok(if has_failed { Status::Failed } else { Status::Ok })
+}
+
+/// Status of a project that a signal ended: the code that a shell gives.
+fn ended_by(signals: &Signals) -> Status {
+    if signals.is_interrupt() { Status::Interrupted } else { Status::Terminated }
 }
 
 /// True if the last run ended by itself, and not well.

@@ -115,7 +115,7 @@ fn kind(call: &Call) -> Result<Kind, CliError> {
         "list" if call.has("watch") => Kind::Screen,
         "jlist" => Kind::Processes,
         // In a form of their own there is no time to sort by.
-        "logs" if call.has("format") || call.has("timestamp") || call.has("highlight") => Kind::Text,
+        "logs" if call.has("format") || call.has("timestamp") || call.has("timestamps") || call.has("highlight") => Kind::Text,
         "logs" => Kind::Logs { follow: !call.has("nostream") && call.value("until").is_none() },
         "events" => Kind::Events { follow: call.has("follow") },
         _ if json => Kind::Json,

@@ -43,7 +43,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         cx.out.data_and_messages();
     }
     let form = if in_usual_form { Form::Labelled } else { form(call) };
-    let timestamp = call.has("timestamp").then(|| call.value("timestamp").unwrap_or_default());
+    let timestamp = (call.has("timestamp") || call.has("timestamps")).then(|| call.value("timestamp").unwrap_or_default());
     let mut printer = Printer::new(form, timestamp, call.value("highlight"));
     let terms = Terms::of(call)?;
     let targets = if call.targets.is_empty() { vec!["all".to_owned()] } else { call.targets.clone() };

@@ -155,9 +155,9 @@ fn rules(cron: &CronSpec) -> String {
     rules.iter().map(|rule| format!(", {rule}")).collect()
 }
 
-/// The next run: `2026-11-22 03:00:00 (in 14 h 3 min)`.
+/// The next run: `2026-11-22 03:00:00 CET (in 14 h 3 min)`.
 pub(super) fn next_run(detail: &Detail, view: &View) -> Option<String> {
-    next_ms(detail).map(|next| format!("{} ({})", view.local(next), in_time(next, view)))
+    next_ms(detail).map(|next| format!("{} ({})", view.local_with_zone(next), in_time(next, view)))
 }
 
 /// The time of the next run, wall clock.

@@ -47,8 +47,17 @@ impl View {
 
     /// Local time for people: `2026-11-21 03:55:45`.
     pub(super) fn local(&self, ms: u64) -> String {
+        self.zoned(ms).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    }
+
+    /// Local time with its zone: `2026-11-21 03:55:45 CET`. A schedule may have another zone than the reader.
+    pub(super) fn local_with_zone(&self, ms: u64) -> String {
+        self.zoned(ms).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
+    }
+
+    fn zoned(&self, ms: u64) -> jiff::Zoned {
         let stamp = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or_default();
-        stamp.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+        stamp.to_zoned(self.zone.clone())
     }
 
     /// Time since then, ms.

@@ -95,7 +95,7 @@ impl ComposeFiles {
     }
 }
 
-fn text_of(file: &Path, shown: &str, context: &Context) -> Result<String, CliError> {
+pub(super) fn text_of(file: &Path, shown: &str, context: &Context) -> Result<String, CliError> {
     let failed = |source| CliError::File { what: "read", path: shown.to_owned(), source };
     let mut bytes = Vec::new();
     let (opened, _) = context.open(file, Origin::Named).map_err(|problem| CliError::Failed(format!("{shown}: {problem}")))?;

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::super::change::EnvChoice;
 use super::super::files::{self, Source};
 use super::super::present::Present;
-use super::compose::ComposeFiles;
+use super::compose::{ComposeFiles, text_of};
 use super::name::choose;
 use crate::cli::Call;
 use crate::cx::Cx;
@@ -60,7 +60,7 @@ pub(crate) fn read(cx: &mut Cx, call: &Call, files: &[PathBuf]) -> Result<Projec
     context.cwd.clone_from(&dir);
     let shown = file.file_name().map_or_else(|| file.display().to_string(), |name| name.to_string_lossy().into_owned());
     let source = Source::File(file.to_owned(), shown.clone());
-    let content = if is_compose(file, &shown) {
+    let content = if is_compose(file, &shown, &context) {
         compose(cx, files, &shown, &context)?
     } else if files.len() > 1 {
         return Err(UsageError::BadValue { option: "--file".into(), reason: "only compose files are merged; name one file".into() }.into());
@@ -110,12 +110,12 @@ pub(crate) fn read(cx: &mut Cx, call: &Call, files: &[PathBuf]) -> Result<Projec
 }
 
 /// True if this is a compose file: its name says so, or it has services and no apps.
-fn is_compose(file: &Path, shown: &str) -> bool {
+fn is_compose(file: &Path, shown: &str, context: &Context) -> bool {
     let is_yaml = file.extension().is_some_and(|end| end == "yaml" || end == "yml");
     let has_services = || match values(file, shown) {
         Ok(value) => (value.get("services").is_some() || value.get("include").is_some()) && value.get("apps").is_none(),
         // Compose takes scalars that the reader of config files refuses.
-        Err(_) => std::fs::read_to_string(file).is_ok_and(|text| text.lines().any(|line| line.starts_with("services:"))),
+        Err(_) => text_of(file, shown, context).is_ok_and(|text| text.lines().any(|line| line.starts_with("services:"))),
     };
     let name = file.file_name().and_then(|name| name.to_str()).unwrap_or(shown);
     is_yaml && (super::COMPOSE_NAMES.contains(&name) || has_services())
