@@ -20,6 +20,21 @@ fn restarts_after_reboot() {
     assert_eq!(state, ["api online", "api online", "worker stopped"], "{}", machine.said());
 }
 
+/// `HOME` moves the home; the unit serves the home in which the list was saved.
+#[test]
+fn a_home_that_the_shell_moved_is_that_of_the_unit() {
+    needs_machine!();
+    let mut machine = machine();
+    machine.ok("mkdir -p /srv/moved");
+    for words in ["ostler start /srv/app.js --name api", "ostler save", "ostler startup"] {
+        machine.ok(["env", "HOME=/srv/moved"].into_iter().chain(words.split(' ')).collect::<Vec<_>>());
+    }
+    machine.reboot();
+    machine.wait_unit("ostler-root.service", "active");
+    let list = machine.jlist("env HOME=/srv/moved ostler jlist");
+    assert_eq!(list.iter().map(|app| app.name()).collect::<Vec<_>>(), ["api"], "{}", machine.said());
+}
+
 /// A version manager has taken the Node away with which the apps were saved, and put another one in its place.
 #[test]
 fn survives_a_new_node() {

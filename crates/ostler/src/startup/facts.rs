@@ -140,7 +140,7 @@ fn user(call: &Call, scope: Scope) -> Result<User, CliError> {
     found.ok_or_else(|| CliError::NotFound(format!("there is no user {shown:?}: nothing was changed")))
 }
 
-/// The home of `--hp`, which is the user's folder, as in PM2; else a home that was chosen by a variable; else the one below the user's folder.
+/// The home of `--hp`, which is the user's folder, as in PM2; else the caller's home if the unit is the caller's; else the one below the user's folder.
 fn manager_home(cx: &Cx, call: &Call, user: &User) -> Result<String, CliError> {
     let below = |folder: &Path| folder.join(folder_name(cx.program));
     let home = match call.value("hp") {
@@ -152,7 +152,8 @@ fn manager_home(cx: &Cx, call: &Call, user: &User) -> Result<String, CliError> {
             }
             below(folder)
         }
-        None if home::is_given() => home::locate(cx.program)?,
+        // The caller's own home, which HOME may move: `save` wrote there.
+        None if home::is_given() || user.uid == rustix::process::geteuid().as_raw() => home::locate(cx.program)?,
         None if user.home.starts_with('/') => below(Path::new(&user.home)),
         None => return Err(CliError::Failed(format!("the user {:?} has no home folder, name one with --hp", user.name))),
     };
