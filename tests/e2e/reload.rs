@@ -379,6 +379,24 @@ fn a_crash_of_the_new_release_while_old_processes_finish_ends_the_reload() {
     drop(requests);
 }
 
+/// The files of the earlier release are gone: a success would be none.
+#[test]
+fn undo_refuses_a_release_whose_files_were_overwritten() {
+    let home = home();
+    let release = |version: &str| {
+        home.write("package.json", format!(r#"{{"version": "{version}"}}"#));
+        home.write("app.js", format!("require('http').createServer((q, r) => r.end('v{version}')).listen(0);"))
+    };
+    home.ok(format!("start {} --name app -i 2", release("1.0.0")));
+    release("2.0.0");
+    home.ok("reload app");
+    let before = pids(&home);
+    for words in ["rollout undo app", "rollout undo app --to 1"] {
+        home.run(words).code(1).says("overwritten in").says("nothing was changed");
+        assert_eq!(pids(&home), before, "{words}");
+    }
+}
+
 #[test]
 fn undo_brings_back_the_environment_too() {
     let home = home();

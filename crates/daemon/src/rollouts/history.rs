@@ -128,7 +128,24 @@ impl Rollouts {
         if ctx.slots.named(app).is_empty() {
             return Err(Failure::NotFound { target: app.to_owned() });
         }
+        self.refuse_the_same(app, to).map_err(Failure::Other)?;
         self.release_to_undo(app, to).map_err(Failure::Other)
+    }
+
+    /// Returns an error if only files tell the earlier release from the present one: they were overwritten, so a start would run the present files.
+    fn refuse_the_same(&self, app: &str, to: Option<u32>) -> Result<(), String> {
+        let earlier = self.earlier_release(app, to)?;
+        let list = self.releases.get(app).map(Vec::as_slice).unwrap_or_default();
+        let Some(present) = list.iter().rfind(|release| release.end == End::Done) else { return Ok(()) };
+        let bare = |parts: &Parts| AppSpec { version: None, ..(*parts.app.spec).clone() };
+        if bare(&earlier) != bare(&present.parts) || earlier.base.vars != present.parts.base.vars {
+            return Ok(());
+        }
+        Err(format!(
+            "the earlier release of {app} differs from the present one by its files alone, and these were overwritten in {}; \
+             nothing was changed. Give each release a folder of its own, to which a link leads (`current -> releases/42`)",
+            earlier.app.spec.cwd
+        ))
     }
 
     /// # Errors
