@@ -55,6 +55,19 @@ fn followers_see_new_apps_truncation_and_rotation() {
 }
 
 #[test]
+fn logs_of_an_app_that_does_not_exist_yet_are_waited_for() {
+    let home = home();
+    parrot(&home, "p", "");
+    let follower = Foreground::open(home.cmd("logs p late --raw").command());
+    follower.until("listening");
+    tell(&home, "p", "the other one is shown");
+    follower.until("the other one is shown");
+    start_fixture(&home, "late", "-f", "count 1");
+    follower.until("00000001");
+    home.run("logs nothing --since 1h --until 1m").code(4);
+}
+
+#[test]
 fn nostream_ends_and_knows_namespaces() {
     let home = home();
     parrot(&home, "p", "--namespace red");

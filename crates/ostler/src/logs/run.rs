@@ -62,8 +62,14 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         daemon_name: cx.program.label(),
         own_folder,
         names: None,
+        waits: !ends && terms.as_ref().is_none_or(|terms| terms.until_ms.is_none()),
     };
     let list = cx.client()?.list()?;
+    if filter.waits {
+        for target in filter.missing(&list) {
+            cx.out.warn_err(format_args!("no app is called {} yet: its lines are shown once it is started", crate::text::shown(target)));
+        }
+    }
     let mut sources = filter.sources(&list)?;
     let places = places(call)?;
     if places.is_some() {
@@ -123,6 +129,7 @@ pub(crate) fn stream(cx: &mut Cx, past: Past, signals: Option<&mut Signals>) -> 
         daemon_name: cx.program.label(),
         own_folder: None,
         names: None,
+        waits: false,
     };
     let mut printer = Printer::new(Form::Labelled, Some("HH:mm:ss"), None).dating_the_daemon_itself();
     Ok(follow(cx, &mut printer, Vec::new(), &filter, Scene { home, past, stays: true, signals, observer: None }))
@@ -178,6 +185,7 @@ pub(crate) fn stream_as(
         daemon_name: cx.program.label(),
         own_folder: None,
         names: show.names.clone(),
+        waits: false,
     };
     let mut printer = Printer::new(show.form, show.timestamp, None);
     Ok(follow(cx, &mut printer, Vec::new(), &filter, Scene { home, past, stays: true, signals, observer: Some(observer) }))
@@ -197,6 +205,7 @@ pub(crate) fn of_one(cx: &mut Cx, id: u32, past: Past) -> Result<(), CliError> {
         daemon_name: cx.program.label(),
         own_folder: None,
         names: None,
+        waits: false,
     };
     filter.sources(&cx.client()?.list()?)?;
     let mut printer = Printer::new(Form::Raw, None, None);
@@ -218,6 +227,7 @@ pub(super) fn follow_for_bus(cx: &mut Cx, past: Past) -> Result<(), CliError> {
         daemon_name: cx.program.label(),
         own_folder: Some(home.join("logs")),
         names: None,
+        waits: false,
     };
     let mut printer = Printer::new(Form::Bus, None, None);
     follow(cx, &mut printer, Vec::new(), &filter, Scene { home, past, stays: false, signals: None, observer: None });
@@ -239,6 +249,7 @@ pub(crate) fn last_errors(cx: &mut Cx, count: u64, each: &mut dyn FnMut(&str, u3
         daemon_name: cx.program.label(),
         own_folder: None,
         names: None,
+        waits: false,
     };
     for source in filter.sources(&cx.client()?.list()?)? {
         let path = source.path.display().to_string();

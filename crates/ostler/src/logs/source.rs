@@ -98,11 +98,22 @@ pub(super) struct LogFilter {
     pub own_folder: Option<PathBuf>,
     /// Apps of these names only; none = all that the targets mean.
     pub names: Option<Vec<String>>,
+    /// Whether a target may name an app that is started later.
+    pub waits: bool,
 }
 
 impl LogFilter {
     fn is_daemon(&self, target: &str, list: &[Summary]) -> bool {
         (target == "PM2" || target == self.daemon_name) && !list.iter().any(|row| row.name == target)
+    }
+
+    /// The targets that mean no app of this list.
+    pub(super) fn missing<'a>(&'a self, list: &[Summary]) -> Vec<&'a str> {
+        let is_missing = |target: &&String| {
+            let found = meant(target, list, &self.cwd);
+            *target != "all" && !self.is_daemon(target, list) && matches!(found, Err(SelectError::Empty | SelectError::NotFound(_)))
+        };
+        self.targets.iter().filter(is_missing).map(String::as_str).collect()
     }
 
     /// The files, the daemon's first, otherwise by id.
@@ -122,6 +133,7 @@ impl LogFilter {
                 Ok(found) => ids.extend(found),
                 // Apps may come later, and the daemon's own log is there.
                 Err(SelectError::Empty) if target == "all" => {}
+                Err(SelectError::Empty | SelectError::NotFound(_)) if self.waits => {}
                 Err(error) => return Err(not_found(error)),
             }
         }
@@ -268,7 +280,7 @@ mod tests {
             daemon_log: "/h/pm2.log".into(),
             daemon_name: "ostler",
             own_folder: None,
-            names: None,
+            names: None, waits: false,
         }
     }
 
