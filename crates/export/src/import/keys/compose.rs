@@ -4,7 +4,7 @@ use super::Fate::{Differs, Done, LeftOut};
 use super::{Format, Key};
 
 const SOURCE: &str =
-    "the Compose specification, read in November 2026; keys that begin with `x-` are extensions, `x-ostler` has attributes of an app";
+    "the Compose specification (the table is kept by hand); keys that begin with `x-` are extensions, `x-ostler` has attributes of an app";
 
 pub(super) const TOP_LEVEL: Format = Format { title: "Compose, top level", source: SOURCE, keys: TOP_KEYS };
 pub(super) const FORMAT: Format = Format { title: "Compose, services", source: SOURCE, keys: KEYS };
