@@ -307,7 +307,11 @@ fn bad_files_are_refused_in_one_clear_line_each() {
             Kind::NotApps,
             "did-you-mean.config.js: holds no apps: expected a key `apps` with a list (did you mean `apps` instead of `app`?)",
         ),
-        ("docker-compose.yml", Kind::NotApps, "docker-compose.yml: is a compose file: `ostler up` runs it, `ostler import compose` writes an ecosystem file from it"),
+        (
+            "docker-compose.yml",
+            Kind::NotApps,
+            "docker-compose.yml: is a compose file: `ostler up` runs it, `ostler import compose` writes an ecosystem file from it",
+        ),
         ("empty.json", Kind::Malformed, "empty.json: the file is empty"),
         ("syntax.json", Kind::Malformed, "syntax.json:3:"),
         ("syntax.yaml", Kind::Malformed, "syntax.yaml:3:"),

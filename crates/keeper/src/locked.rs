@@ -48,6 +48,9 @@ fn use_library() {
     names.push(black_box(String::new()));
     let file = Path::new(black_box("/proc/self")).join(black_box("stat"));
     black_box((names, std::fs::read(file).ok()));
+    // A fork counts the threads in this way.
+    black_box(std::fs::read_dir(black_box("/proc/self/task")).map_or(0, Iterator::count));
+    black_box(format!("{}", black_box(std::io::Error::from(Errno::NOENT))));
 }
 
 /// Takes an error of the system apart. The tables by which that is done are constants in pages of

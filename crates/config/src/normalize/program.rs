@@ -86,7 +86,7 @@ fn file_name(path: &Path) -> &str {
 
 /// Returns the warning about a clustered app whose processes are no workers.
 pub(super) fn warning(spec: &AppSpec) -> Option<String> {
-    (spec.lacks_workers() && spec.env.increment_var.is_none()).then(|| {
+    (spec.lacks_workers() && !spec.script.is_empty() && spec.env.increment_var.is_none()).then(|| {
         let program = spec.interpreter.as_deref().unwrap_or(&spec.script);
         format!(
             "{program} is not Node, Deno or Bun: the instances are no cluster workers and share no port; give each a port of its own \

@@ -480,8 +480,9 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), count, "a command name is used twice");
-        // Letters that Compose has, and that mean something else for every other command.
-        const OF_COMPOSE: &[(&str, char)] = &[("up", 'f'), ("up", 'p'), ("down", 'f'), ("down", 'p'), ("list", 'f')];
+        // Letters that Compose or foreman has, and that mean something else for every other command.
+        const OF_COMPOSE: &[(&str, char)] =
+            &[("up", 'f'), ("up", 'p'), ("down", 'f'), ("down", 'p'), ("down", 'v'), ("list", 'f'), ("import", 'p')];
         for command in COMMANDS {
             let spelled = |opt: &Opt, is_global: bool| {
                 let longs = std::iter::once(opt.long).chain(opt.aliases.iter().copied()).map(str::to_owned);

@@ -9,6 +9,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let name = cx.program.name();
     let text = match call.target() {
         None if call.has("man") => cli::man_page(name),
+        #[cfg(feature = "export")]
         Some("import") if call.has("reference") => ostler_export::import_reference(),
         Some("ecosystem") if call.has("reference") => ostler_config::keys::reference(),
         None | Some("cli") if call.has("reference") => cli::reference(name),

@@ -36,7 +36,8 @@ impl LogFeed {
             daemon_log: "/".into(),
             daemon_name: "",
             own_folder: None,
-            names: None, waits: false,
+            names: None,
+            waits: false,
         };
         let mut sources = filter.sources(std::slice::from_ref(instance)).unwrap_or_default();
         by_age(&mut sources);

@@ -280,7 +280,8 @@ mod tests {
             daemon_log: "/h/pm2.log".into(),
             daemon_name: "ostler",
             own_folder: None,
-            names: None, waits: false,
+            names: None,
+            waits: false,
         }
     }
 

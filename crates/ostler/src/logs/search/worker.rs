@@ -107,7 +107,8 @@ fn answer(cx: &mut Cx, asked: &Asked) -> Result<(), String> {
         daemon_log: daemon_log(&home),
         daemon_name: cx.program.label(),
         own_folder: Some(home.join("logs")),
-        names: None, waits: false,
+        names: None,
+        waits: false,
     };
     let list = cx.client().map_err(worded)?.list().map_err(|error| with_causes(&error))?;
     let sources = filter.sources(&list).map_err(worded)?;
