@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::path::Path;
 
-use ostler_sys::memory;
+use ostler_sys::{ProcRef, child, clock, fork, memory, process, signal, socket, spawn};
 use rustix::io::Errno;
 
 use crate::children::Children;
@@ -13,7 +13,7 @@ use crate::watchdog::Watchdog;
 /// Tracks what the keeper uses, and counts as used what it needs when something goes wrong: that may happen while its disk is gone.
 pub(crate) fn track_use() {
     memory::track_use();
-    let rarely: [*const (); 21] = [
+    let rarely: [*const (); 33] = [
         Keeper::start_first_daemon as *const (),
         Keeper::daemon_time as *const (),
         Keeper::daemon_ended as *const (),
@@ -36,6 +36,19 @@ pub(crate) fn track_use() {
         Watchdog::doubt as *const (),
         Watchdog::look as *const (),
         Watchdog::deadline_ms as *const (),
+        // What these call.
+        child::reap_any as *const (),
+        child::reap as *const (),
+        child::signal as *const (),
+        child::is_ours as *const (),
+        ProcRef::of as *const (),
+        process::signal_fd as *const (),
+        process::ending_by_fd as *const (),
+        process::is_refusal as *const (),
+        spawn::spawn_at as *const (),
+        socket::packet_pair as *const (),
+        fork::fork as *const (),
+        clock::boot_ms as *const (),
     ];
     rarely.into_iter().for_each(memory::use_code);
     use_tables_of_errors();
@@ -51,6 +64,8 @@ fn use_library() {
     // A fork counts the threads in this way.
     black_box(std::fs::read_dir(black_box("/proc/self/task")).map_or(0, Iterator::count));
     black_box(format!("{}", black_box(std::io::Error::from(Errno::NOENT))));
+    // The end of a process in words.
+    black_box(format!("{}", signal::name(black_box(9))));
 }
 
 /// Takes an error of the system apart. The tables by which that is done are constants in pages of
