@@ -63,9 +63,9 @@ fn use_library() {
     black_box((names, std::fs::read(file).ok()));
     // A fork counts the threads in this way.
     black_box(std::fs::read_dir(black_box("/proc/self/task")).map_or(0, Iterator::count));
-    black_box(format!("{}", black_box(std::io::Error::from(Errno::NOENT))));
+    black_box(black_box(std::io::Error::from(Errno::NOENT)).to_string());
     // The end of a process in words.
-    black_box(format!("{}", signal::name(black_box(9))));
+    black_box(signal::name(black_box(9)).to_string());
 }
 
 /// Takes an error of the system apart. The tables by which that is done are constants in pages of
