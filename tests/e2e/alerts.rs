@@ -227,7 +227,7 @@ fn a_health_failure_is_over_when_the_next_process_is_healthy() {
         let of_rule = |change: &&Value| change["rule"] == rule && change["app"] == "api";
         all["history"].as_array().unwrap().iter().filter(of_rule).map(|change| change["status"].to_string()).collect::<BTreeSet<_>>()
     };
-    home.wait_until("it is told", || has(&receiver, "api unhealthy firing"));
+    home.wait_until("the message arrives", || has(&receiver, "api unhealthy firing"));
     answers(0);
     home.wait_until("the next process is healthy", || changes("unhealthy").len() == 2);
     answers(127);

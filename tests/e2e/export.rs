@@ -100,6 +100,7 @@ fn what_is_imported_runs() {
 #[test]
 fn files_beside_an_imported_file_are_read() {
     let home = home();
+    home.run("import compose - --port 80").code(2).says("only a Procfile has ports to count");
     std::fs::create_dir_all(home.work().join("conf.d")).unwrap();
     home.write("supervisord.conf", "[include]\nfiles = conf.d/*.conf\n");
     home.write("conf.d/b.conf", "[program:b]\ncommand=sleep 1000\nenvironment=HERE=%(here)s\n");

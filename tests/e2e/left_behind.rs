@@ -52,7 +52,7 @@ fn what_still_runs_is_taken_over_by_the_next_command_whatever_it_is() {
     }
 }
 
-/// A thread of a killed daemon may keep the socket for an instant: it takes a connection that nobody answers.
+/// A thread of a killed daemon may hold the socket for an instant: the kernel then accepts a connection, and no answer follows.
 #[test]
 fn a_socket_that_a_dead_daemon_still_holds_is_no_daemon() {
     for command in ["list", "describe api", "kill"] {

@@ -137,11 +137,18 @@ fn two_folders_and_what_was_there_do_not_meet() {
     let lines = home.cmd("logs api --nostream --raw").cwd(&below).run().ok();
     assert!(lines.stdout.contains("api   "), "{lines}");
     lines.never_says("web");
+    // Compose's short options.
+    let ids: Vec<String> = rows.iter().map(|row| row["id"].to_string()).collect();
+    let quiet = home.cmd("ps -q").cwd(&below).run().ok();
+    assert_eq!(quiet.stdout.lines().collect::<Vec<_>>(), ids);
+    let quiet = home.cmd("ps -q --json").cwd(&below).run().ok();
+    assert_eq!(quiet.stdout.trim(), format!("[{}]", ids.join(",")));
+    home.cmd("logs api --tail 1 -t --nostream").cwd(&below).run().ok().says("last 1 lines");
     // Elsewhere, and called as the other one, these are PM2's.
     assert_eq!(home.ok("ps --json").stdout.matches("\"pid\"").count(), 8);
     up(&home, &two, "--project-name other --scale web=1");
     home.wait_until("one is left", || names(&home).iter().filter(|name| *name == "other-web").count() == 1);
-    home.cmd("down").cwd(&one).run().ok();
+    home.cmd("down -v").cwd(&one).run().ok().says("ostler makes no volumes");
     home.cmd("down --project-name other").cwd(home.root()).run().ok();
     assert_eq!(names(&home), ["web"]);
     home.cmd("down").cwd(&one).run().ok().says("Nothing of this project");

@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(rustix::io::read(&again, &mut buffer).unwrap(), 4);
         assert_eq!(rustix::io::read(&again, &mut buffer), Err(Errno::AGAIN));
         drop(both);
-        assert_eq!(rustix::io::read(&again, &mut buffer), Ok(0), "nobody can write any more");
+        assert_eq!(rustix::io::read(&again, &mut buffer), Ok(0), "the last writer is closed");
         drop(again);
         assert!(of_process(me, key).is_none());
         assert_eq!(identity(File::open("/dev/null").unwrap()), None);

@@ -76,7 +76,7 @@ pub struct Alert {
     /// Instances that it was about since it began.
     #[serde(default)]
     pub instances: BTreeSet<u32>,
-    /// What is not over: the instance (none = the app as a whole), and what happened to it (none = a figure or a check).
+    /// Open conditions: the instance (none = the app as a whole), and its event (none = a figure or a check).
     #[serde(default)]
     pub(super) held: BTreeSet<Held>,
     /// How often it happened since it began.

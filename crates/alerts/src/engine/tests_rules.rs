@@ -263,7 +263,7 @@ fn a_rule_about_several_events_ends_when_each_is_over() {
         engine.pass(60_000);
         assert_eq!(engine.told(), ["api rule resolved"], "{last:?} came last");
     }
-    // What has only quiet events left is over when it is quiet.
+    // An alert that holds only crashes ends after five calm minutes.
     let mut engine = Engine::new(config(rules()));
     engine.step(happened(Kind::Unhealthy, "api", 0));
     engine.step(happened(Kind::Crash, "api", 0));

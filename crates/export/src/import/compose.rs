@@ -114,7 +114,7 @@ pub(super) fn app(
     }
     if expands {
         app.set("env_expand", true);
-        // What was resolved stays as it is.
+        // The reader has resolved the variables of these keys: a dollar sign in them is a character.
         for key in ["script", "args"] {
             if let Some(value) = app.map.get_mut(key) {
                 double_dollars(value);

@@ -9,23 +9,34 @@ use super::{ImportError, MOST_BYTES, dotenv, yaml};
 
 /// Deepest chain of `include` and `extends`.
 const DEEPEST: usize = 20;
+/// Most files that are included or extended, each time counted: two files that include each other twice would be read a million times.
+const MOST_FILES: usize = 1000;
+
+/// State of a load.
+#[derive(Default)]
+struct Loading {
+    /// Names of variables that are not set.
+    missing: Vec<String>,
+    /// Number of files that were read.
+    files: usize,
+}
 
 /// Reads files, merges them in their order and resolves their variables. Returns names of variables that are not set.
 ///
 /// # Errors
 /// A file is not a compose file, names a file that cannot be read, or needs a variable that is not set.
 pub(super) fn load(files: &[(String, String)], around: &Surroundings<'_>) -> Result<(Value, Vec<String>), ImportError> {
-    let mut missing = Vec::new();
+    let mut loading = Loading::default();
     let mut all = Value::Object(Map::new());
     for (name, text) in files {
         // Paths of all files start at the folder of the first one.
         let read =
-            file(name, text, "", around, &mut missing, 0).map_err(|error| if files.len() > 1 { in_file(name, error) } else { error })?;
+            file(name, text, "", around, &mut loading, 0).map_err(|error| if files.len() > 1 { in_file(name, error) } else { error })?;
         all = merge(all, read);
     }
-    missing.sort();
-    missing.dedup();
-    Ok((without_tags(all).unwrap_or_default(), missing))
+    loading.missing.sort();
+    loading.missing.dedup();
+    Ok((without_tags(all).unwrap_or_default(), loading.missing))
 }
 
 fn in_file(name: &str, error: ImportError) -> ImportError {
@@ -45,17 +56,17 @@ fn file(
     text: &str,
     folder: &str,
     around: &Surroundings<'_>,
-    missing: &mut Vec<String>,
+    loading: &mut Loading,
     depth: usize,
 ) -> Result<Value, ImportError> {
     if depth > DEEPEST {
         return malformed(format!("{name}: more than {DEEPEST} files include or extend each other"));
     }
-    let mut value = parsed(text, around, missing)?;
+    let mut value = parsed(text, around, loading)?;
     let services: Vec<String> = value.get("services").and_then(Value::as_object).into_iter().flat_map(|map| map.keys().cloned()).collect();
     let mut resolved = Map::new();
     for own in services {
-        let service = extended(&value, &own, name, folder, around, missing, depth)?;
+        let service = extended(&value, &own, name, folder, around, loading, depth)?;
         resolved.insert(own, service);
     }
     if !resolved.is_empty() {
@@ -66,7 +77,7 @@ fn file(
         Some(Value::Array(list)) => {
             let mut all = Value::Object(Map::new());
             for entry in list {
-                all = merge(all, include(&entry, folder, around, missing, depth)?);
+                all = merge(all, include(&entry, folder, around, loading, depth)?);
             }
             Ok(merge(all, value))
         }
@@ -76,7 +87,7 @@ fn file(
 }
 
 /// The values of a text, with their variables resolved. If references are kept, those in `environment` stay.
-fn parsed(text: &str, around: &Surroundings<'_>, missing: &mut Vec<String>) -> Result<Value, ImportError> {
+fn parsed(text: &str, around: &Surroundings<'_>, loading: &mut Loading) -> Result<Value, ImportError> {
     if text.len() > MOST_BYTES {
         return Err(ImportError::TooLarge(text.len()));
     }
@@ -87,9 +98,9 @@ fn parsed(text: &str, around: &Surroundings<'_>, missing: &mut Vec<String>) -> R
             kept.push(service.get_mut("environment").map(Value::take));
         }
     }
-    let mut variables = Variables { lookup: around.variable, missing: std::mem::take(missing), is_lenient: false };
+    let mut variables = Variables { lookup: around.variable, missing: std::mem::take(&mut loading.missing), is_lenient: false };
     interpolate(&mut value, "", &mut variables)?;
-    *missing = variables.missing;
+    loading.missing = variables.missing;
     for (service, kept) in value.get_mut("services").and_then(Value::as_object_mut).into_iter().flat_map(|map| map.values_mut()).zip(kept) {
         if let (Some(service), Some(kept)) = (service.as_object_mut(), kept) {
             service.insert("environment".into(), kept);
@@ -98,7 +109,11 @@ fn parsed(text: &str, around: &Surroundings<'_>, missing: &mut Vec<String>) -> R
     Ok(value)
 }
 
-fn read(path: &str, around: &Surroundings<'_>) -> Result<String, ImportError> {
+fn read(path: &str, around: &Surroundings<'_>, loading: &mut Loading) -> Result<String, ImportError> {
+    loading.files += 1;
+    if loading.files > MOST_FILES {
+        return malformed(format!("{path}: more than {MOST_FILES} files are included or extended"));
+    }
     match (around.read)(path) {
         Ok(Some(text)) => Ok(text),
         Ok(None) => malformed(format!("the file {path} does not exist")),
@@ -113,7 +128,7 @@ fn extended(
     name: &str,
     folder: &str,
     around: &Surroundings<'_>,
-    missing: &mut Vec<String>,
+    loading: &mut Loading,
     depth: usize,
 ) -> Result<Value, ImportError> {
     let Some(mut service) = value.get("services").and_then(|services| services.get(own)).cloned() else {
@@ -129,15 +144,15 @@ fn extended(
     let base = match extends.get("file").and_then(Value::as_str) {
         Some(file) => {
             let path = joined(folder, file);
-            let other = parsed(&read(&path, around)?, around, missing).map_err(|error| in_file(&path, error))?;
-            extended(&other, base, &path, parent(&path), around, missing, depth + 1)?
+            let other = parsed(&read(&path, around, loading)?, around, loading).map_err(|error| in_file(&path, error))?;
+            extended(&other, base, &path, parent(&path), around, loading, depth + 1)?
         }
-        None => extended(value, base, name, folder, around, missing, depth + 1)?,
+        None => extended(value, base, name, folder, around, loading, depth + 1)?,
     };
     Ok(merge(base, service))
 }
 
-fn include(entry: &Value, folder: &str, around: &Surroundings<'_>, missing: &mut Vec<String>, depth: usize) -> Result<Value, ImportError> {
+fn include(entry: &Value, folder: &str, around: &Surroundings<'_>, loading: &mut Loading, depth: usize) -> Result<Value, ImportError> {
     let paths: Vec<&str> = match entry.get("path").unwrap_or(entry) {
         Value::String(path) => vec![path],
         Value::Array(paths) => paths.iter().filter_map(Value::as_str).collect(),
@@ -165,7 +180,8 @@ fn include(entry: &Value, folder: &str, around: &Surroundings<'_>, missing: &mut
     let mut all = Value::Object(Map::new());
     for path in paths {
         let path = joined(folder, path);
-        let value = file(&path, &read(&path, around)?, &project, &inner, missing, depth + 1).map_err(|error| in_file(&path, error))?;
+        let value =
+            file(&path, &read(&path, around, loading)?, &project, &inner, loading, depth + 1).map_err(|error| in_file(&path, error))?;
         all = merge(all, value);
     }
     Ok(all)
@@ -182,4 +198,50 @@ pub(super) fn joined(folder: &str, path: &str) -> String {
 
 fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read_all(files: &[(&str, &str)]) -> Result<Value, ImportError> {
+        let read = |path: &str| Ok(files.iter().find(|(name, _)| *name == path).map(|(_, text)| (*text).to_owned()));
+        let variable = |name: &str| (name == "OWN").then(|| "caller".to_owned());
+        let around = Surroundings { variable: &variable, has_program: &|_| false, read: &read, keeps_references: false };
+        load(&[(files[0].0.to_owned(), files[0].1.to_owned())], &around).map(|(value, _)| value)
+    }
+
+    #[test]
+    fn included_and_extended_files_have_paths_and_variables_of_their_own() {
+        let files = [
+            ("compose.yaml", "include: [sub/compose.yaml]\nservices: {web: {extends: {file: base/b.yaml, service: b}, command: mine}}"),
+            ("sub/compose.yaml", "services: {db: {command: '$OWN $THEIRS', env_file: db.env, build: .}}"),
+            ("sub/.env", "OWN=theirs\nTHEIRS=sub\n"),
+            ("base/b.yaml", "services: {b: {extends: a, env_file: [b.env], command: b}, a: {working_dir: /a, build: {context: x}}}"),
+        ];
+        let expected = json!({"services": {
+            "db": {"command": "caller sub", "env_file": "sub/db.env", "build": "sub/."},
+            "web": {"working_dir": "/a", "build": {"context": "base/x"}, "env_file": ["base/b.env"], "command": "mine"},
+        }});
+        assert_eq!(read_all(&files), Ok(expected));
+    }
+
+    #[test]
+    fn what_leads_nowhere_or_in_circles_is_an_error() {
+        for (files, why) in [
+            (&[("a.yaml", "include: [b.yaml]")] as &[_], "the file b.yaml does not exist"),
+            (&[("a.yaml", "include: b.yaml")], "expected a list"),
+            (&[("a.yaml", "include: [b.yaml, b.yaml]"), ("b.yaml", "include: [a.yaml, a.yaml]")], "include or extend"),
+            (&[("a.yaml", "services: {a: {extends: b}, b: {extends: a}}")], "extend each other"),
+            (&[("a.yaml", "services: {a: {extends: {file: a.yaml, service: a}}}")], "extend each other"),
+            (&[("a.yaml", "services: {a: {extends: {service: c}}}")], "no service c"),
+        ] {
+            let error = read_all(files).unwrap_err().to_string();
+            assert!(error.contains(why), "{files:?}: {error}");
+        }
+        let wide = format!("include: [{}]", "b.yaml, ".repeat(2000));
+        assert!(read_all(&[("a.yaml", &wide), ("b.yaml", "services: {}")]).unwrap_err().to_string().contains("more than 1000 files"));
+    }
 }

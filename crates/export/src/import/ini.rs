@@ -7,7 +7,7 @@ pub(super) struct Section {
     pub lines: Vec<Line>,
 }
 
-/// An assignment. A value that goes on in further lines has the number of the first one.
+/// An assignment. `number` is the first line of a value that spans several lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
     pub key: String,

@@ -107,7 +107,7 @@ impl Unit<'_> {
         matches!(self.last("Type"), Some("notify" | "notify-reload"))
     }
 
-    /// Returns the value with its specifiers replaced; those that cannot be known are told.
+    /// Replaces the specifiers of a value, and reports those without a known value.
     fn plain(&mut self, key: &str, text: &str) -> String {
         let mut unknown = Vec::new();
         let text = self.specifiers.resolve(text, &mut unknown);

@@ -114,7 +114,7 @@ impl Specifiers {
         Self { known }
     }
 
-    /// Replaces the specifiers. `unknown` gets those whose value nobody knows here; they stay.
+    /// Replaces the specifiers. Those without a known value stay, and `unknown` gets their letters.
     pub(super) fn resolve(&self, text: &str, unknown: &mut Vec<char>) -> String {
         let mut out = String::new();
         let mut chars = text.chars();

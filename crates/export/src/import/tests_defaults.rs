@@ -204,7 +204,7 @@ fn oxmgr_has_its_own_defaults() {
 /// Reads a file that has this key.
 type Reader<'a> = &'a dyn Fn(&str) -> Result<Imported, ImportError>;
 
-/// A key of a table that says "left out" is told with its reason; any other one reaches code of its own.
+/// The reader reports each key that its table leaves out, with the reason of the table, and handles every other key.
 #[test]
 fn readers_do_what_their_tables_say() {
     let systemd = |key: &str| {

@@ -34,6 +34,11 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         let known: Vec<&str> = From::ALL.iter().map(|(word, _)| *word).collect();
         UsageError::BadValue { option: "import".into(), reason: format!("expected {}, found {word:?}", known.join(", ")) }
     })?;
+    if call.has("port") && from != From::Procfile {
+        return Err(
+            UsageError::BadValue { option: "--port".into(), reason: format!("only a Procfile has ports to count, not {word}") }.into()
+        );
+    }
     let context = files::context(cx, call)?;
     let cwd = &context.cwd;
     let target = call.targets.get(1).map(String::as_str);

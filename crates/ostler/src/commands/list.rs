@@ -6,6 +6,7 @@ use super::table;
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
+use crate::render;
 
 /// Prints all instances.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
@@ -16,7 +17,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     {
         let ids = members.iter().map(|member| member.id).collect::<Vec<_>>();
         if call.has("quiet") {
-            show_ids(cx, &ids);
+            show_ids(cx, call, &ids);
         } else {
             table::show_only(cx, call, &ids)?;
         }
@@ -24,7 +25,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
     if call.has("quiet") {
         let ids = cx.client()?.list()?.iter().map(|row| row.id).collect::<Vec<_>>();
-        show_ids(cx, &ids);
+        show_ids(cx, call, &ids);
         return Ok(Status::Ok);
     }
     if call.has("watch") {
@@ -39,7 +40,10 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-fn show_ids(cx: &mut Cx, ids: &[u32]) {
+fn show_ids(cx: &mut Cx, call: &Call, ids: &[u32]) {
+    if call.has("json") {
+        return render::json(&mut cx.out, &ids);
+    }
     ids.iter().for_each(|id| cx.out.line(id));
 }
 

@@ -26,7 +26,7 @@ pub(in crate::import) const KEYS: &[Key] = &[
     done("cluster_mode", "exec_mode: cluster"),
     done("cluster_instances", "instances; `max` without it"),
     done("namespace", "namespace"),
-    left("start_order", "what is started before it is said in `depends_on`"),
+    left("start_order", "`depends_on` names the apps that start before this one"),
     done("depends_on", "depends_on"),
     differs("instances", "instances; they share one name"),
     done("instance_var", "instance_var"),
