@@ -9,6 +9,7 @@ use crate::setup::{home, home_as_pm2};
 const APP: &str = "
 const fs = require('fs');
 if (fs.existsSync('bad')) setTimeout(() => { throw new Error('the database is gone'); }, 150);
+fs.appendFileSync('looked', '.');
 setInterval(() => {}, 1 << 30);
 process.on('SIGINT', () => process.exit(0));
 ";
@@ -29,6 +30,9 @@ fn about_to_fail(mode: &str, instances: u32) -> (Home, String) {
     let app = json!({"name": "app", "script": "app.js", "exec_mode": mode, "instances": instances, "restart_delay": 60000});
     let file = home.write("ecosystem.json", json!({"apps": [app]}).to_string());
     home.ok(format!("start {file}"));
+    // Each process looks for `bad` before the file is there.
+    let looked = || std::fs::read(home.work().join("looked")).map_or(0, |marks| marks.len());
+    home.wait_until("each process is good", || looked() >= instances as usize);
     home.write("bad", "");
     (home, file)
 }
