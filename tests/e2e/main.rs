@@ -73,6 +73,7 @@ mod modules_fetched;
 mod monit;
 mod monit_places;
 mod names;
+mod namesakes;
 mod native;
 mod no_daemon;
 mod no_daemon_starts;

@@ -259,7 +259,10 @@ fn attribute(app: &mut RawApp, given: &str, value: &Value, problems: &mut Vec<Pr
                 app.written.insert(main.to_owned(), given.to_owned());
             }
         }
-        Err(message) => problems.push(app.at.problem(Kind::Value, &[segment], message)),
+        Err(message) => {
+            app.written.entry(main.to_owned()).or_insert_with(|| given.to_owned());
+            problems.push(app.at.problem(Kind::Value, &[segment], message));
+        }
     }
 }
 

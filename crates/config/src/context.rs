@@ -48,6 +48,8 @@ pub struct Context {
     pub caller: Caller,
     /// Returns the number of the user that a `uid` of an app means.
     pub user_id: fn(&str) -> Option<u32>,
+    /// Checks that the `uid` and the `gid` of an app exist; an error names the one that does not.
+    pub check_account: fn(Option<&str>, Option<&str>) -> Result<(), String>,
     /// Whether the apps run elsewhere (they are exported): what is missing here may be there, or be built first.
     pub elsewhere: bool,
 }
@@ -79,6 +81,7 @@ impl Context {
             file_server: None,
             caller,
             user_id: |uid| uid.parse().ok(),
+            check_account: |_, _| Ok(()),
             elsewhere: false,
         })
     }

@@ -10,6 +10,7 @@ use crate::check::{self, RawApp, Where};
 use crate::context::Context;
 use crate::keys;
 use crate::load::{self, Document};
+use crate::normalize::{Overlay, normalize};
 use crate::problem::{Kind, Problem, Problems};
 
 /// Content of a config file.
@@ -97,8 +98,29 @@ fn checked(document: Document, file: Option<String>, shown: &str, context: &Cont
     if !context.as_pm2 || context.strict {
         report_same_names(&apps, &mut problems);
     }
-    let warnings = Problems::check(problems, context.strict)?;
+    let warnings = Problems::check(problems, context.strict).map_err(|problems| complete(problems, &apps, context, &env_changes))?;
     Ok(Loaded { file, apps, deploy, project, warnings, env_changes })
+}
+
+/// Adds what is wrong with the apps apart from their keys and values, so that one look at the file
+/// finds all mistakes.
+fn complete(problems: Problems, apps: &[RawApp], context: &Context, env_changes: &[(String, Option<String>)]) -> Problems {
+    let mut context = context.clone();
+    context.apply_env_changes(env_changes);
+    let Problems(mut all) = problems;
+    for app in apps {
+        let Err(Problems(more)) = normalize(app, &context, &Overlay::default()) else { continue };
+        let is_refused = |key: &str| all.iter().any(|known| known.key == app.problem(Kind::Other, key, "").key);
+        let lacks_folder = is_refused("cwd");
+        // A value that was refused is missing, and a script is not found without its folder: these are
+        // no further mistakes.
+        let is_known = |problem: &Problem| {
+            lacks_folder && problem.kind == Kind::ScriptNotFound || all.iter().any(|known| known.key == problem.key)
+        };
+        let more: Vec<Problem> = more.into_iter().filter(|problem| problem.is_error() && !is_known(problem)).collect();
+        all.extend(more);
+    }
+    Problems(all)
 }
 
 struct Parts {

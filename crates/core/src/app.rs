@@ -32,6 +32,9 @@ pub type EnvMap = IndexMap<String, String>;
 pub struct AppSpec {
     /// Any text without control characters; not unique by itself.
     pub name: String,
+    /// Key of the app if it is not its name, because an app of another namespace had that name first.
+    #[serde(skip_serializing_if = "is_default")]
+    pub qualified: Option<String>,
     /// `default` unless given.
     pub namespace: String,
     /// Absolute path of the script or program (`pm_exec_path` on the wire), or the text of a shell command when `shell` is true.
@@ -151,6 +154,12 @@ pub struct AppSpec {
 }
 
 impl AppSpec {
+    /// Key by which the daemon knows the app: no two apps of one home share it. It is the name,
+    /// or `namespace/name` if another namespace had the name first.
+    pub fn key(&self) -> &str {
+        self.qualified.as_deref().unwrap_or(&self.name)
+    }
+
     /// True for a job: it runs at its times only, and ends by itself.
     pub fn is_job(&self) -> bool {
         self.cron.as_ref().is_some_and(|cron| cron.job.is_some())
@@ -226,6 +235,7 @@ impl Default for AppSpec {
     fn default() -> Self {
         Self {
             name: String::new(),
+            qualified: None,
             namespace: "default".into(),
             script: String::new(),
             shell: false,

@@ -48,7 +48,8 @@ pub enum SelectError {
 /// - `all`: everything but modules.
 /// - `/re/`: a regular expression, unanchored, on the names.
 /// - a number: an app's name, else a namespace, else an id.
-/// - any other word: a name or a script path (resolved against `cwd`), else a namespace.
+/// - any other word: a name or a script path (resolved against `cwd`), else a namespace, else
+///   `namespace/name`.
 ///
 /// # Errors
 /// Nothing is selected.
@@ -64,6 +65,7 @@ pub fn select(target: &str, entries: &[Entry<'_>], cwd: &str) -> Result<Vec<u32>
     let script = if number.is_some() { None } else { Some(absolute(target, cwd)) };
     some(ids(entries, |entry| entry.name == target || script.as_deref().is_some_and(|path| path == Path::new(entry.script))))
         .or_else(|| some(ids(entries, |entry| entry.namespace == target)))
+        .or_else(|| some(ids(entries, |entry| is_qualified(entry, target))))
         .or_else(|| some(ids(entries, |entry| Some(entry.id) == number)))
         .ok_or_else(|| SelectError::NotFound(target.to_owned()))
 }
@@ -97,6 +99,12 @@ pub fn share_out(apps: &[Namesake<'_>], present: &[Namesake<'_>]) -> Vec<usize> 
         belongs.push(index);
     }
     belongs
+}
+
+/// True if the target is `namespace/name` of this instance.
+fn is_qualified(entry: &Entry<'_>, target: &str) -> bool {
+    let name = target.strip_prefix(entry.namespace).and_then(|rest| rest.strip_prefix('/'));
+    name == Some(entry.name)
 }
 
 fn ids(entries: &[Entry<'_>], is_meant: impl Fn(&Entry<'_>) -> bool) -> Vec<u32> {
@@ -169,14 +177,20 @@ mod tests {
         Entry { id: 4, name: "7", namespace: "12", script: "/srv/x", is_module: false },
         Entry { id: 7, name: "a/b", namespace: "3", script: "/srv/2", is_module: false },
         Entry { id: 455, name: "big", namespace: "worker", script: "/srv/worker", is_module: false },
+        Entry { id: 456, name: "big", namespace: "beta", script: "/srv/beta", is_module: false },
     ];
 
     #[test]
     fn targets() {
         let found = |target, cwd| select(target, LIST, cwd).map_err(|error| error.to_string());
         for (target, cwd, ids) in [
-            ("all", "/", &[0, 1, 2, 3, 4, 7, 455][..]),
+            ("all", "/", &[0, 1, 2, 3, 4, 7, 455, 456][..]),
             ("api", "/", &[0, 1]),
+            // Two namespaces have an app of this name.
+            ("big", "/", &[455, 456]),
+            ("beta/big", "/", &[456]),
+            ("worker/big", "/", &[455]),
+            ("3/a/b", "/", &[7]),
             ("jobs", "/", &[2, 3]),
             ("/srv/worker.py", "/", &[2]),
             ("app.js", "/srv/api", &[0, 1]),

@@ -79,7 +79,7 @@ fn apps(slots: &Slots) -> BTreeMap<String, Vec<u32>> {
     };
     let mut apps: BTreeMap<String, Vec<u32>> = BTreeMap::new();
     for slot in slots.serving().filter(|slot| scales_itself(slot)) {
-        let ids = apps.entry(slot.spec().name.clone()).or_default();
+        let ids = apps.entry(slot.spec().key().to_owned()).or_default();
         ids.extend((!leaves(&slot.durable.instance.state)).then_some(slot.durable.id));
     }
     apps

@@ -36,7 +36,7 @@ fn due_ms(slot: &Slot) -> Option<u64> {
 /// Instances of one app that have: they are replaced one after the other.
 fn due_of(ctx: &Ctx, app: &str) -> Vec<u32> {
     let is_due = |slot: &&Slot| due_ms(slot).is_some_and(|due_ms| due_ms <= ctx.now.mono_ms);
-    ctx.slots.serving().filter(|slot| slot.spec().name == app).filter(is_due).map(|slot| slot.durable.id).collect()
+    ctx.slots.serving().filter(|slot| slot.spec().key() == app).filter(is_due).map(|slot| slot.durable.id).collect()
 }
 
 impl Feature for Lifetime {
@@ -68,14 +68,14 @@ impl Feature for Lifetime {
         let (spec, role) = (std::rc::Rc::clone(&slot.app().spec), slot.durable.role);
         let Some(lifetime_ms) = spec.restart.max_lifetime_ms else { return };
         ctx.timers.set((Self::NAME, key), Some(retry_ms));
-        if role != Role::Serving || ctx.slots.is_being_replaced(&spec.name) {
+        if role != Role::Serving || ctx.slots.is_being_replaced(spec.key()) {
             return;
         }
-        let ids = due_of(ctx, &spec.name);
+        let ids = due_of(ctx, spec.key());
         ids.iter().for_each(|id| ctx.timers.set((Self::NAME, u64::from(*id)), Some(retry_ms)));
         let origin = Origin::found(PolicyName::MaxLifetime, format!("it has run for {}", in_seconds(lifetime_ms)));
         if spec.shares_its_ports() {
-            ctx.request(Request::Replace { app: spec.name.clone(), ids, origin, canary_ms: None, what: "max_lifetime" });
+            ctx.request(Request::Replace { app: spec.key().to_owned(), ids, origin, canary_ms: None, what: "max_lifetime" });
         } else {
             ctx.request(Request::Act { action: Action::Restart, ids, origin });
         }

@@ -102,6 +102,10 @@ pub enum Request {
         /// their name or id, as in PM2.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         named_only: bool,
+        /// Whether an app of the same name in any namespace is the app to start anew, as in PM2.
+        /// Otherwise each namespace has apps of its own.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        across_namespaces: bool,
     },
     /// Does something to existing instances. Answer: progress, then [`Response::Done`].
     Act {

@@ -42,7 +42,7 @@ pub static KEYS: &[Key] = &[
     key(Run, "script", &[Text], "none", "File, program on `PATH`, or command line (anything with a blank that is not a file).")
         .alias(&["exec", "cmd", "command"]),
     key(Run, "name", &[Text], "file name of the script", "Name of the app.").option(&["-n", "--name"]),
-    key(Run, "namespace", &[Text], "`default`", "Groups apps, so that one command acts on all of them.").option(&["--namespace"]),
+    key(Run, "namespace", &[Text], "`default`", "Groups apps, so that one command acts on all of them. Two namespaces may have an app of the same name.").option(&["--namespace"]),
     key(Run, "cwd", &[Text], "directory of the caller", "Working directory; relative to the caller's, else to the file's.")
         .option(&["--cwd"]),
     key(Run, "args", &[Words], "none", "Arguments after the script."),

@@ -41,6 +41,10 @@ pub fn normalize_again(raw: &RawApp, context: &Context, overlay: &Overlay, old: 
     app.spec.env.base = env::inherited(&raw, &context.env, &app.spec.cwd, &app.spec.env.undefined);
     keep_files(&mut app.spec, old);
     if context.as_pm2 {
+        // PM2 runs the code of the first start in the namespace of the file.
+        if app.spec.namespace != old.namespace {
+            (app.spec.cwd, app.spec.script, app.spec.folder) = (old.cwd.clone(), old.script.clone(), old.folder.clone());
+        }
         keep_variables(&mut app.spec, old, &context.env);
         notes.clear();
     } else {

@@ -118,7 +118,9 @@ impl Base<'_> {
 
 fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<Problem>) -> AppSpec {
     let file_dir = raw.file.as_deref().and_then(|file| Path::new(file).parent()).map(Path::to_owned);
-    let cwd = run::working_directory(raw, context, file_dir.as_deref()).unwrap_or_else(|message| {
+    let folder = run::working_directory(raw, context, file_dir.as_deref());
+    let has_folder = folder.is_ok();
+    let cwd = folder.unwrap_or_else(|message| {
         problems.push(raw.problem(Kind::DirectoryNotFound, "cwd", message));
         context.cwd.clone()
     });
@@ -144,8 +146,11 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     env::build(&mut spec, raw, &base, overlay, problems);
     spec.name = overlay.name_of(raw);
     let serves_files = file_server::is_meant(raw);
-    let resolved = if serves_files { file_server::resolve(&mut spec, raw, &base) } else { script::resolve(&mut spec, raw, &base) };
-    problems.extend(resolved.err());
+    let resolved = if serves_files { file_server::resolve(&mut spec, raw, &base).err().into_iter().collect() } else { script::resolve(&mut spec, raw, &base) };
+    // Without its folder an app has no files: these are no mistakes of their own.
+    let is_own = |problem: &Problem| has_folder || problem.kind != Kind::ScriptNotFound;
+    problems.extend(resolved.into_iter().filter(is_own));
+    check_account(&spec, raw, context, problems);
     run::finish(&mut spec, raw, &base, problems);
     if serves_files {
         // PM2 differs: its instances are workers of Node's cluster; ours share the socket in any case.
@@ -160,12 +165,8 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     timing::finish_stop(&mut spec, context);
     timing::finish_ready(&mut spec, context);
     env::finish_policy(&mut spec, context);
-    if let Err((key, message)) =
-        serving::finish(&mut spec).and_then(|()| safeguards::finish(&mut spec)).and_then(|()| alerts::finish(&spec))
-    {
-        problems.push(raw.problem(Kind::Value, key, message));
-    }
-    if let Err((key, message)) = watch::finish(&mut spec) {
+    let finished = [serving::finish(&mut spec), safeguards::finish(&mut spec), alerts::finish(&spec), watch::finish(&mut spec)];
+    for (key, message) in finished.into_iter().filter_map(Result::err) {
         problems.push(raw.problem(Kind::Value, key, message));
     }
     lay_out_times(&mut spec, raw, problems);
@@ -176,6 +177,18 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     }
     spec.version = version::nearest(&spec);
     spec
+}
+
+/// Reports a user or group that does not exist. PM2 differs: it finds out at the start.
+fn check_account(spec: &AppSpec, raw: &RawApp, context: &Context, problems: &mut Vec<Problem>) {
+    if context.as_pm2 || context.elsewhere {
+        return;
+    }
+    let (uid, gid) = (spec.uid.as_deref(), spec.gid.as_deref());
+    if let Err(message) = (context.check_account)(uid, gid) {
+        let is_user = gid.is_none() || (context.check_account)(uid, Some("0")).is_err();
+        problems.push(raw.problem(Kind::Value, if is_user { "uid" } else { "gid" }, message));
+    }
 }
 
 /// Restarts and jobs at given times.

@@ -10,8 +10,19 @@ use crate::check::RawApp;
 use crate::context::{find_program, is_executable};
 use crate::problem::{Kind, Problem};
 
-/// Finds script and interpreter.
-pub(super) fn resolve(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>) -> Result<(), Problem> {
+/// Finds script and interpreter; returns what is missing of them.
+pub(super) fn resolve(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>) -> Vec<Problem> {
+    let Err(problem) = resolve_script(spec, raw, base) else { return Vec::new() };
+    let is_interpreter_given = raw.attributes.get("exec_interpreter").is_some_and(Value::is_string);
+    let mut problems = vec![problem];
+    if problems[0].kind == Kind::ScriptNotFound && is_interpreter_given {
+        let path = search_path(spec);
+        problems.extend(interpreter::choose(spec, raw, base, path.as_deref(), Path::new("/")).err());
+    }
+    problems
+}
+
+fn resolve_script(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>) -> Result<(), Problem> {
     let given = raw.attributes.get("script").and_then(Value::as_str).unwrap_or_default();
     if given.trim().is_empty() {
         return Err(raw.problem(Kind::ScriptNotFound, "script", "No script path - aborting"));

@@ -27,7 +27,7 @@ impl Cluster {
         let due: Vec<String> = self.checks.iter().filter(|(_, at)| **at <= now_ms).map(|(app, _)| app.clone()).collect();
         for app in due {
             self.checks.remove(&app);
-            let processes = ctx.slots.iter().filter(|slot| slot.spec().name == app && slot.durable.instance.wanted == Wanted::Up);
+            let processes = ctx.slots.iter().filter(|slot| slot.spec().key() == app && slot.durable.instance.wanted == Wanted::Up);
             let settled = { processes }.all(|slot| {
                 matches!(slot.durable.instance.state, State::Running { .. })
                     && !(slot.durable.listening.is_empty() && slot.durable.served.is_empty())
@@ -36,7 +36,7 @@ impl Cluster {
                 // The next one that listens or ends asks again.
                 continue;
             }
-            let Some(spec) = ctx.slots.iter().find(|slot| slot.spec().name == app).map(|slot| std::rc::Rc::clone(&slot.app().spec)) else {
+            let Some(spec) = ctx.slots.iter().find(|slot| slot.spec().key() == app).map(|slot| std::rc::Rc::clone(&slot.app().spec)) else {
                 continue;
             };
             for id in self.listeners.used_by(&app) {
@@ -54,6 +54,6 @@ impl Cluster {
 
     fn is_held(&self, ctx: &Ctx, id: u32, app: &str) -> bool {
         let Some(key) = self.listeners.get(id).and_then(super::Listener::key) else { return false };
-        ctx.slots.iter().any(|slot| slot.spec().name == app && slot.has_listener(key))
+        ctx.slots.iter().any(|slot| slot.spec().key() == app && slot.has_listener(key))
     }
 }

@@ -79,7 +79,7 @@ impl Cluster {
             Some("listening") => {
                 let Some(slot) = ctx.slots.get(id) else { return };
                 let app = Rc::clone(slot.app());
-                self.look_for_abandoned(ctx, &app.spec.name);
+                self.look_for_abandoned(ctx, app.spec.key());
             }
             Some("close") => self.server_closed(ctx, id, message.get("key").and_then(Value::as_str).unwrap_or_default()),
             Some("exitedAfterDisconnect") => ctx.send(id, &json!({"cmd": "NODE_CLUSTER", "ack": message.get("seq")}), None),
@@ -191,7 +191,7 @@ impl Cluster {
             listener.turns.leave(id);
         }
         // A worker on its way out closes everything; the next one wants it again. Otherwise the app means it.
-        let held = ctx.slots.iter().any(|slot| slot.spec().name == app.spec.name && slot.has_listener(key));
+        let held = ctx.slots.iter().any(|slot| slot.spec().key() == app.spec.name && slot.has_listener(key));
         if routed && !held {
             self.leave_listener(ctx, listener, &app.spec);
         } else {
@@ -201,7 +201,7 @@ impl Cluster {
 
     /// The app's socket for that query: the present one, or a new one.
     fn listener(&mut self, ctx: &mut Ctx, spec: &AppSpec, key: &str, query: &Query) -> Result<u32, Errno> {
-        let app = spec.name.as_str();
+        let app = spec.key();
         if let Some(id) = self.listener_of(ctx, spec, key) {
             return Ok(id);
         }
@@ -231,7 +231,7 @@ impl Cluster {
     /// After a restart of the daemon: the former one may have died before it closed what nobody wants any more.
     fn close_unused(&mut self, ctx: &mut Ctx) {
         for app in self.listeners.apps() {
-            let spec = ctx.slots.iter().find(|slot| slot.spec().name == app).map(|slot| Rc::clone(&slot.app().spec));
+            let spec = ctx.slots.iter().find(|slot| slot.spec().key() == app).map(|slot| Rc::clone(&slot.app().spec));
             match spec {
                 Some(spec) => self.close_listeners_of(ctx, &spec),
                 None => self.listeners.used_by(&app).into_iter().for_each(|id| self.listeners.close(ctx, id, None)),
@@ -241,10 +241,10 @@ impl Cluster {
 
     /// Closes the app's sockets: nothing of it is wanted up any more.
     fn close_listeners_of(&mut self, ctx: &mut Ctx, spec: &AppSpec) {
-        if app_lives(ctx, &spec.name) {
+        if app_lives(ctx, spec.key()) {
             return;
         }
-        for id in self.listeners.used_by(&spec.name) {
+        for id in self.listeners.used_by(spec.key()) {
             self.leave_listener(ctx, id, spec);
         }
     }

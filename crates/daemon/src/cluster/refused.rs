@@ -41,7 +41,7 @@ impl Cluster {
     /// Logs once for each address of an app what to do.
     pub(super) fn log_refusal(&mut self, ctx: &mut Ctx, id: u32, query: &Query) {
         let Some(slot) = ctx.slots.get(id) else { return };
-        if !self.listeners.is_news(&slot.spec().name, &query.key()) {
+        if !self.listeners.is_news(slot.spec().key(), &query.key()) {
             return;
         }
         let (name, pm_id) = (&slot.spec().name, slot.durable.pm_id);

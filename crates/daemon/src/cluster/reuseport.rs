@@ -23,7 +23,7 @@ impl Cluster {
     pub(super) fn open_shards(&mut self, ctx: &mut Ctx, app: &str, key: &str, query: &Query) -> Result<u32, Errno> {
         let first = Rc::new(query.open_first_shard()?);
         let id = self.listeners.add(ctx, app, key, Rc::clone(&first));
-        let slots = ctx.slots.iter().filter(|slot| slot.spec().name == app);
+        let slots = ctx.slots.iter().filter(|slot| slot.spec().key() == app);
         let mut indexes: Vec<u32> = slots.map(|slot| slot.durable.index).collect();
         indexes.sort_unstable();
         indexes.dedup();

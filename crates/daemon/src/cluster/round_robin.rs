@@ -175,7 +175,7 @@ impl Cluster {
             self.listeners.mark_dirty(listener);
         }
         // After a reload the new processes listen before the old ones let go.
-        if had_any && let Some(app) = ctx.slots.get(id).map(|slot| slot.spec().name.clone()) {
+        if had_any && let Some(app) = ctx.slots.get(id).map(|slot| slot.spec().key().to_owned()) {
             self.look_for_abandoned(ctx, &app);
         }
     }

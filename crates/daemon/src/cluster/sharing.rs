@@ -10,32 +10,34 @@ use super::Cluster;
 use super::query::is_shareable;
 use crate::engine::Ctx;
 use crate::rights::Rights;
+use crate::slots::Slot;
 
 impl Cluster {
     /// The listener that this app has for an address: its own, or that of another app.
     pub(super) fn listener_of(&mut self, ctx: &Ctx, spec: &AppSpec, key: &str) -> Option<u32> {
-        if let Some(id) = self.listeners.find(&spec.name, key) {
+        if let Some(id) = self.listeners.find(spec.key(), key) {
             return Some(id);
         }
         let id = self.listeners.with_key(key).filter(|_| is_shareable(key))?;
         let members = self.listeners.members(id);
-        if members.contains(&spec.name) {
+        if members.iter().any(|member| member == spec.key()) {
             return Some(id);
         }
         let rights = Rights::of(spec);
-        let mut users = ctx.slots.iter().filter(|slot| members.contains(&slot.spec().name)).map(|slot| Rights::of(slot.spec())).peekable();
+        let is_member = |slot: &&Slot| members.iter().any(|member| member == slot.spec().key());
+        let mut users = ctx.slots.iter().filter(is_member).map(|slot| Rights::of(slot.spec())).peekable();
         // Nobody could say whose it is.
         users.peek()?;
         let same = users.all(|user| user == rights);
-        same.then(|| self.listeners.share(id, &spec.name))?;
+        same.then(|| self.listeners.share(id, spec.key()))?;
         Some(id)
     }
 
     /// Ends this app's use of a listener. Where another app uses it, it goes on.
     pub(super) fn leave_listener(&mut self, ctx: &mut Ctx, id: u32, spec: &AppSpec) {
-        let heir = self.listeners.members(id).into_iter().find(|app| *app != spec.name && app_lives(ctx, app));
+        let heir = self.listeners.members(id).into_iter().find(|app| *app != spec.key() && app_lives(ctx, app));
         match heir {
-            Some(heir) => self.listeners.leave(ctx, id, &spec.name, &heir),
+            Some(heir) => self.listeners.leave(ctx, id, spec.key(), &heir),
             None => self.listeners.close(ctx, id, Some(&Rights::of(spec))),
         }
         self.listeners.mark_dirty(id);
@@ -44,5 +46,5 @@ impl Cluster {
 
 /// True if something of this app runs, or is to run.
 pub(super) fn app_lives(ctx: &Ctx, app: &str) -> bool {
-    ctx.slots.iter().any(|slot| slot.spec().name == app && slot.is_or_will_be_up())
+    ctx.slots.iter().any(|slot| slot.spec().key() == app && slot.is_or_will_be_up())
 }

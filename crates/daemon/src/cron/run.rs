@@ -43,7 +43,7 @@ impl Cron {
                 }
                 OnTick::Restart => {
                     ctx.log.line(format_args!("App [{name}:{pm_id}] {what} ({pattern})"));
-                    restarts.entry(name).or_default().push(id);
+                    restarts.entry(slot.spec().key().to_owned()).or_default().push(id);
                 }
                 OnTick::Queue => {
                     ctx.log.line(format_args!("App [{name}:{pm_id}] {what} ({pattern}) begins when the present run has ended"));
@@ -54,8 +54,8 @@ impl Cron {
                 }
             }
         }
-        for (name, ids) in restarts {
-            restart(ctx, name, ids);
+        for (app, ids) in restarts {
+            restart(ctx, app, ids);
         }
     }
 
@@ -87,7 +87,7 @@ impl Cron {
 /// True for the instance with the lowest number of its app.
 fn is_first(slots: &Slots, slot: &Slot) -> bool {
     let lower =
-        |other: &Slot| other.spec().name == slot.spec().name && other.durable.ticks.armed && other.durable.pm_id < slot.durable.pm_id;
+        |other: &Slot| other.spec().key() == slot.spec().key() && other.durable.ticks.armed && other.durable.pm_id < slot.durable.pm_id;
     !slots.serving().any(lower)
 }
 

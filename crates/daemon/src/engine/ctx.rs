@@ -239,9 +239,11 @@ impl Ctx {
         self.events.push(self.now.wall_ms, draft);
     }
 
-    /// Emits an event of an app as a whole.
-    pub(crate) fn emit_for_app(&mut self, app: &str, what: What, cause: Cause) {
-        self.events.push(self.now.wall_ms, Draft { app: Some(app.into()), id: None, what, cause, status: None });
+    /// Emits an event of an app as a whole, under its name.
+    pub(crate) fn emit_for_app(&mut self, key: &str, what: What, cause: Cause) {
+        let slot = self.slots.iter().find(|slot| slot.spec().key() == key);
+        let app = slot.map_or(key, |slot| &slot.spec().name).to_owned();
+        self.events.push(self.now.wall_ms, Draft { app: Some(app), id: None, what, cause, status: None });
     }
 
     /// Emits an event of the manager itself.

@@ -24,6 +24,7 @@ impl Ctx {
         if let Some(record) = record {
             self.journal.push(&record);
         }
+        spec.qualified = self.slots.qualified(&spec);
         let name = spec.name.clone();
         let (app, record) = self.slots.app(spec);
         self.journal.push(&record);
@@ -62,6 +63,7 @@ impl Ctx {
     pub(crate) fn redescribe(&mut self, id: u32, mut spec: AppSpec) {
         spec.env.base = Arc::default();
         let Some(slot) = self.slots.get(id) else { return };
+        spec.qualified.clone_from(&slot.spec().qualified);
         if *slot.spec() == spec {
             return;
         }
@@ -88,6 +90,7 @@ impl Ctx {
 /// A description with the changes applied.
 pub(crate) fn changed_spec(slot: &Slot, change: &Change) -> AppSpec {
     let mut spec = new_spec(slot, change).unwrap_or(slot.spec()).clone();
+    spec.qualified.clone_from(&slot.spec().qualified);
     if let Some(name) = change.attributes.get("name").and_then(|name| name.as_str()).filter(|name| *name != spec.name) {
         keep_files(&mut spec, slot);
         spec.name = name.to_owned();

@@ -116,6 +116,8 @@ pub(super) enum Then {
 pub(super) struct Waited {
     pub pm_id: u32,
     pub name: String,
+    /// Key of its app.
+    pub app: String,
     pub goal: Goal,
     /// Whether users do not see it: the other process of a reload.
     pub hidden: bool,
@@ -130,6 +132,7 @@ impl Waited {
         Self {
             pm_id: slot.durable.pm_id,
             name: slot.spec().name.clone(),
+            app: slot.spec().key().to_owned(),
             goal,
             hidden: slot.durable.role != Role::Serving,
             up_until_ms: None,

@@ -76,7 +76,7 @@ impl Job {
     /// Sends the end of the wait for an instance. True when it failed.
     fn send_end(&mut self, ctx: &mut Ctx, id: u32, came_to: CameTo) -> bool {
         let Some(waited) = self.waiting.remove(&id).filter(|waited| !waited.hidden) else { return false };
-        let (pm_id, name) = (waited.pm_id, waited.name);
+        let (pm_id, name, key) = (waited.pm_id, waited.name, waited.app);
         let (progress, failed) = match came_to {
             CameTo::Failure(reason) => (Progress::InstanceFailed { id: pm_id, name: name.clone(), reason }, Some(name)),
             // PM2 differs: it reports that the app is online.
@@ -91,24 +91,24 @@ impl Job {
         }
         if let Some(name) = &failed {
             self.leave_dependants(ctx, name);
-            self.leave_other_instances(ctx, name);
+            self.leave_other_instances(ctx, (name, &key));
         }
         failed.is_some()
     }
 
     /// Leaves the instances of an app as they are whose turn has not come: a new process of the app did not stay up.
-    fn leave_other_instances(&mut self, ctx: &mut Ctx, failed: &str) {
+    fn leave_other_instances(&mut self, ctx: &mut Ctx, (name, key): (&str, &str)) {
         let is_watched_restart = self.confirm.is_some_and(|confirm| confirm.watches) && matches!(self.step, Step::Act(Action::Restart, _));
         if !is_watched_restart {
             return;
         }
-        let same = |id: &u32| ctx.slots.get(*id).is_some_and(|slot| slot.spec().name == failed);
+        let same = |id: &u32| ctx.slots.get(*id).is_some_and(|slot| slot.spec().key() == key);
         let (left, pending): (Vec<u32>, Vec<u32>) = self.pending.iter().copied().partition(same);
         self.pending = pending.into();
         for id in ctx.slots.pm_ids(&left) {
             self.failed += 1;
             let reason = "was left as it is, because the new process of another instance failed".into();
-            self.asker.send(ctx, Progress::InstanceFailed { id, name: failed.to_owned(), reason });
+            self.asker.send(ctx, Progress::InstanceFailed { id, name: name.to_owned(), reason });
         }
     }
 

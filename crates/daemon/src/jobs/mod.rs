@@ -36,7 +36,7 @@ use ostler_proto::node::Message;
 use ostler_proto::node::preload::FromPreload;
 
 use self::job::{Asker, Job, Step, Then, Waited};
-use self::start::Start;
+use self::start::{Scope, Start};
 use crate::engine::{Answer, Ask, Ctx, Feature, InstanceStep, Request};
 use crate::slots::saved;
 
@@ -69,8 +69,9 @@ impl Feature for Jobs {
             return None;
         }
         let job = match request {
-            proto::Request::Start { apps, base_env, existing, command, confirm, named_only } => {
-                let start = Start { apps, base_env, existing, confirm, named_only, origin: caller.origin(command) };
+            proto::Request::Start { apps, base_env, existing, command, confirm, named_only, across_namespaces } => {
+                let scope = if across_namespaces { Scope::AllNamespaces } else { Scope::OwnNamespace };
+                let start = Start { apps, base_env, existing, confirm, named_only, scope, origin: caller.origin(command) };
                 if start.has_to_wait(&ctx.slots) {
                     self.held_back.push((asker, start));
                     self.count(ctx);

@@ -19,7 +19,7 @@ const IN_PLACE_AT_ONCE: usize = 256;
 
 /// A job that takes all instances of an app to this release.
 pub(super) fn to_release(ctx: &Ctx, asker: Asker, app: String, (spec, vars): (AppSpec, EnvMap), origin: Origin) -> Job {
-    let mut job = Job::of(asker, Action::Reload, ctx.slots.named(&app), &ctx.slots, origin);
+    let mut job = Job::of(asker, Action::Reload, ctx.slots.of_app(&app), &ctx.slots, origin);
     job.releases.insert(app, NewRelease { spec, env: NewEnv::Exactly(vars), more: 0 });
     job
 }
@@ -30,7 +30,7 @@ impl Job {
         while let Some(&first) = self.pending.front()
             && self.rollouts.len() < self.reloads_at_once(ctx, first)
         {
-            let Some(name) = ctx.slots.get(first).map(|slot| slot.spec().name.clone()) else {
+            let Some(name) = ctx.slots.get(first).map(|slot| slot.spec().key().to_owned()) else {
                 self.pending.pop_front();
                 continue;
             };
@@ -38,7 +38,7 @@ impl Job {
                 self.pending.pop_front();
                 continue;
             }
-            let same = |id: &u32| ctx.slots.get(*id).is_some_and(|slot| slot.spec().name == name);
+            let same = |id: &u32| ctx.slots.get(*id).is_some_and(|slot| slot.spec().key() == name);
             let (ids, later): (Vec<u32>, Vec<u32>) = self.pending.iter().copied().partition(same);
             self.pending = later.into();
             self.begin_reload(ctx, name, ids);
@@ -72,12 +72,13 @@ impl Job {
     fn replacement(&self, ctx: &mut Ctx, id: u32, before: Option<&Replacement>) -> Option<Replacement> {
         let slot = ctx.slots.get(id)?;
         let Step::Act(_, change) = &self.step else { return None };
-        let (mut spec, vars) = match (self.releases.get(&slot.spec().name), change) {
+        let (mut spec, vars) = match (self.releases.get(slot.spec().key()), change) {
             (Some(NewRelease { spec, env, .. }), _) => (spec.clone(), env.instead_of(&slot.base().vars)),
             (None, Some(change)) => (changed_spec(slot, change), changed_vars(&slot.base().vars, change)),
             (None, None) => return Some(Replacement { id, app: Rc::clone(slot.app()), base: Rc::clone(slot.base()) }),
         };
         spec.env.base = Arc::default();
+        spec.qualified.clone_from(&slot.spec().qualified);
         let present = Rc::clone(slot.base());
         let vars = vars.or_else(|| spec.env.hides_any(&present.vars).then(|| (*present.vars).clone()));
         let app = match before.filter(|before| *before.app.spec == spec) {
@@ -126,7 +127,9 @@ impl Job {
             self.asker.send(ctx, Progress::InstanceFailed { id, name, reason });
         }
         if report.state != RolloutState::Done {
-            self.leave_dependants(ctx, &report.app);
+            let slot = ctx.slots.serving().find(|slot| slot.spec().key() == report.app);
+            let name = slot.map_or_else(|| report.app.clone(), |slot| slot.spec().name.clone());
+            self.leave_dependants(ctx, &name);
             self.failed = self.failed.max(1);
             self.refused.push(report);
             return;
@@ -139,7 +142,7 @@ impl Job {
 
     /// Adds instances: the new release has more than the old one had.
     fn add_to_reloaded(&mut self, ctx: &mut Ctx, name: &str, spec: AppSpec, more: u32) {
-        let model = ctx.slots.named(name).first().and_then(|id| ctx.slots.get(*id)).map(|slot| Rc::clone(slot.base()));
+        let model = ctx.slots.of_app(name).first().and_then(|id| ctx.slots.get(*id)).map(|slot| Rc::clone(slot.base()));
         let Some(base) = model else { return };
         let (name, ids) = ctx.add_instances(spec, &base.vars, more);
         self.touch(&ids, &ctx.slots);

@@ -1,9 +1,9 @@
 //! `resurrect`: starting what was saved.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use ostler_core::app::EnvMap;
+use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{Failure, OtherManager, Progress};
 use ostler_proto::pm2::{Dump, DumpEntry, of_entries, parse_dump};
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::job::{Asker, Job, Step};
 use crate::engine::{Ctx, Request};
-use crate::slots::saved;
+use crate::slots::{Slot, saved};
 
 /// Brings back what was saved and is not there.
 ///
@@ -48,11 +48,21 @@ pub(super) fn restore(ctx: &mut Ctx, asker: Asker, entries: Vec<Value>, sockets_
 }
 
 fn bring_back(ctx: &mut Ctx, asker: Asker, entries: Vec<DumpEntry>) -> Job {
-    // As PM2: a name that exists is left alone, as a whole.
-    let present: BTreeSet<String> = ctx.slots.serving().map(|slot| slot.spec().name.clone()).collect();
+    // As PM2: a name that exists is left alone, as a whole. If the list has the name in several
+    // namespaces, these are several apps.
+    let mut namespaces: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for DumpEntry { spec, .. } in &entries {
+        namespaces.entry(spec.name.clone()).or_default().insert(spec.namespace.clone());
+    }
+    let is_one = |spec: &AppSpec| namespaces.get(&spec.name).is_none_or(|namespaces| namespaces.len() < 2);
+    let is_present = |spec: &AppSpec| {
+        let present = |slot: &Slot| slot.spec().name == spec.name && (is_one(spec) || slot.spec().namespace == spec.namespace);
+        ctx.slots.serving().any(present)
+    };
+    let entries: Vec<DumpEntry> = entries.into_iter().filter(|entry| !is_present(&entry.spec)).collect();
     let mut job = Job::new(asker, Step::Start, Origin::Resurrect);
     let mut fresh = Vec::new();
-    for entry in entries.into_iter().filter(|entry| !present.contains(&entry.spec.name)) {
+    for entry in entries {
         let name = entry.spec.script.clone();
         let is_up = !entry.stopped && !entry.spec.is_job();
         let added = add(ctx, entry);

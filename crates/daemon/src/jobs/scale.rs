@@ -11,7 +11,7 @@ use ostler_proto::event::{Cause, What};
 
 use super::job::{Asker, Job, Step};
 use crate::engine::{Ctx, Request};
-use crate::slots::Slots;
+use crate::slots::{Slot, Slots};
 
 /// Scales the app with this name or script because a user wants another number of instances.
 ///
@@ -25,8 +25,9 @@ pub(super) fn by_user(
     origin: Origin,
 ) -> Result<Job, Failure> {
     let path = Path::new(cwd).join(name);
-    let named = ctx.slots.serving().filter(|slot| slot.spec().name == name || Path::new(&slot.spec().script) == path);
-    let ids: Vec<u32> = named.map(|slot| slot.durable.id).collect();
+    let key = ctx.slots.key_of(name)?;
+    let is_meant = |slot: &&Slot| key.map_or_else(|| Path::new(&slot.spec().script) == path, |key| slot.spec().key() == key);
+    let ids: Vec<u32> = ctx.slots.serving().filter(is_meant).map(|slot| slot.durable.id).collect();
     let current = ids.len() as i64;
     let wanted = match to {
         ScaleTo::Exactly(count) => i64::from(count),

@@ -16,7 +16,7 @@ impl Job {
         let Some(slot) = ctx.slots.get(id).filter(|slot| slot.durable.instance.wanted != Wanted::Gone) else { return false };
         let (name, pm_id, was_job) = (slot.spec().name.clone(), slot.durable.pm_id, slot.spec().is_job());
         let change = if let Step::Act(_, change) = &self.step { change.as_deref() } else { None };
-        let release = self.releases.get(&name);
+        let release = self.releases.get(slot.spec().key());
         let by_change = || new_spec(slot, change?);
         let next = release.map(|release| &release.spec).or_else(by_change);
         if !next.map_or(was_job, ostler_core::app::AppSpec::is_job) {
@@ -71,7 +71,7 @@ fn runs_of(slots: &Slots, target: &str) -> Result<Vec<(u32, OnTick)>, Failure> {
         let Some(cron) = slot.spec().cron.as_ref().filter(|cron| cron.job.is_some()) else {
             return Err(Failure::Other(format!("{name} is not a job: it has no `job` in its description")));
         };
-        if cron.run_on == RunOn::One && slots.named(name).first() != Some(&id) {
+        if cron.run_on == RunOn::One && slots.of_app(slot.spec().key()).first() != Some(&id) {
             continue;
         }
         match cron.on_tick(&slot.durable.instance) {

@@ -26,7 +26,7 @@ impl<'a> Shares<'a> {
             return Self::Any(job.parallel.saturating_sub(job.waiting.len()));
         }
         let Step::Act(Action::Restart, _) = job.step else { return Self::All };
-        let name = |id: &u32| slots.get(*id).map(|slot| slot.spec().name.as_str());
+        let name = |id: &u32| slots.get(*id).map(|slot| slot.spec().key());
         let mut shares: BTreeMap<&str, usize> = BTreeMap::new();
         job.ids.iter().filter_map(name).for_each(|name| *shares.entry(name).or_default() += 1);
         match job.confirm.filter(|confirm| confirm.watches) {
@@ -51,7 +51,7 @@ impl<'a> Shares<'a> {
         match (self, slot) {
             (Self::All, _) | (Self::Each(_), None) => true,
             (Self::Any(left), _) => *left > 0,
-            (Self::Each(left), Some(slot)) => left.get(slot.spec().name.as_str()).is_some_and(|left| *left > 0),
+            (Self::Each(left), Some(slot)) => left.get(slot.spec().key()).is_some_and(|left| *left > 0),
         }
     }
 
@@ -60,7 +60,7 @@ impl<'a> Shares<'a> {
         let left = match self {
             Self::All => return,
             Self::Any(left) => Some(left),
-            Self::Each(left) => left.get_mut(slot.spec().name.as_str()),
+            Self::Each(left) => left.get_mut(slot.spec().key()),
         };
         if let Some(left) = left {
             *left = left.saturating_sub(1);

@@ -1,6 +1,6 @@
 //! `start`, and its action on apps that exist already.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::lifecycle::{Event, Origin, Wanted};
@@ -24,19 +24,38 @@ pub(super) struct Start {
     pub confirm: Option<Confirm>,
     /// Whether instances that never ran wait for a command that names them.
     pub named_only: bool,
+    pub scope: Scope,
     pub origin: Origin,
+}
+
+/// Whether apps of the same name in two namespaces are one app, as in PM2, or two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    AllNamespaces,
+    OwnNamespace,
+}
+
+impl Scope {
+    /// True if a start of one of the apps means the other.
+    fn is_same(self, one: &AppSpec, other: &AppSpec) -> bool {
+        one.name == other.name && (self == Self::AllNamespaces || one.namespace == other.namespace)
+    }
 }
 
 impl Start {
     /// True if all there is of one of its apps is on its way out. Begun now, it would take what goes for what is there.
     pub(super) fn has_to_wait(&self, slots: &Slots) -> bool {
-        self.apps.iter().any(|app| staying(slots, &app.name).next().is_none() && !slots.named(&app.name).is_empty())
+        let is_leaving = |app: &AppSpec| {
+            let mut same = slots.serving().filter(|slot| self.scope.is_same(slot.spec(), app)).peekable();
+            same.peek().is_some() && same.all(|slot| slot.durable.instance.wanted == Wanted::Gone)
+        };
+        self.apps.iter().any(is_leaving)
     }
 }
 
-/// Instances of that name that nobody deletes.
-fn staying<'a>(slots: &'a Slots, name: &'a str) -> impl Iterator<Item = &'a Slot> {
-    slots.serving().filter(move |slot| slot.spec().name == name && slot.durable.instance.wanted != Wanted::Gone)
+/// Instances of an app that are not being deleted.
+fn staying<'a>(slots: &'a Slots, spec: &'a AppSpec, scope: Scope) -> impl Iterator<Item = &'a Slot> {
+    slots.serving().filter(move |slot| scope.is_same(slot.spec(), spec) && slot.durable.instance.wanted != Wanted::Gone)
 }
 
 /// Plan for one app of the request.
@@ -64,14 +83,15 @@ struct Starting {
 /// # Errors
 /// It cannot be started as a whole; nothing was.
 pub(super) fn start(ctx: &mut Ctx, asker: Asker, start: Start) -> Result<Job, Failure> {
-    let Start { apps, base_env, existing, confirm, named_only, origin } = start;
+    let Start { apps, base_env, existing, confirm, named_only, scope, origin } = start;
     turns::check(&ctx.slots, &apps)?;
-    let planned = |spec: AppSpec| plan(&ctx.slots, &spec, &existing).map(|plan| (spec, plan));
+    let planned = |spec: AppSpec| plan(&ctx.slots, &spec, &existing, scope).map(|plan| (spec, plan));
     let mut plans: Vec<(AppSpec, Plan)> = apps.into_iter().map(planned).collect::<Result<_, Failure>>()?;
-    let shared = share_out_names(&ctx.slots, &mut plans);
+    let shared = share_out_names(&ctx.slots, &mut plans, scope);
     let by_file = !matches!(existing, Existing::PlainScript { .. });
     if by_file {
         send_missing(ctx, asker, &plans);
+        send_namesakes(ctx, asker, &plans, scope);
     }
     let mut job = Job::new(asker, Step::Act(Action::Restart, None), origin).until(confirm, ctx.now.mono_ms);
     if let Existing::Reload { parallel, canary_ms } = existing {
@@ -93,6 +113,29 @@ fn send_missing(ctx: &mut Ctx, asker: Asker, plans: &[(AppSpec, Plan)]) {
     let names: Vec<String> = missing.map(|(spec, _)| spec.name.clone()).collect();
     if !names.is_empty() {
         asker.send(ctx, Progress::NotRunning { names });
+    }
+}
+
+/// Warns of apps that exist in another namespace: PM2 takes them over, otherwise they keep running.
+fn send_namesakes(ctx: &mut Ctx, asker: Asker, plans: &[(AppSpec, Plan)], scope: Scope) {
+    for (spec, _) in plans {
+        let is_other = |slot: &&Slot| {
+            slot.spec().name == spec.name
+                && slot.spec().namespace != spec.namespace
+                && !plans.iter().any(|(planned, _)| Scope::OwnNamespace.is_same(planned, slot.spec()))
+        };
+        let Some(other) = ctx.slots.serving().find(is_other).map(Slot::spec) else { continue };
+        let AppSpec { name, namespace, .. } = spec;
+        let old = &other.namespace;
+        let line = match scope {
+            Scope::AllNamespaces => format!("{name} moves from namespace {old} to {namespace} and keeps its script and folder"),
+            // Two environments of one machine. From one file, the namespace was perhaps only edited.
+            Scope::OwnNamespace if other.config_file.is_some() && other.config_file == spec.config_file => {
+                format!("{name} of the same file keeps running in namespace {old}; `ostler delete {name} --namespace {old}` removes it")
+            }
+            Scope::OwnNamespace => continue,
+        };
+        asker.send(ctx, Progress::Warning(line));
     }
 }
 
@@ -158,8 +201,11 @@ impl Starting {
         }
         let env = if takes_callers(&spec) { NewEnv::Over(self.base_env.clone()) } else { NewEnv::Same };
         let more = missing_instances(&ctx.slots, &spec, &ids);
+        let keys: BTreeSet<String> = ids.iter().filter_map(|id| ctx.slots.get(*id)).map(|slot| slot.spec().key().to_owned()).collect();
         self.take_turns(ctx, Action::Reload, spec.name.clone(), ids);
-        self.job.releases.insert(spec.name.clone(), NewRelease { spec, env, more });
+        for key in keys {
+            self.job.releases.insert(key, NewRelease { spec: spec.clone(), env: env.clone(), more });
+        }
     }
 
     fn restart(&mut self, ctx: &mut Ctx, spec: AppSpec, ids: Vec<u32>) {
@@ -199,26 +245,28 @@ impl Starting {
 
 /// Shares out the present instances of a name among the apps of the request that have it; returns these names.
 /// PM2 differs: it acts on all of them for each, and starts all of them again.
-fn share_out_names(slots: &Slots, plans: &mut [(AppSpec, Plan)]) -> BTreeSet<String> {
+fn share_out_names(slots: &Slots, plans: &mut [(AppSpec, Plan)], scope: Scope) -> BTreeSet<String> {
+    let group = |spec: &AppSpec| (spec.name.clone(), (scope == Scope::OwnNamespace).then(|| spec.namespace.clone()));
     let mut seen = BTreeSet::new();
-    let shared: BTreeSet<String> = plans.iter().filter(|(spec, _)| !seen.insert(&spec.name)).map(|(spec, _)| spec.name.clone()).collect();
-    for name in &shared {
-        let present: Vec<&Slot> = staying(slots, name).collect();
-        let specs: Vec<&AppSpec> = plans.iter().map(|(spec, _)| spec).filter(|spec| spec.name == *name).collect();
+    let doubled = plans.iter().filter(|(spec, _)| !seen.insert(group(spec)));
+    let shared: BTreeMap<_, AppSpec> = doubled.map(|(spec, _)| (group(spec), spec.clone())).collect();
+    for one in shared.values() {
+        let present: Vec<&Slot> = staying(slots, one, scope).collect();
+        let specs: Vec<&AppSpec> = plans.iter().map(|(spec, _)| spec).filter(|spec| scope.is_same(spec, one)).collect();
         let namesake = |spec: &AppSpec| (spec.namespace.clone(), spec.script.clone(), spec.instances);
         let (apps, found): (Vec<_>, Vec<_>) =
             (specs.into_iter().map(namesake).collect(), present.iter().map(|slot| namesake(slot.spec())).collect());
         let belongs = share_out(&namesakes(&apps), &namesakes(&found));
-        for (index, (spec, plan)) in plans.iter_mut().filter(|(spec, _)| spec.name == *name).enumerate() {
+        for (index, (spec, plan)) in plans.iter_mut().filter(|(spec, _)| scope.is_same(spec, one)).enumerate() {
             let own: Vec<u32> = present.iter().zip(&belongs).filter(|(_, app)| **app == index).map(|(slot, _)| slot.durable.id).collect();
             *plan = if own.is_empty() { Plan::Add(spec.instances) } else { Plan::Again(own) };
         }
     }
-    shared
+    shared.into_values().map(|spec| spec.name).collect()
 }
 
-fn plan(slots: &Slots, spec: &AppSpec, existing: &Existing) -> Result<Plan, Failure> {
-    let named: Vec<u32> = staying(slots, &spec.name).map(|slot| slot.durable.id).collect();
+fn plan(slots: &Slots, spec: &AppSpec, existing: &Existing, scope: Scope) -> Result<Plan, Failure> {
+    let named: Vec<u32> = staying(slots, spec, scope).map(|slot| slot.durable.id).collect();
     let plan = match existing {
         Existing::PlainScript { force } => {
             let same = named.iter().filter_map(|id| slots.get(*id)).rfind(|slot| slot.spec().script == spec.script);

@@ -105,7 +105,7 @@ impl Remediation {
     fn want(&mut self, ctx: &mut Ctx, id: u32, wanted: Wanted) {
         let Some(slot) = ctx.slots.get(id).filter(|slot| runs(slot, wanted.inc)) else { return };
         let is_to_be_left = wanted.cause == Cause::Health && action_of(slot) == Action::None;
-        let is_under_way = self.under_way.get(&slot.spec().name).is_some_and(|under_way| under_way.id == id);
+        let is_under_way = self.under_way.get(slot.spec().key()).is_some_and(|under_way| under_way.id == id);
         if is_to_be_left || is_under_way || self.wanted.contains_key(&id) {
             return;
         }
@@ -129,7 +129,7 @@ impl Remediation {
             self.wanted.remove(&id);
             return None;
         };
-        let name = &slot.spec().name;
+        let name = slot.spec().key();
         // A reload replaces it anyhow; and one at a time.
         if ctx.slots.is_being_replaced(name) || self.under_way.contains_key(name) {
             return None;
@@ -154,7 +154,7 @@ impl Remediation {
     fn begin(&mut self, ctx: &mut Ctx, id: u32, remedy: Remedy) {
         let Some(Wanted { inc, cause, why }) = self.wanted.remove(&id) else { return };
         let Some(slot) = ctx.slots.get(id) else { return };
-        let (app, pm_id) = (slot.spec().name.clone(), slot.durable.pm_id);
+        let (app, pm_id) = (slot.spec().key().to_owned(), slot.durable.pm_id);
         let pace = self.paces.entry(pm_id).or_default();
         pace.replaced(pace.not_before_ms().max(ctx.now.mono_ms));
         self.under_way.insert(app.clone(), UnderWay { pm_id, id, inc });
@@ -178,7 +178,7 @@ impl Remediation {
             if ctx.slots.is_being_replaced(&name) {
                 continue;
             }
-            let slot = ctx.slots.serving().find(|slot| slot.durable.pm_id == pm_id && slot.spec().name == name);
+            let slot = ctx.slots.serving().find(|slot| slot.durable.pm_id == pm_id && slot.spec().key() == name);
             let is_same = slot.is_some_and(|slot| slot.durable.id == id && slot.durable.instance.inc == inc);
             if !slot.is_none_or(|slot| is_over(&slot.durable.instance, is_same, health_of(slot))) {
                 continue;

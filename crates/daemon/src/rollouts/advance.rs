@@ -132,7 +132,7 @@ impl Rollouts {
         };
         ctx.emit_for_app(&running.app, what, Cause::from(&running.origin));
         // Of an app that was deleted meanwhile nothing is remembered.
-        let is_remembered = !running.by_policy && !ctx.slots.named(&running.app).is_empty();
+        let is_remembered = !running.by_policy && !ctx.slots.of_app(&running.app).is_empty();
         if let Some(replica) = running.replicas.first().filter(|_| is_remembered) {
             let command = report.command.clone();
             let places = report.replicas.iter().map(|replica| (replica.id, replica.state.clone())).collect();

@@ -101,7 +101,7 @@ impl Rollouts {
 
     /// Forgets releases of no app: a daemon that died between the end of an app and this left them.
     pub(super) fn forget_releases_of_nobody(&mut self, ctx: &mut Ctx) {
-        let names: BTreeSet<&str> = ctx.slots.iter().map(|slot| slot.spec().name.as_str()).collect();
+        let names: BTreeSet<&str> = ctx.slots.iter().map(|slot| slot.spec().key()).collect();
         let of_nobody: Vec<String> = self.releases.keys().filter(|app| !names.contains(app.as_str())).cloned().collect();
         for app in of_nobody {
             self.releases.remove(&app);
@@ -112,24 +112,23 @@ impl Rollouts {
     /// Forgets the releases of an app with its last instance.
     pub(super) fn forget_releases(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.slots.get(id).filter(|_| !self.releases.is_empty()) else { return };
-        let app = slot.spec().name.clone();
-        let is_last = ctx.slots.iter().all(|other| other.durable.id == id || other.spec().name != app);
+        let app = slot.spec().key().to_owned();
+        let is_last = ctx.slots.iter().all(|other| other.durable.id == id || other.spec().key() != app);
         if is_last && self.releases.remove(&app).is_some() {
             ctx.journal.push(&Record::Releases { app, list: Vec::new() });
         }
     }
 
-    /// Description and environment of the release to which a user wants to go back.
+    /// The app's key, and description and environment of the release to which a user wants to go back.
     ///
     /// # Errors
     /// There is no such app or release, or nothing is started any more.
-    pub(super) fn release_for_user(&self, ctx: &Ctx, app: &str, to: Option<u32>) -> Result<(AppSpec, EnvMap), Failure> {
+    pub(super) fn release_for_user(&self, ctx: &Ctx, app: &str, to: Option<u32>) -> Result<(String, (AppSpec, EnvMap)), Failure> {
         ctx.may_start()?;
-        if ctx.slots.named(app).is_empty() {
-            return Err(Failure::NotFound { target: app.to_owned() });
-        }
-        self.refuse_the_same(app, to).map_err(Failure::Other)?;
-        self.release_to_undo(app, to).map_err(Failure::Other)
+        let Some(key) = ctx.slots.key_of(app)? else { return Err(Failure::NotFound { target: app.to_owned() }) };
+        self.refuse_the_same(key, to).map_err(Failure::Other)?;
+        let release = self.release_to_undo(key, to).map_err(Failure::Other)?;
+        Ok((key.to_owned(), release))
     }
 
     /// Returns an error if only files tell the earlier release from the present one: they were overwritten, so a start would run the present files.

@@ -101,9 +101,12 @@ impl Feature for Rollouts {
     fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
         let Ask { client, id, caller, request } = ask;
         match request {
-            proto::Request::Rollouts { app } => ctx.reply(client, id, Response::Rollouts(self.reports(app.as_deref()))),
+            proto::Request::Rollouts { app } => {
+                let key = app.as_deref().map(|word| ctx.slots.key_of(word).ok().flatten().unwrap_or(word).to_owned());
+                ctx.reply(client, id, Response::Rollouts(self.reports(key.as_deref())));
+            }
             proto::Request::Undo { app, to, command } => match self.release_for_user(ctx, &app, to) {
-                Ok(release) => {
+                Ok((app, release)) => {
                     let (release, origin) = (Box::new(release), caller.origin(command));
                     ctx.request(Request::ReloadTo { client, id, app, release, origin });
                 }

@@ -162,6 +162,7 @@ impl UserCommand {
                 command: "start".into(),
                 confirm: None,
                 named_only: false,
+                across_namespaces: false,
             },
             Self::Stop => act(Action::Stop),
             Self::Restart => act(Action::Restart),

@@ -39,7 +39,7 @@ impl Listening {
     pub(crate) fn copy_for_worker(&self, spec: &AppSpec, number: i64) -> Option<OwnedFd> {
         let index = usize::try_from(number.checked_sub(FIRST_FD.into())?).ok()?;
         let (_, key) = keyed(&spec.listen).nth(index)?;
-        let fd = fcntl_dupfd_cloexec(self.0.get(&spec.name)?.get(&key)?, 0).ok()?;
+        let fd = fcntl_dupfd_cloexec(self.0.get(spec.key())?.get(&key)?, 0).ok()?;
         ioctl_fionbio(&fd, true).ok()?;
         Some(fd)
     }

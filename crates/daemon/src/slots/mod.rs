@@ -86,7 +86,7 @@ impl Slots {
         }
         let (id, pm_id) = (self.numbers.give(), self.next_pm_id);
         self.next_pm_id += 1;
-        let index = self.free_index(&app.spec.name);
+        let index = self.free_index(app.spec.key());
         self.put(SlotRecord { pm_id, index, ..SlotRecord::new(id, now) }, app, base, settings);
         id
     }
@@ -105,19 +105,19 @@ impl Slots {
     }
 
     fn put(&mut self, record: SlotRecord, app: &Rc<App>, base: &Rc<Base>, settings: &Settings) {
-        let durable = SlotRecord { shard: self.free_shard(&app.spec.name), unique_id: unique_id(), ..record };
+        let durable = SlotRecord { shard: self.free_shard(app.spec.key()), unique_id: unique_id(), ..record };
         let id = durable.id;
         self.slots.insert(id, Box::new(Slot::new(durable, Rc::clone(app), Rc::clone(base), settings)));
         self.changed.insert(id);
     }
 
-    fn free_index(&self, name: &str) -> u32 {
-        let used: Vec<u32> = self.slots.values().filter(|slot| slot.spec().name == name).map(|slot| slot.durable.index).collect();
+    fn free_index(&self, key: &str) -> u32 {
+        let used: Vec<u32> = self.slots.values().filter(|slot| slot.spec().key() == key).map(|slot| slot.durable.index).collect();
         ostler_core::instances::lowest_free(&used)
     }
 
-    fn free_shard(&self, name: &str) -> u32 {
-        let used: Vec<u32> = self.slots.values().filter(|slot| slot.spec().name == name).map(|slot| slot.durable.shard).collect();
+    fn free_shard(&self, key: &str) -> u32 {
+        let used: Vec<u32> = self.slots.values().filter(|slot| slot.spec().key() == key).map(|slot| slot.durable.shard).collect();
         ostler_core::instances::lowest_free(&used)
     }
 
@@ -225,7 +225,7 @@ impl Slots {
     /// True if others than these serve at the ports of this slot: what waits in its shard would wait in vain if it were stopped at once.
     pub(crate) fn others_serve(&self, id: u32, these: &[u32], now_ms: u64) -> bool {
         let Some(slot) = self.get(id).filter(|slot| slot.spec().has_shards()) else { return false };
-        let mut others = self.iter().filter(|other| other.spec().name == slot.spec().name && !these.contains(&other.durable.id));
+        let mut others = self.iter().filter(|other| other.spec().key() == slot.spec().key() && !these.contains(&other.durable.id));
         others.any(|other| other.standing(now_ms).0 == Standing::Serves)
     }
 
@@ -284,9 +284,24 @@ impl Slots {
         self.slots.values_mut().map(Box::as_mut)
     }
 
-    /// Instances of that name, by `pm_id`.
-    pub(crate) fn named(&self, name: &str) -> Vec<u32> {
-        self.serving().filter(|slot| slot.spec().name == name).map(|slot| slot.durable.id).collect()
+    /// Key of a new app that is not its name: another namespace has the name already.
+    pub(crate) fn qualified(&self, spec: &AppSpec) -> Option<String> {
+        let is_same = |slot: &&Box<Slot>| slot.spec().name == spec.name && slot.spec().namespace == spec.namespace;
+        if let Some(slot) = self.slots.values().find(is_same) {
+            return slot.spec().qualified.clone();
+        }
+        let is_free = |key: &str| self.slots.values().all(|slot| slot.spec().key() != key);
+        if is_free(&spec.name) {
+            return None;
+        }
+        let long = format!("{}/{}", spec.namespace, spec.name);
+        let numbered = (2_u32..).map(|number| format!("{long}#{number}"));
+        std::iter::once(long.clone()).chain(numbered).find(|key| is_free(key))
+    }
+
+    /// Instances of the app with this key, by `pm_id`.
+    pub(crate) fn of_app(&self, key: &str) -> Vec<u32> {
+        self.serving().filter(|slot| slot.spec().key() == key).map(|slot| slot.durable.id).collect()
     }
 
     /// True if there is nothing to save: modules are not saved.

@@ -25,8 +25,12 @@ impl<'a> Apps<'a> {
     }
 
     /// Standing of an app as a dependency: that of the instance which is the farthest from the condition.
-    fn standing(&self, name: &str, condition: Condition) -> Standing {
-        let instances = self.by_name.get(name).into_iter().flatten();
+    /// If several namespaces have an app of this name, the dependent's own namespace counts.
+    fn standing(&self, name: &str, of: &Slot, condition: Condition) -> Standing {
+        let named = || self.by_name.get(name).into_iter().flatten();
+        let is_near = |slot: &&&Slot| slot.spec().namespace == of.spec().namespace;
+        let has_near = named().any(|slot| is_near(&slot));
+        let instances = named().filter(|slot| !has_near || is_near(slot));
         let standings = instances.map(|slot| match order::standing(condition, &slot.durable.instance, slot.is_healthy()) {
             Standing::Hopeless(_) if self.coming.contains(&slot.durable.id) => Standing::Pending,
             standing => standing,
@@ -36,7 +40,7 @@ impl<'a> Apps<'a> {
 
     /// Dependencies of an instance that are not as they have to be, and what each is instead, in words that follow its name.
     pub(crate) fn missing(&self, slot: &'a Slot) -> Vec<(Standing, &'a str, String)> {
-        let look = |(name, condition): (&'a String, &Condition)| match self.standing(name, *condition) {
+        let look = |(name, condition): (&'a String, &Condition)| match self.standing(name, slot, *condition) {
             Standing::Met => None,
             Standing::Pending => Some((Standing::Pending, name.as_str(), format!("is not {}", condition.word()))),
             hopeless @ Standing::Hopeless(why) => Some((hopeless, name.as_str(), why.to_owned())),

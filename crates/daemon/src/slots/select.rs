@@ -1,11 +1,36 @@
 //! Targets as users name them.
 
+use std::collections::BTreeSet;
+
+use ostler_core::app::AppSpec;
 use ostler_core::select::{Entry, SelectError, select};
 use ostler_proto::control::Failure;
 
 use super::{Slot, Slots};
 
 impl Slots {
+    /// Key of the app that a word means: the app with this key, else the one with this name or
+    /// `namespace/name`. None if no app is called that.
+    ///
+    /// # Errors
+    /// Several namespaces have an app of this name, and none has the name as its key.
+    pub(crate) fn key_of(&self, word: &str) -> Result<Option<&str>, Failure> {
+        let specs = || self.serving().map(Slot::spec);
+        if let Some(spec) = specs().find(|spec| spec.key() == word) {
+            return Ok(Some(spec.key()));
+        }
+        let qualified = word.split_once('/');
+        let is_meant = |spec: &&AppSpec| spec.name == word || qualified == Some((&spec.namespace, &spec.name));
+        let keys: BTreeSet<&str> = specs().filter(is_meant).map(AppSpec::key).collect();
+        match keys.len() {
+            0 | 1 => Ok(keys.first().copied()),
+            _ => {
+                let keys: Vec<&str> = keys.into_iter().collect();
+                Err(Failure::Other(format!("several apps are named {word}: use {}", keys.join(" or "))))
+            }
+        }
+    }
+
     /// Resolves one target into our own numbers.
     ///
     /// # Errors

@@ -91,7 +91,7 @@ impl Sockets {
             self.add_group(ctx, owner, group);
         }
         // An edited file: what nobody names any more is closed as soon as the first instance has what it names now.
-        if self.by_app.keys().filter(|owner| owner.app == spec.name).count() > spec.listen.len() {
+        if self.by_app.keys().filter(|owner| owner.app == spec.key()).count() > spec.listen.len() {
             self.close_unused(ctx, spec);
         }
         Ok(given)
@@ -105,7 +105,7 @@ impl Sockets {
         (listen, key): (&Listen, &str),
         fresh: &mut Vec<(Owner, Group)>,
     ) -> Result<OwnedFd, Errno> {
-        if let Some((_, group)) = self.find(&wants.spec.name, key) {
+        if let Some((_, group)) = self.find(wants.spec.key(), key) {
             return copy(group.socket_for(wants.shard));
         }
         let (owner, group) = self.open_one(ctx, wants, listen, key)?;
@@ -117,7 +117,7 @@ impl Sockets {
     /// Opens the shard of a process at a port that is open already. It gets nothing until it is steered to.
     fn add_shard(&mut self, ctx: &mut Ctx, wants: &Wants<'_>, listen: &Listen, key: &str) {
         let Some(number) = wants.shard.map(shard_number) else { return };
-        let app = wants.spec.name.as_str();
+        let app = wants.spec.key();
         let present = self.by_app.iter_mut().find(|(owner, group)| owner.app == app && owner.key == key && group.has_shards());
         let Some((owner, group)) = present.filter(|(_, group)| group.shard(number).is_none()) else { return };
         match open::open_beside(group.first(), listen) {
@@ -137,8 +137,8 @@ impl Sockets {
 
     /// Opens what is not open, or takes it from an app that is no more: the same one under its former name.
     fn open_one(&mut self, ctx: &mut Ctx, wants: &Wants<'_>, listen: &Listen, key: &str) -> Result<(Owner, Group), Errno> {
-        let app = wants.spec.name.clone();
-        let is_ownerless = |owner: &&Owner| owner.key == key && !ctx.slots.iter().any(|slot| slot.spec().name == owner.app);
+        let app = wants.spec.key().to_owned();
+        let is_ownerless = |owner: &&Owner| owner.key == key && !ctx.slots.iter().any(|slot| slot.spec().key() == owner.app);
         if let Some(former) = self.by_app.keys().find(is_ownerless).cloned()
             && let Some(group) = self.remove_group(ctx, &former)
         {

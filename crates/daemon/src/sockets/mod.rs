@@ -70,11 +70,11 @@ impl Sockets {
 
     /// Closes sockets that no instance of an app needs: all when none is wanted up, else what no description names any more.
     fn close_unused(&mut self, ctx: &mut Ctx, spec: &AppSpec) {
-        let app = spec.name.as_str();
+        let app = spec.key();
         if !self.by_app.keys().any(|owner| owner.app == app) {
             return;
         }
-        let up = ctx.slots.iter().filter(|slot| slot.spec().name == app && slot.is_or_will_be_up());
+        let up = ctx.slots.iter().filter(|slot| slot.spec().key() == app && slot.is_or_will_be_up());
         let wanted: Vec<String> = up.flat_map(|slot| keyed(&slot.spec().listen).map(|(_, key)| key)).collect();
         let is_unused = |owner: &&Owner| owner.app == app && !wanted.contains(&owner.key);
         let unused: Vec<Owner> = self.by_app.keys().filter(is_unused).cloned().collect();

@@ -25,7 +25,7 @@ impl Sockets {
         let (spec, shard) = (Rc::clone(&slot.app().spec), shard_of(slot).map(shard_number));
         let Ok(pidfd) = process.open() else { return };
         for ((listen, key), number) in keyed(&spec.listen).zip(FIRST_FD..) {
-            if let Some((_, group)) = self.find(&spec.name, &key)
+            if let Some((_, group)) = self.find(spec.key(), &key)
                 && (!group.has_shards() || shard.is_none_or(|shard| group.shard(shard).is_some()))
             {
                 continue;
@@ -41,7 +41,7 @@ impl Sockets {
                 Some(number) => SocketRole::Shard { number, position: None },
                 None => SocketRole::Alone,
             };
-            let owner = Owner { app: spec.name.clone(), key, file };
+            let owner = Owner { app: spec.key().to_owned(), key, file };
             if let Some(name) = owner.held_name(role) {
                 ctx.keeper.hold(&name, fd.as_fd());
             }

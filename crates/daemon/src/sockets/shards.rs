@@ -72,9 +72,9 @@ impl Sockets {
     /// Marks the app of an instance as changed: who gets its connections is decided when the turn is over.
     pub(super) fn mark_dirty(&mut self, ctx: &Ctx, id: u32) {
         if let Some(slot) = ctx.slots.get(id).filter(|slot| !slot.spec().listen.is_empty())
-            && !self.shards.dirty.contains(&slot.spec().name)
+            && !self.shards.dirty.contains(slot.spec().key())
         {
-            self.shards.dirty.insert(slot.spec().name.clone());
+            self.shards.dirty.insert(slot.spec().key().to_owned());
         }
     }
 
@@ -91,7 +91,7 @@ impl Sockets {
             return;
         }
         let now_ms = ctx.now.mono_ms;
-        let slots: Vec<&Slot> = ctx.slots.iter().filter(|slot| slot.spec().name == app && !slot.spec().listen.is_empty()).collect();
+        let slots: Vec<&Slot> = ctx.slots.iter().filter(|slot| slot.spec().key() == app && !slot.spec().listen.is_empty()).collect();
         let standings: Vec<(Standing, Option<u64>)> = slots.iter().map(|slot| slot.standing(now_ms)).collect();
         for (owner, group) in self.by_app.iter_mut().filter(|(owner, group)| owner.app == app && group.has_shards()) {
             // After a change of the file some have this socket and others do not.
@@ -126,7 +126,7 @@ impl Sockets {
     /// closed to others.
     pub(super) fn empty_shard(&mut self, ctx: &mut Ctx, id: u32, inc: u32) -> bool {
         let Some(slot) = ctx.slots.get(id) else { return false };
-        let name = slot.spec().name.clone();
+        let name = slot.spec().key().to_owned();
         self.steer_app(ctx, &name);
         if !self.is_left_out(ctx, id) {
             return false;
@@ -140,7 +140,7 @@ impl Sockets {
     /// True if nothing new comes to any of its shards.
     fn is_left_out(&self, ctx: &Ctx, id: u32) -> bool {
         let Some((slot, shard)) = ctx.slots.get(id).and_then(|slot| Some((slot, shard_of(slot)?))) else { return false };
-        let mut groups = self.groups_of(&slot.spec().name).peekable();
+        let mut groups = self.groups_of(slot.spec().key()).peekable();
         groups.peek().is_some() && groups.all(|group| group.is_left_out(shard))
     }
 
@@ -170,7 +170,7 @@ impl Sockets {
             self.shards.finishing.remove(&id);
             return;
         };
-        let (name, shard) = (slot.spec().name.clone(), slot.durable.shard);
+        let (name, shard) = (slot.spec().key().to_owned(), slot.durable.shard);
         let began = Instant::now();
         let waits = self.groups_of(&name).any(|group| group.waits(shard));
         let connections: Vec<Connection> = self.groups_of(&name).flat_map(|group| group.accepted(shard)).collect();

@@ -142,7 +142,7 @@ fn what_a_former_daemon_opened_is_given_on() {
         assert!(next.take_back(&mut played.ctx, &name, fd).is_none());
     }
     assert!(next.take_back(&mut played.ctx, "other:1", OwnedFd::from(std::fs::File::open("/dev/null").unwrap())).is_some());
-    let id = *played.ctx.slots.named("api").first().unwrap();
+    let id = *played.ctx.slots.of_app("api").first().unwrap();
     let again = prepared(&mut played, &mut next, id).unwrap();
     assert!(same(&of_first[0], &again[0].0));
 }

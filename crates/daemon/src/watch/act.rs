@@ -184,7 +184,7 @@ fn unmark(ctx: &mut Ctx, slots: &[u32]) {
 
 /// Reloads where all instances run and can serve beside their successors; else restarts, also what has ended by itself.
 fn restart_changed(ctx: &mut Ctx, name: &str, marked: &[u32], origin: Origin) {
-    let all = ctx.slots.named(name);
+    let all = ctx.slots.of_app(name);
     let can_reload = |id: &u32| {
         let slot = ctx.slots.get(*id);
         slot.is_some_and(|slot| matches!(slot.durable.instance.state, State::Running { .. }) && slot.spec().shares_its_ports())

@@ -25,7 +25,7 @@ impl Watches {
             let own = around.own.iter().map(|path| (*path).to_owned()).collect();
             let key = Key { watch: (*app.spec.watch).clone(), cwd: app.spec.cwd.clone(), script: app.spec.script.clone(), own };
             let home = ctx.settings.home.to_string_lossy();
-            let group = self.group(&app.spec.name, key, &home);
+            let group = self.group(app.spec.key(), key, &home);
             self.join(id, group);
             self.members.insert(id, (app.id, group));
             group

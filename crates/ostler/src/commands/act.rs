@@ -1,9 +1,11 @@
 //! Actions on existing instances: `stop`, `restart`, `reload`, `delete`.
 
+use ostler_config::Overlay;
 use ostler_proto::control::{Action, Existing, Failure};
 
 use super::change::{change, of_stop};
 use super::files::{self, Source};
+use super::present::Present;
 use super::request::{reload_of, request, unknown_id};
 use super::{attach, launch, ports, table};
 use crate::cli::Call;
@@ -81,9 +83,10 @@ fn on_file(cx: &mut Cx, call: &Call, action: Action, source: &Source) -> Result<
         Action::Restart => launch::from_file(cx, call, source, Existing::Restart),
         Action::Reload => launch::from_file(cx, call, source, reload_of(call)?),
         Action::Stop | Action::Delete | Action::Reset => {
-            let names = files::names(cx, call, source)?;
-            let rows = cx.client()?.list()?;
-            let running: Vec<String> = names.into_iter().filter(|name| rows.iter().any(|row| row.name == *name)).collect();
+            let mut context = files::context(cx, call)?;
+            let apps = files::read(cx, call, source, &mut context)?.apps;
+            cx.client()?;
+            let running = Present::of_file(cx, &apps, &Overlay::default())?.targets(&apps);
             if running.is_empty() {
                 return Ok(Vec::new());
             }

@@ -76,6 +76,7 @@ pub(super) fn context(cx: &Cx, call: &Call) -> Result<Context, CliError> {
     context.caller.as_pm2 = context.as_pm2 || call.command.name == "runtime";
     context.caller.is_allowed = call.has("allow-foreign-file");
     context.user_id = |uid| Some(ostler_sys::user::identity(Some(uid), Some("0")).ok()??.credentials.uid);
+    context.check_account = |uid, gid| ostler_sys::user::identity(uid, gid).map(|_| ()).map_err(|error| error.to_string());
     #[cfg(feature = "serve")]
     {
         let program = std::env::current_exe().ok().and_then(|program| program.into_os_string().into_string().ok());
@@ -100,19 +101,6 @@ pub(super) fn read(cx: &mut Cx, call: &Call, source: &Source, context: &mut Cont
         loaded.apps = select(&loaded.apps, only);
     }
     Ok(loaded)
-}
-
-/// Names of the apps in a config, for actions by name.
-pub(super) fn names(cx: &mut Cx, call: &Call, source: &Source) -> Result<Vec<String>, CliError> {
-    let mut context = context(cx, call)?;
-    let loaded = read(cx, call, source, &mut context)?;
-    let mut names: Vec<String> = Vec::new();
-    for name in loaded.apps.iter().map(ostler_config::RawApp::name) {
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    Ok(names)
 }
 
 /// Reports every problem, the fatal ones last, and returns the way out.

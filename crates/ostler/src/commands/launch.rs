@@ -83,8 +83,15 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Exi
     let base_env = share_base(&mut apps);
     let wording = if matches!(source, Source::Stdin) { Wording::Names } else { Wording::Action };
     let (command, confirm) = (call.word.clone(), proof(cx, call));
-    let request =
-        Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command, confirm, named_only: cx.program.is_pm2() };
+    let request = Request::Start {
+        apps,
+        base_env: Arc::unwrap_or_clone(base_env),
+        existing,
+        command,
+        confirm,
+        named_only: cx.program.is_pm2(),
+        across_namespaces: cx.program.is_pm2(),
+    };
     let ids = ports::perform(cx, &request, wording)?;
     left_out.map_or(Ok(ids), Err)
 }
@@ -123,7 +130,7 @@ pub(super) fn plain(cx: &mut Cx, call: &Call, target: &str) -> Result<Vec<u32>, 
         return Err(Failure::NotFound { target: target.to_owned() }.into());
     }
     let spec = plain_spec(cx, call, target)?;
-    match Present::of(cx, std::slice::from_ref(&spec.name))?.down(&spec.script) {
+    match Present::of(cx, std::slice::from_ref(&spec.name))?.down(&spec) {
         // What its file or an earlier command said stays.
         Some(old) => {
             let spec = started_again(cx, call, old)?;
@@ -176,7 +183,15 @@ fn launch(cx: &mut Cx, call: &Call, spec: AppSpec, existing: Existing) -> Result
     let mut apps = vec![spec];
     let base_env = share_base(&mut apps);
     let (command, confirm) = (call.word.clone(), proof(cx, call));
-    let request = Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command, confirm, named_only: false };
+    let request = Request::Start {
+        apps,
+        base_env: Arc::unwrap_or_clone(base_env),
+        existing,
+        command,
+        confirm,
+        named_only: false,
+        across_namespaces: cx.program.is_pm2(),
+    };
     let (out, client) = cx.parts()?;
     out.flush();
     let mut printer = ProgressPrinter::new(out, Wording::PlainStart);

@@ -9,23 +9,28 @@ use crate::cx::Cx;
 use crate::error::CliError;
 use crate::left_behind;
 
-/// Descriptions of all instances that exist.
-#[derive(Default)]
-pub(super) struct Present(Vec<Detail>);
+/// Descriptions of the instances of some names that exist.
+pub(super) struct Present {
+    details: Vec<Detail>,
+    /// Whether an app of the same name in another namespace is the same app.
+    is_pm2: bool,
+}
 
 impl Present {
     /// The instances of these names. No daemon is started unless a former one left apps behind.
     pub(super) fn of(cx: &mut Cx, names: &[String]) -> Result<Self, CliError> {
+        let (is_pm2, none) = (cx.program.is_pm2(), Vec::new());
         let left_behind = left_behind::of(cx.home()?).is_some();
         if cx.running_client()?.is_none() && !left_behind {
-            return Ok(Self::default());
+            return Ok(Self { details: none, is_pm2 });
         }
         let client = cx.client()?;
         if !client.list()?.iter().any(|row| names.contains(&row.name)) {
-            return Ok(Self::default());
+            return Ok(Self { details: none, is_pm2 });
         }
         let stays = client.inspect(&[])?.into_iter().filter(|detail| detail.instance.wanted != Wanted::Gone);
-        Ok(Self(stays.filter(|detail| names.contains(&detail.spec.name)).collect()))
+        let details = stays.filter(|detail| names.contains(&detail.spec.name)).collect();
+        Ok(Self { details, is_pm2 })
     }
 
     /// The instances of the apps of a file.
@@ -34,9 +39,10 @@ impl Present {
         Self::of(cx, &names)
     }
 
-    /// The app of this script, if it is down.
-    pub(super) fn down(&self, script: &str) -> Option<&AppSpec> {
-        let last = self.0.iter().rfind(|detail| detail.spec.script == script)?;
+    /// The app of this name and script, if it is down.
+    pub(super) fn down(&self, spec: &AppSpec) -> Option<&AppSpec> {
+        let is_same = |old: &AppSpec| old.script == spec.script && (self.is_pm2 || old.namespace == spec.namespace);
+        let last = self.details.iter().rfind(|detail| is_same(&detail.spec))?;
         last.instance.state.is_down().then_some(&last.spec)
     }
 
@@ -48,14 +54,34 @@ impl Present {
         }
     }
 
+    /// The targets that mean the apps of a file that exist: names, or `namespace/name` if several
+    /// namespaces have an app of that name.
+    pub(super) fn targets(&self, apps: &[RawApp]) -> Vec<String> {
+        let mut targets: Vec<String> = Vec::new();
+        for spec in apps.iter().filter_map(|raw| self.find(raw, &Overlay::default())) {
+            let mut namesakes = self.details.iter().map(|detail| &detail.spec).filter(|other| other.name == spec.name);
+            let is_alone = self.is_pm2 || namesakes.all(|other| other.namespace == spec.namespace);
+            let target = if is_alone { spec.name.clone() } else { format!("{}/{}", spec.namespace, spec.name) };
+            if !targets.contains(&target) {
+                targets.push(target);
+            }
+        }
+        targets
+    }
+
     /// The app before: the one of its name; if several apps share the name, the one of its script.
+    /// Each namespace has apps of its own, except in PM2.
     fn find(&self, raw: &RawApp, overlay: &Overlay) -> Option<&AppSpec> {
         let name = overlay.name_of(raw);
+        let namespace = overlay.namespace.clone().unwrap_or_else(|| raw.namespace());
+        // An earlier command may have chosen the namespace, which stays then.
+        let is_chosen = |spec: &AppSpec| overlay.namespace.is_none() && spec.options.contains_key("namespace");
+        let is_same = |spec: &AppSpec| spec.name == name && (self.is_pm2 || spec.namespace == namespace || is_chosen(spec));
         let fit = |spec: &&AppSpec| {
             let is_script = spec.given.open().get("script") == raw.attributes().get("script");
             (is_script, spec.namespace == raw.namespace())
         };
         // The first of the best.
-        self.0.iter().rev().map(|detail| &detail.spec).filter(|spec| spec.name == name).max_by_key(fit)
+        self.details.iter().rev().map(|detail| &detail.spec).filter(|spec| is_same(spec)).max_by_key(fit)
     }
 }

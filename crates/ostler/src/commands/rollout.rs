@@ -61,7 +61,9 @@ fn ask(cx: &mut Cx, app: Option<String>) -> Result<Vec<RolloutReport>, CliError>
     if reports.is_empty() {
         let rows = cx.client()?.table()?;
         match app {
-            Some(app) if rows.iter().all(|row| row.name != app) => return Err(Failure::NotFound { target: app }.into()),
+            Some(app) if rows.iter().all(|row| row.name != app && format!("{}/{}", row.namespace, row.name) != app) => {
+                return Err(Failure::NotFound { target: app }.into());
+            }
             Some(app) => cx.out.info(format_args!("{app} has not been reloaded since it was started")),
             None => cx.out.info("nothing has been reloaded yet"),
         }

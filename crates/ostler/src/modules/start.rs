@@ -109,6 +109,7 @@ fn launch(cx: &mut Cx, apps: Vec<AppSpec>, confirm: Option<Confirm>) -> Result<V
         command: "start".into(),
         confirm,
         named_only: false,
+        across_namespaces: true,
     };
     cx.perform(&request, Wording::Names)
 }

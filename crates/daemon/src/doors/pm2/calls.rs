@@ -190,6 +190,7 @@ fn prepare(ctx: &Ctx, env: &Value) -> Result<Plan, String> {
         command: "prepare".into(),
         confirm: None,
         named_only: false,
+        across_namespaces: true,
     };
     Ok(Plan::of([Step::Ask(start), Step::Look(None)], Outcome::Each(Form::Child)))
 }
@@ -237,7 +238,7 @@ fn again(ctx: &Ctx, opts: &Value, action: Action, command: &str) -> Result<Plan,
     }
     // PM2 answers a reload with the worker that was replaced; whoever asks wants to know how it is now.
     let form = if action == Action::Restart { Form::Child } else { Form::Formatted };
-    let alone = (action == Action::Reload).then(|| slot.spec().name.clone());
+    let alone = (action == Action::Reload).then(|| slot.spec().key().to_owned());
     Ok(Plan {
         alone,
         ..Plan::of([Step::Version(slot.durable.id), act(action, number, command, change), Step::Look(Some(number))], Outcome::One(form))
@@ -268,7 +269,7 @@ fn delete(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
 }
 
 fn duplicate(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
-    let name = known(ctx, id, "{} id unknown")?.spec().name.clone();
+    let name = known(ctx, id, "{} id unknown")?.spec().key().to_owned();
     let scale = Request::Scale { name, cwd: String::new(), to: ScaleTo::By(1), oldest_first: true, confirm: None };
     Ok(Plan::of([Step::Ask(scale), Step::Look(None)], Outcome::One(Form::Child)))
 }
