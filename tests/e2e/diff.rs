@@ -131,5 +131,5 @@ fn a_bad_file_is_told_as_by_start() {
     let home = home();
     let path = file(&home, r#"{"name": "api", "script": "sleep", "max_restarts": "many"}"#);
     home.run(format!("diff {path}")).fails().says("max_restarts");
-    home.run("diff no-such.json").code(4).says("not found");
+    home.run("diff no-such.json").code(4).says("no such file");
 }

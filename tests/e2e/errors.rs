@@ -198,3 +198,58 @@ setInterval(() => {}, 1000);";
     let output = home.ok("errors").stdout;
     assert!(!output.contains('\u{1b}'), "what apps write does not reach the terminal as it is");
 }
+
+/// An error is one line, `error: …`, and the name or file that was perhaps meant follows as a hint.
+#[test]
+fn a_misspelt_name_or_file_gets_a_suggestion() {
+    let home = home();
+    home.ok("start sleep --name payments -- 1000");
+    home.write("server.js", "");
+    home.write("shop.config.js", "module.exports = { apps: [] }");
+    for (command, hint) in [
+        ("restart paymnets", "`payments`"),
+        ("reload paymnets", "`payments`"),
+        ("describe paymnets", "`payments`"),
+        ("scale paymnets 2", "`payments`"),
+        ("reset paymnets", "`payments`"),
+        ("env paymnets", "`payments`"),
+        ("sendSignal SIGHUP paymnets", "`payments`"),
+        ("logs paymnets --nostream", "`payments`"),
+        ("start servr.js", "server.js`"),
+        ("start shp.config.js", "shop.config.js`"),
+        ("stop shp.config.js", "shop.config.js`"),
+        ("restrat payments", "restart`"),
+        ("list --srot name", "`--sort`"),
+    ] {
+        let output = home.run(command).fails();
+        let lines: Vec<&str> = output.stderr.lines().collect();
+        assert!(lines.len() == 2 && lines[0].starts_with("error: "), "{output}");
+        assert!(lines[1].starts_with("hint: did you mean ") && lines[1].contains(hint), "{output}");
+    }
+    // Nothing is close: the hint says where the names are.
+    home.run("restart zzz").code(4).says("error: no app, namespace or script is named zzz").says("hint: `ostler list`");
+    assert_eq!(home.app("payments").status(), "online");
+}
+
+/// The place is where the text ends, not where the open bracket is.
+#[test]
+fn a_truncated_file_is_reported_at_its_end() {
+    let home = home();
+    for (text, place) in [
+        ("{\"apps\": [\n  {\"name\": \"a\",\n   \"script\": \"x.js\"", "3:20: the file ends before the { of line 2 is closed"),
+        ("{\"apps\": [{\"name\": \"a", "1:22: the file ends before the \" of line 1 is closed"),
+        ("// apps\n{apps: [", "2:9: the file ends before the [ of line 2 is closed"),
+    ] {
+        home.run(["validate", &home.write("cut.json", text)]).fails().says(place);
+    }
+}
+
+#[test]
+fn a_folder_without_an_entry_is_not_started() {
+    let home = home();
+    std::fs::create_dir(home.work().join("empty")).unwrap();
+    home.run("start empty").code(4).says("has neither a package.json nor an index.js");
+    home.write("full/index.js", "setInterval(() => {}, 1000)");
+    home.ok("start full");
+    assert_eq!(home.app("full").status(), "online");
+}

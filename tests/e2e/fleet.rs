@@ -105,8 +105,8 @@ fn one_table_of_all() {
     assert_eq!(fleet.pid("web1", "api"), before);
     // What is wrong on one is said of it; the others are done.
     fleet.run("-H web stop \"nosuch\"").code(4).says("web1 |").says("web3 |");
-    let output = fleet.run("-H web2,web3 stop 1").code(4).says("web3 | [ostler][ERROR]").says("stopped");
-    output.never_says("web2 | [ostler][ERROR]");
+    let output = fleet.run("-H web2,web3 stop 1").code(4).says("web3 | error:").says("stopped");
+    output.never_says("web2 | error:");
     let all: Value = serde_json::from_str(&fleet.run("describe nosuch --json -H web1,web2").code(4).stdout).unwrap();
     assert!(all[1]["host"] == "web2" && all[1]["exit_code"] == 4 && all[1]["error"].is_string(), "{all}");
     // Commands that make no sense there, and hosts that are none.
@@ -146,7 +146,7 @@ fn each_host_that_is_not_well_has_one_line() {
         ("other", "the answer of ostler 0.0.1 there makes no sense here"),
         ("unknown", "no connection ("),
     ] {
-        let lines: Vec<&str> = output.stderr.lines().filter(|line| line.contains(&format!("[ERROR] {host}: "))).collect();
+        let lines: Vec<&str> = output.stderr.lines().filter(|line| line.contains(&format!("error: {host}: "))).collect();
         assert!(lines.len() == 1 && lines[0].contains(words), "{host}: {}", output.stderr);
     }
     let output = output.says("other: ostler 0.0.1 there");

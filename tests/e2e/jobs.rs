@@ -100,7 +100,7 @@ fn a_run_by_hand() {
         ("jobs service", 1, "service is not a job"),
         ("jobs run nobody", 4, "nobody"),
         ("jobs nobody", 4, "nobody"),
-        ("jobs run", 2, "missing required argument"),
+        ("jobs run", 2, "missing argument"),
     ] {
         let output = home.run(words);
         assert_eq!(output.code, code, "{words}: {}", output.stderr);

@@ -55,9 +55,9 @@ fn silence_does_not_hide_errors() {
     home.ok("start sleep --name app -- 1000");
     let said = home.run("-s stop nobody");
     assert_eq!((said.code, said.stdout.as_str()), (4, ""));
-    assert!(said.stderr.contains("nobody not found"), "{}", said.stderr);
+    assert!(said.stderr.contains("is named nobody"), "{}", said.stderr);
     let said = home.cmd("stop nobody").env("PM2_SILENT", "1").run();
-    assert!(said.code == 4 && said.stderr.contains("nobody not found"), "{}", said.stderr);
+    assert!(said.code == 4 && said.stderr.contains("is named nobody"), "{}", said.stderr);
     assert_eq!(home.run("-s stop app").ok().stdout, "");
     // As pm2 nothing is said at all, as there.
     let pm2 = Home::new(Subject::OstlerAsPm2(binary()));

@@ -68,7 +68,7 @@ fn an_option_without_an_effect_changes_nothing() {
         ("kill --namespace staging", "namespace"),
         ("list --env production", "env"),
     ] {
-        home.run(line).code(2).says(&format!("option `--{option}' has no effect with"));
+        home.run(line).code(2).says(&format!("option `--{option}` has no effect with"));
     }
     assert_eq!(home.jlist().iter().map(|item| item.pid()).collect::<Vec<_>>(), before);
 }

@@ -11,7 +11,7 @@ fn one_line_says_what_is_here() {
     const DASHBOARD: &str = " web enable`";
     const PROFILE: &str = "`ostler profile <app>` profiles an app";
     const IMAGES: &str = "`ostler runtime <app or file>` is the command of a container";
-    for (home, label) in [(home(), "[ostler][ERROR] "), (home_as_pm2(), "[PM2][ERROR] ")] {
+    for (home, label) in [(home(), "error: "), (home_as_pm2(), "[PM2][ERROR] ")] {
         let script = home.write("app.js", "");
         for (command, expected) in [
             ("link", SERVICE),

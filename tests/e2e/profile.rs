@@ -38,7 +38,7 @@ fn profiles_of_each_kind() {
     assert_eq!(pids(), before);
     for (words, code, problem) in [
         ("profile other", 1, "is a Node app that runs with ostler's preload"),
-        ("profile nobody", 4, "not found"),
+        ("profile nobody", 4, "no app"),
         ("profile api --for long", 2, "--for"),
         ("profile api --heap --memory", 2, "one of"),
         ("profile api --into nowhere", 4, "is no folder"),

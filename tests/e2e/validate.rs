@@ -30,3 +30,48 @@ fn every_problem_with_file_line_and_key() {
         assert!(output.all().contains(words), "no {words}\n{output}");
     }
 }
+
+/// The stages (evaluation, values, what is on the machine, order) end in one list.
+#[test]
+fn one_pass_finds_all_mistakes() {
+    let home = home();
+    let text = r#"{"apps": [
+        {"name": "size", "script": "missing.js", "max_memory_restart": "lots"},
+        {"name": "interpreter", "script": "missing.py", "interpreter": "no-such-python"},
+        {"name": "user", "script": "missing.js", "uid": "no-such-user", "cron_restart": "61 * * * *"},
+        {"name": "folder", "script": "app.js", "cwd": "no-such-folder", "env_file": "no-such.env"},
+        {"name": "group", "script": "/bin/sleep", "gid": "no-such-group", "kill_timeout": "soon"}
+    ]}"#;
+    let file = home.write("bad.json", text);
+    let mistakes = [
+        "apps[0].max_memory_restart",
+        "apps[0].script",
+        "apps[1].script",
+        "apps[1].interpreter",
+        "apps[2].script",
+        "apps[2].uid",
+        "apps[2].cron_restart",
+        "apps[3].cwd",
+        "apps[3].env_file",
+        "apps[4].gid",
+        "apps[4].kill_timeout",
+    ];
+    for command in ["validate", "start"] {
+        let output = home.run([command, &file]).fails();
+        for key in mistakes {
+            assert!(output.all().contains(&format!("{key}: ")), "{command}: no {key}\n{output}");
+        }
+        // A script is not looked for in a folder that is missing.
+        assert!(!output.all().contains("apps[3].script"), "{output}");
+    }
+    assert!(home.processes().is_empty());
+}
+
+/// Values that were refused are not reported again as missing.
+#[test]
+fn a_refused_value_is_one_mistake() {
+    let home = home();
+    let text = r#"{"apps": [{"name": "a", "exec": 42}, {"name": "b", "script": "app.js", "cwd": 7}]}"#;
+    let output = home.run(["validate", &home.write("bad.json", text)]).fails();
+    assert_eq!(output.all().matches("bad.json:").count(), 2, "{output}");
+}

@@ -114,9 +114,8 @@ fn complete(problems: Problems, apps: &[RawApp], context: &Context, env_changes:
         let lacks_folder = is_refused("cwd");
         // A value that was refused is missing, and a script is not found without its folder: these are
         // no further mistakes.
-        let is_known = |problem: &Problem| {
-            lacks_folder && problem.kind == Kind::ScriptNotFound || all.iter().any(|known| known.key == problem.key)
-        };
+        let is_known =
+            |problem: &Problem| lacks_folder && problem.kind == Kind::ScriptNotFound || all.iter().any(|known| known.key == problem.key);
         let more: Vec<Problem> = more.into_iter().filter(|problem| problem.is_error() && !is_known(problem)).collect();
         all.extend(more);
     }

@@ -161,6 +161,9 @@ fn finish(program: Program, out: &mut Out, status: Status) -> u8 {
 
 /// Prints what is wrong with the command line, as PM2 does, and what was perhaps meant.
 fn usage(program: Program, out: &mut Out, error: &UsageError) -> Status {
+    if !program.is_pm2() {
+        return own_usage(program.name(), out, error);
+    }
     let name = program.name();
     match error {
         UsageError::NoCommand => out.line(cli::short_help(name).trim_end()),
@@ -175,6 +178,37 @@ fn usage(program: Program, out: &mut Out, error: &UsageError) -> Status {
             out.err_line(format_args!("\n  error: {error}, did you mean {closest}?\n"));
         }
         _ => out.err_line(format_args!("\n  error: {error}\n")),
+    }
+    Status::Usage
+}
+
+/// Prints what is wrong with the command line in ostler's own form.
+fn own_usage(name: &str, out: &mut Out, error: &UsageError) -> Status {
+    match error {
+        UsageError::NoCommand => out.line(cli::short_help(name).trim_end()),
+        UsageError::UnknownCommand { word, closest } => {
+            out.error(format_args!("unknown command `{word}`"));
+            match closest {
+                Some(closest) => out.hint(format_args!("did you mean `{name} {closest}`?")),
+                None => out.hint(format_args!("`{name} --help` lists the commands")),
+            }
+        }
+        UsageError::UnknownOption { word, closest } => {
+            out.error(format_args!("unknown option `{word}`"));
+            if let Some(closest) = closest {
+                out.hint(format_args!("did you mean `{closest}`?"));
+            }
+        }
+        UsageError::MissingValue { option } => out.error(format_args!("option `{option}` needs a value")),
+        UsageError::MissingArgument { name } => out.error(format_args!("missing argument `{name}`")),
+        UsageError::UnwantedValue { option } => out.error(format_args!("option `{option}` takes no value")),
+        UsageError::NoEffect { option, command } => {
+            out.error(format_args!("option `--{option}` has no effect with `{command}`"));
+            out.hint(format_args!("`{name} {command} --help` lists its options"));
+        }
+        UsageError::BadValue { option, reason } => out.error(format_args!("option `{option}`: {reason}")),
+        UsageError::UnknownArgument { word } => out.error(format_args!("unexpected argument `{word}`")),
+        UsageError::NotText { .. } => out.error(error),
     }
     Status::Usage
 }
@@ -203,8 +237,26 @@ pub(crate) fn print_error(cx: &mut Cx, call: &Call, error: &CliError) {
             cx.out.error(with_causes(error));
             cx.out.err_line(format_args!("`{name} list` shows how far it came; see also {}", "pm2.log in the home"));
         }
+        CliError::Daemon(Failure::NotFound { target }) if !cx.program.is_pm2() => print_not_found(cx, target),
         CliError::Daemon(failure) => print_failure(cx, failure),
         _ => cx.out.error(with_causes(error)),
+    }
+}
+
+/// Prints that no app matches, and the name that was perhaps meant.
+fn print_not_found(cx: &mut Cx, target: &str) {
+    let is_number = !target.is_empty() && target.bytes().all(|byte| byte.is_ascii_digit());
+    match is_number {
+        true => cx.out.error(format_args!("no app has the id {target}")),
+        false => cx.out.error(format_args!("no app, namespace or script is named {}", crate::text::shown(target))),
+    }
+    let rows = cx.running_client().ok().flatten().and_then(|client| client.list().ok()).unwrap_or_default();
+    let names = rows.iter().flat_map(|row| [row.name.as_str(), row.namespace.as_str()]);
+    let near = ostler_config::keys::closest(target, names.collect::<std::collections::BTreeSet<_>>());
+    match near.filter(|_| !is_number) {
+        Some(near) => cx.out.hint(format_args!("did you mean `{}`?", crate::text::shown(near))),
+        None if rows.is_empty() => cx.out.hint(format_args!("no app is in the list; `{} start <app>` starts one", cx.program.name())),
+        None => cx.out.hint(format_args!("`{} list` shows the apps", cx.program.name())),
     }
 }
 

@@ -14,12 +14,44 @@ pub(crate) fn json(text: &str) -> Result<Document, Problem> {
     let value = match serde_json::from_str::<Value>(text) {
         Ok(value) => value,
         Err(_) => json5::from_str::<Value>(text).map_err(|error| {
+            if error.code().is_some_and(|code| code.to_string().starts_with("EOF")) {
+                return truncated(text);
+            }
             let position = error.position().map(|at| Position { line: number(at.line + 1), column: number(at.column + 1) });
             let message = error.code().map_or_else(|| error.to_string(), |code| code.to_string());
             Problem::error(Kind::Malformed, message).in_file(None, position)
         })?,
     };
     Ok(Document { value, positions: Positions::scan(text), ..Document::default() })
+}
+
+/// The problem of a text that ends too early: at its end, with the bracket that is not closed.
+fn truncated(text: &str) -> Problem {
+    let (mut open, mut quote) = (Vec::new(), None);
+    let mut characters = text.chars().scan(1_u32, |line, character| {
+        let at = *line;
+        *line += u32::from(character == '\n');
+        Some((at, character))
+    });
+    while let Some((line, character)) = characters.next() {
+        match (quote, character) {
+            (Some(_), '\\') => _ = characters.next(),
+            (Some((mark, _)), _) if character == mark => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some((character, line)),
+            (None, '{' | '[') => open.push((character, line)),
+            (None, '}' | ']') => _ = open.pop(),
+            (None, _) => {}
+        }
+    }
+    let message = match quote.or(open.pop()) {
+        Some((mark, line)) => format!("the file ends before the {mark} of line {line} is closed"),
+        None => "the file ends too early".to_owned(),
+    };
+    let end = text.trim_end();
+    let line = number(end.matches('\n').count() + 1);
+    let column = number(end.rsplit('\n').next().unwrap_or_default().chars().count() + 1);
+    Problem::error(Kind::Malformed, message).in_file(None, Some(Position { line, column }))
 }
 
 fn number(value: usize) -> u32 {

@@ -21,11 +21,20 @@ pub(crate) fn parse(text: &str) -> Result<Document, Problem> {
     let root: Spanned<Node> = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let position = error.location().and_then(position_of);
         let message = error.without_snippet().to_string();
-        Problem::error(Kind::Malformed, message.lines().next().unwrap_or("not YAML").to_owned()).in_file(None, position)
+        Problem::error(Kind::Malformed, without_position(message.lines().next().unwrap_or("not YAML"))).in_file(None, position)
     })?;
     let mut positions = Positions::default();
     let value = plain(root, text, "", &mut positions)?;
     Ok(Document { value, positions, ..Document::default() })
+}
+
+/// A message of the parser without ` at line 3, column 4`, which the problem has already.
+fn without_position(message: &str) -> &str {
+    let is_position = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || b", columnline".contains(&byte));
+    match message.rsplit_once(" at line ") {
+        Some((words, position)) if is_position(position) => words,
+        _ => message,
+    }
 }
 
 fn position_of(location: Location) -> Option<Position> {

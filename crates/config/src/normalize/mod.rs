@@ -146,7 +146,11 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     env::build(&mut spec, raw, &base, overlay, problems);
     spec.name = overlay.name_of(raw);
     let serves_files = file_server::is_meant(raw);
-    let resolved = if serves_files { file_server::resolve(&mut spec, raw, &base).err().into_iter().collect() } else { script::resolve(&mut spec, raw, &base) };
+    let resolved = if serves_files {
+        file_server::resolve(&mut spec, raw, &base).err().into_iter().collect()
+    } else {
+        script::resolve(&mut spec, raw, &base)
+    };
     // Without its folder an app has no files: these are no mistakes of their own.
     let is_own = |problem: &Problem| has_folder || problem.kind != Kind::ScriptNotFound;
     problems.extend(resolved.into_iter().filter(is_own));

@@ -31,7 +31,11 @@ fn resolve_script(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>) -> Result<(
     match find(given, base, path.as_deref()) {
         Some(file) => {
             spec.script = text(&file, raw)?;
-            interpreter::choose(spec, raw, base, path.as_deref(), &file)
+            interpreter::choose(spec, raw, base, path.as_deref(), &file)?;
+            // PM2 differs: it starts Node, which fails.
+            let is_refused = file.is_dir() && spec.runs_in_node() && !base.context.as_pm2 && !has_entry(&file);
+            let message = || format!("the folder {} has neither a package.json nor an index.js", file.display());
+            if is_refused { Err(raw.problem(Kind::ScriptNotFound, "script", message())) } else { Ok(()) }
         }
         None if given.contains(char::is_whitespace) => command_line(spec, raw, given, path.as_deref(), base.context.elsewhere),
         None if base.context.elsewhere => {
@@ -50,6 +54,11 @@ fn resolve_script(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>) -> Result<(
             Err(raw.problem(Kind::ScriptNotFound, "script", format!("Script not found: {}", tried.display())))
         }
     }
+}
+
+/// True for a folder that Node can run.
+fn has_entry(folder: &Path) -> bool {
+    ["package.json", "index.js", "index.json", "index.node"].iter().any(|name| folder.join(name).is_file())
 }
 
 /// The app's own `PATH`, else the caller's.

@@ -286,11 +286,11 @@ impl Slots {
 
     /// Key of a new app that is not its name: another namespace has the name already.
     pub(crate) fn qualified(&self, spec: &AppSpec) -> Option<String> {
-        let is_same = |slot: &&Box<Slot>| slot.spec().name == spec.name && slot.spec().namespace == spec.namespace;
-        if let Some(slot) = self.slots.values().find(is_same) {
+        let same = self.iter().find(|slot| slot.spec().name == spec.name && slot.spec().namespace == spec.namespace);
+        if let Some(slot) = same {
             return slot.spec().qualified.clone();
         }
-        let is_free = |key: &str| self.slots.values().all(|slot| slot.spec().key() != key);
+        let is_free = |key: &str| self.iter().all(|slot| slot.spec().key() != key);
         if is_free(&spec.name) {
             return None;
         }

@@ -53,7 +53,7 @@ fn each(cx: &mut Cx, call: &Call, action: Action) -> Result<Status, CliError> {
 fn on_target(cx: &mut Cx, call: &Call, action: Action, target: &str) -> Result<Vec<u32>, CliError> {
     cx.client()?;
     let starts_again = matches!(action, Action::Restart | Action::Reload);
-    if starts_again && !call.has("update-env") {
+    if cx.program.is_pm2() && starts_again && !call.has("update-env") {
         let hint = "Use --update-env to update environment variables";
         cx.out.line(cx.out.paint().with(styles::BOLD_BLUE, hint));
     }

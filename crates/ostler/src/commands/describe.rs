@@ -11,7 +11,7 @@ use crate::versioning;
 /// Prints tables for each instance that matches.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let details = match cx.find(&call.targets[..1]) {
-        Err(CliError::Daemon(Failure::NotFound { target })) => {
+        Err(CliError::Daemon(Failure::NotFound { target })) if cx.program.is_pm2() => {
             cx.out.warn_err(format_args!("{target} doesn't exist"));
             return Err(CliError::Reported(Status::NotFound));
         }

@@ -11,7 +11,7 @@ use crate::render::json;
 /// Prints `key: value` lines. PM2 differs: names work too, and internal keys are not mixed in.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let details = match cx.find(&call.targets[..1]) {
-        Err(CliError::Daemon(Failure::NotFound { target })) => {
+        Err(CliError::Daemon(Failure::NotFound { target })) if cx.program.is_pm2() => {
             cx.out.error(format_args!("Modules with id {target} not found"));
             return Err(CliError::Reported(Status::NotFound));
         }

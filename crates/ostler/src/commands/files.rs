@@ -1,8 +1,9 @@
 //! Config files among the targets.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use ostler_config::find::{self, Target, classify};
@@ -17,6 +18,9 @@ use crate::text::shown;
 
 /// Most bytes on standard input; more is no config file.
 const MAX_STDIN_BYTES: u64 = 64 << 20;
+
+/// Most files that are compared with the name of a missing one.
+const MOST_NEIGHBOURS: usize = 1000;
 
 /// Source of a config.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,17 +116,39 @@ pub(super) fn report(cx: &mut Cx, source: Option<&Source>, problems: &Problems) 
     let shown = source.map_or("-", Source::shown);
     for error in errors {
         match error.kind {
+            Kind::NotFound if !cx.program.is_pm2() => {
+                cx.out.error(format_args!("cannot read {shown}: no such file"));
+                hint_of_near_file(cx, Path::new(shown));
+            }
             Kind::NotFound => cx.out.error(format_args!("File {shown} not found")),
             // PM2's words, without place and key: scripts look for them.
             Kind::ScriptNotFound | Kind::InterpreterNotFound if source.is_some() && cx.program.is_pm2() => {
                 cx.out.error(format_args!("Error: {}", error.message));
             }
-            Kind::ScriptNotFound | Kind::InterpreterNotFound => cx.out.error(&error.message),
+            Kind::ScriptNotFound | Kind::InterpreterNotFound if source.is_none() => cx.out.error(&error.message),
+            Kind::Malformed if !cx.program.is_pm2() => cx.out.error(format_args!("cannot parse {error}")),
             Kind::Malformed => cx.out.error(format_args!("File {shown} malformated: {error}")),
             _ => cx.out.error(error),
         }
+        if error.kind == Kind::ScriptNotFound
+            && let Some((_, path)) = error.message.split_once(": ")
+        {
+            hint_of_near_file(cx, Path::new(path));
+        }
     }
     CliError::Reported(status_of(problems))
+}
+
+/// Prints the file beside a missing one whose name is close to it.
+pub(super) fn hint_of_near_file(cx: &mut Cx, missing: &Path) {
+    let Some(name) = missing.file_name().and_then(OsStr::to_str) else { return };
+    let folder = missing.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().take(MOST_NEIGHBOURS);
+    let names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    if let Some(near) = closest(name, names.iter().map(String::as_str)) {
+        let near = missing.with_file_name(near);
+        cx.out.hint(format_args!("did you mean `{}`?", shown(&near.to_string_lossy())));
+    }
 }
 
 /// True if all that is wrong with an app is that its script, program or directory is not there.

@@ -13,7 +13,7 @@ use crate::render::Wording;
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let request = request(cx, Action::Reset, call, call.targets[..1].to_vec(), None)?;
     match cx.perform(&request, Wording::Reset) {
-        Err(CliError::Daemon(Failure::NotFound { .. })) => {
+        Err(CliError::Daemon(Failure::NotFound { .. })) if cx.program.is_pm2() => {
             cx.out.err_line("Unknown process name");
             return Err(CliError::Reported(Status::NotFound));
         }

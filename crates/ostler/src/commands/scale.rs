@@ -32,7 +32,9 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     )?;
     let request = Request::Scale { name: name.clone(), cwd: cx::cwd()?, to, oldest_first: cx.program.is_pm2(), confirm: proof(cx, call) };
     match cx.perform(&request, Wording::Scale) {
-        Err(CliError::Daemon(Failure::NotFound { .. })) => return Err(CliError::NotFound(format!("Application {name} not found"))),
+        Err(CliError::Daemon(Failure::NotFound { .. })) if cx.program.is_pm2() => {
+            return Err(CliError::NotFound(format!("Application {name} not found")));
+        }
         other => other?,
     };
     table::show(cx, call)?;

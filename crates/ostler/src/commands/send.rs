@@ -27,13 +27,13 @@ pub(crate) fn attach(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let separator = call.targets.get(1).cloned().unwrap_or_else(|| "\n".into());
     let home = cx.home()?.to_owned();
     cx.find(&[id.to_string()])?;
-    let label = cx.program.label();
+    let label = if cx.program.is_pm2() { "[PM2][ERROR]" } else { "error:" };
     // Before anything is sent: what the app answers is none of what was there.
     let past = Past::now(cx)?;
     std::thread::spawn(move || {
         let ended = type_lines(&home, id, &separator);
         if let Err(error) = &ended {
-            let _ = writeln!(stderr(), "[{label}][ERROR] {error}");
+            let _ = writeln!(stderr(), "{label} {error}");
         }
         // What was shown is out; the logs are followed for ever.
         std::process::exit(if ended.is_ok() { Status::Ok as i32 } else { Status::Failed as i32 });

@@ -18,7 +18,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     cx.client()?;
     cx.out.info(format_args!("Sending signal to process {kind} {target}"));
     match cx.perform(&Request::Signal { signal, target: target.clone() }, Wording::Signal) {
-        Err(CliError::Daemon(Failure::NotFound { .. })) => {
+        Err(CliError::Daemon(Failure::NotFound { .. })) if cx.program.is_pm2() => {
             cx.out.err_line(format_args!("Unknown process {kind}"));
             return Err(CliError::Reported(Status::NotFound));
         }

@@ -257,7 +257,7 @@ mod tests {
             (vec![Said::End(Err(std::io::ErrorKind::NotFound.into()))], "", vec![], Outcome::NotStarted("it is not installed".into())),
             (
                 vec![out("ostler-fleet 0.0.9\n"), Said::End(Ok(0))],
-                &format!("(stderr) [ostler][WARN] web: ostler 0.0.9 there, {VERSION} here\n"),
+                &format!("(stderr) warning: web: ostler 0.0.9 there, {VERSION} here\n"),
                 vec![],
                 Outcome::Ended(0),
             ),

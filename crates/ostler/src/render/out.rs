@@ -262,28 +262,42 @@ impl Out {
         self.line(format_args!("{head} {text}"));
     }
 
-    /// `[PM2][WARN] text`.
+    /// `warning: text`; as `pm2` `[PM2][WARN] text`.
     pub(crate) fn warn(&mut self, text: impl Display) {
         if self.only_trouble {
             return self.warn_err(text);
         }
-        let head = self.head(styles::YELLOW, "[WARN]");
+        let paint = if self.data_only { self.paint_err } else { self.paint };
+        let head = paint.with(styles::YELLOW, self.prefix("[WARN]", "warning:"));
         self.line(format_args!("{head} {text}"));
     }
 
-    /// `[PM2][WARN] text` on stderr: PM2 prints it so when there is nothing to act on.
+    /// [`warn`](Self::warn) on stderr: PM2 prints it so when there is nothing to act on.
     pub(crate) fn warn_err(&mut self, text: impl Display) {
-        let head = self.paint_err.with(styles::YELLOW, format!("[{}][WARN]", self.program.label()));
+        let head = self.paint_err.with(styles::YELLOW, self.prefix("[WARN]", "warning:"));
         self.err_line(format_args!("{head} {text}"));
     }
 
-    /// `[PM2][ERROR] text` on stderr.
+    /// `error: text` on stderr; as `pm2` `[PM2][ERROR] text`.
     pub(crate) fn error(&mut self, text: impl Display) {
-        let head = self.paint_err.with(styles::RED, format!("[{}][ERROR]", self.program.label()));
+        let head = self.paint_err.with(styles::RED, self.prefix("[ERROR]", "error:"));
         // As PM2 where we are called so; an exit code alone helps nobody to find out.
         if !self.silent || !self.program.is_pm2() {
             self.write_err(&format_args!("{head} {text}"));
         }
+    }
+
+    /// `hint: text` on stderr: the next step after an error. PM2 has none, so as `pm2` nothing.
+    pub(crate) fn hint(&mut self, text: impl Display) {
+        if !self.program.is_pm2() {
+            let head = self.paint_err.with(styles::BOLD_BLUE, "hint:");
+            self.write_err(&format_args!("{head} {text}"));
+        }
+    }
+
+    /// Beginning of a line, in PM2's form or ours.
+    fn prefix(&self, of_pm2: &str, own: &str) -> String {
+        if self.program.is_pm2() { format!("[{}]{of_pm2}", self.program.label()) } else { own.to_owned() }
     }
 
     /// A line without prefix on stderr.
@@ -364,7 +378,7 @@ mod tests {
         out.control("\x1b[H");
         out.pass_bytes();
         out.data(b"\x1b[6n");
-        let expected = "\x1b[2J\n^[[2J \x1b[31mred\n<U+009B>2J\n[ostler] ^[]0;title^G\n(stderr) [ostler][ERROR] ^[]52;c;x^G\n\x1b[H\x1b[6n";
+        let expected = "\x1b[2J\n^[[2J \x1b[31mred\n<U+009B>2J\n[ostler] ^[]0;title^G\n(stderr) error: ^[]52;c;x^G\n\x1b[H\x1b[6n";
         assert_eq!(screen.taken(&mut out), expected);
     }
 

@@ -87,7 +87,7 @@ fn without_utf_8_it_is_ascii() {
     out.set_ascii();
     out.info("[web](0) ✓");
     out.error("日本 is not there…");
-    assert_eq!(screen.taken(&mut out), "[ostler] [web](0) ok\n(stderr) [ostler][ERROR] ???? is not there~\n");
+    assert_eq!(screen.taken(&mut out), "[ostler] [web](0) ok\n(stderr) error: ???? is not there~\n");
 }
 
 /// Real files, through the real command. (What a JavaScript file throws is worded by its engine.)
@@ -95,10 +95,11 @@ fn without_utf_8_it_is_ascii() {
 fn bad_ecosystem_files() {
     let folder = ostler_testkit::fixture_path("config/bad");
     let files = ["did-you-mean.config.js", "types.yaml", "types.toml", "syntax.json", "syntax.toml", "docker-compose.yml", "nosuch.json"];
+    let here = std::env::current_dir().unwrap().to_string_lossy().into_owned();
     let text = files
         .map(|file| {
             let path = format!("{folder}/{file}");
-            called(Program::Ostler, &["validate", &path]).replace(&folder, "/srv")
+            called(Program::Ostler, &["validate", &path]).replace(&folder, "/srv").replace(&here, "/here")
         })
         .join("\n");
     golden("errors-config", &text);
