@@ -106,6 +106,39 @@ fn sessions_do_not_know_each_other() {
     assert!(!daemons.into_iter().any(alive));
 }
 
+/// An app that exits only when it may. It has a minute.
+fn patient(home: &Home) {
+    home.write(
+        "slow.sh",
+        "trap 'echo asked; until [ -e go ]; do sleep 0.01; done; echo finished; exit 0' INT\necho runs\nwhile :; do sleep 0.01; done\n",
+    );
+    home.write("slow.json", r#"{"apps": [{"name": "slow", "script": "slow.sh", "kill_timeout": 60000, "ignore_watch": ["."]}]}"#);
+}
+
+#[test]
+fn the_first_ctrl_c_waits_for_the_apps_and_the_second_kills_them() {
+    let home = home();
+    patient(&home);
+    for words in ["dev slow.json", "start slow.json --no-daemon"] {
+        let mut front = Foreground::open(home.cmd(words).command());
+        front.until("runs");
+        kill(front.pid(), Signal::INT);
+        front.until("stopping 1 app; press Ctrl-C again to kill it");
+        front.until("asked");
+        home.write("go", "");
+        front.until("finished");
+        assert_eq!(front.end(&home), 0, "{words}");
+        std::fs::remove_file(home.work().join("go")).unwrap();
+        let mut front = Foreground::open(home.cmd(words).command());
+        front.until("runs");
+        kill(front.pid(), Signal::INT);
+        front.until("asked");
+        assert_eq!(front.killed(&home), 0, "{words}");
+        assert!(!front.lines.try_iter().any(|line| line.contains("finished")), "{words}");
+        assert_eq!(home.processes(), [], "{words}");
+    }
+}
+
 #[test]
 fn a_command_runs_after_each_restart() {
     let home = home();

@@ -57,6 +57,23 @@ fn an_edit_is_never_lost() {
 }
 
 #[test]
+fn lines_of_env_files_that_the_target_reads_otherwise_are_named() {
+    let home = home();
+    home.write("api.env", "PLAIN=1\nQUOTED=\"hunter 2\"\nexport EXPORTED=3\nREF=a$HOME\n");
+    let file = home.write("eco.json", r#"{"apps": [{"name": "api", "script": "dist/main.js", "env_file": "api.env"}]}"#);
+    for (target, expected) in [
+        ("kubernetes", "read otherwise by kubectl: line 2: QUOTED keeps its quotes; line 3: EXPORTED has `export`"),
+        ("compose --swarm", "read otherwise by docker stack: line 2: QUOTED"),
+        ("compose", "read otherwise by Compose: line 4: REF has a $"),
+        ("systemd", "read otherwise by systemd: line 3: EXPORTED is left out"),
+    ] {
+        let answer = export(&home, &format!("{target} {file} --out {}", target.replace(' ', "")), 0);
+        let text = answer["not_carried"].to_string();
+        assert!(text.contains(expected) && !text.contains("hunter"), "{target}: {text}");
+    }
+}
+
+#[test]
 fn what_is_written_by_hand_is_left_alone() {
     let home = home();
     let file = home.write("ecosystem.json", APPS);

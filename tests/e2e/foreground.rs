@@ -5,7 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use ostler_testkit::{DEADLINE, Home};
+use ostler_testkit::{DEADLINE, Home, kill};
+use rustix::process::Signal;
 
 /// A command that stays, with its lines.
 pub struct Foreground {
@@ -37,6 +38,16 @@ impl Foreground {
                 return seen;
             }
         }
+    }
+
+    /// Sends Ctrl-C again until it ends; the exit code. One that comes at once is the same one.
+    #[track_caller]
+    pub fn killed(&mut self, home: &Home) -> i32 {
+        home.wait_until("the command ends", || {
+            kill(self.pid(), Signal::INT);
+            self.child.try_wait().unwrap().is_some()
+        });
+        self.end(home)
     }
 
     /// Waits for its end; the exit code, 128 + signal.

@@ -152,6 +152,7 @@ mod tracing;
 mod unsteered;
 mod up;
 mod up_compose;
+mod up_front;
 mod update;
 mod update_from;
 mod validate;

@@ -23,6 +23,7 @@ fn stop_all() -> Request {
         named_only: false,
         confirm: None,
         namespace: None,
+        together: false,
     }
 }
 

@@ -169,7 +169,7 @@ fn in_front_until_told_to_stop() {
     let lines = front.until("web hi");
     assert!(lines.last().unwrap().starts_with("web-"), "{lines:?}");
     kill(front.pid(), Signal::INT);
-    front.until("Stopping shop");
+    front.until("stopping 2 apps; press Ctrl-C again to kill them");
     assert_eq!(front.end(&home), 130);
     assert_eq!(home.app("shop-web").status(), "stopped");
     assert_eq!(home.app("mine").status(), "online");
@@ -179,10 +179,9 @@ fn in_front_until_told_to_stop() {
     front.until("stubborn");
     let pid = home.app("shop-web").pid();
     kill(front.pid(), Signal::INT);
-    front.until("Stopping shop");
+    front.until("stopping 2 apps; press Ctrl-C again to kill them");
     assert!(alive(pid));
-    kill(front.pid(), Signal::INT);
-    assert_eq!(front.end(&home), 130);
+    assert_eq!(front.killed(&home), 130);
     assert!(!alive(pid));
     // Also while it is still waiting for what never gets well.
     home.cmd("down").cwd(&folder).run().ok();

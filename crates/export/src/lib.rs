@@ -15,6 +15,7 @@ mod container;
 mod coverage;
 mod cron;
 mod dockerfile;
+mod env_files;
 mod hcl;
 mod image;
 mod import;
@@ -31,6 +32,7 @@ mod tests;
 mod yaml;
 
 pub use coverage::{How, ROWS, Row, how, reference};
+pub use env_files::EnvFile;
 pub use import::{
     ComposeProject, ComposeService, From, ImportError, Imported, Place, Surroundings, compose_project, compose_variables, import,
     import_compose, import_reference,
@@ -225,6 +227,13 @@ pub fn export(project: &Project, target: Target, options: &Options) -> Result<Ex
     for service in &services {
         for (key, why) in coverage::without_equal(service.spec, target) {
             told.push(Told { app: service.spec.name.clone(), key, why });
+        }
+    }
+    for service in &services {
+        for (path, file) in service.env_files.iter().filter_map(|path| Some((path, project.env_files.get(path)?))) {
+            for why in env_files::differences(path, file, target, options) {
+                told.push(Told { app: service.spec.name.clone(), key: "env_file".into(), why });
+            }
         }
     }
     let images = image::images(project, options, &services);

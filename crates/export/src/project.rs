@@ -5,6 +5,8 @@ use std::path::Path;
 
 use ostler_core::app::AppSpec;
 
+use crate::env_files::EnvFile;
+
 /// Apps of an ecosystem file, and facts about the folder in which it lies, which is the context of images.
 #[derive(Clone, Debug, Default)]
 pub struct Project {
@@ -16,6 +18,8 @@ pub struct Project {
     pub apps: Vec<AppSpec>,
     /// Folders of apps and all above them within the project, by their paths from there; the project itself is the empty path.
     pub folders: BTreeMap<String, Folder>,
+    /// Env files of the apps that could be read, by their paths from the project's folder.
+    pub env_files: BTreeMap<String, EnvFile>,
 }
 
 /// Content of a folder, as far as it says how something is built.
@@ -63,6 +67,16 @@ impl Project {
     /// The path from the project's folder, where the path leads into it; the folder itself is the empty path.
     pub fn inside<'a>(&self, path: &'a str) -> Option<&'a str> {
         Path::new(path).strip_prefix(&self.dir).ok()?.to_str()
+    }
+
+    /// Returns the env files of the apps that are in the project's folder: the path from there, and
+    /// the format that the app gives.
+    pub fn env_file_paths(&self) -> Vec<(String, Option<String>)> {
+        self.apps
+            .iter()
+            .flat_map(|spec| crate::service::env_files(self, spec))
+            .filter_map(|(_, inside, format)| Some((inside?, format)))
+            .collect()
     }
 
     /// Folder from the project's on, which is the first above this one, or it itself, with one of these files.

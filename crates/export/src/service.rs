@@ -214,8 +214,8 @@ pub(crate) fn services<'a>(project: &'a Project, told: &mut Vec<Told>) -> Vec<Se
             }
         }
         let mut env_files = Vec::new();
-        for path in env_file_paths(spec) {
-            match env_file(project, spec, &path) {
+        for (path, inside, _) in self::env_files(project, spec) {
+            match inside {
                 Some(inside) => env_files.push(inside),
                 None => tell("env_file", format!("{path} is outside the project")),
             }
@@ -307,18 +307,19 @@ fn is_per_cpu(spec: &AppSpec) -> bool {
     }
 }
 
-/// The paths of `env_file`, as they were given.
-fn env_file_paths(spec: &AppSpec) -> Vec<String> {
+/// Returns the files of `env_file`: the path as it was given, that in the project's folder, and the
+/// format.
+pub(crate) fn env_files(project: &Project, spec: &AppSpec) -> Vec<(String, Option<String>, Option<String>)> {
+    let one = |value: &Value| {
+        let path = value.as_str().or_else(|| value.get("path")?.as_str())?;
+        let format = value.get("format").and_then(Value::as_str).map(str::to_owned);
+        Some((path.to_owned(), env_file(project, spec, path), format))
+    };
     match spec.given.open().get("env_file") {
-        Some(Value::Array(list)) => list.iter().filter_map(env_file_path).collect(),
-        Some(value) => env_file_path(value).into_iter().collect(),
+        Some(Value::Array(list)) => list.iter().filter_map(one).collect(),
+        Some(value) => one(value).into_iter().collect(),
         None => Vec::new(),
     }
-}
-
-/// The path of a text, or of a table `{path, required, format}`.
-fn env_file_path(value: &Value) -> Option<String> {
-    value.as_str().or_else(|| value.get("path")?.as_str()).map(str::to_owned)
 }
 
 /// A file of variables: in the app's folder, or, where it is not there, in the project's.

@@ -34,7 +34,13 @@ impl Tree {
         let apps = loaded.apps.iter().map(spec).collect();
         let mut folders = BTreeMap::new();
         folder(&self.0, "", &mut folders);
-        Project { name: "shop".into(), dir: self.0.to_str().unwrap().to_owned(), apps, folders }
+        Project {
+            name: "shop".into(),
+            dir: self.0.to_str().unwrap().to_owned(),
+            apps,
+            folders,
+            env_files: std::collections::BTreeMap::new(),
+        }
     }
 }
 

@@ -9,28 +9,53 @@ use ostler_client::ClientError;
 
 /// End of a command; the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub(crate) enum Status {
     /// It worked.
-    Ok = 0,
+    Ok,
     /// It did not.
-    Failed = 1,
+    Failed,
     /// The command line made no sense.
-    Usage = 2,
+    Usage,
     /// No daemon answers.
-    Unreachable = 3,
+    Unreachable,
     /// No such app, id, file.
-    NotFound = 4,
+    NotFound,
     /// A deployment did not get well, and the former release is back.
-    WentBack = 5,
+    WentBack,
     /// Everything was checked; a part of it has no equal in the target of an export.
-    Incomplete = 6,
+    Incomplete,
     /// The command belongs to a part that this program was built without.
-    LeftOut = 7,
+    LeftOut,
     /// Ctrl-C ended a project in front.
-    Interrupted = 130,
+    Interrupted,
     /// Another signal ended it.
-    Terminated = 143,
+    Terminated,
+    /// An app of a project in front exited with this code.
+    OfApp(u8),
+}
+
+impl Status {
+    /// Returns the status of a command that ends as an app did.
+    pub(crate) fn of_app(code: u8) -> Self {
+        if code == 0 { Self::Ok } else { Self::OfApp(code) }
+    }
+
+    /// Returns the exit code.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Unreachable => 3,
+            Self::NotFound => 4,
+            Self::WentBack => 5,
+            Self::Incomplete => 6,
+            Self::LeftOut => 7,
+            Self::Interrupted => 130,
+            Self::Terminated => 143,
+            Self::OfApp(code) => code,
+        }
+    }
 }
 
 /// Reason why a command line cannot be understood.
@@ -199,7 +224,7 @@ mod tests {
             (CliError::Reported(Status::NotFound), 4),
             (CliError::LeftOut { command: "web".into(), feature: "web" }, 7),
         ] {
-            assert_eq!(error.status() as u8, code, "{error}");
+            assert_eq!(error.status().code(), code, "{error}");
         }
     }
 }

@@ -121,7 +121,7 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
     let status = result.unwrap_or_else(|error| {
         let status = error.status();
         if call.has("json") && !matches!(error, CliError::Reported(_)) {
-            json(&mut cx.out, &serde_json::json!({ "error": with_causes(&error), "exit_code": status as u8 }));
+            json(&mut cx.out, &serde_json::json!({ "error": with_causes(&error), "exit_code": status.code() }));
         }
         print_error(&mut cx, call, &error);
         if matches!(error, CliError::Reported(_) | CliError::File { .. } | CliError::NotFound(_) | CliError::Failed(_)) {
@@ -156,7 +156,7 @@ fn finish(program: Program, out: &mut Out, status: Status) -> u8 {
         }
     };
     // PM2 knows only 0 and 1, and scripts compare with 1.
-    if program.is_pm2() { u8::from(status != Status::Ok) } else { status as u8 }
+    if program.is_pm2() && !matches!(status, Status::OfApp(_)) { u8::from(status != Status::Ok) } else { status.code() }
 }
 
 /// Prints what is wrong with the command line, as PM2 does, and what was perhaps meant.

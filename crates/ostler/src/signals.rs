@@ -1,12 +1,17 @@
 //! Signals to a command that stays in front of what it starts, and the ends of its children.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use ostler_sys::Ending;
 use ostler_sys::child::{self, Reaped};
 use ostler_sys::signal::{CHLD, HUP, INT, QUIT, SignalFd, TERM};
 
 use crate::error::CliError;
+
+/// Time within which another signal is the same Ctrl-C: the terminal sends it to this process, and
+/// a runner such as npm, which gets it too, forwards it.
+const SAME: Duration = Duration::from_millis(300);
 
 const STOPPING: [i32; 4] = [HUP, INT, QUIT, TERM];
 
@@ -15,8 +20,9 @@ pub(crate) struct Signals {
     stop: SignalFd,
     children: SignalFd,
     stopping: bool,
-    /// Signals that came, each counted.
+    /// Number of signals that came, and the time of the last one that was counted.
     count: u32,
+    counted_at: Option<Instant>,
     /// The first of them.
     first: Option<i32>,
     /// The keeper that this process started.
@@ -37,6 +43,7 @@ impl Signals {
             children: SignalFd::new(&[CHLD]).map_err(failed)?,
             stopping: false,
             count: 0,
+            counted_at: None,
             first: None,
             keeper: None,
             keeper_ended: None,
@@ -67,7 +74,10 @@ impl Signals {
         while let Some(received) = self.stop.next() {
             self.first.get_or_insert(received.signal);
             self.stopping = true;
-            self.count += 1;
+            if self.counted_at.is_none_or(|at| at.elapsed() >= SAME) {
+                self.counted_at = Some(Instant::now());
+                self.count += 1;
+            }
         }
         self.stopping
     }

@@ -102,6 +102,7 @@ fn act(cx: &mut Cx, action: Action) -> Result<(), CliError> {
         named_only: false,
         confirm: None,
         namespace: None,
+        together: matches!(action, Action::Stop | Action::Delete),
     };
     cx.perform(&request, Wording::Names).map(drop)
 }

@@ -111,7 +111,7 @@ pub enum Request {
     Act {
         /// The action.
         action: Action,
-        /// The targets: one after the other, the first failure ends it.
+        /// The targets: one after the other (see `together`), the first failure ends it.
         targets: Vec<String>,
         /// Directory against which script paths among the targets are resolved.
         cwd: String,
@@ -135,6 +135,10 @@ pub enum Request {
         /// Namespace outside of which the targets mean no app; none = all namespaces.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         namespace: Option<String>,
+        /// Whether all targets are one selection (stop, delete): an app stops as soon as nothing of
+        /// the selection that depends on it runs, whatever the order of the targets.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        together: bool,
     },
     /// Replacements of releases: under way, and the last ones. Answer: [`Response::Rollouts`].
     Rollouts {

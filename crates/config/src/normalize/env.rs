@@ -251,6 +251,11 @@ pub fn variables_of(file: &Path, context: &Context) -> Result<EnvMap, String> {
     read(file, &context.caller, None, Syntax::Dotenv)
 }
 
+/// Returns the variables of a text in a format of `env_file`; none if the text or the format is wrong.
+pub fn variables_in(text: &str, format: &str) -> Option<EnvMap> {
+    env_file::Syntax::named(format)?.read(text).ok()
+}
+
 /// The `uid` of an app as text: a name or a number.
 fn uid_text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned).or_else(|| value.as_u64().map(|uid| uid.to_string()))

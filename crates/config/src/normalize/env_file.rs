@@ -45,16 +45,27 @@ fn one(value: &Value) -> Result<EnvFile, String> {
         Some(Value::Bool(required)) => *required,
         Some(other) => return Err(format!("expected `required` as true or false, found {}", found(other))),
     };
-    let syntax = match table.get("format").map(|value| (value, value.as_str())) {
-        None | Some((_, Some("dotenv"))) => Syntax::Dotenv,
-        Some((_, Some("systemd"))) => Syntax::Systemd,
-        Some((_, Some("foreman"))) => Syntax::Foreman,
-        Some((other, _)) => return Err(format!("expected `format` as \"dotenv\", \"systemd\" or \"foreman\", found {}", found(other))),
+    let syntax = match table.get("format") {
+        None => Syntax::Dotenv,
+        Some(value) => value
+            .as_str()
+            .and_then(Syntax::named)
+            .ok_or_else(|| format!("expected `format` as \"dotenv\", \"systemd\" or \"foreman\", found {}", found(value)))?,
     };
     Ok(EnvFile { path: path.to_owned(), is_required, syntax })
 }
 
 impl Syntax {
+    /// Returns the syntax of this name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        match name {
+            "dotenv" => Some(Self::Dotenv),
+            "systemd" => Some(Self::Systemd),
+            "foreman" => Some(Self::Foreman),
+            _ => None,
+        }
+    }
+
     /// Returns the variables of a text; an error has the number of its line.
     pub(super) fn read(self, text: &str) -> Result<EnvMap, (usize, String)> {
         match self {

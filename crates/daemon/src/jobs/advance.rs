@@ -26,6 +26,10 @@ impl Job {
         if self.detaching != Detaching::No {
             self.detach(ctx);
         }
+        if self.together {
+            self.together = false;
+            self.unresolved = self.resolve_all(ctx).err();
+        }
         loop {
             self.take_turns(ctx);
             if !self.waiting.is_empty() || !self.pending.is_empty() || !self.rollouts.is_empty() {
@@ -174,7 +178,10 @@ impl Job {
         // What the caller learns has to be known, too, after both daemon and keeper were killed.
         ctx.state_file.hurry();
         ctx.state_file.write_with_next();
-        let response = self.response();
+        let response = match self.unresolved.take() {
+            Some(failure) => Response::Failed(failure),
+            None => self.response(),
+        };
         self.asker.answer(ctx, response);
         if self.then == Then::Exit {
             ctx.ending = Some(Ending::Everything);

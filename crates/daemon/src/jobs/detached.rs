@@ -45,7 +45,7 @@ impl Job {
     }
 
     /// Resolves every target until one of them is wrong. The instances of those before it have their turns.
-    fn resolve_all(&mut self, ctx: &mut Ctx) -> Result<(), Failure> {
+    pub(super) fn resolve_all(&mut self, ctx: &mut Ctx) -> Result<(), Failure> {
         let mut result = Ok(());
         while let Some(target) = self.targets.pop_front()
             && result.is_ok()

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use ostler_core::goal::Goal;
 use ostler_core::lifecycle::Origin;
-use ostler_proto::control::{Action, Change, Progress, Response, RolloutReport};
+use ostler_proto::control::{Action, Change, Failure, Progress, Response, RolloutReport};
 
 use super::confirm::Confirming;
 use super::detached::Detaching;
@@ -43,8 +43,13 @@ pub(super) struct Job {
     pub asker: Asker,
     /// Step that is done to each instance.
     pub step: Step,
-    /// Targets not yet resolved; one after the other.
+    /// Targets not yet resolved; one after the other, unless they are resolved `together`.
     pub targets: VecDeque<String>,
+    /// Whether all targets are resolved before the first instance is touched.
+    pub together: bool,
+    /// The reason why a target could not be resolved. The client gets it when the instances of the
+    /// targets before it are done.
+    pub unresolved: Option<Failure>,
     /// Directory for script paths among the targets.
     pub cwd: String,
     /// Instances at the same time; 0 = the action's own rule.
@@ -149,6 +154,8 @@ impl Job {
             asker,
             step,
             targets: VecDeque::new(),
+            together: false,
+            unresolved: None,
             cwd: String::new(),
             parallel: 0,
             pending: VecDeque::new(),

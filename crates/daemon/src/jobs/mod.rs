@@ -79,10 +79,24 @@ impl Feature for Jobs {
                 }
                 start::start(ctx, asker, start)
             }
-            proto::Request::Act { action, targets, cwd, change, parallel, gentle, canary_ms, command, named_only, confirm, namespace } => {
+            proto::Request::Act {
+                action,
+                targets,
+                cwd,
+                change,
+                parallel,
+                gentle,
+                canary_ms,
+                command,
+                named_only,
+                confirm,
+                namespace,
+                together,
+            } => {
                 let (targets, parallel) = (targets.into(), parallel as usize);
+                let together = together && matches!(action, Action::Stop | Action::Delete);
                 let job = Job::new(asker, Step::Act(action, change), caller.origin(command));
-                let job = Job { targets, cwd, parallel, gentle, canary_ms, named_only, namespace, ..job };
+                let job = Job { targets, cwd, parallel, gentle, canary_ms, named_only, namespace, together, ..job };
                 Ok(job.until(confirm, ctx.now.mono_ms))
             }
             proto::Request::RunJob { target, command } => scheduled::run(ctx, asker, &target, caller.origin(command)),

@@ -1,6 +1,7 @@
 //! Requests over a played context: events of instances and their order, what clients get, and when a request is over.
 
 mod detached;
+mod together;
 
 use std::rc::Rc;
 
@@ -67,6 +68,7 @@ fn act(action: Action, targets: &[&str]) -> proto::Request {
         named_only: false,
         confirm: None,
         namespace: None,
+        together: false,
     }
 }
 
@@ -190,6 +192,7 @@ fn as_many_at_a_time_as_was_asked_for() {
             named_only: false,
             confirm,
             namespace: None,
+            together: false,
         },
     );
     let stopping = |played: &Played| ids.iter().map(|id| is_stopping(played, *id)).collect::<Vec<bool>>();
@@ -548,6 +551,7 @@ fn restart_by(confirm: Confirm, targets: &[&str]) -> proto::Request {
         named_only: false,
         confirm: Some(confirm),
         namespace: None,
+        together: false,
     }
 }
 

@@ -153,6 +153,7 @@ impl UserCommand {
             named_only: false,
             confirm: None,
             namespace: None,
+            together: false,
         };
         match self {
             Self::Start => Request::Start {

@@ -4,6 +4,7 @@ use ostler_core::args::split;
 use serde_json::{Map, Value};
 
 use super::compose_project::{Surroundings, import_compose};
+use super::interpolate::references;
 use super::keys::compose::{KEYS, TOP_KEYS};
 use super::keys::{Fate, Key, why_left_out};
 use super::{App, INTERPRETERS, ImportError, Imported, millis, size};
@@ -17,7 +18,8 @@ const FIRST_DELAY_MS: u64 = 100;
 const HEALTH_MS: u64 = 30_000;
 
 pub(super) fn read(text: &str) -> Result<Imported, ImportError> {
-    let around = Surroundings { variable: &|_| None, has_program: &|_| false, read: &|_| Ok(None), keeps_references: true };
+    let around =
+        Surroundings { variable: &|_| None, has_program: &|_| false, runs_as: &|_| false, read: &|_| Ok(None), keeps_references: true };
     import_compose(&[("compose.yaml".to_owned(), text.to_owned())], &around)
 }
 
@@ -260,8 +262,15 @@ fn environment(app: &mut App<'_>, value: &Value, keeps_references: bool, expands
         }
         _ => Vec::new(),
     };
-    for (_, value) in pairs.iter().filter(|_| keeps_references) {
-        *expands |= value.as_ref().and_then(Value::as_str).is_some_and(|text| text.replace("$$", "").contains("${"));
+    let mut pairs = pairs;
+    for (name, value) in pairs.iter_mut().filter(|_| keeps_references) {
+        let Some(Value::String(text)) = value else { continue };
+        let kept = references::kept(text);
+        *expands |= kept.has_reference;
+        *text = kept.text;
+        if let Some(why) = kept.differs {
+            app.tell("environment", format!("{name}: {why}"));
+        }
     }
     for (name, value) in pairs {
         match value {

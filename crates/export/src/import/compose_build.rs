@@ -49,6 +49,7 @@ pub(super) fn from_stage(
     context: &str,
     before: &mut Before,
     told: &mut Vec<Told>,
+    runs_as: &dyn Fn(&str) -> bool,
 ) {
     let given = |key: &str| service.get(key).filter(|value| !value.is_null()).cloned();
     let list = |words: &[String]| Value::from(words.to_vec());
@@ -78,11 +79,28 @@ pub(super) fn from_stage(
     if let Some(signal) = stage.stop_signal.as_ref().filter(|_| !service.contains_key("stop_signal")) {
         service.insert("stop_signal".into(), signal.as_str().into());
     }
-    let mut tell = |why: String| told.push(Told { app: name.to_owned(), key: "build".into(), why });
     if let Some(user) = stage.user.as_ref().filter(|_| !service.contains_key("user")) {
-        tell(format!("USER {user} is a user of the image: the app runs as the caller, or as `user` of the service"));
+        if runs_as(user) {
+            service.insert("user".into(), user.as_str().into());
+        } else {
+            let why = format!("USER {user} is a user of the image: the app runs as the caller, or as `user` of the service");
+            told.push(Told { app: name.to_owned(), key: "build".into(), why });
+        }
     }
-    if stage.has_healthcheck && !service.contains_key("healthcheck") {
-        tell("HEALTHCHECK of the Dockerfile is not read: write it as `healthcheck`".to_owned());
+    if let Some(check) = &stage.healthcheck {
+        health(service, check);
+    }
+}
+
+/// Completes the health check of a service from that of its image. As in Compose, the service may
+/// give a part of it, or switch it off.
+fn health(service: &mut Map<String, Value>, of_image: &Map<String, Value>) {
+    let own = service.entry("healthcheck").or_insert(Value::Null);
+    if own.is_null() {
+        *own = Map::new().into();
+    }
+    let Some(own) = own.as_object_mut().filter(|own| !super::compose::is_true(own.get("disable"))) else { return };
+    for (key, value) in of_image {
+        own.entry(key).or_insert(value.clone());
     }
 }

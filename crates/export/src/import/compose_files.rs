@@ -209,7 +209,8 @@ mod tests {
     fn read_all(files: &[(&str, &str)]) -> Result<Value, ImportError> {
         let read = |path: &str| Ok(files.iter().find(|(name, _)| *name == path).map(|(_, text)| (*text).to_owned()));
         let variable = |name: &str| (name == "OWN").then(|| "caller".to_owned());
-        let around = Surroundings { variable: &variable, has_program: &|_| false, read: &read, keeps_references: false };
+        let around =
+            Surroundings { variable: &variable, has_program: &|_| false, runs_as: &|_| false, read: &read, keeps_references: false };
         load(&[(files[0].0.to_owned(), files[0].1.to_owned())], &around).map(|(value, _)| value)
     }
 

@@ -15,6 +15,8 @@ pub struct Surroundings<'a> {
     pub variable: &'a dyn Fn(&str) -> Option<String>,
     /// Whether a program is on the `PATH`.
     pub has_program: &'a dyn Fn(&str) -> bool,
+    /// Whether the caller can run an app as this user (`node`, `1000:1000`).
+    pub runs_as: &'a dyn Fn(&str) -> bool,
     /// The text of a file, by its path from the folder of the compose file; none if it does not exist.
     pub read: &'a dyn Fn(&str) -> Result<Option<String>, String>,
     /// True if references in `environment` stay, because an ecosystem file is written.
@@ -168,7 +170,7 @@ fn before(name: &str, service: &mut Map<String, Value>, around: &Surroundings<'_
         service.shift_remove("working_dir");
     }
     if let Some((stage, context)) = &stage {
-        from_stage(name, service, stage, context, &mut before, told);
+        from_stage(name, service, stage, context, &mut before, told, around.runs_as);
     }
     match (before.own.get("script"), &image) {
         (Some(script), _) => {
@@ -410,12 +412,19 @@ mod tests {
             "there.env" => Ok(Some("T=1\n".to_owned())),
             "refs.env" => Ok(Some("V=1\nW=${V}${X:-d}\nL='${V}'\n".to_owned())),
             "Dockerfile" => Ok(Some("FROM node\nWORKDIR /app\nCOPY . .\nENV NODE_ENV=production T=2\nEXPOSE 3000\nENTRYPOINT [\"node\"]\nCMD [\"/app/dist/a.js\"]\n".to_owned())),
+            "checked" => Ok(Some("FROM x\nUSER app\nHEALTHCHECK --interval=5s --retries=2 CMD curl -f localhost\nCMD run\n".to_owned())),
+            "stranger" => Ok(Some("FROM x\nUSER node\nCMD run\n".to_owned())),
             "sub/other.docker" => Ok(Some("FROM x AS one\nCMD run one\nFROM y\n".to_owned())),
             _ => Ok(None),
         }
         };
-        let around =
-            Surroundings { variable: &variable, has_program: &|program| program == "redis-server", read: &files, keeps_references: false };
+        let around = Surroundings {
+            variable: &variable,
+            has_program: &|program| program == "redis-server",
+            runs_as: &|user| user == "app",
+            read: &files,
+            keeps_references: false,
+        };
         compose_project(&[("compose.yaml".to_owned(), text.to_owned())], &around).unwrap_or_else(|error| panic!("{error}"))
     }
 
@@ -504,6 +513,27 @@ mod tests {
     }
 
     #[test]
+    fn user_and_health_check_of_a_dockerfile() {
+        let check = |more: &str| app_without_defaults(&format!("{{build: {{dockerfile: checked}}, restart: always{more}}}"));
+        let health = |ms: u64, command: &[&str]| json!({"action": "none", "liveness": {"command": command, "interval": ms, "timeout": 30_000, "failures": 2}});
+        let of_image = ["sh", "-c", "curl -f localhost"];
+        for (more, user, expected) in [
+            ("", "app", Some(health(5000, &of_image))),
+            (", user: other", "other", Some(health(5000, &of_image))),
+            (", healthcheck: {interval: 9s}", "app", Some(health(9000, &of_image))),
+            (", healthcheck: {test: [CMD, own]}", "app", Some(health(5000, &["own"]))),
+            (", healthcheck: {disable: true}", "app", None),
+            (", healthcheck: {test: [NONE]}", "app", None),
+        ] {
+            let found = check(more);
+            assert_eq!((&found["uid"], found.get("health")), (&json!(user), expected.as_ref()), "{more}");
+        }
+        let project = read("services: {a: {build: {dockerfile: stranger}}}");
+        assert!(project.services[0].app.as_ref().is_ok_and(|app| !app.contains_key("uid")));
+        assert!(project.told.iter().any(|told| told.why.contains("USER node is a user of the image")), "{:?}", project.told);
+    }
+
+    #[test]
     fn what_cannot_run_here_says_what_to_do() {
         for (text, why) in [
             ("{image: postgres}", "x-ostler"),
@@ -527,7 +557,13 @@ mod tests {
         assert_eq!((project.name.as_deref(), &project.services[0].profiles), (Some("shop"), &vec!["dev".to_owned()]));
         let keys: Vec<(&str, &str)> = project.told.iter().map(|told| (told.app.as_str(), told.key.as_str())).collect();
         assert_eq!(keys, [("-", "NONE"), ("a", "depends_on"), ("a", "environment"), ("a", "environment")]);
-        let around = Surroundings { variable: &|_| None, has_program: &|_| false, read: &|_| Ok(None), keeps_references: false };
+        let around = Surroundings {
+            variable: &|_| None,
+            has_program: &|_| false,
+            runs_as: &|_| false,
+            read: &|_| Ok(None),
+            keeps_references: false,
+        };
         for text in ["", "services: {}", "services: [a]", "services: {a: 1}", "services: {a: {command: '${X:?no}'}}"] {
             assert!(compose_project(&[("f".to_owned(), text.to_owned())], &around).is_err(), "{text}");
         }

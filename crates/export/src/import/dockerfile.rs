@@ -1,7 +1,7 @@
 //! A Dockerfile as the description of a program: the command, folder, variables and port of its last stage, or of the one that is built.
 
 use ostler_core::args::split;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::interpolate::Variables;
 
@@ -15,7 +15,8 @@ pub(super) struct Stage {
     pub port: Option<u16>,
     pub stop_signal: Option<String>,
     pub user: Option<String>,
-    pub has_healthcheck: bool,
+    /// `healthcheck` as a service of Compose has it.
+    pub healthcheck: Option<Map<String, Value>>,
     /// The image at the bottom.
     pub image: String,
     /// Folders of the image, and the paths of the build context that they hold.
@@ -119,7 +120,7 @@ pub(super) fn read(text: &str, target: Option<&str>, args: &[(String, String)]) 
             }
             "STOPSIGNAL" => stage.stop_signal = Some(rest),
             "USER" => stage.user = Some(rest),
-            "HEALTHCHECK" => stage.has_healthcheck = !rest.trim().eq_ignore_ascii_case("none"),
+            "HEALTHCHECK" => stage.healthcheck = healthcheck(&rest),
             "COPY" | "ADD" => {
                 let workdir = stage.workdir.clone();
                 let found = copies(&rest, &workdir, &stages);
@@ -225,6 +226,29 @@ fn words(rest: &str) -> Vec<String> {
     }
 }
 
+/// Reads `HEALTHCHECK [--interval=…] CMD …` as Compose writes it; none for `NONE`.
+fn healthcheck(rest: &str) -> Option<Map<String, Value>> {
+    let mut check = Map::new();
+    let mut rest = rest.trim();
+    while let Some(option) = rest.strip_prefix("--") {
+        let (option, after) = option.split_once(char::is_whitespace).unwrap_or((option, ""));
+        if let Some((name, value)) = option.split_once('=') {
+            check.insert(name.replace('-', "_"), value.into());
+        }
+        rest = after.trim_start();
+    }
+    let (word, command) = rest.split_once(|c: char| c.is_whitespace() || c == '[').map(|(word, _)| (word, rest[word.len()..].trim()))?;
+    if !word.eq_ignore_ascii_case("cmd") || command.is_empty() {
+        return None;
+    }
+    let test: Vec<Value> = match serde_json::from_str(command) {
+        Ok(Value::Array(list)) => std::iter::once("CMD".into()).chain(list).collect(),
+        _ => vec!["CMD-SHELL".into(), command.into()],
+    };
+    check.insert("test".into(), test.into());
+    Some(check)
+}
+
 /// A path of the image, without `.` and `..`.
 fn absolute(workdir: &str, path: &str) -> String {
     let whole = if path.starts_with('/') { path.to_owned() } else { format!("{workdir}/{path}") };
@@ -313,13 +337,35 @@ mod tests {
         let env: Vec<String> = stage.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(env, ["A=x y", "B=8080", "C=20-d", "OLD=the rest"]);
         assert_eq!((stage.image.as_str(), stage.workdir.as_str(), stage.port), ("node:20", "/srv/api", Some(8080)));
-        assert_eq!((stage.stop_signal.as_deref(), stage.has_healthcheck), (Some("SIGQUIT"), true));
+        assert_eq!((stage.stop_signal.as_deref(), stage.healthcheck.is_some()), (Some("SIGQUIT"), true));
         assert_eq!(stage.here("/srv/api"), Some("packages/api".into()));
         assert_eq!(stage.here("/other"), None);
         for line in ["COPY server.js /app/", "COPY . /app", "COPY [\"server.js\", \"/app/server.js\"]", "ADD --chown=a:b ./ /app/"] {
             let stage = read(&format!("FROM x\n{line}\n"), None, &[]).unwrap();
             assert_eq!(stage.here("/app/server.js"), Some("server.js".into()), "{line}");
             assert_eq!(stage.here("/app"), Some(".".into()), "{line}");
+        }
+    }
+
+    #[test]
+    fn health_checks() {
+        for (line, expected) in [
+            (
+                "HEALTHCHECK CMD curl -f http://localhost:$PORT/ || exit 1",
+                r#"{"test":["CMD-SHELL","curl -f http://localhost:$PORT/ || exit 1"]}"#,
+            ),
+            (
+                "healthcheck --interval=5m --timeout=3s \\\n --start-period=1s --retries=2 cmd [\"a\", \"b c\"]",
+                r#"{"interval":"5m","timeout":"3s","start_period":"1s","retries":"2","test":["CMD","a","b c"]}"#,
+            ),
+            ("HEALTHCHECK CMD [\"a\"]\nHEALTHCHECK NONE", ""),
+            ("HEALTHCHECK CMD[\"a\"]", r#"{"test":["CMD","a"]}"#),
+            ("HEALTHCHECK --interval=5m", ""),
+            ("HEALTHCHECK", ""),
+        ] {
+            let stage = read(&format!("FROM x\n{line}\n"), None, &[]).unwrap();
+            let found = stage.healthcheck.map(|check| serde_json::to_string(&check).unwrap()).unwrap_or_default();
+            assert_eq!(found, expected, "{line}");
         }
     }
 

@@ -3,13 +3,13 @@
 use super::interpolate::Variables;
 
 /// A value of a variable by its name.
-pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Reads `.env` or an `env_file`. A variable without a value is the caller's. Later lines win.
 ///
 /// # Errors
 /// A quote has no end, or a reference is malformed; the reason names the line.
-pub(super) fn parse(text: &str, lookup: Lookup<'_>) -> Result<Vec<(String, String)>, String> {
+pub(crate) fn parse(text: &str, lookup: Lookup<'_>) -> Result<Vec<(String, String)>, String> {
     let mut out: Vec<(String, String)> = Vec::new();
     let mut lines = text.lines().enumerate();
     while let Some((at, line)) = lines.next() {

@@ -129,6 +129,85 @@ impl Variables<'_> {
     }
 }
 
+/// References that stay in an ecosystem file, where `env_expand` resolves them.
+pub(super) mod references {
+    use super::{end_of, name_end};
+
+    /// A text whose references are in the form of an ecosystem file.
+    #[derive(Debug, Default, PartialEq, Eq)]
+    pub(in crate::import) struct Kept {
+        pub text: String,
+        pub has_reference: bool,
+        /// Reason why a reference does not mean quite the same there.
+        pub differs: Option<String>,
+    }
+
+    /// Writes `$NAME` as `${NAME}`, and the forms without a colon as those with one.
+    pub(in crate::import) fn kept(text: &str) -> Kept {
+        let mut kept = Kept::default();
+        let mut rest = text;
+        while let Some(dollar) = rest.find('$') {
+            kept.text.push_str(&rest[..dollar]);
+            rest = &rest[dollar + 1..];
+            if let Some(after) = rest.strip_prefix('$') {
+                kept.text.push_str("$$");
+                rest = after;
+            } else if let Some((body, end)) = rest.strip_prefix('{').and_then(|body| Some((body, end_of(body)?))) {
+                kept.reference(&body[..end]);
+                rest = &body[end + 1..];
+            } else {
+                let end = name_end(rest);
+                if end > 0 {
+                    kept.reference(&rest[..end]);
+                } else {
+                    kept.text.push('$');
+                }
+                rest = &rest[end..];
+            }
+        }
+        kept.text.push_str(rest);
+        kept
+    }
+
+    impl Kept {
+        fn reference(&mut self, body: &str) {
+            self.has_reference = true;
+            let (name, rest) = body.split_at(name_end(body));
+            let colon = match rest.chars().next() {
+                Some(sign @ ('-' | '?')) => {
+                    self.differs = Some(format!("${{{name}{sign}…}} becomes ${{{name}:{sign}…}}, for which an empty {name} is none"));
+                    ":"
+                }
+                _ => "",
+            };
+            if rest.starts_with([':', '+']) && (rest.contains('$') || rest.trim_start_matches(':').starts_with('+')) {
+                self.differs = Some(format!("${{{body}}} has no equal in an ecosystem file: write the value"));
+            }
+            self.text.extend(["${", name, colon, rest, "}"]);
+        }
+    }
+
+    #[test]
+    fn each_form_is_one_of_an_ecosystem_file() {
+        for (text, expected, has_reference, differs) in [
+            ("plain", "plain", false, false),
+            ("a$$b", "a$$b", false, false),
+            ("$A", "${A}", true, false),
+            ("$A_1-x${B}$C", "${A_1}-x${B}${C}", true, false),
+            ("$$A$A", "$$A${A}", true, false),
+            ("${A:-d} ${B:?no}", "${A:-d} ${B:?no}", true, false),
+            ("${A-d}", "${A:-d}", true, true),
+            ("${A?no}", "${A:?no}", true, true),
+            ("${A:+d}", "${A:+d}", true, true),
+            ("${A:-$B}", "${A:-$B}", true, true),
+            ("cost 5$ ${", "cost 5$ ${", false, false),
+        ] {
+            let kept = kept(text);
+            assert_eq!((kept.text.as_str(), kept.has_reference, kept.differs.is_some()), (expected, has_reference, differs), "{text}");
+        }
+    }
+}
+
 /// Length of the name at the beginning.
 fn name_end(text: &str) -> usize {
     let is_of_name = |(at, c): &(usize, char)| c.is_ascii_alphabetic() || *c == '_' || *at > 0 && c.is_ascii_digit();

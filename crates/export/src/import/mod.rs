@@ -6,7 +6,7 @@ mod compose_files;
 mod compose_merge;
 mod compose_project;
 mod dockerfile;
-mod dotenv;
+pub(crate) mod dotenv;
 mod ini;
 mod interpolate;
 mod keys;

@@ -27,7 +27,7 @@ pub(super) fn read(text: &str, place: &Place<'_>) -> Result<Imported, ImportErro
     let stem = place.name.strip_suffix(".service").unwrap_or(place.name).trim_end_matches('@');
     let app = App::new(if stem.is_empty() { "app" } else { stem }, &mut told);
     let specifiers = Specifiers::of(place.name, place.folder, place.host);
-    let mut unit_reader = Unit { app, specifiers, service, unit };
+    let mut unit_reader = Unit { app, specifiers, service, unit, files: place.files };
     unit_reader.all()?;
     let map = unit_reader.app.map;
     Ok(Imported { apps: vec![map], told })
@@ -62,6 +62,7 @@ struct Unit<'a> {
     specifiers: Specifiers,
     service: Assignments,
     unit: Assignments,
+    files: &'a dyn Fn(&str) -> Vec<(String, String)>,
 }
 
 impl Unit<'_> {
@@ -135,15 +136,14 @@ impl Unit<'_> {
         for line in self.lines("EnvironmentFile").to_vec() {
             let (path, is_required) = line.value.strip_prefix('-').map_or((line.value.as_str(), true), |path| (path, false));
             let path = self.plain("EnvironmentFile", path);
-            if path.contains(['*', '?', '[']) {
-                self.app.tell("EnvironmentFile", format!("{path} is a pattern: name the files in env_file"));
-                continue;
+            let paths = if path.contains(['*', '?', '[']) { self.matching(&path) } else { vec![path] };
+            for path in paths {
+                let mut file = Map::from_iter([("path".to_owned(), Value::from(path)), ("format".to_owned(), "systemd".into())]);
+                if !is_required {
+                    file.insert("required".into(), false.into());
+                }
+                files.push(Value::Object(file));
             }
-            let mut file = Map::from_iter([("path".to_owned(), Value::from(path)), ("format".to_owned(), "systemd".into())]);
-            if !is_required {
-                file.insert("required".into(), false.into());
-            }
-            files.push(Value::Object(file));
         }
         if !files.is_empty() {
             self.app.set("env_file", files);
@@ -155,6 +155,18 @@ impl Unit<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Returns the env files that a pattern matches now, in the order of their names.
+    fn matching(&mut self, pattern: &str) -> Vec<String> {
+        let found: Vec<String> = (self.files)(pattern).into_iter().map(|(path, _)| path).collect();
+        let why = if found.is_empty() {
+            format!("no file that can be read matches {pattern}: name the files in env_file")
+        } else {
+            format!("{pattern} matches {} now: add later files to env_file", found.join(", "))
+        };
+        self.app.tell("EnvironmentFile", why);
+        found
     }
 
     /// Returns the words of a command line, and whether it may fail.

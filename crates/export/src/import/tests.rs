@@ -75,6 +75,15 @@ volumes: {data: {}}
 }
 
 #[test]
+fn compose_references_without_braces_stay_references() {
+    let text = "services: {a: {command: x, environment: {URL: '$HOST:80/$$x', DASH: '${A-d}', PLUS: '${A:+d}', PLAIN: 5}}}";
+    let imported = read(From::Compose, text);
+    let expected = json!({"env": {"URL": "${HOST}:80/$$x", "DASH": "${A:-d}", "PLUS": "${A:+d}", "PLAIN": "5"}, "env_expand": true});
+    assert_eq!(defaults::attributes(&imported, &["env", "env_expand"]), expected);
+    assert_eq!(keys(&imported), [("a", "environment"); 2]);
+}
+
+#[test]
 fn compose_defaults_of_stops_and_restarts() {
     let usual = json!({"kill_signal": "SIGTERM", "kill_timeout": 10_000});
     for (text, expected) in [

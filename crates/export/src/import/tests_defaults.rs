@@ -9,7 +9,7 @@ fn unit(lines: &str) -> Imported {
 }
 
 /// The attributes of the only app with these names.
-fn attributes(imported: &Imported, names: &[&str]) -> Value {
+pub(super) fn attributes(imported: &Imported, names: &[&str]) -> Value {
     let app = &imported.apps[0];
     names.iter().filter_map(|name| Some(((*name).to_owned(), app.get(*name)?.clone()))).collect::<Map<_, _>>().into()
 }
@@ -115,6 +115,7 @@ fn files_beside_a_file_are_read() {
     let files = |pattern: &str| match pattern {
         "api.service.d/*.conf" => vec![("1".into(), "[Service]\nUser=www\nExecStart=\nExecStart=/bin/other\n".into())],
         "/etc/s/conf.d/*.conf" => vec![("1".into(), "[program:b]\ncommand=/bin/b\n".into())],
+        "/etc/s/*.env" => vec![("/etc/s/a.env".into(), String::new()), ("/etc/s/b.env".into(), String::new())],
         ".env" => vec![("1".into(), "export PORT=1\nPORT=7000\n".into())],
         _ => Vec::new(),
     };
@@ -122,6 +123,19 @@ fn files_beside_a_file_are_read() {
     let read = |from, text: &str, place: &Place<'_>| import(from, text, place).unwrap();
     let imported = read(From::Systemd, "[Service]\nExecStart=/bin/a %H\n", &place);
     assert_eq!(attributes(&imported, &["script", "uid"]), json!({"script": "/bin/other", "uid": "www"}));
+    let text = "[Service]\nEnvironmentFile=/etc/one.env\nEnvironmentFile=-/etc/s/*.env\nEnvironmentFile=/none/[a]\nExecStart=/bin/a\n";
+    let imported = read(From::Systemd, text, &place);
+    let optional = |path: &str| json!({"path": path, "format": "systemd", "required": false});
+    let one = json!({"path": "/etc/one.env", "format": "systemd"});
+    assert_eq!(imported.apps[0]["env_file"], json!([one, optional("/etc/s/a.env"), optional("/etc/s/b.env")]));
+    let why: Vec<&str> = imported.told.iter().filter(|told| told.key == "EnvironmentFile").map(|told| told.why.as_str()).collect();
+    assert_eq!(
+        why,
+        [
+            "/etc/s/*.env matches /etc/s/a.env, /etc/s/b.env now: add later files to env_file",
+            "no file that can be read matches /none/[a]: name the files in env_file"
+        ]
+    );
     let imported = read(From::Supervisor, "[include]\nfiles=%(here)s/conf.d/*.conf none/*\n[program:a]\ncommand=/bin/a\n", &place);
     assert_eq!(imported.apps.len(), 2);
     assert_eq!(keys(&imported), [("-", "include")]);

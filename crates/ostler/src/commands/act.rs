@@ -1,6 +1,6 @@
 //! Actions on existing instances: `stop`, `restart`, `reload`, `delete`.
 
-use ostler_config::Overlay;
+use ostler_config::{Context, Overlay};
 use ostler_proto::control::{Action, Existing, Failure};
 
 use super::change::{change, of_stop};
@@ -33,21 +33,53 @@ pub(crate) fn delete(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     each(cx, call, Action::Delete)
 }
 
-/// Acts on one target after the other; the first failure ends it, what was done stays done.
+/// Acts on one target after the other, except that ostler stops them together; the first failure ends it, what was done stays done.
 fn each(cx: &mut Cx, call: &Call, action: Action) -> Result<Status, CliError> {
     let mut touched = Vec::new();
     let context = files::context(cx, call)?;
-    for target in &call.targets {
-        touched.extend(match Source::of(target, &context) {
-            Some(source) => on_file(cx, call, action, &source)?,
-            None => on_target(cx, call, action, target)?,
-        });
+    if cx.program.is_pm2() || !matches!(action, Action::Stop | Action::Delete) {
+        for target in &call.targets {
+            touched.extend(match Source::of(target, &context) {
+                Some(source) => on_file(cx, call, action, &source)?,
+                None => on_target(cx, call, action, target)?,
+            });
+        }
+    } else {
+        touched = down(cx, call, action, &context)?;
     }
     // PM2 prints no table after a reload.
     if action != Action::Reload || call.has("json") {
         table::show(cx, call)?;
     }
     attach::logs(cx, call, &touched)
+}
+
+/// Stops or deletes all targets at once, level by level of their dependencies.
+fn down(cx: &mut Cx, call: &Call, action: Action, context: &Context) -> Result<Vec<u32>, CliError> {
+    let (mut targets, mut wording) = (Vec::new(), Wording::Names);
+    for target in &call.targets {
+        match Source::of(target, context) {
+            Some(source) => targets.extend(running_of(cx, call, &source)?),
+            None => {
+                wording = Wording::Action;
+                targets.push(target.clone());
+            }
+        }
+    }
+    if targets.is_empty() {
+        return Ok(Vec::new());
+    }
+    cx.client()?;
+    let change = if action == Action::Stop { of_stop(cx, call) } else { None };
+    cx.perform(&request(cx, action, call, targets, change)?, wording)
+}
+
+/// Returns the targets that mean the apps of a config file that are in the list.
+fn running_of(cx: &mut Cx, call: &Call, source: &Source) -> Result<Vec<String>, CliError> {
+    let mut context = files::context(cx, call)?;
+    let apps = files::read(cx, call, source, &mut context)?.apps;
+    cx.client()?;
+    Ok(Present::of_file(cx, &apps, &Overlay::default())?.targets(&apps))
 }
 
 fn on_target(cx: &mut Cx, call: &Call, action: Action, target: &str) -> Result<Vec<u32>, CliError> {
@@ -83,10 +115,7 @@ fn on_file(cx: &mut Cx, call: &Call, action: Action, source: &Source) -> Result<
         Action::Restart => launch::from_file(cx, call, source, Existing::Restart),
         Action::Reload => launch::from_file(cx, call, source, reload_of(call)?),
         Action::Stop | Action::Delete | Action::Reset => {
-            let mut context = files::context(cx, call)?;
-            let apps = files::read(cx, call, source, &mut context)?.apps;
-            cx.client()?;
-            let running = Present::of_file(cx, &apps, &Overlay::default())?.targets(&apps);
+            let running = running_of(cx, call, source)?;
             if running.is_empty() {
                 return Ok(Vec::new());
             }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::change::EnvChoice;
 use super::files::{self, Source};
-use super::foreground;
+use super::foreground::{self, kill_everything, stopping_line};
 use super::launch;
 use crate::cli::{self, Call};
 use crate::client::{self, ClientError};
@@ -183,6 +183,7 @@ fn follow(cx: &mut Cx, past: Past, show: &Show<'_>, signals: Option<&mut Signals
 /// Session: what happens besides lines of logs.
 struct Session {
     label: &'static str,
+    is_pm2: bool,
     post: Option<Post>,
     /// `--auto-exit`: when to look next, and whether the last look found nothing.
     look: Option<(Instant, bool)>,
@@ -194,7 +195,7 @@ impl Session {
         let post =
             call.value("post-exec").map(|text| Post { text: text.into(), silent: call.has("silent-exec"), running: BTreeMap::new() });
         let look = call.has("auto-exit").then(|| (Instant::now() + LOOK, false));
-        Self { label: cx.program.label(), post, look, gave_up: false }
+        Self { label: cx.program.label(), is_pm2: cx.program.is_pm2(), post, look, gave_up: false }
     }
 }
 
@@ -209,9 +210,16 @@ impl Observer for Session {
         }
     }
 
-    fn on_stopping(&mut self, out: &mut Out) {
+    fn on_stopping(&mut self, out: &mut Out, list: &[Summary]) {
         out.line(format_args!(">>>>> [{} DEV] Stopping current development session", self.label.to_uppercase()));
+        if !self.is_pm2 {
+            out.line(stopping_line(list, None));
+        }
         out.flush();
+    }
+
+    fn stops(&self, nth: u32, list: &[Summary]) -> Option<Vec<Request>> {
+        (nth > 1).then(|| kill_everything(list))
     }
 
     fn due(&self) -> Option<Instant> {

@@ -6,9 +6,9 @@ use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use ostler_config::{Overlay, Problems, finish_order, normalize, select};
+use ostler_config::{Overlay, Problems, finish_order, normalize, select, variables_in};
 use ostler_core::app::AppSpec;
-use ostler_export::{Exported, File, Folder, Form, Options, Package, Project, Step, Target, decide, export};
+use ostler_export::{EnvFile, Exported, File, Folder, Form, Options, Package, Project, Step, Target, decide, export};
 use ostler_sys::replace::{Durability, Writers, replace};
 use serde_json::{Value, json};
 
@@ -174,6 +174,7 @@ fn project(dir: &Path, apps: Vec<AppSpec>) -> Result<Project, CliError> {
         dir: dir.to_string_lossy().into_owned(),
         apps,
         folders: BTreeMap::new(),
+        env_files: BTreeMap::new(),
     };
     let mut folders = BTreeMap::new();
     for app in &project.apps {
@@ -189,6 +190,13 @@ fn project(dir: &Path, apps: Vec<AppSpec>) -> Result<Project, CliError> {
     }
     folders.entry(String::new()).or_insert(folder(dir)?);
     project.folders = folders;
+    for (inside, format) in project.env_file_paths() {
+        // Without its text, the file is only named.
+        let Ok(Some(text)) = bounded(&dir.join(&inside)) else { continue };
+        let read = |format: &str| variables_in(&text, format).unwrap_or_default();
+        let (variables, systemd) = (read(format.as_deref().unwrap_or("dotenv")), read("systemd"));
+        project.env_files.insert(inside, EnvFile { text, variables, systemd });
+    }
     Ok(project)
 }
 

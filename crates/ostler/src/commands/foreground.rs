@@ -1,14 +1,22 @@
 //! `--no-daemon`: the command stays in front of what it starts, as a container wants it.
 //!
-//! Keeper and daemon are the same processes as always, but children of this one, and live as long as it does: a polite signal stops the
-//! apps in order, then everything else. It is a subreaper (and as PID 1 the init), so whatever loses its parent is reaped here. When a
-//! daemon was there before, it is only watched: Ctrl-C leaves it running.
+//! Keeper and daemon are the same processes as always, but children of this one, and live as long as it
+//! does: a polite signal stops the apps in order, then everything else. A second one kills the apps. The
+//! command is a subreaper (and as PID 1 the init), so it reaps processes that lose their parent. If a daemon
+//! was there before, it is only watched: Ctrl-C leaves it running.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use ostler_proto::control::{Action, Event, Request, Summary};
+use ostler_sys::signal::KILL;
 
 use crate::cli::Call;
 use crate::client::ClientError;
 use crate::cx::{self, Cx};
 use crate::error::{CliError, Status};
-use crate::logs;
+use crate::logs::{self, Observer};
+use crate::render::Out;
 use crate::signals::Signals;
 
 /// Attempts to stop everything when the daemon dies over it.
@@ -50,13 +58,82 @@ pub(super) fn own(
     }
     let done = match done {
         Ok(Status::Ok) => show(cx, Some(&mut signals)),
-        // Told to stop while it was still starting.
-        Err(CliError::Client(ClientError::Interrupted)) => Ok(Status::Ok),
+        // A signal came during the start: the apps that run already are stopped, and shown until then.
+        Err(CliError::Client(ClientError::Interrupted)) => {
+            cx.disconnect();
+            signals.receive();
+            if cx.running_client()?.is_some() { show(cx, Some(&mut signals)) } else { Ok(Status::Ok) }
+        }
         other => other,
     };
     let stopped = stop(cx);
     signals.receive();
     done.and_then(|status| stopped.map(|()| status))
+}
+
+/// Returns the instances of a list that run, of these apps only unless none are named.
+fn running<'a>(list: &'a [Summary], names: Option<&'a [String]>) -> impl Iterator<Item = &'a Summary> {
+    list.iter().filter(move |row| row.pid > 0 && names.is_none_or(|names| names.contains(&row.name)))
+}
+
+/// Returns the line that says what a first Ctrl-C does to these apps.
+pub(super) fn stopping_line(list: &[Summary], names: Option<&[String]>) -> String {
+    match running(list, names).map(|row| &row.name).collect::<BTreeSet<_>>().len() {
+        0 => "stopping".to_owned(),
+        1 => "stopping 1 app; press Ctrl-C again to kill it".to_owned(),
+        count => format!("stopping {count} apps; press Ctrl-C again to kill them"),
+    }
+}
+
+/// Returns the requests that kill these apps at once. An app whose turn to stop has not come is
+/// stopped first: else its restart policy would start it again.
+pub(super) fn kill_at_once(list: &[Summary], names: Option<&[String]>) -> Vec<Request> {
+    let stop = |row: &Summary| Request::Act {
+        action: Action::Stop,
+        targets: vec![row.id.to_string()],
+        cwd: "/".into(),
+        change: None,
+        parallel: 0,
+        gentle: false,
+        canary_ms: None,
+        command: "stop".into(),
+        named_only: false,
+        confirm: None,
+        namespace: None,
+        together: false,
+    };
+    let stops = running(list, names).filter(|row| row.status != "stopping").map(stop);
+    let kills = running(list, names).map(|row| Request::Signal { signal: KILL, target: row.id.to_string() });
+    stops.chain(kills).collect()
+}
+
+/// End of everything that `--no-daemon` started.
+struct Ending;
+
+impl Observer for Ending {
+    fn on_event(&mut self, _: &mut Out, _: &Event) {}
+
+    fn on_stopping(&mut self, out: &mut Out, list: &[Summary]) {
+        out.line(stopping_line(list, None));
+        out.flush();
+    }
+
+    fn due(&self) -> Option<Instant> {
+        None
+    }
+
+    fn look(&mut self, _: &[Summary]) -> bool {
+        false
+    }
+
+    fn stops(&self, nth: u32, list: &[Summary]) -> Option<Vec<Request>> {
+        (nth > 1).then(|| kill_everything(list))
+    }
+}
+
+/// Returns the requests that kill all apps at once, and stop the daemon.
+pub(super) fn kill_everything(list: &[Summary]) -> Vec<Request> {
+    kill_at_once(list, None).into_iter().chain([Request::Kill]).collect()
 }
 
 /// Shows the logs as they are written, until the daemon has gone.
@@ -70,7 +147,10 @@ fn watch(cx: &mut Cx, past: logs::Past, mut signals: Option<&mut Signals>) -> Re
     out.line(format_args!("[--no-daemon] Exit on target {label} exit pid={keeper}"));
     out.flush();
     cx.disconnect();
-    let keeper = logs::stream(cx, past, signals.as_deref_mut())?.unwrap_or(keeper);
+    let has_keys = signals.is_some() && !cx.program.is_pm2();
+    let mut ending = Ending;
+    let observer = has_keys.then_some(&mut ending as &mut dyn Observer);
+    let keeper = logs::stream(cx, past, signals.as_deref_mut(), observer)?.unwrap_or(keeper);
     cx::wait_for_end(keeper)?;
     let Some(signals) = signals else { return Ok(Status::Ok) };
     if signals.receive() || signals.ended_in_order() {

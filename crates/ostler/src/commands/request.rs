@@ -51,6 +51,8 @@ pub(super) fn request(cx: &Cx, action: Action, call: &Call, targets: Vec<String>
         named_only: cx.program.is_pm2(),
         confirm: if matches!(action, Action::Restart | Action::Reload) { proof(cx, call) } else { None },
         namespace: namespace(cx, call),
+        // PM2 stops one target after the other; a project is none of PM2's.
+        together: matches!(action, Action::Stop | Action::Delete) && (!cx.program.is_pm2() || matches!(call.command.name, "up" | "down")),
     })
 }
 

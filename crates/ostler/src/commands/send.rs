@@ -36,7 +36,7 @@ pub(crate) fn attach(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
             let _ = writeln!(stderr(), "{label} {error}");
         }
         // What was shown is out; the logs are followed for ever.
-        std::process::exit(if ended.is_ok() { Status::Ok as i32 } else { Status::Failed as i32 });
+        std::process::exit(if ended.is_ok() { i32::from(Status::Ok.code()) } else { i32::from(Status::Failed.code()) });
     });
     crate::logs::of_one(cx, id, past)?;
     Ok(Status::Ok)

@@ -1,14 +1,19 @@
 //! `up`: the apps of the file of this folder run as it says, and nothing else is touched. In front, their lines are shown until they are stopped.
 
+mod exits;
+mod failure;
+mod front;
+
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ostler_core::app::AppSpec;
 use ostler_export::Told;
-use ostler_proto::control::{Action, Detail, Event, Existing, Request, ScaleTo, Summary};
-use ostler_sys::signal::KILL;
+use ostler_proto::control::{Action, Detail, Existing, Failure, Request, ScaleTo};
 use serde_json::json;
 
+use self::exits::AbortOn;
+use self::front::Front;
 use super::launch::share_base;
 use super::project::{self, Plan, Project, Step, app_names, foreign, is_member, plan};
 use super::request::request;
@@ -17,8 +22,8 @@ use crate::cli::Call;
 use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
-use crate::logs::{self, Form, Observer, Past, Show};
-use crate::render::{self, Out, Wording};
+use crate::logs::{self, Form, Past, Show};
+use crate::render::{self, Wording};
 use crate::signals::Signals;
 
 /// Longest wait of `--wait` where no time is given.
@@ -34,6 +39,13 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
     let context = super::files::context(cx, call)?;
     let limit = wait_limit(call)?;
+    if (call.has("detach") || limit.is_some()) && abort_on(call) != AbortOn::Nothing {
+        return Err(UsageError::BadValue {
+            option: "--abort-on-container-exit".into(),
+            reason: "stops a project in front; leave out --detach and --wait".into(),
+        }
+        .into());
+    }
     let files = project::files(call, &context)?;
     if files.is_empty() {
         return Err(CliError::NotFound("there is neither an ecosystem file nor a compose file here or above: name one with --file".into()));
@@ -55,7 +67,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if call.has("detach") || limit.is_some() {
         let done = carry_out(cx, call, &project, &plan, &members);
         report(cx, call, &project, &plan);
-        done?;
+        done.map_err(|error| explain(cx, call, &project, error))?;
         return limit.map_or(Ok(Status::Ok), |limit| wait(cx, &project, limit));
     }
     in_front(cx, call, &project, &plan, &members)
@@ -176,6 +188,7 @@ fn wait(cx: &mut Cx, project: &Project, limit: Duration) -> Result<Status, CliEr
 
 /// Stays in front: shows the lines, and stops everything at the end.
 fn in_front(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan, members: &[Detail]) -> Result<Status, CliError> {
+    let (abort_on, from) = abort(call, project)?;
     let past = Past::now(cx)?;
     let mut signals = Signals::take()?;
     cx.heed(signals.asked_to_stop())?;
@@ -187,48 +200,73 @@ fn in_front(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan, members: &
     match done {
         Ok(()) => {}
         Err(CliError::Client(ClientError::Interrupted)) => {
-            // What was told to start is stopped again; the connection has an answer on its way.
+            // The apps that were to start are stopped below; this connection has an answer on its way.
             cx.disconnect();
             signals.receive();
         }
-        Err(error) => return Err(error),
+        Err(error) => return Err(explain(cx, call, project, error)),
     }
-    let jobs = project.wanted.iter().filter(|spec| spec.is_job()).map(|spec| spec.name.clone()).collect();
-    let targets = app_names(&of_project(cx, project)?, &[])?.into_iter().filter(|name| names.contains(name)).collect::<Vec<_>>();
+    let begun = of_project(cx, project)?;
+    let targets = app_names(&begun, &[])?.into_iter().filter(|name| names.contains(name)).collect::<Vec<_>>();
     let stop = request(cx, Action::Stop, call, targets.clone(), None)?;
-    if signals.count() > 0 {
-        // The first signal came while it was started.
-        cx.perform(&stop, Wording::Action)?;
-        return Ok(ended_by(&signals));
-    }
     let form = match () {
         () if call.has("json") => Form::Json,
         () if call.has("raw") => Form::Raw,
         () => Form::Project,
     };
     let timestamp = call.has("timestamp").then(|| call.value("timestamp").unwrap_or_default());
-    let mut front =
-        Front { project: project.name.clone(), names: targets.clone(), jobs, stop, is_stopping: false, is_data: call.has("json") };
+    let mut front = Front::new(project, targets.clone(), stop, abort_on, call.has("json"));
+    front.add_missed(&begun);
     let show = Show { form, timestamp, names: Some(targets) };
     cx.disconnect();
     logs::stream_as(cx, past, &show, Some(&mut signals), &mut front)?;
     if signals.count() > 0 {
         return Ok(ended_by(&signals));
     }
-    // All have ended by themselves, or somebody else has ended them.
-    let has_failed = of_project(cx, project)?.iter().any(|member| member.instance.status() == "errored" || failed(member));
+    let members = of_project(cx, project)?;
+    front.add_missed(&members);
+    front.print(&mut cx.out);
+    if abort_on != AbortOn::Nothing {
+        return Ok(Status::of_app(exits::code_of(&members, from.as_deref(), abort_on == AbortOn::Failure, &front.completed)));
+    }
+    // All have exited by themselves, or another command stopped them.
+    let has_failed = members.iter().any(|member| member.instance.status() == "errored" || exits::has_failed(member));
     Ok(if has_failed { Status::Failed } else { Status::Ok })
+}
+
+/// Returns the exits that stop the project, and the app whose exit code is that of the command.
+fn abort(call: &Call, project: &Project) -> Result<(AbortOn, Option<String>), CliError> {
+    let Some(word) = call.value("exit-code-from") else { return Ok((abort_on(call), None)) };
+    let named = project.wanted.iter().find(|spec| project::is_named(&spec.name, &project.name, word));
+    let spec =
+        named.ok_or_else(|| CliError::NotFound(format!("--exit-code-from: {} is no app of this project", crate::text::shown(word))))?;
+    Ok((AbortOn::Exit, Some(spec.name.clone())))
+}
+
+fn abort_on(call: &Call) -> AbortOn {
+    match () {
+        () if ["abort-on-container-exit", "abort-on-exit", "exit-code-from"].iter().any(|name| call.has(name)) => AbortOn::Exit,
+        () if call.has("abort-on-container-failure") => AbortOn::Failure,
+        () => AbortOn::Nothing,
+    }
+}
+
+/// Prints why the project did not start; returns the error of which nothing is left to print.
+fn explain(cx: &mut Cx, call: &Call, project: &Project, error: CliError) -> CliError {
+    let CliError::Daemon(failure @ Failure::Some { .. }) = &error else { return error };
+    if call.has("json") {
+        return error;
+    }
+    cx.out.error(failure);
+    if let Ok(members) = of_project(cx, project) {
+        failure::report(cx, call, project, &members);
+    }
+    CliError::Reported(error.status())
 }
 
 /// Status of a project that a signal ended: the code that a shell gives.
 fn ended_by(signals: &Signals) -> Status {
     if signals.is_interrupt() { Status::Interrupted } else { Status::Terminated }
-}
-
-/// True if the last run ended by itself, and not well.
-fn failed(member: &Detail) -> bool {
-    use ostler_core::lifecycle::{Ending, ExitCause};
-    member.instance.exits.last().is_some_and(|exit| exit.cause == ExitCause::Itself && exit.ending != Ending::Code(0))
 }
 
 fn of_project(cx: &mut Cx, project: &Project) -> Result<Vec<Detail>, CliError> {
@@ -237,45 +275,4 @@ fn of_project(cx: &mut Cx, project: &Project) -> Result<Vec<Detail>, CliError> {
         None => Vec::new(),
     };
     Ok(details.into_iter().filter(|detail| is_member(detail, Some(&project.file), Some(&project.name))).collect())
-}
-
-/// The project in front.
-struct Front {
-    project: String,
-    names: Vec<String>,
-    jobs: Vec<String>,
-    stop: Request,
-    is_stopping: bool,
-    is_data: bool,
-}
-
-impl Observer for Front {
-    fn on_event(&mut self, _: &mut Out, _: &Event) {}
-
-    fn on_stopping(&mut self, out: &mut Out) {
-        self.is_stopping = true;
-        if !self.is_data {
-            out.line(format_args!("Stopping {}; once more: at once", self.project));
-            out.flush();
-        }
-    }
-
-    fn due(&self) -> Option<Instant> {
-        None
-    }
-
-    fn look(&mut self, _: &[Summary]) -> bool {
-        false
-    }
-
-    fn stops(&self, nth: u32) -> Option<Vec<Request>> {
-        let kill = |name: &String| Request::Signal { signal: KILL, target: name.clone() };
-        Some(if nth < 2 { vec![self.stop.clone()] } else { self.names.iter().map(kill).collect() })
-    }
-
-    fn is_over(&self, list: &[Summary]) -> bool {
-        let waits = |row: &Summary| !self.is_stopping && self.jobs.contains(&row.name);
-        let is_down = |row: &&Summary| matches!(row.status.as_str(), "stopped" | "errored") && !waits(row);
-        list.iter().filter(|row| self.names.contains(&row.name)).all(|row| is_down(&row))
-    }
 }

@@ -11,6 +11,7 @@ mod feed;
 mod follow;
 mod grep;
 mod lines;
+mod observer;
 mod past;
 mod printer;
 mod resume;
@@ -22,9 +23,10 @@ mod watch;
 pub(crate) use beginning::Past;
 pub(crate) use bus::main as log_reader;
 pub(crate) use feed::LogFeed;
+pub(crate) use observer::Observer;
 pub(crate) use printer::Form;
 #[cfg(feature = "web")]
 pub(crate) use run::last_errors;
-pub(crate) use run::{Observer, Show, of_one, run, stream, stream_as};
+pub(crate) use run::{Show, of_one, run, stream, stream_as};
 #[cfg(feature = "web")]
 pub(crate) use search::log_search;

@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::beginning::Past;
 use super::follow::{Follower, Line};
 use super::grep::Terms;
+use super::observer::Observer;
 use super::printer::{Form, Printer};
 use super::resume::resume;
 use super::source::{LogFilter, Source, Streams, by_age, daemon_log};
@@ -119,7 +120,12 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 ///
 /// # Errors
 /// The current directory was removed.
-pub(crate) fn stream(cx: &mut Cx, past: Past, signals: Option<&mut Signals>) -> Result<Option<i32>, CliError> {
+pub(crate) fn stream<'a>(
+    cx: &mut Cx,
+    past: Past,
+    signals: Option<&'a mut Signals>,
+    observer: Option<&'a mut dyn Observer>,
+) -> Result<Option<i32>, CliError> {
     let home = cx.home()?.to_owned();
     let filter = LogFilter {
         targets: vec!["all".into()],
@@ -132,27 +138,7 @@ pub(crate) fn stream(cx: &mut Cx, past: Past, signals: Option<&mut Signals>) -> 
         waits: false,
     };
     let mut printer = Printer::new(Form::Labelled, Some("HH:mm:ss"), None).dating_the_daemon_itself();
-    Ok(follow(cx, &mut printer, Vec::new(), &filter, Scene { home, past, stays: true, signals, observer: None }))
-}
-
-/// Observer of events while logs are shown; it may end that.
-pub(crate) trait Observer {
-    /// An app had an event.
-    fn on_event(&mut self, out: &mut Out, event: &Event);
-    /// Everything is being stopped.
-    fn on_stopping(&mut self, out: &mut Out);
-    /// Time of the next look at the apps; none = never.
-    fn due(&self) -> Option<Instant>;
-    /// Looks at them. True: it is time to stop everything.
-    fn look(&mut self, list: &[Summary]) -> bool;
-    /// Requests by which the signal of this number (1 is the first) stops what is shown; none: it stops everything, and the daemon.
-    fn stops(&self, _nth: u32) -> Option<Vec<Request>> {
-        None
-    }
-    /// True when nothing of what is shown runs any more, where the daemon goes on without it.
-    fn is_over(&self, _list: &[Summary]) -> bool {
-        false
-    }
+    Ok(follow(cx, &mut printer, Vec::new(), &filter, Scene { home, past, stays: true, signals, observer }))
 }
 
 /// How [`stream_as`] shows lines.
@@ -332,8 +318,8 @@ struct Daemon {
     keeper: Option<i32>,
     /// What it was asked in order to stop what is shown; the answers are in its log.
     orders: Vec<Request>,
-    /// Connections on which it was asked.
-    stopping: Vec<Client>,
+    /// Connection on which it was asked.
+    stopping: Option<Client>,
 }
 
 impl Daemon {
@@ -360,13 +346,11 @@ impl Daemon {
         }
     }
 
-    fn ask(&self) -> Vec<Client> {
-        let ask = |request: &Request| {
-            let mut client = client::connect(&self.home).ok()?;
-            client.send(request.clone()).ok()?;
-            Some(client)
-        };
-        self.orders.iter().filter_map(ask).collect()
+    /// Sends all of it on one connection, which keeps its order.
+    fn ask(&self) -> Option<Client> {
+        let mut client = client::connect(&self.home).ok()?;
+        self.orders.iter().try_for_each(|request| client.send(request.clone()).map(drop)).ok()?;
+        Some(client)
     }
 
     /// Takes what it sent.
@@ -389,10 +373,24 @@ impl Daemon {
         }
     }
 
+    /// The list now; empty if the daemon does not answer.
+    fn list_now(&self) -> Vec<Summary> {
+        client::connect(&self.home).ok().and_then(|mut client| client.list().ok()).unwrap_or_default()
+    }
+
     /// Lets the observer look at the list. True: it is time to stop.
     fn look(&self, observer: Option<&mut (dyn Observer + '_)>) -> bool {
-        let list = client::connect(&self.home).ok().and_then(|mut client| client.list().ok());
-        observer.is_some_and(|observer| observer.look(&list.unwrap_or_default()))
+        observer.is_some_and(|observer| observer.look(&self.list_now()))
+    }
+
+    /// Stops what is shown, in the way of the signal of this number.
+    fn stop(&mut self, out: &mut Out, observer: Option<&mut (dyn Observer + '_)>, nth: u32) {
+        let Some(observer) = observer else { return self.order(vec![Request::Kill]) };
+        let list = self.list_now();
+        if self.orders.is_empty() {
+            observer.on_stopping(out, &list);
+        }
+        self.order(observer.stops(nth, &list).unwrap_or_else(|| vec![Request::Kill]));
     }
 
     /// The list, if it is time to ask for it.
@@ -427,15 +425,19 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
     for follower in &followers {
         follower.watch(&mut watch);
     }
-    let mut daemon = Daemon { home, client: None, ask_at: None, gone: false, keeper: None, orders: Vec::new(), stopping: Vec::new() };
+    let mut daemon = Daemon { home, client: None, ask_at: None, gone: false, keeper: None, orders: Vec::new(), stopping: None };
     daemon.subscribe();
+    // A signal may have come before there was anything to show.
+    if let Some(nth) = signals.as_ref().map(|signals| signals.count()).filter(|count| *count > 0) {
+        daemon.stop(&mut cx.out, observer.as_deref_mut(), nth);
+    }
     let mut look_for_new = true;
     // Time of the next rest; none = nothing has happened since the last.
     let (mut rest_at, mut rested_at) = (Some(Instant::now() + FIRST_REST), None::<Instant>);
     let mut is_over = false;
     loop {
         if let Some(list) = daemon.list() {
-            is_over = observer.as_ref().is_some_and(|observer| observer.is_over(&list));
+            is_over = observer.as_mut().is_some_and(|observer| observer.is_over(&list));
             past.take_more();
             add_new(&mut followers, &list, filter, &past, &mut watch);
             printer.places(&mut cx.out, &followers);
@@ -452,6 +454,9 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
             follower.flush_due(&mut each);
         }
         printer.places(&mut cx.out, &followers);
+        if let Some(observer) = &mut observer {
+            observer.on_lines(&mut cx.out);
+        }
         cx.out.flush();
         // The last lines were shown above: a daemon writes its last line before it goes.
         if is_over || stays && daemon.gone {
@@ -478,11 +483,8 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
         }
         let is_enough = look_at.is_some_and(|at| at <= Instant::now()) && daemon.look(observer.as_deref_mut());
         if is_enough || wake.signalled && signals.as_mut().is_some_and(|signals| signals.receive()) {
-            if let Some(observer) = observer.as_mut().filter(|_| daemon.orders.is_empty()) {
-                observer.on_stopping(&mut cx.out);
-            }
             let nth = signals.as_ref().map_or(1, |signals| signals.count());
-            daemon.order(observer.as_ref().and_then(|observer| observer.stops(nth)).unwrap_or_else(|| vec![Request::Kill]));
+            daemon.stop(&mut cx.out, observer.as_deref_mut(), nth);
             daemon.ask_at = Some(Instant::now());
         }
         if !has_reader || wake.reader_gone {

@@ -204,6 +204,7 @@ pub(super) fn delete(cx: &mut Cx, module: &str, kept: &[&str]) -> Result<(), Cli
         named_only: false,
         confirm: None,
         namespace: None,
+        together: true,
     };
     cx.perform(&request, Wording::Action).map(drop)
 }

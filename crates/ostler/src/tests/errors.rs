@@ -26,7 +26,7 @@ fn printed(program: Program, words: &[&str], error: &CliError) -> String {
     let mut cx = Cx::new(program, out, call.command.daemon);
     run::print_error(&mut cx, &call, error);
     let shown = screen.taken(&mut cx.out);
-    format!("$ {} {}\n{shown}(exit code {})\n", program.name(), words.join(" "), error.status() as u8)
+    format!("$ {} {}\n{shown}(exit code {})\n", program.name(), words.join(" "), error.status().code())
 }
 
 #[test]

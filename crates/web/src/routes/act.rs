@@ -164,6 +164,7 @@ fn requests(app: &App, is_alone: bool, verb: Verb, wish: &Wish) -> Result<Vec<Re
         named_only: false,
         confirm: None,
         namespace: None,
+        together: matches!(action, Action::Stop | Action::Delete),
     };
     // What means itself and nothing else to the daemon.
     let plain_name = || {

@@ -175,6 +175,7 @@ fn act(action: Action, id: u32, command: &str, change: Option<Change>) -> Step {
         named_only: false,
         confirm: None,
         namespace: None,
+        together: false,
     })
 }
 

@@ -102,6 +102,7 @@ pub(super) fn delete(cx: &mut Cx, name: &str) -> Result<(), CliError> {
         named_only: false,
         confirm: None,
         namespace: None,
+        together: matches!(action, Action::Stop | Action::Delete),
     };
     cx.client()?.request(&request, &mut |_| {}).map(drop)?;
     Ok(())

@@ -258,6 +258,7 @@ fn request(order: &AppOrder, program: &str) -> Option<Request> {
         named_only: false,
         confirm: None,
         namespace: None,
+        together: false,
     };
     Some(match order {
         AppOrder::Stop(chosen) => act(Action::Stop, chosen, "stop"),

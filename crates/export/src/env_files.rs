@@ -1,0 +1,241 @@
+//! Env files as other programs read them: the lines that mean something else there than in ostler.
+//!
+//! The files themselves are handed on as they are, because their values are in no file that
+//! [`export`](crate::export) writes. No value is shown here either.
+
+use std::collections::BTreeMap;
+
+use ostler_core::app::EnvMap;
+
+use crate::import::dotenv;
+use crate::{Options, Target};
+
+/// An env file of an app.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EnvFile {
+    /// Its text.
+    pub text: String,
+    /// Its variables as ostler reads them, in the format that the app gives.
+    pub variables: EnvMap,
+    /// Its variables as `EnvironmentFile=` of systemd.
+    pub systemd: EnvMap,
+}
+
+/// Most lines of a file that are named.
+const MOST: usize = 10;
+
+/// Program that reads the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reader {
+    /// `kubectl create … --from-env-file`.
+    Kubectl,
+    /// `docker stack deploy`: as `docker run --env-file`.
+    Stack,
+    Compose,
+    Systemd,
+}
+
+impl Reader {
+    fn of(target: Target, options: &Options) -> Option<Self> {
+        match target {
+            Target::Kubernetes => Some(Self::Kubectl),
+            Target::Compose if options.swarm => Some(Self::Stack),
+            Target::Compose => Some(Self::Compose),
+            Target::Systemd => Some(Self::Systemd),
+            Target::Dockerfile | Target::Nomad | Target::GithubActions | Target::GitlabCi => None,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Kubectl => "kubectl",
+            Self::Stack => "docker stack",
+            Self::Compose => "Compose",
+            Self::Systemd => "systemd",
+        }
+    }
+
+    /// The change of a line that makes all readers agree.
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Kubectl => "write NAME=value without quotes, or give the variable with --from-literal",
+            Self::Stack => "write NAME=value without quotes",
+            Self::Compose => "put a value with $ into single quotes",
+            Self::Systemd => "write NAME=value without `export` and without a comment behind the value",
+        }
+    }
+}
+
+/// Reading of a file by a program: each variable with its value, or the reason why there is none.
+type Reading = BTreeMap<String, Result<String, &'static str>>;
+
+/// Returns one line about each part of a file that the target reads otherwise than ostler.
+pub(crate) fn differences(path: &str, file: &EnvFile, target: Target, options: &Options) -> Vec<String> {
+    let Some(reader) = Reader::of(target, options) else { return Vec::new() };
+    let (by, advice) = (reader.word(), reader.advice());
+    let (reading, mut lines) = match reader {
+        Reader::Kubectl | Reader::Stack => plain_lines(&file.text, reader),
+        Reader::Systemd => (file.systemd.iter().map(|(name, value)| (name.clone(), Ok(value.clone()))).collect(), Vec::new()),
+        Reader::Compose => match dotenv::parse(&file.text, &|_| None) {
+            Ok(variables) => (variables.into_iter().map(|(name, value)| (name, Ok(value))).collect(), Vec::new()),
+            // The rest of the reason may have a part of a value.
+            Err(why) => return vec![format!("{path}: {by} refuses {}", why.split(':').next().unwrap_or("it"))],
+        },
+    };
+    for (name, value) in &file.variables {
+        let difference = match reading.get(name) {
+            Some(Ok(read)) if read == value => continue,
+            Some(Ok(read)) => otherwise(value, read),
+            Some(Err(why)) => why,
+            None => "is left out",
+        };
+        lines.push((line_of(&file.text, name), format!("{name} {difference}")));
+    }
+    lines.sort();
+    let more = lines.len().saturating_sub(MOST);
+    let shown = lines.iter().take(MOST).map(|(line, what)| format!("line {line}: {what}")).collect::<Vec<_>>().join("; ");
+    match more {
+        _ if lines.is_empty() => Vec::new(),
+        0 => vec![format!("{path} is read otherwise by {by}: {shown}: {advice}")],
+        more => vec![format!("{path} is read otherwise by {by}: {shown}; and {more} more: {advice}")],
+    }
+}
+
+/// Describes how a value that was read differs from ours, without either.
+fn otherwise(ours: &str, read: &str) -> &'static str {
+    let inner = |quote: char| read.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+    match () {
+        () if ours.contains('\n') => "has several lines, of which the first is read",
+        () if read.starts_with(['"', '\'', '`']) && ['"', '\'', '`'].into_iter().any(|quote| inner(quote).is_some()) => "keeps its quotes",
+        () if read.starts_with(ours) && read[ours.len()..].trim_start().starts_with('#') => "keeps the comment behind its value",
+        () if read.trim() == ours => "keeps the blanks around its value",
+        () if read.starts_with(['"', '\'', '`']) => "keeps its quotes and what follows them",
+        () if ours.contains('$') && !read.contains(ours) => "has a $, which is a reference there",
+        () => "has another value",
+    }
+}
+
+/// Reads `NAME=value` lines in which nothing but the first `=` means anything. Lines that are refused
+/// come beside the variables.
+fn plain_lines(text: &str, reader: Reader) -> (Reading, Vec<(usize, String)>) {
+    let (mut reading, mut refused) = (Reading::new(), Vec::new());
+    for (at, line) in text.lines().enumerate() {
+        let line = line.trim_start_matches('\u{feff}').trim_start();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (name, value) = line.split_once('=').map_or((line, None), |(name, value)| (name, Some(value)));
+        let bare = name.trim().strip_prefix("export ").map_or(name.trim(), str::trim);
+        if is_accepted(name, reader) {
+            reading.insert(name.to_owned(), value.map(str::to_owned).ok_or("has no value, so that of the caller is taken"));
+        } else if ostler_like(bare) {
+            reading.insert(bare.to_owned(), Err("has `export` or a blank before its `=`, which is refused"));
+        } else {
+            refused.push((at + 1, "is no NAME=value, which is refused".to_owned()));
+        }
+    }
+    (reading, refused)
+}
+
+/// Returns true for a name that the reader takes.
+fn is_accepted(name: &str, reader: Reader) -> bool {
+    match reader {
+        Reader::Kubectl => {
+            let is_good = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+            !name.starts_with(|c: char| c.is_ascii_digit()) && !name.is_empty() && name.chars().all(is_good)
+        }
+        _ => !name.is_empty() && !name.contains(char::is_whitespace),
+    }
+}
+
+fn ostler_like(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Returns the number of the last line that gives this variable; 1 if there is none.
+fn line_of(text: &str, name: &str) -> usize {
+    let gives = |line: &str| {
+        let line = line.trim_start();
+        let line = line.strip_prefix("export ").map_or(line, str::trim_start);
+        line.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with(['=', ':']))
+    };
+    text.lines().enumerate().filter(|(_, line)| gives(line)).last().map_or(1, |(at, _)| at + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "# a comment\nPLAIN=a value\nexport EXPORTED=1\nQUOTED=\"x y\"\nCOMMENT=v # why\nHASH='a#b'\nLINES=\"one\ntwo\"\nREF='$HOME'\nDOLLAR=a$HOME\nBLANK = b\n";
+
+    fn file(text: &str) -> EnvFile {
+        let variables = [
+            ("PLAIN", "a value"),
+            ("EXPORTED", "1"),
+            ("QUOTED", "x y"),
+            ("COMMENT", "v"),
+            ("HASH", "a#b"),
+            ("LINES", "one\ntwo"),
+            ("REF", "$HOME"),
+            ("DOLLAR", "a$HOME"),
+            ("BLANK", "b"),
+        ];
+        let variables = |text: &str| {
+            variables.into_iter().filter(|(name, _)| text.contains(name)).map(|(name, value)| (name.into(), value.into())).collect()
+        };
+        // systemd knows no `export` and no comment behind a value.
+        let mut systemd: EnvMap = variables(text);
+        systemd.shift_remove("EXPORTED");
+        systemd.entry("COMMENT".into()).and_modify(|value| *value = "v # why".into());
+        EnvFile { text: text.into(), variables: variables(text), systemd }
+    }
+
+    fn said(target: Target, options: &Options) -> String {
+        differences(".env", &file(TEXT), target, options).join("\n")
+    }
+
+    #[test]
+    fn each_reader_is_compared_with_ours() {
+        let plain = Options::default();
+        let refused = "has `export` or a blank before its `=`, which is refused";
+        let kubectl = format!(
+            ".env is read otherwise by kubectl: line 3: EXPORTED {refused}; line 4: QUOTED keeps its quotes; line 5: COMMENT keeps the comment behind its value; \
+             line 6: HASH keeps its quotes; line 7: LINES has several lines, of which the first is read; line 8: is no NAME=value, which is refused; \
+             line 9: REF keeps its quotes; line 11: BLANK {refused}: write NAME=value without quotes, or give the variable with --from-literal"
+        );
+        assert_eq!(said(Target::Kubernetes, &plain), kubectl);
+        let stack = said(Target::Compose, &Options { swarm: true, ..Options::default() });
+        assert!(stack.contains("by docker stack: line 3") && stack.contains("line 4: QUOTED keeps"), "{stack}");
+        assert_eq!(
+            said(Target::Compose, &plain),
+            ".env is read otherwise by Compose: line 10: DOLLAR has a $, which is a reference there: put a value with $ into single quotes"
+        );
+        assert_eq!(
+            said(Target::Systemd, &plain),
+            ".env is read otherwise by systemd: line 3: EXPORTED is left out; line 5: COMMENT keeps the comment behind its value: \
+             write NAME=value without `export` and without a comment behind the value"
+        );
+        for target in [Target::Nomad, Target::Dockerfile] {
+            assert_eq!(said(target, &plain), "");
+        }
+    }
+
+    #[test]
+    fn a_file_that_all_read_alike_has_no_line() {
+        let text = "# c\n\nPLAIN=a value\n";
+        for target in [Target::Kubernetes, Target::Compose, Target::Systemd] {
+            assert!(differences(".env", &file(text), target, &Options::default()).is_empty(), "{target:?}");
+        }
+    }
+
+    #[test]
+    fn no_value_is_ever_shown_and_long_lists_are_cut() {
+        let text: String = (0..30).map(|n| format!("V{n}=\"secret{n}\"\n")).collect();
+        let variables: EnvMap = (0..30).map(|n| (format!("V{n}"), format!("secret{n}"))).collect();
+        let file = EnvFile { text, variables, systemd: EnvMap::new() };
+        let said = differences(".env", &file, Target::Kubernetes, &Options::default()).join("");
+        assert!(said.contains("and 20 more") && !said.contains("secret"), "{said}");
+        let bad = EnvFile { text: "A='hidden".into(), ..EnvFile::default() };
+        assert!(!differences(".env", &bad, Target::Compose, &Options::default()).join("").contains("hidden"));
+    }
+}
