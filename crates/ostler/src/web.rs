@@ -51,6 +51,7 @@ pub(crate) fn start(cx: &mut Cx, settings: &Settings) -> Result<(), CliError> {
         command: "web".into(),
         confirm: None,
         named_only: false,
+        pm2_names: cx.program.is_pm2(),
     };
     cx.perform(&request, Wording::Names).map(drop)
 }

@@ -102,6 +102,9 @@ pub enum Request {
         /// their name or id, as in PM2.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         named_only: bool,
+        /// Whether new apps get the log and pid file names of PM2, which several apps can share.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pm2_names: bool,
     },
     /// Does something to existing instances. Answer: progress, then [`Response::Done`].
     Act {

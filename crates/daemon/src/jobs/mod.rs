@@ -29,6 +29,7 @@ mod words;
 
 use std::collections::BTreeSet;
 
+use ostler_core::files::Naming;
 use ostler_core::instances::Leaving;
 use ostler_core::lifecycle::{Event, Origin, PolicyName, Transition};
 use ostler_proto::control::{self as proto, Action, Failure, Progress, Response};
@@ -69,8 +70,9 @@ impl Feature for Jobs {
             return None;
         }
         let job = match request {
-            proto::Request::Start { apps, base_env, existing, command, confirm, named_only } => {
-                let start = Start { apps, base_env, existing, confirm, named_only, origin: caller.origin(command) };
+            proto::Request::Start { apps, base_env, existing, command, confirm, named_only, pm2_names } => {
+                let naming = if pm2_names { Naming::Pm2 } else { Naming::Own };
+                let start = Start { apps, base_env, existing, confirm, named_only, naming, origin: caller.origin(command) };
                 if start.has_to_wait(&ctx.slots) {
                     self.held_back.push((asker, start));
                     self.count(ctx);

@@ -162,6 +162,7 @@ impl UserCommand {
                 command: "start".into(),
                 confirm: None,
                 named_only: false,
+                pm2_names: false,
             },
             Self::Stop => act(Action::Stop),
             Self::Restart => act(Action::Restart),

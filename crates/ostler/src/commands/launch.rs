@@ -82,9 +82,9 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Exi
     write::config(cx, call, &apps)?;
     let base_env = share_base(&mut apps);
     let wording = if matches!(source, Source::Stdin) { Wording::Names } else { Wording::Action };
-    let (command, confirm) = (call.word.clone(), proof(cx, call));
+    let (command, confirm, pm2_names) = (call.word.clone(), proof(cx, call), cx.program.is_pm2());
     let request =
-        Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command, confirm, named_only: cx.program.is_pm2() };
+        Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command, confirm, named_only: pm2_names, pm2_names };
     let ids = ports::perform(cx, &request, wording)?;
     left_out.map_or(Ok(ids), Err)
 }
@@ -175,8 +175,9 @@ fn launch(cx: &mut Cx, call: &Call, spec: AppSpec, existing: Existing) -> Result
     let script = spec.script.clone();
     let mut apps = vec![spec];
     let base_env = share_base(&mut apps);
-    let (command, confirm) = (call.word.clone(), proof(cx, call));
-    let request = Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command, confirm, named_only: false };
+    let (command, confirm, pm2_names) = (call.word.clone(), proof(cx, call), cx.program.is_pm2());
+    let request =
+        Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command, confirm, named_only: false, pm2_names };
     let (out, client) = cx.parts()?;
     out.flush();
     let mut printer = ProgressPrinter::new(out, Wording::PlainStart);

@@ -109,6 +109,7 @@ fn launch(cx: &mut Cx, apps: Vec<AppSpec>, confirm: Option<Confirm>) -> Result<V
         command: "start".into(),
         confirm,
         named_only: false,
+        pm2_names: cx.program.is_pm2(),
     };
     cx.perform(&request, Wording::Names)
 }

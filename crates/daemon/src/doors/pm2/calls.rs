@@ -190,6 +190,7 @@ fn prepare(ctx: &Ctx, env: &Value) -> Result<Plan, String> {
         command: "prepare".into(),
         confirm: None,
         named_only: false,
+        pm2_names: true,
     };
     Ok(Plan::of([Step::Ask(start), Step::Look(None)], Outcome::Each(Form::Child)))
 }
