@@ -289,6 +289,7 @@ const WORDS = {
   offline: ["The server cannot be reached.", "无法连接服务器。"],
   menu: ["More", "更多"],
   cutLine: ["line was cut", "该行被截断"],
+  lineGoesOn: ["goes on in the next line", "下一行继续"],
 };
 
 const saved = (key) => {
