@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::event::{Event, Missed, Position};
 pub use crate::failure::Failure;
-pub use crate::figures::{Figures, InstanceFigures, RouteFigures};
+pub use crate::figures::{Figures, InstanceFigures, RouteFigures, Window};
 pub use crate::health::HealthReport;
 pub use crate::host::{HostReport, InterfaceReport, MountReport};
 pub use crate::instance::{Detail, Files, HealthRow, Json, Learned, Monit, OpenSocket, Summary, TableRow};
