@@ -10,9 +10,9 @@ fn start(home: &Home, name: &str) {
     home.cmd(["start", &script, "-f", "--name", name, "--", name].as_slice()).run().ok();
     let item = home.app(name);
     let out = item.text("pm_out_log_path");
-    home.wait_until("its line is in its log", || std::fs::read_to_string(&out).is_ok_and(|log| log.contains(&format!("out of {name}\n"))));
+    home.wait_until("its line is in its log", || std::fs::read_to_string(out).is_ok_and(|log| log.contains(&format!("out of {name}\n"))));
     let error = item.text("pm_err_log_path");
-    home.wait_until("its error is there", || std::fs::read_to_string(&error).is_ok_and(|log| log.contains(&format!("error of {name}\n"))));
+    home.wait_until("its error is there", || std::fs::read_to_string(error).is_ok_and(|log| log.contains(&format!("error of {name}\n"))));
 }
 
 fn log(home: &Home, name: &str) -> String {

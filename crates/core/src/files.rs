@@ -50,7 +50,7 @@ pub fn stem(name: &str) -> String {
     stem
 }
 
-/// The stem that an app gets under `ostler`: as [`stem`], but letters and digits of any script stay, and it begins with no dash.
+/// Returns the stem that an app gets under `ostler`: as [`stem`], but it keeps letters and digits of any script, and has no leading dash.
 ///
 /// ```
 /// use ostler_core::files::own_stem;
@@ -69,8 +69,8 @@ pub fn own_stem(name: &str) -> String {
     format!("{}-{:08x}", cut(text), fnv_32(name.as_bytes()))
 }
 
-/// The stem of a new app under `ostler`: [`own_stem`], with a checksum of `key` if another app has that already.
-/// `key` identifies the app, so the same app gets the same stem again.
+/// Returns the stem of a new app under `ostler`: [`own_stem`], with a checksum of `key` if another app has that stem already.
+/// `key` identifies the app, so the app gets the same stem if it is deleted and started again.
 pub fn free_stem(name: &str, key: &str, mut is_taken: impl FnMut(&str) -> bool) -> String {
     let plain = own_stem(name);
     if !is_taken(&plain) {
@@ -85,14 +85,14 @@ pub fn free_stem(name: &str, key: &str, mut is_taken: impl FnMut(&str) -> bool) 
     (0..TURNS).map(numbered).find(|stem| !is_taken(stem)).unwrap_or_else(|| numbered(TURNS))
 }
 
-/// The beginning of a stem that leaves room for a checksum.
+/// Returns the beginning of a stem that leaves room for a checksum.
 fn cut(stem: &str) -> &str {
     let end = (0..=OWN_STEM_MAX.min(stem.len())).rev().find(|end| stem.is_char_boundary(*end)).unwrap_or(0);
     &stem[..end]
 }
 
-/// True if `path` is a default log file of that stem, of whichever instance: `<home>/logs/<stem>-out.log` or `-out-<id>.log`,
-/// or one of its siblings.
+/// True if `path` is a default log file of an app with that stem, with or without an id: `<home>/logs/<stem>-out.log`,
+/// `-out-<id>.log`, `-error…` or the combined log.
 pub fn is_default_log(path: &str, stem: &str, home: &str) -> bool {
     let file = path.strip_prefix(home).and_then(|rest| rest.strip_prefix("/logs/")).and_then(|file| file.strip_suffix(".log"));
     let Some(rest) = file.and_then(|file| file.strip_prefix(stem)) else { return false };

@@ -9,7 +9,7 @@ use ostler_proto::control::Files;
 use crate::settings::Settings;
 use crate::slots::{Slot, Slots};
 
-/// Resolves every path of instance `id`, id suffix included. Without a stem of its own it has PM2's.
+/// Resolves every path of instance `id`, id suffix included. `own` is the stem of the app's default files; without it the stem is PM2's.
 pub(crate) fn resolve(spec: &AppSpec, own: Option<&str>, id: u32, settings: &Settings) -> Files {
     let home = settings.home.to_string_lossy();
     let stem = own.map_or_else(|| Cow::Owned(stem(&spec.name)), Cow::Borrowed);
@@ -27,7 +27,8 @@ fn key(spec: &AppSpec) -> &str {
     &spec.name
 }
 
-/// Stem of a new app's default files; none = PM2's. An app from a saved list or from PM2 keeps the stem of the files that it names.
+/// Returns the stem of a new app's default files; none = PM2's. An app from a saved list or from PM2 keeps the stem of the files that its
+/// description names.
 pub(crate) fn new_stem(slots: &Slots, spec: &AppSpec, naming: Naming, settings: &Settings) -> Option<Box<str>> {
     if naming == Naming::Pm2 {
         return None;
@@ -41,7 +42,7 @@ pub(crate) fn new_stem(slots: &Slots, spec: &AppSpec, naming: Naming, settings: 
     (chosen != of_pm2).then(|| chosen.into())
 }
 
-/// The log files that a description names.
+/// Returns the log files that a description names.
 fn given_logs(spec: &AppSpec) -> impl Iterator<Item = &str> {
     let combined = spec.logs.log_file.as_ref().and_then(|log| match log {
         CombinedLog::Default => None,
@@ -65,13 +66,13 @@ fn is_taken(slots: &Slots, spec: &AppSpec, wanted: &str, home: &str) -> bool {
     })
 }
 
-/// The log files of an instance.
+/// Returns the log files of an instance.
 fn written(slot: &Slot) -> impl Iterator<Item = &str> {
     let files = &slot.live.files;
     [&files.out, &files.error, &files.combined].into_iter().flatten().map(String::as_str)
 }
 
-/// Warning that an instance shares a log file with another app by its name alone, not because its description says so.
+/// Returns a warning if an instance shares a log file with another app because of its name, and not because its description names the file.
 pub(crate) fn shares_files(slots: &Slots, id: u32) -> Option<String> {
     let slot = slots.get(id)?;
     let (spec, files) = (slot.spec(), &slot.live.files);

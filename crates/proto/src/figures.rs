@@ -106,7 +106,7 @@ impl Mark {
 }
 
 impl Window {
-    /// Fills in what is of the last 10 to 20 s, from what was counted since the process measures. Counters that fall began anew.
+    /// Computes the figures of the last 10 to 20 s from the counters. If a counter fell, the process has started to measure again.
     pub fn fill(&mut self, figures: &mut Figures) {
         if figures.seconds < self.newest.seconds {
             *self = Self::default();

@@ -156,7 +156,7 @@ const WORDS = {
   foundSoFar: ["the last {n} lines, {bytes} searched so far", "最近 {n} 行，目前已搜索 {bytes}"],
   nothingOfThatTime: ["No line is known to be of that time.", "没有能确定属于该时段的日志。"],
   linesUntimed: ["{n} lines that carry no time were left out. `time: true` in the app's description puts one in front of each line.", "已略去 {n} 行没有时间的日志。在应用配置中设置 `time: true`，每行前面就会有时间。"],
-  showUntimed: ["Show them all the same", "仍然显示"],
+  showUntimed: ["Show them anyway", "仍然显示"],
   nothingFound: ["No line of any file matches.", "所有文件中都没有匹配的日志。"],
   badSearch: ["It could not be searched.", "无法搜索。"],
   searchOn: ["Search on", "继续搜索"],
@@ -298,7 +298,7 @@ const WORDS = {
   offline: ["The server cannot be reached.", "无法连接服务器。"],
   menu: ["More", "更多"],
   cutLine: ["line was cut", "该行被截断"],
-  lineGoesOn: ["goes on in the next line", "下一行继续"],
+  lineGoesOn: ["continues in the next line", "下一行继续"],
 };
 
 const saved = (key) => {

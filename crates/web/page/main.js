@@ -16,7 +16,7 @@ import { Settings } from "./views/settings.js";
 import { Login } from "./views/login.js";
 
 function route() {
-  // A link that lets somebody in is no place; it leaves the address in a moment.
+  // A login link is no page; `begin` removes it from the address.
   if (location.hash.startsWith("#link=")) return [""];
   const parts = location.hash.replace(/^#\/?/, "").split("/");
   try {
@@ -63,7 +63,7 @@ function Page() {
   const [parts, setParts] = useState(route());
   useEffect(() => {
     const moved = () => {
-      // A question is about what was shown when it was asked.
+      // The question belongs to the page that was shown.
       if (state.dialog) ask(null);
       setParts(route());
       scrollTo(0, 0);

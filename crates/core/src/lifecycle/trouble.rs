@@ -1,27 +1,27 @@
-//! Trouble of an instance that its state alone does not show.
+//! Trouble of an instance that its state does not show.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Ending, ExitCause, ExitRecord, Instance, Origin, PolicyName, State};
 use crate::time::Now;
 
-/// Time in which the ends of an instance are counted.
+/// Time in which the exits of an instance are counted.
 const WITHIN_MS: u64 = 5 * 60_000;
-/// Ends within that time from which on it counts as restarting all the time.
+/// Number of exits within that time from which on the instance keeps restarting.
 const OFTEN: usize = 3;
 
-/// Trouble that needs somebody's attention.
+/// Trouble that needs attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trouble {
-    /// It ended with a failure, and nothing starts it again.
+    /// Its process failed, and the restart policy does not start another one.
     Crashed,
-    /// It is up, or will be in a moment, and has ended again and again in the last minutes.
+    /// It runs or waits for its next start, and has exited several times in the last minutes.
     KeepsRestarting,
 }
 
 impl Instance {
-    /// Returns the trouble of this instance, if its state does not show it. A job ends by its nature: only a failed end counts.
+    /// Returns the trouble of this instance, if its state does not show it. A job is expected to exit: only a failure counts.
     /// `stop_codes` are the exit codes after which it stays stopped on purpose.
     pub fn trouble(&self, stop_codes: &[i32], is_job: bool, now: Now) -> Option<Trouble> {
         match self.state {
@@ -37,7 +37,7 @@ impl Instance {
     }
 }
 
-/// True if the process ended in trouble: by itself, or because a limit or a health check made ostler stop it.
+/// True if nobody asked for the exit: the process exited by itself, or a limit or a health check made the daemon stop it.
 fn is_unasked(cause: &ExitCause) -> bool {
     match cause {
         ExitCause::Asked(origin) | ExitCause::KilledAfterTimeout(origin) => match origin {
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_end_that_nothing_follows_is_a_crash() {
+    fn a_failure_without_a_restart_is_a_crash() {
         let by = |name| ExitCause::Asked(Origin::policy(name));
         let signal = Ending::Signal { signal: 11, core: false };
         for (ending, cause, crashed) in [
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn three_ends_in_five_minutes_are_too_many() {
+    fn three_exits_in_five_minutes_are_too_many() {
         let ends = |agos: &[u64]| agos.iter().map(|ago| exit(*ago, Ending::Code(0), ExitCause::Itself)).collect::<Vec<_>>();
         assert_eq!(trouble(online(), false, ends(&[299_000, 9, 1])), Some(Trouble::KeepsRestarting));
         assert_eq!(trouble(online(), false, ends(&[300_000, 9, 1])), None);

@@ -18,8 +18,8 @@ pub(crate) enum Format {
     Dated(Stamp),
     /// `<label><line>`.
     Labelled(Label),
-    /// `{"message":"<line>","timestamp":"<date>","type":"out","process_id":0,"app_name":"api"}`. A piece of a line whose end is still to come
-    /// has `"partial":true` behind that.
+    /// `{"message":"<line>","timestamp":"<date>","type":"out","process_id":0,"app_name":"api"}`. A piece of a line
+    /// that has no end yet has `"partial":true` at the end of the object.
     Json {
         /// Format of the timestamp; without it, ISO 8601, UTC, milliseconds.
         stamp: Option<Stamp>,

@@ -41,7 +41,7 @@ pub(super) struct Line<'a> {
     pub start: u64,
     /// The place after it; none for lines of the past.
     pub place: Option<Place>,
-    /// The end of its line is still to come.
+    /// True if the line continues after this piece.
     pub is_partial: bool,
 }
 

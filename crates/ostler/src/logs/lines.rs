@@ -78,7 +78,7 @@ pub(super) struct Piece<'a> {
     pub start: u64,
     /// Where what comes after it begins.
     pub end: u64,
-    /// The end of its line is still to come.
+    /// True if the line continues after this piece.
     pub is_partial: bool,
 }
 
@@ -155,7 +155,7 @@ impl Lines {
         self.partial.is_empty() || self.give(position, position, false, each)
     }
 
-    /// Gives out the beginning of a line whose end is still to come; it was read up to this position.
+    /// Gives out the beginning of a line that continues; it was read up to this position.
     pub(super) fn flush_open(&mut self, position: u64, each: &mut dyn FnMut(Piece<'_>) -> bool) -> bool {
         self.partial.is_empty() || self.give(position, position, true, each)
     }
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_is_partial_if_the_end_of_its_line_is_still_to_come() {
+    fn a_piece_is_partial_if_its_line_continues() {
         let pieces = |content: String| {
             let (mut position, mut seen, mut lines) = (0, Vec::new(), Lines::default());
             let mut each = |piece: Piece<'_>| {
@@ -253,7 +253,7 @@ mod tests {
             lines.flush_open(position, &mut each);
             seen
         };
-        assert_eq!(pieces(format!("a\n{}\nb", "y".repeat(LONGEST * 2 + 7))), [false, true, true, false, true]);
+        assert_eq!(pieces(format!("{}\na\nb", "y".repeat(LONGEST * 2 + 7))), [true, true, false, false, true]);
         assert_eq!(pieces(format!("{{{}\n", "y".repeat(LONGEST * 2))), [false], "an object stays whole");
     }
 }

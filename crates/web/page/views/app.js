@@ -67,7 +67,7 @@ export function AppView({ namespace, name, tab, range }) {
   const { table } = state;
   const app = table && [...table.apps, ...table.modules].find((one) => one.name === name && one.namespace === namespace);
   const [detail, setDetail] = useState(null);
-  // Read anew when something has happened to it; its figures, for as long as they are shown.
+  // Read again when an instance changes, and regularly while figures are shown.
   const stamp = app ? app.instances.map((one) => `${one.pid}${one.state}`).join() : "";
   const newest = useRef(0);
   useEffect(() => {

@@ -67,7 +67,7 @@ pub(crate) struct Line {
     /// It had more than that.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) cut: bool,
-    /// It goes on in the next line of this stream.
+    /// The line continues in the next one of this stream.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) partial: bool,
 }
