@@ -121,7 +121,6 @@ const WORDS = {
   variables: ["Variables (names only)", "环境变量（仅名称）"],
   metrics: ["Metrics", "指标"],
   routes: ["Routes, last 10 to 20 s", "路由（最近 10–20 秒）"],
-  route: ["Route", "路由"],
   aMinute: ["a minute", "每分钟"],
   noMetrics: ["It reports no figures of its own.", "该应用没有上报自定义指标。"],
   requestRate: ["Requests", "请求"],
