@@ -135,6 +135,44 @@ fn one_object_per_line() {
     home.wait_log("j-error.log", "\"err\"");
 }
 
+/// The objects of a log of JSON lines, as one text per line of the app.
+fn joined<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let (mut whole, mut open) = (Vec::new(), String::new());
+    for line in lines {
+        let object: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {}", &line[..line.len().min(200)]));
+        open.push_str(object["message"].as_str().unwrap());
+        if object["partial"] != true {
+            whole.push(std::mem::take(&mut open));
+        }
+    }
+    assert_eq!(open, "");
+    whole
+}
+
+#[test]
+fn a_line_of_three_megabytes_stays_one_line() {
+    let home = home();
+    let script = home.write("long.sh", "#!/bin/sh\nhead -c 3000000 /dev/zero | tr '\\0' '\"'\necho\necho next\nexec sleep 1000\n");
+    let expected = ["\"".repeat(3_000_000), "next".to_owned()];
+    for (name, options) in [("plain", ""), ("dated", "--time"), ("json", "--log-type json")] {
+        home.ok(format!("start {script} -f --name {name} {options}"));
+        home.wait_log(&format!("{name}-out.log"), "next");
+        let log = home.log(&format!("{name}-out.log"));
+        match name {
+            "json" => assert!(joined(log.lines()) == expected, "{name}"),
+            _ => assert_eq!(log.lines().count(), 2, "{name}"),
+        }
+    }
+    let raw = home.ok("logs plain --raw --nostream --out --lines 2").stdout;
+    assert!(raw.lines().any(|line| line == expected[0]), "no newline is added");
+    let labelled = home.ok("logs plain --nostream --out --lines 2").stdout;
+    assert!(labelled.lines().any(|line| line.ends_with(&expected[0])), "nor here");
+    for name in ["plain", "json"] {
+        let json = home.ok(format!("logs {name} --json --nostream --out --lines 20")).stdout;
+        assert!(joined(json.lines()) == expected, "{name}");
+    }
+}
+
 #[test]
 fn combined_merged_and_chosen_files() {
     let home = home();

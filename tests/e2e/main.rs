@@ -62,6 +62,7 @@ mod left_behind;
 mod lifetime;
 mod limits;
 mod list;
+mod log_names;
 mod log_search;
 mod logrotate;
 mod logs;

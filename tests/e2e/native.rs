@@ -48,7 +48,7 @@ fn a_connection_that_only_reads_changes_nothing() {
             command: "start".into(),
             confirm: None,
             named_only: false,
-            across_namespaces: false,
+            as_pm2: false,
         },
         Request::Undo { app: "app".into(), to: None, command: "rollout".into() },
         Request::RunJob { target: "app".into(), command: "run".into() },

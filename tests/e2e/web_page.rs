@@ -83,6 +83,34 @@ fn from_the_link_to_the_logout() {
     assert!(files.len() <= 7, "six requests, and the page itself: {files:?}");
 }
 
+#[test]
+fn what_the_page_says_is_true() {
+    let Some(browser) = browser() else { return };
+    let home = home();
+    home.ok(format!("web enable --port {} --no-otlp", free_port()));
+    let calm = home.write("calm.sh", "#!/bin/sh\necho a line without a time\nexec sleep 1000\n");
+    home.ok(["start", &calm, "--name", "calm"]);
+    home.run(["start", &fixture().to_string(), "--name", "crashed", "--no-autorestart", "--", "exit", "3"]);
+    home.wait_status("crashed", "stopped");
+    let again = home.write("again.sh", "#!/bin/sh\n[ -e stop ] && exec sleep 1000\nexit 1\n");
+    home.run(["start", &again, "--name", "loop", "--restart-delay", "100"]);
+    home.wait_app("loop", "it has restarted", |item| item.restarts() >= 4);
+    home.write("stop", "");
+    home.wait_app("loop", "it is up", |item| item.status() == "online" && item.number("restart_time") >= 4);
+    let port = free_port();
+    let server = home.write(
+        "routes.js",
+        format!(
+            "const http = require('http');
+             http.createServer((request, answer) => {{ answer.statusCode = request.url === '/fails' ? 500 : 200; answer.end(); }}).listen({port}, '127.0.0.1');
+             const ask = (path) => http.get({{ port: {port}, host: '127.0.0.1', path, agent: false }}, (answer) => answer.resume()).on('error', () => {{}});
+             setInterval(() => {{ ask('/fails'); ask('/well'); }}, 100);"
+        ),
+    );
+    home.ok(["start", &server, "--name", "routes"]);
+    browser.run(&home, "truths.mjs", &[home.ok("web open").stdout.trim()]);
+}
+
 /// Asleep, or cut off from a server that dies, for longer than events are kept and for less: the page shows what is, and tells of a gap exactly where there is one.
 #[test]
 fn a_page_that_misses_events_says_so() {

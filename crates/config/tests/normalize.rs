@@ -291,6 +291,12 @@ fn variables_of_the_caller_that_stand_for_options() {
     assert_eq!((spec.logs.log_file, spec.pid_file.as_deref()), (None, Some("/run/p/my-app.pid")));
     assert_eq!(spec.interpreter_args, ["--a", "--b=1", "--c"]);
     assert_eq!((spec.logs.date_format.as_deref(), spec.given.open().get("deep_monitoring")), (Some("YYYY-MM-DDTHH:mm:ss"), None));
+    let files = |spec: AppSpec| (spec.logs.out_file.unwrap(), spec.pid_file.unwrap());
+    let own = files(project.start("app.js", json!({"name": "订单"})));
+    assert_eq!(own, (format!("{spool}/订单-out.log"), "/run/p/订单.pid".into()));
+    project.context.as_pm2 = true;
+    assert_eq!(files(project.start("app.js", json!({"name": "订单"}))), (format!("{spool}/---out.log"), "/run/p/--.pid".into()));
+    project.context.as_pm2 = false;
     // What the app says wins.
     let own = json!({"out_file": "/x.log", "time": false, "exec_mode": "cluster", "pid_file": "/x.pid", "log_file": "/y.log"});
     let spec = project.start("app.js", own);

@@ -6,8 +6,26 @@ use crate::fnv::fnv_32;
 /// Longest part of a file name that comes from an app's name, in bytes. With suffixes it stays below the 255 of file systems.
 const STEM_MAX: usize = 200;
 
+/// Longest part of a new app's file names under `ostler`, in bytes: room for the id, the kind and what rotation appends.
+const OWN_STEM_MAX: usize = 150;
+
+/// Stem of a name without a letter or digit.
+const NAMELESS: &str = "app";
+
+/// Checksums that are tried for a stem that is taken.
+const TURNS: u32 = 16;
+
 /// The file for output that nobody wants.
 pub const NOWHERE: &str = "/dev/null";
+
+/// Rule for the default file names of a new app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// [`stem`]: the names that scripts for PM2 expect; several apps can share them.
+    Pm2,
+    /// [`free_stem`].
+    Own,
+}
 
 /// Log files of one instance; `None` = there is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,18 +50,67 @@ pub fn stem(name: &str) -> String {
     stem
 }
 
-/// The log files of an instance. `home` has no trailing slash.
+/// Returns the stem that an app gets under `ostler`: as [`stem`], but it keeps letters and digits of any script, and has no leading dash.
 ///
 /// ```
-/// use ostler_core::{app::LogSpec, files::log_files};
-/// let files = log_files(&LogSpec::default(), "my_app", 2, "/h/.ostler");
+/// use ostler_core::files::own_stem;
+/// assert_eq!((own_stem("订单").as_str(), own_stem("--api v1").as_str()), ("订单", "api-v1"));
+/// ```
+pub fn own_stem(name: &str) -> String {
+    let plain = |c: char| if c.is_alphanumeric() || matches!(c, '.' | '-' | '\\') { c } else { '-' };
+    let text: String = name.chars().map(plain).collect();
+    let text = text.trim_start_matches('-');
+    if text.is_empty() {
+        return NAMELESS.to_owned();
+    }
+    if text.len() <= OWN_STEM_MAX {
+        return text.to_owned();
+    }
+    format!("{}-{:08x}", cut(text), fnv_32(name.as_bytes()))
+}
+
+/// Returns the stem of a new app under `ostler`: [`own_stem`], with a checksum of `key` if another app has that stem already.
+/// `key` identifies the app, so the app gets the same stem if it is deleted and started again.
+pub fn free_stem(name: &str, key: &str, mut is_taken: impl FnMut(&str) -> bool) -> String {
+    let plain = own_stem(name);
+    if !is_taken(&plain) {
+        return plain;
+    }
+    let front = cut(&plain);
+    let numbered = |turn: u32| match turn {
+        0 => format!("{front}-{:08x}", fnv_32(key.as_bytes())),
+        _ => format!("{front}-{:08x}", fnv_32(format!("{turn}\n{key}").as_bytes())),
+    };
+    // Each turn gives another checksum; the last one is taken as it is.
+    (0..TURNS).map(numbered).find(|stem| !is_taken(stem)).unwrap_or_else(|| numbered(TURNS))
+}
+
+/// Returns the beginning of a stem that leaves room for a checksum.
+fn cut(stem: &str) -> &str {
+    let end = (0..=OWN_STEM_MAX.min(stem.len())).rev().find(|end| stem.is_char_boundary(*end)).unwrap_or(0);
+    &stem[..end]
+}
+
+/// True if `path` is a default log file of an app with that stem, with or without an id: `<home>/logs/<stem>-out.log`,
+/// `-out-<id>.log`, `-error…` or the combined log.
+pub fn is_default_log(path: &str, stem: &str, home: &str) -> bool {
+    let file = path.strip_prefix(home).and_then(|rest| rest.strip_prefix("/logs/")).and_then(|file| file.strip_suffix(".log"));
+    let Some(rest) = file.and_then(|file| file.strip_prefix(stem)) else { return false };
+    let rest = ["-out", "-error"].iter().find_map(|kind| rest.strip_prefix(kind)).unwrap_or(rest);
+    rest.is_empty() || rest.strip_prefix('-').is_some_and(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// The log files of an instance. `home` has no trailing slash; `stem` is [`stem`] or [`free_stem`] of the app's name.
+///
+/// ```
+/// use ostler_core::{app::LogSpec, files::{log_files, stem}};
+/// let files = log_files(&LogSpec::default(), &stem("my_app"), 2, "/h/.ostler");
 /// assert_eq!(files.out.as_deref(), Some("/h/.ostler/logs/my-app-out-2.log"));
 /// ```
-pub fn log_files(spec: &LogSpec, name: &str, id: u32, home: &str) -> LogFiles {
+pub fn log_files(spec: &LogSpec, stem: &str, id: u32, home: &str) -> LogFiles {
     if spec.disable_logs {
         return LogFiles::default();
     }
-    let stem = stem(name);
     let place = |given: Option<&str>, kind: &str| {
         let path = given.map_or_else(|| format!("{home}/logs/{stem}{kind}.log"), str::to_owned);
         match path.as_str() {
@@ -63,8 +130,8 @@ pub fn log_files(spec: &LogSpec, name: &str, id: u32, home: &str) -> LogFiles {
 }
 
 /// The pid file of an instance; the id is always part of it where the name ends in `.pid`.
-pub fn pid_file(given: Option<&str>, name: &str, id: u32, home: &str) -> String {
-    let path = given.map_or_else(|| format!("{home}/pids/{}.pid", stem(name)), str::to_owned);
+pub fn pid_file(given: Option<&str>, stem: &str, id: u32, home: &str) -> String {
+    let path = given.map_or_else(|| format!("{home}/pids/{stem}.pid"), str::to_owned);
     with_id(&path, ".pid", id)
 }
 
@@ -126,6 +193,54 @@ mod tests {
     }
 
     #[test]
+    fn own_stems() {
+        for (name, expected) in [
+            ("api", "api"),
+            ("my_app", "my-app"),
+            ("订单", "订单"),
+            ("größe", "größe"),
+            ("заказ 1", "заказ-1"),
+            ("../../etc/passwd", "..-..-etc-passwd"),
+            ("--x", "x"),
+            ("_ x", "x"),
+            ("***", "app"),
+            ("", "app"),
+        ] {
+            assert_eq!(own_stem(name), expected);
+        }
+        let (a, b) = (own_stem(&"订".repeat(100)), own_stem(&"订".repeat(101)));
+        assert!(a.len() < 160 && a != b);
+    }
+
+    #[test]
+    fn a_stem_that_is_taken_gets_a_checksum_of_the_key() {
+        assert_eq!(free_stem("api v1", "api v1", |_| false), "api-v1");
+        let other = free_stem("api v1", "api v1", |stem| stem == "api-v1");
+        assert_eq!(other, format!("api-v1-{:08x}", fnv_32(b"api v1")));
+        let third = free_stem("api v1", "api v1", |stem| stem == "api-v1" || stem == other);
+        assert!(third.starts_with("api-v1-") && third != other);
+        assert_ne!(free_stem("api", "a/api", |stem| stem == "api"), free_stem("api", "b/api", |stem| stem == "api"));
+        assert!(free_stem("x", "x", |_| true).starts_with("x-"));
+        assert!(free_stem(&"订".repeat(100), "k", |stem| !stem.ends_with(&format!("{:08x}", fnv_32(b"k")))).len() < 160);
+    }
+
+    #[test]
+    fn default_logs_of_a_stem() {
+        for (path, expected) in [
+            ("/h/logs/订单-out.log", true),
+            ("/h/logs/订单-error-12.log", true),
+            ("/h/logs/订单-3.log", true),
+            ("/h/logs/订单.log", true),
+            ("/h/logs/订单-out-x.log", false),
+            ("/h/logs/订单2-out.log", false),
+            ("/h/logs/---out.log", false),
+            ("/l/订单-out.log", false),
+        ] {
+            assert_eq!(is_default_log(path, "订单", "/h"), expected, "{path}");
+        }
+    }
+
+    #[test]
     fn logs() {
         let base = LogSpec::default();
         let out = |spec: &LogSpec, name: &str, id: u32| log_files(spec, name, id, "/h").out;
@@ -170,15 +285,24 @@ mod tests {
     proptest! {
         #[test]
         fn any_name_stays_in_its_folder(name in any::<String>(), id in any::<u32>()) {
-            let out = log_files(&LogSpec::default(), &name, id, "/h").out.unwrap();
+            let out = log_files(&LogSpec::default(), &stem(&name), id, "/h").out.unwrap();
             let file = out.strip_prefix("/h/logs/").unwrap();
             prop_assert!(!file.contains('/') && !file.contains('\0') && file.len() <= 255 && file != ".." && file != ".");
         }
 
         #[test]
+        fn any_own_name_stays_in_its_folder(name in any::<String>(), id in any::<u32>(), taken in any::<bool>()) {
+            let stem = free_stem(&name, &name, |stem| taken && stem == own_stem(&name));
+            let out = log_files(&LogSpec::default(), &stem, id, "/h").out.unwrap();
+            let file = out.strip_prefix("/h/logs/").unwrap();
+            prop_assert!(!file.contains('/') && !file.contains(char::is_control) && file.len() <= 200 && !file.starts_with('-'));
+            prop_assert!(is_default_log(&out, &stem, "/h"));
+        }
+
+        #[test]
         fn ids_never_share_a_default_file(name in any::<String>(), a in any::<u32>(), b in any::<u32>()) {
             prop_assume!(a != b);
-            let files = |id| (log_files(&LogSpec::default(), &name, id, "/h"), pid_file(None, &name, id, "/h"));
+            let files = |id| (log_files(&LogSpec::default(), &stem(&name), id, "/h"), pid_file(None, &stem(&name), id, "/h"));
             prop_assert!(files(a).0 != files(b).0 && files(a).1 != files(b).1);
         }
     }

@@ -229,7 +229,7 @@ class Collector {
     if (!route) {
       const key = this.routes.size < ROUTES - 1 ? name : 'other';
       route = this.routes.get(key);
-      if (!route) this.routes.set(key, (route = { requests: 0, failed: 0, durations: new Map() }));
+      if (!route) this.routes.set(key, (route = { requests: 0, failed: 0, durations: new Map(), before: new Map() }));
     }
     route.requests += weight;
     if (hasFailed) route.failed += weight;
@@ -292,6 +292,10 @@ class Collector {
     if (now - newest.since >= WINDOW_MS) {
       this.before = newest;
       this.now = new Requests();
+      for (const route of this.routes.values()) {
+        route.before = route.durations;
+        route.durations = new Map();
+      }
       this.delay.reset();
     }
     this.stride = rate > MANY ? SAMPLED : 1;
@@ -301,10 +305,12 @@ class Collector {
   }
 
   described() {
-    return [...this.routes].map(([route, { requests, failed, durations }]) => {
-      const total = [...durations.values()].reduce((sum, count) => sum + count, 0);
+    return [...this.routes].map(([route, { requests, failed, durations, before }]) => {
+      const counts = new Map(before);
+      for (const [bucket, count] of durations) counts.set(bucket, (counts.get(bucket) || 0) + count);
+      const total = [...counts.values()].reduce((sum, count) => sum + count, 0);
       let rest = Math.ceil(0.95 * total);
-      const bucket = [...durations].sort(([one], [other]) => one - other).find(([, count]) => (rest -= count) <= 0);
+      const bucket = [...counts].sort(([one], [other]) => one - other).find(([, count]) => (rest -= count) <= 0);
       return { route, requests, failed, p95: bucket ? valueOf(bucket[0]) : null };
     });
   }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use ostler_proto::control::{Figures, InstanceFigures, Request, Response};
+use ostler_proto::control::{Figures, InstanceFigures, Request, Response, Window};
 use ostler_proto::node::Message;
 use ostler_proto::node::preload::{self, FromPreload};
 use serde_json::{Map, Value, json};
@@ -31,6 +31,8 @@ pub(crate) struct Collecting {
 #[derive(Debug)]
 struct Known {
     figures: Figures,
+    /// Where its recent figures begin.
+    window: Window,
     /// Its metrics that are ours.
     names: Vec<String>,
 }
@@ -68,11 +70,12 @@ impl Collecting {
     }
 
     /// Keeps what an instance reports, and shows it. A metric of the app by the same name stays.
-    fn take(&mut self, ctx: &mut Ctx, id: u32, figures: Figures) {
+    fn take(&mut self, ctx: &mut Ctx, id: u32, mut figures: Figures) {
         if self.until_ms.saturating_add(LAST_MS) < ctx.now.mono_ms {
             return;
         }
-        let before = self.figures.remove(&id).map(|known| known.names).unwrap_or_default();
+        let (before, mut window) = self.figures.remove(&id).map(|known| (known.names, known.window)).unwrap_or_default();
+        window.fill(&mut figures);
         let Some(slot) = ctx.slots.get_mut(id) else { return };
         let monitor = &mut slot.live.axm.monitor;
         before.iter().for_each(|name| drop(monitor.shift_remove(name)));
@@ -83,7 +86,7 @@ impl Collecting {
                 names.push(name);
             }
         }
-        self.figures.insert(id, Known { figures, names });
+        self.figures.insert(id, Known { figures, window, names });
     }
 
     fn forget(&mut self, ctx: &mut Ctx, id: u32) {
@@ -115,12 +118,10 @@ fn metrics(figures: &Figures) -> Map<String, Value> {
     add("Event loop delay p99", Some(ms(figures.loop_delay_p99)));
     add("Heap used", Some(mib(figures.heap_used)));
     add("Heap total", Some(mib(figures.heap_total)));
-    add("GC time", (figures.seconds > 0.0).then(|| percent(figures.gc_seconds / figures.seconds)));
+    add("GC time", figures.gc_share.map(percent));
     add("Handles", Some(metric(figures.handles.into(), "")));
-    for route in figures.routes.iter().take(ROUTES).filter(|_| figures.seconds > 0.0) {
-        #[expect(clippy::cast_precision_loss, reason = "a hundredth of a request a minute")]
-        let a_minute = round(route.requests as f64 * 60.0 / figures.seconds);
-        add(&route.route, Some(metric(a_minute.into(), "req/min")));
+    for route in figures.routes.iter().take(ROUTES) {
+        add(&route.route, route.rate.map(|rate| metric(round(rate * 60.0).into(), "req/min")));
     }
     all
 }

@@ -51,7 +51,7 @@ pub(crate) fn start(cx: &mut Cx, settings: &Settings) -> Result<(), CliError> {
         command: "web".into(),
         confirm: None,
         named_only: false,
-        across_namespaces: true,
+        as_pm2: true,
     };
     cx.perform(&request, Wording::Names).map(drop)
 }

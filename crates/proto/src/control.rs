@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::event::{Event, Missed, Position};
 pub use crate::failure::Failure;
-pub use crate::figures::{Figures, InstanceFigures, RouteFigures};
+pub use crate::figures::{Figures, InstanceFigures, RouteFigures, Window};
 pub use crate::health::HealthReport;
 pub use crate::host::{HostReport, InterfaceReport, MountReport};
 pub use crate::instance::{Detail, Files, HealthRow, Json, Learned, Monit, OpenSocket, Summary, TableRow};
@@ -102,10 +102,10 @@ pub enum Request {
         /// their name or id, as in PM2.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         named_only: bool,
-        /// Whether an app of the same name in any namespace is the app to start anew, as in PM2.
-        /// Otherwise each namespace has apps of its own.
+        /// Whether PM2's rules hold: an app of the same name in any namespace is the app to start
+        /// anew, and log and pid files get PM2's names, which several apps can share.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        across_namespaces: bool,
+        as_pm2: bool,
     },
     /// Does something to existing instances. Answer: progress, then [`Response::Done`].
     Act {

@@ -58,6 +58,9 @@ pub struct TableRow {
     /// Health; none where nothing is checked, or it does not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<ostler_core::health::State>,
+    /// Trouble that its status does not show.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<ostler_core::lifecycle::Trouble>,
     /// A module of PM2.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub module: bool,

@@ -54,6 +54,8 @@ const WORDS = {
   needsAttention: ["Needs attention", "需要关注"],
   whyErrored: ["was given up after it failed too often", "多次失败后已放弃重启"],
   whyUnhealthy: ["does not pass its health check", "未通过健康检查"],
+  whyCrashed: ["has crashed, and nothing starts it again", "已崩溃，并且不会自动重启"],
+  whyKeepsRestarting: ["restarts again and again: three times or more in five minutes", "反复重启：五分钟内三次以上"],
   whyRestarting: ["failed and is started again", "失败后正在重新启动"],
   whyLaunching: ["is being started", "正在启动"],
   noApps: ["Nothing runs here yet", "这里还没有应用"],
@@ -96,6 +98,7 @@ const WORDS = {
   done: ["{what}: {name} – done", "{what}：{name} – 已完成"],
   failed: ["{what}: {name} – {why}", "{what}：{name} – {why}"],
   working: ["{what}: {name} …", "{what}：{name} …"],
+  noSuchPage: ["There is no such page.", "没有这个页面。"],
   noSuchApp: ["There is no app of this name any more.", "已没有该名称的应用。"],
   back: ["Back", "返回"],
   charts: ["Charts", "图表"],
@@ -117,6 +120,8 @@ const WORDS = {
   config: ["Configuration", "配置"],
   variables: ["Variables (names only)", "环境变量（仅名称）"],
   metrics: ["Metrics", "指标"],
+  routes: ["Routes, last 10 to 20 s", "路由（最近 10–20 秒）"],
+  aMinute: ["a minute", "每分钟"],
   noMetrics: ["It reports no figures of its own.", "该应用没有上报自定义指标。"],
   requestRate: ["Requests", "请求"],
   failedShare: ["5xx", "5xx"],
@@ -148,6 +153,9 @@ const WORDS = {
   searching: ["{part} of {of}", "已搜索 {part}，共 {of}"],
   foundAll: ["{n} lines, {bytes} searched", "{n} 行，已搜索 {bytes}"],
   foundSoFar: ["the last {n} lines, {bytes} searched so far", "最近 {n} 行，目前已搜索 {bytes}"],
+  nothingOfThatTime: ["No line is known to be of that time.", "没有能确定属于该时段的日志。"],
+  linesUntimed: ["{n} lines that carry no time were left out. `time: true` in the app's description puts one in front of each line.", "已略去 {n} 行没有时间的日志。在应用配置中设置 `time: true`，每行前面就会有时间。"],
+  showUntimed: ["Show them anyway", "仍然显示"],
   nothingFound: ["No line of any file matches.", "所有文件中都没有匹配的日志。"],
   badSearch: ["It could not be searched.", "无法搜索。"],
   searchOn: ["Search on", "继续搜索"],
@@ -289,6 +297,7 @@ const WORDS = {
   offline: ["The server cannot be reached.", "无法连接服务器。"],
   menu: ["More", "更多"],
   cutLine: ["line was cut", "该行被截断"],
+  lineGoesOn: ["continues in the next line", "下一行继续"],
 };
 
 const saved = (key) => {

@@ -67,7 +67,7 @@ export function LogSearch({ app, moment }) {
     const span = SEARCH_SPANS.find(([key]) => key === words.span);
     const from = words.span === "own" ? words.from && new Date(words.from).getTime() : span && span[1] && Date.now() - span[1];
     const to = words.span === "own" && words.to && new Date(words.to).getTime();
-    return { q: words.q, ignore_case: 1, ...(app && { app }), ...(words.regex && { regex: 1 }), ...(words.stream && { stream: words.stream }), ...(from && { from }), ...(to && { to }) };
+    return { q: words.q, ignore_case: 1, ...(app && { app }), ...(words.regex && { regex: 1 }), ...(words.stream && { stream: words.stream }), ...(from && { from }), ...(to && { to }), ...((from || to) && { timed: 1 }) };
   };
   const run = (what, kept) => {
     if (stop.current) stop.current.abort();
@@ -117,10 +117,11 @@ export function LogSearch({ app, moment }) {
       ${asked && hits.length > 0 && html`<a class="button" href=${`api/logs/search?${new URLSearchParams({ ...asked, place: "", format: "text" })}`} download="found.txt">${t("download")}</a>`}
     </form>
     <p class="found ${fault ? "bad" : ""}" role="status" aria-live="polite">${how()}</p>
+    ${end && end.untimed > 0 && html`<p class="found warn" id="untimed">${t("linesUntimed", { n: end.untimed })} <button class="plain link" type="button" onClick=${() => run({ ...asked, timed: "" }, [])}>${t("showUntimed")}</button></p>`}
     ${busy && progress && html`<progress max=${progress.of} value=${progress.looked} aria-label=${t("loading")}></progress>`}
     <div class="lines" tabindex="0" aria-label=${t("search")}>
       ${hits.map((hit) => html`<${Hit} key=${hit.place} hit=${hit} showApp=${!app} />`)}
-      ${!hits.length && !busy && html`<${Empty} title=${fault ? t("badSearch") : end ? t("nothingFound") : t("searchHint")} />`}
+      ${!hits.length && !busy && html`<${Empty} title=${fault ? t("badSearch") : end ? t(end.untimed ? "nothingOfThatTime" : "nothingFound") : t("searchHint")} />`}
       ${end && end.trouble.map((one) => html`<p class="found bad">${t("notSearched", { what: safe(one) })}</p>`)}
       ${end && end.more && !busy && html`<div class="more">${isCut ? t("tooManyHits") : html`<button onClick=${() => run({ ...asked, place: end.more }, hits)}>${t("searchOn")}</button>`}</div>`}
     </div>

@@ -29,6 +29,7 @@ export function Line({ line, showApp }) {
       ${typeof head === "string" ? html`${level && html`<b class="level">${safe(level)}</b> `}${safe(head)}` : open ? html`<pre>${safe(JSON.stringify(object, null, 2))}</pre>` : ansiPieces(text).map((piece) => html`<span class=${piece.cls}>${safe(piece.text)}</span>`)}
       ${!whole && line.text.length > CUT && html` <button class="plain link" onClick=${() => setWhole(true)}>${t("showAll")}</button>`}
       ${line.cut && html` <i>${t("cutLine")}</i>`}
+      ${line.partial && html` <i>${t("lineGoesOn")}</i>`}
     </span>
   </div>`;
 }

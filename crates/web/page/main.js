@@ -4,7 +4,7 @@ import { html } from "./html.js";
 import { code, language, setLanguage, setTheme, t, themeNow } from "./i18n.js";
 import { safe } from "./format.js";
 import { ask, begin, state, useStore } from "./store.js";
-import { Dialog, Skeleton, Toasts } from "./parts.js";
+import { Dialog, Empty, Skeleton, Toasts } from "./parts.js";
 import { Overview } from "./views/overview.js";
 import { AppView } from "./views/app.js";
 import { Logs } from "./views/logs.js";
@@ -16,6 +16,8 @@ import { Settings } from "./views/settings.js";
 import { Login } from "./views/login.js";
 
 function route() {
+  // A login link is no page; `begin` removes it from the address.
+  if (location.hash.startsWith("#link=")) return [""];
   const parts = location.hash.replace(/^#\/?/, "").split("/");
   try {
     return parts.map(decodeURIComponent);
@@ -61,6 +63,8 @@ function Page() {
   const [parts, setParts] = useState(route());
   useEffect(() => {
     const moved = () => {
+      // The question belongs to the page that was shown.
+      if (state.dialog) ask(null);
       setParts(route());
       scrollTo(0, 0);
     };
@@ -84,7 +88,8 @@ function Page() {
     if (place === "events") return html`<${Events} />`;
     if (place === "alerts") return html`<${Alerts} />`;
     if (place === "settings") return html`<${Settings} />`;
-    return html`<${Overview} />`;
+    if (place === "") return html`<${Overview} />`;
+    return html`<section class="card"><${Empty} title=${t("noSuchPage")}><a class="button" href="#/">${t("overview")}</a></${Empty}></section>`;
   };
   const isLive = state.connection === "live";
   return html`

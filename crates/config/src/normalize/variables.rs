@@ -1,7 +1,7 @@
 //! Variables of the caller that stand for options of every app.
 
 use ostler_core::app::{AppSpec, CombinedLog, ExecMode};
-use ostler_core::files::stem;
+use ostler_core::files::{own_stem, stem};
 
 use super::Base;
 use crate::check::RawApp;
@@ -22,7 +22,7 @@ pub(super) fn lay_under(raw: &mut RawApp, base: &Context) {
 /// Fills in what the app leaves open.
 pub(super) fn finish(spec: &mut AppSpec, base: &Base<'_>) {
     let folder = |variable: &str| is_set(base.context, variable).map(|path| base.context.in_cwd(path).to_string_lossy().into_owned());
-    let stem = stem(&spec.name);
+    let stem = if base.context.as_pm2 { stem(&spec.name) } else { own_stem(&spec.name) };
     if let Some(folder) = folder("PM2_DEFAULT_LOG_PATH") {
         let logs = &mut spec.logs;
         logs.out_file.get_or_insert_with(|| format!("{folder}/{stem}-out.log"));

@@ -91,9 +91,11 @@ mod state;
 mod step;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 pub use effect::{Effect, Late, Scope, Transition};
 pub use event::{Event, ExitReport, Recovered, SpawnFailure};
 pub use origin::{Finding, Origin, PolicyName};
 pub use policy::{Lateness, PATIENCE_MS, Policy};
 pub use state::{AfterStop, Counters, Ending, ExitCause, ExitRecord, Instance, State, Wanted};
+pub use trouble::Trouble;

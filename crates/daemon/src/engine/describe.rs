@@ -5,19 +5,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ostler_core::app::{AppSpec, CombinedLog, EnvMap};
-use ostler_core::files::without_id;
+use ostler_core::files::{Naming, without_id};
 use ostler_core::lifecycle::{Event, Origin, PolicyName};
 use ostler_core::watch::WatchSpec;
 use ostler_proto::control::Change;
 use serde_json::Value;
 
 use super::{Ctx, Input, Request};
+use crate::files;
 use crate::slots::Slot;
 use crate::slots::inherited::inherited;
 
 impl Ctx {
     /// Adds instances; nothing is started yet.
-    pub(crate) fn add_instances(&mut self, mut spec: AppSpec, base_env: &EnvMap, count: u32) -> (String, Vec<u32>) {
+    pub(crate) fn add_instances(&mut self, mut spec: AppSpec, base_env: &EnvMap, count: u32, naming: Naming) -> (String, Vec<u32>) {
         let own_base = std::mem::take(&mut spec.env.base);
         let vars = if own_base.is_empty() { Cow::Borrowed(base_env) } else { Cow::Borrowed(&*own_base) };
         let (base, record) = self.slots.base(inherited(&spec, vars));
@@ -26,9 +27,10 @@ impl Ctx {
         }
         spec.qualified = self.slots.qualified(&spec);
         let name = spec.name.clone();
+        let stem = files::new_stem(&self.slots, &spec, naming, &self.settings);
         let (app, record) = self.slots.app(spec);
         self.journal.push(&record);
-        let ids: Vec<u32> = (0..count).map(|_| self.slots.add(&app, &base, self.now, &self.settings)).collect();
+        let ids: Vec<u32> = (0..count).map(|_| self.slots.add(&app, &base, stem.as_deref(), self.now, &self.settings)).collect();
         if !app.spec.autostart {
             // Its first start is a tick.
             ids.iter().for_each(|id| self.request(Request::Schedule { id: *id, saved: None }));

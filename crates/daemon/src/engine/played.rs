@@ -104,7 +104,7 @@ impl Played {
     pub(crate) fn instance(&mut self, spec: AppSpec) -> u32 {
         let (app, _) = self.ctx.slots.shared_app(spec);
         let (base, _) = self.ctx.slots.base(std::borrow::Cow::Owned(EnvMap::default()));
-        self.ctx.slots.add(&app, &base, self.ctx.now, &self.ctx.settings)
+        self.ctx.slots.add(&app, &base, None, self.ctx.now, &self.ctx.settings)
     }
 
     /// Dispatches an event to an instance, and calls the feature. Nothing of what follows is done.

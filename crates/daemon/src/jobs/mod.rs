@@ -29,6 +29,7 @@ mod words;
 
 use std::collections::BTreeSet;
 
+use ostler_core::files::Naming;
 use ostler_core::instances::Leaving;
 use ostler_core::lifecycle::{Event, Origin, PolicyName, Transition};
 use ostler_proto::control::{self as proto, Action, Failure, Progress, Response};
@@ -69,9 +70,10 @@ impl Feature for Jobs {
             return None;
         }
         let job = match request {
-            proto::Request::Start { apps, base_env, existing, command, confirm, named_only, across_namespaces } => {
-                let scope = if across_namespaces { Scope::AllNamespaces } else { Scope::OwnNamespace };
-                let start = Start { apps, base_env, existing, confirm, named_only, scope, origin: caller.origin(command) };
+            proto::Request::Start { apps, base_env, existing, command, confirm, named_only, as_pm2 } => {
+                let (scope, naming) = if as_pm2 { (Scope::AllNamespaces, Naming::Pm2) } else { (Scope::OwnNamespace, Naming::Own) };
+                let origin = caller.origin(command);
+                let start = Start { apps, base_env, existing, confirm, named_only, scope, naming, origin };
                 if start.has_to_wait(&ctx.slots) {
                     self.held_back.push((asker, start));
                     self.count(ctx);

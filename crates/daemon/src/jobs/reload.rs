@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::files::Naming;
 use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{Action, Progress, RolloutReport, RolloutState};
 
@@ -144,7 +145,7 @@ impl Job {
     fn add_to_reloaded(&mut self, ctx: &mut Ctx, name: &str, spec: AppSpec, more: u32) {
         let model = ctx.slots.of_app(name).first().and_then(|id| ctx.slots.get(*id)).map(|slot| Rc::clone(slot.base()));
         let Some(base) = model else { return };
-        let (name, ids) = ctx.add_instances(spec, &base.vars, more);
+        let (name, ids) = ctx.add_instances(spec, &base.vars, more, Naming::Own);
         self.touch(&ids, &ctx.slots);
         self.wait_until_up(&ids, &ctx.slots);
         let shown = ctx.slots.pm_ids(&ids);

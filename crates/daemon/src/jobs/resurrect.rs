@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::files::Naming;
 use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{Failure, OtherManager, Progress};
 use ostler_proto::pm2::{Dump, DumpEntry, of_entries, parse_dump};
@@ -78,7 +79,7 @@ fn bring_back(ctx: &mut Ctx, asker: Asker, entries: Vec<DumpEntry>) -> Job {
 /// Makes one entry of the list an instance again.
 fn add(ctx: &mut Ctx, entry: DumpEntry) -> Vec<u32> {
     let DumpEntry { spec, created_ms, ticks, .. } = entry;
-    let (_, added) = ctx.add_instances(spec, &EnvMap::new(), 1);
+    let (_, added) = ctx.add_instances(spec, &EnvMap::new(), 1, Naming::Own);
     for &id in &added {
         if let (Some(slot), Some(created)) = (ctx.slots.get_mut(id), created_ms) {
             // Shown to people only: crash-loop protection does not look at it.

@@ -69,7 +69,7 @@ fn to_more(ctx: &mut Ctx, asker: Asker, model: u32, (more, first): (u32, Leaving
     // Callers in the manner of PM2, where the oldest go first, start no instance of such an app.
     let stays_stopped = first == Leaving::Oldest && model.is_unstarted();
     let mut job = Job::new(asker, Step::Start, origin);
-    let added: Vec<u32> = (0..more).map(|_| ctx.slots.add(&app, &base, ctx.now, &ctx.settings)).collect();
+    let added: Vec<u32> = (0..more).map(|_| ctx.slots.add(&app, &base, None, ctx.now, &ctx.settings)).collect();
     job.touch(&added, &ctx.slots);
     let ids = job.shown.clone();
     asker.send(ctx, Progress::Launched { name: app.spec.name.clone(), ids });

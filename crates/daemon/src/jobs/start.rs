@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::files::Naming;
 use ostler_core::lifecycle::{Event, Origin, Wanted};
 use ostler_core::select::{Namesake, share_out};
 use ostler_proto::control::{Action, Confirm, Existing, Failure, Progress};
@@ -11,6 +12,7 @@ use super::job::{Asker, Job, Step};
 use super::release::{NewEnv, NewRelease};
 use super::turns;
 use crate::engine::{Ctx, laid_over};
+use crate::files;
 use crate::slots::{Slot, Slots};
 
 /// Request to start apps.
@@ -25,6 +27,8 @@ pub(super) struct Start {
     /// Whether instances that never ran wait for a command that names them.
     pub named_only: bool,
     pub scope: Scope,
+    /// File names of new apps.
+    pub naming: Naming,
     pub origin: Origin,
 }
 
@@ -76,6 +80,8 @@ struct Starting {
     shared: BTreeSet<String>,
     /// Instances that are to be started now.
     fresh: Vec<u32>,
+    /// File names of new apps.
+    naming: Naming,
 }
 
 /// Adds what is not there, and has the rest started anew.
@@ -83,7 +89,7 @@ struct Starting {
 /// # Errors
 /// It cannot be started as a whole; nothing was.
 pub(super) fn start(ctx: &mut Ctx, asker: Asker, start: Start) -> Result<Job, Failure> {
-    let Start { apps, base_env, existing, confirm, named_only, scope, origin } = start;
+    let Start { apps, base_env, existing, confirm, named_only, scope, naming, origin } = start;
     turns::check(&ctx.slots, &apps)?;
     let planned = |spec: AppSpec| plan(&ctx.slots, &spec, &existing, scope).map(|plan| (spec, plan));
     let mut plans: Vec<(AppSpec, Plan)> = apps.into_iter().map(planned).collect::<Result<_, Failure>>()?;
@@ -99,7 +105,7 @@ pub(super) fn start(ctx: &mut Ctx, asker: Asker, start: Start) -> Result<Job, Fa
         (job.parallel, job.canary_ms) = (parallel as usize, canary_ms);
     }
     job.named_only = named_only && by_file;
-    let mut starting = Starting { job, base_env, by_file, shared, fresh: Vec::new() };
+    let mut starting = Starting { job, base_env, by_file, shared, fresh: Vec::new(), naming };
     for (spec, plan) in plans {
         send_before(ctx, asker, &spec);
         starting.carry_out(ctx, spec, plan);
@@ -185,8 +191,11 @@ impl Starting {
 
     /// Adds new instances, which are not started yet.
     fn add(&mut self, ctx: &mut Ctx, spec: AppSpec, count: u32) -> Vec<u32> {
-        let (name, added) = ctx.add_instances(spec, &self.base_env, count);
+        let (name, added) = ctx.add_instances(spec, &self.base_env, count, self.naming);
         self.job.touch(&added, &ctx.slots);
+        if let Some(line) = added.first().and_then(|id| files::shares_files(&ctx.slots, *id)) {
+            self.job.asker.send(ctx, Progress::Warning(line));
+        }
         let ids = ctx.slots.pm_ids(&added);
         self.job.asker.send(ctx, Progress::Launched { name, ids });
         added

@@ -80,7 +80,7 @@ fn start(apps: Vec<AppSpec>, existing: Existing) -> proto::Request {
         command: "start".into(),
         confirm: None,
         named_only: false,
-        across_namespaces: false,
+        as_pm2: false,
     }
 }
 
@@ -485,11 +485,7 @@ fn confirmed(early_exit_fails: bool) -> (Played, Jobs) {
     let spec = AppSpec { interpreter: Some("/usr/bin/node".into()), ..app("api") };
     let proto::Request::Start { apps, base_env, existing, command, .. } = start(vec![spec], PLAIN) else { panic!() };
     let confirm = Some(Confirm { within_ms: 500, early_exit_fails, watches: false, detached: false });
-    ask(
-        &mut played,
-        &mut jobs,
-        proto::Request::Start { apps, base_env, existing, command, confirm, named_only: false, across_namespaces: false },
-    );
+    ask(&mut played, &mut jobs, proto::Request::Start { apps, base_env, existing, command, confirm, named_only: false, as_pm2: false });
     played.ctx.slots.get_mut(0).unwrap().durable.preloaded = true;
     spawned(&mut played, &mut jobs, 0);
     assert_eq!(told(&mut played), ["launched api [0]"], "nobody knows whether it runs its script");

@@ -18,7 +18,8 @@ pub(crate) enum Format {
     Dated(Stamp),
     /// `<label><line>`.
     Labelled(Label),
-    /// `{"message":"<line>","timestamp":"<date>","type":"out","process_id":0,"app_name":"api"}`.
+    /// `{"message":"<line>","timestamp":"<date>","type":"out","process_id":0,"app_name":"api"}`. A piece of a line
+    /// that has no end yet has `"partial":true` at the end of the object.
     Json {
         /// Format of the timestamp; without it, ISO 8601, UTC, milliseconds.
         stamp: Option<Stamp>,
@@ -143,7 +144,7 @@ impl Format {
             Self::Json { stamp, process_id, app_name } => {
                 output.prefix = 0;
                 let tail = json_tail(stamp.as_ref(), stream, *process_id, app_name, wall_ms);
-                json(input, &tail, bytes);
+                json(input, close, &tail, bytes);
                 return;
             }
         }
@@ -191,12 +192,19 @@ fn json_tail(stamp: Option<&Stamp>, stream: usize, process_id: u32, app_name: &s
     tail
 }
 
-fn json(mut input: &[u8], tail: &[u8], output: &mut Vec<u8>) {
+fn json(mut input: &[u8], close: bool, tail: &[u8], output: &mut Vec<u8>) {
+    const END: &[u8] = b"}\n";
     while !input.is_empty() {
-        let end = memchr(b'\n', input).unwrap_or(input.len());
+        let newline = memchr(b'\n', input);
+        let end = newline.unwrap_or(input.len());
         output.extend_from_slice(b"{\"message\":\"");
         escape(&input[..end], output);
         output.extend_from_slice(tail);
+        if newline.is_none() && !close {
+            output.truncate(output.len() - END.len());
+            output.extend_from_slice(b",\"partial\":true");
+            output.extend_from_slice(END);
+        }
         input = input.get(end + 1..).unwrap_or_default();
     }
 }
@@ -302,6 +310,19 @@ mod tests {
             "{\"message\":\"he said \\\"hi\\\"\\\\\\t\\u0001\u{fffd}é\",\"timestamp\":\"1970-01-01T00:00:00.042Z\",\"type\":\"err\",\"process_id\":3,\"app_name\":\"a\\\"b\"}"
         );
         assert_eq!((values[1]["message"].as_str(), values[2]["message"].as_str()), (Some(""), Some("last")));
+    }
+
+    #[test]
+    fn only_a_piece_without_the_end_of_its_line_is_partial() {
+        let format = Format::Json { stamp: None, process_id: 0, app_name: "x".into() };
+        let partial = |input: &str, close| -> Vec<bool> {
+            let lines = text(&format, input.as_bytes(), close, Lead::Fresh);
+            let objects = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+            objects.map(|object| object.get("partial").is_some_and(|partial| partial == true)).collect()
+        };
+        assert_eq!(partial("a\nb", false), [false, true]);
+        assert_eq!(partial("a\nb", true), [false, false], "the stream has ended");
+        assert_eq!(partial("a\n", false), [false]);
     }
 
     #[test]

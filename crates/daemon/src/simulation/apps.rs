@@ -163,7 +163,7 @@ impl UserCommand {
                 command: "start".into(),
                 confirm: None,
                 named_only: false,
-                across_namespaces: false,
+                as_pm2: false,
             },
             Self::Stop => act(Action::Stop),
             Self::Restart => act(Action::Restart),

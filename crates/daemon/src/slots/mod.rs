@@ -32,6 +32,7 @@ use ostler_sys::ProcRef;
 pub(crate) use self::ending::{ending_of, why};
 pub(crate) use self::slot::{App, Axm, Base, Slot};
 pub(crate) use self::worker::{Client, Connection, Handed, Sending, Worker};
+use crate::files;
 pub(crate) use crate::keeper_door::{is_of_instance, split_key};
 use crate::settings::Settings;
 use crate::store::{Record, Role, SlotNumbers, SlotRecord, Snapshot};
@@ -78,8 +79,9 @@ impl Slots {
         (base, Some(record))
     }
 
-    /// Adds an instance of an app with the next id and the lowest free instance number.
-    pub(crate) fn add(&mut self, app: &Rc<App>, base: &Rc<Base>, now: Now, settings: &Settings) -> u32 {
+    /// Adds an instance of an app with the next id and the lowest free instance number. The instances of an app share the stem of
+    /// their file names; `stem` is that of the first one.
+    pub(crate) fn add(&mut self, app: &Rc<App>, base: &Rc<Base>, stem: Option<&str>, now: Now, settings: &Settings) -> u32 {
         // As PM2: ids are never used twice while anything is listed, and begin at 0 when the list is empty.
         if self.slots.is_empty() {
             self.next_pm_id = 0;
@@ -87,7 +89,9 @@ impl Slots {
         let (id, pm_id) = (self.numbers.give(), self.next_pm_id);
         self.next_pm_id += 1;
         let index = self.free_index(app.spec.key());
-        self.put(SlotRecord { pm_id, index, ..SlotRecord::new(id, now) }, app, base, settings);
+        let sibling = self.slots.values().find(|slot| files::is_same_app(slot.spec(), &app.spec));
+        let file_stem = sibling.map_or_else(|| stem.map(Into::into), |sibling| sibling.durable.file_stem.clone());
+        self.put(SlotRecord { pm_id, index, file_stem, ..SlotRecord::new(id, now) }, app, base, settings);
         id
     }
 
@@ -96,8 +100,9 @@ impl Slots {
         let old = self.slots.get(&old)?;
         let by_running_ms = old.by_running_ms_after(now);
         let (pm_id, index, inc) = (old.durable.pm_id, old.durable.index, old.durable.instance.inc);
+        let file_stem = old.durable.file_stem.clone();
         let id = self.numbers.give_to_candidate();
-        let mut durable = SlotRecord { pm_id, role: Role::Candidate, by_running_ms, index, ..SlotRecord::new(id, now) };
+        let mut durable = SlotRecord { pm_id, role: Role::Candidate, by_running_ms, index, file_stem, ..SlotRecord::new(id, now) };
         // The history of the instance goes on, in its order.
         durable.instance.inc = inc;
         self.put(durable, app, base, settings);

@@ -119,7 +119,7 @@ impl Live {
         Self {
             policy,
             proof,
-            files: crate::files::resolve(&app.spec, durable.pm_id, settings),
+            files: crate::files::resolve(&app.spec, durable.file_stem.as_deref(), durable.pm_id, settings),
             app,
             base,
             trouble: None,
@@ -333,7 +333,7 @@ impl Slot {
     /// Takes another description; paths and policy follow.
     pub(crate) fn describe(&mut self, app: Rc<App>, settings: &Settings) {
         let Self { durable, live } = self;
-        live.files = crate::files::resolve(&app.spec, durable.pm_id, settings);
+        live.files = crate::files::resolve(&app.spec, durable.file_stem.as_deref(), durable.pm_id, settings);
         if live.group_fresh && live.app.spec.hard_limits() != app.spec.hard_limits() {
             // A limit that is no more must not stay in its group: that is made anew.
             live.group_fresh = false;
@@ -398,6 +398,7 @@ mod tests {
             by_running_ms: Some(7),
             index: 8,
             shard: 9,
+            file_stem: Some("订单".into()),
             unique_id: "u".into(),
             app_number: 0,
             env_number: 0,

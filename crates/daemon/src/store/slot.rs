@@ -88,6 +88,9 @@ pub(crate) struct SlotRecord {
     /// Number of its shard: which of the sockets of a port is its own. The two processes of a reload have different ones.
     #[serde(default, rename = "lane", skip_serializing_if = "is_zero")]
     pub shard: u32,
+    /// Part of its default file names that stands for its app; none = that of PM2 ([`ostler_core::files::stem`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_stem: Option<Box<str>>,
     /// UUID; also the mark by which stray processes of this slot are recognised.
     pub unique_id: String,
     /// Number of its description.
@@ -155,6 +158,7 @@ impl SlotRecord {
             by_running_ms: None,
             index: 0,
             shard: 0,
+            file_stem: None,
             unique_id: String::new(),
             app_number: 0,
             env_number: 0,

@@ -140,6 +140,7 @@ fn table_row(slot: &Slot, now: Now) -> TableRow {
         user: slot.user().to_string(),
         watching: slot.spec().watch.on && !slot.durable.watch.stopped,
         health: slot.live.health.as_ref().map(|report| report.state),
+        trouble: slot.durable.instance.trouble(&spec.restart.stop_exit_codes, spec.is_job(), now),
         module: spec.is_module(),
     }
 }

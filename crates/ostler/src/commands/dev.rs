@@ -136,7 +136,7 @@ fn begin(cx: &mut Cx, call: &Call, apps: &[AppSpec]) -> Result<Status, CliError>
         command: call.command.name.into(),
         confirm: None,
         named_only: false,
-        across_namespaces: false,
+        as_pm2: cx.program.is_pm2(),
     };
     cx.out.hush(true);
     let connected = cx.client().map(|_| ());

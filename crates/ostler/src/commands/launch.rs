@@ -82,16 +82,8 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Exi
     write::config(cx, call, &apps)?;
     let base_env = share_base(&mut apps);
     let wording = if matches!(source, Source::Stdin) { Wording::Names } else { Wording::Action };
-    let (command, confirm) = (call.word.clone(), proof(cx, call));
-    let request = Request::Start {
-        apps,
-        base_env: Arc::unwrap_or_clone(base_env),
-        existing,
-        command,
-        confirm,
-        named_only: cx.program.is_pm2(),
-        across_namespaces: cx.program.is_pm2(),
-    };
+    let (command, confirm, as_pm2) = (call.word.clone(), proof(cx, call), cx.program.is_pm2());
+    let request = Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command, confirm, named_only: as_pm2, as_pm2 };
     let ids = ports::perform(cx, &request, wording)?;
     left_out.map_or(Ok(ids), Err)
 }
@@ -182,16 +174,8 @@ fn launch(cx: &mut Cx, call: &Call, spec: AppSpec, existing: Existing) -> Result
     let script = spec.script.clone();
     let mut apps = vec![spec];
     let base_env = share_base(&mut apps);
-    let (command, confirm) = (call.word.clone(), proof(cx, call));
-    let request = Request::Start {
-        apps,
-        base_env: Arc::unwrap_or_clone(base_env),
-        existing,
-        command,
-        confirm,
-        named_only: false,
-        across_namespaces: cx.program.is_pm2(),
-    };
+    let (command, confirm, as_pm2) = (call.word.clone(), proof(cx, call), cx.program.is_pm2());
+    let request = Request::Start { apps, base_env: Arc::unwrap_or_clone(base_env), existing, command, confirm, named_only: false, as_pm2 };
     let (out, client) = cx.parts()?;
     out.flush();
     let mut printer = ProgressPrinter::new(out, Wording::PlainStart);

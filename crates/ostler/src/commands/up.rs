@@ -128,15 +128,8 @@ fn carry_out(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan, members: 
     let mut apps: Vec<AppSpec> = touched.map(|(spec, _)| spec.clone()).collect();
     if !apps.is_empty() {
         let base_env = Arc::unwrap_or_clone(share_base(&mut apps));
-        let start = Request::Start {
-            apps,
-            base_env,
-            existing: Existing::Restart,
-            command: call.word.clone(),
-            confirm: None,
-            named_only: false,
-            across_namespaces: false,
-        };
+        let (existing, command, as_pm2) = (Existing::Restart, call.word.clone(), cx.program.is_pm2());
+        let start = Request::Start { apps, base_env, existing, command, confirm: None, named_only: false, as_pm2 };
         cx.perform(&start, Wording::Names)?;
     }
     let rows = cx.client()?.list()?;

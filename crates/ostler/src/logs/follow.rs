@@ -41,15 +41,17 @@ pub(super) struct Line<'a> {
     pub start: u64,
     /// The place after it; none for lines of the past.
     pub place: Option<Place>,
+    /// True if the line continues after this piece.
+    pub is_partial: bool,
 }
 
 impl<'a> Line<'a> {
     const fn of((key, since_ms): ((u64, u64), u64), piece: Piece<'a>) -> Self {
-        Self { text: piece.text, start: piece.start, place: Some(Place { key, end: piece.end, since_ms }) }
+        Self { text: piece.text, start: piece.start, place: Some(Place { key, end: piece.end, since_ms }), is_partial: piece.is_partial }
     }
 
-    const fn past(text: &'a [u8]) -> Self {
-        Self { text, start: 0, place: None }
+    pub(super) const fn past(text: &'a [u8]) -> Self {
+        Self { text, start: 0, place: None, is_partial: false }
     }
 }
 
@@ -446,7 +448,7 @@ impl Follower {
             if open.partial_since.is_some_and(|since| since.elapsed() >= PATIENCE) {
                 open.partial_since = None;
                 let key = (open.key, open.since_ms);
-                open.lines.flush(open.position, &mut |piece| each(&self.source, &Line::of(key, piece)));
+                open.lines.flush_open(open.position, &mut |piece| each(&self.source, &Line::of(key, piece)));
             }
         }
     }

@@ -75,6 +75,7 @@ impl Terms {
             pattern: self.pattern.clone(),
             since_ms: self.since_ms,
             until_ms: self.until_ms,
+            only_timed: false,
             before: None,
             at: None,
             limit,

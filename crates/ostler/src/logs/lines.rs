@@ -9,6 +9,8 @@ use memchr::{memchr, memrchr_iter};
 const BLOCK: usize = 64 << 10;
 /// Longest line; a longer one is shown in pieces.
 const LONGEST: usize = 1 << 20;
+/// Longest line that is an object: one of `log_type: json` holds up to 1 MiB of text, in which each byte may be escaped.
+const LONGEST_OBJECT: usize = 8 << 20;
 
 /// The position at which the last `count` lines of the first `length` bytes begin. A last line without its end counts.
 pub(super) fn start_of_last(file: &File, length: u64, count: u64) -> io::Result<u64> {
@@ -76,6 +78,8 @@ pub(super) struct Piece<'a> {
     pub start: u64,
     /// Where what comes after it begins.
     pub end: u64,
+    /// True if the line continues after this piece.
+    pub is_partial: bool,
 }
 
 /// Cutter of what is read from a file into lines; keeps the beginning of a line until its end comes.
@@ -118,10 +122,10 @@ impl Lines {
         while let Some(end) = memchr(b'\n', bytes) {
             let next = at + end as u64 + 1;
             let go_on = if self.partial.is_empty() {
-                each(Piece { text: &bytes[..end], start: at, end: next })
+                each(Piece { text: &bytes[..end], start: at, end: next, is_partial: false })
             } else {
                 self.partial.extend_from_slice(&bytes[..end]);
-                self.give(next, next - 1, each)
+                self.give(next, next - 1, false, each)
             };
             (bytes, at) = (&bytes[end + 1..], next);
             if !go_on {
@@ -129,7 +133,11 @@ impl Lines {
             }
         }
         self.partial.extend_from_slice(bytes);
-        self.partial.len() < LONGEST || self.flush(at + bytes.len() as u64, each)
+        self.partial.len() < self.longest() || self.flush_open(at + bytes.len() as u64, each)
+    }
+
+    fn longest(&self) -> usize {
+        if self.partial.first() == Some(&b'{') { LONGEST_OBJECT } else { LONGEST }
     }
 
     /// True if a line has begun and not ended.
@@ -142,14 +150,19 @@ impl Lines {
         self.partial.len() as u64
     }
 
-    /// Gives out the beginning of a line as if it were one; it was read up to this position.
+    /// Gives out the beginning of a line as if it were one: nothing comes any more. It was read up to this position.
     pub(super) fn flush(&mut self, position: u64, each: &mut dyn FnMut(Piece<'_>) -> bool) -> bool {
-        self.partial.is_empty() || self.give(position, position, each)
+        self.partial.is_empty() || self.give(position, position, false, each)
     }
 
-    fn give(&mut self, end: u64, text_end: u64, each: &mut dyn FnMut(Piece<'_>) -> bool) -> bool {
+    /// Gives out the beginning of a line that continues; it was read up to this position.
+    pub(super) fn flush_open(&mut self, position: u64, each: &mut dyn FnMut(Piece<'_>) -> bool) -> bool {
+        self.partial.is_empty() || self.give(position, position, true, each)
+    }
+
+    fn give(&mut self, end: u64, text_end: u64, is_partial: bool, each: &mut dyn FnMut(Piece<'_>) -> bool) -> bool {
         let line = std::mem::take(&mut self.partial);
-        each(Piece { text: &line, start: text_end.saturating_sub(line.len() as u64), end })
+        each(Piece { text: &line, start: text_end.saturating_sub(line.len() as u64), end, is_partial })
     }
 
     /// Forgets the beginning of a line: the file was truncated.
@@ -226,5 +239,21 @@ mod tests {
         let content = "y".repeat(LONGEST * 2 + 7);
         let pieces = all(content.as_bytes(), 0, u64::MAX);
         assert!(pieces.len() == 3 && pieces.concat() == content);
+    }
+
+    #[test]
+    fn a_piece_is_partial_if_its_line_continues() {
+        let pieces = |content: String| {
+            let (mut position, mut seen, mut lines) = (0, Vec::new(), Lines::default());
+            let mut each = |piece: Piece<'_>| {
+                seen.push(piece.is_partial);
+                true
+            };
+            lines.read(&file(content.as_bytes()), &mut position, u64::MAX, &mut |_, _| true, &mut each).unwrap();
+            lines.flush_open(position, &mut each);
+            seen
+        };
+        assert_eq!(pieces(format!("{}\na\nb", "y".repeat(LONGEST * 2 + 7))), [true, true, false, false, true]);
+        assert_eq!(pieces(format!("{{{}\n", "y".repeat(LONGEST * 2))), [false], "an object stays whole");
     }
 }

@@ -60,6 +60,8 @@ pub(super) struct Printer {
     only: Option<Pattern>,
     /// Files that were told, by log; none where nobody wants to know.
     told: Option<HashMap<PathBuf, Vec<Place>>>,
+    /// Log whose line was printed without its end, and whether that was on stderr.
+    open: Option<(PathBuf, bool)>,
 }
 
 impl Printer {
@@ -77,6 +79,7 @@ impl Printer {
             packets: BusPackets::default(),
             only: None,
             told: None,
+            open: None,
         }
     }
 
@@ -93,8 +96,8 @@ impl Printer {
     /// Prints a line that a search found, with its time where that is known.
     pub(super) fn found(&mut self, out: &mut Out, source: &Source, line: &[u8], at_ms: Option<u64>) {
         match self.form {
-            Form::Json => json_line(out, source, line, at_ms),
-            _ => self.past(out, source, line),
+            Form::Json => json_line(out, source, &Line::past(line), at_ms),
+            _ => self.past(out, source, &Line::past(line)),
         }
     }
 
@@ -121,14 +124,14 @@ impl Printer {
     }
 
     /// Prints a line of the past: when it was written is not known.
-    pub(super) fn past(&mut self, out: &mut Out, source: &Source, line: &[u8]) {
+    pub(super) fn past(&mut self, out: &mut Out, source: &Source, line: &Line<'_>) {
         match self.form {
             Form::Labelled | Form::Session | Form::Project | Form::Pairs => {
                 let label = label(source);
                 let cut: String = label.chars().take(TAIL_LABEL).collect();
                 self.labelled(out, source, &format!("{cut:<TAIL_LABEL$} | "), line);
             }
-            Form::Raw => raw(out, source, line),
+            Form::Raw => self.raw(out, source, line),
             Form::Json => json_line(out, source, line, None),
             // There is none on the bus.
             Form::Bus => {}
@@ -137,8 +140,7 @@ impl Printer {
 
     /// Prints a line that was just written.
     pub(super) fn present(&mut self, out: &mut Out, source: &Source, read: &Line<'_>) {
-        let line = read.text;
-        if self.only.as_ref().is_some_and(|only| !only.is_match(line)) {
+        if self.only.as_ref().is_some_and(|only| !only.is_match(read.text)) {
             return;
         }
         let now = now_ms();
@@ -146,32 +148,35 @@ impl Printer {
             Form::Labelled => {
                 let label = label(source);
                 self.widest = self.widest.max(label.chars().count());
-                self.date(out, now);
+                self.date(out, source, now);
                 let width = self.widest;
-                let line = if self.undates_daemon && source.kind == Kind::Daemon { undated(line) } else { line };
-                self.labelled(out, source, &format!("{label:<width$} | "), line);
+                let text = if self.undates_daemon && source.kind == Kind::Daemon { undated(read.text) } else { read.text };
+                self.labelled(out, source, &format!("{label:<width$} | "), &Line { text, ..*read });
             }
             Form::Session => {
-                self.date(out, now);
-                self.labelled(out, source, &format!("{}-{}  | ", shown(&source.name), source.id), line);
+                self.date(out, source, now);
+                self.labelled(out, source, &format!("{}-{}  | ", shown(&source.name), source.id), read);
             }
             Form::Project => {
                 let label = service_label(source);
                 self.widest = self.widest.max(label.chars().count());
-                self.date(out, now);
+                self.date(out, source, now);
                 let width = self.widest;
                 let paint = out.paint();
                 let bar = if source.kind == Kind::Error { styles::RED } else { style_of(&source.name) };
                 let head = format!("{} {} ", paint.with(style_of(&source.name), format!("{label:<width$}")), paint.with(bar, '|'));
-                out.data(head.as_bytes());
-                out.data(line);
-                out.data(b"\n");
+                if !self.continues(source) {
+                    self.end_open(out);
+                    out.data(head.as_bytes());
+                }
+                out.data(read.text);
+                self.end(out, source, read);
             }
-            Form::Raw => raw(out, source, line),
+            Form::Raw => self.raw(out, source, read),
             Form::Json if self.told.is_some() => json_line_at(out, source, read, now),
-            Form::Json => json_line(out, source, line, Some(now)),
-            Form::Pairs => self.pairs(out, source, line, now),
-            Form::Bus => self.packets.line(out, &source.path, read, &frame(source, line, now)),
+            Form::Json => json_line(out, source, read, Some(now)),
+            Form::Pairs => self.pairs(out, source, read, now),
+            Form::Bus => self.packets.line(out, &source.path, read, &frame(source, read, now)),
         }
     }
 
@@ -200,7 +205,11 @@ impl Printer {
         }
     }
 
-    fn date(&mut self, out: &mut Out, now: u64) {
+    fn date(&mut self, out: &mut Out, source: &Source, now: u64) {
+        if self.continues(source) {
+            return;
+        }
+        self.end_open(out);
         if let Some(stamper) = &mut self.stamper {
             let date = String::from_utf8_lossy(stamper.stamp(now)).into_owned();
             let text = out.paint().with(GREY.dimmed(), format!("{date} ")).to_string();
@@ -218,47 +227,98 @@ impl Printer {
         }
     }
 
-    fn labelled(&self, out: &mut Out, source: &Source, label: &str, line: &[u8]) {
+    /// True if this log has left its line open, and nothing was printed since.
+    fn continues(&self, source: &Source) -> bool {
+        self.open.as_ref().is_some_and(|(path, _)| *path == source.path)
+    }
+
+    /// Ends the line that a log has left open.
+    fn end_open(&mut self, out: &mut Out) {
+        match self.open.take() {
+            Some((_, true)) => out.data_err(b"\n"),
+            Some((_, false)) => out.data(b"\n"),
+            None => {}
+        }
+    }
+
+    /// Ends a line, or leaves it open if its end is still to come.
+    fn end(&mut self, out: &mut Out, source: &Source, line: &Line<'_>) {
+        let on_stderr = self.form == Form::Raw && source.kind == Kind::Error;
+        self.open = Some((source.path.clone(), on_stderr));
+        if !line.is_partial {
+            self.end_open(out);
+        }
+    }
+
+    fn raw(&mut self, out: &mut Out, source: &Source, line: &Line<'_>) {
+        if !self.continues(source) {
+            self.end_open(out);
+        }
+        let on_stderr = source.kind == Kind::Error;
+        if line.is_partial {
+            if on_stderr {
+                out.data_err(line.text)
+            } else {
+                out.data(line.text)
+            }
+            self.open = Some((source.path.clone(), on_stderr));
+            return;
+        }
+        self.open = None;
+        let mut whole = line.text.to_vec();
+        whole.push(b'\n');
+        if on_stderr { out.data_err(&whole) } else { out.data(&whole) }
+    }
+
+    fn labelled(&mut self, out: &mut Out, source: &Source, label: &str, line: &Line<'_>) {
         let style = match source.kind {
             Kind::Out => styles::GREEN,
             Kind::Error => styles::RED,
             Kind::Daemon => BLUE,
         };
         let paint = out.paint();
-        out.data(paint.with(style, label).to_string().as_bytes());
-        let marked = self.highlight.as_ref().and_then(|word| Some((memchr::memmem::find(line, word.as_bytes())?, word)));
+        if !self.continues(source) {
+            self.end_open(out);
+            out.data(paint.with(style, label).to_string().as_bytes());
+        }
+        let text = line.text;
+        let marked = self.highlight.as_ref().and_then(|word| Some((memchr::memmem::find(text, word.as_bytes())?, word)));
         match marked {
             Some((at, word)) => {
-                out.data(&line[..at]);
+                out.data(&text[..at]);
                 out.data(paint.with(MARK, word).to_string().as_bytes());
-                out.data(&line[at + word.len()..]);
+                out.data(&text[at + word.len()..]);
             }
-            None => out.data(line),
+            None => out.data(text),
         }
-        out.data(b"\n");
+        self.end(out, source, line);
     }
 
-    fn pairs(&mut self, out: &mut Out, source: &Source, line: &[u8], now: u64) {
+    fn pairs(&mut self, out: &mut Out, source: &Source, line: &Line<'_>, now: u64) {
         let mut head = b"timestamp=".to_vec();
         head.extend_from_slice(self.pairs_stamper.stamp(now));
         let mut rest = String::new();
+        let partial = if line.is_partial { " partial=true" } else { "" };
         let _ = match source.kind {
-            Kind::Out => write!(rest, " app={} id={} type=out message=", shown(&source.name), source.id),
-            Kind::Error => write!(rest, " app={} id={} type=error message=", shown(&source.name), source.id),
-            Kind::Daemon => write!(rest, " app=pm2 type=out message="),
+            Kind::Out => write!(rest, " app={} id={} type=out{partial} message=", shown(&source.name), source.id),
+            Kind::Error => write!(rest, " app={} id={} type=error{partial} message=", shown(&source.name), source.id),
+            Kind::Daemon => write!(rest, " app=pm2 type=out{partial} message="),
         };
         head.extend_from_slice(rest.as_bytes());
         out.data(&head);
-        out.data(line);
+        out.data(line.text);
         out.data(b"\n");
     }
 }
 
-/// A line as a frame of PM2's bus.
-fn frame(source: &Source, line: &[u8], at_ms: u64) -> Vec<u8> {
+/// A line as a frame of PM2's bus. A piece of a line has no newline.
+fn frame(source: &Source, line: &Line<'_>, at_ms: u64) -> Vec<u8> {
     let topic = if source.kind == Kind::Error { "log:err" } else { "log:out" };
     let process = json!({ "pm_id": source.id, "name": source.name, "rev": source.revision, "namespace": source.namespace });
-    let mut data = String::from_utf8_lossy(line).into_owned();
+    let mut data = String::from_utf8_lossy(line.text).into_owned();
+    if line.is_partial {
+        return rpc::event(topic, &json!({ "process": process, "at": at_ms, "data": data, "partial": true }));
+    }
     data.push('\n');
     rpc::event(topic, &json!({ "process": process, "at": at_ms, "data": data }))
 }
@@ -291,12 +351,6 @@ fn style_of(name: &str) -> Style {
     Style::new().fg_color(Some(anstyle::Color::Ansi(COLORS[sum % COLORS.len()])))
 }
 
-fn raw(out: &mut Out, source: &Source, line: &[u8]) {
-    let mut whole = line.to_vec();
-    whole.push(b'\n');
-    if source.kind == Kind::Error { out.data_err(&whole) } else { out.data(&whole) }
-}
-
 /// Wall clock, ms since the epoch.
 fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
@@ -314,26 +368,26 @@ fn log_place(path: String, Place { key: (dev, ino), end, since_ms }: Place) -> L
 /// A line as an object with the member `place`.
 fn json_line_at(out: &mut Out, source: &Source, line: &Line<'_>, at_ms: u64) {
     let object = if is_ours(line.text) { serde_json::from_slice(line.text).ok() } else { None };
-    let mut object = object.unwrap_or_else(|| json_object(source, line.text, Some(at_ms)));
+    let mut object = object.unwrap_or_else(|| json_object(source, line, Some(at_ms)));
     if let Some(place) = line.place {
         object["place"] = json!(log_place(source_path(&source.path), place));
     }
     out.data(format!("{object}\n").as_bytes());
 }
 
-fn json_line(out: &mut Out, source: &Source, line: &[u8], at_ms: Option<u64>) {
-    if is_ours(line) {
-        out.data(line);
+fn json_line(out: &mut Out, source: &Source, line: &Line<'_>, at_ms: Option<u64>) {
+    if is_ours(line.text) {
+        out.data(line.text);
         out.data(b"\n");
         return;
     }
     out.data(format!("{}\n", json_object(source, line, at_ms)).as_bytes());
 }
 
-fn json_object(source: &Source, line: &[u8], at_ms: Option<u64>) -> serde_json::Value {
+fn json_object(source: &Source, line: &Line<'_>, at_ms: Option<u64>) -> serde_json::Value {
     let kind = if source.kind == Kind::Error { "err" } else { "out" };
     let mut object = json!({
-        "message": String::from_utf8_lossy(line),
+        "message": String::from_utf8_lossy(line.text),
         "timestamp": at_ms.map(iso),
         "type": kind,
         "process_id": source.id,
@@ -341,6 +395,9 @@ fn json_object(source: &Source, line: &[u8], at_ms: Option<u64>) -> serde_json::
     });
     if source.kind == Kind::Daemon {
         object["process_id"] = "pm2".into();
+    }
+    if line.is_partial {
+        object["partial"] = true.into();
     }
     object
 }
@@ -401,11 +458,16 @@ mod tests {
             revision: Some("8bd0".into()),
             rights: None,
         };
-        let frame = String::from_utf8(frame(&source(Kind::Error, "api"), b"x", 5)).unwrap();
+        let frame = String::from_utf8(frame(&source(Kind::Error, "api"), &Line::past(b"x"), 5)).unwrap();
         assert!(
             frame.contains(r#"{"process":{"pm_id":3,"name":"api","rev":"8bd0","namespace":"default"},"at":5,"data":"x\n"}"#),
             "{frame}"
         );
+        let partial = Line { is_partial: true, ..Line::past(b"x") };
+        let frame = String::from_utf8(super::frame(&source(Kind::Out, "api"), &partial, 5)).unwrap();
+        assert!(frame.contains(r#""at":5,"data":"x","partial":true}"#), "{frame}");
+        assert_eq!(json_object(&source(Kind::Out, "api"), &partial, None)["partial"], true);
+        assert_eq!(json_object(&source(Kind::Out, "api"), &Line::past(b"x"), None).get("partial"), None);
         assert_eq!(label(&source(Kind::Error, "api")), "3|api");
         let of = |name: &str, namespace: &str| service_label(&Source { namespace: namespace.into(), ..source(Kind::Out, name) });
         assert_eq!((of("shop-api", "shop"), of("api", "shop"), of("shop-", "shop")), ("api-3".into(), "api-3".into(), "shop--3".into()));

@@ -294,7 +294,7 @@ fn tail(
         }
         let path = follower.source.path.display().to_string();
         let mut each = |source: &_, line: &Line<'_>| {
-            printer.past(&mut cx.out, source, line.text);
+            printer.past(&mut cx.out, source, line);
             !cx.out.is_closed()
         };
         follower.tail(count, ends, &mut each).map_err(|source| CliError::File { what: "read", path, source })?;

@@ -260,6 +260,7 @@ mod tests {
                 user: "u".into(),
                 watching: false,
                 health: None,
+                trouble: None,
                 module: false,
             },
             unstable: 0,

@@ -109,7 +109,7 @@ fn launch(cx: &mut Cx, apps: Vec<AppSpec>, confirm: Option<Confirm>) -> Result<V
         command: "start".into(),
         confirm,
         named_only: false,
-        across_namespaces: true,
+        as_pm2: true,
     };
     cx.perform(&request, Wording::Names)
 }

@@ -32,6 +32,7 @@ pub(crate) fn row(id: u32, name: &str) -> TableRow {
         user: "root".into(),
         watching: false,
         health: None,
+        trouble: None,
         module: false,
     }
 }

@@ -16,6 +16,9 @@ import { ErrorList } from "./errors.js";
 import { TraceList } from "./traces.js";
 import { Profiles } from "./profiles.js";
 
+// Time between two reports of a Node app.
+const FIGURES_MS = 2000;
+
 function NodeFigures({ node }) {
   const tiles = [[t("requestRate"), `${node.rate.toFixed(node.rate < 10 ? 1 : 0)}/s`], [t("p95"), node.p95 === null ? "–" : span(node.p95 * 1000)], [t("failedShare"), node.failed_share === null ? "–" : percent(node.failed_share * 100)], [t("loopUse"), percent(node.loop_use * 100)]];
   return html`<div class="tiles">${tiles.map(([label, value]) => html`<div class="tile" key=${label}><span class="tile-title">${label}</span><span class="tile-value">${value}</span></div>`)}</div>`;
@@ -42,6 +45,8 @@ function Metrics({ app, detail }) {
     order(app, "trigger", { action: action.name, param: field && field.value ? field.value : undefined }, (answer) => setAnswers({ ...answers, [action.name]: answer.output }));
   };
   return html`<div class="two">
+    ${detail.routes.length > 0 && html`<section class="card"><h2>${t("routes")}</h2><table class="routes"><thead><tr><th scope="col">${t("route")}</th><th scope="col" class="num">${t("requestRate")}</th><th scope="col" class="num">${t("failedShare")}</th><th scope="col" class="num">${t("p95")}</th></tr></thead>
+      <tbody>${detail.routes.map((one) => html`<tr key=${one.route}><th scope="row">${safe(one.route)}</th><td class="num">${(one.rate * 60).toFixed(one.rate < 1 ? 1 : 0)} ${t("aMinute")}</td><td class="num ${one.failed_share > 0.01 ? "bad" : ""}">${one.failed_share === null ? "–" : percent(one.failed_share * 100)}</td><td class="num">${one.p95 === null ? "–" : span(one.p95 * 1000)}</td></tr>`)}</tbody></table></section>`}
     <section class="card"><h2>${t("metrics")}</h2>${detail.metrics.length ? html`<dl class="pairs">${detail.metrics.map((metric) => html`<div key=${`${metric.instance} ${metric.name}`}><dt>${safe(metric.name)}${app.instances.length > 1 ? ` · ${metric.instance}` : ""}</dt><dd>${safe(typeof metric.value === "object" ? JSON.stringify(metric.value) : metric.value)}${metric.unit ? ` ${safe(metric.unit)}` : ""}</dd></div>`)}</dl>` : html`<${Empty} title=${t("noMetrics")} />`}</section>
     ${detail.actions.length > 0 && html`<section class="card"><h2>${t("actions")}</h2>${detail.actions.map((action) => html`<form key=${action.name} class="row action" onSubmit=${(event) => run(event, action)}><span class="grow">${safe(action.name)}${action.comment && html`<span class="sub">${safe(action.comment)}</span>`}</span>${action.arity > 1 && html`<input name="param" placeholder=${t("parameter")} aria-label=${`${t("parameter")}: ${action.name}`} />`}${mayAct() && html`<button type="submit">${t("run")}</button>`}
       ${answers[action.name] && html`<pre class="answer">${safe(JSON.stringify(answers[action.name].map((one) => one.value), null, 2))}</pre>`}</form>`)}</section>`}
@@ -62,14 +67,20 @@ export function AppView({ namespace, name, tab, range }) {
   const { table } = state;
   const app = table && [...table.apps, ...table.modules].find((one) => one.name === name && one.namespace === namespace);
   const [detail, setDetail] = useState(null);
-  // Read anew when something has happened to it.
+  // Read again when an instance changes, and regularly while figures are shown.
   const stamp = app ? app.instances.map((one) => `${one.pid}${one.state}`).join() : "";
   const newest = useRef(0);
   useEffect(() => {
     if (!app) return;
-    const turn = (newest.current += 1);
-    api(`apps/${segment(name)}`).then((answer) => turn === newest.current && setDetail(answer)).catch(() => {});
-  }, [name, namespace, stamp]);
+    const read = () => {
+      const turn = (newest.current += 1);
+      api(`apps/${segment(name)}`).then((answer) => turn === newest.current && setDetail(answer)).catch(() => {});
+    };
+    read();
+    if (tab !== "metrics") return;
+    const timer = setInterval(() => document.hidden || read(), FIGURES_MS);
+    return () => clearInterval(timer);
+  }, [name, namespace, stamp, tab === "metrics"]);
   if (!table) return html`<${Skeleton} rows=${6} />`;
   if (!app) return html`<section class="card"><${Empty} title=${t("noSuchApp")}><a class="button" href="#/">${t("back")}</a></${Empty}></section>`;
   const base = `#/app/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`;
@@ -79,6 +90,7 @@ export function AppView({ namespace, name, tab, range }) {
     if (tab === "events") return html`<section class="card flush"><${EventList} app=${name} /></section>`;
     if (tab === "errors") return html`<section class="card flush"><${ErrorList} app=${name} /></section>`;
     if (tab === "traces") return html`<section class="card flush"><${TraceList} app=${name} /></section>`;
+    if (!tabs.some(([key]) => key === tab)) return html`<section class="card"><${Empty} title=${t("noSuchPage")}><a class="button" href=${base}>${t("overview")}</a></${Empty}></section>`;
     if (tab === "charts") return html`${app.node && html`<${NodeFigures} node=${app.node} />`}<${PastCharts} app=${app} word=${range} /><${Instances} app=${app} />`;
     if (!detail) return html`<${Skeleton} rows=${4} />`;
     if (tab === "exits") return html`<section class="card"><${Exits} detail=${detail} /></section>`;

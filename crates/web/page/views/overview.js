@@ -9,7 +9,7 @@ import { Meter, Sparkline } from "../chart.js";
 import { order, verbs } from "../act.js";
 import { HostCharts } from "./past.js";
 
-const WHY = { errored: "whyErrored", unhealthy: "whyUnhealthy", restarting: "whyRestarting", launching: "whyLaunching" };
+const WHY = { errored: "whyErrored", unhealthy: "whyUnhealthy", restarting: "whyRestarting", crashed: "whyCrashed", keeps_restarting: "whyKeepsRestarting", launching: "whyLaunching" };
 const RANK = { errored: 0, "waiting restart": 1, stopping: 2, launching: 3, online: 4, stopped: 5 };
 
 export const appHref = (app) => `#/app/${encodeURIComponent(app.namespace)}/${encodeURIComponent(app.name)}`;

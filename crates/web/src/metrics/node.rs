@@ -60,9 +60,13 @@ pub(super) fn add(out: &mut Exposition, snapshot: &Snapshot) {
     routes("ostler_node_http_route_failed_requests", Kind::Counter, None, "Requests by route that were answered with 5xx.", |route| {
         Some(route.failed as f64)
     });
-    routes("ostler_node_http_route_response_seconds", Kind::Gauge, seconds, "Time to answer by route: 95 % were faster.", |route| {
-        route.p95
-    });
+    routes(
+        "ostler_node_http_route_response_seconds",
+        Kind::Gauge,
+        seconds,
+        "Time to answer by route: 95 % of the last 10 to 20 s were faster.",
+        |route| route.p95,
+    );
 }
 
 /// Labels of a worker.
@@ -101,7 +105,7 @@ pub(super) mod tests {
 
     /// Two workers, one of which has measured something.
     pub(in crate::metrics) fn measured() -> Snapshot {
-        let route = |route: &str| RouteFigures { route: route.into(), requests: 12, failed: 1, p95: Some(0.25) };
+        let route = |route: &str| RouteFigures { route: route.into(), requests: 12, failed: 1, p95: Some(0.25), ..RouteFigures::default() };
         let figures = Figures {
             seconds: 20.0,
             requests: 12,

@@ -224,6 +224,9 @@ impl Pusher {
         }
         let end = (0..=line.text.len().min(LONGEST)).rev().find(|at| line.text.is_char_boundary(*at)).unwrap_or(0);
         let text = &line.text[..end];
+        let mut attributes = vec![("log.iostream", if line.stream == "err" { "stderr" } else { "stdout" }.to_owned())];
+        let marks = [("ostler.log.partial", line.partial), ("ostler.log.truncated", line.cut || end < line.text.len())];
+        attributes.extend(marks.into_iter().filter(|(_, holds)| *holds).map(|(name, _)| (name, "true".to_owned())));
         let record = Record {
             at_ns: None,
             observed_ns: now_ns(),
@@ -231,7 +234,7 @@ impl Pusher {
             body: text.to_owned(),
             event: None,
             trace: trace_of(text),
-            attributes: vec![("log.iostream", if line.stream == "err" { "stderr" } else { "stdout" }.to_owned())],
+            attributes,
         };
         self.add(line.app, line.instance.and_then(|id| u32::try_from(id).ok()), record).await;
     }

@@ -28,10 +28,15 @@ pub(super) async fn one(site: &Site, identity: &Identity, name: &str) -> Respons
     });
     match asked.await.map(|(details, rollouts)| (details, if is_alone || identity.sees_all() { rollouts } else { Vec::new() })) {
         // A rollout names its app without a namespace, so it is ambiguous if several namespaces have the app.
-        Ok((details, rollouts)) => match view::detail(app, &details, &rollouts) {
-            Some(detail) => json(&detail),
-            None => not_found(name),
-        },
+        Ok((details, rollouts)) => {
+            let snapshot = site.daemon.latest();
+            let is_its = |id: u32| app.instances.iter().any(|instance| instance.id == id);
+            let figures: Vec<_> = snapshot.figures.iter().filter(|one| is_its(one.id)).map(|one| &one.figures).collect();
+            match view::detail(app.clone(), &details, &rollouts, &figures) {
+                Some(detail) => json(&detail),
+                None => not_found(name),
+            }
+        }
         Err(problem) => not_asked(&problem),
     }
 }

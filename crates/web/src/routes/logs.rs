@@ -25,8 +25,8 @@ const MOST: u64 = 5000;
 const MOST_LOOKED_THROUGH: u64 = 100_000;
 /// Bytes of a line that are passed on; it may have any number of them.
 const LONGEST: usize = 64 << 10;
-/// Bytes of a line that are read at all.
-const MOST_READ: u64 = 4 << 20;
+/// Bytes of a line that are read at all: one of 1 MiB, all of it escaped, has fewer.
+const MOST_READ: u64 = 9 << 20;
 /// Bytes of an answer about the past.
 const MOST_BYTES: usize = 8 << 20;
 /// Time for lines of the past.
@@ -51,6 +51,8 @@ struct Read {
     process_id: serde_json::Value,
     #[serde(default)]
     app_name: Option<String>,
+    #[serde(default)]
+    partial: bool,
 }
 
 /// A line as it is sent.
@@ -64,7 +66,17 @@ pub(crate) struct Line {
     pub(crate) text: String,
     /// It had more than that.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    cut: bool,
+    pub(crate) cut: bool,
+    /// The line continues in the next one of this stream.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) partial: bool,
+}
+
+impl Line {
+    /// True if both are of one stream.
+    fn is_of_same_stream(&self, other: &Self) -> bool {
+        (self.stream, self.instance, &self.app) == (other.stream, other.instance, &other.app)
+    }
 }
 
 pub(super) async fn past(site: &Rc<Site>, asked: &Asked, identity: &Identity) -> Response<Body> {
@@ -149,9 +161,9 @@ pub(super) async fn download(site: &Rc<Site>, asked: &Asked, identity: &Identity
     response.headers_mut().insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"logs.txt\""));
     tokio::task::spawn_local(async move {
         let mut piece = String::new();
-        while let Some(line) = reader.next().await {
-            let instance = line.instance.map(|id| id.to_string()).unwrap_or_default();
-            piece.push_str(&format!("{}|{}|{} {}\n", instance, line.app.unwrap_or_default(), line.stream, line.text));
+        let mut open = None;
+        while let Some(line) = reader.lines.next_of(usize::MAX).await {
+            open = put(&mut piece, open, line);
             if piece.len() >= PIECE && writer.send(std::mem::take(&mut piece).into()).await.is_err() {
                 return;
             }
@@ -159,6 +171,23 @@ pub(super) async fn download(site: &Rc<Site>, asked: &Asked, identity: &Identity
         let _ = writer.send(piece.into()).await;
     });
     response
+}
+
+/// Puts a line into a text, behind the piece of a line that was left open. Returns it if it leaves its line open.
+fn put(text: &mut String, open: Option<Line>, line: Line) -> Option<Line> {
+    if !open.as_ref().is_some_and(|open| open.is_of_same_stream(&line)) {
+        if open.is_some() {
+            text.push('\n');
+        }
+        let instance = line.instance.map(|id| id.to_string()).unwrap_or_default();
+        text.push_str(&format!("{instance}|{}|{} ", line.app.as_deref().unwrap_or_default(), line.stream));
+    }
+    text.push_str(&line.text);
+    if line.partial {
+        return Some(Line { text: String::new(), ..line });
+    }
+    text.push('\n');
+    None
 }
 
 /// A process that reads lines, one of those that there may be for browsers.
@@ -219,6 +248,11 @@ impl LogProcess {
 
     /// The next line; none = there are no more. May be dropped while it waits for the first byte of a line, and then nothing is lost.
     pub(crate) async fn next(&mut self) -> Option<Line> {
+        self.next_of(LONGEST).await
+    }
+
+    /// The next line, with at most so many bytes of its text.
+    async fn next_of(&mut self, longest: usize) -> Option<Line> {
         loop {
             // Waits here alone: what follows was written at once by the process.
             if self.lines.fill_buf().await.ok()?.is_empty() {
@@ -228,10 +262,10 @@ impl LogProcess {
             (&mut self.lines).take(MOST_READ).read_until(b'\n', &mut bytes).await.ok()?;
             if bytes.last() != Some(&b'\n') {
                 skip_line(&mut self.lines).await?;
-                let text = "(a line of more than 4 MiB)".to_owned();
-                return Some(Line { at: None, app: None, instance: None, stream: "out", text, cut: true });
+                let text = "(a line of more than 9 MiB)".to_owned();
+                return Some(Line { at: None, app: None, instance: None, stream: "out", text, cut: true, partial: false });
             }
-            if let Some(line) = line(&bytes) {
+            if let Some(line) = line(&bytes, longest) {
                 return Some(line);
             }
         }
@@ -259,19 +293,19 @@ async fn skip_line(lines: &mut BufReader<ChildStdout>) -> Option<()> {
     }
 }
 
-fn line(bytes: &[u8]) -> Option<Line> {
+fn line(bytes: &[u8], longest: usize) -> Option<Line> {
     let read: Read = serde_json::from_slice(bytes).ok()?;
     if read.kind == "process_event" {
         return None;
     }
     let mut text = read.message;
-    let cut = text.len() > LONGEST;
+    let cut = text.len() > longest;
     if cut {
-        let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let end = (0..=longest).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(end);
     }
     let stream = if read.kind == "err" { "err" } else { "out" };
-    Some(Line { at: read.timestamp, app: read.app_name, instance: read.process_id.as_u64(), stream, text, cut })
+    Some(Line { at: read.timestamp, app: read.app_name, instance: read.process_id.as_u64(), stream, text, cut, partial: read.partial })
 }
 
 /// What to read, as words of the command line: ids, because a name may mean more than itself. All where everything is seen.
@@ -296,6 +330,7 @@ mod tests {
 
     #[test]
     fn lines_are_read_and_cut() {
+        let line = |bytes| super::line(bytes, LONGEST);
         let read =
             line(br#"{"message":"<b>\u001b[31mred","timestamp":"2026-11-24T00:00:00.000Z","type":"err","process_id":3,"app_name":"api"}"#);
         let line_of = read.unwrap();
@@ -303,6 +338,29 @@ mod tests {
         let long = serde_json::json!({ "message": "ü".repeat(LONGEST), "type": "out" }).to_string();
         let line_of = line(long.as_bytes()).unwrap();
         assert!(line_of.cut && line_of.text.len() <= LONGEST);
+        let partial = line(br#"{"message":"x","type":"out","partial":true}"#).unwrap();
+        assert!(partial.partial && serde_json::to_value(&partial).unwrap()["partial"] == true);
         assert!(line(b"{\"type\":\"process_event\",\"status\":\"online\"}").is_none() && line(b"nonsense").is_none());
+    }
+
+    #[test]
+    fn pieces_of_a_line_are_one_line_of_a_download() {
+        let piece = |app: &str, text: &str, partial| Line {
+            at: None,
+            app: Some(app.into()),
+            instance: Some(1),
+            stream: "out",
+            text: text.into(),
+            cut: false,
+            partial,
+        };
+        let download = |lines: Vec<Line>| {
+            let mut text = String::new();
+            lines.into_iter().fold(None, |open, line| put(&mut text, open, line));
+            text
+        };
+        let pieces = vec![piece("a", "1", true), piece("a", "2", true), piece("a", "3", false), piece("a", "4", false)];
+        assert_eq!(download(pieces), "1|a|out 123\n1|a|out 4\n");
+        assert_eq!(download(vec![piece("a", "1", true), piece("b", "2", false)]), "1|a|out 1\n1|b|out 2\n");
     }
 }

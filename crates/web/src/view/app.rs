@@ -1,11 +1,11 @@
 //! One app in full. Values of its environment are not shown to anybody, only their names; what looks like a secret is masked everywhere else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ostler_client::words;
 use ostler_core::app::AppSpec;
 use ostler_core::masking::{mask, secrets};
-use ostler_proto::control::{Detail, RolloutReport, RolloutState};
+use ostler_proto::control::{Detail, Figures, RolloutReport, RolloutState};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -28,6 +28,8 @@ pub(crate) struct AppDetail {
     /// Names of the variables of its environment.
     env: BTreeSet<String>,
     metrics: Vec<Metric>,
+    /// Routes of a Node app, those with the most requests first.
+    routes: Vec<Route>,
     actions: Vec<Action>,
     /// Ends of its processes, the newest first.
     exits: Vec<Exit>,
@@ -43,6 +45,18 @@ struct Metric {
     name: String,
     value: Value,
     unit: Option<String>,
+}
+
+/// What the Node processes of an app have measured of a route in the last 10 to 20 s, together.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+struct Route {
+    route: String,
+    /// Requests a second, of all.
+    rate: f64,
+    /// Share of the requests with 5xx, 0 to 1, of all; none without a request.
+    failed_share: Option<f64>,
+    /// Seconds in which 95 % of the requests were answered, of the slowest instance.
+    p95: Option<f64>,
 }
 
 /// An action that the app offers.
@@ -83,7 +97,7 @@ struct Logs {
 }
 
 /// The app of these instances, which are all of one name.
-pub(crate) fn detail(app: App, details: &[Detail], rollouts: &[RolloutReport]) -> Option<AppDetail> {
+pub(crate) fn detail(app: App, details: &[Detail], rollouts: &[RolloutReport], figures: &[&Figures]) -> Option<AppDetail> {
     let first = details.first()?;
     let mut config = serde_json::to_value(&first.spec).unwrap_or_default();
     let hidden = secrets(&serde_json::to_value(details.iter().map(|detail| &detail.spec).collect::<Vec<_>>()).unwrap_or_default());
@@ -105,6 +119,7 @@ pub(crate) fn detail(app: App, details: &[Detail], rollouts: &[RolloutReport]) -
         config,
         env,
         metrics: details.iter().flat_map(metrics_of).collect(),
+        routes: routes_of(figures),
         actions: actions_of(first),
         exits,
         releases: rollouts.iter().rev().map(release).collect(),
@@ -136,8 +151,32 @@ fn metrics_of(detail: &Detail) -> impl Iterator<Item = Metric> + use<'_> {
         |map: &Map<String, Value>, key: &str| map.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
     detail.learned.axm_monitor.iter().take(MOST).filter_map(move |(name, metric)| {
         let metric = metric.as_object()?;
+        // The figures of a route have a table of their own.
+        if text(metric, "type").as_deref() == Some("ostler") && text(metric, "unit").as_deref() == Some("req/min") {
+            return None;
+        }
         Some(Metric { instance: detail.id, name: name.clone(), value: metric.get("value")?.clone(), unit: text(metric, "unit") })
     })
+}
+
+fn routes_of(figures: &[&Figures]) -> Vec<Route> {
+    let mut all: BTreeMap<&str, (Route, f64)> = BTreeMap::new();
+    for route in figures.iter().flat_map(|figures| &figures.routes) {
+        let (sum, failed) = all.entry(&route.route).or_default();
+        let rate = route.rate.unwrap_or(0.0);
+        sum.rate += rate;
+        *failed += rate * route.failed_share.unwrap_or(0.0);
+        sum.p95 = sum.p95.into_iter().chain(route.p95).reduce(f64::max);
+    }
+    let whole = |(name, (sum, failed)): (&str, (Route, f64))| Route {
+        route: name.to_owned(),
+        failed_share: (sum.rate > 0.0).then(|| failed / sum.rate),
+        ..sum
+    };
+    let mut routes: Vec<Route> = all.into_iter().map(whole).collect();
+    routes.sort_by(|one, other| other.rate.total_cmp(&one.rate));
+    routes.truncate(MOST);
+    routes
 }
 
 fn actions_of(detail: &Detail) -> Vec<Action> {
@@ -157,5 +196,31 @@ fn release(report: &RolloutReport) -> Release {
         state: report.state,
         current: report.current,
         fault: report.fault.as_ref().map(|fault| fault.reason.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ostler_proto::control::RouteFigures;
+
+    use super::*;
+
+    #[test]
+    fn routes_of_instances_are_added_up() {
+        let of = |route: &str, rate, failed_share, p95| RouteFigures {
+            route: route.into(),
+            rate: Some(rate),
+            failed_share,
+            p95,
+            ..RouteFigures::default()
+        };
+        let figures = |routes| Figures { routes, ..Figures::default() };
+        let one = figures(vec![of("GET /", 30.0, Some(0.1), Some(0.2)), of("GET /idle", 0.0, None, None)]);
+        let other = figures(vec![of("GET /", 10.0, Some(0.5), Some(0.1)), of("GET /x", 1.0, Some(0.0), None)]);
+        let routes = routes_of(&[&one, &other]);
+        let names: Vec<&str> = routes.iter().map(|route| route.route.as_str()).collect();
+        assert_eq!(names, ["GET /", "GET /x", "GET /idle"]);
+        assert_eq!((routes[0].rate, routes[0].failed_share, routes[0].p95), (40.0, Some(0.2), Some(0.2)));
+        assert_eq!((routes[2].rate, routes[2].failed_share, routes[2].p95), (0.0, None, None));
     }
 }

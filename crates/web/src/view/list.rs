@@ -2,6 +2,7 @@
 
 use ostler_core::app::ExecMode;
 use ostler_core::health;
+use ostler_core::lifecycle::Trouble;
 use ostler_proto::control::{Figures, TableRow};
 use serde::Serialize;
 
@@ -41,7 +42,7 @@ pub(crate) struct App {
     pub(crate) uptime: Option<u64>,
     pub(crate) user: String,
     pub(crate) watching: bool,
-    /// What needs attention: `errored`, `unhealthy`, `restarting`, `launching`.
+    /// What needs attention: `errored`, `unhealthy`, `crashed`, `keeps_restarting`, `restarting`, `launching`.
     pub(crate) attention: Vec<&'static str>,
     /// What its Node processes have measured, together; none = nothing was measured.
     pub(crate) node: Option<NodeSums>,
@@ -147,14 +148,11 @@ impl App {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         };
-        let cause = match (row.status.as_str(), health) {
-            ("errored", _) => Some("errored"),
-            (_, Some("unhealthy")) => Some("unhealthy"),
-            ("waiting restart", _) => Some("restarting"),
-            ("launching", _) => Some("launching"),
-            _ => None,
-        };
-        self.attention.extend(cause.filter(|cause| !self.attention.contains(cause)));
+        for cause in causes(row, health) {
+            if !self.attention.contains(&cause) {
+                self.attention.push(cause);
+            }
+        }
         self.instances.push(Instance {
             id: row.id,
             pid: row.pid,
@@ -166,6 +164,22 @@ impl App {
             memory: row.monit.memory_bytes,
         });
     }
+}
+
+/// What of an instance needs attention.
+fn causes(row: &TableRow, health: Option<&str>) -> impl Iterator<Item = &'static str> {
+    let state = match (row.status.as_str(), health) {
+        ("errored", _) => Some("errored"),
+        (_, Some("unhealthy")) => Some("unhealthy"),
+        ("waiting restart", _) if row.trouble.is_none() => Some("restarting"),
+        ("launching", _) => Some("launching"),
+        _ => None,
+    };
+    let trouble = row.trouble.map(|trouble| match trouble {
+        Trouble::Crashed => "crashed",
+        Trouble::KeepsRestarting => "keeps_restarting",
+    });
+    state.into_iter().chain(trouble)
 }
 
 /// The word of a health.
@@ -221,6 +235,7 @@ pub(crate) mod tests {
             user: "u".into(),
             watching: false,
             health: None,
+            trouble: None,
             module: name.starts_with("pm2-"),
         }
     }
@@ -244,6 +259,17 @@ pub(crate) mod tests {
         assert_eq!(api.node, None);
         let seen = apps(&snapshot, |namespace| namespace == "other");
         assert_eq!((seen.apps.len(), seen.modules.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_crash_and_restarts_without_end_need_attention() {
+        let of = |status: &str, trouble| TableRow { trouble, ..row(0, "api", "default", status) };
+        let attention = |rows: Vec<TableRow>| apps(&Snapshot { rows, ..Snapshot::default() }, |_| true).apps[0].attention.clone();
+        assert_eq!(attention(vec![of("stopped", Some(Trouble::Crashed))]), ["crashed"]);
+        assert_eq!(attention(vec![of("online", Some(Trouble::KeepsRestarting))]), ["keeps_restarting"]);
+        let both = vec![of("waiting restart", Some(Trouble::KeepsRestarting)), of("online", Some(Trouble::KeepsRestarting))];
+        assert_eq!(attention(both), ["keeps_restarting"], "each once");
+        assert_eq!(attention(vec![of("waiting restart", None), of("stopped", None)]), ["restarting"]);
     }
 
     #[test]

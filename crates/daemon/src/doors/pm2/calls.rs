@@ -191,7 +191,7 @@ fn prepare(ctx: &Ctx, env: &Value) -> Result<Plan, String> {
         command: "prepare".into(),
         confirm: None,
         named_only: false,
-        across_namespaces: true,
+        as_pm2: true,
     };
     Ok(Plan::of([Step::Ask(start), Step::Look(None)], Outcome::Each(Form::Child)))
 }

@@ -35,11 +35,7 @@ fn a_start_is_answered_before_there_is_a_process() {
     let (mut played, mut jobs) = empty();
     let proto::Request::Start { apps, base_env, existing, command, .. } = start(vec![app("api")], PLAIN) else { panic!() };
     let confirm = Some(DETACHED);
-    ask(
-        &mut played,
-        &mut jobs,
-        proto::Request::Start { apps, base_env, existing, command, confirm, named_only: false, across_namespaces: false },
-    );
+    ask(&mut played, &mut jobs, proto::Request::Start { apps, base_env, existing, command, confirm, named_only: false, as_pm2: false });
     assert_eq!(told(&mut played), ["launched api [0]", "all done [0]"]);
     spawned(&mut played, &mut jobs, 0);
     assert_eq!(played.ctx.requests_under_way, 0);

@@ -101,6 +101,9 @@ fn json_lines_are_whole_objects_cut_between_characters() {
     let message = |at: usize| objects[at]["message"].as_str().unwrap();
     assert_eq!((message(0), message(objects.len() - 1)), ("first \"quoted\"", "last"));
     assert!((1..objects.len() - 1).map(message).collect::<String>() == long);
+    let partial: Vec<bool> = objects.iter().map(|object| object["partial"] == true).collect();
+    let expected: Vec<bool> = (0..objects.len()).map(|at| (1..objects.len() - 2).contains(&at)).collect();
+    assert_eq!(partial, expected, "all pieces of the long line but the last");
     assert!(objects.iter().all(|object| object["type"] == "out" && object["process_id"] == 4 && object["app_name"] == "api"));
     let error: serde_json::Value = serde_json::from_str(&rig.text("error.log")).unwrap();
     assert_eq!((&error["type"], &error["message"]), (&"err".into(), &"oops".into()));

@@ -14,6 +14,7 @@ mod time;
 #[cfg(feature = "web")]
 mod worker;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -71,6 +72,8 @@ pub(crate) struct Search {
     pub(crate) pattern: Pattern,
     pub(crate) since_ms: Option<u64>,
     pub(crate) until_ms: Option<u64>,
+    /// Whether lines whose time is not known are left out.
+    pub(crate) only_timed: bool,
     /// What is before this place only.
     pub(crate) before: Option<Cursor>,
     /// The line at this place only.
@@ -105,6 +108,8 @@ pub(crate) struct End {
     pub(crate) looked: u64,
     pub(crate) of: u64,
     pub(crate) hits: usize,
+    /// Lines that were left out because their time is not known.
+    pub(crate) untimed: u64,
     /// Where to go on; none = everything was searched.
     pub(crate) more: Option<Cursor>,
     /// Its time was over.
@@ -198,6 +203,8 @@ pub(crate) fn search(sources: &[Source], search: &Search, receiver: &mut dyn Rec
         pattern: &search.pattern,
         since_ms: search.since_ms,
         until_ms: search.until_ms,
+        only_timed: search.only_timed,
+        untimed: Cell::new(0),
         context: search.context,
         zone: &zone,
         block: scan::BLOCK,
@@ -233,6 +240,7 @@ pub(crate) fn search(sources: &[Source], search: &Search, receiver: &mut dyn Rec
             break;
         }
     }
+    run.end.untimed = wanted.untimed.get();
     Ok(run.end)
 }
 

@@ -1,5 +1,6 @@
 //! Search within one file, the last lines first, in bounded memory. What is found in a piece of it is decided without the file ([`Wanted`]).
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
@@ -34,6 +35,10 @@ pub(super) struct Wanted<'a> {
     pub(super) pattern: &'a Pattern,
     pub(super) since_ms: Option<u64>,
     pub(super) until_ms: Option<u64>,
+    /// Whether a line whose time is not known is left out.
+    pub(super) only_timed: bool,
+    /// Number of lines that were left out for that.
+    pub(super) untimed: Cell<u64>,
     /// Lines before and after.
     pub(super) context: usize,
     pub(super) zone: &'a TimeZone,
@@ -68,6 +73,10 @@ impl Wanted<'_> {
     fn found(&self, bytes: &[u8], offset: u64, line: Range<usize>) -> Option<Found> {
         let at_ms = self.time(bytes, &line);
         let is_within = |at: u64| self.since_ms.is_none_or(|since| at >= since) && self.until_ms.is_none_or(|until| at <= until);
+        if at_ms.is_none() && self.only_timed {
+            self.untimed.set(self.untimed.get() + 1);
+            return None;
+        }
         if !at_ms.is_none_or(is_within) {
             return None;
         }
@@ -339,7 +348,19 @@ mod tests {
     }
 
     fn wanted<'a>(pattern: &'a Pattern, zone: &'a TimeZone) -> Wanted<'a> {
-        Wanted { pattern, since_ms: None, until_ms: None, context: 1, zone, block: SMALL }
+        Wanted { pattern, since_ms: None, until_ms: None, only_timed: false, untimed: Cell::new(0), context: 1, zone, block: SMALL }
+    }
+
+    #[test]
+    fn lines_without_a_time_can_be_left_out_and_are_counted() {
+        let (utc, pattern) = (TimeZone::UTC, Pattern::ALL);
+        let only_timed = || Wanted { only_timed: true, since_ms: Some(0), ..wanted(&pattern, &utc) };
+        for is_compressed in [false, true] {
+            let wanted = only_timed();
+            let found = search(b"one\ntwo\n2026-11-24T10:00:00Z three\nof three\n", is_compressed, &wanted, usize::MAX, usize::MAX);
+            assert_eq!(found.iter().map(|one| &one.text[..]).collect::<Vec<_>>(), [&b"of three"[..], b"2026-11-24T10:00:00Z three"]);
+            assert_eq!(wanted.untimed.get(), 2);
+        }
     }
 
     /// Each line once, the last first, with its neighbours, whatever the blocks and however often it is gone on.

@@ -46,6 +46,8 @@ struct Asked {
     #[serde(default)]
     until_ms: Option<u64>,
     #[serde(default)]
+    only_timed: bool,
+    #[serde(default)]
     before: Option<String>,
     #[serde(default)]
     at: Option<String>,
@@ -65,6 +67,7 @@ impl Asked {
                 .map_err(|error| format!("the pattern cannot be used: {error}"))?,
             since_ms: self.since_ms,
             until_ms: self.until_ms,
+            only_timed: self.only_timed,
             before: place(&self.before)?,
             at: place(&self.at)?,
             limit: self.limit,
@@ -115,9 +118,10 @@ fn answer(cx: &mut Cx, asked: &Asked) -> Result<(), String> {
     put(&mut cx.out, &json!({ "begin": true }));
     cx.out.flush();
     let mut told = Told { out: &mut cx.out, sent: Instant::now() };
-    let End { looked, of, hits, more, is_late, trouble } = search(&sources, &wanted, &mut told)?;
+    let End { looked, of, hits, untimed, more, is_late, trouble } = search(&sources, &wanted, &mut told)?;
     let more = more.map(|cursor| cursor.to_string());
-    put(&mut cx.out, &json!({ "end": { "looked": looked, "of": of, "hits": hits, "more": more, "late": is_late, "trouble": trouble } }));
+    let end = json!({ "looked": looked, "of": of, "hits": hits, "untimed": untimed, "more": more, "late": is_late, "trouble": trouble });
+    put(&mut cx.out, &json!({ "end": end }));
     Ok(())
 }
 

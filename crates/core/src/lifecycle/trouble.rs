@@ -1,0 +1,116 @@
+//! Trouble of an instance that its state does not show.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Ending, ExitCause, ExitRecord, Instance, Origin, PolicyName, State};
+use crate::time::Now;
+
+/// Time in which the exits of an instance are counted.
+const WITHIN_MS: u64 = 5 * 60_000;
+/// Number of exits within that time from which on the instance keeps restarting.
+const OFTEN: usize = 3;
+
+/// Trouble that needs attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trouble {
+    /// Its process failed, and the restart policy does not start another one.
+    Crashed,
+    /// It runs or waits for its next start, and has exited several times in the last minutes.
+    KeepsRestarting,
+}
+
+impl Instance {
+    /// Returns the trouble of this instance, if its state does not show it. A job is expected to exit: only a failure counts.
+    /// `stop_codes` are the exit codes after which it stays stopped on purpose.
+    pub fn trouble(&self, stop_codes: &[i32], is_job: bool, now: Now) -> Option<Trouble> {
+        match self.state {
+            State::Gone | State::Errored => None,
+            State::Stopped => self.exits.last().is_some_and(|exit| is_crash(exit, stop_codes)).then_some(Trouble::Crashed),
+            _ if is_job => None,
+            _ => {
+                let is_recent = |exit: &&ExitRecord| now.mono_ms.saturating_sub(exit.ended.mono_ms) < WITHIN_MS;
+                let recent = self.exits.iter().filter(|exit| is_unasked(&exit.cause)).filter(is_recent);
+                (recent.count() >= OFTEN).then_some(Trouble::KeepsRestarting)
+            }
+        }
+    }
+}
+
+/// True if nobody asked for the exit: the process exited by itself, or a limit or a health check made the daemon stop it.
+fn is_unasked(cause: &ExitCause) -> bool {
+    match cause {
+        ExitCause::Asked(origin) | ExitCause::KilledAfterTimeout(origin) => match origin {
+            Origin::Policy(finding) => {
+                matches!(finding.name, PolicyName::Memory | PolicyName::Cpu | PolicyName::Errors | PolicyName::Health)
+            }
+            _ => false,
+        },
+        _ => true,
+    }
+}
+
+fn is_crash(exit: &ExitRecord, stop_codes: &[i32]) -> bool {
+    let has_failed = match exit.ending {
+        Ending::Code(code) => code != 0 && !stop_codes.contains(&code),
+        Ending::Signal { .. } | Ending::SpawnFailed { .. } => true,
+        Ending::Unknown => false,
+    };
+    has_failed && is_unasked(&exit.cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW_MS: u64 = 1_000_000;
+
+    fn exit(ago_ms: u64, ending: Ending, cause: ExitCause) -> ExitRecord {
+        let ended = Now::at(NOW_MS - ago_ms);
+        ExitRecord { inc: 1, pid: 7, started: Now::at(1), ended, ending, cause, last_lines: Vec::new() }
+    }
+
+    fn trouble(state: State, is_job: bool, exits: Vec<ExitRecord>) -> Option<Trouble> {
+        let mut instance = Instance::new(Now::at(1));
+        (instance.state, instance.exits) = (state, exits);
+        instance.trouble(&[9], is_job, Now::at(NOW_MS))
+    }
+
+    fn online() -> State {
+        State::Running { inc: 1, pid: 7, since: Now::at(NOW_MS) }
+    }
+
+    #[test]
+    fn a_failure_without_a_restart_is_a_crash() {
+        let by = |name| ExitCause::Asked(Origin::policy(name));
+        let signal = Ending::Signal { signal: 11, core: false };
+        for (ending, cause, crashed) in [
+            (Ending::Code(3), ExitCause::Itself, true),
+            (signal, ExitCause::Itself, true),
+            (signal, ExitCause::OutOfMemory, true),
+            (Ending::Code(1), by(PolicyName::Memory), true),
+            (Ending::Code(0), ExitCause::Itself, false),
+            (Ending::Code(9), ExitCause::Itself, false),
+            (signal, ExitCause::Asked(Origin::Shutdown), false),
+            (Ending::Code(1), by(PolicyName::Cron), false),
+            (Ending::Unknown, ExitCause::Itself, false),
+        ] {
+            let found = trouble(State::Stopped, false, vec![exit(1, ending, cause.clone())]);
+            assert_eq!(found.is_some(), crashed, "{ending:?} {cause:?}");
+        }
+        assert_eq!(trouble(State::Stopped, false, Vec::new()), None);
+        let old = exit(900_000, Ending::Code(1), ExitCause::Itself);
+        assert_eq!(trouble(State::Stopped, true, vec![old.clone()]), Some(Trouble::Crashed), "a failed job, too");
+        assert_eq!(trouble(State::Errored, false, vec![old]), None, "its state says that");
+    }
+
+    #[test]
+    fn three_exits_in_five_minutes_are_too_many() {
+        let ends = |agos: &[u64]| agos.iter().map(|ago| exit(*ago, Ending::Code(0), ExitCause::Itself)).collect::<Vec<_>>();
+        assert_eq!(trouble(online(), false, ends(&[299_000, 9, 1])), Some(Trouble::KeepsRestarting));
+        assert_eq!(trouble(online(), false, ends(&[300_000, 9, 1])), None);
+        assert_eq!(trouble(online(), true, ends(&[3, 2, 1])), None, "a job");
+        let asked = (1..5).map(|ago| exit(ago, Ending::Code(0), ExitCause::Asked(Origin::Resurrect))).collect();
+        assert_eq!(trouble(online(), false, asked), None);
+    }
+}
