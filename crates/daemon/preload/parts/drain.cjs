@@ -152,12 +152,7 @@ class Drain {
   sayClose(response) {
     if (this.seen.has(response) || response.headersSent) return;
     this.seen.add(response);
-    response.shouldKeepAlive = false;
-    // That alone would give way to a `Connection: keep-alive` of the app's own.
-    editHead(response, (head) => {
-      response._last = true;
-      return withLine(withoutLines(head, 'connection|keep-alive'), 'Connection: close');
-    });
+    endWith(response);
   }
 
   stop(server) {

@@ -410,6 +410,7 @@ mod tests {
             log_start: (15, 16),
             log_files: [Some((17, 18)), None],
             log_pipes: Some(Box::new(crate::logs::LogPipes { place: 3, pipes: [(15, 7), (15, 8)] })),
+            inspector_port: Some(9230),
             worker_id: 19,
             listening: vec!["a".into()],
             served: vec!["b".into()],

@@ -78,6 +78,8 @@ scenarios! {
     http2_stubborn_without_tls
     nobody_connected_is_drained_at_once
     each_response_says_close
+    an_old_connection_ends_with_its_next_response
+    an_old_session_of_http2_goes_away
     requests_under_way_are_finished
     idle_connections_are_closed_after_their_time
     a_request_that_has_begun_to_arrive_is_answered

@@ -319,6 +319,47 @@ const scenarios = {
     await app.stop();
   },
 
+  async an_old_connection_ends_with_its_next_response() {
+    for (const kind of ['http', 'https']) {
+      const protocol = kind === 'http' ? http : https;
+      const app = await serve(['app.cjs', kind], { settings: { age_ms: 300, ...COOKIE } });
+      for (const path of ['/', '/set', '/array', '/slow?ms=10', '/stream?ms=10']) {
+        const agent = new protocol.Agent({ keepAlive: true, maxSockets: 1 });
+        const begun = Date.now();
+        const ask = async () => (await get(app.port, path, { agent, protocol })).headers;
+        assert.equal((await ask()).connection.toLowerCase(), 'keep-alive', path);
+        let headers;
+        await until(async () => (headers = await ask()).connection === 'close');
+        assert.ok(Date.now() - begun >= 300, path);
+        assert.ok(headers['set-cookie'].some((cookie) => cookie.startsWith('ostler=3')), path);
+        // The next connection is young again.
+        assert.equal((await ask()).connection.toLowerCase(), 'keep-alive', path);
+        agent.destroy();
+      }
+      assert.equal(app.drained, 0);
+      await app.stop();
+    }
+  },
+
+  async an_old_session_of_http2_goes_away() {
+    for (const kind of ['h2', 'h2c']) {
+      const app = await serve(['app.cjs', kind], { settings: { age_ms: 300 } });
+      const session = h2Connect(kind, app.port);
+      const [goaway, gone] = [once(session, 'goaway'), once(session, 'close')];
+      const begun = Date.now();
+      assert.equal(await h2Get(session, '/'), 'ok');
+      const slow = h2Get(session, '/slow?ms=2000');
+      const [code, last] = await goaway;
+      assert.deepEqual([code, last, Date.now() - begun >= 290], [0, 2 ** 31 - 1, true]);
+      assert.equal(await slow, 'slow', 'what is under way is finished');
+      await gone;
+      const next = h2Connect(kind, app.port);
+      assert.equal(await h2Get(next, '/'), 'ok');
+      next.close();
+      await app.stop();
+    }
+  },
+
   async requests_under_way_are_finished() {
     const app = await serve(['app.cjs', 'http']);
     const slow = new Raw(app.port, REQUEST('/slow?ms=500'));
