@@ -7,7 +7,7 @@
 //
 // It is told by the environment, and on the IPC channel in messages that Node itself keeps from the app because their `cmd` begins with NODE_:
 //
-//   OSTLER_PRELOAD={"sync":true,"cookie":{"name":"x","worker":3},"beat_ms":10000,"age_ms":60000,"module":true,"debug_port":9230,"debug":true}      at least {}
+//   OSTLER_PRELOAD={"sync":true,"cookie":{"name":"x","worker":"3.1"},"beat_ms":10000,"age_ms":60000,"module":true,"debug_port":9230,"debug":true}      at least {}
 //   ostler → app   {"cmd":"NODE_OSTLER","act":"drain","stop_listening":false,"idle_ms":500,"signal":"SIGINT","lasting_ms":1600}
 //   app → ostler   {"cmd":"NODE_OSTLER","act":"open","requests":2,"lasting":1}      during the drain, at first and when it has changed
 //   app → ostler   {"cmd":"NODE_OSTLER","act":"drained","lasting":1}      once for each `drain`, when nobody is connected any more but by

@@ -29,7 +29,7 @@ use crate::store::Role;
 
 /// Rest after which a kept connection is closed during a drain. A client that has just had its answer asks again sooner, and is
 /// told to close then.
-const IDLE_MS: u64 = 500;
+pub(crate) const IDLE_MS: u64 = 500;
 
 /// Processes with our preload that finish what they do, by slot.
 #[derive(Debug, Default)]
@@ -85,7 +85,9 @@ impl Drains {
 
     /// Begins a drain: it gets nothing new any more and finishes what it has.
     fn begin(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
-        let Some(slot) = ctx.slots.get(id) else { return };
+        let now_ms = ctx.now.mono_ms;
+        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        slot.live.drain_began_ms = Some(now_ms);
         let is_preloaded = slot.durable.preloaded;
         match order(slot) {
             Some(message) => ctx.send(id, &message, None),

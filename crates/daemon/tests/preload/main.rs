@@ -65,6 +65,7 @@ scenarios! {
     a_client_gets_the_cookie_of_its_worker
     a_client_with_the_cookie_gets_none
     a_drain_and_the_cookie_go_together
+    a_client_with_the_cookie_has_time_for_its_next_request
     round_robin_under_load
     round_robin_under_load_of_30_ms
     round_robin_under_load_that_streams
