@@ -28,6 +28,8 @@ impl Feature for InspectorPorts {
         if options.given && port != options.base {
             // Without a host, which stays the one that the app's own option names.
             beside.last_node_args.push(format!("--inspect-port={port}"));
+        } else if port != options.base {
+            beside.debug_port = Some(port);
         }
         if let Some(slot) = ctx.slots.get_mut(id) {
             slot.durable.inspector_port = Some(port);
@@ -36,16 +38,10 @@ impl Feature for InspectorPorts {
     }
 }
 
-/// Port that the preload sets for SIGUSR1; none if Node has it from its options.
-pub(crate) fn port_for_signal(slot: &Slot, beside: &Beside) -> Option<u16> {
-    let options = options_of(slot, beside);
-    slot.durable.inspector_port.filter(|port| !options.given && *port != options.base)
-}
-
 /// Returns what the options of the app say, in the order in which Node reads them.
 fn options_of(slot: &Slot, beside: &Beside) -> InspectorOptions {
     let spec = slot.spec();
-    let env = node_options(slot, beside).map(|text| split(text)).unwrap_or_default();
+    let env = node_options(slot, beside).map(split).unwrap_or_default();
     let args = if spec.runs_in_node() { spec.interpreter_args.as_slice() } else { &[] };
     options(env.iter().chain(args).map(String::as_str))
 }
@@ -71,7 +67,6 @@ fn free_port(slots: &Slots, slot: &Slot, base: u16) -> u16 {
 mod tests {
     use super::*;
     use crate::engine::Played;
-    use crate::preload::Preload;
     use ostler_core::lifecycle::Wanted;
     use ostler_core::program::ProgramKind;
 
@@ -84,8 +79,8 @@ mod tests {
         }
     }
 
-    /// Arguments and settings of the second of two processes.
-    fn second(spec: &AppSpec) -> (Vec<String>, String) {
+    /// Arguments of the second of two processes, and the port that its preload sets.
+    fn second(spec: &AppSpec) -> (Vec<String>, Option<u16>) {
         let (mut played, mut ports) = (Played::new(&[]), InspectorPorts);
         let mut beside = Beside::default();
         for _ in 0..2 {
@@ -93,10 +88,8 @@ mod tests {
             played.ctx.slots.get_mut(id).unwrap().durable.instance.wanted = Wanted::Up;
             beside = Beside::default();
             ports.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
-            Preload::default().on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
         }
-        let settings = beside.vars.into_iter().map(|(_, value)| value).collect();
-        (beside.last_node_args, settings)
+        (beside.last_node_args, beside.debug_port)
     }
 
     #[test]
@@ -106,19 +99,19 @@ mod tests {
             spec
         };
         let starts_node = AppSpec { interpreter: None, program: Some(ProgramKind::StartsNode), ..node(&["--inspect=9300"]) };
-        for (spec, args, settings) in [
-            (node(&["--inspect"]), &["--inspect-port=9230"][..], "{}"),
-            (node(&["--inspect-brk=0.0.0.0:9300"]), &["--inspect-port=9301"], "{}"),
-            (node(&["--inspect=0"]), &[], "{}"),
-            (with_env("--inspect=9300 --no-warnings", node(&[])), &["--inspect-port=9301"], "{}"),
-            (with_env("--inspect=9300", node(&["--inspect-port=9400"])), &["--inspect-port=9401"], "{}"),
-            (with_env("--inspect=9300", starts_node.clone()), &["--inspect-port=9301"], "{}"),
+        for (spec, args, debug_port) in [
+            (node(&["--inspect"]), &["--inspect-port=9230"][..], None),
+            (node(&["--inspect-brk=0.0.0.0:9300"]), &["--inspect-port=9301"], None),
+            (node(&["--inspect=0"]), &[], None),
+            (with_env("--inspect=9300 --no-warnings", node(&[])), &["--inspect-port=9301"], None),
+            (with_env("--inspect=9300", node(&["--inspect-port=9400"])), &["--inspect-port=9401"], None),
+            (with_env("--inspect=9300", starts_node.clone()), &["--inspect-port=9301"], None),
             // The arguments are those of the program that starts Node.
-            (starts_node, &[], r#"{"debug_port":9230}"#),
-            (node(&[]), &[], r#"{"debug_port":9230}"#),
-            (AppSpec { interpreter: Some("python3".into()), ..node(&["--inspect"]) }, &[], ""),
+            (starts_node, &[], Some(9230)),
+            (node(&[]), &[], Some(9230)),
+            (AppSpec { interpreter: Some("python3".into()), ..node(&["--inspect"]) }, &[], None),
         ] {
-            assert_eq!(second(&spec), (args.iter().map(|arg| (*arg).to_owned()).collect(), settings.to_owned()), "{spec:?}");
+            assert_eq!(second(&spec), (args.iter().map(|arg| (*arg).to_owned()).collect(), debug_port), "{spec:?}");
         }
     }
 }

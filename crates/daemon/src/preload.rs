@@ -53,7 +53,7 @@ impl Feature for Preload {
         let path = self.path_for(slot, user, &ctx.settings, &mut ctx.log).and_then(|path| path.into_os_string().into_string().ok());
         slot.durable.preloaded = path.is_some();
         if let Some(path) = path {
-            let settings = settings(slot, inc, crate::inspector::port_for_signal(slot, beside));
+            let settings = settings(slot, inc, beside.debug_port);
             beside.vars.push((SETTINGS_VAR, settings));
             beside.node_args.extend(["--require".into(), path]);
         }

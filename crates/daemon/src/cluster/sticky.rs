@@ -17,6 +17,7 @@ use super::Cluster;
 use super::listeners::Rest;
 use super::round_robin::{ACCEPTS_PER_TURN, Eligible, RETRY_MS, exhausted, load_of};
 use crate::engine::Ctx;
+use crate::policy::DRAIN_IDLE_MS;
 use crate::reactor::Source;
 use crate::slots::{Client, Connection, Slot};
 
@@ -28,7 +29,7 @@ const MAX_PEEKED: usize = 1024;
 const PEEK_MS: u64 = 200;
 /// Time for which a process that finishes its requests gets the connections of its own clients: a session of socket.io begins with
 /// several requests, and no other process knows it. The preload waits as long.
-const FINISHING_MS: u64 = 2 * crate::drains::IDLE_MS;
+const FINISHING_MS: u64 = 2 * DRAIN_IDLE_MS;
 /// Time without an answer after which a worker loses its clients to others.
 const LOST_MS: u64 = 1000;
 

@@ -24,12 +24,9 @@ use ostler_proto::node::preload::{Drain, FromPreload};
 use serde_json::{Value, json};
 
 use crate::engine::{Answer, Ctx, Feature, Request};
+use crate::policy::DRAIN_IDLE_MS;
 use crate::slots::Slot;
 use crate::store::Role;
-
-/// Rest after which a kept connection is closed during a drain. A client that has just had its answer asks again sooner, and is
-/// told to close then.
-pub(crate) const IDLE_MS: u64 = 500;
 
 /// Processes with our preload that finish what they do, by slot.
 #[derive(Debug, Default)]
@@ -137,7 +134,7 @@ fn order(slot: &Slot) -> Option<Value> {
     let by_turns = is_cluster && spec.scheduling == Scheduling::RoundRobin;
     let policy = &slot.live.policy;
     let signal = (!policy.shutdown_with_message).then(|| ostler_sys::signal::name(policy.kill_signal));
-    Some(Drain { stop_listening: !by_turns, idle_ms: IDLE_MS, lasting_ms: policy.kill_timeout_ms, signal }.message())
+    Some(Drain { stop_listening: !by_turns, idle_ms: DRAIN_IDLE_MS, lasting_ms: policy.kill_timeout_ms, signal }.message())
 }
 
 /// Gives it all its time from now on.
