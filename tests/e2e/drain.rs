@@ -194,3 +194,33 @@ while True:
     client, _ = server.accept()
     threading.Thread(target=answer, args=(client,)).start()
 "#;
+
+/// A kept connection is closed by its worker when it is old, not before, and never without an answer.
+#[test]
+fn an_old_connection_is_closed_by_its_worker() {
+    needs_program!("node");
+    let (home, port) = (home(), free_port());
+    let script =
+        home.write("server.js", "require('http').createServer((request, response) => response.end('ok')).listen(process.env.PORT)");
+    let file = home.write(
+        "app.json",
+        format!(r#"{{"apps": [{{"name": "app", "script": "{script}", "instances": 2, "max_connection_age": "1s", "env": {{"PORT": {port}}}}}]}}"#),
+    );
+    home.ok(format!("start {file}"));
+    home.wait_until("it answers", || get(port, "/").is_ok());
+    let mut client = BufReader::new(TcpStream::connect(("127.0.0.1", port)).unwrap());
+    let mut heads = Vec::new();
+    home.wait_until("a response says close", || {
+        client.get_mut().write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert!(client.read_line(&mut head).unwrap() > 0, "closed without an answer after {} requests", heads.len());
+        }
+        std::io::Read::read_exact(&mut client, &mut [0; 2]).unwrap();
+        heads.push(head);
+        heads.last().is_some_and(|head| head.contains("Connection: close"))
+    });
+    assert!(heads.len() > 1 && heads[0].contains("Connection: keep-alive"), "{heads:?}");
+    let end = client.read_line(&mut String::new());
+    assert!(matches!(end, Ok(0)), "{end:?}");
+}

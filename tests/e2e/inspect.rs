@@ -1,8 +1,11 @@
 //! `inspect`: the debugger of a running Node app.
 
-use ostler_testkit::{fixture, needs_program};
+use std::collections::BTreeSet;
 
-use crate::setup::home;
+use ostler_testkit::{Home, fixture, free_ports, get, kill, needs_program, nodes};
+use rustix::process::Signal;
+
+use crate::setup::{ecosystem, home};
 
 #[test]
 fn the_debugger_of_node_listens() {
@@ -31,4 +34,84 @@ fn what_is_not_needed_here_says_what_is_there_instead() {
         assert!(output.code == 1 && output.stderr.contains(what) && output.stdout.is_empty(), "{output}");
     }
     assert!(!home.dir().join("pm2.pid").exists(), "a daemon was started");
+}
+
+/// Ports of the inspectors of all workers, each of which answers.
+#[track_caller]
+fn inspectors(home: &Home, workers: usize) -> BTreeSet<u16> {
+    let mut ports = BTreeSet::new();
+    home.wait_until("each worker has an inspector of its own", || {
+        let pids: Vec<i32> = home.jlist().iter().map(|item| item.pid()).collect();
+        ports = pids.iter().filter_map(|pid| port_of(home, *pid)).collect();
+        pids.len() == workers && ports.len() == workers
+    });
+    for port in &ports {
+        let version = get(*port, "/json/version").unwrap();
+        assert!(version.contains("Protocol-Version"), "{version}");
+    }
+    ports
+}
+
+/// Port that this process has written: its inspector listens there.
+fn port_of(home: &Home, pid: i32) -> Option<u16> {
+    let url = std::fs::read_to_string(home.work().join(format!("{pid}.url"))).ok()?;
+    url.strip_prefix("ws://127.0.0.1:")?.split('/').next()?.parse().ok()
+}
+
+#[test]
+fn each_worker_has_an_inspector() {
+    for node in nodes() {
+        for by_environment in [false, true] {
+            let (home, base) = (home(), free_ports(6));
+            let app = home.write(
+                "app.js",
+                "require('fs').writeFileSync(process.pid + '.url', String(require('inspector').url()));
+                require('http').createServer((request, response) => response.end()).listen(0);",
+            );
+            let option = format!("--inspect=127.0.0.1:{base}");
+            let option =
+                if by_environment { format!(r#""env": {{"NODE_OPTIONS": "{option}"}}"#) } else { format!(r#""node_args": "{option}""#) };
+            let interpreter = node.path.display();
+            let file =
+                ecosystem(&home, &format!(r#""name": "api", "script": "{app}", "instances": 3, "interpreter": "{interpreter}", {option}"#));
+            home.ok(format!("start {file}"));
+            assert_eq!(inspectors(&home, 3), (base..base + 3).collect(), "{node}");
+
+            let first = home.jlist()[0].pid();
+            kill(first, Signal::KILL);
+            home.wait_until("it is replaced", || home.jlist()[0].pid() != first && home.jlist()[0].status() == "online");
+            assert_eq!(inspectors(&home, 3), (base..base + 3).collect(), "{node}");
+
+            // The old worker has its port until the new one is ready.
+            home.ok("reload api");
+            let ports = inspectors(&home, 3);
+            assert!(ports.iter().all(|port| (base..base + 6).contains(port)), "{node}: {ports:?}");
+            if !by_environment {
+                assert_eq!(home.jlist()[1].env("node_args"), &serde_json::json!([format!("--inspect=127.0.0.1:{base}")]));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_signal_opens_one_inspector_for_each_worker() {
+    needs_program!("node");
+    let (home, base) = (home(), free_ports(2));
+    let app = home.write(
+        "app.js",
+        "require('fs').writeFileSync(process.env.NODE_APP_INSTANCE + '.port', process.debugPort + ' ' + process.execArgv.join(' '));
+        require('http').createServer((request, response) => response.end()).listen(0);",
+    );
+    let ports = || ["0.port", "1.port"].map(|name| std::fs::read_to_string(home.work().join(name)).unwrap_or_default());
+    home.ok(format!("start {app} --name api -i 2"));
+    let expected = ["9229 --enable-source-maps", "9230 --enable-source-maps"];
+    home.wait_until("each worker has a port of its own", || ports() == expected);
+
+    home.ok("delete api");
+    home.ok(format!("start {app} --name api -i 2 --node-args=--inspect-port={base}"));
+    home.wait_until("Node has said its version", || home.jlist().iter().all(|item| item.env("node_version").is_string()));
+    let told = home.ok("inspect api").stdout;
+    for port in [base, base + 1] {
+        assert!(told.contains(&format!("Debugger listening on ws://127.0.0.1:{port}/")), "{told}");
+    }
 }

@@ -113,6 +113,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("preload", Kind::Feature),
     ("tracing", Kind::Feature),
     ("input", Kind::Feature),
+    ("inspector", Kind::Feature),
     ("reclaim", Kind::Feature),
     ("remediation", Kind::Feature),
     ("rollouts", Kind::Feature),

@@ -136,6 +136,8 @@ fn who_gets_which_connection() {
         (json!({"sticky": true, "instances": 2, "scheduling": "shared"}), "sticky: needs scheduling \"round_robin\""),
         (json!({"sticky": {"cookie": "a b"}, "instances": 2}), "sticky: expected `cookie`"),
         (json!({"sticky": {"name": "a"}, "instances": 2}), "sticky: unknown key `name`"),
+        (json!({"max_connection_age": "5m", "pmx": false}), "max_connection_age: is for Node apps"),
+        (json!({"max_connection_age": "5m", "interpreter": "none"}), "max_connection_age: is for Node apps"),
         (json!({"scheduling": "random"}), "scheduling: expected \"round_robin\""),
     ] {
         let error = refusal(&project, "app.js", attributes.clone());
@@ -154,6 +156,8 @@ fn reload_stop_and_number_of_instances() {
     assert_eq!(spec.rollout, RolloutSpec { batch: Some(3), canary_ms: Some(60_000) });
     assert_eq!((spec.stop.drain_timeout_ms, spec.ready.watchdog_ms), (Some(10_000), Some(5000)));
     assert_eq!((spec.instances, spec.autoscale, spec.no_preload), (2, Some(Autoscale { min: 2, max: 6, cpu: 60 }), true));
+    let age = |value: Value| project.start("app.js", json!({"max_connection_age": value})).max_connection_age_ms;
+    assert_eq!((age(json!("5m")), age(json!(1500)), age(json!(0))), (Some(300_000), Some(1500), None));
     let plain = project.start("app.js", json!({"canary": 0, "watchdog": 0, "automation": true}));
     assert_eq!((plain.rollout, plain.ready.watchdog_ms, plain.no_preload), (RolloutSpec::default(), None, false));
     assert!(project.start("app.js", json!({"automation": false})).no_preload);

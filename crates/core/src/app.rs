@@ -114,6 +114,9 @@ pub struct AppSpec {
     /// Stickiness: what binds a client to a worker.
     #[serde(skip_serializing_if = "is_default")]
     pub sticky: Option<Sticky>,
+    /// Age from which a connection is closed after its next response, so that its client connects again.
+    #[serde(skip_serializing_if = "is_default")]
+    pub max_connection_age_ms: Option<u64>,
     /// Replacement of instances by a reload.
     #[serde(skip_serializing_if = "is_default")]
     pub rollout: RolloutSpec,
@@ -184,6 +187,11 @@ impl AppSpec {
     /// True if Node runs it, be it behind another program that is expected to start Node.
     pub fn ends_in_node(&self) -> bool {
         self.runs_in_node() || self.program == Some(ProgramKind::StartsNode)
+    }
+
+    /// True if its processes run with the preload, unless that cannot be read.
+    pub fn has_preload(&self) -> bool {
+        self.ends_in_node() && !self.no_preload
     }
 
     /// True if Deno runs it.
@@ -264,6 +272,7 @@ impl Default for AppSpec {
             listen: Vec::new(),
             scheduling: Scheduling::default(),
             sticky: None,
+            max_connection_age_ms: None,
             rollout: RolloutSpec::default(),
             autoscale: None,
             cron: None,

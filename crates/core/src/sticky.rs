@@ -8,7 +8,7 @@ pub const MAX_HEAD_BYTES: usize = 16 << 10;
 /// Part of a head that is searched for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sought {
-    /// A cookie of this name with the number of an instance.
+    /// A cookie of this name with the number of an instance, and perhaps of its process.
     Cookie(String),
     /// The address of the client as a proxy reports it.
     Forwarded,
@@ -19,6 +19,8 @@ pub enum Sought {
 pub enum Found {
     /// The cookie names this instance.
     Instance(u32),
+    /// The cookie names this instance, and the incarnation of its process.
+    Process(u32, u32),
     /// The proxy names this client.
     Client(IpAddr),
     /// A request without it.
@@ -57,7 +59,7 @@ pub fn find(bytes: &[u8], sought: &Sought) -> Found {
 fn in_line(line: &[u8], sought: &Sought) -> Option<Found> {
     let (header, value) = std::str::from_utf8(line).ok()?.split_once(':')?;
     match sought {
-        Sought::Cookie(name) if header.eq_ignore_ascii_case("cookie") => cookie(value, name).map(Found::Instance),
+        Sought::Cookie(name) if header.eq_ignore_ascii_case("cookie") => cookie(value, name),
         Sought::Forwarded if header.eq_ignore_ascii_case("forwarded") => forwarded(value).map(Found::Client),
         Sought::Forwarded if ["x-forwarded-for", "x-real-ip"].iter().any(|name| header.eq_ignore_ascii_case(name)) => {
             address(value.split(',').next()?).map(Found::Client)
@@ -66,10 +68,15 @@ fn in_line(line: &[u8], sought: &Sought) -> Option<Found> {
     }
 }
 
-fn cookie(cookies: &str, name: &str) -> Option<u32> {
+/// Reads the instance in `name=3`, or also its process in `name=3.7`.
+fn cookie(cookies: &str, name: &str) -> Option<Found> {
     let mut pairs = cookies.split(';').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.find(|(key, _)| key.trim() == name)?;
-    value.trim().trim_matches('"').parse().ok()
+    let value = value.trim().trim_matches('"');
+    match value.split_once('.') {
+        Some((index, inc)) => Some(Found::Process(index.parse().ok()?, inc.parse().ok()?)),
+        None => value.parse().ok().map(Found::Instance),
+    }
 }
 
 /// The address in `for=192.0.2.60;proto=http, for=…` (RFC 7239).
@@ -145,6 +152,10 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: x\r\nCookie: a=1; who=3; b=2\r\n\r\n", Found::Instance(3)),
             ("GET / HTTP/1.1\r\ncOOkie:who=\"12\"\r\n", Found::Instance(12)),
             ("GET / HTTP/1.1\nCookie: other=1\nCookie: who=0\n", Found::Instance(0)),
+            ("GET / HTTP/1.1\r\nCookie: who=3.7; b=2\r\n\r\n", Found::Process(3, 7)),
+            ("GET / HTTP/1.1\r\nCookie: who=\"0.12\"\r\n\r\n", Found::Process(0, 12)),
+            ("GET / HTTP/1.1\r\nCookie: who=3.\r\n\r\n", Found::Absent),
+            ("GET / HTTP/1.1\r\nCookie: who=3.7.1\r\n\r\n", Found::Absent),
             ("GET / HTTP/1.1\r\nHost: x\r\nCookie: a=1; who=3", Found::More),
             ("", Found::More),
             ("GET / HTTP/1.1\r\nX-Cookie: who=3\r\nCookie: whoever=3; xwho=3\r\n\r\n", Found::Absent),

@@ -18,5 +18,6 @@ pub(crate) const CODE: &str = joined! {
     "parts/http1.cjs"
     "parts/stand_in.cjs"
     "parts/http2.cjs"
+    "parts/age.cjs"
     "parts/end.cjs"
 };

@@ -23,6 +23,7 @@ use crate::home_watch::HomeWatch;
 use crate::hooks::Hooks;
 use crate::host::Host;
 use crate::input::Input;
+use crate::inspector::InspectorPorts;
 use crate::jobs::Jobs;
 use crate::keeper_watch::KeeperWatch;
 use crate::last_lines::LastLines;
@@ -121,6 +122,8 @@ features! {
     collecting: Collecting,
     autosave: Autosave,
     autoscale: Autoscale,
+    // The preload passes the port on.
+    inspector: InspectorPorts,
     preload: Preload,
     tracing: Tracing,
     input: Input,

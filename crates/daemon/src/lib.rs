@@ -30,6 +30,7 @@ mod hooks;
 mod host;
 mod incident;
 mod input;
+mod inspector;
 mod ipc;
 mod jobs;
 

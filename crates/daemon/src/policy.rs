@@ -12,6 +12,9 @@ use crate::store::Role;
 // Those of the core are those of this system.
 const _: () = assert!(signal::INT == system::INT && signal::KILL == system::KILL && signal::TERM == system::TERM);
 
+/// Rest after which a kept connection is closed during a drain. A client that has just had its answer asks again sooner, and is
+/// told to close then.
+pub(crate) const DRAIN_IDLE_MS: u64 = 500;
 /// Time for the requests under way, where the app names none: the old process costs nothing meanwhile.
 const DRAIN_MS: u64 = 30_000;
 /// Time for the answer to a request to drain: an event loop that is not blocked answers sooner.

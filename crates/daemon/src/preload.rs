@@ -47,13 +47,14 @@ pub(crate) struct Preload {
 }
 
 impl Feature for Preload {
-    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
         let Some(slot) = ctx.slots.get_mut(id) else { return Ok(()) };
         let user = beside.account.as_ref().map(|account| &account.credentials);
         let path = self.path_for(slot, user, &ctx.settings, &mut ctx.log).and_then(|path| path.into_os_string().into_string().ok());
         slot.durable.preloaded = path.is_some();
         if let Some(path) = path {
-            beside.vars.push((SETTINGS_VAR, settings(slot)));
+            let settings = settings(slot, inc, beside.debug_port);
+            beside.vars.push((SETTINGS_VAR, settings));
             beside.node_args.extend(["--require".into(), path]);
         }
         Ok(())
@@ -131,14 +132,20 @@ fn write_shared() -> Option<PathBuf> {
     write(shared_folder()?, Some(0o644))
 }
 
-/// Settings of one process.
-fn settings(slot: &Slot) -> String {
+/// Settings of one process. `debug_port`: where Node's inspector is to listen after SIGUSR1.
+fn settings(slot: &Slot, inc: u32, debug_port: Option<u16>) -> String {
     let mut settings = Map::new();
+    if let Some(port) = debug_port {
+        settings.insert("debug_port".into(), port.into());
+    }
     if slot.live.piped.is_some() {
         settings.insert("sync".into(), true.into());
     }
     if let Some(Sticky::Cookie(name)) = &slot.spec().sticky {
-        settings.insert("cookie".into(), json!({"name": name, "worker": slot.durable.index}));
+        settings.insert("cookie".into(), json!({"name": name, "worker": format!("{}.{inc}", slot.durable.index)}));
+    }
+    if let Some(ms) = slot.spec().max_connection_age_ms {
+        settings.insert("age_ms".into(), ms.into());
     }
     if slot.spec().is_module() {
         settings.insert("module".into(), true.into());
@@ -171,10 +178,11 @@ mod tests {
     fn an_app_of_node_is_started_with_it_and_told_what_it_has_to_do() {
         let mut spec = node();
         spec.sticky = Some(Sticky::Cookie("seat".into()));
+        spec.max_connection_age_ms = Some(60_000);
         let (beside, is_preloaded) = prepared(spec);
         let [require, path] = &beside.node_args[..] else { panic!("{:?}", beside.node_args) };
         assert!(require == "--require" && path.contains(FILE_PREFIX) && is_preloaded, "{path}");
-        assert_eq!(beside.vars, [(SETTINGS_VAR, r#"{"cookie":{"name":"seat","worker":0}}"#.to_owned())]);
+        assert_eq!(beside.vars, [(SETTINGS_VAR, r#"{"cookie":{"name":"seat","worker":"0.1"},"age_ms":60000}"#.to_owned())]);
     }
 
     #[test]

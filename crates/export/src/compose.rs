@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use ostler_core::health::Phase;
 use ostler_core::order::Condition;
 use ostler_core::restart::RestartBudget;
+use ostler_core::serving::Autoscale;
 use serde_json::Value;
 
 use crate::base::Base;
@@ -24,9 +25,13 @@ pub(crate) fn files(plan: &mut Plan<'_>) -> (Vec<(String, String)>, Vec<String>)
     let swarm = plan.options.swarm;
     let with_secrets: Vec<&Service<'_>> = plan.services.iter().filter(|service| mounts_secrets(service, swarm)).collect();
     let config = if swarm { "ostler.stack.yaml" } else { "ostler.compose.yaml" };
-    let override_text = (!with_secrets.is_empty()).then(|| {
+    let override_text = plan.services.iter().any(|service| has_override(service, swarm)).then(|| {
         let ours: Vec<&Service<'_>> = plan.services.iter().filter(|service| !service.is_backing()).collect();
-        container::file(plan.project, &ours, |service| mounted(service, swarm)).text(Dialect::Plain)
+        container::file(plan.project, &ours, |service| container::Own {
+            secrets: mounted(service, swarm),
+            range: range_inside(service, swarm),
+        })
+        .text(Dialect::Plain)
     });
     let mut told = Vec::new();
     let mut map = Map::new();
@@ -73,7 +78,7 @@ pub(crate) fn files(plan: &mut Plan<'_>) -> (Vec<(String, String)>, Vec<String>)
     }
     map.put_filled("secrets", secrets);
     if override_text.is_some() {
-        map.say("The apps once more, with the places of their secrets: it stands over the file of the image.");
+        map.say("The apps once more, with the places of their secrets and ranges of instances: it stands over the file of the image.");
         map.put("configs", Map::new().with("ostler", Map::new().with("file", format!("./{config}"))));
     }
     plan.told.append(&mut told);
@@ -109,6 +114,11 @@ fn mounted<'a>(service: &'a Service<'_>, swarm: bool) -> Vec<&'a String> {
 
 fn mounts_secrets(service: &Service<'_>, swarm: bool) -> bool {
     !service.is_backing() && !mounted(service, swarm).is_empty()
+}
+
+/// True if it needs the file of apps that Compose puts over that of the image.
+fn has_override(service: &Service<'_>, swarm: bool) -> bool {
+    mounts_secrets(service, swarm) || (!service.is_backing() && range_inside(service, swarm).is_some())
 }
 
 /// A name that Compose and Swarm take.
@@ -157,6 +167,8 @@ fn of(plan: &Plan<'_>, service: &Service<'_>, taken: &mut BTreeSet<u16>, told: &
             Yaml::from(entry)
         };
         map.put("secrets", mounted(service, swarm).into_iter().map(secret).collect::<Vec<_>>());
+    }
+    if has_override(service, swarm) {
         let entry = Map::new().with("source", "ostler").with("target", format!("/app/{}", container::FILE));
         map.put("configs", vec![entry.into()]);
     }
@@ -199,15 +211,14 @@ fn command(plan: &Plan<'_>, service: &Service<'_>, map: &mut Map, swarm: bool) {
         return;
     }
     let mut words: Vec<String> = ["ostler", "runtime", container::FILE, "--only", &service.name].map(str::to_owned).to_vec();
-    match instances_inside(service, swarm) {
-        Some(count) => {
-            map.say("All instances in one container: they share the port.");
-            words.extend(["-i".into(), count]);
-        }
-        None if service.wanted() > 1 && !swarm => {
-            map.say("One process in a container, and several of those.");
-        }
-        None => {}
+    if let Some(count) = instances_inside(service, swarm) {
+        map.say("All instances in one container: they share the port.");
+        words.extend(["-i".into(), count]);
+    } else if let Some(range) = range_inside(service, swarm) {
+        let (min, max) = (range.min, range.max);
+        map.say(format!("All instances in one container: they share the port. ostler keeps {min} to {max} of them, by their load."));
+    } else if service.wanted() > 1 && !swarm {
+        map.say("One process in a container, and several of those.");
     }
     if let Some(cron) = service.cron().filter(|_| service.kind != Kind::Job) {
         words.extend(["--cron-restart".into(), cron.pattern.clone()]);
@@ -231,7 +242,15 @@ fn instances_inside(service: &Service<'_>, swarm: bool) -> Option<String> {
     match &service.replicas {
         Replicas::Fixed(count) => (*count > 1).then(|| count.to_string()),
         Replicas::PerCpu => Some("max".into()),
-        Replicas::Range(range) => Some(range.max.to_string()),
+        Replicas::Range(_) => None,
+    }
+}
+
+/// Range of instances that ostler keeps in one container, by their load.
+fn range_inside<'a>(service: &'a Service<'_>, swarm: bool) -> Option<&'a Autoscale> {
+    match &service.replicas {
+        Replicas::Range(range) if !swarm && shares_a_container(service) => Some(range),
+        _ => None,
     }
 }
 
@@ -430,11 +449,16 @@ fn deploy(service: &Service<'_>, swarm: bool) -> Map {
     let memory = service.memory_limit().filter(|_| swarm || service.replicas != Replicas::PerCpu || !shares_a_container(service));
     limits.put_some("memory", memory.map(|bytes| memory_text(bytes.saturating_mul(shared))));
     limits.put_some("pids", spec.hard_limits().and_then(|hard| hard.pids).map(|pids| i64::from(pids) * shared as i64));
-    let reservations = service.soft_memory().map(|bytes| Map::new().with("memory", memory_text(bytes.saturating_mul(shared))));
+    let mut reservations = Map::new();
+    if let Some(percent) = service.settings.cpu_request.and_then(|_| service.cpu_request()) {
+        reservations.put("cpus", format!("{}.{:02}", percent / 100, percent % 100));
+    }
+    let reserved = service.settings.memory_request.and_then(|_| service.memory_request()).or_else(|| service.soft_memory());
+    reservations.put_some("memory", reserved.map(memory_text));
     let mut resources = Map::new();
     resources.put_filled("limits", limits);
-    if swarm && let Some(reservations) = reservations {
-        resources.put("reservations", reservations);
+    if swarm {
+        resources.put_filled("reservations", reservations);
     }
     deploy.put_filled("resources", resources);
     if !swarm {

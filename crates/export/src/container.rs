@@ -3,7 +3,7 @@
 //! Paths are those of the image, variables are left out (the engine sets them), and so are files of logs (the output is the log) and whatever is the
 //! engine's business: how many there are, when a job runs.
 
-use ostler_core::serving::ReadyBy;
+use ostler_core::serving::{Autoscale, ReadyBy};
 use serde_json::Value;
 
 use crate::project::Project;
@@ -42,6 +42,7 @@ const KEYS: &[&str] = &[
     "listen",
     "scheduling",
     "sticky",
+    "max_connection_age",
     "reload_batch",
     "canary",
     "ready",
@@ -75,15 +76,24 @@ const KEYS: &[&str] = &[
     "increment_var",
 ];
 
-/// The file for these services. `secrets`: variables whose values are files in [`SECRETS`]; all others are variables of the container.
-pub(crate) fn file(project: &Project, services: &[&Service<'_>], secrets: impl for<'a> Fn(&'a Service<'_>) -> Vec<&'a String>) -> Map {
+/// What the file of one engine has more than that of the image.
+#[derive(Default)]
+pub(crate) struct Own<'a> {
+    /// Variables whose values are files in [`SECRETS`]; all others are variables of the container.
+    pub secrets: Vec<&'a String>,
+    /// Range of instances that ostler keeps in the container.
+    pub range: Option<&'a Autoscale>,
+}
+
+/// The file for these services.
+pub(crate) fn file(project: &Project, services: &[&Service<'_>], own: impl for<'a> Fn(&'a Service<'_>) -> Own<'a>) -> Map {
     let mut map = Map::new();
     map.say("The apps of this image. Variables come from the engine, output goes to it; numbers of instances and limits are its business.");
-    map.put("apps", services.iter().map(|service| app(project, service, &secrets(service)).into()).collect::<Vec<Yaml>>());
+    map.put("apps", services.iter().map(|service| app(project, service, &own(service)).into()).collect::<Vec<Yaml>>());
     map
 }
 
-fn app(project: &Project, service: &Service<'_>, secrets: &[&String]) -> Map {
+fn app(project: &Project, service: &Service<'_>, own: &Own<'_>) -> Map {
     let spec = service.spec;
     let given = spec.given.open();
     let mut app = Map::new();
@@ -116,9 +126,12 @@ fn app(project: &Project, service: &Service<'_>, secrets: &[&String]) -> Map {
     if !matches!(spec.ready.proof(), Some(ReadyBy::Log(_))) {
         app.put("disable_logs", true);
     }
-    if !secrets.is_empty() {
+    if let Some(range) = own.range {
+        app.put("instances", Map::new().with("min", range.min).with("max", range.max).with("cpu", range.cpu));
+    }
+    if !own.secrets.is_empty() {
         let mut map = Map::new();
-        for name in secrets {
+        for name in &own.secrets {
             map.put(name.as_str(), format!("{SECRETS}/{name}"));
         }
         app.put("secrets", map);

@@ -126,6 +126,7 @@ pub static ROWS: &[Row] = &[
         "sticky",
         [Inside, By("sessionAffinity: ClientIP"), Told("its services have no stickiness"), Told("each instance opens its own ports")],
     ),
+    ("max_connection_age", inside(Moot("one process serves all connections"))),
     ("reload_batch", [By("update_config.parallelism"), By("maxSurge"), By("max_parallel"), Told("a restart is not rolling")]),
     ("canary", [By("update_config.monitor"), By("minReadySeconds"), By("canary"), Told("a restart is not rolling")]),
     ("ready", [By("healthcheck"), By("startupProbe"), By("check"), By("Type=notify for \"notify\"")]),
@@ -186,6 +187,10 @@ pub static ROWS: &[Row] = &[
     ("event_loop_inspector", all(NO_METRICS)),
     ("deep_monitoring", all(NO_METRICS)),
     ("io", all(NO_METRICS)),
+    (
+        "export",
+        [By("mirrors; reservations with --swarm"), By("requests, Service, mirrors"), By("resources, mirrors"), Moot("a unit is no image")],
+    ),
     ("post_update", containers(Told("images are replaced, nothing is pulled in them"), Told("nothing is pulled"))),
     ("exec_timeout", all(Moot("see post_update"))),
     ("write", all(KEPT)),

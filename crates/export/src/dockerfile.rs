@@ -1,5 +1,9 @@
 //! Images: a Dockerfile for each, `.dockerignore`, and the file that ostler reads in them.
 
+use std::path::Path;
+
+use ostler_core::export_settings::Mirrors;
+
 use crate::base::{Base, Packages, Requirements};
 use crate::image::{self, Image};
 use crate::project::joined;
@@ -53,7 +57,7 @@ pub(crate) fn of_images(plan: &Plan<'_>) -> Files {
     let mut files: Files = plan.images.iter().map(|image| (image.dockerfile.clone(), dockerfile(plan, image))).collect();
     files.push((".dockerignore".into(), ignored(plan)));
     let ours: Vec<&Service<'_>> = plan.services.iter().filter(|service| !service.is_backing()).collect();
-    files.push((container::FILE.into(), container::file(plan.project, &ours, |_| Vec::new()).text(Dialect::Plain)));
+    files.push((container::FILE.into(), container::file(plan.project, &ours, |_| container::Own::default()).text(Dialect::Plain)));
     files
 }
 
@@ -114,14 +118,22 @@ fn dockerfile(plan: &Plan<'_>, image: &Image) -> String {
         .filter(|service| image.services.contains(&service.name))
         .filter_map(|service| plan.project.inside(&service.spec.script).map(crate::project::below_app))
         .collect();
-    let recipe = recipe(&image.base, &scripts);
+    let mut recipe = recipe(&image.base, &scripts);
+    recipe.takes.extend(built_paths(plan, image));
+    let mirrors = mirrors(plan, image);
     out.line(format!("FROM {} AS build", recipe.build));
+    system_mirror(&mirrors, &recipe.build, &mut out);
+    package_mirror(&mirrors, &image.base, &mut out);
     out.workdir(&workdir);
     match &image.base {
         Base::Node(_, packages) => {
             let is_workspace =
                 folder.and_then(|folder| folder.package.as_ref()).is_some_and(|package| package.workspaces) || has("pnpm-workspace.yaml");
             node(&mut out, *packages, is_workspace, &existing, script("build"));
+            if !recipe.takes.is_empty() {
+                out.line("# The second stage copies node_modules, also if the app has no packages.");
+                out.line("RUN mkdir -p node_modules");
+            }
         }
         Base::Bun => {
             out.line("# The lock file first: packages stay in the cache as long as it does not change.");
@@ -197,6 +209,7 @@ fn dockerfile(plan: &Plan<'_>, image: &Image) -> String {
 fn second_stage(plan: &Plan<'_>, image: &Image, recipe: &Recipe, out: &mut Text) {
     out.gap();
     out.line(format!("FROM {}", recipe.run));
+    system_mirror(&mirrors(plan, image), &recipe.run, out);
     out.line("# Nobody's own user: what breaks out of the app is nobody. The number is what Kubernetes checks.");
     if recipe.alpine {
         out.line(format!("RUN addgroup -S -g {USER} app && adduser -S -D -H -u {USER} -G app app"));
@@ -250,6 +263,76 @@ fn second_stage(plan: &Plan<'_>, image: &Image, recipe: &Recipe, out: &mut Text)
     } else {
         let only = image.services.join(",");
         out.line(format!("CMD {}", quote::json(&[&command[..], &["--only", &only]].concat())));
+    }
+}
+
+/// Folders into which builds of Node apps write.
+const OUTPUTS: &[&str] = &["dist", "build", "lib", "out", ".output"];
+/// Folders of files that apps read while they run.
+const READ: &[&str] = &["public", "static", "assets", "views", "templates", "locales", "config", "prisma", "drizzle", "migrations"];
+
+/// Paths that the second stage takes of a Node app whose scripts are all built; none = everything.
+fn built_paths(plan: &Plan<'_>, image: &Image) -> Vec<String> {
+    let Some(folder) = plan.project.folders.get(&image.folder) else { return Vec::new() };
+    let is_plain = matches!(image.base, Base::Node(_, Packages::Npm | Packages::Pnpm | Packages::Yarn | Packages::Unlocked));
+    let is_single = folder.package.as_ref().is_some_and(|package| package.scripts.contains("build") && !package.workspaces);
+    if !is_plain || !is_single || folder.files.contains("pnpm-workspace.yaml") {
+        return Vec::new();
+    }
+    let mut outputs: Vec<&str> = Vec::new();
+    for service in plan.services.iter().filter(|service| image.services.contains(&service.name)) {
+        let script = plan.project.inside(&service.spec.script).and_then(|script| Path::new(script).strip_prefix(&image.folder).ok());
+        let first = script.and_then(|script| script.iter().next()?.to_str());
+        match first.filter(|first| OUTPUTS.contains(first) && service.folder == image.folder && !service.spec.shell) {
+            Some(first) if outputs.contains(&first) => {}
+            Some(first) => outputs.push(first),
+            None => return Vec::new(),
+        }
+    }
+    let read = READ.iter().copied().filter(|name| folder.files.contains(*name));
+    let all = outputs.into_iter().chain(["node_modules", "package.json"]).chain(read);
+    all.map(|name| crate::project::below_app(&joined(&image.folder, name))).collect()
+}
+
+/// Mirrors for an image: those of its first app that names any.
+fn mirrors(plan: &Plan<'_>, image: &Image) -> Mirrors {
+    let mut own = plan.services.iter().filter(|service| image.services.contains(&service.name)).map(|service| &service.settings.mirrors);
+    own.find(|mirrors| **mirrors != Mirrors::default()).cloned().unwrap_or_default()
+}
+
+/// Has the package manager of the system use a mirror.
+fn system_mirror(mirrors: &Mirrors, image: &str, out: &mut Text) {
+    if image.contains("alpine") {
+        if let Some(host) = &mirrors.alpine {
+            out.line(format!("ARG ALPINE_MIRROR={host}"));
+            out.line("RUN sed -i \"s|dl-cdn.alpinelinux.org|$ALPINE_MIRROR|g\" /etc/apk/repositories");
+        }
+    } else if let Some(host) = &mirrors.debian {
+        out.line(format!("ARG DEBIAN_MIRROR={host}"));
+        out.line("RUN sed -i \"s|deb.debian.org|$DEBIAN_MIRROR|g\" /etc/apt/sources.list.d/debian.sources");
+    }
+}
+
+/// Has the package managers of the language use a mirror.
+fn package_mirror(mirrors: &Mirrors, base: &Base, out: &mut Text) {
+    match base {
+        Base::Node(..) | Base::Bun => {
+            if let Some(registry) = &mirrors.npm {
+                out.line("# For npm, pnpm, Yarn, Bun and corepack. `--build-arg NPM_REGISTRY=…` names another one.");
+                out.line(format!("ARG NPM_REGISTRY={registry}"));
+                out.line(
+                    "ENV npm_config_registry=$NPM_REGISTRY YARN_REGISTRY=$NPM_REGISTRY YARN_NPM_REGISTRY_SERVER=$NPM_REGISTRY COREPACK_NPM_REGISTRY=$NPM_REGISTRY",
+                );
+            }
+        }
+        Base::Python(_) => {
+            if let Some(index) = &mirrors.pip {
+                out.line("# For pip and uv. `--build-arg PIP_INDEX=…` names another one.");
+                out.line(format!("ARG PIP_INDEX={index}"));
+                out.line("ENV PIP_INDEX_URL=$PIP_INDEX UV_DEFAULT_INDEX=$PIP_INDEX");
+            }
+        }
+        _ => {}
     }
 }
 

@@ -279,22 +279,22 @@ fn time(ms: u64) -> String {
 }
 
 fn resources(service: &Service<'_>, out: &mut Hcl) {
-    let (memory, soft) = (service.memory_limit(), service.soft_memory());
-    if memory.is_none() && service.cpu_percent().is_none() {
-        out.say("No resources: the ecosystem file has no memory_max, max_memory_restart or cpu_quota; Nomad takes 100 MHz and 300 MB.");
+    let (request, limit) = (service.memory_request(), service.memory_limit());
+    if request.is_none() && service.cpu_request().is_none() {
+        out.say("No resources: the ecosystem file has no memory_max, max_memory_restart, cpu_quota or export.requests; Nomad takes 100 MHz and 300 MB.");
         return;
     }
     let megabytes = |bytes: u64| bytes.div_ceil(1 << 20).max(1);
     out.block("resources", |out| {
-        if let Some(percent) = service.cpu_percent() {
+        if let Some(percent) = service.cpu_request() {
             out.say("Of a core of 2 GHz: Nomad counts in MHz.");
             out.bare("cpu", u64::from(percent) * 20);
         }
-        if let Some(memory) = memory {
-            out.bare("memory", megabytes(soft.unwrap_or(memory)));
-            if soft.is_some() {
-                out.bare("memory_max", megabytes(memory));
-            }
+        if let Some(memory) = request {
+            out.bare("memory", megabytes(memory));
+        }
+        if let Some(limit) = limit.filter(|limit| Some(*limit) != request) {
+            out.bare("memory_max", megabytes(limit));
         }
     });
 }

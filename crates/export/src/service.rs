@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::diff::looks_secret;
+use ostler_core::export_settings::{ExportSettings, export_settings};
 use ostler_core::limits::Amount;
 use ostler_core::order::Condition;
 use ostler_core::serving::{Autoscale, ListenAt, ReadyBy};
@@ -60,6 +61,8 @@ pub(crate) struct Service<'a> {
     /// Files of variables, in the project.
     pub env_files: Vec<String>,
     pub replicas: Replicas,
+    /// What the app has for exports alone.
+    pub settings: ExportSettings,
     /// Labels of the apps that it needs.
     pub depends_on: Vec<(String, Condition)>,
 }
@@ -111,6 +114,19 @@ impl Service<'_> {
     /// `cpu_quota` in percent of one core.
     pub(crate) fn cpu_percent(&self) -> Option<u32> {
         self.spec.hard_limits()?.cpu_percent
+    }
+
+    /// CPU that an engine reserves, in percent of one core: what `export` says, else `cpu_quota`. Never more than the limit, which engines reject.
+    pub(crate) fn cpu_request(&self) -> Option<u32> {
+        let limit = self.cpu_percent();
+        let asked = self.settings.cpu_request.or(limit)?;
+        Some(limit.map_or(asked, |limit| asked.min(limit)))
+    }
+
+    /// Memory that an engine reserves, in bytes: what `export` says, else `max_memory_restart`, else `memory_max`. Never more than the limit.
+    pub(crate) fn memory_request(&self) -> Option<u64> {
+        let asked = self.settings.memory_request.or_else(|| self.soft_memory()).or_else(|| self.hard_memory())?;
+        Some(self.memory_limit().map_or(asked, |limit| asked.min(limit)))
     }
 
     /// The words that run it without ostler, in an image.
@@ -241,7 +257,16 @@ pub(crate) fn services<'a>(project: &'a Project, told: &mut Vec<Told>) -> Vec<Se
             Kind::Once
         };
         let port = ports.first().copied().or_else(|| base.port());
-        all.push(Service { spec, name: name.clone(), base, folder, kind, port, ports, env, secrets, env_files, replicas, depends_on });
+        let settings = spec.given.open().get("export").and_then(|value| export_settings(value).ok()).unwrap_or_default();
+        let service =
+            Service { spec, name: name.clone(), base, folder, kind, port, ports, env, secrets, env_files, replicas, settings, depends_on };
+        if service.settings.cpu_request.is_some_and(|asked| service.cpu_percent().is_some_and(|limit| asked > limit)) {
+            tell("export", "requests.cpu is above cpu_quota: the limit is written as the request".into());
+        }
+        if service.settings.memory_request.is_some_and(|asked| service.memory_limit().is_some_and(|limit| asked > limit)) {
+            tell("export", "requests.memory is above the limit of memory: the limit is written as the request".into());
+        }
+        all.push(service);
     }
     all
 }

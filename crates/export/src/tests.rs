@@ -56,9 +56,8 @@ fn folder(dir: &Path, inside: &str, all: &mut BTreeMap<String, Folder>) {
         let name = entry.file_name().into_string().unwrap();
         if entry.path().is_dir() {
             folder(&entry.path(), &project::joined(inside, &name), all);
-        } else {
-            own.files.insert(name);
         }
+        own.files.insert(name);
     }
     own.package = std::fs::read_to_string(dir.join("package.json")).ok().and_then(|text| Package::read(&text));
     all.insert(inside.to_owned(), own);
@@ -477,12 +476,100 @@ fn a_hundred_apps_are_exported_in_a_moment() {
     assert_eq!(exported.files.len(), 100);
 }
 
+/// An app as the guides to Kubernetes have it: requests below limits, port 80 for a container's 3000, mirrors of China.
 #[test]
-fn an_autoscaler_that_never_grows_is_told() {
-    for (quota, is_told) in [(50, true), (70, true), (100, false)] {
-        let apps = json!([{ "name": "a", "script": "a.js", "cpu_quota": quota, "instances": { "min": 2, "max": 9, "cpu": 70 } }]);
-        let tree = Tree::new(&[("ecosystem.json", &apps.to_string()), ("a.js", "")]);
+fn golden_settings_for_exports() {
+    let apps = json!([{
+        "name": "myapp", "script": "dist/main.js", "instances": { "min": 2, "max": 10, "cpu": 70 }, "exec_mode": "cluster", "env": { "PORT": 3000 },
+        "memory_max": "512M", "cpu_quota": 50, "export": {
+            "requests": { "cpu": "200m", "memory": "256M" },
+            "mirrors": { "npm": "https://registry.npmmirror.com", "alpine": "mirrors.aliyun.com", "debian": "mirrors.aliyun.com" }
+        }
+    }]);
+    let tree = Tree::new(&[
+        ("ecosystem.json", &apps.to_string()),
+        ("package.json", r#"{"scripts": {"build": "tsc"}}"#),
+        ("pnpm-lock.yaml", ""),
+        ("src/main.ts", ""),
+        ("test/main.ts", ""),
+        ("public/logo.svg", ""),
+    ]);
+    let project = tree.project("ecosystem.json", None);
+    for target in [Target::Kubernetes, Target::Compose] {
+        let mut exported = made(&project, target, &Options::default());
+        exported.files.retain(|file| file.path != ".dockerignore");
+        insta::assert_snapshot!(format!("settings_{}", target.word()), shown(&tree, &exported));
+    }
+}
+
+#[test]
+fn a_target_that_is_never_reached_is_told() {
+    let told = |quota: Option<u32>, request: Option<&str>, cpu: u32| {
+        let mut app = json!({ "name": "api", "script": "a.js", "instances": { "min": 2, "max": 9, "cpu": cpu } });
+        quota.iter().for_each(|quota| app["cpu_quota"] = json!(quota));
+        request.iter().for_each(|request| app["export"] = json!({ "requests": { "cpu": request } }));
+        let tree = Tree::new(&[("ecosystem.json", &json!([app]).to_string()), ("a.js", "")]);
         let exported = made(&tree.project("ecosystem.json", None), Target::Kubernetes, &Options::default());
-        assert_eq!(exported.told.iter().any(|told| told.why.contains("never grows")), is_told, "{quota}");
+        exported.told.into_iter().filter(|told| told.key == "instances").map(|told| told.why).collect::<Vec<_>>().join("")
+    };
+    for (quota, request, cpu, never) in [
+        (Some(50), Some("200m"), 70, false),
+        (Some(50), None, 70, false),
+        (Some(50), None, 100, true),
+        (Some(50), Some("200m"), 250, true),
+        (Some(50), Some("200m"), 240, false),
+        (None, Some("200m"), 1000, false),
+        (None, None, 400, false),
+    ] {
+        assert_eq!(told(quota, request, cpu).contains("never grows"), never, "{quota:?} {request:?} {cpu}");
+    }
+}
+
+#[test]
+fn the_port_of_a_service() {
+    let ports = |app: Value| {
+        let tree = Tree::new(&[("ecosystem.json", &json!([app]).to_string()), ("a.js", "")]);
+        let exported = made(&tree.project("ecosystem.json", None), Target::Kubernetes, &Options::default());
+        let all = documents(file(&exported, "k8s/api.yaml"));
+        let service = all.iter().find(|object| object["kind"] == "Service").unwrap();
+        let entries = service["spec"]["ports"].as_array().unwrap();
+        entries
+            .iter()
+            .map(|entry| format!("{}={}->{}", entry["name"], entry["port"], entry["targetPort"]).replace('"', ""))
+            .collect::<Vec<_>>()
+    };
+    let app = |port: u16, settings: Value| json!({ "name": "api", "script": "a.js", "env": { "PORT": port }, "export": settings });
+    assert_eq!(ports(app(3000, json!({}))), ["http=80->http", "port-3000=3000->http"]);
+    assert_eq!(ports(app(3000, json!({ "service_port": 8080 }))), ["http=8080->http", "port-3000=3000->http"]);
+    assert_eq!(ports(app(3000, json!({ "service_port": 3000 }))), ["http=3000->http"]);
+    assert_eq!(ports(app(80, json!({}))), ["http=80->http"]);
+    let two = json!({ "name": "api", "script": "a.js", "listen": [3000, 80] });
+    assert_eq!(ports(two), ["http=3000->http", "port-80=80->port-80"]);
+}
+
+/// A folder of which only a part is built, or that has other scripts, is copied as a whole.
+#[test]
+fn images_take_what_was_built() {
+    let lines = |script: &str, files: &[(&str, &str)]| {
+        let apps = json!([{ "name": "api", "script": script }]).to_string();
+        let files = [files, &[("ecosystem.json", apps.as_str())]].concat();
+        let tree = Tree::new(&files);
+        let exported = made(&tree.project("ecosystem.json", None), Target::Dockerfile, &Options::default());
+        let text = file(&exported, "Dockerfile").to_owned();
+        text.lines().filter_map(|line| Some(line.strip_prefix("COPY --from=build ")?.to_owned())).collect::<Vec<_>>()
+    };
+    let package = ("package.json", r#"{"scripts": {"build": "tsc"}}"#);
+    let built = ["/app/dist /app/dist", "/app/node_modules /app/node_modules", "/app/package.json /app/package.json"];
+    assert_eq!(lines("dist/main.js", &[package, ("src/main.ts", "")]), built);
+    let with_views = [&built[..], &["/app/views /app/views"]].concat();
+    assert_eq!(lines("dist/main.js", &[package, ("views/a.html", "")]), with_views);
+    for (script, files) in [
+        ("dist/main.js", &[("package.json", "{}")][..]),
+        ("server.js", &[package]),
+        ("npm run start", &[package]),
+        ("dist/main.js", &[package, ("pnpm-workspace.yaml", "")]),
+        ("dist/main.js", &[package, ("yarn.lock", ""), (".yarnrc.yml", "")]),
+    ] {
+        assert_eq!(lines(script, files), ["/app ./"], "{script} {files:?}");
     }
 }

@@ -190,6 +190,13 @@ pub static KEYS: &[Key] = &[
         "false",
         "A client stays with its worker, by its address or the one that a proxy reports (`true`), or by a cookie (`\"cookie\"`, `{cookie: name}`); round robin in cluster mode only.",
     ),
+    key(
+        Serving,
+        "max_connection_age",
+        &[Millis],
+        "none",
+        "A kept connection that is older is closed after its next response, so that its client connects again, perhaps to another worker; Node apps only ([how](../cluster.md#kept-connections)).",
+    ),
     key(Serving, "reload_batch", &[Number(1, 10_000)], "1, 2 from three instances on", "Instances that a reload replaces at the same time."),
     key(Serving, "canary", &[Millis], "none", "A reload first replaces one instance and watches it for so long beside the old ones."),
     key(
@@ -365,6 +372,13 @@ pub static KEYS: &[Key] = &[
     key(Node, "event_loop_inspector", &[Flag], "false", "Event loop metrics.").without_effect(NO_PROBES).option(&["--event-loop-inspector"]),
     key(Node, "deep_monitoring", &[Flag], "false", "All metrics.").without_effect(NO_PROBES).option(&["--deep-monitoring"]),
     key(Node, "io", &[Table], "none", "Settings of the metrics preload.").without_effect(NO_PROBES),
+    key(
+        Kept,
+        "export",
+        &[Table],
+        "none",
+        "What `ostler export` writes for other engines: `{requests: {cpu, memory}, service_port, mirrors: {npm, pip, debian, alpine}}` ([how](../export.md#settings-for-exports)).",
+    ),
     key(Kept, "post_update", &[Texts], "none", "Commands after `pull`, `forward` and `backward`, before the reload."),
     key(Kept, "exec_timeout", &[Millis], "none", "Time limit of each of these commands."),
     key(Kept, "write", &[Flag], "false", "Write the resolved options to a file.")

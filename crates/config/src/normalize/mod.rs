@@ -33,6 +33,7 @@ mod watch;
 use std::path::{Path, PathBuf};
 
 use ostler_core::app::{AppSpec, EnvMap, ExecMode};
+use ostler_core::export_settings::export_settings;
 use serde_json::{Map, Value};
 
 use crate::check::RawApp;
@@ -230,6 +231,7 @@ pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &Base<'_>)
         }
         Some(Group::Health) if key == "alerts" => alerts::check(&spec.name, value),
         Some(Group::Health) if key == "scrape" => scrape::check(value),
+        Some(Group::Kept) if key == "export" => export_settings(value).map(|_| ()).map_err(|faults| faults.join("; ")),
         Some(Group::Env | Group::Cron | Group::Watch | Group::Health | Group::Kept) | None => Ok(()),
     }
 }

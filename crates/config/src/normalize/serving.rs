@@ -19,6 +19,7 @@ pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &Base<'_>)
         "listen" => listen::set(spec, value, base)?,
         "scheduling" => spec.scheduling = value.as_str().and_then(scheduling).unwrap_or_default(),
         "sticky" => spec.sticky = sticky(value)?,
+        "max_connection_age" => spec.max_connection_age_ms = Some(number(value)?).filter(|ms| *ms > 0),
         "reload_batch" => spec.rollout.batch = u32::try_from(number(value)?).ok(),
         "canary" => spec.rollout.canary_ms = Some(number(value)?).filter(|ms| *ms > 0),
         _ => {}
@@ -77,7 +78,8 @@ pub(super) fn autoscale(value: &Value, cpus: u32) -> Result<Option<Autoscale>, S
 }
 
 /// Attributes that [`finish`] looks at together.
-pub(super) const TOGETHER: &[&str] = &["listen", "scheduling", "sticky", "ready", "http", "args", "listen_timeout", "port"];
+pub(super) const TOGETHER: &[&str] =
+    &["listen", "scheduling", "sticky", "max_connection_age", "pmx", "automation", "ready", "http", "args", "listen_timeout", "port"];
 
 /// Checks what must fit together. Error: a key, and what is wrong with it.
 pub(super) fn finish(spec: &mut AppSpec) -> Result<(), (&'static str, String)> {
@@ -88,6 +90,10 @@ pub(super) fn finish(spec: &mut AppSpec) -> Result<(), (&'static str, String)> {
     }
     if spec.sticky.is_some() && spec.scheduling != Scheduling::RoundRobin {
         return Err(("sticky", "needs scheduling \"round_robin\": in the others the kernel hands out the connections".into()));
+    }
+    if spec.max_connection_age_ms.is_some() && !spec.has_preload() {
+        let message = "is for Node apps with the preload; for others the proxy limits it (nginx: `keepalive_time`)";
+        return Err(("max_connection_age", message.into()));
     }
     named_sockets(spec).map_err(|message| ("args", message))?;
     ready::finish(spec)

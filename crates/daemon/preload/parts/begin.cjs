@@ -7,7 +7,7 @@
 //
 // It is told by the environment, and on the IPC channel in messages that Node itself keeps from the app because their `cmd` begins with NODE_:
 //
-//   OSTLER_PRELOAD={"sync":true,"cookie":{"name":"x","worker":3},"beat_ms":10000,"module":true,"debug":true}      at least {}
+//   OSTLER_PRELOAD={"sync":true,"cookie":{"name":"x","worker":"3.1"},"beat_ms":10000,"age_ms":60000,"module":true,"debug_port":9230,"debug":true}      at least {}
 //   ostler → app   {"cmd":"NODE_OSTLER","act":"drain","stop_listening":false,"idle_ms":500,"signal":"SIGINT","lasting_ms":1600}
 //   app → ostler   {"cmd":"NODE_OSTLER","act":"open","requests":2,"lasting":1}      during the drain, at first and when it has changed
 //   app → ostler   {"cmd":"NODE_OSTLER","act":"drained","lasting":1}      once for each `drain`, when nobody is connected any more but by
@@ -33,10 +33,14 @@ const FEW = 4;
 /** Channels that we listen to. Node 18 collects a channel that nobody refers to, with its subscribers. */
 const channels = [];
 
-function start({ sync, cookie, beat_ms, module }) {
+function start({ sync, cookie, beat_ms, module, debug_port, age_ms }) {
+  // SIGUSR1 opens the inspector there: in a cluster each worker has a port of its own.
+  if (debug_port > 0) process.debugPort = debug_port;
   if (sync) ['stdout', 'stderr'].forEach(quietly(writeBlocking));
   if (isCookie(cookie)) quietly(stickBy)(cookie);
-  if (typeof process.send === 'function') drainOnCommand();
+  const ageMs = age_ms > 0 ? Math.min(age_ms, LONGEST_TIMER / 2) : 0;
+  if (ageMs > 0) quietly(limitAge)(ageMs);
+  if (typeof process.send === 'function') drainOnCommand(ageMs);
   if (typeof process.send === 'function') tellWhenRun(process.send);
   if (typeof process.send === 'function') quietly(reportExceptions)(process.send);
   if (module) quietly(beginProbe)();
@@ -74,8 +78,9 @@ function beat(send, ms) {
   setInterval(say, ms).unref();
 }
 
-function drainOnCommand() {
+function drainOnCommand(ageMs) {
   const drain = new Drain(process.send);
+  drain.http2.ageMs = ageMs;
   subscribe('net.server.socket', ({ socket }) => drain.connected(socket));
   // Unlike 'message', this event does not make the channel keep the process alive.
   process.on('internalMessage', quietly((message) => obey(message, drain)));

@@ -4,6 +4,7 @@
 class Drain {
   send;
   begun = false;
+  begunAt = 0;
   told = true;
   stopListening = false;
   idleMs = 500;
@@ -39,6 +40,7 @@ class Drain {
     this.said = '';
     if (!this.begun) {
       this.begun = true;
+      this.begunAt = milliseconds();
       subscribe('http.server.request.start', ({ response, server }) => {
         this.meet(server);
         this.sayClose(response);
@@ -152,12 +154,7 @@ class Drain {
   sayClose(response) {
     if (this.seen.has(response) || response.headersSent) return;
     this.seen.add(response);
-    response.shouldKeepAlive = false;
-    // That alone would give way to a `Connection: keep-alive` of the app's own.
-    editHead(response, (head) => {
-      response._last = true;
-      return withLine(withoutLines(head, 'connection|keep-alive'), 'Connection: close');
-    });
+    endWith(response);
   }
 
   stop(server) {
@@ -170,7 +167,16 @@ class Drain {
 
   report() {
     if (this.told) return;
-    if (this.open() === 0) this.drained(0);
+    if (this.open() === 0 && this.isQuiet()) this.drained(0);
+  }
+
+  /**
+   * A session of socket.io begins with several requests, each perhaps on its own connection, and no other process knows it. So clients that
+   * stay with their worker get some time for the next request, but not without end.
+   */
+  isQuiet() {
+    const now = milliseconds();
+    return now - lastRequest >= this.idleMs || now - this.begunAt >= 2 * this.idleMs;
   }
 
   /** What is open is counted from time to time only: with thousands of connections that takes a while. */
@@ -192,6 +198,7 @@ class Drain {
    * what its clients do meanwhile with it: they have some time to come to an end.
    */
   mayEnd() {
+    if (!this.isQuiet()) return false;
     if (process.listenerCount(typeof this.signal === 'string' ? this.signal : 'message') > 0) return true;
     const now = milliseconds();
     if (this.lastingSince === undefined) this.lastingSince = now;

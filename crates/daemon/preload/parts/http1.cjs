@@ -9,6 +9,16 @@ function connectionsOf(server) {
   return server[name];
 }
 
+/** Ends a connection with this response, whose head is not sent yet. */
+function endWith(response) {
+  response.shouldKeepAlive = false;
+  // That alone would give way to a `Connection: keep-alive` of the app's own.
+  editHead(response, (head) => {
+    response._last = true;
+    return withLine(withoutLines(head, 'connection|keep-alive'), 'Connection: close');
+  });
+}
+
 function speaksHttp(server) {
   return connectionsOf(server) !== undefined || speaksHttp2(server);
 }

@@ -3,6 +3,8 @@ class Http2Sessions {
   servers = new WeakSet();
   /** With the moment in which each was told to go away. */
   sessions = new Map();
+  /** Age at which a session is told to go away (`max_connection_age`); 0: none. */
+  ageMs = 0;
 
   /** Called for each connection, so the first question has to be a cheap one. */
   learn(server) {
@@ -17,6 +19,16 @@ class Http2Sessions {
     if (!session || this.sessions.has(session)) return;
     this.sessions.set(session, undefined);
     session.once('close', () => this.sessions.delete(session));
+    if (this.ageMs > 0) this.retireAfter(session, spread(this.ageMs));
+  }
+
+  /** Closes a session at a certain age. Open streams are finished. */
+  retireAfter(session, ms) {
+    for (const delay of [ms, ms + 500]) {
+      const timer = setTimeout(quietly(() => this.retire(session, 0)), delay);
+      timer.unref();
+      session.once('close', () => clearTimeout(timer));
+    }
   }
 
   /** Streams under way. A session whose streams all last does so, too; one without streams goes away by itself. */
@@ -29,16 +41,19 @@ class Http2Sessions {
     }
   }
 
-  /** First asks to open no more streams, yet takes those that are on their way; some time later says which was the last one. */
   goAway(graceMs) {
+    for (const session of this.sessions.keys()) this.retire(session, graceMs);
+  }
+
+  /** First asks to open no more streams, yet takes those that are on their way; some time later says which was the last one. */
+  retire(session, graceMs) {
     const now = milliseconds();
-    for (const [session, since] of this.sessions) {
-      if (since === undefined) {
-        this.sessions.set(session, now);
-        session.goaway(0, 2 ** 31 - 1);
-      } else if (now - since >= graceMs && !session.closed) {
-        session.close();
-      }
+    const since = this.sessions.get(session);
+    if (since === undefined) {
+      this.sessions.set(session, now);
+      session.goaway(0, 2 ** 31 - 1);
+    } else if (now - since >= graceMs && !session.closed) {
+      session.close();
     }
   }
 }

@@ -1,5 +1,8 @@
 // ---- Sticky sessions -------------------------------------------------------------------------------------------------------------------
 
+/** Time of the last request, if clients stay with their worker. */
+let lastRequest = -Infinity;
+
 /** Both parts go into a header as they are. */
 function isCookie(cookie) {
   const isPart = (part) => ['string', 'number'].includes(typeof part) && /^[\w.-]+$/.test(part);
@@ -10,6 +13,7 @@ function isCookie(cookie) {
 function stickBy({ name, worker }) {
   const pair = `${name}=${worker}`;
   subscribe('http.server.request.start', ({ request, response }) => {
+    lastRequest = milliseconds();
     if (!carries(request.headers.cookie, pair)) {
       editHead(response, (head) => withLine(head, `Set-Cookie: ${pair}; Path=/; HttpOnly; SameSite=Lax`));
     }

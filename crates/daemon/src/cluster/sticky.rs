@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use ostler_core::balance::{WINDOW, after, home_of};
+use ostler_core::lifecycle::State;
 use ostler_core::serving::Sticky;
 use ostler_core::sticky::{Found, MAX_HEAD_BYTES, Sought, find, may_be_proxy};
 use rustix::io::Errno;
@@ -16,8 +17,9 @@ use super::Cluster;
 use super::listeners::Rest;
 use super::round_robin::{ACCEPTS_PER_TURN, Eligible, RETRY_MS, exhausted, load_of};
 use crate::engine::Ctx;
+use crate::policy::DRAIN_IDLE_MS;
 use crate::reactor::Source;
-use crate::slots::{Client, Connection};
+use crate::slots::{Client, Connection, Slot};
 
 /// Most connections of one listener that wait for their worker.
 const MAX_WAITING: usize = 256;
@@ -25,6 +27,9 @@ const MAX_WAITING: usize = 256;
 const MAX_PEEKED: usize = 1024;
 /// Longest wait for a first request.
 const PEEK_MS: u64 = 200;
+/// Time for which a process that finishes its requests gets the connections of its own clients: a session of socket.io begins with
+/// several requests, and no other process knows it. The preload waits as long.
+const FINISHING_MS: u64 = 2 * DRAIN_IDLE_MS;
 /// Time without an answer after which a worker loses its clients to others.
 const LOST_MS: u64 = 1000;
 
@@ -132,6 +137,7 @@ impl Cluster {
         let Peek { listener, sought, mut connection, .. } = peek;
         match found {
             Found::Instance(instance) => connection.client = Some(Client::Instance(instance)),
+            Found::Process(instance, inc) => connection.client = Some(Client::Process(instance, inc)),
             Found::Client(address) => connection.client = Some(Client::Address(address)),
             Found::Absent if matches!(sought, Sought::Cookie(_)) => connection.client = Some(Client::New),
             Found::Absent | Found::Nothing | Found::More => {}
@@ -192,7 +198,7 @@ impl Cluster {
                 let index = ctx.slots.get(worker).map(|slot| slot.durable.index);
                 let by_turn = match client {
                     Some(Client::New) => true,
-                    Some(Client::Instance(instance)) => index != Some(instance),
+                    Some(Client::Instance(instance) | Client::Process(instance, _)) => index != Some(instance),
                     Some(Client::Address(_)) | None => false,
                 };
                 if by_turn
@@ -224,6 +230,14 @@ impl Cluster {
             let lost = |load: ostler_core::balance::Load| load.unanswered > 0 && now_ms.saturating_sub(load.since_ms) >= LOST_MS;
             !connection.refused_by.contains(worker) && load_of(&ctx.slots, *worker, who).is_some_and(|load| !lost(load))
         };
+        if let Some(Client::Process(index, inc)) = connection.client {
+            let is_own =
+                |worker: &u32| ctx.slots.get(*worker).is_some_and(|slot| slot.durable.index == index && has_process(slot, inc, now_ms));
+            let mut own = listener.turns.workers().filter(|worker| !connection.refused_by.contains(worker)).filter(is_own);
+            if let Some(worker) = own.find(|worker| is_finishing(ctx, *worker) || able(worker)) {
+                return Some(worker);
+            }
+        }
         let able: Vec<(u32, u32)> =
             listener.turns.workers().filter(able).filter_map(|worker| Some((ctx.slots.get(worker)?.durable.index, worker))).collect();
         // By the number of the instance, which stays the same when its process is replaced.
@@ -237,8 +251,10 @@ impl Cluster {
         // By its address all clients of a proxy would be with one worker.
         let in_turn = || after(listener.newcomer, able.iter().map(|(index, _)| *index));
         let index = match connection.client {
-            Some(Client::Instance(instance)) if able.iter().any(|(index, _)| *index == instance) => Some(instance),
-            Some(Client::Instance(_) | Client::New) => in_turn(),
+            Some(Client::Instance(instance) | Client::Process(instance, _)) if able.iter().any(|(index, _)| *index == instance) => {
+                Some(instance)
+            }
+            Some(Client::Instance(_) | Client::Process(..) | Client::New) => in_turn(),
             Some(Client::Address(address)) => by_address(address),
             None => able
                 .iter()
@@ -247,6 +263,21 @@ impl Cluster {
         }?;
         able.iter().find(|(able, _)| *able == index).map(|(_, worker)| *worker)
     }
+}
+
+/// True if this incarnation of an instance serves, or began to finish its requests a moment ago.
+fn has_process(slot: &Slot, inc: u32, now_ms: u64) -> bool {
+    match slot.durable.instance.state {
+        State::Running { inc: own, .. } => own == inc,
+        State::Draining { inc: own, .. } => {
+            own == inc && slot.live.drain_began_ms.is_some_and(|began| now_ms.saturating_sub(began) < FINISHING_MS)
+        }
+        _ => false,
+    }
+}
+
+fn is_finishing(ctx: &Ctx, worker: u32) -> bool {
+    ctx.slots.get(worker).is_some_and(|slot| matches!(slot.durable.instance.state, State::Draining { .. }))
 }
 
 /// Searches for the cookie, or for the client of a proxy: that decides also for a client without

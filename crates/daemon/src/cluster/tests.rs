@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ostler_core::app::ExecMode;
 use ostler_core::default_box::DefaultBox;
-use ostler_core::lifecycle::{Event, Origin, State};
+use ostler_core::lifecycle::{Event, Origin, PolicyName, State};
 use ostler_core::serving::Sticky;
 use ostler_proto::node::cluster::Answer;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -312,6 +312,39 @@ fn a_client_that_says_nothing_goes_by_its_address() {
     rig.pass(1);
     assert_eq!(rig.handed(&workers).iter().sum::<usize>(), 2);
     assert_eq!(rig.played.ctx.timers.next_ms(), None);
+}
+
+/// A session begins with several requests, and only the process that has begun it knows it.
+#[test]
+fn a_process_that_finishes_keeps_its_clients_for_a_moment() {
+    let spec = AppSpec { sticky: Some(Sticky::Cookie("who".into())), ..app(Scheduling::RoundRobin) };
+    let (mut rig, workers, address) = Rig::with_workers(&spec, 2);
+    let slot = rig.played.ctx.slots.get_mut(workers[1].id).unwrap();
+    let (index, inc) = (slot.durable.index, slot.durable.instance.inc);
+    let now = rig.played.ctx.now;
+    slot.durable.instance.state =
+        State::Draining { inc, pid: 4711, since: now, deadline_ms: u64::MAX, cause: Origin::policy(PolicyName::Recovery) };
+    slot.live.drain_began_ms = Some(now.mono_ms);
+    let ask = |cookie: String| {
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(format!("GET / HTTP/1.1\r\nCookie: who={cookie}\r\n\r\n").as_bytes()).unwrap();
+        client
+    };
+    let mut clients = Vec::new();
+    for (cookie, after_ms, handed) in [
+        (format!("{index}.{inc}"), 0, [0, 1]),
+        // Others go to those that serve, and so does a client of a former process.
+        (format!("{index}"), 0, [1, 0]),
+        (format!("{index}.{}", inc + 1), 0, [1, 0]),
+        (format!("{index}.{inc}"), 999, [0, 1]),
+        (format!("{index}.{inc}"), 1, [1, 0]),
+    ] {
+        rig.pass(after_ms);
+        clients.push(ask(cookie.clone()));
+        rig.turn();
+        assert_eq!(rig.handed(&workers), handed, "{cookie} after {after_ms} ms more");
+        rig.answers(workers[usize::from(handed[1] == 1)].id, true);
+    }
 }
 
 #[test]

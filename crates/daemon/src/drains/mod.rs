@@ -24,12 +24,9 @@ use ostler_proto::node::preload::{Drain, FromPreload};
 use serde_json::{Value, json};
 
 use crate::engine::{Answer, Ctx, Feature, Request};
+use crate::policy::DRAIN_IDLE_MS;
 use crate::slots::Slot;
 use crate::store::Role;
-
-/// Rest after which a kept connection is closed during a drain. A client that has just had its answer asks again sooner, and is
-/// told to close then.
-const IDLE_MS: u64 = 500;
 
 /// Processes with our preload that finish what they do, by slot.
 #[derive(Debug, Default)]
@@ -85,7 +82,9 @@ impl Drains {
 
     /// Begins a drain: it gets nothing new any more and finishes what it has.
     fn begin(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
-        let Some(slot) = ctx.slots.get(id) else { return };
+        let now_ms = ctx.now.mono_ms;
+        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        slot.live.drain_began_ms = Some(now_ms);
         let is_preloaded = slot.durable.preloaded;
         match order(slot) {
             Some(message) => ctx.send(id, &message, None),
@@ -135,7 +134,7 @@ fn order(slot: &Slot) -> Option<Value> {
     let by_turns = is_cluster && spec.scheduling == Scheduling::RoundRobin;
     let policy = &slot.live.policy;
     let signal = (!policy.shutdown_with_message).then(|| ostler_sys::signal::name(policy.kill_signal));
-    Some(Drain { stop_listening: !by_turns, idle_ms: IDLE_MS, lasting_ms: policy.kill_timeout_ms, signal }.message())
+    Some(Drain { stop_listening: !by_turns, idle_ms: DRAIN_IDLE_MS, lasting_ms: policy.kill_timeout_ms, signal }.message())
 }
 
 /// Gives it all its time from now on.

@@ -20,6 +20,10 @@ pub(crate) struct Beside {
     pub vars: Vec<(&'static str, String)>,
     /// Arguments for Node itself, before those of the description.
     pub node_args: Vec<String>,
+    /// Arguments for Node itself, after those of the description: of two, Node takes the last.
+    pub last_node_args: Vec<String>,
+    /// Port of Node's inspector that the preload sets; none = Node has it from its options.
+    pub debug_port: Option<u16>,
     /// Secrets that commands gave.
     pub secrets: Values,
 }

@@ -93,6 +93,8 @@ pub(crate) struct Live {
     pub seeks_port_holder: bool,
     /// Time when this daemon requested its process.
     pub spawned_ms: Option<u64>,
+    /// Time when this daemon told its process to finish its requests.
+    pub drain_began_ms: Option<u64>,
     /// True if the pid file exists.
     pub pid_file_written: bool,
     /// Deadline as it is in the slots' order of deadlines.
@@ -136,6 +138,7 @@ impl Live {
             cpu: CpuHistory::default(),
             seeks_port_holder: false,
             spawned_ms: None,
+            drain_began_ms: None,
             pid_file_written: false,
             due_ms: None,
         }
@@ -411,6 +414,7 @@ mod tests {
             log_start: (15, 16),
             log_files: [Some((17, 18)), None],
             log_pipes: Some(Box::new(crate::logs::LogPipes { place: 3, pipes: [(15, 7), (15, 8)] })),
+            inspector_port: Some(9230),
             worker_id: 19,
             listening: vec!["a".into()],
             served: vec!["b".into()],
@@ -453,14 +457,14 @@ mod tests {
     #[test]
     fn nothing_live_comes_back() {
         let mut slots = with(every_field());
-        let Live { trouble, script_runs, worker, group_ooms, axm, unready, health, spawned_ms, due_ms, .. } =
+        let Live { trouble, script_runs, worker, group_ooms, axm, unready, health, spawned_ms, drain_began_ms, due_ms, .. } =
             &mut slots.get_mut(ID).unwrap().live;
         *trouble = Some("port 80 is taken".into());
         (*script_runs, *unready) = (true, true);
         worker.served_by.push(1);
         axm.actions.push(Value::Null);
         *health = Some(Box::new(HealthReport { state: Health::Healthy, since: Now::at(5), failures: 0, last: None }));
-        (*group_ooms, *spawned_ms, *due_ms) = (1, Some(5), Some(5));
+        (*group_ooms, *spawned_ms, *drain_began_ms, *due_ms) = (1, Some(5), Some(5), Some(5));
         let mut next = next_daemon(&slots);
         let Live {
             app: _,
@@ -484,10 +488,11 @@ mod tests {
             pid_file_written,
             due_ms,
             seeks_port_holder,
+            drain_began_ms,
         } = next.remove(ID).unwrap().live;
         assert!(trouble.is_none() && node.is_none() && ipc.is_none() && piped.is_none() && health.is_none());
         assert!(worker.own_mut().is_none() && axm.own_mut().is_none());
-        assert_eq!((script_runs, unready, group_ooms, spawned_ms, due_ms), (false, false, 0, None, None));
+        assert_eq!((script_runs, unready, group_ooms, spawned_ms, drain_began_ms, due_ms), (false, false, 0, None, None, None));
         assert!(!seeks_port_holder);
         assert!(!group_fresh, "somebody else made it");
         assert!(!pid_file_written, "a candidate has none");

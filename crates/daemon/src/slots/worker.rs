@@ -69,6 +69,8 @@ pub(crate) struct Connection {
 pub(crate) enum Client {
     /// It named this instance.
     Instance(u32),
+    /// It named this instance, and the incarnation of its process.
+    Process(u32, u32),
     /// It has no cookie yet: whoever gets it gives it one.
     New,
     /// Address that it comes from.

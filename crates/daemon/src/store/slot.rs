@@ -125,6 +125,9 @@ pub(crate) struct SlotRecord {
     /// Pipes of its log writer, in piped mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_pipes: Option<Box<LogPipes>>,
+    /// Port of its process for Node's inspector; none = it is no Node app, or it has not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inspector_port: Option<u16>,
     /// Its number among cluster workers (`cluster.worker.id`); 0 = none yet.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub worker_id: u32,
@@ -171,6 +174,7 @@ impl SlotRecord {
             log_start: (0, 0),
             log_files: [None; 2],
             log_pipes: None,
+            inspector_port: None,
             worker_id: 0,
             listening: Vec::new(),
             served: Vec::new(),

@@ -47,13 +47,13 @@ pub(crate) fn failure(step: &str, errno: i32) -> SpawnFailure {
 /// Builds incarnation `inc` of a slot.
 pub(super) fn prepare(slot: &Slot, inc: u32, outputs: Outputs, beside: Beside, settings: &Settings) -> Result<Prepared, SpawnFailure> {
     let spec = slot.spec();
-    let Beside { account, fds: beside_fds, vars, node_args, secrets, .. } = beside;
+    let Beside { account, fds: beside_fds, vars, node_args, last_node_args, secrets, .. } = beside;
     let secrets = crate::secrets::read(spec, Some(secrets), &settings.credentials)?;
     let home = settings.home.to_string_lossy();
     let mut env = environment(slot, inc, account.as_ref(), &secrets, &home, settings)?;
     env.extend(vars.into_iter().map(|(name, value)| (name.into(), value.into())));
-    let node_args = pass_by_environment(spec, node_args, &mut env);
-    let (program, argv) = command(spec, &env, node_args)?;
+    let [first, last] = pass_by_environment(spec, [node_args, last_node_args], &mut env);
+    let (program, argv) = command(spec, &env, [first, last])?;
     add_folder_of(&program, spec, &mut env);
     let node = spec.runs_in_node().then(|| (PathBuf::from(&program), account.as_ref().map(|account| account.credentials.clone())));
     let (mut fds, mut targets) = (vec![outputs.out, outputs.error], vec![1, 2]);
@@ -178,23 +178,23 @@ fn environment<'a>(
     Ok(env)
 }
 
-/// Moves the arguments for Node into `NODE_OPTIONS` if another program starts Node. Returns the arguments that remain.
-fn pass_by_environment(spec: &AppSpec, node_args: Vec<String>, env: &mut Vars<'_>) -> Vec<String> {
-    if spec.runs_in_node() || node_args.is_empty() {
+/// Moves the arguments for Node, before and after the app's own, into `NODE_OPTIONS` if another program starts Node. Returns the arguments that remain.
+fn pass_by_environment(spec: &AppSpec, node_args: [Vec<String>; 2], env: &mut Vars<'_>) -> [Vec<String>; 2] {
+    if spec.runs_in_node() || node_args.iter().all(Vec::is_empty) {
         return node_args;
     }
     let quoted = |arg: &String| format!("\"{}\"", arg.replace('\\', "\\\\").replace('"', "\\\""));
-    let added: Vec<String> = node_args.iter().map(|arg| if arg.starts_with("--") { arg.clone() } else { quoted(arg) }).collect();
-    let own = env.get(NODE_OPTIONS).map(AsRef::as_ref).unwrap_or_default();
-    let options = format!("{} {own}", added.join(" "));
-    env.insert(NODE_OPTIONS.into(), options.trim_end().to_owned().into());
-    Vec::new()
+    let word = |arg: &String| if arg.starts_with("--") { arg.clone() } else { quoted(arg) };
+    let own = env.get(NODE_OPTIONS).map(AsRef::as_ref).filter(|own| !own.is_empty()).map(str::to_owned);
+    let words: Vec<String> = node_args[0].iter().map(word).chain(own).chain(node_args[1].iter().map(word)).collect();
+    env.insert(NODE_OPTIONS.into(), words.join(" ").into());
+    [Vec::new(), Vec::new()]
 }
 
 const NODE_OPTIONS: &str = "NODE_OPTIONS";
 
 /// Program to execute and its arguments.
-fn command(spec: &AppSpec, env: &Vars<'_>, node_args: Vec<String>) -> Result<(String, Vec<String>), SpawnFailure> {
+fn command(spec: &AppSpec, env: &Vars<'_>, [first, last]: [Vec<String>; 2]) -> Result<(String, Vec<String>), SpawnFailure> {
     let path = env.get("PATH").map_or("/usr/local/bin:/usr/bin:/bin", AsRef::as_ref);
     let Some(interpreter) = &spec.interpreter else {
         let mut argv = vec![spec.script.clone()];
@@ -212,8 +212,9 @@ fn command(spec: &AppSpec, env: &Vars<'_>, node_args: Vec<String>) -> Result<(St
     if let Some(title) = env.get("PROCESS_TITLE").filter(|title| spec.runs_in_node() && !title.is_empty()) {
         argv.push(format!("--title={title}"));
     }
-    argv.extend(node_args);
+    argv.extend(first);
     append(spec, &spec.interpreter_args, &mut argv)?;
+    argv.extend(last);
     argv.push(spec.script.clone());
     append(spec, &spec.args, &mut argv)?;
     Ok((program.to_string_lossy().into_owned(), argv))
@@ -304,11 +305,12 @@ mod tests {
         let spec = AppSpec { program: Some(ProgramKind::StartsNode), script: "/run.sh".into(), ..AppSpec::default() };
         let mut env = Vars::new();
         env.insert(NODE_OPTIONS.into(), "--no-warnings".into());
-        let rest = pass_by_environment(&spec, vec!["--require".into(), r#"/a "b\.cjs"#.into()], &mut env);
-        assert!(rest.is_empty());
-        assert_eq!(env[NODE_OPTIONS], r#"--require "/a \"b\\.cjs" --no-warnings"#);
+        let preload = || vec!["--require".to_owned(), r#"/a "b\.cjs"#.to_owned()];
+        let rest = pass_by_environment(&spec, [preload(), vec!["--inspect-port=9230".into()]], &mut env);
+        assert_eq!(rest, [Vec::<String>::new(), Vec::new()]);
+        assert_eq!(env[NODE_OPTIONS], r#"--require "/a \"b\\.cjs" --no-warnings --inspect-port=9230"#);
         let node = AppSpec { interpreter: Some("node".into()), ..AppSpec::default() };
-        assert_eq!(pass_by_environment(&node, vec!["--require".into()], &mut env), ["--require"]);
+        assert_eq!(pass_by_environment(&node, [preload(), vec![]], &mut env), [preload(), vec![]]);
     }
 
     #[test]

@@ -65,6 +65,7 @@ scenarios! {
     a_client_gets_the_cookie_of_its_worker
     a_client_with_the_cookie_gets_none
     a_drain_and_the_cookie_go_together
+    a_client_with_the_cookie_has_time_for_its_next_request
     round_robin_under_load
     round_robin_under_load_of_30_ms
     round_robin_under_load_that_streams
@@ -78,6 +79,8 @@ scenarios! {
     http2_stubborn_without_tls
     nobody_connected_is_drained_at_once
     each_response_says_close
+    an_old_connection_ends_with_its_next_response
+    an_old_session_of_http2_goes_away
     requests_under_way_are_finished
     idle_connections_are_closed_after_their_time
     a_request_that_has_begun_to_arrive_is_answered

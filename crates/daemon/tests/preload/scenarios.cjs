@@ -275,6 +275,20 @@ const scenarios = {
     await app.stop();
   },
 
+  async a_client_with_the_cookie_has_time_for_its_next_request() {
+    const app = await serve(['app.cjs', 'http'], { settings: COOKIE });
+    const ask = () => get(app.port, '/', { agent: new http.Agent({ keepAlive: false }) });
+    await ask();
+    app.drain({ idle_ms: 1500 });
+    const begun = Date.now();
+    await until(() => Date.now() - begun >= 100);
+    assert.deepEqual([(await ask()).body, app.drained], ['ok', 0]);
+    // A client that goes on asking does not hold up the drain without end.
+    while (app.drained === 0) await ask();
+    assert.ok(Date.now() - begun >= 2900);
+    await app.stop();
+  },
+
   // ---- drain
 
   round_robin_under_load: () => drainUnderLoad('SCHED_RR', ['app.cjs', 'http'], '/'),
@@ -317,6 +331,47 @@ const scenarios = {
     held.socket.destroy();
     await app.untilDrained();
     await app.stop();
+  },
+
+  async an_old_connection_ends_with_its_next_response() {
+    for (const kind of ['http', 'https']) {
+      const protocol = kind === 'http' ? http : https;
+      const app = await serve(['app.cjs', kind], { settings: { age_ms: 300, ...COOKIE } });
+      for (const path of ['/', '/set', '/array', '/slow?ms=10', '/stream?ms=10']) {
+        const agent = new protocol.Agent({ keepAlive: true, maxSockets: 1 });
+        const begun = Date.now();
+        const ask = async () => (await get(app.port, path, { agent, protocol })).headers;
+        assert.equal((await ask()).connection.toLowerCase(), 'keep-alive', path);
+        let headers;
+        await until(async () => (headers = await ask()).connection === 'close');
+        assert.ok(Date.now() - begun >= 300, path);
+        assert.ok(headers['set-cookie'].some((cookie) => cookie.startsWith('ostler=3')), path);
+        // The next connection is young again.
+        assert.equal((await ask()).connection.toLowerCase(), 'keep-alive', path);
+        agent.destroy();
+      }
+      assert.equal(app.drained, 0);
+      await app.stop();
+    }
+  },
+
+  async an_old_session_of_http2_goes_away() {
+    for (const kind of ['h2', 'h2c']) {
+      const app = await serve(['app.cjs', kind], { settings: { age_ms: 300 } });
+      const session = h2Connect(kind, app.port);
+      const [goaway, gone] = [once(session, 'goaway'), once(session, 'close')];
+      const begun = Date.now();
+      assert.equal(await h2Get(session, '/'), 'ok');
+      const slow = h2Get(session, '/slow?ms=2000');
+      const [code, last] = await goaway;
+      assert.deepEqual([code, last, Date.now() - begun >= 290], [0, 2 ** 31 - 1, true]);
+      assert.equal(await slow, 'slow', 'what is under way is finished');
+      await gone;
+      const next = h2Connect(kind, app.port);
+      assert.equal(await h2Get(next, '/'), 'ok');
+      next.close();
+      await app.stop();
+    }
   },
 
   async requests_under_way_are_finished() {

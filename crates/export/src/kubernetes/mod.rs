@@ -102,10 +102,13 @@ fn tell(service: &Service<'_>, told: &mut Vec<Told>) {
         tell("instances", "one per CPU is a matter of one machine: there are 2, change it");
     }
     if let (Replicas::Range(range), Some(limit)) = (&service.replicas, service.cpu_percent())
-        && range.cpu >= limit
+        && let grows_above = workload::grows_above(service.cpu_request().unwrap_or(100), range.cpu)
+        && grows_above >= u64::from(limit) * 10
     {
-        let why =
-            format!("it never grows: cpu_quota holds each pod at {limit} percent of a core, and it grows above {}; lower `cpu`", range.cpu);
+        let why = format!(
+            "it never grows: cpu_quota holds each pod at {}m of CPU, and it grows above {grows_above}m; lower `cpu` or export.requests.cpu",
+            u64::from(limit) * 10
+        );
         tell("instances", &why);
     }
     if let Some(cron) = service.cron() {

@@ -9,18 +9,34 @@ use crate::yaml::{Map, Yaml};
 
 use super::{Style, labels, object, pod, selector};
 
-/// A Service, where the app has a port. Its number is the app's own, so that addresses are those of a compose file.
+/// Port of a Service unless the app names another one.
+const SERVICE_PORT: u16 = 80;
+
+/// A Service, if the app has a port. Servers of the project are at port 80, and also at their own port, so that addresses of a compose file hold.
 pub(super) fn service(service: &Service<'_>, _: Style) -> Option<Map> {
     let all = pod::ports_of(service);
     if all.is_empty() {
         return None;
     }
-    let port = |(name, port): (String, u16)| Yaml::from(Map::new().with("name", &name).with("port", port).with("targetPort", name));
+    let entry =
+        |name: &str, port: u16, target: &str| Yaml::from(Map::new().with("name", name).with("port", port).with("targetPort", target));
+    let mut ports = Vec::new();
+    for (at, (name, port)) in all.iter().enumerate() {
+        let outer = service.settings.service_port.unwrap_or(SERVICE_PORT);
+        // No two entries may have the same number.
+        let is_moved = at == 0 && !service.is_backing() && all.iter().all(|(_, other)| *other != outer);
+        if is_moved {
+            ports.push(entry(name, outer, name));
+            ports.push(entry(&format!("port-{port}"), *port, name));
+        } else {
+            ports.push(entry(name, *port, name));
+        }
+    }
     let mut map = Map::new().with("type", "ClusterIP").with("selector", selector(service));
     if matches!(service.spec.sticky, Some(Sticky::Address)) {
         map.put("sessionAffinity", "ClientIP");
     }
-    map.put("ports", all.into_iter().map(port).collect::<Vec<_>>());
+    map.put("ports", ports);
     Some(object("v1", "Service", &service.name).with("spec", map))
 }
 

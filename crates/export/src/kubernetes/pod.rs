@@ -184,12 +184,12 @@ fn environment(service: &Service<'_>, style: Style, map: &mut Map) {
 
 /// Requests and limits, as far as the app has any: figures that nobody gave would be wrong ones.
 pub(super) fn resources_of(service: &Service<'_>) -> Map {
-    let cpu = service.cpu_percent().map(|percent| format!("{}m", u64::from(percent) * 10));
+    let cores = |percent: u32| format!("{}m", u64::from(percent) * 10);
     let mut requests = Map::new();
-    requests.put_some("cpu", cpu.clone());
-    requests.put_some("memory", service.soft_memory().or_else(|| service.hard_memory()).map(quantity));
+    requests.put_some("cpu", service.cpu_request().map(cores));
+    requests.put_some("memory", service.memory_request().map(quantity));
     let mut limits = Map::new();
-    limits.put_some("cpu", cpu);
+    limits.put_some("cpu", service.cpu_percent().map(cores));
     if service.hard_memory().is_none() && service.soft_memory().is_some() {
         limits.say("A quarter above max_memory_restart: ostler restarts the app before it is killed.");
     }
@@ -204,7 +204,7 @@ fn resources(service: &Service<'_>, style: Style, map: &mut Map) {
         Style::Plain => {
             let all = resources_of(service);
             if all.is_empty() {
-                map.say("No resources: the ecosystem file has no memory_max, max_memory_restart or cpu_quota.");
+                map.say("No resources: the ecosystem file has no memory_max, max_memory_restart, cpu_quota or export.requests.");
             }
             map.put_filled("resources", all);
         }

@@ -61,11 +61,27 @@ pub(super) fn autoscaler(service: &Service<'_>) -> Option<Map> {
     let target = Map::new().with("apiVersion", "apps/v1").with("kind", "Deployment").with("name", &service.name);
     let mut map = Map::new().with("scaleTargetRef", target).with("minReplicas", range.min.max(1)).with("maxReplicas", range.max);
     let mut cpu = Map::new();
-    cpu.say(format!("{} percent of one core, as in the ecosystem file; a share of the request would be another measure.", range.cpu));
-    cpu.put("type", "AverageValue").put("averageValue", format!("{}m", u64::from(range.cpu) * 10));
+    match service.cpu_request() {
+        Some(request) => {
+            cpu.say(format!("Percent of the request: more pods when they use more than {}m each.", grows_above(request, range.cpu)));
+            cpu.put("type", "Utilization").put("averageUtilization", range.cpu);
+        }
+        None => {
+            cpu.say(format!(
+                "{} percent of one core: without a request (export.requests.cpu, cpu_quota) there is no share of it.",
+                range.cpu
+            ));
+            cpu.put("type", "AverageValue").put("averageValue", format!("{}m", u64::from(range.cpu) * 10));
+        }
+    }
     let metric = Map::new().with("type", "Resource").with("resource", Map::new().with("name", "cpu").with("target", cpu));
     map.put("metrics", vec![metric.into()]);
     Some(object("autoscaling/v2", "HorizontalPodAutoscaler", &service.name).with("spec", map))
+}
+
+/// Use above which pods are added, in thousandths of a core.
+pub(super) fn grows_above(request_percent: u32, target_percent: u32) -> u64 {
+    u64::from(request_percent) * u64::from(target_percent) / 10
 }
 
 /// The bound for whoever empties nodes, where there is more than one pod.

@@ -31,7 +31,8 @@ pub(super) struct Driver {
     request: Vec<u8>,
     epoll: OwnedFd,
     clients: Vec<Client>,
-    /// Whose turn comes when: after a pause, after a failure, after a full queue. Each is in order, since its waits are equally long.
+    /// Whose turn comes when: after a pause, after a failure, after a full queue. Each is in order: its waits are equally long, and a client that finds
+    /// a full queue stays in front of those that came later.
     pauses: VecDeque<(Instant, usize)>,
     penalties: VecDeque<(Instant, usize)>,
     retries: VecDeque<(Instant, usize)>,
@@ -98,11 +99,12 @@ impl Driver {
     /// Those whose wait is over ask.
     fn turns(&mut self) {
         let now = Instant::now();
-        for _ in 0..self.retries.len() {
-            let Some((_, number)) = pop_due(&mut self.retries, now) else { break };
+        // In the order in which they came, as in the queue of TCP: on a busy machine a client that others overtake would run out of time.
+        while let Some((_, number)) = pop_due(&mut self.retries, now) {
             // It may have given up meanwhile.
-            if self.clients[number].state == State::Connecting && self.clients[number].stream.is_none() {
-                self.open(number);
+            if self.clients[number].state == State::Connecting && self.clients[number].stream.is_none() && !self.connect(number) {
+                self.retries.push_front((Instant::now() + QUEUE_FULL, number));
+                break;
             }
         }
         if self.stopped.is_some() {
@@ -157,23 +159,33 @@ impl Driver {
         client.stream = None;
         client.kept = false;
         client.state = State::Connecting;
+        if !self.retries.is_empty() || !self.connect(number) {
+            self.retries.push_back((Instant::now() + QUEUE_FULL, number));
+        }
+    }
+
+    /// Connects a client. Returns false if the queue of a unix socket is full.
+    fn connect(&mut self, number: usize) -> bool {
         let stream = match connect(&self.spec) {
             Ok(stream) => stream,
-            Err(Errno::AGAIN) => {
-                self.retries.push_back((Instant::now() + QUEUE_FULL, number));
-                return;
+            Err(Errno::AGAIN) => return false,
+            Err(error) => {
+                self.fail(number, &words(error));
+                return true;
             }
-            Err(error) => return self.fail(number, &words(error)),
         };
+        let client = &mut self.clients[number];
         client.connection = client.connection.wrapping_add(1);
         let token = (u64::from(client.connection) << 32) | number as u64;
         // Edges: nothing has to be changed while a connection lives.
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         if let Err(error) = epoll::add(&self.epoll, &stream, EventData::new_u64(token), flags) {
-            return self.fail(number, &words(error));
+            self.fail(number, &words(error));
+            return true;
         }
         client.stream = Some(stream);
         self.report.connections += 1;
+        true
     }
 
     fn event(&mut self, flags: EventFlags, token: u64) {
