@@ -352,6 +352,25 @@ fn undefined_variable_counts_in_a_later_command_with_the_file() {
     assert_eq!((seen("UNSET").as_deref(), seen("MODE").as_deref()), (Some("shell"), Some("shell")), "as in PM2");
 }
 
+/// PM2 keeps the value that the file once had, also if a later shell has another one.
+#[test]
+fn undefined_variable_keeps_its_former_value_as_pm2() {
+    let home = home_as_pm2();
+    let text = format!(
+        "module.exports = {{ apps: [{{ name: 'app', script: {:?}, args: 'hold', env: {{ MODE: process.env.TOKEN }} }}] }}",
+        fixture()
+    );
+    let file = home.write("eco.config.js", text);
+    home.cmd(format!("start {file}")).env("TOKEN", "file").run().ok();
+    let seen = |name: &str| raw_variable(home.app("app").pid(), name).map(|value| String::from_utf8(value).unwrap());
+    for verb in ["startOrRestart", "restart", "reload", "start"] {
+        for option in ["", " --update-env"] {
+            home.cmd(format!("{verb} {file}{option}")).env("MODE", "shell").env("OTHER", verb).run().ok();
+            assert_eq!((seen("MODE").as_deref(), seen("OTHER").as_deref()), (Some("file"), Some(verb)), "{verb}{option}");
+        }
+    }
+}
+
 #[test]
 fn app_that_never_ran_gets_the_variables_of_each_command_with_the_file() {
     let home = home_as_pm2();

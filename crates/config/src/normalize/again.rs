@@ -145,11 +145,15 @@ fn keep_files(spec: &mut AppSpec, old: &AppSpec) {
 }
 
 /// Lays the variables of the file over those that the app has: PM2 removes none, nor does it hide
-/// those of the first caller that are `undefined` now. A shell whose
-/// variables reach the app, because the file sets none, wins over those that it has.
+/// those of the first caller that are `undefined` now. A shell whose variables reach the app,
+/// because the file sets none, wins over those that it has, except for those that are `undefined`.
 fn keep_variables(spec: &mut AppSpec, old: &AppSpec, caller: &EnvMap) {
     let sets: EnvMap = spec.env.layers().skip(2).flatten().map(|(name, value)| (name.clone(), value.clone())).collect();
-    let is_kept = |name: &String| if sets.is_empty() { !caller.contains_key(name) } else { !sets.contains_key(name) };
+    let is_hidden = |name: &String| spec.env.undefined.contains(name);
+    let is_kept = |name: &String| match sets.is_empty() {
+        true => !caller.contains_key(name) || is_hidden(name),
+        false => !sets.contains_key(name),
+    };
     let mut kept = old.env.declared();
     kept.retain(|name, _| is_kept(name));
     let is_bare = |name: &&String| old.env.bare.get(&old.env.key_of(name)).is_some_and(|bare| bare.contains(name));
