@@ -12,9 +12,8 @@ use ostler_proto::control::Change;
 use serde_json::Value;
 
 use super::{Ctx, Input, Request};
-use crate::files;
-use crate::slots::Slot;
 use crate::slots::inherited::inherited;
+use crate::slots::{Slot, file_names};
 
 impl Ctx {
     /// Adds instances; nothing is started yet.
@@ -27,7 +26,7 @@ impl Ctx {
         }
         spec.qualified = self.slots.qualified(&spec);
         let name = spec.name.clone();
-        let stem = files::new_stem(&self.slots, &spec, naming, &self.settings);
+        let stem = file_names::new_stem(&self.slots, &spec, naming, &self.settings);
         let (app, record) = self.slots.app(spec);
         self.journal.push(&record);
         let ids: Vec<u32> = (0..count).map(|_| self.slots.add(&app, &base, stem.as_deref(), self.now, &self.settings)).collect();

@@ -12,8 +12,7 @@ use super::job::{Asker, Job, Step};
 use super::release::{NewEnv, NewRelease};
 use super::turns;
 use crate::engine::{Ctx, laid_over};
-use crate::files;
-use crate::slots::{Slot, Slots};
+use crate::slots::{Slot, Slots, file_names};
 
 /// Request to start apps.
 #[derive(Debug)]
@@ -193,7 +192,7 @@ impl Starting {
     fn add(&mut self, ctx: &mut Ctx, spec: AppSpec, count: u32) -> Vec<u32> {
         let (name, added) = ctx.add_instances(spec, &self.base_env, count, self.naming);
         self.job.touch(&added, &ctx.slots);
-        if let Some(line) = added.first().and_then(|id| files::shares_files(&ctx.slots, *id)) {
+        if let Some(line) = added.first().and_then(|id| file_names::shares_files(&ctx.slots, *id)) {
             self.job.asker.send(ctx, Progress::Warning(line));
         }
         let ids = ctx.slots.pm_ids(&added);

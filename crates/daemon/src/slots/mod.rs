@@ -4,6 +4,7 @@ pub(crate) mod commands;
 pub(crate) mod complaints;
 mod detail;
 mod ending;
+pub(crate) mod file_names;
 pub(crate) mod groups;
 mod hard_limits;
 pub(crate) mod inherited;
@@ -32,7 +33,6 @@ use ostler_sys::ProcRef;
 pub(crate) use self::ending::{ending_of, why};
 pub(crate) use self::slot::{App, Axm, Base, Slot};
 pub(crate) use self::worker::{Client, Connection, Handed, Sending, Worker};
-use crate::files;
 pub(crate) use crate::keeper_door::{is_of_instance, split_key};
 use crate::settings::Settings;
 use crate::store::{Record, Role, SlotNumbers, SlotRecord, Snapshot};
@@ -89,7 +89,7 @@ impl Slots {
         let (id, pm_id) = (self.numbers.give(), self.next_pm_id);
         self.next_pm_id += 1;
         let index = self.free_index(app.spec.key());
-        let sibling = self.slots.values().find(|slot| files::is_same_app(slot.spec(), &app.spec));
+        let sibling = self.slots.values().find(|slot| slot.spec().key() == app.spec.key());
         let file_stem = sibling.map_or_else(|| stem.map(Into::into), |sibling| sibling.durable.file_stem.clone());
         self.put(SlotRecord { pm_id, index, file_stem, ..SlotRecord::new(id, now) }, app, base, settings);
         id
