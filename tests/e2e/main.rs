@@ -52,6 +52,7 @@ mod health_command;
 mod home_moved;
 mod home_paths;
 mod hooks;
+mod import_keys;
 mod input;
 mod inspect;
 mod jobs;

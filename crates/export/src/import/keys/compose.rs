@@ -4,7 +4,7 @@ use super::Fate::{Differs, Done, LeftOut};
 use super::{Format, Key};
 
 const SOURCE: &str =
-    "the Compose specification (the table is kept by hand); keys that begin with `x-` are extensions, `x-ostler` has attributes of an app";
+    "the schema of the Compose specification, against which a test compares this table; keys that begin with `x-` are extensions, `x-ostler` has attributes of an app";
 
 pub(super) const TOP_LEVEL: Format = Format { title: "Compose, top level", source: SOURCE, keys: TOP_KEYS };
 pub(super) const FORMAT: Format = Format { title: "Compose, services", source: SOURCE, keys: KEYS };
@@ -117,7 +117,6 @@ pub(in crate::import) const KEYS: &[Key] = &[
     Key { name: "dns_opt", fate: LeftOut("names are looked up as on this machine") },
     Key { name: "dns_search", fate: LeftOut("names are looked up as on this machine") },
     Key { name: "domainname", fate: LeftOut("the host name is that of this machine") },
-    Key { name: "driver_opts", fate: LeftOut("there are no networks") },
     Key { name: "entrypoint", fate: Done("the first words of the command") },
     Key { name: "env_file", fate: Done("`env_file`; variables in `env` if only Compose reads the file so") },
     Key { name: "env_file.path", fate: Done("the file") },
@@ -167,6 +166,7 @@ pub(in crate::import) const KEYS: &[Key] = &[
     Key { name: "profiles", fate: Done("with `up`; `import` writes `autostart: false`") },
     Key { name: "provider", fate: LeftOut("no provider is called") },
     Key { name: "pull_policy", fate: LeftOut("no image is pulled") },
+    Key { name: "pull_refresh_after", fate: LeftOut("no image is pulled") },
     Key { name: "read_only", fate: LeftOut("an app may write what its user may write") },
     Key { name: "restart", fate: Done("`autorestart`, `stop_exit_codes`, `max_restarts`") },
     Key { name: "runtime", fate: LeftOut("there is no container") },
