@@ -1,5 +1,6 @@
 //! The daemon as the keeper sees it: a process to start, to talk to and to start again.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -28,6 +29,8 @@ const RETRY_MS: u64 = 500;
 const POLL_MS: u64 = 20;
 /// Most descriptors beside one packet of the inventory.
 const FDS_PER_PART: usize = 200;
+/// Path at which no program is, for a rehearsal.
+const NO_PROGRAM: &CStr = c"/proc/self/no-program";
 
 /// The daemon: there is one, or there will be.
 #[expect(clippy::large_enum_variant, reason = "there is one in all")]
@@ -142,6 +145,16 @@ impl Daemon {
     }
 }
 
+/// Starts a role of the binary with its end of the link.
+fn launch(spec: &SpawnSpec, link: BorrowedFd<'_>) -> io::Result<Spawned> {
+    let (out, error) = (rustix::stdio::stdout(), rustix::stdio::stderr());
+    spawn(spec, &[(out, 1), (error, 2), (link, LINK_FD)]).map_err(io::Error::other)
+}
+
+fn start_failure(error: &io::Error) -> String {
+    format!("cannot start the daemon: {error}")
+}
+
 impl Keeper {
     /// Sends to the daemon; nobody there is fine, because the next one gets the inventory.
     pub(crate) fn send(&mut self, message: &FromKeeper, fds: &[BorrowedFd<'_>]) {
@@ -197,7 +210,7 @@ impl Keeper {
                 }
             }
             Err(error) => {
-                complain(&format!("cannot start the daemon: {error}"));
+                complain(&start_failure(&error));
                 self.daemon = Daemon::Absent { start_at_ms: now_ms + RETRY_MS };
             }
         }
@@ -209,15 +222,7 @@ impl Keeper {
         let mut link = Channel::new(ours);
         self.send_inventory(&mut link).map_err(|error| io::Error::new(error.kind(), format!("hand over the inventory: {error}")))?;
         self.watch_link(&link)?;
-        let spec = SpawnSpec {
-            program: OWN_EXE.into(),
-            argv: [daemon_title(&self.home)].into_iter().collect(),
-            envp: self.environment(&[(ROLE_VAR, "daemon")]),
-            cwd: c"/".into(),
-            ..SpawnSpec::default()
-        };
-        let (out, error) = (rustix::stdio::stdout(), rustix::stdio::stderr());
-        let process = spawn(&spec, &[(out, 1), (error, 2), (theirs.as_fd(), LINK_FD)]).map_err(io::Error::other)?;
+        let process = launch(&self.daemon_spec(), theirs.as_fd())?;
         let link = Some((link, EventFlags::IN));
         Ok(Running {
             process,
@@ -229,6 +234,26 @@ impl Keeper {
             life: Life::default(),
             poll: None,
         })
+    }
+
+    fn daemon_spec(&self) -> SpawnSpec {
+        SpawnSpec {
+            program: OWN_EXE.into(),
+            argv: [daemon_title(&self.home)].into_iter().collect(),
+            envp: self.environment(&[(ROLE_VAR, "daemon")]),
+            cwd: c"/".into(),
+            ..SpawnSpec::default()
+        }
+    }
+
+    /// Rehearses the start of a daemon with a program that does not exist, so that all that a start and
+    /// its failure need is in memory. Returns the words for the failure.
+    pub(crate) fn rehearse_start(&self) -> Option<String> {
+        let (ours, theirs) = socket::packet_pair().ok()?;
+        self.send_inventory(&mut Channel::new(ours)).ok()?;
+        let spec = SpawnSpec { program: NO_PROGRAM.into(), ..self.daemon_spec() };
+        let error = launch(&spec, theirs.as_fd()).err()?;
+        Some(start_failure(&error))
     }
 
     /// Our environment for another role of the binary.

@@ -1,6 +1,7 @@
 //! The keeper's loop: one `epoll` over the link, the signals and the pidfds of adopted processes. It sleeps without a timeout unless a
 //! daemon is to be started, killed or judged.
 
+use std::hint::black_box;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -329,6 +330,7 @@ impl Keeper {
             // While the first daemon gets ready. From here on the keeper does what it will do all its life.
             if !std::mem::replace(&mut is_tracked, true) {
                 crate::locked::track_use();
+                black_box(self.rehearse_start());
             }
             self.handle_time();
             if let Some(code) = self.exiting.filter(|_| matches!(self.daemon, Daemon::Absent { .. })) {

@@ -3,8 +3,7 @@
 use super::Fate::{Differs, Done, LeftOut};
 use super::{Format, Key};
 
-const SOURCE: &str =
-    "the schema of the Compose specification, against which a test compares this table; keys that begin with `x-` are extensions, `x-ostler` has attributes of an app";
+const SOURCE: &str = "the schema of the Compose specification, against which a test compares this table; keys that begin with `x-` are extensions, `x-ostler` has attributes of an app";
 
 pub(super) const TOP_LEVEL: Format = Format { title: "Compose, top level", source: SOURCE, keys: TOP_KEYS };
 pub(super) const FORMAT: Format = Format { title: "Compose, services", source: SOURCE, keys: KEYS };
