@@ -146,7 +146,7 @@ impl Daemon {
 }
 
 /// Starts a role of the binary with its end of the link.
-fn launch(spec: &SpawnSpec, link: BorrowedFd<'_>) -> io::Result<Spawned> {
+fn launch(spec: &SpawnSpec, link: BorrowedFd<'_>) -> io::Result<ProcRef> {
     let (out, error) = (rustix::stdio::stdout(), rustix::stdio::stderr());
     spawn(spec, &[(out, 1), (error, 2), (link, LINK_FD)]).map_err(io::Error::other)
 }
