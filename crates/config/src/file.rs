@@ -119,6 +119,7 @@ fn complete(problems: Problems, apps: &[RawApp], context: &Context, env_changes:
         let more: Vec<Problem> = more.into_iter().filter(|problem| problem.is_error() && !is_known(problem)).collect();
         all.extend(more);
     }
+    all.sort_by_key(|problem| problem.position.map(|at| (at.line, at.column)));
     Problems(all)
 }
 

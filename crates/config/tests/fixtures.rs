@@ -351,6 +351,8 @@ fn all_mistakes_are_told_at_once_with_their_lines() {
         "types.config.js:11:7: apps[1].exec_mode: expected \"fork\" or \"cluster\" or \"fork_mode\" or \"cluster_mode\", found \"clustr\" (did you mean \"cluster\"?)",
         "types.config.js:12:7: apps[1].env: expected a table of variables, found \"NODE_ENV=production\"",
         "types.config.js:13:25: apps[1].env_production[\"A=B\"]: the name of a variable cannot hold \"=\"",
+        "types.config.js:14:7: apps[1].kill_signal: expected a signal, found \"SIGTREM\" (did you mean \"SIGTERM\"?)",
+        "types.config.js:15:7: apps[1].rlimits: unknown resource \"nofiles\", did you mean \"nofile\"?",
         "types.config.js:16:7: apps[1].max_restart: unknown key, did you mean `max_restarts`?",
         "types.config.js:17:7: apps[1].watch: taken as false, remove the quotes",
         "types.config.js:18:7: apps[1].instances: expected a number from -10000 to 10000 or \"max\" or a table, found 1.5",
@@ -389,6 +391,7 @@ fn traps_of_javascript_are_refused() {
 fn hostile_texts_are_refused() {
     let dir = std::env::temp_dir().join(format!("ostler-hostile-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("x"), "").unwrap();
     let huge = format!("{{\"script\": \"x\", \"name\": \"{}\"}}", "a".repeat(2 << 20));
     let larger = " ".repeat(5 << 20);
     let deep = format!("{{\"script\": {}{}}}", "[".repeat(20_000), "]".repeat(20_000));

@@ -43,6 +43,8 @@ fn scripts_are_files_programs_or_command_lines() {
     let own = project.file("perl", "");
     assert_eq!(project.start("perl", json!({})).script, own);
     fs::create_dir(project.dir.join("service")).unwrap();
+    assert!(project.try_start("service", json!({}), &[]).is_err(), "Node would find nothing in it");
+    project.file("service/index.js", "");
     assert_eq!(project.start("service", json!({})).interpreter.as_deref(), Some("node"));
 }
 

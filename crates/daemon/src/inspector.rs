@@ -33,6 +33,7 @@ impl Feature for InspectorPorts {
         }
         if let Some(slot) = ctx.slots.get_mut(id) {
             slot.durable.inspector_port = Some(port);
+            ctx.slots.changed(id);
         }
         Ok(())
     }
@@ -57,7 +58,7 @@ fn node_options<'a>(slot: &'a Slot, beside: &Beside) -> Option<&'a str> {
 
 /// Returns a port that no other process of the app has.
 fn free_port(slots: &Slots, slot: &Slot, base: u16) -> u16 {
-    let others = || slots.iter().filter(|other| other.durable.id != slot.durable.id && other.spec().name == slot.spec().name);
+    let others = || slots.iter().filter(|other| other.durable.id != slot.durable.id && other.spec().key() == slot.spec().key());
     let taken: Vec<u16> = others().filter(|other| other.is_or_will_be_up()).filter_map(|other| other.durable.inspector_port).collect();
     let instances = others().map(|other| other.durable.index).chain([slot.durable.index]).max().unwrap_or(0) + 1;
     port_of(base, slot.durable.index, instances.max(slot.spec().instances), &taken)

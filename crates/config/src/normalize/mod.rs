@@ -172,7 +172,11 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     env::finish_policy(&mut spec, context);
     let finished = [serving::finish(&mut spec), safeguards::finish(&mut spec), alerts::finish(&spec), watch::finish(&mut spec)];
     for (key, message) in finished.into_iter().filter_map(Result::err) {
-        problems.push(raw.problem(Kind::Value, key, message));
+        let problem = raw.problem(Kind::Value, key, message);
+        // Two of them look at `http`.
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
     }
     lay_out_times(&mut spec, raw, problems);
     env::for_interpreter(&mut spec);
