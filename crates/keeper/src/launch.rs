@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use crate::environment::{READY_FD_VAR, ROLE_VAR, RUNTIME_VAR, STARTER_VAR, STATE_FD_VAR, for_role, is_kept, runtime};
 use crate::home;
 use crate::link::Link;
-use crate::message::{Child, Originals};
+use crate::link::message::{Child, Originals};
 use crate::run::{READY_FAILED, READY_LISTENING, READY_TAKEN};
 use crate::state::{DaemonState, SOCKET_FILE, State};
 use crate::title::keeper_title;

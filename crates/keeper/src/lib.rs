@@ -15,39 +15,30 @@
 mod anchor;
 mod cgroup;
 mod children;
-mod codec;
 mod daemon;
 mod environment;
-mod failures;
-mod handle;
-mod hold;
 mod home;
 mod launch;
 mod link;
 mod locked;
-mod looked_at;
-pub mod message;
 #[cfg(feature = "played")]
 pub mod played;
-mod respawn;
 mod run;
 mod state;
 mod title;
-mod upgrade;
-mod watchdog;
 
 pub use anchor::anchor_of;
 pub use cgroup::{SUPERVISOR_GROUP, cgroups_wanted, home_group};
+pub use daemon::failures::refusal;
+pub use daemon::watchdog::{DOUBT_SIGNAL, Hang, Watchdog};
 pub use environment::{AS_PM2_VAR, CGROUP_VAR, HOME_VAR, INCARNATION_VAR, ROLE_VAR, RUNTIME_VAR};
-pub use failures::refusal;
 pub use home::{Behind, behind, keeper_by_lock, mark_lock};
 pub use launch::{LaunchError, Launched, Launcher, Revival, launch, wait_ready};
-pub use link::{DeathReporter, Link};
-pub use message::{
+pub use link::message::{
     CGROUP_TARGET, Child, Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Inventory, Originals, STARTER_KEY, SpawnRequest,
     ToKeeper,
 };
+pub use link::{DeathReporter, Link};
 pub use run::{EXIT_CHECKED, EXIT_LOCKED, main, runtime_signals};
 pub use state::{LOCK_FILE, PID_FILE, PID_FILE_VAR, SOCKET_FILE};
 pub use title::daemon_title;
-pub use watchdog::{DOUBT_SIGNAL, Hang, Watchdog};

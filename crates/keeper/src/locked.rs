@@ -7,8 +7,8 @@ use ostler_sys::{ProcRef, child, clock, fork, memory, process, signal, socket, s
 use rustix::io::Errno;
 
 use crate::children::Children;
+use crate::daemon::watchdog::Watchdog;
 use crate::run::{Keeper, complain};
-use crate::watchdog::Watchdog;
 
 /// Tracks what the keeper uses, and counts as used what it needs when something goes wrong: that may happen while its disk is gone.
 pub(crate) fn track_use() {

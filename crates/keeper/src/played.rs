@@ -4,10 +4,10 @@ use std::cell::RefCell;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use crate::codec::{decode, encode};
 use crate::launch::{LaunchError, Revival};
+use crate::link::codec::{decode, encode};
+use crate::link::message::{FromKeeper, ToKeeper};
 use crate::link::{Channel, Link, invalid};
-use crate::message::{FromKeeper, ToKeeper};
 
 /// The keeper's end of a link.
 #[derive(Debug)]
@@ -56,5 +56,5 @@ pub(crate) fn revive(revival: &Revival<'_>) -> Option<Result<(Link, i32), Launch
 
 /// What holds for any bytes on the link: they are a message that is written again in the same way, or malformed.
 pub fn check_message(bytes: &[u8]) {
-    crate::codec::check(bytes);
+    crate::link::codec::check(bytes);
 }

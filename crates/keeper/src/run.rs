@@ -17,18 +17,18 @@ use rustix::io::Errno;
 use crate::anchor::{Anchor, AnchorLink, Anchors, Role};
 use crate::children::{Children, Watch};
 use crate::daemon::Daemon;
+use crate::daemon::failures::Failures;
+use crate::daemon::respawn::Respawn;
+use crate::daemon::watchdog::DOUBT_SIGNAL;
 use crate::environment::{AS_PM2_VAR, CHECK_VAR, DEATHS_VAR, HOME_VAR, READY_FD_VAR, STARTER_VAR, STATE_FD_VAR, runtime};
-use crate::failures::Failures;
-use crate::hold::{Held, headroom};
 use crate::home::{self, Other};
 use crate::launch::LOG_FILE;
 use crate::link::Channel;
-use crate::message::{Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Originals, STARTER_KEY};
-use crate::respawn::Respawn;
+use crate::link::message::{Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Originals, STARTER_KEY};
+use crate::state::hold::{Held, headroom};
+use crate::state::upgrade::Check;
 use crate::state::{LOCK_FILE, PID_FILE, PID_FILE_VAR, SOCKET_FILE, State};
 use crate::title::keeper_comm;
-use crate::upgrade::Check;
-use crate::watchdog::DOUBT_SIGNAL;
 
 /// Exit code of a keeper that found the home taken by another.
 pub const EXIT_LOCKED: u8 = 41;

@@ -10,9 +10,9 @@ use rustix::event::epoll::EventFlags;
 
 use super::message::ToAnchor;
 use super::name_of;
-use crate::codec::encode;
-use crate::hold::Held;
 use crate::link::Channel;
+use crate::link::codec::encode;
+use crate::state::hold::Held;
 
 /// Most names, and descriptors, in one packet: with the longest names it still fits a small socket buffer.
 const NAMES_PER_PACKET: usize = 64;
@@ -127,7 +127,7 @@ impl AsFd for AnchorLink {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::decode;
+    use crate::link::codec::decode;
     use ostler_sys::socket::packet_pair;
 
     fn null() -> OwnedFd {

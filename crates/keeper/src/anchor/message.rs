@@ -1,6 +1,6 @@
 //! Messages of the keeper to its anchor. Both are always the same program, so these bytes have no versions.
 
-use crate::codec::{Input, Malformed, Wire, messages};
+use crate::link::codec::{Input, Malformed, Wire, messages};
 
 /// One packet.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +31,7 @@ messages!(ToAnchor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::{decode, encode};
+    use crate::link::codec::{decode, encode};
 
     #[test]
     fn every_message_survives_the_way() {

@@ -10,9 +10,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::{AnchorLink, Role, anchor_of};
+use crate::daemon::respawn::Respawn;
 use crate::environment::runtime;
-use crate::message::FromKeeper;
-use crate::respawn::Respawn;
+use crate::link::message::FromKeeper;
 use crate::run::{Keeper, complain};
 
 /// Wait after a start that failed, for lack of memory or processes.

@@ -1,5 +1,9 @@
 //! The daemon as the keeper sees it: a process to start, to talk to and to start again.
 
+pub(crate) mod failures;
+pub(crate) mod respawn;
+pub(crate) mod watchdog;
+
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,15 +14,15 @@ use ostler_sys::signal::KILL;
 use ostler_sys::{CStrings, ProcRef, SpawnSpec, child, clock, fdpass, socket, spawn};
 use rustix::event::epoll::EventFlags;
 
-use crate::codec::encode;
+use crate::daemon::failures::{Life, decode_report};
+use crate::daemon::watchdog::Watchdog;
 use crate::environment::{ROLE_VAR, RUNTIME_VAR, for_role, runtime};
-use crate::failures::{Life, decode_report};
+use crate::link::codec::encode;
+use crate::link::message::{FromKeeper, Inventory};
 use crate::link::{Channel, LINK_FD, Packet};
-use crate::message::{FromKeeper, Inventory};
 use crate::run::{Keeper, complain};
 use crate::state::DaemonState;
 use crate::title::daemon_title;
-use crate::watchdog::Watchdog;
 
 /// Time that a daemon that closed its link, or was told to retire, may take to end.
 const CLOSED_GRACE_MS: u64 = 1_000;

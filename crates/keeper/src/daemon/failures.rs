@@ -7,10 +7,10 @@ use std::os::unix::net::UnixStream;
 
 use ostler_sys::{Ending, clock};
 
-use crate::codec::decode;
 use crate::daemon::Daemon;
 use crate::link::Packet;
-use crate::message::{HELD_SOCKET, ToKeeper};
+use crate::link::codec::decode;
+use crate::link::message::{HELD_SOCKET, ToKeeper};
 use crate::run::{Keeper, complain};
 
 /// Failures in a row that are no accident: from then on whoever connects gets the reason instead of waiting.

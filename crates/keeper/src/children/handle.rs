@@ -8,10 +8,10 @@ use ostler_sys::{Ending, ProcRef, Rlimit, Step, Usage, child, rlimit};
 use rustix::io::Errno;
 
 use crate::children::Watch;
-use crate::codec::{Malformed, decode};
-use crate::failures::DaemonReport;
+use crate::daemon::failures::DaemonReport;
+use crate::link::codec::{Malformed, decode};
+use crate::link::message::{CGROUP_TARGET, FromKeeper, SpawnRequest, ToKeeper};
 use crate::link::{Packet, invalid};
-use crate::message::{CGROUP_TARGET, FromKeeper, SpawnRequest, ToKeeper};
 use crate::run::{Keeper, complain, ended, exited};
 
 impl Keeper {

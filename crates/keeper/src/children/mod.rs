@@ -1,6 +1,9 @@
 //! Processes that were spawned or adopted: alive, or ended and not yet acknowledged. One record per key, so memory is bounded by
 //! what the daemon asked for, however long it is away.
 
+pub(crate) mod handle;
+pub(crate) mod polled;
+
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -8,7 +11,7 @@ use ostler_sys::process::{Target, signal_fd};
 use ostler_sys::{ProcRef, child};
 use rustix::io::Errno;
 
-use crate::message::{Child, Ended};
+use crate::link::message::{Child, Ended};
 
 /// Way in which we learn of a living process's end.
 #[derive(Debug)]

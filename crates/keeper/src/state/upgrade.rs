@@ -19,7 +19,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 
 use crate::environment::{CHECK_VAR, ROLE_VAR, STATE_FD_VAR};
-use crate::message::FromKeeper;
+use crate::link::message::FromKeeper;
 use crate::run::{EXIT_CHECKED, Keeper};
 use crate::state::{State, number};
 use crate::title::keeper_title;

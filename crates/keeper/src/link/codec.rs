@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use ostler_sys::{CStrings, Credentials, Ending, Rlimit, SpawnSpec, Usage, Wiped};
 
-use crate::message::{Child, Ended, FromKeeper, Inventory, Originals, SpawnRequest, ToKeeper};
+use crate::link::message::{Child, Ended, FromKeeper, Inventory, Originals, SpawnRequest, ToKeeper};
 
 /// Bytes that are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -297,7 +297,7 @@ pub(crate) fn check(bytes: &[u8]) {
 }
 
 #[cfg(test)]
-#[path = "../../proto/tests/hostile/changes.rs"]
+#[path = "../../../proto/tests/hostile/changes.rs"]
 mod changes;
 
 #[cfg(test)]

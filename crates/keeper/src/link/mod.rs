@@ -6,6 +6,9 @@
 //! Both ends are nonblocking. What the socket does not take waits in our memory and goes out with [`Link::flush`]: nothing that was
 //! sent is lost as long as the other side lives.
 
+pub(crate) mod codec;
+pub(crate) mod message;
+
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,8 +18,8 @@ use ostler_sys::{fdpass, memfd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use crate::codec::{Malformed, decode, encode};
-use crate::message::{FromKeeper, Inventory, ToKeeper};
+use crate::link::codec::{Malformed, decode, encode};
+use crate::link::message::{FromKeeper, Inventory, ToKeeper};
 
 /// Version of packets and payloads. An older side refuses a newer version, and is replaced.
 const VERSION: u8 = 1;

@@ -9,7 +9,7 @@ use ostler_sys::clock;
 use ostler_sys::process::{Activity, activity};
 
 use crate::daemon::Daemon;
-use crate::message::FromKeeper;
+use crate::link::message::FromKeeper;
 use crate::run::{Keeper, complain};
 
 /// Signal by which a client reports to the keeper that the daemon does not answer. SIGURG: whoever does not know it ignores it, so a pid that is

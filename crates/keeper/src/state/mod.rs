@@ -3,14 +3,17 @@
 //! The state is a memfd; descriptors are inherited and named by number. The first four bytes are the version: a newer binary keeps
 //! the decoders of older versions, an older one refuses a newer state and the upgrade does not happen.
 
+pub(crate) mod hold;
+pub(crate) mod upgrade;
+
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use ostler_sys::{ProcRef, memfd};
 use rustix::io::Errno;
 
-use crate::codec::{Input, Malformed, Wire, decode, encode, record};
-use crate::message::{Child, Originals};
+use crate::link::codec::{Input, Malformed, Wire, decode, encode, record};
+use crate::link::message::{Child, Originals};
 
 /// Lock file in the home: whoever has its lock is the keeper of this home.
 pub const LOCK_FILE: &str = "ostler.lock";
