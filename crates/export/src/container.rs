@@ -76,7 +76,7 @@ const KEYS: &[&str] = &[
     "increment_var",
 ];
 
-/// What the file of one engine has more than that of the image.
+/// Additions of one engine to the file of the image.
 #[derive(Default)]
 pub(crate) struct Own<'a> {
     /// Variables whose values are files in [`SECRETS`]; all others are variables of the container.

@@ -61,7 +61,7 @@ pub(crate) struct Service<'a> {
     /// Files of variables, in the project.
     pub env_files: Vec<String>,
     pub replicas: Replicas,
-    /// What the app has for exports alone.
+    /// Settings of the app that only exports use.
     pub settings: ExportSettings,
     /// Labels of the apps that it needs.
     pub depends_on: Vec<(String, Condition)>,

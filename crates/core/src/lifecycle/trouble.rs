@@ -37,7 +37,7 @@ impl Instance {
     }
 }
 
-/// True if nobody asked for the exit: the process exited by itself, or a limit or a health check made the daemon stop it.
+/// Returns true if no user asked for the exit: the process exited by itself, or a limit or a health check made the daemon stop it.
 fn is_unasked(cause: &ExitCause) -> bool {
     match cause {
         ExitCause::Asked(origin) | ExitCause::KilledAfterTimeout(origin) => match origin {

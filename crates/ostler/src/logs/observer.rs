@@ -22,7 +22,7 @@ pub(crate) trait Observer {
     fn stops(&self, _nth: u32, _list: &[Summary]) -> Option<Vec<Request>> {
         None
     }
-    /// True when nothing of what is shown runs any more, where the daemon goes on without it.
+    /// Returns true if no app that is shown runs any more, although the daemon does.
     fn is_over(&mut self, _list: &[Summary]) -> bool {
         false
     }

@@ -47,7 +47,7 @@ struct Metric {
     unit: Option<String>,
 }
 
-/// What the Node processes of an app have measured of a route in the last 10 to 20 s, together.
+/// Figures of a route over all Node processes of an app, of the last 10 to 20 s.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 struct Route {
     route: String,

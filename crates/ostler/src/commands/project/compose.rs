@@ -82,7 +82,7 @@ impl ComposeFiles {
             has_program: &|program| {
                 std::env::split_paths(path).any(|dir| rustix::fs::access(dir.join(program), rustix::fs::Access::EXEC_OK).is_ok())
             },
-            // Another user's rights only root gives; a name that the image alone has means nobody here.
+            // Only root can start a process as another user. A user of the image may not exist on this machine.
             runs_as: &|user| {
                 let (name, group) = user.split_once(':').map_or((user, None), |(name, group)| (name, Some(group)));
                 rustix::process::geteuid().is_root() && ostler_sys::user::identity(Some(name), group).is_ok()
