@@ -115,7 +115,9 @@ impl Contender {
             Kind::Pm2 => {
                 command.env("PM2_HOME", self.home()).env("PM2_DISABLE_VERSION_CHECK", "1").env("PM2_DISCRETE_MODE", "1");
             }
-            Kind::Ostler => drop(command.env("OSTLER_HOME", self.home())),
+            // `start` waits for a second to see each app stay up, and the apps of a crash loop do not: it is
+            // the time until all run that is measured.
+            Kind::Ostler => drop(command.env("OSTLER_HOME", self.home()).env("OSTLER_START_WATCH", "0")),
             Kind::Supervisor => drop(command.arg("-c").arg(self.file())),
         }
         command
