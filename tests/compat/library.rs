@@ -261,7 +261,15 @@ fn calls_of_npm(pm2: &Path) -> Session {
 #[test]
 fn calls_differ_as_listed() {
     let Some(pm2) = installed_pm2() else { ostler_testkit::skip!("npm's pm2 is not installed") };
-    let found = keys::differences(&calls_of_npm(&pm2), &session_of(ostler(), &pm2, "calls.cjs", None).1);
-    let wrong = keys::unexpected(&found, differences::CALLS, 7);
+    let compared = || {
+        let found = keys::differences(&calls_of_npm(&pm2), &session_of(ostler(), &pm2, "calls.cjs", None).1);
+        keys::unexpected(&found, differences::CALLS, 7)
+    };
+    let mut wrong = compared();
+    // On a busy machine npm's daemon restarts an app once more, or later. A difference counts if it is seen twice.
+    if !wrong.is_empty() {
+        let again = compared();
+        wrong.retain(|line| again.contains(line));
+    }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

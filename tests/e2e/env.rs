@@ -371,6 +371,23 @@ fn undefined_variable_keeps_its_former_value_as_pm2() {
     }
 }
 
+/// A variable that one app of the file hides reaches the other apps.
+#[test]
+fn undefined_variable_of_one_app_reaches_the_others() {
+    for home in [home(), home_as_pm2()] {
+        let app = |name: &str, more: &str| format!("{{ name: '{name}', script: {:?}, args: 'hold'{more} }}", fixture());
+        let apps = [app("hides", ", env: { MODE: process.env.ABSENT }"), app("takes", "")].join(", ");
+        let file = home.write("eco.config.js", format!("module.exports = {{ apps: [{apps}] }}"));
+        let seen = |app: &str| raw_variable(home.app(app).pid(), "MODE").map(|value| String::from_utf8(value).unwrap());
+        home.cmd(format!("start {file}")).env("MODE", "first").run().ok();
+        assert_eq!((seen("hides"), seen("takes").as_deref()), (None, Some("first")));
+        for verb in ["startOrRestart", "restart", "reload", "start"] {
+            home.cmd(format!("{verb} {file}")).env("MODE", verb).run().ok();
+            assert_eq!((seen("hides"), seen("takes").as_deref()), (None, Some(verb)));
+        }
+    }
+}
+
 #[test]
 fn app_that_never_ran_gets_the_variables_of_each_command_with_the_file() {
     let home = home_as_pm2();

@@ -181,7 +181,7 @@ impl Starting {
         self.job.touch(&left, &ctx.slots);
         for id in left {
             if takes_callers(spec) {
-                rebase_merged(ctx, id, &self.base_env);
+                rebase_merged(ctx, id, callers_env(&self.base_env, spec));
             }
             ctx.redescribe(id, spec.clone());
         }
@@ -207,7 +207,7 @@ impl Starting {
             self.job.asker.send(ctx, Progress::Warning(line));
             return self.take_turns(ctx, Action::Reload, spec.name, ids);
         }
-        let env = if takes_callers(&spec) { NewEnv::Over(self.base_env.clone()) } else { NewEnv::Same };
+        let env = if takes_callers(&spec) { NewEnv::Over(callers_env(&self.base_env, &spec).clone()) } else { NewEnv::Same };
         let more = missing_instances(&ctx.slots, &spec, &ids);
         let keys: BTreeSet<String> = ids.iter().filter_map(|id| ctx.slots.get(*id)).map(|slot| slot.spec().key().to_owned()).collect();
         self.take_turns(ctx, Action::Reload, spec.name.clone(), ids);
@@ -220,7 +220,7 @@ impl Starting {
         let more = missing_instances(&ctx.slots, &spec, &ids);
         for &id in &ids {
             if self.by_file && takes_callers(&spec) {
-                rebase_merged(ctx, id, &self.base_env);
+                rebase_merged(ctx, id, callers_env(&self.base_env, &spec));
             }
             ctx.redescribe(id, spec.clone());
         }
@@ -302,6 +302,11 @@ fn missing_instances(slots: &Slots, spec: &AppSpec, ids: &[u32]) -> u32 {
 fn takes_callers(spec: &AppSpec) -> bool {
     let chosen = spec.env.profile.as_ref().and_then(|name| spec.env.profiles.get(name));
     spec.env.vars.is_empty() && chosen.is_none_or(EnvMap::is_empty)
+}
+
+/// The caller's variables as this app may have them: its own selection, else those that travel once for all apps.
+fn callers_env<'a>(shared: &'a EnvMap, spec: &'a AppSpec) -> &'a EnvMap {
+    if spec.env.base.is_empty() { shared } else { &spec.env.base }
 }
 
 fn rebase_merged(ctx: &mut Ctx, id: u32, env: &EnvMap) {
