@@ -179,7 +179,7 @@ fn a_changed_file_is_taken_as_a_whole_or_not_at_all() {
     let app = |release: &str, more: &str| {
         let script = fixture_app("cluster-release.js");
         let text = format!(
-            r#"{{"apps": [{{"name": "app", "script": "{script}", "instances": 2, "listen_timeout": 700, "env": {{"PORT": "{port}", "RELEASE": "{release}"}}{more}}}]}}"#
+            r#"{{"apps": [{{"name": "app", "script": "{script}", "instances": 2, "listen_timeout": 20000, "env": {{"PORT": "{port}", "RELEASE": "{release}"}}{more}}}]}}"#
         );
         home.write("app.json", text)
     };
