@@ -64,8 +64,9 @@ fn use_library() {
     // A fork counts the threads in this way.
     black_box(std::fs::read_dir(black_box("/proc/self/task")).map_or(0, Iterator::count));
     black_box(black_box(std::io::Error::from(Errno::NOENT)).to_string());
-    // The end of a process in words.
+    // The end of a process in words, and the numbers of all messages.
     black_box(signal::name(black_box(9)).to_string());
+    black_box(format!("{} {} {} {}", black_box(-1_i32), black_box(1_u32), black_box(1_u64), black_box(1_usize)));
 }
 
 /// Takes an error of the system apart. The tables by which that is done are constants in pages of

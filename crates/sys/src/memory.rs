@@ -55,7 +55,7 @@ pub fn track_use() {
 }
 
 /// Number of pages that [`use_code`] reads: a function without optimization is longer than a page, and what it calls is often near it.
-const CODE_PAGES: usize = 8;
+const CODE_PAGES: usize = if cfg!(debug_assertions) { 8 } else { 2 };
 
 /// Counts a function and the code behind it as used: for what must work when it is needed for the first time.
 pub fn use_code(function: *const ()) {
