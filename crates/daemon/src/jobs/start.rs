@@ -75,8 +75,9 @@ struct Starting {
     base_env: EnvMap,
     /// Whether it comes from a config file.
     by_file: bool,
-    /// Names that several apps of it have.
-    shared: BTreeSet<String>,
+    scope: Scope,
+    /// One app of each name that several apps of it have.
+    shared: Vec<AppSpec>,
     /// Instances that are to be started now.
     fresh: Vec<u32>,
     /// File names of new apps.
@@ -104,7 +105,7 @@ pub(super) fn start(ctx: &mut Ctx, asker: Asker, start: Start) -> Result<Job, Fa
         (job.parallel, job.canary_ms) = (parallel as usize, canary_ms);
     }
     job.named_only = named_only && by_file;
-    let mut starting = Starting { job, base_env, by_file, shared, fresh: Vec::new(), naming };
+    let mut starting = Starting { job, base_env, by_file, scope, shared, fresh: Vec::new(), naming };
     for (spec, plan) in plans {
         send_before(ctx, asker, &spec);
         starting.carry_out(ctx, spec, plan);
@@ -201,7 +202,7 @@ impl Starting {
     }
 
     fn reload(&mut self, ctx: &mut Ctx, spec: AppSpec, ids: Vec<u32>) {
-        if self.shared.contains(&spec.name) {
+        if self.shared.iter().any(|one| self.scope.is_same(one, &spec)) {
             let line =
                 format!("several apps are named {}: they are reloaded as they are, `restart` brings what the file says now", spec.name);
             self.job.asker.send(ctx, Progress::Warning(line));
@@ -251,9 +252,9 @@ impl Starting {
     }
 }
 
-/// Shares out the present instances of a name among the apps of the request that have it; returns these names.
+/// Shares out the present instances of a name among the apps of the request that have it; returns one app of each such name.
 /// PM2 differs: it acts on all of them for each, and starts all of them again.
-fn share_out_names(slots: &Slots, plans: &mut [(AppSpec, Plan)], scope: Scope) -> BTreeSet<String> {
+fn share_out_names(slots: &Slots, plans: &mut [(AppSpec, Plan)], scope: Scope) -> Vec<AppSpec> {
     let group = |spec: &AppSpec| (spec.name.clone(), (scope == Scope::OwnNamespace).then(|| spec.namespace.clone()));
     let mut seen = BTreeSet::new();
     let doubled = plans.iter().filter(|(spec, _)| !seen.insert(group(spec)));
@@ -270,7 +271,7 @@ fn share_out_names(slots: &Slots, plans: &mut [(AppSpec, Plan)], scope: Scope) -
             *plan = if own.is_empty() { Plan::Add(spec.instances) } else { Plan::Again(own) };
         }
     }
-    shared.into_values().map(|spec| spec.name).collect()
+    shared.into_values().collect()
 }
 
 fn plan(slots: &Slots, spec: &AppSpec, existing: &Existing, scope: Scope) -> Result<Plan, Failure> {
