@@ -198,7 +198,7 @@ fn the_dashboard_is_never_given_up() {
         home.wait_app("ostler-web", "has a new process", |app| app.pid() > 0 && app.pid() != pid);
     }
     home.wait_until("it serves again", || web.is_there() && web.get("/api/apps").status == 200);
-    // With a growing delay and without a number of failures there is no end (`ostler_core::restart`).
+    // With a growing delay and without a number of failures there is no end (`ostler_core::lifecycle::restart`).
     let app = home.app("ostler-web");
     assert_eq!((app.env("exp_backoff_restart_delay"), app.env("max_restarts")), (&json!(100), &Value::Null));
 }

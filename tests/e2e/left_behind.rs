@@ -16,7 +16,7 @@ fn of_another_boot(home: &Home) {
     assert!(body.contains(own.trim()), "{body}");
     let other = body.replace(own.trim(), "00000000-0000-0000-0000-000000000000").into_bytes();
     assert_eq!(other.len(), len);
-    let sum = ostler_core::fnv::fnv_32(&other);
+    let sum = ostler_core::text::fnv::fnv_32(&other);
     bytes[4..8].copy_from_slice(&sum.to_le_bytes());
     bytes[8..8 + len].copy_from_slice(&other);
     std::fs::write(&path, bytes).unwrap();

@@ -195,7 +195,7 @@ fn a_subscriber_that_does_not_read_holds_nobody_up_for_ever_and_no_line_is_lost(
     let file = std::fs::read_to_string(home.dir().join("logs/flood-out.log")).unwrap();
     assert_eq!(reads.of("log:out", "flood"), file.lines().collect::<Vec<_>>());
     home.wait_file(&home.dir().join("pm2.log").display().to_string(), "does not read the events of pub.sock");
-    let memory = ostler_sys::sample::memory(home.daemon_pid()).unwrap();
+    let memory = ostler_sys::process::sample::memory(home.daemon_pid()).unwrap();
     assert!(memory < 40 << 20, "{memory} bytes");
 }
 

@@ -69,6 +69,12 @@ impl Files {
         (0..arrows.len()).map(circle).max_by_key(Vec::len).unwrap_or_default()
     }
 
+    /// Returns the module that a path is in: what follows it is a type or a function.
+    pub(crate) fn module<'a>(&self, path: &'a [String]) -> &'a [String] {
+        let is_module = |head: &[String]| self.files.iter().any(|file| file.module == head);
+        (1..=path.len()).rev().filter_map(|length| path.get(..length)).find(|head| is_module(head)).unwrap_or(path)
+    }
+
     /// Where a path leads: the file of the longest module in it, or what that one hands on.
     fn file_of(&self, by_module: &BTreeMap<&[String], usize>, path: &[String], depth: usize) -> Option<usize> {
         let length = (1..=path.len()).rev().find(|length| path.get(..*length).is_some_and(|head| by_module.contains_key(head)))?;

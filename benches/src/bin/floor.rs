@@ -17,7 +17,7 @@
 
 #![forbid(unsafe_code)]
 
-use ostler_sys::spawn::{Placement, spawn_at};
+use ostler_sys::process::spawn::{Placement, spawn_at};
 use ostler_sys::{CStrings, SpawnSpec, cgroup};
 use std::ffi::CString;
 use std::fs::OpenOptions;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use ostler_core::units;
+use ostler_core::text::units;
 
 /// A fault: where, and what.
 #[derive(Clone, Debug, PartialEq, Eq)]

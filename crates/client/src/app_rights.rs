@@ -9,8 +9,8 @@ use std::path::Path;
 
 use ostler_core::app::AppSpec;
 use ostler_sys::process::owner;
-use ostler_sys::rights::{as_user, with_file_rights_of};
-use ostler_sys::user::{Credentials, identity};
+use ostler_sys::users::rights::{as_user, with_file_rights_of};
+use ostler_sys::users::user::{Credentials, identity};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 /// Rights of an app's user, or our own if the app runs as we do.

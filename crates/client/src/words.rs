@@ -120,7 +120,7 @@ pub fn how(ending: Ending) -> String {
     match ending {
         Ending::Code(code) => format!("exited with code {code}"),
         Ending::Signal { signal, core } => {
-            format!("was ended by {}{}", ostler_sys::signal::name(signal), if core { " (core dumped)" } else { "" })
+            format!("was ended by {}{}", ostler_sys::process::signal::name(signal), if core { " (core dumped)" } else { "" })
         }
         Ending::Unknown | Ending::SpawnFailed { .. } => "ended, how is not known".into(),
     }

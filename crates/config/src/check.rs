@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use indexmap::IndexMap;
 use ostler_core::app::EnvMap;
-use ostler_core::{args, units};
+use ostler_core::{app::args, text::units};
 use serde_json::{Map, Value};
 
 use crate::keys::{self, Accept, Key, KeyState};

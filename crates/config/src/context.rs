@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ostler_core::app::EnvMap;
-use ostler_core::trust::{Caller, Origin};
+use ostler_core::home::trust::{Caller, Origin};
 
 use crate::guard;
 use crate::problem::Problem;

@@ -1,5 +1,5 @@
 //! Files that another user can change: they are checked after they are opened, and refused unless
-//! [`ostler_core::trust`] accepts them.
+//! [`ostler_core::home::trust`] accepts them.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use ostler_core::trust::{Caller, Inode, Origin, PathStep, Verdict, Writer, verdict, writer};
+use ostler_core::home::trust::{Caller, Inode, Origin, PathStep, Verdict, Writer, verdict, writer};
 
 use crate::problem::{Kind, Problem};
 

@@ -27,5 +27,5 @@ pub use guard::{Walked, walk};
 pub use normalize::{
     Again, EnvOption, Normalized, Overlay, finish_order, from_options, merge, normalize, normalize_again, variables_in, variables_of,
 };
-pub use ostler_core::trust::Origin;
+pub use ostler_core::home::trust::Origin;
 pub use problem::{Kind, Position, Problem, Problems, Severity};

@@ -67,7 +67,7 @@ fn several_servers_behind_a_package_manager_are_warned_of() {
 
 #[test]
 fn node_is_recognised_by_its_file() {
-    use ostler_core::program::ProgramKind;
+    use ostler_core::app::program::ProgramKind;
     let mut project = Project::new("kinds");
     project.file("app.js", "");
     let run = project.program("run", "#!/bin/sh\nexec node \"$@\"\n");

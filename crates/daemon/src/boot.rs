@@ -6,41 +6,41 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
+use ostler_core::lifecycle::runtime::Form;
 use ostler_core::lifecycle::{Effect, Event, PolicyName, Recovered, State, Wanted};
-use ostler_core::runtime::Form;
 use ostler_keeper::{
     AS_PM2_VAR, Child, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, HOME_VAR, Inventory, LaunchError, Launcher, Link, Revival,
     STARTER_KEY,
 };
 use ostler_proto::event::{Cause, Lost, What};
 use ostler_sys::ProcRef;
-use ostler_sys::signal::SignalFd;
+use ostler_sys::process::signal::SignalFd;
 
 use crate::control::Control;
 use crate::engine::{Ctx, Effects, Timers, Work, clock};
-use crate::fd_budget::FdBudget;
 use crate::features::Features;
-use crate::health::HealthChecks;
-use crate::keeper_door::KeeperDoor;
-use crate::log::{DaemonLog, OwnLines};
+use crate::features::health::checks::HealthChecks;
+use crate::features::home::runtime::Runtime;
 use crate::logs::LogFiles;
-use crate::marked::{Marked, has_manager, marked};
-use crate::node_version::NodeVersions;
-use crate::probe::Probes;
-use crate::reactor::{LISTENER, Reactor, Source};
-use crate::runtime::Runtime;
-use crate::settings::Settings;
-use crate::slots::commands::Commands;
-use crate::slots::complaints::Complaints;
-use crate::slots::groups::Groups;
-use crate::slots::listening::Listening;
-use crate::slots::processes::{Leaders, inc_mark};
-use crate::slots::{Slots, is_of_instance, split_key};
-use crate::store::events::Events;
-use crate::store::state_copy;
-use crate::store::state_file::StateFile;
-use crate::store::{Journal, Snapshot};
-use crate::working_trees::WorkingTrees;
+use crate::platform::fd_budget::FdBudget;
+use crate::platform::keeper_door::KeeperDoor;
+use crate::platform::log::{DaemonLog, OwnLines};
+use crate::platform::node_version::NodeVersions;
+use crate::platform::probe::Probes;
+use crate::platform::reactor::{LISTENER, Reactor, Source};
+use crate::platform::settings::Settings;
+use crate::platform::working_trees::WorkingTrees;
+use crate::state::marked::{Marked, has_manager, marked};
+use crate::state::slots::commands::Commands;
+use crate::state::slots::complaints::Complaints;
+use crate::state::slots::groups::Groups;
+use crate::state::slots::listening::Listening;
+use crate::state::slots::processes::{Leaders, inc_mark};
+use crate::state::slots::{Slots, is_of_instance, split_key};
+use crate::state::store::events::Events;
+use crate::state::store::state_copy;
+use crate::state::store::state_file::StateFile;
+use crate::state::store::{Journal, Snapshot};
 
 /// Signals that the daemon takes itself when somebody sends them to it instead of to the keeper.
 const SIGNALS: [i32; 5] = [2, 3, 10, 12, 15];
@@ -74,16 +74,16 @@ fn system<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> BootError
 pub(crate) fn boot() -> Result<Control, BootError> {
     let home = std::env::var_os(HOME_VAR).map(PathBuf::from).ok_or(BootError::NoHome(HOME_VAR))?;
     let settings = Settings { keeps_copy: true, ..Settings::from_env(home) };
-    ostler_sys::rlimit::raise_nofile();
-    let threads = ostler_sys::threads::enable();
+    ostler_sys::process::rlimit::raise_nofile();
+    let threads = ostler_sys::process::threads::enable();
     // Only for people.
-    let _ = ostler_sys::title::set_comm("ostler-daemon");
+    let _ = ostler_sys::process::title::set_comm("ostler-daemon");
     let mut link = Link::from_start().map_err(BootError::Link)?;
-    crate::incident::begin(&link);
+    crate::platform::incident::begin(&link);
     let signals = SignalFd::new(&SIGNALS).map_err(system("watch signals"))?;
     let (inventory, fds) = first_message(&mut link)?;
     if inventory.failures > 0 {
-        crate::incident::be_careful();
+        crate::platform::incident::be_careful();
     }
     let runtime =
         Runtime::from_env(&inventory).map_err(|error| system("understand the settings of the runtime")(io::Error::from(error)))?;
@@ -147,7 +147,7 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
     if snapshot.foreign > 0 {
         log.error(format_args!("{} records of the journal are of a newer version, and what they say is lost", snapshot.foreign));
     }
-    let aside = inventory.poison.and_then(|id| crate::store::aside::take(&mut snapshot, id, &inventory, &settings.home, &mut log));
+    let aside = inventory.poison.and_then(|id| crate::state::store::aside::take(&mut snapshot, id, &inventory, &settings.home, &mut log));
     let state_file = StateFile::new(settings.state_file());
     let ctx = Ctx {
         now,
@@ -158,7 +158,7 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
         reactor,
         keeper,
         fds: FdBudget::new(),
-        oom_kills: ostler_sys::oom::kills().unwrap_or(0),
+        oom_kills: ostler_sys::process::oom::kills().unwrap_or(0),
         originals: inventory.originals,
         slots: Slots::default(),
         table: None,
@@ -180,7 +180,7 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
         requests_under_way: 0,
         complaints: Complaints::default(),
         log_files,
-        boot_id: ostler_sys::clock::boot_id().unwrap_or_default(),
+        boot_id: ostler_sys::time::clock::boot_id().unwrap_or_default(),
         lock,
         listener,
         checks: Probes::new(HealthChecks::source),
@@ -195,7 +195,7 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
     let mut control = Control { ctx, features: Features { runtime, ..Features::default() }, signals };
     let first = snapshot == Snapshot::default();
     if first {
-        control.ctx.journal.push(&crate::store::Record::Boot { boot_id: control.ctx.boot_id.as_str().into() });
+        control.ctx.journal.push(&crate::state::store::Record::Boot { boot_id: control.ctx.boot_id.as_str().into() });
         control.ctx.log.line(format_args!(
             "ostler {} daemon started, home {}",
             env!("CARGO_PKG_VERSION"),
@@ -216,7 +216,7 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
         found.emit_after_daemon(&mut control.ctx, &inventory.last_failure);
     }
     if let Some(aside) = aside {
-        control.ctx.journal.push(&crate::store::Record::Gone { id: aside.id });
+        control.ctx.journal.push(&crate::state::store::Record::Gone { id: aside.id });
         control.ctx.events.push(now.wall_ms, aside.draft);
     }
     control.features.each().for_each(|feature| feature.on_boot(&mut control.ctx));
@@ -252,7 +252,7 @@ impl Control {
         let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.durable.id).collect();
         let (mut found, mut leaders) = (Found::default(), Leaders::default());
         for id in ids {
-            let _at = crate::incident::working_on(id);
+            let _at = crate::platform::incident::working_on(id);
             let child = newest.remove(&id);
             let is_former = child.is_some_and(|child| self.meet(id, &child));
             let recovered = match child {
@@ -412,7 +412,7 @@ impl Control {
             Ok(revived) => revived,
             Err(error) => {
                 // Without a keeper nothing can be started. The next daemon may have more luck; the file on disk has what it needs.
-                self.ctx.log.error(format_args!("{}", crate::log::chain(&error)));
+                self.ctx.log.error(format_args!("{}", crate::platform::log::chain(&error)));
                 self.ctx.state_file.distrust();
                 self.write_state_file();
                 std::process::exit(1);

@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 
 use ostler_core::health::Phase;
-use ostler_core::order::Condition;
-use ostler_core::restart::RestartBudget;
+use ostler_core::lifecycle::order::Condition;
+use ostler_core::lifecycle::restart::RestartBudget;
 use ostler_core::serving::Autoscale;
 use serde_json::Value;
 
@@ -64,7 +64,7 @@ pub(crate) fn files(plan: &mut Plan<'_>) -> (Vec<(String, String)>, Vec<String>)
                 source.put("external", true);
             } else {
                 match service.spec.secrets.get(name) {
-                    Some(ostler_core::secrets::SecretSource::File(path)) => {
+                    Some(ostler_core::app::secrets::SecretSource::File(path)) => {
                         source.put("file", plan.project.inside(path).map_or_else(|| path.clone(), |inside| joined_context(plan, inside)));
                     }
                     _ => {
@@ -407,7 +407,7 @@ fn logging(service: &Service<'_>, map: &mut Map) {
     let given = spec.given.open();
     let asked = given.get("max_log_size").or_else(|| given.get("log_rotate")?.get("max_size"));
     let bytes = asked.and_then(|size| match size {
-        Value::String(text) => ostler_core::units::bytes(text).ok(),
+        Value::String(text) => ostler_core::text::units::bytes(text).ok(),
         number => number.as_u64(),
     });
     let Some(bytes) = bytes.filter(|bytes| *bytes > 0) else { return };

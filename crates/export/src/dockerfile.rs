@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ostler_core::export_settings::Mirrors;
+use ostler_core::app::export_settings::Mirrors;
 
 use crate::base::{Base, Packages, Requirements};
 use crate::image::{self, Image};

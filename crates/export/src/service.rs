@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use ostler_core::app::diff::looks_secret;
+use ostler_core::app::export_settings::{ExportSettings, export_settings};
 use ostler_core::app::{AppSpec, EnvMap};
-use ostler_core::diff::looks_secret;
-use ostler_core::export_settings::{ExportSettings, export_settings};
-use ostler_core::limits::Amount;
-use ostler_core::order::Condition;
+use ostler_core::health::limits::Amount;
+use ostler_core::lifecycle::order::Condition;
 use ostler_core::serving::{Autoscale, ListenAt, ReadyBy};
 use serde_json::Value;
 

@@ -1,8 +1,8 @@
 //! systemd: a unit for each app, with the same guarantees as far as systemd has them; a timer for each schedule, a socket for each `listen`.
 
+use ostler_core::app::hooks::{Hook, HookSpec, OnFailure};
+use ostler_core::app::secrets::SecretSource;
 use ostler_core::app::{AppSpec, KillMode};
-use ostler_core::hooks::{Hook, HookSpec, OnFailure};
-use ostler_core::secrets::SecretSource;
 use ostler_core::serving::{ListenAt, ReadyBy, with_numbers};
 
 use crate::cron::Fields;
@@ -454,9 +454,9 @@ fn rights_and_limits(out: &mut Lines, spec: &AppSpec, tell: &mut dyn FnMut(&str,
         hard.pids.iter().for_each(|pids| out.set("TasksMax", pids.to_string()));
         hard.io_weight.iter().for_each(|weight| out.set("IOWeight", weight.to_string()));
     }
-    let amount = |amount: ostler_core::limits::Amount| match amount {
-        ostler_core::limits::Amount::Bytes(bytes) => bytes.to_string(),
-        ostler_core::limits::Amount::Share(share) => format!("{}%", (share / 100).max(1)),
+    let amount = |amount: ostler_core::health::limits::Amount| match amount {
+        ostler_core::health::limits::Amount::Bytes(bytes) => bytes.to_string(),
+        ostler_core::health::limits::Amount::Share(share) => format!("{}%", (share / 100).max(1)),
     };
     let hard = spec.hard_limits().and_then(|hard| hard.memory);
     let soft = spec.safeguards.as_ref().and_then(|safeguards| safeguards.memory);

@@ -206,8 +206,8 @@ where
 
 /// As many connections as there are descriptors for: each has one, and a file.
 fn within_limit(wanted: usize) -> usize {
-    ostler_sys::rlimit::raise_nofile();
-    let limit = ostler_sys::rlimit::nofile().soft;
+    ostler_sys::process::rlimit::raise_nofile();
+    let limit = ostler_sys::process::rlimit::nofile().soft;
     let room = usize::try_from(limit.saturating_sub(32) / 2).unwrap_or(usize::MAX);
     wanted.min(room).max(1)
 }

@@ -75,7 +75,7 @@ pub(crate) fn listeners(own: &Address) -> io::Result<Vec<Listener>> {
         let listener = StdTcp::bind((own.host.as_str(), own.port))?;
         return Ok(vec![Listener::of(listener.into())?]);
     }
-    (FIRST..FIRST + count).map(|number| Listener::of(ostler_sys::fdpass::inherited(number)?)).collect()
+    (FIRST..FIRST + count).map(|number| Listener::of(ostler_sys::fd::fdpass::inherited(number)?)).collect()
 }
 
 /// How many sockets were handed over to this very process.

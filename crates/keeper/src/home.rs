@@ -11,10 +11,10 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use ostler_sys::lock::is_held;
-use ostler_sys::signal::HUP;
-use ostler_sys::tree::{Entry, marker};
-use ostler_sys::{ProcRef, ProcTable, clock, socket};
+use ostler_sys::fs::lock::is_held;
+use ostler_sys::process::signal::HUP;
+use ostler_sys::process::tree::{Entry, marker};
+use ostler_sys::{ProcRef, ProcTable, net::socket, time::clock};
 
 use crate::environment::{HOME_VAR, ROLE_VAR, RUNTIME_VAR};
 use crate::state::{LOCK_FILE, PID_FILE, SOCKET_FILE};
@@ -289,7 +289,7 @@ mod tests {
     fn a_lock_that_does_not_name_its_keeper_yet_is_waited_for() {
         let home = std::env::temp_dir().join(format!("ostler-behind-{}", std::process::id()));
         std::fs::create_dir_all(&home).unwrap();
-        let lock = ostler_sys::lock::try_lock(&home.join(LOCK_FILE)).unwrap().unwrap();
+        let lock = ostler_sys::fs::lock::try_lock(&home.join(LOCK_FILE)).unwrap().unwrap();
         assert!(matches!(behind(&home), Behind::Nobody), "nobody comes");
         let listener = socket::listen_at(&home.join(SOCKET_FILE)).unwrap();
         assert!(matches!(behind(&home), Behind::Keeper));

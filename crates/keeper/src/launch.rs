@@ -8,9 +8,15 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use ostler_sys::exec::{OWN_EXE, replace};
-use ostler_sys::spawn::{Parent, Placement, spawn_at};
-use ostler_sys::{CStrings, Ending, ProcRef, Rlimit, SpawnError, SpawnSpec, child, clock, pipe, rlimit, socket};
+use ostler_sys::process::exec::{OWN_EXE, replace};
+use ostler_sys::process::spawn::{Parent, Placement, spawn_at};
+use ostler_sys::{
+    CStrings, Ending, ProcRef, Rlimit, SpawnError, SpawnSpec,
+    fd::pipe,
+    net::socket,
+    process::{child, rlimit},
+    time::clock,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 

@@ -3,7 +3,13 @@
 use std::hint::black_box;
 use std::path::Path;
 
-use ostler_sys::{ProcRef, child, clock, fork, memory, process, signal, socket, spawn};
+use ostler_sys::{
+    ProcRef, memory,
+    net::socket,
+    process,
+    process::{child, fork, signal, spawn},
+    time::clock,
+};
 use rustix::io::Errno;
 
 use crate::children::Children;

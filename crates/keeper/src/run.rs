@@ -7,9 +7,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use ostler_sys::process::signal::{self, SignalFd};
 use ostler_sys::process::{ending_by_fd, is_refusal};
-use ostler_sys::signal::{self, SignalFd};
-use ostler_sys::{Ending, ProcRef, Usage, child, clock, fdpass, lock, memfd, memory, oom, rlimit, socket, title};
+use ostler_sys::{
+    Ending, ProcRef, Usage,
+    fd::{fdpass, memfd},
+    fs::lock,
+    memory,
+    net::socket,
+    process::{child, oom, rlimit, title},
+    time::clock,
+};
 use rustix::event::{Timespec, epoll};
 use rustix::fs::Mode;
 use rustix::io::Errno;

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use ostler_config::walk;
 use ostler_core::app::AppSpec;
-use ostler_core::trust::{Caller, Writer, path_writer};
-use ostler_sys::rights::as_user;
-use ostler_sys::user::identity;
+use ostler_core::home::trust::{Caller, Writer, path_writer};
+use ostler_sys::users::rights::as_user;
+use ostler_sys::users::user::identity;
 
 /// Longest file that is read; a longer one says nothing.
 const MAX_BYTES: u64 = 4 << 20;
@@ -35,5 +35,5 @@ pub(crate) fn is_of_root_alone(path: &Path, groups: &[u32]) -> bool {
 
 /// A regular file as text. Nothing is waited for: a fifo is none.
 pub(crate) fn text(path: &Path) -> Option<String> {
-    ostler_sys::text_file::read(path, MAX_BYTES)
+    ostler_sys::fs::text_file::read(path, MAX_BYTES)
 }

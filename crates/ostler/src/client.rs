@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use ostler_client::{Client, ClientError, RETRIES, VERSION};
 use ostler_client::{Socket, Way};
-use ostler_core::causes::with_causes;
-use ostler_core::home_paths::HomePaths;
+use ostler_core::home::home_paths::HomePaths;
+use ostler_core::text::causes::with_causes;
 
 use crate::error::CliError;
 use crate::silence::Look;

@@ -7,9 +7,9 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use ostler_core::home_paths::{HomePaths, VARIABLES};
+use ostler_core::home::home_paths::{HomePaths, VARIABLES};
 use ostler_keeper::{HOME_VAR, ROLE_VAR};
-use ostler_sys::tree::marker;
+use ostler_sys::process::tree::marker;
 
 /// Name under which we were called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

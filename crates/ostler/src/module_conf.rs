@@ -5,11 +5,11 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ostler_core::rotate::settings::{MODULE, Rotation, SECTION, keys};
+use ostler_core::logs::rotate::settings::{MODULE, Rotation, SECTION, keys};
 use ostler_proto::control::{Request, TableRow};
 use ostler_proto::pm2::{CONF_MAX_BYTES, CONF_VAR, conf_path, parse_conf};
-use ostler_sys::lock::lock_within;
-use ostler_sys::replace::{Durability, Writers, replace};
+use ostler_sys::fs::lock::lock_within;
+use ostler_sys::fs::replace::{Durability, Writers, replace};
 use serde_json::{Map, Value};
 
 use crate::client::ClientError;

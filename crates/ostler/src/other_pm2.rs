@@ -9,8 +9,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use ostler_keeper::{LOCK_FILE, ROLE_VAR};
-use ostler_sys::socket::{connect_at, peer};
-use ostler_sys::{ProcRef, clock, tree};
+use ostler_sys::net::socket::{connect_at, peer};
+use ostler_sys::{ProcRef, process::tree, time::clock};
 use rustix::fs::OFlags;
 
 use crate::error::CliError;

@@ -7,12 +7,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use ostler_config::walk;
-use ostler_core::home_owner::{ActAs, HomePath, act_as};
-use ostler_core::home_paths::HomePaths;
-use ostler_core::inherit::EnvPolicy;
+use ostler_core::app::inherit::EnvPolicy;
+use ostler_core::home::home_owner::{ActAs, HomePath, act_as};
+use ostler_core::home::home_paths::HomePaths;
 use ostler_sys::CStrings;
-use ostler_sys::exec::replace_as;
-use ostler_sys::user::{Credentials, Identity, User, UserError, identity, user_by_id};
+use ostler_sys::process::exec::replace_as;
+use ostler_sys::users::user::{Credentials, Identity, User, UserError, identity, user_by_id};
 
 use crate::cli::{Call, Daemon};
 use crate::error::CliError;

@@ -10,11 +10,11 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use ostler_keeper::{HOME_VAR, ROLE_VAR};
-use ostler_sys::child::{self, Reaped};
 use ostler_sys::process::ProcRef;
-use ostler_sys::signal::{CHLD, HUP, INT, QUIT, SignalFd, TERM};
-use ostler_sys::tree::marker;
-use ostler_sys::{Ending, exec};
+use ostler_sys::process::child::{self, Reaped};
+use ostler_sys::process::signal::{CHLD, HUP, INT, QUIT, SignalFd, TERM};
+use ostler_sys::process::tree::marker;
+use ostler_sys::{Ending, process::exec};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::cli::{Call, Daemon};

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use ostler_core::causes::with_causes;
+use ostler_core::text::causes::with_causes;
 use ostler_proto::control::Failure;
 use ostler_proto::pm2::PM2_VERSION;
 

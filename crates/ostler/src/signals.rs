@@ -4,8 +4,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use ostler_sys::Ending;
-use ostler_sys::child::{self, Reaped};
-use ostler_sys::signal::{CHLD, HUP, INT, QUIT, SignalFd, TERM};
+use ostler_sys::process::child::{self, Reaped};
+use ostler_sys::process::signal::{CHLD, HUP, INT, QUIT, SignalFd, TERM};
 
 use crate::error::CliError;
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use ostler_client::OnSilence;
 use ostler_keeper::{DOUBT_SIGNAL, HOME_VAR, PID_FILE, ROLE_VAR};
+use ostler_sys::process::signal::CONT;
+use ostler_sys::process::tree::{Entry, ProcTable, marker};
 use ostler_sys::process::{Activity, ProcRef, activity};
-use ostler_sys::signal::CONT;
-use ostler_sys::tree::{Entry, ProcTable, marker};
 
 /// Whether it was printed: once in a call, however many connections it makes.
 static SAID: AtomicBool = AtomicBool::new(false);

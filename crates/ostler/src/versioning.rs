@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ostler_core::app::AppSpec;
-use ostler_core::git::{Kind, WorkingTree, working_tree};
+use ostler_core::app::git::{Kind, WorkingTree, working_tree};
 
 use crate::app_files::{text, with_rights_of};
 

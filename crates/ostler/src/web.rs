@@ -23,7 +23,7 @@ pub(crate) fn start_if_enabled(cx: &mut Cx) -> Result<(), CliError> {
         Ok(settings) if settings.enabled => settings,
         Ok(_) => return Ok(()),
         Err(error) => {
-            cx.out.warn_err(format_args!("the dashboard is not started: {}", ostler_core::causes::with_causes(&error)));
+            cx.out.warn_err(format_args!("the dashboard is not started: {}", ostler_core::text::causes::with_causes(&error)));
             return Ok(());
         }
     };
@@ -32,7 +32,7 @@ pub(crate) fn start_if_enabled(cx: &mut Cx) -> Result<(), CliError> {
         return Ok(());
     }
     if let Err(error) = start(cx, &settings) {
-        cx.out.error(format_args!("the dashboard is not started: {}", ostler_core::causes::with_causes(&error)));
+        cx.out.error(format_args!("the dashboard is not started: {}", ostler_core::text::causes::with_causes(&error)));
     }
     Ok(())
 }
@@ -116,7 +116,7 @@ fn described(cx: &Cx, home: &Path, settings: &Settings) -> Result<AppSpec, CliEr
     let failed = |problem: &dyn std::fmt::Display| CliError::Failed(format!("the dashboard cannot be described: {problem}"));
     let exe = std::env::current_exe().map_err(|error| failed(&error))?;
     let (Some(exe), Some(home)) = (exe.to_str(), home.to_str()) else { return Err(failed(&"a path is not valid UTF-8")) };
-    let context = Context::new(home.into(), cx.env(), ostler_sys::cpus::available()).map_err(|error| failed(&error))?;
+    let context = Context::new(home.into(), cx.env(), ostler_sys::machine::cpus::available()).map_err(|error| failed(&error))?;
     let app = json!({ "apps": [{
         "name": APP,
         "script": exe,

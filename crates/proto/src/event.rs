@@ -6,7 +6,7 @@
 //! ```
 
 use ostler_core::lifecycle::{Ending, Finding, Origin, PolicyName};
-pub use ostler_core::ring::{Missed, Position};
+pub use ostler_core::text::ring::{Missed, Position};
 use serde::{Deserialize, Serialize};
 
 /// One event.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use ostler_core::app::git::WorkingTree;
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::cron::Ticks;
-use ostler_core::git::WorkingTree;
 use ostler_core::lifecycle::Instance;
-use ostler_core::observation::Observation;
+use ostler_core::lifecycle::observation::Observation;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;

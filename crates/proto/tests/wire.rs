@@ -11,11 +11,11 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use ostler_core::app::secrets::SecretSource;
 use ostler_core::app::{AppSpec, CombinedLog, ExecMode};
 use ostler_core::lifecycle::{AfterStop, Ending, ExitCause, Instance, Origin, State, Wanted};
-use ostler_core::secrets::SecretSource;
 use ostler_core::serving::{ListenAt, ReadyBy, Scheduling, Sticky};
-use ostler_core::{cron, health, hooks, limits, order, rotate};
+use ostler_core::{app::hooks, cron, health, health::limits, lifecycle::order, logs::rotate};
 use ostler_proto::control::{
     Action, ClientFrame, DaemonFrame, Existing, Failure, LogOutcome, PROTOCOL, Progress, ReloadedLog, Request, Response, RolloutState,
     ScaleTo,
@@ -203,6 +203,6 @@ fn a_change_of_the_wire_raises_the_protocol() {
             kind.name
         );
     }
-    let sum = ostler_core::fnv::fnv_32(text.as_bytes());
+    let sum = ostler_core::text::fnv::fnv_32(text.as_bytes());
     assert_eq!(PROTOCOLS.last(), Some(&(PROTOCOL, sum)), "the lines of a protocol do not change: another number, another file");
 }

@@ -57,7 +57,7 @@ pub(crate) fn unescape(field: &str) -> String {
         .fold(field.to_owned(), |text, (code, sign)| if text.contains(code) { text.replace(code, sign) } else { text })
 }
 
-/// Opens a group to start processes in it (see [`crate::spawn::Placement`]), and makes it if there is none; the group above it has to exist.
+/// Opens a group to start processes in it (see [`crate::process::spawn::Placement`]), and makes it if there is none; the group above it has to exist.
 ///
 /// # Errors
 /// `EROFS`, `EACCES` or `EPERM` where groups are not ours to make, `ENOENT` when the group above is gone.
@@ -80,7 +80,7 @@ pub fn open(group: &Path) -> Result<OwnedFd, Errno> {
 /// # Errors
 /// `EKEYREJECTED` for a child that was killed at birth, `ENOSYS`, `EPERM`, `EINVAL` and others where it cannot be done at all.
 pub fn try_birth(group: BorrowedFd<'_>) -> Result<(), Errno> {
-    crate::clone::try_birth(group).map_err(Errno::from_raw_os_error)
+    crate::process::clone::try_birth(group).map_err(Errno::from_raw_os_error)
 }
 
 /// Makes a group, unless there is one.

@@ -10,9 +10,9 @@ use std::path::Path;
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketAddrUnix, getsockname};
 
-use crate::clock::Clocks;
+use crate::process::tree::Entry;
 use crate::process::{ProcRef, Target};
-use crate::tree::Entry;
+use crate::time::clock::Clocks;
 
 /// Played kernel.
 pub trait Kernel {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ostler_sys::child::{reap, reap_any};
-use ostler_sys::spawn::{Placement, spawn_at};
+use ostler_sys::process::child::{reap, reap_any};
+use ostler_sys::process::spawn::{Placement, spawn_at};
 use ostler_sys::{Ending, ProcRef, SpawnSpec, cgroup};
 
 /// A group of the test below our own, removed at its end; `None` and a line where groups cannot be made.

@@ -6,9 +6,14 @@ use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use ostler_sys::child::{reap, reap_any};
-use ostler_sys::spawn::{Placement, spawn_at};
-use ostler_sys::{Credentials, Ending, ProcRef, ProcTable, Rlimit, SpawnError, SpawnSpec, Step, memfd, pipe, rlimit, signal, spawn};
+use ostler_sys::process::child::{reap, reap_any};
+use ostler_sys::process::spawn::{Placement, spawn_at};
+use ostler_sys::{
+    Credentials, Ending, ProcRef, ProcTable, Rlimit, SpawnError, SpawnSpec, Step,
+    fd::{memfd, pipe},
+    process::{rlimit, signal},
+    spawn,
+};
 
 fn shell(script: &str) -> SpawnSpec {
     SpawnSpec {
@@ -53,7 +58,7 @@ fn is_root() -> bool {
 fn a_program_finds_its_own_pid_where_a_place_is_kept_for_it() {
     let mut spec = shell("echo $LISTEN_PID $WATCHDOG_PID $$ $OTHER");
     for name in ["LISTEN_PID", "WATCHDOG_PID"] {
-        spec.envp.push(&[name.as_bytes(), b"=", ostler_sys::cstrings::OWN_PID.as_bytes()]).unwrap();
+        spec.envp.push(&[name.as_bytes(), b"=", ostler_sys::process::cstrings::OWN_PID.as_bytes()]).unwrap();
     }
     spec.envp.push(&[b"OTHER=x"]).unwrap();
     for _ in 0..2 {
@@ -146,7 +151,7 @@ fn failures_tell_the_step_and_leave_nothing() {
         assert_eq!(failed.step, Step::Descriptors, "{target}");
     }
     assert_eq!(reap_any(), None, "every half-made child is reaped");
-    let explain = |path: &CString, errno| ostler_sys::exec::explain(&PathBuf::from(path.to_str().unwrap()), errno);
+    let explain = |path: &CString, errno| ostler_sys::process::exec::explain(&PathBuf::from(path.to_str().unwrap()), errno);
     assert_eq!(explain(&lost, libc_errno::NOENT).unwrap(), "its first line names /no/such/interpreter, which does not exist");
     assert!(explain(&plain, libc_errno::NOEXEC).unwrap().contains("#!"));
     assert!(explain(&closed, libc_errno::ACCES).unwrap().contains("not executable"));

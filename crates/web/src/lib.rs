@@ -55,7 +55,7 @@ pub fn main(home: Option<&OsStr>) -> ExitCode {
     ostler_sys::memory::one_heap();
     match server::run(Path::new(home)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&ostler_core::causes::with_causes(&error)),
+        Err(error) => failed(&ostler_core::text::causes::with_causes(&error)),
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use ostler_sys::replace::{Durability, ReplaceError, Writers, replace};
+use ostler_sys::fs::replace::{Durability, ReplaceError, Writers, replace};
 use serde::{Deserialize, Serialize};
 
 use crate::otlp::settings::{Otlp, OtlpError, port_file, tell_port};

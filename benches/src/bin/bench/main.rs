@@ -29,7 +29,7 @@ const RESULTS: &str = "## Results\n";
 fn main() -> ExitCode {
     // A shell starts what it puts into the background with SIGINT ignored, apps inherit that, and then none obeys a stop.
     for signal in [Signal::INT, Signal::QUIT] {
-        ostler_sys::signal::reset(signal.as_raw());
+        ostler_sys::process::signal::reset(signal.as_raw());
     }
     match run() {
         Ok(()) => ExitCode::SUCCESS,

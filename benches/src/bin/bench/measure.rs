@@ -21,7 +21,7 @@ pub(crate) fn now() -> i64 {
 pub(crate) fn run(command: &mut Command) -> Result<(Option<i32>, Cpu)> {
     let child = command.spawn().with_context(|| format!("cannot run {}", command.get_program().display()))?;
     let pid = i32::try_from(child.id())?;
-    let reaped = ostler_sys::child::reap(pid).context("the child was reaped by somebody else")?;
+    let reaped = ostler_sys::process::child::reap(pid).context("the child was reaped by somebody else")?;
     let code = match reaped.ending {
         ostler_sys::Ending::Code(code) => Some(code),
         _ => None,
@@ -31,7 +31,7 @@ pub(crate) fn run(command: &mut Command) -> Result<(Option<i32>, Cpu)> {
 
 /// CPU time of living processes, all their threads included.
 pub(crate) fn cpu(pids: &[i32]) -> Cpu {
-    pids.iter().filter_map(|pid| ostler_sys::sample::cpu_ns(*pid)).map(Duration::from_nanos).sum()
+    pids.iter().filter_map(|pid| ostler_sys::process::sample::cpu_ns(*pid)).map(Duration::from_nanos).sum()
 }
 
 /// A process with our mark.

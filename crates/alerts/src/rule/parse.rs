@@ -236,7 +236,7 @@ fn check(fields: &mut Fields<'_>) -> Option<(Condition, String, u64)> {
         timeout_ms: timeout.unwrap_or(10_000).max(100),
         certificate_days: days,
     };
-    let name = format!("check {}", crate::text::plain(&ostler_core::masking::masked(&name, &[]), 100));
+    let name = format!("check {}", crate::text::plain(&ostler_core::logs::masking::masked(&name, &[]), 100));
     Some((Condition::Check(check), name, 0))
 }
 

@@ -6,7 +6,7 @@ mod schema;
 mod table;
 
 pub use docs::reference;
-pub use ostler_core::suggest::closest;
+pub use ostler_core::text::suggest::closest;
 pub use schema::schema;
 pub use table::KEYS;
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use ostler_core::trust::{Caller, Origin};
+use ostler_core::home::trust::{Caller, Origin};
 
 use super::positions::position_at;
 use crate::guard::{self, cannot};

@@ -1,6 +1,6 @@
 //! Commands that are run for an app: hooks, probes, jobs.
 
-use ostler_core::command::Command;
+use ostler_core::lifecycle::command::Command;
 use serde_json::Value;
 
 use super::Base;

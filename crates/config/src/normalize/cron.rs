@@ -10,7 +10,7 @@
 use jiff::tz::TimeZone;
 use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::cron::{CronSpec, JobSpec, MOST_HISTORY, Overlap, RunOn, Schedule};
-use ostler_core::units;
+use ostler_core::text::units;
 use serde_json::{Map, Value};
 
 use super::listen::known_keys;

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use ostler_core::app::inherit::{EnvPolicy, OF_ONE_PROCESS};
 use ostler_core::app::{AppSpec, EnvMap};
-use ostler_core::inherit::{EnvPolicy, OF_ONE_PROCESS};
-use ostler_core::trust::Caller;
+use ostler_core::home::trust::Caller;
 use serde_json::Value;
 
 use super::env_file::{self, Syntax};

@@ -1,7 +1,7 @@
 //! `pre_start`, `post_start`, `pre_stop`, `post_stop`, `on_crash`.
 
 use ostler_core::app::AppSpec;
-use ostler_core::hooks::{Hook, HookSpec, OnFailure};
+use ostler_core::app::hooks::{Hook, HookSpec, OnFailure};
 use serde_json::Value;
 
 use super::Base;

@@ -1,7 +1,7 @@
 //! User, priority, mask and resource limits.
 
 use ostler_core::app::AppSpec;
-use ostler_core::units;
+use ostler_core::text::units;
 use serde_json::Value;
 
 use crate::check::{RawApp, found, text_of, whole};

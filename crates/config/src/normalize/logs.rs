@@ -1,7 +1,7 @@
 //! Log and pid files.
 
 use ostler_core::app::{AppSpec, CombinedLog};
-use ostler_core::rotate::{KEYS, NO_BOUND, RotateSpec};
+use ostler_core::logs::rotate::{KEYS, NO_BOUND, RotateSpec};
 use serde_json::Value;
 
 use super::Base;

@@ -32,8 +32,8 @@ mod watch;
 
 use std::path::{Path, PathBuf};
 
+use ostler_core::app::export_settings::export_settings;
 use ostler_core::app::{AppSpec, EnvMap, ExecMode};
-use ostler_core::export_settings::export_settings;
 use serde_json::{Map, Value};
 
 use crate::check::RawApp;

@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 use ostler_core::app::AppSpec;
-use ostler_core::order::{Condition, Graph, shown};
+use ostler_core::lifecycle::order::{Condition, Graph, shown};
 use serde_json::Value;
 
 use super::listen::known_keys;

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use ostler_core::app::program::{self, NODE_SYMBOL, ProgramKind, SCRIPT_HEAD};
 use ostler_core::app::{AppSpec, ExecMode};
-use ostler_core::program::{self, NODE_SYMBOL, ProgramKind, SCRIPT_HEAD};
 use rustix::fs::{Mode, OFlags};
 
 use crate::context::find_program;

@@ -1,9 +1,9 @@
 //! `ready` and `http`: readiness signals of an instance.
 
 use ostler_core::app::{AppSpec, ExecMode};
-use ostler_core::probe::addresses;
+use ostler_core::health::probe::addresses;
 use ostler_core::serving::{HttpProbe, ListenAt, LogPattern, ReadyBy};
-use ostler_core::units;
+use ostler_core::text::units;
 use serde_json::{Map, Value};
 
 use super::listen::known_keys;

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use ostler_core::app::instances::resolve;
+use ostler_core::app::program::{ProgramKind, launcher};
 use ostler_core::app::{AppSpec, ExecMode};
-use ostler_core::instances::resolve;
-use ostler_core::program::{ProgramKind, launcher};
 use ostler_core::serving::Autoscale;
 use serde_json::Value;
 

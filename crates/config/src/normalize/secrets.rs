@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use ostler_core::secrets::{SecretSource, Secrets, TIMEOUT_MS, is_credential_name};
+use ostler_core::app::secrets::{SecretSource, Secrets, TIMEOUT_MS, is_credential_name};
 use serde_json::{Map, Value};
 
 use super::Base;

@@ -1,7 +1,7 @@
 //! Distribution of connections to the instances, the number of these, and what must fit together in the end.
 
+use ostler_core::app::instances::MAX_INSTANCES;
 use ostler_core::app::{AppSpec, ExecMode};
-use ostler_core::instances::MAX_INSTANCES;
 use ostler_core::serving::{Autoscale, ListenAt, Scheduling, Sticky, fd_words};
 use serde_json::Value;
 

@@ -1,7 +1,7 @@
 //! Variables of the caller that stand for options of every app.
 
 use ostler_core::app::{AppSpec, CombinedLog, ExecMode};
-use ostler_core::files::{own_stem, stem};
+use ostler_core::logs::files::{own_stem, stem};
 
 use super::Base;
 use crate::check::RawApp;

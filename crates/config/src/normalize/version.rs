@@ -1,7 +1,7 @@
 //! Version of the app, from the nearest `package.json`.
 
 use ostler_core::app::AppSpec;
-use ostler_core::package;
+use ostler_core::app::package;
 
 /// Version of the nearest `package.json`, or `N/A`.
 pub(super) fn nearest(spec: &AppSpec) -> Option<String> {

@@ -1,7 +1,7 @@
 //! Frames of stacks, as languages print them.
 
 use super::{FRAME, FRAMES, Frame, cut};
-use crate::error_lines::{Form, is_cause, is_own};
+use crate::logs::error_lines::{Form, is_cause, is_own};
 
 /// True for a line like `    at main (/srv/app.js:1:2)`.
 pub(super) fn is_at(line: &str) -> bool {

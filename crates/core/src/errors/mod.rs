@@ -1,7 +1,7 @@
 //! Exceptions of apps: read from what they print or report, and put into groups.
 //!
 //! # Theory of operation
-//! [`Reader`] takes the lines of one output as they come and finds the reports of errors in them ([`crate::error_lines`] knows their forms: Node, Java, Python,
+//! [`Reader`] takes the lines of one output as they come and finds the reports of errors in them ([`crate::logs::error_lines`] knows their forms: Node, Java, Python,
 //! PHP, Ruby, Go, Rust, Perl). [`Exception::reported`] takes what a Node app sends over its channel. Both give an [`Exception`]: type, message, frames. Its
 //! [`Exception::fingerprint`] is that of its group: type and the frames of the app itself, without line numbers, so that it stays the same over releases; without
 //! such frames type and message, without numbers, ids and quoted values. Everything is bounded, whatever comes.
@@ -13,8 +13,8 @@ mod title;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::error_lines::Form;
-use crate::fnv::fnv_64;
+use crate::logs::error_lines::Form;
+use crate::text::fnv::fnv_64;
 
 pub use reader::{Found, Reader};
 pub use title::pattern;

@@ -1,7 +1,7 @@
 //! Reader of one output: lines in, reports out, as soon as they are complete.
 
 use super::{Exception, cut};
-use crate::error_lines::newest;
+use crate::logs::error_lines::newest;
 
 /// Most lines that wait.
 pub(super) const LINES: usize = 600;

@@ -30,58 +30,58 @@ fn shown(exception: &Exception) -> String {
 fn real_outputs() {
     for (output, expected) in [
         (
-            include_str!("../error_lines/outputs/node-cause.txt"),
+            include_str!("../logs/error_lines/outputs/node-cause.txt"),
             &["Error: cannot read the configuration | module.exports@/srv/app/lib/load.js:1 Object.<anonymous>@/srv/app/cause.js:1"][..],
         ),
         (
-            include_str!("../error_lines/outputs/node-busy.txt"),
+            include_str!("../logs/error_lines/outputs/node-busy.txt"),
             &["Error: listen EADDRINUSE: address already in use :::18081 | Server.<anonymous>@/srv/app/busy.js:1"],
         ),
-        (include_str!("../error_lines/outputs/node-syntax.txt"), &["SyntaxError: Unexpected token ';' | "]),
-        (include_str!("../error_lines/outputs/node-dep.txt"), &["TypeError: Cannot read properties of null (reading 'x') | "]),
+        (include_str!("../logs/error_lines/outputs/node-syntax.txt"), &["SyntaxError: Unexpected token ';' | "]),
+        (include_str!("../logs/error_lines/outputs/node-dep.txt"), &["TypeError: Cannot read properties of null (reading 'x') | "]),
         (
-            include_str!("../error_lines/outputs/node-reject.txt"),
+            include_str!("../logs/error_lines/outputs/node-reject.txt"),
             &["TypeError: no database | main@/srv/app/reject.mjs:1 @/srv/app/reject.mjs:2"],
         ),
         (
-            include_str!("../error_lines/outputs/node-logged.txt"),
+            include_str!("../logs/error_lines/outputs/node-logged.txt"),
             &["RangeError: no row 7 | Db.get@/srv/app/n.js:1 main@/srv/app/n.js:2 Object.<anonymous>@/srv/app/n.js:3"; 3],
         ),
         (
-            include_str!("../error_lines/outputs/python-exc.txt"),
+            include_str!("../logs/error_lines/outputs/python-exc.txt"),
             &["ValueError: cannot start | main@/srv/app/exc.py:10 <module>@/srv/app/exc.py:11"],
         ),
         (
-            include_str!("../error_lines/outputs/python-logged.txt"),
+            include_str!("../logs/error_lines/outputs/python-logged.txt"),
             &[
                 "ValueError: bad 0 | f@/srv/app/logged.py:2 <module>@/srv/app/logged.py:4",
                 "ValueError: bad 1 | f@/srv/app/logged.py:2 <module>@/srv/app/logged.py:4",
             ],
         ),
         (
-            include_str!("../error_lines/outputs/ruby-cause.txt"),
+            include_str!("../logs/error_lines/outputs/ruby-cause.txt"),
             &["ArgumentError: bad configuration | rescue in <main>@app.rb:5 <main>@app.rb:2"],
         ),
         (
-            include_str!("../error_lines/outputs/ruby-calls.txt"),
+            include_str!("../logs/error_lines/outputs/ruby-calls.txt"),
             &["IOError: no host for user 42 | connect@a.rb:1 main@a.rb:2 <main>@a.rb:3"],
         ),
-        (include_str!("../error_lines/outputs/php-next.txt"), &["LogicException: cannot start | @/srv/app/a.php:3 main@/srv/app/a.php:4"]),
+        (include_str!("../logs/error_lines/outputs/php-next.txt"), &["LogicException: cannot start | @/srv/app/a.php:3 main@/srv/app/a.php:4"]),
         (
-            include_str!("../error_lines/outputs/php-calls.txt"),
+            include_str!("../logs/error_lines/outputs/php-calls.txt"),
             &["RuntimeException: no row 42 | @/srv/app/a.php:2 Db->get@/srv/app/a.php:3 main@/srv/app/a.php:4"],
         ),
-        (include_str!("../error_lines/outputs/java-cause.txt"), &["java.lang.RuntimeException: cannot start | Main.main@Main.java:3"]),
+        (include_str!("../logs/error_lines/outputs/java-cause.txt"), &["java.lang.RuntimeException: cannot start | Main.main@Main.java:3"]),
         (
-            include_str!("../error_lines/outputs/go-panic.txt"),
+            include_str!("../logs/error_lines/outputs/go-panic.txt"),
             &["panic: no host configured | main.connect@/srv/app/main.go:6 main.main@/srv/app/main.go:10"],
         ),
-        (include_str!("../error_lines/outputs/rust-panic.txt"), &["panic: no host {id} | @src/main.rs:1"]),
+        (include_str!("../logs/error_lines/outputs/rust-panic.txt"), &["panic: no host {id} | @src/main.rs:1"]),
         (
-            include_str!("../error_lines/outputs/rust-backtrace.txt"),
+            include_str!("../logs/error_lines/outputs/rust-backtrace.txt"),
             &["panic: no host {id} | main::connect@./src/main.rs:1 main::main@./src/main.rs:2"],
         ),
-        (include_str!("../error_lines/outputs/perl-confess.txt"), &["die: no host 42 | @a.pl:1 main::connect_db@a.pl:1 main::main@a.pl:1"]),
+        (include_str!("../logs/error_lines/outputs/perl-confess.txt"), &["die: no host 42 | @a.pl:1 main::connect_db@a.pl:1 main::main@a.pl:1"]),
         ("GET / 200\nwarning: x\n  indented\n", &[]),
         ("", &[]),
     ] {
@@ -97,7 +97,7 @@ fn real_outputs() {
 /// Whatever pieces an output comes in, the reports are the same: none twice, none in two halves.
 #[test]
 fn pieces_of_a_flood() {
-    let reports = [include_str!("../error_lines/outputs/node-busy.txt"), include_str!("../error_lines/outputs/python-exc.txt")];
+    let reports = [include_str!("../logs/error_lines/outputs/node-busy.txt"), include_str!("../logs/error_lines/outputs/python-exc.txt")];
     let text: String = (0..40).map(|n| format!("line {n}\n{}\nline\n\n{}\n", reports[0], reports[1])).collect();
     let whole: Vec<String> = read(&text).iter().map(|found| shown(&found.exception)).collect();
     assert_eq!(whole.len(), 80);
@@ -168,7 +168,7 @@ fn patterns() {
 fn what_an_app_reports_is_the_same_as_what_it_prints() {
     let stack = "TypeError: no database\n    at main (file:///srv/app/reject.mjs:1:59)\n    at file:///srv/app/reject.mjs:2:7\n    at node:internal/x:1:1";
     let reported = Exception::reported(&json!({"name": "TypeError", "message": "no database", "stack": stack})).unwrap();
-    let printed = &read(include_str!("../error_lines/outputs/node-reject.txt"))[0].exception;
+    let printed = &read(include_str!("../logs/error_lines/outputs/node-reject.txt"))[0].exception;
     assert_eq!((reported.fingerprint(), reported.origin()), (printed.fingerprint(), printed.origin()));
     let other = Exception::reported(&json!({"name": "DbError", "message": "no database", "stack": stack})).unwrap();
     assert!(other.fingerprint() != reported.fingerprint() && other.origin() == reported.origin());

@@ -1,7 +1,7 @@
 //! Type and message of an error, and what of a message stays the same each time.
 
 use super::{MESSAGE, cut};
-use crate::error_lines::Form;
+use crate::logs::error_lines::Form;
 
 /// Longest word with digits that is a name with a number rather than an id.
 const NAME: usize = 5;

@@ -3,9 +3,14 @@
 //! [`Monitor`] judges one process, [`Pace`] says how soon what was replaced may be replaced again, [`Case`] what is done
 //! about one that is not well or uses too much.
 
+pub mod autoscale;
+pub mod limits;
 mod monitor;
 mod pace;
+pub mod probe;
 mod remedy;
+pub mod safeguards;
+pub mod scrape;
 mod spec;
 mod verdict;
 

@@ -1,6 +1,6 @@
 //! Verdict on one attempt to ask a process how it is.
 
-use crate::command::Outcome;
+use crate::lifecycle::command::Outcome;
 
 /// What one attempt to ask says about the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! Effects: what the owner of an instance must do.
 
 use super::state::ExitRecord;
-use crate::command::Outcome;
-use crate::hooks::Hook;
+use crate::app::hooks::Hook;
+use crate::lifecycle::command::Outcome;
 
 /// An effect of a step. Effects are performed in order.
 #[derive(Clone, Debug, PartialEq)]

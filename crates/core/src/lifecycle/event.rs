@@ -2,8 +2,8 @@
 
 use super::origin::Origin;
 use super::state::Ending;
-use crate::command::Outcome;
-use crate::hooks::Hook;
+use crate::app::hooks::Hook;
+use crate::lifecycle::command::Outcome;
 
 /// Something that happened. Results of effects carry the incarnation they belong to.
 #[derive(Clone, Debug, PartialEq)]

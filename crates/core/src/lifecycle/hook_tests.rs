@@ -2,8 +2,8 @@
 
 use super::tests::{Story, exit, policy, user};
 use super::*;
-use crate::command::Outcome;
-use crate::hooks::{Hook, HookPolicy, OnFailure};
+use crate::app::hooks::{Hook, HookPolicy, OnFailure};
+use crate::lifecycle::command::Outcome;
 
 const ALL: HookPolicy = HookPolicy {
     pre_start: Some(OnFailure::Abort),
@@ -117,15 +117,15 @@ fn what_a_start_lacks_is_a_failed_start_whatever_the_hook_says() {
 
 #[test]
 fn a_secret_by_command_is_waited_for() {
-    use crate::secrets::SecretSource;
+    use crate::app::secrets::SecretSource;
     let mut spec = crate::app::AppSpec::default();
     let policy = |spec: &crate::app::AppSpec| Policy::from_spec(spec, 2, 1600, 3000, 30_000).hooks.pre_start;
     spec.secrets.insert("A".into(), SecretSource::File("/a".into()));
     assert_eq!(policy(&spec), None);
-    let command = crate::command::Command::shell("pass show b");
+    let command = crate::lifecycle::command::Command::shell("pass show b");
     spec.secrets.insert("B".into(), SecretSource::Command { command: command.clone(), timeout_ms: 1 });
     assert_eq!(policy(&spec), Some(OnFailure::Abort));
-    let hook = crate::hooks::HookSpec { command, timeout_ms: None, on_failure: Some(OnFailure::Continue) };
+    let hook = crate::app::hooks::HookSpec { command, timeout_ms: None, on_failure: Some(OnFailure::Continue) };
     spec.hooks.pre_start = Some(hook);
     assert_eq!(policy(&spec), Some(OnFailure::Continue));
 }

@@ -8,9 +8,9 @@ use super::process::Ended;
 use super::state::{AfterStop, Ending, ExitCause, Instance, State, Wanted};
 use super::step::Turn;
 use super::{Effect, Transition};
-use crate::command::Outcome;
-use crate::hooks::{Hook, OnFailure};
-use crate::stop;
+use crate::app::hooks::{Hook, OnFailure};
+use crate::lifecycle::command::Outcome;
+use crate::lifecycle::stop;
 use crate::time::Now;
 
 impl State {

@@ -74,11 +74,16 @@
 //! Waiting clients look at the instance after each step rather than at transitions: [`Instance::settled`] says whether the state is
 //! what is wanted. `Delete` is final: a later `Start` does not bring a doomed instance back, a new one has to be made.
 
+pub mod backoff;
+pub mod command;
 mod effect;
 mod event;
+pub mod goal;
 #[cfg(test)]
 mod hook_tests;
 mod hooks;
+pub mod observation;
+pub mod order;
 mod origin;
 mod policy;
 mod process;
@@ -87,8 +92,12 @@ mod property_tests;
 #[cfg(test)]
 mod ready_tests;
 mod recover;
+pub mod restart;
+pub mod runtime;
+pub mod signal;
 mod state;
 mod step;
+pub mod stop;
 #[cfg(test)]
 mod tests;
 mod trouble;

@@ -1,12 +1,12 @@
 //! Policy of an instance: what its app's description says about its life.
 
 use super::Instance;
+use crate::app::hooks::{HookPolicy, OnFailure};
+use crate::app::secrets::SecretSource;
 use crate::app::{AppSpec, KillMode};
 use crate::cron::{JobSpec, MOST_HISTORY, RETRY_DELAY_CAP_MS};
-use crate::hooks::{HookPolicy, OnFailure};
-use crate::restart::RestartBudget;
-use crate::secrets::SecretSource;
-use crate::signal;
+use crate::lifecycle::restart::RestartBudget;
+use crate::lifecycle::signal;
 
 /// Longest wait for a process whose user named no time, where that cannot be for ever: by a reload, and by a daemon that cannot know
 /// whether `ready` was sent to the one before.
@@ -100,7 +100,7 @@ impl Policy {
             min_uptime_ms: spec.restart.min_uptime_ms.unwrap_or(1000),
             restart_delay_ms: spec.restart.restart_delay_ms,
             exp_backoff_ms: spec.restart.exp_backoff_ms,
-            backoff_cap_ms: crate::backoff::CAP_MS,
+            backoff_cap_ms: crate::lifecycle::backoff::CAP_MS,
             backoff_reset_ms,
             stop_exit_codes: spec.restart.stop_exit_codes.clone(),
             kill_signal: spec.stop.signal.unwrap_or_else(|| polite_signal(spec, default_signal)),

@@ -5,10 +5,10 @@ use super::policy::PATIENCE_MS;
 use super::state::{AfterStop, Ending, ExitCause, ExitRecord, Instance, State, Wanted};
 use super::step::Turn;
 use super::{Effect, ExitReport, Late, Lateness, SpawnFailure, Transition};
-use crate::hooks::Hook;
-use crate::restart::{self, History, Run, Verdict};
+use crate::app::hooks::Hook;
+use crate::lifecycle::restart::{self, History, Run, Verdict};
+use crate::lifecycle::{signal, stop};
 use crate::time::Now;
-use crate::{signal, stop};
 
 /// A process that ended, and its circumstances.
 pub(super) struct Ended {

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::tests::{exit, policy, user};
 use super::*;
 use crate::app::KillMode;
-use crate::command::Outcome;
-use crate::hooks::{Hook, HookPolicy, OnFailure};
+use crate::app::hooks::{Hook, HookPolicy, OnFailure};
+use crate::lifecycle::command::Outcome;
 use crate::time::Now;
 
 fn any_origin() -> impl Strategy<Value = Origin> {

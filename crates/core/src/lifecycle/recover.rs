@@ -6,7 +6,7 @@ use super::process::Ended;
 use super::state::{AfterStop, Ending, Instance, State, Wanted};
 use super::step::Turn;
 use super::{Effect, ExitReport, Recovered};
-use crate::stop;
+use crate::lifecycle::stop;
 
 /// Exit of a process that vanished unseen.
 const LOST: ExitReport = ExitReport { ending: Ending::Unknown, oom: false };

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Policy;
 use super::origin::Origin;
-use crate::hooks::Hook;
+use crate::app::hooks::Hook;
+use crate::text::units::in_seconds;
 use crate::time::Now;
-use crate::units::in_seconds;
 
 /// Intent of the user. Only the user changes it (and the policy, when it gives up: then it is `Down` too).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

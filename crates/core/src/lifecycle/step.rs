@@ -3,8 +3,8 @@
 use super::origin::Origin;
 use super::state::{AfterStop, Instance, State, Wanted};
 use super::{Effect, Event, Policy, Transition};
-use crate::hooks::Hook;
-use crate::stop;
+use crate::app::hooks::Hook;
+use crate::lifecycle::stop;
 use crate::time::Now;
 
 /// One call of [`Instance::step`]: its inputs, and what it has decided so far.

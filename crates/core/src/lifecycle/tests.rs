@@ -549,9 +549,9 @@ fn a_start_during_the_drain_gives_a_new_process() {
 fn what_failed_is_ended_and_goes_to_the_restart_policy() {
     let fail = || Event::Fail(Origin::policy(PolicyName::Health));
     let mut story = Story::running(policy());
-    assert_eq!(story.at(5000).dispatch(fail()), [crate::stop::ask(&story.policy, 1)]);
+    assert_eq!(story.at(5000).dispatch(fail()), [crate::lifecycle::stop::ask(&story.policy, 1)]);
     // It does not obey.
-    assert_eq!(story.at(6600).dispatch(Event::Tick), [crate::stop::kill(&story.policy, 1)]);
+    assert_eq!(story.at(6600).dispatch(Event::Tick), [crate::lifecycle::stop::kill(&story.policy, 1)]);
     story.dispatch(Event::Exited { inc: 1, exit: killed() });
     assert_eq!(story.dispatch(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
     let last = story.instance.exits.last().unwrap();
@@ -577,7 +577,7 @@ fn what_failed_is_ended_and_goes_to_the_restart_policy() {
 
 #[test]
 fn t12_a_budget_of_restarts_is_kept_whatever_their_reason() {
-    let budget = crate::restart::RestartBudget { n: 2, window_ms: 10_000 };
+    let budget = crate::lifecycle::restart::RestartBudget { n: 2, window_ms: 10_000 };
     let mut story = Story::running(Policy { budget: Some(budget), ..policy() });
     let crash = |story: &mut Story, inc: u32| {
         story.dispatch(Event::Exited { inc, exit: exit(1) });

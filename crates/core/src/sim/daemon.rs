@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use super::rng::Rng;
 use super::world::{Child, Forgotten, HookRun, Order, Report, World};
-use crate::command::Outcome as HookOutcome;
-use crate::hooks::Hook;
+use crate::app::hooks::Hook;
+use crate::lifecycle::command::Outcome as HookOutcome;
 use crate::lifecycle::{Effect, Event, ExitReport, Instance, Policy, Recovered, SpawnFailure, State};
 use crate::time::Now;
 

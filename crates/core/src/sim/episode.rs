@@ -6,7 +6,7 @@ use super::rng::Rng;
 use super::shrink::{Broken, Played};
 use super::world::{Child, HookRun, Tendency, World};
 use crate::app::KillMode;
-use crate::hooks::{Hook, HookPolicy, OnFailure};
+use crate::app::hooks::{Hook, HookPolicy, OnFailure};
 use crate::lifecycle::{Event, Instance, Lateness, Origin, Policy, PolicyName};
 
 /// Instances in one episode.
@@ -300,7 +300,7 @@ impl Stage {
             5 => Event::Drained { inc },
             7 if self.policies[slot].hooks != HookPolicy::default() => {
                 let hook = Hook::ALL[rng.below(Hook::ALL.len())];
-                Event::HookDone { inc, hook, outcome: crate::command::Outcome::Code(1) }
+                Event::HookDone { inc, hook, outcome: crate::lifecycle::command::Outcome::Code(1) }
             }
             6 => Event::Followed { inc, pid: 1 },
             7 => Event::Extend { inc, until_ms: u64::MAX },
@@ -409,7 +409,7 @@ fn random_policy(rng: &mut Rng) -> Policy {
         min_uptime_ms: rng.pick(&[100, 1000, 1000]),
         restart_delay_ms: rng.pick(&[0, 0, 0, 700]),
         exp_backoff_ms: rng.pick(&[0, 0, 0, 100]),
-        backoff_cap_ms: crate::backoff::CAP_MS,
+        backoff_cap_ms: crate::lifecycle::backoff::CAP_MS,
         backoff_reset_ms: 30_000,
         stop_exit_codes: if rng.percent(20) { vec![0, 7] } else { Vec::new() },
         kill_signal: 2,
@@ -431,7 +431,7 @@ fn random_policy(rng: &mut Rng) -> Policy {
         depends_timeout_ms: None,
         budget: rng
             .percent(20)
-            .then(|| crate::restart::RestartBudget { n: rng.pick(&[0, 1, 3]), window_ms: rng.pick(&[1, 5000, 100_000]) }),
+            .then(|| crate::lifecycle::restart::RestartBudget { n: rng.pick(&[0, 1, 3]), window_ms: rng.pick(&[1, 5000, 100_000]) }),
         exits_kept: rng.pick(&[1, 8, 20]),
     }
 }

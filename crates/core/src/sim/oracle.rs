@@ -3,7 +3,7 @@
 use super::daemon::Cause;
 use super::world::{Forgotten, World};
 use crate::app::KillMode;
-use crate::hooks::{Hook, OnFailure};
+use crate::app::hooks::{Hook, OnFailure};
 use crate::lifecycle::{AfterStop, Ending, Event, ExitCause, ExitRecord, Instance, Lateness, Origin, Policy, State, Wanted};
 
 /// A broken promise.

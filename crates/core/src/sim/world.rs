@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use super::rng::Rng;
-use crate::command::Outcome;
-use crate::hooks::Hook;
+use crate::app::hooks::Hook;
+use crate::lifecycle::command::Outcome;
 use crate::lifecycle::{Ending, Scope};
 
 /// How the programs of one instance tend to behave, in percent.

@@ -198,7 +198,7 @@ fn texts(value: &Value) -> Option<Vec<String>> {
 
 fn millis(value: &Value) -> Result<u64, String> {
     let ms = match value {
-        Value::String(text) => crate::units::millis(text).ok(),
+        Value::String(text) => crate::text::units::millis(text).ok(),
         value => value.as_u64(),
     };
     ms.filter(|ms| *ms <= LONGEST_MS).ok_or_else(|| "expected a number of milliseconds or a time such as \"3s\", a day at most".to_owned())

@@ -9,7 +9,7 @@
 
 pub(crate) mod turn;
 
-use ostler_sys::signal::SignalFd;
+use ostler_sys::process::signal::SignalFd;
 
 use crate::engine::Ctx;
 use crate::features::Features;

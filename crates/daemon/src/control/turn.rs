@@ -8,12 +8,12 @@ use ostler_core::lifecycle::{Effect, Event};
 use super::Control;
 use crate::engine::{Answer, Ask, Ending, Input, Work, clock};
 use crate::features::Features;
-use crate::marked::marked;
-use crate::reactor::{Ready, Source};
-use crate::slots::Slots;
-use crate::store::{Record, Written, state_copy};
+use crate::platform::reactor::{Ready, Source};
+use crate::state::marked::marked;
+use crate::state::slots::Slots;
+use crate::state::store::{Record, Written, state_copy};
 use ostler_keeper::ToKeeper;
-use ostler_sys::signal::KILL;
+use ostler_sys::process::signal::KILL;
 
 /// Spawns and signals after which the keeper gets its messages (the first time after one), so that it works while the next ones are prepared.
 const ORDERS_PER_FLUSH: usize = 4;
@@ -300,7 +300,7 @@ impl Control {
     fn compact(&mut self) {
         let records = all_records(&self.ctx.slots, &self.ctx.boot_id, &self.features);
         let records: Vec<_> = records.chain(self.ctx.events.records()).collect();
-        let replaced = ostler_sys::memfd::create("ostler-journal")
+        let replaced = ostler_sys::fd::memfd::create("ostler-journal")
             .map_err(io::Error::from)
             .and_then(|memfd| self.ctx.journal.replace(memfd, records.into_iter()));
         match replaced {
@@ -318,8 +318,8 @@ impl Control {
         let result = if self.ctx.state_file.needs_rewrite() {
             let mut bytes = Vec::new();
             all_records(&self.ctx.slots, &self.ctx.boot_id, &self.features)
-                .for_each(|record| crate::store::record::encode(&record, &mut bytes));
-            self.ctx.state_file.rewrite(&bytes).map_err(|error| crate::log::chain(&error))
+                .for_each(|record| crate::state::store::record::encode(&record, &mut bytes));
+            self.ctx.state_file.rewrite(&bytes).map_err(|error| crate::platform::log::chain(&error))
         } else {
             self.ctx.state_file.flush().map_err(|error| error.to_string())
         };

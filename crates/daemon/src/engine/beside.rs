@@ -2,10 +2,10 @@
 
 use std::os::fd::OwnedFd;
 
-use ostler_sys::user::Identity;
+use ostler_sys::users::user::Identity;
 
 use crate::logs::Outputs;
-use crate::secrets::Values;
+use crate::platform::secrets::Values;
 
 /// Additions to a process besides what its description says.
 #[derive(Debug, Default)]

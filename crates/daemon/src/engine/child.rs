@@ -2,10 +2,10 @@
 
 use std::os::fd::OwnedFd;
 
-use ostler_core::command::Outcome;
+use ostler_core::lifecycle::command::Outcome;
 use ostler_sys::Wiped;
 
-use crate::store::command::{CommandSpec, Owner};
+use crate::state::store::command::{CommandSpec, Owner};
 
 /// A process beside an instance that a feature wants: by its user, in its directory, with its environment and in a cgroup of its own.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::Event;
-use ostler_core::observation::Observation;
+use ostler_core::lifecycle::observation::Observation;
 use ostler_core::time::Now;
 use ostler_keeper::{Originals, ToKeeper};
 use ostler_proto::control::{Failure, Response};
@@ -18,23 +18,23 @@ use serde_json::Value;
 
 use super::trees::{Listed, Orphans};
 use super::{Answer, Ask, ChildRequest, Effects, Input, Request, Timers};
-use crate::fd_budget::FdBudget;
-use crate::keeper_door::KeeperDoor;
-use crate::log::DaemonLog;
 use crate::logs::LogFiles;
-use crate::node_version::NodeVersions;
-use crate::probe::Probes;
-use crate::reactor::Reactor;
-use crate::settings::Settings;
-use crate::slots::commands::Commands;
-use crate::slots::complaints::{Complaints, Topic};
-use crate::slots::groups::Groups;
-use crate::slots::listening::Listening;
-use crate::slots::{Slot, Slots};
-use crate::store::Journal;
-use crate::store::events::{Draft, Events};
-use crate::store::state_file::StateFile;
-use crate::working_trees::WorkingTrees;
+use crate::platform::fd_budget::FdBudget;
+use crate::platform::keeper_door::KeeperDoor;
+use crate::platform::log::DaemonLog;
+use crate::platform::node_version::NodeVersions;
+use crate::platform::probe::Probes;
+use crate::platform::reactor::Reactor;
+use crate::platform::settings::Settings;
+use crate::platform::working_trees::WorkingTrees;
+use crate::state::slots::commands::Commands;
+use crate::state::slots::complaints::{Complaints, Topic};
+use crate::state::slots::groups::Groups;
+use crate::state::slots::listening::Listening;
+use crate::state::slots::{Slot, Slots};
+use crate::state::store::Journal;
+use crate::state::store::events::{Draft, Events};
+use crate::state::store::state_file::StateFile;
 
 /// Room that is kept for answers.
 const KEPT_REPLIES: usize = 8;

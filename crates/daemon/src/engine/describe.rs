@@ -5,15 +5,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ostler_core::app::{AppSpec, CombinedLog, EnvMap};
-use ostler_core::files::{Naming, without_id};
 use ostler_core::lifecycle::{Event, Origin, PolicyName};
+use ostler_core::logs::files::{Naming, without_id};
 use ostler_core::watch::WatchSpec;
 use ostler_proto::control::Change;
 use serde_json::Value;
 
 use super::{Ctx, Input, Request};
-use crate::slots::inherited::inherited;
-use crate::slots::{Slot, file_names};
+use crate::state::slots::inherited::inherited;
+use crate::state::slots::{Slot, file_names};
 
 impl Ctx {
     /// Adds instances; nothing is started yet.

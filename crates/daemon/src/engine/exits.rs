@@ -1,17 +1,17 @@
 //! Ends of processes in the core's words.
 
 use ostler_core::lifecycle::{Ending, ExitReport};
-use ostler_sys::signal::KILL;
+use ostler_sys::process::signal::KILL;
 
 use super::Ctx;
-use crate::slots::ending_of;
+use crate::state::slots::ending_of;
 
 impl Ctx {
     /// The end of a process, with what the kernel's counters say about its out-of-memory killer.
     pub(crate) fn exit_report(&mut self, ending: ostler_sys::Ending) -> ExitReport {
         let ending = ending_of(ending);
         let killed = matches!(ending, Ending::Signal { signal: KILL, .. });
-        let kills = if killed { ostler_sys::oom::kills().unwrap_or(self.oom_kills) } else { self.oom_kills };
+        let kills = if killed { ostler_sys::process::oom::kills().unwrap_or(self.oom_kills) } else { self.oom_kills };
         let oom = kills > self.oom_kills;
         self.oom_kills = kills;
         ExitReport { ending, oom }

@@ -9,8 +9,8 @@ use ostler_proto::node::Message;
 use ostler_sys::ProcRef;
 
 use super::{Answer, Ask, Beside, ChildEvent, Ctx, Ending, Request};
-use crate::slots::processes::Leaders;
-use crate::store::{Record, Snapshot};
+use crate::state::slots::processes::Leaders;
+use crate::state::store::{Record, Snapshot};
 
 /// Step of an instance that was decided, and is journaled before anything of it is done.
 #[derive(Debug)]
@@ -129,7 +129,7 @@ pub(crate) trait Feature {
     /// A deadline of this feature has come ([`super::Timers`]).
     fn on_timer(&mut self, _ctx: &mut Ctx, _key: u64) {}
 
-    /// A descriptor of this feature is ready, perhaps for writing, too ([`crate::reactor::Source::Feature`]).
+    /// A descriptor of this feature is ready, perhaps for writing, too ([`crate::platform::reactor::Source::Feature`]).
     fn on_ready(&mut self, _ctx: &mut Ctx, _key: u64, _writable: bool) {}
 
     /// An effect of this feature ([`super::Work::Feature`]): the journal has what led to it.

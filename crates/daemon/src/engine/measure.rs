@@ -5,8 +5,8 @@ use std::path::Path;
 use ostler_sys::ProcRef;
 
 use super::Ctx;
-use crate::sample::{CpuHistory, Sampler};
-use crate::slots::Slot;
+use crate::platform::sample::{CpuHistory, Sampler};
+use crate::state::slots::Slot;
 
 impl Ctx {
     /// Takes a reading of each running instance. False when one of them has no earlier reading to compare with, or is not there: then its end

@@ -1,7 +1,7 @@
 //! What a feature keeps for a process, for as long as that runs and serves.
 
 use super::Ctx;
-use crate::slots::Slot;
+use crate::state::slots::Slot;
 
 /// A feature that begins something with a process that is online in the place of its instance, and ends it when that process is on its way out.
 pub(crate) trait PerProcess {

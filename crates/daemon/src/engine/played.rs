@@ -13,18 +13,18 @@ use ostler_core::time::Now;
 use ostler_keeper::{Link, Originals};
 
 use super::{Ctx, Effects, Feature, Input, InstanceStep, Timers, Work, hooks, spawns, transitions};
-use crate::fd_budget::FdBudget;
-use crate::keeper_door::KeeperDoor;
-use crate::log::DaemonLog;
 use crate::logs::LogFiles;
-use crate::reactor::{Reactor, Source};
-use crate::settings::Settings;
-use crate::slots::Slots;
-use crate::slots::commands::Commands;
-use crate::slots::groups::Groups;
-use crate::store::events::Events;
-use crate::store::state_file::StateFile;
-use crate::store::{Journal, Snapshot};
+use crate::platform::fd_budget::FdBudget;
+use crate::platform::keeper_door::KeeperDoor;
+use crate::platform::log::DaemonLog;
+use crate::platform::reactor::{Reactor, Source};
+use crate::platform::settings::Settings;
+use crate::state::slots::Slots;
+use crate::state::slots::commands::Commands;
+use crate::state::slots::groups::Groups;
+use crate::state::store::events::Events;
+use crate::state::store::state_file::StateFile;
+use crate::state::store::{Journal, Snapshot};
 
 /// Longest wait for threads.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -45,8 +45,8 @@ impl Played {
         let home = std::env::temp_dir().canonicalize().unwrap().join(format!("ostler-played-{}-{number}", std::process::id()));
         let _ = std::fs::remove_dir_all(&home);
         std::fs::create_dir_all(&home).unwrap();
-        let (keeper, ours) = ostler_sys::socket::packet_pair().unwrap();
-        let memfd = ostler_sys::memfd::create("ostler-played").unwrap();
+        let (keeper, ours) = ostler_sys::net::socket::packet_pair().unwrap();
+        let memfd = ostler_sys::fd::memfd::create("ostler-played").unwrap();
         let mut journal = Journal::open(memfd).unwrap().0;
         let events = Events::restore(&mut Snapshot::default(), &mut journal);
         let ctx = Ctx {
@@ -65,15 +65,15 @@ impl Played {
             groups: Groups::default(),
             anchor: None,
             log_files: LogFiles::new(home.clone()),
-            complaints: crate::slots::complaints::Complaints::default(),
+            complaints: crate::state::slots::complaints::Complaints::default(),
             journal,
             state_file: StateFile::new(home.join("state")),
             events,
             queue: VecDeque::new(),
             effects: Effects::default(),
             timers: Timers::default(),
-            node_versions: crate::node_version::NodeVersions::default(),
-            working_trees: crate::working_trees::WorkingTrees::default(),
+            node_versions: crate::platform::node_version::NodeVersions::default(),
+            working_trees: crate::platform::working_trees::WorkingTrees::default(),
             commands: Commands::default(),
             children: Vec::new(),
             replies: Vec::new(),
@@ -83,8 +83,8 @@ impl Played {
             boot_id: "played".into(),
             lock: std::fs::File::create(home.join("lock")).unwrap().into(),
             listener: UnixListener::bind(home.join("sock")).unwrap(),
-            checks: crate::probe::Probes::new(|id| Source::Feature("health", id.into())),
-            listening: crate::slots::listening::Listening::default(),
+            checks: crate::platform::probe::Probes::new(|id| Source::Feature("health", id.into())),
+            listening: crate::state::slots::listening::Listening::default(),
             last_ticket: 0,
             is_closing: false,
             is_hasty: false,
@@ -231,7 +231,7 @@ impl Played {
 
     /// Forgets what was sent to the keeper, with the copies of descriptors that it would hold.
     pub(crate) fn forget_said(&mut self) {
-        let (keeper, ours) = ostler_sys::socket::packet_pair().unwrap();
+        let (keeper, ours) = ostler_sys::net::socket::packet_pair().unwrap();
         self.ctx.keeper = KeeperDoor::new(Link::new(ours), 1);
         self._keeper = keeper;
     }

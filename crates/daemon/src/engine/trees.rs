@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use ostler_core::lifecycle::State;
-use ostler_sys::tree::Entry;
+use ostler_sys::process::tree::Entry;
 use ostler_sys::{ProcRef, ProcTable};
 
 use super::Ctx;
-use crate::slots::trees::family_in;
+use crate::state::slots::trees::family_in;
 
 /// Processes of a tree outside of the group of its main process.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Ctx {
             return false;
         }
         let keeper = self.keeper.pid();
-        let list = || ostler_sys::tree::children(keeper).unwrap_or_default().into_iter().collect();
+        let list = || ostler_sys::process::tree::children(keeper).unwrap_or_default().into_iter().collect();
         self.listed.pids.get_or_insert_with(list).contains(&pid)
     }
 
@@ -105,7 +105,7 @@ impl Ctx {
 
     fn look_for_orphans(&self) -> Orphans {
         let keeper = self.keeper.pid();
-        let children = ostler_sys::tree::children(keeper).filter(|_| !self.groups.has_adopted());
+        let children = ostler_sys::process::tree::children(keeper).filter(|_| !self.groups.has_adopted());
         let (Some(children), Some(keeper)) = (children, Entry::of(keeper)) else { return Orphans::Unknown };
         let known: HashSet<i32> = self.own_children().collect();
         if children.iter().all(|pid| known.contains(pid)) { Orphans::NoneSince(keeper.start_ticks) } else { Orphans::Unknown }

@@ -14,9 +14,9 @@ use ostler_sys::ProcRef;
 
 use super::CommandEnd;
 use crate::logs::reclaim::{FileKey, Rotating};
-use crate::slots::{App, Base};
-use crate::store::Written;
-use crate::store::command::{CommandSpec, Owner};
+use crate::state::slots::{App, Base};
+use crate::state::store::Written;
+use crate::state::store::command::{CommandSpec, Owner};
 
 /// Input that waits for its turn: it is dispatched before the next write of the journal, in this order.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
-use ostler_sys::inotify::{Inotify, WatchFlags};
+use ostler_sys::fs::inotify::{Inotify, WatchFlags};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 use super::pipeline::{RuntimeStreams, timespec};
 use super::reclaim::FileKey;
 use super::sink::{OpenFiles, Sink};
-use crate::rights::Rights;
-use crate::waker::Waker;
+use crate::platform::rights::Rights;
+use crate::platform::waker::Waker;
 
 /// Bytes that are read at once.
 const AT_ONCE: usize = 256 << 10;

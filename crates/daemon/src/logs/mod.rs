@@ -51,7 +51,7 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ostler_core::runtime::RuntimeSpec;
+use ostler_core::lifecycle::runtime::RuntimeSpec;
 
 pub(crate) use format::{Format, Formats, Label, Stamp};
 pub(crate) use open::{OpenError, Places, is_nowhere, needs_pipe};

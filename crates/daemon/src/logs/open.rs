@@ -7,12 +7,12 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use ostler_core::app::LogSpec;
-use ostler_core::files::own_stream;
+use ostler_core::logs::files::own_stream;
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 
 use super::reclaim::rename_to_free;
-use crate::rights::{FolderEntry, Rights};
+use crate::platform::rights::{FolderEntry, Rights};
 
 /// Reason why a log file cannot be opened. The app cannot be started with it.
 #[derive(Debug, thiserror::Error)]
@@ -251,7 +251,7 @@ mod tests {
 
     use super::super::testing::Folder;
     use super::*;
-    use crate::rights::OURS;
+    use crate::platform::rights::OURS;
 
     fn places(home: &Path) -> Places<'_> {
         Places { home, rights: &OURS, stdout: None, stderr: None }

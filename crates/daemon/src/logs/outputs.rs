@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::reclaim::FileKey;
 use super::{OpenError, Places, RuntimeStreams, ShownAs};
-use crate::rights::Rights;
+use crate::platform::rights::Rights;
 
 /// Standard output and error of an app.
 #[derive(Debug)]

@@ -5,13 +5,13 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use ostler_core::date_format::{DateFormat, Stamper};
-use ostler_sys::pipe::identity;
+use ostler_core::logs::date_format::{DateFormat, Stamper};
+use ostler_sys::fd::pipe::identity;
 use serde::{Deserialize, Serialize};
 
 use super::reclaim::FileKey;
 use super::{Format, Formats, Handle, ShownAs, Stamp};
-use crate::rights::Rights;
+use crate::platform::rights::Rights;
 
 /// Prefix of the names of pipe ends: `log:<instance>:<place>:<end>`.
 const PREFIX: &str = "log:";

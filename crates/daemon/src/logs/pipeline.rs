@@ -12,9 +12,9 @@ use super::format::Formats;
 use super::open::{OpenError, Places};
 use super::sink::{OpenFiles, Sink};
 use super::worker::Worker;
-use crate::rights::Rights;
-use crate::threads::{self, Thread};
-use crate::waker::Waker;
+use crate::platform::rights::Rights;
+use crate::platform::threads::{self, Thread};
+use crate::platform::waker::Waker;
 
 /// First and longest pause after a failure.
 pub(super) const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));

@@ -2,11 +2,11 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use ostler_sys::pipe::{Ends, reopen};
+use ostler_sys::fd::pipe::{Ends, reopen};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice, tee};
 
-use crate::threads;
+use crate::platform::threads;
 
 /// Size that is requested: as much as the kernel gives to anybody. An app at full speed then seldom waits for us.
 pub(crate) const WANTED_BYTES: usize = 1 << 20;

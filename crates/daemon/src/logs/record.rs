@@ -8,9 +8,9 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use ostler_core::fnv::fnv_64;
+use ostler_core::text::fnv::fnv_64;
 
-use crate::threads;
+use crate::platform::threads;
 
 /// Size of one slot.
 pub(crate) const SLOT_BYTES: u64 = 256;

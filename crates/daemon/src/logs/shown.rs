@@ -4,9 +4,9 @@ use std::io::Write;
 use std::sync::Mutex;
 
 use jiff::tz::TimeZone;
-use ostler_core::date_format::{DateFormat, Stamper};
-use ostler_core::files::own_stream;
-use ostler_core::runtime::{Form, RuntimeSpec};
+use ostler_core::lifecycle::runtime::{Form, RuntimeSpec};
+use ostler_core::logs::date_format::{DateFormat, Stamper};
+use ostler_core::logs::files::own_stream;
 use ostler_proto::control::Files;
 use serde::{Deserialize, Serialize};
 

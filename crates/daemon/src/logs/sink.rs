@@ -14,7 +14,7 @@ use rustix::fs::OFlags;
 use super::open::{OpenError, Opened, Places, identity, runtime_stream};
 use super::pipeline::timespec;
 use super::record::Lead;
-use crate::threads;
+use crate::platform::threads;
 
 /// Every file that is being written to, by device and inode. Instances that share a file take turns by its lock, so that lines stay whole
 /// and at most one batch per file is on its way at any time.

@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::rights::Rights;
+use crate::platform::rights::Rights;
 
 /// Last lines of a file, oldest first: at most so many, from at most the last `max_bytes` bytes, and none from before `from_offset` (the
 /// length the file had when the process was started). Nothing for what is no ordinary file. A file that is shorter by now was truncated: then
@@ -66,7 +66,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::testing::Folder;
     use super::*;
-    use crate::rights::OURS;
+    use crate::platform::rights::OURS;
 
     #[test]
     fn the_last_lines_of_this_process() {

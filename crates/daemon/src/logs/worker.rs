@@ -1,6 +1,6 @@
 //! Thread of a pipeline: see the theory of operation in the module above.
 
-use ostler_core::causes::with_causes;
+use ostler_core::text::causes::with_causes;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -18,7 +18,7 @@ use super::pipeline::{Config, Control, Ending, PipelineError, RETRY, Report, Run
 use super::pipes::{self, Peek, Scratch};
 use super::record::{Checkpoint, Phase, Slot, TARGETS};
 use super::sink::{OpenFiles, Sink};
-use crate::threads;
+use crate::platform::threads;
 
 /// Bytes of the first peek into a pipe: enough for a line now and then.
 const SMALL_LOOK: usize = 16 << 10;

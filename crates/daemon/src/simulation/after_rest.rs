@@ -11,7 +11,7 @@ use super::probes::{Mood, is_asked_alone};
 use super::reach::Extra;
 use super::verdict::Verdict;
 use super::watched::has_habit;
-use crate::slots::Slot;
+use crate::state::slots::Slot;
 
 /// Rounds until what has to follow did: replacements may have to wait for a minute.
 const ROUNDS: u32 = 600;

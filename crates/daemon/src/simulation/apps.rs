@@ -1,12 +1,12 @@
 //! Apps of an episode, and the commands of their user.
 
+use ostler_core::app::hooks::{Hook, HookSpec};
 use ostler_core::app::{AppSpec, EnvMap, ExecMode};
-use ostler_core::command::Command;
 use ostler_core::cron::CronSpec;
+use ostler_core::health::safeguards::Safeguards;
 use ostler_core::health::{Ask, Check, HealthSpec};
-use ostler_core::hooks::{Hook, HookSpec};
-use ostler_core::order::Condition;
-use ostler_core::safeguards::Safeguards;
+use ostler_core::lifecycle::command::Command;
+use ostler_core::lifecycle::order::Condition;
 use ostler_core::serving::{Autoscale, Scheduling};
 use ostler_core::sim::Rng;
 use ostler_proto::control::{Action, Change, Existing, Request, ScaleTo};

@@ -12,7 +12,7 @@ use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::State;
 use ostler_core::sim::{Broken, Played, Rng};
 use ostler_keeper::{LOCK_FILE, SOCKET_FILE};
-use ostler_sys::signal::SignalFd;
+use ostler_sys::process::signal::SignalFd;
 
 use super::apps::{UserCommand, descriptions};
 use super::keeper::Keeper;
@@ -27,11 +27,11 @@ use super::watched::Files;
 use super::worker::{Clients, path_of};
 use crate::boot::{Beginning, begin};
 use crate::control::Control;
-use crate::runtime::Runtime;
-use crate::settings::Settings;
-use crate::slots::Slot;
-use crate::slots::groups::Groups;
-use crate::threads::{self, played::Disk};
+use crate::features::home::runtime::Runtime;
+use crate::platform::settings::Settings;
+use crate::platform::threads::{self, played::Disk};
+use crate::state::slots::Slot;
+use crate::state::slots::groups::Groups;
 
 /// Most steps until all is at rest.
 const SILENCE_STEPS: u32 = 1500;
@@ -165,7 +165,7 @@ impl Episode {
         let socket = self.home.join(SOCKET_FILE);
         let _ = std::fs::remove_file(&socket);
         let lock = std::fs::File::create(self.home.join(LOCK_FILE)).unwrap();
-        let socket = ostler_sys::socket::listen_at(&socket).unwrap();
+        let socket = ostler_sys::net::socket::listen_at(&socket).unwrap();
         *self.keeper.borrow_mut() = Some(Keeper::new(&self.machine, lock.into(), socket));
     }
 
@@ -594,14 +594,18 @@ impl Episode {
         let nothing_beside = !state.has_zombies() && state.processes.values().all(|process| process.mark.is_some());
         let are_well = control.ctx.slots.iter().all(|slot| !matches!(slot.durable.instance.state, State::Running { .. }) || is_well(slot));
         let has_changed =
-            control.ctx.slots.iter().any(|slot| slot.durable.watch.changed && slot.durable.role == crate::store::Role::Serving);
+            control.ctx.slots.iter().any(|slot| slot.durable.watch.changed && slot.durable.role == crate::state::store::Role::Serving);
         !self.user.waits()
             && !has_changed
             && (!self.reach.has(Extra::Probes) || are_well)
             && self.files.are_known()
             && nothing_beside
             && self.keeper.borrow().as_ref().is_some_and(|keeper| !keeper.has_unacknowledged())
-            && control.ctx.slots.iter().all(|slot| rests(&slot.durable.instance.state) && slot.durable.role == crate::store::Role::Serving)
+            && control
+                .ctx
+                .slots
+                .iter()
+                .all(|slot| rests(&slot.durable.instance.state) && slot.durable.role == crate::state::store::Role::Serving)
     }
 }
 

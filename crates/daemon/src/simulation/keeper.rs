@@ -32,7 +32,7 @@ pub(super) struct Keeper {
 impl Keeper {
     /// First keeper of a home.
     pub(super) fn new(machine: &Rc<Machine>, lock: OwnedFd, socket: OwnedFd) -> Self {
-        let journal = ostler_sys::memfd::create("ostler-journal").unwrap();
+        let journal = ostler_sys::fd::memfd::create("ostler-journal").unwrap();
         let held = [(HELD_LOCK, lock), (HELD_SOCKET, socket), (HELD_JOURNAL, journal)];
         let held = held.map(|(name, fd)| (name.to_owned(), fd)).into();
         Self::with(machine, BTreeMap::new(), held)
@@ -68,7 +68,7 @@ impl Keeper {
 
     /// Daemon's end of a new link.
     fn link(&mut self) -> Link {
-        let (ours, theirs) = ostler_sys::socket::packet_pair().unwrap();
+        let (ours, theirs) = ostler_sys::net::socket::packet_pair().unwrap();
         self.peer = Some(Peer::new(ours));
         Link::new(theirs)
     }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use ostler_core::app::{AppSpec, CombinedLog};
-use ostler_core::rotate::{ALL, RotateSpec};
+use ostler_core::logs::rotate::{ALL, RotateSpec};
 use ostler_core::sim::Rng;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 

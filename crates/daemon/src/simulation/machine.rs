@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use ostler_core::sim::Rng;
 use ostler_keeper::{INCARNATION_VAR, SpawnRequest};
 use ostler_sys::process::Target;
-use ostler_sys::tree::Entry;
+use ostler_sys::process::tree::Entry;
 use ostler_sys::{Clocks, Ending, ProcRef};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
@@ -17,8 +17,8 @@ use rustix::io::Errno;
 use super::lines::Lines;
 use super::probes::{Network, Server};
 use super::worker::{Deed, Worker, Workers};
-use crate::slots::processes::MARK;
-use crate::threads;
+use crate::platform::threads;
+use crate::state::slots::processes::MARK;
 
 /// First pid, which no real process has: what is not played does not find it.
 const FIRST_PID: i32 = 10_000_000;
@@ -28,7 +28,7 @@ pub(super) const WALL_MS: u64 = 1_790_000_000_000;
 /// Parent of orphans when there is no keeper.
 const INIT: i32 = 1;
 
-const KILL: i32 = ostler_sys::signal::KILL;
+const KILL: i32 = ostler_sys::process::signal::KILL;
 
 /// Panic payload with which the thread of a killed daemon unwinds.
 pub(super) struct Killed;
@@ -410,7 +410,7 @@ impl State {
             });
         }
         if process.asked && process.obeys {
-            let ending = rng.pick(&[Ending::Code(0), Ending::Signal { signal: ostler_sys::signal::INT, core: false }]);
+            let ending = rng.pick(&[Ending::Code(0), Ending::Signal { signal: ostler_sys::process::signal::INT, core: false }]);
             self.end(pid, ending);
             return Some(format!("{pid} of {app} obeys: {ending:?}"));
         }

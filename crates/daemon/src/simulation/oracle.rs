@@ -17,10 +17,10 @@ use super::watched::Watching;
 use crate::control::Control;
 use crate::control::turn::all_records;
 use crate::features::Features;
-use crate::settings::Settings;
-use crate::slots::{Slots, split_key};
-use crate::store::record::encode;
-use crate::store::{Role, SlotRecord, Snapshot};
+use crate::platform::settings::Settings;
+use crate::state::slots::{Slots, split_key};
+use crate::state::store::record::encode;
+use crate::state::store::{Role, SlotRecord, Snapshot};
 
 /// Turns between two comparisons of a journal that was not written to.
 const UNCHANGED_TURNS: u32 = 8;
@@ -237,7 +237,7 @@ struct Reader {
 impl Reader {
     fn read(&mut self, memory: impl AsFd) -> Snapshot {
         let inode = rustix::fs::fstat(&memory).map_or(0, |stat| stat.st_ino);
-        let bytes = ostler_sys::memfd::read(&memory, usize::MAX).unwrap();
+        let bytes = ostler_sys::fd::memfd::read(&memory, usize::MAX).unwrap();
         let (former, good) = self.file;
         if inode != former || bytes.len() < good {
             (self.file, self.snapshot) = ((inode, 0), Snapshot::default());
@@ -249,7 +249,7 @@ impl Reader {
 }
 
 fn journal(memory: impl AsFd) -> Snapshot {
-    Snapshot::read(&ostler_sys::memfd::read(memory, usize::MAX).unwrap()).0
+    Snapshot::read(&ostler_sys::fd::memfd::read(memory, usize::MAX).unwrap()).0
 }
 
 fn added_up(slots: &Slots, boot_id: &str, features: &Features) -> Snapshot {

@@ -1,6 +1,6 @@
 //! Apps that are asked over a network how they are, what they answer, and the promises about what follows.
 //!
-//! The network is played by unix sockets, which carry everything at once; the names of their ends stand for addresses (`ostler_sys::dial`). An app in
+//! The network is played by unix sockets, which carry everything at once; the names of their ends stand for addresses (`ostler_sys::net::dial`). An app in
 //! fork mode has a port for each instance; the workers of a cluster have theirs together, and each is asked by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,13 +9,13 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use ostler_core::app::{AppSpec, ExecMode};
+use ostler_core::health::safeguards::Safeguards;
 use ostler_core::health::{Action, Ask, Check, HealthSpec, State as Health};
 use ostler_core::lifecycle::State as Stage;
-use ostler_core::safeguards::Safeguards;
 use ostler_core::serving::{HttpProbe, ReadyBy, Scheduling};
 use ostler_core::sim::Rng;
 use ostler_proto::event::{Event, Health as Shown, What};
-use ostler_sys::dial;
+use ostler_sys::net::dial;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, recv, send, socket_with,
@@ -24,8 +24,8 @@ use rustix::net::{
 use super::verdict::Verdict;
 use super::worker::path_of;
 use crate::control::Control;
-use crate::slots::Slot;
-use crate::store::Role;
+use crate::state::slots::Slot;
+use crate::state::store::Role;
 
 /// Port of the first app, and how many each has.
 const FIRST_PORT: u16 = 7000;

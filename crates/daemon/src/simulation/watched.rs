@@ -1,7 +1,7 @@
 //! Files that apps watch, whoever changes them, and the promises about what follows.
 //!
 //! The files are real ones, and so is the kernel's queue of changes; their times are played, and so is the thread that reads the queue
-//! (`crate::watch::played`): it has its turns between those of the daemon. A change that the thread has read and the journal does not have
+//! (`crate::features::process::watch::played`): it has its turns between those of the daemon. A change that the thread has read and the journal does not have
 //! yet dies with the daemon (`docs/watch.md`); of all others nothing may be lost.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use ostler_proto::event::{Cause, Event, What};
 use super::machine::Machine;
 use super::verdict::Verdict;
 use crate::control::Control;
-use crate::watch::played;
+use crate::features::process::watch::played;
 
 /// Inexactness of what is known of times: of the clock of files, and of a start that only the kernel's ticks tell.
 const INEXACT_MS: u64 = 20;

@@ -222,7 +222,7 @@ impl Worker {
     }
 
     fn serve(&mut self, connection: OwnedFd, all: &mut Workers) {
-        if ostler_sys::dial::peer(&connection).is_some() {
+        if ostler_sys::net::dial::peer(&connection).is_some() {
             return self.asked.push(connection);
         }
         all.serve(&self.app, &connection);

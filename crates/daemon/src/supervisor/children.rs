@@ -8,7 +8,7 @@ use ostler_keeper::{CGROUP_TARGET, SpawnRequest, ToKeeper};
 use super::spawn::{command_program, failure};
 use crate::control::Control;
 use crate::engine::{ChildEvent, ChildRequest};
-use crate::store::command::Output;
+use crate::state::store::command::Output;
 
 /// Process that was requested of the keeper.
 struct Asked {

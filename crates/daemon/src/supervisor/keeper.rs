@@ -3,11 +3,11 @@
 use ostler_core::lifecycle::{Ending, Event, ExitReport, SpawnFailure};
 use ostler_keeper::{FromKeeper, ToKeeper};
 use ostler_sys::ProcRef;
-use ostler_sys::signal::KILL;
+use ostler_sys::process::signal::KILL;
 
 use crate::control::Control;
 use crate::engine::{ChildEvent, Work};
-use crate::slots::{Slot, split_key};
+use crate::state::slots::{Slot, split_key};
 
 impl Control {
     /// Takes all reports of the keeper.

@@ -2,18 +2,18 @@
 
 use ostler_core::lifecycle::{Effect, Event, Scope, SpawnFailure, State};
 use ostler_keeper::ToKeeper;
-use ostler_sys::signal::KILL;
+use ostler_sys::process::signal::KILL;
 
 use crate::control::Control;
 use crate::engine::{Beside, InstanceStep, Request, Work, hooks, spawns, transitions};
 use crate::logs::Outputs;
-use crate::slots::Slot;
-use crate::users::account;
+use crate::platform::users::account;
+use crate::state::slots::Slot;
 
 impl Control {
     /// Dispatches one event to an instance. What it decides is journaled and done with the next [`Control::settle`].
     pub(crate) fn dispatch_event(&mut self, id: u32, event: Event) {
-        let _at = crate::incident::working_on(id);
+        let _at = crate::platform::incident::working_on(id);
         let Some(slot) = self.ctx.slots.get_mut(id) else { return };
         let before = slot.durable.instance.status();
         let effects = slot.durable.instance.step(&slot.live.policy, event.clone(), self.ctx.now);
@@ -36,7 +36,7 @@ impl Control {
     /// Performs one effect. True if the keeper is to start a process now: [`Feature::on_spawn`](crate::engine::Feature::on_spawn) is left to
     /// the caller, who sends it the message first.
     pub(crate) fn perform(&mut self, id: u32, effect: Effect) -> bool {
-        let _at = crate::incident::working_on(id);
+        let _at = crate::platform::incident::working_on(id);
         match effect {
             Effect::Spawn { inc } => match self.spawn(id, inc) {
                 Ok(requested) => return requested,
@@ -125,7 +125,7 @@ impl Control {
         slot.durable.log_files = log_files;
         slot.live.script_runs = false;
         slot.live.node = prepared.node.and_then(|(program, user)| self.ctx.node_versions.ask(&program, user));
-        slot.live.cpu = crate::sample::CpuHistory::default();
+        slot.live.cpu = crate::platform::sample::CpuHistory::default();
         slot.live.spawned_ms = Some(self.ctx.now.mono_ms);
         self.ctx.keeper.send_with(ToKeeper::Spawn(prepared.request), prepared.fds);
         Ok(true)

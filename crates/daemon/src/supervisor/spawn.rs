@@ -11,23 +11,23 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::SpawnFailure;
-use ostler_core::os_text;
 use ostler_core::serving::{FIRST_FD, with_numbers};
+use ostler_core::text::os_text;
 use ostler_keeper::SpawnRequest;
 use ostler_proto::pm2::{View, scalar_env};
-use ostler_sys::user::Identity;
-use ostler_sys::{CStrings, Credentials, Rlimit, SpawnSpec, rlimit};
+use ostler_sys::users::user::Identity;
+use ostler_sys::{CStrings, Credentials, Rlimit, SpawnSpec, process::rlimit};
 use rustix::fs::Access;
 use rustix::io::Errno;
 
 use crate::engine::Beside;
 use crate::logs::Outputs;
-use crate::secrets::Values;
-use crate::settings::Settings;
-use crate::slots::Slot;
-use crate::slots::inherited;
-use crate::store::command::CommandSpec;
-use crate::users::account;
+use crate::platform::secrets::Values;
+use crate::platform::settings::Settings;
+use crate::platform::users::account;
+use crate::state::slots::Slot;
+use crate::state::slots::inherited;
+use crate::state::store::command::CommandSpec;
 
 /// Process that can be started.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub(crate) fn failure(step: &str, errno: i32) -> SpawnFailure {
 pub(super) fn prepare(slot: &Slot, inc: u32, outputs: Outputs, beside: Beside, settings: &Settings) -> Result<Prepared, SpawnFailure> {
     let spec = slot.spec();
     let Beside { account, fds: beside_fds, vars, node_args, last_node_args, secrets, .. } = beside;
-    let secrets = crate::secrets::read(spec, Some(secrets), &settings.credentials)?;
+    let secrets = crate::platform::secrets::read(spec, Some(secrets), &settings.credentials)?;
     let home = settings.home.to_string_lossy();
     let mut env = environment(slot, inc, account.as_ref(), &secrets, &home, settings)?;
     env.extend(vars.into_iter().map(|(name, value)| (name.into(), value.into())));
@@ -75,12 +75,12 @@ pub(super) fn command_program(
 ) -> Result<SpawnSpec, SpawnFailure> {
     let spec = slot.spec();
     let account = account(spec)?;
-    let secrets = crate::secrets::read(spec, None, &settings.credentials)?;
+    let secrets = crate::platform::secrets::read(spec, None, &settings.credentials)?;
     let mut env = environment(slot, slot.durable.instance.inc, account.as_ref(), &secrets, home, settings)?;
     env.extend(run.vars.iter().map(|(name, value)| (Cow::from(name), Cow::from(value))));
     // The sweep of the app's tree is not to find it.
-    env.shift_remove(crate::slots::processes::MARK);
-    env.insert(crate::slots::processes::INC_MARK.into(), mark.into());
+    env.shift_remove(crate::state::slots::processes::MARK);
+    env.insert(crate::state::slots::processes::INC_MARK.into(), mark.into());
     let path = env.get("PATH").map_or("/usr/local/bin:/usr/bin:/bin", AsRef::as_ref);
     let argv = &run.command.argv;
     let word = argv.first().map(String::as_str).unwrap_or_default();
@@ -138,7 +138,7 @@ fn environment<'a>(
     for (name, value) in spec.env.layers().flatten() {
         env.insert(name.into(), numbered(spec, value)?);
     }
-    env.extend(crate::settings::kept_settings(spec, settings));
+    env.extend(crate::platform::settings::kept_settings(spec, settings));
     env.extend(secrets.iter().map(|(name, value)| (name.into(), value.into())));
     // From the value that the user gave, before the daemon's own variables.
     let incremented = spec.env.increment_var.clone().map(|variable| {
@@ -172,8 +172,11 @@ fn environment<'a>(
     if let Some((variable, value)) = incremented {
         env.insert(variable.into(), value.into());
     }
-    env.insert(crate::slots::processes::MARK.into(), slot.durable.unique_id.as_str().into());
-    env.insert(crate::slots::processes::INC_MARK.into(), crate::slots::processes::inc_mark(&slot.durable.unique_id, inc).into());
+    env.insert(crate::state::slots::processes::MARK.into(), slot.durable.unique_id.as_str().into());
+    env.insert(
+        crate::state::slots::processes::INC_MARK.into(),
+        crate::state::slots::processes::inc_mark(&slot.durable.unique_id, inc).into(),
+    );
     introduce(account, &mut env);
     Ok(env)
 }
@@ -301,7 +304,7 @@ mod tests {
 
     #[test]
     fn arguments_for_node_travel_in_the_environment_behind_another_program() {
-        use ostler_core::program::ProgramKind;
+        use ostler_core::app::program::ProgramKind;
         let spec = AppSpec { program: Some(ProgramKind::StartsNode), script: "/run.sh".into(), ..AppSpec::default() };
         let mut env = Vars::new();
         env.insert(NODE_OPTIONS.into(), "--no-warnings".into());

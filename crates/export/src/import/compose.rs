@@ -1,6 +1,6 @@
 //! A compose file. Services that have a command become apps; those of an image alone are told.
 
-use ostler_core::args::split;
+use ostler_core::app::args::split;
 use serde_json::{Map, Value};
 
 use super::compose_project::{Surroundings, import_compose};

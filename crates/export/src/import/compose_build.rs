@@ -66,7 +66,7 @@ pub(super) fn from_stage(
     };
     let words = |value: Value| match value {
         Value::Array(list) => Value::Array(list.into_iter().map(|word| word.as_str().and_then(here).map_or(word, Value::from)).collect()),
-        Value::String(text) => ostler_core::args::split(&text).into_iter().map(|word| here(&word).unwrap_or(word)).collect(),
+        Value::String(text) => ostler_core::app::args::split(&text).into_iter().map(|word| here(&word).unwrap_or(word)).collect(),
         other => other,
     };
     service.insert("entrypoint".into(), words(entrypoint));

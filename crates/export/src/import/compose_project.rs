@@ -250,7 +250,7 @@ fn env_files(name: &str, service: &mut Map<String, Value>, around: &Surroundings
 /// Puts the program in front of the command, unless that names it or another one already.
 fn give_program(service: &mut Map<String, Value>, program: &str) {
     let words = match service.get("command") {
-        Some(Value::String(text)) => ostler_core::args::split(text),
+        Some(Value::String(text)) => ostler_core::app::args::split(text),
         Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         _ => Vec::new(),
     };

@@ -1,6 +1,6 @@
 //! A Dockerfile as the description of a program: the command, folder, variables and port of its last stage, or of the one that is built.
 
-use ostler_core::args::split;
+use ostler_core::app::args::split;
 use serde_json::{Map, Value};
 
 use super::interpolate::Variables;

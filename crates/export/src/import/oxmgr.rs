@@ -2,7 +2,7 @@
 //!
 //! Layers are `[defaults]`, `[[apps]]`, `[apps.profiles.<name>]`; a profile becomes `env_<name>`, which has variables only: what else it changes is told.
 
-use ostler_core::args::split;
+use ostler_core::app::args::split;
 use serde_json::{Map, Value};
 
 use super::keys::{has_effect, oxmgr::KEYS, why_left_out};

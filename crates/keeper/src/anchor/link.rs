@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ostler_sys::ProcRef;
-use ostler_sys::signal::KILL;
+use ostler_sys::process::signal::KILL;
 use rustix::event::epoll::EventFlags;
 
 use super::message::ToAnchor;
@@ -128,7 +128,7 @@ impl AsFd for AnchorLink {
 mod tests {
     use super::*;
     use crate::link::codec::decode;
-    use ostler_sys::socket::packet_pair;
+    use ostler_sys::net::socket::packet_pair;
 
     fn null() -> OwnedFd {
         std::fs::File::open("/dev/null").unwrap().into()

@@ -7,11 +7,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ostler_sys::exec::{OWN_EXE, replace};
-use ostler_sys::fork::{Side, fork};
-use ostler_sys::signal::SignalFd;
-use ostler_sys::tree::marker;
-use ostler_sys::{ProcRef, clock, memory, scheduling, socket, title};
+use ostler_sys::process::exec::{OWN_EXE, replace};
+use ostler_sys::process::fork::{Side, fork};
+use ostler_sys::process::signal::SignalFd;
+use ostler_sys::process::tree::marker;
+use ostler_sys::{
+    ProcRef, memory,
+    net::socket,
+    process::{scheduling, title},
+    time::clock,
+};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 

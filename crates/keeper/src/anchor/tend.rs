@@ -2,9 +2,9 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use ostler_sys::fork::{Side, fork};
-use ostler_sys::signal::KILL;
-use ostler_sys::{ProcRef, child, clock, fdpass, socket};
+use ostler_sys::process::fork::{Side, fork};
+use ostler_sys::process::signal::KILL;
+use ostler_sys::{ProcRef, fd::fdpass, net::socket, process::child, time::clock};
 use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;

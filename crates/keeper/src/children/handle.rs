@@ -2,9 +2,12 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use ostler_sys::process::spawn::{Placement, spawn_at};
 use ostler_sys::process::{Target, ending_by_fd, is_refusal};
-use ostler_sys::spawn::{Placement, spawn_at};
-use ostler_sys::{Ending, ProcRef, Rlimit, Step, Usage, child, rlimit};
+use ostler_sys::{
+    Ending, ProcRef, Rlimit, Step, Usage,
+    process::{child, rlimit},
+};
 use rustix::io::Errno;
 
 use crate::children::Watch;

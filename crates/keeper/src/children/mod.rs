@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ostler_sys::process::{Target, signal_fd};
-use ostler_sys::{ProcRef, child};
+use ostler_sys::{ProcRef, process::child};
 use rustix::io::Errno;
 
 use crate::link::message::{Child, Ended};

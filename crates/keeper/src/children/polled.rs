@@ -1,7 +1,7 @@
 //! Processes that are not our children where the kernel gives no descriptors of processes: nothing tells their end, so they are looked at. The
 //! only timer of a keeper at rest, and only there.
 
-use ostler_sys::{ProcRef, Usage, clock};
+use ostler_sys::{ProcRef, Usage, time::clock};
 
 use crate::children::Watch;
 use crate::run::{Keeper, ended};

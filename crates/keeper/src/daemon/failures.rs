@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-use ostler_sys::{Ending, clock};
+use ostler_sys::{Ending, time::clock};
 
 use crate::daemon::Daemon;
 use crate::link::Packet;
@@ -125,7 +125,7 @@ impl Life {
         }
         match self.ending {
             Some(Ending::Code(code)) => format!("it ended with code {code} and without a word; see pm2.log"),
-            Some(Ending::Signal { signal, .. }) => format!("it was ended by {}", ostler_sys::signal::name(signal)),
+            Some(Ending::Signal { signal, .. }) => format!("it was ended by {}", ostler_sys::process::signal::name(signal)),
             Some(Ending::Unknown) | None => "it ended without a word; see pm2.log".to_owned(),
         }
     }

@@ -8,10 +8,10 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use ostler_sys::exec::OWN_EXE;
+use ostler_sys::process::exec::OWN_EXE;
+use ostler_sys::process::signal::KILL;
 use ostler_sys::process::{Target, signal_fd};
-use ostler_sys::signal::KILL;
-use ostler_sys::{CStrings, ProcRef, SpawnSpec, child, clock, fdpass, socket, spawn};
+use ostler_sys::{CStrings, ProcRef, SpawnSpec, fd::fdpass, net::socket, process::child, spawn, time::clock};
 use rustix::event::epoll::EventFlags;
 
 use crate::daemon::failures::{Life, decode_report};

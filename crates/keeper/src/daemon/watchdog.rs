@@ -5,8 +5,8 @@
 //! in time, and when a client that got no answer reports that ([`DOUBT_SIGNAL`]). Then it looks at the daemon's first thread until the answer
 //! is there or the verdict is clear: time alone proves nothing on a busy machine, where a daemon that may not run is not the daemon's fault.
 
-use ostler_sys::clock;
 use ostler_sys::process::{Activity, activity};
+use ostler_sys::time::clock;
 
 use crate::daemon::Daemon;
 use crate::link::message::FromKeeper;
@@ -14,7 +14,7 @@ use crate::run::{Keeper, complain};
 
 /// Signal by which a client reports to the keeper that the daemon does not answer. SIGURG: whoever does not know it ignores it, so a pid that is
 /// another's by now comes to no harm.
-pub const DOUBT_SIGNAL: i32 = ostler_sys::signal::URG;
+pub const DOUBT_SIGNAL: i32 = ostler_sys::process::signal::URG;
 
 /// Time for an exit to be acknowledged (it takes milliseconds); after this the daemon is asked.
 const EXPECT_MS: u64 = 1_000;

@@ -13,8 +13,8 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use ostler_sys::wiped::{Wiped, wipe};
-use ostler_sys::{fdpass, memfd};
+use ostler_sys::fd::{fdpass, memfd};
+use ostler_sys::memory::wiped::{Wiped, wipe};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
@@ -321,7 +321,7 @@ fn put(socket: &OwnedFd, form: u8, payload: &[u8], fds: &[BorrowedFd<'_>]) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ostler_sys::socket::packet_pair;
+    use ostler_sys::net::socket::packet_pair;
 
     fn pair() -> (Channel, Channel) {
         let (a, b) = packet_pair().unwrap();

@@ -9,7 +9,7 @@ pub(crate) mod upgrade;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
-use ostler_sys::{ProcRef, memfd};
+use ostler_sys::{ProcRef, fd::memfd};
 use rustix::io::Errno;
 
 use crate::link::codec::{Input, Malformed, Wire, decode, encode, record};

@@ -11,10 +11,10 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use ostler_sys::exec::replace;
 use ostler_sys::process::Target;
-use ostler_sys::signal::KILL;
-use ostler_sys::{Ending, SpawnSpec, child, clock, spawn};
+use ostler_sys::process::exec::replace;
+use ostler_sys::process::signal::KILL;
+use ostler_sys::{Ending, SpawnSpec, process::child, spawn, time::clock};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 

@@ -17,7 +17,7 @@ fn a_keeper_that_was_killed_is_revived_with_everything() {
     daemon.kill();
     let (mut daemon, (inventory, fds)) = home.next_daemon();
     assert_ne!(process, daemon.process);
-    let (read, write) = ostler_sys::pipe::pipe().unwrap();
+    let (read, write) = ostler_sys::fd::pipe::pipe().unwrap();
     let mut request = home.shell(1, "read line <&5; exit 7");
     request.targets = vec![5];
     daemon.send(&ToKeeper::Spawn(Box::new(request)), &[read.as_fd()]);

@@ -35,7 +35,7 @@ fn the_next_keeper_has_everything_that_was_held() {
     let anchor = daemon.anchor(None);
     let title = format!("ostler: anchor ({})", home.path.display());
     wait_for("it shows what it is", || (command_line(anchor.pid) == title).then_some(()));
-    assert_eq!(ostler_sys::tree::marker(anchor.pid, "OSTLER_ROLE").as_deref(), Some(&b"anchor"[..]));
+    assert_eq!(ostler_sys::process::tree::marker(anchor.pid, "OSTLER_ROLE").as_deref(), Some(&b"anchor"[..]));
     for name in ["a", "b", "c"] {
         hold(&mut daemon, name, name);
     }

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::process::Command;
 
 use ostler_keeper::{FromKeeper, Launched, ToKeeper};
-use ostler_sys::{Ending, ProcTable, socket};
+use ostler_sys::{Ending, ProcTable, net::socket};
 
 use crate::home::{Home, command_line, fixture, label, labelled, mode, wait_for};
 
@@ -36,7 +36,7 @@ fn as_pm2_it_has_the_title_that_scripts_look_for() {
 fn a_lock_that_a_killed_keeper_leaves_for_a_moment_is_waited_for() {
     let home = Home::new();
     std::fs::create_dir_all(&home.path).unwrap();
-    let lock = ostler_sys::lock::try_lock(&home.path.join("ostler.lock")).unwrap().unwrap();
+    let lock = ostler_sys::fs::lock::try_lock(&home.path.join("ostler.lock")).unwrap().unwrap();
     let launcher = home.launcher();
     let launch = std::thread::spawn(move || launcher.launch());
     // Each try opens the log, so the second one makes it again.
@@ -141,7 +141,7 @@ fn the_last_words_of_a_dead_daemon_count() {
 fn ends_without_a_daemon_are_kept() {
     let home = Home::new();
     let (_, mut daemon) = home.start();
-    let (read, write) = ostler_sys::pipe::pipe().unwrap();
+    let (read, write) = ostler_sys::fd::pipe::pipe().unwrap();
     for key in 0..50 {
         let mut request = home.shell(key, "read line <&5; exit 9");
         request.targets = vec![5];
@@ -167,7 +167,7 @@ fn ends_without_a_daemon_are_kept() {
 #[test]
 fn three_thousand_descriptors_are_held_and_handed_over() {
     let home = Home::new();
-    ostler_sys::rlimit::raise_nofile();
+    ostler_sys::process::rlimit::raise_nofile();
     let (_, mut daemon) = home.start();
     for n in 0..3000 {
         let fd = labelled(&n.to_string());
@@ -189,7 +189,7 @@ fn a_daemon_that_talks_nonsense_is_replaced() {
     let (_, mut daemon) = home.start();
     let app = daemon.spawn(home.shell(1, "exec sleep 1000"));
     for nonsense in [&[1u8, 0, 99][..], &[7, 0, 1], &[1, 1], &[1, 0, 1, 2, 3], &[1, 0, 4, 1, 0, 0, 0, b'x']] {
-        ostler_sys::fdpass::send(&daemon.link, &[std::io::IoSlice::new(nonsense)], &[]).unwrap();
+        ostler_sys::fd::fdpass::send(&daemon.link, &[std::io::IoSlice::new(nonsense)], &[]).unwrap();
         wait_for("the end of the daemon", || (!daemon.process.exists()).then_some(()));
         let (next, (inventory, _)) = home.next_daemon();
         assert_eq!(inventory.children.len(), 1, "{nonsense:?}");
@@ -219,9 +219,9 @@ fn exit_leaves_the_apps_and_nothing_else() {
     daemon.send(&ToKeeper::Exit, &[]);
     wait_for("the files to go", || (!home.path.join("ostler.sock").exists() && !home.path.join("pm2.pid").exists()).then_some(()));
     let lock = home.path.join("ostler.lock");
-    assert!(ostler_sys::lock::try_lock(&lock).unwrap().is_none(), "the home is theirs while the daemon lives");
+    assert!(ostler_sys::fs::lock::try_lock(&lock).unwrap().is_none(), "the home is theirs while the daemon lives");
     drop(daemon);
-    assert_eq!(ostler_sys::child::reap(keeper.pid).unwrap().ending, Ending::Code(0));
-    assert!(ostler_sys::lock::try_lock(&lock).unwrap().is_some());
+    assert_eq!(ostler_sys::process::child::reap(keeper.pid).unwrap().ending, Ending::Code(0));
+    assert!(ostler_sys::fs::lock::try_lock(&lock).unwrap().is_some());
     assert!(app.exists());
 }

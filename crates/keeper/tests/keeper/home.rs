@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use ostler_keeper::{FromKeeper, Inventory, Launched, Launcher, Link, SpawnRequest, ToKeeper, anchor_of};
-use ostler_sys::{ProcRef, ProcTable, SpawnSpec, fdpass, tree};
+use ostler_sys::{ProcRef, ProcTable, SpawnSpec, fd::fdpass, process::tree};
 
 /// How long anything may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -73,7 +73,7 @@ impl Home {
     fn next_silent_daemon(&self) -> (Daemon, i32) {
         let life = wait_for("a daemon", || self.listener.accept().ok().map(|(stream, _)| stream));
         life.set_nonblocking(false).unwrap();
-        let pid = ostler_sys::socket::peer(&life).unwrap().pid;
+        let pid = ostler_sys::net::socket::peer(&life).unwrap().pid;
         let mut fds = Vec::new();
         fdpass::recv(&life, &mut [0; 8], &mut fds).unwrap();
         (Daemon { link: Link::new(fds.pop().unwrap()), process: ProcRef::of(pid).unwrap(), anchor: None, _life: life }, pid)
@@ -195,11 +195,11 @@ pub(crate) fn ended(process: ProcRef) -> bool {
 
 /// A descriptor to hold, told apart by its content.
 pub(crate) fn labelled(text: &str) -> OwnedFd {
-    ostler_sys::memfd::with("test", text.as_bytes()).unwrap()
+    ostler_sys::fd::memfd::with("test", text.as_bytes()).unwrap()
 }
 
 pub(crate) fn label(fd: impl AsFd) -> String {
-    String::from_utf8(ostler_sys::memfd::read(fd, 1 << 20).unwrap()).unwrap()
+    String::from_utf8(ostler_sys::fd::memfd::read(fd, 1 << 20).unwrap()).unwrap()
 }
 
 /// `argv` of a process, joined by blanks.

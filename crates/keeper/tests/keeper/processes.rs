@@ -64,7 +64,7 @@ fn a_failed_start_tells_step_and_errno_and_frees_the_key() {
 fn descriptors_and_a_large_environment_arrive() {
     let home = Home::new();
     let (_, mut daemon) = home.start();
-    let (read, write) = ostler_sys::pipe::pipe().unwrap();
+    let (read, write) = ostler_sys::fd::pipe::pipe().unwrap();
     let mut request = home.shell(1, "printf '%s' \"$A$B$C$D$E$F$G$H\" | wc -c; umask; ls /proc/self/fd | wc -l");
     // A single variable may have 128 KiB at most.
     request.spec.envp.extend((b'A'..=b'H').map(|name| {
@@ -88,7 +88,7 @@ fn orphans_come_to_the_keeper_and_leave_no_zombie() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
     // A double fork: the middle process ends, the grandchild waits for a line.
-    let (read, write) = ostler_sys::pipe::pipe().unwrap();
+    let (read, write) = ostler_sys::fd::pipe::pipe().unwrap();
     let mut request = home.shell(1, "(setsid sh -c 'read line; exit 3' <&4 &) ; exit 0");
     request.targets = vec![4];
     daemon.send(&ToKeeper::Spawn(Box::new(request)), &[read.as_fd()]);

@@ -12,7 +12,7 @@ use crate::home::{Home, command_line, ended, fixture, label, labelled, wait_for}
 fn it_keeps_pid_children_and_descriptors() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
-    let (read, write) = ostler_sys::pipe::pipe().unwrap();
+    let (read, write) = ostler_sys::fd::pipe::pipe().unwrap();
     let mut request = home.shell(1, "read line <&5; exit 7");
     request.targets = vec![5];
     daemon.send(&ToKeeper::Spawn(Box::new(request)), &[read.as_fd()]);

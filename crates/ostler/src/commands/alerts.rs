@@ -4,8 +4,8 @@ use std::io::Read as _;
 
 use ostler_alerts::channel::SERVICES;
 use ostler_client::words::{shown, span};
-use ostler_core::causes::with_causes;
-use ostler_core::units;
+use ostler_core::text::causes::with_causes;
+use ostler_core::text::units;
 use ostler_web::alerts::settings::{AlertsError, read_channel};
 use ostler_web::alerts::{Overview, Settings, look, test_blocking};
 use serde_json::{Map, Value, json};

@@ -1,6 +1,6 @@
 //! `cleardump`: an empty saved list.
 
-use ostler_sys::replace::{Durability, Writers, replace};
+use ostler_sys::fs::replace::{Durability, Writers, replace};
 
 use crate::cli::Call;
 use crate::cx::Cx;

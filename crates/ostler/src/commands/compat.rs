@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use ostler_sys::replace::replace_link;
+use ostler_sys::fs::replace::replace_link;
 
 use crate::cli::Call;
 use crate::cx::{Cx, same_file};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::{Call, Shell, begin_mark, candidates, end_mark, script};
 use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
-use ostler_sys::replace::{Durability, Writers, replace};
+use ostler_sys::fs::replace::{Durability, Writers, replace};
 
 /// Prints, installs or removes the script; answers the script's questions.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ostler_config::Overlay;
 use ostler_core::app::AppSpec;
-use ostler_core::diff::{Difference, differences};
+use ostler_core::app::diff::{Difference, differences};
 use ostler_proto::control::Detail;
 
 use super::change::EnvChoice;

@@ -15,16 +15,20 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let home = match cx.home() {
         Ok(home) => home.to_owned(),
         Err(error) => {
-            return report(cx, call, &[Finding::new(Level::Wrong, "home", ostler_core::causes::with_causes(&error), "set OSTLER_HOME")]);
+            return report(
+                cx,
+                call,
+                &[Finding::new(Level::Wrong, "home", ostler_core::text::causes::with_causes(&error), "set OSTLER_HOME")],
+            );
         }
     };
     let daemon = match cx.running_client() {
         Ok(None) => Daemon::None,
         Ok(Some(client)) => match client.inspect(&[]) {
             Ok(details) => client.peer().cloned().map_or(Daemon::None, |peer| Daemon::Runs(peer, details)),
-            Err(error) => Daemon::Ill(ostler_core::causes::with_causes(&error)),
+            Err(error) => Daemon::Ill(ostler_core::text::causes::with_causes(&error)),
         },
-        Err(error) => Daemon::Ill(ostler_core::causes::with_causes(&error)),
+        Err(error) => Daemon::Ill(ostler_core::text::causes::with_causes(&error)),
     };
     let mut findings = look(&home, &daemon);
     findings.push(boot(cx, call));
@@ -47,7 +51,7 @@ fn boot(cx: &Cx, call: &Call) -> Finding {
             let found = if more == 0 { wrong[0].clone() } else { format!("{}; and {more} more", wrong[0]) };
             Finding::new(Level::Warning, what, found, "ostler startup --check  (says each, and its remedy)")
         }
-        Err(error) => Finding::new(Level::Note, what, ostler_core::causes::with_causes(&error), "ostler startup --check"),
+        Err(error) => Finding::new(Level::Note, what, ostler_core::text::causes::with_causes(&error), "ostler startup --check"),
     }
 }
 

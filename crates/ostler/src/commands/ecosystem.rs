@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Write};
 use crate::cli::Call;
 use crate::cx::{self, Cx};
 use crate::error::{CliError, Status, UsageError};
-use ostler_sys::replace::{Durability, Writers, replace};
+use ostler_sys::fs::replace::{Durability, Writers, replace};
 
 const SIMPLE: &str = r#"module.exports = {
   apps: [{

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ostler_core::causes::with_causes;
 use ostler_core::errors::Reader;
+use ostler_core::text::causes::with_causes;
 use ostler_web::errors::{Book, ErrorsFileError, Group, Resolved, State, read_book, read_resolved, resolve};
 use ostler_web::settings::Settings;
 use serde_json::{Value, json};

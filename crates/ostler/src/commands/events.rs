@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ostler_client::News;
-use ostler_core::units;
+use ostler_core::text::units;
 use ostler_proto::control::{Event, Missed, Position, Request, Response};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;

@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use ostler_config::{Overlay, Problems, finish_order, normalize, select, variables_in};
 use ostler_core::app::AppSpec;
 use ostler_export::{EnvFile, Exported, File, Folder, Form, Options, Package, Project, Step, Target, decide, export};
-use ostler_sys::replace::{Durability, Writers, replace};
+use ostler_sys::fs::replace::{Durability, Writers, replace};
 use serde_json::{Value, json};
 
 use super::change::EnvChoice;

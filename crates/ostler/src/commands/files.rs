@@ -71,7 +71,7 @@ impl Source {
 /// The surroundings of this call.
 pub(super) fn context(cx: &Cx, call: &Call) -> Result<Context, CliError> {
     static CPUS: OnceLock<u32> = OnceLock::new();
-    let cpus = *CPUS.get_or_init(ostler_sys::cpus::available);
+    let cpus = *CPUS.get_or_init(ostler_sys::machine::cpus::available);
     let mut context = Context::new(PathBuf::from(cx::cwd()?), cx.env(), cpus).map_err(CliError::Failed)?;
     context.argv = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     context.strict = call.has("strict");
@@ -79,8 +79,8 @@ pub(super) fn context(cx: &Cx, call: &Call) -> Result<Context, CliError> {
     // An image of a container says itself which file it runs; a mounted file has the owner of another machine.
     context.caller.as_pm2 = context.as_pm2 || call.command.name == "runtime";
     context.caller.is_allowed = call.has("allow-foreign-file");
-    context.user_id = |uid| Some(ostler_sys::user::identity(Some(uid), Some("0")).ok()??.credentials.uid);
-    context.check_account = |uid, gid| ostler_sys::user::identity(uid, gid).map(|_| ()).map_err(|error| error.to_string());
+    context.user_id = |uid| Some(ostler_sys::users::user::identity(Some(uid), Some("0")).ok()??.credentials.uid);
+    context.check_account = |uid, gid| ostler_sys::users::user::identity(uid, gid).map(|_| ()).map_err(|error| error.to_string());
     #[cfg(feature = "serve")]
     {
         let program = std::env::current_exe().ok().and_then(|program| program.into_os_string().into_string().ok());

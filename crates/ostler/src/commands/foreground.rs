@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use ostler_proto::control::{Action, Event, Request, Summary};
-use ostler_sys::signal::KILL;
+use ostler_sys::process::signal::KILL;
 
 use crate::cli::Call;
 use crate::client::ClientError;

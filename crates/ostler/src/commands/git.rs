@@ -7,9 +7,9 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use ostler_core::app::AppSpec;
-use ostler_core::causes::with_causes;
+use ostler_core::text::causes::with_causes;
 use ostler_proto::control::Action;
-use ostler_sys::user::{Identity, identity};
+use ostler_sys::users::user::{Identity, identity};
 use serde_json::Value;
 
 use super::request::request;
@@ -107,7 +107,7 @@ fn reload(cx: &mut Cx, call: &Call, names: Vec<String>) -> Result<(), CliError> 
 /// The commands of `post_update`, one after the other.
 fn after(cx: &mut Cx, folder: &Folder<'_>, spec: &AppSpec) -> Result<(), CliError> {
     let limit = match spec.given.open().get("exec_timeout") {
-        Some(Value::String(text)) => ostler_core::units::millis(text).ok(),
+        Some(Value::String(text)) => ostler_core::text::units::millis(text).ok(),
         value => value.and_then(Value::as_u64),
     };
     let limit = limit.filter(|ms| *ms > 0).map(Duration::from_millis);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ostler_core::causes::with_causes;
+use ostler_core::text::causes::with_causes;
 use ostler_proto::control::{Request, Response};
 
 use super::steady::{steady, verdict};
@@ -26,7 +26,7 @@ fn ask(cx: &mut Cx, call: &Call) -> Result<(bool, String), CliError> {
     let min = call.value("min").map(number).transpose()?;
     if let Some(text) = call.value("wait") {
         let reason = |error: &dyn std::fmt::Display| UsageError::BadValue { option: "--wait".into(), reason: error.to_string() };
-        let limit = ostler_core::units::millis(text).map_err(|error| reason(&error))?;
+        let limit = ostler_core::text::units::millis(text).map_err(|error| reason(&error))?;
         return wait(cx, call, Duration::from_millis(limit));
     }
     let targets: Vec<String> = call.targets.iter().filter(|target| *target != "all").cloned().collect();

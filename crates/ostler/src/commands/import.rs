@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use ostler_config::{Context, Origin};
 use ostler_core::watch::{Glob, is_glob};
 use ostler_export::{From, Imported, Place, import, import_compose};
-use ostler_sys::replace::{Durability, Writers, replace};
+use ostler_sys::fs::replace::{Durability, Writers, replace};
 use serde_json::{Value, json};
 
 use super::files;

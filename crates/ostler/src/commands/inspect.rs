@@ -33,7 +33,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let mut status = Status::Ok;
     for detail in of_node {
         let begin = detail.files.error.as_deref().and_then(|path| Some(std::fs::metadata(path).ok()?.len()));
-        let request = Request::Signal { signal: ostler_sys::signal::USR1, target: detail.id.to_string() };
+        let request = Request::Signal { signal: ostler_sys::process::signal::USR1, target: detail.id.to_string() };
         cx.perform(&request, Wording::Signal)?;
         let said = detail.files.error.as_deref().zip(begin).and_then(|(path, begin)| wait_for_word(&detail.spec, path, begin));
         let (name, id) = (&detail.spec.name, detail.id);

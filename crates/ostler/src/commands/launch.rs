@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ostler_config::{Overlay, Problems, finish_order, from_options};
+use ostler_core::app::select::{Entry, select};
 use ostler_core::app::{AppSpec, EnvMap, ExecMode};
-use ostler_core::select::{Entry, select};
 use ostler_proto::control::{Action, Existing, Failure, Progress, Request, Response};
 use serde_json::{Map, Value};
 

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use ostler_sys::user::{User, group_by_id};
+use ostler_sys::users::user::{User, group_by_id};
 
 use crate::cli::Call;
 use crate::cx::Cx;
@@ -23,7 +23,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let (user, home) = startup::whose(cx, call)?;
     let exe = startup::own_program(cx.program)?;
     let path = PathBuf::from("/etc/logrotate.d").join(format!("{}-{}", cx.program.name(), startup::name_part(&user.name)));
-    let group = group_by_id(user.gid).map_err(|error| CliError::Failed(ostler_core::causes::with_causes(&error)))?;
+    let group = group_by_id(user.gid).map_err(|error| CliError::Failed(ostler_core::text::causes::with_causes(&error)))?;
     let text = rules(&Rules { program: cx.program, exe: &exe, user: &user, group: group.as_deref(), home: &home });
     let installed = path.parent().is_some_and(std::path::Path::is_dir);
     let write = Step::Write { path: path.clone(), text, mode: 0o644 };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
-use ostler_core::units;
+use ostler_core::text::units;
 use ostler_history::{Answer, Figure, Folder, History};
 use ostler_web::history::{self, Key, Of};
 use ostler_web::settings::Settings;

@@ -21,7 +21,7 @@ fn most(cpus: u32) -> u32 {
 /// # Errors
 /// The number is refused.
 pub(super) fn check(cx: &mut Cx, call: &Call, app: &str, instances: u32) -> Result<(), CliError> {
-    let cpus = ostler_sys::cpus::available();
+    let cpus = ostler_sys::machine::cpus::available();
     let is_plausible = instances <= most(cpus);
     if is_plausible || cx.program.is_pm2() || call.has("yes") {
         return Ok(());

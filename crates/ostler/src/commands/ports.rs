@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use ostler_core::app::ExecMode;
-use ostler_core::select::{Entry, select};
+use ostler_core::app::select::{Entry, select};
 use ostler_proto::control::{Confirm, Detail, Request};
-use ostler_sys::{ProcTable, listening};
+use ostler_sys::{ProcTable, net::listening};
 
 use crate::cx::{self, Cx};
 use crate::error::CliError;

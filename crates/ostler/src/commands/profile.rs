@@ -86,7 +86,7 @@ fn kind(call: &Call) -> Result<Profile, UsageError> {
 fn length(call: &Call) -> Result<u64, UsageError> {
     let bad = |reason: String| UsageError::BadValue { option: "--for".into(), reason };
     let ms = match call.value("for") {
-        Some(text) => ostler_core::units::millis(text).map_err(|error| bad(error.to_string()))?,
+        Some(text) => ostler_core::text::units::millis(text).map_err(|error| bad(error.to_string()))?,
         None => MS,
     };
     if (1..=3_600_000).contains(&ms) { Ok(ms) } else { Err(bad("expected a time up to an hour".into())) }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use ostler_core::masking::{mask, masked, secrets};
+use ostler_core::logs::masking::{mask, masked, secrets};
 use serde_json::{Map, Value, json};
 
 use crate::cli::Call;
@@ -33,7 +33,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let daemon = peer.map(|peer| {
         let memory = ["daemon", "keeper"].into_iter().zip([peer.pid, peer.keeper_pid]);
         let memory: Map<String, Value> =
-            memory.map(|(who, pid)| (format!("{who}_memory_bytes"), ostler_sys::sample::memory(pid).ok().into())).collect();
+            memory.map(|(who, pid)| (format!("{who}_memory_bytes"), ostler_sys::process::sample::memory(pid).ok().into())).collect();
         json!({ "version": peer.version, "pid": peer.pid, "keeper_pid": peer.keeper_pid, "memory": memory })
     });
     let report = json!({

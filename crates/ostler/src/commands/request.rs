@@ -70,7 +70,7 @@ pub(super) fn reload_of(call: &Call) -> Result<Existing, UsageError> {
 fn canary(call: &Call) -> Result<Option<u64>, UsageError> {
     match call.value("canary") {
         None => Ok(call.has("canary").then_some(CANARY_MS)),
-        Some(text) => ostler_core::units::millis(text)
+        Some(text) => ostler_core::text::units::millis(text)
             .map(Some)
             .map_err(|error| UsageError::BadValue { option: "--canary".into(), reason: error.to_string() }),
     }

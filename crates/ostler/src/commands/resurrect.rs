@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ostler_core::home_paths::HomePaths;
+use ostler_core::home::home_paths::HomePaths;
 use ostler_proto::control::{Failure, Progress, Request};
 
 use super::table;

@@ -43,7 +43,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 
 fn amount(text: &str) -> Option<ScaleTo> {
     if text == "max" {
-        return Some(ScaleTo::Exactly(ostler_sys::cpus::available()));
+        return Some(ScaleTo::Exactly(ostler_sys::machine::cpus::available()));
     }
     if text.starts_with(['+', '-']) { text.parse().ok().map(ScaleTo::By) } else { text.parse().ok().map(ScaleTo::Exactly) }
 }
@@ -59,7 +59,7 @@ mod tests {
             ("0", Some(ScaleTo::Exactly(0))),
             ("+2", Some(ScaleTo::By(2))),
             ("-1", Some(ScaleTo::By(-1))),
-            ("max", Some(ScaleTo::Exactly(ostler_sys::cpus::available()))),
+            ("max", Some(ScaleTo::Exactly(ostler_sys::machine::cpus::available()))),
             ("", None),
             ("many", None),
             ("4.5", None),

@@ -10,7 +10,7 @@ use crate::render::Wording;
 /// Sends it. PM2 differs: a signal that does not exist is an error.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let (word, target) = (&call.targets[0], &call.targets[1]);
-    let Some(signal) = ostler_sys::signal::by_name(word) else {
+    let Some(signal) = ostler_sys::process::signal::by_name(word) else {
         let reason = format!("unknown signal {word:?}; a name such as SIGUSR1 or a number");
         return Err(UsageError::BadValue { option: "<signal>".into(), reason }.into());
     };

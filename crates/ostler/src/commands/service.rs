@@ -1,7 +1,7 @@
 //! `service`: commands that a service manager calls; not for people.
 
 use ostler_sys::process::ProcRef;
-use ostler_sys::signal::HUP;
+use ostler_sys::process::signal::HUP;
 
 use crate::cli::Call;
 use crate::cx::Cx;

@@ -1,6 +1,6 @@
 //! `set`, `get`, `unset`, `multiset`, `config`, `conf`: settings of the home, of modules and of apps.
 
-use ostler_core::args;
+use ostler_core::app::args;
 use ostler_proto::control::Action;
 use serde_json::{Map, Value};
 

@@ -1,6 +1,6 @@
 //! `stats`: figures of the past, from the files that the dashboard's process keeps. They are read by themselves: no daemon has to run.
 
-use ostler_core::units;
+use ostler_core::text::units;
 use ostler_history::{Answer, Figure};
 use ostler_web::history::{Key, Of};
 use serde_json::{Value, json};

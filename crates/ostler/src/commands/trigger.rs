@@ -15,7 +15,7 @@ const WITHIN_MS: u64 = 10_000;
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let bad = |error: &dyn std::fmt::Display| UsageError::BadValue { option: "--timeout".into(), reason: error.to_string() };
     let within_ms = match call.value("timeout") {
-        Some(text) => ostler_core::units::millis(text).map_err(|error| bad(&error))?,
+        Some(text) => ostler_core::text::units::millis(text).map_err(|error| bad(&error))?,
         None => WITHIN_MS,
     };
     let (target, action) = (call.targets[0].clone(), call.targets[1].clone());

@@ -75,7 +75,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 
 fn wait_limit(call: &Call) -> Result<Option<Duration>, UsageError> {
     match call.value("wait-timeout") {
-        Some(text) => ostler_core::units::millis(text)
+        Some(text) => ostler_core::text::units::millis(text)
             .map(|ms| Some(Duration::from_millis(ms)))
             .map_err(|error| UsageError::BadValue { option: "--wait-timeout".into(), reason: error.to_string() }),
         None => Ok(call.has("wait").then_some(WAIT)),

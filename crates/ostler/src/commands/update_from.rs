@@ -26,7 +26,7 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, from: &Path) -> Result<Option<
 
 /// Puts the former program back, and has whatever runs now become that.
 fn go_back(cx: &mut Cx, replaced: Replaced, exe: String, error: &CliError) -> CliError {
-    let why = ostler_core::causes::with_causes(error);
+    let why = ostler_core::text::causes::with_causes(error);
     let path = replaced.path.clone();
     if let Err(also) = replaced.undo() {
         return CliError::Failed(format!("{why}; the former program could not be put back at {}: {also}", path.display()));
@@ -37,7 +37,7 @@ fn go_back(cx: &mut Cx, replaced: Replaced, exe: String, error: &CliError) -> Cl
         Err(also) => CliError::Failed(format!(
             "{why}; the former program is back at {}, but its daemon does not answer: {}",
             path.display(),
-            ostler_core::causes::with_causes(&also)
+            ostler_core::text::causes::with_causes(&also)
         )),
     }
 }

@@ -3,8 +3,8 @@
 use std::io::{self, IsTerminal as _, Read as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ostler_core::causes::with_causes;
-use ostler_sys::listening;
+use ostler_core::text::causes::with_causes;
+use ostler_sys::net::listening;
 use ostler_web::access::{self, Role, Store};
 use ostler_web::otlp::settings::{Otlp, OtlpError, Push};
 use ostler_web::settings::{PM2_PORT, Settings, SettingsError};

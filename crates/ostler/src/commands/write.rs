@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::Call;
 use crate::cx::{self, Cx};
 use crate::error::CliError;
-use ostler_sys::replace::{Durability, Writers, replace};
+use ostler_sys::fs::replace::{Durability, Writers, replace};
 
 /// Writes `<cwd>/<name>-pm2.json` when asked to. Starting that file gives the same apps.
 pub(super) fn config(cx: &mut Cx, call: &Call, apps: &[AppSpec]) -> Result<(), CliError> {

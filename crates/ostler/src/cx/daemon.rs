@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use ostler_keeper::ROLE_VAR;
 use ostler_proto::control::{Request, Response};
+use ostler_sys::process::tree::marker;
 use ostler_sys::process::{ProcRef, is_refusal};
-use ostler_sys::tree::marker;
 
 use super::Cx;
 use crate::client::{self, Client, ClientError, VERSION};

@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use ostler_core::app::inherit::OF_ONE_PROCESS;
 use ostler_core::app::{AppSpec, EnvMap};
-use ostler_core::home_paths::HomePaths;
-use ostler_core::inherit::OF_ONE_PROCESS;
-use ostler_core::os_text;
+use ostler_core::home::home_paths::HomePaths;
+use ostler_core::text::os_text;
 use ostler_proto::control::{Detail, Failure, Request, Response};
 
 use crate::cli::Daemon;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use ostler_core::fnv::fnv_64;
+use ostler_core::text::fnv::fnv_64;
 
 use super::action::Action;
 use super::target::Target;

@@ -245,7 +245,7 @@ fn variables(value: Option<&Value>) -> Result<BTreeMap<String, String>, String> 
 fn health_seconds(map: &Map<String, Value>) -> Result<u32, String> {
     let Some(value) = map.get("health_timeout").filter(|value| !value.is_null()) else { return Ok(HEALTH_SECONDS) };
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let millis = ostler_core::units::millis(&text).map_err(|error| format!("health_timeout: {error}"))?;
+    let millis = ostler_core::text::units::millis(&text).map_err(|error| format!("health_timeout: {error}"))?;
     Ok(u32::try_from(millis.div_ceil(1000)).unwrap_or(u32::MAX).min(86_400))
 }
 

@@ -56,7 +56,7 @@ fn limit_of(pid: i32) -> Option<u64> {
 }
 
 fn clock() -> Finding {
-    match ostler_sys::clock::is_synchronized() {
+    match ostler_sys::time::clock::is_synchronized() {
         Some(true) => Finding::fine("clock", "synchronized"),
         Some(false) => {
             let remedy = "start chrony, ntpd or systemd-timesyncd: cron and the dates in logs go by it";

@@ -41,7 +41,7 @@ fn daemons() -> Vec<(i32, String)> {
             let title = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
             let folder = home_of(&String::from_utf8_lossy(&title))?.to_owned();
             // Called as `pm2` our own has the same title.
-            (ostler_sys::tree::marker(pid, ROLE_VAR).is_none()).then_some((pid, folder))
+            (ostler_sys::process::tree::marker(pid, ROLE_VAR).is_none()).then_some((pid, folder))
         })
         .collect();
     all.sort_unstable();

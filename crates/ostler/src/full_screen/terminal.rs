@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Mutex, Once, PoisonError};
 
-use ostler_sys::signal::{CONT, HUP, INT, QUIT, SignalFd, TERM, TSTP, WINCH, stop_self};
+use ostler_sys::process::signal::{CONT, HUP, INT, QUIT, SignalFd, TERM, TSTP, WINCH, stop_self};
 use rustix::fs::OFlags;
 use rustix::termios::{OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcgetwinsize, tcsetattr};
 

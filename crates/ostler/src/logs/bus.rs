@@ -23,7 +23,7 @@ use crate::render::Out;
 pub(crate) fn main() -> ExitCode {
     let Some(home) = std::env::var_os(HOME_VAR).map(PathBuf::from) else { return ExitCode::FAILURE };
     // The daemon's protection is not for us.
-    let _ = ostler_sys::oom::set_own_score_adj(0);
+    let _ = ostler_sys::process::oom::set_own_score_adj(0);
     let Ok(input) = std::io::stdin().as_fd().try_clone_to_owned().map(|fd| ReaderInput::of(File::from(fd))) else {
         return ExitCode::FAILURE;
     };

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use ostler_core::units;
+use ostler_core::text::units;
 
 use super::printer::Printer;
 use super::search::{Found, Hit, Pattern, Receiver, Search, moment, search};

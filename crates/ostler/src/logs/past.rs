@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use flate2::read::MultiGzDecoder;
-use ostler_core::rotate::name::may_be_rotated;
+use ostler_core::logs::rotate::name::may_be_rotated;
 
 /// Most bytes of a line in a compressed file that are shown.
 const LONGEST: u64 = 1 << 20;

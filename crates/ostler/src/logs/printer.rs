@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
-use ostler_core::date_format::{DateFormat, Stamper};
+use ostler_core::logs::date_format::{DateFormat, Stamper};
 use ostler_proto::control::Event;
 use ostler_proto::pm2::{LogPlace, LogPlaces, rpc};
 use serde_json::json;

@@ -4,7 +4,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use ostler_core::rotate::name::may_be_rotated;
+use ostler_core::logs::rotate::name::may_be_rotated;
 use ostler_proto::pm2::LogPlace;
 
 use super::content::{self, hidden_length};

@@ -6,11 +6,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use ostler_core::files::own_stream;
-use ostler_core::select::{Entry, SelectError, select};
+use ostler_core::app::select::{Entry, SelectError, select};
+use ostler_core::logs::files::own_stream;
 use ostler_proto::control::{Failure, Summary};
-use ostler_sys::rights::as_user;
-use ostler_sys::user::{Credentials, identity};
+use ostler_sys::users::rights::as_user;
+use ostler_sys::users::user::{Credentials, identity};
 use rustix::fs::OFlags;
 
 use crate::app_files::is_of_root_alone;

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use ostler_sys::inotify::{Inotify, ReadFlags, WatchFlags};
+use ostler_sys::fs::inotify::{Inotify, ReadFlags, WatchFlags};
 
 /// Move of something to the name of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]

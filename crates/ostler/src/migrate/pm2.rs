@@ -41,7 +41,7 @@ impl Pm2 {
             }
             Err(source) => return Err(CliError::File { what: "connect to", path: path.display().to_string(), source }),
         };
-        let peer = ostler_sys::socket::peer(&stream).ok().filter(|peer| peer.pid > 0);
+        let peer = ostler_sys::net::socket::peer(&stream).ok().filter(|peer| peer.pid > 0);
         let process = peer.as_ref().and_then(|peer| ProcRef::of(peer.pid).ok());
         let (Some(peer), Some(process)) = (peer, process) else {
             return Err(CliError::Failed(format!(
@@ -54,7 +54,7 @@ impl Pm2 {
             let (folder, uid) = (home.display(), peer.uid);
             return Err(CliError::Failed(format!("PM2 in \"{folder}\" runs as user {uid}, this is user {own}: migrate as that user")));
         }
-        if ostler_sys::tree::marker(peer.pid, ROLE_VAR).is_some() {
+        if ostler_sys::process::tree::marker(peer.pid, ROLE_VAR).is_some() {
             return Err(CliError::Failed(format!("ostler itself answers in \"{}\": there is nothing to move", home.display())));
         }
         let limits = stream.set_read_timeout(Some(ANSWERS_WITHIN)).and_then(|()| stream.set_write_timeout(Some(ANSWERS_WITHIN)));
@@ -95,7 +95,7 @@ impl Pm2 {
     /// Ends the daemon. Processes of apps that still run are left behind, and it does not answer.
     pub(crate) fn end(mut self) -> Result<ProcRef, CliError> {
         // By that PM2 tells its clients that it ends.
-        ostler_sys::signal::ignore(ostler_sys::signal::QUIT);
+        ostler_sys::process::signal::ignore(ostler_sys::process::signal::QUIT);
         self.send("killMe", &[json!({ "pid": std::process::id() })])?;
         Ok(self.process)
     }

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use ostler_sys::replace::{Durability, Writers, replace};
+use ostler_sys::fs::replace::{Durability, Writers, replace};
 use serde::{Deserialize, Serialize};
 
 use crate::error::CliError;

@@ -1,6 +1,6 @@
 //! Modules of PM2 whose work is done by ostler itself.
 
-use ostler_core::rotate::settings::{MODULE as LOGROTATE, MODULE_DEFAULTS};
+use ostler_core::logs::rotate::settings::{MODULE as LOGROTATE, MODULE_DEFAULTS};
 
 /// A module of PM2 that is not needed here.
 pub(crate) struct BuiltIn {

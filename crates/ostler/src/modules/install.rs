@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ostler_core::causes::with_causes;
+use ostler_core::text::causes::with_causes;
 use ostler_proto::control::{Confirm, TableRow};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::{Map, Value};

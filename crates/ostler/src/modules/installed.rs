@@ -226,7 +226,7 @@ pub(super) fn remove(folder: &Path) -> Result<(), CliError> {
 pub(super) fn lock(modules: &Path) -> Result<std::os::fd::OwnedFd, CliError> {
     let failed = |what, source| CliError::File { what, path: modules.display().to_string(), source };
     fs::create_dir_all(modules).map_err(|source| failed("make", source))?;
-    match ostler_sys::lock::try_lock(&modules.join(".lock")) {
+    match ostler_sys::fs::lock::try_lock(&modules.join(".lock")) {
         Ok(Some(lock)) => Ok(lock),
         Ok(None) => Err(CliError::Failed(format!("another command is changing the modules in \"{}\"; try again", modules.display()))),
         Err(errno) => Err(failed("lock", errno.into())),

@@ -21,7 +21,7 @@ pub(crate) fn start_all(cx: &mut Cx) -> Result<(), CliError> {
     let settings = match module_conf::read(&module_conf::path(&home)) {
         Ok(settings) => settings,
         Err(error) => {
-            cx.out.warn_err(ostler_core::causes::with_causes(&error));
+            cx.out.warn_err(ostler_core::text::causes::with_causes(&error));
             return Ok(());
         }
     };
@@ -38,7 +38,9 @@ pub(crate) fn start_all(cx: &mut Cx) -> Result<(), CliError> {
             .and_then(|package| start(cx, &module, &package, &module.package(&folder), None));
         match started {
             Ok(_) => cx.out.info(format_args!("Started module {}", module.name)),
-            Err(error) => cx.out.error(format_args!("module {} is not started: {}", module.name, ostler_core::causes::with_causes(&error))),
+            Err(error) => {
+                cx.out.error(format_args!("module {} is not started: {}", module.name, ostler_core::text::causes::with_causes(&error)))
+            }
         }
     }
     Ok(())
@@ -80,7 +82,7 @@ pub(super) fn start_watched(cx: &mut Cx, package: &Package, folder: &Path, confi
 
 fn described(cx: &Cx, package: &Package, folder: &Path, more: &Map<String, Value>) -> Result<Vec<AppSpec>, CliError> {
     let failed = |problems: &dyn std::fmt::Display| CliError::Failed(format!("module {}: {problems}", package.name));
-    let context = Context::new(folder.to_owned(), cx.env(), ostler_sys::cpus::available()).map_err(|error| failed(&error))?;
+    let context = Context::new(folder.to_owned(), cx.env(), ostler_sys::machine::cpus::available()).map_err(|error| failed(&error))?;
     let apps: Vec<Value> = package.apps.iter().map(|app| as_module(app.clone(), folder, more)).collect();
     let text = json!({ "apps": apps }).to_string();
     let first = |problems: ostler_config::Problems| match problems.0.iter().find(|problem| problem.is_error()) {

@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
+use ostler_core::app::git::WorkingTree;
+use ostler_core::app::hooks::{Hook, Hooks};
+use ostler_core::app::secrets::Secrets;
 use ostler_core::app::{CombinedLog, ExecMode};
-use ostler_core::git::WorkingTree;
-use ostler_core::hooks::{Hook, Hooks};
+use ostler_core::lifecycle::order::Order;
 use ostler_core::lifecycle::{ExitRecord, State};
-use ostler_core::order::Order;
-use ostler_core::secrets::Secrets;
 use ostler_proto::control::Detail;
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr;

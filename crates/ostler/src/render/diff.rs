@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use ostler_config::keys::Accept;
-use ostler_core::diff::{Difference, Key, looks_secret};
-use ostler_core::units;
+use ostler_core::app::diff::{Difference, Key, looks_secret};
+use ostler_core::text::units;
 use serde_json::{Value, json};
 
 use super::style::{Paint, styles};

@@ -105,7 +105,7 @@ pub(crate) fn job_json(detail: &Detail) -> Value {
             "ok": succeeded(run),
             "outcome": outcome(run),
             "exit_code": match run.ending { Ending::Code(code) => Some(code), _ => None },
-            "signal": match run.ending { Ending::Signal { signal, .. } => Some(ostler_sys::signal::name(signal)), _ => None },
+            "signal": match run.ending { Ending::Signal { signal, .. } => Some(ostler_sys::process::signal::name(signal)), _ => None },
             "pid": run.pid,
             "last_lines": run.last_lines,
         })
@@ -202,7 +202,7 @@ fn outcome(run: &ExitRecord) -> String {
         (ExitCause::NotReady, _) => "not ready".into(),
         (ExitCause::Itself, Ending::Code(0)) => "ok".into(),
         (ExitCause::Itself, Ending::Code(code)) => format!("exit code {code}"),
-        (ExitCause::Itself, Ending::Signal { signal, .. }) => ostler_sys::signal::name(signal).to_string(),
+        (ExitCause::Itself, Ending::Signal { signal, .. }) => ostler_sys::process::signal::name(signal).to_string(),
         (ExitCause::Itself, Ending::Unknown | Ending::SpawnFailed { .. }) => "unknown".into(),
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ostler_core::causes::with_causes;
+use ostler_core::text::causes::with_causes;
 use ostler_proto::control::{Failure, Request};
 
 use super::credentials;

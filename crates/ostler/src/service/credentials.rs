@@ -4,8 +4,8 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use ostler_core::secrets::CREDENTIALS_LINK;
-use ostler_sys::replace::replace_link;
+use ostler_core::app::secrets::CREDENTIALS_LINK;
+use ostler_sys::fs::replace::replace_link;
 
 /// The folder that systemd gave this process.
 fn given() -> Option<PathBuf> {

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use ostler_sys::CStrings;
-use ostler_sys::exec::{OWN_EXE, replace};
+use ostler_sys::process::exec::{OWN_EXE, replace};
 
 /// Most aliases in a row: nvm's may name each other.
 const MAX_ALIASES: usize = 8;

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ostler_keeper::SOCKET_FILE;
-use ostler_sys::exec::replace;
 use ostler_sys::process::ProcRef;
-use ostler_sys::signal::{CHLD, HUP, INT, SignalFd, TERM, USR1};
-use ostler_sys::{CStrings, child, memory};
+use ostler_sys::process::exec::replace;
+use ostler_sys::process::signal::{CHLD, HUP, INT, SignalFd, TERM, USR1};
+use ostler_sys::{CStrings, memory, process::child};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::begin::{Taking, begin, replace_hung};
@@ -19,7 +19,7 @@ use super::watch::{self, Health};
 use super::{node_versions, stop};
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
-use ostler_core::causes::with_causes;
+use ostler_core::text::causes::with_causes;
 
 /// Heartbeats within the period that the service manager allows.
 const BEATS: u32 = 3;
@@ -51,7 +51,7 @@ pub(crate) fn run(cx: &mut Cx, unit: Option<&str>, of_user: bool, taking: Taking
     let notify = Notify::from_env();
     let signals = SignalFd::new(&[HUP, INT, USR1, TERM, CHLD]).map_err(failed)?;
     // Only for people.
-    let _ = ostler_sys::title::set_comm("ostler-service");
+    let _ = ostler_sys::process::title::set_comm("ostler-service");
     let home = cx.home()?.to_owned();
     let mut main = MainProcess { home: &home, beat: notify.watchdog.map(|period| period / BEATS), notify, signals };
     let status = match begin(cx, taking, unit.as_ref()) {

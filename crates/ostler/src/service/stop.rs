@@ -83,6 +83,6 @@ pub(super) fn extend(notify: &Notify, by: Duration) {
 
 /// The longest time that any app may take to end.
 fn patience(apps: &[Detail]) -> Duration {
-    let longest = apps.iter().map(|app| ostler_core::stop::longest_ms(&app.spec)).max().unwrap_or(0);
+    let longest = apps.iter().map(|app| ostler_core::lifecycle::stop::longest_ms(&app.spec)).max().unwrap_or(0);
     Duration::from_millis(longest).saturating_add(MARGIN)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ostler_proto::control::Request;
-use ostler_sys::signal::KILL;
+use ostler_sys::process::signal::KILL;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime};
 
 use crate::client::{self, ClientError};

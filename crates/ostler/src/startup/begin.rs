@@ -60,7 +60,7 @@ fn names() -> String {
 pub(crate) fn print_root_command(cx: &mut Cx, call: &Call, command: &[&str]) -> Result<(), CliError> {
     let exe = own_program(cx.program)?;
     let me = rustix::process::geteuid().as_raw();
-    let own = ostler_sys::user::user_by_id(me).ok().flatten();
+    let own = ostler_sys::users::user::user_by_id(me).ok().flatten();
     let user = call.value("user").map(str::to_owned).or_else(|| own.as_ref().map(|own| own.name.clone())).unwrap_or_else(|| me.to_string());
     let folder = Path::new(&exe).parent().map_or("/usr/bin".into(), |folder| folder.display().to_string());
     let mut words = vec!["sudo".to_owned(), "env".into(), format!("PATH=$PATH:{}", sh(&folder))];

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ostler_sys::user::{User, user_by_id, user_by_name};
+use ostler_sys::users::user::{User, user_by_id, user_by_name};
 
 use super::platform::Platform;
 use super::search_path::{SearchPath, lasting};
@@ -110,13 +110,13 @@ fn stop_seconds(home: &Path) -> u64 {
     const USUAL: u64 = 90;
     let text = saved::read(home).unwrap_or_default();
     let entries = ostler_proto::pm2::parse_dump(&text).map(|dump| dump.entries).unwrap_or_default();
-    let longest = entries.iter().map(|entry| ostler_core::stop::longest_ms(&entry.spec)).max().unwrap_or(0);
+    let longest = entries.iter().map(|entry| ostler_core::lifecycle::stop::longest_ms(&entry.spec)).max().unwrap_or(0);
     USUAL.max(longest.div_ceil(1000) + 30)
 }
 
 /// The user of `-u`, else `USER` and `LOGNAME`, as PM2; else who we are.
 fn user(call: &Call, scope: Scope) -> Result<User, CliError> {
-    let failed = |error: ostler_sys::user::UserError| CliError::Failed(ostler_core::causes::with_causes(&error));
+    let failed = |error: ostler_sys::users::user::UserError| CliError::Failed(ostler_core::text::causes::with_causes(&error));
     let own = || user_by_id(rustix::process::geteuid().as_raw()).map_err(failed);
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let given = call.value("user");

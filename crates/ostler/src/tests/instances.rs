@@ -71,7 +71,7 @@ fn releases() {
 
 #[test]
 fn differences() {
-    use ostler_core::diff::{Difference, Key};
+    use ostler_core::app::diff::{Difference, Key};
     let change = |key, was: Option<&str>, is: Option<&str>| Difference { key, was: was.map(Into::into), is: is.map(Into::into) };
     let changes = vec![
         change(Key::Attribute("script".into()), Some("/a.js"), Some("/b.js")),

@@ -1,7 +1,7 @@
 //! Attributes of an app under PM2's names.
 
+use ostler_core::app::inherit::EnvPolicy;
 use ostler_core::app::{AppSpec, CombinedLog, ExecMode, ReadySpec};
-use ostler_core::inherit::EnvPolicy;
 use serde_json::{Map, Value};
 
 use crate::control::Files;
@@ -228,7 +228,7 @@ fn in_bytes(key: &str, value: &Value) -> Option<Value> {
     if key != "max_memory_restart" {
         return None;
     }
-    ostler_core::units::bytes(value.as_str()?).ok().map(Value::from)
+    ostler_core::text::units::bytes(value.as_str()?).ok().map(Value::from)
 }
 
 /// Options that the description holds in a typed form, in PM2's units; only those that were set.

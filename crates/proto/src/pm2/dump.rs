@@ -199,7 +199,7 @@ fn own_spec(own: Value, map: &Map<String, Value>) -> Option<(AppSpec, Option<Tic
 /// FNV-1a of the attributes' JSON: finds edits, not forgeries (who can write the file can do anything anyhow).
 fn seal(map: &Map<String, Value>) -> String {
     let bytes = serde_json::to_vec(map).expect("keys are text and numbers are finite");
-    format!("{:016x}", ostler_core::fnv::fnv_64(bytes))
+    format!("{:016x}", ostler_core::text::fnv::fnv_64(bytes))
 }
 
 fn kind(value: &Value) -> &'static str {

@@ -1,10 +1,10 @@
 //! One entry of a dump that PM2 wrote (or that somebody edited): attributes → description.
 
+use ostler_core::app::inherit::EnvPolicy;
 use ostler_core::app::{AppSpec, CombinedLog, EnvMap, ExecMode, KillMode};
 use ostler_core::cron::{CronSpec, JobSpec, Schedule};
-use ostler_core::inherit::EnvPolicy;
-use ostler_core::limits::Amount;
-use ostler_core::safeguards::Safeguards;
+use ostler_core::health::limits::Amount;
+use ostler_core::health::safeguards::Safeguards;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -110,7 +110,7 @@ impl<'a> Entry<'a> {
                 let words: Option<Vec<String>> = list.iter().map(to_text).collect();
                 words.ok_or_else(|| format!("{key}: expected a list of texts"))
             }
-            Some(Value::String(text)) => Ok(ostler_core::args::split(text)),
+            Some(Value::String(text)) => Ok(ostler_core::app::args::split(text)),
             Some(_) => Err(format!("{key}: expected a list or text")),
         }
     }

@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 
 use indexmap::IndexMap;
+use ostler_core::app::git::WorkingTree;
 use ostler_core::app::{AppSpec, EnvMap, ExecMode};
-use ostler_core::git::WorkingTree;
 use ostler_core::lifecycle::{Counters, Ending, Instance};
 use serde_json::{Map, Value, json};
 

@@ -5,8 +5,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ostler_sys::lock::lock_within;
-use ostler_sys::replace::{Durability, ReplaceError, Writers, replace};
+use ostler_sys::fs::lock::lock_within;
+use ostler_sys::fs::replace::{Durability, ReplaceError, Writers, replace};
 
 use super::Access;
 use crate::settings::{SettingsError, make_folder};

@@ -3,7 +3,7 @@
 use ostler_alerts::input::{Kind, Occurrence};
 use ostler_client::words;
 use ostler_core::lifecycle::Ending;
-use ostler_core::masking::masked;
+use ostler_core::logs::masking::masked;
 use ostler_proto::event::{Cause, Event, Health, What};
 
 /// What an event is for alerts; none = nothing. `is_job`: whether an app is a job; `secrets`: what is not told.

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use ostler_alerts::input::{Sample, Standing};
 use ostler_alerts::rule::{Rule, rule};
 use ostler_core::health::State;
-use ostler_core::masking::secrets;
+use ostler_core::logs::masking::secrets;
 use ostler_proto::control::Detail;
 use serde_json::Value;
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use ostler_alerts::journal::{Book, Fault, Record, encode};
-use ostler_sys::replace::{Durability, Writers, replace};
+use ostler_sys::fs::replace::{Durability, Writers, replace};
 
 /// Length from which it is written anew with what still counts; doubled where that is already as much.
 const FULL: u64 = 1 << 20;

@@ -14,11 +14,11 @@ use ostler_alerts::journal::{Book, Record};
 use ostler_alerts::message::Message;
 use ostler_alerts::render::Verdict;
 use ostler_alerts::rule::{Condition, Pattern, SAMPLE_MS};
-use ostler_core::fnv::fnv_64;
-use ostler_core::masking::masked;
+use ostler_core::logs::masking::masked;
+use ostler_core::text::fnv::fnv_64;
 use ostler_http::Ending;
 use ostler_proto::control::{Event, Position};
-use ostler_sys::inotify::{Inotify, WatchFlags};
+use ostler_sys::fs::inotify::{Inotify, WatchFlags};
 use rustix::event::{PollFd, PollFlags, poll};
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::task::{AbortHandle, spawn_local};
@@ -328,7 +328,7 @@ impl Runner {
 
     /// Another boot than the last one is an occurrence of its own.
     fn look_at_boot(&mut self) {
-        let boot = ostler_sys::clock::boot_id().unwrap_or_default();
+        let boot = ostler_sys::time::clock::boot_id().unwrap_or_default();
         let before = std::mem::replace(&mut self.live.borrow_mut().state.boot, boot.clone());
         if !before.is_empty() && before != boot {
             let text = "was started again: the machine booted".to_owned();
@@ -464,7 +464,7 @@ impl Runner {
         self.describe_at = None;
         let (daemon, told) = (self.daemon.clone(), self.told.clone());
         drop(spawn_local(async move {
-            let total = ostler_sys::host::HostSample::take().memory_bytes.0;
+            let total = ostler_sys::machine::host::HostSample::take().memory_bytes.0;
             let asked = daemon.ask(|client| client.inspect(&[])).await;
             let described = asked.ok().map(|details| Box::new(described(&details, total)));
             let _ = told.send(Told::Described { asked_ms: now, described }).await;

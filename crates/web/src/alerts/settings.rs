@@ -10,9 +10,9 @@ use ostler_alerts::Problem;
 use ostler_alerts::channel::{Channel, channel};
 use ostler_alerts::engine::Silence;
 use ostler_alerts::rule::{Rule, defaults, rule};
-use ostler_core::suggest::closest;
-use ostler_sys::lock::lock_within;
-use ostler_sys::replace::{Durability, ReplaceError, Writers, replace};
+use ostler_core::text::suggest::closest;
+use ostler_sys::fs::lock::lock_within;
+use ostler_sys::fs::replace::{Durability, ReplaceError, Writers, replace};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -128,7 +128,7 @@ impl Settings {
     pub fn read(&self) -> AlertSettings {
         match self.file() {
             Ok(file) => understood(&file),
-            Err(error) => AlertSettings { problems: vec![ostler_core::causes::with_causes(&error)], ..AlertSettings::default() },
+            Err(error) => AlertSettings { problems: vec![ostler_core::text::causes::with_causes(&error)], ..AlertSettings::default() },
         }
     }
 

@@ -66,7 +66,7 @@ impl Daemon {
                 Err(error) => Err(error),
             }
         });
-        asked.await.map_err(|error| ostler_core::causes::with_causes(&error))?
+        asked.await.map_err(|error| ostler_core::text::causes::with_causes(&error))?
     }
 
     /// Orders something for this user, and waits for the end of it, however long that takes: a reload may take minutes. The order goes on when nobody waits any more.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ostler_client::{Client, ClientError, News as Told};
 use ostler_proto::control::{InstanceFigures, Request, Response, TableRow};
-use ostler_sys::host::HostSample;
+use ostler_sys::machine::host::HostSample;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Moment, News, Shared, Snapshot};
@@ -262,7 +262,7 @@ struct Hosts {
 impl Hosts {
     fn take(&mut self) -> Host {
         let sample = HostSample::brief();
-        let host = Host::of(&sample, self.last.as_ref(), ostler_sys::cpus::available());
+        let host = Host::of(&sample, self.last.as_ref(), ostler_sys::machine::cpus::available());
         self.last = Some(sample);
         host
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ostler_client::{Client, ClientError, Peer};
-use ostler_core::home_paths::HomePaths;
+use ostler_core::home::home_paths::HomePaths;
 use ostler_proto::control::{Event, InstanceFigures, Position, Said, TableRow};
 use tokio::sync::{broadcast, watch};
 

@@ -1,7 +1,7 @@
 //! Groups of exceptions: counted, bounded. Pure.
 
 use ostler_core::errors::{Exception, Found};
-use ostler_core::fnv::fnv_64;
+use ostler_core::text::fnv::fnv_64;
 use serde::{Deserialize, Serialize};
 
 use super::Resolved;

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ostler_core::errors::{Exception, Found, Reader, pattern};
-use ostler_core::fnv::fnv_64;
-use ostler_core::masking::{masked, secrets};
+use ostler_core::logs::masking::{masked, secrets};
+use ostler_core::text::fnv::fnv_64;
 use ostler_http::Ending;
 use ostler_proto::control::{Request, Response, Said};
 use tokio::sync::broadcast;
@@ -365,7 +365,7 @@ impl Collector {
             Err(error) => {
                 self.dirty_since = Some(Instant::now());
                 if !std::mem::replace(&mut self.is_told, true) {
-                    tell(format_args!("exceptions are not kept: {}", ostler_core::causes::with_causes(&error)));
+                    tell(format_args!("exceptions are not kept: {}", ostler_core::text::causes::with_causes(&error)));
                 }
             }
         }

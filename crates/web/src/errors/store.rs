@@ -5,8 +5,8 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ostler_sys::lock::lock_within;
-use ostler_sys::replace::{Durability, ReplaceError, Writers, replace};
+use ostler_sys::fs::lock::lock_within;
+use ostler_sys::fs::replace::{Durability, ReplaceError, Writers, replace};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -167,7 +167,7 @@ pub(super) fn take_up(home: &Path) -> Book {
     let path = book_path(home);
     let aside = path.with_extension("json.aside");
     let _ = std::fs::rename(&path, &aside);
-    tell(format_args!("{}; it is \"{}\" now", ostler_core::causes::with_causes(&problem), aside.display()));
+    tell(format_args!("{}; it is \"{}\" now", ostler_core::text::causes::with_causes(&problem), aside.display()));
     Book::empty()
 }
 

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ostler_alerts::engine::Change;
 use ostler_proto::control::{Event, Position};
 use ostler_proto::event::What;
-use ostler_sys::replace::{Durability, Writers, replace};
+use ostler_sys::fs::replace::{Durability, Writers, replace};
 use serde::{Deserialize, Serialize};
 
 use crate::view;

@@ -155,7 +155,7 @@ impl State {
 
     fn open(&self) -> io::Result<Option<Store>> {
         let folder = Folder::make(self.folder.clone())?;
-        let Some(lock) = ostler_sys::lock::try_lock(&self.folder.join("lock"))? else { return Ok(None) };
+        let Some(lock) = ostler_sys::fs::lock::try_lock(&self.folder.join("lock"))? else { return Ok(None) };
         let history = History::open(folder, Options { most_bytes: self.most_bytes })?;
         Ok(Some(Store { history, _lock: lock }))
     }

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ostler_core::diff::looks_secret;
-use ostler_core::masking::{MASK, masked, secrets};
+use ostler_core::app::diff::looks_secret;
+use ostler_core::logs::masking::{MASK, masked, secrets};
 use ostler_otlp::encode::Origin;
 use ostler_otlp::store::Sender;
 use tokio::sync::{Mutex, broadcast};

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ostler_alerts::channel::Url;
-use ostler_core::masking::MASK;
+use ostler_core::logs::masking::MASK;
 use serde::{Deserialize, Serialize};
 
 /// Port at which traces are taken unless given: that of OTLP over HTTP.
@@ -141,7 +141,7 @@ pub fn port_file(home: &Path) -> PathBuf {
 /// # Errors
 /// The file cannot be written or removed.
 pub(crate) fn tell_port(home: &Path, port: Option<u16>) -> io::Result<()> {
-    use ostler_sys::replace::{Durability, Writers, replace};
+    use ostler_sys::fs::replace::{Durability, Writers, replace};
     let path = port_file(home);
     let Some(port) = port else {
         return match std::fs::remove_file(path) {

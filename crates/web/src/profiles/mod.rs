@@ -133,7 +133,7 @@ impl Profiles {
     /// One profile: ordered, taken over, kept.
     async fn one(&self, daemon: &Daemon, subject: &Subject, rights: AppRights) -> Result<(), String> {
         let request = Request::Profile { target: subject.instance.to_string(), kind: subject.kind, ms: subject.ms };
-        let outcome = daemon.order(&subject.by, request).await.map_err(|problem| ostler_core::causes::with_causes(&problem))?;
+        let outcome = daemon.order(&subject.by, request).await.map_err(|problem| ostler_core::text::causes::with_causes(&problem))?;
         if let Err(failure) = outcome.result {
             return Err(outcome.lines.into_iter().next().unwrap_or_else(|| failure.to_string()));
         }

@@ -1,8 +1,8 @@
 //! `/api/alerts`: what fires, who is told; silences for operators, channels for admins.
 
 use hyper::{Response, StatusCode};
-use ostler_core::causes::with_causes;
-use ostler_core::units;
+use ostler_core::text::causes::with_causes;
+use ostler_core::text::units;
 use serde::Deserialize;
 use serde_json::{Value, json};
 

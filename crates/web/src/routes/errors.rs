@@ -104,7 +104,7 @@ pub(super) async fn resolve(site: &Site, asked: Asked, identity: &Identity, id: 
         .map(|group| (group.id.clone(), group.app.clone(), group.sample.instance));
     let Some((id, app, instance)) = found else { return not_found(id) };
     if let Err(problem) = errors::resolve(&site.home, &id, &identity.user) {
-        return error(StatusCode::INTERNAL_SERVER_ERROR, &ostler_core::causes::with_causes(&problem));
+        return error(StatusCode::INTERNAL_SERVER_ERROR, &ostler_core::text::causes::with_causes(&problem));
     }
     let namespace = site.daemon.latest().rows.iter().find(|row| row.id == instance && row.name == app).map(|row| row.namespace.clone());
     site.audit.write(&Entry {

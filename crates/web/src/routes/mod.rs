@@ -276,7 +276,7 @@ fn unknown(site: &Site) -> Response<Body> {
 
 /// Who may come in cannot be read, or not be written.
 fn broken(problem: &crate::access::AccessError) -> Response<Body> {
-    error(StatusCode::INTERNAL_SERVER_ERROR, &ostler_core::causes::with_causes(problem))
+    error(StatusCode::INTERNAL_SERVER_ERROR, &ostler_core::text::causes::with_causes(problem))
 }
 
 /// The daemon does not answer, or says no.
@@ -289,7 +289,7 @@ fn not_asked(problem: &crate::daemon::AskError) -> Response<Body> {
         AskError::Client(ClientError::Refused(_)) => StatusCode::CONFLICT,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
-    error(status, &ostler_core::causes::with_causes(problem))
+    error(status, &ostler_core::text::causes::with_causes(problem))
 }
 
 #[cfg(test)]

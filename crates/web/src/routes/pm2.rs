@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
-use ostler_core::masking::{MASK, mask, secrets};
+use ostler_core::logs::masking::{MASK, mask, secrets};
 use serde_json::{Value, json};
 
 use super::not_asked;

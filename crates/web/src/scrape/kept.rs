@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use ostler_sys::replace::{Durability, Writers, replace};
+use ostler_sys::fs::replace::{Durability, Writers, replace};
 use serde::{Deserialize, Serialize};
 
 use super::page::{Family, Kind, Value, page};
@@ -57,8 +57,8 @@ pub(super) fn keep<'a>(home: &Path, apps: impl Iterator<Item = (&'a (String, Str
         last: sums.last.iter().map(|(id, (pid, page))| Last { id: *id, pid: *pid, page: text(&page.families) }).collect(),
     };
     let kept = serde_json::to_vec(&Kept { version: VERSION, apps: apps.map(app).collect() }).unwrap_or_default();
-    make_folder(home).map_err(|error| ostler_core::causes::with_causes(&error))?;
-    replace(&path(home), &kept, Durability::Process, Writers::One).map_err(|error| ostler_core::causes::with_causes(&error))
+    make_folder(home).map_err(|error| ostler_core::text::causes::with_causes(&error))?;
+    replace(&path(home), &kept, Durability::Process, Writers::One).map_err(|error| ostler_core::text::causes::with_causes(&error))
 }
 
 /// The sums to go on with, and what is wrong with the file: then it is put beside, and all begins at nothing.

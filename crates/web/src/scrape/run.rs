@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ostler_client::app_rights::AppRights;
 use ostler_core::app::{AppSpec, ExecMode};
-use ostler_core::scrape::{Scrape, scrape};
+use ostler_core::health::scrape::{Scrape, scrape};
 use ostler_http::Ending;
 use ostler_proto::control::TableRow;
 use tokio::sync::{Mutex, Semaphore};

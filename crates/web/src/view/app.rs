@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ostler_client::words;
 use ostler_core::app::AppSpec;
-use ostler_core::masking::{mask, secrets};
+use ostler_core::logs::masking::{mask, secrets};
 use ostler_proto::control::{Detail, Figures, RolloutReport, RolloutState};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -109,7 +109,7 @@ pub(crate) fn detail(app: App, details: &[Detail], rollouts: &[RolloutReport], f
     let mut exits: Vec<Exit> = details.iter().flat_map(exits_of).collect();
     exits.sort_by_key(|exit| std::cmp::Reverse(exit.at));
     for line in exits.iter_mut().flat_map(|exit| &mut exit.last_words) {
-        *line = ostler_core::masking::masked(line, &hidden);
+        *line = ostler_core::logs::masking::masked(line, &hidden);
     }
     Some(AppDetail {
         script: first.spec.script.clone(),

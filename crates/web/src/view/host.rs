@@ -1,6 +1,6 @@
 //! Figures of the machine.
 
-use ostler_sys::host::HostSample;
+use ostler_sys::machine::host::HostSample;
 use serde::Serialize;
 
 /// The machine.

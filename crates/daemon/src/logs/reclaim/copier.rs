@@ -8,14 +8,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
-use ostler_sys::descriptors::has_open_for_writing;
+use ostler_sys::process::descriptors::has_open_for_writing;
 use ostler_sys::{ProcRef, ProcTable};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::cut::{give_up, name_beside};
 use super::{Failure, FileKey, ReclaimRecord, empty};
-use crate::rights::Rights;
+use crate::platform::rights::Rights;
 
 /// Bytes that are left for the moment in which the writers are stopped.
 const LITTLE: u64 = 64 << 10;
@@ -361,7 +361,7 @@ pub(super) fn look_for_writers(order: &Order) -> Found {
     let (_, meta) = super::look(Path::new(&order.target), order.file);
     let beside = meta.map(|meta| (meta.dev(), meta.ino())).filter(|key| *key != order.file);
     let table = ProcTable::scan();
-    let looked_at: Vec<ProcRef> = table.entries().iter().map(ostler_sys::tree::Entry::process).collect();
+    let looked_at: Vec<ProcRef> = table.entries().iter().map(ostler_sys::process::tree::Entry::process).collect();
     let writes = |process: &&ProcRef, key| has_open_for_writing(process.pid, key).unwrap_or(false);
     let writers = looked_at.iter().filter(|process| writes(process, order.file)).copied().collect();
     let is_beside_written = beside.is_some_and(|key| looked_at.iter().any(|process| writes(&process, key)));

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags, open, statat};
 
 use super::FileKey;
-use crate::rights::Rights;
+use crate::platform::rights::Rights;
 
 /// Open folder.
 #[derive(Debug)]

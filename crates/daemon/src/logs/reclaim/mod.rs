@@ -37,7 +37,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::rights::Rights;
+use crate::platform::rights::Rights;
 
 pub(crate) use copier::{Copied, Copier, CopierReport, News, Order};
 pub(crate) use cut::{reclaim, recover, rename_to_free, undo};

@@ -6,7 +6,7 @@ pub(super) mod procfile;
 pub(super) mod supervisor;
 pub(super) mod systemd;
 
-use ostler_core::suggest::closest;
+use ostler_core::text::suggest::closest;
 
 /// A key of a foreign format.
 #[derive(Clone, Copy, Debug)]

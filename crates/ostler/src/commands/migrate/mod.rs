@@ -13,9 +13,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use ostler_core::home_paths::HomePaths;
+use ostler_core::home::home_paths::HomePaths;
 use ostler_proto::control::Request;
-use ostler_sys::tree::ProcTable;
+use ostler_sys::process::tree::ProcTable;
 use serde_json::{Value, json};
 
 use self::moving::Migration;
@@ -43,7 +43,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let limit = match call.value("timeout") {
         Some(text) => {
             let bad = |error: &dyn std::fmt::Display| UsageError::BadValue { option: "--timeout".into(), reason: error.to_string() };
-            Duration::from_millis(ostler_core::units::millis(text).map_err(|error| bad(&error))?)
+            Duration::from_millis(ostler_core::text::units::millis(text).map_err(|error| bad(&error))?)
         }
         None => WELL_WITHIN,
     };
@@ -113,7 +113,7 @@ struct Step<'a> {
 
 fn plan<'a>(found: &'a Found, pm2: Option<&Pm2>) -> Vec<Step<'a>> {
     let processes = ProcTable::scan();
-    let shares = pm2.is_some_and(|pm2| ostler_sys::lent::may_take_from(pm2.process));
+    let shares = pm2.is_some_and(|pm2| ostler_sys::fd::lent::may_take_from(pm2.process));
     let step = |app: &'a App| {
         let places = listens(&processes, app.pids());
         // Without a PM2 that runs there is nothing in the way.
@@ -127,7 +127,7 @@ fn plan<'a>(found: &'a Found, pm2: Option<&Pm2>) -> Vec<Step<'a>> {
 fn listens(processes: &ProcTable, pids: impl Iterator<Item = i32>) -> BTreeSet<String> {
     let all: Vec<i32> =
         pids.flat_map(|pid| processes.descendants(pid).into_iter().map(|entry| entry.pid).chain([pid]).collect::<Vec<_>>()).collect();
-    ostler_sys::listening::places_of(&all)
+    ostler_sys::net::listening::places_of(&all)
 }
 
 /// The saved list of a PM2 that does not run.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ostler_proto::control::{OtherManager, Progress, Request, Response};
 use ostler_sys::ProcRef;
-use ostler_sys::tree::ProcTable;
+use ostler_sys::process::tree::ProcTable;
 use serde_json::{Value, json};
 
 use super::super::steady::steady;
@@ -248,5 +248,5 @@ impl Migration {
 /// True for a port that the kernel chose: the next process gets another one.
 fn is_ephemeral(place: &str) -> bool {
     let Ok(port) = place.trim_start_matches("udp ").parse::<u16>() else { return false };
-    ostler_sys::listening::ephemeral_ports().is_some_and(|ports| ports.contains(&port))
+    ostler_sys::net::listening::ephemeral_ports().is_some_and(|ports| ports.contains(&port))
 }

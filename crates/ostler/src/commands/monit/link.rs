@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ostler_client::{Client, ClientError};
-use ostler_core::causes::with_causes;
+use ostler_core::text::causes::with_causes;
 use ostler_proto::control::{Action, Detail, Failure, Position, Progress, Request, Response, ScaleTo};
 
 use super::state::{AppOrder, Chosen, Link, News, State};

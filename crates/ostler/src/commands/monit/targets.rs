@@ -1,6 +1,6 @@
 //! Target that means certain instances and no others: a name may be a number, a word such as `all`, or somebody's namespace.
 
-use ostler_core::select::{Entry, select};
+use ostler_core::app::select::{Entry, select};
 use ostler_proto::control::TableRow;
 
 /// The word by which the daemon selects exactly these instances of one app; none where no word does.

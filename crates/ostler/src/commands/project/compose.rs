@@ -85,7 +85,7 @@ impl ComposeFiles {
             // Only root can start a process as another user. A user of the image may not exist on this machine.
             runs_as: &|user| {
                 let (name, group) = user.split_once(':').map_or((user, None), |(name, group)| (name, Some(group)));
-                rustix::process::geteuid().is_root() && ostler_sys::user::identity(Some(name), group).is_ok()
+                rustix::process::geteuid().is_root() && ostler_sys::users::user::identity(Some(name), group).is_ok()
             },
             read: &|file| {
                 let path = self.dir.join(file);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ostler_core::app::AppSpec;
-use ostler_core::diff::{Key, differences};
+use ostler_core::app::diff::{Key, differences};
 use ostler_proto::control::Detail;
 
 use super::{is_member, service};

@@ -5,8 +5,13 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use ostler_keeper::{Launcher, runtime_signals};
-use ostler_sys::signal::{KILL, SignalFd};
-use ostler_sys::{CStrings, ProcRef, SpawnSpec, child, exec, pipe, process};
+use ostler_sys::process::signal::{KILL, SignalFd};
+use ostler_sys::{
+    CStrings, ProcRef, SpawnSpec,
+    fd::pipe,
+    process,
+    process::{child, exec},
+};
 use rustix::io::Errno;
 
 use super::{settings, starter};
@@ -14,7 +19,7 @@ use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::home;
-use ostler_core::causes::with_causes;
+use ostler_core::text::causes::with_causes;
 
 /// Becomes the keeper. Returns only when that fails.
 pub(super) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {

@@ -2,10 +2,10 @@
 
 use std::io::IsTerminal;
 
-use ostler_core::runtime::{Form, RuntimeSpec};
-use ostler_core::units;
+use ostler_core::lifecycle::runtime::{Form, RuntimeSpec};
+use ostler_core::text::units;
 use ostler_keeper::runtime_signals;
-use ostler_sys::signal;
+use ostler_sys::process::signal;
 
 use crate::cli::Call;
 use crate::cx::Cx;

@@ -35,7 +35,7 @@ impl StarterContext {
     /// `None` in a process that is not the starter.
     pub(super) fn take() -> Option<Self> {
         let home = std::env::var_os(HOME_VAR).filter(|_| std::env::var_os(ROLE_VAR).is_some_and(|role| role == ROLE))?;
-        Some(Self { home: home.into(), ready: ostler_sys::fdpass::inherited(READY_FD).ok()? })
+        Some(Self { home: home.into(), ready: ostler_sys::fd::fdpass::inherited(READY_FD).ok()? })
     }
 }
 

@@ -73,8 +73,9 @@ fn once(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
     let (width, is_ascii) = (cx.out.width(), cx.out.is_ascii());
     let columns = past.as_ref().map_or(0, |_| figures::room(width, 2 * VALUE + 2) / 2);
-    let title =
-        past.as_ref().map_or_else(|| "now".to_owned(), |past| format!("the last {}", ostler_core::units::millis_text(past.to - past.from)));
+    let title = past
+        .as_ref()
+        .map_or_else(|| "now".to_owned(), |past| format!("the last {}", ostler_core::text::units::millis_text(past.to - past.from)));
     let heading = figures::line(&title, &format!("{:>VALUE$} {:columns$}", "cpu", ""), &format!("{:>VALUE$}", "memory"), width);
     cx.out.text(format_args!("{}\n", heading.trim_end()));
     let span = past.as_ref().map_or((0, 1), |past| (past.from, past.to));

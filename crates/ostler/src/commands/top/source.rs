@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ostler_client::{Client, ClientError};
-use ostler_core::home_paths::HomePaths;
+use ostler_core::home::home_paths::HomePaths;
 use ostler_history::Answer;
 use ostler_proto::control::TableRow;
 

@@ -1,6 +1,6 @@
 //! The state as a picture. Pure.
 
-use ostler_core::units;
+use ostler_core::text::units;
 
 use super::state::{Entry, State};
 use crate::full_screen::cells::{Picture, Tone};

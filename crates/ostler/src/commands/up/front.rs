@@ -6,7 +6,7 @@ use std::time::Instant;
 use ostler_client::words::how;
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::Ending;
-use ostler_core::order::Condition;
+use ostler_core::lifecycle::order::Condition;
 use ostler_proto::control::{Detail, Event, Request, Summary};
 use ostler_proto::event::{Cause, What};
 

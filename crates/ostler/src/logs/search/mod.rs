@@ -24,7 +24,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
-use ostler_core::fnv::fnv_64;
+use ostler_core::text::fnv::fnv_64;
 
 use super::follow::modified_ms;
 use super::past::rotated;

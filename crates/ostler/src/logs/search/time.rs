@@ -3,7 +3,7 @@
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, Zoned};
-use ostler_core::units;
+use ostler_core::text::units;
 
 /// Bytes of a line in which its time is looked for.
 const FRONT: usize = 4096;

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use ostler_core::causes::with_causes;
+use ostler_core::text::causes::with_causes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 

@@ -7,7 +7,7 @@ use ostler_core::app::AppSpec;
 use ostler_core::serving::ListenAt;
 use ostler_proto::pm2::DumpEntry;
 use ostler_sys::Credentials;
-use ostler_sys::user::identity;
+use ostler_sys::users::user::identity;
 
 use super::access::{Barred, EXECUTE, READ, may};
 use super::unit::credentials;
@@ -49,7 +49,7 @@ fn who(spec: &AppSpec, own: &Credentials) -> Result<Credentials, String> {
         Ok(None) => Ok(own.clone()),
         Ok(Some(identity)) if own.uid == 0 || identity.credentials.uid == own.uid => Ok(identity.credentials),
         Ok(Some(identity)) => Err(format!("only a service of root can start it as uid {}", identity.credentials.uid)),
-        Err(error) => Err(ostler_core::causes::with_causes(&error)),
+        Err(error) => Err(ostler_core::text::causes::with_causes(&error)),
     }
 }
 

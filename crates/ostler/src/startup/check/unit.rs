@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use ostler_sys::Credentials;
-use ostler_sys::user::identity;
+use ostler_sys::users::user::identity;
 
 use super::access::{Barred, EXECUTE, READ, WRITE, may};
 use super::{Finding, fine, lingers, startup_again, wrong};

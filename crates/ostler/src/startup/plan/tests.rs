@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ostler_sys::user::User;
+use ostler_sys::users::user::User;
 
 use super::*;
 use crate::home::Program;
@@ -111,7 +111,7 @@ fn a_script_runs_what_it_says() {
     let exe = folder.join("pm2");
     std::fs::write(&exe, "#!/bin/sh\nprintf '%s\\n' \"$1\" \"$PM2_HOME\" \"$PATH\" >\"$PM2_HOME/said\"\n").unwrap();
     std::fs::set_permissions(&exe, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let me = ostler_sys::user::user_by_id(rustix::process::geteuid().as_raw()).unwrap().unwrap();
+    let me = ostler_sys::users::user::user_by_id(rustix::process::geteuid().as_raw()).unwrap().unwrap();
     let facts = Facts {
         exe: exe.to_str().unwrap().into(),
         home: folder.to_str().unwrap().into(),

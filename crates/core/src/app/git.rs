@@ -1,0 +1,212 @@
+//! What git's own files say about a working tree: where HEAD is, which commit that is, where it came from. Anybody may have written them.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Most folders that are looked at upwards.
+const MAX_FOLDERS: usize = 64;
+
+/// Working tree that a folder is in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkingTree {
+    /// Folder with `.git` in it.
+    pub root: PathBuf,
+    /// Commit.
+    pub revision: String,
+    /// Branch, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// Address of `origin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+}
+
+/// What a path is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Folder.
+    Folder,
+    /// Anything else.
+    Other,
+}
+
+/// The working tree that the folder is in, by a reader of files: `kind` says what a path is (none = nothing is there), `text` what is in a file (none = it
+/// cannot be read).
+pub fn working_tree(folder: &Path, kind: impl Fn(&Path) -> Option<Kind>, text: impl Fn(&Path) -> Option<String>) -> Option<WorkingTree> {
+    let (root, at, found) = folder.ancestors().take(MAX_FOLDERS).find_map(|folder| {
+        let at = folder.join(".git");
+        kind(&at).map(|kind| (folder, at, kind))
+    })?;
+    // A worktree or submodule has a file instead, which says where the folder is.
+    let own = if found == Kind::Folder { at } else { root.join(text(&at)?.strip_prefix("gitdir:")?.trim()) };
+    let common = text(&own.join("commondir")).map_or_else(|| own.clone(), |path| own.join(path.trim()));
+    let (revision, branch) = match head(&text(&own.join("HEAD"))?)? {
+        Head::Commit(revision) => (revision, None),
+        Head::Ref(name) => {
+            let loose = || text(&common.join(&name)).and_then(|text| commit(&text));
+            let revision = loose().or_else(|| packed(&text(&common.join("packed-refs"))?, &name))?;
+            (revision, Some(name.strip_prefix("refs/heads/").unwrap_or(&name).to_owned()))
+        }
+    };
+    let url = text(&common.join("config")).and_then(|config| url(&config, "origin"));
+    Some(WorkingTree { root: root.to_owned(), revision, branch, url })
+}
+
+/// What HEAD names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// Full name of a branch, `refs/heads/main`.
+    Ref(String),
+    /// Commit without a branch.
+    Commit(String),
+}
+
+/// Reads `HEAD`.
+///
+/// ```
+/// use ostler_core::app::git::{Head, head};
+/// assert_eq!(head("ref: refs/heads/main\n"), Some(Head::Ref("refs/heads/main".into())));
+/// ```
+pub fn head(text: &str) -> Option<Head> {
+    let line = text.lines().next()?.trim();
+    match line.strip_prefix("ref:") {
+        Some(name) => is_ref(name.trim()).then(|| Head::Ref(name.trim().to_owned())),
+        None => commit(line).map(Head::Commit),
+    }
+}
+
+/// A commit, if the first line is one.
+pub fn commit(text: &str) -> Option<String> {
+    let line = text.lines().next()?.trim();
+    (matches!(line.len(), 40 | 64) && line.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| line.to_ascii_lowercase())
+}
+
+/// The commit that a ref has in `packed-refs`.
+pub fn packed(text: &str, name: &str) -> Option<String> {
+    text.lines().filter_map(|line| line.split_once(' ')).find(|(_, of)| of.trim_end() == name).and_then(|(hash, _)| commit(hash))
+}
+
+/// The address of the remote in `config`, without a password.
+pub fn url(config: &str, remote: &str) -> Option<String> {
+    let wanted = format!("[remote \"{remote}\"]");
+    let mut is_inside = false;
+    let mut found = None;
+    for line in config.lines().map(str::trim) {
+        if line.starts_with('[') {
+            is_inside = line == wanted;
+        } else if is_inside
+            && let Some((key, value)) = line.split_once('=')
+            && key.trim().eq_ignore_ascii_case("url")
+        {
+            found = Some(without_password(value.trim()));
+        }
+    }
+    found.filter(|url| !url.is_empty() && !url.chars().any(char::is_control))
+}
+
+/// `https://name:token@host/…` without what is secret: all in front of the `@`, as a token stands in either place.
+fn without_password(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+            let host = authority.rsplit_once('@').filter(|_| scheme != "ssh").map_or(authority, |(_, host)| host);
+            format!("{scheme}://{host}{path}")
+        }
+        None => url.to_owned(),
+    }
+}
+
+/// True for a name below `refs/` that leads nowhere else when it is used as a path.
+fn is_ref(name: &str) -> bool {
+    let is_part = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.chars().any(|c| c.is_control() || c == '\\');
+    name.len() <= 1024 && name.starts_with("refs/") && name.split('/').all(is_part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "8bd0f60ef66bd0c9f0d63c4c0d3a3d3c1e2f4a5b";
+
+    #[test]
+    fn heads() {
+        let at = |name: &str| Some(Head::Ref(name.to_owned()));
+        for (text, expected) in [
+            ("ref: refs/heads/main\n", at("refs/heads/main")),
+            ("ref:refs/heads/a/b", at("refs/heads/a/b")),
+            (HASH, Some(Head::Commit(HASH.into()))),
+            ("ref: refs/../../etc/passwd", None),
+            ("ref: /etc/passwd", None),
+            ("ref: refs//x", None),
+            ("root:x:0:0", None),
+            ("8bd0", None),
+            ("", None),
+        ] {
+            assert_eq!(head(text), expected, "{text:?}");
+        }
+        assert_eq!(head(&format!("ref: refs/{}", "x".repeat(2000))), None);
+    }
+
+    #[test]
+    fn trees() {
+        let tree = |files: &[(&str, &str)], folder: &str| {
+            let text = |path: &Path| files.iter().find(|(name, _)| Path::new(name) == path).map(|(_, text)| (*text).to_owned());
+            let kind = |path: &Path| {
+                let is_folder = files.iter().any(|(name, _)| Path::new(name) != path && Path::new(name).starts_with(path));
+                if is_folder { Some(Kind::Folder) } else { text(path).map(|_| Kind::Other) }
+            };
+            working_tree(Path::new(folder), kind, text)
+        };
+        let config = ("/srv/a/.git/config", "[remote \"origin\"]\nurl = https://me:x@example.com/a");
+        let found = |root: &str, branch: Option<&str>, url: Option<&str>| {
+            Some(WorkingTree { root: root.into(), revision: HASH.into(), branch: branch.map(str::to_owned), url: url.map(str::to_owned) })
+        };
+        let loose = [("/srv/a/.git/HEAD", "ref: refs/heads/x/y"), ("/srv/a/.git/refs/heads/x/y", HASH), config];
+        assert_eq!(tree(&loose, "/srv/a/src/b"), found("/srv/a", Some("x/y"), Some("https://example.com/a")));
+        assert_eq!(tree(&loose, "/srv"), None);
+        let packed = format!("{HASH} refs/heads/main\n");
+        let packed = [("/srv/a/.git/HEAD", "ref: refs/heads/main"), ("/srv/a/.git/packed-refs", packed.as_str())];
+        assert_eq!(tree(&packed, "/srv/a"), found("/srv/a", Some("main"), None));
+        // A worktree: its HEAD is its own, the rest is the repository's.
+        let other = [
+            ("/srv/w/.git", "gitdir: /srv/a/.git/worktrees/w"),
+            ("/srv/a/.git/worktrees/w/commondir", "../.."),
+            ("/srv/a/.git/worktrees/w/HEAD", HASH),
+            ("/srv/a/.git/worktrees/w/../../config", config.1),
+        ];
+        assert_eq!(tree(&other, "/srv/w/x"), found("/srv/w", None, Some("https://example.com/a")));
+        // The nearest one counts, also a broken one.
+        let broken = [("/srv/a/b/.git/HEAD", "?"), loose[0], loose[1]];
+        assert_eq!((tree(&broken, "/srv/a/b"), tree(&broken, "/srv/a").is_some()), (None, true));
+    }
+
+    #[test]
+    fn packed_refs() {
+        let text = format!(
+            "# pack-refs with: peeled fully-peeled sorted\n{HASH} refs/heads/main\n{HASH} refs/tags/v1\n^{HASH}\nx refs/heads/bad\n"
+        );
+        assert_eq!(packed(&text, "refs/heads/main").as_deref(), Some(HASH));
+        assert_eq!((packed(&text, "refs/heads/mai"), packed(&text, "refs/heads/bad")), (None, None));
+    }
+
+    #[test]
+    fn addresses() {
+        let config = |url: &str| {
+            format!(
+                "[core]\n\turl = no\n[remote \"other\"]\n\turl = no\n[remote \"origin\"]\n\tfetch = x\n\turl = {url}\n[branch \"main\"]\n\turl = no\n"
+            )
+        };
+        for (given, shown) in [
+            ("git@example.com:a/b.git", "git@example.com:a/b.git"),
+            ("https://example.com/a", "https://example.com/a"),
+            ("https://me:token@example.com/a@b", "https://example.com/a@b"),
+            ("https://token@example.com", "https://example.com"),
+            ("ssh://git@example.com:22/a", "ssh://git@example.com:22/a"),
+            ("/srv/a.git", "/srv/a.git"),
+        ] {
+            assert_eq!(url(&config(given), "origin").as_deref(), Some(shown));
+        }
+        assert_eq!(url("[remote \"x\"]\nurl = a", "origin"), None);
+    }
+}

@@ -1,0 +1,626 @@
+//! [`AppSpec`]: the normalized description of an app that every layer shares.
+//!
+//! The client builds it from options or an ecosystem file (`ostler-config`); the daemon only ever sees this. Paths are absolute but
+//! *not* symlink-resolved: a `current` link is followed anew at each start.
+
+pub mod args;
+pub mod default_box;
+pub mod diff;
+pub mod export_settings;
+pub mod git;
+pub mod given;
+pub mod hooks;
+pub mod inherit;
+pub mod inspector;
+pub mod instances;
+pub mod package;
+pub mod program;
+pub mod secrets;
+pub mod select;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::app::default_box::DefaultBox;
+use crate::app::given::Given;
+use crate::app::hooks::Hooks;
+use crate::app::inherit::EnvPolicy;
+use crate::app::program::ProgramKind;
+use crate::app::secrets::Secrets;
+use crate::cron::CronSpec;
+use crate::health::safeguards::Safeguards;
+use crate::lifecycle::order::Order;
+use crate::lifecycle::restart::RestartBudget;
+use crate::logs::rotate::RotateSpec;
+use crate::serving::{Autoscale, Listen, ListenAt, ReadyBy, RolloutSpec, Scheduling, Sticky};
+use crate::watch::WatchSpec;
+
+/// Environment variables in the order in which they were given.
+pub type EnvMap = IndexMap<String, String>;
+
+/// An app as the user declares it; it has a name and one or more instances.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AppSpec {
+    /// Any text without control characters; not unique by itself.
+    pub name: String,
+    /// Key of the app if it is not its name, because an app of another namespace had that name first.
+    #[serde(skip_serializing_if = "is_default")]
+    pub qualified: Option<String>,
+    /// `default` unless given.
+    pub namespace: String,
+    /// Absolute path of the script or program (`pm_exec_path` on the wire), or the text of a shell command when `shell` is true.
+    pub script: String,
+    /// The target was a command line (it had a blank): `script` is the shell, `args` is `["-c", text]`, `interpreter` is none.
+    #[serde(skip_serializing_if = "is_default")]
+    pub shell: bool,
+    /// Program that runs the script, as given or derived from the extension (`node`, `python3`, `/opt/x/node`); looked up in the
+    /// *app's* `PATH` at each start. `None` = run the script itself (wire `none`).
+    #[serde(skip_serializing_if = "is_default")]
+    pub interpreter: Option<String>,
+    /// Kind of the program that runs it, if the name of the interpreter does not show it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub program: Option<ProgramKind>,
+    /// Arguments before the script (`node_args`).
+    #[serde(skip_serializing_if = "is_default")]
+    pub interpreter_args: Vec<String>,
+    /// Arguments after the script.
+    #[serde(skip_serializing_if = "is_default")]
+    pub args: Vec<String>,
+    /// Absolute working directory.
+    pub cwd: String,
+    /// Folder of the first start, against which `cwd` and `script` were resolved; none = `cwd` itself.
+    #[serde(skip_serializing_if = "is_default")]
+    pub folder: Option<String>,
+    /// Fork or cluster.
+    pub mode: ExecMode,
+    /// Number of instances (already resolved: `max`, 0 and negative numbers are gone).
+    pub instances: u32,
+    /// `instances` was given explicitly (decides the log file suffix as PM2 does).
+    #[serde(skip_serializing_if = "is_default")]
+    pub instances_given: bool,
+    /// User to run as: name or number as given.
+    #[serde(skip_serializing_if = "is_default")]
+    pub uid: Option<String>,
+    /// Group to run as: name or number as given.
+    #[serde(skip_serializing_if = "is_default")]
+    pub gid: Option<String>,
+    /// Environment, in layers.
+    #[serde(skip_serializing_if = "is_default")]
+    pub env: EnvSpec,
+    /// Variables whose values are fetched at each start.
+    #[serde(skip_serializing_if = "is_default")]
+    pub secrets: Secrets,
+    /// Destinations of the output.
+    #[serde(skip_serializing_if = "is_default")]
+    pub logs: LogSpec,
+    /// Rotation of the logs (`log_rotate`), as far as the app says something.
+    #[serde(skip_serializing_if = "is_default")]
+    pub log_rotate: DefaultBox<RotateSpec>,
+    /// Explicit pid file; without it `<home>/pids/<name>-<id>.pid`. The id suffix is always added.
+    #[serde(skip_serializing_if = "is_default")]
+    pub pid_file: Option<String>,
+    /// Start at once; false = the entry is created as stopped.
+    pub autostart: bool,
+    /// Restart policy: when to restart and when to give up.
+    #[serde(skip_serializing_if = "is_default")]
+    pub restart: RestartSpec,
+    /// Hooks: commands at fixed points of its life.
+    #[serde(skip_serializing_if = "is_default")]
+    pub hooks: DefaultBox<Hooks>,
+    /// Dependencies: apps that have to be there first.
+    #[serde(skip_serializing_if = "is_default")]
+    pub order: DefaultBox<Order>,
+    /// Way of stopping it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub stop: StopSpec,
+    /// Readiness: when a start counts as done.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ready: ReadySpec,
+    /// Sockets that every instance gets.
+    #[serde(skip_serializing_if = "is_default")]
+    pub listen: Vec<Listen>,
+    /// Distribution of connections to cluster workers.
+    #[serde(skip_serializing_if = "is_default")]
+    pub scheduling: Scheduling,
+    /// Stickiness: what binds a client to a worker.
+    #[serde(skip_serializing_if = "is_default")]
+    pub sticky: Option<Sticky>,
+    /// Age from which a connection is closed after its next response, so that its client connects again.
+    #[serde(skip_serializing_if = "is_default")]
+    pub max_connection_age_ms: Option<u64>,
+    /// Replacement of instances by a reload.
+    #[serde(skip_serializing_if = "is_default")]
+    pub rollout: RolloutSpec,
+    /// Range of the number of instances, which then follows the load.
+    #[serde(skip_serializing_if = "is_default")]
+    pub autoscale: Option<Autoscale>,
+    /// Schedule: restarts or runs at given times.
+    #[serde(skip_serializing_if = "is_default")]
+    pub cron: Option<Box<CronSpec>>,
+    /// Scheduling and resource limits: nice, umask, rlimits.
+    #[serde(skip_serializing_if = "is_default")]
+    pub limits: LimitSpec,
+    /// Restarts when files change.
+    #[serde(skip_serializing_if = "is_default")]
+    pub watch: DefaultBox<WatchSpec>,
+    /// Health checks and limits of use; none = nothing is checked.
+    #[serde(rename = "care", skip_serializing_if = "is_default")]
+    pub safeguards: Option<Box<Safeguards>>,
+    /// No preload in Node apps (`pmx: false`).
+    #[serde(skip_serializing_if = "is_default")]
+    pub no_preload: bool,
+    /// Source maps for Node apps are on unless this is true.
+    #[serde(skip_serializing_if = "is_default")]
+    pub disable_source_map_support: bool,
+    /// Absolute path of the ecosystem file this came from, so that `restart <name> --env production` can read it again.
+    #[serde(skip_serializing_if = "is_default")]
+    pub config_file: Option<String>,
+    /// Version of the nearest `package.json`, or `N/A`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub version: Option<String>,
+    /// Every attribute as the user gave it, under its main name, for `pm2_env` and for features of later layers
+    /// (`cron_restart`, `watch`, `max_memory_restart`, …). Never holds `env` or `env_*`.
+    pub given: Given,
+    /// Attributes that the command line set, and whether each replaced a value of the config file.
+    /// A later command with the file keeps those of which the file says nothing.
+    #[serde(skip_serializing_if = "is_default")]
+    pub options: BTreeMap<String, bool>,
+}
+
+impl AppSpec {
+    /// Key by which the daemon knows the app: no two apps of one home share it. It is the name,
+    /// or `namespace/name` if another namespace had the name first.
+    pub fn key(&self) -> &str {
+        self.qualified.as_deref().unwrap_or(&self.name)
+    }
+
+    /// True for a job: it runs at its times only, and ends by itself.
+    pub fn is_job(&self) -> bool {
+        self.cron.as_ref().is_some_and(|cron| cron.job.is_some())
+    }
+
+    /// Notes that the command line sets this attribute. Call it before `given` has the new value.
+    pub fn note_option(&mut self, name: &str) {
+        let replaces = !self.options.contains_key(name) && self.given.open().contains_key(name);
+        self.options.entry(name.to_owned()).or_insert(replaces);
+    }
+
+    /// True for a module of PM2: `all` does not mean it, and a saved list leaves it out.
+    pub fn is_module(&self) -> bool {
+        self.given.is("pmx_module", true)
+    }
+
+    /// True if Node itself runs it.
+    pub fn runs_in_node(&self) -> bool {
+        self.runs_in("node", ProgramKind::Node)
+    }
+
+    /// True if Node runs it, be it behind another program that is expected to start Node.
+    pub fn ends_in_node(&self) -> bool {
+        self.runs_in_node() || self.program == Some(ProgramKind::StartsNode)
+    }
+
+    /// True if its processes run with the preload, unless that cannot be read.
+    pub fn has_preload(&self) -> bool {
+        self.ends_in_node() && !self.no_preload
+    }
+
+    /// True if Deno runs it.
+    pub fn runs_in_deno(&self) -> bool {
+        self.runs_in("deno", ProgramKind::Deno)
+    }
+
+    fn runs_in(&self, name: &str, kind: ProgramKind) -> bool {
+        match self.program {
+            Some(known) => known == kind,
+            None => self.interpreter.as_deref().and_then(|path| path.rsplit('/').next()) == Some(name),
+        }
+    }
+
+    /// True if its runtime knows Node's cluster protocol, or some of it. Without a script Node would neither use the variable nor remove it.
+    pub fn speaks_cluster(&self) -> bool {
+        !self.script.is_empty() && (self.ends_in_node() || self.runs_in_deno() || self.runs_in("bun", ProgramKind::Bun))
+    }
+
+    /// True if its processes get the variables of cluster workers; no other app's do.
+    pub fn has_workers(&self) -> bool {
+        self.mode == ExecMode::Cluster && self.speaks_cluster()
+    }
+
+    /// True for a clustered app whose processes are no workers: its program knows no cluster protocol, so its instances share no port by themselves.
+    pub fn lacks_workers(&self) -> bool {
+        self.mode == ExecMode::Cluster && !self.speaks_cluster() && self.listen.is_empty()
+    }
+
+    /// True if each of its processes has a socket of its own for a port. Not where a cluster protocol spreads connections or it wants one socket for
+    /// all, and not for unix sockets, which the kernel cannot group.
+    pub fn has_shards(&self) -> bool {
+        let is_tcp = |listen: &Listen| matches!(listen.at, ListenAt::Tcp { .. });
+        !self.has_workers() && self.scheduling != Scheduling::Shared && self.listen.iter().any(is_tcp)
+    }
+
+    /// True if a second process can have its ports, too: the sockets are ours, or its workers share their ports by themselves.
+    pub fn shares_its_ports(&self) -> bool {
+        !self.listen.is_empty() || self.has_workers()
+    }
+}
+
+/// True for a default value, which is not written: a description is in every journal and every request.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+impl Default for AppSpec {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            qualified: None,
+            namespace: "default".into(),
+            script: String::new(),
+            shell: false,
+            interpreter: None,
+            program: None,
+            interpreter_args: Vec::new(),
+            args: Vec::new(),
+            cwd: "/".into(),
+            folder: None,
+            mode: ExecMode::Fork,
+            instances: 1,
+            instances_given: false,
+            uid: None,
+            gid: None,
+            env: EnvSpec::default(),
+            secrets: Secrets::new(),
+            logs: LogSpec::default(),
+            log_rotate: DefaultBox::default(),
+            pid_file: None,
+            autostart: true,
+            restart: RestartSpec::default(),
+            hooks: DefaultBox::default(),
+            order: DefaultBox::default(),
+            stop: StopSpec::default(),
+            ready: ReadySpec::default(),
+            listen: Vec::new(),
+            scheduling: Scheduling::default(),
+            sticky: None,
+            max_connection_age_ms: None,
+            rollout: RolloutSpec::default(),
+            autoscale: None,
+            cron: None,
+            limits: LimitSpec::default(),
+            watch: DefaultBox::default(),
+            safeguards: None,
+            no_preload: false,
+            disable_source_map_support: false,
+            config_file: None,
+            version: None,
+            given: Given::default(),
+            options: BTreeMap::new(),
+        }
+    }
+}
+
+/// Mode in which the processes of an app are run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExecMode {
+    /// An ordinary child process (wire `fork_mode`).
+    #[default]
+    #[serde(rename = "fork_mode")]
+    Fork,
+    /// A Node cluster worker (wire `cluster_mode`).
+    #[serde(rename = "cluster_mode")]
+    Cluster,
+}
+
+/// Environment of an app, lowest layer first: caller, `env_file`, `env`, the chosen profile. The daemon adds its own on top.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EnvSpec {
+    /// Environment of the client that started the app, after `filter_env`. On the wire it may travel once per request instead
+    /// (then it is empty here).
+    #[serde(skip_serializing_if = "is_default")]
+    pub base: Arc<EnvMap>,
+    /// Variables of `env_file`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub file: EnvMap,
+    /// `env` (and `port` as `PORT`).
+    #[serde(skip_serializing_if = "is_default")]
+    pub vars: EnvMap,
+    /// Every `env_<name>` block by its name.
+    #[serde(skip_serializing_if = "is_default")]
+    pub profiles: IndexMap<String, EnvMap>,
+    /// The profile chosen with `--env <name>`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub profile: Option<String>,
+    /// Variable that holds the instance number; `NODE_APP_INSTANCE` unless given.
+    #[serde(skip_serializing_if = "is_default")]
+    pub instance_var: Option<String>,
+    /// Variable increased by one per instance, from its value in `env`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub increment_var: Option<String>,
+    /// Variables that the file has as numbers or booleans, by its key (`env`, `env_<name>`): lists show them so. A process sees text.
+    #[serde(skip_serializing_if = "is_default")]
+    pub bare: IndexMap<String, Vec<String>>,
+    /// Part of `base` that reaches the app.
+    #[serde(skip_serializing_if = "is_default")]
+    pub policy: EnvPolicy,
+    /// Variables that are `undefined` in the file: those of `base` do not reach the app.
+    #[serde(skip_serializing_if = "is_default")]
+    pub undefined: Vec<String>,
+}
+
+impl EnvSpec {
+    /// All layers merged: what the app sees before the daemon's own variables.
+    pub fn merged(&self) -> EnvMap {
+        let mut all = EnvMap::new();
+        for layer in self.layers() {
+            all.extend(layer.iter().map(|(k, v)| (k.clone(), v.clone())));
+        }
+        all
+    }
+
+    /// Variables of the app's own: of its file, and those that commands set since.
+    pub fn declared(&self) -> EnvMap {
+        let mut all = EnvMap::new();
+        // The lowest layer is the caller's.
+        for layer in self.layers().skip(1) {
+            all.extend(layer.iter().map(|(name, value)| (name.clone(), value.clone())));
+        }
+        all
+    }
+
+    /// Gives the app's own variables the values that a caller has for them (`--update-env`). An app
+    /// that takes only part of its caller's environment keeps its own.
+    pub fn update(&mut self, caller: &EnvMap) {
+        if self.policy != EnvPolicy::Inherit {
+            return;
+        }
+        self.undefined.retain(|name| !caller.contains_key(name));
+        let profile = self.profile.as_ref().and_then(|name| self.profiles.get_mut(name));
+        for layer in [Some(&mut self.file), Some(&mut self.vars), profile].into_iter().flatten() {
+            for (name, value) in layer {
+                if let Some(new) = caller.get(name) {
+                    value.clone_from(new);
+                }
+            }
+        }
+    }
+
+    /// Returns true if one of these variables of a caller is `undefined` in the file.
+    pub fn hides_any(&self, vars: &EnvMap) -> bool {
+        self.undefined.iter().any(|name| vars.contains_key(name))
+    }
+
+    /// The key of the file whose value of this variable counts.
+    pub fn key_of(&self, name: &str) -> String {
+        match self.profile.as_ref().filter(|profile| self.profiles.get(*profile).is_some_and(|vars| vars.contains_key(name))) {
+            Some(profile) => format!("env_{profile}"),
+            None => "env".to_owned(),
+        }
+    }
+
+    /// All layers that count, the lowest first.
+    pub fn layers(&self) -> impl Iterator<Item = &EnvMap> {
+        let profile = self.profile.as_ref().and_then(|name| self.profiles.get(name));
+        [Some(&*self.base), Some(&self.file), Some(&self.vars), profile].into_iter().flatten()
+    }
+}
+
+/// Destinations of output. Paths are absolute and without the id suffix (the daemon adds it, see `merge_logs`).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogSpec {
+    /// File of standard output; `None` = `<home>/logs/<name>-out.log`.
+    pub out_file: Option<String>,
+    /// File of standard error; `None` = `<home>/logs/<name>-error.log`.
+    pub error_file: Option<String>,
+    /// Combined file.
+    pub log_file: Option<CombinedLog>,
+    /// One pair of files for all instances: no id suffix.
+    pub merge_logs: bool,
+    /// No logs at all: neither files nor followers.
+    pub disable_logs: bool,
+    /// One JSON object per line.
+    pub json: bool,
+    /// day.js format of the date before each line; `time: true` is `YYYY-MM-DDTHH:mm:ss`.
+    pub date_format: Option<String>,
+}
+
+/// The combined log file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum CombinedLog {
+    /// `<home>/logs/<name>.log`.
+    Default,
+    /// An absolute path.
+    Path(String),
+}
+
+/// Restart policy of an app.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RestartSpec {
+    /// Restart after an exit that nobody asked for.
+    pub autorestart: bool,
+    /// Unstable restarts in a row before `errored`; `None` = 16, or without end where the delay grows.
+    pub max_restarts: Option<u32>,
+    /// Shortest run that counts as stable; `None` = 1000.
+    pub min_uptime_ms: Option<u64>,
+    /// Longest life of a process: it is replaced then.
+    #[serde(skip_serializing_if = "is_default")]
+    pub max_lifetime_ms: Option<u64>,
+    /// Fixed delay before a restart.
+    pub restart_delay_ms: u64,
+    /// First delay of the growing backoff (×1.5, at most 15 s); 0 = off. Wins over `restart_delay_ms`.
+    pub exp_backoff_ms: u64,
+    /// Exit codes after which the app stays stopped.
+    pub stop_exit_codes: Vec<i32>,
+    /// Budget: at most so many restarts within a time, whatever their reason.
+    #[serde(skip_serializing_if = "is_default")]
+    pub budget: Option<RestartBudget>,
+}
+
+impl Default for RestartSpec {
+    fn default() -> Self {
+        Self {
+            autorestart: true,
+            max_restarts: None,
+            min_uptime_ms: None,
+            max_lifetime_ms: None,
+            restart_delay_ms: 0,
+            exp_backoff_ms: 0,
+            stop_exit_codes: Vec::new(),
+            budget: None,
+        }
+    }
+}
+
+/// Way of stopping an app.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StopSpec {
+    /// Signal number of the polite request; `None` = the daemon's default (SIGINT, or `PM2_KILL_SIGNAL`), and SIGTERM instead of SIGINT for
+    /// servers of other languages that get their sockets by `listen`.
+    pub signal: Option<i32>,
+    /// Time until SIGKILL; `None` = 1600.
+    pub kill_timeout_ms: Option<u64>,
+    /// PM2's word for two of the kill modes: false = only the main process.
+    pub treekill: bool,
+    /// Processes that a stop reaches; `None` = as `treekill` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kill_mode: Option<KillMode>,
+    /// Send the IPC message `shutdown` instead of a signal where there is a channel.
+    pub shutdown_with_message: bool,
+    /// Time for the requests under way before the polite request, where an instance is drained; `None` = 30 s, or `kill_timeout_ms` if that
+    /// is more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_timeout_ms: Option<u64>,
+}
+
+impl Default for StopSpec {
+    fn default() -> Self {
+        Self { signal: None, kill_timeout_ms: None, treekill: true, kill_mode: None, shutdown_with_message: false, drain_timeout_ms: None }
+    }
+}
+
+impl StopSpec {
+    /// The processes that a stop reaches.
+    pub fn kill_mode(&self) -> KillMode {
+        self.kill_mode.unwrap_or(if self.treekill { KillMode::Tree } else { KillMode::Process })
+    }
+}
+
+/// Processes that a stop reaches: systemd's `KillMode`, where `tree` is `control-group`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KillMode {
+    /// The whole tree is asked, the whole tree is killed.
+    Tree,
+    /// The main process is asked; what it leaves is killed at once, everything when its time is over.
+    Mixed,
+    /// The main process is asked and killed; what it started lives on.
+    Process,
+}
+
+impl KillMode {
+    /// The mode of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "tree" | "control-group" => Some(Self::Tree),
+            "mixed" => Some(Self::Mixed),
+            "process" => Some(Self::Process),
+            _ => None,
+        }
+    }
+
+    /// The name as it is written in a configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tree => "tree",
+            Self::Mixed => "mixed",
+            Self::Process => "process",
+        }
+    }
+
+    /// The default, where nobody says otherwise and PM2's ways are not asked for. A program ends its own children (prefork servers let theirs finish
+    /// what they do); a shell passes no signal on, and so do many scripts that run other programs under Node.
+    pub fn usual(spec: &AppSpec) -> Self {
+        const PASSES_NOTHING_ON: [&str; 11] = ["node", "bun", "deno", "sh", "bash", "dash", "ash", "busybox", "zsh", "ksh", "fish"];
+        let program = spec.interpreter.as_deref().unwrap_or(&spec.script);
+        let name = program.rsplit('/').next().unwrap_or(program);
+        if spec.shell || spec.mode == ExecMode::Cluster || PASSES_NOTHING_ON.contains(&name) { Self::Tree } else { Self::Mixed }
+    }
+}
+
+/// Readiness: when a start counts as done.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReadySpec {
+    /// Wait for the app's `ready`.
+    pub wait_ready: bool,
+    /// Longest wait; `None` = 3000.
+    pub listen_timeout_ms: Option<u64>,
+    /// `ready_timeout_action: accept`: a timeout counts as ready, as in PM2; otherwise it is a failed start.
+    pub accept_timeout: bool,
+    /// Signal of readiness; `None` = [`ReadyBy::Message`] with `wait_ready`, else nothing has to be proved at a start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<Box<ReadyBy>>,
+    /// Longest time between two heartbeats by sd_notify (`WATCHDOG=1`); `None` = none are expected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watchdog_ms: Option<u64>,
+}
+
+impl ReadySpec {
+    /// Signal of readiness that a start waits for; `None` = it is done when the program is executed.
+    pub fn proof(&self) -> Option<ReadyBy> {
+        self.by.as_deref().cloned().or_else(|| self.wait_ready.then_some(ReadyBy::Message))
+    }
+}
+
+/// Scheduling and resource limits.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LimitSpec {
+    /// Nice value, -20..=19.
+    pub nice: Option<i32>,
+    /// File mode creation mask.
+    pub umask: Option<u32>,
+    /// Resource limits as (resource, soft, hard); `None` = unlimited. Resource names as in `ulimit`/systemd without `Limit`: `nofile`, `core`, …
+    pub rlimits: Vec<(String, Option<u64>, Option<u64>)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vars(text: &str) -> EnvMap {
+        text.split_whitespace().filter_map(|word| word.split_once('=')).map(|(name, value)| (name.into(), value.into())).collect()
+    }
+
+    #[test]
+    fn the_values_of_a_caller_win() {
+        for (policy, expected) in [(EnvPolicy::Inherit, "F=new V=new P=new K=1"), (EnvPolicy::Clean, "F=1 V=1 P=1 K=1")] {
+            let profiles = [("prod".to_owned(), vars("P=1")), ("other".to_owned(), vars("X=1"))].into_iter().collect();
+            let (file, own, profile) = (vars("F=1"), vars("V=1 K=1"), Some("prod".to_owned()));
+            let mut env = EnvSpec { file, vars: own, profiles, profile, policy, ..EnvSpec::default() };
+            env.update(&vars("F=new V=new P=new X=new MORE=1"));
+            assert_eq!(env.declared(), vars(expected));
+            assert_eq!(env.profiles["other"], vars("X=1"), "a profile that is not chosen stays");
+        }
+    }
+
+    #[test]
+    fn an_option_is_noted_with_what_it_replaces() {
+        let mut spec = AppSpec::default();
+        for (name, in_file, expected) in [("a", false, false), ("b", true, true), ("a", true, false), ("b", true, true)] {
+            if in_file {
+                spec.given.open_mut().insert(name.into(), 1.into());
+            }
+            spec.note_option(name);
+            assert_eq!(spec.options.get(name), Some(&expected), "{name}");
+        }
+    }
+}

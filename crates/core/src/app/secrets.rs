@@ -1,0 +1,122 @@
+//! Secrets: variables whose values are fetched at each start of a process, and are kept nowhere. What they are; the daemon fetches them.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::lifecycle::command::Command;
+
+/// Time limit of a command that gives a secret, unless it is said.
+pub const TIMEOUT_MS: u64 = 10_000;
+/// Longest value. A longer one is a mistake, and more than a variable can hold beside others.
+pub const MAX_BYTES: usize = 64 << 10;
+
+/// Link in the home to where the credentials of the service are, while its main process is there.
+pub const CREDENTIALS_LINK: &str = "credentials";
+
+/// Secrets of an app by the names of their variables.
+pub type Secrets = IndexMap<String, SecretSource>;
+
+/// Source of a value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretSource {
+    /// The content of this file, absolute.
+    File(String),
+    /// The credential of this name that the service manager gave the daemon.
+    Credential(String),
+    /// The output of a command.
+    Command {
+        /// Run as the app's user, in its directory and environment.
+        command: Command,
+        /// Time after which it is killed, and the start has failed.
+        timeout_ms: u64,
+    },
+}
+
+impl SecretSource {
+    /// Its key in a configuration.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::File(_) => "file",
+            Self::Credential(_) => "credential",
+            Self::Command { .. } => "command",
+        }
+    }
+
+    /// True if a command gives it: that takes its time, before a start.
+    pub fn is_command(&self) -> bool {
+        matches!(self, Self::Command { .. })
+    }
+}
+
+/// Reason why bytes are no value of a variable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadSecret {
+    /// Too long.
+    #[error("is longer than 64 KiB")]
+    TooLong,
+    /// A NUL byte, which ends texts.
+    #[error("holds a NUL byte")]
+    Nul,
+    /// Not UTF-8.
+    #[error("is not UTF-8")]
+    NotText,
+    /// Nothing but an end of line.
+    #[error("is empty")]
+    Empty,
+}
+
+/// The value in what a file or command gave: one end of line at its end is not part of it.
+///
+/// # Errors
+/// It cannot be the value of a variable; nothing of it is in the error.
+pub fn value(bytes: &[u8]) -> Result<&str, BadSecret> {
+    let line = bytes.strip_suffix(b"\n").map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let bytes = line.unwrap_or(bytes);
+    if bytes.len() > MAX_BYTES {
+        return Err(BadSecret::TooLong);
+    }
+    if bytes.is_empty() {
+        return Err(BadSecret::Empty);
+    }
+    if bytes.contains(&0) {
+        return Err(BadSecret::Nul);
+    }
+    std::str::from_utf8(bytes).map_err(|_| BadSecret::NotText)
+}
+
+/// True for a name of a credential: a file name, nothing that leads elsewhere.
+pub fn is_credential_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 255 && !name.contains(['/', '\0']) && name != "." && name != ".."
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_end_of_line_is_no_part_of_the_value() {
+        for (bytes, expected) in [
+            (&b"abc"[..], Ok("abc")),
+            (b"abc\n", Ok("abc")),
+            (b"abc\r\n", Ok("abc")),
+            (b"abc\n\n", Ok("abc\n")),
+            (b" a b ", Ok(" a b ")),
+            (b"\n", Err(BadSecret::Empty)),
+            (b"", Err(BadSecret::Empty)),
+            (b"a\0b", Err(BadSecret::Nul)),
+            (b"\xff", Err(BadSecret::NotText)),
+        ] {
+            assert_eq!(value(bytes), expected, "{bytes:?}");
+        }
+        assert_eq!(value(&[b'x'; MAX_BYTES + 1]), Err(BadSecret::TooLong));
+        assert!(value(&[b'x'; MAX_BYTES]).is_ok());
+    }
+
+    #[test]
+    fn credentials_are_file_names() {
+        for (name, good) in [("db.password", true), ("", false), ("..", false), ("a/b", false), ("/etc/shadow", false)] {
+            assert_eq!(is_credential_name(name), good, "{name}");
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The restart policy: a run that nobody ended on purpose, plus history, gives a verdict.
+//!
+//! A run is *unstable* when it was shorter than `min_uptime` or never became ready. A stable run clears the count; `max_restarts`
+//! unstable runs in a row are the end. With a growing delay and no `max_restarts` there is no end: the delay protects.
+//!
+//! A run that was ready and ended with code 0 has finished its work, however short it was: it says nothing about stability and
+//! is run again, but not more often than every [`FINISHED_EVERY_MS`].
+//!
+//! PM2 differs: there a short run with code 0 is a crash, unless booting alone takes longer than `min_uptime`. It counts only within `min_uptime × max_restarts` of the app's creation, so an app that ran well for 16 s, or one
+//! with a `restart_delay`, may crash for ever; and it takes a death by signal for exit code 0. Here the protection always holds, and
+//! `stop_exit_codes` match codes only.
+
+use serde::{Deserialize, Serialize};
+
+use crate::lifecycle::backoff;
+use crate::lifecycle::{Ending, Policy};
+
+/// First delay between attempts to execute a program that cannot be executed, unless the policy has a growing delay of its own.
+const SPAWN_RETRY_MS: u64 = 100;
+
+/// Time between the starts of a program that ends with code 0 within `min_uptime`.
+pub const FINISHED_EVERY_MS: u64 = 2000;
+
+/// Budget of restarts: at most so many within a time (`restart_budget`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartBudget {
+    /// Most restarts.
+    pub n: u32,
+    /// Window.
+    pub window_ms: u64,
+}
+
+/// Memory between runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// Unstable runs in a row so far.
+    pub unstable: u32,
+    /// The last growing delay, 0 = none.
+    pub last_delay_ms: u64,
+}
+
+/// A run that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Its duration.
+    pub uptime_ms: u64,
+    /// Whether it was ready (or needed not say so).
+    pub was_ready: bool,
+    /// Its end.
+    pub ending: Ending,
+}
+
+/// Verdict on a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// A new process after this delay.
+    Restart {
+        /// 0 = at once.
+        delay_ms: u64,
+    },
+    /// The app is done: stopped.
+    Stay,
+    /// Errored.
+    GiveUp,
+}
+
+/// Decides, and returns the history to remember.
+pub fn decide(policy: &Policy, history: History, run: Run) -> (Verdict, History) {
+    let (never_ran, done) = match run.ending {
+        Ending::Code(code) => (false, policy.stop_exit_codes.contains(&code)),
+        Ending::Signal { .. } | Ending::Unknown => (false, false),
+        Ending::SpawnFailed { .. } => (true, false),
+    };
+    if done || !policy.autorestart {
+        return (if never_ran { Verdict::GiveUp } else { Verdict::Stay }, history);
+    }
+    let is_short = never_ran || !run.was_ready || run.uptime_ms < policy.min_uptime_ms;
+    let finished = is_short && run.was_ready && run.ending == Ending::Code(0);
+    let is_unstable = is_short && !finished;
+    let unstable = match (is_unstable, finished) {
+        (true, _) => history.unstable.saturating_add(1),
+        (false, true) => history.unstable,
+        (false, false) => 0,
+    };
+    if is_unstable && unstable >= policy.max_restarts {
+        return (Verdict::GiveUp, History { unstable, ..history });
+    }
+    let reset = !is_short && run.uptime_ms >= policy.backoff_reset_ms;
+    let previous = if reset { 0 } else { history.last_delay_ms };
+    let (delay_ms, last_delay_ms) = if policy.exp_backoff_ms > 0 {
+        let delay = backoff::next_up_to(previous, policy.exp_backoff_ms, policy.backoff_cap_ms);
+        (delay, delay)
+    } else if never_ran {
+        // A binary that is just being replaced, or a machine out of processes: give it time.
+        let delay = backoff::next(previous, SPAWN_RETRY_MS);
+        (delay.max(policy.restart_delay_ms), delay)
+    } else {
+        (policy.restart_delay_ms, 0)
+    };
+    let pause_ms = if finished { FINISHED_EVERY_MS.saturating_sub(run.uptime_ms) } else { 0 };
+    (Verdict::Restart { delay_ms: delay_ms.max(pause_ms) }, History { unstable, last_delay_ms })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::{AppSpec, RestartSpec};
+
+    fn policy() -> Policy {
+        Policy::from_spec(&AppSpec::default(), 2, 1600, 3000, 30_000)
+    }
+
+    fn run(uptime_ms: u64, ending: Ending) -> Run {
+        Run { uptime_ms, was_ready: true, ending }
+    }
+
+    /// Feeds the same run until the policy gives up; at most `limit` times. Returns the delays.
+    fn repeat(policy: &Policy, run: Run, limit: usize) -> (Vec<u64>, Option<Verdict>) {
+        let mut history = History::default();
+        let mut delays = Vec::new();
+        while delays.len() < limit {
+            let (verdict, next) = decide(policy, history, run);
+            history = next;
+            match verdict {
+                Verdict::Restart { delay_ms } => delays.push(delay_ms),
+                Verdict::Stay | Verdict::GiveUp => return (delays, Some(verdict)),
+            }
+        }
+        (delays, None)
+    }
+
+    #[test]
+    fn sixteen_crashes_in_a_row_are_fifteen_restarts() {
+        let (delays, end) = repeat(&policy(), run(50, Ending::Code(1)), 100);
+        assert_eq!((delays, end), (vec![0; 15], Some(Verdict::GiveUp)));
+    }
+
+    #[test]
+    fn limits() {
+        let crash = run(0, Ending::Code(1));
+        for (max, restarts) in [(0, 0), (1, 0), (2, 1), (5, 4)] {
+            let (delays, end) = repeat(&Policy { max_restarts: max, ..policy() }, crash, 100);
+            assert_eq!((delays.len(), end), (restarts, Some(Verdict::GiveUp)), "max_restarts {max}");
+        }
+    }
+
+    #[test]
+    fn a_delay_does_not_switch_the_protection_off() {
+        let slow = Policy { restart_delay_ms: 700, ..policy() };
+        let (delays, end) = repeat(&slow, run(50, Ending::Code(1)), 100);
+        assert_eq!((delays, end), (vec![700; 15], Some(Verdict::GiveUp)));
+        let growing = Policy { exp_backoff_ms: 100, restart_delay_ms: 9, ..policy() };
+        let (delays, end) = repeat(&growing, run(50, Ending::Code(1)), 100);
+        assert_eq!((delays.len(), delays[..4].to_vec(), end), (15, vec![100, 150, 225, 337], Some(Verdict::GiveUp)));
+    }
+
+    #[test]
+    fn a_growing_delay_gives_up_only_where_a_number_is_named() {
+        let spec = |max_restarts| AppSpec {
+            restart: RestartSpec { exp_backoff_ms: 100, max_restarts, ..RestartSpec::default() },
+            ..AppSpec::default()
+        };
+        let policy = |max_restarts| Policy::from_spec(&spec(max_restarts), 2, 1600, 3000, 30_000);
+        let (delays, end) = repeat(&policy(None), run(50, Ending::Code(1)), 1000);
+        assert_eq!((delays.len(), delays[999], end), (1000, 15_000, None));
+        let (delays, end) = repeat(&policy(Some(5)), run(50, Ending::Code(1)), 1000);
+        assert_eq!((delays.len(), end), (4, Some(Verdict::GiveUp)));
+    }
+
+    #[test]
+    fn what_ends_with_code_0_is_run_again_with_a_pause() {
+        let slow = Policy { restart_delay_ms: 5000, ..policy() };
+        let growing = Policy { exp_backoff_ms: 1500, ..policy() };
+        let patient = Policy { min_uptime_ms: 60_000, ..policy() };
+        let not_at_all = Policy { max_restarts: 0, ..policy() };
+        for (policy, uptime_ms, delays) in [
+            (&policy(), 50, [1950, 1950, 1950]),
+            (&policy(), 999, [1001, 1001, 1001]),
+            (&policy(), 1000, [0, 0, 0]),
+            (&slow, 50, [5000, 5000, 5000]),
+            (&growing, 50, [1950, 2250, 3375]),
+            (&patient, 30_000, [0, 0, 0]),
+            (&not_at_all, 50, [1950, 1950, 1950]),
+        ] {
+            let (seen, end) = repeat(policy, run(uptime_ms, Ending::Code(0)), 1000);
+            assert_eq!((seen.len(), &seen[..3], end), (1000, &delays[..], None), "after {uptime_ms} ms");
+        }
+        // It is neither a failure nor a proof that the crashes before are over.
+        let (_, history) = decide(&policy(), History { unstable: 15, last_delay_ms: 0 }, run(50, Ending::Code(0)));
+        assert_eq!(history.unstable, 15);
+        assert_eq!(decide(&policy(), history, run(50, Ending::Code(1))).0, Verdict::GiveUp);
+        // What was never ready has not finished anything.
+        let (delays, end) = repeat(&policy(), Run { was_ready: false, ..run(50, Ending::Code(0)) }, 100);
+        assert_eq!((delays.len(), end), (15, Some(Verdict::GiveUp)));
+    }
+
+    #[test]
+    fn a_stable_run_clears_the_count_but_does_not_switch_the_protection_off() {
+        let policy = policy();
+        let (verdict, history) = decide(&policy, History { unstable: 15, last_delay_ms: 0 }, run(1000, Ending::Code(1)));
+        assert_eq!((verdict, history.unstable), (Verdict::Restart { delay_ms: 0 }, 0));
+        let mut history = decide(&policy, history, run(86_400_000, Ending::Code(1))).1;
+        for crash in 1..=16 {
+            let (verdict, next) = decide(&policy, history, run(999, Ending::Signal { signal: 11, core: true }));
+            assert_eq!(verdict == Verdict::GiveUp, crash == 16, "crash {crash}");
+            history = next;
+        }
+    }
+
+    #[test]
+    fn the_growing_delay_starts_anew_after_a_long_run() {
+        let policy = Policy { exp_backoff_ms: 100, ..policy() };
+        let at = |last_delay_ms| History { unstable: 3, last_delay_ms };
+        for (uptime, last, delay) in [(10, 0, 100), (10, 337, 505), (29_999, 337, 505), (30_000, 337, 100), (10, 15_000, 15_000)] {
+            assert_eq!(decide(&policy, at(last), run(uptime, Ending::Code(1))).0, Verdict::Restart { delay_ms: delay }, "{uptime} {last}");
+        }
+    }
+
+    #[test]
+    fn exits_that_mean_stop() {
+        let zero = Policy { stop_exit_codes: vec![0, 7], ..policy() };
+        let never = Policy { autorestart: false, ..policy() };
+        let sigkill = Ending::Signal { signal: 9, core: false };
+        let again = Verdict::Restart { delay_ms: 0 };
+        for (policy, ending, verdict) in [
+            (&zero, Ending::Code(0), Verdict::Stay),
+            (&zero, Ending::Code(7), Verdict::Stay),
+            (&zero, Ending::Code(1), again),
+            (&zero, sigkill, again),
+            (&zero, Ending::Unknown, again),
+            (&never, Ending::Code(1), Verdict::Stay),
+            (&never, sigkill, Verdict::Stay),
+            (&never, Ending::SpawnFailed { errno: 2 }, Verdict::GiveUp),
+        ] {
+            assert_eq!(decide(policy, History::default(), run(5000, ending)).0, verdict, "{ending:?}");
+        }
+    }
+
+    #[test]
+    fn not_ready_is_unstable_however_long_it_took() {
+        let late = Run { uptime_ms: 60_000, was_ready: false, ending: Ending::Signal { signal: 2, core: false } };
+        let (delays, end) = repeat(&Policy { exp_backoff_ms: 10, ..policy() }, late, 100);
+        assert_eq!((delays.len(), end), (15, Some(Verdict::GiveUp)));
+        assert!(delays.windows(2).all(|pair| pair[0] < pair[1]), "no reset: it was never up");
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_executed_is_retried_ever_more_slowly() {
+        let failed = run(0, Ending::SpawnFailed { errno: 11 });
+        let (delays, end) = repeat(&policy(), failed, 100);
+        assert_eq!((delays[..3].to_vec(), delays.len(), end), (vec![100, 150, 225], 15, Some(Verdict::GiveUp)));
+        let slow = Policy { restart_delay_ms: 200, ..policy() };
+        assert_eq!(repeat(&slow, failed, 3).0, [200, 200, 225]);
+        // The next real run is not punished for it.
+        let (verdict, history) = decide(&policy(), History { unstable: 2, last_delay_ms: 225 }, run(5000, Ending::Code(1)));
+        assert_eq!((verdict, history), (Verdict::Restart { delay_ms: 0 }, History::default()));
+    }
+}

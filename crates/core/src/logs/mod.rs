@@ -1,0 +1,7 @@
+//! Logs: names of files, dates of lines, rotation, masking, and the lines that say why a program failed.
+
+pub mod date_format;
+pub mod error_lines;
+pub mod files;
+pub mod masking;
+pub mod rotate;

@@ -1,0 +1,301 @@
+//! Serving: what an app declares about its clients: sockets, spreading of connections, readiness, replacement.
+
+pub mod balance;
+pub mod budget;
+pub mod shards;
+pub mod sticky;
+pub mod unanswered;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A socket that ostler opens for an app; every instance gets it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listen {
+    /// Its address.
+    pub at: ListenAt,
+    /// Name in `LISTEN_FDNAMES`; unique in the app.
+    pub name: String,
+    /// Length of the queue; `None` = 511, as Node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backlog: Option<u32>,
+    /// Mode of a unix socket's file; `None` = as the umask leaves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<u32>,
+}
+
+/// Address at which a socket listens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListenAt {
+    /// TCP; without an address on all of both families.
+    Tcp {
+        /// IP address.
+        address: Option<std::net::IpAddr>,
+        /// 0 = any free one.
+        port: u16,
+    },
+    /// A unix stream socket at this absolute path.
+    Unix {
+        /// The path.
+        path: String,
+    },
+}
+
+/// Distribution of connections to the workers of a cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scheduling {
+    /// The daemon accepts and hands each connection to the next worker.
+    #[default]
+    RoundRobin,
+    /// One kernel queue per worker (`SO_REUSEPORT`).
+    Reuseport,
+    /// One kernel queue for all; whoever is first takes the connection.
+    Shared,
+}
+
+/// Stickiness: what binds a client to a worker (round robin only).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sticky {
+    /// Its address.
+    Address,
+    /// A cookie of this name, which holds the number of the instance. (The preload sets it.)
+    Cookie(String),
+}
+
+/// Signal that proves that an instance is ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadyBy {
+    /// `process.send('ready')`, or `"ready"` on the IPC channel, or `READY=1` where the app speaks sd_notify. `wait_ready: true` is this.
+    Message,
+    /// A cluster worker listens.
+    Listening,
+    /// `READY=1` by the sd_notify protocol.
+    Notify,
+    /// A newline on this descriptor.
+    Descriptor(i32),
+    /// A port that accepts connections.
+    Tcp {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// A request that is answered as expected.
+    Http(HttpProbe),
+    /// A line of its output with a match of this regular expression.
+    Log(String),
+    /// Uptime.
+    Uptime {
+        /// Milliseconds.
+        ms: u64,
+    },
+}
+
+/// One HTTP request and what is a good answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpProbe {
+    /// Name or address to connect to, and the `Host` header.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Path and query.
+    pub path: String,
+    /// Accepted status codes, as ranges (both ends included).
+    pub expect: Vec<(u16, u16)>,
+    /// Time between two attempts.
+    pub interval_ms: u64,
+    /// Longest time of one attempt.
+    pub timeout_ms: u64,
+    /// `GET` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// More lines of the request, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<(String, String)>,
+}
+
+/// Replacement of an app's instances by a reload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RolloutSpec {
+    /// Instances at the same time; `None` = one, and two where there are more than two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<u32>,
+    /// Time for which the first new instance is watched, beside the old ones, before the others follow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary_ms: Option<u64>,
+}
+
+/// Range of the number of instances, which follows the load.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Autoscale {
+    /// Least number.
+    pub min: u32,
+    /// Most.
+    pub max: u32,
+    /// Target: mean CPU use of an instance, in percent of one core.
+    pub cpu: u32,
+}
+
+/// Longest path of a unix socket.
+pub const UNIX_PATH_MAX: usize = 107;
+
+impl fmt::Display for ListenAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { address: None, port } => write!(f, "port {port}"),
+            Self::Tcp { address: Some(address), port } => write!(f, "{}", std::net::SocketAddr::new(*address, *port)),
+            Self::Unix { path } => f.write_str(path),
+        }
+    }
+}
+
+/// `{fd}` or `{fd:name}` in a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FdWord<'a> {
+    /// Its position in the text.
+    pub range: (usize, usize),
+    /// Name of the socket; none = the first.
+    pub name: Option<&'a str>,
+}
+
+/// Every `{fd}` and `{fd:name}` of a text, in order.
+pub fn fd_words(text: &str) -> impl Iterator<Item = FdWord<'_>> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let start = from + text.get(from..)?.find("{fd")?;
+            let rest = text.get(start + 3..)?;
+            let end = rest.find('}').map(|end| (rest.get(..end).unwrap_or_default(), start + 3 + end + 1));
+            from = start + 3;
+            let name = match end {
+                Some(("", _)) => None,
+                Some((inner, _)) if inner.starts_with(':') => inner.get(1..),
+                _ => continue,
+            };
+            let (_, end) = end?;
+            from = end;
+            return Some(FdWord { range: (start, end), name });
+        }
+    })
+}
+
+/// Number of the first declared socket in the app's processes, by the protocol of socket activation.
+pub const FIRST_FD: i32 = 3;
+
+/// Declared sockets, each with what tells it apart from the others of its app: its address, so that a new name or place in the list does not
+/// make it another one. Those on a port that the kernel chooses are told apart by their order.
+pub fn keyed(sockets: &[Listen]) -> impl Iterator<Item = (&Listen, String)> {
+    let mut any_port = 0;
+    sockets.iter().map(move |listen| {
+        let key = match &listen.at {
+            ListenAt::Tcp { port: 0, .. } => {
+                any_port += 1;
+                format!("{}#{any_port}", listen.at)
+            }
+            at => at.to_string(),
+        };
+        (listen, key)
+    })
+}
+
+/// A text with the numbers of sockets in place of `{fd}` and `{fd:name}`; the first socket has the number `first`.
+///
+/// # Errors
+/// The name that no socket has.
+pub fn with_numbers(text: &str, sockets: &[Listen], first: i32) -> Result<String, String> {
+    let mut out = String::with_capacity(text.len());
+    let mut done = 0;
+    for word in fd_words(text) {
+        let index = match word.name {
+            None => Some(0),
+            Some(name) => sockets.iter().position(|listen| listen.name == name),
+        };
+        let index = index.ok_or_else(|| word.name.unwrap_or_default().to_owned())?;
+        out.push_str(text.get(done..word.range.0).unwrap_or_default());
+        out.push_str(&first.saturating_add(i32::try_from(index).unwrap_or(0)).to_string());
+        done = word.range.1;
+    }
+    out.push_str(text.get(done..).unwrap_or_default());
+    Ok(out)
+}
+
+/// Longest regular expression for a log line.
+const PATTERN_MAX: usize = 1000;
+
+/// The regular expression of [`ReadyBy::Log`]; matching takes time in proportion to the line, whatever it is.
+#[derive(Clone, Debug)]
+pub struct LogPattern(regex_lite::Regex);
+
+impl LogPattern {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn new(pattern: &str) -> Result<Self, String> {
+        if pattern.len() > PATTERN_MAX {
+            return Err(format!("a regular expression may have {PATTERN_MAX} bytes, this has {}", pattern.len()));
+        }
+        let built = regex_lite::RegexBuilder::new(pattern).size_limit(1 << 20).build();
+        built.map(Self).map_err(|error| error.to_string())
+    }
+
+    /// True if it matches this line.
+    pub fn is_in(&self, line: &[u8]) -> bool {
+        self.0.is_match(&String::from_utf8_lossy(line))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sockets() -> Vec<Listen> {
+        let listen = |name: &str, port| Listen { at: ListenAt::Tcp { address: None, port }, name: name.into(), backlog: None, mode: None };
+        vec![listen("web", 80), listen("admin", 81)]
+    }
+
+    #[test]
+    fn sockets_are_told_apart_by_address() {
+        let listen = |address: Option<&str>, port| Listen {
+            at: ListenAt::Tcp { address: address.map(|text| text.parse().unwrap()), port },
+            name: String::new(),
+            backlog: None,
+            mode: None,
+        };
+        let sockets = [listen(None, 0), listen(Some("::1"), 80), listen(None, 80), listen(None, 0)];
+        let keys: Vec<String> = keyed(&sockets).map(|(_, key)| key).collect();
+        assert_eq!(keys, ["port 0#1", "[::1]:80", "port 80", "port 0#2"]);
+    }
+
+    #[test]
+    fn words_become_numbers() {
+        let cases = [
+            ("--fd={fd}", "--fd=3"),
+            ("fd://{fd:admin},fd://{fd:web}", "fd://4,fd://3"),
+            ("{fd}{fd}", "33"),
+            ("{fdx} {fd", "{fdx} {fd"),
+            ("{fdx{fd}", "{fdx3"),
+            ("é{fd}é", "é3é"),
+            ("", ""),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(with_numbers(text, &sockets(), 3).as_deref(), Ok(expected), "{text}");
+        }
+        assert_eq!(with_numbers("{fd:other}", &sockets(), 3), Err("other".into()));
+        assert_eq!(with_numbers("{fd:}", &sockets(), 3), Err(String::new()));
+    }
+
+    #[test]
+    fn patterns_are_bounded() {
+        assert!(LogPattern::new("listening on .*:\\d+").is_ok_and(|pattern| pattern.is_in(b"\xff listening on :80")));
+        assert!(LogPattern::new("(").is_err());
+        assert!(LogPattern::new(&"a".repeat(1001)).is_err());
+        assert!(LogPattern::new("(a{500}){500}").is_err());
+    }
+}

@@ -1,0 +1,249 @@
+//! Sizes and durations as people write them: `300M`, `1.5G`, `5s`, `1h30m`.
+
+/// A text that is no size or no duration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?} is no {expected}")]
+pub struct UnitError {
+    /// The text as given, shortened.
+    pub found: String,
+    /// What would be accepted, with examples.
+    pub expected: &'static str,
+}
+
+const SIZE: &str = "size (accepted: bytes as a number, or with K, M, G or T, for example 300M, 1.5G, 512KB; 1K is 1024)";
+const DURATION: &str = "duration (accepted: milliseconds as a number, or with ms, s, m, h or d, for example 250ms, 5s, 1h30m)";
+
+/// Bytes. Units are powers of 1024, in any case, with or without `B` or `iB`.
+///
+/// ```
+/// use ostler_core::text::units::bytes;
+/// assert_eq!(bytes("300M"), Ok(300 << 20));
+/// assert_eq!(bytes("1.5g"), Ok(3 << 29));
+/// ```
+///
+/// # Errors
+/// Anything else, also negative and too large numbers. The message names the accepted forms.
+pub fn bytes(text: &str) -> Result<u64, UnitError> {
+    let error = || error(text, SIZE);
+    let (number, unit) = split_number(text.trim()).ok_or_else(error)?;
+    let factor = match unit.trim_start().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        "t" | "tb" | "tib" => 1_u64 << 40,
+        _ => return Err(error()),
+    };
+    scale(number, factor).ok_or_else(error)
+}
+
+/// Milliseconds. A bare number is milliseconds; several parts are added (`1h30m`).
+///
+/// ```
+/// use ostler_core::text::units::millis;
+/// assert_eq!(millis("5s"), Ok(5_000));
+/// assert_eq!(millis("1h30m"), Ok(5_400_000));
+/// ```
+///
+/// # Errors
+/// As for [`bytes`].
+pub fn millis(text: &str) -> Result<u64, UnitError> {
+    let error = || error(text, DURATION);
+    let mut rest = text.trim();
+    let mut total = 0_u64;
+    let mut last_factor = u64::MAX;
+    loop {
+        let (number, after) = split_number(rest).ok_or_else(error)?;
+        let after = after.trim_start();
+        let length = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
+        let factor = match after[..length].to_ascii_lowercase().as_str() {
+            "" if last_factor == u64::MAX => 1,
+            "ms" => 1,
+            "s" | "sec" => 1_000,
+            "m" | "min" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return Err(error()),
+        };
+        // From large to small, each unit once: 5s5s is a slip of the keyboard.
+        if factor >= last_factor {
+            return Err(error());
+        }
+        last_factor = factor;
+        total = scale(number, factor).and_then(|part| total.checked_add(part)).ok_or_else(error)?;
+        rest = after[length..].trim_start();
+        if rest.is_empty() {
+            return Ok(total);
+        }
+    }
+}
+
+/// Bytes as one would write them, never rounded.
+///
+/// ```
+/// use ostler_core::text::units::bytes_text;
+/// assert_eq!(bytes_text(300 << 20), "300M");
+/// assert_eq!(bytes_text(1000), "1000");
+/// ```
+pub fn bytes_text(count: u64) -> String {
+    let units = [("T", 40), ("G", 30), ("M", 20), ("K", 10)];
+    match units.into_iter().find(|(_, shift)| count > 0 && count.is_multiple_of(1 << shift)) {
+        Some((unit, shift)) => format!("{}{unit}", count >> shift),
+        None => count.to_string(),
+    }
+}
+
+/// Milliseconds as one would write them, never rounded.
+///
+/// ```
+/// use ostler_core::text::units::millis_text;
+/// assert_eq!(millis_text(5_400_000), "1h30m");
+/// assert_eq!(millis_text(1_500), "1500ms");
+/// ```
+pub fn millis_text(count: u64) -> String {
+    if count == 0 || !count.is_multiple_of(1_000) {
+        return format!("{count}ms");
+    }
+    let mut rest = count;
+    let mut text = String::new();
+    for (unit, factor) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
+        if rest >= factor {
+            text += &format!("{}{unit}", rest / factor);
+            rest %= factor;
+        }
+    }
+    text
+}
+
+fn error(text: &str, expected: &'static str) -> UnitError {
+    UnitError { found: text.chars().take(40).collect(), expected }
+}
+
+/// A decimal number at the beginning, as whole part and digits of the fraction, and the rest.
+fn split_number(text: &str) -> Option<((&str, &str), &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (whole, rest) = text.split_at(end);
+    if whole.is_empty() {
+        return None;
+    }
+    let Some(fraction) = rest.strip_prefix('.') else { return Some(((whole, ""), rest)) };
+    let end = fraction.find(|c: char| !c.is_ascii_digit()).unwrap_or(fraction.len());
+    let (fraction, rest) = fraction.split_at(end);
+    (!fraction.is_empty()).then_some(((whole, fraction), rest))
+}
+
+/// The number times the factor, rounded down, without going through floats.
+fn scale((whole, fraction): (&str, &str), factor: u64) -> Option<u64> {
+    let whole: u64 = whole.parse().ok()?;
+    // Nine digits are finer than any unit needs.
+    let digits = &fraction[..fraction.len().min(9)];
+    let tenths = 10_u128.pow(u32::try_from(digits.len()).ok()?);
+    let part = if digits.is_empty() { 0 } else { u128::from(digits.parse::<u64>().ok()?) * u128::from(factor) / tenths };
+    u64::try_from(u128::from(whole) * u128::from(factor) + part).ok()
+}
+
+/// A time for people, in seconds with at most one decimal.
+///
+/// ```
+/// assert_eq!(ostler_core::text::units::in_seconds(5240), "5.2 s");
+/// ```
+pub fn in_seconds(ms: u64) -> String {
+    match (ms / 1000, ms % 1000 / 100) {
+        (seconds, 0) => format!("{seconds} s"),
+        (seconds, tenth) => format!("{seconds}.{tenth} s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (text, expected) in [
+            ("0", 0),
+            ("1048576", 1 << 20),
+            ("1K", 1024),
+            ("300M", 300 << 20),
+            ("1.5G", 3 << 29),
+            ("100MB", 100 << 20),
+            ("100 mb", 100 << 20),
+            ("2GiB", 2 << 30),
+            ("0.1k", 102),
+            (" 7b ", 7),
+            ("3T", 3 << 40),
+            ("16777215T", 16_777_215 << 40),
+        ] {
+            assert_eq!(bytes(text), Ok(expected), "{text}");
+        }
+        for text in ["", "M", "-1", "1.M", ".5M", "1MM", "1X", "1 2", "0x10", "1e3", "16777216T", "99999999999999999999", "1\u{e9}", "٣M"]
+        {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        for (text, expected) in [
+            ("0", 0),
+            ("1500", 1500),
+            ("250ms", 250),
+            ("5s", 5_000),
+            ("5 s", 5_000),
+            ("1.5s", 1_500),
+            ("2m", 120_000),
+            ("1h30m", 5_400_000),
+            ("1h 30m 5s 7ms", 5_405_007),
+            ("1d", 86_400_000),
+            ("10M", 600_000),
+            ("0.0005s", 0),
+        ] {
+            assert_eq!(millis(text), Ok(expected), "{text}");
+        }
+        for text in ["", "s", "-5s", "5x", "1h30", "30m1h", "5s5s", "1..5s", "s5", "99999999999999d", "5s!", "ten"] {
+            assert!(millis(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn texts() {
+        for (count, text) in [(0, "0"), (1, "1"), (1024, "1K"), (1536, "1536"), (200 << 20, "200M"), (3 << 29, "1536M"), (1 << 40, "1T")] {
+            assert_eq!(bytes_text(count), text);
+        }
+        for (count, text) in [(0, "0ms"), (250, "250ms"), (3_000, "3s"), (90_000, "1m30s"), (86_405_000, "1d5s"), (65_500, "65500ms")] {
+            assert_eq!(millis_text(count), text);
+        }
+    }
+
+    #[test]
+    fn messages_name_the_accepted_forms() {
+        assert_eq!(
+            millis("ten").unwrap_err().to_string(),
+            "\"ten\" is no duration (accepted: milliseconds as a number, or with ms, s, m, h or d, for example 250ms, 5s, 1h30m)"
+        );
+        assert!(bytes(&"9".repeat(10_000)).unwrap_err().to_string().len() < 250);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panic(text in any::<String>()) {
+            let _ = (bytes(&text), millis(&text));
+        }
+
+        #[test]
+        fn what_is_written_is_read_back(n in any::<u64>(), shift in 0_u32..64) {
+            for n in [n >> shift, (n >> shift) << (shift / 2), (n >> 32) * 1000] {
+                prop_assert_eq!(bytes(&bytes_text(n)), Ok(n));
+                prop_assert_eq!(millis(&millis_text(n)), Ok(n));
+            }
+        }
+
+        #[test]
+        fn whole_numbers_are_themselves(n in any::<u64>()) {
+            prop_assert_eq!(bytes(&n.to_string()), Ok(n));
+            prop_assert_eq!(millis(&n.to_string()), Ok(n));
+        }
+    }
+}

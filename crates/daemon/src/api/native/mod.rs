@@ -1,0 +1,170 @@
+//! The native socket: clients come and go, a bad frame closes that connection only.
+
+mod client;
+
+use std::io::ErrorKind;
+
+use ostler_proto::control::{Event, Position, Progress, Request, Response, Said};
+use ostler_proto::node::Message;
+
+use crate::engine::{Ask, Caller, Ctx, Ending, Feature, Key, PM2_CLIENT};
+use crate::platform::reactor::LISTENER;
+use client::Clients;
+
+/// Pause after a client could not be taken.
+const DEAF_MS: u64 = 100;
+
+/// All connections.
+#[derive(Debug, Default)]
+pub(crate) struct Native {
+    clients: Clients,
+    /// Final answers that leave when the turn is over: connection, request, answer.
+    done: Vec<(u32, u64, Response)>,
+}
+
+impl Native {
+    pub(crate) const NAME: &str = "native";
+    /// The end of the pause after which clients are taken again.
+    const LISTEN_AGAIN: Key = (Self::NAME, 0);
+    /// Time at which a client gets news, or has sent nothing for too long.
+    const CLIENTS: Key = (Self::NAME, 1);
+
+    /// Takes new clients.
+    fn accept(&mut self, ctx: &mut Ctx) {
+        let own_uid = rustix::process::geteuid().as_raw();
+        if let Err(error) = self.clients.accept(&ctx.listener, &ctx.reactor, own_uid) {
+            // Out of descriptors, most likely: whoever waits at the door is taken when one is free. Looking away for a moment keeps the
+            // loop from turning at full speed.
+            ctx.log.error_once("accept", format_args!("cannot accept a client: {error}"));
+            ctx.reactor.remove(&ctx.listener);
+            ctx.timers.set(Self::LISTEN_AGAIN, Some(ctx.now.mono_ms + DEAF_MS));
+        }
+    }
+
+    /// Takes clients again after a pause.
+    fn listen_again(ctx: &mut Ctx) {
+        match ctx.reactor.add(&ctx.listener, LISTENER) {
+            Ok(()) => {}
+            // It is another socket by now, which is watched.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(_) => ctx.timers.set(Self::LISTEN_AGAIN, Some(ctx.now.mono_ms + DEAF_MS)),
+        }
+    }
+
+    /// Reads what a client sent, and asks for it.
+    fn read(&mut self, ctx: &mut Ctx, client: u32) {
+        let hello = hello(ctx);
+        for (id, request) in self.clients.read(client, &hello) {
+            match request {
+                Request::Hello { .. } => ctx.reply(client, id, hello.clone()),
+                Request::Ping => ctx.reply(client, id, Response::Pong),
+                Request::Subscribe { after } => self.subscribe(ctx, client, id, after),
+                Request::Listen { topics } => self.clients.listen(client, id, topics),
+                request => ctx.ask(Ask { client, id, caller: self.caller(client), request }),
+            }
+        }
+    }
+
+    /// Subscribes a client: it gets events from now on; before that, the events since its position.
+    fn subscribe(&mut self, ctx: &mut Ctx, client: u32, id: u64, after: Option<Position>) {
+        if let Some(follower) = self.clients.get_mut(client) {
+            follower.subscribed = Some(id);
+        }
+        let Some(after) = after else { return };
+        let (missed, events) = ctx.events.after(Some(after));
+        let missed = missed.map(Response::Missed);
+        for response in missed.into_iter().chain(events.into_iter().map(Response::Happened)) {
+            ctx.reply(client, id, response);
+        }
+    }
+
+    /// The caller behind a client.
+    fn caller(&mut self, client: u32) -> Caller {
+        match self.clients.get_mut(client) {
+            Some(client) => Caller { uid: client.uid, pid: client.pid, on_behalf_of: client.on_behalf_of.clone() },
+            None => Caller { uid: u32::MAX, pid: 0, on_behalf_of: None },
+        }
+    }
+
+    /// Queues answers.
+    fn answer(&mut self, ctx: &mut Ctx) {
+        for (client, request, response) in ctx.take_replies(|client| client != PM2_CLIENT) {
+            match response {
+                Response::Done { .. } | Response::Failed(_) => self.done.push((client, request, response)),
+                response => self.clients.answer(client, request, response),
+            }
+        }
+    }
+
+    /// Queues final answers: the copies of the state were written by now, or could not be.
+    fn finish(&mut self, ctx: &Ctx) {
+        for (client, request, response) in std::mem::take(&mut self.done) {
+            if let (Response::Done { .. }, false, Some(trouble)) = (&response, ctx.is_ending(), ctx.state_file.trouble()) {
+                self.clients.answer(client, request, Response::Progress(Progress::Warning(trouble)));
+            }
+            self.clients.answer(client, request, response);
+        }
+    }
+}
+
+fn hello(ctx: &Ctx) -> Response {
+    Response::Hello {
+        protocol: ostler_proto::control::PROTOCOL,
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: std::process::id().cast_signed(),
+        keeper_pid: ctx.keeper.pid(),
+        read_only: false,
+    }
+}
+
+impl Feature for Native {
+    /// Handles a ready descriptor: 0 is the socket that listens; the others are clients.
+    fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
+        match key {
+            0 => self.accept(ctx),
+            client => self.read(ctx, client as u32),
+        }
+    }
+
+    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+        if (Self::NAME, key) == Self::LISTEN_AGAIN {
+            Self::listen_again(ctx);
+        } else {
+            self.clients.tick(ctx.now.mono_ms);
+        }
+    }
+
+    fn on_replies(&mut self, ctx: &mut Ctx) {
+        self.answer(ctx);
+    }
+
+    /// Publishes events: nobody gets one that a fresh daemon would not know.
+    fn on_journaled(&mut self, ctx: &mut Ctx, events: &[Event]) {
+        self.answer(ctx);
+        self.clients.publish(events);
+    }
+
+    /// Passes on what an app says, to those who listen.
+    fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
+        let Message::Typed { topic, data } = message else { return };
+        if !self.clients.are_listening(topic) {
+            return;
+        }
+        let Some(slot) = ctx.slots.get(id) else { return };
+        let (app, id) = (slot.spec().name.clone(), slot.durable.pm_id);
+        self.clients.tell(&Said { at_ms: ctx.now.wall_ms, app, id, topic: topic.clone(), data: data.clone() });
+    }
+
+    fn on_turn_end(&mut self, ctx: &mut Ctx) {
+        self.answer(ctx);
+        self.finish(ctx);
+        self.clients.flush(&ctx.reactor, ctx.now.mono_ms);
+        ctx.timers.set(Self::CLIENTS, self.clients.deadline_ms());
+    }
+
+    fn on_leave(&mut self, ctx: &mut Ctx, _ending: Ending) {
+        self.answer(ctx);
+        self.finish(ctx);
+        self.clients.flush_finally();
+    }
+}

@@ -1,0 +1,391 @@
+//! Calls: what each method of PM2's daemon asks for here, step by step, and what its caller gets.
+
+use std::collections::VecDeque;
+
+use ostler_core::app::EnvMap;
+use ostler_core::lifecycle::State;
+use ostler_proto::control::{Action, Change, Existing, Request, ScaleTo};
+use ostler_proto::pm2::{self, Prepared};
+use serde_json::{Map, Value, json};
+
+use super::messages;
+use super::results::Form;
+use crate::engine::Ctx;
+use crate::platform::rights::Rights;
+use crate::platform::working_trees::version_of;
+use crate::state::slots::Slot;
+
+/// Profilings run in V8.
+const NO_PROFILER: &str = "this daemon is a native program: there is no V8 to profile";
+
+/// Longest word for what a client did: it goes to every subscriber.
+const MAX_ACTION_BYTES: usize = 256;
+
+/// A call that is carried out.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// What is left to ask for, one after the other.
+    pub steps: VecDeque<Step>,
+    /// What the caller gets then.
+    pub result: Outcome,
+    /// What is done when the answer is on its way.
+    pub then: Option<Then>,
+    /// App of which only one such call is carried out at a time: PM2's clients reload the instances of one app two at a time.
+    pub alone: Option<String>,
+}
+
+/// One step.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Something is asked for; that it fails is the call's failure.
+    Ask(Request),
+    /// This message goes to these instances, by our own numbers.
+    Send(Vec<u32>, Value),
+    /// These instances, by our own numbers, are watched from now on, or no more; none = the other of the two.
+    Watch(Vec<u32>, Option<bool>),
+    /// The version of this instance's package, by our own number, is read again.
+    Version(u32),
+    /// This instance, by our own number, is marked as one that the vendor's service shows, or not any more.
+    Mark(u32, bool),
+    /// Subscribers are told that a client did this with an instance, by our own number, and whether a user asked for it.
+    Tell(u32, String, bool),
+    /// These instances are looked at, by the number that users know; none = those that the step before has touched.
+    Look(Option<u32>),
+}
+
+/// Result of a call.
+#[derive(Debug, PartialEq)]
+pub(super) enum Outcome {
+    /// This value.
+    Value(Value),
+    /// No value.
+    Nothing,
+    /// The one that was looked at, in this form.
+    One(Form),
+    /// All that were looked at.
+    Each(Form),
+    /// The answer of the last step as it is.
+    Passed,
+    /// No reply at all.
+    Silence,
+}
+
+/// What follows an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// This process is told by SIGQUIT, as PM2's client expects.
+    Quit(i32),
+}
+
+impl Plan {
+    pub(super) fn value(value: Value) -> Self {
+        Self { steps: VecDeque::new(), result: Outcome::Value(value), then: None, alone: None }
+    }
+
+    /// A message to these instances.
+    pub(super) fn send(slots: Vec<u32>, message: Value, result: Value) -> Self {
+        Self::of([Step::Send(slots, message)], Outcome::Value(result))
+    }
+
+    fn of<const N: usize>(steps: [Step; N], result: Outcome) -> Self {
+        Self { steps: steps.into(), result, then: None, alone: None }
+    }
+}
+
+/// The plan for a call. Nothing is done yet.
+///
+/// # Errors
+/// It cannot be made: PM2's words where it has any.
+pub(super) fn plan(ctx: &Ctx, name: &str, mut args: Vec<Value>) -> Result<Plan, String> {
+    let arg = args.first_mut().map(Value::take).unwrap_or_default();
+    match name {
+        "ping" => Ok(Plan::value(json!({ "msg": "pong" }))),
+        "getReport" => Ok(Plan::value(report(ctx))),
+        "getMonitorData" => Ok(Plan::of([Step::Ask(Request::Processes)], Outcome::Passed)),
+        "getSystemData" => Ok(Plan::of([Step::Ask(Request::Host)], Outcome::Passed)),
+        "reloadLogs" => Ok(Plan::of([Step::Ask(Request::ReloadLogs)], Outcome::Value(json!({})))),
+        "prepare" => prepare(ctx, &arg),
+        "startProcessId" => start(ctx, &arg),
+        "stopProcessId" => stop(ctx, &arg),
+        "restartProcessId" => again(ctx, &arg, Action::Restart, "restartProcessId"),
+        "reloadProcessId" => again(ctx, &arg, Action::Reload, "reloadProcessId"),
+        "softReloadProcessId" => again(ctx, &arg, Action::Reload, "softReloadProcessId"),
+        "deleteProcessId" => delete(ctx, &arg),
+        "duplicateProcessId" => duplicate(ctx, &arg),
+        "resetMetaProcessId" => reset(ctx, &arg),
+        "sendSignalToProcessId" | "sendSignalToProcessName" => signal(ctx, &arg),
+        "stopWatch" => Ok(stop_watching(ctx, &arg, args.get(1))),
+        "sendLineToStdin" => line(&arg),
+        "startWatch" => watch(ctx, args.get(1), Some(true)),
+        "toggleWatch" => watch(ctx, args.get(1), None),
+        "monitor" | "unmonitor" => marked_for_vendor(ctx, &arg, name == "monitor"),
+        "notifyByProcessId" => notify(ctx, &arg),
+        "sendDataToProcessId" => messages::data(ctx, &arg),
+        "msgProcess" => messages::action(ctx, &arg),
+        "profileCPU" | "profileMEM" => Ok(Plan::value(json!({ "error": NO_PROFILER }))),
+        // What it announces comes by itself: all apps are deleted, then `killMe`.
+        "notifyKillPM2" => Ok(Plan::of([], Outcome::Silence)),
+        "killMe" => {
+            let then = arg.get("pid").and_then(id_number).and_then(|pid| i32::try_from(pid).ok()).map(Then::Quit);
+            Ok(Plan { then, ..Plan::of([Step::Ask(Request::Kill)], Outcome::Silence) })
+        }
+        name => Err(format!("{name} is not there yet")),
+    }
+}
+
+/// A number of an instance: PM2's clients send it as a number or as text.
+fn id_number(value: &Value) -> Option<u32> {
+    match value {
+        Value::Number(number) => u32::try_from(number.as_u64()?).ok(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+/// What was sent as a number, for an error.
+pub(super) fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.chars().take(100).collect(),
+        Value::Null => "undefined".into(),
+        Value::Object(_) => "[object Object]".into(),
+        other => other.to_string().chars().take(100).collect(),
+    }
+}
+
+pub(super) fn slot_of<'a>(ctx: &'a Ctx, value: &Value) -> Option<&'a Slot> {
+    let id = id_number(value)?;
+    ctx.slots.serving().find(|slot| slot.durable.pm_id == id)
+}
+
+/// The instance, or PM2's word for that there is none, with its number in place of `{}`.
+pub(super) fn known<'a>(ctx: &'a Ctx, value: &Value, unknown: &str) -> Result<&'a Slot, String> {
+    slot_of(ctx, value).ok_or_else(|| unknown.replace("{}", &shown(value)))
+}
+
+fn act(action: Action, id: u32, command: &str, change: Option<Change>) -> Step {
+    Step::Ask(Request::Act {
+        action,
+        targets: vec![id.to_string()],
+        cwd: String::new(),
+        change: change.map(Box::new),
+        parallel: 0,
+        gentle: false,
+        canary_ms: None,
+        command: command.into(),
+        named_only: false,
+        confirm: None,
+        namespace: None,
+        together: false,
+    })
+}
+
+fn prepare(ctx: &Ctx, env: &Value) -> Result<Plan, String> {
+    let map = env.as_object().ok_or("prepare: expected an object")?;
+    let home = ctx.settings.home.to_string_lossy();
+    let Prepared { mut spec, vars } = pm2::prepared(map, &home, ostler_sys::machine::cpus::available())?;
+    spec.version = Some(version_of(&spec, Rights::look_up(&spec).user()));
+    let start = Request::Start {
+        apps: vec![spec],
+        base_env: vars,
+        existing: Existing::PlainScript { force: true },
+        command: "prepare".into(),
+        confirm: None,
+        named_only: false,
+        as_pm2: true,
+    };
+    Ok(Plan::of([Step::Ask(start), Step::Look(None)], Outcome::Each(Form::Child)))
+}
+
+fn start(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
+    let slot = known(ctx, id, "{} id unknown")?;
+    let number = slot.durable.pm_id;
+    if slot.is_unstarted() {
+        return Ok(left_stopped(number));
+    }
+    match slot.durable.instance.status() {
+        "online" => Err("process already online".into()),
+        "launching" => Err("process already started".into()),
+        _ => Ok(Plan::of(
+            [Step::Version(slot.durable.id), act(Action::Restart, number, "startProcessId", None), Step::Look(Some(number))],
+            Outcome::One(Form::Child),
+        )),
+    }
+}
+
+fn stop(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
+    let id = id.get("id").unwrap_or(id);
+    let number = known(ctx, id, "{} : id unknown")?.durable.pm_id;
+    Ok(Plan::of([act(Action::Stop, number, "stopProcessId", None), Step::Look(Some(number))], Outcome::One(Form::Formatted)))
+}
+
+/// The answer for an app of `autostart: false` that never ran: PM2's daemon starts it by no call.
+fn left_stopped(number: u32) -> Plan {
+    Plan::of([Step::Look(Some(number))], Outcome::One(Form::Child))
+}
+
+/// A restart or reload, with what the caller sends along.
+fn again(ctx: &Ctx, opts: &Value, action: Action, command: &str) -> Result<Plan, String> {
+    let unknown = match action {
+        Action::Restart if opts.get("id").is_none_or(Value::is_null) => return Err("opts.id not passed to restartProcessId".into()),
+        Action::Restart => "God db process id unknown",
+        _ if command == "softReloadProcessId" => "pm_id {} not available in {}",
+        _ => "PM2 ID unknown",
+    };
+    let slot = known(ctx, opts.get("id").unwrap_or(&Value::Null), unknown)?;
+    let number = slot.durable.pm_id;
+    let change = opts.get("env").and_then(Value::as_object).map(|env| change(ctx, slot, env)).transpose()?.flatten();
+    if slot.is_unstarted() {
+        return Ok(left_stopped(number));
+    }
+    // PM2 answers a reload with the worker that was replaced; whoever asks wants to know how it is now.
+    let form = if action == Action::Restart { Form::Child } else { Form::Formatted };
+    let alone = (action == Action::Reload).then(|| slot.spec().key().to_owned());
+    Ok(Plan {
+        alone,
+        ..Plan::of([Step::Version(slot.durable.id), act(action, number, command, change), Step::Look(Some(number))], Outcome::One(form))
+    })
+}
+
+/// The change that comes with a restart; none where it is none.
+fn change(ctx: &Ctx, slot: &Slot, env: &Map<String, Value>) -> Result<Option<Change>, String> {
+    let none = Map::new();
+    let conf = env.get("current_conf").and_then(Value::as_object).unwrap_or(&none);
+    let present = super::results::pm2_env(&slot.detail(&ctx.settings));
+    let mut specs: Vec<_> = pm2::reconfigured(slot.spec(), &present, conf)?.into_iter().collect();
+    // The description as it was has the version of the last start.
+    specs.iter_mut().for_each(|spec| spec.version = Some(version_of(spec, Rights::of(spec).user())));
+    // As in PM2, variables of a file take the place of the caller's.
+    let own = conf.get("env").and_then(Value::as_object).filter(|own| !own.is_empty());
+    let vars: EnvMap = pm2::restart_vars(own.unwrap_or(env))?.unwrap_or_default();
+    if specs.is_empty() && vars.is_empty() {
+        return Ok(None);
+    }
+    let spec_of = specs.iter().map(|_| (slot.durable.pm_id, 0)).collect();
+    Ok(Some(Change { env: (!vars.is_empty()).then_some(vars), specs, spec_of, ..Change::default() }))
+}
+
+fn delete(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
+    let number = known(ctx, id, "{} : id unknown")?.durable.pm_id;
+    Ok(Plan::of([Step::Look(Some(number)), act(Action::Delete, number, "deleteProcessId", None)], Outcome::One(Form::Deleted)))
+}
+
+fn duplicate(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
+    let name = known(ctx, id, "{} id unknown")?.spec().key().to_owned();
+    let scale = Request::Scale { name, cwd: String::new(), to: ScaleTo::By(1), oldest_first: true, confirm: None };
+    Ok(Plan::of([Step::Ask(scale), Step::Look(None)], Outcome::One(Form::Child)))
+}
+
+fn reset(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
+    let number = known(ctx, id, "{} id unknown")?.durable.pm_id;
+    let mut steps = VecDeque::from([act(Action::Reset, number, "resetMetaProcessId", None)]);
+    steps.extend(ctx.slots.serving().map(|slot| Step::Look(Some(slot.durable.pm_id))));
+    Ok(Plan { steps, ..Plan::of([], Outcome::Each(Form::Formatted)) })
+}
+
+fn signal(ctx: &Ctx, opts: &Value) -> Result<Plan, String> {
+    const UNKNOWN_SIGNAL: &str = "Error when sending signal (signal unknown)";
+    let target = match (opts.get("process_id"), opts.get("process_name").and_then(Value::as_str)) {
+        (Some(id), _) => known(ctx, id, "{} id unknown")?.durable.pm_id.to_string(),
+        (None, Some(name)) if is_there(ctx, name) => name.to_owned(),
+        (None, _) => return Err("Unknown process name".into()),
+    };
+    let signal = match opts.get("signal") {
+        Some(Value::Number(number)) => number.as_i64().and_then(|number| i32::try_from(number).ok()),
+        Some(Value::String(name)) => ostler_sys::process::signal::by_name(name),
+        _ => None,
+    };
+    let signal = match (signal.filter(|signal| (0..=64).contains(signal)), opts.get("signal"), opts.get("process_id")) {
+        (Some(signal), ..) => signal,
+        // Node's words, which PM2 passes on here.
+        (None, Some(name @ Value::String(_)), None) => return Err(format!("Unknown signal: {}", shown(name))),
+        (None, ..) => return Err(UNKNOWN_SIGNAL.into()),
+    };
+    let mut steps = VecDeque::from([Step::Ask(Request::Signal { signal, target })]);
+    steps.extend(ctx.slots.serving().map(|slot| Step::Look(Some(slot.durable.pm_id))));
+    Ok(Plan { steps, ..Plan::of([], Outcome::Each(Form::Formatted)) })
+}
+
+/// True if an app, a namespace or an instance is called this.
+fn is_there(ctx: &Ctx, name: &str) -> bool {
+    let is_called =
+        |slot: &Slot| [slot.spec().name.as_str(), &slot.spec().namespace, "all"].contains(&name) || slot.durable.pm_id.to_string() == name;
+    ctx.slots.serving().any(is_called)
+}
+
+/// A line for the standard input of an app, as it is.
+fn line(packet: &Value) -> Result<Plan, String> {
+    let (Some(given), Some(line)) = (packet.get("pm_id").filter(|id| !id.is_null()), packet.get("line").and_then(Value::as_str)) else {
+        return Err("pm_id or line field missing".into());
+    };
+    let Some(id) = id_number(given) else {
+        return Err(format!("Process with ID <{}> unknown.", shown(given)));
+    };
+    Ok(Plan::of([Step::Ask(Request::Input { id, text: line.to_owned() })], Outcome::Value(packet.clone())))
+}
+
+/// Switches the watching of what `{id}`, an id or a name means. Nothing is restarted by it.
+fn watch(ctx: &Ctx, value: Option<&Value>, on: Option<bool>) -> Result<Plan, String> {
+    let value = value.ok_or("nothing is named that is to be watched")?;
+    let id = id_number(value.get("id").unwrap_or(value));
+    let is_meant = |slot: &&Slot| match (id, value) {
+        (Some(id), _) => slot.durable.pm_id == id,
+        (None, Value::String(name)) => slot.spec().name == *name,
+        (None, _) => false,
+    };
+    let slots: Vec<u32> = ctx.slots.serving().filter(is_meant).map(|slot| slot.durable.id).collect();
+    if slots.is_empty() {
+        return Err("process id doesnt exists".into());
+    }
+    Ok(Plan::of([Step::Watch(slots, on)], Outcome::Value(json!({ "success": true }))))
+}
+
+/// Ends the watching of an instance, or of all, before a client stops or deletes it. Which one is not there is not watched.
+fn stop_watching(ctx: &Ctx, method: &Value, value: Option<&Value>) -> Plan {
+    let is_all = matches!(method.as_str(), Some("stopAll" | "deleteAll"));
+    let id = value.and_then(|value| id_number(value.get("id").unwrap_or(value)));
+    let is_meant = |slot: &&Slot| is_all || Some(slot.durable.pm_id) == id;
+    let slots: Vec<u32> = ctx.slots.serving().filter(is_meant).map(|slot| slot.durable.id).collect();
+    let steps = if slots.is_empty() { VecDeque::new() } else { [Step::Watch(slots, Some(false))].into() };
+    Plan { steps, ..Plan::value(json!({ "success": true })) }
+}
+
+/// `monitor` and `unmonitor` say to the vendor's service which apps it is to show: there is none here, but whoever reads the mark finds it.
+fn marked_for_vendor(ctx: &Ctx, id: &Value, is_shown: bool) -> Result<Plan, String> {
+    let slot = known(ctx, id, "Unknown pm_id")?;
+    let result = json!({ "success": true, "pm_id": slot.durable.pm_id });
+    Ok(Plan::of([Step::Mark(slot.durable.id, is_shown)], Outcome::Value(result)))
+}
+
+/// A client reports what it has done with an instance, for whoever follows events.
+fn notify(ctx: &Ctx, opts: &Value) -> Result<Plan, String> {
+    let id = opts.get("id").filter(|id| !id.is_null()).ok_or("process id missing")?;
+    let slot = known(ctx, id, "process id doesnt exists")?;
+    let Some(action) = opts.get("action_name").and_then(Value::as_str) else { return Ok(Plan::of([], Outcome::Nothing)) };
+    if action.len() > MAX_ACTION_BYTES {
+        return Err(format!("action_name: {} bytes, more than {MAX_ACTION_BYTES}", action.len()));
+    }
+    let is_manual = opts.get("manually").is_some();
+    Ok(Plan::of([Step::Tell(slot.durable.id, action.to_owned(), is_manual)], Outcome::Nothing))
+}
+
+/// What PM2's `report` shows of its daemon, without the values of its environment: nobody needs those who may not read them anyway.
+fn report(ctx: &Ctx) -> Value {
+    let env: Map<String, Value> = std::env::vars_os().filter_map(|(name, _)| Some((name.into_string().ok()?, "***".into()))).collect();
+    let running = ctx.slots.serving().filter(|slot| !matches!(slot.durable.instance.state, State::Gone)).count();
+    json!({
+        "pm2_version": ctx.settings.pm2_version,
+        "node_version": "N/A",
+        "node_path": "N/A",
+        "argv0": "ostler",
+        "argv": std::env::args().collect::<Vec<_>>(),
+        "user": std::env::var("USER").ok(),
+        "uid": rustix::process::getuid().as_raw(),
+        "gid": rustix::process::getgid().as_raw(),
+        "env": env,
+        "managed_apps": running,
+        "started_at": ctx.settings.started_ms,
+    })
+}
+
+#[cfg(test)]
+mod tests;

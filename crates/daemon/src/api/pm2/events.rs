@@ -1,0 +1,152 @@
+//! Events in PM2's words, for subscribers of `pub.sock`.
+
+use ostler_core::app::ExecMode;
+use ostler_proto::event::{Cause, Event, What};
+use ostler_proto::node::Message;
+use ostler_proto::pm2::versioning;
+use serde_json::{Map, Value, json};
+
+use super::results::pm2_env;
+use crate::engine::Ctx;
+use crate::state::slots::Slot;
+
+/// PM2's word for an event, and whether somebody asked for what happened.
+type Word = (&'static str, bool);
+
+/// The `process:event`s for an event, in PM2's order: where PM2 has one for the end and one for the command, there are two. A client that calls
+/// `restartProcessId` and the like tells of it itself, by `notifyByProcessId`.
+fn words(what: &What, cause: &Cause) -> Vec<Word> {
+    let command = match cause {
+        Cause::User { command, .. } if !command.ends_with("ProcessId") => command.as_str(),
+        _ => "",
+    };
+    let is = |words: &[&str]| words.iter().any(|word| command.starts_with(word));
+    match what {
+        What::Launched { .. } | What::Restarting { .. } => vec![],
+        What::Online { .. } if is(&["start", "prepare", "scale", "resurrect"]) => vec![("online", false), ("start", true)],
+        What::Online { .. } if is(&["restart"]) => vec![("online", false), ("restart", true)],
+        // It has to be a restart: nothing can run beside it.
+        What::Online { .. } if is(&["reload"]) => vec![("online", false), ("reload", true)],
+        What::Online { .. } => vec![("online", false)],
+        What::Replaced { .. } if command.is_empty() => vec![("online", false)],
+        What::Replaced { .. } => vec![("online", false), ("reload", true)],
+        What::Stopped if is(&["stop"]) => vec![("exit", false), ("stop", true)],
+        What::Stopped => vec![("exit", false)],
+        What::Deleted => vec![("delete", true)],
+        what => what.pm2_word().map(|word| (word, false)).into_iter().collect(),
+    }
+}
+
+/// The `process:event`s of an event.
+pub(super) fn of_event(ctx: &Ctx, event: &Event) -> Vec<Value> {
+    let Some(id) = event.id else { return Vec::new() };
+    let words = words(&event.what, &event.cause);
+    if words.is_empty() {
+        return Vec::new();
+    }
+    let mut process = match ctx.slots.serving().find(|slot| slot.durable.pm_id == id) {
+        Some(slot) => process(ctx, slot),
+        // It is out of the list.
+        None => Map::from_iter([("pm_id".into(), id.into()), ("name".into(), event.app.clone().into())]),
+    };
+    if let Some(status) = event.after.clone() {
+        process.insert("status".into(), status.into());
+    }
+    let payload = |(word, manually): Word| json!({ "event": word, "manually": manually, "process": process, "at": event.at_ms });
+    words.into_iter().map(payload).collect()
+}
+
+/// Attributes of an instance, without its environment.
+fn process(ctx: &Ctx, slot: &Slot) -> Map<String, Value> {
+    let mut process = pm2_env(&slot.detail(&ctx.settings));
+    process.shift_remove("env");
+    process
+}
+
+/// The `process:event` about what a client says it did.
+pub(super) fn of_client(ctx: &Ctx, slot: &Slot, action: &str, is_manual: bool) -> Value {
+    json!({ "event": action, "manually": is_manual, "process": process(ctx, slot), "at": ctx.now.wall_ms })
+}
+
+/// Who sent a message, as we know it: what an app says of itself does not count.
+fn sender(slot: &Slot) -> Value {
+    let (spec, tree) = (slot.spec(), slot.durable.learned.working_tree.as_deref());
+    let mut sender = json!({ "pm_id": slot.durable.pm_id, "name": spec.name, "namespace": spec.namespace });
+    match (spec.mode, tree) {
+        (ExecMode::Cluster, tree) => sender["rev"] = tree.map(|tree| tree.revision.as_str()).into(),
+        (ExecMode::Fork, Some(tree)) => sender["versioning"] = versioning(tree),
+        (ExecMode::Fork, None) => {}
+    }
+    sender
+}
+
+/// True for topics that are the manager's own: an app does not speak for it.
+fn is_reserved(topic: &str) -> bool {
+    matches!(topic, "process:event" | "log:PM2" | "log:out" | "log:err") || topic.starts_with("pm2:")
+}
+
+/// Topic and payload of what an app sent; none for what is not for the bus.
+pub(super) fn of_message(slot: &Slot, message: &Message, at_ms: u64) -> Option<(String, Value)> {
+    match message {
+        Message::Typed { topic, .. } if is_reserved(topic) || topic.starts_with("axm:option:") => None,
+        Message::Typed { topic, data } => Some((topic.clone(), json!({ "at": at_ms, "data": data, "process": sender(slot) }))),
+        Message::Ready => Some(("process:msg".into(), json!({ "at": at_ms, "raw": "ready", "process": sender(slot) }))),
+        Message::Raw(raw) => Some(("process:msg".into(), json!({ "at": at_ms, "raw": raw, "process": sender(slot) }))),
+        Message::NodeVersion(_) | Message::Metrics(_) | Message::Action(_) | Message::Options(_) | Message::Internal(_) => None,
+    }
+}
+
+/// A line of the daemon's own log.
+pub(super) fn of_log(line: &str, at_ms: u64) -> Value {
+    json!({ "process": { "pm_id": "PM2", "name": "PM2", "rev": null }, "at": at_ms, "data": format!("{line}\n") })
+}
+
+/// The end of the daemon with everything, which a signal or a client asked for.
+pub(super) fn of_end(is_signalled: bool) -> Value {
+    let how = if is_signalled { "by SIGNAL" } else { "via CLI" };
+    json!({ "status": "killed", "msg": format!("pm2 has been killed {how}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_core::lifecycle::{Ending, PolicyName};
+
+    #[test]
+    fn words_of_pm2() {
+        let user = |command: &str| Cause::User { command: command.into(), uid: 0, pid: 1, on_behalf_of: None };
+        let policy = || Cause::policy(PolicyName::Autorestart, None);
+        let exit = What::Exit { pid: 7, ending: Ending::Code(1), uptime_ms: 5 };
+        for (what, cause, expected) in [
+            (What::Online { pid: 7 }, user("prepare"), vec![("online", false), ("start", true)]),
+            (What::Online { pid: 7 }, user("restart"), vec![("online", false), ("restart", true)]),
+            (What::Online { pid: 7 }, user("reload"), vec![("online", false), ("reload", true)]),
+            (What::Replaced { pid: 8 }, user("reload"), vec![("online", false), ("reload", true)]),
+            // PM2's clients tell of these themselves.
+            (What::Online { pid: 7 }, user("startProcessId"), vec![("online", false)]),
+            (What::Online { pid: 7 }, user("restartProcessId"), vec![("online", false)]),
+            (What::Online { pid: 7 }, user("softReloadProcessId"), vec![("online", false)]),
+            (What::Replaced { pid: 8 }, user("reloadProcessId"), vec![("online", false)]),
+            (What::Stopped, user("stopProcessId"), vec![("exit", false)]),
+            (What::Deleted, user("deleteProcessId"), vec![("delete", true)]),
+            (What::Online { pid: 7 }, policy(), vec![("online", false)]),
+            (exit, policy(), vec![("exit", false)]),
+            (What::Stopped, user("stop"), vec![("exit", false), ("stop", true)]),
+            (What::Stopped, policy(), vec![("exit", false)]),
+            (What::Errored { unstable: 16 }, policy(), vec![("restart overlimit", false)]),
+            (What::Deleted, user("delete"), vec![("delete", true)]),
+            (What::Launched { pid: 7 }, user("start"), vec![]),
+            (What::Draining, user("reload"), vec![]),
+        ] {
+            assert_eq!(words(&what, &cause), expected, "{what:?} by {cause:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_speaks_for_the_manager() {
+        for topic in ["process:event", "pm2:kill", "log:PM2", "log:out", "log:err"] {
+            assert!(is_reserved(topic), "{topic}");
+        }
+        assert!(!is_reserved("process:exception") && !is_reserved("axm:reply") && !is_reserved("my:topic"));
+    }
+}

@@ -1,0 +1,54 @@
+//! Calls that send something to an app over its channel: data, and the actions that it offers.
+
+use serde_json::{Value, json};
+
+use super::calls::{Plan, known, slot_of};
+use crate::engine::Ctx;
+use crate::state::slots::Slot;
+
+/// `sendDataToProcessId`: the whole packet goes to the app.
+pub(super) fn data(ctx: &Ctx, packet: &Value) -> Result<Plan, String> {
+    let has = |key: &str| packet.get(key).is_some_and(|value| !value.is_null());
+    if !has("id") || !has("data") || !has("topic") {
+        return Err("ID, DATA or TOPIC field is missing".into());
+    }
+    let id = packet.get("id").unwrap_or(&Value::Null);
+    let slot = known(ctx, id, "Process with ID <{}> unknown.")?;
+    if !slot.hears() {
+        return Err(format!("Process with ID <{}> offline.", slot.durable.pm_id));
+    }
+    Ok(Plan::send(vec![slot.durable.id], packet.clone(), json!({ "success": true, "data": packet })))
+}
+
+/// `msgProcess`: an action of one app, by its number, or of all that match a name.
+pub(super) fn action(ctx: &Ctx, cmd: &Value) -> Result<Plan, String> {
+    let action = cmd.get("msg").and_then(Value::as_str).unwrap_or_default();
+    let has = |key: &str| cmd.get(key).is_some_and(|value| !value.is_null());
+    let slots = match (cmd.get("id").filter(|id| !id.is_null()), cmd.get("name").and_then(Value::as_str)) {
+        (Some(id), _) => {
+            let slot = slot_of(ctx, id).ok_or_else(|| format!("{} id unknown", super::calls::shown(id)))?;
+            if !slot.offers(action) {
+                return Err(format!("Action doesn't exist {action} for {}", slot.spec().name));
+            }
+            if !slot.hears() {
+                return Err(format!("{} : id offline", slot.durable.pm_id));
+            }
+            vec![slot.durable.id]
+        }
+        (None, Some(name)) => {
+            let wanted = |slot: &&Slot| is_named(slot, name) && slot.hears() && slot.offers(action);
+            ctx.slots.serving().filter(wanted).map(|slot| slot.durable.id).collect()
+        }
+        (None, None) => return Err("method requires name or id field".into()),
+    };
+    let message = if has("opts") || has("uuid") { cmd.clone() } else { action.into() };
+    let result = json!({ "process_count": slots.len(), "success": true });
+    Ok(Plan::send(slots, message, result))
+}
+
+/// True for its name, its namespace, the file name of its script, and `all`.
+fn is_named(slot: &Slot, name: &str) -> bool {
+    let spec = slot.spec();
+    let script = spec.script.rsplit('/').next().unwrap_or_default();
+    name == "all" || [spec.name.as_str(), &spec.namespace, script].contains(&name)
+}

@@ -1,0 +1,581 @@
+//! PM2's sockets: `rpc.sock`, where its clients call, and `pub.sock`, where they hear events. What is spoken there is in `ostler_proto::pm2`.
+//!
+//! # Theory of operation
+//!
+//! A call is a plan ([`calls`]): what is asked of the daemon, one after the other, by the same requests as on our own socket, and what of the answers the
+//! caller gets ([`results`]). Plans go on when a turn has nothing left to do; their answers leave when it is over. Calls of one client are carried out
+//! side by side, and answered in any order, as in PM2. Whatever a client sends, at worst its own connection ends.
+
+mod calls;
+mod clients;
+mod events;
+mod files;
+mod home;
+mod leaving;
+mod ledger;
+mod lines;
+mod messages;
+mod peers;
+mod results;
+mod sockets;
+
+use std::collections::BTreeMap;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use ostler_core::lifecycle::SpawnFailure;
+use ostler_proto::control::{Detail, Event, Json, Progress, Response};
+use ostler_proto::node::Message;
+use ostler_proto::pm2::PM2_VERSION;
+use ostler_proto::pm2::rpc::{self, Call};
+use ostler_sys::ProcRef;
+use ostler_sys::process::signal::{QUIT, TERM};
+use rustix::io::Errno;
+use serde_json::Value;
+
+use self::calls::{Outcome, Plan, Step, Then};
+use self::files::Files;
+use self::leaving::Leaving;
+use self::lines::LogLines;
+use self::peers::{Kind, Peers};
+use self::sockets::{KINDS, Sockets, held_name};
+use crate::engine::{Ask, Beside, Caller, Ctx, Ending, Feature, Key, PM2_CLIENT};
+use crate::platform::reactor::Source;
+use crate::platform::rights::Rights;
+use crate::platform::working_trees::version_of;
+
+/// Pause after a client could not be taken.
+const DEAF_MS: u64 = 100;
+
+/// Most calls under way, of all clients together.
+const MAX_CALLS: usize = 4096;
+/// Time to wait after a file was removed: the whole folder may be about to go, and come back.
+const SETTLE_MS: u64 = 100;
+/// Bytes that wait for one subscriber beyond which no more lines are read.
+const PAUSE_BYTES: usize = 256 << 10;
+/// Longest time for which others wait for a subscriber that does not read its lines.
+const STALLED_MS: u64 = 5000;
+/// Time after which a reader of logs that has ended is started again.
+const AGAIN_MS: u64 = 1000;
+/// Time between two looks whether a reader of logs has ended.
+const REAP_MS: u64 = 50;
+/// Attempts to bring back a file.
+const TRIES: u32 = 100;
+
+/// A call under way.
+#[derive(Debug)]
+struct Calling {
+    peer: u32,
+    /// The client's own number of it.
+    id: Vec<u8>,
+    caller: Caller,
+    plan: Plan,
+    /// Instances that the last step has touched.
+    touched: Vec<u32>,
+    /// What was looked at.
+    seen: Vec<Detail>,
+    /// The answer of a step, as JSON, where it is the result.
+    passed: Option<Json>,
+    /// Why an instance failed.
+    reason: Option<String>,
+    /// Whether its first step was done.
+    begun: bool,
+}
+
+/// PM2's sockets and who is connected there.
+#[derive(Debug, Default)]
+pub(crate) struct Pm2Sockets {
+    sockets: Sockets,
+    peers: Peers,
+    /// By the number under which their steps are asked for.
+    calls: BTreeMap<u64, Calling>,
+    /// Clients of a daemon that ends, which wait for the signal that says so.
+    quit: Vec<ProcRef>,
+    leaving: Leaving,
+    files: Files,
+    lines: LogLines,
+    /// Time before which the reader of logs is not started again.
+    read_again_ms: u64,
+    /// Attempts to bring back a file.
+    tries: u32,
+}
+
+impl Pm2Sockets {
+    pub(crate) const NAME: &str = "pm2_sockets";
+    /// The end of the pause after which clients are taken again.
+    const LISTEN_AGAIN: Key = (Self::NAME, 0);
+    /// The look after a change of the files.
+    const LOOK: Key = (Self::NAME, 1);
+    /// The end of the patience with subscribers that do not read lines.
+    const STALLED: Key = (Self::NAME, 2);
+    /// The look whether a reader of logs has ended, and whether another one is due.
+    const REAP: Key = (Self::NAME, 3);
+    /// The end of the time in which subscribers of a former daemon may come back.
+    const TOO_LATE: Key = (Self::NAME, 4);
+    /// Descriptor of the reader of logs; those of peers are below.
+    const LINES: u64 = 2 << 32;
+    /// Descriptor by which changes of the files are reported; those of peers are below.
+    const FILES: u64 = 1 << 32;
+
+    fn listen(&self, ctx: &Ctx) {
+        for (key, kind) in KINDS.into_iter().enumerate() {
+            if let Some(socket) = self.sockets.get(kind) {
+                // Watched already is fine.
+                let _ = ctx.reactor.add(&socket.fd, Source::Feature(Self::NAME, key as u64));
+            }
+        }
+    }
+
+    /// Publishes lines of logs.
+    fn read_lines(&mut self, ctx: &mut Ctx) {
+        match self.lines.read(ctx, &mut self.peers) {
+            Ok(frames) if frames.is_empty() => {}
+            Ok(frames) => {
+                let dropped = self.peers.publish(&frames);
+                self.log_dropped(ctx, dropped);
+            }
+            Err(errno) => {
+                ctx.log.error_once("log-reader", format_args!("the reader of logs for PM2's clients has ended: {errno}"));
+                self.lines.stop(&ctx.reactor);
+                self.read_again_ms = ctx.now.mono_ms + AGAIN_MS;
+            }
+        }
+    }
+
+    /// Has logs read while somebody subscribes, and not faster than the slowest subscriber reads. The lines wait in their files.
+    fn tend_lines(&mut self, ctx: &mut Ctx) {
+        let source = Source::Feature(Self::NAME, Self::LINES);
+        let now_ms = ctx.now.mono_ms;
+        match (self.peers.has_subscribers(), self.lines.is_running()) {
+            (true, false)
+                if ctx.ending.is_none() && now_ms >= self.read_again_ms && self.lines.are_all_back(self.peers.subscribers(), now_ms) =>
+            {
+                if let Err(error) = self.lines.start(ctx, source) {
+                    ctx.log.error_once("log-reader", format_args!("PM2's clients get no lines of logs: {error}"));
+                    self.read_again_ms = ctx.now.mono_ms + AGAIN_MS;
+                }
+            }
+            (false, is_running) if ctx.ending.is_none() => {
+                if is_running {
+                    self.lines.stop(&ctx.reactor);
+                }
+                self.lines.forget(ctx);
+            }
+            _ => {}
+        }
+        let waiting = self.peers.most_waiting();
+        if !self.lines.is_paused() && waiting > PAUSE_BYTES {
+            self.lines.pause(true, &ctx.reactor, source);
+            ctx.timers.set(Self::STALLED, Some(ctx.now.mono_ms + STALLED_MS));
+        } else if self.lines.is_paused() && waiting <= PAUSE_BYTES / 2 {
+            self.lines.pause(false, &ctx.reactor, source);
+            ctx.timers.set(Self::STALLED, None);
+        }
+        if self.lines.reap() || self.peers.has_subscribers() && !self.lines.is_running() {
+            ctx.timers.set_if_none(Self::REAP, ctx.now.mono_ms + REAP_MS);
+        }
+    }
+
+    /// Has what subscribers get counted, then sends it.
+    fn send(&mut self, ctx: &Ctx) {
+        let mut ledger = self.lines.counts();
+        if let Some(ledger) = &mut ledger {
+            self.peers.count(&mut ledger.sends);
+        }
+        self.peers.flush(&ctx.reactor, ledger.map(|ledger| &mut ledger.sends));
+    }
+
+    fn log_dropped(&self, ctx: &mut Ctx, pids: Vec<i32>) {
+        for pid in pids {
+            ctx.log.line(format_args!("process {pid} does not read the events of pub.sock: it is dropped, and may connect again"));
+        }
+    }
+
+    /// Brings back files that are gone.
+    fn look(&mut self, ctx: &mut Ctx) {
+        if ctx.ending.is_some() {
+            return;
+        }
+        home::complete(&ctx.settings.home, ctx.now.wall_ms);
+        let mut failed = None;
+        for (number, kind) in KINDS.into_iter().enumerate() {
+            let path = sockets::path_of(kind, &ctx.settings.home);
+            if self.sockets.get(kind).is_some() && self.files.is_ours(number, &path) {
+                continue;
+            }
+            match self.sockets.open_anew(kind, &ctx.settings.home) {
+                Ok(former) => {
+                    if let Some(former) = former {
+                        ctx.reactor.remove(&former.fd);
+                        ostler_sys::net::socket::stop_listening(&former.fd);
+                    }
+                    self.files.note(number, &path);
+                    if let Some(socket) = self.sockets.get(kind) {
+                        ctx.keeper.hold(held_name(kind), std::os::fd::AsFd::as_fd(&socket.fd));
+                    }
+                    ctx.log.line(format_args!("PM2's clients can connect at \"{}\"", path.display()));
+                }
+                // Somebody else listens there; when that ends its file is gone, which is reported.
+                Err((_, Errno::ADDRINUSE)) => {}
+                Err(error) => failed = Some(error),
+            }
+        }
+        self.listen(ctx);
+        self.follow(ctx);
+        // Removed once more before it was watched.
+        let is_gone = |kind: &Kind| self.sockets.get(*kind).is_some() && !sockets::path_of(*kind, &ctx.settings.home).exists();
+        let is_late = failed.is_some() || KINDS.iter().any(is_gone);
+        self.tries = if is_late { self.tries + 1 } else { 0 };
+        match failed {
+            _ if is_late && self.tries < TRIES => ctx.timers.set(Self::LOOK, Some(ctx.now.mono_ms + SETTLE_MS)),
+            Some((path, errno)) => self.log_failure(ctx, &path, errno),
+            None => {}
+        }
+    }
+
+    fn follow(&mut self, ctx: &Ctx) {
+        let [calls, events] = KINDS.map(|kind| sockets::path_of(kind, &ctx.settings.home));
+        self.files.follow([&calls, &events], &ctx.reactor, Source::Feature(Self::NAME, Self::FILES));
+    }
+
+    fn log_failure(&self, ctx: &mut Ctx, path: &std::path::Path, errno: Errno) {
+        let why = match errno {
+            Errno::ADDRINUSE => "another manager listens there (PM2?)".to_owned(),
+            errno => std::io::Error::from(errno).to_string(),
+        };
+        ctx.log.error(format_args!("PM2's clients cannot connect: \"{}\": {why}", path.display()));
+    }
+
+    fn accept(&mut self, ctx: &mut Ctx, kind: Kind) {
+        let Some(socket) = self.sockets.get(kind) else { return };
+        if let Err(errno) = self.peers.accept(&socket.fd, kind, &self.sockets.admitted, &ctx.reactor) {
+            // Out of descriptors, most likely: whoever waits at the door is taken when one is free.
+            ctx.log.error_once("accept-pm2", format_args!("cannot accept a client of PM2's sockets: {}", std::io::Error::from(errno)));
+            ctx.reactor.remove(&socket.fd);
+            ctx.timers.set(Self::LISTEN_AGAIN, Some(ctx.now.mono_ms + DEAF_MS));
+        }
+    }
+
+    fn read(&mut self, ctx: &mut Ctx, peer: u32) {
+        for rpc::Request { id, call } in self.peers.read(peer) {
+            match call {
+                Call::Methods => self.peers.answer(peer, rpc::methods(&id)),
+                Call::Refused(why) => self.peers.answer(peer, rpc::refusal(&id, &why)),
+                Call::Method { name, args } => self.call(ctx, peer, id, &name, args),
+            }
+        }
+    }
+
+    fn call(&mut self, ctx: &mut Ctx, peer: u32, id: Vec<u8>, name: &str, args: Vec<Value>) {
+        let refusal = self.leaving.look(peer, name, |peer| self.peers.has(peer), |peer| self.peers.is_npms_update(peer));
+        if refusal.is_some() && !rpc::has_reply(name) {
+            return self.end_client(peer, &id);
+        }
+        let plan = match refusal {
+            Some(why) => Err(why.to_owned()),
+            None if self.calls.len() >= MAX_CALLS => Err("too many calls at the same time".into()),
+            None if name == "getVersion" => Ok(Plan::value(self.version_for(ctx, peer).into())),
+            None => calls::plan(ctx, name, args),
+        };
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(why) if rpc::has_reply(name) => return self.peers.answer(peer, rpc::failure(&id, &why)),
+            Err(why) => return ctx.log.error(format_args!("{name}: {why}")),
+        };
+        let caller = match self.peers.get_mut(peer) {
+            Some(peer) => {
+                peer.pending += 1;
+                Caller { uid: peer.uid, pid: peer.pid, on_behalf_of: None }
+            }
+            // It sent this and went away.
+            None => Caller { uid: rustix::process::geteuid().as_raw(), pid: 0, on_behalf_of: None },
+        };
+        let calling = Calling { peer, id, caller, plan, touched: Vec::new(), seen: Vec::new(), passed: None, reason: None, begun: false };
+        let is_free = self.is_free(calling.plan.alone.as_deref());
+        let ticket = ctx.ticket();
+        self.calls.insert(ticket, calling);
+        if is_free {
+            self.go_on(ctx, ticket);
+        }
+    }
+
+    /// Returns the version that a client gets: npm's command line its own, unless a setting names one.
+    fn version_for(&mut self, ctx: &Ctx, peer: u32) -> String {
+        let set = &ctx.settings.pm2_version;
+        let asks = self.peers.get_mut(peer).filter(|_| set == PM2_VERSION).map(|peer| (peer.pid, peer.uid));
+        asks.and_then(|(pid, uid)| clients::version(pid, uid)).unwrap_or_else(|| set.clone())
+    }
+
+    /// Stops npm's command line before it starts npm's daemon beside this one. It has printed the refusal; no reply would stop it.
+    fn end_client(&mut self, peer: u32, id: &[u8]) {
+        let pid = self.peers.get_mut(peer).map(|peer| peer.pid);
+        let is_stopped = pid.and_then(|pid| ProcRef::of(pid).ok()).is_some_and(|client| client.signal(TERM).is_ok());
+        if !is_stopped {
+            // The reply makes the client throw, which stops it as well.
+            self.peers.answer(peer, rpc::failure(id, leaving::NOT_BY_NPM));
+        }
+    }
+
+    /// True if no call that has to be alone with this app is being carried out.
+    fn is_free(&self, app: Option<&str>) -> bool {
+        app.is_none() || !self.calls.values().any(|calling| calling.begun && calling.plan.alone.as_deref() == app)
+    }
+
+    /// Does what a call needs next, as far as nothing has to be waited for.
+    fn go_on(&mut self, ctx: &mut Ctx, ticket: u64) {
+        while let Some(calling) = self.calls.get_mut(&ticket) {
+            calling.begun = true;
+            match calling.plan.steps.pop_front() {
+                Some(Step::Ask(request)) => {
+                    let caller = calling.caller.clone();
+                    return ctx.ask(Ask { client: PM2_CLIENT, id: ticket, caller, request });
+                }
+                Some(Step::Send(slots, message)) => slots.into_iter().for_each(|slot| ctx.send(slot, &message, None)),
+                Some(Step::Watch(slots, on)) => slots.into_iter().for_each(|slot| watch(ctx, slot, on)),
+                Some(Step::Version(slot)) => read_version(ctx, slot),
+                Some(Step::Mark(slot, is_shown)) => mark(ctx, slot, is_shown),
+                Some(Step::Tell(slot, action, is_manual)) => self.tell(ctx, slot, &action, is_manual),
+                Some(Step::Look(id)) => {
+                    let ids = id.map_or_else(|| std::mem::take(&mut calling.touched), |id| vec![id]);
+                    ctx.learn();
+                    let wanted = ctx.slots.serving().filter(|slot| ids.contains(&slot.durable.pm_id));
+                    calling.seen.extend(wanted.map(|slot| slot.detail(&ctx.settings)));
+                }
+                None => return self.end(ctx, ticket, None),
+            }
+        }
+    }
+
+    /// Takes what the daemon says to a step of a call.
+    fn take(&mut self, ctx: &mut Ctx, ticket: u64, response: Response) {
+        let Some(calling) = self.calls.get_mut(&ticket) else { return };
+        match response {
+            Response::Progress(Progress::InstanceFailed { reason, .. }) => return calling.reason = Some(reason),
+            Response::Progress(_) => return,
+            Response::Failed(failure) => {
+                let why = calling.reason.take().unwrap_or_else(|| failure.to_string());
+                return self.end(ctx, ticket, Some(why));
+            }
+            Response::Done { ids } => calling.touched = ids,
+            Response::Processes(list) => calling.passed = Some(list),
+            Response::Host(host) => calling.passed = Json::of(&host.map(|host| host.metrics()).unwrap_or_default()).ok(),
+            _ => {}
+        }
+        self.go_on(ctx, ticket);
+    }
+
+    /// Answers a call, and begins the one that waited for it.
+    fn end(&mut self, ctx: &mut Ctx, ticket: u64, why: Option<String>) {
+        let Some(Calling { peer, id, plan, seen, passed, .. }) = self.calls.remove(&ticket) else { return };
+        let each = |form| seen.iter().map(|detail| results::shown(detail, form)).collect::<Vec<_>>();
+        let success = |value: &Value| rpc::success(&id, &[&value.to_string()]);
+        let frame = match (why, plan.result) {
+            (Some(why), Outcome::Silence) => {
+                ctx.log.error(format_args!("a client of PM2's sockets cannot stop the daemon: {why}"));
+                None
+            }
+            (None, Outcome::Silence) => None,
+            (Some(why), _) => Some(rpc::failure(&id, &why)),
+            (None, Outcome::Nothing) => Some(rpc::success(&id, &[])),
+            (None, Outcome::Value(value)) => Some(success(&value)),
+            (None, Outcome::Each(form)) => Some(success(&each(form).into())),
+            (None, Outcome::One(form)) => match each(form).pop() {
+                Some(value) => Some(success(&value)),
+                // Somebody deleted it meanwhile.
+                None => Some(rpc::failure(&id, "process id doesnt exists")),
+            },
+            (None, Outcome::Passed) => Some(rpc::success(&id, &[passed.as_ref().map_or("null", Json::text)])),
+        };
+        if let Some(frame) = frame {
+            self.peers.answer(peer, frame);
+        }
+        if let Some(peer) = self.peers.get_mut(peer) {
+            peer.pending = peer.pending.saturating_sub(1);
+        }
+        if let Some(Then::Quit(pid)) = plan.then {
+            self.quit.extend(ProcRef::of(pid).ok());
+        }
+        let waits = |calling: &Calling| plan.alone.is_some() && !calling.begun && calling.plan.alone == plan.alone;
+        if let Some(next) = self.calls.iter().find(|(_, calling)| waits(calling)).map(|(ticket, _)| *ticket) {
+            self.go_on(ctx, next);
+        }
+    }
+
+    /// Sends an event to all subscribers.
+    fn publish(&mut self, ctx: &mut Ctx, topic: &str, payload: &Value) {
+        let dropped = self.peers.publish(&rpc::event(topic, payload));
+        self.log_dropped(ctx, dropped);
+    }
+
+    /// Tells subscribers what a client says it did with an instance.
+    fn tell(&mut self, ctx: &mut Ctx, id: u32, action: &str, is_manual: bool) {
+        if !self.peers.has_subscribers() {
+            return;
+        }
+        if let Some(payload) = ctx.slots.get(id).map(|slot| events::of_client(ctx, slot, action, is_manual)) {
+            self.publish(ctx, "process:event", &payload);
+        }
+    }
+
+    fn take_replies(&mut self, ctx: &mut Ctx) {
+        for (_, ticket, response) in ctx.take_replies(|client| client == PM2_CLIENT) {
+            self.take(ctx, ticket, response);
+        }
+    }
+}
+
+/// Has an instance watched, or not any more; none = the other of the two.
+fn watch(ctx: &mut Ctx, id: u32, on: Option<bool>) {
+    let Some(mut spec) = ctx.slots.get(id).map(|slot| slot.spec().clone()) else { return };
+    let mut watch = (*spec.watch).clone();
+    if on == Some(watch.on) {
+        return;
+    }
+    watch.on = on.unwrap_or(!watch.on);
+    let mut given = spec.given.open().into_owned();
+    given.insert("watch".into(), watch.attribute());
+    (spec.watch, spec.given) = (watch.into(), given.into());
+    ctx.redescribe(id, spec);
+}
+
+/// Reads the version of an instance's package: a start answers with the one that it starts.
+fn read_version(ctx: &mut Ctx, id: u32) {
+    if let Some(version) = ctx.slots.get(id).map(|slot| version_of(slot.spec(), Rights::of(slot.spec()).user())) {
+        ctx.set_version(id, version);
+    }
+}
+
+/// Notes whether the vendor's service would show an instance, as PM2 does.
+fn mark(ctx: &mut Ctx, id: u32, is_shown: bool) {
+    let Some(mut spec) = ctx.slots.get(id).map(|slot| slot.spec().clone()) else { return };
+    let mut given = spec.given.open().into_owned();
+    given.insert("_km_monitored".into(), is_shown.into());
+    spec.given = given.into();
+    ctx.redescribe(id, spec);
+}
+
+impl Feature for Pm2Sockets {
+    fn on_boot(&mut self, ctx: &mut Ctx) {
+        home::complete(&ctx.settings.home, ctx.now.wall_ms);
+        for (number, kind) in KINDS.into_iter().enumerate() {
+            let known = self.sockets.get(kind).is_some();
+            match self.sockets.open(kind, &ctx.settings.home) {
+                Ok(()) => {
+                    self.files.note(number, &sockets::path_of(kind, &ctx.settings.home));
+                    if let Some(socket) = self.sockets.get(kind).filter(|_| !known) {
+                        ctx.keeper.hold(held_name(kind), std::os::fd::AsFd::as_fd(&socket.fd));
+                    }
+                }
+                Err((path, errno)) => self.log_failure(ctx, &path, errno),
+            }
+        }
+        self.listen(ctx);
+        self.follow(ctx);
+    }
+
+    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, _beside: &mut Beside) -> Result<(), SpawnFailure> {
+        self.lines.meet(ctx, id);
+        Ok(())
+    }
+
+    fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
+        self.sockets.held().chain(self.lines.held()).collect()
+    }
+
+    fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+        if name == ledger::HELD {
+            if self.lines.take_back(fd, ctx.now.mono_ms) {
+                ctx.timers.set(Self::TOO_LATE, self.lines.too_late_ms());
+            } else {
+                ctx.keeper.drop_held(name);
+            }
+            return None;
+        }
+        let Some(kind) = KINDS.into_iter().find(|kind| held_name(*kind) == name) else { return Some(fd) };
+        self.sockets.take_back(kind, fd, &ctx.settings.home);
+        None
+    }
+
+    fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
+        if key == Self::FILES {
+            self.files.clear();
+            ctx.timers.set_if_none(Self::LOOK, ctx.now.mono_ms + SETTLE_MS);
+            return;
+        }
+        if key == Self::LINES {
+            return self.read_lines(ctx);
+        }
+        match usize::try_from(key).ok().and_then(|key| KINDS.get(key)) {
+            Some(kind) => self.accept(ctx, *kind),
+            None => self.read(ctx, key as u32),
+        }
+    }
+
+    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+        match (Self::NAME, key) {
+            Self::LOOK => self.look(ctx),
+            Self::STALLED => {
+                let dropped = self.peers.drop_slower_than(PAUSE_BYTES / 2);
+                self.log_dropped(ctx, dropped);
+            }
+            Self::TOO_LATE => {
+                self.lines.give_up_left(ctx);
+                ctx.timers.set(Self::TOO_LATE, self.lines.too_late_ms());
+            }
+            // What is due is done at the end of the turn.
+            Self::REAP => {}
+            _ => self.listen(ctx),
+        }
+    }
+
+    fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
+        if !self.peers.has_subscribers() {
+            return;
+        }
+        let at_ms = ctx.now.wall_ms;
+        ctx.learn();
+        let told = ctx.slots.get(id).and_then(|slot| events::of_message(slot, message, at_ms));
+        told.into_iter().for_each(|(topic, payload)| self.publish(ctx, &topic, &payload));
+    }
+
+    /// Publishes events: nobody gets one that a fresh daemon would not know.
+    fn on_journaled(&mut self, ctx: &mut Ctx, events: &[Event]) {
+        if !self.peers.has_subscribers() {
+            return;
+        }
+        for payload in events.iter().flat_map(|event| events::of_event(ctx, event)).collect::<Vec<_>>() {
+            self.publish(ctx, "process:event", &payload);
+        }
+    }
+
+    /// Calls of several steps go on in the same turn.
+    fn on_quiet(&mut self, ctx: &mut Ctx) {
+        self.take_replies(ctx);
+    }
+
+    fn on_turn_end(&mut self, ctx: &mut Ctx) {
+        for line in ctx.log.take_copies() {
+            self.publish(ctx, "log:PM2", &events::of_log(&line, ctx.now.wall_ms));
+        }
+        ctx.log.copy_lines(self.peers.has_subscribers());
+        self.send(ctx);
+        self.tend_lines(ctx);
+    }
+
+    fn on_leave(&mut self, ctx: &mut Ctx, ending: Ending) {
+        self.take_replies(ctx);
+        if ending == Ending::Everything {
+            let payload = events::of_end(ctx.is_signalled);
+            self.publish(ctx, "pm2:kill", &payload);
+        }
+        // Who comes back to the next daemon gets the lines from there on.
+        self.peers.close(self.lines.counts().map(|ledger| &mut ledger.sends));
+        self.lines.stop(&ctx.reactor);
+        // It was killed: it ends at once, and nobody is left who would take leave of it.
+        self.lines.reap();
+        if ending == Ending::Everything {
+            self.sockets.remove();
+            // Whoever is gone by now, or is another process, gets nothing.
+            self.quit.iter().for_each(|client| _ = client.signal(QUIT));
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The two sockets themselves: where they are, and who may connect.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use ostler_sys::net::socket::{self, SocketFile};
+use rustix::io::Errno;
+
+use super::peers::Kind;
+
+/// Environment variables with the path of each.
+const RPC_VAR: &str = "PM2_DAEMON_RPC_PORT";
+const PUB_VAR: &str = "PM2_DAEMON_PUB_PORT";
+/// User and group, as numbers, that may connect beside us: both together or none, as in PM2.
+const USER_VAR: &str = "PM2_SOCKET_USER";
+const GROUP_VAR: &str = "PM2_SOCKET_GROUP";
+
+/// Who may connect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Admitted {
+    /// User and group beside our own user and root.
+    others: Option<(u32, u32)>,
+}
+
+impl Admitted {
+    fn from_env() -> Self {
+        let number = |name: &str| std::env::var(name).ok()?.trim().parse::<u32>().ok();
+        Self { others: number(USER_VAR).zip(number(GROUP_VAR)) }
+    }
+
+    /// True if this user may. Where the socket was given to others, whoever the kernel let connect by the mode of its file may, also by one of
+    /// several groups.
+    pub(super) fn has(&self, uid: u32) -> bool {
+        uid == 0 || uid == rustix::process::geteuid().as_raw() || self.others.is_some()
+    }
+}
+
+/// One listening socket.
+#[derive(Debug)]
+pub(super) struct Listening {
+    pub fd: OwnedFd,
+    path: PathBuf,
+}
+
+/// Both, as far as they could be opened.
+#[derive(Debug, Default)]
+pub(super) struct Sockets {
+    pub calls: Option<Listening>,
+    pub events: Option<Listening>,
+    pub admitted: Admitted,
+}
+
+/// Name under which the keeper holds it.
+pub(super) fn held_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Calls => "pm2-rpc",
+        Kind::Events => "pm2-pub",
+    }
+}
+
+pub(super) const KINDS: [Kind; 2] = [Kind::Calls, Kind::Events];
+
+/// Where it is, or would be.
+pub(super) fn path_of(kind: Kind, home: &Path) -> PathBuf {
+    let (variable, name) = match kind {
+        Kind::Calls => (RPC_VAR, "rpc.sock"),
+        Kind::Events => (PUB_VAR, "pub.sock"),
+    };
+    let given = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    given.unwrap_or_else(|| home.join(name))
+}
+
+impl Sockets {
+    pub(super) fn get(&self, kind: Kind) -> Option<&Listening> {
+        match kind {
+            Kind::Calls => self.calls.as_ref(),
+            Kind::Events => self.events.as_ref(),
+        }
+    }
+
+    fn place(&mut self, kind: Kind) -> &mut Option<Listening> {
+        match kind {
+            Kind::Calls => &mut self.calls,
+            Kind::Events => &mut self.events,
+        }
+    }
+
+    /// Takes back what the keeper held.
+    pub(super) fn take_back(&mut self, kind: Kind, fd: OwnedFd, home: &Path) {
+        *self.place(kind) = Some(Listening { fd, path: path_of(kind, home) });
+    }
+
+    /// Opens one unless it is open.
+    ///
+    /// # Errors
+    /// The path, and the system's answer; `EADDRINUSE`: another manager listens there.
+    pub(super) fn open(&mut self, kind: Kind, home: &Path) -> Result<(), (PathBuf, Errno)> {
+        self.admitted = Admitted::from_env();
+        if self.get(kind).is_some() {
+            return Ok(());
+        }
+        self.open_anew(kind, home).map(drop)
+    }
+
+    /// Opens one whether or not it is open: its file is not there any more. What was open before.
+    ///
+    /// # Errors
+    /// As [`Sockets::open`]; then what is open stays.
+    pub(super) fn open_anew(&mut self, kind: Kind, home: &Path) -> Result<Option<Listening>, (PathBuf, Errno)> {
+        let path = path_of(kind, home);
+        match open_at(&path, self.admitted, home) {
+            Ok(fd) => Ok(self.place(kind).replace(Listening { fd, path })),
+            Err(errno) => Err((path, errno)),
+        }
+    }
+
+    pub(super) fn held(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
+        KINDS.into_iter().filter_map(|kind| Some((held_name(kind).to_owned(), self.get(kind)?.fd.as_fd())))
+    }
+
+    /// Ends both, and removes their files: only what a client could not connect to any more.
+    pub(super) fn remove(&mut self) {
+        for kind in KINDS {
+            let Some(Listening { fd, path }) = self.place(kind).take() else { continue };
+            socket::stop_listening(&fd);
+            if SocketFile::at(&path).is_ok() {
+                // Somebody else may have removed it already.
+                let _ = rustix::fs::unlink(&path);
+            }
+        }
+    }
+}
+
+/// Listens; nobody but us may connect before it is given to others.
+fn open_at(path: &Path, admitted: Admitted, home: &Path) -> Result<OwnedFd, Errno> {
+    let fd = socket::listen_at(path)?;
+    if let Some((uid, gid)) = admitted.others {
+        if path.parent() == Some(home) {
+            let_through(home, gid)?;
+        }
+        let file = SocketFile::at(path)?;
+        file.give_to(uid, gid)?;
+        file.set_mode(0o660)?;
+    }
+    Ok(fd)
+}
+
+/// Lets this group reach what lies in the home and is its own, that is the sockets: it can neither list the folder nor read anything else there.
+fn let_through(home: &Path, gid: u32) -> Result<(), Errno> {
+    rustix::fs::chown(home, None, Some(rustix::fs::Gid::from_raw(gid)))?;
+    rustix::fs::chmod(home, rustix::fs::Mode::from_raw_mode(0o710))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_connect() {
+        let own = rustix::process::geteuid().as_raw();
+        let nobody_else = Admitted::default();
+        assert!(nobody_else.has(own) && nobody_else.has(0) && !nobody_else.has(own + 4711));
+        assert!(Admitted { others: Some((own + 4711, 815)) }.has(own + 4711));
+    }
+}

@@ -1,0 +1,138 @@
+//! `instances: {min, max, cpu}`: has the load of such apps measured, and scales them as the core decides.
+
+use std::collections::BTreeMap;
+
+use ostler_core::health::autoscale::{INTERVAL_MS, Scaler};
+use ostler_core::lifecycle::{Event, Origin, PolicyName, State};
+
+use crate::engine::{Answer, Ctx, Feature, InstanceStep, Key, Request};
+use crate::state::slots::{Slot, Slots};
+
+/// Load of each app that scales itself.
+#[derive(Debug, Default)]
+pub(crate) struct Autoscale {
+    all: BTreeMap<String, Scaler>,
+}
+
+impl Autoscale {
+    pub(crate) const NAME: &str = "autoscale";
+    /// Time of the next reading; none where no app scales itself.
+    const READ: Key = (Self::NAME, 0);
+}
+
+impl Feature for Autoscale {
+    fn on_boot(&mut self, ctx: &mut Ctx) {
+        if ctx.slots.iter().any(scales_itself) {
+            ctx.timers.set(Self::READ, Some(ctx.now.mono_ms + INTERVAL_MS));
+        }
+    }
+
+    /// A process runs: somebody may have to look at its load from now on.
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        if matches!(step.event, Event::Spawned { .. }) && ctx.slots.get(step.id).is_some_and(scales_itself) {
+            ctx.timers.set_if_none(Self::READ, ctx.now.mono_ms + INTERVAL_MS);
+        }
+    }
+
+    fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
+        let apps = apps(&ctx.slots);
+        self.all.retain(|name, _| apps.contains_key(name));
+        if !apps.is_empty() {
+            ctx.timers.set(Self::READ, Some(ctx.now.mono_ms + INTERVAL_MS));
+            let mut ids: Vec<u32> = apps.into_values().flatten().collect();
+            ids.sort_unstable();
+            ctx.request(Request::Measure { by: Self::NAME, ids });
+        }
+    }
+
+    fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
+        let Answer::Measured { by: Self::NAME, is_complete: true } = answer else { return };
+        for (name, ids) in apps(&ctx.slots) {
+            let slots = || ids.iter().filter_map(|id| ctx.slots.get(*id));
+            // An app that a user stopped, or that is being replaced, is left alone.
+            let is_running = slots().all(|slot| matches!(slot.durable.instance.state, State::Running { .. }));
+            let Some(rules) = slots().next().and_then(|slot| slot.spec().autoscale.clone()) else { continue };
+            if !is_running || ctx.slots.is_being_replaced(&name) {
+                continue;
+            }
+            let load: f64 = slots().map(|slot| slot.live.cpu.monit().cpu_pct).sum();
+            let have = ids.len() as u32;
+            let want = self.all.entry(name.clone()).or_default().decide(&rules, have, load, ctx.now.mono_ms);
+            if want != have {
+                let instances = if have == 1 { "instance" } else { "instances" };
+                let measured = format!("uses {load:.0} % of a core with {have} {instances}");
+                ctx.log.line(format_args!("App [{name}] {measured}: {want} from now on"));
+                ctx.request(Request::Scale { ids, to: want, origin: Origin::found(PolicyName::Autoscale, measured) });
+            }
+        }
+    }
+}
+
+fn scales_itself(slot: &Slot) -> bool {
+    slot.spec().autoscale.is_some()
+}
+
+/// Instances of each app that scales itself; one on its way down is none of them any more.
+fn apps(slots: &Slots) -> BTreeMap<String, Vec<u32>> {
+    let leaves = |state: &State| {
+        matches!(state, State::Leaving { .. } | State::Draining { .. } | State::Stopping { .. } | State::Clearing { .. } | State::Gone)
+    };
+    let mut apps: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+    for slot in slots.serving().filter(|slot| scales_itself(slot)) {
+        let ids = apps.entry(slot.spec().key().to_owned()).or_default();
+        ids.extend((!leaves(&slot.durable.instance.state)).then_some(slot.durable.id));
+    }
+    apps
+}
+
+#[cfg(test)]
+mod tests {
+    use ostler_core::app::AppSpec;
+    use ostler_core::serving::Autoscale as Rules;
+
+    use super::*;
+    use crate::engine::{Input, Played};
+
+    fn running(min: u32) -> (Played, Autoscale, u32) {
+        let (mut played, mut autoscale) = (Played::new(&[]), Autoscale::default());
+        autoscale.on_boot(&mut played.ctx);
+        assert_eq!(played.ctx.timers.next_ms(), None, "nobody is measured where nobody scales itself");
+        let rules = Rules { min, max: 4, cpu: 50 };
+        let id = played.instance(AppSpec { name: "api".into(), script: "/bin/true".into(), autoscale: Some(rules), ..AppSpec::default() });
+        played.start(&mut autoscale, id, 4711);
+        (played, autoscale, id)
+    }
+
+    #[test]
+    fn what_scales_itself_is_measured_at_intervals() {
+        let (mut played, mut autoscale, id) = running(1);
+        for _ in 0..3 {
+            played.pass(&mut autoscale, INTERVAL_MS);
+            let asked = played.queued();
+            assert!(matches!(&asked[..], [Input::Request(Request::Measure { ids, .. })] if *ids == [id]), "{asked:?}");
+        }
+        played.ctx.slots.remove(id);
+        played.pass(&mut autoscale, INTERVAL_MS);
+        assert!(played.queued().is_empty());
+        assert_eq!(played.ctx.timers.next_ms(), None, "and not once nobody does any more");
+    }
+
+    #[test]
+    fn too_few_become_enough_unless_a_reload_is_under_way() {
+        let (mut played, mut autoscale, id) = running(2);
+        let mut decided = |played: &mut Played, is_complete| {
+            autoscale.on_answer(&mut played.ctx, &Answer::Measured { by: "somebody else", is_complete });
+            assert!(played.queued().is_empty(), "not asked for by us, perhaps of others");
+            autoscale.on_answer(&mut played.ctx, &Answer::Measured { by: Autoscale::NAME, is_complete });
+            played.queued()
+        };
+        assert!(decided(&mut played, false).is_empty(), "half a reading says nothing");
+        played.ctx.slots.begin_replacing("api");
+        assert!(decided(&mut played, true).is_empty());
+        played.ctx.slots.end_replacing("api");
+        let asked = decided(&mut played, true);
+        let [Input::Request(Request::Scale { ids, to: 2, origin })] = &asked[..] else { panic!("{asked:?}") };
+        let measured = Origin::found(PolicyName::Autoscale, "uses 0 % of a core with 1 instance");
+        assert_eq!((&ids[..], origin), (&[id][..], &measured));
+    }
+}

@@ -1,0 +1,64 @@
+//! Checks by command: a command of the app, run from time to time, never twice at the same time. Its exit code is the answer.
+
+use ostler_core::health::{Ask, Check, Verdict};
+use ostler_core::lifecycle::command::{Command, Outcome};
+
+use super::{COMMANDS, HealthChecks};
+use crate::engine::{Ctx, Request};
+use crate::platform::probe::Answer;
+use crate::state::store::command::{CommandSpec, Output, Owner};
+
+/// Command of a check, and whether it runs now.
+#[derive(Debug)]
+pub(super) struct CommandCheck {
+    command: Command,
+    timeout_ms: u64,
+    pub(super) running: Option<Owner>,
+}
+
+impl CommandCheck {
+    /// The check by command; none for a question of another kind.
+    pub(super) fn of(check: &Check) -> Option<Self> {
+        let Ask::Command(argv) = &check.ask else { return None };
+        Some(Self { command: Command { argv: argv.clone() }, timeout_ms: check.timeout_ms.max(1), running: None })
+    }
+}
+
+impl HealthChecks {
+    /// Runs a command whose time has come.
+    pub(super) fn run_command(&mut self, ctx: &mut Ctx, key: u32) {
+        let Some(slot) = self.questions.get(&key).map(|question| question.id) else { return };
+        let Some(inc) = self.watched.get(&slot).map(|watched| watched.inc) else { return };
+        let Some(check) = self.commands.get_mut(&key) else { return };
+        let spec = CommandSpec {
+            slot,
+            command: check.command.clone(),
+            vars: indexmap::IndexMap::new(),
+            timeout_ms: check.timeout_ms,
+            output: Output::Nowhere,
+        };
+        let owner = Owner::Check { slot, inc, key };
+        check.running = Some(owner.clone());
+        ctx.request(Request::Run { owner, spec: Box::new(spec) });
+    }
+
+    /// Takes the end of a command of which nothing is left.
+    pub(super) fn on_command_ended(&mut self, ctx: &mut Ctx, slot: u32, inc: u32, key: u32, outcome: &Outcome) {
+        let asks = self.questions.get(&key).is_some_and(|question| question.id == slot);
+        let runs = self.watched.get(&slot).is_some_and(|watched| watched.inc == inc);
+        // Of a process, or of a daemon, that is no more.
+        let Some(check) = self.commands.get_mut(&key).filter(|_| asks && runs) else { return };
+        check.running = None;
+        let in_words = || format!("command `{}` {outcome}", check.command);
+        let answer = match Verdict::of_command(outcome) {
+            Some(Verdict::Good) => Answer::Good,
+            Some(Verdict::Bad) => Answer::Bad(in_words()),
+            Some(Verdict::Broken) => Answer::Broken(in_words()),
+            None => {
+                let again_ms = ctx.now.mono_ms.saturating_add(check.timeout_ms);
+                return ctx.timers.set(Self::timer(COMMANDS, key), Some(again_ms));
+            }
+        };
+        self.take_answer(ctx, key, answer);
+    }
+}

@@ -1,0 +1,228 @@
+//! Health of apps: checks are asked ([`questions`], [`commands`]), heartbeats of event loops watched ([`heartbeat`]).
+//!
+//! # Theory of operation
+//!
+//! `ostler_core::health` judges; here are the questions and their times. Who is watched is compared with what runs after every step of an instance,
+//! and begins anew with each process, and with each daemon: nothing of it is in the journal but what people see. How well a process is stands
+//! on its slot, for whoever wants to know; one that is to get no new connections is reported as a change of what it can take. What is not well is not
+//! replaced here: that is asked for ([`Request::Remedy`]).
+//!
+//! An app that asks for nothing costs nothing, and an app that asks for a check wakes the daemon for its checks only.
+
+mod commands;
+mod heartbeat;
+mod questions;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use ostler_core::health::{Cause as Reason, HealthSpec, Monitor, Phase, State as Health};
+use ostler_core::lifecycle::PolicyName;
+use ostler_core::time::Now;
+use ostler_proto::event::{Cause, Health as Shown, What};
+use ostler_proto::health::{HealthReport, LastAnswer};
+use ostler_proto::node::Message;
+use ostler_proto::node::preload::FromPreload;
+
+use crate::engine::{Answer, Ctx, Feature, InstanceStep, Key, PerProcess, Request};
+use crate::platform::reactor::Source;
+use crate::state::slots::Slot;
+use crate::state::store::command::Owner;
+use commands::CommandCheck;
+
+/// Watched processes, and their questions.
+#[derive(Debug, Default)]
+pub(crate) struct HealthChecks {
+    /// Watched processes by slot.
+    watched: BTreeMap<u32, Watched>,
+    /// Questions by number.
+    questions: BTreeMap<u32, Question>,
+    /// Questions that are commands.
+    commands: BTreeMap<u32, CommandCheck>,
+    /// The number of the next question, once there was one.
+    next_question: Option<u32>,
+}
+
+/// A question that is asked again and again.
+#[derive(Debug)]
+struct Question {
+    /// The instance.
+    id: u32,
+    /// Its phases.
+    phases: Vec<Phase>,
+}
+
+/// State of one watched process.
+#[derive(Debug)]
+struct Watched {
+    inc: u32,
+    monitor: Monitor,
+    since: Now,
+    /// Numbers of its questions.
+    questions: Vec<u32>,
+    last: Option<LastAnswer>,
+    /// Whether an event reported the health of this process.
+    is_reported: bool,
+    /// Time by which its event loop has to have sent a heartbeat.
+    beat_due_ms: Option<u64>,
+}
+
+impl Feature for HealthChecks {
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        self.follow(ctx, step.id);
+    }
+
+    fn on_serving(&mut self, ctx: &mut Ctx, id: u32) {
+        self.follow(ctx, id);
+    }
+
+    fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
+        let Message::Internal(message) = message else { return };
+        if FromPreload::of(message) == Some(FromPreload::Turns) && ctx.slots.get(id).is_some_and(|slot| slot.durable.preloaded) {
+            self.on_beat(ctx, id);
+        }
+    }
+
+    /// Ends the heartbeat: its event loop has no way to send one any more.
+    fn on_channel_ended(&mut self, ctx: &mut Ctx, id: u32) {
+        self.expect_beat(ctx, id, None);
+    }
+
+    /// The connection of a question is ready.
+    fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
+        self.on_probe_ready(ctx, key as u32);
+    }
+
+    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+        match key >> 32 {
+            BEATS => self.on_silence(ctx, key as u32),
+            COMMANDS => self.run_command(ctx, key as u32),
+            _ => self.on_probes_due(ctx),
+        }
+    }
+
+    fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
+        if let Answer::CommandEnded(end) = answer
+            && let Owner::Check { slot, inc, key } = end.owner
+        {
+            self.on_command_ended(ctx, slot, inc, key, &end.report.outcome);
+        }
+    }
+
+    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+        self.end(ctx, id);
+    }
+}
+
+/// Upper halves of the numbers of deadlines: in the lower half of those of event loops is a slot, of those of commands a question; questions over
+/// a network have one deadline together.
+const BEATS: u64 = 0;
+const COMMANDS: u64 = 1;
+const PROBES: u64 = 2;
+
+impl PerProcess for HealthChecks {
+    fn is_wanted(slot: &Slot) -> bool {
+        slot.spec().health().is_some_and(HealthSpec::is_watched)
+    }
+
+    fn kept_for(&self, id: u32) -> Option<u32> {
+        self.watched.get(&id).map(|watched| watched.inc)
+    }
+
+    fn begin(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
+        let Some(health) = ctx.slots.get(id).and_then(|slot| slot.spec().health()) else { return };
+        let monitor = Monitor::new(health, ctx.now.mono_ms);
+        let watched = Watched { inc, monitor, since: ctx.now, questions: Vec::new(), last: None, is_reported: false, beat_due_ms: None };
+        self.watched.insert(id, watched);
+        self.show(ctx, id);
+        self.follow_questions(ctx, id);
+    }
+
+    fn end(&mut self, ctx: &mut Ctx, id: u32) {
+        if !self.watched.contains_key(&id) {
+            return;
+        }
+        self.drop_questions(ctx, id);
+        self.expect_beat(ctx, id, None);
+        self.watched.remove(&id);
+        self.show(ctx, id);
+        set_unready(ctx, id, false);
+    }
+}
+
+impl HealthChecks {
+    pub(crate) const NAME: &str = "health";
+
+    /// The connection of a question, as one of our descriptors.
+    pub(crate) fn source(question: u32) -> Source {
+        Source::Feature(Self::NAME, question.into())
+    }
+
+    fn timer(kind: u64, number: u32) -> Key {
+        (Self::NAME, kind << 32 | u64::from(number))
+    }
+
+    /// Shows on its slot how well a process is.
+    fn show(&self, ctx: &mut Ctx, id: u32) {
+        if let Some(slot) = ctx.slots.get_mut(id) {
+            slot.live.health = self.report(slot).map(Box::new);
+        }
+    }
+
+    /// The report; none where nothing is checked.
+    fn report(&self, slot: &Slot) -> Option<HealthReport> {
+        let health = slot.spec().health().filter(|health| health.is_watched())?;
+        let watched = self.watched.get(&slot.durable.id)?;
+        let (state, failures) = (watched.monitor.state(health), watched.monitor.failures());
+        Some(HealthReport { state, since: watched.since, failures, last: watched.last.clone() })
+    }
+
+    /// Handles a change of a process's health.
+    fn on_change(&mut self, ctx: &mut Ctx, id: u32, before: Health, state: Health) {
+        let Some(watched) = self.watched.get_mut(&id) else { return };
+        watched.since = ctx.now;
+        watched.is_reported |= state != Health::Starting;
+        let why = watched.last.as_ref().filter(|last| !last.good).map(|last| last.words.clone());
+        let (inc, failures) = (watched.inc, watched.monitor.failures());
+        self.show(ctx, id);
+        set_unready(ctx, id, matches!(state, Health::Unready | Health::Unhealthy));
+        let why = why.unwrap_or_else(|| "no answer".into());
+        match state {
+            Health::Starting => {}
+            Health::Healthy => {
+                // The first good answer is the normal case. A later one withdraws the note that the app is not well.
+                if before != Health::Starting {
+                    ctx.note(id, "is healthy again".into());
+                }
+                emit_health(ctx, id, Shown::Healthy, None);
+            }
+            Health::Broken => {
+                ctx.note(id, format!("has a broken health check, and nothing is done about that: {why}"));
+                emit_health(ctx, id, Shown::Broken, Some(why));
+            }
+            Health::Unready => {
+                ctx.note(id, format!("gets no new connections while others can have them: {why}"));
+                emit_health(ctx, id, Shown::Unready, Some(why));
+            }
+            Health::Unhealthy => {
+                let times = if failures > 1 { format!(" ({failures} times in a row)") } else { String::new() };
+                ctx.note(id, format!("is unhealthy: {why}{times}"));
+                emit_health(ctx, id, Shown::Unhealthy, Some(why.clone()));
+                ctx.request(Request::Remedy { id, inc, cause: Reason::Health, why });
+            }
+        }
+    }
+}
+
+fn emit_health(ctx: &mut Ctx, id: u32, state: Shown, answer: Option<String>) {
+    ctx.emit(id, What::Health { state }, Cause::policy(PolicyName::Health, answer));
+}
+
+/// Sends new connections to others, or to this one again.
+fn set_unready(ctx: &mut Ctx, id: u32, unready: bool) {
+    if let Some(slot) = ctx.slots.get_mut(id).filter(|slot| slot.live.unready != unready) {
+        slot.live.unready = unready;
+        ctx.capacity_changed(id);
+    }
+}

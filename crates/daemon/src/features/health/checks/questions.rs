@@ -1,0 +1,219 @@
+//! Questions of health checks: which are asked now, when, and their answers.
+
+use ostler_core::health::probe;
+use ostler_core::health::{Ask, Check, HealthSpec, Phase, State, Verdict};
+use ostler_proto::health::LastAnswer;
+
+use super::commands::CommandCheck;
+use super::{COMMANDS, HealthChecks, PROBES, Question, Watched};
+use crate::engine::{Ctx, Request};
+use crate::platform::probe::Answer;
+use crate::state::slots::{Slot, Slots};
+
+/// True for two phases with the same question, which share the answers.
+fn same(one: &Check, other: &Check) -> bool {
+    (&one.ask, one.interval_ms, one.timeout_ms, one.delay_ms) == (&other.ask, other.interval_ms, other.timeout_ms, other.delay_ms)
+}
+
+/// A number below `span` that is always the same for a slot and spreads over all slots.
+fn spread(id: u32, span: u64) -> u64 {
+    let hash = id.wrapping_add(1).wrapping_mul(0x9e37_79b9);
+    u64::from(hash).wrapping_mul(span) >> 32
+}
+
+/// The questions of these phases: those that are the same are asked once.
+fn grouped(health: &HealthSpec, phases: Vec<Phase>) -> Vec<(Check, Vec<Phase>)> {
+    let mut groups: Vec<(Check, Vec<Phase>)> = Vec::new();
+    for phase in phases {
+        let Some(check) = health.check(phase) else { continue };
+        match groups.iter_mut().find(|(known, _)| same(known, check)) {
+            Some((_, phases)) => phases.push(phase),
+            None => groups.push((check.clone(), vec![phase])),
+        }
+    }
+    groups
+}
+
+/// The question over a network; none for a command.
+fn over_network(check: &Check, slot: &Slot) -> Option<probe::Question> {
+    let port = match &check.ask {
+        Ask::Http(probe) => probe.port,
+        Ask::Tcp { port, .. } => *port,
+        Ask::Command(_) => 0,
+    };
+    probe::Question::of_check(check, slot.port_shift(port))
+}
+
+fn health_of(slots: &Slots, id: u32) -> Option<&HealthSpec> {
+    slots.get(id)?.spec().health()
+}
+
+/// Consequence of an answer.
+struct Taken {
+    before: State,
+    after: State,
+    /// Whether other questions are to be asked from now on.
+    asks_others: bool,
+    /// Time of the next question.
+    next_ms: u64,
+}
+
+impl Watched {
+    /// Takes an answer to a question for these phases of slot `id`.
+    fn take(&mut self, health: &HealthSpec, id: u32, phases: &[Phase], verdict: Verdict, now_ms: u64) -> Taken {
+        let (before, asked_before, was_eager) = (self.monitor.state(health), self.asked(health), self.is_eager(phases, now_ms));
+        for phase in phases {
+            self.monitor.answered(health, *phase, verdict, now_ms);
+        }
+        let pause_ms = self.pause_ms(health, phases, now_ms).unwrap_or(1);
+        // Those that were started together are not asked together for ever.
+        let wait_ms = if was_eager && !self.is_eager(phases, now_ms) { 1 + spread(id, pause_ms) } else { pause_ms };
+        Taken {
+            before,
+            after: self.monitor.state(health),
+            asks_others: self.asked(health) != asked_before,
+            next_ms: probe::together(now_ms.saturating_add(wait_ms), pause_ms).max(now_ms.saturating_add(1)),
+        }
+    }
+
+    /// Time until the next question for one of these phases.
+    fn pause_ms(&self, health: &HealthSpec, phases: &[Phase], now_ms: u64) -> Option<u64> {
+        phases.iter().map(|phase| self.monitor.pause_ms(health, *phase, now_ms)).min()
+    }
+
+    fn asked(&self, health: &HealthSpec) -> [bool; 3] {
+        Phase::ALL.map(|phase| self.monitor.asks(health, phase))
+    }
+
+    fn is_eager(&self, phases: &[Phase], now_ms: u64) -> bool {
+        phases.iter().any(|phase| self.monitor.is_eager(*phase, now_ms))
+    }
+}
+
+impl HealthChecks {
+    /// Begins and ends questions, so that those are asked that the monitor asks for.
+    pub(super) fn follow_questions(&mut self, ctx: &mut Ctx, id: u32) {
+        let Some(health) = health_of(&ctx.slots, id) else { return };
+        let Some(watched) = self.watched.get(&id) else { return };
+        let asked: Vec<Phase> = Phase::ALL.into_iter().filter(|phase| watched.monitor.asks(health, *phase)).collect();
+        let known: Vec<Phase> = watched.questions.iter().filter_map(|key| self.questions.get(key)).flat_map(|q| q.phases.clone()).collect();
+        if asked.iter().all(|phase| known.contains(phase)) && asked.len() == known.len() {
+            return;
+        }
+        let groups = grouped(health, asked);
+        self.drop_questions(ctx, id);
+        for (check, phases) in groups {
+            self.begin_question(ctx, id, &check, phases);
+        }
+        set_probe_timer(ctx);
+    }
+
+    /// Ends all questions.
+    pub(super) fn drop_questions(&mut self, ctx: &mut Ctx, id: u32) {
+        let Some(watched) = self.watched.get_mut(&id) else { return };
+        for key in std::mem::take(&mut watched.questions) {
+            self.questions.remove(&key);
+            match self.commands.remove(&key) {
+                Some(check) => {
+                    ctx.timers.set(Self::timer(COMMANDS, key), None);
+                    check.running.into_iter().for_each(|owner| ctx.request(Request::CallOff(owner)));
+                }
+                None => ctx.checks.end(key),
+            }
+        }
+        set_probe_timer(ctx);
+    }
+
+    fn begin_question(&mut self, ctx: &mut Ctx, id: u32, check: &Check, phases: Vec<Phase>) {
+        let now_ms = ctx.now.mono_ms;
+        let Some((slot, health)) = ctx.slots.get(id).zip(health_of(&ctx.slots, id)) else { return };
+        let Some(watched) = self.watched.get_mut(&id) else { return };
+        let pause_ms = watched.pause_ms(health, &phases, now_ms).unwrap_or(0);
+        let first_ms = now_ms.saturating_add(check.delay_ms);
+        let first_ms = probe::together(first_ms.saturating_add(spread(id, pause_ms)), pause_ms).max(first_ms);
+        // An answer to a daemon that is no more must not look like one to us.
+        let next_question = self.next_question.get_or_insert(now_ms as u32);
+        let key = *next_question;
+        *next_question = key.wrapping_add(1);
+        let mut broken = None;
+        if let Some(question) = over_network(check, slot) {
+            broken = ctx.checks.begin(key, id, question, first_ms).err();
+        } else if let Some(command) = CommandCheck::of(check) {
+            self.commands.insert(key, command);
+            ctx.timers.set(Self::timer(COMMANDS, key), Some(first_ms));
+        }
+        watched.questions.push(key);
+        self.questions.insert(key, Question { id, phases });
+        if let Some(trouble) = broken {
+            self.take_answer(ctx, key, Answer::Broken(trouble));
+        }
+    }
+
+    /// Handles questions over a network whose time has come.
+    pub(super) fn on_probes_due(&mut self, ctx: &mut Ctx) {
+        for (key, answer) in ctx.checks.tick(&ctx.reactor, ctx.now.mono_ms) {
+            self.take_answer(ctx, key, answer);
+        }
+        set_probe_timer(ctx);
+    }
+
+    /// Handles the ready connection of a question.
+    pub(super) fn on_probe_ready(&mut self, ctx: &mut Ctx, key: u32) {
+        if let Some(answer) = ctx.checks.on_ready(key, &ctx.reactor, ctx.now.mono_ms) {
+            self.take_answer(ctx, key, answer);
+        }
+        set_probe_timer(ctx);
+    }
+
+    /// Takes an answer: it is shown, and it decides when the next one is asked for.
+    pub(super) fn take_answer(&mut self, ctx: &mut Ctx, key: u32, answer: Answer) {
+        let Some(Question { id, phases }) = self.questions.get(&key) else { return };
+        let id = *id;
+        let Some(health) = health_of(&ctx.slots, id) else { return };
+        let Some(watched) = self.watched.get_mut(&id) else { return };
+        let (verdict, words) = match answer {
+            Answer::Good => (Verdict::Good, String::new()),
+            Answer::Bad(words) => (Verdict::Bad, words),
+            Answer::Broken(words) => (Verdict::Broken, words),
+        };
+        let taken = watched.take(health, id, phases, verdict, ctx.now.mono_ms);
+        watched.last = Some(LastAnswer { at: ctx.now, good: verdict == Verdict::Good, words });
+        self.ask_again(ctx, key, taken.next_ms);
+        self.show(ctx, id);
+        if taken.after != taken.before {
+            self.on_change(ctx, id, taken.before, taken.after);
+        }
+        if taken.asks_others {
+            self.follow_questions(ctx, id);
+        }
+    }
+
+    /// Sets the time of the next attempt.
+    fn ask_again(&self, ctx: &mut Ctx, key: u32, at_ms: u64) {
+        if self.commands.contains_key(&key) {
+            ctx.timers.set(Self::timer(COMMANDS, key), Some(at_ms));
+        } else {
+            ctx.checks.not_before(key, at_ms);
+        }
+    }
+}
+
+/// Sets the one timer of questions over a network: the first of all.
+fn set_probe_timer(ctx: &mut Ctx) {
+    ctx.timers.set(HealthChecks::timer(PROBES, 0), ctx.checks.deadline_ms());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_spread_over_the_interval() {
+        let mut at: Vec<u64> = (0..100).map(|id| spread(id, 5000)).collect();
+        assert!(at.iter().all(|at| *at < 5000));
+        at.sort_unstable();
+        let widest = at.windows(2).map(|pair| pair[1] - pair[0]).max();
+        assert!(widest < Some(300), "{at:?}");
+        assert_eq!(spread(7, 0), 0);
+    }
+}

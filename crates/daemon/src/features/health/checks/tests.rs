@@ -1,0 +1,342 @@
+//! Health checks over a played context: what is asked when, what follows from answers, and what is reported.
+
+use std::net::TcpListener;
+
+use ostler_core::app::AppSpec;
+use ostler_core::health::safeguards::Safeguards;
+use ostler_core::health::{Ask, Check, HealthSpec};
+use ostler_core::lifecycle::command::Outcome;
+use ostler_core::lifecycle::{Event, Origin, PolicyName};
+use ostler_sys::Wiped;
+use serde_json::json;
+
+use super::*;
+use crate::engine::{CommandEnd, Input, Played, Report};
+use crate::state::store::Role;
+
+const NAMES: &[&str] = &[HealthChecks::NAME];
+
+/// Asked each second, and the second bad answer in a row counts.
+fn check(ask: Ask) -> Check {
+    Check { ask, interval_ms: 1000, timeout_ms: 500, failures: 2, successes: 1, delay_ms: 0 }
+}
+
+fn command(word: &str) -> Check {
+    check(Ask::Command(vec![word.into()]))
+}
+
+fn tcp(port: u16) -> Check {
+    check(Ask::Tcp { host: "127.0.0.1".into(), port })
+}
+
+/// Bad answers count from the beginning.
+fn strict() -> HealthSpec {
+    HealthSpec { grace_ms: Some(0), ..HealthSpec::default() }
+}
+
+fn app(health: HealthSpec) -> AppSpec {
+    let safeguards = Safeguards { health, ..Safeguards::default() };
+    AppSpec { name: "api".into(), script: "/bin/true".into(), safeguards: Some(Box::new(safeguards)), ..AppSpec::default() }
+}
+
+fn running(health: HealthSpec) -> (Played, HealthChecks, u32) {
+    let (mut played, mut checks) = (Played::new(NAMES), HealthChecks::default());
+    let id = played.instance(app(health));
+    played.start(&mut checks, id, 4711);
+    (played, checks, id)
+}
+
+fn state(played: &Played, id: u32) -> Option<Health> {
+    played.ctx.slots.get(id).unwrap().live.health.as_ref().map(|report| report.state)
+}
+
+fn notes(played: &Played, id: u32) -> Vec<String> {
+    played.ctx.slots.get(id).unwrap().durable.observations.iter().map(|note| note.text.clone()).collect()
+}
+
+/// Time passes until a command is asked for, a second at most. What else was asked for is forgotten.
+fn next_command(played: &mut Played, checks: &mut HealthChecks) -> Owner {
+    for _ in 0..100 {
+        played.pass(checks, 10);
+        for input in played.queued() {
+            if let Input::Request(Request::Run { owner, .. }) = input {
+                return owner;
+            }
+        }
+    }
+    panic!("nothing is asked")
+}
+
+fn ends(played: &mut Played, checks: &mut HealthChecks, owner: Owner, outcome: Outcome) -> Vec<Input> {
+    let report = Report { outcome, output: Wiped::from(&b""[..]), last_lines: Vec::new() };
+    let end = CommandEnd { number: None, slot: None, owner, report };
+    checks.on_answer(&mut played.ctx, &Answer::CommandEnded(Box::new(end)));
+    played.queued()
+}
+
+fn is_remedy(input: &Input, words: &str) -> bool {
+    matches!(input, Input::Request(Request::Remedy { cause: Reason::Health, why, inc: 1, .. }) if why == words)
+}
+
+#[test]
+fn who_asks_for_nothing_is_not_watched() {
+    let (played, checks, id) = running(HealthSpec::default());
+    assert_eq!((played.ctx.timers.next_ms(), checks.watched.len(), state(&played, id)), (None, 0, None));
+}
+
+#[test]
+fn so_many_bad_answers_are_too_many_and_a_good_one_ends_that() {
+    let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(command("alive")), ..strict() });
+    assert_eq!(state(&played, id), Some(Health::Starting));
+    let bad = Outcome::Code(1);
+    let owner = next_command(&mut played, &mut checks);
+    assert!(ends(&mut played, &mut checks, owner, bad.clone()).is_empty(), "once is not enough");
+    let owner = next_command(&mut played, &mut checks);
+    let told = ends(&mut played, &mut checks, owner, bad.clone());
+    let words = format!("command `alive` {bad}");
+    assert!(matches!(&told[..], [Input::Capacity(of), remedy] if *of == id && is_remedy(remedy, &words)), "{told:?}");
+    assert_eq!(notes(&played, id), [format!("is unhealthy: {words} (2 times in a row)")]);
+    assert!(played.ctx.slots.get(id).unwrap().live.unready);
+    let owner = next_command(&mut played, &mut checks);
+    let told = ends(&mut played, &mut checks, owner, Outcome::Code(0));
+    assert!(matches!(&told[..], [Input::Capacity(of)] if *of == id), "{told:?}");
+    assert_eq!(state(&played, id), Some(Health::Healthy));
+    assert_eq!(notes(&played, id).last().map(String::as_str), Some("is healthy again"));
+}
+
+/// The program of the check is missing, cannot be started, or is killed: the app has not answered, however often that happens.
+#[test]
+fn a_broken_check_is_reported_and_nothing_is_done() {
+    let missing = Outcome::CouldNotStart("exec pg_isready: No such file or directory (os error 2)".into());
+    for broken in [Outcome::Code(127), Outcome::Code(126), Outcome::Signal(9), missing] {
+        for health in [
+            HealthSpec { liveness: Some(command("alive")), ..strict() },
+            HealthSpec { readiness: Some(command("alive")), ..strict() },
+            HealthSpec { startup: Some(command("alive")), ..strict() },
+        ] {
+            let (mut played, mut checks, id) = running(health);
+            for _ in 0..5 {
+                let owner = next_command(&mut played, &mut checks);
+                let told = ends(&mut played, &mut checks, owner, broken.clone());
+                assert!(told.is_empty(), "{told:?}");
+            }
+            let slot = played.ctx.slots.get(id).unwrap();
+            assert_eq!(state(&played, id), Some(Health::Broken));
+            assert!(!slot.live.unready);
+            let report = slot.live.health.as_ref().unwrap();
+            assert_eq!(report.trouble(), Some(format!("health check broken: command `alive` {broken}")));
+            let words = format!("has a broken health check, and nothing is done about that: command `alive` {broken}");
+            assert_eq!(notes(&played, id), [words], "once");
+            // The check is repaired.
+            let owner = next_command(&mut played, &mut checks);
+            ends(&mut played, &mut checks, owner, Outcome::Code(0));
+            assert_eq!(state(&played, id), Some(Health::Healthy));
+            assert_eq!(notes(&played, id).last().map(String::as_str), Some("is healthy again"));
+        }
+    }
+}
+
+/// A host that the daemon does not resolve, in a description that did not come from our own configuration.
+#[test]
+fn a_host_that_is_not_resolved_is_a_broken_check() {
+    let ask = Ask::Tcp { host: "db.example".into(), port: 5432 };
+    let (mut played, _checks, id) = running(HealthSpec { liveness: Some(check(ask)), ..strict() });
+    assert_eq!(state(&played, id), Some(Health::Broken));
+    assert!(played.queued().is_empty());
+    assert!(notes(&played, id)[0].contains("db.example is neither an address nor localhost"));
+}
+
+#[test]
+fn who_is_not_ready_gets_nothing_new_and_nothing_is_done_about_it() {
+    let (mut played, mut checks, id) = running(HealthSpec { readiness: Some(command("ready")), ..strict() });
+    for outcome in [Outcome::Code(0), Outcome::Code(7), Outcome::Code(7)] {
+        let owner = next_command(&mut played, &mut checks);
+        let told = ends(&mut played, &mut checks, owner, outcome);
+        assert!(told.iter().all(|input| matches!(input, Input::Capacity(_))), "{told:?}");
+    }
+    assert_eq!(state(&played, id), Some(Health::Unready));
+    let slot = played.ctx.slots.get(id).unwrap();
+    assert!(slot.live.unready && !slot.is_healthy());
+    assert_eq!(notes(&played, id).len(), 1);
+}
+
+#[test]
+fn after_its_start_other_things_are_asked() {
+    let health = HealthSpec { startup: Some(command("up")), liveness: Some(command("alive")), ..strict() };
+    let (mut played, mut checks, id) = running(health);
+    let word = |checks: &HealthChecks| checks.questions.values().flat_map(|question| question.phases.clone()).collect::<Vec<_>>();
+    assert_eq!(word(&checks), [Phase::Startup]);
+    let owner = next_command(&mut played, &mut checks);
+    ends(&mut played, &mut checks, owner, Outcome::Code(0));
+    assert_eq!(word(&checks), [Phase::Liveness]);
+    let owner = next_command(&mut played, &mut checks);
+    ends(&mut played, &mut checks, owner, Outcome::Code(0));
+    assert_eq!(state(&played, id), Some(Health::Healthy));
+}
+
+#[test]
+fn the_same_question_is_asked_once() {
+    let health = HealthSpec { readiness: Some(command("alive")), liveness: Some(command("alive")), ..strict() };
+    let (_, checks, _) = running(health);
+    assert_eq!(checks.questions.len(), 1);
+}
+
+#[test]
+fn a_command_that_was_not_run_says_nothing() {
+    let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(command("alive")), ..strict() });
+    for outcome in [Outcome::Lost, Outcome::Cancelled, Outcome::Lost] {
+        let owner = next_command(&mut played, &mut checks);
+        assert!(ends(&mut played, &mut checks, owner, outcome).is_empty());
+        assert_eq!(played.ctx.timers.next_ms(), Some(played.ctx.now.mono_ms + 500));
+    }
+    assert_eq!(state(&played, id), Some(Health::Starting));
+}
+
+#[test]
+fn what_is_asked_of_a_process_ends_with_it() {
+    let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(command("alive")), ..strict() });
+    let owner = next_command(&mut played, &mut checks);
+    played.dispatch(&mut checks, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
+    let queued = played.queued();
+    assert!(matches!(&queued[..], [Input::Request(Request::CallOff(of))] if *of == owner), "{queued:?}");
+    assert_eq!((played.ctx.timers.next_ms(), state(&played, id)), (None, None));
+    assert!(ends(&mut played, &mut checks, owner, Outcome::Code(1)).is_empty());
+}
+
+#[test]
+fn what_was_to_be_asked_of_a_process_is_not() {
+    let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(command("alive")), ..strict() });
+    played.dispatch(&mut checks, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
+    assert_eq!((played.ctx.timers.next_ms(), played.queued().len()), (None, 0));
+}
+
+#[test]
+fn an_answer_for_another_process_is_none() {
+    let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(command("alive")), ..strict() });
+    let Owner::Check { slot, inc, key } = next_command(&mut played, &mut checks) else { panic!() };
+    // A former daemon may have given the same number to a question.
+    assert!(ends(&mut played, &mut checks, Owner::Check { slot, inc: inc + 1, key }, Outcome::Code(0)).is_empty());
+    assert_eq!(state(&played, id), Some(Health::Starting));
+    ends(&mut played, &mut checks, Owner::Check { slot, inc, key }, Outcome::Code(0));
+    assert_eq!(state(&played, id), Some(Health::Healthy));
+}
+
+#[test]
+fn a_port_is_asked() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(tcp(listener.local_addr().unwrap().port())), ..strict() });
+    for _ in 0..200 {
+        if state(&played, id) == Some(Health::Healthy) {
+            break;
+        }
+        played.pass(&mut checks, 10);
+        for ready in played.ctx.reactor.wait(Some(std::time::Duration::ZERO)).unwrap() {
+            let Source::Feature(HealthChecks::NAME, key) = ready.source else { panic!("{ready:?}") };
+            checks.on_ready(&mut played.ctx, key, ready.writable);
+        }
+    }
+    assert_eq!(state(&played, id), Some(Health::Healthy));
+    played.dispatch(&mut checks, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
+    assert_eq!((played.ctx.timers.next_ms(), played.ctx.checks.deadline_ms()), (None, None));
+}
+
+#[test]
+fn a_port_where_nobody_is_is_a_bad_answer() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(tcp(port)), ..strict() });
+    played.pass(&mut checks, 3500);
+    assert_eq!(state(&played, id), Some(Health::Unhealthy));
+    let notes = notes(&played, id);
+    assert!(notes[0].starts_with(&format!("is unhealthy: connection to 127.0.0.1:{port}: ")), "{notes:?}");
+}
+
+/// A Node process whose event loop has to send a heartbeat each second.
+fn with_preload() -> (Played, HealthChecks, u32) {
+    let (mut played, checks, id) = running(HealthSpec { heartbeat_ms: Some(1000), ..HealthSpec::default() });
+    played.ctx.slots.get_mut(id).unwrap().durable.preloaded = true;
+    (played, checks, id)
+}
+
+fn beats(played: &mut Played, checks: &mut HealthChecks, id: u32) {
+    let Some(message) = json!({"cmd": "NODE_OSTLER", "act": "turns"}).as_object().cloned() else { return };
+    checks.on_message(&mut played.ctx, id, 1, &Message::Internal(message));
+}
+
+#[test]
+fn an_event_loop_that_stands_still_is_noticed() {
+    let (mut played, mut checks, id) = with_preload();
+    assert_eq!(played.ctx.timers.next_ms(), None, "it has not said anything yet");
+    for _ in 0..5 {
+        beats(&mut played, &mut checks, id);
+        played.pass(&mut checks, 999);
+    }
+    assert!(played.queued().is_empty());
+    played.pass(&mut checks, 1);
+    let queued = played.queued();
+    let words = "its event loop has not turned for 1000 ms";
+    assert!(matches!(&queued[..], [Input::Capacity(_), remedy] if is_remedy(remedy, words)), "{queued:?}");
+    beats(&mut played, &mut checks, id);
+    assert_eq!(state(&played, id), Some(Health::Healthy));
+}
+
+#[test]
+fn a_silence_that_is_noticed_late_is_our_own() {
+    let (mut played, mut checks, id) = with_preload();
+    beats(&mut played, &mut checks, id);
+    played.ctx.now.mono_ms += 10_000;
+    played.pass(&mut checks, 0);
+    assert_eq!(state(&played, id), Some(Health::Healthy));
+    played.pass(&mut checks, 1000);
+    assert_eq!(state(&played, id), Some(Health::Unhealthy), "the next silence counts");
+}
+
+#[test]
+fn who_has_closed_its_channel_cannot_say_anything() {
+    let (mut played, mut checks, id) = with_preload();
+    beats(&mut played, &mut checks, id);
+    checks.on_channel_ended(&mut played.ctx, id);
+    assert_eq!(played.ctx.timers.next_ms(), None);
+    // Not by our preload.
+    played.ctx.slots.get_mut(id).unwrap().durable.preloaded = false;
+    beats(&mut played, &mut checks, id);
+    assert_eq!(played.ctx.timers.next_ms(), None);
+}
+
+#[test]
+fn the_next_process_is_watched_anew() {
+    let (mut played, mut checks, id) = with_preload();
+    beats(&mut played, &mut checks, id);
+    played.pass(&mut checks, 1000);
+    assert_eq!(state(&played, id), Some(Health::Unhealthy));
+    // One that takes the place of another has made no step.
+    played.ctx.slots.get_mut(id).unwrap().durable.role = Role::Retiring;
+    checks.on_serving(&mut played.ctx, id);
+    let slot = played.ctx.slots.get_mut(id).unwrap();
+    assert!(slot.live.health.is_none() && !slot.live.unready);
+    slot.durable.role = Role::Serving;
+    checks.on_serving(&mut played.ctx, id);
+    assert_eq!(state(&played, id), Some(Health::Healthy), "nothing is known against it");
+}
+
+/// A heartbeat alone is healthy from the start, so no change of its state says that the next process is well.
+#[test]
+fn each_process_is_reported_as_healthy_at_its_first_heartbeat() {
+    let (mut played, mut checks, id) = with_preload();
+    let healthy = |played: &mut Played| {
+        let is_healthy = |event: &ostler_proto::event::Event| matches!(event.what, What::Health { state: Shown::Healthy });
+        played.events().iter().filter(|event| is_healthy(event)).count()
+    };
+    beats(&mut played, &mut checks, id);
+    beats(&mut played, &mut checks, id);
+    assert_eq!(healthy(&mut played), 1);
+    played.pass(&mut checks, 1000);
+    assert_eq!(state(&played, id), Some(Health::Unhealthy));
+    played.events();
+    for role in [Role::Retiring, Role::Serving] {
+        played.ctx.slots.get_mut(id).unwrap().durable.role = role;
+        checks.on_serving(&mut played.ctx, id);
+    }
+    assert_eq!(healthy(&mut played), 0, "nothing is known of it yet");
+    beats(&mut played, &mut checks, id);
+    assert_eq!(healthy(&mut played), 1);
+}

@@ -1,0 +1,154 @@
+//! Measurement of trees: each second while an app has a memory limit, less often for CPU alone.
+//!
+//! The members of a tree are read from its cgroup, which costs as much as the tree is large; where there is none, from the process table.
+//! Of a tree with very many processes only some are read and the rest is estimated from them: a tree that forks all the time costs no
+//! more than that, and does not escape.
+
+use std::path::Path;
+
+use ostler_core::health::Cause;
+use ostler_core::health::limits::{Amount, CpuLimit};
+use ostler_core::health::limits::{CpuVerdict, CpuWatch, INTERVAL_MS, MemoryVerdict};
+use ostler_core::health::safeguards::Safeguards;
+use ostler_sys::{cgroup, machine, process::sample};
+
+use super::{Limits, emit_exceeded};
+use crate::engine::{Ctx, Request, clock};
+use crate::platform::sample::MOST_READ;
+
+/// Largest part of the time that measurements may take: one in this many.
+const SHARE: u64 = 20;
+/// Time between two reads of the machine's capacity.
+const MACHINE_MS: u64 = 60_000;
+
+/// Capacity of the machine.
+#[derive(Debug, Default)]
+pub(super) struct Machine {
+    memory: Option<(u64, u64)>,
+}
+
+impl Machine {
+    /// Memory in bytes.
+    pub(super) fn memory_bytes(&mut self, now_ms: u64) -> u64 {
+        match self.memory {
+            Some((at, bytes)) if now_ms.saturating_sub(at) < MACHINE_MS => bytes,
+            _ => self.memory.insert((now_ms, machine::memory_bytes())).1,
+        }
+    }
+}
+
+/// Resource usage of a tree.
+#[derive(Clone, Copy, Debug, Default)]
+struct Use {
+    memory_bytes: u64,
+    cpu_ns: u64,
+}
+
+/// Usage of everything in a cgroup; none where nothing can be read.
+fn use_of(group: &Path, wants_cpu: bool) -> Option<Use> {
+    let pids = cgroup::members(group);
+    let read: Vec<u64> = pids.iter().take(MOST_READ).filter_map(|pid| sample::memory(*pid).ok()).collect();
+    let sum: u64 = read.iter().sum();
+    let memory_bytes = match pids.len() {
+        many if many > MOST_READ => (u128::from(sum) * many as u128 / read.len().max(1) as u128) as u64,
+        _ => sum,
+    };
+    let cpu_ns = if wants_cpu { cgroup::cpu_ns(group)? } else { 0 };
+    (!read.is_empty()).then_some(Use { memory_bytes, cpu_ns })
+}
+
+impl Limits {
+    /// Measures every process that has limits.
+    pub(super) fn measure(&mut self, ctx: &mut Ctx) {
+        let began_ms = clock().mono_ms;
+        let limited = |id: &u32| Some((*id, ctx.slots.get(*id)?.spec().safeguards.clone().filter(|safeguards| safeguards.measures())?));
+        let limited: Vec<(u32, Box<Safeguards>)> = self.watched.keys().filter_map(limited).collect();
+        let uses = uses(ctx, &limited);
+        let mut next: Option<u64> = None;
+        for ((id, safeguards), used) in limited.iter().zip(uses) {
+            let due = self.judge_use(ctx, *id, safeguards, used);
+            next = Some(next.map_or(due, |next: u64| next.min(due)));
+        }
+        self.count_errors(ctx);
+        // By the clock: within a turn no time passes.
+        let took = clock().mono_ms.saturating_sub(began_ms);
+        let soonest = ctx.now.mono_ms.saturating_add(took.saturating_mul(SHARE));
+        ctx.timers.set(Self::MEASURE, next.map(|due| due.max(soonest)));
+    }
+
+    /// Acts on the usage of a process. Returns the time of its next measurement.
+    fn judge_use(&mut self, ctx: &mut Ctx, id: u32, safeguards: &Safeguards, used: Option<Use>) -> u64 {
+        let due = ctx.now.mono_ms.saturating_add(match (safeguards.memory, safeguards.cpu) {
+            (None, Some(limit)) if safeguards.errors.is_none() => CpuWatch::interval_ms(&limit),
+            _ => INTERVAL_MS,
+        });
+        let Some(used) = used else { return due };
+        // Of two reasons in the same measurement the first counts.
+        let confirm_ms = safeguards.memory.and_then(|limit| self.judge_memory(ctx, id, limit, used.memory_bytes));
+        if let Some(limit) = safeguards.cpu {
+            self.judge_cpu(ctx, id, &limit, used.cpu_ns);
+        }
+        confirm_ms.map_or(due, |at_ms| due.min(at_ms))
+    }
+
+    /// Compares memory with its limit. Returns the time of the next measurement, where that is to be soon.
+    fn judge_memory(&mut self, ctx: &mut Ctx, id: u32, limit: Amount, bytes: u64) -> Option<u64> {
+        let total = if matches!(limit, Amount::Share(_)) { self.machine.memory_bytes(ctx.now.mono_ms) } else { 0 };
+        let limit = limit.bytes(total);
+        let watched = self.watched.get_mut(&id)?;
+        match watched.memory.take(limit, bytes, ctx.now.mono_ms) {
+            MemoryVerdict::Confirm { at_ms } => return Some(at_ms),
+            MemoryVerdict::Over => {
+                watched.over = Some((limit, bytes));
+                self.ask_for_remedy(ctx, id, Cause::Memory, format!("uses {bytes} bytes (max_memory_restart: {limit})"));
+            }
+            MemoryVerdict::Within => {
+                if watched.over.take().is_some() {
+                    ctx.request(Request::NoRemedy { id, cause: Cause::Memory });
+                }
+            }
+        }
+        None
+    }
+
+    fn judge_cpu(&mut self, ctx: &mut Ctx, id: u32, limit: &CpuLimit, cpu_ns: u64) {
+        let Some(watched) = self.watched.get_mut(&id) else { return };
+        let Some(verdict) = watched.cpu.take(limit, limit.of_one(cpus()), ctx.now.mono_ms, cpu_ns) else { return };
+        let unit = if limit.of_machine { "the machine" } else { "a core" };
+        let (CpuVerdict::Warn { percent } | CpuVerdict::Over { percent }) = verdict;
+        let allowed = format!("(max_cpu: {} % of {unit})", limit.percent);
+        let why = format!("used {percent:.0} % of a core {allowed}");
+        match verdict {
+            CpuVerdict::Warn { .. } => {
+                ctx.note(id, format!("has used {percent:.0} % of a core for a while {allowed}"));
+                emit_exceeded(ctx, id, Cause::Cpu, true, why);
+            }
+            CpuVerdict::Over { .. } => self.ask_for_remedy(ctx, id, Cause::Cpu, why),
+        }
+    }
+}
+
+/// Usage of each of these, in their order.
+fn uses(ctx: &mut Ctx, limited: &[(u32, Box<Safeguards>)]) -> Vec<Option<Use>> {
+    let needed = |safeguards: &Safeguards| safeguards.memory.is_some() || safeguards.cpu.is_some();
+    let group = |id: u32| ctx.slots.get(id).and_then(|slot| slot.durable.group.as_deref()).map(Path::new);
+    let mut uses: Vec<Option<Use>> = limited
+        .iter()
+        .map(|(id, safeguards)| needed(safeguards).then(|| group(*id)).flatten().and_then(|group| use_of(group, safeguards.cpu.is_some())))
+        .collect();
+    let rest: Vec<u32> =
+        limited.iter().zip(&uses).filter(|((_, safeguards), used)| needed(safeguards) && used.is_none()).map(|((id, _), _)| *id).collect();
+    if !rest.is_empty() {
+        ctx.read_usage(Some(&rest));
+        for ((id, _), used) in limited.iter().zip(&mut uses).filter(|((id, _), _)| rest.contains(id)) {
+            let cpu = ctx.slots.get(*id).map(|slot| &slot.live.cpu);
+            *used = cpu.map(|cpu| Use { memory_bytes: cpu.monit().memory_bytes, cpu_ns: cpu.used_ns() });
+        }
+    }
+    uses
+}
+
+/// Processors of the machine that we may use.
+fn cpus() -> u32 {
+    std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX))
+}

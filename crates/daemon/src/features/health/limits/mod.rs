@@ -1,0 +1,188 @@
+//! Limits of apps: memory, CPU and errors are measured here; hard limits are enforced by the kernel.
+//!
+//! # Theory of operation
+//!
+//! `ostler_core::health::limits` judges; here are the measurements ([`measure`], [`errors`]). Who is measured is compared with what runs after every step of
+//! an instance, and begins anew with each process, and with each daemon: only its events are in the journal. What uses too
+//! much is not replaced here: that is requested ([`Request::Remedy`]), and reported when it is news. An app that has no limits costs nothing.
+
+mod errors;
+mod measure;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use ostler_core::health::Cause;
+use ostler_core::health::limits::{CpuWatch, ErrorWatch, INTERVAL_MS, MemoryWatch};
+use ostler_proto::event::{self, Limit, What};
+use ostler_proto::node::Message;
+
+use crate::engine::{Answer, Ctx, Feature, InstanceStep, Key, PerProcess, Request};
+use crate::platform::rights::Rights;
+use crate::state::slots::Slot;
+use errors::ErrorLogs;
+use measure::Machine;
+
+/// Topic of the message by which an app reports an exception.
+const EXCEPTION: &str = "process:exception";
+
+/// Processes that are measured, and what is known of each.
+#[derive(Debug, Default)]
+pub(crate) struct Limits {
+    /// Watched processes, by slot.
+    watched: BTreeMap<u32, Watched>,
+    error_logs: ErrorLogs,
+    machine: Machine,
+}
+
+/// Watched process: what is known of it.
+#[derive(Debug, Default)]
+struct Watched {
+    inc: u32,
+    memory: MemoryWatch,
+    cpu: CpuWatch,
+    errors: ErrorWatch,
+    /// Limit and usage of memory in bytes, while the limit is exceeded.
+    over: Option<(u64, u64)>,
+}
+
+impl Feature for Limits {
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        self.follow(ctx, step.id);
+    }
+
+    fn on_serving(&mut self, ctx: &mut Ctx, id: u32) {
+        self.follow(ctx, id);
+    }
+
+    fn on_birth(&mut self, ctx: &mut Ctx, id: u32) {
+        self.limit_group(ctx, id);
+    }
+
+    fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
+        if matches!(message, Message::Typed { topic, .. } if topic == EXCEPTION) {
+            self.add_errors(ctx, id, 1);
+        }
+    }
+
+    /// Handles the time of the next measurement.
+    fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
+        self.measure(ctx);
+    }
+
+    /// Handles the answer that a process is going to be replaced: reported once.
+    fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
+        match answer {
+            Answer::Remedy { id, cause: Cause::Memory, why } => self.report_memory(ctx, *id, why),
+            Answer::Remedy { id, cause: Cause::Cpu, why } => {
+                ctx.note(*id, why.clone());
+                emit_exceeded(ctx, *id, Cause::Cpu, false, why.clone());
+            }
+            _ => {}
+        }
+    }
+
+    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+        self.end(ctx, id);
+    }
+}
+
+impl PerProcess for Limits {
+    fn is_wanted(slot: &Slot) -> bool {
+        slot.spec().safeguards.as_ref().is_some_and(|safeguards| safeguards.measures())
+    }
+
+    fn kept_for(&self, id: u32) -> Option<u32> {
+        self.watched.get(&id).map(|watched| watched.inc)
+    }
+
+    fn begin(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
+        let Some(slot) = ctx.slots.get(id) else { return };
+        if slot.spec().safeguards.as_ref().is_some_and(|safeguards| safeguards.errors.is_some()) {
+            let file = slot.live.files.error.clone().map(|path| (path, slot.durable.log_start.0));
+            self.error_logs.begin(id, inc, Rights::of(slot.spec()), file);
+        }
+        self.watched.insert(id, Watched { inc, ..Watched::default() });
+        ctx.timers.set_sooner(Self::MEASURE, ctx.now.mono_ms.saturating_add(INTERVAL_MS));
+    }
+
+    fn end(&mut self, ctx: &mut Ctx, id: u32) {
+        if self.watched.remove(&id).is_none() {
+            return;
+        }
+        self.error_logs.end(id);
+        if self.watched.is_empty() {
+            ctx.timers.set(Self::MEASURE, None);
+        }
+    }
+}
+
+impl Limits {
+    pub(crate) const NAME: &str = "limits";
+    /// Timer of the next measurement of all.
+    const MEASURE: Key = (Self::NAME, 0);
+
+    /// Requests a remedy for a process.
+    fn ask_for_remedy(&self, ctx: &mut Ctx, id: u32, cause: Cause, why: String) {
+        if let Some(Watched { inc, .. }) = self.watched.get(&id) {
+            ctx.request(Request::Remedy { id, inc: *inc, cause, why });
+        }
+    }
+
+    /// Adds errors that a process has reported.
+    fn add_errors(&mut self, ctx: &mut Ctx, id: u32, errors: u64) {
+        let Some(limit) = ctx.slots.get(id).and_then(|slot| slot.spec().safeguards.as_ref()?.errors) else { return };
+        let Some(watched) = self.watched.get_mut(&id) else { return };
+        let Some(sum) = watched.errors.take(&limit, errors, ctx.now.mono_ms) else { return };
+        let why = format!("reported {sum} errors within {} s (error_threshold: {})", limit.window_ms.div_ceil(1000), limit.threshold);
+        ctx.note(id, why.clone());
+        emit_exceeded(ctx, id, Cause::Errors, !limit.restart, why.clone());
+        if limit.restart {
+            self.ask_for_remedy(ctx, id, Cause::Errors, why);
+        }
+    }
+
+    fn report_memory(&self, ctx: &mut Ctx, id: u32, why: &str) {
+        let Some((limit, bytes)) = self.watched.get(&id).and_then(|watched| watched.over) else { return };
+        let Some(slot) = ctx.slots.get(id) else { return };
+        // PM2's words, which scripts look for.
+        ctx.log.line(format_args!(
+            "[PM2][WORKER] Process {} restarted because it exceeds --max-memory-restart value (current_memory={bytes} \
+             max_memory_limit={limit} [octets])",
+            slot.durable.pm_id
+        ));
+        ctx.note(id, why.to_owned());
+        emit_exceeded(ctx, id, Cause::Memory, false, why.to_owned());
+    }
+
+    /// Limits the cgroup in which the next process of an instance is started. A machine without a controller is no reason not to serve: that is reported
+    /// in one line.
+    fn limit_group(&mut self, ctx: &mut Ctx, id: u32) {
+        let Some(slot) = ctx.slots.get(id) else { return };
+        if slot.spec().hard_limits().is_none() {
+            return;
+        }
+        let total = self.machine.memory_bytes(ctx.now.mono_ms);
+        let trouble = ctx.groups.limit(slot, total, ctx.keeper.pid());
+        let ooms = slot.oom_kills().unwrap_or(0);
+        let known = slot.durable.observations.last().map(|note| note.text.clone());
+        if let Some(slot) = ctx.slots.get_mut(id) {
+            slot.live.group_ooms = ooms;
+        }
+        if let Some(trouble) = trouble.filter(|trouble| Some(trouble) != known.as_ref()) {
+            ctx.note(id, trouble);
+        }
+    }
+}
+
+/// Reports that a process uses more, or has more errors, than it may.
+fn emit_exceeded(ctx: &mut Ctx, id: u32, cause: Cause, warning: bool, why: String) {
+    let limit = match cause {
+        Cause::Memory => Limit::Memory,
+        Cause::Cpu => Limit::Cpu,
+        Cause::Errors => Limit::Errors,
+        Cause::Health => return,
+    };
+    ctx.emit(id, What::LimitExceeded { limit, warning }, event::Cause::policy(cause.into(), why));
+}

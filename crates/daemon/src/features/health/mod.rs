@@ -1,0 +1,8 @@
+//! Health: checks, limits, and what follows from them.
+
+pub(crate) mod autoscale;
+pub(crate) mod checks;
+pub(crate) mod lifetime;
+pub(crate) mod limits;
+pub(crate) mod remediation;
+pub(crate) mod usage;

@@ -1,0 +1,216 @@
+//! Remediation of what is not well, or uses too much: one instance of an app after the other, never all at once.
+//!
+//! Others find out that something has to be done and request it ([`Request::Remedy`]); what is done is decided in `ostler_core::health`
+//! ([`Case`]). The next instance of an app has its turn when the one before is healthy again, or has failed. Nothing of it is in the journal: what
+//! is still not well is found out again by the next daemon.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use ostler_core::health::Action;
+use ostler_core::health::{Case, Cause, Pace, Remedy, State as Health, is_over};
+use ostler_core::lifecycle::{Event, Origin, Transition};
+
+use crate::engine::{Answer, Ctx, Feature, InstanceStep, Key, Request};
+use crate::state::slots::Slot;
+use crate::state::store::Role;
+
+/// Instances that are to be replaced, and that are being replaced.
+#[derive(Debug, Default)]
+pub(crate) struct Remediation {
+    /// Wanted remedies, by slot.
+    wanted: BTreeMap<u32, Wanted>,
+    /// Replacement that has to be well before the next instance has its turn, by app.
+    under_way: BTreeMap<String, UnderWay>,
+    /// Paces, by `pm_id`.
+    paces: BTreeMap<u32, Pace>,
+    /// Processes beside which a new one did not come up, by slot and incarnation: the next attempt is a restart.
+    beside_failed: BTreeMap<u32, u32>,
+}
+
+/// Wanted remedy of a process, and its reason.
+#[derive(Debug)]
+struct Wanted {
+    inc: u32,
+    cause: Cause,
+    why: String,
+}
+
+/// Replacement that others of the app wait for.
+#[derive(Clone, Copy, Debug)]
+struct UnderWay {
+    pm_id: u32,
+    /// Instance that was replaced.
+    id: u32,
+    inc: u32,
+}
+
+impl Feature for Remediation {
+    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+        match request {
+            Request::Remedy { id, inc, cause, why } => self.want(ctx, id, Wanted { inc, cause, why }),
+            Request::NoRemedy { id, cause } => self.want_no_more(id, cause),
+            other => return Some(other),
+        }
+        None
+    }
+
+    /// Handles a step of an instance: a process that ends by itself needs no remedy.
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        let id = step.id;
+        let runs = |inc: u32| ctx.slots.get(id).is_some_and(|slot| runs(slot, inc));
+        if self.wanted.get(&id).is_some_and(|wanted| !runs(wanted.inc)) {
+            self.wanted.remove(&id);
+        }
+        if self.beside_failed.get(&id).is_some_and(|inc| !runs(*inc)) {
+            self.beside_failed.remove(&id);
+        }
+    }
+
+    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+        if let Some(slot) = ctx.slots.get(id).filter(|slot| *transition == Transition::Deleted && slot.durable.role == Role::Serving) {
+            self.paces.remove(&slot.durable.pm_id);
+        }
+    }
+
+    fn on_forgotten(&mut self, _ctx: &mut Ctx, id: u32) {
+        self.wanted.remove(&id);
+        self.beside_failed.remove(&id);
+    }
+
+    /// Replaces those whose turn it is.
+    fn on_quiet(&mut self, ctx: &mut Ctx) {
+        self.end_what_is_over(ctx);
+        let mut next_ms: Option<u64> = None;
+        let ids: Vec<u32> = self.wanted.keys().copied().collect();
+        for id in ids {
+            match self.remedy(ctx, id) {
+                Some(Remedy::Wait(until_ms)) => next_ms = Some(next_ms.map_or(until_ms, |next| next.min(until_ms))),
+                Some(remedy) => self.begin(ctx, id, remedy),
+                None => {}
+            }
+        }
+        ctx.timers.set(Self::NEXT, next_ms);
+    }
+}
+
+impl Remediation {
+    pub(crate) const NAME: &str = "remediation";
+    /// Time when the turn of an instance may have come: nothing is done then but the check, when it is quiet.
+    const NEXT: Key = (Self::NAME, 0);
+
+    /// Requests a remedy for a process. The caller is notified if that is news.
+    fn want(&mut self, ctx: &mut Ctx, id: u32, wanted: Wanted) {
+        let Some(slot) = ctx.slots.get(id).filter(|slot| runs(slot, wanted.inc)) else { return };
+        let is_to_be_left = wanted.cause == Cause::Health && action_of(slot) == Action::None;
+        let is_under_way = self.under_way.get(slot.spec().key()).is_some_and(|under_way| under_way.id == id);
+        if is_to_be_left || is_under_way || self.wanted.contains_key(&id) {
+            return;
+        }
+        ctx.answer(Answer::Remedy { id, cause: wanted.cause, why: wanted.why.clone() });
+        self.wanted.insert(id, wanted);
+    }
+
+    /// Withdraws a reason.
+    fn want_no_more(&mut self, id: u32, cause: Cause) {
+        if self.wanted.get(&id).is_some_and(|wanted| wanted.cause == cause) {
+            self.wanted.remove(&id);
+        }
+    }
+
+    /// Remedy of a process now; none where others have to be waited for, or nothing is to be done any more.
+    fn remedy(&mut self, ctx: &Ctx, id: u32) -> Option<Remedy> {
+        let wanted = self.wanted.get(&id)?;
+        // A check that has become broken is no reason to act any more than one that is passed.
+        let is_well = |slot: &Slot| wanted.cause == Cause::Health && matches!(health_of(slot), Some(Health::Healthy | Health::Broken));
+        let Some(slot) = ctx.slots.get(id).filter(|slot| runs(slot, wanted.inc) && !is_well(slot)) else {
+            self.wanted.remove(&id);
+            return None;
+        };
+        let name = slot.spec().key();
+        // A reload replaces it anyhow; and one at a time.
+        if ctx.slots.is_being_replaced(name) || self.under_way.contains_key(name) {
+            return None;
+        }
+        Some(self.case(ctx, slot, wanted).remedy(ctx.now.mono_ms))
+    }
+
+    /// What is known of a process that needs a remedy.
+    fn case(&self, ctx: &Ctx, slot: &Slot, wanted: &Wanted) -> Case {
+        Case {
+            cause: wanted.cause,
+            action: action_of(slot),
+            autokill: slot.spec().safeguards.as_ref().is_some_and(|safeguards| safeguards.autokill),
+            may_restart: slot.durable.instance.may_restart(&slot.live.policy, ctx.now),
+            overlaps: slot.spec().shares_its_ports(),
+            beside_failed: self.beside_failed.get(&slot.durable.id) == Some(&wanted.inc),
+            not_before_ms: self.paces.get(&slot.durable.pm_id).map_or(0, Pace::not_before_ms),
+        }
+    }
+
+    /// Begins the remedy of a process; the others of its app wait.
+    fn begin(&mut self, ctx: &mut Ctx, id: u32, remedy: Remedy) {
+        let Some(Wanted { inc, cause, why }) = self.wanted.remove(&id) else { return };
+        let Some(slot) = ctx.slots.get(id) else { return };
+        let (app, pm_id) = (slot.spec().key().to_owned(), slot.durable.pm_id);
+        let pace = self.paces.entry(pm_id).or_default();
+        pace.replaced(pace.not_before_ms().max(ctx.now.mono_ms));
+        self.under_way.insert(app.clone(), UnderWay { pm_id, id, inc });
+        let origin = Origin::found(cause.into(), why);
+        match remedy {
+            Remedy::Wait(_) => {}
+            Remedy::Fail => ctx.event(id, Event::Fail(origin)),
+            Remedy::Restart => ctx.event(id, Event::Restart(origin)),
+            Remedy::RestartAt(at_ms) => ctx.event(id, Event::RestartAt { origin, at_ms }),
+            Remedy::Replace => ctx.request(Request::Replace { app, ids: vec![id], canary_ms: Some(0), origin, what: cause.word() }),
+        }
+    }
+
+    /// Ends replacements that are over: the next ones of their app have their turn.
+    fn end_what_is_over(&mut self, ctx: &mut Ctx) {
+        if self.under_way.is_empty() {
+            return;
+        }
+        let all: Vec<(String, UnderWay)> = self.under_way.iter().map(|(name, under_way)| (name.clone(), *under_way)).collect();
+        for (name, UnderWay { pm_id, id, inc }) in all {
+            if ctx.slots.is_being_replaced(&name) {
+                continue;
+            }
+            let slot = ctx.slots.serving().find(|slot| slot.durable.pm_id == pm_id && slot.spec().key() == name);
+            let is_same = slot.is_some_and(|slot| slot.durable.id == id && slot.durable.instance.inc == inc);
+            if !slot.is_none_or(|slot| is_over(&slot.durable.instance, is_same, health_of(slot))) {
+                continue;
+            }
+            self.under_way.remove(&name);
+            if let Some(slot) = slot.filter(|slot| is_same && runs(slot, inc)) {
+                self.beside_failed.insert(id, inc);
+                if let Some(wanted) = still_unhealthy(slot, inc) {
+                    self.want(ctx, id, wanted);
+                }
+            }
+        }
+    }
+}
+
+/// True if this process serves.
+fn runs(slot: &Slot, inc: u32) -> bool {
+    slot.serving_inc() == Some(inc)
+}
+
+fn health_of(slot: &Slot) -> Option<Health> {
+    slot.live.health.as_ref().map(|report| report.state)
+}
+
+/// Action that its app wants when it is not well.
+fn action_of(slot: &Slot) -> Action {
+    slot.spec().health().map_or(Action::Restart, |health| health.action)
+}
+
+/// What is still unhealthy after a replacement did not come up: it is to be replaced in another way.
+fn still_unhealthy(slot: &Slot, inc: u32) -> Option<Wanted> {
+    let report = slot.live.health.as_ref().filter(|report| report.state == Health::Unhealthy)?;
+    let why = report.last.as_ref().map_or_else(|| "no answer".into(), |last| last.words.clone());
+    Some(Wanted { inc, cause: Cause::Health, why })
+}

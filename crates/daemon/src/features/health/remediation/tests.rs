@@ -1,0 +1,218 @@
+//! Remediation over a played context: whose turn it is, what is done, and who is notified.
+
+use ostler_core::app::{AppSpec, ExecMode};
+use ostler_core::health::safeguards::Safeguards;
+use ostler_core::health::{Ask, Check, HealthSpec};
+use ostler_core::lifecycle::{Ending, ExitReport};
+use ostler_proto::health::{HealthReport, LastAnswer};
+
+use super::*;
+use crate::engine::{Input, Played};
+
+const WHY: &str = "no answer at all";
+
+fn app(safeguards: Safeguards) -> AppSpec {
+    AppSpec { name: "api".into(), script: "/bin/true".into(), safeguards: Some(Box::new(safeguards)), ..AppSpec::default() }
+}
+
+/// App whose processes can serve beside each other.
+fn cluster(safeguards: Safeguards) -> AppSpec {
+    AppSpec { mode: ExecMode::Cluster, interpreter: Some("/usr/bin/node".into()), ..app(safeguards) }
+}
+
+fn with_check() -> Safeguards {
+    let ask = Ask::Command(vec!["true".into()]);
+    let check = Check { ask, interval_ms: 1000, timeout_ms: 1000, failures: 1, successes: 1, delay_ms: 0 };
+    Safeguards { health: HealthSpec { liveness: Some(check), ..HealthSpec::default() }, ..Safeguards::default() }
+}
+
+fn running(specs: &[AppSpec]) -> (Played, Remediation, Vec<u32>) {
+    let (mut played, mut remediation) = (Played::new(&[]), Remediation::default());
+    let ids: Vec<u32> = specs.iter().map(|spec| played.instance(spec.clone())).collect();
+    for (pid, id) in (101..).zip(&ids) {
+        played.start(&mut remediation, *id, pid);
+    }
+    (played, remediation, ids)
+}
+
+fn inc_of(played: &Played, id: u32) -> u32 {
+    played.ctx.slots.get(id).unwrap().durable.instance.inc
+}
+
+fn health_is(played: &mut Played, id: u32, state: Health) {
+    let last = LastAnswer { at: played.ctx.now, good: state == Health::Healthy, words: WHY.into() };
+    let report = HealthReport { state, since: played.ctx.now, failures: 1, last: Some(last) };
+    played.ctx.slots.get_mut(id).unwrap().live.health = Some(Box::new(report));
+}
+
+/// Requests a remedy; true if that was news.
+fn ask(played: &mut Played, remediation: &mut Remediation, id: u32, cause: Cause) -> bool {
+    let inc = inc_of(played, id);
+    assert!(remediation.on_request(&mut played.ctx, Request::Remedy { id, inc, cause, why: WHY.into() }).is_none());
+    let queued = played.queued();
+    match &queued[..] {
+        [] => false,
+        [Input::Answer(Answer::Remedy { id: of, cause: told, why })] if *of == id && *told == cause && why == WHY => true,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Remedies that are begun when it is quiet.
+fn done(played: &mut Played, remediation: &mut Remediation) -> Vec<Input> {
+    remediation.on_quiet(&mut played.ctx);
+    played.queued()
+}
+
+fn is_policy(origin: &Origin, word: &str) -> bool {
+    *origin == Origin::found(word.into(), WHY)
+}
+
+/// Ends a process that was asked to, and starts the next one.
+fn comes_again(played: &mut Played, remediation: &mut Remediation, id: u32) {
+    let inc = inc_of(played, id);
+    played.dispatch(remediation, id, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(0), oom: false } });
+    played.dispatch(remediation, id, Event::TreeGone { inc });
+    played.spawned(remediation, id, 201);
+}
+
+#[test]
+fn one_after_the_other() {
+    let (mut played, mut remediation, ids) = running(&[app(with_check()), app(with_check())]);
+    let [first, second] = ids[..] else { panic!("{ids:?}") };
+    assert!(ask(&mut played, &mut remediation, second, Cause::Cpu) && ask(&mut played, &mut remediation, first, Cause::Errors));
+    let queued = done(&mut played, &mut remediation);
+    let [Input::Event(id, Event::Restart(origin))] = &queued[..] else { panic!("{queued:?}") };
+    assert!(*id == first && is_policy(origin, "errors"), "{queued:?}");
+    played.dispatch(&mut remediation, first, Event::Restart(origin.clone()));
+    assert!(done(&mut played, &mut remediation).is_empty(), "it is on its way");
+    comes_again(&mut played, &mut remediation, first);
+    health_is(&mut played, first, Health::Starting);
+    assert!(done(&mut played, &mut remediation).is_empty(), "nobody knows whether it is well");
+    health_is(&mut played, first, Health::Healthy);
+    let queued = done(&mut played, &mut remediation);
+    let [Input::Event(id, Event::Restart(origin))] = &queued[..] else { panic!("{queued:?}") };
+    assert!(*id == second && is_policy(origin, "cpu"), "{queued:?}");
+}
+
+#[test]
+fn apps_do_not_wait_for_each_other() {
+    let other = AppSpec { name: "other".into(), ..app(Safeguards::default()) };
+    let (mut played, mut remediation, ids) = running(&[app(Safeguards::default()), other]);
+    for id in ids {
+        ask(&mut played, &mut remediation, id, Cause::Errors);
+    }
+    assert_eq!(done(&mut played, &mut remediation).len(), 2);
+}
+
+#[test]
+fn where_two_can_serve_it_is_replaced_and_restarted_only_if_that_fails() {
+    let (mut played, mut remediation, ids) = running(&[cluster(with_check())]);
+    let id = ids[0];
+    health_is(&mut played, id, Health::Unhealthy);
+    ask(&mut played, &mut remediation, id, Cause::Health);
+    let queued = done(&mut played, &mut remediation);
+    let [Input::Request(Request::Replace { ids, canary_ms: Some(0), origin, what: "health", .. })] = &queued[..] else {
+        panic!("{queued:?}")
+    };
+    assert!(*ids == [id] && is_policy(origin, "health"), "{queued:?}");
+    assert!(!ask(&mut played, &mut remediation, id, Cause::Memory), "it is being replaced");
+    played.ctx.slots.begin_replacing("api");
+    assert!(done(&mut played, &mut remediation).is_empty());
+    // The new one did not come up.
+    played.ctx.slots.end_replacing("api");
+    let queued = done(&mut played, &mut remediation);
+    let [Input::Answer(Answer::Remedy { .. }), Input::Event(of, Event::Restart(origin))] = &queued[..] else { panic!("{queued:?}") };
+    assert!(*of == id && is_policy(origin, "health"), "{queued:?}");
+}
+
+#[test]
+fn a_reload_under_way_comes_first() {
+    let (mut played, mut remediation, ids) = running(&[app(Safeguards::default())]);
+    played.ctx.slots.begin_replacing("api");
+    ask(&mut played, &mut remediation, ids[0], Cause::Cpu);
+    assert!(done(&mut played, &mut remediation).is_empty());
+    played.ctx.slots.end_replacing("api");
+    assert_eq!(done(&mut played, &mut remediation).len(), 1);
+}
+
+#[test]
+fn what_is_replaced_again_and_again_waits_unless_it_takes_too_much_memory() {
+    let (mut played, mut remediation, ids) = running(&[app(Safeguards::default())]);
+    let id = ids[0];
+    for _ in 0..2 {
+        ask(&mut played, &mut remediation, id, Cause::Errors);
+        let queued = done(&mut played, &mut remediation);
+        let [Input::Event(_, event)] = &queued[..] else { panic!("{queued:?}") };
+        played.dispatch(&mut remediation, id, event.clone());
+        comes_again(&mut played, &mut remediation, id);
+        assert!(done(&mut played, &mut remediation).is_empty());
+    }
+    ask(&mut played, &mut remediation, id, Cause::Errors);
+    assert!(done(&mut played, &mut remediation).is_empty());
+    let not_before_ms = played.ctx.now.mono_ms + 1000;
+    assert_eq!(played.ctx.timers.next_ms(), Some(not_before_ms));
+    remediation.on_request(&mut played.ctx, Request::NoRemedy { id, cause: Cause::Errors });
+    assert!(done(&mut played, &mut remediation).is_empty());
+    assert_eq!(played.ctx.timers.next_ms(), None);
+    ask(&mut played, &mut remediation, id, Cause::Memory);
+    let queued = done(&mut played, &mut remediation);
+    assert!(matches!(&queued[..], [Input::Event(_, Event::RestartAt { at_ms, .. })] if *at_ms == not_before_ms), "{queued:?}");
+}
+
+#[test]
+fn who_has_waited_has_its_turn() {
+    let (mut played, mut remediation, ids) = running(&[app(Safeguards::default())]);
+    let pace = remediation.paces.entry(0).or_default();
+    pace.replaced(played.ctx.now.mono_ms);
+    pace.replaced(played.ctx.now.mono_ms);
+    ask(&mut played, &mut remediation, ids[0], Cause::Cpu);
+    assert!(done(&mut played, &mut remediation).is_empty());
+    played.pass(&mut remediation, 999);
+    assert!(done(&mut played, &mut remediation).is_empty());
+    played.pass(&mut remediation, 1);
+    assert_eq!(done(&mut played, &mut remediation).len(), 1);
+}
+
+#[test]
+fn autokill_ends_it_as_if_it_had_crashed() {
+    let (mut played, mut remediation, ids) = running(&[cluster(Safeguards { autokill: true, ..Safeguards::default() })]);
+    ask(&mut played, &mut remediation, ids[0], Cause::Health);
+    let queued = done(&mut played, &mut remediation);
+    assert!(matches!(&queued[..], [Input::Event(_, Event::Fail(origin))] if is_policy(origin, "health")), "{queued:?}");
+}
+
+#[test]
+fn nothing_is_done_about_what_is_well_again_or_has_ended() {
+    let (mut played, mut remediation, ids) = running(&[app(with_check())]);
+    let id = ids[0];
+    health_is(&mut played, id, Health::Unhealthy);
+    ask(&mut played, &mut remediation, id, Cause::Health);
+    health_is(&mut played, id, Health::Healthy);
+    assert!(done(&mut played, &mut remediation).is_empty());
+    assert!(ask(&mut played, &mut remediation, id, Cause::Memory), "that it is healthy says nothing of its memory");
+    remediation.on_request(&mut played.ctx, Request::NoRemedy { id, cause: Cause::Health });
+    assert!(!ask(&mut played, &mut remediation, id, Cause::Cpu), "one reason at a time");
+    let inc = inc_of(&played, id);
+    played.dispatch(&mut remediation, id, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(1), oom: false } });
+    assert!(done(&mut played, &mut remediation).is_empty());
+    assert!(remediation.wanted.is_empty());
+}
+
+#[test]
+fn an_app_that_wants_to_be_left_alone_is() {
+    let mut safeguards = with_check();
+    safeguards.health.action = Action::None;
+    let (mut played, mut remediation, ids) = running(&[app(safeguards)]);
+    assert!(!ask(&mut played, &mut remediation, ids[0], Cause::Health));
+    assert!(ask(&mut played, &mut remediation, ids[0], Cause::Memory), "its limits are another matter");
+}
+
+#[test]
+fn a_new_app_with_an_old_number_has_its_own_pace() {
+    let (mut played, mut remediation, ids) = running(&[app(Safeguards::default())]);
+    ask(&mut played, &mut remediation, ids[0], Cause::Cpu);
+    done(&mut played, &mut remediation);
+    assert_eq!(remediation.paces.len(), 1);
+    remediation.on_transition(&mut played.ctx, ids[0], &Transition::Deleted);
+    assert!(remediation.paces.is_empty());
+}

@@ -1,0 +1,105 @@
+//! Forms of PM2's list for whoever asks for it again and again: what does not change while an app lives is written once.
+//!
+//! They cost memory, so there are none before the second question, and none a while after the last.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use ostler_core::app::EnvMap;
+use ostler_proto::control::Files;
+use ostler_proto::pm2::{Form, Process};
+
+use crate::state::slots::{App, Base, Slot};
+
+/// Time after the last question for which they are kept.
+const KEPT_MS: u64 = 10_000;
+
+/// Forms by slot.
+#[derive(Debug, Default)]
+pub(super) struct Forms {
+    by_slot: HashMap<u32, Known>,
+    /// Questions since they were dropped last.
+    questions: u32,
+}
+
+/// The form of an item, and what it was made of.
+#[derive(Debug)]
+struct Known {
+    /// Shared descriptions: held, so that no other can have their address.
+    app: Rc<App>,
+    base: Rc<Base>,
+    index: u32,
+    unique_id: String,
+    user: String,
+    files: Files,
+    kept: EnvMap,
+    form: Form,
+}
+
+impl Known {
+    fn fits(&self, slot: &Slot, process: &Process<'_>) -> bool {
+        let view = &process.view;
+        Rc::ptr_eq(&self.app, slot.app())
+            && Rc::ptr_eq(&self.base, slot.base())
+            && self.index == view.index
+            && self.unique_id == view.unique_id
+            && self.user == view.user
+            && self.files == *view.files
+            && view.kept.is_none_or(|kept| self.kept == *kept)
+    }
+
+    fn of(slot: &Slot, process: &Process<'_>) -> Result<Self, serde_json::Error> {
+        let view = &process.view;
+        Ok(Self {
+            app: Rc::clone(slot.app()),
+            base: Rc::clone(slot.base()),
+            index: view.index,
+            unique_id: view.unique_id.to_owned(),
+            user: view.user.to_owned(),
+            files: view.files.clone(),
+            kept: view.kept.cloned().unwrap_or_default(),
+            form: Form::of(process)?,
+        })
+    }
+}
+
+impl Forms {
+    /// Notes a question. Returns until when they are kept.
+    pub(super) fn asked(&mut self, now_ms: u64) -> u64 {
+        self.questions = self.questions.saturating_add(1);
+        now_ms + KEPT_MS
+    }
+
+    /// True from the second question on.
+    pub(super) fn are_wanted(&self) -> bool {
+        self.questions > 1
+    }
+
+    /// Drops them.
+    pub(super) fn drop_all(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Appends an item.
+    ///
+    /// # Errors
+    /// A value that has no JSON.
+    pub(super) fn write(&mut self, slot: &Slot, process: &Process<'_>, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        let id = slot.durable.id;
+        if let Some(known) = self.by_slot.get(&id)
+            && known.fits(slot, process)
+            && known.form.write(process, out)?
+        {
+            return Ok(());
+        }
+        let known = Known::of(slot, process)?;
+        known.form.write(process, out)?;
+        self.by_slot.insert(id, known);
+        Ok(())
+    }
+
+    /// Forgets slots that are gone.
+    pub(super) fn retain(&mut self, mut is_there: impl FnMut(u32) -> bool) {
+        self.by_slot.retain(|id, _| is_there(*id));
+    }
+}

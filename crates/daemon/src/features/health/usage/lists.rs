@@ -1,0 +1,167 @@
+//! Answers about instances: in short, in full, and in PM2's shape.
+
+use std::collections::HashMap;
+
+use ostler_core::app::AppSpec;
+use ostler_core::time::Now;
+use ostler_proto::control::{Detail, Failure, HealthReport, HealthRow, Json, Response, Summary, TableRow};
+use ostler_proto::pm2::{Process, View};
+
+use super::Question;
+use super::forms::Forms;
+use crate::engine::Ctx;
+use crate::platform::settings::kept_settings;
+use crate::platform::users::account;
+use crate::state::slots::Slot;
+use crate::state::slots::needs::waits_for;
+
+/// PM2's list: each item is written as it is made, and no description is copied.
+fn processes(ctx: &Ctx, forms: &mut Forms, now: Now) -> Result<Json, serde_json::Error> {
+    let home = ctx.settings.home.to_string_lossy();
+    let mut accounts = Accounts::new();
+    // Some 4 KB for each.
+    let mut text = Vec::with_capacity(ctx.slots.serving().count() << 12);
+    text.push(b'[');
+    for slot in ctx.slots.serving() {
+        let mut counters = slot.durable.instance.counters.clone();
+        counters.last_start = counters.last_start.map(|at| at.seen_from(now));
+        let mut health = slot.live.health.as_deref().cloned();
+        health.iter_mut().flat_map(times_of).for_each(|at| *at = at.seen_from(now));
+        let kept = kept_settings(slot.spec(), &ctx.settings).into_iter();
+        let item = Process {
+            view: View {
+                id: slot.durable.pm_id,
+                index: slot.durable.index,
+                unique_id: &slot.durable.unique_id,
+                base: Some(&slot.base().vars),
+                spec: slot.spec(),
+                counters: &counters,
+                status: slot.durable.instance.status(),
+                exit_code: View::exit_code_of(&slot.durable.instance),
+                node_version: slot.durable.learned.node_version.as_deref(),
+                working_tree: slot.durable.learned.working_tree.as_deref(),
+                axm_actions: &slot.live.axm.actions,
+                axm_monitor: &slot.live.axm.monitor,
+                axm_options: &slot.live.axm.options,
+                files: &slot.live.files,
+                user: &slot.user(),
+                home: &home,
+                kept: Some(&kept.map(|(name, value)| (name.into_owned(), value.into_owned())).collect()),
+            },
+            pid: slot.durable.instance.pid().unwrap_or(0),
+            monit: slot.live.cpu.monit(),
+            health: health.as_ref(),
+            account: account_of(slot.spec(), &mut accounts),
+        };
+        if text.len() > 1 {
+            text.push(b',');
+        }
+        if forms.are_wanted() {
+            forms.write(slot, &item, &mut text)?;
+        } else {
+            serde_json::to_writer(&mut text, &item)?;
+        }
+    }
+    text.push(b']');
+    forms.retain(|id| ctx.slots.get(id).is_some());
+    // What serializers write is text.
+    Ok(Json::written(String::from_utf8(text).unwrap_or_default()))
+}
+
+pub(super) fn answer_to(ctx: &mut Ctx, question: &Question, forms: &mut Forms, now: Now) -> Response {
+    match question {
+        Question::Table => Response::Table(ctx.slots.serving().map(|slot| table_row(slot, now)).collect()),
+        Question::List => {
+            ctx.learn();
+            Response::List(ctx.slots.serving().map(|slot| summary(slot, now)).collect())
+        }
+        Question::Processes => {
+            ctx.learn();
+            processes(ctx, forms, now).map_or_else(|error| Response::Failed(Failure::Other(error.to_string())), Response::Processes)
+        }
+        Question::Details(ids) => {
+            ctx.learn();
+            let wanted = ctx.slots.serving().filter(|slot| ids.binary_search(&slot.durable.id).is_ok());
+            Response::Details(
+                wanted
+                    .map(|slot| {
+                        let waits_for = waits_for(&ctx.slots, &ctx.coming, slot);
+                        as_seen(Detail { waits_for, ..slot.detail(&ctx.settings) }, now)
+                    })
+                    .collect(),
+            )
+        }
+    }
+}
+
+/// Accounts for `uid` and `gid`, as given: looked up once for each list.
+type Accounts<'a> = HashMap<(&'a str, Option<&'a str>), Option<(u32, u32)>>;
+
+fn account_of<'a>(spec: &'a AppSpec, known: &mut Accounts<'a>) -> Option<(u32, u32)> {
+    let (uid, gid) = (spec.uid.as_deref()?, spec.gid.as_deref());
+    *known.entry((uid, gid)).or_insert_with(|| {
+        let account = account(spec).ok().flatten()?;
+        Some((account.credentials.uid, account.credentials.gid))
+    })
+}
+
+/// Detail with the times as the wall clock shows them now: it may have been set since, and nobody shall see a year of uptime after an hour.
+/// When it was created stays as it was noted: for a saved app that was before this boot.
+fn as_seen(mut detail: Detail, now: Now) -> Detail {
+    let instance = &mut detail.instance;
+    let exits = instance.exits.iter_mut().flat_map(|exit| [&mut exit.started, &mut exit.ended]);
+    let told = detail.observations.iter_mut().map(|note| &mut note.at);
+    let health = detail.health.iter_mut().flat_map(times_of);
+    for at in exits.chain(&mut instance.counters.last_start).chain(told).chain(health) {
+        *at = at.seen_from(now);
+    }
+    detail
+}
+
+fn times_of(health: &mut HealthReport) -> impl Iterator<Item = &mut Now> {
+    health.last.iter_mut().map(|last| &mut last.at).chain([&mut health.since])
+}
+
+fn table_row(slot: &Slot, now: Now) -> TableRow {
+    let spec = slot.spec();
+    let status = slot.durable.instance.status();
+    let started = slot.durable.instance.counters.last_start.filter(|_| status == "online");
+    TableRow {
+        id: slot.durable.pm_id,
+        name: spec.name.clone(),
+        namespace: spec.namespace.clone(),
+        version: spec.version.clone(),
+        mode: spec.mode,
+        pid: slot.durable.instance.pid().unwrap_or(0),
+        status: status.to_owned(),
+        uptime_ms: started.map(|start| now.mono_ms.saturating_sub(start.mono_ms)),
+        restarts: slot.durable.instance.counters.restarts,
+        monit: slot.live.cpu.monit(),
+        user: slot.user().to_string(),
+        watching: slot.spec().watch.on && !slot.durable.watch.stopped,
+        health: slot.live.health.as_ref().map(|report| report.state),
+        trouble: slot.durable.instance.trouble(&spec.restart.stop_exit_codes, spec.is_job(), now),
+        module: spec.is_module(),
+    }
+}
+
+fn summary(slot: &Slot, now: Now) -> Summary {
+    Summary {
+        row: table_row(slot, now),
+        unstable: slot.durable.instance.counters.unstable,
+        script: slot.spec().script.clone(),
+        out_file: slot.live.files.out.clone(),
+        error_file: slot.live.files.error.clone(),
+        log_file: slot.live.files.combined.clone(),
+        pid_file: slot.live.files.pid.clone(),
+        revision: slot.durable.learned.working_tree.as_ref().map(|tree| tree.revision.clone()),
+    }
+}
+
+/// Health of an instance.
+pub(super) fn health_row(slot: &Slot) -> HealthRow {
+    let status = slot.durable.instance.status().to_owned();
+    let check = slot.live.health.as_ref().and_then(|report| report.trouble());
+    let trouble = slot.start_trouble().map(str::to_owned).or(check);
+    HealthRow { id: slot.durable.pm_id, name: slot.spec().name.clone(), status, trouble }
+}

@@ -1,0 +1,260 @@
+//! Instances and their resource usage: `list`, `inspect`, `health`, and measurements for others.
+//!
+//! CPU use is a difference of two readings. Where an earlier reading is recent the answer comes at once; a process that just
+//! started is measured from its start; for all others the answer waits a moment for a second reading, so that the first call is
+//! already right.
+
+mod forms;
+mod lists;
+
+use ostler_core::time::Now;
+use ostler_proto::control::{Failure, Request as Asked, Response};
+
+use self::forms::Forms;
+use self::lists::{answer_to, health_row};
+use crate::engine::{Answer, Ask, Ctx, Feature, Key, Request};
+use crate::state::slots::Slot;
+
+/// Time between two readings where there is no earlier one.
+const WINDOW_MS: u64 = 25;
+
+/// Answers that wait for their second reading.
+#[derive(Debug, Default)]
+pub(crate) struct Usage {
+    waiting: Vec<Waiting>,
+    forms: Forms,
+}
+
+/// Answer that waits for its second reading.
+#[derive(Debug)]
+struct Waiting {
+    client: u32,
+    request: u64,
+    question: Question,
+    /// Time when the second reading is due.
+    due_ms: u64,
+}
+
+/// Kind of the request.
+#[derive(Debug)]
+enum Question {
+    /// What a table shows of all instances.
+    Table,
+    /// The short list of all.
+    List,
+    /// All in PM2's shape.
+    Processes,
+    /// These instances in full.
+    Details(Vec<u32>),
+}
+
+impl Question {
+    /// Instances that have to be measured; `None` = all.
+    fn ids(&self) -> Option<&[u32]> {
+        match self {
+            Self::Table | Self::List | Self::Processes => None,
+            Self::Details(ids) => Some(ids),
+        }
+    }
+}
+
+impl Usage {
+    pub(crate) const NAME: &str = "usage";
+    /// Timer of the first second reading.
+    const READ: Key = (Self::NAME, 0);
+    /// Timer of the end of the forms.
+    const FORMS: Key = (Self::NAME, 1);
+
+    fn answer(&mut self, ctx: &mut Ctx, question: &Question, now: Now) -> Response {
+        if matches!(question, Question::Processes) {
+            let until_ms = self.forms.asked(now.mono_ms);
+            ctx.timers.set(Self::FORMS, Some(until_ms));
+        }
+        answer_to(ctx, question, &mut self.forms, now)
+    }
+
+    fn answer_soon(&mut self, ctx: &mut Ctx, client: u32, request: u64, question: Question) {
+        if ctx.read_usage(question.ids()) {
+            let response = self.answer(ctx, &question, ctx.now);
+            ctx.reply(client, request, response);
+        } else {
+            let due_ms = ctx.now.mono_ms + WINDOW_MS;
+            self.waiting.push(Waiting { client, request, question, due_ms });
+            ctx.timers.set_if_none(Self::READ, due_ms);
+        }
+    }
+}
+
+impl Feature for Usage {
+    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+        let (client, id) = (ask.client, ask.id);
+        match &ask.request {
+            Asked::List => self.answer_soon(ctx, client, id, Question::List),
+            Asked::Table => self.answer_soon(ctx, client, id, Question::Table),
+            Asked::Processes => self.answer_soon(ctx, client, id, Question::Processes),
+            Asked::Inspect { targets, cwd } => match selected(ctx, targets, cwd) {
+                Ok(ids) => self.answer_soon(ctx, client, id, Question::Details(ids)),
+                Err(failure) => ctx.reply(client, id, Response::Failed(failure)),
+            },
+            Asked::Health { targets } => {
+                let response = health(ctx, targets);
+                ctx.reply(client, id, response);
+            }
+            _ => return Some(ask),
+        }
+        None
+    }
+
+    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+        let Request::Measure { by, ids } = request else { return Some(request) };
+        let is_complete = ctx.read_usage(Some(&ids));
+        ctx.answer(Answer::Measured { by, is_complete });
+        None
+    }
+
+    /// Answers those whose second reading is due.
+    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+        let now = ctx.now;
+        if (Self::NAME, key) == Self::FORMS {
+            self.forms.drop_all();
+            return;
+        }
+        let is_due = |waiting: &Waiting| waiting.due_ms <= now.mono_ms;
+        let (due, later) = std::mem::take(&mut self.waiting).into_iter().partition::<Vec<_>, _>(is_due);
+        self.waiting = later;
+        ctx.timers.set(Self::READ, self.waiting.iter().map(|waiting| waiting.due_ms).min());
+        for Waiting { client, request, question, .. } in due {
+            ctx.read_usage(question.ids());
+            let response = self.answer(ctx, &question, now);
+            ctx.reply(client, request, response);
+        }
+    }
+}
+
+/// Instances that these targets mean, sorted; all where there is none.
+fn selected(ctx: &Ctx, targets: &[String], cwd: &str) -> Result<Vec<u32>, Failure> {
+    let mut ids = Vec::new();
+    for target in targets {
+        match ctx.slots.select(target, cwd) {
+            Ok(found) => ids.extend(found),
+            Err(Failure::Empty) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    // Whoever looks at all looks at modules, too.
+    if targets.is_empty() || targets.iter().any(|target| target == "all") {
+        ids = ctx.slots.serving().map(|slot| slot.durable.id).collect();
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
+}
+
+/// Health of instances. Nothing is measured for it, so that it can be requested each second.
+fn health(ctx: &Ctx, targets: &[String]) -> Response {
+    match selected(ctx, targets, "") {
+        Ok(ids) => {
+            let wanted = |slot: &&Slot| ids.binary_search(&slot.durable.id).is_ok();
+            Response::Health(ctx.slots.serving().filter(wanted).map(health_row).collect())
+        }
+        Err(failure) => Response::Failed(failure),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ostler_core::app::AppSpec;
+
+    use super::*;
+    use crate::engine::{Caller, Played};
+
+    fn app(name: &str) -> AppSpec {
+        AppSpec { name: name.into(), script: "/bin/true".into(), ..AppSpec::default() }
+    }
+
+    fn ask(played: &mut Played, usage: &mut Usage, request: Asked) -> Vec<Response> {
+        let caller = Caller { uid: 0, pid: 1, on_behalf_of: None };
+        assert!(usage.on_ask(&mut played.ctx, Ask { client: 1, id: 1, caller, request }).is_none());
+        replies(played)
+    }
+
+    fn replies(played: &mut Played) -> Vec<Response> {
+        std::mem::take(&mut played.ctx.replies).into_iter().map(|(_, _, response)| response).collect()
+    }
+
+    /// App whose process is this one, so that there is something to read.
+    fn running(played: &mut Played, usage: &mut Usage) -> u32 {
+        let id = played.instance(app("here"));
+        let pid = std::process::id().cast_signed();
+        played.start(usage, id, pid);
+        played.ctx.slots.get_mut(id).unwrap().durable.start_ticks = ostler_sys::ProcRef::of(pid).unwrap().start_ticks;
+        id
+    }
+
+    #[test]
+    fn whoever_asks_again_gets_the_same_and_what_has_changed() {
+        let (mut played, mut usage) = (Played::new(&[]), Usage::default());
+        let id = played.instance(app("down"));
+        let mut list = |played: &mut Played| match ask(played, &mut usage, Asked::Processes).pop() {
+            Some(Response::Processes(list)) => serde_json::from_str::<serde_json::Value>(list.text()).unwrap(),
+            other => panic!("{other:?}"),
+        };
+        let first = list(&mut played);
+        assert_eq!([list(&mut played), list(&mut played)], [first.clone(), first.clone()]);
+        let slot = played.ctx.slots.get_mut(id).unwrap();
+        slot.durable.instance.counters.restarts = 7;
+        let third = list(&mut played);
+        assert_eq!((&third[0]["pm2_env"]["restart_time"], &first[0]["pm2_env"]["restart_time"]), (&7.into(), &0.into()));
+        // Another description, of the same slot.
+        let spec = std::rc::Rc::new(AppSpec { cwd: "/elsewhere".into(), ..app("down") });
+        let ctx = &mut played.ctx;
+        ctx.slots.get_mut(id).unwrap().describe(std::rc::Rc::new(crate::state::slots::App { id: 99, spec }), &ctx.settings);
+        assert_eq!(list(&mut played)[0]["pm2_env"]["pm_cwd"], "/elsewhere");
+        let slot = played.ctx.slots.get_mut(id).unwrap();
+        slot.durable.unique_id = "another".into();
+        let last = list(&mut played);
+        assert_eq!((&last[0]["pm2_env"]["unique_id"], &last[0]["pm2_env"]["env"]["unique_id"]), (&"another".into(), &"another".into()));
+        assert!(usage.forms.are_wanted());
+        usage.on_timer(&mut played.ctx, Usage::FORMS.1);
+        assert!(!usage.forms.are_wanted());
+    }
+
+    #[test]
+    fn nobody_waits_where_nothing_runs() {
+        let (mut played, mut usage) = (Played::new(&[]), Usage::default());
+        played.instance(app("down"));
+        let replies = ask(&mut played, &mut usage, Asked::List);
+        assert!(matches!(&*replies, [Response::List(list)] if list.len() == 1), "{replies:?}");
+        assert_eq!(played.ctx.timers.next_ms(), None);
+    }
+
+    #[test]
+    fn a_first_list_waits_for_a_second_reading_once() {
+        let (mut played, mut usage) = (Played::new(&[]), Usage::default());
+        running(&mut played, &mut usage);
+        // One that just started is measured from its start.
+        played.pass(&mut usage, 60_000);
+        assert!(ask(&mut played, &mut usage, Asked::Table).is_empty());
+        played.pass(&mut usage, WINDOW_MS - 1);
+        assert!(replies(&mut played).is_empty());
+        played.pass(&mut usage, 1);
+        let replies = replies(&mut played);
+        assert!(matches!(&*replies, [Response::Table(rows)] if rows[0].monit.memory_bytes > 0), "{replies:?}");
+        assert_eq!(played.ctx.timers.next_ms(), None);
+    }
+
+    #[test]
+    fn what_nothing_is_called_is_said() {
+        let (mut played, mut usage) = (Played::new(&[]), Usage::default());
+        played.instance(app("down"));
+        for request in [
+            Asked::Inspect { targets: vec!["nobody".into()], cwd: String::new() },
+            Asked::Health { targets: vec!["down".into(), "nobody".into()] },
+        ] {
+            let replies = ask(&mut played, &mut usage, request);
+            assert!(matches!(&*replies, [Response::Failed(Failure::NotFound { target })] if target == "nobody"), "{replies:?}");
+        }
+        let replies = ask(&mut played, &mut usage, Asked::Health { targets: Vec::new() });
+        assert!(matches!(&*replies, [Response::Health(rows)] if rows.len() == 1), "{replies:?}");
+    }
+}

@@ -1,0 +1,269 @@
+//! Saved list: `save`, and saving it by itself when the list changes, where that is switched on: `OSTLER_AUTOSAVE=on`, or `autosave` in the home's settings.
+//!
+//! A moment after a change the list is compared with what was saved last, by the numbers of its descriptions; only a difference is
+//! written. Two things are never done: a list is not replaced by an empty one before this daemon had any app (a boot must not wipe it
+//! out), and what `kill` leaves is not saved. The first list that a daemon saves leaves the one before as the backup, as `save` does.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use ostler_core::lifecycle::Wanted;
+use ostler_proto::control::{self as asked, Failure, Response};
+use ostler_proto::event::{Cause, Event, What};
+use serde_json::{Map, Value};
+
+use crate::engine::{Ask, Ctx, Feature, Key, Request};
+use crate::state::slots::{Slots, saved};
+
+/// Time in which a burst of changes is collected.
+const COLLECT_MS: u64 = 1_000;
+/// Time until another attempt after a failure, when nothing changes.
+const RETRY_MS: u64 = 30_000;
+
+/// State of the autosave: whether it is on, and what was saved last.
+#[derive(Debug, Default)]
+pub(crate) struct Autosave {
+    is_on: bool,
+    /// Fingerprint of the list that was saved last by this daemon.
+    saved: Option<u64>,
+}
+
+impl Autosave {
+    pub(crate) const NAME: &str = "autosave";
+    /// The one deadline that there is.
+    const LOOK: Key = (Self::NAME, 0);
+
+    fn read_settings(&mut self, ctx: &mut Ctx) {
+        ctx.settings.conf.refresh(&mut ctx.log);
+        self.is_on = is_wished(ctx.settings.conf.all());
+        self.on_journaled(ctx, &[]);
+    }
+
+    /// Saves what is not saved yet: also before everything is stopped.
+    fn save_now(&mut self, ctx: &mut Ctx) {
+        if !self.is_on {
+            return;
+        }
+        ctx.timers.set(Self::LOOK, None);
+        let is_wiped_out = ctx.slots.nothing_to_save() && self.saved.is_none();
+        let present = fingerprint(&ctx.slots);
+        if ctx.is_ending() || is_wiped_out || self.saved == Some(present) {
+            return;
+        }
+        match saved::write(&ctx.slots, &ctx.settings, self.saved.is_none()) {
+            Ok(_) => self.saved = Some(present),
+            Err(error) => {
+                ctx.log.error_once("autosave", format_args!("autosave: {error}"));
+                ctx.timers.set(Self::LOOK, Some(ctx.now.mono_ms.saturating_add(RETRY_MS)));
+            }
+        }
+    }
+}
+
+impl Feature for Autosave {
+    /// What this daemon found is saved soon, too.
+    fn on_boot(&mut self, ctx: &mut Ctx) {
+        self.read_settings(ctx);
+    }
+
+    fn on_settings(&mut self, ctx: &mut Ctx) {
+        self.read_settings(ctx);
+    }
+
+    /// Time in which a burst of changes is collected.
+    fn on_journaled(&mut self, ctx: &mut Ctx, _events: &[Event]) {
+        if self.is_on {
+            ctx.timers.set_if_none(Self::LOOK, ctx.now.mono_ms.saturating_add(COLLECT_MS));
+        }
+    }
+
+    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+        match request {
+            Request::SaveList => self.save_now(ctx),
+            other => return Some(other),
+        }
+        None
+    }
+
+    /// Answers `save`, which does not need autosave to be on.
+    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+        let asked::Request::Save { force } = ask.request else { return Some(ask) };
+        let response = save(ctx, force);
+        if matches!(response, Response::Paths(_)) {
+            let instances = ctx.slots.serving().count().try_into().unwrap_or(u32::MAX);
+            ctx.emit_for_manager(What::ListSaved { instances }, Cause::from(&ask.caller.origin("save")));
+        }
+        ctx.reply(ask.client, ask.id, response);
+        None
+    }
+
+    fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
+        self.save_now(ctx);
+    }
+}
+
+/// Saves the list because a user wants it, the one before as the backup.
+fn save(ctx: &Ctx, force: bool) -> Response {
+    if ctx.slots.nothing_to_save() && !force {
+        return Response::Failed(Failure::NothingToSave);
+    }
+    match saved::write(&ctx.slots, &ctx.settings, true) {
+        Ok(path) => Response::Paths(vec![path.to_string_lossy().into_owned()]),
+        Err(error) => Response::Failed(Failure::Other(error)),
+    }
+}
+
+/// Fingerprint of the list: descriptions, environments, and what the user wants of each.
+fn fingerprint(slots: &Slots) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for slot in slots.serving().filter(|slot| !slot.spec().is_module()) {
+        // A job comes and goes by itself; what the user wants of it is whether its times count.
+        let is_up = slot.durable.instance.wanted == Wanted::Up && !slot.spec().is_job();
+        let ticks = slot.spec().cron.as_ref().map(|cron| slot.durable.ticks.saved(cron.catch_up));
+        (slot.durable.pm_id, slot.app().id, slot.base().id, is_up, ticks).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+fn is_wished(settings: &Map<String, Value>) -> bool {
+    let variable = std::env::var("OSTLER_AUTOSAVE").ok().filter(|value| !value.is_empty());
+    variable.map_or_else(|| settings.get("autosave").is_some_and(is_set), |value| is_yes(&value))
+}
+
+fn is_set(value: &Value) -> bool {
+    match value {
+        Value::Bool(on) => *on,
+        Value::String(text) => is_yes(text),
+        _ => false,
+    }
+}
+
+fn is_yes(text: &str) -> bool {
+    matches!(text.trim().to_ascii_lowercase().as_str(), "1" | "true" | "on" | "yes")
+}
+
+#[cfg(test)]
+mod tests {
+    use ostler_core::app::AppSpec;
+
+    use super::*;
+    use crate::engine::Played;
+
+    #[test]
+    fn what_counts_as_yes() {
+        for (text, on) in [
+            (r#"{"autosave": "true"}"#, true),
+            (r#"{"autosave": true}"#, true),
+            (r#"{"autosave": "On"}"#, true),
+            (r#"{"autosave": "false"}"#, false),
+            (r#"{"autosave": {"x": "true"}}"#, false),
+            (r#"{"app": {"autosave": "true"}}"#, false),
+            ("{}", false),
+        ] {
+            assert_eq!(is_wished(&serde_json::from_str(text).unwrap()), on, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_settings_are_where_everybody_has_them() {
+        let mut played = Played::new(&[]);
+        let elsewhere = played.ctx.settings.home.join("settings-elsewhere.json");
+        played.ctx.settings.conf = crate::platform::conf::Conf::new(elsewhere.clone());
+        std::fs::write(&elsewhere, r#"{"autosave": true}"#).unwrap();
+        let mut autosave = Autosave::default();
+        autosave.on_boot(&mut played.ctx);
+        assert!(autosave.is_on);
+        // What makes no sense changes nothing, and is logged once, whoever reads it.
+        std::fs::write(&elsewhere, "{ \"").unwrap();
+        autosave.on_settings(&mut played.ctx);
+        autosave.on_settings(&mut played.ctx);
+        assert!(autosave.is_on);
+        assert_eq!(played.log().matches("cannot use").count(), 1, "{}", played.log());
+        std::fs::remove_file(&elsewhere).unwrap();
+        autosave.on_settings(&mut played.ctx);
+        assert!(!autosave.is_on);
+    }
+
+    fn lists(played: &Played) -> usize {
+        let text = std::fs::read_to_string(played.ctx.settings.dump_file()).unwrap_or_default();
+        serde_json::from_str::<Vec<serde_json::Value>>(&text).map_or(0, |list| list.len())
+    }
+
+    /// One that is on, with a list of one app.
+    fn with_an_app() -> (Played, Autosave) {
+        let mut played = Played::new(&[]);
+        std::fs::write(played.ctx.settings.conf.path(), r#"{"autosave": true}"#).unwrap();
+        let mut autosave = Autosave::default();
+        autosave.on_boot(&mut played.ctx);
+        played.instance(AppSpec { name: "api".into(), script: "/bin/true".into(), ..AppSpec::default() });
+        autosave.on_journaled(&mut played.ctx, &[]);
+        (played, autosave)
+    }
+
+    #[test]
+    fn a_burst_is_saved_once_a_moment_after_it_began() {
+        let (mut played, mut autosave) = with_an_app();
+        played.pass(&mut autosave, COLLECT_MS - 1);
+        autosave.on_journaled(&mut played.ctx, &[]);
+        assert_eq!(lists(&played), 0);
+        played.pass(&mut autosave, 1);
+        assert_eq!((lists(&played), played.ctx.timers.next_ms()), (1, None));
+        // What changes nothing of the list is not written.
+        std::fs::remove_file(played.ctx.settings.dump_file()).unwrap();
+        autosave.on_journaled(&mut played.ctx, &[]);
+        played.pass(&mut autosave, COLLECT_MS);
+        assert_eq!(lists(&played), 0);
+        played.instance(AppSpec { name: "web".into(), script: "/bin/true".into(), ..AppSpec::default() });
+        autosave.save_now(&mut played.ctx);
+        assert_eq!(lists(&played), 2);
+    }
+
+    #[test]
+    fn what_a_user_saves_is_told_and_what_is_saved_by_itself_is_not() {
+        let (mut played, mut autosave) = with_an_app();
+        played.pass(&mut autosave, COLLECT_MS);
+        assert_eq!((lists(&played), played.events().len()), (1, 0));
+        let caller = crate::engine::Caller { uid: 7, pid: 8, on_behalf_of: None };
+        autosave.on_ask(&mut played.ctx, Ask { client: 1, id: 1, caller, request: asked::Request::Save { force: false } });
+        let told: Vec<(What, Cause)> = played.events().into_iter().map(|event| (event.what, event.cause)).collect();
+        let by = Cause::User { command: "save".into(), uid: 7, pid: 8, on_behalf_of: None };
+        assert_eq!(told, [(What::ListSaved { instances: 1 }, by)]);
+    }
+
+    #[test]
+    fn nothing_wakes_what_is_off() {
+        let mut played = Played::new(&[]);
+        let mut autosave = Autosave::default();
+        autosave.on_boot(&mut played.ctx);
+        autosave.on_journaled(&mut played.ctx, &[]);
+        assert_eq!(played.ctx.timers.next_ms(), None);
+    }
+
+    #[test]
+    fn what_a_boot_or_the_end_makes_of_the_list_is_not_saved() {
+        let (mut played, mut autosave) = with_an_app();
+        played.ctx.is_closing = true;
+        played.pass(&mut autosave, COLLECT_MS);
+        assert_eq!(lists(&played), 0);
+
+        // A daemon that had no app yet.
+        let mut played = Played::new(&[]);
+        std::fs::write(played.ctx.settings.conf.path(), r#"{"autosave": true}"#).unwrap();
+        std::fs::write(played.ctx.settings.dump_file(), "[{}]").unwrap();
+        let mut autosave = Autosave::default();
+        autosave.on_boot(&mut played.ctx);
+        played.pass(&mut autosave, COLLECT_MS);
+        assert_eq!(lists(&played), 1);
+    }
+
+    #[test]
+    fn what_could_not_be_saved_is_tried_again() {
+        let (mut played, mut autosave) = with_an_app();
+        // Its place is taken.
+        std::fs::create_dir_all(played.ctx.settings.dump_file().join("x")).unwrap();
+        played.pass(&mut autosave, COLLECT_MS);
+        assert!(played.log().contains("autosave: "), "{}", played.log());
+        std::fs::remove_dir_all(played.ctx.settings.dump_file()).unwrap();
+        played.pass(&mut autosave, RETRY_MS);
+        assert_eq!(lists(&played), 1);
+    }
+}

@@ -1,0 +1,289 @@
+//! Watch over the home as a place: that it can be reached, and that it is where it was.
+//!
+//! What is removed from it comes back: the socket by which clients find us, the lock that keeps a second keeper out, the file with the keeper's pid, which
+//! another manager removes that had the same home, the whole folder. A folder that was moved is left where it is (its socket still leads to us), which is logged; the keeper refuses to make another in its old place.
+//! The kernel reports changes to these alone, so nothing wakes us when we write in the home or when nothing happens; a client that
+//! finds no socket has the keeper asked by a signal ([`HomeWatch::look`]).
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use ostler_keeper::{HELD_LOCK, HELD_SOCKET, LOCK_FILE, PID_FILE, PID_FILE_VAR, SOCKET_FILE};
+use ostler_proto::control::{Request, Response};
+use ostler_sys::fs::inotify::{Inotify, WatchFlags};
+use ostler_sys::process::signal::HUP;
+use ostler_sys::{ProcRef, fs::lock, net::socket};
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::engine::{Ask, Ctx, Feature, Input, Key};
+use crate::platform::reactor::{LISTENER, Reactor, Source};
+
+/// Time to wait: whoever removes the whole folder is not done when the first file is gone.
+const SETTLE_MS: u64 = 50;
+/// Attempts where somebody else has the lock of a new folder for a moment.
+const TRIES: u32 = 100;
+
+/// Device and inode.
+type FileId = (u64, u64);
+
+/// State of the watch.
+#[derive(Debug, Default)]
+pub(crate) struct HomeWatch {
+    inotify: Option<Inotify>,
+    /// The folder itself, wherever it is.
+    folder: Option<OwnedFd>,
+    /// The socket as it lies in the folder.
+    socket: Option<FileId>,
+    tries: u32,
+    /// Path to which it was moved, as was logged.
+    reported: Option<PathBuf>,
+    /// The file with the keeper's pid is elsewhere.
+    has_pid_elsewhere: bool,
+}
+
+/// Trouble of the home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Finding {
+    Fine,
+    /// It is elsewhere, and can be reached there.
+    Moved,
+    /// Something that belongs into it is missing.
+    Incomplete,
+    /// It does not exist any more.
+    Gone,
+}
+
+fn judge(exists: bool, is_complete: bool, is_at_its_place: bool) -> Finding {
+    match (exists, is_complete, is_at_its_place) {
+        (false, ..) => Finding::Gone,
+        (true, false, _) => Finding::Incomplete,
+        (true, true, false) => Finding::Moved,
+        (true, true, true) => Finding::Fine,
+    }
+}
+
+fn id_in(folder: &OwnedFd, name: &str) -> Option<FileId> {
+    let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    Some((stat.st_dev, stat.st_ino))
+}
+
+fn id_of(file: impl AsFd) -> Option<FileId> {
+    let stat = rustix::fs::fstat(file).ok()?;
+    Some((stat.st_dev, stat.st_ino))
+}
+
+impl HomeWatch {
+    pub(crate) const NAME: &str = "home";
+    const LOOK: Key = (Self::NAME, 0);
+
+    fn open(&mut self, home: &Path) {
+        self.folder = rustix::fs::open(home, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok();
+    }
+
+    /// The present path of the folder; `None` where it does not exist any more.
+    fn place(&self) -> Option<PathBuf> {
+        let folder = self.folder.as_ref()?;
+        // A removed folder has no links, or where the file system does not count them, a name that shows it.
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd())).ok()?;
+        let is_removed = rustix::fs::fstat(folder).is_ok_and(|stat| stat.st_nlink == 0) || path.to_string_lossy().ends_with(" (deleted)");
+        (!is_removed).then_some(path)
+    }
+
+    /// A path into the folder that is right wherever it is.
+    fn within(&self, name: &str) -> Option<PathBuf> {
+        Some(PathBuf::from(format!("/proc/self/fd/{}/{name}", self.folder.as_ref()?.as_raw_fd())))
+    }
+
+    fn find(&self, home: &Path, lock: &OwnedFd) -> Finding {
+        let place = self.place();
+        let has = |name, id: Option<FileId>| id.is_some() && self.folder.as_ref().and_then(|folder| id_in(folder, name)) == id;
+        let has_pid = self.has_pid_elsewhere || self.folder.as_ref().is_some_and(|folder| id_in(folder, PID_FILE).is_some());
+        let is_complete = has(SOCKET_FILE, self.socket) && has(LOCK_FILE, id_of(lock)) && has_pid;
+        let is_at_its_place = place.is_some() && home.canonicalize().ok() == place;
+        judge(place.is_some(), is_complete, is_at_its_place)
+    }
+
+    /// Watches the folder, the socket and the lock as they are now.
+    fn follow(&mut self, reactor: &Reactor) {
+        if let Some(former) = self.inotify.take() {
+            reactor.remove(&former);
+        }
+        let Some(folder) = self.within("") else { return };
+        let Ok(inotify) = Inotify::new() else { return };
+        let of_itself = WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF;
+        // What cannot be watched is still looked at when a client asks.
+        let _ = inotify.watch(&folder, of_itself | WatchFlags::ONLYDIR);
+        for name in [SOCKET_FILE, LOCK_FILE, PID_FILE] {
+            let _ = inotify.watch(folder.join(name), of_itself | WatchFlags::ATTRIB | WatchFlags::DONT_FOLLOW);
+        }
+        self.inotify = Some(inotify).filter(|inotify| reactor.add(inotify, Source::Feature(Self::NAME, 0)).is_ok());
+    }
+}
+
+impl Feature for HomeWatch {
+    /// Begins to watch. What is missing comes back at once.
+    fn on_boot(&mut self, ctx: &mut Ctx) {
+        self.open(&ctx.settings.home);
+        self.has_pid_elsewhere = std::env::var_os(PID_FILE_VAR).is_some();
+        // A daemon that died in the moment in which it had made a socket leaves one that nobody listens at.
+        let leads_somewhere = self.within(SOCKET_FILE).is_some_and(|path| !matches!(socket::connect_at(&path), Err(Errno::CONNREFUSED)));
+        let folder = self.folder.as_ref().filter(|_| leads_somewhere);
+        self.socket = folder.and_then(|folder| id_in(folder, SOCKET_FILE));
+        self.follow(&ctx.reactor);
+        self.look(ctx);
+    }
+
+    /// Handles SIGHUP, which a client sends that does not find us.
+    fn on_signal(&mut self, ctx: &mut Ctx, signal: i32) -> bool {
+        let is_ours = signal == HUP;
+        if is_ours {
+            self.look(ctx);
+        }
+        is_ours
+    }
+
+    /// Handles a change of what is written in it.
+    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+        if ask.request != Request::SettingsChanged {
+            return Some(ask);
+        }
+        ctx.queue.push_back(Input::Settings);
+        ctx.reply(ask.client, ask.id, Response::Done { ids: Vec::new() });
+        None
+    }
+
+    /// Handles a change that the kernel reports.
+    fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
+        if let Some(inotify) = &self.inotify {
+            inotify.clear();
+        }
+        ctx.timers.set_if_none(Self::LOOK, ctx.now.mono_ms + SETTLE_MS);
+        self.tries = 0;
+    }
+
+    fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
+        self.look(ctx);
+    }
+}
+
+impl HomeWatch {
+    /// Looks whether clients find us, and sees to it.
+    fn look(&mut self, ctx: &mut Ctx) {
+        if ctx.ending.is_some() {
+            return;
+        }
+        match self.find(&ctx.settings.home, &ctx.lock) {
+            Finding::Fine => {
+                if self.reported.take().is_some() {
+                    ctx.log.line(format_args!("the home is back in its place"));
+                }
+            }
+            Finding::Moved => self.log_move(ctx),
+            Finding::Incomplete => self.complete(ctx),
+            Finding::Gone => {
+                ctx.log.error(format_args!("the home \"{}\" was removed while apps run; making it anew", ctx.settings.home.display()));
+                let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&ctx.settings.home);
+                self.open(&ctx.settings.home);
+                match made {
+                    Ok(()) => self.complete(ctx),
+                    Err(error) => self.try_again(ctx, format_args!("make the folder: {error}")),
+                }
+            }
+        }
+    }
+
+    fn log_move(&mut self, ctx: &mut Ctx) {
+        let place = self.place();
+        if place == self.reported {
+            return;
+        }
+        if let Some(place) = &place {
+            let (home, place) = (ctx.settings.home.display(), place.display());
+            ctx.log.error(format_args!(
+                "the home was moved from \"{home}\" to \"{place}\" while apps run: they go on, but their logs and our state belong to the old \
+                 place; move it back, or end them with OSTLER_HOME={place} ostler kill and start them there"
+            ));
+        }
+        self.reported = place;
+    }
+
+    /// Puts back what is missing.
+    fn complete(&mut self, ctx: &mut Ctx) {
+        match self.restore(ctx) {
+            Ok(()) => {
+                ctx.log.line(format_args!("what was removed from the home is back: it can be reached again"));
+                self.follow(&ctx.reactor);
+                match self.find(&ctx.settings.home, &ctx.lock) {
+                    Finding::Fine => {}
+                    Finding::Moved => self.log_move(ctx),
+                    // Removed once more before it was watched.
+                    Finding::Incomplete | Finding::Gone => self.try_again(ctx, format_args!("it goes again")),
+                }
+            }
+            Err(why) => self.try_again(ctx, format_args!("{why}")),
+        }
+    }
+
+    fn try_again(&mut self, ctx: &mut Ctx, why: std::fmt::Arguments<'_>) {
+        self.tries += 1;
+        if self.tries < TRIES {
+            ctx.timers.set(Self::LOOK, Some(ctx.now.mono_ms + SETTLE_MS));
+        } else {
+            ctx.log.error(format_args!("the home \"{}\" cannot be put in order: {why}", ctx.settings.home.display()));
+        }
+    }
+
+    fn restore(&mut self, ctx: &mut Ctx) -> Result<(), String> {
+        let within = |name| self.within(name).ok_or_else(|| "there is no folder".to_owned());
+        let folder = self.folder.as_ref().ok_or_else(|| "there is no folder".to_owned())?;
+        if id_in(folder, LOCK_FILE) != id_of(&ctx.lock) {
+            let lock = lock::try_lock(&within(LOCK_FILE)?).map_err(|errno| format!("lock {LOCK_FILE}: {}", std::io::Error::from(errno)))?;
+            ctx.lock = lock.ok_or_else(|| format!("somebody else has {LOCK_FILE}"))?;
+            // First of all: whoever looks for us reads it.
+            let keeper = ProcRef::of(ctx.keeper.pid());
+            let marked = keeper.map_or(Ok(()), |keeper| ostler_keeper::mark_lock(ctx.lock.as_fd(), keeper));
+            ctx.keeper.hold(HELD_LOCK, ctx.lock.as_fd());
+            // Files of a moment ago are gone with the old lock.
+            ctx.state_file.distrust();
+            marked.map_err(|error| format!("write {LOCK_FILE}: {error}"))?;
+        }
+        if !self.has_pid_elsewhere && id_in(folder, PID_FILE).is_none() {
+            std::fs::write(within(PID_FILE)?, ctx.keeper.pid().to_string()).map_err(|error| format!("write {PID_FILE}: {error}"))?;
+        }
+        if self.socket.is_none() || id_in(folder, SOCKET_FILE) != self.socket {
+            let path = within(SOCKET_FILE)?;
+            let listener = socket::listen_at(&path).map_err(|errno| format!("listen at {SOCKET_FILE}: {}", std::io::Error::from(errno)))?;
+            ctx.reactor.remove(&ctx.listener);
+            ctx.listener = listener.into();
+            ctx.reactor.add(&ctx.listener, LISTENER).map_err(|error| format!("watch {SOCKET_FILE}: {error}"))?;
+            ctx.keeper.hold(HELD_SOCKET, ctx.listener.as_fd());
+            self.socket = id_in(folder, SOCKET_FILE);
+        }
+        if ctx.state_file.needs_rewrite() {
+            ctx.state_file.hurry();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_the_matter() {
+        let table = [
+            ((true, true, true), Finding::Fine),
+            ((true, true, false), Finding::Moved),
+            ((true, false, true), Finding::Incomplete),
+            ((true, false, false), Finding::Incomplete),
+            ((false, false, false), Finding::Gone),
+            ((false, true, true), Finding::Gone),
+        ];
+        for ((exists, complete, at_its_place), finding) in table {
+            assert_eq!(judge(exists, complete, at_its_place), finding, "{exists} {complete} {at_its_place}");
+        }
+    }
+}

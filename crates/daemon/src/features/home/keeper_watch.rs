@@ -1,0 +1,240 @@
+//! Watch over the keeper: one that lives and does nothing (stopped, in an endless loop, blocked) is noticed, killed and replaced.
+//!
+//! Nothing is asked at rest, so nothing wakes up. The daemon asks (`Ping`) a second after it sent the keeper an order, or saw a main process
+//! end by its descriptor; and at once when a client asks for something while the kernel shows the keeper as stopped. Time alone proves
+//! nothing on a busy machine: until the answer comes the daemon reads what the keeper is doing, and judges by the same rules as the keeper
+//! judges the daemon ([`Watchdog`]).
+//!
+//! A keeper that hangs gets SIGKILL. Its link ends then, and the rest is as for a keeper that another process killed. A keeper that is
+//! process 1, or in front of a container or terminal, cannot be replaced: stopped it gets SIGCONT, else the fault is only reported.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+
+use ostler_core::lifecycle::{Event, Recovered};
+use ostler_keeper::{FromKeeper, Hang, RUNTIME_VAR, ToKeeper, Watchdog};
+use ostler_sys::ProcRef;
+use ostler_sys::process::signal::{CONT, KILL};
+use ostler_sys::process::{Activity, activity, ending_by_fd};
+
+use crate::engine::{Ctx, Feature, InstanceStep, Key};
+use crate::platform::reactor::Source;
+use crate::state::slots::Slot;
+
+/// Watch over the keeper.
+#[derive(Debug, Default)]
+pub(crate) struct KeeperWatch {
+    watchdog: Watchdog,
+    /// True if an order was sent, or an exit was seen, after the last `Ping`.
+    is_owed: bool,
+    /// True if a `Ping` is not answered.
+    is_asked: bool,
+    /// Main processes by instance.
+    mains: BTreeMap<u32, Main>,
+}
+
+/// A main process whose end the daemon sees by itself.
+#[derive(Debug)]
+struct Main {
+    key: u64,
+    process: ProcRef,
+    pidfd: OwnedFd,
+}
+
+impl Feature for KeeperWatch {
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        if let Event::Spawned { .. } | Event::Followed { .. } | Event::Recovered(Recovered::Alive { .. }) = step.event {
+            self.watch_main(ctx, step.id);
+        }
+    }
+
+    fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
+        self.forget_main(ctx, id);
+    }
+
+    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+        self.forget_main(ctx, id);
+    }
+
+    /// A main process has ended: the keeper has to report that.
+    fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
+        let Some(main) = u32::try_from(key).ok().and_then(|id| self.forget_main(ctx, id)) else { return };
+        // If the keeper is killed meanwhile, its successor is not the parent, and does not know how the process ended.
+        ctx.keeper.note_ending(main.key, ending_by_fd(main.pidfd.as_fd(), main.process));
+        self.is_owed = true;
+    }
+
+    /// Every message proves that the keeper works; only `Pong` proves that it has read what was sent before.
+    fn on_keeper(&mut self, ctx: &mut Ctx, message: &FromKeeper) {
+        self.watchdog.on_answer();
+        self.is_asked &= *message != FromKeeper::Pong;
+        if self.is_asked || self.is_owed {
+            self.watchdog.expect(ctx.now.mono_ms);
+        }
+    }
+
+    fn on_new_keeper(&mut self, _ctx: &mut Ctx, _survivors: &[(u64, ProcRef)]) {
+        (self.watchdog, self.is_owed, self.is_asked) = (Watchdog::default(), false, false);
+    }
+
+    /// A client asked for something. A keeper that is stopped at rest is found now.
+    fn on_replies(&mut self, ctx: &mut Ctx) {
+        let Some(found) = ctx.keeper.process().and_then(|keeper| activity(keeper.pid).ok()) else { return };
+        if matches!(found.state, b'T' | b't') {
+            self.doubt(ctx, found);
+        }
+    }
+
+    fn on_settled(&mut self, ctx: &mut Ctx) {
+        // Where processes cannot be seen (`hidepid`), a silence could not be judged.
+        self.is_owed = ctx.keeper.process().is_some() && (self.is_owed | ctx.keeper.take_sent());
+        if self.is_owed {
+            self.watchdog.expect(ctx.now.mono_ms);
+        }
+        ctx.timers.set(Self::LOOK, self.watchdog.deadline_ms());
+    }
+
+    fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
+        let Some(keeper) = ctx.keeper.process() else { return };
+        // The end of its link shows that it is gone.
+        let found = activity(keeper.pid).unwrap_or(Activity { state: b'R', cpu_ms: 0 });
+        if self.doubt(ctx, found) {
+            return;
+        }
+        match self.watchdog.look(ctx.now.mono_ms, found) {
+            Some(hang) => self.end_hang(ctx, keeper, hang),
+            None if found.state == b't' => ctx.log.error_once(
+                "keeper",
+                format_args!(
+                    "the keeper (pid {}) does not answer: a debugger holds it; no app is started or restarted meanwhile",
+                    keeper.pid
+                ),
+            ),
+            None => {}
+        }
+    }
+}
+
+impl KeeperWatch {
+    pub(crate) const NAME: &str = "keeper_watch";
+    const LOOK: Key = (Self::NAME, 0);
+
+    /// Opens a descriptor of the main process of an instance. Without one (a sandbox refuses it, or descriptors are short) its end shows with
+    /// the next order.
+    fn watch_main(&mut self, ctx: &mut Ctx, id: u32) {
+        self.forget_main(ctx, id);
+        if ctx.keeper.process().is_none() || !ctx.fds.has_plenty() {
+            return;
+        }
+        let Some((key, process)) = ctx.slots.get(id).and_then(|slot: &Slot| slot.process().map(|(inc, process)| (slot.key(inc), process)))
+        else {
+            return;
+        };
+        let Ok(pidfd) = process.open() else { return };
+        if ctx.reactor.add(&pidfd, Source::Feature(Self::NAME, id.into())).is_ok() {
+            self.mains.insert(id, Main { key, process, pidfd });
+        }
+    }
+
+    fn forget_main(&mut self, ctx: &mut Ctx, id: u32) -> Option<Main> {
+        let main = self.mains.remove(&id)?;
+        ctx.reactor.remove(&main.pidfd);
+        Some(main)
+    }
+
+    /// Begins to look at the keeper, and asks it. False: that is done already.
+    fn doubt(&mut self, ctx: &mut Ctx, found: Activity) -> bool {
+        let begins = self.watchdog.doubt(ctx.now.mono_ms, found);
+        if begins && !self.is_asked {
+            ctx.keeper.send(ToKeeper::Ping);
+            (self.is_asked, self.is_owed) = (true, false);
+        }
+        begins
+    }
+
+    /// Ends a hang. If that does not help, as with a process that the kernel blocks, the same verdict comes again.
+    fn end_hang(&mut self, ctx: &mut Ctx, keeper: ProcRef, hang: Hang) {
+        self.watchdog.on_answer();
+        self.watchdog.expect(ctx.now.mono_ms);
+        let (pid, why) = (keeper.pid, hang.describe());
+        let (signal, what) = match (is_replaceable(pid), hang) {
+            (true, _) => (KILL, "it is killed and replaced, apps go on"),
+            (false, Hang::Stopped) => (CONT, "it cannot be replaced and gets SIGCONT"),
+            (false, _) => {
+                let what = "it cannot be replaced here; no app is started or restarted until it runs again";
+                return ctx.log.error_once("keeper", format_args!("the keeper (pid {pid}) does not answer: {why}; {what}"));
+            }
+        };
+        ctx.log.error(format_args!("the keeper (pid {pid}) does not answer: {why}; {what}"));
+        ctx.keeper.fault = Some(why.to_owned());
+        if let Err(errno) = keeper.signal(signal) {
+            ctx.log.error_once("keeper signal", format_args!("cannot signal the keeper (pid {pid}): {}", std::io::Error::from(errno)));
+        }
+    }
+}
+
+/// True if another keeper can take the place of this one. Process 1 cannot be killed from inside; the end of a keeper in front of a container
+/// or terminal is the end of everything.
+fn is_replaceable(pid: i32) -> bool {
+    pid != 1 && std::env::var_os(RUNTIME_VAR).is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Played;
+
+    const NAMES: &[&str] = &[KeeperWatch::NAME];
+    const PONG: FromKeeper = FromKeeper::Pong;
+
+    fn due(played: &Played) -> Option<u64> {
+        played.ctx.timers.get(KeeperWatch::LOOK)
+    }
+
+    #[test]
+    fn there_is_a_timer_only_while_the_keeper_owes_an_answer() {
+        let (mut played, mut watch) = (Played::new(NAMES), KeeperWatch::default());
+        watch.on_settled(&mut played.ctx);
+        assert_eq!(due(&played), None, "at rest");
+        played.ctx.keeper.send(ToKeeper::Pong);
+        watch.on_settled(&mut played.ctx);
+        assert_eq!(due(&played), None, "an answer needs none");
+        played.ctx.keeper.kill(1, 15, false);
+        watch.on_settled(&mut played.ctx);
+        assert_eq!(due(&played), Some(played.ctx.now.mono_ms + 1000));
+        played.pass(&mut watch, 1000);
+        assert!(watch.is_asked && !watch.is_owed);
+        // What came before the answer proves nothing about the order.
+        watch.on_keeper(&mut played.ctx, &FromKeeper::OrphanExited { pid: 7 });
+        watch.on_settled(&mut played.ctx);
+        assert!(due(&played).is_some());
+        watch.on_keeper(&mut played.ctx, &PONG);
+        watch.on_settled(&mut played.ctx);
+        assert_eq!(due(&played), None);
+    }
+
+    #[test]
+    fn a_keeper_that_cannot_be_seen_is_not_judged() {
+        let (mut played, mut watch) = (Played::new(NAMES), KeeperWatch::default());
+        let link = ostler_keeper::Link::new(ostler_sys::net::socket::packet_pair().unwrap().0);
+        played.ctx.keeper.replace(link, i32::MAX);
+        played.ctx.keeper.kill(1, 15, false);
+        watch.on_settled(&mut played.ctx);
+        watch.on_keeper(&mut played.ctx, &FromKeeper::OrphanExited { pid: 7 });
+        watch.on_settled(&mut played.ctx);
+        assert_eq!(due(&played), None);
+    }
+
+    #[test]
+    fn an_order_after_the_question_is_asked_for_again() {
+        let (mut played, mut watch) = (Played::new(NAMES), KeeperWatch::default());
+        played.ctx.keeper.kill(1, 15, false);
+        watch.on_settled(&mut played.ctx);
+        played.pass(&mut watch, 1000);
+        played.ctx.keeper.kill(2, 15, false);
+        watch.on_settled(&mut played.ctx);
+        watch.on_keeper(&mut played.ctx, &PONG);
+        watch.on_settled(&mut played.ctx);
+        assert_eq!(due(&played), Some(played.ctx.now.mono_ms + 1000));
+    }
+}

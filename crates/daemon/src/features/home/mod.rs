@@ -1,0 +1,8 @@
+//! Home and machine: saved lists, the place of the home, updates, the end of everything.
+
+pub(crate) mod autosave;
+pub(crate) mod home_watch;
+pub(crate) mod host;
+pub(crate) mod keeper_watch;
+pub(crate) mod runtime;
+pub(crate) mod update;

@@ -1,0 +1,172 @@
+//! Daemon in front of a container: signals to it, and its end.
+
+use ostler_core::lifecycle::runtime::{Life, Meaning, RuntimeSpec, exit_code, life, over};
+use ostler_core::lifecycle::{Ending, Event, Origin, State};
+use ostler_keeper::{Child, STARTER_KEY};
+use ostler_sys::process::signal::{TERM, WINCH};
+
+use super::Runtime;
+use crate::engine::{Ctx, Request, Work};
+use crate::state::slots::{Slot, ending_of};
+
+/// PM2's time for a container in which nothing runs: whoever stops an app by hand may want to start it again.
+const BY_HAND_MS: u64 = 6000;
+/// Exit code of the container when everything was killed: as the kernel would have done it.
+const KILLED: u8 = 137;
+
+/// Starter: what starts the apps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Starter {
+    /// It still runs.
+    Runs,
+    /// It ended while there was no daemon.
+    Ended(ostler_sys::Ending),
+    /// It has requested everything that is to run.
+    Done,
+}
+
+/// Progress of the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stopping {
+    No,
+    /// Somebody asked to stop everything.
+    Asked,
+    /// What still ran was killed.
+    Killed,
+}
+
+/// Daemon as the runtime of a container.
+#[derive(Debug)]
+pub(super) struct Front {
+    pub spec: RuntimeSpec,
+    starter: Starter,
+    /// True if a program could not even be executed.
+    pub is_unstartable: bool,
+    /// End of the wait when nothing runs because somebody stopped or deleted it (`mono_ms`).
+    over_at_ms: Option<u64>,
+    stopping: Stopping,
+}
+
+impl Front {
+    /// Makes it; `starter`: as the keeper knows it.
+    pub(super) fn new(spec: RuntimeSpec, starter: Option<&Child>) -> Self {
+        let starter = match starter {
+            Some(Child { ended: Some(ended), .. }) => Starter::Ended(ended.ending),
+            Some(_) => Starter::Runs,
+            None => Starter::Done,
+        };
+        Self { spec, starter, is_unstartable: false, over_at_ms: None, stopping: Stopping::No }
+    }
+
+    pub(super) fn begin(&mut self, ctx: &mut Ctx) {
+        ctx.exit_code = Some(0);
+        if let Starter::Ended(ending) = self.starter {
+            self.starter_ended(ctx, ending);
+        }
+    }
+
+    /// Handles a signal to the first process.
+    pub(super) fn on_signal(&mut self, ctx: &mut Ctx, signal: i32) {
+        let name = ostler_sys::process::signal::name(signal);
+        match self.spec.meaning(signal) {
+            Meaning::Stop if self.stopping != Stopping::No => {
+                ctx.log.line(format_args!("received {name} again, killing what still runs"));
+                self.kill_all(ctx);
+            }
+            Meaning::Stop => {
+                ctx.log.line(format_args!("received {name}, stopping everything"));
+                ctx.is_signalled = true;
+                self.stop_all(ctx, self.spec.stop_timeout_ms);
+            }
+            Meaning::Forward => {
+                // A terminal sends it with each change of its size.
+                if signal != WINCH {
+                    ctx.log.line(format_args!("received {name}, passing it on"));
+                }
+                let running = ctx.slots.iter().filter(|slot| slot.durable.instance.pid().is_some());
+                let keys: Vec<u64> = running.map(|slot| slot.key(slot.durable.instance.inc)).collect();
+                keys.into_iter().for_each(|key| ctx.keeper.kill(key, signal, false));
+            }
+            Meaning::ReloadLogs => ctx.request(Request::ReloadLogs),
+            Meaning::Nothing => {}
+        }
+    }
+
+    /// Stops everything, unless it is being stopped already; after `kill_after_ms` what still runs is killed. What is left of the list then is not
+    /// saved.
+    pub(super) fn stop_all(&mut self, ctx: &mut Ctx, kill_after_ms: Option<u64>) {
+        if self.stopping != Stopping::No {
+            return;
+        }
+        self.stopping = Stopping::Asked;
+        ctx.timers.set(Runtime::OVER, None);
+        ctx.timers.set(Runtime::KILL, kill_after_ms.map(|time| ctx.now.mono_ms.saturating_add(time)));
+        // Whoever still reads a config file, or waits before the start, would start something after the end.
+        ctx.keeper.kill(STARTER_KEY, TERM, false);
+        ctx.request(Request::End { client: 0, id: 0, origin: Origin::Shutdown, saves_list: false });
+    }
+
+    /// Kills everything: the grace time is up.
+    pub(super) fn kill_all(&mut self, ctx: &mut Ctx) {
+        if std::mem::replace(&mut self.stopping, Stopping::Killed) == Stopping::Killed {
+            return;
+        }
+        ctx.timers.set(Runtime::KILL, None);
+        ctx.is_hasty = true;
+        ctx.exit_code = Some(KILLED);
+        let ids: Vec<u32> = ctx.slots.iter().map(|slot| slot.durable.id).collect();
+        ids.iter().for_each(|&id| ctx.event(id, Event::Delete(Origin::Shutdown)));
+        ids.iter().for_each(|&id| ctx.event(id, Event::Hurry));
+    }
+
+    /// Handles the end of the starter. Not acknowledged when it failed: should this daemon be killed now, the next one has to know.
+    pub(super) fn starter_ended(&mut self, ctx: &mut Ctx, ending: ostler_sys::Ending) {
+        let ending = ending_of(ending);
+        let nothing_runs = ctx.slots.serving().filter(|slot| !slot.spec().is_module()).all(|slot| life_of(slot) != Life::Up);
+        // Apps that only were not ready in time are in the hands of their restart policy.
+        if ending != Ending::Code(0) && (nothing_runs || self.is_unstartable) && self.stopping == Stopping::No {
+            // No start that failed is a success.
+            ctx.exit_code = Some(exit_code(ending).max(1));
+            return self.stop_all(ctx, None);
+        }
+        self.starter = Starter::Done;
+        ctx.effects.push(Work::Ack(STARTER_KEY));
+    }
+
+    /// Ends the container when nothing is left to run, at the end of a turn. Modules are there for the others.
+    pub(super) fn look(&mut self, ctx: &mut Ctx) {
+        match self.stopping {
+            Stopping::Killed => hurry_those_with_time(ctx),
+            Stopping::Asked => {}
+            Stopping::No => self.end_if_over(ctx),
+        }
+    }
+
+    fn end_if_over(&mut self, ctx: &mut Ctx) {
+        let now_ms = ctx.now.mono_ms;
+        let is_busy = self.spec.stays || self.starter != Starter::Done || ctx.requests_under_way > 0 || ctx.ending.is_some();
+        let end = if is_busy { None } else { over(ctx.slots.serving().filter(|slot| !slot.spec().is_module()).map(life_of)) };
+        let over_at_ms = self.over_at_ms.unwrap_or(now_ms + BY_HAND_MS);
+        let waits = end.is_some_and(|end| end.by_hand && self.over_at_ms.is_none_or(|at| at > now_ms));
+        self.over_at_ms = waits.then_some(over_at_ms);
+        ctx.timers.set(Runtime::OVER, self.over_at_ms);
+        let Some(end) = end.filter(|_| !waits) else { return };
+        ctx.log.line(format_args!("nothing runs any more, ending with code [{}]", end.code));
+        ctx.exit_code = Some(end.code);
+        self.stop_all(ctx, None);
+    }
+}
+
+/// Kills what a hook has delayed until now: it has no time of its own.
+fn hurry_those_with_time(ctx: &mut Ctx) {
+    let now_ms = ctx.now.mono_ms;
+    let has_time = |state: &State| matches!(state, State::Stopping { killed: false, deadline_ms, .. } if *deadline_ms > now_ms);
+    let ids: Vec<u32> = ctx.slots.iter().filter(|slot| has_time(&slot.durable.instance.state)).map(|slot| slot.durable.id).collect();
+    ids.into_iter().for_each(|id| ctx.event(id, Event::Hurry));
+}
+
+fn life_of(slot: &Slot) -> Life {
+    let given = slot.spec().given.open();
+    let scheduled = given.get("cron_restart").is_some_and(|pattern| !matches!(pattern.as_str(), Some("0" | "")) && !pattern.is_number());
+    life(&slot.durable.instance, scheduled)
+}

@@ -1,0 +1,118 @@
+//! Meaning of signals, and the end of everything: in the background, and in front of a container (`ostler runtime`), where the apps' output is its
+//! output and their end is its end.
+//!
+//! There the keeper is the first process and keeps standard output and error as they came, so that `/proc/1/fd/1` is the container's log for
+//! whatever runs in it. The daemon has copies of both, and decides the rest: what a signal means, when everything is over, and with which
+//! code. All of it is known again by the next daemon: how to behave is in the environment, whether the starter is done is known to the
+//! keeper, and the apps are in the journal.
+
+mod front;
+#[cfg(test)]
+mod tests;
+
+use ostler_core::lifecycle::Origin;
+use ostler_core::lifecycle::runtime::RuntimeSpec;
+use ostler_keeper::{Inventory, RUNTIME_VAR, STARTER_KEY};
+use ostler_sys::ProcRef;
+use ostler_sys::process::signal::{INT, QUIT, TERM, USR2};
+
+use self::front::Front;
+use crate::engine::{Answer, ChildEvent, Ctx, Feature, Key, Request};
+
+/// Decides when everything ends.
+#[derive(Debug, Default)]
+pub(crate) struct Runtime {
+    /// Front of a container; none in the background.
+    front: Option<Front>,
+}
+
+impl Runtime {
+    pub(crate) const NAME: &str = "runtime";
+    /// Time when what still runs is killed.
+    const KILL: Key = (Self::NAME, 0);
+    /// Time when the container ends because nothing runs: somebody stopped or deleted it.
+    const OVER: Key = (Self::NAME, 1);
+
+    /// Made from the environment that our keeper gave us.
+    ///
+    /// # Errors
+    /// The reason, if the variable makes no sense.
+    pub(crate) fn from_env(inventory: &Inventory) -> Result<Self, serde_json::Error> {
+        let Ok(how) = std::env::var(RUNTIME_VAR) else { return Ok(Self::default()) };
+        let starter = inventory.children.iter().find(|child| child.key == STARTER_KEY);
+        Ok(Self { front: Some(Front::new(serde_json::from_str(&how)?, starter)) })
+    }
+
+    /// Behaviour in front of a container; none in the background.
+    pub(crate) fn spec(&self) -> Option<&RuntimeSpec> {
+        self.front.as_ref().map(|front| &front.spec)
+    }
+}
+
+impl Feature for Runtime {
+    /// Checks the starter, which may have ended while there was no daemon.
+    fn on_boot(&mut self, ctx: &mut Ctx) {
+        if let Some(front) = &mut self.front {
+            front.begin(ctx);
+        }
+    }
+
+    fn on_signal(&mut self, ctx: &mut Ctx, signal: i32) -> bool {
+        match &mut self.front {
+            Some(front) => front.on_signal(ctx, signal),
+            None => return in_background(ctx, signal),
+        }
+        true
+    }
+
+    fn on_child(&mut self, ctx: &mut Ctx, key: u64, event: ChildEvent<'_>) -> bool {
+        if let (Some(front), ChildEvent::Exited(ending), STARTER_KEY) = (&mut self.front, event, key) {
+            front.starter_ended(ctx, ending);
+        }
+        key == STARTER_KEY
+    }
+
+    fn on_answer(&mut self, _ctx: &mut Ctx, answer: &Answer) {
+        if let (Some(front), Answer::Unstartable) = (&mut self.front, answer) {
+            front.is_unstartable = true;
+        }
+    }
+
+    /// Ends everything: the process that was called was killed, so whoever called it believes that everything has ended. (In a container that process
+    /// is number 1, and nothing outlives it.)
+    fn on_new_keeper(&mut self, ctx: &mut Ctx, _survivors: &[(u64, ProcRef)]) {
+        if let Some(front) = &mut self.front {
+            front.stop_all(ctx, None);
+        }
+    }
+
+    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+        if let Some(front) = self.front.as_mut().filter(|_| (Self::NAME, key) == Self::KILL) {
+            ctx.log.error(format_args!("the time to stop is over, killing what still runs"));
+            front.kill_all(ctx);
+        }
+    }
+
+    fn on_quiet(&mut self, ctx: &mut Ctx) {
+        if let Some(front) = &mut self.front {
+            front.look(ctx);
+        }
+    }
+}
+
+/// Handles a signal to a daemon in the background. False: it means nothing here.
+fn in_background(ctx: &mut Ctx, signal: i32) -> bool {
+    match signal {
+        INT | QUIT | TERM => {
+            ctx.log.line(format_args!("received {}, stopping everything", ostler_sys::process::signal::name(signal)));
+            if !ctx.is_closing {
+                ctx.is_signalled = true;
+                ctx.request(Request::SaveList);
+                ctx.request(Request::End { client: 0, id: 0, origin: Origin::Shutdown, saves_list: true });
+            }
+        }
+        USR2 => ctx.request(Request::ReloadLogs),
+        _ => return false,
+    }
+    true
+}

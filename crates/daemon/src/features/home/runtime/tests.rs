@@ -1,0 +1,190 @@
+//! Signals and ends over a played context: in the background, and in front of a container.
+
+use ostler_core::app::{AppSpec, RestartSpec};
+use ostler_core::lifecycle::{Ending, Event, ExitReport, State};
+use ostler_keeper::{Child, Ended};
+use ostler_sys::process::signal::{HUP, WINCH};
+
+use super::*;
+use crate::engine::{Input, Played, Work};
+
+fn app() -> AppSpec {
+    let restart = RestartSpec { autorestart: false, ..RestartSpec::default() };
+    AppSpec { name: "api".into(), script: "/bin/app".into(), restart, ..AppSpec::default() }
+}
+
+fn spec() -> RuntimeSpec {
+    RuntimeSpec { stop: vec![TERM], stop_timeout_ms: Some(5000), ..RuntimeSpec::default() }
+}
+
+/// Daemon in front of a container, with an app that runs.
+fn in_front(spec: RuntimeSpec, starter: Option<&Child>) -> (Played, Runtime) {
+    let (mut played, mut runtime) = (Played::new(&[]), Runtime { front: Some(Front::new(spec, starter)) });
+    let id = played.instance(app());
+    played.start(&mut runtime, id, 4711);
+    runtime.on_boot(&mut played.ctx);
+    played.settle(&mut runtime);
+    assert_eq!(played.ctx.exit_code, Some(0));
+    (played, runtime)
+}
+
+fn starter(ended: Option<ostler_sys::Ending>) -> Child {
+    Child {
+        key: STARTER_KEY,
+        pid: 4000,
+        start_ticks: 1,
+        ended: ended.map(|ending| Ended { ending, usage: Default::default(), at_boot_ms: 0, at_wall_ms: 0 }),
+    }
+}
+
+fn ends(played: &mut Played, runtime: &mut Runtime, code: i32) -> Vec<Input> {
+    let inc = played.ctx.slots.get(0).unwrap().durable.instance.inc;
+    played.ctx.event(0, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(code), oom: false } });
+    played.ctx.event(0, Event::TreeGone { inc });
+    played.settle(runtime)
+}
+
+/// Whether the list is saved before the end that was requested; none: no end was.
+fn end_asked(rest: &[Input]) -> Option<bool> {
+    let end = |input: &Input| if let Input::Request(Request::End { saves_list, client: 0, .. }) = input { Some(*saves_list) } else { None };
+    rest.iter().find_map(end)
+}
+
+#[test]
+fn in_the_background_a_signal_saves_and_stops() {
+    let (mut played, mut runtime) = (Played::new(&[]), Runtime::default());
+    runtime.on_boot(&mut played.ctx);
+    assert!(runtime.on_signal(&mut played.ctx, TERM));
+    let rest = played.settle(&mut runtime);
+    assert!(matches!(rest[0], Input::Request(Request::SaveList)), "{rest:?}");
+    assert_eq!((end_asked(&rest), played.ctx.exit_code), (Some(true), None));
+    played.ctx.is_closing = true;
+    runtime.on_signal(&mut played.ctx, INT);
+    assert!(played.settle(&mut runtime).is_empty(), "it ends already");
+    runtime.on_signal(&mut played.ctx, USR2);
+    assert!(matches!(played.settle(&mut runtime)[..], [Input::Request(Request::ReloadLogs)]));
+    assert!(!runtime.on_signal(&mut played.ctx, HUP), "others may know what it means");
+    runtime.on_new_keeper(&mut played.ctx, &[]);
+    assert!(played.settle(&mut runtime).is_empty(), "apps go on");
+}
+
+#[test]
+fn in_front_it_stops_without_saving_and_kills_after_its_time() {
+    let (mut played, mut runtime) = in_front(spec(), None);
+    assert!(runtime.on_signal(&mut played.ctx, TERM));
+    assert_eq!(end_asked(&played.settle(&mut runtime)), Some(false));
+    played.pass(&mut runtime, 4999);
+    assert!(!played.ctx.is_hasty);
+    played.pass(&mut runtime, 1);
+    assert!(played.ctx.is_hasty);
+    let events = played.queued();
+    assert!(matches!(events[..], [Input::Event(0, Event::Delete(Origin::Shutdown)), Input::Event(0, Event::Hurry)]), "{events:?}");
+    assert_eq!(played.ctx.exit_code, Some(137));
+    assert!(played.log().contains("the time to stop is over"), "{}", played.log());
+}
+
+#[test]
+fn a_second_signal_kills_at_once() {
+    let (mut played, mut runtime) = in_front(spec(), None);
+    runtime.on_signal(&mut played.ctx, TERM);
+    played.settle(&mut runtime);
+    runtime.on_signal(&mut played.ctx, TERM);
+    played.settle(&mut runtime);
+    assert_eq!((played.ctx.is_hasty, played.ctx.timers.next_ms()), (true, None));
+    let State::Stopping { deadline_ms, .. } = played.ctx.slots.get(0).unwrap().durable.instance.state else { panic!() };
+    assert_eq!(deadline_ms, played.ctx.now.mono_ms);
+}
+
+#[test]
+fn a_signal_that_nobody_named_means_nothing_and_is_nobody_elses() {
+    let (mut played, mut runtime) = in_front(spec(), None);
+    for signal in [HUP, INT, WINCH] {
+        assert!(runtime.on_signal(&mut played.ctx, signal));
+    }
+    assert!(played.settle(&mut runtime).is_empty());
+}
+
+#[test]
+fn the_container_ends_with_the_code_of_its_app() {
+    let (mut played, mut runtime) = in_front(spec(), None);
+    played.ctx.requests_under_way = 1;
+    assert_eq!(end_asked(&ends(&mut played, &mut runtime, 3)), None, "somebody may be about to start another");
+    played.ctx.requests_under_way = 0;
+    assert_eq!(end_asked(&played.settle(&mut runtime)), Some(false));
+    assert_eq!(played.ctx.exit_code, Some(3));
+    assert!(played.settle(&mut runtime).is_empty(), "once is enough");
+}
+
+#[test]
+fn what_was_stopped_by_hand_may_be_started_again_for_a_while() {
+    let (mut played, mut runtime) = in_front(spec(), None);
+    played.ctx.event(0, Event::Stop(Origin::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None }));
+    assert_eq!(end_asked(&ends(&mut played, &mut runtime, 0)), None);
+    let at_ms = played.ctx.timers.next_ms().unwrap();
+    assert_eq!(at_ms, played.ctx.now.mono_ms + 6000);
+    played.pass(&mut runtime, 3000);
+    assert_eq!(end_asked(&played.settle(&mut runtime)), None);
+    assert_eq!(played.ctx.timers.next_ms(), Some(at_ms), "the wait does not begin anew");
+    played.start(&mut runtime, 0, 4712);
+    played.settle(&mut runtime);
+    assert_eq!(played.ctx.timers.next_ms(), None);
+    played.ctx.event(0, Event::Stop(Origin::Resurrect));
+    ends(&mut played, &mut runtime, 0);
+    played.pass(&mut runtime, 6000);
+    assert_eq!((end_asked(&played.settle(&mut runtime)), played.ctx.exit_code), (Some(false), Some(0)));
+}
+
+#[test]
+fn where_it_stays_nothing_ends_it_but_a_signal() {
+    let (mut played, mut runtime) = in_front(RuntimeSpec { stays: true, ..spec() }, None);
+    assert_eq!(end_asked(&ends(&mut played, &mut runtime, 3)), None);
+}
+
+fn acks(played: &mut Played) -> usize {
+    played.written().0.iter().filter(|work| matches!(work, Work::Ack(STARTER_KEY))).count()
+}
+
+#[test]
+fn as_long_as_the_starter_runs_nothing_is_over() {
+    let (mut played, mut runtime) = in_front(spec(), Some(&starter(None)));
+    assert_eq!(end_asked(&ends(&mut played, &mut runtime, 3)), None);
+    assert!(runtime.on_child(&mut played.ctx, STARTER_KEY, ChildEvent::Exited(ostler_sys::Ending::Code(0))));
+    assert_eq!(acks(&mut played), 1);
+    assert_eq!((end_asked(&played.settle(&mut runtime)), played.ctx.exit_code), (Some(false), Some(3)));
+}
+
+#[test]
+fn a_start_that_failed_ends_the_container_with_its_code() {
+    for (is_unstartable, ending, code) in [
+        (true, ostler_sys::Ending::Code(2), Some(2)),
+        (true, ostler_sys::Ending::Signal { signal: 9, core: false }, Some(137)),
+        (false, ostler_sys::Ending::Code(2), None),
+        (true, ostler_sys::Ending::Code(0), None),
+    ] {
+        let (mut played, mut runtime) = in_front(spec(), Some(&starter(None)));
+        if is_unstartable {
+            played.ctx.answer(Answer::Unstartable);
+            played.settle(&mut runtime);
+        }
+        runtime.on_child(&mut played.ctx, STARTER_KEY, ChildEvent::Exited(ending));
+        let asked = end_asked(&played.settle(&mut runtime));
+        assert_eq!(asked.is_some(), code.is_some(), "{ending:?}");
+        assert_eq!(played.ctx.exit_code, Some(code.unwrap_or(0)), "{ending:?}");
+        assert_eq!(acks(&mut played), usize::from(code.is_none()), "the next daemon has to know of a failure");
+    }
+}
+
+#[test]
+fn a_starter_that_ended_while_there_was_no_daemon_is_known() {
+    let (mut played, mut runtime) = in_front(spec(), Some(&starter(Some(ostler_sys::Ending::Code(0)))));
+    assert_eq!(acks(&mut played), 1);
+    assert_eq!((end_asked(&ends(&mut played, &mut runtime, 1)), played.ctx.exit_code), (Some(false), Some(1)));
+}
+
+#[test]
+fn nothing_outlives_the_first_process() {
+    let (mut played, mut runtime) = in_front(spec(), None);
+    runtime.on_new_keeper(&mut played.ctx, &[]);
+    assert_eq!(end_asked(&played.settle(&mut runtime)), Some(false));
+    assert_eq!(played.ctx.timers.next_ms(), None, "each app has its own time");
+}

@@ -1,0 +1,64 @@
+//! `flush`: log files are emptied.
+
+use ostler_core::logs::files::own_stream;
+use ostler_proto::control::{Failure, Request, Response};
+
+use crate::engine::{Ask, Ctx, Feature};
+use crate::platform::rights::Rights;
+
+/// It has no state of its own.
+#[derive(Debug, Default)]
+pub(crate) struct Flush;
+
+impl Flush {
+    pub(crate) const NAME: &str = "flush";
+}
+
+impl Feature for Flush {
+    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+        let Request::Flush { target } = &ask.request else { return Some(ask) };
+        let response = flush(ctx, target.as_deref());
+        ctx.reply(ask.client, ask.id, response);
+        None
+    }
+}
+
+fn flush(ctx: &mut Ctx, target: Option<&str>) -> Response {
+    let ids = match target {
+        None => ctx.slots.iter().map(|slot| slot.durable.id).collect(),
+        Some(target) => match ctx.slots.select(target, "") {
+            Ok(ids) => ids,
+            Err(failure) => return Response::Failed(failure),
+        },
+    };
+    let mut logs: Vec<(String, Rights)> = Vec::new();
+    if target.is_none() {
+        logs.push((ctx.settings.daemon_log().to_string_lossy().into_owned(), Rights::default()));
+    }
+    for slot in ids.iter().filter_map(|id| ctx.slots.get(*id)) {
+        let files = [&slot.live.files.out, &slot.live.files.error, &slot.live.files.combined];
+        for path in files.into_iter().flatten() {
+            if !logs.iter().any(|(known, _)| known == path) {
+                logs.push((path.clone(), Rights::of(slot.spec())));
+            }
+        }
+    }
+    let mut paths: Vec<String> = Vec::new();
+    for (path, rights) in logs {
+        // Only plain files can be emptied; `/dev/null`, pipes and terminals keep nothing, and the runtime's own output is not the app's.
+        if own_stream(&path).is_some() {
+            continue;
+        }
+        match rights.empty(path.as_ref()) {
+            Ok(true) => paths.push(path),
+            Ok(false) => {}
+            Err(error) => return Response::Failed(Failure::Other(format!("cannot empty \"{path}\": {error}"))),
+        }
+    }
+    for slot in ids {
+        if let Some(slot) = ctx.slots.get_mut(slot) {
+            slot.durable.log_start = (0, 0);
+        }
+    }
+    Response::Paths(paths)
+}

@@ -1,0 +1,196 @@
+//! Last lines of a process, for those who ask why it ended: the lines that matter, and who has the port that it could not have.
+
+mod port_holders;
+
+use ostler_core::lifecycle::{Event, ExitCause};
+use ostler_core::logs::error_lines;
+
+use self::port_holders::{Lookup, PortHolders};
+use crate::engine::{Answer, Ctx, Feature, InstanceStep, Request};
+use crate::platform::reactor::Source;
+use crate::state::slots::Slot;
+
+/// Keeper of last lines. The lines themselves are kept with the exit.
+#[derive(Debug, Default)]
+pub(crate) struct LastLines {
+    holders: PortHolders<Incomplete>,
+}
+
+/// Last lines of a process to which the holder of a port is added later.
+#[derive(Clone, Debug)]
+struct Incomplete {
+    id: u32,
+    /// Incarnation of the exit that has these lines; none if it has not exited.
+    inc: Option<u32>,
+    lines: Vec<String>,
+}
+
+impl LastLines {
+    pub(crate) const NAME: &str = "last_lines";
+
+    /// Adds the holder of a port that the process could not bind. Returns false if that is looked up first.
+    fn complete(&mut self, ctx: &mut Ctx, id: u32, inc: Option<u32>, lines: &mut Vec<String>) -> bool {
+        let Some(port) = error_lines::taken_port(lines) else { return true };
+        let incomplete = Incomplete { id, inc, lines: lines.clone() };
+        match self.holders.look_up(ctx, port, Source::Feature(Self::NAME, 0), incomplete) {
+            Lookup::Known(holder) => lines.push(held(port, &holder)),
+            Lookup::UnderWay => return false,
+            Lookup::Refused => {}
+        }
+        true
+    }
+
+    /// Keeps the last lines of this incarnation with its exit.
+    fn keep(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
+        let Some(slot) = ctx.slots.get(id) else { return };
+        let Some(record) = slot.durable.instance.exits.last().filter(|record| record.inc == inc && record.last_lines.is_empty()) else {
+            return;
+        };
+        // An exit that was asked for explains itself.
+        if matches!(record.cause, ExitCause::Asked(_)) {
+            return;
+        }
+        let mut lines = slot.last_lines();
+        let is_complete = self.complete(ctx, id, Some(inc), &mut lines);
+        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        slot.live.seeks_port_holder |= !is_complete;
+        if let Some(record) = slot.durable.instance.exits.last_mut() {
+            record.last_lines = lines;
+        }
+        ctx.slots.changed(id);
+    }
+
+    /// Adds the holder of a port to the exit that waits for it, and answers.
+    fn on_holder(&mut self, ctx: &mut Ctx, port: u16, holder: &str, incomplete: Incomplete) {
+        let Incomplete { id, inc, mut lines } = incomplete;
+        lines.push(held(port, holder));
+        if let Some(slot) = ctx.slots.get_mut(id).filter(|_| inc.is_some()) {
+            slot.live.seeks_port_holder = self.holders.any_waiting(|other| other.id == id && other.inc.is_some());
+            if let Some(record) = slot.durable.instance.exits.iter_mut().rfind(|record| Some(record.inc) == inc) {
+                record.last_lines.clone_from(&lines);
+                ctx.slots.changed(id);
+            }
+        }
+        ctx.answer(Answer::LastLines { id, lines });
+    }
+}
+
+fn held(port: u16, holder: &str) -> String {
+    format!("port {port} is held {holder}")
+}
+
+impl Feature for LastLines {
+    /// Adds the lines before anybody else looks at the exit.
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        if let Event::Exited { inc, .. } = step.event {
+            self.keep(ctx, step.id, *inc);
+        }
+    }
+
+    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+        let Request::LastLines { id } = request else { return Some(request) };
+        let mut lines = ctx.slots.get(id).map(Slot::last_lines).unwrap_or_default();
+        if self.complete(ctx, id, None, &mut lines) {
+            ctx.answer(Answer::LastLines { id, lines });
+        }
+        None
+    }
+
+    fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
+        for (port, holder, incomplete) in self.holders.take(ctx) {
+            self.on_holder(ctx, port, &holder, incomplete);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Input, Played};
+    use ostler_core::app::AppSpec;
+    use ostler_core::lifecycle::{Ending, ExitReport, Origin};
+    use std::net::TcpListener;
+
+    /// A running instance that wrote this to its error log.
+    fn running(played: &mut Played, text: &str) -> u32 {
+        let path = played.home().join("error.log");
+        std::fs::write(&path, text).unwrap();
+        let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api.js".into(), ..AppSpec::default() });
+        let files = &mut played.ctx.slots.get_mut(id).unwrap().live.files;
+        (files.error, files.out) = (Some(path.to_str().unwrap().into()), None);
+        played.start(&mut LastLines::default(), id, 4711);
+        id
+    }
+
+    fn ends(played: &mut Played, id: u32) -> Vec<String> {
+        let exit = ExitReport { ending: Ending::Code(1), oom: false };
+        played.dispatch(&mut LastLines::default(), id, Event::Exited { inc: 1, exit });
+        played.ctx.slots.get(id).unwrap().durable.instance.exits.last().unwrap().last_lines.clone()
+    }
+
+    #[test]
+    fn what_it_wrote_is_kept_with_its_exit_unless_somebody_asked_for_that() {
+        let mut played = Played::new(&[]);
+        let id = running(&mut played, "Error: it is broken\n");
+        assert_eq!(ends(&mut played, id), ["Error: it is broken"]);
+        let id = running(&mut played, "Error: it is broken\n");
+        played.dispatch(&mut LastLines::default(), id, Event::Stop(Origin::Shutdown));
+        assert!(ends(&mut played, id).is_empty());
+    }
+
+    #[test]
+    fn whoever_asks_is_answered_also_where_there_is_nothing() {
+        let mut played = Played::new(&[]);
+        let id = running(&mut played, "Error: it is broken\n");
+        for (id, expected) in [(id, vec!["Error: it is broken".to_owned()]), (77, Vec::new())] {
+            played.ctx.request(Request::LastLines { id });
+            let answers = played.settle(&mut LastLines::default());
+            let [Input::Answer(Answer::LastLines { id: of, lines })] = &answers[..] else { panic!("{answers:?}") };
+            assert_eq!((*of, lines), (id, &expected));
+        }
+    }
+
+    /// Last line of an exit by `EADDRINUSE`, once the lookup of the port is done.
+    fn holder_after_exit(played: &mut Played, port: u16) -> String {
+        let mut feature = LastLines::default();
+        let error = format!("Error: listen EADDRINUSE: address already in use :::{port}");
+        let id = running(played, &format!("{error}\n"));
+        let exit = ExitReport { ending: Ending::Code(1), oom: false };
+        played.dispatch(&mut feature, id, Event::Exited { inc: 1, exit: exit.clone() });
+        let lines = |ctx: &Ctx| ctx.slots.get(id).unwrap().durable.instance.exits.last().unwrap().last_lines.clone();
+        assert_eq!(lines(&played.ctx), [error.as_str()], "the exit does not wait for the lookup");
+        // A second request for the same port waits for the same lookup.
+        played.ctx.request(Request::LastLines { id });
+        assert!(played.settle(&mut feature).is_empty());
+        assert!(played.ctx.slots.get(id).unwrap().live.seeks_port_holder);
+        played.wait(&mut feature, |_, ctx| !ctx.slots.get(id).unwrap().live.seeks_port_holder);
+        let lines = lines(&played.ctx);
+        let answers = played.settle(&mut feature);
+        assert_eq!(answers.len(), 2, "{answers:?}");
+        for answer in answers {
+            let Input::Answer(Answer::LastLines { lines: told, .. }) = answer else { panic!("{answer:?}") };
+            assert_eq!(told, lines);
+        }
+        // From now on the holder is known, and the next exit has it at once.
+        let next = running(played, &format!("{error}\n"));
+        played.dispatch(&mut feature, next, Event::Exited { inc: 1, exit });
+        assert_eq!(played.ctx.slots.get(next).unwrap().durable.instance.exits.last().unwrap().last_lines, lines);
+        assert!(!played.ctx.slots.get(next).unwrap().live.seeks_port_holder);
+        lines.last().unwrap().clone()
+    }
+
+    #[test]
+    fn the_holder_of_a_port_is_added_to_the_exit_later() {
+        let mut played = Played::new(&[LastLines::NAME]);
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let us = std::process::id().cast_signed();
+        let last = holder_after_exit(&mut played, port);
+        assert!(last.starts_with(&format!("port {port} is held by process {us} (")), "{last}");
+        played.ctx.listening.add("web", "port", std::rc::Rc::new(socket.try_clone().unwrap().into()));
+        assert_eq!(holder_after_exit(&mut played, port), format!("port {port} is held for app web, whose instances share it"));
+        played.ctx.listening.remove("web", "port");
+        drop(socket);
+        assert_eq!(holder_after_exit(&mut played, port), format!("port {port} is held by no process any more"));
+    }
+}

@@ -1,0 +1,280 @@
+//! Log writers of apps whose lines pass through us: who has one, which descriptors belong to it, and how the next daemon finds them.
+//!
+//! # Theory of operation
+//!
+//! What a process writes to is opened before its start is requested ([`outputs`]): the log files themselves, or pipes that end in a writer
+//! (`crate::logs`). An instance keeps its pipes over its incarnations, so lines stay in order across a restart. The keeper holds every end of
+//! them, and the memory in which each writer records what is on its way.
+//!
+//! What a process wrote before its end is in its log before that end is reported, if the disk is not slow. What is still in the pipes of an app that
+//! was deleted, or whose description changed, is carried over by its writer, which then ends ([`tail`]).
+
+mod outputs;
+mod survived;
+mod tail;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, mpsc};
+
+use ostler_core::lifecycle::{Event, Recovered, SpawnFailure, State, Transition};
+
+use crate::engine::{Beside, Ctx, Ending, Feature, InstanceStep};
+use crate::logs::{Config, Destination, Ends, LogFiles, Piped, Pipeline, PipelineError, Report, RuntimeStreams, end_name, ends_of_name};
+use crate::platform::reactor::Source;
+use crate::platform::waker::Waker;
+use crate::state::store::{Record, Snapshot};
+use tail::Tail;
+
+/// Name under which the keeper holds the writers' records.
+const NOTES: &str = "log-notes";
+
+/// Key of a writer: an instance, and the index of its record.
+type WriterKey = (u32, u32);
+
+/// What all writers share.
+#[derive(Debug)]
+pub(crate) struct LogWriters {
+    notes: Option<OwnedFd>,
+    places: BTreeSet<u32>,
+    /// Writers that carry over the rest, and end.
+    ending: BTreeMap<WriterKey, Tail>,
+    /// Waker of the loop for their threads. Made with the first of them.
+    waker: Option<Arc<Waker>>,
+    reports: mpsc::Receiver<(WriterKey, Report)>,
+    sender: mpsc::Sender<(WriterKey, Report)>,
+    /// Descriptors of writers that a former daemon had, until they are taken over.
+    found: BTreeMap<WriterKey, BTreeMap<usize, OwnedFd>>,
+    /// Writers of which `found` has only what the app kept: see [`survived`].
+    survived: BTreeSet<WriterKey>,
+}
+
+impl Default for LogWriters {
+    fn default() -> Self {
+        let (sender, reports) = mpsc::channel();
+        Self {
+            notes: None,
+            places: BTreeSet::new(),
+            ending: BTreeMap::new(),
+            waker: None,
+            reports,
+            sender,
+            found: BTreeMap::new(),
+            survived: BTreeSet::new(),
+        }
+    }
+}
+
+impl Feature for LogWriters {
+    fn restore(&mut self, snapshot: &mut Snapshot) {
+        self.ending.extend(std::mem::take(&mut snapshot.log_tails).into_iter().map(|(key, destination)| (key, Tail::found(destination))));
+    }
+
+    fn take_back(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+        if name == NOTES {
+            self.notes = Some(fd);
+            return None;
+        }
+        let Some((id, place, end)) = ends_of_name(name) else { return Some(fd) };
+        self.found.entry((id, place)).or_default().insert(end, fd);
+        None
+    }
+
+    fn on_boot(&mut self, ctx: &mut Ctx) {
+        self.find_survived(ctx);
+        self.take_over(ctx);
+    }
+
+    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+        beside.outputs = self.outputs(ctx, id)?;
+        Ok(())
+    }
+
+    fn on_prepare_command(&mut self, ctx: &mut Ctx, id: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+        beside.outputs = self.outputs_of_command(ctx, id)?;
+        Ok(())
+    }
+
+    fn on_recognised(&mut self, ctx: &mut Ctx, id: u32, pid: i32) {
+        ctx.slots.get_mut(id).into_iter().for_each(|slot| slot.recognise_logs(pid));
+    }
+
+    /// Handles the end of a process: what it left without a newline is a line, and in the log before its end is reported.
+    fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
+        end_lines(ctx, id);
+    }
+
+    /// Handles a step of an instance: what is left to carry over is recorded together with the instance's end.
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        // Its end was found out after a death of the keeper.
+        if matches!(step.event, Event::Recovered(Recovered::Ended { .. } | Recovered::Nothing)) {
+            end_lines(ctx, step.id);
+        }
+        if ctx.slots.get(step.id).is_some_and(|slot| slot.durable.instance.state == State::Gone) {
+            Self::note_tail(ctx, step.id);
+        }
+    }
+
+    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+        if matches!(transition, Transition::Deleted)
+            && let Some(piped) = ctx.slots.get_mut(id).and_then(|slot| slot.live.piped.take())
+        {
+            self.finish(ctx, id, *piped);
+        }
+    }
+
+    fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
+        self.on_reports(ctx);
+    }
+
+    fn on_leave(&mut self, ctx: &mut Ctx, _ending: Ending) {
+        self.wait_for_tails(ctx);
+    }
+
+    fn records(&self) -> Vec<Record<'_>> {
+        self.records_of_tails()
+    }
+
+    fn held<'a>(&'a self, ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
+        let notes = self.notes.iter().map(|notes| (NOTES.to_owned(), notes.as_fd()));
+        let writers = ctx.slots.iter().filter_map(|slot| Some((slot.durable.id, slot.live.piped.as_ref()?)));
+        notes.chain(writers.flat_map(|(id, piped)| piped.held(id))).chain(self.held_by_tails()).collect()
+    }
+}
+
+impl LogWriters {
+    pub(crate) const NAME: &str = "log_writers";
+
+    /// Configuration of a writer with these read ends and this holding pipe.
+    fn config(&mut self, ctx: &Ctx, (id, place): WriterKey, to: &Destination, ends: [&OwnedFd; 3]) -> std::io::Result<Config> {
+        let LogFiles { open, streams, .. } = &ctx.log_files;
+        let waker = Waker::of_feature(&mut self.waker, &ctx.reactor, Source::Feature(Self::NAME, 0))?;
+        let notes = self.notes.as_ref().ok_or(std::io::ErrorKind::NotFound)?;
+        let sender = Mutex::new(self.sender.clone());
+        let [out, error, combined] = to.paths.clone().map(|path| path.map(PathBuf::from));
+        Ok(Config {
+            name: format!("log-{id}"),
+            out,
+            error,
+            combined,
+            shown: to.shown.map_or([None, None], |shown| shown.paths().map(|path| Some(PathBuf::from(path)))),
+            format: to.formats(),
+            pipes: [ends[0].try_clone()?, ends[1].try_clone()?],
+            holding: ends[2].try_clone()?,
+            is_holding_lost: self.survived.contains(&(id, place)),
+            record: notes.try_clone()?,
+            slot: place,
+            files: open.clone(),
+            runtime: RuntimeStreams { rights: to.rights.clone(), ..streams.clone() },
+            report: Arc::new(move |report| {
+                if let Ok(sender) = sender.lock() {
+                    // Nobody listens any more when the daemon ends.
+                    let _ = sender.send(((id, place), report));
+                    waker.wake();
+                }
+            }),
+        })
+    }
+
+    fn free_place(&mut self) -> u32 {
+        let place = (0..).find(|place| !self.places.contains(place)).unwrap_or(0);
+        self.places.insert(place);
+        place
+    }
+
+    /// Continues where the writers of a former daemon stopped. All of them check what was on its way before the first one writes.
+    fn take_over(&mut self, ctx: &mut Ctx) {
+        let (mut prepared, mut tails) = (Vec::new(), Vec::new());
+        for ((id, place), mut ends) in std::mem::take(&mut self.found) {
+            self.places.insert(place);
+            if self.ending.contains_key(&(id, place)) {
+                tails.extend(self.prepare_tail(ctx, (id, place), &mut ends));
+                continue;
+            }
+            let names: Vec<String> = ends.keys().map(|end| end_name(id, place, *end)).collect();
+            let ends: Option<Ends> = ends.into_values().collect::<Vec<_>>().try_into().ok();
+            let Some((slot, ends)) = ctx.slots.get(id).zip(ends) else {
+                names.iter().for_each(|name| ctx.keeper.drop_held(name));
+                continue;
+            };
+            let made_for = outputs::destination(slot, ctx.log_files.front.as_ref());
+            let pipeline = self
+                .config(ctx, (id, place), &made_for, reading(&ends))
+                .map_err(|source| PipelineError::System { step: "copy a descriptor", source })
+                .and_then(Pipeline::prepare);
+            match pipeline {
+                Ok(pipeline) => prepared.push((id, place, ends, made_for, pipeline)),
+                Err(error) => ctx.log.error(format_args!("logs of instance {id}: {}", crate::platform::log::chain(&error))),
+            }
+        }
+        self.survived.clear();
+        self.begin_tails(ctx, tails);
+        for (id, place, ends, made_for, pipeline) in prepared {
+            match pipeline.start() {
+                Ok(handle) => {
+                    if let Some(slot) = ctx.slots.get_mut(id) {
+                        slot.live.piped = Some(Box::new(Piped { handle, ends, place, made_for, is_used: true }));
+                    }
+                    if ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.pid().is_none()) {
+                        end_lines(ctx, id);
+                    }
+                    // It came to its end before there was a writer again.
+                    if ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.state == State::Gone) {
+                        Self::note_tail(ctx, id);
+                    }
+                }
+                Err(error) => ctx.log.error(format_args!("logs of instance {id}: {}", crate::platform::log::chain(&error))),
+            }
+        }
+    }
+
+    /// Handles reports of writers.
+    fn on_reports(&mut self, ctx: &mut Ctx) {
+        self.waker.iter().for_each(|waker| waker.clear());
+        while let Ok((place, report)) = self.reports.try_recv() {
+            self.on_report(ctx, place, report);
+        }
+    }
+
+    fn on_report(&mut self, ctx: &mut Ctx, (id, place): WriterKey, report: Report) {
+        let name = ctx.slots.get(id).map(|slot| slot.spec().name.clone()).unwrap_or_default();
+        let log = &mut ctx.log;
+        match report {
+            Report::Stuck { path, errno } => {
+                let why = std::io::Error::from_raw_os_error(errno);
+                log.error(format_args!("App [{name}:{id}] cannot write \"{}\": {why}; its lines wait", path.display()));
+            }
+            Report::Resumed { path } => log.line(format_args!("App [{name}:{id}] \"{}\" is written again", path.display())),
+            Report::Nobody { path } => log.error(format_args!("App [{name}:{id}] nobody reads \"{}\" any more", path.display())),
+            Report::SetAside { path, aside } => log_set_aside(ctx, id, &path, &aside),
+            Report::NotReopened { reason } | Report::Trouble { reason } => log.error(format_args!("App [{name}:{id}] {reason}")),
+            Report::Panicked { message } => log.error(format_args!("App [{name}:{id}] bug in its log writer, which goes on: {message}")),
+            Report::Ended(_) => self.tail_is_written(ctx, (id, place)),
+        }
+    }
+}
+
+fn log_set_aside(ctx: &mut Ctx, id: u32, path: &Path, aside: &Path) {
+    let Some(slot) = ctx.slots.get(id) else { return };
+    let (name, pm_id) = (&slot.spec().name, slot.durable.pm_id);
+    ctx.log.error(format_args!(
+        "App [{name}:{pm_id}] \"{}\" belongs to root, and the user of the app may not write it: it is called \"{}\" now, a new one was begun",
+        path.display(),
+        aside.display()
+    ));
+}
+
+/// Ends lines that a process left open.
+fn end_lines(ctx: &mut Ctx, id: u32) {
+    if let Some(piped) = ctx.slots.get_mut(id).and_then(|slot| slot.live.piped.as_mut()).filter(|piped| piped.is_used) {
+        piped.end_lines();
+    }
+}
+
+/// Read ends and holding pipe.
+fn reading(ends: &Ends) -> [&OwnedFd; 3] {
+    [&ends[0], &ends[1], &ends[4]]
+}

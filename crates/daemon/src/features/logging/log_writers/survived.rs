@@ -1,0 +1,69 @@
+//! Pipes of apps that outlived daemon, keeper and standby together.
+//!
+//! No keeper holds them then, but each app holds its own ([`crate::logs::log_pipe`]). The state has the identities of the pipes, so the app cannot have
+//! another file opened: a pipe is opened only after a descriptor without rights (`O_PATH`) has shown its identity.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use ostler_sys::fd::pipe::{Ends, of_process, reopen};
+use ostler_sys::{ProcRef, ProcTable};
+
+use super::LogWriters;
+use crate::engine::Ctx;
+use crate::logs::reclaim::FileKey;
+use crate::logs::{LogPipes, end_name, holding_pipe, log_pipe};
+
+impl LogWriters {
+    /// Finds the pipes of adopted apps that no keeper held. [`Self::take_over`] then continues with them.
+    pub(super) fn find_survived(&mut self, ctx: &mut Ctx) {
+        let lost: Vec<(u32, ProcRef, LogPipes)> = ctx
+            .slots
+            .iter()
+            .filter_map(|slot| Some((slot.durable.id, slot.process()?.1, *slot.durable.log_pipes.as_deref()?)))
+            .filter(|(id, _, pipes)| !self.found.contains_key(&(*id, pipes.place)))
+            .collect();
+        if lost.is_empty() {
+            return;
+        }
+        let table = ProcTable::scan();
+        for (id, process, pipes) in lost {
+            let found = self.open_notes(ctx).and_then(|()| find(&table, process, pipes));
+            let key = (id, pipes.place);
+            match found {
+                Ok(ends) => {
+                    for (end, fd) in ends.iter().enumerate() {
+                        ctx.keeper.hold(&end_name(id, pipes.place, end), fd.as_fd());
+                    }
+                    if let Some(slot) = ctx.slots.get_mut(id) {
+                        slot.durable.log_pipes = LogPipes::of(pipes.place, &ends);
+                        ctx.slots.changed(id);
+                    }
+                    self.found.insert(key, ends.into_iter().enumerate().collect());
+                    self.survived.insert(key);
+                }
+                Err(error) => ctx.note(id, format!("its output is not logged until it is started again: cannot find its pipe: {error}")),
+            }
+        }
+    }
+}
+
+/// Opens both ends of the pipes of a process. A stream that the process and its children have closed gets a new pipe, for the next process.
+fn find(table: &ProcTable, process: ProcRef, pipes: LogPipes) -> io::Result<crate::logs::Ends> {
+    let tree = table.live_tree(process);
+    let search = |pipe: FileKey| {
+        let processes = std::iter::once(process.pid).chain(tree.iter().map(|entry| entry.pid));
+        processes.into_iter().find_map(|pid| of_process(pid, pipe))
+    };
+    let found = pipes.pipes.map(search);
+    if found.iter().all(Option::is_none) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    let open = |found: Option<OwnedFd>| match found {
+        Some(pipe) => Ok((reopen(&pipe, Ends::Read)?, reopen(&pipe, Ends::Both)?)),
+        None => log_pipe(),
+    };
+    let [out, error] = found.map(open);
+    let ((out, out_writer), (error, error_writer)) = (out?, error?);
+    Ok([out, error, out_writer, error_writer, holding_pipe()?])
+}

@@ -1,0 +1,164 @@
+//! Log tail: what is still in the pipes of an app that was deleted, or whose description changed.
+//!
+//! Its writer carries it over and ends, and may take a moment. Until then the keeper holds what the writer reads from, and the journal has
+//! its destination: a daemon that is killed right after `delete` leaves it to the next one. A full disk is waited for as long as there is a daemon.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use super::{LogWriters, WriterKey};
+use crate::engine::Ctx;
+use crate::logs::{Destination, Ending, Handle, Piped, Pipeline, PipelineError, end_name};
+use crate::state::store::Record;
+
+/// Time for whoever still has the other end, and for the disk when the daemon ends.
+const WITHIN: Duration = Duration::from_secs(5);
+/// Indices of the ends that are kept: read ends of output and error, and the holding pipe.
+const KEPT: [usize; 3] = [0, 1, 4];
+/// Indices of the write ends. As long as anybody has them there is no end to read.
+const WRITE_ENDS: [usize; 2] = [2, 3];
+
+/// Writer that carries over the rest.
+#[derive(Debug)]
+pub(super) struct Tail {
+    destination: Destination,
+    /// Handle and ends; none until a new daemon has taken them over.
+    running: Option<(Handle, [OwnedFd; 3])>,
+}
+
+impl Tail {
+    /// Tail of a former daemon; the descriptors come from the keeper.
+    pub(super) fn found(destination: Destination) -> Self {
+        Self { destination, running: None }
+    }
+}
+
+/// Writer that is ready to continue.
+pub(super) struct Prepared {
+    key: WriterKey,
+    ends: [OwnedFd; 3],
+    pipeline: Pipeline,
+}
+
+fn record((id, place): WriterKey, destination: &Destination) -> Record<'static> {
+    Record::LogTail { id, place, destination: Box::new(destination.clone()) }
+}
+
+impl LogWriters {
+    /// Records in the journal what a writer still has to carry over.
+    pub(super) fn note_tail(ctx: &mut Ctx, id: u32) {
+        if let Some(piped) = ctx.slots.get(id).and_then(|slot| slot.live.piped.as_ref()) {
+            ctx.journal.push(&record((id, piped.place), &piped.made_for));
+        }
+    }
+
+    /// Ends a writer: it carries over what is left.
+    pub(super) fn end_writer(&mut self, ctx: &mut Ctx, id: u32) {
+        Self::note_tail(ctx, id);
+        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        if slot.durable.log_pipes.take().is_some() {
+            ctx.slots.changed(id);
+        }
+        if let Some(piped) = ctx.slots.get_mut(id).and_then(|slot| slot.live.piped.take()) {
+            self.finish(ctx, id, *piped);
+        }
+    }
+
+    /// Ends a writer whose tail the journal has already: see [`Self::end_writer`].
+    pub(super) fn finish(&mut self, ctx: &mut Ctx, id: u32, piped: Piped) {
+        let place = piped.place;
+        for end in WRITE_ENDS {
+            ctx.keeper.drop_held(&end_name(id, place, end));
+        }
+        let (handle, ends, destination) = piped.into_parts();
+        handle.finish(WITHIN);
+        // Its place in the notes is not used again by this daemon: it may still be writing to it.
+        let is_over = handle.is_over();
+        self.ending.insert((id, place), Tail { destination, running: Some((handle, ends)) });
+        if is_over {
+            self.tail_is_written(ctx, (id, place));
+        }
+    }
+
+    /// Handles the end of a writer's thread.
+    pub(super) fn tail_is_written(&mut self, ctx: &mut Ctx, key: WriterKey) {
+        // One that ended by itself is looked after when the next process needs it.
+        if self.ending.remove(&key).is_some() {
+            forget(ctx, key);
+        }
+    }
+
+    /// Waits for all tails before the daemon ends: what is in the pipes of deleted instances is nowhere else.
+    pub(super) fn wait_for_tails(&mut self, ctx: &mut Ctx) {
+        let tails = std::mem::take(&mut self.ending);
+        let within = if ctx.is_hasty { Duration::ZERO } else { WITHIN };
+        // All are told before one is waited for: they may share a file, and whoever waits for room in it has its lock.
+        tails.values().filter_map(|tail| tail.running.as_ref()).for_each(|(handle, _)| handle.give_up(within));
+        for (key, tail) in tails {
+            if let Some((handle, _)) = tail.running
+                && handle.join() == Ending::Unwritten
+            {
+                let files: Vec<&str> = tail.destination.paths.iter().flatten().map(String::as_str).collect();
+                ctx.log.error(format_args!("last lines of deleted instance {} are lost: cannot write {}", key.0, files.join(", ")));
+            }
+            forget(ctx, key);
+        }
+    }
+
+    /// Prepares a tail that a former daemon did not finish; [`Self::begin_tails`] continues it.
+    pub(super) fn prepare_tail(&mut self, ctx: &mut Ctx, key: WriterKey, ends: &mut BTreeMap<usize, OwnedFd>) -> Option<Prepared> {
+        for end in WRITE_ENDS.into_iter().filter(|end| ends.remove(end).is_some()) {
+            ctx.keeper.drop_held(&end_name(key.0, key.1, end));
+        }
+        let destination = self.ending.get(&key)?.destination.clone();
+        let [Some(out), Some(error), Some(holding)] = KEPT.map(|end| ends.remove(&end)) else { return None };
+        let ends = [out, error, holding];
+        let config = self.config(ctx, key, &destination, [&ends[0], &ends[1], &ends[2]]);
+        let pipeline = config.map_err(|source| PipelineError::System { step: "copy a descriptor", source }).and_then(Pipeline::prepare);
+        match pipeline {
+            Ok(pipeline) => Some(Prepared { key, ends, pipeline }),
+            Err(error) => {
+                ctx.log.error(format_args!("last lines of deleted instance {}: {}", key.0, crate::platform::log::chain(&error)));
+                None
+            }
+        }
+    }
+
+    /// Continues the tails that were prepared, and forgets the rest.
+    pub(super) fn begin_tails(&mut self, ctx: &mut Ctx, prepared: Vec<Prepared>) {
+        for Prepared { key, ends, pipeline } in prepared {
+            match pipeline.start() {
+                Ok(handle) => {
+                    handle.finish(WITHIN);
+                    if let Some(tail) = self.ending.get_mut(&key) {
+                        tail.running = Some((handle, ends));
+                    }
+                }
+                Err(error) => {
+                    ctx.log.error(format_args!("last lines of deleted instance {}: {}", key.0, crate::platform::log::chain(&error)))
+                }
+            }
+        }
+        // A tail whose descriptors are not held any more was written completely.
+        let written: Vec<WriterKey> = self.ending.iter().filter(|(_, tail)| tail.running.is_none()).map(|(key, _)| *key).collect();
+        written.into_iter().for_each(|key| self.tail_is_written(ctx, key));
+    }
+
+    /// Descriptors for a new keeper.
+    pub(super) fn held_by_tails(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
+        let running = self.ending.iter().filter_map(|(key, tail)| Some((*key, tail.running.as_ref()?)));
+        running.flat_map(|((id, place), (_, ends))| KEPT.iter().zip(ends).map(move |(end, fd)| (end_name(id, place, *end), fd.as_fd())))
+    }
+
+    /// Records for a journal that is rewritten.
+    pub(super) fn records_of_tails(&self) -> Vec<Record<'_>> {
+        self.ending.iter().map(|(key, tail)| record(*key, &tail.destination)).collect()
+    }
+}
+
+/// Forgets a tail: everything is in the files.
+fn forget(ctx: &mut Ctx, (id, place): WriterKey) {
+    KEPT.iter().for_each(|end| ctx.keeper.drop_held(&end_name(id, place, *end)));
+    ctx.journal.push(&Record::LogTailOver { id, place });
+}

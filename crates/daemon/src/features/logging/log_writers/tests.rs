@@ -1,0 +1,129 @@
+//! Log writers over a played context: what a process gets to write to, and where its lines are when its end is reported.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::PathBuf;
+
+use ostler_core::app::AppSpec;
+use ostler_core::lifecycle::{Event, Origin, Recovered, Transition};
+
+use super::LogWriters;
+use crate::engine::{Beside, Feature, Played};
+use crate::logs::{Outputs, end_name};
+use crate::state::store::Snapshot;
+
+/// Instance that writes its log itself, or (with times) through us; and its log.
+fn instance(through_us: bool) -> (Played, u32, PathBuf) {
+    let mut spec = AppSpec { name: "app".into(), cwd: "/".into(), script: "/bin/app".into(), ..AppSpec::default() };
+    if through_us {
+        spec.logs.date_format = Some("[at]".into());
+    }
+    let mut played = Played::new(&[LogWriters::NAME]);
+    let id = played.instance(spec);
+    let out = PathBuf::from(played.ctx.slots.get(id).unwrap().live.files.out.clone().unwrap());
+    fs::create_dir_all(out.parent().unwrap()).unwrap();
+    (played, id, out)
+}
+
+fn prepared(played: &mut Played, writers: &mut LogWriters, id: u32) -> Outputs {
+    let mut beside = Beside::default();
+    writers.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
+    beside.outputs.unwrap()
+}
+
+/// Snapshot that the next daemon would read.
+fn journal(played: &mut Played) -> Snapshot {
+    Snapshot::read(&played.ctx.journal.flush().1.unwrap()).0
+}
+
+#[test]
+fn who_needs_no_writer_gets_the_file_itself() {
+    let (mut played, id, out) = instance(false);
+    let mut writers = LogWriters::default();
+    let outputs = prepared(&mut played, &mut writers, id);
+    assert!(outputs.files.iter().all(Option::is_some), "{outputs:?}");
+    File::from(outputs.out).write_all(b"x").unwrap();
+    assert_eq!(fs::read_to_string(&out).unwrap(), "x");
+    // No thread, no descriptor that would wake us.
+    assert!(played.ctx.slots.get(id).unwrap().live.piped.is_none() && writers.waker.is_none() && writers.held(&played.ctx).is_empty());
+}
+
+#[test]
+fn a_writer_outlives_the_process_and_its_last_line_comes_before_its_end() {
+    let (mut played, id, out) = instance(true);
+    let mut writers = LogWriters::default();
+    let outputs = prepared(&mut played, &mut writers, id);
+    assert_eq!(outputs.files, [None; 2]);
+    let place = played.ctx.slots.get(id).unwrap().live.piped.as_ref().unwrap().place;
+    File::from(outputs.out).write_all(b"one\ntorn").unwrap();
+    writers.on_process_gone(&mut played.ctx, id, 1);
+    assert_eq!(fs::read_to_string(&out).unwrap(), "at: one\nat: torn\n");
+    let outputs = prepared(&mut played, &mut writers, id);
+    assert_eq!(outputs.sizes.1, 17, "where its own lines begin");
+    assert_eq!(played.ctx.slots.get(id).unwrap().live.piped.as_ref().unwrap().place, place, "the same pipes, so lines stay in order");
+    // What runs beside it writes there, too.
+    let mut beside = Beside::default();
+    writers.on_prepare_command(&mut played.ctx, id, &mut beside).unwrap();
+    File::from(beside.outputs.unwrap().out).write_all(b"beside\n").unwrap();
+    played.wait(&mut writers, |_, _| fs::read_to_string(&out).unwrap().ends_with("at: beside\n"));
+}
+
+/// The keeper died with it, so its end is found out otherwise, or not before the next one is to be started.
+#[test]
+fn what_a_process_left_open_is_a_line_whoever_tells_of_its_end() {
+    let (mut played, id, out) = instance(true);
+    let mut writers = LogWriters::default();
+    let outputs = prepared(&mut played, &mut writers, id);
+    File::from(outputs.out).write_all(b"torn").unwrap();
+    played.dispatch(&mut writers, id, Event::Recovered(Recovered::Nothing));
+    assert_eq!(fs::read_to_string(&out).unwrap(), "at: torn\n");
+    let outputs = prepared(&mut played, &mut writers, id);
+    File::from(outputs.out).write_all(b"again").unwrap();
+    drop(prepared(&mut played, &mut writers, id));
+    assert_eq!(fs::read_to_string(&out).unwrap(), "at: torn\nat: again\n");
+}
+
+#[test]
+fn a_new_keeper_gets_the_pipes_and_the_notes() {
+    let (mut played, id, _) = instance(true);
+    let mut writers = LogWriters::default();
+    drop(prepared(&mut played, &mut writers, id));
+    let place = played.ctx.slots.get(id).unwrap().live.piped.as_ref().unwrap().place;
+    let names: Vec<String> = writers.held(&played.ctx).into_iter().map(|(name, _)| name).collect();
+    let ends = (0..5).map(|end| end_name(id, place, end));
+    assert_eq!(names, [super::NOTES.to_owned()].into_iter().chain(ends).collect::<Vec<String>>());
+}
+
+#[test]
+fn what_is_left_in_the_pipes_is_noted_with_the_end_of_its_instance() {
+    let (mut played, id, out) = instance(true);
+    let mut writers = LogWriters::default();
+    let outputs = prepared(&mut played, &mut writers, id);
+    let place = played.ctx.slots.get(id).unwrap().live.piped.as_ref().unwrap().place;
+    let mut writer = File::from(outputs.out);
+    drop(outputs.error);
+    played.dispatch(&mut writers, id, Event::Delete(Origin::Shutdown));
+    assert!(journal(&mut played).log_tails.contains_key(&(id, place)), "in the write that has its end");
+    writers.on_transition(&mut played.ctx, id, &Transition::Deleted);
+    assert_eq!(writers.records().len(), 1, "until it is written");
+    writer.write_all(b"rest\n").unwrap();
+    drop(writer);
+    played.forget_said();
+    played.wait(&mut writers, |writers, _| writers.records().is_empty());
+    assert_eq!(fs::read_to_string(&out).unwrap(), "at: rest\n");
+    assert!(writers.held(&played.ctx).iter().all(|(name, _)| name == super::NOTES));
+}
+
+#[test]
+fn what_a_former_daemon_left_and_the_keeper_does_not_hold_is_over() {
+    let (mut played, id, _) = instance(true);
+    let mut former = LogWriters::default();
+    drop(prepared(&mut played, &mut former, id));
+    played.dispatch(&mut former, id, Event::Delete(Origin::Shutdown));
+    let mut snapshot = journal(&mut played);
+    let mut writers = LogWriters::default();
+    writers.restore(&mut snapshot);
+    assert_eq!(writers.records().len(), 1);
+    writers.on_boot(&mut played.ctx);
+    assert!(writers.records().is_empty() && journal(&mut played).log_tails.is_empty());
+}

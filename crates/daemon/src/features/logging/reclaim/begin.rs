@@ -1,0 +1,175 @@
+//! Beginning of a reclaim: which files are not at their paths, and what can be done with each.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use ostler_sys::process::descriptors::{Descriptor, descriptor};
+use ostler_sys::{ProcRef, ProcTable};
+
+use super::{Reclaim, Step, leader};
+use crate::engine::{Answer, Ctx};
+use crate::logs::reclaim::{
+    FileKey, Folder, Order, ReclaimRecord, Rotating, Seen, Stage, There, Verdict, copy_name, decide, follow_links, look,
+};
+use crate::platform::rights::Rights;
+use crate::state::slots::Slot;
+use crate::state::slots::trees::led_by;
+use crate::state::store::Record;
+
+/// File that apps write to.
+pub(super) struct Log {
+    file: FileKey,
+    pub path: String,
+    /// Rights of its app.
+    rights: Rights,
+    pub ids: Vec<u32>,
+    /// Present path of the file, as seen by somebody who writes to it.
+    name: Option<String>,
+    /// Process that writes to it, and its descriptor.
+    writer: Option<(i32, u32)>,
+}
+
+/// What `reloadLogs` has begun for a log.
+pub(super) enum Begun {
+    /// Nothing is to be done.
+    Nothing,
+    Reclaim(u32),
+    /// Its carry-over: it was deleted, and there is a new file at the path.
+    Carried,
+}
+
+/// Files that running apps write to directly, and that are not at their paths.
+pub(super) fn direct_logs(ctx: &Ctx) -> Vec<Log> {
+    let mut found: Vec<Log> = Vec::new();
+    let mut table = None;
+    for slot in ctx.slots.iter() {
+        let Some(leader) = leader(slot) else { continue };
+        let paths = [&slot.live.files.error, &slot.live.files.out];
+        for ((file, path), fd) in slot.durable.log_files.iter().zip(paths).zip([2, 1]) {
+            let (Some(file), Some(path)) = (*file, path) else { continue };
+            // Most are where they were: one check of the path shows it.
+            if look(&follow_links(path.as_ref()), file).0 == There::Itself {
+                continue;
+            }
+            let index = found.iter().position(|log| log.file == file && log.path == *path).unwrap_or(found.len());
+            if index == found.len() {
+                let rights = Rights::of(slot.spec());
+                found.push(Log { file, path: path.clone(), rights, ids: Vec::new(), name: None, writer: None });
+            }
+            let log = &mut found[index];
+            if !log.ids.contains(&slot.durable.pm_id) {
+                log.ids.push(slot.durable.pm_id);
+            }
+            let writer = writer(slot, leader, (file, fd), &mut table, ctx.keeper.pid());
+            log.writer = log.writer.or_else(|| writer.as_ref().map(|(pid, _)| (*pid, fd)));
+            log.name = log.name.take().or_else(|| writer.and_then(|(_, writer)| name_of(&writer, path)));
+        }
+    }
+    found
+}
+
+impl Reclaim {
+    /// Begins what is possible; or returns why nothing is.
+    pub(super) fn begin_reclaim(&mut self, ctx: &mut Ctx, log: &Log) -> Result<Begun, String> {
+        if let Some(same) = self.all.values().find(|record| record.file == log.file) {
+            return Ok(Begun::Reclaim(same.id));
+        }
+        let (target, rights) = log.rights.target(log.path.as_ref());
+        let (there, meta) = look(&target, log.file);
+        let beside = meta.map(|meta| (std::os::unix::fs::MetadataExt::dev(&meta), std::os::unix::fs::MetadataExt::ino(&meta)));
+        let writes = |slot: &Slot, file| leader(slot).is_some() && slot.durable.log_files.contains(&Some(file));
+        let is_there_written = beside.is_some_and(|beside| ctx.slots.iter().any(|slot| writes(slot, beside)));
+        match decide(Seen { has_name: log.name.is_some(), is_written: log.writer.is_some(), there, is_there_written }) {
+            Verdict::Leave => return Ok(Begun::Nothing),
+            Verdict::CarryOver => {
+                let writer = log.writer.ok_or("nobody writes to it any more")?;
+                return self.carry(ctx, log.file, (&log.path, &log.rights), writer).map(|()| Begun::Carried);
+            }
+            Verdict::Impossible(why) => return Err(why.to_string()),
+            Verdict::Reclaim => {}
+        }
+        let no_text = || "the name of a file is no UTF-8 text".to_owned();
+        let (Some(rotated), Some(text)) = (log.name.clone(), target.to_str()) else { return Err(no_text()) };
+        let beside = Path::new(&rotated);
+        // It may be in a folder of somebody else by now.
+        let rights = if rights.are_ours() { log.rights.target(beside).1 } else { rights };
+        let is_one_folder = !rights.are_ours() && beside.parent() == target.parent();
+        let folder = is_one_folder.then(|| Folder::with(beside, log.file, &rights)).transpose().map_err(|error| error.to_string())?;
+        let copy = copy_name(Path::new(&rotated)).and_then(|copy| Some(copy.to_str()?.to_owned())).ok_or_else(no_text)?;
+        let (id, path, target) = (self.next_number(), log.path.clone(), text.to_owned());
+        let record =
+            ReclaimRecord { id, path, target, rotated, copy, file: log.file, stage: Stage::Copying, stays: false, emptied: false, rights };
+        self.order_copy(ctx, record, folder.map(Arc::new));
+        Ok(Begun::Reclaim(id))
+    }
+
+    /// Rotates a log that is at its path: its content goes to this other name in its folder, unless something is done with it already.
+    pub(super) fn rotate(&mut self, ctx: &mut Ctx, log: Rotating) {
+        if ctx.log_files.moving.contains(&log.file) {
+            return;
+        }
+        let (path, target, file) = (log.path.clone(), log.target.clone(), log.file);
+        if let Err(reason) = self.begin_rotation(ctx, log) {
+            ctx.answer(Answer::Rotated { path, target, file, result: Err(reason) });
+        }
+    }
+
+    fn begin_rotation(&mut self, ctx: &mut Ctx, log: Rotating) -> Result<(), String> {
+        let no_text = || "the name of a file is no UTF-8 text".to_owned();
+        let target = log.target.to_str().ok_or_else(no_text)?.to_owned();
+        let rotated = log.target.with_file_name(&log.rotated);
+        let copy = copy_name(&rotated).and_then(|copy| Some(copy.to_str()?.to_owned())).ok_or_else(no_text)?;
+        let rotated = rotated.to_str().ok_or_else(no_text)?.to_owned();
+        let (id, path, rights) = (self.next_number(), log.path, log.rights);
+        let record =
+            ReclaimRecord { id, path, target, rotated, copy, file: log.file, stage: Stage::Copying, stays: true, emptied: false, rights };
+        self.order_copy(ctx, record, Some(Arc::new(log.folder)));
+        Ok(())
+    }
+
+    fn next_number(&mut self) -> u32 {
+        self.next = self.next.wrapping_add(1);
+        self.next
+    }
+
+    /// Orders the copy when its record is written: it must never be there without one.
+    fn order_copy(&mut self, ctx: &mut Ctx, record: ReclaimRecord, folder: Option<Arc<Folder>>) {
+        let id = record.id;
+        let within = folder.as_ref().and_then(|folder| record.within(folder)).unwrap_or_else(|| record.clone());
+        let source = within.source().to_owned();
+        let ReclaimRecord { copy, target, file, rights, .. } = within;
+        let order = Order { id, source, copy, target, file, folder: folder.clone(), rights };
+        ctx.journal.push(&Record::Reclaim(Box::new(record.clone())));
+        ctx.log_files.moving.insert(file);
+        self.all.insert(id, record);
+        self.folders.extend(folder.map(|folder| (id, folder)));
+        self.next_step(ctx, id, Step::Copy(Box::new(order)));
+    }
+}
+
+/// Process in the tree that still has the file as that stream.
+fn writer(
+    slot: &Slot,
+    leader: ProcRef,
+    (file, fd): (FileKey, u32),
+    table: &mut Option<ProcTable>,
+    keeper: i32,
+) -> Option<(i32, Descriptor)> {
+    let of = |pid| descriptor(pid, fd).filter(|found| found.key == file && found.writes && found.appends).map(|found| (pid, found));
+    of(leader.pid).filter(|_| leader.exists()).or_else(|| {
+        let table = table.get_or_insert_with(ProcTable::scan);
+        led_by(leader, &slot.durable.former_leaders, table, &slot.durable.unique_id, keeper).iter().find_map(|member| of(member.pid))
+    })
+}
+
+/// Present name of the file: as its writer's descriptor shows it, or as something in the folder of its log is.
+fn name_of(writer: &Descriptor, path: &str) -> Option<String> {
+    use std::os::unix::fs::{DirEntryExt, MetadataExt};
+    let is_it = |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == writer.key);
+    let by_writer = writer.path.as_deref().filter(|path| is_it(path)).map(Path::to_owned);
+    let in_folder = || {
+        let entries = std::fs::read_dir(follow_links(path.as_ref()).parent()?).ok()?;
+        entries.flatten().filter(|entry| entry.ino() == writer.key.1).map(|entry| entry.path()).find(|path| is_it(path))
+    };
+    by_writer.or_else(in_folder)?.into_os_string().into_string().ok()
+}

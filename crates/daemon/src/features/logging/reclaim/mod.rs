@@ -1,0 +1,207 @@
+//! Reclaim of log files that somebody renamed or deleted: `reloadLogs`, and rotation of what apps write themselves.
+//!
+//! # Theory of operation
+//!
+//! What can be done with a file is decided by `crate::logs::reclaim`; a deleted one is carried ([`carry`]). The copying is done by a
+//! thread; the step in which the app is stopped is done here, in the loop, so that nothing is started or stopped meanwhile. It waits while a
+//! process is being spawned: that one may have opened the new file already.
+//!
+//! Each step is in the journal, and its copy on disk, before it is done ([`Step`]). What a former daemon began is finished or undone before
+//! anything else, because processes may be stopped.
+
+mod begin;
+mod carry;
+mod reload;
+mod steps;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::{Arc, mpsc};
+
+use ostler_proto::control::Request as Wanted;
+use ostler_sys::ProcRef;
+
+use crate::engine::{Answer, Ask, Ctx, Ending, Feature, Key, Request};
+use crate::logs::reclaim::{Copied, Copier, CopierReport, Failure, Folder, Order, ReclaimRecord};
+use crate::platform::reactor::Source;
+use crate::platform::waker::Waker;
+use crate::state::slots::Slot;
+use crate::state::store::{Record, Snapshot};
+use carry::Carries;
+use reload::Reload;
+
+/// Step that is done with a file when the journal has it.
+enum Step {
+    /// Copy its content.
+    Copy(Box<Order>),
+    /// Take from it what is in the copy.
+    Empty(Box<Copied>),
+    /// Stop its writers for the rest.
+    Cut(Box<Copied>),
+}
+
+/// All reclaims under way.
+#[derive(Default)]
+pub(crate) struct Reclaim {
+    next: u32,
+    all: BTreeMap<u32, ReclaimRecord>,
+    steps: BTreeMap<u32, Step>,
+    /// Copies that wait for the moment in which the writers are stopped.
+    ready: Vec<(u32, Copied)>,
+    reloads: Vec<Reload>,
+    copier: Option<(Copier, mpsc::Receiver<CopierReport>)>,
+    /// Folders of the logs that are rotated.
+    folders: BTreeMap<u32, Arc<Folder>>,
+    carries: Carries,
+    /// Recoveries of what a former daemon had begun: undone, or not.
+    recovered: Vec<(ReclaimRecord, Result<bool, Failure>)>,
+    /// Waker of the loop for our threads. Made with the first of them.
+    waker: Option<Arc<Waker>>,
+}
+
+impl std::fmt::Debug for Reclaim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reclaim").field("all", &self.all).field("ready", &self.ready.len()).finish_non_exhaustive()
+    }
+}
+
+impl Feature for Reclaim {
+    /// Recovers before anything else: processes may be stopped.
+    fn restore(&mut self, snapshot: &mut Snapshot) {
+        for (id, record) in std::mem::take(&mut snapshot.reclaims) {
+            self.next = self.next.max(id);
+            let result = steps::recover_within(&record);
+            self.recovered.push((record, result));
+        }
+        self.carries.restore(std::mem::take(&mut snapshot.carries));
+    }
+
+    fn take_back(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+        self.carries.take_back(name, fd)
+    }
+
+    /// Tries again what was undone.
+    fn on_boot(&mut self, ctx: &mut Ctx) {
+        let again = self.log_recovered(ctx);
+        self.recover_carries(ctx);
+        if again {
+            self.reload(ctx, None);
+        }
+    }
+
+    /// Tries what is ready when this turn is over: whoever it keeps waiting has their answers before.
+    fn on_turn(&mut self, ctx: &mut Ctx) {
+        if !self.ready.is_empty() {
+            ctx.timers.set(Self::MOMENT, Some(ctx.now.mono_ms));
+        }
+    }
+
+    fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
+        for (id, copied) in std::mem::take(&mut self.ready) {
+            self.next_step(ctx, id, Step::Cut(Box::new(copied)));
+        }
+    }
+
+    fn on_effect(&mut self, ctx: &mut Ctx, key: u64) {
+        if let Ok(id) = u32::try_from(key) {
+            self.take_step(ctx, id);
+        }
+    }
+
+    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+        let Wanted::ReloadLogs = ask.request else { return Some(ask) };
+        self.reload(ctx, Some((ask.client, ask.id)));
+        None
+    }
+
+    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+        match request {
+            Request::ReloadLogs => self.reload(ctx, None),
+            Request::Rotate(log) => self.rotate(ctx, *log),
+            request => return Some(request),
+        }
+        None
+    }
+
+    fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
+        self.waker.iter().for_each(|waker| waker.clear());
+        self.on_copier_news(ctx);
+        self.on_carrier_news(ctx);
+    }
+
+    /// Handles the end of a process: what it wrote last is at its path before its end is reported, if the disk is not slow.
+    fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
+        self.carries.finish(ctx, id);
+    }
+
+    fn on_turn_end(&mut self, ctx: &mut Ctx) {
+        self.carries.end_unwritten(ctx);
+    }
+
+    fn on_leave(&mut self, ctx: &mut Ctx, ending: Ending) {
+        self.carries.leave();
+        // Another daemon goes on: from now on the files are its own.
+        if let Some((copier, _)) = &self.copier {
+            copier.shut();
+        }
+        if ending == Ending::Everything {
+            self.abandon(ctx);
+        }
+    }
+
+    fn records(&self) -> Vec<Record<'_>> {
+        let reclaims = self.all.values().map(|record| Record::Reclaim(Box::new(record.clone())));
+        reclaims.chain(self.carries.records()).collect()
+    }
+
+    fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
+        self.carries.held().collect()
+    }
+}
+
+impl Reclaim {
+    pub(crate) const NAME: &str = "reclaim";
+    /// Timer at which what is ready is tried.
+    const MOMENT: Key = (Self::NAME, 0);
+
+    /// Waker for threads.
+    fn waker(&mut self, ctx: &Ctx) -> std::io::Result<Arc<Waker>> {
+        Waker::of_feature(&mut self.waker, &ctx.reactor, Source::Feature(Self::NAME, 0))
+    }
+
+    /// Logs the recoveries of what a former daemon had begun, before anything is begun. True: something is to be tried again.
+    fn log_recovered(&mut self, ctx: &mut Ctx) -> bool {
+        let mut again = false;
+        for (record, result) in std::mem::take(&mut self.recovered) {
+            match result {
+                Ok(true) if record.stays => ctx.answer(Answer::RotationUndone),
+                Ok(false) if record.stays => {}
+                Ok(undone) => again |= undone,
+                Err(failure) if record.stays => ctx.log.error(format_args!("\"{}\" cannot be rotated: {failure}", record.path)),
+                Err(failure) => ctx.log.error(format_args!("\"{}\" cannot be opened anew: {failure}", record.path)),
+            }
+            ctx.journal.push(&Record::ReclaimOver { id: record.id });
+        }
+        again
+    }
+
+    /// Abandons everything before the daemon ends for good: copies under way are not needed.
+    fn abandon(&mut self, ctx: &mut Ctx) {
+        self.copier = None;
+        ctx.log_files.moving.clear();
+        for (id, record) in std::mem::take(&mut self.all) {
+            // Nothing was stopped yet: that is done within one turn of the loop.
+            let _ = steps::recover_within(&record);
+            ctx.journal.push(&Record::ReclaimOver { id });
+        }
+        self.ready.clear();
+        self.steps.clear();
+    }
+}
+
+/// The running main process.
+fn leader(slot: &Slot) -> Option<ProcRef> {
+    Some(ProcRef { pid: slot.durable.instance.pid()?, start_ticks: slot.durable.start_ticks })
+}

@@ -1,0 +1,269 @@
+//! Steps of a reclaim, each done when the journal has it, and its end.
+
+use std::path::Path;
+use std::sync::mpsc;
+
+use ostler_core::lifecycle::State;
+use ostler_proto::control::LogOutcome;
+use ostler_sys::process::tree::Entry;
+use ostler_sys::{ProcRef, ProcTable};
+
+use super::{Reclaim, Step, leader};
+use crate::engine::{Answer, Ctx, Work};
+use crate::logs::reclaim::{
+    Copied, Copier, Done, Failure, Folder, News, Order, ReclaimRecord, Seen, Stage, There, Verdict, Writers, decide, look, reclaim,
+    recover, undo,
+};
+use crate::state::slots::Slot;
+use crate::state::slots::processes::INC_MARK;
+use crate::state::slots::trees::led_by;
+use crate::state::store::{FormerLeader, Record};
+
+impl Reclaim {
+    /// Sets the next step of a file, which is done when all that was decided is in the journal, and its copy on disk: whoever is stopped by us must be known even
+    /// when the keeper is killed, too.
+    pub(super) fn next_step(&mut self, ctx: &mut Ctx, id: u32, step: Step) {
+        self.steps.insert(id, step);
+        ctx.state_file.write_with_next();
+        ctx.effects.push(Work::Feature(Self::NAME, id.into()));
+    }
+
+    pub(super) fn take_step(&mut self, ctx: &mut Ctx, id: u32) {
+        match self.steps.remove(&id) {
+            Some(Step::Copy(order)) => {
+                if let Err(failure) = self.copy(ctx, *order) {
+                    self.conclude(ctx, id, Err(failure));
+                }
+            }
+            Some(Step::Empty(copied)) => self.empty(ctx, id, *copied),
+            Some(Step::Cut(copied)) => self.cut(ctx, id, *copied),
+            None => {}
+        }
+    }
+
+    fn copy(&mut self, ctx: &mut Ctx, order: Order) -> Result<(), Failure> {
+        write_down(ctx).map_err(Failure::Journal)?;
+        self.copier(ctx).map_err(Failure::NoThread)?.order(order);
+        Ok(())
+    }
+
+    fn copier(&mut self, ctx: &Ctx) -> std::io::Result<&Copier> {
+        if self.copier.is_none() {
+            let (sender, reports) = mpsc::channel();
+            let waker = self.waker(ctx)?;
+            let copier = Copier::start(move |news| {
+                // Nobody listens any more when the daemon ends.
+                let _ = sender.send(news);
+                waker.wake();
+            })?;
+            self.copier = Some((copier, reports));
+        }
+        match &self.copier {
+            Some((copier, _)) => Ok(copier),
+            None => Err(std::io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// Handles reports of the copying thread.
+    pub(super) fn on_copier_news(&mut self, ctx: &mut Ctx) {
+        let Some((_, reports)) = &self.copier else { return };
+        for (id, news) in reports.try_iter().collect::<Vec<_>>() {
+            match news {
+                News::Ready(copied) if self.is_emptied_first(id, &copied) => self.begin_emptying(ctx, id, copied),
+                News::Ready(copied) => self.ready.push((id, *copied)),
+                News::Failed(failure) => {
+                    let failure = self.put_back(id).err().unwrap_or(failure);
+                    self.conclude(ctx, id, Err(failure));
+                }
+                News::GivenUp(failure) => self.conclude(ctx, id, Err(failure)),
+            }
+        }
+    }
+
+    /// True the first time that a large file is copied, and nothing is in the way: it is emptied before its writers are stopped, because that
+    /// takes long.
+    fn is_emptied_first(&self, id: u32, copied: &Copied) -> bool {
+        let Some(record) = self.all.get(&id).filter(|record| !record.emptied && copied.is_large()) else { return false };
+        let folder = self.folders.get(&id);
+        let target = folder.and_then(|folder| record.within(folder)).map_or_else(|| record.target.clone(), |within| within.target);
+        let there = look(Path::new(&target), record.file).0;
+        let seen = Seen { has_name: true, is_written: true, there, is_there_written: copied.is_beside_written };
+        if record.stays { there == There::Itself } else { decide(seen) == Verdict::Reclaim }
+    }
+
+    fn begin_emptying(&mut self, ctx: &mut Ctx, id: u32, copied: Box<Copied>) {
+        let Some(record) = self.all.get_mut(&id) else { return };
+        record.emptied = true;
+        ctx.journal.push(&Record::Reclaim(Box::new(record.clone())));
+        self.next_step(ctx, id, Step::Empty(copied));
+    }
+
+    fn empty(&mut self, ctx: &mut Ctx, id: u32, copied: Copied) {
+        match (write_down(ctx), &self.copier) {
+            (Ok(()), Some((copier, _))) => copier.empty(copied),
+            // Harmless: nothing is missing that would have to be put back.
+            _ => {
+                self.ready.push((id, copied));
+                ctx.timers.set(Self::MOMENT, Some(ctx.now.mono_ms));
+            }
+        }
+    }
+
+    /// Puts back what was taken from a file, if anything was.
+    fn put_back(&self, id: u32) -> Result<(), Failure> {
+        let Some(record) = self.all.get(&id).filter(|record| record.emptied) else { return Ok(()) };
+        let folder = self.folders.get(&id);
+        undo(&folder.and_then(|folder| record.within(folder)).unwrap_or_else(|| record.clone()))
+    }
+
+    /// Reclaims what is ready, unless a process is just being spawned: then it waits for another turn.
+    fn cut(&mut self, ctx: &mut Ctx, id: u32, mut copied: Copied) {
+        let is_spawning = |slot: &Slot| matches!(slot.durable.instance.state, State::Spawning { .. });
+        if ctx.slots.iter().any(is_spawning) || ctx.commands.is_spawning() {
+            return self.ready.push((id, copied));
+        }
+        if ctx.state_file.needs_rewrite() && ctx.state_file.deadline_ms().is_some() {
+            // Only a whole one can take what follows: it is written at the end of this turn.
+            ctx.state_file.hurry();
+            ctx.timers.set(Self::MOMENT, Some(ctx.now.mono_ms));
+            return self.ready.push((id, copied));
+        }
+        let Some(mut record) = self.all.get(&id).cloned() else { return };
+        let result = self.reclaim_file(ctx, &mut record, &mut copied);
+        self.end_or_go_on(ctx, record, copied, result);
+    }
+
+    /// Ends a reclaim or continues it: another attempt, and what was taken from a file and is not where it belongs, keep the thread busy for a while.
+    fn end_or_go_on(&mut self, ctx: &mut Ctx, record: ReclaimRecord, copied: Copied, result: Result<Done, Failure>) {
+        let is_to_put_back = record.emptied && !matches!(record.stage, Stage::Thawing { .. });
+        let (failure, copier) = match (result, &self.copier) {
+            (Err(failure), Some((copier, _))) if is_to_put_back || matches!(failure, Failure::Later) => (failure, copier),
+            (result, _) => return self.conclude(ctx, record.id, result),
+        };
+        match failure {
+            Failure::Later => copier.again(copied, record.emptied),
+            failure => {
+                let within = self.folders.get(&record.id).and_then(|folder| record.within(folder));
+                copier.give_up(within.unwrap_or_else(|| record.clone()), copied, failure);
+            }
+        }
+        ctx.journal.push(&Record::Reclaim(Box::new(record.clone())));
+        self.all.insert(record.id, record);
+    }
+
+    fn reclaim_file(&mut self, ctx: &mut Ctx, record: &mut ReclaimRecord, copied: &mut Copied) -> Result<Done, Failure> {
+        // Whatever was decided in this turn is in the journal before.
+        write_down(ctx).map_err(Failure::Journal)?;
+        let writing = || ctx.slots.iter().filter(|slot| slot.durable.log_files.contains(&Some(record.file)));
+        let leaders: Vec<(ProcRef, Vec<FormerLeader>, String)> = writing()
+            .filter_map(|slot| Some((leader(slot)?, slot.durable.former_leaders.clone(), slot.durable.unique_id.clone())))
+            .collect();
+        let commands: Vec<(ProcRef, String)> = writing().flat_map(|slot| ctx.commands.writers_of(slot.durable.id)).collect();
+        let keeper = ctx.keeper.pid();
+        let trees = move |table: &ProcTable| -> Vec<Entry> {
+            let apps = leaders.iter().flat_map(|(leader, former, unique_id)| led_by(*leader, former, table, unique_id, keeper));
+            let commands = commands.iter().flat_map(|(leader, mark)| table.tree(*leader, INC_MARK, mark.as_bytes(), keeper));
+            apps.chain(commands).collect()
+        };
+        let writers = Writers { trees: &trees, never: [keeper, std::process::id().cast_signed()] };
+        let folder = self.folders.get(&record.id).cloned();
+        let mut within = folder.as_ref().and_then(|folder| record.within(folder)).unwrap_or_else(|| record.clone());
+        let files = ctx.log_files.open.clone();
+        let quiet = files.while_quiet(record.file, || {
+            reclaim(&mut within, copied, &writers, &mut |within| {
+                record.stage = within.stage.clone();
+                self.all.insert(record.id, record.clone());
+                ctx.journal.push(&Record::Reclaim(Box::new(record.clone())));
+                write_down(ctx)
+            })
+        });
+        record.stage = within.stage.clone();
+        match quiet {
+            Some(result) => result,
+            None => {
+                if !record.emptied {
+                    undo(&within)?;
+                }
+                Err(Failure::Busy)
+            }
+        }
+    }
+
+    /// Ends a reclaim, whatever its result.
+    fn conclude(&mut self, ctx: &mut Ctx, id: u32, result: Result<Done, Failure>) {
+        let Some(record) = self.all.remove(&id) else { return };
+        ctx.log_files.moving.remove(&record.file);
+        let folder = self.folders.remove(&id);
+        ctx.journal.push(&Record::ReclaimOver { id });
+        if self.all.is_empty() {
+            self.copier = None;
+        }
+        let ids = move_log_starts(ctx, &record, result.as_ref().ok());
+        let plain = |text: String| folder.as_ref().map_or_else(|| text.clone(), |folder| folder.plain(&text));
+        if record.stays {
+            let renamed = result.map(|done| done.renamed.map(plain)).map_err(|failure| plain(failure.to_string()));
+            let result = renamed.map(|renamed| renamed.unwrap_or(record.rotated));
+            return ctx.answer(Answer::Rotated { path: record.path, target: record.target.into(), file: record.file, result });
+        }
+        let outcome = match result {
+            Ok(done) => {
+                ctx.log.line(format_args!("\"{}\" is written again, its old lines are in \"{}\"", record.path, record.rotated));
+                let stalled_us = u64::try_from(done.stalled.as_micros()).unwrap_or(u64::MAX);
+                Some(LogOutcome::Reclaimed { rotated: record.rotated, bytes: done.cut, stalled_us })
+            }
+            Err(Failure::NotWritten) => None,
+            Err(failure) => Some(LogOutcome::Failed { reason: plain(failure.to_string()) }),
+        };
+        self.on_reclaim_over(ctx, (id, &record.path), &ids, outcome.as_ref());
+    }
+}
+
+/// Moves the beginning of the last lines of its writers by what the file has lost. Returns their numbers.
+fn move_log_starts(ctx: &mut Ctx, record: &ReclaimRecord, done: Option<&Done>) -> Vec<u32> {
+    let mut ids = Vec::new();
+    for slot in ctx.slots.iter_mut().filter(|slot| slot.durable.log_files.contains(&Some(record.file))) {
+        ids.push(slot.durable.id);
+        if let Some(done) = done {
+            let [error, out] = slot.durable.log_files.map(|file| if file == Some(record.file) { done.cut } else { 0 });
+            slot.durable.log_start = (slot.durable.log_start.0.saturating_sub(error), slot.durable.log_start.1.saturating_sub(out));
+        }
+    }
+    ids.iter().for_each(|id| ctx.slots.changed(*id));
+    ids
+}
+
+/// Writes the journal, and its copy on disk where that has everything before.
+fn write_down(ctx: &mut Ctx) -> std::io::Result<()> {
+    let bytes = ctx.journal.flush().1?;
+    if !bytes.is_empty() {
+        ctx.state_file.append(&bytes, ctx.now.mono_ms);
+        if !ctx.state_file.needs_rewrite()
+            && let Err(error) = ctx.state_file.flush()
+        {
+            ctx.log.error_once("state", format_args!("{error} (apps are not affected; state is kept by the keeper)"));
+        }
+    }
+    Ok(())
+}
+
+/// Finishes or undoes; a rotation without leaving the folder of its log. Whatever fails, nobody stays stopped. True: undone.
+pub(super) fn recover_within(record: &ReclaimRecord) -> Result<bool, Failure> {
+    // In the midst of it the file may have its other name.
+    let with = |path: &String| Folder::with(path.as_ref(), record.file, &record.rights).ok();
+    let is_one_folder = || Path::new(&record.target).parent() == Path::new(&record.rotated).parent();
+    let folder = if record.stays || (!record.rights.are_ours() && is_one_folder()) {
+        with(&record.target).or_else(|| with(&record.rotated))
+    } else {
+        None
+    };
+    match folder.as_ref().and_then(|folder| record.within(folder)) {
+        Some(within) => recover(&within),
+        // Somebody has moved the file, or the folder. Everything is in one of the two files.
+        None if record.stays => {
+            let undone = recover(&ReclaimRecord { stage: record.stage.as_undone(), copy: String::new(), emptied: false, ..record.clone() });
+            let gone = || Failure::NotPutBack { rotated: record.copy.clone(), source: std::io::ErrorKind::NotFound.into() };
+            if record.emptied { Err(gone()) } else { undone }
+        }
+        None => recover(record),
+    }
+}

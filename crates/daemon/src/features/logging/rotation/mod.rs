@@ -1,0 +1,159 @@
+//! Log rotation.
+//!
+//! # Theory of operation
+//!
+//! *When.* Each folder with logs of our apps has a watch that fires once: the first write after it was set wakes us, and it is set again only
+//! after the sizes were checked, some seconds later (`ostler_core::logs::rotate::pace`). So an app that writes costs two wake-ups per check, and
+//! apps that do not write cost nothing. Schedules are one deadline of the loop.
+//!
+//! *How.* A file that an app writes itself goes the way of `crate::logs::reclaim`: its content is copied beside it, its writers are stopped for
+//! the last of it. A file that our log writers write is renamed between two lines ([`crate::logs::OpenFiles::move_away`]).
+//!
+//! *Afterwards* a thread ([`retention`]) compresses and removes what is too much. All it does is found again in the folder, so whatever
+//! a killed daemon left is completed with the next rotation, or when the next daemon begins.
+
+mod begin;
+mod check;
+mod own;
+mod retention;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use jiff::tz::TimeZone;
+use ostler_core::logs::rotate::settings::Rotation as Wanted;
+
+use crate::engine::{Answer, Ctx, Feature, Key};
+use crate::logs::reclaim::FileKey;
+use crate::state::store::{Record, Snapshot};
+
+/// State of the rotation.
+#[derive(Debug, Default)]
+pub(crate) struct Rotation {
+    /// Version of the settings that were read last.
+    settings_version: u64,
+    /// Settings of the home.
+    wanted: Wanted,
+    watch: watch::Watch,
+    /// Folders that hold logs.
+    folders: BTreeMap<PathBuf, check::Folder>,
+    /// Wall clock until which schedules were checked; none = there never was one.
+    until_ms: Option<u64>,
+    /// Boot clock at which the next one is due.
+    schedule_due_ms: Option<u64>,
+    /// True if a schedule may have changed.
+    schedule_changed: bool,
+    care: Option<retention::Retention>,
+    /// Apps of which a log was rotated in this turn: their old files are checked.
+    rotated: BTreeSet<String>,
+    /// True if a former daemon may have left something half done.
+    leftovers: bool,
+    /// Last report about a file or folder, which need not be repeated.
+    reported: BTreeMap<String, String>,
+    zones: BTreeMap<String, TimeZone>,
+    /// Folders without room, where that was reported.
+    full: BTreeSet<PathBuf>,
+}
+
+impl Feature for Rotation {
+    fn restore(&mut self, snapshot: &mut Snapshot) {
+        self.until_ms = snapshot.rotated_until;
+    }
+
+    /// Begins to check the logs of apps that a former daemon started, and completes what was under way.
+    fn on_boot(&mut self, ctx: &mut Ctx) {
+        self.begin(ctx);
+        self.set_timer(ctx);
+    }
+
+    fn on_spawn(&mut self, ctx: &mut Ctx, id: u32) {
+        if self.follow(ctx, id) {
+            self.set_timer(ctx);
+        }
+    }
+
+    fn on_settings(&mut self, ctx: &mut Ctx) {
+        self.read_settings(ctx);
+        self.set_timer(ctx);
+    }
+
+    /// Handles the time: a folder is to be checked, or a schedule is due.
+    fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
+        self.look(ctx);
+        self.set_timer(ctx);
+    }
+
+    fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
+        if key == retention::READY {
+            self.on_retention_report(ctx);
+        } else {
+            self.on_written(ctx.now.mono_ms);
+        }
+        self.set_timer(ctx);
+    }
+
+    fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
+        match answer {
+            Answer::Rotated { path, target, file, result } => self.on_rotated(ctx, (path, target, *file), result),
+            // A former daemon was killed while it rotated.
+            Answer::RotationUndone => self.folders.values_mut().for_each(|folder| folder.due_ms = Some(ctx.now.mono_ms)),
+            _ => return,
+        }
+        self.set_timer(ctx);
+    }
+
+    fn on_settled(&mut self, ctx: &mut Ctx) {
+        self.look_after_rotated(ctx);
+    }
+
+    fn records(&self) -> Vec<Record<'_>> {
+        self.until_ms.map(|wall_ms| Record::RotatedUntil { wall_ms }).into_iter().collect()
+    }
+}
+
+impl Rotation {
+    pub(crate) const NAME: &str = "rotation";
+    /// Timer of the one deadline: of the folder or schedule that comes next.
+    const LOOK: Key = (Self::NAME, 0);
+
+    fn set_timer(&self, ctx: &mut Ctx) {
+        let folders = self.folders.values().filter_map(|folder| folder.due_ms).min();
+        let changed = self.schedule_changed.then_some(0);
+        ctx.timers.set(Self::LOOK, [folders, self.schedule_due_ms, changed].into_iter().flatten().min());
+    }
+
+    /// Handles the end of a rotation that was requested. On success it has the name of the old lines.
+    fn on_rotated(&mut self, ctx: &mut Ctx, (path, target, file): (&str, &Path, FileKey), result: &Result<String, String>) {
+        match result {
+            Ok(rotated) => {
+                let writers = ctx.slots.iter().filter(|slot| slot.durable.log_files.contains(&Some(file)));
+                let apps: Vec<String> = writers.map(|slot| slot.spec().name.clone()).collect();
+                self.is_rotated(ctx, path, apps, rotated);
+            }
+            Err(reason) => {
+                self.not_rotated(ctx, path, reason);
+                self.make_room(ctx, target);
+            }
+        }
+    }
+
+    /// True if this text about a file is not what was reported last.
+    fn is_news(&mut self, about: &str, text: &str) -> bool {
+        self.reported.insert(about.to_owned(), text.to_owned()).as_deref() != Some(text)
+    }
+
+    /// Time zone of this name; the system's if there is none.
+    fn zone(&mut self, name: Option<&str>) -> TimeZone {
+        let name = name.unwrap_or_default();
+        if let Some(zone) = self.zones.get(name) {
+            return zone.clone();
+        }
+        let zone = if name.is_empty() { TimeZone::system() } else { TimeZone::get(name).unwrap_or_else(|_| TimeZone::system()) };
+        self.zones.insert(name.to_owned(), zone.clone());
+        zone
+    }
+}

@@ -1,0 +1,56 @@
+//! Rotation of the daemon's own log, and what follows every rotation.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+
+use super::Rotation;
+use super::retention::{Job, Kept};
+use crate::engine::Ctx;
+use crate::logs::reclaim::rename_to_free;
+use crate::platform::rights::Rights;
+
+impl Rotation {
+    /// Does what follows a rotation, once for all of this turn.
+    pub(super) fn look_after_rotated(&mut self, ctx: &mut Ctx) {
+        self.rotate_own_log(ctx);
+        let leftovers = std::mem::take(&mut self.leftovers);
+        if self.rotated.is_empty() && !leftovers {
+            return;
+        }
+        let apps = std::mem::take(&mut self.rotated);
+        let mut groups: BTreeMap<String, (Vec<Kept>, Job)> = BTreeMap::new();
+        for live in self.live_logs(ctx, None).into_iter().filter(|live| leftovers || apps.contains(&live.app)) {
+            let kept = Kept { target: live.target, file: live.file, rights: live.rights };
+            groups.entry(live.app).or_insert_with(|| (Vec::new(), Job::Keep(live.rule))).0.push(kept);
+        }
+        self.order_retention(ctx, groups.into_values());
+    }
+
+    /// Rotates `pm2.log` when it is large. Costs nothing as long as it is not.
+    fn rotate_own_log(&mut self, ctx: &mut Ctx) {
+        let Some(rule) = self.wanted.rotate.rule() else { return };
+        if !ctx.log.is_larger_than(rule.max_size) {
+            return;
+        }
+        let path = ctx.log.path().to_owned();
+        // A terminal, a pipe, a link: whoever made it that knows why.
+        if !std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file()) {
+            return;
+        }
+        let Some((name, folder)) = path.file_name().and_then(|name| name.to_str()).zip(path.parent()) else { return };
+        let date = self.date(&rule, ctx.now.wall_ms);
+        let free = super::begin::free_name(name, &date, |name| folder.join(name).symlink_metadata().is_ok());
+        let Some(rotated) = free.and_then(|rotated| Some(folder.join(rotated).to_str()?.to_owned())) else { return };
+        let renamed = rename_to_free(&path, &rotated);
+        // Also if it could not be renamed: it is looked at anew when it has grown by as much again.
+        ctx.log.reopen();
+        match renamed {
+            Ok(()) => ctx.log.line(format_args!("\"{rotated}\" has been created")),
+            Err(error) => return ctx.log.error_once("own log", format_args!("\"{}\" cannot be rotated: {error}", path.display())),
+        }
+        if let Ok(meta) = std::fs::symlink_metadata(&path) {
+            let kept = Kept { target: path, file: (meta.dev(), meta.ino()), rights: Rights::default() };
+            self.order_retention(ctx, [(vec![kept], Job::Keep(rule))]);
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Settings of the home about rotation.
+
+use ostler_core::logs::rotate::settings::Rotation as Wanted;
+
+use super::Rotation;
+use crate::engine::Ctx;
+
+impl Rotation {
+    /// Reads the settings, which somebody may have changed.
+    pub(super) fn read_settings(&mut self, ctx: &mut Ctx) {
+        let version = ctx.settings.conf.refresh(&mut ctx.log);
+        if std::mem::replace(&mut self.settings_version, version) == version {
+            return;
+        }
+        let (wanted, problems) = Wanted::read(ctx.settings.conf.all());
+        for problem in problems {
+            ctx.log.error(format_args!("\"{}\": {problem}; it has no effect", ctx.settings.conf.path().display()));
+        }
+        self.wanted = wanted;
+        self.schedule_changed = true;
+        for folder in self.folders.values_mut() {
+            folder.hurry();
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Rotation over a played context: which log is requested, when the timer is due, what follows an answer.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use ostler_core::app::AppSpec;
+use ostler_core::logs::rotate::RotateSpec;
+
+use super::Rotation;
+use crate::engine::{Answer, Feature, Input, Played, Request};
+use crate::logs::reclaim::{FileKey, Rotating};
+
+/// Time of the first check of a folder in which something is written.
+const SOON_MS: u64 = 1000;
+const MAX_BYTES: u64 = 1000;
+
+/// App that writes its own log, or (with times) through us.
+fn spec(time: bool) -> AppSpec {
+    let mut spec = AppSpec { name: "app".into(), cwd: "/".into(), script: "/bin/app".into(), ..AppSpec::default() };
+    spec.log_rotate = RotateSpec { max_size: Some(MAX_BYTES), compress: Some(true), ..RotateSpec::default() }.into();
+    if time {
+        spec.logs.date_format = Some("YYYY".into());
+    }
+    spec
+}
+
+fn key(path: &Path) -> FileKey {
+    let meta = fs::metadata(path).unwrap();
+    (meta.dev(), meta.ino())
+}
+
+/// Instance whose output is this file, which the feature checks.
+fn writing(through_us: bool) -> (Played, Rotation, PathBuf) {
+    let (mut played, mut rotation) = (Played::new(&[Rotation::NAME]), Rotation::default());
+    let id = played.instance(spec(through_us));
+    let slot = played.ctx.slots.get_mut(id).unwrap();
+    let out = PathBuf::from(slot.live.files.out.clone().unwrap());
+    fs::create_dir_all(out.parent().unwrap()).unwrap();
+    fs::write(&out, "").unwrap();
+    if !through_us {
+        slot.durable.log_files = [None, Some(key(&out))];
+    }
+    rotation.on_spawn(&mut played.ctx, id);
+    // The one look at a new folder.
+    played.pass(&mut rotation, SOON_MS);
+    (played, rotation, out)
+}
+
+fn write(played: &mut Played, rotation: &mut Rotation, path: &Path, bytes: u64) {
+    fs::write(path, "x".repeat(bytes as usize)).unwrap();
+    played.wait(rotation, |_, ctx| ctx.timers.next_ms().is_some());
+}
+
+fn requests(played: &mut Played) -> Vec<Rotating> {
+    let rotating = |input| match input {
+        Input::Request(Request::Rotate(log)) => *log,
+        other => panic!("{other:?}"),
+    };
+    played.queued().into_iter().map(rotating).collect()
+}
+
+#[test]
+fn a_write_is_looked_at_and_what_is_too_large_is_asked_for() {
+    let (mut played, mut rotation, out) = writing(false);
+    assert_eq!(played.ctx.timers.next_ms(), None, "who does not write costs nothing");
+    write(&mut played, &mut rotation, &out, MAX_BYTES - 1);
+    played.pass(&mut rotation, SOON_MS);
+    assert!(requests(&mut played).is_empty());
+    assert_eq!(played.ctx.timers.next_ms(), None, "until the next write");
+    write(&mut played, &mut rotation, &out, MAX_BYTES);
+    played.pass(&mut rotation, 60_000);
+    let asked = requests(&mut played);
+    let [log] = &asked[..] else { panic!("{asked:?}") };
+    assert_eq!((&log.target, log.file), (&out.canonicalize().unwrap(), key(&out)));
+    assert!(log.rotated.starts_with("app-out") && log.rotated.contains("__"), "{}", log.rotated);
+}
+
+#[test]
+fn what_was_written_before_the_folder_was_watched_is_seen() {
+    let (mut played, mut rotation) = (Played::new(&[Rotation::NAME]), Rotation::default());
+    let id = played.instance(spec(false));
+    let slot = played.ctx.slots.get_mut(id).unwrap();
+    let out = PathBuf::from(slot.live.files.out.clone().unwrap());
+    fs::create_dir_all(out.parent().unwrap()).unwrap();
+    fs::write(&out, "x".repeat(MAX_BYTES as usize)).unwrap();
+    slot.durable.log_files = [None, Some(key(&out))];
+    rotation.on_spawn(&mut played.ctx, id);
+    played.pass(&mut rotation, SOON_MS);
+    assert_eq!(requests(&mut played).len(), 1);
+}
+
+#[test]
+fn what_is_under_way_is_not_asked_for_again() {
+    let (mut played, mut rotation, out) = writing(false);
+    played.ctx.log_files.moving.insert(key(&out));
+    write(&mut played, &mut rotation, &out, MAX_BYTES);
+    played.pass(&mut rotation, SOON_MS);
+    assert!(requests(&mut played).is_empty());
+}
+
+#[test]
+fn a_failure_is_told_once() {
+    let (mut played, mut rotation, out) = writing(false);
+    let path = out.to_str().unwrap().to_owned();
+    for _ in 0..2 {
+        let answer = Answer::Rotated { path: path.clone(), target: out.clone(), file: key(&out), result: Err("no luck".into()) };
+        rotation.on_answer(&mut played.ctx, &answer);
+    }
+    assert_eq!(played.log().matches("cannot be rotated: no luck").count(), 1, "{}", played.log());
+}
+
+/// The thread that compresses wakes us by a descriptor of its own, and is gone when it has nothing to do.
+#[test]
+fn what_was_rotated_is_compressed_behind_our_back() {
+    let (mut played, mut rotation, out) = writing(false);
+    write(&mut played, &mut rotation, &out, MAX_BYTES);
+    played.pass(&mut rotation, SOON_MS);
+    let log = requests(&mut played).remove(0);
+    let rotated = out.with_file_name(&log.rotated);
+    fs::copy(&out, &rotated).unwrap();
+    let result = Ok(rotated.to_str().unwrap().to_owned());
+    rotation.on_answer(&mut played.ctx, &Answer::Rotated { path: log.path, target: log.target, file: log.file, result });
+    assert!(played.log().contains(&format!("\"{}\" has been created", rotated.display())));
+    rotation.on_settled(&mut played.ctx);
+    assert!(rotation.care.is_some());
+    played.wait(&mut rotation, |rotation, _| rotation.care.is_none());
+    let compressed = out.with_file_name(format!("{}.gz", log.rotated));
+    assert!(compressed.exists() && !rotated.exists());
+}
+
+#[test]
+fn what_our_writers_write_is_renamed_at_once() {
+    let (mut played, mut rotation, out) = writing(true);
+    write(&mut played, &mut rotation, &out, 2 * MAX_BYTES);
+    played.pass(&mut rotation, SOON_MS);
+    assert!(played.queued().is_empty());
+    assert_eq!(fs::metadata(&out).unwrap().len(), 0, "a new file is at its path");
+    assert!(played.log().contains("has been created"), "{}", played.log());
+}
+
+#[test]
+fn what_a_killed_daemon_had_begun_is_done_at_once() {
+    let (mut played, _, out) = writing(false);
+    fs::write(&out, "x".repeat(MAX_BYTES as usize)).unwrap();
+    let mut rotation = Rotation::default();
+    rotation.on_boot(&mut played.ctx);
+    rotation.on_answer(&mut played.ctx, &Answer::RotationUndone);
+    played.pass(&mut rotation, 0);
+    assert_eq!(requests(&mut played).len(), 1);
+}
+
+/// Also what was said in this turn counts, and goes with the old file.
+#[test]
+fn the_daemons_own_log_is_rotated_by_the_settings_of_the_home() {
+    let (mut played, mut rotation) = (Played::new(&[Rotation::NAME]), Rotation::default());
+    fs::write(played.ctx.settings.conf.path(), format!(r#"{{"log_rotate": {{"max_size": "{MAX_BYTES}"}}}}"#)).unwrap();
+    rotation.on_settings(&mut played.ctx);
+    played.ctx.log.line(format_args!("{}", "x".repeat(MAX_BYTES as usize / 2)));
+    rotation.on_settled(&mut played.ctx);
+    assert!(!played.log().contains("has been created"));
+    played.ctx.log.line(format_args!("{}", "y".repeat(MAX_BYTES as usize)));
+    rotation.on_settled(&mut played.ctx);
+    let log = played.log();
+    assert!(log.contains("has been created") && !log.contains("yyy"), "{log}");
+}

@@ -1,0 +1,78 @@
+//! Cgroup of an instance: from its first process until nothing runs and nothing is wanted (`crate::state::slots::groups`).
+
+use ostler_core::lifecycle::SpawnFailure;
+use ostler_keeper::CGROUP_TARGET;
+
+use crate::engine::{Beside, Ctx, Feature, InstanceStep, Key};
+
+/// Delay of the removal of groups: nobody who stops an app waits for it, and it takes the kernel some time.
+const REMOVED_AFTER_MS: u64 = 50;
+
+/// Owner of instances' cgroups. The context knows which there are: others have processes in them, too.
+#[derive(Debug, Default)]
+pub(crate) struct Cgroups;
+
+impl Cgroups {
+    pub(crate) const NAME: &str = "cgroups";
+    /// Timer of the removal. A daemon that dies before it leaves the groups to the next one, which removes those of nobody at its start.
+    const REMOVAL: Key = (Self::NAME, 0);
+}
+
+impl Feature for Cgroups {
+    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+        let Some(slot) = ctx.slots.get_mut(id) else { return Ok(()) };
+        let folder = ctx.groups.prepare(slot).unwrap_or_else(|why| {
+            ctx.log.line(format_args!("no cgroups here ({why}): processes are assigned to their apps by other evidence"));
+            None
+        });
+        beside.fds.extend(folder.map(|folder| (folder, CGROUP_TARGET)));
+        Ok(())
+    }
+
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        if ctx.slots.get_mut(step.id).is_some_and(|slot| ctx.groups.tidy(slot)) {
+            ctx.timers.set(Self::REMOVAL, Some(ctx.now.mono_ms + REMOVED_AFTER_MS));
+        }
+    }
+
+    fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
+        ctx.groups.remove_left();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Played;
+    use ostler_core::app::AppSpec;
+    use ostler_core::lifecycle::{Ending, Event, ExitReport, Origin, State};
+
+    #[test]
+    fn a_group_is_kept_over_restarts_and_removed_at_rest() {
+        let mut played = Played::new(&[]);
+        let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api".into(), ..AppSpec::default() });
+        played.start(&mut Cgroups, id, 4711);
+        let slot = played.ctx.slots.get_mut(id).unwrap();
+        (slot.durable.group, slot.live.group_fresh) = (Some("/sys/fs/cgroup/no-such-group".into()), true);
+        let exit = ExitReport { ending: Ending::Code(1), oom: false };
+        played.dispatch(&mut Cgroups, id, Event::Exited { inc: 1, exit });
+        played.dispatch(&mut Cgroups, id, Event::TreeGone { inc: 1 });
+        let slot = played.ctx.slots.get(id).unwrap();
+        assert!(slot.durable.group.is_some(), "it comes again: {:?}", slot.durable.instance.state);
+        played.dispatch(&mut Cgroups, id, Event::Stop(Origin::Shutdown));
+        let failure = SpawnFailure::new("exec", 2);
+        played.dispatch(&mut Cgroups, id, Event::SpawnFailed { inc: 2, failure });
+        let slot = played.ctx.slots.get(id).unwrap();
+        assert_eq!((&slot.durable.instance.state, &slot.durable.group, slot.live.group_fresh), (&State::Stopped, &None, false));
+        assert_eq!(played.ctx.timers.next_ms(), Some(played.ctx.now.mono_ms + REMOVED_AFTER_MS), "nobody waits for its removal");
+    }
+
+    #[test]
+    fn without_groups_a_process_is_started_all_the_same() {
+        let mut played = Played::new(&[]);
+        let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api".into(), ..AppSpec::default() });
+        let mut beside = Beside::default();
+        Cgroups.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
+        assert!(beside.fds.is_empty() && played.ctx.slots.get(id).unwrap().durable.group.is_none());
+    }
+}

@@ -1,0 +1,193 @@
+//! Handover: an app's main process is another one from now on: a server that executes itself anew, a parent that forks and ends.
+//!
+//! It reports that by sd_notify (`MAINPID=`), and is believed when that process lives and belongs to its tree, by the same evidence by which
+//! what it started is found when it is stopped. Everything else stays as it is: the incarnation, its sockets, its log. The former main
+//! processes are remembered, because their sessions and groups are still part of the tree.
+
+use ostler_core::lifecycle::{Event, State};
+use ostler_sys::process::tree::Entry;
+use ostler_sys::{ProcRef, ProcTable};
+
+use crate::engine::{Ctx, Feature, Input, Request};
+use crate::platform::sample::CpuHistory;
+use crate::state::slots::Slot;
+use crate::state::slots::trees::family_in;
+
+/// Follower of handovers. It has no state: former leaders of a tree are on the slot.
+#[derive(Debug, Default)]
+pub(crate) struct Handover;
+
+impl Feature for Handover {
+    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+        match request {
+            Request::Follow { id, inc, pid, is_rare } => follow(ctx, id, inc, pid, is_rare),
+            request => return Some(request),
+        }
+        None
+    }
+
+    /// Has the keeper watch the new main process.
+    fn on_follow(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
+        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        let Some(pid) = slot.durable.instance.pid() else { return };
+        slot.live.cpu = CpuHistory::default();
+        let (key, start_ticks) = (slot.key(inc), slot.durable.start_ticks);
+        ctx.keeper.follow(key, ProcRef { pid, start_ticks });
+    }
+}
+
+impl Handover {
+    pub(crate) const NAME: &str = "handover";
+}
+
+/// Follows incarnation `inc` to the main process that it named.
+fn follow(ctx: &mut Ctx, id: u32, inc: u32, pid: i32, is_rare: bool) {
+    let Some(slot) = ctx.slots.get(id).filter(|slot| slot.durable.instance.inc == inc) else { return };
+    let former = slot.durable.instance.pid();
+    if former == Some(pid) || (former.is_none() && !matches!(slot.durable.instance.state, State::Spawning { .. })) {
+        return;
+    }
+    let (name, pm_id) = (&slot.spec().name, slot.durable.pm_id);
+    let is_anothers = ctx.slots.iter().any(|other| other.durable.instance.pid() == Some(pid));
+    let Some(Successor { main, session }) = successor(slot, pid, ctx.keeper.pid()).filter(|_| !is_anothers) else {
+        if is_rare {
+            ctx.log.line(format_args!("App [{name}:{pm_id}] says that its main process is {pid}, which is none of its own"));
+        }
+        return;
+    };
+    if is_rare {
+        ctx.log.line(format_args!("App [{name}:{pm_id}] main process is {pid} now"));
+        // Were keeper and daemon killed then, the file on disk alone could show that the one that ends soon is not the app.
+        ctx.state_file.write_with_next();
+    }
+    let Some(slot) = ctx.slots.get_mut(id) else { return };
+    let start_ticks = std::mem::replace(&mut slot.durable.start_ticks, main.start_ticks);
+    for leader in former.map(|pid| ProcRef { pid, start_ticks }).into_iter().chain(session) {
+        ctx.slots.note_former_leader(id, leader);
+    }
+    // Before what else it sent together with this.
+    ctx.queue.push_front(Input::Event(id, Event::Followed { inc, pid }));
+}
+
+/// A process to which an app may hand over.
+struct Successor {
+    main: ProcRef,
+    /// The leader of its session, where that is neither itself nor known to be of the tree.
+    session: Option<ProcRef>,
+}
+
+/// The process with this pid, if it lives and is in the tree of the slot.
+fn successor(slot: &Slot, pid: i32, keeper: i32) -> Option<Successor> {
+    let main = slot.durable.instance.pid().unwrap_or(0);
+    let table = ProcTable::with_ancestors(pid, slot.durable.former_leaders.iter().map(|leader| leader.0).chain([main]));
+    let family = family_in(&table, slot, main, keeper);
+    let found = family.iter().find(|member| member.pid == pid)?;
+    // Threads have numbers too, but are no processes.
+    if !found.process().is_process() {
+        return None;
+    }
+    Some(Successor { main: found.process(), session: session(slot, found) })
+}
+
+/// The session of a process that was left by its leader: what is in it has no other evidence perhaps. One whose leader lives may be anybody's.
+fn session(slot: &Slot, process: &Entry) -> Option<ProcRef> {
+    let is_known = |pid| Some(pid) == slot.durable.instance.pid() || slot.durable.former_leaders.iter().any(|leader| leader.0 == pid);
+    let is_left = process.sid > 1 && process.sid != process.pid && !is_known(process.sid) && Entry::of(process.sid).is_none();
+    let start_ticks = slot.durable.former_leaders.first().map_or(slot.durable.start_ticks, |leader| leader.1);
+    is_left.then_some(ProcRef { pid: process.sid, start_ticks })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Played;
+    use crate::platform::keeper_door::KeeperDoor;
+    use crate::state::slots::processes::MARK;
+    use ostler_core::app::AppSpec;
+    use ostler_keeper::Link;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Child, Command};
+
+    /// We are the keeper: what we start is its child.
+    fn playing() -> Played {
+        let mut played = Played::new(&[]);
+        let link = Link::new(ostler_sys::net::socket::packet_pair().unwrap().0);
+        played.ctx.keeper = KeeperDoor::new(link, std::process::id().cast_signed());
+        played
+    }
+
+    /// A process of the tree of this instance, by its mark, which leads a session as main processes do.
+    fn process(unique_id: &str) -> Child {
+        let mut command = Command::new("sleep");
+        command.arg("1000").env(MARK, unique_id).process_group(0);
+        let child = command.spawn().unwrap();
+        // A moment after it is executed the kernel shows its variables.
+        while ostler_sys::process::tree::marker(of(&child).pid, MARK).is_none() {
+            std::thread::yield_now();
+        }
+        child
+    }
+
+    fn of(child: &Child) -> ProcRef {
+        ProcRef::of(child.id().cast_signed()).unwrap()
+    }
+
+    /// A running instance, and its process.
+    fn running(played: &mut Played) -> (u32, Child) {
+        let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api".into(), ..AppSpec::default() });
+        let main = process(&played.ctx.slots.get(id).unwrap().durable.unique_id);
+        played.start(&mut Handover, id, of(&main).pid);
+        played.ctx.slots.get_mut(id).unwrap().durable.start_ticks = of(&main).start_ticks;
+        (id, main)
+    }
+
+    fn says(played: &mut Played, id: u32, pid: i32) -> Option<i32> {
+        played.ctx.request(Request::Follow { id, inc: 1, pid, is_rare: true });
+        assert!(played.settle(&mut Handover).is_empty());
+        played.ctx.slots.get(id).unwrap().durable.instance.pid()
+    }
+
+    fn end(children: impl IntoIterator<Item = Child>) {
+        for mut child in children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    #[test]
+    fn only_a_process_of_its_own_tree_is_followed() {
+        let mut played = playing();
+        let (id, main) = running(&mut played);
+        let (other, of_other) = running(&mut played);
+        // Also where all evidence shows that it is of this tree.
+        let taken = process(&played.ctx.slots.get(id).unwrap().durable.unique_id);
+        let third = played.instance(AppSpec { name: "api".into(), script: "/srv/api".into(), ..AppSpec::default() });
+        played.start(&mut Handover, third, of(&taken).pid);
+        let stranger = process("somebody");
+        for pid in [of(&stranger).pid, of(&of_other).pid, of(&taken).pid, std::process::id().cast_signed(), 0, -1, 1 << 22] {
+            assert_eq!(says(&mut played, id, pid), Some(of(&main).pid), "{pid}");
+        }
+        assert!(played.log().contains("which is none of its own"), "{}", played.log());
+        assert!(played.ctx.slots.iter().all(|slot| slot.durable.former_leaders.is_empty()) && other != id);
+        end([main, of_other, taken, stranger]);
+    }
+
+    #[test]
+    fn the_former_one_is_remembered_and_its_end_is_not_the_end() {
+        let mut played = playing();
+        let (id, main) = running(&mut played);
+        let successor = process(&played.ctx.slots.get(id).unwrap().durable.unique_id);
+        played.ctx.event(id, Event::Ready { inc: 1 });
+        follow(&mut played.ctx, id, 1, of(&successor).pid, true);
+        assert!(matches!(played.ctx.queue[0], Input::Event(_, Event::Followed { .. })), "before what else it said: {:?}", played.ctx.queue);
+        assert!(played.settle(&mut Handover).is_empty());
+        let slot = played.ctx.slots.get(id).unwrap();
+        assert_eq!(slot.durable.instance.pid(), Some(of(&successor).pid));
+        assert_eq!(
+            (slot.durable.start_ticks, &slot.durable.former_leaders[..]),
+            (of(&successor).start_ticks, &[(of(&main).pid, of(&main).start_ticks)][..])
+        );
+        assert!(slot.durable.instance.is_former(1, of(&main).pid));
+        end([main, successor]);
+    }
+}

@@ -1,0 +1,84 @@
+//! Standard input of apps: a pipe that has no end, into which users may write lines.
+//!
+//! As under PM2, workers of Node's cluster have none: theirs is empty. The app itself has both ends of its pipe (`ostler_sys::fd::input`), so nothing of it has to
+//! be held, and the death of a daemon or keeper is no end of it.
+
+use ostler_core::app::ExecMode;
+use ostler_core::lifecycle::SpawnFailure;
+use ostler_proto::control::{Failure, Request, Response};
+use ostler_sys::fd::input;
+
+use crate::engine::{Ask, Beside, Ctx, Feature};
+
+/// Longest text of one request: what fits into a pipe.
+const MAX_BYTES: usize = 64 << 10;
+/// Number of standard input.
+const STDIN: i32 = 0;
+
+/// It has no state.
+#[derive(Debug, Default)]
+pub(crate) struct Input;
+
+impl Input {
+    pub(crate) const NAME: &str = "input";
+}
+
+impl Feature for Input {
+    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+        if ctx.slots.get(id).is_none_or(|slot| slot.spec().mode == ExecMode::Cluster) {
+            return Ok(());
+        }
+        match input::pipe() {
+            Ok(pipe) => beside.fds.push((pipe, STDIN)),
+            // It runs without.
+            Err(errno) => ctx.log.error_once("input", format_args!("an app has no standard input: {}", std::io::Error::from(errno))),
+        }
+        Ok(())
+    }
+
+    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+        let Request::Input { id, text } = &ask.request else { return Some(ask) };
+        let response = match write(ctx, *id, text) {
+            Ok(()) => Response::Done { ids: vec![*id] },
+            Err(why) => Response::Failed(Failure::Other(why)),
+        };
+        ctx.reply(ask.client, ask.id, response);
+        None
+    }
+}
+
+/// Writes to the instance with this number, all of it or nothing. An error in PM2's words where it has any.
+fn write(ctx: &Ctx, pm_id: u32, text: &str) -> Result<(), String> {
+    let slot = ctx.slots.serving().find(|slot| slot.durable.pm_id == pm_id).ok_or_else(|| format!("Process with ID <{pm_id}> unknown."))?;
+    if slot.spec().mode == ExecMode::Cluster {
+        return Err("Cannot send line to processes in cluster mode".into());
+    }
+    if text.len() > MAX_BYTES {
+        return Err(format!("{} bytes are too many for one line, {MAX_BYTES} is the most", text.len()));
+    }
+    let (_, process) = slot.process().ok_or_else(|| format!("Process with ID <{pm_id}> offline."))?;
+    input::write(process, text.as_bytes()).map_err(|error| format!("[{}]({pm_id}) {error}", slot.spec().name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Played;
+    use ostler_core::app::AppSpec;
+
+    #[test]
+    fn who_has_an_input() {
+        let (mut played, mut input) = (Played::new(&[]), Input);
+        let app = |name: &str, mode| AppSpec { name: name.into(), script: "/srv/app".into(), mode, ..AppSpec::default() };
+        for (mode, has) in [(ExecMode::Fork, true), (ExecMode::Cluster, false)] {
+            let id = played.instance(app("app", mode));
+            let mut beside = Beside::default();
+            input.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
+            assert_eq!(beside.fds.iter().any(|(_, number)| *number == STDIN), has, "{mode:?}");
+        }
+        assert_eq!(write(&played.ctx, 9, "x"), Err("Process with ID <9> unknown.".into()));
+        assert_eq!(write(&played.ctx, 1, "x"), Err("Cannot send line to processes in cluster mode".into()));
+        assert_eq!(write(&played.ctx, 0, "x"), Err("Process with ID <0> offline.".into()));
+        assert!(write(&played.ctx, 0, &"x".repeat(MAX_BYTES + 1)).is_err());
+    }
+}

@@ -1,0 +1,128 @@
+//! Pid files of instances.
+//!
+//! As PM2: the number only, no newline. A pid file that cannot be written is no reason not to run.
+
+use std::path::Path;
+
+use ostler_core::lifecycle::{Event, Transition};
+
+use crate::engine::{Ctx, Feature, InstanceStep};
+use crate::platform::rights::Rights;
+
+/// Pid files: whether one was written is on the slot.
+#[derive(Debug, Default)]
+pub(crate) struct PidFiles;
+
+impl PidFiles {
+    pub(crate) const NAME: &str = "pid_files";
+}
+
+impl Feature for PidFiles {
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        if matches!(step.event, Event::Spawned { .. }) {
+            write(ctx, step.id);
+        }
+    }
+
+    fn on_follow(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
+        write(ctx, id);
+    }
+
+    fn on_serving(&mut self, ctx: &mut Ctx, id: u32) {
+        write(ctx, id);
+    }
+
+    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+        match transition {
+            // The next process writes its pid over it at once.
+            Transition::RestartScheduled { delay_ms: 0 } => {}
+            Transition::RestartScheduled { .. }
+            | Transition::Stopped
+            | Transition::Overlimit { .. }
+            | Transition::CouldNotStart(_)
+            | Transition::Deleted => remove(ctx, id),
+            _ => {}
+        }
+    }
+}
+
+/// Writes the pid file of an instance that has a process and serves.
+fn write(ctx: &mut Ctx, id: u32) {
+    let Some(slot) = ctx.slots.get_mut(id).filter(|slot| slot.is_seen()) else { return };
+    let Some(pid) = slot.durable.instance.pid() else { return };
+    let path = Path::new(&slot.live.files.pid);
+    let written = Rights::of(slot.spec()).write(path, pid.to_string().as_bytes());
+    slot.live.pid_file_written = written.is_ok();
+    if let Err(error) = written {
+        ctx.log.error(format_args!("cannot write \"{}\": {error}", path.display()));
+    }
+}
+
+/// Removes the pid file after its process has ended.
+fn remove(ctx: &mut Ctx, id: u32) {
+    let Some(slot) = ctx.slots.get_mut(id) else { return };
+    if std::mem::take(&mut slot.live.pid_file_written) {
+        // Somebody else may have removed it already.
+        let _ = Rights::of(slot.spec()).remove(slot.live.files.pid.as_ref());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Played;
+    use crate::state::store::Role;
+    use ostler_core::app::AppSpec;
+
+    /// Instance whose pid file is in the home; its path is unique as the home is.
+    fn instance(played: &mut Played) -> (u32, std::path::PathBuf) {
+        let path = played.home().join("api.pid");
+        let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api.js".into(), ..AppSpec::default() });
+        played.ctx.slots.get_mut(id).unwrap().live.files.pid = path.to_str().unwrap().into();
+        (id, path)
+    }
+
+    #[test]
+    fn there_while_it_runs_or_comes_again_at_once() {
+        let mut played = Played::new(&[]);
+        let (id, path) = instance(&mut played);
+        played.start(&mut PidFiles, id, 4711);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "4711", "no newline");
+        PidFiles.on_transition(&mut played.ctx, id, &Transition::RestartScheduled { delay_ms: 0 });
+        assert!(path.exists());
+        for transition in
+            [Transition::RestartScheduled { delay_ms: 1 }, Transition::Stopped, Transition::Overlimit { unstable: 1 }, Transition::Deleted]
+        {
+            PidFiles.on_serving(&mut played.ctx, id);
+            assert!(path.exists());
+            PidFiles.on_transition(&mut played.ctx, id, &transition);
+            assert!(!path.exists(), "{transition:?}");
+        }
+        std::fs::write(&path, "1").unwrap();
+        PidFiles.on_transition(&mut played.ctx, id, &Transition::Stopped);
+        assert!(path.exists(), "somebody else wrote it");
+    }
+
+    #[test]
+    fn of_the_two_of_a_reload_only_the_one_that_serves() {
+        let mut played = Played::new(&[]);
+        let (id, path) = instance(&mut played);
+        played.ctx.slots.get_mut(id).unwrap().durable.role = Role::Candidate;
+        played.start(&mut PidFiles, id, 4711);
+        assert!(!path.exists());
+        played.ctx.slots.get_mut(id).unwrap().durable.role = Role::Serving;
+        PidFiles.on_serving(&mut played.ctx, id);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "4711");
+    }
+
+    #[test]
+    fn one_that_cannot_be_written_is_said_and_no_reason_not_to_run() {
+        let mut played = Played::new(&[]);
+        let (id, path) = instance(&mut played);
+        std::fs::create_dir(&path).unwrap();
+        played.start(&mut PidFiles, id, 4711);
+        assert!(played.log().contains("cannot write"), "{}", played.log());
+        PidFiles.on_transition(&mut played.ctx, id, &Transition::Stopped);
+        assert!(path.exists());
+    }
+}

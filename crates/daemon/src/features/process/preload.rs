@@ -1,0 +1,237 @@
+//! Node preload: its file, and its settings.
+//!
+//! It is part of this binary and is written where the app's user can read it: into the home, or for apps of other users (only root starts
+//! those) into a folder of root's below `/run`. Without a place, or where its user
+//! cannot read it, the app runs without it and is stopped by signal alone.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use ostler_core::lifecycle::SpawnFailure;
+use ostler_core::serving::Sticky;
+use ostler_sys::Credentials;
+use ostler_sys::fs::replace::{Durability, Writers, replace};
+use serde_json::{Map, json};
+
+use crate::engine::{Beside, Ctx, Feature};
+use crate::platform::log::DaemonLog;
+use crate::platform::settings::Settings;
+use crate::platform::shared_folder::{SHARED_FOLDER, shared_folder};
+use crate::state::slots::Slot;
+
+#[path = "../../../preload/code.rs"]
+mod code;
+
+use code::CODE;
+/// Code that the preload loads when figures are collected, from beside it.
+const COLLECTOR: &str = include_str!("../../../preload/collector.cjs");
+
+/// Code that the preload loads when somebody reads a page of one worker, from beside it.
+const WAY: &str = include_str!("../../../preload/way.cjs");
+
+const FILE_PREFIX: &str = "node-preload-";
+const COLLECTOR_PREFIX: &str = "node-collector-";
+const WAY_PREFIX: &str = "node-way-";
+
+/// Variable with the settings of the preload.
+const SETTINGS_VAR: &str = "OSTLER_PRELOAD";
+
+/// Files of the preload that were written by this daemon.
+#[derive(Debug, Default)]
+pub(crate) struct Preload {
+    home: Option<PathBuf>,
+    shared: Option<PathBuf>,
+    /// Users for whom it was reported that they cannot read it.
+    reported: BTreeSet<u32>,
+}
+
+impl Feature for Preload {
+    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+        let Some(slot) = ctx.slots.get_mut(id) else { return Ok(()) };
+        let user = beside.account.as_ref().map(|account| &account.credentials);
+        let path = self.path_for(slot, user, &ctx.settings, &mut ctx.log).and_then(|path| path.into_os_string().into_string().ok());
+        slot.durable.preloaded = path.is_some();
+        if let Some(path) = path {
+            let settings = settings(slot, inc, beside.debug_port);
+            beside.vars.push((SETTINGS_VAR, settings));
+            beside.node_args.extend(["--require".into(), path]);
+        }
+        Ok(())
+    }
+
+    fn on_recognised(&mut self, ctx: &mut Ctx, id: u32, pid: i32) {
+        if let Some(slot) = ctx.slots.get_mut(id) {
+            slot.durable.preloaded = runs_with(pid);
+        }
+    }
+}
+
+impl Preload {
+    pub(crate) const NAME: &str = "preload";
+
+    /// Path of the file for a process of this slot; none = it runs without. `user`: the user it runs as, where that is given.
+    fn path_for(&mut self, slot: &Slot, user: Option<&Credentials>, settings: &Settings, log: &mut DaemonLog) -> Option<PathBuf> {
+        let spec = slot.spec();
+        // Under its first permission model (version 20) Node refuses to read the file, and the app would not start.
+        let is_locked = spec.interpreter_args.iter().any(|arg| arg == "--experimental-permission");
+        if spec.no_preload || !spec.ends_in_node() || is_locked {
+            return None;
+        }
+        let other = user.filter(|user| user.uid != rustix::process::geteuid().as_raw());
+        let place = if other.is_some() { &mut self.shared } else { &mut self.home };
+        if place.as_ref().is_none_or(|path| !path.exists()) {
+            *place = if other.is_some() { write_shared() } else { write(&settings.home, None) };
+        }
+        let path = place.clone();
+        let Some(user) = other else { return path };
+        // A file that Node cannot read would end the app before its first line.
+        let readable = path.filter(|path| ostler_sys::fs::access::can_read(path, user).unwrap_or(false));
+        if readable.is_none() && self.reported.insert(user.uid) {
+            log.error(format_args!(
+                "App [{}:{}] runs without the Node preload (a reload cuts what is open at drain_timeout): user {} cannot read it in {SHARED_FOLDER}",
+                spec.name, slot.durable.pm_id, user.uid
+            ));
+        }
+        readable
+    }
+}
+
+/// True if a process was started with a preload of ours: its daemon may have died before it could record that.
+fn runs_with(pid: i32) -> bool {
+    let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let mut words = command.split(|byte| *byte == 0);
+    let is_ours = |text: &[u8]| memchr::memmem::find(text, FILE_PREFIX.as_bytes()).is_some();
+    if words.any(|word| word == b"--require") && words.next().is_some_and(is_ours) {
+        return true;
+    }
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|variable| variable.starts_with(b"NODE_OPTIONS=") && is_ours(variable))
+}
+
+/// Name of a file: two versions of the daemon do not write to the same one.
+fn name(prefix: &str) -> String {
+    format!("{prefix}{}.cjs", env!("CARGO_PKG_VERSION"))
+}
+
+/// Writes the files. Without the others nothing is collected or read; nothing else.
+fn write(folder: &Path, mode: Option<u32>) -> Option<PathBuf> {
+    write_one(&folder.join(name(COLLECTOR_PREFIX)), COLLECTOR, mode);
+    write_one(&folder.join(name(WAY_PREFIX)), WAY, mode);
+    write_one(&folder.join(name(FILE_PREFIX)), CODE, mode)
+}
+
+fn write_one(path: &Path, code: &str, mode: Option<u32>) -> Option<PathBuf> {
+    let is_there = std::fs::read(path).is_ok_and(|present| present == code.as_bytes());
+    let is_written = is_there || replace(path, code.as_bytes(), Durability::Process, Writers::One).is_ok();
+    let is_open = |mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).is_ok();
+    (is_written && mode.is_none_or(is_open)).then(|| path.to_owned())
+}
+
+fn write_shared() -> Option<PathBuf> {
+    write(shared_folder()?, Some(0o644))
+}
+
+/// Settings of one process. `debug_port`: where Node's inspector is to listen after SIGUSR1.
+fn settings(slot: &Slot, inc: u32, debug_port: Option<u16>) -> String {
+    let mut settings = Map::new();
+    if let Some(port) = debug_port {
+        settings.insert("debug_port".into(), port.into());
+    }
+    if slot.live.piped.is_some() {
+        settings.insert("sync".into(), true.into());
+    }
+    if let Some(Sticky::Cookie(name)) = &slot.spec().sticky {
+        settings.insert("cookie".into(), json!({"name": name, "worker": format!("{}.{inc}", slot.durable.index)}));
+    }
+    if let Some(ms) = slot.spec().max_connection_age_ms {
+        settings.insert("age_ms".into(), ms.into());
+    }
+    if slot.spec().is_module() {
+        settings.insert("module".into(), true.into());
+    }
+    if let Some(ms) = slot.spec().health().and_then(|health| health.heartbeat_ms) {
+        // Two may be late.
+        settings.insert("beat_ms".into(), (ms / 3).into());
+    }
+    serde_json::Value::Object(settings).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Played;
+    use ostler_core::app::AppSpec;
+
+    fn node() -> AppSpec {
+        AppSpec { name: "api".into(), script: "/srv/api.js".into(), interpreter: Some("/usr/bin/node".into()), ..AppSpec::default() }
+    }
+
+    fn prepared(spec: AppSpec) -> (Beside, bool) {
+        let (mut played, mut preload, mut beside) = (Played::new(&[]), Preload::default(), Beside::default());
+        let id = played.instance(spec);
+        preload.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
+        (beside, played.ctx.slots.get(id).unwrap().durable.preloaded)
+    }
+
+    #[test]
+    fn an_app_of_node_is_started_with_it_and_told_what_it_has_to_do() {
+        let mut spec = node();
+        spec.sticky = Some(Sticky::Cookie("seat".into()));
+        spec.max_connection_age_ms = Some(60_000);
+        let (beside, is_preloaded) = prepared(spec);
+        let [require, path] = &beside.node_args[..] else { panic!("{:?}", beside.node_args) };
+        assert!(require == "--require" && path.contains(FILE_PREFIX) && is_preloaded, "{path}");
+        assert_eq!(beside.vars, [(SETTINGS_VAR, r#"{"cookie":{"name":"seat","worker":"0.1"},"age_ms":60000}"#.to_owned())]);
+    }
+
+    #[test]
+    fn others_run_without_it() {
+        let locked = AppSpec { interpreter_args: vec!["--experimental-permission".into()], ..node() };
+        let python = AppSpec { interpreter: Some("python3".into()), ..node() };
+        for spec in [AppSpec { no_preload: true, ..node() }, locked, python, AppSpec { interpreter: None, ..node() }] {
+            let (beside, is_preloaded) = prepared(spec.clone());
+            assert!(beside.node_args.is_empty() && beside.vars.is_empty() && !is_preloaded, "{spec:?}");
+        }
+    }
+
+    #[test]
+    fn its_file_is_made_anew_where_somebody_removed_it() {
+        let (mut played, mut preload) = (Played::new(&[]), Preload::default());
+        let id = played.instance(node());
+        let mut path = || {
+            let mut beside = Beside::default();
+            preload.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
+            PathBuf::from(beside.node_args.pop().unwrap())
+        };
+        let first = path();
+        assert_eq!(std::fs::read_to_string(&first).unwrap(), CODE);
+        std::fs::remove_file(&first).unwrap();
+        assert_eq!(path(), first);
+        assert!(first.exists());
+    }
+
+    #[test]
+    fn a_process_of_a_former_daemon_is_recognised_by_its_command() {
+        let (mut played, mut preload) = (Played::new(&[]), Preload::default());
+        let id = played.instance(node());
+        let file = format!("/tmp/{FILE_PREFIX}x.cjs");
+        for (words, expected) in [(["--require", &file], true), (["--require", "/srv/own.cjs"], false), (["-e", &file], false)] {
+            // A shell that does nothing has these words in its command.
+            let mut child = std::process::Command::new("sh")
+                .args(["-c", "read line", "sh"])
+                .args(words)
+                .stdin(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            let pid = child.id().cast_signed();
+            while std::fs::read(format!("/proc/{pid}/cmdline")).unwrap().is_empty() {
+                std::thread::yield_now();
+            }
+            preload.on_recognised(&mut played.ctx, id, pid);
+            assert_eq!(played.ctx.slots.get(id).unwrap().durable.preloaded, expected, "{words:?}");
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Sweeps: search for what is left of a process tree, and its end (`crate::state::slots::trees`).
+//!
+//! # Theory of operation
+//!
+//! An instance that stops is not down before its whole tree is gone. What is left when its main process has ended is an orphan: it is signalled
+//! or killed, watched, and searched again until nothing is found. One read of the process table serves all instances that wait at the same
+//! time, and comes when nothing else is left to do: by then the signals of the turn were decided.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use ostler_core::lifecycle::stop::{self, Met};
+use ostler_core::lifecycle::{AfterStop, Event, ExitRecord, State, Wanted};
+use ostler_sys::process::signal::KILL;
+use ostler_sys::{ProcRef, cgroup};
+
+use crate::engine::{Ctx, Ending, Feature, InstanceStep, Key, Request};
+use crate::platform::reactor::Source;
+use crate::state::slots::processes::{INC_MARK, inc_mark};
+
+/// Delay of the search for what crashed incarnations left outside their groups.
+const LATE_MS: u64 = 200;
+/// Age from which an end was handled by a daemon before this one.
+const RECENT_MS: u64 = 60_000;
+/// Time in which leftovers of instances that end one after the other are collected for one search.
+const COLLECT_MS: u64 = 2;
+
+/// Search of one instance's tree.
+#[derive(Debug)]
+struct Sweep {
+    slot: u32,
+    inc: u32,
+    /// Polite signal, sent once to each process; none = SIGKILL.
+    signal: Option<i32>,
+    /// Processes that got the polite signal.
+    asked: Vec<ProcRef>,
+    /// Time of the next search; none = when one of its processes ends.
+    due_ms: Option<u64>,
+}
+
+/// Sweeps under way.
+#[derive(Debug, Default)]
+pub(crate) struct Sweeps {
+    all: Vec<Sweep>,
+    /// Crashed incarnations and their marks; what they left is searched together.
+    late: Vec<(ProcRef, String)>,
+    late_ms: Option<u64>,
+    /// Orphans whose end we wait for: pid → descriptor and the slot that waits.
+    watched: BTreeMap<u64, (OwnedFd, u32)>,
+}
+
+impl Feature for Sweeps {
+    /// Repeats the late sweeps: a daemon that died may have left them undone, and only it knew of them.
+    fn on_boot(&mut self, ctx: &mut Ctx) {
+        let now_ms = ctx.now.mono_ms;
+        let is_recent = |exit: &&ExitRecord| exit.pid > 0 && now_ms.saturating_sub(exit.ended.mono_ms) < RECENT_MS;
+        for slot in ctx.slots.iter().filter(|slot| slot.live.policy.owns_tree()) {
+            for exit in slot.durable.instance.exits.iter().filter(is_recent) {
+                // Its start time is not known any more: who carries its mark began after it in any case.
+                self.add_late(now_ms, ProcRef { pid: exit.pid, start_ticks: 0 }, inc_mark(&slot.durable.unique_id, exit.inc));
+            }
+        }
+    }
+
+    /// An end that left nothing is over at once: in the same step, and so with the same write of the journal.
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        if let Event::Exited { inc, .. } = *step.event
+            && (self.has_left_nothing_in_its_group(ctx, step.id, inc) || has_left_nothing(ctx, step.id, inc))
+        {
+            ctx.event(step.id, Event::TreeGone { inc });
+        }
+    }
+
+    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+        match request {
+            Request::Sweep { id, inc, .. } if stopping(ctx, id).is_none_or(|(stopping, _)| stopping != inc) => {}
+            Request::Sweep { id, inc, signal } => self.add(ctx.now.mono_ms, id, inc, signal),
+            Request::EndLeftovers { leader, mark } => self.add_late(ctx.now.mono_ms, leader, mark),
+            request => return Some(request),
+        }
+        None
+    }
+
+    fn on_quiet(&mut self, ctx: &mut Ctx) {
+        if self.next_ms().is_some_and(|due| due <= ctx.now.mono_ms) {
+            self.sweep(ctx);
+        }
+    }
+
+    /// Handles the end of an orphan: who waited for it searches again.
+    fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
+        let Some((fd, slot)) = self.watched.remove(&key) else { return };
+        ctx.reactor.remove(&fd);
+        for sweep in self.all.iter_mut().filter(|sweep| sweep.slot == slot) {
+            sweep.due_ms = Some(ctx.now.mono_ms);
+        }
+    }
+
+    fn on_forgotten(&mut self, _ctx: &mut Ctx, id: u32) {
+        self.all.retain(|sweep| sweep.slot != id);
+    }
+
+    /// Sweeps once in a turn: where many are stopped together there are as many sweeps.
+    fn on_settled(&mut self, ctx: &mut Ctx) {
+        ctx.timers.set(Self::LOOK, self.next_ms());
+    }
+
+    /// Does the late sweeps before everything ends.
+    fn on_leave(&mut self, ctx: &mut Ctx, ending: Ending) {
+        if ending == Ending::Everything && !self.late.is_empty() {
+            self.sweep_late(ctx);
+        }
+    }
+}
+
+impl Sweeps {
+    pub(crate) const NAME: &str = "sweeps";
+    /// Timer of the next sweep; it is done when all is quiet.
+    const LOOK: Key = (Self::NAME, 0);
+
+    fn next_ms(&self) -> Option<u64> {
+        self.all.iter().filter_map(|sweep| sweep.due_ms).chain(self.late_ms).min()
+    }
+
+    /// Adds a later search for what an ended incarnation left outside its process group.
+    fn add_late(&mut self, now_ms: u64, leader: ProcRef, mark: String) {
+        self.late.push((leader, mark));
+        self.late_ms.get_or_insert(now_ms + LATE_MS);
+    }
+
+    /// Adds a sweep; one for the same process replaces the former.
+    fn add(&mut self, now_ms: u64, slot: u32, inc: u32, signal: Option<i32>) {
+        let former = self.all.iter().position(|sweep| sweep.slot == slot).map(|index| self.all.swap_remove(index));
+        let asked = former.filter(|former| former.inc == inc).map(|former| former.asked).unwrap_or_default();
+        let due_ms = Some(now_ms + if self.all.len() > 2 { COLLECT_MS } else { 0 });
+        self.all.push(Sweep { slot, inc, signal, asked, due_ms });
+    }
+
+    /// Searches for what is left of the trees that are due.
+    fn sweep(&mut self, ctx: &mut Ctx) {
+        let now_ms = ctx.now.mono_ms;
+        let is_due = |sweep: &Sweep| sweep.due_ms.is_some_and(|due| due <= now_ms);
+        let (due, later) = std::mem::take(&mut self.all).into_iter().partition::<Vec<_>, _>(is_due);
+        self.all = later;
+        if self.late_ms.is_some_and(|due| due <= now_ms) {
+            self.sweep_late(ctx);
+        }
+        for sweep in due {
+            self.sweep_one(ctx, sweep);
+        }
+        ctx.forget_processes();
+    }
+
+    /// On the way from a crash to the next process there is no time to read the process table: that its process group and its cgroup are
+    /// empty is enough. Where there are no cgroups, what left the process group (a double fork with a session of its own) is found by its
+    /// mark a moment later.
+    fn has_left_nothing_in_its_group(&mut self, ctx: &Ctx, id: u32, ended: u32) -> bool {
+        // One that handed over to another process leaves more than the group of that.
+        let Some(slot) = ctx.slots.get(id).filter(|slot| slot.durable.former_leaders.is_empty()) else { return false };
+        let State::Stopping { inc, pid, leader_gone: true, next: AfterStop::Restart { .. }, .. } = slot.durable.instance.state else {
+            return false;
+        };
+        if inc != ended {
+            return false;
+        }
+        if !ostler_sys::process::is_group_empty(pid) {
+            return false;
+        }
+        match &slot.durable.group {
+            Some(cgroup) if cgroup::is_populated(Path::new(&**cgroup)) => return false,
+            _ => {}
+        }
+        self.add_late(ctx.now.mono_ms, ProcRef { pid, start_ticks: slot.durable.start_ticks }, inc_mark(&slot.durable.unique_id, inc));
+        true
+    }
+
+    /// Kills with SIGKILL what crashed incarnations left outside their groups.
+    fn sweep_late(&mut self, ctx: &mut Ctx) {
+        self.late_ms = None;
+        let keeper = ctx.keeper.pid();
+        let mut late = std::mem::take(&mut self.late);
+        late.retain(|(leader, _)| !ctx.is_without_orphans_since(leader.start_ticks));
+        if late.is_empty() {
+            return ctx.forget_processes();
+        }
+        let table = ctx.look_at_processes();
+        for (leader, mark) in late {
+            for member in table.tree(leader, INC_MARK, mark.as_bytes(), keeper) {
+                // It may have ended by itself meanwhile.
+                let _ = member.process().signal(KILL);
+            }
+        }
+        ctx.forget_processes();
+    }
+
+    fn sweep_one(&mut self, ctx: &mut Ctx, mut sweep: Sweep) {
+        let Some((inc, pid)) = stopping(ctx, sweep.slot).filter(|(inc, _)| *inc == sweep.inc) else { return };
+        let left = ctx.family(sweep.slot, pid);
+        if left.is_empty() {
+            return ctx.event(sweep.slot, Event::TreeGone { inc });
+        }
+        if let (None, Some(slot)) = (sweep.signal, ctx.slots.get_mut(sweep.slot)) {
+            slot.kill_group();
+        }
+        let mut met = Vec::with_capacity(left.len());
+        for member in left {
+            let process = member.process();
+            match sweep.signal {
+                None => _ = process.signal(KILL),
+                Some(signal) if !sweep.asked.contains(&process) => {
+                    let _ = process.signal(signal);
+                    sweep.asked.push(process);
+                }
+                Some(_) => {}
+            }
+            met.push(self.watch(ctx, process, sweep.slot));
+        }
+        sweep.due_ms = stop::next_look(sweep.signal.is_none(), &met, ctx.now.mono_ms);
+        self.all.push(sweep);
+    }
+
+    fn watch(&mut self, ctx: &Ctx, process: ProcRef, slot: u32) -> Met {
+        let key = u64::from(process.pid.cast_unsigned());
+        if let Some((_, waits)) = self.watched.get(&key) {
+            return if *waits == slot { Met::Watched } else { Met::Unwatched };
+        }
+        match process.open() {
+            Ok(fd) if ctx.reactor.add(&fd, Source::Feature(Self::NAME, key)).is_ok() => {
+                self.watched.insert(key, (fd, slot));
+                Met::Watched
+            }
+            Err(rustix::io::Errno::SRCH) => Met::Gone,
+            Ok(_) | Err(_) => Met::Unwatched,
+        }
+    }
+}
+
+/// True if the kernel itself says that an instance that comes to rest has left nothing: no orphan of anybody's is the keeper's child, and its cgroup can
+/// be removed, which one with a process in it cannot. That removal is due anyway, and costs less than reading who is in it.
+fn has_left_nothing(ctx: &mut Ctx, id: u32, ended: u32) -> bool {
+    let Some(slot) = ctx.slots.get(id) else { return false };
+    let State::Stopping { inc, leader_gone: true, next, .. } = slot.durable.instance.state else { return false };
+    let comes_to_rest = match next {
+        AfterStop::Settle { .. } => slot.durable.instance.wanted != Wanted::Up,
+        AfterStop::GiveUp { .. } => true,
+        AfterStop::Judge | AfterStop::Failed | AfterStop::Restart { .. } => false,
+    };
+    let Some(group) = slot.durable.group.clone().filter(|_| inc == ended && comes_to_rest) else { return false };
+    if !ctx.can_only_be_in_its_group(id) || cgroup::remove(Path::new(&*group)).is_err() {
+        return false;
+    }
+    if let Some(slot) = ctx.slots.get_mut(id) {
+        (slot.durable.group, slot.live.group_fresh) = (None, true);
+    }
+    true
+}
+
+/// Incarnation and pid of an instance that is being stopped.
+fn stopping(ctx: &Ctx, id: u32) -> Option<(u32, i32)> {
+    match ctx.slots.get(id)?.durable.instance.state {
+        State::Stopping { inc, pid, .. } => Some((inc, pid)),
+        _ => None,
+    }
+}

@@ -1,0 +1,218 @@
+//! Actions after a change.
+
+use ostler_core::lifecycle::{Event, Origin, PolicyName, State};
+use ostler_core::watch::{Burst, Exactness, Habit, Judgement, Outcome};
+use ostler_proto::control::Action;
+
+use super::Watches;
+use super::engine::{Change, News, Report};
+use crate::engine::{Ctx, Request};
+use crate::state::slots::Slot;
+use crate::state::store::Role;
+
+/// `USER_HZ` is 100 on every architecture that we run on.
+const MS_PER_TICK: u64 = 10;
+/// Number of folders from which a warning is due: more are hardly meant.
+const MANY_FOLDERS: usize = 10_000;
+/// Delay until the next check, while a reload is under way.
+pub(super) const AGAIN_MS: u64 = 150;
+
+impl Watches {
+    /// Handles reports of the thread.
+    pub(super) fn on_reports(&mut self, ctx: &mut Ctx) {
+        let Some(engine) = &self.engine else { return };
+        // Only clears it.
+        engine.ours.clear();
+        let reports: Vec<Report> = engine.reports.try_iter().collect();
+        for Report { group, news } in reports {
+            if let News::Died(text) = &news {
+                ctx.log.error(format_args!("bug in the thread that watches files, which begins anew: {text}"));
+                let home = ctx.settings.home.to_string_lossy().into_owned();
+                self.begin_again(&ctx.reactor, &home);
+                return self.settle(ctx);
+            }
+            let Some(name) = self.groups.get(&group).map(|group| group.name.clone()) else { continue };
+            match news {
+                News::Watching { folders: 1 } => ctx.log.line(format_args!("Watching 1 folder for app {name}")),
+                News::Watching { folders } => {
+                    ctx.log.line(format_args!("Watching {folders} folders for app {name}"));
+                    if folders >= MANY_FOLDERS {
+                        ctx.log.error(format_args!(
+                            "App [{name}] watches {folders} folders: name those that matter in watch, or others in ignore_watch"
+                        ));
+                    }
+                }
+                News::Trouble(text) => ctx.log.error(format_args!("App [{name}] {text}")),
+                News::Changed { changes, more } => self.files_changed(ctx, group, &changes, more),
+                News::Died(_) => {}
+            }
+        }
+    }
+
+    fn files_changed(&mut self, ctx: &mut Ctx, group: u32, changes: &[Change], more: bool) {
+        let mut counted = None;
+        for change in changes {
+            if self.file_changed(ctx, group, change) {
+                counted = Some(change);
+            }
+        }
+        // What is not named is like the last one that is.
+        if let Some(last) = counted.filter(|_| more) {
+            self.file_changed(ctx, group, &Change { path: last.path.clone(), wall_ms: None });
+        }
+    }
+
+    /// Handles a changed file. True: it counts.
+    pub(super) fn file_changed(&mut self, ctx: &mut Ctx, id: u32, change: &Change) -> bool {
+        let now = ctx.now;
+        // The clock of the files is the one that is shown to people; it can be set.
+        let ago = change.wall_ms.map_or(0, |at| now.wall_ms.saturating_sub(at));
+        let at_ms = now.mono_ms.saturating_sub(ago);
+        let Some(group) = self.groups.get_mut(&id) else { return false };
+        let started = |slot: &u32| ctx.slots.get(*slot).filter(|slot| slot.durable.role != Role::Retiring).map(started_ms);
+        let newest = group.members.iter().filter_map(started).max();
+        let running = newest.flatten();
+        let age_ms = running.filter(|started| *started < u64::MAX).map(|started| at_ms.saturating_sub(started));
+        if group.guard.judge(&change.path, age_ms) == Judgement::Own {
+            return false;
+        }
+        let members: Vec<u32> = group.members.iter().copied().filter(|slot| started(slot).is_some()).collect();
+        let tick_ms = ostler_sys::time::clock::file_tick_ms();
+        let mut counts = false;
+        for id in members {
+            let Some(slot) = ctx.slots.get_mut(id) else { continue };
+            let exactness = Exactness { tick_ms, built_by_hook: slot.spec().hooks.pre_start.is_some() };
+            if started_ms(slot).is_some_and(|started| exactness.is_known(at_ms, started)) {
+                continue;
+            }
+            counts = true;
+            if !slot.durable.watch.changed {
+                slot.durable.watch.changed = true;
+                ctx.slots.changed(id);
+            }
+        }
+        if counts {
+            let Some(group) = self.groups.get_mut(&id) else { return false };
+            match &mut group.burst {
+                Some(burst) => burst.last_ms = now.mono_ms,
+                None => group.burst = Some(Burst::begin(change.path.clone(), age_ms, now.mono_ms)),
+            }
+            self.set_timer(ctx, id);
+        }
+        counts
+    }
+
+    /// Restores changes that the former daemon knew and had not acted on yet.
+    pub(super) fn recall_changes(&mut self, ctx: &mut Ctx) {
+        let now_ms = ctx.now.mono_ms;
+        let mut recalled = Vec::new();
+        for (id, group) in &mut self.groups {
+            let is_marked = |slot: &u32| ctx.slots.get(*slot).is_some_and(|slot| slot.durable.watch.changed);
+            if group.burst.is_none() && group.members.iter().any(is_marked) {
+                group.burst = Some(Burst::begin(group.key.cwd.clone(), None, now_ms));
+                recalled.push(*id);
+            }
+        }
+        recalled.into_iter().for_each(|id| self.set_timer(ctx, id));
+    }
+
+    /// Handles the end of a burst of this group; its restart waits for the end of a reload that is under way.
+    pub(super) fn look_at_burst(&mut self, ctx: &mut Ctx, id: u32) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        if ctx.slots.is_being_replaced(&group.name) {
+            group.not_before_ms = ctx.now.mono_ms + AGAIN_MS;
+        } else if let Some(burst) = group.burst.take() {
+            self.end_burst(ctx, id, burst);
+        }
+        self.set_timer(ctx, id);
+    }
+
+    fn end_burst(&mut self, ctx: &mut Ctx, id: u32, burst: Burst) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let is_meant = |slot: &&Slot| slot.durable.watch.changed && slot.durable.role == Role::Serving;
+        let marked: Vec<u32> =
+            group.members.iter().filter_map(|slot| ctx.slots.get(*slot)).filter(is_meant).map(|slot| slot.durable.id).collect();
+        if marked.is_empty() {
+            return;
+        }
+        let name = group.name.clone();
+        let path = shown(&burst.path, &group.key.cwd).escape_debug().to_string();
+        let outcome = if burst.is_held { Outcome::Restart } else { group.guard.outcome(&burst.path, burst.age_ms) };
+        match outcome {
+            Outcome::Restart => {}
+            Outcome::Later { delay_ms, is_first } => {
+                group.not_before_ms = ctx.now.mono_ms + delay_ms;
+                group.burst = Some(Burst { is_held: true, ..burst });
+                if is_first {
+                    ctx.log.error(format_args!(
+                        "App {name} is restarted again and again by \"{path}\", which perhaps it writes itself: this comes later and later \
+                         now; name it in ignore_watch"
+                    ));
+                }
+                return;
+            }
+            Outcome::Nothing(habit) => {
+                log_habit(ctx, &name, &habit);
+                return unmark(ctx, &marked);
+            }
+        }
+        ctx.log.line(format_args!("Change detected on path {path} for app {name} - restarting"));
+        restart_changed(ctx, &name, &marked, Origin::found(PolicyName::Watch, path));
+    }
+}
+
+fn log_habit(ctx: &mut Ctx, name: &str, habit: &Habit) {
+    let Habit { path, is_folder, window_ms } = habit;
+    let what = if *is_folder { "files in" } else { "" };
+    let blank = if *is_folder { " " } else { "" };
+    let seconds = *window_ms as f64 / 1000.0;
+    ctx.log.error(format_args!(
+        "App {name} writes {what}{blank}\"{}\" itself each time it is started: in its first {seconds:.1} s that restarts it no longer; \
+         name it in ignore_watch",
+        path.escape_debug()
+    ));
+}
+
+fn unmark(ctx: &mut Ctx, slots: &[u32]) {
+    for id in slots {
+        if let Some(slot) = ctx.slots.get_mut(*id) {
+            slot.durable.watch.changed = false;
+            ctx.slots.changed(*id);
+        }
+    }
+}
+
+/// Reloads where all instances run and can serve beside their successors; else restarts, also what has ended by itself.
+fn restart_changed(ctx: &mut Ctx, name: &str, marked: &[u32], origin: Origin) {
+    let all = ctx.slots.of_app(name);
+    let can_reload = |id: &u32| {
+        let slot = ctx.slots.get(*id);
+        slot.is_some_and(|slot| matches!(slot.durable.instance.state, State::Running { .. }) && slot.spec().shares_its_ports())
+    };
+    let action = if all.iter().all(|id| marked.contains(id) && can_reload(id)) { Action::Reload } else { Action::Restart };
+    let is_down = |id: &u32| ctx.slots.get(*id).is_some_and(|slot| matches!(slot.durable.instance.state, State::Stopped | State::Errored));
+    let (down, up): (Vec<u32>, Vec<u32>) = marked.iter().copied().partition(is_down);
+    if !up.is_empty() {
+        ctx.request(Request::Act { action, ids: up, origin: origin.clone() });
+    }
+    for id in down {
+        ctx.event(id, Event::Start(origin.clone()));
+    }
+}
+
+/// Time when its process was requested: it cannot have read anything before. None = it has none.
+fn started_ms(slot: &Slot) -> Option<u64> {
+    match slot.durable.instance.state {
+        // It is still to come, and will know.
+        State::Waiting { .. } | State::Preparing { .. } => return Some(u64::MAX),
+        State::Spawning { .. } => {}
+        _ => drop(slot.durable.instance.pid()?),
+    }
+    // One that a former daemon started is known by the kernel's ticks only.
+    slot.live.spawned_ms.or((slot.durable.start_ticks > 0).then_some(slot.durable.start_ticks.saturating_mul(MS_PER_TICK)))
+}
+
+/// Path relative to the working directory, as PM2 has it.
+fn shown<'a>(path: &'a str, cwd: &str) -> &'a str {
+    path.strip_prefix(cwd).and_then(|rest| rest.strip_prefix('/')).filter(|rest| !rest.is_empty()).unwrap_or(path)
+}

@@ -1,0 +1,235 @@
+//! Thread that watches files.
+//!
+//! # Theory of operation
+//!
+//! One thread for everything that is watched, which is there only as long as something is; it sleeps in `poll`. What can take long or hang
+//! (walking a tree, a disk that does not answer) therefore never delays the daemon, and ten thousand events a second cost it twenty wake-ups:
+//! the thread reads them in batches, judges them by the app's rules, and reports to the daemon at most every [`PAUSE`].
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use ostler_sys::fs::inotify::{Inotify, ReadFlags};
+use ostler_sys::time::clock;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::time::Timespec;
+
+use super::kernel::{Batch, Interest, Kernel};
+use super::watched::{Plan, Watched};
+use crate::platform::waker::Waker;
+
+/// Sleep of the thread after events: what comes meanwhile is one batch.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Most batches per turn; orders come in between.
+const BATCHES: usize = 64;
+
+/// Order of the daemon.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Watch this group.
+    Watch(u32, Arc<Plan>),
+    /// Watch it no longer.
+    Forget(u32),
+}
+
+/// Report to the daemon.
+#[derive(Debug)]
+pub(super) struct Report {
+    /// Number of the group.
+    pub group: u32,
+    pub news: News,
+}
+
+/// Content of a report.
+#[derive(Debug)]
+pub(super) enum News {
+    /// Everything is watched now: so many folders.
+    Watching { folders: usize },
+    /// Something changed; `more` = so did others that are not named.
+    Changed { changes: Vec<Change>, more: bool },
+    /// A line for people.
+    Trouble(String),
+    /// The thread has ended by a bug.
+    Died(String),
+}
+
+/// Changed path.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub path: String,
+    /// Time of the change, in milliseconds since the epoch, if the file has it.
+    pub wall_ms: Option<u64>,
+}
+
+/// Sender of reports to the daemon.
+pub(super) type ReportFn = Box<dyn Fn(Report) + Send>;
+
+/// The thread's ends of what it shares with the daemon.
+pub(super) struct Ends {
+    pub inotify: Option<Inotify>,
+    pub orders: mpsc::Receiver<Order>,
+    pub waker: Arc<Waker>,
+    pub report: ReportFn,
+}
+
+/// The thread: its ends of what it shares with the daemon, and what it knows.
+pub(super) struct Thread {
+    engine: Engine,
+    orders: mpsc::Receiver<Order>,
+    waker: Arc<Waker>,
+    report: ReportFn,
+}
+
+impl Thread {
+    pub(super) fn new(ends: Ends) -> Self {
+        let Ends { inotify, orders, waker, report } = ends;
+        Self { engine: Engine { kernel: Kernel::new(inotify), groups: BTreeMap::new(), batch: Batch::default() }, orders, waker, report }
+    }
+
+    /// Runs until nobody can give orders any more.
+    pub(super) fn run(mut self) {
+        let running = AssertUnwindSafe(|| {
+            while let Some(busy) = self.turn() {
+                if busy {
+                    // Not even an order is so urgent.
+                    std::thread::sleep(PAUSE);
+                } else {
+                    self.engine.rest(&self.waker);
+                }
+            }
+        });
+        if let Err(panic) = catch_unwind(running) {
+            let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+            (self.report)(Report { group: 0, news: News::Died(text.unwrap_or("no words").to_owned()) });
+        }
+    }
+
+    /// One turn: orders, events, what is due, and the report. True: there was something; none: there will be nothing any more.
+    pub(super) fn turn(&mut self) -> Option<bool> {
+        if !self.engine.take_orders(&self.orders) {
+            return None;
+        }
+        let busy = self.engine.take_events();
+        self.engine.look();
+        self.engine.report(&self.report);
+        Some(busy)
+    }
+
+    /// What the played thread is woken by.
+    #[cfg(test)]
+    pub(super) fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    /// Paths that are watched.
+    #[cfg(test)]
+    pub(super) fn watched(&self) -> impl Iterator<Item = &std::path::Path> {
+        self.engine.groups.values().flat_map(Watched::paths)
+    }
+}
+
+struct Engine {
+    kernel: Kernel,
+    groups: BTreeMap<u32, Watched>,
+    batch: Batch,
+}
+
+impl Engine {
+    /// Takes orders. False: there will be none any more.
+    fn take_orders(&mut self, orders: &mpsc::Receiver<Order>) -> bool {
+        loop {
+            match orders.try_recv() {
+                Ok(Order::Watch(id, plan)) => {
+                    let mut watched = Watched::new(id, plan);
+                    watched.begin(&mut self.kernel);
+                    self.groups.insert(id, watched);
+                }
+                Ok(Order::Forget(id)) => {
+                    if let Some(mut watched) = self.groups.remove(&id) {
+                        watched.end(&mut self.kernel);
+                    }
+                }
+                Err(mpsc::TryRecvError::Empty) => return true,
+                Err(mpsc::TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    /// Takes events. True: there were any.
+    fn take_events(&mut self) -> bool {
+        let mut batch = std::mem::take(&mut self.batch);
+        let mut any = false;
+        for _ in 0..BATCHES {
+            if !self.kernel.read(&mut batch) {
+                break;
+            }
+            any = true;
+            for at in 0..batch.len() {
+                if let Some((wd, flags, name)) = batch.get(at) {
+                    self.take_event(wd, flags, name);
+                }
+            }
+        }
+        self.batch = batch;
+        for watched in self.groups.values_mut() {
+            watched.catch_up(&mut self.kernel);
+        }
+        any
+    }
+
+    fn take_event(&mut self, wd: i32, flags: ReadFlags, name: &[u8]) {
+        if flags.contains(ReadFlags::QUEUE_OVERFLOW) {
+            self.groups.values_mut().for_each(Watched::lost_count);
+            return;
+        }
+        if flags.contains(ReadFlags::IGNORED) {
+            for interest in self.kernel.ended(wd) {
+                let (Interest::Tree { group, .. } | Interest::Way { group, .. }) = interest;
+                if let Some(watched) = self.groups.get_mut(&group) {
+                    watched.watch_ended(interest, &mut self.kernel);
+                }
+            }
+            return;
+        }
+        if self.kernel.is_stray(wd) {
+            return self.kernel.forget(wd);
+        }
+        let mut at = 0;
+        while let Some(interest) = self.kernel.interest(wd, at) {
+            let (Interest::Tree { group, .. } | Interest::Way { group, .. }) = interest;
+            if let Some(watched) = self.groups.get_mut(&group) {
+                watched.take(interest, flags, name, &mut self.kernel);
+            }
+            // Whoever lost interest is not in the list any more.
+            at += usize::from(self.kernel.interest(wd, at) == Some(interest));
+        }
+    }
+
+    /// Compares files where the kernel does not report changes.
+    fn look(&mut self) {
+        let now = clock::boot();
+        for watched in self.groups.values_mut().filter(|watched| watched.due().is_some_and(|due| due <= now)) {
+            watched.work(&mut self.kernel);
+        }
+    }
+
+    fn report(&mut self, report: &ReportFn) {
+        for (&group, watched) in &mut self.groups {
+            watched.news().into_iter().for_each(|news| report(Report { group, news }));
+        }
+    }
+
+    fn rest(&self, waker: &Waker) {
+        let due = self.groups.values().filter_map(Watched::due).min();
+        let timeout = due.and_then(|due| Timespec::try_from(due.saturating_sub(clock::boot())).ok());
+        let mut fds = vec![PollFd::new(waker, PollFlags::IN)];
+        let kernel = self.kernel.fd();
+        fds.extend(kernel.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
+        if poll(&mut fds, timeout.as_ref()).is_err() {
+            std::thread::sleep(PAUSE);
+        }
+        waker.clear();
+    }
+}

@@ -1,0 +1,310 @@
+//! Restarts when files change: which apps are watched, and what follows from a change.
+//!
+//! # Theory of operation
+//!
+//! Apps with the same settings and the same name are one [`Group`]. A thread ([`engine`]) follows the files of all groups and reports what
+//! counts by the app's rules ([`ostler_core::watch`]); here it is decided what follows. A change that a process was started after is known
+//! to it already, so nothing follows. Else each instance that has to be restarted is marked in the journal; when the burst is over, and no
+//! reload of the app is under way, the marked ones are reloaded where that loses nothing, else restarted. A start takes the mark away.
+//!
+//! The kernel's queue of changes is held by the keeper: what changes while there is no daemon is read by the next one.
+
+mod act;
+mod engine;
+mod follow;
+mod kernel;
+#[cfg(test)]
+pub(crate) mod played;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod watched;
+mod way;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, mpsc};
+
+use ostler_core::lifecycle::{Event, Wanted};
+use ostler_core::watch::{Burst, Guard, Pace, WatchSpec};
+use ostler_sys::fs::inotify::Inotify;
+
+use crate::engine::{Ctx, Feature, InstanceStep};
+use crate::platform::keeper_door::KeeperDoor;
+use crate::platform::reactor::{Reactor, Source};
+use crate::platform::waker::Waker;
+use crate::state::slots::Slot;
+use crate::state::store::WatchMark;
+use engine::{Ends, Order, Report, Thread};
+use watched::Plan;
+
+/// Name of the queue at the keeper.
+const HELD: &str = "watch";
+
+/// Most deaths by a bug, after which the thread is not started again.
+const MOST_DEATHS: u32 = 3;
+
+/// State of the watch.
+#[derive(Debug, Default)]
+pub(crate) struct Watches {
+    groups: BTreeMap<u32, Group>,
+    /// Group of each slot, and the number of the description by which it is there.
+    members: BTreeMap<u32, (u64, u32)>,
+    next: u32,
+    queue: Option<Inotify>,
+    engine: Option<Engine>,
+    /// Orders before there is a thread: at the start of a daemon all of them come before the first event.
+    waiting: Vec<Order>,
+    booted: bool,
+    /// Deaths of the thread.
+    deaths: u32,
+}
+
+/// Thread, seen from here.
+#[derive(Debug)]
+struct Engine {
+    orders: mpsc::Sender<Order>,
+    /// Waker of the thread.
+    of_thread: Arc<Waker>,
+    reports: mpsc::Receiver<Report>,
+    /// Waker of the daemon.
+    ours: Arc<Waker>,
+}
+
+impl Engine {
+    fn order(&self, order: Order) {
+        // The thread lives as long as this sender does.
+        let _ = self.orders.send(order);
+        self.of_thread.wake();
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // It ends when it finds that nobody can order any more.
+        self.orders = mpsc::channel().0;
+        self.of_thread.wake();
+    }
+}
+
+/// Instances that are watched in the same way.
+#[derive(Debug)]
+struct Group {
+    name: String,
+    key: Key,
+    members: BTreeSet<u32>,
+    pace: Pace,
+    guard: Guard,
+    burst: Option<Burst>,
+    /// Time before which something that is under way has to end.
+    not_before_ms: u64,
+}
+
+/// Key of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Key {
+    watch: WatchSpec,
+    cwd: String,
+    script: String,
+    own: Vec<String>,
+}
+
+impl Group {
+    fn due_ms(&self) -> Option<u64> {
+        self.burst.as_ref().map(|burst| burst.due_ms(self.pace).max(self.not_before_ms))
+    }
+}
+
+impl Feature for Watches {
+    /// Starts the thread if there is something to watch. All that was watched before is ordered already.
+    fn on_boot(&mut self, ctx: &mut Ctx) {
+        self.booted = true;
+        self.settle(ctx);
+        self.recall_changes(ctx);
+    }
+
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        if let Some(slot) = ctx.slots.get_mut(step.id) {
+            // Journaled with the step.
+            slot.durable.watch = mark_after(slot, step);
+        }
+        self.follow(ctx, step.id);
+    }
+
+    /// Handles a new process: whatever changed before is known to it.
+    fn on_spawn(&mut self, ctx: &mut Ctx, id: u32) {
+        if let Some(slot) = ctx.slots.get_mut(id).filter(|slot| slot.durable.watch.changed) {
+            // Marked since the step, so in the journal by now: the next daemon would restart it once more. A stop since then counts.
+            slot.durable.watch.changed = false;
+            ctx.slots.changed(id);
+        }
+    }
+
+    fn on_described(&mut self, ctx: &mut Ctx, id: u32) {
+        self.follow(ctx, id);
+    }
+
+    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+        self.follow(ctx, id);
+    }
+
+    /// Handles the end of a burst.
+    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+        self.look_at_burst(ctx, key as u32);
+    }
+
+    /// Handles reports of the thread.
+    fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
+        self.on_reports(ctx);
+    }
+
+    fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
+        self.queue.iter().map(|fd| (HELD.to_owned(), fd.as_fd())).collect()
+    }
+
+    /// Takes the queue of the former daemon.
+    fn take_back(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+        if name != HELD {
+            return Some(fd);
+        }
+        self.queue = Some(fd.into());
+        None
+    }
+}
+
+impl Watches {
+    pub(crate) const NAME: &str = "watch";
+
+    /// Starts or ends the thread, and reports why that is impossible.
+    fn settle(&mut self, ctx: &mut Ctx) {
+        if let Err(trouble) = self.settle_thread(&ctx.reactor, &mut ctx.keeper) {
+            ctx.log.error(format_args!("{trouble}"));
+        }
+    }
+
+    /// Sets the timer of a group: a burst has begun, goes on or was handled.
+    fn set_timer(&self, ctx: &mut Ctx, group: u32) {
+        ctx.timers.set((Self::NAME, u64::from(group)), self.groups.get(&group).and_then(Group::due_ms));
+    }
+
+    fn order(&mut self, order: Order) {
+        match &self.engine {
+            Some(engine) => engine.order(order),
+            None if self.deaths < MOST_DEATHS => self.waiting.push(order),
+            None => {}
+        }
+    }
+
+    /// Starts another thread after one has died, unless that is the rule.
+    fn begin_again(&mut self, reactor: &Reactor, home: &str) {
+        if let Some(engine) = self.engine.take() {
+            reactor.remove(&*engine.ours);
+        }
+        self.deaths += 1;
+        let plans = self.groups.iter().filter_map(|(id, group)| Some(Order::Watch(*id, Arc::new(Self::plan(&group.key, home)?))));
+        self.waiting = plans.collect();
+        self.booted = self.deaths < MOST_DEATHS;
+    }
+
+    /// Starts the thread if there is something for it to do, ends it if there is not.
+    ///
+    /// # Errors
+    /// It cannot be started; worded for people.
+    fn settle_thread(&mut self, reactor: &Reactor, keeper: &mut KeeperDoor) -> Result<(), String> {
+        if !self.booted {
+            return Ok(());
+        }
+        if self.groups.is_empty() {
+            self.waiting.clear();
+            if let Some(engine) = self.engine.take() {
+                reactor.remove(&*engine.ours);
+            }
+            if self.queue.take().is_some() {
+                keeper.drop_held(HELD);
+            }
+            return Ok(());
+        }
+        if self.engine.is_none() {
+            let refused = self.open_queue(keeper).err();
+            self.start(reactor).map_err(|error| format!("cannot watch files: {error}"))?;
+            return refused.map_or(Ok(()), Err);
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// The kernel gives no queue; then everything is looked at.
+    fn open_queue(&mut self, keeper: &mut KeeperDoor) -> Result<(), String> {
+        if self.queue.is_some() {
+            return Ok(());
+        }
+        match Inotify::new() {
+            Ok(queue) => {
+                keeper.hold(HELD, queue.as_fd());
+                self.queue = Some(queue);
+                Ok(())
+            }
+            Err(errno) => Err(format!(
+                "the kernel gives no inotify instance ({}; raise `sysctl fs.inotify.max_user_instances`): files are looked at every second or \
+                 less often",
+                std::io::Error::from(errno)
+            )),
+        }
+    }
+
+    fn start(&mut self, reactor: &Reactor) -> std::io::Result<()> {
+        let (of_thread, ours) = (Arc::new(Waker::new()?), Arc::new(Waker::new()?));
+        let queue = self.queue.as_ref().map(Inotify::try_clone).transpose()?;
+        let (orders, received) = mpsc::channel();
+        let (sender, reports) = mpsc::channel();
+        for order in std::mem::take(&mut self.waiting) {
+            let _ = orders.send(order);
+        }
+        reactor.add(&*ours, Source::Feature(Self::NAME, 0))?;
+        let (its_own, back) = (Arc::clone(&of_thread), Arc::clone(&ours));
+        let report: engine::ReportFn = Box::new(move |report| {
+            // Nobody listens any more when the daemon ends.
+            let _ = sender.send(report);
+            back.wake();
+        });
+        begin(Ends { inotify: queue, orders: received, waker: its_own, report })?;
+        self.engine = Some(Engine { orders, of_thread, reports, ours });
+        Ok(())
+    }
+
+    fn plan(key: &Key, home: &str) -> Option<Plan> {
+        let own = key.own.iter().map(String::as_str).collect();
+        let rules = ostler_core::watch::Rules::new(&key.watch, &ostler_core::watch::Surroundings { cwd: &key.cwd, home, own }).ok()?;
+        let watch = &key.watch;
+        Some(Plan {
+            rules,
+            script: key.script.clone().into(),
+            gitignore: !watch.no_gitignore,
+            follow: !watch.no_follow,
+            polling: watch.polling,
+            interval_ms: watch.interval_ms,
+        })
+    }
+}
+
+/// What is remembered of changed files of an instance after this step.
+fn mark_after(slot: &Slot, step: &InstanceStep<'_>) -> WatchMark {
+    let mark = slot.durable.watch;
+    match step.event {
+        // No changed file starts what a user stopped.
+        Event::Stop(origin) | Event::StopGently(origin) if origin.is_user() => WatchMark { stopped: true, changed: false },
+        // A start watches again, and whatever changed before is known to its process.
+        _ if step.spawns => WatchMark::default(),
+        // One that was stopped before its process was there: it has that one.
+        Event::Start(_) | Event::Restart(_) if slot.durable.instance.wanted == Wanted::Up => WatchMark { stopped: false, ..mark },
+        _ => mark,
+    }
+}
+
+fn begin(ends: Ends) -> std::io::Result<()> {
+    const STACK_BYTES: usize = 256 << 10;
+    #[cfg(test)]
+    let Some(ends) = played::take(ends) else { return Ok(()) };
+    std::thread::Builder::new().name("watch".into()).stack_size(STACK_BYTES).spawn(move || Thread::new(ends).run())?;
+    Ok(())
+}

@@ -1,0 +1,217 @@
+//! Events of the kernel, and what is found anew because of them.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ostler_core::watch::Verdict;
+use ostler_sys::fs::inotify::ReadFlags;
+use ostler_sys::time::clock;
+
+use super::super::engine::Change;
+use super::super::kernel::{Interest, Kernel};
+use super::super::tree::{self, Noticed};
+use super::super::way::End;
+use super::{NAMED, Watched, What};
+
+/// Kind of what a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A folder, or a link to one that is followed.
+    Folder,
+    /// A link to a file, which is followed.
+    Link,
+    /// Anything else.
+    File,
+}
+
+impl Watched {
+    /// Handles one event of the kernel.
+    pub(in crate::features::process::watch) fn take(&mut self, interest: Interest, flags: ReadFlags, name: &[u8], kernel: &mut Kernel) {
+        let name = OsStr::from_bytes(name);
+        match interest {
+            Interest::Tree { node, .. } => self.take_in_tree(node, flags, name, kernel),
+            Interest::Way { root, step, .. } => self.take_on_way(root, step, flags, name),
+        }
+    }
+
+    pub(super) fn take_on_way(&mut self, root: usize, step: usize, flags: ReadFlags, name: &OsStr) {
+        let Some(known) = self.roots.get(root) else { return };
+        let goes = flags.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT);
+        let is_named = known.way.steps.get(step).and_then(|step| step.name.as_deref()).is_some_and(|own| own == name);
+        if goes || is_named {
+            self.lost.push(root);
+        }
+        if is_named && step + 1 == known.way.steps.len() && matches!(known.way.end, End::File(..)) {
+            let path = self.path_of_root(root);
+            // Made and not yet written, or gone: what it is then is seen when it is found anew.
+            let is_written = flags.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO);
+            if is_written && self.root_counts(&path) {
+                self.note(path, What::Written);
+            }
+        }
+    }
+
+    pub(super) fn root_counts(&self, path: &Path) -> bool {
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return true };
+        self.plan.rules.root_counts(folder.as_os_str().as_bytes(), name.as_bytes())
+    }
+
+    pub(super) fn take_in_tree(&mut self, node: u32, flags: ReadFlags, name: &OsStr, kernel: &mut Kernel) {
+        if name.is_empty() {
+            return;
+        }
+        let what = if flags.contains(ReadFlags::CREATE) {
+            What::Made
+        } else if flags.contains(ReadFlags::MOVED_TO) {
+            What::MovedIn
+        } else if flags.contains(ReadFlags::DELETE) {
+            What::Removed
+        } else if flags.contains(ReadFlags::MOVED_FROM) {
+            What::MovedOut
+        } else {
+            What::Written
+        };
+        self.happened(node, name, flags.contains(ReadFlags::ISDIR), what, kernel);
+    }
+
+    /// Handles an event of a name in a folder.
+    pub(super) fn happened(&mut self, node: u32, name: &OsStr, is_folder: bool, what: What, kernel: &mut Kernel) {
+        if name == ".gitignore" && self.plan.gitignore {
+            self.stale = true;
+        }
+        if what == What::Written && self.changes.len() >= NAMED {
+            self.more = true;
+            return;
+        }
+        let path = self.tree.path(node);
+        let Some(kind) = self.kind(&path, name, is_folder, what) else { return };
+        let verdict = self.judge(node, &path, name, kind == Kind::Folder);
+        if what != What::Written
+            && let Some(child) = self.tree.child(node, name)
+        {
+            self.drop_node(child, kernel);
+        }
+        let is_there = matches!(what, What::Made | What::MovedIn);
+        if kind == Kind::Folder && is_there {
+            // Of what comes with a folder, the files count. Those that were moved may be old, but not here.
+            if let Some(child) = self.enter(node, &path, name) {
+                self.walk(child, Some(if what == What::Made { What::Made } else { What::Found }), kernel);
+            }
+            return;
+        }
+        // A folder that is removed was emptied before.
+        if verdict != Verdict::Counts || kind == Kind::Folder && what != What::MovedOut {
+            return;
+        }
+        let whole = path.join(name);
+        if kind == Kind::Link && is_there {
+            self.follow_link(whole.clone(), kernel);
+        }
+        self.note(whole, what);
+    }
+
+    /// Kind of a name. None: it is a file that is just being written, which has an end of its own.
+    fn kind(&self, folder: &Path, name: &OsStr, is_folder: bool, what: What) -> Option<Kind> {
+        if is_folder {
+            return Some(Kind::Folder);
+        }
+        if !matches!(what, What::Made | What::MovedIn) {
+            return Some(Kind::File);
+        }
+        match folder.join(name).symlink_metadata() {
+            Ok(meta) if meta.is_symlink() && self.plan.follow => {
+                Some(if tree::leads_down(folder, name) { Kind::Folder } else { Kind::Link })
+            }
+            // A second name of a file is there at once, as is a link that is not followed.
+            Ok(meta) if what == What::MovedIn || meta.is_symlink() || meta.is_file() && meta.nlink() > 1 => Some(Kind::File),
+            _ => None,
+        }
+    }
+
+    /// Records a change that counts.
+    pub(super) fn note(&mut self, path: PathBuf, what: What) {
+        if self.changes.len() >= NAMED {
+            self.more = true;
+            return;
+        }
+        // The folder remembers when it last got or lost a name.
+        let in_folder = || path.parent().and_then(clock::names_changed_ms);
+        let wall_ms = match what {
+            What::Removed | What::MovedOut => in_folder(),
+            What::Written => clock::file_changed_ms(&path),
+            // A file that was moved here may be old.
+            What::Made | What::MovedIn => clock::file_changed_ms(&path).max(in_folder()),
+            What::Found => None,
+        };
+        let path = String::from_utf8_lossy(&tree::bytes(path)).into_owned();
+        match self.changes.last_mut() {
+            Some(last) if last.path == path => last.wall_ms = wall_ms,
+            _ => self.changes.push(Change { path, wall_ms }),
+        }
+    }
+
+    /// Handles the end of a watch in the kernel: the folder is gone, or its file system.
+    pub(in crate::features::process::watch) fn watch_ended(&mut self, interest: Interest, kernel: &mut Kernel) {
+        match interest {
+            Interest::Way { root, step, .. } => {
+                if let Some(wd) = self.roots.get_mut(root).and_then(|known| known.watches.get_mut(step)) {
+                    *wd = None;
+                }
+                self.lost.push(root);
+            }
+            Interest::Tree { node, .. } => {
+                let Some(known) = self.tree.get_mut(node) else { return };
+                known.noticed = Noticed::Not;
+                let (is_root, root) = (known.parent.is_none(), known.root);
+                self.drop_node(node, kernel);
+                if is_root && let Some(known) = self.roots.get_mut(root) {
+                    known.node = None;
+                    self.lost.push(root);
+                }
+            }
+        }
+    }
+
+    /// Handles lost events: whatever changed, something did.
+    pub(in crate::features::process::watch) fn lost_count(&mut self) {
+        self.stale = true;
+        let path = self.path_of_root(0);
+        self.note(path, What::Found);
+        self.more = true;
+    }
+
+    /// Finds anew, after a batch of events, what has to be.
+    pub(in crate::features::process::watch) fn catch_up(&mut self, kernel: &mut Kernel) {
+        if !self.stale && self.lost.is_empty() || clock::boot() < self.not_before {
+            return;
+        }
+        let begin = clock::boot();
+        if std::mem::take(&mut self.stale) {
+            self.lost.clear();
+            self.end(kernel);
+            self.walk_all(kernel);
+        }
+        let mut lost = std::mem::take(&mut self.lost);
+        lost.sort_unstable();
+        lost.dedup();
+        for root in lost {
+            self.find_again(root, kernel);
+        }
+        self.rest_after(clock::boot().saturating_sub(begin));
+    }
+
+    /// Finds a root again: one that is there again, or another than before, is a change.
+    pub(super) fn find_again(&mut self, root: usize, kernel: &mut Kernel) {
+        let before = self.roots.get(root).map(|known| known.way.end.clone());
+        self.find(root, kernel);
+        let after = self.roots.get(root).map(|known| known.way.end.clone());
+        let path = self.path_of_root(root);
+        if before != after && after != Some(End::Missing) && self.root_counts(&path) {
+            self.note(path, What::Found);
+        }
+        self.plan_look(Duration::ZERO);
+    }
+}

@@ -1,0 +1,65 @@
+//! Polling where the kernel does not report changes.
+
+use std::time::Duration;
+
+use ostler_sys::time::clock;
+
+use super::super::kernel::Kernel;
+use super::super::tree::{self, Noticed};
+use super::{INTERVAL_MS, Watched, What};
+
+impl Watched {
+    /// Does what is due.
+    pub(in crate::features::process::watch) fn work(&mut self, kernel: &mut Kernel) {
+        if self.look_due.is_some_and(|due| due <= clock::boot()) {
+            self.look(kernel);
+        }
+        self.catch_up(kernel);
+    }
+
+    /// Compares what the kernel does not report.
+    fn look(&mut self, kernel: &mut Kernel) {
+        let begin = clock::boot();
+        for root in 0..self.roots.len() {
+            if self.roots.get(root).is_some_and(|known| known.looks || kernel.fd().is_none()) {
+                self.find_again(root, kernel);
+            }
+        }
+        for node in self.tree.looked_at() {
+            self.look_at(node, kernel);
+        }
+        self.catch_up(kernel);
+        self.plan_look(clock::boot().saturating_sub(begin));
+    }
+
+    pub(super) fn look_at(&mut self, node: u32, kernel: &mut Kernel) {
+        let path = self.tree.path(node);
+        let Ok(now) = tree::look(&path, self.plan.follow) else { return };
+        let Some(known) = self.tree.get_mut(node) else { return };
+        let Noticed::ByLooking(snapshot) = &mut known.noticed else { return };
+        let before = std::mem::replace(snapshot, now.clone());
+        for (name, stamp) in &before {
+            if now.get(name).is_none_or(|after| after.is_folder != stamp.is_folder) {
+                let what = if stamp.is_folder { What::MovedOut } else { What::Removed };
+                self.happened(node, name, stamp.is_folder, what, kernel);
+            }
+        }
+        for (name, stamp) in &now {
+            match before.get(name) {
+                Some(former) if former == stamp => {}
+                Some(former) if former.is_folder == stamp.is_folder && !stamp.is_folder => {
+                    self.happened(node, name, false, What::Written, kernel);
+                }
+                _ => self.happened(node, name, stamp.is_folder, What::MovedIn, kernel),
+            }
+        }
+    }
+
+    /// Plans the next comparison: the larger the tree, the more seldom.
+    pub(super) fn plan_look(&mut self, took: Duration) {
+        let must = self.plan.polling == Some(true) || self.roots.iter().any(|root| root.looks) || !self.tree.looked_at().is_empty();
+        let interval = Duration::from_millis(self.plan.interval_ms.unwrap_or(INTERVAL_MS).max(10));
+        let pause = self.rest_after(took);
+        self.look_due = must.then(|| clock::boot() + interval.max(pause));
+    }
+}

@@ -1,0 +1,278 @@
+//! Watched paths of one app: found, walked, followed, and judged.
+
+mod events;
+mod look;
+mod walk;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ostler_core::watch::Rules;
+use ostler_sys::time::clock;
+
+use super::engine::{Change, News};
+use super::kernel::{Interest, Kernel, Wanted};
+use super::tree::{Noticed, Outer, Tree};
+use super::way::{self, End, Way};
+
+/// Most changes that are named in one report.
+const NAMED: usize = 64;
+/// Most links to files that are followed.
+const MAX_LINKS: usize = 1000;
+/// Time between two comparisons, where no other one is set.
+const INTERVAL_MS: u64 = 1000;
+/// Largest part of the time that comparisons may take: one in this many.
+const SHARE: u32 = 20;
+
+/// Settings of what is to be watched.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub rules: Rules,
+    /// Script that runs; it counts also where git ignores it.
+    pub script: PathBuf,
+    pub gitignore: bool,
+    pub follow: bool,
+    /// Whether to poll. None: where the kernel cannot report.
+    pub polling: Option<bool>,
+    pub interval_ms: Option<u64>,
+}
+
+/// Watched path.
+#[derive(Debug)]
+struct Root {
+    path: PathBuf,
+    way: Way,
+    /// Watches on the way, by step.
+    watches: Vec<Option<i32>>,
+    node: Option<u32>,
+    /// True if it is polled only.
+    looks: bool,
+    outer: Vec<Outer>,
+}
+
+impl Root {
+    fn new(path: PathBuf) -> Self {
+        let way = Way { steps: Vec::new(), end: End::Missing };
+        Self { path, way, watches: Vec::new(), node: None, looks: false, outer: Vec::new() }
+    }
+}
+
+/// Text for a line of the log: a name may contain anything.
+fn shown(path: &std::path::Path) -> String {
+    path.to_string_lossy().escape_debug().to_string()
+}
+
+/// Event of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// Made; a file is not written yet.
+    Made,
+    Written,
+    Removed,
+    MovedIn,
+    MovedOut,
+    /// Just noticed.
+    Found,
+}
+
+/// Watched paths of one app.
+#[derive(Debug)]
+pub(super) struct Watched {
+    id: u32,
+    plan: Arc<Plan>,
+    roots: Vec<Root>,
+    tree: Tree,
+    changes: Vec<Change>,
+    more: bool,
+    news: Vec<News>,
+    /// Roots that have to be found anew.
+    lost: Vec<usize>,
+    /// True if the rules of git changed, or events were lost: everything has to be walked anew.
+    stale: bool,
+    /// Time (as the following ones, since the machine started) of the next comparison.
+    look_due: Option<Duration>,
+    /// Folder of each device and inode, among those that are polled.
+    looked_at: HashMap<(u64, u64), u32>,
+    /// Time before which nothing is walked anew: whoever replaces folders in a loop costs no more than a part of the time.
+    not_before: Duration,
+    told_full: bool,
+    told_remote: bool,
+    told_unreadable: bool,
+}
+
+impl Watched {
+    pub(super) fn new(id: u32, plan: Arc<Plan>) -> Self {
+        Self {
+            id,
+            plan,
+            roots: Vec::new(),
+            tree: Tree::default(),
+            changes: Vec::new(),
+            more: false,
+            news: Vec::new(),
+            lost: Vec::new(),
+            stale: false,
+            look_due: None,
+            looked_at: HashMap::new(),
+            not_before: clock::boot(),
+            told_full: false,
+            told_remote: false,
+            told_unreadable: false,
+        }
+    }
+
+    /// Watched paths.
+    #[cfg(test)]
+    pub(super) fn paths(&self) -> impl Iterator<Item = &std::path::Path> {
+        self.roots.iter().map(|root| root.path.as_path())
+    }
+
+    /// Finds and walks everything.
+    pub(super) fn begin(&mut self, kernel: &mut Kernel) {
+        self.walk_all(kernel);
+        self.news.push(News::Watching { folders: self.tree.len() });
+    }
+
+    fn walk_all(&mut self, kernel: &mut Kernel) {
+        self.looked_at.clear();
+        // As the rules number them; links that are found on the way come after them.
+        self.roots = self.plan.rules.roots().iter().map(|root| Root::new(PathBuf::from(&root.path))).collect();
+        for root in 0..self.roots.len() {
+            self.find(root, kernel);
+        }
+        self.plan_look(Duration::ZERO);
+    }
+
+    /// Removes every watch.
+    pub(super) fn end(&mut self, kernel: &mut Kernel) {
+        for root in 0..self.roots.len() {
+            self.leave(root, kernel);
+        }
+        self.roots.clear();
+    }
+
+    /// Follows a link to a file: it counts when the file does.
+    fn follow_link(&mut self, path: PathBuf, kernel: &mut Kernel) {
+        if self.roots.len() < MAX_LINKS && !self.roots.iter().any(|root| root.path == path) {
+            self.roots.push(Root::new(path));
+            self.find(self.roots.len() - 1, kernel);
+        }
+    }
+
+    /// Time when there is something to do that nobody reports.
+    pub(super) fn due(&self) -> Option<Duration> {
+        let catch_up = (self.stale || !self.lost.is_empty()).then_some(self.not_before);
+        self.look_due.into_iter().chain(catch_up).min()
+    }
+
+    /// Pause after work that took so long.
+    fn rest_after(&mut self, took: Duration) -> Duration {
+        const LONGEST: Duration = Duration::from_secs(5);
+        let pause = (took * SHARE).min(LONGEST);
+        self.not_before = clock::boot() + pause;
+        pause
+    }
+
+    /// Reports of what is new.
+    pub(super) fn news(&mut self) -> Vec<News> {
+        let mut news = std::mem::take(&mut self.news);
+        if !self.changes.is_empty() {
+            let (changes, more) = (std::mem::take(&mut self.changes), std::mem::take(&mut self.more));
+            news.push(News::Changed { changes, more });
+        }
+        news
+    }
+
+    fn path_of_root(&self, root: usize) -> PathBuf {
+        self.roots.get(root).map(|root| root.path.clone()).unwrap_or_default()
+    }
+
+    /// Finds a root, and walks it if it is not what it was.
+    fn find(&mut self, root: usize, kernel: &mut Kernel) {
+        let path = self.path_of_root(root);
+        let mut way = way::find(&path);
+        for _ in 0..3 {
+            self.watch_way(root, &way, kernel);
+            // It may have changed before it was watched.
+            let again = way::find(&path);
+            if again == way {
+                break;
+            }
+            way = again;
+        }
+        let Some(known) = self.roots.get_mut(root) else { return };
+        let is_walked = known.node.is_some() || !matches!(way.end, End::Folder(..)) || root >= self.plan.rules.roots().len();
+        let is_same = known.way.end == way.end && is_walked;
+        known.way = way;
+        if is_same {
+            return;
+        }
+        let former = known.node.take();
+        if let Some(node) = former {
+            self.drop_node(node, kernel);
+        }
+        let Some(known) = self.roots.get_mut(root) else { return };
+        if let End::Folder(real, _) = &known.way.end
+            && root < self.plan.rules.roots().len()
+        {
+            known.looks = self.plan.polling.unwrap_or_else(|| way::is_remote(real));
+            if known.looks && self.plan.polling.is_none() && !std::mem::replace(&mut self.told_remote, true) {
+                let interval = self.plan.interval_ms.unwrap_or(INTERVAL_MS);
+                let text = format!("\"{}\" is on a network file system: looked at every {interval} ms", shown(&path));
+                self.news.push(News::Trouble(text));
+            }
+            known.outer = if self.plan.gitignore { Outer::above(&path) } else { Vec::new() };
+            let node = self.tree.add_root(root, &path);
+            known.node = Some(node);
+            self.walk(node, None, kernel);
+        }
+    }
+
+    fn watch_way(&mut self, root: usize, way: &Way, kernel: &mut Kernel) {
+        let is_file = matches!(way.end, End::File(..));
+        let last = way.steps.len().saturating_sub(1);
+        let watches = way.steps.iter().enumerate().map(|(step, way)| {
+            let wanted = match &way.name {
+                None => Wanted::Itself,
+                Some(_) if is_file && step == last => Wanted::File,
+                Some(_) => Wanted::Name,
+            };
+            kernel.add(&way.folder, wanted, Interest::Way { group: self.id, root, step }).ok()
+        });
+        let watches: Vec<Option<i32>> = watches.collect();
+        if let Some(known) = self.roots.get_mut(root) {
+            known.way.steps.clone_from(&way.steps);
+        }
+        self.set_watches(root, watches, kernel);
+    }
+
+    /// Those that stay are never let go: nothing is missed meanwhile.
+    fn set_watches(&mut self, root: usize, watches: Vec<Option<i32>>, kernel: &mut Kernel) {
+        let Some(known) = self.roots.get_mut(root) else { return };
+        let former = std::mem::replace(&mut known.watches, watches);
+        for (step, wd) in former.into_iter().enumerate() {
+            if let Some(wd) = wd
+                && known.watches.get(step) != Some(&Some(wd))
+            {
+                kernel.release(wd, Interest::Way { group: self.id, root, step });
+            }
+        }
+    }
+
+    fn leave(&mut self, root: usize, kernel: &mut Kernel) {
+        self.set_watches(root, Vec::new(), kernel);
+        if let Some(node) = self.roots.get_mut(root).and_then(|known| known.node.take()) {
+            self.drop_node(node, kernel);
+        }
+    }
+
+    fn drop_node(&mut self, node: u32, kernel: &mut Kernel) {
+        for (node, noticed) in self.tree.remove(node) {
+            if let Noticed::ByKernel(wd) = noticed {
+                kernel.release(wd, Interest::Tree { group: self.id, node });
+            }
+        }
+    }
+}

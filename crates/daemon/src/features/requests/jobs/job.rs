@@ -1,0 +1,227 @@
+//! Requests that take time: what each is, and what it waits for.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use ostler_core::lifecycle::Origin;
+use ostler_core::lifecycle::goal::Goal;
+use ostler_proto::control::{Action, Change, Failure, Progress, Response, RolloutReport};
+
+use super::confirm::Confirming;
+use super::detached::Detaching;
+use super::release::NewRelease;
+use crate::engine::Ctx;
+use crate::state::slots::{Slot, Slots};
+use crate::state::store::Role;
+
+/// Asker to be answered: a connection, and its number of the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asker {
+    pub client: u32,
+    pub request: u64,
+}
+
+impl Asker {
+    /// A policy wants it: no client has this number.
+    pub(super) const NOBODY: Self = Self { client: 0, request: 0 };
+
+    /// Sends how far the request is.
+    pub(super) fn send(self, ctx: &mut Ctx, progress: Progress) {
+        ctx.reply(self.client, self.request, Response::Progress(progress));
+    }
+
+    /// Sends the final answer.
+    pub(super) fn answer(self, ctx: &mut Ctx, response: Response) {
+        ctx.reply(self.client, self.request, response);
+    }
+}
+
+/// A request on its way.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// Its number, which is the key of its deadline.
+    pub number: u64,
+    pub asker: Asker,
+    /// Step that is done to each instance.
+    pub step: Step,
+    /// Targets not yet resolved; one after the other, unless they are resolved `together`.
+    pub targets: VecDeque<String>,
+    /// Whether all targets are resolved before the first instance is touched.
+    pub together: bool,
+    /// The reason why a target could not be resolved. The client gets it when the instances of the
+    /// targets before it are done.
+    pub unresolved: Option<Failure>,
+    /// Directory for script paths among the targets.
+    pub cwd: String,
+    /// Instances at the same time; 0 = the action's own rule.
+    pub parallel: usize,
+    /// Instances whose turn has not come.
+    pub pending: VecDeque<u32>,
+    /// Instances under way.
+    pub waiting: BTreeMap<u32, Waited>,
+    /// Reloads under way, by the numbers with which they were asked for.
+    pub rollouts: Vec<u64>,
+    /// Reloads that did not end well.
+    pub refused: Vec<RolloutReport>,
+    /// Whether instances that never ran wait for a command that names them.
+    pub named_only: bool,
+    /// Namespace outside of which the targets mean no app.
+    pub namespace: Option<String>,
+    /// What a config file says about running apps, by name; for a reload.
+    pub releases: BTreeMap<String, NewRelease>,
+    /// Whether what runs may finish what it does.
+    pub gentle: bool,
+    /// Progress of instances that waits for earlier ones: they are reported in the order in which they were named, as PM2 does.
+    pub told_in_order: Option<BTreeMap<u32, Progress>>,
+    /// See [`ostler_core::rollout`].
+    pub canary_ms: Option<u64>,
+    /// Confirmation of what is started.
+    pub confirm: Option<Confirming>,
+    /// Whether the client is answered before the end.
+    pub detaching: Detaching,
+    /// Whether some of its instances depend on others.
+    pub ordered: bool,
+    /// Instances that this request added.
+    pub fresh: Vec<u32>,
+    /// All instances touched.
+    pub ids: Vec<u32>,
+    /// What users call them.
+    pub shown: Vec<u32>,
+    /// Number of them that were reported, where that has an order.
+    pub sent: usize,
+    /// Number of them that failed.
+    pub failed: u32,
+    /// Number of saved entries that are no instance: they make no sense.
+    pub lost: u32,
+    /// Action when all is done.
+    pub then: Then,
+    /// Command word and peer, for the record.
+    pub origin: Origin,
+}
+
+/// Step that is done to each instance.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// An action, with changes applied before it.
+    Act(Action, Option<Box<Change>>),
+    /// A first start; everything is under way already.
+    Start,
+}
+
+/// Action when all is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// The client is answered.
+    Answer,
+    /// The client is answered and the daemon ends.
+    Exit,
+}
+
+/// An instance that a request waits for. A deleted one has neither name nor `pm_id` any more.
+#[derive(Clone, Debug)]
+pub(super) struct Waited {
+    pub pm_id: u32,
+    pub name: String,
+    /// Key of its app.
+    pub app: String,
+    pub goal: Goal,
+    /// Whether users do not see it: the other process of a reload.
+    pub hidden: bool,
+    /// Time until which it waits for its confirmation, if it is online.
+    pub up_until_ms: Option<u64>,
+    /// True if its process exited before its confirmation. Its failure is reported when the last lines are complete.
+    pub exited: bool,
+}
+
+impl Waited {
+    pub(super) fn new(slot: &Slot, goal: Goal) -> Self {
+        Self {
+            pm_id: slot.durable.pm_id,
+            name: slot.spec().name.clone(),
+            app: slot.spec().key().to_owned(),
+            goal,
+            hidden: slot.durable.role != Role::Serving,
+            up_until_ms: None,
+            exited: false,
+        }
+    }
+}
+
+impl Job {
+    /// A job without instances.
+    pub(super) fn new(asker: Asker, step: Step, origin: Origin) -> Self {
+        Self {
+            number: 0,
+            asker,
+            step,
+            targets: VecDeque::new(),
+            together: false,
+            unresolved: None,
+            cwd: String::new(),
+            parallel: 0,
+            pending: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            ids: Vec::new(),
+            lost: 0,
+            shown: Vec::new(),
+            rollouts: Vec::new(),
+            refused: Vec::new(),
+            named_only: false,
+            namespace: None,
+            releases: BTreeMap::new(),
+            gentle: false,
+            told_in_order: None,
+            canary_ms: None,
+            confirm: None,
+            detaching: Detaching::No,
+            fresh: Vec::new(),
+            ordered: false,
+            sent: 0,
+            failed: 0,
+            then: Then::Answer,
+            origin,
+        }
+    }
+
+    /// An action on instances that have their turns.
+    pub(super) fn of(asker: Asker, action: Action, ids: Vec<u32>, slots: &Slots, origin: Origin) -> Self {
+        let mut job = Self::new(asker, Step::Act(action, None), origin);
+        job.touch(&ids, slots);
+        job.pending = ids.into();
+        job
+    }
+
+    /// Touches these instances.
+    pub(super) fn touch(&mut self, ids: &[u32], slots: &Slots) {
+        self.ids.extend(ids);
+        self.shown.extend(slots.pm_ids(ids));
+    }
+
+    /// Waits until these fresh instances are online.
+    pub(super) fn wait_until_up(&mut self, ids: &[u32], slots: &Slots) {
+        let fresh = ids.iter().filter_map(|id| slots.get(*id));
+        self.waiting.extend(fresh.map(|slot| (slot.durable.id, Waited::new(slot, Goal::Up { after: 0 }))));
+    }
+
+    /// The progress that may be sent now that this is known of an instance.
+    pub(super) fn sendable(&mut self, pm_id: u32, progress: Progress) -> Vec<Progress> {
+        let Some(known) = &mut self.told_in_order else { return vec![progress] };
+        known.insert(pm_id, progress);
+        let mut sendable = Vec::new();
+        while let Some(progress) = self.shown.get(self.sent).and_then(|next| known.remove(next)) {
+            sendable.push(progress);
+            self.sent += 1;
+        }
+        sendable
+    }
+}
+
+/// PM2's name of an action.
+pub(super) fn action_word(action: Action) -> &'static str {
+    match action {
+        Action::Stop => "stopProcessId",
+        Action::Restart => "restartProcessId",
+        Action::Reload => "reloadProcessId",
+        Action::Delete => "deleteProcessId",
+        Action::Reset => "resetMetaProcessId",
+    }
+}

@@ -1,0 +1,130 @@
+//! Looks of a request at the steps of an instance that it waits for.
+
+use ostler_core::lifecycle::goal::{self, Failure, Goal};
+use ostler_core::lifecycle::{ExitCause, ExitRecord, Transition};
+use ostler_core::time::Now;
+use ostler_proto::control::{Action, Progress};
+
+use super::job::{Job, Step};
+use super::words;
+use crate::engine::Ctx;
+use crate::state::slots::Slot;
+
+/// Result that an instance has come to, in words that follow its name.
+enum CameTo {
+    Goal,
+    /// It takes long and goes on.
+    Late(String),
+    Failure(String),
+}
+
+impl Job {
+    /// Looks whether a step of an instance is what the request waits for. True when the program of an instance that it added
+    /// cannot be executed.
+    pub(super) fn look(&mut self, ctx: &mut Ctx, id: u32, transition: Option<&Transition>) -> bool {
+        let Some(goal) = self.waiting.get(&id).map(|waited| waited.goal) else { return false };
+        // It counts as stopped or gone when its hooks have ended, too.
+        if !matches!(goal, Goal::Up { .. }) && ctx.commands.any_hook_of(id) {
+            return false;
+        }
+        let slot = ctx.slots.get(id);
+        let progress = goal.look(slot.map(|slot| &slot.durable.instance), transition);
+        let came_to = self.came_to(id, slot, progress, ctx.now);
+        ctx.timers.set((super::Jobs::NAME, self.number), self.waiting.values().filter_map(|waited| waited.up_until_ms).min());
+        let Some(came_to) = came_to else { return false };
+        let is_unstartable = self.fresh.contains(&id) && slot.is_some_and(cannot_be_executed);
+        self.send_end(ctx, id, came_to) && is_unstartable
+    }
+
+    /// The result, unless that is not known yet: a process that is online may have to be confirmed.
+    fn came_to(&mut self, id: u32, slot: Option<&Slot>, progress: goal::Progress<'_>, now: Now) -> Option<CameTo> {
+        if let (Some(confirm), Some(slot), Some(waited)) = (self.confirm, slot, self.waiting.get_mut(&id)) {
+            waited.exited |= waited.up_until_ms.is_some() && matches!(progress, goal::Progress::Failed(_));
+            if waited.exited {
+                waited.up_until_ms = None;
+                return (!slot.live.seeks_port_holder).then(|| confirm.judge(slot).map_or(CameTo::Goal, CameTo::Failure));
+            }
+            if progress == goal::Progress::Reached {
+                waited.up_until_ms = confirm.until_ms(slot, now.mono_ms);
+                if waited.up_until_ms.is_some() {
+                    return None;
+                }
+            }
+        }
+        match progress {
+            goal::Progress::Waiting => None,
+            goal::Progress::Reached => Some(CameTo::Goal),
+            goal::Progress::Late => Some(CameTo::Late(slot.map(|slot| slot.still_starting(now)).unwrap_or_default())),
+            goal::Progress::Failed(Failure::Ended(exit) | Failure::EndedEarly(exit))
+                if slot.is_some_and(|slot| self.was_started(slot, exit)) =>
+            {
+                Some(CameTo::Goal)
+            }
+            goal::Progress::Failed(failure) => Some(CameTo::Failure(words::of(failure, slot))),
+        }
+    }
+
+    /// Returns true if a process that exited before it was ready counts as started: in PM2 the wait
+    /// for `ready` ends with the process, and the command succeeds.
+    fn was_started(&self, slot: &Slot, exit: &ExitRecord) -> bool {
+        let is_reload = matches!(self.step, Step::Act(Action::Reload, _));
+        let is_own = matches!(exit.cause, ExitCause::Itself | ExitCause::OutOfMemory);
+        let may_exit = self.confirm.is_none_or(|confirm| !confirm.early_exit_fails);
+        is_own && may_exit && !is_reload && slot.spec().ready.accept_timeout
+    }
+
+    /// Sends the end of the wait for an instance. True when it failed.
+    fn send_end(&mut self, ctx: &mut Ctx, id: u32, came_to: CameTo) -> bool {
+        let Some(waited) = self.waiting.remove(&id).filter(|waited| !waited.hidden) else { return false };
+        let (pm_id, name, key) = (waited.pm_id, waited.name, waited.app);
+        let (progress, failed) = match came_to {
+            CameTo::Failure(reason) => (Progress::InstanceFailed { id: pm_id, name: name.clone(), reason }, Some(name)),
+            // PM2 differs: it reports that the app is online.
+            CameTo::Late(reason) => {
+                (Progress::Warning(format!("[{name}]({pm_id}) {reason}; it goes on, and is online when it is ready")), None)
+            }
+            CameTo::Goal => (Progress::InstanceDone { id: pm_id, name }, None),
+        };
+        self.failed += u32::from(failed.is_some());
+        for progress in self.sendable(pm_id, progress) {
+            self.asker.send(ctx, progress);
+        }
+        if let Some(name) = &failed {
+            self.leave_dependants(ctx, name);
+            self.leave_other_instances(ctx, (name, &key));
+        }
+        failed.is_some()
+    }
+
+    /// Leaves the instances of an app as they are whose turn has not come: a new process of the app did not stay up.
+    fn leave_other_instances(&mut self, ctx: &mut Ctx, (name, key): (&str, &str)) {
+        let is_watched_restart = self.confirm.is_some_and(|confirm| confirm.watches) && matches!(self.step, Step::Act(Action::Restart, _));
+        if !is_watched_restart {
+            return;
+        }
+        let same = |id: &u32| ctx.slots.get(*id).is_some_and(|slot| slot.spec().key() == key);
+        let (left, pending): (Vec<u32>, Vec<u32>) = self.pending.iter().copied().partition(same);
+        self.pending = pending.into();
+        for id in ctx.slots.pm_ids(&left) {
+            self.failed += 1;
+            let reason = "was left as it is, because the new process of another instance failed".into();
+            self.asker.send(ctx, Progress::InstanceFailed { id, name: name.to_owned(), reason });
+        }
+    }
+
+    /// Leaves the apps that depend on one that failed as they are.
+    pub(super) fn leave_dependants(&mut self, ctx: &mut Ctx, failed: &str) {
+        for id in self.give_up_dependants(&ctx.slots, failed) {
+            let Some(slot) = ctx.slots.get(id) else { continue };
+            let reason = format!("was left as it is, because it depends on {failed}");
+            let progress = Progress::InstanceFailed { id: slot.durable.pm_id, name: slot.spec().name.clone(), reason };
+            self.failed += 1;
+            self.asker.send(ctx, progress);
+        }
+    }
+}
+
+/// True for a program that cannot be executed, which changes nothing: its entry goes again.
+fn cannot_be_executed(slot: &Slot) -> bool {
+    slot.durable.instance.exits.last().is_some_and(|exit| matches!(exit.cause, ExitCause::CouldNotStart { .. }))
+}

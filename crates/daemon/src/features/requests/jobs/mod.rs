@@ -1,0 +1,283 @@
+//! Requests that take time: `start`, `stop`, `restart`, `reload`, `delete`, `scale` and what policies want of the same kind.
+//!
+//! # Theory of operation
+//!
+//! A request is a [`Job`]: the instances whose turn has not come, and those of which it waits until they have come to what it wants
+//! ([`ostler_core::lifecycle::goal`]). It never waits in code: it looks at an instance after each of its steps ([`look`]), and when nothing else is left to do in a turn
+//! it takes more of its instances ([`advance`]), in their order ([`turns`]). What it wants of an instance is an event in the queue, so that is
+//! journaled before any of it is done; of a reload, news comes as an answer.
+//!
+//! One request moves at a time: what it wants is dealt with before the next one is asked, so each sees what the one before has made of the
+//! instances. None of it is in the journal: who waits for it is lost with the daemon, and what was asked of the instances is in their records.
+
+mod advance;
+mod confirm;
+mod detached;
+mod job;
+mod look;
+mod release;
+mod reload;
+mod resurrect;
+mod scale;
+mod scheduled;
+mod shares;
+mod start;
+#[cfg(test)]
+mod tests;
+mod turns;
+mod words;
+
+use std::collections::BTreeSet;
+
+use ostler_core::app::instances::Leaving;
+use ostler_core::lifecycle::{Event, Origin, PolicyName, Transition};
+use ostler_core::logs::files::Naming;
+use ostler_proto::control::{self as proto, Action, Failure, Progress, Response};
+use ostler_proto::node::Message;
+use ostler_proto::node::preload::FromPreload;
+
+use self::job::{Asker, Job, Step, Then, Waited};
+use self::start::{Scope, Start};
+use crate::engine::{Answer, Ask, Ctx, Feature, InstanceStep, Request};
+use crate::state::slots::saved;
+
+/// All requests under way, the oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Jobs {
+    all: Vec<Job>,
+    /// Starts of apps that are being deleted, the oldest first: each begins when that is done.
+    held_back: Vec<(Asker, Start)>,
+    /// Instances that requests added and whose program cannot be executed.
+    unstartable: Vec<u32>,
+    last: u64,
+}
+
+impl Feature for Jobs {
+    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+        let Ask { client, id, caller, request } = ask;
+        let asker = Asker { client, request: id };
+        let starts = matches!(
+            request,
+            proto::Request::Start { .. }
+                | proto::Request::Act { .. }
+                | proto::Request::RunJob { .. }
+                | proto::Request::Scale { .. }
+                | proto::Request::Resurrect
+                | proto::Request::Restore { .. }
+        );
+        if starts && let Err(failure) = ctx.may_start() {
+            asker.answer(ctx, Response::Failed(failure));
+            return None;
+        }
+        let job = match request {
+            proto::Request::Start { apps, base_env, existing, command, confirm, named_only, as_pm2 } => {
+                let (scope, naming) = if as_pm2 { (Scope::AllNamespaces, Naming::Pm2) } else { (Scope::OwnNamespace, Naming::Own) };
+                let origin = caller.origin(command);
+                let start = Start { apps, base_env, existing, confirm, named_only, scope, naming, origin };
+                if start.has_to_wait(&ctx.slots) {
+                    self.held_back.push((asker, start));
+                    self.count(ctx);
+                    return None;
+                }
+                start::start(ctx, asker, start)
+            }
+            proto::Request::Act {
+                action,
+                targets,
+                cwd,
+                change,
+                parallel,
+                gentle,
+                canary_ms,
+                command,
+                named_only,
+                confirm,
+                namespace,
+                together,
+            } => {
+                let (targets, parallel) = (targets.into(), parallel as usize);
+                let together = together && matches!(action, Action::Stop | Action::Delete);
+                let job = Job::new(asker, Step::Act(action, change), caller.origin(command));
+                let job = Job { targets, cwd, parallel, gentle, canary_ms, named_only, namespace, together, ..job };
+                Ok(job.until(confirm, ctx.now.mono_ms))
+            }
+            proto::Request::RunJob { target, command } => scheduled::run(ctx, asker, &target, caller.origin(command)),
+            proto::Request::Scale { name, cwd, to, oldest_first, confirm } => {
+                let first = if oldest_first { Leaving::Oldest } else { Leaving::Newest };
+                let job = scale::by_user(ctx, asker, (&name, &cwd), (to, first), caller.origin("scale"));
+                job.map(|job| job.until(confirm, ctx.now.mono_ms))
+            }
+            proto::Request::Resurrect => resurrect::resurrect(ctx, asker),
+            proto::Request::Restore { entries, sockets_of } => resurrect::restore(ctx, asker, entries, sockets_of),
+            proto::Request::Signal { signal, target } => {
+                let response = scale::send_signal(ctx, asker, signal, &target);
+                asker.answer(ctx, response);
+                return None;
+            }
+            proto::Request::Kill => {
+                ctx.request(Request::SaveList);
+                ctx.request(Request::End { client, id, origin: caller.origin("kill"), saves_list: false });
+                return None;
+            }
+            request => return Some(Ask { client, id, caller, request }),
+        };
+        self.begin_or_refuse(ctx, asker, job);
+        None
+    }
+
+    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+        let job = match request {
+            Request::Act { action, ids, origin } => Some(Job::of(Asker::NOBODY, action, ids, &ctx.slots, origin)),
+            Request::Scale { ids, to, origin } => scale::scale(ctx, Asker::NOBODY, &ids, (to, Leaving::Newest), origin),
+            Request::ReloadTo { client, id, app, release, origin } => {
+                Some(reload::to_release(ctx, Asker { client, request: id }, app, *release, origin))
+            }
+            Request::End { client, id, origin, saves_list } => end(ctx, Asker { client, request: id }, origin, saves_list),
+            other => return Some(other),
+        };
+        job.into_iter().for_each(|job| self.begin(ctx, job));
+        None
+    }
+
+    fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
+        match answer {
+            Answer::Rollout { ticket, news } => {
+                if let Some(job) = self.all.iter_mut().find(|job| job.rollouts.contains(ticket)) {
+                    job.on_rollout_news(ctx, *ticket, news);
+                }
+            }
+            // Whoever waits until nothing of the slot is left.
+            Answer::CommandEnded(end) => end.slot.into_iter().for_each(|id| self.look(ctx, id, None)),
+            // The last lines of an exit are complete.
+            Answer::LastLines { id, .. } => self.look(ctx, *id, None),
+            Answer::Cut { id, warning, .. } => {
+                for job in self.all.iter().filter(|job| job.waiting.contains_key(id)) {
+                    job.asker.send(ctx, Progress::Warning(warning.clone()));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        self.look(ctx, step.id, None);
+    }
+
+    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+        self.look(ctx, id, Some(transition));
+    }
+
+    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+        self.look(ctx, id, None);
+    }
+
+    /// Takes the report of our preload that the script was run.
+    fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
+        let Message::Internal(message) = message else { return };
+        let Some(slot) = ctx.slots.get_mut(id).filter(|slot| slot.durable.preloaded) else { return };
+        if FromPreload::of(message) == Some(FromPreload::Runs) {
+            slot.live.script_runs = true;
+            self.look(ctx, id, None);
+        }
+    }
+
+    /// Ends the wait for confirmations whose time is over: what is online by now counts as running.
+    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+        let Some(job) = self.all.iter().find(|job| job.number == key) else { return };
+        let is_due = |waited: &Waited| waited.up_until_ms.is_some_and(|at_ms| at_ms <= ctx.now.mono_ms);
+        let up: Vec<u32> = job.waiting.iter().filter(|(_, waited)| is_due(waited)).map(|(id, _)| *id).collect();
+        up.into_iter().for_each(|id| self.look(ctx, id, None));
+    }
+
+    fn on_quiet(&mut self, ctx: &mut Ctx) {
+        for id in std::mem::take(&mut self.unstartable) {
+            ctx.answer(Answer::Unstartable);
+            ctx.event(id, Event::Delete(Origin::policy(PolicyName::Start)));
+        }
+        self.advance(ctx);
+        self.begin_held_back(ctx);
+        ctx.coming = if ctx.waiting.is_empty() { BTreeSet::new() } else { self.all.iter().flat_map(Job::coming).collect() };
+    }
+}
+
+impl Jobs {
+    pub(crate) const NAME: &str = "jobs";
+
+    fn begin_or_refuse(&mut self, ctx: &mut Ctx, asker: Asker, job: Result<Job, Failure>) {
+        match job {
+            Ok(job) => self.begin(ctx, job),
+            Err(failure) => asker.answer(ctx, Response::Failed(failure)),
+        }
+    }
+
+    /// Begins the starts that have nothing to wait for any more.
+    fn begin_held_back(&mut self, ctx: &mut Ctx) {
+        while ctx.is_quiet()
+            && let Some(at) = self.held_back.iter().position(|(_, start)| !start.has_to_wait(&ctx.slots))
+        {
+            let (asker, start) = self.held_back.remove(at);
+            let job = ctx.may_start().and_then(|()| start::start(ctx, asker, start));
+            self.begin_or_refuse(ctx, asker, job);
+            self.count(ctx);
+            self.advance(ctx);
+        }
+    }
+
+    fn count(&self, ctx: &mut Ctx) {
+        ctx.requests_under_way = self.all.len() + self.held_back.len();
+    }
+
+    /// Takes a new request. It moves when nothing else is left to do.
+    fn begin(&mut self, ctx: &mut Ctx, mut job: Job) {
+        ctx.is_closing |= job.then == Then::Exit;
+        self.last += 1;
+        job.number = self.last;
+        self.all.push(job);
+        self.count(ctx);
+    }
+
+    /// Lets whoever waits for an instance look: it made a step, or something of it did. Nothing is begun here.
+    fn look(&mut self, ctx: &mut Ctx, id: u32, transition: Option<&Transition>) {
+        for job in &mut self.all {
+            if job.look(ctx, id, transition) {
+                self.unstartable.push(id);
+            }
+        }
+    }
+
+    /// Begins what may be begun, ends what is done, as long as nothing is left to be dealt with.
+    fn advance(&mut self, ctx: &mut Ctx) {
+        let mut index = 0;
+        while ctx.is_quiet()
+            && let Some(job) = self.all.get_mut(index)
+        {
+            if job.advance(ctx) {
+                ctx.timers.set((Self::NAME, job.number), None);
+                self.all.remove(index);
+                self.count(ctx);
+            } else {
+                index += 1;
+            }
+        }
+    }
+}
+
+/// Ends everything. None where nobody asks and it ends already.
+fn end(ctx: &mut Ctx, asker: Asker, origin: Origin, saves_list: bool) -> Option<Job> {
+    if ctx.is_closing && asker.client == Asker::NOBODY.client {
+        return None;
+    }
+    if saves_list
+        && !ctx.slots.nothing_to_save()
+        && let Err(error) = saved::write(&ctx.slots, &ctx.settings, true)
+    {
+        ctx.log.error(format_args!("{error}"));
+    }
+    let mut job = Job::new(asker, Step::Act(Action::Delete, None), origin);
+    // Modules end with what is left.
+    if !ctx.slots.nothing_to_save() {
+        job.targets.push_back("all".to_owned());
+    }
+    job.then = Then::Exit;
+    Some(job)
+}

@@ -1,0 +1,127 @@
+//! `resurrect`: starting what was saved.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::lifecycle::{Event, Origin};
+use ostler_core::logs::files::Naming;
+use ostler_proto::control::{Failure, OtherManager, Progress};
+use ostler_proto::pm2::{Dump, DumpEntry, of_entries, parse_dump};
+use ostler_sys::ProcRef;
+use serde_json::Value;
+
+use super::job::{Asker, Job, Step};
+use crate::engine::{Ctx, Request};
+use crate::state::slots::{Slot, saved};
+
+/// Brings back what was saved and is not there.
+///
+/// # Errors
+/// Nothing was saved, or it cannot be read.
+pub(super) fn resurrect(ctx: &mut Ctx, asker: Asker) -> Result<Job, Failure> {
+    let (Dump { entries, rejected }, told) = saved_list(ctx)?;
+    if let Some(told) = told {
+        asker.send(ctx, Progress::Warning(told));
+    }
+    let mut job = bring_back(ctx, asker, entries);
+    job.lost = rejected.len() as u32;
+    for entry in rejected {
+        asker.send(ctx, Progress::Warning(entry.to_string()));
+    }
+    Ok(job)
+}
+
+/// Brings in what another manager ran: all of it, or nothing.
+///
+/// # Errors
+/// An entry makes no sense.
+pub(super) fn restore(ctx: &mut Ctx, asker: Asker, entries: Vec<Value>, sockets_of: Option<OtherManager>) -> Result<Job, Failure> {
+    let Dump { entries, rejected } = of_entries(entries);
+    if let Some(error) = rejected.into_iter().next() {
+        return Err(Failure::Other(error.to_string()));
+    }
+    if let Some(OtherManager { pid, start_ticks }) = sockets_of {
+        let apps = entries.iter().map(|entry| entry.spec.name.clone()).collect();
+        ctx.request(Request::ShareSockets { of: ProcRef { pid, start_ticks }, apps });
+    }
+    Ok(bring_back(ctx, asker, entries))
+}
+
+fn bring_back(ctx: &mut Ctx, asker: Asker, entries: Vec<DumpEntry>) -> Job {
+    // As PM2: a name that exists is left alone, as a whole. If the list has the name in several
+    // namespaces, these are several apps.
+    let mut namespaces: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for DumpEntry { spec, .. } in &entries {
+        namespaces.entry(spec.name.clone()).or_default().insert(spec.namespace.clone());
+    }
+    let is_one = |spec: &AppSpec| namespaces.get(&spec.name).is_none_or(|namespaces| namespaces.len() < 2);
+    let is_present = |spec: &AppSpec| {
+        let present = |slot: &Slot| slot.spec().name == spec.name && (is_one(spec) || slot.spec().namespace == spec.namespace);
+        ctx.slots.serving().any(present)
+    };
+    let entries: Vec<DumpEntry> = entries.into_iter().filter(|entry| !is_present(&entry.spec)).collect();
+    let mut job = Job::new(asker, Step::Start, Origin::Resurrect);
+    let mut fresh = Vec::new();
+    for entry in entries {
+        let name = entry.spec.script.clone();
+        let is_up = !entry.stopped && !entry.spec.is_job();
+        let added = add(ctx, entry);
+        fresh.extend(added.iter().filter(|_| is_up));
+        job.touch(&added, &ctx.slots);
+        asker.send(ctx, Progress::Launched { name, ids: ctx.slots.pm_ids(&added) });
+    }
+    job.wait_until_up(&fresh, &ctx.slots);
+    fresh.into_iter().for_each(|id| ctx.event(id, Event::Start(Origin::Resurrect)));
+    job
+}
+
+/// Makes one entry of the list an instance again.
+fn add(ctx: &mut Ctx, entry: DumpEntry) -> Vec<u32> {
+    let DumpEntry { spec, created_ms, ticks, .. } = entry;
+    let (_, added) = ctx.add_instances(spec, &EnvMap::new(), 1, Naming::Own);
+    for &id in &added {
+        if let (Some(slot), Some(created)) = (ctx.slots.get_mut(id), created_ms) {
+            // Shown to people only: crash-loop protection does not look at it.
+            if let Some(at) = slot.durable.instance.counters.created.as_mut() {
+                at.wall_ms = created;
+            }
+        }
+        ctx.request(Request::Schedule { id, saved: Some(ticks) });
+    }
+    added
+}
+
+/// The newest list that can be read, and a warning about newer ones. A damaged one is never deleted: it may be all that somebody
+/// has. Behind a damaged one, an empty list is not what anybody wants back as long as there is an older one that is not.
+fn saved_list(ctx: &mut Ctx) -> Result<(Dump, Option<String>), Failure> {
+    let backup = ctx.settings.dump_backup();
+    let older = (1..saved::GENERATIONS).map(|generation| saved::older(&backup, generation));
+    let paths: Vec<PathBuf> = [ctx.settings.dump_file(), backup.clone()].into_iter().chain(older).collect();
+    let (mut problem, mut empty) = (None, None);
+    for path in paths.iter().filter(|path| path.exists()) {
+        let read = std::fs::read_to_string(path).map_err(|error| error.to_string());
+        match read.and_then(|text| parse_dump(&text).map_err(|error| crate::platform::log::chain(&error))) {
+            Ok(dump) => {
+                for entry in &dump.rejected {
+                    ctx.log.error(format_args!("{entry}"));
+                }
+                if dump.entries.is_empty() && paths.first() != Some(path) {
+                    empty.get_or_insert(path);
+                    continue;
+                }
+                return Ok((dump, problem.map(|problem| format!("{problem}; restored from \"{}\"", path.display()))));
+            }
+            Err(error) => {
+                let line = format!("cannot read \"{}\": {error}", path.display());
+                ctx.log.error(format_args!("{line}"));
+                problem.get_or_insert(line);
+            }
+        }
+    }
+    match (problem, empty) {
+        (None, None) => Err(Failure::NothingSaved),
+        (problem, Some(path)) => Ok((Dump::default(), problem.map(|problem| format!("{problem}; \"{}\" is empty", path.display())))),
+        (Some(problem), None) => Err(Failure::Other(problem)),
+    }
+}

@@ -1,0 +1,104 @@
+//! `scale`, and `sendSignal`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+
+use ostler_core::app::instances::{Leaving, leaving};
+use ostler_core::lifecycle::{Event, Origin};
+use ostler_proto::control::{Action, Failure, Progress, Response, ScaleTo};
+use ostler_proto::event::{Cause, What};
+
+use super::job::{Asker, Job, Step};
+use crate::engine::{Ctx, Request};
+use crate::state::slots::{Slot, Slots};
+
+/// Scales the app with this name or script because a user wants another number of instances.
+///
+/// # Errors
+/// There is none, or it has that number already.
+pub(super) fn by_user(
+    ctx: &mut Ctx,
+    asker: Asker,
+    (name, cwd): (&str, &str),
+    (to, first): (ScaleTo, Leaving),
+    origin: Origin,
+) -> Result<Job, Failure> {
+    let path = Path::new(cwd).join(name);
+    let key = ctx.slots.key_of(name)?;
+    let is_meant = |slot: &&Slot| key.map_or_else(|| Path::new(&slot.spec().script) == path, |key| slot.spec().key() == key);
+    let ids: Vec<u32> = ctx.slots.serving().filter(is_meant).map(|slot| slot.durable.id).collect();
+    let current = ids.len() as i64;
+    let wanted = match to {
+        ScaleTo::Exactly(count) => i64::from(count),
+        ScaleTo::By(more) => (current + i64::from(more)).max(0),
+    };
+    let none = || Failure::NotFound { target: name.to_owned() };
+    match wanted == current && !ids.is_empty() {
+        true => Err(Failure::NothingToDo),
+        false => scale(ctx, asker, &ids, (u32::try_from(wanted).unwrap_or(u32::MAX), first), origin).ok_or_else(none),
+    }
+}
+
+/// A job that scales these instances of one app. None where there is none to begin with.
+pub(super) fn scale(ctx: &mut Ctx, asker: Asker, ids: &[u32], (wanted, first): (u32, Leaving), origin: Origin) -> Option<Job> {
+    let current = ids.len() as u32;
+    let model = *ids.first()?;
+    if let Some(name) = ctx.slots.get(model).map(|slot| slot.spec().name.clone()) {
+        ctx.emit_for_app(&name, What::Scaled { from: current, to: wanted }, Cause::from(&origin));
+    }
+    if wanted < current {
+        return Some(to_fewer(&ctx.slots, asker, ids, (current - wanted, first), origin));
+    }
+    to_more(ctx, asker, model, (wanted - current, first), origin)
+}
+
+fn to_fewer(slots: &Slots, asker: Asker, ids: &[u32], (surplus, first): (u32, Leaving), origin: Origin) -> Job {
+    let instances: Vec<(u32, u32)> = ids.iter().filter_map(|id| slots.get(*id)).map(|slot| (slot.durable.id, slot.durable.index)).collect();
+    let mut job = Job::of(asker, Action::Delete, leaving(&instances, surplus as usize, first), slots, origin);
+    // Those that stay serve meanwhile, and those that go finish what they have.
+    job.gentle = true;
+    job.told_in_order = Some(BTreeMap::new());
+    job
+}
+
+/// A job that adds so many more of the same.
+fn to_more(ctx: &mut Ctx, asker: Asker, model: u32, (more, first): (u32, Leaving), origin: Origin) -> Option<Job> {
+    let model = ctx.slots.get(model)?;
+    let (app, base) = (Rc::clone(model.app()), Rc::clone(model.base()));
+    // Callers in the manner of PM2, where the oldest go first, start no instance of such an app.
+    let stays_stopped = first == Leaving::Oldest && model.is_unstarted();
+    let mut job = Job::new(asker, Step::Start, origin);
+    let added: Vec<u32> = (0..more).map(|_| ctx.slots.add(&app, &base, None, ctx.now, &ctx.settings)).collect();
+    job.touch(&added, &ctx.slots);
+    let ids = job.shown.clone();
+    asker.send(ctx, Progress::Launched { name: app.spec.name.clone(), ids });
+    if app.spec.is_job() {
+        // A job is put on its schedule, not started.
+        added.into_iter().for_each(|id| ctx.request(Request::Schedule { id, saved: None }));
+    } else if !stays_stopped {
+        job.wait_until_up(&added, &ctx.slots);
+        added.into_iter().for_each(|id| ctx.event(id, Event::Start(job.origin.clone())));
+    }
+    Some(job)
+}
+
+/// Sends a signal to the main processes of what is selected.
+pub(super) fn send_signal(ctx: &mut Ctx, asker: Asker, signal: i32, target: &str) -> Response {
+    let ids = match ctx.slots.select(target, "") {
+        Ok(ids) => ids,
+        Err(failure) => return Response::Failed(failure),
+    };
+    let mut sent = Vec::new();
+    for id in ids {
+        let Some(slot) = ctx.slots.get(id).filter(|slot| slot.durable.instance.pid().is_some()) else { continue };
+        let (key, pm_id, name) = (slot.key(slot.durable.instance.inc), slot.durable.pm_id, slot.spec().name.clone());
+        ctx.keeper.kill(key, signal, false);
+        sent.push(pm_id);
+        asker.send(ctx, Progress::InstanceDone { id: pm_id, name });
+    }
+    if sent.is_empty() {
+        return Response::Failed(Failure::Other(format!("{target} is not running")));
+    }
+    Response::Done { ids: sent }
+}

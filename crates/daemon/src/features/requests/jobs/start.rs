@@ -1,0 +1,323 @@
+//! `start`, and its action on apps that exist already.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ostler_core::app::select::{Namesake, share_out};
+use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::lifecycle::{Event, Origin, Wanted};
+use ostler_core::logs::files::Naming;
+use ostler_proto::control::{Action, Confirm, Existing, Failure, Progress};
+
+use super::job::{Asker, Job, Step};
+use super::release::{NewEnv, NewRelease};
+use super::turns;
+use crate::engine::{Ctx, laid_over};
+use crate::state::slots::{Slot, Slots, file_names};
+
+/// Request to start apps.
+#[derive(Debug)]
+pub(super) struct Start {
+    pub apps: Vec<AppSpec>,
+    /// Environment of the client.
+    pub base_env: EnvMap,
+    pub existing: Existing,
+    /// Confirmation that is wanted.
+    pub confirm: Option<Confirm>,
+    /// Whether instances that never ran wait for a command that names them.
+    pub named_only: bool,
+    pub scope: Scope,
+    /// File names of new apps.
+    pub naming: Naming,
+    pub origin: Origin,
+}
+
+/// Whether apps of the same name in two namespaces are one app, as in PM2, or two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    AllNamespaces,
+    OwnNamespace,
+}
+
+impl Scope {
+    /// True if a start of one of the apps means the other.
+    fn is_same(self, one: &AppSpec, other: &AppSpec) -> bool {
+        one.name == other.name && (self == Self::AllNamespaces || one.namespace == other.namespace)
+    }
+}
+
+impl Start {
+    /// True if all there is of one of its apps is on its way out. Begun now, it would take what goes for what is there.
+    pub(super) fn has_to_wait(&self, slots: &Slots) -> bool {
+        let is_leaving = |app: &AppSpec| {
+            let mut same = slots.serving().filter(|slot| self.scope.is_same(slot.spec(), app)).peekable();
+            same.peek().is_some() && same.all(|slot| slot.durable.instance.wanted == Wanted::Gone)
+        };
+        self.apps.iter().any(is_leaving)
+    }
+}
+
+/// Instances of an app that are not being deleted.
+fn staying<'a>(slots: &'a Slots, spec: &'a AppSpec, scope: Scope) -> impl Iterator<Item = &'a Slot> {
+    slots.serving().filter(move |slot| scope.is_same(slot.spec(), spec) && slot.durable.instance.wanted != Wanted::Gone)
+}
+
+/// Plan for one app of the request.
+enum Plan {
+    /// Instances to add.
+    Add(u32),
+    /// These exist and are to be started anew.
+    Again(Vec<u32>),
+}
+
+/// A start that is being carried out.
+struct Starting {
+    job: Job,
+    base_env: EnvMap,
+    /// Whether it comes from a config file.
+    by_file: bool,
+    scope: Scope,
+    /// One app of each name that several apps of it have.
+    shared: Vec<AppSpec>,
+    /// Instances that are to be started now.
+    fresh: Vec<u32>,
+    /// File names of new apps.
+    naming: Naming,
+}
+
+/// Adds what is not there, and has the rest started anew.
+///
+/// # Errors
+/// It cannot be started as a whole; nothing was.
+pub(super) fn start(ctx: &mut Ctx, asker: Asker, start: Start) -> Result<Job, Failure> {
+    let Start { apps, base_env, existing, confirm, named_only, scope, naming, origin } = start;
+    turns::check(&ctx.slots, &apps)?;
+    let planned = |spec: AppSpec| plan(&ctx.slots, &spec, &existing, scope).map(|plan| (spec, plan));
+    let mut plans: Vec<(AppSpec, Plan)> = apps.into_iter().map(planned).collect::<Result<_, Failure>>()?;
+    let shared = share_out_names(&ctx.slots, &mut plans, scope);
+    let by_file = !matches!(existing, Existing::PlainScript { .. });
+    if by_file {
+        send_missing(ctx, asker, &plans);
+        send_namesakes(ctx, asker, &plans, scope);
+    }
+    let mut job = Job::new(asker, Step::Act(Action::Restart, None), origin).until(confirm, ctx.now.mono_ms);
+    if let Existing::Reload { parallel, canary_ms } = existing {
+        job.step = Step::Act(Action::Reload, None);
+        (job.parallel, job.canary_ms) = (parallel as usize, canary_ms);
+    }
+    job.named_only = named_only && by_file;
+    let mut starting = Starting { job, base_env, by_file, scope, shared, fresh: Vec::new(), naming };
+    for (spec, plan) in plans {
+        send_before(ctx, asker, &spec);
+        starting.carry_out(ctx, spec, plan);
+    }
+    Ok(starting.begin(ctx))
+}
+
+/// Sends which apps of a config file are not there yet.
+fn send_missing(ctx: &mut Ctx, asker: Asker, plans: &[(AppSpec, Plan)]) {
+    let missing = plans.iter().filter(|(_, plan)| matches!(plan, Plan::Add(_)));
+    let names: Vec<String> = missing.map(|(spec, _)| spec.name.clone()).collect();
+    if !names.is_empty() {
+        asker.send(ctx, Progress::NotRunning { names });
+    }
+}
+
+/// Warns of apps that exist in another namespace: PM2 takes them over, otherwise they keep running.
+fn send_namesakes(ctx: &mut Ctx, asker: Asker, plans: &[(AppSpec, Plan)], scope: Scope) {
+    for (spec, _) in plans {
+        let is_other = |slot: &&Slot| {
+            slot.spec().name == spec.name
+                && slot.spec().namespace != spec.namespace
+                && !plans.iter().any(|(planned, _)| Scope::OwnNamespace.is_same(planned, slot.spec()))
+        };
+        let Some(other) = ctx.slots.serving().find(is_other).map(Slot::spec) else { continue };
+        let AppSpec { name, namespace, .. } = spec;
+        let old = &other.namespace;
+        let line = match scope {
+            Scope::AllNamespaces => format!("{name} moves from namespace {old} to {namespace} and keeps its script and folder"),
+            // Two environments of one machine. From one file, the namespace was perhaps only edited.
+            Scope::OwnNamespace if other.config_file.is_some() && other.config_file == spec.config_file => {
+                format!("{name} of the same file keeps running in namespace {old}; `ostler delete {name} --namespace {old}` removes it")
+            }
+            Scope::OwnNamespace => continue,
+        };
+        asker.send(ctx, Progress::Warning(line));
+    }
+}
+
+/// Sends what there is to know of an app before it is started.
+fn send_before(ctx: &mut Ctx, asker: Asker, spec: &AppSpec) {
+    for line in ctx.groups.limits_in_vain(spec, ctx.keeper.pid()) {
+        asker.send(ctx, Progress::Warning(line));
+    }
+    if spec.ready.wait_ready {
+        asker.send(ctx, Progress::WaitingReady { name: spec.name.clone() });
+    }
+}
+
+impl Starting {
+    fn carry_out(&mut self, ctx: &mut Ctx, spec: AppSpec, plan: Plan) {
+        match plan {
+            Plan::Add(count) => {
+                let ids = self.add(ctx, spec, count);
+                let autostarts = |id: &u32| ctx.slots.get(*id).is_some_and(|slot| slot.spec().autostart);
+                self.fresh.extend(ids.into_iter().filter(autostarts));
+            }
+            Plan::Again(ids) => {
+                let ids = self.without_unstarted(ctx, &spec, ids);
+                match self.job.step {
+                    _ if ids.is_empty() => {}
+                    Step::Act(Action::Reload, _) => self.reload(ctx, spec, ids),
+                    _ => self.restart(ctx, spec, ids),
+                }
+            }
+        }
+    }
+
+    /// The instances to start anew. Those of `autostart: false` that never ran get their new
+    /// description and wait for a command that names them.
+    fn without_unstarted(&mut self, ctx: &mut Ctx, spec: &AppSpec, ids: Vec<u32>) -> Vec<u32> {
+        let is_left = |id: &u32| self.job.named_only && !spec.autostart && ctx.slots.get(*id).is_some_and(Slot::is_unstarted);
+        let (left, ids): (Vec<u32>, Vec<u32>) = ids.into_iter().partition(is_left);
+        self.job.touch(&left, &ctx.slots);
+        for id in left {
+            if takes_callers(spec) {
+                rebase_merged(ctx, id, callers_env(&self.base_env, spec));
+            }
+            ctx.redescribe(id, spec.clone());
+        }
+        ids
+    }
+
+    /// Adds new instances, which are not started yet.
+    fn add(&mut self, ctx: &mut Ctx, spec: AppSpec, count: u32) -> Vec<u32> {
+        let (name, added) = ctx.add_instances(spec, &self.base_env, count, self.naming);
+        self.job.touch(&added, &ctx.slots);
+        if let Some(line) = added.first().and_then(|id| file_names::shares_files(&ctx.slots, *id)) {
+            self.job.asker.send(ctx, Progress::Warning(line));
+        }
+        let ids = ctx.slots.pm_ids(&added);
+        self.job.asker.send(ctx, Progress::Launched { name, ids });
+        added
+    }
+
+    fn reload(&mut self, ctx: &mut Ctx, spec: AppSpec, ids: Vec<u32>) {
+        if self.shared.iter().any(|one| self.scope.is_same(one, &spec)) {
+            let line =
+                format!("several apps are named {}: they are reloaded as they are, `restart` brings what the file says now", spec.name);
+            self.job.asker.send(ctx, Progress::Warning(line));
+            return self.take_turns(ctx, Action::Reload, spec.name, ids);
+        }
+        let env = if takes_callers(&spec) { NewEnv::Over(callers_env(&self.base_env, &spec).clone()) } else { NewEnv::Same };
+        let more = missing_instances(&ctx.slots, &spec, &ids);
+        let keys: BTreeSet<String> = ids.iter().filter_map(|id| ctx.slots.get(*id)).map(|slot| slot.spec().key().to_owned()).collect();
+        self.take_turns(ctx, Action::Reload, spec.name.clone(), ids);
+        for key in keys {
+            self.job.releases.insert(key, NewRelease { spec: spec.clone(), env: env.clone(), more });
+        }
+    }
+
+    fn restart(&mut self, ctx: &mut Ctx, spec: AppSpec, ids: Vec<u32>) {
+        let more = missing_instances(&ctx.slots, &spec, &ids);
+        for &id in &ids {
+            if self.by_file && takes_callers(&spec) {
+                rebase_merged(ctx, id, callers_env(&self.base_env, &spec));
+            }
+            ctx.redescribe(id, spec.clone());
+        }
+        self.take_turns(ctx, Action::Restart, spec.name.clone(), ids);
+        if more > 0 {
+            let is_job = spec.is_job();
+            let added = self.add(ctx, spec, more);
+            self.fresh.extend(added.iter().filter(|_| !is_job));
+        }
+    }
+
+    /// Queues existing instances to be started anew when it is their turn.
+    fn take_turns(&mut self, ctx: &mut Ctx, action: Action, target: String, ids: Vec<u32>) {
+        self.job.send_selected(ctx, action, target, &ids);
+        self.job.touch(&ids, &ctx.slots);
+        self.job.pending.extend(ids);
+    }
+
+    fn begin(self, ctx: &mut Ctx) -> Job {
+        let Self { mut job, fresh, .. } = self;
+        job.ordered = turns::put_in_order(&ctx.slots, &job.step, &mut job.pending);
+        job.wait_until_up(&fresh, &ctx.slots);
+        for &id in &fresh {
+            ctx.event(id, Event::Start(job.origin.clone()));
+        }
+        job.fresh = fresh;
+        job
+    }
+}
+
+/// Shares out the present instances of a name among the apps of the request that have it; returns one app of each such name.
+/// PM2 differs: it acts on all of them for each, and starts all of them again.
+fn share_out_names(slots: &Slots, plans: &mut [(AppSpec, Plan)], scope: Scope) -> Vec<AppSpec> {
+    let group = |spec: &AppSpec| (spec.name.clone(), (scope == Scope::OwnNamespace).then(|| spec.namespace.clone()));
+    let mut seen = BTreeSet::new();
+    let doubled = plans.iter().filter(|(spec, _)| !seen.insert(group(spec)));
+    let shared: BTreeMap<_, AppSpec> = doubled.map(|(spec, _)| (group(spec), spec.clone())).collect();
+    for one in shared.values() {
+        let present: Vec<&Slot> = staying(slots, one, scope).collect();
+        let specs: Vec<&AppSpec> = plans.iter().map(|(spec, _)| spec).filter(|spec| scope.is_same(spec, one)).collect();
+        let namesake = |spec: &AppSpec| (spec.namespace.clone(), spec.script.clone(), spec.instances);
+        let (apps, found): (Vec<_>, Vec<_>) =
+            (specs.into_iter().map(namesake).collect(), present.iter().map(|slot| namesake(slot.spec())).collect());
+        let belongs = share_out(&namesakes(&apps), &namesakes(&found));
+        for (index, (spec, plan)) in plans.iter_mut().filter(|(spec, _)| scope.is_same(spec, one)).enumerate() {
+            let own: Vec<u32> = present.iter().zip(&belongs).filter(|(_, app)| **app == index).map(|(slot, _)| slot.durable.id).collect();
+            *plan = if own.is_empty() { Plan::Add(spec.instances) } else { Plan::Again(own) };
+        }
+    }
+    shared.into_values().collect()
+}
+
+fn plan(slots: &Slots, spec: &AppSpec, existing: &Existing, scope: Scope) -> Result<Plan, Failure> {
+    let named: Vec<u32> = staying(slots, spec, scope).map(|slot| slot.durable.id).collect();
+    let plan = match existing {
+        Existing::PlainScript { force } => {
+            let same = named.iter().filter_map(|id| slots.get(*id)).rfind(|slot| slot.spec().script == spec.script);
+            match same {
+                Some(_) if *force => Plan::Add(spec.instances),
+                Some(slot) if slot.durable.instance.state.is_down() => Plan::Again(named),
+                Some(_) => return Err(Failure::AlreadyLaunched),
+                None => Plan::Add(spec.instances),
+            }
+        }
+        Existing::Restart | Existing::Reload { .. } if named.is_empty() => Plan::Add(spec.instances),
+        Existing::Restart | Existing::Reload { .. } => Plan::Again(named),
+    };
+    Ok(plan)
+}
+
+/// Number of instances that an edited file asks for beyond those that exist. The file's number counts only when it was changed: what
+/// `scale` did stays. (Fewer is left to `scale` and `delete`: a restart never removes anything.)
+fn missing_instances(slots: &Slots, spec: &AppSpec, ids: &[u32]) -> u32 {
+    let before = ids.first().and_then(|id| slots.get(*id)).map_or(spec.instances, |slot| slot.spec().instances);
+    if before == spec.instances { 0 } else { spec.instances.saturating_sub(ids.len() as u32) }
+}
+
+/// True if the caller's variables reach an app that runs: as in PM2, only if its file sets none.
+fn takes_callers(spec: &AppSpec) -> bool {
+    let chosen = spec.env.profile.as_ref().and_then(|name| spec.env.profiles.get(name));
+    spec.env.vars.is_empty() && chosen.is_none_or(EnvMap::is_empty)
+}
+
+/// The caller's variables as this app may have them: its own selection, else those that travel once for all apps.
+fn callers_env<'a>(shared: &'a EnvMap, spec: &'a AppSpec) -> &'a EnvMap {
+    if spec.env.base.is_empty() { shared } else { &spec.env.base }
+}
+
+fn rebase_merged(ctx: &mut Ctx, id: u32, env: &EnvMap) {
+    let Some(slot) = ctx.slots.get(id) else { return };
+    let vars = laid_over(&slot.base().vars, env);
+    if vars != *slot.base().vars {
+        ctx.rebase(id, vars);
+    }
+}
+
+fn namesakes(of: &[(String, String, u32)]) -> Vec<Namesake<'_>> {
+    of.iter().map(|(namespace, script, instances)| Namesake { namespace, script, instances: *instances }).collect()
+}

@@ -1,0 +1,701 @@
+//! Requests over a played context: events of instances and their order, what clients get, and when a request is over.
+
+mod detached;
+mod together;
+
+use std::rc::Rc;
+
+use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::cron::{CronSpec, JobSpec};
+use ostler_core::lifecycle::order::{Condition, Order as Needs};
+use ostler_core::lifecycle::{Ending, Event, ExitReport, Origin, PolicyName, SpawnFailure, State, Wanted};
+use ostler_proto::control::{Confirm, Existing, Failure, RolloutReport, RolloutState, ScaleTo};
+use ostler_proto::event::{Cause, Event as Told, What};
+
+use super::*;
+use crate::engine::{Caller, CommandEnd, Input, Played, Report, RolloutNews};
+use crate::state::store::command::{CommandSpec, Output, Owner};
+
+const CLIENT: u32 = 1;
+
+fn app(name: &str) -> AppSpec {
+    AppSpec { name: name.into(), script: "/bin/app".into(), ..AppSpec::default() }
+}
+
+fn needs(name: &str, other: &str) -> AppSpec {
+    let order = Needs { depends_on: [(other.to_owned(), Condition::Ready)].into(), timeout_ms: None }.into();
+    AppSpec { order, ..app(name) }
+}
+
+fn empty() -> (Played, Jobs) {
+    (Played::new(&[]), Jobs::default())
+}
+
+/// Instances of these that run.
+fn running(specs: &[AppSpec]) -> (Played, Jobs, Vec<u32>) {
+    let (mut played, mut jobs) = empty();
+    let mut pid = 4710;
+    let mut start = |spec: &AppSpec| {
+        let id = played.instance(spec.clone());
+        pid += 1;
+        played.start(&mut jobs, id, pid);
+        id
+    };
+    let ids = specs.iter().map(&mut start).collect();
+    (played, jobs, ids)
+}
+
+fn ask_as(played: &mut Played, jobs: &mut Jobs, id: u64, request: proto::Request) -> Vec<Input> {
+    let caller = Caller { uid: 0, pid: 1, on_behalf_of: None };
+    played.ctx.ask(Ask { client: CLIENT, id, caller, request });
+    played.settle(jobs)
+}
+
+fn ask(played: &mut Played, jobs: &mut Jobs, request: proto::Request) -> Vec<Input> {
+    ask_as(played, jobs, 1, request)
+}
+
+fn act(action: Action, targets: &[&str]) -> proto::Request {
+    proto::Request::Act {
+        action,
+        targets: targets.iter().map(|target| (*target).to_owned()).collect(),
+        cwd: String::new(),
+        change: None,
+        parallel: 0,
+        gentle: false,
+        canary_ms: None,
+        command: "test".into(),
+        named_only: false,
+        confirm: None,
+        namespace: None,
+        together: false,
+    }
+}
+
+fn start(apps: Vec<AppSpec>, existing: Existing) -> proto::Request {
+    proto::Request::Start {
+        apps,
+        base_env: EnvMap::default(),
+        existing,
+        command: "start".into(),
+        confirm: None,
+        named_only: false,
+        as_pm2: false,
+    }
+}
+
+const PLAIN: Existing = Existing::PlainScript { force: false };
+
+/// What the client got since the last time, in short.
+fn told(played: &mut Played) -> Vec<String> {
+    std::mem::take(&mut played.ctx.replies).into_iter().map(|(_, _, response)| short(response)).collect()
+}
+
+fn short(response: Response) -> String {
+    match response {
+        Response::Progress(Progress::Selected { action, ids, .. }) => format!("{action} {ids:?}"),
+        Response::Progress(Progress::Launched { name, ids }) => format!("launched {name} {ids:?}"),
+        Response::Progress(Progress::InstanceDone { id, .. }) => format!("done {id}"),
+        Response::Progress(Progress::InstanceFailed { id, reason, .. }) => format!("failed {id}: {reason}"),
+        Response::Progress(Progress::Warning(text)) => text,
+        Response::Done { ids } => format!("all done {ids:?}"),
+        Response::Failed(Failure::Some { failed, total }) => format!("{failed} of {total} failed"),
+        Response::Failed(Failure::Other(text)) => text,
+        other => format!("{other:?}"),
+    }
+}
+
+fn state(played: &Played, id: u32) -> &State {
+    &played.ctx.slots.get(id).unwrap().durable.instance.state
+}
+
+fn is_stopping(played: &Played, id: u32) -> bool {
+    matches!(state(played, id), State::Stopping { .. })
+}
+
+fn spawned(played: &mut Played, jobs: &mut Jobs, id: u32) -> Vec<Input> {
+    let State::Spawning { inc, .. } = *state(played, id) else { panic!("{:?}", state(played, id)) };
+    played.ctx.event(id, Event::Spawned { inc, pid: 5000 + id.cast_signed() });
+    played.settle(jobs)
+}
+
+fn ends(played: &mut Played, jobs: &mut Jobs, id: u32, code: i32) -> Vec<Input> {
+    let inc = played.ctx.slots.get(id).unwrap().durable.instance.inc;
+    played.ctx.event(id, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(code), oom: false } });
+    played.ctx.event(id, Event::TreeGone { inc });
+    played.settle(jobs)
+}
+
+#[test]
+fn a_start_is_done_when_all_are_online() {
+    let (mut played, mut jobs) = empty();
+    ask(&mut played, &mut jobs, start(vec![AppSpec { instances: 2, ..app("api") }], PLAIN));
+    assert_eq!(told(&mut played), ["launched api [0, 1]"]);
+    spawned(&mut played, &mut jobs, 1);
+    assert_eq!(told(&mut played), ["done 1"]);
+    assert_eq!(played.ctx.requests_under_way, 1);
+    spawned(&mut played, &mut jobs, 0);
+    assert_eq!(told(&mut played), ["done 0", "all done [0, 1]"]);
+    assert_eq!(played.ctx.requests_under_way, 0);
+    ask(&mut played, &mut jobs, start(vec![app("api")], PLAIN));
+    assert_eq!(told(&mut played), ["Failed(AlreadyLaunched)"]);
+}
+
+#[test]
+fn two_starts_of_one_connection_are_not_the_same_twice() {
+    let (mut played, mut jobs) = empty();
+    let caller = || Caller { uid: 0, pid: 1, on_behalf_of: None };
+    for id in 1..3 {
+        // As the turn does it: what follows from the first comes before the second.
+        let mut later = std::mem::take(&mut played.ctx.queue);
+        assert!(
+            jobs.on_ask(&mut played.ctx, Ask { client: CLIENT, id, caller: caller(), request: start(vec![app("api")], PLAIN) }).is_none()
+        );
+        played.ctx.queue.append(&mut later);
+        played.settle(&mut jobs);
+    }
+    assert_eq!(told(&mut played), ["launched api [0]", "Failed(AlreadyLaunched)"]);
+}
+
+#[test]
+fn what_cannot_be_executed_goes_again() {
+    let (mut played, mut jobs) = empty();
+    ask(&mut played, &mut jobs, start(vec![app("api")], PLAIN));
+    told(&mut played);
+    let failure = SpawnFailure { step: "exec /bin/app".into(), errno: 2 };
+    played.ctx.event(0, Event::SpawnFailed { inc: 1, failure });
+    let rest = played.settle(&mut jobs);
+    assert!(rest.iter().any(|input| matches!(input, Input::Answer(Answer::Unstartable))), "{rest:?}");
+    let said = told(&mut played);
+    assert!(said[0].starts_with("failed 0: cannot be started: exec /bin/app") && said[1] == "1 of 1 failed", "{said:?}");
+    assert!(played.ctx.slots.get(0).is_none());
+}
+
+#[test]
+fn as_many_at_a_time_as_was_asked_for() {
+    let (mut played, mut jobs, ids) = running(&[app("a"), app("b"), app("c")]);
+    let proto::Request::Act { action, targets, cwd, change, gentle, canary_ms, command, confirm, .. } = act(Action::Stop, &["all"]) else {
+        panic!()
+    };
+    ask(
+        &mut played,
+        &mut jobs,
+        proto::Request::Act {
+            action,
+            targets,
+            cwd,
+            change,
+            parallel: 2,
+            gentle,
+            canary_ms,
+            command,
+            named_only: false,
+            confirm,
+            namespace: None,
+            together: false,
+        },
+    );
+    let stopping = |played: &Played| ids.iter().map(|id| is_stopping(played, *id)).collect::<Vec<bool>>();
+    assert_eq!(stopping(&played), [true, true, false]);
+    ends(&mut played, &mut jobs, ids[0], 0);
+    assert_eq!(stopping(&played), [false, true, true]);
+    ends(&mut played, &mut jobs, ids[1], 0);
+    ends(&mut played, &mut jobs, ids[2], 0);
+    assert_eq!(told(&mut played), ["stopProcessId [0, 1, 2]", "done 0", "done 1", "done 2", "all done [0, 1, 2]"]);
+}
+
+#[test]
+fn a_restart_leaves_half_of_each_app_serving() {
+    let (mut played, mut jobs, ids) = running(&[app("a"), app("a"), app("a"), app("b")]);
+    ask(&mut played, &mut jobs, act(Action::Restart, &["all"]));
+    let stopping: Vec<bool> = ids.iter().map(|id| is_stopping(&played, *id)).collect();
+    assert_eq!(stopping, [true, true, false, true]);
+    ends(&mut played, &mut jobs, 3, 0);
+    spawned(&mut played, &mut jobs, 3);
+    assert!(!is_stopping(&played, 2), "another app's is not its own");
+    for id in [0, 1, 2] {
+        ends(&mut played, &mut jobs, id, 0);
+        spawned(&mut played, &mut jobs, id);
+    }
+    assert_eq!(told(&mut played).last().unwrap(), "all done [0, 1, 2, 3]");
+}
+
+#[test]
+fn a_restart_puts_what_runs_at_its_times_on_its_schedule() {
+    let (mut played, mut jobs) = empty();
+    let cron = CronSpec { job: Some(JobSpec::default()), ..CronSpec::restarts("* * * * *".into()) };
+    let spec = AppSpec { cron: Some(Box::new(cron)), ..app("nightly") };
+    (0..3).for_each(|_| _ = played.instance(spec.clone()));
+    let rest = ask(&mut played, &mut jobs, act(Action::Restart, &["nightly"]));
+    let scheduled = rest.iter().filter(|input| matches!(input, Input::Request(Request::Schedule { saved: None, .. }))).count();
+    assert_eq!(scheduled, 3, "{rest:?}");
+    assert_eq!(told(&mut played), ["restartProcessId [0, 1, 2]", "done 0", "done 1", "done 2", "all done [0, 1, 2]"]);
+    assert!((0..3).all(|id| *state(&played, id) == State::Stopped), "they are not run now");
+}
+
+#[test]
+fn targets_come_one_after_the_other_until_one_fails() {
+    let (mut played, mut jobs, _) = running(&[app("a"), app("b")]);
+    ask(&mut played, &mut jobs, act(Action::Stop, &["a", "nobody", "b"]));
+    assert!(!is_stopping(&played, 1));
+    ends(&mut played, &mut jobs, 0, 0);
+    let said = told(&mut played);
+    assert_eq!(said[..2], ["stopProcessId [0]", "done 0"]);
+    assert!(said[2].contains("NotFound") && said.len() == 3, "{said:?}");
+    assert!(!is_stopping(&played, 1));
+}
+
+/// What the second request sees is what the first one has made of the instance.
+#[test]
+fn a_stop_that_comes_with_a_restart_is_not_told_that_it_was_started_again() {
+    let (mut played, mut jobs, _) = running(&[app("a")]);
+    let caller = || Caller { uid: 0, pid: 1, on_behalf_of: None };
+    for (id, action) in [(1, Action::Restart), (2, Action::Stop)] {
+        played.ctx.ask(Ask { client: CLIENT, id, caller: caller(), request: act(action, &["a"]) });
+    }
+    played.settle(&mut jobs);
+    ends(&mut played, &mut jobs, 0, 0);
+    let said = told(&mut played);
+    assert!(said.contains(&"failed 0: was stopped meanwhile".to_owned()), "the restart: {said:?}");
+    assert!(said.contains(&"all done [0]".to_owned()), "the stop: {said:?}");
+    assert_eq!(*state(&played, 0), State::Stopped);
+}
+
+#[test]
+fn a_stop_waits_for_the_hooks_of_an_instance() {
+    let (mut played, mut jobs, _) = running(&[app("a")]);
+    let owner = Owner::Hook { slot: 0, inc: 1, hook: ostler_core::app::hooks::Hook::PostStop };
+    ask(&mut played, &mut jobs, act(Action::Stop, &["a"]));
+    let command = ostler_core::lifecycle::command::Command::shell("true");
+    let spec = CommandSpec { slot: 0, command, vars: Default::default(), timeout_ms: 1000, output: Output::Nowhere };
+    played.ctx.commands.add(3, owner.clone(), &spec, "mark");
+    ends(&mut played, &mut jobs, 0, 0);
+    assert_eq!(told(&mut played), ["stopProcessId [0]"]);
+    played.ctx.commands.remove(3);
+    let report =
+        Report { outcome: ostler_core::lifecycle::command::Outcome::Code(0), output: ostler_sys::Wiped::default(), last_lines: Vec::new() };
+    played.ctx.answer(Answer::CommandEnded(Box::new(CommandEnd { number: Some(3), slot: Some(0), owner, report })));
+    played.settle(&mut jobs);
+    assert_eq!(told(&mut played), ["done 0", "all done [0]"]);
+}
+
+#[test]
+fn what_others_need_is_stopped_last_and_restarted_first() {
+    let (mut played, mut jobs, _) = running(&[app("db"), needs("api", "db")]);
+    ask(&mut played, &mut jobs, act(Action::Stop, &["all"]));
+    assert_eq!((is_stopping(&played, 0), is_stopping(&played, 1)), (false, true));
+    ends(&mut played, &mut jobs, 1, 0);
+    assert!(is_stopping(&played, 0));
+    ends(&mut played, &mut jobs, 0, 0);
+    told(&mut played);
+
+    let (mut played, mut jobs, _) = running(&[needs("api", "db"), app("db")]);
+    ask(&mut played, &mut jobs, act(Action::Restart, &["all"]));
+    assert_eq!((is_stopping(&played, 0), is_stopping(&played, 1)), (false, true));
+    ends(&mut played, &mut jobs, 1, 0);
+    // It does not come up: what depends on it is left as it is.
+    let failure = SpawnFailure { step: "exec".into(), errno: 2 };
+    let State::Spawning { inc, .. } = *state(&played, 1) else { panic!() };
+    played.ctx.event(1, Event::SpawnFailed { inc, failure });
+    played.settle(&mut jobs);
+    let said = told(&mut played);
+    assert!(said.contains(&"failed 0: was left as it is, because it depends on db".to_owned()), "{said:?}");
+    assert_eq!(said.last().unwrap(), "2 of 2 failed");
+    assert!(matches!(state(&played, 0), State::Running { .. }));
+}
+
+#[test]
+fn of_whom_it_will_start_it_says_where_somebody_waits_for_others() {
+    let (mut played, mut jobs, _) = running(&[app("a"), app("a"), app("a")]);
+    let restart = |played: &mut Played, jobs: &mut Jobs| ask(played, jobs, act(Action::Restart, &["a"]));
+    restart(&mut played, &mut jobs);
+    assert!(played.ctx.coming.is_empty());
+    played.ctx.waiting.insert(99);
+    played.settle(&mut jobs);
+    assert_eq!(played.ctx.coming, BTreeSet::from([2]));
+}
+
+#[test]
+fn what_depends_on_nobody_or_on_itself_is_not_started() {
+    let (mut played, mut jobs) = empty();
+    ask(&mut played, &mut jobs, start(vec![needs("api", "db")], PLAIN));
+    ask(&mut played, &mut jobs, start(vec![needs("a", "b"), needs("b", "a")], PLAIN));
+    let said = told(&mut played);
+    assert!(said[0].contains("neither started with it nor there already") && said[1].contains("in a circle"), "{said:?}");
+    assert!(played.ctx.slots.nothing_to_save());
+}
+
+#[test]
+fn counters_are_reset_at_once() {
+    let (mut played, mut jobs, _) = running(&[app("a")]);
+    played.ctx.slots.get_mut(0).unwrap().durable.instance.counters.restarts = 5;
+    ask(&mut played, &mut jobs, act(Action::Reset, &["a"]));
+    assert_eq!(told(&mut played), ["resetMetaProcessId [0]", "done 0", "all done [0]"]);
+    assert_eq!(played.ctx.slots.get(0).unwrap().durable.instance.counters.restarts, 0);
+}
+
+fn scale(to: ScaleTo) -> proto::Request {
+    proto::Request::Scale { name: "a".into(), cwd: String::new(), to, oldest_first: true, confirm: None }
+}
+
+#[test]
+fn fewer_are_told_in_their_order_and_more_are_started() {
+    let (mut played, mut jobs, _) = running(&[app("a"), app("a"), app("a")]);
+    ask(&mut played, &mut jobs, scale(ScaleTo::By(0)));
+    assert_eq!(told(&mut played), ["Failed(NothingToDo)"]);
+    ask(&mut played, &mut jobs, scale(ScaleTo::Exactly(1)));
+    ends(&mut played, &mut jobs, 1, 0);
+    assert!(told(&mut played).is_empty(), "the first one has not gone");
+    ends(&mut played, &mut jobs, 0, 0);
+    assert_eq!(told(&mut played), ["done 0", "done 1", "all done [0, 1]"]);
+    ask(&mut played, &mut jobs, scale(ScaleTo::By(1)));
+    spawned(&mut played, &mut jobs, 3);
+    assert_eq!(told(&mut played), ["launched a [3]", "done 3", "all done [3]"]);
+    played.ctx.request(Request::Scale { ids: vec![2, 3], to: 1, origin: Origin::policy(PolicyName::Autoscale) });
+    played.settle(&mut jobs);
+    assert_eq!(
+        played.ctx.slots.get(2).unwrap().durable.instance.wanted,
+        Wanted::Gone,
+        "where a policy asks, the one with the highest number goes"
+    );
+}
+
+#[test]
+fn each_change_of_the_number_is_an_event_of_the_app_with_its_cause() {
+    let (mut played, mut jobs, _) = running(&[app("a"), app("a")]);
+    played.events();
+    ask(&mut played, &mut jobs, scale(ScaleTo::By(0)));
+    assert!(scalings(&mut played).is_empty(), "nothing is to be done");
+    ask(&mut played, &mut jobs, scale(ScaleTo::Exactly(1)));
+    let [Told { app: Some(app), id: None, what: What::Scaled { from: 2, to: 1 }, cause: Cause::User { command, .. }, .. }] =
+        &scalings(&mut played)[..]
+    else {
+        panic!("not told")
+    };
+    assert_eq!((&**app, &**command), ("a", "scale"));
+    ends(&mut played, &mut jobs, 0, 0);
+    let measured = "uses 90 % of a core with 1 instance";
+    played.ctx.request(Request::Scale { ids: vec![1], to: 3, origin: Origin::found(PolicyName::Autoscale, measured) });
+    played.settle(&mut jobs);
+    let told: Vec<(What, Cause)> = scalings(&mut played).into_iter().map(|event| (event.what, event.cause)).collect();
+    assert_eq!(told, [(What::Scaled { from: 1, to: 3 }, Cause::policy(PolicyName::Autoscale, measured.to_owned()))]);
+}
+
+fn scalings(played: &mut Played) -> Vec<Told> {
+    played.events().into_iter().filter(|event| matches!(event.what, What::Scaled { .. })).collect()
+}
+
+fn news(played: &mut Played, jobs: &mut Jobs, ticket: u64, news: RolloutNews) -> Vec<Input> {
+    played.ctx.answer(Answer::Rollout { ticket, news });
+    played.settle(jobs)
+}
+
+fn report(app: &str, state: RolloutState) -> RolloutNews {
+    let text = |text: &str| text.to_owned();
+    RolloutNews::Ended(Box::new(RolloutReport {
+        app: text(app),
+        release: 2,
+        version: None,
+        script: text("/bin/app"),
+        command: text("reload"),
+        started_ms: 0,
+        ended_ms: None,
+        state,
+        current: true,
+        replicas: Vec::new(),
+        fault: None,
+        cut: 0,
+    }))
+}
+
+fn rollouts(rest: &[Input]) -> Vec<(u64, String)> {
+    let of =
+        |input: &Input| if let Input::Request(Request::Rollout(wanted)) = input { Some((wanted.ticket, wanted.app.clone())) } else { None };
+    rest.iter().filter_map(of).collect()
+}
+
+#[test]
+fn apps_are_reloaded_at_the_same_time() {
+    let (mut played, mut jobs, _) = running(&[app("a"), app("b"), app("a")]);
+    let rest = ask(&mut played, &mut jobs, act(Action::Reload, &["all"]));
+    let [(first, a), (second, b)] = &rollouts(&rest)[..] else { panic!("{rest:?}") };
+    assert_eq!((a.as_str(), b.as_str()), ("a", "b"));
+    let refused = RolloutNews::Refused { app: "b".into(), ids: vec![1], reason: "a reload is under way".into() };
+    news(&mut played, &mut jobs, *second, refused);
+    assert!(news(&mut played, &mut jobs, second + 1, report("a", RolloutState::Done)).len() == 1, "it is somebody else's");
+    news(&mut played, &mut jobs, *first, report("a", RolloutState::Done));
+    assert_eq!(told(&mut played), ["reloadProcessId [0, 1, 2]", "failed 1: a reload is under way", "1 of 3 failed"]);
+}
+
+/// Of apps whose processes run beside the old ones only some are reloaded at the same time; of those that depend on others, one.
+#[test]
+fn not_too_many_apps_are_reloaded_at_the_same_time() {
+    let cluster =
+        |name: String| AppSpec { mode: ostler_core::app::ExecMode::Cluster, interpreter: Some("/usr/bin/node".into()), ..app(&name) };
+    let apps: Vec<AppSpec> = (0..9).map(|number| cluster(format!("app-{number}"))).collect();
+    let (mut played, mut jobs, _) = running(&apps);
+    let rest = ask(&mut played, &mut jobs, act(Action::Reload, &["all"]));
+    assert_eq!(rollouts(&rest).len(), 4);
+    let (ticket, name) = rollouts(&rest)[2].clone();
+    let rest = news(&mut played, &mut jobs, ticket, report(&name, RolloutState::Done));
+    assert_eq!(rollouts(&rest).len(), 1, "one is over, the next one begins");
+}
+
+#[test]
+fn a_release_that_is_returned_to_is_one_for_all_instances() {
+    let (mut played, mut jobs, _) = running(&[app("a"), app("a")]);
+    let old = AppSpec { version: Some("1".into()), ..app("a") };
+    let origin = Origin::User { command: "undo".into(), uid: 0, pid: 1, on_behalf_of: None };
+    let release = Box::new((old, EnvMap::from([("X".to_owned(), "1".to_owned())])));
+    played.ctx.request(Request::ReloadTo { client: CLIENT, id: 1, app: "a".into(), release, origin });
+    let rest = played.settle(&mut jobs);
+    let wanted = rest.into_iter().find_map(|input| if let Input::Request(Request::Rollout(wanted)) = input { Some(wanted) } else { None });
+    let [one, other] = &wanted.unwrap().replacements[..] else { panic!() };
+    assert!(Rc::ptr_eq(&one.app, &other.app) && Rc::ptr_eq(&one.base, &other.base));
+    assert_eq!((one.app.spec.version.as_deref(), one.base.vars.get("X").map(String::as_str)), (Some("1"), Some("1")));
+}
+
+#[test]
+fn a_start_of_what_is_being_deleted_begins_when_that_is_gone() {
+    for existing in [PLAIN, Existing::PlainScript { force: true }] {
+        let (mut played, mut jobs, _) = running(&[app("a")]);
+        ask(&mut played, &mut jobs, act(Action::Delete, &["a"]));
+        ask(&mut played, &mut jobs, start(vec![app("a")], existing.clone()));
+        assert_eq!(told(&mut played), ["deleteProcessId [0]"], "{existing:?}: it takes its time to end");
+        assert_eq!(played.ctx.requests_under_way, 2);
+        ends(&mut played, &mut jobs, 0, 0);
+        assert_eq!(told(&mut played), ["done 0", "all done [0]", "launched a [0]"], "{existing:?}");
+        assert!(played.ctx.slots.get(0).is_none(), "what the keeper may still tell of the former one is not about this one");
+        spawned(&mut played, &mut jobs, 1);
+        assert_eq!(told(&mut played), ["done 0", "all done [0]"], "{existing:?}");
+        assert_eq!(played.ctx.requests_under_way, 0);
+    }
+}
+
+#[test]
+fn a_start_takes_what_stays_and_not_what_a_scale_takes_away() {
+    let (mut played, mut jobs, _) = running(&[app("a"), app("a")]);
+    played.ctx.event(1, Event::Delete(Origin::policy(PolicyName::Autoscale)));
+    played.settle(&mut jobs);
+    ask(&mut played, &mut jobs, start(vec![app("a")], Existing::Restart));
+    assert_eq!(told(&mut played), ["restartProcessId [0]"]);
+}
+
+fn confirmed(early_exit_fails: bool) -> (Played, Jobs) {
+    let (mut played, mut jobs) = empty();
+    let spec = AppSpec { interpreter: Some("/usr/bin/node".into()), ..app("api") };
+    let proto::Request::Start { apps, base_env, existing, command, .. } = start(vec![spec], PLAIN) else { panic!() };
+    let confirm = Some(Confirm { within_ms: 500, early_exit_fails, watches: false, detached: false });
+    ask(&mut played, &mut jobs, proto::Request::Start { apps, base_env, existing, command, confirm, named_only: false, as_pm2: false });
+    played.ctx.slots.get_mut(0).unwrap().durable.preloaded = true;
+    spawned(&mut played, &mut jobs, 0);
+    assert_eq!(told(&mut played), ["launched api [0]"], "nobody knows whether it runs its script");
+    (played, jobs)
+}
+
+#[test]
+fn a_node_app_is_started_when_its_script_runs() {
+    let (mut played, mut jobs) = confirmed(true);
+    let message = ostler_proto::node::classify(serde_json::json!({"cmd": "NODE_OSTLER", "act": "runs"}));
+    played.ctx.queue.push_back(Input::Message(0, 1, message));
+    played.settle(&mut jobs);
+    assert_eq!(told(&mut played), ["done 0", "all done [0]"]);
+    assert_eq!(played.ctx.timers.next_ms(), None, "nothing is waited for any more");
+}
+
+#[test]
+fn nobody_waits_longer_for_a_confirmation_than_was_said() {
+    let (mut played, mut jobs) = confirmed(true);
+    played.pass(&mut jobs, 499);
+    played.settle(&mut jobs);
+    assert!(told(&mut played).is_empty());
+    played.pass(&mut jobs, 1);
+    played.settle(&mut jobs);
+    assert_eq!(told(&mut played), ["done 0", "all done [0]"]);
+}
+
+#[test]
+fn a_process_that_fails_before_it_is_confirmed_was_not_started() {
+    for (fails, word) in [(true, "failed 0: exited with code 1 within"), (false, "done 0")] {
+        let (mut played, mut jobs) = confirmed(fails);
+        ends(&mut played, &mut jobs, 0, 1);
+        let said = told(&mut played);
+        assert!(said[0].starts_with(word), "{said:?}");
+    }
+}
+
+const WATCHED: Confirm = Confirm { within_ms: 1000, early_exit_fails: true, watches: true, detached: false };
+
+/// A restart of these whose new processes are watched.
+fn watched(targets: &[&str]) -> proto::Request {
+    restart_by(WATCHED, targets)
+}
+
+fn restart_by(confirm: Confirm, targets: &[&str]) -> proto::Request {
+    let proto::Request::Act { action, targets, cwd, change, parallel, gentle, canary_ms, command, .. } = act(Action::Restart, targets)
+    else {
+        panic!()
+    };
+    proto::Request::Act {
+        action,
+        targets,
+        cwd,
+        change,
+        parallel,
+        gentle,
+        canary_ms,
+        command,
+        named_only: false,
+        confirm: Some(confirm),
+        namespace: None,
+        together: false,
+    }
+}
+
+/// The old process of an instance exits, and the new one is spawned.
+fn restarts(played: &mut Played, jobs: &mut Jobs, id: u32) {
+    ends(played, jobs, id, 0);
+    spawned(played, jobs, id);
+}
+
+#[test]
+fn a_restart_is_done_when_the_new_process_has_run_for_its_min_uptime() {
+    let (mut played, mut jobs, _) = running(&[app("a")]);
+    ask(&mut played, &mut jobs, watched(&["a"]));
+    restarts(&mut played, &mut jobs, 0);
+    assert_eq!(told(&mut played), ["restartProcessId [0]"]);
+    played.pass(&mut jobs, 999);
+    played.settle(&mut jobs);
+    assert!(told(&mut played).is_empty());
+    played.pass(&mut jobs, 1);
+    played.settle(&mut jobs);
+    assert_eq!(told(&mut played), ["done 0", "all done [0]"]);
+    assert_eq!(played.ctx.timers.next_ms(), None, "nothing is waited for any more");
+}
+
+#[test]
+fn a_watched_restart_stops_at_the_first_instance_that_does_not_stay_up() {
+    let (mut played, mut jobs, _) = running(&[app("a"), app("a"), app("b"), app("a")]);
+    ask(&mut played, &mut jobs, watched(&["all"]));
+    // One instance of each app.
+    assert_eq!((0..4).map(|id| is_stopping(&played, id)).collect::<Vec<_>>(), [true, false, true, false]);
+    restarts(&mut played, &mut jobs, 0);
+    restarts(&mut played, &mut jobs, 2);
+    played.pass(&mut jobs, 150);
+    ends(&mut played, &mut jobs, 0, 1);
+    let said = told(&mut played);
+    assert!(said[1].starts_with("failed 0: exited with code 1 within"), "{said:?}");
+    assert!(
+        said[2..].iter().all(|line| line.ends_with("was left as it is, because the new process of another instance failed")),
+        "{said:?}"
+    );
+    assert_eq!(said.len(), 4, "{said:?}");
+    played.pass(&mut jobs, 1000);
+    played.settle(&mut jobs);
+    assert_eq!(told(&mut played), ["done 2", "3 of 4 failed"]);
+    assert!(!is_stopping(&played, 1) && !is_stopping(&played, 3));
+}
+
+#[test]
+fn after_the_first_instance_half_of_an_app_is_restarted_at_a_time() {
+    let (mut played, mut jobs, _) = running(&[app("a"), app("a"), app("a"), app("a")]);
+    ask(&mut played, &mut jobs, watched(&["a"]));
+    restarts(&mut played, &mut jobs, 0);
+    played.pass(&mut jobs, 1000);
+    played.settle(&mut jobs);
+    assert_eq!((1..4).map(|id| is_stopping(&played, id)).collect::<Vec<_>>(), [true, true, false]);
+}
+
+#[test]
+fn everything_ends_with_what_users_do_not_see() {
+    let (mut played, mut jobs, _) = running(&[app("a")]);
+    let slot = played.ctx.slots.get(0).unwrap();
+    let (same, base) = (Rc::clone(slot.app()), Rc::clone(slot.base()));
+    let now = played.ctx.now;
+    let Ctx { slots, settings, .. } = &mut played.ctx;
+    let hidden = slots.add_candidate(0, &same, &base, now, settings).unwrap();
+    played.start(&mut jobs, hidden, 6000);
+    let rest = ask(&mut played, &mut jobs, proto::Request::Kill);
+    assert!(matches!(&rest[..], [Input::Request(Request::SaveList)]), "{rest:?}");
+    assert!(is_stopping(&played, 0) && is_stopping(&played, hidden));
+    ask_as(&mut played, &mut jobs, 2, start(vec![app("late")], PLAIN));
+    assert!(told(&mut played).last().unwrap().contains("is about to end"));
+    ends(&mut played, &mut jobs, 0, 0);
+    assert_eq!(played.ctx.ending, None);
+    ends(&mut played, &mut jobs, hidden, 0);
+    assert_eq!(told(&mut played), ["done 0", "all done [0]"]);
+    assert_eq!(played.ctx.ending, Some(crate::engine::Ending::Everything));
+}
+
+#[test]
+fn the_list_is_saved_by_whoever_asks_for_that_only() {
+    for saves_list in [true, false] {
+        let (mut played, mut jobs, _) = running(&[app("a")]);
+        let end = || Request::End { client: 0, id: 0, origin: Origin::Shutdown, saves_list };
+        played.ctx.request(end());
+        played.settle(&mut jobs);
+        assert_eq!(played.ctx.settings.dump_file().exists(), saves_list);
+        played.ctx.request(end());
+        played.settle(&mut jobs);
+        assert_eq!(played.ctx.requests_under_way, 1, "once is enough");
+    }
+}
+
+#[test]
+fn a_saved_schedule_is_known_before_the_start_that_switches_it_on() {
+    let (mut played, mut jobs) = empty();
+    let list = serde_json::json!([{"name": "a", "pm_exec_path": "/bin/true", "pm_cwd": "/", "cron_restart": "* * * * *", "pm_id": 0}]);
+    std::fs::write(played.ctx.settings.dump_file(), list.to_string()).unwrap();
+    let rest = ask(&mut played, &mut jobs, proto::Request::Resurrect);
+    assert!(matches!(&rest[..], [Input::Request(Request::Schedule { id: 0, saved: Some(_) })]), "{rest:?}");
+    let caller = Caller { uid: 0, pid: 1, on_behalf_of: None };
+    let (mut played, mut jobs) = empty();
+    std::fs::write(played.ctx.settings.dump_file(), list.to_string()).unwrap();
+    jobs.on_ask(&mut played.ctx, Ask { client: CLIENT, id: 1, caller, request: proto::Request::Resurrect });
+    let queued = played.queued();
+    assert!(
+        matches!(&queued[..], [Input::Request(Request::Schedule { .. }), Input::Event(0, Event::Start(Origin::Resurrect))]),
+        "{queued:?}"
+    );
+}
+
+#[test]
+fn what_is_brought_in_has_the_ids_of_the_list() {
+    let entry = |name: &str, status: &str| serde_json::json!({"name": name, "pm_exec_path": "/bin/true", "pm_cwd": "/", "status": status});
+    let restore = |entries: Vec<serde_json::Value>| proto::Request::Restore { entries, sockets_of: None };
+    let (mut played, mut jobs, _) = running(&[app("gone")]);
+    ask(&mut played, &mut jobs, act(Action::Delete, &["gone"]));
+    ends(&mut played, &mut jobs, 0, 0);
+    told(&mut played);
+    ask(&mut played, &mut jobs, restore(vec![entry("a", "online"), entry("b", "stopped")]));
+    assert_eq!(told(&mut played), ["launched /bin/true [0]", "launched /bin/true [1]"]);
+    spawned(&mut played, &mut jobs, 1);
+    assert_eq!(told(&mut played), ["done 0", "all done [0, 1]"]);
+    assert_eq!(state(&played, 2), &State::Stopped);
+    ask(&mut played, &mut jobs, restore(vec![entry("b", "online"), entry("c", "stopped")]));
+    assert_eq!(told(&mut played), ["launched /bin/true [2]", "all done [2]"], "a name that is there is left alone");
+    ask(&mut played, &mut jobs, restore(vec![entry("d", "online"), serde_json::json!({"name": "e"})]));
+    assert_eq!(told(&mut played), ["entry 1 of the saved list (e): pm_exec_path: missing"], "all or nothing");
+    assert_eq!(played.ctx.slots.iter().count(), 3);
+}
+
+#[test]
+fn whoever_waits_for_a_process_learns_what_it_left_undone() {
+    let (mut played, mut jobs, _) = running(&[app("a"), app("b")]);
+    ask(&mut played, &mut jobs, act(Action::Stop, &["a"]));
+    told(&mut played);
+    for (id, is_told) in [(1, false), (0, true)] {
+        played.ctx.answer(Answer::Cut { id, requests: 2, warning: "2 requests were cut".into() });
+        played.settle(&mut jobs);
+        assert_eq!(told(&mut played), if is_told { vec!["2 requests were cut"] } else { Vec::new() });
+    }
+}
+
+#[test]
+fn a_policy_is_told_nothing_and_no_client_is() {
+    let (mut played, mut jobs, _) = running(&[app("a")]);
+    played.ctx.request(Request::Act { action: Action::Restart, ids: vec![0], origin: Origin::policy(PolicyName::Watch) });
+    played.settle(&mut jobs);
+    assert!(is_stopping(&played, 0));
+    assert!(played.ctx.replies.iter().all(|(client, ..)| *client == 0));
+}

@@ -1,0 +1,138 @@
+//! Order in which a request touches instances: starts and restarts what others depend on first, stops it last.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use ostler_core::app::AppSpec;
+use ostler_core::lifecycle::State;
+use ostler_core::lifecycle::order::{Graph, shown};
+use ostler_proto::control::{Action, Failure};
+
+use super::job::{Job, Step};
+use crate::state::slots::{Slot, Slots};
+
+/// Apps of a request that are under way or wait for their turn: others have to wait for them.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    /// Action; none: there is no order.
+    action: Option<Action>,
+    /// Names of the apps under way, and of those that these depend on.
+    under_way: BTreeSet<String>,
+    needed: BTreeSet<String>,
+    /// Names of the apps that wait for their turn.
+    held: BTreeSet<String>,
+}
+
+impl Turns {
+    /// True if it has to let others go first.
+    pub(super) fn holds(&self, slot: &Slot) -> bool {
+        let needs = |names: &BTreeSet<String>| slot.spec().order.depends_on.keys().any(|name| names.contains(name));
+        match self.action {
+            Some(Action::Stop | Action::Delete) => self.needed.contains(&slot.spec().name),
+            // One that is down waits by itself, which the journal knows.
+            Some(Action::Restart) => needs(&self.held) || !is_down(slot) && needs(&self.under_way),
+            Some(Action::Reload | Action::Reset) | None => false,
+        }
+    }
+
+    /// Notes that it is touched now.
+    pub(super) fn begins(&mut self, slot: &Slot) {
+        if self.action.is_some() {
+            self.under_way.insert(slot.spec().name.clone());
+            self.needed.extend(slot.spec().order.depends_on.keys().cloned());
+        }
+    }
+
+    /// Notes that it has to wait.
+    pub(super) fn held(&mut self, slot: &Slot) {
+        if self.action.is_some() {
+            self.held.insert(slot.spec().name.clone());
+            self.needed.extend(slot.spec().order.depends_on.keys().cloned());
+        }
+    }
+}
+
+fn is_down(slot: &Slot) -> bool {
+    matches!(slot.durable.instance.state, State::Stopped | State::Errored)
+}
+
+/// Checks that what a request wants to start can: everything that it depends on is there or comes with it, and nothing depends on itself.
+///
+/// # Errors
+/// It is not so; worded for the user.
+pub(super) fn check(slots: &Slots, apps: &[AppSpec]) -> Result<(), Failure> {
+    if apps.iter().all(|spec| spec.order.depends_on.is_empty()) {
+        return Ok(());
+    }
+    let comes = |name: &str| apps.iter().any(|spec| spec.name == name);
+    let present: BTreeMap<&str, &AppSpec> = slots.serving().map(|slot| (slot.spec().name.as_str(), slot.spec())).collect();
+    for spec in apps {
+        for name in spec.order.depends_on.keys() {
+            if !comes(name) && !present.contains_key(name.as_str()) {
+                let app = &spec.name;
+                return Err(Failure::Other(format!(
+                    "{app} depends on {name}, which is neither started with it nor there already; nothing was started"
+                )));
+            }
+        }
+    }
+    let others = present.values().filter(|spec| !comes(&spec.name)).copied();
+    let graph = Graph::new(apps.iter().chain(others).map(|spec| (spec.name.as_str(), &*spec.order)));
+    match graph.cycle() {
+        Some(cycle) => Err(Failure::Other(format!("apps depend on each other in a circle: {}; nothing was started", shown(&cycle)))),
+        None => Ok(()),
+    }
+}
+
+/// Puts the instances of a request into the order in which they are touched. False if it has none; then they stay as they are.
+pub(super) fn put_in_order(slots: &Slots, step: &Step, pending: &mut VecDeque<u32>) -> bool {
+    let all = || pending.iter().filter_map(|id| slots.get(*id));
+    if all().all(|slot| slot.spec().order.depends_on.is_empty()) {
+        return false;
+    }
+    let waves: BTreeMap<String, usize> = {
+        let graph = Graph::new(all().map(|slot| (slot.spec().name.as_str(), &*slot.spec().order)));
+        graph.waves().into_iter().map(|(name, wave)| (name.to_owned(), wave)).collect()
+    };
+    let wave = |id: &u32| slots.get(*id).and_then(|slot| waves.get(&slot.spec().name)).copied().unwrap_or(0);
+    let pending = pending.make_contiguous();
+    match step {
+        Step::Act(Action::Stop | Action::Delete, _) => pending.sort_by_key(|id| Reverse(wave(id))),
+        Step::Act(..) | Step::Start => pending.sort_by_key(wave),
+    }
+    true
+}
+
+impl Job {
+    /// Instances that it will start when their turn comes.
+    pub(super) fn coming(&self) -> impl Iterator<Item = u32> {
+        let starts = matches!(self.step, Step::Act(Action::Restart, _));
+        self.pending.iter().copied().filter(move |_| starts)
+    }
+
+    /// The turns with what it has under way.
+    pub(super) fn turns(&self, slots: &Slots) -> Turns {
+        let mut turns = Turns::default();
+        if let (true, Step::Act(action @ (Action::Stop | Action::Delete | Action::Restart), _)) = (self.ordered, &self.step) {
+            turns.action = Some(*action);
+            self.waiting.keys().filter_map(|id| slots.get(*id)).for_each(|slot| turns.begins(slot));
+        }
+        turns
+    }
+
+    /// Gives up apps that depend on one that did not come up and have not had their turn. Returns their instances.
+    pub(super) fn give_up_dependants(&mut self, slots: &Slots, failed: &str) -> Vec<u32> {
+        if !matches!(self.step, Step::Act(Action::Restart | Action::Reload, _)) {
+            return Vec::new();
+        }
+        let (mut names, mut given_up) = (vec![failed.to_owned()], Vec::new());
+        while let Some(name) = names.pop() {
+            let concerned = |id: &u32| slots.get(*id).is_some_and(|slot| slot.spec().order.depends_on.contains_key(&name));
+            let (out, stay): (Vec<u32>, Vec<u32>) = self.pending.iter().copied().partition(concerned);
+            self.pending = stay.into();
+            names.extend(out.iter().filter_map(|id| slots.get(*id)).map(|slot| slot.spec().name.clone()));
+            given_up.extend(out);
+        }
+        given_up
+    }
+}

@@ -1,0 +1,18 @@
+//! Reasons why an instance does not reach the goal of a request, in words that follow its name.
+
+use ostler_core::lifecycle::goal::Failure;
+
+use crate::state::slots::{Slot, why};
+
+/// The reason. `slot`: none = it is forgotten.
+pub(super) fn of(failure: Failure<'_>, slot: Option<&Slot>) -> String {
+    match failure {
+        Failure::Deleted => "was deleted meanwhile".into(),
+        Failure::StartedAgain => "was started again meanwhile".into(),
+        Failure::Stopped => "was stopped meanwhile".into(),
+        Failure::NotReady => slot.map(Slot::not_ready).unwrap_or_default(),
+        Failure::Ended(record) => why(record),
+        Failure::EndedEarly(record) => format!("{} before it was ready", why(record)),
+        Failure::GaveUp => "gave up".into(),
+    }
+}

@@ -1,0 +1,280 @@
+//! Progress of a rollout: what is seen of its processes, and the events made of it.
+
+use ostler_core::lifecycle::{ExitCause, State, Wanted};
+use ostler_core::rollout::{Event, Outcome, Phase, ReplicaState};
+use ostler_core::text::units::in_seconds;
+use ostler_proto::control::{FaultReport, Progress};
+use ostler_proto::event::{Cause, What};
+
+use super::history::Release;
+use super::{Replica, Rollouts, Running};
+use crate::engine::{Answer, Ctx, Request, RolloutNews};
+use crate::state::policy::reload_waits_ms;
+use crate::state::slots::{Slot, Slots, why};
+use crate::state::store::rollouts::End;
+use crate::state::store::{Record, Role};
+
+impl Rollouts {
+    /// Advances one rollout as often as that has no consequences: those are handled before the next check.
+    pub(super) fn advance(&mut self, ctx: &mut Ctx, number: u32) {
+        while let Some(news) = self.get(number).and_then(|running| news(ctx, running)) {
+            let (before, waiting) = (self.get(number).map(|running| running.rollout.clone()), ctx.queue.len());
+            self.take(ctx, number, news);
+            // News that changes nothing would be seen again for ever.
+            if ctx.queue.len() > waiting || self.get(number).map(|running| &running.rollout) == before.as_ref() {
+                break;
+            }
+        }
+        self.watch(ctx, number);
+        self.end_if_over(ctx, number);
+    }
+
+    /// Sets the time at which a new process that is online has run for long enough.
+    fn watch(&mut self, ctx: &mut Ctx, number: u32) {
+        let Some(running) = self.get_mut(number).filter(|running| running.watches) else { return };
+        let now_ms = ctx.now.mono_ms;
+        let starts =
+            running.replicas.iter().zip(&running.rollout.replicas).filter(|(_, progress)| progress.state == ReplicaState::Starting);
+        let slots = starts.filter_map(|(replica, _)| ctx.slots.get(replica.beside.unwrap_or(replica.serving)));
+        let next_ms = slots.filter_map(Slot::watched_until).filter(|until_ms| *until_ms > now_ms).min();
+        if let Some(at_ms) = next_ms.filter(|at_ms| running.look_ms.is_none_or(|look_ms| *at_ms < look_ms)) {
+            running.look_ms = Some(at_ms);
+            running.set_timer(ctx);
+        }
+    }
+
+    /// Handles a command of a user that took over instances: their rollouts leave them alone.
+    pub(super) fn on_taken_over(&mut self, ctx: &mut Ctx, ids: &[u32]) {
+        let replicas = |running: &Running| {
+            let is_taken = |replica: &Replica| ids.contains(&replica.serving);
+            // The last one first: one whose turn has not come must not get it because of those before it.
+            let taken = running.replicas.iter().enumerate().rev().filter(|(_, replica)| is_taken(replica)).map(|(index, _)| index);
+            taken.map(|index| (running.number, index)).collect::<Vec<_>>()
+        };
+        let taken: Vec<(u32, usize)> = self.running.iter().flat_map(replicas).collect();
+        taken.into_iter().for_each(|(number, index)| self.take(ctx, number, Event::Overruled(index)));
+    }
+
+    /// Dispatches an event to the rollout, and does what it decides.
+    pub(super) fn take(&mut self, ctx: &mut Ctx, number: u32, event: Event) {
+        match &event {
+            Event::Failed(index, reason) => self.note_fault(ctx, number, *index, reason),
+            Event::Ready(index) => self.note_ready(&ctx.slots, number, *index),
+            Event::Gone(_) | Event::Overruled(_) | Event::Tick => {}
+        }
+        let Some(running) = self.get_mut(number) else { return };
+        let before: Vec<ReplicaState> = running.rollout.replicas.iter().map(|progress| progress.state).collect();
+        let effects = running.rollout.step(event, ctx.now.mono_ms);
+        let states = before.into_iter().zip(running.rollout.replicas.iter().map(|progress| progress.state));
+        let is_new = |(before, after): (ReplicaState, ReplicaState)| before != after && after == ReplicaState::Done;
+        for (replica, _) in running.replicas.iter().zip(states).filter(|(_, states)| is_new(*states)) {
+            // With its description it may have got another name.
+            let slot = ctx.slots.serving().find(|slot| slot.durable.pm_id == replica.pm_id);
+            let name = slot.map_or_else(|| running.app.clone(), |slot| slot.spec().name.clone());
+            running.send(&mut ctx.queue, Progress::InstanceDone { id: replica.pm_id, name });
+        }
+        self.perform(ctx, number, effects);
+        self.set_timer(ctx, number);
+    }
+
+    /// Records the process that has to stay from now on, where it was restarted in place. (A candidate is recorded when it is promoted.)
+    fn note_ready(&mut self, slots: &Slots, number: u32, index: usize) {
+        let Some(running) = self.get_mut(number).filter(|running| running.is_in_place(index)) else { return };
+        if let Some(replica) = running.replicas.get_mut(index)
+            && let Some(slot) = slots.get(replica.serving)
+        {
+            replica.after = slot.durable.instance.inc;
+        }
+    }
+
+    /// Records the reason, and the last lines of what is about to be removed: of the first fault.
+    fn note_fault(&mut self, ctx: &mut Ctx, number: u32, index: usize, reason: &str) {
+        let Some(running) = self.get_mut(number) else { return };
+        let Some(replica) = running.replicas.get(index) else { return };
+        ctx.log.error(format_args!("App [{}:{}] reload fails: {reason}", running.app, replica.pm_id));
+        let slot = replica.beside.and_then(|id| ctx.slots.get(id)).or_else(|| ctx.slots.get(replica.serving));
+        let Some(slot) = slot.filter(|_| running.fault_lines.is_empty() && running.lines_of.is_none()) else { return };
+        let lines = slot.durable.instance.exits.last().map(|exit| &exit.last_lines).filter(|lines| !lines.is_empty());
+        let is_complete = lines.is_some() && !slot.live.seeks_port_holder;
+        running.lines_of = Some(slot.durable.id).filter(|_| !is_complete);
+        match lines {
+            Some(lines) => running.fault_lines.clone_from(lines),
+            None => ctx.request(Request::LastLines { id: slot.durable.id }),
+        }
+    }
+
+    /// Takes the last lines of a process that failed.
+    pub(super) fn on_last_lines(&mut self, ctx: &mut Ctx, id: u32, lines: &[String]) {
+        for running in self.running.iter_mut().filter(|running| running.lines_of == Some(id)) {
+            running.lines_of = None;
+            running.fault_lines = lines.to_vec();
+            ctx.journal.push(&running.record());
+        }
+    }
+
+    /// Removes a rollout that is over from the list.
+    pub(super) fn end_if_over(&mut self, ctx: &mut Ctx, number: u32) {
+        let is_over = |running: &Running| running.number == number && running.rollout.outcome().is_some() && running.lines_of.is_none();
+        let Some(index) = self.running.iter().position(is_over) else { return };
+        let running = self.running.remove(index);
+        self.set_timer(ctx, number);
+        ctx.slots.end_replacing(&running.app);
+        let report = running.report();
+        let (end, fault) = end_of(&running);
+        ctx.log.line(format_args!("App [{}] reload is over: release {} {end:?}", running.app, running.release));
+        let release = running.release;
+        let what = match (&end, &fault) {
+            (End::Done, _) => What::ReloadDone { release },
+            (End::Overruled, _) => What::ReloadOverruled { release },
+            (End::Failed, fault) => {
+                What::ReloadFailed { release, why: fault.as_ref().map_or_else(String::new, |fault| fault.reason.clone()) }
+            }
+        };
+        ctx.emit_for_app(&running.app, what, Cause::from(&running.origin));
+        // Of an app that was deleted meanwhile nothing is remembered.
+        let is_remembered = !running.by_policy && !ctx.slots.of_app(&running.app).is_empty();
+        if let Some(replica) = running.replicas.first().filter(|_| is_remembered) {
+            let command = report.command.clone();
+            let places = report.replicas.iter().map(|replica| (replica.id, replica.state.clone())).collect();
+            let (number, parts, started, ended, cut) = (running.release, replica.new.clone(), running.started, ctx.now, running.cut);
+            self.add_release(ctx, &running.app, Release { number, parts, command, started, ended, end, fault, places, cut });
+        }
+        ctx.journal.push(&Record::RolloutOver { number });
+        if let Some(ticket) = running.ticket {
+            ctx.answer(Answer::Rollout { ticket, news: RolloutNews::Ended(Box::new(report)) });
+        }
+    }
+
+    /// Handles a process of a rollout that takes long. The one that was restarted in place has its last check at a time.
+    pub(super) fn on_late(&mut self, ctx: &mut Ctx, id: u32) {
+        let Some(slot) = ctx.slots.get(id) else { return };
+        let waits = |running: &&mut Running| {
+            running.replicas.iter().zip(&running.rollout.replicas).any(|(replica, progress)| {
+                matches!(progress.state, ReplicaState::Starting | ReplicaState::Reverting)
+                    && (replica.beside == Some(id)
+                        || progress.in_place && replica.serving == id && slot.durable.instance.inc > replica.after)
+            })
+        };
+        let Some(running) = self.running.iter_mut().find(waits) else { return };
+        let waits_ms = reload_waits_ms(&ctx.settings);
+        let in_place = slot.durable.role == Role::Serving;
+        if in_place && let State::Starting { since, .. } = slot.durable.instance.state {
+            let at = since.mono_ms.saturating_add(waits_ms);
+            running.look_ms = Some(running.look_ms.map_or(at, |look| look.min(at)));
+        }
+        let meanwhile = if in_place { "" } else { ", the old process serves meanwhile" };
+        let words = format!(
+            "[{}]({}) {}{meanwhile}; waiting up to {}",
+            slot.spec().name,
+            slot.durable.pm_id,
+            slot.still_starting(ctx.now),
+            in_seconds(waits_ms)
+        );
+        running.send(&mut ctx.queue, Progress::Warning(words));
+        running.set_timer(ctx);
+    }
+}
+
+/// How it ended, and what failed.
+fn end_of(running: &Running) -> (End, Option<FaultReport>) {
+    match running.rollout.outcome() {
+        Some(Outcome::Failed(fault)) => {
+            let id = running.replicas.get(fault.replica).map_or(0, |replica| replica.pm_id);
+            (End::Failed, Some(FaultReport { id, reason: fault.reason.clone(), last_lines: running.fault_lines.clone() }))
+        }
+        Some(Outcome::Overruled) => (End::Overruled, None),
+        Some(Outcome::Done) | None => (End::Done, None),
+    }
+}
+
+/// Event that the rollout does not know yet.
+fn news(ctx: &Ctx, running: &Running) -> Option<Event> {
+    let is_advancing = matches!(running.rollout.phase, Phase::Advancing | Phase::Watching { .. });
+    let (now_ms, waits_ms) = (ctx.now.mono_ms, reload_waits_ms(&ctx.settings));
+    running.replicas.iter().zip(&running.rollout.replicas).enumerate().find_map(|(index, (replica, progress))| {
+        let beside = replica.beside.and_then(|id| ctx.slots.get(id));
+        let serving = ctx.slots.get(replica.serving);
+        match progress.state {
+            ReplicaState::Starting if is_watched(running, beside.or(serving), now_ms) => None,
+            ReplicaState::Starting | ReplicaState::Reverting if progress.in_place => restarted(index, replica, serving, now_ms, waits_ms),
+            ReplicaState::Starting | ReplicaState::Reverting => candidate(index, beside, false),
+            ReplicaState::Ready if !progress.in_place => candidate(index, beside, true),
+            ReplicaState::Retiring | ReplicaState::Returning => {
+                let is_gone = replica.going.is_none_or(|id| ctx.slots.get(id).is_none());
+                let has_to_stay = is_advancing && progress.state == ReplicaState::Retiring;
+                let gone = is_gone.then_some(Event::Gone(index));
+                gone.or_else(|| if has_to_stay { still_up(index, replica, serving) } else { None })
+            }
+            // One fault is enough: on the way back nobody is asked whether it stayed.
+            ReplicaState::Done if is_advancing => still_up(index, replica, serving),
+            _ => None,
+        }
+    })
+}
+
+/// True while a new process is online but has not run for long enough.
+fn is_watched(running: &Running, slot: Option<&Slot>, now_ms: u64) -> bool {
+    running.watches && slot.and_then(Slot::watched_until).is_some_and(|until_ms| now_ms < until_ms)
+}
+
+/// Event of a process beside the one that serves.
+fn candidate(index: usize, slot: Option<&Slot>, is_ready: bool) -> Option<Event> {
+    let Some(slot) = slot else { return Some(Event::Failed(index, "was removed".into())) };
+    match slot.durable.instance.state {
+        State::Running { .. } if !is_ready => Some(Event::Ready(index)),
+        State::Waiting { .. }
+        | State::Preparing { .. }
+        | State::Spawning { .. }
+        | State::Starting { .. }
+        | State::Completing { .. }
+        | State::Running { .. } => None,
+        // It is on its way down, for whatever reason: when it is down its last lines are known.
+        State::Leaving { .. } | State::Draining { .. } | State::Stopping { .. } | State::Clearing { .. } => None,
+        State::Stopped | State::Backoff { .. } | State::Errored | State::Gone => {
+            let late = if is_ready { " while the others of its batch started" } else { "" };
+            Some(Event::Failed(index, format!("{}{late}", why_not(slot))))
+        }
+    }
+}
+
+/// Event of a process that was restarted in place.
+fn restarted(index: usize, replica: &Replica, slot: Option<&Slot>, now_ms: u64, waits_ms: u64) -> Option<Event> {
+    let Some(slot) = slot else { return Some(Event::Overruled(index)) };
+    match slot.durable.instance.state {
+        State::Running { inc, .. } if inc > replica.after => Some(Event::Ready(index)),
+        _ if slot.durable.instance.exits.last().is_some_and(|exit| exit.inc > replica.after) => Some(Event::Failed(index, why_not(slot))),
+        State::Starting { inc, since, ready_deadline_ms: None, .. }
+            if inc > replica.after && now_ms >= since.mono_ms.saturating_add(waits_ms) =>
+        {
+            let words = format!("was not ready within {waits_ms} ms; `listen_timeout` sets that time");
+            Some(Event::Failed(index, words))
+        }
+        State::Stopped | State::Errored | State::Gone if slot.durable.instance.wanted != Wanted::Up => {
+            Some(Event::Failed(index, why_not(slot)))
+        }
+        _ => None,
+    }
+}
+
+/// Event of one that took over and has to stay.
+fn still_up(index: usize, replica: &Replica, slot: Option<&Slot>) -> Option<Event> {
+    let Some(slot) = slot else { return Some(Event::Overruled(index)) };
+    // Whoever else ends it takes the place over first.
+    let is_up = matches!(slot.durable.instance.state, State::Running { inc, .. } if inc == replica.after);
+    (!is_up).then(|| Event::Failed(index, format!("{} after it was ready", ended(slot))))
+}
+
+/// Reason why it is not ready, in words that follow a name.
+fn why_not(slot: &Slot) -> String {
+    match slot.durable.instance.exits.last() {
+        Some(exit) if exit.cause == ExitCause::NotReady => slot.not_ready(),
+        Some(exit) if matches!(exit.cause, ExitCause::CouldNotStart { .. } | ExitCause::NotStarted { .. }) => why(exit),
+        Some(_) => format!("{} before it was ready", ended(slot)),
+        None => "did not start".into(),
+    }
+}
+
+/// Way in which it ended, in words that follow a name.
+fn ended(slot: &Slot) -> String {
+    slot.durable.instance.exits.last().map_or_else(|| "ended".into(), why)
+}

@@ -1,0 +1,134 @@
+//! Effects of a rollout: they are applied to the slots, and journaled, in one step.
+
+use ostler_core::lifecycle::{self, State};
+use ostler_core::rollout::Effect;
+use ostler_proto::control::Progress;
+use ostler_proto::event::{Cause, What};
+
+use super::begin::may_overlap;
+use super::{Rollouts, Running};
+use crate::engine::Ctx;
+use crate::state::slots::Slots;
+use crate::state::store::Role;
+
+/// What users are shown of a process that nothing can be started beside.
+const IN_PLACE: &str =
+    "is restarted and answers nobody meanwhile, as it opens its ports itself; with `listen` or in cluster mode no request is lost";
+
+impl Rollouts {
+    /// Does what was decided, and journals all of it.
+    pub(super) fn perform(&mut self, ctx: &mut Ctx, number: u32, effects: Vec<Effect>) {
+        let Some(running) = self.get_mut(number) else { return };
+        for effect in effects {
+            match effect {
+                Effect::Launch(index) => running.launch(ctx, index, false),
+                Effect::LaunchOld(index) => running.launch(ctx, index, true),
+                Effect::Promote(index) => running.promote(ctx, index),
+                Effect::Discard(index) => running.discard(ctx, index),
+            }
+        }
+        ctx.journal.push(&running.record());
+    }
+}
+
+impl Running {
+    fn launch(&mut self, ctx: &mut Ctx, index: usize, old: bool) {
+        let origin = self.origin.clone();
+        // What was still starting when the rollout began may serve by now: then it is to serve until its successor does.
+        if !old && self.replicas.get(index).is_some_and(|replica| may_overlap(&ctx.slots, replica)) {
+            self.rollout.replicas.get_mut(index).into_iter().for_each(|progress| progress.in_place = false);
+        }
+        let in_place = self.is_in_place(index);
+        let Some(replica) = self.replicas.get_mut(index) else { return };
+        let parts = if old { replica.old.clone() } else { replica.new.clone() };
+        let serving = replica.serving;
+        if in_place {
+            let Some(slot) = ctx.slots.get_mut(serving) else { return };
+            // What was asked for but does not run yet began before.
+            replica.after = slot.durable.instance.inc;
+            slot.rebase(parts.base);
+            slot.describe(parts.app, &ctx.settings);
+            let runs = matches!(slot.durable.instance.state, State::Running { .. });
+            ctx.slots.changed(serving);
+            if runs {
+                self.send_step(ctx, index, IN_PLACE);
+            }
+            return ctx.event(serving, lifecycle::Event::Restart(origin));
+        }
+        replica.beside = ctx.slots.add_candidate(serving, &parts.app, &parts.base, ctx.now, &ctx.settings);
+        if let Some(id) = replica.beside {
+            inherit_restarts(&mut ctx.slots, serving, id);
+            ctx.event(id, lifecycle::Event::Start(origin));
+        }
+        self.send_step(ctx, index, if old { "starts the old release again" } else { "starts the new release beside the old one" });
+    }
+
+    /// Promotes a candidate: it serves, the old process retires: one step, one journal write.
+    fn promote(&mut self, ctx: &mut Ctx, index: usize) {
+        let origin = self.origin.clone();
+        let Some(replica) = self.replicas.get_mut(index) else { return };
+        let Some(new) = replica.beside.take() else { return };
+        let old = std::mem::replace(&mut replica.serving, new);
+        replica.going = Some(old);
+        change_roles(ctx, old, new, !origin.is_user());
+        let Some(slot) = ctx.slots.get(new) else { return };
+        replica.after = slot.durable.instance.inc;
+        let (pid, pm_id, name) = (slot.durable.instance.pid(), slot.durable.pm_id, slot.spec().name.clone());
+        ctx.serves(new);
+        ctx.log.line(format_args!("App [{name}:{pm_id}] the new process serves, the old one is asked to finish"));
+        ctx.emit(new, What::Replaced { pid: pid.unwrap_or(0) }, Cause::from(&origin));
+        ctx.event(old, lifecycle::Event::Retire(origin));
+        self.send_step(ctx, index, "is ready; the old process finishes its requests");
+    }
+
+    fn discard(&mut self, ctx: &mut Ctx, index: usize) {
+        let Some(id) = self.replicas.get_mut(index).and_then(|replica| replica.beside.take()) else { return };
+        // Whoever has it deleted already may be in a hurry; else it may finish: it may have clients.
+        if ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.wanted != lifecycle::Wanted::Gone) {
+            ctx.event(id, lifecycle::Event::Retire(self.origin.clone()));
+        }
+    }
+
+    /// Reports a step of one replica to whoever waits.
+    fn send_step(&self, ctx: &mut Ctx, index: usize, step: &str) {
+        if let Some(replica) = self.replicas.get(index) {
+            let (id, name, step) = (replica.pm_id, self.app.clone(), step.to_owned());
+            self.send(&mut ctx.queue, Progress::Rollout { id, name, step });
+        }
+    }
+}
+
+/// Gives a candidate the restarts of the instance, its own included: its process sees them in `restart_time`.
+fn inherit_restarts(slots: &mut Slots, serving: u32, candidate: u32) {
+    let restarts = slots.get(serving).map_or(0, |slot| slot.durable.instance.counters.restarts);
+    if let Some(slot) = slots.get_mut(candidate) {
+        slot.durable.instance.counters.restarts = restarts.saturating_add(1);
+    }
+}
+
+/// Swaps the roles: one serves, the other one retires; the history of the instance continues with the new one.
+fn change_roles(ctx: &mut Ctx, old: u32, new: u32, by_policy: bool) {
+    let Ctx { slots, settings, now, .. } = ctx;
+    let Some(former) = slots.get_mut(old) else { return };
+    former.durable.role = Role::Retiring;
+    former.live.pid_file_written = false;
+    former.settle_policy(settings);
+    let (counters, exits, notes) =
+        (former.durable.instance.counters.clone(), former.durable.instance.exits.clone(), former.durable.observations.clone());
+    let Some(slot) = slots.get_mut(new) else { return };
+    slot.durable.role = Role::Serving;
+    slot.settle_policy(settings);
+    slot.durable.instance.counters.restarts = counters.restarts.saturating_add(1);
+    slot.durable.instance.counters.created = Some(*now);
+    slot.durable.instance.counters.recent.clone_from(&counters.recent);
+    slot.durable.instance.counters.follow_start_ups(&counters);
+    if by_policy {
+        slot.durable.instance.spend_restart(&slot.live.policy, *now);
+    }
+    slot.durable.observations = notes;
+    slot.durable.instance.exits.splice(0..0, exits);
+    let surplus = slot.durable.instance.exits.len().saturating_sub(slot.live.policy.exits_kept);
+    slot.durable.instance.exits.drain(..surplus);
+    slots.changed(old);
+    slots.changed(new);
+}

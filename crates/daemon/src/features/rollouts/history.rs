@@ -1,0 +1,187 @@
+//! Releases that an app had.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::time::Now;
+use ostler_proto::control::{Failure, FaultReport};
+
+use super::{Parts, Replica, Rollouts};
+use crate::engine::Ctx;
+use crate::state::slots::Slot;
+use crate::state::store::rollouts::{End, ReleaseRecord};
+use crate::state::store::{Record, Snapshot};
+
+/// Releases that are remembered per app.
+const KEPT: usize = 10;
+
+/// Release that was taken or refused.
+#[derive(Clone, Debug)]
+pub(super) struct Release {
+    pub(super) number: u32,
+    pub(super) parts: Parts,
+    pub(super) command: String,
+    pub(super) started: Now,
+    pub(super) ended: Now,
+    pub(super) end: End,
+    pub(super) fault: Option<FaultReport>,
+    pub(super) places: Vec<(u32, String)>,
+    pub(super) cut: u32,
+}
+
+pub(super) fn record(app: &str, list: &[Release]) -> Record<'static> {
+    let one = |release: &Release| ReleaseRecord {
+        number: release.number,
+        spec: release.parts.app.id,
+        env: release.parts.base.id,
+        command: release.command.clone(),
+        started: release.started,
+        ended: release.ended,
+        end: release.end,
+        fault: release.fault.clone(),
+        places: release.places.clone(),
+        cut: release.cut,
+    };
+    Record::Releases { app: app.to_owned(), list: list.iter().map(one).collect() }
+}
+
+fn journal(ctx: &mut Ctx, app: &str, list: &[Release]) {
+    for part in list.iter().flat_map(|release| release.parts.records()) {
+        ctx.journal.push(&part);
+    }
+    ctx.journal.push(&record(app, list));
+}
+
+impl Release {
+    pub(super) fn restore(record: ReleaseRecord, snapshot: &Snapshot) -> Option<Self> {
+        let parts = Parts::restore((record.spec, record.env), snapshot)?;
+        let ReleaseRecord { number, command, started, ended, end, fault, places, cut, .. } = record;
+        Some(Self { number, parts, command, started, ended, end, fault, places, cut })
+    }
+}
+
+impl Rollouts {
+    /// Remembers the release that runs before the first reload, which has a number, too.
+    pub(super) fn remember_present_release(&mut self, ctx: &mut Ctx, app: &str, replicas: &[Replica]) {
+        let Some(first) = replicas.first() else { return };
+        let known = self.releases.get(app).is_some_and(|list| list.iter().any(|release| release.end == End::Done));
+        if known {
+            // Its files may have moved away from the link since.
+            let Some(list) = self.releases.get_mut(app) else { return };
+            if let Some(current) = list.iter_mut().rfind(|release| release.end == End::Done) {
+                current.parts = first.old.clone();
+            }
+            return journal(ctx, app, list);
+        }
+        let counters = ctx.slots.get(first.serving).map(|slot| slot.durable.instance.counters.clone()).unwrap_or_default();
+        let started = counters.created.unwrap_or_default();
+        let places = replicas.iter().map(|replica| (replica.pm_id, "old".to_owned())).collect();
+        let parts = first.old.clone();
+        let (command, end) = ("start".into(), End::Done);
+        let present = Release { number: 1, parts, command, started, ended: started, end, fault: None, places, cut: 0 };
+        self.add_release(ctx, app, present);
+    }
+
+    pub(super) fn next_release(&self, app: &str) -> u32 {
+        self.releases.get(app).and_then(|list| list.last()).map_or(1, |release| release.number + 1)
+    }
+
+    pub(super) fn add_release(&mut self, ctx: &mut Ctx, app: &str, release: Release) {
+        let list = self.releases.entry(app.to_owned()).or_default();
+        list.push(release);
+        if list.len() > KEPT {
+            // What serves is never forgotten.
+            let current = list.iter().rposition(|release| release.end == End::Done);
+            let oldest = (0..list.len()).find(|index| Some(*index) != current).unwrap_or(0);
+            list.remove(oldest);
+        }
+        journal(ctx, app, list);
+    }
+
+    /// Forgets releases of no app: a daemon that died between the end of an app and this left them.
+    pub(super) fn forget_releases_of_nobody(&mut self, ctx: &mut Ctx) {
+        let names: BTreeSet<&str> = ctx.slots.iter().map(|slot| slot.spec().key()).collect();
+        let of_nobody: Vec<String> = self.releases.keys().filter(|app| !names.contains(app.as_str())).cloned().collect();
+        for app in of_nobody {
+            self.releases.remove(&app);
+            ctx.journal.push(&Record::Releases { app, list: Vec::new() });
+        }
+    }
+
+    /// Forgets the releases of an app with its last instance.
+    pub(super) fn forget_releases(&mut self, ctx: &mut Ctx, id: u32) {
+        let Some(slot) = ctx.slots.get(id).filter(|_| !self.releases.is_empty()) else { return };
+        let app = slot.spec().key().to_owned();
+        let is_last = ctx.slots.iter().all(|other| other.durable.id == id || other.spec().key() != app);
+        if is_last && self.releases.remove(&app).is_some() {
+            ctx.journal.push(&Record::Releases { app, list: Vec::new() });
+        }
+    }
+
+    /// The app's key, and description and environment of the release to which a user wants to go back.
+    ///
+    /// # Errors
+    /// There is no such app or release, or nothing is started any more.
+    pub(super) fn release_for_user(&self, ctx: &Ctx, app: &str, to: Option<u32>) -> Result<(String, (AppSpec, EnvMap)), Failure> {
+        ctx.may_start()?;
+        let Some(key) = ctx.slots.key_of(app)? else { return Err(Failure::NotFound { target: app.to_owned() }) };
+        self.refuse_the_same(key, to).map_err(Failure::Other)?;
+        let release = self.release_to_undo(key, to).map_err(Failure::Other)?;
+        Ok((key.to_owned(), release))
+    }
+
+    /// Returns an error if only files tell the earlier release from the present one: they were overwritten, so a start would run the present files.
+    fn refuse_the_same(&self, app: &str, to: Option<u32>) -> Result<(), String> {
+        let earlier = self.earlier_release(app, to)?;
+        let list = self.releases.get(app).map(Vec::as_slice).unwrap_or_default();
+        let Some(present) = list.iter().rfind(|release| release.end == End::Done) else { return Ok(()) };
+        let bare = |parts: &Parts| AppSpec { version: None, ..(*parts.app.spec).clone() };
+        if bare(&earlier) != bare(&present.parts) || earlier.base.vars != present.parts.base.vars {
+            return Ok(());
+        }
+        Err(format!(
+            "the earlier release of {app} differs from the present one by its files alone, and these were overwritten in {}; \
+             nothing was changed. Give each release a folder of its own, to which a link leads (`current -> releases/42`)",
+            earlier.app.spec.cwd
+        ))
+    }
+
+    /// # Errors
+    /// There is none; worded for the user.
+    pub(super) fn release_to_undo(&self, app: &str, to: Option<u32>) -> Result<(AppSpec, EnvMap), String> {
+        let parts = self.earlier_release(app, to)?;
+        Ok(((*parts.app.spec).clone(), (*parts.base.vars).clone()))
+    }
+
+    fn earlier_release(&self, app: &str, to: Option<u32>) -> Result<Parts, String> {
+        let list = self.releases.get(app).map(Vec::as_slice).unwrap_or_default();
+        let done: Vec<&Release> = list.iter().filter(|release| release.end == End::Done).collect();
+        match (to, done.as_slice()) {
+            (None, [.., before, _]) => Ok(before.parts.clone()),
+            (None, _) => Err(format!("{app} has no earlier release: see `ostler rollout history {app}`")),
+            (Some(number), done) => match done.iter().find(|release| release.number == number) {
+                Some(release) => Ok(release.parts.clone()),
+                None => Err(format!("{app} has no release {number} that served: see `ostler rollout history {app}`")),
+            },
+        }
+    }
+}
+
+/// Description of what really runs in a slot, where that is not what would be started now: a link in the path (`current`) was moved
+/// to another release since. The kernel knows the real folder.
+pub(super) fn pinned(slot: &Slot, new: &AppSpec) -> Option<AppSpec> {
+    let spec = slot.spec();
+    let real = std::fs::read_link(format!("/proc/{}/cwd", slot.durable.instance.pid()?)).ok()?;
+    let by_link = Path::new(&spec.cwd);
+    if real == by_link || std::fs::canonicalize(by_link).is_ok_and(|now| now == real) || new.cwd == real.to_string_lossy() {
+        return None;
+    }
+    let moved = |path: &str| -> Option<String> {
+        let moved: PathBuf = real.join(Path::new(path).strip_prefix(by_link).ok()?);
+        moved.exists().then(|| moved.to_string_lossy().into_owned())
+    };
+    // An app that went to another folder by itself does not have its script there.
+    let script = if spec.shell { spec.script.clone() } else { moved(&spec.script)? };
+    Some(AppSpec { script, cwd: real.to_str()?.to_owned(), ..spec.clone() })
+}

@@ -1,0 +1,121 @@
+//! Reports about reloads.
+
+use std::collections::VecDeque;
+
+use ostler_core::lifecycle::Origin;
+use ostler_core::rollout::{Outcome, Phase, ReplicaState};
+use ostler_proto::control::{FaultReport, Progress, ReplicaReport, RolloutReport, RolloutState};
+
+use super::history::Release;
+use super::{Rollouts, Running};
+use crate::engine::{Answer, Ctx, Input, RolloutNews};
+use crate::state::store::rollouts::End;
+
+impl Rollouts {
+    /// Reloads of one app, or of all: the remembered ones, then those under way.
+    pub(super) fn reports(&self, app: Option<&str>) -> Vec<RolloutReport> {
+        let wanted = |name: &str| app.is_none_or(|app| app == name);
+        let mut reports = Vec::new();
+        for (name, list) in self.releases.iter().filter(|(name, _)| wanted(name)) {
+            let current = list.iter().rposition(|release| release.end == End::Done);
+            reports.extend(list.iter().enumerate().map(|(index, release)| past(name, release, Some(index) == current)));
+            reports.extend(self.running.iter().filter(|running| running.app == *name).map(Running::report));
+        }
+        reports
+    }
+
+    /// Counts requests that were not finished by the process of this slot; it may be the old one of a rollout.
+    pub(super) fn on_cut(&mut self, ctx: &mut Ctx, id: u32, requests: u32, warning: &str) {
+        let goes = |running: &&mut Running| running.replicas.iter().any(|replica| replica.going == Some(id));
+        let Some(running) = self.running.iter_mut().find(goes) else { return };
+        running.cut = running.cut.saturating_add(requests);
+        ctx.journal.push(&running.record());
+        running.send(&mut ctx.queue, Progress::Warning(warning.to_owned()));
+    }
+}
+
+impl Running {
+    /// Sends progress to whoever waits.
+    pub(super) fn send(&self, queue: &mut VecDeque<Input>, progress: Progress) {
+        if let Some(ticket) = self.ticket {
+            queue.push_back(Input::Answer(Answer::Rollout { ticket, news: RolloutNews::Progress(progress) }));
+        }
+    }
+
+    pub(super) fn report(&self) -> RolloutReport {
+        let spec = self.replicas.first().map(|replica| &replica.new.app.spec);
+        let (state, fault) = match &self.rollout.phase {
+            Phase::Advancing => (RolloutState::Running, None),
+            Phase::Watching { .. } => (RolloutState::Canary, None),
+            Phase::Returning { fault } => (RolloutState::Returning, Some(fault)),
+            Phase::Over(Outcome::Done) => (RolloutState::Done, None),
+            Phase::Over(Outcome::Overruled) => (RolloutState::Overruled, None),
+            Phase::Over(Outcome::Failed(fault)) => (RolloutState::Failed, Some(fault)),
+        };
+        let fault = fault.map(|fault| FaultReport {
+            id: self.replicas.get(fault.replica).map_or(0, |replica| replica.pm_id),
+            reason: fault.reason.clone(),
+            last_lines: self.fault_lines.clone(),
+        });
+        let replicas = self.replicas.iter().zip(&self.rollout.replicas);
+        RolloutReport {
+            app: self.app.clone(),
+            release: self.release,
+            version: spec.and_then(|spec| spec.version.clone()),
+            script: spec.map(|spec| spec.script.clone()).unwrap_or_default(),
+            command: match &self.origin {
+                Origin::User { command, .. } => command.clone(),
+                Origin::Policy(finding) => finding.to_string(),
+                Origin::Resurrect => "resurrect".into(),
+                Origin::Shutdown => "kill".into(),
+            },
+            started_ms: self.started.wall_ms,
+            ended_ms: None,
+            state,
+            current: state == RolloutState::Done,
+            replicas: replicas
+                .map(|(replica, progress)| ReplicaReport { id: replica.pm_id, state: word(progress.state, progress.in_place).into() })
+                .collect(),
+            fault,
+            cut: self.cut,
+        }
+    }
+}
+
+/// State of a replica as users see it.
+fn word(state: ReplicaState, in_place: bool) -> &'static str {
+    match state {
+        ReplicaState::Waiting => "waiting",
+        ReplicaState::Starting => "starting",
+        ReplicaState::Ready => "ready",
+        ReplicaState::Retiring => "draining",
+        ReplicaState::Done => "new",
+        ReplicaState::Failed if in_place => "down",
+        ReplicaState::Failed => "failed",
+        ReplicaState::Left => "left",
+        ReplicaState::ToRevert | ReplicaState::Reverting | ReplicaState::Returning => "returning",
+        ReplicaState::Reverted => "old",
+    }
+}
+
+fn past(app: &str, release: &Release, current: bool) -> RolloutReport {
+    let spec = &release.parts.app.spec;
+    RolloutReport {
+        app: app.to_owned(),
+        release: release.number,
+        version: spec.version.clone(),
+        script: spec.script.clone(),
+        command: release.command.clone(),
+        started_ms: release.started.wall_ms,
+        ended_ms: Some(release.ended.wall_ms),
+        state: match release.end {
+            End::Done => RolloutState::Done,
+            End::Failed => RolloutState::Failed,
+            End::Overruled => RolloutState::Overruled,
+        },
+        current,
+        replicas: release.places.iter().map(|(id, state)| ReplicaReport { id: *id, state: state.clone() }).collect(),
+        fault: release.fault.clone(),
+        cut: release.cut,
+    }
+}

@@ -1,0 +1,323 @@
+//! Rollouts over a played context: which processes are started and asked to finish, what is reported, and what the next daemon knows.
+
+use std::rc::Rc;
+
+use ostler_core::app::{AppSpec, ExecMode};
+use ostler_core::lifecycle::{Ending, Event, ExitReport, Origin, PolicyName, State};
+use ostler_proto::control::{Progress, RolloutReport, RolloutState};
+
+use super::*;
+use crate::engine::{Input, Played, Replacement, RolloutNews, RolloutRequest};
+
+const TICKET: u64 = 7;
+
+fn user() -> Origin {
+    Origin::User { command: "reload".into(), uid: 0, pid: 1, on_behalf_of: None }
+}
+
+/// App of cluster workers: two of them can serve beside each other.
+fn app(version: &str) -> AppSpec {
+    let node = Some("/usr/bin/node".into());
+    let version = Some(version.into());
+    AppSpec { name: "api".into(), script: "/app.js".into(), mode: ExecMode::Cluster, interpreter: node, version, ..AppSpec::default() }
+}
+
+/// App of programs that open their port themselves.
+fn single(version: &str) -> AppSpec {
+    AppSpec { mode: ExecMode::Fork, interpreter: None, script: "/bin/app".into(), ..app(version) }
+}
+
+/// This many instances that run.
+fn running(spec: &AppSpec, count: i32) -> (Played, Rollouts, Vec<u32>) {
+    let (mut played, mut rollouts) = (Played::new(&[]), Rollouts::default());
+    let mut start = |pid| {
+        let id = played.instance(spec.clone());
+        played.start(&mut rollouts, id, pid);
+        id
+    };
+    let ids = (0..count).map(|n| start(4711 + n)).collect();
+    (played, rollouts, ids)
+}
+
+fn wanted(played: &mut Played, ids: &[u32], spec: &AppSpec) -> RolloutRequest {
+    let app = played.ctx.slots.shared_app(spec.clone()).0;
+    let replacement = |id: &u32| Replacement { id: *id, app: Rc::clone(&app), base: Rc::clone(played.ctx.slots.get(*id).unwrap().base()) };
+    let replacements = ids.iter().map(replacement).collect();
+    RolloutRequest { ticket: TICKET, app: "api".into(), replacements, parallel: 0, canary_ms: None, watches: false, origin: user() }
+}
+
+fn reload(played: &mut Played, rollouts: &mut Rollouts, ids: &[u32], spec: &AppSpec) -> Vec<Input> {
+    let request = wanted(played, ids, spec);
+    played.ctx.request(Request::Rollout(Box::new(request)));
+    played.settle(rollouts)
+}
+
+/// Candidate that was requested.
+fn candidate(played: &Played) -> u32 {
+    let mut all = played
+        .ctx
+        .slots
+        .iter()
+        .filter(|slot| slot.durable.role == Role::Candidate && slot.durable.instance.wanted == ostler_core::lifecycle::Wanted::Up);
+    let id = all.next().unwrap().durable.id;
+    assert_eq!(all.next().map(|slot| slot.durable.id), None);
+    id
+}
+
+/// Has a process spawned and prove itself.
+fn comes_up(played: &mut Played, rollouts: &mut Rollouts, id: u32) -> Vec<Input> {
+    played.spawned(rollouts, id, 5000);
+    let inc = played.ctx.slots.get(id).unwrap().durable.instance.inc;
+    if matches!(played.ctx.slots.get(id).unwrap().durable.instance.state, State::Starting { .. }) {
+        played.dispatch(rollouts, id, Event::Ready { inc });
+    }
+    played.settle(rollouts)
+}
+
+fn ends(played: &mut Played, rollouts: &mut Rollouts, id: u32, code: i32) -> Vec<Input> {
+    let inc = played.ctx.slots.get(id).unwrap().durable.instance.inc;
+    played.ctx.event(id, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(code), oom: false } });
+    played.ctx.event(id, Event::TreeGone { inc });
+    played.settle(rollouts)
+}
+
+fn told(inputs: &[Input]) -> Vec<&RolloutNews> {
+    let news = |input| match input {
+        &Input::Answer(Answer::Rollout { ticket: TICKET, ref news }) => Some(news),
+        _ => None,
+    };
+    inputs.iter().filter_map(news).collect()
+}
+
+fn ended(inputs: &[Input]) -> Option<&RolloutReport> {
+    told(inputs).into_iter().find_map(|news| if let RolloutNews::Ended(report) = news { Some(&**report) } else { None })
+}
+
+fn role(played: &Played, id: u32) -> Option<Role> {
+    played.ctx.slots.get(id).map(|slot| slot.durable.role)
+}
+
+fn version(played: &Played, id: u32) -> String {
+    played.ctx.slots.get(id).unwrap().spec().version.clone().unwrap()
+}
+
+#[test]
+fn the_new_process_serves_before_the_old_one_retires() {
+    let (mut played, mut rollouts, ids) = running(&app("1"), 1);
+    let restarts = |played: &Played, id: u32| played.ctx.slots.get(id).unwrap().durable.instance.counters.restarts;
+    played.ctx.slots.get_mut(ids[0]).unwrap().durable.instance.counters.restarts = 2;
+    let news = reload(&mut played, &mut rollouts, &ids, &app("2"));
+    assert!(matches!(told(&news)[..], [RolloutNews::Progress(Progress::Rollout { .. })]), "{news:?}");
+    let new = candidate(&played);
+    assert_eq!(restarts(&played, new), 3, "the process sees its own restart");
+    assert!(played.ctx.slots.is_being_replaced("api"));
+    assert_eq!((role(&played, ids[0]), version(&played, new)), (Some(Role::Serving), "2".to_owned()));
+    played.ctx.slots.get_mut(ids[0]).unwrap().durable.instance.counters.restarts = 3;
+    let news = comes_up(&mut played, &mut rollouts, new);
+    assert_eq!((role(&played, ids[0]), role(&played, new)), (Some(Role::Retiring), Some(Role::Serving)));
+    assert_eq!(restarts(&played, new), 4, "the history goes on");
+    assert!(ended(&news).is_none(), "the old one has not finished");
+    let news = ends(&mut played, &mut rollouts, ids[0], 0);
+    let report = ended(&news).unwrap();
+    assert_eq!((report.state, report.release, report.replicas[0].state.as_str()), (RolloutState::Done, 2, "new"));
+    assert!(!played.ctx.slots.is_being_replaced("api"));
+    assert!(rollouts.running.is_empty());
+    let (spec, _) = rollouts.release_to_undo("api", None).unwrap();
+    assert_eq!(spec.version.as_deref(), Some("1"));
+}
+
+#[test]
+fn one_that_was_still_starting_when_it_began_is_replaced_beside_if_it_serves_by_its_turn() {
+    let (mut played, mut rollouts, ids) = running(&app("1"), 1);
+    let late = played.instance(app("1"));
+    played.dispatch(&mut rollouts, late, Event::Start(user()));
+    reload(&mut played, &mut rollouts, &[ids[0], late], &app("2"));
+    let first = candidate(&played);
+    comes_up(&mut played, &mut rollouts, late);
+    comes_up(&mut played, &mut rollouts, first);
+    ends(&mut played, &mut rollouts, ids[0], 0);
+    let second = candidate(&played);
+    assert_ne!(second, first);
+    let state = &played.ctx.slots.get(late).unwrap().durable.instance.state;
+    assert!(matches!(state, State::Running { .. }), "it serves until the new one does: {state:?}");
+    comes_up(&mut played, &mut rollouts, second);
+    assert_eq!(role(&played, late), Some(Role::Retiring));
+    let news = ends(&mut played, &mut rollouts, late, 0);
+    assert_eq!(ended(&news).unwrap().state, RolloutState::Done);
+}
+
+#[test]
+fn a_release_that_does_not_come_up_changes_nothing() {
+    let (mut played, mut rollouts, ids) = running(&app("1"), 2);
+    reload(&mut played, &mut rollouts, &ids, &app("2"));
+    let new = candidate(&played);
+    played.spawned(&mut rollouts, new, 5000);
+    let rest = ends(&mut played, &mut rollouts, new, 1);
+    let asked = rest.iter().any(|input| matches!(input, Input::Request(Request::LastLines { id }) if *id == new));
+    assert!(asked && ended(&rest).is_none(), "its last lines are waited for: {rest:?}");
+    played.ctx.answer(Answer::LastLines { id: new, lines: vec!["no such module".into()] });
+    let rest = played.settle(&mut rollouts);
+    let report = ended(&rest).unwrap();
+    let fault = report.fault.as_ref().unwrap();
+    assert_eq!((report.state, fault.reason.as_str()), (RolloutState::Failed, "exited with code 1 before it was ready"));
+    assert_eq!(fault.last_lines, ["no such module"]);
+    for id in ids {
+        assert_eq!((role(&played, id), version(&played, id)), (Some(Role::Serving), "1".to_owned()));
+    }
+    assert!(rollouts.release_to_undo("api", None).is_err(), "what was refused is no earlier release");
+    assert!(played.log().contains("reload fails: exited with code 1"), "{}", played.log());
+}
+
+#[test]
+fn what_cannot_run_twice_is_restarted_with_its_new_description() {
+    let (mut played, mut rollouts, ids) = running(&single("1"), 1);
+    let news = reload(&mut played, &mut rollouts, &ids, &single("2"));
+    assert_eq!((played.ctx.slots.iter().count(), version(&played, ids[0])), (1, "2".to_owned()));
+    assert!(matches!(played.ctx.slots.get(ids[0]).unwrap().durable.instance.state, State::Stopping { .. }), "{news:?}");
+    ends(&mut played, &mut rollouts, ids[0], 0);
+    let news = comes_up(&mut played, &mut rollouts, ids[0]);
+    assert_eq!(ended(&news).unwrap().state, RolloutState::Done);
+}
+
+/// An event that was decided but not handled must not look like its absence.
+#[test]
+fn what_is_down_is_started_by_a_reload() {
+    let (mut played, mut rollouts, ids) = running(&app("1"), 1);
+    played.dispatch(&mut rollouts, ids[0], Event::Stop(user()));
+    ends(&mut played, &mut rollouts, ids[0], 0);
+    let news = reload(&mut played, &mut rollouts, &ids, &app("2"));
+    assert!(ended(&news).is_none(), "{news:?}");
+    let news = comes_up(&mut played, &mut rollouts, ids[0]);
+    assert_eq!(ended(&news).unwrap().state, RolloutState::Done);
+}
+
+#[test]
+fn a_canary_is_watched_for_its_time() {
+    let (mut played, mut rollouts, ids) = running(&app("1"), 1);
+    let request = RolloutRequest { canary_ms: Some(5000), ..wanted(&mut played, &ids, &app("2")) };
+    played.ctx.request(Request::Rollout(Box::new(request)));
+    played.settle(&mut rollouts);
+    let new = candidate(&played);
+    comes_up(&mut played, &mut rollouts, new);
+    played.pass(&mut rollouts, 4999);
+    played.settle(&mut rollouts);
+    assert_eq!(role(&played, new), Some(Role::Candidate));
+    played.pass(&mut rollouts, 1);
+    played.settle(&mut rollouts);
+    assert_eq!(role(&played, new), Some(Role::Serving));
+    ends(&mut played, &mut rollouts, ids[0], 0);
+    assert_eq!(played.ctx.timers.next_ms(), None);
+}
+
+#[test]
+fn one_at_a_time_and_users_come_first() {
+    let (mut played, mut rollouts, ids) = running(&app("1"), 3);
+    let origin = Origin::policy(PolicyName::Cron);
+    let replace = |played: &mut Played| {
+        let (ids, origin) = (ids.clone(), origin.clone());
+        played.ctx.request(Request::Replace { app: "api".into(), ids, canary_ms: None, origin, what: "cron restart" });
+    };
+    replace(&mut played);
+    played.settle(&mut rollouts);
+    let by_policy = candidate(&played);
+    comes_up(&mut played, &mut rollouts, by_policy);
+    replace(&mut played);
+    played.settle(&mut rollouts);
+    assert!(played.log().contains("cron restart is left out: a reload of api is under way"), "{}", played.log());
+    // Two candidates more are on their way: they give way to a user.
+    let now: Vec<u32> = [by_policy].into_iter().chain(ids[1..].iter().copied()).collect();
+    let news = reload(&mut played, &mut rollouts, &now, &app("2"));
+    assert!(!told(&news).iter().any(|news| matches!(news, RolloutNews::Refused { .. })), "{news:?}");
+    assert_eq!(version(&played, candidate(&played)), "2");
+    let news = reload(&mut played, &mut rollouts, &now, &app("3"));
+    let refused = told(&news);
+    assert!(
+        matches!(&refused[..], [RolloutNews::Refused { ids, reason, .. }] if ids.len() == 3 && reason.contains("is under way")),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn what_somebody_takes_over_is_left_alone() {
+    let (mut played, mut rollouts, ids) = running(&app("1"), 1);
+    reload(&mut played, &mut rollouts, &ids, &app("2"));
+    let new = candidate(&played);
+    played.ctx.event(ids[0], Event::Stop(user()));
+    played.ctx.request(Request::TakenOver { ids: vec![ids[0]] });
+    let news = played.settle(&mut rollouts);
+    assert_eq!(ended(&news).unwrap().state, RolloutState::Overruled);
+    let gone = |slot: &crate::state::slots::Slot| slot.durable.instance.wanted == ostler_core::lifecycle::Wanted::Gone;
+    assert!(played.ctx.slots.get(new).is_none_or(gone), "the candidate goes");
+    assert_eq!(version(&played, ids[0]), "1");
+}
+
+/// Programs that open their ports themselves are restarted one after the other: a stop of all of them must not give the next one its turn.
+#[test]
+fn what_is_stopped_as_a_whole_is_not_restarted_by_its_reload() {
+    let (mut played, mut rollouts, ids) = running(&single("1"), 2);
+    reload(&mut played, &mut rollouts, &ids, &single("2"));
+    ids.iter().for_each(|&id| played.ctx.event(id, Event::Stop(user())));
+    played.ctx.request(Request::TakenOver { ids: ids.clone() });
+    let news = played.settle(&mut rollouts);
+    assert_eq!(ended(&news).unwrap().state, RolloutState::Overruled);
+    for id in ids {
+        let instance = &played.ctx.slots.get(id).unwrap().durable.instance;
+        assert_eq!(instance.wanted, ostler_core::lifecycle::Wanted::Down, "{:?}", instance.state);
+    }
+}
+
+#[test]
+fn the_next_daemon_goes_on() {
+    let (mut played, mut rollouts, ids) = running(&app("1"), 1);
+    reload(&mut played, &mut rollouts, &ids, &app("2"));
+    let new = candidate(&played);
+    let mut bytes = Vec::new();
+    let records = played.ctx.slots.records("played").chain(rollouts.records());
+    records.for_each(|record| crate::state::store::record::encode(&record, &mut bytes));
+    let mut next = Rollouts::default();
+    next.restore(&mut Snapshot::read(&bytes).0);
+    assert_eq!(
+        next.running.iter().map(Running::record).collect::<Vec<_>>(),
+        rollouts.running.iter().map(Running::record).collect::<Vec<_>>()
+    );
+    played.ctx.slots.end_replacing("api");
+    // One of which no rollout knows.
+    let (app, base) = {
+        let slot = played.ctx.slots.get(new).unwrap();
+        (Rc::clone(slot.app()), Rc::clone(slot.base()))
+    };
+    let lost = played.ctx.slots.add_candidate(ids[0], &app, &base, played.ctx.now, &played.ctx.settings).unwrap();
+    next.on_boot(&mut played.ctx);
+    played.settle(&mut next);
+    assert!(played.ctx.slots.is_being_replaced("api") && played.ctx.slots.get(lost).is_none());
+    comes_up(&mut played, &mut next, new);
+    ends(&mut played, &mut next, ids[0], 0);
+    assert_eq!((role(&played, new), next.releases["api"].len()), (Some(Role::Serving), 2));
+}
+
+#[test]
+fn with_its_last_instance_the_releases_of_an_app_are_forgotten() {
+    let (mut played, mut rollouts, ids) = running(&single("1"), 2);
+    reload(&mut played, &mut rollouts, &ids[..1], &single("2"));
+    ends(&mut played, &mut rollouts, ids[0], 0);
+    comes_up(&mut played, &mut rollouts, ids[0]);
+    for (id, left) in [(ids[0], true), (ids[1], false)] {
+        played.ctx.event(id, Event::Delete(user()));
+        played.settle(&mut rollouts);
+        ends(&mut played, &mut rollouts, id, 0);
+        assert_eq!(rollouts.releases.contains_key("api"), left);
+    }
+}
+
+#[test]
+fn requests_that_were_cut_are_counted() {
+    let (mut played, mut rollouts, ids) = running(&app("1"), 1);
+    reload(&mut played, &mut rollouts, &ids, &app("2"));
+    let new = candidate(&played);
+    comes_up(&mut played, &mut rollouts, new);
+    played.ctx.answer(Answer::Cut { id: ids[0], requests: 2, warning: "2 requests".into() });
+    let news = played.settle(&mut rollouts);
+    assert!(matches!(told(&news)[..], [RolloutNews::Progress(Progress::Warning(text))] if text == "2 requests"), "{news:?}");
+    let news = ends(&mut played, &mut rollouts, ids[0], 0);
+    assert_eq!(ended(&news).unwrap().cut, 2);
+}

@@ -1,0 +1,172 @@
+//! End of a command: its exit, its timeout, and what it started.
+
+use std::path::Path;
+
+use ostler_core::lifecycle::command::Outcome;
+use ostler_sys::process::signal::KILL;
+use ostler_sys::process::tree::Entry;
+use ostler_sys::{ProcRef, ProcTable, Wiped, cgroup};
+
+use super::{Answer, Command, CommandEnd, Commands, Ctx, Output, Owner, PathBuf, Report, Request, Stage, key};
+use crate::engine::Work;
+use crate::state::slots::processes::INC_MARK;
+
+/// Time until another look after SIGKILL: a process may have forked while it was being killed.
+const LOOK_AGAIN_MS: u64 = 20;
+
+impl Commands {
+    /// Calls it off: it is killed, and its owner gets [`Outcome::Cancelled`] when nothing of it is left.
+    pub(super) fn call_off(&mut self, ctx: &mut Ctx, owner: Owner) {
+        let found = self.of(|command| command.owner == owner);
+        if found.is_empty() {
+            let report = Report { outcome: Outcome::Cancelled, output: Wiped::default(), last_lines: Vec::new() };
+            ctx.answer(Answer::CommandEnded(Box::new(CommandEnd { number: None, slot: None, owner, report })));
+        }
+        found.into_iter().for_each(|number| self.decide(ctx, number, Outcome::Cancelled));
+    }
+
+    /// Ends all commands of a slot that is gone, and whose number may be used again; nobody gets a report.
+    pub(super) fn end_all_of(&mut self, ctx: &mut Ctx, slot: u32) {
+        for number in self.of(|command| command.spec.slot == slot) {
+            if let Some(command) = self.all.get_mut(&number) {
+                command.owner = Owner::Nobody;
+                // Also where it ends already: for the next daemon it must not be the command of another instance of that number.
+                ctx.journal.push(&command.record(number));
+            }
+            self.changed(ctx, number);
+            self.decide(ctx, number, Outcome::Cancelled);
+        }
+    }
+
+    /// Does what is due.
+    pub(super) fn due(&mut self, ctx: &mut Ctx, number: u32) {
+        let Some(command) = self.all.get(&number) else { return };
+        match command.stage {
+            Stage::Ending { .. } => self.sweep(ctx, number),
+            Stage::Sent | Stage::Runs(_) => self.decide(ctx, number, Outcome::TimedOut(command.spec.timeout_ms)),
+            Stage::Asked | Stage::Over { .. } => {}
+        }
+    }
+
+    /// Decides that we end it, for this reason. The first one counts.
+    pub(super) fn decide(&mut self, ctx: &mut Ctx, number: u32, verdict: Outcome) {
+        let Some(command) = self.all.get_mut(&number) else { return };
+        if command.verdict.is_some() || matches!(command.stage, Stage::Ending { .. } | Stage::Over { .. }) {
+            return;
+        }
+        command.verdict = Some(verdict);
+        ctx.journal.push(&command.record(number));
+        let runs = matches!(command.stage, Stage::Runs(_));
+        self.changed(ctx, number);
+        // What was sent but not answered is killed with the answer; what was not sent is not sent.
+        if runs {
+            self.kill(ctx, number);
+        }
+    }
+
+    /// Sends SIGKILL to all of it.
+    pub(super) fn kill(&mut self, ctx: &mut Ctx, number: u32) {
+        let Some(command) = self.all.get_mut(&number) else { return };
+        let Stage::Runs(leader) = command.stage else { return };
+        command.stage = Stage::Ending { leader, exited: false, due_ms: ctx.now.mono_ms };
+        ctx.keeper.kill(key(number), KILL, true);
+        self.sweep(ctx, number);
+    }
+
+    /// Handles the end of its main process.
+    pub(super) fn exited(&mut self, ctx: &mut Ctx, number: u32, ending: ostler_sys::Ending) {
+        let Some(command) = self.all.get_mut(&number) else {
+            // Reported already by a daemon that died before the keeper was told.
+            return ctx.effects.push(Work::Ack(key(number)));
+        };
+        let (Stage::Runs(leader) | Stage::Ending { leader, .. }) = command.stage else { return };
+        command.stage = Stage::Ending { leader, exited: true, due_ms: ctx.now.mono_ms };
+        command.verdict.get_or_insert(match ending {
+            ostler_sys::Ending::Code(code) => Outcome::Code(code),
+            ostler_sys::Ending::Signal { signal, .. } => Outcome::Signal(signal),
+            ostler_sys::Ending::Unknown => Outcome::Lost,
+        });
+        self.sweep(ctx, number);
+    }
+
+    /// Kills what is left; when nothing is, it is over.
+    fn sweep(&mut self, ctx: &mut Ctx, number: u32) {
+        let Some(command) = self.all.get_mut(&number) else { return };
+        let Stage::Ending { leader, exited, .. } = command.stage else { return };
+        if exited && has_left_nothing(command, leader.process(), ctx) {
+            return self.swept(ctx, number);
+        }
+        let group = command.group.as_deref().map(Path::new);
+        if let Some(group) = group {
+            // What could not be killed this way is killed one by one.
+            let _ = cgroup::kill(group);
+        }
+        let left = family(ctx, leader.process(), &command.mark, group);
+        for process in &left {
+            // It may have ended by itself meanwhile.
+            let _ = process.signal(KILL);
+        }
+        if exited && left.is_empty() {
+            return self.swept(ctx, number);
+        }
+        command.stage = Stage::Ending { leader, exited, due_ms: ctx.now.mono_ms + LOOK_AGAIN_MS };
+        self.changed(ctx, number);
+    }
+
+    /// Handles that nothing of it is left.
+    fn swept(&mut self, ctx: &mut Ctx, number: u32) {
+        let verdict = self.all.get(&number).and_then(|command| command.verdict.clone()).unwrap_or(Outcome::Lost);
+        self.over(ctx, number, verdict);
+        ctx.effects.push(Work::Ack(key(number)));
+    }
+
+    /// Ends it: its owner will get the report. Until then it stays in the journal as it was: who is killed now leaves the report to the next daemon.
+    pub(super) fn over(&mut self, ctx: &mut Ctx, number: u32, outcome: Outcome) {
+        let Some(command) = self.all.get_mut(&number) else { return };
+        command.stage = Stage::Over { leader: command.leader() };
+        if let Some(group) = command.group.take() {
+            ctx.groups.remove(PathBuf::from(String::from(group)));
+        }
+        let output = command.capture.take().map_or_else(Wiped::default, |capture| capture.finish(&ctx.reactor));
+        let is_quiet = outcome.is_success() || outcome == Outcome::Cancelled || command.spec.output == Output::Nowhere;
+        let slot = command.spec.slot;
+        let last_lines = match ctx.slots.get(slot).filter(|_| !is_quiet) {
+            Some(slot) => slot.last_lines_from(command.log_start),
+            None => Vec::new(),
+        };
+        let report = Report { outcome, output, last_lines };
+        let owner = command.owner.clone();
+        self.changed(ctx, number);
+        ctx.answer(Answer::CommandEnded(Box::new(CommandEnd { number: Some(number), slot: Some(slot), owner, report })));
+    }
+}
+
+/// True if it has ended, and there is no need to look at all processes for what it started.
+fn has_left_nothing(command: &Command, leader: ProcRef, ctx: &mut Ctx) -> bool {
+    if !has_left_nothing_in_its_group(leader.pid) {
+        return false;
+    }
+    match command.group.as_deref() {
+        Some(group) => !cgroup::is_populated(Path::new(group)),
+        None if command.spec.output == Output::Logs => false,
+        // Without cgroups the process table has to be read. Not for each of the many probes: a moment later, for all together.
+        None => {
+            ctx.request(Request::EndLeftovers { leader, mark: command.mark.clone() });
+            true
+        }
+    }
+}
+
+/// Processes that it started and that still run: by its mark, and by its cgroup.
+fn family(ctx: &Ctx, leader: ProcRef, mark: &str, group: Option<&Path>) -> Vec<ProcRef> {
+    let table = ProcTable::scan().knowing(ctx.own_children());
+    let mut family: Vec<ProcRef> = table.tree(leader, INC_MARK, mark.as_bytes(), ctx.keeper.pid()).iter().map(Entry::process).collect();
+    let members = group.map(|group| table.in_cgroup(group)).unwrap_or_default();
+    family.extend(members.iter().map(Entry::process).filter(|member| !family.contains(member)).collect::<Vec<_>>());
+    family
+}
+
+/// True if the process group that it led is empty.
+fn has_left_nothing_in_its_group(pid: i32) -> bool {
+    ostler_sys::process::is_group_empty(pid)
+}

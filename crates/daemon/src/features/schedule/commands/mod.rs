@@ -1,0 +1,245 @@
+//! Commands: bounded programs that are run for an instance (hooks, health checks, values of secrets).
+//!
+//! # Theory of operation
+//!
+//! [`Request::Run`] journals the command and has the keeper start it: with the app's user, directory and environment, in a session,
+//! a process group and a cgroup of its own, with a mark of its own. It ends by itself, at its timeout, or when it is called off; then all
+//! that it started is killed, and only when nothing is left its owner gets the report ([`Answer::CommandEnded`]), once. The report and the end of
+//! the command's record are one journal write; the keeper forgets the exit after it.
+//!
+//! A daemon that dies in between leaves the rest to the next one: a command that the keeper does not know was never started, and is started
+//! now; one that it knows goes on, or has ended. Where daemon and keeper were both killed, what still runs is watched on, and what does not is
+//! [`Outcome::Lost`]. A command whose output somebody wants to read is not continued: its first lines died with the daemon that read them, so
+//! it is killed and its owner gets `Lost`.
+//!
+//! An incarnation is never 0, so a key with 0 in that place is a command's.
+
+mod capture;
+mod end;
+mod recover;
+mod start;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use ostler_core::lifecycle::command::Outcome;
+use ostler_keeper::Child;
+use ostler_sys::ProcRef;
+
+use crate::engine::{Answer, ChildEvent, CommandEnd, Ctx, Feature, Report, Request};
+use crate::state::slots::commands::Progress;
+use crate::state::slots::processes::Leaders;
+use crate::state::store::command::{CommandRecord, CommandSpec, Leader, Output, Owner};
+use crate::state::store::{Record, Snapshot};
+use capture::Capture;
+
+/// One command under way.
+#[derive(Debug)]
+struct Command {
+    owner: Owner,
+    spec: CommandSpec,
+    /// Value of the variable by which its processes are recognised.
+    mark: String,
+    /// Time at which it is killed.
+    deadline_ms: u64,
+    stage: Stage,
+    /// Outcome that we decided before it ended: it is being killed for that.
+    verdict: Option<Outcome>,
+    capture: Option<Capture>,
+    /// Folder of its cgroup.
+    group: Option<Box<str>>,
+    /// Sizes of the app's error and output log when it began.
+    log_start: (u64, u64),
+}
+
+/// Stage of a command.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stage {
+    /// In the journal only.
+    Asked,
+    /// The keeper was asked; it has not answered.
+    Sent,
+    /// It runs.
+    Runs(Leader),
+    /// Its main process has ended, or gets SIGKILL; what it started is looked for until nothing is left.
+    Ending {
+        leader: Leader,
+        /// Whether the main process has ended.
+        exited: bool,
+        /// Time of the next look.
+        due_ms: u64,
+    },
+    /// Nothing of it is left, and its owner is about to get the report.
+    Over { leader: Option<Leader> },
+}
+
+/// All commands under way, by number.
+#[derive(Debug, Default)]
+pub(crate) struct Commands {
+    all: BTreeMap<u32, Command>,
+    last: u32,
+}
+
+impl Commands {
+    pub(crate) const NAME: &str = "commands";
+
+    fn next_number(&mut self) -> u32 {
+        loop {
+            self.last = self.last.wrapping_add(1);
+            if !self.all.contains_key(&self.last) {
+                return self.last;
+            }
+        }
+    }
+
+    /// Numbers of those for which this is true.
+    fn of(&self, is_one: impl Fn(&Command) -> bool) -> Vec<u32> {
+        self.all.iter().filter(|(_, command)| is_one(command)).map(|(number, _)| *number).collect()
+    }
+
+    /// Notes that one has come further, or is wanted no more: timer and context know.
+    fn changed(&self, ctx: &mut Ctx, number: u32) {
+        let command = self.all.get(&number);
+        ctx.timers.set((Self::NAME, number.into()), command.and_then(Command::due_ms));
+        let Some((command, under_way)) = command.zip(ctx.commands.get_mut(number)) else { return };
+        under_way.owner.clone_from(&command.owner);
+        under_way.progress = command.progress();
+        under_way.is_called_off = command.verdict.is_some();
+    }
+
+    /// Forgets it: its owner has the report, and what that leads to is in the same write of the journal.
+    fn forget(&mut self, ctx: &mut Ctx, number: u32) {
+        if self.all.remove(&number).is_some() {
+            ctx.journal.push(&Record::CommandOver { number });
+            ctx.commands.remove(number);
+        }
+    }
+}
+
+impl Command {
+    fn record(&self, number: u32) -> Record<'static> {
+        Record::Command(Box::new(CommandRecord {
+            number,
+            owner: self.owner.clone(),
+            spec: self.spec.clone(),
+            mark: self.mark.clone(),
+            deadline_ms: self.deadline_ms,
+            leader: self.leader(),
+            verdict: self.verdict.clone(),
+            group: self.group.clone(),
+            log_start: self.log_start,
+        }))
+    }
+
+    fn leader(&self) -> Option<Leader> {
+        match self.stage {
+            Stage::Asked | Stage::Sent => None,
+            Stage::Runs(leader) | Stage::Ending { leader, .. } => Some(leader),
+            Stage::Over { leader } => leader,
+        }
+    }
+
+    fn due_ms(&self) -> Option<u64> {
+        match self.stage {
+            Stage::Asked | Stage::Over { .. } => None,
+            // The answer comes in any case, and it is killed then.
+            Stage::Sent if self.verdict.is_some() => None,
+            Stage::Sent | Stage::Runs(_) => Some(self.deadline_ms),
+            Stage::Ending { due_ms, .. } => Some(due_ms),
+        }
+    }
+
+    fn progress(&self) -> Progress {
+        match self.stage {
+            Stage::Asked => Progress::Asked,
+            Stage::Sent => Progress::Spawning,
+            Stage::Runs(leader) => Progress::Runs(leader.process()),
+            Stage::Ending { .. } | Stage::Over { .. } => Progress::Ends,
+        }
+    }
+}
+
+impl Feature for Commands {
+    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+        match request {
+            Request::Run { owner, spec } => self.begin(ctx, owner, *spec),
+            Request::CallOff(owner) => self.call_off(ctx, owner),
+            Request::CallOffAll => self.of(|_| true).into_iter().for_each(|number| self.decide(ctx, number, Outcome::Cancelled)),
+            other => return Some(other),
+        }
+        None
+    }
+
+    fn on_effect(&mut self, ctx: &mut Ctx, key: u64) {
+        if let Ok(number) = u32::try_from(key) {
+            self.send(ctx, number);
+        }
+    }
+
+    fn on_child(&mut self, ctx: &mut Ctx, key: u64, event: ChildEvent<'_>) -> bool {
+        let Some(number) = number_of(key) else { return false };
+        match event {
+            ChildEvent::Asked { group, log_start } => self.sent(ctx, number, group, log_start),
+            ChildEvent::Spawned { pid, start_ticks } => self.spawned(ctx, number, Leader { pid, start_ticks }),
+            ChildEvent::NotSpawned { step, errno } => self.not_spawned(ctx, number, step, errno),
+            ChildEvent::Exited(ending) => self.exited(ctx, number, ending),
+        }
+        true
+    }
+
+    fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
+        if let Ok(number) = u32::try_from(key) {
+            self.wrote(ctx, number);
+        }
+    }
+
+    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+        if let Ok(number) = u32::try_from(key) {
+            self.due(ctx, number);
+        }
+    }
+
+    fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
+        if let Answer::CommandEnded(end) = answer
+            && let Some(number) = end.number
+        {
+            self.forget(ctx, number);
+        }
+    }
+
+    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+        self.end_all_of(ctx, id);
+    }
+
+    fn on_inventory(&mut self, ctx: &mut Ctx, children: &[Child], leaders: &mut Leaders) {
+        self.recover(ctx, children, leaders);
+    }
+
+    fn survivors(&mut self, leaders: &mut Leaders) -> Vec<(u64, ProcRef)> {
+        self.surviving(leaders)
+    }
+
+    fn on_new_keeper(&mut self, ctx: &mut Ctx, survivors: &[(u64, ProcRef)]) {
+        self.go_on_behind(ctx, survivors);
+    }
+
+    fn records(&self) -> Vec<Record<'_>> {
+        self.all.iter().map(|(number, command)| command.record(*number)).collect()
+    }
+
+    fn restore(&mut self, snapshot: &mut Snapshot) {
+        self.remember(std::mem::take(&mut snapshot.commands));
+    }
+}
+
+/// The keeper's key of a command.
+fn key(number: u32) -> u64 {
+    u64::from(number) << 32
+}
+
+/// The command that the keeper's key belongs to, if it is not an instance's.
+fn number_of(key: u64) -> Option<u32> {
+    (!crate::state::slots::is_of_instance(key)).then_some((key >> 32) as u32)
+}

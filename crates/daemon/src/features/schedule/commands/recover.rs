@@ -1,0 +1,116 @@
+//! Recovery of commands that a former daemon began, or for which a former keeper was asked.
+
+use std::collections::BTreeMap;
+
+use ostler_core::lifecycle::command::Outcome;
+use ostler_keeper::Child;
+use ostler_sys::ProcRef;
+
+use super::{Command, CommandRecord, Commands, Ctx, Leader, Leaders, Output, Stage, key, number_of};
+use crate::engine::Work;
+
+impl Commands {
+    /// Remembers them as the journal has them; what became of them is seen next.
+    pub(super) fn remember(&mut self, records: BTreeMap<u32, CommandRecord>) {
+        for (number, record) in records {
+            let CommandRecord { owner, spec, mark, deadline_ms, leader, verdict, group, log_start, .. } = record;
+            let stage = leader.map_or(Stage::Asked, Stage::Runs);
+            let command = Command { owner, spec, mark, deadline_ms, stage, verdict, capture: None, group, log_start };
+            self.last = self.last.max(number);
+            self.all.insert(number, command);
+        }
+    }
+
+    /// Takes what the keeper has of them.
+    pub(super) fn recover(&mut self, ctx: &mut Ctx, children: &[Child], leaders: &mut Leaders) {
+        for (number, command) in &self.all {
+            ctx.commands.add(*number, command.owner.clone(), &command.spec, &command.mark);
+        }
+        let mut found: BTreeMap<u32, &Child> = BTreeMap::new();
+        for child in children {
+            let Some(number) = number_of(child.key) else { continue };
+            found.insert(number, child);
+            if !self.all.contains_key(&number) {
+                match child.ended {
+                    Some(_) => ctx.effects.push(Work::Ack(child.key)),
+                    // The journal may be what is wrong: what runs is never killed for that.
+                    None => ctx.log.error(format_args!("process {} is of an unknown command and is left alone", child.pid)),
+                }
+            }
+        }
+        for number in self.of(|_| true) {
+            match found.get(&number) {
+                Some(child) => self.found(ctx, number, child),
+                // The order never reached the keeper, or could not be carried out and the answer is lost. Or that keeper was killed, too.
+                None => self.adopt(ctx, number, leaders),
+            }
+        }
+    }
+
+    fn found(&mut self, ctx: &mut Ctx, number: u32, child: &Child) {
+        let Some(command) = self.all.get_mut(&number) else { return };
+        command.stage = Stage::Runs(Leader { pid: child.pid, start_ticks: child.start_ticks });
+        let (begun_to_kill, is_captured) = (command.verdict.is_some(), command.spec.output == Output::Captured);
+        if is_captured {
+            command.verdict = Some(Outcome::Lost);
+        }
+        self.changed(ctx, number);
+        match child.ended {
+            Some(ended) => self.exited(ctx, number, ended.ending),
+            None if begun_to_kill || is_captured => self.kill(ctx, number),
+            None => {}
+        }
+    }
+
+    fn not_found(&mut self, ctx: &mut Ctx, number: u32) {
+        let Some(command) = self.all.get_mut(&number) else { return };
+        match command.stage {
+            Stage::Asked | Stage::Sent => {
+                command.stage = Stage::Asked;
+                // It is opened again with the next order.
+                command.capture = None;
+                ctx.effects.push(Work::Feature(Self::NAME, number.into()));
+                self.changed(ctx, number);
+            }
+            // It ran under a keeper that was killed, too.
+            Stage::Runs(_) | Stage::Ending { .. } => self.exited(ctx, number, ostler_sys::Ending::Unknown),
+            Stage::Over { .. } => {}
+        }
+    }
+
+    /// Adopts what still runs after daemon and keeper were killed: the new keeper watches it.
+    fn adopt(&mut self, ctx: &mut Ctx, number: u32, leaders: &mut Leaders) {
+        match self.survivor(number, leaders) {
+            Some(process) => {
+                ctx.keeper.adopt(key(number), process);
+                self.found(ctx, number, &Child { key: key(number), pid: process.pid, start_ticks: process.start_ticks, ended: None });
+            }
+            None => self.not_found(ctx, number),
+        }
+    }
+
+    /// Processes that a new keeper has to watch, after the keeper was killed.
+    pub(super) fn surviving(&self, leaders: &mut Leaders) -> Vec<(u64, ProcRef)> {
+        self.all.keys().filter_map(|number| Some((key(*number), self.survivor(*number, leaders)?))).collect()
+    }
+
+    /// Goes on behind a new keeper, which watches these; what the old one was asked for and did not do is asked for again.
+    pub(super) fn go_on_behind(&mut self, ctx: &mut Ctx, survivors: &[(u64, ProcRef)]) {
+        for number in self.of(|_| true) {
+            match survivors.iter().find(|(survivor, _)| *survivor == key(number)) {
+                Some((_, process)) => self.spawned(ctx, number, Leader { pid: process.pid, start_ticks: process.start_ticks }),
+                None => self.not_found(ctx, number),
+            }
+        }
+    }
+
+    fn survivor(&self, number: u32, leaders: &mut Leaders) -> Option<ProcRef> {
+        let command = self.all.get(&number)?;
+        let process = match command.stage {
+            Stage::Runs(leader) | Stage::Ending { leader, exited: false, .. } => leader.process(),
+            Stage::Asked | Stage::Sent => leaders.find(&command.mark)?,
+            Stage::Ending { exited: true, .. } | Stage::Over { .. } => return None,
+        };
+        process.exists().then_some(process)
+    }
+}

@@ -1,0 +1,92 @@
+//! Start of a command: from an order to a process.
+
+use ostler_core::lifecycle::command::Outcome;
+
+use super::{Capture, Command, CommandSpec, Commands, Ctx, Leader, Output, Owner, Stage, key};
+use crate::engine::{ChildRequest, Work};
+use crate::state::slots::unique_id;
+
+impl Commands {
+    /// Begins a command, unless its owner has one already.
+    pub(super) fn begin(&mut self, ctx: &mut Ctx, owner: Owner, spec: CommandSpec) {
+        if self.all.values().any(|command| command.owner == owner) {
+            return;
+        }
+        let number = self.next_number();
+        let command = Command {
+            owner,
+            mark: format!("errand:{}", unique_id()),
+            deadline_ms: ctx.now.mono_ms.saturating_add(spec.timeout_ms),
+            stage: Stage::Asked,
+            verdict: None,
+            capture: None,
+            group: None,
+            log_start: (0, 0),
+            spec,
+        };
+        ctx.journal.push(&command.record(number));
+        ctx.commands.add(number, command.owner.clone(), &command.spec, &command.mark);
+        self.all.insert(number, command);
+        ctx.effects.push(Work::Feature(Self::NAME, number.into()));
+    }
+
+    /// Sends it to the keeper: the journal has it, now it may begin.
+    pub(super) fn send(&mut self, ctx: &mut Ctx, number: u32) {
+        let Some(command) = self.all.get_mut(&number) else { return };
+        if command.stage != Stage::Asked {
+            return;
+        }
+        if let Some(verdict) = command.verdict.clone() {
+            return self.over(ctx, number, verdict);
+        }
+        let mut out = None;
+        if command.spec.output == Output::Captured {
+            match Capture::open(number, &ctx.reactor) {
+                Ok((capture, writer)) => (command.capture, out) = (Some(capture), Some(writer)),
+                Err(errno) => return self.not_spawned(ctx, number, "make a pipe", errno.raw_os_error()),
+            }
+        }
+        let child = ChildRequest { key: key(number), spec: command.spec.clone(), mark: command.mark.clone(), out };
+        ctx.children.push(child);
+    }
+
+    /// Notes that the keeper was asked: the journal gets the begin of its lines, and its cgroup.
+    pub(super) fn sent(&mut self, ctx: &mut Ctx, number: u32, group: Option<&str>, log_start: (u64, u64)) {
+        let Some(command) = self.all.get_mut(&number) else { return };
+        (command.stage, command.group, command.log_start) = (Stage::Sent, group.map(Into::into), log_start);
+        ctx.journal.push(&command.record(number));
+        self.changed(ctx, number);
+    }
+
+    /// Handles that the keeper has started it.
+    pub(super) fn spawned(&mut self, ctx: &mut Ctx, number: u32, leader: Leader) {
+        let Some(command) = self.all.get_mut(&number).filter(|command| command.stage == Stage::Sent) else { return };
+        command.stage = Stage::Runs(leader);
+        ctx.journal.push(&command.record(number));
+        let is_called_off = command.verdict.is_some();
+        self.changed(ctx, number);
+        if is_called_off {
+            self.kill(ctx, number);
+        }
+    }
+
+    /// Handles that it could not be started.
+    pub(super) fn not_spawned(&mut self, ctx: &mut Ctx, number: u32, step: &str, errno: i32) {
+        let Some(command) = self.all.get(&number) else { return };
+        let verdict = command.verdict.clone();
+        let program = command.spec.command.argv.first().cloned().unwrap_or_default();
+        let step = match step {
+            "exec" => match ostler_sys::process::exec::explain(program.as_ref(), errno) {
+                Some(reason) => format!("exec {program} ({reason})"),
+                None => format!("exec {program}"),
+            },
+            step => step.to_owned(),
+        };
+        self.over(ctx, number, verdict.unwrap_or_else(|| Outcome::CouldNotStart(in_words(&step, errno))));
+    }
+}
+
+/// The step and why it failed, in words.
+fn in_words(step: &str, errno: i32) -> String {
+    if errno == 0 { step.to_owned() } else { format!("{step}: {}", std::io::Error::from_raw_os_error(errno)) }
+}

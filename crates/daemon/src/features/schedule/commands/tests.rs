@@ -1,0 +1,235 @@
+//! Commands over a played context: what is journaled before what, and who gets the report when.
+
+use std::os::unix::process::CommandExt;
+
+use ostler_core::app::AppSpec;
+use ostler_core::app::hooks::Hook;
+use ostler_keeper::Ended;
+use ostler_sys::Ending;
+
+use super::*;
+use crate::engine::{Input, Played, Work};
+
+/// None of any process.
+const NOBODY: i32 = i32::MAX - 1;
+
+fn owner(slot: u32) -> Owner {
+    Owner::Hook { slot, inc: 1, hook: Hook::PreStart }
+}
+
+fn spec(slot: u32, output: Output) -> Box<CommandSpec> {
+    let command = ostler_core::lifecycle::command::Command::shell("true");
+    Box::new(CommandSpec { slot, command, vars: indexmap::IndexMap::new(), timeout_ms: 1000, output })
+}
+
+fn played() -> (Played, Commands, u32) {
+    let mut played = Played::new(&[Commands::NAME]);
+    let id = played.instance(AppSpec { name: "api".into(), script: "/bin/true".into(), ..AppSpec::default() });
+    (played, Commands::default(), id)
+}
+
+/// One that was asked for, and what the journal has of it.
+fn asked(output: Output) -> (Played, Commands, u32, Vec<u8>) {
+    let (mut played, mut commands, id) = played();
+    let rest = commands.on_request(&mut played.ctx, Request::Run { owner: owner(id), spec: spec(id, output) });
+    assert!(rest.is_none() && played.ctx.children.is_empty());
+    let bytes = perform(&mut played, &mut commands);
+    (played, commands, id, bytes)
+}
+
+/// One that runs.
+fn running(output: Output, pid: i32) -> (Played, Commands, u32, Vec<u8>) {
+    let (mut played, mut commands, id, mut bytes) = asked(output);
+    let asked = played.ctx.children.pop().expect("the keeper is to be asked");
+    assert_eq!((asked.key, asked.spec.slot), (key(1), id));
+    commands.on_child(&mut played.ctx, key(1), ChildEvent::Asked { group: None, log_start: (0, 0) });
+    commands.on_child(&mut played.ctx, key(1), ChildEvent::Spawned { pid, start_ticks: 7 });
+    bytes.extend(played.written().1);
+    (played, commands, id, bytes)
+}
+
+/// Does what the journal allows, and gives what was written.
+fn perform(played: &mut Played, commands: &mut Commands) -> Vec<u8> {
+    let (work, bytes) = played.written();
+    for work in work {
+        if let Work::Feature(name, key) = work {
+            assert_eq!(name, Commands::NAME);
+            commands.on_effect(&mut played.ctx, key);
+        }
+    }
+    bytes
+}
+
+/// The end of the only one, as its owner gets it.
+fn told(played: &mut Played, commands: &mut Commands) -> (Owner, Outcome) {
+    let mut queued = played.queued();
+    let (Some(Input::Answer(answer)), true) = (queued.pop(), queued.is_empty()) else { panic!("nobody is told") };
+    commands.on_answer(&mut played.ctx, &answer);
+    let Answer::CommandEnded(end) = answer else { panic!("{answer:?}") };
+    (end.owner, end.report.outcome)
+}
+
+/// The next daemon, which has read these records.
+fn next_daemon(bytes: &[u8], children: &[Child]) -> (Played, Commands) {
+    let (mut played, mut commands, _) = played();
+    commands.restore(&mut Snapshot::read(bytes).0);
+    commands.on_inventory(&mut played.ctx, children, &mut Leaders::default());
+    (played, commands)
+}
+
+#[test]
+fn it_is_known_until_its_owner_was_told() {
+    let (mut played, mut commands, id, mut bytes) = running(Output::Logs, NOBODY);
+    assert!(played.ctx.commands.any_hook_of(id) && played.ctx.commands.has(&owner(id)));
+    assert!(commands.on_child(&mut played.ctx, key(1), ChildEvent::Exited(Ending::Code(3))));
+    let (work, written) = played.written();
+    bytes.extend(written);
+    // Killed now, the next daemon reports.
+    assert_eq!(Snapshot::read(&bytes).0.commands.len(), 1);
+    assert!(matches!(work[..], [Work::Ack(acked)] if acked == key(1)), "{work:?}");
+    assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::Code(3)));
+    bytes.extend(played.written().1);
+    assert!(Snapshot::read(&bytes).0.commands.is_empty() && played.ctx.commands.is_empty());
+    assert_eq!(played.ctx.timers.next_ms(), None);
+}
+
+#[test]
+fn an_instances_process_is_none_of_its() {
+    let (mut played, mut commands, id, _) = running(Output::Logs, NOBODY);
+    assert!(!commands.on_child(&mut played.ctx, u64::from(id) << 32 | 1, ChildEvent::Exited(Ending::Code(0))));
+    assert!(played.queued().is_empty());
+}
+
+#[test]
+fn an_owner_has_one_at_a_time() {
+    let (mut played, mut commands, id, _) = asked(Output::Logs);
+    commands.on_request(&mut played.ctx, Request::Run { owner: owner(id), spec: spec(id, Output::Logs) });
+    assert_eq!(commands.all.len(), 1);
+    let (work, bytes) = played.written();
+    assert!(work.is_empty() && bytes.is_empty());
+}
+
+#[test]
+fn one_that_is_called_off_in_time_never_begins() {
+    let (mut played, mut commands, id) = played();
+    commands.on_request(&mut played.ctx, Request::Run { owner: owner(id), spec: spec(id, Output::Logs) });
+    commands.on_request(&mut played.ctx, Request::CallOff(owner(id)));
+    perform(&mut played, &mut commands);
+    assert!(played.ctx.children.is_empty());
+    assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::Cancelled));
+    // There is none any more: who asks gets a report all the same.
+    commands.on_request(&mut played.ctx, Request::CallOff(owner(id)));
+    assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::Cancelled));
+}
+
+#[test]
+fn one_that_takes_too_long_is_killed_and_told_when_nothing_is_left() {
+    let mut child = std::process::Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
+    let pid = child.id().cast_signed();
+    let (mut played, mut commands, id, _) = asked(Output::Logs);
+    played.ctx.children.clear();
+    commands.on_child(&mut played.ctx, key(1), ChildEvent::Asked { group: None, log_start: (0, 0) });
+    assert!(played.ctx.commands.is_spawning());
+    let start_ticks = ProcRef::of(pid).unwrap().start_ticks;
+    commands.on_child(&mut played.ctx, key(1), ChildEvent::Spawned { pid, start_ticks });
+    assert_eq!(played.ctx.commands.writers_of(id).len(), 1);
+    played.pass(&mut commands, 999);
+    assert_eq!(played.ctx.timers.next_ms(), Some(played.ctx.now.mono_ms + 1));
+    assert!(played.ctx.commands.any_goes_on());
+    played.pass(&mut commands, 1);
+    assert!(played.queued().is_empty() && !played.ctx.commands.any_goes_on());
+    let status = child.wait().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+    commands.on_child(&mut played.ctx, key(1), ChildEvent::Exited(Ending::Signal { signal: 9, core: false }));
+    assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::TimedOut(1000)));
+}
+
+#[test]
+fn of_a_check_what_is_left_is_looked_for_later() {
+    let (mut played, mut commands, id, _) = running(Output::Nowhere, NOBODY);
+    commands.on_child(&mut played.ctx, key(1), ChildEvent::Exited(Ending::Code(0)));
+    let mut queued = played.queued();
+    assert!(matches!(&queued[0], Input::Request(Request::EndLeftovers { leader, .. }) if leader.pid == NOBODY), "{queued:?}");
+    played.ctx.queue.extend(queued.drain(1..));
+    assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::Code(0)));
+}
+
+#[test]
+fn what_nobody_wants_to_read_ends_it() {
+    let (mut played, mut commands, _, _) = asked(Output::Captured);
+    let writer = played.ctx.children.pop().unwrap().out.expect("its output is wanted");
+    let writing = std::thread::spawn(move || rustix::io::write(&writer, &[b'x'; capture::MOST_BYTES]).map(drop));
+    played.wait(&mut commands, |commands, _| commands.all.values().all(|command| command.verdict == Some(Outcome::Cancelled)));
+    // Its pipe holds less than what it writes: whoever reads goes on until it is done.
+    writing.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_slot_that_is_gone_is_told_nothing() {
+    let (mut played, mut commands, id, _) = running(Output::Logs, NOBODY);
+    commands.on_forgotten(&mut played.ctx, id);
+    assert!(!played.ctx.commands.any_hook_of(id));
+    commands.on_child(&mut played.ctx, key(1), ChildEvent::Exited(Ending::Code(0)));
+    assert_eq!(told(&mut played, &mut commands), (Owner::Nobody, Outcome::Cancelled));
+}
+
+#[test]
+fn the_next_daemon_begins_what_the_keeper_does_not_know() {
+    let (_, _, _, bytes) = asked(Output::Logs);
+    let (mut played, mut commands) = next_daemon(&bytes, &[]);
+    perform(&mut played, &mut commands);
+    assert_eq!(played.ctx.children.len(), 1);
+    assert_eq!(commands.next_number(), 2);
+}
+
+#[test]
+fn the_next_daemon_goes_on_with_what_runs_and_tells_what_ended() {
+    let (_, _, _, bytes) = running(Output::Logs, NOBODY);
+    let child = |ended| Child { key: key(1), pid: NOBODY, start_ticks: 7, ended };
+    let (mut played, mut commands) = next_daemon(&bytes, &[child(None)]);
+    assert!(played.queued().is_empty() && played.ctx.timers.next_ms().is_some());
+    assert!(perform(&mut played, &mut commands).is_empty() && played.ctx.children.is_empty());
+    let ended = Ended { ending: Ending::Code(5), usage: ostler_sys::Usage::default(), at_boot_ms: 1, at_wall_ms: 1 };
+    let (mut played, mut commands) = next_daemon(&bytes, &[child(Some(ended))]);
+    let (_, outcome) = told(&mut played, &mut commands);
+    assert_eq!(outcome, Outcome::Code(5));
+    // Both were killed, and it is gone.
+    let (mut played, mut commands) = next_daemon(&bytes, &[]);
+    assert_eq!(told(&mut played, &mut commands).1, Outcome::Lost);
+}
+
+#[test]
+fn what_a_former_daemon_read_half_is_lost() {
+    let (_, _, _, bytes) = running(Output::Captured, NOBODY);
+    let (mut played, mut commands) = next_daemon(&bytes, &[Child { key: key(1), pid: NOBODY, start_ticks: 7, ended: None }]);
+    assert!(played.queued().is_empty() && played.ctx.commands.iter().all(|command| command.is_called_off));
+    commands.on_child(&mut played.ctx, key(1), ChildEvent::Exited(Ending::Signal { signal: 9, core: false }));
+    let queued = played.queued();
+    assert!(queued.iter().any(|input| matches!(input, Input::Answer(Answer::CommandEnded(end)) if end.report.outcome == Outcome::Lost)));
+}
+
+#[test]
+fn another_keeper_is_asked_for_what_the_former_one_did_not_do() {
+    let (mut played, mut commands, _, _) = asked(Output::Logs);
+    commands.on_child(&mut played.ctx, key(1), ChildEvent::Asked { group: None, log_start: (0, 0) });
+    played.ctx.children.clear();
+    assert!(commands.survivors(&mut Leaders::default()).is_empty());
+    commands.on_new_keeper(&mut played.ctx, &[]);
+    perform(&mut played, &mut commands);
+    assert_eq!(played.ctx.children.len(), 1);
+    // One that ran and is gone: nobody knows how it ended.
+    let (mut played, mut commands, id, _) = running(Output::Logs, NOBODY);
+    commands.on_new_keeper(&mut played.ctx, &[]);
+    assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::Lost));
+}
+
+#[test]
+fn another_keeper_has_what_it_was_just_asked_for() {
+    let (mut played, mut commands, _, _) = asked(Output::Logs);
+    commands.on_child(&mut played.ctx, key(1), ChildEvent::Asked { group: None, log_start: (0, 0) });
+    played.ctx.children.clear();
+    commands.on_new_keeper(&mut played.ctx, &[(key(1), ProcRef { pid: NOBODY, start_ticks: 7 })]);
+    assert!(matches!(commands.all[&1].stage, Stage::Runs(leader) if leader.pid == NOBODY));
+    perform(&mut played, &mut commands);
+    assert!(played.ctx.children.is_empty());
+}

@@ -1,0 +1,207 @@
+//! Restarts and jobs at given times: `ostler_core::cron` says which tick is next and what it does, this makes it happen.
+//!
+//! # Theory of operation
+//!
+//! Each slot of an app with a schedule has [`Ticks`] in its journal record. They are armed by whatever starts the app and disarmed by a
+//! user's stop, so a stopped app stays stopped. One timer on the wall clock is set for the earliest tick of all; it also fires when
+//! somebody sets that clock, and then every next tick is settled anew. Nothing else ever wakes the daemon for a schedule, and where there
+//! is none there is no timer either.
+//!
+//! A tick and what it does to the instance are one journal write: a daemon that is killed in between has done both or neither, and the next
+//! one finds the tick due (or, after more than [`ostler_core::cron::LATE_MS`], missed).
+
+mod intent;
+mod run;
+
+use std::rc::Rc;
+
+use jiff::tz::TimeZone;
+use ostler_core::cron::{CronSpec, Schedule, Tick, Ticks};
+use ostler_core::time::Now;
+use ostler_proto::event::Event;
+use ostler_sys::time::wall_timer::WallTimer;
+
+use self::intent::ScheduleIntent;
+use crate::engine::{Ctx, Feature, InstanceStep, Key, Request};
+use crate::platform::reactor::Source;
+
+/// Difference from what the other clock lets expect at which the wall clock counts as set. (Slow corrections are slower than that
+/// from one look to the next.)
+const SET_MS: i64 = 1000;
+
+/// All schedules together.
+#[derive(Debug, Default)]
+pub(crate) struct Cron {
+    timer: Option<WallTimer>,
+    /// Whether a next tick may be another one now.
+    is_stale: bool,
+    /// Whether a tick did something that is not yet on disk.
+    has_run: bool,
+    /// Lead of the wall clock over the other one at the last look.
+    ahead_ms: i64,
+}
+
+impl Cron {
+    pub(crate) const NAME: &str = "cron";
+
+    /// True if somebody set the wall clock since the last look.
+    fn was_set(&self, now: Now) -> bool {
+        (ahead_ms(now) - self.ahead_ms).abs() > SET_MS
+    }
+
+    /// Notes that a schedule was changed, or went.
+    fn mark_stale(&mut self) {
+        self.is_stale = true;
+    }
+}
+
+/// The zone in which a pattern is meant. One that this machine does not know (any more) is its own.
+fn zone_of(cron: &CronSpec) -> TimeZone {
+    cron.zone.as_deref().and_then(|name| TimeZone::get(name).ok()).unwrap_or_else(TimeZone::system)
+}
+
+fn ahead_ms(now: Now) -> i64 {
+    now.wall_ms.cast_signed().saturating_sub(now.mono_ms.cast_signed())
+}
+
+/// Settles the next tick, and returns the one that was due.
+fn look(ticks: &mut Ticks, cron: &CronSpec, wall_ms: u64) -> Option<Tick> {
+    // A pattern that was taken once; in a journal of another version it may not be.
+    let schedule = Schedule::parse(&cron.pattern).ok()?;
+    ticks.look(&schedule, &zone_of(cron), wall_ms, cron.catch_up)
+}
+
+impl Feature for Cron {
+    /// Looks for ticks that were due while there was no daemon.
+    fn on_boot(&mut self, ctx: &mut Ctx) {
+        self.look_at(ctx, |_, _| true);
+    }
+
+    /// Looks at the clock where the kernel did not report that it was set.
+    fn on_turn(&mut self, ctx: &mut Ctx) {
+        if self.timer.is_some() && self.was_set(ctx.now) {
+            self.look_at(ctx, |_, _| true);
+        }
+    }
+
+    /// Handles the timer: a tick is due, or the clock was set.
+    fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
+        if let Some(timer) = &self.timer {
+            timer.take();
+        }
+        if self.was_set(ctx.now) {
+            self.look_at(ctx, |_, _| true);
+        } else {
+            self.look_at(ctx, |ticks, wall_ms| ticks.next_ms.is_some_and(|next| next <= wall_ms));
+        }
+    }
+
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        let id = step.id;
+        if ctx.slots.get(id).is_some_and(|slot| slot.spec().cron.is_some() || slot.durable.ticks.armed) {
+            self.follow(ctx, id, ScheduleIntent::of(step.event));
+        }
+    }
+
+    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+        match request {
+            Request::Schedule { id, saved: None } => self.arm(ctx, id),
+            Request::Schedule { id, saved: Some(saved) } => self.resume(ctx, id, saved),
+            other => return Some(other),
+        }
+        None
+    }
+
+    fn on_described(&mut self, _ctx: &mut Ctx, _id: u32) {
+        self.mark_stale();
+    }
+
+    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+        ctx.timers.set(limit_of(id), None);
+    }
+
+    /// Ends an attempt of a job that takes too long.
+    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+        run::overrun(ctx, key as u32);
+    }
+
+    fn on_settled(&mut self, ctx: &mut Ctx) {
+        if std::mem::take(&mut self.is_stale) {
+            self.set_timer(ctx);
+        }
+    }
+
+    /// Runs what is on disk now: also after the death of daemon and keeper a run is not repeated.
+    fn on_journaled(&mut self, ctx: &mut Ctx, _events: &[Event]) {
+        if std::mem::take(&mut self.has_run) {
+            ctx.state_file.hurry();
+        }
+    }
+}
+
+/// The deadline of the present attempt of a job.
+fn limit_of(id: u32) -> Key {
+    (Cron::NAME, u64::from(id))
+}
+
+impl Cron {
+    /// Settles the next tick of these schedules, and runs what is due.
+    fn look_at(&mut self, ctx: &mut Ctx, which: impl Fn(&Ticks, u64) -> bool) {
+        let now = ctx.now;
+        self.ahead_ms = ahead_ms(now);
+        let mut due = Vec::new();
+        let mut changed = Vec::new();
+        for slot in ctx.slots.iter_mut().filter(|slot| slot.durable.ticks.armed && which(&slot.durable.ticks, now.wall_ms)) {
+            let before = slot.durable.ticks;
+            let app = Rc::clone(slot.app());
+            let Some(cron) = &app.spec.cron else { continue };
+            due.extend(look(&mut slot.durable.ticks, cron, now.wall_ms).map(|tick| (slot.durable.id, tick)));
+            if slot.durable.ticks != before {
+                changed.push(slot.durable.id);
+            }
+        }
+        changed.into_iter().for_each(|id| ctx.slots.changed(id));
+        self.is_stale = true;
+        self.run_ticks(ctx, due);
+    }
+
+    /// Sets the timer for the earliest tick.
+    fn set_timer(&mut self, ctx: &mut Ctx) {
+        let now = ctx.now;
+        let (mut earliest, mut settled) = (None::<u64>, Vec::new());
+        for slot in ctx.slots.iter_mut().filter(|slot| slot.durable.ticks.armed) {
+            let app = Rc::clone(slot.app());
+            let Some(cron) = &app.spec.cron else { continue };
+            if slot.durable.ticks.next_ms.is_none() {
+                look(&mut slot.durable.ticks, cron, now.wall_ms);
+                settled.push(slot.durable.id);
+            }
+            earliest = earliest.into_iter().chain(slot.durable.ticks.next_ms).min();
+        }
+        settled.into_iter().for_each(|id| ctx.slots.changed(id));
+        if self.timer.is_none() {
+            self.ahead_ms = ahead_ms(now);
+        }
+        let Some(earliest) = earliest else {
+            self.timer = None;
+            return;
+        };
+        let set = match &self.timer {
+            Some(timer) => timer.set(earliest),
+            None => WallTimer::new().and_then(|timer| {
+                timer.set(earliest)?;
+                ctx.reactor.add(&timer, Source::Feature(Self::NAME, 0))?;
+                self.timer = Some(timer);
+                Ok(())
+            }),
+        };
+        if let Err(error) = set {
+            // Out of descriptors, most likely: tried again with the next event.
+            self.is_stale = true;
+            ctx.log.error_once("cron", format_args!("cannot set a timer for schedules: {error}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+//! Fetching of secrets that commands give, for a process that is about to be started.
+//!
+//! What they give is in the memory of this daemon until the process is asked for or the start is called off, and dies with the daemon: the
+//! next one asks again. The journal knows which commands run, so it also knows that the hook before them is done.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use indexmap::IndexMap;
+use ostler_core::app::hooks::Hook;
+use ostler_core::app::secrets::{BadSecret, MAX_BYTES, SecretSource, value};
+use ostler_core::lifecycle::command::{Command, Outcome};
+use ostler_core::lifecycle::{Event, State};
+
+use super::{CommandSpec, Ctx, Hooks, Output, Owner, Report, Request};
+use crate::platform::secrets::{Value, Values};
+use crate::state::slots::Slot;
+
+/// Most commands of a process that run at the same time.
+const AT_ONCE: usize = 8;
+
+/// Fetches under way, by slot and number of the process to be.
+#[derive(Debug, Default)]
+pub(super) struct Fetches {
+    all: BTreeMap<(u32, u32), Fetch>,
+}
+
+/// Fetch for one process.
+#[derive(Debug, Default)]
+struct Fetch {
+    values: Values,
+    /// Variables whose commands were asked for and have not ended.
+    asked: BTreeSet<String>,
+    failure: Option<Failure>,
+}
+
+/// Reason why there is no start, and what the command wrote to the app's error log.
+#[derive(Debug)]
+struct Failure {
+    why: String,
+    last_lines: Vec<String>,
+}
+
+impl Fetches {
+    /// The values for a process that is started now. They are forgotten here.
+    pub(super) fn take(&mut self, slot: u32, inc: u32) -> Values {
+        self.all.remove(&(slot, inc)).unwrap_or_default().values
+    }
+
+    /// Forgets values for a process that is not started after all.
+    pub(super) fn drop_unless_spawned(&mut self, slot: &Slot, inc: u32) {
+        if !matches!(slot.durable.instance.state, State::Spawning { inc: coming, .. } if coming == inc) {
+            self.all.remove(&(slot.durable.id, inc));
+        }
+    }
+
+    /// How many values there are.
+    #[cfg(test)]
+    pub(super) fn values(&self) -> usize {
+        self.all.values().map(|fetch| fetch.values.iter().count()).sum()
+    }
+
+    /// Forgets a slot that is gone.
+    pub(super) fn forget(&mut self, slot: u32) {
+        self.all.retain(|(of, _), _| *of != slot);
+    }
+}
+
+/// Variables of an app whose values commands give.
+fn commands(slot: &Slot) -> impl Iterator<Item = (&String, &Command, u64)> {
+    slot.spec().secrets.iter().filter_map(|(name, source)| match source {
+        SecretSource::Command { command, timeout_ms } => Some((name, command, *timeout_ms)),
+        SecretSource::File(_) | SecretSource::Credential(_) => None,
+    })
+}
+
+/// True if commands are to be asked before a start of this slot.
+pub(super) fn needs_commands(slot: &Slot) -> bool {
+    commands(slot).next().is_some()
+}
+
+impl Hooks {
+    /// True if a former daemon was asking commands for this process: what is before them is done. What it asked for is known from here on.
+    pub(super) fn was_at_secrets(&mut self, ctx: &Ctx, id: u32, inc: u32) -> bool {
+        let Some(slot) = ctx.slots.get(id).filter(|slot| needs_commands(slot)) else { return false };
+        let asked: BTreeSet<String> = ctx
+            .commands
+            .iter()
+            .filter_map(|command| match &command.owner {
+                Owner::Secret { slot, inc: of, name } if (*slot, *of) == (id, inc) => Some(name.clone()),
+                _ => None,
+            })
+            .collect();
+        let was_at = slot.spec().hooks.get(Hook::PreStart).is_none() || !asked.is_empty();
+        if was_at {
+            self.fetches.all.entry((id, inc)).or_default().asked.extend(asked);
+        }
+        was_at
+    }
+
+    /// Asks for what is missing, and reports when everything is there, or will not be.
+    pub(super) fn fetch(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
+        let Some(slot) = ctx.slots.get(id) else { return self.fetches.forget(id) };
+        if slot.durable.instance.hook() != Some((inc, Hook::PreStart)) {
+            self.fetches.all.remove(&(id, inc));
+            return;
+        }
+        let is_called_off = slot.durable.instance.is_called_off();
+        let fetch = self.fetches.all.entry((id, inc)).or_default();
+        if is_called_off || fetch.failure.is_some() {
+            if fetch.asked.is_empty() {
+                self.end_fetch(ctx, id, inc, is_called_off);
+            }
+            return;
+        }
+        let is_missing = |name: &String| !fetch.values.has(name) && !fetch.asked.contains(name);
+        let room = AT_ONCE.saturating_sub(fetch.asked.len());
+        let missing: Vec<_> = commands(slot).filter(|(name, ..)| is_missing(name)).take(room).collect();
+        if missing.is_empty() && fetch.asked.is_empty() {
+            return ctx.event(id, Event::HookDone { inc, hook: Hook::PreStart, outcome: Outcome::Code(0) });
+        }
+        fetch.asked.extend(missing.iter().map(|(name, ..)| (*name).clone()));
+        let runs: Vec<Request> = missing.into_iter().map(|(name, command, ms)| run(slot, inc, name, command, ms)).collect();
+        runs.into_iter().for_each(|run| ctx.request(run));
+    }
+
+    /// Ends a fetch: it comes to no start.
+    fn end_fetch(&mut self, ctx: &mut Ctx, id: u32, inc: u32, is_called_off: bool) {
+        let failure = self.fetches.all.remove(&(id, inc)).and_then(|fetch| fetch.failure);
+        match failure.filter(|_| !is_called_off) {
+            Some(Failure { why, last_lines }) => {
+                self.keep_last_lines(id, inc, &last_lines);
+                ctx.event(id, Event::Unprepared { inc, why });
+            }
+            None => ctx.event(id, Event::HookDone { inc, hook: Hook::PreStart, outcome: Outcome::Cancelled }),
+        }
+    }
+
+    /// Calls off commands that are asked for this process. False where there are none.
+    pub(super) fn call_off_fetch(&self, ctx: &mut Ctx, id: u32, inc: u32) -> bool {
+        let asked = self.fetches.all.get(&(id, inc)).map(|fetch| &fetch.asked).filter(|asked| !asked.is_empty());
+        asked.into_iter().flatten().for_each(|name| ctx.request(Request::CallOff(owner(id, inc, name))));
+        asked.is_some()
+    }
+
+    /// Takes the end of a command.
+    pub(super) fn on_secret(&mut self, ctx: &mut Ctx, id: u32, inc: u32, name: &str, report: &Report) {
+        // Of a start that is given up already.
+        let Some(fetch) = self.fetches.all.get_mut(&(id, inc)) else { return };
+        fetch.asked.remove(name);
+        match given(&report.outcome, &report.output) {
+            // Its answer died with the daemon that listened: it is asked again.
+            None => {}
+            Some(Ok(value)) => fetch.values.insert(name, value),
+            Some(Err(why)) => {
+                let last_lines = report.last_lines.clone();
+                if fetch.failure.is_none() {
+                    fetch.failure = Some(Failure { why: format!("secret {name}: {why}"), last_lines });
+                    self.call_off_fetch(ctx, id, inc);
+                }
+            }
+        }
+        self.fetch(ctx, id, inc);
+    }
+}
+
+/// The value, or why there is none; never the value in it. `None` = unknown.
+fn given(outcome: &Outcome, output: &[u8]) -> Option<Result<Value, String>> {
+    let bad = |bad: BadSecret| format!("what its command wrote {bad}");
+    match outcome {
+        Outcome::Lost => None,
+        // It was ended for that.
+        _ if output.len() > MAX_BYTES + 2 => Some(Err(bad(BadSecret::TooLong))),
+        Outcome::Code(0) => Some(value(output).map(Value::from).map_err(bad)),
+        failed => Some(Err(format!("its command {failed}"))),
+    }
+}
+
+fn run(slot: &Slot, inc: u32, name: &str, command: &Command, timeout_ms: u64) -> Request {
+    let vars =
+        [("OSTLER_SECRET", name.to_owned()), ("OSTLER_APP", slot.spec().name.clone()), ("OSTLER_INSTANCE", slot.durable.index.to_string())];
+    let spec = CommandSpec {
+        slot: slot.durable.id,
+        command: command.clone(),
+        vars: vars.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<IndexMap<_, _>>(),
+        timeout_ms,
+        output: Output::Captured,
+    };
+    Request::Run { owner: owner(slot.durable.id, inc, name), spec: Box::new(spec) }
+}
+
+fn owner(slot: u32, inc: u32, name: &str) -> Owner {
+    Owner::Secret { slot, inc, name: name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_command_that_did_well_gives_a_value() {
+        let words = |outcome: Outcome, output: &[u8]| given(&outcome, output).map(|given| given.map(|value| value.to_string()));
+        assert_eq!(words(Outcome::Code(0), b"v4lue\n"), Some(Ok("v4lue".into())));
+        assert_eq!(words(Outcome::Lost, b"v4lue\n"), None);
+        for (outcome, output, why) in [
+            (Outcome::Code(3), &b"v4lue\n"[..], "its command exited with code 3"),
+            (Outcome::TimedOut(50), b"v4lue", "its command was killed after its 50 ms"),
+            (Outcome::Code(0), b"", "what its command wrote is empty"),
+            (Outcome::Code(0), b"v4lue\0", "what its command wrote holds a NUL byte"),
+            (Outcome::Code(0), b"v4lue\xff", "what its command wrote is not UTF-8"),
+            (Outcome::Cancelled, &[b'v'; MAX_BYTES + 3], "what its command wrote is longer than 64 KiB"),
+        ] {
+            assert_eq!(words(outcome, output), Some(Err(why.into())));
+        }
+        assert_eq!(words(Outcome::Code(0), &[&[b'v'; MAX_BYTES][..], b"\r\n"].concat()).map(|value| value.is_ok()), Some(true));
+    }
+}

@@ -1,0 +1,243 @@
+//! Hooks: the commands of an app at fixed points of an instance's life, and those that give secrets before a start.
+//!
+//! # Theory of operation
+//!
+//! The state machine says when ([`Effect::Hook`]), and when it has no more use for one ([`Effect::CancelHook`]). A hook is asked for as a
+//! command ([`Request::Run`]) before the step that wants it is in the journal, so both are in the same write. Its end is dispatched to the state
+//! machine ([`Event::HookDone`]), once. One after a crash runs beside everything else: nobody waits for it, and it is called off when the
+//! app is to end.
+//!
+//! What comes before a start is one turn of two parts: `pre_start`, then the commands that give secrets ([`fetch`]).
+
+mod fetch;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+use ostler_core::app::hooks::{Hook, OnFailure};
+use ostler_core::lifecycle::command::Outcome;
+use ostler_core::lifecycle::{AfterStop, Effect, Ending, Event, ExitCause, SpawnFailure, State, Transition, Wanted};
+
+use crate::engine::{Answer, Beside, Ctx, Feature, InstanceStep, Report, Request};
+use crate::state::slots::Slot;
+use crate::state::store::command::{CommandSpec, Output, Owner};
+use fetch::{Fetches, needs_commands};
+
+/// Hooks that run.
+#[derive(Debug, Default)]
+pub(crate) struct Hooks {
+    fetches: Fetches,
+    /// Slots whose hook of a crash runs, and the process that crashed.
+    crashed: BTreeMap<u32, u32>,
+    /// Last lines of a command over which a start fails, until the record of that start is there: by slot and number of the process.
+    last_lines: BTreeMap<(u32, u32), Vec<String>>,
+}
+
+impl Feature for Hooks {
+    fn on_boot(&mut self, ctx: &mut Ctx) {
+        self.go_on(ctx);
+    }
+
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        let id = step.id;
+        match step.event {
+            Event::Stop(_) | Event::Delete(_) | Event::StopGently(_) | Event::Retire(_) => self.call_off_on_crash(ctx, id),
+            Event::HookDone { inc, .. } | Event::Unprepared { inc, .. } | Event::SpawnFailed { inc, .. } => {
+                self.add_last_lines(ctx, id, *inc);
+                ctx.slots.get(id).into_iter().for_each(|slot| self.fetches.drop_unless_spawned(slot, *inc));
+            }
+            _ => {}
+        }
+        for effect in step.hooks {
+            match *effect {
+                Effect::Hook { inc, hook } => self.begin(ctx, id, inc, hook),
+                Effect::CancelHook { inc, hook } => self.call_off(ctx, id, inc, hook),
+                _ => {}
+            }
+        }
+    }
+
+    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+        if let Transition::HookFailed { hook, outcome } = transition {
+            log_failure(ctx, id, *hook, outcome);
+        }
+    }
+
+    fn on_prepare(&mut self, _ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+        beside.secrets = self.fetches.take(id, inc);
+        Ok(())
+    }
+
+    fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
+        let Answer::CommandEnded(end) = answer else { return };
+        match end.owner {
+            Owner::Hook { slot, inc, hook } => self.ended(ctx, slot, inc, hook, &end.report),
+            Owner::Secret { slot, inc, ref name } => self.on_secret(ctx, slot, inc, name, &end.report),
+            Owner::Nobody | Owner::Check { .. } => {}
+        }
+    }
+
+    fn on_forgotten(&mut self, _ctx: &mut Ctx, id: u32) {
+        self.fetches.forget(id);
+        self.crashed.remove(&id);
+        self.last_lines.retain(|(of, _), _| *of != id);
+    }
+}
+
+impl Hooks {
+    pub(crate) const NAME: &str = "hooks";
+
+    /// Begins a hook that the state machine asks for.
+    fn begin(&mut self, ctx: &mut Ctx, id: u32, inc: u32, hook: Hook) {
+        let Some(slot) = ctx.slots.get(id) else { return };
+        let Some(described) = slot.spec().hooks.get(hook) else {
+            // Its turn is for something else only, or another description came in between.
+            return self.done(ctx, id, inc, hook, Outcome::Code(0));
+        };
+        let spec = CommandSpec {
+            slot: id,
+            command: described.command.clone(),
+            vars: variables(slot, inc, hook),
+            timeout_ms: described.timeout_ms(),
+            output: Output::Logs,
+        };
+        if hook == Hook::OnCrash {
+            if self.crashed.contains_key(&id) {
+                let (name, pm_id) = (&slot.spec().name, slot.durable.pm_id);
+                return ctx.log.error(format_args!("App [{name}:{pm_id}] {hook} of the crash before still runs: not run again"));
+            }
+            self.crashed.insert(id, inc);
+        }
+        ctx.request(Request::Run { owner: Owner::Hook { slot: id, inc, hook }, spec: Box::new(spec) });
+    }
+
+    /// Calls off a hook for which the state machine has no more use. Its end is dispatched all the same.
+    fn call_off(&mut self, ctx: &mut Ctx, id: u32, inc: u32, hook: Hook) {
+        if hook == Hook::PreStart && self.call_off_fetch(ctx, id, inc) {
+            return;
+        }
+        ctx.request(Request::CallOff(Owner::Hook { slot: id, inc, hook }));
+    }
+
+    /// Ends what runs only beside an app that is to end.
+    fn call_off_on_crash(&mut self, ctx: &mut Ctx, id: u32) {
+        if let Some(inc) = self.crashed.get(&id) {
+            ctx.request(Request::CallOff(Owner::Hook { slot: id, inc: *inc, hook: Hook::OnCrash }));
+        }
+    }
+
+    /// Takes the end of a hook.
+    fn ended(&mut self, ctx: &mut Ctx, id: u32, inc: u32, hook: Hook, report: &Report) {
+        if hook == Hook::OnCrash {
+            self.crashed.remove(&id);
+            return log_failure(ctx, id, hook, &report.outcome);
+        }
+        self.keep_last_lines(id, inc, &report.last_lines);
+        self.done(ctx, id, inc, hook, report.outcome.clone());
+    }
+
+    /// Dispatches the end to the state machine, unless what belongs to the same point comes first.
+    fn done(&mut self, ctx: &mut Ctx, id: u32, inc: u32, hook: Hook, outcome: Outcome) {
+        let slot = ctx.slots.get(id);
+        let policy = slot.and_then(|slot| slot.live.policy.hooks.pre_start);
+        let goes_on = outcome.is_success() || outcome != Outcome::Cancelled && policy == Some(OnFailure::Continue);
+        if hook == Hook::PreStart && goes_on && slot.is_some_and(needs_commands) {
+            log_failure(ctx, id, hook, &outcome);
+            self.fetch(ctx, id, inc);
+        } else {
+            ctx.event(id, Event::HookDone { inc, hook, outcome });
+        }
+    }
+
+    /// Keeps lines for the record of a start that fails with the next step of this slot.
+    fn keep_last_lines(&mut self, id: u32, inc: u32, last_lines: &[String]) {
+        if !last_lines.is_empty() {
+            self.last_lines.insert((id, inc), last_lines.to_vec());
+        }
+    }
+
+    /// Adds what was written meanwhile to the record of a start that failed.
+    fn add_last_lines(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
+        let Some(last_lines) = self.last_lines.remove(&(id, inc)) else { return };
+        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        let is_its = |cause: &ExitCause| matches!(cause, ExitCause::NotStarted { .. });
+        if let Some(record) = slot.durable.instance.exits.last_mut().filter(|record| record.inc == inc && is_its(&record.cause)) {
+            record.last_lines = last_lines;
+            ctx.slots.changed(id);
+        }
+    }
+
+    /// Goes on after a restart of the daemon: nobody waits for a hook that is not there.
+    fn go_on(&mut self, ctx: &mut Ctx) {
+        let crashed = ctx.commands.iter().filter_map(|command| match command.owner {
+            Owner::Hook { slot, inc, hook: Hook::OnCrash } => Some((slot, inc)),
+            _ => None,
+        });
+        self.crashed.extend(crashed);
+        let waiting: Vec<(u32, u32, Hook)> =
+            ctx.slots.iter().filter_map(|slot| slot.durable.instance.hook().map(|(inc, hook)| (slot.durable.id, inc, hook))).collect();
+        for (id, inc, hook) in waiting {
+            if ctx.commands.has(&Owner::Hook { slot: id, inc, hook }) {
+                continue;
+            }
+            if hook == Hook::PreStart && self.was_at_secrets(ctx, id, inc) {
+                self.fetch(ctx, id, inc);
+            } else {
+                ctx.event(id, Event::HookDone { inc, hook, outcome: Outcome::Lost });
+            }
+        }
+    }
+}
+
+/// Logs one line for a hook that failed.
+fn log_failure(ctx: &mut Ctx, id: u32, hook: Hook, outcome: &Outcome) {
+    if outcome.is_success() || *outcome == Outcome::Cancelled {
+        return;
+    }
+    let Some(slot) = ctx.slots.get(id) else { return };
+    let (name, pm_id) = (&slot.spec().name, slot.durable.pm_id);
+    ctx.log.error(format_args!("App [{name}:{pm_id}] {hook} {outcome}"));
+}
+
+/// Variables of a hook about the instance that it runs for.
+fn variables(slot: &Slot, inc: u32, hook: Hook) -> IndexMap<String, String> {
+    let instance = &slot.durable.instance;
+    let mut vars = IndexMap::new();
+    let mut set = |name: &str, value: String| drop(vars.insert(format!("OSTLER_{name}"), value));
+    set("HOOK", hook.name().into());
+    set("APP", slot.spec().name.clone());
+    set("ID", slot.durable.pm_id.to_string());
+    set("INSTANCE", slot.durable.index.to_string());
+    set("RESTARTS", instance.counters.restarts.to_string());
+    if let Some(pid) = instance.pid() {
+        set("PID", pid.to_string());
+    }
+    if matches!(hook, Hook::PostStop | Hook::OnCrash)
+        && let Some(exit) = instance.exits.last().filter(|exit| exit.inc == inc)
+    {
+        match exit.ending {
+            Ending::Code(code) => set("EXIT_CODE", code.to_string()),
+            Ending::Signal { signal, .. } => set("EXIT_SIGNAL", ostler_sys::process::signal::name(signal)),
+            Ending::Unknown | Ending::SpawnFailed { .. } => {}
+        }
+        set("NEXT", coming(slot).into());
+    }
+    vars
+}
+
+/// The continuation after the end of its process.
+fn coming(slot: &Slot) -> &'static str {
+    let next = match slot.durable.instance.state {
+        State::Stopping { next, .. } | State::Clearing { next, .. } => next,
+        State::Errored => return "errored",
+        _ => AfterStop::default(),
+    };
+    match (next, slot.durable.instance.wanted) {
+        (AfterStop::GiveUp { .. }, _) => "errored",
+        (_, Wanted::Up) => "restart",
+        (_, Wanted::Down) => "stopped",
+        (_, Wanted::Gone) => "deleted",
+    }
+}

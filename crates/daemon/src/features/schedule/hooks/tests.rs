@@ -1,0 +1,244 @@
+//! Hooks over a played context: what a step asks for, and what its end leads to.
+
+use ostler_core::app::AppSpec;
+use ostler_core::app::hooks::HookSpec;
+use ostler_core::app::secrets::SecretSource;
+use ostler_core::lifecycle::command::Command;
+use ostler_core::lifecycle::{ExitReport, Origin};
+use ostler_sys::Wiped;
+
+use super::*;
+use crate::engine::{CommandEnd, Input, Played};
+
+fn start() -> Event {
+    Event::Start(user("start"))
+}
+
+fn user(command: &str) -> Origin {
+    Origin::User { command: command.into(), uid: 0, pid: 1, on_behalf_of: None }
+}
+
+fn app() -> AppSpec {
+    AppSpec { name: "api".into(), script: "/bin/true".into(), ..AppSpec::default() }
+}
+
+fn with(hook: Hook) -> AppSpec {
+    let mut spec = app();
+    spec.hooks.set(hook, Some(HookSpec { command: Command::shell("true"), timeout_ms: None, on_failure: None }));
+    spec
+}
+
+/// An app with so many secrets that commands give.
+fn with_secrets(count: usize) -> AppSpec {
+    let source = |n: usize| SecretSource::Command { command: Command::shell(format!("pass {n}")), timeout_ms: 100 };
+    AppSpec { secrets: (0..count).map(|n| (format!("S{n:02}"), source(n))).collect(), ..app() }
+}
+
+fn played(spec: AppSpec) -> (Played, Hooks, u32) {
+    let mut played = Played::new(&[Hooks::NAME]);
+    let id = played.instance(spec);
+    (played, Hooks::default(), id)
+}
+
+/// Owners of what was asked to be run and to be called off, and events: what was put into the queue.
+#[derive(Debug, Default)]
+struct Asked {
+    run: Vec<Owner>,
+    called_off: Vec<Owner>,
+    events: Vec<Event>,
+}
+
+fn asked(played: &mut Played) -> Asked {
+    let mut asked = Asked::default();
+    for input in played.queued() {
+        match input {
+            Input::Request(Request::Run { owner, .. }) => asked.run.push(owner),
+            Input::Request(Request::CallOff(owner)) => asked.called_off.push(owner),
+            Input::Event(_, event) => asked.events.push(event),
+            other => panic!("{other:?}"),
+        }
+    }
+    asked
+}
+
+/// Ends a command; its owner gets the report.
+fn ends(played: &mut Played, hooks: &mut Hooks, owner: &Owner, outcome: Outcome, output: &[u8]) {
+    let report = Report { outcome, output: Wiped::from(output), last_lines: vec!["why".into()] };
+    let end = CommandEnd { number: None, slot: None, owner: owner.clone(), report };
+    hooks.on_answer(&mut played.ctx, &Answer::CommandEnded(Box::new(end)));
+}
+
+/// Dispatches the only event.
+fn dispatch_one(played: &mut Played, hooks: &mut Hooks, id: u32) -> Event {
+    let mut events = asked(played).events;
+    let (Some(event), true) = (events.pop(), events.is_empty()) else { panic!("{events:?}") };
+    played.dispatch(hooks, id, event.clone());
+    event
+}
+
+fn state(played: &Played, id: u32) -> &State {
+    &played.ctx.slots.get(id).unwrap().durable.instance.state
+}
+
+#[test]
+fn a_start_waits_for_its_hook() {
+    let (mut played, mut hooks, id) = played(with(Hook::PreStart));
+    played.dispatch(&mut hooks, id, start());
+    let owner = Owner::Hook { slot: id, inc: 1, hook: Hook::PreStart };
+    assert_eq!(asked(&mut played).run, std::slice::from_ref(&owner));
+    ends(&mut played, &mut hooks, &owner, Outcome::Code(0), b"");
+    dispatch_one(&mut played, &mut hooks, id);
+    assert!(matches!(state(&played, id), State::Spawning { inc: 1, .. }));
+}
+
+#[test]
+fn a_start_that_its_hook_prevented_shows_what_it_wrote() {
+    let (mut played, mut hooks, id) = played(with(Hook::PreStart));
+    played.dispatch(&mut hooks, id, start());
+    let owner = asked(&mut played).run.remove(0);
+    ends(&mut played, &mut hooks, &owner, Outcome::Code(1), b"");
+    dispatch_one(&mut played, &mut hooks, id);
+    let exits = &played.ctx.slots.get(id).unwrap().durable.instance.exits;
+    assert_eq!(exits.last().unwrap().last_lines, ["why"]);
+    assert!(hooks.last_lines.is_empty());
+}
+
+#[test]
+fn a_start_that_is_called_off_calls_off_its_hook() {
+    let (mut played, mut hooks, id) = played(with(Hook::PreStart));
+    played.dispatch(&mut hooks, id, start());
+    let owner = asked(&mut played).run.remove(0);
+    played.dispatch(&mut hooks, id, Event::Stop(user("stop")));
+    assert_eq!(asked(&mut played).called_off, std::slice::from_ref(&owner));
+    ends(&mut played, &mut hooks, &owner, Outcome::Cancelled, b"");
+    dispatch_one(&mut played, &mut hooks, id);
+    assert!(matches!(state(&played, id), State::Stopped));
+}
+
+#[test]
+fn a_hook_of_a_crash_runs_alone_and_ends_with_the_app() {
+    let (mut played, mut hooks, id) = played(with(Hook::OnCrash));
+    let crash = |played: &mut Played, hooks: &mut Hooks| {
+        let inc = played.ctx.slots.get(id).unwrap().durable.instance.inc;
+        let ending = ostler_core::lifecycle::Ending::Code(1);
+        played.dispatch(hooks, id, Event::Exited { inc, exit: ExitReport { ending, oom: false } });
+        played.dispatch(hooks, id, Event::TreeGone { inc });
+    };
+    played.start(&mut hooks, id, 4711);
+    crash(&mut played, &mut hooks);
+    let owner = Owner::Hook { slot: id, inc: 1, hook: Hook::OnCrash };
+    assert_eq!(asked(&mut played).run, std::slice::from_ref(&owner));
+    played.spawned(&mut hooks, id, 4712);
+    crash(&mut played, &mut hooks);
+    assert!(asked(&mut played).run.is_empty());
+    assert!(played.log().contains("on_crash of the crash before still runs: not run again"), "{}", played.log());
+    played.dispatch(&mut hooks, id, Event::Stop(user("stop")));
+    assert_eq!(asked(&mut played).called_off, std::slice::from_ref(&owner));
+    ends(&mut played, &mut hooks, &owner, Outcome::Cancelled, b"");
+    assert!(asked(&mut played).events.is_empty() && hooks.crashed.is_empty());
+}
+
+#[test]
+fn secrets_are_asked_for_some_at_a_time_and_reach_the_process_once() {
+    let (mut played, mut hooks, id) = played(with_secrets(10));
+    played.dispatch(&mut hooks, id, start());
+    let mut run = asked(&mut played).run;
+    assert_eq!(run.len(), 8);
+    while !run.is_empty() {
+        let owner = run.remove(0);
+        ends(&mut played, &mut hooks, &owner, Outcome::Code(0), b"v4lue\n");
+        if run.len() == 7 && hooks_values(&hooks) == 1 {
+            // Nobody knows what came of this one: it is asked again.
+            let lost = run.remove(0);
+            ends(&mut played, &mut hooks, &lost, Outcome::Lost, b"v4l");
+        }
+        if let [Input::Event(..)] = played.ctx.queue.make_contiguous() {
+            break;
+        }
+        run.extend(asked(&mut played).run);
+        assert!(run.len() <= 8, "{run:?}");
+    }
+    dispatch_one(&mut played, &mut hooks, id);
+    assert!(matches!(state(&played, id), State::Spawning { inc: 1, .. }));
+    let mut beside = Beside::default();
+    hooks.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
+    assert_eq!(beside.secrets.iter().count(), 10);
+    assert_eq!(hooks_values(&hooks), 0);
+}
+
+fn hooks_values(hooks: &Hooks) -> usize {
+    hooks.fetches.values()
+}
+
+#[test]
+fn one_secret_that_cannot_be_had_ends_the_start() {
+    let (mut played, mut hooks, id) = played(with_secrets(3));
+    played.dispatch(&mut hooks, id, start());
+    let run = asked(&mut played).run;
+    ends(&mut played, &mut hooks, &run[1], Outcome::Code(4), b"");
+    assert_eq!(asked(&mut played).called_off, [run[0].clone(), run[2].clone()]);
+    ends(&mut played, &mut hooks, &run[0], Outcome::Code(0), b"v4lue");
+    ends(&mut played, &mut hooks, &run[2], Outcome::Cancelled, b"");
+    let event = dispatch_one(&mut played, &mut hooks, id);
+    let why = "secret S01: its command exited with code 4";
+    assert!(matches!(&event, Event::Unprepared { inc: 1, why: told } if told == why), "{event:?}");
+    assert_eq!(played.ctx.slots.get(id).unwrap().durable.instance.exits.last().unwrap().last_lines, ["why"]);
+    assert_eq!(hooks_values(&hooks), 0);
+}
+
+#[test]
+fn values_for_a_start_that_is_called_off_are_forgotten() {
+    let (mut played, mut hooks, id) = played(with_secrets(2));
+    played.dispatch(&mut hooks, id, start());
+    let run = asked(&mut played).run;
+    ends(&mut played, &mut hooks, &run[0], Outcome::Code(0), b"v4lue");
+    ends(&mut played, &mut hooks, &run[1], Outcome::Code(0), b"v4lue");
+    let mut events = asked(&mut played).events;
+    // The stop was faster.
+    played.dispatch(&mut hooks, id, Event::Stop(user("stop")));
+    played.dispatch(&mut hooks, id, events.remove(0));
+    assert!(matches!(state(&played, id), State::Stopped));
+    assert_eq!(hooks_values(&hooks), 0);
+}
+
+#[test]
+fn secrets_come_after_the_hook() {
+    let hooked = AppSpec { hooks: with(Hook::PreStart).hooks, ..with_secrets(1) };
+    let (mut played, mut hooks, id) = played(hooked);
+    played.dispatch(&mut hooks, id, start());
+    let owner = asked(&mut played).run.remove(0);
+    assert!(matches!(owner, Owner::Hook { .. }), "{owner:?}");
+    ends(&mut played, &mut hooks, &owner, Outcome::Code(0), b"");
+    let then = asked(&mut played);
+    assert!(matches!(&then.run[..], [Owner::Secret { name, .. }] if name == "S00"), "{then:?}");
+    played.dispatch(&mut hooks, id, Event::Stop(user("stop")));
+    assert_eq!(asked(&mut played).called_off, then.run);
+}
+
+#[test]
+fn after_a_restart_nobody_waits_for_a_hook_that_is_not_there() {
+    let (mut played, mut hooks, id) = played(with(Hook::PreStart));
+    played.dispatch(&mut hooks, id, start());
+    asked(&mut played);
+    let mut next = Hooks::default();
+    next.on_boot(&mut played.ctx);
+    let events = asked(&mut played).events;
+    assert!(matches!(&events[..], [Event::HookDone { inc: 1, hook: Hook::PreStart, outcome: Outcome::Lost }]), "{events:?}");
+}
+
+#[test]
+fn after_a_restart_what_runs_is_waited_for() {
+    let (mut played, mut hooks, id) = played(with_secrets(9));
+    played.dispatch(&mut hooks, id, start());
+    let run = asked(&mut played).run;
+    let spec = CommandSpec { slot: id, command: Command::shell("true"), vars: IndexMap::new(), timeout_ms: 1, output: Output::Captured };
+    for (number, owner) in (1..).zip(&run) {
+        played.ctx.commands.add(number, owner.clone(), &spec, "mark");
+    }
+    let mut next = Hooks::default();
+    next.on_boot(&mut played.ctx);
+    // There is no room for the last one, and the others are under way.
+    assert!(played.queued().is_empty());
+    ends(&mut played, &mut next, &run[0], Outcome::Lost, b"");
+    assert_eq!(asked(&mut played).run, run[..1]);
+}

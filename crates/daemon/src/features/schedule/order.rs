@@ -1,0 +1,146 @@
+//! Apps that wait for others: when they may start, and when they cannot.
+//!
+//! Waiting is a state of the instance, so it is in the journal, and a fresh daemon continues it. When a turn has nothing left to do,
+//! those that wait are checked; where nobody waits it costs nothing. The order in which a request touches what runs already is the
+//! request's own affair.
+
+use ostler_core::lifecycle::order::Standing;
+use ostler_core::lifecycle::{Event, State};
+
+use crate::engine::{Ctx, Feature, InstanceStep};
+use crate::state::slots::needs::{Apps, in_words};
+
+/// Instances that wait for others. The list of them is in the context, because requests have to report of whom they will start ([`Ctx::coming`]).
+#[derive(Debug, Default)]
+pub(crate) struct Order;
+
+impl Order {
+    pub(crate) const NAME: &str = "order";
+}
+
+impl Feature for Order {
+    /// Ends the waiting of an instance whose time is up.
+    fn on_due(&mut self, ctx: &mut Ctx, id: u32) -> bool {
+        let Some(slot) = ctx.slots.get(id) else { return false };
+        let State::Waiting { deadline_ms, .. } = slot.durable.instance.state else { return false };
+        if ctx.now.mono_ms < deadline_ms {
+            return false;
+        }
+        let why = in_words(&Apps::of(&ctx.slots, &ctx.coming).missing(slot));
+        let waited_ms = slot.spec().order.timeout_ms();
+        ctx.event(id, Event::Unmet(format!("{why}, after {waited_ms} ms")));
+        true
+    }
+
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        let id = step.id;
+        if ctx.slots.get(id).is_some_and(|slot| matches!(slot.durable.instance.state, State::Waiting { .. })) {
+            ctx.waiting.insert(id);
+        } else if !ctx.waiting.is_empty() {
+            ctx.waiting.remove(&id);
+        }
+    }
+
+    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+        ctx.waiting.remove(&id);
+    }
+
+    /// Starts what need not wait any more, and ends the waiting of what waits in vain.
+    fn on_quiet(&mut self, ctx: &mut Ctx) {
+        if ctx.waiting.is_empty() {
+            return;
+        }
+        let apps = Apps::of(&ctx.slots, &ctx.coming);
+        let mut events = Vec::new();
+        for slot in ctx.waiting.iter().filter_map(|id| ctx.slots.get(*id)) {
+            let mut missing = apps.missing(slot);
+            if missing.is_empty() {
+                events.push((slot.durable.id, Event::Released));
+                continue;
+            }
+            missing.retain(|(standing, ..)| *standing != Standing::Pending);
+            if !missing.is_empty() {
+                events.push((slot.durable.id, Event::Unmet(in_words(&missing))));
+            }
+        }
+        events.into_iter().for_each(|(id, event)| ctx.event(id, event));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ostler_core::app::AppSpec;
+    use ostler_core::lifecycle::Origin;
+    use ostler_core::lifecycle::order::{Condition, Order as Needs};
+
+    use super::*;
+    use crate::engine::{Input, Played};
+    use crate::state::slots::needs::waits_for;
+
+    fn user() -> Origin {
+        Origin::User { command: "start".into(), uid: 0, pid: 1, on_behalf_of: None }
+    }
+
+    fn app(name: &str, depends_on: &[(&str, Condition)]) -> AppSpec {
+        let depends_on = depends_on.iter().map(|(name, condition)| ((*name).to_owned(), *condition)).collect();
+        let order = Needs { depends_on, timeout_ms: Some(5000) }.into();
+        AppSpec { name: name.into(), script: "/bin/true".into(), order, ..AppSpec::default() }
+    }
+
+    /// `db`, and `api` that waits for it.
+    fn waiting() -> (Played, Order, u32, u32) {
+        let (mut played, mut order) = (Played::new(&[]), Order);
+        let db = played.instance(app("db", &[]));
+        let api = played.instance(app("api", &[("db", Condition::Ready)]));
+        played.dispatch(&mut order, api, Event::Start(user()));
+        assert!(played.ctx.waiting.contains(&api));
+        (played, order, db, api)
+    }
+
+    fn decided(played: &mut Played, order: &mut Order) -> Vec<(u32, Event)> {
+        order.on_quiet(&mut played.ctx);
+        let event = |input| match input {
+            Input::Event(id, event) => (id, event),
+            other => panic!("{other:?}"),
+        };
+        played.queued().into_iter().map(event).collect()
+    }
+
+    #[test]
+    fn released_as_soon_as_what_it_needs_is_there() {
+        let (mut played, mut order, db, api) = waiting();
+        played.dispatch(&mut order, db, Event::Start(user()));
+        assert_eq!(decided(&mut played, &mut order), []);
+        assert_eq!(waits_for(&played.ctx.slots, &played.ctx.coming, played.ctx.slots.get(api).unwrap()), ["db is not ready"]);
+        played.spawned(&mut order, db, 4711);
+        assert_eq!(decided(&mut played, &mut order), [(api, Event::Released)]);
+        played.dispatch(&mut order, api, Event::Released);
+        assert!(played.ctx.waiting.is_empty(), "nobody is looked at any more");
+    }
+
+    #[test]
+    fn what_will_never_be_there_is_not_waited_for() {
+        let (mut played, mut order, db, api) = waiting();
+        // A request will start it when its turn comes.
+        played.ctx.coming.insert(db);
+        assert_eq!(decided(&mut played, &mut order), []);
+        played.ctx.coming.clear();
+        let unmet = Event::Unmet("it depends on db, which is stopped".into());
+        assert_eq!(decided(&mut played, &mut order), [(api, unmet)]);
+        played.ctx.slots.remove(api);
+        order.on_forgotten(&mut played.ctx, api);
+        assert!(played.ctx.waiting.is_empty());
+    }
+
+    #[test]
+    fn waiting_has_an_end() {
+        let (mut played, mut order, db, api) = waiting();
+        played.dispatch(&mut order, db, Event::Start(user()));
+        assert!(!order.on_due(&mut played.ctx, api));
+        played.pass(&mut order, 5000);
+        assert!(order.on_due(&mut played.ctx, api));
+        assert!(!order.on_due(&mut played.ctx, db), "its deadline is another one");
+        let why = "it depends on db, which is not ready, after 5000 ms";
+        assert!(matches!(&played.queued()[..], [Input::Event(id, Event::Unmet(text))] if *id == api && text == why));
+    }
+}

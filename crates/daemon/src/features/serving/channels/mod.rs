@@ -1,0 +1,295 @@
+//! IPC channels of apps: read within budgets; what an app sends becomes messages for all features.
+//!
+//! # Theory of operation
+//!
+//! A channel is read when it is ready: each line becomes an entry of the queue ([`Input::Message`]), so whoever makes something of it does
+//! so in its turn, and all of it before the journal is written. The lines stay in the socket until the channel is read the next time: a daemon
+//! that dies before it has journaled them leaves them to the next one. What a worker answers to a connection that it was handed is taken off
+//! its slot at once ([`ostler_proto::node::cluster`]): that is most of the traffic, changes nothing in the journal, and has no budget.
+//!
+//! An app that sends too much is not read for a while (its channel is *muted*): then it waits, and nobody else does.
+
+mod kept;
+#[cfg(test)]
+mod tests;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use ostler_core::app::AppSpec;
+use ostler_core::lifecycle::{SpawnFailure, Transition};
+use ostler_core::serving::budget::{Admission, KEPT_BYTES, MESSAGE_BYTES, MESSAGES, Rate};
+use ostler_core::serving::{FIRST_FD, ReadyBy};
+use ostler_proto::node::{Message, classify, cluster};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use serde_json::{Value, json};
+
+use crate::engine::{Beside, Ctx, Feature, Input, Key};
+use crate::platform::ipc::{Ipc, READER, held_name, key_of};
+use crate::state::slots::complaints::Topic;
+use crate::state::slots::split_key;
+
+/// Length that no version of Node reaches.
+const MAX_VERSION_BYTES: usize = 64;
+
+/// Bytes that are read of a channel at once.
+const BUFFER_BYTES: usize = 16 << 10;
+
+/// Most looks at the channel of an ended process: what it sent fits into far fewer, and a child that inherited the channel may go on writing.
+const LOOKS_AT_END: u32 = 64;
+
+/// Reader of all channels.
+#[derive(Debug, Default)]
+pub(crate) struct Channels {
+    /// Buffer for what is read.
+    buffer: Vec<u8>,
+    /// Looks at the channel of a process that has ended.
+    looks: u32,
+}
+
+/// One look at a channel.
+struct Reading {
+    id: u32,
+    inc: u32,
+    now_ms: u64,
+    /// Bytes that count for the budget.
+    bytes: usize,
+    lines: usize,
+    /// Whether there is something that has to be journaled before it is taken out of the socket.
+    remembers: bool,
+    /// Whether a worker has answered what becomes of a connection.
+    has_answers: bool,
+}
+
+impl Channels {
+    pub(crate) const NAME: &str = READER;
+
+    /// Time at which the channel of an instance is looked at again.
+    fn unmuting(id: u32) -> Key {
+        (Self::NAME, u64::from(id))
+    }
+
+    /// Reads once. True if there may be more.
+    fn read(&mut self, ctx: &mut Ctx, id: u32) -> bool {
+        self.buffer.resize(BUFFER_BYTES, 0);
+        let Some(ipc) = channel(ctx, id) else { return false };
+        let received = ipc.read(&mut self.buffer);
+        let (_, inc) = split_key(ipc.key());
+        let now_ms = ctx.now.mono_ms;
+        let mut reading = Reading { id, inc, now_ms, bytes: received.bytes, lines: 0, remembers: false, has_answers: false };
+        if let Some(lines) = received.lines {
+            let mut beginning = received.beginning;
+            for line in self.buffer[lines].split(|byte| *byte == b'\n') {
+                if beginning.is_empty() {
+                    reading.take(ctx, line);
+                } else {
+                    beginning.extend_from_slice(line);
+                    reading.take(ctx, &std::mem::take(&mut beginning));
+                }
+            }
+        }
+        reading.settle(ctx);
+        if received.overlong {
+            ctx.complain(id, Topic::Length, format_args!("sent a message longer than {} KiB: those are ignored", MESSAGE_BYTES >> 10));
+        }
+        if received.ended {
+            end(ctx, id);
+        }
+        received.more && !received.ended
+    }
+}
+
+impl Reading {
+    /// Takes a line. Whatever an app sends, null and nonsense included, is a value or nothing; it never harms anybody else.
+    fn take(&mut self, ctx: &mut Ctx, line: &[u8]) {
+        let Some(slot) = ctx.slots.get_mut(self.id) else { return };
+        if let Some(answer) = cluster::answer(line)
+            && slot.live.worker.own_mut().is_some_and(|worker| worker.take(answer))
+        {
+            // There are no more of them than connections that were given to it.
+            self.bytes = self.bytes.saturating_sub(line.len());
+            if !self.has_answers && !slot.live.worker.answered.is_empty() {
+                self.has_answers = true;
+                ctx.queue.push_back(Input::Capacity(self.id));
+            }
+            return;
+        }
+        self.lines += 1;
+        let internal = memchr::memmem::find(line, br#""cmd":"NODE_"#).is_some();
+        let Some(ipc) = slot.live.ipc.as_mut() else { return };
+        if ipc.budget.message(internal, self.now_ms) == Admission::Skipped {
+            let Rate { per_second, .. } = MESSAGES;
+            return ctx.complain(self.id, Topic::Rate, format_args!("sends more messages than are taken ({per_second} each second)"));
+        }
+        self.remembers = true;
+        // Bun marks Node's own messages with this byte.
+        let line = line.strip_prefix(b"\x02").unwrap_or(line);
+        if let Ok(value) = serde_json::from_slice(line) {
+            ctx.queue.push_back(Input::Message(self.id, self.inc, classify(value)));
+        }
+    }
+
+    /// Decides what becomes of the channel when all lines are taken.
+    fn settle(&self, ctx: &mut Ctx) {
+        let (id, now_ms) = (self.id, self.now_ms);
+        let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) else { return };
+        if !self.remembers {
+            // Nothing that the next daemon would have to know.
+            ipc.consume();
+        }
+        ipc.budget.read(self.bytes, self.lines, now_ms);
+        if let Some(until_ms) = ipc.budget.take_wait() {
+            ipc.mute(&ctx.reactor, until_ms);
+            ctx.timers.set(Channels::unmuting(id), Some(until_ms));
+            ctx.complain(id, Topic::Rate, format_args!("sends more than is read of its channel: what it sends has to wait"));
+        }
+    }
+}
+
+fn channel(ctx: &mut Ctx, id: u32) -> Option<&mut Ipc> {
+    ctx.slots.get_mut(id)?.live.ipc.as_deref_mut()
+}
+
+/// Ends the channel: the app's end is closed, nothing more comes. Usually the process is about to end: the keeper's copy is dropped then, so that nothing
+/// delays its next start.
+fn end(ctx: &mut Ctx, id: u32) {
+    if let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) {
+        ipc.end(&ctx.reactor);
+    }
+    ctx.queue.push_back(Input::ChannelEnded(id));
+}
+
+/// Keeps what an app sends about itself, for lists, within its budget. It is not journaled: its size is the app's to choose.
+fn keep(ctx: &mut Ctx, id: u32, message: &Message) {
+    let Some(slot) = ctx.slots.get_mut(id) else { return };
+    let Some(ipc) = slot.live.ipc.as_mut() else { return };
+    let axm = &mut *slot.live.axm;
+    let mut kept = ipc.kept.take().unwrap_or_else(|| kept::of(axm));
+    let all = match message {
+        Message::Metrics(metrics) => kept::merge(&mut axm.monitor, metrics, &mut kept),
+        Message::Options(options) => kept::merge(&mut axm.options, options, &mut kept),
+        Message::Action(action) => kept::add(&mut axm.actions, action, &mut kept),
+        _ => true,
+    };
+    ipc.kept = Some(kept);
+    if !all {
+        let limit = KEPT_BYTES >> 10;
+        ctx.complain(id, Topic::Kept, format_args!("says more of itself (metrics, actions) than is kept: {limit} KiB, 1000 of a kind"));
+    }
+}
+
+/// Both ends of a channel: ours, the app's.
+fn pair() -> Result<(OwnedFd, OwnedFd), SpawnFailure> {
+    socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+        .map_err(|errno| SpawnFailure::new("socketpair", errno.raw_os_error()))
+}
+
+/// The channel's number in the process: 3, as scripts know it, unless that is a socket or the descriptor for the app's newline.
+fn number(spec: &AppSpec, proof: Option<&ReadyBy>) -> i32 {
+    let first_free = FIRST_FD.saturating_add(i32::try_from(spec.listen.len()).unwrap_or(0));
+    if proof == Some(&ReadyBy::Descriptor(first_free)) { first_free + 1 } else { first_free }
+}
+
+/// Closes the channel of a slot: nobody holds it any more.
+fn close(ctx: &mut Ctx, id: u32) {
+    if let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.live.ipc.take()) {
+        ctx.keeper.drop_held(&ipc.held_name());
+        ipc.close(&ctx.reactor);
+    }
+}
+
+impl Feature for Channels {
+    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+        let Some(slot) = ctx.slots.get_mut(id) else { return Ok(()) };
+        let (key, number) = (slot.key(inc), number(slot.spec(), slot.live.proof.as_deref()));
+        let (ours, theirs) = pair()?;
+        // Before the process is asked for: one that begins while we are killed is to find its channel whole.
+        ctx.keeper.hold(&held_name(key), ours.as_fd());
+        if let Some(former) = slot.live.ipc.take() {
+            former.close(&ctx.reactor);
+        }
+        slot.live.ipc = Ipc::open(ours, id, key, &ctx.reactor).map(Box::new);
+        beside.fds.push((theirs, number));
+        beside.vars.push(("NODE_CHANNEL_FD", number.to_string()));
+        beside.vars.push(("NODE_CHANNEL_SERIALIZATION_MODE", "json".into()));
+        Ok(())
+    }
+
+    fn held<'a>(&'a self, ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
+        ctx.slots.iter().filter_map(|slot| slot.live.ipc.as_ref()).map(|ipc| (ipc.held_name(), ipc.as_fd())).collect()
+    }
+
+    fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+        let Some(key) = key_of(name) else { return Some(fd) };
+        let (id, inc) = split_key(key);
+        match ctx.slots.get_mut(id).filter(|slot| slot.durable.instance.inc == inc) {
+            Some(slot) => slot.live.ipc = Ipc::open(fd, id, key, &ctx.reactor).map(Box::new),
+            None => ctx.keeper.drop_held(name),
+        }
+        None
+    }
+
+    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+        if *transition == Transition::Deleted {
+            close(ctx, id);
+        }
+    }
+
+    /// A channel is readable, or has room again.
+    fn on_ready(&mut self, ctx: &mut Ctx, key: u64, writable: bool) {
+        let id = key as u32;
+        let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) else { return };
+        if writable {
+            ipc.drain(&ctx.reactor);
+            ctx.queue.push_back(Input::Capacity(id));
+        }
+        self.read(ctx, id);
+    }
+
+    /// A channel that too much was read of is looked at again.
+    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+        let (id, now_ms) = (key as u32, ctx.now.mono_ms);
+        let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) else { return };
+        if !ipc.unmute(&ctx.reactor, now_ms) {
+            end(ctx, id);
+        }
+    }
+
+    /// Reads what its process sent before its end.
+    fn on_end(&mut self, ctx: &mut Ctx, id: u32) -> bool {
+        let goes_on = self.read(ctx, id) && self.looks < LOOKS_AT_END;
+        self.looks = if goes_on { self.looks + 1 } else { 0 };
+        goes_on
+    }
+
+    fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
+        match message {
+            Message::Metrics(_) | Message::Action(_) | Message::Options(_) => keep(ctx, id, message),
+            Message::NodeVersion(version) if version.len() <= MAX_VERSION_BYTES => {
+                if let Some(slot) = ctx.slots.get_mut(id) {
+                    slot.durable.learned.node_version = Some(version.clone());
+                }
+            }
+            // The app sent a handle: it waits for the answer before anything else is sent. Nobody here wants the handle, and the
+            // kernel closes it when it is read without a place for it.
+            Message::Internal(message) if message.get("cmd").and_then(Value::as_str) == Some("NODE_HANDLE") => {
+                ctx.send(id, &json!({"cmd": "NODE_HANDLE_ACK"}), None);
+            }
+            _ => {}
+        }
+    }
+
+    /// Drops its channel with the process, and what it sent about itself.
+    fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
+        ctx.timers.set(Self::unmuting(id), None);
+        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        if let Some(axm) = slot.live.axm.own_mut() {
+            axm.monitor.clear();
+            axm.actions.clear();
+        }
+        close(ctx, id);
+    }
+
+    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+        ctx.timers.set(Self::unmuting(id), None);
+    }
+}

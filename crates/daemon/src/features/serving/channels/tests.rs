@@ -1,0 +1,245 @@
+//! Channels over a played context: what becomes of messages of apps, and when they are taken out of the socket.
+
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use ostler_core::app::AppSpec;
+use ostler_core::app::default_box::DefaultBox;
+use ostler_core::serving::budget::INTERNAL;
+
+use super::*;
+use crate::engine::Played;
+use crate::state::slots::{Connection, Handed, Sending, Worker};
+
+/// An app with a channel: its process would be this incarnation.
+const INC: u32 = 3;
+
+struct App {
+    played: Played,
+    channels: Channels,
+    id: u32,
+    /// The app's end.
+    theirs: UnixStream,
+}
+
+impl App {
+    fn new() -> Self {
+        let mut played = Played::new(&[Channels::NAME]);
+        let id = played.instance(AppSpec { name: "api".into(), script: "/bin/true".into(), ..AppSpec::default() });
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let slot = played.ctx.slots.get_mut(id).unwrap();
+        slot.live.ipc = Ipc::open(ours.into(), id, slot.key(INC), &played.ctx.reactor).map(Box::new);
+        Self { played, channels: Channels::default(), id, theirs }
+    }
+
+    fn write(&mut self, text: &str) {
+        self.theirs.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Reads the channel: what is in the queue then.
+    fn look(&mut self) -> Vec<Input> {
+        self.channels.on_ready(&mut self.played.ctx, u64::from(self.id), false);
+        self.played.queued()
+    }
+
+    fn messages(&mut self) -> Vec<Message> {
+        let message = |input| if let Input::Message(_, INC, message) = input { message } else { panic!("{input:?}") };
+        self.look().into_iter().map(message).collect()
+    }
+
+    /// Bytes that a next daemon would find.
+    fn left(&self) -> usize {
+        let ipc = self.played.ctx.slots.get(self.id).unwrap().live.ipc.as_ref().unwrap();
+        usize::try_from(rustix::io::ioctl_fionread(ipc.as_fd()).unwrap()).unwrap()
+    }
+
+    fn worker(&mut self) -> &mut DefaultBox<Worker> {
+        &mut self.played.ctx.slots.get_mut(self.id).unwrap().live.worker
+    }
+}
+
+#[test]
+fn each_line_is_a_message_and_nonsense_is_none() {
+    let mut app = App::new();
+    app.write("\"ready\"\n{\"a\":\nnull\n\u{2}{\"cmd\":\"NODE_X\"}\n{\"node_ver");
+    let said = app.messages();
+    assert!(matches!(&said[..], [Message::Ready, Message::Raw(Value::Null), Message::Internal(_)]), "{said:?}");
+    app.write("sion\":\"22.1.0\"}\n");
+    assert_eq!(app.messages(), [Message::NodeVersion("22.1.0".into())]);
+}
+
+#[test]
+fn what_is_to_be_journaled_stays_in_the_socket_until_the_next_look() {
+    let mut app = App::new();
+    app.write("\"ready\"\n");
+    assert_eq!(app.messages(), [Message::Ready]);
+    assert_eq!(app.left(), 8, "a daemon that dies now leaves it to the next one");
+    assert!(app.look().is_empty(), "and this one has it once");
+    assert_eq!(app.left(), 0);
+}
+
+#[test]
+fn answers_go_to_the_slot_and_are_told_once_per_look() {
+    let mut app = App::new();
+    for seq in [7, 8] {
+        let connection = Connection::from(std::os::fd::OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
+        app.worker().sent(Sending::Connection);
+        app.worker().handed.push_back(Handed { seq, listener: 0, at_ms: 0, connection });
+    }
+    let ack = "{\"cmd\":\"NODE_HANDLE_ACK\"}\n";
+    app.write(ack);
+    assert!(app.look().is_empty(), "that it has arrived changes nothing");
+    assert_eq!(app.left(), 0, "and needs no journal");
+    app.write(&format!(
+        "{{\"cmd\":\"NODE_CLUSTER\",\"ack\":7,\"accepted\":true}}\n{ack}{{\"cmd\":\"NODE_CLUSTER\",\"ack\":8,\"accepted\":false}}\n"
+    ));
+    let told = app.look();
+    assert!(matches!(&told[..], [Input::Capacity(_)]), "{told:?}");
+    let answered: Vec<(u64, bool)> = app.worker().answered.iter().map(|(handed, accepted)| (handed.seq, *accepted)).collect();
+    assert_eq!(answered, [(7, true), (8, false)]);
+    // Nobody waits for these: they are messages like any other, with a budget.
+    app.write(&format!("{ack}{{\"cmd\":\"NODE_CLUSTER\",\"ack\":8,\"accepted\":true}}\n"));
+    assert_eq!(app.messages().len(), 2);
+}
+
+#[test]
+fn who_says_too_much_waits() {
+    let mut app = App::new();
+    let line = "{\"cmd\":\"NODE_X\"}\n";
+    let key = Channels::unmuting(app.id);
+    let (mut said, mut looks) = (0, 0);
+    while app.played.ctx.timers.get(key).is_none() {
+        app.write(&line.repeat(500));
+        said += app.look().len();
+        looks += 1;
+        assert!(looks < 20);
+    }
+    assert_eq!(said as u64, INTERNAL.burst + 500, "what was read is heard, whoever waits for an answer gets it");
+    assert!(app.played.log().contains("sends more than is read of its channel"));
+    app.write(line);
+    assert!(app.played.ctx.reactor.wait(Some(std::time::Duration::ZERO)).unwrap().is_empty(), "nobody looks");
+    let Played { ctx, .. } = &app.played;
+    let wait_ms = ctx.timers.get(key).unwrap() - ctx.now.mono_ms;
+    assert_eq!(wait_ms, 500);
+    app.played.pass(&mut app.channels, wait_ms);
+    assert_eq!(app.played.ctx.reactor.wait(Some(std::time::Duration::ZERO)).unwrap().len(), 1, "until its time has come");
+    assert_eq!(app.messages().len(), 1);
+}
+
+#[test]
+fn the_last_words_come_before_the_end() {
+    let mut app = App::new();
+    let lines = 3000;
+    app.write(&"[1]\n".repeat(lines));
+    app.write("\"ready\"\n");
+    app.theirs = UnixStream::pair().unwrap().0;
+    let mut said = Vec::new();
+    while app.channels.on_end(&mut app.played.ctx, app.id) {
+        assert!(!app.played.ctx.queue.is_empty());
+        said.extend(app.played.queued());
+    }
+    // Of what is not Node's own so much is taken at once.
+    assert_eq!(said.len() as u64, MESSAGES.burst);
+    assert!(matches!(app.played.queued()[..], [Input::ChannelEnded(_)]));
+    app.channels.on_process_gone(&mut app.played.ctx, app.id, INC);
+    assert!(app.played.ctx.slots.get(app.id).unwrap().live.ipc.is_none());
+    assert!(!app.channels.on_end(&mut app.played.ctx, app.id));
+}
+
+#[test]
+fn a_child_that_goes_on_writing_does_not_keep_us() {
+    let mut app = App::new();
+    let mut looks = 0;
+    app.write("[1]\n");
+    while app.channels.on_end(&mut app.played.ctx, app.id) {
+        looks += 1;
+        assert!(looks <= LOOKS_AT_END);
+        app.write("[1]\n");
+    }
+    assert_eq!(looks, LOOKS_AT_END);
+    app.write("[1]\n");
+    assert!(app.channels.on_end(&mut app.played.ctx, app.id), "the next one has as many");
+}
+
+#[test]
+fn what_an_app_says_of_itself_goes_with_its_process() {
+    let mut app = App::new();
+    app.write("{\"type\":\"axm:monitor\",\"data\":{\"rps\":{\"value\":7}}}\n{\"type\":\"axm:action\",\"data\":{\"action_name\":\"gc\"}}\n");
+    for message in app.messages() {
+        app.channels.on_message(&mut app.played.ctx, app.id, INC, &message);
+    }
+    let says = |app: &App| app.played.ctx.slots.get(app.id).map(|slot| (slot.live.axm.monitor.len(), slot.live.axm.actions.len()));
+    assert_eq!(says(&app), Some((1, 1)));
+    app.channels.on_process_gone(&mut app.played.ctx, app.id, INC);
+    assert_eq!(says(&app), Some((0, 0)));
+}
+
+#[test]
+fn a_handle_that_nobody_wants_is_acknowledged() {
+    let mut app = App::new();
+    app.write("{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Socket\"}\n");
+    for message in app.messages() {
+        app.channels.on_message(&mut app.played.ctx, app.id, INC, &message);
+    }
+    let mut answer = [0; 64];
+    let len = std::io::Read::read(&mut app.theirs, &mut answer).unwrap();
+    assert_eq!(&answer[..len], b"{\"cmd\":\"NODE_HANDLE_ACK\"}\n");
+}
+
+#[test]
+fn the_channel_is_behind_what_others_need() {
+    let spec = |sockets: usize| {
+        let at = |index: usize| ostler_core::serving::ListenAt::Unix { path: format!("/{index}") };
+        let listen = |index: usize| ostler_core::serving::Listen { at: at(index), name: format!("s{index}"), backlog: None, mode: None };
+        AppSpec { listen: (0..sockets).map(listen).collect(), ..AppSpec::default() }
+    };
+    assert_eq!(number(&spec(0), None), 3);
+    assert_eq!(number(&spec(2), None), 5);
+    assert_eq!(number(&spec(0), Some(&ReadyBy::Descriptor(3))), 4);
+    assert_eq!(number(&spec(1), Some(&ReadyBy::Descriptor(4))), 5);
+    assert_eq!(number(&spec(1), Some(&ReadyBy::Descriptor(9))), 4);
+}
+
+#[test]
+fn a_process_gets_its_end_and_the_next_one_another() {
+    let mut app = App::new();
+    let (id, channels) = (app.id, &mut app.channels);
+    let key = |played: &Played| played.ctx.slots.get(id).unwrap().live.ipc.as_ref().map(|ipc| split_key(ipc.key()).1);
+    let mut beside = Beside::default();
+    channels.on_prepare(&mut app.played.ctx, id, INC + 1, &mut beside).unwrap();
+    assert_eq!((beside.fds.len(), beside.fds[0].1, key(&app.played)), (1, 3, Some(INC + 1)));
+    assert_eq!(beside.vars[0], ("NODE_CHANNEL_FD", "3".to_owned()));
+    // It could not be started, or it is deleted.
+    channels.on_process_gone(&mut app.played.ctx, id, INC + 1);
+    assert_eq!(key(&app.played), None);
+    channels.on_prepare(&mut app.played.ctx, id, INC + 2, &mut Beside::default()).unwrap();
+    channels.on_transition(&mut app.played.ctx, id, &Transition::Deleted);
+    assert_eq!(key(&app.played), None);
+}
+
+#[test]
+fn a_new_keeper_gets_the_channels_there_are() {
+    let mut app = App::new();
+    let key = app.played.ctx.slots.get(app.id).unwrap().key(INC);
+    let names = |app: &App| app.channels.held(&app.played.ctx).into_iter().map(|(name, _)| name).collect::<Vec<String>>();
+    assert_eq!(names(&app), [held_name(key)]);
+    app.channels.on_process_gone(&mut app.played.ctx, app.id, INC);
+    assert!(names(&app).is_empty());
+}
+
+#[test]
+fn what_the_keeper_held_is_read_again_if_its_process_is_the_newest() {
+    let mut app = App::new();
+    let (id, held) = (app.id, |key: u64| (held_name(key), UnixStream::pair().unwrap().0.into()));
+    let slot = app.played.ctx.slots.get_mut(id).unwrap();
+    (slot.live.ipc, slot.durable.instance.inc) = (None, INC);
+    let (present, former) = (slot.key(INC), slot.key(INC - 1));
+    for key in [former, present] {
+        let (name, fd): (String, OwnedFd) = held(key);
+        assert!(app.channels.take_back(&mut app.played.ctx, &name, fd).is_none());
+        assert_eq!(app.played.ctx.slots.get(id).unwrap().live.ipc.is_some(), key == present);
+    }
+    let (_, fd): (String, OwnedFd) = held(1);
+    assert!(app.channels.take_back(&mut app.played.ctx, "listen:3000", fd).is_some(), "of somebody else");
+}

@@ -1,0 +1,38 @@
+//! Sockets of another manager from which apps are moved: its workers and ours accept from the same queue, until its own have ended.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+
+use ostler_sys::ProcRef;
+
+use super::listen::bound_to;
+use super::query::Query;
+
+/// Another manager whose sockets are shared.
+#[derive(Debug)]
+pub(super) struct Lender {
+    pub of: ProcRef,
+    /// The apps that come from there.
+    pub apps: BTreeSet<String>,
+}
+
+impl Lender {
+    /// Its socket for what a worker asks for, where that is TCP: of a unix socket it would remove the file when it closes it.
+    pub(super) fn socket(&self, app: &str, query: &Query) -> Option<OwnedFd> {
+        if !self.apps.contains(app) || !query.is_tcp() || query.port == 0 {
+            return None;
+        }
+        let wanted: Option<IpAddr> = match &query.address {
+            Some(text) => Some(text.parse().ok()?),
+            None => None,
+        };
+        let fits = |socket: &OwnedFd| {
+            bound_to(socket).is_ok_and(|at| match wanted {
+                Some(address) => at.ip() == address,
+                None => at.ip().is_unspecified(),
+            })
+        };
+        ostler_sys::fd::lent::listening_at(self.of, query.port).into_iter().find(fits)
+    }
+}

@@ -1,0 +1,149 @@
+//! Making of listening sockets.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+use serde_json::{Value, json};
+
+use super::query::{Kind, Query};
+use crate::platform::rights::Rights;
+
+const IPV6_ONLY: u64 = 1;
+
+impl Query {
+    /// Makes the socket that was asked for: bound, listening, not blocking.
+    pub(super) fn open(&self, umask: u32) -> Result<OwnedFd, Errno> {
+        self.rights.open_socket(|| self.open_as_it_is(umask))
+    }
+
+    fn open_as_it_is(&self, umask: u32) -> Result<OwnedFd, Errno> {
+        match (self.kind, &self.address) {
+            (Kind::Unix, Some(path)) => self.open_unix(path, umask),
+            (Kind::Unix, None) => Err(Errno::INVAL),
+            // As Node: all addresses of both families, or of IPv4 where there is no IPv6.
+            (Kind::Tcp4, None) => self.open_ip(IpAddr::V6(Ipv6Addr::UNSPECIFIED)).or_else(|error| match error {
+                Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL => self.open_ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+                other => Err(other),
+            }),
+            (Kind::Tcp6, None) | (Kind::Udp6, None) => self.open_ip(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+            (Kind::Udp4, None) => self.open_ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            (_, Some(address)) => self.open_ip(address.split('%').next().and_then(|text| text.parse().ok()).ok_or(Errno::INVAL)?),
+        }
+    }
+
+    /// Opens one of several sockets of a port. The first one finds out where; without this check another program that shares its ports
+    /// could be one of them.
+    pub(super) fn open_first_shard(&self) -> Result<OwnedFd, Errno> {
+        let probe = self.open(0)?;
+        let address = bound_to(&probe)?;
+        drop(probe);
+        self.open_shard(address)
+    }
+
+    /// Opens another of several sockets of a port.
+    pub(super) fn open_shard(&self, address: SocketAddr) -> Result<OwnedFd, Errno> {
+        self.rights.open_socket(|| self.open_at(address, true))
+    }
+
+    fn open_ip(&self, address: IpAddr) -> Result<OwnedFd, Errno> {
+        self.open_at(SocketAddr::new(address, self.port), false)
+    }
+
+    fn open_at(&self, address: SocketAddr, shard: bool) -> Result<OwnedFd, Errno> {
+        let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+        let udp = self.is_udp();
+        let fd = socket(family, if udp { SocketType::DGRAM } else { SocketType::STREAM })?;
+        if address.is_ipv6() {
+            sockopt::set_ipv6_v6only(&fd, self.flags & IPV6_ONLY != 0)?;
+        }
+        if !udp || self.flags & 4 != 0 {
+            sockopt::set_socket_reuseaddr(&fd, true)?;
+        }
+        if shard {
+            sockopt::set_socket_reuseport(&fd, true)?;
+        }
+        bind(&fd, &address)?;
+        if !udp {
+            listen(&fd, self.backlog)?;
+        }
+        Ok(fd)
+    }
+
+    fn open_unix(&self, path: &str, umask: u32) -> Result<OwnedFd, Errno> {
+        let fd = socket(AddressFamily::UNIX, SocketType::STREAM)?;
+        if let Some(name) = path.strip_prefix('\0') {
+            bind(&fd, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
+        } else {
+            let place = short_address(Path::new(path))?;
+            // Its owner's alone until its mode is what was asked for.
+            rustix::fs::fchmod(&fd, Mode::from_raw_mode(0o600))?;
+            match bind(&fd, &place.address) {
+                Err(Errno::ADDRINUSE) if ostler_sys::net::socket::is_stale(&place.path, &place.address) => {
+                    rustix::fs::unlink(&place.path)?;
+                    bind(&fd, &place.address)?;
+                }
+                bound => bound?,
+            }
+            // Not by the daemon's umask: who may connect is for the app to say.
+            ostler_sys::net::socket::SocketFile::at(&place.path)?.set_mode(0o777 & !umask)?;
+        }
+        listen(&fd, self.backlog)?;
+        Ok(fd)
+    }
+}
+
+/// An address of 108 bytes at most.
+struct Short {
+    address: SocketAddrUnix,
+    /// The same as a path.
+    path: PathBuf,
+    /// Folder through which it leads, if it has to be shortened.
+    _folder: Option<OwnedFd>,
+}
+
+/// An address that means this path.
+fn short_address(path: &Path) -> Result<Short, Errno> {
+    if let Ok(address) = SocketAddrUnix::new(path) {
+        return Ok(Short { address, path: path.to_owned(), _folder: None });
+    }
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::INVAL) };
+    let folder = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let path = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
+    Ok(Short { address: SocketAddrUnix::new(&path)?, path, _folder: Some(folder) })
+}
+
+/// Removes the file of a unix socket that is closed, if it is still this socket's, with the rights with which it was made.
+pub(super) fn remove_file(key: &str, fd: &OwnedFd, rights: &Rights) {
+    let Some(path) = super::query::path_of(key).filter(|path| path.starts_with('/')).map(Path::new) else { return };
+    // From here on it refuses. If somebody answers at that path it is another socket, which replaced this one.
+    let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Both);
+    let remove = || {
+        let place = short_address(path)?;
+        if ostler_sys::net::socket::is_stale(&place.path, &place.address) {
+            rustix::fs::unlink(&place.path)?;
+        }
+        Ok(())
+    };
+    // Somebody else may have removed it already.
+    let _ = rights.act(remove);
+}
+
+/// The address of its server that Node shows the app; nothing for unix sockets.
+pub(super) fn name_of(fd: &OwnedFd) -> Option<Value> {
+    let address = bound_to(fd).ok()?;
+    let family = if address.is_ipv6() { "IPv6" } else { "IPv4" };
+    Some(json!({"address": address.ip().to_string(), "family": family, "port": address.port()}))
+}
+
+/// The address to which an internet socket is bound.
+pub(super) fn bound_to(fd: &OwnedFd) -> Result<SocketAddr, Errno> {
+    SocketAddr::try_from(rustix::net::getsockname(fd)?)
+}
+
+fn socket(family: AddressFamily, kind: SocketType) -> Result<OwnedFd, Errno> {
+    socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
+}

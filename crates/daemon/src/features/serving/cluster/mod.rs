@@ -1,0 +1,368 @@
+//! Node's cluster *primary*, without Node: workers ask on their IPC channel for a listening socket.
+//!
+//! # Theory of operation
+//!
+//! A worker's `listen` becomes a `queryServer` message. The listening socket is made here, once per app and address, and belongs to
+//! the app: it outlives every worker, and through the keeper's copy it outlives the daemon, so a connection waits but is never
+//! refused. How the worker gets connections is the app's `scheduling`: handed over one by one ([`round_robin`]), from a socket of its
+//! own for the same port ([`reuseport`]), or from the one socket of all, of which each gets a copy. A listener stays what it is as
+//! long as it is open.
+
+mod abandoned;
+mod lent;
+mod listen;
+mod listeners;
+mod query;
+mod refused;
+mod reuseport;
+mod round_robin;
+mod sharing;
+mod sticky;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use ostler_core::app::AppSpec;
+use ostler_core::app::ExecMode;
+use ostler_core::lifecycle::{SpawnFailure, Transition};
+use ostler_core::serving::Scheduling;
+use ostler_proto::node::Message;
+use rustix::io::Errno;
+use serde_json::{Map, Value, json};
+
+use crate::engine::{Beside, Ctx, Feature, Input, InstanceStep, Key, Request};
+use crate::state::slots::Sending;
+use crate::state::slots::complaints::Topic;
+use lent::Lender;
+use listeners::{Listener, Listeners, PREFIX};
+use query::Query;
+use round_robin::routes_to;
+use sharing::app_lives;
+use sticky::Peeks;
+
+/// Primary of all apps with workers.
+#[derive(Debug, Default)]
+pub(crate) struct Cluster {
+    listeners: Listeners,
+    /// Connections whose first request is awaited.
+    peeks: Peeks,
+    /// Times at which it is looked whether an app has listeners that it does not use.
+    checks: BTreeMap<String, u64>,
+    /// Descriptors that the keeper held, until all of them are there.
+    held: Vec<(String, OwnedFd)>,
+    /// Another manager, from which apps are moved.
+    lender: Option<Lender>,
+}
+
+/// Way in which a worker gets connections.
+#[derive(Debug)]
+enum Way {
+    /// They are handed to it one by one.
+    InTurn,
+    /// It accepts them itself.
+    Socket(Rc<OwnedFd>),
+}
+
+impl Cluster {
+    pub(crate) const NAME: &str = "cluster";
+    /// Limit below which descriptors and timers are those of listeners; above are those of connections whose first request is awaited.
+    const PEEKS: u64 = 1 << 32;
+    const PEEK_TIMER: Key = (Self::NAME, Self::PEEKS);
+    const CHECKS: Key = (Self::NAME, 2 << 32);
+
+    fn on_cluster_message(&mut self, ctx: &mut Ctx, id: u32, message: &Map<String, Value>) {
+        match message.get("act").and_then(Value::as_str) {
+            Some("queryServer") => self.query_server(ctx, id, message),
+            Some("listening") => {
+                let Some(slot) = ctx.slots.get(id) else { return };
+                let app = Rc::clone(slot.app());
+                self.look_for_abandoned(ctx, app.spec.key());
+            }
+            Some("close") => self.server_closed(ctx, id, message.get("key").and_then(Value::as_str).unwrap_or_default()),
+            Some("exitedAfterDisconnect") => ctx.send(id, &json!({"cmd": "NODE_CLUSTER", "ack": message.get("seq")}), None),
+            _ => {}
+        }
+    }
+
+    fn query_server(&mut self, ctx: &mut Ctx, id: u32, message: &Map<String, Value>) {
+        let Some(slot) = ctx.slots.get(id) else { return };
+        let app = Rc::clone(slot.app());
+        let mut query = Query::parse(message);
+        query.rights = refused::rights_for(slot, &query);
+        let key = query.key();
+        // Without the listener it is a question that a former daemon died over.
+        let has_it = slot.has_listener(&key) && self.listener_of(ctx, &app.spec, &key).is_some();
+        let opened = if !query.is_sane() {
+            Err(Errno::NAMETOOLONG)
+        } else if has_it {
+            Err(Errno::ADDRINUSE)
+        } else {
+            self.listener(ctx, &app.spec, &key, &query).inspect_err(|errno| {
+                if *errno == Errno::ACCESS && !query.rights.are_ours() {
+                    self.log_refusal(ctx, id, &query);
+                }
+            })
+        };
+        let reply =
+            |errno: i32, data: Value| json!({"cmd": "NODE_CLUSTER", "errno": errno, "key": key, "ack": message.get("seq"), "data": data});
+        let listener = match opened {
+            Ok(listener) => listener,
+            Err(errno) => return ctx.send(id, &reply(-errno.raw_os_error(), Value::Null), None),
+        };
+        let data = self.listeners.data(ctx, listener, message.get("data"));
+        match self.way(ctx, id, listener, &query) {
+            Some(Way::InTurn) => {
+                let mut reply = reply(0, data);
+                reply["errno"] = Value::Null;
+                if let Some(name) = self.listeners.get(listener).and_then(|listener| listen::name_of(&listener.fd)) {
+                    reply["sockname"] = name;
+                }
+                ctx.send(id, &reply, None);
+                self.serve(ctx, id, listener, key, Way::InTurn);
+            }
+            Some(Way::Socket(socket)) => {
+                let wrapped = json!({"cmd": "NODE_HANDLE", "type": query.handle_type(), "msg": reply(0, data)});
+                ctx.send(id, &wrapped, Some(Rc::clone(&socket)));
+                self.serve(ctx, id, listener, key, Way::Socket(socket));
+            }
+            None => {}
+        }
+    }
+
+    /// The way in which a worker gets the connections of a listener.
+    fn way(&mut self, ctx: &mut Ctx, id: u32, listener: u32, query: &Query) -> Option<Way> {
+        let slot = ctx.slots.get(id)?;
+        let (spec, index) = (Rc::clone(&slot.app().spec), slot.durable.index);
+        let known = self.listeners.get(listener)?;
+        if !known.shards.is_empty() {
+            return self.shard_of(ctx, listener, index, query).map(Way::Socket);
+        }
+        // Deno takes a socket and never accepts from it.
+        let in_turn = !query.is_udp() && (spec.scheduling != Scheduling::Shared || spec.runs_in_deno());
+        Some(if in_turn { Way::InTurn } else { Way::Socket(Rc::clone(&known.fd)) })
+    }
+
+    /// Makes this worker a part of that listener.
+    fn serve(&mut self, ctx: &mut Ctx, id: u32, listener: u32, key: String, way: Way) {
+        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        if slot.never_listened() {
+            ctx.queue.push_back(Input::Listens(id));
+        }
+        slot.durable.listening.retain(|known| *known != key);
+        slot.durable.served.retain(|known| *known != key);
+        match way {
+            Way::InTurn => slot.durable.served.push(key),
+            Way::Socket(_) => {
+                slot.live.worker.sent(Sending::Listener);
+                slot.durable.listening.push(key);
+            }
+        }
+        slot.live.worker.served_by.push(listener);
+        ctx.slots.changed(id);
+        self.join(ctx, id, listener);
+    }
+
+    /// Hands connections to this worker from now on, if the listener has any to hand over.
+    fn join(&mut self, ctx: &Ctx, id: u32, listener: u32) {
+        let Some(slot) = ctx.slots.get(id) else { return };
+        let Some(known) = self.listeners.get_mut(listener) else { return };
+        if !known.shards.is_empty() || slot.durable.served.iter().any(|key| known.key() == Some(key)) {
+            known.turns.join(id);
+        }
+        self.listeners.mark_dirty(listener);
+    }
+
+    /// Handles a server that the app closed.
+    fn server_closed(&mut self, ctx: &mut Ctx, id: u32, key: &str) {
+        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        slot.durable.listening.retain(|open| open != key);
+        slot.durable.served.retain(|open| open != key);
+        let routed = routes_to(slot);
+        let app = Rc::clone(slot.app());
+        ctx.slots.changed(id);
+        let Some(listener) = self.listener_of(ctx, &app.spec, key) else { return };
+        if let Some(slot) = ctx.slots.get_mut(id) {
+            slot.live.worker.served_by.retain(|served| *served != listener);
+        }
+        if let Some(listener) = self.listeners.get_mut(listener) {
+            listener.turns.leave(id);
+        }
+        // A worker on its way out closes everything; the next one wants it again. Otherwise the app means it.
+        let held = ctx.slots.iter().any(|slot| slot.spec().key() == app.spec.name && slot.has_listener(key));
+        if routed && !held {
+            self.leave_listener(ctx, listener, &app.spec);
+        } else {
+            self.listeners.mark_dirty(listener);
+        }
+    }
+
+    /// The app's socket for that query: the present one, or a new one.
+    fn listener(&mut self, ctx: &mut Ctx, spec: &AppSpec, key: &str, query: &Query) -> Result<u32, Errno> {
+        let app = spec.key();
+        if let Some(id) = self.listener_of(ctx, spec, key) {
+            return Ok(id);
+        }
+        if !self.listeners.has_room(app) {
+            return Err(Errno::MFILE);
+        }
+        let opened = match query.fd {
+            // A number of the worker's: one of the app's own sockets.
+            Some(number) => ctx.listening.copy_for_worker(spec, number).ok_or(Errno::BADF),
+            None if spec.scheduling == Scheduling::Reuseport && query.is_tcp() && !spec.runs_in_deno() => {
+                match self.open_shards(ctx, app, key, query) {
+                    Ok(listener) => return Ok(listener),
+                    Err(errno) => Err(errno),
+                }
+            }
+            None => query.open(spec.limits.umask.unwrap_or(ctx.originals.umask)),
+        };
+        let socket = opened.or_else(|errno| match errno {
+            // What its user may not have, but was declared: that is open.
+            Errno::ADDRINUSE => self.lender.as_ref().and_then(|lender| lender.socket(app, query)).ok_or(errno),
+            Errno::ACCESS if !query.rights.are_ours() => refused::declared_socket(ctx, spec, query).ok_or(errno),
+            _ => Err(errno),
+        })?;
+        Ok(self.listeners.add(ctx, app, key, Rc::new(socket)))
+    }
+
+    /// After a restart of the daemon: the former one may have died before it closed what nobody wants any more.
+    fn close_unused(&mut self, ctx: &mut Ctx) {
+        for app in self.listeners.apps() {
+            let spec = ctx.slots.iter().find(|slot| slot.spec().key() == app).map(|slot| Rc::clone(&slot.app().spec));
+            match spec {
+                Some(spec) => self.close_listeners_of(ctx, &spec),
+                None => self.listeners.used_by(&app).into_iter().for_each(|id| self.listeners.close(ctx, id, None)),
+            }
+        }
+    }
+
+    /// Closes the app's sockets: nothing of it is wanted up any more.
+    fn close_listeners_of(&mut self, ctx: &mut Ctx, spec: &AppSpec) {
+        if app_lives(ctx, spec.key()) {
+            return;
+        }
+        for id in self.listeners.used_by(spec.key()) {
+            self.leave_listener(ctx, id, spec);
+        }
+    }
+}
+
+/// Numbers a cluster worker; no other one ever had its number. Journaled with the step: a daemon that did not live to see the process must not
+/// leave its number to another one.
+fn number_worker(ctx: &mut Ctx, id: u32) {
+    if ctx.slots.get(id).is_none_or(|slot| slot.spec().mode != ExecMode::Cluster) {
+        return;
+    }
+    let number = ctx.slots.next_worker_id();
+    if let Some(slot) = ctx.slots.get_mut(id) {
+        slot.durable.worker_id = number;
+    }
+}
+
+impl Feature for Cluster {
+    /// Handles a listener with connections, or a client whose first request is awaited and has sent more.
+    fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
+        if key & Self::PEEKS == 0 {
+            self.listeners.mark_dirty(key as u32);
+        } else {
+            self.on_client(ctx, key as u32);
+        }
+    }
+
+    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+        match (Self::NAME, key) {
+            Self::PEEK_TIMER => self.end_peeks(ctx),
+            Self::CHECKS => self.close_abandoned(ctx),
+            (_, listener) => self.listeners.wake(listener as u32),
+        }
+    }
+
+    fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
+        let Message::Internal(message) = message else { return };
+        if message.get("cmd").and_then(Value::as_str) != Some("NODE_CLUSTER") {
+            return;
+        }
+        if ctx.slots.get(id).is_some_and(|slot| slot.spec().has_workers()) {
+            self.on_cluster_message(ctx, id, message);
+        } else {
+            // No Node does so: its variables say that it is no worker. What it wants would be done with our rights.
+            ctx.complain(id, Topic::Cluster, format_args!("asks for sockets as a cluster worker, which it is not: ignored"));
+        }
+    }
+
+    /// Looks at its listeners: it may be one that gets connections now, or one that gets none any more.
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        if step.spawns {
+            number_worker(ctx, step.id);
+        }
+        self.mark_listeners_of(ctx, step.id);
+    }
+
+    fn on_capacity(&mut self, ctx: &mut Ctx, id: u32) {
+        self.take_answers(ctx, id);
+    }
+
+    fn on_channel_ended(&mut self, ctx: &mut Ctx, id: u32) {
+        self.worker_left(ctx, id);
+    }
+
+    fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
+        self.worker_left(ctx, id);
+    }
+
+    /// Forgets what the journal has of a former process, if nobody reported the former one's end.
+    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+        self.worker_left(ctx, id);
+        if let Some(slot) = ctx.slots.get(id).filter(|slot| slot.spec().has_workers()) {
+            beside.vars.push(("NODE_UNIQUE_ID", slot.durable.worker_id.to_string()));
+        }
+        Ok(())
+    }
+
+    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+        // A start that fails is the last one, where a user asked for it.
+        if !matches!(transition, Transition::Stopped | Transition::Overlimit { .. } | Transition::CouldNotStart(_) | Transition::Deleted) {
+            return;
+        }
+        if *transition == Transition::Deleted {
+            self.worker_left(ctx, id);
+        }
+        if let Some(spec) = ctx.slots.get(id).map(|slot| Rc::clone(&slot.app().spec)) {
+            self.close_listeners_of(ctx, &spec);
+        }
+    }
+
+    fn on_request(&mut self, _ctx: &mut Ctx, request: Request) -> Option<Request> {
+        match request {
+            Request::ShareSockets { of, apps } => self.lender = Some(Lender { of, apps }),
+            other => return Some(other),
+        }
+        None
+    }
+
+    /// Connections go to workers when all of a turn is known.
+    fn on_settled(&mut self, ctx: &mut Ctx) {
+        self.serve_listeners(ctx);
+    }
+
+    fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
+        self.listeners.held().collect()
+    }
+
+    fn take_back(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+        if !name.starts_with(PREFIX) {
+            return Some(fd);
+        }
+        self.held.push((name.to_owned(), fd));
+        None
+    }
+
+    fn on_taken_back(&mut self, ctx: &mut Ctx) {
+        self.listeners.restore(ctx, std::mem::take(&mut self.held));
+        self.close_unused(ctx);
+        self.rejoin_workers(ctx);
+    }
+}

@@ -1,0 +1,63 @@
+//! Workers of apps that run as another user: what they ask for is opened with that user's rights.
+//!
+//! A port that only root may have is had by declaring it (`listen`): the description is root's word, a message of a worker is not.
+
+use std::os::fd::OwnedFd;
+
+use ostler_core::app::AppSpec;
+use ostler_core::serving::{FIRST_FD, ListenAt};
+use rustix::process::Pid;
+use rustix::thread::{CapabilitySet, capabilities};
+
+use super::Cluster;
+use super::query::{Kind, Query};
+use crate::engine::Ctx;
+use crate::platform::rights::Rights;
+use crate::state::slots::Slot;
+
+/// The rights with which the socket is opened that this worker asks for.
+// PM2 differs: run by root it opens whatever a worker asks for as root.
+pub(super) fn rights_for(slot: &Slot, query: &Query) -> Rights {
+    let rights = Rights::of(slot.spec());
+    // Its program may bind every port by itself (`setcap cap_net_bind_service`).
+    let may_bind = || slot.durable.instance.pid().is_some_and(may_bind_any_port);
+    if !rights.are_ours() && query.kind != Kind::Unix && query.port != 0 && may_bind() { Rights::default() } else { rights }
+}
+
+/// The socket that the app's description names for this address, if it does.
+pub(super) fn declared_socket(ctx: &Ctx, spec: &AppSpec, query: &Query) -> Option<OwnedFd> {
+    let is_it = |at: &ListenAt| match at {
+        ListenAt::Tcp { address, port } => {
+            let wanted = query.address.as_deref().and_then(|text| text.parse().ok());
+            query.is_tcp() && *port == query.port && (address.is_none() || *address == wanted)
+        }
+        ListenAt::Unix { path } => query.kind == Kind::Unix && query.address.as_deref() == Some(path),
+    };
+    let index = spec.listen.iter().position(|listen| is_it(&listen.at))?;
+    ctx.listening.copy_for_worker(spec, i64::from(FIRST_FD) + i64::try_from(index).ok()?)
+}
+
+impl Cluster {
+    /// Logs once for each address of an app what to do.
+    pub(super) fn log_refusal(&mut self, ctx: &mut Ctx, id: u32, query: &Query) {
+        let Some(slot) = ctx.slots.get(id) else { return };
+        if !self.listeners.is_news(slot.spec().key(), &query.key()) {
+            return;
+        }
+        let (name, pm_id) = (&slot.spec().name, slot.durable.pm_id);
+        let user = crate::platform::users::name_of(slot.spec().uid.as_deref().unwrap_or_default());
+        let what = match (query.kind, &query.address) {
+            (Kind::Unix, Some(path)) => format!("make the socket \"{path}\""),
+            _ => format!("listen on port {}", query.port),
+        };
+        ctx.log.error(format_args!(
+            "App [{name}:{pm_id}] the user {user} may not {what}, so its worker may not either (EACCES): declare it in \"listen\""
+        ));
+    }
+}
+
+/// True if its main process has the capability.
+fn may_bind_any_port(pid: i32) -> bool {
+    let sets = Pid::from_raw(pid).and_then(|pid| capabilities(Some(pid)).ok());
+    sets.is_some_and(|sets| sets.effective.contains(CapabilitySet::NET_BIND_SERVICE))
+}

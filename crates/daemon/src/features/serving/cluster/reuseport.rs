@@ -1,0 +1,81 @@
+//! One kernel queue per worker (`SO_REUSEPORT`).
+//!
+//! # Theory of operation
+//!
+//! Each instance number of the app has a socket of the same port, a *shard* of the listener: its worker accepts from it, and so does the worker's
+//! replacement. A shard is never closed before all are, because that would reset what waits in its queue. A program in the kernel gives
+//! each new connection to a random one of the shards that somebody accepts from; it is replaced whenever these change. What is in the
+//! queue of a shard whose worker is gone is accepted here and handed to the others.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use rustix::io::Errno;
+
+use super::Cluster;
+use super::listen::bound_to;
+use super::query::Query;
+use super::round_robin::is_up;
+use crate::engine::Ctx;
+
+impl Cluster {
+    /// Opens a listener with a shard for each present instance of the app, in the order of their numbers.
+    pub(super) fn open_shards(&mut self, ctx: &mut Ctx, app: &str, key: &str, query: &Query) -> Result<u32, Errno> {
+        let first = Rc::new(query.open_first_shard()?);
+        let id = self.listeners.add(ctx, app, key, Rc::clone(&first));
+        let slots = ctx.slots.iter().filter(|slot| slot.spec().key() == app);
+        let mut indexes: Vec<u32> = slots.map(|slot| slot.durable.index).collect();
+        indexes.sort_unstable();
+        indexes.dedup();
+        let mut indexes = indexes.into_iter();
+        self.listeners.add_shard(ctx, id, indexes.next().unwrap_or(0), first);
+        for index in indexes {
+            self.shard_of(ctx, id, index, query);
+        }
+        Ok(id)
+    }
+
+    /// The socket of the instances of this number.
+    pub(super) fn shard_of(&mut self, ctx: &mut Ctx, id: u32, index: u32, query: &Query) -> Option<Rc<OwnedFd>> {
+        let listener = self.listeners.get(id)?;
+        if let Some(shard) = listener.shards.iter().find(|shard| shard.index == index) {
+            return Some(Rc::clone(&shard.fd));
+        }
+        let first = Rc::clone(&listener.fd);
+        match bound_to(&first).and_then(|address| query.open_shard(address)) {
+            Ok(fd) => {
+                let fd = Rc::new(fd);
+                self.listeners.add_shard(ctx, id, index, Rc::clone(&fd));
+                Some(fd)
+            }
+            // Two instances then accept from the first one.
+            Err(errno) => {
+                ctx.log.error_once("shard", format_args!("cannot open another socket for the same port: {errno}"));
+                Some(first)
+            }
+        }
+    }
+
+    /// Tells the kernel which shards somebody accepts from, if that has changed.
+    pub(super) fn steer(&mut self, ctx: &mut Ctx, id: u32) {
+        let Some(listener) = self.listeners.get_mut(id).filter(|listener| !listener.shards.is_empty()) else { return };
+        let workers = listener.turns.workers().filter_map(|worker| ctx.slots.get(worker)).filter(|slot| is_up(slot));
+        let eligible: Vec<u32> = workers.map(|slot| slot.durable.index).collect();
+        let changed = listener.shards.iter().any(|shard| shard.active != eligible.contains(&shard.index));
+        if !changed {
+            return;
+        }
+        for shard in &mut listener.shards {
+            shard.active = eligible.contains(&shard.index);
+        }
+        let positions = listener.shards.iter().zip(0..).filter(|(shard, _)| shard.active);
+        let active: Vec<u32> = positions.map(|(_, position)| position).collect();
+        // While there is nobody all wait.
+        if !active.is_empty()
+            && let Err(errno) = ostler_sys::net::reuseport::steer(&*listener.fd, &active)
+        {
+            ctx.log
+                .error_once("steer", format_args!("the kernel does not let connections be steered ({errno}): it spreads them by itself"));
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Drains: processes that get nothing new any more and finish what they do.
+//!
+//! # Theory of operation
+//!
+//! A Node process with our preload sends `Connection: close` to its clients, closes what rests, and reports when nobody is connected any
+//! more. Without the preload a cluster worker is told to disconnect in Node's own way: it closes its servers, finishes, and ends.
+//! A process with a shard of its own (`crate::features::serving::sockets`) first has to empty it.
+//!
+//! WebSockets, streams of events and the like end when the app ends them. Once nothing else is left the preload reports that the process has
+//! finished, and the app gets its polite signal: it can close them, and its clients come back to those that serve. An app that does not handle
+//! that signal would be gone at once: there they have `kill_timeout` first.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use ostler_core::app::ExecMode;
+use ostler_core::lifecycle::{Event, State, Transition, Wanted};
+use ostler_core::serving::Scheduling;
+use ostler_core::serving::unanswered::still_under_way;
+use ostler_proto::node::Message;
+use ostler_proto::node::preload::{Drain, FromPreload};
+use serde_json::{Value, json};
+
+use crate::engine::{Answer, Ctx, Feature, Request};
+use crate::state::policy::DRAIN_IDLE_MS;
+use crate::state::slots::Slot;
+use crate::state::store::Role;
+
+/// Processes with our preload that finish what they do, by slot.
+#[derive(Debug, Default)]
+pub(crate) struct Drains(BTreeMap<u32, Draining>);
+
+/// Last report of such a process.
+#[derive(Clone, Copy, Debug)]
+struct Draining {
+    inc: u32,
+    /// Requests under way; none: it has not answered yet.
+    requests: Option<u32>,
+}
+
+impl Feature for Drains {
+    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+        match request {
+            Request::FinishRequests { id, inc } => self.begin(ctx, id, inc),
+            request => return Some(request),
+        }
+        None
+    }
+
+    fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
+        if let Message::Internal(message) = message
+            && ctx.slots.get(id).is_some_and(|slot| slot.durable.preloaded)
+            && let Some(said) = FromPreload::of(message)
+        {
+            self.on_preload(ctx, id, said);
+        }
+    }
+
+    /// Handles the end of its time to finish, or to end: what is still under way there is cut, unless the app finishes it now.
+    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+        if !matches!(transition, Transition::DrainTimeout | Transition::KillTimeout) {
+            return;
+        }
+        let draining = self.0.remove(&id);
+        let Some(slot) = ctx.slots.get(id) else { return };
+        let Some((requests, text)) = unfinished(slot, transition, draining) else { return };
+        let (pm_id, name) = (slot.durable.pm_id, &slot.spec().name);
+        ctx.log.error(format_args!("App [{name}:{pm_id}] {text}"));
+        let warning = format!("[{name}]({pm_id}) {text}");
+        ctx.answer(Answer::Cut { id, requests, warning });
+    }
+
+    fn on_forgotten(&mut self, _ctx: &mut Ctx, id: u32) {
+        self.0.remove(&id);
+    }
+}
+
+impl Drains {
+    pub(crate) const NAME: &str = "drains";
+
+    /// Begins a drain: it gets nothing new any more and finishes what it has.
+    fn begin(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
+        let now_ms = ctx.now.mono_ms;
+        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        slot.live.drain_began_ms = Some(now_ms);
+        let is_preloaded = slot.durable.preloaded;
+        match order(slot) {
+            Some(message) => ctx.send(id, &message, None),
+            None => return ctx.event(id, Event::Drained { inc }),
+        }
+        if is_preloaded {
+            self.0.insert(id, Draining { inc, requests: None });
+        } else {
+            // It finishes in its own way, and sends nothing.
+            extend(ctx, id, inc);
+        }
+    }
+
+    fn on_preload(&mut self, ctx: &mut Ctx, id: u32, said: FromPreload) {
+        let Some(State::Draining { inc, .. }) = ctx.slots.get(id).map(|slot| &slot.durable.instance.state) else { return };
+        let inc = *inc;
+        let Some(draining) = self.0.get_mut(&id).filter(|draining| draining.inc == inc) else { return };
+        match said {
+            FromPreload::Drained => {
+                self.0.remove(&id);
+                ctx.event(id, Event::Drained { inc });
+            }
+            FromPreload::Open { requests } => {
+                if draining.requests.replace(requests).is_none() {
+                    extend(ctx, id, inc);
+                }
+            }
+            FromPreload::Runs
+            | FromPreload::Turns
+            | FromPreload::Figures(_)
+            | FromPreload::Profiled { .. }
+            | FromPreload::Reached { .. } => {}
+        }
+    }
+}
+
+/// The order to a process that is to finish; none where nothing can be sent to it.
+fn order(slot: &Slot) -> Option<Value> {
+    slot.live.ipc.as_ref()?;
+    let spec = slot.spec();
+    let is_cluster = spec.mode == ExecMode::Cluster;
+    if !slot.durable.preloaded {
+        let disconnects = is_cluster && (spec.ends_in_node() || spec.runs_in_deno());
+        return disconnects.then(|| json!({"cmd": "NODE_CLUSTER", "act": "disconnect"}));
+    }
+    // Out of the rotation it gets nothing new; the app's own `server.close` is left to the app.
+    let by_turns = is_cluster && spec.scheduling == Scheduling::RoundRobin;
+    let policy = &slot.live.policy;
+    let signal = (!policy.shutdown_with_message).then(|| ostler_sys::process::signal::name(policy.kill_signal));
+    Some(Drain { stop_listening: !by_turns, idle_ms: DRAIN_IDLE_MS, lasting_ms: policy.kill_timeout_ms, signal }.message())
+}
+
+/// Gives it all its time from now on.
+fn extend(ctx: &mut Ctx, id: u32, inc: u32) {
+    let drain_ms = ctx.slots.get(id).and_then(|slot| slot.live.policy.drain_timeout_ms).unwrap_or(0);
+    ctx.event(id, Event::Extend { inc, until_ms: ctx.now.mono_ms.saturating_add(drain_ms) });
+}
+
+/// Number of requests that are cut, as far as that is known, and words that follow the name of the app; none where nothing is.
+fn unfinished(slot: &Slot, transition: &Transition, draining: Option<Draining>) -> Option<(u32, String)> {
+    let (drain_ms, kill_ms) = (slot.live.policy.drain_timeout_ms.unwrap_or(0), slot.live.policy.kill_timeout_ms);
+    let gently = slot.durable.role == Role::Retiring || slot.durable.instance.wanted != Wanted::Up;
+    match (transition, draining) {
+        (Transition::DrainTimeout, Some(Draining { requests: Some(0), .. })) => None,
+        (Transition::DrainTimeout, Some(Draining { requests: Some(requests), .. })) => {
+            Some((requests, still_under_way(requests, drain_ms)))
+        }
+        (Transition::DrainTimeout, Some(Draining { requests: None, .. })) => {
+            Some((0, "the old process does not answer, it is ended".to_owned()))
+        }
+        (Transition::KillTimeout, _) if gently && slot.live.policy.drains_after_signal => {
+            let ms = drain_ms.max(kill_ms);
+            Some((1, format!("the old process did not finish within drain_timeout ({ms} ms) and was killed")))
+        }
+        _ => None,
+    }
+}

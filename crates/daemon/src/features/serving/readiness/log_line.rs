@@ -1,0 +1,210 @@
+//! Readiness by a line of an app's output: its log files are read from where this start began, whenever the kernel reports that they changed.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use ostler_core::serving::LogPattern;
+use ostler_sys::fs::inotify::{Inotify, WatchFlags};
+
+use super::Watched;
+use crate::platform::reactor::Reactor;
+use crate::platform::rights::Rights;
+
+/// Bytes read per file and turn of the loop; an app that floods its log delays only its own readiness.
+const PER_TURN: usize = 256 << 10;
+/// Longest line; of a longer one only the end is searched.
+const LINE_MAX: usize = 64 << 10;
+
+/// Apps that wait for a line.
+#[derive(Debug, Default)]
+pub(super) struct LogLines {
+    /// Watch; only while an app waits.
+    inotify: Option<Inotify>,
+    waiting: BTreeMap<u32, Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    pattern: LogPattern,
+    rights: Rights,
+    files: Vec<Followed>,
+}
+
+/// Log file and how much of it was read.
+#[derive(Debug)]
+struct Followed {
+    path: PathBuf,
+    offset: u64,
+    /// Beginning of a line whose end has not come yet.
+    partial: Vec<u8>,
+    watched: bool,
+}
+
+/// Result of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// The line is there.
+    Found,
+    /// It is not there; the kernel reports when to read again.
+    Later,
+    /// Not all was read, or the kernel cannot report: read again soon.
+    Soon,
+}
+
+impl LogLines {
+    /// Begins to wait for a line in these files, from these sizes on.
+    pub(super) fn begin(
+        &mut self,
+        id: u32,
+        pattern: &str,
+        rights: Rights,
+        files: Vec<(PathBuf, u64)>,
+        reactor: &Reactor,
+    ) -> Result<(), String> {
+        let pattern = LogPattern::new(pattern)?;
+        if self.inotify.is_none() {
+            let made = Inotify::new().ok();
+            self.inotify = made.filter(|inotify| reactor.add(inotify, Watched::LogLines.source(0)).is_ok());
+        }
+        let follow = |(path, offset)| Followed { path, offset, partial: Vec::new(), watched: false };
+        self.waiting.insert(id, Waiting { pattern, rights, files: files.into_iter().map(follow).collect() });
+        Ok(())
+    }
+
+    /// Ends the wait. With the last one the kernel has nothing to report any more.
+    pub(super) fn end(&mut self, id: u32) {
+        if self.waiting.remove(&id).is_some() && self.waiting.is_empty() {
+            self.inotify = None;
+        }
+    }
+
+    /// Handles a change: all files are read. It is never many that are just starting.
+    pub(super) fn changed(&mut self) -> Vec<u32> {
+        if let Some(inotify) = &self.inotify {
+            inotify.clear();
+        }
+        self.waiting.keys().copied().collect()
+    }
+
+    /// Reads on.
+    pub(super) fn look(&mut self, id: u32) -> Look {
+        let Some(waiting) = self.waiting.get_mut(&id) else { return Look::Later };
+        let mut result = Look::Later;
+        for file in &mut waiting.files {
+            if !file.watched
+                && let Some(inotify) = &self.inotify
+            {
+                // A file that is not there yet is looked for again.
+                file.watched = inotify.watch(&file.path, WatchFlags::MODIFY).is_ok();
+            }
+            match file.read_on(&waiting.pattern, &waiting.rights) {
+                Look::Found => return Look::Found,
+                Look::Soon => result = Look::Soon,
+                Look::Later if !file.watched => result = Look::Soon,
+                Look::Later => {}
+            }
+        }
+        result
+    }
+}
+
+impl Followed {
+    fn read_on(&mut self, pattern: &LogPattern, rights: &Rights) -> Look {
+        // Not a regular file: nothing that could be read a second time.
+        let Ok(file) = rights.read(&self.path) else { return Look::Later };
+        let Ok(size) = file.metadata().map(|meta| meta.len()) else { return Look::Later };
+        if size < self.offset {
+            // It was emptied: all of it is new.
+            self.offset = 0;
+            self.partial.clear();
+        }
+        let mut buffer = [0; 16 << 10];
+        let mut left = PER_TURN;
+        while left > 0 {
+            let count = match file.read_at(&mut buffer, self.offset) {
+                Ok(0) => return Look::Later,
+                Ok(count) => count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(_) => return Look::Later,
+            };
+            self.offset += count as u64;
+            left = left.saturating_sub(count);
+            if self.matches(buffer.get(..count).unwrap_or_default(), pattern) {
+                return Look::Found;
+            }
+        }
+        Look::Soon
+    }
+
+    /// True if the line is in these bytes.
+    fn matches(&mut self, bytes: &[u8], pattern: &LogPattern) -> bool {
+        let mut rest = bytes;
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            let (line, after) = rest.split_at(end);
+            self.partial.extend_from_slice(line);
+            let found = pattern.is_in(&self.partial);
+            self.partial.clear();
+            if found {
+                return true;
+            }
+            rest = after.get(1..).unwrap_or_default();
+        }
+        self.partial.extend_from_slice(rest);
+        let surplus = self.partial.len().saturating_sub(LINE_MAX);
+        self.partial.drain(..surplus);
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn file(name: &str, text: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("ostler-line-{name}-{}", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn append(path: &PathBuf, text: &str) {
+        std::fs::File::options().append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn a_line_counts_when_it_is_whole_and_of_this_start() {
+        let reactor = Reactor::new().unwrap();
+        let path = file("whole", "listening on 1\n");
+        let mut lines = LogLines::default();
+        lines.begin(7, "^listening on \\d+$", Rights::default(), vec![(path.clone(), 15), ("/no/such/file".into(), 0)], &reactor).unwrap();
+        // One of the files is not there: the kernel cannot report when it is.
+        assert_eq!(lines.look(7), Look::Soon);
+        append(&path, "listening ");
+        assert_eq!(lines.changed(), [7]);
+        assert_eq!(lines.look(7), Look::Soon);
+        append(&path, "on 22\nmore");
+        assert_eq!(lines.look(7), Look::Found);
+        lines.end(7);
+        assert!(lines.inotify.is_none() && lines.changed().is_empty());
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn floods_and_emptied_files_are_survived() {
+        let reactor = Reactor::new().unwrap();
+        let path = file("flood", "");
+        let mut lines = LogLines::default();
+        lines.begin(1, "ready$", Rights::default(), vec![(path.clone(), 0)], &reactor).unwrap();
+        append(&path, &"x".repeat(PER_TURN + 10));
+        assert_eq!(lines.look(1), Look::Soon);
+        assert_eq!(lines.look(1), Look::Later);
+        assert!(lines.waiting[&1].files[0].partial.len() <= LINE_MAX);
+        append(&path, " ready\n");
+        assert_eq!(lines.look(1), Look::Found);
+        std::fs::write(&path, "ready\n").unwrap();
+        assert_eq!(lines.look(1), Look::Found);
+        assert!(lines.begin(2, "(", Rights::default(), Vec::new(), &reactor).is_err());
+        std::fs::remove_file(path).unwrap();
+    }
+}

@@ -1,0 +1,131 @@
+//! Active checks while a process starts: the time, a line in its log, an answer.
+
+use std::path::PathBuf;
+
+use ostler_core::health::probe::Question;
+use ostler_core::logs::files::own_stream;
+use ostler_core::serving::{HttpProbe, ReadyBy};
+
+use super::log_line::Look;
+use super::proof::Signal;
+use super::{Readiness, Timer, note_trouble};
+use crate::engine::Ctx;
+use crate::platform::probe::Answer;
+use crate::platform::rights::Rights;
+use crate::state::slots::Slot;
+
+/// Time until a log that was not read completely, or that cannot be watched, is read again.
+pub(super) const LOOK_AGAIN_MS: u64 = 50;
+
+impl Readiness {
+    pub(super) fn begin_to_look(&mut self, ctx: &mut Ctx, id: u32, since_ms: u64) {
+        let Some(slot) = ctx.slots.get(id) else { return };
+        let begun = match slot.live.proof.as_deref() {
+            Some(ReadyBy::Uptime { ms }) => {
+                ctx.timers.set(Timer::Uptime.of(id), Some(since_ms.saturating_add(*ms)));
+                Ok(())
+            }
+            Some(ReadyBy::Log(pattern)) => {
+                let begun = self.logs.begin(id, pattern, Rights::of(slot.spec()), log_files(slot), &ctx.reactor);
+                // It may be there already.
+                ctx.timers.set(Timer::Log.of(id), Some(0));
+                begun
+            }
+            Some(by) => match Question::of(by, port_shift(slot, by)) {
+                Some(question) => self.probes.begin(id, id, question, ctx.now.mono_ms),
+                None => Ok(()),
+            },
+            None => Ok(()),
+        };
+        self.set_probe_timer(ctx);
+        if let Err(trouble) = begun {
+            ctx.note(id, format!("has a broken readiness check: {trouble}"));
+            note_trouble(ctx, id, format!("the readiness check is broken: {trouble}"));
+        }
+    }
+
+    pub(super) fn look_no_more(&mut self, ctx: &mut Ctx, id: u32) {
+        if self.looked_at.remove(&id).is_none() {
+            return;
+        }
+        self.probes.end(id);
+        self.set_probe_timer(ctx);
+        self.logs.end(id);
+        ctx.timers.set(Timer::Uptime.of(id), None);
+        ctx.timers.set(Timer::Log.of(id), None);
+        self.drop_newline(ctx, id);
+    }
+
+    fn set_probe_timer(&self, ctx: &mut Ctx) {
+        ctx.timers.set(Timer::Probes.of(0), self.probes.deadline_ms());
+    }
+
+    /// Begins attempts of probes, and ends those that have taken too long.
+    pub(super) fn ask(&mut self, ctx: &mut Ctx) {
+        for (id, answer) in self.probes.tick(&ctx.reactor, ctx.now.mono_ms) {
+            self.take_answer(ctx, id, answer);
+        }
+        self.set_probe_timer(ctx);
+    }
+
+    /// Handles a socket of the probe that is ready.
+    pub(super) fn on_probe(&mut self, ctx: &mut Ctx, id: u32) {
+        if let Some(answer) = self.probes.on_ready(id, &ctx.reactor, ctx.now.mono_ms) {
+            self.take_answer(ctx, id, answer);
+        }
+        self.set_probe_timer(ctx);
+    }
+
+    fn take_answer(&mut self, ctx: &mut Ctx, id: u32, answer: Answer) {
+        match answer {
+            Answer::Good => self.seen(ctx, id, Signal::Answer),
+            Answer::Bad(trouble) => note_trouble(ctx, id, trouble),
+            Answer::Broken(trouble) => note_trouble(ctx, id, format!("the readiness check is broken: {trouble}")),
+        }
+    }
+
+    /// Takes a signal that was found.
+    pub(super) fn seen(&mut self, ctx: &mut Ctx, id: u32, signal: Signal) {
+        if let Some(&inc) = self.looked_at.get(&id) {
+            self.take_signal(ctx, id, inc, signal);
+        }
+    }
+
+    /// Handles changed log files.
+    pub(super) fn look_at_logs(&mut self, ctx: &mut Ctx) {
+        for id in self.logs.changed() {
+            self.look_at_log(ctx, id);
+        }
+    }
+
+    pub(super) fn look_at_log(&mut self, ctx: &mut Ctx, id: u32) {
+        match self.logs.look(id) {
+            Look::Found => self.seen(ctx, id, Signal::Log),
+            Look::Later => {}
+            Look::Soon => ctx.timers.set(Timer::Log.of(id), Some(ctx.now.mono_ms + LOOK_AGAIN_MS)),
+        }
+    }
+}
+
+/// Files in which a line can be found, with their sizes when the process started.
+fn log_files(slot: &Slot) -> Vec<(PathBuf, u64)> {
+    let (error, out) = slot.durable.log_start;
+    let files = [(&slot.live.files.out, out), (&slot.live.files.error, error)];
+    let mut found: Vec<(PathBuf, u64)> = Vec::new();
+    for (path, size) in files {
+        if let Some(path) = path.as_deref().filter(|path| own_stream(path).is_none() && !crate::logs::is_nowhere(path.as_ref()))
+            && found.iter().all(|(known, _)| known.as_os_str() != path)
+        {
+            found.push((path.into(), size));
+        }
+    }
+    found
+}
+
+/// Shift of the probed port: where the variable that grows from instance to instance is that port, it grows with it.
+fn port_shift(slot: &Slot, by: &ReadyBy) -> u16 {
+    match by {
+        ReadyBy::Tcp { port, .. } | ReadyBy::Http(HttpProbe { port, .. }) => slot.port_shift(*port),
+        _ => 0,
+    }
+}

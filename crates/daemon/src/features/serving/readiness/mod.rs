@@ -1,0 +1,349 @@
+//! Readiness signals and heartbeats: what a process sends on its channel, by sd_notify or with a newline, and what is actively checked.
+//!
+//! # Theory of operation
+//!
+//! What an app needs to send them (a socket for sd_notify, a pipe for a newline) is made before its process and held by the keeper, so that what
+//! it sends reaches the next daemon too. What has to be checked actively (a port, an answer, a line, the time) is checked only while the process
+//! is starting and has to prove that: [`Readiness::follow`] compares after every step what is to be watched with what is. Nothing of it is
+//! there for apps that declare nothing, and nothing wakes the daemon when nothing happens.
+
+mod log_line;
+mod looks;
+mod newline;
+mod notifications;
+mod notify;
+mod notify_path;
+mod proof;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use ostler_core::app::AppSpec;
+use ostler_core::lifecycle::{Event, SpawnFailure, State};
+use ostler_core::serving::ReadyBy;
+use ostler_proto::node::Message;
+use ostler_sys::Credentials;
+use ostler_sys::process::cstrings::OWN_PID;
+use rustix::io::Errno;
+
+use crate::engine::{Beside, Ctx, Feature, InstanceStep, Key};
+use crate::platform::probe::Probes;
+use crate::platform::reactor::Source;
+use crate::state::slots::split_key;
+use log_line::LogLines;
+use newline::{Newline, Read};
+use notify::{Notify, PER_TURN, Watchdog};
+use proof::Signal;
+
+/// Processes that start, what they have to prove, and their channels.
+#[derive(Debug)]
+pub(crate) struct Readiness {
+    notify: BTreeMap<u32, Notify>,
+    newlines: BTreeMap<u32, Newline>,
+    /// Incarnations that are being checked.
+    looked_at: BTreeMap<u32, u32>,
+    /// Incarnations that have proved it and have not made the step that follows.
+    proved: BTreeMap<u32, u32>,
+    probes: Probes,
+    logs: LogLines,
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self {
+            notify: BTreeMap::new(),
+            newlines: BTreeMap::new(),
+            looked_at: BTreeMap::new(),
+            proved: BTreeMap::new(),
+            probes: Probes::new(|id| Watched::Probe.source(id)),
+            logs: LogLines::default(),
+        }
+    }
+}
+
+/// Descriptors of this feature: a number beside that of the instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watched {
+    Notify = 0,
+    Newline = 1,
+    Probe = 2,
+    /// Of no instance in particular.
+    LogLines = 3,
+}
+
+impl Watched {
+    fn source(self, id: u32) -> Source {
+        Source::Feature(Readiness::NAME, (self as u64) << 32 | u64::from(id))
+    }
+}
+
+/// Deadlines of this feature, as [`Watched`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timer {
+    Uptime = 0,
+    Log = 1,
+    Watchdog = 2,
+    /// Too much was sent: reception resumes.
+    ReceiveAgain = 3,
+    /// Of no instance in particular: the next attempt of a probe.
+    Probes = 4,
+}
+
+impl Timer {
+    fn of(self, id: u32) -> Key {
+        (Readiness::NAME, (self as u64) << 32 | u64::from(id))
+    }
+}
+
+/// True if the app uses sd_notify. Only then it gets a socket: Node apps send `ready` on their channel.
+fn speaks(spec: &AppSpec, proof: Option<&ReadyBy>) -> bool {
+    spec.ready.watchdog_ms.is_some()
+        || proof == Some(&ReadyBy::Notify)
+        || spec.ready.by.as_deref() == Some(&ReadyBy::Notify)
+        || (proof == Some(&ReadyBy::Message) && !spec.runs_in_node())
+}
+
+/// User of the app's processes, if that is not us: they may send.
+fn other_user(spec: &AppSpec) -> Option<Credentials> {
+    let account = crate::platform::users::account(spec).ok().flatten();
+    account.map(|account| account.credentials).filter(|user| user.uid != own_user())
+}
+
+fn own_user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+fn user_of(spec: &AppSpec) -> u32 {
+    other_user(spec).map_or_else(own_user, |user| user.uid)
+}
+
+fn watchdog_of(spec: &AppSpec) -> Option<Watchdog> {
+    spec.ready.watchdog_ms.map(Watchdog::new)
+}
+
+impl Readiness {
+    pub(crate) const NAME: &str = "readiness";
+
+    /// Prepares the channels of a new process.
+    fn prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), Errno> {
+        self.expect_nothing(ctx, id);
+        withdraw_status(ctx, id);
+        let Some(slot) = ctx.slots.get_mut(id) else { return Ok(()) };
+        slot.live.trouble = None;
+        let (key, proof, spec) = (slot.key(inc), slot.live.proof.clone(), Rc::clone(&slot.app().spec));
+        if speaks(&spec, proof.as_deref()) {
+            self.make_socket(ctx, id, key, &spec, beside)?;
+        }
+        if let Some(&ReadyBy::Descriptor(number)) = proof.as_deref() {
+            let (made, theirs) = Newline::make(id, key, &ctx.reactor)?;
+            ctx.keeper.hold(&Newline::held_name(key), made.as_fd());
+            self.newlines.insert(id, made);
+            beside.fds.push((theirs, number));
+        }
+        Ok(())
+    }
+
+    fn make_socket(&mut self, ctx: &mut Ctx, id: u32, key: u64, spec: &AppSpec, beside: &mut Beside) -> Result<(), Errno> {
+        let Some(slot) = ctx.slots.get(id) else { return Ok(()) };
+        let (watchdog, other) = (watchdog_of(spec), other_user(spec));
+        let owner = notify_path::Owner { key, unique_id: &slot.durable.unique_id, other: other.as_ref() };
+        let (fd, name) = notify_path::open(&ctx.settings.home, &owner)?;
+        let user = other.map_or_else(own_user, |user| user.uid);
+        let made = Notify::watch(fd, id, key, user, watchdog, &ctx.reactor).ok_or(Errno::MFILE)?;
+        ctx.keeper.hold(&Notify::held_name(key), made.as_fd());
+        self.notify.insert(id, made);
+        beside.vars.push(("NOTIFY_SOCKET", name));
+        if let Some(watchdog) = watchdog {
+            beside.vars.push(("WATCHDOG_USEC", watchdog.period_ms.saturating_mul(1000).to_string()));
+            beside.vars.push(("WATCHDOG_PID", OWN_PID.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Ends all checks of a slot's process: it has ended, or there never was one.
+    fn expect_nothing(&mut self, ctx: &mut Ctx, id: u32) {
+        self.look_no_more(ctx, id);
+        self.proved.remove(&id);
+        if let Some(notify) = self.notify.remove(&id) {
+            ctx.timers.set(Timer::Watchdog.of(id), None);
+            ctx.timers.set(Timer::ReceiveAgain.of(id), None);
+            ctx.keeper.drop_held(&Notify::held_name(notify.key));
+            notify.close(&ctx.reactor);
+        }
+        self.drop_newline(ctx, id);
+    }
+
+    fn drop_newline(&mut self, ctx: &mut Ctx, id: u32) {
+        if let Some(newline) = self.newlines.remove(&id) {
+            ctx.keeper.drop_held(&Newline::held_name(newline.key));
+            newline.close(&ctx.reactor);
+        }
+    }
+
+    /// Updates what is watched from the state of an instance.
+    fn follow(&mut self, ctx: &mut Ctx, id: u32) {
+        let Some(slot) = ctx.slots.get(id) else { return };
+        if slot.live.proof.is_none() && self.notify.is_empty() && self.looked_at.is_empty() {
+            return;
+        }
+        let (starting, running) = match slot.durable.instance.state {
+            State::Starting { inc, since, .. } => (Some((inc, since.mono_ms)), None),
+            State::Running { inc, .. } => (None, Some(inc)),
+            _ => (None, None),
+        };
+        if let Some((inc, since_ms)) = starting {
+            if self.looked_at.get(&id) != Some(&inc) {
+                self.look_no_more(ctx, id);
+                self.looked_at.insert(id, inc);
+                self.begin_to_look(ctx, id, since_ms);
+                let extended = self.notify.get_mut(&id).and_then(|notify| notify.extended_ms.take());
+                if let Some(until_ms) = extended {
+                    ctx.event(id, Event::Extend { inc, until_ms });
+                }
+            }
+        } else {
+            self.look_no_more(ctx, id);
+        }
+        self.follow_watchdog(ctx, id, running);
+    }
+
+    /// Handles input on the pipe of a process.
+    fn on_newline(&mut self, ctx: &mut Ctx, id: u32) {
+        let Some(newline) = self.newlines.get(&id) else { return };
+        let inc = split_key(newline.key).1;
+        match newline.read() {
+            Read::Nothing => {}
+            Read::Newline => {
+                self.drop_newline(ctx, id);
+                self.take_signal(ctx, id, inc, Signal::Newline);
+            }
+            Read::End => {
+                self.drop_newline(ctx, id);
+                note_trouble(ctx, id, "the descriptor was closed without a newline".into());
+            }
+        }
+    }
+}
+
+/// Records why an instance is not ready yet.
+fn note_trouble(ctx: &mut Ctx, id: u32, trouble: String) {
+    if let Some(slot) = ctx.slots.get_mut(id) {
+        slot.live.trouble = Some(trouble.into());
+    }
+}
+
+/// Withdraws the status text that a process reported by sd_notify: the process has exited.
+fn withdraw_status(ctx: &mut Ctx, id: u32) {
+    if let Some(learned) = ctx.slots.get_mut(id).and_then(|slot| slot.durable.learned.own_mut()) {
+        learned.status = None;
+    }
+}
+
+/// Withdraws the reason why an instance was not ready: it is ready, was online before this step, or is stopped.
+///
+/// A step on which the time for its start ends keeps the reason, because the message about that step names it.
+fn withdraw_trouble(ctx: &mut Ctx, step: &InstanceStep<'_>) {
+    let Some(slot) = ctx.slots.get_mut(step.id).filter(|slot| slot.live.trouble.is_some()) else { return };
+    let is_ready = matches!(step.event, Event::Ready { .. }) || step.before == "online";
+    if is_ready || slot.durable.instance.state == State::Stopped {
+        slot.live.trouble = None;
+    }
+}
+
+impl Feature for Readiness {
+    /// Removes sockets that daemons which were killed may have left.
+    fn on_boot(&mut self, ctx: &mut Ctx) {
+        notify_path::remove_left(&ctx.settings.home, self.notify.values().map(Notify::as_fd));
+    }
+
+    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+        let failed = |errno: Errno| SpawnFailure { step: "prepare for readiness signals".into(), errno: errno.raw_os_error() };
+        self.prepare(ctx, id, inc, beside).map_err(failed)
+    }
+
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        if !self.proved.is_empty() && matches!(step.event, Event::Ready { .. }) {
+            self.proved.remove(&step.id);
+        }
+        self.follow(ctx, step.id);
+        withdraw_trouble(ctx, step);
+    }
+
+    fn on_message(&mut self, ctx: &mut Ctx, id: u32, inc: u32, message: &Message) {
+        if let Some(signal) = Signal::of(ctx, id, message) {
+            self.take_signal(ctx, id, inc, signal);
+        }
+    }
+
+    fn on_listening(&mut self, ctx: &mut Ctx, id: u32) {
+        self.begins_to_listen(ctx, id);
+    }
+
+    fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
+        let (kind, id) = split_key(key);
+        match kind {
+            0 => self.on_notify(ctx, id),
+            1 => self.on_newline(ctx, id),
+            2 => self.on_probe(ctx, id),
+            _ => self.look_at_logs(ctx),
+        }
+    }
+
+    fn on_effect(&mut self, ctx: &mut Ctx, key: u64) {
+        self.on_notify_rest(ctx, split_key(key).1);
+    }
+
+    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+        let (kind, id) = split_key(key);
+        match kind {
+            0 => self.seen(ctx, id, Signal::Uptime),
+            1 => self.look_at_log(ctx, id),
+            2 => self.watchdog_is_due(ctx, id),
+            3 => self.receive_again(ctx, id),
+            _ => self.ask(ctx),
+        }
+    }
+
+    fn on_end(&mut self, ctx: &mut Ctx, id: u32) -> bool {
+        self.receive_to_the_end(ctx, id)
+    }
+
+    fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
+        self.expect_nothing(ctx, id);
+        withdraw_status(ctx, id);
+    }
+
+    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+        self.expect_nothing(ctx, id);
+    }
+
+    fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
+        let notify = self.notify.values().map(|notify| (Notify::held_name(notify.key), notify.as_fd()));
+        notify.chain(self.newlines.values().map(|newline| (Newline::held_name(newline.key), newline.as_fd()))).collect()
+    }
+
+    fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+        let Some((kind, key)) = name.split_once(':').and_then(|(kind, key)| Some((kind, key.parse::<u64>().ok()?))) else {
+            return Some(fd);
+        };
+        let (id, inc) = split_key(key);
+        let slot = ctx.slots.get(id).filter(|slot| slot.durable.instance.inc == inc);
+        match (kind, slot) {
+            ("notify", Some(slot)) => {
+                let spec = slot.spec();
+                let watched = Notify::watch(fd, id, key, user_of(spec), watchdog_of(spec), &ctx.reactor);
+                self.notify.extend(watched.map(|notify| (id, notify)));
+            }
+            ("newline", Some(_)) => {
+                let watched = Newline::watch(fd, id, key, &ctx.reactor);
+                self.newlines.extend(watched.map(|newline| (id, newline)));
+            }
+            ("notify" | "newline", None) => ctx.keeper.drop_held(name),
+            _ => return Some(fd),
+        }
+        None
+    }
+}

@@ -1,0 +1,108 @@
+//! What a process has to prove before it counts as ready, and the signals that prove it.
+
+use ostler_core::lifecycle::{Event, State};
+use ostler_core::serving::ReadyBy;
+use ostler_proto::node::Message;
+use serde_json::Value;
+
+use super::Readiness;
+use crate::engine::Ctx;
+use crate::state::store::Role;
+
+/// Readiness signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Signal {
+    /// The message `ready` on the IPC channel.
+    Message,
+    /// A cluster worker listens.
+    Listening,
+    /// `READY=1` by sd_notify.
+    Notify,
+    /// A newline on its descriptor.
+    Newline,
+    /// A probe was answered.
+    Answer,
+    /// The line is in its log.
+    Log,
+    /// It ran long enough.
+    Uptime,
+}
+
+impl Signal {
+    /// Signal that a message is, if any.
+    pub(super) fn of(ctx: &Ctx, id: u32, message: &Message) -> Option<Self> {
+        match message {
+            Message::Ready => Some(Self::Message),
+            Message::Internal(message) => {
+                let is = |key, word| message.get(key).and_then(Value::as_str) == Some(word);
+                let is_workers = || ctx.slots.get(id).is_some_and(|slot| slot.spec().has_workers());
+                (is("cmd", "NODE_CLUSTER") && is("act", "listening") && is_workers()).then_some(Self::Listening)
+            }
+            _ => None,
+        }
+    }
+
+    /// True if it proves what the app declares.
+    fn proves(self, proof: &ReadyBy) -> bool {
+        match proof {
+            ReadyBy::Message => matches!(self, Self::Message | Self::Notify),
+            ReadyBy::Listening => self == Self::Listening,
+            ReadyBy::Notify => self == Self::Notify,
+            ReadyBy::Descriptor(_) => self == Self::Newline,
+            ReadyBy::Tcp { .. } | ReadyBy::Http(_) => self == Self::Answer,
+            ReadyBy::Log(_) => self == Self::Log,
+            ReadyBy::Uptime { .. } => self == Self::Uptime,
+        }
+    }
+}
+
+impl Readiness {
+    /// Takes a signal of incarnation `inc` of a slot.
+    pub(super) fn take_signal(&mut self, ctx: &mut Ctx, id: u32, inc: u32, signal: Signal) {
+        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        if !slot.live.proof.as_ref().is_some_and(|proof| signal.proves(proof)) {
+            return;
+        }
+        let since = match slot.durable.instance.state {
+            State::Spawning { inc: coming, since, ready: false, .. } | State::Starting { inc: coming, since, .. } if coming == inc => since,
+            // It was ready already, or it does not matter any more.
+            _ => return,
+        };
+        if self.proved.insert(id, inc) == Some(inc) {
+            return;
+        }
+        // Running long enough is no measure of the time to get ready; what listens has reported it already.
+        if !matches!(signal, Signal::Uptime | Signal::Listening) {
+            slot.durable.instance.counters.note_start_up(ctx.now.mono_ms.saturating_sub(since.mono_ms));
+        }
+        ctx.event(id, Event::Ready { inc });
+    }
+
+    /// Handles the first listening socket of a cluster worker: how long that took is known, and its successor in a reload has to listen, too.
+    pub(super) fn begins_to_listen(&mut self, ctx: &mut Ctx, id: u32) {
+        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        let pm_id = slot.durable.pm_id;
+        if let Some(start) =
+            slot.durable.instance.counters.last_start.filter(|_| matches!(slot.live.proof.as_deref(), None | Some(ReadyBy::Listening)))
+        {
+            slot.durable.instance.counters.note_start_up(ctx.now.mono_ms.saturating_sub(start.mono_ms));
+        }
+        if slot.durable.role != Role::Serving {
+            return;
+        }
+        let waits = |other: &&crate::state::slots::Slot| other.durable.pm_id == pm_id && other.durable.by_running_ms.is_some();
+        let successors: Vec<u32> = ctx.slots.iter().filter(waits).map(|slot| slot.durable.id).collect();
+        for successor in successors {
+            self.look_no_more(ctx, successor);
+            let Some(slot) = ctx.slots.get_mut(successor) else { continue };
+            slot.durable.by_running_ms = None;
+            slot.settle_policy(&ctx.settings);
+            let (inc, listens) = (slot.durable.instance.inc, !slot.never_listened());
+            ctx.slots.changed(successor);
+            self.follow(ctx, successor);
+            if listens {
+                self.take_signal(ctx, successor, inc, Signal::Listening);
+            }
+        }
+    }
+}

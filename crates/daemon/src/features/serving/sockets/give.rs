@@ -1,0 +1,206 @@
+//! Sockets for a new process: a copy of every socket of its app, opened now where it is not open yet.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use ostler_core::app::AppSpec;
+use ostler_core::lifecycle::SpawnFailure;
+use ostler_core::serving::{FIRST_FD, Listen, ListenAt, keyed};
+use ostler_proto::control::OpenSocket;
+use ostler_sys::process::cstrings::OWN_PID;
+use rustix::io::Errno;
+
+use super::group::{Group, Socket, shard_number};
+use super::open::{self, FileRights, Sharing};
+use super::owner::{Owner, SocketRole};
+use super::{Sockets, held};
+use crate::engine::{Beside, Ctx};
+use crate::platform::rights::Rights;
+
+/// Process that is to be started.
+struct Wants<'a> {
+    spec: &'a AppSpec,
+    /// Shard of each port that it gets; none where its app has none.
+    shard: Option<u32>,
+    rights: FileRights,
+}
+
+/// Adds the variables of systemd's protocol by which a program learns of its sockets. The child puts its pid in: it is not known before.
+fn announce(spec: &AppSpec, beside: &mut Beside) {
+    if spec.listen.is_empty() {
+        return;
+    }
+    let names: Vec<&str> = spec.listen.iter().map(|listen| listen.name.as_str()).collect();
+    beside.vars.extend([
+        ("LISTEN_FDS", spec.listen.len().to_string()),
+        ("LISTEN_FDNAMES", names.join(":")),
+        ("LISTEN_PID", OWN_PID.to_owned()),
+    ]);
+}
+
+/// Sockets for a process.
+#[derive(Default)]
+struct Given {
+    /// Descriptors in the order of the description.
+    fds: Vec<OwnedFd>,
+    /// Sockets as they are: with the port that the kernel chose.
+    shown: Vec<OpenSocket>,
+}
+
+impl Sockets {
+    /// Adds the sockets of its app to a process that is to be started.
+    pub(super) fn give(&mut self, ctx: &mut Ctx, id: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+        let Some(slot) = ctx.slots.get(id) else { return Ok(()) };
+        let (spec, shard) = (Rc::clone(&slot.app().spec), slot.spec().has_shards().then_some(slot.durable.shard));
+        let given = if spec.listen.is_empty() {
+            self.close_unused(ctx, &spec);
+            Given::default()
+        } else {
+            self.open_all(ctx, &spec, shard)?
+        };
+        announce(&spec, beside);
+        beside.fds.extend(given.fds.into_iter().zip(FIRST_FD..));
+        if let Some(slot) = ctx.slots.get_mut(id).filter(|slot| slot.durable.learned.sockets != given.shown) {
+            slot.durable.learned.sockets = given.shown;
+        }
+        Ok(())
+    }
+
+    /// Takes the present ones, and opens new ones for what is not open yet. All or none.
+    fn open_all(&mut self, ctx: &mut Ctx, spec: &AppSpec, shard: Option<u32>) -> Result<Given, SpawnFailure> {
+        let rights = FileRights { umask: spec.limits.umask.unwrap_or(ctx.originals.umask), rights: Rights::of(spec) };
+        let wants = Wants { spec, shard, rights };
+        let mut fresh: Vec<(Owner, Group)> = Vec::new();
+        let mut given = Given::default();
+        for (listen, key) in keyed(&spec.listen) {
+            self.add_shard(ctx, &wants, listen, &key);
+            match self.copy_for(ctx, &wants, (listen, &key), &mut fresh) {
+                Ok(fd) => {
+                    given.shown.push(OpenSocket { name: listen.name.clone(), address: address_of(&fd, &listen.at) });
+                    given.fds.push(fd);
+                }
+                Err(errno) => {
+                    fresh.iter().for_each(|(owner, _)| owner.remove_file(&wants.rights.rights));
+                    return Err(SpawnFailure { step: self.explain(&listen.at, &key, errno), errno: errno.raw_os_error() });
+                }
+            }
+        }
+        for (owner, group) in fresh {
+            held(&owner, &group).for_each(|(name, fd)| ctx.keeper.hold(&name, fd));
+            self.add_group(ctx, owner, group);
+        }
+        // An edited file: what nobody names any more is closed as soon as the first instance has what it names now.
+        if self.by_app.keys().filter(|owner| owner.app == spec.key()).count() > spec.listen.len() {
+            self.close_unused(ctx, spec);
+        }
+        Ok(given)
+    }
+
+    /// Copy of one socket for the process. What was opened for it goes to `fresh`.
+    fn copy_for(
+        &mut self,
+        ctx: &mut Ctx,
+        wants: &Wants<'_>,
+        (listen, key): (&Listen, &str),
+        fresh: &mut Vec<(Owner, Group)>,
+    ) -> Result<OwnedFd, Errno> {
+        if let Some((_, group)) = self.find(wants.spec.key(), key) {
+            return copy(group.socket_for(wants.shard));
+        }
+        let (owner, group) = self.open_one(ctx, wants, listen, key)?;
+        let copied = copy(group.socket_for(wants.shard));
+        fresh.push((owner, group));
+        copied
+    }
+
+    /// Opens the shard of a process at a port that is open already. It gets nothing until it is steered to.
+    fn add_shard(&mut self, ctx: &mut Ctx, wants: &Wants<'_>, listen: &Listen, key: &str) {
+        let Some(number) = wants.shard.map(shard_number) else { return };
+        let app = wants.spec.key();
+        let present = self.by_app.iter_mut().find(|(owner, group)| owner.app == app && owner.key == key && group.has_shards());
+        let Some((owner, group)) = present.filter(|(_, group)| group.shard(number).is_none()) else { return };
+        match open::open_beside(group.first(), listen) {
+            Ok(fd) => {
+                let role = SocketRole::Shard { number, position: Some(group.next_position()) };
+                if let Some(name) = owner.held_name(role) {
+                    ctx.keeper.hold(&name, fd.as_fd());
+                }
+                group.add(Socket { fd: fd.into(), role });
+            }
+            // Two processes then accept from the first one.
+            Err(errno) => {
+                ctx.log.error_once("shard", format_args!("cannot open another socket at {key} for {app}: {errno}"));
+            }
+        }
+    }
+
+    /// Opens what is not open, or takes it from an app that is no more: the same one under its former name.
+    fn open_one(&mut self, ctx: &mut Ctx, wants: &Wants<'_>, listen: &Listen, key: &str) -> Result<(Owner, Group), Errno> {
+        let app = wants.spec.key().to_owned();
+        let is_ownerless = |owner: &&Owner| owner.key == key && !ctx.slots.iter().any(|slot| slot.spec().key() == owner.app);
+        if let Some(former) = self.by_app.keys().find(is_ownerless).cloned()
+            && let Some(group) = self.remove_group(ctx, &former)
+        {
+            return Ok((Owner { app, ..former }, group));
+        }
+        let mut file = None;
+        let socket = match wants.shard.filter(|_| matches!(listen.at, ListenAt::Tcp { .. })) {
+            Some(shard) => open_first_shard(ctx, listen, shard, &wants.rights)?,
+            None => {
+                let opened = open::open(listen, &wants.rights, Sharing::Alone)?;
+                file = opened.file;
+                Socket { fd: opened.fd.into(), role: SocketRole::Alone }
+            }
+        };
+        Ok((Owner { app, key: key.to_owned(), file }, Group::new(socket)))
+    }
+
+    /// Failed step, with the reason where errno's text is not enough.
+    fn explain(&self, at: &ListenAt, key: &str, errno: Errno) -> String {
+        let other = self.by_app.keys().find(|owner| owner.key == key);
+        let hint = match (at, errno) {
+            (_, Errno::ADDRINUSE) if other.is_some() => other.map_or_else(String::new, |owner| format!(" (the app {} has it)", owner.app)),
+            (ListenAt::Tcp { port: 1..1024, .. }, Errno::ACCESS) => " (ports below 1024 need root or CAP_NET_BIND_SERVICE)".into(),
+            (ListenAt::Unix { .. }, Errno::ADDRINUSE) => " (somebody listens there, or it is no socket)".into(),
+            _ => String::new(),
+        };
+        format!("listen at {at}{hint}")
+    }
+}
+
+/// Opens the first of several sockets of a port; the only one where the kernel does not let connections be steered.
+fn open_first_shard(ctx: &mut Ctx, listen: &Listen, shard: u32, rights: &FileRights) -> Result<Socket, Errno> {
+    let fd = open::open(listen, rights, Sharing::First)?.fd;
+    // At once: the next ones must not get anything before they are to.
+    match ostler_sys::net::reuseport::steer(&fd, &[0]) {
+        Ok(()) => Ok(Socket { fd: fd.into(), role: SocketRole::Shard { number: shard_number(shard), position: Some(0) } }),
+        Err(errno) => {
+            let at = &listen.at;
+            ctx.log.error_once(
+                "steer",
+                format_args!("the kernel does not let the connections at {at} be steered ({errno}): a reload may cut some"),
+            );
+            drop(fd);
+            Ok(Socket { fd: open::open(listen, rights, Sharing::Alone)?.fd.into(), role: SocketRole::Alone })
+        }
+    }
+}
+
+fn copy(fd: impl AsFd) -> Result<OwnedFd, Errno> {
+    rustix::io::fcntl_dupfd_cloexec(fd, 0)
+}
+
+/// Address at which it listens in fact.
+fn address_of(fd: &OwnedFd, wanted: &ListenAt) -> String {
+    let actual = match wanted {
+        ListenAt::Tcp { .. } => rustix::net::getsockname(fd).ok().and_then(|address| SocketAddr::try_from(address).ok()),
+        ListenAt::Unix { .. } => None,
+    };
+    match (actual, wanted) {
+        (Some(address), ListenAt::Tcp { address: None, .. }) => ListenAt::Tcp { address: None, port: address.port() },
+        (Some(address), _) => ListenAt::Tcp { address: Some(address.ip()), port: address.port() },
+        (None, wanted) => wanted.clone(),
+    }
+    .to_string()
+}

@@ -1,0 +1,161 @@
+//! Sockets that apps declare (`listen`): opened here, once per app, for programs of any language.
+//!
+//! # Theory of operation
+//!
+//! Before an instance is started, every socket of its app is open; the process gets copies as descriptors 3, 4, … and the variables of
+//! systemd's socket activation. The sockets belong to the app: no end of an instance closes them, the keeper's copies outlive the daemon,
+//! and a connection that nobody accepts yet waits in their queue. A port has a socket for each process ([`shards`]), everything else one
+//! for all. They are closed when nothing of the app is wanted up, or when no instance's description names them any more. A file of a unix
+//! socket is removed then, if it is still the one that was made.
+
+mod give;
+mod group;
+mod open;
+mod owner;
+mod rescue;
+mod shards;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use ostler_core::app::AppSpec;
+use ostler_core::lifecycle::{SpawnFailure, Transition};
+use ostler_core::serving::keyed;
+use ostler_sys::ProcRef;
+use ostler_sys::net::socket::{has_stopped, stop_listening};
+
+use crate::engine::{Beside, Ctx, Feature, InstanceStep};
+use crate::platform::rights::Rights;
+use group::{Group, Socket};
+use owner::Owner;
+use shards::Shards;
+
+/// Open sockets of all apps.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets {
+    by_app: BTreeMap<Owner, Group>,
+    shards: Shards,
+}
+
+impl Sockets {
+    pub(crate) const NAME: &str = "sockets";
+
+    fn find(&self, app: &str, key: &str) -> Option<(&Owner, &Group)> {
+        self.by_app.iter().find(|(owner, _)| owner.app == app && owner.key == key)
+    }
+
+    /// Adds a socket that is open.
+    fn add(&mut self, ctx: &mut Ctx, owner: Owner, socket: Socket) {
+        match self.by_app.get_mut(&owner) {
+            Some(present) => present.add(socket),
+            None => self.add_group(ctx, owner, Group::new(socket)),
+        }
+    }
+
+    fn add_group(&mut self, ctx: &mut Ctx, owner: Owner, group: Group) {
+        ctx.listening.add(&owner.app, &owner.key, Rc::clone(group.first()));
+        self.by_app.insert(owner, group);
+    }
+
+    /// Removes all sockets of an address, which the keeper does not hold for this owner any more.
+    fn remove_group(&mut self, ctx: &mut Ctx, owner: &Owner) -> Option<Group> {
+        let group = self.by_app.remove(owner)?;
+        ctx.listening.remove(&owner.app, &owner.key);
+        held(owner, &group).for_each(|(name, _)| ctx.keeper.drop_held(&name));
+        Some(group)
+    }
+
+    /// Closes sockets that no instance of an app needs: all when none is wanted up, else what no description names any more.
+    fn close_unused(&mut self, ctx: &mut Ctx, spec: &AppSpec) {
+        let app = spec.key();
+        if !self.by_app.keys().any(|owner| owner.app == app) {
+            return;
+        }
+        let up = ctx.slots.iter().filter(|slot| slot.spec().key() == app && slot.is_or_will_be_up());
+        let wanted: Vec<String> = up.flat_map(|slot| keyed(&slot.spec().listen).map(|(_, key)| key)).collect();
+        let is_unused = |owner: &&Owner| owner.app == app && !wanted.contains(&owner.key);
+        let unused: Vec<Owner> = self.by_app.keys().filter(is_unused).cloned().collect();
+        let rights = Rights::of(spec);
+        for owner in unused {
+            owner.remove_file(&rights);
+            if let Some(group) = self.remove_group(ctx, &owner) {
+                // Whoever gets the answer that the app was stopped finds its port closed.
+                group.sockets().for_each(|socket| stop_listening(socket.as_fd()));
+            }
+        }
+    }
+}
+
+/// Names and sockets for the keeper.
+fn held<'a>(owner: &'a Owner, group: &'a Group) -> impl Iterator<Item = (String, BorrowedFd<'a>)> {
+    group.sockets().filter_map(|socket| Some((owner.held_name(socket.role)?, socket.as_fd())))
+}
+
+impl Feature for Sockets {
+    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+        self.mark_dirty(ctx, step.id);
+    }
+
+    /// Handles a change that may decide whether it is to get new connections.
+    fn on_capacity(&mut self, ctx: &mut Ctx, id: u32) {
+        if shards::has_shard(ctx, id) {
+            self.mark_dirty(ctx, id);
+        }
+    }
+
+    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+        if matches!(transition, Transition::DrainTimeout) {
+            self.on_drain_timeout(ctx, id);
+        }
+        if matches!(transition, Transition::Stopped | Transition::Overlimit { .. } | Transition::CouldNotStart(_) | Transition::Deleted)
+            && let Some(slot) = ctx.slots.get(id)
+        {
+            let spec = Rc::clone(&slot.app().spec);
+            self.close_unused(ctx, &spec);
+        }
+    }
+
+    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+        self.give(ctx, id, beside)
+    }
+
+    fn on_adopted(&mut self, ctx: &mut Ctx, id: u32, process: ProcRef) {
+        self.rescue(ctx, id, process);
+    }
+
+    fn on_drain(&mut self, ctx: &mut Ctx, id: u32, inc: u32) -> bool {
+        self.empty_shard(ctx, id, inc)
+    }
+
+    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+        self.on_shard_timer(ctx, key);
+    }
+
+    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+        self.forget_shard(ctx, id);
+    }
+
+    /// Steers before the signals of this turn are sent: who is to end must not get anything new.
+    fn on_settled(&mut self, ctx: &mut Ctx) {
+        self.steer(ctx);
+    }
+
+    fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
+        self.by_app.iter().flat_map(|(owner, group)| held(owner, group)).collect()
+    }
+
+    fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+        if !owner::is_held_name(name) {
+            return Some(fd);
+        }
+        // One that has stopped is of a daemon that closed it, and died before the keeper heard of that.
+        match Owner::parse(name).filter(|_| !has_stopped(&fd)) {
+            Some((owner, role)) => self.add(ctx, owner, Socket { fd: fd.into(), role }),
+            None => ctx.keeper.drop_held(name),
+        }
+        None
+    }
+}

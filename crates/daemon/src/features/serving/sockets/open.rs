@@ -1,0 +1,137 @@
+//! Opening of one socket.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use ostler_core::serving::{Listen, ListenAt};
+use ostler_sys::net::socket::{SocketFile, listen_with};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with, sockopt};
+
+use crate::platform::rights::Rights;
+
+/// Queue of connections where the app names no length: Node's.
+const BACKLOG: i32 = 511;
+
+/// Owner and mode of a socket's file: who may connect there.
+#[derive(Clone, Debug)]
+pub(super) struct FileRights {
+    /// File mode creation mask, where the app names no mode.
+    pub umask: u32,
+    /// Rights of the app.
+    pub rights: Rights,
+}
+
+/// Socket that was opened.
+pub(super) struct Opened {
+    pub fd: OwnedFd,
+    /// Identity of the file that was made for it.
+    pub file: Option<(u64, u64)>,
+}
+
+/// Number of sockets of its port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sharing {
+    /// Only this one.
+    Alone,
+    /// This is the first of several.
+    First,
+    /// This is a further one.
+    Further,
+}
+
+/// Opens a socket: bound, listening, CLOEXEC. It blocks, as by systemd: a server that wants it otherwise sets that itself, and nobody may
+/// change it later, because all instances share it.
+pub(super) fn open(wanted: &Listen, rights: &FileRights, sharing: Sharing) -> Result<Opened, Errno> {
+    let backlog = backlog_of(wanted);
+    let mut file = None;
+    let socket = match &wanted.at {
+        ListenAt::Tcp { address: Some(address), port } => tcp((*address, *port).into(), backlog, sharing)?,
+        // All addresses of both families, or of IPv4 where there is no IPv6.
+        ListenAt::Tcp { address: None, port } => match tcp((Ipv6Addr::UNSPECIFIED, *port).into(), backlog, sharing) {
+            Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => tcp((Ipv4Addr::UNSPECIFIED, *port).into(), backlog, sharing)?,
+            opened => opened?,
+        },
+        ListenAt::Unix { path } => {
+            let (socket, made) = unix(Path::new(path), backlog, wanted.mode, rights)?;
+            file = Some(made);
+            socket
+        }
+    };
+    rustix::io::ioctl_fionbio(&socket, false)?;
+    Ok(Opened { fd: socket, file })
+}
+
+/// Opens a further socket of the port of this one.
+pub(super) fn open_beside(first: &OwnedFd, wanted: &Listen) -> Result<OwnedFd, Errno> {
+    let address = SocketAddr::try_from(getsockname(first)?)?;
+    let socket = tcp(address, backlog_of(wanted), Sharing::Further)?;
+    rustix::io::ioctl_fionbio(&socket, false)?;
+    Ok(socket)
+}
+
+fn backlog_of(wanted: &Listen) -> i32 {
+    wanted.backlog.and_then(|length| i32::try_from(length).ok()).unwrap_or(BACKLOG)
+}
+
+fn tcp(address: SocketAddr, backlog: i32, sharing: Sharing) -> Result<OwnedFd, Errno> {
+    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, false)?;
+    }
+    if sharing == Sharing::Further {
+        sockopt::set_socket_reuseport(&socket, true)?;
+    }
+    bind(&socket, &address)?;
+    if sharing == Sharing::First {
+        // Not before it is bound: otherwise it could become one of the sockets of another program that shares its port.
+        sockopt::set_socket_reuseport(&socket, true)?;
+    }
+    listen(&socket, backlog)?;
+    Ok(socket)
+}
+
+/// Socket and identity of its file, which only its owner can access until its mode is set.
+fn unix(path: &Path, backlog: i32, mode: Option<u32>, wanted: &FileRights) -> Result<(OwnedFd, (u64, u64)), Errno> {
+    if !path.is_absolute() {
+        return Err(Errno::INVAL);
+    }
+    let mode = mode.unwrap_or(0o777 & !wanted.umask) & 0o777;
+    let role = wanted.rights.entry_of_name(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    match role {
+        // In a folder that the app's user may change: whatever that user does there meanwhile, nothing happens but what it may do.
+        Some(role) if !role.rights().are_ours() => {
+            let rights = role.rights();
+            rights.open_socket(|| {
+                match bind_at(path, backlog, mode, None) {
+                    // The name is too long, or that user may not go the way to the folder.
+                    Err(Errno::ACCESS | Errno::NAMETOOLONG) => bind_at(&role.through(), backlog, mode, None),
+                    bound => bound,
+                }
+            })
+        }
+        _ => bind_at(path, backlog, mode, wanted.rights.user().map(|user| (user.uid, user.gid))),
+    }
+}
+
+fn bind_at(path: &Path, backlog: i32, mode: u32, owner: Option<(u32, u32)>) -> Result<(OwnedFd, (u64, u64)), Errno> {
+    let socket = listen_with(path, backlog)?;
+    let opened_up = || {
+        let file = SocketFile::at(path)?;
+        if let Some((uid, gid)) = owner {
+            file.give_to(uid, gid)?;
+        }
+        file.set_mode(mode)?;
+        Ok(file.identity)
+    };
+    match opened_up() {
+        Ok(file) => Ok((socket, file)),
+        Err(errno) => {
+            let _ = rustix::fs::unlink(path);
+            Err(errno)
+        }
+    }
+}

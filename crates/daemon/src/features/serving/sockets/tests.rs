@@ -1,0 +1,257 @@
+//! Declared sockets over a played context: who gets which, who gets connections, when they are closed.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+
+use ostler_core::lifecycle::{Event, ExitReport, Origin, State};
+use ostler_core::serving::{Listen, ListenAt, Scheduling};
+use ostler_sys::net::listening::inode;
+
+use super::*;
+use crate::engine::{Input, Played, Request};
+
+fn user() -> Origin {
+    Origin::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None }
+}
+
+fn socket(at: ListenAt) -> Listen {
+    Listen { at, name: "web".into(), backlog: None, mode: None }
+}
+
+/// Port that the kernel chooses.
+fn port() -> Listen {
+    socket(ListenAt::Tcp { address: Some([127, 0, 0, 1].into()), port: 0 })
+}
+
+fn app(listen: Vec<Listen>) -> AppSpec {
+    AppSpec { name: "api".into(), script: "/bin/true".into(), listen, ..AppSpec::default() }
+}
+
+fn played() -> (Played, Sockets) {
+    (Played::new(&[Sockets::NAME]), Sockets::default())
+}
+
+/// What the next process of an instance gets.
+fn prepared(played: &mut Played, sockets: &mut Sockets, id: u32) -> Result<Vec<(OwnedFd, i32)>, SpawnFailure> {
+    let mut beside = Beside::default();
+    sockets.on_prepare(&mut played.ctx, id, 1, &mut beside)?;
+    Ok(beside.fds)
+}
+
+/// Process of a new instance that has run for long, with its copies.
+fn running(played: &mut Played, sockets: &mut Sockets, spec: &AppSpec) -> (u32, Vec<OwnedFd>) {
+    let id = played.instance(spec.clone());
+    let fds = prepared(played, sockets, id).unwrap();
+    played.start(sockets, id, 4711);
+    sockets.on_settled(&mut played.ctx);
+    played.pass(sockets, 2000);
+    sockets.on_settled(&mut played.ctx);
+    (id, fds.into_iter().map(|(fd, _)| fd).collect())
+}
+
+/// Ends an instance as a user's command does.
+fn stopped(played: &mut Played, sockets: &mut Sockets, id: u32) {
+    played.dispatch(sockets, id, Event::Stop(user()));
+    let inc = played.ctx.slots.get(id).unwrap().durable.instance.inc;
+    let exit = ExitReport { ending: ostler_core::lifecycle::Ending::Code(0), oom: false };
+    played.dispatch(sockets, id, Event::Exited { inc, exit });
+    played.dispatch(sockets, id, Event::TreeGone { inc });
+    sockets.on_transition(&mut played.ctx, id, &Transition::Stopped);
+}
+
+fn address(fd: &OwnedFd) -> SocketAddr {
+    rustix::net::getsockname(fd).unwrap().try_into().unwrap()
+}
+
+/// Number of connections that wait there.
+fn waiting(fd: &OwnedFd) -> usize {
+    let listener = TcpListener::from(fd.try_clone().unwrap());
+    listener.set_nonblocking(true).unwrap();
+    let accepted = std::iter::from_fn(|| match listener.accept() {
+        Ok(accepted) => Some(accepted),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+        Err(error) => panic!("{error}"),
+    });
+    accepted.count()
+}
+
+fn connect(address: SocketAddr, count: usize) -> Vec<TcpStream> {
+    (0..count).map(|_| TcpStream::connect(address).unwrap()).collect()
+}
+
+fn same(a: &OwnedFd, b: &OwnedFd) -> bool {
+    inode(a.as_fd()) == inode(b.as_fd())
+}
+
+/// A user's start that fails is the last one: nobody is left whom clients could wait for.
+#[test]
+fn an_app_that_cannot_be_started_has_no_open_port() {
+    let (mut played, mut sockets) = played();
+    let id = played.instance(app(vec![port()]));
+    played.dispatch(&mut sockets, id, Event::Start(user()));
+    let fds = prepared(&mut played, &mut sockets, id).unwrap();
+    let address = address(&fds[0].0);
+    drop((fds, connect(address, 1)));
+    let inc = played.ctx.slots.get(id).unwrap().durable.instance.inc;
+    let failure = SpawnFailure { step: "exec".into(), errno: 2 };
+    played.dispatch(&mut sockets, id, Event::SpawnFailed { inc, failure });
+    let record = played.ctx.slots.get(id).unwrap().durable.instance.exits.iter().next_back().unwrap().clone();
+    sockets.on_transition(&mut played.ctx, id, &Transition::CouldNotStart(record));
+    assert!(TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn all_of_an_app_get_copies_of_one_socket_where_it_wants_that() {
+    let (mut played, mut sockets) = played();
+    let path = played.home().join("a.sock").to_str().unwrap().to_owned();
+    let spec = AppSpec { scheduling: Scheduling::Shared, ..app(vec![port(), socket(ListenAt::Unix { path: path.clone() })]) };
+    let (first, second) = (played.instance(spec.clone()), played.instance(spec));
+    let of_first = prepared(&mut played, &mut sockets, first).unwrap();
+    let of_second = prepared(&mut played, &mut sockets, second).unwrap();
+    assert_eq!(of_first.iter().map(|(_, number)| *number).collect::<Vec<_>>(), [3, 4]);
+    assert!(of_first.iter().zip(&of_second).all(|((a, _), (b, _))| same(a, b)));
+    let shown = &played.ctx.slots.get(first).unwrap().durable.learned.sockets;
+    assert_eq!(shown.iter().map(|socket| &socket.address).collect::<Vec<_>>(), [&address(&of_first[0].0).to_string(), &path]);
+    assert_eq!(played.ctx.listening.app_of(inode(of_first[1].0.as_fd()).unwrap()), Some("api"));
+}
+
+#[test]
+fn all_sockets_or_none() {
+    let (mut played, mut sockets) = played();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = |port| ListenAt::Tcp { address: Some([127, 0, 0, 1].into()), port };
+    let path = played.home().join("a.sock");
+    let unix = ListenAt::Unix { path: path.to_str().unwrap().into() };
+    let id = played.instance(app(vec![socket(unix), socket(at(taken.local_addr().unwrap().port()))]));
+    let failure = prepared(&mut played, &mut sockets, id).unwrap_err();
+    assert_eq!(failure.step, format!("listen at {}", taken.local_addr().unwrap()));
+    assert!(!path.exists() && sockets.by_app.is_empty(), "{sockets:?}");
+}
+
+#[test]
+fn what_a_former_daemon_opened_is_given_on() {
+    let (mut played, mut sockets) = played();
+    let spec = app(vec![port()]);
+    let (_, of_first) = running(&mut played, &mut sockets, &spec);
+    let held: Vec<(String, OwnedFd)> =
+        sockets.held(&played.ctx).into_iter().map(|(name, fd)| (name, fd.try_clone_to_owned().unwrap())).collect();
+    assert_eq!(held.len(), 1);
+    let mut next = Sockets::default();
+    for (name, fd) in held {
+        assert!(next.take_back(&mut played.ctx, &name, fd).is_none());
+    }
+    assert!(next.take_back(&mut played.ctx, "other:1", OwnedFd::from(std::fs::File::open("/dev/null").unwrap())).is_some());
+    let id = *played.ctx.slots.of_app("api").first().unwrap();
+    let again = prepared(&mut played, &mut next, id).unwrap();
+    assert!(same(&of_first[0], &again[0].0));
+}
+
+#[test]
+fn new_connections_go_to_who_serves() {
+    let (mut played, mut sockets) = played();
+    let spec = app(vec![port()]);
+    let (first, of_first) = running(&mut played, &mut sockets, &spec);
+    let at = address(&of_first[0]);
+    let second = played.instance(spec);
+    let of_second = prepared(&mut played, &mut sockets, second).unwrap().remove(0).0;
+    assert!(!same(&of_first[0], &of_second) && address(&of_second) == at);
+    played.start(&mut sockets, second, 4712);
+    sockets.on_settled(&mut played.ctx);
+    let clients = connect(at, 20);
+    assert_eq!((waiting(&of_first[0]), waiting(&of_second)), (20, 0), "nobody knows whether it accepts already");
+    drop(clients);
+    played.pass(&mut sockets, 1000);
+    sockets.on_settled(&mut played.ctx);
+    let clients = connect(at, 100);
+    let (one, other) = (waiting(&of_first[0]), waiting(&of_second));
+    assert!(one > 0 && other > 0 && one + other == 100, "{one} {other}");
+    drop(clients);
+    // A check of its readiness fails.
+    played.ctx.slots.get_mut(first).unwrap().live.unready = true;
+    sockets.on_capacity(&mut played.ctx, first);
+    sockets.on_settled(&mut played.ctx);
+    let _clients = connect(at, 20);
+    assert_eq!((waiting(&of_first[0]), waiting(&of_second)), (0, 20));
+}
+
+#[test]
+fn a_process_that_is_to_finish_gets_nothing_new_and_takes_what_it_has() {
+    let (mut played, mut sockets) = played();
+    let spec = app(vec![port()]);
+    let (first, of_first) = running(&mut played, &mut sockets, &spec);
+    assert!(!sockets.on_drain(&mut played.ctx, first, 1), "there is nobody else");
+    let (_, of_second) = running(&mut played, &mut sockets, &spec);
+    let early = connect(address(&of_first[0]), 40);
+    played.dispatch(&mut sockets, first, Event::StopGently(user()));
+    let State::Draining { inc, .. } = played.ctx.slots.get(first).unwrap().durable.instance.state else { panic!() };
+    assert!(sockets.on_drain(&mut played.ctx, first, inc));
+    let late = connect(address(&of_first[0]), 20);
+    played.pass(&mut sockets, 10_000);
+    assert!(played.queued().is_empty(), "some wait there still");
+    let accepted = waiting(&of_first[0]);
+    assert_eq!(accepted + waiting(&of_second[0]), early.len() + late.len());
+    assert!((1..=early.len()).contains(&accepted), "{accepted}");
+    played.pass(&mut sockets, 200);
+    assert!(played.queued().is_empty(), "another one may be on its way");
+    played.pass(&mut sockets, 200);
+    let asked = played.queued();
+    assert!(matches!(&asked[..], [Input::Request(Request::FinishRequests { id, inc: of })] if *id == first && *of == inc), "{asked:?}");
+    assert_eq!(played.ctx.timers.next_ms(), None);
+}
+
+#[test]
+fn closed_when_nobody_of_the_app_is_wanted_up() {
+    let (mut played, mut sockets) = played();
+    let path = played.home().join("a.sock");
+    let spec = app(vec![socket(ListenAt::Unix { path: path.to_str().unwrap().into() })]);
+    let (first, fds) = running(&mut played, &mut sockets, &spec);
+    let (second, _) = running(&mut played, &mut sockets, &spec);
+    stopped(&mut played, &mut sockets, first);
+    assert!(path.exists() && sockets.by_app.len() == 1);
+    stopped(&mut played, &mut sockets, second);
+    assert!(!path.exists() && sockets.by_app.is_empty());
+    assert_eq!(played.ctx.listening.app_of(inode(fds[0].as_fd()).unwrap()), None);
+}
+
+#[test]
+fn a_file_that_somebody_else_made_there_stays() {
+    let (mut played, mut sockets) = played();
+    let path = played.home().join("a.sock");
+    let (id, _) = running(&mut played, &mut sockets, &app(vec![socket(ListenAt::Unix { path: path.to_str().unwrap().into() })]));
+    std::fs::remove_file(&path).unwrap();
+    let _theirs = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    stopped(&mut played, &mut sockets, id);
+    assert!(path.exists() && sockets.by_app.is_empty());
+}
+
+#[test]
+fn what_no_description_names_any_more_is_closed() {
+    let (mut played, mut sockets) = played();
+    let (id, _) = running(&mut played, &mut sockets, &app(vec![port(), port()]));
+    assert_eq!(sockets.by_app.len(), 2);
+    let (edited, _) = played.ctx.slots.shared_app(app(vec![port()]));
+    let settings = crate::platform::settings::Settings::from_env(played.home().to_owned());
+    played.ctx.slots.get_mut(id).unwrap().describe(edited, &settings);
+    prepared(&mut played, &mut sockets, id).unwrap();
+    assert_eq!(sockets.by_app.keys().map(|owner| owner.key.as_str()).collect::<Vec<_>>(), ["127.0.0.1:0#1"]);
+}
+
+#[test]
+fn a_process_that_was_adopted_gives_its_socket_back() {
+    let (mut played, mut sockets) = played();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let id = played.instance(app(vec![socket(ListenAt::Tcp { address: Some([127, 0, 0, 1].into()), port: 0 })]));
+    let stdin = Stdio::from(OwnedFd::from(listener.try_clone().unwrap()));
+    let mut child = Command::new("/bin/sh").args(["-c", "exec sleep 60 3<&0"]).stdin(stdin).spawn().unwrap();
+    let comm = format!("/proc/{}/comm", child.id());
+    while std::fs::read_to_string(&comm).unwrap().trim() != "sleep" {
+        std::thread::yield_now();
+    }
+    let process = ProcRef::of(i32::try_from(child.id()).unwrap()).unwrap();
+    sockets.on_adopted(&mut played.ctx, id, process);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let given = prepared(&mut played, &mut sockets, id).unwrap();
+    assert!(same(&given[0].0, &listener.into()));
+}

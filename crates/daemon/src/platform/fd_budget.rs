@@ -1,0 +1,120 @@
+//! Budget of descriptors: how many there are, and who gets them.
+//!
+//! Where the limit of open files is small, apps must not take what clients, rotations and another keeper need: an app that finds no room is
+//! refused before it is started, with a word on the limit. What a new keeper needs is set aside from the beginning, because clients may
+//! take all the rest.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use ostler_core::lifecycle::SpawnFailure;
+use ostler_sys::process::rlimit;
+
+/// Divisor of the limit for the part that stays free for what is not an app.
+const SHARE: u64 = 8;
+/// Least number that stays free.
+const LEAST: u64 = 16;
+/// Greatest number that stays free.
+const MOST: u64 = 128;
+/// Descriptors of a new keeper: its link (two), state and `/dev/null`, and some more.
+const SET_ASIDE: usize = 8;
+/// No more descriptors for this process.
+const TOO_MANY: i32 = rustix::io::Errno::MFILE.raw_os_error();
+
+fn one_more() -> rustix::io::Result<OwnedFd> {
+    rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), 0)
+}
+
+/// The limit of open files, and what is set aside for a new keeper.
+#[derive(Debug)]
+pub(crate) struct FdBudget {
+    limit: u64,
+    aside: Vec<OwnedFd>,
+}
+
+impl FdBudget {
+    /// The budget by the limit of this process, which does not change.
+    pub(crate) fn new() -> Self {
+        let mut budget = Self { limit: rlimit::nofile().soft, aside: Vec::new() };
+        budget.set_aside();
+        budget
+    }
+
+    fn free_share(&self) -> u64 {
+        (self.limit / SHARE).clamp(LEAST, MOST)
+    }
+
+    /// True if there are enough for an app. Numbers are given from the lowest up, so the next one shows how many are in use.
+    pub(crate) fn has_room(&self) -> bool {
+        let next = one_more().map_or(u64::MAX, |fd| fd.as_raw_fd().unsigned_abs().into());
+        next.saturating_add(self.free_share()) < self.limit
+    }
+
+    /// True if less than half of them are in use, so that what is useful but not needed may have one.
+    pub(crate) fn has_plenty(&self) -> bool {
+        one_more().is_ok_and(|fd| u64::from(fd.as_raw_fd().unsigned_abs()) < self.limit / 2)
+    }
+
+    /// Descriptors that may wait for the keeper in our hands.
+    pub(crate) fn may_wait(&self) -> usize {
+        usize::try_from(self.free_share() / 2).unwrap_or(0)
+    }
+
+    /// Gives back what is set aside, for a new keeper.
+    pub(crate) fn give_back(&mut self) {
+        self.aside.clear();
+    }
+
+    /// Sets aside as many as are to be had.
+    pub(crate) fn set_aside(&mut self) {
+        let missing = SET_ASIDE.saturating_sub(self.aside.len());
+        self.aside.extend((0..missing).map_while(|_| one_more().ok()));
+    }
+
+    /// The failure of a start for which there was no room.
+    pub(crate) fn refusal(&self) -> SpawnFailure {
+        self.explain(SpawnFailure { step: "descriptors".to_owned(), errno: TOO_MANY })
+    }
+
+    /// Adds which limit was met, and how it is raised.
+    pub(crate) fn explain(&self, mut failure: SpawnFailure) -> SpawnFailure {
+        if failure.errno == TOO_MANY && !failure.step.contains("limit of open files") {
+            let hint = format!(" (the limit of open files is {}, raise it with ulimit -n, LimitNOFILE= or --ulimit nofile=)", self.limit);
+            failure.step.push_str(&hint);
+        }
+        failure
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn part_of_the_limit_is_not_for_apps() {
+        for (limit, share) in [(20, 16), (256, 32), (1024, 128), (1 << 20, 128)] {
+            let budget = FdBudget { limit, aside: Vec::new() };
+            assert_eq!((budget.free_share(), budget.may_wait()), (share, usize::try_from(share / 2).unwrap()), "{limit}");
+        }
+        assert!(!FdBudget { limit: LEAST, aside: Vec::new() }.has_room());
+        assert!(FdBudget { limit: 1 << 20, aside: Vec::new() }.has_room());
+    }
+
+    #[test]
+    fn a_refusal_says_which_limit_was_met_and_only_once() {
+        let budget = FdBudget { limit: 256, aside: Vec::new() };
+        let refusal = budget.refusal();
+        assert!(refusal.step.contains("the limit of open files is 256") && refusal.errno == TOO_MANY, "{}", refusal.step);
+        assert_eq!(budget.explain(refusal.clone()).step, refusal.step);
+        assert_eq!(budget.explain(SpawnFailure::new("exec", 2)).step, "exec");
+    }
+
+    #[test]
+    fn what_a_new_keeper_needs_is_there_although_others_have_the_rest() {
+        let mut budget = FdBudget::new();
+        assert_eq!(budget.aside.len(), SET_ASIDE);
+        budget.give_back();
+        assert!(budget.aside.is_empty());
+        budget.set_aside();
+        assert_eq!(budget.aside.len(), SET_ASIDE);
+    }
+}

@@ -1,0 +1,347 @@
+//! Node IPC channel of an instance, daemon's end.
+//!
+//! The keeper holds a copy, so that a channel outlives the daemon. Lines are looked at in the socket first and taken out only when
+//! they were handled and are in the journal: a daemon that dies in between leaves them to the next one.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use ostler_core::serving::budget::{Channel, Kept, MESSAGE_BYTES};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg};
+use serde_json::Value;
+
+use crate::platform::reactor::{Reactor, Source};
+
+/// Bytes of one read that Node gets at most. A message with a descriptor must not be cut by the end of a read, or the descriptor goes to
+/// another message and a client talks to the wrong server. So it is sent only if all that is unread then, and it, fit in one read.
+const UNREAD_BYTES: usize = 64 << 10;
+/// Size of the send buffer, which the kernel doubles.
+const SEND_BUFFER_BYTES: usize = 104 << 10;
+/// Most unsent bytes for an app that does not read; beyond it new messages are refused.
+const MAX_BACKLOG_BYTES: usize = 1 << 20;
+
+/// Name of the feature that reads channels: it learns when one is ready.
+pub(crate) const READER: &str = "channels";
+
+/// One channel.
+#[derive(Debug)]
+pub(crate) struct Ipc {
+    fd: OwnedFd,
+    slot: u32,
+    key: u64,
+    /// Beginning of a line whose end has not come yet.
+    partial: Vec<u8>,
+    /// Whether the rest of a line that is too long is on its way.
+    skipping: bool,
+    /// Budget of what the app sends.
+    pub budget: Channel,
+    /// Budget of what is kept of it; none = nobody looked yet.
+    pub kept: Option<Kept>,
+    /// Time before which nobody looks at it.
+    muted_until_ms: Option<u64>,
+    /// Bytes that were handled but not yet taken out of the socket.
+    peeked: usize,
+    out: VecDeque<Queued>,
+    waits_for_room: bool,
+    /// Bound of what was sent and is unread.
+    unread_bytes: usize,
+    ended: bool,
+}
+
+/// Result of a read.
+#[derive(Debug, Default)]
+pub(crate) struct Received {
+    /// Which bytes of the buffer are whole lines, the last newline not counted; none when there is no whole line.
+    pub lines: Option<std::ops::Range<usize>>,
+    /// Beginning to which the first line belongs.
+    pub beginning: Vec<u8>,
+    /// Whether the app closed its end, or is not read any more.
+    pub ended: bool,
+    /// Whether a line was too long, and is skipped.
+    pub overlong: bool,
+    /// Number of bytes read.
+    pub bytes: usize,
+    /// Whether more may be there.
+    pub more: bool,
+}
+
+/// Result of sending a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// It is on its way.
+    Yes,
+    /// The app does not read: it has to wait, [`crate::platform::reactor`] says when there is room.
+    NoRoom,
+    /// The app's end is closed.
+    Ended,
+}
+
+/// Name under which the keeper holds the channel of a process.
+pub(crate) fn held_name(key: u64) -> String {
+    format!("ipc:{key}")
+}
+
+/// The process whose channel this is, by the name under which the keeper holds it.
+pub(crate) fn key_of(name: &str) -> Option<u64> {
+    name.strip_prefix("ipc:")?.parse().ok()
+}
+
+impl Ipc {
+    /// Watches a channel. None when it cannot be watched.
+    pub(crate) fn open(fd: OwnedFd, slot: u32, key: u64, reactor: &Reactor) -> Option<Self> {
+        rustix::io::ioctl_fionbio(&fd, true).ok()?;
+        // The kernel reports room for more when a quarter is used at most: with this size that is below UNREAD_BYTES.
+        let _ = rustix::net::sockopt::set_socket_send_buffer_size(&fd, SEND_BUFFER_BYTES);
+        reactor.add(&fd, Source::Feature(READER, u64::from(slot))).ok()?;
+        Some(Self {
+            fd,
+            slot,
+            key,
+            partial: Vec::new(),
+            skipping: false,
+            budget: Channel::default(),
+            kept: None,
+            muted_until_ms: None,
+            peeked: 0,
+            out: VecDeque::new(),
+            waits_for_room: false,
+            unread_bytes: usize::MAX,
+            ended: false,
+        })
+    }
+
+    /// Name under which the keeper holds a copy.
+    pub(crate) fn held_name(&self) -> String {
+        held_name(self.key)
+    }
+
+    /// The keeper's key of the process it belongs to.
+    pub(crate) fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// Ends it: the app's end is closed, nothing more comes, nothing can be sent.
+    pub(crate) fn end(&mut self, reactor: &Reactor) {
+        reactor.remove(&self.fd);
+        self.ended = true;
+        self.out.clear();
+        self.partial = Vec::new();
+    }
+
+    /// Ends watching. The keeper's copy has to be dropped by the caller.
+    pub(crate) fn close(self, reactor: &Reactor) {
+        reactor.remove(&self.fd);
+    }
+
+    /// Reads what is there. What was given out stays in the socket until [`Ipc::consume`].
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Received {
+        let mut received = Received::default();
+        if self.ended {
+            return received;
+        }
+        self.consume();
+        let seen = match recv(&self.fd, &mut *buffer, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
+            Ok((_, 0)) => {
+                received.ended = true;
+                return received;
+            }
+            Ok((_, len)) => &buffer[..len],
+            // More comes with the next turn of the loop.
+            Err(Errno::INTR | Errno::AGAIN) => return received,
+            Err(_) => {
+                received.ended = true;
+                return received;
+            }
+        };
+        received.more = true;
+        received.bytes = seen.len();
+        if let Some(end) = memchr::memrchr(b'\n', seen) {
+            let first = memchr::memchr(b'\n', seen).unwrap_or(end);
+            let beginning = std::mem::take(&mut self.partial);
+            let is_skipped = std::mem::take(&mut self.skipping);
+            received.overlong = !is_skipped && beginning.len() + first > MESSAGE_BYTES;
+            if is_skipped || received.overlong {
+                // The end of a line that is too long.
+                received.lines = (first < end).then_some(first + 1..end);
+            } else {
+                received.lines = Some(0..end);
+                received.beginning = beginning;
+            }
+            self.peeked = end + 1;
+            return received;
+        }
+        if !self.skipping && self.partial.len() + seen.len() > MESSAGE_BYTES {
+            // Nobody waits for its end.
+            self.skipping = true;
+            self.partial = Vec::new();
+            received.overlong = true;
+        }
+        if !self.skipping {
+            // A line longer than the buffer has to be collected here.
+            self.partial.extend_from_slice(seen);
+        }
+        self.peeked = seen.len();
+        self.consume();
+        received
+    }
+
+    /// Mutes it: nobody reads it before this time, and who writes has to wait.
+    pub(crate) fn mute(&mut self, reactor: &Reactor, until_ms: u64) {
+        if !self.ended {
+            // Not merely without interest: its end would be reported all the same, again and again.
+            reactor.remove(&self.fd);
+            self.muted_until_ms = Some(until_ms);
+        }
+    }
+
+    /// Ends the mute, if it was muted until now. False when it cannot be.
+    pub(crate) fn unmute(&mut self, reactor: &Reactor, now_ms: u64) -> bool {
+        if self.ended || self.muted_until_ms.is_none_or(|until_ms| until_ms > now_ms) {
+            return true;
+        }
+        self.muted_until_ms = None;
+        let source = Source::Feature(READER, u64::from(self.slot));
+        if self.waits_for_room { reactor.add_for_write(&self.fd, source) } else { reactor.add(&self.fd, source) }.is_ok()
+    }
+
+    /// Takes what was handled out of the socket.
+    pub(crate) fn consume(&mut self) {
+        // Nobody looks at it: filling it with zeros first would be a tenth of the work.
+        let mut buffer = [MaybeUninit::<u8>::uninit(); 16 << 10];
+        while self.peeked > 0 {
+            let len = self.peeked.min(buffer.len());
+            match recv(&self.fd, &mut buffer[..len], RecvFlags::DONTWAIT) {
+                Ok((_, got)) if got > 0 => self.peeked -= got.min(self.peeked),
+                Err(Errno::INTR) => {}
+                // Gone with the channel.
+                Ok(_) | Err(_) => self.peeked = 0,
+            }
+        }
+    }
+
+    /// Hands over a descriptor with its line at once, or not at all. Its copies stay the caller's.
+    pub(crate) fn hand_over(&mut self, reactor: &Reactor, line: &[u8], fd: BorrowedFd<'_>) -> Sent {
+        if self.ended {
+            return Sent::Ended;
+        }
+        if !self.out.is_empty() || !self.has_room_for(line.len()) {
+            return self.no_room(reactor);
+        }
+        match self.send(line, Some(fd)) {
+            Ok(sent) if sent == line.len() => Sent::Yes,
+            Ok(sent) => {
+                // The descriptor went with the first byte.
+                self.out.push_back(Queued { line: line.to_vec(), sent, fd: None });
+                self.no_room(reactor);
+                Sent::Yes
+            }
+            Err(Errno::AGAIN | Errno::INTR) => self.no_room(reactor),
+            // Nothing that this socket would report: the caller tries again.
+            Err(Errno::TOOMANYREFS | Errno::NOBUFS | Errno::NOMEM) => Sent::NoRoom,
+            Err(_) => Sent::Ended,
+        }
+    }
+
+    fn has_room_for(&mut self, bytes: usize) -> bool {
+        if self.unread_bytes.saturating_add(bytes) > UNREAD_BYTES {
+            // Most of it will have been read meanwhile.
+            self.unread_bytes = ostler_sys::net::socket::unread(&self.fd).unwrap_or(usize::MAX);
+        }
+        self.unread_bytes.saturating_add(bytes) <= UNREAD_BYTES
+    }
+
+    fn send(&mut self, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<usize, Errno> {
+        let sent = send(self.fd.as_fd(), bytes, fd)?;
+        self.unread_bytes = self.unread_bytes.saturating_add(sent);
+        Ok(sent)
+    }
+
+    fn no_room(&mut self, reactor: &Reactor) -> Sent {
+        self.wait_for_room(reactor, true);
+        Sent::NoRoom
+    }
+
+    fn wait_for_room(&mut self, reactor: &Reactor, waits: bool) -> bool {
+        if waits == self.waits_for_room {
+            return true;
+        }
+        self.waits_for_room = waits;
+        if self.muted_until_ms.is_some() {
+            return true;
+        }
+        reactor.want_write(self.fd.as_fd(), Source::Feature(READER, u64::from(self.slot)), waits).is_ok()
+    }
+
+    /// Sends one message, with a descriptor if there is one. False when the app's end is closed or it does not read.
+    pub(crate) fn send_message(&mut self, reactor: &Reactor, message: &Value, fd: Option<Rc<OwnedFd>>) -> bool {
+        let line = ostler_proto::node::encode(message);
+        if self.ended || self.out.iter().map(|queued| queued.line.len()).sum::<usize>() + line.len() > MAX_BACKLOG_BYTES {
+            return false;
+        }
+        self.out.push_back(Queued { line, sent: 0, fd });
+        self.drain(reactor)
+    }
+
+    /// Sends what is queued, as far as the socket takes it. False when the app's end is closed.
+    pub(crate) fn drain(&mut self, reactor: &Reactor) -> bool {
+        let mut waits = false;
+        while let Some(mut queued) = self.out.pop_front() {
+            if queued.fd.is_some() && !self.has_room_for(queued.line.len()) {
+                self.out.push_front(queued);
+                waits = true;
+                break;
+            }
+            let sent = self.send(&queued.line[queued.sent..], queued.fd.as_ref().map(|fd| fd.as_fd()));
+            if let Ok(sent) = sent {
+                queued.sent += sent;
+                // It has gone with the first byte.
+                queued.fd = None;
+            }
+            if queued.sent < queued.line.len() {
+                self.out.push_front(queued);
+            }
+            match sent {
+                Ok(_) => {}
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    waits = true;
+                    break;
+                }
+                // Nothing that this socket would report: tried again with the next event.
+                Err(Errno::TOOMANYREFS | Errno::NOBUFS | Errno::NOMEM) => break,
+                Err(_) => return false,
+            }
+        }
+        self.wait_for_room(reactor, waits)
+    }
+}
+
+impl AsFd for Ipc {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// A message that is not sent yet, or not whole.
+#[derive(Debug)]
+struct Queued {
+    line: Vec<u8>,
+    sent: usize,
+    fd: Option<Rc<OwnedFd>>,
+}
+
+/// One call: a descriptor goes with the first byte.
+fn send(socket: BorrowedFd<'_>, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<usize, Errno> {
+    ostler_sys::played::step();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = fd.map(|fd| [fd]);
+    if let Some(fds) = &fds {
+        control.push(SendAncillaryMessage::ScmRights(fds));
+    }
+    sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+}

@@ -1,0 +1,21 @@
+//! Platform: what touches the world: the event loop, the keeper, threads, files, rights.
+
+pub(crate) mod conf;
+pub(crate) mod fd_budget;
+pub(crate) mod files;
+pub(crate) mod incident;
+pub(crate) mod ipc;
+pub(crate) mod keeper_door;
+pub(crate) mod log;
+pub(crate) mod node_version;
+pub(crate) mod probe;
+pub(crate) mod reactor;
+pub(crate) mod rights;
+pub(crate) mod sample;
+pub(crate) mod secrets;
+pub(crate) mod settings;
+pub(crate) mod shared_folder;
+pub(crate) mod threads;
+pub(crate) mod users;
+pub(crate) mod waker;
+pub(crate) mod working_trees;

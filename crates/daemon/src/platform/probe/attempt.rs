@@ -1,0 +1,363 @@
+//! One attempt of a probe: connect, send, read the first line. Every step returns at once.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+use ostler_core::health::Verdict;
+use ostler_core::health::probe::{Answer, HttpQuestion, Question, Status};
+use ostler_sys::net::dial;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+
+use crate::platform::reactor::{Reactor, Source};
+
+/// Where the socket is watched; none = the caller checks again by itself.
+pub(super) type Watcher<'a> = Option<(&'a Reactor, Source)>;
+
+/// Connection of an attempt, and its progress.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    socket: OwnedFd,
+    peer: SocketAddr,
+    phase: Phase,
+    /// Number of addresses that were tried.
+    tried: usize,
+    /// What it waits for: none = it is not watched yet; else whether it waits for room to write, too.
+    watched: Option<bool>,
+    /// Our own end, once it was needed.
+    local: Option<SocketAddr>,
+    /// Failure of the addresses that were tried before.
+    earlier: Option<Failure>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Connecting,
+    Sending { sent: usize },
+    Reading(Answer),
+}
+
+/// State of an attempt.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It continues when the socket is ready.
+    Waiting,
+    /// The answer is good.
+    Good,
+    /// The answer is bad, or there is none.
+    Failed(Failure),
+}
+
+/// Failure of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// The reason.
+    pub words: String,
+    /// Whether the attempt failed on our side, so it says nothing about the server.
+    pub is_ours: bool,
+}
+
+impl Failure {
+    fn of(errno: Errno) -> Self {
+        Self { words: words(errno), is_ours: Verdict::of_connection(errno.raw_os_error()) == Verdict::Broken }
+    }
+
+    /// Returns the failure to report of two addresses of a host: an answer of a server counts before a failure of our own.
+    fn or(self, earlier: Option<Self>) -> Self {
+        match earlier {
+            Some(earlier) if self.is_ours => earlier,
+            _ => self,
+        }
+    }
+}
+
+impl Attempt {
+    /// Begins with the first address that can be reached. [`Attempt::advance`] is next: on this machine a connection is there at once.
+    pub(super) fn begin(question: &Question, addresses: &[IpAddr]) -> Result<Self, Failure> {
+        Self::begin_at(question, addresses, 0, None)
+    }
+
+    fn begin_at(question: &Question, addresses: &[IpAddr], mut tried: usize, mut earlier: Option<Failure>) -> Result<Self, Failure> {
+        while let Some(address) = addresses.get(tried) {
+            tried += 1;
+            let peer = SocketAddr::new(*address, question.port);
+            match dial::connect(peer) {
+                Ok(socket) => return Ok(Self { socket, peer, phase: Phase::Connecting, tried, watched: None, local: None, earlier }),
+                Err(errno) => earlier = Some(Failure::of(errno).or(earlier)),
+            }
+        }
+        Err(earlier.unwrap_or_else(|| Failure::of(Errno::ADDRNOTAVAIL)))
+    }
+
+    /// Our own end of the connection, if it was needed.
+    pub(super) fn local(&self) -> Option<SocketAddr> {
+        self.local
+    }
+
+    #[cfg(test)]
+    pub(super) fn own_end(&self) -> Option<SocketAddr> {
+        dial::local(&self.socket)
+    }
+
+    /// Looks up our own end.
+    pub(super) fn find_local(&mut self) -> Option<SocketAddr> {
+        self.local = dial::local(&self.socket);
+        self.local
+    }
+
+    /// Advances as far as possible without waiting.
+    pub(super) fn advance(&mut self, question: &Question, addresses: &[IpAddr], watcher: Watcher<'_>) -> Progress {
+        loop {
+            let step = match (&mut self.phase, &question.http) {
+                (Phase::Connecting, None) => self.connected(),
+                // That there is no connection yet, or will be none, shows when something is sent.
+                (Phase::Connecting, Some(http)) => send_from(&self.socket, 0, http),
+                (Phase::Sending { sent }, Some(http)) => send_from(&self.socket, *sent, http),
+                (Phase::Reading(answer), Some(http)) => read(&self.socket, answer, http),
+                (Phase::Sending { .. } | Phase::Reading(_), None) => Step::Done(Progress::Good),
+            };
+            match step {
+                // Nobody answers that soon.
+                Step::Go(phase @ Phase::Reading(_)) if watcher.is_none() => {
+                    self.phase = phase;
+                    return Progress::Waiting;
+                }
+                Step::Go(phase) => self.phase = phase,
+                Step::Wait => return self.wait(watcher),
+                Step::Done(Progress::Failed(failure)) => {
+                    let is_alone = self.is_with_itself();
+                    let failure = if is_alone { Failure::of(Errno::CONNREFUSED) } else { failure };
+                    let failure = failure.or(self.earlier.take());
+                    if !is_alone && !matches!(self.phase, Phase::Connecting) {
+                        return Progress::Failed(failure);
+                    }
+                    // The next address of a name with several.
+                    match Self::begin_at(question, addresses, self.tried, Some(failure)) {
+                        Ok(next) => *self = next,
+                        Err(failure) => return Progress::Failed(failure),
+                    }
+                }
+                Step::Done(progress) => return progress,
+            }
+        }
+    }
+
+    /// Reason of an attempt that took too long.
+    pub(super) fn too_late(&self, question: &Question) -> String {
+        if let Phase::Reading(answer) = &self.phase
+            && let Status::Code(code) = answer.status()
+        {
+            return describe(code, answer);
+        }
+        format!("nothing within {} ms", question.timeout_ms)
+    }
+
+    /// Has the socket watched for what is missing.
+    fn wait(&mut self, watcher: Watcher<'_>) -> Progress {
+        let Some((reactor, source)) = watcher else { return Progress::Waiting };
+        // Once everything is sent only its answer is of interest.
+        let write = !matches!(self.phase, Phase::Reading(_));
+        let watched = match self.watched {
+            Some(same) if same == write => Ok(()),
+            Some(_) => reactor.want_write(&self.socket, source, write),
+            None if write => reactor.add_for_write(&self.socket, source),
+            None => reactor.add(&self.socket, source),
+        };
+        match watched {
+            Ok(()) => {
+                self.watched = Some(write);
+                Progress::Waiting
+            }
+            Err(error) => Progress::Failed(Failure { words: error.to_string(), is_ours: true }),
+        }
+    }
+
+    /// Result of a connection, where that is the answer.
+    fn connected(&self) -> Step {
+        match dial::outcome(&self.socket, self.peer) {
+            Ok(()) if self.is_with_itself() => failed(Errno::CONNREFUSED),
+            Ok(()) => Step::Done(Progress::Good),
+            Err(Errno::ALREADY) => Step::Wait,
+            Err(errno) => failed(errno),
+        }
+    }
+
+    /// True if it is connected to itself: with nobody there and a port that the kernel may also choose for our own end, TCP connects us to ourselves.
+    fn is_with_itself(&self) -> bool {
+        let peer = dial::peer(&self.socket);
+        peer.is_some() && peer == dial::local(&self.socket)
+    }
+}
+
+/// What comes after a step.
+enum Step {
+    Go(Phase),
+    Wait,
+    Done(Progress),
+}
+
+/// An answer that is not as expected.
+fn bad(trouble: impl Into<String>) -> Step {
+    Step::Done(Progress::Failed(Failure { words: trouble.into(), is_ours: false }))
+}
+
+fn failed(errno: Errno) -> Step {
+    Step::Done(Progress::Failed(Failure::of(errno)))
+}
+
+fn send_from(socket: &OwnedFd, mut sent: usize, http: &HttpQuestion) -> Step {
+    let before = sent;
+    while let Some(rest) = http.request.get(sent..).filter(|rest| !rest.is_empty()) {
+        match send(socket, rest, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+            Ok(count) => sent += count,
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if sent == before => return Step::Wait,
+            Err(Errno::AGAIN) => return Step::Go(Phase::Sending { sent }),
+            Err(errno) => return failed(errno),
+        }
+    }
+    Step::Go(Phase::Reading(Answer::default()))
+}
+
+fn read(socket: &OwnedFd, answer: &mut Answer, http: &HttpQuestion) -> Step {
+    let mut buffer = [0; 2048];
+    loop {
+        let over = match recv(socket, &mut buffer, RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => Some(Failure { words: "nothing".into(), is_ours: false }),
+            Ok((_, count)) => {
+                answer.take(buffer.get(..count).unwrap_or_default());
+                None
+            }
+            Err(Errno::INTR) => continue,
+            Err(Errno::AGAIN) => return Step::Wait,
+            Err(errno) => Some(Failure::of(errno)),
+        };
+        match (answer.status(), over) {
+            (Status::Code(code), _) if http.accepts(code) => return Step::Done(Progress::Good),
+            (Status::Code(code), over) if over.is_some() || answer.says(false).is_some() => return bad(describe(code, answer)),
+            (Status::Unfinished, Some(failure)) => return Step::Done(Progress::Failed(failure)),
+            (Status::Code(_) | Status::Unfinished, _) => {}
+            (Status::Nonsense, _) => return bad("what is no HTTP"),
+        }
+    }
+}
+
+/// Text of a bad answer: ``503 `database is gone` ``.
+fn describe(code: u16, answer: &Answer) -> String {
+    match answer.says(true).filter(|says| !says.is_empty()) {
+        Some(says) => format!("{code} `{says}`"),
+        None => code.to_string(),
+    }
+}
+
+/// Text of an error as people know it: `Connection refused`.
+fn words(errno: Errno) -> String {
+    let text = std::io::Error::from(errno).to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::time::{Duration, Instant};
+
+    use ostler_core::health::probe::addresses;
+    use ostler_core::serving::{HttpProbe, ReadyBy};
+
+    const SOURCE: Source = Source::Feature("probes", 1);
+
+    fn http(port: u16) -> Question {
+        let expect = vec![(200, 299)];
+        let probe = HttpProbe {
+            host: "localhost".into(),
+            port,
+            path: "/".into(),
+            expect,
+            interval_ms: 10,
+            timeout_ms: 1000,
+            method: None,
+            headers: Vec::new(),
+        };
+        Question::http(&probe, 0)
+    }
+
+    fn tcp(port: u16) -> Question {
+        Question::of(&ReadyBy::Tcp { host: "127.0.0.1".into(), port }, 0).unwrap()
+    }
+
+    fn ask(question: &Question) -> Progress {
+        let mut reactor = Reactor::of_features(&["probes"]).unwrap();
+        let until = Instant::now() + Duration::from_secs(10);
+        let all = addresses(&question.host).unwrap();
+        let mut attempt = match Attempt::begin(question, &all) {
+            Ok(attempt) => attempt,
+            Err(failure) => return Progress::Failed(failure),
+        };
+        while Instant::now() < until {
+            match attempt.advance(question, &all, Some((&reactor, SOURCE))) {
+                Progress::Waiting => drop(reactor.wait(Some(Duration::from_millis(100)))),
+                done => return done,
+            }
+        }
+        Progress::Waiting
+    }
+
+    /// Server that answers one connection with these pieces.
+    fn server(pieces: &'static [&'static str]) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            drop(stream.read(&mut request));
+            for piece in pieces {
+                drop(stream.write_all(piece.as_bytes()));
+                std::thread::yield_now();
+            }
+        });
+        port
+    }
+
+    #[test]
+    fn answers_are_judged() {
+        let bad = |text: &str| Progress::Failed(Failure { words: text.into(), is_ours: false });
+        let endless: &'static str = Box::leak("x".repeat(100_000).into_boxed_str());
+        let endless: &'static [&'static str] = Box::leak(vec![endless].into_boxed_slice());
+        for (pieces, expected) in [
+            (&["HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"][..], Progress::Good),
+            (&["HT", "TP/1.1 2", "04\r\n"], Progress::Good),
+            (&["HTTP/1.1 503 No\r\n\r\n"], bad("503")),
+            (&["HTTP/1.1 503 No\r\n", "\r\n", "no data", "base\n"], bad("503 `no database`")),
+            (&["HTTP/1.1"], bad("nothing")),
+            (&[], bad("nothing")),
+            (&["220 smtp ready\r\n"], bad("what is no HTTP")),
+            (endless, bad("what is no HTTP")),
+        ] {
+            let answer = ask(&http(server(pieces)));
+            // A server that closes with our request unread resets the connection instead of ending it.
+            assert!(answer == expected || answer == bad("Connection reset by peer"), "{pieces:?}: {answer:?}");
+        }
+    }
+
+    #[test]
+    fn a_connection_is_enough_where_nothing_is_asked() {
+        assert_eq!(ask(&tcp(server(&[]))), Progress::Good);
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        // Also without IPv6 on this machine: of `localhost` the address counts at which something answered.
+        assert_eq!(ask(&tcp(free)), Progress::Failed(Failure::of(Errno::CONNREFUSED)));
+        assert_eq!(ask(&http(free)), Progress::Failed(Failure::of(Errno::CONNREFUSED)));
+        let (refused, ours) = (Failure::of(Errno::CONNREFUSED), Failure::of(Errno::MFILE));
+        assert!(ours.is_ours && !refused.is_ours);
+        assert_eq!([ours.clone().or(Some(refused.clone())), refused.clone().or(Some(ours.clone()))], [refused.clone(), refused]);
+    }
+
+    #[test]
+    fn localhost_is_either_family() {
+        let Ok(listener) = TcpListener::bind("[::1]:0") else { return };
+        let port = listener.local_addr().unwrap().port();
+        let question = Question::of(&ReadyBy::Tcp { host: "localhost".into(), port }, 0).unwrap();
+        assert_eq!(ask(&question), Progress::Good);
+    }
+}

@@ -1,0 +1,279 @@
+//! Probes: requests to servers over TCP, many at the same time, none of them waited for.
+//!
+//! # Theory of operation
+//!
+//! `ostler_core::health::probe` decides when an attempt begins and when it has taken too long, and parses the answer; here are the sockets. Each
+//! probe belongs to an instance and has at most one connection, watched by the daemon's one epoll. An attempt on this machine is five system
+//! calls: socket, connect, send, receive, close. Probes that are not in a hurry are not even watched at first: the answers to all that were
+//! sent at the same time are read together, a moment later, so that a hundred answers wake us once.
+
+mod attempt;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use ostler_core::health::probe::{Question, Schedule, Turn, addresses};
+
+use crate::platform::reactor::{Reactor, Source};
+use attempt::{Attempt, Failure, Progress};
+
+/// Probes, by a number that the caller gives them.
+#[derive(Debug)]
+pub(crate) struct Probes {
+    all: BTreeMap<u32, Probe>,
+    /// Time at which each probe is due.
+    due: BTreeSet<(u64, u32)>,
+    /// Our ends of the existing connections; some were not needed yet.
+    locals: BTreeMap<SocketAddr, u32>,
+    nameless: BTreeSet<u32>,
+    source: fn(u32) -> Source,
+}
+
+#[derive(Debug)]
+struct Probe {
+    /// Probed instance.
+    instance: u32,
+    question: Question,
+    addresses: Vec<IpAddr>,
+    schedule: Schedule,
+    attempt: Option<Attempt>,
+}
+
+/// Result of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// As expected.
+    Good,
+    /// Not as expected: what was sent and what came back.
+    Bad(String),
+    /// The question could not be asked, for this reason: it says nothing about the process.
+    Broken(String),
+}
+
+impl Probes {
+    /// No probes yet; `source` is what the socket of each is in the loop.
+    pub(crate) fn new(source: fn(u32) -> Source) -> Self {
+        Self { all: BTreeMap::new(), due: BTreeSet::new(), locals: BTreeMap::new(), nameless: BTreeSet::new(), source }
+    }
+
+    /// Begins to probe an instance at this time, until [`Probes::end`]; the first attempt is made with the next [`Probes::tick`] after it. A host that would
+    /// have to be looked up is refused.
+    pub(crate) fn begin(&mut self, id: u32, instance: u32, question: Question, first_ms: u64) -> Result<(), String> {
+        let Some(addresses) = addresses(&question.host) else {
+            return Err(format!("{} is neither an address nor localhost", question.host));
+        };
+        self.end(id);
+        let schedule = Schedule::new(first_ms);
+        self.due.insert((schedule.due_ms(), id));
+        self.all.insert(id, Probe { instance, question, addresses, schedule, attempt: None });
+        Ok(())
+    }
+
+    /// Ends a probe.
+    pub(crate) fn end(&mut self, id: u32) {
+        if let Some(probe) = self.all.remove(&id) {
+            self.due.remove(&(probe.schedule.due_ms(), id));
+            self.nameless.remove(&id);
+            probe.attempt.as_ref().and_then(Attempt::local).map(|local| self.locals.remove(&local));
+        }
+    }
+
+    /// Delays the next attempt to this time, unless one is under way.
+    pub(crate) fn not_before(&mut self, id: u32, at_ms: u64) {
+        self.with(id, |probe| {
+            if probe.attempt.is_none() {
+                probe.schedule = Schedule::new(at_ms);
+            }
+            None
+        });
+    }
+
+    /// Instance that is probed by the connection from this address.
+    pub(crate) fn asked_by(&mut self, address: SocketAddr) -> Option<u32> {
+        for id in std::mem::take(&mut self.nameless) {
+            let attempt = self.all.get_mut(&id).and_then(|probe| probe.attempt.as_mut());
+            self.locals.extend(attempt.and_then(Attempt::find_local).map(|local| (local, id)));
+        }
+        self.locals.get(&address).and_then(|id| self.all.get(id)).map(|probe| probe.instance)
+    }
+
+    /// Our ends of all connections, and whom each probes.
+    #[cfg(test)]
+    pub(crate) fn asking(&self) -> impl Iterator<Item = (SocketAddr, u32)> {
+        self.all.values().filter_map(|probe| Some((probe.attempt.as_ref()?.own_end()?, probe.instance)))
+    }
+
+    /// True while a probe has a connection.
+    pub(crate) fn is_asking(&self) -> bool {
+        !self.locals.is_empty() || !self.nameless.is_empty()
+    }
+
+    /// Time at which [`Probes::tick`] has something to do.
+    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Begins attempts that are due, ends those that took too long. Returns the results of attempts.
+    pub(crate) fn tick(&mut self, reactor: &Reactor, now_ms: u64) -> Vec<(u32, Answer)> {
+        let due: Vec<u32> = self.due.range(..=(now_ms, u32::MAX)).map(|(_, id)| *id).collect();
+        due.into_iter().filter_map(|id| Some((id, self.turn(id, reactor, now_ms)?))).collect()
+    }
+
+    fn turn(&mut self, id: u32, reactor: &Reactor, now_ms: u64) -> Option<Answer> {
+        let source = (self.source)(id);
+        self.with(id, |probe| match probe.schedule.tick(&probe.question, now_ms) {
+            Turn::Nothing => None,
+            Turn::Abort => {
+                let attempt = probe.attempt.take()?;
+                let trouble = attempt.too_late(&probe.question);
+                Some(Answer::Bad(probe.in_words(&trouble)))
+            }
+            Turn::Look => probe.advance(reactor, source, now_ms),
+            Turn::Begin => match Attempt::begin(&probe.question, &probe.addresses) {
+                Ok(attempt) => {
+                    probe.attempt = Some(attempt);
+                    probe.advance(reactor, source, now_ms)
+                }
+                Err(failure) => {
+                    probe.schedule.failed(&probe.question, now_ms);
+                    Some(probe.failed(failure))
+                }
+            },
+        })
+    }
+
+    /// Handles a socket of a probe that is ready.
+    pub(crate) fn on_ready(&mut self, id: u32, reactor: &Reactor, now_ms: u64) -> Option<Answer> {
+        let source = (self.source)(id);
+        self.with(id, |probe| probe.advance(reactor, source, now_ms))
+    }
+
+    /// Changes a probe and keeps the order of deadlines.
+    fn with(&mut self, id: u32, act: impl FnOnce(&mut Probe) -> Option<Answer>) -> Option<Answer> {
+        let probe = self.all.get_mut(&id)?;
+        let before = probe.schedule.due_ms();
+        let had = probe.attempt.as_ref().and_then(Attempt::local);
+        let answer = act(probe);
+        let has = probe.attempt.as_ref().and_then(Attempt::local);
+        let is_nameless = probe.attempt.is_some() && has.is_none();
+        if had != has {
+            had.map(|local| self.locals.remove(&local));
+        }
+        if is_nameless {
+            self.nameless.insert(id);
+        } else {
+            self.nameless.remove(&id);
+        }
+        let after = probe.schedule.due_ms();
+        if before != after {
+            self.due.remove(&(before, id));
+            self.due.insert((after, id));
+        }
+        answer
+    }
+}
+
+impl Probe {
+    fn advance(&mut self, reactor: &Reactor, source: Source, now_ms: u64) -> Option<Answer> {
+        let teller = (!self.schedule.is_patient()).then_some((reactor, source));
+        let progress = self.attempt.as_mut()?.advance(&self.question, &self.addresses, teller);
+        let answer = match progress {
+            Progress::Waiting => return None,
+            Progress::Good => Answer::Good,
+            Progress::Failed(failure) => self.failed(failure),
+        };
+        self.attempt = None;
+        // Good or bad, the next one comes after the same time.
+        self.schedule.failed(&self.question, now_ms);
+        Some(answer)
+    }
+
+    fn failed(&self, failure: Failure) -> Answer {
+        let text = self.in_words(&failure.words);
+        if failure.is_ours { Answer::Broken(text) } else { Answer::Bad(text) }
+    }
+
+    /// What was asked and what came of it: `HTTP request to localhost:80: 503`.
+    fn in_words(&self, trouble: &str) -> String {
+        let Question { host, port, .. } = &self.question;
+        let asked = if self.question.http.is_some() { "HTTP request to" } else { "connection to" };
+        format!("{asked} {host}:{port}: {trouble}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_core::health::{Ask, Check};
+    use ostler_core::serving::HttpProbe;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    /// Probe that is repeated each 5 s.
+    fn question(port: u16) -> Question {
+        let probe = HttpProbe {
+            host: "127.0.0.1".into(),
+            port,
+            path: "/".into(),
+            expect: vec![(200, 200)],
+            interval_ms: 1,
+            timeout_ms: 1,
+            method: None,
+            headers: Vec::new(),
+        };
+        let ask = Ask::Http(probe);
+        Question::of_check(&Check { ask, interval_ms: 5000, timeout_ms: 5000, failures: 1, successes: 1, delay_ms: 0 }, 0).unwrap()
+    }
+
+    #[test]
+    fn answers_are_looked_for_together_and_late_ones_are_heard_of() {
+        let mut reactor = Reactor::of_features(&["probes"]).unwrap();
+        let mut probes = Probes::new(|id| Source::Feature("probes", id.into()));
+        let mut servers = Vec::new();
+        for id in 0..3 {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            probes.begin(id, id + 10, question(listener.local_addr().unwrap().port()), 1000).unwrap();
+            let (says, asked) = mpsc::channel();
+            let (go, goes) = mpsc::channel::<()>();
+            std::thread::spawn(move || {
+                let (mut stream, client) = listener.accept().unwrap();
+                drop(stream.read(&mut [0; 1024]));
+                says.send(client).unwrap();
+                let _ = goes.recv();
+                drop(stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n"));
+                says.send(client).unwrap();
+            });
+            servers.push((asked, go));
+        }
+        assert_eq!(probes.tick(&reactor, 999), []);
+        assert!(!probes.is_asking());
+        assert_eq!(probes.tick(&reactor, 1000), []);
+        assert!(probes.is_asking());
+        for (id, (asked, go)) in (0..).zip(&servers) {
+            let client = asked.recv().unwrap();
+            assert_eq!(probes.asked_by(client), Some(id + 10));
+            // The last one takes its time.
+            if id < 2 {
+                go.send(()).unwrap();
+                asked.recv().unwrap();
+            }
+        }
+        assert_eq!(reactor.wait(Some(Duration::ZERO)).unwrap(), [], "nobody is to be told of an answer yet");
+        assert_eq!(probes.deadline_ms(), Some(1020));
+        let mut answers = probes.tick(&reactor, 1020);
+        assert!(answers.iter().all(|(id, _)| *id < 2));
+        servers[2].1.send(()).unwrap();
+        while answers.len() < 3 {
+            for ready in reactor.wait(Some(Duration::from_secs(60))).unwrap() {
+                let Source::Feature("probes", key) = ready.source else { panic!("{ready:?}") };
+                let id = key as u32;
+                answers.extend(probes.on_ready(id, &reactor, 1030).map(|answer| (id, answer)));
+            }
+        }
+        answers.sort_by_key(|(id, _)| *id);
+        assert_eq!(answers, (0..3).map(|id| (id, Answer::Good)).collect::<Vec<_>>());
+        assert!(!probes.is_asking());
+    }
+}

@@ -1,0 +1,7 @@
+//! State: apps and instances, and what outlives the daemon.
+
+pub(crate) mod left_behind;
+pub(crate) mod marked;
+pub(crate) mod policy;
+pub(crate) mod slots;
+pub(crate) mod store;

@@ -1,0 +1,98 @@
+//! Commands that run for instances, as every feature may see them. What runs them keeps this up to date.
+
+use std::collections::BTreeMap;
+
+use ostler_sys::ProcRef;
+
+use crate::state::store::command::{CommandSpec, Output, Owner};
+
+/// Progress of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// It was decided.
+    Asked,
+    /// The keeper was asked for its process, and has not answered.
+    Spawning,
+    /// This is its main process.
+    Runs(ProcRef),
+    /// It has ended, or is being killed.
+    Ends,
+}
+
+/// Command under way.
+#[derive(Debug)]
+pub(crate) struct UnderWay {
+    pub owner: Owner,
+    slot: u32,
+    /// Mark by which its processes are recognised.
+    mark: String,
+    writes_logs: bool,
+    pub progress: Progress,
+    /// True if it will be killed, or is being killed.
+    pub is_called_off: bool,
+}
+
+/// Commands under way, by number: until their owners were notified of their end.
+#[derive(Debug, Default)]
+pub(crate) struct Commands {
+    all: BTreeMap<u32, UnderWay>,
+}
+
+impl Commands {
+    /// Adds a command.
+    pub(crate) fn add(&mut self, number: u32, owner: Owner, spec: &CommandSpec, mark: &str) {
+        let writes_logs = spec.output != Output::Nowhere;
+        let (slot, mark) = (spec.slot, mark.to_owned());
+        let under_way = UnderWay { owner, slot, mark, writes_logs, progress: Progress::Asked, is_called_off: false };
+        self.all.insert(number, under_way);
+    }
+
+    /// Command under way, to be changed.
+    pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut UnderWay> {
+        self.all.get_mut(&number)
+    }
+
+    /// Removes a command after its owner was notified.
+    pub(crate) fn remove(&mut self, number: u32) {
+        self.all.remove(&number);
+    }
+
+    /// True if none is under way.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Commands under way.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &UnderWay> {
+        self.all.values()
+    }
+
+    /// True if some of them are to run until they end.
+    pub(crate) fn any_goes_on(&self) -> bool {
+        self.iter().any(|command| !command.is_called_off && command.progress != Progress::Ends)
+    }
+
+    /// True if a hook of this slot runs.
+    pub(crate) fn any_hook_of(&self, id: u32) -> bool {
+        self.iter().any(|command| matches!(command.owner, Owner::Hook { slot, .. } if slot == id))
+    }
+
+    /// True if one of this owner is under way.
+    pub(crate) fn has(&self, owner: &Owner) -> bool {
+        self.iter().any(|command| command.owner == *owner)
+    }
+
+    /// True if one is just being started.
+    pub(crate) fn is_spawning(&self) -> bool {
+        self.iter().any(|command| command.progress == Progress::Spawning)
+    }
+
+    /// Processes that may write to the logs of this slot: main processes and their marks.
+    pub(crate) fn writers_of(&self, slot: u32) -> Vec<(ProcRef, String)> {
+        let leader = |command: &UnderWay| match command.progress {
+            Progress::Runs(leader) => Some((leader, command.mark.clone())),
+            Progress::Asked | Progress::Spawning | Progress::Ends => None,
+        };
+        self.iter().filter(|command| command.slot == slot && command.writes_logs).filter_map(leader).collect()
+    }
+}

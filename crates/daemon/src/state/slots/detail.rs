@@ -1,0 +1,49 @@
+//! Instance as others are shown it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ostler_proto::control::{Detail, Learned};
+
+use super::{Axm, Slot};
+use crate::platform::settings::Settings;
+use crate::platform::settings::kept_settings;
+use crate::state::store::LearnedRecord;
+
+impl Slot {
+    /// Details that it knows itself; what it waits for is added by others.
+    pub(crate) fn detail(&self, settings: &Settings) -> Detail {
+        let mut spec = self.spec().clone();
+        spec.env.base = Arc::new((*self.base().vars).clone());
+        Detail {
+            id: self.durable.pm_id,
+            index: self.durable.index,
+            unique_id: self.durable.unique_id.clone(),
+            user: self.user().to_string(),
+            spec,
+            instance: self.durable.instance.clone(),
+            ticks: self.durable.ticks,
+            learned: self.learned(),
+            monit: self.live.cpu.monit(),
+            files: self.live.files.clone(),
+            home: settings.home.to_string_lossy().into_owned(),
+            waits_for: Vec::new(),
+            health: self.live.health.as_deref().cloned(),
+            cause: self.durable.cause.as_deref().cloned(),
+            observations: self.durable.observations.clone(),
+            kept: kept_settings(self.spec(), settings).into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect(),
+        }
+    }
+
+    /// What was learned of it, and what it reports of itself.
+    fn learned(&self) -> Learned {
+        let LearnedRecord { node_version, sockets, status, working_tree } = (*self.durable.learned).clone();
+        let Axm { actions, monitor, options } = (*self.live.axm).clone();
+        Learned { node_version, axm_actions: actions, axm_monitor: monitor, axm_options: options, sockets, status, working_tree }
+    }
+
+    /// Name of the user it runs as: of `uid` where given, else of the daemon.
+    pub(crate) fn user(&self) -> Rc<str> {
+        self.spec().uid.as_deref().map_or_else(crate::platform::users::own, crate::platform::users::name_of)
+    }
+}

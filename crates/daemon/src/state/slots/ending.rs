@@ -1,0 +1,78 @@
+//! End of a process, in words that follow its name.
+
+use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord};
+
+use super::Slot;
+
+/// Advice where the system's own words are not enough.
+fn what_to_do(step: &str, errno: i32) -> &'static str {
+    let changes_user = ["setgroups", "setgid", "setuid"].iter().any(|name| step.starts_with(name));
+    if changes_user && errno == rustix::io::Errno::PERM.raw_os_error() {
+        "; another user or group (`uid`, `gid`) needs root: run the daemon as root, or leave them out"
+    } else {
+        ""
+    }
+}
+
+/// End of a process that the kernel reported, in the terms of the core.
+pub(crate) fn ending_of(ending: ostler_sys::Ending) -> Ending {
+    match ending {
+        ostler_sys::Ending::Code(code) => Ending::Code(code),
+        ostler_sys::Ending::Signal { signal, core } => Ending::Signal { signal, core },
+        ostler_sys::Ending::Unknown => Ending::Unknown,
+    }
+}
+
+/// Text of one exit.
+pub(crate) fn why(record: &ExitRecord) -> String {
+    if let ExitCause::CouldNotStart { step } = &record.cause {
+        return match record.ending {
+            Ending::SpawnFailed { errno } if errno != 0 => {
+                format!("cannot be started: {step}: {}{}", std::io::Error::from_raw_os_error(errno), what_to_do(step, errno))
+            }
+            _ => format!("cannot be started: {step}"),
+        };
+    }
+    if let ExitCause::NotStarted { why } = &record.cause {
+        return format!("was not started: {why}");
+    }
+    match record.ending {
+        Ending::Code(code) => format!("exited with code {code}"),
+        Ending::Signal { signal, core } => {
+            let name = ostler_sys::process::signal::name(signal);
+            format!("was ended by {name}{}", if core { " (core dumped)" } else { "" })
+        }
+        Ending::Unknown => "ended while nobody looked".into(),
+        Ending::SpawnFailed { errno } => format!("cannot be started: {}", std::io::Error::from_raw_os_error(errno)),
+    }
+}
+
+impl Slot {
+    /// Text of a failed step on the way to its process, for the user.
+    pub(crate) fn explain(&self, step: &str, errno: i32) -> String {
+        let spec = self.spec();
+        let program = spec.interpreter.as_deref().unwrap_or(&spec.script);
+        match step {
+            "exec" => match ostler_sys::process::exec::explain(program.as_ref(), errno) {
+                Some(reason) => format!("exec {program} ({reason})"),
+                None => format!("exec {program}"),
+            },
+            "chdir" => format!("chdir {}", spec.cwd),
+            _ => step.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_that_may_not_change_is_told_what_to_do() {
+        for (step, errno, is_told) in
+            [("setgroups", 1, true), ("setuid", 1, true), ("setgid", 1, true), ("exec", 1, false), ("setgroups", 22, false)]
+        {
+            assert_eq!(what_to_do(step, errno).contains("needs root"), is_told, "{step} {errno}");
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Cgroup of each instance: the one piece of evidence that a process cannot get rid of.
+//!
+//! A process that leaves its session, loses its parents and clears its environment is still in the group it was born in. The group is made
+//! with the first process of an instance, used again over its restarts, and removed when nothing runs and nothing is wanted. Where groups
+//! are not available everything works on, with the other evidence alone.
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use ostler_core::lifecycle::State;
+use ostler_keeper::{HOME_VAR, ROLE_VAR};
+use ostler_sys::cgroup;
+use ostler_sys::process::tree::marker;
+use rustix::io::Errno;
+
+use super::{Slot, Slots};
+
+/// True if this is the anchor of this home. For a moment after its start it looks like the keeper of which it is a copy.
+fn is_anchor(pid: i32) -> bool {
+    let home = std::env::var_os(HOME_VAR);
+    let has_role = marker(pid, ROLE_VAR).is_some_and(|role| role == b"anchor" || role == b"keeper");
+    has_role && home.is_some() && marker(pid, HOME_VAR).map(OsString::from_vec) == home
+}
+
+/// Groups of the home.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    /// Group that we are in.
+    own: Option<PathBuf>,
+    /// True if keeper and daemon may leave that group.
+    free: bool,
+    /// Starter of the apps of a runtime; no app, so it goes where they go.
+    starter: Option<i32>,
+    /// Folder with one group per instance; none = no groups here.
+    base: Option<PathBuf>,
+    /// Groups to remove: of instances at rest, and of deleted ones in which something was left on purpose (`treekill: false`).
+    left: Vec<PathBuf>,
+    /// True if a process was started in one: they work.
+    tried: bool,
+    /// True if there are apps that are not the keeper's children, so that orphans of them may be anybody's.
+    adopted: bool,
+}
+
+impl Groups {
+    /// Finds where the groups of this home are; `in_front`: of a container or terminal, where there may be a `starter`. Nothing is made yet.
+    pub(crate) fn find(home: &Path, in_front: bool, starter: Option<i32>) -> Self {
+        let own = cgroup::own().map(without_leaf);
+        let base = || {
+            let own = own.as_deref().filter(|_| ostler_keeper::cgroups_wanted())?;
+            let name = ostler_keeper::home_group(home).ok()?;
+            // A daemon that could not leave the group of one of its apps makes no more of them. And the journal has text only.
+            let usable = own.to_str().is_some() && own.iter().all(|part| part != name.as_str());
+            usable.then(|| own.join(name))
+        };
+        let free = own.as_deref().is_some_and(|own| may_leave(own, in_front));
+        Self { base: base(), own, free, starter, left: Vec::new(), tried: false, adopted: false }
+    }
+
+    /// Enables a controller for the groups of instances.
+    ///
+    /// # Errors
+    /// Why it cannot, in words.
+    pub(crate) fn enable(&self, controller: &str, keeper: i32) -> Result<(), String> {
+        let (Some(own), Some(base)) = (&self.own, &self.base) else { return Err("there are no cgroups of version 2 here".into()) };
+        let enabled = match cgroup::enable(own, controller) {
+            // Processes and limited groups exclude each other in a group.
+            Err(Errno::BUSY) if self.free => self.step_aside(own, keeper).and_then(|()| cgroup::enable(own, controller)),
+            enabled => enabled,
+        };
+        let place = own.display();
+        match enabled.and_then(|()| cgroup::make(base)).and_then(|()| cgroup::enable(base, controller)) {
+            Ok(()) => Ok(()),
+            Err(Errno::NODEV) => Err(format!("the cgroup controller \"{controller}\" is not available in {place}")),
+            Err(Errno::BUSY) => {
+                Err(format!("there are other processes in {place} itself; run ostler as a service of systemd 254 or newer"))
+            }
+            Err(errno) => Err(format!("{place}: {errno}")),
+        }
+    }
+
+    /// Moves keeper and daemon out of the group that they were started in, if nobody else is in it.
+    fn step_aside(&self, own: &Path, keeper: i32) -> Result<(), Errno> {
+        let members = cgroup::own_members(own);
+        let known = [Some(keeper), Some(std::process::id().cast_signed()), self.starter];
+        let is_ours = |pid: &i32| known.contains(&Some(*pid)) || is_anchor(*pid);
+        if !members.iter().all(is_ours) {
+            return Err(Errno::BUSY);
+        }
+        let leaf = own.join(LEAF);
+        cgroup::make(&leaf)?;
+        members.iter().try_for_each(|pid| match cgroup::adopt(&leaf, *pid) {
+            // A starter that is done, an anchor that was replaced.
+            Err(Errno::SRCH) => Ok(()),
+            adopted => adopted,
+        })
+    }
+
+    /// Handles the loss of a keeper whose apps live on.
+    pub(crate) fn keeper_was_lost(&mut self) {
+        self.adopted = true;
+    }
+
+    /// True if orphans may be others' children than the keeper's.
+    pub(crate) fn has_adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// True if we are in this group, or in one below it.
+    fn has_us_in(&self, group: &Path) -> bool {
+        self.own.as_ref().is_some_and(|own| own.starts_with(group))
+    }
+
+    /// Existing groups, also those of nobody.
+    fn all(&self) -> Vec<PathBuf> {
+        self.base.iter().flat_map(|base| cgroup::names(base).into_iter().map(|name| base.join(name))).collect()
+    }
+
+    /// Group in which the next process of an instance begins.
+    fn next_of(&self, slot: &Slot) -> Option<PathBuf> {
+        Some(self.base.as_ref()?.join(name(slot)))
+    }
+
+    /// Opens a group for a new process; one of unknown past is made anew, because it may have been killed. `Ok(None)` = none this time.
+    ///
+    /// # Errors
+    /// There are no groups here, and from now on none is asked for.
+    fn open(&mut self, group: &Path, fresh: bool) -> Result<Option<OwnedFd>, Errno> {
+        self.left.retain(|left| left != group);
+        let in_use = !fresh && cgroup::remove(group).is_err();
+        let opened = match (cgroup::open(group), &self.base) {
+            (Err(Errno::NOENT), Some(base)) => cgroup::make(base).and_then(|()| cgroup::open(group)),
+            (opened, _) => opened,
+        };
+        let useless = match opened {
+            Ok(folder) if self.tried && !in_use => return Ok(Some(folder)),
+            Ok(folder) => match cgroup::try_birth(folder.as_fd()) {
+                Ok(()) => {
+                    self.tried = true;
+                    return Ok(Some(folder));
+                }
+                Err(_) if in_use => return Ok(None),
+                Err(errno) => errno,
+            },
+            Err(errno @ (Errno::ROFS | Errno::ACCESS | Errno::PERM)) => errno,
+            // Too many of them, or somebody removed what is above: the next start tries again.
+            Err(_) => return Ok(None),
+        };
+        self.remove(group.to_owned());
+        self.remove_all();
+        self.base = None;
+        Err(useless)
+    }
+
+    /// Group for the next process of an instance, where there are groups. The former one is removed, if that is another.
+    ///
+    /// # Errors
+    /// Reason why there are no groups here; reported once.
+    pub(crate) fn prepare(&mut self, slot: &mut Slot) -> Result<Option<OwnedFd>, String> {
+        let next = self.next_of(slot);
+        let former = slot.durable.group.take().map(|former| PathBuf::from(&*former)).filter(|former| next.as_ref() != Some(former));
+        // Adopted from another login or service: the new process belongs to where the daemon is now.
+        former.into_iter().for_each(|former| self.remove(former));
+        let Some(next) = next else { return Ok(None) };
+        let folder =
+            self.open(&next, slot.live.group_fresh).map_err(|errno| format!("{}: {}", next.display(), std::io::Error::from(errno)))?;
+        slot.durable.group = folder.is_some().then(|| next.to_string_lossy().into());
+        slot.live.group_fresh = folder.is_some();
+        Ok(folder)
+    }
+
+    /// Takes the group from an instance that is at rest: the next [`Groups::remove_left`] removes it. True if there was one.
+    pub(crate) fn tidy(&mut self, slot: &mut Slot) -> bool {
+        let group = slot.durable.group.take_if(|_| is_at_rest(&slot.durable.instance.state));
+        slot.live.group_fresh &= group.is_none();
+        let any = group.is_some();
+        self.left.extend(group.map(|group| PathBuf::from(group.into_string())));
+        any
+    }
+
+    /// Removes the groups that are used no more, as far as they are empty.
+    pub(crate) fn remove_left(&mut self) {
+        self.left.retain(|group| cgroup::remove(group).is_err());
+    }
+
+    /// Recovers after a restart of the daemon: each instance has the group that it had, and empty groups of nobody are removed.
+    pub(crate) fn recover(&self, slots: &mut Slots) {
+        let mut wanted = Vec::new();
+        for slot in slots.iter_mut().filter(|slot| !is_at_rest(&slot.durable.instance.state)) {
+            // The journal may have ended between the making of the group and its record.
+            let group = slot.durable.group.take().or_else(|| Some(self.next_of(slot)?.to_string_lossy().into()));
+            // We may have been started by one of our apps: its group is not to be killed.
+            slot.durable.group = group.filter(|group| !self.has_us_in(Path::new(&**group)));
+            wanted.extend(slot.durable.group.clone());
+        }
+        for group in self.all() {
+            if !wanted.iter().any(|wanted| Path::new(&**wanted) == group) {
+                // In use: the journal may be what is wrong, so nothing is killed for that.
+                let _ = cgroup::remove(&group);
+            }
+        }
+    }
+
+    /// Opens a group for a command, where there are groups.
+    pub(crate) fn open_for_command(&mut self, number: u32, mark: &str) -> Option<(Box<str>, OwnedFd)> {
+        let unique = mark.split([':', '-']).nth(1).unwrap_or_default();
+        let path = self.base.as_ref()?.join(format!("command-{number}-{unique}"));
+        // That there are none is reported by the first start of an app.
+        let folder = self.open(&path, true).ok().flatten()?;
+        Some((path.to_string_lossy().into(), folder))
+    }
+
+    /// Removes a group that is used no more; one that is not empty is tried again with the next.
+    pub(crate) fn remove(&mut self, group: PathBuf) {
+        self.left.push(group);
+        self.remove_left();
+    }
+
+    /// Removes all groups after everything is stopped.
+    pub(crate) fn remove_all(&mut self) {
+        self.remove_left();
+        if let Some(base) = &self.base {
+            // Not empty: what was left on purpose is still in it.
+            let _ = cgroup::remove(base);
+        }
+    }
+}
+
+/// Group of keeper and daemon while groups beside them are limited.
+const LEAF: &str = ostler_keeper::SUPERVISOR_GROUP;
+
+/// Group that was ours before we stepped aside.
+fn without_leaf(own: PathBuf) -> PathBuf {
+    if own.ends_with(LEAF) { own.parent().map_or_else(PathBuf::new, Path::to_owned) } else { own }
+}
+
+/// A service of systemd starts its main process in its own group, again and again, and cannot while groups below have limits. So what
+/// outlives that process leaves the group to it; from systemd 254 it is put into [`LEAF`] in the first place.
+fn may_leave(own: &Path, in_front: bool) -> bool {
+    in_front || own.extension().is_none_or(|kind| kind != "service")
+}
+
+/// True if nothing of the instance runs, and nothing is to be started by itself.
+fn is_at_rest(state: &State) -> bool {
+    matches!(state, State::Stopped | State::Errored | State::Gone)
+}
+
+/// Name of a group: unique for ever, and it begins with what people know.
+fn name(slot: &Slot) -> String {
+    format!("{}-{}", slot.durable.pm_id, slot.durable.unique_id.split('-').next().unwrap_or_default())
+}
+
+impl Slot {
+    /// Kills everything in its group with SIGKILL: no fork is fast enough to escape.
+    pub(crate) fn kill_group(&mut self) {
+        if let Some(group) = &self.durable.group {
+            self.live.group_fresh = false;
+            // What could not be killed this way is killed one by one.
+            let _ = cgroup::kill(Path::new(&**group));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_group_of_a_service_is_left_to_its_main_process() {
+        for (own, in_front, leaves) in [
+            ("/sys/fs/cgroup/system.slice/ostler-root.service", false, false),
+            ("/sys/fs/cgroup/system.slice/api.service", true, true),
+            ("/sys/fs/cgroup/user.slice/session-3.scope", false, true),
+            ("/sys/fs/cgroup/kubepods/pod1/0a1b", true, true),
+            ("/sys/fs/cgroup", false, true),
+        ] {
+            assert_eq!(may_leave(Path::new(own), in_front), leaves, "{own}");
+        }
+        let service = PathBuf::from("/sys/fs/cgroup/system.slice/ostler-root.service");
+        assert_eq!(without_leaf(service.join(LEAF)), service);
+    }
+}

@@ -1,0 +1,70 @@
+//! Open listening sockets of apps: who has an address, and which of those that an app declares (`listen`) has which number in its
+//! processes.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use ostler_core::app::AppSpec;
+use ostler_core::serving::{FIRST_FD, keyed};
+use rustix::io::{fcntl_dupfd_cloexec, ioctl_fionbio};
+
+/// One socket for each address, by app and address: that of the description ([`keyed`]), or a name of its own (`listen:…`) where cluster
+/// workers asked for it. Whoever opens and closes them keeps this true.
+#[derive(Debug, Default)]
+pub(crate) struct Listening(BTreeMap<String, BTreeMap<String, Rc<OwnedFd>>>);
+
+impl Listening {
+    /// Adds an open socket.
+    pub(crate) fn add(&mut self, app: &str, key: &str, socket: Rc<OwnedFd>) {
+        self.0.entry(app.to_owned()).or_default().insert(key.to_owned(), socket);
+    }
+
+    /// Removes a closed socket.
+    pub(crate) fn remove(&mut self, app: &str, key: &str) {
+        let Some(sockets) = self.0.get_mut(app) else { return };
+        sockets.remove(key);
+        if sockets.is_empty() {
+            self.0.remove(app);
+        }
+    }
+
+    /// App for which a socket is open.
+    pub(crate) fn app_of(&self, inode: u64) -> Option<&str> {
+        let is_it = |socket: &Rc<OwnedFd>| ostler_sys::net::listening::inode(socket.as_fd()) == Some(inode);
+        self.0.iter().find(|(_, sockets)| sockets.values().any(is_it)).map(|(app, _)| app.as_str())
+    }
+
+    /// Copy of the socket that has this number in the processes of an app, for a cluster worker. Node's servers do not block.
+    pub(crate) fn copy_for_worker(&self, spec: &AppSpec, number: i64) -> Option<OwnedFd> {
+        let index = usize::try_from(number.checked_sub(FIRST_FD.into())?).ok()?;
+        let (_, key) = keyed(&spec.listen).nth(index)?;
+        let fd = fcntl_dupfd_cloexec(self.0.get(spec.key())?.get(&key)?, 0).ok()?;
+        ioctl_fionbio(&fd, true).ok()?;
+        Some(fd)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_core::serving::{Listen, ListenAt};
+
+    #[test]
+    fn a_socket_is_found_by_its_number_and_by_its_inode() {
+        let at = ListenAt::Tcp { address: None, port: 80 };
+        let listen = vec![Listen { at, name: "web".into(), backlog: None, mode: None }];
+        let spec = AppSpec { name: "api".into(), listen, ..AppSpec::default() };
+        let socket: Rc<OwnedFd> = Rc::new(std::net::TcpListener::bind("127.0.0.1:0").unwrap().into());
+        let inode = ostler_sys::net::listening::inode(socket.as_fd()).unwrap();
+        let mut listening = Listening::default();
+        assert!(listening.copy_for_worker(&spec, 3).is_none());
+        listening.add("api", "port 80", socket);
+        let copy = listening.copy_for_worker(&spec, 3).unwrap();
+        assert_eq!(ostler_sys::net::listening::inode(copy.as_fd()), Some(inode));
+        assert!([-1, 2, 4, i64::MIN].iter().all(|number| listening.copy_for_worker(&spec, *number).is_none()));
+        assert_eq!(listening.app_of(inode), Some("api"));
+        listening.remove("api", "port 80");
+        assert_eq!(listening.app_of(inode), None);
+    }
+}

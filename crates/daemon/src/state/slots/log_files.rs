@@ -1,0 +1,22 @@
+//! Log files of a process that another daemon started.
+
+use ostler_sys::process::descriptors::descriptor;
+
+use super::Slot;
+use crate::logs;
+use crate::logs::reclaim::{There, follow_links, look};
+
+impl Slot {
+    /// Takes the log files of a process that was spawned by a daemon which did not live to record which files it gave to it. Only files that
+    /// are where they should be are believed to be its logs.
+    pub(crate) fn recognise_logs(&mut self, pid: i32) {
+        if logs::needs_pipe(&self.spec().logs) {
+            return;
+        }
+        let believe = |path: &Option<String>, fd| {
+            let file = descriptor(pid, fd).filter(|found| found.appends).map(|found| found.key)?;
+            (look(&follow_links(path.as_deref()?.as_ref()), file).0 == There::Itself).then_some(file)
+        };
+        self.durable.log_files = [believe(&self.live.files.error, 2), believe(&self.live.files.out, 1)];
+    }
+}

@@ -1,0 +1,363 @@
+//! Tables of apps and instances, with one owner.
+
+pub(crate) mod commands;
+pub(crate) mod complaints;
+mod detail;
+mod ending;
+pub(crate) mod file_names;
+pub(crate) mod groups;
+mod hard_limits;
+pub(crate) mod inherited;
+mod last_lines;
+pub(crate) mod listening;
+mod log_files;
+pub(crate) mod needs;
+mod node_versions;
+pub(crate) mod processes;
+pub(crate) mod saved;
+mod select;
+mod slot;
+pub(crate) mod trees;
+mod worker;
+mod working_trees;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::serving::shards::Standing;
+use ostler_core::time::Now;
+use ostler_sys::ProcRef;
+
+pub(crate) use self::ending::{ending_of, why};
+pub(crate) use self::slot::{App, Axm, Base, Slot};
+pub(crate) use self::worker::{Client, Connection, Handed, Sending, Worker};
+pub(crate) use crate::platform::keeper_door::{is_of_instance, split_key};
+use crate::platform::settings::Settings;
+use crate::state::store::{Record, Role, SlotNumbers, SlotRecord, Snapshot};
+
+/// Most former leaders of a tree that are remembered; the first one always.
+const FORMER_LEADERS: usize = 8;
+
+/// Slots of this daemon.
+#[derive(Debug, Default)]
+pub(crate) struct Slots {
+    /// Slots, each allocated by itself: the map keeps room for more than it has.
+    slots: BTreeMap<u32, Box<Slot>>,
+    /// Slots that are not in the journal as they are now.
+    changed: BTreeSet<u32>,
+    /// Deadlines of the slots, in order; nobody searches a thousand slots to find the next.
+    deadlines: BTreeSet<(u64, u32)>,
+    /// Apps of which a rollout is under way.
+    being_replaced: BTreeSet<String>,
+    /// Next `pm_id`.
+    next_pm_id: u32,
+    /// Internal numbers of slots.
+    numbers: SlotNumbers,
+    next_number: u64,
+}
+
+impl Slots {
+    /// Stores a description once. The caller must journal the record.
+    pub(crate) fn app(&mut self, mut spec: AppSpec) -> (Rc<App>, Record<'static>) {
+        self.next_number += 1;
+        spec.given.pack();
+        let app = Rc::new(App { id: self.next_number, spec: Rc::new(spec) });
+        let record = Record::Spec { id: app.id, spec: Rc::clone(&app.spec) };
+        (app, record)
+    }
+
+    /// Stores a caller's environment; an equal one that is in use already is shared. The caller must journal the record, if any.
+    pub(crate) fn base(&mut self, vars: Cow<'_, EnvMap>) -> (Rc<Base>, Option<Record<'static>>) {
+        if let Some(same) = self.slots.values().map(|slot| slot.base()).find(|base| base.vars.iter().eq(vars.iter())) {
+            return (Rc::clone(same), None);
+        }
+        self.next_number += 1;
+        let base = Rc::new(Base { id: self.next_number, vars: Rc::new(vars.into_owned()) });
+        let record = Record::Env { id: base.id, vars: Rc::clone(&base.vars) };
+        (base, Some(record))
+    }
+
+    /// Adds an instance of an app with the next id and the lowest free instance number. The instances of an app share the stem of
+    /// their file names; `stem` is that of the first one.
+    pub(crate) fn add(&mut self, app: &Rc<App>, base: &Rc<Base>, stem: Option<&str>, now: Now, settings: &Settings) -> u32 {
+        // As PM2: ids are never used twice while anything is listed, and begin at 0 when the list is empty.
+        if self.slots.is_empty() {
+            self.next_pm_id = 0;
+        }
+        let (id, pm_id) = (self.numbers.give(), self.next_pm_id);
+        self.next_pm_id += 1;
+        let index = self.free_index(app.spec.key());
+        let sibling = self.slots.values().find(|slot| slot.spec().key() == app.spec.key());
+        let file_stem = sibling.map_or_else(|| stem.map(Into::into), |sibling| sibling.durable.file_stem.clone());
+        self.put(SlotRecord { pm_id, index, file_stem, ..SlotRecord::new(id, now) }, app, base, settings);
+        id
+    }
+
+    /// Adds a candidate for the place of a present instance.
+    pub(crate) fn add_candidate(&mut self, old: u32, app: &Rc<App>, base: &Rc<Base>, now: Now, settings: &Settings) -> Option<u32> {
+        let old = self.slots.get(&old)?;
+        let by_running_ms = old.by_running_ms_after(now);
+        let (pm_id, index, inc) = (old.durable.pm_id, old.durable.index, old.durable.instance.inc);
+        let file_stem = old.durable.file_stem.clone();
+        let id = self.numbers.give_to_candidate();
+        let mut durable = SlotRecord { pm_id, role: Role::Candidate, by_running_ms, index, file_stem, ..SlotRecord::new(id, now) };
+        // The history of the instance goes on, in its order.
+        durable.instance.inc = inc;
+        self.put(durable, app, base, settings);
+        Some(id)
+    }
+
+    fn put(&mut self, record: SlotRecord, app: &Rc<App>, base: &Rc<Base>, settings: &Settings) {
+        let durable = SlotRecord { shard: self.free_shard(app.spec.key()), unique_id: unique_id(), ..record };
+        let id = durable.id;
+        self.slots.insert(id, Box::new(Slot::new(durable, Rc::clone(app), Rc::clone(base), settings)));
+        self.changed.insert(id);
+    }
+
+    fn free_index(&self, key: &str) -> u32 {
+        let used: Vec<u32> = self.slots.values().filter(|slot| slot.spec().key() == key).map(|slot| slot.durable.index).collect();
+        ostler_core::app::instances::lowest_free(&used)
+    }
+
+    fn free_shard(&self, key: &str) -> u32 {
+        let used: Vec<u32> = self.slots.values().filter(|slot| slot.spec().key() == key).map(|slot| slot.durable.shard).collect();
+        ostler_core::app::instances::lowest_free(&used)
+    }
+
+    /// Restores what the journal has.
+    pub(crate) fn restore(&mut self, snapshot: Snapshot, settings: &Settings) {
+        let Snapshot { envs, specs, slots, numbers, .. } = snapshot;
+        self.numbers = numbers;
+        self.next_number = envs.keys().chain(specs.keys()).copied().max().unwrap_or(0);
+        let bases: BTreeMap<u64, Rc<Base>> = envs.into_iter().map(|(id, vars)| (id, Rc::new(Base { id, vars }))).collect();
+        let apps: BTreeMap<u64, Rc<App>> = specs.into_iter().map(|(id, spec)| (id, Rc::new(App { id, spec }))).collect();
+        for record in slots.into_values() {
+            let _at = crate::platform::incident::working_on(record.id);
+            // Records are written in this order: environment, description, slot. A slot without them cannot be.
+            let (Some(app), Some(base)) = (apps.get(&record.app_number), bases.get(&record.env_number)) else { continue };
+            self.next_pm_id = self.next_pm_id.max(record.pm_id + 1);
+            let id = record.id;
+            let slot = Slot::restored(record, Rc::clone(app), Rc::clone(base), settings);
+            self.slots.insert(id, Box::new(slot));
+            self.schedule(id);
+        }
+    }
+
+    /// A present description that is equal, else a new one. The caller must journal the record, if any.
+    pub(crate) fn shared_app(&mut self, spec: AppSpec) -> (Rc<App>, Option<Record<'static>>) {
+        if let Some(same) = self.slots.values().find(|slot| *slot.spec() == spec) {
+            return (Rc::clone(same.app()), None);
+        }
+        let (app, record) = self.app(spec);
+        (app, Some(record))
+    }
+
+    /// Every record that is needed to restore the slots, in the order in which they must be read.
+    pub(crate) fn records<'a>(&'a self, boot_id: &str) -> impl Iterator<Item = Record<'a>> + use<'a> {
+        let mut envs = BTreeMap::new();
+        let mut specs = BTreeMap::new();
+        for slot in self.slots.values() {
+            envs.entry(slot.base().id).or_insert_with(|| Rc::clone(&slot.base().vars));
+            specs.entry(slot.app().id).or_insert_with(|| Rc::clone(&slot.app().spec));
+        }
+        let boot = Record::Boot { boot_id: Cow::Owned(boot_id.to_owned()) };
+        [boot, Record::Numbers(self.numbers)]
+            .into_iter()
+            .chain(envs.into_iter().map(|(id, vars)| Record::Env { id, vars }))
+            .chain(specs.into_iter().map(|(id, spec)| Record::Spec { id, spec }))
+            .chain(self.iter().map(Slot::record))
+    }
+
+    /// A number that no worker of this daemon and of those before it has: what Node calls `cluster.worker.id`.
+    pub(crate) fn next_worker_id(&mut self) -> u32 {
+        self.numbers.give_to_worker()
+    }
+
+    pub(crate) fn get(&self, id: u32) -> Option<&Slot> {
+        self.slots.get(&id).map(Box::as_ref)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: u32) -> Option<&mut Slot> {
+        self.slots.get_mut(&id).map(Box::as_mut)
+    }
+
+    pub(crate) fn remove(&mut self, id: u32) -> Option<Box<Slot>> {
+        let slot = self.slots.remove(&id)?;
+        self.changed.remove(&id);
+        if let Some(at) = slot.live.due_ms {
+            self.deadlines.remove(&(at, id));
+        }
+        Some(slot)
+    }
+
+    /// Records a process that led the tree of a slot, and does not any more.
+    pub(crate) fn note_former_leader(&mut self, id: u32, ProcRef { pid, start_ticks }: ProcRef) {
+        let Some(slot) = self.get_mut(id) else { return };
+        slot.durable.former_leaders.retain(|leader| leader.0 != pid);
+        if slot.durable.former_leaders.len() >= FORMER_LEADERS {
+            slot.durable.former_leaders.remove(1);
+        }
+        slot.durable.former_leaders.push((pid, start_ticks));
+        self.changed(id);
+    }
+
+    /// Adds the end of a process that was replaced to the history of the instance, which its successor continues.
+    pub(crate) fn hand_down_exit(&mut self, id: u32, inc: u32) {
+        let Some(slot) = self.get(id).filter(|slot| slot.durable.role == Role::Retiring) else { return };
+        let pm_id = slot.durable.pm_id;
+        let Some(record) = slot.durable.instance.exits.last().filter(|record| record.inc == inc).cloned() else { return };
+        let Some(successor) = self.serving().find(|slot| slot.durable.pm_id == pm_id).map(|slot| slot.durable.id) else { return };
+        let Some(slot) = self.get_mut(successor) else { return };
+        let exits = &mut slot.durable.instance.exits;
+        // The successor may have ended first.
+        let place = exits.iter().position(|later| later.inc > inc).unwrap_or(exits.len());
+        exits.insert(place, record);
+        let surplus = exits.len().saturating_sub(slot.live.policy.exits_kept);
+        exits.drain(..surplus);
+        self.changed(successor);
+    }
+
+    /// Queues the next run of a job until the present one has ended.
+    pub(crate) fn queue_run(&mut self, id: u32) {
+        if let Some(slot) = self.get_mut(id) {
+            slot.durable.ticks.queued = true;
+            self.changed(id);
+        }
+    }
+
+    /// True if others than these serve at the ports of this slot: what waits in its shard would wait in vain if it were stopped at once.
+    pub(crate) fn others_serve(&self, id: u32, these: &[u32], now_ms: u64) -> bool {
+        let Some(slot) = self.get(id).filter(|slot| slot.spec().has_shards()) else { return false };
+        let mut others = self.iter().filter(|other| other.spec().key() == slot.spec().key() && !these.contains(&other.durable.id));
+        others.any(|other| other.standing(now_ms).0 == Standing::Serves)
+    }
+
+    /// Marks a slot as changed since it was journaled. However often it changes until then, the journal's next write has it once.
+    pub(crate) fn changed(&mut self, id: u32) {
+        self.changed.insert(id);
+    }
+
+    /// The next slot to journal, which then counts as journaled.
+    pub(crate) fn next_changed(&mut self) -> Option<&Slot> {
+        let id = self.changed.pop_first()?;
+        self.schedule(id);
+        self.get(id)
+    }
+
+    /// The earliest deadline of all slots, as of the last write of the journal.
+    pub(crate) fn next_deadline_ms(&self) -> Option<u64> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Slots whose deadline has come, by its time.
+    pub(crate) fn due(&self, now_ms: u64) -> Vec<u32> {
+        self.deadlines.range(..=(now_ms, u32::MAX)).map(|(_, id)| *id).collect()
+    }
+
+    fn schedule(&mut self, id: u32) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let next = slot.durable.instance.deadline_ms();
+        if slot.live.due_ms == next {
+            return;
+        }
+        let former = std::mem::replace(&mut slot.live.due_ms, next);
+        if let Some(at) = former {
+            self.deadlines.remove(&(at, id));
+        }
+        if let Some(at) = next {
+            self.deadlines.insert((at, id));
+        }
+    }
+
+    /// All slots, also those that users do not see.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.values().map(Box::as_ref)
+    }
+
+    /// Slots that users see, by `pm_id`.
+    pub(crate) fn serving(&self) -> impl Iterator<Item = &Slot> {
+        let mut serving: Vec<&Slot> = self.iter().filter(|slot| slot.durable.role == Role::Serving).collect();
+        // Sorted already, but for those that a reload brought.
+        serving.sort_by_key(|slot| slot.durable.pm_id);
+        serving.into_iter()
+    }
+
+    /// All slots, also those that users do not see.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
+        self.slots.values_mut().map(Box::as_mut)
+    }
+
+    /// Key of a new app that is not its name: another namespace has the name already.
+    pub(crate) fn qualified(&self, spec: &AppSpec) -> Option<String> {
+        let same = self.iter().find(|slot| slot.spec().name == spec.name && slot.spec().namespace == spec.namespace);
+        if let Some(slot) = same {
+            return slot.spec().qualified.clone();
+        }
+        let is_free = |key: &str| self.iter().all(|slot| slot.spec().key() != key);
+        if is_free(&spec.name) {
+            return None;
+        }
+        let long = format!("{}/{}", spec.namespace, spec.name);
+        let numbered = (2_u32..).map(|number| format!("{long}#{number}"));
+        std::iter::once(long.clone()).chain(numbered).find(|key| is_free(key))
+    }
+
+    /// Instances of the app with this key, by `pm_id`.
+    pub(crate) fn of_app(&self, key: &str) -> Vec<u32> {
+        self.serving().filter(|slot| slot.spec().key() == key).map(|slot| slot.durable.id).collect()
+    }
+
+    /// True if there is nothing to save: modules are not saved.
+    pub(crate) fn nothing_to_save(&self) -> bool {
+        self.serving().all(|slot| slot.spec().is_module())
+    }
+
+    /// Records that a rollout of this app has begun.
+    pub(crate) fn begin_replacing(&mut self, app: &str) {
+        self.being_replaced.insert(app.to_owned());
+    }
+
+    /// Records that the rollout of this app is over.
+    pub(crate) fn end_replacing(&mut self, app: &str) {
+        self.being_replaced.remove(app);
+    }
+
+    /// True if a rollout of this app is under way.
+    pub(crate) fn is_being_replaced(&self, app: &str) -> bool {
+        self.being_replaced.contains(app)
+    }
+
+    /// True if any rollout is under way.
+    pub(crate) fn is_any_being_replaced(&self) -> bool {
+        !self.being_replaced.is_empty()
+    }
+
+    /// `pm_id`s of these slots.
+    pub(crate) fn pm_ids(&self, ids: &[u32]) -> Vec<u32> {
+        ids.iter().filter_map(|id| self.slots.get(id)).map(|slot| slot.durable.pm_id).collect()
+    }
+}
+
+/// A random UUID (version 4).
+pub(crate) fn unique_id() -> String {
+    let mut bytes = [0_u8; 16];
+    // Without random bytes the time still makes it unique on this machine, which is all that is needed.
+    if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).is_err() {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        bytes = now.as_nanos().to_le_bytes();
+    }
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default();
+    // As long as it becomes: each app keeps one.
+    let mut text = String::with_capacity(36);
+    for (at, byte) in bytes.into_iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.extend([digit(byte >> 4), digit(byte & 0x0f)]);
+    }
+    text
+}

@@ -1,0 +1,64 @@
+//! Dependencies of instances on other apps before they start, and the state of those.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ostler_core::lifecycle::State;
+use ostler_core::lifecycle::order::{self, Condition, Standing};
+
+use super::{Slot, Slots};
+use crate::state::store::Role;
+
+/// Apps that users see.
+pub(crate) struct Apps<'a> {
+    by_name: BTreeMap<&'a str, Vec<&'a Slot>>,
+    /// Instances that a request will start when their turn comes.
+    coming: &'a BTreeSet<u32>,
+}
+
+impl<'a> Apps<'a> {
+    pub(crate) fn of(slots: &'a Slots, coming: &'a BTreeSet<u32>) -> Self {
+        let mut by_name: BTreeMap<&str, Vec<&Slot>> = BTreeMap::new();
+        for slot in slots.iter().filter(|slot| slot.durable.role == Role::Serving) {
+            by_name.entry(&slot.spec().name).or_default().push(slot);
+        }
+        Self { by_name, coming }
+    }
+
+    /// Standing of an app as a dependency: that of the instance which is the farthest from the condition.
+    /// If several namespaces have an app of this name, the dependent's own namespace counts.
+    fn standing(&self, name: &str, of: &Slot, condition: Condition) -> Standing {
+        let named = || self.by_name.get(name).into_iter().flatten();
+        let is_near = |slot: &&&Slot| slot.spec().namespace == of.spec().namespace;
+        let has_near = named().any(|slot| is_near(&slot));
+        let instances = named().filter(|slot| !has_near || is_near(slot));
+        let standings = instances.map(|slot| match order::standing(condition, &slot.durable.instance, slot.is_healthy()) {
+            Standing::Hopeless(_) if self.coming.contains(&slot.durable.id) => Standing::Pending,
+            standing => standing,
+        });
+        standings.max().unwrap_or(Standing::Hopeless("is not there"))
+    }
+
+    /// Dependencies of an instance that are not as they have to be, and what each is instead, in words that follow its name.
+    pub(crate) fn missing(&self, slot: &'a Slot) -> Vec<(Standing, &'a str, String)> {
+        let look = |(name, condition): (&'a String, &Condition)| match self.standing(name, slot, *condition) {
+            Standing::Met => None,
+            Standing::Pending => Some((Standing::Pending, name.as_str(), format!("is not {}", condition.word()))),
+            hopeless @ Standing::Hopeless(why) => Some((hopeless, name.as_str(), why.to_owned())),
+        };
+        slot.spec().order.depends_on.iter().filter_map(look).collect()
+    }
+}
+
+/// Text of what an instance waits for.
+pub(crate) fn waits_for(slots: &Slots, coming: &BTreeSet<u32>, slot: &Slot) -> Vec<String> {
+    if !matches!(slot.durable.instance.state, State::Waiting { .. }) {
+        return Vec::new();
+    }
+    Apps::of(slots, coming).missing(slot).into_iter().map(|(_, name, why)| format!("{name} {why}")).collect()
+}
+
+/// `it depends on db, which is stopped, and on cache, which is not ready`.
+pub(crate) fn in_words(missing: &[(Standing, &str, String)]) -> String {
+    let each: Vec<String> = missing.iter().map(|(_, name, why)| format!("on {name}, which {why}")).collect();
+    format!("it depends {}", each.join(", and "))
+}

@@ -1,0 +1,32 @@
+//! Versions of Node that run the instances, where the programs themselves have to be run for it.
+
+use super::Slots;
+use crate::platform::node_version::NodeVersions;
+use crate::platform::users::account;
+
+impl Slots {
+    /// Has the versions of the Node programs determined whose apps were adopted before their version was learned.
+    pub(crate) fn ask_node_versions(&mut self, versions: &NodeVersions) {
+        for slot in self.iter_mut() {
+            if slot.durable.learned.node_version.is_some() || slot.live.node.is_some() || !slot.spec().runs_in_node() {
+                continue;
+            }
+            let Some(pid) = slot.durable.instance.pid() else { continue };
+            let Ok(program) = std::fs::read_link(format!("/proc/{pid}/exe")) else { continue };
+            let Ok(account) = account(slot.spec()) else { continue };
+            slot.live.node = versions.ask(&program, account.map(|account| account.credentials));
+        }
+    }
+
+    /// Takes the results that have come since; only complete answers need them.
+    pub(crate) fn learn_node_versions(&mut self, versions: &NodeVersions) {
+        let mut learned = Vec::new();
+        for slot in self.iter_mut() {
+            let Some(version) = slot.live.node.as_ref().and_then(|node| versions.get(node)) else { continue };
+            slot.live.node = None;
+            slot.durable.learned.node_version = Some(version);
+            learned.push(slot.durable.id);
+        }
+        learned.into_iter().for_each(|id| self.changed(id));
+    }
+}

@@ -1,0 +1,54 @@
+//! The saved list (`dump.pm2`) and its older generations.
+
+use std::path::{Path, PathBuf};
+
+use ostler_proto::pm2::to_dump;
+
+use super::Slots;
+use crate::platform::log::chain;
+use crate::platform::settings::Settings;
+use ostler_sys::fs::replace::{Durability, Writers, replace};
+
+/// Older lists are kept under `dump.pm2.bak`, `dump.pm2.bak.1`, … up to this number.
+pub(crate) const GENERATIONS: u32 = 3;
+
+/// Paths of older generations: `dump.pm2.bak.1`, …
+pub(crate) fn older(backup: &Path, generation: u32) -> PathBuf {
+    let mut name = backup.as_os_str().to_owned();
+    name.push(format!(".{generation}"));
+    PathBuf::from(name)
+}
+
+/// Saves the present list without modules (those are started by what is installed), with or without the one before as the backup. Returns its path.
+///
+/// # Errors
+/// In words; the old list is as it was.
+pub(crate) fn write(slots: &Slots, settings: &Settings, keep_older: bool) -> Result<PathBuf, String> {
+    let details: Vec<_> = slots.serving().filter(|slot| !slot.spec().is_module()).map(|slot| slot.detail(settings)).collect();
+    let text = to_dump(&details);
+    let path = settings.dump_file();
+    if keep_older {
+        keep_generations(settings, &text)?;
+    }
+    replace(&path, text.as_bytes(), Durability::Power, Writers::One)
+        .map_err(|error| format!("{}; the old list is unchanged", chain(&error)))?;
+    Ok(path)
+}
+
+/// Copies the present list to `.bak`, and the ones before one place further. A copy that fails changes nothing.
+fn keep_generations(settings: &Settings, next: &str) -> Result<(), String> {
+    let path = settings.dump_file();
+    let Ok(present) = std::fs::read(&path) else { return Ok(()) };
+    // An equal list is not a generation: saving twice must not push out the older ones.
+    let backup = settings.dump_backup();
+    if present == next.as_bytes() && backup.exists() {
+        return Ok(());
+    }
+    for generation in (1..GENERATIONS).rev() {
+        let from = if generation == 1 { backup.clone() } else { older(&backup, generation - 1) };
+        if from.exists() {
+            std::fs::rename(&from, older(&backup, generation)).map_err(|error| format!("cannot rename \"{}\": {error}", from.display()))?;
+        }
+    }
+    replace(&backup, &present, Durability::Process, Writers::One).map_err(|error| format!("{}; the old list is unchanged", chain(&error)))
+}

@@ -1,0 +1,181 @@
+//! State of a process as a cluster worker.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+
+use ostler_core::serving::balance::Load;
+use ostler_proto::node::cluster::Answer;
+
+/// Delay of the next answer when one was lost.
+const LOST_MS: u64 = 5000;
+
+/// Most descriptors without an answer that are remembered.
+const MAX_ON_THEIR_WAY: usize = 1024;
+
+/// What a worker was given of the listening sockets of its app. Which keys it has is in the journal.
+#[derive(Debug, Default)]
+pub(crate) struct Worker {
+    /// Listeners whose keys it has.
+    pub served_by: Vec<u32>,
+    /// Connections that it was handed and has not answered, in this order.
+    pub handed: VecDeque<Handed>,
+    /// Descriptors that it has not acknowledged, in this order.
+    pub on_their_way: VecDeque<Sending>,
+    /// Connections that it answered and that are still to be handled, and whether it serves them.
+    pub answered: Vec<(Handed, bool)>,
+}
+
+ostler_core::static_default!(Worker);
+
+/// Descriptor that was sent to a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sending {
+    /// A connection.
+    Connection,
+    /// A listening socket.
+    Listener,
+}
+
+/// Connection that is on its way to a worker. It is closed here when the worker confirmed it, and goes to another one when it
+/// did not.
+#[derive(Debug)]
+pub(crate) struct Handed {
+    /// Number of the message.
+    pub seq: u64,
+    /// Listener it came from.
+    pub listener: u32,
+    /// Time of the transfer (`mono_ms`).
+    pub at_ms: u64,
+    /// The connection.
+    pub connection: Connection,
+}
+
+/// Accepted connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// Our copy.
+    pub fd: OwnedFd,
+    /// Workers that did not want it.
+    pub refused_by: Vec<u32>,
+    /// Time before which it is not offered again.
+    pub not_before_ms: u64,
+    /// Client, where clients are bound to workers.
+    pub client: Option<Client>,
+}
+
+/// What binds a connection to a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Client {
+    /// It named this instance.
+    Instance(u32),
+    /// It named this instance, and the incarnation of its process.
+    Process(u32, u32),
+    /// It has no cookie yet: whoever gets it gives it one.
+    New,
+    /// Address that it comes from.
+    Address(IpAddr),
+}
+
+impl From<OwnedFd> for Connection {
+    fn from(fd: OwnedFd) -> Self {
+        Self { fd, refused_by: Vec::new(), not_before_ms: 0, client: None }
+    }
+}
+
+impl Worker {
+    /// Number of what it has not answered yet.
+    pub(crate) fn load(&self) -> Load {
+        Load { unanswered: self.handed.len(), since_ms: self.handed.front().map_or(0, |handed| handed.at_ms) }
+    }
+
+    /// Takes an answer, or what looks like one. False: it is about something else, or to a daemon before this one.
+    pub(crate) fn take(&mut self, answer: Answer) -> bool {
+        let was_on_its_way = !self.on_their_way.is_empty();
+        let (handed, accepted) = match answer {
+            Answer::Received => (self.acknowledged(true), false),
+            Answer::NotReceived => (self.acknowledged(false), false),
+            Answer::Connection { seq, accepted } => (self.take_handed(seq), accepted),
+        };
+        let is_about_one = handed.is_some();
+        self.answered.extend(handed.map(|handed| (handed, accepted)));
+        is_about_one || was_on_its_way && !matches!(answer, Answer::Connection { .. })
+    }
+
+    /// Takes the connection that was answered, by its number.
+    fn take_handed(&mut self, seq: u64) -> Option<Handed> {
+        let at = self.handed.iter().position(|handed| handed.seq == seq)?;
+        let answered = self.handed.remove(at)?;
+        // Answers come in order. What is so much older was lost on the way, which is known only to a daemon that is no more; if it was
+        // not lost, our copy of it is of no use.
+        while self.handed.front().is_some_and(|first| first.seq < seq && first.at_ms + LOST_MS < answered.at_ms) {
+            self.handed.pop_front();
+        }
+        Some(answered)
+    }
+
+    /// Records a descriptor that was sent to it.
+    pub(crate) fn sent(&mut self, what: Sending) {
+        // Only a worker that answers nothing, and asks again and again, gets so far.
+        if self.on_their_way.len() < MAX_ON_THEIR_WAY {
+            self.on_their_way.push_back(what);
+        }
+    }
+
+    /// Handles the confirmation of the next descriptor: it has arrived, or its message came without it. Returns the connection, if it did not arrive.
+    fn acknowledged(&mut self, received: bool) -> Option<Handed> {
+        match self.on_their_way.pop_front() {
+            // Everything before it was answered before.
+            Some(Sending::Connection) if !received => self.handed.pop_front(),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worker(handed: &[(u64, u64)]) -> Worker {
+        let mut worker = Worker::default();
+        for &(seq, at_ms) in handed {
+            let fd = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+            worker.handed.push_back(Handed { seq, listener: 0, at_ms, connection: fd.into() });
+            worker.on_their_way.push_back(Sending::Connection);
+        }
+        worker
+    }
+
+    fn left(worker: &Worker) -> Vec<u64> {
+        worker.handed.iter().map(|handed| handed.seq).collect()
+    }
+
+    #[test]
+    fn answers_are_found_by_their_number() {
+        let mut worker = worker(&[(1, 0), (2, 0), (3, 0)]);
+        assert_eq!(worker.load(), Load { unanswered: 3, since_ms: 0 });
+        assert_eq!(worker.take_handed(2).map(|handed| handed.seq), Some(2));
+        assert!(worker.take_handed(2).is_none() && worker.take_handed(77).is_none());
+        assert_eq!(left(&worker), [1, 3]);
+    }
+
+    #[test]
+    fn what_was_lost_does_not_fill_the_window_for_ever() {
+        let mut worker = worker(&[(1, 0), (2, 10), (3, LOST_MS + 5), (4, LOST_MS + 5)]);
+        worker.take_handed(3);
+        assert_eq!(left(&worker), [2, 4]);
+    }
+
+    #[test]
+    fn a_message_without_its_descriptor_gives_the_right_connection_back() {
+        let mut worker = worker(&[(1, 0), (2, 0)]);
+        worker.on_their_way.push_front(Sending::Listener);
+        // The listening socket did not arrive: that is no connection.
+        assert!(worker.acknowledged(false).is_none());
+        assert!(worker.acknowledged(true).is_none());
+        worker.take_handed(1);
+        assert_eq!(worker.acknowledged(false).map(|handed| handed.seq), Some(2));
+        // From before our time.
+        assert!(worker.acknowledged(false).is_none());
+    }
+}

@@ -1,0 +1,232 @@
+//! Events: those that are kept for followers that come back, and those that were not sent yet.
+//!
+//! # Exactly once
+//!
+//! An event belongs to the journal's write of the turn in which it happened, together with the state that it is about ([`Journal::push_event`]).
+//! Followers get it after that write, and only then it is in the ring. So a daemon that is killed before the write has sent nothing,
+//! and what happened (an exit that is not acknowledged, a request without an answer) happens to the next one; one that is killed after it
+//! leaves the event to the next daemon, which sends it to whoever requests what came after the last one they know.
+//!
+//! It is in the journal and not in a file of its own: two files cannot be written at one instant. The keeper holds it, and so does the anchor.
+//! The copy on disk has no events, because it may be a moment older than what followers got; without keeper, daemon and anchor a new
+//! epoch begins.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+
+use ostler_core::text::ring::{Bounds, Ring};
+use ostler_proto::event::{Cause, Event, Missed, Position, What};
+
+use super::{Journal, Record, Snapshot};
+
+/// Bounds of what is kept.
+pub(crate) const BOUNDS: Bounds = Bounds { entries: 256, bytes: 64 << 10 };
+/// Room that is kept for events that are not written yet.
+const KEPT_UNWRITTEN: usize = 16;
+/// Longest text that comes from outside: an event must not displace others.
+const MOST_TEXT: usize = 300;
+
+/// Event before it has its number.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    /// App name; none = it is about the manager.
+    pub app: Option<String>,
+    /// `pm_id`.
+    pub id: Option<u32>,
+    /// What happened.
+    pub what: What,
+    /// Why.
+    pub cause: Cause,
+    /// PM2's status words before and after.
+    pub status: Option<(&'static str, &'static str)>,
+}
+
+/// Events of this daemon.
+#[derive(Debug)]
+pub(crate) struct Events {
+    ring: Ring,
+    /// Events that were not sent yet, in the order of their numbers, and how many of them the journal has got already.
+    unwritten: VecDeque<Event>,
+    pushed: usize,
+}
+
+impl Events {
+    /// Restores those that an earlier daemon left; where there was none, a new ring, which is journaled.
+    pub(crate) fn restore(snapshot: &mut Snapshot, journal: &mut Journal) -> Self {
+        let kept = std::mem::take(&mut snapshot.events);
+        let ring = match snapshot.event_ring.take() {
+            Some(after) => {
+                // The ones before the first that is kept were superseded.
+                let before_first = kept.front().map_or(after.seq, |first| first.seq.saturating_sub(1));
+                let mut ring = Ring::new(after.epoch, before_first, BOUNDS);
+                for event in kept {
+                    if event.seq == ring.next_seq() {
+                        ring.push(stored(&event));
+                    }
+                }
+                ring
+            }
+            None => {
+                let ring = Ring::new(new_epoch(), 0, BOUNDS);
+                journal.push_event(&Record::EventRing { after: ring.position() });
+                ring
+            }
+        };
+        Self { ring, unwritten: VecDeque::new(), pushed: 0 }
+    }
+
+    /// Adds an event, at this time of the wall clock.
+    pub(crate) fn push(&mut self, at_ms: u64, draft: Draft) {
+        let Draft { app, id, what, cause, status } = draft;
+        let seq = self.ring.next_seq() + self.unwritten.len() as u64;
+        let (before, after) = status.map_or((None, None), |(before, after)| (Some(before.into()), Some(after.into())));
+        self.unwritten.push_back(Event { epoch: 0, seq, at_ms, app, id, what, cause: short(cause), before, after });
+    }
+
+    /// Journals what the journal has not got yet.
+    pub(crate) fn write_to(&mut self, journal: &mut Journal) {
+        for event in self.unwritten.range(self.pushed..) {
+            journal.push_event(&Record::Event(Cow::Borrowed(event)));
+        }
+        self.pushed = self.unwritten.len();
+    }
+
+    /// Handles a write of the journal: these may be sent now.
+    pub(crate) fn written(&mut self) -> Vec<Event> {
+        let epoch = self.ring.epoch();
+        let mut told: Vec<Event> = self.unwritten.drain(..std::mem::take(&mut self.pushed)).collect();
+        for event in &mut told {
+            self.ring.push(stored(event));
+            event.epoch = epoch;
+        }
+        // A start of many apps has many at once; the room for them is not kept.
+        self.unwritten.shrink_to(KEPT_UNWRITTEN);
+        told
+    }
+
+    /// Events that a follower at this position has missed, and that it does not know yet.
+    pub(crate) fn after(&self, position: Option<Position>) -> (Option<Missed>, Vec<Event>) {
+        let (missed, rest) = self.ring.after(position);
+        (missed, rest.filter_map(|(_, entry)| self.read(entry)).collect())
+    }
+
+    /// Cause of an update that was begun, where no event followed since.
+    pub(crate) fn update_under_way(&self) -> Option<Cause> {
+        let (_, newest) = self.after(None);
+        let newest = newest.into_iter().rfind(|event| event.app.is_none())?;
+        matches!(newest.what, What::UpdateBegun).then_some(newest.cause)
+    }
+
+    /// Position of a follower that knows all.
+    pub(crate) fn position(&self) -> Position {
+        self.ring.position()
+    }
+
+    /// Records for a fresh journal.
+    pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        let after = Position { epoch: self.ring.epoch(), seq: self.ring.iter().next().map_or(self.ring.next_seq(), |(seq, _)| seq) - 1 };
+        let events = self.ring.iter().filter_map(|(_, entry)| serde_json::from_slice(entry).ok());
+        std::iter::once(Record::EventRing { after }).chain(events.map(|event| Record::Event(Cow::Owned(event))))
+    }
+
+    fn read(&self, entry: &[u8]) -> Option<Event> {
+        let event: Event = serde_json::from_slice(entry).ok()?;
+        Some(Event { epoch: self.ring.epoch(), ..event })
+    }
+}
+
+fn stored(event: &Event) -> Box<[u8]> {
+    serde_json::to_vec(event).expect("events have string keys and numbers only").into()
+}
+
+/// Shortens a cause: what a policy found may be as long as a path or the answer of an app.
+fn short(cause: Cause) -> Cause {
+    match cause {
+        Cause::Policy { name, detail: Some(detail) } if detail.len() > MOST_TEXT => {
+            let end = (0..=MOST_TEXT).rev().find(|at| detail.is_char_boundary(*at)).unwrap_or(0);
+            Cause::policy(name, format!("{}…", &detail[..end]))
+        }
+        cause => cause,
+    }
+}
+
+/// New epoch: random, never 0, and exact where numbers are floating-point ones.
+fn new_epoch() -> u64 {
+    let mut bytes = [0; 8];
+    if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).is_err() {
+        bytes = ostler_sys::now().wall_ms.to_le_bytes();
+    }
+    (u64::from_le_bytes(bytes) >> 11).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft(app: &str) -> Draft {
+        Draft { app: Some(app.into()), id: Some(1), what: What::Stopped, cause: Cause::App, status: Some(("online", "stopped")) }
+    }
+
+    fn journal() -> Journal {
+        Journal::open(ostler_sys::fd::memfd::create("test").unwrap()).unwrap().0
+    }
+
+    /// What the next daemon finds.
+    fn killed(journal: &Journal) -> (Events, Journal) {
+        let (mut journal, mut snapshot) = Journal::open(journal.fd().try_clone_to_owned().unwrap()).unwrap();
+        (Events::restore(&mut snapshot, &mut journal), journal)
+    }
+
+    fn seqs(events: &[Event]) -> Vec<u64> {
+        events.iter().map(|event| event.seq).collect()
+    }
+
+    fn write(events: &mut Events, journal: &mut Journal) -> Vec<Event> {
+        events.write_to(journal);
+        journal.flush().1.unwrap();
+        events.written()
+    }
+
+    #[test]
+    fn told_once_over_a_death() {
+        let mut journal = journal();
+        let mut events = Events::restore(&mut Snapshot::default(), &mut journal);
+        events.push(5, draft("a"));
+        events.push(5, draft("b"));
+        assert!(events.after(None).1.is_empty(), "nobody knows what is not in the journal");
+        let told = write(&mut events, &mut journal);
+        assert_eq!(seqs(&told), [1, 2]);
+        assert_eq!(events.after(None), (None, told.clone()));
+        // Killed before the write: as if it had not happened.
+        events.push(6, draft("lost"));
+        let (mut events, mut journal) = killed(&journal);
+        assert_eq!(events.after(Some(told[0].position())), (None, told[1..].to_vec()));
+        events.push(7, draft("c"));
+        assert_eq!(seqs(&write(&mut events, &mut journal)), [3]);
+        let (events, _) = killed(&journal);
+        assert_eq!(seqs(&events.after(Some(told[1].position())).1), [3]);
+    }
+
+    #[test]
+    fn a_fresh_journal_has_the_ring() {
+        let mut journal = journal();
+        let mut events = Events::restore(&mut Snapshot::default(), &mut journal);
+        (0..BOUNDS.entries + 44).for_each(|_| events.push(5, draft("a")));
+        let first = write(&mut events, &mut journal)[0].position();
+        assert_eq!(killed(&journal).0.after(Some(first)), events.after(Some(first)));
+        journal.replace(ostler_sys::fd::memfd::create("test").unwrap(), events.records()).unwrap();
+        let (again, _) = killed(&journal);
+        assert_eq!((again.position(), again.after(Some(first))), (events.position(), events.after(Some(first))));
+        assert_eq!(again.after(Some(first)).0, Some(Missed::Count(43)));
+    }
+
+    #[test]
+    fn a_ring_without_an_event_is_the_same_ring() {
+        let mut journal = journal();
+        let events = Events::restore(&mut Snapshot::default(), &mut journal);
+        journal.flush().1.unwrap();
+        assert_eq!(killed(&journal).0.position(), events.position());
+        journal.replace(ostler_sys::fd::memfd::create("test").unwrap(), events.records()).unwrap();
+        assert_eq!(killed(&journal).0.position(), events.position());
+    }
+}

@@ -1,0 +1,428 @@
+//! Records of the journal, and their sum.
+//!
+//! One record on the wire is `length: u32 LE, checksum: u32 LE (CRC-32 of the body), body: JSON`. JSON so that a newer daemon can
+//! read an older one's journal: unknown fields are ignored, missing ones have defaults. For the same reason a record counts as well whose
+//! checksum is FNV-1a: builds before the first release wrote that, and `update` replaces a daemon of theirs while apps run. The same bytes are in the
+//! state file ([`super::state_file`]).
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use ostler_core::app::{AppSpec, EnvMap};
+use ostler_core::text::fnv::fnv_32;
+use ostler_proto::event::{Event, Position};
+use serde::{Deserialize, Serialize};
+
+use super::command::CommandRecord;
+use super::rollouts::{ReleaseRecord, RolloutRecord};
+use super::slot::{SlotEntry, SlotNumbers, SlotRecord};
+use crate::logs::Destination;
+use crate::logs::carry::Carried;
+use crate::logs::reclaim::{FileKey, ReclaimRecord};
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Record<'a> {
+    /// First record: the boot this belongs to.
+    Boot {
+        /// `/proc/sys/kernel/random/boot_id`.
+        boot_id: Cow<'a, str>,
+    },
+    /// Environment of a caller, stored once for all apps that came with it.
+    Env {
+        /// Number that slots refer to.
+        id: u64,
+        /// The variables.
+        vars: Rc<EnvMap>,
+    },
+    /// Description of an app, stored once for all its instances. `env.base` is empty.
+    Spec {
+        /// Number that slots refer to.
+        id: u64,
+        /// The description.
+        spec: Rc<AppSpec>,
+    },
+    /// So many bytes of records follow that were written with one call: where the last of them is not whole, none of them counts.
+    Write {
+        /// Their length.
+        bytes: u64,
+    },
+    /// The ring of events; what was in a former one is gone.
+    EventRing {
+        /// Its epoch, and the number before its first event.
+        after: Position,
+    },
+    /// Event.
+    Event(Cow<'a, Event>),
+    /// An instance as it is now; replaces the former record of that id.
+    Slot(SlotEntry<'a>),
+    /// Our own numbers of slots, as far as they were given.
+    Numbers(SlotNumbers),
+    /// End of an instance.
+    Gone {
+        /// Its number.
+        id: u32,
+    },
+    /// The log writer of a deleted instance still has something to write.
+    #[serde(rename = "last_words")]
+    LogTail {
+        /// Number of the instance.
+        id: u32,
+        /// Index of its writer.
+        place: u32,
+        /// Destination of its lines.
+        destination: Box<Destination>,
+    },
+    /// The log tail is written.
+    #[serde(rename = "said")]
+    LogTailOver {
+        /// Number of the instance.
+        id: u32,
+        /// Index of its writer.
+        place: u32,
+    },
+    /// A renamed log file on its way back to its path; replaces the former record of that number.
+    #[serde(rename = "hand_back")]
+    Reclaim(Box<ReclaimRecord>),
+    /// The reclaim is done, or undone.
+    #[serde(rename = "handed_back")]
+    ReclaimOver {
+        /// Its number.
+        id: u32,
+    },
+    /// A deleted log file whose lines are carried to its path.
+    Carry(Box<Carried>),
+    /// The carry-over is over.
+    CarriedOver {
+        /// The file.
+        file: FileKey,
+    },
+    /// Schedules of log rotation were checked until this time.
+    RotatedUntil {
+        /// Wall clock, ms.
+        wall_ms: u64,
+    },
+    /// A reload under way; replaces the former record of that number.
+    Rollout(Box<RolloutRecord>),
+    /// The reload is over.
+    RolloutOver {
+        /// Its number.
+        number: u32,
+    },
+    /// A command under way; replaces the former record of that number.
+    #[serde(rename = "errand")]
+    Command(Box<CommandRecord>),
+    /// The command is over, and its owner was notified.
+    #[serde(rename = "errand_over")]
+    CommandOver {
+        /// Its number.
+        number: u32,
+    },
+    /// The last releases of an app; replaces the former list.
+    Releases {
+        /// Name of the app.
+        app: String,
+        /// The oldest first; empty = the app is gone.
+        list: Vec<ReleaseRecord>,
+    },
+}
+
+/// Sum of all records.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Snapshot {
+    /// Boot of the records.
+    pub boot_id: Option<String>,
+    /// Environments by number.
+    pub envs: BTreeMap<u64, Rc<EnvMap>>,
+    /// Descriptions by number.
+    pub specs: BTreeMap<u64, Rc<AppSpec>>,
+    /// Instances by id.
+    pub slots: BTreeMap<u32, SlotRecord>,
+    /// Log writers of deleted instances, by instance and place.
+    pub log_tails: BTreeMap<(u32, u32), Destination>,
+    /// Log files on their way back to their paths.
+    pub reclaims: BTreeMap<u32, ReclaimRecord>,
+    /// Deleted log files that are carried.
+    pub carries: BTreeMap<FileKey, Carried>,
+    /// Reloads under way.
+    pub rollouts: BTreeMap<u32, RolloutRecord>,
+    /// Commands under way.
+    pub commands: BTreeMap<u32, CommandRecord>,
+    /// Number of records that were not understood.
+    pub foreign: u32,
+    /// Releases by app.
+    pub releases: BTreeMap<String, Vec<ReleaseRecord>>,
+    /// Internal numbers of slots, as far as they were given.
+    pub numbers: SlotNumbers,
+    /// Time until which schedules of log rotation were checked.
+    pub rotated_until: Option<u64>,
+    /// The ring of events.
+    pub event_ring: Option<Position>,
+    /// Its events, at most as many as it keeps.
+    pub events: VecDeque<Event>,
+}
+
+const HEAD: usize = 8;
+
+/// Appends one record to `out`.
+pub(crate) fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEAD]);
+    serde_json::to_writer(&mut *out, record).expect("records have string keys and finite numbers only");
+    let body = &out[start + HEAD..];
+    let len = u32::try_from(body.len()).expect("a record is far below 4 GiB");
+    let sum = crc32fast::hash(body);
+    out[start..start + 4].copy_from_slice(&len.to_le_bytes());
+    out[start + 4..start + HEAD].copy_from_slice(&sum.to_le_bytes());
+}
+
+impl Snapshot {
+    /// Reads records until the end or the first one that is cut or damaged (its writer was killed in the middle). Returns how many
+    /// bytes were good. A whole record that makes no sense is of a newer version, to which this one is the way back: only its content is lost.
+    pub(crate) fn read(bytes: &[u8]) -> (Self, usize) {
+        let mut snapshot = Self::default();
+        let good = snapshot.add(bytes);
+        (snapshot, good)
+    }
+
+    /// Reads records that follow those that are in it.
+    pub(crate) fn add(&mut self, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while let Some((record, len)) = decode(&bytes[at..]) {
+            match record {
+                Some(Record::Write { bytes: length }) if !is_whole(&bytes[at + len..], length) => break,
+                Some(record) => self.apply(record),
+                None => self.foreign += 1,
+            }
+            at += len;
+        }
+        at
+    }
+
+    fn apply(&mut self, record: Record<'static>) {
+        match record {
+            Record::Write { .. } => {}
+            Record::EventRing { after } => {
+                self.event_ring = Some(after);
+                self.events.clear();
+            }
+            Record::Event(event) => {
+                if self.events.len() >= super::events::BOUNDS.entries {
+                    self.events.pop_front();
+                }
+                self.events.push_back(event.into_owned());
+            }
+            Record::Boot { boot_id } => self.boot_id = Some(boot_id.into_owned()),
+            Record::Env { id, vars } => {
+                self.envs.insert(id, vars);
+            }
+            Record::Spec { id, mut spec } => {
+                Rc::make_mut(&mut spec).given.pack();
+                self.specs.insert(id, spec);
+            }
+            Record::Slot(slot) => {
+                self.numbers.note_slot(&slot);
+                self.slots.insert(slot.id, slot.into_owned());
+            }
+            Record::Numbers(numbers) => self.numbers = numbers,
+            Record::Gone { id } => {
+                self.numbers.note(id);
+                self.slots.remove(&id);
+            }
+            Record::LogTail { id, place, destination } => {
+                self.log_tails.insert((id, place), *destination);
+            }
+            Record::LogTailOver { id, place } => {
+                self.log_tails.remove(&(id, place));
+            }
+            Record::Reclaim(reclaim) => {
+                self.reclaims.insert(reclaim.id, *reclaim);
+            }
+            Record::ReclaimOver { id } => {
+                self.reclaims.remove(&id);
+            }
+            Record::Carry(carried) => {
+                self.carries.insert(carried.file, *carried);
+            }
+            Record::CarriedOver { file } => {
+                self.carries.remove(&file);
+            }
+            Record::RotatedUntil { wall_ms } => self.rotated_until = Some(wall_ms),
+            Record::Rollout(rollout) => {
+                self.rollouts.insert(rollout.number, *rollout);
+            }
+            Record::Command(command) => {
+                self.commands.insert(command.number, *command);
+            }
+            Record::CommandOver { number } => {
+                self.commands.remove(&number);
+            }
+            Record::RolloutOver { number } => {
+                self.rollouts.remove(&number);
+            }
+            Record::Releases { app, list } if list.is_empty() => {
+                self.releases.remove(&app);
+            }
+            Record::Releases { app, list } => {
+                self.releases.insert(app, list);
+            }
+        }
+    }
+}
+
+/// A record, none if it is not understood, and its length.
+fn decode(bytes: &[u8]) -> Option<(Option<Record<'static>>, usize)> {
+    let body = body(bytes)?;
+    Some((serde_json::from_slice(body).ok(), HEAD + body.len()))
+}
+
+/// First record as it was written; none if it is cut or damaged.
+fn body(bytes: &[u8]) -> Option<&[u8]> {
+    let len = u32::from_le_bytes(*bytes.first_chunk::<4>()?) as usize;
+    let sum = u32::from_le_bytes(*bytes.get(4..)?.first_chunk::<4>()?);
+    let body = bytes.get(HEAD..HEAD.checked_add(len)?)?;
+    let is_good = |body| crc32fast::hash(body) == sum || fnv_32(body) == sum;
+    (len != 0 && is_good(body)).then_some(body)
+}
+
+/// True if all records of so many bytes are there.
+fn is_whole(bytes: &[u8], length: u64) -> bool {
+    let Some(mut rest) = usize::try_from(length).ok().and_then(|length| bytes.get(..length)) else { return false };
+    while let Some(body) = body(rest) {
+        rest = &rest[HEAD + body.len()..];
+    }
+    rest.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ostler_core::time::Now;
+
+    fn slot(id: u32) -> Record<'static> {
+        Record::Slot(SlotEntry::Read(Box::new(SlotRecord { start_ticks: 7, ..SlotRecord::new(id, Now::at(5)) })))
+    }
+
+    #[test]
+    fn the_number_of_a_slot_that_is_gone_is_not_given_again() {
+        let mut bytes = Vec::new();
+        for record in [slot(0), slot(1), slot(1 << 31), Record::Gone { id: 1 }, Record::Gone { id: 1 << 31 }] {
+            encode(&record, &mut bytes);
+        }
+        let worker = SlotRecord { worker_id: 7, ..SlotRecord::new(2, Now::at(5)) };
+        encode(&Record::Slot(SlotEntry::Read(Box::new(worker))), &mut bytes);
+        encode(&Record::Gone { id: 2 }, &mut bytes);
+        let mut numbers = Snapshot::read(&bytes).0.numbers;
+        // As it is written anew, without those that are gone.
+        let mut compacted = Vec::new();
+        encode(&Record::Numbers(numbers), &mut compacted);
+        encode(&slot(0), &mut compacted);
+        assert_eq!(Snapshot::read(&compacted).0.numbers, numbers);
+        assert_eq!((numbers.give(), numbers.give(), numbers.give_to_candidate(), numbers.give_to_worker()), (3, 4, (1 << 31) + 1, 8));
+    }
+
+    #[test]
+    fn a_record_cut_anywhere_is_as_if_it_was_never_written() {
+        let mut bytes = Vec::new();
+        encode(&slot(1), &mut bytes);
+        let first = bytes.len();
+        encode(&slot(2), &mut bytes);
+        for cut in first..bytes.len() {
+            let (snapshot, good) = Snapshot::read(&bytes[..cut]);
+            assert_eq!((snapshot.slots.len(), good), (1, first), "cut at {cut}");
+        }
+        assert_eq!(Snapshot::read(&bytes).0.slots.len(), 2);
+    }
+
+    #[test]
+    fn a_write_cut_anywhere_is_as_if_it_was_never_made() {
+        let mut group = Vec::new();
+        encode(&slot(2), &mut group);
+        encode(&slot(3), &mut group);
+        let mut bytes = Vec::new();
+        encode(&slot(1), &mut bytes);
+        let first = bytes.len();
+        encode(&Record::Write { bytes: group.len() as u64 }, &mut bytes);
+        let head = bytes.len();
+        bytes.extend(&group);
+        for cut in head..bytes.len() {
+            let (snapshot, good) = Snapshot::read(&bytes[..cut]);
+            assert_eq!((snapshot.slots.len(), good), (1, first), "cut at {cut}");
+        }
+        assert_eq!((Snapshot::read(&bytes).0.slots.len(), Snapshot::read(&bytes).1), (3, bytes.len()));
+        let mut damaged = bytes.clone();
+        damaged[bytes.len() - 5] ^= 1;
+        assert_eq!(Snapshot::read(&damaged).1, first);
+    }
+
+    #[test]
+    fn a_record_with_a_bit_of_it_changed_ends_what_is_good() {
+        let mut bytes = Vec::new();
+        encode(&Record::Gone { id: 7 }, &mut bytes);
+        let first = bytes.len();
+        encode(&slot(1), &mut bytes);
+        for bit in first * 8..bytes.len() * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let (snapshot, good) = Snapshot::read(&bytes);
+            assert_eq!((snapshot.slots.len(), good), (0, first), "bit {bit}");
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+        assert_eq!(Snapshot::read(&bytes).1, bytes.len());
+    }
+
+    /// Records as a daemon of such a build wrote them, with what this one writes behind them.
+    #[test]
+    fn records_of_builds_before_the_first_release_count() {
+        const FORMER: &[u8] = b"\x1a\0\0\0\x47\x2a\x2b\x94{\"boot\":{\"boot_id\":\"abc\"}}";
+        let mut bytes = FORMER.to_vec();
+        encode(&slot(1), &mut bytes);
+        let (snapshot, good) = Snapshot::read(&bytes);
+        assert_eq!((snapshot.boot_id.as_deref(), snapshot.slots.len(), good), (Some("abc"), 1, bytes.len()));
+        for bit in 0..FORMER.len() * 8 {
+            let mut bytes = FORMER.to_vec();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Snapshot::read(&bytes).1, 0, "bit {bit}");
+        }
+        // Nothing is written as it was then.
+        let mut own = Vec::new();
+        encode(&Record::Boot { boot_id: "abc".into() }, &mut own);
+        assert_eq!((own[..4].to_vec(), &own[HEAD..]), (FORMER[..4].to_vec(), &FORMER[HEAD..]));
+        assert_eq!(own[4..HEAD], crc32fast::hash(&FORMER[HEAD..]).to_le_bytes());
+    }
+
+    #[test]
+    fn a_record_of_a_newer_version_is_passed_over() {
+        let mut bytes = Vec::new();
+        encode(&slot(1), &mut bytes);
+        let from = bytes.len();
+        encode(&Record::Gone { id: 1 }, &mut bytes);
+        // The same length, a word that nobody knows.
+        let at = from + bytes[from..].windows(4).position(|word| word == b"gone").unwrap();
+        bytes[at..at + 4].copy_from_slice(b"lost");
+        let sum = crc32fast::hash(&bytes[from + HEAD..]);
+        bytes[from + 4..from + HEAD].copy_from_slice(&sum.to_le_bytes());
+        encode(&slot(2), &mut bytes);
+        let (snapshot, good) = Snapshot::read(&bytes);
+        assert_eq!((snapshot.slots.keys().copied().collect::<Vec<_>>(), snapshot.foreign, good), (vec![1, 2], 1, bytes.len()));
+    }
+
+    #[test]
+    fn a_damaged_record_ends_the_journal() {
+        let mut bytes = Vec::new();
+        encode(&slot(1), &mut bytes);
+        let first = bytes.len();
+        encode(&slot(2), &mut bytes);
+        bytes[first + 20] ^= 1;
+        assert_eq!(Snapshot::read(&bytes).1, first);
+    }
+
+    #[test]
+    fn gone_removes() {
+        let mut bytes = Vec::new();
+        encode(&slot(1), &mut bytes);
+        encode(&Record::Gone { id: 1 }, &mut bytes);
+        assert!(Snapshot::read(&bytes).0.slots.is_empty());
+    }
+}

@@ -1,0 +1,84 @@
+//! Access of another user to a file, asked of the kernel: modes, groups, access lists and mounts are its business.
+
+use std::io;
+use std::path::Path;
+use std::thread;
+
+use crate::users::user::Credentials;
+
+/// True if this user can open the file for reading, every folder above it included. We have to be root, or be that user.
+///
+/// # Errors
+/// When that could not be tried: no thread, no right to become that user.
+pub fn can_read(path: &Path, user: &Credentials) -> io::Result<bool> {
+    // A thread of its own: what it is allowed to ends with it, whatever goes wrong.
+    thread::scope(|scope| {
+        let asked = thread::Builder::new().spawn_scoped(scope, || {
+            act_as(user)?;
+            match std::fs::File::open(path) {
+                Ok(_) => Ok(true),
+                Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound) => Ok(false),
+                Err(error) => Err(error),
+            }
+        })?;
+        asked.join().unwrap_or_else(|_| Err(io::Error::other("the thread ended")))
+    })
+}
+
+/// Makes this thread open files as that user from now on. glibc's functions would change all threads.
+fn act_as(user: &Credentials) -> io::Result<()> {
+    // SAFETY: no arguments that the kernel would follow. Asking for an id that is none changes nothing and tells the present one.
+    let fs_uid = || unsafe { libc::syscall(libc::SYS_setfsuid, -1) };
+    if fs_uid() == libc::c_long::from(user.uid) {
+        return Ok(());
+    }
+    // SAFETY: the list is as long as said.
+    let grouped = unsafe { libc::syscall(libc::SYS_setgroups, user.groups.len(), user.groups.as_ptr()) };
+    if grouped < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: numbers only.
+    unsafe { libc::syscall(libc::SYS_setfsgid, user.gid) };
+    // SAFETY: numbers only. Leaving root takes the rights over files, too.
+    unsafe { libc::syscall(libc::SYS_setfsuid, user.uid) };
+    if fs_uid() == libc::c_long::from(user.uid) { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EPERM)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn every_folder_above_counts() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let folder = std::env::temp_dir().join(format!("ostler-access-{}", std::process::id()));
+        let file = folder.join("a/file");
+        std::fs::create_dir_all(folder.join("a")).unwrap();
+        std::fs::write(&file, "x").unwrap();
+        let set = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let stranger = Credentials { uid: 54_321, gid: 54_322, groups: vec![54_323] };
+        let root = Credentials { uid: 0, gid: 0, groups: vec![0] };
+        // Modes of the folder and of the file; group of the file.
+        for (folder_mode, mode, group, expected) in [
+            (0o755, 0o644, 0, true),
+            (0o700, 0o644, 0, false),
+            (0o711, 0o644, 0, true),
+            (0o755, 0o600, 0, false),
+            (0o755, 0o640, 54_322, true),
+            (0o755, 0o640, 54_323, true),
+            (0o755, 0o640, 54_324, false),
+        ] {
+            std::os::unix::fs::chown(&file, None, Some(group)).unwrap();
+            set(&folder, folder_mode);
+            set(&file, mode);
+            assert_eq!(can_read(&file, &stranger).unwrap(), expected, "{folder_mode:o} {mode:o} {group}");
+            assert!(can_read(&file, &root).unwrap() && std::fs::read(&file).is_ok(), "our own rights are as before");
+        }
+        assert!(!can_read(&folder.join("absent"), &stranger).unwrap());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -1,0 +1,202 @@
+//! Listeners at a TCP port of this network namespace, as far as `/proc` lets us see.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::net::AddressFamily;
+
+use crate::net::sock_diag::{Dump, owner};
+
+/// State of a listening socket in `/proc/net/tcp`.
+const LISTEN: &str = "0A";
+/// State of a bound socket in `/proc/net/udp` that is not connected.
+const UNCONNECTED: &str = "07";
+
+/// Most listening sockets of one port that are read.
+const MOST: usize = 1024;
+
+/// Socket that listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Inode.
+    pub inode: u64,
+    /// User that made it.
+    pub uid: u32,
+}
+
+/// Returns the sockets that listen at a port, IPv4 and IPv6: from `sock_diag(7)`, or from `/proc/net` if that is refused.
+pub fn sockets_at(port: u16) -> Vec<Listener> {
+    by_sock_diag(port).unwrap_or_else(|_| by_proc(port))
+}
+
+fn by_sock_diag(port: u16) -> Result<Vec<Listener>, Errno> {
+    /// Bit of the state LISTEN.
+    const STATES: u32 = 1 << 10;
+    let mut listeners = Vec::new();
+    for family in [AddressFamily::INET, AddressFamily::INET6] {
+        let dump = Dump { family, port, states: STATES, attributes: 0 };
+        listeners.extend(dump.read(MOST, |body| owner(body).map(|(uid, inode)| Listener { inode, uid }))?);
+    }
+    Ok(listeners)
+}
+
+fn by_proc(port: u16) -> Vec<Listener> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| std::fs::read_to_string(table).unwrap_or_default());
+    let open = tables.iter().flat_map(|table| bound(table, LISTEN));
+    open.filter(|(at, _)| *at == port).map(|(_, listener)| listener).collect()
+}
+
+/// Returns a process that has one of these sockets open: of `first`, or else of all. Only root sees the descriptors of other users.
+pub fn holder_of(sockets: &[Listener], first: &[i32]) -> Option<i32> {
+    let links: Vec<String> = sockets.iter().map(|socket| format!("socket:[{}]", socket.inode)).collect();
+    if links.is_empty() {
+        return None;
+    }
+    let all = || std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let others = std::iter::once_with(all).flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    first.iter().copied().chain(others).find(|pid| has_open(*pid, &links))
+}
+
+fn has_open(pid: i32, links: &[String]) -> bool {
+    descriptors(pid).any(|target| links.iter().any(|link| target.as_os_str() == link.as_str()))
+}
+
+/// What its descriptors are.
+fn descriptors(pid: i32) -> impl Iterator<Item = PathBuf> {
+    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    descriptors.filter_map(|entry| std::fs::read_link(entry.path()).ok())
+}
+
+/// Inodes of the sockets that it has open.
+pub(crate) fn socket_inodes(pid: i32) -> impl Iterator<Item = u64> {
+    descriptors(pid).filter_map(|target| socket_inode(&target))
+}
+
+/// What these processes listen at: TCP and UDP ports (`3000`, `udp 53`) and paths of unix sockets. Of processes of other users only root sees it.
+pub fn places_of(pids: &[i32]) -> BTreeSet<String> {
+    let mut places = BTreeSet::new();
+    for pid in pids {
+        let sockets: BTreeSet<u64> = socket_inodes(*pid).collect();
+        if sockets.is_empty() {
+            continue;
+        }
+        // Its own network namespace.
+        let table = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default();
+        for (name, state, prefix) in
+            [("tcp", LISTEN, ""), ("tcp6", LISTEN, ""), ("udp", UNCONNECTED, "udp "), ("udp6", UNCONNECTED, "udp ")]
+        {
+            let open = bound(&table(name), state).into_iter().filter(|(_, listener)| sockets.contains(&listener.inode));
+            places.extend(open.map(|(port, _)| format!("{prefix}{port}")));
+        }
+        places.extend(unix_paths(&table("unix"), &sockets));
+    }
+    places
+}
+
+/// Returns the TCP ports on which these processes listen, each in its own network namespace. Only root sees those of other users.
+pub fn tcp_ports_of(pids: &[i32]) -> BTreeSet<u16> {
+    let of = |pid: &i32| {
+        let sockets: BTreeSet<u64> = socket_inodes(*pid).collect();
+        let names: &[&str] = if sockets.is_empty() { &[] } else { &["tcp", "tcp6"] };
+        let tables = names.iter().filter_map(|name| std::fs::read_to_string(format!("/proc/{pid}/net/{name}")).ok());
+        let open = tables.flat_map(|table| bound(&table, LISTEN));
+        open.filter(|(_, listener)| sockets.contains(&listener.inode)).map(|(port, _)| port).collect::<Vec<_>>()
+    };
+    pids.iter().flat_map(of).collect()
+}
+
+/// Returns the ports from which the kernel chooses for a socket without one.
+pub fn ephemeral_ports() -> Option<RangeInclusive<u16>> {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut bounds = range.split_whitespace().filter_map(|bound| bound.parse::<u16>().ok());
+    Some(bounds.next()?..=bounds.next()?)
+}
+
+/// Inodes of the sockets that listen at a TCP port in the network namespace of a process.
+pub(crate) fn inodes_at(pid: i32, port: u16) -> BTreeSet<u64> {
+    let tables = ["tcp", "tcp6"].map(|name| std::fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default());
+    let open = tables.iter().flat_map(|table| bound(table, LISTEN));
+    open.filter(|(at, _)| *at == port).map(|(_, listener)| listener.inode).collect()
+}
+
+/// Ports and sockets in this state.
+fn bound(table: &str, state: &str) -> Vec<(u16, Listener)> {
+    let row = |line: &str| {
+        let mut words = line.split_whitespace();
+        let port = u16::from_str_radix(words.nth(1)?.rsplit(':').next()?, 16).ok()?;
+        if words.nth(1)? != state {
+            return None;
+        }
+        let uid = words.nth(3)?.parse().ok()?;
+        Some((port, Listener { inode: words.nth(1)?.parse().ok()?, uid }))
+    };
+    table.lines().skip(1).filter_map(row).collect()
+}
+
+/// Paths of those of these unix sockets that accept connections.
+fn unix_paths(table: &str, sockets: &BTreeSet<u64>) -> Vec<String> {
+    let row = |line: &str| {
+        let mut words = line.split_whitespace();
+        let accepts = words.nth(3)? == "00010000";
+        let inode = words.nth(2)?.parse().ok()?;
+        let path = words.collect::<Vec<_>>().join(" ");
+        (accepts && sockets.contains(&inode) && !path.is_empty()).then_some(path)
+    };
+    table.lines().skip(1).filter_map(row).collect()
+}
+
+/// The inode of a socket by the target of its link in `/proc`.
+pub(crate) fn socket_inode(target: &Path) -> Option<u64> {
+    target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// Name of the program of a process.
+pub fn program(pid: i32) -> Option<String> {
+    Some(std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end().to_owned())
+}
+
+/// Inode of an open socket.
+pub fn inode(socket: std::os::fd::BorrowedFd<'_>) -> Option<u64> {
+    Some(rustix::fs::fstat(socket).ok()?.st_ino)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn the_kernel_and_proc_name_the_same_listener_and_its_process() {
+        let us = std::process::id().cast_signed();
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = std::net::TcpListener::bind(address) else { continue };
+            let port = listener.local_addr().map_or(0, |address| address.port());
+            let expected = [Listener { inode: inode(listener.as_fd()).unwrap(), uid: rustix::process::geteuid().as_raw() }];
+            let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            assert_eq!(by_sock_diag(port).unwrap(), expected, "{address}");
+            assert_eq!(by_proc(port), expected, "{address}");
+            assert_eq!(holder_of(&expected, &[]), Some(us));
+            assert_eq!(holder_of(&expected, &[1, us]), Some(us));
+            assert!(tcp_ports_of(&[us]).contains(&port), "{address}");
+            assert!(ephemeral_ports().unwrap().contains(&port), "{address}");
+            drop(listener);
+            assert!(sockets_at(port).is_empty(), "{address}");
+        }
+        assert_eq!(holder_of(&[], &[us]), None);
+        assert!(program(us).is_some());
+    }
+
+    #[test]
+    fn a_table_names_sockets_of_one_state() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+                     0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 4711 1\n\
+                     1: 0100007F:1F90 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 4712 1\n\
+                     2: 0100007F:1F91 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4713 1\n\
+                     torn";
+        let listeners = [(8080, Listener { inode: 4711, uid: 1000 }), (8081, Listener { inode: 4713, uid: 0 })];
+        assert_eq!(bound(table, LISTEN), listeners);
+        assert!(bound("", LISTEN).is_empty());
+    }
+}

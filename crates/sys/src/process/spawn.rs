@@ -1,0 +1,401 @@
+//! Starting a program: `clone(CLONE_VM | CLONE_VFORK)` and `execve`, with every step reported by name.
+//!
+//! Theory of operation. `fork` copies page tables and `posix_spawn` can neither change users nor tell which step failed. So we do what
+//! `posix_spawn` does inside: the child borrows our memory on a stack of its own while the calling thread is suspended, performs its
+//! steps with plain system calls, and either becomes the program or writes step and errno into our memory and ends. Consequences that
+//! the code below keeps:
+//! - everything is allocated before the clone; the child never allocates, locks or panics (iterators, no indexing);
+//! - all signals are blocked around the clone, and the child resets every handler before it unblocks them: one of *our* handlers must
+//!   never run in the child, on our memory;
+//! - the ids are changed by raw system calls: glibc's wrappers would try to change them in all our threads;
+//! - the kernel marks the shared memory as not dumpable when the child changes its uid, which would make `/proc/<us>` unreadable for
+//!   our own other processes; we set it back.
+
+use std::ffi::{CStr, CString};
+use std::fmt;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::ptr;
+
+use crate::process::clone::clone_and_wait;
+use crate::process::cstrings::{CStrings, PidTexts};
+use crate::process::rlimit::Rlimit;
+use crate::process::signal;
+use crate::process::{self, ProcRef};
+use crate::users::user::Credentials;
+
+/// Everything about a program to start, except its descriptors. Nothing is looked up: paths are used as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpawnSpec {
+    /// Path of the file to execute; no search in `PATH`.
+    pub program: CString,
+    /// All arguments, `argv[0]` included.
+    pub argv: CStrings,
+    /// The whole environment as `NAME=value`; nothing is inherited. Where the value is [`crate::process::cstrings::OWN_PID`], the program finds its pid.
+    pub envp: CStrings,
+    /// Working directory, entered after the change of user, so that it is the app's permission that counts. Empty = ours.
+    pub cwd: CString,
+    /// User to run as; `None` = as we do.
+    pub user: Option<Credentials>,
+    /// Resource limits to set.
+    pub rlimits: Vec<Rlimit>,
+    /// Nice value, -20..=19; `None` = inherited.
+    pub nice: Option<i32>,
+    /// File mode creation mask; `None` = inherited.
+    pub umask: Option<u32>,
+    /// Out-of-memory score, -1000..=1000; `None` = inherited.
+    pub oom_score_adj: Option<i32>,
+}
+
+/// A started program: `execve` has succeeded.
+pub type Spawned = ProcRef;
+
+/// Step in which a start failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Step {
+    /// Memory or process could not be had.
+    Clone = 1,
+    /// New session.
+    Session = 2,
+    /// Placing the descriptors.
+    Descriptors = 3,
+    /// Out-of-memory score.
+    OomScore = 4,
+    /// Scheduling priority.
+    Nice = 5,
+    /// Resource limit.
+    Rlimit = 6,
+    /// Supplementary groups.
+    Groups = 7,
+    /// Group id.
+    Gid = 8,
+    /// User id.
+    Uid = 9,
+    /// Working directory.
+    Chdir = 10,
+    /// The program itself. `ENOEXEC` = neither a binary nor a script with `#!`; `ENOENT` on an existing file = its interpreter is
+    /// missing (see [`crate::process::exec::explain`]).
+    Exec = 11,
+    /// The request could not be received whole (the keeper is out of descriptors).
+    Receive = 12,
+    /// The key of the request is in use (a fault of the caller).
+    Key = 13,
+    /// A code that this version does not know.
+    Unknown = 255,
+}
+
+impl Step {
+    /// The step as people know it: the name of the system call.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Clone => "fork",
+            Self::Session => "setsid",
+            Self::Descriptors => "dup2",
+            Self::OomScore => "oom_score_adj",
+            Self::Nice => "setpriority",
+            Self::Rlimit => "setrlimit",
+            Self::Groups => "setgroups",
+            Self::Gid => "setgid",
+            Self::Uid => "setuid",
+            Self::Chdir => "chdir",
+            Self::Exec => "exec",
+            Self::Receive => "receive",
+            Self::Key => "key",
+            Self::Unknown => "spawn",
+        }
+    }
+
+    /// The code on the wire.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The step of a [`Step::code`]; total.
+    pub fn from_code(code: u8) -> Self {
+        const ALL: [Step; 13] = [
+            Step::Clone,
+            Step::Session,
+            Step::Descriptors,
+            Step::OomScore,
+            Step::Nice,
+            Step::Rlimit,
+            Step::Groups,
+            Step::Gid,
+            Step::Uid,
+            Step::Chdir,
+            Step::Exec,
+            Step::Receive,
+            Step::Key,
+        ];
+        ALL.into_iter().find(|step| step.code() == code).unwrap_or(Self::Unknown)
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Failed start of a program; nothing of it is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{step} failed: {}", std::io::Error::from_raw_os_error(*.errno))]
+pub struct SpawnError {
+    /// The failing step.
+    pub step: Step,
+    /// Its errno.
+    pub errno: i32,
+}
+
+/// Process whose child the new one becomes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Parent {
+    /// Ours: we reap it.
+    #[default]
+    Us,
+    /// Our parent's (`CLONE_PARENT`): a sibling, reaped by whoever reaps us.
+    OurParent,
+}
+
+/// Parent and cgroup of a new process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Placement<'a> {
+    /// Its parent.
+    pub parent: Parent,
+    /// The folder of a cgroup of version 2 in which it begins. Where that cannot be (it vanished, it is not ours to use, the kernel is too old)
+    /// the process begins in our own.
+    pub cgroup: Option<BorrowedFd<'a>>,
+}
+
+/// Starts a program as our child, leader of a new session and process group, with exactly the given descriptors: `fds` are
+/// (ours, number in the child) in any order, overlapping as they like. Of 0, 1 and 2 whatever is not given is `/dev/null`.
+/// Signals are all unblocked and at their default.
+///
+/// # Errors
+/// The failing step with its errno; the half-made child has been reaped.
+pub fn spawn(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)]) -> Result<Spawned, SpawnError> {
+    spawn_at(spec, fds, Placement::default())
+}
+
+/// [`spawn`] with another parent or cgroup.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_at(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)], placement: Placement<'_>) -> Result<Spawned, SpawnError> {
+    let argv = spec.argv.pointers();
+    let (envp, pid_texts) = spec.envp.environment();
+    let oom = spec.oom_score_adj.map(|adj| adj.to_string());
+    let mut moves: Vec<Move> = fds.iter().map(|&(fd, target)| Move { source: fd.as_raw_fd(), target }).collect();
+    // SAFETY: these read our own ids and cannot fail.
+    let ours = unsafe { (libc::geteuid(), libc::getegid()) };
+    let mut plan = Plan {
+        spec,
+        argv: argv.as_ptr(),
+        envp: envp.as_ptr(),
+        pid_texts,
+        spare: moves.iter().map(|m| m.target).max().unwrap_or(2).max(2).saturating_add(1),
+        moves: &mut moves,
+        oom: oom.as_deref().unwrap_or("").as_bytes(),
+        ignored: signal::ignored(),
+        already_that_user: spec.user.as_ref().is_some_and(|user| (user.uid, user.gid) == ours),
+        failure: None,
+    };
+    let dumpable = spec.user.is_some() && prctl_get_dumpable() == 1;
+    let cloned = run_in_child(&mut plan, placement);
+    if dumpable {
+        // SAFETY: plain prctl without pointers.
+        unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) };
+    }
+    let pid = cloned.map_err(|errno| SpawnError { step: Step::Clone, errno })?;
+    if let Some(failure) = plan.failure {
+        if placement.parent == Parent::Us {
+            crate::process::child::reap_failed(pid);
+        }
+        return Err(failure);
+    }
+    // A child that ended at once is still there as a zombie; only a sibling can be gone already.
+    let start_ticks = process::start_ticks(pid).unwrap_or(0);
+    Ok(ProcRef { pid, start_ticks })
+}
+
+/// Plan of the child's work, all prepared.
+struct Plan<'a> {
+    spec: &'a SpawnSpec,
+    argv: *const *const libc::c_char,
+    envp: *const *const libc::c_char,
+    pid_texts: PidTexts,
+    moves: &'a mut [Move],
+    /// First number above all targets: sources are moved there before a target overwrites them.
+    spare: RawFd,
+    oom: &'a [u8],
+    /// Signals that we ignore, a bit each.
+    ignored: u64,
+    already_that_user: bool,
+    failure: Option<SpawnError>,
+}
+
+struct Move {
+    source: RawFd,
+    target: RawFd,
+}
+
+fn prctl_get_dumpable() -> i32 {
+    // SAFETY: plain prctl without pointers.
+    unsafe { libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0) }
+}
+
+fn errno() -> i32 {
+    // SAFETY: the location of this thread's errno is always valid. In the child it is the suspended parent's: harmless.
+    unsafe { *libc::__errno_location() }
+}
+
+/// Runs the plan in a child and returns when that has executed the program or ended.
+fn run_in_child(plan: &mut Plan<'_>, placement: Placement<'_>) -> Result<libc::pid_t, i32> {
+    let _blocked = AllSignalsBlocked::new();
+    // SAFETY: all signals are blocked, and `run` fulfils the conditions in the module documentation.
+    unsafe { clone_and_wait(run, plan, placement.parent, placement.cgroup) }
+}
+
+/// Bytes of the kernel's signal set (64 signals).
+const SIGSET_BYTES: usize = 8;
+
+/// Blocks *all* signals, glibc's internal ones included, until dropped.
+pub(crate) struct AllSignalsBlocked(u64);
+
+impl AllSignalsBlocked {
+    pub(crate) fn new() -> Self {
+        let (all, mut old) = (u64::MAX, 0u64);
+        // SAFETY: both sets have the size the kernel is told.
+        unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const all, &raw mut old, SIGSET_BYTES) };
+        Self(old)
+    }
+}
+
+impl Drop for AllSignalsBlocked {
+    fn drop(&mut self) {
+        // SAFETY: as in `new`.
+        unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const self.0, ptr::null_mut::<u64>(), SIGSET_BYTES) };
+    }
+}
+
+/// The child's first and last function.
+unsafe fn run(plan: &mut Plan<'_>, handlers_reset: bool) -> ! {
+    // SAFETY: we are the child; `_exit` ends this process only, without our parent's exit handlers.
+    unsafe {
+        plan.failure = Some(become_program(plan, handlers_reset));
+        libc::_exit(127)
+    }
+}
+
+/// All steps in order; returns only when one failed.
+unsafe fn become_program(plan: &mut Plan<'_>, handlers_reset: bool) -> SpawnError {
+    // SAFETY: all pointers come from live objects of the suspended parent; no step allocates.
+    let step = unsafe {
+        'steps: {
+            if libc::setsid() < 0 {
+                break 'steps Step::Session;
+            }
+            if !place_descriptors(plan.moves, plan.spare) {
+                break 'steps Step::Descriptors;
+            }
+            reset_signals(plan.ignored, handlers_reset);
+            if !plan.oom.is_empty() && !write_oom_score(plan.oom) {
+                break 'steps Step::OomScore;
+            }
+            if plan.spec.nice.is_some_and(|nice| libc::setpriority(libc::PRIO_PROCESS, 0, nice) < 0) {
+                break 'steps Step::Nice;
+            }
+            if !plan.spec.rlimits.iter().all(Rlimit::set_for_this_process) {
+                break 'steps Step::Rlimit;
+            }
+            if let Some(mask) = plan.spec.umask {
+                libc::umask(mask as libc::mode_t);
+            }
+            if let Some(user) = &plan.spec.user
+                && let Err(step) = become_user(user, plan.already_that_user)
+            {
+                break 'steps step;
+            }
+            if !plan.spec.cwd.is_empty() && libc::chdir(plan.spec.cwd.as_ptr()) < 0 {
+                break 'steps Step::Chdir;
+            }
+            plan.pid_texts.fill(libc::getpid().unsigned_abs());
+            libc::execve(plan.spec.program.as_ptr(), plan.argv, plan.envp);
+            Step::Exec
+        }
+    };
+    SpawnError { step, errno: errno() }
+}
+
+/// Puts each descriptor in its place; everything else closes at `execve`. False = see errno.
+unsafe fn place_descriptors(moves: &mut [Move], spare: RawFd) -> bool {
+    // SAFETY: our descriptor table is a copy; nobody else uses it.
+    unsafe {
+        // What we opened ourselves has CLOEXEC anyway; this is for what our own parent may have left open. Kernels before 5.11 and
+        // some sandboxes lack the call: then that is all there is.
+        libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
+        for m in moves.iter_mut().filter(|m| m.source < spare && m.source != m.target) {
+            m.source = libc::fcntl(m.source, libc::F_DUPFD_CLOEXEC, spare);
+            if m.source < 0 {
+                return false;
+            }
+        }
+        for m in moves.iter() {
+            let placed = if m.source == m.target { libc::fcntl(m.target, libc::F_SETFD, 0) } else { libc::dup2(m.source, m.target) };
+            if placed < 0 {
+                return false;
+            }
+        }
+        for fd in 0..=2 {
+            if moves.iter().any(|m| m.target == fd) {
+                continue;
+            }
+            let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
+            if null < 0 || (null != fd && (libc::dup2(null, fd) < 0 || libc::close(null) < 0)) {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// Sets every signal to its default, then blocks none. With the handlers reset by the clone only what was ignored is left.
+unsafe fn reset_signals(ignored: u64, handlers_reset: bool) {
+    // All zero is SIG_DFL without flags in every architecture's layout of `struct sigaction` of the kernel.
+    let default = [0u64; 8];
+    let none = 0u64;
+    // SAFETY: the buffers are at least as large as the kernel reads. KILL and STOP refuse, which does not matter.
+    unsafe {
+        for signal in (1..=64).filter(|signal| !handlers_reset || ignored >> (signal - 1) & 1 == 1) {
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), ptr::null_mut::<u64>(), SIGSET_BYTES);
+        }
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const none, ptr::null_mut::<u64>(), SIGSET_BYTES);
+    }
+}
+
+unsafe fn write_oom_score(text: &[u8]) -> bool {
+    const PATH: &CStr = c"/proc/self/oom_score_adj";
+    // SAFETY: constant path, live buffer.
+    unsafe {
+        let fd = libc::open(PATH.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        fd >= 0 && libc::write(fd, text.as_ptr().cast(), text.len()) >= 0
+    }
+}
+
+unsafe fn become_user(user: &Credentials, already: bool) -> Result<(), Step> {
+    // SAFETY: raw calls with plain numbers and a live slice.
+    unsafe {
+        let groups = libc::syscall(libc::SYS_setgroups, user.groups.len(), user.groups.as_ptr());
+        // Without privileges nobody may set groups, but being told to run as oneself is no error.
+        if groups < 0 && !(already && errno() == libc::EPERM) {
+            return Err(Step::Groups);
+        }
+        if libc::syscall(libc::SYS_setresgid, user.gid, user.gid, user.gid) < 0 {
+            return Err(Step::Gid);
+        }
+        if libc::syscall(libc::SYS_setresuid, user.uid, user.uid, user.uid) < 0 {
+            return Err(Step::Uid);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,498 @@
+//! The table of all processes, and everything an app started.
+//!
+//! One pass over `/proc` with one buffer; no `/proc/<pid>/task/<tid>/children`, which many kernels lack. What an app started is found
+//! by four pieces of evidence, because each alone has a hole: the parent chain (broken when a middle process ends), the session and the process
+//! group (left by `setsid`), and for orphans a marker variable in their environment (which a program may clear). What escapes all of them
+//! is still in its [`crate::cgroup`].
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::mem::MaybeUninit;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, RawDir};
+use rustix::io::Errno;
+
+use crate::Wiped;
+use crate::process::{COMM_BYTES, ProcPath, ProcRef, STAT_BYTES, Stat, number};
+
+/// One process as it was when the table was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// Process id.
+    pub pid: i32,
+    /// Parent.
+    pub ppid: i32,
+    /// Process group.
+    pub pgid: i32,
+    /// Session.
+    pub sid: i32,
+    /// Start time in clock ticks since boot.
+    pub start_ticks: u64,
+    /// State letter of `proc_pid_stat(5)`.
+    pub state: u8,
+    /// CPU time of children that it waited for, in clock ticks.
+    pub children_ticks: u64,
+    /// Short name; the rest is zeros.
+    pub comm: [u8; COMM_BYTES],
+}
+
+impl Entry {
+    /// The process with this pid right now.
+    pub fn of(pid: i32) -> Option<Self> {
+        crate::process::stat(pid).ok().map(Self::from)
+    }
+
+    /// Its identity.
+    pub fn process(&self) -> ProcRef {
+        ProcRef { pid: self.pid, start_ticks: self.start_ticks }
+    }
+
+    /// True if it gave itself this short name ([`crate::process::title::set_comm`]), or its program file is called so.
+    pub fn has_comm(&self, name: &str) -> bool {
+        let comm = self.comm.split(|&byte| byte == 0).next().unwrap_or_default();
+        comm == name.as_bytes().get(..name.len().min(COMM_BYTES)).unwrap_or_default()
+    }
+
+    /// True if it has ended and waits to be reaped.
+    pub fn is_zombie(&self) -> bool {
+        matches!(self.state, b'Z' | b'X')
+    }
+}
+
+impl From<Stat> for Entry {
+    fn from(Stat { pid, comm, ppid, pgid, sid, start_ticks, state, children_ticks, .. }: Stat) -> Self {
+        Self { pid, ppid, pgid, sid, start_ticks, state, children_ticks, comm }
+    }
+}
+
+/// Value of a variable; `None` = it has none, or may not be read.
+type Marker = Option<Vec<u8>>;
+
+/// All processes at one time, with indexes that make any number of questions cheap.
+#[derive(Debug, Default)]
+pub struct ProcTable {
+    /// Sorted by pid.
+    entries: Vec<Entry>,
+    /// Indexes into `entries`, sorted by parent, session and group.
+    by_parent: Vec<u32>,
+    by_session: Vec<u32>,
+    by_group: Vec<u32>,
+    /// Processes whose environment needs no look.
+    known: HashSet<i32>,
+    /// Environments read for this table: (variable, pid) → value.
+    markers: RefCell<HashMap<(String, i32), Marker>>,
+}
+
+impl ProcTable {
+    /// Reads the table. Processes that end meanwhile are left out; one that starts meanwhile may be. Empty where there is no `/proc`.
+    pub fn scan() -> Self {
+        Self::scan_but(&HashMap::new())
+    }
+
+    /// [`ProcTable::scan`] that takes these entries instead of reading them, as long as their processes are still there. Reading is
+    /// what costs: with a thousand apps that sleep, it is most of a `list`.
+    pub fn scan_but(known: &HashMap<i32, Entry>) -> Self {
+        let read = || read_entries("/proc", known).unwrap_or_default();
+        Self::from_entries(crate::played::ask(|kernel| kernel.entries()).unwrap_or_else(read))
+    }
+
+    /// A table of given entries (tests, and what other roots of `/proc` hold).
+    pub fn from_entries(mut entries: Vec<Entry>) -> Self {
+        entries.sort_unstable_by_key(|e| e.pid);
+        let index = |key: fn(&Entry) -> i32| {
+            let mut order: Vec<u32> = (0..entries.len() as u32).collect();
+            order.sort_by_key(|&i| entries.get(i as usize).map_or(0, key));
+            order
+        };
+        let (by_parent, by_session, by_group) = (index(|e| e.ppid), index(|e| e.sid), index(|e| e.pgid));
+        Self { entries, by_parent, by_session, by_group, known: HashSet::new(), markers: RefCell::default() }
+    }
+
+    /// A small table, read now: one process with all its ancestors, and some more. Enough to ask whether that process is in a tree: all
+    /// evidence of that is on the way up.
+    pub fn with_ancestors(pid: i32, others: impl IntoIterator<Item = i32>) -> Self {
+        let mut found: HashMap<i32, Entry> = others.into_iter().filter_map(Entry::of).map(|entry| (entry.pid, entry)).collect();
+        let mut seen = HashSet::new();
+        let mut next = pid;
+        // Numbers may be given anew between two looks, so a circle is possible in theory.
+        while next > 1 && seen.insert(next) {
+            let Some(entry) = Entry::of(next) else { break };
+            found.insert(next, entry);
+            next = entry.ppid;
+        }
+        Self::from_entries(found.into_values().collect())
+    }
+
+    /// Takes the processes that are known to be no orphans of anybody (the main processes of all instances, the daemon): [`ProcTable::tree`]
+    /// then need not read their environments, which would cost most of its time where there are many apps.
+    #[must_use]
+    pub fn knowing(mut self, pids: impl IntoIterator<Item = i32>) -> Self {
+        self.known.extend(pids);
+        self
+    }
+
+    /// All processes, sorted by pid.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The process with this pid.
+    pub fn get(&self, pid: i32) -> Option<&Entry> {
+        self.entries.binary_search_by_key(&pid, |e| e.pid).ok().and_then(|i| self.entries.get(i))
+    }
+
+    /// Children of one process (of a reaper: the orphans it got, too).
+    pub fn children_of(&self, pid: i32) -> impl Iterator<Item = &Entry> {
+        self.range(&self.by_parent, |e| e.ppid, pid)
+    }
+
+    /// Members of a session.
+    pub fn in_session(&self, sid: i32) -> impl Iterator<Item = &Entry> {
+        self.range(&self.by_session, |e| e.sid, sid)
+    }
+
+    /// Members of a process group.
+    pub fn in_group(&self, pgid: i32) -> impl Iterator<Item = &Entry> {
+        self.range(&self.by_group, |e| e.pgid, pgid)
+    }
+
+    /// The processes of a cgroup that run.
+    pub fn in_cgroup(&self, group: &Path) -> Vec<Entry> {
+        // One that began after the look at all processes is looked at alone.
+        let entry = |pid: i32| self.get(pid).copied().or_else(|| Entry::of(pid));
+        crate::cgroup::members(group).into_iter().filter_map(entry).filter(|entry| !entry.is_zombie()).collect()
+    }
+
+    fn range<'a>(&'a self, order: &'a [u32], key: fn(&Entry) -> i32, value: i32) -> impl Iterator<Item = &'a Entry> {
+        let at = move |i: &u32| self.entries.get(*i as usize);
+        let start = order.partition_point(|i| at(i).is_some_and(|e| key(e) < value));
+        order.get(start..).unwrap_or_default().iter().filter_map(at).take_while(move |e| key(e) == value)
+    }
+
+    /// Everything below one process by the parent chain, itself not included; parents before children.
+    pub fn descendants(&self, pid: i32) -> Vec<Entry> {
+        let mut tree = Gathered { seen: HashSet::from([pid]), found: Vec::new() };
+        self.children_of(pid).for_each(|e| tree.take(e));
+        self.close_over(tree)
+    }
+
+    /// Everything that an app's incarnation started and that still runs, its leader first if that runs; zombies are left out and
+    /// parents come before children.
+    ///
+    /// `leader` is the main process, alive or not, which led a session and a group of its own. `marker` is a variable that everything
+    /// it starts inherits, with this incarnation's (or instance's) `value`. Orphans go to `reaper`, the keeper, or to process 1 where
+    /// a keeper was lost once.
+    pub fn tree(&self, leader: ProcRef, marker: &str, value: &[u8], reaper: i32) -> Vec<Entry> {
+        let marked = |e: &Entry| self.marked(e.pid, marker, value);
+        let mut tree = self.leader_and_session(leader, &|e| marked(e) != Some(false));
+        let reapers = if reaper == 1 { &[1][..] } else { &[reaper, 1] };
+        for e in reapers.iter().flat_map(|&reaper| self.children_of(reaper)) {
+            let candidate = e.start_ticks >= leader.start_ticks && !e.is_zombie() && !self.known.contains(&e.pid);
+            if candidate && !tree.seen.contains(&e.pid) && marked(e) == Some(true) {
+                tree.take(e);
+            }
+        }
+        self.running(tree)
+    }
+
+    /// A running incarnation without the search for orphans: leader, session, group and all that descends from them.
+    pub fn live_tree(&self, leader: ProcRef) -> Vec<Entry> {
+        self.running(self.leader_and_session(leader, &|_| true))
+    }
+
+    fn leader_and_session(&self, leader: ProcRef, may_be_ours: &dyn Fn(&Entry) -> bool) -> Gathered {
+        let mut tree = Gathered::default();
+        let holder = self.get(leader.pid);
+        let lives = holder.is_some_and(|e| e.start_ticks == leader.start_ticks);
+        if let Some(e) = holder.filter(|_| lives) {
+            tree.take(e);
+        }
+        // A number is not given to another process while it names a session or a group: if somebody else has it, ours were empty.
+        if leader.pid > 0 && (lives || holder.is_none()) {
+            let members = self.in_session(leader.pid).chain(self.in_group(leader.pid));
+            members.filter(|e| e.start_ticks >= leader.start_ticks && (lives || may_be_ours(e))).for_each(|e| tree.take(e));
+        }
+        tree
+    }
+
+    /// Adds all that descends from what was found, without the zombies in the result.
+    fn running(&self, tree: Gathered) -> Vec<Entry> {
+        let mut found = self.close_over(tree);
+        found.retain(|e| !e.is_zombie());
+        found
+    }
+
+    fn close_over(&self, mut tree: Gathered) -> Vec<Entry> {
+        let mut next = 0;
+        while let Some(pid) = tree.found.get(next).map(|e| e.pid) {
+            self.children_of(pid).for_each(|e| tree.take(e));
+            next += 1;
+        }
+        tree.found
+    }
+
+    /// True if it carries this value of the marker; `None` = unknown (no such variable, or not readable).
+    fn marked(&self, pid: i32, name: &str, value: &[u8]) -> Option<bool> {
+        let mut markers = self.markers.borrow_mut();
+        let found = markers.entry((name.to_owned(), pid)).or_insert_with(|| marker(pid, name));
+        found.as_deref().map(|found| found == value)
+    }
+}
+
+/// Processes found, each once, in order.
+#[derive(Default)]
+struct Gathered {
+    seen: HashSet<i32>,
+    found: Vec<Entry>,
+}
+
+impl Gathered {
+    fn take(&mut self, entry: &Entry) {
+        if self.seen.insert(entry.pid) {
+            self.found.push(*entry);
+        }
+    }
+}
+
+/// One pass over a `/proc` or a folder of the same layout.
+fn read_entries(root: &str, known: &HashMap<i32, Entry>) -> Result<Vec<Entry>, Errno> {
+    let root = rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut names = [MaybeUninit::<u8>::uninit(); 8192];
+    let mut dir = RawDir::new(&root, &mut names);
+    let mut line = [0u8; STAT_BYTES];
+    let mut path = Vec::with_capacity(16);
+    let mut entries = Vec::new();
+    while let Some(name) = dir.next() {
+        let name = name?;
+        let name = name.file_name().to_bytes();
+        if !name.iter().all(u8::is_ascii_digit) {
+            continue;
+        }
+        if let Some(entry) = number(name).and_then(|pid: i32| known.get(&pid)) {
+            entries.push(*entry);
+            continue;
+        }
+        path.clear();
+        path.extend_from_slice(name);
+        path.extend_from_slice(b"/stat");
+        let Ok(fd) = rustix::fs::openat(&root, path.as_slice(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else { continue };
+        let Ok(n) = rustix::io::read(&fd, &mut line) else { continue };
+        entries.extend(line.get(..n).and_then(Stat::parse).map(Entry::from));
+    }
+    Ok(entries)
+}
+
+/// Children of a process that has one thread, zombies among them, as the kernel lists them. None where it keeps no such list, or where
+/// children end faster than it can be read.
+pub fn children(pid: i32) -> Option<Vec<i32>> {
+    /// One is skipped when another that stands before it is reaped meanwhile. That one is in the list before, and not in the next one: two
+    /// equal lists are whole.
+    const LOOKS: usize = 4;
+    if let Some(entries) = crate::played::ask(|kernel| kernel.entries()) {
+        return Some(entries.iter().filter(|entry| entry.ppid == pid).map(|entry| entry.pid).collect());
+    }
+    let path = ProcPath::new(pid, &format!("/task/{pid}/children"));
+    let mut before = read_numbers(&path)?;
+    for _ in 1..LOOKS {
+        let now = read_numbers(&path)?;
+        if now == before {
+            return Some(now);
+        }
+        before = now;
+    }
+    None
+}
+
+fn read_numbers(path: &ProcPath) -> Option<Vec<i32>> {
+    let fd = rustix::fs::open(path.as_c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let (mut text, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        match rustix::io::read(&fd, &mut buffer) {
+            Ok(0) => return text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).map(number).collect(),
+            Ok(len) => text.extend_from_slice(buffer.get(..len)?),
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Value of one variable in the environment that a process was started with; `None` when it has none or may not be read.
+pub fn marker(pid: i32, name: &str) -> Option<Vec<u8>> {
+    /// The kernel's own limit for arguments and environment is a quarter of the stack limit; nobody needs that much.
+    const MAX_BYTES: usize = 8 << 20;
+    if let Some(value) = crate::played::ask(|kernel| kernel.variable(pid, name)) {
+        return value;
+    }
+    let fd = rustix::fs::open(ProcPath::new(pid, "/environ").as_c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    // What else is in it is nobody's business: any process is looked at, also one that was given secrets.
+    let mut environ = Wiped::with_capacity(8192);
+    loop {
+        match environ.read_from(&fd, MAX_BYTES) {
+            Ok(0) if environ.len() < MAX_BYTES => break,
+            Ok(0) | Err(_) => return None,
+            Ok(_) => {}
+        }
+    }
+    let mut variables = environ.split(|&b| b == 0);
+    variables.find_map(|v| Some(v.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(pid: i32, ppid: i32, pgid: i32, sid: i32, start_ticks: u64) -> Entry {
+        Entry { pid, ppid, pgid, sid, start_ticks, state: b'S', ..Entry::default() }
+    }
+
+    fn pids(entries: &[Entry]) -> Vec<i32> {
+        entries.iter().map(|e| e.pid).collect()
+    }
+
+    /// keeper 10; app 20 with child 21, grandchild 22 in a session of its own, group of its own 23; other app 30.
+    fn sample() -> Vec<Entry> {
+        vec![
+            entry(10, 1, 10, 10, 1),
+            entry(20, 10, 20, 20, 100),
+            entry(21, 20, 20, 20, 101),
+            entry(22, 21, 22, 22, 102),
+            entry(23, 21, 23, 20, 103),
+            entry(30, 10, 30, 30, 100),
+            entry(31, 30, 30, 30, 101),
+        ]
+    }
+
+    #[test]
+    fn a_live_tree_is_found_by_chain_session_and_group() {
+        let leader = ProcRef { pid: 20, start_ticks: 100 };
+        let table = ProcTable::from_entries(sample());
+        assert_eq!(pids(&table.live_tree(leader)), [20, 21, 23, 22]);
+        assert_eq!(pids(&table.descendants(10)), [20, 30, 21, 31, 22, 23]);
+        // The middle process ended: 22 was reparented and left our session, 23 is still in it.
+        let entries = sample().into_iter().filter(|e| e.pid != 21).map(|e| if e.ppid == 21 { Entry { ppid: 10, ..e } } else { e });
+        assert_eq!(pids(&ProcTable::from_entries(entries.collect()).live_tree(leader)), [20, 23]);
+    }
+
+    #[test]
+    fn a_dead_leader_leaves_its_session() {
+        let entries: Vec<_> = sample().into_iter().filter(|e| e.pid != 20).collect();
+        let table = ProcTable::from_entries(entries);
+        assert_eq!(pids(&table.live_tree(ProcRef { pid: 20, start_ticks: 100 })), [21, 23, 22]);
+    }
+
+    #[test]
+    fn a_recycled_number_is_not_ours() {
+        let table = ProcTable::from_entries(sample());
+        assert!(table.live_tree(ProcRef { pid: 20, start_ticks: 50 }).is_empty());
+        assert!(table.live_tree(ProcRef::default()).is_empty());
+    }
+
+    #[test]
+    fn zombies_are_passed_through_but_not_told() {
+        let entries = sample().into_iter().map(|e| if e.pid == 21 { Entry { state: b'Z', ..e } } else { e });
+        let table = ProcTable::from_entries(entries.collect());
+        assert_eq!(pids(&table.live_tree(ProcRef { pid: 20, start_ticks: 100 })), [20, 23, 22]);
+    }
+
+    #[test]
+    fn this_process_is_in_its_own_table() {
+        let table = ProcTable::scan();
+        let me = ProcRef::me();
+        assert_eq!(table.get(me.pid).map(Entry::process), Some(me));
+        let parent = table.get(me.pid).unwrap().ppid;
+        assert!(table.children_of(parent).any(|e| e.pid == me.pid));
+        assert!(table.entries().is_sorted_by_key(|e| e.pid));
+    }
+
+    #[test]
+    fn a_process_is_in_the_trees_of_its_ancestors_alone() {
+        let mut other = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let mut inner = std::process::Command::new("sh")
+            .args(["-c", "sleep 1000 & echo $!; wait"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(inner.stdout.take().unwrap()), &mut line).unwrap();
+        let (me, outer, pid) = (ProcRef::me(), ProcRef::of(inner.id() as i32).unwrap(), line.trim().parse().unwrap());
+        let other_ref = ProcRef::of(other.id() as i32).unwrap();
+        let table = ProcTable::with_ancestors(pid, [other_ref.pid, -1, i32::MAX]);
+        let is_in = |leader: ProcRef| table.descendants(leader.pid).iter().any(|entry| entry.pid == pid);
+        assert!(is_in(me) && is_in(outer) && !is_in(other_ref));
+        assert!(table.get(other_ref.pid).is_some());
+        let _ = Entry::of(pid).unwrap().process().signal(9);
+        for child in [&mut other, &mut inner] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_known_is_not_read_and_what_is_gone_is_not_believed() {
+        let me = std::process::id() as i32;
+        let known = |pid| (pid, Entry { pid, ppid: 77, ..Entry::default() });
+        let table = ProcTable::scan_but(&HashMap::from([known(me), known(i32::MAX)]));
+        assert_eq!(table.get(me).map(|e| e.ppid), Some(77));
+        assert_eq!(table.get(i32::MAX), None);
+    }
+
+    #[test]
+    fn hostile_names_do_not_confuse_the_line() {
+        for name in ["a b", "x) R 1 1 1", "((", "))", "", "new\nline"] {
+            let line = format!("77 ({name}) S 5 6 7 0 -1 4194304 1 2 3 4 10 20 30 40 20 0 1 0 12345 8 9 18446744073709551615\n");
+            let stat = Stat::parse(line.as_bytes()).unwrap_or_else(|| panic!("{name:?}"));
+            assert_eq!((stat.pid, stat.state, stat.ppid, stat.pgid, stat.sid), (77, b'S', 5, 6, 7), "{name:?}");
+            assert_eq!((stat.children_ticks, stat.start_ticks, stat.exit_code), (70, 12345, 0), "{name:?}");
+        }
+        for bad in ["", "77", "77 (x", "77 (x) S", "77 (x) S 1 2", "x (x) S 1 2 3"] {
+            assert_eq!(Stat::parse(bad.as_bytes()), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn children_are_those_that_the_kernel_lists_while_some_end() {
+        let own = std::process::id();
+        if !std::path::Path::new(&format!("/proc/{own}/task/{own}/children")).exists() {
+            return;
+        }
+        // Those that end and are reaped stand before the three that stay.
+        let script = "i=0; while [ $i -lt 100 ]; do sleep 1.$((i + 100)) & i=$((i+1)); done; for i in 1 2 3; do sleep 1000 & done; wait";
+        let mut parent = std::process::Command::new("sh").args(["-c", script]).spawn().unwrap();
+        let pid = parent.id().cast_signed();
+        let stays = |pid: &i32| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"1000\0"));
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let stay = loop {
+            assert!(std::time::Instant::now() < deadline, "{:?}", children(pid));
+            let stay: Vec<i32> = children(pid).unwrap_or_default().into_iter().filter(stays).collect();
+            if stay.len() == 3 {
+                break stay;
+            }
+        };
+        loop {
+            assert!(std::time::Instant::now() < deadline, "{:?}", children(pid));
+            let Some(now) = children(pid) else { continue };
+            assert!(now.ends_with(&stay), "{stay:?} {now:?}");
+            if now.len() == stay.len() {
+                break;
+            }
+        }
+        stay.iter().for_each(|&pid| _ = ProcRef::of(pid).unwrap().signal(crate::process::signal::KILL));
+        parent.wait().unwrap();
+        assert_eq!(children(pid), None);
+    }
+
+    #[test]
+    fn a_marker_is_read_from_the_environment() {
+        let mut child = std::process::Command::new("sleep").arg("100").env("MARK", "x=1").env("MARKER", "no").spawn().unwrap();
+        let pid = child.id() as i32;
+        // Until execve the environment is still ours.
+        while marker(pid, "MARK").is_none() {
+            std::thread::yield_now();
+        }
+        assert_eq!(marker(pid, "MARK").unwrap(), b"x=1");
+        assert_eq!(marker(pid, "MAR"), None);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(marker(pid, "MARK"), None);
+    }
+}
