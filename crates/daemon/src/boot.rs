@@ -208,7 +208,7 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
         control.ctx.groups.recover(&mut control.ctx.slots);
     } else {
         control.ctx.log.line(format_args!("daemon started again, {} instances", snapshot.slots.len()));
-        control.features.each().for_each(|feature| feature.restore(&mut snapshot));
+        control.features.restore(&mut snapshot);
         control.restore(snapshot);
         control.ctx.groups.recover(&mut control.ctx.slots);
         let found = control.recover(&inventory, held);
@@ -219,7 +219,7 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
         control.ctx.journal.push(&crate::state::store::Record::Gone { id: aside.id });
         control.ctx.events.push(now.wall_ms, aside.draft);
     }
-    control.features.each().for_each(|feature| feature.on_boot(&mut control.ctx));
+    control.features.on_boot(&mut control.ctx);
     Ok(control)
 }
 
@@ -265,7 +265,7 @@ impl Control {
             if let Recovered::Alive { pid, .. } = recovered
                 && self.ctx.slots.get(id).is_some_and(|slot| matches!(slot.durable.instance.state, State::Spawning { .. }))
             {
-                self.features.each().for_each(|feature| feature.on_recognised(&mut self.ctx, id, pid));
+                self.features.on_recognised(&mut self.ctx, id, pid);
             }
             if child.is_some() {
                 found.count(&recovered, !is_former);
@@ -280,7 +280,7 @@ impl Control {
         for child in newest.into_values().filter(|child| child.ended.is_some()) {
             self.ctx.effects.push(Work::Ack(child.key));
         }
-        self.features.each().for_each(|feature| feature.on_inventory(&mut self.ctx, &inventory.children, &mut leaders));
+        self.features.on_inventory(&mut self.ctx, &inventory.children, &mut leaders);
         self.ctx.slots.ask_node_versions(&self.ctx.node_versions);
         found
     }
@@ -312,7 +312,7 @@ impl Control {
         for (name, fd) in held {
             self.features.take_back(&mut self.ctx, &name, fd);
         }
-        self.features.each().for_each(|feature| feature.on_taken_back(&mut self.ctx));
+        self.features.on_taken_back(&mut self.ctx);
     }
 
     /// Looks for survivors at a first start: were daemon and keeper killed while apps ran? Then they are in the file on disk, and what still runs is
@@ -324,7 +324,7 @@ impl Control {
             Ok(None) => return,
             Err(error) => return self.ctx.log.error(format_args!("cannot read \"{}\": {error}", path.display())),
         };
-        self.features.each().for_each(|feature| feature.restore(&mut snapshot));
+        self.features.restore(&mut snapshot);
         self.restore(snapshot);
         for record in self.ctx.slots.records(&self.ctx.boot_id).chain(self.features.records()) {
             self.ctx.journal.push(&record);
@@ -339,7 +339,7 @@ impl Control {
             found.count(&adopted, had_process);
             self.dispatch_event(id, Event::Recovered(adopted));
         }
-        self.features.each().for_each(|feature| feature.on_inventory(&mut self.ctx, &[], &mut leaders));
+        self.features.on_inventory(&mut self.ctx, &[], &mut leaders);
         self.ctx.slots.ask_node_versions(&self.ctx.node_versions);
         let alive = found.running;
         self.ctx
@@ -381,7 +381,7 @@ impl Control {
     fn adopt_process(&mut self, id: u32, key: u64, process: ProcRef) -> Recovered {
         self.ctx.keeper.adopt(key, process);
         self.ctx.groups.keeper_was_lost();
-        self.features.each().for_each(|feature| feature.on_adopted(&mut self.ctx, id, process));
+        self.features.on_adopted(&mut self.ctx, id, process);
         Recovered::Alive { inc: split_key(key).1, pid: process.pid }
     }
 
@@ -406,7 +406,7 @@ impl Control {
         ids.iter().for_each(|&id| self.read_to_the_end(id));
         let mut leaders = Leaders::default();
         let survivors: BTreeMap<u32, (u64, ProcRef)> = ids.iter().filter_map(|&id| Some((id, self.survivor(id, &mut leaders)?))).collect();
-        let others: Vec<(u64, ProcRef)> = self.features.each().flat_map(|feature| feature.survivors(&mut leaders)).collect();
+        let others = self.features.survivors(&mut leaders);
         self.ctx.fds.give_back();
         let (link, pid) = match self.revive(&survivors, &others) {
             Ok(revived) => revived,
@@ -437,7 +437,7 @@ impl Control {
             self.dispatch_event(id, Event::Recovered(recovered));
         }
         found.emit(&mut self.ctx, Lost::Keeper, fault);
-        self.features.each().for_each(|feature| feature.on_new_keeper(&mut self.ctx, &others));
+        self.features.on_new_keeper(&mut self.ctx, &others);
     }
 
     fn revive(&self, survivors: &BTreeMap<u32, (u64, ProcRef)>, others: &[(u64, ProcRef)]) -> Result<(Link, i32), LaunchError> {

@@ -70,7 +70,7 @@ impl Control {
             // What one has sent is handled before the next one is read.
             self.dispatch();
         }
-        self.features.each().for_each(|feature| feature.on_turn(&mut self.ctx));
+        self.features.on_turn(&mut self.ctx);
         self.settle();
     }
 
@@ -107,9 +107,7 @@ impl Control {
             Source::Keeper => self.on_keeper(ready.writable),
             Source::Signals => self.on_signals(),
             Source::Feature(name, key) => {
-                if let Some(feature) = self.features.named(name) {
-                    feature.on_ready(&mut self.ctx, key, ready.writable);
-                }
+                self.features.on_ready(name, &mut self.ctx, key, ready.writable);
             }
         }
     }
@@ -118,7 +116,7 @@ impl Control {
         let now = self.ctx.now;
         for id in self.ctx.slots.due(now.mono_ms) {
             self.ctx.look_if_vanished(id);
-            if !self.features.each().any(|feature| feature.on_due(&mut self.ctx, id)) {
+            if !self.features.on_due(&mut self.ctx, id) {
                 self.dispatch_event(id, Event::Tick);
             }
         }
@@ -126,9 +124,7 @@ impl Control {
             if !self.ctx.timers.take((owner, key), now.mono_ms) {
                 continue;
             }
-            if let Some(feature) = self.features.named(owner) {
-                feature.on_timer(&mut self.ctx, key);
-            }
+            self.features.on_timer(owner, &mut self.ctx, key);
         }
         if self.ctx.state_file.deadline_ms().is_some_and(|at| at <= now.mono_ms) {
             self.write_state_file();
@@ -147,12 +143,11 @@ impl Control {
             if !all_done {
                 break;
             }
-            let moved = self.is_not_quiet();
-            if !moved {
+            if !self.features.on_idle(&mut self.ctx) {
                 break;
             }
         }
-        self.features.each().for_each(|feature| feature.on_settled(&mut self.ctx));
+        self.features.on_settled(&mut self.ctx);
         self.write_journal();
         self.flush_keeper();
         // Nobody waits for a process any more.
@@ -165,16 +160,8 @@ impl Control {
         }
         // Else the turn that finds room in the link tells them.
         if self.ctx.journal.is_held() {
-            self.features.each().for_each(|feature| feature.on_turn_end(&mut self.ctx));
+            self.features.on_turn_end(&mut self.ctx);
         }
-    }
-
-    /// True if a feature has something to do now that nothing else is left. What one wants is done before the next one is asked.
-    fn is_not_quiet(&mut self) -> bool {
-        self.features.each().any(|feature| {
-            feature.on_quiet(&mut self.ctx);
-            !self.ctx.is_quiet()
-        })
     }
 
     /// Dispatches what waits for its turn.
@@ -182,20 +169,18 @@ impl Control {
         while let Some(input) = self.ctx.queue.pop_front() {
             match input {
                 Input::Event(id, event) => self.dispatch_event(id, event),
-                Input::Message(id, inc, message) => {
-                    self.features.each().for_each(|feature| feature.on_message(&mut self.ctx, id, inc, &message))
-                }
-                Input::Capacity(id) => self.features.each().for_each(|feature| feature.on_capacity(&mut self.ctx, id)),
-                Input::ChannelEnded(id) => self.features.each().for_each(|feature| feature.on_channel_ended(&mut self.ctx, id)),
-                Input::Listens(id) => self.features.each().for_each(|feature| feature.on_listening(&mut self.ctx, id)),
-                Input::Described(id) => self.features.each().for_each(|feature| feature.on_described(&mut self.ctx, id)),
-                Input::Serving(id) => self.features.each().for_each(|feature| feature.on_serving(&mut self.ctx, id)),
+                Input::Message(id, inc, message) => self.features.on_message(&mut self.ctx, id, inc, &message),
+                Input::Capacity(id) => self.features.on_capacity(&mut self.ctx, id),
+                Input::ChannelEnded(id) => self.features.on_channel_ended(&mut self.ctx, id),
+                Input::Listens(id) => self.features.on_listening(&mut self.ctx, id),
+                Input::Described(id) => self.features.on_described(&mut self.ctx, id),
+                Input::Serving(id) => self.features.on_serving(&mut self.ctx, id),
                 Input::Request(request) => {
-                    let _ = self.features.each().try_fold(request, |request, feature| feature.on_request(&mut self.ctx, request));
+                    let _ = self.features.on_request(&mut self.ctx, request);
                 }
                 Input::Ask(ask) => self.asked(ask),
                 Input::Answer(answer) => self.answered(&answer),
-                Input::Settings => self.features.each().for_each(|feature| feature.on_settings(&mut self.ctx)),
+                Input::Settings => self.features.on_settings(&mut self.ctx),
             }
         }
     }
@@ -203,15 +188,15 @@ impl Control {
     /// Dispatches a request of a client: what follows from it comes before all that waits already.
     fn asked(&mut self, ask: Ask) {
         let mut later = std::mem::take(&mut self.ctx.queue);
-        let _ = self.features.each().try_fold(ask, |ask, feature| feature.on_ask(&mut self.ctx, ask));
-        self.features.each().for_each(|feature| feature.on_replies(&mut self.ctx));
+        let _ = self.features.on_ask(&mut self.ctx, ask);
+        self.features.on_replies(&mut self.ctx);
         self.ctx.queue.append(&mut later);
     }
 
     /// Dispatches an answer: what follows from it comes before all that waits already.
     fn answered(&mut self, answer: &Answer) {
         let mut later = std::mem::take(&mut self.ctx.queue);
-        self.features.each().for_each(|feature| feature.on_answer(&mut self.ctx, answer));
+        self.features.on_answer(&mut self.ctx, answer);
         self.ctx.queue.append(&mut later);
     }
 
@@ -236,9 +221,7 @@ impl Control {
                 match work {
                     Work::Ack(key) => self.ctx.keeper.send(ToKeeper::Ack { key }),
                     Work::Feature(name, key) => {
-                        if let Some(feature) = self.features.named(name) {
-                            feature.on_effect(&mut self.ctx, key);
-                        }
+                        self.features.on_effect(name, &mut self.ctx, key);
                         self.ask_for_children();
                     }
                     Work::Effect(id, effect) => {
@@ -255,7 +238,7 @@ impl Control {
                                 // A keeper that was woken on our processor would wait until we have prepared them all.
                                 rustix::thread::sched_yield();
                             }
-                            self.features.each().for_each(|feature| feature.on_spawn(&mut self.ctx, id));
+                            self.features.on_spawn(&mut self.ctx, id);
                         }
                     }
                 }
@@ -277,7 +260,7 @@ impl Control {
                 let now_ms = self.ctx.now.mono_ms;
                 self.ctx.state_file.append(&bytes, now_ms);
                 let events = self.ctx.events.written();
-                self.features.each().for_each(|feature| feature.on_journaled(&mut self.ctx, &events));
+                self.features.on_journaled(&mut self.ctx, &events);
             }
             Err(error) => self.ctx.log.error(format_args!("cannot write the journal: {error}")),
         }
@@ -355,7 +338,7 @@ impl Control {
             }
         }
         self.ctx.log.flush();
-        self.features.each().for_each(|feature| feature.on_leave(&mut self.ctx, ending));
+        self.features.on_leave(&mut self.ctx, ending);
         self.ctx.keeper.continue_stopped();
         if ending == Ending::Everything && self.ctx.settings.keeps_copy {
             self.end_strays();

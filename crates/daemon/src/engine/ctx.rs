@@ -174,7 +174,7 @@ impl Ctx {
     }
 
     /// True when nothing waits to be dispatched or done.
-    pub(crate) fn is_quiet(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.effects.is_empty()
     }
 

@@ -9,11 +9,11 @@ mod child;
 mod ctx;
 mod describe;
 mod exits;
-mod feature;
 mod measure;
 mod per_process;
 #[cfg(test)]
 mod played;
+mod step;
 mod timers;
 mod trees;
 mod work;
@@ -22,9 +22,9 @@ pub(crate) use beside::Beside;
 pub(crate) use child::{ChildEvent, ChildRequest, CommandEnd, Report};
 pub(crate) use ctx::{Ctx, Ending, clock};
 pub(crate) use describe::{changed_spec, changed_vars, laid_over, new_spec};
-pub(crate) use feature::{Feature, InstanceStep, hooks, spawns, transitions};
 pub(crate) use per_process::PerProcess;
 #[cfg(test)]
-pub(crate) use played::Played;
+pub(crate) use played::{Played, Reacts, reacts};
+pub(crate) use step::{InstanceStep, hooks, spawns, transitions};
 pub(crate) use timers::{Key, Timers};
 pub(crate) use work::{Answer, Ask, Caller, Effects, Input, PM2_CLIENT, Replacement, Request, RolloutNews, RolloutRequest, Work};

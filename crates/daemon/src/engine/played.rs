@@ -12,7 +12,7 @@ use ostler_core::lifecycle::{Event, Origin, PolicyName, State, Transition};
 use ostler_core::time::Now;
 use ostler_keeper::{Link, Originals};
 
-use super::{Ctx, Effects, Feature, Input, InstanceStep, Timers, Work, hooks, spawns, transitions};
+use super::{Answer, Ask, Ctx, Effects, Input, InstanceStep, Request, Timers, Work, hooks, spawns, transitions};
 use crate::logs::LogFiles;
 use crate::platform::fd_budget::FdBudget;
 use crate::platform::keeper_door::KeeperDoor;
@@ -36,6 +36,120 @@ pub(crate) struct Played {
     /// So that the link is whole.
     _keeper: OwnedFd,
 }
+
+/// Reactions of one feature, for [`Played`]: those of the table (`crate::features`) that a test needs. [`reacts`] writes it.
+pub(crate) trait Reacts {
+    fn on_step(&mut self, _ctx: &mut Ctx, _step: &InstanceStep<'_>) {}
+    fn on_serving(&mut self, _ctx: &mut Ctx, _id: u32) {}
+    fn on_message(&mut self, _ctx: &mut Ctx, _id: u32, _inc: u32, _message: &ostler_proto::node::Message) {}
+    fn on_channel_ended(&mut self, _ctx: &mut Ctx, _id: u32) {}
+    fn on_described(&mut self, _ctx: &mut Ctx, _id: u32) {}
+    fn on_capacity(&mut self, _ctx: &mut Ctx, _id: u32) {}
+    fn on_settings(&mut self, _ctx: &mut Ctx) {}
+    fn on_ask(&mut self, _ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+        Some(ask)
+    }
+    fn on_request(&mut self, _ctx: &mut Ctx, request: Request) -> Option<Request> {
+        Some(request)
+    }
+    fn on_answer(&mut self, _ctx: &mut Ctx, _answer: &Answer) {}
+    fn on_idle(&mut self, _ctx: &mut Ctx) {}
+    fn on_transition(&mut self, _ctx: &mut Ctx, _id: u32, _transition: &Transition) {}
+    fn on_forgotten(&mut self, _ctx: &mut Ctx, _id: u32) {}
+    fn on_timer(&mut self, _ctx: &mut Ctx, _key: u64) {}
+    fn on_ready(&mut self, _ctx: &mut Ctx, _key: u64, _writable: bool) {}
+    fn on_effect(&mut self, _ctx: &mut Ctx, _key: u64) {}
+}
+
+/// Implements [`Reacts`] for a feature by its methods of these names.
+macro_rules! reacts {
+    ($feature:ty: $($name:ident),*) => {
+        impl $crate::engine::Reacts for $feature {
+            $($crate::engine::reacts!(@$name);)*
+        }
+    };
+    (@on_step) => {
+        fn on_step(&mut self, ctx: &mut $crate::engine::Ctx, step: &$crate::engine::InstanceStep<'_>) {
+            Self::on_step(self, ctx, step);
+        }
+    };
+    (@on_serving) => {
+        fn on_serving(&mut self, ctx: &mut $crate::engine::Ctx, id: u32) {
+            Self::on_serving(self, ctx, id);
+        }
+    };
+    (@on_message) => {
+        fn on_message(&mut self, ctx: &mut $crate::engine::Ctx, id: u32, inc: u32, message: &ostler_proto::node::Message) {
+            Self::on_message(self, ctx, id, inc, message);
+        }
+    };
+    (@on_channel_ended) => {
+        fn on_channel_ended(&mut self, ctx: &mut $crate::engine::Ctx, id: u32) {
+            Self::on_channel_ended(self, ctx, id);
+        }
+    };
+    (@on_described) => {
+        fn on_described(&mut self, ctx: &mut $crate::engine::Ctx, id: u32) {
+            Self::on_described(self, ctx, id);
+        }
+    };
+    (@on_capacity) => {
+        fn on_capacity(&mut self, ctx: &mut $crate::engine::Ctx, id: u32) {
+            Self::on_capacity(self, ctx, id);
+        }
+    };
+    (@on_settings) => {
+        fn on_settings(&mut self, ctx: &mut $crate::engine::Ctx) {
+            Self::on_settings(self, ctx);
+        }
+    };
+    (@on_ask) => {
+        fn on_ask(&mut self, ctx: &mut $crate::engine::Ctx, ask: $crate::engine::Ask) -> Option<$crate::engine::Ask> {
+            Self::on_ask(self, ctx, ask)
+        }
+    };
+    (@on_request) => {
+        fn on_request(&mut self, ctx: &mut $crate::engine::Ctx, request: $crate::engine::Request) -> Option<$crate::engine::Request> {
+            Self::on_request(self, ctx, request)
+        }
+    };
+    (@on_answer) => {
+        fn on_answer(&mut self, ctx: &mut $crate::engine::Ctx, answer: &$crate::engine::Answer) {
+            Self::on_answer(self, ctx, answer);
+        }
+    };
+    (@on_idle) => {
+        fn on_idle(&mut self, ctx: &mut $crate::engine::Ctx) {
+            Self::on_idle(self, ctx);
+        }
+    };
+    (@on_transition) => {
+        fn on_transition(&mut self, ctx: &mut $crate::engine::Ctx, id: u32, transition: &ostler_core::lifecycle::Transition) {
+            Self::on_transition(self, ctx, id, transition);
+        }
+    };
+    (@on_forgotten) => {
+        fn on_forgotten(&mut self, ctx: &mut $crate::engine::Ctx, id: u32) {
+            Self::on_forgotten(self, ctx, id);
+        }
+    };
+    (@on_timer) => {
+        fn on_timer(&mut self, ctx: &mut $crate::engine::Ctx, key: u64) {
+            Self::on_timer(self, ctx, key);
+        }
+    };
+    (@on_ready) => {
+        fn on_ready(&mut self, ctx: &mut $crate::engine::Ctx, key: u64, writable: bool) {
+            Self::on_ready(self, ctx, key, writable);
+        }
+    };
+    (@on_effect) => {
+        fn on_effect(&mut self, ctx: &mut $crate::engine::Ctx, key: u64) {
+            Self::on_effect(self, ctx, key);
+        }
+    };
+}
+pub(crate) use reacts;
 
 impl Played {
     /// With descriptors of these features. The clock stands at a second after the boot.
@@ -108,12 +222,12 @@ impl Played {
     }
 
     /// Dispatches an event to an instance, and calls the feature. Nothing of what follows is done.
-    pub(crate) fn dispatch(&mut self, feature: &mut dyn Feature, id: u32, event: Event) {
+    pub(crate) fn dispatch(&mut self, feature: &mut dyn Reacts, id: u32, event: Event) {
         self.step(feature, id, event);
     }
 
     /// Makes a step; returns its transitions.
-    fn step(&mut self, feature: &mut dyn Feature, id: u32, event: Event) -> Vec<Transition> {
+    fn step(&mut self, feature: &mut dyn Reacts, id: u32, event: Event) -> Vec<Transition> {
         let slot = self.ctx.slots.get_mut(id).unwrap();
         let before = slot.durable.instance.status();
         let effects = slot.durable.instance.step(&slot.live.policy, event.clone(), self.ctx.now);
@@ -125,7 +239,7 @@ impl Played {
     }
 
     /// Dispatches what waits, as a turn does, until it is quiet. Returns answers, and what others would do. What is deleted is forgotten.
-    pub(crate) fn settle(&mut self, feature: &mut dyn Feature) -> Vec<Input> {
+    pub(crate) fn settle(&mut self, feature: &mut dyn Reacts) -> Vec<Input> {
         let mut rest = Vec::new();
         loop {
             while let Some(input) = self.ctx.queue.pop_front() {
@@ -149,14 +263,14 @@ impl Played {
                     }
                 }
             }
-            feature.on_quiet(&mut self.ctx);
+            feature.on_idle(&mut self.ctx);
             if self.ctx.queue.is_empty() {
                 return rest;
             }
         }
     }
 
-    fn deal_with(&mut self, feature: &mut dyn Feature, id: u32, event: Event) {
+    fn deal_with(&mut self, feature: &mut dyn Reacts, id: u32, event: Event) {
         if self.ctx.slots.get(id).is_none() {
             return;
         }
@@ -170,7 +284,7 @@ impl Played {
     }
 
     /// Has the instance run: it was asked for and spawned now.
-    pub(crate) fn start(&mut self, feature: &mut dyn Feature, id: u32, pid: i32) {
+    pub(crate) fn start(&mut self, feature: &mut dyn Reacts, id: u32, pid: i32) {
         self.dispatch(feature, id, Event::Start(Origin::policy(PolicyName::Recovery)));
         let slot = self.ctx.slots.get_mut(id).unwrap();
         slot.live.spawned_ms = Some(self.ctx.now.mono_ms);
@@ -178,14 +292,14 @@ impl Played {
     }
 
     /// The keeper has spawned the process that was asked for.
-    pub(crate) fn spawned(&mut self, feature: &mut dyn Feature, id: u32, pid: i32) {
+    pub(crate) fn spawned(&mut self, feature: &mut dyn Reacts, id: u32, pid: i32) {
         let state = &self.ctx.slots.get(id).unwrap().durable.instance.state;
         let State::Spawning { inc, .. } = *state else { panic!("{state:?}") };
         self.dispatch(feature, id, Event::Spawned { inc, pid });
     }
 
     /// Lets the clock go on; what is due meanwhile is called at its time.
-    pub(crate) fn pass(&mut self, feature: &mut dyn Feature, ms: u64) {
+    pub(crate) fn pass(&mut self, feature: &mut dyn Reacts, ms: u64) {
         let until_ms = self.ctx.now.mono_ms + ms;
         while let Some(at_ms) = self.ctx.timers.next_ms().filter(|at_ms| *at_ms <= until_ms) {
             self.clock(at_ms.max(self.ctx.now.mono_ms));
@@ -204,7 +318,7 @@ impl Played {
     }
 
     /// Waits for descriptors of the feature until this is so.
-    pub(crate) fn wait<F: Feature>(&mut self, feature: &mut F, is_so: impl Fn(&F, &Ctx) -> bool) {
+    pub(crate) fn wait<F: Reacts>(&mut self, feature: &mut F, is_so: impl Fn(&F, &Ctx) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !is_so(feature, &self.ctx) {
             assert!(Instant::now() < deadline, "it does not come to that; the log: {}", self.log());
@@ -218,7 +332,7 @@ impl Played {
     }
 
     /// The journal is written, also to disk, and the feature does what it wanted to do then.
-    pub(crate) fn do_work(&mut self, feature: &mut dyn Feature) {
+    pub(crate) fn do_work(&mut self, feature: &mut dyn Reacts) {
         let (written, bytes) = self.ctx.journal.flush();
         self.ctx.state_file.append(&bytes.unwrap(), self.ctx.now.mono_ms);
         self.ctx.state_file.flush().unwrap();

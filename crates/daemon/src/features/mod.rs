@@ -1,5 +1,14 @@
-//! All features, one line each. Adding one = its folder, its line here, its records.
+//! Features of the daemon, and the table of their reactions: who reacts to what, and in which order.
+//!
+//! A feature is a type with a state of its own. It reads slots, asks for what others do through the queue, and knows no other feature. To
+//! each occasion that it reacts to it has a method of that name, and its field stands in the row of that occasion. The compiler holds both
+//! together: a row without the method does not compile, and a method without a row is dead code.
 
+#[macro_use]
+mod reactions;
+
+#[cfg(test)]
+pub(crate) mod edges;
 pub(crate) mod health;
 pub(crate) mod home;
 pub(crate) mod logging;
@@ -11,9 +20,15 @@ pub(crate) mod serving;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use ostler_core::lifecycle::{SpawnFailure, Transition};
+use ostler_keeper::{Child, FromKeeper};
+use ostler_proto::event::Event;
+use ostler_proto::node::Message;
+use ostler_sys::ProcRef;
+
 use crate::api::native::Native;
 use crate::api::pm2::Pm2Sockets;
-use crate::engine::{Ctx, Feature};
+use crate::engine::{Answer, Ask, Beside, ChildEvent, Ctx, Ending, InstanceStep, Request};
 use crate::features::health::autoscale::Autoscale;
 use crate::features::health::checks::HealthChecks;
 use crate::features::health::lifetime::Lifetime;
@@ -57,127 +72,226 @@ use crate::features::serving::cluster::Cluster;
 use crate::features::serving::drains::Drains;
 use crate::features::serving::readiness::Readiness;
 use crate::features::serving::sockets::Sockets;
-use crate::state::store::Record;
+use crate::state::slots::processes::Leaders;
+use crate::state::store::{Record, Snapshot};
 
-macro_rules! features {
-    ($($field:ident: $feature:ty),* $(,)?) => {
-        /// The state of each feature.
-        #[derive(Debug, Default)]
-        pub(crate) struct Features {
-            $(pub $field: $feature),*
-        }
-
-        impl Features {
-            /// Names by which the engine finds the owner of a deadline or a descriptor.
-            pub(crate) const NAMES: &[&str] = &[$(<$feature>::NAME),*];
-
-            /// All features, each in its turn.
-            pub(crate) fn each(&mut self) -> impl Iterator<Item = &mut dyn Feature> {
-                let all: [&mut dyn Feature; Self::NAMES.len()] = [$(&mut self.$field),*];
-                all.into_iter()
-            }
-
-            fn all(&self) -> impl Iterator<Item = &dyn Feature> {
-                let all: [&dyn Feature; Self::NAMES.len()] = [$(&self.$field),*];
-                all.into_iter()
-            }
-
-            /// Records that a journal that is written anew must have of them.
-            pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
-                self.all().flat_map(Feature::records)
-            }
-
-            /// Descriptors that a new keeper is to hold for them.
-            pub(crate) fn held<'a>(&'a self, ctx: &'a Ctx) -> impl Iterator<Item = (String, BorrowedFd<'a>)> {
-                self.all().flat_map(move |feature| feature.held(ctx))
-            }
-
-            /// Offers a descriptor that the keeper held while there was no daemon. Returns what is nobody's.
-            pub(crate) fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
-                self.each().try_fold(fd, |fd, feature| feature.take_back(ctx, name, fd))
-            }
-
-            /// The feature with this name.
-            pub(crate) fn named(&mut self, name: &str) -> Option<&mut dyn Feature> {
-                match name {
-                    $(<$feature>::NAME => Some(&mut self.$field),)*
-                    _ => None,
-                }
-            }
-        }
-    };
-}
-
-// What replaces processes comes before what waits for others.
 features! {
-    // The report of a step comes before what follows from it.
-    last_lines: LastLines,
-    drains: Drains,
-    pm2_log: Pm2Log,
-    pid_files: PidFiles,
-    handover: Handover,
-    log_writers: LogWriters,
-    reclaim: Reclaim,
-    sweeps: Sweeps,
-    rollouts: Rollouts,
-    remediation: Remediation,
-    // Who asks whether any command runs is called for an end after it is noted.
-    commands: Commands,
-    jobs: Jobs,
-    order: Order,
-    // When nothing is left to do for anybody before it; and it decides first what a signal means.
-    runtime: Runtime,
     actions: Actions,
-    collecting: Collecting,
     autosave: Autosave,
     autoscale: Autoscale,
-    // The preload passes the port on.
-    inspector: InspectorPorts,
-    preload: Preload,
-    tracing: Tracing,
-    input: Input,
-    keeper_watch: KeeperWatch,
+    cgroups: Cgroups,
     channels: Channels,
     cluster: Cluster,
+    collecting: Collecting,
+    commands: Commands,
     cron: Cron,
+    drains: Drains,
     events: Events,
     flush: Flush,
+    handover: Handover,
     health: HealthChecks,
     home: HomeWatch,
     hooks: Hooks,
     host: Host,
+    input: Input,
+    inspector: InspectorPorts,
+    jobs: Jobs,
+    keeper_watch: KeeperWatch,
+    last_lines: LastLines,
     lifetime: Lifetime,
     limits: Limits,
-    // What is most likely to fail is prepared first.
-    sockets: Sockets,
+    log_writers: LogWriters,
+    native: Native,
+    order: Order,
+    pid_files: PidFiles,
+    pm2_log: Pm2Log,
+    pm2_sockets: Pm2Sockets,
+    preload: Preload,
     readiness: Readiness,
+    reclaim: Reclaim,
+    remediation: Remediation,
+    rollouts: Rollouts,
     rotation: Rotation,
+    runtime: Runtime,
+    sockets: Sockets,
+    sweeps: Sweeps,
+    tracing: Tracing,
     update: Update,
     usage: Usage,
     vanished: Vanished,
     versioning: Versioning,
     watch: Watches,
-    cgroups: Cgroups,
-    native: Native,
-    pm2_sockets: Pm2Sockets,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+reactions! {
+    // What happens to the daemon.
 
-    #[test]
-    fn each_has_a_name_of_its_own() {
-        let names: std::collections::BTreeSet<&str> = Features::NAMES.iter().copied().collect();
-        assert_eq!(names.len(), Features::NAMES.len(), "{:?}", Features::NAMES);
+    /// The daemon is complete: the journal is read, and the processes that run are known.
+    each on_boot() => log_writers, reclaim, sweeps, rollouts, runtime, autosave, autoscale, cron, home, hooks, lifetime, readiness, rotation, vanished, versioning, watch, pm2_sockets;
+
+    /// A turn begins: a descriptor was ready, or a deadline came.
+    each on_turn() => reclaim, cron;
+
+    /// A deadline of this feature came ([`crate::engine::Timers`]).
+    owner on_timer(key: u64) => reclaim, rollouts, commands, jobs, runtime, actions, collecting, autosave, autoscale, keeper_watch, channels, cluster, cron, health, home, lifetime, limits, sockets, readiness, rotation, usage, vanished, versioning, watch, cgroups, native, pm2_sockets;
+
+    /// A descriptor of this feature is ready to be read, and perhaps to be written ([`crate::platform::reactor::Source::Feature`]).
+    owner on_ready(key: u64, writable: bool) => last_lines, log_writers, reclaim, sweeps, commands, keeper_watch, channels, cluster, cron, health, home, readiness, rotation, watch, native, pm2_sockets;
+
+    /// An effect of this feature ([`crate::engine::Work::Feature`]): the journal has what led to it.
+    owner on_effect(key: u64) => reclaim, commands, readiness;
+
+    /// Nothing is left to do. A feature that queues something now is asked again after that is done, before the features behind it.
+    idle on_idle() => sweeps, rollouts, remediation, jobs, order, runtime, pm2_sockets;
+
+    /// All that happened in this turn was dispatched. What the kernel has to know (a timer on the wall clock) is set now.
+    each on_settled() => sweeps, keeper_watch, cluster, cron, sockets, rotation;
+
+    /// The journal was written, and with it these events, the oldest first. They may be sent now.
+    each on_journaled(events: &[Event]) => autosave, cron, native, pm2_sockets;
+
+    /// The turn is over: journal and keeper have what was decided, and answers may leave.
+    each on_turn_end() => reclaim, native, pm2_sockets;
+
+    /// The daemon exits after this: with everything, or for another daemon.
+    each on_leave(ending: Ending) => log_writers, reclaim, sweeps, native, pm2_sockets;
+
+    // What happens to an instance.
+
+    /// An instance made a step. It is journaled before any effect of it is performed.
+    each on_step(step: &InstanceStep<'_>) => last_lines, pid_files, log_writers, sweeps, remediation, jobs, order, autoscale, keeper_watch, cluster, cron, events, health, hooks, lifetime, limits, sockets, readiness, watch, cgroups;
+
+    /// A transition of an instance is journaled, and is reported now.
+    each on_transition(id: u32, transition: &Transition) => drains, pm2_log, pid_files, log_writers, rollouts, remediation, jobs, channels, cluster, hooks, sockets;
+
+    /// An instance serves from now on, in place of another process of the same number. It has not made a step.
+    each on_serving(id: u32) => pid_files, health, limits;
+
+    /// A deadline of an instance came. True if a feature handles it, so the instance gets no tick.
+    any on_due(id: u32) => order;
+
+    /// An instance has another description.
+    each on_described(id: u32) => cron, lifetime, watch;
+
+    /// An instance leaves the tables. Its number may be used again.
+    each on_forgotten(id: u32) => drains, sweeps, remediation, commands, jobs, order, actions, collecting, keeper_watch, channels, cron, health, hooks, lifetime, limits, sockets, readiness, versioning, watch;
+
+    // The process of an instance, from its preparation to its end.
+
+    /// A process of an instance is about to be requested: features add what it gets. An error prevents the start.
+    attempt on_prepare(id: u32, inc: u32, beside: &mut Beside) => log_writers, inspector, preload, tracing, input, channels, cluster, hooks, sockets, readiness, cgroups, pm2_sockets;
+
+    /// A command beside the process of an instance, for that instance, is about to be requested.
+    attempt on_prepare_command(id: u32, beside: &mut Beside) => log_writers;
+
+    /// The next process of an instance is about to be created, in its cgroup if it has one: limits that the kernel enforces are set now.
+    each on_birth(id: u32) => limits;
+
+    /// The keeper is asked for a process of an instance. Its log files are open.
+    each on_spawn(id: u32) => rotation, versioning, watch;
+
+    /// An instance has a process that no keeper held anything for: both manager processes were killed, and it continues.
+    each on_adopted(id: u32, process: ProcRef) => sockets;
+
+    /// A former daemon requested this process, and was killed before it noted what it gave to it.
+    each on_recognised(id: u32, pid: i32) => log_writers, preload;
+
+    /// The main process of an instance is another one from now on ([`ostler_core::lifecycle::Event::Followed`]), and the journal has that.
+    each on_follow(id: u32, inc: u32) => pid_files, handover;
+
+    /// The process of an instance is to get no new connections and to finish those it has. True if a feature arranges that.
+    any on_drain(id: u32, inc: u32) => sockets;
+
+    /// The main process of an instance has exited, or may have: what it sent before counts first. True if the journal needs some of it
+    /// before the feature is asked for the rest.
+    any on_end(id: u32) => channels, readiness;
+
+    /// The main process of an instance is gone, or could not be started. The instance has not made the step that follows.
+    each on_process_gone(id: u32, inc: u32) => log_writers, reclaim, actions, collecting, keeper_watch, channels, cluster, readiness;
+
+    // The channel of a process.
+
+    /// The process of an instance sent this message over its channel.
+    each on_message(id: u32, inc: u32, message: &Message) => drains, jobs, actions, collecting, channels, cluster, health, limits, readiness, native, pm2_sockets;
+
+    /// The capacity of an instance may have changed: its channel has room again, its worker answered, or it gets new connections or none.
+    each on_capacity(id: u32) => cluster, sockets;
+
+    /// The process of an instance has its first listening socket as a cluster worker.
+    each on_listening(id: u32) => readiness;
+
+    /// The channel of an instance ended: nothing more can be read or sent. Not called for a process that is gone, which implies it.
+    each on_channel_ended(id: u32) => actions, collecting, cluster, health;
+
+    // Requests.
+
+    /// A client asks for something, through any of the sockets. Returned if no feature answers it.
+    offer on_ask(; ask: Ask) => reclaim, rollouts, jobs, actions, collecting, autosave, input, events, flush, home, host, update, usage;
+
+    /// A feature requests something of another one. Returned if no feature does it.
+    offer on_request(; request: Request) => last_lines, drains, handover, reclaim, sweeps, rollouts, remediation, commands, jobs, autosave, cluster, cron, usage;
+
+    /// A request is done, or failed.
+    each on_answer(answer: &Answer) => rollouts, commands, jobs, runtime, autoscale, health, hooks, limits, rotation;
+
+    /// A client's request was dispatched: its socket takes the answers, so that it counts what waits for a client that does not read. They
+    /// are sent when the turn is over.
+    each on_replies() => keeper_watch, native;
+
+    /// Keeper or daemon got this signal. True if a feature handles it; the features behind it are not asked.
+    any on_signal(signal: i32) => runtime, home;
+
+    /// The settings of the home may have changed.
+    each on_settings() => autosave, rotation;
+
+    // The keeper, and what outlives the daemon.
+
+    /// The keeper reports something about itself.
+    each on_keeper(message: &FromKeeper) => keeper_watch, update;
+
+    /// The keeper reports a process that is no instance. True if it belongs to a feature.
+    any on_child(key: u64, event: ChildEvent<'_>) => commands, runtime;
+
+    /// A daemon has begun, and its instances know what became of their processes. The keeper has these processes: none if it is a new one.
+    /// Main processes that outlived a former keeper are found by their marks. Before `on_boot`.
+    each on_inventory(children: &[Child], leaders: &mut Leaders) => commands;
+
+    /// Another keeper watches these processes of all features. What the former one was asked for and did not do must be requested again.
+    each on_new_keeper(others: &[(u64, ProcRef)]) => commands, runtime, keeper_watch, update, vanished;
+
+    /// A descriptor that the keeper held while there was no daemon, before `on_boot`. Returned if it belongs to no feature.
+    offer take_back(name: &str; fd: OwnedFd) => log_writers, reclaim, channels, cluster, sockets, readiness, watch, pm2_sockets;
+
+    /// Everything that the keeper held was taken back. Messages and ends of processes come after this.
+    each on_taken_back() => cluster;
+}
+
+impl Features {
+    /// Takes what the journal has, before `on_boot`.
+    pub(crate) fn restore(&mut self, snapshot: &mut Snapshot) {
+        self.log_writers.restore(snapshot);
+        self.reclaim.restore(snapshot);
+        self.rollouts.restore(snapshot);
+        self.commands.restore(snapshot);
+        self.rotation.restore(snapshot);
     }
 
-    /// Asked in this order when a turn has nothing left to do: what replaces processes, then requests, then who waits for others, and whether all is
-    /// over last of them. In front of a container a signal means what was said there, before anybody else takes it.
-    #[test]
-    fn who_is_asked_before_whom() {
-        let names = [Sweeps::NAME, Rollouts::NAME, Remediation::NAME, Jobs::NAME, Order::NAME, Runtime::NAME, HomeWatch::NAME];
-        let places = names.map(|name| Features::NAMES.iter().position(|known| *known == name).unwrap());
-        assert!(places.is_sorted(), "{:?}", Features::NAMES);
+    /// Returns the records that a journal that is written anew must have.
+    pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        let logs = self.log_writers.records().into_iter().chain(self.reclaim.records()).chain(self.rotation.records());
+        logs.chain(self.rollouts.records()).chain(self.commands.records())
+    }
+
+    /// Returns the descriptors that the keeper holds for features, by name: they outlive the daemon, and a new keeper gets them.
+    pub(crate) fn held<'a>(&'a self, ctx: &'a Ctx) -> impl Iterator<Item = (String, BorrowedFd<'a>)> {
+        let logs = self.log_writers.held(ctx).into_iter().chain(self.reclaim.held(ctx));
+        let serving =
+            self.channels.held(ctx).into_iter().chain(self.cluster.held(ctx)).chain(self.sockets.held(ctx)).chain(self.readiness.held(ctx));
+        logs.chain(serving).chain(self.watch.held(ctx)).chain(self.pm2_sockets.held(ctx))
+    }
+
+    /// Returns processes that are no instances and still run after the keeper was killed, with their keys, for the next keeper to watch.
+    pub(crate) fn survivors(&mut self, leaders: &mut Leaders) -> Vec<(u64, ProcRef)> {
+        self.commands.survivors(leaders)
     }
 }

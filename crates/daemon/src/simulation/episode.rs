@@ -27,6 +27,7 @@ use super::watched::Files;
 use super::worker::{Clients, path_of};
 use crate::boot::{Beginning, begin};
 use crate::control::Control;
+use crate::features::edges;
 use crate::features::home::runtime::Runtime;
 use crate::platform::settings::Settings;
 use crate::platform::threads::{self, played::Disk};
@@ -94,6 +95,7 @@ pub(super) struct Episode {
 
 /// Plays an episode. The same setting and words give the same.
 pub(super) fn play(setting: u64, reach: Reach, words: &[u64], traced: bool) -> Played<Tally> {
+    edges::shuffle(reach.has(Extra::Orders).then_some(setting));
     let mut episode = Episode::new(&mut Rng::new(setting), reach, traced);
     let result = episode.run(words);
     let trace = episode.trace.take().unwrap_or_default();

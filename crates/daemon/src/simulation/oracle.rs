@@ -88,7 +88,7 @@ impl Oracle {
         let mut snapshot = journal(keeper.journal());
         let boot_id = snapshot.boot_id.clone().unwrap_or_default();
         let (mut slots, mut features) = (Slots::default(), Features::default());
-        features.each().for_each(|feature| feature.restore(&mut snapshot));
+        features.restore(&mut snapshot);
         slots.restore(snapshot, settings);
         same(&added_up(&slots, &boot_id, &features), &written, "was in the journal and is lost with a restart")
     }

@@ -18,15 +18,18 @@ pub(super) enum Extra {
     Probes,
     /// Apps that write lines, the threads that carry them, and a disk that is slow or full.
     Logs,
+    /// Features that react in random orders, of those that their edges allow (`crate::features::edges`).
+    Orders,
 }
 
 /// With its share of the episodes that have any, in percent.
-const ALL: [(Extra, &str, u8); 5] = [
+const ALL: [(Extra, &str, u8); 6] = [
     (Extra::Autoscale, "autoscale", 25),
     (Extra::Cluster, "cluster", 25),
     (Extra::Watch, "watch", 15),
     (Extra::Probes, "probes", 15),
     (Extra::Logs, "logs", 20),
+    (Extra::Orders, "orders", 30),
 ];
 
 /// Everything of this kind that an episode has.

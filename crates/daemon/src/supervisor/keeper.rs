@@ -43,7 +43,7 @@ impl Control {
     }
 
     fn take_message(&mut self, message: FromKeeper) {
-        self.features.each().for_each(|feature| feature.on_keeper(&mut self.ctx, &message));
+        self.features.on_keeper(&mut self.ctx, &message);
         match message {
             FromKeeper::Spawned { key, pid, start_ticks } => {
                 if !self.is_of_feature(key, ChildEvent::Spawned { pid, start_ticks }) {
@@ -96,7 +96,7 @@ impl Control {
 
     /// Reads what a process sent until now, which counts before its end does, and its end before anything that follows.
     pub(crate) fn read_to_the_end(&mut self, id: u32) {
-        while self.features.each().any(|feature| feature.on_end(&mut self.ctx, id)) {
+        while self.features.on_end(&mut self.ctx, id) {
             self.dispatch();
             self.write_journal();
         }
@@ -116,14 +116,14 @@ impl Control {
 
     /// Gives the event to the feature that requested the process. False: it is an instance.
     pub(super) fn is_of_feature(&mut self, key: u64, event: ChildEvent<'_>) -> bool {
-        self.features.each().any(|feature| feature.on_child(&mut self.ctx, key, event))
+        self.features.on_child(&mut self.ctx, key, event)
     }
 
     /// Releases what was made for a process.
     fn process_is_gone(&mut self, id: u32, inc: u32) {
         // An end that is reported twice, because somebody requested it meanwhile, is not the end of the process that came after it.
         if self.ctx.slots.get(id).is_some_and(|slot| slot.is_newest(inc)) {
-            self.features.each().for_each(|feature| feature.on_process_gone(&mut self.ctx, id, inc));
+            self.features.on_process_gone(&mut self.ctx, id, inc);
         }
         self.dispatch();
     }
@@ -139,7 +139,7 @@ impl Control {
 
     /// Handles SIGTERM and friends, sent to the keeper or to the daemon itself.
     pub(crate) fn on_signal(&mut self, signal: i32) {
-        self.features.each().any(|feature| feature.on_signal(&mut self.ctx, signal));
+        self.features.on_signal(&mut self.ctx, signal);
     }
 
     /// Handles signals to the daemon itself.

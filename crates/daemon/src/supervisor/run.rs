@@ -30,7 +30,7 @@ impl Control {
             self.ctx.effects.push(Work::Effect(id, Effect::Notify(ostler_core::lifecycle::Transition::Deleted)));
         }
         let step = InstanceStep { id, event: &event, before, transitions: &transitions, hooks: &hooks, spawns };
-        self.features.each().for_each(|feature| feature.on_step(&mut self.ctx, &step));
+        self.features.on_step(&mut self.ctx, &step);
     }
 
     /// Performs one effect. True if the keeper is to start a process now: [`Feature::on_spawn`](crate::engine::Feature::on_spawn) is left to
@@ -43,18 +43,18 @@ impl Control {
                 Err(failure) => {
                     let failure = self.ctx.fds.explain(failure);
                     // What was prepared is of no use any more.
-                    self.features.each().for_each(|feature| feature.on_process_gone(&mut self.ctx, id, inc));
+                    self.features.on_process_gone(&mut self.ctx, id, inc);
                     self.ctx.event(id, Event::SpawnFailed { inc, failure });
                 }
             },
             Effect::Follow { inc, pid } => {
                 if self.ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.pid() == Some(pid)) {
-                    self.features.each().for_each(|feature| feature.on_follow(&mut self.ctx, id, inc));
+                    self.features.on_follow(&mut self.ctx, id, inc);
                 }
             }
             Effect::Signal { inc, signal, scope } => self.signal(id, inc, signal, scope),
             Effect::Drain { inc } => {
-                if !self.features.each().any(|feature| feature.on_drain(&mut self.ctx, id, inc)) {
+                if !self.features.on_drain(&mut self.ctx, id, inc) {
                     self.ctx.request(Request::FinishRequests { id, inc });
                 }
             }
@@ -69,7 +69,7 @@ impl Control {
             Effect::Hook { .. } | Effect::CancelHook { .. } => {}
             Effect::Sweep { inc, kill, signal } => self.ctx.request(Request::Sweep { id, inc, signal: (!kill).then_some(signal) }),
             Effect::Notify(transition) => {
-                self.features.each().for_each(|feature| feature.on_transition(&mut self.ctx, id, &transition));
+                self.features.on_transition(&mut self.ctx, id, &transition);
                 if matches!(transition, ostler_core::lifecycle::Transition::Deleted) {
                     self.forget(id);
                 }
@@ -113,12 +113,12 @@ impl Control {
         }
         let Some(slot) = self.ctx.slots.get(id) else { return Ok(false) };
         let mut beside = Beside { account: account(slot.spec())?, ..Beside::default() };
-        self.features.each().try_for_each(|feature| feature.on_prepare(&mut self.ctx, id, inc, &mut beside))?;
+        self.features.on_prepare(&mut self.ctx, id, inc, &mut beside)?;
         let Some(outputs) = beside.outputs.take() else { return Ok(false) };
         let (log_start, log_files) = (outputs.sizes, outputs.files);
         let Some(slot) = self.ctx.slots.get(id) else { return Ok(false) };
         let prepared = super::spawn::prepare(slot, inc, outputs, beside, &self.ctx.settings)?;
-        self.features.each().for_each(|feature| feature.on_birth(&mut self.ctx, id));
+        self.features.on_birth(&mut self.ctx, id);
         let Some(slot) = self.ctx.slots.get_mut(id) else { return Ok(false) };
         slot.durable.former_leaders.clear();
         slot.durable.log_start = log_start;
@@ -134,7 +134,7 @@ impl Control {
     /// Standard output and error for a command that runs beside a slot's process.
     pub(crate) fn outputs_beside(&mut self, id: u32) -> Result<Option<Outputs>, SpawnFailure> {
         let mut beside = Beside::default();
-        self.features.each().try_for_each(|feature| feature.on_prepare_command(&mut self.ctx, id, &mut beside))?;
+        self.features.on_prepare_command(&mut self.ctx, id, &mut beside)?;
         Ok(beside.outputs)
     }
 
@@ -144,7 +144,7 @@ impl Control {
             return;
         }
         // Ids are used again when the list is empty: nothing of this one may be left.
-        self.features.each().for_each(|feature| feature.on_forgotten(&mut self.ctx, id));
+        self.features.on_forgotten(&mut self.ctx, id);
         self.ctx.complaints.forget(id);
     }
 }

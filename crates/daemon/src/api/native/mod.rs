@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use ostler_proto::control::{Event, Position, Progress, Request, Response, Said};
 use ostler_proto::node::Message;
 
-use crate::engine::{Ask, Caller, Ctx, Ending, Feature, Key, PM2_CLIENT};
+use crate::engine::{Ask, Caller, Ctx, Ending, Key, PM2_CLIENT};
 use crate::platform::reactor::LISTENER;
 use client::Clients;
 
@@ -117,16 +117,16 @@ fn hello(ctx: &Ctx) -> Response {
     }
 }
 
-impl Feature for Native {
+impl Native {
     /// Handles a ready descriptor: 0 is the socket that listens; the others are clients.
-    fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
+    pub(crate) fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
         match key {
             0 => self.accept(ctx),
             client => self.read(ctx, client as u32),
         }
     }
 
-    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         if (Self::NAME, key) == Self::LISTEN_AGAIN {
             Self::listen_again(ctx);
         } else {
@@ -134,18 +134,18 @@ impl Feature for Native {
         }
     }
 
-    fn on_replies(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_replies(&mut self, ctx: &mut Ctx) {
         self.answer(ctx);
     }
 
     /// Publishes events: nobody gets one that a fresh daemon would not know.
-    fn on_journaled(&mut self, ctx: &mut Ctx, events: &[Event]) {
+    pub(crate) fn on_journaled(&mut self, ctx: &mut Ctx, events: &[Event]) {
         self.answer(ctx);
         self.clients.publish(events);
     }
 
     /// Passes on what an app says, to those who listen.
-    fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
+    pub(crate) fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
         let Message::Typed { topic, data } = message else { return };
         if !self.clients.are_listening(topic) {
             return;
@@ -155,14 +155,14 @@ impl Feature for Native {
         self.clients.tell(&Said { at_ms: ctx.now.wall_ms, app, id, topic: topic.clone(), data: data.clone() });
     }
 
-    fn on_turn_end(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_turn_end(&mut self, ctx: &mut Ctx) {
         self.answer(ctx);
         self.finish(ctx);
         self.clients.flush(&ctx.reactor, ctx.now.mono_ms);
         ctx.timers.set(Self::CLIENTS, self.clients.deadline_ms());
     }
 
-    fn on_leave(&mut self, ctx: &mut Ctx, _ending: Ending) {
+    pub(crate) fn on_leave(&mut self, ctx: &mut Ctx, _ending: Ending) {
         self.answer(ctx);
         self.finish(ctx);
         self.clients.flush_finally();

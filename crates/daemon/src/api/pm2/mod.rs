@@ -38,7 +38,7 @@ use self::leaving::Leaving;
 use self::lines::LogLines;
 use self::peers::{Kind, Peers};
 use self::sockets::{KINDS, Sockets, held_name};
-use crate::engine::{Ask, Beside, Caller, Ctx, Ending, Feature, Key, PM2_CLIENT};
+use crate::engine::{Ask, Beside, Caller, Ctx, Ending, Key, PM2_CLIENT};
 use crate::platform::reactor::Source;
 use crate::platform::rights::Rights;
 use crate::platform::working_trees::version_of;
@@ -453,8 +453,8 @@ fn mark(ctx: &mut Ctx, id: u32, is_shown: bool) {
     ctx.redescribe(id, spec);
 }
 
-impl Feature for Pm2Sockets {
-    fn on_boot(&mut self, ctx: &mut Ctx) {
+impl Pm2Sockets {
+    pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         home::complete(&ctx.settings.home, ctx.now.wall_ms);
         for (number, kind) in KINDS.into_iter().enumerate() {
             let known = self.sockets.get(kind).is_some();
@@ -472,16 +472,16 @@ impl Feature for Pm2Sockets {
         self.follow(ctx);
     }
 
-    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, _beside: &mut Beside) -> Result<(), SpawnFailure> {
+    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, _beside: &mut Beside) -> Result<(), SpawnFailure> {
         self.lines.meet(ctx, id);
         Ok(())
     }
 
-    fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
+    pub(crate) fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
         self.sockets.held().chain(self.lines.held()).collect()
     }
 
-    fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+    pub(crate) fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         if name == ledger::HELD {
             if self.lines.take_back(fd, ctx.now.mono_ms) {
                 ctx.timers.set(Self::TOO_LATE, self.lines.too_late_ms());
@@ -495,7 +495,7 @@ impl Feature for Pm2Sockets {
         None
     }
 
-    fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
+    pub(crate) fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
         if key == Self::FILES {
             self.files.clear();
             ctx.timers.set_if_none(Self::LOOK, ctx.now.mono_ms + SETTLE_MS);
@@ -510,7 +510,7 @@ impl Feature for Pm2Sockets {
         }
     }
 
-    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         match (Self::NAME, key) {
             Self::LOOK => self.look(ctx),
             Self::STALLED => {
@@ -527,7 +527,7 @@ impl Feature for Pm2Sockets {
         }
     }
 
-    fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
+    pub(crate) fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
         if !self.peers.has_subscribers() {
             return;
         }
@@ -538,7 +538,7 @@ impl Feature for Pm2Sockets {
     }
 
     /// Publishes events: nobody gets one that a fresh daemon would not know.
-    fn on_journaled(&mut self, ctx: &mut Ctx, events: &[Event]) {
+    pub(crate) fn on_journaled(&mut self, ctx: &mut Ctx, events: &[Event]) {
         if !self.peers.has_subscribers() {
             return;
         }
@@ -548,11 +548,11 @@ impl Feature for Pm2Sockets {
     }
 
     /// Calls of several steps go on in the same turn.
-    fn on_quiet(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_idle(&mut self, ctx: &mut Ctx) {
         self.take_replies(ctx);
     }
 
-    fn on_turn_end(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_turn_end(&mut self, ctx: &mut Ctx) {
         for line in ctx.log.take_copies() {
             self.publish(ctx, "log:PM2", &events::of_log(&line, ctx.now.wall_ms));
         }
@@ -561,7 +561,7 @@ impl Feature for Pm2Sockets {
         self.tend_lines(ctx);
     }
 
-    fn on_leave(&mut self, ctx: &mut Ctx, ending: Ending) {
+    pub(crate) fn on_leave(&mut self, ctx: &mut Ctx, ending: Ending) {
         self.take_replies(ctx);
         if ending == Ending::Everything {
             let payload = events::of_end(ctx.is_signalled);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ostler_core::health::autoscale::{INTERVAL_MS, Scaler};
 use ostler_core::lifecycle::{Event, Origin, PolicyName, State};
 
-use crate::engine::{Answer, Ctx, Feature, InstanceStep, Key, Request};
+use crate::engine::{Answer, Ctx, InstanceStep, Key, Request};
 use crate::state::slots::{Slot, Slots};
 
 /// Load of each app that scales itself.
@@ -20,21 +20,21 @@ impl Autoscale {
     const READ: Key = (Self::NAME, 0);
 }
 
-impl Feature for Autoscale {
-    fn on_boot(&mut self, ctx: &mut Ctx) {
+impl Autoscale {
+    pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         if ctx.slots.iter().any(scales_itself) {
             ctx.timers.set(Self::READ, Some(ctx.now.mono_ms + INTERVAL_MS));
         }
     }
 
     /// A process runs: somebody may have to look at its load from now on.
-    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+    pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         if matches!(step.event, Event::Spawned { .. }) && ctx.slots.get(step.id).is_some_and(scales_itself) {
             ctx.timers.set_if_none(Self::READ, ctx.now.mono_ms + INTERVAL_MS);
         }
     }
 
-    fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
         let apps = apps(&ctx.slots);
         self.all.retain(|name, _| apps.contains_key(name));
         if !apps.is_empty() {
@@ -45,7 +45,7 @@ impl Feature for Autoscale {
         }
     }
 
-    fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
+    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
         let Answer::Measured { by: Self::NAME, is_complete: true } = answer else { return };
         for (name, ids) in apps(&ctx.slots) {
             let slots = || ids.iter().filter_map(|id| ctx.slots.get(*id));
@@ -91,7 +91,7 @@ mod tests {
     use ostler_core::serving::Autoscale as Rules;
 
     use super::*;
-    use crate::engine::{Input, Played};
+    use crate::engine::{Input, Played, reacts};
 
     fn running(min: u32) -> (Played, Autoscale, u32) {
         let (mut played, mut autoscale) = (Played::new(&[]), Autoscale::default());
@@ -135,4 +135,6 @@ mod tests {
         let measured = Origin::found(PolicyName::Autoscale, "uses 0 % of a core with 1 instance");
         assert_eq!((&ids[..], origin), (&[id][..], &measured));
     }
+
+    reacts!(Autoscale: on_step, on_timer, on_answer);
 }

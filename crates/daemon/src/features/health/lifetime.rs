@@ -4,7 +4,7 @@ use ostler_core::lifecycle::{Event, Origin, PolicyName, State};
 use ostler_core::text::units::in_seconds;
 use ostler_proto::control::Action;
 
-use crate::engine::{Ctx, Feature, InstanceStep, Request};
+use crate::engine::{Ctx, InstanceStep, Request};
 use crate::state::slots::Slot;
 use crate::state::store::Role;
 
@@ -39,14 +39,14 @@ fn due_of(ctx: &Ctx, app: &str) -> Vec<u32> {
     ctx.slots.serving().filter(|slot| slot.spec().key() == app).filter(is_due).map(|slot| slot.durable.id).collect()
 }
 
-impl Feature for Lifetime {
-    fn on_boot(&mut self, ctx: &mut Ctx) {
+impl Lifetime {
+    pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         let limited = ctx.slots.iter().filter(|slot| slot.spec().restart.max_lifetime_ms.is_some());
         let ids: Vec<u32> = limited.map(|slot| slot.durable.id).collect();
         ids.into_iter().for_each(|id| Self::follow(ctx, id));
     }
 
-    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+    pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         let is_limited = |slot: &Slot| slot.spec().restart.max_lifetime_ms.is_some();
         // An attempt at the end of which nothing was done is repeated at its time.
         if !matches!(step.event, Event::Tick) && ctx.slots.get(step.id).is_some_and(is_limited) {
@@ -54,15 +54,15 @@ impl Feature for Lifetime {
         }
     }
 
-    fn on_described(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_described(&mut self, ctx: &mut Ctx, id: u32) {
         Self::follow(ctx, id);
     }
 
-    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
         ctx.timers.set((Self::NAME, id.into()), None);
     }
 
-    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         let retry_ms = ctx.now.mono_ms.saturating_add(RETRY_MS);
         let Some(slot) = ctx.slots.get(key as u32) else { return };
         let (spec, role) = (std::rc::Rc::clone(&slot.app().spec), slot.durable.role);
@@ -87,7 +87,7 @@ mod tests {
     use ostler_core::app::{AppSpec, ExecMode};
 
     use super::*;
-    use crate::engine::{Input, Played};
+    use crate::engine::{Input, Played, reacts};
 
     /// Two instances of an app that may live for a minute, the second started 10 s after the first.
     fn two(mode: ExecMode) -> (Played, Lifetime, [u32; 2]) {
@@ -150,4 +150,6 @@ mod tests {
         assert_eq!(played.ctx.timers.next_ms(), due_ms(played.ctx.slots.get(first).unwrap()));
         assert_eq!(played.ctx.timers.next_ms(), Some(61_000));
     }
+
+    reacts!(Lifetime: on_step, on_described, on_forgotten, on_timer);
 }

@@ -11,7 +11,7 @@ use ostler_proto::control::{self as asked, Failure, Response};
 use ostler_proto::event::{Cause, Event, What};
 use serde_json::{Map, Value};
 
-use crate::engine::{Ask, Ctx, Feature, Key, Request};
+use crate::engine::{Ask, Ctx, Key, Request};
 use crate::state::slots::{Slots, saved};
 
 /// Time in which a burst of changes is collected.
@@ -59,24 +59,24 @@ impl Autosave {
     }
 }
 
-impl Feature for Autosave {
+impl Autosave {
     /// What this daemon found is saved soon, too.
-    fn on_boot(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         self.read_settings(ctx);
     }
 
-    fn on_settings(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_settings(&mut self, ctx: &mut Ctx) {
         self.read_settings(ctx);
     }
 
     /// Time in which a burst of changes is collected.
-    fn on_journaled(&mut self, ctx: &mut Ctx, _events: &[Event]) {
+    pub(crate) fn on_journaled(&mut self, ctx: &mut Ctx, _events: &[Event]) {
         if self.is_on {
             ctx.timers.set_if_none(Self::LOOK, ctx.now.mono_ms.saturating_add(COLLECT_MS));
         }
     }
 
-    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
         match request {
             Request::SaveList => self.save_now(ctx),
             other => return Some(other),
@@ -85,7 +85,7 @@ impl Feature for Autosave {
     }
 
     /// Answers `save`, which does not need autosave to be on.
-    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
         let asked::Request::Save { force } = ask.request else { return Some(ask) };
         let response = save(ctx, force);
         if matches!(response, Response::Paths(_)) {
@@ -96,7 +96,7 @@ impl Feature for Autosave {
         None
     }
 
-    fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
         self.save_now(ctx);
     }
 }
@@ -146,7 +146,7 @@ mod tests {
     use ostler_core::app::AppSpec;
 
     use super::*;
-    use crate::engine::Played;
+    use crate::engine::{Played, reacts};
 
     #[test]
     fn what_counts_as_yes() {
@@ -266,4 +266,6 @@ mod tests {
         played.pass(&mut autosave, RETRY_MS);
         assert_eq!(lists(&played), 1);
     }
+
+    reacts!(Autosave: on_settings, on_request, on_ask, on_timer);
 }

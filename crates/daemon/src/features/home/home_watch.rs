@@ -17,7 +17,7 @@ use ostler_sys::{ProcRef, fs::lock, net::socket};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::engine::{Ask, Ctx, Feature, Input, Key};
+use crate::engine::{Ask, Ctx, Input, Key};
 use crate::platform::reactor::{LISTENER, Reactor, Source};
 
 /// Time to wait: whoever removes the whole folder is not done when the first file is gone.
@@ -122,9 +122,9 @@ impl HomeWatch {
     }
 }
 
-impl Feature for HomeWatch {
+impl HomeWatch {
     /// Begins to watch. What is missing comes back at once.
-    fn on_boot(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         self.open(&ctx.settings.home);
         self.has_pid_elsewhere = std::env::var_os(PID_FILE_VAR).is_some();
         // A daemon that died in the moment in which it had made a socket leaves one that nobody listens at.
@@ -136,7 +136,7 @@ impl Feature for HomeWatch {
     }
 
     /// Handles SIGHUP, which a client sends that does not find us.
-    fn on_signal(&mut self, ctx: &mut Ctx, signal: i32) -> bool {
+    pub(crate) fn on_signal(&mut self, ctx: &mut Ctx, signal: i32) -> bool {
         let is_ours = signal == HUP;
         if is_ours {
             self.look(ctx);
@@ -145,7 +145,7 @@ impl Feature for HomeWatch {
     }
 
     /// Handles a change of what is written in it.
-    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
         if ask.request != Request::SettingsChanged {
             return Some(ask);
         }
@@ -155,7 +155,7 @@ impl Feature for HomeWatch {
     }
 
     /// Handles a change that the kernel reports.
-    fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
+    pub(crate) fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
         if let Some(inotify) = &self.inotify {
             inotify.clear();
         }
@@ -163,7 +163,7 @@ impl Feature for HomeWatch {
         self.tries = 0;
     }
 
-    fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
         self.look(ctx);
     }
 }

@@ -4,7 +4,7 @@ use ostler_proto::control::{HostReport, InterfaceReport, MountReport, Request, R
 use ostler_proto::host::round;
 use ostler_sys::machine::host::HostSample;
 
-use crate::engine::{Ask, Ctx, Feature};
+use crate::engine::{Ask, Ctx};
 
 /// Shortest time over which rates mean something.
 const SHORTEST_MS: u64 = 1000;
@@ -17,8 +17,8 @@ pub(crate) struct Host {
     said: Option<(u64, HostReport)>,
 }
 
-impl Feature for Host {
-    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+impl Host {
+    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
         if !matches!(ask.request, Request::Host) {
             return Some(ask);
         }

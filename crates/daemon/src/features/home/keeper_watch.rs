@@ -17,7 +17,7 @@ use ostler_sys::ProcRef;
 use ostler_sys::process::signal::{CONT, KILL};
 use ostler_sys::process::{Activity, activity, ending_by_fd};
 
-use crate::engine::{Ctx, Feature, InstanceStep, Key};
+use crate::engine::{Ctx, InstanceStep, Key};
 use crate::platform::reactor::Source;
 use crate::state::slots::Slot;
 
@@ -41,23 +41,23 @@ struct Main {
     pidfd: OwnedFd,
 }
 
-impl Feature for KeeperWatch {
-    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+impl KeeperWatch {
+    pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         if let Event::Spawned { .. } | Event::Followed { .. } | Event::Recovered(Recovered::Alive { .. }) = step.event {
             self.watch_main(ctx, step.id);
         }
     }
 
-    fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
+    pub(crate) fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
         self.forget_main(ctx, id);
     }
 
-    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
         self.forget_main(ctx, id);
     }
 
     /// A main process has ended: the keeper has to report that.
-    fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
+    pub(crate) fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
         let Some(main) = u32::try_from(key).ok().and_then(|id| self.forget_main(ctx, id)) else { return };
         // If the keeper is killed meanwhile, its successor is not the parent, and does not know how the process ended.
         ctx.keeper.note_ending(main.key, ending_by_fd(main.pidfd.as_fd(), main.process));
@@ -65,7 +65,7 @@ impl Feature for KeeperWatch {
     }
 
     /// Every message proves that the keeper works; only `Pong` proves that it has read what was sent before.
-    fn on_keeper(&mut self, ctx: &mut Ctx, message: &FromKeeper) {
+    pub(crate) fn on_keeper(&mut self, ctx: &mut Ctx, message: &FromKeeper) {
         self.watchdog.on_answer();
         self.is_asked &= *message != FromKeeper::Pong;
         if self.is_asked || self.is_owed {
@@ -73,19 +73,19 @@ impl Feature for KeeperWatch {
         }
     }
 
-    fn on_new_keeper(&mut self, _ctx: &mut Ctx, _survivors: &[(u64, ProcRef)]) {
+    pub(crate) fn on_new_keeper(&mut self, _ctx: &mut Ctx, _survivors: &[(u64, ProcRef)]) {
         (self.watchdog, self.is_owed, self.is_asked) = (Watchdog::default(), false, false);
     }
 
     /// A client asked for something. A keeper that is stopped at rest is found now.
-    fn on_replies(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_replies(&mut self, ctx: &mut Ctx) {
         let Some(found) = ctx.keeper.process().and_then(|keeper| activity(keeper.pid).ok()) else { return };
         if matches!(found.state, b'T' | b't') {
             self.doubt(ctx, found);
         }
     }
 
-    fn on_settled(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_settled(&mut self, ctx: &mut Ctx) {
         // Where processes cannot be seen (`hidepid`), a silence could not be judged.
         self.is_owed = ctx.keeper.process().is_some() && (self.is_owed | ctx.keeper.take_sent());
         if self.is_owed {
@@ -94,7 +94,7 @@ impl Feature for KeeperWatch {
         ctx.timers.set(Self::LOOK, self.watchdog.deadline_ms());
     }
 
-    fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
         let Some(keeper) = ctx.keeper.process() else { return };
         // The end of its link shows that it is gone.
         let found = activity(keeper.pid).unwrap_or(Activity { state: b'R', cpu_ms: 0 });
@@ -182,7 +182,7 @@ fn is_replaceable(pid: i32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Played;
+    use crate::engine::{Played, reacts};
 
     const NAMES: &[&str] = &[KeeperWatch::NAME];
     const PONG: FromKeeper = FromKeeper::Pong;
@@ -237,4 +237,6 @@ mod tests {
         watch.on_settled(&mut played.ctx);
         assert_eq!(due(&played), Some(played.ctx.now.mono_ms + 1000));
     }
+
+    reacts!(KeeperWatch: on_step, on_forgotten, on_ready, on_timer);
 }

@@ -5,7 +5,7 @@ use ostler_proto::control::{Failure, Request, Response};
 use ostler_proto::event::{Cause, What};
 use ostler_sys::ProcRef;
 
-use crate::engine::{Ask, Caller, Ctx, Feature};
+use crate::engine::{Ask, Caller, Ctx};
 
 /// Callers that wait for the keeper: connection and request.
 #[derive(Debug, Default)]
@@ -41,8 +41,8 @@ impl Update {
     }
 }
 
-impl Feature for Update {
-    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+impl Update {
+    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
         let asker = (ask.client, ask.id);
         match &ask.request {
             Request::Update { exe } => self.begin(ctx, asker, ask.caller, exe),
@@ -55,7 +55,7 @@ impl Feature for Update {
         None
     }
 
-    fn on_keeper(&mut self, ctx: &mut Ctx, message: &FromKeeper) {
+    pub(crate) fn on_keeper(&mut self, ctx: &mut Ctx, message: &FromKeeper) {
         match message {
             FromKeeper::Pong => {
                 for (client, id) in std::mem::take(&mut self.pulses) {
@@ -76,7 +76,7 @@ impl Feature for Update {
     }
 
     /// Handles a new keeper: the one that was asked is gone.
-    fn on_new_keeper(&mut self, ctx: &mut Ctx, _survivors: &[(u64, ProcRef)]) {
+    pub(crate) fn on_new_keeper(&mut self, ctx: &mut Ctx, _survivors: &[(u64, ProcRef)]) {
         if !self.pulses.is_empty() {
             ctx.keeper.send(ToKeeper::Ping);
         }
@@ -86,7 +86,7 @@ impl Feature for Update {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Played;
+    use crate::engine::{Played, reacts};
 
     fn ask(played: &mut Played, update: &mut Update, id: u64, request: Request) {
         let caller = Caller { uid: 0, pid: 1, on_behalf_of: None };
@@ -128,4 +128,6 @@ mod tests {
         let by = Cause::User { command: "update".into(), uid: 0, pid: 1, on_behalf_of: None };
         assert_eq!(played.ctx.events.update_under_way(), Some(by));
     }
+
+    reacts!(Update: on_ask);
 }

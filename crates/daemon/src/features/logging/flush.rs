@@ -3,7 +3,7 @@
 use ostler_core::logs::files::own_stream;
 use ostler_proto::control::{Failure, Request, Response};
 
-use crate::engine::{Ask, Ctx, Feature};
+use crate::engine::{Ask, Ctx};
 use crate::platform::rights::Rights;
 
 /// It has no state of its own.
@@ -14,8 +14,8 @@ impl Flush {
     pub(crate) const NAME: &str = "flush";
 }
 
-impl Feature for Flush {
-    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+impl Flush {
+    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
         let Request::Flush { target } = &ask.request else { return Some(ask) };
         let response = flush(ctx, target.as_deref());
         ctx.reply(ask.client, ask.id, response);

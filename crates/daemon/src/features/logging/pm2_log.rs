@@ -4,7 +4,7 @@ use ostler_core::app::ExecMode;
 use ostler_core::lifecycle::{Ending, Late, Transition};
 use ostler_core::time::Now;
 
-use crate::engine::{Ctx, Feature};
+use crate::engine::Ctx;
 use crate::platform::log::DaemonLog;
 use crate::state::slots::{Slot, why};
 
@@ -16,8 +16,8 @@ impl Pm2Log {
     pub(crate) const NAME: &str = "pm2_log";
 }
 
-impl Feature for Pm2Log {
-    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+impl Pm2Log {
+    pub(crate) fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
         let Some(slot) = ctx.slots.get(id) else { return };
         write_line(&mut ctx.log, slot, transition, ctx.now);
         // The two processes of a reload are one instance: the events of the one that does not serve are reported by the rollout.
@@ -110,7 +110,7 @@ fn write_overlimit(log: &mut DaemonLog, slot: &Slot, unstable: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Played;
+    use crate::engine::{Played, reacts};
     use ostler_core::app::AppSpec;
     use ostler_core::lifecycle::restart::RestartBudget;
 
@@ -152,4 +152,6 @@ mod tests {
         Pm2Log.on_transition(&mut played.ctx, id, &Transition::Overlimit { unstable: 3 });
         assert!(played.log().contains("too many restarts (3 within 60000 ms)"), "{}", played.log());
     }
+
+    reacts!(Pm2Log: on_transition);
 }

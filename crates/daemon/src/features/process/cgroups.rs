@@ -3,7 +3,7 @@
 use ostler_core::lifecycle::SpawnFailure;
 use ostler_keeper::CGROUP_TARGET;
 
-use crate::engine::{Beside, Ctx, Feature, InstanceStep, Key};
+use crate::engine::{Beside, Ctx, InstanceStep, Key};
 
 /// Delay of the removal of groups: nobody who stops an app waits for it, and it takes the kernel some time.
 const REMOVED_AFTER_MS: u64 = 50;
@@ -18,8 +18,8 @@ impl Cgroups {
     const REMOVAL: Key = (Self::NAME, 0);
 }
 
-impl Feature for Cgroups {
-    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+impl Cgroups {
+    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
         let Some(slot) = ctx.slots.get_mut(id) else { return Ok(()) };
         let folder = ctx.groups.prepare(slot).unwrap_or_else(|why| {
             ctx.log.line(format_args!("no cgroups here ({why}): processes are assigned to their apps by other evidence"));
@@ -29,13 +29,13 @@ impl Feature for Cgroups {
         Ok(())
     }
 
-    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+    pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         if ctx.slots.get_mut(step.id).is_some_and(|slot| ctx.groups.tidy(slot)) {
             ctx.timers.set(Self::REMOVAL, Some(ctx.now.mono_ms + REMOVED_AFTER_MS));
         }
     }
 
-    fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
         ctx.groups.remove_left();
     }
 }
@@ -43,7 +43,7 @@ impl Feature for Cgroups {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Played;
+    use crate::engine::{Played, reacts};
     use ostler_core::app::AppSpec;
     use ostler_core::lifecycle::{Ending, Event, ExitReport, Origin, State};
 
@@ -75,4 +75,6 @@ mod tests {
         Cgroups.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
         assert!(beside.fds.is_empty() && played.ctx.slots.get(id).unwrap().durable.group.is_none());
     }
+
+    reacts!(Cgroups: on_step, on_timer);
 }

@@ -8,7 +8,7 @@ use ostler_core::lifecycle::{Event, State};
 use ostler_sys::process::tree::Entry;
 use ostler_sys::{ProcRef, ProcTable};
 
-use crate::engine::{Ctx, Feature, Input, Request};
+use crate::engine::{Ctx, Input, Request};
 use crate::platform::sample::CpuHistory;
 use crate::state::slots::Slot;
 use crate::state::slots::trees::family_in;
@@ -17,8 +17,8 @@ use crate::state::slots::trees::family_in;
 #[derive(Debug, Default)]
 pub(crate) struct Handover;
 
-impl Feature for Handover {
-    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+impl Handover {
+    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
         match request {
             Request::Follow { id, inc, pid, is_rare } => follow(ctx, id, inc, pid, is_rare),
             request => return Some(request),
@@ -27,7 +27,7 @@ impl Feature for Handover {
     }
 
     /// Has the keeper watch the new main process.
-    fn on_follow(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
+    pub(crate) fn on_follow(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
         let Some(slot) = ctx.slots.get_mut(id) else { return };
         let Some(pid) = slot.durable.instance.pid() else { return };
         slot.live.cpu = CpuHistory::default();
@@ -100,7 +100,7 @@ fn session(slot: &Slot, process: &Entry) -> Option<ProcRef> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Played;
+    use crate::engine::{Played, reacts};
     use crate::platform::keeper_door::KeeperDoor;
     use crate::state::slots::processes::MARK;
     use ostler_core::app::AppSpec;
@@ -190,4 +190,6 @@ mod tests {
         assert!(slot.durable.instance.is_former(1, of(&main).pid));
         end([main, successor]);
     }
+
+    reacts!(Handover: on_request);
 }

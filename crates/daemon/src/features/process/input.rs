@@ -8,7 +8,7 @@ use ostler_core::lifecycle::SpawnFailure;
 use ostler_proto::control::{Failure, Request, Response};
 use ostler_sys::fd::input;
 
-use crate::engine::{Ask, Beside, Ctx, Feature};
+use crate::engine::{Ask, Beside, Ctx};
 
 /// Longest text of one request: what fits into a pipe.
 const MAX_BYTES: usize = 64 << 10;
@@ -23,8 +23,8 @@ impl Input {
     pub(crate) const NAME: &str = "input";
 }
 
-impl Feature for Input {
-    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+impl Input {
+    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
         if ctx.slots.get(id).is_none_or(|slot| slot.spec().mode == ExecMode::Cluster) {
             return Ok(());
         }
@@ -36,7 +36,7 @@ impl Feature for Input {
         Ok(())
     }
 
-    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
         let Request::Input { id, text } = &ask.request else { return Some(ask) };
         let response = match write(ctx, *id, text) {
             Ok(()) => Response::Done { ids: vec![*id] },
@@ -63,7 +63,7 @@ fn write(ctx: &Ctx, pm_id: u32, text: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Played;
+    use crate::engine::{Played, reacts};
     use ostler_core::app::AppSpec;
 
     #[test]
@@ -81,4 +81,6 @@ mod tests {
         assert_eq!(write(&played.ctx, 0, "x"), Err("Process with ID <0> offline.".into()));
         assert!(write(&played.ctx, 0, &"x".repeat(MAX_BYTES + 1)).is_err());
     }
+
+    reacts!(Input: on_ask);
 }

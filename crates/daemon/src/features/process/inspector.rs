@@ -8,7 +8,7 @@ use ostler_core::app::args::split;
 use ostler_core::app::inspector::{InspectorOptions, options, port_of};
 use ostler_core::lifecycle::SpawnFailure;
 
-use crate::engine::{Beside, Ctx, Feature};
+use crate::engine::{Beside, Ctx};
 use crate::state::slots::inherited::reaches;
 use crate::state::slots::{Slot, Slots};
 
@@ -20,8 +20,8 @@ impl InspectorPorts {
     pub(crate) const NAME: &str = "inspector";
 }
 
-impl Feature for InspectorPorts {
-    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+impl InspectorPorts {
+    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
         let Some(slot) = ctx.slots.get(id).filter(|slot| slot.spec().ends_in_node()) else { return Ok(()) };
         let options = options_of(slot, beside);
         let port = free_port(&ctx.slots, slot, options.base);
@@ -67,7 +67,7 @@ fn free_port(slots: &Slots, slot: &Slot, base: u16) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Played;
+    use crate::engine::{Played, reacts};
     use ostler_core::app::program::ProgramKind;
     use ostler_core::lifecycle::Wanted;
 
@@ -115,4 +115,6 @@ mod tests {
             assert_eq!(second(&spec), (args.iter().map(|arg| (*arg).to_owned()).collect(), debug_port), "{spec:?}");
         }
     }
+
+    reacts!(InspectorPorts: );
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ostler_core::lifecycle::{Event, Transition};
 
-use crate::engine::{Ctx, Feature, InstanceStep};
+use crate::engine::{Ctx, InstanceStep};
 use crate::platform::rights::Rights;
 
 /// Pid files: whether one was written is on the slot.
@@ -17,22 +17,22 @@ impl PidFiles {
     pub(crate) const NAME: &str = "pid_files";
 }
 
-impl Feature for PidFiles {
-    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+impl PidFiles {
+    pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         if matches!(step.event, Event::Spawned { .. }) {
             write(ctx, step.id);
         }
     }
 
-    fn on_follow(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
+    pub(crate) fn on_follow(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
         write(ctx, id);
     }
 
-    fn on_serving(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_serving(&mut self, ctx: &mut Ctx, id: u32) {
         write(ctx, id);
     }
 
-    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+    pub(crate) fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
         match transition {
             // The next process writes its pid over it at once.
             Transition::RestartScheduled { delay_ms: 0 } => {}
@@ -70,7 +70,7 @@ fn remove(ctx: &mut Ctx, id: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Played;
+    use crate::engine::{Played, reacts};
     use crate::state::store::Role;
     use ostler_core::app::AppSpec;
 
@@ -125,4 +125,6 @@ mod tests {
         PidFiles.on_transition(&mut played.ctx, id, &Transition::Stopped);
         assert!(path.exists());
     }
+
+    reacts!(PidFiles: on_step, on_serving, on_transition);
 }

@@ -14,7 +14,7 @@ use ostler_sys::Credentials;
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 use serde_json::{Map, json};
 
-use crate::engine::{Beside, Ctx, Feature};
+use crate::engine::{Beside, Ctx};
 use crate::platform::log::DaemonLog;
 use crate::platform::settings::Settings;
 use crate::platform::shared_folder::{SHARED_FOLDER, shared_folder};
@@ -46,8 +46,8 @@ pub(crate) struct Preload {
     reported: BTreeSet<u32>,
 }
 
-impl Feature for Preload {
-    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+impl Preload {
+    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
         let Some(slot) = ctx.slots.get_mut(id) else { return Ok(()) };
         let user = beside.account.as_ref().map(|account| &account.credentials);
         let path = self.path_for(slot, user, &ctx.settings, &mut ctx.log).and_then(|path| path.into_os_string().into_string().ok());
@@ -60,7 +60,7 @@ impl Feature for Preload {
         Ok(())
     }
 
-    fn on_recognised(&mut self, ctx: &mut Ctx, id: u32, pid: i32) {
+    pub(crate) fn on_recognised(&mut self, ctx: &mut Ctx, id: u32, pid: i32) {
         if let Some(slot) = ctx.slots.get_mut(id) {
             slot.durable.preloaded = runs_with(pid);
         }
@@ -160,7 +160,7 @@ fn settings(slot: &Slot, inc: u32, debug_port: Option<u16>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Played;
+    use crate::engine::{Played, reacts};
     use ostler_core::app::AppSpec;
 
     fn node() -> AppSpec {
@@ -234,4 +234,6 @@ mod tests {
             child.wait().unwrap();
         }
     }
+
+    reacts!(Preload: );
 }

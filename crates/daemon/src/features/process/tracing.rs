@@ -11,7 +11,7 @@ use std::path::Path;
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::SpawnFailure;
 
-use crate::engine::{Beside, Ctx, Feature};
+use crate::engine::{Beside, Ctx};
 use crate::state::slots::Slot;
 
 /// What is loaded, below the home.
@@ -50,8 +50,8 @@ impl Tracing {
     pub(crate) const NAME: &str = "tracing";
 }
 
-impl Feature for Tracing {
-    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+impl Tracing {
+    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
         let Some(slot) = ctx.slots.get(id).filter(|slot| is_wanted(slot.spec())) else { return Ok(()) };
         let port = port(&ctx.settings.home);
         if !slot.spec().ends_in_node() {
@@ -118,7 +118,7 @@ fn shown(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Played;
+    use crate::engine::{Played, reacts};
     use serde_json::json;
 
     fn prepared(installed: bool, given: serde_json::Value, more: AppSpec) -> (Vec<String>, Vec<&'static str>) {
@@ -180,4 +180,6 @@ mod tests {
             assert_eq!(prepared_with(Some(port), true, on(), AppSpec::default()).1, [SERVICE, ATTRIBUTES], "{port}");
         }
     }
+
+    reacts!(Tracing: );
 }

@@ -9,7 +9,7 @@
 
 use ostler_sys::ProcRef;
 
-use crate::engine::{Ctx, Feature, Key};
+use crate::engine::{Ctx, Key};
 
 /// Time in which what is on its way arrives.
 const SETTLE_MS: u64 = 1000;
@@ -23,16 +23,16 @@ impl Vanished {
     const LOOK: Key = (Self::NAME, 0);
 }
 
-impl Feature for Vanished {
-    fn on_boot(&mut self, ctx: &mut Ctx) {
+impl Vanished {
+    pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         ctx.timers.set(Self::LOOK, Some(ctx.now.mono_ms + SETTLE_MS));
     }
 
-    fn on_new_keeper(&mut self, ctx: &mut Ctx, _survivors: &[(u64, ProcRef)]) {
+    pub(crate) fn on_new_keeper(&mut self, ctx: &mut Ctx, _survivors: &[(u64, ProcRef)]) {
         ctx.timers.set(Self::LOOK, Some(ctx.now.mono_ms + SETTLE_MS));
     }
 
-    fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
         let ids: Vec<u32> = ctx.slots.iter().map(|slot| slot.durable.id).collect();
         for id in ids {
             ctx.look_if_vanished(id);
@@ -43,7 +43,7 @@ impl Feature for Vanished {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Played;
+    use crate::engine::{Played, reacts};
 
     #[test]
     fn all_are_looked_at_once_after_each_start_of_a_daemon_and_each_new_keeper() {
@@ -61,4 +61,6 @@ mod tests {
         played.pass(&mut vanished, SETTLE_MS);
         assert_eq!(played.ctx.timers.next_ms(), None);
     }
+
+    reacts!(Vanished: on_timer);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ostler_core::app::package;
 
-use crate::engine::{Ctx, Feature, Key};
+use crate::engine::{Ctx, Key};
 use crate::platform::rights::Rights;
 use crate::platform::working_trees::Question;
 use crate::state::slots::Slot;
@@ -46,9 +46,9 @@ fn is_wanted(slot: &Slot) -> bool {
     !slot.spec().given.is("vizion", false)
 }
 
-impl Feature for Versioning {
+impl Versioning {
     /// Looks at what runs and was perhaps not looked at before the death of the former daemon.
-    fn on_boot(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         let now_ms = ctx.now.mono_ms;
         let is_new = |slot: &Slot| {
             let start = slot.durable.instance.counters.last_start;
@@ -59,15 +59,15 @@ impl Feature for Versioning {
         open.into_iter().for_each(|id| self.add(ctx, id));
     }
 
-    fn on_spawn(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_spawn(&mut self, ctx: &mut Ctx, id: u32) {
         self.add(ctx, id);
     }
 
-    fn on_forgotten(&mut self, _ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_forgotten(&mut self, _ctx: &mut Ctx, id: u32) {
         self.started.remove(&id);
     }
 
-    fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
         std::mem::take(&mut self.started).into_iter().for_each(|id| ask(ctx, id));
     }
 }
@@ -75,7 +75,7 @@ impl Feature for Versioning {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Played;
+    use crate::engine::{Played, reacts};
     use ostler_core::app::AppSpec;
     use ostler_core::app::git::WorkingTree;
     use std::sync::Arc;
@@ -122,4 +122,6 @@ mod tests {
         std::fs::write(cwd.join(".git/HEAD"), HASH.replace('8', "9")).unwrap();
         assert_eq!(revision(&mut played, with).as_deref(), Some(HASH), "a later commit does not run");
     }
+
+    reacts!(Versioning: on_forgotten, on_timer);
 }

@@ -11,7 +11,7 @@ use ostler_proto::node::Message;
 use ostler_proto::node::preload::{self, FromPreload};
 use serde_json::{Value, json};
 
-use crate::engine::{Ask, Ctx, Feature};
+use crate::engine::{Ask, Ctx};
 use crate::state::slots::Slot;
 
 /// Type of the message in which an app answers.
@@ -192,8 +192,8 @@ fn pm_ids(ctx: &Ctx, ids: &[u32]) -> Vec<u32> {
     ids.iter().filter_map(|id| ctx.slots.get(*id)).map(|slot| slot.durable.pm_id).collect()
 }
 
-impl Feature for Actions {
-    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+impl Actions {
+    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
         let asker = (ask.client, ask.id);
         match &ask.request {
             Request::Trigger { target, action, params, within_ms } => {
@@ -206,7 +206,7 @@ impl Feature for Actions {
         None
     }
 
-    fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
+    pub(crate) fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
         if self.calls.is_empty() {
             return;
         }
@@ -228,19 +228,19 @@ impl Feature for Actions {
         }
     }
 
-    fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
+    pub(crate) fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
         self.is_gone(ctx, id);
     }
 
-    fn on_channel_ended(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_channel_ended(&mut self, ctx: &mut Ctx, id: u32) {
         self.is_gone(ctx, id);
     }
 
-    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
         self.is_gone(ctx, id);
     }
 
-    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         let Some(calling) = self.calls.get(&key) else { return };
         let reason = format!("has not answered within {}", in_seconds(calling.within_ms));
         for id in calling.waiting.clone() {
@@ -256,7 +256,7 @@ mod tests {
     use ostler_core::app::AppSpec;
 
     use super::*;
-    use crate::engine::{Caller, Played};
+    use crate::engine::{Caller, Played, reacts};
     use crate::platform::ipc::Ipc;
 
     /// An instance that runs, has a channel, and offers `gc`.
@@ -369,4 +369,6 @@ mod tests {
             .collect();
         assert_eq!(words, ["process or namespace app not found", "app offers no action nope, but gc"]);
     }
+
+    reacts!(Actions: on_ask, on_message, on_channel_ended, on_forgotten, on_timer);
 }

@@ -10,7 +10,7 @@ use ostler_proto::node::Message;
 use ostler_proto::node::preload::{self, FromPreload};
 use serde_json::{Map, Value, json};
 
-use crate::engine::{Ask, Ctx, Feature, Key};
+use crate::engine::{Ask, Ctx, Key};
 
 /// Longest time for which one request has it go on.
 const LONGEST_MS: u64 = 120_000;
@@ -126,8 +126,8 @@ fn metrics(figures: &Figures) -> Map<String, Value> {
     all
 }
 
-impl Feature for Collecting {
-    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+impl Collecting {
+    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
         let Request::Collect { for_ms } = ask.request else { return Some(ask) };
         self.collect(ctx, for_ms);
         let figures = self.report(ctx);
@@ -135,7 +135,7 @@ impl Feature for Collecting {
         None
     }
 
-    fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
+    pub(crate) fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
         let Message::Internal(message) = message else { return };
         if self.until_ms == 0 || !ctx.slots.get(id).is_some_and(|slot| slot.durable.preloaded) {
             return;
@@ -150,21 +150,21 @@ impl Feature for Collecting {
         }
     }
 
-    fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
         self.until_ms = 0;
         let all: Vec<u32> = self.figures.keys().copied().collect();
         all.into_iter().for_each(|id| self.forget(ctx, id));
     }
 
-    fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
+    pub(crate) fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
         self.forget(ctx, id);
     }
 
-    fn on_channel_ended(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_channel_ended(&mut self, ctx: &mut Ctx, id: u32) {
         self.forget(ctx, id);
     }
 
-    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
         self.forget(ctx, id);
     }
 }
@@ -177,7 +177,7 @@ mod tests {
     use ostler_core::app::AppSpec;
 
     use super::*;
-    use crate::engine::{Caller, Played};
+    use crate::engine::{Caller, Played, reacts};
     use crate::platform::ipc::Ipc;
 
     fn node(played: &mut Played, collecting: &mut Collecting, pid: i32) -> (u32, UnixStream) {
@@ -262,4 +262,6 @@ mod tests {
         collecting.on_process_gone(&mut played.ctx, id, 1);
         assert_eq!(monitor(&played, id).keys().collect::<Vec<_>>(), ["Handles"]);
     }
+
+    reacts!(Collecting: on_ask, on_message, on_timer, on_channel_ended, on_forgotten);
 }

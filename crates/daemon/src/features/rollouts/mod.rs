@@ -27,7 +27,7 @@ use ostler_proto::control::{self as proto, Response};
 use self::begin::Wanted;
 use self::history::Release;
 use self::running::{Parts, Replica, Running};
-use crate::engine::{Answer, Ask, Ctx, Feature, Key, Request};
+use crate::engine::{Answer, Ask, Ctx, Key, Request};
 use crate::state::store::{Record, Role, Snapshot};
 
 /// Rollouts under way, and what they left.
@@ -39,8 +39,8 @@ pub(crate) struct Rollouts {
     last: u32,
 }
 
-impl Feature for Rollouts {
-    fn restore(&mut self, snapshot: &mut Snapshot) {
+impl Rollouts {
+    pub(crate) fn restore(&mut self, snapshot: &mut Snapshot) {
         let (rollouts, releases) = (std::mem::take(&mut snapshot.rollouts), std::mem::take(&mut snapshot.releases));
         self.last = rollouts.keys().copied().max().unwrap_or(0);
         self.running = rollouts.into_values().filter_map(|record| Running::restore(record, snapshot)).collect();
@@ -50,7 +50,7 @@ impl Feature for Rollouts {
         }
     }
 
-    fn on_boot(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         for running in &self.running {
             ctx.slots.begin_replacing(&running.app);
             running.set_timer(ctx);
@@ -60,7 +60,7 @@ impl Feature for Rollouts {
     }
 
     /// Handles a deadline: the canary was watched for its time, or a process was waited for long enough.
-    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         let Some(running) = self.running.iter_mut().find(|running| u64::from(running.number) == key) else { return };
         let now_ms = ctx.now.mono_ms;
         // The look itself comes when all else is done in this turn.
@@ -72,7 +72,7 @@ impl Feature for Rollouts {
         self.set_timer(ctx, number);
     }
 
-    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+    pub(crate) fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
         match transition {
             Transition::ReadyTimeout(Late::GoesOn) => self.on_late(ctx, id),
             Transition::Deleted => self.forget_releases(ctx, id),
@@ -80,12 +80,12 @@ impl Feature for Rollouts {
         }
     }
 
-    fn on_quiet(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_idle(&mut self, ctx: &mut Ctx) {
         let numbers: Vec<u32> = self.running.iter().map(|running| running.number).collect();
         numbers.into_iter().for_each(|number| self.advance(ctx, number));
     }
 
-    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
         match request {
             Request::Rollout(wanted) => self.begin_for_user(ctx, *wanted),
             Request::Replace { app, ids, canary_ms, origin, what } => {
@@ -98,7 +98,7 @@ impl Feature for Rollouts {
         None
     }
 
-    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
         let Ask { client, id, caller, request } = ask;
         match request {
             proto::Request::Rollouts { app } => {
@@ -117,7 +117,7 @@ impl Feature for Rollouts {
         None
     }
 
-    fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
+    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
         match answer {
             Answer::LastLines { id, lines } => self.on_last_lines(ctx, *id, lines),
             Answer::Cut { id, requests, warning } => self.on_cut(ctx, *id, *requests, warning),
@@ -126,7 +126,7 @@ impl Feature for Rollouts {
     }
 
     /// Records in the order in which they must be read.
-    fn records(&self) -> Vec<Record<'_>> {
+    pub(crate) fn records(&self) -> Vec<Record<'_>> {
         let replicas = self.running.iter().flat_map(|running| &running.replicas).flat_map(|replica| [&replica.old, &replica.new]);
         let parts = replicas.chain(self.releases.values().flatten().map(|release| &release.parts));
         let running = self.running.iter().map(Running::record);

@@ -7,7 +7,7 @@ use ostler_core::lifecycle::{Ending, Event, ExitReport, Origin, PolicyName, Stat
 use ostler_proto::control::{Progress, RolloutReport, RolloutState};
 
 use super::*;
-use crate::engine::{Input, Played, Replacement, RolloutNews, RolloutRequest};
+use crate::engine::{Input, Played, Replacement, RolloutNews, RolloutRequest, reacts};
 
 const TICKET: u64 = 7;
 
@@ -321,3 +321,5 @@ fn requests_that_were_cut_are_counted() {
     let news = ends(&mut played, &mut rollouts, ids[0], 0);
     assert_eq!(ended(&news).unwrap().cut, 2);
 }
+
+reacts!(Rollouts: on_timer, on_transition, on_idle, on_request, on_ask, on_answer);

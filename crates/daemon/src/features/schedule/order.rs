@@ -7,7 +7,7 @@
 use ostler_core::lifecycle::order::Standing;
 use ostler_core::lifecycle::{Event, State};
 
-use crate::engine::{Ctx, Feature, InstanceStep};
+use crate::engine::{Ctx, InstanceStep};
 use crate::state::slots::needs::{Apps, in_words};
 
 /// Instances that wait for others. The list of them is in the context, because requests have to report of whom they will start ([`Ctx::coming`]).
@@ -18,9 +18,9 @@ impl Order {
     pub(crate) const NAME: &str = "order";
 }
 
-impl Feature for Order {
+impl Order {
     /// Ends the waiting of an instance whose time is up.
-    fn on_due(&mut self, ctx: &mut Ctx, id: u32) -> bool {
+    pub(crate) fn on_due(&mut self, ctx: &mut Ctx, id: u32) -> bool {
         let Some(slot) = ctx.slots.get(id) else { return false };
         let State::Waiting { deadline_ms, .. } = slot.durable.instance.state else { return false };
         if ctx.now.mono_ms < deadline_ms {
@@ -32,7 +32,7 @@ impl Feature for Order {
         true
     }
 
-    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+    pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         let id = step.id;
         if ctx.slots.get(id).is_some_and(|slot| matches!(slot.durable.instance.state, State::Waiting { .. })) {
             ctx.waiting.insert(id);
@@ -41,12 +41,12 @@ impl Feature for Order {
         }
     }
 
-    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
         ctx.waiting.remove(&id);
     }
 
     /// Starts what need not wait any more, and ends the waiting of what waits in vain.
-    fn on_quiet(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_idle(&mut self, ctx: &mut Ctx) {
         if ctx.waiting.is_empty() {
             return;
         }
@@ -74,7 +74,7 @@ mod tests {
     use ostler_core::lifecycle::order::{Condition, Order as Needs};
 
     use super::*;
-    use crate::engine::{Input, Played};
+    use crate::engine::{Input, Played, reacts};
     use crate::state::slots::needs::waits_for;
 
     fn user() -> Origin {
@@ -98,7 +98,7 @@ mod tests {
     }
 
     fn decided(played: &mut Played, order: &mut Order) -> Vec<(u32, Event)> {
-        order.on_quiet(&mut played.ctx);
+        order.on_idle(&mut played.ctx);
         let event = |input| match input {
             Input::Event(id, event) => (id, event),
             other => panic!("{other:?}"),
@@ -143,4 +143,6 @@ mod tests {
         let why = "it depends on db, which is not ready, after 5000 ms";
         assert!(matches!(&played.queued()[..], [Input::Event(id, Event::Unmet(text))] if *id == api && text == why));
     }
+
+    reacts!(Order: on_step, on_forgotten, on_idle);
 }

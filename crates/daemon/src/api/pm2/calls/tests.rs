@@ -5,7 +5,7 @@ use ostler_proto::pm2::rpc::METHODS;
 
 use super::super::Pm2Sockets;
 use super::*;
-use crate::engine::Played;
+use crate::engine::{Played, reacts};
 
 fn app(name: &str) -> AppSpec {
     AppSpec { name: name.into(), script: "/srv/app.js".into(), cwd: "/srv".into(), ..AppSpec::default() }
@@ -144,3 +144,5 @@ fn no_argument_breaks_any_method() {
         }
     }
 }
+
+reacts!(Pm2Sockets: on_message, on_idle);

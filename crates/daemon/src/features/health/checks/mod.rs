@@ -25,7 +25,7 @@ use ostler_proto::health::{HealthReport, LastAnswer};
 use ostler_proto::node::Message;
 use ostler_proto::node::preload::FromPreload;
 
-use crate::engine::{Answer, Ctx, Feature, InstanceStep, Key, PerProcess, Request};
+use crate::engine::{Answer, Ctx, InstanceStep, Key, PerProcess, Request};
 use crate::platform::reactor::Source;
 use crate::state::slots::Slot;
 use crate::state::store::command::Owner;
@@ -68,16 +68,16 @@ struct Watched {
     beat_due_ms: Option<u64>,
 }
 
-impl Feature for HealthChecks {
-    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+impl HealthChecks {
+    pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         self.follow(ctx, step.id);
     }
 
-    fn on_serving(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_serving(&mut self, ctx: &mut Ctx, id: u32) {
         self.follow(ctx, id);
     }
 
-    fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
+    pub(crate) fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
         let Message::Internal(message) = message else { return };
         if FromPreload::of(message) == Some(FromPreload::Turns) && ctx.slots.get(id).is_some_and(|slot| slot.durable.preloaded) {
             self.on_beat(ctx, id);
@@ -85,16 +85,16 @@ impl Feature for HealthChecks {
     }
 
     /// Ends the heartbeat: its event loop has no way to send one any more.
-    fn on_channel_ended(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_channel_ended(&mut self, ctx: &mut Ctx, id: u32) {
         self.expect_beat(ctx, id, None);
     }
 
     /// The connection of a question is ready.
-    fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
+    pub(crate) fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
         self.on_probe_ready(ctx, key as u32);
     }
 
-    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         match key >> 32 {
             BEATS => self.on_silence(ctx, key as u32),
             COMMANDS => self.run_command(ctx, key as u32),
@@ -102,7 +102,7 @@ impl Feature for HealthChecks {
         }
     }
 
-    fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
+    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
         if let Answer::CommandEnded(end) = answer
             && let Owner::Check { slot, inc, key } = end.owner
         {
@@ -110,7 +110,7 @@ impl Feature for HealthChecks {
         }
     }
 
-    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
         self.end(ctx, id);
     }
 }

@@ -11,7 +11,7 @@ use ostler_sys::Wiped;
 use serde_json::json;
 
 use super::*;
-use crate::engine::{CommandEnd, Input, Played, Report};
+use crate::engine::{CommandEnd, Input, Played, Report, reacts};
 use crate::state::store::Role;
 
 const NAMES: &[&str] = &[HealthChecks::NAME];
@@ -340,3 +340,5 @@ fn each_process_is_reported_as_healthy_at_its_first_heartbeat() {
     beats(&mut played, &mut checks, id);
     assert_eq!(healthy(&mut played), 1);
 }
+
+reacts!(HealthChecks: on_step, on_serving, on_message, on_channel_ended, on_ready, on_timer, on_answer, on_forgotten);

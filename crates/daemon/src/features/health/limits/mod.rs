@@ -18,7 +18,7 @@ use ostler_core::health::limits::{CpuWatch, ErrorWatch, INTERVAL_MS, MemoryWatch
 use ostler_proto::event::{self, Limit, What};
 use ostler_proto::node::Message;
 
-use crate::engine::{Answer, Ctx, Feature, InstanceStep, Key, PerProcess, Request};
+use crate::engine::{Answer, Ctx, InstanceStep, Key, PerProcess, Request};
 use crate::platform::rights::Rights;
 use crate::state::slots::Slot;
 use errors::ErrorLogs;
@@ -47,32 +47,32 @@ struct Watched {
     over: Option<(u64, u64)>,
 }
 
-impl Feature for Limits {
-    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+impl Limits {
+    pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         self.follow(ctx, step.id);
     }
 
-    fn on_serving(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_serving(&mut self, ctx: &mut Ctx, id: u32) {
         self.follow(ctx, id);
     }
 
-    fn on_birth(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_birth(&mut self, ctx: &mut Ctx, id: u32) {
         self.limit_group(ctx, id);
     }
 
-    fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
+    pub(crate) fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
         if matches!(message, Message::Typed { topic, .. } if topic == EXCEPTION) {
             self.add_errors(ctx, id, 1);
         }
     }
 
     /// Handles the time of the next measurement.
-    fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
         self.measure(ctx);
     }
 
     /// Handles the answer that a process is going to be replaced: reported once.
-    fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
+    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
         match answer {
             Answer::Remedy { id, cause: Cause::Memory, why } => self.report_memory(ctx, *id, why),
             Answer::Remedy { id, cause: Cause::Cpu, why } => {
@@ -83,7 +83,7 @@ impl Feature for Limits {
         }
     }
 
-    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
         self.end(ctx, id);
     }
 }

@@ -9,7 +9,7 @@ use ostler_core::health::safeguards::Safeguards;
 use ostler_core::lifecycle::{Event, Origin, PolicyName};
 
 use super::*;
-use crate::engine::{Input, Played};
+use crate::engine::{Input, Played, reacts};
 
 fn app(safeguards: Safeguards) -> AppSpec {
     AppSpec { name: "api".into(), script: "/bin/true".into(), safeguards: Some(Box::new(safeguards)), ..AppSpec::default() }
@@ -167,3 +167,5 @@ fn a_hard_limit_that_cannot_be_had_is_told_once() {
     limits.on_birth(&mut played.ctx, free);
     assert!(notes(&played, free).is_empty());
 }
+
+reacts!(Limits: on_step, on_serving, on_message, on_timer, on_answer, on_forgotten);

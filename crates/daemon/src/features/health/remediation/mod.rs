@@ -13,7 +13,7 @@ use ostler_core::health::Action;
 use ostler_core::health::{Case, Cause, Pace, Remedy, State as Health, is_over};
 use ostler_core::lifecycle::{Event, Origin, Transition};
 
-use crate::engine::{Answer, Ctx, Feature, InstanceStep, Key, Request};
+use crate::engine::{Answer, Ctx, InstanceStep, Key, Request};
 use crate::state::slots::Slot;
 use crate::state::store::Role;
 
@@ -47,8 +47,8 @@ struct UnderWay {
     inc: u32,
 }
 
-impl Feature for Remediation {
-    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+impl Remediation {
+    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
         match request {
             Request::Remedy { id, inc, cause, why } => self.want(ctx, id, Wanted { inc, cause, why }),
             Request::NoRemedy { id, cause } => self.want_no_more(id, cause),
@@ -58,7 +58,7 @@ impl Feature for Remediation {
     }
 
     /// Handles a step of an instance: a process that ends by itself needs no remedy.
-    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+    pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         let id = step.id;
         let runs = |inc: u32| ctx.slots.get(id).is_some_and(|slot| runs(slot, inc));
         if self.wanted.get(&id).is_some_and(|wanted| !runs(wanted.inc)) {
@@ -69,19 +69,19 @@ impl Feature for Remediation {
         }
     }
 
-    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+    pub(crate) fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
         if let Some(slot) = ctx.slots.get(id).filter(|slot| *transition == Transition::Deleted && slot.durable.role == Role::Serving) {
             self.paces.remove(&slot.durable.pm_id);
         }
     }
 
-    fn on_forgotten(&mut self, _ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_forgotten(&mut self, _ctx: &mut Ctx, id: u32) {
         self.wanted.remove(&id);
         self.beside_failed.remove(&id);
     }
 
     /// Replaces those whose turn it is.
-    fn on_quiet(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_idle(&mut self, ctx: &mut Ctx) {
         self.end_what_is_over(ctx);
         let mut next_ms: Option<u64> = None;
         let ids: Vec<u32> = self.wanted.keys().copied().collect();

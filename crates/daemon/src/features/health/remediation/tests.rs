@@ -7,7 +7,7 @@ use ostler_core::lifecycle::{Ending, ExitReport};
 use ostler_proto::health::{HealthReport, LastAnswer};
 
 use super::*;
-use crate::engine::{Input, Played};
+use crate::engine::{Input, Played, reacts};
 
 const WHY: &str = "no answer at all";
 
@@ -59,7 +59,7 @@ fn ask(played: &mut Played, remediation: &mut Remediation, id: u32, cause: Cause
 
 /// Remedies that are begun when it is quiet.
 fn done(played: &mut Played, remediation: &mut Remediation) -> Vec<Input> {
-    remediation.on_quiet(&mut played.ctx);
+    remediation.on_idle(&mut played.ctx);
     played.queued()
 }
 
@@ -216,3 +216,5 @@ fn a_new_app_with_an_old_number_has_its_own_pace() {
     remediation.on_transition(&mut played.ctx, ids[0], &Transition::Deleted);
     assert!(remediation.paces.is_empty());
 }
+
+reacts!(Remediation: on_request, on_step, on_transition, on_forgotten, on_idle);

@@ -12,7 +12,7 @@ use ostler_proto::control::{Failure, Request as Asked, Response};
 
 use self::forms::Forms;
 use self::lists::{answer_to, health_row};
-use crate::engine::{Answer, Ask, Ctx, Feature, Key, Request};
+use crate::engine::{Answer, Ask, Ctx, Key, Request};
 use crate::state::slots::Slot;
 
 /// Time between two readings where there is no earlier one.
@@ -85,8 +85,8 @@ impl Usage {
     }
 }
 
-impl Feature for Usage {
-    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+impl Usage {
+    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
         let (client, id) = (ask.client, ask.id);
         match &ask.request {
             Asked::List => self.answer_soon(ctx, client, id, Question::List),
@@ -105,7 +105,7 @@ impl Feature for Usage {
         None
     }
 
-    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
         let Request::Measure { by, ids } = request else { return Some(request) };
         let is_complete = ctx.read_usage(Some(&ids));
         ctx.answer(Answer::Measured { by, is_complete });
@@ -113,7 +113,7 @@ impl Feature for Usage {
     }
 
     /// Answers those whose second reading is due.
-    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         let now = ctx.now;
         if (Self::NAME, key) == Self::FORMS {
             self.forms.drop_all();
@@ -166,7 +166,7 @@ mod tests {
     use ostler_core::app::AppSpec;
 
     use super::*;
-    use crate::engine::{Caller, Played};
+    use crate::engine::{Caller, Played, reacts};
 
     fn app(name: &str) -> AppSpec {
         AppSpec { name: name.into(), script: "/bin/true".into(), ..AppSpec::default() }
@@ -257,4 +257,6 @@ mod tests {
         let replies = ask(&mut played, &mut usage, Asked::Health { targets: Vec::new() });
         assert!(matches!(&*replies, [Response::Health(rows)] if rows.len() == 1), "{replies:?}");
     }
+
+    reacts!(Usage: on_ask, on_request, on_timer);
 }

@@ -17,7 +17,7 @@ use ostler_sys::ProcRef;
 use ostler_sys::process::signal::{INT, QUIT, TERM, USR2};
 
 use self::front::Front;
-use crate::engine::{Answer, ChildEvent, Ctx, Feature, Key, Request};
+use crate::engine::{Answer, ChildEvent, Ctx, Key, Request};
 
 /// Decides when everything ends.
 #[derive(Debug, Default)]
@@ -49,15 +49,15 @@ impl Runtime {
     }
 }
 
-impl Feature for Runtime {
+impl Runtime {
     /// Checks the starter, which may have ended while there was no daemon.
-    fn on_boot(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         if let Some(front) = &mut self.front {
             front.begin(ctx);
         }
     }
 
-    fn on_signal(&mut self, ctx: &mut Ctx, signal: i32) -> bool {
+    pub(crate) fn on_signal(&mut self, ctx: &mut Ctx, signal: i32) -> bool {
         match &mut self.front {
             Some(front) => front.on_signal(ctx, signal),
             None => return in_background(ctx, signal),
@@ -65,14 +65,14 @@ impl Feature for Runtime {
         true
     }
 
-    fn on_child(&mut self, ctx: &mut Ctx, key: u64, event: ChildEvent<'_>) -> bool {
+    pub(crate) fn on_child(&mut self, ctx: &mut Ctx, key: u64, event: ChildEvent<'_>) -> bool {
         if let (Some(front), ChildEvent::Exited(ending), STARTER_KEY) = (&mut self.front, event, key) {
             front.starter_ended(ctx, ending);
         }
         key == STARTER_KEY
     }
 
-    fn on_answer(&mut self, _ctx: &mut Ctx, answer: &Answer) {
+    pub(crate) fn on_answer(&mut self, _ctx: &mut Ctx, answer: &Answer) {
         if let (Some(front), Answer::Unstartable) = (&mut self.front, answer) {
             front.is_unstartable = true;
         }
@@ -80,20 +80,20 @@ impl Feature for Runtime {
 
     /// Ends everything: the process that was called was killed, so whoever called it believes that everything has ended. (In a container that process
     /// is number 1, and nothing outlives it.)
-    fn on_new_keeper(&mut self, ctx: &mut Ctx, _survivors: &[(u64, ProcRef)]) {
+    pub(crate) fn on_new_keeper(&mut self, ctx: &mut Ctx, _survivors: &[(u64, ProcRef)]) {
         if let Some(front) = &mut self.front {
             front.stop_all(ctx, None);
         }
     }
 
-    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         if let Some(front) = self.front.as_mut().filter(|_| (Self::NAME, key) == Self::KILL) {
             ctx.log.error(format_args!("the time to stop is over, killing what still runs"));
             front.kill_all(ctx);
         }
     }
 
-    fn on_quiet(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_idle(&mut self, ctx: &mut Ctx) {
         if let Some(front) = &mut self.front {
             front.look(ctx);
         }

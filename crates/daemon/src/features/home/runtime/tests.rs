@@ -6,7 +6,7 @@ use ostler_keeper::{Child, Ended};
 use ostler_sys::process::signal::{HUP, WINCH};
 
 use super::*;
-use crate::engine::{Input, Played, Work};
+use crate::engine::{Input, Played, Work, reacts};
 
 fn app() -> AppSpec {
     let restart = RestartSpec { autorestart: false, ..RestartSpec::default() };
@@ -188,3 +188,5 @@ fn nothing_outlives_the_first_process() {
     assert_eq!(end_asked(&played.settle(&mut runtime)), Some(false));
     assert_eq!(played.ctx.timers.next_ms(), None, "each app has its own time");
 }
+
+reacts!(Runtime: on_answer, on_timer, on_idle);

@@ -6,7 +6,7 @@ use ostler_core::lifecycle::{Event, ExitCause};
 use ostler_core::logs::error_lines;
 
 use self::port_holders::{Lookup, PortHolders};
-use crate::engine::{Answer, Ctx, Feature, InstanceStep, Request};
+use crate::engine::{Answer, Ctx, InstanceStep, Request};
 use crate::platform::reactor::Source;
 use crate::state::slots::Slot;
 
@@ -79,15 +79,15 @@ fn held(port: u16, holder: &str) -> String {
     format!("port {port} is held {holder}")
 }
 
-impl Feature for LastLines {
+impl LastLines {
     /// Adds the lines before anybody else looks at the exit.
-    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+    pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         if let Event::Exited { inc, .. } = step.event {
             self.keep(ctx, step.id, *inc);
         }
     }
 
-    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
         let Request::LastLines { id } = request else { return Some(request) };
         let mut lines = ctx.slots.get(id).map(Slot::last_lines).unwrap_or_default();
         if self.complete(ctx, id, None, &mut lines) {
@@ -96,7 +96,7 @@ impl Feature for LastLines {
         None
     }
 
-    fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
+    pub(crate) fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
         for (port, holder, incomplete) in self.holders.take(ctx) {
             self.on_holder(ctx, port, &holder, incomplete);
         }
@@ -106,7 +106,7 @@ impl Feature for LastLines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Input, Played};
+    use crate::engine::{Input, Played, reacts};
     use ostler_core::app::AppSpec;
     use ostler_core::lifecycle::{Ending, ExitReport, Origin};
     use std::net::TcpListener;
@@ -193,4 +193,6 @@ mod tests {
         drop(socket);
         assert_eq!(holder_after_exit(&mut played, port), format!("port {port} is held by no process any more"));
     }
+
+    reacts!(LastLines: on_step, on_request, on_ready);
 }

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use ostler_core::lifecycle::{Event, Recovered, SpawnFailure, State, Transition};
 
-use crate::engine::{Beside, Ctx, Ending, Feature, InstanceStep};
+use crate::engine::{Beside, Ctx, Ending, InstanceStep};
 use crate::logs::{Config, Destination, Ends, LogFiles, Piped, Pipeline, PipelineError, Report, RuntimeStreams, end_name, ends_of_name};
 use crate::platform::reactor::Source;
 use crate::platform::waker::Waker;
@@ -68,12 +68,12 @@ impl Default for LogWriters {
     }
 }
 
-impl Feature for LogWriters {
-    fn restore(&mut self, snapshot: &mut Snapshot) {
+impl LogWriters {
+    pub(crate) fn restore(&mut self, snapshot: &mut Snapshot) {
         self.ending.extend(std::mem::take(&mut snapshot.log_tails).into_iter().map(|(key, destination)| (key, Tail::found(destination))));
     }
 
-    fn take_back(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+    pub(crate) fn take_back(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         if name == NOTES {
             self.notes = Some(fd);
             return None;
@@ -83,32 +83,32 @@ impl Feature for LogWriters {
         None
     }
 
-    fn on_boot(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         self.find_survived(ctx);
         self.take_over(ctx);
     }
 
-    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
         beside.outputs = self.outputs(ctx, id)?;
         Ok(())
     }
 
-    fn on_prepare_command(&mut self, ctx: &mut Ctx, id: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+    pub(crate) fn on_prepare_command(&mut self, ctx: &mut Ctx, id: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
         beside.outputs = self.outputs_of_command(ctx, id)?;
         Ok(())
     }
 
-    fn on_recognised(&mut self, ctx: &mut Ctx, id: u32, pid: i32) {
+    pub(crate) fn on_recognised(&mut self, ctx: &mut Ctx, id: u32, pid: i32) {
         ctx.slots.get_mut(id).into_iter().for_each(|slot| slot.recognise_logs(pid));
     }
 
     /// Handles the end of a process: what it left without a newline is a line, and in the log before its end is reported.
-    fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
+    pub(crate) fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
         end_lines(ctx, id);
     }
 
     /// Handles a step of an instance: what is left to carry over is recorded together with the instance's end.
-    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+    pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         // Its end was found out after a death of the keeper.
         if matches!(step.event, Event::Recovered(Recovered::Ended { .. } | Recovered::Nothing)) {
             end_lines(ctx, step.id);
@@ -118,7 +118,7 @@ impl Feature for LogWriters {
         }
     }
 
-    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+    pub(crate) fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
         if matches!(transition, Transition::Deleted)
             && let Some(piped) = ctx.slots.get_mut(id).and_then(|slot| slot.live.piped.take())
         {
@@ -126,19 +126,19 @@ impl Feature for LogWriters {
         }
     }
 
-    fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
+    pub(crate) fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
         self.on_reports(ctx);
     }
 
-    fn on_leave(&mut self, ctx: &mut Ctx, _ending: Ending) {
+    pub(crate) fn on_leave(&mut self, ctx: &mut Ctx, _ending: Ending) {
         self.wait_for_tails(ctx);
     }
 
-    fn records(&self) -> Vec<Record<'_>> {
+    pub(crate) fn records(&self) -> Vec<Record<'_>> {
         self.records_of_tails()
     }
 
-    fn held<'a>(&'a self, ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
+    pub(crate) fn held<'a>(&'a self, ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
         let notes = self.notes.iter().map(|notes| (NOTES.to_owned(), notes.as_fd()));
         let writers = ctx.slots.iter().filter_map(|slot| Some((slot.durable.id, slot.live.piped.as_ref()?)));
         notes.chain(writers.flat_map(|(id, piped)| piped.held(id))).chain(self.held_by_tails()).collect()

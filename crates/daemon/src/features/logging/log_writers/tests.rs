@@ -8,7 +8,7 @@ use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::{Event, Origin, Recovered, Transition};
 
 use super::LogWriters;
-use crate::engine::{Beside, Feature, Played};
+use crate::engine::{Beside, Played, reacts};
 use crate::logs::{Outputs, end_name};
 use crate::state::store::Snapshot;
 
@@ -127,3 +127,5 @@ fn what_a_former_daemon_left_and_the_keeper_does_not_hold_is_over() {
     writers.on_boot(&mut played.ctx);
     assert!(writers.records().is_empty() && journal(&mut played).log_tails.is_empty());
 }
+
+reacts!(LogWriters: on_step, on_transition, on_ready);

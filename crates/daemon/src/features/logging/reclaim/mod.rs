@@ -23,7 +23,7 @@ use std::sync::{Arc, mpsc};
 use ostler_proto::control::Request as Wanted;
 use ostler_sys::ProcRef;
 
-use crate::engine::{Answer, Ask, Ctx, Ending, Feature, Key, Request};
+use crate::engine::{Answer, Ask, Ctx, Ending, Key, Request};
 use crate::logs::reclaim::{Copied, Copier, CopierReport, Failure, Folder, Order, ReclaimRecord};
 use crate::platform::reactor::Source;
 use crate::platform::waker::Waker;
@@ -67,9 +67,9 @@ impl std::fmt::Debug for Reclaim {
     }
 }
 
-impl Feature for Reclaim {
+impl Reclaim {
     /// Recovers before anything else: processes may be stopped.
-    fn restore(&mut self, snapshot: &mut Snapshot) {
+    pub(crate) fn restore(&mut self, snapshot: &mut Snapshot) {
         for (id, record) in std::mem::take(&mut snapshot.reclaims) {
             self.next = self.next.max(id);
             let result = steps::recover_within(&record);
@@ -78,12 +78,12 @@ impl Feature for Reclaim {
         self.carries.restore(std::mem::take(&mut snapshot.carries));
     }
 
-    fn take_back(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+    pub(crate) fn take_back(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         self.carries.take_back(name, fd)
     }
 
     /// Tries again what was undone.
-    fn on_boot(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         let again = self.log_recovered(ctx);
         self.recover_carries(ctx);
         if again {
@@ -92,31 +92,31 @@ impl Feature for Reclaim {
     }
 
     /// Tries what is ready when this turn is over: whoever it keeps waiting has their answers before.
-    fn on_turn(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_turn(&mut self, ctx: &mut Ctx) {
         if !self.ready.is_empty() {
             ctx.timers.set(Self::MOMENT, Some(ctx.now.mono_ms));
         }
     }
 
-    fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
         for (id, copied) in std::mem::take(&mut self.ready) {
             self.next_step(ctx, id, Step::Cut(Box::new(copied)));
         }
     }
 
-    fn on_effect(&mut self, ctx: &mut Ctx, key: u64) {
+    pub(crate) fn on_effect(&mut self, ctx: &mut Ctx, key: u64) {
         if let Ok(id) = u32::try_from(key) {
             self.take_step(ctx, id);
         }
     }
 
-    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
         let Wanted::ReloadLogs = ask.request else { return Some(ask) };
         self.reload(ctx, Some((ask.client, ask.id)));
         None
     }
 
-    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
         match request {
             Request::ReloadLogs => self.reload(ctx, None),
             Request::Rotate(log) => self.rotate(ctx, *log),
@@ -125,22 +125,22 @@ impl Feature for Reclaim {
         None
     }
 
-    fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
+    pub(crate) fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
         self.waker.iter().for_each(|waker| waker.clear());
         self.on_copier_news(ctx);
         self.on_carrier_news(ctx);
     }
 
     /// Handles the end of a process: what it wrote last is at its path before its end is reported, if the disk is not slow.
-    fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
+    pub(crate) fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
         self.carries.finish(ctx, id);
     }
 
-    fn on_turn_end(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_turn_end(&mut self, ctx: &mut Ctx) {
         self.carries.end_unwritten(ctx);
     }
 
-    fn on_leave(&mut self, ctx: &mut Ctx, ending: Ending) {
+    pub(crate) fn on_leave(&mut self, ctx: &mut Ctx, ending: Ending) {
         self.carries.leave();
         // Another daemon goes on: from now on the files are its own.
         if let Some((copier, _)) = &self.copier {
@@ -151,12 +151,12 @@ impl Feature for Reclaim {
         }
     }
 
-    fn records(&self) -> Vec<Record<'_>> {
+    pub(crate) fn records(&self) -> Vec<Record<'_>> {
         let reclaims = self.all.values().map(|record| Record::Reclaim(Box::new(record.clone())));
         reclaims.chain(self.carries.records()).collect()
     }
 
-    fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
+    pub(crate) fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
         self.carries.held().collect()
     }
 }

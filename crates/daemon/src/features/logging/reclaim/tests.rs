@@ -13,7 +13,7 @@ use ostler_sys::ProcRef;
 use ostler_sys::process::descriptors::stands_still;
 
 use super::Reclaim;
-use crate::engine::{Answer, Feature, Input, Played, Request};
+use crate::engine::{Answer, Input, Played, Request, reacts};
 use crate::logs::reclaim::{FileKey, Folder, ReclaimRecord, Rotating, Stage, copy_name};
 use crate::platform::rights::Rights;
 use crate::state::store::Snapshot;
@@ -171,3 +171,5 @@ fn a_rotation_is_answered_and_one_at_a_time() {
     assert_eq!(played.ctx.slots.get(writer.id).unwrap().durable.log_start, (0, 0), "its own lines begin earlier now");
     assert!(played.ctx.log_files.moving.is_empty());
 }
+
+reacts!(Reclaim: on_timer, on_effect, on_ask, on_request, on_ready);

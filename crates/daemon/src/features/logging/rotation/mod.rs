@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use jiff::tz::TimeZone;
 use ostler_core::logs::rotate::settings::Rotation as Wanted;
 
-use crate::engine::{Answer, Ctx, Feature, Key};
+use crate::engine::{Answer, Ctx, Key};
 use crate::logs::reclaim::FileKey;
 use crate::state::store::{Record, Snapshot};
 
@@ -59,35 +59,35 @@ pub(crate) struct Rotation {
     full: BTreeSet<PathBuf>,
 }
 
-impl Feature for Rotation {
-    fn restore(&mut self, snapshot: &mut Snapshot) {
+impl Rotation {
+    pub(crate) fn restore(&mut self, snapshot: &mut Snapshot) {
         self.until_ms = snapshot.rotated_until;
     }
 
     /// Begins to check the logs of apps that a former daemon started, and completes what was under way.
-    fn on_boot(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         self.begin(ctx);
         self.set_timer(ctx);
     }
 
-    fn on_spawn(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_spawn(&mut self, ctx: &mut Ctx, id: u32) {
         if self.follow(ctx, id) {
             self.set_timer(ctx);
         }
     }
 
-    fn on_settings(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_settings(&mut self, ctx: &mut Ctx) {
         self.read_settings(ctx);
         self.set_timer(ctx);
     }
 
     /// Handles the time: a folder is to be checked, or a schedule is due.
-    fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
         self.look(ctx);
         self.set_timer(ctx);
     }
 
-    fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
+    pub(crate) fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
         if key == retention::READY {
             self.on_retention_report(ctx);
         } else {
@@ -96,7 +96,7 @@ impl Feature for Rotation {
         self.set_timer(ctx);
     }
 
-    fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
+    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
         match answer {
             Answer::Rotated { path, target, file, result } => self.on_rotated(ctx, (path, target, *file), result),
             // A former daemon was killed while it rotated.
@@ -106,11 +106,11 @@ impl Feature for Rotation {
         self.set_timer(ctx);
     }
 
-    fn on_settled(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_settled(&mut self, ctx: &mut Ctx) {
         self.look_after_rotated(ctx);
     }
 
-    fn records(&self) -> Vec<Record<'_>> {
+    pub(crate) fn records(&self) -> Vec<Record<'_>> {
         self.until_ms.map(|wall_ms| Record::RotatedUntil { wall_ms }).into_iter().collect()
     }
 }

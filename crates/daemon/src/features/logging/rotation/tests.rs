@@ -8,7 +8,7 @@ use ostler_core::app::AppSpec;
 use ostler_core::logs::rotate::RotateSpec;
 
 use super::Rotation;
-use crate::engine::{Answer, Feature, Input, Played, Request};
+use crate::engine::{Answer, Input, Played, Request, reacts};
 use crate::logs::reclaim::{FileKey, Rotating};
 
 /// Time of the first check of a folder in which something is written.
@@ -164,3 +164,5 @@ fn the_daemons_own_log_is_rotated_by_the_settings_of_the_home() {
     let log = played.log();
     assert!(log.contains("has been created") && !log.contains("yyy"), "{log}");
 }
+
+reacts!(Rotation: on_settings, on_timer, on_ready, on_answer);

@@ -18,7 +18,7 @@ use ostler_core::lifecycle::{AfterStop, Event, ExitRecord, State, Wanted};
 use ostler_sys::process::signal::KILL;
 use ostler_sys::{ProcRef, cgroup};
 
-use crate::engine::{Ctx, Ending, Feature, InstanceStep, Key, Request};
+use crate::engine::{Ctx, Ending, InstanceStep, Key, Request};
 use crate::platform::reactor::Source;
 use crate::state::slots::processes::{INC_MARK, inc_mark};
 
@@ -53,9 +53,9 @@ pub(crate) struct Sweeps {
     watched: BTreeMap<u64, (OwnedFd, u32)>,
 }
 
-impl Feature for Sweeps {
+impl Sweeps {
     /// Repeats the late sweeps: a daemon that died may have left them undone, and only it knew of them.
-    fn on_boot(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         let now_ms = ctx.now.mono_ms;
         let is_recent = |exit: &&ExitRecord| exit.pid > 0 && now_ms.saturating_sub(exit.ended.mono_ms) < RECENT_MS;
         for slot in ctx.slots.iter().filter(|slot| slot.live.policy.owns_tree()) {
@@ -67,7 +67,7 @@ impl Feature for Sweeps {
     }
 
     /// An end that left nothing is over at once: in the same step, and so with the same write of the journal.
-    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+    pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         if let Event::Exited { inc, .. } = *step.event
             && (self.has_left_nothing_in_its_group(ctx, step.id, inc) || has_left_nothing(ctx, step.id, inc))
         {
@@ -75,7 +75,7 @@ impl Feature for Sweeps {
         }
     }
 
-    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
         match request {
             Request::Sweep { id, inc, .. } if stopping(ctx, id).is_none_or(|(stopping, _)| stopping != inc) => {}
             Request::Sweep { id, inc, signal } => self.add(ctx.now.mono_ms, id, inc, signal),
@@ -85,14 +85,14 @@ impl Feature for Sweeps {
         None
     }
 
-    fn on_quiet(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_idle(&mut self, ctx: &mut Ctx) {
         if self.next_ms().is_some_and(|due| due <= ctx.now.mono_ms) {
             self.sweep(ctx);
         }
     }
 
     /// Handles the end of an orphan: who waited for it searches again.
-    fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
+    pub(crate) fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
         let Some((fd, slot)) = self.watched.remove(&key) else { return };
         ctx.reactor.remove(&fd);
         for sweep in self.all.iter_mut().filter(|sweep| sweep.slot == slot) {
@@ -100,17 +100,17 @@ impl Feature for Sweeps {
         }
     }
 
-    fn on_forgotten(&mut self, _ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_forgotten(&mut self, _ctx: &mut Ctx, id: u32) {
         self.all.retain(|sweep| sweep.slot != id);
     }
 
     /// Sweeps once in a turn: where many are stopped together there are as many sweeps.
-    fn on_settled(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_settled(&mut self, ctx: &mut Ctx) {
         ctx.timers.set(Self::LOOK, self.next_ms());
     }
 
     /// Does the late sweeps before everything ends.
-    fn on_leave(&mut self, ctx: &mut Ctx, ending: Ending) {
+    pub(crate) fn on_leave(&mut self, ctx: &mut Ctx, ending: Ending) {
         if ending == Ending::Everything && !self.late.is_empty() {
             self.sweep_late(ctx);
         }

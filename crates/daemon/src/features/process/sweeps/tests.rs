@@ -8,7 +8,7 @@ use ostler_core::lifecycle::{Ending as Exit, Event, ExitReport, Origin};
 use ostler_sys::ProcRef;
 
 use super::{COLLECT_MS, LATE_MS, Sweeps};
-use crate::engine::{Feature, Input, Played, Request};
+use crate::engine::{Input, Played, Request, reacts};
 
 fn playing() -> (Played, Sweeps) {
     (Played::new(&[Sweeps::NAME]), Sweeps::default())
@@ -45,12 +45,12 @@ fn who_is_left_is_asked_watched_and_then_it_is_over() {
     played.dispatch(&mut sweeps, id, Event::Stop(Origin::Shutdown));
     assert!(sweeps.on_request(&mut played.ctx, Request::Sweep { id, inc: 1, signal: Some(15) }).is_none());
     assert_eq!(due(&mut played, &mut sweeps), Some(played.ctx.now.mono_ms), "at once");
-    sweeps.on_quiet(&mut played.ctx);
+    sweeps.on_idle(&mut played.ctx);
     assert!(gone(&mut played).is_empty() && sweeps.watched.len() == 1);
     child.wait().unwrap();
     played.wait(&mut sweeps, |sweeps, _| sweeps.watched.is_empty());
     assert_eq!(due(&mut played, &mut sweeps), Some(played.ctx.now.mono_ms), "its end is news");
-    sweeps.on_quiet(&mut played.ctx);
+    sweeps.on_idle(&mut played.ctx);
     assert_eq!(gone(&mut played), [id]);
     assert_eq!(due(&mut played, &mut sweeps), None);
 }
@@ -69,7 +69,7 @@ fn a_crash_that_left_nothing_in_its_group_does_not_wait_for_a_look() {
     assert!(sweeps.all.is_empty(), "the next one is on its way");
     assert_eq!(due(&mut played, &mut sweeps), Some(played.ctx.now.mono_ms + LATE_MS), "by its mark, a moment later");
     played.pass(&mut sweeps, LATE_MS);
-    sweeps.on_quiet(&mut played.ctx);
+    sweeps.on_idle(&mut played.ctx);
     assert!(sweeps.late.is_empty() && due(&mut played, &mut sweeps).is_none());
 }
 
@@ -93,3 +93,5 @@ fn what_many_left_is_looked_for_together_and_nobody_looks_for_who_is_forgotten()
     }
     assert!(sweeps.all.is_empty() && due(&mut played, &mut sweeps).is_none());
 }
+
+reacts!(Sweeps: on_step, on_request, on_idle, on_ready, on_forgotten);

@@ -29,7 +29,7 @@ use ostler_core::lifecycle::{Event, Wanted};
 use ostler_core::watch::{Burst, Guard, Pace, WatchSpec};
 use ostler_sys::fs::inotify::Inotify;
 
-use crate::engine::{Ctx, Feature, InstanceStep};
+use crate::engine::{Ctx, InstanceStep};
 use crate::platform::keeper_door::KeeperDoor;
 use crate::platform::reactor::{Reactor, Source};
 use crate::platform::waker::Waker;
@@ -115,15 +115,15 @@ impl Group {
     }
 }
 
-impl Feature for Watches {
+impl Watches {
     /// Starts the thread if there is something to watch. All that was watched before is ordered already.
-    fn on_boot(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         self.booted = true;
         self.settle(ctx);
         self.recall_changes(ctx);
     }
 
-    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+    pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         if let Some(slot) = ctx.slots.get_mut(step.id) {
             // Journaled with the step.
             slot.durable.watch = mark_after(slot, step);
@@ -132,7 +132,7 @@ impl Feature for Watches {
     }
 
     /// Handles a new process: whatever changed before is known to it.
-    fn on_spawn(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_spawn(&mut self, ctx: &mut Ctx, id: u32) {
         if let Some(slot) = ctx.slots.get_mut(id).filter(|slot| slot.durable.watch.changed) {
             // Marked since the step, so in the journal by now: the next daemon would restart it once more. A stop since then counts.
             slot.durable.watch.changed = false;
@@ -140,30 +140,30 @@ impl Feature for Watches {
         }
     }
 
-    fn on_described(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_described(&mut self, ctx: &mut Ctx, id: u32) {
         self.follow(ctx, id);
     }
 
-    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
         self.follow(ctx, id);
     }
 
     /// Handles the end of a burst.
-    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         self.look_at_burst(ctx, key as u32);
     }
 
     /// Handles reports of the thread.
-    fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
+    pub(crate) fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
         self.on_reports(ctx);
     }
 
-    fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
+    pub(crate) fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
         self.queue.iter().map(|fd| (HELD.to_owned(), fd.as_fd())).collect()
     }
 
     /// Takes the queue of the former daemon.
-    fn take_back(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+    pub(crate) fn take_back(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         if name != HELD {
             return Some(fd);
         }

@@ -8,7 +8,7 @@ use ostler_proto::control::Action;
 use super::Watches;
 use super::act::AGAIN_MS;
 use super::engine::Change;
-use crate::engine::{Ctx, Feature, Input, Played, Request};
+use crate::engine::{Ctx, Input, Played, Request, reacts};
 
 /// Time without a change after which a burst is over.
 const QUIET_MS: u64 = 100;
@@ -171,3 +171,5 @@ fn the_thread_reports_and_ends_with_the_last_app() {
     assert!(watches.engine.is_none() && watches.held(&played.ctx).is_empty());
     assert_eq!(played.ctx.timers.next_ms(), None);
 }
+
+reacts!(Watches: on_step, on_described, on_forgotten, on_timer, on_ready);

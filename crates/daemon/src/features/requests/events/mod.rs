@@ -7,7 +7,7 @@ mod translate;
 use ostler_core::lifecycle::{Event, Origin, Wanted};
 use ostler_proto::control::{Request, Response};
 
-use crate::engine::{Ask, Ctx, Feature, InstanceStep};
+use crate::engine::{Ask, Ctx, InstanceStep};
 use crate::state::store::events::Draft;
 
 /// Emitter of instances' events. It has no state of its own: why an instance is as it is is on its slot, and in its record.
@@ -18,8 +18,8 @@ impl Events {
     pub(crate) const NAME: &str = "events";
 }
 
-impl Feature for Events {
-    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+impl Events {
+    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
         if !matches!(ask.request, Request::Events) {
             return Some(ask);
         }
@@ -28,7 +28,7 @@ impl Feature for Events {
         None
     }
 
-    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+    pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         let Some(slot) = ctx.slots.get_mut(step.id) else { return };
         if let Some(origin) = asked_by(step.event)
             && (origin.is_user() || slot.durable.instance.wanted == Wanted::Up || !step.transitions.is_empty())

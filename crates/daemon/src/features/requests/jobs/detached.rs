@@ -38,7 +38,7 @@ impl Job {
             }
             self.take_turns(ctx);
         }
-        if self.detaching == Detaching::Begun && ctx.is_quiet() {
+        if self.detaching == Detaching::Begun && ctx.is_idle() {
             let response = self.response();
             self.leave_asker(ctx, response);
         }

@@ -38,7 +38,7 @@ use ostler_proto::node::preload::FromPreload;
 
 use self::job::{Asker, Job, Step, Then, Waited};
 use self::start::{Scope, Start};
-use crate::engine::{Answer, Ask, Ctx, Feature, InstanceStep, Request};
+use crate::engine::{Answer, Ask, Ctx, InstanceStep, Request};
 use crate::state::slots::saved;
 
 /// All requests under way, the oldest first.
@@ -52,8 +52,8 @@ pub(crate) struct Jobs {
     last: u64,
 }
 
-impl Feature for Jobs {
-    fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+impl Jobs {
+    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
         let Ask { client, id, caller, request } = ask;
         let asker = Asker { client, request: id };
         let starts = matches!(
@@ -125,7 +125,7 @@ impl Feature for Jobs {
         None
     }
 
-    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
         let job = match request {
             Request::Act { action, ids, origin } => Some(Job::of(Asker::NOBODY, action, ids, &ctx.slots, origin)),
             Request::Scale { ids, to, origin } => scale::scale(ctx, Asker::NOBODY, &ids, (to, Leaving::Newest), origin),
@@ -139,7 +139,7 @@ impl Feature for Jobs {
         None
     }
 
-    fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
+    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
         match answer {
             Answer::Rollout { ticket, news } => {
                 if let Some(job) = self.all.iter_mut().find(|job| job.rollouts.contains(ticket)) {
@@ -159,20 +159,20 @@ impl Feature for Jobs {
         }
     }
 
-    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+    pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         self.look(ctx, step.id, None);
     }
 
-    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+    pub(crate) fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
         self.look(ctx, id, Some(transition));
     }
 
-    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
         self.look(ctx, id, None);
     }
 
     /// Takes the report of our preload that the script was run.
-    fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
+    pub(crate) fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
         let Message::Internal(message) = message else { return };
         let Some(slot) = ctx.slots.get_mut(id).filter(|slot| slot.durable.preloaded) else { return };
         if FromPreload::of(message) == Some(FromPreload::Runs) {
@@ -182,14 +182,14 @@ impl Feature for Jobs {
     }
 
     /// Ends the wait for confirmations whose time is over: what is online by now counts as running.
-    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         let Some(job) = self.all.iter().find(|job| job.number == key) else { return };
         let is_due = |waited: &Waited| waited.up_until_ms.is_some_and(|at_ms| at_ms <= ctx.now.mono_ms);
         let up: Vec<u32> = job.waiting.iter().filter(|(_, waited)| is_due(waited)).map(|(id, _)| *id).collect();
         up.into_iter().for_each(|id| self.look(ctx, id, None));
     }
 
-    fn on_quiet(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_idle(&mut self, ctx: &mut Ctx) {
         for id in std::mem::take(&mut self.unstartable) {
             ctx.answer(Answer::Unstartable);
             ctx.event(id, Event::Delete(Origin::policy(PolicyName::Start)));
@@ -212,7 +212,7 @@ impl Jobs {
 
     /// Begins the starts that have nothing to wait for any more.
     fn begin_held_back(&mut self, ctx: &mut Ctx) {
-        while ctx.is_quiet()
+        while ctx.is_idle()
             && let Some(at) = self.held_back.iter().position(|(_, start)| !start.has_to_wait(&ctx.slots))
         {
             let (asker, start) = self.held_back.remove(at);
@@ -248,7 +248,7 @@ impl Jobs {
     /// Begins what may be begun, ends what is done, as long as nothing is left to be dealt with.
     fn advance(&mut self, ctx: &mut Ctx) {
         let mut index = 0;
-        while ctx.is_quiet()
+        while ctx.is_idle()
             && let Some(job) = self.all.get_mut(index)
         {
             if job.advance(ctx) {

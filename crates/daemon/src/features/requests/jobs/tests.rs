@@ -13,7 +13,7 @@ use ostler_proto::control::{Confirm, Existing, Failure, RolloutReport, RolloutSt
 use ostler_proto::event::{Cause, Event as Told, What};
 
 use super::*;
-use crate::engine::{Caller, CommandEnd, Input, Played, Report, RolloutNews};
+use crate::engine::{Caller, CommandEnd, Input, Played, Report, RolloutNews, reacts};
 use crate::state::store::command::{CommandSpec, Output, Owner};
 
 const CLIENT: u32 = 1;
@@ -699,3 +699,5 @@ fn a_policy_is_told_nothing_and_no_client_is() {
     assert!(is_stopping(&played, 0));
     assert!(played.ctx.replies.iter().all(|(client, ..)| *client == 0));
 }
+
+reacts!(Jobs: on_ask, on_request, on_answer, on_step, on_transition, on_forgotten, on_message, on_timer, on_idle);

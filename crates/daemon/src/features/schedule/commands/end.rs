@@ -128,9 +128,9 @@ impl Commands {
             ctx.groups.remove(PathBuf::from(String::from(group)));
         }
         let output = command.capture.take().map_or_else(Wiped::default, |capture| capture.finish(&ctx.reactor));
-        let is_quiet = outcome.is_success() || outcome == Outcome::Cancelled || command.spec.output == Output::Nowhere;
+        let is_idle = outcome.is_success() || outcome == Outcome::Cancelled || command.spec.output == Output::Nowhere;
         let slot = command.spec.slot;
-        let last_lines = match ctx.slots.get(slot).filter(|_| !is_quiet) {
+        let last_lines = match ctx.slots.get(slot).filter(|_| !is_idle) {
             Some(slot) => slot.last_lines_from(command.log_start),
             None => Vec::new(),
         };

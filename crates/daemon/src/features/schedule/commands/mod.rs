@@ -28,7 +28,7 @@ use ostler_core::lifecycle::command::Outcome;
 use ostler_keeper::Child;
 use ostler_sys::ProcRef;
 
-use crate::engine::{Answer, ChildEvent, CommandEnd, Ctx, Feature, Report, Request};
+use crate::engine::{Answer, ChildEvent, CommandEnd, Ctx, Report, Request};
 use crate::state::slots::commands::Progress;
 use crate::state::slots::processes::Leaders;
 use crate::state::store::command::{CommandRecord, CommandSpec, Leader, Output, Owner};
@@ -161,8 +161,8 @@ impl Command {
     }
 }
 
-impl Feature for Commands {
-    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+impl Commands {
+    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
         match request {
             Request::Run { owner, spec } => self.begin(ctx, owner, *spec),
             Request::CallOff(owner) => self.call_off(ctx, owner),
@@ -172,13 +172,13 @@ impl Feature for Commands {
         None
     }
 
-    fn on_effect(&mut self, ctx: &mut Ctx, key: u64) {
+    pub(crate) fn on_effect(&mut self, ctx: &mut Ctx, key: u64) {
         if let Ok(number) = u32::try_from(key) {
             self.send(ctx, number);
         }
     }
 
-    fn on_child(&mut self, ctx: &mut Ctx, key: u64, event: ChildEvent<'_>) -> bool {
+    pub(crate) fn on_child(&mut self, ctx: &mut Ctx, key: u64, event: ChildEvent<'_>) -> bool {
         let Some(number) = number_of(key) else { return false };
         match event {
             ChildEvent::Asked { group, log_start } => self.sent(ctx, number, group, log_start),
@@ -189,19 +189,19 @@ impl Feature for Commands {
         true
     }
 
-    fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
+    pub(crate) fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
         if let Ok(number) = u32::try_from(key) {
             self.wrote(ctx, number);
         }
     }
 
-    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         if let Ok(number) = u32::try_from(key) {
             self.due(ctx, number);
         }
     }
 
-    fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
+    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
         if let Answer::CommandEnded(end) = answer
             && let Some(number) = end.number
         {
@@ -209,27 +209,27 @@ impl Feature for Commands {
         }
     }
 
-    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
         self.end_all_of(ctx, id);
     }
 
-    fn on_inventory(&mut self, ctx: &mut Ctx, children: &[Child], leaders: &mut Leaders) {
+    pub(crate) fn on_inventory(&mut self, ctx: &mut Ctx, children: &[Child], leaders: &mut Leaders) {
         self.recover(ctx, children, leaders);
     }
 
-    fn survivors(&mut self, leaders: &mut Leaders) -> Vec<(u64, ProcRef)> {
+    pub(crate) fn survivors(&mut self, leaders: &mut Leaders) -> Vec<(u64, ProcRef)> {
         self.surviving(leaders)
     }
 
-    fn on_new_keeper(&mut self, ctx: &mut Ctx, survivors: &[(u64, ProcRef)]) {
+    pub(crate) fn on_new_keeper(&mut self, ctx: &mut Ctx, survivors: &[(u64, ProcRef)]) {
         self.go_on_behind(ctx, survivors);
     }
 
-    fn records(&self) -> Vec<Record<'_>> {
+    pub(crate) fn records(&self) -> Vec<Record<'_>> {
         self.all.iter().map(|(number, command)| command.record(*number)).collect()
     }
 
-    fn restore(&mut self, snapshot: &mut Snapshot) {
+    pub(crate) fn restore(&mut self, snapshot: &mut Snapshot) {
         self.remember(std::mem::take(&mut snapshot.commands));
     }
 }

@@ -8,7 +8,7 @@ use ostler_keeper::Ended;
 use ostler_sys::Ending;
 
 use super::*;
-use crate::engine::{Input, Played, Work};
+use crate::engine::{Input, Played, Work, reacts};
 
 /// None of any process.
 const NOBODY: i32 = i32::MAX - 1;
@@ -233,3 +233,5 @@ fn another_keeper_has_what_it_was_just_asked_for() {
     perform(&mut played, &mut commands);
     assert!(played.ctx.children.is_empty());
 }
+
+reacts!(Commands: on_request, on_effect, on_ready, on_timer, on_answer, on_forgotten);

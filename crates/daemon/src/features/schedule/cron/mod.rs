@@ -22,7 +22,7 @@ use ostler_proto::event::Event;
 use ostler_sys::time::wall_timer::WallTimer;
 
 use self::intent::ScheduleIntent;
-use crate::engine::{Ctx, Feature, InstanceStep, Key, Request};
+use crate::engine::{Ctx, InstanceStep, Key, Request};
 use crate::platform::reactor::Source;
 
 /// Difference from what the other clock lets expect at which the wall clock counts as set. (Slow corrections are slower than that
@@ -71,21 +71,21 @@ fn look(ticks: &mut Ticks, cron: &CronSpec, wall_ms: u64) -> Option<Tick> {
     ticks.look(&schedule, &zone_of(cron), wall_ms, cron.catch_up)
 }
 
-impl Feature for Cron {
+impl Cron {
     /// Looks for ticks that were due while there was no daemon.
-    fn on_boot(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         self.look_at(ctx, |_, _| true);
     }
 
     /// Looks at the clock where the kernel did not report that it was set.
-    fn on_turn(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_turn(&mut self, ctx: &mut Ctx) {
         if self.timer.is_some() && self.was_set(ctx.now) {
             self.look_at(ctx, |_, _| true);
         }
     }
 
     /// Handles the timer: a tick is due, or the clock was set.
-    fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
+    pub(crate) fn on_ready(&mut self, ctx: &mut Ctx, _key: u64, _writable: bool) {
         if let Some(timer) = &self.timer {
             timer.take();
         }
@@ -96,14 +96,14 @@ impl Feature for Cron {
         }
     }
 
-    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+    pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         let id = step.id;
         if ctx.slots.get(id).is_some_and(|slot| slot.spec().cron.is_some() || slot.durable.ticks.armed) {
             self.follow(ctx, id, ScheduleIntent::of(step.event));
         }
     }
 
-    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
         match request {
             Request::Schedule { id, saved: None } => self.arm(ctx, id),
             Request::Schedule { id, saved: Some(saved) } => self.resume(ctx, id, saved),
@@ -112,27 +112,27 @@ impl Feature for Cron {
         None
     }
 
-    fn on_described(&mut self, _ctx: &mut Ctx, _id: u32) {
+    pub(crate) fn on_described(&mut self, _ctx: &mut Ctx, _id: u32) {
         self.mark_stale();
     }
 
-    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
         ctx.timers.set(limit_of(id), None);
     }
 
     /// Ends an attempt of a job that takes too long.
-    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         run::overrun(ctx, key as u32);
     }
 
-    fn on_settled(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_settled(&mut self, ctx: &mut Ctx) {
         if std::mem::take(&mut self.is_stale) {
             self.set_timer(ctx);
         }
     }
 
     /// Runs what is on disk now: also after the death of daemon and keeper a run is not repeated.
-    fn on_journaled(&mut self, ctx: &mut Ctx, _events: &[Event]) {
+    pub(crate) fn on_journaled(&mut self, ctx: &mut Ctx, _events: &[Event]) {
         if std::mem::take(&mut self.has_run) {
             ctx.state_file.hurry();
         }

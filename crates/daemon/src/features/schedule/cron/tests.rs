@@ -7,7 +7,7 @@ use ostler_core::lifecycle::{Event, Origin, PolicyName, State};
 use ostler_proto::event::What;
 
 use super::*;
-use crate::engine::{Input, Played, Request};
+use crate::engine::{Input, Played, Request, reacts};
 
 const MINUTE_MS: u64 = 60_000;
 
@@ -133,3 +133,5 @@ fn a_run_that_waits_begins_when_the_present_one_has_ended() {
     let asked = played.queued();
     assert!(matches!(&asked[..], [Input::Event(of, Event::Start(origin))] if *of == id && is_cron(origin)), "{asked:?}");
 }
+
+reacts!(Cron: on_ready, on_step, on_request, on_described, on_forgotten, on_timer);

@@ -20,7 +20,7 @@ use ostler_core::app::hooks::{Hook, OnFailure};
 use ostler_core::lifecycle::command::Outcome;
 use ostler_core::lifecycle::{AfterStop, Effect, Ending, Event, ExitCause, SpawnFailure, State, Transition, Wanted};
 
-use crate::engine::{Answer, Beside, Ctx, Feature, InstanceStep, Report, Request};
+use crate::engine::{Answer, Beside, Ctx, InstanceStep, Report, Request};
 use crate::state::slots::Slot;
 use crate::state::store::command::{CommandSpec, Output, Owner};
 use fetch::{Fetches, needs_commands};
@@ -35,12 +35,12 @@ pub(crate) struct Hooks {
     last_lines: BTreeMap<(u32, u32), Vec<String>>,
 }
 
-impl Feature for Hooks {
-    fn on_boot(&mut self, ctx: &mut Ctx) {
+impl Hooks {
+    pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         self.go_on(ctx);
     }
 
-    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+    pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         let id = step.id;
         match step.event {
             Event::Stop(_) | Event::Delete(_) | Event::StopGently(_) | Event::Retire(_) => self.call_off_on_crash(ctx, id),
@@ -59,18 +59,18 @@ impl Feature for Hooks {
         }
     }
 
-    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+    pub(crate) fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
         if let Transition::HookFailed { hook, outcome } = transition {
             log_failure(ctx, id, *hook, outcome);
         }
     }
 
-    fn on_prepare(&mut self, _ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+    pub(crate) fn on_prepare(&mut self, _ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
         beside.secrets = self.fetches.take(id, inc);
         Ok(())
     }
 
-    fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
+    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
         let Answer::CommandEnded(end) = answer else { return };
         match end.owner {
             Owner::Hook { slot, inc, hook } => self.ended(ctx, slot, inc, hook, &end.report),
@@ -79,7 +79,7 @@ impl Feature for Hooks {
         }
     }
 
-    fn on_forgotten(&mut self, _ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_forgotten(&mut self, _ctx: &mut Ctx, id: u32) {
         self.fetches.forget(id);
         self.crashed.remove(&id);
         self.last_lines.retain(|(of, _), _| *of != id);

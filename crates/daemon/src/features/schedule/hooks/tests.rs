@@ -8,7 +8,7 @@ use ostler_core::lifecycle::{ExitReport, Origin};
 use ostler_sys::Wiped;
 
 use super::*;
-use crate::engine::{CommandEnd, Input, Played};
+use crate::engine::{CommandEnd, Input, Played, reacts};
 
 fn start() -> Event {
     Event::Start(user("start"))
@@ -242,3 +242,5 @@ fn after_a_restart_what_runs_is_waited_for() {
     ends(&mut played, &mut next, &run[0], Outcome::Lost, b"");
     assert_eq!(asked(&mut played).run, run[..1]);
 }
+
+reacts!(Hooks: on_step, on_transition, on_answer, on_forgotten);

@@ -23,7 +23,7 @@ use ostler_proto::node::{Message, classify, cluster};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde_json::{Value, json};
 
-use crate::engine::{Beside, Ctx, Feature, Input, Key};
+use crate::engine::{Beside, Ctx, Input, Key};
 use crate::platform::ipc::{Ipc, READER, held_name, key_of};
 use crate::state::slots::complaints::Topic;
 use crate::state::slots::split_key;
@@ -197,8 +197,8 @@ fn close(ctx: &mut Ctx, id: u32) {
     }
 }
 
-impl Feature for Channels {
-    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+impl Channels {
+    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
         let Some(slot) = ctx.slots.get_mut(id) else { return Ok(()) };
         let (key, number) = (slot.key(inc), number(slot.spec(), slot.live.proof.as_deref()));
         let (ours, theirs) = pair()?;
@@ -214,11 +214,11 @@ impl Feature for Channels {
         Ok(())
     }
 
-    fn held<'a>(&'a self, ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
+    pub(crate) fn held<'a>(&'a self, ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
         ctx.slots.iter().filter_map(|slot| slot.live.ipc.as_ref()).map(|ipc| (ipc.held_name(), ipc.as_fd())).collect()
     }
 
-    fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+    pub(crate) fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         let Some(key) = key_of(name) else { return Some(fd) };
         let (id, inc) = split_key(key);
         match ctx.slots.get_mut(id).filter(|slot| slot.durable.instance.inc == inc) {
@@ -228,14 +228,14 @@ impl Feature for Channels {
         None
     }
 
-    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+    pub(crate) fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
         if *transition == Transition::Deleted {
             close(ctx, id);
         }
     }
 
     /// A channel is readable, or has room again.
-    fn on_ready(&mut self, ctx: &mut Ctx, key: u64, writable: bool) {
+    pub(crate) fn on_ready(&mut self, ctx: &mut Ctx, key: u64, writable: bool) {
         let id = key as u32;
         let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) else { return };
         if writable {
@@ -246,7 +246,7 @@ impl Feature for Channels {
     }
 
     /// A channel that too much was read of is looked at again.
-    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         let (id, now_ms) = (key as u32, ctx.now.mono_ms);
         let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) else { return };
         if !ipc.unmute(&ctx.reactor, now_ms) {
@@ -255,13 +255,13 @@ impl Feature for Channels {
     }
 
     /// Reads what its process sent before its end.
-    fn on_end(&mut self, ctx: &mut Ctx, id: u32) -> bool {
+    pub(crate) fn on_end(&mut self, ctx: &mut Ctx, id: u32) -> bool {
         let goes_on = self.read(ctx, id) && self.looks < LOOKS_AT_END;
         self.looks = if goes_on { self.looks + 1 } else { 0 };
         goes_on
     }
 
-    fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
+    pub(crate) fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
         match message {
             Message::Metrics(_) | Message::Action(_) | Message::Options(_) => keep(ctx, id, message),
             Message::NodeVersion(version) if version.len() <= MAX_VERSION_BYTES => {
@@ -279,7 +279,7 @@ impl Feature for Channels {
     }
 
     /// Drops its channel with the process, and what it sent about itself.
-    fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
+    pub(crate) fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
         ctx.timers.set(Self::unmuting(id), None);
         let Some(slot) = ctx.slots.get_mut(id) else { return };
         if let Some(axm) = slot.live.axm.own_mut() {
@@ -289,7 +289,7 @@ impl Feature for Channels {
         close(ctx, id);
     }
 
-    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
         ctx.timers.set(Self::unmuting(id), None);
     }
 }

@@ -9,7 +9,7 @@ use ostler_core::app::default_box::DefaultBox;
 use ostler_core::serving::budget::INTERNAL;
 
 use super::*;
-use crate::engine::Played;
+use crate::engine::{Played, reacts};
 use crate::state::slots::{Connection, Handed, Sending, Worker};
 
 /// An app with a channel: its process would be this incarnation.
@@ -243,3 +243,5 @@ fn what_the_keeper_held_is_read_again_if_its_process_is_the_newest() {
     let (_, fd): (String, OwnedFd) = held(1);
     assert!(app.channels.take_back(&mut app.played.ctx, "listen:3000", fd).is_some(), "of somebody else");
 }
+
+reacts!(Channels: on_transition, on_ready, on_timer, on_message, on_forgotten);

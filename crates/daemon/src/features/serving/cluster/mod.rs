@@ -33,7 +33,7 @@ use ostler_proto::node::Message;
 use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 
-use crate::engine::{Beside, Ctx, Feature, Input, InstanceStep, Key, Request};
+use crate::engine::{Beside, Ctx, Input, InstanceStep, Key, Request};
 use crate::state::slots::Sending;
 use crate::state::slots::complaints::Topic;
 use lent::Lender;
@@ -262,9 +262,9 @@ fn number_worker(ctx: &mut Ctx, id: u32) {
     }
 }
 
-impl Feature for Cluster {
+impl Cluster {
     /// Handles a listener with connections, or a client whose first request is awaited and has sent more.
-    fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
+    pub(crate) fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
         if key & Self::PEEKS == 0 {
             self.listeners.mark_dirty(key as u32);
         } else {
@@ -272,7 +272,7 @@ impl Feature for Cluster {
         }
     }
 
-    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         match (Self::NAME, key) {
             Self::PEEK_TIMER => self.end_peeks(ctx),
             Self::CHECKS => self.close_abandoned(ctx),
@@ -280,7 +280,7 @@ impl Feature for Cluster {
         }
     }
 
-    fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
+    pub(crate) fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
         let Message::Internal(message) = message else { return };
         if message.get("cmd").and_then(Value::as_str) != Some("NODE_CLUSTER") {
             return;
@@ -294,27 +294,27 @@ impl Feature for Cluster {
     }
 
     /// Looks at its listeners: it may be one that gets connections now, or one that gets none any more.
-    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+    pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         if step.spawns {
             number_worker(ctx, step.id);
         }
         self.mark_listeners_of(ctx, step.id);
     }
 
-    fn on_capacity(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_capacity(&mut self, ctx: &mut Ctx, id: u32) {
         self.take_answers(ctx, id);
     }
 
-    fn on_channel_ended(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_channel_ended(&mut self, ctx: &mut Ctx, id: u32) {
         self.worker_left(ctx, id);
     }
 
-    fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
+    pub(crate) fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
         self.worker_left(ctx, id);
     }
 
     /// Forgets what the journal has of a former process, if nobody reported the former one's end.
-    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
         self.worker_left(ctx, id);
         if let Some(slot) = ctx.slots.get(id).filter(|slot| slot.spec().has_workers()) {
             beside.vars.push(("NODE_UNIQUE_ID", slot.durable.worker_id.to_string()));
@@ -322,7 +322,7 @@ impl Feature for Cluster {
         Ok(())
     }
 
-    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+    pub(crate) fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
         // A start that fails is the last one, where a user asked for it.
         if !matches!(transition, Transition::Stopped | Transition::Overlimit { .. } | Transition::CouldNotStart(_) | Transition::Deleted) {
             return;
@@ -335,7 +335,7 @@ impl Feature for Cluster {
         }
     }
 
-    fn on_request(&mut self, _ctx: &mut Ctx, request: Request) -> Option<Request> {
+    pub(crate) fn on_request(&mut self, _ctx: &mut Ctx, request: Request) -> Option<Request> {
         match request {
             Request::ShareSockets { of, apps } => self.lender = Some(Lender { of, apps }),
             other => return Some(other),
@@ -344,15 +344,15 @@ impl Feature for Cluster {
     }
 
     /// Connections go to workers when all of a turn is known.
-    fn on_settled(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_settled(&mut self, ctx: &mut Ctx) {
         self.serve_listeners(ctx);
     }
 
-    fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
+    pub(crate) fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
         self.listeners.held().collect()
     }
 
-    fn take_back(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+    pub(crate) fn take_back(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         if !name.starts_with(PREFIX) {
             return Some(fd);
         }
@@ -360,7 +360,7 @@ impl Feature for Cluster {
         None
     }
 
-    fn on_taken_back(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_taken_back(&mut self, ctx: &mut Ctx) {
         self.listeners.restore(ctx, std::mem::take(&mut self.held));
         self.close_unused(ctx);
         self.rejoin_workers(ctx);

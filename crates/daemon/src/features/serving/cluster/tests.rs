@@ -15,7 +15,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 
 use super::round_robin::RETRY_MS;
 use super::*;
-use crate::engine::Played;
+use crate::engine::{Played, reacts};
 use crate::platform::ipc::{Ipc, READER};
 use crate::state::store::Role;
 
@@ -449,3 +449,5 @@ fn whose_a_socket_is_is_known_to_others() {
     assert_eq!(rig.played.ctx.listening.app_of(inode), None);
     assert_eq!(rig.listeners(), 0, "the app means it");
 }
+
+reacts!(Cluster: on_ready, on_timer, on_message, on_step, on_capacity, on_channel_ended, on_transition, on_request);

@@ -23,7 +23,7 @@ use ostler_proto::node::Message;
 use ostler_proto::node::preload::{Drain, FromPreload};
 use serde_json::{Value, json};
 
-use crate::engine::{Answer, Ctx, Feature, Request};
+use crate::engine::{Answer, Ctx, Request};
 use crate::state::policy::DRAIN_IDLE_MS;
 use crate::state::slots::Slot;
 use crate::state::store::Role;
@@ -40,8 +40,8 @@ struct Draining {
     requests: Option<u32>,
 }
 
-impl Feature for Drains {
-    fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+impl Drains {
+    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
         match request {
             Request::FinishRequests { id, inc } => self.begin(ctx, id, inc),
             request => return Some(request),
@@ -49,7 +49,7 @@ impl Feature for Drains {
         None
     }
 
-    fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
+    pub(crate) fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
         if let Message::Internal(message) = message
             && ctx.slots.get(id).is_some_and(|slot| slot.durable.preloaded)
             && let Some(said) = FromPreload::of(message)
@@ -59,7 +59,7 @@ impl Feature for Drains {
     }
 
     /// Handles the end of its time to finish, or to end: what is still under way there is cut, unless the app finishes it now.
-    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+    pub(crate) fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
         if !matches!(transition, Transition::DrainTimeout | Transition::KillTimeout) {
             return;
         }
@@ -72,7 +72,7 @@ impl Feature for Drains {
         ctx.answer(Answer::Cut { id, requests, warning });
     }
 
-    fn on_forgotten(&mut self, _ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_forgotten(&mut self, _ctx: &mut Ctx, id: u32) {
         self.0.remove(&id);
     }
 }

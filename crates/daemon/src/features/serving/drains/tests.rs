@@ -7,7 +7,7 @@ use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::Origin;
 
 use super::*;
-use crate::engine::{Answer, Input, Played};
+use crate::engine::{Answer, Input, Played, reacts};
 use crate::platform::ipc::Ipc;
 
 /// Time that an instance has for what it does.
@@ -149,3 +149,5 @@ fn what_is_cut_is_told() {
     assert_eq!(requests, 1);
     assert!(words.ends_with("the old process did not finish within drain_timeout (5000 ms) and was killed"), "{words}");
 }
+
+reacts!(Drains: on_request, on_message, on_transition, on_forgotten);

@@ -29,7 +29,7 @@ use ostler_sys::Credentials;
 use ostler_sys::process::cstrings::OWN_PID;
 use rustix::io::Errno;
 
-use crate::engine::{Beside, Ctx, Feature, InstanceStep, Key};
+use crate::engine::{Beside, Ctx, InstanceStep, Key};
 use crate::platform::probe::Probes;
 use crate::platform::reactor::Source;
 use crate::state::slots::split_key;
@@ -253,18 +253,18 @@ fn withdraw_trouble(ctx: &mut Ctx, step: &InstanceStep<'_>) {
     }
 }
 
-impl Feature for Readiness {
+impl Readiness {
     /// Removes sockets that daemons which were killed may have left.
-    fn on_boot(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         notify_path::remove_left(&ctx.settings.home, self.notify.values().map(Notify::as_fd));
     }
 
-    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
         let failed = |errno: Errno| SpawnFailure { step: "prepare for readiness signals".into(), errno: errno.raw_os_error() };
         self.prepare(ctx, id, inc, beside).map_err(failed)
     }
 
-    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+    pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         if !self.proved.is_empty() && matches!(step.event, Event::Ready { .. }) {
             self.proved.remove(&step.id);
         }
@@ -272,17 +272,17 @@ impl Feature for Readiness {
         withdraw_trouble(ctx, step);
     }
 
-    fn on_message(&mut self, ctx: &mut Ctx, id: u32, inc: u32, message: &Message) {
+    pub(crate) fn on_message(&mut self, ctx: &mut Ctx, id: u32, inc: u32, message: &Message) {
         if let Some(signal) = Signal::of(ctx, id, message) {
             self.take_signal(ctx, id, inc, signal);
         }
     }
 
-    fn on_listening(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_listening(&mut self, ctx: &mut Ctx, id: u32) {
         self.begins_to_listen(ctx, id);
     }
 
-    fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
+    pub(crate) fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
         let (kind, id) = split_key(key);
         match kind {
             0 => self.on_notify(ctx, id),
@@ -292,11 +292,11 @@ impl Feature for Readiness {
         }
     }
 
-    fn on_effect(&mut self, ctx: &mut Ctx, key: u64) {
+    pub(crate) fn on_effect(&mut self, ctx: &mut Ctx, key: u64) {
         self.on_notify_rest(ctx, split_key(key).1);
     }
 
-    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         let (kind, id) = split_key(key);
         match kind {
             0 => self.seen(ctx, id, Signal::Uptime),
@@ -307,25 +307,25 @@ impl Feature for Readiness {
         }
     }
 
-    fn on_end(&mut self, ctx: &mut Ctx, id: u32) -> bool {
+    pub(crate) fn on_end(&mut self, ctx: &mut Ctx, id: u32) -> bool {
         self.receive_to_the_end(ctx, id)
     }
 
-    fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
+    pub(crate) fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
         self.expect_nothing(ctx, id);
         withdraw_status(ctx, id);
     }
 
-    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
         self.expect_nothing(ctx, id);
     }
 
-    fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
+    pub(crate) fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
         let notify = self.notify.values().map(|notify| (Notify::held_name(notify.key), notify.as_fd()));
         notify.chain(self.newlines.values().map(|newline| (Newline::held_name(newline.key), newline.as_fd()))).collect()
     }
 
-    fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+    pub(crate) fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         let Some((kind, key)) = name.split_once(':').and_then(|(kind, key)| Some((kind, key.parse::<u64>().ok()?))) else {
             return Some(fd);
         };

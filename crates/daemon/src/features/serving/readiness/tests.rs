@@ -9,7 +9,7 @@ use ostler_core::lifecycle::{Ending, ExitReport, Origin, PolicyName};
 use serde_json::json;
 
 use super::*;
-use crate::engine::{Input, Played, Request};
+use crate::engine::{Input, Played, Request, reacts};
 
 fn app(played: &Played, ready: ReadySpec) -> AppSpec {
     let log = played.home().join("out.log").to_str().unwrap().to_owned();
@@ -304,3 +304,5 @@ fn nothing_is_left_of_a_process_that_is_gone() {
     assert!(!std::fs::exists(&path).unwrap() && readiness.held(&played.ctx).is_empty());
     assert_eq!(played.ctx.timers.next_ms(), None);
 }
+
+reacts!(Readiness: on_step, on_message, on_ready, on_effect, on_timer, on_forgotten);

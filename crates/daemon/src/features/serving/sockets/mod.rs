@@ -27,7 +27,7 @@ use ostler_core::serving::keyed;
 use ostler_sys::ProcRef;
 use ostler_sys::net::socket::{has_stopped, stop_listening};
 
-use crate::engine::{Beside, Ctx, Feature, InstanceStep};
+use crate::engine::{Beside, Ctx, InstanceStep};
 use crate::platform::rights::Rights;
 use group::{Group, Socket};
 use owner::Owner;
@@ -94,19 +94,19 @@ fn held<'a>(owner: &'a Owner, group: &'a Group) -> impl Iterator<Item = (String,
     group.sockets().filter_map(|socket| Some((owner.held_name(socket.role)?, socket.as_fd())))
 }
 
-impl Feature for Sockets {
-    fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
+impl Sockets {
+    pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         self.mark_dirty(ctx, step.id);
     }
 
     /// Handles a change that may decide whether it is to get new connections.
-    fn on_capacity(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_capacity(&mut self, ctx: &mut Ctx, id: u32) {
         if shards::has_shard(ctx, id) {
             self.mark_dirty(ctx, id);
         }
     }
 
-    fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
+    pub(crate) fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
         if matches!(transition, Transition::DrainTimeout) {
             self.on_drain_timeout(ctx, id);
         }
@@ -118,36 +118,36 @@ impl Feature for Sockets {
         }
     }
 
-    fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
         self.give(ctx, id, beside)
     }
 
-    fn on_adopted(&mut self, ctx: &mut Ctx, id: u32, process: ProcRef) {
+    pub(crate) fn on_adopted(&mut self, ctx: &mut Ctx, id: u32, process: ProcRef) {
         self.rescue(ctx, id, process);
     }
 
-    fn on_drain(&mut self, ctx: &mut Ctx, id: u32, inc: u32) -> bool {
+    pub(crate) fn on_drain(&mut self, ctx: &mut Ctx, id: u32, inc: u32) -> bool {
         self.empty_shard(ctx, id, inc)
     }
 
-    fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
+    pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         self.on_shard_timer(ctx, key);
     }
 
-    fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(crate) fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
         self.forget_shard(ctx, id);
     }
 
     /// Steers before the signals of this turn are sent: who is to end must not get anything new.
-    fn on_settled(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_settled(&mut self, ctx: &mut Ctx) {
         self.steer(ctx);
     }
 
-    fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
+    pub(crate) fn held<'a>(&'a self, _ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
         self.by_app.iter().flat_map(|(owner, group)| held(owner, group)).collect()
     }
 
-    fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+    pub(crate) fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         if !owner::is_held_name(name) {
             return Some(fd);
         }

@@ -9,7 +9,7 @@ use ostler_core::serving::{Listen, ListenAt, Scheduling};
 use ostler_sys::net::listening::inode;
 
 use super::*;
-use crate::engine::{Input, Played, Request};
+use crate::engine::{Input, Played, Request, reacts};
 
 fn user() -> Origin {
     Origin::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None }
@@ -255,3 +255,5 @@ fn a_process_that_was_adopted_gives_its_socket_back() {
     let given = prepared(&mut played, &mut sockets, id).unwrap();
     assert!(same(&given[0].0, &listener.into()));
 }
+
+reacts!(Sockets: on_step, on_capacity, on_transition, on_timer, on_forgotten);
