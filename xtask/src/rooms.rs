@@ -130,6 +130,8 @@ const ROOMS: &[(&str, Kind)] = &[
     ("boot", Kind::Assembly),
     ("control", Kind::Assembly),
     ("features", Kind::Assembly),
+    ("features::edges", Kind::Assembly),
+    ("features::reactions", Kind::Assembly),
     ("simulation", Kind::Assembly),
     ("supervisor", Kind::Assembly),
 ];

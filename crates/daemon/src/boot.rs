@@ -1,6 +1,6 @@
 //! Boot: from the keeper's inventory to a running daemon. A first start, a restart after a crash and an upgrade are the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -17,7 +17,7 @@ use ostler_sys::ProcRef;
 use ostler_sys::process::signal::SignalFd;
 
 use crate::control::Control;
-use crate::engine::{Ctx, Effects, Timers, Work, clock};
+use crate::engine::{Ctx, DaemonState, Io, Outbox, ProcessView, Work, clock};
 use crate::features::Features;
 use crate::features::health::checks::HealthChecks;
 use crate::features::home::runtime::Runtime;
@@ -149,75 +149,65 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
     }
     let aside = inventory.poison.and_then(|id| crate::state::store::aside::take(&mut snapshot, id, &inventory, &settings.home, &mut log));
     let state_file = StateFile::new(settings.state_file());
-    let ctx = Ctx {
-        now,
-        log,
-        state_file: if settings.keeps_copy { state_file.with_copy(&settings.home) } else { state_file },
-        events,
+    let state_file = if settings.keeps_copy { state_file.with_copy(&settings.home) } else { state_file };
+    let processes = ProcessView { oom_kills: ostler_sys::process::oom::kills().unwrap_or(0), ..ProcessView::default() };
+    let io = Io {
         settings,
+        log,
         reactor,
         keeper,
         fds: FdBudget::new(),
-        oom_kills: ostler_sys::process::oom::kills().unwrap_or(0),
         originals: inventory.originals,
-        slots: Slots::default(),
-        table: None,
-        orphans: None,
-        listed: Default::default(),
-        groups,
         anchor,
-        journal,
-        queue: std::collections::VecDeque::new(),
-        effects: Effects::default(),
-        timers: Timers::default(),
-        node_versions: NodeVersions::default(),
-        working_trees: WorkingTrees::default(),
-        commands: Commands::default(),
-        children: Vec::new(),
-        replies: Vec::new(),
-        coming: std::collections::BTreeSet::new(),
-        waiting: std::collections::BTreeSet::new(),
-        requests_under_way: 0,
-        complaints: Complaints::default(),
-        log_files,
-        boot_id: ostler_sys::time::clock::boot_id().unwrap_or_default(),
         lock,
         listener,
+        processes,
         checks: Probes::new(HealthChecks::source),
-        listening: Listening::default(),
-        last_ticket: 0,
-        is_closing: false,
-        is_hasty: false,
-        is_signalled: false,
-        ending: None,
-        exit_code: None,
+        node_versions: NodeVersions::default(),
+        working_trees: WorkingTrees::default(),
     };
+    let state = DaemonState {
+        boot_id: ostler_sys::time::clock::boot_id().unwrap_or_default(),
+        slots: Slots::default(),
+        journal,
+        state_file,
+        events,
+        groups,
+        commands: Commands::default(),
+        listening: Listening::default(),
+        log_files,
+        complaints: Complaints::default(),
+        coming: BTreeSet::new(),
+        waiting: BTreeSet::new(),
+        requests_under_way: 0,
+    };
+    let ctx = Ctx { now, io, state, outbox: Outbox::default() };
     let mut control = Control { ctx, features: Features { runtime, ..Features::default() }, signals };
     let first = snapshot == Snapshot::default();
     if first {
-        control.ctx.journal.push(&crate::state::store::Record::Boot { boot_id: control.ctx.boot_id.as_str().into() });
-        control.ctx.log.line(format_args!(
+        control.ctx.state.journal.push(&crate::state::store::Record::Boot { boot_id: control.ctx.state.boot_id.as_str().into() });
+        control.ctx.io.log.line(format_args!(
             "ostler {} daemon started, home {}",
             env!("CARGO_PKG_VERSION"),
-            control.ctx.settings.home.display()
+            control.ctx.io.settings.home.display()
         ));
         // As process 1 we are the first of our kind: the file was left by another container with this home.
         if inventory.keeper_pid != 1 {
             control.find_survivors();
         }
-        control.ctx.groups.recover(&mut control.ctx.slots);
+        control.ctx.state.groups.recover(&mut control.ctx.state.slots);
     } else {
-        control.ctx.log.line(format_args!("daemon started again, {} instances", snapshot.slots.len()));
+        control.ctx.io.log.line(format_args!("daemon started again, {} instances", snapshot.slots.len()));
         control.features.restore(&mut snapshot);
         control.restore(snapshot);
-        control.ctx.groups.recover(&mut control.ctx.slots);
+        control.ctx.state.groups.recover(&mut control.ctx.state.slots);
         let found = control.recover(&inventory, held);
-        found.log(&mut control.ctx.log);
+        found.log(&mut control.ctx.io.log);
         found.emit_after_daemon(&mut control.ctx, &inventory.last_failure);
     }
     if let Some(aside) = aside {
-        control.ctx.journal.push(&crate::state::store::Record::Gone { id: aside.id });
-        control.ctx.events.push(now.wall_ms, aside.draft);
+        control.ctx.state.journal.push(&crate::state::store::Record::Gone { id: aside.id });
+        control.ctx.state.events.push(now.wall_ms, aside.draft);
     }
     control.features.on_boot(&mut control.ctx);
     Ok(control)
@@ -237,19 +227,19 @@ impl Control {
         let of_instance = |child: &&Child| child.key != STARTER_KEY && is_of_instance(child.key);
         for child in inventory.children.iter().filter(of_instance) {
             let (id, inc) = split_key(child.key);
-            if self.ctx.slots.get(id).is_none() && child.ended.is_none() {
+            if self.ctx.state.slots.get(id).is_none() && child.ended.is_none() {
                 // The journal may be what is wrong: what runs is never killed for that.
-                self.ctx.log.error(format_args!("process {} belongs to no known app and is left alone", child.pid));
+                self.ctx.io.log.error(format_args!("process {} belongs to no known app and is left alone", child.pid));
             }
             // Only the newest process of an instance counts. An older one is in the journal already.
             let known = newest.entry(id).or_insert(*child);
             let older = if split_key(known.key).1 < inc { std::mem::replace(known, *child) } else { *child };
             if older.key != known.key {
-                self.ctx.effects.push(Work::Ack(older.key));
+                self.ctx.outbox.effects.push(Work::Ack(older.key));
             }
         }
         self.take_back(held);
-        let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.durable.id).collect();
+        let ids: Vec<u32> = self.ctx.state.slots.iter().map(|slot| slot.durable.id).collect();
         let (mut found, mut leaders) = (Found::default(), Leaders::default());
         for id in ids {
             let _at = crate::platform::incident::working_on(id);
@@ -263,7 +253,7 @@ impl Control {
                 }
             };
             if let Recovered::Alive { pid, .. } = recovered
-                && self.ctx.slots.get(id).is_some_and(|slot| matches!(slot.durable.instance.state, State::Spawning { .. }))
+                && self.ctx.state.slots.get(id).is_some_and(|slot| matches!(slot.durable.instance.state, State::Spawning { .. }))
             {
                 self.features.on_recognised(&mut self.ctx, id, pid);
             }
@@ -274,14 +264,14 @@ impl Control {
             if let Some(Child { key, ended: Some(_), .. }) = child
                 && !is_former
             {
-                self.ctx.effects.push(Work::Ack(key));
+                self.ctx.outbox.effects.push(Work::Ack(key));
             }
         }
         for child in newest.into_values().filter(|child| child.ended.is_some()) {
-            self.ctx.effects.push(Work::Ack(child.key));
+            self.ctx.outbox.effects.push(Work::Ack(child.key));
         }
         self.features.on_inventory(&mut self.ctx, &inventory.children, &mut leaders);
-        self.ctx.slots.ask_node_versions(&self.ctx.node_versions);
+        self.ctx.state.slots.ask_node_versions(&self.ctx.io.node_versions);
         found
     }
 
@@ -291,11 +281,11 @@ impl Control {
             // Perhaps that was the last thing it sent.
             self.read_to_the_end(id);
         }
-        let Some(slot) = self.ctx.slots.get_mut(id) else { return false };
+        let Some(slot) = self.ctx.state.slots.get_mut(id) else { return false };
         let process = ProcRef { pid: child.pid, start_ticks: child.start_ticks };
         let is_former = slot.durable.instance.is_former(split_key(child.key).1, child.pid);
         if is_former {
-            self.ctx.slots.note_former_leader(id, process);
+            self.ctx.state.slots.note_former_leader(id, process);
         } else {
             slot.durable.start_ticks = process.start_ticks;
         }
@@ -304,7 +294,7 @@ impl Control {
 
     /// Restores what was written.
     fn restore(&mut self, snapshot: Snapshot) {
-        self.ctx.slots.restore(snapshot, &self.ctx.settings);
+        self.ctx.state.slots.restore(snapshot, &self.ctx.io.settings);
     }
 
     /// Takes back descriptors that the keeper held while there was no daemon.
@@ -318,31 +308,32 @@ impl Control {
     /// Looks for survivors at a first start: were daemon and keeper killed while apps ran? Then they are in the file on disk, and what still runs is
     /// adopted as it is.
     fn find_survivors(&mut self) {
-        let path = self.ctx.settings.state_file();
-        let mut snapshot = match StateFile::read(&self.ctx.settings.home, &path, &self.ctx.boot_id) {
+        let path = self.ctx.io.settings.state_file();
+        let mut snapshot = match StateFile::read(&self.ctx.io.settings.home, &path, &self.ctx.state.boot_id) {
             Ok(Some(snapshot)) => snapshot,
             Ok(None) => return,
-            Err(error) => return self.ctx.log.error(format_args!("cannot read \"{}\": {error}", path.display())),
+            Err(error) => return self.ctx.io.log.error(format_args!("cannot read \"{}\": {error}", path.display())),
         };
         self.features.restore(&mut snapshot);
         self.restore(snapshot);
-        for record in self.ctx.slots.records(&self.ctx.boot_id).chain(self.features.records()) {
-            self.ctx.journal.push(&record);
+        for record in self.ctx.state.slots.records(&self.ctx.state.boot_id).chain(self.features.records()) {
+            self.ctx.state.journal.push(&record);
         }
-        let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.durable.id).collect();
+        let ids: Vec<u32> = self.ctx.state.slots.iter().map(|slot| slot.durable.id).collect();
         let (mut found, mut leaders) = (Found::default(), Leaders::default());
-        let marked = marked(&self.ctx.settings.home);
+        let marked = marked(&self.ctx.io.settings.home);
         for &id in &ids {
-            let had_process = self.ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.pid().is_some());
+            let had_process = self.ctx.state.slots.get(id).is_some_and(|slot| slot.durable.instance.pid().is_some());
             let newer = self.newer_process(id, &marked).map(|(key, process)| self.adopt_process(id, key, process));
             let adopted = newer.unwrap_or_else(|| self.adopt(id, &mut leaders));
             found.count(&adopted, had_process);
             self.dispatch_event(id, Event::Recovered(adopted));
         }
         self.features.on_inventory(&mut self.ctx, &[], &mut leaders);
-        self.ctx.slots.ask_node_versions(&self.ctx.node_versions);
+        self.ctx.state.slots.ask_node_versions(&self.ctx.io.node_versions);
         let alive = found.running;
         self.ctx
+            .io
             .log
             .line(format_args!("daemon and keeper had been killed: {} instances known, {alive} still run and are adopted", ids.len()));
         found.emit(&mut self.ctx, Lost::All, None);
@@ -351,7 +342,7 @@ impl Control {
     /// Adopts the process of an instance that the keeper does not know. Where keeper and daemon were killed together, it may run nevertheless: the journal is the
     /// one from before, the keeper is not.
     fn adopt_unknown(&mut self, id: u32, leaders: &mut Leaders, found: &mut Found) -> Recovered {
-        let has_process = self.ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.pid().is_some());
+        let has_process = self.ctx.state.slots.get(id).is_some_and(|slot| slot.durable.instance.pid().is_some());
         if has_process {
             // What it sent before it may have ended: nobody will report that.
             self.read_to_the_end(id);
@@ -364,7 +355,7 @@ impl Control {
     /// The process of an instance that was started after its record was written: the copy of the state is older than that. Whoever had it
     /// started wants it to run.
     fn newer_process(&mut self, id: u32, marked: &[Marked]) -> Option<(u64, ProcRef)> {
-        let slot = self.ctx.slots.get_mut(id)?;
+        let slot = self.ctx.state.slots.get_mut(id)?;
         let known = slot.newest_inc();
         let Marked { inc, process, .. } = marked.iter().find(|of| of.unique_id == slot.durable.unique_id && of.inc > known)?;
         slot.durable.instance.wanted = Wanted::Up;
@@ -379,15 +370,15 @@ impl Control {
     }
 
     fn adopt_process(&mut self, id: u32, key: u64, process: ProcRef) -> Recovered {
-        self.ctx.keeper.adopt(key, process);
-        self.ctx.groups.keeper_was_lost();
+        self.ctx.io.keeper.adopt(key, process);
+        self.ctx.state.groups.keeper_was_lost();
         self.features.on_adopted(&mut self.ctx, id, process);
         Recovered::Alive { inc: split_key(key).1, pid: process.pid }
     }
 
     /// The process of an instance, if it still runs, and its key.
     fn survivor(&mut self, id: u32, leaders: &mut Leaders) -> Option<(u64, ProcRef)> {
-        let slot = self.ctx.slots.get_mut(id)?;
+        let slot = self.ctx.state.slots.get_mut(id)?;
         let (inc, process) = match slot.durable.instance.state {
             // Killed between the spawn and the answer: a second copy must not be started.
             State::Spawning { inc, .. } => (inc, leaders.find(&inc_mark(&slot.durable.unique_id, inc))?),
@@ -399,33 +390,33 @@ impl Control {
 
     /// Replaces a keeper that was killed: a new one gets everything that the old one held, and watches every process that still runs.
     pub(crate) fn lost_keeper(&mut self, error: &io::Error) {
-        self.ctx.log.error(format_args!("the keeper is gone ({error}), starting another one"));
-        let fault = self.ctx.keeper.fault.take();
-        let ids: Vec<u32> = self.ctx.slots.iter().map(|slot| slot.durable.id).collect();
+        self.ctx.io.log.error(format_args!("the keeper is gone ({error}), starting another one"));
+        let fault = self.ctx.io.keeper.fault.take();
+        let ids: Vec<u32> = self.ctx.state.slots.iter().map(|slot| slot.durable.id).collect();
         // What they sent before they may have ended: nobody will report that.
         ids.iter().for_each(|&id| self.read_to_the_end(id));
         let mut leaders = Leaders::default();
         let survivors: BTreeMap<u32, (u64, ProcRef)> = ids.iter().filter_map(|&id| Some((id, self.survivor(id, &mut leaders)?))).collect();
         let others = self.features.survivors(&mut leaders);
-        self.ctx.fds.give_back();
+        self.ctx.io.fds.give_back();
         let (link, pid) = match self.revive(&survivors, &others) {
             Ok(revived) => revived,
             Err(error) => {
                 // Without a keeper nothing can be started. The next daemon may have more luck; the file on disk has what it needs.
-                self.ctx.log.error(format_args!("{}", crate::platform::log::chain(&error)));
-                self.ctx.state_file.distrust();
+                self.ctx.io.log.error(format_args!("{}", crate::platform::log::chain(&error)));
+                self.ctx.state.state_file.distrust();
                 self.write_state_file();
                 std::process::exit(1);
             }
         };
-        self.ctx.reactor.remove(&self.ctx.keeper);
+        self.ctx.io.reactor.remove(&self.ctx.io.keeper);
         // What was not yet asked for is decided again by the recovery.
-        self.ctx.effects.retain(|work| !matches!(work, Work::Ack(_) | Work::Effect(_, Effect::Spawn { .. })));
-        self.ctx.keeper.replace(link, pid);
-        self.ctx.fds.set_aside();
-        self.ctx.groups.keeper_was_lost();
-        if let Err(error) = self.ctx.reactor.add(&self.ctx.keeper, Source::Keeper) {
-            self.ctx.log.error(format_args!("cannot watch the keeper: {error}"));
+        self.ctx.outbox.effects.retain(|work| !matches!(work, Work::Ack(_) | Work::Effect(_, Effect::Spawn { .. })));
+        self.ctx.io.keeper.replace(link, pid);
+        self.ctx.io.fds.set_aside();
+        self.ctx.state.groups.keeper_was_lost();
+        if let Err(error) = self.ctx.io.reactor.add(&self.ctx.io.keeper, Source::Keeper) {
+            self.ctx.io.log.error(format_args!("cannot watch the keeper: {error}"));
         }
         let mut found = Found::default();
         for id in ids {
@@ -433,7 +424,7 @@ impl Control {
                 Some((key, process)) => Recovered::Alive { inc: split_key(*key).1, pid: process.pid },
                 None => Recovered::Nothing,
             };
-            found.count(&recovered, self.ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.pid().is_some()));
+            found.count(&recovered, self.ctx.state.slots.get(id).is_some_and(|slot| slot.durable.instance.pid().is_some()));
             self.dispatch_event(id, Event::Recovered(recovered));
         }
         found.emit(&mut self.ctx, Lost::Keeper, fault);
@@ -444,17 +435,21 @@ impl Control {
         let child = |(key, process): &(u64, ProcRef)| Child { key: *key, pid: process.pid, start_ticks: process.start_ticks, ended: None };
         let children: Vec<Child> = survivors.values().chain(others).map(child).collect();
         let held: Vec<(String, BorrowedFd<'_>)> = [
-            (HELD_LOCK.to_owned(), self.ctx.lock.as_fd()),
-            (HELD_SOCKET.to_owned(), self.ctx.listener.as_fd()),
-            (HELD_JOURNAL.to_owned(), self.ctx.journal.fd()),
+            (HELD_LOCK.to_owned(), self.ctx.io.lock.as_fd()),
+            (HELD_SOCKET.to_owned(), self.ctx.io.listener.as_fd()),
+            (HELD_JOURNAL.to_owned(), self.ctx.state.journal.fd()),
         ]
         .into_iter()
         .chain(self.features.held(&self.ctx))
-        .chain(self.ctx.anchor.as_ref().map(|(name, fd)| (name.clone(), fd.as_fd())))
+        .chain(self.ctx.io.anchor.as_ref().map(|(name, fd)| (name.clone(), fd.as_fd())))
         .collect();
         let held: Vec<(&str, BorrowedFd<'_>)> = held.iter().map(|(name, fd)| (name.as_str(), *fd)).collect();
         let as_pm2 = std::env::var_os(AS_PM2_VAR).is_some_and(|value| value == "1");
-        Launcher::new(&self.ctx.settings.home, as_pm2).revive(&Revival { originals: self.ctx.originals, children: &children, held: &held })
+        Launcher::new(&self.ctx.io.settings.home, as_pm2).revive(&Revival {
+            originals: self.ctx.io.originals,
+            children: &children,
+            held: &held,
+        })
     }
 }
 
@@ -496,7 +491,7 @@ impl Found {
     /// Emits the event that the daemon before this one was killed, or made room for this one.
     fn emit_after_daemon(&self, ctx: &mut Ctx, last_failure: &str) {
         let Self { running, ended, .. } = *self;
-        match ctx.events.update_under_way() {
+        match ctx.state.events.update_under_way() {
             Some(cause) => {
                 let version = env!("CARGO_PKG_VERSION").into();
                 ctx.emit_for_manager(What::Updated { version, running, ended }, cause);

@@ -34,7 +34,7 @@ impl Control {
     pub(crate) fn run(mut self) -> io::Result<Ending> {
         self.open();
         loop {
-            if let Some(ending) = self.ctx.ending {
+            if let Some(ending) = self.ctx.outbox.shutdown.ending {
                 self.leave(ending);
                 return Ok(ending);
             }
@@ -45,7 +45,7 @@ impl Control {
 
     /// Opens it before the first turn.
     pub(crate) fn open(&mut self) {
-        self.ctx.keeper.send(ToKeeper::Ready);
+        self.ctx.io.keeper.send(ToKeeper::Ready);
         self.settle();
     }
 
@@ -56,7 +56,7 @@ impl Control {
         // What already happened comes before what only the clock says, and has its own journal write: a deadline must not be
         // judged by a state that nobody knows of yet.
         if self.next_deadline_ms().is_some_and(|at| at <= self.ctx.now.mono_ms) {
-            let more = self.ctx.reactor.wait(Some(Duration::ZERO))?;
+            let more = self.ctx.io.reactor.wait(Some(Duration::ZERO))?;
             self.take_all(more);
             self.tick();
             self.settle();
@@ -78,17 +78,17 @@ impl Control {
     fn wait(&mut self) -> io::Result<Vec<Ready>> {
         let timeout = self.time_left();
         if timeout.is_some_and(|timeout| timeout <= REST_AFTER) {
-            return self.ctx.reactor.wait(timeout);
+            return self.ctx.io.reactor.wait(timeout);
         }
-        let ready = self.ctx.reactor.wait(Some(REST_AFTER))?;
+        let ready = self.ctx.io.reactor.wait(Some(REST_AFTER))?;
         if !ready.is_empty() {
             return Ok(ready);
         }
         // Known before: all who may have a deadline would be asked, and their code be there again.
         let timeout = self.time_left();
-        self.ctx.queue.shrink_to_fit();
+        self.ctx.outbox.queue.shrink_to_fit();
         ostler_sys::memory::rest();
-        self.ctx.reactor.wait(timeout)
+        self.ctx.io.reactor.wait(timeout)
     }
 
     /// The time until the next deadline, by the clock and not by the instant of the turn: that may have taken long.
@@ -98,7 +98,7 @@ impl Control {
 
     /// The time at which something is due although nothing happens.
     pub(crate) fn next_deadline_ms(&self) -> Option<u64> {
-        let next = [self.ctx.slots.next_deadline_ms(), self.ctx.state_file.deadline_ms(), self.ctx.timers.next_ms()];
+        let next = [self.ctx.state.slots.next_deadline_ms(), self.ctx.state.state_file.deadline_ms(), self.ctx.outbox.timers.next_ms()];
         next.into_iter().flatten().min()
     }
 
@@ -114,19 +114,19 @@ impl Control {
 
     fn tick(&mut self) {
         let now = self.ctx.now;
-        for id in self.ctx.slots.due(now.mono_ms) {
+        for id in self.ctx.state.slots.due(now.mono_ms) {
             self.ctx.look_if_vanished(id);
             if !self.features.on_due(&mut self.ctx, id) {
                 self.dispatch_event(id, Event::Tick);
             }
         }
-        for (owner, key) in self.ctx.timers.due(now.mono_ms) {
-            if !self.ctx.timers.take((owner, key), now.mono_ms) {
+        for (owner, key) in self.ctx.outbox.timers.due(now.mono_ms) {
+            if !self.ctx.outbox.timers.take((owner, key), now.mono_ms) {
                 continue;
             }
             self.features.on_timer(owner, &mut self.ctx, key);
         }
-        if self.ctx.state_file.deadline_ms().is_some_and(|at| at <= now.mono_ms) {
+        if self.ctx.state.state_file.deadline_ms().is_some_and(|at| at <= now.mono_ms) {
             self.write_state_file();
         }
     }
@@ -151,22 +151,22 @@ impl Control {
         self.write_journal();
         self.flush_keeper();
         // Nobody waits for a process any more.
-        if self.ctx.journal.wants_compaction() && !self.ctx.keeper.is_behind() {
+        if self.ctx.state.journal.wants_compaction() && !self.ctx.io.keeper.is_behind() {
             self.compact();
         }
-        self.ctx.log.flush();
-        if self.ctx.state_file.deadline_ms() == Some(0) {
+        self.ctx.io.log.flush();
+        if self.ctx.state.state_file.deadline_ms() == Some(0) {
             self.write_state_file();
         }
         // Else the turn that finds room in the link tells them.
-        if self.ctx.journal.is_held() {
+        if self.ctx.state.journal.is_held() {
             self.features.on_turn_end(&mut self.ctx);
         }
     }
 
     /// Dispatches what waits for its turn.
     pub(crate) fn dispatch(&mut self) {
-        while let Some(input) = self.ctx.queue.pop_front() {
+        while let Some(input) = self.ctx.outbox.queue.pop_front() {
             match input {
                 Input::Event(id, event) => self.dispatch_event(id, event),
                 Input::Message(id, inc, message) => self.features.on_message(&mut self.ctx, id, inc, &message),
@@ -187,17 +187,17 @@ impl Control {
 
     /// Dispatches a request of a client: what follows from it comes before all that waits already.
     fn asked(&mut self, ask: Ask) {
-        let mut later = std::mem::take(&mut self.ctx.queue);
+        let mut later = std::mem::take(&mut self.ctx.outbox.queue);
         let _ = self.features.on_ask(&mut self.ctx, ask);
         self.features.on_replies(&mut self.ctx);
-        self.ctx.queue.append(&mut later);
+        self.ctx.outbox.queue.append(&mut later);
     }
 
     /// Dispatches an answer: what follows from it comes before all that waits already.
     fn answered(&mut self, answer: &Answer) {
-        let mut later = std::mem::take(&mut self.ctx.queue);
+        let mut later = std::mem::take(&mut self.ctx.outbox.queue);
         self.features.on_answer(&mut self.ctx, answer);
-        self.ctx.queue.append(&mut later);
+        self.ctx.outbox.queue.append(&mut later);
     }
 
     /// Dispatches what waits, writes the journal and does what it then allows, as often as that makes new work. False where the keeper is
@@ -206,20 +206,20 @@ impl Control {
     fn do_work(&mut self) -> bool {
         loop {
             self.dispatch();
-            if self.ctx.effects.is_empty() {
+            if self.ctx.outbox.effects.is_empty() {
                 return true;
             }
             let written = self.write_journal();
-            let mut batch = self.ctx.effects.take(written);
+            let mut batch = self.ctx.outbox.effects.take(written);
             let mut orders = 0;
             while let Some(work) = batch.pop_front() {
-                if matches!(work, Work::Effect(_, Effect::Spawn { .. })) && self.ctx.keeper.waiting_fds() > self.ctx.fds.may_wait() {
+                if matches!(work, Work::Effect(_, Effect::Spawn { .. })) && self.ctx.io.keeper.waiting_fds() > self.ctx.io.fds.may_wait() {
                     batch.push_front(work);
-                    self.ctx.effects.put_back(batch);
+                    self.ctx.outbox.effects.put_back(batch);
                     return false;
                 }
                 match work {
-                    Work::Ack(key) => self.ctx.keeper.send(ToKeeper::Ack { key }),
+                    Work::Ack(key) => self.ctx.io.keeper.send(ToKeeper::Ack { key }),
                     Work::Feature(name, key) => {
                         self.features.on_effect(name, &mut self.ctx, key);
                         self.ask_for_children();
@@ -230,7 +230,7 @@ impl Control {
                         if spawns || signals {
                             orders += 1;
                             if orders == 1 || orders % ORDERS_PER_FLUSH == 0 {
-                                self.ctx.keeper.flush(&self.ctx.reactor);
+                                self.ctx.io.keeper.flush(&self.ctx.io.reactor);
                             }
                         }
                         if spawns {
@@ -249,23 +249,23 @@ impl Control {
     pub(crate) fn write_journal(&mut self) -> Written {
         // What waits belongs to the steps that are written now.
         self.dispatch();
-        while let Some(slot) = self.ctx.slots.next_changed() {
-            self.ctx.journal.push(&slot.record());
+        while let Some(slot) = self.ctx.state.slots.next_changed() {
+            self.ctx.state.journal.push(&slot.record());
         }
-        self.ctx.events.write_to(&mut self.ctx.journal);
-        let (written, bytes) = self.ctx.journal.flush();
+        self.ctx.state.events.write_to(&mut self.ctx.state.journal);
+        let (written, bytes) = self.ctx.state.journal.flush();
         match bytes {
             Ok(bytes) if bytes.is_empty() => {}
             Ok(bytes) => {
                 let now_ms = self.ctx.now.mono_ms;
-                self.ctx.state_file.append(&bytes, now_ms);
-                let events = self.ctx.events.written();
+                self.ctx.state.state_file.append(&bytes, now_ms);
+                let events = self.ctx.state.events.written();
                 self.features.on_journaled(&mut self.ctx, &events);
             }
-            Err(error) => self.ctx.log.error(format_args!("cannot write the journal: {error}")),
+            Err(error) => self.ctx.io.log.error(format_args!("cannot write the journal: {error}")),
         }
         // Somebody wants it on disk before what follows.
-        if self.ctx.state_file.deadline_ms() == Some(0) {
+        if self.ctx.state.state_file.deadline_ms() == Some(0) {
             self.write_state_file();
         }
         written
@@ -273,62 +273,62 @@ impl Control {
 
     /// Sends the keeper what waits for it. As soon as nothing waits, it has the journal as it is.
     fn flush_keeper(&mut self) {
-        self.ctx.keeper.flush(&self.ctx.reactor);
-        if !self.ctx.keeper.is_behind() {
-            self.ctx.journal.is_held_now();
+        self.ctx.io.keeper.flush(&self.ctx.io.reactor);
+        if !self.ctx.io.keeper.is_behind() {
+            self.ctx.state.journal.is_held_now();
         }
     }
 
     /// Compacts the journal, but not while the keeper is behind: what is written next would be in a journal that it does not have.
     fn compact(&mut self) {
-        let records = all_records(&self.ctx.slots, &self.ctx.boot_id, &self.features);
-        let records: Vec<_> = records.chain(self.ctx.events.records()).collect();
+        let records = all_records(&self.ctx.state.slots, &self.ctx.state.boot_id, &self.features);
+        let records: Vec<_> = records.chain(self.ctx.state.events.records()).collect();
         let replaced = ostler_sys::fd::memfd::create("ostler-journal")
             .map_err(io::Error::from)
-            .and_then(|memfd| self.ctx.journal.replace(memfd, records.into_iter()));
+            .and_then(|memfd| self.ctx.state.journal.replace(memfd, records.into_iter()));
         match replaced {
             Ok(_) => {
-                self.ctx.keeper.hold(ostler_keeper::HELD_JOURNAL, self.ctx.journal.fd());
+                self.ctx.io.keeper.hold(ostler_keeper::HELD_JOURNAL, self.ctx.state.journal.fd());
                 self.flush_keeper();
-                self.ctx.state_file.distrust();
+                self.ctx.state.state_file.distrust();
             }
-            Err(error) => self.ctx.log.error(format_args!("cannot compact the journal: {error}")),
+            Err(error) => self.ctx.io.log.error(format_args!("cannot compact the journal: {error}")),
         }
     }
 
     /// Brings the copy on disk up to date.
     pub(crate) fn write_state_file(&mut self) {
-        let result = if self.ctx.state_file.needs_rewrite() {
+        let result = if self.ctx.state.state_file.needs_rewrite() {
             let mut bytes = Vec::new();
-            all_records(&self.ctx.slots, &self.ctx.boot_id, &self.features)
+            all_records(&self.ctx.state.slots, &self.ctx.state.boot_id, &self.features)
                 .for_each(|record| crate::state::store::record::encode(&record, &mut bytes));
-            self.ctx.state_file.rewrite(&bytes).map_err(|error| crate::platform::log::chain(&error))
+            self.ctx.state.state_file.rewrite(&bytes).map_err(|error| crate::platform::log::chain(&error))
         } else {
-            self.ctx.state_file.flush().map_err(|error| error.to_string())
+            self.ctx.state.state_file.flush().map_err(|error| error.to_string())
         };
         if let Err(error) = result {
-            self.ctx.log.error_once("state", format_args!("{error} (apps are not affected; state is kept by the keeper)"));
+            self.ctx.io.log.error_once("state", format_args!("{error} (apps are not affected; state is kept by the keeper)"));
         }
     }
 
     /// Ends what carries the marks of this home and is in no list: everything else has ended by now. Its state was lost together with
     /// daemon, keeper and standby.
     fn end_strays(&mut self) {
-        for stray in marked(&self.ctx.settings.home).iter().filter(|stray| stray.is_owned) {
-            self.ctx.log.line(format_args!("process {} of an app that is in no list is killed", stray.process.pid));
+        for stray in marked(&self.ctx.io.settings.home).iter().filter(|stray| stray.is_owned) {
+            self.ctx.io.log.line(format_args!("process {} of an app that is in no list is killed", stray.process.pid));
             // It may have ended by itself.
             let _ = stray.process.signal(KILL);
         }
-        self.ctx.log.flush();
+        self.ctx.io.log.flush();
     }
 
     pub(crate) fn leave(&mut self, ending: Ending) {
         self.write_journal();
         match ending {
             Ending::Everything => {
-                self.ctx.groups.remove_all();
-                self.ctx.state_file.remove();
-                self.ctx.keeper.send(match self.ctx.exit_code {
+                self.ctx.state.groups.remove_all();
+                self.ctx.state.state_file.remove();
+                self.ctx.io.keeper.send(match self.ctx.outbox.shutdown.exit_code {
                     Some(code) => ToKeeper::ExitWith { code },
                     None => ToKeeper::Exit,
                 });
@@ -337,13 +337,13 @@ impl Control {
                 self.write_state_file();
             }
         }
-        self.ctx.log.flush();
+        self.ctx.io.log.flush();
         self.features.on_leave(&mut self.ctx, ending);
-        self.ctx.keeper.continue_stopped();
-        if ending == Ending::Everything && self.ctx.settings.keeps_copy {
+        self.ctx.io.keeper.continue_stopped();
+        if ending == Ending::Everything && self.ctx.io.settings.keeps_copy {
             self.end_strays();
-            state_copy::remove_folder(&self.ctx.settings.home);
+            state_copy::remove_folder(&self.ctx.io.settings.home);
         }
-        self.ctx.keeper.flush_finally(&self.ctx.reactor);
+        self.ctx.io.keeper.flush_finally(&self.ctx.io.reactor);
     }
 }

@@ -13,10 +13,9 @@ use ostler_core::time::Now;
 use ostler_keeper::{Originals, ToKeeper};
 use ostler_proto::control::{Failure, Response};
 use ostler_proto::event::{Cause, What};
-use ostler_sys::ProcTable;
 use serde_json::Value;
 
-use super::trees::{Listed, Orphans};
+use super::trees::ProcessView;
 use super::{Answer, Ask, ChildRequest, Effects, Input, Request, Timers};
 use crate::logs::LogFiles;
 use crate::platform::fd_budget::FdBudget;
@@ -43,75 +42,90 @@ const KEPT_REPLIES: usize = 8;
 pub(crate) struct Ctx {
     /// Instant of this turn: whatever happens in it, happens then.
     pub now: Now,
+    pub io: Io,
+    pub state: DaemonState,
+    pub outbox: Outbox,
+}
+
+/// Way to the kernel, the keeper and the log.
+pub(crate) struct Io {
     pub settings: Settings,
     pub log: DaemonLog,
     pub reactor: Reactor,
     pub keeper: KeeperDoor,
     /// Budget of descriptors.
     pub fds: FdBudget,
-    /// Number of processes that the kernel has killed for want of memory.
-    pub oom_kills: u64,
-    /// Settings that apps inherit; a new keeper has to know them.
+    /// Settings that apps inherit; a new keeper needs them.
     pub originals: Originals,
-    pub slots: Slots,
-    /// The process table, where it was read since the last signals.
-    pub table: Option<ProcTable>,
-    /// Whether there are orphans, where it was asked since the last signals.
-    pub orphans: Option<Orphans>,
-    /// Children of the keeper, where many were looked for since the last signals.
-    pub listed: Listed,
-    /// Cgroups of instances and of what runs for them.
-    pub groups: Groups,
-    /// Our end of the link to the anchor, with its name: by it the anchor knows that we live.
+    /// Our end of the link to the anchor, with its name: the anchor knows by it that the daemon lives.
     pub anchor: Option<(String, OwnedFd)>,
-    pub journal: Journal,
-    pub state_file: StateFile,
-    /// Events, for followers.
-    pub events: Events,
-    /// Inputs that wait for their turn, before the next write of the journal.
-    pub queue: VecDeque<Input>,
-    /// Effects that are performed after it.
-    pub effects: Effects,
-    pub timers: Timers,
+    /// Copy of the lock of the home, which is held as long as keeper or daemon live.
+    pub lock: OwnedFd,
+    /// Socket on which clients connect.
+    pub listener: UnixListener,
+    pub processes: ProcessView,
+    /// Health checks over a network that are in progress.
+    pub checks: Probes,
     /// Versions of Node of programs.
     pub node_versions: NodeVersions,
     /// Working trees that apps were started in.
     pub working_trees: WorkingTrees,
+}
+
+/// Apps and instances, and what is known of them.
+pub(crate) struct DaemonState {
+    pub boot_id: String,
+    pub slots: Slots,
+    pub journal: Journal,
+    pub state_file: StateFile,
+    /// Events, for followers.
+    pub events: Events,
+    /// Cgroups of instances and of what runs for them.
+    pub groups: Groups,
     /// Commands that run for instances.
     pub commands: Commands,
-    /// Processes beside instances that a feature wants as an effect: the keeper is asked for them as soon as that returns.
-    pub children: Vec<ChildRequest>,
-    /// Answers to clients: connection, request, response. Sent when the turn is over.
-    pub replies: Vec<(u32, u64, Response)>,
-    /// Instances that a request will start when their turn comes; empty where nobody waits for others.
+    /// Declared sockets that are open.
+    pub listening: Listening,
+    /// Log files that are not simply written by their app.
+    pub log_files: LogFiles,
+    pub complaints: Complaints,
+    /// Instances that a request will start when their turn comes; empty if no app waits for others.
     pub coming: BTreeSet<u32>,
     /// Instances that wait for others before they start.
     pub waiting: BTreeSet<u32>,
-    /// Number of requests that take time and are under way.
+    /// Number of requests that are in progress.
     pub requests_under_way: usize,
-    pub complaints: Complaints,
-    /// Log files that are not simply written by their app.
-    pub log_files: LogFiles,
-    pub boot_id: String,
-    /// A copy of the lock of the home: it is held as long as keeper or daemon live.
-    pub lock: OwnedFd,
-    /// Socket on which clients connect.
-    pub listener: UnixListener,
-    /// Health checks over a network that are under way: by its address a connection is recognised as one, and whom it asks.
-    pub checks: Probes,
-    /// Declared sockets that are open.
-    pub listening: Listening,
-    /// Last number by which somebody recognises an answer.
+}
+
+/// What follows from a turn: it waits here until it is dispatched, journaled or sent.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    /// Inputs that are dispatched before the next write of the journal.
+    pub queue: VecDeque<Input>,
+    /// Effects that are performed after it.
+    pub effects: Effects,
+    pub timers: Timers,
+    /// Processes beside instances that a feature requests as an effect: the keeper is asked for them as soon as that returns.
+    pub children: Vec<ChildRequest>,
+    /// Answers to clients: connection, request, response. Sent when the turn is over.
+    pub replies: Vec<(u32, u64, Response)>,
+    /// Last number by which an answer is recognised.
     pub last_ticket: u64,
-    /// Whether the list of apps is about to be taken down on purpose: what is left of it then is not what anybody wants.
+    pub shutdown: Shutdown,
+}
+
+/// End of the daemon, from the first request for it on.
+#[derive(Debug, Default)]
+pub(crate) struct Shutdown {
+    /// Whether the list of apps is about to be taken down on purpose: what is left of it is not to be saved.
     pub is_closing: bool,
-    /// Whether everything ends at once: whoever asked for that does not wait any longer.
+    /// Whether everything stops at once: the requester does not wait any longer.
     pub is_hasty: bool,
-    /// Whether a signal asked for the end of everything.
+    /// Whether a signal requested it.
     pub is_signalled: bool,
     /// End of the daemon after this turn.
     pub ending: Option<Ending>,
-    /// Exit code of the keeper, where it is the first process of a container.
+    /// Exit code of the keeper if it is the first process of a container.
     pub exit_code: Option<u8>,
 }
 
@@ -127,39 +141,39 @@ pub(crate) enum Ending {
 impl Ctx {
     /// Notes what was found out about instances beside the loop; only complete answers need it.
     pub(crate) fn learn(&mut self) {
-        self.slots.learn_node_versions(&self.node_versions);
-        for (id, version) in self.slots.learn_working_trees(&self.working_trees) {
+        self.state.slots.learn_node_versions(&self.io.node_versions);
+        for (id, version) in self.state.slots.learn_working_trees(&self.io.working_trees) {
             self.set_version(id, version);
         }
     }
 
     /// Records the version of an app's package.
     pub(crate) fn set_version(&mut self, id: u32, version: String) {
-        let Some(spec) = self.slots.get(id).map(|slot| slot.spec().clone()) else { return };
+        let Some(spec) = self.state.slots.get(id).map(|slot| slot.spec().clone()) else { return };
         self.redescribe(id, AppSpec { version: Some(version), ..spec });
     }
 
     /// Logs one line about what an instance sends, the first time only.
     pub(crate) fn complain(&mut self, id: u32, topic: Topic, what: Arguments<'_>) {
-        let Some(slot) = self.slots.get(id) else { return };
-        if self.complaints.is_new(id, topic) {
-            self.log.error(format_args!("App [{}:{}] {what}", slot.spec().name, slot.durable.pm_id));
+        let Some(slot) = self.state.slots.get(id) else { return };
+        if self.state.complaints.is_new(id, topic) {
+            self.io.log.error(format_args!("App [{}:{}] {what}", slot.spec().name, slot.durable.pm_id));
         }
     }
 
     /// Records an observation of an instance: in our log, and in what `why` and `describe` show.
     pub(crate) fn note(&mut self, id: u32, text: String) {
-        let Some(slot) = self.slots.get_mut(id) else { return };
-        self.log.error(format_args!("App [{}:{}] {text}", slot.spec().name, slot.durable.pm_id));
+        let Some(slot) = self.state.slots.get_mut(id) else { return };
+        self.io.log.error(format_args!("App [{}:{}] {text}", slot.spec().name, slot.durable.pm_id));
         slot.durable.observations.push(Observation { at: self.now, text });
         let surplus = slot.durable.observations.len().saturating_sub(Observation::KEPT);
         slot.durable.observations.drain(..surplus);
-        self.slots.changed(id);
+        self.state.slots.changed(id);
     }
 
     /// True when the manager goes down on purpose, or another daemon takes over.
     pub(crate) fn is_ending(&self) -> bool {
-        self.is_closing || self.ending.is_some()
+        self.outbox.shutdown.is_closing || self.outbox.shutdown.ending.is_some()
     }
 
     /// Refuses starts while everything is being stopped: what is started then would be left behind.
@@ -175,103 +189,103 @@ impl Ctx {
 
     /// True when nothing waits to be dispatched or done.
     pub(crate) fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.effects.is_empty()
+        self.outbox.queue.is_empty() && self.outbox.effects.is_empty()
     }
 
     /// Children of the keeper that are no orphans of anybody: main processes, the anchor, ourselves.
     pub(crate) fn own_children(&self) -> impl Iterator<Item = i32> {
-        let anchor = self.anchor.as_ref().and_then(|(name, _)| ostler_keeper::anchor_of(name)).map(|anchor| anchor.pid);
-        let mains = self.slots.iter().filter_map(|slot| slot.durable.instance.pid());
+        let anchor = self.io.anchor.as_ref().and_then(|(name, _)| ostler_keeper::anchor_of(name)).map(|anchor| anchor.pid);
+        let mains = self.state.slots.iter().filter_map(|slot| slot.durable.instance.pid());
         mains.chain(anchor).chain([std::process::id().cast_signed()])
     }
 
     /// Asks the keeper what became of a main process that the kernel does not know. True when it is so.
     pub(crate) fn look_if_vanished(&mut self, id: u32) -> bool {
-        let Some((_, process)) = self.slots.get(id).and_then(Slot::process) else { return false };
+        let Some((_, process)) = self.state.slots.get(id).and_then(Slot::process) else { return false };
         let is_there = self.is_listed(process.pid) || !process.is_gone();
-        let Some((inc, slot)) = self.slots.get(id).filter(|_| !is_there).and_then(|slot| Some((slot.process()?.0, slot))) else {
+        let Some((inc, slot)) = self.state.slots.get(id).filter(|_| !is_there).and_then(|slot| Some((slot.process()?.0, slot))) else {
             return false;
         };
-        self.keeper.send(ToKeeper::Verify { key: slot.key(inc), pid: process.pid, start_ticks: process.start_ticks });
+        self.io.keeper.send(ToKeeper::Verify { key: slot.key(inc), pid: process.pid, start_ticks: process.start_ticks });
         true
     }
 
     /// Queues an event for an instance.
     pub(crate) fn event(&mut self, id: u32, event: Event) {
-        self.queue.push_back(Input::Event(id, event));
+        self.outbox.queue.push_back(Input::Event(id, event));
     }
 
     /// Sends a message over the channel of an instance, with a descriptor if there is one. Where that channel is closed nothing happens: its
     /// process is on its way out, and its exit tells the rest.
     pub(crate) fn send(&mut self, id: u32, message: &Value, fd: Option<Rc<OwnedFd>>) {
-        if let Some(ipc) = self.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) {
-            ipc.send_message(&self.reactor, message, fd);
+        if let Some(ipc) = self.state.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) {
+            ipc.send_message(&self.io.reactor, message, fd);
         }
     }
 
     /// Notes that an instance may get more or less than before ([`super::Feature::on_capacity`]).
     pub(crate) fn capacity_changed(&mut self, id: u32) {
-        self.queue.push_back(Input::Capacity(id));
+        self.outbox.queue.push_back(Input::Capacity(id));
     }
 
     /// Notes that an instance serves from now on, in place of another process.
     pub(crate) fn serves(&mut self, id: u32) {
-        self.queue.push_back(Input::Serving(id));
+        self.outbox.queue.push_back(Input::Serving(id));
     }
 
     /// A ticket: the number by which whoever asks for something recognises its answer.
     pub(crate) fn ticket(&mut self) -> u64 {
-        self.last_ticket += 1;
-        self.last_ticket
+        self.outbox.last_ticket += 1;
+        self.outbox.last_ticket
     }
 
     /// Queues the answer to a request.
     pub(crate) fn answer(&mut self, answer: Answer) {
-        self.queue.push_back(Input::Answer(answer));
+        self.outbox.queue.push_back(Input::Answer(answer));
     }
 
     /// Emits an event of an instance that is not a step of it.
     pub(crate) fn emit(&mut self, id: u32, what: What, cause: Cause) {
-        let Some(slot) = self.slots.get(id).filter(|slot| slot.is_seen()) else { return };
+        let Some(slot) = self.state.slots.get(id).filter(|slot| slot.is_seen()) else { return };
         let status = slot.durable.instance.status();
         let draft =
             Draft { app: Some(slot.spec().name.clone()), id: Some(slot.durable.pm_id), what, cause, status: Some((status, status)) };
-        self.events.push(self.now.wall_ms, draft);
+        self.state.events.push(self.now.wall_ms, draft);
     }
 
     /// Emits an event of an app as a whole, under its name.
     pub(crate) fn emit_for_app(&mut self, key: &str, what: What, cause: Cause) {
-        let slot = self.slots.iter().find(|slot| slot.spec().key() == key);
+        let slot = self.state.slots.iter().find(|slot| slot.spec().key() == key);
         let app = slot.map_or(key, |slot| &slot.spec().name).to_owned();
-        self.events.push(self.now.wall_ms, Draft { app: Some(app), id: None, what, cause, status: None });
+        self.state.events.push(self.now.wall_ms, Draft { app: Some(app), id: None, what, cause, status: None });
     }
 
     /// Emits an event of the manager itself.
     pub(crate) fn emit_for_manager(&mut self, what: What, cause: Cause) {
-        self.events.push(self.now.wall_ms, Draft { app: None, id: None, what, cause, status: None });
+        self.state.events.push(self.now.wall_ms, Draft { app: None, id: None, what, cause, status: None });
     }
 
     /// Answers a client, or reports how far its request is.
     pub(crate) fn reply(&mut self, client: u32, request: u64, response: Response) {
-        self.replies.push((client, request, response));
+        self.outbox.replies.push((client, request, response));
     }
 
     /// Takes the answers to the connections of one door.
     pub(crate) fn take_replies(&mut self, is_own: impl Fn(u32) -> bool) -> Vec<(u32, u64, Response)> {
-        let taken = self.replies.extract_if(.., |(client, ..)| is_own(*client)).collect();
+        let taken = self.outbox.replies.extract_if(.., |(client, ..)| is_own(*client)).collect();
         // A start of many apps has many at once; the room for them is not kept.
-        self.replies.shrink_to(KEPT_REPLIES);
+        self.outbox.replies.shrink_to(KEPT_REPLIES);
         taken
     }
 
     /// Queues a client's request.
     pub(crate) fn ask(&mut self, ask: Ask) {
-        self.queue.push_back(Input::Ask(ask));
+        self.outbox.queue.push_back(Input::Ask(ask));
     }
 
     /// Queues a request to another feature.
     pub(crate) fn request(&mut self, request: Request) {
-        self.queue.push_back(Input::Request(request));
+        self.outbox.queue.push_back(Input::Request(request));
     }
 }
 

@@ -20,16 +20,16 @@ impl Ctx {
     pub(crate) fn add_instances(&mut self, mut spec: AppSpec, base_env: &EnvMap, count: u32, naming: Naming) -> (String, Vec<u32>) {
         let own_base = std::mem::take(&mut spec.env.base);
         let vars = if own_base.is_empty() { Cow::Borrowed(base_env) } else { Cow::Borrowed(&*own_base) };
-        let (base, record) = self.slots.base(inherited(&spec, vars));
+        let (base, record) = self.state.slots.base(inherited(&spec, vars));
         if let Some(record) = record {
-            self.journal.push(&record);
+            self.state.journal.push(&record);
         }
-        spec.qualified = self.slots.qualified(&spec);
+        spec.qualified = self.state.slots.qualified(&spec);
         let name = spec.name.clone();
-        let stem = file_names::new_stem(&self.slots, &spec, naming, &self.settings);
-        let (app, record) = self.slots.app(spec);
-        self.journal.push(&record);
-        let ids: Vec<u32> = (0..count).map(|_| self.slots.add(&app, &base, stem.as_deref(), self.now, &self.settings)).collect();
+        let stem = file_names::new_stem(&self.state.slots, &spec, naming, &self.io.settings);
+        let (app, record) = self.state.slots.app(spec);
+        self.state.journal.push(&record);
+        let ids: Vec<u32> = (0..count).map(|_| self.state.slots.add(&app, &base, stem.as_deref(), self.now, &self.io.settings)).collect();
         if !app.spec.autostart {
             // Its first start is a tick.
             ids.iter().for_each(|id| self.request(Request::Schedule { id: *id, saved: None }));
@@ -39,7 +39,7 @@ impl Ctx {
 
     /// Applies changes that come with a restart.
     pub(crate) fn change(&mut self, id: u32, change: &Change) {
-        let Some(slot) = self.slots.get(id) else { return };
+        let Some(slot) = self.state.slots.get(id) else { return };
         let (spec, vars) = (changed_spec(slot, change), changed_vars(&slot.base().vars, change));
         self.redescribe(id, spec);
         if let Some(vars) = vars {
@@ -49,21 +49,21 @@ impl Ctx {
 
     /// Gives a slot another caller's environment.
     pub(crate) fn rebase(&mut self, id: u32, vars: EnvMap) {
-        let Some(spec) = self.slots.get(id).map(|slot| Rc::clone(&slot.app().spec)) else { return };
-        let (base, record) = self.slots.base(inherited(&spec, Cow::Owned(vars)));
+        let Some(spec) = self.state.slots.get(id).map(|slot| Rc::clone(&slot.app().spec)) else { return };
+        let (base, record) = self.state.slots.base(inherited(&spec, Cow::Owned(vars)));
         if let Some(record) = record {
-            self.journal.push(&record);
+            self.state.journal.push(&record);
         }
-        if let Some(slot) = self.slots.get_mut(id) {
+        if let Some(slot) = self.state.slots.get_mut(id) {
             slot.rebase(base);
-            self.slots.changed(id);
+            self.state.slots.changed(id);
         }
     }
 
     /// Gives a slot another description, unless it is the same.
     pub(crate) fn redescribe(&mut self, id: u32, mut spec: AppSpec) {
         spec.env.base = Arc::default();
-        let Some(slot) = self.slots.get(id) else { return };
+        let Some(slot) = self.state.slots.get(id) else { return };
         spec.qualified.clone_from(&slot.spec().qualified);
         if *slot.spec() == spec {
             return;
@@ -72,12 +72,12 @@ impl Ctx {
         let ends = spec.is_job() && !slot.spec().is_job();
         let shorter_base = spec.env.hides_any(&slot.base().vars).then(|| (*slot.base().vars).clone());
         // Instances of one app that get the same change share one description.
-        let (app, record) = self.slots.shared_app(spec);
-        record.iter().for_each(|record| self.journal.push(record));
-        if let Some(slot) = self.slots.get_mut(id) {
-            slot.describe(app, &self.settings);
-            self.slots.changed(id);
-            self.queue.push_back(Input::Described(id));
+        let (app, record) = self.state.slots.shared_app(spec);
+        record.iter().for_each(|record| self.state.journal.push(record));
+        if let Some(slot) = self.state.slots.get_mut(id) {
+            slot.describe(app, &self.io.settings);
+            self.state.slots.changed(id);
+            self.outbox.queue.push_back(Input::Described(id));
             if ends {
                 self.event(id, Event::Stop(Origin::policy(PolicyName::Cron)));
             }

@@ -11,9 +11,10 @@ impl Ctx {
     pub(crate) fn exit_report(&mut self, ending: ostler_sys::Ending) -> ExitReport {
         let ending = ending_of(ending);
         let killed = matches!(ending, Ending::Signal { signal: KILL, .. });
-        let kills = if killed { ostler_sys::process::oom::kills().unwrap_or(self.oom_kills) } else { self.oom_kills };
-        let oom = kills > self.oom_kills;
-        self.oom_kills = kills;
+        let kills =
+            if killed { ostler_sys::process::oom::kills().unwrap_or(self.io.processes.oom_kills) } else { self.io.processes.oom_kills };
+        let oom = kills > self.io.processes.oom_kills;
+        self.io.processes.oom_kills = kills;
         ExitReport { ending, oom }
     }
 }

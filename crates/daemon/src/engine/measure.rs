@@ -15,16 +15,17 @@ impl Ctx {
         let now = self.now;
         let wanted = |slot: &Slot| ids.is_none_or(|ids| ids.binary_search(&slot.durable.id).is_ok());
         let process = |slot: &Slot| Some(ProcRef { pid: slot.durable.instance.pid()?, start_ticks: slot.durable.start_ticks });
-        let sampler = Sampler::new(self.slots.iter().filter(|slot| wanted(slot)).filter_map(|slot| {
+        let sampler = Sampler::new(self.state.slots.iter().filter(|slot| wanted(slot)).filter_map(|slot| {
             let process = process(slot)?;
             // One that was started as a main process leads its group and its session.
             Some((process, slot.live.cpu.leader(process.pid).filter(|_| slot.durable.former_leaders.is_empty())))
         }));
         // Whose keeper was lost has orphans elsewhere, too.
-        let sampler = if self.groups.has_adopted() { sampler } else { sampler.knowing_children(self.keeper.pid(), self.own_children()) };
+        let sampler =
+            if self.state.groups.has_adopted() { sampler } else { sampler.knowing_children(self.io.keeper.pid(), self.own_children()) };
         let mut complete = true;
         let mut unseen = Vec::new();
-        for slot in self.slots.iter_mut().filter(|slot| wanted(slot)) {
+        for slot in self.state.slots.iter_mut().filter(|slot| wanted(slot)) {
             if let Some(process) = process(slot) {
                 complete &= slot.live.cpu.take(process, slot.durable.instance.counters.last_start, now, |process| {
                     sampler.read(process, slot.durable.group.as_deref().map(Path::new))

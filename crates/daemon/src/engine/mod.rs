@@ -20,11 +20,12 @@ mod work;
 
 pub(crate) use beside::Beside;
 pub(crate) use child::{ChildEvent, ChildRequest, CommandEnd, Report};
-pub(crate) use ctx::{Ctx, Ending, clock};
+pub(crate) use ctx::{Ctx, DaemonState, Ending, Io, Outbox, clock};
 pub(crate) use describe::{changed_spec, changed_vars, laid_over, new_spec};
 pub(crate) use per_process::PerProcess;
 #[cfg(test)]
 pub(crate) use played::{Played, Reacts, reacts};
 pub(crate) use step::{InstanceStep, hooks, spawns, transitions};
 pub(crate) use timers::{Key, Timers};
+pub(crate) use trees::ProcessView;
 pub(crate) use work::{Answer, Ask, Caller, Effects, Input, PM2_CLIENT, Replacement, Request, RolloutNews, RolloutRequest, Work};

@@ -19,7 +19,7 @@ pub(crate) trait PerProcess {
 
     /// The instance made a step, or is in the place of another one now: what is kept follows.
     fn follow(&mut self, ctx: &mut Ctx, id: u32) {
-        let wanted = ctx.slots.get(id).filter(|slot| Self::is_wanted(slot)).and_then(Slot::serving_inc);
+        let wanted = ctx.state.slots.get(id).filter(|slot| Self::is_wanted(slot)).and_then(Slot::serving_inc);
         if wanted != self.kept_for(id) {
             self.end(ctx, id);
             if let Some(inc) = wanted {

@@ -1,6 +1,6 @@
 //! A context without a keeper, for tests of features: whoever uses it plays keeper, clock and the turns.
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -12,16 +12,21 @@ use ostler_core::lifecycle::{Event, Origin, PolicyName, State, Transition};
 use ostler_core::time::Now;
 use ostler_keeper::{Link, Originals};
 
-use super::{Answer, Ask, Ctx, Effects, Input, InstanceStep, Request, Timers, Work, hooks, spawns, transitions};
+use super::{Answer, Ask, Ctx, DaemonState, Input, InstanceStep, Io, Outbox, ProcessView, Request, Work, hooks, spawns, transitions};
 use crate::logs::LogFiles;
 use crate::platform::fd_budget::FdBudget;
 use crate::platform::keeper_door::KeeperDoor;
 use crate::platform::log::DaemonLog;
+use crate::platform::node_version::NodeVersions;
+use crate::platform::probe::Probes;
 use crate::platform::reactor::{Reactor, Source};
 use crate::platform::settings::Settings;
+use crate::platform::working_trees::WorkingTrees;
 use crate::state::slots::Slots;
 use crate::state::slots::commands::Commands;
+use crate::state::slots::complaints::Complaints;
 use crate::state::slots::groups::Groups;
+use crate::state::slots::listening::Listening;
 use crate::state::store::events::Events;
 use crate::state::store::state_file::StateFile;
 use crate::state::store::{Journal, Snapshot};
@@ -163,49 +168,38 @@ impl Played {
         let memfd = ostler_sys::fd::memfd::create("ostler-played").unwrap();
         let mut journal = Journal::open(memfd).unwrap().0;
         let events = Events::restore(&mut Snapshot::default(), &mut journal);
-        let ctx = Ctx {
-            now: Now { mono_ms: 1000, wall_ms: ostler_sys::now().wall_ms },
+        let io = Io {
             settings: Settings::from_env(home.clone()),
             log: DaemonLog::new(home.join("pm2.log"), ""),
             reactor: Reactor::of_features(names).unwrap(),
             keeper: KeeperDoor::new(Link::new(ours), 1),
             fds: FdBudget::new(),
-            oom_kills: 0,
             originals: Originals { umask: 0o77, nofile: None, oom_score_adj: None },
-            slots: Slots::default(),
-            table: None,
-            orphans: None,
-            listed: Default::default(),
-            groups: Groups::default(),
             anchor: None,
-            log_files: LogFiles::new(home.clone()),
-            complaints: crate::state::slots::complaints::Complaints::default(),
+            lock: std::fs::File::create(home.join("lock")).unwrap().into(),
+            listener: UnixListener::bind(home.join("sock")).unwrap(),
+            processes: ProcessView::default(),
+            checks: Probes::new(|id| Source::Feature("health", id.into())),
+            node_versions: NodeVersions::default(),
+            working_trees: WorkingTrees::default(),
+        };
+        let state = DaemonState {
+            boot_id: "played".into(),
+            slots: Slots::default(),
             journal,
             state_file: StateFile::new(home.join("state")),
             events,
-            queue: VecDeque::new(),
-            effects: Effects::default(),
-            timers: Timers::default(),
-            node_versions: crate::platform::node_version::NodeVersions::default(),
-            working_trees: crate::platform::working_trees::WorkingTrees::default(),
+            groups: Groups::default(),
             commands: Commands::default(),
-            children: Vec::new(),
-            replies: Vec::new(),
-            coming: std::collections::BTreeSet::new(),
-            waiting: std::collections::BTreeSet::new(),
+            listening: Listening::default(),
+            log_files: LogFiles::new(home.clone()),
+            complaints: Complaints::default(),
+            coming: BTreeSet::new(),
+            waiting: BTreeSet::new(),
             requests_under_way: 0,
-            boot_id: "played".into(),
-            lock: std::fs::File::create(home.join("lock")).unwrap().into(),
-            listener: UnixListener::bind(home.join("sock")).unwrap(),
-            checks: crate::platform::probe::Probes::new(|id| Source::Feature("health", id.into())),
-            listening: crate::state::slots::listening::Listening::default(),
-            last_ticket: 0,
-            is_closing: false,
-            is_hasty: false,
-            is_signalled: false,
-            ending: None,
-            exit_code: None,
         };
+        let now = Now { mono_ms: 1000, wall_ms: ostler_sys::now().wall_ms };
+        let ctx = Ctx { now, io, state, outbox: Outbox::default() };
         Self { ctx, home, _keeper: keeper }
     }
 
@@ -216,9 +210,9 @@ impl Played {
 
     /// An instance of this app that was never started.
     pub(crate) fn instance(&mut self, spec: AppSpec) -> u32 {
-        let (app, _) = self.ctx.slots.shared_app(spec);
-        let (base, _) = self.ctx.slots.base(std::borrow::Cow::Owned(EnvMap::default()));
-        self.ctx.slots.add(&app, &base, None, self.ctx.now, &self.ctx.settings)
+        let (app, _) = self.ctx.state.slots.shared_app(spec);
+        let (base, _) = self.ctx.state.slots.base(std::borrow::Cow::Owned(EnvMap::default()));
+        self.ctx.state.slots.add(&app, &base, None, self.ctx.now, &self.ctx.io.settings)
     }
 
     /// Dispatches an event to an instance, and calls the feature. Nothing of what follows is done.
@@ -228,10 +222,10 @@ impl Played {
 
     /// Makes a step; returns its transitions.
     fn step(&mut self, feature: &mut dyn Reacts, id: u32, event: Event) -> Vec<Transition> {
-        let slot = self.ctx.slots.get_mut(id).unwrap();
+        let slot = self.ctx.state.slots.get_mut(id).unwrap();
         let before = slot.durable.instance.status();
         let effects = slot.durable.instance.step(&slot.live.policy, event.clone(), self.ctx.now);
-        self.ctx.slots.changed(id);
+        self.ctx.state.slots.changed(id);
         let transitions = transitions(&effects);
         let (hooks, spawns) = (hooks(&effects), spawns(&effects));
         feature.on_step(&mut self.ctx, &InstanceStep { id, event: &event, before, transitions: &transitions, hooks: &hooks, spawns });
@@ -242,7 +236,7 @@ impl Played {
     pub(crate) fn settle(&mut self, feature: &mut dyn Reacts) -> Vec<Input> {
         let mut rest = Vec::new();
         loop {
-            while let Some(input) = self.ctx.queue.pop_front() {
+            while let Some(input) = self.ctx.outbox.queue.pop_front() {
                 match input {
                     Input::Event(id, event) => self.deal_with(feature, id, event),
                     Input::Serving(id) => feature.on_serving(&mut self.ctx, id),
@@ -264,21 +258,21 @@ impl Played {
                 }
             }
             feature.on_idle(&mut self.ctx);
-            if self.ctx.queue.is_empty() {
+            if self.ctx.outbox.queue.is_empty() {
                 return rest;
             }
         }
     }
 
     fn deal_with(&mut self, feature: &mut dyn Reacts, id: u32, event: Event) {
-        if self.ctx.slots.get(id).is_none() {
+        if self.ctx.state.slots.get(id).is_none() {
             return;
         }
         let transitions = self.step(feature, id, event);
         transitions.iter().for_each(|transition| feature.on_transition(&mut self.ctx, id, transition));
-        if self.ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.state == State::Gone) {
+        if self.ctx.state.slots.get(id).is_some_and(|slot| slot.durable.instance.state == State::Gone) {
             feature.on_transition(&mut self.ctx, id, &Transition::Deleted);
-            self.ctx.slots.remove(id);
+            self.ctx.state.slots.remove(id);
             feature.on_forgotten(&mut self.ctx, id);
         }
     }
@@ -286,14 +280,14 @@ impl Played {
     /// Has the instance run: it was asked for and spawned now.
     pub(crate) fn start(&mut self, feature: &mut dyn Reacts, id: u32, pid: i32) {
         self.dispatch(feature, id, Event::Start(Origin::policy(PolicyName::Recovery)));
-        let slot = self.ctx.slots.get_mut(id).unwrap();
+        let slot = self.ctx.state.slots.get_mut(id).unwrap();
         slot.live.spawned_ms = Some(self.ctx.now.mono_ms);
         self.spawned(feature, id, pid);
     }
 
     /// The keeper has spawned the process that was asked for.
     pub(crate) fn spawned(&mut self, feature: &mut dyn Reacts, id: u32, pid: i32) {
-        let state = &self.ctx.slots.get(id).unwrap().durable.instance.state;
+        let state = &self.ctx.state.slots.get(id).unwrap().durable.instance.state;
         let State::Spawning { inc, .. } = *state else { panic!("{state:?}") };
         self.dispatch(feature, id, Event::Spawned { inc, pid });
     }
@@ -301,10 +295,10 @@ impl Played {
     /// Lets the clock go on; what is due meanwhile is called at its time.
     pub(crate) fn pass(&mut self, feature: &mut dyn Reacts, ms: u64) {
         let until_ms = self.ctx.now.mono_ms + ms;
-        while let Some(at_ms) = self.ctx.timers.next_ms().filter(|at_ms| *at_ms <= until_ms) {
+        while let Some(at_ms) = self.ctx.outbox.timers.next_ms().filter(|at_ms| *at_ms <= until_ms) {
             self.clock(at_ms.max(self.ctx.now.mono_ms));
-            for (owner, key) in self.ctx.timers.due(at_ms) {
-                if self.ctx.timers.take((owner, key), at_ms) {
+            for (owner, key) in self.ctx.outbox.timers.due(at_ms) {
+                if self.ctx.outbox.timers.take((owner, key), at_ms) {
                     feature.on_timer(&mut self.ctx, key);
                 }
             }
@@ -322,21 +316,21 @@ impl Played {
         let deadline = Instant::now() + PATIENCE;
         while !is_so(feature, &self.ctx) {
             assert!(Instant::now() < deadline, "it does not come to that; the log: {}", self.log());
-            for ready in self.ctx.reactor.wait(Some(Duration::from_millis(100))).unwrap() {
+            for ready in self.ctx.io.reactor.wait(Some(Duration::from_millis(100))).unwrap() {
                 if let Source::Feature(_, key) = ready.source {
                     feature.on_ready(&mut self.ctx, key, ready.writable);
                 }
             }
-            self.ctx.log.flush();
+            self.ctx.io.log.flush();
         }
     }
 
     /// The journal is written, also to disk, and the feature does what it wanted to do then.
     pub(crate) fn do_work(&mut self, feature: &mut dyn Reacts) {
-        let (written, bytes) = self.ctx.journal.flush();
-        self.ctx.state_file.append(&bytes.unwrap(), self.ctx.now.mono_ms);
-        self.ctx.state_file.flush().unwrap();
-        for work in self.ctx.effects.take(written) {
+        let (written, bytes) = self.ctx.state.journal.flush();
+        self.ctx.state.state_file.append(&bytes.unwrap(), self.ctx.now.mono_ms);
+        self.ctx.state.state_file.flush().unwrap();
+        for work in self.ctx.outbox.effects.take(written) {
             if let Work::Feature(_, key) = work {
                 feature.on_effect(&mut self.ctx, key);
             }
@@ -346,32 +340,32 @@ impl Played {
     /// Forgets what was sent to the keeper, with the copies of descriptors that it would hold.
     pub(crate) fn forget_said(&mut self) {
         let (keeper, ours) = ostler_sys::net::socket::packet_pair().unwrap();
-        self.ctx.keeper = KeeperDoor::new(Link::new(ours), 1);
+        self.ctx.io.keeper = KeeperDoor::new(Link::new(ours), 1);
         self._keeper = keeper;
     }
 
     /// What was put into the queue, and is not there any more.
     pub(crate) fn queued(&mut self) -> Vec<Input> {
-        self.ctx.queue.drain(..).collect()
+        self.ctx.outbox.queue.drain(..).collect()
     }
 
     /// Writes what was noted to the journal: what may be done now, and the bytes of the records.
     pub(crate) fn written(&mut self) -> (Vec<Work>, Vec<u8>) {
-        let (written, bytes) = self.ctx.journal.flush();
-        (self.ctx.effects.take(written).into(), bytes.unwrap())
+        let (written, bytes) = self.ctx.state.journal.flush();
+        (self.ctx.outbox.effects.take(written).into(), bytes.unwrap())
     }
 
     /// Events that are in the journal now.
     pub(crate) fn events(&mut self) -> Vec<ostler_proto::event::Event> {
-        self.ctx.events.write_to(&mut self.ctx.journal);
-        self.ctx.journal.flush().1.unwrap();
-        self.ctx.events.written()
+        self.ctx.state.events.write_to(&mut self.ctx.state.journal);
+        self.ctx.state.journal.flush().1.unwrap();
+        self.ctx.state.events.written()
     }
 
     /// What the daemon's log has so far.
     pub(crate) fn log(&mut self) -> String {
-        self.ctx.log.flush();
-        std::fs::read_to_string(self.ctx.log.path()).unwrap_or_default()
+        self.ctx.io.log.flush();
+        std::fs::read_to_string(self.ctx.io.log.path()).unwrap_or_default()
     }
 }
 

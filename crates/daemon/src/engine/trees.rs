@@ -30,6 +30,18 @@ pub(crate) enum Orphans {
     Unknown,
 }
 
+/// Processes of the machine as they were read since the last signals, each at most once.
+#[derive(Debug, Default)]
+pub(crate) struct ProcessView {
+    pub table: Option<ProcTable>,
+    /// Whether there are orphans.
+    pub orphans: Option<Orphans>,
+    /// Children of the keeper, if many were looked for.
+    pub listed: Listed,
+    /// Number of processes that the kernel has killed for want of memory.
+    pub oom_kills: u64,
+}
+
 /// Children of the keeper as the kernel lists them, for who looks for many of them.
 #[derive(Debug, Default)]
 pub(crate) struct Listed {
@@ -47,65 +59,65 @@ impl Default for Outside {
 impl Ctx {
     /// The process table. It is read once for all signals that are sent together.
     pub(crate) fn look_at_processes(&mut self) -> &ProcTable {
-        let table = self.table.take().unwrap_or_else(|| {
+        let table = self.io.processes.table.take().unwrap_or_else(|| {
             // Nobody needs to look whose children our own are.
             ProcTable::scan().knowing(self.own_children())
         });
-        self.table.insert(table)
+        self.io.processes.table.insert(table)
     }
 
     /// Forgets the table: what was seen does not hold any more.
     pub(crate) fn forget_processes(&mut self) {
-        self.table = None;
-        self.orphans = None;
-        self.listed = Listed::default();
+        self.io.processes.table = None;
+        self.io.processes.orphans = None;
+        self.io.processes.listed = Listed::default();
     }
 
     /// True if the kernel lists this process as a child of the keeper: it was not reaped, so its end was not lost. The list is read once for many; for a
     /// few it costs more than a look at each. False also where nothing is known.
     pub(super) fn is_listed(&mut self, pid: i32) -> bool {
         const FEW: usize = 4;
-        self.listed.looks += 1;
-        if self.listed.looks <= FEW || self.groups.has_adopted() {
+        self.io.processes.listed.looks += 1;
+        if self.io.processes.listed.looks <= FEW || self.state.groups.has_adopted() {
             return false;
         }
-        let keeper = self.keeper.pid();
+        let keeper = self.io.keeper.pid();
         let list = || ostler_sys::process::tree::children(keeper).unwrap_or_default().into_iter().collect();
-        self.listed.pids.get_or_insert_with(list).contains(&pid)
+        self.io.processes.listed.pids.get_or_insert_with(list).contains(&pid)
     }
 
     /// Everything of the tree of a slot with this main process.
     pub(crate) fn family(&mut self, id: u32, pid: i32) -> Vec<Entry> {
         if self.can_only_be_in_its_group(id) {
-            let group = self.slots.get(id).and_then(|slot| slot.durable.group.as_deref());
+            let group = self.state.slots.get(id).and_then(|slot| slot.durable.group.as_deref());
             return group.map_or_else(Vec::new, |group| ProcTable::default().in_cgroup(Path::new(group)));
         }
         self.look_at_processes();
-        let (Some(slot), Some(table)) = (self.slots.get(id), &self.table) else { return Vec::new() };
-        family_in(table, slot, pid, self.keeper.pid())
+        let (Some(slot), Some(table)) = (self.state.slots.get(id), &self.io.processes.table) else { return Vec::new() };
+        family_in(table, slot, pid, self.io.keeper.pid())
     }
 
     /// True for an instance whose main process has ended while the keeper has no child that nobody knows. What a process leaves behind loses its
     /// parents sooner or later, and then is a child of the keeper, if that was there before it. To ask for these costs a look at one
     /// process; the table, one at each process of the machine.
     pub(crate) fn can_only_be_in_its_group(&mut self, id: u32) -> bool {
-        let Some(slot) = self.slots.get(id) else { return false };
+        let Some(slot) = self.state.slots.get(id) else { return false };
         let has_ended = matches!(slot.durable.instance.state, State::Stopping { leader_gone: true, .. });
         let leaders = slot.durable.former_leaders.iter().map(|leader| leader.1).chain([slot.durable.start_ticks]);
-        let Some(first_ticks) = leaders.min().filter(|_| has_ended && self.table.is_none()) else { return false };
+        let Some(first_ticks) = leaders.min().filter(|_| has_ended && self.io.processes.table.is_none()) else { return false };
         self.is_without_orphans_since(first_ticks)
     }
 
     /// True if nothing that began at this time or later (clock ticks since boot) has lost its parents.
     pub(crate) fn is_without_orphans_since(&mut self, start_ticks: u64) -> bool {
-        let orphans = self.orphans.unwrap_or_else(|| self.look_for_orphans());
-        self.orphans = Some(orphans);
+        let orphans = self.io.processes.orphans.unwrap_or_else(|| self.look_for_orphans());
+        self.io.processes.orphans = Some(orphans);
         matches!(orphans, Orphans::NoneSince(keeper_ticks) if keeper_ticks < start_ticks)
     }
 
     fn look_for_orphans(&self) -> Orphans {
-        let keeper = self.keeper.pid();
-        let children = ostler_sys::process::tree::children(keeper).filter(|_| !self.groups.has_adopted());
+        let keeper = self.io.keeper.pid();
+        let children = ostler_sys::process::tree::children(keeper).filter(|_| !self.state.groups.has_adopted());
         let (Some(children), Some(keeper)) = (children, Entry::of(keeper)) else { return Orphans::Unknown };
         let known: HashSet<i32> = self.own_children().collect();
         if children.iter().all(|pid| known.contains(pid)) { Orphans::NoneSince(keeper.start_ticks) } else { Orphans::Unknown }
@@ -113,7 +125,8 @@ impl Ctx {
 
     /// The processes that a signal to the group of a live main process does not reach.
     pub(crate) fn outside_group(&mut self, id: u32) -> Outside {
-        let Some((pid, start_ticks)) = self.slots.get(id).and_then(|slot| Some((slot.durable.instance.pid()?, slot.durable.start_ticks)))
+        let Some((pid, start_ticks)) =
+            self.state.slots.get(id).and_then(|slot| Some((slot.durable.instance.pid()?, slot.durable.start_ticks)))
         else {
             return Outside::default();
         };

@@ -86,7 +86,7 @@ impl Episode {
             State::Running { pid, .. } => Some((slot.durable.id, pid, slot.spec().health()?.clone())),
             _ => None,
         };
-        let chosen: Vec<(u32, i32, HealthSpec)> = control.ctx.slots.iter().filter(is_chosen).filter_map(running).collect();
+        let chosen: Vec<(u32, i32, HealthSpec)> = control.ctx.state.slots.iter().filter(is_chosen).filter_map(running).collect();
         let Some((id, pid, health)) = chosen.get(rng.below(chosen.len())).cloned() else { return Ok(()) };
         let is_http = health.liveness.as_ref().or(health.readiness.as_ref()).is_some_and(|check| matches!(check.ask, Ask::Http(_)));
         let mood = if is_http { rng.pick(&[Mood::Ill, Mood::Silent]) } else { Mood::Ill };
@@ -128,7 +128,7 @@ impl Episode {
     }
 
     fn is_known_ill(&self, id: u32) -> bool {
-        let slot = self.daemon.as_ref().and_then(|control| control.ctx.slots.get(id));
+        let slot = self.daemon.as_ref().and_then(|control| control.ctx.state.slots.get(id));
         slot.and_then(|slot| slot.live.health.as_ref()).is_some_and(|report| matches!(report.state, Health::Unready | Health::Unhealthy))
     }
 
@@ -158,7 +158,7 @@ impl Episode {
         let before = self.mains();
         let dies = rng.percent(50);
         let Some(control) = &self.daemon else { return Ok(()) };
-        let of_app: Vec<_> = control.ctx.slots.iter().filter(|slot| slot.spec().name == app).collect();
+        let of_app: Vec<_> = control.ctx.state.slots.iter().filter(|slot| slot.spec().name == app).collect();
         if of_app.iter().any(|slot| slot.spec().autoscale.is_some() || slot.spec().watch.polling == Some(true)) {
             return Ok(());
         }
@@ -182,7 +182,7 @@ impl Episode {
         }
         let is_done = |episode: &Self| {
             let control = episode.daemon.as_ref();
-            let of_app = control.into_iter().flat_map(|control| control.ctx.slots.iter()).filter(|slot| slot.spec().name == app);
+            let of_app = control.into_iter().flat_map(|control| control.ctx.state.slots.iter()).filter(|slot| slot.spec().name == app);
             let is_new = |pid: &i32| !before.contains_key(pid);
             let new = of_app.filter(|slot| matches!(&slot.durable.instance.state, State::Running { pid, .. } if is_new(pid))).count();
             new == expected || control.is_some_and(|control| has_habit(control, &app))

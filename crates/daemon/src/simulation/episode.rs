@@ -238,7 +238,7 @@ impl Episode {
     fn managers_act(&mut self, rng: &mut Rng) -> Verdict {
         if let Some(mut control) = self.daemon.take() {
             let turn = move || {
-                let ready = control.ctx.reactor.wait(Some(Duration::ZERO)).unwrap();
+                let ready = control.ctx.io.reactor.wait(Some(Duration::ZERO)).unwrap();
                 control.turn(ready).unwrap();
                 control
             };
@@ -537,7 +537,7 @@ impl Episode {
             let now = self.machine.now_ms();
             let scaled = |slot: &&Slot| slot.spec().autoscale.is_some();
             // A reload of another app adds slots, too.
-            let instances = self.daemon.as_ref().map_or(0, |control| control.ctx.slots.serving().filter(scaled).count());
+            let instances = self.daemon.as_ref().map_or(0, |control| control.ctx.state.slots.serving().filter(scaled).count());
             if instances != count {
                 (count, since) = (instances, now);
             }
@@ -594,9 +594,14 @@ impl Episode {
         let rests = |state: &State| matches!(state, State::Running { .. } | State::Stopped | State::Errored);
         let state = self.machine.state.borrow();
         let nothing_beside = !state.has_zombies() && state.processes.values().all(|process| process.mark.is_some());
-        let are_well = control.ctx.slots.iter().all(|slot| !matches!(slot.durable.instance.state, State::Running { .. }) || is_well(slot));
-        let has_changed =
-            control.ctx.slots.iter().any(|slot| slot.durable.watch.changed && slot.durable.role == crate::state::store::Role::Serving);
+        let are_well =
+            control.ctx.state.slots.iter().all(|slot| !matches!(slot.durable.instance.state, State::Running { .. }) || is_well(slot));
+        let has_changed = control
+            .ctx
+            .state
+            .slots
+            .iter()
+            .any(|slot| slot.durable.watch.changed && slot.durable.role == crate::state::store::Role::Serving);
         !self.user.waits()
             && !has_changed
             && (!self.reach.has(Extra::Probes) || are_well)
@@ -605,6 +610,7 @@ impl Episode {
             && self.keeper.borrow().as_ref().is_some_and(|keeper| !keeper.has_unacknowledged())
             && control
                 .ctx
+                .state
                 .slots
                 .iter()
                 .all(|slot| rests(&slot.durable.instance.state) && slot.durable.role == crate::state::store::Role::Serving)

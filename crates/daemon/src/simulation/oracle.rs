@@ -55,7 +55,7 @@ impl Oracle {
         machine.state.borrow().network.broken.clone().map_or(Ok(()), Err)?;
         self.routing.after_turn(control)?;
         channels_are_whole(control, machine)?;
-        let length = rustix::fs::fstat(control.ctx.journal.fd()).map_or(0, |stat| stat.st_size as u64);
+        let length = rustix::fs::fstat(control.ctx.state.journal.fd()).map_or(0, |stat| stat.st_size as u64);
         let (former, turns) = self.looked_at;
         let nothing_new = keeper.as_ref().is_none_or(|keeper| keeper.acknowledged.is_empty());
         if length == former && turns < UNCHANGED_TURNS && nothing_new {
@@ -63,8 +63,8 @@ impl Oracle {
             return Ok(());
         }
         self.looked_at = (length, 0);
-        let written = self.reader.read(control.ctx.journal.fd());
-        let known = added_up(&control.ctx.slots, &control.ctx.boot_id, &control.features);
+        let written = self.reader.read(control.ctx.state.journal.fd());
+        let known = added_up(&control.ctx.state.slots, &control.ctx.state.boot_id, &control.features);
         let verdict = self.judge(&written, &known, keeper);
         self.reader.snapshot = written;
         verdict
@@ -136,7 +136,7 @@ impl Oracle {
         ensure!(!keeper.has_unacknowledged(), "the keeper keeps an end that nobody acknowledged");
         let state = machine.state.borrow();
         let mut mains = BTreeSet::new();
-        for slot in control.ctx.slots.iter() {
+        for slot in control.ctx.state.slots.iter() {
             let name = format!("{} ({}, {:?})", slot.spec().name, slot.durable.id, slot.durable.role);
             ensure!(slot.durable.role == Role::Serving, "{name} is left of a reload");
             match &slot.durable.instance.state {
@@ -152,8 +152,8 @@ impl Oracle {
                 other => return Err(format!("{name} does not come to rest: {other:?}")),
             }
         }
-        let written = journal(control.ctx.journal.fd());
-        let is_listed = |app: &String| control.ctx.slots.iter().any(|slot| slot.spec().name == *app);
+        let written = journal(control.ctx.state.journal.fd());
+        let is_listed = |app: &String| control.ctx.state.slots.iter().any(|slot| slot.spec().name == *app);
         let of_nobody: Vec<&String> = written.releases.keys().filter(|app| !is_listed(app)).collect();
         ensure!(of_nobody.is_empty(), "releases of {of_nobody:?}, which is not listed");
         let strangers: Vec<i32> = state.mains().filter(|pid| !mains.contains(pid)).collect();
@@ -163,7 +163,7 @@ impl Oracle {
         drop(state);
         self.scaling.at_rest(control, machine)?;
         for (app, intent) in user.intents() {
-            let mut of_app = control.ctx.slots.iter().filter(|slot| slot.spec().name == app).peekable();
+            let mut of_app = control.ctx.state.slots.iter().filter(|slot| slot.spec().name == app).peekable();
             match intent {
                 Intent::Unknown => {}
                 Intent::Gone => ensure!(of_app.peek().is_none(), "{app} was deleted and is listed"),
@@ -203,7 +203,7 @@ fn one_process_each(machine: &Machine) -> Verdict {
 /// Checks that a process that is wanted has somebody at the other end of its channel.
 fn channels_are_whole(control: &Control, machine: &Machine) -> Verdict {
     let state = machine.state.borrow();
-    for slot in control.ctx.slots.iter() {
+    for slot in control.ctx.state.slots.iter() {
         let (State::Starting { pid, .. } | State::Completing { pid, .. } | State::Running { pid, .. }) = slot.durable.instance.state else {
             continue;
         };

@@ -210,8 +210,8 @@ impl Network {
         if self.folder.is_none() {
             return;
         }
-        for (address, id) in control.ctx.checks.asking() {
-            let Some(slot) = control.ctx.slots.get(id) else { continue };
+        for (address, id) in control.ctx.io.checks.asking() {
+            let Some(slot) = control.ctx.state.slots.get(id) else { continue };
             if let Some(attempt) = self.attempt(address).filter(|attempt| attempt.meant.is_none()) {
                 attempt.meant = Some((id, slot.durable.unique_id.clone()));
             }
@@ -244,7 +244,7 @@ impl Network {
             let (Some(app), What::Health { state }) = (&event.app, &event.what) else { continue };
             let Some(asked) = self.apps.get(app) else { continue };
             let of_instance = |slot: &&Slot| slot.spec().name == *app && Some(slot.durable.pm_id) == event.id;
-            let slots: Vec<&Slot> = control.ctx.slots.iter().filter(of_instance).collect();
+            let slots: Vec<&Slot> = control.ctx.state.slots.iter().filter(of_instance).collect();
             let Some(health) = slots.first().and_then(|slot| health_of(slot.spec())) else { continue };
             let now_ms = event.at_ms - offset_ms;
             let is_own = |attempt: &&Attempt| match asked.is_worker {
@@ -277,7 +277,7 @@ impl Network {
 
     /// Everything that runs is known to be well, and is still asked.
     pub(super) fn at_rest(&self, control: &Control, now_ms: u64) -> Verdict {
-        for slot in control.ctx.slots.iter().filter(|slot| matches!(slot.durable.instance.state, Stage::Running { .. })) {
+        for slot in control.ctx.state.slots.iter().filter(|slot| matches!(slot.durable.instance.state, Stage::Running { .. })) {
             let (name, id) = (&slot.spec().name, slot.durable.id);
             let Some(asked) = self.apps.get(name) else { continue };
             ensure!(is_well(slot), "{name} ({id}) runs and is well, and known as {:?}", slot.live.health);
@@ -409,7 +409,7 @@ pub(super) struct Routing {
 impl Routing {
     /// Who is not ready gets nothing new while others of its port can have it.
     pub(super) fn after_turn(&mut self, control: &Control) -> Verdict {
-        let slots = || control.ctx.slots.iter().filter(|slot| !slot.live.worker.served_by.is_empty());
+        let slots = || control.ctx.state.slots.iter().filter(|slot| !slot.live.worker.served_by.is_empty());
         let is_ready = |slot: &&Slot| {
             slot.durable.role == Role::Serving && matches!(slot.durable.instance.state, Stage::Running { .. }) && !slot.live.unready
         };

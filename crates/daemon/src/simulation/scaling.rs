@@ -48,7 +48,7 @@ impl Scaling {
     /// The same load for more than a minute: there are as many as it needs.
     pub(super) fn at_rest(&self, control: &Control, machine: &Machine) -> Verdict {
         for (app, rules) in &self.rules {
-            let of_app = || control.ctx.slots.iter().filter(|slot| slot.spec().name == *app);
+            let of_app = || control.ctx.state.slots.iter().filter(|slot| slot.spec().name == *app);
             let count = of_app().count() as u64;
             // What a user stopped, or gave up, is left alone.
             if count == 0 || of_app().any(|slot| !matches!(slot.durable.instance.state, State::Running { .. })) {

@@ -178,7 +178,7 @@ impl Files {
     /// Whatever runs was started after the last change.
     pub(super) fn at_rest(&self, control: &Control, machine: &Machine) -> Verdict {
         let state = machine.state.borrow();
-        for slot in control.ctx.slots.iter().filter(|slot| slot.spec().watch.on) {
+        for slot in control.ctx.state.slots.iter().filter(|slot| slot.spec().watch.on) {
             let name = &slot.spec().name;
             let (Some(app), State::Running { pid, .. }) = (self.apps.get(name), &slot.durable.instance.state) else { continue };
             let Some(started_ms) = state.processes.get(pid).map(|process| (process.process().start_ticks + 1) * 10) else { continue };
@@ -191,7 +191,7 @@ impl Files {
 
 /// True if the daemon has taken changes for the app's own: it says so once.
 pub(super) fn has_habit(control: &Control, app: &str) -> bool {
-    let log = fs::read_to_string(control.ctx.log.path()).unwrap_or_default();
+    let log = fs::read_to_string(control.ctx.io.log.path()).unwrap_or_default();
     log.lines().any(|line| line.contains(&format!("App {app} writes ")))
 }
 

@@ -21,7 +21,7 @@ struct Asked {
 impl Control {
     /// Requests from the keeper what features need.
     pub(crate) fn ask_for_children(&mut self) {
-        for child in std::mem::take(&mut self.ctx.children) {
+        for child in std::mem::take(&mut self.ctx.outbox.children) {
             let key = child.key;
             match self.ask_for(child) {
                 Ok(Asked { group, log_start }) => self.is_of_feature(key, ChildEvent::Asked { group: group.as_deref(), log_start }),
@@ -32,9 +32,9 @@ impl Control {
 
     fn ask_for(&mut self, child: ChildRequest) -> Result<Asked, SpawnFailure> {
         let ChildRequest { key, spec, mark, out } = child;
-        let home = self.ctx.settings.home.to_string_lossy().into_owned();
-        let Some(slot) = self.ctx.slots.get(spec.slot) else { return Err(failure("its app was deleted", 0)) };
-        let program = command_program(slot, &spec, &mark, &home, &self.ctx.settings)?;
+        let home = self.ctx.io.settings.home.to_string_lossy().into_owned();
+        let Some(slot) = self.ctx.state.slots.get(spec.slot) else { return Err(failure("its app was deleted", 0)) };
+        let program = command_program(slot, &spec, &mark, &home, &self.ctx.io.settings)?;
         let outputs = if spec.output == Output::Nowhere { None } else { self.outputs_beside(spec.slot)? };
         let (mut fds, mut targets): (Vec<OwnedFd>, Vec<i32>) = (Vec::new(), Vec::new());
         let mut give = |fd: OwnedFd, target: i32| {
@@ -48,12 +48,12 @@ impl Control {
             stdout = stdout.or(Some(outputs.out));
         }
         stdout.into_iter().for_each(|stdout| give(stdout, 1));
-        let group = self.ctx.groups.open_for_command((key >> 32) as u32, &mark);
+        let group = self.ctx.state.groups.open_for_command((key >> 32) as u32, &mark);
         let group = group.map(|(path, folder)| {
             give(folder, CGROUP_TARGET);
             path
         });
-        self.ctx.keeper.send_with(ToKeeper::Spawn(Box::new(SpawnRequest { key, spec: program, targets })), fds);
+        self.ctx.io.keeper.send_with(ToKeeper::Spawn(Box::new(SpawnRequest { key, spec: program, targets })), fds);
         Ok(Asked { group, log_start })
     }
 }

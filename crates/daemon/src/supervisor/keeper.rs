@@ -13,12 +13,12 @@ impl Control {
     /// Takes all reports of the keeper.
     pub(crate) fn on_keeper(&mut self, writable: bool) {
         if writable {
-            self.ctx.keeper.flush(&self.ctx.reactor);
+            self.ctx.io.keeper.flush(&self.ctx.io.reactor);
         }
         let mut messages = Vec::new();
         let lost = loop {
-            match self.ctx.keeper.receive() {
-                Ok(Some((FromKeeper::Keep { name }, fds))) => self.ctx.anchor = fds.into_iter().next().map(|fd| (name, fd)),
+            match self.ctx.io.keeper.receive() {
+                Ok(Some((FromKeeper::Keep { name }, fds))) => self.ctx.io.anchor = fds.into_iter().next().map(|fd| (name, fd)),
                 Ok(Some((message, _))) => messages.push(message),
                 Ok(None) => break None,
                 Err(error) => break Some(error),
@@ -34,7 +34,7 @@ impl Control {
 
     /// Handles starts that could not even be requested: they have failed. True when there were any.
     pub(crate) fn on_unsent(&mut self) -> bool {
-        let unsent = self.ctx.keeper.take_unsent();
+        let unsent = self.ctx.io.keeper.take_unsent();
         let any = !unsent.is_empty();
         for (key, errno) in unsent {
             self.take_message(FromKeeper::SpawnFailed { key, step: "send".to_owned(), errno });
@@ -55,13 +55,13 @@ impl Control {
                     return;
                 }
                 let (id, inc) = split_key(key);
-                let step = self.ctx.slots.get(id).map_or_else(|| step.clone(), |slot| slot.explain(&step, errno));
+                let step = self.ctx.state.slots.get(id).map_or_else(|| step.clone(), |slot| slot.explain(&step, errno));
                 self.process_is_gone(id, inc);
-                let failure = self.ctx.fds.explain(SpawnFailure { step, errno });
+                let failure = self.ctx.io.fds.explain(SpawnFailure { step, errno });
                 self.dispatch_event(id, Event::SpawnFailed { inc, failure });
             }
             FromKeeper::Exited { key, pid, ending, .. } => {
-                let ending = self.ctx.keeper.known_ending(key, ending);
+                let ending = self.ctx.io.keeper.known_ending(key, ending);
                 // Whoever it was: what the kernel killed for its memory is not counted again with the next end.
                 let exit = self.ctx.exit_report(ending);
                 if self.is_of_feature(key, ChildEvent::Exited(ending)) {
@@ -70,21 +70,21 @@ impl Control {
                 let (id, inc) = split_key(key);
                 // It may have handed over before it ended.
                 self.read_to_the_end(id);
-                if self.ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.is_former(inc, pid)) {
+                if self.ctx.state.slots.get(id).is_some_and(|slot| slot.durable.instance.is_former(inc, pid)) {
                     return;
                 }
                 self.exited(id, inc, exit);
-                self.ctx.effects.push(Work::Ack(key));
+                self.ctx.outbox.effects.push(Work::Ack(key));
             }
             FromKeeper::Signal { signal } => self.on_signal(signal),
             FromKeeper::Retire => {
-                self.ctx.ending = Some(crate::engine::Ending::Retire);
+                self.ctx.outbox.shutdown.ending = Some(crate::engine::Ending::Retire);
             }
             FromKeeper::HoldFailed { name, errno } => {
                 let why = std::io::Error::from_raw_os_error(errno);
-                self.ctx.log.error_once("hold", format_args!("the keeper cannot hold {name}: {why}; it would be lost with the daemon"));
+                self.ctx.io.log.error_once("hold", format_args!("the keeper cannot hold {name}: {why}; it would be lost with the daemon"));
             }
-            FromKeeper::Ping => self.ctx.keeper.send(ToKeeper::Pong),
+            FromKeeper::Ping => self.ctx.io.keeper.send(ToKeeper::Pong),
             FromKeeper::Pong
             | FromKeeper::UpgradeFailed { .. }
             | FromKeeper::OrphanExited { .. }
@@ -105,10 +105,10 @@ impl Control {
 
     fn spawned(&mut self, key: u64, pid: i32, start_ticks: u64) {
         let (id, inc) = split_key(key);
-        let Some(slot) = self.ctx.slots.get_mut(id) else { return };
+        let Some(slot) = self.ctx.state.slots.get_mut(id) else { return };
         if slot.durable.instance.is_former(inc, pid) {
             // It was faster than this message, and has handed over already.
-            return self.ctx.slots.note_former_leader(id, ProcRef { pid, start_ticks });
+            return self.ctx.state.slots.note_former_leader(id, ProcRef { pid, start_ticks });
         }
         slot.durable.start_ticks = start_ticks;
         self.dispatch_event(id, Event::Spawned { inc, pid });
@@ -122,7 +122,7 @@ impl Control {
     /// Releases what was made for a process.
     fn process_is_gone(&mut self, id: u32, inc: u32) {
         // An end that is reported twice, because somebody requested it meanwhile, is not the end of the process that came after it.
-        if self.ctx.slots.get(id).is_some_and(|slot| slot.is_newest(inc)) {
+        if self.ctx.state.slots.get(id).is_some_and(|slot| slot.is_newest(inc)) {
             self.features.on_process_gone(&mut self.ctx, id, inc);
         }
         self.dispatch();
@@ -131,10 +131,10 @@ impl Control {
     /// Handles the end of the main process of an instance.
     pub(crate) fn exited(&mut self, id: u32, inc: u32, mut exit: ExitReport) {
         let killed = matches!(exit.ending, Ending::Signal { signal: KILL, .. });
-        exit.oom |= killed && self.ctx.slots.get(id).is_some_and(Slot::was_short_of_memory);
+        exit.oom |= killed && self.ctx.state.slots.get(id).is_some_and(Slot::was_short_of_memory);
         self.process_is_gone(id, inc);
         self.dispatch_event(id, Event::Exited { inc, exit });
-        self.ctx.slots.hand_down_exit(id, inc);
+        self.ctx.state.slots.hand_down_exit(id, inc);
     }
 
     /// Handles SIGTERM and friends, sent to the keeper or to the daemon itself.

@@ -14,20 +14,20 @@ impl Control {
     /// Dispatches one event to an instance. What it decides is journaled and done with the next [`Control::settle`].
     pub(crate) fn dispatch_event(&mut self, id: u32, event: Event) {
         let _at = crate::platform::incident::working_on(id);
-        let Some(slot) = self.ctx.slots.get_mut(id) else { return };
+        let Some(slot) = self.ctx.state.slots.get_mut(id) else { return };
         let before = slot.durable.instance.status();
         let effects = slot.durable.instance.step(&slot.live.policy, event.clone(), self.ctx.now);
         let transitions = transitions(&effects);
         let gone = slot.durable.instance.state == State::Gone;
-        self.ctx.slots.changed(id);
+        self.ctx.state.slots.changed(id);
         let (hooks, spawns) = (hooks(&effects), spawns(&effects));
         for effect in effects {
             if !matches!(effect, Effect::Hook { .. } | Effect::CancelHook { .. }) {
-                self.ctx.effects.push(Work::Effect(id, effect));
+                self.ctx.outbox.effects.push(Work::Effect(id, effect));
             }
         }
         if gone {
-            self.ctx.effects.push(Work::Effect(id, Effect::Notify(ostler_core::lifecycle::Transition::Deleted)));
+            self.ctx.outbox.effects.push(Work::Effect(id, Effect::Notify(ostler_core::lifecycle::Transition::Deleted)));
         }
         let step = InstanceStep { id, event: &event, before, transitions: &transitions, hooks: &hooks, spawns };
         self.features.on_step(&mut self.ctx, &step);
@@ -41,14 +41,14 @@ impl Control {
             Effect::Spawn { inc } => match self.spawn(id, inc) {
                 Ok(requested) => return requested,
                 Err(failure) => {
-                    let failure = self.ctx.fds.explain(failure);
+                    let failure = self.ctx.io.fds.explain(failure);
                     // What was prepared is of no use any more.
                     self.features.on_process_gone(&mut self.ctx, id, inc);
                     self.ctx.event(id, Event::SpawnFailed { inc, failure });
                 }
             },
             Effect::Follow { inc, pid } => {
-                if self.ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.pid() == Some(pid)) {
+                if self.ctx.state.slots.get(id).is_some_and(|slot| slot.durable.instance.pid() == Some(pid)) {
                     self.features.on_follow(&mut self.ctx, id, inc);
                 }
             }
@@ -59,8 +59,8 @@ impl Control {
                 }
             }
             Effect::ShutdownMessage { inc, fallback_signal, scope } => {
-                let Some(slot) = self.ctx.slots.get_mut(id) else { return false };
-                let sent = slot.live.ipc.as_mut().is_some_and(|ipc| ipc.send_message(&self.ctx.reactor, &"shutdown".into(), None));
+                let Some(slot) = self.ctx.state.slots.get_mut(id) else { return false };
+                let sent = slot.live.ipc.as_mut().is_some_and(|ipc| ipc.send_message(&self.ctx.io.reactor, &"shutdown".into(), None));
                 if !sent {
                     self.signal(id, inc, fallback_signal, scope);
                 }
@@ -81,11 +81,11 @@ impl Control {
     /// The keeper signals main process and group: it knows which pids are still its children. Who left the group is found in
     /// the process table, and signalled by a descriptor that cannot be confused with another process.
     fn signal(&mut self, id: u32, inc: u32, signal: i32, scope: Scope) {
-        let Some(slot) = self.ctx.slots.get(id) else { return };
+        let Some(slot) = self.ctx.state.slots.get(id) else { return };
         let key = slot.key(inc);
         let was_seen = match scope {
             Scope::Leader => {
-                self.ctx.keeper.kill(key, signal, false);
+                self.ctx.io.keeper.kill(key, signal, false);
                 false
             }
             Scope::Tree => {
@@ -95,9 +95,9 @@ impl Control {
                     let _ = process.signal(signal);
                 }
                 if signal == KILL {
-                    self.ctx.slots.get_mut(id).into_iter().for_each(Slot::kill_group);
+                    self.ctx.state.slots.get_mut(id).into_iter().for_each(Slot::kill_group);
                 }
-                self.ctx.keeper.kill(key, signal, outside.leads_group);
+                self.ctx.io.keeper.kill(key, signal, outside.leads_group);
                 outside.main_was_seen
             }
         };
@@ -108,26 +108,26 @@ impl Control {
 
     /// Requests a process. False: there is nothing to start any more.
     fn spawn(&mut self, id: u32, inc: u32) -> Result<bool, SpawnFailure> {
-        if !self.ctx.fds.has_room() {
-            return Err(self.ctx.fds.refusal());
+        if !self.ctx.io.fds.has_room() {
+            return Err(self.ctx.io.fds.refusal());
         }
-        let Some(slot) = self.ctx.slots.get(id) else { return Ok(false) };
+        let Some(slot) = self.ctx.state.slots.get(id) else { return Ok(false) };
         let mut beside = Beside { account: account(slot.spec())?, ..Beside::default() };
         self.features.on_prepare(&mut self.ctx, id, inc, &mut beside)?;
         let Some(outputs) = beside.outputs.take() else { return Ok(false) };
         let (log_start, log_files) = (outputs.sizes, outputs.files);
-        let Some(slot) = self.ctx.slots.get(id) else { return Ok(false) };
-        let prepared = super::spawn::prepare(slot, inc, outputs, beside, &self.ctx.settings)?;
+        let Some(slot) = self.ctx.state.slots.get(id) else { return Ok(false) };
+        let prepared = super::spawn::prepare(slot, inc, outputs, beside, &self.ctx.io.settings)?;
         self.features.on_birth(&mut self.ctx, id);
-        let Some(slot) = self.ctx.slots.get_mut(id) else { return Ok(false) };
+        let Some(slot) = self.ctx.state.slots.get_mut(id) else { return Ok(false) };
         slot.durable.former_leaders.clear();
         slot.durable.log_start = log_start;
         slot.durable.log_files = log_files;
         slot.live.script_runs = false;
-        slot.live.node = prepared.node.and_then(|(program, user)| self.ctx.node_versions.ask(&program, user));
+        slot.live.node = prepared.node.and_then(|(program, user)| self.ctx.io.node_versions.ask(&program, user));
         slot.live.cpu = crate::platform::sample::CpuHistory::default();
         slot.live.spawned_ms = Some(self.ctx.now.mono_ms);
-        self.ctx.keeper.send_with(ToKeeper::Spawn(prepared.request), prepared.fds);
+        self.ctx.io.keeper.send_with(ToKeeper::Spawn(prepared.request), prepared.fds);
         Ok(true)
     }
 
@@ -140,11 +140,11 @@ impl Control {
 
     /// Removes a deleted instance from the tables.
     fn forget(&mut self, id: u32) {
-        if self.ctx.slots.remove(id).is_none() {
+        if self.ctx.state.slots.remove(id).is_none() {
             return;
         }
         // Ids are used again when the list is empty: nothing of this one may be left.
         self.features.on_forgotten(&mut self.ctx, id);
-        self.ctx.complaints.forget(id);
+        self.ctx.state.complaints.forget(id);
     }
 }

@@ -32,22 +32,22 @@ impl Native {
     /// Takes new clients.
     fn accept(&mut self, ctx: &mut Ctx) {
         let own_uid = rustix::process::geteuid().as_raw();
-        if let Err(error) = self.clients.accept(&ctx.listener, &ctx.reactor, own_uid) {
+        if let Err(error) = self.clients.accept(&ctx.io.listener, &ctx.io.reactor, own_uid) {
             // Out of descriptors, most likely: whoever waits at the door is taken when one is free. Looking away for a moment keeps the
             // loop from turning at full speed.
-            ctx.log.error_once("accept", format_args!("cannot accept a client: {error}"));
-            ctx.reactor.remove(&ctx.listener);
-            ctx.timers.set(Self::LISTEN_AGAIN, Some(ctx.now.mono_ms + DEAF_MS));
+            ctx.io.log.error_once("accept", format_args!("cannot accept a client: {error}"));
+            ctx.io.reactor.remove(&ctx.io.listener);
+            ctx.outbox.timers.set(Self::LISTEN_AGAIN, Some(ctx.now.mono_ms + DEAF_MS));
         }
     }
 
     /// Takes clients again after a pause.
     fn listen_again(ctx: &mut Ctx) {
-        match ctx.reactor.add(&ctx.listener, LISTENER) {
+        match ctx.io.reactor.add(&ctx.io.listener, LISTENER) {
             Ok(()) => {}
             // It is another socket by now, which is watched.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(_) => ctx.timers.set(Self::LISTEN_AGAIN, Some(ctx.now.mono_ms + DEAF_MS)),
+            Err(_) => ctx.outbox.timers.set(Self::LISTEN_AGAIN, Some(ctx.now.mono_ms + DEAF_MS)),
         }
     }
 
@@ -71,7 +71,7 @@ impl Native {
             follower.subscribed = Some(id);
         }
         let Some(after) = after else { return };
-        let (missed, events) = ctx.events.after(Some(after));
+        let (missed, events) = ctx.state.events.after(Some(after));
         let missed = missed.map(Response::Missed);
         for response in missed.into_iter().chain(events.into_iter().map(Response::Happened)) {
             ctx.reply(client, id, response);
@@ -99,7 +99,7 @@ impl Native {
     /// Queues final answers: the copies of the state were written by now, or could not be.
     fn finish(&mut self, ctx: &Ctx) {
         for (client, request, response) in std::mem::take(&mut self.done) {
-            if let (Response::Done { .. }, false, Some(trouble)) = (&response, ctx.is_ending(), ctx.state_file.trouble()) {
+            if let (Response::Done { .. }, false, Some(trouble)) = (&response, ctx.is_ending(), ctx.state.state_file.trouble()) {
                 self.clients.answer(client, request, Response::Progress(Progress::Warning(trouble)));
             }
             self.clients.answer(client, request, response);
@@ -112,7 +112,7 @@ fn hello(ctx: &Ctx) -> Response {
         protocol: ostler_proto::control::PROTOCOL,
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id().cast_signed(),
-        keeper_pid: ctx.keeper.pid(),
+        keeper_pid: ctx.io.keeper.pid(),
         read_only: false,
     }
 }
@@ -150,7 +150,7 @@ impl Native {
         if !self.clients.are_listening(topic) {
             return;
         }
-        let Some(slot) = ctx.slots.get(id) else { return };
+        let Some(slot) = ctx.state.slots.get(id) else { return };
         let (app, id) = (slot.spec().name.clone(), slot.durable.pm_id);
         self.clients.tell(&Said { at_ms: ctx.now.wall_ms, app, id, topic: topic.clone(), data: data.clone() });
     }
@@ -158,8 +158,8 @@ impl Native {
     pub(crate) fn on_turn_end(&mut self, ctx: &mut Ctx) {
         self.answer(ctx);
         self.finish(ctx);
-        self.clients.flush(&ctx.reactor, ctx.now.mono_ms);
-        ctx.timers.set(Self::CLIENTS, self.clients.deadline_ms());
+        self.clients.flush(&ctx.io.reactor, ctx.now.mono_ms);
+        ctx.outbox.timers.set(Self::CLIENTS, self.clients.deadline_ms());
     }
 
     pub(crate) fn on_leave(&mut self, ctx: &mut Ctx, _ending: Ending) {

@@ -154,7 +154,7 @@ pub(super) fn shown(value: &Value) -> String {
 
 pub(super) fn slot_of<'a>(ctx: &'a Ctx, value: &Value) -> Option<&'a Slot> {
     let id = id_number(value)?;
-    ctx.slots.serving().find(|slot| slot.durable.pm_id == id)
+    ctx.state.slots.serving().find(|slot| slot.durable.pm_id == id)
 }
 
 /// The instance, or PM2's word for that there is none, with its number in place of `{}`.
@@ -181,7 +181,7 @@ fn act(action: Action, id: u32, command: &str, change: Option<Change>) -> Step {
 
 fn prepare(ctx: &Ctx, env: &Value) -> Result<Plan, String> {
     let map = env.as_object().ok_or("prepare: expected an object")?;
-    let home = ctx.settings.home.to_string_lossy();
+    let home = ctx.io.settings.home.to_string_lossy();
     let Prepared { mut spec, vars } = pm2::prepared(map, &home, ostler_sys::machine::cpus::available())?;
     spec.version = Some(version_of(&spec, Rights::look_up(&spec).user()));
     let start = Request::Start {
@@ -250,7 +250,7 @@ fn again(ctx: &Ctx, opts: &Value, action: Action, command: &str) -> Result<Plan,
 fn change(ctx: &Ctx, slot: &Slot, env: &Map<String, Value>) -> Result<Option<Change>, String> {
     let none = Map::new();
     let conf = env.get("current_conf").and_then(Value::as_object).unwrap_or(&none);
-    let present = super::results::pm2_env(&slot.detail(&ctx.settings));
+    let present = super::results::pm2_env(&slot.detail(&ctx.io.settings));
     let mut specs: Vec<_> = pm2::reconfigured(slot.spec(), &present, conf)?.into_iter().collect();
     // The description as it was has the version of the last start.
     specs.iter_mut().for_each(|spec| spec.version = Some(version_of(spec, Rights::of(spec).user())));
@@ -278,7 +278,7 @@ fn duplicate(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
 fn reset(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
     let number = known(ctx, id, "{} id unknown")?.durable.pm_id;
     let mut steps = VecDeque::from([act(Action::Reset, number, "resetMetaProcessId", None)]);
-    steps.extend(ctx.slots.serving().map(|slot| Step::Look(Some(slot.durable.pm_id))));
+    steps.extend(ctx.state.slots.serving().map(|slot| Step::Look(Some(slot.durable.pm_id))));
     Ok(Plan { steps, ..Plan::of([], Outcome::Each(Form::Formatted)) })
 }
 
@@ -301,7 +301,7 @@ fn signal(ctx: &Ctx, opts: &Value) -> Result<Plan, String> {
         (None, ..) => return Err(UNKNOWN_SIGNAL.into()),
     };
     let mut steps = VecDeque::from([Step::Ask(Request::Signal { signal, target })]);
-    steps.extend(ctx.slots.serving().map(|slot| Step::Look(Some(slot.durable.pm_id))));
+    steps.extend(ctx.state.slots.serving().map(|slot| Step::Look(Some(slot.durable.pm_id))));
     Ok(Plan { steps, ..Plan::of([], Outcome::Each(Form::Formatted)) })
 }
 
@@ -309,7 +309,7 @@ fn signal(ctx: &Ctx, opts: &Value) -> Result<Plan, String> {
 fn is_there(ctx: &Ctx, name: &str) -> bool {
     let is_called =
         |slot: &Slot| [slot.spec().name.as_str(), &slot.spec().namespace, "all"].contains(&name) || slot.durable.pm_id.to_string() == name;
-    ctx.slots.serving().any(is_called)
+    ctx.state.slots.serving().any(is_called)
 }
 
 /// A line for the standard input of an app, as it is.
@@ -332,7 +332,7 @@ fn watch(ctx: &Ctx, value: Option<&Value>, on: Option<bool>) -> Result<Plan, Str
         (None, Value::String(name)) => slot.spec().name == *name,
         (None, _) => false,
     };
-    let slots: Vec<u32> = ctx.slots.serving().filter(is_meant).map(|slot| slot.durable.id).collect();
+    let slots: Vec<u32> = ctx.state.slots.serving().filter(is_meant).map(|slot| slot.durable.id).collect();
     if slots.is_empty() {
         return Err("process id doesnt exists".into());
     }
@@ -344,7 +344,7 @@ fn stop_watching(ctx: &Ctx, method: &Value, value: Option<&Value>) -> Plan {
     let is_all = matches!(method.as_str(), Some("stopAll" | "deleteAll"));
     let id = value.and_then(|value| id_number(value.get("id").unwrap_or(value)));
     let is_meant = |slot: &&Slot| is_all || Some(slot.durable.pm_id) == id;
-    let slots: Vec<u32> = ctx.slots.serving().filter(is_meant).map(|slot| slot.durable.id).collect();
+    let slots: Vec<u32> = ctx.state.slots.serving().filter(is_meant).map(|slot| slot.durable.id).collect();
     let steps = if slots.is_empty() { VecDeque::new() } else { [Step::Watch(slots, Some(false))].into() };
     Plan { steps, ..Plan::value(json!({ "success": true })) }
 }
@@ -371,9 +371,9 @@ fn notify(ctx: &Ctx, opts: &Value) -> Result<Plan, String> {
 /// What PM2's `report` shows of its daemon, without the values of its environment: nobody needs those who may not read them anyway.
 fn report(ctx: &Ctx) -> Value {
     let env: Map<String, Value> = std::env::vars_os().filter_map(|(name, _)| Some((name.into_string().ok()?, "***".into()))).collect();
-    let running = ctx.slots.serving().filter(|slot| !matches!(slot.durable.instance.state, State::Gone)).count();
+    let running = ctx.state.slots.serving().filter(|slot| !matches!(slot.durable.instance.state, State::Gone)).count();
     json!({
-        "pm2_version": ctx.settings.pm2_version,
+        "pm2_version": ctx.io.settings.pm2_version,
         "node_version": "N/A",
         "node_path": "N/A",
         "argv0": "ostler",
@@ -383,7 +383,7 @@ fn report(ctx: &Ctx) -> Value {
         "gid": rustix::process::getgid().as_raw(),
         "env": env,
         "managed_apps": running,
-        "started_at": ctx.settings.started_ms,
+        "started_at": ctx.io.settings.started_ms,
     })
 }
 

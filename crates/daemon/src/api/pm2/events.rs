@@ -44,7 +44,7 @@ pub(super) fn of_event(ctx: &Ctx, event: &Event) -> Vec<Value> {
     if words.is_empty() {
         return Vec::new();
     }
-    let mut process = match ctx.slots.serving().find(|slot| slot.durable.pm_id == id) {
+    let mut process = match ctx.state.slots.serving().find(|slot| slot.durable.pm_id == id) {
         Some(slot) => process(ctx, slot),
         // It is out of the list.
         None => Map::from_iter([("pm_id".into(), id.into()), ("name".into(), event.app.clone().into())]),
@@ -58,7 +58,7 @@ pub(super) fn of_event(ctx: &Ctx, event: &Event) -> Vec<Value> {
 
 /// Attributes of an instance, without its environment.
 fn process(ctx: &Ctx, slot: &Slot) -> Map<String, Value> {
-    let mut process = pm2_env(&slot.detail(&ctx.settings));
+    let mut process = pm2_env(&slot.detail(&ctx.io.settings));
     process.shift_remove("env");
     process
 }

@@ -110,7 +110,7 @@ impl LogLines {
     pub(super) fn give_up_left(&mut self, ctx: &mut Ctx) {
         let (now_ms, is_running) = (ctx.now.mono_ms, self.running.is_some());
         if self.left.take_if(|(_, until)| *until <= now_ms && !is_running).is_some() {
-            ctx.keeper.drop_held(HELD);
+            ctx.io.keeper.drop_held(HELD);
         }
         // A reader that was told of it has not begun yet: somebody is back.
         self.left.iter_mut().filter(|_| is_running).for_each(|(_, until)| *until = now_ms + RETURN_MS);
@@ -138,28 +138,28 @@ impl LogLines {
         self.back_since_ms = None;
         self.met.clear();
         if self.ledger.take().is_some() {
-            ctx.keeper.drop_held(HELD);
+            ctx.io.keeper.drop_held(HELD);
         }
     }
 
     /// Starts it: lines from now on, or from where the last one ended, here or in the former daemon.
     pub(super) fn start(&mut self, ctx: &Ctx, source: Source) -> io::Result<()> {
         let known = self.known_places(ctx);
-        let files: BTreeSet<String> = ctx.slots.iter().flat_map(paths).collect();
+        let files: BTreeSet<String> = ctx.state.slots.iter().flat_map(paths).collect();
         let paths_known = files.iter().cloned().chain(known.iter().flat_map(|known| &known.files).map(|place| place.path.clone()));
         let paths_known = paths_known.collect();
-        let (home, at_ms) = (ctx.settings.home.clone(), ctx.now.wall_ms);
+        let (home, at_ms) = (ctx.io.settings.home.clone(), ctx.now.wall_ms);
         let (pipe, output) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         rustix::io::ioctl_fionbio(&pipe, true)?;
         let memory = File::from(memfd::create("ostler-log-places")?);
         let input = ReaderInput::of(memory.try_clone()?);
-        ctx.reactor.add(&pipe, source)?;
+        ctx.io.reactor.add(&pipe, source)?;
         let told = move || known.unwrap_or_else(|| LogPlaces { at_ms, files: places(files, at_ms) });
         let begin = move || begin(&home, &told(), memory, output);
         let thread = match threads::spawn("log-reader".into(), STACK, begin) {
             Ok(thread) => thread,
             Err(error) => {
-                ctx.reactor.remove(&pipe);
+                ctx.io.reactor.remove(&pipe);
                 return Err(error);
             }
         };
@@ -177,20 +177,20 @@ impl LogLines {
         }
         let left = &self.left.as_ref()?.0;
         // What an app began to write to just before the former daemon was killed.
-        Some(with_others(left.places.clone(), ctx.slots.iter().flat_map(|slot| starts(slot, ctx.now.wall_ms))))
+        Some(with_others(left.places.clone(), ctx.state.slots.iter().flat_map(|slot| starts(slot, ctx.now.wall_ms))))
     }
 
     /// Tells the reader the lengths of the log files of an app that is about to start: what they
     /// have by now was written by an app of the past.
     pub(super) fn meet(&mut self, ctx: &mut Ctx, id: u32) {
-        let (Some(running), Some(slot)) = (&mut self.running, ctx.slots.get(id)) else { return };
+        let (Some(running), Some(slot)) = (&mut self.running, ctx.state.slots.get(id)) else { return };
         for path in paths(slot) {
             if !running.known.insert(path.clone()) {
                 continue;
             }
             let place = place(path, ctx.now.wall_ms).unwrap_or_else(|absent| absent);
             if let Err(error) = running.input.push(&place) {
-                ctx.log.error_once("log-reader-input", format_args!("PM2's clients may get old lines of logs once more: {error}"));
+                ctx.io.log.error_once("log-reader-input", format_args!("PM2's clients may get old lines of logs once more: {error}"));
             }
             self.met.push(place);
         }
@@ -249,9 +249,9 @@ impl LogLines {
             noted = noted.and(ledger.note(rest, peers.delivered()));
         }
         if let Err(error) = noted {
-            ctx.log.error_once("pm2-lines", format_args!("PM2's clients may miss lines of logs if the daemon is killed: {error}"));
+            ctx.io.log.error_once("pm2-lines", format_args!("PM2's clients may miss lines of logs if the daemon is killed: {error}"));
             self.ledger = None;
-            ctx.keeper.drop_held(HELD);
+            ctx.io.keeper.drop_held(HELD);
         }
     }
 
@@ -261,7 +261,7 @@ impl LogLines {
         account.settle(u64::MAX);
         let mut ledger = Ledger::new(account)?;
         peers.count_anew(&mut ledger.sends);
-        ctx.keeper.hold(HELD, ledger.as_fd());
+        ctx.io.keeper.hold(HELD, ledger.as_fd());
         (self.ledger, self.left) = (Some(ledger), None);
         Ok(())
     }

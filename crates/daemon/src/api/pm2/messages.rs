@@ -37,7 +37,7 @@ pub(super) fn action(ctx: &Ctx, cmd: &Value) -> Result<Plan, String> {
         }
         (None, Some(name)) => {
             let wanted = |slot: &&Slot| is_named(slot, name) && slot.hears() && slot.offers(action);
-            ctx.slots.serving().filter(wanted).map(|slot| slot.durable.id).collect()
+            ctx.state.slots.serving().filter(wanted).map(|slot| slot.durable.id).collect()
         }
         (None, None) => return Err("method requires name or id field".into()),
     };

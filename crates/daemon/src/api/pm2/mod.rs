@@ -120,7 +120,7 @@ impl Pm2Sockets {
         for (key, kind) in KINDS.into_iter().enumerate() {
             if let Some(socket) = self.sockets.get(kind) {
                 // Watched already is fine.
-                let _ = ctx.reactor.add(&socket.fd, Source::Feature(Self::NAME, key as u64));
+                let _ = ctx.io.reactor.add(&socket.fd, Source::Feature(Self::NAME, key as u64));
             }
         }
     }
@@ -134,8 +134,8 @@ impl Pm2Sockets {
                 self.log_dropped(ctx, dropped);
             }
             Err(errno) => {
-                ctx.log.error_once("log-reader", format_args!("the reader of logs for PM2's clients has ended: {errno}"));
-                self.lines.stop(&ctx.reactor);
+                ctx.io.log.error_once("log-reader", format_args!("the reader of logs for PM2's clients has ended: {errno}"));
+                self.lines.stop(&ctx.io.reactor);
                 self.read_again_ms = ctx.now.mono_ms + AGAIN_MS;
             }
         }
@@ -147,16 +147,18 @@ impl Pm2Sockets {
         let now_ms = ctx.now.mono_ms;
         match (self.peers.has_subscribers(), self.lines.is_running()) {
             (true, false)
-                if ctx.ending.is_none() && now_ms >= self.read_again_ms && self.lines.are_all_back(self.peers.subscribers(), now_ms) =>
+                if ctx.outbox.shutdown.ending.is_none()
+                    && now_ms >= self.read_again_ms
+                    && self.lines.are_all_back(self.peers.subscribers(), now_ms) =>
             {
                 if let Err(error) = self.lines.start(ctx, source) {
-                    ctx.log.error_once("log-reader", format_args!("PM2's clients get no lines of logs: {error}"));
+                    ctx.io.log.error_once("log-reader", format_args!("PM2's clients get no lines of logs: {error}"));
                     self.read_again_ms = ctx.now.mono_ms + AGAIN_MS;
                 }
             }
-            (false, is_running) if ctx.ending.is_none() => {
+            (false, is_running) if ctx.outbox.shutdown.ending.is_none() => {
                 if is_running {
-                    self.lines.stop(&ctx.reactor);
+                    self.lines.stop(&ctx.io.reactor);
                 }
                 self.lines.forget(ctx);
             }
@@ -164,14 +166,14 @@ impl Pm2Sockets {
         }
         let waiting = self.peers.most_waiting();
         if !self.lines.is_paused() && waiting > PAUSE_BYTES {
-            self.lines.pause(true, &ctx.reactor, source);
-            ctx.timers.set(Self::STALLED, Some(ctx.now.mono_ms + STALLED_MS));
+            self.lines.pause(true, &ctx.io.reactor, source);
+            ctx.outbox.timers.set(Self::STALLED, Some(ctx.now.mono_ms + STALLED_MS));
         } else if self.lines.is_paused() && waiting <= PAUSE_BYTES / 2 {
-            self.lines.pause(false, &ctx.reactor, source);
-            ctx.timers.set(Self::STALLED, None);
+            self.lines.pause(false, &ctx.io.reactor, source);
+            ctx.outbox.timers.set(Self::STALLED, None);
         }
         if self.lines.reap() || self.peers.has_subscribers() && !self.lines.is_running() {
-            ctx.timers.set_if_none(Self::REAP, ctx.now.mono_ms + REAP_MS);
+            ctx.outbox.timers.set_if_none(Self::REAP, ctx.now.mono_ms + REAP_MS);
         }
     }
 
@@ -181,38 +183,38 @@ impl Pm2Sockets {
         if let Some(ledger) = &mut ledger {
             self.peers.count(&mut ledger.sends);
         }
-        self.peers.flush(&ctx.reactor, ledger.map(|ledger| &mut ledger.sends));
+        self.peers.flush(&ctx.io.reactor, ledger.map(|ledger| &mut ledger.sends));
     }
 
     fn log_dropped(&self, ctx: &mut Ctx, pids: Vec<i32>) {
         for pid in pids {
-            ctx.log.line(format_args!("process {pid} does not read the events of pub.sock: it is dropped, and may connect again"));
+            ctx.io.log.line(format_args!("process {pid} does not read the events of pub.sock: it is dropped, and may connect again"));
         }
     }
 
     /// Brings back files that are gone.
     fn look(&mut self, ctx: &mut Ctx) {
-        if ctx.ending.is_some() {
+        if ctx.outbox.shutdown.ending.is_some() {
             return;
         }
-        home::complete(&ctx.settings.home, ctx.now.wall_ms);
+        home::complete(&ctx.io.settings.home, ctx.now.wall_ms);
         let mut failed = None;
         for (number, kind) in KINDS.into_iter().enumerate() {
-            let path = sockets::path_of(kind, &ctx.settings.home);
+            let path = sockets::path_of(kind, &ctx.io.settings.home);
             if self.sockets.get(kind).is_some() && self.files.is_ours(number, &path) {
                 continue;
             }
-            match self.sockets.open_anew(kind, &ctx.settings.home) {
+            match self.sockets.open_anew(kind, &ctx.io.settings.home) {
                 Ok(former) => {
                     if let Some(former) = former {
-                        ctx.reactor.remove(&former.fd);
+                        ctx.io.reactor.remove(&former.fd);
                         ostler_sys::net::socket::stop_listening(&former.fd);
                     }
                     self.files.note(number, &path);
                     if let Some(socket) = self.sockets.get(kind) {
-                        ctx.keeper.hold(held_name(kind), std::os::fd::AsFd::as_fd(&socket.fd));
+                        ctx.io.keeper.hold(held_name(kind), std::os::fd::AsFd::as_fd(&socket.fd));
                     }
-                    ctx.log.line(format_args!("PM2's clients can connect at \"{}\"", path.display()));
+                    ctx.io.log.line(format_args!("PM2's clients can connect at \"{}\"", path.display()));
                 }
                 // Somebody else listens there; when that ends its file is gone, which is reported.
                 Err((_, Errno::ADDRINUSE)) => {}
@@ -222,19 +224,19 @@ impl Pm2Sockets {
         self.listen(ctx);
         self.follow(ctx);
         // Removed once more before it was watched.
-        let is_gone = |kind: &Kind| self.sockets.get(*kind).is_some() && !sockets::path_of(*kind, &ctx.settings.home).exists();
+        let is_gone = |kind: &Kind| self.sockets.get(*kind).is_some() && !sockets::path_of(*kind, &ctx.io.settings.home).exists();
         let is_late = failed.is_some() || KINDS.iter().any(is_gone);
         self.tries = if is_late { self.tries + 1 } else { 0 };
         match failed {
-            _ if is_late && self.tries < TRIES => ctx.timers.set(Self::LOOK, Some(ctx.now.mono_ms + SETTLE_MS)),
+            _ if is_late && self.tries < TRIES => ctx.outbox.timers.set(Self::LOOK, Some(ctx.now.mono_ms + SETTLE_MS)),
             Some((path, errno)) => self.log_failure(ctx, &path, errno),
             None => {}
         }
     }
 
     fn follow(&mut self, ctx: &Ctx) {
-        let [calls, events] = KINDS.map(|kind| sockets::path_of(kind, &ctx.settings.home));
-        self.files.follow([&calls, &events], &ctx.reactor, Source::Feature(Self::NAME, Self::FILES));
+        let [calls, events] = KINDS.map(|kind| sockets::path_of(kind, &ctx.io.settings.home));
+        self.files.follow([&calls, &events], &ctx.io.reactor, Source::Feature(Self::NAME, Self::FILES));
     }
 
     fn log_failure(&self, ctx: &mut Ctx, path: &std::path::Path, errno: Errno) {
@@ -242,16 +244,16 @@ impl Pm2Sockets {
             Errno::ADDRINUSE => "another manager listens there (PM2?)".to_owned(),
             errno => std::io::Error::from(errno).to_string(),
         };
-        ctx.log.error(format_args!("PM2's clients cannot connect: \"{}\": {why}", path.display()));
+        ctx.io.log.error(format_args!("PM2's clients cannot connect: \"{}\": {why}", path.display()));
     }
 
     fn accept(&mut self, ctx: &mut Ctx, kind: Kind) {
         let Some(socket) = self.sockets.get(kind) else { return };
-        if let Err(errno) = self.peers.accept(&socket.fd, kind, &self.sockets.admitted, &ctx.reactor) {
+        if let Err(errno) = self.peers.accept(&socket.fd, kind, &self.sockets.admitted, &ctx.io.reactor) {
             // Out of descriptors, most likely: whoever waits at the door is taken when one is free.
-            ctx.log.error_once("accept-pm2", format_args!("cannot accept a client of PM2's sockets: {}", std::io::Error::from(errno)));
-            ctx.reactor.remove(&socket.fd);
-            ctx.timers.set(Self::LISTEN_AGAIN, Some(ctx.now.mono_ms + DEAF_MS));
+            ctx.io.log.error_once("accept-pm2", format_args!("cannot accept a client of PM2's sockets: {}", std::io::Error::from(errno)));
+            ctx.io.reactor.remove(&socket.fd);
+            ctx.outbox.timers.set(Self::LISTEN_AGAIN, Some(ctx.now.mono_ms + DEAF_MS));
         }
     }
 
@@ -279,7 +281,7 @@ impl Pm2Sockets {
         let plan = match plan {
             Ok(plan) => plan,
             Err(why) if rpc::has_reply(name) => return self.peers.answer(peer, rpc::failure(&id, &why)),
-            Err(why) => return ctx.log.error(format_args!("{name}: {why}")),
+            Err(why) => return ctx.io.log.error(format_args!("{name}: {why}")),
         };
         let caller = match self.peers.get_mut(peer) {
             Some(peer) => {
@@ -300,7 +302,7 @@ impl Pm2Sockets {
 
     /// Returns the version that a client gets: npm's command line its own, unless a setting names one.
     fn version_for(&mut self, ctx: &Ctx, peer: u32) -> String {
-        let set = &ctx.settings.pm2_version;
+        let set = &ctx.io.settings.pm2_version;
         let asks = self.peers.get_mut(peer).filter(|_| set == PM2_VERSION).map(|peer| (peer.pid, peer.uid));
         asks.and_then(|(pid, uid)| clients::version(pid, uid)).unwrap_or_else(|| set.clone())
     }
@@ -337,8 +339,8 @@ impl Pm2Sockets {
                 Some(Step::Look(id)) => {
                     let ids = id.map_or_else(|| std::mem::take(&mut calling.touched), |id| vec![id]);
                     ctx.learn();
-                    let wanted = ctx.slots.serving().filter(|slot| ids.contains(&slot.durable.pm_id));
-                    calling.seen.extend(wanted.map(|slot| slot.detail(&ctx.settings)));
+                    let wanted = ctx.state.slots.serving().filter(|slot| ids.contains(&slot.durable.pm_id));
+                    calling.seen.extend(wanted.map(|slot| slot.detail(&ctx.io.settings)));
                 }
                 None => return self.end(ctx, ticket, None),
             }
@@ -370,7 +372,7 @@ impl Pm2Sockets {
         let success = |value: &Value| rpc::success(&id, &[&value.to_string()]);
         let frame = match (why, plan.result) {
             (Some(why), Outcome::Silence) => {
-                ctx.log.error(format_args!("a client of PM2's sockets cannot stop the daemon: {why}"));
+                ctx.io.log.error(format_args!("a client of PM2's sockets cannot stop the daemon: {why}"));
                 None
             }
             (None, Outcome::Silence) => None,
@@ -411,7 +413,7 @@ impl Pm2Sockets {
         if !self.peers.has_subscribers() {
             return;
         }
-        if let Some(payload) = ctx.slots.get(id).map(|slot| events::of_client(ctx, slot, action, is_manual)) {
+        if let Some(payload) = ctx.state.slots.get(id).map(|slot| events::of_client(ctx, slot, action, is_manual)) {
             self.publish(ctx, "process:event", &payload);
         }
     }
@@ -425,7 +427,7 @@ impl Pm2Sockets {
 
 /// Has an instance watched, or not any more; none = the other of the two.
 fn watch(ctx: &mut Ctx, id: u32, on: Option<bool>) {
-    let Some(mut spec) = ctx.slots.get(id).map(|slot| slot.spec().clone()) else { return };
+    let Some(mut spec) = ctx.state.slots.get(id).map(|slot| slot.spec().clone()) else { return };
     let mut watch = (*spec.watch).clone();
     if on == Some(watch.on) {
         return;
@@ -439,14 +441,14 @@ fn watch(ctx: &mut Ctx, id: u32, on: Option<bool>) {
 
 /// Reads the version of an instance's package: a start answers with the one that it starts.
 fn read_version(ctx: &mut Ctx, id: u32) {
-    if let Some(version) = ctx.slots.get(id).map(|slot| version_of(slot.spec(), Rights::of(slot.spec()).user())) {
+    if let Some(version) = ctx.state.slots.get(id).map(|slot| version_of(slot.spec(), Rights::of(slot.spec()).user())) {
         ctx.set_version(id, version);
     }
 }
 
 /// Notes whether the vendor's service would show an instance, as PM2 does.
 fn mark(ctx: &mut Ctx, id: u32, is_shown: bool) {
-    let Some(mut spec) = ctx.slots.get(id).map(|slot| slot.spec().clone()) else { return };
+    let Some(mut spec) = ctx.state.slots.get(id).map(|slot| slot.spec().clone()) else { return };
     let mut given = spec.given.open().into_owned();
     given.insert("_km_monitored".into(), is_shown.into());
     spec.given = given.into();
@@ -455,14 +457,14 @@ fn mark(ctx: &mut Ctx, id: u32, is_shown: bool) {
 
 impl Pm2Sockets {
     pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
-        home::complete(&ctx.settings.home, ctx.now.wall_ms);
+        home::complete(&ctx.io.settings.home, ctx.now.wall_ms);
         for (number, kind) in KINDS.into_iter().enumerate() {
             let known = self.sockets.get(kind).is_some();
-            match self.sockets.open(kind, &ctx.settings.home) {
+            match self.sockets.open(kind, &ctx.io.settings.home) {
                 Ok(()) => {
-                    self.files.note(number, &sockets::path_of(kind, &ctx.settings.home));
+                    self.files.note(number, &sockets::path_of(kind, &ctx.io.settings.home));
                     if let Some(socket) = self.sockets.get(kind).filter(|_| !known) {
-                        ctx.keeper.hold(held_name(kind), std::os::fd::AsFd::as_fd(&socket.fd));
+                        ctx.io.keeper.hold(held_name(kind), std::os::fd::AsFd::as_fd(&socket.fd));
                     }
                 }
                 Err((path, errno)) => self.log_failure(ctx, &path, errno),
@@ -484,21 +486,21 @@ impl Pm2Sockets {
     pub(crate) fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         if name == ledger::HELD {
             if self.lines.take_back(fd, ctx.now.mono_ms) {
-                ctx.timers.set(Self::TOO_LATE, self.lines.too_late_ms());
+                ctx.outbox.timers.set(Self::TOO_LATE, self.lines.too_late_ms());
             } else {
-                ctx.keeper.drop_held(name);
+                ctx.io.keeper.drop_held(name);
             }
             return None;
         }
         let Some(kind) = KINDS.into_iter().find(|kind| held_name(*kind) == name) else { return Some(fd) };
-        self.sockets.take_back(kind, fd, &ctx.settings.home);
+        self.sockets.take_back(kind, fd, &ctx.io.settings.home);
         None
     }
 
     pub(crate) fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
         if key == Self::FILES {
             self.files.clear();
-            ctx.timers.set_if_none(Self::LOOK, ctx.now.mono_ms + SETTLE_MS);
+            ctx.outbox.timers.set_if_none(Self::LOOK, ctx.now.mono_ms + SETTLE_MS);
             return;
         }
         if key == Self::LINES {
@@ -519,7 +521,7 @@ impl Pm2Sockets {
             }
             Self::TOO_LATE => {
                 self.lines.give_up_left(ctx);
-                ctx.timers.set(Self::TOO_LATE, self.lines.too_late_ms());
+                ctx.outbox.timers.set(Self::TOO_LATE, self.lines.too_late_ms());
             }
             // What is due is done at the end of the turn.
             Self::REAP => {}
@@ -533,7 +535,7 @@ impl Pm2Sockets {
         }
         let at_ms = ctx.now.wall_ms;
         ctx.learn();
-        let told = ctx.slots.get(id).and_then(|slot| events::of_message(slot, message, at_ms));
+        let told = ctx.state.slots.get(id).and_then(|slot| events::of_message(slot, message, at_ms));
         told.into_iter().for_each(|(topic, payload)| self.publish(ctx, &topic, &payload));
     }
 
@@ -553,10 +555,10 @@ impl Pm2Sockets {
     }
 
     pub(crate) fn on_turn_end(&mut self, ctx: &mut Ctx) {
-        for line in ctx.log.take_copies() {
+        for line in ctx.io.log.take_copies() {
             self.publish(ctx, "log:PM2", &events::of_log(&line, ctx.now.wall_ms));
         }
-        ctx.log.copy_lines(self.peers.has_subscribers());
+        ctx.io.log.copy_lines(self.peers.has_subscribers());
         self.send(ctx);
         self.tend_lines(ctx);
     }
@@ -564,12 +566,12 @@ impl Pm2Sockets {
     pub(crate) fn on_leave(&mut self, ctx: &mut Ctx, ending: Ending) {
         self.take_replies(ctx);
         if ending == Ending::Everything {
-            let payload = events::of_end(ctx.is_signalled);
+            let payload = events::of_end(ctx.outbox.shutdown.is_signalled);
             self.publish(ctx, "pm2:kill", &payload);
         }
         // Who comes back to the next daemon gets the lines from there on.
         self.peers.close(self.lines.counts().map(|ledger| &mut ledger.sends));
-        self.lines.stop(&ctx.reactor);
+        self.lines.stop(&ctx.io.reactor);
         // It was killed: it ends at once, and nobody is left who would take leave of it.
         self.lines.reap();
         if ending == Ending::Everything {

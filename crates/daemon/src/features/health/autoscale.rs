@@ -22,23 +22,23 @@ impl Autoscale {
 
 impl Autoscale {
     pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
-        if ctx.slots.iter().any(scales_itself) {
-            ctx.timers.set(Self::READ, Some(ctx.now.mono_ms + INTERVAL_MS));
+        if ctx.state.slots.iter().any(scales_itself) {
+            ctx.outbox.timers.set(Self::READ, Some(ctx.now.mono_ms + INTERVAL_MS));
         }
     }
 
     /// A process runs: somebody may have to look at its load from now on.
     pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
-        if matches!(step.event, Event::Spawned { .. }) && ctx.slots.get(step.id).is_some_and(scales_itself) {
-            ctx.timers.set_if_none(Self::READ, ctx.now.mono_ms + INTERVAL_MS);
+        if matches!(step.event, Event::Spawned { .. }) && ctx.state.slots.get(step.id).is_some_and(scales_itself) {
+            ctx.outbox.timers.set_if_none(Self::READ, ctx.now.mono_ms + INTERVAL_MS);
         }
     }
 
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
-        let apps = apps(&ctx.slots);
+        let apps = apps(&ctx.state.slots);
         self.all.retain(|name, _| apps.contains_key(name));
         if !apps.is_empty() {
-            ctx.timers.set(Self::READ, Some(ctx.now.mono_ms + INTERVAL_MS));
+            ctx.outbox.timers.set(Self::READ, Some(ctx.now.mono_ms + INTERVAL_MS));
             let mut ids: Vec<u32> = apps.into_values().flatten().collect();
             ids.sort_unstable();
             ctx.request(Request::Measure { by: Self::NAME, ids });
@@ -47,12 +47,12 @@ impl Autoscale {
 
     pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
         let Answer::Measured { by: Self::NAME, is_complete: true } = answer else { return };
-        for (name, ids) in apps(&ctx.slots) {
-            let slots = || ids.iter().filter_map(|id| ctx.slots.get(*id));
+        for (name, ids) in apps(&ctx.state.slots) {
+            let slots = || ids.iter().filter_map(|id| ctx.state.slots.get(*id));
             // An app that a user stopped, or that is being replaced, is left alone.
             let is_running = slots().all(|slot| matches!(slot.durable.instance.state, State::Running { .. }));
             let Some(rules) = slots().next().and_then(|slot| slot.spec().autoscale.clone()) else { continue };
-            if !is_running || ctx.slots.is_being_replaced(&name) {
+            if !is_running || ctx.state.slots.is_being_replaced(&name) {
                 continue;
             }
             let load: f64 = slots().map(|slot| slot.live.cpu.monit().cpu_pct).sum();
@@ -61,7 +61,7 @@ impl Autoscale {
             if want != have {
                 let instances = if have == 1 { "instance" } else { "instances" };
                 let measured = format!("uses {load:.0} % of a core with {have} {instances}");
-                ctx.log.line(format_args!("App [{name}] {measured}: {want} from now on"));
+                ctx.io.log.line(format_args!("App [{name}] {measured}: {want} from now on"));
                 ctx.request(Request::Scale { ids, to: want, origin: Origin::found(PolicyName::Autoscale, measured) });
             }
         }
@@ -96,7 +96,7 @@ mod tests {
     fn running(min: u32) -> (Played, Autoscale, u32) {
         let (mut played, mut autoscale) = (Played::new(&[]), Autoscale::default());
         autoscale.on_boot(&mut played.ctx);
-        assert_eq!(played.ctx.timers.next_ms(), None, "nobody is measured where nobody scales itself");
+        assert_eq!(played.ctx.outbox.timers.next_ms(), None, "nobody is measured where nobody scales itself");
         let rules = Rules { min, max: 4, cpu: 50 };
         let id = played.instance(AppSpec { name: "api".into(), script: "/bin/true".into(), autoscale: Some(rules), ..AppSpec::default() });
         played.start(&mut autoscale, id, 4711);
@@ -111,10 +111,10 @@ mod tests {
             let asked = played.queued();
             assert!(matches!(&asked[..], [Input::Request(Request::Measure { ids, .. })] if *ids == [id]), "{asked:?}");
         }
-        played.ctx.slots.remove(id);
+        played.ctx.state.slots.remove(id);
         played.pass(&mut autoscale, INTERVAL_MS);
         assert!(played.queued().is_empty());
-        assert_eq!(played.ctx.timers.next_ms(), None, "and not once nobody does any more");
+        assert_eq!(played.ctx.outbox.timers.next_ms(), None, "and not once nobody does any more");
     }
 
     #[test]
@@ -127,9 +127,9 @@ mod tests {
             played.queued()
         };
         assert!(decided(&mut played, false).is_empty(), "half a reading says nothing");
-        played.ctx.slots.begin_replacing("api");
+        played.ctx.state.slots.begin_replacing("api");
         assert!(decided(&mut played, true).is_empty());
-        played.ctx.slots.end_replacing("api");
+        played.ctx.state.slots.end_replacing("api");
         let asked = decided(&mut played, true);
         let [Input::Request(Request::Scale { ids, to: 2, origin })] = &asked[..] else { panic!("{asked:?}") };
         let measured = Origin::found(PolicyName::Autoscale, "uses 0 % of a core with 1 instance");

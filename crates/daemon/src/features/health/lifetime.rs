@@ -19,8 +19,8 @@ impl Lifetime {
     pub(crate) const NAME: &str = "lifetime";
 
     fn follow(ctx: &mut Ctx, id: u32) {
-        let due_ms = ctx.slots.get(id).and_then(due_ms);
-        ctx.timers.set((Self::NAME, id.into()), due_ms);
+        let due_ms = ctx.state.slots.get(id).and_then(due_ms);
+        ctx.outbox.timers.set((Self::NAME, id.into()), due_ms);
     }
 }
 
@@ -36,12 +36,12 @@ fn due_ms(slot: &Slot) -> Option<u64> {
 /// Instances of one app that have: they are replaced one after the other.
 fn due_of(ctx: &Ctx, app: &str) -> Vec<u32> {
     let is_due = |slot: &&Slot| due_ms(slot).is_some_and(|due_ms| due_ms <= ctx.now.mono_ms);
-    ctx.slots.serving().filter(|slot| slot.spec().key() == app).filter(is_due).map(|slot| slot.durable.id).collect()
+    ctx.state.slots.serving().filter(|slot| slot.spec().key() == app).filter(is_due).map(|slot| slot.durable.id).collect()
 }
 
 impl Lifetime {
     pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
-        let limited = ctx.slots.iter().filter(|slot| slot.spec().restart.max_lifetime_ms.is_some());
+        let limited = ctx.state.slots.iter().filter(|slot| slot.spec().restart.max_lifetime_ms.is_some());
         let ids: Vec<u32> = limited.map(|slot| slot.durable.id).collect();
         ids.into_iter().for_each(|id| Self::follow(ctx, id));
     }
@@ -49,7 +49,7 @@ impl Lifetime {
     pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         let is_limited = |slot: &Slot| slot.spec().restart.max_lifetime_ms.is_some();
         // An attempt at the end of which nothing was done is repeated at its time.
-        if !matches!(step.event, Event::Tick) && ctx.slots.get(step.id).is_some_and(is_limited) {
+        if !matches!(step.event, Event::Tick) && ctx.state.slots.get(step.id).is_some_and(is_limited) {
             Self::follow(ctx, step.id);
         }
     }
@@ -59,20 +59,20 @@ impl Lifetime {
     }
 
     pub(crate) fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
-        ctx.timers.set((Self::NAME, id.into()), None);
+        ctx.outbox.timers.set((Self::NAME, id.into()), None);
     }
 
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         let retry_ms = ctx.now.mono_ms.saturating_add(RETRY_MS);
-        let Some(slot) = ctx.slots.get(key as u32) else { return };
+        let Some(slot) = ctx.state.slots.get(key as u32) else { return };
         let (spec, role) = (std::rc::Rc::clone(&slot.app().spec), slot.durable.role);
         let Some(lifetime_ms) = spec.restart.max_lifetime_ms else { return };
-        ctx.timers.set((Self::NAME, key), Some(retry_ms));
-        if role != Role::Serving || ctx.slots.is_being_replaced(spec.key()) {
+        ctx.outbox.timers.set((Self::NAME, key), Some(retry_ms));
+        if role != Role::Serving || ctx.state.slots.is_being_replaced(spec.key()) {
             return;
         }
         let ids = due_of(ctx, spec.key());
-        ids.iter().for_each(|id| ctx.timers.set((Self::NAME, u64::from(*id)), Some(retry_ms)));
+        ids.iter().for_each(|id| ctx.outbox.timers.set((Self::NAME, u64::from(*id)), Some(retry_ms)));
         let origin = Origin::found(PolicyName::MaxLifetime, format!("it has run for {}", in_seconds(lifetime_ms)));
         if spec.shares_its_ports() {
             ctx.request(Request::Replace { app: spec.key().to_owned(), ids, origin, canary_ms: None, what: "max_lifetime" });
@@ -118,11 +118,11 @@ mod tests {
     #[test]
     fn workers_are_replaced_together_without_a_gap() {
         let (mut played, mut lifetime, ids) = two(ExecMode::Cluster);
-        played.ctx.slots.begin_replacing("app");
+        played.ctx.state.slots.begin_replacing("app");
         // A user's reload is under way: later.
         played.pass(&mut lifetime, 60_000);
         assert!(played.queued().is_empty());
-        played.ctx.slots.end_replacing("app");
+        played.ctx.state.slots.end_replacing("app");
         played.pass(&mut lifetime, RETRY_MS);
         let queued = played.queued();
         let Input::Request(Request::Replace { ids: replaced, .. }) = &queued[0] else { panic!("{queued:?}") };
@@ -134,21 +134,21 @@ mod tests {
     fn what_does_not_run_or_has_no_limit_has_no_deadline() {
         let (mut played, mut lifetime, [first, second]) = two(ExecMode::Fork);
         played.dispatch(&mut lifetime, first, Event::Stop(Origin::policy(PolicyName::Recovery)));
-        let mut spec = played.ctx.slots.get(second).unwrap().spec().clone();
+        let mut spec = played.ctx.state.slots.get(second).unwrap().spec().clone();
         spec.restart.max_lifetime_ms = None;
         played.ctx.redescribe(second, spec);
         lifetime.on_described(&mut played.ctx, second);
-        assert_eq!(played.ctx.timers.next_ms(), None);
+        assert_eq!(played.ctx.outbox.timers.next_ms(), None);
     }
 
     #[test]
     fn a_fresh_daemon_goes_on_counting() {
         let (mut played, _, [first, _]) = two(ExecMode::Fork);
-        played.ctx.timers = crate::engine::Timers::default();
+        played.ctx.outbox.timers = crate::engine::Timers::default();
         let mut fresh = Lifetime;
         fresh.on_boot(&mut played.ctx);
-        assert_eq!(played.ctx.timers.next_ms(), due_ms(played.ctx.slots.get(first).unwrap()));
-        assert_eq!(played.ctx.timers.next_ms(), Some(61_000));
+        assert_eq!(played.ctx.outbox.timers.next_ms(), due_ms(played.ctx.state.slots.get(first).unwrap()));
+        assert_eq!(played.ctx.outbox.timers.next_ms(), Some(61_000));
     }
 
     reacts!(Lifetime: on_step, on_described, on_forgotten, on_timer);

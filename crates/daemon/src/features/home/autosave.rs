@@ -33,8 +33,8 @@ impl Autosave {
     const LOOK: Key = (Self::NAME, 0);
 
     fn read_settings(&mut self, ctx: &mut Ctx) {
-        ctx.settings.conf.refresh(&mut ctx.log);
-        self.is_on = is_wished(ctx.settings.conf.all());
+        ctx.io.settings.conf.refresh(&mut ctx.io.log);
+        self.is_on = is_wished(ctx.io.settings.conf.all());
         self.on_journaled(ctx, &[]);
     }
 
@@ -43,17 +43,17 @@ impl Autosave {
         if !self.is_on {
             return;
         }
-        ctx.timers.set(Self::LOOK, None);
-        let is_wiped_out = ctx.slots.nothing_to_save() && self.saved.is_none();
-        let present = fingerprint(&ctx.slots);
+        ctx.outbox.timers.set(Self::LOOK, None);
+        let is_wiped_out = ctx.state.slots.nothing_to_save() && self.saved.is_none();
+        let present = fingerprint(&ctx.state.slots);
         if ctx.is_ending() || is_wiped_out || self.saved == Some(present) {
             return;
         }
-        match saved::write(&ctx.slots, &ctx.settings, self.saved.is_none()) {
+        match saved::write(&ctx.state.slots, &ctx.io.settings, self.saved.is_none()) {
             Ok(_) => self.saved = Some(present),
             Err(error) => {
-                ctx.log.error_once("autosave", format_args!("autosave: {error}"));
-                ctx.timers.set(Self::LOOK, Some(ctx.now.mono_ms.saturating_add(RETRY_MS)));
+                ctx.io.log.error_once("autosave", format_args!("autosave: {error}"));
+                ctx.outbox.timers.set(Self::LOOK, Some(ctx.now.mono_ms.saturating_add(RETRY_MS)));
             }
         }
     }
@@ -72,7 +72,7 @@ impl Autosave {
     /// Time in which a burst of changes is collected.
     pub(crate) fn on_journaled(&mut self, ctx: &mut Ctx, _events: &[Event]) {
         if self.is_on {
-            ctx.timers.set_if_none(Self::LOOK, ctx.now.mono_ms.saturating_add(COLLECT_MS));
+            ctx.outbox.timers.set_if_none(Self::LOOK, ctx.now.mono_ms.saturating_add(COLLECT_MS));
         }
     }
 
@@ -89,7 +89,7 @@ impl Autosave {
         let asked::Request::Save { force } = ask.request else { return Some(ask) };
         let response = save(ctx, force);
         if matches!(response, Response::Paths(_)) {
-            let instances = ctx.slots.serving().count().try_into().unwrap_or(u32::MAX);
+            let instances = ctx.state.slots.serving().count().try_into().unwrap_or(u32::MAX);
             ctx.emit_for_manager(What::ListSaved { instances }, Cause::from(&ask.caller.origin("save")));
         }
         ctx.reply(ask.client, ask.id, response);
@@ -103,10 +103,10 @@ impl Autosave {
 
 /// Saves the list because a user wants it, the one before as the backup.
 fn save(ctx: &Ctx, force: bool) -> Response {
-    if ctx.slots.nothing_to_save() && !force {
+    if ctx.state.slots.nothing_to_save() && !force {
         return Response::Failed(Failure::NothingToSave);
     }
-    match saved::write(&ctx.slots, &ctx.settings, true) {
+    match saved::write(&ctx.state.slots, &ctx.io.settings, true) {
         Ok(path) => Response::Paths(vec![path.to_string_lossy().into_owned()]),
         Err(error) => Response::Failed(Failure::Other(error)),
     }
@@ -166,8 +166,8 @@ mod tests {
     #[test]
     fn the_settings_are_where_everybody_has_them() {
         let mut played = Played::new(&[]);
-        let elsewhere = played.ctx.settings.home.join("settings-elsewhere.json");
-        played.ctx.settings.conf = crate::platform::conf::Conf::new(elsewhere.clone());
+        let elsewhere = played.ctx.io.settings.home.join("settings-elsewhere.json");
+        played.ctx.io.settings.conf = crate::platform::conf::Conf::new(elsewhere.clone());
         std::fs::write(&elsewhere, r#"{"autosave": true}"#).unwrap();
         let mut autosave = Autosave::default();
         autosave.on_boot(&mut played.ctx);
@@ -184,14 +184,14 @@ mod tests {
     }
 
     fn lists(played: &Played) -> usize {
-        let text = std::fs::read_to_string(played.ctx.settings.dump_file()).unwrap_or_default();
+        let text = std::fs::read_to_string(played.ctx.io.settings.dump_file()).unwrap_or_default();
         serde_json::from_str::<Vec<serde_json::Value>>(&text).map_or(0, |list| list.len())
     }
 
     /// One that is on, with a list of one app.
     fn with_an_app() -> (Played, Autosave) {
         let mut played = Played::new(&[]);
-        std::fs::write(played.ctx.settings.conf.path(), r#"{"autosave": true}"#).unwrap();
+        std::fs::write(played.ctx.io.settings.conf.path(), r#"{"autosave": true}"#).unwrap();
         let mut autosave = Autosave::default();
         autosave.on_boot(&mut played.ctx);
         played.instance(AppSpec { name: "api".into(), script: "/bin/true".into(), ..AppSpec::default() });
@@ -206,9 +206,9 @@ mod tests {
         autosave.on_journaled(&mut played.ctx, &[]);
         assert_eq!(lists(&played), 0);
         played.pass(&mut autosave, 1);
-        assert_eq!((lists(&played), played.ctx.timers.next_ms()), (1, None));
+        assert_eq!((lists(&played), played.ctx.outbox.timers.next_ms()), (1, None));
         // What changes nothing of the list is not written.
-        std::fs::remove_file(played.ctx.settings.dump_file()).unwrap();
+        std::fs::remove_file(played.ctx.io.settings.dump_file()).unwrap();
         autosave.on_journaled(&mut played.ctx, &[]);
         played.pass(&mut autosave, COLLECT_MS);
         assert_eq!(lists(&played), 0);
@@ -235,20 +235,20 @@ mod tests {
         let mut autosave = Autosave::default();
         autosave.on_boot(&mut played.ctx);
         autosave.on_journaled(&mut played.ctx, &[]);
-        assert_eq!(played.ctx.timers.next_ms(), None);
+        assert_eq!(played.ctx.outbox.timers.next_ms(), None);
     }
 
     #[test]
     fn what_a_boot_or_the_end_makes_of_the_list_is_not_saved() {
         let (mut played, mut autosave) = with_an_app();
-        played.ctx.is_closing = true;
+        played.ctx.outbox.shutdown.is_closing = true;
         played.pass(&mut autosave, COLLECT_MS);
         assert_eq!(lists(&played), 0);
 
         // A daemon that had no app yet.
         let mut played = Played::new(&[]);
-        std::fs::write(played.ctx.settings.conf.path(), r#"{"autosave": true}"#).unwrap();
-        std::fs::write(played.ctx.settings.dump_file(), "[{}]").unwrap();
+        std::fs::write(played.ctx.io.settings.conf.path(), r#"{"autosave": true}"#).unwrap();
+        std::fs::write(played.ctx.io.settings.dump_file(), "[{}]").unwrap();
         let mut autosave = Autosave::default();
         autosave.on_boot(&mut played.ctx);
         played.pass(&mut autosave, COLLECT_MS);
@@ -259,10 +259,10 @@ mod tests {
     fn what_could_not_be_saved_is_tried_again() {
         let (mut played, mut autosave) = with_an_app();
         // Its place is taken.
-        std::fs::create_dir_all(played.ctx.settings.dump_file().join("x")).unwrap();
+        std::fs::create_dir_all(played.ctx.io.settings.dump_file().join("x")).unwrap();
         played.pass(&mut autosave, COLLECT_MS);
         assert!(played.log().contains("autosave: "), "{}", played.log());
-        std::fs::remove_dir_all(played.ctx.settings.dump_file()).unwrap();
+        std::fs::remove_dir_all(played.ctx.io.settings.dump_file()).unwrap();
         played.pass(&mut autosave, RETRY_MS);
         assert_eq!(lists(&played), 1);
     }

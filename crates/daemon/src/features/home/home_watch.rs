@@ -125,13 +125,13 @@ impl HomeWatch {
 impl HomeWatch {
     /// Begins to watch. What is missing comes back at once.
     pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
-        self.open(&ctx.settings.home);
+        self.open(&ctx.io.settings.home);
         self.has_pid_elsewhere = std::env::var_os(PID_FILE_VAR).is_some();
         // A daemon that died in the moment in which it had made a socket leaves one that nobody listens at.
         let leads_somewhere = self.within(SOCKET_FILE).is_some_and(|path| !matches!(socket::connect_at(&path), Err(Errno::CONNREFUSED)));
         let folder = self.folder.as_ref().filter(|_| leads_somewhere);
         self.socket = folder.and_then(|folder| id_in(folder, SOCKET_FILE));
-        self.follow(&ctx.reactor);
+        self.follow(&ctx.io.reactor);
         self.look(ctx);
     }
 
@@ -149,7 +149,7 @@ impl HomeWatch {
         if ask.request != Request::SettingsChanged {
             return Some(ask);
         }
-        ctx.queue.push_back(Input::Settings);
+        ctx.outbox.queue.push_back(Input::Settings);
         ctx.reply(ask.client, ask.id, Response::Done { ids: Vec::new() });
         None
     }
@@ -159,7 +159,7 @@ impl HomeWatch {
         if let Some(inotify) = &self.inotify {
             inotify.clear();
         }
-        ctx.timers.set_if_none(Self::LOOK, ctx.now.mono_ms + SETTLE_MS);
+        ctx.outbox.timers.set_if_none(Self::LOOK, ctx.now.mono_ms + SETTLE_MS);
         self.tries = 0;
     }
 
@@ -171,21 +171,23 @@ impl HomeWatch {
 impl HomeWatch {
     /// Looks whether clients find us, and sees to it.
     fn look(&mut self, ctx: &mut Ctx) {
-        if ctx.ending.is_some() {
+        if ctx.outbox.shutdown.ending.is_some() {
             return;
         }
-        match self.find(&ctx.settings.home, &ctx.lock) {
+        match self.find(&ctx.io.settings.home, &ctx.io.lock) {
             Finding::Fine => {
                 if self.reported.take().is_some() {
-                    ctx.log.line(format_args!("the home is back in its place"));
+                    ctx.io.log.line(format_args!("the home is back in its place"));
                 }
             }
             Finding::Moved => self.log_move(ctx),
             Finding::Incomplete => self.complete(ctx),
             Finding::Gone => {
-                ctx.log.error(format_args!("the home \"{}\" was removed while apps run; making it anew", ctx.settings.home.display()));
-                let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&ctx.settings.home);
-                self.open(&ctx.settings.home);
+                ctx.io
+                    .log
+                    .error(format_args!("the home \"{}\" was removed while apps run; making it anew", ctx.io.settings.home.display()));
+                let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&ctx.io.settings.home);
+                self.open(&ctx.io.settings.home);
                 match made {
                     Ok(()) => self.complete(ctx),
                     Err(error) => self.try_again(ctx, format_args!("make the folder: {error}")),
@@ -200,8 +202,8 @@ impl HomeWatch {
             return;
         }
         if let Some(place) = &place {
-            let (home, place) = (ctx.settings.home.display(), place.display());
-            ctx.log.error(format_args!(
+            let (home, place) = (ctx.io.settings.home.display(), place.display());
+            ctx.io.log.error(format_args!(
                 "the home was moved from \"{home}\" to \"{place}\" while apps run: they go on, but their logs and our state belong to the old \
                  place; move it back, or end them with OSTLER_HOME={place} ostler kill and start them there"
             ));
@@ -213,9 +215,9 @@ impl HomeWatch {
     fn complete(&mut self, ctx: &mut Ctx) {
         match self.restore(ctx) {
             Ok(()) => {
-                ctx.log.line(format_args!("what was removed from the home is back: it can be reached again"));
-                self.follow(&ctx.reactor);
-                match self.find(&ctx.settings.home, &ctx.lock) {
+                ctx.io.log.line(format_args!("what was removed from the home is back: it can be reached again"));
+                self.follow(&ctx.io.reactor);
+                match self.find(&ctx.io.settings.home, &ctx.io.lock) {
                     Finding::Fine => {}
                     Finding::Moved => self.log_move(ctx),
                     // Removed once more before it was watched.
@@ -229,40 +231,40 @@ impl HomeWatch {
     fn try_again(&mut self, ctx: &mut Ctx, why: std::fmt::Arguments<'_>) {
         self.tries += 1;
         if self.tries < TRIES {
-            ctx.timers.set(Self::LOOK, Some(ctx.now.mono_ms + SETTLE_MS));
+            ctx.outbox.timers.set(Self::LOOK, Some(ctx.now.mono_ms + SETTLE_MS));
         } else {
-            ctx.log.error(format_args!("the home \"{}\" cannot be put in order: {why}", ctx.settings.home.display()));
+            ctx.io.log.error(format_args!("the home \"{}\" cannot be put in order: {why}", ctx.io.settings.home.display()));
         }
     }
 
     fn restore(&mut self, ctx: &mut Ctx) -> Result<(), String> {
         let within = |name| self.within(name).ok_or_else(|| "there is no folder".to_owned());
         let folder = self.folder.as_ref().ok_or_else(|| "there is no folder".to_owned())?;
-        if id_in(folder, LOCK_FILE) != id_of(&ctx.lock) {
+        if id_in(folder, LOCK_FILE) != id_of(&ctx.io.lock) {
             let lock = lock::try_lock(&within(LOCK_FILE)?).map_err(|errno| format!("lock {LOCK_FILE}: {}", std::io::Error::from(errno)))?;
-            ctx.lock = lock.ok_or_else(|| format!("somebody else has {LOCK_FILE}"))?;
+            ctx.io.lock = lock.ok_or_else(|| format!("somebody else has {LOCK_FILE}"))?;
             // First of all: whoever looks for us reads it.
-            let keeper = ProcRef::of(ctx.keeper.pid());
-            let marked = keeper.map_or(Ok(()), |keeper| ostler_keeper::mark_lock(ctx.lock.as_fd(), keeper));
-            ctx.keeper.hold(HELD_LOCK, ctx.lock.as_fd());
+            let keeper = ProcRef::of(ctx.io.keeper.pid());
+            let marked = keeper.map_or(Ok(()), |keeper| ostler_keeper::mark_lock(ctx.io.lock.as_fd(), keeper));
+            ctx.io.keeper.hold(HELD_LOCK, ctx.io.lock.as_fd());
             // Files of a moment ago are gone with the old lock.
-            ctx.state_file.distrust();
+            ctx.state.state_file.distrust();
             marked.map_err(|error| format!("write {LOCK_FILE}: {error}"))?;
         }
         if !self.has_pid_elsewhere && id_in(folder, PID_FILE).is_none() {
-            std::fs::write(within(PID_FILE)?, ctx.keeper.pid().to_string()).map_err(|error| format!("write {PID_FILE}: {error}"))?;
+            std::fs::write(within(PID_FILE)?, ctx.io.keeper.pid().to_string()).map_err(|error| format!("write {PID_FILE}: {error}"))?;
         }
         if self.socket.is_none() || id_in(folder, SOCKET_FILE) != self.socket {
             let path = within(SOCKET_FILE)?;
             let listener = socket::listen_at(&path).map_err(|errno| format!("listen at {SOCKET_FILE}: {}", std::io::Error::from(errno)))?;
-            ctx.reactor.remove(&ctx.listener);
-            ctx.listener = listener.into();
-            ctx.reactor.add(&ctx.listener, LISTENER).map_err(|error| format!("watch {SOCKET_FILE}: {error}"))?;
-            ctx.keeper.hold(HELD_SOCKET, ctx.listener.as_fd());
+            ctx.io.reactor.remove(&ctx.io.listener);
+            ctx.io.listener = listener.into();
+            ctx.io.reactor.add(&ctx.io.listener, LISTENER).map_err(|error| format!("watch {SOCKET_FILE}: {error}"))?;
+            ctx.io.keeper.hold(HELD_SOCKET, ctx.io.listener.as_fd());
             self.socket = id_in(folder, SOCKET_FILE);
         }
-        if ctx.state_file.needs_rewrite() {
-            ctx.state_file.hurry();
+        if ctx.state.state_file.needs_rewrite() {
+            ctx.state.state_file.hurry();
         }
         Ok(())
     }

@@ -33,7 +33,7 @@ impl Host {
 
     /// The answer, from the figures since the last question.
     fn report(&mut self, ctx: &Ctx) -> Response {
-        let off = ctx.settings.conf.section("pm2").and_then(|section| section.get("sysmonit"));
+        let off = ctx.io.settings.conf.section("pm2").and_then(|section| section.get("sysmonit"));
         if off.is_some_and(|value| *value == false || value == "false") {
             return Response::Host(None);
         }

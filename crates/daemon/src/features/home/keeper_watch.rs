@@ -60,7 +60,7 @@ impl KeeperWatch {
     pub(crate) fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
         let Some(main) = u32::try_from(key).ok().and_then(|id| self.forget_main(ctx, id)) else { return };
         // If the keeper is killed meanwhile, its successor is not the parent, and does not know how the process ended.
-        ctx.keeper.note_ending(main.key, ending_by_fd(main.pidfd.as_fd(), main.process));
+        ctx.io.keeper.note_ending(main.key, ending_by_fd(main.pidfd.as_fd(), main.process));
         self.is_owed = true;
     }
 
@@ -79,7 +79,7 @@ impl KeeperWatch {
 
     /// A client asked for something. A keeper that is stopped at rest is found now.
     pub(crate) fn on_replies(&mut self, ctx: &mut Ctx) {
-        let Some(found) = ctx.keeper.process().and_then(|keeper| activity(keeper.pid).ok()) else { return };
+        let Some(found) = ctx.io.keeper.process().and_then(|keeper| activity(keeper.pid).ok()) else { return };
         if matches!(found.state, b'T' | b't') {
             self.doubt(ctx, found);
         }
@@ -87,15 +87,15 @@ impl KeeperWatch {
 
     pub(crate) fn on_settled(&mut self, ctx: &mut Ctx) {
         // Where processes cannot be seen (`hidepid`), a silence could not be judged.
-        self.is_owed = ctx.keeper.process().is_some() && (self.is_owed | ctx.keeper.take_sent());
+        self.is_owed = ctx.io.keeper.process().is_some() && (self.is_owed | ctx.io.keeper.take_sent());
         if self.is_owed {
             self.watchdog.expect(ctx.now.mono_ms);
         }
-        ctx.timers.set(Self::LOOK, self.watchdog.deadline_ms());
+        ctx.outbox.timers.set(Self::LOOK, self.watchdog.deadline_ms());
     }
 
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
-        let Some(keeper) = ctx.keeper.process() else { return };
+        let Some(keeper) = ctx.io.keeper.process() else { return };
         // The end of its link shows that it is gone.
         let found = activity(keeper.pid).unwrap_or(Activity { state: b'R', cpu_ms: 0 });
         if self.doubt(ctx, found) {
@@ -103,7 +103,7 @@ impl KeeperWatch {
         }
         match self.watchdog.look(ctx.now.mono_ms, found) {
             Some(hang) => self.end_hang(ctx, keeper, hang),
-            None if found.state == b't' => ctx.log.error_once(
+            None if found.state == b't' => ctx.io.log.error_once(
                 "keeper",
                 format_args!(
                     "the keeper (pid {}) does not answer: a debugger holds it; no app is started or restarted meanwhile",
@@ -123,22 +123,23 @@ impl KeeperWatch {
     /// the next order.
     fn watch_main(&mut self, ctx: &mut Ctx, id: u32) {
         self.forget_main(ctx, id);
-        if ctx.keeper.process().is_none() || !ctx.fds.has_plenty() {
+        if ctx.io.keeper.process().is_none() || !ctx.io.fds.has_plenty() {
             return;
         }
-        let Some((key, process)) = ctx.slots.get(id).and_then(|slot: &Slot| slot.process().map(|(inc, process)| (slot.key(inc), process)))
+        let Some((key, process)) =
+            ctx.state.slots.get(id).and_then(|slot: &Slot| slot.process().map(|(inc, process)| (slot.key(inc), process)))
         else {
             return;
         };
         let Ok(pidfd) = process.open() else { return };
-        if ctx.reactor.add(&pidfd, Source::Feature(Self::NAME, id.into())).is_ok() {
+        if ctx.io.reactor.add(&pidfd, Source::Feature(Self::NAME, id.into())).is_ok() {
             self.mains.insert(id, Main { key, process, pidfd });
         }
     }
 
     fn forget_main(&mut self, ctx: &mut Ctx, id: u32) -> Option<Main> {
         let main = self.mains.remove(&id)?;
-        ctx.reactor.remove(&main.pidfd);
+        ctx.io.reactor.remove(&main.pidfd);
         Some(main)
     }
 
@@ -146,7 +147,7 @@ impl KeeperWatch {
     fn doubt(&mut self, ctx: &mut Ctx, found: Activity) -> bool {
         let begins = self.watchdog.doubt(ctx.now.mono_ms, found);
         if begins && !self.is_asked {
-            ctx.keeper.send(ToKeeper::Ping);
+            ctx.io.keeper.send(ToKeeper::Ping);
             (self.is_asked, self.is_owed) = (true, false);
         }
         begins
@@ -162,13 +163,13 @@ impl KeeperWatch {
             (false, Hang::Stopped) => (CONT, "it cannot be replaced and gets SIGCONT"),
             (false, _) => {
                 let what = "it cannot be replaced here; no app is started or restarted until it runs again";
-                return ctx.log.error_once("keeper", format_args!("the keeper (pid {pid}) does not answer: {why}; {what}"));
+                return ctx.io.log.error_once("keeper", format_args!("the keeper (pid {pid}) does not answer: {why}; {what}"));
             }
         };
-        ctx.log.error(format_args!("the keeper (pid {pid}) does not answer: {why}; {what}"));
-        ctx.keeper.fault = Some(why.to_owned());
+        ctx.io.log.error(format_args!("the keeper (pid {pid}) does not answer: {why}; {what}"));
+        ctx.io.keeper.fault = Some(why.to_owned());
         if let Err(errno) = keeper.signal(signal) {
-            ctx.log.error_once("keeper signal", format_args!("cannot signal the keeper (pid {pid}): {}", std::io::Error::from(errno)));
+            ctx.io.log.error_once("keeper signal", format_args!("cannot signal the keeper (pid {pid}): {}", std::io::Error::from(errno)));
         }
     }
 }
@@ -188,7 +189,7 @@ mod tests {
     const PONG: FromKeeper = FromKeeper::Pong;
 
     fn due(played: &Played) -> Option<u64> {
-        played.ctx.timers.get(KeeperWatch::LOOK)
+        played.ctx.outbox.timers.get(KeeperWatch::LOOK)
     }
 
     #[test]
@@ -196,10 +197,10 @@ mod tests {
         let (mut played, mut watch) = (Played::new(NAMES), KeeperWatch::default());
         watch.on_settled(&mut played.ctx);
         assert_eq!(due(&played), None, "at rest");
-        played.ctx.keeper.send(ToKeeper::Pong);
+        played.ctx.io.keeper.send(ToKeeper::Pong);
         watch.on_settled(&mut played.ctx);
         assert_eq!(due(&played), None, "an answer needs none");
-        played.ctx.keeper.kill(1, 15, false);
+        played.ctx.io.keeper.kill(1, 15, false);
         watch.on_settled(&mut played.ctx);
         assert_eq!(due(&played), Some(played.ctx.now.mono_ms + 1000));
         played.pass(&mut watch, 1000);
@@ -217,8 +218,8 @@ mod tests {
     fn a_keeper_that_cannot_be_seen_is_not_judged() {
         let (mut played, mut watch) = (Played::new(NAMES), KeeperWatch::default());
         let link = ostler_keeper::Link::new(ostler_sys::net::socket::packet_pair().unwrap().0);
-        played.ctx.keeper.replace(link, i32::MAX);
-        played.ctx.keeper.kill(1, 15, false);
+        played.ctx.io.keeper.replace(link, i32::MAX);
+        played.ctx.io.keeper.kill(1, 15, false);
         watch.on_settled(&mut played.ctx);
         watch.on_keeper(&mut played.ctx, &FromKeeper::OrphanExited { pid: 7 });
         watch.on_settled(&mut played.ctx);
@@ -228,10 +229,10 @@ mod tests {
     #[test]
     fn an_order_after_the_question_is_asked_for_again() {
         let (mut played, mut watch) = (Played::new(NAMES), KeeperWatch::default());
-        played.ctx.keeper.kill(1, 15, false);
+        played.ctx.io.keeper.kill(1, 15, false);
         watch.on_settled(&mut played.ctx);
         played.pass(&mut watch, 1000);
-        played.ctx.keeper.kill(2, 15, false);
+        played.ctx.io.keeper.kill(2, 15, false);
         watch.on_settled(&mut played.ctx);
         watch.on_keeper(&mut played.ctx, &PONG);
         watch.on_settled(&mut played.ctx);

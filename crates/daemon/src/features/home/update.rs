@@ -23,7 +23,7 @@ impl Update {
     fn begin(&mut self, ctx: &mut Ctx, (client, id): (u32, u64), caller: Caller, exe: &str) {
         // What is known by now goes on with the apps.
         ctx.learn();
-        ctx.keeper.upgrade(exe.into());
+        ctx.io.keeper.upgrade(exe.into());
         // The next daemon knows by it that it is no accident that there is another.
         let cause = Cause::from(&caller.origin("update"));
         ctx.emit_for_manager(What::UpdateBegun, cause.clone());
@@ -32,7 +32,7 @@ impl Update {
 
     /// Handles a failed update.
     fn failed(&mut self, ctx: &mut Ctx, why: &str) {
-        ctx.log.error(format_args!("cannot become the new program: {why}; everything goes on as before"));
+        ctx.io.log.error(format_args!("cannot become the new program: {why}; everything goes on as before"));
         if let Some((client, id, cause)) = self.updater.take() {
             ctx.emit_for_manager(What::UpdateFailed { why: why.to_owned() }, cause);
             let reason = format!("cannot become the new program: {why}; nothing was changed");
@@ -48,7 +48,7 @@ impl Update {
             Request::Update { exe } => self.begin(ctx, asker, ask.caller, exe),
             Request::Pulse => {
                 self.pulses.push(asker);
-                ctx.keeper.send(ToKeeper::Ping);
+                ctx.io.keeper.send(ToKeeper::Ping);
             }
             _ => return Some(ask),
         }
@@ -78,7 +78,7 @@ impl Update {
     /// Handles a new keeper: the one that was asked is gone.
     pub(crate) fn on_new_keeper(&mut self, ctx: &mut Ctx, _survivors: &[(u64, ProcRef)]) {
         if !self.pulses.is_empty() {
-            ctx.keeper.send(ToKeeper::Ping);
+            ctx.io.keeper.send(ToKeeper::Ping);
         }
     }
 }
@@ -94,7 +94,7 @@ mod tests {
     }
 
     fn told(played: &mut Played) -> Vec<(u64, Response)> {
-        std::mem::take(&mut played.ctx.replies).into_iter().map(|(_, id, response)| (id, response)).collect()
+        std::mem::take(&mut played.ctx.outbox.replies).into_iter().map(|(_, id, response)| (id, response)).collect()
     }
 
     #[test]
@@ -119,14 +119,14 @@ mod tests {
         assert!(matches!(&*answers, [(1, Response::Failed(Failure::Other(why)))] if why.contains("exec")), "{answers:?}");
         let events: Vec<What> = played.events().into_iter().map(|event| event.what).collect();
         assert!(matches!(&*events, [What::UpdateBegun, What::UpdateFailed { why }] if why.contains("exec")), "{events:?}");
-        assert_eq!(played.ctx.events.update_under_way(), None);
+        assert_eq!(played.ctx.state.events.update_under_way(), None);
         ask(&mut played, &mut update, 2, Request::Update { exe: "/new".into() });
         update.on_keeper(&mut played.ctx, &FromKeeper::Retire);
         assert!(matches!(&*told(&mut played), [(2, Response::Done { .. })]));
         // The next daemon reports who wanted it.
         played.events();
         let by = Cause::User { command: "update".into(), uid: 0, pid: 1, on_behalf_of: None };
-        assert_eq!(played.ctx.events.update_under_way(), Some(by));
+        assert_eq!(played.ctx.state.events.update_under_way(), Some(by));
     }
 
     reacts!(Update: on_ask);

@@ -25,17 +25,17 @@ impl Flush {
 
 fn flush(ctx: &mut Ctx, target: Option<&str>) -> Response {
     let ids = match target {
-        None => ctx.slots.iter().map(|slot| slot.durable.id).collect(),
-        Some(target) => match ctx.slots.select(target, "") {
+        None => ctx.state.slots.iter().map(|slot| slot.durable.id).collect(),
+        Some(target) => match ctx.state.slots.select(target, "") {
             Ok(ids) => ids,
             Err(failure) => return Response::Failed(failure),
         },
     };
     let mut logs: Vec<(String, Rights)> = Vec::new();
     if target.is_none() {
-        logs.push((ctx.settings.daemon_log().to_string_lossy().into_owned(), Rights::default()));
+        logs.push((ctx.io.settings.daemon_log().to_string_lossy().into_owned(), Rights::default()));
     }
-    for slot in ids.iter().filter_map(|id| ctx.slots.get(*id)) {
+    for slot in ids.iter().filter_map(|id| ctx.state.slots.get(*id)) {
         let files = [&slot.live.files.out, &slot.live.files.error, &slot.live.files.combined];
         for path in files.into_iter().flatten() {
             if !logs.iter().any(|(known, _)| known == path) {
@@ -56,7 +56,7 @@ fn flush(ctx: &mut Ctx, target: Option<&str>) -> Response {
         }
     }
     for slot in ids {
-        if let Some(slot) = ctx.slots.get_mut(slot) {
+        if let Some(slot) = ctx.state.slots.get_mut(slot) {
             slot.durable.log_start = (0, 0);
         }
     }

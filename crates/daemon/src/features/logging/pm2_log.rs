@@ -18,11 +18,11 @@ impl Pm2Log {
 
 impl Pm2Log {
     pub(crate) fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
-        let Some(slot) = ctx.slots.get(id) else { return };
-        write_line(&mut ctx.log, slot, transition, ctx.now);
+        let Some(slot) = ctx.state.slots.get(id) else { return };
+        write_line(&mut ctx.io.log, slot, transition, ctx.now);
         // The two processes of a reload are one instance: the events of the one that does not serve are reported by the rollout.
         if let Some(event) = event(transition).filter(|_| slot.is_seen()) {
-            ctx.log.event(event, &slot.spec().name);
+            ctx.io.log.event(event, &slot.spec().name);
         }
     }
 }
@@ -148,7 +148,7 @@ mod tests {
     fn too_many_restarts_in_a_time_of_the_users_choice() {
         let mut played = Played::new(&[]);
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api.js".into(), ..AppSpec::default() });
-        played.ctx.slots.get_mut(id).unwrap().live.policy.budget = Some(RestartBudget { n: 3, window_ms: 60_000 });
+        played.ctx.state.slots.get_mut(id).unwrap().live.policy.budget = Some(RestartBudget { n: 3, window_ms: 60_000 });
         Pm2Log.on_transition(&mut played.ctx, id, &Transition::Overlimit { unstable: 3 });
         assert!(played.log().contains("too many restarts (3 within 60000 ms)"), "{}", played.log());
     }

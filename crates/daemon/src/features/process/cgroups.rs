@@ -20,9 +20,9 @@ impl Cgroups {
 
 impl Cgroups {
     pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
-        let Some(slot) = ctx.slots.get_mut(id) else { return Ok(()) };
-        let folder = ctx.groups.prepare(slot).unwrap_or_else(|why| {
-            ctx.log.line(format_args!("no cgroups here ({why}): processes are assigned to their apps by other evidence"));
+        let Some(slot) = ctx.state.slots.get_mut(id) else { return Ok(()) };
+        let folder = ctx.state.groups.prepare(slot).unwrap_or_else(|why| {
+            ctx.io.log.line(format_args!("no cgroups here ({why}): processes are assigned to their apps by other evidence"));
             None
         });
         beside.fds.extend(folder.map(|folder| (folder, CGROUP_TARGET)));
@@ -30,13 +30,13 @@ impl Cgroups {
     }
 
     pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
-        if ctx.slots.get_mut(step.id).is_some_and(|slot| ctx.groups.tidy(slot)) {
-            ctx.timers.set(Self::REMOVAL, Some(ctx.now.mono_ms + REMOVED_AFTER_MS));
+        if ctx.state.slots.get_mut(step.id).is_some_and(|slot| ctx.state.groups.tidy(slot)) {
+            ctx.outbox.timers.set(Self::REMOVAL, Some(ctx.now.mono_ms + REMOVED_AFTER_MS));
         }
     }
 
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
-        ctx.groups.remove_left();
+        ctx.state.groups.remove_left();
     }
 }
 
@@ -52,19 +52,19 @@ mod tests {
         let mut played = Played::new(&[]);
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api".into(), ..AppSpec::default() });
         played.start(&mut Cgroups, id, 4711);
-        let slot = played.ctx.slots.get_mut(id).unwrap();
+        let slot = played.ctx.state.slots.get_mut(id).unwrap();
         (slot.durable.group, slot.live.group_fresh) = (Some("/sys/fs/cgroup/no-such-group".into()), true);
         let exit = ExitReport { ending: Ending::Code(1), oom: false };
         played.dispatch(&mut Cgroups, id, Event::Exited { inc: 1, exit });
         played.dispatch(&mut Cgroups, id, Event::TreeGone { inc: 1 });
-        let slot = played.ctx.slots.get(id).unwrap();
+        let slot = played.ctx.state.slots.get(id).unwrap();
         assert!(slot.durable.group.is_some(), "it comes again: {:?}", slot.durable.instance.state);
         played.dispatch(&mut Cgroups, id, Event::Stop(Origin::Shutdown));
         let failure = SpawnFailure::new("exec", 2);
         played.dispatch(&mut Cgroups, id, Event::SpawnFailed { inc: 2, failure });
-        let slot = played.ctx.slots.get(id).unwrap();
+        let slot = played.ctx.state.slots.get(id).unwrap();
         assert_eq!((&slot.durable.instance.state, &slot.durable.group, slot.live.group_fresh), (&State::Stopped, &None, false));
-        assert_eq!(played.ctx.timers.next_ms(), Some(played.ctx.now.mono_ms + REMOVED_AFTER_MS), "nobody waits for its removal");
+        assert_eq!(played.ctx.outbox.timers.next_ms(), Some(played.ctx.now.mono_ms + REMOVED_AFTER_MS), "nobody waits for its removal");
     }
 
     #[test]
@@ -73,7 +73,7 @@ mod tests {
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api".into(), ..AppSpec::default() });
         let mut beside = Beside::default();
         Cgroups.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
-        assert!(beside.fds.is_empty() && played.ctx.slots.get(id).unwrap().durable.group.is_none());
+        assert!(beside.fds.is_empty() && played.ctx.state.slots.get(id).unwrap().durable.group.is_none());
     }
 
     reacts!(Cgroups: on_step, on_timer);

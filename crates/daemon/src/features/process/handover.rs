@@ -28,11 +28,11 @@ impl Handover {
 
     /// Has the keeper watch the new main process.
     pub(crate) fn on_follow(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
-        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         let Some(pid) = slot.durable.instance.pid() else { return };
         slot.live.cpu = CpuHistory::default();
         let (key, start_ticks) = (slot.key(inc), slot.durable.start_ticks);
-        ctx.keeper.follow(key, ProcRef { pid, start_ticks });
+        ctx.io.keeper.follow(key, ProcRef { pid, start_ticks });
     }
 }
 
@@ -42,31 +42,31 @@ impl Handover {
 
 /// Follows incarnation `inc` to the main process that it named.
 fn follow(ctx: &mut Ctx, id: u32, inc: u32, pid: i32, is_rare: bool) {
-    let Some(slot) = ctx.slots.get(id).filter(|slot| slot.durable.instance.inc == inc) else { return };
+    let Some(slot) = ctx.state.slots.get(id).filter(|slot| slot.durable.instance.inc == inc) else { return };
     let former = slot.durable.instance.pid();
     if former == Some(pid) || (former.is_none() && !matches!(slot.durable.instance.state, State::Spawning { .. })) {
         return;
     }
     let (name, pm_id) = (&slot.spec().name, slot.durable.pm_id);
-    let is_anothers = ctx.slots.iter().any(|other| other.durable.instance.pid() == Some(pid));
-    let Some(Successor { main, session }) = successor(slot, pid, ctx.keeper.pid()).filter(|_| !is_anothers) else {
+    let is_anothers = ctx.state.slots.iter().any(|other| other.durable.instance.pid() == Some(pid));
+    let Some(Successor { main, session }) = successor(slot, pid, ctx.io.keeper.pid()).filter(|_| !is_anothers) else {
         if is_rare {
-            ctx.log.line(format_args!("App [{name}:{pm_id}] says that its main process is {pid}, which is none of its own"));
+            ctx.io.log.line(format_args!("App [{name}:{pm_id}] says that its main process is {pid}, which is none of its own"));
         }
         return;
     };
     if is_rare {
-        ctx.log.line(format_args!("App [{name}:{pm_id}] main process is {pid} now"));
+        ctx.io.log.line(format_args!("App [{name}:{pm_id}] main process is {pid} now"));
         // Were keeper and daemon killed then, the file on disk alone could show that the one that ends soon is not the app.
-        ctx.state_file.write_with_next();
+        ctx.state.state_file.write_with_next();
     }
-    let Some(slot) = ctx.slots.get_mut(id) else { return };
+    let Some(slot) = ctx.state.slots.get_mut(id) else { return };
     let start_ticks = std::mem::replace(&mut slot.durable.start_ticks, main.start_ticks);
     for leader in former.map(|pid| ProcRef { pid, start_ticks }).into_iter().chain(session) {
-        ctx.slots.note_former_leader(id, leader);
+        ctx.state.slots.note_former_leader(id, leader);
     }
     // Before what else it sent together with this.
-    ctx.queue.push_front(Input::Event(id, Event::Followed { inc, pid }));
+    ctx.outbox.queue.push_front(Input::Event(id, Event::Followed { inc, pid }));
 }
 
 /// A process to which an app may hand over.
@@ -112,7 +112,7 @@ mod tests {
     fn playing() -> Played {
         let mut played = Played::new(&[]);
         let link = Link::new(ostler_sys::net::socket::packet_pair().unwrap().0);
-        played.ctx.keeper = KeeperDoor::new(link, std::process::id().cast_signed());
+        played.ctx.io.keeper = KeeperDoor::new(link, std::process::id().cast_signed());
         played
     }
 
@@ -135,16 +135,16 @@ mod tests {
     /// A running instance, and its process.
     fn running(played: &mut Played) -> (u32, Child) {
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api".into(), ..AppSpec::default() });
-        let main = process(&played.ctx.slots.get(id).unwrap().durable.unique_id);
+        let main = process(&played.ctx.state.slots.get(id).unwrap().durable.unique_id);
         played.start(&mut Handover, id, of(&main).pid);
-        played.ctx.slots.get_mut(id).unwrap().durable.start_ticks = of(&main).start_ticks;
+        played.ctx.state.slots.get_mut(id).unwrap().durable.start_ticks = of(&main).start_ticks;
         (id, main)
     }
 
     fn says(played: &mut Played, id: u32, pid: i32) -> Option<i32> {
         played.ctx.request(Request::Follow { id, inc: 1, pid, is_rare: true });
         assert!(played.settle(&mut Handover).is_empty());
-        played.ctx.slots.get(id).unwrap().durable.instance.pid()
+        played.ctx.state.slots.get(id).unwrap().durable.instance.pid()
     }
 
     fn end(children: impl IntoIterator<Item = Child>) {
@@ -160,7 +160,7 @@ mod tests {
         let (id, main) = running(&mut played);
         let (other, of_other) = running(&mut played);
         // Also where all evidence shows that it is of this tree.
-        let taken = process(&played.ctx.slots.get(id).unwrap().durable.unique_id);
+        let taken = process(&played.ctx.state.slots.get(id).unwrap().durable.unique_id);
         let third = played.instance(AppSpec { name: "api".into(), script: "/srv/api".into(), ..AppSpec::default() });
         played.start(&mut Handover, third, of(&taken).pid);
         let stranger = process("somebody");
@@ -168,7 +168,7 @@ mod tests {
             assert_eq!(says(&mut played, id, pid), Some(of(&main).pid), "{pid}");
         }
         assert!(played.log().contains("which is none of its own"), "{}", played.log());
-        assert!(played.ctx.slots.iter().all(|slot| slot.durable.former_leaders.is_empty()) && other != id);
+        assert!(played.ctx.state.slots.iter().all(|slot| slot.durable.former_leaders.is_empty()) && other != id);
         end([main, of_other, taken, stranger]);
     }
 
@@ -176,12 +176,16 @@ mod tests {
     fn the_former_one_is_remembered_and_its_end_is_not_the_end() {
         let mut played = playing();
         let (id, main) = running(&mut played);
-        let successor = process(&played.ctx.slots.get(id).unwrap().durable.unique_id);
+        let successor = process(&played.ctx.state.slots.get(id).unwrap().durable.unique_id);
         played.ctx.event(id, Event::Ready { inc: 1 });
         follow(&mut played.ctx, id, 1, of(&successor).pid, true);
-        assert!(matches!(played.ctx.queue[0], Input::Event(_, Event::Followed { .. })), "before what else it said: {:?}", played.ctx.queue);
+        assert!(
+            matches!(played.ctx.outbox.queue[0], Input::Event(_, Event::Followed { .. })),
+            "before what else it said: {:?}",
+            played.ctx.outbox.queue
+        );
         assert!(played.settle(&mut Handover).is_empty());
-        let slot = played.ctx.slots.get(id).unwrap();
+        let slot = played.ctx.state.slots.get(id).unwrap();
         assert_eq!(slot.durable.instance.pid(), Some(of(&successor).pid));
         assert_eq!(
             (slot.durable.start_ticks, &slot.durable.former_leaders[..]),

@@ -25,13 +25,13 @@ impl Input {
 
 impl Input {
     pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
-        if ctx.slots.get(id).is_none_or(|slot| slot.spec().mode == ExecMode::Cluster) {
+        if ctx.state.slots.get(id).is_none_or(|slot| slot.spec().mode == ExecMode::Cluster) {
             return Ok(());
         }
         match input::pipe() {
             Ok(pipe) => beside.fds.push((pipe, STDIN)),
             // It runs without.
-            Err(errno) => ctx.log.error_once("input", format_args!("an app has no standard input: {}", std::io::Error::from(errno))),
+            Err(errno) => ctx.io.log.error_once("input", format_args!("an app has no standard input: {}", std::io::Error::from(errno))),
         }
         Ok(())
     }
@@ -49,7 +49,8 @@ impl Input {
 
 /// Writes to the instance with this number, all of it or nothing. An error in PM2's words where it has any.
 fn write(ctx: &Ctx, pm_id: u32, text: &str) -> Result<(), String> {
-    let slot = ctx.slots.serving().find(|slot| slot.durable.pm_id == pm_id).ok_or_else(|| format!("Process with ID <{pm_id}> unknown."))?;
+    let slot =
+        ctx.state.slots.serving().find(|slot| slot.durable.pm_id == pm_id).ok_or_else(|| format!("Process with ID <{pm_id}> unknown."))?;
     if slot.spec().mode == ExecMode::Cluster {
         return Err("Cannot send line to processes in cluster mode".into());
     }

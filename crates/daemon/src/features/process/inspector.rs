@@ -22,18 +22,18 @@ impl InspectorPorts {
 
 impl InspectorPorts {
     pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
-        let Some(slot) = ctx.slots.get(id).filter(|slot| slot.spec().ends_in_node()) else { return Ok(()) };
+        let Some(slot) = ctx.state.slots.get(id).filter(|slot| slot.spec().ends_in_node()) else { return Ok(()) };
         let options = options_of(slot, beside);
-        let port = free_port(&ctx.slots, slot, options.base);
+        let port = free_port(&ctx.state.slots, slot, options.base);
         if options.given && port != options.base {
             // Without a host, which stays the one that the app's own option names.
             beside.last_node_args.push(format!("--inspect-port={port}"));
         } else if port != options.base {
             beside.debug_port = Some(port);
         }
-        if let Some(slot) = ctx.slots.get_mut(id) {
+        if let Some(slot) = ctx.state.slots.get_mut(id) {
             slot.durable.inspector_port = Some(port);
-            ctx.slots.changed(id);
+            ctx.state.slots.changed(id);
         }
         Ok(())
     }
@@ -86,7 +86,7 @@ mod tests {
         let mut beside = Beside::default();
         for _ in 0..2 {
             let id = played.instance(spec.clone());
-            played.ctx.slots.get_mut(id).unwrap().durable.instance.wanted = Wanted::Up;
+            played.ctx.state.slots.get_mut(id).unwrap().durable.instance.wanted = Wanted::Up;
             beside = Beside::default();
             ports.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
         }

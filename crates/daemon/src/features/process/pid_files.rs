@@ -48,19 +48,19 @@ impl PidFiles {
 
 /// Writes the pid file of an instance that has a process and serves.
 fn write(ctx: &mut Ctx, id: u32) {
-    let Some(slot) = ctx.slots.get_mut(id).filter(|slot| slot.is_seen()) else { return };
+    let Some(slot) = ctx.state.slots.get_mut(id).filter(|slot| slot.is_seen()) else { return };
     let Some(pid) = slot.durable.instance.pid() else { return };
     let path = Path::new(&slot.live.files.pid);
     let written = Rights::of(slot.spec()).write(path, pid.to_string().as_bytes());
     slot.live.pid_file_written = written.is_ok();
     if let Err(error) = written {
-        ctx.log.error(format_args!("cannot write \"{}\": {error}", path.display()));
+        ctx.io.log.error(format_args!("cannot write \"{}\": {error}", path.display()));
     }
 }
 
 /// Removes the pid file after its process has ended.
 fn remove(ctx: &mut Ctx, id: u32) {
-    let Some(slot) = ctx.slots.get_mut(id) else { return };
+    let Some(slot) = ctx.state.slots.get_mut(id) else { return };
     if std::mem::take(&mut slot.live.pid_file_written) {
         // Somebody else may have removed it already.
         let _ = Rights::of(slot.spec()).remove(slot.live.files.pid.as_ref());
@@ -78,7 +78,7 @@ mod tests {
     fn instance(played: &mut Played) -> (u32, std::path::PathBuf) {
         let path = played.home().join("api.pid");
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api.js".into(), ..AppSpec::default() });
-        played.ctx.slots.get_mut(id).unwrap().live.files.pid = path.to_str().unwrap().into();
+        played.ctx.state.slots.get_mut(id).unwrap().live.files.pid = path.to_str().unwrap().into();
         (id, path)
     }
 
@@ -107,10 +107,10 @@ mod tests {
     fn of_the_two_of_a_reload_only_the_one_that_serves() {
         let mut played = Played::new(&[]);
         let (id, path) = instance(&mut played);
-        played.ctx.slots.get_mut(id).unwrap().durable.role = Role::Candidate;
+        played.ctx.state.slots.get_mut(id).unwrap().durable.role = Role::Candidate;
         played.start(&mut PidFiles, id, 4711);
         assert!(!path.exists());
-        played.ctx.slots.get_mut(id).unwrap().durable.role = Role::Serving;
+        played.ctx.state.slots.get_mut(id).unwrap().durable.role = Role::Serving;
         PidFiles.on_serving(&mut played.ctx, id);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "4711");
     }

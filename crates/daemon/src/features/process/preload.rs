@@ -48,9 +48,9 @@ pub(crate) struct Preload {
 
 impl Preload {
     pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
-        let Some(slot) = ctx.slots.get_mut(id) else { return Ok(()) };
+        let Some(slot) = ctx.state.slots.get_mut(id) else { return Ok(()) };
         let user = beside.account.as_ref().map(|account| &account.credentials);
-        let path = self.path_for(slot, user, &ctx.settings, &mut ctx.log).and_then(|path| path.into_os_string().into_string().ok());
+        let path = self.path_for(slot, user, &ctx.io.settings, &mut ctx.io.log).and_then(|path| path.into_os_string().into_string().ok());
         slot.durable.preloaded = path.is_some();
         if let Some(path) = path {
             let settings = settings(slot, inc, beside.debug_port);
@@ -61,7 +61,7 @@ impl Preload {
     }
 
     pub(crate) fn on_recognised(&mut self, ctx: &mut Ctx, id: u32, pid: i32) {
-        if let Some(slot) = ctx.slots.get_mut(id) {
+        if let Some(slot) = ctx.state.slots.get_mut(id) {
             slot.durable.preloaded = runs_with(pid);
         }
     }
@@ -171,7 +171,7 @@ mod tests {
         let (mut played, mut preload, mut beside) = (Played::new(&[]), Preload::default(), Beside::default());
         let id = played.instance(spec);
         preload.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
-        (beside, played.ctx.slots.get(id).unwrap().durable.preloaded)
+        (beside, played.ctx.state.slots.get(id).unwrap().durable.preloaded)
     }
 
     #[test]
@@ -229,7 +229,7 @@ mod tests {
                 std::thread::yield_now();
             }
             preload.on_recognised(&mut played.ctx, id, pid);
-            assert_eq!(played.ctx.slots.get(id).unwrap().durable.preloaded, expected, "{words:?}");
+            assert_eq!(played.ctx.state.slots.get(id).unwrap().durable.preloaded, expected, "{words:?}");
             child.kill().unwrap();
             child.wait().unwrap();
         }

@@ -52,13 +52,13 @@ impl Tracing {
 
 impl Tracing {
     pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
-        let Some(slot) = ctx.slots.get(id).filter(|slot| is_wanted(slot.spec())) else { return Ok(()) };
-        let port = port(&ctx.settings.home);
+        let Some(slot) = ctx.state.slots.get(id).filter(|slot| is_wanted(slot.spec())) else { return Ok(()) };
+        let port = port(&ctx.io.settings.home);
         if !slot.spec().ends_in_node() {
             beside.vars.extend(variables(slot, port));
             return Ok(());
         }
-        let path = ctx.settings.home.join(REGISTER);
+        let path = ctx.io.settings.home.join(REGISTER);
         let other = beside.account.as_ref().map(|account| &account.credentials);
         let other = other.filter(|user| user.uid != rustix::process::geteuid().as_raw());
         let why = match other {
@@ -72,7 +72,7 @@ impl Tracing {
             Some(why) => {
                 if self.reported.insert(slot.spec().name.clone()) {
                     let (name, pm_id) = (&slot.spec().name, slot.durable.pm_id);
-                    ctx.log.error(format_args!("App [{name}:{pm_id}] runs without OpenTelemetry: {why}"));
+                    ctx.io.log.error(format_args!("App [{name}:{pm_id}] runs without OpenTelemetry: {why}"));
                 }
             }
             None => {
@@ -127,10 +127,10 @@ mod tests {
 
     fn prepared_with(port: Option<&str>, installed: bool, given: serde_json::Value, more: AppSpec) -> (Vec<String>, Vec<&'static str>) {
         let (mut played, mut tracing, mut beside) = (Played::new(&[]), Tracing::default(), Beside::default());
-        let file = played.ctx.settings.home.join(REGISTER);
+        let file = played.ctx.io.settings.home.join(REGISTER);
         if let Some(port) = port {
-            std::fs::create_dir_all(played.ctx.settings.home.join("web")).unwrap();
-            std::fs::write(played.ctx.settings.home.join(PORT_FILE), port).unwrap();
+            std::fs::create_dir_all(played.ctx.io.settings.home.join("web")).unwrap();
+            std::fs::write(played.ctx.io.settings.home.join(PORT_FILE), port).unwrap();
         }
         if installed {
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();

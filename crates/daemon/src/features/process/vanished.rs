@@ -25,15 +25,15 @@ impl Vanished {
 
 impl Vanished {
     pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
-        ctx.timers.set(Self::LOOK, Some(ctx.now.mono_ms + SETTLE_MS));
+        ctx.outbox.timers.set(Self::LOOK, Some(ctx.now.mono_ms + SETTLE_MS));
     }
 
     pub(crate) fn on_new_keeper(&mut self, ctx: &mut Ctx, _survivors: &[(u64, ProcRef)]) {
-        ctx.timers.set(Self::LOOK, Some(ctx.now.mono_ms + SETTLE_MS));
+        ctx.outbox.timers.set(Self::LOOK, Some(ctx.now.mono_ms + SETTLE_MS));
     }
 
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
-        let ids: Vec<u32> = ctx.slots.iter().map(|slot| slot.durable.id).collect();
+        let ids: Vec<u32> = ctx.state.slots.iter().map(|slot| slot.durable.id).collect();
         for id in ids {
             ctx.look_if_vanished(id);
         }
@@ -51,15 +51,15 @@ mod tests {
         let mut vanished = Vanished;
         vanished.on_boot(&mut played.ctx);
         played.pass(&mut vanished, SETTLE_MS - 1);
-        assert_eq!(played.ctx.timers.next_ms(), Some(played.ctx.now.mono_ms + 1));
+        assert_eq!(played.ctx.outbox.timers.next_ms(), Some(played.ctx.now.mono_ms + 1));
         vanished.on_new_keeper(&mut played.ctx, &[]);
         assert_eq!(
-            played.ctx.timers.next_ms(),
+            played.ctx.outbox.timers.next_ms(),
             Some(played.ctx.now.mono_ms + SETTLE_MS),
             "what is on its way from the new one has its time, too"
         );
         played.pass(&mut vanished, SETTLE_MS);
-        assert_eq!(played.ctx.timers.next_ms(), None);
+        assert_eq!(played.ctx.outbox.timers.next_ms(), None);
     }
 
     reacts!(Vanished: on_timer);

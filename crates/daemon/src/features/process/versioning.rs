@@ -26,7 +26,7 @@ impl Versioning {
 
     fn add(&mut self, ctx: &mut Ctx, id: u32) {
         if self.started.is_empty() {
-            ctx.timers.set(Self::LOOK, Some(ctx.now.mono_ms + COLLECT_MS));
+            ctx.outbox.timers.set(Self::LOOK, Some(ctx.now.mono_ms + COLLECT_MS));
         }
         self.started.insert(id);
     }
@@ -34,11 +34,11 @@ impl Versioning {
 
 /// Has the folder of an instance looked at.
 fn ask(ctx: &mut Ctx, id: u32) {
-    let Some(slot) = ctx.slots.get(id) else { return };
+    let Some(slot) = ctx.state.slots.get(id) else { return };
     let user = Rights::of(slot.spec()).user().cloned();
     let of = (id, slot.newest_inc());
     let folder = is_wanted(slot).then(|| slot.spec().cwd.clone().into());
-    ctx.working_trees.ask(Question { of, folder, package: package::folder(slot.spec()), user });
+    ctx.io.working_trees.ask(Question { of, folder, package: package::folder(slot.spec()), user });
 }
 
 /// `vizion: false` wants none of it.
@@ -55,7 +55,7 @@ impl Versioning {
             start.is_some_and(|at| now_ms.saturating_sub(at.mono_ms) < RECENT_MS)
         };
         let is_open = |slot: &&Slot| slot.durable.instance.pid().is_some() && (slot.durable.learned.working_tree.is_none() || is_new(slot));
-        let open: Vec<u32> = ctx.slots.iter().filter(is_open).map(|slot| slot.durable.id).collect();
+        let open: Vec<u32> = ctx.state.slots.iter().filter(is_open).map(|slot| slot.durable.id).collect();
         open.into_iter().for_each(|id| self.add(ctx, id));
     }
 
@@ -85,7 +85,7 @@ mod tests {
 
     fn revision(played: &mut Played, id: u32) -> Option<String> {
         played.ctx.learn();
-        Some(played.ctx.slots.get(id)?.durable.learned.working_tree.as_ref()?.revision.clone())
+        Some(played.ctx.state.slots.get(id)?.durable.learned.working_tree.as_ref()?.revision.clone())
     }
 
     #[test]
@@ -104,7 +104,7 @@ mod tests {
         };
         let (with, without) = (played.instance(app(true)), played.instance(app(false)));
         let old = Some(Arc::new(WorkingTree { root: "/".into(), revision: "old".into(), branch: None, url: None }));
-        played.ctx.slots.set_working_tree(without, old);
+        played.ctx.state.slots.set_working_tree(without, old);
         for id in [with, without] {
             versioning.on_spawn(&mut played.ctx, id);
         }

@@ -118,7 +118,7 @@ impl Actions {
         }
         let ticket = ctx.ticket();
         let within_ms = within_ms.min(LONGEST_MS);
-        ctx.timers.set((Self::NAME, ticket), Some(ctx.now.mono_ms.saturating_add(within_ms)));
+        ctx.outbox.timers.set((Self::NAME, ticket), Some(ctx.now.mono_ms.saturating_add(within_ms)));
         let calling = Calling { client, request, called, within_ms, waiting: told.clone(), told, failed: 0 };
         self.calls.insert(ticket, calling);
     }
@@ -129,7 +129,7 @@ impl Actions {
         let Some(at) = calling.waiting.iter().position(|waiting| *waiting == id) else { return };
         calling.waiting.remove(at);
         calling.failed += u32::from(answer.is_err());
-        if let Some(slot) = ctx.slots.get(id) {
+        if let Some(slot) = ctx.state.slots.get(id) {
             let (pm_id, name, namespace) = (slot.durable.pm_id, slot.spec().name.clone(), slot.spec().namespace.clone());
             let progress = match answer {
                 Ok(value) => Progress::Returned { id: pm_id, name, namespace, value },
@@ -140,7 +140,7 @@ impl Actions {
         if !calling.waiting.is_empty() {
             return;
         }
-        ctx.timers.set((Self::NAME, ticket), None);
+        ctx.outbox.timers.set((Self::NAME, ticket), None);
         if let Some(Calling { client, request, told, failed, .. }) = self.calls.remove(&ticket) {
             let response = match failed {
                 0 => Response::Done { ids: pm_ids(ctx, &told) },
@@ -161,8 +161,8 @@ impl Actions {
 
 /// Instances that offer this action and can hear.
 fn told(ctx: &Ctx, target: &str, action: &str) -> Result<Vec<u32>, Failure> {
-    let ids = ctx.slots.select(target, "")?;
-    let selected: Vec<&Slot> = ids.iter().filter_map(|id| ctx.slots.get(*id)).collect();
+    let ids = ctx.state.slots.select(target, "")?;
+    let selected: Vec<&Slot> = ids.iter().filter_map(|id| ctx.state.slots.get(*id)).collect();
     let told: Vec<u32> = selected.iter().filter(|slot| slot.hears() && slot.offers(action)).map(|slot| slot.durable.id).collect();
     if !told.is_empty() {
         return Ok(told);
@@ -179,8 +179,8 @@ fn told(ctx: &Ctx, target: &str, action: &str) -> Result<Vec<u32>, Failure> {
 
 /// Instances whose preload can hear.
 fn preloaded(ctx: &Ctx, target: &str) -> Result<Vec<u32>, Failure> {
-    let ids = ctx.slots.select(target, "")?;
-    let slots = ids.iter().filter_map(|id| ctx.slots.get(*id));
+    let ids = ctx.state.slots.select(target, "")?;
+    let slots = ids.iter().filter_map(|id| ctx.state.slots.get(*id));
     let told: Vec<u32> = slots.filter(|slot| slot.hears() && slot.durable.preloaded).map(|slot| slot.durable.id).collect();
     if told.is_empty() {
         return Err(Failure::Other(format!("nothing that is called {target} is a Node app that runs with ostler's preload")));
@@ -189,7 +189,7 @@ fn preloaded(ctx: &Ctx, target: &str) -> Result<Vec<u32>, Failure> {
 }
 
 fn pm_ids(ctx: &Ctx, ids: &[u32]) -> Vec<u32> {
-    ids.iter().filter_map(|id| ctx.slots.get(*id)).map(|slot| slot.durable.pm_id).collect()
+    ids.iter().filter_map(|id| ctx.state.slots.get(*id)).map(|slot| slot.durable.pm_id).collect()
 }
 
 impl Actions {
@@ -265,8 +265,8 @@ mod tests {
         let id = played.instance(spec);
         played.start(actions, id, pid);
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let slot = played.ctx.slots.get_mut(id).unwrap();
-        slot.live.ipc = Ipc::open(ours.into(), id, slot.key(1), &played.ctx.reactor).map(Box::new);
+        let slot = played.ctx.state.slots.get_mut(id).unwrap();
+        slot.live.ipc = Ipc::open(ours.into(), id, slot.key(1), &played.ctx.io.reactor).map(Box::new);
         slot.live.axm.actions.push(json!({ "action_name": "gc" }));
         (id, theirs)
     }
@@ -278,7 +278,7 @@ mod tests {
     }
 
     fn replies(played: &mut Played) -> Vec<(u64, Response)> {
-        std::mem::take(&mut played.ctx.replies).into_iter().map(|(_, request, response)| (request, response)).collect()
+        std::mem::take(&mut played.ctx.outbox.replies).into_iter().map(|(_, request, response)| (request, response)).collect()
     }
 
     #[test]
@@ -292,7 +292,7 @@ mod tests {
         };
         profile(&mut played, 1);
         assert!(matches!(&replies(&mut played)[..], [(1, Response::Failed(Failure::Other(_)))]), "without a preload");
-        played.ctx.slots.get_mut(id).unwrap().durable.preloaded = true;
+        played.ctx.state.slots.get_mut(id).unwrap().durable.preloaded = true;
         profile(&mut played, 2);
         profile(&mut played, 3);
         replies(&mut played);
@@ -332,7 +332,7 @@ mod tests {
         let done = || Response::Done { ids: vec![0] };
         assert_eq!(replies(&mut played), [(1, returned(10)), (1, done()), (2, returned(20)), (2, done())]);
         actions.on_message(&mut played.ctx, id, 1, &answer(30));
-        assert_eq!((replies(&mut played), played.ctx.timers.next_ms()), (vec![], None), "nobody waits any more");
+        assert_eq!((replies(&mut played), played.ctx.outbox.timers.next_ms()), (vec![], None), "nobody waits any more");
     }
 
     #[test]

@@ -49,10 +49,10 @@ impl Collecting {
             return;
         }
         self.until_ms = now_ms.saturating_add(for_ms);
-        ctx.timers.set(Self::END, Some(self.until_ms.saturating_add(LAST_MS)));
+        ctx.outbox.timers.set(Self::END, Some(self.until_ms.saturating_add(LAST_MS)));
         let message = preload::collect(for_ms);
         let told: Vec<u32> =
-            ctx.slots.serving().filter(|slot| slot.hears() && slot.durable.preloaded).map(|slot| slot.durable.id).collect();
+            ctx.state.slots.serving().filter(|slot| slot.hears() && slot.durable.preloaded).map(|slot| slot.durable.id).collect();
         for id in told {
             ctx.send(id, &message, None);
         }
@@ -64,7 +64,7 @@ impl Collecting {
             let known = self.figures.get(&slot.durable.id)?;
             Some(InstanceFigures { id: slot.durable.pm_id, figures: known.figures.clone() })
         };
-        let mut list: Vec<InstanceFigures> = ctx.slots.serving().filter_map(of).collect();
+        let mut list: Vec<InstanceFigures> = ctx.state.slots.serving().filter_map(of).collect();
         list.sort_by_key(|one| one.id);
         list
     }
@@ -76,7 +76,7 @@ impl Collecting {
         }
         let (before, mut window) = self.figures.remove(&id).map(|known| (known.names, known.window)).unwrap_or_default();
         window.fill(&mut figures);
-        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         let monitor = &mut slot.live.axm.monitor;
         before.iter().for_each(|name| drop(monitor.shift_remove(name)));
         let mut names = Vec::new();
@@ -91,7 +91,7 @@ impl Collecting {
 
     fn forget(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(known) = self.figures.remove(&id) else { return };
-        let Some(axm) = ctx.slots.get_mut(id).and_then(|slot| slot.live.axm.own_mut()) else { return };
+        let Some(axm) = ctx.state.slots.get_mut(id).and_then(|slot| slot.live.axm.own_mut()) else { return };
         known.names.iter().for_each(|name| drop(axm.monitor.shift_remove(name)));
     }
 }
@@ -137,7 +137,7 @@ impl Collecting {
 
     pub(crate) fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
         let Message::Internal(message) = message else { return };
-        if self.until_ms == 0 || !ctx.slots.get(id).is_some_and(|slot| slot.durable.preloaded) {
+        if self.until_ms == 0 || !ctx.state.slots.get(id).is_some_and(|slot| slot.durable.preloaded) {
             return;
         }
         match FromPreload::of(message) {
@@ -186,8 +186,8 @@ mod tests {
         played.start(collecting, id, pid);
         let (ours, theirs) = UnixStream::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
-        let slot = played.ctx.slots.get_mut(id).unwrap();
-        slot.live.ipc = Ipc::open(ours.into(), id, slot.key(1), &played.ctx.reactor).map(Box::new);
+        let slot = played.ctx.state.slots.get_mut(id).unwrap();
+        slot.live.ipc = Ipc::open(ours.into(), id, slot.key(1), &played.ctx.io.reactor).map(Box::new);
         slot.durable.preloaded = true;
         (id, theirs)
     }
@@ -196,7 +196,7 @@ mod tests {
     fn ask(played: &mut Played, collecting: &mut Collecting, for_ms: u64) -> Vec<InstanceFigures> {
         let caller = Caller { uid: 0, pid: 1, on_behalf_of: None };
         assert!(collecting.on_ask(&mut played.ctx, Ask { client: 1, id: 1, caller, request: Request::Collect { for_ms } }).is_none());
-        match std::mem::take(&mut played.ctx.replies).pop() {
+        match std::mem::take(&mut played.ctx.outbox.replies).pop() {
             Some((_, _, Response::Figures(list))) => list,
             other => panic!("{other:?}"),
         }
@@ -214,7 +214,7 @@ mod tests {
     }
 
     fn monitor(played: &Played, id: u32) -> &Map<String, Value> {
-        &played.ctx.slots.get(id).unwrap().live.axm.monitor
+        &played.ctx.state.slots.get(id).unwrap().live.axm.monitor
     }
 
     #[test]
@@ -245,7 +245,7 @@ mod tests {
         assert_eq!((&monitor_of["Response time p95"]["value"], &monitor_of["GET /"]["value"]), (&json!(12.5), &json!(600.0)));
         assert_eq!(ask(&mut played, &mut collecting, 1)[0].figures.requests, 600);
         played.pass(&mut collecting, 23_001);
-        assert!(monitor(&played, id).is_empty() && played.ctx.timers.next_ms().is_none(), "nothing is left");
+        assert!(monitor(&played, id).is_empty() && played.ctx.outbox.timers.next_ms().is_none(), "nothing is left");
         collecting.on_message(&mut played.ctx, late, 1, &runs);
         assert_eq!(heard(&mut late_app), "");
     }
@@ -254,7 +254,7 @@ mod tests {
     fn metrics_of_the_app_itself_stay() {
         let (mut played, mut collecting) = (Played::new(&[Collecting::NAME]), Collecting::default());
         let (id, _app) = node(&mut played, &mut collecting, 10);
-        played.ctx.slots.get_mut(id).unwrap().live.axm.monitor.insert("Handles".into(), json!({"value": "own"}));
+        played.ctx.state.slots.get_mut(id).unwrap().live.axm.monitor.insert("Handles".into(), json!({"value": "own"}));
         ask(&mut played, &mut collecting, 1000);
         says(&mut played, &mut collecting, id, &json!({"handles": 7, "heap_used": 1_048_576}));
         says(&mut played, &mut collecting, id, &json!({"handles": 8, "heap_used": 2_097_152}));

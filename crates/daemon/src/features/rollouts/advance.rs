@@ -18,10 +18,10 @@ impl Rollouts {
     /// Advances one rollout as often as that has no consequences: those are handled before the next check.
     pub(super) fn advance(&mut self, ctx: &mut Ctx, number: u32) {
         while let Some(news) = self.get(number).and_then(|running| news(ctx, running)) {
-            let (before, waiting) = (self.get(number).map(|running| running.rollout.clone()), ctx.queue.len());
+            let (before, waiting) = (self.get(number).map(|running| running.rollout.clone()), ctx.outbox.queue.len());
             self.take(ctx, number, news);
             // News that changes nothing would be seen again for ever.
-            if ctx.queue.len() > waiting || self.get(number).map(|running| &running.rollout) == before.as_ref() {
+            if ctx.outbox.queue.len() > waiting || self.get(number).map(|running| &running.rollout) == before.as_ref() {
                 break;
             }
         }
@@ -35,7 +35,7 @@ impl Rollouts {
         let now_ms = ctx.now.mono_ms;
         let starts =
             running.replicas.iter().zip(&running.rollout.replicas).filter(|(_, progress)| progress.state == ReplicaState::Starting);
-        let slots = starts.filter_map(|(replica, _)| ctx.slots.get(replica.beside.unwrap_or(replica.serving)));
+        let slots = starts.filter_map(|(replica, _)| ctx.state.slots.get(replica.beside.unwrap_or(replica.serving)));
         let next_ms = slots.filter_map(Slot::watched_until).filter(|until_ms| *until_ms > now_ms).min();
         if let Some(at_ms) = next_ms.filter(|at_ms| running.look_ms.is_none_or(|look_ms| *at_ms < look_ms)) {
             running.look_ms = Some(at_ms);
@@ -59,7 +59,7 @@ impl Rollouts {
     pub(super) fn take(&mut self, ctx: &mut Ctx, number: u32, event: Event) {
         match &event {
             Event::Failed(index, reason) => self.note_fault(ctx, number, *index, reason),
-            Event::Ready(index) => self.note_ready(&ctx.slots, number, *index),
+            Event::Ready(index) => self.note_ready(&ctx.state.slots, number, *index),
             Event::Gone(_) | Event::Overruled(_) | Event::Tick => {}
         }
         let Some(running) = self.get_mut(number) else { return };
@@ -69,9 +69,9 @@ impl Rollouts {
         let is_new = |(before, after): (ReplicaState, ReplicaState)| before != after && after == ReplicaState::Done;
         for (replica, _) in running.replicas.iter().zip(states).filter(|(_, states)| is_new(*states)) {
             // With its description it may have got another name.
-            let slot = ctx.slots.serving().find(|slot| slot.durable.pm_id == replica.pm_id);
+            let slot = ctx.state.slots.serving().find(|slot| slot.durable.pm_id == replica.pm_id);
             let name = slot.map_or_else(|| running.app.clone(), |slot| slot.spec().name.clone());
-            running.send(&mut ctx.queue, Progress::InstanceDone { id: replica.pm_id, name });
+            running.send(&mut ctx.outbox.queue, Progress::InstanceDone { id: replica.pm_id, name });
         }
         self.perform(ctx, number, effects);
         self.set_timer(ctx, number);
@@ -91,8 +91,8 @@ impl Rollouts {
     fn note_fault(&mut self, ctx: &mut Ctx, number: u32, index: usize, reason: &str) {
         let Some(running) = self.get_mut(number) else { return };
         let Some(replica) = running.replicas.get(index) else { return };
-        ctx.log.error(format_args!("App [{}:{}] reload fails: {reason}", running.app, replica.pm_id));
-        let slot = replica.beside.and_then(|id| ctx.slots.get(id)).or_else(|| ctx.slots.get(replica.serving));
+        ctx.io.log.error(format_args!("App [{}:{}] reload fails: {reason}", running.app, replica.pm_id));
+        let slot = replica.beside.and_then(|id| ctx.state.slots.get(id)).or_else(|| ctx.state.slots.get(replica.serving));
         let Some(slot) = slot.filter(|_| running.fault_lines.is_empty() && running.lines_of.is_none()) else { return };
         let lines = slot.durable.instance.exits.last().map(|exit| &exit.last_lines).filter(|lines| !lines.is_empty());
         let is_complete = lines.is_some() && !slot.live.seeks_port_holder;
@@ -108,7 +108,7 @@ impl Rollouts {
         for running in self.running.iter_mut().filter(|running| running.lines_of == Some(id)) {
             running.lines_of = None;
             running.fault_lines = lines.to_vec();
-            ctx.journal.push(&running.record());
+            ctx.state.journal.push(&running.record());
         }
     }
 
@@ -118,10 +118,10 @@ impl Rollouts {
         let Some(index) = self.running.iter().position(is_over) else { return };
         let running = self.running.remove(index);
         self.set_timer(ctx, number);
-        ctx.slots.end_replacing(&running.app);
+        ctx.state.slots.end_replacing(&running.app);
         let report = running.report();
         let (end, fault) = end_of(&running);
-        ctx.log.line(format_args!("App [{}] reload is over: release {} {end:?}", running.app, running.release));
+        ctx.io.log.line(format_args!("App [{}] reload is over: release {} {end:?}", running.app, running.release));
         let release = running.release;
         let what = match (&end, &fault) {
             (End::Done, _) => What::ReloadDone { release },
@@ -132,14 +132,14 @@ impl Rollouts {
         };
         ctx.emit_for_app(&running.app, what, Cause::from(&running.origin));
         // Of an app that was deleted meanwhile nothing is remembered.
-        let is_remembered = !running.by_policy && !ctx.slots.of_app(&running.app).is_empty();
+        let is_remembered = !running.by_policy && !ctx.state.slots.of_app(&running.app).is_empty();
         if let Some(replica) = running.replicas.first().filter(|_| is_remembered) {
             let command = report.command.clone();
             let places = report.replicas.iter().map(|replica| (replica.id, replica.state.clone())).collect();
             let (number, parts, started, ended, cut) = (running.release, replica.new.clone(), running.started, ctx.now, running.cut);
             self.add_release(ctx, &running.app, Release { number, parts, command, started, ended, end, fault, places, cut });
         }
-        ctx.journal.push(&Record::RolloutOver { number });
+        ctx.state.journal.push(&Record::RolloutOver { number });
         if let Some(ticket) = running.ticket {
             ctx.answer(Answer::Rollout { ticket, news: RolloutNews::Ended(Box::new(report)) });
         }
@@ -147,7 +147,7 @@ impl Rollouts {
 
     /// Handles a process of a rollout that takes long. The one that was restarted in place has its last check at a time.
     pub(super) fn on_late(&mut self, ctx: &mut Ctx, id: u32) {
-        let Some(slot) = ctx.slots.get(id) else { return };
+        let Some(slot) = ctx.state.slots.get(id) else { return };
         let waits = |running: &&mut Running| {
             running.replicas.iter().zip(&running.rollout.replicas).any(|(replica, progress)| {
                 matches!(progress.state, ReplicaState::Starting | ReplicaState::Reverting)
@@ -156,7 +156,7 @@ impl Rollouts {
             })
         };
         let Some(running) = self.running.iter_mut().find(waits) else { return };
-        let waits_ms = reload_waits_ms(&ctx.settings);
+        let waits_ms = reload_waits_ms(&ctx.io.settings);
         let in_place = slot.durable.role == Role::Serving;
         if in_place && let State::Starting { since, .. } = slot.durable.instance.state {
             let at = since.mono_ms.saturating_add(waits_ms);
@@ -170,7 +170,7 @@ impl Rollouts {
             slot.still_starting(ctx.now),
             in_seconds(waits_ms)
         );
-        running.send(&mut ctx.queue, Progress::Warning(words));
+        running.send(&mut ctx.outbox.queue, Progress::Warning(words));
         running.set_timer(ctx);
     }
 }
@@ -190,17 +190,17 @@ fn end_of(running: &Running) -> (End, Option<FaultReport>) {
 /// Event that the rollout does not know yet.
 fn news(ctx: &Ctx, running: &Running) -> Option<Event> {
     let is_advancing = matches!(running.rollout.phase, Phase::Advancing | Phase::Watching { .. });
-    let (now_ms, waits_ms) = (ctx.now.mono_ms, reload_waits_ms(&ctx.settings));
+    let (now_ms, waits_ms) = (ctx.now.mono_ms, reload_waits_ms(&ctx.io.settings));
     running.replicas.iter().zip(&running.rollout.replicas).enumerate().find_map(|(index, (replica, progress))| {
-        let beside = replica.beside.and_then(|id| ctx.slots.get(id));
-        let serving = ctx.slots.get(replica.serving);
+        let beside = replica.beside.and_then(|id| ctx.state.slots.get(id));
+        let serving = ctx.state.slots.get(replica.serving);
         match progress.state {
             ReplicaState::Starting if is_watched(running, beside.or(serving), now_ms) => None,
             ReplicaState::Starting | ReplicaState::Reverting if progress.in_place => restarted(index, replica, serving, now_ms, waits_ms),
             ReplicaState::Starting | ReplicaState::Reverting => candidate(index, beside, false),
             ReplicaState::Ready if !progress.in_place => candidate(index, beside, true),
             ReplicaState::Retiring | ReplicaState::Returning => {
-                let is_gone = replica.going.is_none_or(|id| ctx.slots.get(id).is_none());
+                let is_gone = replica.going.is_none_or(|id| ctx.state.slots.get(id).is_none());
                 let has_to_stay = is_advancing && progress.state == ReplicaState::Retiring;
                 let gone = is_gone.then_some(Event::Gone(index));
                 gone.or_else(|| if has_to_stay { still_up(index, replica, serving) } else { None })

@@ -34,7 +34,7 @@ impl Rollouts {
     /// Begins a rollout for a user who wants another release, and waits.
     pub(super) fn begin_for_user(&mut self, ctx: &mut Ctx, request: RolloutRequest) {
         let RolloutRequest { ticket, app, replacements, parallel, canary_ms, watches, origin } = request;
-        let ids = ctx.slots.pm_ids(&replacements.iter().map(|replacement| replacement.id).collect::<Vec<u32>>());
+        let ids = ctx.state.slots.pm_ids(&replacements.iter().map(|replacement| replacement.id).collect::<Vec<u32>>());
         self.give_way(ctx, &app);
         let wanted = Wanted { app: app.clone(), parallel, canary_ms, watches, origin, ticket: Some(ticket) };
         if let Err(reason) = self.begin(ctx, wanted, replacements) {
@@ -44,12 +44,12 @@ impl Rollouts {
 
     /// Begins a rollout for a policy that wants these replaced by the same release. A reload of a user comes first.
     pub(super) fn begin_by_policy(&mut self, ctx: &mut Ctx, wanted: Wanted, ids: &[u32], what: &str) {
-        let slots = ids.iter().filter_map(|id| ctx.slots.get(*id));
+        let slots = ids.iter().filter_map(|id| ctx.state.slots.get(*id));
         let same =
             slots.map(|slot| Replacement { id: slot.durable.id, app: Rc::clone(slot.app()), base: Rc::clone(slot.base()) }).collect();
         let app = wanted.app.clone();
         if let Err(reason) = self.begin(ctx, wanted, same) {
-            ctx.log.line(format_args!("App [{app}] {what} is left out: {reason}"));
+            ctx.io.log.line(format_args!("App [{app}] {what} is left out: {reason}"));
         }
     }
 
@@ -61,7 +61,8 @@ impl Rollouts {
             let since = ctx.now.mono_ms.saturating_sub(other.started.mono_ms) / 1000;
             return Err(format!("a reload of {app} is under way (since {since} s): see `ostler rollout status {app}`"));
         }
-        let replicas: Vec<Replica> = replacements.into_iter().filter_map(|replacement| replica(&mut ctx.slots, replacement)).collect();
+        let replicas: Vec<Replica> =
+            replacements.into_iter().filter_map(|replacement| replica(&mut ctx.state.slots, replacement)).collect();
         let Some(first) = replicas.first() else { return Err("is not there any more".into()) };
         let rules = &first.new.app.spec.rollout;
         let batch = match (parallel, rules.batch) {
@@ -70,7 +71,7 @@ impl Rollouts {
             (parallel, _) => parallel,
         };
         let canary_ms = canary_ms.or(rules.canary_ms).unwrap_or(0);
-        let in_place: Vec<bool> = replicas.iter().map(|replica| !may_overlap(&ctx.slots, replica)).collect();
+        let in_place: Vec<bool> = replicas.iter().map(|replica| !may_overlap(&ctx.state.slots, replica)).collect();
         let mut rollout = Rollout::new(&in_place, batch, canary_ms, replicas.iter().any(differs));
         let effects = rollout.begin();
         let by_policy = ticket.is_none();
@@ -79,11 +80,11 @@ impl Rollouts {
         }
         let release = self.next_release(&app).saturating_sub(u32::from(by_policy)).max(1);
         let instances = u32::try_from(replicas.len()).unwrap_or(u32::MAX);
-        ctx.log.line(format_args!("App [{app}] reload begins: {instances} instances, release {release}"));
-        ctx.slots.begin_replacing(&app);
+        ctx.io.log.line(format_args!("App [{app}] reload begins: {instances} instances, release {release}"));
+        ctx.state.slots.begin_replacing(&app);
         ctx.emit_for_app(&app, What::ReloadBegun { release, instances }, Cause::from(&origin));
         let parts = replicas.iter().flat_map(|replica| [&replica.old, &replica.new]);
-        parts.flat_map(Parts::records).for_each(|record| ctx.journal.push(&record));
+        parts.flat_map(Parts::records).for_each(|record| ctx.state.journal.push(&record));
         self.last += 1;
         let number = self.last;
         self.running.push(Running {

@@ -7,7 +7,7 @@ use ostler_proto::event::{Cause, What};
 
 use super::begin::may_overlap;
 use super::{Rollouts, Running};
-use crate::engine::Ctx;
+use crate::engine::{Ctx, DaemonState, Io};
 use crate::state::slots::Slots;
 use crate::state::store::Role;
 
@@ -27,7 +27,7 @@ impl Rollouts {
                 Effect::Discard(index) => running.discard(ctx, index),
             }
         }
-        ctx.journal.push(&running.record());
+        ctx.state.journal.push(&running.record());
     }
 }
 
@@ -35,7 +35,7 @@ impl Running {
     fn launch(&mut self, ctx: &mut Ctx, index: usize, old: bool) {
         let origin = self.origin.clone();
         // What was still starting when the rollout began may serve by now: then it is to serve until its successor does.
-        if !old && self.replicas.get(index).is_some_and(|replica| may_overlap(&ctx.slots, replica)) {
+        if !old && self.replicas.get(index).is_some_and(|replica| may_overlap(&ctx.state.slots, replica)) {
             self.rollout.replicas.get_mut(index).into_iter().for_each(|progress| progress.in_place = false);
         }
         let in_place = self.is_in_place(index);
@@ -43,21 +43,21 @@ impl Running {
         let parts = if old { replica.old.clone() } else { replica.new.clone() };
         let serving = replica.serving;
         if in_place {
-            let Some(slot) = ctx.slots.get_mut(serving) else { return };
+            let Some(slot) = ctx.state.slots.get_mut(serving) else { return };
             // What was asked for but does not run yet began before.
             replica.after = slot.durable.instance.inc;
             slot.rebase(parts.base);
-            slot.describe(parts.app, &ctx.settings);
+            slot.describe(parts.app, &ctx.io.settings);
             let runs = matches!(slot.durable.instance.state, State::Running { .. });
-            ctx.slots.changed(serving);
+            ctx.state.slots.changed(serving);
             if runs {
                 self.send_step(ctx, index, IN_PLACE);
             }
             return ctx.event(serving, lifecycle::Event::Restart(origin));
         }
-        replica.beside = ctx.slots.add_candidate(serving, &parts.app, &parts.base, ctx.now, &ctx.settings);
+        replica.beside = ctx.state.slots.add_candidate(serving, &parts.app, &parts.base, ctx.now, &ctx.io.settings);
         if let Some(id) = replica.beside {
-            inherit_restarts(&mut ctx.slots, serving, id);
+            inherit_restarts(&mut ctx.state.slots, serving, id);
             ctx.event(id, lifecycle::Event::Start(origin));
         }
         self.send_step(ctx, index, if old { "starts the old release again" } else { "starts the new release beside the old one" });
@@ -71,11 +71,11 @@ impl Running {
         let old = std::mem::replace(&mut replica.serving, new);
         replica.going = Some(old);
         change_roles(ctx, old, new, !origin.is_user());
-        let Some(slot) = ctx.slots.get(new) else { return };
+        let Some(slot) = ctx.state.slots.get(new) else { return };
         replica.after = slot.durable.instance.inc;
         let (pid, pm_id, name) = (slot.durable.instance.pid(), slot.durable.pm_id, slot.spec().name.clone());
         ctx.serves(new);
-        ctx.log.line(format_args!("App [{name}:{pm_id}] the new process serves, the old one is asked to finish"));
+        ctx.io.log.line(format_args!("App [{name}:{pm_id}] the new process serves, the old one is asked to finish"));
         ctx.emit(new, What::Replaced { pid: pid.unwrap_or(0) }, Cause::from(&origin));
         ctx.event(old, lifecycle::Event::Retire(origin));
         self.send_step(ctx, index, "is ready; the old process finishes its requests");
@@ -84,7 +84,7 @@ impl Running {
     fn discard(&mut self, ctx: &mut Ctx, index: usize) {
         let Some(id) = self.replicas.get_mut(index).and_then(|replica| replica.beside.take()) else { return };
         // Whoever has it deleted already may be in a hurry; else it may finish: it may have clients.
-        if ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.wanted != lifecycle::Wanted::Gone) {
+        if ctx.state.slots.get(id).is_some_and(|slot| slot.durable.instance.wanted != lifecycle::Wanted::Gone) {
             ctx.event(id, lifecycle::Event::Retire(self.origin.clone()));
         }
     }
@@ -93,7 +93,7 @@ impl Running {
     fn send_step(&self, ctx: &mut Ctx, index: usize, step: &str) {
         if let Some(replica) = self.replicas.get(index) {
             let (id, name, step) = (replica.pm_id, self.app.clone(), step.to_owned());
-            self.send(&mut ctx.queue, Progress::Rollout { id, name, step });
+            self.send(&mut ctx.outbox.queue, Progress::Rollout { id, name, step });
         }
     }
 }
@@ -108,7 +108,7 @@ fn inherit_restarts(slots: &mut Slots, serving: u32, candidate: u32) {
 
 /// Swaps the roles: one serves, the other one retires; the history of the instance continues with the new one.
 fn change_roles(ctx: &mut Ctx, old: u32, new: u32, by_policy: bool) {
-    let Ctx { slots, settings, now, .. } = ctx;
+    let Ctx { state: DaemonState { slots, .. }, io: Io { settings, .. }, now, .. } = ctx;
     let Some(former) = slots.get_mut(old) else { return };
     former.durable.role = Role::Retiring;
     former.live.pid_file_written = false;

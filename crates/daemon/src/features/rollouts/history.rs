@@ -48,9 +48,9 @@ pub(super) fn record(app: &str, list: &[Release]) -> Record<'static> {
 
 fn journal(ctx: &mut Ctx, app: &str, list: &[Release]) {
     for part in list.iter().flat_map(|release| release.parts.records()) {
-        ctx.journal.push(&part);
+        ctx.state.journal.push(&part);
     }
-    ctx.journal.push(&record(app, list));
+    ctx.state.journal.push(&record(app, list));
 }
 
 impl Release {
@@ -74,7 +74,7 @@ impl Rollouts {
             }
             return journal(ctx, app, list);
         }
-        let counters = ctx.slots.get(first.serving).map(|slot| slot.durable.instance.counters.clone()).unwrap_or_default();
+        let counters = ctx.state.slots.get(first.serving).map(|slot| slot.durable.instance.counters.clone()).unwrap_or_default();
         let started = counters.created.unwrap_or_default();
         let places = replicas.iter().map(|replica| (replica.pm_id, "old".to_owned())).collect();
         let parts = first.old.clone();
@@ -101,21 +101,21 @@ impl Rollouts {
 
     /// Forgets releases of no app: a daemon that died between the end of an app and this left them.
     pub(super) fn forget_releases_of_nobody(&mut self, ctx: &mut Ctx) {
-        let names: BTreeSet<&str> = ctx.slots.iter().map(|slot| slot.spec().key()).collect();
+        let names: BTreeSet<&str> = ctx.state.slots.iter().map(|slot| slot.spec().key()).collect();
         let of_nobody: Vec<String> = self.releases.keys().filter(|app| !names.contains(app.as_str())).cloned().collect();
         for app in of_nobody {
             self.releases.remove(&app);
-            ctx.journal.push(&Record::Releases { app, list: Vec::new() });
+            ctx.state.journal.push(&Record::Releases { app, list: Vec::new() });
         }
     }
 
     /// Forgets the releases of an app with its last instance.
     pub(super) fn forget_releases(&mut self, ctx: &mut Ctx, id: u32) {
-        let Some(slot) = ctx.slots.get(id).filter(|_| !self.releases.is_empty()) else { return };
+        let Some(slot) = ctx.state.slots.get(id).filter(|_| !self.releases.is_empty()) else { return };
         let app = slot.spec().key().to_owned();
-        let is_last = ctx.slots.iter().all(|other| other.durable.id == id || other.spec().key() != app);
+        let is_last = ctx.state.slots.iter().all(|other| other.durable.id == id || other.spec().key() != app);
         if is_last && self.releases.remove(&app).is_some() {
-            ctx.journal.push(&Record::Releases { app, list: Vec::new() });
+            ctx.state.journal.push(&Record::Releases { app, list: Vec::new() });
         }
     }
 
@@ -125,7 +125,7 @@ impl Rollouts {
     /// There is no such app or release, or nothing is started any more.
     pub(super) fn release_for_user(&self, ctx: &Ctx, app: &str, to: Option<u32>) -> Result<(String, (AppSpec, EnvMap)), Failure> {
         ctx.may_start()?;
-        let Some(key) = ctx.slots.key_of(app)? else { return Err(Failure::NotFound { target: app.to_owned() }) };
+        let Some(key) = ctx.state.slots.key_of(app)? else { return Err(Failure::NotFound { target: app.to_owned() }) };
         self.refuse_the_same(key, to).map_err(Failure::Other)?;
         let release = self.release_to_undo(key, to).map_err(Failure::Other)?;
         Ok((key.to_owned(), release))

@@ -52,7 +52,7 @@ impl Rollouts {
 
     pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         for running in &self.running {
-            ctx.slots.begin_replacing(&running.app);
+            ctx.state.slots.begin_replacing(&running.app);
             running.set_timer(ctx);
         }
         self.remove_lost_candidates(ctx);
@@ -102,7 +102,7 @@ impl Rollouts {
         let Ask { client, id, caller, request } = ask;
         match request {
             proto::Request::Rollouts { app } => {
-                let key = app.as_deref().map(|word| ctx.slots.key_of(word).ok().flatten().unwrap_or(word).to_owned());
+                let key = app.as_deref().map(|word| ctx.state.slots.key_of(word).ok().flatten().unwrap_or(word).to_owned());
                 ctx.reply(client, id, Response::Rollouts(self.reports(key.as_deref())));
             }
             proto::Request::Undo { app, to, command } => match self.release_for_user(ctx, &app, to) {
@@ -155,7 +155,7 @@ impl Rollouts {
     fn set_timer(&self, ctx: &mut Ctx, number: u32) {
         match self.get(number) {
             Some(running) => running.set_timer(ctx),
-            None => ctx.timers.set(key(number), None),
+            None => ctx.outbox.timers.set(key(number), None),
         }
     }
 
@@ -163,6 +163,7 @@ impl Rollouts {
     fn remove_lost_candidates(&self, ctx: &mut Ctx) {
         let known = |id: u32| self.running.iter().flat_map(|running| &running.replicas).any(|replica| replica.beside == Some(id));
         let lost: Vec<u32> = ctx
+            .state
             .slots
             .iter()
             .filter(|slot| slot.durable.role == Role::Candidate && !known(slot.durable.id))

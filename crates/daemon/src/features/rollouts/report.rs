@@ -29,8 +29,8 @@ impl Rollouts {
         let goes = |running: &&mut Running| running.replicas.iter().any(|replica| replica.going == Some(id));
         let Some(running) = self.running.iter_mut().find(goes) else { return };
         running.cut = running.cut.saturating_add(requests);
-        ctx.journal.push(&running.record());
-        running.send(&mut ctx.queue, Progress::Warning(warning.to_owned()));
+        ctx.state.journal.push(&running.record());
+        running.send(&mut ctx.outbox.queue, Progress::Warning(warning.to_owned()));
     }
 }
 

@@ -103,7 +103,7 @@ impl Running {
     /// Sets the timer of its next deadline.
     pub(super) fn set_timer(&self, ctx: &mut Ctx) {
         let next = [self.rollout.deadline_ms(), self.look_ms].into_iter().flatten().min();
-        ctx.timers.set(super::key(self.number), next);
+        ctx.outbox.timers.set(super::key(self.number), next);
     }
 
     /// True if this process is restarted, and none runs beside it.

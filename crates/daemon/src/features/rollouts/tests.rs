@@ -40,8 +40,9 @@ fn running(spec: &AppSpec, count: i32) -> (Played, Rollouts, Vec<u32>) {
 }
 
 fn wanted(played: &mut Played, ids: &[u32], spec: &AppSpec) -> RolloutRequest {
-    let app = played.ctx.slots.shared_app(spec.clone()).0;
-    let replacement = |id: &u32| Replacement { id: *id, app: Rc::clone(&app), base: Rc::clone(played.ctx.slots.get(*id).unwrap().base()) };
+    let app = played.ctx.state.slots.shared_app(spec.clone()).0;
+    let replacement =
+        |id: &u32| Replacement { id: *id, app: Rc::clone(&app), base: Rc::clone(played.ctx.state.slots.get(*id).unwrap().base()) };
     let replacements = ids.iter().map(replacement).collect();
     RolloutRequest { ticket: TICKET, app: "api".into(), replacements, parallel: 0, canary_ms: None, watches: false, origin: user() }
 }
@@ -56,6 +57,7 @@ fn reload(played: &mut Played, rollouts: &mut Rollouts, ids: &[u32], spec: &AppS
 fn candidate(played: &Played) -> u32 {
     let mut all = played
         .ctx
+        .state
         .slots
         .iter()
         .filter(|slot| slot.durable.role == Role::Candidate && slot.durable.instance.wanted == ostler_core::lifecycle::Wanted::Up);
@@ -67,15 +69,15 @@ fn candidate(played: &Played) -> u32 {
 /// Has a process spawned and prove itself.
 fn comes_up(played: &mut Played, rollouts: &mut Rollouts, id: u32) -> Vec<Input> {
     played.spawned(rollouts, id, 5000);
-    let inc = played.ctx.slots.get(id).unwrap().durable.instance.inc;
-    if matches!(played.ctx.slots.get(id).unwrap().durable.instance.state, State::Starting { .. }) {
+    let inc = played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
+    if matches!(played.ctx.state.slots.get(id).unwrap().durable.instance.state, State::Starting { .. }) {
         played.dispatch(rollouts, id, Event::Ready { inc });
     }
     played.settle(rollouts)
 }
 
 fn ends(played: &mut Played, rollouts: &mut Rollouts, id: u32, code: i32) -> Vec<Input> {
-    let inc = played.ctx.slots.get(id).unwrap().durable.instance.inc;
+    let inc = played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
     played.ctx.event(id, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(code), oom: false } });
     played.ctx.event(id, Event::TreeGone { inc });
     played.settle(rollouts)
@@ -94,25 +96,25 @@ fn ended(inputs: &[Input]) -> Option<&RolloutReport> {
 }
 
 fn role(played: &Played, id: u32) -> Option<Role> {
-    played.ctx.slots.get(id).map(|slot| slot.durable.role)
+    played.ctx.state.slots.get(id).map(|slot| slot.durable.role)
 }
 
 fn version(played: &Played, id: u32) -> String {
-    played.ctx.slots.get(id).unwrap().spec().version.clone().unwrap()
+    played.ctx.state.slots.get(id).unwrap().spec().version.clone().unwrap()
 }
 
 #[test]
 fn the_new_process_serves_before_the_old_one_retires() {
     let (mut played, mut rollouts, ids) = running(&app("1"), 1);
-    let restarts = |played: &Played, id: u32| played.ctx.slots.get(id).unwrap().durable.instance.counters.restarts;
-    played.ctx.slots.get_mut(ids[0]).unwrap().durable.instance.counters.restarts = 2;
+    let restarts = |played: &Played, id: u32| played.ctx.state.slots.get(id).unwrap().durable.instance.counters.restarts;
+    played.ctx.state.slots.get_mut(ids[0]).unwrap().durable.instance.counters.restarts = 2;
     let news = reload(&mut played, &mut rollouts, &ids, &app("2"));
     assert!(matches!(told(&news)[..], [RolloutNews::Progress(Progress::Rollout { .. })]), "{news:?}");
     let new = candidate(&played);
     assert_eq!(restarts(&played, new), 3, "the process sees its own restart");
-    assert!(played.ctx.slots.is_being_replaced("api"));
+    assert!(played.ctx.state.slots.is_being_replaced("api"));
     assert_eq!((role(&played, ids[0]), version(&played, new)), (Some(Role::Serving), "2".to_owned()));
-    played.ctx.slots.get_mut(ids[0]).unwrap().durable.instance.counters.restarts = 3;
+    played.ctx.state.slots.get_mut(ids[0]).unwrap().durable.instance.counters.restarts = 3;
     let news = comes_up(&mut played, &mut rollouts, new);
     assert_eq!((role(&played, ids[0]), role(&played, new)), (Some(Role::Retiring), Some(Role::Serving)));
     assert_eq!(restarts(&played, new), 4, "the history goes on");
@@ -120,7 +122,7 @@ fn the_new_process_serves_before_the_old_one_retires() {
     let news = ends(&mut played, &mut rollouts, ids[0], 0);
     let report = ended(&news).unwrap();
     assert_eq!((report.state, report.release, report.replicas[0].state.as_str()), (RolloutState::Done, 2, "new"));
-    assert!(!played.ctx.slots.is_being_replaced("api"));
+    assert!(!played.ctx.state.slots.is_being_replaced("api"));
     assert!(rollouts.running.is_empty());
     let (spec, _) = rollouts.release_to_undo("api", None).unwrap();
     assert_eq!(spec.version.as_deref(), Some("1"));
@@ -138,7 +140,7 @@ fn one_that_was_still_starting_when_it_began_is_replaced_beside_if_it_serves_by_
     ends(&mut played, &mut rollouts, ids[0], 0);
     let second = candidate(&played);
     assert_ne!(second, first);
-    let state = &played.ctx.slots.get(late).unwrap().durable.instance.state;
+    let state = &played.ctx.state.slots.get(late).unwrap().durable.instance.state;
     assert!(matches!(state, State::Running { .. }), "it serves until the new one does: {state:?}");
     comes_up(&mut played, &mut rollouts, second);
     assert_eq!(role(&played, late), Some(Role::Retiring));
@@ -172,8 +174,8 @@ fn a_release_that_does_not_come_up_changes_nothing() {
 fn what_cannot_run_twice_is_restarted_with_its_new_description() {
     let (mut played, mut rollouts, ids) = running(&single("1"), 1);
     let news = reload(&mut played, &mut rollouts, &ids, &single("2"));
-    assert_eq!((played.ctx.slots.iter().count(), version(&played, ids[0])), (1, "2".to_owned()));
-    assert!(matches!(played.ctx.slots.get(ids[0]).unwrap().durable.instance.state, State::Stopping { .. }), "{news:?}");
+    assert_eq!((played.ctx.state.slots.iter().count(), version(&played, ids[0])), (1, "2".to_owned()));
+    assert!(matches!(played.ctx.state.slots.get(ids[0]).unwrap().durable.instance.state, State::Stopping { .. }), "{news:?}");
     ends(&mut played, &mut rollouts, ids[0], 0);
     let news = comes_up(&mut played, &mut rollouts, ids[0]);
     assert_eq!(ended(&news).unwrap().state, RolloutState::Done);
@@ -206,7 +208,7 @@ fn a_canary_is_watched_for_its_time() {
     played.settle(&mut rollouts);
     assert_eq!(role(&played, new), Some(Role::Serving));
     ends(&mut played, &mut rollouts, ids[0], 0);
-    assert_eq!(played.ctx.timers.next_ms(), None);
+    assert_eq!(played.ctx.outbox.timers.next_ms(), None);
 }
 
 #[test]
@@ -247,7 +249,7 @@ fn what_somebody_takes_over_is_left_alone() {
     let news = played.settle(&mut rollouts);
     assert_eq!(ended(&news).unwrap().state, RolloutState::Overruled);
     let gone = |slot: &crate::state::slots::Slot| slot.durable.instance.wanted == ostler_core::lifecycle::Wanted::Gone;
-    assert!(played.ctx.slots.get(new).is_none_or(gone), "the candidate goes");
+    assert!(played.ctx.state.slots.get(new).is_none_or(gone), "the candidate goes");
     assert_eq!(version(&played, ids[0]), "1");
 }
 
@@ -261,7 +263,7 @@ fn what_is_stopped_as_a_whole_is_not_restarted_by_its_reload() {
     let news = played.settle(&mut rollouts);
     assert_eq!(ended(&news).unwrap().state, RolloutState::Overruled);
     for id in ids {
-        let instance = &played.ctx.slots.get(id).unwrap().durable.instance;
+        let instance = &played.ctx.state.slots.get(id).unwrap().durable.instance;
         assert_eq!(instance.wanted, ostler_core::lifecycle::Wanted::Down, "{:?}", instance.state);
     }
 }
@@ -272,7 +274,7 @@ fn the_next_daemon_goes_on() {
     reload(&mut played, &mut rollouts, &ids, &app("2"));
     let new = candidate(&played);
     let mut bytes = Vec::new();
-    let records = played.ctx.slots.records("played").chain(rollouts.records());
+    let records = played.ctx.state.slots.records("played").chain(rollouts.records());
     records.for_each(|record| crate::state::store::record::encode(&record, &mut bytes));
     let mut next = Rollouts::default();
     next.restore(&mut Snapshot::read(&bytes).0);
@@ -280,16 +282,16 @@ fn the_next_daemon_goes_on() {
         next.running.iter().map(Running::record).collect::<Vec<_>>(),
         rollouts.running.iter().map(Running::record).collect::<Vec<_>>()
     );
-    played.ctx.slots.end_replacing("api");
+    played.ctx.state.slots.end_replacing("api");
     // One of which no rollout knows.
     let (app, base) = {
-        let slot = played.ctx.slots.get(new).unwrap();
+        let slot = played.ctx.state.slots.get(new).unwrap();
         (Rc::clone(slot.app()), Rc::clone(slot.base()))
     };
-    let lost = played.ctx.slots.add_candidate(ids[0], &app, &base, played.ctx.now, &played.ctx.settings).unwrap();
+    let lost = played.ctx.state.slots.add_candidate(ids[0], &app, &base, played.ctx.now, &played.ctx.io.settings).unwrap();
     next.on_boot(&mut played.ctx);
     played.settle(&mut next);
-    assert!(played.ctx.slots.is_being_replaced("api") && played.ctx.slots.get(lost).is_none());
+    assert!(played.ctx.state.slots.is_being_replaced("api") && played.ctx.state.slots.get(lost).is_none());
     comes_up(&mut played, &mut next, new);
     ends(&mut played, &mut next, ids[0], 0);
     assert_eq!((role(&played, new), next.releases["api"].len()), (Some(Role::Serving), 2));

@@ -21,12 +21,12 @@ impl Order {
 impl Order {
     /// Ends the waiting of an instance whose time is up.
     pub(crate) fn on_due(&mut self, ctx: &mut Ctx, id: u32) -> bool {
-        let Some(slot) = ctx.slots.get(id) else { return false };
+        let Some(slot) = ctx.state.slots.get(id) else { return false };
         let State::Waiting { deadline_ms, .. } = slot.durable.instance.state else { return false };
         if ctx.now.mono_ms < deadline_ms {
             return false;
         }
-        let why = in_words(&Apps::of(&ctx.slots, &ctx.coming).missing(slot));
+        let why = in_words(&Apps::of(&ctx.state.slots, &ctx.state.coming).missing(slot));
         let waited_ms = slot.spec().order.timeout_ms();
         ctx.event(id, Event::Unmet(format!("{why}, after {waited_ms} ms")));
         true
@@ -34,25 +34,25 @@ impl Order {
 
     pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         let id = step.id;
-        if ctx.slots.get(id).is_some_and(|slot| matches!(slot.durable.instance.state, State::Waiting { .. })) {
-            ctx.waiting.insert(id);
-        } else if !ctx.waiting.is_empty() {
-            ctx.waiting.remove(&id);
+        if ctx.state.slots.get(id).is_some_and(|slot| matches!(slot.durable.instance.state, State::Waiting { .. })) {
+            ctx.state.waiting.insert(id);
+        } else if !ctx.state.waiting.is_empty() {
+            ctx.state.waiting.remove(&id);
         }
     }
 
     pub(crate) fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
-        ctx.waiting.remove(&id);
+        ctx.state.waiting.remove(&id);
     }
 
     /// Starts what need not wait any more, and ends the waiting of what waits in vain.
     pub(crate) fn on_idle(&mut self, ctx: &mut Ctx) {
-        if ctx.waiting.is_empty() {
+        if ctx.state.waiting.is_empty() {
             return;
         }
-        let apps = Apps::of(&ctx.slots, &ctx.coming);
+        let apps = Apps::of(&ctx.state.slots, &ctx.state.coming);
         let mut events = Vec::new();
-        for slot in ctx.waiting.iter().filter_map(|id| ctx.slots.get(*id)) {
+        for slot in ctx.state.waiting.iter().filter_map(|id| ctx.state.slots.get(*id)) {
             let mut missing = apps.missing(slot);
             if missing.is_empty() {
                 events.push((slot.durable.id, Event::Released));
@@ -93,7 +93,7 @@ mod tests {
         let db = played.instance(app("db", &[]));
         let api = played.instance(app("api", &[("db", Condition::Ready)]));
         played.dispatch(&mut order, api, Event::Start(user()));
-        assert!(played.ctx.waiting.contains(&api));
+        assert!(played.ctx.state.waiting.contains(&api));
         (played, order, db, api)
     }
 
@@ -111,25 +111,28 @@ mod tests {
         let (mut played, mut order, db, api) = waiting();
         played.dispatch(&mut order, db, Event::Start(user()));
         assert_eq!(decided(&mut played, &mut order), []);
-        assert_eq!(waits_for(&played.ctx.slots, &played.ctx.coming, played.ctx.slots.get(api).unwrap()), ["db is not ready"]);
+        assert_eq!(
+            waits_for(&played.ctx.state.slots, &played.ctx.state.coming, played.ctx.state.slots.get(api).unwrap()),
+            ["db is not ready"]
+        );
         played.spawned(&mut order, db, 4711);
         assert_eq!(decided(&mut played, &mut order), [(api, Event::Released)]);
         played.dispatch(&mut order, api, Event::Released);
-        assert!(played.ctx.waiting.is_empty(), "nobody is looked at any more");
+        assert!(played.ctx.state.waiting.is_empty(), "nobody is looked at any more");
     }
 
     #[test]
     fn what_will_never_be_there_is_not_waited_for() {
         let (mut played, mut order, db, api) = waiting();
         // A request will start it when its turn comes.
-        played.ctx.coming.insert(db);
+        played.ctx.state.coming.insert(db);
         assert_eq!(decided(&mut played, &mut order), []);
-        played.ctx.coming.clear();
+        played.ctx.state.coming.clear();
         let unmet = Event::Unmet("it depends on db, which is stopped".into());
         assert_eq!(decided(&mut played, &mut order), [(api, unmet)]);
-        played.ctx.slots.remove(api);
+        played.ctx.state.slots.remove(api);
         order.on_forgotten(&mut played.ctx, api);
-        assert!(played.ctx.waiting.is_empty());
+        assert!(played.ctx.state.waiting.is_empty());
     }
 
     #[test]

@@ -82,13 +82,13 @@ mod tests {
     /// Adds an app; returns the beginning of its log file's name.
     fn add(played: &mut Played, spec: AppSpec, naming: Naming) -> String {
         let (_, ids) = played.ctx.add_instances(spec, &EnvMap::new(), 1, naming);
-        let path = played.ctx.slots.get(ids[0]).unwrap().live.files.out.clone().unwrap();
+        let path = played.ctx.state.slots.get(ids[0]).unwrap().live.files.out.clone().unwrap();
         path.rsplit_once('/').unwrap().1.trim_end_matches("-out.log").to_owned()
     }
 
     fn warning(played: &Played) -> Option<String> {
-        let newest = played.ctx.slots.iter().map(|slot| slot.durable.id).max()?;
-        shares_files(&played.ctx.slots, newest)
+        let newest = played.ctx.state.slots.iter().map(|slot| slot.durable.id).max()?;
+        shares_files(&played.ctx.state.slots, newest)
     }
 
     #[test]
@@ -107,15 +107,15 @@ mod tests {
         let mut played = Played::new(&[]);
         assert_eq!(add(&mut played, app("订单"), Naming::Pm2), "--");
         assert_eq!(add(&mut played, app("订单"), Naming::Own), "--", "a new instance of an app with a past");
-        let id = played.ctx.slots.iter().next().unwrap().durable.id;
+        let id = played.ctx.state.slots.iter().next().unwrap().durable.id;
         played.ctx.redescribe(id, AppSpec { args: vec!["x".into()], ..app("订单") });
-        assert!(played.ctx.slots.get(id).unwrap().live.files.out.as_deref().unwrap().ends_with("/logs/---out.log"));
+        assert!(played.ctx.state.slots.get(id).unwrap().live.files.out.as_deref().unwrap().ends_with("/logs/---out.log"));
     }
 
     #[test]
     fn a_saved_app_keeps_the_stem_of_the_files_that_it_names() {
         let mut played = Played::new(&[]);
-        let home = played.ctx.settings.home.display().to_string();
+        let home = played.ctx.io.settings.home.display().to_string();
         for (name, stem) in [("支付", "--"), ("订单", "订单"), ("api v1", &*free_stem("api v1", "api v1", |stem| stem == "api-v1"))] {
             let mut spec = app(name);
             spec.logs.out_file = Some(format!("{home}/logs/{stem}-out.log"));

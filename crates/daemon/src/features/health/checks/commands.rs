@@ -56,7 +56,7 @@ impl HealthChecks {
             Some(Verdict::Broken) => Answer::Broken(in_words()),
             None => {
                 let again_ms = ctx.now.mono_ms.saturating_add(check.timeout_ms);
-                return ctx.timers.set(Self::timer(COMMANDS, key), Some(again_ms));
+                return ctx.outbox.timers.set(Self::timer(COMMANDS, key), Some(again_ms));
             }
         };
         self.take_answer(ctx, key, answer);

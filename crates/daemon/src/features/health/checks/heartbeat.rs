@@ -24,7 +24,7 @@ impl HealthChecks {
     pub(super) fn expect_beat(&mut self, ctx: &mut Ctx, id: u32, due_ms: Option<u64>) {
         if let Some(watched) = self.watched.get_mut(&id).filter(|watched| watched.beat_due_ms != due_ms) {
             watched.beat_due_ms = due_ms;
-            ctx.timers.set(Self::timer(BEATS, id), due_ms);
+            ctx.outbox.timers.set(Self::timer(BEATS, id), due_ms);
         }
     }
 
@@ -40,7 +40,7 @@ impl HealthChecks {
     }
 
     fn take_beat(&mut self, ctx: &mut Ctx, id: u32, beats: bool, words: String) {
-        let Some(health) = ctx.slots.get(id).and_then(|slot| slot.spec().health()) else { return };
+        let Some(health) = ctx.state.slots.get(id).and_then(|slot| slot.spec().health()) else { return };
         let Some(watched) = self.watched.get_mut(&id) else { return };
         let before = watched.monitor.state(health);
         let news = watched.monitor.heartbeat(health, beats);
@@ -60,5 +60,5 @@ impl HealthChecks {
 
 /// Longest time between two heartbeats.
 fn period_of(ctx: &Ctx, id: u32) -> Option<u64> {
-    ctx.slots.get(id)?.spec().health()?.heartbeat_ms
+    ctx.state.slots.get(id)?.spec().health()?.heartbeat_ms
 }

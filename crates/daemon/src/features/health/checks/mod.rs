@@ -79,7 +79,7 @@ impl HealthChecks {
 
     pub(crate) fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
         let Message::Internal(message) = message else { return };
-        if FromPreload::of(message) == Some(FromPreload::Turns) && ctx.slots.get(id).is_some_and(|slot| slot.durable.preloaded) {
+        if FromPreload::of(message) == Some(FromPreload::Turns) && ctx.state.slots.get(id).is_some_and(|slot| slot.durable.preloaded) {
             self.on_beat(ctx, id);
         }
     }
@@ -131,7 +131,7 @@ impl PerProcess for HealthChecks {
     }
 
     fn begin(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
-        let Some(health) = ctx.slots.get(id).and_then(|slot| slot.spec().health()) else { return };
+        let Some(health) = ctx.state.slots.get(id).and_then(|slot| slot.spec().health()) else { return };
         let monitor = Monitor::new(health, ctx.now.mono_ms);
         let watched = Watched { inc, monitor, since: ctx.now, questions: Vec::new(), last: None, is_reported: false, beat_due_ms: None };
         self.watched.insert(id, watched);
@@ -165,7 +165,7 @@ impl HealthChecks {
 
     /// Shows on its slot how well a process is.
     fn show(&self, ctx: &mut Ctx, id: u32) {
-        if let Some(slot) = ctx.slots.get_mut(id) {
+        if let Some(slot) = ctx.state.slots.get_mut(id) {
             slot.live.health = self.report(slot).map(Box::new);
         }
     }
@@ -221,7 +221,7 @@ fn emit_health(ctx: &mut Ctx, id: u32, state: Shown, answer: Option<String>) {
 
 /// Sends new connections to others, or to this one again.
 fn set_unready(ctx: &mut Ctx, id: u32, unready: bool) {
-    if let Some(slot) = ctx.slots.get_mut(id).filter(|slot| slot.live.unready != unready) {
+    if let Some(slot) = ctx.state.slots.get_mut(id).filter(|slot| slot.live.unready != unready) {
         slot.live.unready = unready;
         ctx.capacity_changed(id);
     }

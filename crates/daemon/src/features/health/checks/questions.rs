@@ -93,7 +93,7 @@ impl Watched {
 impl HealthChecks {
     /// Begins and ends questions, so that those are asked that the monitor asks for.
     pub(super) fn follow_questions(&mut self, ctx: &mut Ctx, id: u32) {
-        let Some(health) = health_of(&ctx.slots, id) else { return };
+        let Some(health) = health_of(&ctx.state.slots, id) else { return };
         let Some(watched) = self.watched.get(&id) else { return };
         let asked: Vec<Phase> = Phase::ALL.into_iter().filter(|phase| watched.monitor.asks(health, *phase)).collect();
         let known: Vec<Phase> = watched.questions.iter().filter_map(|key| self.questions.get(key)).flat_map(|q| q.phases.clone()).collect();
@@ -115,10 +115,10 @@ impl HealthChecks {
             self.questions.remove(&key);
             match self.commands.remove(&key) {
                 Some(check) => {
-                    ctx.timers.set(Self::timer(COMMANDS, key), None);
+                    ctx.outbox.timers.set(Self::timer(COMMANDS, key), None);
                     check.running.into_iter().for_each(|owner| ctx.request(Request::CallOff(owner)));
                 }
-                None => ctx.checks.end(key),
+                None => ctx.io.checks.end(key),
             }
         }
         set_probe_timer(ctx);
@@ -126,7 +126,7 @@ impl HealthChecks {
 
     fn begin_question(&mut self, ctx: &mut Ctx, id: u32, check: &Check, phases: Vec<Phase>) {
         let now_ms = ctx.now.mono_ms;
-        let Some((slot, health)) = ctx.slots.get(id).zip(health_of(&ctx.slots, id)) else { return };
+        let Some((slot, health)) = ctx.state.slots.get(id).zip(health_of(&ctx.state.slots, id)) else { return };
         let Some(watched) = self.watched.get_mut(&id) else { return };
         let pause_ms = watched.pause_ms(health, &phases, now_ms).unwrap_or(0);
         let first_ms = now_ms.saturating_add(check.delay_ms);
@@ -137,10 +137,10 @@ impl HealthChecks {
         *next_question = key.wrapping_add(1);
         let mut broken = None;
         if let Some(question) = over_network(check, slot) {
-            broken = ctx.checks.begin(key, id, question, first_ms).err();
+            broken = ctx.io.checks.begin(key, id, question, first_ms).err();
         } else if let Some(command) = CommandCheck::of(check) {
             self.commands.insert(key, command);
-            ctx.timers.set(Self::timer(COMMANDS, key), Some(first_ms));
+            ctx.outbox.timers.set(Self::timer(COMMANDS, key), Some(first_ms));
         }
         watched.questions.push(key);
         self.questions.insert(key, Question { id, phases });
@@ -151,7 +151,7 @@ impl HealthChecks {
 
     /// Handles questions over a network whose time has come.
     pub(super) fn on_probes_due(&mut self, ctx: &mut Ctx) {
-        for (key, answer) in ctx.checks.tick(&ctx.reactor, ctx.now.mono_ms) {
+        for (key, answer) in ctx.io.checks.tick(&ctx.io.reactor, ctx.now.mono_ms) {
             self.take_answer(ctx, key, answer);
         }
         set_probe_timer(ctx);
@@ -159,7 +159,7 @@ impl HealthChecks {
 
     /// Handles the ready connection of a question.
     pub(super) fn on_probe_ready(&mut self, ctx: &mut Ctx, key: u32) {
-        if let Some(answer) = ctx.checks.on_ready(key, &ctx.reactor, ctx.now.mono_ms) {
+        if let Some(answer) = ctx.io.checks.on_ready(key, &ctx.io.reactor, ctx.now.mono_ms) {
             self.take_answer(ctx, key, answer);
         }
         set_probe_timer(ctx);
@@ -169,7 +169,7 @@ impl HealthChecks {
     pub(super) fn take_answer(&mut self, ctx: &mut Ctx, key: u32, answer: Answer) {
         let Some(Question { id, phases }) = self.questions.get(&key) else { return };
         let id = *id;
-        let Some(health) = health_of(&ctx.slots, id) else { return };
+        let Some(health) = health_of(&ctx.state.slots, id) else { return };
         let Some(watched) = self.watched.get_mut(&id) else { return };
         let (verdict, words) = match answer {
             Answer::Good => (Verdict::Good, String::new()),
@@ -191,16 +191,16 @@ impl HealthChecks {
     /// Sets the time of the next attempt.
     fn ask_again(&self, ctx: &mut Ctx, key: u32, at_ms: u64) {
         if self.commands.contains_key(&key) {
-            ctx.timers.set(Self::timer(COMMANDS, key), Some(at_ms));
+            ctx.outbox.timers.set(Self::timer(COMMANDS, key), Some(at_ms));
         } else {
-            ctx.checks.not_before(key, at_ms);
+            ctx.io.checks.not_before(key, at_ms);
         }
     }
 }
 
 /// Sets the one timer of questions over a network: the first of all.
 fn set_probe_timer(ctx: &mut Ctx) {
-    ctx.timers.set(HealthChecks::timer(PROBES, 0), ctx.checks.deadline_ms());
+    ctx.outbox.timers.set(HealthChecks::timer(PROBES, 0), ctx.io.checks.deadline_ms());
 }
 
 #[cfg(test)]

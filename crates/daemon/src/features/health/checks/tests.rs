@@ -47,11 +47,11 @@ fn running(health: HealthSpec) -> (Played, HealthChecks, u32) {
 }
 
 fn state(played: &Played, id: u32) -> Option<Health> {
-    played.ctx.slots.get(id).unwrap().live.health.as_ref().map(|report| report.state)
+    played.ctx.state.slots.get(id).unwrap().live.health.as_ref().map(|report| report.state)
 }
 
 fn notes(played: &Played, id: u32) -> Vec<String> {
-    played.ctx.slots.get(id).unwrap().durable.observations.iter().map(|note| note.text.clone()).collect()
+    played.ctx.state.slots.get(id).unwrap().durable.observations.iter().map(|note| note.text.clone()).collect()
 }
 
 /// Time passes until a command is asked for, a second at most. What else was asked for is forgotten.
@@ -81,7 +81,7 @@ fn is_remedy(input: &Input, words: &str) -> bool {
 #[test]
 fn who_asks_for_nothing_is_not_watched() {
     let (played, checks, id) = running(HealthSpec::default());
-    assert_eq!((played.ctx.timers.next_ms(), checks.watched.len(), state(&played, id)), (None, 0, None));
+    assert_eq!((played.ctx.outbox.timers.next_ms(), checks.watched.len(), state(&played, id)), (None, 0, None));
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn so_many_bad_answers_are_too_many_and_a_good_one_ends_that() {
     let words = format!("command `alive` {bad}");
     assert!(matches!(&told[..], [Input::Capacity(of), remedy] if *of == id && is_remedy(remedy, &words)), "{told:?}");
     assert_eq!(notes(&played, id), [format!("is unhealthy: {words} (2 times in a row)")]);
-    assert!(played.ctx.slots.get(id).unwrap().live.unready);
+    assert!(played.ctx.state.slots.get(id).unwrap().live.unready);
     let owner = next_command(&mut played, &mut checks);
     let told = ends(&mut played, &mut checks, owner, Outcome::Code(0));
     assert!(matches!(&told[..], [Input::Capacity(of)] if *of == id), "{told:?}");
@@ -120,7 +120,7 @@ fn a_broken_check_is_reported_and_nothing_is_done() {
                 let told = ends(&mut played, &mut checks, owner, broken.clone());
                 assert!(told.is_empty(), "{told:?}");
             }
-            let slot = played.ctx.slots.get(id).unwrap();
+            let slot = played.ctx.state.slots.get(id).unwrap();
             assert_eq!(state(&played, id), Some(Health::Broken));
             assert!(!slot.live.unready);
             let report = slot.live.health.as_ref().unwrap();
@@ -155,7 +155,7 @@ fn who_is_not_ready_gets_nothing_new_and_nothing_is_done_about_it() {
         assert!(told.iter().all(|input| matches!(input, Input::Capacity(_))), "{told:?}");
     }
     assert_eq!(state(&played, id), Some(Health::Unready));
-    let slot = played.ctx.slots.get(id).unwrap();
+    let slot = played.ctx.state.slots.get(id).unwrap();
     assert!(slot.live.unready && !slot.is_healthy());
     assert_eq!(notes(&played, id).len(), 1);
 }
@@ -187,7 +187,7 @@ fn a_command_that_was_not_run_says_nothing() {
     for outcome in [Outcome::Lost, Outcome::Cancelled, Outcome::Lost] {
         let owner = next_command(&mut played, &mut checks);
         assert!(ends(&mut played, &mut checks, owner, outcome).is_empty());
-        assert_eq!(played.ctx.timers.next_ms(), Some(played.ctx.now.mono_ms + 500));
+        assert_eq!(played.ctx.outbox.timers.next_ms(), Some(played.ctx.now.mono_ms + 500));
     }
     assert_eq!(state(&played, id), Some(Health::Starting));
 }
@@ -199,7 +199,7 @@ fn what_is_asked_of_a_process_ends_with_it() {
     played.dispatch(&mut checks, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
     let queued = played.queued();
     assert!(matches!(&queued[..], [Input::Request(Request::CallOff(of))] if *of == owner), "{queued:?}");
-    assert_eq!((played.ctx.timers.next_ms(), state(&played, id)), (None, None));
+    assert_eq!((played.ctx.outbox.timers.next_ms(), state(&played, id)), (None, None));
     assert!(ends(&mut played, &mut checks, owner, Outcome::Code(1)).is_empty());
 }
 
@@ -207,7 +207,7 @@ fn what_is_asked_of_a_process_ends_with_it() {
 fn what_was_to_be_asked_of_a_process_is_not() {
     let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(command("alive")), ..strict() });
     played.dispatch(&mut checks, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
-    assert_eq!((played.ctx.timers.next_ms(), played.queued().len()), (None, 0));
+    assert_eq!((played.ctx.outbox.timers.next_ms(), played.queued().len()), (None, 0));
 }
 
 #[test]
@@ -230,14 +230,14 @@ fn a_port_is_asked() {
             break;
         }
         played.pass(&mut checks, 10);
-        for ready in played.ctx.reactor.wait(Some(std::time::Duration::ZERO)).unwrap() {
+        for ready in played.ctx.io.reactor.wait(Some(std::time::Duration::ZERO)).unwrap() {
             let Source::Feature(HealthChecks::NAME, key) = ready.source else { panic!("{ready:?}") };
             checks.on_ready(&mut played.ctx, key, ready.writable);
         }
     }
     assert_eq!(state(&played, id), Some(Health::Healthy));
     played.dispatch(&mut checks, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
-    assert_eq!((played.ctx.timers.next_ms(), played.ctx.checks.deadline_ms()), (None, None));
+    assert_eq!((played.ctx.outbox.timers.next_ms(), played.ctx.io.checks.deadline_ms()), (None, None));
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn a_port_where_nobody_is_is_a_bad_answer() {
 /// A Node process whose event loop has to send a heartbeat each second.
 fn with_preload() -> (Played, HealthChecks, u32) {
     let (mut played, checks, id) = running(HealthSpec { heartbeat_ms: Some(1000), ..HealthSpec::default() });
-    played.ctx.slots.get_mut(id).unwrap().durable.preloaded = true;
+    played.ctx.state.slots.get_mut(id).unwrap().durable.preloaded = true;
     (played, checks, id)
 }
 
@@ -265,7 +265,7 @@ fn beats(played: &mut Played, checks: &mut HealthChecks, id: u32) {
 #[test]
 fn an_event_loop_that_stands_still_is_noticed() {
     let (mut played, mut checks, id) = with_preload();
-    assert_eq!(played.ctx.timers.next_ms(), None, "it has not said anything yet");
+    assert_eq!(played.ctx.outbox.timers.next_ms(), None, "it has not said anything yet");
     for _ in 0..5 {
         beats(&mut played, &mut checks, id);
         played.pass(&mut checks, 999);
@@ -295,11 +295,11 @@ fn who_has_closed_its_channel_cannot_say_anything() {
     let (mut played, mut checks, id) = with_preload();
     beats(&mut played, &mut checks, id);
     checks.on_channel_ended(&mut played.ctx, id);
-    assert_eq!(played.ctx.timers.next_ms(), None);
+    assert_eq!(played.ctx.outbox.timers.next_ms(), None);
     // Not by our preload.
-    played.ctx.slots.get_mut(id).unwrap().durable.preloaded = false;
+    played.ctx.state.slots.get_mut(id).unwrap().durable.preloaded = false;
     beats(&mut played, &mut checks, id);
-    assert_eq!(played.ctx.timers.next_ms(), None);
+    assert_eq!(played.ctx.outbox.timers.next_ms(), None);
 }
 
 #[test]
@@ -309,9 +309,9 @@ fn the_next_process_is_watched_anew() {
     played.pass(&mut checks, 1000);
     assert_eq!(state(&played, id), Some(Health::Unhealthy));
     // One that takes the place of another has made no step.
-    played.ctx.slots.get_mut(id).unwrap().durable.role = Role::Retiring;
+    played.ctx.state.slots.get_mut(id).unwrap().durable.role = Role::Retiring;
     checks.on_serving(&mut played.ctx, id);
-    let slot = played.ctx.slots.get_mut(id).unwrap();
+    let slot = played.ctx.state.slots.get_mut(id).unwrap();
     assert!(slot.live.health.is_none() && !slot.live.unready);
     slot.durable.role = Role::Serving;
     checks.on_serving(&mut played.ctx, id);
@@ -333,7 +333,7 @@ fn each_process_is_reported_as_healthy_at_its_first_heartbeat() {
     assert_eq!(state(&played, id), Some(Health::Unhealthy));
     played.events();
     for role in [Role::Retiring, Role::Serving] {
-        played.ctx.slots.get_mut(id).unwrap().durable.role = role;
+        played.ctx.state.slots.get_mut(id).unwrap().durable.role = role;
         checks.on_serving(&mut played.ctx, id);
     }
     assert_eq!(healthy(&mut played), 0, "nothing is known of it yet");

@@ -61,7 +61,8 @@ impl Limits {
     /// Measures every process that has limits.
     pub(super) fn measure(&mut self, ctx: &mut Ctx) {
         let began_ms = clock().mono_ms;
-        let limited = |id: &u32| Some((*id, ctx.slots.get(*id)?.spec().safeguards.clone().filter(|safeguards| safeguards.measures())?));
+        let limited =
+            |id: &u32| Some((*id, ctx.state.slots.get(*id)?.spec().safeguards.clone().filter(|safeguards| safeguards.measures())?));
         let limited: Vec<(u32, Box<Safeguards>)> = self.watched.keys().filter_map(limited).collect();
         let uses = uses(ctx, &limited);
         let mut next: Option<u64> = None;
@@ -73,7 +74,7 @@ impl Limits {
         // By the clock: within a turn no time passes.
         let took = clock().mono_ms.saturating_sub(began_ms);
         let soonest = ctx.now.mono_ms.saturating_add(took.saturating_mul(SHARE));
-        ctx.timers.set(Self::MEASURE, next.map(|due| due.max(soonest)));
+        ctx.outbox.timers.set(Self::MEASURE, next.map(|due| due.max(soonest)));
     }
 
     /// Acts on the usage of a process. Returns the time of its next measurement.
@@ -131,7 +132,7 @@ impl Limits {
 /// Usage of each of these, in their order.
 fn uses(ctx: &mut Ctx, limited: &[(u32, Box<Safeguards>)]) -> Vec<Option<Use>> {
     let needed = |safeguards: &Safeguards| safeguards.memory.is_some() || safeguards.cpu.is_some();
-    let group = |id: u32| ctx.slots.get(id).and_then(|slot| slot.durable.group.as_deref()).map(Path::new);
+    let group = |id: u32| ctx.state.slots.get(id).and_then(|slot| slot.durable.group.as_deref()).map(Path::new);
     let mut uses: Vec<Option<Use>> = limited
         .iter()
         .map(|(id, safeguards)| needed(safeguards).then(|| group(*id)).flatten().and_then(|group| use_of(group, safeguards.cpu.is_some())))
@@ -141,7 +142,7 @@ fn uses(ctx: &mut Ctx, limited: &[(u32, Box<Safeguards>)]) -> Vec<Option<Use>> {
     if !rest.is_empty() {
         ctx.read_usage(Some(&rest));
         for ((id, _), used) in limited.iter().zip(&mut uses).filter(|((id, _), _)| rest.contains(id)) {
-            let cpu = ctx.slots.get(*id).map(|slot| &slot.live.cpu);
+            let cpu = ctx.state.slots.get(*id).map(|slot| &slot.live.cpu);
             *used = cpu.map(|cpu| Use { memory_bytes: cpu.monit().memory_bytes, cpu_ns: cpu.used_ns() });
         }
     }

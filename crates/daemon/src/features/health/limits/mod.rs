@@ -98,13 +98,13 @@ impl PerProcess for Limits {
     }
 
     fn begin(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
-        let Some(slot) = ctx.slots.get(id) else { return };
+        let Some(slot) = ctx.state.slots.get(id) else { return };
         if slot.spec().safeguards.as_ref().is_some_and(|safeguards| safeguards.errors.is_some()) {
             let file = slot.live.files.error.clone().map(|path| (path, slot.durable.log_start.0));
             self.error_logs.begin(id, inc, Rights::of(slot.spec()), file);
         }
         self.watched.insert(id, Watched { inc, ..Watched::default() });
-        ctx.timers.set_sooner(Self::MEASURE, ctx.now.mono_ms.saturating_add(INTERVAL_MS));
+        ctx.outbox.timers.set_sooner(Self::MEASURE, ctx.now.mono_ms.saturating_add(INTERVAL_MS));
     }
 
     fn end(&mut self, ctx: &mut Ctx, id: u32) {
@@ -113,7 +113,7 @@ impl PerProcess for Limits {
         }
         self.error_logs.end(id);
         if self.watched.is_empty() {
-            ctx.timers.set(Self::MEASURE, None);
+            ctx.outbox.timers.set(Self::MEASURE, None);
         }
     }
 }
@@ -132,7 +132,7 @@ impl Limits {
 
     /// Adds errors that a process has reported.
     fn add_errors(&mut self, ctx: &mut Ctx, id: u32, errors: u64) {
-        let Some(limit) = ctx.slots.get(id).and_then(|slot| slot.spec().safeguards.as_ref()?.errors) else { return };
+        let Some(limit) = ctx.state.slots.get(id).and_then(|slot| slot.spec().safeguards.as_ref()?.errors) else { return };
         let Some(watched) = self.watched.get_mut(&id) else { return };
         let Some(sum) = watched.errors.take(&limit, errors, ctx.now.mono_ms) else { return };
         let why = format!("reported {sum} errors within {} s (error_threshold: {})", limit.window_ms.div_ceil(1000), limit.threshold);
@@ -145,9 +145,9 @@ impl Limits {
 
     fn report_memory(&self, ctx: &mut Ctx, id: u32, why: &str) {
         let Some((limit, bytes)) = self.watched.get(&id).and_then(|watched| watched.over) else { return };
-        let Some(slot) = ctx.slots.get(id) else { return };
+        let Some(slot) = ctx.state.slots.get(id) else { return };
         // PM2's words, which scripts look for.
-        ctx.log.line(format_args!(
+        ctx.io.log.line(format_args!(
             "[PM2][WORKER] Process {} restarted because it exceeds --max-memory-restart value (current_memory={bytes} \
              max_memory_limit={limit} [octets])",
             slot.durable.pm_id
@@ -159,15 +159,15 @@ impl Limits {
     /// Limits the cgroup in which the next process of an instance is started. A machine without a controller is no reason not to serve: that is reported
     /// in one line.
     fn limit_group(&mut self, ctx: &mut Ctx, id: u32) {
-        let Some(slot) = ctx.slots.get(id) else { return };
+        let Some(slot) = ctx.state.slots.get(id) else { return };
         if slot.spec().hard_limits().is_none() {
             return;
         }
         let total = self.machine.memory_bytes(ctx.now.mono_ms);
-        let trouble = ctx.groups.limit(slot, total, ctx.keeper.pid());
+        let trouble = ctx.state.groups.limit(slot, total, ctx.io.keeper.pid());
         let ooms = slot.oom_kills().unwrap_or(0);
         let known = slot.durable.observations.last().map(|note| note.text.clone());
-        if let Some(slot) = ctx.slots.get_mut(id) {
+        if let Some(slot) = ctx.state.slots.get_mut(id) {
             slot.live.group_ooms = ooms;
         }
         if let Some(trouble) = trouble.filter(|trouble| Some(trouble) != known.as_ref()) {

@@ -21,13 +21,13 @@ fn running(safeguards: Safeguards) -> (Played, Limits, u32) {
     let id = played.instance(app(safeguards));
     let pid = std::process::id().cast_signed();
     played.start(&mut limits, id, pid);
-    played.ctx.slots.get_mut(id).unwrap().durable.start_ticks = ostler_sys::ProcRef::of(pid).unwrap().start_ticks;
+    played.ctx.state.slots.get_mut(id).unwrap().durable.start_ticks = ostler_sys::ProcRef::of(pid).unwrap().start_ticks;
     (played, limits, id)
 }
 
 /// Advances the time to the next measurement: on a machine where one takes long they are further apart.
 fn pass(played: &mut Played, limits: &mut Limits) {
-    let due_ms = played.ctx.timers.next_ms().unwrap();
+    let due_ms = played.ctx.outbox.timers.next_ms().unwrap();
     played.pass(limits, due_ms.saturating_sub(played.ctx.now.mono_ms));
 }
 
@@ -38,14 +38,14 @@ fn asked(played: &mut Played) -> Vec<Request> {
 }
 
 fn notes(played: &Played, id: u32) -> Vec<String> {
-    played.ctx.slots.get(id).unwrap().durable.observations.iter().map(|note| note.text.clone()).collect()
+    played.ctx.state.slots.get(id).unwrap().durable.observations.iter().map(|note| note.text.clone()).collect()
 }
 
 #[test]
 fn who_has_no_limits_is_not_measured() {
     let hard = HardLimits { pids: Some(5), ..HardLimits::default() };
     let (played, limits, _) = running(Safeguards { hard, ..Safeguards::default() });
-    assert_eq!((played.ctx.timers.next_ms(), limits.watched.len()), (None, 0));
+    assert_eq!((played.ctx.outbox.timers.next_ms(), limits.watched.len()), (None, 0));
 }
 
 #[test]
@@ -83,9 +83,9 @@ fn what_is_within_its_limit_again_needs_no_remedy() {
 #[test]
 fn nobody_is_measured_any_more_when_all_have_ended() {
     let (mut played, mut limits, id) = running(Safeguards { memory: Some(Amount::Bytes(1)), ..Safeguards::default() });
-    assert!(played.ctx.timers.next_ms().is_some());
+    assert!(played.ctx.outbox.timers.next_ms().is_some());
     played.dispatch(&mut limits, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
-    assert_eq!((played.ctx.timers.next_ms(), limits.watched.len()), (None, 0));
+    assert_eq!((played.ctx.outbox.timers.next_ms(), limits.watched.len()), (None, 0));
 }
 
 #[test]
@@ -93,14 +93,14 @@ fn cpu_alone_is_measured_more_rarely() {
     let cpu = CpuLimit { percent: 50, of_machine: false, window_ms: 60_000 };
     let (mut played, mut limits, id) = running(Safeguards { cpu: Some(cpu), ..Safeguards::default() });
     let began_ms = played.ctx.now.mono_ms;
-    assert_eq!(played.ctx.timers.next_ms(), Some(began_ms + INTERVAL_MS));
+    assert_eq!(played.ctx.outbox.timers.next_ms(), Some(began_ms + INTERVAL_MS));
     played.pass(&mut limits, INTERVAL_MS);
-    let next_ms = played.ctx.timers.next_ms().unwrap();
+    let next_ms = played.ctx.outbox.timers.next_ms().unwrap();
     assert!(next_ms >= began_ms + INTERVAL_MS + 5000, "{next_ms}");
     // Somebody else begins: it is not kept waiting.
     let other = played.instance(app(Safeguards { memory: Some(Amount::Bytes(1)), ..Safeguards::default() }));
     played.start(&mut limits, other, std::process::id().cast_signed());
-    assert_eq!(played.ctx.timers.next_ms(), Some(played.ctx.now.mono_ms + INTERVAL_MS));
+    assert_eq!(played.ctx.outbox.timers.next_ms(), Some(played.ctx.now.mono_ms + INTERVAL_MS));
     limits.on_answer(&mut played.ctx, &Answer::Remedy { id, cause: Cause::Cpu, why: "used 99 %".into() });
     assert_eq!(notes(&played, id), ["used 99 %"]);
 }
@@ -136,7 +136,7 @@ fn lines_of_its_error_log_count_from_its_start_on() {
     let id = played.instance(app(Safeguards { errors: Some(errors), ..Safeguards::default() }));
     let path = played.home().join("error.log");
     std::fs::write(&path, "of a\nformer\nprocess\nof it\n").unwrap();
-    let slot = played.ctx.slots.get_mut(id).unwrap();
+    let slot = played.ctx.state.slots.get_mut(id).unwrap();
     slot.live.files.error = Some(path.to_string_lossy().into_owned());
     slot.durable.log_start.0 = path.metadata().unwrap().len();
     played.start(&mut limits, id, 4711);

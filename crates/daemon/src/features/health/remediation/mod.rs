@@ -60,7 +60,7 @@ impl Remediation {
     /// Handles a step of an instance: a process that ends by itself needs no remedy.
     pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         let id = step.id;
-        let runs = |inc: u32| ctx.slots.get(id).is_some_and(|slot| runs(slot, inc));
+        let runs = |inc: u32| ctx.state.slots.get(id).is_some_and(|slot| runs(slot, inc));
         if self.wanted.get(&id).is_some_and(|wanted| !runs(wanted.inc)) {
             self.wanted.remove(&id);
         }
@@ -70,7 +70,8 @@ impl Remediation {
     }
 
     pub(crate) fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
-        if let Some(slot) = ctx.slots.get(id).filter(|slot| *transition == Transition::Deleted && slot.durable.role == Role::Serving) {
+        if let Some(slot) = ctx.state.slots.get(id).filter(|slot| *transition == Transition::Deleted && slot.durable.role == Role::Serving)
+        {
             self.paces.remove(&slot.durable.pm_id);
         }
     }
@@ -92,7 +93,7 @@ impl Remediation {
                 None => {}
             }
         }
-        ctx.timers.set(Self::NEXT, next_ms);
+        ctx.outbox.timers.set(Self::NEXT, next_ms);
     }
 }
 
@@ -103,7 +104,7 @@ impl Remediation {
 
     /// Requests a remedy for a process. The caller is notified if that is news.
     fn want(&mut self, ctx: &mut Ctx, id: u32, wanted: Wanted) {
-        let Some(slot) = ctx.slots.get(id).filter(|slot| runs(slot, wanted.inc)) else { return };
+        let Some(slot) = ctx.state.slots.get(id).filter(|slot| runs(slot, wanted.inc)) else { return };
         let is_to_be_left = wanted.cause == Cause::Health && action_of(slot) == Action::None;
         let is_under_way = self.under_way.get(slot.spec().key()).is_some_and(|under_way| under_way.id == id);
         if is_to_be_left || is_under_way || self.wanted.contains_key(&id) {
@@ -125,13 +126,13 @@ impl Remediation {
         let wanted = self.wanted.get(&id)?;
         // A check that has become broken is no reason to act any more than one that is passed.
         let is_well = |slot: &Slot| wanted.cause == Cause::Health && matches!(health_of(slot), Some(Health::Healthy | Health::Broken));
-        let Some(slot) = ctx.slots.get(id).filter(|slot| runs(slot, wanted.inc) && !is_well(slot)) else {
+        let Some(slot) = ctx.state.slots.get(id).filter(|slot| runs(slot, wanted.inc) && !is_well(slot)) else {
             self.wanted.remove(&id);
             return None;
         };
         let name = slot.spec().key();
         // A reload replaces it anyhow; and one at a time.
-        if ctx.slots.is_being_replaced(name) || self.under_way.contains_key(name) {
+        if ctx.state.slots.is_being_replaced(name) || self.under_way.contains_key(name) {
             return None;
         }
         Some(self.case(ctx, slot, wanted).remedy(ctx.now.mono_ms))
@@ -153,7 +154,7 @@ impl Remediation {
     /// Begins the remedy of a process; the others of its app wait.
     fn begin(&mut self, ctx: &mut Ctx, id: u32, remedy: Remedy) {
         let Some(Wanted { inc, cause, why }) = self.wanted.remove(&id) else { return };
-        let Some(slot) = ctx.slots.get(id) else { return };
+        let Some(slot) = ctx.state.slots.get(id) else { return };
         let (app, pm_id) = (slot.spec().key().to_owned(), slot.durable.pm_id);
         let pace = self.paces.entry(pm_id).or_default();
         pace.replaced(pace.not_before_ms().max(ctx.now.mono_ms));
@@ -175,10 +176,10 @@ impl Remediation {
         }
         let all: Vec<(String, UnderWay)> = self.under_way.iter().map(|(name, under_way)| (name.clone(), *under_way)).collect();
         for (name, UnderWay { pm_id, id, inc }) in all {
-            if ctx.slots.is_being_replaced(&name) {
+            if ctx.state.slots.is_being_replaced(&name) {
                 continue;
             }
-            let slot = ctx.slots.serving().find(|slot| slot.durable.pm_id == pm_id && slot.spec().key() == name);
+            let slot = ctx.state.slots.serving().find(|slot| slot.durable.pm_id == pm_id && slot.spec().key() == name);
             let is_same = slot.is_some_and(|slot| slot.durable.id == id && slot.durable.instance.inc == inc);
             if !slot.is_none_or(|slot| is_over(&slot.durable.instance, is_same, health_of(slot))) {
                 continue;

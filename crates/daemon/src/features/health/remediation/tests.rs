@@ -36,13 +36,13 @@ fn running(specs: &[AppSpec]) -> (Played, Remediation, Vec<u32>) {
 }
 
 fn inc_of(played: &Played, id: u32) -> u32 {
-    played.ctx.slots.get(id).unwrap().durable.instance.inc
+    played.ctx.state.slots.get(id).unwrap().durable.instance.inc
 }
 
 fn health_is(played: &mut Played, id: u32, state: Health) {
     let last = LastAnswer { at: played.ctx.now, good: state == Health::Healthy, words: WHY.into() };
     let report = HealthReport { state, since: played.ctx.now, failures: 1, last: Some(last) };
-    played.ctx.slots.get_mut(id).unwrap().live.health = Some(Box::new(report));
+    played.ctx.state.slots.get_mut(id).unwrap().live.health = Some(Box::new(report));
 }
 
 /// Requests a remedy; true if that was news.
@@ -116,10 +116,10 @@ fn where_two_can_serve_it_is_replaced_and_restarted_only_if_that_fails() {
     };
     assert!(*ids == [id] && is_policy(origin, "health"), "{queued:?}");
     assert!(!ask(&mut played, &mut remediation, id, Cause::Memory), "it is being replaced");
-    played.ctx.slots.begin_replacing("api");
+    played.ctx.state.slots.begin_replacing("api");
     assert!(done(&mut played, &mut remediation).is_empty());
     // The new one did not come up.
-    played.ctx.slots.end_replacing("api");
+    played.ctx.state.slots.end_replacing("api");
     let queued = done(&mut played, &mut remediation);
     let [Input::Answer(Answer::Remedy { .. }), Input::Event(of, Event::Restart(origin))] = &queued[..] else { panic!("{queued:?}") };
     assert!(*of == id && is_policy(origin, "health"), "{queued:?}");
@@ -128,10 +128,10 @@ fn where_two_can_serve_it_is_replaced_and_restarted_only_if_that_fails() {
 #[test]
 fn a_reload_under_way_comes_first() {
     let (mut played, mut remediation, ids) = running(&[app(Safeguards::default())]);
-    played.ctx.slots.begin_replacing("api");
+    played.ctx.state.slots.begin_replacing("api");
     ask(&mut played, &mut remediation, ids[0], Cause::Cpu);
     assert!(done(&mut played, &mut remediation).is_empty());
-    played.ctx.slots.end_replacing("api");
+    played.ctx.state.slots.end_replacing("api");
     assert_eq!(done(&mut played, &mut remediation).len(), 1);
 }
 
@@ -150,10 +150,10 @@ fn what_is_replaced_again_and_again_waits_unless_it_takes_too_much_memory() {
     ask(&mut played, &mut remediation, id, Cause::Errors);
     assert!(done(&mut played, &mut remediation).is_empty());
     let not_before_ms = played.ctx.now.mono_ms + 1000;
-    assert_eq!(played.ctx.timers.next_ms(), Some(not_before_ms));
+    assert_eq!(played.ctx.outbox.timers.next_ms(), Some(not_before_ms));
     remediation.on_request(&mut played.ctx, Request::NoRemedy { id, cause: Cause::Errors });
     assert!(done(&mut played, &mut remediation).is_empty());
-    assert_eq!(played.ctx.timers.next_ms(), None);
+    assert_eq!(played.ctx.outbox.timers.next_ms(), None);
     ask(&mut played, &mut remediation, id, Cause::Memory);
     let queued = done(&mut played, &mut remediation);
     assert!(matches!(&queued[..], [Input::Event(_, Event::RestartAt { at_ms, .. })] if *at_ms == not_before_ms), "{queued:?}");

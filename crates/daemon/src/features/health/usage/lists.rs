@@ -17,17 +17,17 @@ use crate::state::slots::needs::waits_for;
 
 /// PM2's list: each item is written as it is made, and no description is copied.
 fn processes(ctx: &Ctx, forms: &mut Forms, now: Now) -> Result<Json, serde_json::Error> {
-    let home = ctx.settings.home.to_string_lossy();
+    let home = ctx.io.settings.home.to_string_lossy();
     let mut accounts = Accounts::new();
     // Some 4 KB for each.
-    let mut text = Vec::with_capacity(ctx.slots.serving().count() << 12);
+    let mut text = Vec::with_capacity(ctx.state.slots.serving().count() << 12);
     text.push(b'[');
-    for slot in ctx.slots.serving() {
+    for slot in ctx.state.slots.serving() {
         let mut counters = slot.durable.instance.counters.clone();
         counters.last_start = counters.last_start.map(|at| at.seen_from(now));
         let mut health = slot.live.health.as_deref().cloned();
         health.iter_mut().flat_map(times_of).for_each(|at| *at = at.seen_from(now));
-        let kept = kept_settings(slot.spec(), &ctx.settings).into_iter();
+        let kept = kept_settings(slot.spec(), &ctx.io.settings).into_iter();
         let item = Process {
             view: View {
                 id: slot.durable.pm_id,
@@ -63,17 +63,17 @@ fn processes(ctx: &Ctx, forms: &mut Forms, now: Now) -> Result<Json, serde_json:
         }
     }
     text.push(b']');
-    forms.retain(|id| ctx.slots.get(id).is_some());
+    forms.retain(|id| ctx.state.slots.get(id).is_some());
     // What serializers write is text.
     Ok(Json::written(String::from_utf8(text).unwrap_or_default()))
 }
 
 pub(super) fn answer_to(ctx: &mut Ctx, question: &Question, forms: &mut Forms, now: Now) -> Response {
     match question {
-        Question::Table => Response::Table(ctx.slots.serving().map(|slot| table_row(slot, now)).collect()),
+        Question::Table => Response::Table(ctx.state.slots.serving().map(|slot| table_row(slot, now)).collect()),
         Question::List => {
             ctx.learn();
-            Response::List(ctx.slots.serving().map(|slot| summary(slot, now)).collect())
+            Response::List(ctx.state.slots.serving().map(|slot| summary(slot, now)).collect())
         }
         Question::Processes => {
             ctx.learn();
@@ -81,12 +81,12 @@ pub(super) fn answer_to(ctx: &mut Ctx, question: &Question, forms: &mut Forms, n
         }
         Question::Details(ids) => {
             ctx.learn();
-            let wanted = ctx.slots.serving().filter(|slot| ids.binary_search(&slot.durable.id).is_ok());
+            let wanted = ctx.state.slots.serving().filter(|slot| ids.binary_search(&slot.durable.id).is_ok());
             Response::Details(
                 wanted
                     .map(|slot| {
-                        let waits_for = waits_for(&ctx.slots, &ctx.coming, slot);
-                        as_seen(Detail { waits_for, ..slot.detail(&ctx.settings) }, now)
+                        let waits_for = waits_for(&ctx.state.slots, &ctx.state.coming, slot);
+                        as_seen(Detail { waits_for, ..slot.detail(&ctx.io.settings) }, now)
                     })
                     .collect(),
             )

@@ -68,7 +68,7 @@ impl Usage {
     fn answer(&mut self, ctx: &mut Ctx, question: &Question, now: Now) -> Response {
         if matches!(question, Question::Processes) {
             let until_ms = self.forms.asked(now.mono_ms);
-            ctx.timers.set(Self::FORMS, Some(until_ms));
+            ctx.outbox.timers.set(Self::FORMS, Some(until_ms));
         }
         answer_to(ctx, question, &mut self.forms, now)
     }
@@ -80,7 +80,7 @@ impl Usage {
         } else {
             let due_ms = ctx.now.mono_ms + WINDOW_MS;
             self.waiting.push(Waiting { client, request, question, due_ms });
-            ctx.timers.set_if_none(Self::READ, due_ms);
+            ctx.outbox.timers.set_if_none(Self::READ, due_ms);
         }
     }
 }
@@ -122,7 +122,7 @@ impl Usage {
         let is_due = |waiting: &Waiting| waiting.due_ms <= now.mono_ms;
         let (due, later) = std::mem::take(&mut self.waiting).into_iter().partition::<Vec<_>, _>(is_due);
         self.waiting = later;
-        ctx.timers.set(Self::READ, self.waiting.iter().map(|waiting| waiting.due_ms).min());
+        ctx.outbox.timers.set(Self::READ, self.waiting.iter().map(|waiting| waiting.due_ms).min());
         for Waiting { client, request, question, .. } in due {
             ctx.read_usage(question.ids());
             let response = self.answer(ctx, &question, now);
@@ -135,7 +135,7 @@ impl Usage {
 fn selected(ctx: &Ctx, targets: &[String], cwd: &str) -> Result<Vec<u32>, Failure> {
     let mut ids = Vec::new();
     for target in targets {
-        match ctx.slots.select(target, cwd) {
+        match ctx.state.slots.select(target, cwd) {
             Ok(found) => ids.extend(found),
             Err(Failure::Empty) => {}
             Err(failure) => return Err(failure),
@@ -143,7 +143,7 @@ fn selected(ctx: &Ctx, targets: &[String], cwd: &str) -> Result<Vec<u32>, Failur
     }
     // Whoever looks at all looks at modules, too.
     if targets.is_empty() || targets.iter().any(|target| target == "all") {
-        ids = ctx.slots.serving().map(|slot| slot.durable.id).collect();
+        ids = ctx.state.slots.serving().map(|slot| slot.durable.id).collect();
     }
     ids.sort_unstable();
     ids.dedup();
@@ -155,7 +155,7 @@ fn health(ctx: &Ctx, targets: &[String]) -> Response {
     match selected(ctx, targets, "") {
         Ok(ids) => {
             let wanted = |slot: &&Slot| ids.binary_search(&slot.durable.id).is_ok();
-            Response::Health(ctx.slots.serving().filter(wanted).map(health_row).collect())
+            Response::Health(ctx.state.slots.serving().filter(wanted).map(health_row).collect())
         }
         Err(failure) => Response::Failed(failure),
     }
@@ -179,7 +179,7 @@ mod tests {
     }
 
     fn replies(played: &mut Played) -> Vec<Response> {
-        std::mem::take(&mut played.ctx.replies).into_iter().map(|(_, _, response)| response).collect()
+        std::mem::take(&mut played.ctx.outbox.replies).into_iter().map(|(_, _, response)| response).collect()
     }
 
     /// App whose process is this one, so that there is something to read.
@@ -187,7 +187,7 @@ mod tests {
         let id = played.instance(app("here"));
         let pid = std::process::id().cast_signed();
         played.start(usage, id, pid);
-        played.ctx.slots.get_mut(id).unwrap().durable.start_ticks = ostler_sys::ProcRef::of(pid).unwrap().start_ticks;
+        played.ctx.state.slots.get_mut(id).unwrap().durable.start_ticks = ostler_sys::ProcRef::of(pid).unwrap().start_ticks;
         id
     }
 
@@ -201,16 +201,16 @@ mod tests {
         };
         let first = list(&mut played);
         assert_eq!([list(&mut played), list(&mut played)], [first.clone(), first.clone()]);
-        let slot = played.ctx.slots.get_mut(id).unwrap();
+        let slot = played.ctx.state.slots.get_mut(id).unwrap();
         slot.durable.instance.counters.restarts = 7;
         let third = list(&mut played);
         assert_eq!((&third[0]["pm2_env"]["restart_time"], &first[0]["pm2_env"]["restart_time"]), (&7.into(), &0.into()));
         // Another description, of the same slot.
         let spec = std::rc::Rc::new(AppSpec { cwd: "/elsewhere".into(), ..app("down") });
         let ctx = &mut played.ctx;
-        ctx.slots.get_mut(id).unwrap().describe(std::rc::Rc::new(crate::state::slots::App { id: 99, spec }), &ctx.settings);
+        ctx.state.slots.get_mut(id).unwrap().describe(std::rc::Rc::new(crate::state::slots::App { id: 99, spec }), &ctx.io.settings);
         assert_eq!(list(&mut played)[0]["pm2_env"]["pm_cwd"], "/elsewhere");
-        let slot = played.ctx.slots.get_mut(id).unwrap();
+        let slot = played.ctx.state.slots.get_mut(id).unwrap();
         slot.durable.unique_id = "another".into();
         let last = list(&mut played);
         assert_eq!((&last[0]["pm2_env"]["unique_id"], &last[0]["pm2_env"]["env"]["unique_id"]), (&"another".into(), &"another".into()));
@@ -225,7 +225,7 @@ mod tests {
         played.instance(app("down"));
         let replies = ask(&mut played, &mut usage, Asked::List);
         assert!(matches!(&*replies, [Response::List(list)] if list.len() == 1), "{replies:?}");
-        assert_eq!(played.ctx.timers.next_ms(), None);
+        assert_eq!(played.ctx.outbox.timers.next_ms(), None);
     }
 
     #[test]
@@ -240,7 +240,7 @@ mod tests {
         played.pass(&mut usage, 1);
         let replies = replies(&mut played);
         assert!(matches!(&*replies, [Response::Table(rows)] if rows[0].monit.memory_bytes > 0), "{replies:?}");
-        assert_eq!(played.ctx.timers.next_ms(), None);
+        assert_eq!(played.ctx.outbox.timers.next_ms(), None);
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl Front {
     }
 
     pub(super) fn begin(&mut self, ctx: &mut Ctx) {
-        ctx.exit_code = Some(0);
+        ctx.outbox.shutdown.exit_code = Some(0);
         if let Starter::Ended(ending) = self.starter {
             self.starter_ended(ctx, ending);
         }
@@ -70,22 +70,22 @@ impl Front {
         let name = ostler_sys::process::signal::name(signal);
         match self.spec.meaning(signal) {
             Meaning::Stop if self.stopping != Stopping::No => {
-                ctx.log.line(format_args!("received {name} again, killing what still runs"));
+                ctx.io.log.line(format_args!("received {name} again, killing what still runs"));
                 self.kill_all(ctx);
             }
             Meaning::Stop => {
-                ctx.log.line(format_args!("received {name}, stopping everything"));
-                ctx.is_signalled = true;
+                ctx.io.log.line(format_args!("received {name}, stopping everything"));
+                ctx.outbox.shutdown.is_signalled = true;
                 self.stop_all(ctx, self.spec.stop_timeout_ms);
             }
             Meaning::Forward => {
                 // A terminal sends it with each change of its size.
                 if signal != WINCH {
-                    ctx.log.line(format_args!("received {name}, passing it on"));
+                    ctx.io.log.line(format_args!("received {name}, passing it on"));
                 }
-                let running = ctx.slots.iter().filter(|slot| slot.durable.instance.pid().is_some());
+                let running = ctx.state.slots.iter().filter(|slot| slot.durable.instance.pid().is_some());
                 let keys: Vec<u64> = running.map(|slot| slot.key(slot.durable.instance.inc)).collect();
-                keys.into_iter().for_each(|key| ctx.keeper.kill(key, signal, false));
+                keys.into_iter().for_each(|key| ctx.io.keeper.kill(key, signal, false));
             }
             Meaning::ReloadLogs => ctx.request(Request::ReloadLogs),
             Meaning::Nothing => {}
@@ -99,10 +99,10 @@ impl Front {
             return;
         }
         self.stopping = Stopping::Asked;
-        ctx.timers.set(Runtime::OVER, None);
-        ctx.timers.set(Runtime::KILL, kill_after_ms.map(|time| ctx.now.mono_ms.saturating_add(time)));
+        ctx.outbox.timers.set(Runtime::OVER, None);
+        ctx.outbox.timers.set(Runtime::KILL, kill_after_ms.map(|time| ctx.now.mono_ms.saturating_add(time)));
         // Whoever still reads a config file, or waits before the start, would start something after the end.
-        ctx.keeper.kill(STARTER_KEY, TERM, false);
+        ctx.io.keeper.kill(STARTER_KEY, TERM, false);
         ctx.request(Request::End { client: 0, id: 0, origin: Origin::Shutdown, saves_list: false });
     }
 
@@ -111,10 +111,10 @@ impl Front {
         if std::mem::replace(&mut self.stopping, Stopping::Killed) == Stopping::Killed {
             return;
         }
-        ctx.timers.set(Runtime::KILL, None);
-        ctx.is_hasty = true;
-        ctx.exit_code = Some(KILLED);
-        let ids: Vec<u32> = ctx.slots.iter().map(|slot| slot.durable.id).collect();
+        ctx.outbox.timers.set(Runtime::KILL, None);
+        ctx.outbox.shutdown.is_hasty = true;
+        ctx.outbox.shutdown.exit_code = Some(KILLED);
+        let ids: Vec<u32> = ctx.state.slots.iter().map(|slot| slot.durable.id).collect();
         ids.iter().for_each(|&id| ctx.event(id, Event::Delete(Origin::Shutdown)));
         ids.iter().for_each(|&id| ctx.event(id, Event::Hurry));
     }
@@ -122,15 +122,15 @@ impl Front {
     /// Handles the end of the starter. Not acknowledged when it failed: should this daemon be killed now, the next one has to know.
     pub(super) fn starter_ended(&mut self, ctx: &mut Ctx, ending: ostler_sys::Ending) {
         let ending = ending_of(ending);
-        let nothing_runs = ctx.slots.serving().filter(|slot| !slot.spec().is_module()).all(|slot| life_of(slot) != Life::Up);
+        let nothing_runs = ctx.state.slots.serving().filter(|slot| !slot.spec().is_module()).all(|slot| life_of(slot) != Life::Up);
         // Apps that only were not ready in time are in the hands of their restart policy.
         if ending != Ending::Code(0) && (nothing_runs || self.is_unstartable) && self.stopping == Stopping::No {
             // No start that failed is a success.
-            ctx.exit_code = Some(exit_code(ending).max(1));
+            ctx.outbox.shutdown.exit_code = Some(exit_code(ending).max(1));
             return self.stop_all(ctx, None);
         }
         self.starter = Starter::Done;
-        ctx.effects.push(Work::Ack(STARTER_KEY));
+        ctx.outbox.effects.push(Work::Ack(STARTER_KEY));
     }
 
     /// Ends the container when nothing is left to run, at the end of a turn. Modules are there for the others.
@@ -144,15 +144,16 @@ impl Front {
 
     fn end_if_over(&mut self, ctx: &mut Ctx) {
         let now_ms = ctx.now.mono_ms;
-        let is_busy = self.spec.stays || self.starter != Starter::Done || ctx.requests_under_way > 0 || ctx.ending.is_some();
-        let end = if is_busy { None } else { over(ctx.slots.serving().filter(|slot| !slot.spec().is_module()).map(life_of)) };
+        let is_busy =
+            self.spec.stays || self.starter != Starter::Done || ctx.state.requests_under_way > 0 || ctx.outbox.shutdown.ending.is_some();
+        let end = if is_busy { None } else { over(ctx.state.slots.serving().filter(|slot| !slot.spec().is_module()).map(life_of)) };
         let over_at_ms = self.over_at_ms.unwrap_or(now_ms + BY_HAND_MS);
         let waits = end.is_some_and(|end| end.by_hand && self.over_at_ms.is_none_or(|at| at > now_ms));
         self.over_at_ms = waits.then_some(over_at_ms);
-        ctx.timers.set(Runtime::OVER, self.over_at_ms);
+        ctx.outbox.timers.set(Runtime::OVER, self.over_at_ms);
         let Some(end) = end.filter(|_| !waits) else { return };
-        ctx.log.line(format_args!("nothing runs any more, ending with code [{}]", end.code));
-        ctx.exit_code = Some(end.code);
+        ctx.io.log.line(format_args!("nothing runs any more, ending with code [{}]", end.code));
+        ctx.outbox.shutdown.exit_code = Some(end.code);
         self.stop_all(ctx, None);
     }
 }
@@ -161,7 +162,7 @@ impl Front {
 fn hurry_those_with_time(ctx: &mut Ctx) {
     let now_ms = ctx.now.mono_ms;
     let has_time = |state: &State| matches!(state, State::Stopping { killed: false, deadline_ms, .. } if *deadline_ms > now_ms);
-    let ids: Vec<u32> = ctx.slots.iter().filter(|slot| has_time(&slot.durable.instance.state)).map(|slot| slot.durable.id).collect();
+    let ids: Vec<u32> = ctx.state.slots.iter().filter(|slot| has_time(&slot.durable.instance.state)).map(|slot| slot.durable.id).collect();
     ids.into_iter().for_each(|id| ctx.event(id, Event::Hurry));
 }
 

@@ -88,7 +88,7 @@ impl Runtime {
 
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         if let Some(front) = self.front.as_mut().filter(|_| (Self::NAME, key) == Self::KILL) {
-            ctx.log.error(format_args!("the time to stop is over, killing what still runs"));
+            ctx.io.log.error(format_args!("the time to stop is over, killing what still runs"));
             front.kill_all(ctx);
         }
     }
@@ -104,9 +104,9 @@ impl Runtime {
 fn in_background(ctx: &mut Ctx, signal: i32) -> bool {
     match signal {
         INT | QUIT | TERM => {
-            ctx.log.line(format_args!("received {}, stopping everything", ostler_sys::process::signal::name(signal)));
-            if !ctx.is_closing {
-                ctx.is_signalled = true;
+            ctx.io.log.line(format_args!("received {}, stopping everything", ostler_sys::process::signal::name(signal)));
+            if !ctx.outbox.shutdown.is_closing {
+                ctx.outbox.shutdown.is_signalled = true;
                 ctx.request(Request::SaveList);
                 ctx.request(Request::End { client: 0, id: 0, origin: Origin::Shutdown, saves_list: true });
             }

@@ -24,7 +24,7 @@ fn in_front(spec: RuntimeSpec, starter: Option<&Child>) -> (Played, Runtime) {
     played.start(&mut runtime, id, 4711);
     runtime.on_boot(&mut played.ctx);
     played.settle(&mut runtime);
-    assert_eq!(played.ctx.exit_code, Some(0));
+    assert_eq!(played.ctx.outbox.shutdown.exit_code, Some(0));
     (played, runtime)
 }
 
@@ -38,7 +38,7 @@ fn starter(ended: Option<ostler_sys::Ending>) -> Child {
 }
 
 fn ends(played: &mut Played, runtime: &mut Runtime, code: i32) -> Vec<Input> {
-    let inc = played.ctx.slots.get(0).unwrap().durable.instance.inc;
+    let inc = played.ctx.state.slots.get(0).unwrap().durable.instance.inc;
     played.ctx.event(0, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(code), oom: false } });
     played.ctx.event(0, Event::TreeGone { inc });
     played.settle(runtime)
@@ -57,8 +57,8 @@ fn in_the_background_a_signal_saves_and_stops() {
     assert!(runtime.on_signal(&mut played.ctx, TERM));
     let rest = played.settle(&mut runtime);
     assert!(matches!(rest[0], Input::Request(Request::SaveList)), "{rest:?}");
-    assert_eq!((end_asked(&rest), played.ctx.exit_code), (Some(true), None));
-    played.ctx.is_closing = true;
+    assert_eq!((end_asked(&rest), played.ctx.outbox.shutdown.exit_code), (Some(true), None));
+    played.ctx.outbox.shutdown.is_closing = true;
     runtime.on_signal(&mut played.ctx, INT);
     assert!(played.settle(&mut runtime).is_empty(), "it ends already");
     runtime.on_signal(&mut played.ctx, USR2);
@@ -74,12 +74,12 @@ fn in_front_it_stops_without_saving_and_kills_after_its_time() {
     assert!(runtime.on_signal(&mut played.ctx, TERM));
     assert_eq!(end_asked(&played.settle(&mut runtime)), Some(false));
     played.pass(&mut runtime, 4999);
-    assert!(!played.ctx.is_hasty);
+    assert!(!played.ctx.outbox.shutdown.is_hasty);
     played.pass(&mut runtime, 1);
-    assert!(played.ctx.is_hasty);
+    assert!(played.ctx.outbox.shutdown.is_hasty);
     let events = played.queued();
     assert!(matches!(events[..], [Input::Event(0, Event::Delete(Origin::Shutdown)), Input::Event(0, Event::Hurry)]), "{events:?}");
-    assert_eq!(played.ctx.exit_code, Some(137));
+    assert_eq!(played.ctx.outbox.shutdown.exit_code, Some(137));
     assert!(played.log().contains("the time to stop is over"), "{}", played.log());
 }
 
@@ -90,8 +90,8 @@ fn a_second_signal_kills_at_once() {
     played.settle(&mut runtime);
     runtime.on_signal(&mut played.ctx, TERM);
     played.settle(&mut runtime);
-    assert_eq!((played.ctx.is_hasty, played.ctx.timers.next_ms()), (true, None));
-    let State::Stopping { deadline_ms, .. } = played.ctx.slots.get(0).unwrap().durable.instance.state else { panic!() };
+    assert_eq!((played.ctx.outbox.shutdown.is_hasty, played.ctx.outbox.timers.next_ms()), (true, None));
+    let State::Stopping { deadline_ms, .. } = played.ctx.state.slots.get(0).unwrap().durable.instance.state else { panic!() };
     assert_eq!(deadline_ms, played.ctx.now.mono_ms);
 }
 
@@ -107,11 +107,11 @@ fn a_signal_that_nobody_named_means_nothing_and_is_nobody_elses() {
 #[test]
 fn the_container_ends_with_the_code_of_its_app() {
     let (mut played, mut runtime) = in_front(spec(), None);
-    played.ctx.requests_under_way = 1;
+    played.ctx.state.requests_under_way = 1;
     assert_eq!(end_asked(&ends(&mut played, &mut runtime, 3)), None, "somebody may be about to start another");
-    played.ctx.requests_under_way = 0;
+    played.ctx.state.requests_under_way = 0;
     assert_eq!(end_asked(&played.settle(&mut runtime)), Some(false));
-    assert_eq!(played.ctx.exit_code, Some(3));
+    assert_eq!(played.ctx.outbox.shutdown.exit_code, Some(3));
     assert!(played.settle(&mut runtime).is_empty(), "once is enough");
 }
 
@@ -120,18 +120,18 @@ fn what_was_stopped_by_hand_may_be_started_again_for_a_while() {
     let (mut played, mut runtime) = in_front(spec(), None);
     played.ctx.event(0, Event::Stop(Origin::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None }));
     assert_eq!(end_asked(&ends(&mut played, &mut runtime, 0)), None);
-    let at_ms = played.ctx.timers.next_ms().unwrap();
+    let at_ms = played.ctx.outbox.timers.next_ms().unwrap();
     assert_eq!(at_ms, played.ctx.now.mono_ms + 6000);
     played.pass(&mut runtime, 3000);
     assert_eq!(end_asked(&played.settle(&mut runtime)), None);
-    assert_eq!(played.ctx.timers.next_ms(), Some(at_ms), "the wait does not begin anew");
+    assert_eq!(played.ctx.outbox.timers.next_ms(), Some(at_ms), "the wait does not begin anew");
     played.start(&mut runtime, 0, 4712);
     played.settle(&mut runtime);
-    assert_eq!(played.ctx.timers.next_ms(), None);
+    assert_eq!(played.ctx.outbox.timers.next_ms(), None);
     played.ctx.event(0, Event::Stop(Origin::Resurrect));
     ends(&mut played, &mut runtime, 0);
     played.pass(&mut runtime, 6000);
-    assert_eq!((end_asked(&played.settle(&mut runtime)), played.ctx.exit_code), (Some(false), Some(0)));
+    assert_eq!((end_asked(&played.settle(&mut runtime)), played.ctx.outbox.shutdown.exit_code), (Some(false), Some(0)));
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn as_long_as_the_starter_runs_nothing_is_over() {
     assert_eq!(end_asked(&ends(&mut played, &mut runtime, 3)), None);
     assert!(runtime.on_child(&mut played.ctx, STARTER_KEY, ChildEvent::Exited(ostler_sys::Ending::Code(0))));
     assert_eq!(acks(&mut played), 1);
-    assert_eq!((end_asked(&played.settle(&mut runtime)), played.ctx.exit_code), (Some(false), Some(3)));
+    assert_eq!((end_asked(&played.settle(&mut runtime)), played.ctx.outbox.shutdown.exit_code), (Some(false), Some(3)));
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn a_start_that_failed_ends_the_container_with_its_code() {
         runtime.on_child(&mut played.ctx, STARTER_KEY, ChildEvent::Exited(ending));
         let asked = end_asked(&played.settle(&mut runtime));
         assert_eq!(asked.is_some(), code.is_some(), "{ending:?}");
-        assert_eq!(played.ctx.exit_code, Some(code.unwrap_or(0)), "{ending:?}");
+        assert_eq!(played.ctx.outbox.shutdown.exit_code, Some(code.unwrap_or(0)), "{ending:?}");
         assert_eq!(acks(&mut played), usize::from(code.is_none()), "the next daemon has to know of a failure");
     }
 }
@@ -178,7 +178,7 @@ fn a_start_that_failed_ends_the_container_with_its_code() {
 fn a_starter_that_ended_while_there_was_no_daemon_is_known() {
     let (mut played, mut runtime) = in_front(spec(), Some(&starter(Some(ostler_sys::Ending::Code(0)))));
     assert_eq!(acks(&mut played), 1);
-    assert_eq!((end_asked(&ends(&mut played, &mut runtime, 1)), played.ctx.exit_code), (Some(false), Some(1)));
+    assert_eq!((end_asked(&ends(&mut played, &mut runtime, 1)), played.ctx.outbox.shutdown.exit_code), (Some(false), Some(1)));
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn nothing_outlives_the_first_process() {
     let (mut played, mut runtime) = in_front(spec(), None);
     runtime.on_new_keeper(&mut played.ctx, &[]);
     assert_eq!(end_asked(&played.settle(&mut runtime)), Some(false));
-    assert_eq!(played.ctx.timers.next_ms(), None, "each app has its own time");
+    assert_eq!(played.ctx.outbox.timers.next_ms(), None, "each app has its own time");
 }
 
 reacts!(Runtime: on_answer, on_timer, on_idle);

@@ -42,7 +42,7 @@ impl LastLines {
 
     /// Keeps the last lines of this incarnation with its exit.
     fn keep(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
-        let Some(slot) = ctx.slots.get(id) else { return };
+        let Some(slot) = ctx.state.slots.get(id) else { return };
         let Some(record) = slot.durable.instance.exits.last().filter(|record| record.inc == inc && record.last_lines.is_empty()) else {
             return;
         };
@@ -52,23 +52,23 @@ impl LastLines {
         }
         let mut lines = slot.last_lines();
         let is_complete = self.complete(ctx, id, Some(inc), &mut lines);
-        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         slot.live.seeks_port_holder |= !is_complete;
         if let Some(record) = slot.durable.instance.exits.last_mut() {
             record.last_lines = lines;
         }
-        ctx.slots.changed(id);
+        ctx.state.slots.changed(id);
     }
 
     /// Adds the holder of a port to the exit that waits for it, and answers.
     fn on_holder(&mut self, ctx: &mut Ctx, port: u16, holder: &str, incomplete: Incomplete) {
         let Incomplete { id, inc, mut lines } = incomplete;
         lines.push(held(port, holder));
-        if let Some(slot) = ctx.slots.get_mut(id).filter(|_| inc.is_some()) {
+        if let Some(slot) = ctx.state.slots.get_mut(id).filter(|_| inc.is_some()) {
             slot.live.seeks_port_holder = self.holders.any_waiting(|other| other.id == id && other.inc.is_some());
             if let Some(record) = slot.durable.instance.exits.iter_mut().rfind(|record| Some(record.inc) == inc) {
                 record.last_lines.clone_from(&lines);
-                ctx.slots.changed(id);
+                ctx.state.slots.changed(id);
             }
         }
         ctx.answer(Answer::LastLines { id, lines });
@@ -89,7 +89,7 @@ impl LastLines {
 
     pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
         let Request::LastLines { id } = request else { return Some(request) };
-        let mut lines = ctx.slots.get(id).map(Slot::last_lines).unwrap_or_default();
+        let mut lines = ctx.state.slots.get(id).map(Slot::last_lines).unwrap_or_default();
         if self.complete(ctx, id, None, &mut lines) {
             ctx.answer(Answer::LastLines { id, lines });
         }
@@ -116,7 +116,7 @@ mod tests {
         let path = played.home().join("error.log");
         std::fs::write(&path, text).unwrap();
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api.js".into(), ..AppSpec::default() });
-        let files = &mut played.ctx.slots.get_mut(id).unwrap().live.files;
+        let files = &mut played.ctx.state.slots.get_mut(id).unwrap().live.files;
         (files.error, files.out) = (Some(path.to_str().unwrap().into()), None);
         played.start(&mut LastLines::default(), id, 4711);
         id
@@ -125,7 +125,7 @@ mod tests {
     fn ends(played: &mut Played, id: u32) -> Vec<String> {
         let exit = ExitReport { ending: Ending::Code(1), oom: false };
         played.dispatch(&mut LastLines::default(), id, Event::Exited { inc: 1, exit });
-        played.ctx.slots.get(id).unwrap().durable.instance.exits.last().unwrap().last_lines.clone()
+        played.ctx.state.slots.get(id).unwrap().durable.instance.exits.last().unwrap().last_lines.clone()
     }
 
     #[test]
@@ -157,13 +157,13 @@ mod tests {
         let id = running(played, &format!("{error}\n"));
         let exit = ExitReport { ending: Ending::Code(1), oom: false };
         played.dispatch(&mut feature, id, Event::Exited { inc: 1, exit: exit.clone() });
-        let lines = |ctx: &Ctx| ctx.slots.get(id).unwrap().durable.instance.exits.last().unwrap().last_lines.clone();
+        let lines = |ctx: &Ctx| ctx.state.slots.get(id).unwrap().durable.instance.exits.last().unwrap().last_lines.clone();
         assert_eq!(lines(&played.ctx), [error.as_str()], "the exit does not wait for the lookup");
         // A second request for the same port waits for the same lookup.
         played.ctx.request(Request::LastLines { id });
         assert!(played.settle(&mut feature).is_empty());
-        assert!(played.ctx.slots.get(id).unwrap().live.seeks_port_holder);
-        played.wait(&mut feature, |_, ctx| !ctx.slots.get(id).unwrap().live.seeks_port_holder);
+        assert!(played.ctx.state.slots.get(id).unwrap().live.seeks_port_holder);
+        played.wait(&mut feature, |_, ctx| !ctx.state.slots.get(id).unwrap().live.seeks_port_holder);
         let lines = lines(&played.ctx);
         let answers = played.settle(&mut feature);
         assert_eq!(answers.len(), 2, "{answers:?}");
@@ -174,8 +174,8 @@ mod tests {
         // From now on the holder is known, and the next exit has it at once.
         let next = running(played, &format!("{error}\n"));
         played.dispatch(&mut feature, next, Event::Exited { inc: 1, exit });
-        assert_eq!(played.ctx.slots.get(next).unwrap().durable.instance.exits.last().unwrap().last_lines, lines);
-        assert!(!played.ctx.slots.get(next).unwrap().live.seeks_port_holder);
+        assert_eq!(played.ctx.state.slots.get(next).unwrap().durable.instance.exits.last().unwrap().last_lines, lines);
+        assert!(!played.ctx.state.slots.get(next).unwrap().live.seeks_port_holder);
         lines.last().unwrap().clone()
     }
 
@@ -187,9 +187,9 @@ mod tests {
         let us = std::process::id().cast_signed();
         let last = holder_after_exit(&mut played, port);
         assert!(last.starts_with(&format!("port {port} is held by process {us} (")), "{last}");
-        played.ctx.listening.add("web", "port", std::rc::Rc::new(socket.try_clone().unwrap().into()));
+        played.ctx.state.listening.add("web", "port", std::rc::Rc::new(socket.try_clone().unwrap().into()));
         assert_eq!(holder_after_exit(&mut played, port), format!("port {port} is held for app web, whose instances share it"));
-        played.ctx.listening.remove("web", "port");
+        played.ctx.state.listening.remove("web", "port");
         drop(socket);
         assert_eq!(holder_after_exit(&mut played, port), format!("port {port} is held by no process any more"));
     }

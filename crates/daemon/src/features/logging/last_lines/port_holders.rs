@@ -67,9 +67,9 @@ impl<R> PortHolders<R> {
                 return Lookup::Refused;
             }
             let mut first: Vec<i32> = vec![std::process::id().cast_signed()];
-            first.extend(ctx.slots.iter().filter_map(|slot| slot.durable.instance.pid()));
-            if let Err(error) = self.order(&ctx.reactor, source, Task { port, first }) {
-                ctx.log.error_once("port-holder", format_args!("cannot look up the holder of port {port}: {error}"));
+            first.extend(ctx.state.slots.iter().filter_map(|slot| slot.durable.instance.pid()));
+            if let Err(error) = self.order(&ctx.io.reactor, source, Task { port, first }) {
+                ctx.io.log.error_once("port-holder", format_args!("cannot look up the holder of port {port}: {error}"));
                 return Lookup::Refused;
             }
         }
@@ -102,7 +102,7 @@ impl<R> PortHolders<R> {
             self.known.insert(port, (ctx.now.mono_ms, holder));
         }
         if self.waiting.is_empty() {
-            ctx.reactor.remove(&*worker.waker);
+            ctx.io.reactor.remove(&*worker.waker);
             self.worker = None;
         }
         done
@@ -176,13 +176,13 @@ fn find(port: u16, first: &[i32]) -> Found {
 /// Describes the holder in words that follow "port 80 is held".
 fn in_words(ctx: &Ctx, found: &Found) -> String {
     let Some(socket) = found.sockets.first() else { return "by no process any more".into() };
-    if let Some(app) = found.sockets.iter().find_map(|socket| ctx.listening.app_of(socket.inode)) {
+    if let Some(app) = found.sockets.iter().find_map(|socket| ctx.state.listening.app_of(socket.inode)) {
         return format!("for app {app}, whose instances share it");
     }
     let Some(Holder { pid, program, ancestors }) = &found.holder else {
         return format!("by a process of uid {} that is not visible here (another user or container)", socket.uid);
     };
-    let app = ancestors.iter().find_map(|pid| ctx.slots.iter().find(|slot| slot.durable.instance.pid() == Some(*pid)));
+    let app = ancestors.iter().find_map(|pid| ctx.state.slots.iter().find(|slot| slot.durable.instance.pid() == Some(*pid)));
     let app = app.map(|slot| format!(", app {} (id {})", slot.spec().name, slot.durable.pm_id)).unwrap_or_default();
     format!("by process {pid} ({program}){app}")
 }

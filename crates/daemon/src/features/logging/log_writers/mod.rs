@@ -99,7 +99,7 @@ impl LogWriters {
     }
 
     pub(crate) fn on_recognised(&mut self, ctx: &mut Ctx, id: u32, pid: i32) {
-        ctx.slots.get_mut(id).into_iter().for_each(|slot| slot.recognise_logs(pid));
+        ctx.state.slots.get_mut(id).into_iter().for_each(|slot| slot.recognise_logs(pid));
     }
 
     /// Handles the end of a process: what it left without a newline is a line, and in the log before its end is reported.
@@ -113,14 +113,14 @@ impl LogWriters {
         if matches!(step.event, Event::Recovered(Recovered::Ended { .. } | Recovered::Nothing)) {
             end_lines(ctx, step.id);
         }
-        if ctx.slots.get(step.id).is_some_and(|slot| slot.durable.instance.state == State::Gone) {
+        if ctx.state.slots.get(step.id).is_some_and(|slot| slot.durable.instance.state == State::Gone) {
             Self::note_tail(ctx, step.id);
         }
     }
 
     pub(crate) fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
         if matches!(transition, Transition::Deleted)
-            && let Some(piped) = ctx.slots.get_mut(id).and_then(|slot| slot.live.piped.take())
+            && let Some(piped) = ctx.state.slots.get_mut(id).and_then(|slot| slot.live.piped.take())
         {
             self.finish(ctx, id, *piped);
         }
@@ -140,7 +140,7 @@ impl LogWriters {
 
     pub(crate) fn held<'a>(&'a self, ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
         let notes = self.notes.iter().map(|notes| (NOTES.to_owned(), notes.as_fd()));
-        let writers = ctx.slots.iter().filter_map(|slot| Some((slot.durable.id, slot.live.piped.as_ref()?)));
+        let writers = ctx.state.slots.iter().filter_map(|slot| Some((slot.durable.id, slot.live.piped.as_ref()?)));
         notes.chain(writers.flat_map(|(id, piped)| piped.held(id))).chain(self.held_by_tails()).collect()
     }
 }
@@ -150,8 +150,8 @@ impl LogWriters {
 
     /// Configuration of a writer with these read ends and this holding pipe.
     fn config(&mut self, ctx: &Ctx, (id, place): WriterKey, to: &Destination, ends: [&OwnedFd; 3]) -> std::io::Result<Config> {
-        let LogFiles { open, streams, .. } = &ctx.log_files;
-        let waker = Waker::of_feature(&mut self.waker, &ctx.reactor, Source::Feature(Self::NAME, 0))?;
+        let LogFiles { open, streams, .. } = &ctx.state.log_files;
+        let waker = Waker::of_feature(&mut self.waker, &ctx.io.reactor, Source::Feature(Self::NAME, 0))?;
         let notes = self.notes.as_ref().ok_or(std::io::ErrorKind::NotFound)?;
         let sender = Mutex::new(self.sender.clone());
         let [out, error, combined] = to.paths.clone().map(|path| path.map(PathBuf::from));
@@ -196,18 +196,18 @@ impl LogWriters {
             }
             let names: Vec<String> = ends.keys().map(|end| end_name(id, place, *end)).collect();
             let ends: Option<Ends> = ends.into_values().collect::<Vec<_>>().try_into().ok();
-            let Some((slot, ends)) = ctx.slots.get(id).zip(ends) else {
-                names.iter().for_each(|name| ctx.keeper.drop_held(name));
+            let Some((slot, ends)) = ctx.state.slots.get(id).zip(ends) else {
+                names.iter().for_each(|name| ctx.io.keeper.drop_held(name));
                 continue;
             };
-            let made_for = outputs::destination(slot, ctx.log_files.front.as_ref());
+            let made_for = outputs::destination(slot, ctx.state.log_files.front.as_ref());
             let pipeline = self
                 .config(ctx, (id, place), &made_for, reading(&ends))
                 .map_err(|source| PipelineError::System { step: "copy a descriptor", source })
                 .and_then(Pipeline::prepare);
             match pipeline {
                 Ok(pipeline) => prepared.push((id, place, ends, made_for, pipeline)),
-                Err(error) => ctx.log.error(format_args!("logs of instance {id}: {}", crate::platform::log::chain(&error))),
+                Err(error) => ctx.io.log.error(format_args!("logs of instance {id}: {}", crate::platform::log::chain(&error))),
             }
         }
         self.survived.clear();
@@ -215,18 +215,18 @@ impl LogWriters {
         for (id, place, ends, made_for, pipeline) in prepared {
             match pipeline.start() {
                 Ok(handle) => {
-                    if let Some(slot) = ctx.slots.get_mut(id) {
+                    if let Some(slot) = ctx.state.slots.get_mut(id) {
                         slot.live.piped = Some(Box::new(Piped { handle, ends, place, made_for, is_used: true }));
                     }
-                    if ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.pid().is_none()) {
+                    if ctx.state.slots.get(id).is_some_and(|slot| slot.durable.instance.pid().is_none()) {
                         end_lines(ctx, id);
                     }
                     // It came to its end before there was a writer again.
-                    if ctx.slots.get(id).is_some_and(|slot| slot.durable.instance.state == State::Gone) {
+                    if ctx.state.slots.get(id).is_some_and(|slot| slot.durable.instance.state == State::Gone) {
                         Self::note_tail(ctx, id);
                     }
                 }
-                Err(error) => ctx.log.error(format_args!("logs of instance {id}: {}", crate::platform::log::chain(&error))),
+                Err(error) => ctx.io.log.error(format_args!("logs of instance {id}: {}", crate::platform::log::chain(&error))),
             }
         }
     }
@@ -240,8 +240,8 @@ impl LogWriters {
     }
 
     fn on_report(&mut self, ctx: &mut Ctx, (id, place): WriterKey, report: Report) {
-        let name = ctx.slots.get(id).map(|slot| slot.spec().name.clone()).unwrap_or_default();
-        let log = &mut ctx.log;
+        let name = ctx.state.slots.get(id).map(|slot| slot.spec().name.clone()).unwrap_or_default();
+        let log = &mut ctx.io.log;
         match report {
             Report::Stuck { path, errno } => {
                 let why = std::io::Error::from_raw_os_error(errno);
@@ -258,9 +258,9 @@ impl LogWriters {
 }
 
 fn log_set_aside(ctx: &mut Ctx, id: u32, path: &Path, aside: &Path) {
-    let Some(slot) = ctx.slots.get(id) else { return };
+    let Some(slot) = ctx.state.slots.get(id) else { return };
     let (name, pm_id) = (&slot.spec().name, slot.durable.pm_id);
-    ctx.log.error(format_args!(
+    ctx.io.log.error(format_args!(
         "App [{name}:{pm_id}] \"{}\" belongs to root, and the user of the app may not write it: it is called \"{}\" now, a new one was begun",
         path.display(),
         aside.display()
@@ -269,7 +269,7 @@ fn log_set_aside(ctx: &mut Ctx, id: u32, path: &Path, aside: &Path) {
 
 /// Ends lines that a process left open.
 fn end_lines(ctx: &mut Ctx, id: u32) {
-    if let Some(piped) = ctx.slots.get_mut(id).and_then(|slot| slot.live.piped.as_mut()).filter(|piped| piped.is_used) {
+    if let Some(piped) = ctx.state.slots.get_mut(id).and_then(|slot| slot.live.piped.as_mut()).filter(|piped| piped.is_used) {
         piped.end_lines();
     }
 }

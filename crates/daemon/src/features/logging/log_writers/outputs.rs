@@ -16,13 +16,13 @@ use crate::state::store::state_copy;
 impl LogWriters {
     /// Standard output and error for the next process of a slot.
     pub(super) fn outputs(&mut self, ctx: &mut Ctx, id: u32) -> Result<Option<Outputs>, SpawnFailure> {
-        let Some(slot) = ctx.slots.get(id) else { return Ok(None) };
+        let Some(slot) = ctx.state.slots.get(id) else { return Ok(None) };
         let rights = Rights::look_up(slot.spec());
-        let wanted = destination(slot, ctx.log_files.front.as_ref());
+        let wanted = destination(slot, ctx.state.log_files.front.as_ref());
         let direct = match wanted.shown {
-            Some(shown) if is_alone(ctx, slot, &wanted) => Some(logs::outputs::shown(shown, &ctx.log_files.streams)?),
+            Some(shown) if is_alone(ctx, slot, &wanted) => Some(logs::outputs::shown(shown, &ctx.state.log_files.streams)?),
             None if !logs::needs_pipe(&slot.spec().logs) => {
-                Some(logs::outputs::direct(&slot.spec().logs, &slot.live.files, &ctx.settings.home, &rights)?)
+                Some(logs::outputs::direct(&slot.spec().logs, &slot.live.files, &ctx.io.settings.home, &rights)?)
             }
             _ => None,
         };
@@ -37,7 +37,7 @@ impl LogWriters {
             self.end_writer(ctx, id);
             self.begin_writer(ctx, id, wanted)?;
         }
-        let Some(piped) = ctx.slots.get_mut(id).and_then(|slot| slot.live.piped.as_mut()) else { return Ok(None) };
+        let Some(piped) = ctx.state.slots.get_mut(id).and_then(|slot| slot.live.piped.as_mut()) else { return Ok(None) };
         // The end of the one before was not seen: its keeper died, and it with that or before.
         if piped.is_used {
             piped.end_lines();
@@ -45,18 +45,18 @@ impl LogWriters {
         piped.is_used = true;
         let ends = piped.copy_write_ends();
         let ends = ends.map_err(|error| SpawnFailure { step: "dup".into(), errno: error.raw_os_error().unwrap_or(0) })?;
-        Ok(ctx.slots.get(id).map(|slot| piped_outputs(slot, ends)))
+        Ok(ctx.state.slots.get(id).map(|slot| piped_outputs(slot, ends)))
     }
 
     /// Standard output and error for a command that runs beside a slot's process, which may still write as it began.
     pub(super) fn outputs_of_command(&mut self, ctx: &mut Ctx, id: u32) -> Result<Option<Outputs>, SpawnFailure> {
-        let Some(slot) = ctx.slots.get(id) else { return Ok(None) };
+        let Some(slot) = ctx.state.slots.get(id) else { return Ok(None) };
         let alive = slot.live.piped.as_ref().filter(|piped| piped.handle.is_alive());
         match alive.and_then(|piped| piped.copy_write_ends().ok()) {
             Some(ends) => Ok(Some(piped_outputs(slot, ends))),
             // In front of a container they know where its lines are shown.
-            None if ctx.log_files.front.is_some() || logs::needs_pipe(&slot.spec().logs) => self.outputs(ctx, id),
-            None => logs::outputs::direct(&slot.spec().logs, &slot.live.files, &ctx.settings.home, &Rights::of(slot.spec())).map(Some),
+            None if ctx.state.log_files.front.is_some() || logs::needs_pipe(&slot.spec().logs) => self.outputs(ctx, id),
+            None => logs::outputs::direct(&slot.spec().logs, &slot.live.files, &ctx.io.settings.home, &Rights::of(slot.spec())).map(Some),
         }
     }
 
@@ -71,24 +71,24 @@ impl LogWriters {
         let config = self.config(ctx, (id, place), &made_for, reading(&ends)).map_err(system("copy a descriptor"))?;
         let handle = Pipeline::spawn(config).map_err(|error| failure(&error))?;
         for (end, fd) in ends.iter().enumerate() {
-            ctx.keeper.hold(&end_name(id, place, end), fd.as_fd());
+            ctx.io.keeper.hold(&end_name(id, place, end), fd.as_fd());
         }
-        if let Some(slot) = ctx.slots.get_mut(id) {
+        if let Some(slot) = ctx.state.slots.get_mut(id) {
             slot.durable.log_pipes = LogPipes::of(place, &ends);
             slot.live.piped = Some(Box::new(Piped { handle, ends, place, made_for, is_used: false }));
         }
-        ctx.slots.changed(id);
+        ctx.state.slots.changed(id);
         // An app that lives longer than daemon, keeper and standby waits at a full pipe until it is found.
-        ctx.state_file.write_with_next();
+        ctx.state.state_file.write_with_next();
         Ok(())
     }
 
     /// Opens the writers' records, unless they are open.
     pub(super) fn open_notes(&mut self, ctx: &mut Ctx) -> std::io::Result<()> {
         if self.notes.is_none() {
-            let notes = ctx.settings.keeps_copy.then(|| state_copy::open_log_notes(&ctx.settings.home)).flatten();
+            let notes = ctx.io.settings.keeps_copy.then(|| state_copy::open_log_notes(&ctx.io.settings.home)).flatten();
             let notes = notes.map_or_else(|| ostler_sys::fd::memfd::create("ostler-log-notes"), |file| Ok(file.into()))?;
-            ctx.keeper.hold(NOTES, notes.as_fd());
+            ctx.io.keeper.hold(NOTES, notes.as_fd());
             self.notes = Some(notes);
         }
         Ok(())
@@ -116,7 +116,9 @@ pub(super) fn destination(slot: &Slot, front: Option<&RuntimeSpec>) -> Destinati
 /// True if its lines go to the container's output as they are and nowhere else, and nobody else's go there: nothing has to look at them.
 fn is_alone(ctx: &Ctx, slot: &Slot, wanted: &Destination) -> bool {
     let as_they_are = wanted.shown.is_some_and(|shown| shown.is_raw()) && !wanted.json && wanted.date_format.is_none();
-    as_they_are && wanted.paths.iter().all(Option::is_none) && ctx.slots.serving().all(|other| other.durable.pm_id == slot.durable.pm_id)
+    as_they_are
+        && wanted.paths.iter().all(Option::is_none)
+        && ctx.state.slots.serving().all(|other| other.durable.pm_id == slot.durable.pm_id)
 }
 
 fn piped_outputs(slot: &Slot, [out, error]: [OwnedFd; 2]) -> Outputs {

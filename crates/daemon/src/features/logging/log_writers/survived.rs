@@ -18,6 +18,7 @@ impl LogWriters {
     /// Finds the pipes of adopted apps that no keeper held. [`Self::take_over`] then continues with them.
     pub(super) fn find_survived(&mut self, ctx: &mut Ctx) {
         let lost: Vec<(u32, ProcRef, LogPipes)> = ctx
+            .state
             .slots
             .iter()
             .filter_map(|slot| Some((slot.durable.id, slot.process()?.1, *slot.durable.log_pipes.as_deref()?)))
@@ -33,11 +34,11 @@ impl LogWriters {
             match found {
                 Ok(ends) => {
                     for (end, fd) in ends.iter().enumerate() {
-                        ctx.keeper.hold(&end_name(id, pipes.place, end), fd.as_fd());
+                        ctx.io.keeper.hold(&end_name(id, pipes.place, end), fd.as_fd());
                     }
-                    if let Some(slot) = ctx.slots.get_mut(id) {
+                    if let Some(slot) = ctx.state.slots.get_mut(id) {
                         slot.durable.log_pipes = LogPipes::of(pipes.place, &ends);
-                        ctx.slots.changed(id);
+                        ctx.state.slots.changed(id);
                     }
                     self.found.insert(key, ends.into_iter().enumerate().collect());
                     self.survived.insert(key);

@@ -48,19 +48,19 @@ fn record((id, place): WriterKey, destination: &Destination) -> Record<'static> 
 impl LogWriters {
     /// Records in the journal what a writer still has to carry over.
     pub(super) fn note_tail(ctx: &mut Ctx, id: u32) {
-        if let Some(piped) = ctx.slots.get(id).and_then(|slot| slot.live.piped.as_ref()) {
-            ctx.journal.push(&record((id, piped.place), &piped.made_for));
+        if let Some(piped) = ctx.state.slots.get(id).and_then(|slot| slot.live.piped.as_ref()) {
+            ctx.state.journal.push(&record((id, piped.place), &piped.made_for));
         }
     }
 
     /// Ends a writer: it carries over what is left.
     pub(super) fn end_writer(&mut self, ctx: &mut Ctx, id: u32) {
         Self::note_tail(ctx, id);
-        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         if slot.durable.log_pipes.take().is_some() {
-            ctx.slots.changed(id);
+            ctx.state.slots.changed(id);
         }
-        if let Some(piped) = ctx.slots.get_mut(id).and_then(|slot| slot.live.piped.take()) {
+        if let Some(piped) = ctx.state.slots.get_mut(id).and_then(|slot| slot.live.piped.take()) {
             self.finish(ctx, id, *piped);
         }
     }
@@ -69,7 +69,7 @@ impl LogWriters {
     pub(super) fn finish(&mut self, ctx: &mut Ctx, id: u32, piped: Piped) {
         let place = piped.place;
         for end in WRITE_ENDS {
-            ctx.keeper.drop_held(&end_name(id, place, end));
+            ctx.io.keeper.drop_held(&end_name(id, place, end));
         }
         let (handle, ends, destination) = piped.into_parts();
         handle.finish(WITHIN);
@@ -92,7 +92,7 @@ impl LogWriters {
     /// Waits for all tails before the daemon ends: what is in the pipes of deleted instances is nowhere else.
     pub(super) fn wait_for_tails(&mut self, ctx: &mut Ctx) {
         let tails = std::mem::take(&mut self.ending);
-        let within = if ctx.is_hasty { Duration::ZERO } else { WITHIN };
+        let within = if ctx.outbox.shutdown.is_hasty { Duration::ZERO } else { WITHIN };
         // All are told before one is waited for: they may share a file, and whoever waits for room in it has its lock.
         tails.values().filter_map(|tail| tail.running.as_ref()).for_each(|(handle, _)| handle.give_up(within));
         for (key, tail) in tails {
@@ -100,7 +100,7 @@ impl LogWriters {
                 && handle.join() == Ending::Unwritten
             {
                 let files: Vec<&str> = tail.destination.paths.iter().flatten().map(String::as_str).collect();
-                ctx.log.error(format_args!("last lines of deleted instance {} are lost: cannot write {}", key.0, files.join(", ")));
+                ctx.io.log.error(format_args!("last lines of deleted instance {} are lost: cannot write {}", key.0, files.join(", ")));
             }
             forget(ctx, key);
         }
@@ -109,7 +109,7 @@ impl LogWriters {
     /// Prepares a tail that a former daemon did not finish; [`Self::begin_tails`] continues it.
     pub(super) fn prepare_tail(&mut self, ctx: &mut Ctx, key: WriterKey, ends: &mut BTreeMap<usize, OwnedFd>) -> Option<Prepared> {
         for end in WRITE_ENDS.into_iter().filter(|end| ends.remove(end).is_some()) {
-            ctx.keeper.drop_held(&end_name(key.0, key.1, end));
+            ctx.io.keeper.drop_held(&end_name(key.0, key.1, end));
         }
         let destination = self.ending.get(&key)?.destination.clone();
         let [Some(out), Some(error), Some(holding)] = KEPT.map(|end| ends.remove(&end)) else { return None };
@@ -119,7 +119,7 @@ impl LogWriters {
         match pipeline {
             Ok(pipeline) => Some(Prepared { key, ends, pipeline }),
             Err(error) => {
-                ctx.log.error(format_args!("last lines of deleted instance {}: {}", key.0, crate::platform::log::chain(&error)));
+                ctx.io.log.error(format_args!("last lines of deleted instance {}: {}", key.0, crate::platform::log::chain(&error)));
                 None
             }
         }
@@ -136,7 +136,7 @@ impl LogWriters {
                     }
                 }
                 Err(error) => {
-                    ctx.log.error(format_args!("last lines of deleted instance {}: {}", key.0, crate::platform::log::chain(&error)))
+                    ctx.io.log.error(format_args!("last lines of deleted instance {}: {}", key.0, crate::platform::log::chain(&error)))
                 }
             }
         }
@@ -159,6 +159,6 @@ impl LogWriters {
 
 /// Forgets a tail: everything is in the files.
 fn forget(ctx: &mut Ctx, (id, place): WriterKey) {
-    KEPT.iter().for_each(|end| ctx.keeper.drop_held(&end_name(id, place, *end)));
-    ctx.journal.push(&Record::LogTailOver { id, place });
+    KEPT.iter().for_each(|end| ctx.io.keeper.drop_held(&end_name(id, place, *end)));
+    ctx.state.journal.push(&Record::LogTailOver { id, place });
 }

@@ -20,7 +20,7 @@ fn instance(through_us: bool) -> (Played, u32, PathBuf) {
     }
     let mut played = Played::new(&[LogWriters::NAME]);
     let id = played.instance(spec);
-    let out = PathBuf::from(played.ctx.slots.get(id).unwrap().live.files.out.clone().unwrap());
+    let out = PathBuf::from(played.ctx.state.slots.get(id).unwrap().live.files.out.clone().unwrap());
     fs::create_dir_all(out.parent().unwrap()).unwrap();
     (played, id, out)
 }
@@ -33,7 +33,7 @@ fn prepared(played: &mut Played, writers: &mut LogWriters, id: u32) -> Outputs {
 
 /// Snapshot that the next daemon would read.
 fn journal(played: &mut Played) -> Snapshot {
-    Snapshot::read(&played.ctx.journal.flush().1.unwrap()).0
+    Snapshot::read(&played.ctx.state.journal.flush().1.unwrap()).0
 }
 
 #[test]
@@ -45,7 +45,9 @@ fn who_needs_no_writer_gets_the_file_itself() {
     File::from(outputs.out).write_all(b"x").unwrap();
     assert_eq!(fs::read_to_string(&out).unwrap(), "x");
     // No thread, no descriptor that would wake us.
-    assert!(played.ctx.slots.get(id).unwrap().live.piped.is_none() && writers.waker.is_none() && writers.held(&played.ctx).is_empty());
+    assert!(
+        played.ctx.state.slots.get(id).unwrap().live.piped.is_none() && writers.waker.is_none() && writers.held(&played.ctx).is_empty()
+    );
 }
 
 #[test]
@@ -54,13 +56,13 @@ fn a_writer_outlives_the_process_and_its_last_line_comes_before_its_end() {
     let mut writers = LogWriters::default();
     let outputs = prepared(&mut played, &mut writers, id);
     assert_eq!(outputs.files, [None; 2]);
-    let place = played.ctx.slots.get(id).unwrap().live.piped.as_ref().unwrap().place;
+    let place = played.ctx.state.slots.get(id).unwrap().live.piped.as_ref().unwrap().place;
     File::from(outputs.out).write_all(b"one\ntorn").unwrap();
     writers.on_process_gone(&mut played.ctx, id, 1);
     assert_eq!(fs::read_to_string(&out).unwrap(), "at: one\nat: torn\n");
     let outputs = prepared(&mut played, &mut writers, id);
     assert_eq!(outputs.sizes.1, 17, "where its own lines begin");
-    assert_eq!(played.ctx.slots.get(id).unwrap().live.piped.as_ref().unwrap().place, place, "the same pipes, so lines stay in order");
+    assert_eq!(played.ctx.state.slots.get(id).unwrap().live.piped.as_ref().unwrap().place, place, "the same pipes, so lines stay in order");
     // What runs beside it writes there, too.
     let mut beside = Beside::default();
     writers.on_prepare_command(&mut played.ctx, id, &mut beside).unwrap();
@@ -88,7 +90,7 @@ fn a_new_keeper_gets_the_pipes_and_the_notes() {
     let (mut played, id, _) = instance(true);
     let mut writers = LogWriters::default();
     drop(prepared(&mut played, &mut writers, id));
-    let place = played.ctx.slots.get(id).unwrap().live.piped.as_ref().unwrap().place;
+    let place = played.ctx.state.slots.get(id).unwrap().live.piped.as_ref().unwrap().place;
     let names: Vec<String> = writers.held(&played.ctx).into_iter().map(|(name, _)| name).collect();
     let ends = (0..5).map(|end| end_name(id, place, end));
     assert_eq!(names, [super::NOTES.to_owned()].into_iter().chain(ends).collect::<Vec<String>>());
@@ -99,7 +101,7 @@ fn what_is_left_in_the_pipes_is_noted_with_the_end_of_its_instance() {
     let (mut played, id, out) = instance(true);
     let mut writers = LogWriters::default();
     let outputs = prepared(&mut played, &mut writers, id);
-    let place = played.ctx.slots.get(id).unwrap().live.piped.as_ref().unwrap().place;
+    let place = played.ctx.state.slots.get(id).unwrap().live.piped.as_ref().unwrap().place;
     let mut writer = File::from(outputs.out);
     drop(outputs.error);
     played.dispatch(&mut writers, id, Event::Delete(Origin::Shutdown));

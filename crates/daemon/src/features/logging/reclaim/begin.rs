@@ -42,7 +42,7 @@ pub(super) enum Begun {
 pub(super) fn direct_logs(ctx: &Ctx) -> Vec<Log> {
     let mut found: Vec<Log> = Vec::new();
     let mut table = None;
-    for slot in ctx.slots.iter() {
+    for slot in ctx.state.slots.iter() {
         let Some(leader) = leader(slot) else { continue };
         let paths = [&slot.live.files.error, &slot.live.files.out];
         for ((file, path), fd) in slot.durable.log_files.iter().zip(paths).zip([2, 1]) {
@@ -60,7 +60,7 @@ pub(super) fn direct_logs(ctx: &Ctx) -> Vec<Log> {
             if !log.ids.contains(&slot.durable.pm_id) {
                 log.ids.push(slot.durable.pm_id);
             }
-            let writer = writer(slot, leader, (file, fd), &mut table, ctx.keeper.pid());
+            let writer = writer(slot, leader, (file, fd), &mut table, ctx.io.keeper.pid());
             log.writer = log.writer.or_else(|| writer.as_ref().map(|(pid, _)| (*pid, fd)));
             log.name = log.name.take().or_else(|| writer.and_then(|(_, writer)| name_of(&writer, path)));
         }
@@ -78,7 +78,7 @@ impl Reclaim {
         let (there, meta) = look(&target, log.file);
         let beside = meta.map(|meta| (std::os::unix::fs::MetadataExt::dev(&meta), std::os::unix::fs::MetadataExt::ino(&meta)));
         let writes = |slot: &Slot, file| leader(slot).is_some() && slot.durable.log_files.contains(&Some(file));
-        let is_there_written = beside.is_some_and(|beside| ctx.slots.iter().any(|slot| writes(slot, beside)));
+        let is_there_written = beside.is_some_and(|beside| ctx.state.slots.iter().any(|slot| writes(slot, beside)));
         match decide(Seen { has_name: log.name.is_some(), is_written: log.writer.is_some(), there, is_there_written }) {
             Verdict::Leave => return Ok(Begun::Nothing),
             Verdict::CarryOver => {
@@ -105,7 +105,7 @@ impl Reclaim {
 
     /// Rotates a log that is at its path: its content goes to this other name in its folder, unless something is done with it already.
     pub(super) fn rotate(&mut self, ctx: &mut Ctx, log: Rotating) {
-        if ctx.log_files.moving.contains(&log.file) {
+        if ctx.state.log_files.moving.contains(&log.file) {
             return;
         }
         let (path, target, file) = (log.path.clone(), log.target.clone(), log.file);
@@ -139,8 +139,8 @@ impl Reclaim {
         let source = within.source().to_owned();
         let ReclaimRecord { copy, target, file, rights, .. } = within;
         let order = Order { id, source, copy, target, file, folder: folder.clone(), rights };
-        ctx.journal.push(&Record::Reclaim(Box::new(record.clone())));
-        ctx.log_files.moving.insert(file);
+        ctx.state.journal.push(&Record::Reclaim(Box::new(record.clone())));
+        ctx.state.log_files.moving.insert(file);
         self.all.insert(id, record);
         self.folders.extend(folder.map(|folder| (id, folder)));
         self.next_step(ctx, id, Step::Copy(Box::new(order)));

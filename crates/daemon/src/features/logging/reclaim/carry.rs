@@ -64,7 +64,7 @@ impl Carries {
 
     /// Has what a process wrote last carried to its path, if the disk is not slow.
     pub(super) fn finish(&self, ctx: &Ctx, id: u32) {
-        let (Some((carrier, _)), Some(slot)) = (&self.carrier, ctx.slots.get(id)) else { return };
+        let (Some((carrier, _)), Some(slot)) = (&self.carrier, ctx.state.slots.get(id)) else { return };
         for file in slot.durable.log_files.into_iter().flatten().filter(|file| self.all.contains_key(file)) {
             carrier.finish(file, LINES_END_WITHIN);
         }
@@ -73,7 +73,7 @@ impl Carries {
     /// Ends the carry-over of files whose apps have ended, or were restarted.
     pub(super) fn end_unwritten(&self, ctx: &Ctx) {
         let Some((carrier, _)) = &self.carrier else { return };
-        let writes = |file| ctx.slots.iter().any(|slot| slot.durable.log_files.contains(&Some(file)) && leader(slot).is_some());
+        let writes = |file| ctx.state.slots.iter().any(|slot| slot.durable.log_files.contains(&Some(file)) && leader(slot).is_some());
         self.all.keys().filter(|file| !writes(**file)).for_each(|file| carrier.end(*file));
     }
 
@@ -102,14 +102,16 @@ impl Reclaim {
         let carried = Carried { file, path: path.to_owned(), from, rights: rights.clone() };
         self.begin_carrying(ctx, carried, source).map_err(|error| crate::platform::log::chain(&error))?;
         let ids: Vec<u32> =
-            ctx.slots.iter().filter(|slot| slot.durable.log_files.contains(&Some(file))).map(|slot| slot.durable.id).collect();
+            ctx.state.slots.iter().filter(|slot| slot.durable.log_files.contains(&Some(file))).map(|slot| slot.durable.id).collect();
         for id in ids {
-            let Some(slot) = ctx.slots.get_mut(id) else { continue };
+            let Some(slot) = ctx.state.slots.get_mut(id) else { continue };
             let [error, out] = slot.durable.log_files.map(|own| own == Some(file));
             slot.durable.log_start = (if error { 0 } else { slot.durable.log_start.0 }, if out { 0 } else { slot.durable.log_start.1 });
-            ctx.slots.changed(id);
+            ctx.state.slots.changed(id);
         }
-        ctx.log.line(format_args!("\"{path}\" was deleted and is there again; what its app writes is carried over until its next start"));
+        ctx.io
+            .log
+            .line(format_args!("\"{path}\" was deleted and is there again; what its app writes is carried over until its next start"));
         Ok(())
     }
 
@@ -127,12 +129,12 @@ impl Reclaim {
         }
         let Some((carrier, _)) = &self.carries.carrier else { return Ok(()) };
         let (key, source) = (carried.file, Arc::new(source));
-        let streams = RuntimeStreams { rights: carried.rights.clone(), ..ctx.log_files.streams.clone() };
+        let streams = RuntimeStreams { rights: carried.rights.clone(), ..ctx.state.log_files.streams.clone() };
         let deleted = Deleted { key, source: Arc::clone(&source), from: carried.from, path: carried.path.clone().into(), streams };
-        carrier.begin(deleted, &ctx.log_files.open)?;
-        ctx.keeper.hold(&held_name(key), source.as_fd());
-        ctx.journal.push(&Record::Carry(Box::new(carried.clone())));
-        ctx.log_files.carried.insert(key);
+        carrier.begin(deleted, &ctx.state.log_files.open)?;
+        ctx.io.keeper.hold(&held_name(key), source.as_fd());
+        ctx.state.journal.push(&Record::Carry(Box::new(carried.clone())));
+        ctx.state.log_files.carried.insert(key);
         self.carries.all.insert(key, (carried, source));
         Ok(())
     }
@@ -144,14 +146,16 @@ impl Reclaim {
             match said {
                 CarrierReport::Waits(file, why) => {
                     if let Some((carried, _)) = self.carries.all.get(&file) {
-                        ctx.log.error(format_args!("\"{}\" was deleted, and cannot be written anew: {why}; its lines wait", carried.path));
+                        ctx.io
+                            .log
+                            .error(format_args!("\"{}\" was deleted, and cannot be written anew: {why}; its lines wait", carried.path));
                     }
                 }
                 CarrierReport::Ended(file) => {
                     if self.carries.all.remove(&file).is_some() {
-                        ctx.log_files.carried.remove(&file);
-                        ctx.keeper.drop_held(&held_name(file));
-                        ctx.journal.push(&Record::CarriedOver { file });
+                        ctx.state.log_files.carried.remove(&file);
+                        ctx.io.keeper.drop_held(&held_name(file));
+                        ctx.state.journal.push(&Record::CarriedOver { file });
                     }
                 }
             }
@@ -167,19 +171,19 @@ impl Reclaim {
         for (file, carried) in std::mem::take(&mut self.carries.former) {
             let held = found.remove(&held_name(file)).map(File::from);
             let source = held.or_else(|| {
-                let mut writers = ctx.slots.iter().filter(|slot| slot.durable.log_files.contains(&Some(file))).filter_map(leader);
+                let mut writers = ctx.state.slots.iter().filter(|slot| slot.durable.log_files.contains(&Some(file))).filter_map(leader);
                 writers.find_map(|leader| [1, 2].into_iter().find_map(|fd| open(file, (leader.pid, fd))))
             });
             let path = carried.path.clone();
             let begun = source.map(|source| self.begin_carrying(ctx, carried, source));
             if let Some(Err(error)) = &begun {
-                ctx.log.error(format_args!("\"{path}\": {}", crate::platform::log::chain(error)));
+                ctx.io.log.error(format_args!("\"{path}\": {}", crate::platform::log::chain(error)));
             }
             if !matches!(begun, Some(Ok(()))) {
-                ctx.journal.push(&Record::CarriedOver { file });
+                ctx.state.journal.push(&Record::CarriedOver { file });
             }
         }
-        found.keys().for_each(|name| ctx.keeper.drop_held(name));
+        found.keys().for_each(|name| ctx.io.keeper.drop_held(name));
     }
 }
 

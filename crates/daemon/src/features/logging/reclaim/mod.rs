@@ -94,7 +94,7 @@ impl Reclaim {
     /// Tries what is ready when this turn is over: whoever it keeps waiting has their answers before.
     pub(crate) fn on_turn(&mut self, ctx: &mut Ctx) {
         if !self.ready.is_empty() {
-            ctx.timers.set(Self::MOMENT, Some(ctx.now.mono_ms));
+            ctx.outbox.timers.set(Self::MOMENT, Some(ctx.now.mono_ms));
         }
     }
 
@@ -168,7 +168,7 @@ impl Reclaim {
 
     /// Waker for threads.
     fn waker(&mut self, ctx: &Ctx) -> std::io::Result<Arc<Waker>> {
-        Waker::of_feature(&mut self.waker, &ctx.reactor, Source::Feature(Self::NAME, 0))
+        Waker::of_feature(&mut self.waker, &ctx.io.reactor, Source::Feature(Self::NAME, 0))
     }
 
     /// Logs the recoveries of what a former daemon had begun, before anything is begun. True: something is to be tried again.
@@ -179,10 +179,10 @@ impl Reclaim {
                 Ok(true) if record.stays => ctx.answer(Answer::RotationUndone),
                 Ok(false) if record.stays => {}
                 Ok(undone) => again |= undone,
-                Err(failure) if record.stays => ctx.log.error(format_args!("\"{}\" cannot be rotated: {failure}", record.path)),
-                Err(failure) => ctx.log.error(format_args!("\"{}\" cannot be opened anew: {failure}", record.path)),
+                Err(failure) if record.stays => ctx.io.log.error(format_args!("\"{}\" cannot be rotated: {failure}", record.path)),
+                Err(failure) => ctx.io.log.error(format_args!("\"{}\" cannot be opened anew: {failure}", record.path)),
             }
-            ctx.journal.push(&Record::ReclaimOver { id: record.id });
+            ctx.state.journal.push(&Record::ReclaimOver { id: record.id });
         }
         again
     }
@@ -190,11 +190,11 @@ impl Reclaim {
     /// Abandons everything before the daemon ends for good: copies under way are not needed.
     fn abandon(&mut self, ctx: &mut Ctx) {
         self.copier = None;
-        ctx.log_files.moving.clear();
+        ctx.state.log_files.moving.clear();
         for (id, record) in std::mem::take(&mut self.all) {
             // Nothing was stopped yet: that is done within one turn of the loop.
             let _ = steps::recover_within(&record);
-            ctx.journal.push(&Record::ReclaimOver { id });
+            ctx.state.journal.push(&Record::ReclaimOver { id });
         }
         self.ready.clear();
         self.steps.clear();

@@ -20,10 +20,10 @@ pub(super) struct Reload {
 impl Reclaim {
     /// Reopens every log file: the daemon's own, those of apps whose lines pass through us, and those that were renamed.
     pub(super) fn reload(&mut self, ctx: &mut Ctx, caller: Option<(u32, u64)>) {
-        ctx.log.line(format_args!("Reloading all logs..."));
-        ctx.log.reopen();
+        ctx.io.log.line(format_args!("Reloading all logs..."));
+        ctx.io.log.reopen();
         let mut reload = Reload { caller, waiting: BTreeSet::new(), logs: Vec::new() };
-        for slot in ctx.slots.iter() {
+        for slot in ctx.state.slots.iter() {
             let Some(piped) = &slot.live.piped else { continue };
             piped.reopen();
             let paths = [&slot.live.files.out, &slot.live.files.error, &slot.live.files.combined];
@@ -62,7 +62,7 @@ impl Reclaim {
         for reload in done {
             for log in &reload.logs {
                 if let LogOutcome::Failed { reason } = &log.outcome {
-                    ctx.log.error(format_args!("\"{}\" cannot be opened anew: {reason}", log.path));
+                    ctx.io.log.error(format_args!("\"{}\" cannot be opened anew: {reason}", log.path));
                 }
             }
             if let Some((client, request)) = reload.caller {

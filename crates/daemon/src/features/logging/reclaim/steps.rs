@@ -24,8 +24,8 @@ impl Reclaim {
     /// when the keeper is killed, too.
     pub(super) fn next_step(&mut self, ctx: &mut Ctx, id: u32, step: Step) {
         self.steps.insert(id, step);
-        ctx.state_file.write_with_next();
-        ctx.effects.push(Work::Feature(Self::NAME, id.into()));
+        ctx.state.state_file.write_with_next();
+        ctx.outbox.effects.push(Work::Feature(Self::NAME, id.into()));
     }
 
     pub(super) fn take_step(&mut self, ctx: &mut Ctx, id: u32) {
@@ -94,7 +94,7 @@ impl Reclaim {
     fn begin_emptying(&mut self, ctx: &mut Ctx, id: u32, copied: Box<Copied>) {
         let Some(record) = self.all.get_mut(&id) else { return };
         record.emptied = true;
-        ctx.journal.push(&Record::Reclaim(Box::new(record.clone())));
+        ctx.state.journal.push(&Record::Reclaim(Box::new(record.clone())));
         self.next_step(ctx, id, Step::Empty(copied));
     }
 
@@ -104,7 +104,7 @@ impl Reclaim {
             // Harmless: nothing is missing that would have to be put back.
             _ => {
                 self.ready.push((id, copied));
-                ctx.timers.set(Self::MOMENT, Some(ctx.now.mono_ms));
+                ctx.outbox.timers.set(Self::MOMENT, Some(ctx.now.mono_ms));
             }
         }
     }
@@ -119,13 +119,13 @@ impl Reclaim {
     /// Reclaims what is ready, unless a process is just being spawned: then it waits for another turn.
     fn cut(&mut self, ctx: &mut Ctx, id: u32, mut copied: Copied) {
         let is_spawning = |slot: &Slot| matches!(slot.durable.instance.state, State::Spawning { .. });
-        if ctx.slots.iter().any(is_spawning) || ctx.commands.is_spawning() {
+        if ctx.state.slots.iter().any(is_spawning) || ctx.state.commands.is_spawning() {
             return self.ready.push((id, copied));
         }
-        if ctx.state_file.needs_rewrite() && ctx.state_file.deadline_ms().is_some() {
+        if ctx.state.state_file.needs_rewrite() && ctx.state.state_file.deadline_ms().is_some() {
             // Only a whole one can take what follows: it is written at the end of this turn.
-            ctx.state_file.hurry();
-            ctx.timers.set(Self::MOMENT, Some(ctx.now.mono_ms));
+            ctx.state.state_file.hurry();
+            ctx.outbox.timers.set(Self::MOMENT, Some(ctx.now.mono_ms));
             return self.ready.push((id, copied));
         }
         let Some(mut record) = self.all.get(&id).cloned() else { return };
@@ -147,19 +147,19 @@ impl Reclaim {
                 copier.give_up(within.unwrap_or_else(|| record.clone()), copied, failure);
             }
         }
-        ctx.journal.push(&Record::Reclaim(Box::new(record.clone())));
+        ctx.state.journal.push(&Record::Reclaim(Box::new(record.clone())));
         self.all.insert(record.id, record);
     }
 
     fn reclaim_file(&mut self, ctx: &mut Ctx, record: &mut ReclaimRecord, copied: &mut Copied) -> Result<Done, Failure> {
         // Whatever was decided in this turn is in the journal before.
         write_down(ctx).map_err(Failure::Journal)?;
-        let writing = || ctx.slots.iter().filter(|slot| slot.durable.log_files.contains(&Some(record.file)));
+        let writing = || ctx.state.slots.iter().filter(|slot| slot.durable.log_files.contains(&Some(record.file)));
         let leaders: Vec<(ProcRef, Vec<FormerLeader>, String)> = writing()
             .filter_map(|slot| Some((leader(slot)?, slot.durable.former_leaders.clone(), slot.durable.unique_id.clone())))
             .collect();
-        let commands: Vec<(ProcRef, String)> = writing().flat_map(|slot| ctx.commands.writers_of(slot.durable.id)).collect();
-        let keeper = ctx.keeper.pid();
+        let commands: Vec<(ProcRef, String)> = writing().flat_map(|slot| ctx.state.commands.writers_of(slot.durable.id)).collect();
+        let keeper = ctx.io.keeper.pid();
         let trees = move |table: &ProcTable| -> Vec<Entry> {
             let apps = leaders.iter().flat_map(|(leader, former, unique_id)| led_by(*leader, former, table, unique_id, keeper));
             let commands = commands.iter().flat_map(|(leader, mark)| table.tree(*leader, INC_MARK, mark.as_bytes(), keeper));
@@ -168,12 +168,12 @@ impl Reclaim {
         let writers = Writers { trees: &trees, never: [keeper, std::process::id().cast_signed()] };
         let folder = self.folders.get(&record.id).cloned();
         let mut within = folder.as_ref().and_then(|folder| record.within(folder)).unwrap_or_else(|| record.clone());
-        let files = ctx.log_files.open.clone();
+        let files = ctx.state.log_files.open.clone();
         let quiet = files.while_quiet(record.file, || {
             reclaim(&mut within, copied, &writers, &mut |within| {
                 record.stage = within.stage.clone();
                 self.all.insert(record.id, record.clone());
-                ctx.journal.push(&Record::Reclaim(Box::new(record.clone())));
+                ctx.state.journal.push(&Record::Reclaim(Box::new(record.clone())));
                 write_down(ctx)
             })
         });
@@ -192,9 +192,9 @@ impl Reclaim {
     /// Ends a reclaim, whatever its result.
     fn conclude(&mut self, ctx: &mut Ctx, id: u32, result: Result<Done, Failure>) {
         let Some(record) = self.all.remove(&id) else { return };
-        ctx.log_files.moving.remove(&record.file);
+        ctx.state.log_files.moving.remove(&record.file);
         let folder = self.folders.remove(&id);
-        ctx.journal.push(&Record::ReclaimOver { id });
+        ctx.state.journal.push(&Record::ReclaimOver { id });
         if self.all.is_empty() {
             self.copier = None;
         }
@@ -207,7 +207,7 @@ impl Reclaim {
         }
         let outcome = match result {
             Ok(done) => {
-                ctx.log.line(format_args!("\"{}\" is written again, its old lines are in \"{}\"", record.path, record.rotated));
+                ctx.io.log.line(format_args!("\"{}\" is written again, its old lines are in \"{}\"", record.path, record.rotated));
                 let stalled_us = u64::try_from(done.stalled.as_micros()).unwrap_or(u64::MAX);
                 Some(LogOutcome::Reclaimed { rotated: record.rotated, bytes: done.cut, stalled_us })
             }
@@ -221,26 +221,26 @@ impl Reclaim {
 /// Moves the beginning of the last lines of its writers by what the file has lost. Returns their numbers.
 fn move_log_starts(ctx: &mut Ctx, record: &ReclaimRecord, done: Option<&Done>) -> Vec<u32> {
     let mut ids = Vec::new();
-    for slot in ctx.slots.iter_mut().filter(|slot| slot.durable.log_files.contains(&Some(record.file))) {
+    for slot in ctx.state.slots.iter_mut().filter(|slot| slot.durable.log_files.contains(&Some(record.file))) {
         ids.push(slot.durable.id);
         if let Some(done) = done {
             let [error, out] = slot.durable.log_files.map(|file| if file == Some(record.file) { done.cut } else { 0 });
             slot.durable.log_start = (slot.durable.log_start.0.saturating_sub(error), slot.durable.log_start.1.saturating_sub(out));
         }
     }
-    ids.iter().for_each(|id| ctx.slots.changed(*id));
+    ids.iter().for_each(|id| ctx.state.slots.changed(*id));
     ids
 }
 
 /// Writes the journal, and its copy on disk where that has everything before.
 fn write_down(ctx: &mut Ctx) -> std::io::Result<()> {
-    let bytes = ctx.journal.flush().1?;
+    let bytes = ctx.state.journal.flush().1?;
     if !bytes.is_empty() {
-        ctx.state_file.append(&bytes, ctx.now.mono_ms);
-        if !ctx.state_file.needs_rewrite()
-            && let Err(error) = ctx.state_file.flush()
+        ctx.state.state_file.append(&bytes, ctx.now.mono_ms);
+        if !ctx.state.state_file.needs_rewrite()
+            && let Err(error) = ctx.state.state_file.flush()
         {
-            ctx.log.error_once("state", format_args!("{error} (apps are not affected; state is kept by the keeper)"));
+            ctx.io.log.error_once("state", format_args!("{error} (apps are not affected; state is kept by the keeper)"));
         }
     }
     Ok(())

@@ -29,12 +29,12 @@ impl Writer {
     fn start(played: &mut Played, reclaim: &mut Reclaim) -> Self {
         let spec = AppSpec { name: "app".into(), cwd: "/".into(), script: "/bin/cat".into(), ..AppSpec::default() };
         let id = played.instance(spec);
-        let out = PathBuf::from(played.ctx.slots.get(id).unwrap().live.files.out.clone().unwrap());
+        let out = PathBuf::from(played.ctx.state.slots.get(id).unwrap().live.files.out.clone().unwrap());
         fs::create_dir_all(out.parent().unwrap()).unwrap();
         let file = fs::File::options().append(true).create(true).open(&out).unwrap();
         let child = Command::new("cat").stdin(Stdio::piped()).stdout(file).spawn().unwrap();
         played.start(reclaim, id, child.id().cast_signed());
-        let slot = played.ctx.slots.get_mut(id).unwrap();
+        let slot = played.ctx.state.slots.get_mut(id).unwrap();
         slot.durable.start_ticks = ProcRef::of(child.id().cast_signed()).unwrap().start_ticks;
         slot.durable.log_files = [None, Some(key(&out))];
         Self { child, id, out }
@@ -83,7 +83,7 @@ fn turn(played: &mut Played, reclaim: &mut Reclaim) {
 }
 
 fn journal(played: &mut Played) -> Snapshot {
-    Snapshot::read(&played.ctx.journal.flush().1.unwrap()).0
+    Snapshot::read(&played.ctx.state.journal.flush().1.unwrap()).0
 }
 
 #[test]
@@ -101,14 +101,14 @@ fn a_renamed_log_goes_back_and_who_asked_is_told() {
     let other = played.instance(AppSpec { name: "other".into(), script: "/bin/other".into(), ..AppSpec::default() });
     played.dispatch(&mut reclaim, other, Event::Start(Origin::Shutdown));
     turn(&mut played, &mut reclaim);
-    assert!(!writer.out.exists() && played.ctx.replies.is_empty());
+    assert!(!writer.out.exists() && played.ctx.outbox.replies.is_empty());
     played.spawned(&mut reclaim, other, 1);
     turn(&mut played, &mut reclaim);
     writer.write("c\n", &writer.out.clone());
     let read = |path: &Path| fs::read_to_string(path).unwrap();
     assert_eq!((read(&writer.beside("old.log")), read(&writer.out)), ("a\n".to_owned(), "bc\n".to_owned()));
     assert!(journal(&mut played).reclaims.is_empty() && reclaim.records().is_empty() && !copy.exists());
-    let told: Vec<_> = played.ctx.replies.drain(..).collect();
+    let told: Vec<_> = played.ctx.outbox.replies.drain(..).collect();
     let [(7, 1, Response::LogsReloaded(logs))] = &told[..] else { panic!("{told:?}") };
     assert!(matches!(&logs[..], [log] if matches!(log.outcome, LogOutcome::Reclaimed { bytes: 2, .. })), "{logs:?}");
 }
@@ -163,13 +163,13 @@ fn a_rotation_is_answered_and_one_at_a_time() {
     assert_eq!(reclaim.records().len(), 1);
     played.do_work(&mut reclaim);
     played.wait(&mut reclaim, |reclaim, _| !reclaim.ready.is_empty());
-    played.ctx.slots.get_mut(writer.id).unwrap().durable.log_start = (0, 2);
+    played.ctx.state.slots.get_mut(writer.id).unwrap().durable.log_start = (0, 2);
     turn(&mut played, &mut reclaim);
     let answers = played.queued();
     let [Input::Answer(Answer::Rotated { result: Ok(rotated), .. })] = &answers[..] else { panic!("{answers:?}") };
     assert_eq!((fs::read_to_string(rotated).unwrap(), fs::metadata(&writer.out).unwrap().len()), ("a\n".to_owned(), 0));
-    assert_eq!(played.ctx.slots.get(writer.id).unwrap().durable.log_start, (0, 0), "its own lines begin earlier now");
-    assert!(played.ctx.log_files.moving.is_empty());
+    assert_eq!(played.ctx.state.slots.get(writer.id).unwrap().durable.log_start, (0, 0), "its own lines begin earlier now");
+    assert!(played.ctx.state.log_files.moving.is_empty());
 }
 
 reacts!(Reclaim: on_timer, on_effect, on_ask, on_request, on_ready);

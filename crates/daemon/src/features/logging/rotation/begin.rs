@@ -41,7 +41,7 @@ pub(super) fn free_name(file: &str, date: &str, is_there: impl Fn(&str) -> bool)
 impl Rotation {
     /// Rotates a log, unless that is under way.
     pub(super) fn rotate(&mut self, ctx: &mut Ctx, live: &Live) {
-        if ctx.log_files.moving.contains(&live.file) {
+        if ctx.state.log_files.moving.contains(&live.file) {
             return;
         }
         if let Err(reason) = self.try_rotate(ctx, live) {
@@ -71,7 +71,7 @@ impl Rotation {
             let _ = successor(&from, &to);
             Ok(())
         };
-        let moved = ctx.log_files.open.move_away(live.file, torn, || live.rights.act(rename));
+        let moved = ctx.state.log_files.open.move_away(live.file, torn, || live.rights.act(rename));
         match moved.map_err(|error| folder.plain(&format!("cannot rename it to \"{to}\": {error}")))? {
             // The next look comes soon enough.
             None => Ok(()),
@@ -85,7 +85,7 @@ impl Rotation {
     pub(super) fn is_rotated(&mut self, ctx: &mut Ctx, path: &str, apps: impl IntoIterator<Item = String>, rotated: &str) {
         self.reported.remove(path);
         // In the words of pm2-logrotate.
-        ctx.log.line(format_args!("\"{rotated}\" has been created"));
+        ctx.io.log.line(format_args!("\"{rotated}\" has been created"));
         for app in apps.into_iter().collect::<BTreeSet<_>>() {
             ctx.emit_for_app(&app, What::LogRotated { file: rotated.into() }, Cause::policy(PolicyName::LogRotate, None));
             self.rotated.insert(app);
@@ -94,7 +94,7 @@ impl Rotation {
 
     pub(super) fn not_rotated(&mut self, ctx: &mut Ctx, path: &str, reason: &str) {
         if self.is_news(path, reason) {
-            ctx.log.error(format_args!("\"{path}\" cannot be rotated: {reason}"));
+            ctx.io.log.error(format_args!("\"{path}\" cannot be rotated: {reason}"));
         }
     }
 }

@@ -75,7 +75,7 @@ pub(super) struct Live {
 impl Rotation {
     /// Handles the start of a process that writes to its logs. True if the next check may be another one now.
     pub(super) fn follow(&mut self, ctx: &mut Ctx, id: u32) -> bool {
-        let Some(slot) = ctx.slots.get(id) else { return false };
+        let Some(slot) = ctx.state.slots.get(id) else { return false };
         let mut is_new = slot.spec().log_rotate.schedule.is_some() || self.wanted.rotate.schedule.is_some();
         self.schedule_changed |= is_new;
         let folders: Vec<PathBuf> = folders(slot).collect();
@@ -96,7 +96,7 @@ impl Rotation {
     /// Begins the checks in a new daemon.
     pub(super) fn begin(&mut self, ctx: &mut Ctx) {
         self.read_settings(ctx);
-        let ids: Vec<u32> = ctx.slots.iter().map(|slot| slot.durable.id).collect();
+        let ids: Vec<u32> = ctx.state.slots.iter().map(|slot| slot.durable.id).collect();
         for id in ids {
             self.follow(ctx, id);
         }
@@ -105,11 +105,11 @@ impl Rotation {
             folder.due_ms = Some(now_ms + SHORTEST_MS);
         }
         self.schedule_changed = true;
-        self.leftovers = ctx.slots.iter().next().is_some();
+        self.leftovers = ctx.state.slots.iter().next().is_some();
     }
 
     fn arm(&mut self, ctx: &mut Ctx, folder: &Path) {
-        let armed = self.watch.arm(folder, &ctx.reactor);
+        let armed = self.watch.arm(folder, &ctx.io.reactor);
         let check_ms = self.wanted.check_ms;
         let Some(known) = self.folders.get_mut(folder) else { return };
         match armed {
@@ -118,7 +118,7 @@ impl Rotation {
             Err(error) => {
                 known.due_ms = Some(ctx.now.mono_ms + check_ms);
                 if error.kind() != std::io::ErrorKind::NotFound {
-                    ctx.log.error_once(
+                    ctx.io.log.error_once(
                         "log folders",
                         format_args!("cannot watch \"{}\": {error}; its files are looked at every {} s", folder.display(), check_ms / 1000),
                     );
@@ -155,7 +155,7 @@ impl Rotation {
     fn check_folder(&mut self, ctx: &mut Ctx, path: &Path) {
         let now_ms = ctx.now.mono_ms;
         let logs = self.live_logs(ctx, Some(path));
-        if !ctx.slots.iter().any(|slot| folders(slot).any(|folder| folder == path)) {
+        if !ctx.state.slots.iter().any(|slot| folders(slot).any(|folder| folder == path)) {
             self.folders.remove(path);
             return;
         }
@@ -193,11 +193,11 @@ impl Rotation {
     /// Logs of all apps, or those in one folder, each file once.
     pub(super) fn live_logs(&self, ctx: &Ctx, folder: Option<&Path>) -> Vec<Live> {
         let mut found: Vec<Live> = Vec::new();
-        for slot in ctx.slots.iter() {
+        for slot in ctx.state.slots.iter() {
             let Some(rule) = self.wanted.rule_of(slot.spec()) else { continue };
             for (path, file) in paths(slot) {
                 // What is carried there is written by us.
-                let is_carried = file.is_some_and(|file| ctx.log_files.carried.contains(&file));
+                let is_carried = file.is_some_and(|file| ctx.state.log_files.carried.contains(&file));
                 let (file, direct) = (file.filter(|_| !is_carried), is_direct(slot) && !is_carried);
                 let own = Rights::of(slot.spec());
                 let (target, rights) = own.target(path.as_ref());
@@ -254,7 +254,7 @@ impl Rotation {
         self.schedule_due_ms = Some(now.mono_ms + (next - now.wall_ms));
         if self.until_ms.is_none() || !due.is_empty() || now.wall_ms.saturating_sub(until_ms) > 0 {
             self.until_ms = Some(now.wall_ms);
-            ctx.journal.push(&Record::RotatedUntil { wall_ms: now.wall_ms });
+            ctx.state.journal.push(&Record::RotatedUntil { wall_ms: now.wall_ms });
         }
     }
 
@@ -270,7 +270,7 @@ impl Rotation {
             return;
         }
         if self.full.insert(folder.to_owned()) {
-            ctx.log.error(format_args!(
+            ctx.io.log.error(format_args!(
                 "the disk of \"{}\" has {} MB left: rotated logs go, the oldest first, until {} MB are free",
                 folder.display(),
                 free >> 20,
@@ -283,13 +283,13 @@ impl Rotation {
     }
 
     fn folder_is_gone(&mut self, ctx: &mut Ctx, path: &Path) {
-        let of = ctx.slots.iter().filter(|slot| folders(slot).any(|folder| folder == path)).map(|slot| Rights::of(slot.spec()));
+        let of = ctx.state.slots.iter().filter(|slot| folders(slot).any(|folder| folder == path)).map(|slot| Rights::of(slot.spec()));
         // Of several users' the one with fewer.
         let rights = of.reduce(|one, other| if one.are_ours() { other } else { one }).unwrap_or_default();
-        let places = Places { home: &ctx.settings.home, rights: &rights, stdout: None, stderr: None };
+        let places = Places { home: &ctx.io.settings.home, rights: &rights, stdout: None, stderr: None };
         let made = places.make(path);
         let mut unwritten = Vec::new();
-        for slot in ctx.slots.iter().filter(|slot| folders(slot).any(|folder| folder == path)) {
+        for slot in ctx.state.slots.iter().filter(|slot| folders(slot).any(|folder| folder == path)) {
             match &slot.live.piped {
                 Some(piped) => piped.reopen(),
                 None if slot.durable.instance.pid().is_some() => unwritten.push(format!("{}:{}", slot.spec().name, slot.durable.pm_id)),
@@ -304,7 +304,7 @@ impl Rotation {
             }
         };
         if self.is_news(&path.to_string_lossy(), &text) {
-            ctx.log.error(format_args!("the log folder \"{}\" {text}", path.display()));
+            ctx.io.log.error(format_args!("the log folder \"{}\" {text}", path.display()));
         }
     }
 }

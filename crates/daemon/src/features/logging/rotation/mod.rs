@@ -123,14 +123,14 @@ impl Rotation {
     fn set_timer(&self, ctx: &mut Ctx) {
         let folders = self.folders.values().filter_map(|folder| folder.due_ms).min();
         let changed = self.schedule_changed.then_some(0);
-        ctx.timers.set(Self::LOOK, [folders, self.schedule_due_ms, changed].into_iter().flatten().min());
+        ctx.outbox.timers.set(Self::LOOK, [folders, self.schedule_due_ms, changed].into_iter().flatten().min());
     }
 
     /// Handles the end of a rotation that was requested. On success it has the name of the old lines.
     fn on_rotated(&mut self, ctx: &mut Ctx, (path, target, file): (&str, &Path, FileKey), result: &Result<String, String>) {
         match result {
             Ok(rotated) => {
-                let writers = ctx.slots.iter().filter(|slot| slot.durable.log_files.contains(&Some(file)));
+                let writers = ctx.state.slots.iter().filter(|slot| slot.durable.log_files.contains(&Some(file)));
                 let apps: Vec<String> = writers.map(|slot| slot.spec().name.clone()).collect();
                 self.is_rotated(ctx, path, apps, rotated);
             }

@@ -29,10 +29,10 @@ impl Rotation {
     /// Rotates `pm2.log` when it is large. Costs nothing as long as it is not.
     fn rotate_own_log(&mut self, ctx: &mut Ctx) {
         let Some(rule) = self.wanted.rotate.rule() else { return };
-        if !ctx.log.is_larger_than(rule.max_size) {
+        if !ctx.io.log.is_larger_than(rule.max_size) {
             return;
         }
-        let path = ctx.log.path().to_owned();
+        let path = ctx.io.log.path().to_owned();
         // A terminal, a pipe, a link: whoever made it that knows why.
         if !std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file()) {
             return;
@@ -43,10 +43,10 @@ impl Rotation {
         let Some(rotated) = free.and_then(|rotated| Some(folder.join(rotated).to_str()?.to_owned())) else { return };
         let renamed = rename_to_free(&path, &rotated);
         // Also if it could not be renamed: it is looked at anew when it has grown by as much again.
-        ctx.log.reopen();
+        ctx.io.log.reopen();
         match renamed {
-            Ok(()) => ctx.log.line(format_args!("\"{rotated}\" has been created")),
-            Err(error) => return ctx.log.error_once("own log", format_args!("\"{}\" cannot be rotated: {error}", path.display())),
+            Ok(()) => ctx.io.log.line(format_args!("\"{rotated}\" has been created")),
+            Err(error) => return ctx.io.log.error_once("own log", format_args!("\"{}\" cannot be rotated: {error}", path.display())),
         }
         if let Ok(meta) = std::fs::symlink_metadata(&path) {
             let kept = Kept { target: path, file: (meta.dev(), meta.ino()), rights: Rights::default() };

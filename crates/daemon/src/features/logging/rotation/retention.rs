@@ -103,10 +103,10 @@ impl Rotation {
             return;
         }
         if self.care.is_none() {
-            match Retention::start(&ctx.reactor) {
+            match Retention::start(&ctx.io.reactor) {
                 Ok(care) => self.care = Some(care),
                 Err(error) => {
-                    return ctx.log.error_once("care", format_args!("rotated logs are not looked after: no thread: {error}"));
+                    return ctx.io.log.error_once("care", format_args!("rotated logs are not looked after: no thread: {error}"));
                 }
             }
         }
@@ -126,14 +126,14 @@ impl Rotation {
         if care.waiting == 0
             && let Some(care) = self.care.take()
         {
-            ctx.reactor.remove(&*care.waker);
+            ctx.io.reactor.remove(&*care.waker);
         }
         for news in news {
             match news {
-                News::Removed(line) => ctx.log.line(format_args!("{line}")),
+                News::Removed(line) => ctx.io.log.line(format_args!("{line}")),
                 News::Failed(about, problem) => {
                     if self.is_news(&about, &problem) {
-                        ctx.log.error(format_args!("\"{about}\": {problem}"));
+                        ctx.io.log.error(format_args!("\"{about}\": {problem}"));
                     }
                 }
                 News::Done => {}

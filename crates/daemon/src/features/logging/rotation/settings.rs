@@ -8,13 +8,13 @@ use crate::engine::Ctx;
 impl Rotation {
     /// Reads the settings, which somebody may have changed.
     pub(super) fn read_settings(&mut self, ctx: &mut Ctx) {
-        let version = ctx.settings.conf.refresh(&mut ctx.log);
+        let version = ctx.io.settings.conf.refresh(&mut ctx.io.log);
         if std::mem::replace(&mut self.settings_version, version) == version {
             return;
         }
-        let (wanted, problems) = Wanted::read(ctx.settings.conf.all());
+        let (wanted, problems) = Wanted::read(ctx.io.settings.conf.all());
         for problem in problems {
-            ctx.log.error(format_args!("\"{}\": {problem}; it has no effect", ctx.settings.conf.path().display()));
+            ctx.io.log.error(format_args!("\"{}\": {problem}; it has no effect", ctx.io.settings.conf.path().display()));
         }
         self.wanted = wanted;
         self.schedule_changed = true;

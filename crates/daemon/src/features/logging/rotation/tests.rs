@@ -34,7 +34,7 @@ fn key(path: &Path) -> FileKey {
 fn writing(through_us: bool) -> (Played, Rotation, PathBuf) {
     let (mut played, mut rotation) = (Played::new(&[Rotation::NAME]), Rotation::default());
     let id = played.instance(spec(through_us));
-    let slot = played.ctx.slots.get_mut(id).unwrap();
+    let slot = played.ctx.state.slots.get_mut(id).unwrap();
     let out = PathBuf::from(slot.live.files.out.clone().unwrap());
     fs::create_dir_all(out.parent().unwrap()).unwrap();
     fs::write(&out, "").unwrap();
@@ -49,7 +49,7 @@ fn writing(through_us: bool) -> (Played, Rotation, PathBuf) {
 
 fn write(played: &mut Played, rotation: &mut Rotation, path: &Path, bytes: u64) {
     fs::write(path, "x".repeat(bytes as usize)).unwrap();
-    played.wait(rotation, |_, ctx| ctx.timers.next_ms().is_some());
+    played.wait(rotation, |_, ctx| ctx.outbox.timers.next_ms().is_some());
 }
 
 fn requests(played: &mut Played) -> Vec<Rotating> {
@@ -63,11 +63,11 @@ fn requests(played: &mut Played) -> Vec<Rotating> {
 #[test]
 fn a_write_is_looked_at_and_what_is_too_large_is_asked_for() {
     let (mut played, mut rotation, out) = writing(false);
-    assert_eq!(played.ctx.timers.next_ms(), None, "who does not write costs nothing");
+    assert_eq!(played.ctx.outbox.timers.next_ms(), None, "who does not write costs nothing");
     write(&mut played, &mut rotation, &out, MAX_BYTES - 1);
     played.pass(&mut rotation, SOON_MS);
     assert!(requests(&mut played).is_empty());
-    assert_eq!(played.ctx.timers.next_ms(), None, "until the next write");
+    assert_eq!(played.ctx.outbox.timers.next_ms(), None, "until the next write");
     write(&mut played, &mut rotation, &out, MAX_BYTES);
     played.pass(&mut rotation, 60_000);
     let asked = requests(&mut played);
@@ -80,7 +80,7 @@ fn a_write_is_looked_at_and_what_is_too_large_is_asked_for() {
 fn what_was_written_before_the_folder_was_watched_is_seen() {
     let (mut played, mut rotation) = (Played::new(&[Rotation::NAME]), Rotation::default());
     let id = played.instance(spec(false));
-    let slot = played.ctx.slots.get_mut(id).unwrap();
+    let slot = played.ctx.state.slots.get_mut(id).unwrap();
     let out = PathBuf::from(slot.live.files.out.clone().unwrap());
     fs::create_dir_all(out.parent().unwrap()).unwrap();
     fs::write(&out, "x".repeat(MAX_BYTES as usize)).unwrap();
@@ -93,7 +93,7 @@ fn what_was_written_before_the_folder_was_watched_is_seen() {
 #[test]
 fn what_is_under_way_is_not_asked_for_again() {
     let (mut played, mut rotation, out) = writing(false);
-    played.ctx.log_files.moving.insert(key(&out));
+    played.ctx.state.log_files.moving.insert(key(&out));
     write(&mut played, &mut rotation, &out, MAX_BYTES);
     played.pass(&mut rotation, SOON_MS);
     assert!(requests(&mut played).is_empty());
@@ -154,12 +154,12 @@ fn what_a_killed_daemon_had_begun_is_done_at_once() {
 #[test]
 fn the_daemons_own_log_is_rotated_by_the_settings_of_the_home() {
     let (mut played, mut rotation) = (Played::new(&[Rotation::NAME]), Rotation::default());
-    fs::write(played.ctx.settings.conf.path(), format!(r#"{{"log_rotate": {{"max_size": "{MAX_BYTES}"}}}}"#)).unwrap();
+    fs::write(played.ctx.io.settings.conf.path(), format!(r#"{{"log_rotate": {{"max_size": "{MAX_BYTES}"}}}}"#)).unwrap();
     rotation.on_settings(&mut played.ctx);
-    played.ctx.log.line(format_args!("{}", "x".repeat(MAX_BYTES as usize / 2)));
+    played.ctx.io.log.line(format_args!("{}", "x".repeat(MAX_BYTES as usize / 2)));
     rotation.on_settled(&mut played.ctx);
     assert!(!played.log().contains("has been created"));
-    played.ctx.log.line(format_args!("{}", "y".repeat(MAX_BYTES as usize)));
+    played.ctx.io.log.line(format_args!("{}", "y".repeat(MAX_BYTES as usize)));
     rotation.on_settled(&mut played.ctx);
     let log = played.log();
     assert!(log.contains("has been created") && !log.contains("yyy"), "{log}");

@@ -58,7 +58,7 @@ impl Sweeps {
     pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         let now_ms = ctx.now.mono_ms;
         let is_recent = |exit: &&ExitRecord| exit.pid > 0 && now_ms.saturating_sub(exit.ended.mono_ms) < RECENT_MS;
-        for slot in ctx.slots.iter().filter(|slot| slot.live.policy.owns_tree()) {
+        for slot in ctx.state.slots.iter().filter(|slot| slot.live.policy.owns_tree()) {
             for exit in slot.durable.instance.exits.iter().filter(is_recent) {
                 // Its start time is not known any more: who carries its mark began after it in any case.
                 self.add_late(now_ms, ProcRef { pid: exit.pid, start_ticks: 0 }, inc_mark(&slot.durable.unique_id, exit.inc));
@@ -94,7 +94,7 @@ impl Sweeps {
     /// Handles the end of an orphan: who waited for it searches again.
     pub(crate) fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
         let Some((fd, slot)) = self.watched.remove(&key) else { return };
-        ctx.reactor.remove(&fd);
+        ctx.io.reactor.remove(&fd);
         for sweep in self.all.iter_mut().filter(|sweep| sweep.slot == slot) {
             sweep.due_ms = Some(ctx.now.mono_ms);
         }
@@ -106,7 +106,7 @@ impl Sweeps {
 
     /// Sweeps once in a turn: where many are stopped together there are as many sweeps.
     pub(crate) fn on_settled(&mut self, ctx: &mut Ctx) {
-        ctx.timers.set(Self::LOOK, self.next_ms());
+        ctx.outbox.timers.set(Self::LOOK, self.next_ms());
     }
 
     /// Does the late sweeps before everything ends.
@@ -160,7 +160,7 @@ impl Sweeps {
     /// mark a moment later.
     fn has_left_nothing_in_its_group(&mut self, ctx: &Ctx, id: u32, ended: u32) -> bool {
         // One that handed over to another process leaves more than the group of that.
-        let Some(slot) = ctx.slots.get(id).filter(|slot| slot.durable.former_leaders.is_empty()) else { return false };
+        let Some(slot) = ctx.state.slots.get(id).filter(|slot| slot.durable.former_leaders.is_empty()) else { return false };
         let State::Stopping { inc, pid, leader_gone: true, next: AfterStop::Restart { .. }, .. } = slot.durable.instance.state else {
             return false;
         };
@@ -181,7 +181,7 @@ impl Sweeps {
     /// Kills with SIGKILL what crashed incarnations left outside their groups.
     fn sweep_late(&mut self, ctx: &mut Ctx) {
         self.late_ms = None;
-        let keeper = ctx.keeper.pid();
+        let keeper = ctx.io.keeper.pid();
         let mut late = std::mem::take(&mut self.late);
         late.retain(|(leader, _)| !ctx.is_without_orphans_since(leader.start_ticks));
         if late.is_empty() {
@@ -203,7 +203,7 @@ impl Sweeps {
         if left.is_empty() {
             return ctx.event(sweep.slot, Event::TreeGone { inc });
         }
-        if let (None, Some(slot)) = (sweep.signal, ctx.slots.get_mut(sweep.slot)) {
+        if let (None, Some(slot)) = (sweep.signal, ctx.state.slots.get_mut(sweep.slot)) {
             slot.kill_group();
         }
         let mut met = Vec::with_capacity(left.len());
@@ -229,7 +229,7 @@ impl Sweeps {
             return if *waits == slot { Met::Watched } else { Met::Unwatched };
         }
         match process.open() {
-            Ok(fd) if ctx.reactor.add(&fd, Source::Feature(Self::NAME, key)).is_ok() => {
+            Ok(fd) if ctx.io.reactor.add(&fd, Source::Feature(Self::NAME, key)).is_ok() => {
                 self.watched.insert(key, (fd, slot));
                 Met::Watched
             }
@@ -242,7 +242,7 @@ impl Sweeps {
 /// True if the kernel itself says that an instance that comes to rest has left nothing: no orphan of anybody's is the keeper's child, and its cgroup can
 /// be removed, which one with a process in it cannot. That removal is due anyway, and costs less than reading who is in it.
 fn has_left_nothing(ctx: &mut Ctx, id: u32, ended: u32) -> bool {
-    let Some(slot) = ctx.slots.get(id) else { return false };
+    let Some(slot) = ctx.state.slots.get(id) else { return false };
     let State::Stopping { inc, leader_gone: true, next, .. } = slot.durable.instance.state else { return false };
     let comes_to_rest = match next {
         AfterStop::Settle { .. } => slot.durable.instance.wanted != Wanted::Up,
@@ -253,7 +253,7 @@ fn has_left_nothing(ctx: &mut Ctx, id: u32, ended: u32) -> bool {
     if !ctx.can_only_be_in_its_group(id) || cgroup::remove(Path::new(&*group)).is_err() {
         return false;
     }
-    if let Some(slot) = ctx.slots.get_mut(id) {
+    if let Some(slot) = ctx.state.slots.get_mut(id) {
         (slot.durable.group, slot.live.group_fresh) = (None, true);
     }
     true
@@ -261,7 +261,7 @@ fn has_left_nothing(ctx: &mut Ctx, id: u32, ended: u32) -> bool {
 
 /// Incarnation and pid of an instance that is being stopped.
 fn stopping(ctx: &Ctx, id: u32) -> Option<(u32, i32)> {
-    match ctx.slots.get(id)?.durable.instance.state {
+    match ctx.state.slots.get(id)?.durable.instance.state {
         State::Stopping { inc, pid, .. } => Some((inc, pid)),
         _ => None,
     }

@@ -20,14 +20,14 @@ fn running(played: &mut Played, sweeps: &mut Sweeps) -> (u32, Child) {
     let child = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
     let process = ProcRef::of(child.id().cast_signed()).unwrap();
     played.start(sweeps, id, process.pid);
-    played.ctx.slots.get_mut(id).unwrap().durable.start_ticks = process.start_ticks;
+    played.ctx.state.slots.get_mut(id).unwrap().durable.start_ticks = process.start_ticks;
     (id, child)
 }
 
 /// Time when the daemon wakes up for it.
 fn due(played: &mut Played, sweeps: &mut Sweeps) -> Option<u64> {
     sweeps.on_settled(&mut played.ctx);
-    played.ctx.timers.next_ms()
+    played.ctx.outbox.timers.next_ms()
 }
 
 fn gone(played: &mut Played) -> Vec<u32> {

@@ -26,23 +26,23 @@ impl Watches {
         let reports: Vec<Report> = engine.reports.try_iter().collect();
         for Report { group, news } in reports {
             if let News::Died(text) = &news {
-                ctx.log.error(format_args!("bug in the thread that watches files, which begins anew: {text}"));
-                let home = ctx.settings.home.to_string_lossy().into_owned();
-                self.begin_again(&ctx.reactor, &home);
+                ctx.io.log.error(format_args!("bug in the thread that watches files, which begins anew: {text}"));
+                let home = ctx.io.settings.home.to_string_lossy().into_owned();
+                self.begin_again(&ctx.io.reactor, &home);
                 return self.settle(ctx);
             }
             let Some(name) = self.groups.get(&group).map(|group| group.name.clone()) else { continue };
             match news {
-                News::Watching { folders: 1 } => ctx.log.line(format_args!("Watching 1 folder for app {name}")),
+                News::Watching { folders: 1 } => ctx.io.log.line(format_args!("Watching 1 folder for app {name}")),
                 News::Watching { folders } => {
-                    ctx.log.line(format_args!("Watching {folders} folders for app {name}"));
+                    ctx.io.log.line(format_args!("Watching {folders} folders for app {name}"));
                     if folders >= MANY_FOLDERS {
-                        ctx.log.error(format_args!(
+                        ctx.io.log.error(format_args!(
                             "App [{name}] watches {folders} folders: name those that matter in watch, or others in ignore_watch"
                         ));
                     }
                 }
-                News::Trouble(text) => ctx.log.error(format_args!("App [{name}] {text}")),
+                News::Trouble(text) => ctx.io.log.error(format_args!("App [{name}] {text}")),
                 News::Changed { changes, more } => self.files_changed(ctx, group, &changes, more),
                 News::Died(_) => {}
             }
@@ -69,7 +69,7 @@ impl Watches {
         let ago = change.wall_ms.map_or(0, |at| now.wall_ms.saturating_sub(at));
         let at_ms = now.mono_ms.saturating_sub(ago);
         let Some(group) = self.groups.get_mut(&id) else { return false };
-        let started = |slot: &u32| ctx.slots.get(*slot).filter(|slot| slot.durable.role != Role::Retiring).map(started_ms);
+        let started = |slot: &u32| ctx.state.slots.get(*slot).filter(|slot| slot.durable.role != Role::Retiring).map(started_ms);
         let newest = group.members.iter().filter_map(started).max();
         let running = newest.flatten();
         let age_ms = running.filter(|started| *started < u64::MAX).map(|started| at_ms.saturating_sub(started));
@@ -80,7 +80,7 @@ impl Watches {
         let tick_ms = ostler_sys::time::clock::file_tick_ms();
         let mut counts = false;
         for id in members {
-            let Some(slot) = ctx.slots.get_mut(id) else { continue };
+            let Some(slot) = ctx.state.slots.get_mut(id) else { continue };
             let exactness = Exactness { tick_ms, built_by_hook: slot.spec().hooks.pre_start.is_some() };
             if started_ms(slot).is_some_and(|started| exactness.is_known(at_ms, started)) {
                 continue;
@@ -88,7 +88,7 @@ impl Watches {
             counts = true;
             if !slot.durable.watch.changed {
                 slot.durable.watch.changed = true;
-                ctx.slots.changed(id);
+                ctx.state.slots.changed(id);
             }
         }
         if counts {
@@ -107,7 +107,7 @@ impl Watches {
         let now_ms = ctx.now.mono_ms;
         let mut recalled = Vec::new();
         for (id, group) in &mut self.groups {
-            let is_marked = |slot: &u32| ctx.slots.get(*slot).is_some_and(|slot| slot.durable.watch.changed);
+            let is_marked = |slot: &u32| ctx.state.slots.get(*slot).is_some_and(|slot| slot.durable.watch.changed);
             if group.burst.is_none() && group.members.iter().any(is_marked) {
                 group.burst = Some(Burst::begin(group.key.cwd.clone(), None, now_ms));
                 recalled.push(*id);
@@ -119,7 +119,7 @@ impl Watches {
     /// Handles the end of a burst of this group; its restart waits for the end of a reload that is under way.
     pub(super) fn look_at_burst(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(group) = self.groups.get_mut(&id) else { return };
-        if ctx.slots.is_being_replaced(&group.name) {
+        if ctx.state.slots.is_being_replaced(&group.name) {
             group.not_before_ms = ctx.now.mono_ms + AGAIN_MS;
         } else if let Some(burst) = group.burst.take() {
             self.end_burst(ctx, id, burst);
@@ -131,7 +131,7 @@ impl Watches {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let is_meant = |slot: &&Slot| slot.durable.watch.changed && slot.durable.role == Role::Serving;
         let marked: Vec<u32> =
-            group.members.iter().filter_map(|slot| ctx.slots.get(*slot)).filter(is_meant).map(|slot| slot.durable.id).collect();
+            group.members.iter().filter_map(|slot| ctx.state.slots.get(*slot)).filter(is_meant).map(|slot| slot.durable.id).collect();
         if marked.is_empty() {
             return;
         }
@@ -144,7 +144,7 @@ impl Watches {
                 group.not_before_ms = ctx.now.mono_ms + delay_ms;
                 group.burst = Some(Burst { is_held: true, ..burst });
                 if is_first {
-                    ctx.log.error(format_args!(
+                    ctx.io.log.error(format_args!(
                         "App {name} is restarted again and again by \"{path}\", which perhaps it writes itself: this comes later and later \
                          now; name it in ignore_watch"
                     ));
@@ -156,7 +156,7 @@ impl Watches {
                 return unmark(ctx, &marked);
             }
         }
-        ctx.log.line(format_args!("Change detected on path {path} for app {name} - restarting"));
+        ctx.io.log.line(format_args!("Change detected on path {path} for app {name} - restarting"));
         restart_changed(ctx, &name, &marked, Origin::found(PolicyName::Watch, path));
     }
 }
@@ -166,7 +166,7 @@ fn log_habit(ctx: &mut Ctx, name: &str, habit: &Habit) {
     let what = if *is_folder { "files in" } else { "" };
     let blank = if *is_folder { " " } else { "" };
     let seconds = *window_ms as f64 / 1000.0;
-    ctx.log.error(format_args!(
+    ctx.io.log.error(format_args!(
         "App {name} writes {what}{blank}\"{}\" itself each time it is started: in its first {seconds:.1} s that restarts it no longer; \
          name it in ignore_watch",
         path.escape_debug()
@@ -175,22 +175,23 @@ fn log_habit(ctx: &mut Ctx, name: &str, habit: &Habit) {
 
 fn unmark(ctx: &mut Ctx, slots: &[u32]) {
     for id in slots {
-        if let Some(slot) = ctx.slots.get_mut(*id) {
+        if let Some(slot) = ctx.state.slots.get_mut(*id) {
             slot.durable.watch.changed = false;
-            ctx.slots.changed(*id);
+            ctx.state.slots.changed(*id);
         }
     }
 }
 
 /// Reloads where all instances run and can serve beside their successors; else restarts, also what has ended by itself.
 fn restart_changed(ctx: &mut Ctx, name: &str, marked: &[u32], origin: Origin) {
-    let all = ctx.slots.of_app(name);
+    let all = ctx.state.slots.of_app(name);
     let can_reload = |id: &u32| {
-        let slot = ctx.slots.get(*id);
+        let slot = ctx.state.slots.get(*id);
         slot.is_some_and(|slot| matches!(slot.durable.instance.state, State::Running { .. }) && slot.spec().shares_its_ports())
     };
     let action = if all.iter().all(|id| marked.contains(id) && can_reload(id)) { Action::Reload } else { Action::Restart };
-    let is_down = |id: &u32| ctx.slots.get(*id).is_some_and(|slot| matches!(slot.durable.instance.state, State::Stopped | State::Errored));
+    let is_down =
+        |id: &u32| ctx.state.slots.get(*id).is_some_and(|slot| matches!(slot.durable.instance.state, State::Stopped | State::Errored));
     let (down, up): (Vec<u32>, Vec<u32>) = marked.iter().copied().partition(is_down);
     if !up.is_empty() {
         ctx.request(Request::Act { action, ids: up, origin: origin.clone() });

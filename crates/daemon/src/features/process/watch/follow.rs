@@ -14,7 +14,7 @@ use crate::state::slots::Slot;
 impl Watches {
     /// Updates whether an instance is watched, after a step or with a new description.
     pub(super) fn follow(&mut self, ctx: &mut Ctx, id: u32) {
-        let slot = ctx.slots.get(id).filter(|slot| is_watched(slot));
+        let slot = ctx.state.slots.get(id).filter(|slot| is_watched(slot));
         let app = slot.map(|slot| Rc::clone(slot.app()));
         let known = self.members.get(&id).copied();
         if known.map(|(app, _)| app) == app.as_ref().map(|app| app.id) {
@@ -24,7 +24,7 @@ impl Watches {
             let around = Surroundings::of(&app.spec, "");
             let own = around.own.iter().map(|path| (*path).to_owned()).collect();
             let key = Key { watch: (*app.spec.watch).clone(), cwd: app.spec.cwd.clone(), script: app.spec.script.clone(), own };
-            let home = ctx.settings.home.to_string_lossy();
+            let home = ctx.io.settings.home.to_string_lossy();
             let group = self.group(app.spec.key(), key, &home);
             self.join(id, group);
             self.members.insert(id, (app.id, group));

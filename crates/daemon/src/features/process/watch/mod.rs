@@ -124,7 +124,7 @@ impl Watches {
     }
 
     pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
-        if let Some(slot) = ctx.slots.get_mut(step.id) {
+        if let Some(slot) = ctx.state.slots.get_mut(step.id) {
             // Journaled with the step.
             slot.durable.watch = mark_after(slot, step);
         }
@@ -133,10 +133,10 @@ impl Watches {
 
     /// Handles a new process: whatever changed before is known to it.
     pub(crate) fn on_spawn(&mut self, ctx: &mut Ctx, id: u32) {
-        if let Some(slot) = ctx.slots.get_mut(id).filter(|slot| slot.durable.watch.changed) {
+        if let Some(slot) = ctx.state.slots.get_mut(id).filter(|slot| slot.durable.watch.changed) {
             // Marked since the step, so in the journal by now: the next daemon would restart it once more. A stop since then counts.
             slot.durable.watch.changed = false;
-            ctx.slots.changed(id);
+            ctx.state.slots.changed(id);
         }
     }
 
@@ -177,14 +177,14 @@ impl Watches {
 
     /// Starts or ends the thread, and reports why that is impossible.
     fn settle(&mut self, ctx: &mut Ctx) {
-        if let Err(trouble) = self.settle_thread(&ctx.reactor, &mut ctx.keeper) {
-            ctx.log.error(format_args!("{trouble}"));
+        if let Err(trouble) = self.settle_thread(&ctx.io.reactor, &mut ctx.io.keeper) {
+            ctx.io.log.error(format_args!("{trouble}"));
         }
     }
 
     /// Sets the timer of a group: a burst has begun, goes on or was handled.
     fn set_timer(&self, ctx: &mut Ctx, group: u32) {
-        ctx.timers.set((Self::NAME, u64::from(group)), self.groups.get(&group).and_then(Group::due_ms));
+        ctx.outbox.timers.set((Self::NAME, u64::from(group)), self.groups.get(&group).and_then(Group::due_ms));
     }
 
     fn order(&mut self, order: Order) {

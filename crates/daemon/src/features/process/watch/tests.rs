@@ -54,7 +54,7 @@ fn stop() -> Event {
 fn a_burst_is_marked_at_once_and_acted_on_when_it_is_over() {
     let (mut played, mut watches, id) = running();
     assert!(change(&mut played, &mut watches, "a.js"));
-    assert!(played.ctx.slots.get(id).unwrap().durable.watch.changed, "a daemon that dies now leaves a mark");
+    assert!(played.ctx.state.slots.get(id).unwrap().durable.watch.changed, "a daemon that dies now leaves a mark");
     played.pass(&mut watches, QUIET_MS - 1);
     assert!(change(&mut played, &mut watches, "b.js"));
     played.pass(&mut watches, QUIET_MS - 1);
@@ -62,20 +62,20 @@ fn a_burst_is_marked_at_once_and_acted_on_when_it_is_over() {
     played.pass(&mut watches, 1);
     assert_eq!(acts(&played.queued()), [(Action::Restart, vec![id], "watch: a.js".to_owned())]);
     assert!(played.log().contains("Change detected on path a.js for app app - restarting"));
-    assert_eq!(played.ctx.timers.next_ms(), None, "nothing wakes us any more");
+    assert_eq!(played.ctx.outbox.timers.next_ms(), None, "nothing wakes us any more");
 }
 
 #[test]
 fn a_reload_under_way_is_waited_for() {
     let (mut played, mut watches, id) = running();
-    played.ctx.slots.begin_replacing("app");
+    played.ctx.state.slots.begin_replacing("app");
     change(&mut played, &mut watches, "a.js");
     played.pass(&mut watches, QUIET_MS + 5 * AGAIN_MS);
     assert!(played.queued().is_empty());
-    played.ctx.slots.end_replacing("app");
+    played.ctx.state.slots.end_replacing("app");
     played.pass(&mut watches, AGAIN_MS);
     assert_eq!(acts(&played.queued()).len(), 1);
-    assert!(played.ctx.slots.get(id).unwrap().durable.watch.changed, "until it is started");
+    assert!(played.ctx.state.slots.get(id).unwrap().durable.watch.changed, "until it is started");
 }
 
 #[test]
@@ -84,20 +84,20 @@ fn what_a_process_was_started_after_is_known_to_it() {
     let wall_ms = played.ctx.now.wall_ms - 20_000;
     let path = played.home().join("app/a.js").to_str().unwrap().to_owned();
     assert!(!watches.file_changed(&mut played.ctx, 0, &Change { path, wall_ms: Some(wall_ms) }));
-    assert!(!played.ctx.slots.get(id).unwrap().durable.watch.changed);
-    assert_eq!(played.ctx.timers.next_ms(), None);
+    assert!(!played.ctx.state.slots.get(id).unwrap().durable.watch.changed);
+    assert_eq!(played.ctx.outbox.timers.next_ms(), None);
 }
 
 #[test]
 fn what_nobody_wants_any_more_is_not_watched() {
     let (mut played, mut watches, id) = running();
     change(&mut played, &mut watches, "a.js");
-    played.ctx.slots.get_mut(id).unwrap().durable.watch.stopped = true;
+    played.ctx.state.slots.get_mut(id).unwrap().durable.watch.stopped = true;
     played.dispatch(&mut watches, id, stop());
     assert!(watches.groups.is_empty() && watches.members.is_empty());
     played.pass(&mut watches, 10 * QUIET_MS);
     assert!(played.queued().is_empty());
-    assert_eq!(played.ctx.timers.next_ms(), None);
+    assert_eq!(played.ctx.outbox.timers.next_ms(), None);
 }
 
 /// Stopped before its process was there: that the daemon then asks for it changes nothing.
@@ -110,11 +110,11 @@ fn who_is_stopped_while_it_starts_is_not_watched() {
     played.dispatch(&mut watches, id, Event::Start(user()));
     played.dispatch(&mut watches, id, Event::Stop(user()));
     watches.on_spawn(&mut played.ctx, id);
-    let mark = played.ctx.slots.get(id).unwrap().durable.watch;
+    let mark = played.ctx.state.slots.get(id).unwrap().durable.watch;
     assert!(mark.stopped && !mark.changed && watches.groups.is_empty(), "{mark:?}");
     // It has that process, if it is wanted once more.
     played.dispatch(&mut watches, id, Event::Start(user()));
-    assert!(!played.ctx.slots.get(id).unwrap().durable.watch.stopped && !watches.groups.is_empty());
+    assert!(!played.ctx.state.slots.get(id).unwrap().durable.watch.stopped && !watches.groups.is_empty());
 }
 
 /// Marked between the step and the spawn: the process knows it, and so does the journal.
@@ -122,10 +122,10 @@ fn who_is_stopped_while_it_starts_is_not_watched() {
 fn what_changed_before_the_spawn_is_forgotten_in_the_journal_too() {
     let (mut played, mut watches, id) = running();
     change(&mut played, &mut watches, "a.js");
-    while played.ctx.slots.next_changed().is_some() {}
+    while played.ctx.state.slots.next_changed().is_some() {}
     watches.on_spawn(&mut played.ctx, id);
-    assert!(!played.ctx.slots.get(id).unwrap().durable.watch.changed);
-    assert_eq!(played.ctx.slots.next_changed().map(|slot| slot.durable.id), Some(id));
+    assert!(!played.ctx.state.slots.get(id).unwrap().durable.watch.changed);
+    assert_eq!(played.ctx.state.slots.next_changed().map(|slot| slot.durable.id), Some(id));
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn the_next_daemon_acts_on_what_is_marked() {
     let (mut played, mut watches, id) = running();
     change(&mut played, &mut watches, "a.js");
     drop(watches);
-    played.ctx.timers = crate::engine::Timers::default();
+    played.ctx.outbox.timers = crate::engine::Timers::default();
     let mut watches = Watches::default();
     let recovered = ostler_core::lifecycle::Recovered::Alive { inc: 1, pid: 4711 };
     played.dispatch(&mut watches, id, Event::Recovered(recovered));
@@ -162,14 +162,14 @@ fn the_thread_reports_and_ends_with_the_last_app() {
     watches.on_boot(&mut played.ctx);
     assert_eq!(watches.held(&played.ctx).len(), 1, "a new keeper gets the queue of changes");
     let is_told =
-        |_: &Watches, ctx: &Ctx| std::fs::read_to_string(ctx.log.path()).is_ok_and(|log| log.contains("Watching 1 folder for app"));
+        |_: &Watches, ctx: &Ctx| std::fs::read_to_string(ctx.io.log.path()).is_ok_and(|log| log.contains("Watching 1 folder for app"));
     played.wait(&mut watches, is_told);
     std::fs::write(played.home().join("app/a.js"), "changed").unwrap();
-    played.wait(&mut watches, |_, ctx| ctx.slots.get(id).is_some_and(|slot| slot.durable.watch.changed));
-    played.ctx.slots.remove(id);
+    played.wait(&mut watches, |_, ctx| ctx.state.slots.get(id).is_some_and(|slot| slot.durable.watch.changed));
+    played.ctx.state.slots.remove(id);
     watches.on_forgotten(&mut played.ctx, id);
     assert!(watches.engine.is_none() && watches.held(&played.ctx).is_empty());
-    assert_eq!(played.ctx.timers.next_ms(), None);
+    assert_eq!(played.ctx.outbox.timers.next_ms(), None);
 }
 
 reacts!(Watches: on_step, on_described, on_forgotten, on_timer, on_ready);

@@ -23,13 +23,13 @@ impl Events {
         if !matches!(ask.request, Request::Events) {
             return Some(ask);
         }
-        let response = Response::Events { list: ctx.events.after(None).1, position: ctx.events.position() };
+        let response = Response::Events { list: ctx.state.events.after(None).1, position: ctx.state.events.position() };
         ctx.reply(ask.client, ask.id, response);
         None
     }
 
     pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
-        let Some(slot) = ctx.slots.get_mut(step.id) else { return };
+        let Some(slot) = ctx.state.slots.get_mut(step.id) else { return };
         if let Some(origin) = asked_by(step.event)
             && (origin.is_user() || slot.durable.instance.wanted == Wanted::Up || !step.transitions.is_empty())
         {
@@ -47,7 +47,7 @@ impl Events {
             if slot.is_seen() {
                 let draft =
                     Draft { app: Some(slot.spec().name.clone()), id: Some(slot.durable.pm_id), what, cause, status: Some((before, after)) };
-                ctx.events.push(ctx.now.wall_ms, draft);
+                ctx.state.events.push(ctx.now.wall_ms, draft);
             }
         }
     }

@@ -51,12 +51,12 @@ impl Job {
     }
 
     pub(super) fn resolve(&mut self, ctx: &mut Ctx, target: String) -> Result<(), Failure> {
-        let ids = ctx.slots.select_in(self.namespace.as_deref(), &target, &self.cwd)?;
-        self.touch(&ids, &ctx.slots);
+        let ids = ctx.state.slots.select_in(self.namespace.as_deref(), &target, &self.cwd)?;
+        self.touch(&ids, &ctx.state.slots);
         let starts = self.named_only && matches!(self.step, Step::Act(Action::Restart | Action::Reload, _));
-        let is_left = |id: &&u32| starts && is_left(&ctx.slots, **id, &target);
+        let is_left = |id: &&u32| starts && is_left(&ctx.state.slots, **id, &target);
         self.pending.extend(ids.iter().filter(|id| !is_left(id)));
-        self.ordered = put_in_order(&ctx.slots, &self.step, &mut self.pending);
+        self.ordered = put_in_order(&ctx.state.slots, &self.step, &mut self.pending);
         if let Step::Act(action, _) = self.step {
             self.send_selected(ctx, action, target, &ids);
         }
@@ -65,25 +65,25 @@ impl Job {
 
     /// Reports which instances a target, or the name of an app, means.
     pub(super) fn send_selected(&self, ctx: &mut Ctx, action: Action, target: String, ids: &[u32]) {
-        let ids = ctx.slots.pm_ids(ids);
+        let ids = ctx.state.slots.pm_ids(ids);
         self.asker.send(ctx, Progress::Selected { action: action_word(action).to_owned(), target, ids });
     }
 
     /// Deletes what users do not see when everything is deleted. True when there is something to wait for.
     fn end_what_is_left(&mut self, ctx: &mut Ctx) -> bool {
-        let left: Vec<u32> = ctx.slots.iter().map(|slot| slot.durable.id).collect();
+        let left: Vec<u32> = ctx.state.slots.iter().map(|slot| slot.durable.id).collect();
         for id in &left {
             self.wait_for_end_of_hidden(ctx, *id);
         }
-        if ctx.commands.any_goes_on() {
+        if ctx.state.commands.any_goes_on() {
             ctx.request(Request::CallOffAll);
         }
-        !left.is_empty() || !ctx.commands.is_empty()
+        !left.is_empty() || !ctx.state.commands.is_empty()
     }
 
     /// Waits for a process of a reload that users do not see, which ends with what they do see.
     fn wait_for_end_of_hidden(&mut self, ctx: &mut Ctx, id: u32) {
-        let Some(slot) = ctx.slots.get(id) else { return };
+        let Some(slot) = ctx.state.slots.get(id) else { return };
         self.waiting.insert(id, Waited::new(slot, Goal::Gone));
         ctx.event(id, Event::Delete(self.origin.clone()));
     }
@@ -96,13 +96,18 @@ impl Job {
         if self.pending.is_empty() {
             return;
         }
-        let (begin, later) = self.chosen(&ctx.slots);
+        let (begin, later) = self.chosen(&ctx.state.slots);
         self.pending = later;
-        let others: Vec<(u32, u32)> =
-            ctx.slots.iter().filter(|slot| slot.durable.role != Role::Serving).map(|slot| (slot.durable.pm_id, slot.durable.id)).collect();
+        let others: Vec<(u32, u32)> = ctx
+            .state
+            .slots
+            .iter()
+            .filter(|slot| slot.durable.role != Role::Serving)
+            .map(|slot| (slot.durable.pm_id, slot.durable.id))
+            .collect();
         begin.iter().for_each(|id| self.act(ctx, *id, &others));
         let is_reset = matches!(self.step, Step::Act(Action::Reset, _));
-        if !begin.is_empty() && !is_reset && ctx.slots.is_any_being_replaced() {
+        if !begin.is_empty() && !is_reset && ctx.state.slots.is_any_being_replaced() {
             // Also those whose turn comes later: no rollout is to do anything with them meanwhile.
             let ids = begin.iter().chain(&self.pending).copied().collect();
             ctx.request(Request::TakenOver { ids });
@@ -139,11 +144,11 @@ impl Job {
         if action == Action::Reset {
             return self.reset(ctx, id);
         }
-        let gentle = self.gentle || ctx.slots.others_serve(id, &self.ids, ctx.now.mono_ms);
+        let gentle = self.gentle || ctx.state.slots.others_serve(id, &self.ids, ctx.now.mono_ms);
         if let Some(change) = change {
             ctx.change(id, change);
         }
-        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         let (goal, event) = asked_of(slot, action, gentle, self.origin.clone());
         let pm_id = slot.durable.pm_id;
         self.waiting.insert(id, Waited::new(slot, goal));
@@ -157,7 +162,7 @@ impl Job {
     /// Sets counters to zero, which takes no time.
     fn reset(&self, ctx: &mut Ctx, id: u32) {
         ctx.event(id, Event::Reset);
-        if let Some(slot) = ctx.slots.get(id) {
+        if let Some(slot) = ctx.state.slots.get(id) {
             let progress = Progress::InstanceDone { id: slot.durable.pm_id, name: slot.spec().name.clone() };
             self.asker.send(ctx, progress);
         }
@@ -176,15 +181,15 @@ impl Job {
 
     fn finish(&mut self, ctx: &mut Ctx) {
         // What the caller learns has to be known, too, after both daemon and keeper were killed.
-        ctx.state_file.hurry();
-        ctx.state_file.write_with_next();
+        ctx.state.state_file.hurry();
+        ctx.state.state_file.write_with_next();
         let response = match self.unresolved.take() {
             Some(failure) => Response::Failed(failure),
             None => self.response(),
         };
         self.asker.answer(ctx, response);
         if self.then == Then::Exit {
-            ctx.ending = Some(Ending::Everything);
+            ctx.outbox.shutdown.ending = Some(Ending::Everything);
         }
     }
 }

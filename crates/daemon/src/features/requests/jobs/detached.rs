@@ -62,8 +62,8 @@ impl Job {
     fn leave_asker(&mut self, ctx: &mut Ctx, response: Response) {
         self.detaching = Detaching::No;
         // A client that has its answer expects the order to survive daemon and keeper.
-        ctx.state_file.hurry();
-        ctx.state_file.write_with_next();
+        ctx.state.state_file.hurry();
+        ctx.state.state_file.write_with_next();
         self.asker.answer(ctx, response);
         self.asker = Asker::NOBODY;
     }

@@ -24,13 +24,13 @@ impl Job {
     pub(super) fn look(&mut self, ctx: &mut Ctx, id: u32, transition: Option<&Transition>) -> bool {
         let Some(goal) = self.waiting.get(&id).map(|waited| waited.goal) else { return false };
         // It counts as stopped or gone when its hooks have ended, too.
-        if !matches!(goal, Goal::Up { .. }) && ctx.commands.any_hook_of(id) {
+        if !matches!(goal, Goal::Up { .. }) && ctx.state.commands.any_hook_of(id) {
             return false;
         }
-        let slot = ctx.slots.get(id);
+        let slot = ctx.state.slots.get(id);
         let progress = goal.look(slot.map(|slot| &slot.durable.instance), transition);
         let came_to = self.came_to(id, slot, progress, ctx.now);
-        ctx.timers.set((super::Jobs::NAME, self.number), self.waiting.values().filter_map(|waited| waited.up_until_ms).min());
+        ctx.outbox.timers.set((super::Jobs::NAME, self.number), self.waiting.values().filter_map(|waited| waited.up_until_ms).min());
         let Some(came_to) = came_to else { return false };
         let is_unstartable = self.fresh.contains(&id) && slot.is_some_and(cannot_be_executed);
         self.send_end(ctx, id, came_to) && is_unstartable
@@ -102,10 +102,10 @@ impl Job {
         if !is_watched_restart {
             return;
         }
-        let same = |id: &u32| ctx.slots.get(*id).is_some_and(|slot| slot.spec().key() == key);
+        let same = |id: &u32| ctx.state.slots.get(*id).is_some_and(|slot| slot.spec().key() == key);
         let (left, pending): (Vec<u32>, Vec<u32>) = self.pending.iter().copied().partition(same);
         self.pending = pending.into();
-        for id in ctx.slots.pm_ids(&left) {
+        for id in ctx.state.slots.pm_ids(&left) {
             self.failed += 1;
             let reason = "was left as it is, because the new process of another instance failed".into();
             self.asker.send(ctx, Progress::InstanceFailed { id, name: name.to_owned(), reason });
@@ -114,8 +114,8 @@ impl Job {
 
     /// Leaves the apps that depend on one that failed as they are.
     pub(super) fn leave_dependants(&mut self, ctx: &mut Ctx, failed: &str) {
-        for id in self.give_up_dependants(&ctx.slots, failed) {
-            let Some(slot) = ctx.slots.get(id) else { continue };
+        for id in self.give_up_dependants(&ctx.state.slots, failed) {
+            let Some(slot) = ctx.state.slots.get(id) else { continue };
             let reason = format!("was left as it is, because it depends on {failed}");
             let progress = Progress::InstanceFailed { id: slot.durable.pm_id, name: slot.spec().name.clone(), reason };
             self.failed += 1;

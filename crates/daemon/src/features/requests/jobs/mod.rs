@@ -74,7 +74,7 @@ impl Jobs {
                 let (scope, naming) = if as_pm2 { (Scope::AllNamespaces, Naming::Pm2) } else { (Scope::OwnNamespace, Naming::Own) };
                 let origin = caller.origin(command);
                 let start = Start { apps, base_env, existing, confirm, named_only, scope, naming, origin };
-                if start.has_to_wait(&ctx.slots) {
+                if start.has_to_wait(&ctx.state.slots) {
                     self.held_back.push((asker, start));
                     self.count(ctx);
                     return None;
@@ -127,7 +127,7 @@ impl Jobs {
 
     pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
         let job = match request {
-            Request::Act { action, ids, origin } => Some(Job::of(Asker::NOBODY, action, ids, &ctx.slots, origin)),
+            Request::Act { action, ids, origin } => Some(Job::of(Asker::NOBODY, action, ids, &ctx.state.slots, origin)),
             Request::Scale { ids, to, origin } => scale::scale(ctx, Asker::NOBODY, &ids, (to, Leaving::Newest), origin),
             Request::ReloadTo { client, id, app, release, origin } => {
                 Some(reload::to_release(ctx, Asker { client, request: id }, app, *release, origin))
@@ -174,7 +174,7 @@ impl Jobs {
     /// Takes the report of our preload that the script was run.
     pub(crate) fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
         let Message::Internal(message) = message else { return };
-        let Some(slot) = ctx.slots.get_mut(id).filter(|slot| slot.durable.preloaded) else { return };
+        let Some(slot) = ctx.state.slots.get_mut(id).filter(|slot| slot.durable.preloaded) else { return };
         if FromPreload::of(message) == Some(FromPreload::Runs) {
             slot.live.script_runs = true;
             self.look(ctx, id, None);
@@ -196,7 +196,7 @@ impl Jobs {
         }
         self.advance(ctx);
         self.begin_held_back(ctx);
-        ctx.coming = if ctx.waiting.is_empty() { BTreeSet::new() } else { self.all.iter().flat_map(Job::coming).collect() };
+        ctx.state.coming = if ctx.state.waiting.is_empty() { BTreeSet::new() } else { self.all.iter().flat_map(Job::coming).collect() };
     }
 }
 
@@ -213,7 +213,7 @@ impl Jobs {
     /// Begins the starts that have nothing to wait for any more.
     fn begin_held_back(&mut self, ctx: &mut Ctx) {
         while ctx.is_idle()
-            && let Some(at) = self.held_back.iter().position(|(_, start)| !start.has_to_wait(&ctx.slots))
+            && let Some(at) = self.held_back.iter().position(|(_, start)| !start.has_to_wait(&ctx.state.slots))
         {
             let (asker, start) = self.held_back.remove(at);
             let job = ctx.may_start().and_then(|()| start::start(ctx, asker, start));
@@ -224,12 +224,12 @@ impl Jobs {
     }
 
     fn count(&self, ctx: &mut Ctx) {
-        ctx.requests_under_way = self.all.len() + self.held_back.len();
+        ctx.state.requests_under_way = self.all.len() + self.held_back.len();
     }
 
     /// Takes a new request. It moves when nothing else is left to do.
     fn begin(&mut self, ctx: &mut Ctx, mut job: Job) {
-        ctx.is_closing |= job.then == Then::Exit;
+        ctx.outbox.shutdown.is_closing |= job.then == Then::Exit;
         self.last += 1;
         job.number = self.last;
         self.all.push(job);
@@ -252,7 +252,7 @@ impl Jobs {
             && let Some(job) = self.all.get_mut(index)
         {
             if job.advance(ctx) {
-                ctx.timers.set((Self::NAME, job.number), None);
+                ctx.outbox.timers.set((Self::NAME, job.number), None);
                 self.all.remove(index);
                 self.count(ctx);
             } else {
@@ -264,18 +264,18 @@ impl Jobs {
 
 /// Ends everything. None where nobody asks and it ends already.
 fn end(ctx: &mut Ctx, asker: Asker, origin: Origin, saves_list: bool) -> Option<Job> {
-    if ctx.is_closing && asker.client == Asker::NOBODY.client {
+    if ctx.outbox.shutdown.is_closing && asker.client == Asker::NOBODY.client {
         return None;
     }
     if saves_list
-        && !ctx.slots.nothing_to_save()
-        && let Err(error) = saved::write(&ctx.slots, &ctx.settings, true)
+        && !ctx.state.slots.nothing_to_save()
+        && let Err(error) = saved::write(&ctx.state.slots, &ctx.io.settings, true)
     {
-        ctx.log.error(format_args!("{error}"));
+        ctx.io.log.error(format_args!("{error}"));
     }
     let mut job = Job::new(asker, Step::Act(Action::Delete, None), origin);
     // Modules end with what is left.
-    if !ctx.slots.nothing_to_save() {
+    if !ctx.state.slots.nothing_to_save() {
         job.targets.push_back("all".to_owned());
     }
     job.then = Then::Exit;

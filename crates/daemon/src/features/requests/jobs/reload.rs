@@ -20,7 +20,7 @@ const IN_PLACE_AT_ONCE: usize = 256;
 
 /// A job that takes all instances of an app to this release.
 pub(super) fn to_release(ctx: &Ctx, asker: Asker, app: String, (spec, vars): (AppSpec, EnvMap), origin: Origin) -> Job {
-    let mut job = Job::of(asker, Action::Reload, ctx.slots.of_app(&app), &ctx.slots, origin);
+    let mut job = Job::of(asker, Action::Reload, ctx.state.slots.of_app(&app), &ctx.state.slots, origin);
     job.releases.insert(app, NewRelease { spec, env: NewEnv::Exactly(vars), more: 0 });
     job
 }
@@ -31,7 +31,7 @@ impl Job {
         while let Some(&first) = self.pending.front()
             && self.rollouts.len() < self.reloads_at_once(ctx, first)
         {
-            let Some(name) = ctx.slots.get(first).map(|slot| slot.spec().key().to_owned()) else {
+            let Some(name) = ctx.state.slots.get(first).map(|slot| slot.spec().key().to_owned()) else {
                 self.pending.pop_front();
                 continue;
             };
@@ -39,7 +39,7 @@ impl Job {
                 self.pending.pop_front();
                 continue;
             }
-            let same = |id: &u32| ctx.slots.get(*id).is_some_and(|slot| slot.spec().key() == name);
+            let same = |id: &u32| ctx.state.slots.get(*id).is_some_and(|slot| slot.spec().key() == name);
             let (ids, later): (Vec<u32>, Vec<u32>) = self.pending.iter().copied().partition(same);
             self.pending = later.into();
             self.begin_reload(ctx, name, ids);
@@ -49,7 +49,7 @@ impl Job {
     /// Number of apps that may be reloaded at the same time if the one of this instance is the next. An app that starts new processes beside
     /// the old ones needs memory for both.
     fn reloads_at_once(&self, ctx: &Ctx, id: u32) -> usize {
-        match ctx.slots.get(id) {
+        match ctx.state.slots.get(id) {
             _ if self.ordered => 1,
             Some(slot) if slot.spec().shares_its_ports() => BESIDE_AT_ONCE,
             _ => IN_PLACE_AT_ONCE,
@@ -71,7 +71,7 @@ impl Job {
 
     /// The replacement of an instance. It shares what is the same with the one before it.
     fn replacement(&self, ctx: &mut Ctx, id: u32, before: Option<&Replacement>) -> Option<Replacement> {
-        let slot = ctx.slots.get(id)?;
+        let slot = ctx.state.slots.get(id)?;
         let Step::Act(_, change) = &self.step else { return None };
         let (mut spec, vars) = match (self.releases.get(slot.spec().key()), change) {
             (Some(NewRelease { spec, env, .. }), _) => (spec.clone(), env.instead_of(&slot.base().vars)),
@@ -84,13 +84,13 @@ impl Job {
         let vars = vars.or_else(|| spec.env.hides_any(&present.vars).then(|| (*present.vars).clone()));
         let app = match before.filter(|before| *before.app.spec == spec) {
             Some(before) => Rc::clone(&before.app),
-            None => ctx.slots.shared_app(spec).0,
+            None => ctx.state.slots.shared_app(spec).0,
         };
         let base = match vars.map(|vars| inherited(&app.spec, Cow::Owned(vars))) {
             None => present,
             Some(vars) => match before.filter(|before| before.base.vars.iter().eq(vars.iter())) {
                 Some(before) => Rc::clone(&before.base),
-                None => ctx.slots.base(vars).0,
+                None => ctx.state.slots.base(vars).0,
             },
         };
         Some(Replacement { id, app, base })
@@ -128,7 +128,7 @@ impl Job {
             self.asker.send(ctx, Progress::InstanceFailed { id, name, reason });
         }
         if report.state != RolloutState::Done {
-            let slot = ctx.slots.serving().find(|slot| slot.spec().key() == report.app);
+            let slot = ctx.state.slots.serving().find(|slot| slot.spec().key() == report.app);
             let name = slot.map_or_else(|| report.app.clone(), |slot| slot.spec().name.clone());
             self.leave_dependants(ctx, &name);
             self.failed = self.failed.max(1);
@@ -143,12 +143,12 @@ impl Job {
 
     /// Adds instances: the new release has more than the old one had.
     fn add_to_reloaded(&mut self, ctx: &mut Ctx, name: &str, spec: AppSpec, more: u32) {
-        let model = ctx.slots.of_app(name).first().and_then(|id| ctx.slots.get(*id)).map(|slot| Rc::clone(slot.base()));
+        let model = ctx.state.slots.of_app(name).first().and_then(|id| ctx.state.slots.get(*id)).map(|slot| Rc::clone(slot.base()));
         let Some(base) = model else { return };
         let (name, ids) = ctx.add_instances(spec, &base.vars, more, Naming::Own);
-        self.touch(&ids, &ctx.slots);
-        self.wait_until_up(&ids, &ctx.slots);
-        let shown = ctx.slots.pm_ids(&ids);
+        self.touch(&ids, &ctx.state.slots);
+        self.wait_until_up(&ids, &ctx.state.slots);
+        let shown = ctx.state.slots.pm_ids(&ids);
         self.asker.send(ctx, Progress::Launched { name, ids: shown });
         ids.into_iter().for_each(|id| ctx.event(id, Event::Start(self.origin.clone())));
     }

@@ -58,7 +58,7 @@ fn bring_back(ctx: &mut Ctx, asker: Asker, entries: Vec<DumpEntry>) -> Job {
     let is_one = |spec: &AppSpec| namespaces.get(&spec.name).is_none_or(|namespaces| namespaces.len() < 2);
     let is_present = |spec: &AppSpec| {
         let present = |slot: &Slot| slot.spec().name == spec.name && (is_one(spec) || slot.spec().namespace == spec.namespace);
-        ctx.slots.serving().any(present)
+        ctx.state.slots.serving().any(present)
     };
     let entries: Vec<DumpEntry> = entries.into_iter().filter(|entry| !is_present(&entry.spec)).collect();
     let mut job = Job::new(asker, Step::Start, Origin::Resurrect);
@@ -68,10 +68,10 @@ fn bring_back(ctx: &mut Ctx, asker: Asker, entries: Vec<DumpEntry>) -> Job {
         let is_up = !entry.stopped && !entry.spec.is_job();
         let added = add(ctx, entry);
         fresh.extend(added.iter().filter(|_| is_up));
-        job.touch(&added, &ctx.slots);
-        asker.send(ctx, Progress::Launched { name, ids: ctx.slots.pm_ids(&added) });
+        job.touch(&added, &ctx.state.slots);
+        asker.send(ctx, Progress::Launched { name, ids: ctx.state.slots.pm_ids(&added) });
     }
-    job.wait_until_up(&fresh, &ctx.slots);
+    job.wait_until_up(&fresh, &ctx.state.slots);
     fresh.into_iter().for_each(|id| ctx.event(id, Event::Start(Origin::Resurrect)));
     job
 }
@@ -81,7 +81,7 @@ fn add(ctx: &mut Ctx, entry: DumpEntry) -> Vec<u32> {
     let DumpEntry { spec, created_ms, ticks, .. } = entry;
     let (_, added) = ctx.add_instances(spec, &EnvMap::new(), 1, Naming::Own);
     for &id in &added {
-        if let (Some(slot), Some(created)) = (ctx.slots.get_mut(id), created_ms) {
+        if let (Some(slot), Some(created)) = (ctx.state.slots.get_mut(id), created_ms) {
             // Shown to people only: crash-loop protection does not look at it.
             if let Some(at) = slot.durable.instance.counters.created.as_mut() {
                 at.wall_ms = created;
@@ -95,16 +95,16 @@ fn add(ctx: &mut Ctx, entry: DumpEntry) -> Vec<u32> {
 /// The newest list that can be read, and a warning about newer ones. A damaged one is never deleted: it may be all that somebody
 /// has. Behind a damaged one, an empty list is not what anybody wants back as long as there is an older one that is not.
 fn saved_list(ctx: &mut Ctx) -> Result<(Dump, Option<String>), Failure> {
-    let backup = ctx.settings.dump_backup();
+    let backup = ctx.io.settings.dump_backup();
     let older = (1..saved::GENERATIONS).map(|generation| saved::older(&backup, generation));
-    let paths: Vec<PathBuf> = [ctx.settings.dump_file(), backup.clone()].into_iter().chain(older).collect();
+    let paths: Vec<PathBuf> = [ctx.io.settings.dump_file(), backup.clone()].into_iter().chain(older).collect();
     let (mut problem, mut empty) = (None, None);
     for path in paths.iter().filter(|path| path.exists()) {
         let read = std::fs::read_to_string(path).map_err(|error| error.to_string());
         match read.and_then(|text| parse_dump(&text).map_err(|error| crate::platform::log::chain(&error))) {
             Ok(dump) => {
                 for entry in &dump.rejected {
-                    ctx.log.error(format_args!("{entry}"));
+                    ctx.io.log.error(format_args!("{entry}"));
                 }
                 if dump.entries.is_empty() && paths.first() != Some(path) {
                     empty.get_or_insert(path);
@@ -114,7 +114,7 @@ fn saved_list(ctx: &mut Ctx) -> Result<(Dump, Option<String>), Failure> {
             }
             Err(error) => {
                 let line = format!("cannot read \"{}\": {error}", path.display());
-                ctx.log.error(format_args!("{line}"));
+                ctx.io.log.error(format_args!("{line}"));
                 problem.get_or_insert(line);
             }
         }

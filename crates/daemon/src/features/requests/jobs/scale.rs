@@ -25,9 +25,9 @@ pub(super) fn by_user(
     origin: Origin,
 ) -> Result<Job, Failure> {
     let path = Path::new(cwd).join(name);
-    let key = ctx.slots.key_of(name)?;
+    let key = ctx.state.slots.key_of(name)?;
     let is_meant = |slot: &&Slot| key.map_or_else(|| Path::new(&slot.spec().script) == path, |key| slot.spec().key() == key);
-    let ids: Vec<u32> = ctx.slots.serving().filter(is_meant).map(|slot| slot.durable.id).collect();
+    let ids: Vec<u32> = ctx.state.slots.serving().filter(is_meant).map(|slot| slot.durable.id).collect();
     let current = ids.len() as i64;
     let wanted = match to {
         ScaleTo::Exactly(count) => i64::from(count),
@@ -44,11 +44,11 @@ pub(super) fn by_user(
 pub(super) fn scale(ctx: &mut Ctx, asker: Asker, ids: &[u32], (wanted, first): (u32, Leaving), origin: Origin) -> Option<Job> {
     let current = ids.len() as u32;
     let model = *ids.first()?;
-    if let Some(name) = ctx.slots.get(model).map(|slot| slot.spec().name.clone()) {
+    if let Some(name) = ctx.state.slots.get(model).map(|slot| slot.spec().name.clone()) {
         ctx.emit_for_app(&name, What::Scaled { from: current, to: wanted }, Cause::from(&origin));
     }
     if wanted < current {
-        return Some(to_fewer(&ctx.slots, asker, ids, (current - wanted, first), origin));
+        return Some(to_fewer(&ctx.state.slots, asker, ids, (current - wanted, first), origin));
     }
     to_more(ctx, asker, model, (wanted - current, first), origin)
 }
@@ -64,20 +64,20 @@ fn to_fewer(slots: &Slots, asker: Asker, ids: &[u32], (surplus, first): (u32, Le
 
 /// A job that adds so many more of the same.
 fn to_more(ctx: &mut Ctx, asker: Asker, model: u32, (more, first): (u32, Leaving), origin: Origin) -> Option<Job> {
-    let model = ctx.slots.get(model)?;
+    let model = ctx.state.slots.get(model)?;
     let (app, base) = (Rc::clone(model.app()), Rc::clone(model.base()));
     // Callers in the manner of PM2, where the oldest go first, start no instance of such an app.
     let stays_stopped = first == Leaving::Oldest && model.is_unstarted();
     let mut job = Job::new(asker, Step::Start, origin);
-    let added: Vec<u32> = (0..more).map(|_| ctx.slots.add(&app, &base, None, ctx.now, &ctx.settings)).collect();
-    job.touch(&added, &ctx.slots);
+    let added: Vec<u32> = (0..more).map(|_| ctx.state.slots.add(&app, &base, None, ctx.now, &ctx.io.settings)).collect();
+    job.touch(&added, &ctx.state.slots);
     let ids = job.shown.clone();
     asker.send(ctx, Progress::Launched { name: app.spec.name.clone(), ids });
     if app.spec.is_job() {
         // A job is put on its schedule, not started.
         added.into_iter().for_each(|id| ctx.request(Request::Schedule { id, saved: None }));
     } else if !stays_stopped {
-        job.wait_until_up(&added, &ctx.slots);
+        job.wait_until_up(&added, &ctx.state.slots);
         added.into_iter().for_each(|id| ctx.event(id, Event::Start(job.origin.clone())));
     }
     Some(job)
@@ -85,15 +85,15 @@ fn to_more(ctx: &mut Ctx, asker: Asker, model: u32, (more, first): (u32, Leaving
 
 /// Sends a signal to the main processes of what is selected.
 pub(super) fn send_signal(ctx: &mut Ctx, asker: Asker, signal: i32, target: &str) -> Response {
-    let ids = match ctx.slots.select(target, "") {
+    let ids = match ctx.state.slots.select(target, "") {
         Ok(ids) => ids,
         Err(failure) => return Response::Failed(failure),
     };
     let mut sent = Vec::new();
     for id in ids {
-        let Some(slot) = ctx.slots.get(id).filter(|slot| slot.durable.instance.pid().is_some()) else { continue };
+        let Some(slot) = ctx.state.slots.get(id).filter(|slot| slot.durable.instance.pid().is_some()) else { continue };
         let (key, pm_id, name) = (slot.key(slot.durable.instance.inc), slot.durable.pm_id, slot.spec().name.clone());
-        ctx.keeper.kill(key, signal, false);
+        ctx.io.keeper.kill(key, signal, false);
         sent.push(pm_id);
         asker.send(ctx, Progress::InstanceDone { id: pm_id, name });
     }

@@ -13,7 +13,7 @@ impl Job {
     /// Puts a job on its schedule by a start, restart or reload, with its new description. It does not run it: who deploys at noon does not
     /// want the nightly backup, and what runs goes on. False for everything that is no job.
     pub(super) fn put_on_schedule(&self, ctx: &mut Ctx, id: u32) -> bool {
-        let Some(slot) = ctx.slots.get(id).filter(|slot| slot.durable.instance.wanted != Wanted::Gone) else { return false };
+        let Some(slot) = ctx.state.slots.get(id).filter(|slot| slot.durable.instance.wanted != Wanted::Gone) else { return false };
         let (name, pm_id, was_job) = (slot.spec().name.clone(), slot.durable.pm_id, slot.spec().is_job());
         let change = if let Step::Act(_, change) = &self.step { change.as_deref() } else { None };
         let release = self.releases.get(slot.spec().key());
@@ -41,21 +41,21 @@ impl Job {
 /// # Errors
 /// What is selected may not run, or is no job.
 pub(super) fn run(ctx: &mut Ctx, asker: Asker, target: &str, origin: Origin) -> Result<Job, Failure> {
-    let runs = runs_of(&ctx.slots, target)?;
+    let runs = runs_of(&ctx.state.slots, target)?;
     let mut job = Job::new(asker, Step::Start, origin);
     let ids: Vec<u32> = runs.iter().map(|(id, _)| *id).collect();
-    job.touch(&ids, &ctx.slots);
+    job.touch(&ids, &ctx.state.slots);
     for (id, on_tick) in runs {
         let event = match on_tick {
             OnTick::Start => Event::Start(job.origin.clone()),
             OnTick::Restart => Event::Restart(job.origin.clone()),
             OnTick::Queue => {
-                ctx.slots.queue_run(id);
+                ctx.state.slots.queue_run(id);
                 continue;
             }
             OnTick::Skip => continue,
         };
-        let Some(slot) = ctx.slots.get(id) else { continue };
+        let Some(slot) = ctx.state.slots.get(id) else { continue };
         job.waiting.insert(id, Waited::new(slot, Goal::newer_than(&slot.durable.instance)));
         ctx.event(id, event);
     }

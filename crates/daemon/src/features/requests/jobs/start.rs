@@ -90,10 +90,10 @@ struct Starting {
 /// It cannot be started as a whole; nothing was.
 pub(super) fn start(ctx: &mut Ctx, asker: Asker, start: Start) -> Result<Job, Failure> {
     let Start { apps, base_env, existing, confirm, named_only, scope, naming, origin } = start;
-    turns::check(&ctx.slots, &apps)?;
-    let planned = |spec: AppSpec| plan(&ctx.slots, &spec, &existing, scope).map(|plan| (spec, plan));
+    turns::check(&ctx.state.slots, &apps)?;
+    let planned = |spec: AppSpec| plan(&ctx.state.slots, &spec, &existing, scope).map(|plan| (spec, plan));
     let mut plans: Vec<(AppSpec, Plan)> = apps.into_iter().map(planned).collect::<Result<_, Failure>>()?;
-    let shared = share_out_names(&ctx.slots, &mut plans, scope);
+    let shared = share_out_names(&ctx.state.slots, &mut plans, scope);
     let by_file = !matches!(existing, Existing::PlainScript { .. });
     if by_file {
         send_missing(ctx, asker, &plans);
@@ -130,7 +130,7 @@ fn send_namesakes(ctx: &mut Ctx, asker: Asker, plans: &[(AppSpec, Plan)], scope:
                 && slot.spec().namespace != spec.namespace
                 && !plans.iter().any(|(planned, _)| Scope::OwnNamespace.is_same(planned, slot.spec()))
         };
-        let Some(other) = ctx.slots.serving().find(is_other).map(Slot::spec) else { continue };
+        let Some(other) = ctx.state.slots.serving().find(is_other).map(Slot::spec) else { continue };
         let AppSpec { name, namespace, .. } = spec;
         let old = &other.namespace;
         let line = match scope {
@@ -147,7 +147,7 @@ fn send_namesakes(ctx: &mut Ctx, asker: Asker, plans: &[(AppSpec, Plan)], scope:
 
 /// Sends what there is to know of an app before it is started.
 fn send_before(ctx: &mut Ctx, asker: Asker, spec: &AppSpec) {
-    for line in ctx.groups.limits_in_vain(spec, ctx.keeper.pid()) {
+    for line in ctx.state.groups.limits_in_vain(spec, ctx.io.keeper.pid()) {
         asker.send(ctx, Progress::Warning(line));
     }
     if spec.ready.wait_ready {
@@ -160,7 +160,7 @@ impl Starting {
         match plan {
             Plan::Add(count) => {
                 let ids = self.add(ctx, spec, count);
-                let autostarts = |id: &u32| ctx.slots.get(*id).is_some_and(|slot| slot.spec().autostart);
+                let autostarts = |id: &u32| ctx.state.slots.get(*id).is_some_and(|slot| slot.spec().autostart);
                 self.fresh.extend(ids.into_iter().filter(autostarts));
             }
             Plan::Again(ids) => {
@@ -177,9 +177,9 @@ impl Starting {
     /// The instances to start anew. Those of `autostart: false` that never ran get their new
     /// description and wait for a command that names them.
     fn without_unstarted(&mut self, ctx: &mut Ctx, spec: &AppSpec, ids: Vec<u32>) -> Vec<u32> {
-        let is_left = |id: &u32| self.job.named_only && !spec.autostart && ctx.slots.get(*id).is_some_and(Slot::is_unstarted);
+        let is_left = |id: &u32| self.job.named_only && !spec.autostart && ctx.state.slots.get(*id).is_some_and(Slot::is_unstarted);
         let (left, ids): (Vec<u32>, Vec<u32>) = ids.into_iter().partition(is_left);
-        self.job.touch(&left, &ctx.slots);
+        self.job.touch(&left, &ctx.state.slots);
         for id in left {
             if takes_callers(spec) {
                 rebase_merged(ctx, id, callers_env(&self.base_env, spec));
@@ -192,11 +192,11 @@ impl Starting {
     /// Adds new instances, which are not started yet.
     fn add(&mut self, ctx: &mut Ctx, spec: AppSpec, count: u32) -> Vec<u32> {
         let (name, added) = ctx.add_instances(spec, &self.base_env, count, self.naming);
-        self.job.touch(&added, &ctx.slots);
-        if let Some(line) = added.first().and_then(|id| file_names::shares_files(&ctx.slots, *id)) {
+        self.job.touch(&added, &ctx.state.slots);
+        if let Some(line) = added.first().and_then(|id| file_names::shares_files(&ctx.state.slots, *id)) {
             self.job.asker.send(ctx, Progress::Warning(line));
         }
-        let ids = ctx.slots.pm_ids(&added);
+        let ids = ctx.state.slots.pm_ids(&added);
         self.job.asker.send(ctx, Progress::Launched { name, ids });
         added
     }
@@ -209,8 +209,9 @@ impl Starting {
             return self.take_turns(ctx, Action::Reload, spec.name, ids);
         }
         let env = if takes_callers(&spec) { NewEnv::Over(callers_env(&self.base_env, &spec).clone()) } else { NewEnv::Same };
-        let more = missing_instances(&ctx.slots, &spec, &ids);
-        let keys: BTreeSet<String> = ids.iter().filter_map(|id| ctx.slots.get(*id)).map(|slot| slot.spec().key().to_owned()).collect();
+        let more = missing_instances(&ctx.state.slots, &spec, &ids);
+        let keys: BTreeSet<String> =
+            ids.iter().filter_map(|id| ctx.state.slots.get(*id)).map(|slot| slot.spec().key().to_owned()).collect();
         self.take_turns(ctx, Action::Reload, spec.name.clone(), ids);
         for key in keys {
             self.job.releases.insert(key, NewRelease { spec: spec.clone(), env: env.clone(), more });
@@ -218,7 +219,7 @@ impl Starting {
     }
 
     fn restart(&mut self, ctx: &mut Ctx, spec: AppSpec, ids: Vec<u32>) {
-        let more = missing_instances(&ctx.slots, &spec, &ids);
+        let more = missing_instances(&ctx.state.slots, &spec, &ids);
         for &id in &ids {
             if self.by_file && takes_callers(&spec) {
                 rebase_merged(ctx, id, callers_env(&self.base_env, &spec));
@@ -236,14 +237,14 @@ impl Starting {
     /// Queues existing instances to be started anew when it is their turn.
     fn take_turns(&mut self, ctx: &mut Ctx, action: Action, target: String, ids: Vec<u32>) {
         self.job.send_selected(ctx, action, target, &ids);
-        self.job.touch(&ids, &ctx.slots);
+        self.job.touch(&ids, &ctx.state.slots);
         self.job.pending.extend(ids);
     }
 
     fn begin(self, ctx: &mut Ctx) -> Job {
         let Self { mut job, fresh, .. } = self;
-        job.ordered = turns::put_in_order(&ctx.slots, &job.step, &mut job.pending);
-        job.wait_until_up(&fresh, &ctx.slots);
+        job.ordered = turns::put_in_order(&ctx.state.slots, &job.step, &mut job.pending);
+        job.wait_until_up(&fresh, &ctx.state.slots);
         for &id in &fresh {
             ctx.event(id, Event::Start(job.origin.clone()));
         }
@@ -311,7 +312,7 @@ fn callers_env<'a>(shared: &'a EnvMap, spec: &'a AppSpec) -> &'a EnvMap {
 }
 
 fn rebase_merged(ctx: &mut Ctx, id: u32, env: &EnvMap) {
-    let Some(slot) = ctx.slots.get(id) else { return };
+    let Some(slot) = ctx.state.slots.get(id) else { return };
     let vars = laid_over(&slot.base().vars, env);
     if vars != *slot.base().vars {
         ctx.rebase(id, vars);

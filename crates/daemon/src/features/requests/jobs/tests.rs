@@ -88,7 +88,7 @@ const PLAIN: Existing = Existing::PlainScript { force: false };
 
 /// What the client got since the last time, in short.
 fn told(played: &mut Played) -> Vec<String> {
-    std::mem::take(&mut played.ctx.replies).into_iter().map(|(_, _, response)| short(response)).collect()
+    std::mem::take(&mut played.ctx.outbox.replies).into_iter().map(|(_, _, response)| short(response)).collect()
 }
 
 fn short(response: Response) -> String {
@@ -106,7 +106,7 @@ fn short(response: Response) -> String {
 }
 
 fn state(played: &Played, id: u32) -> &State {
-    &played.ctx.slots.get(id).unwrap().durable.instance.state
+    &played.ctx.state.slots.get(id).unwrap().durable.instance.state
 }
 
 fn is_stopping(played: &Played, id: u32) -> bool {
@@ -120,7 +120,7 @@ fn spawned(played: &mut Played, jobs: &mut Jobs, id: u32) -> Vec<Input> {
 }
 
 fn ends(played: &mut Played, jobs: &mut Jobs, id: u32, code: i32) -> Vec<Input> {
-    let inc = played.ctx.slots.get(id).unwrap().durable.instance.inc;
+    let inc = played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
     played.ctx.event(id, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(code), oom: false } });
     played.ctx.event(id, Event::TreeGone { inc });
     played.settle(jobs)
@@ -133,10 +133,10 @@ fn a_start_is_done_when_all_are_online() {
     assert_eq!(told(&mut played), ["launched api [0, 1]"]);
     spawned(&mut played, &mut jobs, 1);
     assert_eq!(told(&mut played), ["done 1"]);
-    assert_eq!(played.ctx.requests_under_way, 1);
+    assert_eq!(played.ctx.state.requests_under_way, 1);
     spawned(&mut played, &mut jobs, 0);
     assert_eq!(told(&mut played), ["done 0", "all done [0, 1]"]);
-    assert_eq!(played.ctx.requests_under_way, 0);
+    assert_eq!(played.ctx.state.requests_under_way, 0);
     ask(&mut played, &mut jobs, start(vec![app("api")], PLAIN));
     assert_eq!(told(&mut played), ["Failed(AlreadyLaunched)"]);
 }
@@ -147,11 +147,11 @@ fn two_starts_of_one_connection_are_not_the_same_twice() {
     let caller = || Caller { uid: 0, pid: 1, on_behalf_of: None };
     for id in 1..3 {
         // As the turn does it: what follows from the first comes before the second.
-        let mut later = std::mem::take(&mut played.ctx.queue);
+        let mut later = std::mem::take(&mut played.ctx.outbox.queue);
         assert!(
             jobs.on_ask(&mut played.ctx, Ask { client: CLIENT, id, caller: caller(), request: start(vec![app("api")], PLAIN) }).is_none()
         );
-        played.ctx.queue.append(&mut later);
+        played.ctx.outbox.queue.append(&mut later);
         played.settle(&mut jobs);
     }
     assert_eq!(told(&mut played), ["launched api [0]", "Failed(AlreadyLaunched)"]);
@@ -168,7 +168,7 @@ fn what_cannot_be_executed_goes_again() {
     assert!(rest.iter().any(|input| matches!(input, Input::Answer(Answer::Unstartable))), "{rest:?}");
     let said = told(&mut played);
     assert!(said[0].starts_with("failed 0: cannot be started: exec /bin/app") && said[1] == "1 of 1 failed", "{said:?}");
-    assert!(played.ctx.slots.get(0).is_none());
+    assert!(played.ctx.state.slots.get(0).is_none());
 }
 
 #[test]
@@ -268,10 +268,10 @@ fn a_stop_waits_for_the_hooks_of_an_instance() {
     ask(&mut played, &mut jobs, act(Action::Stop, &["a"]));
     let command = ostler_core::lifecycle::command::Command::shell("true");
     let spec = CommandSpec { slot: 0, command, vars: Default::default(), timeout_ms: 1000, output: Output::Nowhere };
-    played.ctx.commands.add(3, owner.clone(), &spec, "mark");
+    played.ctx.state.commands.add(3, owner.clone(), &spec, "mark");
     ends(&mut played, &mut jobs, 0, 0);
     assert_eq!(told(&mut played), ["stopProcessId [0]"]);
-    played.ctx.commands.remove(3);
+    played.ctx.state.commands.remove(3);
     let report =
         Report { outcome: ostler_core::lifecycle::command::Outcome::Code(0), output: ostler_sys::Wiped::default(), last_lines: Vec::new() };
     played.ctx.answer(Answer::CommandEnded(Box::new(CommandEnd { number: Some(3), slot: Some(0), owner, report })));
@@ -309,10 +309,10 @@ fn of_whom_it_will_start_it_says_where_somebody_waits_for_others() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("a"), app("a")]);
     let restart = |played: &mut Played, jobs: &mut Jobs| ask(played, jobs, act(Action::Restart, &["a"]));
     restart(&mut played, &mut jobs);
-    assert!(played.ctx.coming.is_empty());
-    played.ctx.waiting.insert(99);
+    assert!(played.ctx.state.coming.is_empty());
+    played.ctx.state.waiting.insert(99);
     played.settle(&mut jobs);
-    assert_eq!(played.ctx.coming, BTreeSet::from([2]));
+    assert_eq!(played.ctx.state.coming, BTreeSet::from([2]));
 }
 
 #[test]
@@ -322,16 +322,16 @@ fn what_depends_on_nobody_or_on_itself_is_not_started() {
     ask(&mut played, &mut jobs, start(vec![needs("a", "b"), needs("b", "a")], PLAIN));
     let said = told(&mut played);
     assert!(said[0].contains("neither started with it nor there already") && said[1].contains("in a circle"), "{said:?}");
-    assert!(played.ctx.slots.nothing_to_save());
+    assert!(played.ctx.state.slots.nothing_to_save());
 }
 
 #[test]
 fn counters_are_reset_at_once() {
     let (mut played, mut jobs, _) = running(&[app("a")]);
-    played.ctx.slots.get_mut(0).unwrap().durable.instance.counters.restarts = 5;
+    played.ctx.state.slots.get_mut(0).unwrap().durable.instance.counters.restarts = 5;
     ask(&mut played, &mut jobs, act(Action::Reset, &["a"]));
     assert_eq!(told(&mut played), ["resetMetaProcessId [0]", "done 0", "all done [0]"]);
-    assert_eq!(played.ctx.slots.get(0).unwrap().durable.instance.counters.restarts, 0);
+    assert_eq!(played.ctx.state.slots.get(0).unwrap().durable.instance.counters.restarts, 0);
 }
 
 fn scale(to: ScaleTo) -> proto::Request {
@@ -354,7 +354,7 @@ fn fewer_are_told_in_their_order_and_more_are_started() {
     played.ctx.request(Request::Scale { ids: vec![2, 3], to: 1, origin: Origin::policy(PolicyName::Autoscale) });
     played.settle(&mut jobs);
     assert_eq!(
-        played.ctx.slots.get(2).unwrap().durable.instance.wanted,
+        played.ctx.state.slots.get(2).unwrap().durable.instance.wanted,
         Wanted::Gone,
         "where a policy asks, the one with the highest number goes"
     );
@@ -462,13 +462,13 @@ fn a_start_of_what_is_being_deleted_begins_when_that_is_gone() {
         ask(&mut played, &mut jobs, act(Action::Delete, &["a"]));
         ask(&mut played, &mut jobs, start(vec![app("a")], existing.clone()));
         assert_eq!(told(&mut played), ["deleteProcessId [0]"], "{existing:?}: it takes its time to end");
-        assert_eq!(played.ctx.requests_under_way, 2);
+        assert_eq!(played.ctx.state.requests_under_way, 2);
         ends(&mut played, &mut jobs, 0, 0);
         assert_eq!(told(&mut played), ["done 0", "all done [0]", "launched a [0]"], "{existing:?}");
-        assert!(played.ctx.slots.get(0).is_none(), "what the keeper may still tell of the former one is not about this one");
+        assert!(played.ctx.state.slots.get(0).is_none(), "what the keeper may still tell of the former one is not about this one");
         spawned(&mut played, &mut jobs, 1);
         assert_eq!(told(&mut played), ["done 0", "all done [0]"], "{existing:?}");
-        assert_eq!(played.ctx.requests_under_way, 0);
+        assert_eq!(played.ctx.state.requests_under_way, 0);
     }
 }
 
@@ -487,7 +487,7 @@ fn confirmed(early_exit_fails: bool) -> (Played, Jobs) {
     let proto::Request::Start { apps, base_env, existing, command, .. } = start(vec![spec], PLAIN) else { panic!() };
     let confirm = Some(Confirm { within_ms: 500, early_exit_fails, watches: false, detached: false });
     ask(&mut played, &mut jobs, proto::Request::Start { apps, base_env, existing, command, confirm, named_only: false, as_pm2: false });
-    played.ctx.slots.get_mut(0).unwrap().durable.preloaded = true;
+    played.ctx.state.slots.get_mut(0).unwrap().durable.preloaded = true;
     spawned(&mut played, &mut jobs, 0);
     assert_eq!(told(&mut played), ["launched api [0]"], "nobody knows whether it runs its script");
     (played, jobs)
@@ -497,10 +497,10 @@ fn confirmed(early_exit_fails: bool) -> (Played, Jobs) {
 fn a_node_app_is_started_when_its_script_runs() {
     let (mut played, mut jobs) = confirmed(true);
     let message = ostler_proto::node::classify(serde_json::json!({"cmd": "NODE_OSTLER", "act": "runs"}));
-    played.ctx.queue.push_back(Input::Message(0, 1, message));
+    played.ctx.outbox.queue.push_back(Input::Message(0, 1, message));
     played.settle(&mut jobs);
     assert_eq!(told(&mut played), ["done 0", "all done [0]"]);
-    assert_eq!(played.ctx.timers.next_ms(), None, "nothing is waited for any more");
+    assert_eq!(played.ctx.outbox.timers.next_ms(), None, "nothing is waited for any more");
 }
 
 #[test]
@@ -570,7 +570,7 @@ fn a_restart_is_done_when_the_new_process_has_run_for_its_min_uptime() {
     played.pass(&mut jobs, 1);
     played.settle(&mut jobs);
     assert_eq!(told(&mut played), ["done 0", "all done [0]"]);
-    assert_eq!(played.ctx.timers.next_ms(), None, "nothing is waited for any more");
+    assert_eq!(played.ctx.outbox.timers.next_ms(), None, "nothing is waited for any more");
 }
 
 #[test]
@@ -609,11 +609,11 @@ fn after_the_first_instance_half_of_an_app_is_restarted_at_a_time() {
 #[test]
 fn everything_ends_with_what_users_do_not_see() {
     let (mut played, mut jobs, _) = running(&[app("a")]);
-    let slot = played.ctx.slots.get(0).unwrap();
+    let slot = played.ctx.state.slots.get(0).unwrap();
     let (same, base) = (Rc::clone(slot.app()), Rc::clone(slot.base()));
     let now = played.ctx.now;
-    let Ctx { slots, settings, .. } = &mut played.ctx;
-    let hidden = slots.add_candidate(0, &same, &base, now, settings).unwrap();
+    let ctx = &mut played.ctx;
+    let hidden = ctx.state.slots.add_candidate(0, &same, &base, now, &ctx.io.settings).unwrap();
     played.start(&mut jobs, hidden, 6000);
     let rest = ask(&mut played, &mut jobs, proto::Request::Kill);
     assert!(matches!(&rest[..], [Input::Request(Request::SaveList)]), "{rest:?}");
@@ -621,10 +621,10 @@ fn everything_ends_with_what_users_do_not_see() {
     ask_as(&mut played, &mut jobs, 2, start(vec![app("late")], PLAIN));
     assert!(told(&mut played).last().unwrap().contains("is about to end"));
     ends(&mut played, &mut jobs, 0, 0);
-    assert_eq!(played.ctx.ending, None);
+    assert_eq!(played.ctx.outbox.shutdown.ending, None);
     ends(&mut played, &mut jobs, hidden, 0);
     assert_eq!(told(&mut played), ["done 0", "all done [0]"]);
-    assert_eq!(played.ctx.ending, Some(crate::engine::Ending::Everything));
+    assert_eq!(played.ctx.outbox.shutdown.ending, Some(crate::engine::Ending::Everything));
 }
 
 #[test]
@@ -634,10 +634,10 @@ fn the_list_is_saved_by_whoever_asks_for_that_only() {
         let end = || Request::End { client: 0, id: 0, origin: Origin::Shutdown, saves_list };
         played.ctx.request(end());
         played.settle(&mut jobs);
-        assert_eq!(played.ctx.settings.dump_file().exists(), saves_list);
+        assert_eq!(played.ctx.io.settings.dump_file().exists(), saves_list);
         played.ctx.request(end());
         played.settle(&mut jobs);
-        assert_eq!(played.ctx.requests_under_way, 1, "once is enough");
+        assert_eq!(played.ctx.state.requests_under_way, 1, "once is enough");
     }
 }
 
@@ -645,12 +645,12 @@ fn the_list_is_saved_by_whoever_asks_for_that_only() {
 fn a_saved_schedule_is_known_before_the_start_that_switches_it_on() {
     let (mut played, mut jobs) = empty();
     let list = serde_json::json!([{"name": "a", "pm_exec_path": "/bin/true", "pm_cwd": "/", "cron_restart": "* * * * *", "pm_id": 0}]);
-    std::fs::write(played.ctx.settings.dump_file(), list.to_string()).unwrap();
+    std::fs::write(played.ctx.io.settings.dump_file(), list.to_string()).unwrap();
     let rest = ask(&mut played, &mut jobs, proto::Request::Resurrect);
     assert!(matches!(&rest[..], [Input::Request(Request::Schedule { id: 0, saved: Some(_) })]), "{rest:?}");
     let caller = Caller { uid: 0, pid: 1, on_behalf_of: None };
     let (mut played, mut jobs) = empty();
-    std::fs::write(played.ctx.settings.dump_file(), list.to_string()).unwrap();
+    std::fs::write(played.ctx.io.settings.dump_file(), list.to_string()).unwrap();
     jobs.on_ask(&mut played.ctx, Ask { client: CLIENT, id: 1, caller, request: proto::Request::Resurrect });
     let queued = played.queued();
     assert!(
@@ -676,7 +676,7 @@ fn what_is_brought_in_has_the_ids_of_the_list() {
     assert_eq!(told(&mut played), ["launched /bin/true [2]", "all done [2]"], "a name that is there is left alone");
     ask(&mut played, &mut jobs, restore(vec![entry("d", "online"), serde_json::json!({"name": "e"})]));
     assert_eq!(told(&mut played), ["entry 1 of the saved list (e): pm_exec_path: missing"], "all or nothing");
-    assert_eq!(played.ctx.slots.iter().count(), 3);
+    assert_eq!(played.ctx.state.slots.iter().count(), 3);
 }
 
 #[test]
@@ -697,7 +697,7 @@ fn a_policy_is_told_nothing_and_no_client_is() {
     played.ctx.request(Request::Act { action: Action::Restart, ids: vec![0], origin: Origin::policy(PolicyName::Watch) });
     played.settle(&mut jobs);
     assert!(is_stopping(&played, 0));
-    assert!(played.ctx.replies.iter().all(|(client, ..)| *client == 0));
+    assert!(played.ctx.outbox.replies.iter().all(|(client, ..)| *client == 0));
 }
 
 reacts!(Jobs: on_ask, on_request, on_answer, on_step, on_transition, on_forgotten, on_message, on_timer, on_idle);

@@ -75,7 +75,7 @@ impl Commands {
     pub(super) fn wrote(&mut self, ctx: &mut Ctx, number: u32) {
         let Some(capture) = self.all.get_mut(&number).and_then(|command| command.capture.as_mut()) else { return };
         if !capture.read() {
-            ctx.reactor.remove(&capture.pipe);
+            ctx.io.reactor.remove(&capture.pipe);
         }
         if capture.is_full() {
             self.decide(ctx, number, Outcome::Cancelled);

@@ -31,7 +31,7 @@ impl Commands {
             if let Some(command) = self.all.get_mut(&number) {
                 command.owner = Owner::Nobody;
                 // Also where it ends already: for the next daemon it must not be the command of another instance of that number.
-                ctx.journal.push(&command.record(number));
+                ctx.state.journal.push(&command.record(number));
             }
             self.changed(ctx, number);
             self.decide(ctx, number, Outcome::Cancelled);
@@ -55,7 +55,7 @@ impl Commands {
             return;
         }
         command.verdict = Some(verdict);
-        ctx.journal.push(&command.record(number));
+        ctx.state.journal.push(&command.record(number));
         let runs = matches!(command.stage, Stage::Runs(_));
         self.changed(ctx, number);
         // What was sent but not answered is killed with the answer; what was not sent is not sent.
@@ -69,7 +69,7 @@ impl Commands {
         let Some(command) = self.all.get_mut(&number) else { return };
         let Stage::Runs(leader) = command.stage else { return };
         command.stage = Stage::Ending { leader, exited: false, due_ms: ctx.now.mono_ms };
-        ctx.keeper.kill(key(number), KILL, true);
+        ctx.io.keeper.kill(key(number), KILL, true);
         self.sweep(ctx, number);
     }
 
@@ -77,7 +77,7 @@ impl Commands {
     pub(super) fn exited(&mut self, ctx: &mut Ctx, number: u32, ending: ostler_sys::Ending) {
         let Some(command) = self.all.get_mut(&number) else {
             // Reported already by a daemon that died before the keeper was told.
-            return ctx.effects.push(Work::Ack(key(number)));
+            return ctx.outbox.effects.push(Work::Ack(key(number)));
         };
         let (Stage::Runs(leader) | Stage::Ending { leader, .. }) = command.stage else { return };
         command.stage = Stage::Ending { leader, exited: true, due_ms: ctx.now.mono_ms };
@@ -117,7 +117,7 @@ impl Commands {
     fn swept(&mut self, ctx: &mut Ctx, number: u32) {
         let verdict = self.all.get(&number).and_then(|command| command.verdict.clone()).unwrap_or(Outcome::Lost);
         self.over(ctx, number, verdict);
-        ctx.effects.push(Work::Ack(key(number)));
+        ctx.outbox.effects.push(Work::Ack(key(number)));
     }
 
     /// Ends it: its owner will get the report. Until then it stays in the journal as it was: who is killed now leaves the report to the next daemon.
@@ -125,12 +125,12 @@ impl Commands {
         let Some(command) = self.all.get_mut(&number) else { return };
         command.stage = Stage::Over { leader: command.leader() };
         if let Some(group) = command.group.take() {
-            ctx.groups.remove(PathBuf::from(String::from(group)));
+            ctx.state.groups.remove(PathBuf::from(String::from(group)));
         }
-        let output = command.capture.take().map_or_else(Wiped::default, |capture| capture.finish(&ctx.reactor));
+        let output = command.capture.take().map_or_else(Wiped::default, |capture| capture.finish(&ctx.io.reactor));
         let is_idle = outcome.is_success() || outcome == Outcome::Cancelled || command.spec.output == Output::Nowhere;
         let slot = command.spec.slot;
-        let last_lines = match ctx.slots.get(slot).filter(|_| !is_idle) {
+        let last_lines = match ctx.state.slots.get(slot).filter(|_| !is_idle) {
             Some(slot) => slot.last_lines_from(command.log_start),
             None => Vec::new(),
         };
@@ -160,7 +160,7 @@ fn has_left_nothing(command: &Command, leader: ProcRef, ctx: &mut Ctx) -> bool {
 /// Processes that it started and that still run: by its mark, and by its cgroup.
 fn family(ctx: &Ctx, leader: ProcRef, mark: &str, group: Option<&Path>) -> Vec<ProcRef> {
     let table = ProcTable::scan().knowing(ctx.own_children());
-    let mut family: Vec<ProcRef> = table.tree(leader, INC_MARK, mark.as_bytes(), ctx.keeper.pid()).iter().map(Entry::process).collect();
+    let mut family: Vec<ProcRef> = table.tree(leader, INC_MARK, mark.as_bytes(), ctx.io.keeper.pid()).iter().map(Entry::process).collect();
     let members = group.map(|group| table.in_cgroup(group)).unwrap_or_default();
     family.extend(members.iter().map(Entry::process).filter(|member| !family.contains(member)).collect::<Vec<_>>());
     family

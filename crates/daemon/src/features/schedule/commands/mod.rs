@@ -102,8 +102,8 @@ impl Commands {
     /// Notes that one has come further, or is wanted no more: timer and context know.
     fn changed(&self, ctx: &mut Ctx, number: u32) {
         let command = self.all.get(&number);
-        ctx.timers.set((Self::NAME, number.into()), command.and_then(Command::due_ms));
-        let Some((command, under_way)) = command.zip(ctx.commands.get_mut(number)) else { return };
+        ctx.outbox.timers.set((Self::NAME, number.into()), command.and_then(Command::due_ms));
+        let Some((command, under_way)) = command.zip(ctx.state.commands.get_mut(number)) else { return };
         under_way.owner.clone_from(&command.owner);
         under_way.progress = command.progress();
         under_way.is_called_off = command.verdict.is_some();
@@ -112,8 +112,8 @@ impl Commands {
     /// Forgets it: its owner has the report, and what that leads to is in the same write of the journal.
     fn forget(&mut self, ctx: &mut Ctx, number: u32) {
         if self.all.remove(&number).is_some() {
-            ctx.journal.push(&Record::CommandOver { number });
-            ctx.commands.remove(number);
+            ctx.state.journal.push(&Record::CommandOver { number });
+            ctx.state.commands.remove(number);
         }
     }
 }

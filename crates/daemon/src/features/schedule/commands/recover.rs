@@ -24,7 +24,7 @@ impl Commands {
     /// Takes what the keeper has of them.
     pub(super) fn recover(&mut self, ctx: &mut Ctx, children: &[Child], leaders: &mut Leaders) {
         for (number, command) in &self.all {
-            ctx.commands.add(*number, command.owner.clone(), &command.spec, &command.mark);
+            ctx.state.commands.add(*number, command.owner.clone(), &command.spec, &command.mark);
         }
         let mut found: BTreeMap<u32, &Child> = BTreeMap::new();
         for child in children {
@@ -32,9 +32,9 @@ impl Commands {
             found.insert(number, child);
             if !self.all.contains_key(&number) {
                 match child.ended {
-                    Some(_) => ctx.effects.push(Work::Ack(child.key)),
+                    Some(_) => ctx.outbox.effects.push(Work::Ack(child.key)),
                     // The journal may be what is wrong: what runs is never killed for that.
-                    None => ctx.log.error(format_args!("process {} is of an unknown command and is left alone", child.pid)),
+                    None => ctx.io.log.error(format_args!("process {} is of an unknown command and is left alone", child.pid)),
                 }
             }
         }
@@ -69,7 +69,7 @@ impl Commands {
                 command.stage = Stage::Asked;
                 // It is opened again with the next order.
                 command.capture = None;
-                ctx.effects.push(Work::Feature(Self::NAME, number.into()));
+                ctx.outbox.effects.push(Work::Feature(Self::NAME, number.into()));
                 self.changed(ctx, number);
             }
             // It ran under a keeper that was killed, too.
@@ -82,7 +82,7 @@ impl Commands {
     fn adopt(&mut self, ctx: &mut Ctx, number: u32, leaders: &mut Leaders) {
         match self.survivor(number, leaders) {
             Some(process) => {
-                ctx.keeper.adopt(key(number), process);
+                ctx.io.keeper.adopt(key(number), process);
                 self.found(ctx, number, &Child { key: key(number), pid: process.pid, start_ticks: process.start_ticks, ended: None });
             }
             None => self.not_found(ctx, number),

@@ -24,10 +24,10 @@ impl Commands {
             log_start: (0, 0),
             spec,
         };
-        ctx.journal.push(&command.record(number));
-        ctx.commands.add(number, command.owner.clone(), &command.spec, &command.mark);
+        ctx.state.journal.push(&command.record(number));
+        ctx.state.commands.add(number, command.owner.clone(), &command.spec, &command.mark);
         self.all.insert(number, command);
-        ctx.effects.push(Work::Feature(Self::NAME, number.into()));
+        ctx.outbox.effects.push(Work::Feature(Self::NAME, number.into()));
     }
 
     /// Sends it to the keeper: the journal has it, now it may begin.
@@ -41,20 +41,20 @@ impl Commands {
         }
         let mut out = None;
         if command.spec.output == Output::Captured {
-            match Capture::open(number, &ctx.reactor) {
+            match Capture::open(number, &ctx.io.reactor) {
                 Ok((capture, writer)) => (command.capture, out) = (Some(capture), Some(writer)),
                 Err(errno) => return self.not_spawned(ctx, number, "make a pipe", errno.raw_os_error()),
             }
         }
         let child = ChildRequest { key: key(number), spec: command.spec.clone(), mark: command.mark.clone(), out };
-        ctx.children.push(child);
+        ctx.outbox.children.push(child);
     }
 
     /// Notes that the keeper was asked: the journal gets the begin of its lines, and its cgroup.
     pub(super) fn sent(&mut self, ctx: &mut Ctx, number: u32, group: Option<&str>, log_start: (u64, u64)) {
         let Some(command) = self.all.get_mut(&number) else { return };
         (command.stage, command.group, command.log_start) = (Stage::Sent, group.map(Into::into), log_start);
-        ctx.journal.push(&command.record(number));
+        ctx.state.journal.push(&command.record(number));
         self.changed(ctx, number);
     }
 
@@ -62,7 +62,7 @@ impl Commands {
     pub(super) fn spawned(&mut self, ctx: &mut Ctx, number: u32, leader: Leader) {
         let Some(command) = self.all.get_mut(&number).filter(|command| command.stage == Stage::Sent) else { return };
         command.stage = Stage::Runs(leader);
-        ctx.journal.push(&command.record(number));
+        ctx.state.journal.push(&command.record(number));
         let is_called_off = command.verdict.is_some();
         self.changed(ctx, number);
         if is_called_off {

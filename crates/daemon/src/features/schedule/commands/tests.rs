@@ -32,7 +32,7 @@ fn played() -> (Played, Commands, u32) {
 fn asked(output: Output) -> (Played, Commands, u32, Vec<u8>) {
     let (mut played, mut commands, id) = played();
     let rest = commands.on_request(&mut played.ctx, Request::Run { owner: owner(id), spec: spec(id, output) });
-    assert!(rest.is_none() && played.ctx.children.is_empty());
+    assert!(rest.is_none() && played.ctx.outbox.children.is_empty());
     let bytes = perform(&mut played, &mut commands);
     (played, commands, id, bytes)
 }
@@ -40,7 +40,7 @@ fn asked(output: Output) -> (Played, Commands, u32, Vec<u8>) {
 /// One that runs.
 fn running(output: Output, pid: i32) -> (Played, Commands, u32, Vec<u8>) {
     let (mut played, mut commands, id, mut bytes) = asked(output);
-    let asked = played.ctx.children.pop().expect("the keeper is to be asked");
+    let asked = played.ctx.outbox.children.pop().expect("the keeper is to be asked");
     assert_eq!((asked.key, asked.spec.slot), (key(1), id));
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Asked { group: None, log_start: (0, 0) });
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Spawned { pid, start_ticks: 7 });
@@ -80,7 +80,7 @@ fn next_daemon(bytes: &[u8], children: &[Child]) -> (Played, Commands) {
 #[test]
 fn it_is_known_until_its_owner_was_told() {
     let (mut played, mut commands, id, mut bytes) = running(Output::Logs, NOBODY);
-    assert!(played.ctx.commands.any_hook_of(id) && played.ctx.commands.has(&owner(id)));
+    assert!(played.ctx.state.commands.any_hook_of(id) && played.ctx.state.commands.has(&owner(id)));
     assert!(commands.on_child(&mut played.ctx, key(1), ChildEvent::Exited(Ending::Code(3))));
     let (work, written) = played.written();
     bytes.extend(written);
@@ -89,8 +89,8 @@ fn it_is_known_until_its_owner_was_told() {
     assert!(matches!(work[..], [Work::Ack(acked)] if acked == key(1)), "{work:?}");
     assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::Code(3)));
     bytes.extend(played.written().1);
-    assert!(Snapshot::read(&bytes).0.commands.is_empty() && played.ctx.commands.is_empty());
-    assert_eq!(played.ctx.timers.next_ms(), None);
+    assert!(Snapshot::read(&bytes).0.commands.is_empty() && played.ctx.state.commands.is_empty());
+    assert_eq!(played.ctx.outbox.timers.next_ms(), None);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn one_that_is_called_off_in_time_never_begins() {
     commands.on_request(&mut played.ctx, Request::Run { owner: owner(id), spec: spec(id, Output::Logs) });
     commands.on_request(&mut played.ctx, Request::CallOff(owner(id)));
     perform(&mut played, &mut commands);
-    assert!(played.ctx.children.is_empty());
+    assert!(played.ctx.outbox.children.is_empty());
     assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::Cancelled));
     // There is none any more: who asks gets a report all the same.
     commands.on_request(&mut played.ctx, Request::CallOff(owner(id)));
@@ -127,17 +127,17 @@ fn one_that_takes_too_long_is_killed_and_told_when_nothing_is_left() {
     let mut child = std::process::Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
     let pid = child.id().cast_signed();
     let (mut played, mut commands, id, _) = asked(Output::Logs);
-    played.ctx.children.clear();
+    played.ctx.outbox.children.clear();
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Asked { group: None, log_start: (0, 0) });
-    assert!(played.ctx.commands.is_spawning());
+    assert!(played.ctx.state.commands.is_spawning());
     let start_ticks = ProcRef::of(pid).unwrap().start_ticks;
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Spawned { pid, start_ticks });
-    assert_eq!(played.ctx.commands.writers_of(id).len(), 1);
+    assert_eq!(played.ctx.state.commands.writers_of(id).len(), 1);
     played.pass(&mut commands, 999);
-    assert_eq!(played.ctx.timers.next_ms(), Some(played.ctx.now.mono_ms + 1));
-    assert!(played.ctx.commands.any_goes_on());
+    assert_eq!(played.ctx.outbox.timers.next_ms(), Some(played.ctx.now.mono_ms + 1));
+    assert!(played.ctx.state.commands.any_goes_on());
     played.pass(&mut commands, 1);
-    assert!(played.queued().is_empty() && !played.ctx.commands.any_goes_on());
+    assert!(played.queued().is_empty() && !played.ctx.state.commands.any_goes_on());
     let status = child.wait().unwrap();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Exited(Ending::Signal { signal: 9, core: false }));
@@ -150,14 +150,14 @@ fn of_a_check_what_is_left_is_looked_for_later() {
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Exited(Ending::Code(0)));
     let mut queued = played.queued();
     assert!(matches!(&queued[0], Input::Request(Request::EndLeftovers { leader, .. }) if leader.pid == NOBODY), "{queued:?}");
-    played.ctx.queue.extend(queued.drain(1..));
+    played.ctx.outbox.queue.extend(queued.drain(1..));
     assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::Code(0)));
 }
 
 #[test]
 fn what_nobody_wants_to_read_ends_it() {
     let (mut played, mut commands, _, _) = asked(Output::Captured);
-    let writer = played.ctx.children.pop().unwrap().out.expect("its output is wanted");
+    let writer = played.ctx.outbox.children.pop().unwrap().out.expect("its output is wanted");
     let writing = std::thread::spawn(move || rustix::io::write(&writer, &[b'x'; capture::MOST_BYTES]).map(drop));
     played.wait(&mut commands, |commands, _| commands.all.values().all(|command| command.verdict == Some(Outcome::Cancelled)));
     // Its pipe holds less than what it writes: whoever reads goes on until it is done.
@@ -168,7 +168,7 @@ fn what_nobody_wants_to_read_ends_it() {
 fn a_slot_that_is_gone_is_told_nothing() {
     let (mut played, mut commands, id, _) = running(Output::Logs, NOBODY);
     commands.on_forgotten(&mut played.ctx, id);
-    assert!(!played.ctx.commands.any_hook_of(id));
+    assert!(!played.ctx.state.commands.any_hook_of(id));
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Exited(Ending::Code(0)));
     assert_eq!(told(&mut played, &mut commands), (Owner::Nobody, Outcome::Cancelled));
 }
@@ -178,7 +178,7 @@ fn the_next_daemon_begins_what_the_keeper_does_not_know() {
     let (_, _, _, bytes) = asked(Output::Logs);
     let (mut played, mut commands) = next_daemon(&bytes, &[]);
     perform(&mut played, &mut commands);
-    assert_eq!(played.ctx.children.len(), 1);
+    assert_eq!(played.ctx.outbox.children.len(), 1);
     assert_eq!(commands.next_number(), 2);
 }
 
@@ -187,8 +187,8 @@ fn the_next_daemon_goes_on_with_what_runs_and_tells_what_ended() {
     let (_, _, _, bytes) = running(Output::Logs, NOBODY);
     let child = |ended| Child { key: key(1), pid: NOBODY, start_ticks: 7, ended };
     let (mut played, mut commands) = next_daemon(&bytes, &[child(None)]);
-    assert!(played.queued().is_empty() && played.ctx.timers.next_ms().is_some());
-    assert!(perform(&mut played, &mut commands).is_empty() && played.ctx.children.is_empty());
+    assert!(played.queued().is_empty() && played.ctx.outbox.timers.next_ms().is_some());
+    assert!(perform(&mut played, &mut commands).is_empty() && played.ctx.outbox.children.is_empty());
     let ended = Ended { ending: Ending::Code(5), usage: ostler_sys::Usage::default(), at_boot_ms: 1, at_wall_ms: 1 };
     let (mut played, mut commands) = next_daemon(&bytes, &[child(Some(ended))]);
     let (_, outcome) = told(&mut played, &mut commands);
@@ -202,7 +202,7 @@ fn the_next_daemon_goes_on_with_what_runs_and_tells_what_ended() {
 fn what_a_former_daemon_read_half_is_lost() {
     let (_, _, _, bytes) = running(Output::Captured, NOBODY);
     let (mut played, mut commands) = next_daemon(&bytes, &[Child { key: key(1), pid: NOBODY, start_ticks: 7, ended: None }]);
-    assert!(played.queued().is_empty() && played.ctx.commands.iter().all(|command| command.is_called_off));
+    assert!(played.queued().is_empty() && played.ctx.state.commands.iter().all(|command| command.is_called_off));
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Exited(Ending::Signal { signal: 9, core: false }));
     let queued = played.queued();
     assert!(queued.iter().any(|input| matches!(input, Input::Answer(Answer::CommandEnded(end)) if end.report.outcome == Outcome::Lost)));
@@ -212,11 +212,11 @@ fn what_a_former_daemon_read_half_is_lost() {
 fn another_keeper_is_asked_for_what_the_former_one_did_not_do() {
     let (mut played, mut commands, _, _) = asked(Output::Logs);
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Asked { group: None, log_start: (0, 0) });
-    played.ctx.children.clear();
+    played.ctx.outbox.children.clear();
     assert!(commands.survivors(&mut Leaders::default()).is_empty());
     commands.on_new_keeper(&mut played.ctx, &[]);
     perform(&mut played, &mut commands);
-    assert_eq!(played.ctx.children.len(), 1);
+    assert_eq!(played.ctx.outbox.children.len(), 1);
     // One that ran and is gone: nobody knows how it ended.
     let (mut played, mut commands, id, _) = running(Output::Logs, NOBODY);
     commands.on_new_keeper(&mut played.ctx, &[]);
@@ -227,11 +227,11 @@ fn another_keeper_is_asked_for_what_the_former_one_did_not_do() {
 fn another_keeper_has_what_it_was_just_asked_for() {
     let (mut played, mut commands, _, _) = asked(Output::Logs);
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Asked { group: None, log_start: (0, 0) });
-    played.ctx.children.clear();
+    played.ctx.outbox.children.clear();
     commands.on_new_keeper(&mut played.ctx, &[(key(1), ProcRef { pid: NOBODY, start_ticks: 7 })]);
     assert!(matches!(commands.all[&1].stage, Stage::Runs(leader) if leader.pid == NOBODY));
     perform(&mut played, &mut commands);
-    assert!(played.ctx.children.is_empty());
+    assert!(played.ctx.outbox.children.is_empty());
 }
 
 reacts!(Commands: on_request, on_effect, on_ready, on_timer, on_answer, on_forgotten);

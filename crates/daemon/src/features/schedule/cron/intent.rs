@@ -32,7 +32,7 @@ impl ScheduleIntent {
 impl Cron {
     /// Follows a step of an instance that has a schedule, or had one.
     pub(super) fn follow(&mut self, ctx: &mut Ctx, id: u32, intent: ScheduleIntent) {
-        let Some(slot) = ctx.slots.get(id) else { return };
+        let Some(slot) = ctx.state.slots.get(id) else { return };
         match intent {
             ScheduleIntent::On if slot.durable.instance.wanted == Wanted::Up => self.arm(ctx, id),
             ScheduleIntent::Off => self.disarm(ctx, id),
@@ -44,41 +44,41 @@ impl Cron {
 
     /// Arms the ticks of this slot, if it has any.
     pub(super) fn arm(&mut self, ctx: &mut Ctx, id: u32) {
-        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         if slot.spec().cron.is_none() || (!slot.durable.ticks.arm() && slot.durable.ticks.next_ms.is_some()) {
             return;
         }
         let (pm_id, is_seen) = (slot.durable.pm_id, slot.durable.role == Role::Serving);
         self.mark_stale();
-        ctx.slots.changed(id);
+        ctx.state.slots.changed(id);
         if is_seen {
-            ctx.log.line(format_args!("[PM2][WORKER] Registering a cron job on: {pm_id}"));
+            ctx.io.log.line(format_args!("[PM2][WORKER] Registering a cron job on: {pm_id}"));
         }
     }
 
     /// Restores the schedule of a saved slot. Where nothing was noted (PM2's list) a start switches it on. A service was just
     /// started: only a job has missed something.
     pub(super) fn resume(&mut self, ctx: &mut Ctx, id: u32, saved: Option<Ticks>) {
-        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         if slot.spec().cron.is_some() {
             let saved = saved.unwrap_or_default();
             slot.durable.ticks = if slot.spec().is_job() { saved } else { Ticks { next_ms: None, ..saved } };
             self.mark_stale();
-            ctx.slots.changed(id);
+            ctx.state.slots.changed(id);
         }
     }
 
     /// Disarms them.
     fn disarm(&mut self, ctx: &mut Ctx, id: u32) {
-        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         if !slot.durable.ticks.disarm() {
             return;
         }
         let (pm_id, is_seen) = (slot.durable.pm_id, slot.durable.role == Role::Serving);
         self.mark_stale();
-        ctx.slots.changed(id);
+        ctx.state.slots.changed(id);
         if is_seen {
-            ctx.log.line(format_args!("[PM2] Deregistering a cron job on: {pm_id}"));
+            ctx.io.log.line(format_args!("[PM2] Deregistering a cron job on: {pm_id}"));
         }
     }
 }

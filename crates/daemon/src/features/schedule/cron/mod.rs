@@ -98,7 +98,7 @@ impl Cron {
 
     pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         let id = step.id;
-        if ctx.slots.get(id).is_some_and(|slot| slot.spec().cron.is_some() || slot.durable.ticks.armed) {
+        if ctx.state.slots.get(id).is_some_and(|slot| slot.spec().cron.is_some() || slot.durable.ticks.armed) {
             self.follow(ctx, id, ScheduleIntent::of(step.event));
         }
     }
@@ -117,7 +117,7 @@ impl Cron {
     }
 
     pub(crate) fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
-        ctx.timers.set(limit_of(id), None);
+        ctx.outbox.timers.set(limit_of(id), None);
     }
 
     /// Ends an attempt of a job that takes too long.
@@ -134,7 +134,7 @@ impl Cron {
     /// Runs what is on disk now: also after the death of daemon and keeper a run is not repeated.
     pub(crate) fn on_journaled(&mut self, ctx: &mut Ctx, _events: &[Event]) {
         if std::mem::take(&mut self.has_run) {
-            ctx.state_file.hurry();
+            ctx.state.state_file.hurry();
         }
     }
 }
@@ -151,7 +151,7 @@ impl Cron {
         self.ahead_ms = ahead_ms(now);
         let mut due = Vec::new();
         let mut changed = Vec::new();
-        for slot in ctx.slots.iter_mut().filter(|slot| slot.durable.ticks.armed && which(&slot.durable.ticks, now.wall_ms)) {
+        for slot in ctx.state.slots.iter_mut().filter(|slot| slot.durable.ticks.armed && which(&slot.durable.ticks, now.wall_ms)) {
             let before = slot.durable.ticks;
             let app = Rc::clone(slot.app());
             let Some(cron) = &app.spec.cron else { continue };
@@ -160,7 +160,7 @@ impl Cron {
                 changed.push(slot.durable.id);
             }
         }
-        changed.into_iter().for_each(|id| ctx.slots.changed(id));
+        changed.into_iter().for_each(|id| ctx.state.slots.changed(id));
         self.is_stale = true;
         self.run_ticks(ctx, due);
     }
@@ -169,7 +169,7 @@ impl Cron {
     fn set_timer(&mut self, ctx: &mut Ctx) {
         let now = ctx.now;
         let (mut earliest, mut settled) = (None::<u64>, Vec::new());
-        for slot in ctx.slots.iter_mut().filter(|slot| slot.durable.ticks.armed) {
+        for slot in ctx.state.slots.iter_mut().filter(|slot| slot.durable.ticks.armed) {
             let app = Rc::clone(slot.app());
             let Some(cron) = &app.spec.cron else { continue };
             if slot.durable.ticks.next_ms.is_none() {
@@ -178,7 +178,7 @@ impl Cron {
             }
             earliest = earliest.into_iter().chain(slot.durable.ticks.next_ms).min();
         }
-        settled.into_iter().for_each(|id| ctx.slots.changed(id));
+        settled.into_iter().for_each(|id| ctx.state.slots.changed(id));
         if self.timer.is_none() {
             self.ahead_ms = ahead_ms(now);
         }
@@ -190,7 +190,7 @@ impl Cron {
             Some(timer) => timer.set(earliest),
             None => WallTimer::new().and_then(|timer| {
                 timer.set(earliest)?;
-                ctx.reactor.add(&timer, Source::Feature(Self::NAME, 0))?;
+                ctx.io.reactor.add(&timer, Source::Feature(Self::NAME, 0))?;
                 self.timer = Some(timer);
                 Ok(())
             }),
@@ -198,7 +198,7 @@ impl Cron {
         if let Err(error) = set {
             // Out of descriptors, most likely: tried again with the next event.
             self.is_stale = true;
-            ctx.log.error_once("cron", format_args!("cannot set a timer for schedules: {error}"));
+            ctx.io.log.error_once("cron", format_args!("cannot set a timer for schedules: {error}"));
         }
     }
 }

@@ -22,35 +22,35 @@ impl Cron {
         let mut restarts: BTreeMap<String, Vec<u32>> = BTreeMap::new();
         self.has_run |= !due.is_empty();
         for (id, tick) in due {
-            let Some(slot) = ctx.slots.get(id).filter(|slot| slot.durable.role == Role::Serving) else { continue };
+            let Some(slot) = ctx.state.slots.get(id).filter(|slot| slot.durable.role == Role::Serving) else { continue };
             let Some(cron) = slot.spec().cron.clone() else { continue };
             let (name, pm_id) = (slot.spec().name.clone(), slot.durable.pm_id);
-            if cron.run_on == RunOn::One && !is_first(&ctx.slots, slot) {
+            if cron.run_on == RunOn::One && !is_first(&ctx.state.slots, slot) {
                 continue;
             }
             let what = if cron.job.is_some() { "job" } else { "cron restart" };
             let pattern = &cron.pattern;
             if tick.missed {
                 let late_s = ctx.now.wall_ms.saturating_sub(tick.due_ms) / 1000;
-                ctx.log.line(format_args!("App [{name}:{pm_id}] {what} ({pattern}) was missed {late_s} s ago and is left out"));
+                ctx.io.log.line(format_args!("App [{name}:{pm_id}] {what} ({pattern}) was missed {late_s} s ago and is left out"));
                 ctx.emit(id, What::RunMissed { due_ms: tick.due_ms }, Cause::policy(PolicyName::Cron, None));
                 continue;
             }
             match cron.on_tick(&slot.durable.instance) {
                 OnTick::Start => {
-                    ctx.log.line(format_args!("App [{name}:{pm_id}] {what} ({pattern})"));
+                    ctx.io.log.line(format_args!("App [{name}:{pm_id}] {what} ({pattern})"));
                     ctx.event(id, Event::Start(origin()));
                 }
                 OnTick::Restart => {
-                    ctx.log.line(format_args!("App [{name}:{pm_id}] {what} ({pattern})"));
+                    ctx.io.log.line(format_args!("App [{name}:{pm_id}] {what} ({pattern})"));
                     restarts.entry(slot.spec().key().to_owned()).or_default().push(id);
                 }
                 OnTick::Queue => {
-                    ctx.log.line(format_args!("App [{name}:{pm_id}] {what} ({pattern}) begins when the present run has ended"));
-                    ctx.slots.queue_run(id);
+                    ctx.io.log.line(format_args!("App [{name}:{pm_id}] {what} ({pattern}) begins when the present run has ended"));
+                    ctx.state.slots.queue_run(id);
                 }
                 OnTick::Skip => {
-                    ctx.log.line(format_args!("App [{name}:{pm_id}] {what} ({pattern}) is left out, the last run is not over"));
+                    ctx.io.log.line(format_args!("App [{name}:{pm_id}] {what} ({pattern}) is left out, the last run is not over"));
                 }
             }
         }
@@ -61,17 +61,17 @@ impl Cron {
 
     /// Begins the run that waited for the end of another.
     pub(super) fn begin_queued(ctx: &mut Ctx, id: u32) {
-        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         if slot.durable.ticks.queued && matches!(slot.durable.instance.state, State::Stopped | State::Errored) {
             slot.durable.ticks.queued = false;
-            ctx.slots.changed(id);
+            ctx.state.slots.changed(id);
             ctx.event(id, Event::Start(origin()));
         }
     }
 
     /// Sets or clears the time limit of an attempt, after each step of its job.
     pub(super) fn follow_limit(ctx: &mut Ctx, id: u32) {
-        let limit = ctx.slots.get(id).and_then(|slot| {
+        let limit = ctx.state.slots.get(id).and_then(|slot| {
             let timeout_ms = slot.spec().cron.as_ref()?.job.as_ref()?.timeout_ms?;
             match slot.durable.instance.state {
                 State::Starting { since, .. } | State::Completing { since, .. } | State::Running { since, .. } => {
@@ -80,7 +80,7 @@ impl Cron {
                 _ => None,
             }
         });
-        ctx.timers.set(limit_of(id), limit);
+        ctx.outbox.timers.set(limit_of(id), limit);
     }
 }
 
@@ -93,7 +93,7 @@ fn is_first(slots: &Slots, slot: &Slot) -> bool {
 
 /// Restarts an app. Where two processes can have its ports it is reloaded, so that nobody notices; everything else is restarted, as in PM2.
 fn restart(ctx: &mut Ctx, app: String, ids: Vec<u32>) {
-    let gently = |id: &u32| ctx.slots.get(*id).is_some_and(|slot| !slot.spec().is_job() && slot.spec().shares_its_ports());
+    let gently = |id: &u32| ctx.state.slots.get(*id).is_some_and(|slot| !slot.spec().is_job() && slot.spec().shares_its_ports());
     if ids.iter().all(gently) {
         ctx.request(Request::Replace { app, ids, canary_ms: None, origin: origin(), what: "cron restart" });
     } else {
@@ -103,8 +103,8 @@ fn restart(ctx: &mut Ctx, app: String, ids: Vec<u32>) {
 
 /// Ends an attempt that has used up its time.
 pub(super) fn overrun(ctx: &mut Ctx, id: u32) {
-    let Some(slot) = ctx.slots.get(id) else { return };
+    let Some(slot) = ctx.state.slots.get(id) else { return };
     let (name, pm_id) = (slot.spec().name.clone(), slot.durable.pm_id);
-    ctx.log.error(format_args!("App [{name}:{pm_id}] job takes longer than its timeout, stopping it"));
+    ctx.io.log.error(format_args!("App [{name}:{pm_id}] job takes longer than its timeout, stopping it"));
     ctx.event(id, Event::Fail(Origin::policy(PolicyName::Timeout)));
 }

@@ -63,17 +63,17 @@ fn where_two_can_have_its_ports_it_is_replaced() {
 fn a_run_is_on_disk_before_it_begins() {
     let (mut played, mut cron, _) = running(app(CronSpec::restarts("* * * * *".into())));
     cron.on_journaled(&mut played.ctx, &[]);
-    assert_ne!(played.ctx.state_file.deadline_ms(), Some(0));
+    assert_ne!(played.ctx.state.state_file.deadline_ms(), Some(0));
     tick(&mut played, &mut cron, MINUTE_MS);
-    played.ctx.state_file.append(b"x", played.ctx.now.mono_ms);
+    played.ctx.state.state_file.append(b"x", played.ctx.now.mono_ms);
     cron.on_journaled(&mut played.ctx, &[]);
-    assert_eq!(played.ctx.state_file.deadline_ms(), Some(0));
+    assert_eq!(played.ctx.state.state_file.deadline_ms(), Some(0));
 }
 
 #[test]
 fn a_missed_run_is_an_event_and_no_run() {
     let (mut played, mut cron, _) = running(app(CronSpec::job("0 * * * *".into(), JobSpec::default())));
-    let due_ms = played.ctx.slots.iter().next().unwrap().durable.ticks.next_ms.unwrap();
+    let due_ms = played.ctx.state.slots.iter().next().unwrap().durable.ticks.next_ms.unwrap();
     played.events();
     // Nobody looked until long after.
     played.ctx.now.wall_ms = due_ms + 10 * MINUTE_MS;
@@ -94,7 +94,7 @@ fn a_users_stop_ends_it() {
 #[test]
 fn a_clock_that_was_set_settles_every_tick_anew() {
     let (mut played, mut cron, id) = running(app(CronSpec::restarts("0 3 * * *".into())));
-    let next = played.ctx.slots.get(id).unwrap().durable.ticks.next_ms.unwrap();
+    let next = played.ctx.state.slots.get(id).unwrap().durable.ticks.next_ms.unwrap();
     // To just before the tick: without a look it would come a day late.
     played.ctx.now.wall_ms = next - 1000;
     cron.on_turn(&mut played.ctx);
@@ -116,7 +116,7 @@ fn an_attempt_of_a_job_has_its_time() {
     );
     assert!(played.log().contains("job takes longer than its timeout"), "{}", played.log());
     cron.on_forgotten(&mut played.ctx, id);
-    assert_eq!(played.ctx.timers.next_ms(), None);
+    assert_eq!(played.ctx.outbox.timers.next_ms(), None);
 }
 
 #[test]
@@ -124,12 +124,12 @@ fn a_run_that_waits_begins_when_the_present_one_has_ended() {
     let spec = CronSpec { overlap: Overlap::Queue, ..CronSpec::job("* * * * *".into(), JobSpec::default()) };
     let (mut played, mut cron, id) = running(app(spec));
     assert!(tick(&mut played, &mut cron, MINUTE_MS).is_empty());
-    assert!(played.ctx.slots.get(id).unwrap().durable.ticks.queued);
-    let inc = played.ctx.slots.get(id).unwrap().durable.instance.inc;
+    assert!(played.ctx.state.slots.get(id).unwrap().durable.ticks.queued);
+    let inc = played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
     let exit = ostler_core::lifecycle::ExitReport { ending: ostler_core::lifecycle::Ending::Code(0), oom: false };
     played.dispatch(&mut cron, id, Event::Exited { inc, exit });
     played.dispatch(&mut cron, id, Event::TreeGone { inc });
-    assert!(matches!(played.ctx.slots.get(id).unwrap().durable.instance.state, State::Stopped));
+    assert!(matches!(played.ctx.state.slots.get(id).unwrap().durable.instance.state, State::Stopped));
     let asked = played.queued();
     assert!(matches!(&asked[..], [Input::Event(of, Event::Start(origin))] if *of == id && is_cron(origin)), "{asked:?}");
 }

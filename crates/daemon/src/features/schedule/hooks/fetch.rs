@@ -81,8 +81,9 @@ pub(super) fn needs_commands(slot: &Slot) -> bool {
 impl Hooks {
     /// True if a former daemon was asking commands for this process: what is before them is done. What it asked for is known from here on.
     pub(super) fn was_at_secrets(&mut self, ctx: &Ctx, id: u32, inc: u32) -> bool {
-        let Some(slot) = ctx.slots.get(id).filter(|slot| needs_commands(slot)) else { return false };
+        let Some(slot) = ctx.state.slots.get(id).filter(|slot| needs_commands(slot)) else { return false };
         let asked: BTreeSet<String> = ctx
+            .state
             .commands
             .iter()
             .filter_map(|command| match &command.owner {
@@ -99,7 +100,7 @@ impl Hooks {
 
     /// Asks for what is missing, and reports when everything is there, or will not be.
     pub(super) fn fetch(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
-        let Some(slot) = ctx.slots.get(id) else { return self.fetches.forget(id) };
+        let Some(slot) = ctx.state.slots.get(id) else { return self.fetches.forget(id) };
         if slot.durable.instance.hook() != Some((inc, Hook::PreStart)) {
             self.fetches.all.remove(&(id, inc));
             return;

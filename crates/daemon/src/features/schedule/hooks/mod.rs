@@ -46,7 +46,7 @@ impl Hooks {
             Event::Stop(_) | Event::Delete(_) | Event::StopGently(_) | Event::Retire(_) => self.call_off_on_crash(ctx, id),
             Event::HookDone { inc, .. } | Event::Unprepared { inc, .. } | Event::SpawnFailed { inc, .. } => {
                 self.add_last_lines(ctx, id, *inc);
-                ctx.slots.get(id).into_iter().for_each(|slot| self.fetches.drop_unless_spawned(slot, *inc));
+                ctx.state.slots.get(id).into_iter().for_each(|slot| self.fetches.drop_unless_spawned(slot, *inc));
             }
             _ => {}
         }
@@ -91,7 +91,7 @@ impl Hooks {
 
     /// Begins a hook that the state machine asks for.
     fn begin(&mut self, ctx: &mut Ctx, id: u32, inc: u32, hook: Hook) {
-        let Some(slot) = ctx.slots.get(id) else { return };
+        let Some(slot) = ctx.state.slots.get(id) else { return };
         let Some(described) = slot.spec().hooks.get(hook) else {
             // Its turn is for something else only, or another description came in between.
             return self.done(ctx, id, inc, hook, Outcome::Code(0));
@@ -106,7 +106,7 @@ impl Hooks {
         if hook == Hook::OnCrash {
             if self.crashed.contains_key(&id) {
                 let (name, pm_id) = (&slot.spec().name, slot.durable.pm_id);
-                return ctx.log.error(format_args!("App [{name}:{pm_id}] {hook} of the crash before still runs: not run again"));
+                return ctx.io.log.error(format_args!("App [{name}:{pm_id}] {hook} of the crash before still runs: not run again"));
             }
             self.crashed.insert(id, inc);
         }
@@ -140,7 +140,7 @@ impl Hooks {
 
     /// Dispatches the end to the state machine, unless what belongs to the same point comes first.
     fn done(&mut self, ctx: &mut Ctx, id: u32, inc: u32, hook: Hook, outcome: Outcome) {
-        let slot = ctx.slots.get(id);
+        let slot = ctx.state.slots.get(id);
         let policy = slot.and_then(|slot| slot.live.policy.hooks.pre_start);
         let goes_on = outcome.is_success() || outcome != Outcome::Cancelled && policy == Some(OnFailure::Continue);
         if hook == Hook::PreStart && goes_on && slot.is_some_and(needs_commands) {
@@ -161,25 +161,29 @@ impl Hooks {
     /// Adds what was written meanwhile to the record of a start that failed.
     fn add_last_lines(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
         let Some(last_lines) = self.last_lines.remove(&(id, inc)) else { return };
-        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         let is_its = |cause: &ExitCause| matches!(cause, ExitCause::NotStarted { .. });
         if let Some(record) = slot.durable.instance.exits.last_mut().filter(|record| record.inc == inc && is_its(&record.cause)) {
             record.last_lines = last_lines;
-            ctx.slots.changed(id);
+            ctx.state.slots.changed(id);
         }
     }
 
     /// Goes on after a restart of the daemon: nobody waits for a hook that is not there.
     fn go_on(&mut self, ctx: &mut Ctx) {
-        let crashed = ctx.commands.iter().filter_map(|command| match command.owner {
+        let crashed = ctx.state.commands.iter().filter_map(|command| match command.owner {
             Owner::Hook { slot, inc, hook: Hook::OnCrash } => Some((slot, inc)),
             _ => None,
         });
         self.crashed.extend(crashed);
-        let waiting: Vec<(u32, u32, Hook)> =
-            ctx.slots.iter().filter_map(|slot| slot.durable.instance.hook().map(|(inc, hook)| (slot.durable.id, inc, hook))).collect();
+        let waiting: Vec<(u32, u32, Hook)> = ctx
+            .state
+            .slots
+            .iter()
+            .filter_map(|slot| slot.durable.instance.hook().map(|(inc, hook)| (slot.durable.id, inc, hook)))
+            .collect();
         for (id, inc, hook) in waiting {
-            if ctx.commands.has(&Owner::Hook { slot: id, inc, hook }) {
+            if ctx.state.commands.has(&Owner::Hook { slot: id, inc, hook }) {
                 continue;
             }
             if hook == Hook::PreStart && self.was_at_secrets(ctx, id, inc) {
@@ -196,9 +200,9 @@ fn log_failure(ctx: &mut Ctx, id: u32, hook: Hook, outcome: &Outcome) {
     if outcome.is_success() || *outcome == Outcome::Cancelled {
         return;
     }
-    let Some(slot) = ctx.slots.get(id) else { return };
+    let Some(slot) = ctx.state.slots.get(id) else { return };
     let (name, pm_id) = (&slot.spec().name, slot.durable.pm_id);
-    ctx.log.error(format_args!("App [{name}:{pm_id}] {hook} {outcome}"));
+    ctx.io.log.error(format_args!("App [{name}:{pm_id}] {hook} {outcome}"));
 }
 
 /// Variables of a hook about the instance that it runs for.

@@ -77,7 +77,7 @@ fn dispatch_one(played: &mut Played, hooks: &mut Hooks, id: u32) -> Event {
 }
 
 fn state(played: &Played, id: u32) -> &State {
-    &played.ctx.slots.get(id).unwrap().durable.instance.state
+    &played.ctx.state.slots.get(id).unwrap().durable.instance.state
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_start_that_its_hook_prevented_shows_what_it_wrote() {
     let owner = asked(&mut played).run.remove(0);
     ends(&mut played, &mut hooks, &owner, Outcome::Code(1), b"");
     dispatch_one(&mut played, &mut hooks, id);
-    let exits = &played.ctx.slots.get(id).unwrap().durable.instance.exits;
+    let exits = &played.ctx.state.slots.get(id).unwrap().durable.instance.exits;
     assert_eq!(exits.last().unwrap().last_lines, ["why"]);
     assert!(hooks.last_lines.is_empty());
 }
@@ -119,7 +119,7 @@ fn a_start_that_is_called_off_calls_off_its_hook() {
 fn a_hook_of_a_crash_runs_alone_and_ends_with_the_app() {
     let (mut played, mut hooks, id) = played(with(Hook::OnCrash));
     let crash = |played: &mut Played, hooks: &mut Hooks| {
-        let inc = played.ctx.slots.get(id).unwrap().durable.instance.inc;
+        let inc = played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
         let ending = ostler_core::lifecycle::Ending::Code(1);
         played.dispatch(hooks, id, Event::Exited { inc, exit: ExitReport { ending, oom: false } });
         played.dispatch(hooks, id, Event::TreeGone { inc });
@@ -152,7 +152,7 @@ fn secrets_are_asked_for_some_at_a_time_and_reach_the_process_once() {
             let lost = run.remove(0);
             ends(&mut played, &mut hooks, &lost, Outcome::Lost, b"v4l");
         }
-        if let [Input::Event(..)] = played.ctx.queue.make_contiguous() {
+        if let [Input::Event(..)] = played.ctx.outbox.queue.make_contiguous() {
             break;
         }
         run.extend(asked(&mut played).run);
@@ -182,7 +182,7 @@ fn one_secret_that_cannot_be_had_ends_the_start() {
     let event = dispatch_one(&mut played, &mut hooks, id);
     let why = "secret S01: its command exited with code 4";
     assert!(matches!(&event, Event::Unprepared { inc: 1, why: told } if told == why), "{event:?}");
-    assert_eq!(played.ctx.slots.get(id).unwrap().durable.instance.exits.last().unwrap().last_lines, ["why"]);
+    assert_eq!(played.ctx.state.slots.get(id).unwrap().durable.instance.exits.last().unwrap().last_lines, ["why"]);
     assert_eq!(hooks_values(&hooks), 0);
 }
 
@@ -233,7 +233,7 @@ fn after_a_restart_what_runs_is_waited_for() {
     let run = asked(&mut played).run;
     let spec = CommandSpec { slot: id, command: Command::shell("true"), vars: IndexMap::new(), timeout_ms: 1, output: Output::Captured };
     for (number, owner) in (1..).zip(&run) {
-        played.ctx.commands.add(number, owner.clone(), &spec, "mark");
+        played.ctx.state.commands.add(number, owner.clone(), &spec, "mark");
     }
     let mut next = Hooks::default();
     next.on_boot(&mut played.ctx);

@@ -101,7 +101,7 @@ impl Channels {
 impl Reading {
     /// Takes a line. Whatever an app sends, null and nonsense included, is a value or nothing; it never harms anybody else.
     fn take(&mut self, ctx: &mut Ctx, line: &[u8]) {
-        let Some(slot) = ctx.slots.get_mut(self.id) else { return };
+        let Some(slot) = ctx.state.slots.get_mut(self.id) else { return };
         if let Some(answer) = cluster::answer(line)
             && slot.live.worker.own_mut().is_some_and(|worker| worker.take(answer))
         {
@@ -109,7 +109,7 @@ impl Reading {
             self.bytes = self.bytes.saturating_sub(line.len());
             if !self.has_answers && !slot.live.worker.answered.is_empty() {
                 self.has_answers = true;
-                ctx.queue.push_back(Input::Capacity(self.id));
+                ctx.outbox.queue.push_back(Input::Capacity(self.id));
             }
             return;
         }
@@ -124,43 +124,43 @@ impl Reading {
         // Bun marks Node's own messages with this byte.
         let line = line.strip_prefix(b"\x02").unwrap_or(line);
         if let Ok(value) = serde_json::from_slice(line) {
-            ctx.queue.push_back(Input::Message(self.id, self.inc, classify(value)));
+            ctx.outbox.queue.push_back(Input::Message(self.id, self.inc, classify(value)));
         }
     }
 
     /// Decides what becomes of the channel when all lines are taken.
     fn settle(&self, ctx: &mut Ctx) {
         let (id, now_ms) = (self.id, self.now_ms);
-        let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) else { return };
+        let Some(ipc) = ctx.state.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) else { return };
         if !self.remembers {
             // Nothing that the next daemon would have to know.
             ipc.consume();
         }
         ipc.budget.read(self.bytes, self.lines, now_ms);
         if let Some(until_ms) = ipc.budget.take_wait() {
-            ipc.mute(&ctx.reactor, until_ms);
-            ctx.timers.set(Channels::unmuting(id), Some(until_ms));
+            ipc.mute(&ctx.io.reactor, until_ms);
+            ctx.outbox.timers.set(Channels::unmuting(id), Some(until_ms));
             ctx.complain(id, Topic::Rate, format_args!("sends more than is read of its channel: what it sends has to wait"));
         }
     }
 }
 
 fn channel(ctx: &mut Ctx, id: u32) -> Option<&mut Ipc> {
-    ctx.slots.get_mut(id)?.live.ipc.as_deref_mut()
+    ctx.state.slots.get_mut(id)?.live.ipc.as_deref_mut()
 }
 
 /// Ends the channel: the app's end is closed, nothing more comes. Usually the process is about to end: the keeper's copy is dropped then, so that nothing
 /// delays its next start.
 fn end(ctx: &mut Ctx, id: u32) {
-    if let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) {
-        ipc.end(&ctx.reactor);
+    if let Some(ipc) = ctx.state.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) {
+        ipc.end(&ctx.io.reactor);
     }
-    ctx.queue.push_back(Input::ChannelEnded(id));
+    ctx.outbox.queue.push_back(Input::ChannelEnded(id));
 }
 
 /// Keeps what an app sends about itself, for lists, within its budget. It is not journaled: its size is the app's to choose.
 fn keep(ctx: &mut Ctx, id: u32, message: &Message) {
-    let Some(slot) = ctx.slots.get_mut(id) else { return };
+    let Some(slot) = ctx.state.slots.get_mut(id) else { return };
     let Some(ipc) = slot.live.ipc.as_mut() else { return };
     let axm = &mut *slot.live.axm;
     let mut kept = ipc.kept.take().unwrap_or_else(|| kept::of(axm));
@@ -191,23 +191,23 @@ fn number(spec: &AppSpec, proof: Option<&ReadyBy>) -> i32 {
 
 /// Closes the channel of a slot: nobody holds it any more.
 fn close(ctx: &mut Ctx, id: u32) {
-    if let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.live.ipc.take()) {
-        ctx.keeper.drop_held(&ipc.held_name());
-        ipc.close(&ctx.reactor);
+    if let Some(ipc) = ctx.state.slots.get_mut(id).and_then(|slot| slot.live.ipc.take()) {
+        ctx.io.keeper.drop_held(&ipc.held_name());
+        ipc.close(&ctx.io.reactor);
     }
 }
 
 impl Channels {
     pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
-        let Some(slot) = ctx.slots.get_mut(id) else { return Ok(()) };
+        let Some(slot) = ctx.state.slots.get_mut(id) else { return Ok(()) };
         let (key, number) = (slot.key(inc), number(slot.spec(), slot.live.proof.as_deref()));
         let (ours, theirs) = pair()?;
         // Before the process is asked for: one that begins while we are killed is to find its channel whole.
-        ctx.keeper.hold(&held_name(key), ours.as_fd());
+        ctx.io.keeper.hold(&held_name(key), ours.as_fd());
         if let Some(former) = slot.live.ipc.take() {
-            former.close(&ctx.reactor);
+            former.close(&ctx.io.reactor);
         }
-        slot.live.ipc = Ipc::open(ours, id, key, &ctx.reactor).map(Box::new);
+        slot.live.ipc = Ipc::open(ours, id, key, &ctx.io.reactor).map(Box::new);
         beside.fds.push((theirs, number));
         beside.vars.push(("NODE_CHANNEL_FD", number.to_string()));
         beside.vars.push(("NODE_CHANNEL_SERIALIZATION_MODE", "json".into()));
@@ -215,15 +215,15 @@ impl Channels {
     }
 
     pub(crate) fn held<'a>(&'a self, ctx: &'a Ctx) -> Vec<(String, BorrowedFd<'a>)> {
-        ctx.slots.iter().filter_map(|slot| slot.live.ipc.as_ref()).map(|ipc| (ipc.held_name(), ipc.as_fd())).collect()
+        ctx.state.slots.iter().filter_map(|slot| slot.live.ipc.as_ref()).map(|ipc| (ipc.held_name(), ipc.as_fd())).collect()
     }
 
     pub(crate) fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         let Some(key) = key_of(name) else { return Some(fd) };
         let (id, inc) = split_key(key);
-        match ctx.slots.get_mut(id).filter(|slot| slot.durable.instance.inc == inc) {
-            Some(slot) => slot.live.ipc = Ipc::open(fd, id, key, &ctx.reactor).map(Box::new),
-            None => ctx.keeper.drop_held(name),
+        match ctx.state.slots.get_mut(id).filter(|slot| slot.durable.instance.inc == inc) {
+            Some(slot) => slot.live.ipc = Ipc::open(fd, id, key, &ctx.io.reactor).map(Box::new),
+            None => ctx.io.keeper.drop_held(name),
         }
         None
     }
@@ -237,10 +237,10 @@ impl Channels {
     /// A channel is readable, or has room again.
     pub(crate) fn on_ready(&mut self, ctx: &mut Ctx, key: u64, writable: bool) {
         let id = key as u32;
-        let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) else { return };
+        let Some(ipc) = ctx.state.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) else { return };
         if writable {
-            ipc.drain(&ctx.reactor);
-            ctx.queue.push_back(Input::Capacity(id));
+            ipc.drain(&ctx.io.reactor);
+            ctx.outbox.queue.push_back(Input::Capacity(id));
         }
         self.read(ctx, id);
     }
@@ -248,8 +248,8 @@ impl Channels {
     /// A channel that too much was read of is looked at again.
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         let (id, now_ms) = (key as u32, ctx.now.mono_ms);
-        let Some(ipc) = ctx.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) else { return };
-        if !ipc.unmute(&ctx.reactor, now_ms) {
+        let Some(ipc) = ctx.state.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) else { return };
+        if !ipc.unmute(&ctx.io.reactor, now_ms) {
             end(ctx, id);
         }
     }
@@ -265,7 +265,7 @@ impl Channels {
         match message {
             Message::Metrics(_) | Message::Action(_) | Message::Options(_) => keep(ctx, id, message),
             Message::NodeVersion(version) if version.len() <= MAX_VERSION_BYTES => {
-                if let Some(slot) = ctx.slots.get_mut(id) {
+                if let Some(slot) = ctx.state.slots.get_mut(id) {
                     slot.durable.learned.node_version = Some(version.clone());
                 }
             }
@@ -280,8 +280,8 @@ impl Channels {
 
     /// Drops its channel with the process, and what it sent about itself.
     pub(crate) fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
-        ctx.timers.set(Self::unmuting(id), None);
-        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        ctx.outbox.timers.set(Self::unmuting(id), None);
+        let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         if let Some(axm) = slot.live.axm.own_mut() {
             axm.monitor.clear();
             axm.actions.clear();
@@ -290,6 +290,6 @@ impl Channels {
     }
 
     pub(crate) fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
-        ctx.timers.set(Self::unmuting(id), None);
+        ctx.outbox.timers.set(Self::unmuting(id), None);
     }
 }

@@ -28,8 +28,8 @@ impl App {
         let mut played = Played::new(&[Channels::NAME]);
         let id = played.instance(AppSpec { name: "api".into(), script: "/bin/true".into(), ..AppSpec::default() });
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let slot = played.ctx.slots.get_mut(id).unwrap();
-        slot.live.ipc = Ipc::open(ours.into(), id, slot.key(INC), &played.ctx.reactor).map(Box::new);
+        let slot = played.ctx.state.slots.get_mut(id).unwrap();
+        slot.live.ipc = Ipc::open(ours.into(), id, slot.key(INC), &played.ctx.io.reactor).map(Box::new);
         Self { played, channels: Channels::default(), id, theirs }
     }
 
@@ -50,12 +50,12 @@ impl App {
 
     /// Bytes that a next daemon would find.
     fn left(&self) -> usize {
-        let ipc = self.played.ctx.slots.get(self.id).unwrap().live.ipc.as_ref().unwrap();
+        let ipc = self.played.ctx.state.slots.get(self.id).unwrap().live.ipc.as_ref().unwrap();
         usize::try_from(rustix::io::ioctl_fionread(ipc.as_fd()).unwrap()).unwrap()
     }
 
     fn worker(&mut self) -> &mut DefaultBox<Worker> {
-        &mut self.played.ctx.slots.get_mut(self.id).unwrap().live.worker
+        &mut self.played.ctx.state.slots.get_mut(self.id).unwrap().live.worker
     }
 }
 
@@ -109,7 +109,7 @@ fn who_says_too_much_waits() {
     let line = "{\"cmd\":\"NODE_X\"}\n";
     let key = Channels::unmuting(app.id);
     let (mut said, mut looks) = (0, 0);
-    while app.played.ctx.timers.get(key).is_none() {
+    while app.played.ctx.outbox.timers.get(key).is_none() {
         app.write(&line.repeat(500));
         said += app.look().len();
         looks += 1;
@@ -118,12 +118,12 @@ fn who_says_too_much_waits() {
     assert_eq!(said as u64, INTERNAL.burst + 500, "what was read is heard, whoever waits for an answer gets it");
     assert!(app.played.log().contains("sends more than is read of its channel"));
     app.write(line);
-    assert!(app.played.ctx.reactor.wait(Some(std::time::Duration::ZERO)).unwrap().is_empty(), "nobody looks");
+    assert!(app.played.ctx.io.reactor.wait(Some(std::time::Duration::ZERO)).unwrap().is_empty(), "nobody looks");
     let Played { ctx, .. } = &app.played;
-    let wait_ms = ctx.timers.get(key).unwrap() - ctx.now.mono_ms;
+    let wait_ms = ctx.outbox.timers.get(key).unwrap() - ctx.now.mono_ms;
     assert_eq!(wait_ms, 500);
     app.played.pass(&mut app.channels, wait_ms);
-    assert_eq!(app.played.ctx.reactor.wait(Some(std::time::Duration::ZERO)).unwrap().len(), 1, "until its time has come");
+    assert_eq!(app.played.ctx.io.reactor.wait(Some(std::time::Duration::ZERO)).unwrap().len(), 1, "until its time has come");
     assert_eq!(app.messages().len(), 1);
 }
 
@@ -136,14 +136,14 @@ fn the_last_words_come_before_the_end() {
     app.theirs = UnixStream::pair().unwrap().0;
     let mut said = Vec::new();
     while app.channels.on_end(&mut app.played.ctx, app.id) {
-        assert!(!app.played.ctx.queue.is_empty());
+        assert!(!app.played.ctx.outbox.queue.is_empty());
         said.extend(app.played.queued());
     }
     // Of what is not Node's own so much is taken at once.
     assert_eq!(said.len() as u64, MESSAGES.burst);
     assert!(matches!(app.played.queued()[..], [Input::ChannelEnded(_)]));
     app.channels.on_process_gone(&mut app.played.ctx, app.id, INC);
-    assert!(app.played.ctx.slots.get(app.id).unwrap().live.ipc.is_none());
+    assert!(app.played.ctx.state.slots.get(app.id).unwrap().live.ipc.is_none());
     assert!(!app.channels.on_end(&mut app.played.ctx, app.id));
 }
 
@@ -169,7 +169,7 @@ fn what_an_app_says_of_itself_goes_with_its_process() {
     for message in app.messages() {
         app.channels.on_message(&mut app.played.ctx, app.id, INC, &message);
     }
-    let says = |app: &App| app.played.ctx.slots.get(app.id).map(|slot| (slot.live.axm.monitor.len(), slot.live.axm.actions.len()));
+    let says = |app: &App| app.played.ctx.state.slots.get(app.id).map(|slot| (slot.live.axm.monitor.len(), slot.live.axm.actions.len()));
     assert_eq!(says(&app), Some((1, 1)));
     app.channels.on_process_gone(&mut app.played.ctx, app.id, INC);
     assert_eq!(says(&app), Some((0, 0)));
@@ -205,7 +205,7 @@ fn the_channel_is_behind_what_others_need() {
 fn a_process_gets_its_end_and_the_next_one_another() {
     let mut app = App::new();
     let (id, channels) = (app.id, &mut app.channels);
-    let key = |played: &Played| played.ctx.slots.get(id).unwrap().live.ipc.as_ref().map(|ipc| split_key(ipc.key()).1);
+    let key = |played: &Played| played.ctx.state.slots.get(id).unwrap().live.ipc.as_ref().map(|ipc| split_key(ipc.key()).1);
     let mut beside = Beside::default();
     channels.on_prepare(&mut app.played.ctx, id, INC + 1, &mut beside).unwrap();
     assert_eq!((beside.fds.len(), beside.fds[0].1, key(&app.played)), (1, 3, Some(INC + 1)));
@@ -221,7 +221,7 @@ fn a_process_gets_its_end_and_the_next_one_another() {
 #[test]
 fn a_new_keeper_gets_the_channels_there_are() {
     let mut app = App::new();
-    let key = app.played.ctx.slots.get(app.id).unwrap().key(INC);
+    let key = app.played.ctx.state.slots.get(app.id).unwrap().key(INC);
     let names = |app: &App| app.channels.held(&app.played.ctx).into_iter().map(|(name, _)| name).collect::<Vec<String>>();
     assert_eq!(names(&app), [held_name(key)]);
     app.channels.on_process_gone(&mut app.played.ctx, app.id, INC);
@@ -232,13 +232,13 @@ fn a_new_keeper_gets_the_channels_there_are() {
 fn what_the_keeper_held_is_read_again_if_its_process_is_the_newest() {
     let mut app = App::new();
     let (id, held) = (app.id, |key: u64| (held_name(key), UnixStream::pair().unwrap().0.into()));
-    let slot = app.played.ctx.slots.get_mut(id).unwrap();
+    let slot = app.played.ctx.state.slots.get_mut(id).unwrap();
     (slot.live.ipc, slot.durable.instance.inc) = (None, INC);
     let (present, former) = (slot.key(INC), slot.key(INC - 1));
     for key in [former, present] {
         let (name, fd): (String, OwnedFd) = held(key);
         assert!(app.channels.take_back(&mut app.played.ctx, &name, fd).is_none());
-        assert_eq!(app.played.ctx.slots.get(id).unwrap().live.ipc.is_some(), key == present);
+        assert_eq!(app.played.ctx.state.slots.get(id).unwrap().live.ipc.is_some(), key == present);
     }
     let (_, fd): (String, OwnedFd) = held(1);
     assert!(app.channels.take_back(&mut app.played.ctx, "listen:3000", fd).is_some(), "of somebody else");

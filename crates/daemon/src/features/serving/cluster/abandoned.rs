@@ -27,7 +27,7 @@ impl Cluster {
         let due: Vec<String> = self.checks.iter().filter(|(_, at)| **at <= now_ms).map(|(app, _)| app.clone()).collect();
         for app in due {
             self.checks.remove(&app);
-            let processes = ctx.slots.iter().filter(|slot| slot.spec().key() == app && slot.durable.instance.wanted == Wanted::Up);
+            let processes = ctx.state.slots.iter().filter(|slot| slot.spec().key() == app && slot.durable.instance.wanted == Wanted::Up);
             let settled = { processes }.all(|slot| {
                 matches!(slot.durable.instance.state, State::Running { .. })
                     && !(slot.durable.listening.is_empty() && slot.durable.served.is_empty())
@@ -36,7 +36,8 @@ impl Cluster {
                 // The next one that listens or ends asks again.
                 continue;
             }
-            let Some(spec) = ctx.slots.iter().find(|slot| slot.spec().key() == app).map(|slot| std::rc::Rc::clone(&slot.app().spec)) else {
+            let Some(spec) = ctx.state.slots.iter().find(|slot| slot.spec().key() == app).map(|slot| std::rc::Rc::clone(&slot.app().spec))
+            else {
                 continue;
             };
             for id in self.listeners.used_by(&app) {
@@ -49,11 +50,11 @@ impl Cluster {
     }
 
     fn set_check_timer(&self, ctx: &mut Ctx) {
-        ctx.timers.set(Self::CHECKS, self.checks.values().copied().min());
+        ctx.outbox.timers.set(Self::CHECKS, self.checks.values().copied().min());
     }
 
     fn is_held(&self, ctx: &Ctx, id: u32, app: &str) -> bool {
         let Some(key) = self.listeners.get(id).and_then(super::Listener::key) else { return false };
-        ctx.slots.iter().any(|slot| slot.spec().key() == app && slot.has_listener(key))
+        ctx.state.slots.iter().any(|slot| slot.spec().key() == app && slot.has_listener(key))
     }
 }

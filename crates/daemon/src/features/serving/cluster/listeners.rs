@@ -143,10 +143,10 @@ impl Listeners {
         for (name, fd) in held {
             // Of a daemon that closed it, and died before the keeper heard of that.
             if has_stopped(&fd) {
-                ctx.keeper.drop_held(&name);
+                ctx.io.keeper.drop_held(&name);
             } else if let Some((app, key)) = split_name(&name) {
                 let (fd, message) = (Rc::new(fd), begin_connection(key));
-                ctx.listening.add(app, &name, Rc::clone(&fd));
+                ctx.state.listening.add(app, &name, Rc::clone(&fd));
                 self.insert(name, fd, message);
             } else if let Some((position, index, listener)) = split_shard_name(&name) {
                 shards.push((listener, position, index, fd));
@@ -208,15 +208,15 @@ impl Listeners {
     /// A new socket of an app.
     pub(super) fn add(&mut self, ctx: &mut Ctx, app: &str, key: &str, fd: Rc<OwnedFd>) -> u32 {
         let name = held_name(app, key);
-        ctx.keeper.hold_now(&name, fd.as_fd());
-        ctx.listening.add(app, &name, Rc::clone(&fd));
+        ctx.io.keeper.hold_now(&name, fd.as_fd());
+        ctx.state.listening.add(app, &name, Rc::clone(&fd));
         self.insert(name, fd, begin_connection(key))
     }
 
     /// Another socket of the same port, for the instances of this number.
     pub(super) fn add_shard(&mut self, ctx: &mut Ctx, id: u32, index: u32, fd: Rc<OwnedFd>) {
         let Some(listener) = self.all.get_mut(&id) else { return };
-        ctx.keeper.hold(&shard_name(listener.shards.len(), index, &listener.name), fd.as_fd());
+        ctx.io.keeper.hold(&shard_name(listener.shards.len(), index, &listener.name), fd.as_fd());
         listener.shards.push(Shard { index, fd, active: false });
     }
 
@@ -256,7 +256,7 @@ impl Listeners {
             && let Some(value) = said.filter(|value| !value.is_null())
             && let Some(fd) = in_memory(value)
         {
-            ctx.keeper.hold(&data_name(&listener.name), fd.as_fd());
+            ctx.io.keeper.hold(&data_name(&listener.name), fd.as_fd());
             listener.data = Some((value.clone(), fd));
         }
         listener.data.as_ref().map_or(Value::Null, |(value, _)| value.clone())
@@ -267,18 +267,18 @@ impl Listeners {
         let Some(listener) = self.all.remove(&id) else { return };
         self.by_name.remove(&listener.name);
         if let Some((app, _)) = split_name(&listener.name) {
-            ctx.listening.remove(app, &listener.name);
+            ctx.state.listening.remove(app, &listener.name);
         }
         self.dirty.remove(&id);
-        ctx.timers.set(wake(id), None);
-        listener.watched.iter().for_each(|fd| ctx.reactor.remove(fd));
+        ctx.outbox.timers.set(wake(id), None);
+        listener.watched.iter().for_each(|fd| ctx.io.reactor.remove(fd));
         // Whoever is told that the app was stopped finds its port closed.
         stop_listening(&listener.fd);
         listener.shards.iter().for_each(|shard| stop_listening(&shard.fd));
-        ctx.keeper.drop_held(&listener.name);
-        listener.shard_names().for_each(|name| ctx.keeper.drop_held(&name));
+        ctx.io.keeper.drop_held(&listener.name);
+        listener.shard_names().for_each(|name| ctx.io.keeper.drop_held(&name));
         if listener.data.is_some() {
-            ctx.keeper.drop_held(&data_name(&listener.name));
+            ctx.io.keeper.drop_held(&data_name(&listener.name));
         }
         if let Some((key, rights)) = listener.key().zip(rights) {
             super::listen::remove_file(key, &listener.fd, rights);
@@ -328,15 +328,15 @@ impl Listeners {
         };
         let former = held(listener);
         self.by_name.remove(&listener.name);
-        ctx.listening.remove(app, &listener.name);
+        ctx.state.listening.remove(app, &listener.name);
         listener.name = held_name(heir, &key);
-        ctx.listening.add(heir, &listener.name, Rc::clone(&listener.fd));
+        ctx.state.listening.add(heir, &listener.name, Rc::clone(&listener.fd));
         self.by_name.insert(listener.name.clone(), id);
         let data = listener.data.as_ref().map(|(_, fd)| fd.as_fd());
         let fds = std::iter::once(listener.fd.as_fd()).chain(listener.shards.iter().map(|shard| shard.fd.as_fd())).chain(data);
         // In this order something is held at any time.
-        held(listener).iter().zip(fds).for_each(|(name, fd)| ctx.keeper.hold(name, fd));
-        former.iter().for_each(|name| ctx.keeper.drop_held(name));
+        held(listener).iter().zip(fds).for_each(|(name, fd)| ctx.io.keeper.hold(name, fd));
+        former.iter().for_each(|name| ctx.io.keeper.drop_held(name));
     }
 
     /// Has it looked at in this turn.
@@ -356,13 +356,13 @@ impl Listeners {
             if matches!(rest, Rest::Watch | Rest::WatchUntil(_)) { listener.sources().cloned().collect() } else { Vec::new() };
         let same = watch.len() == listener.watched.len() && watch.iter().zip(&listener.watched).all(|(new, old)| Rc::ptr_eq(new, old));
         if !same {
-            listener.watched.iter().for_each(|fd| ctx.reactor.remove(fd));
+            listener.watched.iter().for_each(|fd| ctx.io.reactor.remove(fd));
             let source = Source::Feature(Cluster::NAME, u64::from(id));
-            listener.watched = watch.into_iter().filter(|fd| ctx.reactor.add(fd, source).is_ok()).collect();
+            listener.watched = watch.into_iter().filter(|fd| ctx.io.reactor.add(fd, source).is_ok()).collect();
         }
         let wake_ms = if let Rest::Until(at) | Rest::WatchUntil(at) = rest { Some(at) } else { None };
         if wake_ms != std::mem::replace(&mut listener.wake_ms, wake_ms) {
-            ctx.timers.set(wake(id), wake_ms);
+            ctx.outbox.timers.set(wake(id), wake_ms);
         }
     }
 

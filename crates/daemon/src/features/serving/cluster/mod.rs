@@ -77,7 +77,7 @@ impl Cluster {
         match message.get("act").and_then(Value::as_str) {
             Some("queryServer") => self.query_server(ctx, id, message),
             Some("listening") => {
-                let Some(slot) = ctx.slots.get(id) else { return };
+                let Some(slot) = ctx.state.slots.get(id) else { return };
                 let app = Rc::clone(slot.app());
                 self.look_for_abandoned(ctx, app.spec.key());
             }
@@ -88,7 +88,7 @@ impl Cluster {
     }
 
     fn query_server(&mut self, ctx: &mut Ctx, id: u32, message: &Map<String, Value>) {
-        let Some(slot) = ctx.slots.get(id) else { return };
+        let Some(slot) = ctx.state.slots.get(id) else { return };
         let app = Rc::clone(slot.app());
         let mut query = Query::parse(message);
         query.rights = refused::rights_for(slot, &query);
@@ -134,7 +134,7 @@ impl Cluster {
 
     /// The way in which a worker gets the connections of a listener.
     fn way(&mut self, ctx: &mut Ctx, id: u32, listener: u32, query: &Query) -> Option<Way> {
-        let slot = ctx.slots.get(id)?;
+        let slot = ctx.state.slots.get(id)?;
         let (spec, index) = (Rc::clone(&slot.app().spec), slot.durable.index);
         let known = self.listeners.get(listener)?;
         if !known.shards.is_empty() {
@@ -147,9 +147,9 @@ impl Cluster {
 
     /// Makes this worker a part of that listener.
     fn serve(&mut self, ctx: &mut Ctx, id: u32, listener: u32, key: String, way: Way) {
-        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         if slot.never_listened() {
-            ctx.queue.push_back(Input::Listens(id));
+            ctx.outbox.queue.push_back(Input::Listens(id));
         }
         slot.durable.listening.retain(|known| *known != key);
         slot.durable.served.retain(|known| *known != key);
@@ -161,13 +161,13 @@ impl Cluster {
             }
         }
         slot.live.worker.served_by.push(listener);
-        ctx.slots.changed(id);
+        ctx.state.slots.changed(id);
         self.join(ctx, id, listener);
     }
 
     /// Hands connections to this worker from now on, if the listener has any to hand over.
     fn join(&mut self, ctx: &Ctx, id: u32, listener: u32) {
-        let Some(slot) = ctx.slots.get(id) else { return };
+        let Some(slot) = ctx.state.slots.get(id) else { return };
         let Some(known) = self.listeners.get_mut(listener) else { return };
         if !known.shards.is_empty() || slot.durable.served.iter().any(|key| known.key() == Some(key)) {
             known.turns.join(id);
@@ -177,21 +177,21 @@ impl Cluster {
 
     /// Handles a server that the app closed.
     fn server_closed(&mut self, ctx: &mut Ctx, id: u32, key: &str) {
-        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         slot.durable.listening.retain(|open| open != key);
         slot.durable.served.retain(|open| open != key);
         let routed = routes_to(slot);
         let app = Rc::clone(slot.app());
-        ctx.slots.changed(id);
+        ctx.state.slots.changed(id);
         let Some(listener) = self.listener_of(ctx, &app.spec, key) else { return };
-        if let Some(slot) = ctx.slots.get_mut(id) {
+        if let Some(slot) = ctx.state.slots.get_mut(id) {
             slot.live.worker.served_by.retain(|served| *served != listener);
         }
         if let Some(listener) = self.listeners.get_mut(listener) {
             listener.turns.leave(id);
         }
         // A worker on its way out closes everything; the next one wants it again. Otherwise the app means it.
-        let held = ctx.slots.iter().any(|slot| slot.spec().key() == app.spec.name && slot.has_listener(key));
+        let held = ctx.state.slots.iter().any(|slot| slot.spec().key() == app.spec.name && slot.has_listener(key));
         if routed && !held {
             self.leave_listener(ctx, listener, &app.spec);
         } else {
@@ -210,14 +210,14 @@ impl Cluster {
         }
         let opened = match query.fd {
             // A number of the worker's: one of the app's own sockets.
-            Some(number) => ctx.listening.copy_for_worker(spec, number).ok_or(Errno::BADF),
+            Some(number) => ctx.state.listening.copy_for_worker(spec, number).ok_or(Errno::BADF),
             None if spec.scheduling == Scheduling::Reuseport && query.is_tcp() && !spec.runs_in_deno() => {
                 match self.open_shards(ctx, app, key, query) {
                     Ok(listener) => return Ok(listener),
                     Err(errno) => Err(errno),
                 }
             }
-            None => query.open(spec.limits.umask.unwrap_or(ctx.originals.umask)),
+            None => query.open(spec.limits.umask.unwrap_or(ctx.io.originals.umask)),
         };
         let socket = opened.or_else(|errno| match errno {
             // What its user may not have, but was declared: that is open.
@@ -231,7 +231,7 @@ impl Cluster {
     /// After a restart of the daemon: the former one may have died before it closed what nobody wants any more.
     fn close_unused(&mut self, ctx: &mut Ctx) {
         for app in self.listeners.apps() {
-            let spec = ctx.slots.iter().find(|slot| slot.spec().key() == app).map(|slot| Rc::clone(&slot.app().spec));
+            let spec = ctx.state.slots.iter().find(|slot| slot.spec().key() == app).map(|slot| Rc::clone(&slot.app().spec));
             match spec {
                 Some(spec) => self.close_listeners_of(ctx, &spec),
                 None => self.listeners.used_by(&app).into_iter().for_each(|id| self.listeners.close(ctx, id, None)),
@@ -253,11 +253,11 @@ impl Cluster {
 /// Numbers a cluster worker; no other one ever had its number. Journaled with the step: a daemon that did not live to see the process must not
 /// leave its number to another one.
 fn number_worker(ctx: &mut Ctx, id: u32) {
-    if ctx.slots.get(id).is_none_or(|slot| slot.spec().mode != ExecMode::Cluster) {
+    if ctx.state.slots.get(id).is_none_or(|slot| slot.spec().mode != ExecMode::Cluster) {
         return;
     }
-    let number = ctx.slots.next_worker_id();
-    if let Some(slot) = ctx.slots.get_mut(id) {
+    let number = ctx.state.slots.next_worker_id();
+    if let Some(slot) = ctx.state.slots.get_mut(id) {
         slot.durable.worker_id = number;
     }
 }
@@ -285,7 +285,7 @@ impl Cluster {
         if message.get("cmd").and_then(Value::as_str) != Some("NODE_CLUSTER") {
             return;
         }
-        if ctx.slots.get(id).is_some_and(|slot| slot.spec().has_workers()) {
+        if ctx.state.slots.get(id).is_some_and(|slot| slot.spec().has_workers()) {
             self.on_cluster_message(ctx, id, message);
         } else {
             // No Node does so: its variables say that it is no worker. What it wants would be done with our rights.
@@ -316,7 +316,7 @@ impl Cluster {
     /// Forgets what the journal has of a former process, if nobody reported the former one's end.
     pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
         self.worker_left(ctx, id);
-        if let Some(slot) = ctx.slots.get(id).filter(|slot| slot.spec().has_workers()) {
+        if let Some(slot) = ctx.state.slots.get(id).filter(|slot| slot.spec().has_workers()) {
             beside.vars.push(("NODE_UNIQUE_ID", slot.durable.worker_id.to_string()));
         }
         Ok(())
@@ -330,7 +330,7 @@ impl Cluster {
         if *transition == Transition::Deleted {
             self.worker_left(ctx, id);
         }
-        if let Some(spec) = ctx.slots.get(id).map(|slot| Rc::clone(&slot.app().spec)) {
+        if let Some(spec) = ctx.state.slots.get(id).map(|slot| Rc::clone(&slot.app().spec)) {
             self.close_listeners_of(ctx, &spec);
         }
     }

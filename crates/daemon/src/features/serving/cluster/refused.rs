@@ -34,13 +34,13 @@ pub(super) fn declared_socket(ctx: &Ctx, spec: &AppSpec, query: &Query) -> Optio
         ListenAt::Unix { path } => query.kind == Kind::Unix && query.address.as_deref() == Some(path),
     };
     let index = spec.listen.iter().position(|listen| is_it(&listen.at))?;
-    ctx.listening.copy_for_worker(spec, i64::from(FIRST_FD) + i64::try_from(index).ok()?)
+    ctx.state.listening.copy_for_worker(spec, i64::from(FIRST_FD) + i64::try_from(index).ok()?)
 }
 
 impl Cluster {
     /// Logs once for each address of an app what to do.
     pub(super) fn log_refusal(&mut self, ctx: &mut Ctx, id: u32, query: &Query) {
-        let Some(slot) = ctx.slots.get(id) else { return };
+        let Some(slot) = ctx.state.slots.get(id) else { return };
         if !self.listeners.is_news(slot.spec().key(), &query.key()) {
             return;
         }
@@ -50,7 +50,7 @@ impl Cluster {
             (Kind::Unix, Some(path)) => format!("make the socket \"{path}\""),
             _ => format!("listen on port {}", query.port),
         };
-        ctx.log.error(format_args!(
+        ctx.io.log.error(format_args!(
             "App [{name}:{pm_id}] the user {user} may not {what}, so its worker may not either (EACCES): declare it in \"listen\""
         ));
     }

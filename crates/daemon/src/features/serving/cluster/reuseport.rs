@@ -23,7 +23,7 @@ impl Cluster {
     pub(super) fn open_shards(&mut self, ctx: &mut Ctx, app: &str, key: &str, query: &Query) -> Result<u32, Errno> {
         let first = Rc::new(query.open_first_shard()?);
         let id = self.listeners.add(ctx, app, key, Rc::clone(&first));
-        let slots = ctx.slots.iter().filter(|slot| slot.spec().key() == app);
+        let slots = ctx.state.slots.iter().filter(|slot| slot.spec().key() == app);
         let mut indexes: Vec<u32> = slots.map(|slot| slot.durable.index).collect();
         indexes.sort_unstable();
         indexes.dedup();
@@ -50,7 +50,7 @@ impl Cluster {
             }
             // Two instances then accept from the first one.
             Err(errno) => {
-                ctx.log.error_once("shard", format_args!("cannot open another socket for the same port: {errno}"));
+                ctx.io.log.error_once("shard", format_args!("cannot open another socket for the same port: {errno}"));
                 Some(first)
             }
         }
@@ -59,7 +59,7 @@ impl Cluster {
     /// Tells the kernel which shards somebody accepts from, if that has changed.
     pub(super) fn steer(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(listener) = self.listeners.get_mut(id).filter(|listener| !listener.shards.is_empty()) else { return };
-        let workers = listener.turns.workers().filter_map(|worker| ctx.slots.get(worker)).filter(|slot| is_up(slot));
+        let workers = listener.turns.workers().filter_map(|worker| ctx.state.slots.get(worker)).filter(|slot| is_up(slot));
         let eligible: Vec<u32> = workers.map(|slot| slot.durable.index).collect();
         let changed = listener.shards.iter().any(|shard| shard.active != eligible.contains(&shard.index));
         if !changed {
@@ -74,7 +74,8 @@ impl Cluster {
         if !active.is_empty()
             && let Err(errno) = ostler_sys::net::reuseport::steer(&*listener.fd, &active)
         {
-            ctx.log
+            ctx.io
+                .log
                 .error_once("steer", format_args!("the kernel does not let connections be steered ({errno}): it spreads them by itself"));
         }
     }

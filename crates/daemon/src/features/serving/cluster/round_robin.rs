@@ -32,7 +32,7 @@ const EXHAUSTED_MS: u64 = 100;
 impl Cluster {
     /// Takes a worker's answers to the connections that it was handed: who has them now.
     pub(super) fn take_answers(&mut self, ctx: &mut Ctx, id: u32) {
-        let Some(worker) = ctx.slots.get_mut(id).and_then(|slot| slot.live.worker.own_mut()) else { return };
+        let Some(worker) = ctx.state.slots.get_mut(id).and_then(|slot| slot.live.worker.own_mut()) else { return };
         for (Handed { listener, mut connection, .. }, accepted) in worker.answered.drain(..) {
             let Some(listener) = self.listeners.get_mut(listener) else { continue };
             if accepted {
@@ -48,7 +48,7 @@ impl Cluster {
 
     /// Marks the listeners of a worker for which something changed.
     pub(super) fn mark_listeners_of(&mut self, ctx: &Ctx, id: u32) {
-        let Some(slot) = ctx.slots.get(id) else { return };
+        let Some(slot) = ctx.state.slots.get(id) else { return };
         for &listener in &slot.live.worker.served_by {
             if self.listeners.get(listener).is_some_and(super::Listener::waits_for_workers) {
                 self.listeners.mark_dirty(listener);
@@ -75,11 +75,11 @@ impl Cluster {
         let mut full = Vec::new();
         loop {
             let Some(listener) = self.listeners.get_mut(id) else { return Rest::UntilWorker };
-            let who = Eligible::among(&ctx.slots, listener.turns.workers());
+            let who = Eligible::among(&ctx.state.slots, listener.turns.workers());
             let refused = listener.waiting.front().map_or(&[][..], |connection| &connection.refused_by);
             let load = |worker: u32| {
                 let excluded = refused.contains(&worker) || full.contains(&worker);
-                if excluded { None } else { load_of(&ctx.slots, worker, who) }
+                if excluded { None } else { load_of(&ctx.state.slots, worker, who) }
             };
             let worker = match listener.turns.next(now_ms, load) {
                 Choice::Worker(worker) => worker,
@@ -120,13 +120,13 @@ impl Cluster {
 
     /// The worker that a health check of ours asks by this connection.
     pub(super) fn asked_worker(&self, ctx: &mut Ctx, id: u32, connection: &Connection) -> Option<u32> {
-        if !ctx.checks.is_asking() {
+        if !ctx.io.checks.is_asking() {
             return None;
         }
         let peer = ostler_sys::net::dial::peer(&connection.fd)?;
-        let worker = ctx.checks.asked_by(SocketAddr::new(peer.ip().to_canonical(), peer.port()))?;
+        let worker = ctx.io.checks.asked_by(SocketAddr::new(peer.ip().to_canonical(), peer.port()))?;
         let serves = self.listeners.get(id)?.turns.workers().any(|known| known == worker);
-        (serves && ctx.slots.get(worker).is_some_and(is_up)).then_some(worker)
+        (serves && ctx.state.slots.get(worker).is_some_and(is_up)).then_some(worker)
     }
 
     /// Hands one connection to one worker, or gives it back.
@@ -134,14 +134,14 @@ impl Cluster {
         let now_ms = ctx.now.mono_ms;
         let seq = self.listeners.next_seq(now_ms);
         let Some(listener) = self.listeners.get_mut(id) else { return Err(connection) };
-        let Some(slot) = ctx.slots.get_mut(worker) else { return Err(connection) };
+        let Some(slot) = ctx.state.slots.get_mut(worker) else { return Err(connection) };
         let line = listener.line(seq);
-        match slot.live.ipc.as_mut().map_or(Sent::Ended, |ipc| ipc.hand_over(&ctx.reactor, line, connection.fd.as_fd())) {
+        match slot.live.ipc.as_mut().map_or(Sent::Ended, |ipc| ipc.hand_over(&ctx.io.reactor, line, connection.fd.as_fd())) {
             Sent::Yes => {
                 slot.live.worker.sent(Sending::Connection);
                 slot.live.worker.handed.push_back(Handed { seq, listener: id, at_ms: now_ms, connection });
-                let who = Eligible::among(&ctx.slots, listener.turns.workers());
-                listener.turns.gave(worker, |worker| load_of(&ctx.slots, worker, who));
+                let who = Eligible::among(&ctx.state.slots, listener.turns.workers());
+                listener.turns.gave(worker, |worker| load_of(&ctx.state.slots, worker, who));
                 Ok(())
             }
             Sent::NoRoom | Sent::Ended => Err(connection),
@@ -151,15 +151,15 @@ impl Cluster {
     /// Handles a worker that is gone, or cannot be reached any more: what it has not answered goes to others.
     pub(super) fn worker_left(&mut self, ctx: &mut Ctx, id: u32) {
         self.take_answers(ctx, id);
-        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         let had_any = !(slot.durable.listening.is_empty() && slot.durable.served.is_empty());
         slot.durable.listening.clear();
         slot.durable.served.clear();
         if had_any {
             // Its channel may have ended long before its process does.
-            ctx.slots.changed(id);
+            ctx.state.slots.changed(id);
         }
-        let Some(worker) = ctx.slots.get_mut(id).and_then(|slot| slot.live.worker.own_mut()) else { return };
+        let Some(worker) = ctx.state.slots.get_mut(id).and_then(|slot| slot.live.worker.own_mut()) else { return };
         worker.on_their_way.clear();
         for Handed { listener, connection, .. } in std::mem::take(&mut worker.handed).into_iter().rev() {
             if let Some(listener) = self.listeners.get_mut(listener) {
@@ -175,20 +175,20 @@ impl Cluster {
             self.listeners.mark_dirty(listener);
         }
         // After a reload the new processes listen before the old ones let go.
-        if had_any && let Some(app) = ctx.slots.get(id).map(|slot| slot.spec().key().to_owned()) {
+        if had_any && let Some(app) = ctx.state.slots.get(id).map(|slot| slot.spec().key().to_owned()) {
             self.look_for_abandoned(ctx, &app);
         }
     }
 
     /// Restores who serves what after a restart of the daemon, as the journal has it.
     pub(super) fn rejoin_workers(&mut self, ctx: &mut Ctx) {
-        let ids: Vec<u32> = ctx.slots.iter().filter(|slot| slot.live.ipc.is_some()).map(|slot| slot.durable.id).collect();
+        let ids: Vec<u32> = ctx.state.slots.iter().filter(|slot| slot.live.ipc.is_some()).map(|slot| slot.durable.id).collect();
         for id in ids {
-            let Some(slot) = ctx.slots.get(id) else { continue };
+            let Some(slot) = ctx.state.slots.get(id) else { continue };
             let spec = Rc::clone(&slot.app().spec);
             let keys: Vec<String> = slot.durable.listening.iter().chain(&slot.durable.served).cloned().collect();
             let served_by: Vec<u32> = keys.iter().filter_map(|key| self.listener_of(ctx, &spec, key)).collect();
-            if let Some(slot) = ctx.slots.get_mut(id).filter(|_| !served_by.is_empty()) {
+            if let Some(slot) = ctx.state.slots.get_mut(id).filter(|_| !served_by.is_empty()) {
                 slot.live.worker.served_by.clone_from(&served_by);
             }
             for listener in served_by {
@@ -203,7 +203,7 @@ impl Cluster {
 
 /// Pauses: no descriptor, no memory; connections wait where they are.
 pub(super) fn exhausted(ctx: &mut Ctx, errno: Errno) -> Rest {
-    ctx.log.error_once("accept", format_args!("cannot accept connections of apps: {errno}; they wait"));
+    ctx.io.log.error_once("accept", format_args!("cannot accept connections of apps: {errno}; they wait"));
     Rest::Until(ctx.now.mono_ms + EXHAUSTED_MS)
 }
 

@@ -25,7 +25,7 @@ impl Cluster {
         }
         let rights = Rights::of(spec);
         let is_member = |slot: &&Slot| members.iter().any(|member| member == slot.spec().key());
-        let mut users = ctx.slots.iter().filter(is_member).map(|slot| Rights::of(slot.spec())).peekable();
+        let mut users = ctx.state.slots.iter().filter(is_member).map(|slot| Rights::of(slot.spec())).peekable();
         // Nobody could say whose it is.
         users.peek()?;
         let same = users.all(|user| user == rights);
@@ -46,5 +46,5 @@ impl Cluster {
 
 /// True if something of this app runs, or is to run.
 pub(super) fn app_lives(ctx: &Ctx, app: &str) -> bool {
-    ctx.slots.iter().any(|slot| slot.spec().key() == app && slot.is_or_will_be_up())
+    ctx.state.slots.iter().any(|slot| slot.spec().key() == app && slot.is_or_will_be_up())
 }

@@ -55,7 +55,7 @@ impl Cluster {
     pub(super) fn stickiness(&self, ctx: &Ctx, id: u32) -> Option<Sticky> {
         let listener = self.listeners.get(id).filter(|listener| listener.shards.is_empty())?;
         let worker = listener.turns.workers().next()?;
-        ctx.slots.get(worker)?.spec().sticky.clone()
+        ctx.state.slots.get(worker)?.spec().sticky.clone()
     }
 
     /// Serves a listener as the ordinary way does, but each connection has its own worker.
@@ -64,8 +64,8 @@ impl Cluster {
         self.hand_over_waiting(ctx, id);
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(listener) = self.listeners.get_mut(id) else { return Rest::UntilWorker };
-            let who = Eligible::among(&ctx.slots, listener.turns.workers());
-            let anybody = listener.turns.workers().any(|worker| load_of(&ctx.slots, worker, who).is_some());
+            let who = Eligible::among(&ctx.state.slots, listener.turns.workers());
+            let anybody = listener.turns.workers().any(|worker| load_of(&ctx.state.slots, worker, who).is_some());
             if !anybody || listener.waiting.len() >= MAX_WAITING {
                 return if listener.waiting.is_empty() { Rest::UntilWorker } else { Rest::Until(now_ms + RETRY_MS) };
             }
@@ -111,7 +111,7 @@ impl Cluster {
         let found = self.search(&peek);
         let number = self.peeks.next;
         let source = Source::Feature(Self::NAME, Self::PEEKS | u64::from(number));
-        if found == Found::More && ctx.reactor.add_for_more(&peek.connection.fd, source).is_ok() {
+        if found == Found::More && ctx.io.reactor.add_for_more(&peek.connection.fd, source).is_ok() {
             self.peeks.next = number.wrapping_add(1);
             self.peeks.all.insert(number, peek);
             self.set_peek_timer(ctx);
@@ -157,7 +157,7 @@ impl Cluster {
             }
             found => {
                 // It would be watched as long as the worker has it.
-                ctx.reactor.remove(&peek.connection.fd);
+                ctx.io.reactor.remove(&peek.connection.fd);
                 self.put(peek, found);
                 self.set_peek_timer(ctx);
             }
@@ -169,7 +169,7 @@ impl Cluster {
         let now_ms = ctx.now.mono_ms;
         while let Some(entry) = self.peeks.all.first_entry().filter(|entry| entry.get().until_ms <= now_ms) {
             let peek = entry.remove();
-            ctx.reactor.remove(&peek.connection.fd);
+            ctx.io.reactor.remove(&peek.connection.fd);
             self.put(peek, Found::Nothing);
         }
         self.set_peek_timer(ctx);
@@ -177,7 +177,7 @@ impl Cluster {
 
     /// Sets the timer: the first that came is the first that is not awaited any longer.
     fn set_peek_timer(&self, ctx: &mut Ctx) {
-        ctx.timers.set(Self::PEEK_TIMER, self.peeks.all.values().next().map(|peek| peek.until_ms));
+        ctx.outbox.timers.set(Self::PEEK_TIMER, self.peeks.all.values().next().map(|peek| peek.until_ms));
     }
 
     fn hand_over_waiting(&mut self, ctx: &mut Ctx, id: u32) {
@@ -192,10 +192,10 @@ impl Cluster {
         let now_ms = ctx.now.mono_ms;
         let given = match self.home_of(ctx, id, &connection) {
             _ if now_ms < connection.not_before_ms => Err(connection),
-            Some(worker) if ctx.slots.get(worker).is_some_and(|slot| slot.live.worker.load().unanswered < WINDOW) => {
+            Some(worker) if ctx.state.slots.get(worker).is_some_and(|slot| slot.live.worker.load().unanswered < WINDOW) => {
                 let client = connection.client;
                 let handed = self.hand_over(ctx, id, worker, connection);
-                let index = ctx.slots.get(worker).map(|slot| slot.durable.index);
+                let index = ctx.state.slots.get(worker).map(|slot| slot.durable.index);
                 let by_turn = match client {
                     Some(Client::New) => true,
                     Some(Client::Instance(instance) | Client::Process(instance, _)) => index != Some(instance),
@@ -225,21 +225,22 @@ impl Cluster {
     fn home_of(&self, ctx: &Ctx, id: u32, connection: &Connection) -> Option<u32> {
         let now_ms = ctx.now.mono_ms;
         let listener = self.listeners.get(id)?;
-        let who = Eligible::among(&ctx.slots, listener.turns.workers());
+        let who = Eligible::among(&ctx.state.slots, listener.turns.workers());
         let able = |worker: &u32| {
             let lost = |load: ostler_core::serving::balance::Load| load.unanswered > 0 && now_ms.saturating_sub(load.since_ms) >= LOST_MS;
-            !connection.refused_by.contains(worker) && load_of(&ctx.slots, *worker, who).is_some_and(|load| !lost(load))
+            !connection.refused_by.contains(worker) && load_of(&ctx.state.slots, *worker, who).is_some_and(|load| !lost(load))
         };
         if let Some(Client::Process(index, inc)) = connection.client {
-            let is_own =
-                |worker: &u32| ctx.slots.get(*worker).is_some_and(|slot| slot.durable.index == index && has_process(slot, inc, now_ms));
+            let is_own = |worker: &u32| {
+                ctx.state.slots.get(*worker).is_some_and(|slot| slot.durable.index == index && has_process(slot, inc, now_ms))
+            };
             let mut own = listener.turns.workers().filter(|worker| !connection.refused_by.contains(worker)).filter(is_own);
             if let Some(worker) = own.find(|worker| is_finishing(ctx, *worker) || able(worker)) {
                 return Some(worker);
             }
         }
         let able: Vec<(u32, u32)> =
-            listener.turns.workers().filter(able).filter_map(|worker| Some((ctx.slots.get(worker)?.durable.index, worker))).collect();
+            listener.turns.workers().filter(able).filter_map(|worker| Some((ctx.state.slots.get(worker)?.durable.index, worker))).collect();
         // By the number of the instance, which stays the same when its process is replaced.
         let by_address = |address: IpAddr| {
             let bytes = match address {
@@ -258,7 +259,7 @@ impl Cluster {
             Some(Client::Address(address)) => by_address(address),
             None => able
                 .iter()
-                .min_by_key(|(_, worker)| ctx.slots.get(*worker).map(|slot| slot.live.worker.load().unanswered))
+                .min_by_key(|(_, worker)| ctx.state.slots.get(*worker).map(|slot| slot.live.worker.load().unanswered))
                 .map(|(index, _)| *index),
         }?;
         able.iter().find(|(able, _)| *able == index).map(|(_, worker)| *worker)
@@ -277,7 +278,7 @@ fn has_process(slot: &Slot, inc: u32, now_ms: u64) -> bool {
 }
 
 fn is_finishing(ctx: &Ctx, worker: u32) -> bool {
-    ctx.slots.get(worker).is_some_and(|slot| matches!(slot.durable.instance.state, State::Draining { .. }))
+    ctx.state.slots.get(worker).is_some_and(|slot| matches!(slot.durable.instance.state, State::Draining { .. }))
 }
 
 /// Searches for the cookie, or for the client of a proxy: that decides also for a client without

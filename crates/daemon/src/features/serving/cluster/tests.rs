@@ -83,8 +83,8 @@ impl Rig {
     fn channel_of(&mut self, id: u32) -> UnixStream {
         let (ours, theirs) = UnixStream::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
-        let slot = self.played.ctx.slots.get_mut(id).unwrap();
-        slot.live.ipc = Ipc::open(ours.into(), id, slot.key(slot.durable.instance.inc), &self.played.ctx.reactor).map(Box::new);
+        let slot = self.played.ctx.state.slots.get_mut(id).unwrap();
+        slot.live.ipc = Ipc::open(ours.into(), id, slot.key(slot.durable.instance.inc), &self.played.ctx.io.reactor).map(Box::new);
         theirs
     }
 
@@ -99,7 +99,7 @@ impl Rig {
 
     /// Handles what is ready, and ends the turn.
     fn turn(&mut self) {
-        for ready in self.played.ctx.reactor.wait(Some(Duration::from_millis(10))).unwrap() {
+        for ready in self.played.ctx.io.reactor.wait(Some(Duration::from_millis(10))).unwrap() {
             if let crate::platform::reactor::Source::Feature(Cluster::NAME, key) = ready.source {
                 self.cluster.on_ready(&mut self.played.ctx, key, ready.writable);
             }
@@ -114,7 +114,7 @@ impl Rig {
 
     /// Answers the first connection that a worker has not answered: it is served or refused.
     fn answers(&mut self, id: u32, accepted: bool) {
-        let worker = self.played.ctx.slots.get_mut(id).unwrap().live.worker.own_mut().unwrap();
+        let worker = self.played.ctx.state.slots.get_mut(id).unwrap().live.worker.own_mut().unwrap();
         let seq = worker.handed.front().unwrap().seq;
         assert!(worker.take(Answer::Received) && worker.take(Answer::Connection { seq, accepted }));
         self.cluster.on_capacity(&mut self.played.ctx, id);
@@ -123,7 +123,7 @@ impl Rig {
 
     /// Connections that each worker has not answered.
     fn handed(&self, workers: &[Process]) -> Vec<usize> {
-        workers.iter().map(|worker| self.played.ctx.slots.get(worker.id).unwrap().live.worker.handed.len()).collect()
+        workers.iter().map(|worker| self.played.ctx.state.slots.get(worker.id).unwrap().live.worker.handed.len()).collect()
     }
 
     /// What the keeper holds a copy of, here as there: a socket of the played keeper is never closed.
@@ -136,7 +136,7 @@ impl Rig {
         let held: Vec<(String, OwnedFd)> =
             self.cluster.held(&self.played.ctx).into_iter().map(|(name, fd)| (name, fd.try_clone_to_owned().unwrap())).collect();
         self.cluster = Cluster::default();
-        for slot in self.played.ctx.slots.iter_mut() {
+        for slot in self.played.ctx.state.slots.iter_mut() {
             slot.live.worker = DefaultBox::default();
         }
         for (name, fd) in held {
@@ -189,7 +189,7 @@ fn connections_go_to_the_workers_in_turn() {
 #[test]
 fn a_newcomer_comes_after_one_that_is_not_well() {
     let (mut rig, workers, address) = Rig::with_workers(&app(Scheduling::RoundRobin), 2);
-    let slots = &mut rig.played.ctx.slots;
+    let slots = &mut rig.played.ctx.state.slots;
     slots.get_mut(workers[0].id).unwrap().live.unready = true;
     let newcomer = slots.get_mut(workers[1].id).unwrap();
     newcomer.durable.role = Role::Candidate;
@@ -198,7 +198,7 @@ fn a_newcomer_comes_after_one_that_is_not_well() {
     let _clients: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
     rig.turn();
     assert_eq!(rig.handed(&workers), [3, 0]);
-    rig.played.ctx.slots.get_mut(workers[0].id).unwrap().live.unready = false;
+    rig.played.ctx.state.slots.get_mut(workers[0].id).unwrap().live.unready = false;
     rig.played.dispatch(&mut rig.cluster, workers[0].id, Event::Stop(user()));
     let _client = TcpStream::connect(address).unwrap();
     rig.turn();
@@ -213,7 +213,7 @@ fn nothing_is_accepted_that_nobody_can_take() {
     let _client = TcpStream::connect(address).unwrap();
     rig.turn();
     assert_eq!(rig.handed(&workers), [0], "it waits in the kernel's queue");
-    assert!(rig.played.ctx.reactor.wait(Some(Duration::ZERO)).unwrap().is_empty(), "and nobody is woken for it again");
+    assert!(rig.played.ctx.io.reactor.wait(Some(Duration::ZERO)).unwrap().is_empty(), "and nobody is woken for it again");
     let fresh = rig.worker(&app(Scheduling::RoundRobin));
     rig.says(fresh.id, any_port());
     rig.turn();
@@ -245,13 +245,13 @@ fn what_a_dead_worker_has_not_answered_goes_to_the_next() {
     let _clients: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(address).unwrap()).collect();
     rig.turn();
     // Answered and refused, but nobody has looked at that: it must not be lost either.
-    let worker = rig.played.ctx.slots.get_mut(workers[0].id).unwrap().live.worker.own_mut().unwrap();
+    let worker = rig.played.ctx.state.slots.get_mut(workers[0].id).unwrap().live.worker.own_mut().unwrap();
     let seq = worker.handed.front().unwrap().seq;
     assert!(worker.take(Answer::Connection { seq, accepted: false }));
     rig.cluster.on_process_gone(&mut rig.played.ctx, workers[0].id, 1);
     rig.settle();
     assert_eq!(rig.handed(&workers), [0, 4]);
-    assert!(rig.played.ctx.slots.get(workers[0].id).unwrap().never_listened());
+    assert!(rig.played.ctx.state.slots.get(workers[0].id).unwrap().never_listened());
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn the_next_daemon_goes_on_with_the_same_port() {
     let workers: Vec<Process> = (0..2).map(|_| rig.worker(&spec)).collect();
     let sockets = |rig: &mut Rig| -> Vec<u64> {
         let inode = |worker: &Process| {
-            let slot = rig.played.ctx.slots.get_mut(worker.id).unwrap();
+            let slot = rig.played.ctx.state.slots.get_mut(worker.id).unwrap();
             slot.durable.listening.clear();
             slot.live.worker = DefaultBox::default();
             rig.says(worker.id, any_port());
@@ -303,7 +303,7 @@ fn a_client_that_says_nothing_goes_by_its_address() {
     let _silent = TcpStream::connect(address).unwrap();
     rig.turn();
     assert_eq!(rig.handed(&workers), [0, 0], "their first requests are awaited");
-    let index = rig.played.ctx.slots.get(workers[1].id).unwrap().durable.index;
+    let index = rig.played.ctx.state.slots.get(workers[1].id).unwrap().durable.index;
     named.write_all(format!("GET / HTTP/1.1\r\nCookie: who={index}\r\n\r\n").as_bytes()).unwrap();
     rig.turn();
     assert_eq!(rig.handed(&workers), [0, 1]);
@@ -311,7 +311,7 @@ fn a_client_that_says_nothing_goes_by_its_address() {
     assert_eq!(rig.handed(&workers).iter().sum::<usize>(), 1);
     rig.pass(1);
     assert_eq!(rig.handed(&workers).iter().sum::<usize>(), 2);
-    assert_eq!(rig.played.ctx.timers.next_ms(), None);
+    assert_eq!(rig.played.ctx.outbox.timers.next_ms(), None);
 }
 
 /// A session begins with several requests, and only the process that has begun it knows it.
@@ -319,7 +319,7 @@ fn a_client_that_says_nothing_goes_by_its_address() {
 fn a_process_that_finishes_keeps_its_clients_for_a_moment() {
     let spec = AppSpec { sticky: Some(Sticky::Cookie("who".into())), ..app(Scheduling::RoundRobin) };
     let (mut rig, workers, address) = Rig::with_workers(&spec, 2);
-    let slot = rig.played.ctx.slots.get_mut(workers[1].id).unwrap();
+    let slot = rig.played.ctx.state.slots.get_mut(workers[1].id).unwrap();
     let (index, inc) = (slot.durable.index, slot.durable.instance.inc);
     let now = rig.played.ctx.now;
     slot.durable.instance.state =
@@ -357,8 +357,8 @@ fn what_a_new_release_does_not_listen_at_is_closed_after_a_while() {
         json!({"cmd": "NODE_CLUSTER", "act": "queryServer", "seq": 1, "address": "127.0.0.1", "port": 0, "addressType": 4, "index": 5}),
     );
     rig.says(id, json!({"cmd": "NODE_CLUSTER", "act": "listening"}));
-    if !matches!(rig.played.ctx.slots.get(id).unwrap().durable.instance.state, State::Running { .. }) {
-        let inc = rig.played.ctx.slots.get(id).unwrap().durable.instance.inc;
+    if !matches!(rig.played.ctx.state.slots.get(id).unwrap().durable.instance.state, State::Running { .. }) {
+        let inc = rig.played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
         rig.played.dispatch(&mut rig.cluster, id, Event::Ready { inc });
     }
     rig.pass(9999);
@@ -375,11 +375,11 @@ fn stopped() -> (Rig, u32) {
     rig.cluster.on_transition(&mut rig.played.ctx, id, &Transition::Stopped);
     assert_eq!(rig.listeners(), 1, "one of it is to run");
     rig.played.dispatch(&mut rig.cluster, id, Event::Stop(user()));
-    let inc = rig.played.ctx.slots.get(id).unwrap().durable.instance.inc;
+    let inc = rig.played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
     let exit = ostler_core::lifecycle::ExitReport { ending: ostler_core::lifecycle::Ending::Code(0), oom: false };
     rig.played.dispatch(&mut rig.cluster, id, Event::Exited { inc, exit });
     rig.played.dispatch(&mut rig.cluster, id, Event::TreeGone { inc });
-    assert_eq!(rig.played.ctx.slots.get(id).unwrap().durable.instance.state, State::Stopped);
+    assert_eq!(rig.played.ctx.state.slots.get(id).unwrap().durable.instance.state, State::Stopped);
     (rig, id)
 }
 
@@ -391,7 +391,7 @@ fn a_stopped_app_has_no_sockets() {
     for is_listed in [true, false] {
         let (mut rig, id) = stopped();
         if !is_listed {
-            rig.played.ctx.slots.remove(id);
+            rig.played.ctx.state.slots.remove(id);
         }
         assert_eq!(rig.listeners(), 1);
         rig.next_daemon();
@@ -411,7 +411,7 @@ fn a_question_that_a_daemon_died_over_is_answered_by_the_next() {
     rig.says(worker.id, any_port());
     let (lines, _) = worker.got();
     assert_eq!((lines[0]["errno"].is_null(), rig.listeners()), (true, 1), "{lines:?}");
-    assert_eq!(rig.played.ctx.slots.get(worker.id).unwrap().durable.served, [key]);
+    assert_eq!(rig.played.ctx.state.slots.get(worker.id).unwrap().durable.served, [key]);
     rig.says(worker.id, any_port());
     assert!(worker.got().0[0]["errno"].as_i64().is_some_and(|errno| errno < 0), "the same a second time is a mistake of the worker");
 }
@@ -421,9 +421,9 @@ fn the_number_of_a_worker_is_journaled_before_it_is_started() {
     let mut rig = Rig::new();
     let id = rig.played.instance(app(Scheduling::RoundRobin));
     rig.played.dispatch(&mut rig.cluster, id, Event::Start(user()));
-    assert_eq!(rig.played.ctx.slots.get(id).unwrap().durable.worker_id, 1);
+    assert_eq!(rig.played.ctx.state.slots.get(id).unwrap().durable.worker_id, 1);
     rig.played.dispatch(&mut rig.cluster, id, Event::Stop(user()));
-    assert_eq!(rig.played.ctx.slots.get(id).unwrap().durable.worker_id, 1, "the same process");
+    assert_eq!(rig.played.ctx.state.slots.get(id).unwrap().durable.worker_id, 1, "the same process");
 }
 
 #[test]
@@ -440,13 +440,13 @@ fn who_is_no_worker_gets_nothing() {
 fn whose_a_socket_is_is_known_to_others() {
     let (mut rig, workers, _) = Rig::with_workers(&app(Scheduling::RoundRobin), 1);
     let inode = ostler_sys::net::listening::inode(rig.cluster.held(&rig.played.ctx)[0].1).unwrap();
-    assert_eq!(rig.played.ctx.listening.app_of(inode), Some("api"));
-    rig.played.ctx.listening = crate::state::slots::listening::Listening::default();
+    assert_eq!(rig.played.ctx.state.listening.app_of(inode), Some("api"));
+    rig.played.ctx.state.listening = crate::state::slots::listening::Listening::default();
     rig.next_daemon();
-    assert_eq!(rig.played.ctx.listening.app_of(inode), Some("api"));
-    let key = rig.played.ctx.slots.get(workers[0].id).unwrap().durable.served[0].clone();
+    assert_eq!(rig.played.ctx.state.listening.app_of(inode), Some("api"));
+    let key = rig.played.ctx.state.slots.get(workers[0].id).unwrap().durable.served[0].clone();
     rig.says(workers[0].id, json!({"cmd": "NODE_CLUSTER", "act": "close", "key": key}));
-    assert_eq!(rig.played.ctx.listening.app_of(inode), None);
+    assert_eq!(rig.played.ctx.state.listening.app_of(inode), None);
     assert_eq!(rig.listeners(), 0, "the app means it");
 }
 

@@ -51,7 +51,7 @@ impl Drains {
 
     pub(crate) fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
         if let Message::Internal(message) = message
-            && ctx.slots.get(id).is_some_and(|slot| slot.durable.preloaded)
+            && ctx.state.slots.get(id).is_some_and(|slot| slot.durable.preloaded)
             && let Some(said) = FromPreload::of(message)
         {
             self.on_preload(ctx, id, said);
@@ -64,10 +64,10 @@ impl Drains {
             return;
         }
         let draining = self.0.remove(&id);
-        let Some(slot) = ctx.slots.get(id) else { return };
+        let Some(slot) = ctx.state.slots.get(id) else { return };
         let Some((requests, text)) = unfinished(slot, transition, draining) else { return };
         let (pm_id, name) = (slot.durable.pm_id, &slot.spec().name);
-        ctx.log.error(format_args!("App [{name}:{pm_id}] {text}"));
+        ctx.io.log.error(format_args!("App [{name}:{pm_id}] {text}"));
         let warning = format!("[{name}]({pm_id}) {text}");
         ctx.answer(Answer::Cut { id, requests, warning });
     }
@@ -83,7 +83,7 @@ impl Drains {
     /// Begins a drain: it gets nothing new any more and finishes what it has.
     fn begin(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
         let now_ms = ctx.now.mono_ms;
-        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         slot.live.drain_began_ms = Some(now_ms);
         let is_preloaded = slot.durable.preloaded;
         match order(slot) {
@@ -99,7 +99,7 @@ impl Drains {
     }
 
     fn on_preload(&mut self, ctx: &mut Ctx, id: u32, said: FromPreload) {
-        let Some(State::Draining { inc, .. }) = ctx.slots.get(id).map(|slot| &slot.durable.instance.state) else { return };
+        let Some(State::Draining { inc, .. }) = ctx.state.slots.get(id).map(|slot| &slot.durable.instance.state) else { return };
         let inc = *inc;
         let Some(draining) = self.0.get_mut(&id).filter(|draining| draining.inc == inc) else { return };
         match said {
@@ -139,7 +139,7 @@ fn order(slot: &Slot) -> Option<Value> {
 
 /// Gives it all its time from now on.
 fn extend(ctx: &mut Ctx, id: u32, inc: u32) {
-    let drain_ms = ctx.slots.get(id).and_then(|slot| slot.live.policy.drain_timeout_ms).unwrap_or(0);
+    let drain_ms = ctx.state.slots.get(id).and_then(|slot| slot.live.policy.drain_timeout_ms).unwrap_or(0);
     ctx.event(id, Event::Extend { inc, until_ms: ctx.now.mono_ms.saturating_add(drain_ms) });
 }
 

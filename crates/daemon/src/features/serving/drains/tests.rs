@@ -30,10 +30,10 @@ impl App {
         theirs.set_nonblocking(true).unwrap();
         let mut app = Self { played, drains, id, theirs: BufReader::new(theirs) };
         app.played.start(&mut app.drains, id, 1000);
-        let slot = app.played.ctx.slots.get_mut(id).unwrap();
+        let slot = app.played.ctx.state.slots.get_mut(id).unwrap();
         slot.live.policy.drain_timeout_ms = Some(DRAIN_MS);
         slot.durable.preloaded = is_preloaded;
-        slot.live.ipc = Ipc::open(ours.into(), id, slot.key(1), &app.played.ctx.reactor).map(Box::new);
+        slot.live.ipc = Ipc::open(ours.into(), id, slot.key(1), &app.played.ctx.io.reactor).map(Box::new);
         app.played.dispatch(&mut app.drains, id, Event::StopGently(Origin::Shutdown));
         assert!(matches!(app.state(), State::Draining { .. }), "{:?}", app.state());
         app
@@ -44,7 +44,7 @@ impl App {
     }
 
     fn state(&self) -> &State {
-        &self.played.ctx.slots.get(self.id).unwrap().durable.instance.state
+        &self.played.ctx.state.slots.get(self.id).unwrap().durable.instance.state
     }
 
     /// Drains it: the message that it gets.
@@ -64,7 +64,7 @@ impl App {
 
     /// Then its time to finish is over.
     fn until_ms(&self) -> u64 {
-        let slot = self.played.ctx.slots.get(self.id).unwrap();
+        let slot = self.played.ctx.state.slots.get(self.id).unwrap();
         slot.durable.instance.deadline_ms().unwrap() - self.played.ctx.now.mono_ms
     }
 
@@ -104,7 +104,7 @@ fn only_our_preload_is_believed_and_only_about_what_is_under_way() {
     app.says(json!({"cmd": "NODE_OSTLER", "act": "drained"}));
     assert!(matches!(app.state(), State::Draining { .. }), "it was not asked yet");
     app.finish().unwrap();
-    app.played.ctx.slots.get_mut(app.id).unwrap().durable.preloaded = false;
+    app.played.ctx.state.slots.get_mut(app.id).unwrap().durable.preloaded = false;
     app.says(json!({"cmd": "NODE_OSTLER", "act": "drained"}));
     assert!(matches!(app.state(), State::Draining { .. }), "any program can write that");
     app.drains.on_forgotten(&mut app.played.ctx, app.id);
@@ -144,7 +144,7 @@ fn what_is_cut_is_told() {
     }
     let mut app = App::node();
     assert_eq!(app.runs_out(&Transition::KillTimeout), None, "it was told that by signal");
-    app.played.ctx.slots.get_mut(app.id).unwrap().live.policy.drains_after_signal = true;
+    app.played.ctx.state.slots.get_mut(app.id).unwrap().live.policy.drains_after_signal = true;
     let (requests, words) = app.runs_out(&Transition::KillTimeout).unwrap();
     assert_eq!(requests, 1);
     assert!(words.ends_with("the old process did not finish within drain_timeout (5000 ms) and was killed"), "{words}");

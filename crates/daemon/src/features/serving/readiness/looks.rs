@@ -19,16 +19,16 @@ pub(super) const LOOK_AGAIN_MS: u64 = 50;
 
 impl Readiness {
     pub(super) fn begin_to_look(&mut self, ctx: &mut Ctx, id: u32, since_ms: u64) {
-        let Some(slot) = ctx.slots.get(id) else { return };
+        let Some(slot) = ctx.state.slots.get(id) else { return };
         let begun = match slot.live.proof.as_deref() {
             Some(ReadyBy::Uptime { ms }) => {
-                ctx.timers.set(Timer::Uptime.of(id), Some(since_ms.saturating_add(*ms)));
+                ctx.outbox.timers.set(Timer::Uptime.of(id), Some(since_ms.saturating_add(*ms)));
                 Ok(())
             }
             Some(ReadyBy::Log(pattern)) => {
-                let begun = self.logs.begin(id, pattern, Rights::of(slot.spec()), log_files(slot), &ctx.reactor);
+                let begun = self.logs.begin(id, pattern, Rights::of(slot.spec()), log_files(slot), &ctx.io.reactor);
                 // It may be there already.
-                ctx.timers.set(Timer::Log.of(id), Some(0));
+                ctx.outbox.timers.set(Timer::Log.of(id), Some(0));
                 begun
             }
             Some(by) => match Question::of(by, port_shift(slot, by)) {
@@ -51,18 +51,18 @@ impl Readiness {
         self.probes.end(id);
         self.set_probe_timer(ctx);
         self.logs.end(id);
-        ctx.timers.set(Timer::Uptime.of(id), None);
-        ctx.timers.set(Timer::Log.of(id), None);
+        ctx.outbox.timers.set(Timer::Uptime.of(id), None);
+        ctx.outbox.timers.set(Timer::Log.of(id), None);
         self.drop_newline(ctx, id);
     }
 
     fn set_probe_timer(&self, ctx: &mut Ctx) {
-        ctx.timers.set(Timer::Probes.of(0), self.probes.deadline_ms());
+        ctx.outbox.timers.set(Timer::Probes.of(0), self.probes.deadline_ms());
     }
 
     /// Begins attempts of probes, and ends those that have taken too long.
     pub(super) fn ask(&mut self, ctx: &mut Ctx) {
-        for (id, answer) in self.probes.tick(&ctx.reactor, ctx.now.mono_ms) {
+        for (id, answer) in self.probes.tick(&ctx.io.reactor, ctx.now.mono_ms) {
             self.take_answer(ctx, id, answer);
         }
         self.set_probe_timer(ctx);
@@ -70,7 +70,7 @@ impl Readiness {
 
     /// Handles a socket of the probe that is ready.
     pub(super) fn on_probe(&mut self, ctx: &mut Ctx, id: u32) {
-        if let Some(answer) = self.probes.on_ready(id, &ctx.reactor, ctx.now.mono_ms) {
+        if let Some(answer) = self.probes.on_ready(id, &ctx.io.reactor, ctx.now.mono_ms) {
             self.take_answer(ctx, id, answer);
         }
         self.set_probe_timer(ctx);
@@ -102,7 +102,7 @@ impl Readiness {
         match self.logs.look(id) {
             Look::Found => self.seen(ctx, id, Signal::Log),
             Look::Later => {}
-            Look::Soon => ctx.timers.set(Timer::Log.of(id), Some(ctx.now.mono_ms + LOOK_AGAIN_MS)),
+            Look::Soon => ctx.outbox.timers.set(Timer::Log.of(id), Some(ctx.now.mono_ms + LOOK_AGAIN_MS)),
         }
     }
 }

@@ -131,15 +131,15 @@ impl Readiness {
     fn prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), Errno> {
         self.expect_nothing(ctx, id);
         withdraw_status(ctx, id);
-        let Some(slot) = ctx.slots.get_mut(id) else { return Ok(()) };
+        let Some(slot) = ctx.state.slots.get_mut(id) else { return Ok(()) };
         slot.live.trouble = None;
         let (key, proof, spec) = (slot.key(inc), slot.live.proof.clone(), Rc::clone(&slot.app().spec));
         if speaks(&spec, proof.as_deref()) {
             self.make_socket(ctx, id, key, &spec, beside)?;
         }
         if let Some(&ReadyBy::Descriptor(number)) = proof.as_deref() {
-            let (made, theirs) = Newline::make(id, key, &ctx.reactor)?;
-            ctx.keeper.hold(&Newline::held_name(key), made.as_fd());
+            let (made, theirs) = Newline::make(id, key, &ctx.io.reactor)?;
+            ctx.io.keeper.hold(&Newline::held_name(key), made.as_fd());
             self.newlines.insert(id, made);
             beside.fds.push((theirs, number));
         }
@@ -147,13 +147,13 @@ impl Readiness {
     }
 
     fn make_socket(&mut self, ctx: &mut Ctx, id: u32, key: u64, spec: &AppSpec, beside: &mut Beside) -> Result<(), Errno> {
-        let Some(slot) = ctx.slots.get(id) else { return Ok(()) };
+        let Some(slot) = ctx.state.slots.get(id) else { return Ok(()) };
         let (watchdog, other) = (watchdog_of(spec), other_user(spec));
         let owner = notify_path::Owner { key, unique_id: &slot.durable.unique_id, other: other.as_ref() };
-        let (fd, name) = notify_path::open(&ctx.settings.home, &owner)?;
+        let (fd, name) = notify_path::open(&ctx.io.settings.home, &owner)?;
         let user = other.map_or_else(own_user, |user| user.uid);
-        let made = Notify::watch(fd, id, key, user, watchdog, &ctx.reactor).ok_or(Errno::MFILE)?;
-        ctx.keeper.hold(&Notify::held_name(key), made.as_fd());
+        let made = Notify::watch(fd, id, key, user, watchdog, &ctx.io.reactor).ok_or(Errno::MFILE)?;
+        ctx.io.keeper.hold(&Notify::held_name(key), made.as_fd());
         self.notify.insert(id, made);
         beside.vars.push(("NOTIFY_SOCKET", name));
         if let Some(watchdog) = watchdog {
@@ -168,24 +168,24 @@ impl Readiness {
         self.look_no_more(ctx, id);
         self.proved.remove(&id);
         if let Some(notify) = self.notify.remove(&id) {
-            ctx.timers.set(Timer::Watchdog.of(id), None);
-            ctx.timers.set(Timer::ReceiveAgain.of(id), None);
-            ctx.keeper.drop_held(&Notify::held_name(notify.key));
-            notify.close(&ctx.reactor);
+            ctx.outbox.timers.set(Timer::Watchdog.of(id), None);
+            ctx.outbox.timers.set(Timer::ReceiveAgain.of(id), None);
+            ctx.io.keeper.drop_held(&Notify::held_name(notify.key));
+            notify.close(&ctx.io.reactor);
         }
         self.drop_newline(ctx, id);
     }
 
     fn drop_newline(&mut self, ctx: &mut Ctx, id: u32) {
         if let Some(newline) = self.newlines.remove(&id) {
-            ctx.keeper.drop_held(&Newline::held_name(newline.key));
-            newline.close(&ctx.reactor);
+            ctx.io.keeper.drop_held(&Newline::held_name(newline.key));
+            newline.close(&ctx.io.reactor);
         }
     }
 
     /// Updates what is watched from the state of an instance.
     fn follow(&mut self, ctx: &mut Ctx, id: u32) {
-        let Some(slot) = ctx.slots.get(id) else { return };
+        let Some(slot) = ctx.state.slots.get(id) else { return };
         if slot.live.proof.is_none() && self.notify.is_empty() && self.looked_at.is_empty() {
             return;
         }
@@ -230,14 +230,14 @@ impl Readiness {
 
 /// Records why an instance is not ready yet.
 fn note_trouble(ctx: &mut Ctx, id: u32, trouble: String) {
-    if let Some(slot) = ctx.slots.get_mut(id) {
+    if let Some(slot) = ctx.state.slots.get_mut(id) {
         slot.live.trouble = Some(trouble.into());
     }
 }
 
 /// Withdraws the status text that a process reported by sd_notify: the process has exited.
 fn withdraw_status(ctx: &mut Ctx, id: u32) {
-    if let Some(learned) = ctx.slots.get_mut(id).and_then(|slot| slot.durable.learned.own_mut()) {
+    if let Some(learned) = ctx.state.slots.get_mut(id).and_then(|slot| slot.durable.learned.own_mut()) {
         learned.status = None;
     }
 }
@@ -246,7 +246,7 @@ fn withdraw_status(ctx: &mut Ctx, id: u32) {
 ///
 /// A step on which the time for its start ends keeps the reason, because the message about that step names it.
 fn withdraw_trouble(ctx: &mut Ctx, step: &InstanceStep<'_>) {
-    let Some(slot) = ctx.slots.get_mut(step.id).filter(|slot| slot.live.trouble.is_some()) else { return };
+    let Some(slot) = ctx.state.slots.get_mut(step.id).filter(|slot| slot.live.trouble.is_some()) else { return };
     let is_ready = matches!(step.event, Event::Ready { .. }) || step.before == "online";
     if is_ready || slot.durable.instance.state == State::Stopped {
         slot.live.trouble = None;
@@ -256,7 +256,7 @@ fn withdraw_trouble(ctx: &mut Ctx, step: &InstanceStep<'_>) {
 impl Readiness {
     /// Removes sockets that daemons which were killed may have left.
     pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
-        notify_path::remove_left(&ctx.settings.home, self.notify.values().map(Notify::as_fd));
+        notify_path::remove_left(&ctx.io.settings.home, self.notify.values().map(Notify::as_fd));
     }
 
     pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
@@ -330,18 +330,18 @@ impl Readiness {
             return Some(fd);
         };
         let (id, inc) = split_key(key);
-        let slot = ctx.slots.get(id).filter(|slot| slot.durable.instance.inc == inc);
+        let slot = ctx.state.slots.get(id).filter(|slot| slot.durable.instance.inc == inc);
         match (kind, slot) {
             ("notify", Some(slot)) => {
                 let spec = slot.spec();
-                let watched = Notify::watch(fd, id, key, user_of(spec), watchdog_of(spec), &ctx.reactor);
+                let watched = Notify::watch(fd, id, key, user_of(spec), watchdog_of(spec), &ctx.io.reactor);
                 self.notify.extend(watched.map(|notify| (id, notify)));
             }
             ("newline", Some(_)) => {
-                let watched = Newline::watch(fd, id, key, &ctx.reactor);
+                let watched = Newline::watch(fd, id, key, &ctx.io.reactor);
                 self.newlines.extend(watched.map(|newline| (id, newline)));
             }
-            ("notify" | "newline", None) => ctx.keeper.drop_held(name),
+            ("notify" | "newline", None) => ctx.io.keeper.drop_held(name),
             _ => return Some(fd),
         }
         None

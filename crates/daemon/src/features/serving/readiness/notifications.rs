@@ -39,21 +39,21 @@ impl Readiness {
         let now_ms = ctx.now.mono_ms;
         if let Some(notify) = self.notify.get_mut(&id).filter(|_| received.waits && received.count < at_most) {
             notify.left_in_turn = at_most - received.count;
-            ctx.effects.push(Work::Feature(Self::NAME, id.into()));
+            ctx.outbox.effects.push(Work::Feature(Self::NAME, id.into()));
         }
-        let until_ms = self.notify.get_mut(&id).and_then(|notify| notify.spend(received.count, now_ms, &ctx.reactor));
+        let until_ms = self.notify.get_mut(&id).and_then(|notify| notify.spend(received.count, now_ms, &ctx.io.reactor));
         if until_ms.is_some() {
-            ctx.timers.set(Timer::ReceiveAgain.of(id), until_ms);
+            ctx.outbox.timers.set(Timer::ReceiveAgain.of(id), until_ms);
             ctx.complain(id, Topic::Notify, format_args!("says more by sd_notify than is received: what it says has to wait"));
         }
     }
 
     /// Resumes the reception, a while after too much was sent.
     pub(super) fn receive_again(&mut self, ctx: &mut Ctx, id: u32) {
-        let again = self.notify.get(&id).is_none_or(|notify| notify.watch_again(&ctx.reactor));
+        let again = self.notify.get(&id).is_none_or(|notify| notify.watch_again(&ctx.io.reactor));
         // As much as is free may be so again soon.
         let later = (!again).then(|| ctx.now.mono_ms.saturating_add(LOOK_AGAIN_MS));
-        ctx.timers.set(Timer::ReceiveAgain.of(id), later);
+        ctx.outbox.timers.set(Timer::ReceiveAgain.of(id), later);
     }
 
     /// Receives what a process sent until now, which counts before its end does. True: there may be more, when the journal has what was read.
@@ -71,18 +71,18 @@ impl Readiness {
         for count in 0..at_most {
             let Some(notify) = self.notify.get_mut(&id) else { return Received { count, waits: false } };
             let inc = split_key(notify.key).1;
-            let said = match notify.next(ctx.journal.writes()) {
+            let said = match notify.next(ctx.state.journal.writes()) {
                 Next::Message(said) => said,
                 Next::Nothing => return Received { count, waits: false },
                 Next::Later => return Received { count, waits: true },
             };
-            let queued = ctx.queue.len();
+            let queued = ctx.outbox.queue.len();
             self.take_notification(ctx, id, inc, said);
             let Some(notify) = self.notify.get_mut(&id) else { continue };
-            if ctx.queue.len() == queued {
+            if ctx.outbox.queue.len() == queued {
                 notify.take();
             } else {
-                notify.take_after(ctx.journal.writes());
+                notify.take_after(ctx.state.journal.writes());
                 return Received { count: count + 1, waits: true };
             }
         }
@@ -96,14 +96,14 @@ impl Readiness {
         }
         if let Some(ms) = said.extend_ms {
             let until_ms = now_ms.saturating_add(ms);
-            let spawning = ctx.slots.get(id).is_some_and(|slot| matches!(slot.durable.instance.state, State::Spawning { .. }));
+            let spawning = ctx.state.slots.get(id).is_some_and(|slot| matches!(slot.durable.instance.state, State::Spawning { .. }));
             match self.notify.get_mut(&id) {
                 // The process was faster than the keeper's word that it runs.
                 Some(notify) if spawning => notify.extended_ms = Some(until_ms),
                 _ => ctx.event(id, Event::Extend { inc, until_ms }),
             }
         }
-        if let Some(slot) = ctx.slots.get_mut(id) {
+        if let Some(slot) = ctx.state.slots.get_mut(id) {
             // Not worth a record of its own: an app may send it a thousand times a second.
             let status = status_after(slot.durable.learned.status.take(), &said);
             slot.durable.learned.status = status.filter(|status| !status.is_empty());
@@ -116,7 +116,7 @@ impl Readiness {
 
     /// Takes another process as the main process, as a notification declares it.
     fn take_main_pid(&mut self, ctx: &mut Ctx, id: u32, inc: u32, pid: i32) {
-        let Some(slot) = ctx.slots.get(id).filter(|slot| slot.durable.instance.inc == inc) else { return };
+        let Some(slot) = ctx.state.slots.get(id).filter(|slot| slot.durable.instance.inc == inc) else { return };
         let former = slot.durable.instance.pid();
         if former == Some(pid) || (former.is_none() && !matches!(slot.durable.instance.state, State::Spawning { .. })) {
             return;
@@ -164,13 +164,13 @@ impl Readiness {
 }
 
 fn set_watchdog_timer(ctx: &mut Ctx, id: u32, watchdog: &Watchdog) {
-    ctx.timers.set(Timer::Watchdog.of(id), watchdog.due_ms.filter(|due_ms| *due_ms < u64::MAX));
+    ctx.outbox.timers.set(Timer::Watchdog.of(id), watchdog.due_ms.filter(|due_ms| *due_ms < u64::MAX));
 }
 
 /// Restarts the process; `why` names the watchdog.
 fn bark(ctx: &mut Ctx, id: u32, why: &str) {
-    let Some(slot) = ctx.slots.get(id) else { return };
-    ctx.log.error(format_args!("App [{}:{}] watchdog: {why}, restarting it", slot.spec().name, slot.durable.pm_id));
+    let Some(slot) = ctx.state.slots.get(id) else { return };
+    ctx.io.log.error(format_args!("App [{}:{}] watchdog: {why}, restarting it", slot.spec().name, slot.durable.pm_id));
     ctx.event(id, Event::Restart(Origin::policy(PolicyName::Watchdog)));
 }
 

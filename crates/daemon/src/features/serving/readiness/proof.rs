@@ -35,7 +35,7 @@ impl Signal {
             Message::Ready => Some(Self::Message),
             Message::Internal(message) => {
                 let is = |key, word| message.get(key).and_then(Value::as_str) == Some(word);
-                let is_workers = || ctx.slots.get(id).is_some_and(|slot| slot.spec().has_workers());
+                let is_workers = || ctx.state.slots.get(id).is_some_and(|slot| slot.spec().has_workers());
                 (is("cmd", "NODE_CLUSTER") && is("act", "listening") && is_workers()).then_some(Self::Listening)
             }
             _ => None,
@@ -59,7 +59,7 @@ impl Signal {
 impl Readiness {
     /// Takes a signal of incarnation `inc` of a slot.
     pub(super) fn take_signal(&mut self, ctx: &mut Ctx, id: u32, inc: u32, signal: Signal) {
-        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         if !slot.live.proof.as_ref().is_some_and(|proof| signal.proves(proof)) {
             return;
         }
@@ -80,7 +80,7 @@ impl Readiness {
 
     /// Handles the first listening socket of a cluster worker: how long that took is known, and its successor in a reload has to listen, too.
     pub(super) fn begins_to_listen(&mut self, ctx: &mut Ctx, id: u32) {
-        let Some(slot) = ctx.slots.get_mut(id) else { return };
+        let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         let pm_id = slot.durable.pm_id;
         if let Some(start) =
             slot.durable.instance.counters.last_start.filter(|_| matches!(slot.live.proof.as_deref(), None | Some(ReadyBy::Listening)))
@@ -91,14 +91,14 @@ impl Readiness {
             return;
         }
         let waits = |other: &&crate::state::slots::Slot| other.durable.pm_id == pm_id && other.durable.by_running_ms.is_some();
-        let successors: Vec<u32> = ctx.slots.iter().filter(waits).map(|slot| slot.durable.id).collect();
+        let successors: Vec<u32> = ctx.state.slots.iter().filter(waits).map(|slot| slot.durable.id).collect();
         for successor in successors {
             self.look_no_more(ctx, successor);
-            let Some(slot) = ctx.slots.get_mut(successor) else { continue };
+            let Some(slot) = ctx.state.slots.get_mut(successor) else { continue };
             slot.durable.by_running_ms = None;
-            slot.settle_policy(&ctx.settings);
+            slot.settle_policy(&ctx.io.settings);
             let (inc, listens) = (slot.durable.instance.inc, !slot.never_listened());
-            ctx.slots.changed(successor);
+            ctx.state.slots.changed(successor);
             self.follow(ctx, successor);
             if listens {
                 self.take_signal(ctx, successor, inc, Signal::Listening);

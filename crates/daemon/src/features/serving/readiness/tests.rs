@@ -35,7 +35,7 @@ fn starting(ready: ReadySpec) -> (Played, Readiness, u32, Beside) {
 }
 
 fn state(played: &Played, id: u32) -> State {
-    played.ctx.slots.get(id).unwrap().durable.instance.state.clone()
+    played.ctx.state.slots.get(id).unwrap().durable.instance.state.clone()
 }
 
 /// Decisions, handled as the daemon does.
@@ -51,7 +51,7 @@ fn deal(played: &mut Played, readiness: &mut Readiness) -> Vec<Input> {
 }
 
 fn write_journal(played: &mut Played) {
-    let (_, written) = played.ctx.journal.flush();
+    let (_, written) = played.ctx.state.journal.flush();
     written.unwrap();
 }
 
@@ -80,15 +80,15 @@ fn one_message_is_enough_and_counts_once() {
         readiness.on_message(&mut played.ctx, id, 1, &message);
     }
     readiness.on_message(&mut played.ctx, id, 0, &Message::Ready);
-    assert!(played.ctx.queue.is_empty(), "these prove something else, or of somebody else");
+    assert!(played.ctx.outbox.queue.is_empty(), "these prove something else, or of somebody else");
     readiness.on_message(&mut played.ctx, id, 1, &Message::Ready);
     readiness.on_message(&mut played.ctx, id, 1, &Message::Ready);
-    assert_eq!(played.ctx.queue.len(), 1);
+    assert_eq!(played.ctx.outbox.queue.len(), 1);
     deal(&mut played, &mut readiness);
     assert!(is_running(&played, id) && readiness.proved.is_empty());
-    assert_eq!(played.ctx.slots.get(id).unwrap().durable.instance.counters.start_ups_ms.len(), 1);
+    assert_eq!(played.ctx.state.slots.get(id).unwrap().durable.instance.counters.start_ups_ms.len(), 1);
     readiness.on_message(&mut played.ctx, id, 1, &Message::Ready);
-    assert!(played.ctx.queue.is_empty(), "it runs already");
+    assert!(played.ctx.outbox.queue.is_empty(), "it runs already");
 }
 
 #[test]
@@ -97,23 +97,23 @@ fn what_was_said_stays_in_its_socket_until_the_journal_has_it() {
     send(&beside, "READY=1");
     send(&beside, "STATUS=warm");
     readiness.on_notify(&mut played.ctx, id);
-    assert!(matches!(played.ctx.queue.front(), Some(Input::Event(_, Event::Ready { inc: 1 }))));
+    assert!(matches!(played.ctx.outbox.queue.front(), Some(Input::Event(_, Event::Ready { inc: 1 }))));
     // A daemon that is killed now has a successor, which receives it again.
     let mut next = Readiness::default();
     let held: Vec<_> = readiness.held(&played.ctx).into_iter().map(|(name, fd)| (name, fd.try_clone_to_owned().unwrap())).collect();
     for (name, fd) in held {
         assert!(next.take_back(&mut played.ctx, &name, fd).is_none());
     }
-    let queued = played.ctx.queue.len();
+    let queued = played.ctx.outbox.queue.len();
     next.on_notify(&mut played.ctx, id);
-    assert_eq!(played.ctx.queue.len(), queued + 1);
+    assert_eq!(played.ctx.outbox.queue.len(), queued + 1);
     deal(&mut played, &mut readiness);
     readiness.on_notify(&mut played.ctx, id);
-    assert_eq!(played.ctx.slots.get(id).unwrap().durable.learned.status, None, "what comes after it has to wait, too");
+    assert_eq!(played.ctx.state.slots.get(id).unwrap().durable.learned.status, None, "what comes after it has to wait, too");
     write_journal(&mut played);
     readiness.on_notify(&mut played.ctx, id);
-    assert_eq!(played.ctx.slots.get(id).unwrap().durable.learned.status.as_deref(), Some("warm"));
-    assert!(is_running(&played, id) && played.ctx.queue.is_empty());
+    assert_eq!(played.ctx.state.slots.get(id).unwrap().durable.learned.status.as_deref(), Some("warm"));
+    assert!(is_running(&played, id) && played.ctx.outbox.queue.is_empty());
 }
 
 impl Readiness {
@@ -140,7 +140,7 @@ fn all_that_a_process_said_counts_before_its_end() {
     let follow = |pid, is_rare| move |input: &Input| matches!(input, Input::Request(Request::Follow { pid: to, is_rare: rare, inc: 1, .. }) if *to == pid && *rare == is_rare);
     assert_eq!(asked.len(), 2, "{asked:?}");
     assert!(follow(4712, true)(&asked[0]) && follow(4713, false)(&asked[1]), "{asked:?}");
-    assert_eq!(played.ctx.slots.get(id).unwrap().durable.learned.status.as_deref(), Some("b"));
+    assert_eq!(played.ctx.state.slots.get(id).unwrap().durable.learned.status.as_deref(), Some("b"));
     assert!(is_running(&played, id));
     assert!(!readiness.on_end(&mut played.ctx, id));
 }
@@ -151,14 +151,14 @@ fn a_newline_proves_it_and_an_end_without_one_is_noted() {
     let (fd, number) = beside.fds.pop().unwrap();
     assert_eq!(number, 7);
     std::fs::File::from(fd).write_all(b"soon\n").unwrap();
-    played.wait(&mut readiness, |_, ctx| !ctx.queue.is_empty());
+    played.wait(&mut readiness, |_, ctx| !ctx.outbox.queue.is_empty());
     deal(&mut played, &mut readiness);
     assert!(is_running(&played, id) && readiness.newlines.is_empty());
 
     let (mut played, mut readiness, id, beside) = starting(by(ReadyBy::Descriptor(7)));
     drop(beside);
     played.wait(&mut readiness, |readiness, _| readiness.newlines.is_empty());
-    let trouble = played.ctx.slots.get(id).unwrap().live.trouble.clone();
+    let trouble = played.ctx.state.slots.get(id).unwrap().live.trouble.clone();
     assert_eq!(trouble.as_deref(), Some("the descriptor was closed without a newline"));
 }
 
@@ -167,7 +167,7 @@ fn refused() -> (Played, Readiness, u32, u16) {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (mut played, mut readiness, id, _) = starting(by(ReadyBy::Tcp { host: "127.0.0.1".into(), port }));
     played.pass(&mut readiness, 0);
-    while played.ctx.slots.get(id).unwrap().start_trouble().is_none() {
+    while played.ctx.state.slots.get(id).unwrap().start_trouble().is_none() {
         played.pass(&mut readiness, 10);
         std::thread::yield_now();
     }
@@ -175,7 +175,7 @@ fn refused() -> (Played, Readiness, u32, u16) {
 }
 
 fn trouble(played: &Played, id: u32) -> Option<String> {
-    played.ctx.slots.get(id).unwrap().start_trouble().map(str::to_owned)
+    played.ctx.state.slots.get(id).unwrap().start_trouble().map(str::to_owned)
 }
 
 #[test]
@@ -183,14 +183,14 @@ fn a_reason_not_to_be_ready_is_withdrawn_when_the_app_is_ready() {
     let (mut played, mut readiness, id, port) = refused();
     assert_eq!(trouble(&played, id), Some(format!("connection to 127.0.0.1:{port}: Connection refused")));
     let _listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
-    while played.ctx.queue.is_empty() {
+    while played.ctx.outbox.queue.is_empty() {
         played.pass(&mut readiness, 10);
         std::thread::yield_now();
     }
     deal(&mut played, &mut readiness);
     assert!(is_running(&played, id));
     assert_eq!(trouble(&played, id), None);
-    assert_eq!(played.ctx.slots.get(id).unwrap().live.trouble, None, "it does not come back with the next crash either");
+    assert_eq!(played.ctx.state.slots.get(id).unwrap().live.trouble, None, "it does not come back with the next crash either");
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn the_status_text_of_a_process_ends_with_it() {
     let (mut played, mut readiness, id, beside) = starting(by(ReadyBy::Notify));
     send(&beside, "STATUS=warm");
     receive(&mut played, &mut readiness, id);
-    let status = |played: &Played| played.ctx.slots.get(id).unwrap().durable.learned.status.clone();
+    let status = |played: &Played| played.ctx.state.slots.get(id).unwrap().durable.learned.status.clone();
     assert_eq!(status(&played).as_deref(), Some("warm"));
     readiness.on_process_gone(&mut played.ctx, id, 1);
     assert_eq!(status(&played), None);
@@ -222,39 +222,39 @@ fn a_port_that_answers_proves_it() {
     let port = listener.local_addr().unwrap().port();
     let (mut played, mut readiness, id, _) = starting(by(ReadyBy::Tcp { host: "127.0.0.1".into(), port }));
     played.pass(&mut readiness, 0);
-    if played.ctx.queue.is_empty() {
-        played.wait(&mut readiness, |_, ctx| !ctx.queue.is_empty());
+    if played.ctx.outbox.queue.is_empty() {
+        played.wait(&mut readiness, |_, ctx| !ctx.outbox.queue.is_empty());
     }
     deal(&mut played, &mut readiness);
     assert!(is_running(&played, id));
-    assert_eq!(played.ctx.timers.next_ms(), None, "nobody asks any more");
+    assert_eq!(played.ctx.outbox.timers.next_ms(), None, "nobody asks any more");
 }
 
 #[test]
 fn a_line_of_its_log_proves_it() {
     let (mut played, mut readiness, id, _) = starting(by(ReadyBy::Log("^up$".into())));
     played.pass(&mut readiness, 500);
-    assert!(played.ctx.queue.is_empty());
-    let path = played.ctx.slots.get(id).unwrap().live.files.out.clone().unwrap();
+    assert!(played.ctx.outbox.queue.is_empty());
+    let path = played.ctx.state.slots.get(id).unwrap().live.files.out.clone().unwrap();
     std::fs::write(path, "up\n").unwrap();
     played.pass(&mut readiness, 100);
     deal(&mut played, &mut readiness);
     assert!(is_running(&played, id));
-    assert_eq!(played.ctx.timers.next_ms(), None);
+    assert_eq!(played.ctx.outbox.timers.next_ms(), None);
 }
 
 #[test]
 fn time_proves_it_to_a_process_that_is_there_still() {
     let (mut played, mut readiness, id, _) = starting(by(ReadyBy::Uptime { ms: 300 }));
     played.pass(&mut readiness, 299);
-    assert!(played.ctx.queue.is_empty());
+    assert!(played.ctx.outbox.queue.is_empty());
     played.pass(&mut readiness, 1);
     deal(&mut played, &mut readiness);
     assert!(is_running(&played, id));
 
     let (mut played, mut readiness, id, _) = starting(by(ReadyBy::Uptime { ms: 300 }));
     readiness.on_process_gone(&mut played.ctx, id, 1);
-    assert_eq!(played.ctx.timers.next_ms(), None);
+    assert_eq!(played.ctx.outbox.timers.next_ms(), None);
 }
 
 #[test]
@@ -262,14 +262,14 @@ fn a_watchdog_that_is_not_fed_restarts() {
     let (mut played, mut readiness, id, beside) = starting(ReadySpec { watchdog_ms: Some(200), ..by(ReadyBy::Notify) });
     assert!(beside.vars.contains(&("WATCHDOG_USEC", "200000".into())));
     played.pass(&mut readiness, 1000);
-    assert!(played.ctx.queue.is_empty(), "it does not run yet");
+    assert!(played.ctx.outbox.queue.is_empty(), "it does not run yet");
     send(&beside, "READY=1");
     receive(&mut played, &mut readiness, id);
     played.pass(&mut readiness, 150);
     send(&beside, "WATCHDOG=1");
     receive(&mut played, &mut readiness, id);
     played.pass(&mut readiness, 199);
-    assert!(played.ctx.queue.is_empty());
+    assert!(played.ctx.outbox.queue.is_empty());
     played.pass(&mut readiness, 1);
     let asked = played.queued();
     assert!(
@@ -287,10 +287,10 @@ fn nobody_barks_for_our_own_absence_or_at_who_leaves() {
     // The machine slept.
     played.ctx.now.mono_ms += 60_000;
     readiness.on_timer(&mut played.ctx, Timer::Watchdog.of(id).1);
-    assert!(played.ctx.queue.is_empty());
+    assert!(played.ctx.outbox.queue.is_empty());
     send(&beside, "STOPPING=1");
     receive(&mut played, &mut readiness, id);
-    assert_eq!(played.ctx.timers.next_ms(), None);
+    assert_eq!(played.ctx.outbox.timers.next_ms(), None);
 }
 
 #[test]
@@ -302,7 +302,7 @@ fn nothing_is_left_of_a_process_that_is_gone() {
     receive(&mut played, &mut readiness, id);
     readiness.on_process_gone(&mut played.ctx, id, 1);
     assert!(!std::fs::exists(&path).unwrap() && readiness.held(&played.ctx).is_empty());
-    assert_eq!(played.ctx.timers.next_ms(), None);
+    assert_eq!(played.ctx.outbox.timers.next_ms(), None);
 }
 
 reacts!(Readiness: on_step, on_message, on_ready, on_effect, on_timer, on_forgotten);

@@ -51,7 +51,7 @@ struct Given {
 impl Sockets {
     /// Adds the sockets of its app to a process that is to be started.
     pub(super) fn give(&mut self, ctx: &mut Ctx, id: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
-        let Some(slot) = ctx.slots.get(id) else { return Ok(()) };
+        let Some(slot) = ctx.state.slots.get(id) else { return Ok(()) };
         let (spec, shard) = (Rc::clone(&slot.app().spec), slot.spec().has_shards().then_some(slot.durable.shard));
         let given = if spec.listen.is_empty() {
             self.close_unused(ctx, &spec);
@@ -61,7 +61,7 @@ impl Sockets {
         };
         announce(&spec, beside);
         beside.fds.extend(given.fds.into_iter().zip(FIRST_FD..));
-        if let Some(slot) = ctx.slots.get_mut(id).filter(|slot| slot.durable.learned.sockets != given.shown) {
+        if let Some(slot) = ctx.state.slots.get_mut(id).filter(|slot| slot.durable.learned.sockets != given.shown) {
             slot.durable.learned.sockets = given.shown;
         }
         Ok(())
@@ -69,7 +69,7 @@ impl Sockets {
 
     /// Takes the present ones, and opens new ones for what is not open yet. All or none.
     fn open_all(&mut self, ctx: &mut Ctx, spec: &AppSpec, shard: Option<u32>) -> Result<Given, SpawnFailure> {
-        let rights = FileRights { umask: spec.limits.umask.unwrap_or(ctx.originals.umask), rights: Rights::of(spec) };
+        let rights = FileRights { umask: spec.limits.umask.unwrap_or(ctx.io.originals.umask), rights: Rights::of(spec) };
         let wants = Wants { spec, shard, rights };
         let mut fresh: Vec<(Owner, Group)> = Vec::new();
         let mut given = Given::default();
@@ -87,7 +87,7 @@ impl Sockets {
             }
         }
         for (owner, group) in fresh {
-            held(&owner, &group).for_each(|(name, fd)| ctx.keeper.hold(&name, fd));
+            held(&owner, &group).for_each(|(name, fd)| ctx.io.keeper.hold(&name, fd));
             self.add_group(ctx, owner, group);
         }
         // An edited file: what nobody names any more is closed as soon as the first instance has what it names now.
@@ -124,13 +124,13 @@ impl Sockets {
             Ok(fd) => {
                 let role = SocketRole::Shard { number, position: Some(group.next_position()) };
                 if let Some(name) = owner.held_name(role) {
-                    ctx.keeper.hold(&name, fd.as_fd());
+                    ctx.io.keeper.hold(&name, fd.as_fd());
                 }
                 group.add(Socket { fd: fd.into(), role });
             }
             // Two processes then accept from the first one.
             Err(errno) => {
-                ctx.log.error_once("shard", format_args!("cannot open another socket at {key} for {app}: {errno}"));
+                ctx.io.log.error_once("shard", format_args!("cannot open another socket at {key} for {app}: {errno}"));
             }
         }
     }
@@ -138,7 +138,7 @@ impl Sockets {
     /// Opens what is not open, or takes it from an app that is no more: the same one under its former name.
     fn open_one(&mut self, ctx: &mut Ctx, wants: &Wants<'_>, listen: &Listen, key: &str) -> Result<(Owner, Group), Errno> {
         let app = wants.spec.key().to_owned();
-        let is_ownerless = |owner: &&Owner| owner.key == key && !ctx.slots.iter().any(|slot| slot.spec().key() == owner.app);
+        let is_ownerless = |owner: &&Owner| owner.key == key && !ctx.state.slots.iter().any(|slot| slot.spec().key() == owner.app);
         if let Some(former) = self.by_app.keys().find(is_ownerless).cloned()
             && let Some(group) = self.remove_group(ctx, &former)
         {
@@ -177,7 +177,7 @@ fn open_first_shard(ctx: &mut Ctx, listen: &Listen, shard: u32, rights: &FileRig
         Ok(()) => Ok(Socket { fd: fd.into(), role: SocketRole::Shard { number: shard_number(shard), position: Some(0) } }),
         Err(errno) => {
             let at = &listen.at;
-            ctx.log.error_once(
+            ctx.io.log.error_once(
                 "steer",
                 format_args!("the kernel does not let the connections at {at} be steered ({errno}): a reload may cut some"),
             );

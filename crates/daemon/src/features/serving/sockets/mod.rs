@@ -56,15 +56,15 @@ impl Sockets {
     }
 
     fn add_group(&mut self, ctx: &mut Ctx, owner: Owner, group: Group) {
-        ctx.listening.add(&owner.app, &owner.key, Rc::clone(group.first()));
+        ctx.state.listening.add(&owner.app, &owner.key, Rc::clone(group.first()));
         self.by_app.insert(owner, group);
     }
 
     /// Removes all sockets of an address, which the keeper does not hold for this owner any more.
     fn remove_group(&mut self, ctx: &mut Ctx, owner: &Owner) -> Option<Group> {
         let group = self.by_app.remove(owner)?;
-        ctx.listening.remove(&owner.app, &owner.key);
-        held(owner, &group).for_each(|(name, _)| ctx.keeper.drop_held(&name));
+        ctx.state.listening.remove(&owner.app, &owner.key);
+        held(owner, &group).for_each(|(name, _)| ctx.io.keeper.drop_held(&name));
         Some(group)
     }
 
@@ -74,7 +74,7 @@ impl Sockets {
         if !self.by_app.keys().any(|owner| owner.app == app) {
             return;
         }
-        let up = ctx.slots.iter().filter(|slot| slot.spec().key() == app && slot.is_or_will_be_up());
+        let up = ctx.state.slots.iter().filter(|slot| slot.spec().key() == app && slot.is_or_will_be_up());
         let wanted: Vec<String> = up.flat_map(|slot| keyed(&slot.spec().listen).map(|(_, key)| key)).collect();
         let is_unused = |owner: &&Owner| owner.app == app && !wanted.contains(&owner.key);
         let unused: Vec<Owner> = self.by_app.keys().filter(is_unused).cloned().collect();
@@ -111,7 +111,7 @@ impl Sockets {
             self.on_drain_timeout(ctx, id);
         }
         if matches!(transition, Transition::Stopped | Transition::Overlimit { .. } | Transition::CouldNotStart(_) | Transition::Deleted)
-            && let Some(slot) = ctx.slots.get(id)
+            && let Some(slot) = ctx.state.slots.get(id)
         {
             let spec = Rc::clone(&slot.app().spec);
             self.close_unused(ctx, &spec);
@@ -154,7 +154,7 @@ impl Sockets {
         // One that has stopped is of a daemon that closed it, and died before the keeper heard of that.
         match Owner::parse(name).filter(|_| !has_stopped(&fd)) {
             Some((owner, role)) => self.add(ctx, owner, Socket { fd: fd.into(), role }),
-            None => ctx.keeper.drop_held(name),
+            None => ctx.io.keeper.drop_held(name),
         }
         None
     }

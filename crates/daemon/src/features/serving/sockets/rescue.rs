@@ -21,7 +21,7 @@ impl Sockets {
     /// Takes copies of the sockets of an adopted process, so that others can be started beside it. Where the kernel does not allow that
     /// (Yama's `ptrace_scope`) the next start of an instance finds the address in use as long as another one runs.
     pub(super) fn rescue(&mut self, ctx: &mut Ctx, id: u32, process: ProcRef) {
-        let Some(slot) = ctx.slots.get(id).filter(|slot| !slot.spec().listen.is_empty()) else { return };
+        let Some(slot) = ctx.state.slots.get(id).filter(|slot| !slot.spec().listen.is_empty()) else { return };
         let (spec, shard) = (Rc::clone(&slot.app().spec), shard_of(slot).map(shard_number));
         let Ok(pidfd) = process.open() else { return };
         for ((listen, key), number) in keyed(&spec.listen).zip(FIRST_FD..) {
@@ -43,7 +43,7 @@ impl Sockets {
             };
             let owner = Owner { app: spec.key().to_owned(), key, file };
             if let Some(name) = owner.held_name(role) {
-                ctx.keeper.hold(&name, fd.as_fd());
+                ctx.io.keeper.hold(&name, fd.as_fd());
             }
             self.add(ctx, owner, Socket { fd: fd.into(), role });
         }

@@ -65,13 +65,13 @@ pub(super) fn shard_of(slot: &Slot) -> Option<u32> {
 
 /// True if a process of this slot has a socket of its own for a port.
 pub(super) fn has_shard(ctx: &Ctx, id: u32) -> bool {
-    ctx.slots.get(id).is_some_and(|slot| slot.spec().has_shards())
+    ctx.state.slots.get(id).is_some_and(|slot| slot.spec().has_shards())
 }
 
 impl Sockets {
     /// Marks the app of an instance as changed: who gets its connections is decided when the turn is over.
     pub(super) fn mark_dirty(&mut self, ctx: &Ctx, id: u32) {
-        if let Some(slot) = ctx.slots.get(id).filter(|slot| !slot.spec().listen.is_empty())
+        if let Some(slot) = ctx.state.slots.get(id).filter(|slot| !slot.spec().listen.is_empty())
             && !self.shards.dirty.contains(slot.spec().key())
         {
             self.shards.dirty.insert(slot.spec().key().to_owned());
@@ -91,7 +91,7 @@ impl Sockets {
             return;
         }
         let now_ms = ctx.now.mono_ms;
-        let slots: Vec<&Slot> = ctx.slots.iter().filter(|slot| slot.spec().key() == app && !slot.spec().listen.is_empty()).collect();
+        let slots: Vec<&Slot> = ctx.state.slots.iter().filter(|slot| slot.spec().key() == app && !slot.spec().listen.is_empty()).collect();
         let standings: Vec<(Standing, Option<u64>)> = slots.iter().map(|slot| slot.standing(now_ms)).collect();
         for (owner, group) in self.by_app.iter_mut().filter(|(owner, group)| owner.app == app && group.has_shards()) {
             // After a change of the file some have this socket and others do not.
@@ -99,7 +99,7 @@ impl Sockets {
             let shards: Vec<(Standing, Option<u32>)> = users.map(|(slot, (standing, _))| (*standing, shard_of(slot))).collect();
             if let Err(errno) = group.steer(&eligible(shards.into_iter())) {
                 let port = &owner.key;
-                ctx.log.error_once("steer", format_args!("cannot steer the connections of {app} at {port}: {errno}"));
+                ctx.io.log.error_once("steer", format_args!("cannot steer the connections of {app} at {port}: {errno}"));
             }
         }
         // Who is young gets its share when it is not any more.
@@ -119,27 +119,27 @@ impl Sockets {
             Some(at_ms) => _ = later.insert(app.to_owned(), at_ms),
             None => _ = later.remove(app),
         }
-        ctx.timers.set(LATER, later.values().copied().min());
+        ctx.outbox.timers.set(LATER, later.values().copied().min());
     }
 
     /// Nothing new for this process; once it has taken what is its own already, it is to finish. False: it has no shard that could be
     /// closed to others.
     pub(super) fn empty_shard(&mut self, ctx: &mut Ctx, id: u32, inc: u32) -> bool {
-        let Some(slot) = ctx.slots.get(id) else { return false };
+        let Some(slot) = ctx.state.slots.get(id) else { return false };
         let name = slot.spec().key().to_owned();
         self.steer_app(ctx, &name);
         if !self.is_left_out(ctx, id) {
             return false;
         }
         let emptying = Emptying::since(ctx.now.mono_ms);
-        ctx.timers.set(look_at(id), Some(emptying.look_ms()));
+        ctx.outbox.timers.set(look_at(id), Some(emptying.look_ms()));
         self.shards.finishing.insert(id, Finishing { inc, emptying, unanswered: Unanswered::default(), requests: 0 });
         true
     }
 
     /// True if nothing new comes to any of its shards.
     fn is_left_out(&self, ctx: &Ctx, id: u32) -> bool {
-        let Some((slot, shard)) = ctx.slots.get(id).and_then(|slot| Some((slot, shard_of(slot)?))) else { return false };
+        let Some((slot, shard)) = ctx.state.slots.get(id).and_then(|slot| Some((slot, shard_of(slot)?))) else { return false };
         let mut groups = self.groups_of(slot.spec().key()).peekable();
         groups.peek().is_some() && groups.all(|group| group.is_left_out(shard))
     }
@@ -153,7 +153,7 @@ impl Sockets {
                 let later = &mut self.shards.later;
                 self.shards.dirty.extend(later.iter().filter(|(_, at_ms)| **at_ms <= now_ms).map(|(app, _)| app.clone()));
                 later.retain(|_, at_ms| *at_ms > now_ms);
-                ctx.timers.set(LATER, later.values().copied().min());
+                ctx.outbox.timers.set(LATER, later.values().copied().min());
             }
         }
     }
@@ -165,7 +165,7 @@ impl Sockets {
             State::Draining { inc: draining, pid, .. } if draining == inc => Some(pid),
             _ => None,
         };
-        let Some((slot, pid)) = ctx.slots.get(id).and_then(|slot| Some((slot, pid_of(slot)?))) else {
+        let Some((slot, pid)) = ctx.state.slots.get(id).and_then(|slot| Some((slot, pid_of(slot)?))) else {
             // It has ended, or is asked to.
             self.shards.finishing.remove(&id);
             return;
@@ -183,18 +183,18 @@ impl Sockets {
         }
         // With very many connections a look takes its time.
         let pause = u64::try_from((began.elapsed() * LOOKS_SHARE).as_millis()).unwrap_or(u64::MAX);
-        ctx.timers.set(look_at(id), Some(finishing.emptying.look_ms().max(ctx.now.mono_ms.saturating_add(pause))));
+        ctx.outbox.timers.set(look_at(id), Some(finishing.emptying.look_ms().max(ctx.now.mono_ms.saturating_add(pause))));
     }
 
     /// Handles the end of its time to finish. What is still under way there is cut.
     pub(super) fn on_drain_timeout(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(finishing) = self.shards.finishing.remove(&id) else { return };
-        ctx.timers.set(look_at(id), None);
-        let Some(slot) = ctx.slots.get(id).filter(|_| finishing.requests > 0) else { return };
+        ctx.outbox.timers.set(look_at(id), None);
+        let Some(slot) = ctx.state.slots.get(id).filter(|_| finishing.requests > 0) else { return };
         let (pm_id, name, drain_ms) = (slot.durable.pm_id, &slot.spec().name, slot.live.policy.drain_timeout_ms.unwrap_or(0));
         let requests = u32::try_from(finishing.requests).unwrap_or(u32::MAX);
         let text = unanswered::still_under_way(requests, drain_ms);
-        ctx.log.error(format_args!("App [{name}:{pm_id}] {text}"));
+        ctx.io.log.error(format_args!("App [{name}:{pm_id}] {text}"));
         let warning = format!("[{name}]({pm_id}) {text}");
         ctx.answer(Answer::Cut { id, requests, warning });
     }
@@ -202,7 +202,7 @@ impl Sockets {
     /// Forgets the shards of a slot: its number may be used again.
     pub(super) fn forget_shard(&mut self, ctx: &mut Ctx, id: u32) {
         if self.shards.finishing.remove(&id).is_some() {
-            ctx.timers.set(look_at(id), None);
+            ctx.outbox.timers.set(look_at(id), None);
         }
     }
 }

@@ -53,7 +53,7 @@ fn running(played: &mut Played, sockets: &mut Sockets, spec: &AppSpec) -> (u32, 
 /// Ends an instance as a user's command does.
 fn stopped(played: &mut Played, sockets: &mut Sockets, id: u32) {
     played.dispatch(sockets, id, Event::Stop(user()));
-    let inc = played.ctx.slots.get(id).unwrap().durable.instance.inc;
+    let inc = played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
     let exit = ExitReport { ending: ostler_core::lifecycle::Ending::Code(0), oom: false };
     played.dispatch(sockets, id, Event::Exited { inc, exit });
     played.dispatch(sockets, id, Event::TreeGone { inc });
@@ -93,10 +93,10 @@ fn an_app_that_cannot_be_started_has_no_open_port() {
     let fds = prepared(&mut played, &mut sockets, id).unwrap();
     let address = address(&fds[0].0);
     drop((fds, connect(address, 1)));
-    let inc = played.ctx.slots.get(id).unwrap().durable.instance.inc;
+    let inc = played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
     let failure = SpawnFailure { step: "exec".into(), errno: 2 };
     played.dispatch(&mut sockets, id, Event::SpawnFailed { inc, failure });
-    let record = played.ctx.slots.get(id).unwrap().durable.instance.exits.iter().next_back().unwrap().clone();
+    let record = played.ctx.state.slots.get(id).unwrap().durable.instance.exits.iter().next_back().unwrap().clone();
     sockets.on_transition(&mut played.ctx, id, &Transition::CouldNotStart(record));
     assert!(TcpStream::connect(address).is_err());
 }
@@ -111,9 +111,9 @@ fn all_of_an_app_get_copies_of_one_socket_where_it_wants_that() {
     let of_second = prepared(&mut played, &mut sockets, second).unwrap();
     assert_eq!(of_first.iter().map(|(_, number)| *number).collect::<Vec<_>>(), [3, 4]);
     assert!(of_first.iter().zip(&of_second).all(|((a, _), (b, _))| same(a, b)));
-    let shown = &played.ctx.slots.get(first).unwrap().durable.learned.sockets;
+    let shown = &played.ctx.state.slots.get(first).unwrap().durable.learned.sockets;
     assert_eq!(shown.iter().map(|socket| &socket.address).collect::<Vec<_>>(), [&address(&of_first[0].0).to_string(), &path]);
-    assert_eq!(played.ctx.listening.app_of(inode(of_first[1].0.as_fd()).unwrap()), Some("api"));
+    assert_eq!(played.ctx.state.listening.app_of(inode(of_first[1].0.as_fd()).unwrap()), Some("api"));
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn what_a_former_daemon_opened_is_given_on() {
         assert!(next.take_back(&mut played.ctx, &name, fd).is_none());
     }
     assert!(next.take_back(&mut played.ctx, "other:1", OwnedFd::from(std::fs::File::open("/dev/null").unwrap())).is_some());
-    let id = *played.ctx.slots.of_app("api").first().unwrap();
+    let id = *played.ctx.state.slots.of_app("api").first().unwrap();
     let again = prepared(&mut played, &mut next, id).unwrap();
     assert!(same(&of_first[0], &again[0].0));
 }
@@ -168,7 +168,7 @@ fn new_connections_go_to_who_serves() {
     assert!(one > 0 && other > 0 && one + other == 100, "{one} {other}");
     drop(clients);
     // A check of its readiness fails.
-    played.ctx.slots.get_mut(first).unwrap().live.unready = true;
+    played.ctx.state.slots.get_mut(first).unwrap().live.unready = true;
     sockets.on_capacity(&mut played.ctx, first);
     sockets.on_settled(&mut played.ctx);
     let _clients = connect(at, 20);
@@ -184,7 +184,7 @@ fn a_process_that_is_to_finish_gets_nothing_new_and_takes_what_it_has() {
     let (_, of_second) = running(&mut played, &mut sockets, &spec);
     let early = connect(address(&of_first[0]), 40);
     played.dispatch(&mut sockets, first, Event::StopGently(user()));
-    let State::Draining { inc, .. } = played.ctx.slots.get(first).unwrap().durable.instance.state else { panic!() };
+    let State::Draining { inc, .. } = played.ctx.state.slots.get(first).unwrap().durable.instance.state else { panic!() };
     assert!(sockets.on_drain(&mut played.ctx, first, inc));
     let late = connect(address(&of_first[0]), 20);
     played.pass(&mut sockets, 10_000);
@@ -197,7 +197,7 @@ fn a_process_that_is_to_finish_gets_nothing_new_and_takes_what_it_has() {
     played.pass(&mut sockets, 200);
     let asked = played.queued();
     assert!(matches!(&asked[..], [Input::Request(Request::FinishRequests { id, inc: of })] if *id == first && *of == inc), "{asked:?}");
-    assert_eq!(played.ctx.timers.next_ms(), None);
+    assert_eq!(played.ctx.outbox.timers.next_ms(), None);
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn closed_when_nobody_of_the_app_is_wanted_up() {
     assert!(path.exists() && sockets.by_app.len() == 1);
     stopped(&mut played, &mut sockets, second);
     assert!(!path.exists() && sockets.by_app.is_empty());
-    assert_eq!(played.ctx.listening.app_of(inode(fds[0].as_fd()).unwrap()), None);
+    assert_eq!(played.ctx.state.listening.app_of(inode(fds[0].as_fd()).unwrap()), None);
 }
 
 #[test]
@@ -230,9 +230,9 @@ fn what_no_description_names_any_more_is_closed() {
     let (mut played, mut sockets) = played();
     let (id, _) = running(&mut played, &mut sockets, &app(vec![port(), port()]));
     assert_eq!(sockets.by_app.len(), 2);
-    let (edited, _) = played.ctx.slots.shared_app(app(vec![port()]));
+    let (edited, _) = played.ctx.state.slots.shared_app(app(vec![port()]));
     let settings = crate::platform::settings::Settings::from_env(played.home().to_owned());
-    played.ctx.slots.get_mut(id).unwrap().describe(edited, &settings);
+    played.ctx.state.slots.get_mut(id).unwrap().describe(edited, &settings);
     prepared(&mut played, &mut sockets, id).unwrap();
     assert_eq!(sockets.by_app.keys().map(|owner| owner.key.as_str()).collect::<Vec<_>>(), ["127.0.0.1:0#1"]);
 }

@@ -10,13 +10,13 @@ fn a_client_is_answered_before_the_new_process_is_online_and_the_order_goes_on()
     ask(&mut played, &mut jobs, restart_by(DETACHED, &["a", "b"]));
     assert_eq!(told(&mut played), ["restartProcessId [0, 1]", "restartProcessId [2]", "all done [0, 1, 2]"]);
     assert_eq!((0..3).map(|id| is_stopping(&played, id)).collect::<Vec<_>>(), [true, false, true]);
-    assert_eq!(played.ctx.requests_under_way, 1);
+    assert_eq!(played.ctx.state.requests_under_way, 1);
     for id in 0..3 {
         restarts(&mut played, &mut jobs, id);
     }
-    assert!(played.ctx.slots.iter().all(|slot| slot.durable.instance.inc == 2));
-    assert_eq!(played.ctx.requests_under_way, 0);
-    let late = std::mem::take(&mut played.ctx.replies);
+    assert!(played.ctx.state.slots.iter().all(|slot| slot.durable.instance.inc == 2));
+    assert_eq!(played.ctx.state.requests_under_way, 0);
+    let late = std::mem::take(&mut played.ctx.outbox.replies);
     assert!(late.iter().all(|(client, ..)| *client != CLIENT), "{late:?}");
 }
 
@@ -38,5 +38,5 @@ fn a_start_is_answered_before_there_is_a_process() {
     ask(&mut played, &mut jobs, proto::Request::Start { apps, base_env, existing, command, confirm, named_only: false, as_pm2: false });
     assert_eq!(told(&mut played), ["launched api [0]", "all done [0]"]);
     spawned(&mut played, &mut jobs, 0);
-    assert_eq!(played.ctx.requests_under_way, 0);
+    assert_eq!(played.ctx.state.requests_under_way, 0);
 }

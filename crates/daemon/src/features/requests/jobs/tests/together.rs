@@ -48,5 +48,5 @@ fn a_wrong_target_fails_when_those_before_it_are_down() {
     ends(&mut played, &mut jobs, 1, 0);
     let answers = told(&mut played);
     assert!(answers.last().unwrap().contains("nothing"), "{answers:?}");
-    assert_eq!(played.ctx.requests_under_way, 0);
+    assert_eq!(played.ctx.state.requests_under_way, 0);
 }
