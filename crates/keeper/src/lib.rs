@@ -16,11 +16,11 @@ mod anchor;
 mod cgroup;
 mod children;
 mod daemon;
+mod drill;
 mod environment;
 mod home;
 mod launch;
 mod link;
-mod locked;
 #[cfg(feature = "played")]
 pub mod played;
 mod run;

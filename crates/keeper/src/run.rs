@@ -1,12 +1,14 @@
 //! The keeper's loop: one `epoll` over the link, the signals and the pidfds of adopted processes. It sleeps without a timeout unless a
 //! daemon is to be started, killed or judged.
 
-use std::hint::black_box;
+use std::ffi::CStr;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use ostler_sys::process::exec::OWN_EXE;
+use ostler_sys::process::fork::Side;
 use ostler_sys::process::signal::{self, SignalFd};
 use ostler_sys::process::{ending_by_fd, is_refusal};
 use ostler_sys::{
@@ -28,6 +30,7 @@ use crate::daemon::Daemon;
 use crate::daemon::failures::Failures;
 use crate::daemon::respawn::Respawn;
 use crate::daemon::watchdog::DOUBT_SIGNAL;
+use crate::drill::drill;
 use crate::environment::{AS_PM2_VAR, CHECK_VAR, DEATHS_VAR, HOME_VAR, READY_FD_VAR, STARTER_VAR, STATE_FD_VAR, runtime};
 use crate::home::{self, Other};
 use crate::launch::LOG_FILE;
@@ -126,6 +129,8 @@ pub(crate) struct Keeper {
     pub(crate) held: Held,
     pub(crate) children: Children,
     pub(crate) daemon: Daemon,
+    /// Program of the daemon.
+    pub(crate) daemon_program: &'static CStr,
     pub(crate) respawn: Respawn,
     /// The process that is left when daemon and keeper are killed together.
     pub(crate) anchors: Anchors,
@@ -284,7 +289,7 @@ impl Keeper {
         Ok(keeper)
     }
 
-    fn assemble(state: State) -> io::Result<Self> {
+    pub(crate) fn assemble(state: State) -> io::Result<Self> {
         let limit = rlimit::raise_nofile();
         // A parent that ignores SIGCHLD would make the kernel reap our children.
         signal::reset(signal::CHLD);
@@ -305,6 +310,7 @@ impl Keeper {
             held: Held::default(),
             children: Children::default(),
             daemon: Daemon::Absent { start_at_ms: 0 },
+            daemon_program: OWN_EXE,
             respawn: Respawn::default(),
             anchors: Anchors::default(),
             deaths: std::env::var(DEATHS_VAR).map(|text| Respawn::from_text(&text)).unwrap_or_default(),
@@ -329,16 +335,15 @@ impl Keeper {
         self.reap();
         let mut events: Vec<epoll::Event> = Vec::with_capacity(64);
         let mut resting = false;
-        let mut is_tracked = false;
+        let mut is_drilled = false;
         loop {
             // Before another daemon: it finds the anchor in its inventory, and there is no moment without one.
             if let Role::Anchor(link) = self.tend_anchor(clock::boot_ms()) {
                 return Anchor::from_copy(self, link).run();
             }
             // While the first daemon gets ready. From here on the keeper does what it will do all its life.
-            if !std::mem::replace(&mut is_tracked, true) {
-                crate::locked::track_use();
-                black_box(self.rehearse_start());
+            if !std::mem::replace(&mut is_drilled, true) && drill(&self) == Side::Child {
+                return ExitCode::SUCCESS;
             }
             self.handle_time();
             if let Some(code) = self.exiting.filter(|_| matches!(self.daemon, Daemon::Absent { .. })) {
@@ -407,12 +412,12 @@ impl Keeper {
     }
 
     /// The time at which something is to be done although nothing happens.
-    fn deadline_ms(&self) -> Option<u64> {
+    pub(crate) fn deadline_ms(&self) -> Option<u64> {
         let check = self.check.as_ref().map(|check| check.deadline_ms);
         self.daemon.deadline_ms().into_iter().chain(check).chain(self.look_at_ms).chain(self.anchor_deadline_ms()).min()
     }
 
-    fn handle_time(&mut self) {
+    pub(crate) fn handle_time(&mut self) {
         let now = clock::boot_ms();
         if self.check.as_ref().is_some_and(|check| check.deadline_ms <= now) {
             self.check_took_too_long();
@@ -487,8 +492,7 @@ impl Keeper {
 
     /// Watches a process that is not our child; reported and handled like one from now on.
     pub(crate) fn adopt(&mut self, key: u64, process: ProcRef, pidfd: OwnedFd) {
-        let token = TOKEN_ADOPTED + u64::try_from(process.pid).unwrap_or(0);
-        match self.watch(pidfd.as_fd(), token) {
+        match self.watch(pidfd.as_fd(), adopted_token(process.pid)) {
             Ok(()) => self.children.add(key, process, Watch::Pidfd(pidfd)),
             Err(errno) => {
                 complain(&format!("cannot watch process {}: {errno}", process.pid));
@@ -520,7 +524,7 @@ impl Keeper {
     }
 
     /// Sets what the links shall wake us for.
-    fn update_interest(&mut self) {
+    pub(crate) fn update_interest(&mut self) {
         if let Some((anchor, wanted)) = self.anchors.interest()
             && epoll::modify(&self.epoll, anchor, epoll::EventData::new_u64(TOKEN_ANCHOR), wanted).is_ok()
         {
@@ -566,6 +570,11 @@ impl Keeper {
         // Not watched is fine.
         let _ = epoll::delete(&self.epoll, fd);
     }
+}
+
+/// Token of an adopted process in the poll set.
+pub(crate) fn adopted_token(pid: i32) -> u64 {
+    TOKEN_ADOPTED + u64::try_from(pid).unwrap_or(0)
 }
 
 /// The pid file of this home's keeper.

@@ -55,7 +55,7 @@ impl AnchorLink {
         &self.name
     }
 
-    pub(super) fn process(&self) -> ProcRef {
+    pub(crate) fn process(&self) -> ProcRef {
         self.process
     }
 
@@ -107,7 +107,7 @@ impl AnchorLink {
         self.channel.into_socket()
     }
 
-    pub(super) fn kill(&self) {
+    pub(crate) fn kill(&self) {
         // Gone already is fine.
         let _ = self.process.signal(KILL);
     }

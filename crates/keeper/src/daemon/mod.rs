@@ -4,11 +4,9 @@ pub(crate) mod failures;
 pub(crate) mod respawn;
 pub(crate) mod watchdog;
 
-use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use ostler_sys::process::exec::OWN_EXE;
 use ostler_sys::process::signal::KILL;
 use ostler_sys::process::{Target, signal_fd};
 use ostler_sys::{CStrings, ProcRef, SpawnSpec, fd::fdpass, net::socket, process::child, spawn, time::clock};
@@ -33,8 +31,6 @@ const RETRY_MS: u64 = 500;
 const POLL_MS: u64 = 20;
 /// Most descriptors beside one packet of the inventory.
 const FDS_PER_PART: usize = 200;
-/// Path at which no program is, for a rehearsal.
-const NO_PROGRAM: &CStr = c"/proc/self/no-program";
 
 /// The daemon: there is one, or there will be.
 #[expect(clippy::large_enum_variant, reason = "there is one in all")]
@@ -65,6 +61,20 @@ struct Poll {
 }
 
 impl Running {
+    /// A daemon that this keeper starts.
+    pub(crate) fn new(process: ProcRef, link: Channel) -> Self {
+        Self {
+            process,
+            pidfd: None,
+            link: Some((link, EventFlags::IN)),
+            kill_at_ms: None,
+            leaving: false,
+            watchdog: Watchdog::default(),
+            life: Life::default(),
+            poll: None,
+        }
+    }
+
     pub(crate) fn pid(&self) -> i32 {
         self.process.pid
     }
@@ -155,10 +165,6 @@ fn launch(spec: &SpawnSpec, link: BorrowedFd<'_>) -> io::Result<ProcRef> {
     spawn(spec, &[(out, 1), (error, 2), (link, LINK_FD)]).map_err(io::Error::other)
 }
 
-fn start_failure(error: &io::Error) -> String {
-    format!("cannot start the daemon: {error}")
-}
-
 impl Keeper {
     /// Sends to the daemon; nobody there is fine, because the next one gets the inventory.
     pub(crate) fn send(&mut self, message: &FromKeeper, fds: &[BorrowedFd<'_>]) {
@@ -214,7 +220,7 @@ impl Keeper {
                 }
             }
             Err(error) => {
-                complain(&start_failure(&error));
+                complain(&format!("cannot start the daemon: {error}"));
                 self.daemon = Daemon::Absent { start_at_ms: now_ms + RETRY_MS };
             }
         }
@@ -227,37 +233,17 @@ impl Keeper {
         self.send_inventory(&mut link).map_err(|error| io::Error::new(error.kind(), format!("hand over the inventory: {error}")))?;
         self.watch_link(&link)?;
         let process = launch(&self.daemon_spec(), theirs.as_fd())?;
-        let link = Some((link, EventFlags::IN));
-        Ok(Running {
-            process,
-            pidfd: None,
-            link,
-            kill_at_ms: None,
-            leaving: false,
-            watchdog: Watchdog::default(),
-            life: Life::default(),
-            poll: None,
-        })
+        Ok(Running::new(process, link))
     }
 
     fn daemon_spec(&self) -> SpawnSpec {
         SpawnSpec {
-            program: OWN_EXE.into(),
+            program: self.daemon_program.into(),
             argv: [daemon_title(&self.home)].into_iter().collect(),
             envp: self.environment(&[(ROLE_VAR, "daemon")]),
             cwd: c"/".into(),
             ..SpawnSpec::default()
         }
-    }
-
-    /// Rehearses the start of a daemon with a program that does not exist, so that all that a start and
-    /// its failure need is in memory. Returns the words for the failure.
-    pub(crate) fn rehearse_start(&self) -> Option<String> {
-        let (ours, theirs) = socket::packet_pair().ok()?;
-        self.send_inventory(&mut Channel::new(ours)).ok()?;
-        let spec = SpawnSpec { program: NO_PROGRAM.into(), ..self.daemon_spec() };
-        let error = launch(&spec, theirs.as_fd()).err()?;
-        Some(start_failure(&error))
     }
 
     /// Our environment for another role of the binary.

@@ -56,16 +56,24 @@ pub fn track_use() {
     }
 }
 
-/// Number of pages that [`use_code`] reads: a function without optimization is longer than a page, and what it calls is often near it.
-const CODE_PAGES: usize = if cfg!(debug_assertions) { 8 } else { 2 };
+/// Returns the pages of code and constants that are in use since [`track_use`], as ranges of addresses.
+pub fn used() -> Vec<Range<usize>> {
+    let Ok(pagemap) = File::open("/proc/self/pagemap") else { return Vec::new() };
+    let page = page_size();
+    let in_segment = |segment: Range<usize>| {
+        let present = present(&pagemap, segment.start / page, segment.end / page).unwrap_or_default();
+        runs(&present, 0).into_iter().map(move |run| segment.start + run.start * page..segment.start + run.end * page)
+    };
+    segments().into_iter().flat_map(in_segment).collect()
+}
 
-/// Counts a function and the code behind it as used: for what must work when it is needed for the first time.
-pub fn use_code(function: *const ()) {
-    let start = function.addr();
-    let Some(segment) = segments().into_iter().find(|segment| segment.contains(&start)) else { return };
-    for at in (start..segment.end).step_by(page_size()).take(CODE_PAGES) {
-        // SAFETY: the address is in a loaded segment of code, which is readable.
-        unsafe { function.cast::<u8>().wrapping_add(at - start).read_volatile() };
+/// Counts these pages as used, as far as they are code and constants: they were in [`used`] of a copy of this process.
+pub fn use_pages(pages: Range<usize>) {
+    for segment in segments() {
+        for address in (pages.start.max(segment.start)..pages.end.min(segment.end)).step_by(page_size()) {
+            // SAFETY: the address is in a loaded segment that is readable.
+            unsafe { std::ptr::with_exposed_provenance::<u8>(address).read_volatile() };
+        }
     }
 }
 

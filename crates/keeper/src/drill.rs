@@ -1,0 +1,226 @@
+//! Drill: the keeper does everything once that it may have to do while its disk is gone, so that the code and the constants for it
+//! are in memory when they are locked.
+//!
+//! What a list of functions could not say is how the compiler arranges them: the text of a message, the table of digits and the
+//! tail of a library function are in pages of their own. So a copy of this process does the real things with a keeper that has no
+//! home: an app exits, the anchor is lost, the daemon hangs, crashes and cannot be started, and a client asks why. Then the copy
+//! reports which pages that took.
+
+use std::hint::black_box;
+use std::io;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use ostler_sys::process::Target;
+use ostler_sys::process::fork::{Side, fork};
+use ostler_sys::process::signal::{KILL, STOP};
+use ostler_sys::{Ending, ProcRef, memory, net::socket, process::child, time::clock};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+
+use crate::anchor::Role;
+use crate::children::Watch;
+use crate::daemon::{Daemon, Running};
+use crate::link::Channel;
+use crate::link::codec::encode;
+use crate::link::message::{HELD_SOCKET, ToKeeper};
+use crate::run::{Keeper, adopted_token, complain};
+use crate::state::State;
+
+/// Longest wait for the copy. Without its report only the pages are locked that the keeper has used itself.
+const PATIENCE: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
+/// Path at which no program is.
+const NO_PROGRAM: &std::ffi::CStr = c"/proc/self/no-program";
+/// Program crashes that make the keeper report the reason to clients, and one more.
+const CRASHES: i32 = 4;
+/// Steps of the clock, in milliseconds, until a stopped daemon is killed.
+const HANG: Range<u64> = 1..12;
+/// Anchors that are lost: with the last one the keeper waits before it starts another.
+const ANCHORS: u64 = 5;
+/// A time, in milliseconds, after which nothing waits.
+const LATER_MS: u64 = 3_600_000;
+
+/// Tracks from now on which pages the keeper uses, and uses those of the drill. Returns [`Side::Child`] in the processes that it
+/// starts for that, which are to exit.
+pub(crate) fn drill(keeper: &Keeper) -> Side {
+    memory::track_use();
+    let Ok((ours, theirs)) = socket::packet_pair() else { return Side::Parent(0) };
+    match fork() {
+        Err(_) => Side::Parent(0),
+        Ok(Side::Child) => {
+            drop(ours);
+            // What was used until it fails counts, and nothing else depends on it.
+            let _ = rehearse(keeper.home.clone(), keeper.as_pm2);
+            let _ = report(&theirs);
+            Side::Child
+        }
+        Ok(Side::Parent(pid)) => {
+            drop(theirs);
+            receive(&ours).into_iter().for_each(memory::use_pages);
+            // It has exited, or is late.
+            let _ = child::signal(pid, KILL, Target::Process);
+            child::reap(pid);
+            Side::Parent(pid)
+        }
+    }
+}
+
+/// Plays everything that may happen to a keeper whose disk is gone. An error ends it early: what was used so far counts.
+fn rehearse(home: PathBuf, as_pm2: bool) -> io::Result<()> {
+    silence()?;
+    let mut keeper = Keeper::assemble(State { home, as_pm2, ..State::default() })?;
+    keeper.daemon_program = NO_PROGRAM;
+    keeper.hold(HELD_SOCKET.to_owned(), listener()?)?;
+    let mut played = Played(Vec::new());
+    let app = played.process()?;
+    keeper.children.add(1, app, Watch::Reap);
+    let adopted = played.process()?;
+    keeper.adopt(2, adopted, adopted.open()?);
+
+    let (daemon, _link) = played.start_daemon(&mut keeper)?;
+    app.signal(KILL)?;
+    wait_for_exit(app);
+    keeper.reap();
+    adopted.signal(KILL)?;
+    wait_for_exit(adopted);
+    keeper.adopted_ended(adopted_token(adopted.pid));
+    played.lose_anchors(&mut keeper);
+
+    daemon.signal(STOP)?;
+    keeper.doubt_daemon();
+    HANG.for_each(|step| keeper.look_at_daemon(clock::boot_ms() + step * 1000));
+    keeper.reap();
+    for code in 0..CRASHES {
+        let (daemon, link) = played.start_daemon(&mut keeper)?;
+        let reports = [ToKeeper::Ready, ToKeeper::At { record: Some(1) }, ToKeeper::DeathReport { record: None, text: "drill".into() }];
+        reports.iter().take(usize::try_from(code).unwrap_or(0)).try_for_each(|report| send(&link, &encode(report)))?;
+        if let Some(running) = keeper.daemon.running_as(daemon.pid) {
+            running.life.ending = Some(if code == 0 { Ending::Code(100) } else { Ending::Signal { signal: KILL, core: false } });
+        }
+        keeper.daemon_ended();
+    }
+    let (_, _link) = played.start_daemon(&mut keeper)?;
+    keeper.lost_link(&io::Error::from(io::ErrorKind::InvalidData));
+    keeper.daemon_ended();
+    // The first start fails, as there is no such program, and clients get the reason.
+    keeper.daemon_time(clock::boot_ms() + LATER_MS);
+    keeper.update_door();
+    ask(&keeper)?;
+    keeper.somebody_knocks();
+    keeper.handle_time();
+    keeper.update_interest();
+    black_box(keeper.deadline_ms());
+    complain("the drill is over");
+    Ok(())
+}
+
+/// Has messages go nowhere: standard output and error are the keeper's own.
+fn silence() -> io::Result<()> {
+    let null = std::fs::File::options().write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    Ok(())
+}
+
+/// A socket that clients could connect to, if they knew its name.
+fn listener() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new_unnamed())?;
+    rustix::net::listen(&socket, 1)?;
+    Ok(socket)
+}
+
+fn send(link: &OwnedFd, message: &[u8]) -> io::Result<()> {
+    rustix::net::send(link, message, SendFlags::DONTWAIT).map(drop).map_err(io::Error::from)
+}
+
+/// Processes of the drill. They are killed with it.
+struct Played(Vec<i32>);
+
+impl Played {
+    /// Starts a process that does nothing.
+    fn process(&mut self) -> io::Result<ProcRef> {
+        match fork()? {
+            Side::Parent(pid) => {
+                self.0.push(pid);
+                Ok(ProcRef::of(pid)?)
+            }
+            Side::Child => {
+                let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+                loop {
+                    let _ = poll(&mut [], None);
+                }
+            }
+        }
+    }
+
+    /// Gives the keeper a daemon; returns it with its end of the link.
+    fn start_daemon(&mut self, keeper: &mut Keeper) -> io::Result<(ProcRef, OwnedFd)> {
+        let (ours, theirs) = socket::packet_pair()?;
+        let (daemon, link) = (self.process()?, Channel::new(ours));
+        keeper.watch_link(&link)?;
+        keeper.daemon = Daemon::Running(Running::new(daemon, link));
+        Ok((daemon, theirs))
+    }
+
+    /// Has the keeper start an anchor and lose it, until it waits with the next one.
+    fn lose_anchors(&mut self, keeper: &mut Keeper) {
+        for times in 1..=ANCHORS {
+            if let Role::Anchor(_) = keeper.tend_anchor(clock::boot_ms() + times * LATER_MS) {
+                std::process::exit(0);
+            }
+            if let Some(link) = keeper.anchors.link() {
+                self.0.push(link.process().pid);
+                link.kill();
+                wait_for_exit(link.process());
+            }
+            keeper.on_anchor();
+        }
+    }
+}
+
+/// Waits until a process has exited; it is not reaped.
+fn wait_for_exit(process: ProcRef) {
+    if let Ok(pidfd) = process.open() {
+        // After that time the drill goes on without it.
+        let _ = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&PATIENCE));
+    }
+    black_box(process.has_ended());
+}
+
+/// Asks at the socket as a client does.
+fn ask(keeper: &Keeper) -> io::Result<()> {
+    let Some(socket) = keeper.held.get(HELD_SOCKET) else { return Ok(()) };
+    let address = SocketAddrUnix::try_from(rustix::net::getsockname(socket)?)?;
+    let client = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    rustix::net::connect(&client, &address)?;
+    Ok(())
+}
+
+impl Drop for Played {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            let _ = child::signal(*pid, KILL, Target::Process);
+            child::reap(*pid);
+        }
+    }
+}
+
+/// Sends which pages are in use.
+fn report(to: &OwnedFd) -> io::Result<()> {
+    let pages: Vec<u8> = memory::used().iter().flat_map(|run| [run.start, run.end]).flat_map(usize::to_ne_bytes).collect();
+    send(to, &pages)
+}
+
+fn receive(from: &OwnedFd) -> Vec<Range<usize>> {
+    let mut report = vec![0; 64 << 10];
+    let mut fds = [PollFd::new(from, PollFlags::IN)];
+    let length = match poll(&mut fds, Some(&PATIENCE)) {
+        Ok(1..) => rustix::io::read(from, &mut report).unwrap_or(0),
+        _ => 0,
+    };
+    let words: Vec<usize> = report[..length].as_chunks().0.iter().map(|word| usize::from_ne_bytes(*word)).collect();
+    words.as_chunks().0.iter().map(|[start, end]| *start..*end).collect()
+}
