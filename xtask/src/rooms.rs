@@ -19,6 +19,7 @@ struct House {
 const HOUSES: &[House] = &[
     House { name: "daemon", dir: "crates/daemon/src", rooms: ROOMS, still_there: STILL_THERE, largest_circle: 4 },
     House { name: "binary", dir: "crates/ostler/src", rooms: BINARY, still_there: &[], largest_circle: 0 },
+    House { name: "dashboard", dir: "crates/web/src", rooms: DASHBOARD, still_there: &[], largest_circle: 0 },
     House { name: "commands", dir: "crates/ostler/src/commands", rooms: COMMANDS, still_there: &[], largest_circle: 0 },
 ];
 
@@ -250,6 +251,28 @@ const COMMANDS: &[(&str, Kind)] = &[
     ("update", Kind::Command),
     ("validate", Kind::Command),
     ("why", Kind::Command),
+];
+
+/// The rooms of the dashboard.
+const DASHBOARD: &[(&str, Kind)] = &[
+    ("clock", Kind::Ground),
+    ("settings", Kind::Ground),
+    ("access", Kind::Ground),
+    ("http", Kind::Ground),
+    ("snapshot", Kind::Ground),
+    ("view", Kind::Ground),
+    ("history", Kind::Ground),
+    ("daemon", Kind::Ground),
+    ("logs", Kind::Ground),
+    ("errors", Kind::Feature),
+    ("metrics", Kind::Feature),
+    ("otlp", Kind::Feature),
+    ("profiles", Kind::Feature),
+    // Judges what the features find.
+    ("alerts", Kind::Step),
+    ("site", Kind::Step),
+    ("routes", Kind::Assembly),
+    ("server", Kind::Assembly),
 ];
 
 /// All arrows between rooms that are against the rule, and circles of files that have grown.

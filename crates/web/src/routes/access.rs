@@ -4,12 +4,12 @@ use hyper::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::body;
+use crate::access::audit::Entry;
 use crate::access::{Identity, Role, Token};
-use crate::audit::Entry;
-use crate::now_ms;
-use crate::reply::{self, Body, error};
-use crate::server::{Asked, Site};
+use crate::clock::now_ms;
+use crate::http::body;
+use crate::http::reply::{self, Body, error};
+use crate::site::{Asked, Site};
 
 /// Lines of the audit log.
 const LINES: usize = 200;

@@ -5,12 +5,13 @@ use ostler_proto::control::{Action, Request, ScaleTo};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{apps, body, not_asked};
+use super::{apps, not_asked};
+use crate::access::audit::Entry;
 use crate::access::{Identity, Role};
-use crate::audit::Entry;
-use crate::now_ms;
-use crate::reply::{self, Body, error};
-use crate::server::{Asked, Site};
+use crate::clock::now_ms;
+use crate::http::body;
+use crate::http::reply::{self, Body, error};
+use crate::site::{Asked, Site};
 use crate::view::App;
 
 /// Longest wait for an action of an app.
@@ -220,7 +221,7 @@ fn requests(app: &App, is_alone: bool, verb: Verb, wish: &Wish) -> Result<Vec<Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::Snapshot;
+    use crate::snapshot::Snapshot;
     use crate::view::{apps, tests_row as row};
 
     fn app(name: &str) -> App {

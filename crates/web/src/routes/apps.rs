@@ -6,8 +6,8 @@ use ostler_proto::control::{Detail, Failure, Request, Response as Answer};
 
 use super::not_asked;
 use crate::access::Identity;
-use crate::reply::{Body, error, json};
-use crate::server::Site;
+use crate::http::reply::{Body, error, json};
+use crate::site::Site;
 use crate::view;
 
 pub(super) async fn list(site: &Site, identity: &Identity) -> Response<Body> {

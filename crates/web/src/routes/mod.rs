@@ -4,15 +4,14 @@ mod access;
 mod act;
 mod alerts;
 mod apps;
-mod body;
 mod errors;
 mod events;
 mod history;
 mod live;
 mod logs;
+mod metrics;
 mod pm2;
 mod profiles;
-mod query;
 mod search;
 mod session;
 mod traces;
@@ -23,15 +22,14 @@ use http_body_util::BodyExt as _;
 use hyper::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Method, Response, StatusCode};
 
+use crate::access::audit::Entry;
 use crate::access::{Identity, Role};
-use crate::audit::Entry;
-use crate::reply::{Body, Reason, error};
-use crate::server::{Asked, Site};
-use crate::shares::Seated;
+use crate::http::reply::{Body, Reason, error};
+use crate::http::shares::Seated;
+use crate::http::{assets, query};
+use crate::site::{Asked, Site};
 use crate::view::App;
-use crate::{assets, metrics};
 
-pub(crate) use logs::{Line, LogProcess};
 pub(crate) use pm2::page as pm2_page;
 
 /// A path of the API, read.
@@ -204,7 +202,7 @@ impl Refusal {
             _ => (format!("{method} {}", asked.head.uri.path()), None),
         };
         let (who, from) = (identity.user.clone(), asked.from.map(|from| from.to_string()));
-        let entry = Entry { at: crate::now_ms(), who, from, what, app, namespace: None, result: String::new() };
+        let entry = Entry { at: crate::clock::now_ms(), who, from, what, app, namespace: None, result: String::new() };
         Self { entry, is_order: !matches!(*method, Method::GET | Method::HEAD) }
     }
 
@@ -269,7 +267,7 @@ async fn perform(site: Rc<Site>, asked: Asked, path: Path, identity: Identity) -
 fn unknown(site: &Site) -> Response<Body> {
     let password = site.store.borrow_mut().get().is_ok_and(|access| access.password.is_some());
     let value = serde_json::json!({ "error": "log in first: `ostler web open` makes a link", "logins": { "password": password } });
-    let mut response = crate::reply::with_status(StatusCode::UNAUTHORIZED, &value);
+    let mut response = crate::http::reply::with_status(StatusCode::UNAUTHORIZED, &value);
     response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
 }
@@ -432,7 +430,7 @@ mod tests {
     fn shapes_are_those_of_the_document() {
         let document: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
         let rows = vec![crate::view::tests_row(0, "api", "default", "online")];
-        let all = crate::view::apps(&crate::daemon::Snapshot { rows, ..Default::default() }, |_| true);
+        let all = crate::view::apps(&crate::snapshot::Snapshot { rows, ..Default::default() }, |_| true);
         let all = serde_json::to_value(&all).unwrap();
         let group = crate::errors::tests_group();
         let resolved = crate::errors::Resolved::default();

@@ -14,13 +14,14 @@ use ostler_proto::instance::Detail;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{apps, body};
+use super::apps;
+use crate::access::audit::Entry;
 use crate::access::{Identity, Role};
-use crate::audit::Entry;
-use crate::now_ms;
+use crate::clock::now_ms;
+use crate::http::body;
+use crate::http::reply::{self, Body, error, streamed};
 use crate::profiles::{self, Kept, Target};
-use crate::reply::{self, Body, error, streamed};
-use crate::server::{Asked, Site};
+use crate::site::{Asked, Site};
 use crate::view::App;
 
 /// Longest profile that the page takes, ms.
@@ -185,7 +186,7 @@ fn entry(identity: &Identity, from: Option<String>, what: String, app: &str, nam
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::Snapshot;
+    use crate::snapshot::Snapshot;
     use crate::view::{apps, tests_row as row};
 
     #[test]

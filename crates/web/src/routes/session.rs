@@ -8,12 +8,12 @@ use ostler_http::Standing;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::body;
+use crate::access::audit::Entry;
 use crate::access::{Access, Identity, Role, SESSION_MS, password_fits};
-use crate::audit::Entry;
-use crate::now_ms;
-use crate::reply::{self, Body, error};
-use crate::server::{Asked, Site};
+use crate::clock::now_ms;
+use crate::http::body;
+use crate::http::reply::{self, Body, error};
+use crate::site::{Asked, Site};
 
 /// The way in: one of them.
 #[derive(Deserialize)]

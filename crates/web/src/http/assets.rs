@@ -4,7 +4,7 @@ use hyper::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TY
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 
-use crate::reply::{Body, empty, full};
+use crate::http::reply::{Body, empty, full};
 
 /// One file.
 struct Asset {
