@@ -4,7 +4,7 @@ use hyper::{Response, StatusCode};
 use ostler_client::{Client, ClientError};
 use ostler_proto::control::{Detail, Failure, Request, Response as Answer};
 
-use super::not_asked;
+use super::problems::not_asked;
 use crate::access::Identity;
 use crate::http::reply::{Body, error, json};
 use crate::site::Site;

@@ -7,7 +7,7 @@ use hyper::{Method, Response, StatusCode};
 use ostler_core::logs::masking::{MASK, mask, secrets};
 use serde_json::{Value, json};
 
-use super::not_asked;
+use super::problems::not_asked;
 use crate::http::reply::{Body, error, json as reply};
 use crate::site::Site;
 

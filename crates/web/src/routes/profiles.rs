@@ -55,7 +55,7 @@ pub(super) async fn take(site: &Site, asked: Asked, identity: &Identity, name: &
         return error(StatusCode::FORBIDDEN, HEAP_ROLE);
     }
     let Some((app, _)) = apps::find(site, identity, name).await else { return apps::not_found(name) };
-    if let Some(response) = super::guards_module(&app, identity) {
+    if let Some(response) = super::problems::guards_module(&app, identity) {
         return response;
     }
     let (ms, instances) = match chosen(&app, &wish) {
@@ -65,7 +65,7 @@ pub(super) async fn take(site: &Site, asked: Asked, identity: &Identity, name: &
     let targets = instances.iter().map(|(id, _)| id.to_string()).collect();
     let details = match site.daemon.ask(move |client| apps::those_left(client, targets)).await {
         Ok(details) => details,
-        Err(problem) => return super::not_asked(&problem),
+        Err(problem) => return super::problems::not_asked(&problem),
     };
     if !details.iter().all(|detail| crate::view::is_profiled(&detail.spec)) {
         return error(
