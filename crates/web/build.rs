@@ -27,10 +27,7 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let mut table = String::from("&[\n");
     let mut add = |name: &str, kind: &str, bytes: &[u8]| {
-        let file = out.join(name.replace('/', "-")).with_added_extension_of("gz");
-        let mut packed = GzEncoder::new(Vec::new(), Compression::best());
-        packed.write_all(bytes).expect("memory takes everything");
-        fs::write(&file, packed.finish().expect("memory takes everything")).expect("OUT_DIR is writable");
+        let file = pack(&out, name, bytes);
         let tag = crc32(bytes);
         let _ =
             writeln!(table, "    Asset {{ path: {name:?}, kind: {kind:?}, tag: \"\\\"{tag:08x}\\\"\", gzip: include_bytes!({file:?}) }},");
@@ -40,11 +37,20 @@ fn main() {
         add(name, kind, &bytes);
     }
     add(SCRIPT, "text/javascript; charset=utf-8", script(&page).as_bytes());
-    println!("cargo::rerun-if-changed=openapi.json");
-    let described = fs::read("openapi.json").unwrap_or_else(|error| panic!("openapi.json: {error}"));
-    add("api/openapi.json", "application/json", &described);
     table.push(']');
     fs::write(out.join("assets.rs"), table).expect("OUT_DIR is writable");
+    println!("cargo::rerun-if-changed=openapi.json");
+    let described = fs::read("openapi.json").unwrap_or_else(|error| panic!("openapi.json: {error}"));
+    pack(&out, "openapi.json", &described);
+}
+
+/// Writes a file for the program, gzipped, and returns its path.
+fn pack(out: &Path, name: &str, bytes: &[u8]) -> PathBuf {
+    let file = out.join(name.replace('/', "-")).with_added_extension_of("gz");
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    packed.write_all(bytes).expect("memory takes everything");
+    fs::write(&file, packed.finish().expect("memory takes everything")).expect("OUT_DIR is writable");
+    file
 }
 
 /// The modules, one after the other, without the lines by which they name each other.

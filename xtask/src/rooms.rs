@@ -1,4 +1,4 @@
-//! Walls inside the daemon and the binary: which room may use which. A room is a module that the table of its house lists.
+//! Walls inside crates: which room may use which. A room is a module that the table of its house lists.
 
 use crate::paths::{File, Files};
 use crate::process::root;
@@ -19,6 +19,8 @@ struct House {
 const HOUSES: &[House] = &[
     House { name: "daemon", dir: "crates/daemon/src", rooms: ROOMS, still_there: STILL_THERE, largest_circle: 4 },
     House { name: "binary", dir: "crates/ostler/src", rooms: BINARY, still_there: &[], largest_circle: 0 },
+    House { name: "dashboard", dir: "crates/web/src", rooms: DASHBOARD, still_there: &[], largest_circle: 0 },
+    House { name: "alerts", dir: "crates/alerts/src", rooms: ALERTS, still_there: &[], largest_circle: 0 },
     House { name: "commands", dir: "crates/ostler/src/commands", rooms: COMMANDS, still_there: &[], largest_circle: 0 },
 ];
 
@@ -252,6 +254,45 @@ const COMMANDS: &[(&str, Kind)] = &[
     ("update", Kind::Command),
     ("validate", Kind::Command),
     ("why", Kind::Command),
+];
+
+/// The rooms of the dashboard.
+const DASHBOARD: &[(&str, Kind)] = &[
+    ("clock", Kind::Ground),
+    ("settings", Kind::Ground),
+    ("access", Kind::Ground),
+    ("http", Kind::Ground),
+    ("snapshot", Kind::Ground),
+    ("view", Kind::Ground),
+    ("history", Kind::Ground),
+    ("daemon", Kind::Ground),
+    ("logs", Kind::Ground),
+    ("errors", Kind::Feature),
+    ("metrics", Kind::Feature),
+    ("otlp", Kind::Feature),
+    ("profiles", Kind::Feature),
+    // Judges what the features find.
+    ("alerts", Kind::Step),
+    ("site", Kind::Step),
+    ("routes", Kind::Assembly),
+    ("server", Kind::Assembly),
+];
+
+/// The rooms of the alerts.
+const ALERTS: &[(&str, Kind)] = &[
+    ("certificate", Kind::Ground),
+    ("fields", Kind::Ground),
+    ("text", Kind::Ground),
+    ("severity", Kind::Ground),
+    ("input", Kind::Ground),
+    ("rule", Kind::Ground),
+    ("message", Kind::Ground),
+    ("channel", Kind::Ground),
+    ("config", Kind::Ground),
+    ("engine", Kind::Feature),
+    ("render", Kind::Feature),
+    ("journal", Kind::Step),
+    ("dispatch", Kind::Step),
 ];
 
 /// All arrows between rooms that are against the rule, and circles of files that have grown.

@@ -9,6 +9,7 @@
 
 pub mod certificate;
 pub mod channel;
+pub mod config;
 pub mod dispatch;
 pub mod engine;
 mod fields;
@@ -17,6 +18,7 @@ pub mod journal;
 pub mod message;
 pub mod render;
 pub mod rule;
+mod severity;
 pub mod text;
 
 pub use fields::Problem;

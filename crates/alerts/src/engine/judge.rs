@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::alert::{Alert, Held};
 use super::series::PAST_MS;
 use super::state::{Change, MOST_SERIES, State, change};
-use super::tell::Config;
+use crate::config::Config;
 use crate::input::{Checked, Ends, Input, Kind, Occurrence, Sample, Standing};
 use crate::rule::{Check, Condition, MOST_WINDOW_MS, Rule, Severity, Threshold};
 use crate::text::{NAME, TEXT, plain};

@@ -10,13 +10,15 @@ mod judge;
 mod pace;
 mod series;
 mod state;
+mod step;
 mod tell;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_rules;
 
+pub use crate::config::{Channel, Config, Quiet, Silence};
 pub use alert::{Alert, Phase, Told};
 pub use pace::{MOST_A_MINUTE, Pace};
-pub use state::{Change, Output, State, step};
-pub use tell::{Channel, Config, Quiet, Silence};
+pub use state::{Change, Output, State};
+pub use step::step;

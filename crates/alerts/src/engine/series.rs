@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-use super::state::STALE_MS;
-
 /// Most points of a series; more are thinned out.
 const MOST: usize = 64;
+/// A figure that was not measured for so long says nothing any more: its app is gone.
+pub(super) const STALE_MS: u64 = 120_000;
 /// A forecast looks at this much of the past, and needs at least this much of it, and so many points.
 pub(super) const PAST_MS: u64 = 1_800_000;
 const LEAST_MS: u64 = 300_000;

@@ -1,25 +1,20 @@
-//! The state, and its step.
+//! The state.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
 use super::alert::{Alert, Phase};
-use super::judge;
 use super::pace::Pace;
 use super::series::Series;
-use super::tell::{self, Config};
-use crate::input::{Input, Kind};
+use crate::input::Kind;
 use crate::message::Message;
-use crate::rule::{Condition, Severity};
+use crate::rule::Severity;
 
 /// Most alerts that are known; what comes beyond is counted.
 pub(super) const MOST_ALERTS: usize = 1000;
 /// Most series of figures; a figure beyond is compared by itself.
 pub(super) const MOST_SERIES: usize = 2000;
-
-/// A figure that was not measured for so long says nothing any more: its app is gone.
-pub(super) const STALE_MS: u64 = 120_000;
 
 /// Everything that the engine knows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -109,7 +104,7 @@ impl State {
     }
 
     /// The clock was set back.
-    fn not_after(&mut self, now: u64) {
+    pub(super) fn not_after(&mut self, now: u64) {
         self.alerts.values_mut().for_each(|alert| alert.not_after(now));
         self.channels.values_mut().for_each(|pace| pace.not_after(now));
         self.wake_ms = None;
@@ -152,68 +147,10 @@ impl State {
             |alert: &&Alert| alert.fires() && matches!(alert.kind, Some(Kind::Errored | Kind::OutOfMemory | Kind::ReloadRefused));
         self.alerts.values().filter(is_worse).map(|alert| alert.app.clone()).collect()
     }
-
-    /// Time alone: what ripens, what is over, what belongs to rules that are gone.
-    fn pass(&mut self, config: &Config, now: u64, changes: &mut Vec<Change>) -> Option<u64> {
-        let mut again: Option<u64> = None;
-        for alert in self.alerts.values_mut() {
-            let rule = config.rules.iter().find(|rule| rule.name == alert.rule);
-            let for_ms = rule.map_or(0, |rule| rule.for_ms);
-            if rule.is_none() && !matches!(alert.phase, Phase::Resolved { .. }) {
-                alert.kind = alert.kind.filter(|kind| kind.ends() == crate::input::Ends::Told);
-                alert.begun.clear();
-                if alert.clear(|_| true, now) && !alert.fires() {
-                    changes.push(change(alert, now));
-                }
-            }
-            let is_measured = rule.is_some_and(|rule| matches!(rule.condition, Condition::Threshold(_) | Condition::Forecast { .. }));
-            let stale_ms = (is_measured && !matches!(alert.phase, Phase::Resolved { .. })).then_some(alert.last_ms + STALE_MS);
-            let fired = alert.fires();
-            if stale_ms.is_some_and(|at| at <= now) && alert.clear(|_| true, now) && fired && !alert.fires() {
-                changes.push(change(alert, now));
-            }
-            if alert.ripen(for_ms, now) || alert.settle(now) {
-                changes.push(change(alert, now));
-            }
-            again = again.into_iter().chain(stale_ms.filter(|at| *at > now)).min();
-            let next = match alert.phase {
-                Phase::Pending { since_ms } => Some(since_ms + for_ms),
-                Phase::Firing { .. } => {
-                    let repeats = alert.told.values().map(|told| told.at_ms + rule.map_or(crate::rule::REPEAT_MS, |rule| rule.repeat_ms));
-                    alert.settles_at().into_iter().chain(repeats.filter(|at| *at > now)).min()
-                }
-                Phase::Resolved { .. } => None,
-            };
-            again = [again, next.map(|at| at.max(now + 1))].into_iter().flatten().min();
-        }
-        self.alerts.retain(|_, alert| !tell::is_forgotten(alert, config, now));
-        // Whatever is hidden by a silence is looked at when that ends.
-        let silences = config.silences.iter().map(|silence| silence.until_ms).filter(|at| *at > now);
-        again.into_iter().chain(silences).min()
-    }
 }
 
 pub(super) fn change(alert: &Alert, now: u64) -> Change {
     let status = if alert.fires() { "firing" } else { "resolved" };
     let (rule, app, text) = (alert.rule.clone(), alert.app.clone(), alert.words());
     Change { at: now, rule, app, status: status.to_owned(), severity: alert.severity, text }
-}
-
-/// One step: what is told is judged by the rules, time passes, and what channels do not know yet becomes messages.
-pub fn step(state: &mut State, config: &Config, input: Input, now: u64) -> Output {
-    let mut output = Output::default();
-    if now < state.now_ms {
-        state.not_after(now);
-    }
-    state.now_ms = now;
-    let is_time = input == Input::Time;
-    let changed = judge::judge(state, config, input, now, &mut output.changes);
-    // A flood of what is known already costs a counter.
-    if is_time || changed || !state.is_looked_at || state.wake_ms.is_some_and(|at| at <= now) {
-        let passed = state.pass(config, now, &mut output.changes);
-        let told = tell::tell(state, config, now, &mut output.messages);
-        state.wake_ms = [passed, told].into_iter().flatten().min();
-        state.is_looked_at = true;
-    }
-    output
 }

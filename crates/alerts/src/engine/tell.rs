@@ -1,95 +1,18 @@
-//! Who is told: channels, silences, quiet hours; messages from what is true and what was told.
+//! Messages from what is true and what each channel was told.
 
 use std::collections::BTreeSet;
 
-use jiff::tz::TimeZone;
-use serde::{Deserialize, Serialize};
-
 use super::alert::{Alert, Phase, Told};
 use super::state::State;
+use crate::config::{Channel, Config};
 use crate::input::{Ends, Kind};
 use crate::message::{Item, Message, Status};
-use crate::rule::{Rule, Severity, matches};
+use crate::rule::Severity;
 
 /// Most alerts that a message has in words; the others are counted.
 const MOST_ITEMS: usize = 20;
 /// Instances that an alert has by number.
 const MOST_NUMBERS: usize = 10;
-
-/// Everything that is set.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Config {
-    /// The rules.
-    pub rules: Vec<Rule>,
-    /// The channels.
-    pub channels: Vec<Channel>,
-    /// The silences.
-    pub silences: Vec<Silence>,
-    /// Name of the machine.
-    pub host: String,
-}
-
-/// What the engine knows of a channel.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Channel {
-    /// Its name.
-    pub name: String,
-    /// What is less grave is not told.
-    pub severity: Severity,
-    /// Whether the end of an alert is told.
-    pub resolved: bool,
-    /// Hours in which only what is critical is told.
-    pub quiet: Option<Quiet>,
-}
-
-/// Hours of the day, in a zone.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Quiet {
-    /// Minutes since midnight at which they begin.
-    pub from: u16,
-    /// Minutes since midnight at which they end; before `from` = on the next day.
-    pub to: u16,
-    /// The zone.
-    pub zone: TimeZone,
-}
-
-impl Quiet {
-    /// True if this instant is in them.
-    pub fn holds(&self, at_ms: u64) -> bool {
-        let Some(at) = i64::try_from(at_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()) else { return false };
-        let time = at.to_zoned(self.zone.clone()).time();
-        let minute = u16::from(time.hour().unsigned_abs()) * 60 + u16::from(time.minute().unsigned_abs());
-        if self.from <= self.to { (self.from..self.to).contains(&minute) } else { minute >= self.from || minute < self.to }
-    }
-}
-
-/// A silence: what matches is not told until it ends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Silence {
-    /// Its id.
-    pub id: String,
-    /// Rules, as a pattern; none = all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rule: Option<String>,
-    /// Apps, as a pattern; none = all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub app: Option<String>,
-    /// Its end, in ms since 1970.
-    pub until_ms: u64,
-    /// Whoever made it.
-    pub by: String,
-    /// Why.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub reason: String,
-}
-
-impl Silence {
-    /// True if this is not told for now.
-    pub fn covers(&self, rule: &str, app: &str, now: u64) -> bool {
-        let is = |pattern: &Option<String>, name: &str| pattern.as_ref().is_none_or(|pattern| matches(pattern, name));
-        now < self.until_ms && is(&self.rule, rule) && is(&self.app, app)
-    }
-}
 
 /// What a channel would be told about an alert.
 enum Wish {
@@ -223,26 +146,4 @@ pub(super) fn is_forgotten(alert: &Alert, config: &Config, now: u64) -> bool {
     let is_owed = |name: &String| config.channels.iter().any(|channel| channel.name == *name && channel.resolved);
     let owes = alert.kind.map(Kind::ends) != Some(Ends::Told) && alert.told.keys().chain(&alert.owed).any(is_owed);
     now >= at_ms + if owes { 24 * KEPT_MS } else { KEPT_MS }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quiet_hours_in_a_zone_over_midnight() {
-        let at = |text: &str| u64::try_from(text.parse::<jiff::Timestamp>().unwrap().as_millisecond()).unwrap();
-        let zone = TimeZone::fixed(jiff::tz::offset(2));
-        let night = Quiet { from: 22 * 60, to: 7 * 60, zone: zone.clone() };
-        for (text, holds) in [
-            ("2026-11-24T19:59:00Z", false),
-            ("2026-11-24T20:00:00Z", true),
-            ("2026-11-25T04:59:59Z", true),
-            ("2026-11-25T05:00:00Z", false),
-        ] {
-            assert_eq!(night.holds(at(text)), holds, "{text}");
-        }
-        let noon = Quiet { from: 12 * 60, to: 13 * 60, zone };
-        assert!(noon.holds(at("2026-11-24T10:30:00Z")) && !noon.holds(at("2026-11-24T11:00:00Z")) && !noon.holds(u64::MAX));
-    }
 }

@@ -3,39 +3,12 @@
 mod defaults;
 mod parse;
 
-use serde::{Deserialize, Serialize};
-
 pub use defaults::defaults;
 pub(crate) use parse::MOST_WINDOW_MS;
 pub use parse::rule;
 
 use crate::input::Kind;
-
-/// How grave an alert is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// Good to know.
-    Info,
-    /// Somebody should look at it.
-    #[default]
-    Warning,
-    /// Somebody must act.
-    Critical,
-}
-
-impl Severity {
-    /// Its word.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Warning => "warning",
-            Self::Critical => "critical",
-        }
-    }
-
-    pub(crate) const WORDS: &[(&str, Self)] = &[("info", Self::Info), ("warning", Self::Warning), ("critical", Self::Critical)];
-}
+pub use crate::severity::Severity;
 
 /// A rule.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,9 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ostler_core::text::causes::with_causes;
 use ostler_sys::net::listening;
 use ostler_web::access::{self, Role, Store};
-use ostler_web::otlp::settings::{Otlp, OtlpError, Push};
+use ostler_web::settings::otlp::{Otlp, OtlpError, Push};
+use ostler_web::settings::tls::Tls;
 use ostler_web::settings::{PM2_PORT, Settings, SettingsError};
-use ostler_web::tls::Tls;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use serde_json::json;
 

@@ -2,6 +2,7 @@
 //! opens nothing to whoever reads it.
 
 mod attempts;
+pub(crate) mod audit;
 mod secret;
 mod store;
 

@@ -61,7 +61,7 @@ struct Stamp(u64, u64, i64, i64);
 impl Store {
     /// That of a home.
     pub fn of(home: &Path) -> Self {
-        Self { home: home.to_owned(), path: crate::folder(home).join("access.json"), last: None }
+        Self { home: home.to_owned(), path: crate::settings::names::folder(home).join("access.json"), last: None }
     }
 
     /// What it says now; it is read only when it has changed.

@@ -8,7 +8,8 @@ use ostler_alerts::input::Checked;
 use ostler_alerts::rule::{Check, Target};
 use tokio::time::timeout;
 
-use super::{send, tls};
+use crate::http::client::exchange;
+use crate::http::client_tls as tls;
 
 /// Makes a check.
 ///
@@ -26,7 +27,7 @@ async fn ask(check: &Check) -> Result<Checked, String> {
     match &check.target {
         Target::Http { url, status } => {
             let url = Url::parse(url).ok_or("has no address that can be asked")?;
-            let got = send::exchange(Method::GET, &url, &[] as &[(&str, String)], String::new()).await?;
+            let got = exchange(Method::GET, &url, &[] as &[(&str, String)], String::new()).await?;
             let is = got.answer.status;
             match status {
                 Some(expected) if *expected != is => Err(format!("{} answers {is} instead of {expected}", url.origin())),

@@ -10,7 +10,7 @@ use ostler_proto::event::{Cause, Event, Health, What};
 pub(super) fn occurrence(event: &Event, is_job: impl Fn(&str) -> bool, secrets: &[String]) -> Option<Occurrence> {
     let app = event.app.clone().unwrap_or_default();
     // We ourselves: what was missed is judged by the next.
-    if app == crate::APP {
+    if app == crate::settings::names::APP {
         return None;
     }
     let kind = kind(event, is_job(&app))?;

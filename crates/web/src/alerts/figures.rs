@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use ostler_alerts::input::Sample;
 
 use super::described::Described;
-use crate::daemon::Snapshot;
+use crate::snapshot::Snapshot;
 
 /// Figures of all apps that run, and of the machine.
 #[expect(clippy::cast_precision_loss, reason = "amounts to compare with")]
 pub(super) fn samples(snapshot: &Snapshot, described: &Described) -> Vec<Sample> {
     let mut all: BTreeMap<(&str, &str), Sample> = BTreeMap::new();
-    for row in snapshot.rows.iter().filter(|row| row.status == "online" && row.name != crate::APP) {
+    for row in snapshot.rows.iter().filter(|row| row.status == "online" && row.name != crate::settings::names::APP) {
         let figures = [("cpu", row.monit.cpu_pct), ("memory", row.monit.memory_bytes as f64), ("restarts", f64::from(row.restarts))];
         for (metric, value) in figures {
             let limit = if metric == "memory" { described.memory.get(&row.name).copied() } else { None };
@@ -44,7 +44,8 @@ pub(super) fn samples(snapshot: &Snapshot, described: &Described) -> Vec<Sample>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::{Host, tests_row};
+    use crate::snapshot::Host;
+    use crate::view::tests_row;
 
     #[test]
     fn what_runs_is_measured() {

@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::Command;
 use tokio::sync::mpsc;
 
-use super::run::Told;
+use super::report::Report;
 
 /// Longest line that is looked at; of a longer one nothing is.
 const LONGEST: u64 = 256 << 10;
@@ -33,7 +33,7 @@ struct Read {
 }
 
 /// Follows the logs, and tells of lines that one of the patterns is in, until it is dropped.
-pub(super) async fn follow(home: &Path, patterns: &[Pattern], told: &mpsc::Sender<Told>) {
+pub(super) async fn follow(home: &Path, patterns: &[Pattern], told: &mpsc::Sender<Report>) {
     loop {
         if let Err(error) = read(home, patterns, told).await {
             let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("alerts: the logs cannot be followed: {error}\n"));
@@ -42,7 +42,7 @@ pub(super) async fn follow(home: &Path, patterns: &[Pattern], told: &mpsc::Sende
     }
 }
 
-async fn read(home: &Path, patterns: &[Pattern], told: &mpsc::Sender<Told>) -> std::io::Result<()> {
+async fn read(home: &Path, patterns: &[Pattern], told: &mpsc::Sender<Report>) -> std::io::Result<()> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["logs", "--json", "--lines", "0"]).env("OSTLER_HOME", home).env("PM2_HOME", home).env_remove("OSTLER_ROLE");
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
@@ -58,13 +58,13 @@ async fn read(home: &Path, patterns: &[Pattern], told: &mpsc::Sender<Told>) -> s
         let is_whole = is_end && !is_rest;
         is_rest = !is_end;
         let Some(line) = is_whole.then(|| serde_json::from_slice::<Read>(&bytes).ok()).flatten() else { continue };
-        let own = line.app_name.as_deref() == Some(crate::APP);
+        let own = line.app_name.as_deref() == Some(crate::settings::names::APP);
         let text = ostler_alerts::text::plain(&line.message, LOOKED_AT);
         if line.kind == "process_event" || own || !patterns.iter().any(|pattern| pattern.is_in(&text)) {
             continue;
         }
         let instance = line.process_id.as_u64().and_then(|id| u32::try_from(id).ok());
-        let wrote = Told::Wrote { app: line.app_name.unwrap_or_default(), instance, line: text };
+        let wrote = Report::Wrote { app: line.app_name.unwrap_or_default(), instance, line: text };
         if told.send(wrote).await.is_err() {
             return Ok(());
         }

@@ -12,11 +12,11 @@ mod figures;
 mod lines;
 mod outbox;
 mod overview;
+mod report;
 mod run;
 mod send;
 pub mod settings;
 mod smtp;
-mod tls;
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -27,7 +27,6 @@ use ostler_alerts::render::Verdict;
 
 pub use overview::{Overview, overview};
 pub(crate) use run::{Live, start};
-pub(crate) use send::exchange;
 pub use settings::{AlertSettings, Settings, SettingsFile};
 
 /// What requests see of it.
@@ -43,7 +42,7 @@ fn host_name() -> String {
 /// # Errors
 /// Why it did not arrive, in words; none of that is a secret.
 pub async fn test(channel: &ostler_alerts::channel::Channel) -> Result<(), String> {
-    let now = crate::now_ms();
+    let now = crate::clock::now_ms();
     let id = format!("test-{:016x}", u64::from_ne_bytes(crate::access::random::<8>()));
     let message = Message::test(&channel.told.name, &host_name(), id, now);
     match send::send(&channel.service, &message).await {
@@ -65,5 +64,5 @@ pub fn test_blocking(channel: &ostler_alerts::channel::Channel) -> Result<(), St
 pub fn look(home: &Path) -> Overview {
     let settings = Settings::of(home).read();
     let book = outbox::read(home);
-    overview(&book, book.state.as_ref(), &settings, crate::now_ms())
+    overview(&book, book.state.as_ref(), &settings, crate::clock::now_ms())
 }

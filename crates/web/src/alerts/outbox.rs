@@ -26,7 +26,7 @@ pub(super) struct Outbox {
 }
 
 fn path_of(home: &Path) -> PathBuf {
-    crate::folder(home).join("alerts").join("outbox.log")
+    crate::settings::names::folder(home).join("alerts").join("outbox.log")
 }
 
 /// What the file of a home says, without touching it.
@@ -62,7 +62,7 @@ impl Outbox {
         match fault {
             None => outbox.length = bytes.len() as u64,
             Some(Fault::Unknown) => {
-                let aside = outbox.path.with_extension(format!("set-aside-{}", crate::now_ms()));
+                let aside = outbox.path.with_extension(format!("set-aside-{}", crate::clock::now_ms()));
                 tell(&format!("\"{}\" makes no sense, and is now \"{}\"", outbox.path.display(), aside.display()));
                 let moved = std::fs::rename(&outbox.path, aside);
                 outbox.note(moved, "set aside");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ostler_alerts::channel::Service;
 use ostler_alerts::dispatch::{Dispatch, Order};
 use ostler_alerts::engine::{Change, Config, Output, State, step};
-use ostler_alerts::input::{Checked, Input, Kind, Occurrence};
+use ostler_alerts::input::{Input, Kind, Occurrence};
 use ostler_alerts::journal::{Book, Record};
 use ostler_alerts::message::Message;
 use ostler_alerts::render::Verdict;
@@ -26,11 +26,12 @@ use tokio::task::{AbortHandle, spawn_local};
 use super::described::{Described, described};
 use super::outbox::Outbox;
 use super::overview::{Overview, overview};
+use super::report::Report;
 use super::settings::{AlertSettings, Settings};
 use super::{Shared, check, classify, figures, lines, send};
-use crate::daemon::{Daemon, News, Snapshot};
+use crate::clock::now_ms;
+use crate::daemon::{Daemon, News};
 use crate::errors::{Collected, Fresh};
-use crate::now_ms;
 
 /// Shortest time between two questions for descriptions.
 const DESCRIBE_MS: u64 = 1000;
@@ -60,15 +61,6 @@ impl Live {
         shown.problems.extend(self.outbox.as_ref().and_then(|outbox| outbox.trouble.clone()));
         shown
     }
-}
-
-/// Reports of what was begun elsewhere.
-pub(super) enum Told {
-    Described { asked_ms: u64, described: Option<Box<Described>> },
-    Sampled(Arc<Snapshot>),
-    Checked { rule: String, result: Result<Checked, String> },
-    Wrote { app: String, instance: Option<u32>, line: String },
-    Sent { channel: String, id: String, verdict: Verdict },
 }
 
 /// Begins, on the thread that serves. What requests see of it comes back.
@@ -133,7 +125,7 @@ async fn next(news: &mut Option<broadcast::Receiver<News>>) -> Result<Arc<Event>
 fn watch(home: &Path) -> Option<Arc<Notify>> {
     let _ = crate::settings::make_folder(home);
     let inotify = Inotify::new().ok()?;
-    inotify.watch(crate::folder(home), WatchFlags::MOVED_TO | WatchFlags::CLOSE_WRITE | WatchFlags::DELETE).ok()?;
+    inotify.watch(crate::settings::names::folder(home), WatchFlags::MOVED_TO | WatchFlags::CLOSE_WRITE | WatchFlags::DELETE).ok()?;
     let notify = Arc::new(Notify::new());
     let tells = Arc::clone(&notify);
     let wait = move || {
@@ -159,7 +151,7 @@ struct Runner {
     home: PathBuf,
     daemon: Daemon,
     live: Shared,
-    told: mpsc::Sender<Told>,
+    told: mpsc::Sender<Report>,
     stamp: Option<(u64, u64, i64, i64)>,
     config: Config,
     services: BTreeMap<String, Service>,
@@ -184,7 +176,7 @@ struct Runner {
 }
 
 impl Runner {
-    fn new(home: PathBuf, daemon: Daemon, live: Shared, told: mpsc::Sender<Told>) -> Self {
+    fn new(home: PathBuf, daemon: Daemon, live: Shared, told: mpsc::Sender<Report>) -> Self {
         Self {
             home,
             daemon,
@@ -447,7 +439,7 @@ impl Runner {
                     let told = self.told.clone();
                     drop(spawn_local(async move {
                         let verdict = send::send(&service, &message).await;
-                        let _ = told.send(Told::Sent { channel: message.channel, id: message.id, verdict }).await;
+                        let _ = told.send(Report::Sent { channel: message.channel, id: message.id, verdict }).await;
                     }));
                 }
             }
@@ -467,7 +459,7 @@ impl Runner {
             let total = ostler_sys::machine::host::HostSample::take().memory_bytes.0;
             let asked = daemon.ask(|client| client.inspect(&[])).await;
             let described = asked.ok().map(|details| Box::new(described(&details, total)));
-            let _ = told.send(Told::Described { asked_ms: now, described }).await;
+            let _ = told.send(Report::Described { asked_ms: now, described }).await;
         }));
     }
 
@@ -493,7 +485,7 @@ impl Runner {
         let (daemon, told) = (self.daemon.clone(), self.told.clone());
         drop(spawn_local(async move {
             let snapshot = daemon.fresh().await;
-            let _ = told.send(Told::Sampled(snapshot)).await;
+            let _ = told.send(Report::Sampled(snapshot)).await;
         }));
     }
 
@@ -507,20 +499,20 @@ impl Runner {
             let (what, rule, told) = (what.clone(), rule.name.clone(), self.told.clone());
             drop(spawn_local(async move {
                 let result = check::check(&what).await;
-                let _ = told.send(Told::Checked { rule, result }).await;
+                let _ = told.send(Report::Checked { rule, result }).await;
             }));
         }
     }
 
     /// Takes a report.
-    fn take(&mut self, report: Told) {
+    fn take(&mut self, report: Report) {
         let now = now_ms();
         match report {
-            Told::Described { described: None, .. } => {
+            Report::Described { described: None, .. } => {
                 self.is_describing = false;
                 self.describe_at = Some(now + DESCRIBE_MS);
             }
-            Told::Described { asked_ms, described: Some(mut described) } => {
+            Report::Described { asked_ms, described: Some(mut described) } => {
                 self.is_describing = false;
                 let apps = std::mem::take(&mut described.apps);
                 let before = self.described.replace(*described);
@@ -532,12 +524,12 @@ impl Runner {
                 let figures = self.described.as_mut().map(|described| std::mem::take(&mut described.figures));
                 figures.into_iter().flatten().for_each(|sample| self.step(Input::Measured(sample)));
             }
-            Told::Sampled(snapshot) => {
+            Report::Sampled(snapshot) => {
                 self.is_sampling = false;
                 let Some(described) = self.described.as_ref().filter(|_| snapshot.peer.is_some()) else { return };
                 figures::samples(&snapshot, described).into_iter().for_each(|sample| self.step(Input::Measured(sample)));
             }
-            Told::Checked { rule, result } => {
+            Report::Checked { rule, result } => {
                 let every = self.config.rules.iter().find(|known| known.name == rule).map(|known| match &known.condition {
                     Condition::Check(check) => check.every_ms,
                     _ => SAMPLE_MS,
@@ -545,11 +537,11 @@ impl Runner {
                 self.checks.entry(rule.clone()).and_modify(|due| *due = every.map(|every| now + every));
                 self.step(Input::Checked { rule, result });
             }
-            Told::Wrote { app, instance, line } => {
+            Report::Wrote { app, instance, line } => {
                 let line = masked(&line, self.described.as_ref().map_or(&[][..], |described| &described.secrets));
                 self.step(Input::Wrote { app, instance, line });
             }
-            Told::Sent { channel, id, verdict } => self.sent(&channel, id, verdict, now),
+            Report::Sent { channel, id, verdict } => self.sent(&channel, id, verdict, now),
         }
     }
 

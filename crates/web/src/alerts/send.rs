@@ -3,21 +3,18 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Bytes;
-use hyper::header::{HOST, RETRY_AFTER, USER_AGENT};
-use hyper::{Method, Request};
-use hyper_util::rt::TokioIo;
-use ostler_alerts::channel::{Service, Url};
+use hyper::Method;
+use ostler_alerts::channel::Service;
 use ostler_alerts::message::Message;
-use ostler_alerts::render::{Answer, Outgoing, Verdict, judge, render};
+use ostler_alerts::render::{Outgoing, Verdict, judge, render};
 use ostler_alerts::text::plain;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{ChildStderr, ChildStdin, Command};
 use tokio::time::timeout;
 
-use super::{smtp, tls};
+use super::smtp;
+use crate::http::client::exchange;
 
 /// Longest time for a request, everything included.
 const REQUEST: Duration = Duration::from_secs(20);
@@ -25,8 +22,6 @@ const REQUEST: Duration = Duration::from_secs(20);
 const LETTER: Duration = Duration::from_secs(60);
 /// The same for a program.
 const PROGRAM: Duration = Duration::from_secs(30);
-/// Bytes of an answer that are read.
-const MOST_ANSWER: usize = 16 << 10;
 /// Time in which what a program said last is read, after its end.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 /// Bytes of its standard error that are kept.
@@ -34,22 +29,14 @@ const MOST_SAID: usize = 4096;
 /// Exit code of a program by which it asks to be run again later (`EX_TEMPFAIL`).
 const TRY_AGAIN: i32 = 75;
 
-/// What came back.
-#[derive(Debug, Default)]
-pub(crate) struct Got {
-    pub(crate) answer: Answer,
-    /// Days for which the certificate is valid; none = there is none.
-    pub(super) certificate_days: Option<i64>,
-}
-
 /// Sends a message, and says what became of it.
 pub(super) async fn send(service: &Service, message: &Message) -> Verdict {
     let later = |why: String| Verdict::Later { after_ms: None, why };
-    match render(service, message, crate::now_ms()) {
+    match render(service, message, crate::clock::now_ms()) {
         Outgoing::Post(post) => {
             let sent = timeout(REQUEST, exchange(Method::POST, &post.url, &post.headers, post.body)).await;
             match sent {
-                Ok(Ok(got)) => judge(service, &got.answer, crate::now_ms()),
+                Ok(Ok(got)) => judge(service, &got.answer, crate::clock::now_ms()),
                 Ok(Err(why)) => later(why),
                 Err(_) => later(format!("{} did not answer within {} s", post.url.origin(), REQUEST.as_secs())),
             }
@@ -59,52 +46,6 @@ pub(super) async fn send(service: &Service, message: &Message) -> Verdict {
             Err(_) => later(format!("{} did not answer within {} s", mail.0.host, LETTER.as_secs())),
         },
         Outgoing::Run { argv, stdin } => run(&argv, &stdin, &message.id).await,
-    }
-}
-
-/// One request on a connection of its own.
-///
-/// # Errors
-/// Why there is no answer, in words.
-pub(crate) async fn exchange(
-    method: Method,
-    url: &Url,
-    headers: &[(impl AsRef<str>, String)],
-    body: impl Into<Bytes>,
-) -> Result<Got, String> {
-    let failed = |what: &str, error: &dyn std::fmt::Display| format!("{what} {}: {error}", url.origin());
-    let mut stream = tls::connect(&url.host, url.port).await?;
-    let mut certificate_days = None;
-    if url.tls {
-        (stream, certificate_days) = tls::encrypt(&url.host, stream).await?;
-    }
-    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(|error| failed("cannot speak with", &error))?;
-    let _driver = Driver(tokio::spawn(async move { drop(connection.await) }));
-    let mut request = Request::builder().method(method).uri(&url.path).header(HOST, url.authority()).header(USER_AGENT, "ostler");
-    for (name, value) in headers {
-        request = request.header(name.as_ref(), value);
-    }
-    let request = request.body(Full::<Bytes>::from(body.into())).map_err(|error| failed("cannot ask", &error))?;
-    let response = sender.send_request(request).await.map_err(|error| failed("no answer from", &error))?;
-    let (head, mut body) = response.into_parts();
-    let mut bytes = Vec::new();
-    while bytes.len() < MOST_ANSWER {
-        // What broke off has its status all the same.
-        let Some(Ok(frame)) = body.frame().await else { break };
-        bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| &data[..data.len().min(MOST_ANSWER)]));
-    }
-    let retry_after = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let answer = Answer { status: head.status.as_u16(), retry_after, body: String::from_utf8_lossy(&bytes).into_owned() };
-    Ok(Got { answer, certificate_days })
-}
-
-/// A connection that is driven, until this is dropped.
-struct Driver(tokio::task::JoinHandle<()>);
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

@@ -102,7 +102,7 @@ pub struct Settings {
 impl Settings {
     /// That of a home.
     pub fn of(home: &Path) -> Self {
-        Self { home: home.to_owned(), path: crate::folder(home).join("alerts.json") }
+        Self { home: home.to_owned(), path: crate::settings::names::folder(home).join("alerts.json") }
     }
 
     /// The version of the file: each is another one.
@@ -146,7 +146,7 @@ impl Settings {
         let before = file.clone();
         let done = change(&mut file);
         // Those that are over are of no use to anybody.
-        let now = crate::now_ms();
+        let now = crate::clock::now_ms();
         file.silences.retain(|silence| silence.until_ms > now);
         if file.channels.len().max(file.rules.len()).max(file.silences.len()) > MOST {
             return Err(AlertsError::TooMany);
@@ -169,7 +169,7 @@ impl Settings {
             id: format!("{:06x}", u32::from_ne_bytes(crate::access::random::<4>()) >> 8),
             rule: rule.as_deref().map(short),
             app: app.as_deref().map(short),
-            until_ms: crate::now_ms().saturating_add(for_ms),
+            until_ms: crate::clock::now_ms().saturating_add(for_ms),
             by: short(by),
             reason: short(reason),
         };

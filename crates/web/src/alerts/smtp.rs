@@ -6,7 +6,7 @@ use ostler_alerts::render::Verdict;
 use ostler_alerts::text::plain;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 
-use super::tls::{self, Io};
+use crate::http::client_tls::{self as tls, Io};
 
 /// Longest line of an answer, and most lines of one.
 const LONGEST: u64 = 4096;

@@ -12,9 +12,9 @@ use ostler_sys::machine::host::HostSample;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Moment, News, Shared, Snapshot};
-use crate::history::Reported;
-use crate::now_ms;
-use crate::view::Host;
+use crate::clock::now_ms;
+use crate::snapshot::Host;
+use crate::snapshot::Reported;
 
 /// Time between two tables while somebody looks and nothing happens.
 const TABLE: Duration = Duration::from_secs(1);

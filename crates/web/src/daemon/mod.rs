@@ -9,17 +9,17 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ostler_client::{Client, ClientError, Peer};
+use ostler_client::{Client, ClientError};
 use ostler_core::home::home_paths::HomePaths;
-use ostler_proto::control::{Event, InstanceFigures, Position, Said, TableRow};
+use ostler_proto::control::{Event, Position, Said};
 use tokio::sync::{broadcast, watch};
 
 pub(crate) use ask::AskError;
 pub(crate) use events::{News, Resumed};
 
-use crate::history::{Recorder, Reported};
-use crate::now_ms;
-use crate::view::Host;
+use crate::clock::now_ms;
+use crate::history::Recorder;
+use crate::snapshot::{Moment, Snapshot};
 use events::Known;
 
 /// News that a follower may be behind, until it is told that some are gone.
@@ -30,47 +30,6 @@ const REPORTS: usize = 64;
 
 /// Moments that wait.
 const MOMENTS: usize = 2;
-
-/// What is known at an instant.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Snapshot {
-    /// Wall clock, ms.
-    pub(crate) at_ms: u64,
-    /// Number of the last wish ([`Look::fresh`]) before it was asked for.
-    pub(crate) wish: u64,
-    pub(crate) rows: Vec<TableRow>,
-    /// What Node apps have measured, by instance.
-    pub(crate) figures: Vec<InstanceFigures>,
-    pub(crate) host: Host,
-    /// The daemon; none = nobody answers.
-    pub(crate) peer: Option<Peer>,
-}
-
-impl Snapshot {
-    /// True if what is told of an app is of a namespace that is seen: of the namespace of the instance if that is known, else of each that has an app of this
-    /// name, as nothing says which of them is meant.
-    pub(crate) fn sees(&self, app: &str, instance: Option<u32>, sees: impl Fn(&str) -> bool) -> bool {
-        let of_app = || self.rows.iter().filter(|row| row.name == app);
-        match of_app().find(|row| Some(row.id) == instance) {
-            Some(row) => sees(&row.namespace),
-            None => of_app().next().is_some() && of_app().all(|row| sees(&row.namespace)),
-        }
-    }
-
-    /// Namespace of the apps of this name; none if there is no such app, or several namespaces have one.
-    pub(crate) fn namespace_of(&self, app: &str) -> Option<String> {
-        let mut namespaces = self.rows.iter().filter(|row| row.name == app).map(|row| &row.namespace);
-        let first = namespaces.next()?;
-        namespaces.all(|other| other == first).then(|| first.clone())
-    }
-}
-
-/// A snapshot with what apps report themselves: what the history takes each ten seconds.
-#[derive(Debug)]
-pub(crate) struct Moment {
-    pub(crate) snapshot: Arc<Snapshot>,
-    pub(crate) reported: Reported,
-}
 
 /// The way to everything that is known.
 #[derive(Clone, Debug)]

@@ -21,9 +21,9 @@ use super::matching::{Matching, Way};
 use super::stops::Stops;
 use super::store::{self, keep, tell};
 use super::{Book, Occurrence, Release, Resolved};
+use crate::clock::now_ms;
 use crate::daemon::{Daemon, News};
-use crate::now_ms;
-use crate::routes::LogProcess;
+use crate::logs::LogProcess;
 
 /// Rest of an output after which its last report is complete.
 const SETTLED: Duration = Duration::from_millis(200);
@@ -87,7 +87,7 @@ impl Collected {
 
     /// What was marked, by this process or by commands; the file is read only when it has changed.
     pub(crate) fn resolved(&self) -> Ref<'_, Resolved> {
-        let meta = std::fs::metadata(crate::folder(&self.home).join("resolved.json"));
+        let meta = std::fs::metadata(crate::settings::names::folder(&self.home).join("resolved.json"));
         let stamp = meta.map_or((0, 0, 0, 0), |meta| (meta.ino(), meta.len(), meta.ctime(), meta.ctime_nsec()));
         if self.marks.borrow().0 != stamp {
             // One that cannot be read marks nothing.

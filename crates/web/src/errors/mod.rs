@@ -8,13 +8,15 @@
 mod book;
 mod collect;
 mod matching;
+mod resolved;
 mod stops;
 mod store;
 
 pub(crate) use book::Occurrence;
 pub use book::{Book, Group, Release, Returned, Sample, Seen, State};
 pub(crate) use collect::{Collected, Fresh, collect};
-pub use store::{ErrorsFileError, Mark, Resolved, read_book, read_resolved, resolve};
+pub use resolved::{Mark, Resolved};
+pub use store::{ErrorsFileError, read_book, read_resolved, resolve};
 
 #[cfg(test)]
 pub(crate) use book::tests::group as tests_group;

@@ -1,6 +1,5 @@
 //! The files of the groups, and of what was marked as resolved. Written whole or not at all; one that makes no sense is set aside.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,17 +7,12 @@ use std::time::Duration;
 use ostler_sys::fs::lock::lock_within;
 use ostler_sys::fs::replace::{Durability, ReplaceError, Writers, replace};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
-use super::Book;
+use super::{Book, Resolved};
 use crate::settings::{SettingsError, make_folder};
 
 /// Largest file that is read.
 const MAX_BYTES: u64 = 16 << 20;
-/// Most marks; the oldest goes.
-const MARKS: usize = 1000;
-/// Longest name of whoever marked it.
-const WHO: usize = 128;
 /// Time within which others have to be done with the marks.
 const LOCK_WITHIN: Duration = Duration::from_secs(2);
 
@@ -60,48 +54,12 @@ pub enum ErrorsFileError {
     Locked(PathBuf),
 }
 
-/// Marks of groups that were resolved.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Resolved {
-    marks: BTreeMap<String, Mark>,
-}
-
-/// One mark.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
-    /// Wall clock, ms.
-    pub at: u64,
-    /// Whoever did it.
-    pub by: String,
-}
-
-impl Resolved {
-    /// The mark of a group.
-    pub fn mark_of(&self, id: &str) -> Option<&Mark> {
-        self.marks.get(id)
-    }
-
-    pub(super) fn at(&self, id: &str) -> Option<u64> {
-        self.marks.get(id).map(|mark| mark.at)
-    }
-
-    pub(super) fn mark(&mut self, id: &str, at: u64, by: &str) {
-        self.marks.insert(id.to_owned(), Mark { at, by: by.chars().take(WHO).collect() });
-        while self.marks.len() > MARKS
-            && let Some(oldest) = self.marks.iter().min_by_key(|(_, mark)| mark.at).map(|(id, _)| id.clone())
-        {
-            self.marks.remove(&oldest);
-        }
-    }
-}
-
 fn book_path(home: &Path) -> PathBuf {
-    crate::folder(home).join("errors.json")
+    crate::settings::names::folder(home).join("errors.json")
 }
 
 fn marks_path(home: &Path) -> PathBuf {
-    crate::folder(home).join("resolved.json")
+    crate::settings::names::folder(home).join("resolved.json")
 }
 
 /// The groups of a home, as they were written last; none where there never were any.
@@ -132,9 +90,9 @@ pub fn read_resolved(home: &Path) -> Result<Resolved, ErrorsFileError> {
 /// [`ErrorsFileError`]; then nothing has changed.
 pub fn resolve(home: &Path, id: &str, by: &str) -> Result<(), ErrorsFileError> {
     make_folder(home)?;
-    let _lock = lock(&crate::folder(home).join("resolved.lock"))?;
+    let _lock = lock(&crate::settings::names::folder(home).join("resolved.lock"))?;
     let mut resolved = read_resolved(home)?;
-    resolved.mark(id, crate::now_ms(), by);
+    resolved.mark(id, crate::clock::now_ms(), by);
     let text = serde_json::to_vec(&resolved).unwrap_or_default();
     Ok(replace(&marks_path(home), &text, Durability::Process, Writers::Many)?)
 }
@@ -222,9 +180,6 @@ mod tests {
         });
         let resolved = read_resolved(&home).unwrap();
         assert!((0..8).all(|n| resolved.at(&format!("id-{n}")).is_some()), "{resolved:?}");
-        let mut many = Resolved::default();
-        (0..5000_u64).for_each(|n| many.mark(&n.to_string(), n, &"y".repeat(5000)));
-        assert!(many.marks.len() == MARKS && many.at("0").is_none() && many.mark_of("4999").unwrap().by.len() == WHO);
         std::fs::remove_dir_all(&home).unwrap();
     }
 }

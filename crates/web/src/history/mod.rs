@@ -5,7 +5,6 @@
 
 mod key;
 mod marks;
-mod reported;
 mod sample;
 
 use std::io;
@@ -18,10 +17,9 @@ use ostler_history::{Answer, Every, Folder, History, Options};
 
 pub use key::{Key, Of};
 pub(crate) use marks::{Mark, Marks};
-pub(crate) use reported::Reported;
+pub(crate) use sample::Past;
 
-use crate::daemon::Snapshot;
-use crate::scrape::Past;
+use crate::snapshot::{Reported, Snapshot};
 
 /// Time between two samples while nobody looks, ms.
 const STEP_MS: u64 = 10_000;
@@ -32,7 +30,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 
 /// The folder of the files.
 pub fn folder(home: &Path) -> PathBuf {
-    crate::folder(home).join("history")
+    crate::settings::names::folder(home).join("history")
 }
 
 /// The store of a home, to read, also while it is written.

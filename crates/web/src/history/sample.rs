@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use ostler_history::Scale;
 
-use super::{Key, Reported};
-use crate::daemon::Snapshot;
-use crate::scrape::Past;
+use super::Key;
+use crate::snapshot::Reported;
+use crate::snapshot::Snapshot;
 use crate::view::App;
 
 /// Percent: tenths exactly up to 6.3, then 1.6 %.
@@ -45,6 +45,17 @@ const KNOWN: &[(&str, &str, f64, Join)] = &[
 
 /// Begin of the name of a figure that has its app's own name.
 const OWN: &str = "own:";
+
+/// A figure of an app's own page (`scrape`) at an instant.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Past {
+    pub(crate) namespace: String,
+    pub(crate) app: String,
+    /// None = of the app, or of its only instance.
+    pub(crate) instance: Option<u32>,
+    pub(crate) metric: String,
+    pub(crate) value: f64,
+}
 
 /// Hands each figure of a snapshot to its series.
 pub(super) fn of(snapshot: &Snapshot, reported: &Reported, sink: &mut impl FnMut(&str, Scale, f64)) {

@@ -2,17 +2,17 @@
 
 use std::fmt::Write as _;
 
-use crate::scrape;
+use super::scrape::{self, escaped};
 
 /// The format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(crate) enum Format {
     Text,
     OpenMetrics,
 }
 
 impl Format {
-    pub(super) fn media_type(self) -> &'static str {
+    pub(crate) fn media_type(self) -> &'static str {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -72,7 +72,7 @@ impl Exposition {
 
     /// Begins a family of an app's own page, whose name is that of its samples.
     pub(super) fn own_family(&mut self, name: &str, kind: scrape::Kind, help: &str) {
-        let word = super::own::word(kind, name, self.format);
+        let word = word(kind, name, self.format);
         let family = match (self.format, word) {
             (Format::OpenMetrics, "counter") => name.strip_suffix("_total").unwrap_or(name),
             _ => name,
@@ -122,16 +122,16 @@ impl std::fmt::Display for Number {
     }
 }
 
-/// Text in quotes.
-pub(crate) fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\\' => out.push_str("\\\\"),
-            '"' => out.push_str("\\\""),
-            '\n' => out.push_str("\\n"),
-            c => out.push(c),
-        }
+/// Returns the word of the format for the kind of a family of an app's own page.
+fn word(kind: scrape::Kind, name: &str, format: Format) -> &'static str {
+    match (kind, format) {
+        // OpenMetrics knows counters by their ending alone.
+        (scrape::Kind::Counter, Format::OpenMetrics) if !name.ends_with("_total") => "unknown",
+        (scrape::Kind::Counter, _) => "counter",
+        (scrape::Kind::Gauge, _) => "gauge",
+        (scrape::Kind::Histogram, _) => "histogram",
+        (scrape::Kind::Summary, _) => "summary",
+        (scrape::Kind::Untyped, Format::OpenMetrics) => "unknown",
+        (scrape::Kind::Untyped, Format::Text) => "untyped",
     }
-    out
 }

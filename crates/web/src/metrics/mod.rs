@@ -1,46 +1,23 @@
-//! `/metrics`: figures for Prometheus and whoever reads its format; with `?format=pm2` under the names of PM2's exporter, so that boards go on working.
+//! Figures in the text formats of Prometheus: ours, and the same under the names of PM2's exporter. Pure, but for [`scrape`].
 
 mod exposition;
 mod node;
 mod own;
 mod pm2;
+pub(crate) mod scrape;
 
-use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
-use hyper::{Response, StatusCode};
 use ostler_core::health;
 use ostler_proto::control::TableRow;
 
-use crate::access::Identity;
-use crate::daemon::Snapshot;
-use crate::reply::{Body, full};
-use crate::scrape::AppFigures;
-use crate::server::{Asked, Site};
-pub(crate) use exposition::escaped;
-use exposition::{Exposition, Format, Kind};
-
-/// Answers a scrape.
-pub(crate) async fn answer(site: &Site, asked: &Asked, identity: &Identity) -> Response<Body> {
-    let all = site.daemon.fresh().await;
-    let mut snapshot = (*all).clone();
-    snapshot.rows.retain(|row| identity.sees(&row.namespace));
-    let accept = asked.head.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let format = if accept.contains("application/openmetrics-text") { Format::OpenMetrics } else { Format::Text };
-    let is_pm2 = asked.head.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "format=pm2"));
-    let text = if is_pm2 {
-        pm2::text(&snapshot, format)
-    } else {
-        let apps = site.scraper.collect(&all).await;
-        let apps: Vec<&AppFigures> = apps.iter().filter(|app| identity.sees(&app.namespace)).collect();
-        text(&snapshot, &apps, identity.sees_all(), format)
-    };
-    let mut response = full(StatusCode::OK, "text/plain", text);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
-    response
-}
+use crate::snapshot::Snapshot;
+pub(crate) use exposition::Format;
+use exposition::{Exposition, Kind};
+pub(crate) use pm2::text as pm2_text;
+use scrape::AppFigures;
 
 /// The figures of a snapshot.
 #[expect(clippy::cast_precision_loss, reason = "the format knows floats alone")]
-fn text(snapshot: &Snapshot, own: &[&AppFigures], with_host: bool, format: Format) -> String {
+pub(crate) fn text(snapshot: &Snapshot, own: &[&AppFigures], with_host: bool, format: Format) -> String {
     let mut out = Exposition::new(format);
     let up = f64::from(u8::from(snapshot.peer.is_some()));
     out.family("ostler_up", Kind::Gauge, None, "Whether the daemon answers.");

@@ -3,7 +3,7 @@
 use ostler_proto::control::{Figures, RouteFigures, TableRow};
 
 use super::exposition::{Exposition, Kind};
-use crate::daemon::Snapshot;
+use crate::snapshot::Snapshot;
 
 /// A value of a worker.
 type Value = fn(&Figures) -> Option<f64>;

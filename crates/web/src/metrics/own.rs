@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::exposition::{Exposition, Format, Kind};
-use crate::scrape::{self, AppFigures, Family, Points, Series, Value};
+use super::exposition::{Exposition, Kind};
+use crate::metrics::scrape::{self, AppFigures, Family, Points, Series, Value};
 
 /// Begin of our own names: an app's figures have others.
 const RESERVED: &str = "ostler_";
@@ -123,26 +123,13 @@ fn sums(out: &mut Exposition, name: &str, fixed: &[(&str, &str)], labels: &str, 
     }
 }
 
-/// The word for a kind.
-pub(super) fn word(kind: scrape::Kind, name: &str, format: Format) -> &'static str {
-    match (kind, format) {
-        // OpenMetrics knows counters by their ending alone.
-        (scrape::Kind::Counter, Format::OpenMetrics) if !name.ends_with("_total") => "unknown",
-        (scrape::Kind::Counter, _) => "counter",
-        (scrape::Kind::Gauge, _) => "gauge",
-        (scrape::Kind::Histogram, _) => "histogram",
-        (scrape::Kind::Summary, _) => "summary",
-        (scrape::Kind::Untyped, Format::OpenMetrics) => "unknown",
-        (scrape::Kind::Untyped, Format::Text) => "untyped",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Format;
 
     fn app(name: &str, pages: &[&str]) -> AppFigures {
-        crate::scrape::tests_figures(name, pages)
+        crate::metrics::scrape::tests_figures(name, pages)
     }
 
     fn told(apps: &[AppFigures], format: Format) -> String {

@@ -3,11 +3,11 @@
 use ostler_proto::control::TableRow;
 
 use super::exposition::{Exposition, Format, Kind};
-use crate::daemon::Snapshot;
+use crate::snapshot::Snapshot;
 
 /// The figures under those names. Restarts are all of them: PM2's exporter counts only unstable ones.
 #[expect(clippy::cast_precision_loss, reason = "the format knows floats alone")]
-pub(super) fn text(snapshot: &Snapshot, format: Format) -> String {
+pub(crate) fn text(snapshot: &Snapshot, format: Format) -> String {
     let mut out = Exposition::new(format);
     let rows = &snapshot.rows;
     let mut all = |name: &str, help: &str, value: &dyn Fn(&TableRow) -> f64| {

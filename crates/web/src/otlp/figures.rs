@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use ostler_otlp::encode::{Figure, Origin, Sum};
 
-use crate::daemon::Moment;
 use crate::history::{Key, Of, figures_of};
+use crate::snapshot::Moment;
 
 /// Begin of the name of a figure that has its app's own name.
 const OWN: &str = "own:";
@@ -74,8 +74,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::daemon::Snapshot;
-    use crate::history::Reported;
+    use crate::snapshot::Reported;
+    use crate::snapshot::Snapshot;
     use crate::view::tests_row as row;
 
     #[test]

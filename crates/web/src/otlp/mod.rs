@@ -9,7 +9,6 @@ mod figures;
 mod instances;
 mod push;
 mod receiver;
-pub mod settings;
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -60,7 +59,7 @@ pub(crate) struct Otlp {
 /// Begins, on the thread that serves.
 pub(crate) fn start(home: &Path, settings: &Settings, daemon: &Daemon, ending: &Ending) -> Rc<Otlp> {
     let port = settings.otlp.receiver_port();
-    let push = settings.otlp.push.as_ref().and_then(settings::Push::url);
+    let push = settings.otlp.push.as_ref().and_then(crate::settings::otlp::Push::url);
     let otlp = Rc::new(Otlp {
         traces: Traces {
             store: RefCell::new(Store::new(settings.otlp.traces_bytes())),

@@ -19,11 +19,12 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::settings::Push;
 use super::{Instances, Otlp, tell};
-use crate::daemon::{Daemon, Moment, News};
-use crate::now_ms;
-use crate::routes::LogProcess;
+use crate::clock::now_ms;
+use crate::daemon::{Daemon, News};
+use crate::logs::LogProcess;
+use crate::settings::otlp::Push;
+use crate::snapshot::Moment;
 
 /// Most bytes that wait, packed.
 const MOST: usize = 8 << 20;
@@ -150,7 +151,7 @@ impl Pusher {
             [("content-type", "application/json"), ("content-encoding", "gzip")].map(|(name, value)| (name.to_owned(), value.to_owned())),
         );
         drop(tokio::task::spawn_local(async move {
-            let sent = timeout(REQUEST, crate::alerts::exchange(Method::POST, &url, &headers, batch.body)).await;
+            let sent = timeout(REQUEST, crate::http::client::exchange(Method::POST, &url, &headers, batch.body)).await;
             let verdict = match sent {
                 Ok(Ok(got)) => judge(got.answer.status, got.answer.retry_after.as_deref(), got.answer.body.as_bytes()),
                 Ok(Err(why)) => Verdict::Later(None, explained(why, url.port)),
@@ -215,11 +216,11 @@ impl Pusher {
     }
 
     /// A line came, or the process has ended.
-    async fn wrote(&mut self, line: Option<crate::routes::Line>) {
+    async fn wrote(&mut self, line: Option<crate::logs::Line>) {
         let Some(line) = line else { return self.lines.ended() };
         // What is told of sending would be sent, and the daemon's log is the events.
         let is_daemon = line.instance.is_none() && line.app.as_deref() == Some(OWN);
-        if is_daemon || line.app.as_deref() == Some(crate::APP) {
+        if is_daemon || line.app.as_deref() == Some(crate::settings::names::APP) {
             return;
         }
         let end = (0..=line.text.len().min(LONGEST)).rev().find(|at| line.text.is_char_boundary(*at)).unwrap_or(0);
@@ -287,7 +288,7 @@ impl Lines {
     }
 
     /// The next line; none = the process has ended. Endless where there is no process. May be dropped while it waits.
-    async fn next(&mut self) -> Option<crate::routes::Line> {
+    async fn next(&mut self) -> Option<crate::logs::Line> {
         let Some(process) = &mut self.process else { return std::future::pending().await };
         if self.second.1 > BYTES_PER_SECOND {
             sleep_until(self.second.0 + Duration::from_secs(1)).await;

@@ -24,8 +24,8 @@ use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Instances, Otlp, tell};
-use crate::now_ms;
-use crate::reply::{Body, full};
+use crate::clock::now_ms;
+use crate::http::reply::{Body, full};
 
 /// Bounds of connections.
 const LIMITS: Limits = Limits { patience: Duration::from_secs(30), connections: 64, guests: None };

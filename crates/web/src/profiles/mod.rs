@@ -21,8 +21,8 @@ use ostler_client::profile_file::{ProfileFileError, extension, take_over};
 use ostler_proto::control::{Profile, Request};
 use serde::{Deserialize, Serialize};
 
+use crate::clock::now_ms;
 use crate::daemon::Daemon;
-use crate::now_ms;
 use store::{MOST_BYTES, Store};
 
 /// Most instances that are profiled at the same time: each is a thread that waits.
@@ -98,7 +98,7 @@ pub(crate) enum ProfileError {
 impl Profiles {
     /// Those of a home. What a former process left half done is removed.
     pub(crate) fn of(home: &Path) -> Self {
-        let store = Store::open(crate::folder(home).join("profiles"));
+        let store = Store::open(crate::settings::names::folder(home).join("profiles"));
         Self { state: RefCell::new(State { store, running: Vec::new(), failed: VecDeque::new() }) }
     }
 

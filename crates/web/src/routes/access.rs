@@ -4,12 +4,12 @@ use hyper::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::body;
+use crate::access::audit::Entry;
 use crate::access::{Identity, Role, Token};
-use crate::audit::Entry;
-use crate::now_ms;
-use crate::reply::{self, Body, error};
-use crate::server::{Asked, Site};
+use crate::clock::now_ms;
+use crate::http::body;
+use crate::http::reply::{self, Body, error};
+use crate::site::{Asked, Site};
 
 /// Lines of the audit log.
 const LINES: usize = 200;
@@ -40,7 +40,7 @@ pub(super) fn list(site: &Site, identity: &Identity) -> Response<Body> {
             .filter(sees_token)
             .map(|token| json!({ "name": token.name, "role": token.role, "namespaces": token.namespaces, "created": token.created_ms }))
             .collect(),
-        Err(problem) => return super::broken(&problem),
+        Err(problem) => return super::problems::broken(&problem),
     };
     let (receiver, push) = (site.otlp.traces.state.borrow(), site.otlp.push.as_ref().map(|state| state.borrow().clone()));
     let otlp = json!({ "receiver": *receiver, "push": push });
@@ -76,7 +76,7 @@ pub(super) async fn token(site: &Site, asked: Asked, identity: &Identity, name: 
                 reply::json(&json!({ "done": true }))
             }
             Ok(false) => error(StatusCode::NOT_FOUND, "there is no token of that name"),
-            Err(problem) => super::broken(&problem),
+            Err(problem) => super::problems::broken(&problem),
         };
     }
     let wish: Wish = match body::json(asked.body).await {
@@ -90,6 +90,6 @@ pub(super) async fn token(site: &Site, asked: Asked, identity: &Identity, name: 
             reply::json(&json!({ "token": secret.text() }))
         }
         Ok(Err(problem)) => error(StatusCode::BAD_REQUEST, &problem.to_string()),
-        Err(problem) => super::broken(&problem),
+        Err(problem) => super::problems::broken(&problem),
     }
 }

@@ -5,12 +5,14 @@ use ostler_proto::control::{Action, Request, ScaleTo};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{apps, body, not_asked};
-use crate::access::{Identity, Role};
-use crate::audit::Entry;
-use crate::now_ms;
-use crate::reply::{self, Body, error};
-use crate::server::{Asked, Site};
+use super::apps;
+use super::problems::not_asked;
+use crate::access::Identity;
+use crate::access::audit::Entry;
+use crate::clock::now_ms;
+use crate::http::body;
+use crate::http::reply::{self, Body, error};
+use crate::site::{Asked, Site};
 use crate::view::App;
 
 /// Longest wait for an action of an app.
@@ -35,23 +37,6 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    pub(super) fn parse(word: &str) -> Option<Self> {
-        Some(match word {
-            "start" => Self::Start,
-            "stop" => Self::Stop,
-            "restart" => Self::Restart,
-            "reload" => Self::Reload,
-            "delete" => Self::Delete,
-            "reset" => Self::Reset,
-            "flush" => Self::Flush,
-            "scale" => Self::Scale,
-            "undo" => Self::Undo,
-            "trigger" => Self::Trigger,
-            "send" => Self::Send,
-            _ => return None,
-        })
-    }
-
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Start => "start",
@@ -65,14 +50,6 @@ impl Verb {
             Self::Undo => "undo",
             Self::Trigger => "trigger",
             Self::Send => "send",
-        }
-    }
-
-    /// What cannot be had back is for admins.
-    pub(super) fn role(self) -> Role {
-        match self {
-            Self::Delete | Self::Flush => Role::Admin,
-            _ => Role::Operator,
         }
     }
 }
@@ -102,7 +79,7 @@ pub(super) async fn answer(site: &Site, asked: Asked, identity: &Identity, name:
         Err(response) => return response,
     };
     let Some((app, is_alone)) = apps::find(site, identity, name).await else { return apps::not_found(name) };
-    if let Some(response) = super::guards_module(&app, identity) {
+    if let Some(response) = super::problems::guards_module(&app, identity) {
         return response;
     }
     let requests = match requests(&app, is_alone, verb, &wish) {
@@ -220,7 +197,7 @@ fn requests(app: &App, is_alone: bool, verb: Verb, wish: &Wish) -> Result<Vec<Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::Snapshot;
+    use crate::snapshot::Snapshot;
     use crate::view::{apps, tests_row as row};
 
     fn app(name: &str) -> App {

@@ -6,14 +6,14 @@ use ostler_core::text::units;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::body;
 use crate::access::Identity;
+use crate::access::audit::Entry;
 use crate::alerts::settings::{AlertsError, Settings, read_channel};
 use crate::alerts::{Overview, test as try_channel};
-use crate::audit::Entry;
-use crate::now_ms;
-use crate::reply::{self, Body, error};
-use crate::server::{Asked, Site};
+use crate::clock::now_ms;
+use crate::http::body;
+use crate::http::reply::{self, Body, error};
+use crate::site::{Asked, Site};
 
 /// How long a silence lasts unless said otherwise, and at most, ms.
 const SILENCE_MS: u64 = 3_600_000;

@@ -4,10 +4,10 @@ use hyper::{Response, StatusCode};
 use ostler_client::{Client, ClientError};
 use ostler_proto::control::{Detail, Failure, Request, Response as Answer};
 
-use super::not_asked;
+use super::problems::not_asked;
 use crate::access::Identity;
-use crate::reply::{Body, error, json};
-use crate::server::Site;
+use crate::http::reply::{Body, error, json};
+use crate::site::Site;
 use crate::view;
 
 pub(super) async fn list(site: &Site, identity: &Identity) -> Response<Body> {

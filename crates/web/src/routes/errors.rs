@@ -5,14 +5,14 @@ use ostler_client::words::shown;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{body, query};
 use crate::access::Identity;
-use crate::audit::Entry;
+use crate::access::audit::Entry;
+use crate::clock::now_ms;
 use crate::daemon::Look;
 use crate::errors::{self, Group, Resolved, Returned, Sample, Seen, State};
-use crate::now_ms;
-use crate::reply::{Body, error, json as reply};
-use crate::server::{Asked, Site};
+use crate::http::reply::{Body, error, json as reply};
+use crate::http::{body, query};
+use crate::site::{Asked, Site};
 
 /// A group in a list.
 #[derive(Debug, Serialize)]

@@ -3,10 +3,10 @@
 use hyper::Response;
 use serde_json::json;
 
-use super::query;
 use crate::access::Identity;
-use crate::reply::{Body, json as reply};
-use crate::server::{Asked, Site};
+use crate::http::query;
+use crate::http::reply::{Body, json as reply};
+use crate::site::{Asked, Site};
 use crate::view;
 
 const USUAL: u64 = 100;

@@ -4,11 +4,11 @@ use hyper::{Response, StatusCode};
 use ostler_history::{Answer, Figure};
 use serde_json::{Value, json};
 
-use super::query;
 use crate::access::Identity;
 use crate::history::{self, Key, Mark, Of};
-use crate::reply::{Body, error, json as reply};
-use crate::server::{Asked, Site};
+use crate::http::query;
+use crate::http::reply::{Body, error, json as reply};
+use crate::site::{Asked, Site};
 
 /// Figures of an answer: usual and most.
 const USUAL: u64 = 300;
@@ -77,7 +77,7 @@ fn sees(identity: &Identity, key: &Key) -> bool {
 }
 
 pub(super) async fn figures(site: &Site, asked: &Asked, identity: &Identity) -> Response<Body> {
-    let wanted = match Wanted::parse(asked.head.uri.query(), crate::now_ms()) {
+    let wanted = match Wanted::parse(asked.head.uri.query(), crate::clock::now_ms()) {
         Ok(wanted) => wanted,
         Err(problem) => return error(StatusCode::BAD_REQUEST, problem),
     };

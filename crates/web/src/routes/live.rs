@@ -12,8 +12,8 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::access::Identity;
 use crate::daemon::{Look, News, Resumed};
-use crate::reply::{Body, Writer, streamed};
-use crate::server::{Asked, Site};
+use crate::http::reply::{Body, Writer, streamed};
+use crate::site::{Asked, Site};
 use crate::view;
 
 /// Time between two signs of life.

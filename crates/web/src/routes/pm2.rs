@@ -7,9 +7,9 @@ use hyper::{Method, Response, StatusCode};
 use ostler_core::logs::masking::{MASK, mask, secrets};
 use serde_json::{Value, json};
 
-use super::not_asked;
-use crate::reply::{Body, error, json as reply};
-use crate::server::Site;
+use super::problems::not_asked;
+use crate::http::reply::{Body, error, json as reply};
+use crate::site::Site;
 
 pub(crate) async fn page(site: &Site, head: &Parts) -> Response<Body> {
     if !matches!(head.method, Method::GET | Method::HEAD) || head.uri.path() != "/" {

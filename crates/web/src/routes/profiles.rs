@@ -14,13 +14,14 @@ use ostler_proto::instance::Detail;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{apps, body};
+use super::apps;
+use crate::access::audit::Entry;
 use crate::access::{Identity, Role};
-use crate::audit::Entry;
-use crate::now_ms;
+use crate::clock::now_ms;
+use crate::http::body;
+use crate::http::reply::{self, Body, error, streamed};
 use crate::profiles::{self, Kept, Target};
-use crate::reply::{self, Body, error, streamed};
-use crate::server::{Asked, Site};
+use crate::site::{Asked, Site};
 use crate::view::App;
 
 /// Longest profile that the page takes, ms.
@@ -54,7 +55,7 @@ pub(super) async fn take(site: &Site, asked: Asked, identity: &Identity, name: &
         return error(StatusCode::FORBIDDEN, HEAP_ROLE);
     }
     let Some((app, _)) = apps::find(site, identity, name).await else { return apps::not_found(name) };
-    if let Some(response) = super::guards_module(&app, identity) {
+    if let Some(response) = super::problems::guards_module(&app, identity) {
         return response;
     }
     let (ms, instances) = match chosen(&app, &wish) {
@@ -64,7 +65,7 @@ pub(super) async fn take(site: &Site, asked: Asked, identity: &Identity, name: &
     let targets = instances.iter().map(|(id, _)| id.to_string()).collect();
     let details = match site.daemon.ask(move |client| apps::those_left(client, targets)).await {
         Ok(details) => details,
-        Err(problem) => return super::not_asked(&problem),
+        Err(problem) => return super::problems::not_asked(&problem),
     };
     if !details.iter().all(|detail| crate::view::is_profiled(&detail.spec)) {
         return error(
@@ -185,7 +186,7 @@ fn entry(identity: &Identity, from: Option<String>, what: String, app: &str, nam
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::Snapshot;
+    use crate::snapshot::Snapshot;
     use crate::view::{apps, tests_row as row};
 
     #[test]

@@ -13,12 +13,13 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 
-use super::logs::{PIECE, ROOM, targets, too_many_readers};
-use super::query;
+use super::logs::{ROOM, targets, too_many_readers};
 use crate::access::Identity;
-use crate::reply::{Body, error, streamed};
-use crate::server::{Asked, Site};
-use crate::shares::Seat;
+use crate::http::query;
+use crate::http::reply::{Body, error, streamed};
+use crate::http::shares::Seat;
+use crate::logs::PIECE;
+use crate::site::{Asked, Site};
 
 /// Hits unless asked for otherwise, and at most; and at most as a file.
 const USUAL: u64 = 100;
@@ -193,7 +194,7 @@ impl Searching {
 
 async fn start(home: &Path, question: &Question) -> std::io::Result<(BufReader<ChildStdout>, Child)> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg(crate::SEARCH_ROLE).arg(home).env("OSTLER_HOME", home).env("PM2_HOME", home).env_remove("OSTLER_ROLE");
+    command.arg(crate::settings::names::SEARCH_ROLE).arg(home).env("OSTLER_HOME", home).env("PM2_HOME", home).env_remove("OSTLER_ROLE");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
     let (input, output) = (child.stdin.take(), child.stdout.take());
     if let Some(mut input) = input {

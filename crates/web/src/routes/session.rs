@@ -3,17 +3,18 @@
 use std::time::Instant;
 
 use hyper::header::{HeaderValue, RETRY_AFTER, SET_COOKIE};
-use hyper::{Method, Response, StatusCode};
+use hyper::http::request::Parts;
+use hyper::{Response, StatusCode};
 use ostler_http::Standing;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::body;
+use crate::access::audit::Entry;
 use crate::access::{Access, Identity, Role, SESSION_MS, password_fits};
-use crate::audit::Entry;
-use crate::now_ms;
-use crate::reply::{self, Body, error};
-use crate::server::{Asked, Site};
+use crate::clock::now_ms;
+use crate::http::body;
+use crate::http::reply::{self, Body, error};
+use crate::site::{Asked, Site};
 
 /// The way in: one of them.
 #[derive(Deserialize)]
@@ -24,20 +25,17 @@ enum Login {
     Token(String),
 }
 
-pub(super) async fn answer(site: &Site, asked: Asked) -> Response<Body> {
-    match asked.head.method {
-        Method::POST => login(site, asked).await,
-        Method::DELETE => logout(site, &asked),
-        _ => match site.identity(&asked.head) {
-            Ok(Some(identity)) => present(site, &identity),
-            Ok(None) => super::unknown(site),
-            Err(problem) => super::broken(&problem),
-        },
+/// Answers with the identity that a client has.
+pub(super) fn present(site: &Site, head: &Parts) -> Response<Body> {
+    match site.identity(head) {
+        Ok(Some(identity)) => of(site, &identity),
+        Ok(None) => super::problems::unknown(site),
+        Err(problem) => super::problems::broken(&problem),
     }
 }
 
 /// Whoever is in, and where.
-fn present(site: &Site, identity: &Identity) -> Response<Body> {
+fn of(site: &Site, identity: &Identity) -> Response<Body> {
     let password = site.store.borrow_mut().get().is_ok_and(|access| access.password.is_some());
     let node = rustix::system::uname();
     reply::json(&json!({
@@ -51,7 +49,7 @@ fn present(site: &Site, identity: &Identity) -> Response<Body> {
     }))
 }
 
-async fn login(site: &Site, asked: Asked) -> Response<Body> {
+pub(super) async fn login(site: &Site, asked: Asked) -> Response<Body> {
     let standing = asked.head.extensions.get::<Standing>().cloned();
     let Asked { head, body, from, is_shared } = asked;
     let place = site.logins.enter(from);
@@ -102,18 +100,18 @@ async fn login(site: &Site, asked: Asked) -> Response<Body> {
             };
             return error(StatusCode::UNAUTHORIZED, text);
         }
-        Err(problem) => return super::broken(&problem),
+        Err(problem) => return super::problems::broken(&problem),
     };
     let cookie = match change(site, |access| access.add_session(&identity, now_ms())) {
         Ok(Some(cookie)) => cookie,
         Ok(None) => return error(StatusCode::INTERNAL_SERVER_ERROR, "the login was not kept"),
-        Err(problem) => return super::broken(&problem),
+        Err(problem) => return super::problems::broken(&problem),
     };
     if way == "password" {
         site.attempts.borrow_mut().succeeded(from);
     }
     site.audit.write(&entry(&identity.user, "done"));
-    let mut response = present(site, &identity);
+    let mut response = of(site, &identity);
     let secure = if site.is_encrypted(&head) { "; Secure" } else { "" };
     let age = SESSION_MS / 1000;
     let cookie = format!("{}={}; Path=/; Max-Age={age}; HttpOnly; SameSite=Strict{secure}", site.cookie_name(), cookie.text());
@@ -144,12 +142,12 @@ fn too_often(seconds: u64, what: &str) -> Response<Body> {
     response
 }
 
-fn logout(site: &Site, asked: &Asked) -> Response<Body> {
+pub(super) fn logout(site: &Site, asked: &Asked) -> Response<Body> {
     let who = site.identity(&asked.head).ok().flatten();
     if let Some(cookie) = site.cookie(&asked.head)
         && let Err(problem) = change(site, |access| access.end_session(cookie))
     {
-        return super::broken(&problem);
+        return super::problems::broken(&problem);
     }
     if let Some(who) = who {
         let from = asked.from.map(|from| from.to_string());

@@ -6,11 +6,11 @@ use ostler_otlp::span;
 use ostler_otlp::store::{Filter, Sender};
 use serde_json::json;
 
-use super::query;
 use crate::access::Identity;
-use crate::now_ms;
-use crate::reply::{Body, error, json as reply};
-use crate::server::{Asked, Site};
+use crate::clock::now_ms;
+use crate::http::query;
+use crate::http::reply::{Body, error, json as reply};
+use crate::site::{Asked, Site};
 
 const USUAL: u64 = 100;
 const MOST: u64 = 1000;

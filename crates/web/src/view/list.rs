@@ -6,8 +6,8 @@ use ostler_core::lifecycle::Trouble;
 use ostler_proto::control::{Figures, TableRow};
 use serde::Serialize;
 
-use super::Host;
-use crate::daemon::Snapshot;
+use crate::snapshot::Host;
+use crate::snapshot::Snapshot;
 
 /// Everything of an overview.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -2,12 +2,10 @@
 
 mod app;
 mod event;
-mod host;
 mod list;
 
 pub(crate) use app::{detail, is_profiled};
 pub(crate) use event::event;
-pub(crate) use host::Host;
 pub(crate) use list::{App, apps};
 
 #[cfg(test)]

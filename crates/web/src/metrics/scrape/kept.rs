@@ -42,7 +42,7 @@ struct Last {
 type Named = ((String, String), Sums);
 
 fn path(home: &Path) -> PathBuf {
-    crate::folder(home).join("scraped.json")
+    crate::settings::names::folder(home).join("scraped.json")
 }
 
 /// Keeps the sums of these apps.

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 /// A connection.
-pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
@@ -18,7 +18,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 ///
 /// # Errors
 /// What the system says, in words.
-pub(super) async fn connect(host: &str, port: u16) -> Result<Box<dyn Io>, String> {
+pub(crate) async fn connect(host: &str, port: u16) -> Result<Box<dyn Io>, String> {
     let stream = TcpStream::connect((host, port)).await.map_err(|error| format!("cannot connect to {host}, port {port}: {error}"))?;
     // A message is one small write.
     let _ = stream.set_nodelay(true);
@@ -29,12 +29,12 @@ pub(super) async fn connect(host: &str, port: u16) -> Result<Box<dyn Io>, String
 ///
 /// # Errors
 /// Whose certificate is not good, in words.
-pub(super) async fn encrypt(host: &str, stream: Box<dyn Io>) -> Result<(Box<dyn Io>, Option<i64>), String> {
+pub(crate) async fn encrypt(host: &str, stream: Box<dyn Io>) -> Result<(Box<dyn Io>, Option<i64>), String> {
     let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host} is no name for which there are certificates"))?;
     let stream = TlsConnector::from(config()?).connect(name, stream).await;
     let stream = stream.map_err(|error| format!("cannot speak TLS with {host}: {error}"))?;
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    let days = certificate.and_then(|certificate| days_left(certificate, crate::now_ms()));
+    let days = certificate.and_then(|certificate| days_left(certificate, crate::clock::now_ms()));
     Ok((Box::new(stream), days))
 }
 

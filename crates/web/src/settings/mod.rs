@@ -1,5 +1,9 @@
 //! Settings: where it listens, and whom it believes. `<home>/web/settings.json`, written by `ostler web enable`.
 
+pub(crate) mod names;
+pub mod otlp;
+pub mod tls;
+
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -7,8 +11,8 @@ use std::path::{Path, PathBuf};
 use ostler_sys::fs::replace::{Durability, ReplaceError, Writers, replace};
 use serde::{Deserialize, Serialize};
 
-use crate::otlp::settings::{Otlp, OtlpError, port_file, tell_port};
-use crate::tls::{Tls, TlsError};
+use crate::settings::otlp::{Otlp, OtlpError, port_file, tell_port};
+use crate::settings::tls::{Tls, TlsError};
 
 /// Port of the dashboard unless given.
 pub const PORT: u16 = 9616;
@@ -123,7 +127,7 @@ pub enum SettingsError {
 impl Settings {
     /// The file.
     pub fn path(home: &Path) -> PathBuf {
-        crate::folder(home).join("settings.json")
+        crate::settings::names::folder(home).join("settings.json")
     }
 
     /// The settings of this home; those of a home that has none.
@@ -223,7 +227,7 @@ impl Settings {
 /// [`SettingsError::Folder`].
 pub fn make_folder(home: &Path) -> Result<(), SettingsError> {
     use std::os::unix::fs::DirBuilderExt as _;
-    let path = crate::folder(home);
+    let path = crate::settings::names::folder(home);
     match std::fs::DirBuilder::new().mode(0o700).create(&path) {
         Err(source) if source.kind() != io::ErrorKind::AlreadyExists => Err(SettingsError::Folder { path, source }),
         _ => Ok(()),

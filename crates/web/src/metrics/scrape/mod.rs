@@ -13,9 +13,9 @@ mod past;
 mod run;
 mod sum;
 
-pub(crate) use page::{Family, Kind, Points, Series, Value};
-pub(crate) use past::Past;
-pub(crate) use run::{AppFigures, Scraper};
+pub(crate) use page::{Family, Kind, Points, Series, Value, escaped};
+pub(crate) use run::Scraper;
+pub(crate) use sum::AppFigures;
 
 /// Most samples of all instances together.
 const MOST_SAMPLES: usize = 20_000;

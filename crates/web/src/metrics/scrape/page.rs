@@ -341,8 +341,22 @@ fn written(labels: &[(&str, String)]) -> Option<Box<str>> {
     if named.windows(2).any(|pair| pair[0].0 == pair[1].0) {
         return None;
     }
-    let pairs: Vec<String> = named.iter().map(|(name, value)| format!("{name}=\"{}\"", crate::metrics::escaped(value))).collect();
+    let pairs: Vec<String> = named.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
     Some(pairs.join(",").into())
+}
+
+/// Text in quotes.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 #[cfg(test)]

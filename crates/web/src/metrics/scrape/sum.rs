@@ -32,6 +32,16 @@ pub(crate) struct Figures {
     pub(crate) left_out: usize,
 }
 
+/// Figures of an app.
+#[derive(Clone, Debug)]
+pub(crate) struct AppFigures {
+    pub(crate) app: String,
+    pub(crate) namespace: String,
+    pub(crate) figures: Figures,
+    /// Instances that should have a page, and whether it could be read.
+    pub(crate) workers: Vec<(u32, bool)>,
+}
+
 impl Sums {
     /// True if more was counted by what is gone since this was asked last.
     pub(super) fn take_moved(&mut self) -> bool {
@@ -163,7 +173,7 @@ impl Points {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scrape::page::page;
+    use crate::metrics::scrape::page::page;
 
     fn value(figures: &Figures, name: &str) -> Option<f64> {
         figures.summed.iter().find(|family| &*family.name == name).map(|family| counted(&family.series[0].value))

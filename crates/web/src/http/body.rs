@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use hyper::{Response, StatusCode};
 use serde::de::DeserializeOwned;
 
-use crate::reply::{Body, error};
+use crate::http::reply::{Body, error};
 
 /// Most bytes.
 const MAX: usize = 64 << 10;
@@ -15,7 +15,7 @@ const MAX: usize = 64 << 10;
 const WITHIN: Duration = Duration::from_secs(10);
 
 /// The value in a body; an empty one is `{}`.
-pub(super) async fn json<T: DeserializeOwned>(body: Incoming) -> Result<T, Response<Body>> {
+pub(crate) async fn json<T: DeserializeOwned>(body: Incoming) -> Result<T, Response<Body>> {
     let collected = tokio::time::timeout(WITHIN, Limited::new(body, MAX).collect()).await;
     let bytes = match collected {
         Ok(Ok(collected)) => collected.to_bytes(),

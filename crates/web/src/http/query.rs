@@ -4,18 +4,18 @@
 const LONGEST: usize = 4096;
 
 /// The value of a key; none = it is not there, or makes no sense.
-pub(super) fn value(query: Option<&str>, key: &str) -> Option<String> {
+pub(crate) fn value(query: Option<&str>, key: &str) -> Option<String> {
     let pairs = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs.filter(|(name, _)| *name == key).find_map(|(_, value)| decoded(&value.replace('+', "%20"))).filter(|value| value.len() <= LONGEST)
 }
 
 /// A number at most so large.
-pub(super) fn number(query: Option<&str>, key: &str, usual: u64, most: u64) -> u64 {
+pub(crate) fn number(query: Option<&str>, key: &str, usual: u64, most: u64) -> u64 {
     value(query, key).and_then(|text| text.parse().ok()).unwrap_or(usual).min(most)
 }
 
 /// Text without percent signs; none = no text.
-pub(super) fn decoded(text: &str) -> Option<String> {
+pub(crate) fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

@@ -4,7 +4,7 @@ use hyper::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TY
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 
-use crate::reply::{Body, empty, full};
+use crate::http::reply::{Body, empty, full};
 
 /// One file.
 struct Asset {
@@ -21,23 +21,28 @@ const ASSETS: &[Asset] = include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 pub(crate) fn answer(path: &str, head: &Parts) -> Option<Response<Body>> {
     let path = if path.is_empty() { "index.html" } else { path };
     let asset = ASSETS.iter().find(|asset| asset.path == path)?;
-    let is_known = head.headers.get(IF_NONE_MATCH).is_some_and(|tag| tag.as_bytes() == asset.tag.as_bytes());
+    Some(reply(asset.kind, asset.tag, asset.gzip, head))
+}
+
+/// Sends a file that is packed. `tag`: its version, in quotes.
+pub(crate) fn reply(kind: &'static str, tag: &'static str, gzip: &'static [u8], head: &Parts) -> Response<Body> {
+    let is_known = head.headers.get(IF_NONE_MATCH).is_some_and(|tag| tag.as_bytes() == tag.as_bytes());
     let mut response = if is_known {
         empty(StatusCode::NOT_MODIFIED)
     } else if takes_gzip(head) {
-        let mut response = full(StatusCode::OK, asset.kind, asset.gzip);
+        let mut response = full(StatusCode::OK, kind, gzip);
         response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         response
     } else {
-        full(StatusCode::OK, asset.kind, unpacked(asset.gzip))
+        full(StatusCode::OK, kind, unpacked(gzip))
     };
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(asset.kind));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     // Asked for each time, answered with nothing: a new program has a new page at once.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(ETAG, HeaderValue::from_static(asset.tag));
+    headers.insert(ETAG, HeaderValue::from_static(tag));
     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-    Some(response)
+    response
 }
 
 fn takes_gzip(head: &Parts) -> bool {
@@ -48,7 +53,7 @@ fn takes_gzip(head: &Parts) -> bool {
     })
 }
 
-fn unpacked(gzip: &[u8]) -> Vec<u8> {
+pub(crate) fn unpacked(gzip: &[u8]) -> Vec<u8> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
     // Our own bytes: packed by the build.
@@ -81,7 +86,7 @@ mod tests {
     /// What the whole page weighs on the way, with charts: the bound of the specification.
     #[test]
     fn the_page_is_light_and_names_no_other_host() {
-        let total: usize = ASSETS.iter().filter(|asset| !asset.path.starts_with("api/")).map(|asset| asset.gzip.len()).sum();
+        let total: usize = ASSETS.iter().map(|asset| asset.gzip.len()).sum();
         println!("{total} bytes in {} files", ASSETS.len());
         assert!(total <= 60 << 10, "{total} bytes");
         for asset in ASSETS.iter().filter(|asset| !asset.path.starts_with("vendor/")) {

@@ -19,9 +19,10 @@ use super::fetch::{Address, fetch};
 use super::kept;
 use super::page::{Page, page};
 use super::past::Rates;
-use super::sum::{Figures, Read, Sums};
-use crate::daemon::{Daemon, Snapshot};
+use super::sum::{AppFigures, Read, Sums};
+use crate::daemon::Daemon;
 use crate::history::Recorder;
+use crate::snapshot::Snapshot;
 
 /// Time for which what was read is good.
 const FRESH: Duration = Duration::from_secs(1);
@@ -37,16 +38,6 @@ const FORGET: Duration = Duration::from_secs(3600);
 const KEEP: Duration = Duration::from_secs(40);
 /// Problems that are remembered, so that each is told once.
 const TOLD: usize = 256;
-
-/// Figures of an app.
-#[derive(Clone, Debug)]
-pub(crate) struct AppFigures {
-    pub(crate) app: String,
-    pub(crate) namespace: String,
-    pub(crate) figures: Figures,
-    /// Instances that should have a page, and whether it could be read.
-    pub(crate) workers: Vec<(u32, bool)>,
-}
 
 /// Reads pages.
 pub(crate) struct Scraper {
@@ -145,7 +136,7 @@ impl Scraper {
             let snapshot = Rc::new(tables.borrow_and_update().clone());
             let apps = self.collect(&snapshot).await;
             if !apps.is_empty() {
-                recorder.add(rates.take(&apps, crate::now_ms()));
+                recorder.add(rates.take(&apps, crate::clock::now_ms()));
             }
         }
     }

@@ -50,7 +50,7 @@ pub(crate) struct Audit(PathBuf, RefCell<Refusals>);
 
 impl Audit {
     pub(crate) fn of(home: &Path) -> Self {
-        Self(crate::folder(home).join("audit.log"), RefCell::default())
+        Self(crate::settings::names::folder(home).join("audit.log"), RefCell::default())
     }
 
     /// Appends a refusal, unless there were too many in this minute: those are counted.

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::page::{Kind, Value};
-use super::run::AppFigures;
+use super::sum::AppFigures;
+use crate::history::Past;
 
 /// Most series of an app, and of an instance.
 const MOST: usize = 24;
@@ -15,17 +16,6 @@ const LIBRARIES: &[&str] = &["process_", "nodejs_", "python_", "go_", "promhttp_
 
 fn is_of_library(name: &str) -> bool {
     LIBRARIES.iter().any(|begin| name.starts_with(begin))
-}
-
-/// A figure at an instant.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Past {
-    pub(crate) namespace: String,
-    pub(crate) app: String,
-    /// None = of the app, or of its only instance.
-    pub(crate) instance: Option<u32>,
-    pub(crate) metric: String,
-    pub(crate) value: f64,
 }
 
 /// Rates of counters, by two looks at them.
@@ -89,8 +79,8 @@ fn name(family: &str, labels: &str, ending: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scrape::page::page;
-    use crate::scrape::sum::Sums;
+    use crate::metrics::scrape::page::page;
+    use crate::metrics::scrape::sum::Sums;
 
     #[test]
     fn rates_and_gauges_a_few_of_each() {

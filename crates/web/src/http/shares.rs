@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use hyper::body::{Bytes, Frame, SizeHint};
 
 use crate::access::{Identity, Role};
-use crate::reply::Body;
+use crate::http::reply::Body;
 
 /// Most requests of one identity that are being answered.
 const REQUESTS: usize = 32;

@@ -133,7 +133,7 @@ fn is_header(name: &str, value: &str) -> bool {
 
 /// The file with the port: there while traces are taken, and read by the daemon when it starts an app with `trace`.
 pub fn port_file(home: &Path) -> PathBuf {
-    crate::folder(home).join("otlp-port")
+    crate::settings::names::folder(home).join("otlp-port")
 }
 
 /// Writes the port, or removes the file.

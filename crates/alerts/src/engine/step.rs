@@ -1,0 +1,67 @@
+//! One step of the state.
+
+use super::alert::Phase;
+use super::series::STALE_MS;
+use super::state::{Change, Output, State, change};
+use super::{judge, tell};
+use crate::config::Config;
+use crate::input::Input;
+use crate::rule::Condition;
+
+/// One step: what is told is judged by the rules, time passes, and what channels do not know yet becomes messages.
+pub fn step(state: &mut State, config: &Config, input: Input, now: u64) -> Output {
+    let mut output = Output::default();
+    if now < state.now_ms {
+        state.not_after(now);
+    }
+    state.now_ms = now;
+    let is_time = input == Input::Time;
+    let changed = judge::judge(state, config, input, now, &mut output.changes);
+    // A flood of what is known already costs a counter.
+    if is_time || changed || !state.is_looked_at || state.wake_ms.is_some_and(|at| at <= now) {
+        let passed = pass(state, config, now, &mut output.changes);
+        let told = tell::tell(state, config, now, &mut output.messages);
+        state.wake_ms = [passed, told].into_iter().flatten().min();
+        state.is_looked_at = true;
+    }
+    output
+}
+
+/// Time alone: what ripens, what is over, what belongs to rules that are gone.
+fn pass(state: &mut State, config: &Config, now: u64, changes: &mut Vec<Change>) -> Option<u64> {
+    let mut again: Option<u64> = None;
+    for alert in state.alerts.values_mut() {
+        let rule = config.rules.iter().find(|rule| rule.name == alert.rule);
+        let for_ms = rule.map_or(0, |rule| rule.for_ms);
+        if rule.is_none() && !matches!(alert.phase, Phase::Resolved { .. }) {
+            alert.kind = alert.kind.filter(|kind| kind.ends() == crate::input::Ends::Told);
+            alert.begun.clear();
+            if alert.clear(|_| true, now) && !alert.fires() {
+                changes.push(change(alert, now));
+            }
+        }
+        let is_measured = rule.is_some_and(|rule| matches!(rule.condition, Condition::Threshold(_) | Condition::Forecast { .. }));
+        let stale_ms = (is_measured && !matches!(alert.phase, Phase::Resolved { .. })).then_some(alert.last_ms + STALE_MS);
+        let fired = alert.fires();
+        if stale_ms.is_some_and(|at| at <= now) && alert.clear(|_| true, now) && fired && !alert.fires() {
+            changes.push(change(alert, now));
+        }
+        if alert.ripen(for_ms, now) || alert.settle(now) {
+            changes.push(change(alert, now));
+        }
+        again = again.into_iter().chain(stale_ms.filter(|at| *at > now)).min();
+        let next = match alert.phase {
+            Phase::Pending { since_ms } => Some(since_ms + for_ms),
+            Phase::Firing { .. } => {
+                let repeats = alert.told.values().map(|told| told.at_ms + rule.map_or(crate::rule::REPEAT_MS, |rule| rule.repeat_ms));
+                alert.settles_at().into_iter().chain(repeats.filter(|at| *at > now)).min()
+            }
+            Phase::Resolved { .. } => None,
+        };
+        again = [again, next.map(|at| at.max(now + 1))].into_iter().flatten().min();
+    }
+    state.alerts.retain(|_, alert| !tell::is_forgotten(alert, config, now));
+    // Whatever is hidden by a silence is looked at when that ends.
+    let silences = config.silences.iter().map(|silence| silence.until_ms).filter(|at| *at > now);
+    again.into_iter().chain(silences).min()
+}

@@ -1,0 +1,58 @@
+//! Marks of groups that were resolved: bounded. Pure.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Most marks; the oldest goes.
+const MARKS: usize = 1000;
+/// Longest name of whoever marked it.
+const WHO: usize = 128;
+
+/// Marks of groups that were resolved.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Resolved {
+    marks: BTreeMap<String, Mark>,
+}
+
+/// One mark.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Wall clock, ms.
+    pub at: u64,
+    /// Whoever did it.
+    pub by: String,
+}
+
+impl Resolved {
+    /// The mark of a group.
+    pub fn mark_of(&self, id: &str) -> Option<&Mark> {
+        self.marks.get(id)
+    }
+
+    pub(super) fn at(&self, id: &str) -> Option<u64> {
+        self.marks.get(id).map(|mark| mark.at)
+    }
+
+    pub(super) fn mark(&mut self, id: &str, at: u64, by: &str) {
+        self.marks.insert(id.to_owned(), Mark { at, by: by.chars().take(WHO).collect() });
+        while self.marks.len() > MARKS
+            && let Some(oldest) = self.marks.iter().min_by_key(|(_, mark)| mark.at).map(|(id, _)| id.clone())
+        {
+            self.marks.remove(&oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_marks_go() {
+        let mut many = Resolved::default();
+        (0..5000_u64).for_each(|n| many.mark(&n.to_string(), n, &"y".repeat(5000)));
+        assert!(many.marks.len() == MARKS && many.at("0").is_none() && many.mark_of("4999").unwrap().by.len() == WHO);
+    }
+}

@@ -1,0 +1,49 @@
+//! Replies to requests that are not carried out.
+
+use hyper::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::{Response, StatusCode};
+
+use crate::access::{AccessError, Identity, Role};
+use crate::daemon::AskError;
+use crate::http::reply::{Body, error, with_status};
+use crate::site::Site;
+use crate::view::App;
+
+/// One identity has as many requests as it may have.
+pub(super) fn too_many() -> Response<Body> {
+    let mut response = error(StatusCode::TOO_MANY_REQUESTS, "you have too many requests and streams at a time: close some");
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+/// Modules (the dashboard and its alerts among them) belong to the machine: only an admin of all namespaces controls them.
+pub(super) fn guards_module(app: &App, identity: &Identity) -> Option<Response<Body>> {
+    let is_allowed = app.kind != "module" || identity.role >= Role::Admin && identity.sees_all();
+    (!is_allowed).then(|| error(StatusCode::FORBIDDEN, "modules belong to the machine: this needs the role admin, of all namespaces"))
+}
+
+/// Nobody that is known.
+pub(super) fn unknown(site: &Site) -> Response<Body> {
+    let password = site.store.borrow_mut().get().is_ok_and(|access| access.password.is_some());
+    let value = serde_json::json!({ "error": "log in first: `ostler web open` makes a link", "logins": { "password": password } });
+    let mut response = with_status(StatusCode::UNAUTHORIZED, &value);
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+}
+
+/// Who may come in cannot be read, or not be written.
+pub(super) fn broken(problem: &AccessError) -> Response<Body> {
+    error(StatusCode::INTERNAL_SERVER_ERROR, &ostler_core::text::causes::with_causes(problem))
+}
+
+/// The daemon does not answer, or says no.
+pub(super) fn not_asked(problem: &AskError) -> Response<Body> {
+    use ostler_client::ClientError;
+    use ostler_proto::control::Failure;
+    let status = match problem {
+        AskError::Client(ClientError::Refused(Failure::NotFound { .. })) => StatusCode::NOT_FOUND,
+        AskError::Client(ClientError::Refused(_)) => StatusCode::CONFLICT,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    error(status, &ostler_core::text::causes::with_causes(problem))
+}

@@ -1,0 +1,317 @@
+//! Shapes of bodies and answers of one route each, for the OpenAPI document. Shapes that several use are in `openapi.json` of this crate.
+
+use serde_json::{Value, json};
+
+pub(super) fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+pub(super) fn session_body() -> Value {
+    json!({
+        "oneOf": [
+            { "type": "object", "properties": { "link": { "type": "string" } }, "required": ["link"] },
+            { "type": "object", "properties": { "password": { "type": "string" } }, "required": ["password"] },
+            { "type": "object", "properties": { "token": { "type": "string" } }, "required": ["token"] },
+        ],
+    })
+}
+
+pub(super) fn one_instance() -> Value {
+    json!({
+        "type": "object",
+        "properties": { "instance": { "type": "integer", "description": "only this one" } },
+        "required": [],
+    })
+}
+
+pub(super) fn scale() -> Value {
+    json!({
+        "type": "object",
+        "properties": { "instances": { "type": "integer", "description": "1 to 1000" } },
+        "required": ["instances"],
+    })
+}
+
+pub(super) fn undo() -> Value {
+    json!({
+        "type": "object",
+        "properties": { "release": { "type": "integer", "description": "none = the one before" } },
+        "required": [],
+    })
+}
+
+pub(super) fn trigger() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "action": { "type": "string" },
+            "param": { "type": "string" },
+            "instance": { "type": "integer", "description": "only this one" },
+        },
+        "required": ["action"],
+    })
+}
+
+pub(super) fn send() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "text": { "type": "string", "description": "a line for standard input" },
+            "instance": { "type": "integer", "description": "only this one" },
+        },
+        "required": ["text"],
+    })
+}
+
+pub(super) fn events() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "events": { "type": "array", "items": { "$ref": "#/components/schemas/Event" } },
+            "more": { "type": "boolean" },
+            "begins": {
+                "type": ["object", "null"],
+                "description": "the oldest that is known: from there on nothing is missing; null = none is known",
+                "properties": {
+                    "epoch": { "type": "integer" },
+                    "sequence": { "type": "integer" },
+                    "at": { "type": "integer" },
+                },
+                "required": ["epoch", "sequence", "at"],
+            },
+        },
+        "required": ["events", "more", "begins"],
+    })
+}
+
+pub(super) fn errors() -> Value {
+    json!({
+        "type": "object",
+        "properties": { "errors": { "type": "array", "items": { "$ref": "#/components/schemas/ErrorGroup" } } },
+        "required": ["errors"],
+    })
+}
+
+pub(super) fn errors_resolve_answer() -> Value {
+    json!({ "type": "object", "properties": { "done": { "type": "boolean" } }, "required": ["done"] })
+}
+
+pub(super) fn errors_resolve_body() -> Value {
+    json!({ "type": "object", "properties": {} })
+}
+
+pub(super) fn logs() -> Value {
+    json!({
+        "type": "object",
+        "properties": { "lines": { "type": "array", "items": { "$ref": "#/components/schemas/Line" } } },
+        "required": ["lines"],
+    })
+}
+
+pub(super) fn access() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "tokens": { "type": "array", "items": { "$ref": "#/components/schemas/Token" } },
+            "settings": { "type": "object" },
+            "audit": { "type": "array", "items": { "type": "object" } },
+            "otlp": {
+                "type": "object",
+                "description": "receiver: as of traces; push: {to, sent, dropped, refused, problem}, null = nothing is sent",
+            },
+        },
+        "required": ["tokens", "settings", "audit", "otlp"],
+    })
+}
+
+pub(super) fn access_token_answer() -> Value {
+    json!({ "type": "object", "properties": { "token": { "type": "string" } }, "required": ["token"] })
+}
+
+pub(super) fn access_token_body() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "name": { "type": "string" },
+            "role": { "$ref": "#/components/schemas/Role" },
+            "namespaces": { "type": "array", "items": { "type": "string" } },
+        },
+        "required": ["name", "role"],
+    })
+}
+
+pub(super) fn any_object() -> Value {
+    json!({ "type": "object" })
+}
+
+pub(super) fn alerts_test_answer() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "results": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "channel": { "type": "string" },
+                        "sent": { "type": "boolean" },
+                        "error": { "type": ["string", "null"] },
+                    },
+                    "required": ["channel", "sent", "error"],
+                },
+            },
+        },
+        "required": ["results"],
+    })
+}
+
+pub(super) fn alerts_test_body() -> Value {
+    json!({ "type": "object", "properties": { "channel": { "type": "string" } }, "required": [] })
+}
+
+pub(super) fn alerts_channels_answer() -> Value {
+    json!({
+        "type": "object",
+        "properties": { "name": { "type": "string" }, "replaced": { "type": "boolean" } },
+        "required": ["name", "replaced"],
+    })
+}
+
+pub(super) fn alerts_channels_body() -> Value {
+    json!({
+        "type": "object",
+        "description": "as in alerts.json: type, name, severity, and what the service needs",
+        "properties": { "type": { "type": "string" }, "name": { "type": "string" } },
+        "required": ["type"],
+    })
+}
+
+pub(super) fn alerts_silences_body() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "app": { "type": "string", "description": "name, or pattern with *; none = all" },
+            "rule": { "type": "string" },
+            "for": { "type": "string", "description": "30m, 2h; 1h unless said otherwise" },
+            "reason": { "type": "string" },
+        },
+        "required": [],
+    })
+}
+
+pub(super) fn history() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "metric": { "type": "string" },
+            "from": { "type": "integer" },
+            "to": { "type": "integer" },
+            "step": { "type": "integer", "description": "ms" },
+            "figures": {
+                "type": "array",
+                "items": {
+                    "type": "array",
+                    "description": "begin of the step in ms, minimum, average, maximum",
+                    "items": { "type": "number" },
+                    "minItems": 4,
+                    "maxItems": 4,
+                },
+            },
+            "marks": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "at": { "type": "integer" },
+                        "kind": { "type": "string" },
+                        "instance": { "type": ["integer", "null"] },
+                        "text": { "type": "string" },
+                        "severity": { "type": "string" },
+                    },
+                },
+            },
+        },
+        "required": ["metric", "from", "to", "step", "figures", "marks"],
+    })
+}
+
+pub(super) fn history_series() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "series": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "app": { "type": ["string", "null"] },
+                        "namespace": { "type": ["string", "null"] },
+                        "instance": { "type": ["integer", "null"] },
+                        "metric": { "type": "string" },
+                    },
+                },
+            },
+            "left_out": {
+                "type": "integer",
+                "description": "figures that were left out because there are too many names",
+            },
+        },
+        "required": ["series", "left_out"],
+    })
+}
+
+pub(super) fn traces() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "traces": { "type": "array", "items": { "$ref": "#/components/schemas/Trace" } },
+            "more": { "type": "boolean" },
+            "receiver": { "$ref": "#/components/schemas/TraceReceiver" },
+            "counts": {
+                "anyOf": [{ "type": "object" }, { "type": "null" }],
+                "description": "spans that came, twice, left_out; traces dropped, evicted; null for whoever sees some namespaces",
+            },
+            "bytes": {
+                "anyOf": [{ "type": "integer" }, { "type": "null" }],
+                "description": "memory of the store; null for whoever sees some namespaces",
+            },
+        },
+        "required": ["traces", "more", "receiver", "counts", "bytes"],
+    })
+}
+
+pub(super) fn apps_profile_answer() -> Value {
+    json!({
+        "type": "object",
+        "properties": { "done": { "type": "boolean" }, "instances": { "type": "integer" } },
+        "required": ["done", "instances"],
+    })
+}
+
+pub(super) fn apps_profile_body() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "kind": { "type": "string", "enum": ["cpu", "memory", "heap"] },
+            "seconds": { "type": "number", "description": "up to 300; 10 unless it is said; nothing for a heap" },
+            "instance": { "type": "integer", "description": "only this one" },
+        },
+        "required": ["kind"],
+    })
+}
+
+pub(super) fn profiles() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "profiles": { "type": "array", "items": { "$ref": "#/components/schemas/Profile" } },
+            "running": { "type": "array", "items": { "$ref": "#/components/schemas/ProfileUnderWay" } },
+            "failed": { "type": "array", "items": { "$ref": "#/components/schemas/ProfileFailed" } },
+        },
+        "required": ["profiles", "running", "failed"],
+    })
+}
+
+pub(super) fn anything() -> Value {
+    json!({})
+}

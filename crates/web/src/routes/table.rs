@@ -1,0 +1,336 @@
+//! The routes of the API, a row each: method, path, role, handler, description. Dispatch, the check of roles, `405` and the OpenAPI document read it.
+
+use super::act::{self, Verb};
+use super::operation::Answer::{Json, Other};
+use super::operation::Parameter;
+use super::operation::Schema::{Inline, Named};
+use super::operation::about;
+use super::route::{Handler, Route, delete, get, open, post, run};
+use super::{access, alerts, apps, errors, events, history, live, logs, metrics, openapi, profiles, schemas, search, session, traces};
+use crate::access::Role::{Admin, Operator, Viewer};
+
+const NO_APP: &str = "no such app that is seen";
+const NO_GROUP: &str = "no such group that is seen";
+const NO_PROFILE: &str = "no such profile that is seen";
+const NO_CHANNEL: &str = "no such channel";
+const NO_DAEMON: &str = "the daemon does not answer";
+const NO_HISTORY: &str = "the history is not open yet";
+const INVALID: &str = "what is wrong with it";
+
+const APP: Parameter = Parameter("app", "string", "only of this one");
+const LINES: Parameter = Parameter("lines", "integer", "at most 5000; 200");
+const GROUP: Parameter = Parameter("id", "string", "its name, or how that begins");
+
+/// A row for an order to an app: word, role, verb, body.
+macro_rules! order {
+    ($word:literal, $role:expr, $verb:expr, $body:expr) => {
+        post(
+            concat!("/api/apps/{name}/", $word),
+            $role,
+            run!(|call| act::answer(&call.site, call.asked, &call.identity, &call.name, $verb).await),
+            about(concat!("Orders: ", $word, "; answered when it is done"), Json(Named("Done"))).body($body).errors(&[
+                (404, NO_APP),
+                (503, NO_DAEMON),
+                (409, "it did not work; lines says more"),
+            ]),
+        )
+    };
+}
+
+pub(super) static ROUTES: &[Route] = &[
+    get(
+        "/api/session",
+        Viewer,
+        open!(|site, asked| session::present(&site, &asked.head)),
+        about("Who is logged in", Json(Named("Session"))),
+    ),
+    post(
+        "/api/session",
+        Viewer,
+        open!(|site, asked| session::login(&site, asked).await),
+        about("Logs in; the answer sets the cookie", Json(Named("Session")))
+            .body(Inline(schemas::session_body))
+            .errors(&[(429, "too many attempts; retry_after says how many seconds to wait")]),
+    ),
+    delete("/api/session", Viewer, open!(|site, asked| session::logout(&site, &asked)), about("Logs out", Json(Named("Done")))),
+    get("/api/apps", Viewer, run!(|call| apps::list(&call.site, &call.identity).await), about("All apps", Json(Named("Apps")))),
+    get(
+        "/api/apps/{name}",
+        Viewer,
+        run!(|call| apps::one(&call.site, &call.identity, &call.name).await),
+        about("One app in full", Json(Named("AppDetail"))).errors(&[(404, NO_APP), (503, NO_DAEMON)]),
+    ),
+    order!("start", Operator, Verb::Start, Inline(schemas::one_instance)),
+    order!("stop", Operator, Verb::Stop, Inline(schemas::one_instance)),
+    order!("restart", Operator, Verb::Restart, Inline(schemas::one_instance)),
+    order!("reload", Operator, Verb::Reload, Inline(schemas::one_instance)),
+    order!("reset", Operator, Verb::Reset, Inline(schemas::one_instance)),
+    order!("scale", Operator, Verb::Scale, Inline(schemas::scale)),
+    order!("undo", Operator, Verb::Undo, Inline(schemas::undo)),
+    order!("trigger", Operator, Verb::Trigger, Inline(schemas::trigger)),
+    order!("send", Operator, Verb::Send, Inline(schemas::send)),
+    order!("delete", Admin, Verb::Delete, Inline(schemas::one_instance)),
+    order!("flush", Admin, Verb::Flush, Inline(schemas::one_instance)),
+    get(
+        "/api/live",
+        Viewer,
+        run!(|call| live::answer(&call.site, &call.asked, call.identity)),
+        about(
+            "Table and events as they come: `table`, `event`, `gone`; the id of each is for Last-Event-ID",
+            Other(&[("text/event-stream", Inline(schemas::text))]),
+        )
+        .described("server-sent events"),
+    ),
+    get(
+        "/api/events",
+        Viewer,
+        run!(|call| events::answer(&call.site, &call.asked, &call.identity)),
+        about("Events that are known, the newest first", Json(Inline(schemas::events))).parameters(&[
+            APP,
+            Parameter(
+                "before",
+                "string",
+                "only before this event, `epoch-sequence`; a number alone: below this sequence of whatever epoch",
+            ),
+            Parameter("limit", "integer", "at most 1000; 100"),
+        ]),
+    ),
+    get(
+        "/api/errors",
+        Viewer,
+        run!(|call| errors::list(&call.site, &call.asked, &call.identity).await),
+        about("Exceptions of apps in groups, the one that was seen last first", Json(Inline(schemas::errors))).parameters(&[APP]),
+    ),
+    get(
+        "/api/errors/{id}",
+        Viewer,
+        run!(|call| errors::one(&call.site, &call.identity, &call.name).await),
+        about("One group in full", Json(Named("ErrorDetail"))).parameters(&[GROUP]).errors(&[(404, NO_GROUP)]),
+    ),
+    post(
+        "/api/errors/{id}/resolve",
+        Operator,
+        run!(|call| errors::resolve(&call.site, call.asked, &call.identity, &call.name).await),
+        about(
+            "Marks a group as resolved; the next exception of it is told as one that came back",
+            Json(Inline(schemas::errors_resolve_answer)),
+        )
+        .parameters(&[GROUP])
+        .body(Inline(schemas::errors_resolve_body))
+        .errors(&[(404, NO_GROUP)]),
+    ),
+    get(
+        "/api/logs",
+        Viewer,
+        run!(|call| logs::past(&call.site, &call.asked, &call.identity).await),
+        about("Lines of the past", Json(Inline(schemas::logs)))
+            .parameters(&[
+                APP,
+                LINES,
+                Parameter("contains", "string", "only lines with this text; lines then says how many are looked through, at most 100000"),
+            ])
+            .errors(&[(404, NO_APP)]),
+    ),
+    get(
+        "/api/logs/live",
+        Viewer,
+        run!(|call| logs::live(&call.site, &call.asked, &call.identity).await),
+        about("Lines of the past, then those that come: `line`", Other(&[("text/event-stream", Inline(schemas::text))]))
+            .described("server-sent events")
+            .parameters(&[APP, LINES])
+            .errors(&[(404, NO_APP)]),
+    ),
+    get(
+        "/api/logs/download",
+        Viewer,
+        run!(|call| logs::download(&call.site, &call.asked, &call.identity).await),
+        about("The present files", Other(&[("text/plain", Inline(schemas::text))])).parameters(&[APP]).errors(&[(404, NO_APP)]),
+    ),
+    get(
+        "/api/logs/search",
+        Viewer,
+        run!(|call| search::answer(&call.site, &call.asked, &call.identity).await),
+        about(
+            "Lines by their text, over rotated and compressed files, too; the last first. Ends with whoever \
+             asks, and after a minute, with the place to go on from",
+            Other(&[("application/x-ndjson", Named("LogRecord")), ("text/plain", Inline(schemas::text))]),
+        )
+        .described(
+            "a JSON object a line: `begin`, then `hit` and `progress`, at last `end` (or `error`); with \
+             format=text lines alone",
+        )
+        .parameters(&[
+            APP,
+            Parameter("q", "string", "the text; without it each line"),
+            Parameter("regex", "integer", "1: the text is a regular expression"),
+            Parameter("ignore_case", "integer", "1: in capitals or not"),
+            Parameter("timed", "integer", "1: lines that carry no time are left out, and counted as `untimed`"),
+            Parameter("from", "integer", "ms since 1970"),
+            Parameter("to", "integer", "ms since 1970"),
+            Parameter("stream", "string", "out or err; both without it"),
+            Parameter("before", "string", "a place: lines before it only"),
+            Parameter("at", "string", "a place: that line only, with what is around it"),
+            Parameter("limit", "integer", "most lines, 100 unless given, 1,000 at most; as text 100,000"),
+            Parameter("context", "integer", "lines before and after each, 2 unless given, 100 at most"),
+            Parameter("format", "string", "text: a file to download"),
+        ])
+        .errors(&[
+            (404, NO_APP),
+            (400, "a pattern, a time or a place that makes no sense"),
+            (503, "the daemon does not answer, or 16 readers are there already"),
+        ]),
+    ),
+    get(
+        "/metrics",
+        Viewer,
+        run!(|call| metrics::answer(&call.site, &call.asked, &call.identity).await),
+        about(
+            "Figures for Prometheus, or in OpenMetrics by Accept",
+            Other(&[("text/plain", Inline(schemas::text)), ("application/openmetrics-text", Inline(schemas::text))]),
+        )
+        .parameters(&[Parameter("format", "string", "`pm2`: the names of PM2's exporter")]),
+    ),
+    get(
+        "/api/access",
+        Admin,
+        run!(|call| access::list(&call.site, &call.identity)),
+        about("Tokens, settings, audit log", Json(Inline(schemas::access))),
+    ),
+    post(
+        "/api/access/token",
+        Admin,
+        run!(|call| access::token(&call.site, call.asked, &call.identity, None).await),
+        about("Makes a token; it is shown this once", Json(Inline(schemas::access_token_answer))).body(Inline(schemas::access_token_body)),
+    ),
+    delete(
+        "/api/access/token/{name}",
+        Admin,
+        run!(|call| access::token(&call.site, call.asked, &call.identity, Some(call.name)).await),
+        about("Takes a token away", Json(Named("Done"))).errors(&[(404, NO_APP)]),
+    ),
+    get(
+        "/api/openapi.json",
+        Viewer,
+        run!(|call| openapi::answer(ROUTES, &call.asked.head)),
+        about("This document", Json(Inline(schemas::any_object))),
+    ),
+    get(
+        "/api/alerts",
+        Viewer,
+        run!(|call| alerts::list(&call.site, &call.identity).await),
+        about("What fires, who is told, silences and history", Json(Named("Alerts"))),
+    ),
+    post(
+        "/api/alerts/test",
+        Admin,
+        run!(|call| alerts::test(&call.site, call.asked, &call.identity).await),
+        about("Sends a message that says that it is a test", Json(Inline(schemas::alerts_test_answer)))
+            .body(Inline(schemas::alerts_test_body))
+            .errors(&[(404, NO_CHANNEL)]),
+    ),
+    post(
+        "/api/alerts/channels",
+        Admin,
+        run!(|call| alerts::add_channel(&call.site, call.asked, &call.identity).await),
+        about("Sets up a channel, in the place of another of its name", Json(Inline(schemas::alerts_channels_answer)))
+            .body(Inline(schemas::alerts_channels_body))
+            .errors(&[(400, INVALID)]),
+    ),
+    delete(
+        "/api/alerts/channels/{name}",
+        Admin,
+        run!(|call| alerts::remove_channel(&call.site, &call.asked, &call.identity, &call.name)),
+        about("Takes a channel away", Json(Named("Done"))).errors(&[(404, NO_CHANNEL)]),
+    ),
+    post(
+        "/api/alerts/silences",
+        Operator,
+        run!(|call| alerts::silence(&call.site, call.asked, &call.identity).await),
+        about("Has something not told for a time", Json(Named("Silence")))
+            .body(Inline(schemas::alerts_silences_body))
+            .errors(&[(400, INVALID)]),
+    ),
+    delete(
+        "/api/alerts/silences/{id}",
+        Operator,
+        run!(|call| alerts::unsilence(&call.site, &call.asked, &call.identity, &call.name)),
+        about("Ends a silence", Json(Named("Done"))).errors(&[(404, "no such silence")]),
+    ),
+    get(
+        "/api/history",
+        Viewer,
+        run!(|call| history::figures(&call.site, &call.asked, &call.identity).await),
+        about("Figures of the past, and what happened meanwhile", Json(Inline(schemas::history)))
+            .parameters(&[
+                Parameter(
+                    "metric",
+                    "string",
+                    "cpu, memory, restarts, requests, p95, errors, loop, loop-p95, loop-use, heap, own:<name>; of the \
+             machine cpu, memory, load, disk",
+                ),
+                Parameter("app", "string", "none = the machine"),
+                Parameter("namespace", "string", "that of the app"),
+                Parameter("instance", "integer", "none = all of the app"),
+                Parameter("from", "integer", "ms since 1970; an hour before to"),
+                Parameter("to", "integer", "ms since 1970; now"),
+                Parameter("points", "integer", "at most about so many figures; 300, at most 2000"),
+            ])
+            .errors(&[(400, "a value makes no sense"), (404, "there is no such series"), (503, NO_HISTORY)]),
+    ),
+    get(
+        "/api/history/series",
+        Viewer,
+        run!(|call| history::series(&call.site, &call.identity).await),
+        about("The series that there are", Json(Inline(schemas::history_series))).errors(&[(503, NO_HISTORY)]),
+    ),
+    get(
+        "/api/traces",
+        Viewer,
+        run!(|call| traces::list(&call.site, &call.asked, &call.identity)),
+        about("Traces that are kept, the newest first", Json(Inline(schemas::traces))).parameters(&[
+            Parameter("app", "string", "of this app; what is foreign is of none"),
+            Parameter("min_ms", "number", "at least so long"),
+            Parameter("failed", "boolean", "true: only those"),
+            Parameter("route", "string", "text in the route"),
+            Parameter("limit", "integer", "at most so many: 100 unless given, 1000 at most"),
+        ]),
+    ),
+    get(
+        "/api/traces/{id}",
+        Viewer,
+        run!(|call| traces::one(&call.site, &call.identity, &call.name)),
+        about("One trace with the spans that you see", Json(Named("TraceDetail"))).errors(&[(404, NO_GROUP)]),
+    ),
+    post(
+        "/api/apps/{name}/profile",
+        Operator,
+        run!(|call| profiles::take(&call.site, call.asked, &call.identity, &call.name).await),
+        about(
+            "Begins to profile instances of a Node app, which goes on by itself; a heap is for admins: it has \
+             the app's secrets",
+            Json(Inline(schemas::apps_profile_answer)),
+        )
+        .status(202)
+        .body(Inline(schemas::apps_profile_body))
+        .errors(&[(400, "it makes no sense"), (404, NO_APP), (409, "it is no Node app, or is being profiled already")]),
+    ),
+    get(
+        "/api/profiles",
+        Viewer,
+        run!(|call| profiles::list(&call.site, &call.identity)),
+        about("Profiles: those that are kept, under way, and failed", Json(Inline(schemas::profiles))),
+    ),
+    get(
+        "/api/profiles/{id}",
+        Viewer,
+        run!(|call| profiles::one(&call.site, &call.identity, &call.name)),
+        about("The file: what V8 has written (.cpuprofile, .heapprofile; .heapsnapshot for admins)", Json(Inline(schemas::anything)))
+            .errors(&[(404, NO_PROFILE)]),
+    ),
+    delete(
+        "/api/profiles/{id}",
+        Operator,
+        run!(|call| profiles::remove(&call.site, &call.asked, &call.identity, &call.name)),
+        about("Removes a profile", Json(Named("Done"))).errors(&[(404, NO_PROFILE)]),
+    ),
+];

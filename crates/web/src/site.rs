@@ -1,0 +1,105 @@
+//! What every route gets: the parts of the dashboard, and the request.
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, COOKIE, HeaderName};
+use hyper::http::request::Parts;
+use ostler_http::{Ending, Guests, Peer, Standing};
+
+use crate::access::audit::Audit;
+use crate::access::{AccessError, Attempts, Identity, Store};
+use crate::daemon::Daemon;
+use crate::errors::Collected;
+use crate::http::guard::Guard;
+use crate::http::shares::Shares;
+use crate::metrics::scrape::Scraper;
+use crate::profiles::Profiles;
+use crate::settings::Settings;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// What all requests share.
+pub(crate) struct Site {
+    pub(crate) home: PathBuf,
+    pub(crate) settings: Settings,
+    pub(crate) daemon: Daemon,
+    pub(crate) store: RefCell<Store>,
+    pub(crate) attempts: RefCell<Attempts>,
+    pub(crate) audit: Audit,
+    pub(crate) alerts: crate::alerts::Shared,
+    pub(crate) ending: Ending,
+    /// One password is checked at a time: each takes 19 MiB.
+    pub(crate) checking: tokio::sync::Semaphore,
+    pub(crate) shares: Shares,
+    /// Logins whose body has not arrived.
+    pub(crate) logins: Rc<Guests>,
+    pub(crate) errors: Rc<Collected>,
+    pub(crate) otlp: Rc<crate::otlp::Otlp>,
+    pub(crate) profiles: Rc<Profiles>,
+    pub(crate) scraper: Rc<Scraper>,
+    pub(crate) guard: Guard,
+}
+
+/// One request, with whoever asks.
+pub(crate) struct Asked {
+    pub(crate) head: Parts,
+    pub(crate) body: Incoming,
+    /// Address of the client; none = by a unix socket.
+    pub(crate) from: Option<IpAddr>,
+    /// True if other clients may have this address, too, or claim it: loopback, a unix socket, whatever a proxy says.
+    pub(crate) is_shared: bool,
+}
+
+impl Asked {
+    /// Lets the connection of the request stay when there is no room for guests.
+    pub(crate) fn admit(&self) {
+        self.head.extensions.get::<Standing>().inspect(|standing| standing.admit());
+    }
+}
+
+impl Site {
+    /// The address of the client: what the proxy says, where there is one.
+    pub(crate) fn client(&self, head: &Parts, peer: Peer) -> Option<IpAddr> {
+        let address = peer.address.map(|address| address.ip());
+        if !self.settings.behind_proxy {
+            return address;
+        }
+        // Each proxy appends; the last is ours.
+        let last = head.headers.get_all(FORWARDED_FOR).iter().next_back().and_then(|value| value.to_str().ok());
+        last.and_then(|list| list.rsplit(',').next()?.trim().parse().ok()).or(address)
+    }
+
+    /// True if the browser's way to us is encrypted, by us or, as it says, by the proxy.
+    pub(crate) fn is_encrypted(&self, head: &Parts) -> bool {
+        self.settings.tls.is_some()
+            || self.settings.behind_proxy && head.headers.get(FORWARDED_PROTO).is_some_and(|value| value.as_bytes() == b"https")
+    }
+
+    /// Name of the cookie: cookies of one host are the same on all of its ports.
+    pub(crate) fn cookie_name(&self) -> String {
+        format!("ostler-{}", self.settings.port)
+    }
+
+    /// The login in the cookie.
+    pub(crate) fn cookie<'a>(&self, head: &'a Parts) -> Option<&'a str> {
+        let name = self.cookie_name();
+        let pairs = head.headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
+        pairs.filter_map(|pair| pair.trim().split_once('=')).find_map(|(key, value)| (key == name).then_some(value))
+    }
+
+    /// Whoever asks; none = nobody that is known.
+    pub(crate) fn identity(&self, head: &Parts) -> Result<Option<Identity>, AccessError> {
+        let mut store = self.store.borrow_mut();
+        let access = store.get()?;
+        if let Some(header) = head.headers.get(AUTHORIZATION) {
+            let token = header.to_str().ok().and_then(|text| text.strip_prefix("Bearer ").or_else(|| text.strip_prefix("bearer ")));
+            return Ok(token.and_then(|token| access.by_token(token.trim())));
+        }
+        Ok(self.cookie(head).and_then(|cookie| access.by_session(cookie, crate::clock::now_ms())))
+    }
+}
