@@ -2,8 +2,9 @@
 //!
 //! Theory of operation: a [`Home`] is a temporary folder with the manager's home in it. Every command a test runs carries the folder's
 //! path in the environment variable [`MARKER`]; keeper, daemon and apps inherit it, so that everything a test ever started can be found
-//! in `/proc` and is killed when the `Home` is dropped, also by a panic. Nothing here links the product: what the tests see is what a
-//! user sees. The same script can so be run on ostler, on ostler called as `pm2`, and on real PM2 ([`Subject`]).
+//! in `/proc` and is killed when the `Home` is dropped, also by a panic. Commands run as users run them, so the same script works on ostler, on ostler called as `pm2`, and on
+//! real PM2 ([`Subject`]). Of the product the kit links only `ostler-client`: [`Home::jlist`] asks the daemon for the list over its socket,
+//! because a test asks often and the start of a debug binary is expensive.
 //!
 //! There are no sleeps in tests: [`Home::wait_until`] waits for a condition with a deadline, and its failure shows the manager's log, the
 //! list and the tail of each log file.
@@ -23,6 +24,7 @@ mod pages;
 mod procs;
 mod programs;
 mod receiver;
+mod resident;
 mod root;
 mod subject;
 mod terminal;
