@@ -114,7 +114,7 @@ fn outlives(happens: impl FnOnce(&Home, i32, i32)) {
     home.wait_until("the daemon has ended", || !alive(daemon));
     home.wait_until("another could not be started", || {
         assert!(alive(keeper), "the keeper died with the disk");
-        let log = fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+        let log = home.daemon_log();
         log.contains("cannot start the daemon") || log.contains("the daemon ended")
     });
     assert!(alive(keeper) && alive(b));

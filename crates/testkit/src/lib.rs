@@ -29,6 +29,7 @@ mod root;
 mod subject;
 mod terminal;
 mod transcript;
+mod views;
 mod words;
 
 pub use cgroup::{cgroup_of_home, writable_cgroup};
@@ -41,8 +42,8 @@ pub use machine::{Machine, no_machine};
 pub use nodes::{Node, cache_dir, nodes, python_program};
 pub use output::Output;
 pub use pages::{CodeBlock, Page, PageTest, checkout, pages};
-pub use procs::{MARKER, Proc, alive, kill, process_table};
-pub use programs::{on_ci, program};
+pub use procs::{KilledOnDrop, MARKER, Proc, alive, kill, process_table};
+pub use programs::{on_ci, program, setting};
 pub use receiver::{Behaviour, Received, Receiver};
 pub use root::{Tmpfs, is_root};
 pub use subject::{Subject, installed_pm2, installed_pm2_of};
