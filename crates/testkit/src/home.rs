@@ -2,7 +2,8 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -108,9 +109,11 @@ impl Home {
     pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> String {
         let path = self.work().join(name);
         fs::create_dir_all(path.parent().expect("the path has the work folder in front")).unwrap();
-        fs::write(&path, contents.as_ref()).unwrap();
+        let mut file = File::create(&path).unwrap();
+        file.write_all(contents.as_ref()).unwrap();
         let mode = if contents.as_ref().starts_with(b"#!") { 0o755 } else { 0o644 };
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        // By the descriptor: an app that waits for the file may have removed it already.
+        file.set_permissions(fs::Permissions::from_mode(mode)).unwrap();
         path.to_string_lossy().into_owned()
     }
 
