@@ -100,7 +100,7 @@ fn what_it_never_did_before_works_without_the_disk() {
 fn outlives(happens: impl FnOnce(&Home, i32, i32)) {
     needs_root!();
     let Some(disk) = Disk::with_binary() else {
-        return eprintln!("SKIPPED: no loop devices or no mkfs.ext4");
+        ostler_testkit::skip!("no loop devices or no mkfs.ext4");
     };
     let home = Home::new(Subject::Ostler(disk.program()));
     for name in ["a", "b"] {

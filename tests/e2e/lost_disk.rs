@@ -76,7 +76,7 @@ fn start_sleeper(home: &Home, name: &str, seconds: u32) -> String {
 #[test]
 fn orders_on_a_full_disk_outlive_daemon_keeper_and_standby() {
     needs_root!();
-    let Some(disk) = Disk::new() else { return eprintln!("SKIPPED: nothing can be mounted here") };
+    let Some(disk) = Disk::new() else { ostler_testkit::skip!("nothing can be mounted here") };
     let home = &disk.home;
     for (name, seconds) in [("stays", 1001), ("deleted", 1002), ("stopped", 1003)] {
         start_sleeper(home, name, seconds);
@@ -112,7 +112,7 @@ fn orders_on_a_full_disk_outlive_daemon_keeper_and_standby() {
 fn orders_without_a_free_inode_outlive_daemon_keeper_and_standby() {
     // Appending needs none: the next order is on disk, until the file has to be replaced.
     needs_root!();
-    let Some(disk) = Disk::new() else { return eprintln!("SKIPPED: nothing can be mounted here") };
+    let Some(disk) = Disk::new() else { ostler_testkit::skip!("nothing can be mounted here") };
     let home = &disk.home;
     start_sleeper(home, "one", 1001);
     start_sleeper(home, "two", 1002);
@@ -129,7 +129,7 @@ fn orders_without_a_free_inode_outlive_daemon_keeper_and_standby() {
 #[test]
 fn every_order_works_in_a_read_only_home() {
     needs_root!();
-    let Some(disk) = Disk::new() else { return eprintln!("SKIPPED: nothing can be mounted here") };
+    let Some(disk) = Disk::new() else { ostler_testkit::skip!("nothing can be mounted here") };
     let home = &disk.home;
     start_sleeper(home, "app", 1001);
     start_sleeper(home, "other", 1002);
