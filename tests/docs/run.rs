@@ -45,7 +45,7 @@ fn run_those(of: impl Fn(&str) -> bool) {
         let Some(test) = page.test().unwrap() else { continue };
         if let Some(absent) = test.needs.iter().find(|name| program(name).is_none()) {
             assert!(!on_ci(), "{} needs {absent}, and on CI it has to be there", page.path);
-            eprintln!("skipped {}: {absent} is not installed", page.path);
+            ostler_testkit::report_skip(format_args!("{}: {absent} is not installed", page.path));
             continue;
         }
         let begin = Instant::now();

@@ -28,7 +28,7 @@ pub fn crash(home: &Home, name: &str) {
 }
 
 /// `app rule status` of everything that a webhook took, by message.
-pub fn told(receiver: &Receiver) -> Vec<(String, Vec<String>)> {
+pub fn received_alerts(receiver: &Receiver) -> Vec<(String, Vec<String>)> {
     let of = |value: &Value| {
         let words = |alert: &Value| {
             format!("{} {} {}", alert["app"].as_str().unwrap(), alert["rule"].as_str().unwrap(), alert["status"].as_str().unwrap())
@@ -40,7 +40,7 @@ pub fn told(receiver: &Receiver) -> Vec<(String, Vec<String>)> {
 }
 
 pub fn has(receiver: &Receiver, words: &str) -> bool {
-    told(receiver).iter().any(|(_, alerts)| alerts.iter().any(|alert| alert == words))
+    received_alerts(receiver).iter().any(|(_, alerts)| alerts.iter().any(|alert| alert == words))
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn a_crash_is_signed_and_sent_and_a_silence_holds() {
         .map(|alert| (alert["app"].as_str().unwrap(), alert["silenced"].as_bool().unwrap()))
         .collect();
     assert!(alerts.contains(&("loud", false)) && alerts.contains(&("quiet", true)), "{alerts:?}");
-    assert!(!told(&receiver).iter().any(|(_, alerts)| alerts.iter().any(|alert| alert.starts_with("quiet"))));
+    assert!(!received_alerts(&receiver).iter().any(|(_, alerts)| alerts.iter().any(|alert| alert.starts_with("quiet"))));
     // What the silence hid is told when it ends; a channel without a message before it is told at once.
     home.ok("alerts unsilence all").says("1 silence ended");
     let other = Receiver::new(Behaviour::Takes);
@@ -147,7 +147,7 @@ fn a_receiver_that_hangs_fails_or_leads_elsewhere_holds_up_no_other() {
     assert_eq!(ids.len(), 1, "a repeat has the same id");
     fails.behave(Behaviour::Takes);
     home.wait_until("it comes when the receiver is well again", || has(&fails, "api crash firing"));
-    let times = told(&fails).into_iter().flat_map(|(_, alerts)| alerts).filter(|alert| alert == "api crash firing").count();
+    let times = received_alerts(&fails).into_iter().flat_map(|(_, alerts)| alerts).filter(|alert| alert == "api crash firing").count();
     assert_eq!(times, 1, "once");
     home.ok("alerts history").says("not sent (it leads to another address (307)");
     assert!(elsewhere.received().is_empty(), "a redirect was followed");

@@ -6,19 +6,15 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use ostler_testkit::{Behaviour, Home, Received, Receiver, fixture, kill};
+use ostler_testkit::{Behaviour, Home, Received, Receiver, fixture, kill, setting};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::alerts::{has, on, told, webhook};
+use crate::alerts::{has, on, received_alerts, webhook};
 use crate::setup::{Dice, home};
 
 /// Time for what waits to be sent: the third message of a minute waits for its end.
 const SENT_WITHIN: Duration = Duration::from_secs(150);
-
-fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
 
 /// Apps of which the daemon's events say that they crashed.
 fn crashed(home: &Home) -> BTreeSet<String> {
@@ -98,13 +94,18 @@ fn each_alert_is_sent_once_or_again_with_its_id() {
     for app in &expected {
         let what = format!("{app} crash firing");
         while !has(&receiver, &what) {
-            assert!(Instant::now() < until, "seed {seed}: {what} never came: {:?}\n{}", told(&receiver), home.run("alerts history"));
+            assert!(
+                Instant::now() < until,
+                "seed {seed}: {what} never came: {:?}\n{}",
+                received_alerts(&receiver),
+                home.run("alerts history")
+            );
             thread::sleep(Duration::from_millis(20));
         }
     }
     home.wait_until("each that was sent was taken in the end", || ids(&receiver.received()) == ids(&receiver.taken()));
     let mut by_id: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (id, alerts) in told(&receiver) {
+    for (id, alerts) in received_alerts(&receiver) {
         let before = by_id.insert(id.clone(), alerts.clone());
         assert!(before.is_none_or(|before| before == alerts), "seed {seed}: {id} came twice and differs");
     }

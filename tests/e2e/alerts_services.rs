@@ -1,24 +1,14 @@
 //! Alerts at services as they are: Debian's Alertmanager, and a server of SMTP (aiosmtpd) without TLS, with STARTTLS and with TLS.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ostler_testkit::{Behaviour, Home, Receiver, fixture, fixture_path, free_port, get, needs_program, python_program, skip};
+use ostler_testkit::{Behaviour, Home, KilledOnDrop, Receiver, fixture, fixture_path, free_port, get, needs_program, python_program, skip};
 use serde_json::{Value, json};
 
 use crate::alerts::{crash, on, ready};
 use crate::setup::home;
-
-/// A process that ends with the test.
-struct Ends(Child);
-
-impl Drop for Ends {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// Waits for what may come with the next message of a minute.
 #[track_caller]
@@ -52,7 +42,7 @@ fn alertmanager() {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let _manager = Ends(manager);
+    let _manager = KilledOnDrop(manager);
     home.wait_until("Alertmanager is ready", || get(port, "/-/ready").is_ok_and(|text| text.contains("OK")));
     on(&home);
     home.ok(format!("alerts channel add alertmanager url=http://127.0.0.1:{port}"));
@@ -78,7 +68,7 @@ fn alertmanager() {
 }
 
 /// A server of mail on this port, and what it took.
-fn mail_server(home: &Home, python: &str, mode: &str) -> (Ends, u16, String) {
+fn mail_server(home: &Home, python: &str, mode: &str) -> (KilledOnDrop, u16, String) {
     let (port, letters) = (free_port(), home.work().join(format!("{mode}.jsonl")).to_string_lossy().into_owned());
     let mut child = Command::new(python)
         .arg(fixture_path("mail/server.py"))
@@ -90,7 +80,7 @@ fn mail_server(home: &Home, python: &str, mode: &str) -> (Ends, u16, String) {
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line.trim(), "ready");
-    (Ends(child), port, letters)
+    (KilledOnDrop(child), port, letters)
 }
 
 fn letters(path: &str) -> Vec<Value> {
@@ -112,7 +102,7 @@ fn mail() {
     }
     let home = home();
     let servers = ["none", "starttls", "tls"].map(|mode| mail_server(&home, &python, mode));
-    let channel = |name: &str, (_, port, _): &(Ends, u16, String), mode: &str, password: &str, to: &str| {
+    let channel = |name: &str, (_, port, _): &(KilledOnDrop, u16, String), mode: &str, password: &str, to: &str| {
         let mut channel = json!({ "type": "email", "name": name, "host": "localhost", "port": port, "tls": mode, "from": "ostler@example.com", "to": to.split(',').collect::<Vec<_>>() });
         if mode != "none" {
             channel["user"] = json!("u");

@@ -71,7 +71,7 @@ fn a_preload_that_a_user_cannot_read_is_left_out() {
     home.ok("restart x");
     let app = home.wait_status("x", "online");
     assert!(!has_preload(app.pid()), "{}", home.report());
-    let log = std::fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+    let log = home.daemon_log();
     let told: Vec<&str> = log.lines().filter(|line| line.contains("without the Node preload")).collect();
     assert!(told.len() == 1 && told[0].contains("[x:0]") && told[0].contains("54321"), "{log}");
 }
@@ -107,7 +107,7 @@ fn a_fork_mode_app_gets_no_sockets_of_the_cluster() {
         drop(std::net::TcpListener::bind(("0.0.0.0", port)).expect("nobody has the port"));
         home.ok("restart x");
     }
-    let log = std::fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+    let log = home.daemon_log();
     assert_eq!(log.matches("[x:0] asks for sockets as a cluster worker").count(), 1, "{log}");
 }
 
@@ -152,7 +152,7 @@ fn what_an_app_says_of_itself_has_a_budget() {
     for bytes in [&journal, &held] {
         assert!(bytes.len() < 64 << 10, "a journal of {} bytes", bytes.len());
     }
-    let log = std::fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+    let log = home.daemon_log();
     assert_eq!(log.matches("[x:1] sent a message longer than").count(), 1, "{log}");
     assert_eq!(log.matches("[x:1] says more of itself").count(), 1, "{log}");
     assert_eq!(home.app("other").status(), "online");
@@ -183,7 +183,7 @@ fn a_flood_of_small_messages_is_read_no_faster_than_its_rate() {
     // 65,536 lines of two bytes each second and as many at once; what the socket takes.
     let allowed = (since.elapsed().as_secs_f64() + 1.0) * 131_072.0 + 512.0 * 1024.0;
     assert!(written < allowed, "{written} bytes were taken, {allowed} are allowed");
-    home.wait_until("it is told", || std::fs::read_to_string(home.dir().join("pm2.log")).unwrap().contains("[x:0] sends more"));
+    home.wait_until("it is told", || home.daemon_log().contains("[x:0] sends more"));
 }
 
 /// Sends so much that nobody hears it, then what the cluster needs.
@@ -291,7 +291,7 @@ fn a_flood_by_sd_notify_is_heard_no_faster_than_its_rate() {
     // 4,000 at once, 2,000 each second, and what the socket's queue takes.
     let allowed = 4000.0 + (since.elapsed().as_secs_f64() + 0.5) * 2000.0 + 1024.0;
     assert!(f64::from(count) < allowed, "{count} were heard, {allowed} are allowed");
-    let log = std::fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+    let log = home.daemon_log();
     assert_eq!(log.matches("[x:0] says more by sd_notify").count(), 1, "{log}");
     assert_eq!(home.app("x").status(), "online");
 }

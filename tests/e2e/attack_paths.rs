@@ -248,7 +248,7 @@ fn a_link_that_comes_before_a_rotation() {
         scene.plant("logs", &scene.roots);
         let before: Vec<_> = listing(&scene.roots);
         // The daemon looks at sizes each second: until it has done so several times, whatever it does has been done.
-        let log = || fs::read_to_string(scene.home.dir().join("pm2.log")).unwrap_or_default().len();
+        let log = || scene.home.daemon_log().len();
         scene.home.run("reloadLogs");
         scene.home.run("restart a");
         let until = std::time::Instant::now() + std::time::Duration::from_secs(4);
@@ -375,7 +375,7 @@ fn a_log_that_root_made_in_the_users_folder_is_kept_beside() {
         scene.home.wait_until("it writes", || scene.text_of(&out) == line);
         assert_eq!(scene.text_of(scene.theirs.join("out.log.root-owned")), "from PM2's time\n");
         assert_eq!(scene.text_of(&pid), scene.home.app("a").pid().to_string());
-        let log = fs::read_to_string(scene.home.dir().join("pm2.log")).unwrap();
+        let log = scene.home.daemon_log();
         assert!(log.contains("out.log.root-owned"), "{log}");
     }
 }
@@ -516,7 +516,7 @@ fn a_worker_gets_what_its_user_may_have() {
     needs_root!();
     needs_program!("node");
     let scene = Scene::new();
-    let log = || fs::read_to_string(scene.home.dir().join("pm2.log")).unwrap();
+    let log = || scene.home.daemon_log();
     let told = worker(&scene, &json(&scene.roots.join("w.sock")), "");
     assert!(told.contains("EACCES"), "{}", told);
     scene.is_untouched();
@@ -549,7 +549,7 @@ fn a_worker_gets_a_port_of_roots_only_if_it_was_declared() {
         let told = worker(&scene, &asks, scheduling);
         assert!(told.contains("EACCES"), "{}", told);
         assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
-        let log = fs::read_to_string(scene.home.dir().join("pm2.log")).unwrap();
+        let log = scene.home.daemon_log();
         assert!(log.contains(&format!("may not listen on port {port}")) && log.contains(r#"declare it in "listen""#), "{log}");
         scene.home.ok("delete a");
         fs::remove_file(scene.home.dir().join("logs/a-out.log")).unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ostler_testkit::{Home, Item, free_port, get, kill, needs_program};
+use ostler_testkit::{Home, free_port, get, kill, needs_program};
 use rustix::process::Signal;
 
 use crate::setup::home;
@@ -14,10 +14,6 @@ const SERVERS: [(&str, &str); 2] = [
         "Bun.serve({port: +process.argv[2], hostname: '127.0.0.1', reusePort: true, fetch: () => new Response(`${process.pid}`)});",
     ),
 ];
-
-fn pids(home: &Home) -> BTreeSet<i32> {
-    home.jlist().iter().map(Item::pid).collect()
-}
 
 /// All of these answer, and nobody else.
 fn answer(home: &Home, what: &str, port: u16, pids: &BTreeSet<i32>) {
@@ -36,19 +32,19 @@ fn bun_shares_a_port_and_is_reloaded() {
         let port = free_port();
         let script = home.write("server.js", text);
         home.ok(format!("start {script} --name b --interpreter bun -i 2 -- {port}"));
-        let before = pids(&home);
+        let before = home.pid_set();
         assert!(home.jlist().iter().all(|item| item.text("exec_mode") == "cluster_mode"));
         answer(&home, what, port, &before);
         home.ok("reload b");
-        let after = pids(&home);
+        let after = home.pid_set();
         assert!(after.is_disjoint(&before), "{what}: {before:?} {after:?}");
         answer(&home, what, port, &after);
         // A crash, and fewer: what is left serves.
         kill(*after.first().unwrap(), Signal::KILL);
-        home.wait_until("another one is there", || pids(&home).len() == 2 && pids(&home) != after && !pids(&home).contains(&0));
-        answer(&home, what, port, &pids(&home));
+        home.wait_until("another one is there", || home.pid_set().len() == 2 && home.pid_set() != after && !home.pid_set().contains(&0));
+        answer(&home, what, port, &home.pid_set());
         home.ok("scale b 1");
-        answer(&home, what, port, &pids(&home));
+        answer(&home, what, port, &home.pid_set());
     }
 }
 
@@ -59,10 +55,10 @@ fn a_bad_release_of_bun_leaves_the_good_one() {
     let port = free_port();
     let script = home.write("server.js", SERVERS[0].1);
     home.ok(format!("start {script} --name b --interpreter bun -i 2 -- {port}"));
-    let before = pids(&home);
+    let before = home.pid_set();
     answer(&home, "good", port, &before);
     home.write("server.js", "throw new Error('no good');");
     home.run("reload b").fails().says("no good");
-    assert_eq!(pids(&home), before);
+    assert_eq!(home.pid_set(), before);
     answer(&home, "still good", port, &before);
 }

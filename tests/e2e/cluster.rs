@@ -21,11 +21,11 @@ fn start_cluster(home: &Home, workers: usize, env: &[(&str, &str)]) {
     }
     start.run().ok();
     let servers = env.iter().filter(|(name, _)| ["PORT", "TCP", "UNIX", "UDP"].contains(name)).count();
-    home.wait_until("all workers listen", || said(home, " on ") >= workers * servers);
+    home.wait_until("all workers listen", || lines_with(home, " on ") >= workers * servers);
 }
 
 /// Lines of the workers with this text.
-fn said(home: &Home, text: &str) -> usize {
+fn lines_with(home: &Home, text: &str) -> usize {
     (0..20).map(|id| home.log(&format!("c-out-{id}.log")).lines().filter(|line| line.contains(text)).count()).sum()
 }
 
@@ -190,7 +190,7 @@ fn a_port_that_is_taken_is_told_to_the_app() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     home.cmd(format!("start {} --name c -i 2", fixture_app("cluster.js"))).env("TCP", &port).run().ok();
-    home.wait_until("both are told", || said(&home, "tcp error EADDRINUSE") >= 2);
+    home.wait_until("both are told", || lines_with(&home, "tcp error EADDRINUSE") >= 2);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn an_address_of_another_machine_is_told_to_the_app() {
     let env = [("PORT", free_port().to_string()), ("HOST", "192.0.2.1".to_owned())];
     let start = home.cmd(format!("start {} --name c -i 2", fixture_app("cluster.js")));
     env.iter().fold(start, |start, (name, value)| start.env(name, value)).run().ok();
-    home.wait_until("both are told", || said(&home, "http error EADDRNOTAVAIL") >= 2);
+    home.wait_until("both are told", || lines_with(&home, "http error EADDRNOTAVAIL") >= 2);
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn a_privileged_port_is_told_to_the_app() {
         "require('net').createServer().on('error', (error) => console.log('told', error.code)).listen(82); setInterval(() => {}, 1 << 30);",
     );
     home.cmd(format!("start {script} --name c -i 2")).uid(65_534).run().ok();
-    home.wait_until("both are told", || said(&home, "told EACCES") >= 2);
+    home.wait_until("both are told", || lines_with(&home, "told EACCES") >= 2);
 }
 
 #[test]
@@ -255,11 +255,11 @@ fn a_closed_server_closes_the_port_and_a_dead_one_does_not() {
     let port = free_port();
     home.write("closes.js", format!("const s = require('net').createServer(c => c.end()).listen({port}, '127.0.0.1', () => console.log('c on'));\nprocess.on('SIGUSR2', () => s.close(() => console.log('closed')));\nsetInterval(() => {{}}, 1000);"));
     home.ok("start closes.js --name c -i 2");
-    home.wait_until("both listen", || said(&home, "c on") == 2);
+    home.wait_until("both listen", || lines_with(&home, "c on") == 2);
     for pid in pids(&home) {
         assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
         kill(pid.parse().unwrap(), Signal::USR2);
-        home.wait_until("it closed", || said(&home, "closed") > 0);
+        home.wait_until("it closed", || lines_with(&home, "closed") > 0);
     }
     home.wait_until("the port is closed", || TcpStream::connect(("127.0.0.1", port)).is_err());
 }
@@ -277,7 +277,7 @@ fn a_port_that_a_new_release_does_not_use_is_closed() {
     let (old, new) = (free_port(), free_port());
     start_cluster(&home, 2, &[("PORT", &old.to_string())]);
     home.cmd("restart c --update-env").env("PORT", new.to_string()).run().ok();
-    home.wait_until("they listen elsewhere", || get(new, "/").is_ok() && said(&home, " on ") == 4);
+    home.wait_until("they listen elsewhere", || get(new, "/").is_ok() && lines_with(&home, " on ") == 4);
     kill_daemon(&home);
     home.wait_until("the old port is closed", || is_refused(old));
     assert!(get(new, "/").is_ok());
@@ -306,7 +306,7 @@ fn a_worker_looks_like_one_of_node() {
          port: this.address().port, env: Object.keys(process.env).filter(n => /NODE_(UNIQUE|CHANNEL)/.test(n))})); });",
     );
     home.ok("start report.js --name c -i 2 -- --flag value");
-    home.wait_until("both listen", || said(&home, "c on") == 2);
+    home.wait_until("both listen", || lines_with(&home, "c on") == 2);
     let reports: Vec<serde_json::Value> =
         (0..2).map(|id| serde_json::from_str(home.log(&format!("c-out-{id}.log")).trim().trim_start_matches("c on")).unwrap()).collect();
     for report in &reports {
@@ -329,7 +329,7 @@ fn start_with(home: &Home, workers: usize, members: &str, env: &str, servers: us
         ),
     );
     home.ok(format!("start {file}"));
-    home.wait_until("all workers listen", || said(home, " on ") >= workers * servers);
+    home.wait_until("all workers listen", || lines_with(home, " on ") >= workers * servers);
 }
 
 /// Load for a while, in which something happens that no request may notice.
@@ -517,7 +517,7 @@ fn a_queue_that_nobody_empties_gets_nothing_and_loses_nothing() {
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         assert!(!line(stream).is_empty());
     }
-    home.wait_until("it is back", || said(&home, " on ") >= 4);
+    home.wait_until("it is back", || lines_with(&home, " on ") >= 4);
     home.ok("scale c 2");
     // Without the daemon, which would hand on what comes to the third queue.
     let daemon = home.daemon_pid();
@@ -526,7 +526,7 @@ fn a_queue_that_nobody_empties_gets_nothing_and_loses_nothing() {
     kill(daemon, Signal::CONT);
     assert_eq!(counts.len(), 2, "{counts:?}");
     home.ok("scale c 4");
-    home.wait_until("they listen", || said(&home, " on ") >= 6);
+    home.wait_until("they listen", || lines_with(&home, " on ") >= 6);
     let counts = spread((0..100).map(|_| connect(port).1));
     assert_eq!(counts.len(), 4, "{counts:?}");
 }
@@ -548,7 +548,7 @@ fn a_port_of_somebody_else_is_not_joined() {
         ),
     );
     home.ok(format!("start {file}"));
-    home.wait_until("both are told", || said(&home, "tcp error EADDRINUSE") >= 2);
+    home.wait_until("both are told", || lines_with(&home, "tcp error EADDRINUSE") >= 2);
 }
 
 /// Asks from this address with this cookie: the pid that answered.
@@ -585,7 +585,7 @@ fn a_client_stays_with_the_worker_of_its_address() {
         assert!(if *before == dead { now != dead } else { now == *before }, "{host}: {before} became {now}");
     }
     home.ok(format!("restart {number}"));
-    home.wait_until("it listens", || said(&home, " on ") >= 4);
+    home.wait_until("it listens", || lines_with(&home, " on ") >= 4);
     let reborn = home.jlist()[1].pid().to_string();
     for (host, before) in (1..30).zip(&homes) {
         assert_eq!(ask([127, 0, 0, host], port, ""), if *before == dead { reborn.clone() } else { before.clone() });

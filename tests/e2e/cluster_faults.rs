@@ -90,7 +90,7 @@ fn an_endless_line_costs_only_itself() {
         put('\n' + JSON.stringify({type: 'axm:monitor', data: {after: {value: 1}}}) + '\n');"#,
     );
     home.wait_app("endless", "heard after it", |app| !app.env("axm_monitor")["after"].is_null());
-    home.wait_until("it is told", || home.read("../home/pm2.log").contains("[endless:2] sent a message longer than 64 KiB"));
+    home.wait_until("it is told", || home.daemon_log().contains("[endless:2] sent a message longer than 64 KiB"));
     assert!(get(port, "/").is_ok());
 }
 
@@ -149,7 +149,7 @@ fn a_daemon_without_descriptors_goes_on() {
     home.wait_until("it answers", || get(port, "/").is_ok());
     // They say nothing, so that each of them is in the daemon's hands for a moment.
     let silent: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
-    home.wait_until("it is told", || home.read("../home/pm2.log").contains("cannot accept connections of apps"));
+    home.wait_until("it is told", || home.daemon_log().contains("cannot accept connections of apps"));
     drop(silent);
     home.wait_until("it answers", || get(port, "/").is_ok());
     assert!(home.jlist().iter().all(|item| item.status() == "online" && item.restarts() == 0));

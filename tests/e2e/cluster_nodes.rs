@@ -34,12 +34,12 @@ impl Cluster {
         );
         home.ok(format!("start {file}"));
         let cluster = Self { home, port, what: format!("{app} in {node} {members}") };
-        cluster.home.wait_until(&format!("{} listens", cluster.what), || ready.is_empty() || cluster.said(ready) >= 2);
+        cluster.home.wait_until(&format!("{} listens", cluster.what), || ready.is_empty() || cluster.lines_with(ready) >= 2);
         cluster
     }
 
     /// Lines of both workers with this text.
-    fn said(&self, text: &str) -> usize {
+    fn lines_with(&self, text: &str) -> usize {
         self.lines().iter().filter(|line| line.contains(text)).count()
     }
 
@@ -108,7 +108,7 @@ fn es_modules() {
     for node in nodes() {
         let cluster = Cluster::start(&node, "cluster-esm.mjs", "", "", LISTENING);
         cluster.both_answer(|| get(cluster.port, "/").unwrap());
-        assert_eq!(cluster.said("true true"), 2, "{}", cluster.what);
+        assert_eq!(cluster.lines_with("true true"), 2, "{}", cluster.what);
     }
 }
 
@@ -201,7 +201,9 @@ fn ports_that_the_system_chooses() {
 fn servers_that_do_not_share() {
     for node in nodes() {
         let cluster = Cluster::start(&node, "cluster-exclusive.js", r#""autorestart": false"#, "", "");
-        cluster.home.wait_until("one has it and the other was told", || cluster.said(LISTENING) == 1 && cluster.said("EADDRINUSE") == 1);
+        cluster.home.wait_until("one has it and the other was told", || {
+            cluster.lines_with(LISTENING) == 1 && cluster.lines_with("EADDRINUSE") == 1
+        });
         let cluster = Cluster::start(&node, "cluster-reuseport.js", "", "", LISTENING);
         cluster.both_answer(|| get(cluster.port, "/").unwrap());
     }
@@ -222,7 +224,7 @@ fn a_socket_of_the_app_by_its_number() {
         );
         home.ok(format!("start {file}"));
         let cluster = Cluster { home, port, what: format!("a descriptor in {node}") };
-        cluster.home.wait_until("both listen", || cluster.said(LISTENING) == 2);
+        cluster.home.wait_until("both listen", || cluster.lines_with(LISTENING) == 2);
         cluster.both_answer(|| get(port, "/").unwrap());
     }
 }
@@ -245,7 +247,7 @@ fn deno_takes_turns() {
         );
         home.ok(format!("start {file}"));
         let cluster = Cluster { home, port, what: format!("deno, {scheduling}") };
-        cluster.home.wait_until("both listen", || cluster.said(LISTENING) == 2);
+        cluster.home.wait_until("both listen", || cluster.lines_with(LISTENING) == 2);
         cluster.both_answer(|| get(port, "/").unwrap());
     }
 }

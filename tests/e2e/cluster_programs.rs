@@ -4,13 +4,9 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use ostler_testkit::{Home, Item, Load, fixture_app, free_port, get, needs_program, program};
+use ostler_testkit::{Home, Load, fixture_app, free_port, get, needs_program, program};
 
 use crate::setup::{ecosystem, home};
-
-fn pids(home: &Home) -> BTreeSet<i32> {
-    home.jlist().iter().map(Item::pid).collect()
-}
 
 /// Waits until each of these processes has answered.
 #[track_caller]
@@ -37,11 +33,11 @@ fn is_a_cluster(what: &str, make: impl Fn(&Home, &Path) -> String) {
     let file = ecosystem(&home, &format!(r#""name": "c", "instances": 2, "exec_mode": "cluster", "env": {{"PORT": "{port}"}}, {members}"#));
     let started = home.ok(format!("start {file}"));
     assert!(!started.all().contains("cluster worker"), "{what}: {}", started.all());
-    let before = pids(&home);
+    let before = home.pid_set();
     answer(&home, what, port, &before);
     let load = Load::mixed(port, 2);
     home.ok("reload c");
-    let after = pids(&home);
+    let after = home.pid_set();
     assert!(after.is_disjoint(&before), "{what}: {before:?} {after:?}");
     answer(&home, what, port, &after);
     load.stop().assert_whole();
@@ -126,9 +122,9 @@ fn a_worker_whose_child_has_the_port_is_restarted_in_place() {
     home.ok(format!("start {}", ecosystem(&home, &members)));
     let served = || get(port, "/").ok().filter(|body| !body.is_empty());
     home.wait_until("the child answers", || served().is_some());
-    let (before, child) = (pids(&home), served().unwrap());
+    let (before, child) = (home.pid_set(), served().unwrap());
     let reloaded = home.ok("reload c");
     assert!(reloaded.all().contains("it opens its ports itself"), "{}", reloaded.all());
-    assert!(pids(&home).is_disjoint(&before));
+    assert!(home.pid_set().is_disjoint(&before));
     home.wait_until("another child answers", || served().is_some_and(|now| now != child));
 }

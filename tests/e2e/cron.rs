@@ -44,13 +44,13 @@ fn restarts_each_second_and_says_so_in_pm2s_words() {
     Clock::new(&home).wait_ticks(3);
     let app = home.app("clock");
     assert_eq!((app.text("cron_restart"), app.number("unstable_restarts")), (EACH_SECOND, 0));
-    let log = fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+    let log = home.daemon_log();
     assert!(log.contains("[PM2][WORKER] Registering a cron job on: 0"), "{log}");
     let shown = home.ok("describe clock").stdout;
     assert!(shown.contains("cron restart") && shown.contains(EACH_SECOND) && shown.contains("next run"), "{shown}");
     assert!(home.ok("why clock").stdout.contains("asked for by the policy `cron`"));
     home.ok("stop clock");
-    let log = fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+    let log = home.daemon_log();
     assert!(log.contains("[PM2] Deregistering a cron job on: 0"), "{log}");
     assert!(home.ok("describe clock").stdout.contains("none, it was stopped"));
 }
@@ -205,7 +205,7 @@ fn a_cluster_is_reloaded_one_after_the_other() {
     });
     load.stop().assert_whole();
     home.ok("stop web");
-    assert!(fs::read_to_string(home.dir().join("pm2.log")).unwrap().contains("App [web] reload begins"));
+    assert!(home.daemon_log().contains("App [web] reload begins"));
 }
 
 #[test]
@@ -274,7 +274,7 @@ fn ticks_follow_a_clock_that_is_set() {
         let restarts = it.home.app("app").restarts();
         it.home.wait_app("app", "restarted twice", |app| app.restarts() >= restarts + 2);
     }
-    let log = fs::read_to_string(it.home.dir().join("pm2.log")).unwrap();
+    let log = it.home.daemon_log();
     assert!(log.contains("was missed") && log.contains("is left out"), "{log}");
     let events = it.ok("events app --json");
     assert!(events.contains("run_missed"), "{events}");

@@ -63,7 +63,7 @@ impl<'a> Host<'a> {
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {d}/host\nAuthorizedKeysFile {d}/authorized_keys\nPidFile none\nPasswordAuthentication no\n\
              StrictModes no\nPermitRootLogin prohibit-password\nMaxStartups 100\n\
-             SetEnv HOME={} OSTLER_HOME={} {MARKER}={} PATH={}:/usr/local/bin:/usr/bin:/bin OSTLER_CGROUP=off\n",
+             SetEnv HOME={} OSTLER_HOME={} {MARKER}={} PATH={}:/usr/local/bin:/usr/bin:/bin OSTLER_CGROUP=off OSTLER_START_WATCH=0\n",
             far.display(),
             home.dir().display(),
             home.root().display(),

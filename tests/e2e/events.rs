@@ -1,12 +1,12 @@
 //! `events`: what happened and why, each event once, whatever is killed meanwhile.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use ostler_proto::control::{ClientFrame, DaemonFrame, PROTOCOL, Request, Response};
 use ostler_proto::frame::{Decoder, encode};
-use ostler_testkit::{Home, kill, needs_program};
+use ostler_testkit::{Home, KilledOnDrop, kill, needs_program};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -52,7 +52,7 @@ fn each_once(events: &[Value]) {
 
 /// `events --follow --json`, and what it has said so far.
 struct Follower {
-    child: Child,
+    _child: KilledOnDrop,
     lines: Arc<Mutex<String>>,
 }
 
@@ -68,18 +68,11 @@ impl Follower {
                 kept.push('\n');
             }
         });
-        Self { child, lines }
+        Self { _child: KilledOnDrop(child), lines }
     }
 
     fn events(&self) -> Vec<Value> {
         parsed(&self.lines.lock().unwrap())
-    }
-}
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -100,7 +100,7 @@ fn what_it_never_did_before_works_without_the_disk() {
 fn outlives(happens: impl FnOnce(&Home, i32, i32)) {
     needs_root!();
     let Some(disk) = Disk::with_binary() else {
-        return eprintln!("SKIPPED: no loop devices or no mkfs.ext4");
+        ostler_testkit::skip!("no loop devices or no mkfs.ext4");
     };
     let home = Home::new(Subject::Ostler(disk.program()));
     for name in ["a", "b"] {
@@ -114,7 +114,7 @@ fn outlives(happens: impl FnOnce(&Home, i32, i32)) {
     home.wait_until("the daemon has ended", || !alive(daemon));
     home.wait_until("another could not be started", || {
         assert!(alive(keeper), "the keeper died with the disk");
-        let log = fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+        let log = home.daemon_log();
         log.contains("cannot start the daemon") || log.contains("the daemon ended")
     });
     assert!(alive(keeper) && alive(b));

@@ -72,7 +72,7 @@ impl<'a> Fleet<'a> {
         self.home.cmd(words).command().stdin(Stdio::null()).stdout(file("out")).stderr(file("err")).spawn().unwrap()
     }
 
-    fn said(&self, name: &str) -> String {
+    fn output_of(&self, name: &str) -> String {
         String::from_utf8_lossy(&fs::read(self.home.root().join(name)).unwrap_or_default()).into_owned()
     }
 }
@@ -201,7 +201,7 @@ fn a_change_is_not_sent_twice() {
     fleet.sshd.cut();
     let mut child = child;
     assert_eq!(child.wait().unwrap().code(), Some(3));
-    let said = fleet.said("err");
+    let said = fleet.output_of("err");
     assert!(said.contains("web1: the connection broke after the command had begun") && said.contains("not sent again"), "{said}");
     fleet.sshd.again();
     home.wait_until("what was begun goes on there", || fleet.run("-H web1 list").stdout.contains("stopped"));
@@ -219,19 +219,19 @@ fn lines_of_all_and_none_lost_or_doubled_over_a_broken_connection() {
     let mut fleet = fleet!(&home, 2, json!({"down": {"port": free_port()}}));
     start_everywhere(&fleet, "n=0; while :; do echo n$n; n=$((n+1)); sleep 0.01; done", "");
     let mut child = fleet.aside("-H web,down logs --raw --lines 0");
-    let have = |fleet: &Fleet<'_>, count: usize| ["web1", "web2"].iter().all(|host| numbers(&fleet.said("out"), host).len() > count);
+    let have = |fleet: &Fleet<'_>, count: usize| ["web1", "web2"].iter().all(|host| numbers(&fleet.output_of("out"), host).len() > count);
     home.wait_until("lines of both have come", || have(&fleet, 50));
-    assert!(fleet.said("err").contains("down: no connection"), "it is told while the others are followed: {}", fleet.said("err"));
+    assert!(fleet.output_of("err").contains("down: no connection"), "it is told while the others are followed: {}", fleet.output_of("err"));
     for _ in 0..2 {
-        let so_far = numbers(&fleet.said("out"), "web1").len().max(numbers(&fleet.said("out"), "web2").len());
+        let so_far = numbers(&fleet.output_of("out"), "web1").len().max(numbers(&fleet.output_of("out"), "web2").len());
         fleet.sshd.cut();
         fleet.sshd.again();
         home.wait_until("they go on", || have(&fleet, so_far + 100));
     }
-    assert!(fleet.said("err").contains("web1: connected again"), "{}", fleet.said("err"));
+    assert!(fleet.output_of("err").contains("web1: connected again"), "{}", fleet.output_of("err"));
     child.kill().unwrap();
     child.wait().unwrap();
-    let said = fleet.said("out");
+    let said = fleet.output_of("out");
     for host in ["web1", "web2"] {
         let numbers = numbers(&said, host);
         assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{host}: {numbers:?}");
@@ -254,7 +254,7 @@ fn events_of_all_and_each_once_over_a_broken_connection() {
     start_everywhere(&fleet, "exec sleep 1000", "");
     let mut child = fleet.aside("-H web events --follow --json");
     let events = |fleet: &Fleet<'_>| -> Vec<(String, u64, u64)> {
-        let said = fleet.said("out");
+        let said = fleet.output_of("out");
         let each = |line: &str| {
             let event: Value = serde_json::from_str(line).ok()?;
             Some((event["host"].as_str()?.to_owned(), event["epoch"].as_u64().unwrap_or(0), event["seq"].as_u64()?))

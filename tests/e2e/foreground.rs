@@ -1,16 +1,16 @@
 //! Commands that stay: `logs`, `--no-daemon`.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use ostler_testkit::{DEADLINE, Home, kill};
+use ostler_testkit::{DEADLINE, Home, KilledOnDrop, kill};
 use rustix::process::Signal;
 
 /// A command that stays, with its lines.
 pub struct Foreground {
-    pub child: Child,
+    pub child: KilledOnDrop,
     pub lines: mpsc::Receiver<String>,
 }
 
@@ -20,11 +20,11 @@ impl Foreground {
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (tx, lines) = mpsc::channel();
         thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| tx.send(line)));
-        Self { child, lines }
+        Self { child: KilledOnDrop(child), lines }
     }
 
     pub fn pid(&self) -> i32 {
-        i32::try_from(self.child.id()).unwrap()
+        self.child.pid()
     }
 
     /// Lines until one has the text; they are given back.
@@ -61,12 +61,5 @@ impl Foreground {
         use std::os::unix::process::ExitStatusExt;
         let status = status.unwrap();
         status.code().unwrap_or_else(|| 128 + status.signal().unwrap())
-    }
-}
-
-impl Drop for Foreground {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }

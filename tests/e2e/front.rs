@@ -1,16 +1,16 @@
 //! A container's first process under test: `ostler runtime`, with both of its streams.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
-use ostler_testkit::{DEADLINE, Home, kill};
+use ostler_testkit::{DEADLINE, Home, KilledOnDrop, kill};
 use rustix::process::Signal;
 
 /// It runs until its end, or until this is dropped.
 pub struct Front {
-    pub child: Child,
+    pub child: KilledOnDrop,
     out: Receiver<String>,
     err: Receiver<String>,
 }
@@ -32,7 +32,7 @@ impl Front {
     pub fn open(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (out, err) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
-        Self { child, out, err }
+        Self { child: KilledOnDrop(child), out, err }
     }
 
     /// Which runs this, without `runtime`.
@@ -41,7 +41,7 @@ impl Front {
     }
 
     pub fn pid(&self) -> i32 {
-        i32::try_from(self.child.id()).unwrap()
+        self.child.pid()
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -51,7 +51,7 @@ impl Front {
     /// Lines of standard output until one has the text.
     #[track_caller]
     pub fn out_until(&self, text: &str) -> Vec<String> {
-        until(&self.out, text).unwrap_or_else(|seen| panic!("no line with {text:?} but {seen:?}; on stderr {:?}", self.said()))
+        until(&self.out, text).unwrap_or_else(|seen| panic!("no line with {text:?} but {seen:?}; on stderr {:?}", self.unread_errors()))
     }
 
     /// The same of standard error.
@@ -61,7 +61,7 @@ impl Front {
     }
 
     /// What is there of standard error and was not read yet.
-    fn said(&self) -> Vec<String> {
+    fn unread_errors(&self) -> Vec<String> {
         self.err.try_iter().collect()
     }
 
@@ -91,11 +91,4 @@ fn until(lines: &Receiver<String>, text: &str) -> Result<Vec<String>, Vec<String
         }
     }
     Err(seen)
-}
-
-impl Drop for Front {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
 }

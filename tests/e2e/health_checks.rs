@@ -73,7 +73,7 @@ fn t1_a_bad_answer_restarts_the_app_and_everybody_can_see_why() {
     assert!(why.contains(&format!("it is unhealthy: {answer} (3 times in a row)")), "{why}");
     assert!(why.contains("asked for by the policy `health`"), "{why}");
     assert!(home.ok("describe web").stdout.contains("it has been healthy for"));
-    assert!(home.read("../home/pm2.log").contains(&format!("App [web:0] is unhealthy: {answer}")));
+    assert!(home.daemon_log().contains(&format!("App [web:0] is unhealthy: {answer}")));
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn t1_restarts_are_staggered_over_instances() {
         apps.iter().all(|app| !before.contains(&app.pid()) && app.env("health_status")["status"] == "healthy")
     });
     assert!(least >= 2, "only {least} of 3 were online at one time");
-    let log = home.read("../home/pm2.log");
+    let log = home.daemon_log();
     let lines: Vec<&str> = log.lines().filter(|line| line.contains("Stopping app:web") || line.contains("] online")).collect();
     let story: String = lines[3..].iter().map(|line| if line.contains("Stopping") { 's' } else { 'o' }).collect();
     assert_eq!(story, "sososo", "{log}");
@@ -237,7 +237,7 @@ fn a_bad_answer_is_told_in_its_own_words() {
     for command in ["why web", "describe web", "health web"] {
         assert!(home.run(command).stdout.contains(&answer), "{command}: {:?}", home.run(command));
     }
-    assert!(home.read("../home/pm2.log").contains(&answer));
+    assert!(home.daemon_log().contains(&answer));
 }
 
 /// Their answers are looked for together; one that comes late is heard of all the same.

@@ -26,11 +26,6 @@ fn of_home(home: &Home, name: &str) -> String {
     String::from_utf8_lossy(&std::fs::read(home.dir().join(name)).unwrap_or_default()).into_owned()
 }
 
-/// Words of the lines of `log` in the work folder.
-fn told(home: &Home) -> Vec<String> {
-    if home.work().join("log").exists() { home.read("log").lines().map(str::to_owned).collect() } else { Vec::new() }
-}
-
 #[test]
 fn each_runs_at_its_turn_and_knows_where_it_is() {
     let home = home();
@@ -43,12 +38,12 @@ fn each_runs_at_its_turn_and_knows_where_it_is() {
         ["pre_start", "post_start", "pre_stop", "post_stop", "on_crash"].map(|hook| format!(r#""{hook}": "{tell}""#)).to_vec();
     let file = app(&home, &format!(r#"{}, "env": {{"MINE": "own"}}, "restart_delay": 50"#, hooks.join(", ")));
     home.ok(format!("start {file}"));
-    assert_eq!(told(&home), ["pre_start app 0  code= signal=  own", "post_start app 0 pid code= signal=  own"]);
+    assert_eq!(home.lines("log"), ["pre_start app 0  code= signal=  own", "post_start app 0 pid code= signal=  own"]);
     let pid = home.app("app").pid();
     kill(pid, Signal::KILL);
     home.wait_app("app", "restarted", |item| item.pid() != pid && item.status() == "online");
-    home.wait_until("the crash is told", || told(&home).len() == 6);
-    let mut crash = told(&home)[2..].to_vec();
+    home.wait_until("the crash is told", || home.lines("log").len() == 6);
+    let mut crash = home.lines("log")[2..].to_vec();
     crash.sort();
     assert_eq!(
         crash,
@@ -60,11 +55,11 @@ fn each_runs_at_its_turn_and_knows_where_it_is() {
         ]
     );
     home.ok("stop app");
-    let stopped = told(&home)[6..].to_vec();
+    let stopped = home.lines("log")[6..].to_vec();
     assert_eq!(stopped[0], "pre_stop app 0 pid code= signal=  own");
     assert!(stopped[1].starts_with("post_stop app 0  code=") && stopped[1].ends_with(" stopped own"), "{stopped:?}");
     home.ok("delete app");
-    assert_eq!(told(&home).len(), 8, "an app that does not run has no turns\n{:?}", told(&home));
+    assert_eq!(home.lines("log").len(), 8, "an app that does not run has no turns\n{:?}", home.lines("log"));
 }
 
 #[test]
@@ -181,7 +176,7 @@ fn a_path_with_blanks_is_a_file_and_a_list_is_taken_word_by_word() {
     let path = script(&home, "my hook.sh", r#"echo "ran $#" >> log"#);
     home.ok(format!("start {}", app(&home, &format!(r#""pre_start": "{path}""#))));
     home.ok(format!("start {}", app(&home, r#""pre_start": ["./my hook.sh", "a b", "$HOME; exit 9"]"#)));
-    assert_eq!(told(&home), ["ran 0", "ran 2"]);
+    assert_eq!(home.lines("log"), ["ran 0", "ran 2"]);
 }
 
 #[test]
@@ -203,7 +198,7 @@ fn each_instance_and_each_restart_has_its_own_turn() {
     let file = app(&home, r#""pre_start": "echo $OSTLER_INSTANCE >> log", "instances": 2"#);
     home.ok(format!("start {file}"));
     let sorted = |home: &Home| {
-        let mut lines = told(home);
+        let mut lines = home.lines("log");
         lines.sort();
         lines
     };
@@ -233,27 +228,27 @@ fn hooks_outlive_the_daemon_and_are_told_once() {
     let slow = script(&home, "slow.sh", "echo begin >> log; while [ ! -e go ]; do sleep 0.01; done; echo end >> log");
     let file = app(&home, &format!(r#""pre_start": "{slow}", "pre_stop": "{slow}""#));
     let mut start = aside(&home, &format!("start {file}"));
-    home.wait_until("the hook runs", || told(&home) == ["begin"]);
+    home.wait_until("the hook runs", || home.lines("log") == ["begin"]);
     for _ in 0..3 {
         kill_daemon(&home);
     }
-    assert_eq!((home.app("app").status(), told(&home).len()), ("launching", 1));
+    assert_eq!((home.app("app").status(), home.lines("log").len()), ("launching", 1));
     home.write("go", "");
     start.wait().unwrap();
     home.wait_status("app", "online");
-    assert_eq!(told(&home), ["begin", "end"]);
+    assert_eq!(home.lines("log"), ["begin", "end"]);
     std::fs::remove_file(home.work().join("go")).unwrap();
     let mut stop = aside(&home, "stop app");
-    home.wait_until("the hook runs", || told(&home).len() == 3);
+    home.wait_until("the hook runs", || home.lines("log").len() == 3);
     // It ends while there is no daemon.
     let daemon = home.daemon_pid();
     kill(daemon, Signal::STOP);
     home.write("go", "");
-    home.wait_until("it has ended", || told(&home).len() == 4);
+    home.wait_until("it has ended", || home.lines("log").len() == 4);
     kill(daemon, Signal::KILL);
     stop.wait().unwrap();
     home.wait_status("app", "stopped");
-    assert_eq!(told(&home), ["begin", "end", "begin", "end"]);
+    assert_eq!(home.lines("log"), ["begin", "end", "begin", "end"]);
 }
 
 #[test]
@@ -261,7 +256,7 @@ fn hooks_outlive_the_keeper() {
     let home = home();
     let file = app(&home, r#""pre_start": "echo begin >> log; while [ ! -e go ]; do sleep 0.01; done""#);
     let mut start = aside(&home, &format!("start {file}"));
-    home.wait_until("the hook runs", || told(&home) == ["begin"]);
+    home.wait_until("the hook runs", || home.lines("log") == ["begin"]);
     let keeper = home.keeper_pid();
     kill(keeper, Signal::KILL);
     home.wait_until("another keeper runs", || home.keeper_pid() != keeper);
@@ -269,7 +264,7 @@ fn hooks_outlive_the_keeper() {
     // Where the kernel cannot tell a stranger how it ended, it is as if it had failed, and it runs again.
     home.wait_status("app", "online");
     start.wait().unwrap();
-    assert!((1..=2).contains(&told(&home).len()), "{:?}", told(&home));
+    assert!((1..=2).contains(&home.lines("log").len()), "{:?}", home.lines("log"));
 }
 
 #[test]
@@ -277,14 +272,14 @@ fn both_killed_during_a_hook() {
     let home = home();
     let file = app(&home, r#""pre_start": "echo begin >> log; while [ ! -e go ]; do sleep 0.01; done""#);
     let mut start = aside(&home, &format!("start {file}"));
-    home.wait_until("the hook runs", || told(&home) == ["begin"]);
+    home.wait_until("the hook runs", || home.lines("log") == ["begin"]);
     home.wait_until("the state is on disk", || of_home(&home, "ostler.state").contains("pre_start"));
     home.kill_all_three();
     start.wait().unwrap();
     home.write("go", "");
     home.run("resurrect");
     home.wait_status("app", "online");
-    assert!((1..=2).contains(&told(&home).len()), "{:?}", told(&home));
+    assert!((1..=2).contains(&home.lines("log").len()), "{:?}", home.lines("log"));
     home.ok("delete all");
     assert!(home.app_processes().is_empty(), "{}", home.report());
 }
@@ -332,7 +327,7 @@ fn a_stubborn_app_still_has_its_grace_period_after_a_slow_hook() {
     home.ok(format!("start {file}"));
     home.wait_log("app-out.log", "stubborn");
     home.ok("stop app");
-    assert_eq!(told(&home), ["hook"]);
+    assert_eq!(home.lines("log"), ["hook"]);
     // It was asked, and only then killed.
     home.ok("why app").says("SIGKILL").says("did not obey in time");
 }
@@ -346,7 +341,7 @@ fn no_hook_runs_twice_however_often_the_daemon_dies() {
     let file = app(&home, &format!(r#"{}, "max_restarts": 1000, "restart_delay": 20"#, hooks.join(", ")));
     home.ok(format!("start {file}"));
     let mut dice = Dice(20_261_121);
-    let run = |hook: &str| told(&home).iter().filter(|line| line.starts_with(hook)).count();
+    let run = |hook: &str| home.lines("log").iter().filter(|line| line.starts_with(hook)).count();
     // Until enough hooks have run, however slow the machine is: a kill may come before they do.
     let mut rounds = 0;
     while rounds < 30 || (rounds < 300 && (run("post_start") <= 10 || run("post_stop") <= 10)) {
@@ -363,9 +358,9 @@ fn no_hook_runs_twice_however_often_the_daemon_dies() {
             }
         };
         // Somewhere in what follows.
-        let lines = told(&home).len() as u64 + dice.below(4);
+        let lines = home.lines("log").len() as u64 + dice.below(4);
         let until = std::time::Instant::now() + std::time::Duration::from_millis(dice.below(60));
-        while (told(&home).len() as u64) < lines && std::time::Instant::now() < until {
+        while (home.lines("log").len() as u64) < lines && std::time::Instant::now() < until {
             std::thread::yield_now();
         }
         kill_daemon(&home);
@@ -376,7 +371,7 @@ fn no_hook_runs_twice_however_often_the_daemon_dies() {
     home.run("restart app");
     home.wait_status("app", "online");
     home.ok("delete app");
-    let mut lines = told(&home);
+    let mut lines = home.lines("log");
     let count = lines.len();
     lines.sort();
     lines.dedup();

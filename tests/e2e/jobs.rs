@@ -174,7 +174,7 @@ fn it_is_tried_again_and_then_it_has_failed() {
     let codes: Vec<_> = job_now["runs"].as_array().unwrap().iter().map(|run| run["exit_code"].as_i64()).collect();
     assert_eq!(codes, [Some(3); 3]);
     assert!(home.ok("jobs flaky").stdout.contains("exit code 3"));
-    assert!(fs::read_to_string(home.dir().join("pm2.log")).unwrap().contains("App [flaky:0] job failed, 3 attempts"));
+    assert!(home.daemon_log().contains("App [flaky:0] job failed, 3 attempts"));
     // It is still on its schedule, and a run by hand begins with all its attempts.
     assert!(job_now["next_run"].is_u64());
     home.write("good", "");
@@ -274,7 +274,7 @@ fn each_run_is_once_whenever_the_daemon_dies() {
     }
     home.ok("stop job");
     home.wait_until("every run is known", || job(&home, "job")["runs"].as_array().unwrap().len() == runs(&home, "job"));
-    let log = fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+    let log = home.daemon_log();
     let seconds: Vec<&str> = log.lines().filter(|line| line.contains("] job (")).filter_map(|line| line.get(..19)).collect();
     assert!(seconds.windows(2).all(|pair| pair[0] != pair[1]), "two runs in one second: {seconds:?}");
 }

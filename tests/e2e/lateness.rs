@@ -34,8 +34,8 @@ fn start(home: &Home, options: &str, port: u16) -> Output {
 }
 
 /// How often an app was told to take long.
-fn told(home: &Home) -> usize {
-    home.read("../home/pm2.log").matches("is still starting after").count()
+fn late_starts(home: &Home) -> usize {
+    home.daemon_log().matches("is still starting after").count()
 }
 
 /// Does it and waits until one more app is told to take long: on a busy machine one may have been before.
@@ -44,9 +44,9 @@ fn is_told_once_more<'scope>(
     words: &'static str,
     scope: &'scope thread::Scope<'scope, '_>,
 ) -> thread::ScopedJoinHandle<'scope, Output> {
-    let before = told(home);
+    let before = late_starts(home);
     let command = scope.spawn(move || home.run(words));
-    home.wait_until("it is told to take long", || told(home) > before);
+    home.wait_until("it is told to take long", || late_starts(home) > before);
     command
 }
 
@@ -93,7 +93,7 @@ fn called_as_pm2_a_late_app_counts_as_ready() {
             all_online(&home, 1, &what);
             home.ok("reload x");
             all_online(&home, 2, &what);
-            assert_eq!(told(&home), 0, "{what}");
+            assert_eq!(late_starts(&home), 0, "{what}");
         }
     }
 }

@@ -208,7 +208,7 @@ fn no_file_where_none_is_wanted() {
 fn says_once(home: &Home, name: &str) {
     for stream in ["out", "err"] {
         let line = format!("{stream} of {name}");
-        let log = || std::fs::read_to_string(home.dir().join("pm2.log")).unwrap_or_default();
+        let log = || home.daemon_log();
         home.wait_until(&format!("{line} is in the log"), || log().contains(&line));
         assert_eq!(log().matches(&line).count(), 1, "{}", log());
     }
@@ -237,10 +237,7 @@ fn dev_stdout_of_a_daemon_in_the_background_is_its_log() {
     drop(follower.wait());
     assert_eq!(home.read("seen").matches("00000005").count(), 1);
     home.ok("flush direct0");
-    assert!(
-        std::fs::read_to_string(home.dir().join("pm2.log")).unwrap().contains("out of direct0"),
-        "flush of an app emptied the daemon's log"
-    );
+    assert!(home.daemon_log().contains("out of direct0"), "flush of an app emptied the daemon's log");
 }
 
 #[test]

@@ -69,26 +69,14 @@ impl Drop for Disk {
 fn start_sleeper(home: &Home, name: &str, seconds: u32) -> String {
     let script = home.write(&format!("{name}.sh"), format!("#!/bin/sh\nexec sleep {seconds}\n"));
     let output = home.ok(format!("start {script} --name {name}"));
-    home.wait_until("its program runs", || sleepers(home, seconds).len() == 1);
+    home.wait_until("its program runs", || home.pids_of(&format!("sleep {seconds}")).len() == 1);
     output.all()
-}
-
-/// Processes of a sleeper, by the process table alone.
-fn sleepers(home: &Home, seconds: u32) -> Vec<i32> {
-    let words = format!("sleep {seconds}");
-    home.app_processes().iter().filter(|process| process.cmdline == words && process.state != 'Z').map(|process| process.pid).collect()
-}
-
-fn names(home: &Home) -> Vec<String> {
-    let mut names: Vec<String> = home.jlist().iter().map(|app| app.name().to_owned()).collect();
-    names.sort();
-    names
 }
 
 #[test]
 fn orders_on_a_full_disk_outlive_daemon_keeper_and_standby() {
     needs_root!();
-    let Some(disk) = Disk::new() else { return eprintln!("SKIPPED: nothing can be mounted here") };
+    let Some(disk) = Disk::new() else { ostler_testkit::skip!("nothing can be mounted here") };
     let home = &disk.home;
     for (name, seconds) in [("stays", 1001), ("deleted", 1002), ("stopped", 1003)] {
         start_sleeper(home, name, seconds);
@@ -106,16 +94,16 @@ fn orders_on_a_full_disk_outlive_daemon_keeper_and_standby() {
     }
     disk.fill();
     home.ok("restart stays").says("not on disk");
-    home.wait_until("both run", || sleepers(home, 1004).len() == 2);
-    let before = [1001, 1004].map(|seconds| sleepers(home, seconds));
+    home.wait_until("both run", || home.pids_of("sleep 1004").len() == 2);
+    let before = [1001, 1004].map(|seconds| home.pids_of(&format!("sleep {seconds}")));
     home.kill_all_three();
     let output = home.ok("list");
     assert!(!output.all().contains("all that ran"), "{output}");
-    assert_eq!(names(home), ["late", "late", "stays", "stopped"], "{}", home.report());
-    assert_eq!([1001, 1004].map(|seconds| sleepers(home, seconds)), before, "adopted as they are");
+    assert_eq!(home.names(), ["late", "late", "stays", "stopped"], "{}", home.report());
+    assert_eq!([1001, 1004].map(|seconds| home.pids_of(&format!("sleep {seconds}"))), before, "adopted as they are");
     assert_eq!(home.app("stopped").status(), "stopped");
     home.ok("restart all");
-    home.wait_until("each runs once", || [1001, 1002, 1004].map(|seconds| sleepers(home, seconds).len()) == [1, 0, 2]);
+    home.wait_until("each runs once", || [1001, 1002, 1004].map(|seconds| home.pids_of(&format!("sleep {seconds}")).len()) == [1, 0, 2]);
     home.ok("kill");
     home.wait_until("nothing is left", || home.processes().is_empty());
 }
@@ -124,24 +112,24 @@ fn orders_on_a_full_disk_outlive_daemon_keeper_and_standby() {
 fn orders_without_a_free_inode_outlive_daemon_keeper_and_standby() {
     // Appending needs none: the next order is on disk, until the file has to be replaced.
     needs_root!();
-    let Some(disk) = Disk::new() else { return eprintln!("SKIPPED: nothing can be mounted here") };
+    let Some(disk) = Disk::new() else { ostler_testkit::skip!("nothing can be mounted here") };
     let home = &disk.home;
     start_sleeper(home, "one", 1001);
     start_sleeper(home, "two", 1002);
     disk.fill_inodes();
     home.ok("delete two");
     home.ok("restart one");
-    let pid = sleepers(home, 1001);
+    let pid = home.pids_of("sleep 1001");
     home.kill_all_three();
     home.ok("list");
-    assert_eq!(names(home), ["one"], "{}", home.report());
-    assert_eq!(sleepers(home, 1001), pid);
+    assert_eq!(home.names(), ["one"], "{}", home.report());
+    assert_eq!(home.pids_of("sleep 1001"), pid);
 }
 
 #[test]
 fn every_order_works_in_a_read_only_home() {
     needs_root!();
-    let Some(disk) = Disk::new() else { return eprintln!("SKIPPED: nothing can be mounted here") };
+    let Some(disk) = Disk::new() else { ostler_testkit::skip!("nothing can be mounted here") };
     let home = &disk.home;
     start_sleeper(home, "app", 1001);
     start_sleeper(home, "other", 1002);
@@ -152,7 +140,7 @@ fn every_order_works_in_a_read_only_home() {
     for words in ["stop app", "start app", "restart app", "reload app", "scale app 2", "restart all", "reset app", "delete other"] {
         home.ok(words);
         let expected = if words == "stop app" { 0 } else { 1 };
-        home.wait_until("its program runs", || sleepers(home, 1001).len() >= expected);
+        home.wait_until("its program runs", || home.pids_of("sleep 1001").len() >= expected);
     }
     // Files that the first daemon had open could still be written.
     let daemon = home.daemon_pid();
@@ -160,7 +148,7 @@ fn every_order_works_in_a_read_only_home() {
     home.wait_until("there is another daemon", || !alive(daemon) && home.run("ping").code == 0);
     home.ok("stop app").says("not on disk");
     home.ok("start app");
-    home.wait_until("both run", || sleepers(home, 1001).len() == 2);
+    home.wait_until("both run", || home.pids_of("sleep 1001").len() == 2);
     home.ok("kill");
     home.wait_until("nothing is left", || home.processes().is_empty());
 }
@@ -197,7 +185,7 @@ fn whatever_the_state_file_says_what_lives_is_adopted() {
         let _ = fs::remove_dir(&state);
         assert_eq!(home.app("app").pid(), pid, "{damage}\n{}", home.report());
         home.ok("restart all");
-        home.wait_until("it runs once", || sleepers(&home, 1001).len() == 1);
+        home.wait_until("it runs once", || home.pids_of("sleep 1001").len() == 1);
     }
     home.ok("kill");
     assert!(home.processes().is_empty(), "{:?}", home.processes());
@@ -218,7 +206,7 @@ fn without_any_copy_a_newer_process_of_a_known_app_is_adopted() {
     fs::write(&state, &old).unwrap();
     home.ok("list");
     assert_eq!(home.app("app").pid(), pid, "{}", home.report());
-    assert_eq!(sleepers(&home, 1001), [pid]);
+    assert_eq!(home.pids_of("sleep 1001"), [pid]);
 }
 
 #[test]

@@ -92,7 +92,7 @@ hold()
 fn start(home: &Home, args: &str, more: &str) {
     let file = app(home, args, more);
     home.ok(format!("start {file}"));
-    home.wait_until("it says who it is", || said(home) != 0);
+    home.wait_until("it says who it is", || reported_pid(home) != 0);
 }
 
 fn app(home: &Home, args: &str, more: &str) -> String {
@@ -102,7 +102,7 @@ fn app(home: &Home, args: &str, more: &str) -> String {
 }
 
 /// Pid of the main process by its own word.
-fn said(home: &Home) -> i32 {
+fn reported_pid(home: &Home) -> i32 {
     std::fs::read_to_string(home.work().join("main")).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
@@ -111,14 +111,14 @@ fn said(home: &Home) -> i32 {
 fn replace(home: &Home) -> (i32, i32) {
     let before = followed(home).pid();
     kill(before, Signal::USR2);
-    home.wait_until("another process took over", || said(home) != before);
-    (before, said(home))
+    home.wait_until("another process took over", || reported_pid(home) != before);
+    (before, reported_pid(home))
 }
 
 /// The list shows what the app says.
 #[track_caller]
 fn followed(home: &Home) -> Item {
-    home.wait_app("x", "followed", |item| item.pid() == said(home) && item.status() == "online")
+    home.wait_app("x", "followed", |item| item.pid() == reported_pid(home) && item.status() == "online")
 }
 
 /// The list shows what the app says, and so many restarts.
@@ -130,7 +130,7 @@ fn is_followed(home: &Home, restarts: u64) -> Item {
 }
 
 fn log_of_daemon(home: &Home) -> String {
-    std::fs::read_to_string(home.dir().join("pm2.log")).unwrap_or_default()
+    home.daemon_log()
 }
 
 #[track_caller]
@@ -218,7 +218,7 @@ fn old_and_new_are_stopped_restarted_and_reloaded_together() {
         assert!(!alive(old) && !alive(new), "{command}");
         let after = home.app("x");
         assert!(after.status() == "online" && after.pid() != new, "{command}");
-        home.wait_until("it serves", || said(&home) == after.pid());
+        home.wait_until("it serves", || reported_pid(&home) == after.pid());
     }
     let (old, new) = replace(&home);
     followed(&home);

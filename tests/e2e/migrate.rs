@@ -18,7 +18,7 @@ fn migrate(home: &Home, old: &Home, options: &str) -> String {
     format!("migrate {} {options}", old.dir().display()).trim().to_owned() + if home.dir() == old.dir() { " --in-place" } else { "" }
 }
 
-fn told(home: &Home, words: String) -> Value {
+fn json_of(home: &Home, words: String) -> Value {
     serde_json::from_str(&home.ok(words).stdout).unwrap()
 }
 
@@ -47,13 +47,13 @@ fn everything_comes_over_and_goes_back() {
     let new = home();
     let before = old.jlist();
 
-    let plan = told(&new, migrate(&new, &old, "--dry-run --json"));
+    let plan = json_of(&new, migrate(&new, &old, "--dry-run --json"));
     assert_eq!(ways(&plan), [("web", "in_place"), ("api", "beside"), ("worker", "beside"), ("down", "listed")]);
     assert_eq!(plan["apps"][0]["listens"], serde_json::json!([port.to_string()]));
     assert_eq!(old.jlist().iter().map(|item| item.pid()).collect::<Vec<_>>(), before.iter().map(|item| item.pid()).collect::<Vec<_>>());
 
     let load = Load::mixed(shared, 2);
-    let done = told(&new, migrate(&new, &old, "--json"));
+    let done = json_of(&new, migrate(&new, &old, "--json"));
     // PM2 itself loses what it has accepted when its last worker ends: as many as ask at the same time, at most.
     load.stop().assert_at_most(4);
     assert!(done["apps"].as_array().unwrap().iter().all(|app| app["state"] == "moved"), "{done}");
@@ -79,7 +79,7 @@ fn everything_comes_over_and_goes_back() {
     assert!(in_home(&new, "module_conf.json").contains("5M") && new.dir().join("dump.pm2").exists());
 
     // What runs is not doubled by a second time.
-    let again = told(&new, migrate(&new, &old, "--json"));
+    let again = json_of(&new, migrate(&new, &old, "--json"));
     assert!(again["apps"].as_array().unwrap().iter().all(|app| app["state"] == "present"), "{again}");
 
     new.ok("migrate --back");

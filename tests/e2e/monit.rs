@@ -19,19 +19,7 @@ fn monit(home: &Home, columns: usize, rows: usize) -> Terminal {
 fn quit(mut terminal: Terminal) {
     terminal.press("q");
     assert!(terminal.end().success());
-    assert_as_before(&terminal);
-}
-
-#[track_caller]
-fn assert_as_before(terminal: &Terminal) {
-    assert!(terminal.is_as_before(), "raw mode is left on");
-    let until = std::time::Instant::now() + ostler_testkit::DEADLINE;
-    // Its last bytes may still be on their way.
-    while terminal.modes() != ["?25"] {
-        assert!(std::time::Instant::now() < until, "{:?}", terminal.modes());
-        std::thread::yield_now();
-    }
-    assert_eq!(terminal.odd(), [""; 0]);
+    terminal.assert_restored();
 }
 
 #[test]
@@ -162,14 +150,14 @@ fn the_terminal_is_as_before_on_every_way_out() {
         assert!(!terminal.is_as_before() && terminal.modes().contains(&"?1049".to_owned()));
         kill(terminal.pid(), signal);
         assert!(terminal.end().success(), "{signal:?}");
-        assert_as_before(&terminal);
+        terminal.assert_restored();
     }
     for keys in ["q", "\x1b", "\x03"] {
         let mut terminal = monit(&home, 80, 24);
         terminal.wait_for("1 online");
         terminal.press(keys);
         assert!(terminal.end().success(), "{keys:?}");
-        assert_as_before(&terminal);
+        terminal.assert_restored();
     }
     let mut terminal = monit(&home, 80, 24);
     terminal.wait_for("1 online");

@@ -79,7 +79,7 @@ fn an_app_over_whose_record_the_daemon_dies_is_set_aside_and_the_others_go_on() 
     let kept: Value = serde_json::from_slice(&std::fs::read(&aside[0]).unwrap()).unwrap();
     assert_eq!((&kept["app"]["name"], &kept["instance"]["pm_id"]), (&"bad".into(), &u32::MAX.into()), "{kept}");
     home.ok("list").says("set aside").says("bad");
-    let log = std::fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+    let log = home.daemon_log();
     assert!(log.contains("set aside") && log.contains("overflow"), "{log}");
     home.ok("events bad").says("is out of the list, its record is in ").says("overflow");
     // The next daemon has nothing to set aside, and what was set aside can be started again.
@@ -99,7 +99,7 @@ fn the_reason_is_told_and_the_keeper_takes_its_time() {
     start.says("the daemon cannot start").says("prepare the socket").says("Operation not permitted");
     let list = home.run("list").code(3);
     list.says("the daemon cannot start").says("Operation not permitted");
-    let log = || std::fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+    let log = || home.daemon_log();
     home.wait_until("the log says that it is tried later", || log().contains("next try"));
     // Not hundreds of starts: each waits longer than the one before.
     assert!(log().matches("cannot prepare the socket").count() < 30, "{}", log());

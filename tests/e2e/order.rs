@@ -39,13 +39,9 @@ fn shop(home: &Home) -> String {
     )
 }
 
-fn told(home: &Home) -> Vec<String> {
-    if home.work().join("log").exists() { home.read("log").lines().map(str::to_owned).collect() } else { Vec::new() }
-}
-
 /// Lines of the three apps that depend on each other.
 fn chain(home: &Home) -> Vec<String> {
-    told(home).into_iter().filter(|line| !line.ends_with("alone")).collect()
+    home.lines("log").into_iter().filter(|line| !line.ends_with("alone")).collect()
 }
 
 #[track_caller]
@@ -64,19 +60,19 @@ fn started_in_order_and_stopped_in_the_other() {
     let home = home();
     home.ok(format!("start {}", shop(&home)));
     assert_eq!(home.jlist().iter().map(|item| item.status().to_owned()).collect::<Vec<_>>(), ["online"; 4]);
-    home.wait_until("all told", || told(&home).len() == 4);
+    home.wait_until("all told", || home.lines("log").len() == 4);
     begins_anew(&home);
     home.ok("restart all");
     let restarted = chain(&home);
     let stops: Vec<&String> = restarted.iter().filter(|line| line.starts_with('-')).collect();
     assert_eq!(stops, ["-db", "-api", "-web"], "what others depend on is restarted first");
-    home.wait_until("all told", || told(&home).iter().filter(|line| line.starts_with('+')).count() == 4);
+    home.wait_until("all told", || home.lines("log").iter().filter(|line| line.starts_with('+')).count() == 4);
     begins_anew(&home);
     home.ok("stop all");
     told_are(&home, &["-web", "-api", "-db"]);
     begins_anew(&home);
     home.ok("restart all");
-    home.wait_until("all told", || told(&home).len() == 4);
+    home.wait_until("all told", || home.lines("log").len() == 4);
     begins_anew(&home);
     home.ok("delete all");
     told_are(&home, &["-web", "-api", "-db"]);
@@ -87,7 +83,7 @@ fn the_end_of_everything_is_in_order() {
     for by_signal in [false, true] {
         let home = home();
         home.ok(format!("start {}", shop(&home)));
-        home.wait_until("all told", || told(&home).len() == 4);
+        home.wait_until("all told", || home.lines("log").len() == 4);
         begins_anew(&home);
         if by_signal {
             let keeper = home.keeper_pid();
@@ -105,7 +101,7 @@ fn restoring_the_saved_list_is_in_order() {
     let home = home();
     home.ok(format!("start {}", shop(&home)));
     home.ok("save");
-    home.wait_until("all told", || told(&home).len() == 4);
+    home.wait_until("all told", || home.lines("log").len() == 4);
     home.ok("kill");
     begins_anew(&home);
     home.write("no-db", "");
@@ -130,7 +126,7 @@ fn a_dependency_that_is_never_ready() {
     let mut start_of_slow = aside(&home, &format!("start {path} --only slow"));
     home.wait_status("slow", "launching");
     home.run(format!("start {path} --only web")).code(1).says("it depends on slow, which is not ready, after 400 ms");
-    assert_eq!((home.app("web").status(), told(&home).len()), ("errored", 0));
+    assert_eq!((home.app("web").status(), home.lines("log").len()), ("errored", 0));
     home.run("why web").says("it was not started: it depends on slow, which is not ready, after 400 ms");
     home.ok("delete all");
     start_of_slow.wait().unwrap();
@@ -146,7 +142,7 @@ fn a_dependency_that_gave_up_ends_the_waiting_at_once() {
         app(&home, "db", r#", "max_restarts": 2"#),
     ];
     home.run(format!("start {}", file(&home, &apps))).code(1).says("db, which is errored").says("api, which is errored");
-    assert_eq!(told(&home), [""; 0]);
+    assert_eq!(home.lines("log"), [""; 0]);
     // The cause is gone: all of it comes up by the same command.
     std::fs::remove_file(home.work().join("no-db")).unwrap();
     home.ok("start apps.json");
@@ -232,7 +228,7 @@ fn a_restart_of_what_others_depend_on_leaves_them_alone() {
 fn a_reload_is_in_order_and_ends_with_the_first_bad_release() {
     let home = home();
     home.ok(format!("start {}", shop(&home)));
-    home.wait_until("all told", || told(&home).len() == 4);
+    home.wait_until("all told", || home.lines("log").len() == 4);
     begins_anew(&home);
     home.ok("reload all");
     let reloaded = chain(&home);
@@ -281,8 +277,8 @@ fn instances_of_one_wave_start_together() {
     ];
     let web = app(&home, "web", r#", "depends_on": ["one", "two"], "instances": 2"#);
     home.ok(format!("start {}", file(&home, &[web, both[0].clone(), both[1].clone()])));
-    home.wait_until("all told", || told(&home).len() == 4);
-    assert!(told(&home)[2..].iter().all(|line| line == "+web"), "{:?}", told(&home));
+    home.wait_until("all told", || home.lines("log").len() == 4);
+    assert!(home.lines("log")[2..].iter().all(|line| line == "+web"), "{:?}", home.lines("log"));
 }
 
 #[test]
@@ -332,12 +328,12 @@ fn compose_depends_on_natively() {
         })
         .collect();
     home.ok(format!("start {}", file(&home, &apps)));
-    let mut started = told(&home);
+    let mut started = home.lines("log");
     started[..2].sort();
     assert_eq!(started, ["+db", "+redis", "+app", "+app", "+app", "+nginx"]);
     begins_anew(&home);
     home.ok("stop all");
-    let mut stopped = told(&home);
+    let mut stopped = home.lines("log");
     stopped[4..].sort();
     assert_eq!(stopped, ["-nginx", "-app", "-app", "-app", "-db", "-redis"]);
 }

@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::Command;
 
-use ostler_testkit::{Home, cache_dir, fixture, fixture_path, free_port, needs_program, on_ci};
+use ostler_testkit::{Home, KilledOnDrop, cache_dir, fixture, fixture_path, free_port, needs_program, on_ci};
 use serde_json::json;
 
 use crate::setup::home;
@@ -14,7 +14,7 @@ use crate::web::Web;
 
 /// A collector, and what it says of what came.
 struct Collector {
-    child: Child,
+    _child: KilledOnDrop,
     http: u16,
     log: PathBuf,
 }
@@ -36,20 +36,13 @@ impl Collector {
         command.args(["--debug-log-verbosity", "detailed"]).args(words);
         let file = File::create(&log).unwrap();
         command.stdout(file.try_clone().unwrap()).stderr(file);
-        let collector = Self { child: command.spawn().unwrap(), http, log };
+        let collector = Self { _child: KilledOnDrop(command.spawn().unwrap()), http, log };
         home.wait_until("the collector listens", || TcpStream::connect(("127.0.0.1", http)).is_ok());
         Some(collector)
     }
 
     fn text(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
-    }
-}
-
-impl Drop for Collector {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

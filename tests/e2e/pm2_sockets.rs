@@ -544,9 +544,7 @@ fn a_subscriber_that_does_not_read_is_dropped_and_costs_little() {
          setInterval(() => {}, 1000);",
     );
     home.ok(format!("start {flood} --name flood"));
-    home.wait_until("it is dropped", || {
-        std::fs::read_to_string(home.dir().join("pm2.log")).unwrap().contains("does not read the events of pub.sock")
-    });
+    home.wait_until("it is dropped", || home.daemon_log().contains("does not read the events of pub.sock"));
     // What had been sent to it by then, and the end.
     while deaf.next().is_some() {}
     assert_eq!(home.app("flood").status(), "online");

@@ -19,8 +19,7 @@ fn profiles_of_each_kind() {
     let app = home.write("app.js", APP);
     home.ok(format!("start {app} --name api -i 2"));
     home.ok(format!("start {} --name other -- hold", fixture()));
-    let pids = || home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>();
-    let before = pids();
+    let before = home.pids();
     for (options, ending, key) in
         [("--for 300ms", "cpuprofile", "nodes"), ("--memory --for 300ms", "heapprofile", "head"), ("--heap", "heapsnapshot", "snapshot")]
     {
@@ -35,7 +34,7 @@ fn profiles_of_each_kind() {
     // Each has a file of its own.
     home.ok("profile 0 --for 1ms");
     assert!(home.work().join("api-0-1.cpuprofile").is_file());
-    assert_eq!(pids(), before);
+    assert_eq!(home.pids(), before);
     for (words, code, problem) in [
         ("profile other", 1, "is a Node app that runs with ostler's preload"),
         ("profile nobody", 4, "no app"),

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant, SystemTime};
 
-use ostler_testkit::{Home, Item, Load, alive, fixture, fixture_app, free_port, get, kill, needs_program};
+use ostler_testkit::{Home, Load, alive, fixture, fixture_app, free_port, get, kill, needs_program};
 use rustix::process::Signal;
 
 use crate::promise_1_daemon_killed::numbers_are_whole;
@@ -43,10 +43,6 @@ fn dice() -> Dice {
     let seed = seed.unwrap_or(u64::from(now.subsec_nanos())).max(1);
     eprintln!("OSTLER_KILL_SEED={seed}");
     Dice(seed)
-}
-
-fn pids(home: &Home) -> Vec<i32> {
-    home.jlist().iter().map(Item::pid).collect()
 }
 
 /// A clustered Node server that also speaks another protocol over upgraded connections: what it hears it says again.
@@ -143,7 +139,7 @@ fn cluster_workers_go_on_and_no_request_fails() {
     let load = Load::mixed(port, 4);
     home.ok("reload c");
     load.stop().assert_whole();
-    let reloaded = pids(&home);
+    let reloaded = home.pids();
     assert!(before.iter().all(|item| !reloaded.contains(&item.pid())), "reloaded");
     kill(reloaded[0], Signal::KILL);
     home.wait_until("a killed worker comes back", || {
@@ -172,11 +168,11 @@ fn apps_with_pipes_go_on_and_no_line_is_lost() {
         ),
     );
     home.ok(format!("start {file}"));
-    let before = pids(&home);
+    let before = home.pids();
     let mut dice = dice();
     for _ in 0..10 {
         kill_both_at_random(&home, &mut dice);
-        assert_eq!(pids(&home), before);
+        assert_eq!(home.pids(), before);
     }
     for name in ["direct", "dated", "json", "combined"] {
         home.wait_log(&format!("{name}-out.log"), "end");
@@ -223,16 +219,16 @@ fn an_anchor_that_is_killed_first_has_a_successor() {
     let port = free_port();
     home.cmd(format!("start {} --name c -i 2", fixture_app("cluster.js"))).env("PORT", port.to_string()).run().ok();
     home.wait_until("the server answers", || get(port, "/").is_ok());
-    let before = pids(&home);
+    let before = home.pids();
     for _ in 0..3 {
         let anchor = home.anchor_pid();
         kill(anchor, Signal::KILL);
         home.wait_until("another anchor", || home.anchor_pid() != anchor);
-        assert_eq!(pids(&home), before);
+        assert_eq!(home.pids(), before);
         let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
         home.kill_both();
         both_are_back(&home, keeper, daemon);
-        assert_eq!(pids(&home), before);
+        assert_eq!(home.pids(), before);
         assert!(get(port, "/").is_ok());
     }
     // One at a time: whoever is killed comes back with all that it held.
@@ -242,7 +238,7 @@ fn an_anchor_that_is_killed_first_has_a_successor() {
             home.wait_until("all three are there", || home.anchor_pid() != pid && home.keeper_pid() != pid && home.daemon_pid() != pid);
         }
     }
-    assert_eq!(pids(&home), before);
+    assert_eq!(home.pids(), before);
     home.ok("kill");
     assert_eq!(home.processes(), []);
 }
@@ -255,7 +251,7 @@ fn again_before_anything_has_settled() {
     let port = free_port();
     home.cmd(format!("start {} --name c -i 2", fixture_app("cluster.js"))).env("PORT", port.to_string()).run().ok();
     home.wait_until("the server answers", || get(port, "/").is_ok());
-    let before = pids(&home);
+    let before = home.pids();
     let mut last = 0;
     for _ in 0..30 {
         let mut found = None;
@@ -268,7 +264,7 @@ fn again_before_anything_has_settled() {
         [keeper, daemon].iter().for_each(|pid| kill(*pid, Signal::KILL));
         last = daemon;
     }
-    assert_eq!(pids(&home), before, "{}", home.report());
+    assert_eq!(home.pids(), before, "{}", home.report());
     assert!(home.jlist().iter().all(|item| item.restarts() == 0 && item.status() == "online"));
     assert!(get(port, "/").is_ok());
     home.ok("kill");

@@ -71,7 +71,7 @@ fn both_killed_and_the_next_start_adopts_what_runs() {
     let item = home.wait_status("gone", "online");
     assert!(item.pid() != gone);
     assert_eq!(get(port, "/").unwrap(), web.to_string());
-    let log = std::fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+    let log = home.daemon_log();
     assert!(log.contains("adopt"), "the log does not tell what was found\n{log}");
     home.ok("stop web");
     assert!(!alive(web));

@@ -6,15 +6,10 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use ostler_testkit::{Home, alive, fixture, kill};
+use ostler_testkit::{Home, alive, fixture, kill, setting};
 use rustix::process::Signal;
 
 use crate::setup::{Dice, home};
-
-/// A number from the environment.
-fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
 
 /// Tells how far it is, and how to do it again when it fails.
 struct Log {

@@ -25,7 +25,7 @@ fn the_next_daemon_goes_on_with_the_reload() {
     home.wait_until("all serve", || (0..2).all(|id| home.log(&format!("app-out-{id}.log")).contains("listening")));
     let load = Load::start_all([LoadSpec::to(port), LoadSpec { keep_alive: true, ..LoadSpec::to(port) }]);
     for round in 0..ROUNDS {
-        let before = pids(&home);
+        let before = home.pids();
         let mut reload = home.cmd("reload app").command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         for _ in 0..=dice.below(2) {
             // A random instant of the reload: nothing announces it.
@@ -34,25 +34,21 @@ fn the_next_daemon_goes_on_with_the_reload() {
         }
         drop(reload.wait());
         // It may have been killed before it heard of the reload.
-        if newest(&home)["state"] != "done" || pids(&home) == before {
+        if newest(&home)["state"] != "done" || home.pids() == before {
             home.wait_until(&format!("round {round} of seed {seed} is over"), || {
                 newest(&home)["ended_ms"].is_u64() || newest(&home).is_null()
             });
         }
-        if pids(&home) == before {
+        if home.pids() == before {
             home.ok("reload app");
         }
         home.wait_until("nothing else is left", || home.app_processes().len() == 2);
-        assert!(pids(&home).iter().all(|pid| !before.contains(pid)), "round {round} of seed {seed}: {}", home.report());
+        assert!(home.pids().iter().all(|pid| !before.contains(pid)), "round {round} of seed {seed}: {}", home.report());
     }
     let report = load.stop();
     // A daemon that dies takes along at most the one connection that it was handing over.
     assert!(report.failed <= ROUNDS * 2, "seed {seed}: {report:#?}");
     assert!(report.good() > 100, "{report:#?}");
-}
-
-fn pids(home: &Home) -> Vec<i32> {
-    home.jlist().iter().map(ostler_testkit::Item::pid).collect()
 }
 
 /// The newest reload of the app, null when there was none.

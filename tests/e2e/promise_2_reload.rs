@@ -26,7 +26,7 @@ impl Series<'_> {
             .ok();
         home.wait_until("all serve", || all_serve(&home, workers));
         for keep_alive in [false, true] {
-            let before = pids(&home);
+            let before = home.pids();
             let load = Load::start(LoadSpec { keep_alive, connections: 16, ..LoadSpec::to(port) });
             for _ in 0..reloads {
                 home.ok("reload app");
@@ -34,7 +34,7 @@ impl Series<'_> {
             let report = load.stop();
             assert!(report.failed == 0, "{app} on {node}, {workers} workers, keep-alive {keep_alive}: {report:#?}");
             report.assert_whole();
-            assert!(pids(&home).iter().all(|pid| !before.contains(pid)));
+            assert!(home.pids().iter().all(|pid| !before.contains(pid)));
             assert!(report.by_body.len() >= workers * (reloads + 1) / 2, "the load met too few processes: {:?}", report.by_body);
         }
         assert_eq!(home.app_processes().len(), workers, "{}", home.report());
@@ -43,10 +43,6 @@ impl Series<'_> {
 
 fn all_serve(home: &Home, workers: usize) -> bool {
     (0..workers).all(|id| home.log(&format!("app-out-{id}.log")).contains("listening"))
-}
-
-fn pids(home: &Home) -> Vec<i32> {
-    home.jlist().iter().map(ostler_testkit::Item::pid).collect()
 }
 
 const NAIVE: Series<'_> =

@@ -85,5 +85,5 @@ fn process_1_that_is_stopped_from_outside_is_continued() {
     kill(app, Signal::KILL);
     let restarted = home.wait_app("app", "restarted", |item| item.pid() != inside && item.status() == "online");
     assert_eq!(restarted.restarts(), restarts + 1, "{}", home.report());
-    assert!(std::fs::read_to_string(home.dir().join("pm2.log")).unwrap().contains("SIGCONT"), "{}", home.report());
+    assert!(home.daemon_log().contains("SIGCONT"), "{}", home.report());
 }

@@ -57,7 +57,7 @@ fn everything_works(errno: &str) {
     let home = home();
     let said = first(&home, errno, ALL, &format!("start {} --name app --time", with_orphan(&home)));
     assert!(said.contains("pidfd_open is refused") && said.contains("clone3 is refused"), "{said}");
-    let log = std::fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+    let log = home.daemon_log();
     assert!(log.contains("pidfd_open is refused"), "{log}");
     // The date in front of each line is a thread's work.
     home.wait_log("app-out.log", ": alive");

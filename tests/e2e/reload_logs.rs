@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::SystemTime;
 
@@ -12,12 +11,8 @@ use serde_json::Value;
 
 use crate::setup::{Dice, ecosystem, home, start_fixture};
 
-fn log(home: &Home, name: &str) -> PathBuf {
-    home.dir().join("logs").join(name)
-}
-
 fn rename(home: &Home, from: &str, to: &str) {
-    fs::rename(log(home, from), log(home, to)).unwrap();
+    fs::rename(home.log_path(from), home.log_path(to)).unwrap();
 }
 
 /// What `reloadLogs --json` says, one entry per log with news.
@@ -70,20 +65,20 @@ fn a_renamed_file_goes_back_to_its_path() {
     let home = home();
     start_fixture(&home, "app", "", "count 100000 1");
     home.wait_log("app-out.log", "00000100");
-    let before = fs::metadata(log(&home, "app-out.log")).unwrap();
+    let before = fs::metadata(home.log_path("app-out.log")).unwrap();
     let pid = home.app("app").pid();
     rename(&home, "app-out.log", "app-out.log.1");
     let told = reload(&home);
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!((&told[0]["outcome"], &told[0]["ids"]), (&"handed_back".into(), &serde_json::json!([0])));
-    assert_eq!(told[0]["rotated"], log(&home, "app-out.log.1").to_str().unwrap());
+    assert_eq!(told[0]["rotated"], home.log_path("app-out.log.1").to_str().unwrap());
     let old = home.log("app-out.log.1");
     home.wait_until("new lines arrive", || home.log("app-out.log").lines().count() > 100);
     assert_eq!(home.log("app-out.log.1"), old, "the old file still grows");
     let both: Vec<u32> = (old.clone() + &home.log("app-out.log")).lines().map(|line| line.parse().unwrap()).collect();
     assert!(both.iter().zip(1..).all(|(seen, wanted)| *seen == wanted));
     for name in ["app-out.log", "app-out.log.1"] {
-        let now = fs::metadata(log(&home, name)).unwrap();
+        let now = fs::metadata(home.log_path(name)).unwrap();
         assert_eq!((now.mode(), now.uid(), now.gid()), (before.mode(), before.uid(), before.gid()), "{name}");
     }
     assert_eq!(home.app("app").pid(), pid);
@@ -98,11 +93,11 @@ fn a_file_made_by_logrotate_gives_its_mode() {
     start_fixture(&home, "app", "", "count 100000 1");
     home.wait_log("app-out.log", "00000100");
     rename(&home, "app-out.log", "app-out.log.1");
-    fs::write(log(&home, "app-out.log"), "").unwrap();
-    fs::set_permissions(log(&home, "app-out.log"), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(home.log_path("app-out.log"), "").unwrap();
+    fs::set_permissions(home.log_path("app-out.log"), fs::Permissions::from_mode(0o644)).unwrap();
     home.ok("reloadLogs").says("app-out.log.1");
     home.wait_until("new lines arrive", || !home.log("app-out.log").is_empty());
-    let mode = |name: &str| fs::metadata(log(&home, name)).unwrap().mode() & 0o777;
+    let mode = |name: &str| fs::metadata(home.log_path(name)).unwrap().mode() & 0o777;
     assert_eq!((mode("app-out.log"), mode("app-out.log.1")), (0o644, 0o600));
 }
 
@@ -111,7 +106,7 @@ fn several_writers_at_full_speed() {
     let home = home();
     flood(&home, 400_000, 3, "");
     for round in 1..=3 {
-        home.wait_until("the file has grown", || fs::metadata(log(&home, "f-out.log")).is_ok_and(|meta| meta.len() > 1 << 20));
+        home.wait_until("the file has grown", || fs::metadata(home.log_path("f-out.log")).is_ok_and(|meta| meta.len() > 1 << 20));
         // The highest number is the newest file.
         rename(&home, "f-out.log", &format!("f-out.log.{round}"));
         let told = reload(&home);
@@ -163,7 +158,7 @@ fn the_daemon_is_killed_at_any_instant() {
     let mut last = 0;
     for round in 0..rounds {
         home.wait_until("the file has grown", || {
-            home.log("f-error.log").contains("end") || fs::metadata(log(&home, "f-out.log")).is_ok_and(|meta| meta.len() > 100_000)
+            home.log("f-error.log").contains("end") || fs::metadata(home.log_path("f-out.log")).is_ok_and(|meta| meta.len() > 100_000)
         });
         last += 1;
         rename(&home, "f-out.log", &format!("f-out.log.{last}"));
@@ -180,7 +175,7 @@ fn the_daemon_is_killed_at_any_instant() {
         // The next daemon finishes it, unless the request never arrived: then it is made again.
         home.wait_until("the logs are reloaded", || home.run("reloadLogs").code == 0);
         home.wait_until("nobody stands still", || home.app_processes().iter().all(|p| state(p.pid) != Some('T')));
-        assert!(log(&home, "f-out.log").exists(), "round {round}: no new file\n{}", home.report());
+        assert!(home.log_path("f-out.log").exists(), "round {round}: no new file\n{}", home.report());
     }
     wait_for_ends(&home, 1);
     all_there(&texts(&home, last), 1, n);
@@ -212,7 +207,7 @@ fn what_cannot_be_done_is_said() {
             "content",
             |home| {
                 rename(home, "content-out.log", "x.1");
-                fs::write(log(home, "content-out.log"), "mine\n").unwrap();
+                fs::write(home.log_path("content-out.log"), "mine\n").unwrap();
             },
             "other content",
         ),
@@ -220,7 +215,7 @@ fn what_cannot_be_done_is_said() {
             "folder",
             |home| {
                 rename(home, "folder-out.log", "x.2");
-                fs::create_dir(log(home, "folder-out.log")).unwrap();
+                fs::create_dir(home.log_path("folder-out.log")).unwrap();
             },
             "is no file",
         ),
@@ -228,7 +223,7 @@ fn what_cannot_be_done_is_said() {
             "fifo",
             |home| {
                 rename(home, "fifo-out.log", "x.3");
-                let path = log(home, "fifo-out.log");
+                let path = home.log_path("fifo-out.log");
                 rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
             },
             "is no file",
@@ -298,9 +293,9 @@ fn a_hard_link_made_instead_of_a_rename() {
     let home = home();
     parrot(&home, "p", "");
     home.wait_log("p-out.log", "listening");
-    fs::hard_link(log(&home, "p-out.log"), log(&home, "p-out.log.1")).unwrap();
+    fs::hard_link(home.log_path("p-out.log"), home.log_path("p-out.log.1")).unwrap();
     assert!(reload(&home).is_empty(), "the file is where it should be");
-    fs::remove_file(log(&home, "p-out.log")).unwrap();
+    fs::remove_file(home.log_path("p-out.log")).unwrap();
     home.ok("reloadLogs");
     tell(&home, "p", "second");
     home.wait_log("p-out.log", "second");
@@ -352,11 +347,11 @@ fn files_of_an_app_of_another_user_stay_its_own() {
     let script = home.write("app.sh", "#!/bin/sh\necho listening\nexec sleep 1000\n");
     home.ok(format!("start {script} --name p --uid 65534"));
     home.wait_log("p-out.log", "listening");
-    std::os::unix::fs::chown(log(&home, "p-out.log"), Some(65534), Some(65534)).unwrap();
+    std::os::unix::fs::chown(home.log_path("p-out.log"), Some(65534), Some(65534)).unwrap();
     rename(&home, "p-out.log", "p-out.log.1");
     home.ok("reloadLogs");
     for name in ["p-out.log", "p-out.log.1"] {
-        let meta = fs::metadata(log(&home, name)).unwrap();
+        let meta = fs::metadata(home.log_path(name)).unwrap();
         assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o777), (65534, 65534, 0o600), "{name}");
     }
 }
@@ -367,7 +362,7 @@ fn an_app_that_is_deleted_meanwhile() {
     let mut dice = dice();
     for round in 0..10 {
         flood(&home, 3_000_000, 2, "");
-        home.wait_until("the file has grown", || fs::metadata(log(&home, "f-out.log")).is_ok_and(|meta| meta.len() > 100_000));
+        home.wait_until("the file has grown", || fs::metadata(home.log_path("f-out.log")).is_ok_and(|meta| meta.len() > 100_000));
         rename(&home, "f-out.log", &format!("f-out.log.{round}"));
         let mut caller = home.cmd("reloadLogs").command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         // Not a wait for anything: the random instant itself.
@@ -395,7 +390,7 @@ fn a_follower_sees_each_line_once() {
     // Who comes later does not see what was rotated before.
     home.wait_file("seen", "\n0 1 ");
     for round in 1..=5 {
-        home.wait_until("the file has grown", || fs::metadata(log(&home, "f-out.log")).is_ok_and(|meta| meta.len() > 500_000));
+        home.wait_until("the file has grown", || fs::metadata(home.log_path("f-out.log")).is_ok_and(|meta| meta.len() > 500_000));
         rename(&home, "f-out.log", &format!("f-out.log.{round}"));
         assert_eq!(reload(&home)[0]["outcome"], "handed_back");
     }

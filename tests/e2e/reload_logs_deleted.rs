@@ -9,10 +9,6 @@ use ostler_testkit::{Home, Item, fixture};
 use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{ecosystem, home, start_fixture};
 
-fn log(home: &Home, name: &str) -> PathBuf {
-    home.dir().join("logs").join(name)
-}
-
 /// The numbers in a log of the fixture's `count`: one after the other, however long it goes on.
 #[track_caller]
 fn numbers(text: &str) -> Vec<u32> {
@@ -49,15 +45,15 @@ fn the_files_come_back_with_what_is_written() {
     }
     let told = home.ok("reloadLogs");
     assert!(told.stdout.contains("All logs reloaded"), "{told}");
-    assert!(log(&home, "a-out.log").exists() && log(&home, "a-error.log").exists());
+    assert!(home.log_path("a-out.log").exists() && home.log_path("a-error.log").exists());
     wait_for_lines(&home, "a-out.log", 1000);
     // Again, and once more: nothing is there twice.
     home.ok("reloadLogs");
     wait_for_lines(&home, "a-out.log", 1000);
     assert_eq!((home.app("a").pid(), home.app("a").restarts()), (pid, 0));
     // The new one may be rotated by others, too.
-    let old = log(&home, "a-out.log.1");
-    fs::rename(log(&home, "a-out.log"), &old).unwrap();
+    let old = home.log_path("a-out.log.1");
+    fs::rename(home.log_path("a-out.log"), &old).unwrap();
     home.ok("reloadLogs");
     wait_for_lines(&home, "a-out.log", 100);
     numbers(&format!("{}{}", fs::read_to_string(&old).unwrap(), home.log("a-out.log")));
@@ -65,7 +61,7 @@ fn the_files_come_back_with_what_is_written() {
     home.wait_until("little of the deleted file is on the disk", || output_of(pid).1 < 256 << 10);
     home.ok("restart a");
     let pid = home.app("a").pid();
-    home.wait_until("it writes to the file at its path", || output_of(pid).0 == log(&home, "a-out.log"));
+    home.wait_until("it writes to the file at its path", || output_of(pid).0 == home.log_path("a-out.log"));
     let nobody_holds = |pid: i32| {
         let links = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
         links.into_iter().all(|link| !link.to_string_lossy().contains("-out.log (deleted)"))
@@ -81,7 +77,7 @@ fn lines_before_the_end_of_the_app_are_there() {
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     home.ok(format!("start {script} --name a --no-autorestart -- {}", fifo.display()));
     home.wait_log("a-out.log", "first");
-    fs::remove_file(log(&home, "a-out.log")).unwrap();
+    fs::remove_file(home.log_path("a-out.log")).unwrap();
     home.ok("reloadLogs");
     fs::write(&fifo, "go\n").unwrap();
     home.wait_status("a", "stopped");
@@ -96,7 +92,7 @@ fn killed_in_the_midst_of_it() {
     start_fixture(&home, "a", "", "count 100000000 20");
     home.wait_log("a-out.log", "00000100");
     let pid = home.app("a").pid();
-    fs::remove_file(log(&home, "a-out.log")).unwrap();
+    fs::remove_file(home.log_path("a-out.log")).unwrap();
     home.ok("reloadLogs");
     for _ in 0..4 {
         wait_for_lines_at_least_once(&home, 500);
@@ -136,7 +132,7 @@ fn several_writers_of_one_file_and_rotation() {
     home.ok(format!("start {}", ecosystem(&home, &format!(r#""script": "{}", {members}, {rotate}"#, fixture()))));
     home.wait_log("c-out.log", "00000100");
     let pids: Vec<i32> = home.jlist().iter().map(Item::pid).collect();
-    fs::remove_file(log(&home, "c-out.log")).unwrap();
+    fs::remove_file(home.log_path("c-out.log")).unwrap();
     home.ok("reloadLogs");
     let before = crate::rotation::rotated(&home, "c-out").len();
     home.wait_until("the new file is rotated, again and again", || crate::rotation::rotated(&home, "c-out").len() > before + 2);

@@ -177,7 +177,7 @@ fn kill_one_or_both(home: &Home, both: bool) {
     if both {
         home.kill_all_three();
         let said = home.run("resurrect");
-        assert!(!home.daemons().is_empty(), "{said:?} {}", pm2_log(home));
+        assert!(!home.daemons().is_empty(), "{said:?} {}", home.daemon_log());
     } else {
         kill_daemon(home);
     }
@@ -247,7 +247,7 @@ fn old_files_are_compressed_and_go_in_the_end() {
     let home = home();
     home.ok("set log_rotate:check_interval 1");
     count(&home, 900_000, r#"{"max_size": "100K", "retain": 2, "compress": true}"#, "");
-    home.wait_until("more than that was rotated", || pm2_log(&home).matches("has been deleted").count() >= 2);
+    home.wait_until("more than that was rotated", || home.daemon_log().matches("has been deleted").count() >= 2);
     ended(&home);
     home.wait_until("two are left, and compressed", || {
         let names = rotated(&home, "c-out");
@@ -270,7 +270,7 @@ fn all_logs_of_an_app_together_have_a_bound() {
     home.ok("set log_rotate:check_interval 1");
     count(&home, 700_000, r#"{"max_size": "300K", "retain": "all", "total_size": "1M"}"#, "");
     // With it may go the file that has the last line, where all of that was more at once.
-    home.wait_until("the oldest are gone", || pm2_log(&home).contains("has been deleted"));
+    home.wait_until("the oldest are gone", || home.daemon_log().contains("has been deleted"));
     home.ok("stop c");
     let size = |name: &String| fs::metadata(home.dir().join("logs").join(name)).map_or(0, |meta| meta.len());
     home.wait_until("the rest is within the bound", || rotated(&home, "c-out").iter().map(size).sum::<u64>() <= 1 << 20);
@@ -363,18 +363,24 @@ fn who_follows_sees_every_line_once() {
 
 #[test]
 fn who_follows_slowly_sees_every_line_once() {
-    for (compress, more) in [(false, ""), (false, r#", "time": true"#), (true, ""), (true, r#", "time": true"#)] {
+    let follow = |compress: bool, more: &str| {
         let home = home();
         home.ok("set log_rotate:check_interval 1");
         let rotate = format!(r#"{{"max_size": "100K", "retain": "all", "compress": {compress}}}"#);
-        count_at(&home, (400_000, 100), &rotate, &format!(r#", "autostart": false{more}"#));
-        sees_every_line_once(&home, 400_000, |watcher| {
+        count_at(&home, (160_000, 40), &rotate, &format!(r#", "autostart": false{more}"#));
+        sees_every_line_once(&home, 160_000, |watcher| {
             kill(watcher, Signal::STOP);
             home.wait_until("it was rotated some times", || rotated(&home, "c-out").len() > 2);
             ended(&home);
             kill(watcher, Signal::CONT);
         });
-    }
+    };
+    // Together: each counts for some seconds, so that its log is rotated several times.
+    std::thread::scope(|scope| {
+        for (compress, more) in [(false, ""), (false, r#", "time": true"#), (true, ""), (true, r#", "time": true"#)] {
+            scope.spawn(move || follow(compress, more));
+        }
+    });
 }
 
 /// Starts the app, and does this to whoever follows it when it has shown something; it shows all of so many numbers.
@@ -412,7 +418,7 @@ fn a_full_disk_costs_old_logs_and_nothing_else() {
     let log = disk.path().join("c.log");
     let rotate = r#"{"max_size": "1M", "retain": "all"}"#;
     count(&home, 1_200_000, rotate, &format!(r#", "out_file": "{}", "merge_logs": true"#, log.display()));
-    home.wait_until("old logs go", || pm2_log(&home).contains("rotated logs go") && pm2_log(&home).contains("has been deleted"));
+    home.wait_until("old logs go", || home.daemon_log().contains("rotated logs go") && home.daemon_log().contains("has been deleted"));
     home.wait_until("it has said everything", || {
         // For a moment it has the name of the rotated one.
         fs::read_to_string(&log).unwrap_or_default().ends_with("end\n") || {
@@ -452,12 +458,12 @@ fn without_room_for_a_copy_everything_stays_as_it_is() {
         r#"{"max_size": "2500K", "retain": "all"}"#,
         &format!(r#", "out_file": "{}", "merge_logs": true"#, log.display()),
     );
-    home.wait_until("it is told", || pm2_log(&home).contains("c.log\" cannot be rotated"));
+    home.wait_until("it is told", || home.daemon_log().contains("c.log\" cannot be rotated"));
     home.wait_until("it has said everything", || fs::read_to_string(&log).unwrap().ends_with("end\n"));
     let numbers: Vec<u32> = fs::read_to_string(&log).unwrap().lines().filter_map(|line| line.parse().ok()).collect();
     assert!(numbers.iter().zip(1..).all(|(seen, wanted)| *seen == wanted) && numbers.len() == 300_000);
     assert_eq!(fs::read_dir(disk.path()).unwrap().count(), 1, "nothing is left over");
-    assert_eq!(pm2_log(&home).matches("cannot be rotated").count(), 1, "it is told once");
+    assert_eq!(home.daemon_log().matches("cannot be rotated").count(), 1, "it is told once");
 }
 
 #[test]
@@ -469,7 +475,7 @@ fn a_log_folder_that_is_removed_is_made_again() {
     home.wait_log("dated-out.log", "00000100");
     fs::remove_dir_all(home.dir().join("logs")).unwrap();
     home.wait_log("dated-out.log", ": 0");
-    let said = || pm2_log(&home);
+    let said = || home.daemon_log();
     home.wait_until("it is told", || {
         said().contains("was removed, and is there again; direct:0 write to their removed files until their restart")
     });
@@ -496,7 +502,7 @@ fn what_is_no_file_of_the_app_is_left_alone() {
     home.ok(format!("start {file}"));
     start_fixture(&home, "other", "", "count 3000 1");
     home.wait_until("others are rotated", || rotated(&home, "other-out").len() >= 2);
-    assert!(!pm2_log(&home).contains("cannot be rotated") && !pm2_log(&home).contains("fifo"), "{}", pm2_log(&home));
+    assert!(!home.daemon_log().contains("cannot be rotated") && !home.daemon_log().contains("fifo"), "{}", home.daemon_log());
     assert!(std::os::unix::fs::FileTypeExt::is_char_device(&fs::symlink_metadata("/dev/null").unwrap().file_type()));
 }
 
@@ -513,7 +519,7 @@ fn a_link_of_another_user_is_not_followed() {
     std::os::unix::fs::lchown(&log, Some(12_345), Some(12_345)).unwrap();
     std::os::unix::fs::chown(&folder, Some(12_345), Some(12_345)).unwrap();
     count(&home, 100, r#"{"max_size": "10K"}"#, &format!(r#", "out_file": "{}", "merge_logs": true"#, log.display()));
-    home.wait_until("it is told", || pm2_log(&home).contains("its path is a link of another user"));
+    home.wait_until("it is told", || home.daemon_log().contains("its path is a link of another user"));
     assert!(fs::read_to_string(&victim).unwrap().starts_with("precious"));
 }
 
@@ -527,10 +533,6 @@ fn the_daemons_own_log_too() {
     for round in 0..60 {
         start_fixture(&home, &format!("a{round}"), "--no-autorestart", "exit 0");
     }
-    home.wait_until("it was rotated, and one is kept", || own() == 1 && pm2_log(&home).contains("has been deleted"));
+    home.wait_until("it was rotated, and one is kept", || own() == 1 && home.daemon_log().contains("has been deleted"));
     assert!(fs::metadata(home.dir().join("pm2.log")).unwrap().len() < 8 << 10);
-}
-
-fn pm2_log(home: &Home) -> String {
-    fs::read_to_string(home.dir().join("pm2.log")).unwrap_or_default()
 }

@@ -498,7 +498,7 @@ fn a_hook_that_may_fail_is_no_excuse_for_a_secret() {
     };
     home.ok(format!("start {}", app("cat kept")));
     has_its_token(&home);
-    let told = fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+    let told = home.daemon_log();
     assert!(told.contains("pre_start exited with code 7"), "{told}");
     home.ok("delete api");
     home.run(format!("start {}", app("exit 5"))).code(1).says("secret TOKEN: its command exited with code 5");

@@ -115,7 +115,7 @@ impl Place {
 
     /// What the app was given.
     #[track_caller]
-    fn told(&self) -> Value {
+    fn app_report(&self) -> Value {
         let file = self.home.root().join("told.json");
         self.home.wait_until("the app has written what it was given", || file.exists());
         serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
@@ -246,7 +246,7 @@ const STARTS: &[Case] = &[
     ("pm2 start app.js -i 4 --name myApp", |place, line| drop(place.starts(line, "myApp cluster_mode 4"))),
     ("pm2 start app.js --name \"app1\" -- arg1=value1 arg2=value2", |place, line| {
         place.starts(line, "app1 fork_mode 1");
-        assert_eq!(place.told()["args"], json!(["arg1=value1", "arg2=value2"]));
+        assert_eq!(place.app_report()["args"], json!(["arg1=value1", "arg2=value2"]));
     }),
     ("pm2 start app.js -i 4", |place, line| drop(place.starts(line, "app cluster_mode 4"))),
     ("pm2 start app.js --max-memory-restart 1G", |place, line| {
@@ -254,15 +254,15 @@ const STARTS: &[Case] = &[
     }),
     ("NODE_ENV=development pm2 start app.js", |place, line| {
         place.starts(line, "app fork_mode 1");
-        assert_eq!(place.told()["env"]["NODE_ENV"], "development");
+        assert_eq!(place.app_report()["env"]["NODE_ENV"], "development");
     }),
     ("NODE_ENV=production pm2 start app.js", |place, line| {
         place.starts(line, "app fork_mode 1");
-        assert_eq!(place.told()["env"]["NODE_ENV"], "production");
+        assert_eq!(place.app_report()["env"]["NODE_ENV"], "production");
     }),
     ("pm2 start app.js --env NODE_ENV=development,env1=13,env2=32", |place, line| {
         place.starts(line, "app fork_mode 1");
-        let env = &place.told()["env"];
+        let env = &place.app_report()["env"];
         assert_eq!([&env["NODE_ENV"], &env["env1"], &env["env2"]], ["development", "13", "32"]);
     }),
     ("pm2 start app.js --kill-timeout 3000", |place, line| {

@@ -88,7 +88,7 @@ fn t2_t3_t4_t13_the_limits() {
     home.ok(format!("start {file}"));
     // `autokill`: as a crash, so its `restart_delay` counts.
     home.wait_app("api-gateway", "restarted", |app| app.env("restart_time").as_u64() >= Some(1));
-    let log = home.read("../home/pm2.log");
+    let log = home.daemon_log();
     assert!(log.contains("exceeds --max-memory-restart value"), "{log}");
     // What is left of it: the end may have been seen a moment after it was.
     let delay_ms = log.split_once("will restart in ").and_then(|(_, rest)| rest.split_once("ms")?.0.parse::<u64>().ok());

@@ -8,13 +8,9 @@ use crate::setup::home_as_pm2;
 
 const APP: &str = "console.log('runs'); setInterval(() => {}, 1000);\n";
 
-fn daemon_log(home: &Home) -> String {
-    fs::read_to_string(home.dir().join("pm2.log")).unwrap_or_default()
-}
-
 #[track_caller]
 fn armed(home: &Home, name: &str) {
-    home.wait_until("it is watched", || daemon_log(home).contains(&format!("for app {name}")));
+    home.wait_until("it is watched", || home.daemon_log().contains(&format!("for app {name}")));
 }
 
 /// Documents 000, 001 and 004.
@@ -31,8 +27,8 @@ fn start_app_js_with_watch() {
     home.write("app.log", "a log");
     home.write("app.js", format!("{APP}// changed\n"));
     home.wait_app("app", "restarted", |item| item.restarts() == 1 && item.status() == "online");
-    assert_eq!(daemon_log(&home).matches("Change detected on path app.js for app app - restarting").count(), 1);
-    assert_eq!(daemon_log(&home).matches("Change detected").count(), 1);
+    assert_eq!(home.daemon_log().matches("Change detected on path app.js for app app - restarting").count(), 1);
+    assert_eq!(home.daemon_log().matches("Change detected").count(), 1);
 }
 
 /// Document 003, in a project of Nest: what runs is what git ignores.
@@ -48,8 +44,8 @@ fn start_xxx_with_watch_where_the_build_is_ignored() {
     home.write("coverage/index.html", "");
     home.write("dist/main.js", format!("{APP}// built anew\n"));
     home.wait_app("main", "restarted", |item| item.restarts() == 1 && item.status() == "online");
-    assert_eq!(daemon_log(&home).matches("Change detected on path dist/main.js").count(), 1);
-    assert_eq!(daemon_log(&home).matches("Change detected").count(), 1);
+    assert_eq!(home.daemon_log().matches("Change detected on path dist/main.js").count(), 1);
+    assert_eq!(home.daemon_log().matches("Change detected").count(), 1);
 }
 
 /// Documents 001 and 004: `watch: false`, `ignore_watch: ['node_modules', 'logs']`.
@@ -67,7 +63,7 @@ fn watch_false_and_ignore_watch_of_the_full_block() {
     let output = home.ok(format!("start {file}"));
     assert!(!output.all().contains("ignore_watch"), "{output}");
     let name = home.jlist()[0].name().to_owned();
-    assert!(!daemon_log(&home).contains("Watching"), "{}", daemon_log(&home));
+    assert!(!home.daemon_log().contains("Watching"), "{}", home.daemon_log());
     // Switched on, the list says what does not count; its own logs are among it.
     home.write("ecosystem.config.js", block.replace("watch: false", "watch: true"));
     home.ok(format!("restart {file}"));
@@ -75,9 +71,9 @@ fn watch_false_and_ignore_watch_of_the_full_block() {
     home.write("logs/other.txt", "x");
     home.write("node_modules/x.js", "x");
     home.write("src.js", "x");
-    home.wait_until("it is restarted", || daemon_log(&home).contains("Change detected"));
-    assert_eq!(daemon_log(&home).matches("Change detected on path src.js").count(), 1);
-    assert_eq!(daemon_log(&home).matches("Change detected").count(), 1);
+    home.wait_until("it is restarted", || home.daemon_log().contains("Change detected"));
+    assert_eq!(home.daemon_log().matches("Change detected on path src.js").count(), 1);
+    assert_eq!(home.daemon_log().matches("Change detected").count(), 1);
 }
 
 /// Document 001: two apps, `watch: false`.
@@ -96,5 +92,5 @@ fn watch_false_of_the_two_apps() {
         let expected = if item.name() == "app1" { serde_json::json!(false) } else { serde_json::Value::Null };
         assert_eq!(item.env("watch"), &expected, "{}", item.name());
     }
-    assert!(!daemon_log(&home).contains("Watching"));
+    assert!(!home.daemon_log().contains("Watching"));
 }

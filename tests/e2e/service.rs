@@ -2,16 +2,16 @@
 //! (With a real systemd: tests/systemd.)
 
 use std::os::unix::net::UnixDatagram;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::Duration;
 
-use ostler_testkit::{Home, alive, kill};
+use ostler_testkit::{Home, KilledOnDrop, alive, kill};
 use rustix::process::Signal;
 
 use crate::setup::{home, start_fixture};
 
 struct Service {
-    child: Child,
+    child: KilledOnDrop,
     socket: UnixDatagram,
 }
 
@@ -25,11 +25,11 @@ impl Service {
         if let Some(period) = watchdog {
             command.env("WATCHDOG_USEC", period.as_micros().to_string());
         }
-        Self { child: command.spawn().unwrap(), socket }
+        Self { child: KilledOnDrop(command.spawn().unwrap()), socket }
     }
 
     fn pid(&self) -> i32 {
-        i32::try_from(self.child.id()).unwrap()
+        self.child.pid()
     }
 
     /// The next message that has this in it.
@@ -53,13 +53,6 @@ impl Service {
             status.is_some()
         });
         status.unwrap().code().unwrap_or(-1)
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }
 
@@ -151,7 +144,7 @@ fn the_watchdog_hears_of_daemon_and_keeper() {
         assert_eq!(pids(), before);
     }
     // Each was replaced once, not again and again.
-    assert_eq!(std::fs::read_to_string(home.dir().join("pm2.log")).unwrap().matches("starting another one").count(), 1);
+    assert_eq!(home.daemon_log().matches("starting another one").count(), 1);
 }
 
 #[test]

@@ -40,10 +40,6 @@ fn served(home: &Home, load: &Load) {
     home.wait_until("requests are answered", || load.good() > good + 100);
 }
 
-fn pids(home: &Home) -> BTreeSet<i32> {
-    home.jlist().iter().map(ostler_testkit::Item::pid).collect()
-}
-
 fn who(port: u16) -> i32 {
     let body = get(port, "/").unwrap();
     body.split_once(' ').unwrap().0.parse().unwrap()
@@ -51,7 +47,7 @@ fn who(port: u16) -> i32 {
 
 /// So many processes were told to finish.
 fn finishing(home: &Home) -> usize {
-    std::fs::read_to_string(home.dir().join("pm2.log")).unwrap().matches("finishes its requests").count()
+    home.daemon_log().matches("finishes its requests").count()
 }
 
 #[test]
@@ -62,10 +58,10 @@ fn a_reload_loses_nothing_of_a_server_without_shutdown_code() {
         start(&home, how, &format!("[{port}, {second}]"), "");
         let clients = [load(port), load(second)];
         for _ in 0..ROUNDS {
-            let before = pids(&home);
+            let before = home.pid_set();
             home.ok("reload api");
             clients.iter().for_each(|load| served(&home, load));
-            assert!(before.is_disjoint(&pids(&home)));
+            assert!(before.is_disjoint(&home.pid_set()));
         }
         clients.into_iter().for_each(|load| load.stop().assert_whole());
     }
@@ -95,7 +91,7 @@ fn a_request_that_takes_long_is_answered_by_a_server_without_shutdown_code() {
     start(&home, "blocking", &port.to_string(), "");
     let go = home.work().join("go");
     let clients = long_requests(port, &go);
-    let before = pids(&home);
+    let before = home.pid_set();
     thread::scope(|scope| {
         let reload = scope.spawn(|| home.ok("reload api"));
         home.wait_until("the old processes finish", || finishing(&home) > 0 && !before.contains(&who(port)));
@@ -111,7 +107,7 @@ fn a_request_that_takes_long_is_answered_by_a_server_without_shutdown_code() {
         let told = reload.join().unwrap();
         assert!(!told.stdout.contains("still under way") && !told.stderr.contains("still under way"), "{told}");
     });
-    assert!(before.is_disjoint(&pids(&home)));
+    assert!(before.is_disjoint(&home.pid_set()));
 }
 
 #[test]
@@ -173,7 +169,7 @@ fn one_that_waits_for_its_restart_gets_no_connections() {
     home.wait_until("both wait", || home.jlist().iter().all(|item| item.status() == "waiting restart"));
     let waiting = std::thread::spawn(move || who(port));
     home.ok("restart api");
-    assert!(pids(&home).contains(&waiting.join().unwrap()));
+    assert!(home.pid_set().contains(&waiting.join().unwrap()));
     let report = load.stop();
     assert!(report.errors.iter().all(|error| !error.contains("while connecting")), "{report:?}");
 }
@@ -185,13 +181,13 @@ fn it_goes_on_whoever_is_killed() {
     start(&home, "blocking", &port.to_string(), r#", "kill_timeout": "10s""#);
     let load = load(port);
     for victim in [kill_daemon, kill_keeper, kill_daemon, kill_keeper] {
-        let before = pids(&home);
+        let before = home.pid_set();
         let told = finishing(&home);
         let mut reload = home.cmd("reload api").command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         home.wait_until("an old process finishes", || finishing(&home) > told);
         victim(&home);
         drop(reload.wait());
-        home.wait_until("all are new, and nothing else is left", || pids(&home).is_disjoint(&before) && home.app_processes().len() == 2);
+        home.wait_until("all are new, and nothing else is left", || home.pid_set().is_disjoint(&before) && home.app_processes().len() == 2);
         served(&home, &load);
     }
     load.stop().assert_whole();
@@ -228,11 +224,11 @@ fn a_reload_after_both_were_killed_loses_nothing() {
     start(&home, "blocking", &port.to_string(), "");
     // So that one shard is nobody's, and the kernel's order changes when it is lost.
     home.ok("reload api");
-    let before = pids(&home);
+    let before = home.pid_set();
     home.kill_all_three();
     home.ok("start sleep --name other -- 1000");
     home.ok("delete other");
-    assert_eq!(pids(&home), before);
+    assert_eq!(home.pid_set(), before);
     let load = load(port);
     for _ in 0..ROUNDS {
         home.ok("reload api");
@@ -248,10 +244,10 @@ fn one_socket_for_all_where_that_is_wanted() {
         let port = free_port();
         start(&home, "blocking", &port.to_string(), more);
         let own = |pid: i32| std::fs::read_link(format!("/proc/{pid}/fd/3")).unwrap();
-        let before = pids(&home);
+        let before = home.pid_set();
         assert_eq!(before.iter().map(|pid| own(*pid)).collect::<BTreeSet<_>>().len(), sockets);
         home.ok("reload api");
-        assert!(before.is_disjoint(&pids(&home)) && pids(&home).contains(&who(port)));
+        assert!(before.is_disjoint(&home.pid_set()) && home.pid_set().contains(&who(port)));
         home.ok("delete api");
         assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
     }

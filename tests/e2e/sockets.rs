@@ -43,10 +43,6 @@ fn all_answer(home: &Home, port: u16, pids: &BTreeSet<i32>) {
     });
 }
 
-fn pids(home: &Home) -> BTreeSet<i32> {
-    home.jlist().iter().map(ostler_testkit::Item::pid).collect()
-}
-
 #[test]
 fn every_instance_answers_on_every_socket() {
     for how in ["blocking", "nonblocking"] {
@@ -55,7 +51,7 @@ fn every_instance_answers_on_every_socket() {
         let listen = format!(r#"[{web}, {{"port": {admin}, "host": "127.0.0.1", "name": "admin"}}]"#);
         home.ok(format!("start {}", file(&home, "api", how, &listen, r#", "instances": 3"#)));
         home.wait_until("it answers", || who(web).is_ok());
-        all_answer(&home, web, &pids(&home));
+        all_answer(&home, web, &home.pid_set());
         assert_eq!(who(web).unwrap().1, "api");
         assert_eq!(who(admin).unwrap().1, "admin");
         // Both families on the socket without an address.
@@ -105,11 +101,11 @@ fn a_port_that_the_kernel_chooses_is_one_for_all_and_shown() {
     let port: u16 = address(&detail).strip_prefix("port ").unwrap().parse().unwrap();
     assert_ne!(port, 0);
     home.wait_until("it answers", || who(port).is_ok());
-    all_answer(&home, port, &pids(&home));
+    all_answer(&home, port, &home.pid_set());
     home.ok("describe 1").says(&format!("port {port} (api)"));
     // A restart keeps it.
     home.ok("restart api");
-    all_answer(&home, port, &pids(&home));
+    all_answer(&home, port, &home.pid_set());
 }
 
 /// The value of this key, wherever it is.
@@ -187,15 +183,15 @@ fn sockets_outlive_daemon_and_keeper_together() {
     let path = home.work().join("s.sock");
     start(&home, "api", &format!(r#"[{port}, "{}", 0]"#, path.display()), r#", "instances": 2"#);
     home.wait_until("it answers", || who(port).is_ok());
-    let before = pids(&home);
+    let before = home.pid_set();
     home.kill_all_three();
     home.ok("start sleep --name other -- 1000");
     home.ok("delete other");
-    assert_eq!(pids(&home), before);
+    assert_eq!(home.pid_set(), before);
     // One ends, the other has the address: a new process beside it needs the same socket.
     kill(*before.first().unwrap(), Signal::KILL);
-    home.wait_until("another process is there", || pids(&home) != before && home.jlist().iter().all(|item| item.status() == "online"));
-    all_answer(&home, port, &pids(&home));
+    home.wait_until("another process is there", || home.pid_set() != before && home.jlist().iter().all(|item| item.status() == "online"));
+    all_answer(&home, port, &home.pid_set());
     assert!(path.exists());
     home.ok("stop api");
     assert!(!path.exists());

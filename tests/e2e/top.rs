@@ -11,18 +11,6 @@ fn top(home: &Home, columns: usize, rows: usize) -> Terminal {
     Terminal::start(home.cmd("top"), columns, rows)
 }
 
-#[track_caller]
-fn assert_as_before(terminal: &Terminal) {
-    assert!(terminal.is_as_before(), "raw mode is left on");
-    let until = std::time::Instant::now() + ostler_testkit::DEADLINE;
-    // Its last bytes may still be on their way.
-    while terminal.modes() != ["?25"] {
-        assert!(std::time::Instant::now() < until, "{:?}", terminal.modes());
-        std::thread::yield_now();
-    }
-    assert_eq!(terminal.odd(), [""; 0]);
-}
-
 /// The names on the screen, from the top.
 fn names(screen: &str) -> Vec<String> {
     screen
@@ -59,7 +47,7 @@ fn live_without_the_dashboard() {
     terminal.wait_until("nobody answers", |screen| names(screen).is_empty());
     terminal.press("q");
     assert!(terminal.end().success());
-    assert_as_before(&terminal);
+    terminal.assert_restored();
 }
 
 #[test]
@@ -72,14 +60,14 @@ fn every_way_out_leaves_the_terminal_as_it_was() {
         terminal.wait_for("app-idle");
         terminal.press(keys);
         assert!(terminal.end().success(), "{keys:?}");
-        assert_as_before(&terminal);
+        terminal.assert_restored();
     }
     for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
         let mut terminal = top(&home, 80, 24);
         terminal.wait_for("app-idle");
         kill(terminal.pid(), signal);
         assert!(terminal.end().success(), "{signal:?}");
-        assert_as_before(&terminal);
+        terminal.assert_restored();
     }
 }
 

@@ -3,10 +3,10 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
 
 use ostler_testkit::{
-    Behaviour, DEADLINE, Home, Receiver, cache_dir, fixture_path, free_port, get, kill, needs_program, on_ci, python_program,
+    Behaviour, DEADLINE, Home, KilledOnDrop, Receiver, cache_dir, fixture_path, free_port, get, kill, needs_program, on_ci, python_program,
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -230,7 +230,7 @@ fn a_port_that_is_taken_is_told_and_the_rest_works() {
 
 /// A strict receiver by the official messages, and the file with what it got.
 struct Strict {
-    child: Child,
+    _child: KilledOnDrop,
     file: String,
     port: u16,
 }
@@ -242,7 +242,7 @@ impl Strict {
         let child = Command::new(python).arg(fixture_path("otlp/receiver.py")).arg(&file).args(answers).spawn().unwrap();
         home.wait_until("the receiver listens", || Path::new(&format!("{file}.port")).exists());
         let port = std::fs::read_to_string(format!("{file}.port")).unwrap().parse().unwrap();
-        Self { child, file, port }
+        Self { _child: KilledOnDrop(child), file, port }
     }
 
     /// Whole requests that came.
@@ -255,13 +255,6 @@ impl Strict {
     fn taken(&self) -> Vec<Value> {
         let all = self.requests().into_iter().filter(|request| request["status"] == 200);
         all.flat_map(|request| request["items"].as_array().unwrap().clone()).collect()
-    }
-}
-
-impl Drop for Strict {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ostler_testkit::{Home, Item, Load, LoadSpec, fixture, fixture_app, fixture_path, free_port, get, needs_program};
+use ostler_testkit::{Home, Load, LoadSpec, fixture, fixture_app, fixture_path, free_port, get, needs_program};
 
 use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::home;
@@ -17,14 +17,10 @@ fn start(home: &Home, members: &str) {
     home.cmd(format!("start {file}")).after(&wrapper).run().ok();
 }
 
-fn pids(home: &Home) -> BTreeSet<i32> {
-    home.jlist().iter().map(Item::pid).collect()
-}
-
 /// Each process answers; the answers begin with its pid.
 #[track_caller]
 fn all_answer(home: &Home, port: u16) {
-    let pids = pids(home);
+    let pids = home.pid_set();
     assert_eq!(pids.len(), 2);
     let mut seen = BTreeSet::new();
     home.wait_until("each process answers", || {
@@ -34,8 +30,8 @@ fn all_answer(home: &Home, port: u16) {
     });
 }
 
-fn told(home: &Home) -> usize {
-    std::fs::read_to_string(home.dir().join("pm2.log")).unwrap().matches(REFUSED).count()
+fn refusals(home: &Home) -> usize {
+    home.daemon_log().matches(REFUSED).count()
 }
 
 #[test]
@@ -45,11 +41,11 @@ fn sockets_of_an_app_are_one_socket_then() {
     let port = free_port();
     start(&home, &format!(r#""script": "{}", "args": "activated blocking", "ready": {{"log": "is 3"}}, "listen": {port}"#, fixture()));
     all_answer(&home, port);
-    assert_eq!(told(&home), 1);
+    assert_eq!(refusals(&home), 1);
     let load = Load::start(LoadSpec::to(port));
-    let before = pids(&home);
+    let before = home.pid_set();
     home.ok("reload api");
-    assert!(before.is_disjoint(&pids(&home)));
+    assert!(before.is_disjoint(&home.pid_set()));
     all_answer(&home, port);
     kill_daemon(&home);
     all_answer(&home, port);
@@ -72,7 +68,7 @@ fn the_kernel_spreads_by_itself_over_cluster_workers_then() {
         ),
     );
     all_answer(&home, port);
-    assert_eq!(told(&home), 1);
+    assert_eq!(refusals(&home), 1);
     home.ok("reload api");
     all_answer(&home, port);
 }

@@ -63,13 +63,7 @@ fn steps(answer: &Value) -> Vec<String> {
     apps.iter().map(|app| format!("{} {}", app["app"].as_str().unwrap(), app["step"].as_str().unwrap())).collect()
 }
 
-fn names(home: &Home) -> Vec<String> {
-    let mut names: Vec<String> = home.jlist().iter().map(|item| item.name().to_owned()).collect();
-    names.sort();
-    names
-}
-
-fn told(folder: &Path) -> Vec<String> {
+fn app_lines(folder: &Path) -> Vec<String> {
     std::fs::read_to_string(folder.join("told")).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
@@ -83,8 +77,8 @@ fn a_compose_file_in_its_order_and_only_what_changed_again() {
         (Some("shop"), vec!["web created".into(), "api created".into(), "seed created".into()])
     );
     assert!(answer["left_out"][0]["reason"].as_str().unwrap().contains("postgres:15"), "{answer}");
-    home.wait_until("all have begun", || told(&folder).len() == 3);
-    assert_eq!(told(&folder), ["seed", "api", "web"]);
+    home.wait_until("all have begun", || app_lines(&folder).len() == 3);
+    assert_eq!(app_lines(&folder), ["seed", "api", "web"]);
     home.wait_log("shop-web-out.log", "web hi $1 8099");
     home.wait_log("shop-api-out.log", "by-file");
     // Nothing has changed: nothing is touched but what has ended.
@@ -105,15 +99,15 @@ fn a_compose_file_in_its_order_and_only_what_changed_again() {
         std::fs::write(folder.join("compose.yaml"), bad).unwrap();
         home.cmd("up -d").cwd(&folder).run().fails().says("compose.yaml");
     }
-    assert_eq!((home.app("shop-web").pid(), names(&home).len()), (before, 3));
+    assert_eq!((home.app("shop-web").pid(), home.names().len()), (before, 3));
     // What is in the file no more stays until it is asked for.
     std::fs::write(folder.join("compose.yaml"), SHOP.replace("  seed:", "  other:").replace("{seed:", "{other:")).unwrap();
     assert_eq!(up(&home, &folder, "")["orphans"][0], "shop-seed");
     up(&home, &folder, "--remove-orphans");
-    assert_eq!(names(&home), ["shop-api", "shop-other", "shop-web"]);
+    assert_eq!(home.names(), ["shop-api", "shop-other", "shop-web"]);
     // The other way round: who depends goes first.
     home.cmd("down").cwd(&folder).run().ok();
-    let ends = told(&folder).iter().rev().take(2).cloned().collect::<Vec<_>>();
+    let ends = app_lines(&folder).iter().rev().take(2).cloned().collect::<Vec<_>>();
     assert_eq!(ends, ["api ends", "web ends"]);
     assert!(home.jlist().is_empty());
 }
@@ -127,7 +121,7 @@ fn two_folders_and_what_was_there_do_not_meet() {
     // The same name, another file: it is said, and nothing is touched.
     home.cmd("up -d").cwd(&two).run().code(1).says("--project-name");
     up(&home, &two, "--project-name other --scale web=2");
-    assert_eq!(names(&home).iter().filter(|name| *name == "other-web").count(), 2);
+    assert_eq!(home.names().iter().filter(|name| *name == "other-web").count(), 2);
     // Seen from a folder below, by its own names.
     let below = two.join("below");
     std::fs::create_dir(&below).unwrap();
@@ -147,12 +141,12 @@ fn two_folders_and_what_was_there_do_not_meet() {
     // Elsewhere, and called as the other one, these are PM2's.
     assert_eq!(home.ok("ps --json").stdout.matches("\"pid\"").count(), 8);
     up(&home, &two, "--project-name other --scale web=1");
-    home.wait_until("one is left", || names(&home).iter().filter(|name| *name == "other-web").count() == 1);
+    home.wait_until("one is left", || home.names().iter().filter(|name| *name == "other-web").count() == 1);
     home.cmd("down -v").cwd(&one).run().ok().says("ostler makes no volumes");
     home.cmd("down --project-name other").cwd(home.root()).run().ok();
-    assert_eq!(names(&home), ["web"]);
+    assert_eq!(home.names(), ["web"]);
     home.cmd("down").cwd(&one).run().ok().says("Nothing of this project");
-    assert_eq!(names(&home), ["web"]);
+    assert_eq!(home.names(), ["web"]);
     let other = home_as_pm2();
     let folder = shop(&other, "shop");
     other.cmd("up -d").cwd(&folder).run().ok();
@@ -189,11 +183,11 @@ fn in_front_until_told_to_stop() {
     std::fs::remove_file(folder.join("healthy")).unwrap();
     std::fs::remove_file(folder.join("told")).unwrap();
     let mut front = Foreground::open(home.cmd("up").cwd(&folder).command());
-    home.wait_until("api has begun", || told(&folder).contains(&"api".to_owned()));
+    home.wait_until("api has begun", || app_lines(&folder).contains(&"api".to_owned()));
     kill(front.pid(), Signal::INT);
     assert_eq!(front.end(&home), 130);
     home.wait_until("nothing of it runs", || home.jlist().iter().all(|item| item.name() == "mine" || item.status() == "stopped"));
-    assert!(!told(&folder).contains(&"web".to_owned()));
+    assert!(!app_lines(&folder).contains(&"web".to_owned()));
     // What ends by itself ends the command, with what became of it.
     home.write("short/compose.yaml", "services: {a: {command: \"sh -c 'echo done; exit 3'\"}}\n");
     let mut front = Foreground::open(home.cmd("up").cwd(home.work().join("short")).command());
@@ -215,7 +209,7 @@ fn an_ecosystem_file_and_hostile_names() {
         assert_eq!(home.jlist().len(), hostile.len() + 1);
         home.cmd("down").cwd(&folder).run().ok();
     }
-    assert_eq!(names(&home), ["mine"], "{output}");
+    assert_eq!(home.names(), ["mine"], "{output}");
     assert_eq!(home.app("mine").status(), "online");
     assert!(!folder.join("pwned").exists());
     home.write("My Shop/ecosystem.json", file(&["api"]));
@@ -227,7 +221,7 @@ fn an_ecosystem_file_and_hostile_names() {
     for bad in ["-p UPPER", "-p ../x", "--scale nope=1", "--scale api", "--scale api=99999999", "nope", "-f nowhere.json", "--build"] {
         home.cmd(format!("up -d {bad}")).cwd(&folder).run().fails();
     }
-    assert_eq!(names(&home), ["mine", "myshop-api"]);
+    assert_eq!(home.names(), ["mine", "myshop-api"]);
     home.cmd("up -d --scale api=0").cwd(&folder).run().ok();
-    assert_eq!(names(&home), ["mine"]);
+    assert_eq!(home.names(), ["mine"]);
 }

@@ -1,9 +1,9 @@
 //! A daemon that lives and does nothing: stopped, hung. Commands end, the keeper replaces it, crashed apps come back, and nothing is done twice.
 
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use ostler_testkit::{Home, alive, kill};
+use ostler_testkit::{Home, KilledOnDrop, alive, kill};
 use rustix::process::Signal;
 
 use crate::setup::{ecosystem, home, start_fixture};
@@ -52,7 +52,7 @@ fn who_asks_a_stopped_daemon_is_told_and_answered_by_the_next() {
     }
     let app = home.app("app");
     assert_eq!((app.pid(), app.restarts()), (pid, 0), "{}", home.report());
-    let log = std::fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+    let log = home.daemon_log();
     assert!(log.contains("stopped"), "the log says why the daemon was replaced\n{log}");
 }
 
@@ -93,7 +93,7 @@ fn a_daemon_stopped_in_the_middle_of_an_order_ends_the_order_and_not_the_app() {
     let script = home.write("slow.sh", "#!/bin/sh\nexec sleep 1000\n");
     let file =
         ecosystem(&home, &format!(r#""name": "slow", "script": "{script}", "ready": {{"uptime": 600000}}, "listen_timeout": 900000"#));
-    let mut start = Ending(home.cmd(format!("start {file}")).command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let mut start = KilledOnDrop(home.cmd(format!("start {file}")).command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     let pid = home.wait_app("slow", "launching", |item| item.status() == "launching" && item.pid() != 0).pid();
     let daemon = stop_daemon(&home);
     let until = Instant::now() + Duration::from_secs(60);
@@ -103,15 +103,6 @@ fn a_daemon_stopped_in_the_middle_of_an_order_ends_the_order_and_not_the_app() {
     }
     wait_replaced(&home, daemon);
     assert_eq!(home.app("slow").pid(), pid);
-}
-
-struct Ending(Child);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]
@@ -134,7 +125,7 @@ fn a_stopped_keeper_is_named_by_whoever_waits_for_it() {
     let stderr = home.work().join("stderr");
     let file = std::fs::File::create(&stderr).unwrap();
     let start = home.cmd(format!("start {} --name second", sleeper(&home, "second", 1002))).command();
-    let mut start = Ending({ start }.stdout(Stdio::null()).stderr(file).spawn().unwrap());
+    let mut start = KilledOnDrop({ start }.stdout(Stdio::null()).stderr(file).spawn().unwrap());
     home.wait_file("stderr", &format!("the keeper (pid {keeper})"));
     kill(keeper, Signal::CONT);
     assert!(start.0.wait().unwrap().success());

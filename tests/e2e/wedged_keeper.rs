@@ -1,9 +1,10 @@
 //! A keeper that lives and does nothing: stopped, traced, stopped together with others. The daemon replaces it, apps are supervised on, commands end.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use ostler_testkit::{Home, Output, alive, kill, skip};
+use ostler_testkit::{Home, KilledOnDrop, Output, alive, kill, skip};
 use rustix::process::Signal;
 
 use crate::setup::{home, start_fixture};
@@ -43,13 +44,7 @@ fn bounded(home: &Home, words: &str) -> Output {
 fn start_sleeper(home: &Home, name: &str, seconds: u32) {
     let script = home.write(&format!("{name}.sh"), format!("#!/bin/sh\nexec sleep {seconds}\n"));
     home.ok(format!("start {script} --name {name}"));
-    home.wait_until("its program runs", || sleepers(home, seconds).len() == 1);
-}
-
-/// Processes of a sleeper, by the process table alone.
-fn sleepers(home: &Home, seconds: u32) -> Vec<i32> {
-    let words = format!("sleep {seconds}");
-    home.app_processes().iter().filter(|process| process.cmdline == words && process.state != 'Z').map(|process| process.pid).collect()
+    home.wait_until("its program runs", || home.pids_of(&format!("sleep {seconds}")).len() == 1);
 }
 
 #[test]
@@ -61,13 +56,13 @@ fn an_app_that_is_killed_behind_a_stopped_keeper_is_restarted() {
     let keeper = stop_keeper(&home);
     kill(crashed, Signal::KILL);
     // No command is run: the daemon notices the exit by itself.
-    home.wait_until("the app is back", || sleepers(&home, 1002).iter().any(|&pid| pid != crashed));
+    home.wait_until("the app is back", || home.pids_of("sleep 1002").iter().any(|&pid| pid != crashed));
     wait_replaced(&home, keeper);
     let app = home.wait_app("crashes", "online again", |app| app.status() == "online" && app.pid() != crashed);
     assert_eq!(app.restarts(), 1, "counted once\n{}", home.report());
-    assert_eq!(sleepers(&home, 1002), [app.pid()], "started once");
+    assert_eq!(home.pids_of("sleep 1002"), [app.pid()], "started once");
     assert_eq!((home.app("steady").pid(), home.app("steady").restarts()), (steady, 0), "no other app is touched");
-    let log = std::fs::read_to_string(home.dir().join("pm2.log")).unwrap();
+    let log = home.daemon_log();
     assert!(log.contains(&format!("the keeper (pid {keeper})")) && log.contains("stopped by a signal"), "{log}");
     home.ok("events").says("the keeper was replaced");
     // The app is still supervised.
@@ -96,7 +91,7 @@ fn each_command_ends_although_the_keeper_was_stopped() {
         assert!(output.code == 0, "`{words}`\n{output}");
         wait_replaced(&home, keeper);
     }
-    assert!(sleepers(&home, 1001).is_empty(), "{}", home.report());
+    assert!(home.pids_of("sleep 1001").is_empty(), "{}", home.report());
     start_sleeper(&home, "last", 1002);
     stop_keeper(&home);
     let output = bounded(&home, "kill");
@@ -141,11 +136,17 @@ fn daemon_and_keeper_both_stopped_end_a_command_with_a_hint_and_go_on_when_conti
     let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
     stop(&home, daemon);
     stop(&home, keeper);
-    for words in ["list", "restart app", "kill", "start app"] {
-        let output = bounded(&home, words);
-        assert_eq!(output.code, 3, "`{words}`\n{output}");
-        assert!(output.stderr.contains(&format!("kill -CONT {keeper}")), "`{words}`\n{output}");
-    }
+    // Together: each waits some seconds until it gives up.
+    thread::scope(|scope| {
+        for words in ["list", "restart app", "kill", "start app"] {
+            let home = &home;
+            scope.spawn(move || {
+                let output = bounded(home, words);
+                assert_eq!(output.code, 3, "`{words}`\n{output}");
+                assert!(output.stderr.contains(&format!("kill -CONT {keeper}")), "`{words}`\n{output}");
+            });
+        }
+    });
     kill(keeper, Signal::CONT);
     kill(daemon, Signal::CONT);
     home.wait_status("app", "online");
@@ -161,44 +162,32 @@ fn everything_stopped_and_continued_doubles_nothing() {
         let all: Vec<i32> = home.processes().iter().map(|process| process.pid).collect();
         all.iter().for_each(|&pid| kill(pid, Signal::STOP));
         home.wait_until("all are stopped", || home.processes().iter().all(|process| process.state == 'T'));
-        kill(sleepers(&home, 1001)[0], Signal::KILL);
+        kill(home.pids_of("sleep 1001")[0], Signal::KILL);
         // The daemon first, the keeper last: the daemon waits for an answer meanwhile.
         let keeper = home.keeper_pid();
         all.iter().filter(|&&pid| pid != keeper).for_each(|&pid| kill(pid, Signal::CONT));
         kill(keeper, Signal::CONT);
         home.wait_app("one", "restarted", |app| app.restarts() == round && app.status() == "online");
-        home.wait_until("each runs once", || sleepers(&home, 1001).len() == 1 && sleepers(&home, 1002).len() == 1);
+        home.wait_until("each runs once", || home.pids_of("sleep 1001").len() == 1 && home.pids_of("sleep 1002").len() == 1);
     }
     assert_eq!(home.app("two").restarts(), 0);
     assert_eq!(home.daemons().len(), 1);
 }
 
-/// A process that traces another until it is dropped.
-struct Tracer(Child);
-
-impl Tracer {
-    /// `None` where that is not permitted, or there is no Python.
-    fn of(home: &Home, pid: i32) -> Option<Self> {
-        let seize = format!(
-            "import ctypes, time, os\nlibc = ctypes.CDLL(None)\n\
-             if libc.ptrace(0x4206, {pid}, 0, 0) or libc.ptrace(0x4207, {pid}, 0, 0): raise SystemExit(1)\n\
-             os.waitpid({pid}, 0x40000000)\ntime.sleep(1000)\n"
-        );
-        let mut tracer = Self(Command::new("python3").args(["-c", &seize]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?);
-        let mut ended = false;
-        home.wait_until("it is traced, or cannot be", || {
-            ended = tracer.0.try_wait().unwrap().is_some();
-            ended || home.processes().iter().any(|process| process.pid == pid && process.state == 't')
-        });
-        (!ended).then_some(tracer)
-    }
-}
-
-impl Drop for Tracer {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Starts a process that traces another until it is dropped; `None` if that is not permitted, or there is no Python.
+fn trace(home: &Home, pid: i32) -> Option<KilledOnDrop> {
+    let seize = format!(
+        "import ctypes, time, os\nlibc = ctypes.CDLL(None)\n\
+         if libc.ptrace(0x4206, {pid}, 0, 0) or libc.ptrace(0x4207, {pid}, 0, 0): raise SystemExit(1)\n\
+         os.waitpid({pid}, 0x40000000)\ntime.sleep(1000)\n"
+    );
+    let mut tracer = KilledOnDrop(Command::new("python3").args(["-c", &seize]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?);
+    let mut ended = false;
+    home.wait_until("it is traced, or cannot be", || {
+        ended = tracer.try_wait().unwrap().is_some();
+        ended || home.processes().iter().any(|process| process.pid == pid && process.state == 't')
+    });
+    (!ended).then_some(tracer)
 }
 
 #[test]
@@ -206,7 +195,7 @@ fn a_keeper_held_by_a_debugger_is_reported_and_left_alone() {
     let home = home();
     start_sleeper(&home, "app", 1001);
     let (keeper, pid) = (home.keeper_pid(), home.app("app").pid());
-    let Some(tracer) = Tracer::of(&home, keeper) else { skip!("no python3 or no ptrace here") };
+    let Some(tracer) = trace(&home, keeper) else { skip!("no python3 or no ptrace here") };
     let output = bounded(&home, "restart app");
     assert_eq!(output.code, 3, "{output}");
     assert!(output.stderr.contains(&format!("the keeper (pid {keeper})")) && output.stderr.contains("debugger"), "{output}");
@@ -215,7 +204,7 @@ fn a_keeper_held_by_a_debugger_is_reported_and_left_alone() {
     drop(tracer);
     // The order is carried out as soon as the keeper runs again, once.
     home.wait_app("app", "restarted", |app| app.pid() != pid && app.status() == "online");
-    home.wait_until("it runs once", || sleepers(&home, 1001).len() == 1);
+    home.wait_until("it runs once", || home.pids_of("sleep 1001").len() == 1);
     assert_eq!(home.keeper_pid(), keeper, "{}", home.report());
 }
 
@@ -230,5 +219,5 @@ fn a_stopped_standby_still_takes_over() {
     assert!(output.code == 0, "{output}");
     let app = home.wait_status("app", "online");
     assert_eq!(app.pid(), pid, "{}", home.report());
-    assert_eq!(sleepers(&home, 1001), [pid]);
+    assert_eq!(home.pids_of("sleep 1001"), [pid]);
 }

@@ -1,26 +1,16 @@
 //! A real Prometheus: it scrapes the dashboard's figures in both formats and those of a module of PM2, and its own checker finds nothing wrong.
 
 use std::io::Write;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use ostler_testkit::{Home, Subject, fixture, free_port, get, needs_program};
+use ostler_testkit::{Home, KilledOnDrop, Subject, fixture, free_port, get, needs_program};
 use serde_json::Value;
 
 use crate::needs_packages;
 
-/// A process that ends with the test.
-pub struct Ends(Child);
-
-impl Drop for Ends {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// A Prometheus that scrapes every second by these lines of its file, and its port.
 #[track_caller]
-pub fn prometheus(home: &Home, configs: &str) -> (Ends, u16) {
+pub fn prometheus(home: &Home, configs: &str) -> (KilledOnDrop, u16) {
     let own = free_port();
     home.write("prometheus.yml", format!("global: {{scrape_interval: 1s}}\nscrape_configs:\n{configs}"));
     let prometheus = Command::new("prometheus")
@@ -30,7 +20,7 @@ pub fn prometheus(home: &Home, configs: &str) -> (Ends, u16) {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    (Ends(prometheus), own)
+    (KilledOnDrop(prometheus), own)
 }
 
 /// What it answers to a query.

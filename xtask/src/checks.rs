@@ -1,6 +1,6 @@
-//! `cargo xtask test`: everything that must pass. The test runner comes last, so that its closing line is the last line.
+//! `cargo xtask test`: everything that must pass. The test runner comes last; only the list of skipped tests follows its closing line.
 
-use crate::process::{cargo, must_run, on_path};
+use crate::process::{cargo, must_run, on_path, root};
 use crate::static_build::{self, Variable};
 use crate::{generate, layers};
 use anyhow::{Context, Result, bail};
@@ -37,14 +37,28 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
             Ok(())
         });
     }
+    let skipped = root().join("target/skipped-tests");
+    drop(std::fs::remove_file(&skipped));
+    with.push(("OSTLER_SKIPPED", skipped.clone()));
     let tests = if on_path("cargo-nextest") { nextest(&filter, &with) } else { cargo_test(&filter, &with) };
     if tests.is_err() {
         failed.push("tests");
     }
+    eprintln!("{}", skips(&std::fs::read_to_string(&skipped).unwrap_or_default()));
     if failed.is_empty() {
         return Ok(());
     }
     bail!("failed: {}", failed.join(", "))
+}
+
+/// Number of the skipped tests, and each with its reason.
+fn skips(lines: &str) -> String {
+    let mut lines: Vec<&str> = lines.lines().collect();
+    lines.sort_unstable();
+    std::iter::once(format!("{} tests were skipped", lines.len()))
+        .chain(lines.iter().map(|line| format!("  {line}")))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn check(failed: &mut Vec<&'static str>, name: &'static str, action: impl FnOnce() -> Result<()>) {
@@ -111,6 +125,15 @@ impl Total {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn skipped_tests_are_counted_and_named() {
+        assert_eq!(skips(""), "0 tests were skipped");
+        assert_eq!(
+            skips("limits::b: needs root\nbun::a: bun is not installed\n"),
+            "2 tests were skipped\n  bun::a: bun is not installed\n  limits::b: needs root"
+        );
+    }
 
     #[test]
     fn results_add_up() {

@@ -27,9 +27,14 @@ pub(crate) fn remove_of_home(home: &Path) {
     drop(fs::remove_dir(group));
 }
 
-/// The folder of the cgroup that the test is in; `None` where none can be made in it, or where `OSTLER_CGROUP=off` switches them off.
+/// True if `OSTLER_CGROUP=off` turns cgroups off.
+pub fn cgroups_are_off() -> bool {
+    std::env::var_os("OSTLER_CGROUP").is_some_and(|value| value == "off")
+}
+
+/// The folder of the cgroup that the test is in; `None` if no cgroup can be made in it, or cgroups are turned off.
 pub fn writable_cgroup() -> Option<PathBuf> {
-    if std::env::var_os("OSTLER_CGROUP").is_some_and(|value| value == "off") {
+    if cgroups_are_off() {
         return None;
     }
     let folder = own()?;

@@ -2,7 +2,8 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use rustix::process::Signal;
 use crate::listing::Item;
 use crate::output::{self, Output};
 use crate::procs::{self, MARKER, Proc};
+use crate::resident::Resident;
 use crate::subject::Subject;
 use crate::words::Words;
 
@@ -33,6 +35,11 @@ pub struct Home {
     root: PathBuf,
     subject: Subject,
     home: PathBuf,
+}
+
+/// Pause before a condition is looked at again. Long waits leave the processors to what they wait for.
+fn pause(waited: Duration) -> Duration {
+    (waited / 16).clamp(Duration::from_millis(3), Duration::from_millis(40))
 }
 
 /// Not `temp_dir()`: that may be long.
@@ -102,9 +109,11 @@ impl Home {
     pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> String {
         let path = self.work().join(name);
         fs::create_dir_all(path.parent().expect("the path has the work folder in front")).unwrap();
-        fs::write(&path, contents.as_ref()).unwrap();
+        let mut file = File::create(&path).unwrap();
+        file.write_all(contents.as_ref()).unwrap();
         let mode = if contents.as_ref().starts_with(b"#!") { 0o755 } else { 0o644 };
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        // By the descriptor: an app that waits for the file may have removed it already.
+        file.set_permissions(fs::Permissions::from_mode(mode)).unwrap();
         path.to_string_lossy().into_owned()
     }
 
@@ -135,10 +144,12 @@ impl Home {
         self.cmd(words).run().ok()
     }
 
-    /// The list, by id.
+    /// The list, by id: what `jlist` prints. The daemon is asked over its socket; if it does not answer, the command runs, which starts a
+    /// daemon if there is none.
     #[track_caller]
     pub fn jlist(&self) -> Vec<Item> {
-        Item::parse_list(&self.ok("jlist").stdout)
+        let list = Resident::connect(&self.home).and_then(|mut daemon| daemon.list());
+        list.unwrap_or_else(|| Item::parse_list(&self.ok("jlist").stdout))
     }
 
     /// The one entry of this name.
@@ -157,20 +168,34 @@ impl Home {
         while !condition() {
             let waited = begin.elapsed();
             assert!(waited < DEADLINE, "waited {DEADLINE:?} in vain until {what}\n{}", self.report());
-            // Most conditions start a process. Long waits leave the processors to what they wait for.
-            thread::sleep((waited / 16).clamp(Duration::from_millis(3), Duration::from_millis(40)));
+            thread::sleep(pause(waited));
         }
     }
 
     /// Waits until the one entry of this name satisfies the condition, and gives it.
     #[track_caller]
     pub fn wait_app(&self, name: &str, what: &str, condition: impl Fn(&Item) -> bool) -> Item {
-        let mut seen = None;
-        self.wait_until(&format!("{name} is {what}"), || {
-            seen = self.jlist().into_iter().find(|item| item.name() == name && condition(item));
-            seen.is_some()
-        });
-        seen.expect("the wait ended with one")
+        let begin = Instant::now();
+        let mut daemon = None;
+        loop {
+            // Subscribed before it is asked: an event after its answer ends the pause.
+            daemon = daemon.or_else(|| Resident::follow(&self.home));
+            let list = daemon.as_mut().and_then(Resident::list).unwrap_or_else(|| {
+                daemon = None;
+                self.jlist()
+            });
+            if let Some(item) = list.into_iter().find(|item| item.name() == name && condition(item)) {
+                return item;
+            }
+            let waited = begin.elapsed();
+            assert!(waited < DEADLINE, "waited {DEADLINE:?} in vain until {name} is {what}\n{}", self.report());
+            // Not every change has an event (CPU, memory, what an app reports), so the pause is short.
+            let pause = pause(waited);
+            if !daemon.as_mut().is_some_and(|daemon| daemon.wait_for_event(pause)) {
+                daemon = None;
+                thread::sleep(pause);
+            }
+        }
     }
 
     /// Waits until the one entry of this name has this status, and gives it.

@@ -6,6 +6,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
 /// A finished command.
 #[derive(Clone, Debug)]
 pub struct Output {
@@ -124,16 +127,16 @@ fn collect(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> 
     rx
 }
 
+/// Waits until the command exits; `None` if it has not by then.
 fn wait(child: &mut Child, until: Instant) -> Option<ExitStatus> {
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return Some(status);
-        }
-        if Instant::now() > until {
-            return None;
-        }
-        thread::sleep(Duration::from_millis(1));
+    let pid = Pid::from_child(child);
+    let exit = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+    while child.try_wait().unwrap().is_none() {
+        let left = until.checked_duration_since(Instant::now())?;
+        // A signal may interrupt it: then it is called again.
+        let _ready = poll(&mut [PollFd::new(&exit, PollFlags::IN)], Some(&Timespec::try_from(left).unwrap()));
     }
+    child.try_wait().unwrap()
 }
 
 fn code_of(status: ExitStatus) -> i32 {

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
+use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -103,6 +105,38 @@ pub(crate) fn end_all(root: &Path) -> Result<(), Vec<Proc>> {
         thread::sleep(Duration::from_millis(2));
     }
     Ok(())
+}
+
+/// A child process that is killed at the end of its test.
+#[derive(Debug)]
+pub struct KilledOnDrop(pub Child);
+
+impl KilledOnDrop {
+    /// Its pid.
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.0.id()).unwrap()
+    }
+}
+
+impl Deref for KilledOnDrop {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for KilledOnDrop {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for KilledOnDrop {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }
 
 #[cfg(test)]

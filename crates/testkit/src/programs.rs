@@ -1,4 +1,4 @@
-//! Programs that this machine may have.
+//! Programs that this machine may have, and settings of the test run.
 
 use std::path::PathBuf;
 
@@ -14,4 +14,9 @@ pub fn program(name: &str) -> Option<PathBuf> {
 /// `CI=true`: what may be skipped on a developer's machine has to run.
 pub fn on_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| value == "true")
+}
+
+/// A number from the environment: rounds and seeds of tests that can run longer.
+pub fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
 }

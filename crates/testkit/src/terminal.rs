@@ -137,6 +137,19 @@ impl Terminal {
         self.screen.lock().unwrap().odd.clone()
     }
 
+    /// Fails the test unless the program has restored the terminal: cooked mode, cursor and screen.
+    #[track_caller]
+    pub fn assert_restored(&self) {
+        assert!(self.is_as_before(), "raw mode is left on");
+        let until = Instant::now() + DEADLINE;
+        // Its last bytes may still be on their way.
+        while self.modes() != ["?25"] {
+            assert!(Instant::now() < until, "{:?}", self.modes());
+            thread::yield_now();
+        }
+        assert_eq!(self.odd(), [""; 0]);
+    }
+
     /// Whether what is typed is seen and comes by lines, as a shell wants it.
     #[track_caller]
     pub fn is_as_before(&self) -> bool {

@@ -27,20 +27,16 @@ pub fn watched(home: &Home, name: &str, members: &str) {
 #[track_caller]
 pub fn armed(home: &Home, name: &str, times: usize) {
     home.wait_until(&format!("{name} is watched"), || {
-        let log = daemon_log(home);
+        let log = home.daemon_log();
         log.lines().filter(|line| line.contains("Watching ") && line.ends_with(&format!(" for app {name}"))).count() >= times
     });
-}
-
-pub fn daemon_log(home: &Home) -> String {
-    fs::read_to_string(home.dir().join("pm2.log")).unwrap_or_default()
 }
 
 /// Paths that restarted an app, in order.
 pub fn restarted_by(home: &Home, name: &str) -> Vec<String> {
     let tail = format!(" for app {name} - restarting");
     let of_line = |line: &str| Some(line.split_once("Change detected on path ")?.1.strip_suffix(&tail)?.to_owned());
-    daemon_log(home).lines().filter_map(of_line).collect()
+    home.daemon_log().lines().filter_map(of_line).collect()
 }
 
 /// Waits until it was restarted so often in all, and runs.

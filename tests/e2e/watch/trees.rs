@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use ostler_testkit::{kill, skip};
 use rustix::process::Signal;
 
-use super::{WAITS, armed, daemon_log, kernel_watches, only_the_last_counts, restarted_by, restarts, watched};
+use super::{WAITS, armed, kernel_watches, only_the_last_counts, restarted_by, restarts, watched};
 use crate::setup::{ecosystem, home};
 
 #[test]
@@ -209,7 +209,7 @@ fn an_unreadable_folder_is_told_and_left_out() {
     home.cmd(format!("start {file} --allow-foreign-file")).uid(UID).run().ok();
     armed(&home, "app", 1);
     let told = format!("cannot watch \"{}\": permission denied", cwd.join("secret").display());
-    home.wait_until("it is told", || daemon_log(&home).contains(&told));
+    home.wait_until("it is told", || home.daemon_log().contains(&told));
     home.write("app/x.js", "1");
     home.wait_until("it is restarted", || restarted_by(&home, "app") == ["x.js"]);
 }
@@ -276,8 +276,8 @@ fn without_watches_one_looks_and_says_so() {
         );
         home.cmd(format!("start {file}")).after(&inside).run().ok();
         armed(&home, "app", 1);
-        home.wait_until("it is told", || daemon_log(&home).contains(told));
-        assert_eq!(daemon_log(&home).matches(told).count(), 1);
+        home.wait_until("it is told", || home.daemon_log().contains(told));
+        assert_eq!(home.daemon_log().matches(told).count(), 1);
         for (count, folder) in [(1, 0), (2, 15), (3, 29)] {
             home.write(&format!("app/src/{folder}/x.js"), "22");
             restarts(&home, "app", count);

@@ -5,7 +5,7 @@ use std::fs;
 use ostler_testkit::{Home, Load, LoadSpec, free_port, get, kill, needs_program};
 use rustix::process::Signal;
 
-use super::{WAITS, armed, daemon_log, kernel_watches, only_the_last_counts, restarted_by, restarts, watched};
+use super::{WAITS, armed, kernel_watches, only_the_last_counts, restarted_by, restarts, watched};
 use crate::setup::{ecosystem, home, home_as_pm2};
 
 #[test]
@@ -160,9 +160,9 @@ fn a_process_that_writes_at_its_start_is_found_out() {
         if restarted_by(&home, "app").is_empty() {
             home.write("app/x.js", "1");
         }
-        daemon_log(&home).contains("App app writes \"")
+        home.daemon_log().contains("App app writes \"")
     });
-    let line = daemon_log(&home).lines().find(|line| line.contains("App app writes")).unwrap().to_owned();
+    let line = home.daemon_log().lines().find(|line| line.contains("App app writes")).unwrap().to_owned();
     assert!(line.contains("app/db.json\" itself each time it is started") && line.contains("ignore_watch"), "{line}");
     let before = restarted_by(&home, "app").len();
     home.write("app/x.js", "2");
