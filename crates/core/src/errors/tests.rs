@@ -66,7 +66,10 @@ fn real_outputs() {
             include_str!("../logs/error_lines/outputs/ruby-calls.txt"),
             &["IOError: no host for user 42 | connect@a.rb:1 main@a.rb:2 <main>@a.rb:3"],
         ),
-        (include_str!("../logs/error_lines/outputs/php-next.txt"), &["LogicException: cannot start | @/srv/app/a.php:3 main@/srv/app/a.php:4"]),
+        (
+            include_str!("../logs/error_lines/outputs/php-next.txt"),
+            &["LogicException: cannot start | @/srv/app/a.php:3 main@/srv/app/a.php:4"],
+        ),
         (
             include_str!("../logs/error_lines/outputs/php-calls.txt"),
             &["RuntimeException: no row 42 | @/srv/app/a.php:2 Db->get@/srv/app/a.php:3 main@/srv/app/a.php:4"],
@@ -81,7 +84,10 @@ fn real_outputs() {
             include_str!("../logs/error_lines/outputs/rust-backtrace.txt"),
             &["panic: no host {id} | main::connect@./src/main.rs:1 main::main@./src/main.rs:2"],
         ),
-        (include_str!("../logs/error_lines/outputs/perl-confess.txt"), &["die: no host 42 | @a.pl:1 main::connect_db@a.pl:1 main::main@a.pl:1"]),
+        (
+            include_str!("../logs/error_lines/outputs/perl-confess.txt"),
+            &["die: no host 42 | @a.pl:1 main::connect_db@a.pl:1 main::main@a.pl:1"],
+        ),
         ("GET / 200\nwarning: x\n  indented\n", &[]),
         ("", &[]),
     ] {

@@ -269,7 +269,7 @@ fn end(ctx: &mut Ctx, asker: Asker, origin: Origin, saves_list: bool) -> Option<
     }
     if saves_list
         && !ctx.slots.nothing_to_save()
-        && let Err(error) = saved::write(&ctx.slots, &ctx.settings, true)
+        && let Err(error) = saved::write(&ctx.slots, &ctx.settings, &ctx.settings.paths.dump, Some(&ctx.settings.paths.dump_backup))
     {
         ctx.log.error(format_args!("{error}"));
     }
