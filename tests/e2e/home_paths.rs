@@ -22,26 +22,83 @@ fn every_command_uses_the_files_that_variables_move() {
         moved(&home, "resurrect").run().ok().says(&shown);
         moved(&home, "report").run().ok().says("App [app:0]");
         moved(&home, "logs --nostream --lines 100").run().ok().says("App [app:0]");
-        // The daemon knows where its files are, whatever a later shell says.
-        for later in [home.cmd("cleardump"), moved(&home, "cleardump")] {
-            moved(&home, "save").run().ok();
-            later.run().ok().says(&shown);
-            assert_eq!(std::fs::read_to_string(&list).unwrap(), "[]");
-        }
-        let other = home.cmd("cleardump").env("PM2_DUMP_FILE_PATH", home.work().join("other"));
-        other.run().ok().says("counts when a daemon is started");
-        moved(&home, "save").run().ok();
+        moved(&home, "flush").run().ok().says("Flushing ").says("elsewhere/daemon.log");
         moved(&home, "kill").run().ok();
         // Without a daemon the variables of the shell say it.
         moved(&home, "resurrect").run().ok().says(&shown);
         assert_eq!(home.app("app").status(), "online");
         moved(&home, "kill").run().ok();
         moved(&home, "cleardump").run().ok().says(&shown);
-        for name in ["dump.pm2", "dump.pm2.bak"] {
+        for name in ["dump.pm2", "dump.pm2.bak", "pm2.log"] {
             assert!(!home.dir().join(name).exists(), "{name}");
         }
-        assert!(!home.work().join("other").exists());
     }
+}
+
+#[test]
+fn ostler_uses_the_files_of_the_running_daemon() {
+    let home = home();
+    let (list, conf) = (home.work().join("elsewhere/list"), home.work().join("elsewhere/conf"));
+    let shown = list.display().to_string();
+    let first = moved(&home, "start sleep --name app -x --interpreter none -- 1000").env("PM2_MODULE_CONF_FILE", &conf);
+    // A relative path is in the home, for daemon and keeper as well.
+    first.env("PM2_PID_FILE_PATH", "keeper.pid").run().ok();
+    assert!(home.dir().join("keeper.pid").exists() && !home.dir().join("pm2.pid").exists());
+    for later in [home.cmd("cleardump"), moved(&home, "cleardump")] {
+        home.cmd("save").run().ok().says(&shown);
+        later.run().ok().says(&shown);
+        assert_eq!(std::fs::read_to_string(&list).unwrap(), "[]");
+    }
+    let elsewhere = |words, variable| home.cmd(words).env(variable, home.work().join("other")).run().ok();
+    elsewhere("cleardump", "PM2_DUMP_FILE_PATH").says("counts when a daemon is started");
+    elsewhere("set app:key value", "PM2_MODULE_CONF_FILE").says("counts when a daemon is started");
+    assert!(std::fs::read_to_string(&conf).unwrap().contains("value"));
+    home.cmd("get app:key").run().ok().says("value");
+    assert!(!home.work().join("other").exists() && !home.dir().join("dump.pm2").exists());
+    home.cmd("kill").run().ok();
+    home.wait_until("the keeper has ended", || !home.dir().join("keeper.pid").exists());
+}
+
+#[test]
+fn pm2_uses_the_files_of_its_own_shell() {
+    let home = home_as_pm2();
+    let elsewhere = home.work().join("elsewhere");
+    let (list, log) = (elsewhere.join("list"), elsewhere.join("daemon.log"));
+    let text = |path: &std::path::Path| std::fs::read_to_string(path).unwrap();
+    let usual = home.dir().join("dump.pm2");
+    home.ok("start sleep --name app -x --interpreter none -- 1000");
+    moved(&home, "save").run().ok().says(&list.display().to_string());
+    assert!(text(&list).contains("\"app\"") && !usual.exists());
+    home.ok("save");
+    moved(&home, "cleardump").run().ok().says(&list.display().to_string()).never_says("counts when");
+    assert!(text(&list) == "[]" && text(&usual).contains("\"app\""));
+    moved(&home, "save").run().ok();
+    assert_eq!(text(&elsewhere.join("list.bak")), "[]");
+    // Neither list has what the daemon's own has.
+    home.ok("cleardump");
+    for damaged in [false, true] {
+        home.ok("delete app");
+        if damaged {
+            std::fs::rename(&list, elsewhere.join("list.bak")).unwrap();
+            std::fs::write(&list, "{ this is no list").unwrap();
+        }
+        let said = moved(&home, "resurrect").run().ok().says(&list.display().to_string());
+        assert_eq!(said.stdout.contains("list.bak"), damaged, "{}", said.stdout);
+        home.wait_status("app", "online");
+    }
+    std::fs::write(&log, "a line of this log\n").unwrap();
+    moved(&home, "logs PM2 --nostream").run().ok().says("a line of this log");
+    moved(&home, "flush").run().ok().says(&log.display().to_string());
+    assert!(text(&log).is_empty() && !text(&home.dir().join("pm2.log")).is_empty());
+    home.cmd("set app:key value").env("PM2_MODULE_CONF_FILE", elsewhere.join("conf")).run().ok();
+    assert!(text(&elsewhere.join("conf")).contains("value") && !text(&home.dir().join("module_conf.json")).contains("value"));
+    home.ok("kill");
+    // Only the daemon has the variables.
+    moved(&home, "start sleep --name app -x --interpreter none -- 1000").run().ok();
+    home.ok("save");
+    assert!(text(&usual).contains("\"app\""));
+    home.ok("cleardump");
+    assert!(text(&usual) == "[]" && text(&list) != "[]");
 }
 
 /// Runs a command in a folder that is removed before it starts.

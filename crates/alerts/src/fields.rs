@@ -90,12 +90,7 @@ impl<'a> Fields<'a> {
 
     /// A time in ms, from a number of ms or a text such as `5m`.
     pub(crate) fn time(&mut self, key: &str, most: u64) -> Option<u64> {
-        let read = |value: &Value| match value {
-            Value::Number(number) => number.as_u64(),
-            Value::String(text) => units::millis(text).ok(),
-            _ => None,
-        };
-        self.read(key, |value| read(value).filter(|ms| *ms <= most), &format!("a time up to {}", units::millis_text(most)))
+        self.read(key, |value| units::millis_of(value).filter(|ms| *ms <= most), &format!("a time up to {}", units::millis_text(most)))
     }
 
     /// One of these words.
@@ -135,10 +130,10 @@ fn texts(value: &Value) -> Option<Vec<String>> {
 fn amount(value: &Value) -> Option<f64> {
     match value {
         Value::Number(number) => number.as_f64(),
-        Value::String(text) => match text.strip_suffix('%') {
-            Some(number) => number.trim().parse().ok(),
-            None => text.parse().ok().or_else(|| units::bytes(text).ok().map(|bytes| bytes as f64)),
-        },
+        Value::String(text) => {
+            let number = units::percent(text).or_else(|| text.parse().ok());
+            number.or_else(|| units::bytes(text).ok().map(|bytes| bytes as f64))
+        }
         _ => None,
     }
     .filter(|amount: &f64| amount.is_finite())

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use indexmap::IndexMap;
 use ostler_core::app::EnvMap;
+pub(crate) use ostler_core::text::units::whole;
 use ostler_core::{app::args, text::units};
 use serde_json::{Map, Value};
 
@@ -385,9 +386,9 @@ fn convert(accept: &Accept, value: &Value) -> Option<Value> {
         }
         (Accept::OneOf(words), Value::String(text)) => words.contains(&text.as_str()).then(|| value.clone()),
         (Accept::Number(min, max), value) => whole(value).filter(|number| (*min..=*max).contains(number)).map(Value::from),
-        (Accept::Millis, value) => amount(value, units::millis),
+        (Accept::Millis, value) => units::millis_of(value).map(Value::from),
         (Accept::Bytes, Value::String(text)) if is_percent(text) => Some(value.clone()),
-        (Accept::Bytes, value) => amount(value, units::bytes),
+        (Accept::Bytes, value) => units::bytes_of(value).map(Value::from),
         (Accept::Words, Value::String(text)) => Some(args::split(text).into()),
         (Accept::Texts, Value::String(_)) => Some(Value::Array(vec![value.clone()])),
         (Accept::Command | Accept::Words | Accept::Texts, Value::Array(items)) => {
@@ -421,29 +422,7 @@ fn word(value: &Value) -> Option<Value> {
 }
 
 fn is_percent(text: &str) -> bool {
-    text.trim().strip_suffix('%').is_some_and(|number| number.parse::<f64>().is_ok_and(|number| number > 0.0 && number <= 100.0))
-}
-
-/// A whole number, also as text or as a float without fraction.
-pub(crate) fn whole(value: &Value) -> Option<i64> {
-    match value {
-        Value::Number(number) => number.as_i64().or_else(|| {
-            let float = number.as_f64()?;
-            #[expect(clippy::cast_possible_truncation, reason = "integral and in range")]
-            (float.fract() == 0.0 && float.abs() < 9e15).then_some(float as i64)
-        }),
-        Value::String(text) => text.trim().parse().ok(),
-        _ => None,
-    }
-}
-
-fn amount(value: &Value, read: fn(&str) -> Result<u64, units::UnitError>) -> Option<Value> {
-    let amount = match value {
-        Value::String(text) => read(text).ok()?,
-        value => u64::try_from(whole(value)?).ok()?,
-    };
-    // Larger ones are nobody's time or size, and JavaScript could not hold them.
-    (amount <= 9_000_000_000_000_000).then(|| Value::from(amount))
+    units::percent(text).is_some_and(|percent| percent > 0.0 && percent <= 100.0)
 }
 
 /// A value in words that follow "found".

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
+use ostler_core::home::home_paths::HomePaths;
 use ostler_core::lifecycle::runtime::Form;
 use ostler_core::lifecycle::{Effect, Event, PolicyName, Recovered, State, Wanted};
 use ostler_keeper::{
@@ -128,7 +129,7 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
     reactor.add(&listener, LISTENER).map_err(system("watch the socket"))?;
     reactor.add(&keeper, Source::Keeper).map_err(system("watch the keeper"))?;
     reactor.add(&signals, Source::Signals).map_err(system("watch signals"))?;
-    let mut log = DaemonLog::new(settings.daemon_log(), &settings.log_date_format);
+    let mut log = DaemonLog::new(settings.paths.log.clone(), &settings.log_date_format);
     let log_files = match runtime.spec() {
         Some(spec) => {
             log.show(OwnLines::new(spec.form == Form::Json).map_err(system("use standard error"))?);
@@ -148,7 +149,7 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
         log.error(format_args!("{} records of the journal are of a newer version, and what they say is lost", snapshot.foreign));
     }
     let aside = inventory.poison.and_then(|id| crate::state::store::aside::take(&mut snapshot, id, &inventory, &settings.home, &mut log));
-    let state_file = StateFile::new(settings.state_file());
+    let state_file = StateFile::new(HomePaths::state(&settings.home));
     let state_file = if settings.keeps_copy { state_file.with_copy(&settings.home) } else { state_file };
     let processes = ProcessView { oom_kills: ostler_sys::process::oom::kills().unwrap_or(0), ..ProcessView::default() };
     let io = Io {
@@ -308,7 +309,7 @@ impl Control {
     /// Looks for survivors at a first start: were daemon and keeper killed while apps ran? Then they are in the file on disk, and what still runs is
     /// adopted as it is.
     fn find_survivors(&mut self) {
-        let path = self.ctx.io.settings.state_file();
+        let path = HomePaths::state(&self.ctx.io.settings.home);
         let mut snapshot = match StateFile::read(&self.ctx.io.settings.home, &path, &self.ctx.state.boot_id) {
             Ok(Some(snapshot)) => snapshot,
             Ok(None) => return,

@@ -17,7 +17,7 @@ use ostler_sys::process::tree::{Entry, marker};
 use ostler_sys::{ProcRef, ProcTable, net::socket, time::clock};
 
 use crate::environment::{HOME_VAR, ROLE_VAR, RUNTIME_VAR};
-use crate::state::{LOCK_FILE, PID_FILE, SOCKET_FILE};
+use crate::state::{LOCK_FILE, PID_FILE, SOCKET_FILE, log_file};
 use crate::title::keeper_comm;
 
 /// Time for a keeper whose home was removed to make it anew.
@@ -242,8 +242,8 @@ fn place_of(keeper: ProcRef) -> Option<PathBuf> {
 }
 
 /// Removes a home that was made for nothing.
-pub(crate) fn unmake(home: &Path, log_file: &str) {
-    let log = home.join(log_file);
+pub(crate) fn unmake(home: &Path) {
+    let log = log_file(home);
     drop(std::fs::remove_file(home.join(LOCK_FILE)));
     if log.metadata().is_ok_and(|meta| meta.len() == 0) {
         drop(std::fs::remove_file(log));

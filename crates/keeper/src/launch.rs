@@ -25,11 +25,9 @@ use crate::home;
 use crate::link::Link;
 use crate::link::message::{Child, Originals};
 use crate::run::{READY_FAILED, READY_LISTENING, READY_TAKEN};
-use crate::state::{DaemonState, SOCKET_FILE, State};
+use crate::state::{DaemonState, LOG_FILE, SOCKET_FILE, State, log_file};
 use crate::title::keeper_title;
 
-/// Log of keeper and daemon.
-pub(crate) const LOG_FILE: &str = "pm2.log";
 /// Longest wait for a keeper to listen. It takes milliseconds; a machine that needs longer than this has other troubles.
 const READY_MS: u64 = 10_000;
 /// Longest wait for a keeper that has the lock to listen: it takes microseconds, unless it was killed and the kernel has not given the lock free yet.
@@ -78,7 +76,7 @@ pub enum LaunchError {
     #[error("the keeper {0}")]
     Failed(String),
     /// It ended without a reason.
-    #[error("the keeper ended before it was ready ({0:?}); see {LOG_FILE} in the home")]
+    #[error("the keeper ended before it was ready ({0:?}); see its log (pm2.log in the home, or PM2_LOG_FILE_PATH)")]
     Ended(Ending),
     /// It did not get ready in time.
     #[error("the keeper was not ready within {} s", READY_MS / 1000)]
@@ -254,12 +252,16 @@ impl Launcher {
             let path = path.to_owned();
             move |source| LaunchError::Home { what, path, source }
         };
+        let open = |path: &Path| OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+        // A log that cannot be opened at its own place must not leave apps without supervision.
+        if let Ok(moved) = open(&log_file(&self.home)) {
+            return Ok(moved.into());
+        }
         let path = self.home.join(LOG_FILE);
-        let open = || OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
-        match open() {
+        match open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 make_home(&self.home).map_err(failed("make the home", &self.home))?;
-                open()
+                open(&path)
             }
             opened => opened,
         }

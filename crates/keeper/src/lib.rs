@@ -40,5 +40,5 @@ pub use link::message::{
 };
 pub use link::{DeathReporter, Link};
 pub use run::{EXIT_CHECKED, EXIT_LOCKED, main, runtime_signals};
-pub use state::{LOCK_FILE, PID_FILE, PID_FILE_VAR, SOCKET_FILE};
+pub use state::{LOCK_FILE, PID_FILE, SOCKET_FILE, log_file, pid_file};
 pub use title::daemon_title;

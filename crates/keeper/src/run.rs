@@ -33,12 +33,11 @@ use crate::daemon::watchdog::DOUBT_SIGNAL;
 use crate::drill::drill;
 use crate::environment::{AS_PM2_VAR, CHECK_VAR, DEATHS_VAR, HOME_VAR, READY_FD_VAR, STARTER_VAR, STATE_FD_VAR, runtime};
 use crate::home::{self, Other};
-use crate::launch::LOG_FILE;
 use crate::link::Channel;
 use crate::link::message::{Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Originals, STARTER_KEY};
 use crate::state::hold::{Held, headroom};
 use crate::state::upgrade::Check;
-use crate::state::{LOCK_FILE, PID_FILE, PID_FILE_VAR, SOCKET_FILE, State};
+use crate::state::{LOCK_FILE, PID_FILE, SOCKET_FILE, State, pid_file};
 use crate::title::keeper_comm;
 
 /// Exit code of a keeper that found the home taken by another.
@@ -227,7 +226,7 @@ impl Keeper {
     /// Leaves the home to another keeper, which another folder has become: none is started here.
     fn leave_to(other: &Other, home: &Path, lock: OwnedFd) -> io::Result<Option<Self>> {
         if matches!(other, Other::Displaced(_)) {
-            home::unmake(home, LOG_FILE);
+            home::unmake(home);
         }
         drop(lock);
         if other.returns(home) { Ok(None) } else { Err(io::Error::new(io::ErrorKind::AddrInUse, other.refusal(home))) }
@@ -575,12 +574,6 @@ impl Keeper {
 /// Token of an adopted process in the poll set.
 pub(crate) fn adopted_token(pid: i32) -> u64 {
     TOKEN_ADOPTED + u64::try_from(pid).unwrap_or(0)
-}
-
-/// The pid file of this home's keeper.
-pub(crate) fn pid_file(home: &Path) -> PathBuf {
-    let given = std::env::var_os(PID_FILE_VAR).filter(|path| !path.is_empty());
-    given.map_or_else(|| home.join(PID_FILE), PathBuf::from)
 }
 
 /// The record of an end that is seen now.

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use ostler_core::home::home_paths::{HomePaths, VARIABLES};
+use ostler_core::home::home_paths::HomePaths;
 use ostler_keeper::{HOME_VAR, ROLE_VAR};
 use ostler_sys::process::tree::marker;
 
@@ -326,30 +326,21 @@ fn close_to_others(path: &Path, meta: &Metadata) {
 /// Returns the files of a home: those of the daemon that runs there, else those that our environment names.
 pub(crate) fn paths(home: &Path) -> HomePaths {
     let keeper = ostler_keeper::keeper_by_lock(home).filter(|keeper| marker(keeper.pid, ROLE_VAR).is_some());
-    HomePaths::new(home, |name| match keeper {
-        Some(keeper) => marker(keeper.pid, name).map(OsString::from_vec),
-        None => std::env::var_os(name),
-    })
+    match keeper {
+        Some(keeper) => HomePaths::new(home, |name| marker(keeper.pid, name).map(OsString::from_vec)),
+        None => paths_of_shell(home),
+    }
+}
+
+/// Returns the files of a home that our environment names, whatever a running daemon uses.
+pub(crate) fn paths_of_shell(home: &Path) -> HomePaths {
+    HomePaths::new(home, |name| std::env::var_os(name))
 }
 
 /// Returns the variables that move files of a home, as the daemon or our environment has them.
 pub(crate) fn moved(home: &Path) -> Vec<(&'static str, String)> {
-    let usual = HomePaths::new(home, |_| None);
-    let here = paths(home);
-    let pairs = [(&here.log, &usual.log), (&here.dump, &usual.dump), (&here.dump_backup, &usual.dump_backup)];
     let text = |path: &Path| path.to_str().filter(|text| !text.chars().any(char::is_control)).map(str::to_owned);
-    VARIABLES
-        .into_iter()
-        .zip(pairs)
-        .filter(|(_, (here, usual))| here != usual)
-        .filter_map(|(name, (here, _))| Some((name, text(here)?)))
-        .collect()
-}
-
-/// Returns the saved list of our own environment, if the running daemon has another.
-pub(crate) fn dump_of_shell(home: &Path, running: &HomePaths) -> Option<PathBuf> {
-    let own = HomePaths::new(home, |name| std::env::var_os(name)).dump;
-    (own != running.dump && own != home.join("dump.pm2")).then_some(own)
+    paths(home).moved().filter_map(|(name, path)| Some((name, text(path)?))).collect()
 }
 
 fn unusable(what: &'static str, path: &Path, source: io::Error) -> HomeError {
@@ -384,6 +375,15 @@ mod tests {
             assert_eq!(Program::from_argv0(Some(OsStr::new(argv0))), program, "{argv0}");
         }
         assert_eq!(Program::from_argv0(None), Program::Ostler);
+    }
+
+    /// The keeper does not link `core`.
+    #[test]
+    fn the_keeper_and_all_others_name_the_same_files() {
+        let home = Path::new("/h");
+        let paths = paths_of_shell(home);
+        assert_eq!((paths.pid, paths.log), (ostler_keeper::pid_file(home), ostler_keeper::log_file(home)));
+        assert_eq!(HomePaths::socket(home), home.join(ostler_keeper::SOCKET_FILE));
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! `module_conf.json`: the settings of a home, and of modules. PM2's file in PM2's shape; written whole, by renaming, one writer at a time.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ostler_core::home::home_paths;
 use ostler_core::logs::rotate::settings::{MODULE, Rotation, SECTION, keys};
 use ostler_proto::control::{Request, TableRow};
-use ostler_proto::pm2::{CONF_MAX_BYTES, CONF_VAR, conf_path, parse_conf};
+use ostler_proto::pm2::read_conf;
 use ostler_sys::fs::lock::lock_within;
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 use serde_json::{Map, Value};
@@ -23,9 +23,12 @@ pub(crate) const TRAPS: &[&str] = &["__proto__", "constructor", "prototype"];
 /// Sections that are not settings.
 pub(crate) const INTERNAL: &[&str] = &["module-db", "module-db-v2", "tar-modules"];
 
-/// The path of the settings of this home.
-pub(crate) fn path(home: &Path) -> PathBuf {
-    conf_path(home, std::env::var_os(CONF_VAR))
+/// Returns the path of the settings of this home.
+///
+/// # Errors
+/// The home cannot be used.
+pub(crate) fn path(cx: &mut Cx) -> Result<PathBuf, CliError> {
+    Ok(cx.paths_with(home_paths::CONF)?.conf)
 }
 
 /// [`path`] in a home that is there.
@@ -34,25 +37,16 @@ pub(crate) fn path(home: &Path) -> PathBuf {
 /// It cannot be made or used.
 pub(crate) fn writable(cx: &mut Cx) -> Result<PathBuf, CliError> {
     let program = cx.program;
-    let home = cx.home()?.to_owned();
-    crate::home::prepare(&home, program)?;
-    Ok(path(&home))
+    crate::home::prepare(cx.home()?, program)?;
+    path(cx)
 }
 
-/// Everything that is there.
+/// Returns all settings.
 ///
 /// # Errors
-/// It cannot be read, or is no JSON object.
+/// The file cannot be read, or has no JSON object.
 pub(crate) fn read(path: &Path) -> Result<Map<String, Value>, CliError> {
-    let mut text = String::new();
-    let got = File::open(path).and_then(|file| file.take(CONF_MAX_BYTES).read_to_string(&mut text));
-    match got {
-        Ok(_) => parse_conf(&text).map_err(|error| {
-            CliError::Failed(format!("the settings in \"{}\" are broken ({error}); correct the file, or remove it", path.display()))
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Map::new()),
-        Err(source) => Err(CliError::File { what: "read", path: path.display().to_string(), source }),
-    }
+    read_conf(path).map_err(|error| CliError::Failed(error.to_string()))
 }
 
 /// Changes the file: nothing of it, or all. Two at the same time do not lose each other's change.

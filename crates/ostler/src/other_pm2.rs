@@ -14,6 +14,7 @@ use ostler_sys::{ProcRef, process::tree, time::clock};
 use rustix::fs::OFlags;
 
 use crate::error::CliError;
+use crate::home::paths_of_shell;
 
 /// Longest `pm2.pid` and longest title of a process that are read.
 const MOST_BYTES: u64 = 4096;
@@ -33,11 +34,6 @@ pub(crate) fn refuse(home: &Path, what: &str) -> Result<(), CliError> {
     )))
 }
 
-/// Path of PM2's socket for calls.
-pub(crate) fn calls_socket(home: &Path) -> PathBuf {
-    std::env::var_os("PM2_DAEMON_RPC_PORT").map_or_else(|| home.join("rpc.sock"), PathBuf::from)
-}
-
 /// Returns the daemon of PM2 in this home, with its pid if that is visible from here.
 fn in_home(home: &Path) -> Option<Option<i32>> {
     answers_calls(home).or_else(|| by_pid_file(home).map(Some))
@@ -46,7 +42,7 @@ fn in_home(home: &Path) -> Option<Option<i32>> {
 /// Returns the process that listens on PM2's socket, unless it is ostler. A process of another pid
 /// namespace has no number here; then a home that ostler has never locked is PM2's.
 fn answers_calls(home: &Path) -> Option<Option<i32>> {
-    let socket = calls_socket(home);
+    let socket = paths_of_shell(home).calls;
     let stream = connect_at(&socket).ok()?;
     match peer(&stream).ok()?.pid {
         pid if pid > 0 => (!is_ours(pid) && (has_title(pid, home) || is_older(pid, &socket))).then_some(Some(pid)),
@@ -72,7 +68,7 @@ fn has_title(pid: i32, home: &Path) -> bool {
 /// Returns the process that `pm2.pid` names, if it is a daemon of PM2 for this home: a stale file
 /// names nothing, or by now another process.
 fn by_pid_file(home: &Path) -> Option<i32> {
-    let pid: i32 = read(&home.join("pm2.pid"))?.trim().parse().ok().filter(|pid| *pid > 1)?;
+    let pid: i32 = read(&paths_of_shell(home).pid)?.trim().parse().ok().filter(|pid| *pid > 1)?;
     (has_title(pid, home) && !is_ours(pid)).then_some(pid)
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ostler_client::OnSilence;
-use ostler_keeper::{DOUBT_SIGNAL, HOME_VAR, PID_FILE, ROLE_VAR};
+use ostler_keeper::{DOUBT_SIGNAL, HOME_VAR, ROLE_VAR, keeper_by_lock};
 use ostler_sys::process::signal::CONT;
 use ostler_sys::process::tree::{Entry, ProcTable, marker};
 use ostler_sys::process::{Activity, ProcRef, activity};
@@ -200,11 +200,9 @@ fn print(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// The keeper of a home: the process of `pm2.pid`, if it is one.
+/// Returns the keeper of a home: the process that its lock names, if that is one.
 pub(crate) fn keeper_of(home: &Path) -> Option<ProcRef> {
-    let pid: i32 = std::fs::read_to_string(home.join(PID_FILE)).ok()?.trim().parse().ok()?;
-    let process = ProcRef::of(pid).ok()?;
-    marker(pid, ROLE_VAR).is_some_and(|role| role == b"keeper").then_some(process)
+    keeper_by_lock(home).filter(|keeper| marker(keeper.pid, ROLE_VAR).is_some_and(|role| role == b"keeper"))
 }
 
 /// The stopped standby of a home.

@@ -233,6 +233,9 @@ pub enum Request {
     Flush {
         /// Name or id; none = all and the daemon's own log.
         target: Option<String>,
+        /// Log in place of the daemon's own; none = that of the running daemon.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        own: Option<String>,
     },
     /// Figures of the machine. Answer: [`Response::Host`].
     Host,
@@ -244,6 +247,9 @@ pub enum Request {
     Save {
         /// Whether also an empty list is saved.
         force: bool,
+        /// Files of the list; none = those of the running daemon.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        files: Option<SavedFiles>,
     },
     /// Starts what `dump.pm2` holds. Answer: progress, then [`Response::Done`].
     Resurrect,
@@ -317,6 +323,15 @@ impl Request {
             | Self::Update { .. } => false,
         }
     }
+}
+
+/// Absolute paths of a saved list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedFiles {
+    /// The list.
+    pub list: String,
+    /// The list before it.
+    pub backup: String,
 }
 
 /// Daemon of another manager.

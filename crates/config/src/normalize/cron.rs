@@ -132,11 +132,9 @@ fn count(table: &Map<String, Value>, key: &str, least: u32, most: u32) -> Result
 
 fn millis(table: &Map<String, Value>, key: &str) -> Result<Option<u64>, String> {
     let Some(value) = table.get(key) else { return Ok(None) };
-    let ms = match value {
-        Value::String(text) => units::millis(text).ok(),
-        other => whole(other).and_then(|ms| u64::try_from(ms).ok()),
-    };
-    ms.map(Some).ok_or_else(|| format!("expected `{key}` as milliseconds or a text such as \"10m\", found {}", found(value)))
+    units::millis_of(value)
+        .map(Some)
+        .ok_or_else(|| format!("expected `{key}` as milliseconds or a text such as \"10m\", found {}", found(value)))
 }
 
 /// Checks that everything goes together with a job.

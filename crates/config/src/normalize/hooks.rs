@@ -2,12 +2,12 @@
 
 use ostler_core::app::AppSpec;
 use ostler_core::app::hooks::{Hook, HookSpec, OnFailure};
+use ostler_core::text::units;
 use serde_json::Value;
 
 use super::Base;
 use super::command::command;
 use super::listen::known_keys;
-use super::ready::millis;
 use crate::check::found;
 
 /// Sets the hook of this key, if it is one.
@@ -25,7 +25,7 @@ fn parse(hook: Hook, value: &Value, base: &Base<'_>) -> Result<HookSpec, String>
     known_keys(table, &["command", "timeout", "on_failure"])?;
     let given = table.get("command").ok_or("expected `command` in the table")?;
     let time = |value: &Value| {
-        let ms = millis(value).filter(|ms| *ms > 0);
+        let ms = units::millis_of(value).filter(|ms| *ms > 0);
         ms.ok_or_else(|| format!("expected `timeout` as a number of milliseconds or a time such as \"3s\", found {}", found(value)))
     };
     let timeout_ms = table.get("timeout").map(time).transpose()?;

@@ -72,7 +72,7 @@ fn by(value: &Value, spec: &AppSpec, own: Option<HttpProbe>) -> Result<ReadyBy, 
             Ok(ReadyBy::Log(pattern.clone()))
         }
         ("log", other) => Err(format!("expected `log` as a regular expression, found {}", found(other))),
-        ("uptime", value) => Ok(ReadyBy::Uptime { ms: millis(value).ok_or_else(|| no_time("uptime", value))? }),
+        ("uptime", value) => Ok(ReadyBy::Uptime { ms: units::millis_of(value).ok_or_else(|| no_time("uptime", value))? }),
         (_, value) => match whole(value).and_then(|fd| i32::try_from(fd).ok()) {
             Some(fd @ 3..=255) => Ok(ReadyBy::Descriptor(fd)),
             _ => Err(format!("expected `{kind}` as a number from 3 to 255, found {}", found(value))),
@@ -148,7 +148,7 @@ pub(super) fn http(value: &Value, spec: &AppSpec) -> Result<HttpProbe, String> {
     known_keys(table, HTTP_KEYS)?;
     let time = |key: &str, default: u64| match table.get(key) {
         None => Ok(default),
-        Some(value) => millis(value).filter(|ms| *ms > 0).ok_or_else(|| no_time(key, value)),
+        Some(value) => units::millis_of(value).filter(|ms| *ms > 0).ok_or_else(|| no_time(key, value)),
     };
     let interval_ms = time("interval", READY_INTERVAL_MS)?;
     let timeout_ms = time("timeout", TIMEOUT_MS)?;
@@ -240,14 +240,6 @@ fn status(value: &Value) -> Option<(u16, u16)> {
     }
     let (first, last) = text.split_once('-')?;
     Some((code(first)?, code(last)?)).filter(|(first, last)| first <= last)
-}
-
-pub(super) fn millis(value: &Value) -> Option<u64> {
-    match value {
-        Value::String(text) => units::millis(text).ok(),
-        value => whole(value).and_then(|ms| u64::try_from(ms).ok()),
-    }
-    .filter(|ms| *ms <= 9_000_000_000_000_000)
 }
 
 pub(super) fn no_time(key: &str, value: &Value) -> String {

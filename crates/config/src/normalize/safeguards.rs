@@ -11,7 +11,7 @@ use ostler_core::text::units;
 use serde_json::{Map, Value};
 
 use super::listen::known_keys;
-use super::ready::{self, millis, no_time};
+use super::ready::{self, no_time};
 use crate::check::{found, whole};
 
 /// Time between two questions of a check where none is given.
@@ -118,7 +118,7 @@ fn health(value: &Value, spec: &AppSpec, health: &mut HealthSpec) -> Result<(), 
         }
         Some(Value::Bool(true)) => health.heartbeat_ms = Some(HEARTBEAT_MS),
         Some(value) => {
-            let ms = millis(value).ok_or_else(|| no_time("heartbeat", value))?;
+            let ms = units::millis_of(value).ok_or_else(|| no_time("heartbeat", value))?;
             if ms < HEARTBEAT_MIN_MS {
                 return Err(format!("expected `heartbeat` as {HEARTBEAT_MIN_MS} ms or more, found {}", found(value)));
             }
@@ -166,7 +166,7 @@ const CHECK_KEYS: &[&str] =
 fn check(ask: Ask, table: &Map<String, Value>) -> Result<Check, String> {
     let time = |key: &str, default: u64| match table.get(key) {
         None | Some(Value::Null) => Ok(default),
-        Some(value) => millis(value).filter(|ms| *ms > 0).ok_or_else(|| no_time(key, value)),
+        Some(value) => units::millis_of(value).filter(|ms| *ms > 0).ok_or_else(|| no_time(key, value)),
     };
     let count = |keys: &[&str], default: u32| match keys.iter().find_map(|key| Some((*key, table.get(*key)?))) {
         None => Ok(default),
@@ -182,7 +182,7 @@ fn check(ask: Ask, table: &Map<String, Value>) -> Result<Check, String> {
         timeout_ms: time("timeout", TIMEOUT_MS)?,
         failures: count(&["retries", "failures", "failure_threshold"], RETRIES)?,
         successes: count(&["successes", "success_threshold"], 1)?,
-        delay_ms: delay.map(|(key, value)| millis(value).ok_or_else(|| no_time(key, value))).transpose()?.unwrap_or(0),
+        delay_ms: delay.map(|(key, value)| units::millis_of(value).ok_or_else(|| no_time(key, value))).transpose()?.unwrap_or(0),
     })
 }
 
@@ -211,7 +211,7 @@ fn command(value: &Value) -> Result<Vec<String>, String> {
 
 fn grace(table: &Map<String, Value>) -> Result<Option<u64>, String> {
     let given = ["grace", "start_period"].into_iter().find_map(|key| Some((key, table.get(key)?)));
-    given.map(|(key, value)| millis(value).ok_or_else(|| no_time(key, value))).transpose()
+    given.map(|(key, value)| units::millis_of(value).ok_or_else(|| no_time(key, value))).transpose()
 }
 
 fn action(table: &Map<String, Value>) -> Result<Action, String> {
@@ -226,19 +226,14 @@ fn action(table: &Map<String, Value>) -> Result<Action, String> {
 /// An amount in bytes, or a part of what there is; 0 is no limit.
 fn amount(value: &Value) -> Result<Option<Amount>, String> {
     let bad = || format!("expected a size such as \"200M\" or \"50%\", found {}", found(value));
-    if let Some(percent) = value.as_str().and_then(|text| text.trim().strip_suffix('%')) {
+    if let Some(percent) = value.as_str().and_then(units::percent) {
         return share(percent).map(|share| Some(Amount::Share(share))).ok_or_else(bad);
     }
-    let bytes = match value {
-        Value::String(text) => units::bytes(text).ok(),
-        value => whole(value).and_then(|bytes| u64::try_from(bytes).ok()),
-    };
-    Ok(Some(bytes.ok_or_else(bad)?).filter(|bytes| *bytes > 0).map(Amount::Bytes))
+    Ok(Some(units::bytes_of(value).ok_or_else(bad)?).filter(|bytes| *bytes > 0).map(Amount::Bytes))
 }
 
-/// The hundredths of a percent in `12.5`.
-fn share(percent: &str) -> Option<u32> {
-    let percent: f64 = percent.trim().parse().ok()?;
+/// The hundredths of a percent.
+fn share(percent: f64) -> Option<u32> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range")]
     (percent > 0.0 && percent <= 100.0).then(|| ((percent * 100.0).round() as u32).max(1))
 }
@@ -257,10 +252,10 @@ fn cpu(given: &Map<String, Value>) -> Result<Option<CpuLimit>, String> {
 /// The percent of a quota: `150` and `"150%"` are one and a half cores.
 fn quota(value: &Value) -> Result<Option<u32>, String> {
     let number = match value {
-        Value::String(text) => text.trim().strip_suffix('%').unwrap_or(text).trim().parse().ok(),
-        value => whole(value),
+        Value::String(text) => units::whole_percent(text),
+        value => whole(value).and_then(|percent| u32::try_from(percent).ok()),
     };
-    let percent = number.and_then(|percent| u32::try_from(percent).ok()).filter(|percent| *percent <= 1_000_000);
+    let percent = number.filter(|percent| *percent <= 1_000_000);
     percent
         .map(|percent| (percent > 0).then_some(percent))
         .ok_or_else(|| format!("expected percent such as 150 or \"150%\", found {}", found(value)))
@@ -278,7 +273,7 @@ fn errors(table: &Map<String, Value>) -> Result<ErrorLimit, String> {
     };
     let window_ms = match table.get("window") {
         None => WINDOW_MS,
-        Some(value) => millis(value).filter(|ms| *ms > 0).ok_or_else(|| no_time("window", value))?,
+        Some(value) => units::millis_of(value).filter(|ms| *ms > 0).ok_or_else(|| no_time("window", value))?,
     };
     let restart = match table.get("restart_on_error") {
         None => false,
@@ -295,6 +290,6 @@ pub(super) fn budget(value: &Value) -> Result<Option<RestartBudget>, String> {
     let n = table.get("n").and_then(whole).and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= 10_000);
     let n = n.ok_or("expected `n` as a number from 0 to 10000")?;
     let window = table.get("window").ok_or("expected a `window` such as \"10m\"")?;
-    let window_ms = millis(window).filter(|ms| *ms > 0).ok_or_else(|| no_time("window", window))?;
+    let window_ms = units::millis_of(window).filter(|ms| *ms > 0).ok_or_else(|| no_time("window", window))?;
     Ok(Some(RestartBudget { n, window_ms }))
 }

@@ -3,13 +3,13 @@
 use std::os::unix::fs::PermissionsExt;
 
 use ostler_core::app::secrets::{SecretSource, Secrets, TIMEOUT_MS, is_credential_name};
+use ostler_core::text::units;
 use serde_json::{Map, Value};
 
 use super::Base;
 use super::command::command;
 use super::env::is_name;
 use super::listen::known_keys;
-use super::ready::millis;
 use crate::check::found;
 
 const FORMS: &str = "a path, or a table with `file`, `command` or `credential`";
@@ -48,7 +48,7 @@ fn described(table: &Map<String, Value>, base: &Base<'_>) -> Result<SecretSource
         (Some(other), None, None) => Err(format!("expected `file` as a path, found {}", found(other))),
         (None, Some(given), None) => {
             let time = |value: &Value| {
-                let ms = millis(value).filter(|ms| *ms > 0);
+                let ms = units::millis_of(value).filter(|ms| *ms > 0);
                 ms.ok_or_else(|| format!("expected `timeout` as a number of milliseconds or a time such as \"3s\", found {}", found(value)))
             };
             let timeout_ms = table.get("timeout").map(time).transpose()?.unwrap_or(TIMEOUT_MS);

@@ -113,7 +113,7 @@ fn percent(value: &Value) -> Option<u32> {
             let text = text.trim();
             match text.strip_suffix('m') {
                 Some(thousandths) => thousandths.parse::<u32>().ok().filter(|count| count.is_multiple_of(10))? / 10,
-                None => text.strip_suffix('%').unwrap_or(text).trim().parse().ok()?,
+                None => units::whole_percent(text)?,
             }
         }
         value => u32::try_from(value.as_u64()?).ok()?,
@@ -122,11 +122,7 @@ fn percent(value: &Value) -> Option<u32> {
 }
 
 fn bytes(value: &Value) -> Option<u64> {
-    let number = match value {
-        Value::String(text) => units::bytes(text).ok()?,
-        value => value.as_u64()?,
-    };
-    (number > 0).then_some(number)
+    units::bytes_of(value).filter(|bytes| *bytes > 0)
 }
 
 fn port(value: &Value) -> Option<u16> {

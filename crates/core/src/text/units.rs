@@ -1,5 +1,7 @@
 //! Sizes and durations as people write them: `300M`, `1.5G`, `5s`, `1h30m`.
 
+use serde_json::Value;
+
 /// A text that is no size or no duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{found:?} is no {expected}")]
@@ -76,6 +78,49 @@ pub fn millis(text: &str) -> Result<u64, UnitError> {
             return Ok(total);
         }
     }
+}
+
+/// Percent with its sign, such as `12.5%`. A number without the sign is none.
+pub fn percent(text: &str) -> Option<f64> {
+    text.trim().strip_suffix('%')?.trim().parse().ok().filter(|percent: &f64| percent.is_finite())
+}
+
+/// Whole percent with or without its sign: `150` and `150%` are one and a half.
+pub fn whole_percent(text: &str) -> Option<u32> {
+    let text = text.trim();
+    text.strip_suffix('%').unwrap_or(text).trim_end().parse().ok()
+}
+
+/// Whole number of a configuration value, also as text or as a float without fraction.
+pub fn whole(value: &Value) -> Option<i64> {
+    match value {
+        Value::Number(number) => number.as_i64().or_else(|| {
+            let float = number.as_f64()?;
+            #[expect(clippy::cast_possible_truncation, reason = "integral and in range")]
+            (float.fract() == 0.0 && float.abs() < 9e15).then_some(float as i64)
+        }),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+/// Milliseconds of a configuration value: a whole number, or a text as for [`millis`].
+pub fn millis_of(value: &Value) -> Option<u64> {
+    amount(value, millis)
+}
+
+/// Bytes of a configuration value: a whole number, or a text as for [`bytes`].
+pub fn bytes_of(value: &Value) -> Option<u64> {
+    amount(value, bytes)
+}
+
+fn amount(value: &Value, read: fn(&str) -> Result<u64, UnitError>) -> Option<u64> {
+    let amount = match value {
+        Value::String(text) => read(text).ok()?,
+        value => u64::try_from(whole(value)?).ok()?,
+    };
+    // Larger ones are nobody's time or size, and JavaScript could not hold them.
+    (amount <= 9_000_000_000_000_000).then_some(amount)
 }
 
 /// Bytes as one would write them, never rounded.
@@ -157,6 +202,7 @@ pub fn in_seconds(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
@@ -204,6 +250,38 @@ mod tests {
         }
         for text in ["", "s", "-5s", "5x", "1h30", "30m1h", "5s5s", "1..5s", "s5", "99999999999999d", "5s!", "ten"] {
             assert!(millis(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn percents() {
+        for (text, exact, rounded) in [
+            ("12.5%", Some(12.5), None),
+            (" 90 % ", Some(90.0), Some(90)),
+            ("150", None, Some(150)),
+            ("-1%", Some(-1.0), None),
+            ("inf%", None, None),
+            ("%", None, None),
+            ("", None, None),
+        ] {
+            assert_eq!((percent(text), whole_percent(text)), (exact, rounded), "{text}");
+        }
+    }
+
+    #[test]
+    fn values_of_a_configuration() {
+        for (value, ms, size, number) in [
+            (json!(1500), Some(1500), Some(1500), Some(1500)),
+            (json!(2.0), Some(2), Some(2), Some(2)),
+            (json!(2.5), None, None, None),
+            (json!(-1), None, None, Some(-1)),
+            (json!("5s"), Some(5000), None, None),
+            (json!("1K"), None, Some(1024), None),
+            (json!(" 7 "), Some(7), Some(7), Some(7)),
+            (json!(10_000_000_000_000_000_u64), None, None, Some(10_000_000_000_000_000)),
+            (json!(true), None, None, None),
+        ] {
+            assert_eq!((millis_of(&value), bytes_of(&value), whole(&value)), (ms, size, number), "{value}");
         }
     }
 

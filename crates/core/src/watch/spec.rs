@@ -197,11 +197,9 @@ fn texts(value: &Value) -> Option<Vec<String>> {
 }
 
 fn millis(value: &Value) -> Result<u64, String> {
-    let ms = match value {
-        Value::String(text) => crate::text::units::millis(text).ok(),
-        value => value.as_u64(),
-    };
-    ms.filter(|ms| *ms <= LONGEST_MS).ok_or_else(|| "expected a number of milliseconds or a time such as \"3s\", a day at most".to_owned())
+    crate::text::units::millis_of(value)
+        .filter(|ms| *ms <= LONGEST_MS)
+        .ok_or_else(|| "expected a number of milliseconds or a time such as \"3s\", a day at most".to_owned())
 }
 
 /// `true`, or `{stabilityThreshold: 2000, pollInterval: 100}`.

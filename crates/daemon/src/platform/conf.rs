@@ -1,11 +1,9 @@
 //! `module_conf.json`: settings that `ostler set` keeps. Clients write it (whole, by renaming), the daemon only reads.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use ostler_proto::pm2::{CONF_MAX_BYTES, parse_conf};
+use ostler_proto::pm2::read_conf;
 use serde_json::{Map, Value};
 
 use crate::platform::log::DaemonLog;
@@ -50,21 +48,11 @@ impl Conf {
         let stamp = std::fs::metadata(&self.path).ok().map(|meta| (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()));
         if stamp != self.stamp {
             self.stamp = stamp;
-            match read(&self.path) {
+            match read_conf(&self.path) {
                 Ok(all) => (self.all, self.version) = (all, self.version + 1),
-                Err(error) => log.error(format_args!("cannot use \"{}\": {error}; the settings stay as they were", self.path.display())),
+                Err(error) => log.error(format_args!("{error}; the settings stay as they were")),
             }
         }
         self.version
     }
-}
-
-fn read(path: &Path) -> io::Result<Map<String, Value>> {
-    let mut text = String::new();
-    match File::open(path) {
-        Ok(file) => file.take(CONF_MAX_BYTES).read_to_string(&mut text)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Map::new()),
-        Err(error) => return Err(error),
-    };
-    Ok(parse_conf(&text)?)
 }

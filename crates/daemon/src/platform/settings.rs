@@ -6,20 +6,19 @@ use std::path::PathBuf;
 
 use ostler_core::app::AppSpec;
 use ostler_core::home::home_paths::HomePaths;
-use ostler_proto::pm2::{CONF_VAR, PM2_VERSION, conf_path};
+use ostler_proto::pm2::PM2_VERSION;
 use ostler_sys::process::signal::INT;
 
 use crate::platform::conf::Conf;
 use crate::platform::secrets::Credentials;
-
-/// Copy of the journal on disk, in the home.
-pub(crate) const STATE_FILE: &str = "ostler.state";
 
 /// Settings that the daemon's environment decides.
 #[derive(Debug)]
 pub(crate) struct Settings {
     /// Base folder.
     pub home: PathBuf,
+    /// Its files.
+    pub paths: HomePaths,
     /// Whether a copy of the state is kept beside the disk.
     pub keeps_copy: bool,
     /// Polite signal when the app names none.
@@ -56,10 +55,12 @@ impl Settings {
     pub(crate) fn from_env(home: PathBuf) -> Self {
         let text = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
         let positive = |name: &str, default: u64| text(name).and_then(|value| value.parse().ok()).filter(|n| *n > 0).unwrap_or(default);
+        let paths = HomePaths::new(&home, |name| env::var_os(name));
         Self {
-            conf: Conf::new(conf_path(&home, env::var_os(CONF_VAR))),
+            conf: Conf::new(paths.conf.clone()),
             credentials: Credentials::new(&home, env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)),
             home,
+            paths,
             keeps_copy: false,
             kill_signal: text("PM2_KILL_SIGNAL").and_then(|name| ostler_sys::process::signal::by_name(&name)).unwrap_or(INT),
             // PM2 takes this one as given, zero included.
@@ -72,30 +73,6 @@ impl Settings {
             started_ms: ostler_sys::now().wall_ms,
             log_date_format: env::var("PM2_LOG_DATE_FORMAT").unwrap_or_else(|_| "YYYY-MM-DDTHH:mm:ss".into()),
         }
-    }
-
-    fn paths(&self) -> HomePaths {
-        HomePaths::new(&self.home, |name| env::var_os(name))
-    }
-
-    /// The daemon's own log.
-    pub(crate) fn daemon_log(&self) -> PathBuf {
-        self.paths().log
-    }
-
-    /// The saved list.
-    pub(crate) fn dump_file(&self) -> PathBuf {
-        self.paths().dump
-    }
-
-    /// The saved list before the newest one.
-    pub(crate) fn dump_backup(&self) -> PathBuf {
-        self.paths().dump_backup
-    }
-
-    /// What runs, for a start after both daemon and keeper were killed.
-    pub(crate) fn state_file(&self) -> PathBuf {
-        self.home.join(STATE_FILE)
     }
 }
 

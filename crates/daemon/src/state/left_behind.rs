@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use ostler_core::home::home_paths::HomePaths;
 use ostler_core::lifecycle::State;
 use ostler_keeper::LOCK_FILE;
 use ostler_sys::ProcRef;
 
-use crate::platform::settings::STATE_FILE;
 use crate::state::marked::{Marked, marked};
 use crate::state::store::state_file::newest;
 use crate::state::store::{Snapshot, state_copy};
@@ -30,7 +30,7 @@ impl LeftBehind {
     pub fn of(home: &Path) -> Option<Self> {
         let this_boot = ostler_sys::time::clock::boot_id();
         let copy = state_copy::read(home).map(|bytes| Snapshot::read(&bytes).0).filter(|copy| copy.boot_id == this_boot);
-        let disk = std::fs::read(home.join(STATE_FILE)).map(|bytes| Snapshot::read(&bytes).0).unwrap_or_default();
+        let disk = std::fs::read(HomePaths::state(home)).map(|bytes| Snapshot::read(&bytes).0).unwrap_or_default();
         let snapshot = newest(copy, Some(&disk), this_boot.as_deref().unwrap_or_default()).unwrap_or(disk);
         // A keeper that ended in order has emptied its lock; then there is nothing to look for.
         let was_killed = std::fs::metadata(home.join(LOCK_FILE)).is_ok_and(|lock| lock.len() > 0) || snapshot != Snapshot::default();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use ostler_core::text::units;
 use serde_json::{Map, Value};
 
 use super::ini::{Line, Section, Syntax, sections};
@@ -376,9 +377,9 @@ impl Unit<'_> {
                 None if value == "infinity" => {}
                 None => self.app.tell(key, "it is no size"),
             },
-            "CPUQuota" => match value.trim_end_matches('%').parse::<u32>() {
-                Ok(percent) => self.app.set("cpu_quota", percent),
-                Err(_) => self.app.tell(key, "it is no number"),
+            "CPUQuota" => match units::whole_percent(value) {
+                Some(percent) => self.app.set("cpu_quota", percent),
+                None => self.app.tell(key, "it is no number"),
             },
             "StandardOutput" | "StandardError" => self.output(key, value),
             "Slice" => self.app.set("namespace", value.trim_end_matches(".slice")),

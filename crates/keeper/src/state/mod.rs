@@ -7,7 +7,7 @@ pub(crate) mod hold;
 pub(crate) mod upgrade;
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ostler_sys::{ProcRef, fd::memfd};
 use rustix::io::Errno;
@@ -21,8 +21,22 @@ pub const LOCK_FILE: &str = "ostler.lock";
 pub const SOCKET_FILE: &str = "ostler.sock";
 /// The keeper's pid in the home, decimal, no newline: the one process that stays the same.
 pub const PID_FILE: &str = "pm2.pid";
-/// Variable with another path for it.
-pub const PID_FILE_VAR: &str = "PM2_PID_FILE_PATH";
+/// Log of keeper and daemon.
+pub(crate) const LOG_FILE: &str = "pm2.log";
+
+/// Returns the pid file of a home's keeper. A relative path of the variable is in the home.
+pub fn pid_file(home: &Path) -> PathBuf {
+    moved(home, "PM2_PID_FILE_PATH", PID_FILE)
+}
+
+/// Returns the log of keeper and daemon, in the same way.
+pub fn log_file(home: &Path) -> PathBuf {
+    moved(home, "PM2_LOG_FILE_PATH", LOG_FILE)
+}
+
+fn moved(home: &Path, variable: &str, usual: &str) -> PathBuf {
+    home.join(std::env::var_os(variable).filter(|path| !path.is_empty()).unwrap_or_else(|| usual.into()))
+}
 
 const VERSION: u32 = 1;
 /// Largest state; it has some hundred bytes per child.

@@ -1,5 +1,6 @@
 //! `cleardump`: an empty saved list.
 
+use ostler_core::home::home_paths::DUMP;
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 
 use crate::cli::Call;
@@ -13,7 +14,7 @@ pub(crate) fn run(cx: &mut Cx, _call: &Call) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
     home::prepare(&home, program)?;
     cx.refuse_beside_pm2(&home, "empty the saved list")?;
-    let path = cx.paths()?.dump;
+    let path = cx.paths_with(DUMP)?.dump;
     replace(&path, b"[]", Durability::Power, Writers::Many).map_err(|error| CliError::File {
         what: "write",
         path: path.display().to_string(),

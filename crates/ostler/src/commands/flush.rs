@@ -10,7 +10,8 @@ use crate::render::json;
 
 /// Empties files and prints which. An unknown target is fine for PM2, not for us.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    let request = Request::Flush { target: call.target().map(str::to_owned) };
+    let log = cx.paths()?.log.display().to_string();
+    let request = Request::Flush { target: call.target().map(str::to_owned), own: cx.program.is_pm2().then(|| log.clone()) };
     let paths = match cx.client()?.request(&request, &mut |_| {}) {
         Ok(Response::Paths(paths)) => paths,
         Ok(_) => return Err(ClientError::Unexpected.into()),
@@ -22,7 +23,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         return Ok(Status::Ok);
     }
     // As PM2: the daemon's own log in one line, those of the apps below a heading.
-    let (own, apps): (Vec<String>, Vec<String>) = paths.into_iter().partition(|path| path.ends_with("/pm2.log"));
+    let (own, apps): (Vec<String>, Vec<String>) = paths.into_iter().partition(|path| *path == log);
     for path in own {
         cx.out.info(format_args!("Flushing {path}"));
     }

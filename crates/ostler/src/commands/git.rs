@@ -106,11 +106,8 @@ fn reload(cx: &mut Cx, call: &Call, names: Vec<String>) -> Result<(), CliError> 
 
 /// The commands of `post_update`, one after the other.
 fn after(cx: &mut Cx, folder: &Folder<'_>, spec: &AppSpec) -> Result<(), CliError> {
-    let limit = match spec.given.open().get("exec_timeout") {
-        Some(Value::String(text)) => ostler_core::text::units::millis(text).ok(),
-        value => value.and_then(Value::as_u64),
-    };
-    let limit = limit.filter(|ms| *ms > 0).map(Duration::from_millis);
+    let limit =
+        spec.given.open().get("exec_timeout").and_then(ostler_core::text::units::millis_of).filter(|ms| *ms > 0).map(Duration::from_millis);
     for text in commands(spec.given.open().get("post_update")) {
         cx.out.info(format_args!("post_update: {}", shown(&text)));
         cx.out.flush();

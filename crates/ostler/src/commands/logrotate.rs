@@ -3,7 +3,7 @@
 //! PM2 has logrotate copy and truncate, and what is written in between is lost. Here it renames, and `reloadLogs` has each writer reclaim its
 //! path; nothing is lost, and the file is compressed when nobody writes to it any more.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ostler_sys::users::user::{User, group_by_id};
 
@@ -24,8 +24,10 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let exe = startup::own_program(cx.program)?;
     let path = PathBuf::from("/etc/logrotate.d").join(format!("{}-{}", cx.program.name(), startup::name_part(&user.name)));
     let group = group_by_id(user.gid).map_err(|error| CliError::Failed(ostler_core::text::causes::with_causes(&error)))?;
-    let text = rules(&Rules { program: cx.program, exe: &exe, user: &user, group: group.as_deref(), home: &home });
-    let installed = path.parent().is_some_and(std::path::Path::is_dir);
+    let log = crate::home::paths(Path::new(&home)).log;
+    let text =
+        rules(&Rules { program: cx.program, exe: &exe, user: &user, group: group.as_deref(), home: &home, log: &log.to_string_lossy() });
+    let installed = path.parent().is_some_and(Path::is_dir);
     let write = Step::Write { path: path.clone(), text, mode: 0o644 };
     steps::perform(&[write], &mut |_| {}).map_err(|error| CliError::Failed(format!("{error}; nothing was changed")))?;
     cx.out.info(format_args!("Logs in {home} are rotated by logrotate: {}", path.display()));
@@ -48,6 +50,8 @@ struct Rules<'a> {
     /// Name of its group, if it has one.
     group: Option<&'a str>,
     home: &'a str,
+    /// Log of the daemon.
+    log: &'a str,
 }
 
 /// The text of the file. Weekly and twelve of them are PM2's.
@@ -58,7 +62,7 @@ fn rules(of: &Rules<'_>) -> String {
          compress\n    delaycompress\n    create\n    sharedscripts\n    postrotate\n        {script}\n    endscript\n}}\n",
         name = of.program.name(),
         home = of.home,
-        patterns = patterns(of.home).iter().map(|pattern| format!("{pattern}\n")).collect::<String>(),
+        patterns = patterns(of.home, of.log).iter().map(|pattern| format!("{pattern}\n")).collect::<String>(),
         script = script(of),
     )
 }
@@ -67,10 +71,11 @@ fn rules(of: &Rules<'_>) -> String {
 const DIGITS: usize = 5;
 
 /// The patterns of the logs, without what the rotation that is built in has made of them: its names end with the digits of a date.
-fn patterns(home: &str) -> Vec<String> {
+fn patterns(home: &str, log: &str) -> Vec<String> {
     let numbered = |kind: &'static str| (1..=DIGITS).map(move |digits| format!("logs/*-{kind}-{}.log", "[0-9]".repeat(digits)));
-    let names = ["pm2.log".to_owned(), "logs/*[!0-9].log".to_owned()].into_iter().chain(numbered("out")).chain(numbered("error"));
-    names.map(|name| in_quotes(&format!("{}/{name}", without_wildcards(home)))).collect()
+    let names = std::iter::once("logs/*[!0-9].log".to_owned()).chain(numbered("out")).chain(numbered("error"));
+    let of_apps = names.map(|name| format!("{}/{name}", without_wildcards(home)));
+    std::iter::once(without_wildcards(log)).chain(of_apps).map(|pattern| in_quotes(&pattern)).collect()
 }
 
 /// The part of a glob that means itself. Where a brace stands does not matter to logrotate: any character will do for it.
@@ -124,7 +129,7 @@ mod tests {
     }
 
     fn text(user: &User, home: &str) -> String {
-        rules(&Rules { program: Program::Pm2, exe: "/usr/bin/pm2", user, group: Some("staff"), home })
+        rules(&Rules { program: Program::Pm2, exe: "/usr/bin/pm2", user, group: Some("staff"), home, log: &format!("{home}/pm2.log") })
     }
 
     #[test]
@@ -171,7 +176,8 @@ mod tests {
         for name in logs.iter().chain(&old) {
             std::fs::write(home.join("logs").join(name), "x").unwrap();
         }
-        let globs: Vec<String> = patterns(home.to_str().unwrap()).iter().map(|glob| glob.trim_matches('"').to_owned()).collect();
+        let globs: Vec<String> =
+            patterns(home.to_str().unwrap(), "/nowhere/pm2.log").iter().map(|glob| glob.trim_matches('"').to_owned()).collect();
         let found = Command::new("sh").args(["-c", &format!("ls -d {}", globs.join(" "))]).output().unwrap().stdout;
         let mut found: Vec<String> =
             String::from_utf8(found).unwrap().lines().map(|path| path.rsplit('/').next().unwrap().to_owned()).collect();

@@ -107,7 +107,7 @@ fn take_built_in(cx: &mut Cx, module: &BuiltIn) -> Result<Value, CliError> {
 }
 
 fn show_settings(cx: &mut Cx, module: &str) -> Result<(), CliError> {
-    let path = module_conf::path(cx.home()?);
+    let path = module_conf::path(cx)?;
     if let Some(section) = module_conf::read(&path)?.get(module).and_then(Value::as_object) {
         let program = cx.program.name();
         for (key, value) in section {
@@ -120,7 +120,7 @@ fn show_settings(cx: &mut Cx, module: &str) -> Result<(), CliError> {
 /// Runs `uninstall <module>`: its settings go out of force, and stay for the next time.
 pub(crate) fn uninstall(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     for word in &call.targets {
-        let settings = module_conf::read(&module_conf::path(cx.home()?))?;
+        let settings = module_conf::read(&module_conf::path(cx)?)?;
         let name = built_in(word).map_or(word.as_str(), |module| module.name);
         let found = if word == "all" { modules::all(&settings) } else { modules::find(&settings, name).into_iter().collect() };
         if found.is_empty() && word != "all" && !stop_developed(cx, name)? {
@@ -151,7 +151,7 @@ fn rows(cx: &mut Cx) -> Result<Vec<TableRow>, CliError> {
 
 /// Runs `module:update <module|all>`: the newest of what was installed.
 pub(crate) fn update(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    let settings = module_conf::read(&module_conf::path(cx.home()?))?;
+    let settings = module_conf::read(&module_conf::path(cx)?)?;
     for word in &call.targets {
         let found = if word == "all" { modules::all(&settings) } else { modules::find(&settings, word).into_iter().collect() };
         if found.is_empty() && word != "all" {
@@ -172,7 +172,7 @@ pub(crate) fn update(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 
 /// Runs `module:list`.
 pub(crate) fn list(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    let found = modules::all(&module_conf::read(&module_conf::path(cx.home()?))?);
+    let found = modules::all(&module_conf::read(&module_conf::path(cx)?)?);
     let rows = rows(cx)?;
     let status = |module: &Installed| rows.iter().find(|row| module_conf::is_of(row, &module.name)).map(|row| row.status.clone());
     let version = |cx: &mut Cx, module: &Installed| Ok::<_, CliError>(modules::version(cx.home()?, module));

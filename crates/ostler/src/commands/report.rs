@@ -28,7 +28,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         peer = client.peer().cloned();
     }
     let secrets = secrets(&details);
-    let log: Vec<String> = last_lines(&crate::home::paths(&home).log).iter().map(|line| masked(line, &secrets)).collect();
+    let log: Vec<String> = last_lines(&cx.paths()?.log).iter().map(|line| masked(line, &secrets)).collect();
     mask(&mut details, &secrets);
     let daemon = peer.map(|peer| {
         let memory = ["daemon", "keeper"].into_iter().zip([peer.pid, peer.keeper_pid]);

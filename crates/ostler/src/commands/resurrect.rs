@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ostler_core::home::home_paths::HomePaths;
+use ostler_core::home::home_paths::{DUMP, HomePaths};
 use ostler_proto::control::{Failure, Progress, Request};
 
 use super::table;
@@ -33,28 +33,52 @@ fn pm2_words(dump: &Path, backup: &Path, end: Option<&str>) -> Vec<Said> {
     words
 }
 
+/// Returns the request that restores this list, and whether that is the list before: the daemon reads its
+/// own list, and is given another one. Neither can be read: none.
+fn requested(dump: &Path, backup: &Path, running: &HomePaths) -> Option<(Request, bool)> {
+    if (dump, backup) == (&running.dump, &running.dump_backup) {
+        return Some((Request::Resurrect, false));
+    }
+    [dump, backup].into_iter().zip([false, true]).find_map(|(path, is_backup)| {
+        let entries = serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()?;
+        Some((Request::Restore { entries, sockets_of: None }, is_backup))
+    })
+}
+
 /// Starts the saved apps. Those whose name is in the list already are left alone.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
     // Where a daemon was killed together with its apps, the next one starts them again.
     let has_others = cx.running_client()?.is_none() && left_behind::of(&home).is_some_and(|left| !left.other_boot);
     cx.client()?;
-    let HomePaths { dump, dump_backup, .. } = cx.paths()?;
+    let HomePaths { dump, dump_backup, .. } = cx.paths_with(DUMP)?;
     cx.out.info("Resurrecting");
     let is_pm2 = cx.program.is_pm2();
     let (out, client) = cx.parts()?;
     let mut is_told = false;
     let mut printer = ProgressPrinter::new(out, Wording::Resurrect);
-    let result = client.request(&Request::Resurrect, &mut |progress| {
-        match progress {
-            _ if is_told => {}
-            // What is wrong with that list names the one that is restored.
-            Progress::Warning(_) if is_pm2 => printer.say(&pm2_words(&dump, &dump_backup, None)),
-            Progress::Warning(_) => {}
-            _ => printer.info(located(&dump)),
+    let request = match requested(&dump, &dump_backup, &crate::home::paths(&home)) {
+        Some((request, is_backup)) => {
+            is_told = is_backup;
+            if is_backup {
+                printer.say(&pm2_words(&dump, &dump_backup, None));
+            }
+            Ok(request)
         }
-        is_told = true;
-        printer.print(progress);
+        None => Err(ClientError::Refused(Failure::NothingSaved)),
+    };
+    let result = request.and_then(|request| {
+        client.request(&request, &mut |progress| {
+            match progress {
+                _ if is_told => {}
+                // What is wrong with that list names the one that is restored.
+                Progress::Warning(_) if is_pm2 => printer.say(&pm2_words(&dump, &dump_backup, None)),
+                Progress::Warning(_) => {}
+                _ => printer.info(located(&dump)),
+            }
+            is_told = true;
+            printer.print(progress);
+        })
     });
     match &result {
         _ if is_told => {}

@@ -1,6 +1,9 @@
 //! `save`: write the list for `resurrect`.
 
-use ostler_proto::control::{Failure, Request, Response};
+use std::path::Path;
+
+use ostler_core::home::home_paths::DUMP;
+use ostler_proto::control::{Failure, Request, Response, SavedFiles};
 
 use crate::cli::Call;
 use crate::client::ClientError;
@@ -14,9 +17,11 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     cx.client()?;
     let home = cx.home()?.to_owned();
     cx.refuse_beside_pm2(&home, "save the list")?;
-    let dump = cx.paths()?.dump;
+    let paths = cx.paths_with(DUMP)?;
+    let text = |path: &Path| path.display().to_string();
+    let files = cx.program.is_pm2().then(|| SavedFiles { list: text(&paths.dump), backup: text(&paths.dump_backup) });
     cx.out.info("Saving current process list...");
-    match cx.client()?.request(&Request::Save { force }, &mut |_| {}) {
+    match cx.client()?.request(&Request::Save { force, files: files.clone() }, &mut |_| {}) {
         Ok(Response::Paths(paths)) if call.has("json") => json(&mut cx.out, &paths),
         Ok(Response::Paths(paths)) => cx.out.info(format_args!("Successfully saved in {}", paths.first().map_or("", String::as_str))),
         Ok(_) => return Err(ClientError::Unexpected.into()),
@@ -25,8 +30,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
             cx.out.warn(format_args!("{label} is not managing any process, skipping save..."));
             cx.out.warn(format_args!("To force saving use: {name} save --force"));
             // As PM2: there is a list from then on, an empty one where there was none.
-            if cx.program.is_pm2() && !dump.exists() {
-                cx.client()?.request(&Request::Save { force: true }, &mut |_| {})?;
+            if cx.program.is_pm2() && !paths.dump.exists() {
+                cx.client()?.request(&Request::Save { force: true, files }, &mut |_| {})?;
             }
         }
         Err(error) => return Err(error.into()),

@@ -104,7 +104,7 @@ fn missing_value(key: &str) -> CliError {
 }
 
 fn all(cx: &mut Cx) -> Result<Map<String, Value>, CliError> {
-    let path = module_conf::path(cx.home()?);
+    let path = module_conf::path(cx)?;
     module_conf::read(&path)
 }
 

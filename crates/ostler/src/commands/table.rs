@@ -1,5 +1,6 @@
 //! The list, as `list` shows it, and every command that changes something.
 
+use ostler_core::home::home_paths::HomePaths;
 use ostler_proto::control::{HostReport, Request, Response};
 
 use crate::cli::Call;
@@ -71,7 +72,7 @@ fn report_keeper(cx: &mut Cx) -> Result<(), CliError> {
 
 /// Warns of what the daemon had to set aside to go on, until somebody has removed it.
 fn report_set_aside(cx: &mut Cx) -> Result<(), CliError> {
-    let folder = cx.home()?.join("set-aside");
+    let folder = HomePaths::set_aside(cx.home()?);
     let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
     for path in entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "json")) {
         let kept = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());

@@ -42,7 +42,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 /// Saves the list as PM2's `update` does, so that a reboot brings the apps back. An empty list
 /// replaces none.
 fn save_list(cx: &mut Cx) -> Result<(), CliError> {
-    match cx.client()?.request(&Request::Save { force: false }, &mut |_| {}) {
+    match cx.client()?.request(&Request::Save { force: false, files: None }, &mut |_| {}) {
         Ok(_) | Err(ClientError::Refused(Failure::NothingToSave)) => Ok(()),
         Err(error) => Err(error.into()),
     }

@@ -93,6 +93,8 @@ pub(crate) struct Cx {
     alarm: Option<OwnedFd>,
     /// Pipe on which a keeper reports that it listens.
     coming: Option<OwnedFd>,
+    /// Whether a file that our environment names in vain was reported.
+    has_warned: bool,
 }
 
 impl Cx {
@@ -109,6 +111,7 @@ impl Cx {
             client: None,
             alarm: None,
             coming: None,
+            has_warned: false,
         }
     }
 
@@ -130,18 +133,30 @@ impl Cx {
         Ok(self.home.as_deref().unwrap_or(Path::new("/")))
     }
 
-    /// Returns the files of the home, as the running daemon uses them. Warns if this shell names another
-    /// saved list, which the daemon does not know.
+    /// Returns the files of the home. Called as `pm2` a command uses those that its own environment names,
+    /// as PM2's do; ours use those of the running daemon.
     ///
     /// # Errors
     /// As [`Cx::home`].
     pub(crate) fn paths(&mut self) -> Result<HomePaths, CliError> {
-        let home = self.home()?.to_owned();
-        let paths = home::paths(&home);
-        if let Some(own) = home::dump_of_shell(&home, &paths) {
-            let (own, dump) = (own.display(), paths.dump.display());
-            self.out
-                .warn_err(format_args!("the running daemon saves to {dump}: PM2_DUMP_FILE_PATH ({own}) counts when a daemon is started"));
+        let of = if self.program.is_pm2() { home::paths_of_shell } else { home::paths };
+        self.home().map(of)
+    }
+
+    /// [`Cx::paths`] for a command that uses the file of this variable. Warns once if our environment names
+    /// another file than the running daemon.
+    ///
+    /// # Errors
+    /// As [`Cx::home`].
+    pub(crate) fn paths_with(&mut self, variable: &'static str) -> Result<HomePaths, CliError> {
+        let paths = self.paths()?;
+        let shell = home::paths_of_shell(&paths.home);
+        if let Some((_, own)) = shell.moved().find(|(name, _)| *name == variable)
+            && let Some(used) = paths.of(variable).filter(|used| *used != own)
+            && !std::mem::replace(&mut self.has_warned, true)
+        {
+            let (used, own) = (used.display(), own.display());
+            self.out.warn_err(format_args!("the running daemon uses {used}: {variable} ({own}) counts when a daemon is started"));
         }
         Ok(paths)
     }

@@ -23,8 +23,9 @@ pub(super) fn look(home: &Path, findings: &mut Vec<Finding>) {
         let remedy = format!("sudo systemctl disable {}  (ostler migrate does it, too)", unit.name);
         findings.push(Finding::new(Level::Warning, "PM2", format!("{} starts it at boot", unit.name), remedy));
     }
-    if running.is_empty() && home.join("reload.lock").exists() {
-        let remedy = format!("rm {}", home.join("reload.lock").display());
+    let lock = crate::home::paths_of_shell(home).reload_lock;
+    if running.is_empty() && lock.exists() {
+        let remedy = format!("rm {}", lock.display());
         findings.push(Finding::new(Level::Note, "PM2", "it left a lock file behind, which nobody reads", remedy));
     }
     if !findings.iter().any(|finding| finding.what == "PM2") {

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ostler_core::home::home_paths::HomePaths;
 use ostler_proto::pm2::{LogPlace, LogPlaces, ReaderInput};
 
-use super::source::daemon_log;
 use crate::cx::Cx;
 use crate::error::CliError;
 
@@ -19,7 +19,7 @@ const FILE_TIME: Duration = Duration::from_millis(10);
 #[derive(Clone)]
 pub(crate) struct Past {
     pub(super) at: SystemTime,
-    home: PathBuf,
+    paths: HomePaths,
     lengths: HashMap<PathBuf, u64>,
     /// Places that were told instead.
     pub(super) places: LogPlaces,
@@ -33,20 +33,20 @@ impl Past {
     /// # Errors
     /// The home cannot be used.
     pub(crate) fn now(cx: &mut Cx) -> Result<Self, CliError> {
-        Ok(Self::of(cx.home()?))
+        cx.paths().map(Self::of)
     }
 
     /// Places that were told, of a time that is past.
     pub(super) fn told(home: &Path, places: LogPlaces) -> Self {
         let at = UNIX_EPOCH + Duration::from_millis(places.at_ms);
-        Self { at, home: home.to_owned(), lengths: HashMap::new(), places, more: None }
+        Self { at, paths: crate::home::paths(home), lengths: HashMap::new(), places, more: None }
     }
 
-    pub(super) fn of(home: &Path) -> Self {
+    fn of(paths: HomePaths) -> Self {
         let length = |path: PathBuf| Some((path.clone(), path.metadata().ok()?.len()));
-        let entries = std::fs::read_dir(home.join("logs")).into_iter().flatten().flatten().map(|entry| entry.path());
-        let lengths = entries.chain([daemon_log(home)]).filter_map(length).collect();
-        Self { at: SystemTime::now(), home: home.to_owned(), lengths, places: LogPlaces::default(), more: None }
+        let entries = std::fs::read_dir(HomePaths::logs(&paths.home)).into_iter().flatten().flatten().map(|entry| entry.path());
+        let lengths = entries.chain([paths.log.clone()]).filter_map(length).collect();
+        Self { at: SystemTime::now(), paths, lengths, places: LogPlaces::default(), more: None }
     }
 
     /// It, with places that come later.
@@ -77,7 +77,7 @@ impl Past {
             return *length;
         }
         let knows_all = self.more.is_none();
-        if knows_all && path.parent() == Some(&self.home.join("logs")) || path == daemon_log(&self.home) {
+        if knows_all && path.parent() == Some(&HomePaths::logs(&self.paths.home)) || path == self.paths.log {
             // All that were there are known.
             return 0;
         }

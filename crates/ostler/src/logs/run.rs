@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use ostler_core::home::home_paths::HomePaths;
 use ostler_proto::control::{Event, Request, Response, Summary};
 use ostler_proto::pm2::{LogPlace, LogPlaces};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -16,7 +17,7 @@ use super::grep::Terms;
 use super::observer::Observer;
 use super::printer::{Form, Printer};
 use super::resume::resume;
-use super::source::{LogFilter, Source, Streams, by_age, daemon_log};
+use super::source::{LogFilter, Source, Streams, by_age};
 use super::watch::Watch;
 use crate::cli::Call;
 use crate::client::{self, Client, ClientError};
@@ -52,14 +53,14 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let streams = Streams::new(call.has("out"), call.has("err"));
     // Who reads for others opens with the rights of each app's user.
     #[cfg(feature = "web")]
-    let own_folder = std::env::var_os(ostler_web::FOR_OTHERS).map(|_| home.join("logs"));
+    let own_folder = std::env::var_os(ostler_web::FOR_OTHERS).map(|_| HomePaths::logs(&home));
     #[cfg(not(feature = "web"))]
     let own_folder = None;
     let filter = LogFilter {
         targets,
         streams,
         cwd: cwd()?,
-        daemon_log: daemon_log(&home),
+        daemon_log: cx.paths()?.log,
         daemon_name: cx.program.label(),
         own_folder,
         names: None,
@@ -86,7 +87,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
     if let Some(terms) = terms {
         // What comes while it is searched is shown behind it.
-        let past = Past::of(&home);
+        let past = Past::now(cx)?;
         let ends_at: HashMap<PathBuf, u64> = sources.iter().map(|source| (source.path.clone(), past.position(&source.path))).collect();
         terms.show_past(&sources, count, &ends_at, &mut printer, &mut cx.out)?;
         cx.out.flush();
@@ -109,7 +110,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let past = if !ends && matches!(form, Form::Json | Form::Pairs) && call.value("lines").is_none() { 0 } else { count };
     tail(cx, &mut printer, &mut followers, past, ends, &filter.targets)?;
     if !ends {
-        let past = Past::of(&home);
+        let past = Past::now(cx)?;
         follow(cx, &mut printer, followers, &filter, Scene { home, past, stays: false, signals: None, observer: None });
     }
     Ok(Status::Ok)
@@ -131,7 +132,7 @@ pub(crate) fn stream<'a>(
         targets: vec!["all".into()],
         streams: Streams::ALL,
         cwd: cwd()?,
-        daemon_log: daemon_log(&home),
+        daemon_log: cx.paths()?.log,
         daemon_name: cx.program.label(),
         own_folder: None,
         names: None,
@@ -167,7 +168,7 @@ pub(crate) fn stream_as(
         targets: vec!["all".into()],
         streams: Streams::APPS,
         cwd: cwd()?,
-        daemon_log: daemon_log(&home),
+        daemon_log: cx.paths()?.log,
         daemon_name: cx.program.label(),
         own_folder: None,
         names: show.names.clone(),
@@ -187,7 +188,7 @@ pub(crate) fn of_one(cx: &mut Cx, id: u32, past: Past) -> Result<(), CliError> {
         targets: vec![id.to_string()],
         streams: Streams::APPS,
         cwd: cwd()?,
-        daemon_log: daemon_log(&home),
+        daemon_log: cx.paths()?.log,
         daemon_name: cx.program.label(),
         own_folder: None,
         names: None,
@@ -209,9 +210,9 @@ pub(super) fn follow_for_bus(cx: &mut Cx, past: Past) -> Result<(), CliError> {
         targets: vec!["all".into()],
         streams: Streams::APPS,
         cwd: "/".into(),
-        daemon_log: daemon_log(&home),
+        daemon_log: cx.paths()?.log,
         daemon_name: cx.program.label(),
-        own_folder: Some(home.join("logs")),
+        own_folder: Some(HomePaths::logs(&home)),
         names: None,
         waits: false,
     };
@@ -226,12 +227,11 @@ pub(super) fn follow_for_bus(cx: &mut Cx, past: Past) -> Result<(), CliError> {
 /// The home cannot be used, the daemon does not answer.
 #[cfg(feature = "web")]
 pub(crate) fn last_errors(cx: &mut Cx, count: u64, each: &mut dyn FnMut(&str, u32, &[u8])) -> Result<(), CliError> {
-    let home = cx.home()?.to_owned();
     let filter = LogFilter {
         targets: vec!["all".into()],
         streams: Streams { out: false, error: true, daemon: false },
         cwd: "/".into(),
-        daemon_log: daemon_log(&home),
+        daemon_log: cx.paths()?.log,
         daemon_name: cx.program.label(),
         own_folder: None,
         names: None,

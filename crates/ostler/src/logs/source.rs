@@ -231,11 +231,6 @@ pub(super) fn by_age(sources: &mut [Source]) {
     sources.sort_by_cached_key(|source| (source.kind != Kind::Daemon, changed(&source.path)));
 }
 
-/// Returns the path of the daemon's log.
-pub(super) fn daemon_log(home: &Path) -> PathBuf {
-    crate::home::paths(home).log
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use ostler_keeper::ROLE_VAR;
@@ -33,7 +33,7 @@ impl Pm2 {
     /// # Errors
     /// Who listens there is not PM2, or belongs to somebody else.
     pub(crate) fn connect(home: &Path) -> Result<Option<Self>, CliError> {
-        let path = std::env::var_os("PM2_DAEMON_RPC_PORT").map_or_else(|| home.join("rpc.sock"), PathBuf::from);
+        let path = crate::home::paths_of_shell(home).calls;
         let stream = match UnixStream::connect(&path) {
             Ok(stream) => stream,
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::NotADirectory) => {

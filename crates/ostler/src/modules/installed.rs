@@ -23,8 +23,6 @@ pub(crate) const INSTALLED: &str = "module-db-v2";
 pub(crate) const TARBALLS: &str = "tar-modules";
 /// Name of the folder into which is fetched; after the exchange the former module is in it.
 pub(super) const FRESH: &str = ".fresh";
-/// Variable with the folder of the modules.
-const FOLDER_VAR: &str = "PM2_DEFAULT_MODULE_PATH";
 
 /// Kind of an installed module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +94,7 @@ pub(super) fn forget(all: &mut Map<String, Value>, name: &str) {
 
 /// The folder of all modules of a home.
 pub(super) fn modules_of(home: &Path) -> PathBuf {
-    std::env::var_os(FOLDER_VAR).filter(|path| !path.is_empty()).map_or_else(|| home.join("modules"), PathBuf::from)
+    crate::home::paths_of_shell(home).modules
 }
 
 /// All modules in these settings, in their order. Names that no module can have are left out.

@@ -18,7 +18,7 @@ use crate::render::Wording;
 pub(crate) fn start_all(cx: &mut Cx) -> Result<(), CliError> {
     let home = cx.home()?.to_owned();
     // Broken settings keep modules down, and no app.
-    let settings = match module_conf::read(&module_conf::path(&home)) {
+    let settings = match module_conf::read(&module_conf::path(cx)?) {
         Ok(settings) => settings,
         Err(error) => {
             cx.out.warn_err(ostler_core::text::causes::with_causes(&error));

@@ -1,53 +1,66 @@
-//! `module_conf.json`: where the settings of a home and of modules are, and what is in that file. PM2's file in PM2's shape.
+//! `module_conf.json`: settings of a home and of modules. PM2's file in PM2's shape.
 
-use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-/// Variable with the path of the file, where it is not in the home.
-pub const CONF_VAR: &str = "PM2_MODULE_CONF_FILE";
+/// Most bytes that are read: nobody has more settings.
+const MAX_BYTES: u64 = 4 << 20;
 
-/// Most bytes of it that are read: nobody has more settings.
-pub const CONF_MAX_BYTES: u64 = 4 << 20;
-
-/// The path of the file; `given` is the value of [`CONF_VAR`].
-pub fn conf_path(home: &Path, given: Option<OsString>) -> PathBuf {
-    given.filter(|path| !path.is_empty()).map_or_else(|| home.join("module_conf.json"), PathBuf::from)
+/// Reason why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfError {
+    /// The file cannot be read.
+    #[error("cannot read the settings in \"{}\": {cause}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        cause: io::Error,
+    },
+    /// The file has something else than a JSON object.
+    #[error("the settings in \"{}\" are broken ({cause}); correct the file, or remove it", .path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        cause: serde_json::Error,
+    },
 }
 
-/// What is in it. A blank file has no settings.
+/// Reads the settings. A file that is missing or blank has none.
 ///
 /// # Errors
-/// It is no JSON object.
-pub fn parse_conf(text: &str) -> serde_json::Result<Map<String, Value>> {
-    if text.trim().is_empty() { Ok(Map::new()) } else { serde_json::from_str(text) }
+/// The file cannot be read, or has no JSON object.
+pub fn read_conf(path: &Path) -> Result<Map<String, Value>, ConfError> {
+    let mut text = String::new();
+    match File::open(path).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text)) {
+        Ok(_) if text.trim().is_empty() => Ok(Map::new()),
+        Ok(_) => serde_json::from_str(&text).map_err(|cause| ConfError::Broken { path: path.to_owned(), cause }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Map::new()),
+        Err(cause) => Err(ConfError::Read { path: path.to_owned(), cause }),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::ffi::OsStringExt;
-
     use super::*;
 
     #[test]
-    fn it_is_in_the_home_unless_it_is_said_otherwise() {
-        let home = Path::new("/h");
-        for given in [None, Some("".into())] {
-            assert_eq!(conf_path(home, given), Path::new("/h/module_conf.json"));
+    fn a_missing_or_blank_file_has_no_settings() {
+        let path = std::env::temp_dir().join(format!("ostler-read-conf-{}", std::process::id()));
+        assert_eq!(read_conf(&path).unwrap(), Map::new());
+        for (text, expected) in [(" \n", Some(0)), (r#"{"a": {"b": 1}}"#, Some(1)), ("[]", None), ("{", None), ("1", None)] {
+            std::fs::write(&path, text).unwrap();
+            let read = read_conf(&path);
+            assert!(expected.is_some() || matches!(read, Err(ConfError::Broken { .. })), "{text}");
+            assert_eq!(read.ok().map(|all| all.len()), expected, "{text}");
         }
-        assert_eq!(conf_path(home, Some("/etc/conf".into())), Path::new("/etc/conf"));
-        // A path need not be text.
-        let odd = OsString::from_vec(b"/etc/\xff".to_vec());
-        assert_eq!(conf_path(home, Some(odd.clone())), PathBuf::from(odd));
-    }
-
-    #[test]
-    fn a_blank_file_has_no_settings() {
-        assert_eq!(parse_conf(" \n").unwrap(), Map::new());
-        assert_eq!(parse_conf(r#"{"a": {"b": 1}}"#).unwrap()["a"]["b"], 1);
-        for broken in ["[]", "{", "1"] {
-            parse_conf(broken).unwrap_err();
-        }
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(matches!(read_conf(&path), Err(ConfError::Read { .. })));
+        std::fs::remove_dir(&path).unwrap();
     }
 }

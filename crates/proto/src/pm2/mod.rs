@@ -12,7 +12,7 @@ mod pm2_env;
 mod prepare;
 mod process;
 
-pub use conf::{CONF_MAX_BYTES, CONF_VAR, conf_path, parse_conf};
+pub use conf::{ConfError, read_conf};
 pub use dump::{Dump, DumpEntry, DumpError, EntryError, of_entries, parse_dump, to_dump};
 pub use log_places::{LogAccount, LogPlace, LogPlaces, Packet, PacketError, ReaderInput};
 pub use pm2_env::{PM2_VERSION, View, pm2_env, scalar_env, versioning};

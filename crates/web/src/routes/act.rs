@@ -171,7 +171,7 @@ fn requests(app: &App, is_alone: bool, verb: Verb, wish: &Wish) -> Result<Vec<Re
             }
             vec![request]
         }
-        Verb::Flush => ids.into_iter().map(|id| Request::Flush { target: Some(id.to_string()) }).collect(),
+        Verb::Flush => ids.into_iter().map(|id| Request::Flush { target: Some(id.to_string()), own: None }).collect(),
         Verb::Scale => {
             let to = wish.instances.filter(|to| (1..=MOST_INSTANCES).contains(to)).ok_or("`instances` has to be 1 to 1000")?;
             vec![Request::Scale { name: plain_name()?, cwd: "/".into(), to: ScaleTo::Exactly(to), oldest_first: false, confirm: None }]

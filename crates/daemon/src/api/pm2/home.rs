@@ -8,15 +8,15 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Folders that a home of PM2 has.
-const FOLDERS: [&str; 3] = ["logs", "pids", "modules"];
+use ostler_core::home::home_paths::HomePaths;
 
 /// Makes what is missing in the home. A failure has no other consequence than the banner.
-pub(super) fn complete(home: &Path, now_ms: u64) {
-    for folder in FOLDERS {
-        let _ = DirBuilder::new().mode(0o700).create(home.join(folder));
+pub(super) fn complete(paths: &HomePaths, now_ms: u64) {
+    let home = &paths.home;
+    for folder in [&HomePaths::logs(home), &home.join("pids"), &paths.modules] {
+        let _ = DirBuilder::new().mode(0o700).create(folder);
     }
-    let _ = write_new(&home.join("module_conf.json"), "{}");
+    let _ = write_new(&paths.conf, "{}");
     let _ = write_new(&home.join("touch"), &now_ms.to_string());
 }
 

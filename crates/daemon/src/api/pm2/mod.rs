@@ -197,14 +197,14 @@ impl Pm2Sockets {
         if ctx.outbox.shutdown.ending.is_some() {
             return;
         }
-        home::complete(&ctx.io.settings.home, ctx.now.wall_ms);
+        home::complete(&ctx.io.settings.paths, ctx.now.wall_ms);
         let mut failed = None;
         for (number, kind) in KINDS.into_iter().enumerate() {
-            let path = sockets::path_of(kind, &ctx.io.settings.home);
+            let path = sockets::path_of(kind, &ctx.io.settings.paths).to_owned();
             if self.sockets.get(kind).is_some() && self.files.is_ours(number, &path) {
                 continue;
             }
-            match self.sockets.open_anew(kind, &ctx.io.settings.home) {
+            match self.sockets.open_anew(kind, &ctx.io.settings.paths) {
                 Ok(former) => {
                     if let Some(former) = former {
                         ctx.io.reactor.remove(&former.fd);
@@ -224,7 +224,7 @@ impl Pm2Sockets {
         self.listen(ctx);
         self.follow(ctx);
         // Removed once more before it was watched.
-        let is_gone = |kind: &Kind| self.sockets.get(*kind).is_some() && !sockets::path_of(*kind, &ctx.io.settings.home).exists();
+        let is_gone = |kind: &Kind| self.sockets.get(*kind).is_some() && !sockets::path_of(*kind, &ctx.io.settings.paths).exists();
         let is_late = failed.is_some() || KINDS.iter().any(is_gone);
         self.tries = if is_late { self.tries + 1 } else { 0 };
         match failed {
@@ -235,8 +235,8 @@ impl Pm2Sockets {
     }
 
     fn follow(&mut self, ctx: &Ctx) {
-        let [calls, events] = KINDS.map(|kind| sockets::path_of(kind, &ctx.io.settings.home));
-        self.files.follow([&calls, &events], &ctx.io.reactor, Source::Feature(Self::NAME, Self::FILES));
+        let [calls, events] = KINDS.map(|kind| sockets::path_of(kind, &ctx.io.settings.paths));
+        self.files.follow([calls, events], &ctx.io.reactor, Source::Feature(Self::NAME, Self::FILES));
     }
 
     fn log_failure(&self, ctx: &mut Ctx, path: &std::path::Path, errno: Errno) {
@@ -457,12 +457,12 @@ fn mark(ctx: &mut Ctx, id: u32, is_shown: bool) {
 
 impl Pm2Sockets {
     pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
-        home::complete(&ctx.io.settings.home, ctx.now.wall_ms);
+        home::complete(&ctx.io.settings.paths, ctx.now.wall_ms);
         for (number, kind) in KINDS.into_iter().enumerate() {
             let known = self.sockets.get(kind).is_some();
-            match self.sockets.open(kind, &ctx.io.settings.home) {
+            match self.sockets.open(kind, &ctx.io.settings.paths) {
                 Ok(()) => {
-                    self.files.note(number, &sockets::path_of(kind, &ctx.io.settings.home));
+                    self.files.note(number, sockets::path_of(kind, &ctx.io.settings.paths));
                     if let Some(socket) = self.sockets.get(kind).filter(|_| !known) {
                         ctx.io.keeper.hold(held_name(kind), std::os::fd::AsFd::as_fd(&socket.fd));
                     }
@@ -493,7 +493,7 @@ impl Pm2Sockets {
             return None;
         }
         let Some(kind) = KINDS.into_iter().find(|kind| held_name(*kind) == name) else { return Some(fd) };
-        self.sockets.take_back(kind, fd, &ctx.io.settings.home);
+        self.sockets.take_back(kind, fd, &ctx.io.settings.paths);
         None
     }
 

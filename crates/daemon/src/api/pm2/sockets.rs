@@ -3,14 +3,12 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use ostler_core::home::home_paths::HomePaths;
 use ostler_sys::net::socket::{self, SocketFile};
 use rustix::io::Errno;
 
 use super::peers::Kind;
 
-/// Environment variables with the path of each.
-const RPC_VAR: &str = "PM2_DAEMON_RPC_PORT";
-const PUB_VAR: &str = "PM2_DAEMON_PUB_PORT";
 /// User and group, as numbers, that may connect beside us: both together or none, as in PM2.
 const USER_VAR: &str = "PM2_SOCKET_USER";
 const GROUP_VAR: &str = "PM2_SOCKET_GROUP";
@@ -60,14 +58,12 @@ pub(super) fn held_name(kind: Kind) -> &'static str {
 
 pub(super) const KINDS: [Kind; 2] = [Kind::Calls, Kind::Events];
 
-/// Where it is, or would be.
-pub(super) fn path_of(kind: Kind, home: &Path) -> PathBuf {
-    let (variable, name) = match kind {
-        Kind::Calls => (RPC_VAR, "rpc.sock"),
-        Kind::Events => (PUB_VAR, "pub.sock"),
-    };
-    let given = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-    given.unwrap_or_else(|| home.join(name))
+/// Returns the path of a socket, whether or not it is there.
+pub(super) fn path_of(kind: Kind, paths: &HomePaths) -> &Path {
+    match kind {
+        Kind::Calls => &paths.calls,
+        Kind::Events => &paths.events,
+    }
 }
 
 impl Sockets {
@@ -86,29 +82,29 @@ impl Sockets {
     }
 
     /// Takes back what the keeper held.
-    pub(super) fn take_back(&mut self, kind: Kind, fd: OwnedFd, home: &Path) {
-        *self.place(kind) = Some(Listening { fd, path: path_of(kind, home) });
+    pub(super) fn take_back(&mut self, kind: Kind, fd: OwnedFd, paths: &HomePaths) {
+        *self.place(kind) = Some(Listening { fd, path: path_of(kind, paths).to_owned() });
     }
 
     /// Opens one unless it is open.
     ///
     /// # Errors
     /// The path, and the system's answer; `EADDRINUSE`: another manager listens there.
-    pub(super) fn open(&mut self, kind: Kind, home: &Path) -> Result<(), (PathBuf, Errno)> {
+    pub(super) fn open(&mut self, kind: Kind, paths: &HomePaths) -> Result<(), (PathBuf, Errno)> {
         self.admitted = Admitted::from_env();
         if self.get(kind).is_some() {
             return Ok(());
         }
-        self.open_anew(kind, home).map(drop)
+        self.open_anew(kind, paths).map(drop)
     }
 
     /// Opens one whether or not it is open: its file is not there any more. What was open before.
     ///
     /// # Errors
     /// As [`Sockets::open`]; then what is open stays.
-    pub(super) fn open_anew(&mut self, kind: Kind, home: &Path) -> Result<Option<Listening>, (PathBuf, Errno)> {
-        let path = path_of(kind, home);
-        match open_at(&path, self.admitted, home) {
+    pub(super) fn open_anew(&mut self, kind: Kind, paths: &HomePaths) -> Result<Option<Listening>, (PathBuf, Errno)> {
+        let path = path_of(kind, paths).to_owned();
+        match open_at(&path, self.admitted, &paths.home) {
             Ok(fd) => Ok(self.place(kind).replace(Listening { fd, path })),
             Err(errno) => Err((path, errno)),
         }

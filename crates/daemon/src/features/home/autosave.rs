@@ -7,7 +7,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use ostler_core::lifecycle::Wanted;
-use ostler_proto::control::{self as asked, Failure, Response};
+use ostler_proto::control::{self as asked, Failure, Response, SavedFiles};
 use ostler_proto::event::{Cause, Event, What};
 use serde_json::{Map, Value};
 
@@ -49,8 +49,14 @@ impl Autosave {
         if ctx.is_ending() || is_wiped_out || self.saved == Some(present) {
             return;
         }
-        match saved::write(&ctx.state.slots, &ctx.io.settings, self.saved.is_none()) {
-            Ok(_) => self.saved = Some(present),
+        let paths = &ctx.io.settings.paths;
+        match saved::write(
+            &ctx.state.slots,
+            &ctx.io.settings,
+            &paths.dump,
+            Some(paths.dump_backup.as_path()).filter(|_| self.saved.is_none()),
+        ) {
+            Ok(()) => self.saved = Some(present),
             Err(error) => {
                 ctx.io.log.error_once("autosave", format_args!("autosave: {error}"));
                 ctx.outbox.timers.set(Self::LOOK, Some(ctx.now.mono_ms.saturating_add(RETRY_MS)));
@@ -86,8 +92,8 @@ impl Autosave {
 
     /// Answers `save`, which does not need autosave to be on.
     pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
-        let asked::Request::Save { force } = ask.request else { return Some(ask) };
-        let response = save(ctx, force);
+        let asked::Request::Save { force, files } = &ask.request else { return Some(ask) };
+        let response = save(ctx, *force, files.as_ref());
         if matches!(response, Response::Paths(_)) {
             let instances = ctx.state.slots.serving().count().try_into().unwrap_or(u32::MAX);
             ctx.emit_for_manager(What::ListSaved { instances }, Cause::from(&ask.caller.origin("save")));
@@ -102,12 +108,14 @@ impl Autosave {
 }
 
 /// Saves the list because a user wants it, the one before as the backup.
-fn save(ctx: &Ctx, force: bool) -> Response {
+fn save(ctx: &Ctx, force: bool, files: Option<&SavedFiles>) -> Response {
     if ctx.state.slots.nothing_to_save() && !force {
         return Response::Failed(Failure::NothingToSave);
     }
-    match saved::write(&ctx.state.slots, &ctx.io.settings, true) {
-        Ok(path) => Response::Paths(vec![path.to_string_lossy().into_owned()]),
+    let paths = &ctx.io.settings.paths;
+    let (path, backup) = files.map_or((&*paths.dump, &*paths.dump_backup), |files| (files.list.as_ref(), files.backup.as_ref()));
+    match saved::write(&ctx.state.slots, &ctx.io.settings, path, Some(backup)) {
+        Ok(()) => Response::Paths(vec![path.to_string_lossy().into_owned()]),
         Err(error) => Response::Failed(Failure::Other(error)),
     }
 }
@@ -177,14 +185,14 @@ mod tests {
         autosave.on_settings(&mut played.ctx);
         autosave.on_settings(&mut played.ctx);
         assert!(autosave.is_on);
-        assert_eq!(played.log().matches("cannot use").count(), 1, "{}", played.log());
+        assert_eq!(played.log().matches("are broken").count(), 1, "{}", played.log());
         std::fs::remove_file(&elsewhere).unwrap();
         autosave.on_settings(&mut played.ctx);
         assert!(!autosave.is_on);
     }
 
     fn lists(played: &Played) -> usize {
-        let text = std::fs::read_to_string(played.ctx.io.settings.dump_file()).unwrap_or_default();
+        let text = std::fs::read_to_string(&played.ctx.io.settings.paths.dump).unwrap_or_default();
         serde_json::from_str::<Vec<serde_json::Value>>(&text).map_or(0, |list| list.len())
     }
 
@@ -208,7 +216,7 @@ mod tests {
         played.pass(&mut autosave, 1);
         assert_eq!((lists(&played), played.ctx.outbox.timers.next_ms()), (1, None));
         // What changes nothing of the list is not written.
-        std::fs::remove_file(played.ctx.io.settings.dump_file()).unwrap();
+        std::fs::remove_file(&played.ctx.io.settings.paths.dump).unwrap();
         autosave.on_journaled(&mut played.ctx, &[]);
         played.pass(&mut autosave, COLLECT_MS);
         assert_eq!(lists(&played), 0);
@@ -223,7 +231,7 @@ mod tests {
         played.pass(&mut autosave, COLLECT_MS);
         assert_eq!((lists(&played), played.events().len()), (1, 0));
         let caller = crate::engine::Caller { uid: 7, pid: 8, on_behalf_of: None };
-        autosave.on_ask(&mut played.ctx, Ask { client: 1, id: 1, caller, request: asked::Request::Save { force: false } });
+        autosave.on_ask(&mut played.ctx, Ask { client: 1, id: 1, caller, request: asked::Request::Save { force: false, files: None } });
         let told: Vec<(What, Cause)> = played.events().into_iter().map(|event| (event.what, event.cause)).collect();
         let by = Cause::User { command: "save".into(), uid: 7, pid: 8, on_behalf_of: None };
         assert_eq!(told, [(What::ListSaved { instances: 1 }, by)]);
@@ -248,7 +256,7 @@ mod tests {
         // A daemon that had no app yet.
         let mut played = Played::new(&[]);
         std::fs::write(played.ctx.io.settings.conf.path(), r#"{"autosave": true}"#).unwrap();
-        std::fs::write(played.ctx.io.settings.dump_file(), "[{}]").unwrap();
+        std::fs::write(&played.ctx.io.settings.paths.dump, "[{}]").unwrap();
         let mut autosave = Autosave::default();
         autosave.on_boot(&mut played.ctx);
         played.pass(&mut autosave, COLLECT_MS);
@@ -259,10 +267,10 @@ mod tests {
     fn what_could_not_be_saved_is_tried_again() {
         let (mut played, mut autosave) = with_an_app();
         // Its place is taken.
-        std::fs::create_dir_all(played.ctx.io.settings.dump_file().join("x")).unwrap();
+        std::fs::create_dir_all(played.ctx.io.settings.paths.dump.join("x")).unwrap();
         played.pass(&mut autosave, COLLECT_MS);
         assert!(played.log().contains("autosave: "), "{}", played.log());
-        std::fs::remove_dir_all(played.ctx.io.settings.dump_file()).unwrap();
+        std::fs::remove_dir_all(&played.ctx.io.settings.paths.dump).unwrap();
         played.pass(&mut autosave, RETRY_MS);
         assert_eq!(lists(&played), 1);
     }

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use ostler_keeper::{HELD_LOCK, HELD_SOCKET, LOCK_FILE, PID_FILE, PID_FILE_VAR, SOCKET_FILE};
+use ostler_keeper::{HELD_LOCK, HELD_SOCKET, LOCK_FILE, PID_FILE, SOCKET_FILE};
 use ostler_proto::control::{Request, Response};
 use ostler_sys::fs::inotify::{Inotify, WatchFlags};
 use ostler_sys::process::signal::HUP;
@@ -126,7 +126,7 @@ impl HomeWatch {
     /// Begins to watch. What is missing comes back at once.
     pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         self.open(&ctx.io.settings.home);
-        self.has_pid_elsewhere = std::env::var_os(PID_FILE_VAR).is_some();
+        self.has_pid_elsewhere = ctx.io.settings.paths.pid != ctx.io.settings.home.join(PID_FILE);
         // A daemon that died in the moment in which it had made a socket leaves one that nobody listens at.
         let leads_somewhere = self.within(SOCKET_FILE).is_some_and(|path| !matches!(socket::connect_at(&path), Err(Errno::CONNREFUSED)));
         let folder = self.folder.as_ref().filter(|_| leads_somewhere);

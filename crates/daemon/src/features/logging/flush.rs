@@ -16,14 +16,14 @@ impl Flush {
 
 impl Flush {
     pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
-        let Request::Flush { target } = &ask.request else { return Some(ask) };
-        let response = flush(ctx, target.as_deref());
+        let Request::Flush { target, own } = &ask.request else { return Some(ask) };
+        let response = flush(ctx, target.as_deref(), own.clone());
         ctx.reply(ask.client, ask.id, response);
         None
     }
 }
 
-fn flush(ctx: &mut Ctx, target: Option<&str>) -> Response {
+fn flush(ctx: &mut Ctx, target: Option<&str>, own: Option<String>) -> Response {
     let ids = match target {
         None => ctx.state.slots.iter().map(|slot| slot.durable.id).collect(),
         Some(target) => match ctx.state.slots.select(target, "") {
@@ -33,7 +33,8 @@ fn flush(ctx: &mut Ctx, target: Option<&str>) -> Response {
     };
     let mut logs: Vec<(String, Rights)> = Vec::new();
     if target.is_none() {
-        logs.push((ctx.io.settings.daemon_log().to_string_lossy().into_owned(), Rights::default()));
+        let own = own.unwrap_or_else(|| ctx.io.settings.paths.log.to_string_lossy().into_owned());
+        logs.push((own, Rights::default()));
     }
     for slot in ids.iter().filter_map(|id| ctx.state.slots.get(*id)) {
         let files = [&slot.live.files.out, &slot.live.files.error, &slot.live.files.combined];

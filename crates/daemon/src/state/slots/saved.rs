@@ -19,36 +19,31 @@ pub(crate) fn older(backup: &Path, generation: u32) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Saves the present list without modules (those are started by what is installed), with or without the one before as the backup. Returns its path.
+/// Saves the present list without modules (those are started by what is installed). If there is a `backup`, the list before goes there.
 ///
 /// # Errors
 /// In words; the old list is as it was.
-pub(crate) fn write(slots: &Slots, settings: &Settings, keep_older: bool) -> Result<PathBuf, String> {
+pub(crate) fn write(slots: &Slots, settings: &Settings, path: &Path, backup: Option<&Path>) -> Result<(), String> {
     let details: Vec<_> = slots.serving().filter(|slot| !slot.spec().is_module()).map(|slot| slot.detail(settings)).collect();
     let text = to_dump(&details);
-    let path = settings.dump_file();
-    if keep_older {
-        keep_generations(settings, &text)?;
+    if let Some(backup) = backup {
+        keep_generations(path, backup, &text)?;
     }
-    replace(&path, text.as_bytes(), Durability::Power, Writers::One)
-        .map_err(|error| format!("{}; the old list is unchanged", chain(&error)))?;
-    Ok(path)
+    replace(path, text.as_bytes(), Durability::Power, Writers::One).map_err(|error| format!("{}; the old list is unchanged", chain(&error)))
 }
 
 /// Copies the present list to `.bak`, and the ones before one place further. A copy that fails changes nothing.
-fn keep_generations(settings: &Settings, next: &str) -> Result<(), String> {
-    let path = settings.dump_file();
-    let Ok(present) = std::fs::read(&path) else { return Ok(()) };
+fn keep_generations(path: &Path, backup: &Path, next: &str) -> Result<(), String> {
+    let Ok(present) = std::fs::read(path) else { return Ok(()) };
     // An equal list is not a generation: saving twice must not push out the older ones.
-    let backup = settings.dump_backup();
     if present == next.as_bytes() && backup.exists() {
         return Ok(());
     }
     for generation in (1..GENERATIONS).rev() {
-        let from = if generation == 1 { backup.clone() } else { older(&backup, generation - 1) };
+        let from = if generation == 1 { backup.to_owned() } else { older(backup, generation - 1) };
         if from.exists() {
-            std::fs::rename(&from, older(&backup, generation)).map_err(|error| format!("cannot rename \"{}\": {error}", from.display()))?;
+            std::fs::rename(&from, older(backup, generation)).map_err(|error| format!("cannot rename \"{}\": {error}", from.display()))?;
         }
     }
-    replace(&backup, &present, Durability::Process, Writers::One).map_err(|error| format!("{}; the old list is unchanged", chain(&error)))
+    replace(backup, &present, Durability::Process, Writers::One).map_err(|error| format!("{}; the old list is unchanged", chain(&error)))
 }

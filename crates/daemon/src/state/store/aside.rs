@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ostler_core::home::home_paths::HomePaths;
 use ostler_core::lifecycle::PolicyName;
 use ostler_keeper::Inventory;
 use ostler_proto::event::{Cause, What};
@@ -12,9 +13,6 @@ use super::events::Draft;
 use crate::platform::keeper_door::{is_of_instance, split_key};
 use crate::platform::log::DaemonLog;
 use ostler_sys::fs::replace::{Durability, Writers, replace};
-
-/// Folder below the home; `ostler list` reports it as long as something is in it.
-const FOLDER: &str = "set-aside";
 
 /// Record that was set aside.
 #[derive(Debug)]
@@ -46,7 +44,7 @@ pub(crate) fn take(snapshot: &mut Snapshot, id: u32, inventory: &Inventory, home
         "app": app,
         "instance": record,
     });
-    let folder = home.join(FOLDER);
+    let folder = HomePaths::set_aside(home);
     let path = folder.join(format!("{}-{id}-{at}.json", file_name(name)));
     let written = make(&folder).and_then(|()| {
         let bytes = serde_json::to_vec_pretty(&kept).map_err(std::io::Error::other)?;

@@ -37,7 +37,7 @@ pub(super) fn back(cx: &mut Cx, limit: Duration) -> Result<Status, CliError> {
     }
     record.write(&home)?;
     if cx.running_client()?.is_some() {
-        cx.client()?.request(&Request::Save { force: true }, &mut |_| {})?;
+        cx.client()?.request(&Request::Save { force: true, files: None }, &mut |_| {})?;
     }
     Ok(Status::Ok)
 }

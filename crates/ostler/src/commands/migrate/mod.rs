@@ -13,7 +13,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use ostler_core::home::home_paths::HomePaths;
 use ostler_proto::control::Request;
 use ostler_sys::process::tree::ProcTable;
 use serde_json::{Value, json};
@@ -89,7 +88,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     moved?;
     migration.take_settings(cx)?;
     if !found.apps.is_empty() {
-        cx.client()?.request(&Request::Save { force: false }, &mut |_| {})?;
+        cx.client()?.request(&Request::Save { force: false, files: None }, &mut |_| {})?;
     }
     migration.take_boot(cx)?;
     tell_modules(cx, &found, call.has("in-place"));
@@ -132,7 +131,7 @@ fn listens(processes: &ProcTable, pids: impl Iterator<Item = i32>) -> BTreeSet<S
 
 /// The saved list of a PM2 that does not run.
 fn saved(from: &Path) -> Result<Vec<Value>, CliError> {
-    let path = HomePaths::new(from, |name| std::env::var_os(name)).dump;
+    let path = crate::home::paths_of_shell(from).dump;
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

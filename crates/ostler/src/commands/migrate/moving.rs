@@ -189,9 +189,10 @@ impl Migration {
 
     /// Takes over settings that are not there yet.
     pub(super) fn take_settings(&mut self, cx: &mut Cx) -> Result<(), CliError> {
-        let theirs = module_conf::read(&self.from.join("module_conf.json"))?;
+        let their_path = crate::home::paths_of_shell(&self.from).conf;
+        let theirs = module_conf::read(&their_path)?;
         let path = module_conf::writable(cx)?;
-        let is_same = std::fs::canonicalize(&path).ok() == std::fs::canonicalize(self.from.join("module_conf.json")).ok();
+        let is_same = std::fs::canonicalize(&path).ok() == std::fs::canonicalize(&their_path).ok();
         let sections: Vec<(String, Value)> =
             module_conf::sections(&theirs).map(|(name, section)| (name.clone(), Value::Object(section.clone()))).collect();
         if sections.is_empty() || is_same {

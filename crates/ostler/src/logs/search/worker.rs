@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use ostler_core::home::home_paths::HomePaths;
 use ostler_core::text::causes::with_causes;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,7 +19,6 @@ use crate::cli::Daemon;
 use crate::cx::Cx;
 use crate::error::CliError;
 use crate::home::Program;
-use crate::logs::source::daemon_log;
 use crate::logs::source::{Kind, LogFilter, Streams};
 use crate::render::Out;
 
@@ -107,9 +107,9 @@ fn answer(cx: &mut Cx, asked: &Asked) -> Result<(), String> {
         targets: asked.targets.clone(),
         streams: Streams { out: is("out"), error: is("err"), daemon: false },
         cwd: "/".into(),
-        daemon_log: daemon_log(&home),
+        daemon_log: cx.paths().map_err(worded)?.log,
         daemon_name: cx.program.label(),
-        own_folder: Some(home.join("logs")),
+        own_folder: Some(HomePaths::logs(&home)),
         names: None,
         waits: false,
     };

@@ -269,7 +269,8 @@ fn end(ctx: &mut Ctx, asker: Asker, origin: Origin, saves_list: bool) -> Option<
     }
     if saves_list
         && !ctx.state.slots.nothing_to_save()
-        && let Err(error) = saved::write(&ctx.state.slots, &ctx.io.settings, true)
+        && let Err(error) =
+            saved::write(&ctx.state.slots, &ctx.io.settings, &ctx.io.settings.paths.dump, Some(&ctx.io.settings.paths.dump_backup))
     {
         ctx.io.log.error(format_args!("{error}"));
     }

@@ -95,9 +95,9 @@ fn add(ctx: &mut Ctx, entry: DumpEntry) -> Vec<u32> {
 /// The newest list that can be read, and a warning about newer ones. A damaged one is never deleted: it may be all that somebody
 /// has. Behind a damaged one, an empty list is not what anybody wants back as long as there is an older one that is not.
 fn saved_list(ctx: &mut Ctx) -> Result<(Dump, Option<String>), Failure> {
-    let backup = ctx.io.settings.dump_backup();
+    let backup = ctx.io.settings.paths.dump_backup.clone();
     let older = (1..saved::GENERATIONS).map(|generation| saved::older(&backup, generation));
-    let paths: Vec<PathBuf> = [ctx.io.settings.dump_file(), backup.clone()].into_iter().chain(older).collect();
+    let paths: Vec<PathBuf> = [ctx.io.settings.paths.dump.clone(), backup.clone()].into_iter().chain(older).collect();
     let (mut problem, mut empty) = (None, None);
     for path in paths.iter().filter(|path| path.exists()) {
         let read = std::fs::read_to_string(path).map_err(|error| error.to_string());

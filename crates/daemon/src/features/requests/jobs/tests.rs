@@ -634,7 +634,7 @@ fn the_list_is_saved_by_whoever_asks_for_that_only() {
         let end = || Request::End { client: 0, id: 0, origin: Origin::Shutdown, saves_list };
         played.ctx.request(end());
         played.settle(&mut jobs);
-        assert_eq!(played.ctx.io.settings.dump_file().exists(), saves_list);
+        assert_eq!(played.ctx.io.settings.paths.dump.exists(), saves_list);
         played.ctx.request(end());
         played.settle(&mut jobs);
         assert_eq!(played.ctx.state.requests_under_way, 1, "once is enough");
@@ -645,12 +645,12 @@ fn the_list_is_saved_by_whoever_asks_for_that_only() {
 fn a_saved_schedule_is_known_before_the_start_that_switches_it_on() {
     let (mut played, mut jobs) = empty();
     let list = serde_json::json!([{"name": "a", "pm_exec_path": "/bin/true", "pm_cwd": "/", "cron_restart": "* * * * *", "pm_id": 0}]);
-    std::fs::write(played.ctx.io.settings.dump_file(), list.to_string()).unwrap();
+    std::fs::write(&played.ctx.io.settings.paths.dump, list.to_string()).unwrap();
     let rest = ask(&mut played, &mut jobs, proto::Request::Resurrect);
     assert!(matches!(&rest[..], [Input::Request(Request::Schedule { id: 0, saved: Some(_) })]), "{rest:?}");
     let caller = Caller { uid: 0, pid: 1, on_behalf_of: None };
     let (mut played, mut jobs) = empty();
-    std::fs::write(played.ctx.io.settings.dump_file(), list.to_string()).unwrap();
+    std::fs::write(&played.ctx.io.settings.paths.dump, list.to_string()).unwrap();
     jobs.on_ask(&mut played.ctx, Ask { client: CLIENT, id: 1, caller, request: proto::Request::Resurrect });
     let queued = played.queued();
     assert!(
