@@ -7,10 +7,10 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 /// Size of the mappings while the use of memory is tracked; else the kernel maps 64 KiB around each page that is used.
-const BLOCK: usize = 32 << 10;
+const BLOCK: usize = 16 << 10;
 
-/// Largest hole between used pages that is locked with them: mostly rare cases of the same code.
-const HOLE: usize = 32 << 10;
+/// Largest hole between used pages that is locked with them: each range that is locked costs the kernel a mapping.
+const HOLE: usize = 4 << 10;
 
 /// Gives back what is not needed while nothing happens: free heap pages, and the mappings of code and constants that were used before. They
 /// stay in the page cache and are mapped again where they are needed; the event after a rest takes some tenths of a millisecond longer for it.
@@ -47,7 +47,7 @@ pub const fn one_heap() {}
 
 /// Tracks which code and constants are used from now on, for [`rest_locked`]: what only the start needed is dropped. The kernel maps the
 /// neighbours of a page that is used, but never beyond a mapping; so each mapping is split into blocks, by an advice that changes nothing
-/// else (whether the block is part of a core dump). Costs one system call for 64 KiB of program and libraries.
+/// else (whether the block is part of a core dump). Costs a system call for two blocks of program and libraries.
 pub fn track_use() {
     for segment in segments() {
         advise(&segment, libc::MADV_DONTNEED);
