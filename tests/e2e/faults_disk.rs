@@ -1,10 +1,10 @@
 //! The disk under the binary fails: what supervises stays alive.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ostler_testkit::{Home, Subject, alive, kill, needs_root};
+use ostler_testkit::{Home, Subject, alive, kill, needs_root, skip};
 use rustix::process::Signal;
 
 use crate::setup::{binary, home};
@@ -19,13 +19,13 @@ struct Disk {
 
 impl Disk {
     /// None where there are no loop devices.
-    fn with_binary() -> Option<Self> {
+    fn with(binary: &Path) -> Option<Self> {
         let home = home();
         let (image, saved, folder) = (home.work().join("image"), home.work().join("saved"), home.work().join("disk"));
         let (content, program) = (home.work().join("content"), home.work().join("content/ostler"));
         fs::create_dir(&folder).unwrap();
         fs::create_dir(&content).unwrap();
-        fs::copy(binary(), &program).unwrap();
+        fs::copy(binary, &program).unwrap();
         // What only debuggers read would make a disk of some hundred megabytes.
         drop(Command::new("strip").arg(&program).status());
         let bytes = fs::metadata(&program).unwrap().len() + (16 << 20);

@@ -1,9 +1,11 @@
 //! Order of features where one must react before another one. Everything else may be in any order: the simulation plays the rows of the
 //! table in random orders that these edges allow.
 
-use std::cell::RefCell;
+use std::cell::Cell;
+use std::sync::OnceLock;
 
 use ostler_core::sim::Rng;
+use ostler_core::text::fnv::fnv_64;
 
 use super::{Features, ROWS};
 
@@ -20,35 +22,42 @@ const EDGES: &[(&str, &str, &str)] = &[
 ];
 
 thread_local! {
-    static RANDOM: RefCell<Option<Rng>> = const { RefCell::new(None) };
+    static SEED: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
-/// Plays rows in random orders from now on, in this thread. Without a seed they are in the order of the table.
+/// Gives features in this thread an order that this seed draws, as far as the edges allow. Without a seed it is that of the table.
 pub(crate) fn shuffle(seed: Option<u64>) {
-    RANDOM.set(seed.map(Rng::new));
+    SEED.set(seed);
 }
 
 /// Returns the features of a row in an order that the edges allow.
 pub(crate) fn allowed(row: &[&'static str]) -> Vec<&'static str> {
-    RANDOM.with_borrow_mut(|random| match random {
-        None => row.to_vec(),
-        Some(random) => shuffled(row, random),
-    })
+    SEED.get().map_or_else(|| row.to_vec(), |seed| shuffled(row, seed))
 }
 
-fn shuffled(row: &[&'static str], random: &mut Rng) -> Vec<&'static str> {
+/// Each feature has a place in the order of the seed; one that must wait for others comes as soon as they have been.
+fn shuffled(row: &[&'static str], seed: u64) -> Vec<&'static str> {
     let mut left = row.to_vec();
+    left.sort_by_cached_key(|name| Rng::new(seed ^ fnv_64(name.as_bytes())).word());
     let mut order = Vec::new();
-    while !left.is_empty() {
-        let free: Vec<usize> = (0..left.len()).filter(|at| !left.iter().any(|other| is_before(other, left[*at]))).collect();
-        order.push(left.swap_remove(free[random.below(free.len())]));
+    while let Some(at) = left.iter().position(|name| !left.iter().any(|other| is_before(other, name))) {
+        order.push(left.remove(at));
     }
     order
 }
 
 /// Whether edges lead from one feature to the other, also by features that are not in the row.
 fn is_before(first: &str, second: &str) -> bool {
-    EDGES.iter().any(|(before, after, _)| *before == first && (*after == second || is_before(after, second)))
+    edges().iter().any(|(before, after)| *before == first && (*after == second || is_before(after, second)))
+}
+
+/// The declared edges, or those of `OSTLER_SIM_EDGES=a<b,c<d`, to find out which one a failing episode needs.
+fn edges() -> &'static [(&'static str, &'static str)] {
+    static USED: OnceLock<Vec<(&str, &str)>> = OnceLock::new();
+    USED.get_or_init(|| match std::env::var("OSTLER_SIM_EDGES") {
+        Ok(text) => text.leak().split(',').filter_map(|edge| edge.split_once('<')).collect(),
+        Err(_) => EDGES.iter().map(|(before, after, _)| (*before, *after)).collect(),
+    })
 }
 
 #[test]
