@@ -95,13 +95,20 @@ fn what_it_never_did_before_works_without_the_disk() {
     });
 }
 
-/// The disk fails, then this happens to an app and to the daemon, and the keeper does everything that it does by itself: an end is noticed, and the daemon is started
-/// again, in vain.
-fn outlives(happens: impl FnOnce(&Home, i32, i32)) {
+/// The disk fails, then this happens to an app and to the daemon, and the keeper does everything that it does by itself: it notices the exit, and starts the
+/// daemon again, in vain. The static program, if there is one, has its code in another order.
+fn outlives(happens: impl Fn(&Home, i32, i32)) {
     needs_root!();
-    let Some(disk) = Disk::with_binary() else {
-        ostler_testkit::skip!("no loop devices or no mkfs.ext4");
-    };
+    let other = std::env::var_os("OSTLER_STATIC").map(PathBuf::from);
+    for program in [binary()].into_iter().chain(other) {
+        let Some(disk) = Disk::with(&program) else {
+            skip!("no loop devices or no mkfs.ext4");
+        };
+        program_outlives(&disk, &happens);
+    }
+}
+
+fn program_outlives(disk: &Disk, happens: impl Fn(&Home, i32, i32)) {
     let home = Home::new(Subject::Ostler(disk.program()));
     for name in ["a", "b"] {
         home.ok(format!("start sleep --name {name} --restart-delay 1 -- 1000"));
