@@ -579,12 +579,6 @@ pub(crate) fn closest_name(word: &str) -> Option<&'static str> {
     ostler_config::keys::closest(word, names)
 }
 
-/// Every command.
-#[cfg(test)]
-pub(crate) fn commands() -> &'static [Command] {
-    COMMANDS
-}
-
 /// The command of this name.
 pub(crate) fn find(word: &str) -> Option<&'static Command> {
     COMMANDS.iter().find(|command| command.name == word || command.aliases.contains(&word))
