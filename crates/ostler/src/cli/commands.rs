@@ -5,7 +5,8 @@ use super::own_options::{
     ALERTS, DEV, DOWN, EXPORT, IMPORT, INSTALL, LIST, LOGS, PLATFORMS, PROFILES, PUBLISH, RELOAD, ROLLOUT, RUNTIME, SAFE, SERVE, START,
     STARTUP, STOP, UP, UPDATE, USER_UNIT, WEB,
 };
-use super::table::{Arg, Command, Completes, Daemon, Section, State};
+use super::table::{Arg, Command, Completes, Daemon, Section, State, exit};
+use crate::error::Status;
 
 const FILES: Completes = Completes::Files;
 const NAMES: Completes = Completes::Names;
@@ -23,6 +24,7 @@ const fn works(name: &'static str, args: &'static str, min_args: usize, daemon: 
         help,
         examples: &[],
         daemon,
+        exit_codes: &[],
         completes: NOTHING,
         section,
         state: State::Works,
@@ -47,6 +49,7 @@ const fn elsewhere(
         help,
         examples: &[],
         daemon: Daemon::Unused,
+        exit_codes: &[],
         completes: NOTHING,
         section: Section::Later,
         state: State::Elsewhere(what),
@@ -390,6 +393,11 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         options: EXPORT,
+        exit_codes: &[exit(
+            Status::Incomplete,
+            "partly exported",
+            "`export --check`: all files are current, and something has no equal there",
+        )],
         completes: Completes::Words(&["dockerfile", "compose", "kubernetes", "systemd", "nomad", "github-actions", "gitlab-ci"]),
         max_args: Some(2),
         examples: &[
@@ -442,6 +450,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command { ..keeps("uninstall-otel", "", 0, Daemon::Unused, "remove them") },
     Command {
         completes: FILES,
+        exit_codes: &[exit(Status::WentBack, "went back", "`deploy`: the new release did not get well, the former one is back")],
         examples: &["deploy production setup", "deploy production", "deploy production revert 1", "deploy production exec \"npm ls\""],
         ..keeps(
             "deploy",

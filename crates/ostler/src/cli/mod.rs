@@ -7,6 +7,7 @@ mod call;
 mod commands;
 mod completion;
 mod effect;
+mod exit_codes;
 mod help;
 mod man;
 mod options;
