@@ -33,7 +33,7 @@ pub(crate) fn reference(program: &str) -> String {
             let daemon = match command.daemon {
                 Daemon::Starts => " Starts the daemon when none runs.",
                 Daemon::Reads => " Never starts a daemon (called as `pm2` it does).",
-                Daemon::Unused => "",
+                Daemon::Unused | Daemon::NoHome => "",
             };
             let _ = writeln!(out, "### `{}`\n\n{}.{daemon}\n", usage(command), command.help);
             options(&mut out, command.options.iter());

@@ -81,6 +81,8 @@ pub(crate) enum Daemon {
     Reads,
     /// Does without.
     Unused,
+    /// Does without, and uses no home of the environment, or needs root's rights for other files.
+    NoHome,
 }
 
 /// Words that completion offers for its arguments.
