@@ -175,7 +175,7 @@ const BINARY: &[(&str, Kind)] = &[
     ("run", Kind::Assembly),
 ];
 
-/// The files of `commands`.
+/// The files of `commands` that several commands use. Every other file is a command.
 const COMMANDS: &[(&str, Kind)] = &[
     ("attach", Kind::Step),
     ("change", Kind::Step),
@@ -187,73 +187,12 @@ const COMMANDS: &[(&str, Kind)] = &[
     ("ports", Kind::Step),
     ("present", Kind::Step),
     ("project", Kind::Step),
-    ("report", Kind::Command),
-    ("web", Kind::Command),
     ("request", Kind::Step),
     ("selected", Kind::Step),
     ("steady", Kind::Step),
-    ("trigger", Kind::Command),
     ("update_from", Kind::Step),
     ("table", Kind::Step),
     ("write", Kind::Step),
-    ("act", Kind::Command),
-    ("cleardump", Kind::Command),
-    ("compat", Kind::Command),
-    ("completion", Kind::Command),
-    ("describe", Kind::Command),
-    ("deploy", Kind::Command),
-    ("doctor", Kind::Command),
-    ("down", Kind::Command),
-    ("logs", Kind::Command),
-    ("up", Kind::Command),
-    ("otel", Kind::Command),
-    ("send", Kind::Command),
-    ("migrate", Kind::Command),
-    ("dev", Kind::Command),
-    ("diff", Kind::Command),
-    ("ecosystem", Kind::Command),
-    ("env", Kind::Command),
-    ("errors", Kind::Command),
-    ("events", Kind::Command),
-    ("examples", Kind::Command),
-    ("export", Kind::Command),
-    ("import", Kind::Command),
-    ("flush", Kind::Command),
-    ("git", Kind::Command),
-    ("health", Kind::Command),
-    ("help", Kind::Command),
-    ("id", Kind::Command),
-    ("inspect", Kind::Command),
-    ("jlist", Kind::Command),
-    ("jobs", Kind::Command),
-    ("kill", Kind::Command),
-    ("list", Kind::Command),
-    ("logrotate", Kind::Command),
-    ("modules", Kind::Command),
-    ("monit", Kind::Command),
-    ("pid", Kind::Command),
-    ("ping", Kind::Command),
-    ("prettylist", Kind::Command),
-    ("profile", Kind::Command),
-    ("reload_logs", Kind::Command),
-    ("reset", Kind::Command),
-    ("resurrect", Kind::Command),
-    ("rollout", Kind::Command),
-    ("runtime", Kind::Command),
-    ("save", Kind::Command),
-    ("scale", Kind::Command),
-    ("send_signal", Kind::Command),
-    ("service", Kind::Command),
-    ("settings", Kind::Command),
-    ("slist", Kind::Command),
-    ("stats", Kind::Command),
-    ("top", Kind::Command),
-    ("start", Kind::Command),
-    ("startup", Kind::Command),
-    ("unstartup", Kind::Command),
-    ("update", Kind::Command),
-    ("validate", Kind::Command),
-    ("why", Kind::Command),
 ];
 
 /// The rooms of the dashboard.
@@ -300,7 +239,13 @@ pub(crate) fn faults() -> Result<Vec<String>> {
     let mut faults = Vec::new();
     for house in HOUSES {
         let files = Files::read(&root().join(house.dir), house.name == "commands")?;
-        faults.extend(judge(house.name, &arrows(&files, house.rooms), house.rooms, house.still_there));
+        let mut rooms = house.rooms.to_vec();
+        if house.name == "commands" {
+            let names: BTreeSet<&str> = files.files.iter().filter_map(|file| file.module.first()).map(String::as_str).collect();
+            let is_listed = |name: &str| house.rooms.iter().any(|(room, _)| *room == name);
+            rooms.extend(names.into_iter().filter(|name| !is_listed(name)).map(|name| (name, Kind::Command)));
+        }
+        faults.extend(judge(house.name, &arrows(&files, &rooms), &rooms, house.still_there));
         let circle = files.largest_circle();
         if circle.len() > house.largest_circle {
             let names: Vec<String> = circle.iter().map(|file| file.display().to_string()).collect();

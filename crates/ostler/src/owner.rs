@@ -19,25 +19,6 @@ use crate::error::CliError;
 use crate::home::{self, Program};
 use crate::render::Out;
 
-/// Commands that use no home of the environment, or that need root's rights for other files.
-const WITHOUT_HOME: &[&str] = &[
-    "startup",
-    "unstartup",
-    "logrotate",
-    "validate",
-    "export",
-    "import",
-    "ecosystem",
-    "completion",
-    "compat",
-    "help",
-    "examples",
-    "package",
-    "publish",
-    "module:generate",
-    "dev",
-];
-
 /// Variables of a terminal and of our own, which the owner's process gets from root's.
 const KEPT: &[&str] = &["TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "PWD", "CI"];
 
@@ -47,7 +28,9 @@ const KEPT: &[&str] = &["TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "COLUMNS
 /// # Errors
 /// The process cannot become that user.
 pub(crate) fn become_owner(program: Program, call: &Call, out: &mut Out) -> Result<(), CliError> {
-    let uses_home = !WITHOUT_HOME.contains(&call.command.name) && !call.has("hosts") && !call.has("from");
+    // `dev` makes a home of its own.
+    let is_without = call.command.daemon == Daemon::NoHome || call.command.name == "dev";
+    let uses_home = !is_without && !call.has("hosts") && !call.has("from");
     if !rustix::process::geteuid().is_root() || !uses_home {
         return Ok(());
     }
@@ -81,7 +64,7 @@ fn may_start(program: Program, call: &Call) -> bool {
     match call.command.daemon {
         Daemon::Starts => true,
         Daemon::Reads => program.is_pm2(),
-        Daemon::Unused => matches!(call.command.name, "runtime"),
+        Daemon::Unused | Daemon::NoHome => matches!(call.command.name, "runtime"),
     }
 }
 

@@ -101,19 +101,19 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
     };
     #[cfg(feature = "web")]
     let call = dashboard.as_ref().unwrap_or(call);
-    let result = match commands::code(call.command.name) {
+    let result = match (commands::handler(call.command.name), call.command.state) {
         _ if let Err(error) = owner => Err(error),
         _ if let Some((command, feature)) = commands::left_out_option(call) => Err(CliError::LeftOut { command, feature }),
         #[cfg(feature = "fleet")]
         _ if call.has("hosts") => fleet::run(&mut cx, call),
-        Some(code) if call.has("no-daemon") && call.command.daemon == Daemon::Starts => commands::in_foreground(&mut cx, call, code),
-        Some(code) => code(&mut cx, call),
-        None => Err(match (call.command.state, commands::left_out(call.command.name)) {
-            // The home of the name that was called is the one whose apps are meant.
-            (State::Elsewhere(what), _) => CliError::Failed(what.replace("`ostler web ", &format!("`{} web ", program.name()))),
-            (State::Works, Some(feature)) => CliError::LeftOut { command: call.word.clone(), feature },
-            (State::Works, None) => CliError::Failed(format!("{} is not available yet in ostler {VERSION}", call.word)),
-        }),
+        (Some(Ok(code)), _) if call.has("no-daemon") && call.command.daemon == Daemon::Starts => {
+            commands::in_foreground(&mut cx, call, code)
+        }
+        (Some(Ok(code)), _) => code(&mut cx, call),
+        (Some(Err(feature)), _) => Err(CliError::LeftOut { command: call.word.clone(), feature }),
+        // The home of the name that was called is the one whose apps are meant.
+        (None, State::Elsewhere(what)) => Err(CliError::Failed(what.replace("`ostler web ", &format!("`{} web ", program.name())))),
+        (None, State::Works) => unreachable!("commands/mod.rs does not compile without a handler"),
     };
     if matches!(result, Ok(Status::NotFound)) {
         hint_of_removed_folder(&mut cx);

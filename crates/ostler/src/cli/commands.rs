@@ -5,7 +5,8 @@ use super::own_options::{
     ALERTS, DEV, DOWN, EXPORT, IMPORT, INSTALL, LIST, LOGS, PLATFORMS, PROFILES, PUBLISH, RELOAD, ROLLOUT, RUNTIME, SAFE, SERVE, START,
     STARTUP, STOP, UP, UPDATE, USER_UNIT, WEB,
 };
-use super::table::{Arg, Command, Completes, Daemon, Section, State};
+use super::table::{Arg, Command, Completes, Daemon, Section, State, exit};
+use crate::error::Status;
 
 const FILES: Completes = Completes::Files;
 const NAMES: Completes = Completes::Names;
@@ -23,6 +24,7 @@ const fn works(name: &'static str, args: &'static str, min_args: usize, daemon: 
         help,
         examples: &[],
         daemon,
+        exit_codes: &[],
         completes: NOTHING,
         section,
         state: State::Works,
@@ -47,6 +49,7 @@ const fn elsewhere(
         help,
         examples: &[],
         daemon: Daemon::Unused,
+        exit_codes: &[],
         completes: NOTHING,
         section: Section::Later,
         state: State::Elsewhere(what),
@@ -334,7 +337,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         max_args: Some(0),
         examples: &["logrotate", "logrotate -u deploy --hp /home/deploy"],
-        ..keeps("logrotate", "", 0, Daemon::Unused, "have the system's logrotate rotate the logs; as root")
+        ..keeps("logrotate", "", 0, Daemon::NoHome, "have the system's logrotate rotate the logs; as root")
     },
     Command { aliases: &["dump"], max_args: Some(0), ..keeps("save", "", 0, Daemon::Starts, "save the list for `resurrect`") },
     Command { max_args: Some(0), ..keeps("cleardump", "", 0, Daemon::Unused, "empty the saved list") },
@@ -356,12 +359,12 @@ pub(crate) const COMMANDS: &[Command] = &[
             "startup --user-unit",
             "startup --check",
         ],
-        ..keeps("startup", "[platform]", 0, Daemon::Unused, "have the saved apps started at boot")
+        ..keeps("startup", "[platform]", 0, Daemon::NoHome, "have the saved apps started at boot")
     },
     Command {
         options: &[USER_UNIT],
         completes: PLATFORMS,
-        ..keeps("unstartup", "[platform]", 0, Daemon::Unused, "undo startup; apps that run go on")
+        ..keeps("unstartup", "[platform]", 0, Daemon::NoHome, "undo startup; apps that run go on")
     },
     Command {
         options: &[USER_UNIT],
@@ -376,7 +379,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         ],
         completes: FILES,
         examples: &["validate", "validate ecosystem.config.js --strict", "validate --schema > ostler.schema.json"],
-        ..keeps("validate", "[file]", 0, Daemon::Unused, "check a config file without starting anything")
+        ..keeps("validate", "[file]", 0, Daemon::NoHome, "check a config file without starting anything")
     },
     Command {
         options: &[
@@ -390,6 +393,11 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         options: EXPORT,
+        exit_codes: &[exit(
+            Status::Incomplete,
+            "partly exported",
+            "`export --check`: all files are current, and something has no equal there",
+        )],
         completes: Completes::Words(&["dockerfile", "compose", "kubernetes", "systemd", "nomad", "github-actions", "gitlab-ci"]),
         max_args: Some(2),
         examples: &[
@@ -403,7 +411,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             "export",
             "<target> [file]",
             1,
-            Daemon::Unused,
+            Daemon::NoHome,
             "files for other engines of a config file: dockerfile, compose, kubernetes, systemd, nomad, github-actions, gitlab-ci; what was edited stays",
         )
     },
@@ -416,14 +424,14 @@ pub(crate) const COMMANDS: &[Command] = &[
             "import",
             "<compose|systemd|procfile|supervisor|oxmgr> [file]",
             1,
-            Daemon::Unused,
+            Daemon::NoHome,
             "a config file of the files of other programs",
         )
     },
     Command {
         aliases: &["init"],
         completes: Completes::Words(&["simple"]),
-        ..keeps("ecosystem", "[simple]", 0, Daemon::Unused, "write a sample config file")
+        ..keeps("ecosystem", "[simple]", 0, Daemon::NoHome, "write a sample config file")
     },
     Command {
         options: &[
@@ -442,6 +450,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command { ..keeps("uninstall-otel", "", 0, Daemon::Unused, "remove them") },
     Command {
         completes: FILES,
+        exit_codes: &[exit(Status::WentBack, "went back", "`deploy`: the new release did not get well, the former one is back")],
         examples: &["deploy production setup", "deploy production", "deploy production revert 1", "deploy production exec \"npm ls\""],
         ..keeps(
             "deploy",
@@ -504,14 +513,14 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command { ..keeps("module:list", "", 0, Daemon::Unused, "installed modules") },
     Command { options: SAFE, ..keeps("module:update", "<module|all>", 1, Daemon::Starts, "the newest version of a module") },
-    Command { ..keeps("module:generate", "[name]", 0, Daemon::Unused, "a module to begin with, in a new folder") },
-    Command { completes: FILES, ..keeps("package", "[folder]", 0, Daemon::Unused, "pack a module into a tar file") },
+    Command { ..keeps("module:generate", "[name]", 0, Daemon::NoHome, "a module to begin with, in a new folder") },
+    Command { completes: FILES, ..keeps("package", "[folder]", 0, Daemon::NoHome, "pack a module into a tar file") },
     Command {
         aliases: &["module:publish"],
         options: PUBLISH,
         completes: FILES,
         examples: &["publish --dry-run", "publish ./my-module -- --access public"],
-        ..keeps("publish", "[folder]", 0, Daemon::Unused, "publish a module by npm")
+        ..keeps("publish", "[folder]", 0, Daemon::NoHome, "publish a module by npm")
     },
     Command {
         completes: Completes::Words(&["install", "uninstall", "bash", "zsh", "fish"]),
@@ -520,7 +529,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             call("shell", None, Arg::Required("shell"), "bash, zsh or fish; else by $SHELL"),
         ],
         examples: &["completion install", "completion fish > ~/.config/fish/completions/ostler.fish"],
-        ..keeps("completion", "[install|uninstall|bash|zsh|fish]", 0, Daemon::Unused, "completion script of the shell")
+        ..keeps("completion", "[install|uninstall|bash|zsh|fish]", 0, Daemon::NoHome, "completion script of the shell")
     },
     Command {
         completes: Completes::Words(&["install", "uninstall", "status"]),
@@ -530,7 +539,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             "compat",
             "<install|uninstall|status>",
             1,
-            Daemon::Unused,
+            Daemon::NoHome,
             "the names pm2, pm2-runtime, pm2-docker and pm2-dev for this program",
         )
     },
@@ -539,9 +548,9 @@ pub(crate) const COMMANDS: &[Command] = &[
             call("reference", None, Arg::None, "the whole reference as Markdown: `cli`, `ecosystem` or `import`"),
             call("man", None, Arg::None, "the whole reference as a page for man"),
         ],
-        ..keeps("help", "[command]", 0, Daemon::Unused, "help")
+        ..keeps("help", "[command]", 0, Daemon::NoHome, "help")
     },
-    Command { ..keeps("examples", "", 0, Daemon::Unused, "examples of use") },
+    Command { ..keeps("examples", "", 0, Daemon::NoHome, "examples of use") },
     elsewhere("profile:cpu", &[], "[ms]", "profile the daemon", PROFILE),
     elsewhere("profile:mem", &[], "[ms]", "profile the memory of the daemon", PROFILE),
     elsewhere("deepUpdate", &[], "", "update by npm", INSTALLED),
@@ -577,12 +586,6 @@ pub(crate) const COMMANDS: &[Command] = &[
 pub(crate) fn closest_name(word: &str) -> Option<&'static str> {
     let names = COMMANDS.iter().flat_map(|command| std::iter::once(command.name).chain(command.aliases.iter().copied()));
     ostler_config::keys::closest(word, names)
-}
-
-/// Every command.
-#[cfg(test)]
-pub(crate) fn commands() -> &'static [Command] {
-    COMMANDS
 }
 
 /// The command of this name.

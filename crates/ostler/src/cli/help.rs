@@ -5,6 +5,7 @@ use std::fmt::Write;
 use unicode_width::UnicodeWidthStr;
 
 use super::commands::COMMANDS;
+use super::exit_codes::exit_codes;
 use super::options::GLOBAL;
 use super::table::{Arg, Command, Group, Opt, Section, State};
 use crate::text::wrap_words;
@@ -36,9 +37,9 @@ pub(crate) fn full_help(program: &str, width: Option<usize>) -> String {
     }
     let _ = writeln!(out, "\n  {}:\n", section_title(Section::Later));
     words(&mut out, COMMANDS.iter().filter(|command| command.section == Section::Later).map(|command| command.name.to_owned()), width);
-    let codes = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no daemon, 4 not found, 5 went back, 6 partly exported, 7 part left out (called as pm2: 0 or 1)";
+    let codes: Vec<_> = exit_codes().iter().map(|exit| format!("{} {}", exit.status.code(), exit.short)).collect();
     out.push('\n');
-    sentences(&mut out, codes, width);
+    sentences(&mut out, &format!("Exit codes: {} (called as pm2: 0 or 1)", codes.join(", ")), width);
     out.push('\n');
     out
 }

@@ -5,6 +5,7 @@
 use std::fmt::Write;
 
 use super::commands::COMMANDS;
+use super::exit_codes::exit_codes;
 use super::help::{GROUPS, SECTIONS, group_title, section_title, spelling, usage};
 use super::options::GLOBAL;
 use super::table::{Opt, State};
@@ -50,8 +51,8 @@ pub(crate) fn man_page(program: &str) -> String {
         options(&mut out, GLOBAL.iter().filter(|opt| opt.group == *group));
     }
     heading(&mut out, "Exit status");
-    for (code, meaning) in EXIT_CODES {
-        let _ = writeln!(out, ".TP\n.B {code}\n{}", line(meaning));
+    for exit in exit_codes() {
+        let _ = writeln!(out, ".TP\n.B {}\n{}", exit.status.code(), line(exit.meaning));
     }
     paragraph(&mut out, "Called as pm2, every failure is 1.");
     heading(&mut out, "Files");
@@ -65,18 +66,6 @@ pub(crate) fn man_page(program: &str) -> String {
     out.push_str(".BR systemd.service (5),\n.BR logrotate (8)\n");
     out
 }
-
-/// Exit codes and what they mean; the reference has the same.
-pub(super) const EXIT_CODES: &[(&str, &str)] = &[
-    ("0", "done"),
-    ("1", "failed"),
-    ("2", "the command line makes no sense"),
-    ("3", "no daemon answers"),
-    ("4", "no such app, id or file"),
-    ("5", "`deploy`: the new release did not get well, the former one is back"),
-    ("6", "`export --check`: all files are current, and something has no equal there"),
-    ("7", "the command belongs to a part that this program was built without"),
-];
 
 fn heading(out: &mut String, title: &str) {
     let _ = writeln!(out, ".SH {}", quoted(&title.to_uppercase()));

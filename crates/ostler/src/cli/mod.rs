@@ -7,6 +7,7 @@ mod call;
 mod commands;
 mod completion;
 mod effect;
+mod exit_codes;
 mod help;
 mod man;
 mod options;
@@ -16,9 +17,7 @@ mod reference;
 mod table;
 
 pub(crate) use call::Call;
-#[cfg(test)]
-pub(crate) use commands::commands;
-pub(crate) use commands::{closest_name, find};
+pub(crate) use commands::{COMMANDS, closest_name, find};
 pub(crate) use completion::{Shell, begin_mark, candidates, end_mark, script};
 pub(crate) use effect::without_effect;
 pub(crate) use help::{command_help, examples, full_help, short_help};

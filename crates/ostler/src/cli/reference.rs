@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::commands::COMMANDS;
+use super::exit_codes::exit_codes;
 use super::help::{GROUPS, SECTIONS, group_title, section_title, spelling, usage};
-use super::man::EXIT_CODES;
 use super::options::GLOBAL;
 use super::table::{Daemon, Opt, State};
 
@@ -16,8 +16,8 @@ pub(crate) fn reference(program: &str) -> String {
          Options may stand before or after the command. Everything after `--` belongs to the app.\n\n\
          | exit code | meaning |\n|---|---|\n"
     );
-    for (code, meaning) in EXIT_CODES {
-        let _ = writeln!(out, "| {code} | {meaning} |");
+    for exit in exit_codes() {
+        let _ = writeln!(out, "| {} | {} |", exit.status.code(), exit.meaning);
     }
     out.push_str("\nCalled as `pm2`, every failure is 1.\n");
     for section in SECTIONS {
@@ -33,7 +33,7 @@ pub(crate) fn reference(program: &str) -> String {
             let daemon = match command.daemon {
                 Daemon::Starts => " Starts the daemon when none runs.",
                 Daemon::Reads => " Never starts a daemon (called as `pm2` it does).",
-                Daemon::Unused => "",
+                Daemon::Unused | Daemon::NoHome => "",
             };
             let _ = writeln!(out, "### `{}`\n\n{}.{daemon}\n", usage(command), command.help);
             options(&mut out, command.options.iter());

@@ -1,5 +1,7 @@
 //! The types of the option and command table.
 
+use crate::error::Status;
+
 /// Argument of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arg {
@@ -79,6 +81,8 @@ pub(crate) enum Daemon {
     Reads,
     /// Does without.
     Unused,
+    /// Does without, and uses no home of the environment, or needs root's rights for other files.
+    NoHome,
 }
 
 /// Words that completion offers for its arguments.
@@ -92,6 +96,22 @@ pub(crate) enum Completes {
     Words(&'static [&'static str]),
     /// Nothing.
     Nothing,
+}
+
+/// One exit code.
+#[derive(Debug)]
+pub(crate) struct ExitCode {
+    /// Status that has this code.
+    pub status: Status,
+    /// Meaning in the help of the program.
+    pub short: &'static str,
+    /// Meaning in the man page and the reference.
+    pub meaning: &'static str,
+}
+
+/// An exit code.
+pub(super) const fn exit(status: Status, short: &'static str, meaning: &'static str) -> ExitCode {
+    ExitCode { status, short, meaning }
 }
 
 /// Whether a command works already.
@@ -137,6 +157,8 @@ pub(crate) struct Command {
     pub examples: &'static [&'static str],
     /// Need for the daemon.
     pub daemon: Daemon,
+    /// Exit codes that only this command has.
+    pub exit_codes: &'static [ExitCode],
     /// Words that completion offers after it.
     pub completes: Completes,
     /// Headline under which it is listed.

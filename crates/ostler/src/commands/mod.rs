@@ -106,7 +106,7 @@ mod web;
 mod why;
 mod write;
 
-use crate::cli::Call;
+use crate::cli::{COMMANDS, Call, State};
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
 
@@ -115,147 +115,147 @@ pub(crate) use foreground::run as in_foreground;
 /// Runs a command.
 pub(crate) type Run = fn(&mut Cx, &Call) -> Result<Status, CliError>;
 
-/// The code of the command with this name in the table of [`crate::cli`]; none for one that is not there yet.
-pub(crate) fn code(name: &str) -> Option<Run> {
-    Some(match name {
-        "start" => start::run,
-        #[cfg(feature = "machine")]
-        "dev" => dev::run,
-        "stop" => act::stop,
-        "restart" => act::restart,
-        "reload" => act::reload,
-        "rollout" => rollout::run,
-        "delete" => act::delete,
-        "startOrRestart" => start::or_restart,
-        "startOrReload" => start::or_reload,
-        "runtime" => runtime::run,
-        "scale" => scale::run,
-        "reset" => reset::run,
-        #[cfg(feature = "serve")]
-        "serve" => start::serve,
-        "sendSignal" => send_signal::run,
-        "trigger" => trigger::run,
-        "inspect" => inspect::run,
-        "profile" => profile::run,
-        "report" => report::run,
-        "list" => list::run,
-        "jlist" => jlist::run,
-        "prettylist" => prettylist::run,
-        "describe" => describe::run,
-        #[cfg(feature = "monit")]
-        "monit" => monit::run,
-        "jobs" => jobs::run,
-        "why" => why::run,
-        "events" => events::run,
-        #[cfg(feature = "web")]
-        "errors" => errors::run,
-        #[cfg(feature = "export")]
-        "logs" => logs::run,
-        #[cfg(not(feature = "export"))]
-        "logs" => crate::logs::run,
-        #[cfg(feature = "export")]
-        "up" => up::run,
-        #[cfg(feature = "export")]
-        "down" => down::run,
-        "env" => env::run,
-        "pid" => pid::run,
-        #[cfg(feature = "web")]
-        "stats" => stats::run,
-        #[cfg(feature = "web")]
-        "top" => top::run,
-        "id" => id::run,
-        "health" => health::run,
-        "slist" => slist::run,
-        "ping" => ping::run,
-        "flush" => flush::run,
-        "reloadLogs" => reload_logs::run,
-        #[cfg(feature = "machine")]
-        "logrotate" => logrotate::run,
-        "save" => save::run,
-        "cleardump" => cleardump::run,
-        "resurrect" => resurrect::run,
-        "kill" => kill::run,
-        "update" => update::run,
-        #[cfg(feature = "machine")]
-        "startup" => startup::run,
-        #[cfg(feature = "machine")]
-        "unstartup" => unstartup::run,
-        #[cfg(feature = "machine")]
-        "service" => service::run,
-        #[cfg(feature = "web")]
-        "web" => web::run,
-        #[cfg(feature = "web")]
-        "alerts" => alerts::run,
-        "validate" => validate::run,
-        "diff" => diff::run,
-        #[cfg(feature = "export")]
-        "export" => export::run,
-        #[cfg(feature = "export")]
-        "import" => import::run,
-        #[cfg(feature = "machine")]
-        "ecosystem" => ecosystem::run,
-        "set" => settings::set,
-        "get" => settings::get,
-        "multiset" => settings::multiset,
-        "unset" => settings::unset,
-        "config" => settings::config,
-        "conf" => settings::conf,
-        #[cfg(feature = "machine")]
-        "install" => modules::install,
-        #[cfg(feature = "machine")]
-        "uninstall" => modules::uninstall,
-        #[cfg(feature = "machine")]
-        "module:list" => modules::list,
-        #[cfg(feature = "machine")]
-        "module:update" => modules::update,
-        #[cfg(feature = "machine")]
-        "module:generate" => modules::generate,
-        #[cfg(feature = "machine")]
-        "package" => modules::package,
-        #[cfg(feature = "machine")]
-        "publish" => modules::publish,
-        #[cfg(feature = "machine")]
-        "deploy" => deploy::run,
-        #[cfg(feature = "machine")]
-        "migrate" => migrate::run,
-        #[cfg(feature = "machine")]
-        "doctor" => doctor::run,
-        "send" => send::run,
-        "attach" => send::attach,
-        #[cfg(feature = "machine")]
-        "install-otel" => otel::install,
-        #[cfg(feature = "machine")]
-        "uninstall-otel" => otel::uninstall,
-        #[cfg(feature = "machine")]
-        "pull" => git::pull,
-        #[cfg(feature = "machine")]
-        "forward" => git::forward,
-        #[cfg(feature = "machine")]
-        "backward" => git::backward,
-        #[cfg(feature = "machine")]
-        "completion" => completion::run,
-        "compat" => compat::run,
-        "help" => help::run,
-        "examples" => examples::run,
-        _ => return None,
-    })
+/// Function of a command, or the cargo feature that this program was built without.
+pub(crate) type Handler = Result<Run, &'static str>;
+
+/// Handler of a command that belongs to a cargo feature.
+macro_rules! part {
+    ($feature:literal, $run:path) => {{
+        #[cfg(feature = $feature)]
+        let handler: Handler = Ok($run);
+        #[cfg(not(feature = $feature))]
+        let handler: Handler = Err($feature);
+        handler
+    }};
 }
 
-/// The feature without which this program was built and that the command with this name belongs to; none for all others.
-pub(crate) fn left_out(name: &str) -> Option<&'static str> {
-    let feature = match name {
-        "web" | "alerts" | "errors" | "stats" | "top" => "web",
-        "export" | "import" | "up" | "down" => "export",
-        "serve" => "serve",
-        "monit" => "monit",
-        "completion" | "deploy" | "dev" | "doctor" | "ecosystem" | "logrotate" | "migrate" => "machine",
-        "startup" | "unstartup" | "service" => "machine",
-        "install" | "uninstall" | "module:list" | "module:update" | "module:generate" | "package" | "publish" => "machine",
-        "install-otel" | "uninstall-otel" | "pull" | "forward" | "backward" => "machine",
-        _ => return None,
-    };
-    code(name).is_none().then_some(feature)
+/// Handler of each command that works, by its name in [`COMMANDS`].
+const HANDLERS: &[(&str, Handler)] = &[
+    ("start", Ok(start::run)),
+    ("dev", part!("machine", dev::run)),
+    ("up", part!("export", up::run)),
+    ("down", part!("export", down::run)),
+    ("stop", Ok(act::stop)),
+    ("restart", Ok(act::restart)),
+    ("reload", Ok(act::reload)),
+    ("rollout", Ok(rollout::run)),
+    ("delete", Ok(act::delete)),
+    ("startOrRestart", Ok(start::or_restart)),
+    ("startOrReload", Ok(start::or_reload)),
+    ("runtime", Ok(runtime::run)),
+    ("scale", Ok(scale::run)),
+    ("serve", part!("serve", start::serve)),
+    ("reset", Ok(reset::run)),
+    ("sendSignal", Ok(send_signal::run)),
+    ("trigger", Ok(trigger::run)),
+    ("send", Ok(send::run)),
+    ("attach", Ok(send::attach)),
+    ("list", Ok(list::run)),
+    ("doctor", part!("machine", doctor::run)),
+    ("jlist", Ok(jlist::run)),
+    ("inspect", Ok(inspect::run)),
+    ("profile", Ok(profile::run)),
+    ("prettylist", Ok(prettylist::run)),
+    ("report", Ok(report::run)),
+    ("describe", Ok(describe::run)),
+    ("jobs", Ok(jobs::run)),
+    ("why", Ok(why::run)),
+    ("events", Ok(events::run)),
+    ("errors", part!("web", errors::run)),
+    #[cfg(feature = "export")]
+    ("logs", Ok(logs::run)),
+    #[cfg(not(feature = "export"))]
+    ("logs", Ok(crate::logs::run)),
+    ("monit", part!("monit", monit::run)),
+    ("stats", part!("web", stats::run)),
+    ("top", part!("web", top::run)),
+    ("env", Ok(env::run)),
+    ("pid", Ok(pid::run)),
+    ("id", Ok(id::run)),
+    ("health", Ok(health::run)),
+    ("slist", Ok(slist::run)),
+    ("ping", Ok(ping::run)),
+    ("flush", Ok(flush::run)),
+    ("reloadLogs", Ok(reload_logs::run)),
+    ("logrotate", part!("machine", logrotate::run)),
+    ("save", Ok(save::run)),
+    ("cleardump", Ok(cleardump::run)),
+    ("resurrect", Ok(resurrect::run)),
+    ("kill", Ok(kill::run)),
+    ("update", Ok(update::run)),
+    ("startup", part!("machine", startup::run)),
+    ("unstartup", part!("machine", unstartup::run)),
+    ("service", part!("machine", service::run)),
+    ("validate", Ok(validate::run)),
+    ("diff", Ok(diff::run)),
+    ("export", part!("export", export::run)),
+    ("import", part!("export", import::run)),
+    ("ecosystem", part!("machine", ecosystem::run)),
+    ("migrate", part!("machine", migrate::run)),
+    ("install-otel", part!("machine", otel::install)),
+    ("uninstall-otel", part!("machine", otel::uninstall)),
+    ("deploy", part!("machine", deploy::run)),
+    ("pull", part!("machine", git::pull)),
+    ("forward", part!("machine", git::forward)),
+    ("backward", part!("machine", git::backward)),
+    ("set", Ok(settings::set)),
+    ("get", Ok(settings::get)),
+    ("multiset", Ok(settings::multiset)),
+    ("unset", Ok(settings::unset)),
+    ("config", Ok(settings::config)),
+    ("conf", Ok(settings::conf)),
+    ("install", part!("machine", modules::install)),
+    ("uninstall", part!("machine", modules::uninstall)),
+    ("web", part!("web", web::run)),
+    ("alerts", part!("web", alerts::run)),
+    ("module:list", part!("machine", modules::list)),
+    ("module:update", part!("machine", modules::update)),
+    ("module:generate", part!("machine", modules::generate)),
+    ("package", part!("machine", modules::package)),
+    ("publish", part!("machine", modules::publish)),
+    ("completion", part!("machine", completion::run)),
+    ("compat", Ok(compat::run)),
+    ("help", Ok(help::run)),
+    ("examples", Ok(examples::run)),
+];
+
+/// Returns the handler of the command with this name; none if the command is [`State::Elsewhere`].
+pub(crate) const fn handler(name: &str) -> Option<Handler> {
+    let mut rows = HANDLERS;
+    while let [(named, handler), rest @ ..] = rows {
+        if is_same(name.as_bytes(), named.as_bytes()) {
+            return Some(*handler);
+        }
+        rows = rest;
+    }
+    None
 }
+
+/// Compares texts. `==` is not const.
+const fn is_same(mut one: &[u8], mut other: &[u8]) -> bool {
+    while let ([a, one_rest @ ..], [b, other_rest @ ..]) = (one, other) {
+        if *a != *b {
+            return false;
+        }
+        (one, other) = (one_rest, other_rest);
+    }
+    one.is_empty() && other.is_empty()
+}
+
+/// Stops the compiler if a command that works has no handler, or if a handler has no such command.
+const _: () = {
+    let (mut commands, mut working) = (COMMANDS, 0);
+    while let [command, rest @ ..] = commands {
+        if matches!(command.state, State::Works) {
+            working += 1;
+            if handler(command.name).is_none() {
+                panic!("{}", command.name); // This command is not in HANDLERS.
+            }
+        }
+        commands = rest;
+    }
+    assert!(working == HANDLERS.len(), "a row of HANDLERS has no command in cli/commands.rs");
+};
 
 /// The option of this call that belongs to a part which this program was built without: how it is typed, and the feature.
 pub(crate) fn left_out_option(call: &Call) -> Option<(String, &'static str)> {
@@ -283,24 +283,3 @@ const OPTIONS_OF_PARTS: &[OptionsOf] = &[
     OptionsOf { feature: "search", is_built: cfg!(feature = "search"), commands: &["logs"], options: &["regex", "ignore-case"] },
     OptionsOf { feature: "export", is_built: cfg!(feature = "export"), commands: &["list", "logs"], options: &["file", "project-name"] },
 ];
-
-#[cfg(test)]
-mod tests {
-    use crate::cli::{State, commands};
-
-    #[test]
-    fn what_works_has_code_and_nothing_else_has() {
-        for command in commands() {
-            let has_code = super::code(command.name).is_some() || super::left_out(command.name).is_some();
-            assert_eq!(has_code, matches!(command.state, State::Works), "{}", command.name);
-        }
-    }
-
-    #[test]
-    #[cfg(feature = "default")]
-    fn nothing_is_left_out_of_the_complete_program() {
-        for command in commands() {
-            assert_eq!(super::left_out(command.name), None, "{}", command.name);
-        }
-    }
-}

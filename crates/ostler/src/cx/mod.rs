@@ -346,7 +346,7 @@ impl Cx {
         match self.needs {
             Daemon::Starts => true,
             Daemon::Reads => self.program.is_pm2() && self.coming.is_none(),
-            Daemon::Unused => false,
+            Daemon::Unused | Daemon::NoHome => false,
         }
     }
 

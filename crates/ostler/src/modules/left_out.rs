@@ -14,7 +14,7 @@ const BUILT_IN: &[&str] = &["pm2-logrotate", "pm2-server-monit"];
 /// # Errors
 /// The home cannot be used.
 pub(crate) fn start_all(cx: &mut Cx) -> Result<(), CliError> {
-    let path = path(cx.home()?);
+    let path = path(cx)?;
     // As with modules: broken settings keep no app down.
     let settings = read(&path).unwrap_or_default();
     let lists = INTERNAL.iter().filter_map(|list| settings.get(*list)).filter_map(Value::as_object);

@@ -30,7 +30,7 @@ fn of_commands() {
 
 #[test]
 fn help_of_each_command_fits_and_is_ascii() {
-    for command in cli::commands() {
+    for command in cli::COMMANDS {
         for width in WIDTHS {
             let text = cli::command_help("ostler", command, Some(width));
             assert!(text.is_ascii(), "{text}");

@@ -1,0 +1,22 @@
+//! Exit codes and what they mean, for the help, the man page and the reference.
+
+use super::commands::COMMANDS;
+use super::table::{ExitCode, exit};
+use crate::error::Status;
+
+/// Exit codes that any command may have.
+const COMMON: &[ExitCode] = &[
+    exit(Status::Ok, "done", "done"),
+    exit(Status::Failed, "failed", "failed"),
+    exit(Status::Usage, "wrong usage", "the command line makes no sense"),
+    exit(Status::Unreachable, "no daemon", "no daemon answers"),
+    exit(Status::NotFound, "not found", "no such app, id or file"),
+    exit(Status::LeftOut, "part left out", "the command belongs to a part that this program was built without"),
+];
+
+/// Returns every exit code in order: the common ones, and those in the rows of commands.
+pub(super) fn exit_codes() -> Vec<&'static ExitCode> {
+    let mut codes: Vec<_> = COMMON.iter().chain(COMMANDS.iter().flat_map(|command| command.exit_codes)).collect();
+    codes.sort_by_key(|exit| exit.status.code());
+    codes
+}
