@@ -361,7 +361,7 @@ pub(super) fn look_for_writers(order: &Order) -> Found {
     let (_, meta) = super::look(Path::new(&order.target), order.file);
     let beside = meta.map(|meta| (meta.dev(), meta.ino())).filter(|key| *key != order.file);
     let table = ProcTable::scan();
-    let looked_at: Vec<ProcRef> = table.entries().iter().map(ostler_sys::process::tree::Entry::process).collect();
+    let looked_at: Vec<ProcRef> = table.entries().iter().map(ostler_sys::process::Entry::process).collect();
     let writes = |process: &&ProcRef, key| has_open_for_writing(process.pid, key).unwrap_or(false);
     let writers = looked_at.iter().filter(|process| writes(process, order.file)).copied().collect();
     let is_beside_written = beside.is_some_and(|key| looked_at.iter().any(|process| writes(&process, key)));

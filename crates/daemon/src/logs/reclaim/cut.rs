@@ -177,7 +177,7 @@ fn judge(record: &ReclaimRecord, copied: &Copied) -> Result<Option<(u32, u32, u3
         && key.is_some_and(|key| {
             let known = copied.beside == Some(key);
             let table = ostler_sys::ProcTable::scan();
-            let unknown = |entry: &&ostler_sys::process::tree::Entry| !known || !copied.looked_at.contains(&entry.process());
+            let unknown = |entry: &&ostler_sys::process::Entry| !known || !copied.looked_at.contains(&entry.process());
             let mut unknown = table.entries().iter().filter(unknown);
             (known && copied.is_beside_written) || unknown.any(|entry| has_open_for_writing(entry.pid, key).unwrap_or(false))
         });

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
+use ostler_sys::process::Entry;
 use ostler_sys::process::descriptors::stands_still;
-use ostler_sys::process::tree::Entry;
 use ostler_sys::{ProcRef, ProcTable};
 
 use super::super::testing::Folder;
