@@ -11,7 +11,7 @@ use ostler_sys::process::descriptors::has_open_for_writing;
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::copier::{chase, copy_on, move_bytes, open_source, remove};
+use super::copied::{chase, copy_on, move_bytes, open_source, remove};
 use super::empty::put_back;
 use super::freeze::{Frozen, Scene, Writers, thaw};
 use super::plan::{LONGEST_LINE, Rest, cut, rest};
