@@ -75,13 +75,13 @@ impl Files {
         Self { files }
     }
 
-    /// The largest set of files of which each uses each other, perhaps through others. A single file is none.
+    /// Returns the largest set of files in which each file uses each other file, directly or through others. A single file is no circle.
     ///
-    /// What counts: each arrow between two files, except that an arrow from a module down to its own child (`child::f()`) and one from a
-    /// child up to the modules around it (`super::Type`) never count in the same circle. A `mod.rs` that puts its children together
-    /// while they use its types is common, and whoever reads one of the two has the other beside it. So one pass takes the arrows up
-    /// and the other one those down: a circle through a module outside of that folder is found by either. A parent that names its child
-    /// by `crate::` counts in both.
+    /// Every arrow between two files counts, with one exception: an arrow from a module down to its own child (`child::f()`) and an arrow
+    /// from a child up to a module around it (`super::Type`) never count in the same circle. A `mod.rs` that puts its children together
+    /// while they use its types is common Rust, and people read the two as one unit. So the search runs twice: once with the arrows up,
+    /// once with the arrows down. Siblings in a circle, and most circles through a module outside of the folder, are found; one that needs
+    /// arrows of both kinds is not. A parent that names its child by `crate::` counts in both searches.
     pub(crate) fn largest_circle(&self) -> Vec<&Path> {
         let by_module: BTreeMap<&[String], usize> = self.files.iter().enumerate().map(|(at, file)| (file.module.as_slice(), at)).collect();
         let is_up = |from: usize, to: usize| match (self.files.get(from), self.files.get(to)) {

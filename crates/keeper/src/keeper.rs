@@ -1,5 +1,4 @@
-//! The keeper's data, and its poll set. What it does is in the modules of what it does it with: `daemon`, `children`, `anchor`, `state`;
-//! `run` has the loop.
+//! Data of the keeper, and its poll set. `run` has the loop; `daemon`, `children`, `anchor` and `state` have the methods for their subjects.
 
 use std::ffi::CStr;
 use std::io;

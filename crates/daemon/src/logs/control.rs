@@ -1,4 +1,4 @@
-//! What the handle of a pipeline and its thread share: configuration, requests and reports.
+//! Configuration, requests and reports that the handle of a pipeline and its thread share.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

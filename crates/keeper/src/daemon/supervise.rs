@@ -1,4 +1,4 @@
-//! What the keeper does with the daemon: starts it, talks to it, doubts it, kills it and judges its end.
+//! Methods by which the keeper starts the daemon, talks to it, doubts it, kills it and judges its end.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

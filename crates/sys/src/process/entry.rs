@@ -1,4 +1,4 @@
-//! A process as plain data: how it is named, and what the kernel has written about it.
+//! Process as plain data: its identity, and the fields of its `stat` line.
 
 /// A process. Two with equal fields are the same process: pids are reused, but not within one clock tick.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,4 +1,4 @@
-//! A copy of a log file, and what is copied into it.
+//! Copy of a log file: the calls that fill it, and the search for the writers of the file.
 
 use std::fs::{File, OpenOptions};
 use std::io;
