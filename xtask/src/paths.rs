@@ -1,4 +1,5 @@
-//! Which file of a crate uses which, read from the paths in it: `crate::…` and `super::…`, names in braces included.
+//! Which file of a crate uses which, read from the paths in it: `crate::…` and `super::…`, names in braces included, and paths that
+//! begin with a child of the module.
 
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,13 +15,29 @@ pub(crate) struct File {
     path: PathBuf,
     /// Its module, from the folder on.
     pub(crate) module: Vec<String>,
-    /// What it uses, each from the folder on.
+    /// What it uses, each from the folder on, without `below`.
     pub(crate) uses: BTreeSet<Vec<String>>,
-    /// What it hands on from other modules, by name.
+    /// What it uses of its own children, by their bare names.
+    below: BTreeSet<Vec<String>>,
+    /// Names that it has from other modules. It hands them on: the public ones to everybody, the others to its children.
     hands_on: BTreeMap<String, Vec<String>>,
 }
 
 impl File {
+    fn new(path: PathBuf, text: &str, base: &[String]) -> Option<Self> {
+        let module = module_of(&path)?;
+        let absolute: Vec<String> = base.iter().chain(&module).cloned().collect();
+        let found = paths(text, &absolute);
+        let inside = |path: Vec<String>| path.strip_prefix(base).filter(|path| !path.is_empty()).map(<[String]>::to_vec);
+        Some(Self {
+            path,
+            module,
+            uses: found.used.into_iter().filter_map(inside).collect(),
+            below: found.below.into_iter().filter_map(inside).collect(),
+            hands_on: found.imported.into_iter().filter_map(|(name, path)| Some((name, inside(path)?))).collect(),
+        })
+    }
+
     /// Its path, from the folder on.
     pub(crate) fn shown(&self) -> String {
         self.path.display().to_string()
@@ -34,39 +51,56 @@ impl Files {
             if is_below { dir.file_name().map(|name| name.to_string_lossy().into_owned()).into_iter().collect() } else { Vec::new() };
         let mut files = Vec::new();
         for path in crate::layers::rust_files(dir)? {
-            let inner = path.strip_prefix(dir).unwrap_or(&path).to_path_buf();
-            let Some(module) = module_of(&inner) else { continue };
             let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            let absolute: Vec<String> = base.iter().chain(&module).cloned().collect();
-            let (used, handed_on) = used(&text, &absolute);
-            let inside = |path: Vec<String>| path.strip_prefix(base.as_slice()).filter(|path| !path.is_empty()).map(<[String]>::to_vec);
-            let uses = used.into_iter().filter_map(inside).collect();
-            let hands_on = handed_on.into_iter().filter_map(|path| Some((path.last()?.clone(), inside(path)?))).collect();
-            files.push(File { path: inner, module, uses, hands_on });
+            files.extend(File::new(path.strip_prefix(dir).unwrap_or(&path).to_path_buf(), &text, &base));
         }
-        let modules: BTreeSet<String> = files.iter().filter_map(|file| file.module.first().cloned()).collect();
-        for file in &mut files {
-            // Types and macros at the top are no rooms.
-            file.uses.retain(|path| path.first().is_some_and(|first| modules.contains(first)));
-        }
-        Ok(Self { files })
+        Ok(Self::linked(files))
     }
 
-    /// The largest set of files of which each uses each other, perhaps through others. A single file is none.
+    /// Replaces names that the root hands on by what they stand for. Types and macros of the root itself are no modules.
+    fn linked(files: Vec<File>) -> Self {
+        let (roots, mut files): (Vec<File>, Vec<File>) = files.into_iter().partition(|file| file.module.is_empty());
+        let modules: BTreeSet<String> = files.iter().filter_map(|file| file.module.first().cloned()).collect();
+        let link = |path: Vec<String>| -> Option<Vec<String>> {
+            let (first, rest) = path.split_first()?;
+            if modules.contains(first) {
+                return Some(path);
+            }
+            let further = roots.iter().find_map(|root| root.hands_on.get(first))?;
+            further.first().is_some_and(|first| modules.contains(first)).then(|| further.iter().chain(rest).cloned().collect())
+        };
+        for file in &mut files {
+            file.uses = std::mem::take(&mut file.uses).into_iter().filter_map(link).collect();
+        }
+        Self { files }
+    }
+
+    /// Returns the largest set of files in which each file uses each other file, directly or through others. A single file is no circle.
+    ///
+    /// Every arrow between two files counts, with one exception: an arrow from a module down to its own child (`child::f()`) and an arrow
+    /// from a child up to a module around it (`super::Type`) never count in the same circle. A `mod.rs` that puts its children together
+    /// while they use its types is common Rust, and people read the two as one unit. So the search runs twice: once with the arrows up,
+    /// once with the arrows down. Siblings in a circle, and most circles through a module outside of the folder, are found; one that needs
+    /// arrows of both kinds is not. A parent that names its child by `crate::` counts in both searches.
     pub(crate) fn largest_circle(&self) -> Vec<&Path> {
         let by_module: BTreeMap<&[String], usize> = self.files.iter().enumerate().map(|(at, file)| (file.module.as_slice(), at)).collect();
-        let arrows: Vec<BTreeSet<usize>> = self
-            .files
-            .iter()
-            .enumerate()
-            .map(|(at, file)| file.uses.iter().filter_map(|path| self.file_of(&by_module, path, 0)).filter(|to| *to != at).collect())
-            .collect();
-        let reached: Vec<BTreeSet<usize>> = (0..arrows.len()).map(|from| reached(&arrows, from)).collect();
-        let circle = |at: usize| -> Vec<&Path> {
-            let each = reached.get(at).into_iter().flatten().filter(|to| reached.get(**to).is_some_and(|back| back.contains(&at)));
-            each.filter_map(|file| self.files.get(*file)).map(|file| file.path.as_path()).collect()
+        let is_up = |from: usize, to: usize| match (self.files.get(from), self.files.get(to)) {
+            (Some(from), Some(to)) => from.module.starts_with(&to.module),
+            _ => false,
         };
-        (0..arrows.len()).map(circle).max_by_key(Vec::len).unwrap_or_default()
+        let arrows = |paths: fn(&File) -> Vec<&Vec<String>>| -> Vec<BTreeSet<usize>> {
+            let arrows_of = |(from, file): (usize, &File)| {
+                paths(file).into_iter().filter_map(|path| self.file_of(&by_module, path, 0)).filter(|to| *to != from).collect()
+            };
+            self.files.iter().enumerate().map(arrows_of).collect()
+        };
+        let with_up = arrows(|file| file.uses.iter().collect());
+        let mut with_down = arrows(|file| file.uses.iter().chain(&file.below).collect());
+        for (from, arrows) in with_down.iter_mut().enumerate() {
+            arrows.retain(|to| !is_up(from, *to));
+        }
+        let circle = [largest_circle(&with_up), largest_circle(&with_down)].into_iter().max_by_key(BTreeSet::len).unwrap_or_default();
+        circle.into_iter().filter_map(|file| self.files.get(file)).map(|file| file.path.as_path()).collect()
     }
 
     /// Returns the module that a path is in: what follows it is a type or a function.
@@ -87,6 +121,15 @@ impl Files {
     }
 }
 
+/// The largest set of numbers of which each reaches each other.
+fn largest_circle(arrows: &[BTreeSet<usize>]) -> BTreeSet<usize> {
+    let reached: Vec<BTreeSet<usize>> = (0..arrows.len()).map(|from| reached(arrows, from)).collect();
+    let circle = |(at, reaches): (usize, &BTreeSet<usize>)| -> BTreeSet<usize> {
+        reaches.iter().copied().filter(|to| reached.get(*to).is_some_and(|back| back.contains(&at))).collect()
+    };
+    reached.iter().enumerate().map(circle).max_by_key(BTreeSet::len).unwrap_or_default()
+}
+
 /// Everything that can be reached by one arrow or more.
 fn reached(arrows: &[BTreeSet<usize>], from: usize) -> BTreeSet<usize> {
     let (mut seen, mut next) = (BTreeSet::new(), vec![from]);
@@ -96,60 +139,97 @@ fn reached(arrows: &[BTreeSet<usize>], from: usize) -> BTreeSet<usize> {
     seen
 }
 
-/// `None` for the root of the crate and for files that are tests.
+/// Empty for the root of the crate, `None` for files that are tests.
 fn module_of(file: &Path) -> Option<Vec<String>> {
     let is_test = file.iter().any(|part| part == "tests" || part.to_string_lossy().ends_with("tests.rs"));
     let mut module: Vec<String> = file.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()).collect();
-    if module.last().is_some_and(|last| last == "mod") {
+    if module.last().is_some_and(|last| last == "mod") || module == ["lib"] || module == ["main"] {
         module.pop();
     }
-    let is_root = module.is_empty() || module == ["lib"] || module == ["main"];
-    (!is_test && !is_root).then_some(module)
+    (!is_test).then_some(module)
 }
 
-/// The paths in what is compiled into the program, from the root of the crate on: those that are used, and those that are handed on.
-fn used(text: &str, module: &[String]) -> (BTreeSet<Vec<String>>, Vec<Vec<String>>) {
+/// The paths in what is compiled into the program, from the root of the crate on.
+#[derive(Default)]
+struct Paths {
+    used: BTreeSet<Vec<String>>,
+    /// Those that begin with a child of the module.
+    below: BTreeSet<Vec<String>>,
+    /// By the name that they have here.
+    imported: Vec<Named>,
+}
+
+/// A path and the name that it is imported by.
+type Named = (String, Vec<String>);
+
+fn paths(text: &str, module: &[String]) -> Paths {
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    let lines: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect();
-    let (mut used, mut handed_on) = (BTreeSet::new(), Vec::new());
-    let mut rest = lines.as_str();
-    while let Some(at) = [rest.find("crate::"), rest.find("super::")].into_iter().flatten().min() {
-        let (before, path) = rest.split_at(at);
-        let is_part = before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$');
-        let statement = before.rsplit(['\n', ';']).next().unwrap_or_default().trim();
-        let is_handed_on = statement.starts_with("pub") && statement.ends_with("use");
-        let mut here = module.to_vec();
-        let mut path = path;
-        if let Some(after) = path.strip_prefix("crate::") {
-            here.clear();
-            path = after;
+    let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect();
+    let children: BTreeSet<&str> =
+        code.lines().filter_map(|line| line.trim().strip_suffix(';')?.rsplit_once("mod ")).map(|(_, name)| name).collect();
+    let mut paths = Paths::default();
+    let mut rest = code.as_str();
+    while let Some(at) = rest.find(is_of_word) {
+        let (before, here) = rest.split_at(at);
+        let (word, after) = here.split_at(here.find(|c| !is_of_word(c)).unwrap_or(here.len()));
+        rest = after;
+        let is_part = before.ends_with("::") || before.ends_with(['$', '.']);
+        let is_use = word == "use";
+        if is_part || !is_use && !after.starts_with("::") {
+            continue;
         }
-        while let Some(after) = path.strip_prefix("super::") {
-            here.pop();
-            path = after;
+        let path = if is_use { after.trim_start() } else { here };
+        let start = beginning(path, module, &children);
+        let mut found = Vec::new();
+        let (from, path) = start.as_ref().map_or((&[][..], path), |(_, from, path)| (from, path));
+        let following = expand(path, from, &mut found);
+        if is_use {
+            rest = following;
         }
-        rest = path;
-        if !is_part {
-            let mut paths = Vec::new();
-            expand(path, &here, &mut paths);
-            if is_handed_on {
-                handed_on.extend(paths.iter().cloned());
-            }
-            used.extend(paths);
+        let line = code.get(..code.len() - here.len()).and_then(|seen| seen.rsplit(['\n', ';']).next()).unwrap_or_default();
+        let found_paths = found.iter().map(|(_, path)| path.clone());
+        match start {
+            Some((Start::Elsewhere, ..)) => paths.used.extend(found_paths),
+            Some((Start::Child, ..)) if !line.trim_start().starts_with("pub") => paths.below.extend(found_paths),
+            Some((Start::Child, ..)) => {}
+            None => continue,
+        }
+        if is_use {
+            paths.imported.extend(found);
         }
     }
-    // `pub(crate) use child::Name;`
-    for statement in lines.split(';').map(str::trim).filter(|statement| statement.starts_with("pub") && !statement.contains("{\n    }")) {
-        let Some((_, path)) = statement.split_once(" use ") else { continue };
-        if !path.starts_with("crate::") && !path.starts_with("super::") {
-            expand(path, module, &mut handed_on);
-        }
-    }
-    (used, handed_on)
+    paths
 }
 
-/// Each path of `a::{b, c::d}`; what follows the last one.
-fn expand<'a>(text: &'a str, before: &[String], paths: &mut Vec<Vec<String>>) -> &'a str {
+fn is_of_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+enum Start {
+    Elsewhere,
+    Child,
+}
+
+/// Where a path begins, and what follows. `None` for one into another crate.
+fn beginning<'a>(path: &'a str, module: &[String], children: &BTreeSet<&str>) -> Option<(Start, Vec<String>, &'a str)> {
+    if let Some(after) = path.strip_prefix("crate::") {
+        return Some((Start::Elsewhere, Vec::new(), after));
+    }
+    if path.starts_with("super::") {
+        let (mut from, mut path) = (module.to_vec(), path);
+        while let Some(after) = path.strip_prefix("super::") {
+            from.pop();
+            path = after;
+        }
+        return Some((Start::Elsewhere, from, path));
+    }
+    let path = path.strip_prefix("self::").unwrap_or(path);
+    let (first, _) = path.split_once("::")?;
+    children.contains(first).then(|| (Start::Child, module.to_vec(), path))
+}
+
+/// Each path of `a::{b, c::d}`, with its name; what follows the last one.
+fn expand<'a>(text: &'a str, before: &[String], paths: &mut Vec<Named>) -> &'a str {
     let text = text.trim_start();
     if let Some(mut list) = text.strip_prefix('{') {
         loop {
@@ -161,8 +241,7 @@ fn expand<'a>(text: &'a str, before: &[String], paths: &mut Vec<Vec<String>>) ->
             }
         }
     }
-    let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
-    let (name, rest) = text.split_at(end);
+    let (name, rest) = text.split_at(text.find(|c| !is_of_word(c)).unwrap_or(text.len()));
     let mut path = before.to_vec();
     if !name.is_empty() && name != "self" {
         path.push(name.to_owned());
@@ -170,12 +249,13 @@ fn expand<'a>(text: &'a str, before: &[String], paths: &mut Vec<Vec<String>>) ->
     if let Some(more) = rest.strip_prefix("::") {
         return expand(more, &path, paths);
     }
-    let rest = match rest.trim_start().strip_prefix("as ") {
-        Some(alias) => alias.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_'),
-        None => rest,
+    let (alias, rest) = match rest.trim_start().strip_prefix("as ") {
+        Some(alias) => alias.split_at(alias.find(|c| !is_of_word(c)).unwrap_or(alias.len())),
+        None => ("", rest),
     };
-    if !path.is_empty() {
-        paths.push(path);
+    if let Some(last) = path.last() {
+        let name = if alias.is_empty() { last } else { alias };
+        paths.push((name.to_owned(), path.clone()));
     }
     rest.strip_prefix('*').unwrap_or(rest)
 }
@@ -190,36 +270,49 @@ mod tests {
 
     #[test]
     fn only_the_program_counts() {
-        let text = "use crate::log::Log;\n// use crate::no;\nfn f() { crate::reactor::x(); super::y() }\nuse super::super::{b, c::{D, e as E}};\n\
+        let text = "mod own;\nuse std::{own::No, io};\nuse crate::log::Log;\n// use crate::no;\npub use own::Shown;\n\
+                    fn f() { crate::reactor::x(); super::y(); own::z(); other::own::no() }\nuse super::super::{b, c::{D, e as E}};\n\
                     #[cfg(test)]\nmod tests {\n use crate::boot;\n}\n";
-        let (used, _) = used(text, &words(&["a", "x"]));
+        let found = paths(text, &words(&["a", "x"]));
         let expected = [&["log", "Log"][..], &["reactor", "x"], &["a", "y"], &["b"], &["c", "D"], &["c", "e"]];
-        assert_eq!(used, expected.map(words).into());
+        assert_eq!(found.used, expected.map(words).into());
+        assert_eq!(found.below, [words(&["a", "x", "own", "z"])].into());
+        assert!(found.imported.contains(&("E".to_owned(), words(&["c", "e"]))));
+        assert!(found.imported.contains(&("Shown".to_owned(), words(&["a", "x", "own", "Shown"]))));
         assert_eq!(module_of(Path::new("logs/tests/lines.rs")), None);
-        assert_eq!(module_of(Path::new("lib.rs")), None);
+        assert_eq!(module_of(Path::new("lib.rs")), Some(Vec::new()));
         assert_eq!(module_of(Path::new("autosave.rs")), Some(words(&["autosave"])));
         assert_eq!(module_of(Path::new("cron/mod.rs")), Some(words(&["cron"])));
         assert_eq!(module_of(Path::new("cron/run.rs")), Some(words(&["cron", "run"])));
     }
 
+    fn circle(files: &[(&str, &str)]) -> Vec<String> {
+        let files = Files::linked(files.iter().filter_map(|(path, text)| File::new(path.into(), text, &[])).collect());
+        files.largest_circle().into_iter().map(|path| path.display().to_string()).collect()
+    }
+
     #[test]
     fn circles_are_found_through_what_is_handed_on() {
-        let file = |path: &str, text: &str| {
-            let module = module_of(Path::new(path)).unwrap();
-            let (uses, handed_on) = used(text, &module);
-            let hands_on = handed_on.into_iter().map(|path| (path.last().unwrap().clone(), path)).collect();
-            File { path: path.into(), module, uses, hands_on }
+        let files = |c| {
+            circle(&[
+                ("lib.rs", "mod a;\nmod c;\nmod d;\npub use a::Name as Short;\n"),
+                ("a/mod.rs", "mod b;\npub(crate) use b::Name;\n"),
+                ("a/b.rs", "use crate::c::x;"),
+                ("c.rs", c),
+                ("d.rs", "use crate::c;"),
+            ])
         };
-        let files = |c: &str| {
-            let files = vec![
-                file("a/mod.rs", "mod b;\npub(crate) use b::Name;\n"),
-                file("a/b.rs", "use crate::c::x;"),
-                file("c.rs", c),
-                file("d.rs", "use crate::c;"),
-            ];
-            Files { files }
-        };
-        assert_eq!(files("use crate::a::Name;").largest_circle(), [Path::new("a/b.rs"), Path::new("c.rs")]);
-        assert!(files("use crate::a::Other;").largest_circle().is_empty());
+        assert_eq!(files("use crate::a::Name;"), ["a/b.rs", "c.rs"]);
+        assert_eq!(files("use crate::Short;"), ["a/b.rs", "c.rs"]);
+        assert!(files("use crate::a::Other;").is_empty());
+    }
+
+    #[test]
+    fn a_parent_and_its_children_are_a_circle_only_through_others() {
+        let files = |b, c| circle(&[("a/mod.rs", "mod b;\nfn f() { b::y() }\n"), ("a/b.rs", b), ("c.rs", c)]);
+        assert!(files("use super::Type;", "use crate::a::Type;").is_empty());
+        assert_eq!(files("use crate::c::x;", "use crate::a::Type;"), ["a/mod.rs", "a/b.rs", "c.rs"]);
+        let siblings = [("a/mod.rs", "mod b;\nmod c;\n"), ("a/b.rs", "use super::c::x;"), ("a/c.rs", "use super::b::y;")];
+        assert_eq!(circle(&siblings), ["a/b.rs", "a/c.rs"]);
     }
 }

@@ -13,7 +13,8 @@ use ostler_proto::frame::{Decoder, encode};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::ClientError;
+use crate::VERSION;
+use crate::error::ClientError;
 use crate::silence::{HELLO_WITHIN, OnSilence, Silence, Unanswered};
 use crate::way::{Socket, Stream, Way, connect_or_find};
 
@@ -21,9 +22,6 @@ use crate::way::{Socket, Stream, Way, connect_or_find};
 pub const RETRIES: u32 = 3;
 
 pub use ostler_proto::control::MAX_ON_BEHALF_OF;
-
-/// Version of this client, as hello names it.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Facts that the daemon sent about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

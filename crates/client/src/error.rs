@@ -6,7 +6,7 @@ use std::time::Duration;
 use ostler_proto::control::Failure;
 use ostler_proto::frame::FrameError;
 
-use crate::client::VERSION;
+use crate::VERSION;
 
 /// Reason why talking to a daemon failed. After anything but [`ClientError::Refused`] the connection is of no further use.
 #[derive(Debug, thiserror::Error)]

@@ -33,7 +33,10 @@ mod silence;
 mod way;
 pub mod words;
 
-pub use client::{Client, MAX_ON_BEHALF_OF, News, Peer, RETRIES, VERSION};
+pub use client::{Client, MAX_ON_BEHALF_OF, News, Peer, RETRIES};
 pub use error::ClientError;
 pub use silence::OnSilence;
 pub use way::{Socket, Stream, Way};
+
+/// Version of this client, as hello names it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -5,10 +5,10 @@ mod project;
 
 use ostler_config::{Overlay, merge};
 use ostler_core::app::AppSpec;
+use ostler_core::app::RestartBudget;
 use ostler_core::health::limits::{Amount, CpuLimit, ErrorLimit, HardLimits};
 use ostler_core::health::safeguards::Safeguards;
 use ostler_core::health::{Action, Ask, Check, HealthSpec};
-use ostler_core::lifecycle::restart::RestartBudget;
 use ostler_core::serving::HttpProbe;
 use project::Project;
 use serde_json::{Value, json};

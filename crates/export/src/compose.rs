@@ -6,9 +6,9 @@
 
 use std::collections::BTreeSet;
 
+use ostler_core::app::RestartBudget;
 use ostler_core::health::Phase;
 use ostler_core::lifecycle::order::Condition;
-use ostler_core::lifecycle::restart::RestartBudget;
 use ostler_core::serving::Autoscale;
 use serde_json::Value;
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use ostler_core::app::AppSpec;
+use serde_json::Value;
 
 use crate::env_files::EnvFile;
 
@@ -47,7 +48,7 @@ pub struct Package {
 impl Package {
     /// Reads it; none for a text that is no JSON table.
     pub fn read(text: &str) -> Option<Self> {
-        let value: serde_json::Value = serde_json::from_str(text).ok()?;
+        let value: Value = serde_json::from_str(text).ok()?;
         let table = value.as_object()?;
         Some(Self {
             scripts: table
@@ -72,11 +73,7 @@ impl Project {
     /// Returns the env files of the apps that are in the project's folder: the path from there, and
     /// the format that the app gives.
     pub fn env_file_paths(&self) -> Vec<(String, Option<String>)> {
-        self.apps
-            .iter()
-            .flat_map(|spec| crate::service::env_files(self, spec))
-            .filter_map(|(_, inside, format)| Some((inside?, format)))
-            .collect()
+        self.apps.iter().flat_map(|spec| env_files(self, spec)).filter_map(|(_, inside, format)| Some((inside?, format))).collect()
     }
 
     /// Folder from the project's on, which is the first above this one, or it itself, with one of these files.
@@ -100,6 +97,49 @@ pub(crate) fn below_app(inside: &str) -> String {
 /// The path without `..` from one folder of a project to a file below it: `a/b` in `a` is `b`.
 pub(crate) fn joined(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+}
+
+/// Returns the files of `env_file`: the path as it was given, that in the project's folder, and the
+/// format.
+pub(crate) fn env_files(project: &Project, spec: &AppSpec) -> Vec<(String, Option<String>, Option<String>)> {
+    let one = |value: &Value| {
+        let path = value.as_str().or_else(|| value.get("path")?.as_str())?;
+        let format = value.get("format").and_then(Value::as_str).map(str::to_owned);
+        Some((path.to_owned(), env_file(project, spec, path), format))
+    };
+    match spec.given.open().get("env_file") {
+        Some(Value::Array(list)) => list.iter().filter_map(one).collect(),
+        Some(value) => one(value).into_iter().collect(),
+        None => Vec::new(),
+    }
+}
+
+/// A file of variables: in the app's folder, or, where it is not there, in the project's.
+fn env_file(project: &Project, spec: &AppSpec, path: &str) -> Option<String> {
+    let has = |inside: &str| {
+        let (folder, name) = inside.rsplit_once('/').unwrap_or(("", inside));
+        project.folders.get(folder).is_some_and(|folder| folder.files.contains(name))
+    };
+    let own = inside_of(project, &spec.cwd, path);
+    let top = inside_of(project, &project.dir, path);
+    match (&own, &top) {
+        (Some(inside), Some(at_top)) if !has(inside) && has(at_top) => top,
+        _ => own,
+    }
+}
+
+/// A path of the app from the project's folder on: relative ones begin in the app's folder.
+fn inside_of(project: &Project, cwd: &str, path: &str) -> Option<String> {
+    let absolute = if path.starts_with('/') { path.to_owned() } else { format!("{cwd}/{path}") };
+    let mut parts: Vec<&str> = Vec::new();
+    for part in absolute.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    project.inside(&format!("/{}", parts.join("/"))).filter(|inside| !inside.is_empty()).map(str::to_owned)
 }
 
 #[cfg(test)]

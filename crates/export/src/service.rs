@@ -230,7 +230,7 @@ pub(crate) fn services<'a>(project: &'a Project, told: &mut Vec<Told>) -> Vec<Se
             }
         }
         let mut env_files = Vec::new();
-        for (path, inside, _) in self::env_files(project, spec) {
+        for (path, inside, _) in crate::project::env_files(project, spec) {
             match inside {
                 Some(inside) => env_files.push(inside),
                 None => tell("env_file", format!("{path} is outside the project")),
@@ -330,49 +330,6 @@ fn is_per_cpu(spec: &AppSpec) -> bool {
         Some(value) => value.as_i64().is_some_and(|count| count <= 0),
         None => false,
     }
-}
-
-/// Returns the files of `env_file`: the path as it was given, that in the project's folder, and the
-/// format.
-pub(crate) fn env_files(project: &Project, spec: &AppSpec) -> Vec<(String, Option<String>, Option<String>)> {
-    let one = |value: &Value| {
-        let path = value.as_str().or_else(|| value.get("path")?.as_str())?;
-        let format = value.get("format").and_then(Value::as_str).map(str::to_owned);
-        Some((path.to_owned(), env_file(project, spec, path), format))
-    };
-    match spec.given.open().get("env_file") {
-        Some(Value::Array(list)) => list.iter().filter_map(one).collect(),
-        Some(value) => one(value).into_iter().collect(),
-        None => Vec::new(),
-    }
-}
-
-/// A file of variables: in the app's folder, or, where it is not there, in the project's.
-fn env_file(project: &Project, spec: &AppSpec, path: &str) -> Option<String> {
-    let has = |inside: &str| {
-        let (folder, name) = inside.rsplit_once('/').unwrap_or(("", inside));
-        project.folders.get(folder).is_some_and(|folder| folder.files.contains(name))
-    };
-    let own = inside_of(project, &spec.cwd, path);
-    let top = inside_of(project, &project.dir, path);
-    match (&own, &top) {
-        (Some(inside), Some(at_top)) if !has(inside) && has(at_top) => top,
-        _ => own,
-    }
-}
-
-/// A path of the app from the project's folder on: relative ones begin in the app's folder.
-fn inside_of(project: &Project, cwd: &str, path: &str) -> Option<String> {
-    let absolute = if path.starts_with('/') { path.to_owned() } else { format!("{cwd}/{path}") };
-    let mut parts: Vec<&str> = Vec::new();
-    for part in absolute.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    project.inside(&format!("/{}", parts.join("/"))).filter(|inside| !inside.is_empty()).map(str::to_owned)
 }
 
 /// The port in `localhost:port` and the like.

@@ -22,10 +22,10 @@ use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketT
 use crate::anchor::Role;
 use crate::children::Watch;
 use crate::daemon::{Daemon, Running};
+use crate::keeper::{Keeper, adopted_token, complain};
 use crate::link::Channel;
 use crate::link::codec::encode;
 use crate::link::message::{HELD_SOCKET, ToKeeper};
-use crate::run::{Keeper, adopted_token, complain};
 use crate::state::State;
 
 /// Longest wait for the copy. Without its report only the pages are locked that the keeper has used itself.

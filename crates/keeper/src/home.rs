@@ -12,8 +12,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use ostler_sys::fs::lock::is_held;
+use ostler_sys::process::Entry;
 use ostler_sys::process::signal::HUP;
-use ostler_sys::process::tree::{Entry, marker};
+use ostler_sys::process::tree::marker;
 use ostler_sys::{ProcRef, ProcTable, net::socket, time::clock};
 
 use crate::environment::{HOME_VAR, ROLE_VAR, RUNTIME_VAR};

@@ -24,9 +24,20 @@ use crate::environment::{READY_FD_VAR, ROLE_VAR, RUNTIME_VAR, STARTER_VAR, STATE
 use crate::home;
 use crate::link::Link;
 use crate::link::message::{Child, Originals};
-use crate::run::{READY_FAILED, READY_LISTENING, READY_TAKEN};
 use crate::state::{DaemonState, LOG_FILE, SOCKET_FILE, State, log_file};
 use crate::title::keeper_title;
+
+/// Exit code of a keeper that found the home taken by another.
+pub const EXIT_LOCKED: u8 = 41;
+/// Exit code of a new binary that understands the state (see `Upgrade`).
+pub const EXIT_CHECKED: u8 = 42;
+
+/// Answer on the ready descriptor: listening.
+pub(crate) const READY_LISTENING: u8 = b'L';
+/// Answer: another keeper has the lock.
+pub(crate) const READY_TAKEN: u8 = b'A';
+/// Answer: failed; a text follows.
+pub(crate) const READY_FAILED: u8 = b'E';
 
 /// Longest wait for a keeper to listen. It takes milliseconds; a machine that needs longer than this has other troubles.
 const READY_MS: u64 = 10_000;
@@ -202,7 +213,7 @@ impl Launcher {
     /// No process, memory or descriptors; then nothing has changed and it can be tried again.
     pub fn revive(&self, revival: &Revival<'_>) -> Result<(Link, i32), LaunchError> {
         #[cfg(feature = "played")]
-        if let Some(revived) = crate::played::revive(revival) {
+        if let Some(revived) = played::revive(revival) {
             return revived;
         }
         self.revive_for(ProcRef::me(), revival)
@@ -359,5 +370,29 @@ fn read_answer(pipe: &OwnedFd, deadline: u64) -> Result<Vec<u8>, LaunchError> {
             0 => return Ok(answer),
             n => answer.extend_from_slice(chunk.get(..n).unwrap_or_default()),
         }
+    }
+}
+
+#[cfg(feature = "played")]
+pub(crate) mod played {
+    //! New keepers for the daemons of a thread, for tests that play them.
+
+    use std::cell::RefCell;
+
+    use super::{LaunchError, Link, Revival};
+
+    type Revive = dyn Fn(&Revival<'_>) -> Result<(Link, i32), LaunchError>;
+
+    thread_local! {
+        static REVIVE: RefCell<Option<Box<Revive>>> = const { RefCell::new(None) };
+    }
+
+    /// Gives daemons of this thread their new keepers from here.
+    pub fn play(revive: Option<Box<Revive>>) {
+        REVIVE.set(revive);
+    }
+
+    pub(super) fn revive(revival: &Revival<'_>) -> Option<Result<(Link, i32), LaunchError>> {
+        REVIVE.with_borrow(|revive| revive.as_ref().map(|revive| revive(revival)))
     }
 }

@@ -19,6 +19,7 @@ mod daemon;
 mod drill;
 mod environment;
 mod home;
+mod keeper;
 mod launch;
 mod link;
 #[cfg(feature = "played")]
@@ -29,16 +30,17 @@ mod title;
 
 pub use anchor::anchor_of;
 pub use cgroup::{SUPERVISOR_GROUP, cgroups_wanted, home_group};
-pub use daemon::failures::refusal;
+pub use daemon::refusal;
 pub use daemon::watchdog::{DOUBT_SIGNAL, Hang, Watchdog};
 pub use environment::{AS_PM2_VAR, CGROUP_VAR, HOME_VAR, INCARNATION_VAR, ROLE_VAR, RUNTIME_VAR};
 pub use home::{Behind, behind, keeper_by_lock, mark_lock};
-pub use launch::{LaunchError, Launched, Launcher, Revival, launch, wait_ready};
+pub use keeper::runtime_signals;
+pub use launch::{EXIT_CHECKED, EXIT_LOCKED, LaunchError, Launched, Launcher, Revival, launch, wait_ready};
 pub use link::message::{
     CGROUP_TARGET, Child, Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Inventory, Originals, STARTER_KEY, SpawnRequest,
     ToKeeper,
 };
 pub use link::{DeathReporter, Link};
-pub use run::{EXIT_CHECKED, EXIT_LOCKED, main, runtime_signals};
+pub use run::main;
 pub use state::{LOCK_FILE, PID_FILE, SOCKET_FILE, log_file, pid_file};
 pub use title::daemon_title;

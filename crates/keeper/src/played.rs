@@ -1,13 +1,13 @@
 //! The keeper's end of the link, for tests that play a keeper. With the feature `played` only.
 
-use std::cell::RefCell;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use crate::launch::{LaunchError, Revival};
 use crate::link::codec::{decode, encode};
 use crate::link::message::{FromKeeper, ToKeeper};
-use crate::link::{Channel, Link, invalid};
+use crate::link::{Channel, invalid};
+
+pub use crate::launch::played::play;
 
 /// The keeper's end of a link.
 #[derive(Debug)]
@@ -37,21 +37,6 @@ impl Peer {
         let Some(packet) = self.channel.recv()? else { return Ok(None) };
         Ok(Some((decode(&packet.payload).map_err(invalid)?, packet.fds)))
     }
-}
-
-type Revive = dyn Fn(&Revival<'_>) -> Result<(Link, i32), LaunchError>;
-
-thread_local! {
-    static REVIVE: RefCell<Option<Box<Revive>>> = const { RefCell::new(None) };
-}
-
-/// Gives daemons of this thread their new keepers from here.
-pub fn play(revive: Option<Box<Revive>>) {
-    REVIVE.set(revive);
-}
-
-pub(crate) fn revive(revival: &Revival<'_>) -> Option<Result<(Link, i32), LaunchError>> {
-    REVIVE.with_borrow(|revive| revive.as_ref().map(|revive| revive(revival)))
 }
 
 /// What holds for any bytes on the link: they are a message that is written again in the same way, or malformed.

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use ostler_client::OnSilence;
 use ostler_keeper::{DOUBT_SIGNAL, HOME_VAR, ROLE_VAR, keeper_by_lock};
+use ostler_sys::process::Entry;
 use ostler_sys::process::signal::CONT;
-use ostler_sys::process::tree::{Entry, ProcTable, marker};
+use ostler_sys::process::tree::{ProcTable, marker};
 use ostler_sys::process::{Activity, ProcRef, activity};
 
 /// Whether it was printed: once in a call, however many connections it makes.

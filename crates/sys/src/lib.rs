@@ -24,5 +24,6 @@ pub use process::cstrings::CStrings;
 pub use process::rlimit::Rlimit;
 pub use process::spawn::{SpawnError, SpawnSpec, Spawned, Step, spawn};
 pub use process::tree::ProcTable;
-pub use time::clock::{Clocks, now};
+pub use time::Clocks;
+pub use time::clock::now;
 pub use users::user::Credentials;

@@ -10,9 +10,8 @@ use std::path::Path;
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketAddrUnix, getsockname};
 
-use crate::process::tree::Entry;
-use crate::process::{ProcRef, Target};
-use crate::time::clock::Clocks;
+use crate::process::{Entry, ProcRef, Target};
+use crate::time::Clocks;
 
 /// Played kernel.
 pub trait Kernel {

@@ -9,7 +9,7 @@ use ostler_core::home::trust::Caller;
 use serde_json::Value;
 
 use super::env_file::{self, Syntax};
-use super::expand::Variables;
+use super::expand::{Variables, is_name};
 use super::run::texts;
 use super::{Base, Overlay};
 use crate::check::RawApp;
@@ -45,12 +45,6 @@ impl EnvOption {
         }
         Self::Vars(vars)
     }
-}
-
-pub(super) fn is_name(text: &str) -> bool {
-    let mut chars = text.chars();
-    chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
-        && chars.all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
 }
 
 pub(super) fn build(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, overlay: &Overlay, problems: &mut Vec<Problem>) {
@@ -266,74 +260,6 @@ fn read(file: &Path, caller: &Caller, app_user: Option<u32>, syntax: Syntax) -> 
     syntax.read(&text).map_err(|(line, message)| format!("{}:{line}: {message}", file.display()))
 }
 
-/// Variables of a dotenv text: `NAME=value`, `export NAME=value`, comments, quotes. `"…"` knows `\n \r \t \\ \" \$` and may span
-/// lines, as may `'…'`, which knows nothing. A `$` is a `$` here.
-pub(super) fn dotenv(text: &str) -> Result<EnvMap, (usize, String)> {
-    let mut out = EnvMap::new();
-    let mut rest = text;
-    let mut line = 1;
-    while !rest.is_empty() {
-        let start = rest.trim_start_matches([' ', '\t', '\r']);
-        if let Some(after) = start.strip_prefix('\n') {
-            (rest, line) = (after, line + 1);
-            continue;
-        }
-        let end = start.find('\n').unwrap_or(start.len());
-        if start.is_empty() || start.starts_with('#') {
-            rest = &start[end..];
-            continue;
-        }
-        let body = start.strip_prefix("export ").unwrap_or(start).trim_start();
-        let (name, value) = body
-            .split_once('=')
-            .filter(|(name, _)| !name.contains('\n') && is_name(name.trim_end()))
-            .ok_or_else(|| (line, format!("expected NAME=value, found {:?}", start[..end].chars().take(40).collect::<String>())))?;
-        let (value, after) = value_of(value).ok_or_else(|| (line, format!("the quote after {} does not end", name.trim_end())))?;
-        let used = rest.len() - after.len();
-        line += rest[..used].matches('\n').count();
-        out.insert(name.trim_end().to_owned(), value);
-        rest = after;
-    }
-    Ok(out)
-}
-
-/// The value at the start of a text, and what follows on the next lines.
-fn value_of(text: &str) -> Option<(String, &str)> {
-    let text = text.trim_start_matches([' ', '\t']);
-    let end_of_line = |text: &str| text.find('\n').unwrap_or(text.len());
-    for quote in ['"', '\'', '`'] {
-        let Some(body) = text.strip_prefix(quote) else { continue };
-        let (value, after) = quoted(body, quote)?;
-        // A comment may follow.
-        return Some((value, &after[end_of_line(after)..]));
-    }
-    let (value, after) = text.split_at(end_of_line(text));
-    let value = match value.char_indices().find(|(index, c)| *c == '#' && (*index == 0 || value[..*index].ends_with([' ', '\t']))) {
-        Some((comment, _)) => &value[..comment],
-        None => value,
-    };
-    Some((value.trim().to_owned(), after))
-}
-
-fn quoted(body: &str, quote: char) -> Option<(String, &str)> {
-    let mut out = String::new();
-    let mut chars = body.char_indices();
-    while let Some((index, c)) = chars.next() {
-        match c {
-            c if c == quote => return Some((out, &body[index + 1..])),
-            '\\' if quote == '"' => match chars.next()?.1 {
-                'n' => out.push('\n'),
-                'r' => out.push('\r'),
-                't' => out.push('\t'),
-                c @ ('\\' | '"' | '$') => out.push(c),
-                other => out.extend(['\\', other]),
-            },
-            c => out.push(c),
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -349,25 +275,5 @@ mod tests {
         assert_eq!(EnvOption::parse("NODE_ENV=development,env1=13,env2=32"), EnvOption::Vars(expected));
         assert_eq!(EnvOption::parse("A=1,2,B=x=y,"), EnvOption::Vars(vars(&[("A", "1,2"), ("B", "x=y,")])));
         assert_eq!(EnvOption::parse("=1"), EnvOption::Vars(EnvMap::new()));
-    }
-
-    #[test]
-    fn dotenv_texts() {
-        let text = "# comment\n\nA=1\nexport B = two words # note\nC=\"x\\ny \\\"q\\\" # no\" # yes\nD='$HOME \\n'\nE=\nF=a#b\nG=\"one\ntwo\"\r\nH=`it's`\r\nI.x=$(id)";
-        let expected = vars(&[
-            ("A", "1"),
-            ("B", "two words"),
-            ("C", "x\ny \"q\" # no"),
-            ("D", "$HOME \\n"),
-            ("E", ""),
-            ("F", "a#b"),
-            ("G", "one\ntwo"),
-            ("H", "it's"),
-            ("I.x", "$(id)"),
-        ]);
-        assert_eq!(dotenv(text), Ok(expected));
-        assert_eq!(dotenv("A=1\nnonsense\n").unwrap_err().0, 2);
-        assert_eq!(dotenv("A=\"1\n2\"\n\nB='x\n").unwrap_err().0, 4);
-        assert_eq!(dotenv("=x").unwrap_err().0, 1);
     }
 }

@@ -3,7 +3,7 @@
 use ostler_core::app::EnvMap;
 use serde_json::Value;
 
-use super::env::{dotenv, is_name};
+use super::expand::is_name;
 use super::listen::known_keys;
 use crate::check::found;
 
@@ -74,6 +74,74 @@ impl Syntax {
             Self::Foreman => Ok(foreman(text)),
         }
     }
+}
+
+/// Variables of a dotenv text: `NAME=value`, `export NAME=value`, comments, quotes. `"…"` knows `\n \r \t \\ \" \$` and may span
+/// lines, as may `'…'`, which knows nothing. A `$` is a `$` here.
+fn dotenv(text: &str) -> Result<EnvMap, (usize, String)> {
+    let mut out = EnvMap::new();
+    let mut rest = text;
+    let mut line = 1;
+    while !rest.is_empty() {
+        let start = rest.trim_start_matches([' ', '\t', '\r']);
+        if let Some(after) = start.strip_prefix('\n') {
+            (rest, line) = (after, line + 1);
+            continue;
+        }
+        let end = start.find('\n').unwrap_or(start.len());
+        if start.is_empty() || start.starts_with('#') {
+            rest = &start[end..];
+            continue;
+        }
+        let body = start.strip_prefix("export ").unwrap_or(start).trim_start();
+        let (name, value) = body
+            .split_once('=')
+            .filter(|(name, _)| !name.contains('\n') && is_name(name.trim_end()))
+            .ok_or_else(|| (line, format!("expected NAME=value, found {:?}", start[..end].chars().take(40).collect::<String>())))?;
+        let (value, after) = value_of(value).ok_or_else(|| (line, format!("the quote after {} does not end", name.trim_end())))?;
+        let used = rest.len() - after.len();
+        line += rest[..used].matches('\n').count();
+        out.insert(name.trim_end().to_owned(), value);
+        rest = after;
+    }
+    Ok(out)
+}
+
+/// The value at the start of a text, and what follows on the next lines.
+fn value_of(text: &str) -> Option<(String, &str)> {
+    let text = text.trim_start_matches([' ', '\t']);
+    let end_of_line = |text: &str| text.find('\n').unwrap_or(text.len());
+    for quote in ['"', '\'', '`'] {
+        let Some(body) = text.strip_prefix(quote) else { continue };
+        let (value, after) = quoted(body, quote)?;
+        // A comment may follow.
+        return Some((value, &after[end_of_line(after)..]));
+    }
+    let (value, after) = text.split_at(end_of_line(text));
+    let value = match value.char_indices().find(|(index, c)| *c == '#' && (*index == 0 || value[..*index].ends_with([' ', '\t']))) {
+        Some((comment, _)) => &value[..comment],
+        None => value,
+    };
+    Some((value.trim().to_owned(), after))
+}
+
+fn quoted(body: &str, quote: char) -> Option<(String, &str)> {
+    let mut out = String::new();
+    let mut chars = body.char_indices();
+    while let Some((index, c)) = chars.next() {
+        match c {
+            c if c == quote => return Some((out, &body[index + 1..])),
+            '\\' if quote == '"' => match chars.next()?.1 {
+                'n' => out.push('\n'),
+                'r' => out.push('\r'),
+                't' => out.push('\t'),
+                c @ ('\\' | '"' | '$') => out.push(c),
+                other => out.extend(['\\', other]),
+            },
+            c => out.push(c),
+        }
+    }
+    None
 }
 
 /// systemd leaves out lines that are no assignment.
@@ -180,6 +248,28 @@ fn is_plain_name(name: &str) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn dotenv_texts() {
+        let text = "# comment\n\nA=1\nexport B = two words # note\nC=\"x\\ny \\\"q\\\" # no\" # yes\nD='$HOME \\n'\nE=\nF=a#b\nG=\"one\ntwo\"\r\nH=`it's`\r\nI.x=$(id)";
+        let expected = [
+            ("A", "1"),
+            ("B", "two words"),
+            ("C", "x\ny \"q\" # no"),
+            ("D", "$HOME \\n"),
+            ("E", ""),
+            ("F", "a#b"),
+            ("G", "one\ntwo"),
+            ("H", "it's"),
+            ("I.x", "$(id)"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        assert_eq!(dotenv(text), Ok(expected));
+        assert_eq!(dotenv("A=1\nnonsense\n").unwrap_err().0, 2);
+        assert_eq!(dotenv("A=\"1\n2\"\n\nB='x\n").unwrap_err().0, 4);
+        assert_eq!(dotenv("=x").unwrap_err().0, 1);
+    }
 
     #[test]
     fn syntaxes_differ() {

@@ -104,7 +104,7 @@ impl<'a> Variables<'a> {
     fn reference(&mut self, body: &str, layer: usize) -> Result<String, String> {
         let end = body.find(':').unwrap_or(body.len());
         let (name, rest) = body.split_at(end);
-        if !super::env::is_name(name) {
+        if !is_name(name) {
             return Err(format!("expected ${{NAME}}, ${{NAME:-default}} or ${{NAME:?message}}, found \"${{{}}}\"", start_of(body)));
         }
         let value = self.value(layer, name)?;
@@ -122,12 +122,18 @@ impl<'a> Variables<'a> {
 pub(super) fn has_reference(text: &str) -> bool {
     text.match_indices("${").any(|(at, _)| {
         let body = &text[at + 2..];
-        body.split_once('}').is_some_and(|(body, _)| super::env::is_name(body.split(':').next().unwrap_or_default()))
+        body.split_once('}').is_some_and(|(body, _)| is_name(body.split(':').next().unwrap_or_default()))
     })
 }
 
 fn start_of(text: &str) -> String {
     text.chars().take(40).collect()
+}
+
+pub(super) fn is_name(text: &str) -> bool {
+    let mut chars = text.chars();
+    chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+        && chars.all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
 }
 
 #[cfg(test)]

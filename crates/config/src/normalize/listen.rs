@@ -160,3 +160,11 @@ pub(super) fn known_keys(table: &Map<String, Value>, known: &[&str]) -> Result<(
         }
     }
 }
+
+/// The first TCP port that is known beforehand.
+pub(super) fn first_port(spec: &AppSpec) -> Option<u16> {
+    spec.listen.iter().find_map(|listen| match listen.at {
+        ListenAt::Tcp { port, .. } if port > 0 => Some(port),
+        _ => None,
+    })
+}

@@ -6,8 +6,7 @@ use ostler_core::serving::{HttpProbe, ListenAt, LogPattern, ReadyBy};
 use ostler_core::text::units;
 use serde_json::{Map, Value};
 
-use super::listen::known_keys;
-use super::serving::first_port;
+use super::listen::{first_port, known_keys};
 use crate::check::{found, whole};
 
 /// Time between two attempts where none is given: a start is not to be noticed late.

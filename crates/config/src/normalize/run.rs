@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use ostler_core::app::instances::resolve;
-use ostler_core::app::program::{ProgramKind, launcher};
+use ostler_core::app::launcher::launcher;
+use ostler_core::app::program::ProgramKind;
 use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::serving::Autoscale;
 use serde_json::Value;

@@ -1,11 +1,11 @@
 //! Safeguards: `http`, `health`, `error`, `autokill`, and the limits of memory and CPU.
 
 use ostler_core::app::AppSpec;
+use ostler_core::app::RestartBudget;
 use ostler_core::health::limits::{Amount, CpuLimit, ErrorLimit, HardLimits};
 use ostler_core::health::probe::addresses;
 use ostler_core::health::safeguards::Safeguards;
 use ostler_core::health::{Action, Ask, Check, HealthSpec};
-use ostler_core::lifecycle::restart::RestartBudget;
 use ostler_core::serving::{HttpProbe, ReadyBy};
 use ostler_core::text::units;
 use serde_json::{Map, Value};

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::Base;
 use super::command::command;
-use super::env::is_name;
+use super::expand::is_name;
 use super::listen::known_keys;
 use crate::check::found;
 

@@ -2,7 +2,7 @@
 
 use ostler_core::app::instances::MAX_INSTANCES;
 use ostler_core::app::{AppSpec, ExecMode};
-use ostler_core::serving::{Autoscale, ListenAt, Scheduling, Sticky, fd_words};
+use ostler_core::serving::{Autoscale, Scheduling, Sticky, fd_words};
 use serde_json::Value;
 
 use super::listen::known_keys;
@@ -123,12 +123,4 @@ fn named_sockets(spec: &AppSpec) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// The first TCP port that is known beforehand.
-pub(super) fn first_port(spec: &AppSpec) -> Option<u16> {
-    spec.listen.iter().find_map(|listen| match listen.at {
-        ListenAt::Tcp { port, .. } if port > 0 => Some(port),
-        _ => None,
-    })
 }

@@ -25,7 +25,10 @@ macro_rules! static_default {
     )+};
 }
 
-static_default!(crate::app::hooks::Hooks, crate::lifecycle::order::Order, crate::logs::rotate::RotateSpec, crate::watch::WatchSpec);
+/// True for a default value, which is not written: a description is in every journal and every request.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
 
 /// Value that is most often the default. A change allocates it.
 #[derive(Clone)]

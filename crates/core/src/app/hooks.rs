@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::is_default;
+use crate::app::default_box::is_default;
 use crate::lifecycle::command::Command;
 
 /// Time limit of a hook that names none.

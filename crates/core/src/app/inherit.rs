@@ -1,8 +1,10 @@
 //! Part of its caller's environment that an app inherits.
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::app::EnvMap;
+/// Environment variables in the order in which they were given.
+pub type EnvMap = IndexMap<String, String>;
 
 /// How much of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

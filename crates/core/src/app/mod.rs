@@ -6,6 +6,7 @@
 pub mod args;
 pub mod default_box;
 pub mod diff;
+mod env;
 pub mod export_settings;
 pub mod git;
 pub mod given;
@@ -13,33 +14,34 @@ pub mod hooks;
 pub mod inherit;
 pub mod inspector;
 pub mod instances;
+pub mod launcher;
 pub mod package;
 pub mod program;
+mod restart;
 pub mod secrets;
 pub mod select;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::app::default_box::DefaultBox;
+use crate::app::default_box::{DefaultBox, is_default};
 use crate::app::given::Given;
 use crate::app::hooks::Hooks;
-use crate::app::inherit::EnvPolicy;
 use crate::app::program::ProgramKind;
 use crate::app::secrets::Secrets;
 use crate::cron::CronSpec;
+use crate::health::HealthSpec;
+use crate::health::limits::HardLimits;
 use crate::health::safeguards::Safeguards;
 use crate::lifecycle::order::Order;
-use crate::lifecycle::restart::RestartBudget;
 use crate::logs::rotate::RotateSpec;
 use crate::serving::{Autoscale, Listen, ListenAt, ReadyBy, RolloutSpec, Scheduling, Sticky};
 use crate::watch::WatchSpec;
 
-/// Environment variables in the order in which they were given.
-pub type EnvMap = IndexMap<String, String>;
+pub use env::EnvSpec;
+pub use inherit::EnvMap;
+pub use restart::{RestartBudget, RestartSpec};
 
 /// An app as the user declares it; it has a name and one or more instances.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -243,16 +245,23 @@ impl AppSpec {
         !self.has_workers() && self.scheduling != Scheduling::Shared && self.listen.iter().any(is_tcp)
     }
 
+    /// The health checks, if there are any.
+    pub fn health(&self) -> Option<&HealthSpec> {
+        self.safeguards.as_ref().map(|safeguards| &safeguards.health)
+    }
+
+    /// The limits that the kernel keeps, if there are any.
+    pub fn hard_limits(&self) -> Option<&HardLimits> {
+        self.safeguards.as_ref().map(|safeguards| &safeguards.hard).filter(|hard| !hard.is_none())
+    }
+
     /// True if a second process can have its ports, too: the sockets are ours, or its workers share their ports by themselves.
     pub fn shares_its_ports(&self) -> bool {
         !self.listen.is_empty() || self.has_workers()
     }
 }
 
-/// True for a default value, which is not written: a description is in every journal and every request.
-pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
+crate::static_default!(Hooks, Order, RotateSpec, WatchSpec);
 
 impl Default for AppSpec {
     fn default() -> Self {
@@ -316,100 +325,6 @@ pub enum ExecMode {
     Cluster,
 }
 
-/// Environment of an app, lowest layer first: caller, `env_file`, `env`, the chosen profile. The daemon adds its own on top.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct EnvSpec {
-    /// Environment of the client that started the app, after `filter_env`. On the wire it may travel once per request instead
-    /// (then it is empty here).
-    #[serde(skip_serializing_if = "is_default")]
-    pub base: Arc<EnvMap>,
-    /// Variables of `env_file`.
-    #[serde(skip_serializing_if = "is_default")]
-    pub file: EnvMap,
-    /// `env` (and `port` as `PORT`).
-    #[serde(skip_serializing_if = "is_default")]
-    pub vars: EnvMap,
-    /// Every `env_<name>` block by its name.
-    #[serde(skip_serializing_if = "is_default")]
-    pub profiles: IndexMap<String, EnvMap>,
-    /// The profile chosen with `--env <name>`.
-    #[serde(skip_serializing_if = "is_default")]
-    pub profile: Option<String>,
-    /// Variable that holds the instance number; `NODE_APP_INSTANCE` unless given.
-    #[serde(skip_serializing_if = "is_default")]
-    pub instance_var: Option<String>,
-    /// Variable increased by one per instance, from its value in `env`.
-    #[serde(skip_serializing_if = "is_default")]
-    pub increment_var: Option<String>,
-    /// Variables that the file has as numbers or booleans, by its key (`env`, `env_<name>`): lists show them so. A process sees text.
-    #[serde(skip_serializing_if = "is_default")]
-    pub bare: IndexMap<String, Vec<String>>,
-    /// Part of `base` that reaches the app.
-    #[serde(skip_serializing_if = "is_default")]
-    pub policy: EnvPolicy,
-    /// Variables that are `undefined` in the file: those of `base` do not reach the app.
-    #[serde(skip_serializing_if = "is_default")]
-    pub undefined: Vec<String>,
-}
-
-impl EnvSpec {
-    /// All layers merged: what the app sees before the daemon's own variables.
-    pub fn merged(&self) -> EnvMap {
-        let mut all = EnvMap::new();
-        for layer in self.layers() {
-            all.extend(layer.iter().map(|(k, v)| (k.clone(), v.clone())));
-        }
-        all
-    }
-
-    /// Variables of the app's own: of its file, and those that commands set since.
-    pub fn declared(&self) -> EnvMap {
-        let mut all = EnvMap::new();
-        // The lowest layer is the caller's.
-        for layer in self.layers().skip(1) {
-            all.extend(layer.iter().map(|(name, value)| (name.clone(), value.clone())));
-        }
-        all
-    }
-
-    /// Gives the app's own variables the values that a caller has for them (`--update-env`). An app
-    /// that takes only part of its caller's environment keeps its own.
-    pub fn update(&mut self, caller: &EnvMap) {
-        if self.policy != EnvPolicy::Inherit {
-            return;
-        }
-        self.undefined.retain(|name| !caller.contains_key(name));
-        let profile = self.profile.as_ref().and_then(|name| self.profiles.get_mut(name));
-        for layer in [Some(&mut self.file), Some(&mut self.vars), profile].into_iter().flatten() {
-            for (name, value) in layer {
-                if let Some(new) = caller.get(name) {
-                    value.clone_from(new);
-                }
-            }
-        }
-    }
-
-    /// Returns true if one of these variables of a caller is `undefined` in the file.
-    pub fn hides_any(&self, vars: &EnvMap) -> bool {
-        self.undefined.iter().any(|name| vars.contains_key(name))
-    }
-
-    /// The key of the file whose value of this variable counts.
-    pub fn key_of(&self, name: &str) -> String {
-        match self.profile.as_ref().filter(|profile| self.profiles.get(*profile).is_some_and(|vars| vars.contains_key(name))) {
-            Some(profile) => format!("env_{profile}"),
-            None => "env".to_owned(),
-        }
-    }
-
-    /// All layers that count, the lowest first.
-    pub fn layers(&self) -> impl Iterator<Item = &EnvMap> {
-        let profile = self.profile.as_ref().and_then(|name| self.profiles.get(name));
-        [Some(&*self.base), Some(&self.file), Some(&self.vars), profile].into_iter().flatten()
-    }
-}
-
 /// Destinations of output. Paths are absolute and without the id suffix (the daemon adds it, see `merge_logs`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -437,45 +352,6 @@ pub enum CombinedLog {
     Default,
     /// An absolute path.
     Path(String),
-}
-
-/// Restart policy of an app.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct RestartSpec {
-    /// Restart after an exit that nobody asked for.
-    pub autorestart: bool,
-    /// Unstable restarts in a row before `errored`; `None` = 16, or without end where the delay grows.
-    pub max_restarts: Option<u32>,
-    /// Shortest run that counts as stable; `None` = 1000.
-    pub min_uptime_ms: Option<u64>,
-    /// Longest life of a process: it is replaced then.
-    #[serde(skip_serializing_if = "is_default")]
-    pub max_lifetime_ms: Option<u64>,
-    /// Fixed delay before a restart.
-    pub restart_delay_ms: u64,
-    /// First delay of the growing backoff (×1.5, at most 15 s); 0 = off. Wins over `restart_delay_ms`.
-    pub exp_backoff_ms: u64,
-    /// Exit codes after which the app stays stopped.
-    pub stop_exit_codes: Vec<i32>,
-    /// Budget: at most so many restarts within a time, whatever their reason.
-    #[serde(skip_serializing_if = "is_default")]
-    pub budget: Option<RestartBudget>,
-}
-
-impl Default for RestartSpec {
-    fn default() -> Self {
-        Self {
-            autorestart: true,
-            max_restarts: None,
-            min_uptime_ms: None,
-            max_lifetime_ms: None,
-            restart_delay_ms: 0,
-            exp_backoff_ms: 0,
-            stop_exit_codes: Vec::new(),
-            budget: None,
-        }
-    }
 }
 
 /// Way of stopping an app.
@@ -595,22 +471,6 @@ pub struct LimitSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn vars(text: &str) -> EnvMap {
-        text.split_whitespace().filter_map(|word| word.split_once('=')).map(|(name, value)| (name.into(), value.into())).collect()
-    }
-
-    #[test]
-    fn the_values_of_a_caller_win() {
-        for (policy, expected) in [(EnvPolicy::Inherit, "F=new V=new P=new K=1"), (EnvPolicy::Clean, "F=1 V=1 P=1 K=1")] {
-            let profiles = [("prod".to_owned(), vars("P=1")), ("other".to_owned(), vars("X=1"))].into_iter().collect();
-            let (file, own, profile) = (vars("F=1"), vars("V=1 K=1"), Some("prod".to_owned()));
-            let mut env = EnvSpec { file, vars: own, profiles, profile, policy, ..EnvSpec::default() };
-            env.update(&vars("F=new V=new P=new X=new MORE=1"));
-            assert_eq!(env.declared(), vars(expected));
-            assert_eq!(env.profiles["other"], vars("X=1"), "a profile that is not chosen stays");
-        }
-    }
 
     #[test]
     fn an_option_is_noted_with_what_it_replaces() {

@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::AppSpec;
-
 /// Bytes of a script that are searched for a command that starts Node.
 pub const SCRIPT_HEAD: usize = 64 * 1024;
 
@@ -83,16 +81,6 @@ fn runs_node(text: &str) -> bool {
     lines.flat_map(|line| line.split(ends_word)).any(|word| is_node(word.rsplit('/').next().unwrap_or(word)))
 }
 
-/// Programs that run the app in a child process: the first Node process is the program itself, not the app.
-const LAUNCHERS: [&str; 11] = ["npm", "npx", "yarn", "pnpm", "bunx", "tsx", "nodemon", "ts-node-dev", "tsnd", "cross-env", "env-cmd"];
-
-/// Returns the name of the program that runs the app in a child process, if the app has one.
-pub fn launcher(spec: &AppSpec) -> Option<&'static str> {
-    let programs = spec.interpreter.iter().chain([&spec.script]);
-    let names = programs.filter_map(|path| path.rsplit('/').next());
-    names.filter_map(|name| LAUNCHERS.into_iter().find(|launcher| *launcher == name.strip_suffix(".js").unwrap_or(name))).next()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,17 +123,5 @@ mod tests {
         }
         assert_eq!(ProgramKind::of_shell_text("PORT=1 node app.js"), Some(ProgramKind::StartsNode));
         assert_eq!(ProgramKind::of_shell_text("cargo run"), None);
-    }
-
-    #[test]
-    fn a_launcher_is_found_in_front_of_the_app_and_as_the_app() {
-        let spec = |interpreter: Option<&str>, script: &str| AppSpec {
-            interpreter: interpreter.map(str::to_owned),
-            script: script.into(),
-            ..AppSpec::default()
-        };
-        assert_eq!(launcher(&spec(Some("node"), "/usr/bin/npm")), Some("npm"));
-        assert_eq!(launcher(&spec(Some("/srv/node_modules/.bin/tsx"), "/srv/app.ts")), Some("tsx"));
-        assert_eq!(launcher(&spec(Some("node"), "/srv/tsx/app.js")), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::{AppSpec, is_default};
+use crate::app::default_box::is_default;
 use crate::health::HealthSpec;
 use crate::health::limits::{Amount, CpuLimit, ErrorLimit, HardLimits};
 
@@ -39,17 +39,5 @@ impl Safeguards {
     /// True if something has to be measured while it runs.
     pub fn measures(&self) -> bool {
         self.memory.is_some() || self.cpu.is_some() || self.errors.is_some()
-    }
-}
-
-impl AppSpec {
-    /// The health checks, if there are any.
-    pub fn health(&self) -> Option<&HealthSpec> {
-        self.safeguards.as_ref().map(|safeguards| &safeguards.health)
-    }
-
-    /// The limits that the kernel keeps, if there are any.
-    pub fn hard_limits(&self) -> Option<&HardLimits> {
-        self.safeguards.as_ref().map(|safeguards| &safeguards.hard).filter(|hard| !hard.is_none())
     }
 }

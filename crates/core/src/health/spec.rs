@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::is_default;
+use crate::app::default_box::is_default;
 use crate::serving::HttpProbe;
 
 /// Health checks of an app. Phases as in Kubernetes: until `startup` is good nothing else is asked; `readiness` says whether it gets new connections;

@@ -95,6 +95,7 @@ mod recover;
 pub mod restart;
 pub mod runtime;
 pub mod signal;
+pub mod standing;
 mod state;
 mod step;
 pub mod stop;

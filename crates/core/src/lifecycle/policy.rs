@@ -1,16 +1,17 @@
 //! Policy of an instance: what its app's description says about its life.
 
-use super::Instance;
 use crate::app::hooks::{HookPolicy, OnFailure};
 use crate::app::secrets::SecretSource;
-use crate::app::{AppSpec, KillMode};
+use crate::app::{AppSpec, KillMode, RestartBudget};
 use crate::cron::{JobSpec, MOST_HISTORY, RETRY_DELAY_CAP_MS};
-use crate::lifecycle::restart::RestartBudget;
 use crate::lifecycle::signal;
 
 /// Longest wait for a process whose user named no time, where that cannot be for ever: by a reload, and by a daemon that cannot know
 /// whether `ready` was sent to the one before.
 pub const PATIENCE_MS: u64 = 60_000;
+
+/// Number of exits that are remembered, unless the app is a job that says otherwise.
+pub(super) const EXITS_KEPT: usize = 8;
 
 /// Consequence for a process that is not ready within [`Policy::listen_timeout_ms`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +121,7 @@ impl Policy {
             hooks: hooks(spec),
             depends_timeout_ms: (!spec.order.depends_on.is_empty()).then(|| spec.order.timeout_ms()),
             budget: spec.restart.budget,
-            exits_kept: Instance::EXITS_KEPT,
+            exits_kept: EXITS_KEPT,
         };
         if let Some(job) = spec.cron.as_ref().and_then(|cron| cron.job.as_ref()) {
             policy.run_as_job(job);

@@ -135,7 +135,7 @@ proptest! {
                 prop_assert_eq!(instance.wanted, Wanted::Gone);
                 prop_assert_eq!(spawns, 0);
             }
-            prop_assert!(instance.exits.len() <= Instance::EXITS_KEPT);
+            prop_assert!(instance.exits.len() <= policy::EXITS_KEPT);
             let text = serde_json::to_string(&instance).unwrap();
             prop_assert_eq!(&serde_json::from_str::<Instance>(&text).unwrap(), &instance);
         }

@@ -10,8 +10,6 @@
 //! with a `restart_delay`, may crash for ever; and it takes a death by signal for exit code 0. Here the protection always holds, and
 //! `stop_exit_codes` match codes only.
 
-use serde::{Deserialize, Serialize};
-
 use crate::lifecycle::backoff;
 use crate::lifecycle::{Ending, Policy};
 
@@ -20,15 +18,6 @@ const SPAWN_RETRY_MS: u64 = 100;
 
 /// Time between the starts of a program that ends with code 0 within `min_uptime`.
 pub const FINISHED_EVERY_MS: u64 = 2000;
-
-/// Budget of restarts: at most so many within a time (`restart_budget`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RestartBudget {
-    /// Most restarts.
-    pub n: u32,
-    /// Window.
-    pub window_ms: u64,
-}
 
 /// Memory between runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

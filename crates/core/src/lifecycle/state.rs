@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Policy;
 use super::origin::Origin;
+use crate::app::default_box::is_default;
 use crate::app::hooks::Hook;
 use crate::text::units::in_seconds;
 use crate::time::Now;
@@ -75,7 +76,7 @@ pub enum State {
         #[serde(default)]
         ready_deadline_ms: Option<u64>,
         /// Whether it takes longer than [`Policy::listen_timeout_ms`], which was reported, and goes on.
-        #[serde(default, skip_serializing_if = "crate::app::is_default")]
+        #[serde(default, skip_serializing_if = "is_default")]
         late: bool,
         /// Whether a fresh daemon adopted it: the one before may have read `ready` and died, so a timeout is no proof of a failed start.
         #[serde(default)]
@@ -354,9 +355,6 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Number of exits that are remembered, where the policy does not say otherwise.
-    pub const EXITS_KEPT: usize = 8;
-
     /// A new slot: stopped, never run.
     pub fn new(now: Now) -> Self {
         Self {

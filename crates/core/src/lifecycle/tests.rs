@@ -172,7 +172,7 @@ fn sixteen_crashes_are_the_end_and_a_start_begins_anew() {
     }
     assert_eq!((story.status(), spawned, story.instance.counters.restarts), ("errored", 17, 16));
     assert_eq!((story.instance.wanted, story.instance.settled()), (Wanted::Down, true));
-    assert_eq!(story.instance.exits.len(), Instance::EXITS_KEPT);
+    assert_eq!(story.instance.exits.len(), policy::EXITS_KEPT);
     assert_eq!(story.dispatch(Event::Start(user("start"))), [Effect::Spawn { inc: 18 }]);
     assert_eq!(story.instance.counters.unstable, 0);
 }
@@ -577,7 +577,7 @@ fn what_failed_is_ended_and_goes_to_the_restart_policy() {
 
 #[test]
 fn t12_a_budget_of_restarts_is_kept_whatever_their_reason() {
-    let budget = crate::lifecycle::restart::RestartBudget { n: 2, window_ms: 10_000 };
+    let budget = crate::app::RestartBudget { n: 2, window_ms: 10_000 };
     let mut story = Story::running(Policy { budget: Some(budget), ..policy() });
     let crash = |story: &mut Story, inc: u32| {
         story.dispatch(Event::Exited { inc, exit: exit(1) });

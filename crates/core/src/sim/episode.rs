@@ -429,9 +429,7 @@ fn random_policy(rng: &mut Rng) -> Policy {
         ]),
         hooks: HookPolicy::default(),
         depends_timeout_ms: None,
-        budget: rng
-            .percent(20)
-            .then(|| crate::lifecycle::restart::RestartBudget { n: rng.pick(&[0, 1, 3]), window_ms: rng.pick(&[1, 5000, 100_000]) }),
+        budget: rng.percent(20).then(|| crate::app::RestartBudget { n: rng.pick(&[0, 1, 3]), window_ms: rng.pick(&[1, 5000, 100_000]) }),
         exits_kept: rng.pick(&[1, 8, 20]),
     }
 }

@@ -9,6 +9,7 @@ mod glob;
 mod guard;
 mod known;
 mod own;
+mod read;
 mod rules;
 mod spec;
 

@@ -1,9 +1,9 @@
 //! Settings of a watch, as an app declares them.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::rules::{Rules, Surroundings};
+use crate::app::default_box::is_default;
 
 /// What is watched, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,8 +49,24 @@ pub struct WatchSpec {
     pub no_gitignore: bool,
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
+impl WatchSpec {
+    /// The folder that relative paths are below of.
+    pub fn base(&self, cwd: &str) -> String {
+        match self.cwd.as_deref() {
+            None => cwd.to_owned(),
+            Some(own) if own.starts_with('/') => own.to_owned(),
+            Some(own) => format!("{}/{own}", cwd.trim_end_matches('/')),
+        }
+    }
+
+    /// As an attribute: what `jlist` shows as `watch`.
+    pub fn attribute(&self) -> Value {
+        match (self.on, self.paths.is_empty()) {
+            (false, _) => Value::Bool(false),
+            (true, true) => Value::Bool(true),
+            (true, false) => self.paths.clone().into(),
+        }
+    }
 }
 
 /// A key with a value that makes no sense.
@@ -100,188 +116,11 @@ pub fn option_without_effect(name: &str, value: &Value) -> Option<String> {
     Some(why.unwrap_or_else(|| "unknown".into()))
 }
 
-/// Longest time that is allowed.
-const LONGEST_MS: u64 = 24 * 3600 * 1000;
-
-impl WatchSpec {
-    /// Reads the attributes of an app: `watch`, `ignore_watch`, `watch_delay`, `watch_options`, `ext`.
-    ///
-    /// # Errors
-    /// The first key that makes no sense.
-    pub fn read(attributes: &Map<String, Value>, cwd: &str) -> Result<Self, BadWatch> {
-        let mut spec = Self::default();
-        let bad = |key: &'static str| move |message: String| BadWatch { key, message };
-        match attributes.get("watch") {
-            None | Some(Value::Null | Value::Bool(false)) => {}
-            Some(Value::Bool(true)) => spec.on = true,
-            Some(value) => {
-                spec.on = true;
-                spec.paths = texts(value).ok_or_else(|| bad("watch")("expected true, a path or a list of paths".into()))?;
-            }
-        }
-        if let Some(value) = attributes.get("ignore_watch").filter(|value| !value.is_null()) {
-            let split = |text: &str| text.split_whitespace().map(str::to_owned).collect();
-            let list = value.as_str().map(split).or_else(|| texts(value));
-            spec.ignore = Some(list.ok_or_else(|| bad("ignore_watch")("expected paths, patterns or regular expressions".into()))?);
-        }
-        if let Some(value) = attributes.get("watch_delay").filter(|value| !value.is_null()) {
-            spec.delay_ms = millis(value).map_err(bad("watch_delay"))?;
-        }
-        if let Some(value) = attributes.get("ext").and_then(Value::as_str) {
-            spec.ext = extensions(value).map_err(bad("ext"))?;
-        }
-        if let Some(Value::Object(table)) = attributes.get("watch_options") {
-            for (name, value) in table.iter().filter(|(_, value)| !value.is_null()) {
-                let told = |message: String| BadWatch { key: "watch_options", message: format!("{name}: {message}") };
-                spec.set_option(name, value).map_err(told)?;
-            }
-        }
-        if spec != Self::default() {
-            Rules::new(&spec, &Surroundings { cwd, ..Surroundings::default() })?;
-        }
-        Ok(spec)
-    }
-
-    fn set_option(&mut self, name: &str, value: &Value) -> Result<(), String> {
-        let flag = || value.as_bool().ok_or_else(|| "expected true or false".to_owned());
-        match name {
-            "ignored" => {
-                // Beside the default, not instead of it: only `ignore_watch` replaces it.
-                let list = texts(value).ok_or("expected paths, patterns or regular expressions")?;
-                let dotted = || ["**/.*".to_owned()].into_iter();
-                let ignore = self.ignore.get_or_insert_with(|| dotted().collect());
-                ignore.extend(list);
-            }
-            "followSymlinks" => self.no_follow = !flag()?,
-            "usePolling" => self.polling = Some(flag()?),
-            "interval" => self.interval_ms = Some(millis(value)?),
-            "awaitWriteFinish" => self.settle_ms = settle(value)?,
-            "depth" => {
-                let depth = value.as_u64().and_then(|depth| u32::try_from(depth).ok());
-                self.depth = Some(depth.ok_or("expected a number of levels")?);
-            }
-            "cwd" => self.cwd = Some(value.as_str().ok_or("expected a path")?.to_owned()),
-            "disableGlobbing" => self.literal = flag()?,
-            "ignoreInitial" => drop(flag()?),
-            "gitignore" => self.no_gitignore = !flag()?,
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// The folder that relative paths are below of.
-    pub fn base(&self, cwd: &str) -> String {
-        match self.cwd.as_deref() {
-            None => cwd.to_owned(),
-            Some(own) if own.starts_with('/') => own.to_owned(),
-            Some(own) => format!("{}/{own}", cwd.trim_end_matches('/')),
-        }
-    }
-
-    /// As an attribute: what `jlist` shows as `watch`.
-    pub fn attribute(&self) -> Value {
-        match (self.on, self.paths.is_empty()) {
-            (false, _) => Value::Bool(false),
-            (true, true) => Value::Bool(true),
-            (true, false) => self.paths.clone().into(),
-        }
-    }
-}
-
-fn texts(value: &Value) -> Option<Vec<String>> {
-    match value {
-        Value::String(text) => Some(vec![text.clone()]),
-        Value::Array(list) => list.iter().map(|item| item.as_str().map(str::to_owned)).collect(),
-        _ => None,
-    }
-}
-
-fn millis(value: &Value) -> Result<u64, String> {
-    crate::text::units::millis_of(value)
-        .filter(|ms| *ms <= LONGEST_MS)
-        .ok_or_else(|| "expected a number of milliseconds or a time such as \"3s\", a day at most".to_owned())
-}
-
-/// `true`, or `{stabilityThreshold: 2000, pollInterval: 100}`.
-fn settle(value: &Value) -> Result<Option<u64>, String> {
-    const DEFAULT_MS: u64 = 2000;
-    match value {
-        Value::Bool(on) => Ok(on.then_some(DEFAULT_MS)),
-        Value::Object(table) => table.get("stabilityThreshold").map_or(Ok(DEFAULT_MS), millis).map(Some),
-        _ => Err("expected true, false or {stabilityThreshold}".into()),
-    }
-}
-
-/// `js,json`, with or without dots.
-fn extensions(text: &str) -> Result<Vec<String>, String> {
-    let words = text.split([',', ' ']).map(|word| word.trim().trim_start_matches('.')).filter(|word| !word.is_empty());
-    let list: Vec<String> = words.map(str::to_owned).collect();
-    match list.iter().find(|word| word.contains(['/', '*'])) {
-        Some(bad) => Err(format!("expected endings such as \"js,json\", found {bad:?}")),
-        None if list.is_empty() => Err("expected endings such as \"js,json\"".into()),
-        None => Ok(list),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-
-    fn read(attributes: Value) -> Result<WatchSpec, BadWatch> {
-        WatchSpec::read(attributes.as_object().unwrap(), "/w")
-    }
-
-    #[test]
-    fn every_form() {
-        let on = WatchSpec { on: true, ..WatchSpec::default() };
-        for (attributes, expected) in [
-            (json!({}), WatchSpec::default()),
-            (json!({"watch": false}), WatchSpec::default()),
-            (json!({"watch": true}), on.clone()),
-            (json!({"watch": []}), on.clone()),
-            (json!({"watch": "src dir"}), WatchSpec { paths: vec!["src dir".into()], ..on.clone() }),
-            (json!({"watch": ["a", "b"]}), WatchSpec { paths: vec!["a".into(), "b".into()], ..on.clone() }),
-            (
-                json!({"watch": true, "ignore_watch": "node_modules logs"}),
-                WatchSpec { ignore: Some(vec!["node_modules".into(), "logs".into()]), ..on.clone() },
-            ),
-            (json!({"watch": true, "ignore_watch": []}), WatchSpec { ignore: Some(vec![]), ..on.clone() }),
-            (json!({"watch": true, "watch_delay": 300}), WatchSpec { delay_ms: 300, ..on.clone() }),
-            (json!({"watch": true, "ext": ".js, json"}), WatchSpec { ext: vec!["js".into(), "json".into()], ..on.clone() }),
-            (
-                json!({"watch": true, "watch_options": {"usePolling": true, "interval": 50, "depth": 2, "awaitWriteFinish": true}}),
-                WatchSpec { polling: Some(true), interval_ms: Some(50), depth: Some(2), settle_ms: Some(2000), ..on.clone() },
-            ),
-            (
-                json!({"watch": true, "watch_options": {"followSymlinks": false, "cwd": "sub", "gitignore": false, "persistent": true}}),
-                WatchSpec { no_follow: true, cwd: Some("sub".into()), no_gitignore: true, ..on.clone() },
-            ),
-            (json!({"watch": true, "watch_options": {"ignored": "x"}}), WatchSpec { ignore: Some(vec!["**/.*".into(), "x".into()]), ..on }),
-        ] {
-            assert_eq!(read(attributes.clone()), Ok(expected), "{attributes}");
-        }
-    }
-
-    #[test]
-    fn bad_values_name_their_key() {
-        for (attributes, key, message) in [
-            (json!({"watch": 1}), "watch", "expected true, a path or a list of paths"),
-            (json!({"watch": ["src/[a"]}), "watch", "\"src/[a\": \"[\" without its \"]\""),
-            (json!({"watch": true, "ignore_watch": ["{a"]}), "ignore_watch", "\"{a\": \"{\" without its \"}\""),
-            (json!({"watch": true, "ignore_watch": {"a": 1}}), "ignore_watch", "expected paths, patterns or regular expressions"),
-            (json!({"watch": true, "watch_delay": "soon"}), "watch_delay", "expected a number of milliseconds"),
-            (json!({"watch": true, "watch_options": {"depth": -1}}), "watch_options", "depth: expected a number of levels"),
-            (json!({"watch": true, "watch_options": {"usePolling": 1}}), "watch_options", "usePolling: expected true or false"),
-            (json!({"watch": true, "ext": "a/b"}), "ext", "expected endings such as \"js,json\", found \"a/b\""),
-        ] {
-            let bad = read(attributes.clone()).unwrap_err();
-            assert!(bad.key == key && bad.message.starts_with(message), "{attributes} {bad:?}");
-        }
-        let bad = read(json!({"watch": true, "ignore_watch": ["regex:(a"]})).unwrap_err();
-        assert!(bad.key == "ignore_watch" && bad.message.starts_with("\"regex:(a\": "), "{bad:?}");
-    }
 
     #[test]
     fn options_without_effect_are_told() {

@@ -15,7 +15,7 @@ use ostler_proto::control::{Failure, Response};
 use ostler_proto::event::{Cause, What};
 use serde_json::Value;
 
-use super::trees::ProcessView;
+use super::process_view::ProcessView;
 use super::{Answer, Ask, ChildRequest, Effects, Input, Request, Timers};
 use crate::logs::LogFiles;
 use crate::platform::fd_budget::FdBudget;

@@ -13,6 +13,7 @@ mod measure;
 mod per_process;
 #[cfg(test)]
 mod played;
+mod process_view;
 mod step;
 mod timers;
 mod trees;
@@ -25,7 +26,7 @@ pub(crate) use describe::{changed_spec, changed_vars, laid_over, new_spec};
 pub(crate) use per_process::PerProcess;
 #[cfg(test)]
 pub(crate) use played::{Played, Reacts, reacts};
+pub(crate) use process_view::ProcessView;
 pub(crate) use step::{InstanceStep, hooks, spawns, transitions};
 pub(crate) use timers::{Key, Timers};
-pub(crate) use trees::ProcessView;
 pub(crate) use work::{Answer, Ask, Caller, Effects, Input, PM2_CLIENT, Replacement, Request, RolloutNews, RolloutRequest, Work};

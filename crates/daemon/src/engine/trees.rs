@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use ostler_core::lifecycle::State;
-use ostler_sys::process::tree::Entry;
+use ostler_sys::process::Entry;
 use ostler_sys::{ProcRef, ProcTable};
 
 use super::Ctx;
+use super::process_view::{Listed, Orphans};
 use crate::state::slots::trees::family_in;
 
 /// Processes of a tree outside of the group of its main process.
@@ -19,35 +20,6 @@ pub(crate) struct Outside {
     pub leads_group: bool,
     /// Whether the process table has it as a living process.
     pub main_was_seen: bool,
-}
-
-/// Processes that lost their parents to the keeper.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Orphans {
-    /// There are none of what was started after the keeper, which was at this time (clock ticks since boot).
-    NoneSince(u64),
-    /// There may be some.
-    Unknown,
-}
-
-/// Processes of the machine as they were read since the last signals, each at most once.
-#[derive(Debug, Default)]
-pub(crate) struct ProcessView {
-    pub table: Option<ProcTable>,
-    /// Whether there are orphans.
-    pub orphans: Option<Orphans>,
-    /// Children of the keeper, if many were looked for.
-    pub listed: Listed,
-    /// Number of processes that the kernel has killed for want of memory.
-    pub oom_kills: u64,
-}
-
-/// Children of the keeper as the kernel lists them, for who looks for many of them.
-#[derive(Debug, Default)]
-pub(crate) struct Listed {
-    /// Number of looks.
-    looks: usize,
-    pids: Option<HashSet<i32>>,
 }
 
 impl Default for Outside {

@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::MutexGuard;
 
+use super::control::{Control, RETRY, Report};
 use super::format::Batch;
-use super::pipeline::{Control, RETRY, Report};
 use super::record::{Checkpoint, Lead, TARGETS, TargetCheckpoint};
 use super::sink::{FileState, Sink};
 

@@ -20,8 +20,9 @@ use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::pipeline::{RuntimeStreams, timespec};
+use super::control::RuntimeStreams;
 use super::reclaim::FileKey;
+use super::sink::timespec;
 use super::sink::{OpenFiles, Sink};
 use crate::platform::rights::Rights;
 use crate::platform::waker::Waker;

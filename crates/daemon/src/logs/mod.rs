@@ -29,6 +29,7 @@
 
 mod batch;
 pub(crate) mod carry;
+mod control;
 mod format;
 mod open;
 pub(crate) mod outputs;
@@ -53,11 +54,12 @@ use std::sync::Arc;
 
 use ostler_core::lifecycle::runtime::RuntimeSpec;
 
+pub(crate) use control::{Config, Ending, PipelineError, Report, RuntimeStreams};
 pub(crate) use format::{Format, Formats, Label, Stamp};
 pub(crate) use open::{OpenError, Places, is_nowhere, needs_pipe};
 pub(crate) use outputs::Outputs;
 pub(crate) use piped::{Destination, Ends, LogPipes, Piped, end_name, ends_of_name};
-pub(crate) use pipeline::{Config, Ending, Handle, Pipeline, PipelineError, Report, RuntimeStreams};
+pub(crate) use pipeline::{Handle, Pipeline};
 pub(crate) use pipes::{holding_pipe, log_pipe};
 pub(crate) use shown::ShownAs;
 pub(crate) use sink::OpenFiles;

@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 
 use super::open::{OpenError, Opened, Places, identity, runtime_stream};
-use super::pipeline::timespec;
 use super::record::Lead;
 use crate::platform::threads;
 
@@ -229,4 +228,11 @@ impl Sink {
         state.ends_open = self.reader.as_ref().is_some_and(ends_open);
         Ok(())
     }
+}
+
+/// Converts a duration, rounded up: never too early.
+pub(super) fn timespec(duration: Duration) -> Timespec {
+    let millis = duration.as_nanos().div_ceil(1_000_000);
+    let millis = i64::try_from(millis).unwrap_or(i64::MAX / 1000);
+    Timespec { tv_sec: millis / 1000, tv_nsec: (millis % 1000) * 1_000_000 }
 }

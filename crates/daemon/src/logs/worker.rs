@@ -12,12 +12,12 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 
 use super::batch::{aim, is_moved, is_there, lock, to_u32, write_all};
+use super::control::{Config, Control, Ending, PipelineError, RETRY, Report, RuntimeStreams};
 use super::format::{Batch, Formats, cut};
 use super::open::OpenError;
-use super::pipeline::{Config, Control, Ending, PipelineError, RETRY, Report, RuntimeStreams, timespec};
 use super::pipes::{self, Peek, Scratch};
 use super::record::{Checkpoint, Phase, Slot, TARGETS};
-use super::sink::{OpenFiles, Sink};
+use super::sink::{OpenFiles, Sink, timespec};
 use crate::platform::threads;
 
 /// Bytes of the first peek into a pipe: enough for a line now and then.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use ostler_core::time::Now;
 use ostler_proto::control::Monit;
-use ostler_sys::process::tree::Entry;
+use ostler_sys::process::Entry;
 use ostler_sys::{ProcRef, ProcTable, process::sample};
 
 /// Shortest time between two readings that are compared.

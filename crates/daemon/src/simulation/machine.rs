@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use ostler_core::sim::Rng;
 use ostler_keeper::{INCARNATION_VAR, SpawnRequest};
+use ostler_sys::process::Entry;
 use ostler_sys::process::Target;
-use ostler_sys::process::tree::Entry;
 use ostler_sys::{Clocks, Ending, ProcRef};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;

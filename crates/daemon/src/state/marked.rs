@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use ostler_keeper::{HOME_VAR, INCARNATION_VAR, ROLE_VAR};
-use ostler_sys::process::tree::{Entry, marker};
+use ostler_sys::process::Entry;
+use ostler_sys::process::tree::marker;
 use ostler_sys::{ProcRef, ProcTable};
 
 /// Variable in the environment of everything that an instance starts.

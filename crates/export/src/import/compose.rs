@@ -3,11 +3,10 @@
 use ostler_core::app::args::split;
 use serde_json::{Map, Value};
 
-use super::compose_project::{Surroundings, import_compose};
 use super::interpolate::references;
 use super::keys::compose::{KEYS, TOP_KEYS};
 use super::keys::{Fate, Key, why_left_out};
-use super::{App, INTERPRETERS, ImportError, Imported, millis, size};
+use super::{App, INTERPRETERS, millis, size};
 use crate::Told;
 
 /// Time between the stop signal and SIGKILL, and the length of a run that resets the count of restarts.
@@ -16,12 +15,6 @@ const GRACE_MS: u64 = 10_000;
 const FIRST_DELAY_MS: u64 = 100;
 /// `interval` and `timeout` of a health check that names none.
 const HEALTH_MS: u64 = 30_000;
-
-pub(super) fn read(text: &str) -> Result<Imported, ImportError> {
-    let around =
-        Surroundings { variable: &|_| None, has_program: &|_| false, runs_as: &|_| false, read: &|_| Ok(None), keeps_references: true };
-    import_compose(&[("compose.yaml".to_owned(), text.to_owned())], &around)
-}
 
 /// Names the keys of the file that have no effect.
 pub(super) fn tell_of_file(file: &Value, told: &mut Vec<Told>) {

@@ -2,10 +2,27 @@
 
 use serde_json::{Map, Value};
 
-use super::compose_files::joined;
-use super::compose_project::{Before, Surroundings};
+use super::compose_files::{Surroundings, joined};
 use super::dockerfile;
 use crate::Told;
+
+/// Parts of a service that are not its own words.
+#[derive(Default)]
+pub(super) struct Before {
+    pub profiles: Vec<String>,
+    /// Folder, if it is one here.
+    pub folder: Option<String>,
+    /// Port outside.
+    pub published: Option<u64>,
+    /// Port of the Dockerfile.
+    pub exposed: Option<u64>,
+    /// Variables of the Dockerfile, then of env files that only Compose reads like this.
+    pub env: Vec<(String, String)>,
+    /// Names of variables of all env files.
+    pub of_files: Vec<String>,
+    pub own: Map<String, Value>,
+    pub cannot: Option<String>,
+}
 
 /// The stage that a service builds.
 ///

@@ -3,9 +3,23 @@
 use serde_json::{Map, Value};
 
 use super::compose_merge::{merge, rebase, without_tags};
-use super::compose_project::Surroundings;
 use super::interpolate::{Variables, interpolate};
 use super::{ImportError, MOST_BYTES, dotenv, yaml};
+
+/// Facts that the file depends on.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The value of a variable: of the caller, or of the file `.env`.
+    pub variable: &'a dyn Fn(&str) -> Option<String>,
+    /// Whether a program is on the `PATH`.
+    pub has_program: &'a dyn Fn(&str) -> bool,
+    /// Whether the caller can run an app as this user (`node`, `1000:1000`).
+    pub runs_as: &'a dyn Fn(&str) -> bool,
+    /// The text of a file, by its path from the folder of the compose file; none if it does not exist.
+    pub read: &'a dyn Fn(&str) -> Result<Option<String>, String>,
+    /// True if references in `environment` stay, because an ecosystem file is written.
+    pub keeps_references: bool,
+}
 
 /// Deepest chain of `include` and `extends`.
 const DEEPEST: usize = 20;

@@ -2,26 +2,11 @@
 
 use serde_json::{Map, Value};
 
-use super::compose_build::{built, from_stage};
-use super::compose_files::{joined, load};
+use super::compose_build::{Before, built, from_stage};
+use super::compose_files::{Surroundings, joined, load};
 use super::{ImportError, Imported, compose, dotenv};
 use crate::Told;
 use crate::base::OFFICIAL;
-
-/// Facts that the file depends on.
-#[derive(Clone, Copy)]
-pub struct Surroundings<'a> {
-    /// The value of a variable: of the caller, or of the file `.env`.
-    pub variable: &'a dyn Fn(&str) -> Option<String>,
-    /// Whether a program is on the `PATH`.
-    pub has_program: &'a dyn Fn(&str) -> bool,
-    /// Whether the caller can run an app as this user (`node`, `1000:1000`).
-    pub runs_as: &'a dyn Fn(&str) -> bool,
-    /// The text of a file, by its path from the folder of the compose file; none if it does not exist.
-    pub read: &'a dyn Fn(&str) -> Result<Option<String>, String>,
-    /// True if references in `environment` stay, because an ecosystem file is written.
-    pub keeps_references: bool,
-}
 
 /// A compose file, read.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +36,12 @@ pub struct ComposeService {
 /// A line is malformed; the reason names it.
 pub fn compose_variables(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Vec<(String, String)>, String> {
     dotenv::parse(text, variable)
+}
+
+pub(super) fn read(text: &str) -> Result<Imported, ImportError> {
+    let around =
+        Surroundings { variable: &|_| None, has_program: &|_| false, runs_as: &|_| false, read: &|_| Ok(None), keeps_references: true };
+    import_compose(&[("compose.yaml".to_owned(), text.to_owned())], &around)
 }
 
 /// Reads compose files, each with its name, as an ecosystem file.
@@ -110,24 +101,6 @@ pub fn compose_project(files: &[(String, String)], around: &Surroundings<'_>) ->
     }
     compose::tell_of_file(&file, &mut told);
     Ok(ComposeProject { name, services: read, told })
-}
-
-/// Parts of a service that are not its own words.
-#[derive(Default)]
-pub(super) struct Before {
-    profiles: Vec<String>,
-    /// Folder, if it is one here.
-    pub folder: Option<String>,
-    /// Port outside.
-    published: Option<u64>,
-    /// Port of the Dockerfile.
-    pub exposed: Option<u64>,
-    /// Variables of the Dockerfile, then of env files that only Compose reads like this.
-    pub env: Vec<(String, String)>,
-    /// Names of variables of all env files.
-    pub of_files: Vec<String>,
-    own: Map<String, Value>,
-    cannot: Option<String>,
 }
 
 /// Takes out the keys that are read here, and completes the command from the Dockerfile or the name of a server.

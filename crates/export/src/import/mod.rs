@@ -25,7 +25,8 @@ use serde_json::{Map, Value};
 
 use crate::Told;
 
-pub use compose_project::{ComposeProject, ComposeService, Surroundings, compose_project, compose_variables, import_compose};
+pub use compose_files::Surroundings;
+pub use compose_project::{ComposeProject, ComposeService, compose_project, compose_variables, import_compose};
 pub use keys::import_reference;
 
 /// A kind of file that is read.
@@ -177,7 +178,7 @@ pub fn import(from: From, text: &str, place: &Place<'_>) -> Result<Imported, Imp
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     match from {
-        From::Compose => compose::read(text),
+        From::Compose => compose_project::read(text),
         From::Systemd => systemd::read(text, place),
         From::Procfile => procfile::read(text, place),
         From::Supervisor => supervisor::read(text, place),

@@ -59,7 +59,7 @@ fn of(plan: &Plan<'_>, service: &Service<'_>) -> Map {
     if service.kind == crate::service::Kind::Server && !matches!(service.replicas, Replicas::Range(_)) {
         map.put("replicas", service.count());
     }
-    if let Some(port) = pod::ports_of(service).first().map(|(_, port)| *port) {
+    if let Some(port) = network::ports_of(service).first().map(|(_, port)| *port) {
         map.put("port", port);
     }
     map.put_some("host", network::host_of(plan, service));

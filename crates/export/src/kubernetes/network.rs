@@ -7,14 +7,14 @@ use crate::base::Base;
 use crate::service::{Kind, Service};
 use crate::yaml::{Map, Yaml};
 
-use super::{Style, labels, object, pod, selector};
+use super::{Style, labels, object, selector};
 
 /// Port of a Service unless the app names another one.
 const SERVICE_PORT: u16 = 80;
 
 /// A Service, if the app has a port. Servers of the project are at port 80, and also at their own port, so that addresses of a compose file hold.
 pub(super) fn service(service: &Service<'_>, _: Style) -> Option<Map> {
-    let all = pod::ports_of(service);
+    let all = ports_of(service);
     if all.is_empty() {
         return None;
     }
@@ -58,7 +58,7 @@ pub(super) fn ingress(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> O
         return None;
     }
     let own = if all.len() == 1 { host.clone() } else { format!("{}.{host}", service.name) };
-    let main = pod::ports_of(service).first().map_or_else(String::new, |(name, _)| name.clone());
+    let main = ports_of(service).first().map_or_else(String::new, |(name, _)| name.clone());
     let backend = Map::new().with("service", Map::new().with("name", &service.name).with("port", Map::new().with("name", main)));
     let path = Map::new().with("path", "/").with("pathType", "Prefix").with("backend", backend);
     let mut rule = Map::new();
@@ -79,7 +79,7 @@ pub(super) fn host_of(plan: &Plan<'_>, service: &Service<'_>) -> Option<String> 
 
 /// Who may call it: the other apps of the project, and, where there is an Ingress, whoever brings requests from outside.
 pub(super) fn policy(plan: &Plan<'_>, service: &Service<'_>, _: Style) -> Option<Map> {
-    let ports: Vec<Yaml> = pod::ports_of(service).into_iter().map(|(name, _)| Map::new().with("port", name).into()).collect();
+    let ports: Vec<Yaml> = ports_of(service).into_iter().map(|(name, _)| Map::new().with("port", name).into()).collect();
     let mut map = Map::new().with("podSelector", Map::new().with("matchLabels", selector(service)));
     map.put("policyTypes", Yaml::words(["Ingress"]));
     if ports.is_empty() || service.kind != Kind::Server {
@@ -98,4 +98,12 @@ pub(super) fn policy(plan: &Plan<'_>, service: &Service<'_>, _: Style) -> Option
     }
     map.put("ingress", vec![Map::new().with("from", from).with("ports", ports).into()]);
     Some(object("networking.k8s.io/v1", "NetworkPolicy", &service.name).with("spec", map))
+}
+
+/// Names of ports: the first one is `http`, of a database `tcp`.
+pub(super) fn ports_of(service: &Service<'_>) -> Vec<(String, u16)> {
+    let all = if service.ports.is_empty() { service.port.into_iter().collect() } else { service.ports.clone() };
+    let first = if service.is_backing() { "tcp" } else { "http" };
+    let name = |(at, port): (usize, u16)| (if at == 0 { first.to_owned() } else { format!("port-{port}") }, port);
+    all.into_iter().enumerate().map(name).collect()
 }

@@ -6,6 +6,8 @@ use crate::service::{Kind, Service};
 use crate::yaml::{Map, Yaml};
 use crate::{Plan, container};
 
+use super::network::ports_of;
+use super::probes::seconds;
 use super::{Style, has_data, is_key, labels, probes, selector, sum_of, variables};
 
 /// Seconds for which a pod that is to end goes on serving, until nobody sends it anything new.
@@ -130,14 +132,6 @@ fn unexpanded(text: &str) -> String {
     out
 }
 
-/// Names of ports: the first one is `http`, of a database `tcp`.
-pub(super) fn ports_of(service: &Service<'_>) -> Vec<(String, u16)> {
-    let all = if service.ports.is_empty() { service.port.into_iter().collect() } else { service.ports.clone() };
-    let first = if service.is_backing() { "tcp" } else { "http" };
-    let name = |(at, port): (usize, u16)| (if at == 0 { first.to_owned() } else { format!("port-{port}") }, port);
-    all.into_iter().enumerate().map(name).collect()
-}
-
 fn ports(service: &Service<'_>, style: Style, map: &mut Map) {
     let port = |(at, (name, port)): (usize, (String, u16))| {
         let value = if at == 0 { style.value(port, "{{ $app.port }}") } else { port.into() };
@@ -222,11 +216,6 @@ fn quantity(bytes: u64) -> String {
         }
     }
     bytes.to_string()
-}
-
-/// Milliseconds as whole seconds, at least one.
-pub(super) fn seconds(ms: u64) -> i64 {
-    i64::try_from(ms.div_ceil(1000).max(1)).unwrap_or(i64::from(i32::MAX)).min(i64::from(i32::MAX))
 }
 
 #[cfg(test)]

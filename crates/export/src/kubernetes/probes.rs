@@ -7,7 +7,7 @@ use crate::base::Base;
 use crate::service::Service;
 use crate::yaml::{Map, Yaml};
 
-use super::pod::{ports_of, seconds};
+use super::network::ports_of;
 
 /// Longest start where the app names no time.
 const START_MS: u64 = 60_000;
@@ -113,4 +113,9 @@ fn exec(words: &[&str]) -> Map {
 
 fn is_local(host: &str) -> bool {
     matches!(host, "localhost" | "0.0.0.0" | "::" | "::1") || host.starts_with("127.")
+}
+
+/// Milliseconds as whole seconds, at least one.
+pub(super) fn seconds(ms: u64) -> i64 {
+    i64::try_from(ms.div_ceil(1000).max(1)).unwrap_or(i64::from(i32::MAX)).min(i64::from(i32::MAX))
 }

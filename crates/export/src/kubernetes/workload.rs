@@ -4,7 +4,7 @@ use crate::Plan;
 use crate::service::{Replicas, Service};
 use crate::yaml::{Map, Yaml};
 
-use super::{Style, has_data, object, pod, selector};
+use super::{Style, has_data, object, pod, probes, selector};
 
 /// A Deployment, or a StatefulSet for what keeps data.
 pub(super) fn server(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Map {
@@ -25,7 +25,7 @@ pub(super) fn server(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Ma
     map.put("strategy", Map::new().with("type", "RollingUpdate").with("rollingUpdate", rolling));
     if let Some(canary) = spec.rollout.canary_ms {
         map.say("canary: a new pod is watched for so long before the next one follows.");
-        map.put("minReadySeconds", pod::seconds(canary));
+        map.put("minReadySeconds", probes::seconds(canary));
     }
     map.put("template", pod::template(plan, service, style));
     object("apps/v1", "Deployment", &service.name).with("spec", map)

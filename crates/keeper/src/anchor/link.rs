@@ -10,6 +10,7 @@ use rustix::event::epoll::EventFlags;
 
 use super::message::ToAnchor;
 use super::name_of;
+use crate::daemon::respawn::Respawn;
 use crate::link::Channel;
 use crate::link::codec::encode;
 use crate::state::hold::Held;
@@ -121,6 +122,46 @@ impl AnchorLink {
 impl AsFd for AnchorLink {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.channel.as_fd()
+    }
+}
+
+/// Anchors as the keeper sees them.
+#[derive(Default)]
+pub(crate) struct Anchors {
+    pub(super) link: Option<AnchorLink>,
+    /// Time of the next start, when there is none.
+    pub(super) start_at_ms: u64,
+    pub(super) deaths: Respawn,
+    /// Whether a failure was logged already.
+    pub(super) has_failed: bool,
+}
+
+impl Anchors {
+    /// The link to the present one, for whoever is to keep it asleep.
+    pub(crate) fn link(&self) -> Option<&AnchorLink> {
+        self.link.as_ref()
+    }
+
+    pub(crate) fn is(&self, pid: i32) -> bool {
+        self.link.as_ref().is_some_and(|link| link.process().pid == pid)
+    }
+
+    /// True if one is to be made.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.link.as_ref().is_none_or(|link| link.is_former)
+    }
+
+    pub(crate) fn interest(&mut self) -> Option<(&AnchorLink, EventFlags)> {
+        let link = self.link.as_ref()?;
+        let mut wanted = EventFlags::IN;
+        wanted.set(EventFlags::OUT, link.has_unsent());
+        (link.interest != wanted).then_some((link, wanted))
+    }
+
+    pub(crate) fn has_interest(&mut self, interest: EventFlags) {
+        if let Some(link) = &mut self.link {
+            link.interest = interest;
+        }
     }
 }
 

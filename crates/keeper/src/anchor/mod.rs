@@ -23,9 +23,8 @@ use std::os::fd::OwnedFd;
 
 use ostler_sys::ProcRef;
 
-pub(crate) use link::AnchorLink;
+pub(crate) use link::{AnchorLink, Anchors};
 pub(crate) use process::Anchor;
-pub(crate) use tend::Anchors;
 
 /// Prefix of the name of the keeper's end of the link, among what is held; the anchor's pid and start time follow.
 const PREFIX: &str = "anchor:";

@@ -25,10 +25,10 @@ use super::{AnchorLink, Role, anchor_of, name_of};
 use crate::daemon::respawn::Respawn;
 use crate::environment::{DEATHS_VAR, ROLE_VAR, STATE_FD_VAR, for_role};
 use crate::home::keeper_of_lock;
+use crate::keeper::{Keeper, REST_AFTER_MS, duration};
 use crate::link::codec::decode;
 use crate::link::message::{HELD_LOCK, Originals};
 use crate::link::{Channel, Packet};
-use crate::run::{Keeper, REST_AFTER_MS, duration};
 use crate::state::{LOCK_FILE, State};
 use crate::title::{anchor_title, keeper_title};
 

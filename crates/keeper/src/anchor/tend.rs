@@ -5,15 +5,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use ostler_sys::process::fork::{Side, fork};
 use ostler_sys::process::signal::KILL;
 use ostler_sys::{ProcRef, fd::fdpass, net::socket, process::child, time::clock};
-use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::{AnchorLink, Role, anchor_of};
-use crate::daemon::respawn::Respawn;
 use crate::environment::runtime;
+use crate::keeper::{Keeper, complain};
 use crate::link::message::FromKeeper;
-use crate::run::{Keeper, complain};
 
 /// Wait after a start that failed, for lack of memory or processes.
 const RETRY_MS: u64 = 5_000;
@@ -23,46 +21,6 @@ const BUSY_MS: u64 = 100;
 const STUCK_MS: u64 = 3_000;
 /// Longest wait for an anchor that was told to leave.
 const LEAVE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
-
-/// Anchors as the keeper sees them.
-#[derive(Default)]
-pub(crate) struct Anchors {
-    link: Option<AnchorLink>,
-    /// Time of the next start, when there is none.
-    start_at_ms: u64,
-    deaths: Respawn,
-    /// Whether a failure was logged already.
-    has_failed: bool,
-}
-
-impl Anchors {
-    /// The link to the present one, for whoever is to keep it asleep.
-    pub(crate) fn link(&self) -> Option<&AnchorLink> {
-        self.link.as_ref()
-    }
-
-    pub(crate) fn is(&self, pid: i32) -> bool {
-        self.link.as_ref().is_some_and(|link| link.process().pid == pid)
-    }
-
-    /// True if one is to be made.
-    fn is_wanted(&self) -> bool {
-        self.link.as_ref().is_none_or(|link| link.is_former)
-    }
-
-    pub(crate) fn interest(&mut self) -> Option<(&AnchorLink, EventFlags)> {
-        let link = self.link.as_ref()?;
-        let mut wanted = EventFlags::IN;
-        wanted.set(EventFlags::OUT, link.has_unsent());
-        (link.interest != wanted).then_some((link, wanted))
-    }
-
-    pub(crate) fn has_interest(&mut self, interest: EventFlags) {
-        if let Some(link) = &mut self.link {
-            link.interest = interest;
-        }
-    }
-}
 
 impl Keeper {
     /// Takes over a descriptor of this name from another keeper: if it is a link to an anchor, that one is to be replaced by our own.

@@ -12,10 +12,10 @@ use rustix::io::Errno;
 
 use crate::children::Watch;
 use crate::daemon::failures::DaemonReport;
+use crate::keeper::{Keeper, complain, ended, exited};
 use crate::link::codec::{Malformed, decode};
 use crate::link::message::{CGROUP_TARGET, FromKeeper, SpawnRequest, ToKeeper};
 use crate::link::{Packet, invalid};
-use crate::run::{Keeper, complain, ended, exited};
 
 impl Keeper {
     /// Does what the packet asks for. What makes no sense ends the daemon, which is started anew.

@@ -4,7 +4,7 @@
 use ostler_sys::{ProcRef, Usage, time::clock};
 
 use crate::children::Watch;
-use crate::run::{Keeper, ended};
+use crate::keeper::{Keeper, ended};
 
 /// Time between two looks.
 const LOOK_MS: u64 = 500;

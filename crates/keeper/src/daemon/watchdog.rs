@@ -5,12 +5,7 @@
 //! in time, and when a client that got no answer reports that ([`DOUBT_SIGNAL`]). Then it looks at the daemon's first thread until the answer
 //! is there or the verdict is clear: time alone proves nothing on a busy machine, where a daemon that may not run is not the daemon's fault.
 
-use ostler_sys::process::{Activity, activity};
-use ostler_sys::time::clock;
-
-use crate::daemon::Daemon;
-use crate::link::message::FromKeeper;
-use crate::run::{Keeper, complain};
+use ostler_sys::process::Activity;
 
 /// Signal by which a client reports to the keeper that the daemon does not answer. SIGURG: whoever does not know it ignores it, so a pid that is
 /// another's by now comes to no harm.
@@ -32,9 +27,6 @@ const BLOCKED_MS: u64 = 30_000;
 const BUSY_MS: u64 = 10_000;
 /// Time for SIGKILL: it works at once, except on who is blocked in the kernel.
 const DIES_WITHIN_MS: u64 = 2_000;
-/// Most daemons that do not die: every further one would most likely end in the same way.
-const UNDEAD_MAX: usize = 3;
-const AFTER_UNDEAD_MS: u64 = 30_000;
 
 /// Way in which a process hangs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,13 +56,13 @@ impl Hang {
 /// Watch over a process that owes answers; pure.
 #[derive(Debug, Default)]
 pub struct Watchdog {
-    phase: Phase,
+    pub(super) phase: Phase,
     /// Time of SIGKILL.
-    killed_ms: Option<u64>,
+    pub(super) killed_ms: Option<u64>,
 }
 
 #[derive(Debug, Default)]
-enum Phase {
+pub(super) enum Phase {
     /// Nothing is expected.
     #[default]
     Calm,
@@ -81,7 +73,7 @@ enum Phase {
 }
 
 #[derive(Debug)]
-struct Asked {
+pub(super) struct Asked {
     looks: u32,
     last_ms: u64,
     next_ms: u64,
@@ -161,70 +153,6 @@ impl Watchdog {
             Some(Hang::Busy) | None => u64::MAX,
         };
         if asked.busy_ms >= BUSY_MS { Some(Hang::Busy) } else { asked.idle.0.filter(|_| asked.idle.1 >= limit) }
-    }
-}
-
-impl Keeper {
-    /// Doubts the daemon: somebody got no answer from it, or we did not.
-    pub(crate) fn doubt_daemon(&mut self) {
-        let Daemon::Running(running) = &mut self.daemon else { return };
-        if running.is_about_to_end() || running.watchdog.killed_ms.is_some() {
-            return;
-        }
-        let Ok(activity) = activity(running.pid()) else { return };
-        if running.watchdog.doubt(clock::boot_ms(), activity) {
-            self.send(&FromKeeper::Ping, &[]);
-        }
-    }
-
-    /// Looks at a daemon that owes an answer.
-    pub(crate) fn look_at_daemon(&mut self, now_ms: u64) {
-        let Daemon::Running(running) = &mut self.daemon else { return };
-        if running.watchdog.deadline_ms().is_none_or(|at| at > now_ms) {
-            return;
-        }
-        let pid = running.pid();
-        if running.watchdog.killed_ms.is_some() {
-            // What is not blocked is on its way out, however slowly.
-            if activity(pid).is_ok_and(|found| found.state == b'D') {
-                return self.leave_undead(pid);
-            }
-            running.watchdog.killed_ms = Some(now_ms);
-            return;
-        }
-        if let Phase::Expecting { .. } = running.watchdog.phase {
-            running.watchdog.on_answer();
-            return self.doubt_daemon();
-        }
-        // One that is gone is noticed otherwise.
-        let found = activity(pid).unwrap_or(Activity { state: b'R', cpu_ms: 0 });
-        if let Some(hang) = running.watchdog.look(now_ms, found) {
-            complain(&format!("the daemon (pid {pid}) does not answer: {}; it is killed and replaced, apps go on", hang.describe()));
-            self.kill_daemon();
-        }
-    }
-
-    /// Goes on without it: SIGKILL did not end it. It never runs a line of the program again, but the kernel keeps it until what it waits for comes. Another one
-    /// can take its place.
-    fn leave_undead(&mut self, pid: i32) {
-        self.undead.push(pid);
-        let several = self.undead.len();
-        complain(&format!(
-            "the daemon (pid {pid}) is blocked in the kernel, where not even SIGKILL ends it (a disk or a network file system does not \
-             answer): another one is started beside it{}",
-            if several >= UNDEAD_MAX { ", later: others are in the same state" } else { "" }
-        ));
-        self.daemon_ended();
-        if several >= UNDEAD_MAX
-            && let Daemon::Absent { start_at_ms } = &mut self.daemon
-        {
-            *start_at_ms = clock::boot_ms() + AFTER_UNDEAD_MS;
-        }
-    }
-
-    /// Forgets a former daemon that has ended at last.
-    pub(crate) fn forget_undead(&mut self, pid: i32) {
-        self.undead.retain(|&undead| undead != pid);
     }
 }
 

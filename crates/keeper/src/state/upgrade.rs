@@ -19,8 +19,9 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 
 use crate::environment::{CHECK_VAR, ROLE_VAR, STATE_FD_VAR};
+use crate::keeper::{Check, Keeper};
+use crate::launch::EXIT_CHECKED;
 use crate::link::message::FromKeeper;
-use crate::run::{EXIT_CHECKED, Keeper};
 use crate::state::{State, number};
 use crate::title::keeper_title;
 
@@ -28,13 +29,6 @@ use crate::title::keeper_title;
 const CHECK_MS: u64 = 5_000;
 /// Number of the state in a child that checks it.
 const CHECK_FD: i32 = 3;
-
-/// A new binary that is being judged.
-pub(crate) struct Check {
-    pub(crate) pid: i32,
-    pub(crate) deadline_ms: u64,
-    exe: OwnedFd,
-}
 
 /// Reason why an upgrade did not happen: step and errno.
 type Failure = (&'static str, i32);

@@ -6,7 +6,15 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use crate::process::spawn::Parent;
+/// Process whose child the new one becomes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Parent {
+    /// Ours: we reap it.
+    #[default]
+    Us,
+    /// Our parent's (`CLONE_PARENT`): a sibling, reaped by whoever reaps us.
+    OurParent,
+}
 
 /// Bytes of the child's stack: what it does, unoptimised, fits into a fifth of this. It is a part of our own stack, which nobody uses while we
 /// are suspended: a mapping of its own would have to be made and removed for each child.
@@ -64,7 +72,7 @@ pub(crate) fn try_birth(cgroup: BorrowedFd<'_>) -> Result<(), i32> {
         // SAFETY: ends this process only, without our exit handlers.
         unsafe { libc::_exit(0) }
     }
-    let _blocked = crate::process::spawn::AllSignalsBlocked::new();
+    let _blocked = crate::process::signal::AllSignalsBlocked::new();
     let mut start = Start { main: end, plan: &mut (), handlers_reset: true };
     let mut stack = Stack([const { std::mem::MaybeUninit::uninit() }; STACK_BYTES]);
     // SAFETY: as in `clone_and_wait`.

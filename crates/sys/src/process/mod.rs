@@ -4,6 +4,8 @@ pub mod child;
 pub(crate) mod clone;
 pub mod cstrings;
 pub mod descriptors;
+mod entry;
+mod errno;
 pub mod exec;
 pub mod fork;
 pub mod oom;
@@ -29,14 +31,9 @@ use rustix::process::{Pid, PidfdFlags};
 use crate::played;
 use crate::process::child::Ending;
 
-/// A process. Two with equal fields are the same process: pids are reused, but not within one clock tick.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ProcRef {
-    /// Process id.
-    pub pid: i32,
-    /// Start time in clock ticks since boot, field 22 of `/proc/<pid>/stat` (`proc_pid_stat(5)`).
-    pub start_ticks: u64,
-}
+pub use entry::{COMM_BYTES, Entry, ProcRef, Target};
+pub(crate) use entry::{Stat, number};
+pub(crate) use errno::last_errno;
 
 impl ProcRef {
     /// The process with this pid right now, a zombie included.
@@ -154,15 +151,6 @@ impl ProcRef {
 /// True if the kernel has no such call, or a sandbox refuses it (the seccomp profile of an old container runtime).
 pub fn is_refusal(errno: Errno) -> bool {
     matches!(errno, Errno::NOSYS | Errno::PERM)
-}
-
-/// Target of a signal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// The process only.
-    Process,
-    /// Its process group.
-    Group,
 }
 
 /// Sends a signal to the process of a pidfd, or to its group. Signal 0 only checks.
@@ -327,73 +315,4 @@ impl ProcPath {
     pub(crate) fn as_c_str(&self) -> &CStr {
         CStr::from_bytes_until_nul(&self.0).unwrap_or_default()
     }
-}
-
-/// Bytes of the short name of a process; the rest is zeros.
-pub const COMM_BYTES: usize = 15;
-
-/// The fields of `/proc/<pid>/stat` that we use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stat {
-    pub(crate) pid: i32,
-    pub(crate) comm: [u8; COMM_BYTES],
-    pub(crate) state: u8,
-    pub(crate) ppid: i32,
-    pub(crate) pgid: i32,
-    pub(crate) sid: i32,
-    /// CPU time of its own, in clock ticks.
-    pub(crate) own_ticks: u64,
-    /// CPU time of children it waited for, in clock ticks.
-    pub(crate) children_ticks: u64,
-    pub(crate) start_ticks: u64,
-    /// Wait status; 0 while it runs, or to those who may not know.
-    pub(crate) exit_code: i32,
-}
-
-impl From<crate::process::tree::Entry> for Stat {
-    fn from(entry: crate::process::tree::Entry) -> Self {
-        let crate::process::tree::Entry { pid, ppid, pgid, sid, start_ticks, state, children_ticks, comm } = entry;
-        Self { pid, comm, state, ppid, pgid, sid, own_ticks: 0, children_ticks, start_ticks, exit_code: 0 }
-    }
-}
-
-impl Stat {
-    /// From the one line of the file. The name may hold blanks, parentheses and newlines: fields count from the *last* `)`.
-    pub(crate) fn parse(line: &[u8]) -> Option<Self> {
-        let open = line.iter().position(|&b| b == b'(')?;
-        let close = line.iter().rposition(|&b| b == b')')?;
-        let pid = number(line.get(..open)?.trim_ascii())?;
-        let mut comm = [0; COMM_BYTES];
-        comm.iter_mut().zip(line.get(open + 1..close)?).for_each(|(to, from)| *to = *from);
-        // Field 3 is the first after the name.
-        let mut fields = line.get(close + 1..)?.split(|b| b.is_ascii_whitespace()).filter(|f| !f.is_empty());
-        let state = *fields.next()?.first()?;
-        let mut next = |skip: usize| fields.nth(skip).and_then(number::<i64>);
-        let (ppid, pgid, sid) = (next(0)?, next(0)?, next(0)?);
-        let own = u64::try_from(next(7)?).ok()? + u64::try_from(next(0)?).ok()?;
-        let children = u64::try_from(next(0)?).ok()? + u64::try_from(next(0)?).ok()?;
-        let start = u64::try_from(next(4)?).ok()?;
-        // Some sandboxes end the line early.
-        let exit_code = next(29).unwrap_or(0);
-        Some(Self {
-            pid,
-            comm,
-            state,
-            ppid: i32::try_from(ppid).ok()?,
-            pgid: i32::try_from(pgid).ok()?,
-            sid: i32::try_from(sid).ok()?,
-            own_ticks: own,
-            children_ticks: children,
-            start_ticks: start,
-            exit_code: i32::try_from(exit_code).unwrap_or(0),
-        })
-    }
-}
-
-pub(crate) fn number<T: std::str::FromStr>(bytes: &[u8]) -> Option<T> {
-    std::str::from_utf8(bytes).ok()?.parse().ok()
-}
-
-pub(crate) fn last_errno() -> Errno {
-    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }

@@ -240,6 +240,28 @@ fn block(signals: &[i32]) -> libc::sigset_t {
     }
 }
 
+/// Bytes of the kernel's signal set (64 signals).
+pub(crate) const SIGSET_BYTES: usize = 8;
+
+/// Blocks *all* signals, glibc's internal ones included, until dropped.
+pub(crate) struct AllSignalsBlocked(u64);
+
+impl AllSignalsBlocked {
+    pub(crate) fn new() -> Self {
+        let (all, mut old) = (u64::MAX, 0u64);
+        // SAFETY: both sets have the size the kernel is told.
+        unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const all, &raw mut old, SIGSET_BYTES) };
+        Self(old)
+    }
+}
+
+impl Drop for AllSignalsBlocked {
+    fn drop(&mut self) {
+        // SAFETY: as in `new`.
+        unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut::<u64>(), SIGSET_BYTES) };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,9 +19,11 @@ use std::ptr;
 use crate::process::clone::clone_and_wait;
 use crate::process::cstrings::{CStrings, PidTexts};
 use crate::process::rlimit::Rlimit;
-use crate::process::signal;
+use crate::process::signal::{self, AllSignalsBlocked, SIGSET_BYTES};
 use crate::process::{self, ProcRef};
 use crate::users::user::Credentials;
+
+pub use crate::process::clone::Parent;
 
 /// Everything about a program to start, except its descriptors. Nothing is looked up: paths are used as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -147,16 +149,6 @@ pub struct SpawnError {
     pub errno: i32,
 }
 
-/// Process whose child the new one becomes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Parent {
-    /// Ours: we reap it.
-    #[default]
-    Us,
-    /// Our parent's (`CLONE_PARENT`): a sibling, reaped by whoever reaps us.
-    OurParent,
-}
-
 /// Parent and cgroup of a new process.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Placement<'a> {
@@ -254,28 +246,6 @@ fn run_in_child(plan: &mut Plan<'_>, placement: Placement<'_>) -> Result<libc::p
     let _blocked = AllSignalsBlocked::new();
     // SAFETY: all signals are blocked, and `run` fulfils the conditions in the module documentation.
     unsafe { clone_and_wait(run, plan, placement.parent, placement.cgroup) }
-}
-
-/// Bytes of the kernel's signal set (64 signals).
-const SIGSET_BYTES: usize = 8;
-
-/// Blocks *all* signals, glibc's internal ones included, until dropped.
-pub(crate) struct AllSignalsBlocked(u64);
-
-impl AllSignalsBlocked {
-    pub(crate) fn new() -> Self {
-        let (all, mut old) = (u64::MAX, 0u64);
-        // SAFETY: both sets have the size the kernel is told.
-        unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const all, &raw mut old, SIGSET_BYTES) };
-        Self(old)
-    }
-}
-
-impl Drop for AllSignalsBlocked {
-    fn drop(&mut self) {
-        // SAFETY: as in `new`.
-        unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const self.0, ptr::null_mut::<u64>(), SIGSET_BYTES) };
-    }
 }
 
 /// The child's first and last function.

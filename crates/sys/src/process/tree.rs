@@ -14,55 +14,12 @@ use rustix::fs::{Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
 use crate::Wiped;
-use crate::process::{COMM_BYTES, ProcPath, ProcRef, STAT_BYTES, Stat, number};
-
-/// One process as it was when the table was read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Entry {
-    /// Process id.
-    pub pid: i32,
-    /// Parent.
-    pub ppid: i32,
-    /// Process group.
-    pub pgid: i32,
-    /// Session.
-    pub sid: i32,
-    /// Start time in clock ticks since boot.
-    pub start_ticks: u64,
-    /// State letter of `proc_pid_stat(5)`.
-    pub state: u8,
-    /// CPU time of children that it waited for, in clock ticks.
-    pub children_ticks: u64,
-    /// Short name; the rest is zeros.
-    pub comm: [u8; COMM_BYTES],
-}
+use crate::process::{Entry, ProcPath, ProcRef, STAT_BYTES, Stat, number};
 
 impl Entry {
     /// The process with this pid right now.
     pub fn of(pid: i32) -> Option<Self> {
         crate::process::stat(pid).ok().map(Self::from)
-    }
-
-    /// Its identity.
-    pub fn process(&self) -> ProcRef {
-        ProcRef { pid: self.pid, start_ticks: self.start_ticks }
-    }
-
-    /// True if it gave itself this short name ([`crate::process::title::set_comm`]), or its program file is called so.
-    pub fn has_comm(&self, name: &str) -> bool {
-        let comm = self.comm.split(|&byte| byte == 0).next().unwrap_or_default();
-        comm == name.as_bytes().get(..name.len().min(COMM_BYTES)).unwrap_or_default()
-    }
-
-    /// True if it has ended and waits to be reaped.
-    pub fn is_zombie(&self) -> bool {
-        matches!(self.state, b'Z' | b'X')
-    }
-}
-
-impl From<Stat> for Entry {
-    fn from(Stat { pid, comm, ppid, pgid, sid, start_ticks, state, children_ticks, .. }: Stat) -> Self {
-        Self { pid, ppid, pgid, sid, start_ticks, state, children_ticks, comm }
     }
 }
 

@@ -7,14 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// One reading of both clocks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Clocks {
-    /// `CLOCK_BOOTTIME` in milliseconds: never jumps, counts while suspended, the same for every process of one boot.
-    pub boot_ms: u64,
-    /// Wall clock in milliseconds since the epoch: may jump.
-    pub wall_ms: u64,
-}
+use crate::time::Clocks;
 
 /// Both clocks now.
 pub fn now() -> Clocks {

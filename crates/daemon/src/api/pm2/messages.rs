@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::calls::{Plan, known, slot_of};
+use super::plan::{Plan, known, shown, slot_of};
 use crate::engine::Ctx;
 use crate::state::slots::Slot;
 
@@ -26,7 +26,7 @@ pub(super) fn action(ctx: &Ctx, cmd: &Value) -> Result<Plan, String> {
     let has = |key: &str| cmd.get(key).is_some_and(|value| !value.is_null());
     let slots = match (cmd.get("id").filter(|id| !id.is_null()), cmd.get("name").and_then(Value::as_str)) {
         (Some(id), _) => {
-            let slot = slot_of(ctx, id).ok_or_else(|| format!("{} id unknown", super::calls::shown(id)))?;
+            let slot = slot_of(ctx, id).ok_or_else(|| format!("{} id unknown", shown(id)))?;
             if !slot.offers(action) {
                 return Err(format!("Action doesn't exist {action} for {}", slot.spec().name));
             }

@@ -16,6 +16,7 @@ mod ledger;
 mod lines;
 mod messages;
 mod peers;
+mod plan;
 mod results;
 mod sockets;
 
@@ -32,12 +33,12 @@ use ostler_sys::process::signal::{QUIT, TERM};
 use rustix::io::Errno;
 use serde_json::Value;
 
-use self::calls::{Outcome, Plan, Step, Then};
 use self::files::Files;
 use self::leaving::Leaving;
 use self::lines::LogLines;
-use self::peers::{Kind, Peers};
-use self::sockets::{KINDS, Sockets, held_name};
+use self::peers::Peers;
+use self::plan::{Outcome, Plan, Step, Then};
+use self::sockets::{KINDS, Kind, Sockets, held_name};
 use crate::engine::{Ask, Beside, Caller, Ctx, Ending, Key, PM2_CLIENT};
 use crate::platform::reactor::Source;
 use crate::platform::rights::Rights;

@@ -12,7 +12,7 @@ use rustix::net::SendFlags;
 
 use super::Pm2Sockets;
 use super::leaving;
-use super::sockets::Admitted;
+use super::sockets::{Admitted, Kind};
 use crate::platform::reactor::{Reactor, Source};
 
 /// Most connections to both sockets. Whoever comes when all places are taken gets that of the one that needs it least.
@@ -35,15 +35,6 @@ const MAX_WAITING_IN_ALL: usize = 128 << 20;
 const SMALL: usize = 64 << 10;
 /// First number of a connection; those below are the listening sockets'.
 const FIRST: u32 = 16;
-
-/// Socket that a connection came through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// `rpc.sock`.
-    Calls,
-    /// `pub.sock`.
-    Events,
-}
 
 /// Claim of a connection to its place, the weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

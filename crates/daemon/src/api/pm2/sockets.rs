@@ -7,11 +7,18 @@ use ostler_core::home::home_paths::HomePaths;
 use ostler_sys::net::socket::{self, SocketFile};
 use rustix::io::Errno;
 
-use super::peers::Kind;
-
 /// User and group, as numbers, that may connect beside us: both together or none, as in PM2.
 const USER_VAR: &str = "PM2_SOCKET_USER";
 const GROUP_VAR: &str = "PM2_SOCKET_GROUP";
+
+/// Socket that a connection came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// `rpc.sock`.
+    Calls,
+    /// `pub.sock`.
+    Events,
+}
 
 /// Who may connect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

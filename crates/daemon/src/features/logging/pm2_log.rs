@@ -112,7 +112,7 @@ mod tests {
     use super::*;
     use crate::engine::{Played, reacts};
     use ostler_core::app::AppSpec;
-    use ostler_core::lifecycle::restart::RestartBudget;
+    use ostler_core::app::RestartBudget;
 
     #[test]
     fn each_notice_in_the_words_that_scripts_look_for() {

@@ -5,7 +5,7 @@
 //! processes are remembered, because their sessions and groups are still part of the tree.
 
 use ostler_core::lifecycle::{Event, State};
-use ostler_sys::process::tree::Entry;
+use ostler_sys::process::Entry;
 use ostler_sys::{ProcRef, ProcTable};
 
 use crate::engine::{Ctx, Input, Request};

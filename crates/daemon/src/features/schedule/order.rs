@@ -4,7 +4,7 @@
 //! those that wait are checked; where nobody waits it costs nothing. The order in which a request touches what runs already is the
 //! request's own affair.
 
-use ostler_core::lifecycle::order::Standing;
+use ostler_core::lifecycle::standing::Standing;
 use ostler_core::lifecycle::{Event, State};
 
 use crate::engine::{Ctx, InstanceStep};

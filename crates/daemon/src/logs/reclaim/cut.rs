@@ -11,7 +11,7 @@ use ostler_sys::process::descriptors::has_open_for_writing;
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::copier::{chase, copy_on, move_bytes, open_source, remove};
+use super::copied::{chase, copy_on, move_bytes, open_source, remove};
 use super::empty::put_back;
 use super::freeze::{Frozen, Scene, Writers, thaw};
 use super::plan::{LONGEST_LINE, Rest, cut, rest};
@@ -177,7 +177,7 @@ fn judge(record: &ReclaimRecord, copied: &Copied) -> Result<Option<(u32, u32, u3
         && key.is_some_and(|key| {
             let known = copied.beside == Some(key);
             let table = ostler_sys::ProcTable::scan();
-            let unknown = |entry: &&ostler_sys::process::tree::Entry| !known || !copied.looked_at.contains(&entry.process());
+            let unknown = |entry: &&ostler_sys::process::Entry| !known || !copied.looked_at.contains(&entry.process());
             let mut unknown = table.entries().iter().filter(unknown);
             (known && copied.is_beside_written) || unknown.any(|entry| has_open_for_writing(entry.pid, key).unwrap_or(false))
         });

@@ -13,7 +13,7 @@ use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
 
 use super::Failure;
-use super::copier::{Copied, Gate, move_bytes};
+use super::copied::{Copied, Gate, move_bytes};
 
 /// Bytes at the end that are not taken: quickly freed, and whoever follows the file is hardly ever so far behind.
 const KEPT: u64 = 4 << 20;
@@ -31,6 +31,13 @@ const SLICE: (u64, u64, u64) = (1 << 20, ALIGNED, 8 << 20);
 const MOMENT: Duration = Duration::from_millis(1);
 /// Bytes that are put back by one step.
 const STEP: u64 = 4 << 20;
+
+impl Copied {
+    /// True if it would take long to shorten the file.
+    pub(crate) fn is_large(&self) -> bool {
+        self.length > MUCH
+    }
+}
 
 /// Removes from the file what is in the copy, and copies what comes meanwhile. That it may be so must be in the journal.
 pub(super) fn empty(mut copied: Copied, gate: &Gate) -> Result<Copied, Failure> {

@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::{Arc, Mutex};
 
+use ostler_sys::process::Entry;
 use ostler_sys::process::descriptors::stands_still;
-use ostler_sys::process::tree::Entry;
 use ostler_sys::{ProcRef, ProcTable};
 use ostler_testkit::{Tmpfs, needs_root, skip};
 

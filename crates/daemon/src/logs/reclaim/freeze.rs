@@ -7,9 +7,9 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use ostler_sys::process::Entry;
 use ostler_sys::process::descriptors::{has_open_for_writing, stands_still};
 use ostler_sys::process::signal::{CONT, STOP};
-use ostler_sys::process::tree::Entry;
 use ostler_sys::{ProcRef, ProcTable};
 use rustix::io::Errno;
 

@@ -21,6 +21,7 @@
 //! *Rotation* is the same without the renaming: the file stays at its path, its content gets the rotated name ([`ReclaimRecord::stays`]). It also
 //! works when nobody writes, and it does not leave the folder of the log ([`Folder`]), whoever may change that meanwhile.
 
+mod copied;
 mod copier;
 mod cut;
 mod empty;
@@ -39,7 +40,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::platform::rights::Rights;
 
-pub(crate) use copier::{Copied, Copier, CopierReport, News, Order};
+pub(crate) use copied::{Copied, Order};
+pub(crate) use copier::{Copier, CopierReport, News};
 pub(crate) use cut::{reclaim, recover, rename_to_free, undo};
 pub(crate) use folder::Folder;
 pub(crate) use freeze::Writers;
@@ -240,18 +242,6 @@ pub(crate) struct Rotating {
 pub(crate) fn copy_name(rotated: &Path) -> Option<PathBuf> {
     let name = rotated.file_name()?.to_str()?;
     Some(rotated.with_file_name(format!(".{name}.ostler")))
-}
-
-/// Path without its symbolic links, also if the last one leads to nothing.
-pub(crate) fn follow_links(path: &Path) -> PathBuf {
-    /// Most links: as many as the kernel follows.
-    const MAX_LINKS: usize = 40;
-    let mut path = path.to_owned();
-    for _ in 0..MAX_LINKS {
-        let Ok(link) = std::fs::read_link(&path) else { break };
-        path = path.parent().map_or_else(|| link.clone(), |folder| folder.join(&link));
-    }
-    path
 }
 
 /// What is at this path, and its identity.

@@ -9,13 +9,15 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
+use ostler_sys::process::Entry;
 use ostler_sys::process::descriptors::stands_still;
-use ostler_sys::process::tree::Entry;
 use ostler_sys::{ProcRef, ProcTable};
 
 use super::super::testing::Folder;
-use super::copier::{copy, copy_on, open_source};
+use super::copied::{copy_on, open_source};
+use super::copier::copy;
 use super::*;
+use crate::platform::rights::follow_links;
 
 pub(super) struct Scene {
     folder: Folder,

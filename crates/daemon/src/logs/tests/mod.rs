@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use super::pipeline::Ending;
+use super::control::Ending;
 use super::testing::Folder;
 use super::*;
 

@@ -148,7 +148,7 @@ impl Rights {
     pub(crate) fn target(&self, path: &Path) -> (PathBuf, Self) {
         match self.entry(path) {
             Ok(Some(entry)) => (entry.path().to_owned(), entry.rights()),
-            Ok(None) | Err(_) => (crate::logs::reclaim::follow_links(path), self.clone()),
+            Ok(None) | Err(_) => (follow_links(path), self.clone()),
         }
     }
 
@@ -287,6 +287,18 @@ impl FolderEntry {
     pub(crate) fn remove(&self) -> io::Result<()> {
         self.act(|folder, name| Ok(rustix::fs::unlinkat(folder, name, AtFlags::empty())?))
     }
+}
+
+/// Path without its symbolic links, also if the last one leads to nothing.
+pub(crate) fn follow_links(path: &Path) -> PathBuf {
+    /// Most links: as many as the kernel follows.
+    const MAX_LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let Ok(link) = std::fs::read_link(&path) else { break };
+        path = path.parent().map_or_else(|| link.clone(), |folder| folder.join(&link));
+    }
+    path
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use ostler_sys::process::descriptors::descriptor;
 
 use super::Slot;
 use crate::logs;
-use crate::logs::reclaim::{There, follow_links, look};
+use crate::logs::reclaim::{There, look};
+use crate::platform::rights::follow_links;
 
 impl Slot {
     /// Takes the log files of a process that was spawned by a daemon which did not live to record which files it gave to it. Only files that

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ostler_core::lifecycle::State;
-use ostler_core::lifecycle::order::{self, Condition, Standing};
+use ostler_core::lifecycle::order::Condition;
+use ostler_core::lifecycle::standing::{Standing, standing};
 
 use super::{Slot, Slots};
 use crate::state::store::Role;
@@ -31,7 +32,7 @@ impl<'a> Apps<'a> {
         let is_near = |slot: &&&Slot| slot.spec().namespace == of.spec().namespace;
         let has_near = named().any(|slot| is_near(&slot));
         let instances = named().filter(|slot| !has_near || is_near(slot));
-        let standings = instances.map(|slot| match order::standing(condition, &slot.durable.instance, slot.is_healthy()) {
+        let standings = instances.map(|slot| match standing(condition, &slot.durable.instance, slot.is_healthy()) {
             Standing::Hopeless(_) if self.coming.contains(&slot.durable.id) => Standing::Pending,
             standing => standing,
         });

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use ostler_sys::process::tree::{Entry, marker};
+use ostler_sys::process::Entry;
+use ostler_sys::process::tree::marker;
 use ostler_sys::{ProcRef, ProcTable};
 
 pub(crate) use crate::state::marked::{INC_MARK, MARK};

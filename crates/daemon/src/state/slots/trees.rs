@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use ostler_sys::process::tree::Entry;
+use ostler_sys::process::Entry;
 use ostler_sys::{ProcRef, ProcTable};
 
 use super::Slot;

@@ -14,13 +14,12 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
-use ostler_core::text::ring::{Bounds, Ring};
+use ostler_core::text::ring::Ring;
 use ostler_proto::event::{Cause, Event, Missed, Position, What};
 
+use super::record::EVENT_BOUNDS;
 use super::{Journal, Record, Snapshot};
 
-/// Bounds of what is kept.
-pub(crate) const BOUNDS: Bounds = Bounds { entries: 256, bytes: 64 << 10 };
 /// Room that is kept for events that are not written yet.
 const KEPT_UNWRITTEN: usize = 16;
 /// Longest text that comes from outside: an event must not displace others.
@@ -58,7 +57,7 @@ impl Events {
             Some(after) => {
                 // The ones before the first that is kept were superseded.
                 let before_first = kept.front().map_or(after.seq, |first| first.seq.saturating_sub(1));
-                let mut ring = Ring::new(after.epoch, before_first, BOUNDS);
+                let mut ring = Ring::new(after.epoch, before_first, EVENT_BOUNDS);
                 for event in kept {
                     if event.seq == ring.next_seq() {
                         ring.push(stored(&event));
@@ -67,7 +66,7 @@ impl Events {
                 ring
             }
             None => {
-                let ring = Ring::new(new_epoch(), 0, BOUNDS);
+                let ring = Ring::new(new_epoch(), 0, EVENT_BOUNDS);
                 journal.push_event(&Record::EventRing { after: ring.position() });
                 ring
             }
@@ -211,7 +210,7 @@ mod tests {
     fn a_fresh_journal_has_the_ring() {
         let mut journal = journal();
         let mut events = Events::restore(&mut Snapshot::default(), &mut journal);
-        (0..BOUNDS.entries + 44).for_each(|_| events.push(5, draft("a")));
+        (0..EVENT_BOUNDS.entries + 44).for_each(|_| events.push(5, draft("a")));
         let first = write(&mut events, &mut journal)[0].position();
         assert_eq!(killed(&journal).0.after(Some(first)), events.after(Some(first)));
         journal.replace(ostler_sys::fd::memfd::create("test").unwrap(), events.records()).unwrap();

@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::text::fnv::fnv_32;
+use ostler_core::text::ring::Bounds;
 use ostler_proto::event::{Event, Position};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,9 @@ use super::slot::{SlotEntry, SlotNumbers, SlotRecord};
 use crate::logs::Destination;
 use crate::logs::carry::Carried;
 use crate::logs::reclaim::{FileKey, ReclaimRecord};
+
+/// Bounds of the events that are kept.
+pub(crate) const EVENT_BOUNDS: Bounds = Bounds { entries: 256, bytes: 64 << 10 };
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -209,7 +213,7 @@ impl Snapshot {
                 self.events.clear();
             }
             Record::Event(event) => {
-                if self.events.len() >= super::events::BOUNDS.entries {
+                if self.events.len() >= EVENT_BOUNDS.entries {
                     self.events.pop_front();
                 }
                 self.events.push_back(event.into_owned());

@@ -8,10 +8,8 @@ use ostler_sys::{ProcRef, ProcTable};
 
 use super::{Reclaim, Step, leader};
 use crate::engine::{Answer, Ctx};
-use crate::logs::reclaim::{
-    FileKey, Folder, Order, ReclaimRecord, Rotating, Seen, Stage, There, Verdict, copy_name, decide, follow_links, look,
-};
-use crate::platform::rights::Rights;
+use crate::logs::reclaim::{FileKey, Folder, Order, ReclaimRecord, Rotating, Seen, Stage, There, Verdict, copy_name, decide, look};
+use crate::platform::rights::{Rights, follow_links};
 use crate::state::slots::Slot;
 use crate::state::slots::trees::led_by;
 use crate::state::store::Record;

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 
 use ostler_core::lifecycle::State;
 use ostler_proto::control::LogOutcome;
-use ostler_sys::process::tree::Entry;
+use ostler_sys::process::Entry;
 use ostler_sys::{ProcRef, ProcTable};
 
 use super::{Reclaim, Step, leader};

@@ -5,7 +5,8 @@ use ostler_core::watch::{Burst, Exactness, Habit, Judgement, Outcome};
 use ostler_proto::control::Action;
 
 use super::Watches;
-use super::engine::{Change, News, Report};
+use super::engine::Report;
+use super::watched::{Change, News};
 use crate::engine::{Ctx, Request};
 use crate::state::slots::Slot;
 use crate::state::store::Role;

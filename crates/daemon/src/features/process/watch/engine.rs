@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 
 use super::kernel::{Batch, Interest, Kernel};
-use super::watched::{Plan, Watched};
+use super::watched::{News, Plan, Watched};
 use crate::platform::waker::Waker;
 
 /// Sleep of the thread after events: what comes meanwhile is one batch.
@@ -40,27 +40,6 @@ pub(super) struct Report {
     /// Number of the group.
     pub group: u32,
     pub news: News,
-}
-
-/// Content of a report.
-#[derive(Debug)]
-pub(super) enum News {
-    /// Everything is watched now: so many folders.
-    Watching { folders: usize },
-    /// Something changed; `more` = so did others that are not named.
-    Changed { changes: Vec<Change>, more: bool },
-    /// A line for people.
-    Trouble(String),
-    /// The thread has ended by a bug.
-    Died(String),
-}
-
-/// Changed path.
-#[derive(Debug)]
-pub(super) struct Change {
-    pub path: String,
-    /// Time of the change, in milliseconds since the epoch, if the file has it.
-    pub wall_ms: Option<u64>,
 }
 
 /// Sender of reports to the daemon.

@@ -7,7 +7,7 @@ use ostler_proto::control::Action;
 
 use super::Watches;
 use super::act::AGAIN_MS;
-use super::engine::Change;
+use super::watched::Change;
 use crate::engine::{Ctx, Input, Played, Request, reacts};
 
 /// Time without a change after which a burst is over.

@@ -6,8 +6,7 @@ use ostler_core::lifecycle::goal::Goal;
 use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{Action, Failure, Progress, Response};
 
-use super::detached::Detaching;
-use super::job::{Job, Step, Then, Waited, action_word};
+use super::job::{Detaching, Job, Step, Then, Waited, action_word};
 use super::shares::Shares;
 use super::turns::put_in_order;
 use crate::engine::{Ctx, Ending, Request};

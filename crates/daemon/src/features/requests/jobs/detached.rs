@@ -5,20 +5,8 @@ use std::collections::BTreeSet;
 use ostler_proto::control::{Confirm, Failure, Response};
 
 use super::confirm::Confirming;
-use super::job::{Asker, Job};
+use super::job::{Asker, Detaching, Job};
 use crate::engine::Ctx;
-
-/// Progress of an order to its early answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Detaching {
-    /// The client waits for the end, or has its answer.
-    #[default]
-    No,
-    /// The client is to be answered early.
-    Wanted,
-    /// Everything that may begin at once has begun; the client is answered when the daemon has dealt with that.
-    Begun,
-}
 
 impl Job {
     /// Sets the proof for which the client waits.

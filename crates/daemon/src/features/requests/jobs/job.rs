@@ -7,7 +7,6 @@ use ostler_core::lifecycle::goal::Goal;
 use ostler_proto::control::{Action, Change, Failure, Progress, Response, RolloutReport};
 
 use super::confirm::Confirming;
-use super::detached::Detaching;
 use super::release::NewRelease;
 use crate::engine::Ctx;
 use crate::state::slots::{Slot, Slots};
@@ -33,6 +32,18 @@ impl Asker {
     pub(super) fn answer(self, ctx: &mut Ctx, response: Response) {
         ctx.reply(self.client, self.request, response);
     }
+}
+
+/// Progress of an order to its early answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Detaching {
+    /// The client waits for the end, or has its answer.
+    #[default]
+    No,
+    /// The client is to be answered early.
+    Wanted,
+    /// Everything that may begin at once has begun; the client is answered when the daemon has dealt with that.
+    Begun,
 }
 
 /// A request on its way.

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use ostler_core::lifecycle::command::Outcome;
+use ostler_sys::process::Entry;
 use ostler_sys::process::signal::KILL;
-use ostler_sys::process::tree::Entry;
 use ostler_sys::{ProcRef, ProcTable, Wiped, cgroup};
 
 use super::{Answer, Command, CommandEnd, Commands, Ctx, Output, Owner, PathBuf, Report, Request, Stage, key};

@@ -10,11 +10,10 @@ use ostler_core::watch::Verdict;
 use ostler_sys::fs::inotify::ReadFlags;
 use ostler_sys::time::clock;
 
-use super::super::engine::Change;
 use super::super::kernel::{Interest, Kernel};
 use super::super::tree::{self, Noticed};
 use super::super::way::End;
-use super::{NAMED, Watched, What};
+use super::{Change, NAMED, Watched, What};
 
 /// Kind of what a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

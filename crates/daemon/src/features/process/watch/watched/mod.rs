@@ -12,7 +12,6 @@ use std::time::Duration;
 use ostler_core::watch::Rules;
 use ostler_sys::time::clock;
 
-use super::engine::{Change, News};
 use super::kernel::{Interest, Kernel, Wanted};
 use super::tree::{Noticed, Outer, Tree};
 use super::way::{self, End, Way};
@@ -37,6 +36,27 @@ pub(super) struct Plan {
     /// Whether to poll. None: where the kernel cannot report.
     pub polling: Option<bool>,
     pub interval_ms: Option<u64>,
+}
+
+/// Content of a report.
+#[derive(Debug)]
+pub(super) enum News {
+    /// Everything is watched now: so many folders.
+    Watching { folders: usize },
+    /// Something changed; `more` = so did others that are not named.
+    Changed { changes: Vec<Change>, more: bool },
+    /// A line for people.
+    Trouble(String),
+    /// The thread has ended by a bug.
+    Died(String),
+}
+
+/// Changed path.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub path: String,
+    /// Time of the change, in milliseconds since the epoch, if the file has it.
+    pub wall_ms: Option<u64>,
 }
 
 /// Watched path.

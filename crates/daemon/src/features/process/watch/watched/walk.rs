@@ -8,11 +8,10 @@ use std::rc::Rc;
 use ostler_core::watch::{Place, Verdict};
 use rustix::io::Errno;
 
-use super::super::engine::News;
 use super::super::kernel::{Interest, Kernel, NotAdded, Wanted};
 use super::super::tree::{self, MAX_DEPTH, Noticed};
 use super::super::way;
-use super::{Watched, What, shown};
+use super::{News, Watched, What, shown};
 
 impl Watched {
     /// Enters a folder and everything below it that may count. `fresh`: the files in it are new, in this way.

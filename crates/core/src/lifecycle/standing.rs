@@ -1,0 +1,91 @@
+//! Judgement of a dependency: whether an instance is in the condition that another app waits for.
+
+use crate::lifecycle::order::Condition;
+use crate::lifecycle::{Ending, ExitCause, Instance, State, Wanted};
+
+/// State of a dependency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// It is as it has to be.
+    Met,
+    /// It may still come.
+    Pending,
+    /// It will not come by itself, for this reason: words that follow its name.
+    Hopeless(&'static str),
+}
+
+/// Judges one instance of a dependency. `healthy` is what its health checks say of a process that is online (true where there are none).
+pub fn standing(condition: Condition, instance: &Instance, healthy: bool) -> Standing {
+    let state = &instance.state;
+    let met = match condition {
+        Condition::Started => {
+            matches!(state, State::Starting { .. } | State::Completing { .. } | State::Running { .. })
+        }
+        Condition::Ready => matches!(state, State::Running { .. }),
+        Condition::Healthy => matches!(state, State::Running { .. }) && healthy,
+        Condition::Completed => has_completed(instance),
+    };
+    if met {
+        return Standing::Met;
+    }
+    match (instance.wanted, state) {
+        (Wanted::Up, _) => Standing::Pending,
+        // Its end is recorded while it is on its way there.
+        (_, State::Stopping { .. } | State::Clearing { .. }) if condition == Condition::Completed => Standing::Pending,
+        (_, State::Errored) => Standing::Hopeless("is errored"),
+        (Wanted::Down, _) if condition == Condition::Completed && has_failed(instance) => Standing::Hopeless("has failed"),
+        (Wanted::Down, _) => Standing::Hopeless("is stopped"),
+        (Wanted::Gone, _) => Standing::Hopeless("is being deleted"),
+    }
+}
+
+/// True if it is at rest after a run that ended well, by itself.
+fn has_completed(instance: &Instance) -> bool {
+    let last = instance.exits.last().filter(|exit| exit.inc == instance.inc);
+    let well = last.is_some_and(|exit| exit.ending == Ending::Code(0) && exit.cause == ExitCause::Itself);
+    well && instance.state == State::Stopped
+}
+
+/// True if it is at rest after a run that did not end well, by itself.
+fn has_failed(instance: &Instance) -> bool {
+    instance.exits.last().is_some_and(|exit| exit.inc == instance.inc && !matches!(exit.cause, ExitCause::Asked(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::ExitRecord;
+    use crate::time::Now;
+
+    #[test]
+    fn conditions() {
+        let now = Now::at(5);
+        let (inc, pid, since) = (1, 7, now);
+        let exit = |ending, cause| vec![ExitRecord { inc, pid, started: now, ended: now, ending, cause, last_lines: vec![] }];
+        let up = |state| Instance { wanted: Wanted::Up, state, inc, ..Instance::new(now) };
+        let down = |state, exits| Instance { wanted: Wanted::Down, state, inc, exits, ..Instance::new(now) };
+        let starting = up(State::Starting { inc, pid, since, ready_deadline_ms: Some(9), late: false, adopted: false });
+        let running = up(State::Running { inc, pid, since });
+        let done = down(State::Stopped, exit(Ending::Code(0), ExitCause::Itself));
+        let failed = down(State::Stopped, exit(Ending::Code(3), ExitCause::Itself));
+        let stopped = down(State::Stopped, exit(Ending::Code(0), ExitCause::Asked(crate::lifecycle::Origin::Resurrect)));
+        let errored = down(State::Errored, vec![]);
+        use Condition::{Completed, Healthy, Ready, Started};
+        use Standing::{Hopeless, Met, Pending};
+        for (condition, instance, healthy, expected) in [
+            (Started, &starting, true, Met),
+            (Ready, &starting, true, Pending),
+            (Ready, &running, false, Met),
+            (Healthy, &running, false, Pending),
+            (Healthy, &running, true, Met),
+            (Completed, &running, true, Pending),
+            (Completed, &done, true, Met),
+            (Completed, &failed, true, Hopeless("has failed")),
+            (Completed, &stopped, true, Hopeless("is stopped")),
+            (Ready, &done, true, Hopeless("is stopped")),
+            (Ready, &errored, true, Hopeless("is errored")),
+        ] {
+            assert_eq!(standing(condition, instance, healthy), expected, "{condition:?} {instance:?}");
+        }
+    }
+}

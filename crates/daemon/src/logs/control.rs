@@ -1,0 +1,229 @@
+//! Configuration, requests and reports that the handle of a pipeline and its thread share.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::format::Formats;
+use super::open::{OpenError, Places};
+use super::sink::{OpenFiles, Sink, timespec};
+use crate::platform::rights::Rights;
+use crate::platform::threads;
+use crate::platform::waker::Waker;
+
+/// First and longest pause after a failure.
+pub(super) const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// Configuration of one instance's pipeline.
+pub(crate) struct Config {
+    /// Name of the thread, at most 15 characters are shown.
+    pub name: String,
+    /// Where standard output goes; nowhere if none.
+    pub out: Option<PathBuf>,
+    /// Where standard error goes.
+    pub error: Option<PathBuf>,
+    /// File for both.
+    pub combined: Option<PathBuf>,
+    /// Outputs of the runtime where output and error output are shown, as paths that mean its own streams.
+    pub shown: [Option<PathBuf>; 2],
+    /// Forms of a line.
+    pub format: Formats,
+    /// Read ends of standard output and error.
+    pub pipes: [OwnedFd; 2],
+    /// See [`super::holding_pipe`]. One per pipeline, the same one for a successor.
+    pub holding: OwnedFd,
+    /// True if the holding pipe of the predecessor is lost, and `holding` is a new one.
+    pub is_holding_lost: bool,
+    /// Memory file with [`super::record::SLOT_BYTES`] per slot.
+    pub record: OwnedFd,
+    /// Index of our slot.
+    pub slot: u32,
+    /// The files of all pipelines.
+    pub files: OpenFiles,
+    /// Home and the runtime's own streams.
+    pub runtime: RuntimeStreams,
+    /// Receiver of reports; called from the pipeline's thread.
+    pub report: Arc<dyn Fn(Report) + Send + Sync>,
+}
+
+/// Home, and the runtime's own streams as they were when it was started.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RuntimeStreams {
+    /// Home.
+    pub home: PathBuf,
+    /// Rights of the app.
+    pub rights: Rights,
+    /// The original standard output, if it was kept.
+    pub stdout: Option<Arc<OwnedFd>>,
+    /// The original standard error, if it was kept.
+    pub stderr: Option<Arc<OwnedFd>>,
+}
+
+impl RuntimeStreams {
+    /// Borrowed form, for opening files.
+    pub(crate) fn places(&self) -> Places<'_> {
+        let (stdout, stderr) = (self.stdout.as_ref().map(|fd| fd.as_fd()), self.stderr.as_ref().map(|fd| fd.as_fd()));
+        Places { home: &self.home, rights: &self.rights, stdout, stderr }
+    }
+}
+
+/// Report of a pipeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// Writing failed (disk full, …); it is tried again, the app waits. Reported once until [`Report::Resumed`].
+    Stuck {
+        /// Path of the file.
+        path: PathBuf,
+        /// Error number.
+        errno: i32,
+    },
+    /// Writing works again.
+    Resumed {
+        /// Path of the file.
+        path: PathBuf,
+    },
+    /// Nobody will ever read what is written there (broken pipe): it is discarded.
+    Nobody {
+        /// Path of the file.
+        path: PathBuf,
+    },
+    /// A file of root's was in the way, in a folder of the app's user: it was renamed.
+    SetAside {
+        /// Path of the file.
+        path: PathBuf,
+        /// Its new name.
+        aside: PathBuf,
+    },
+    /// A file could not be reopened; the old one is still in use.
+    NotReopened {
+        /// Reason.
+        reason: String,
+    },
+    /// Something else failed; it is tried again. Reported once until it works.
+    Trouble {
+        /// Reason.
+        reason: String,
+    },
+    /// A bug. The pipeline goes on from its record.
+    Panicked {
+        /// Message of the panic.
+        message: String,
+    },
+    /// The thread has ended.
+    Ended(Ending),
+}
+
+/// Way in which a pipeline ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Both streams came to their end and everything is in the files.
+    Drained,
+    /// The time was up: everything that was there is in the files, but somebody still holds the other end.
+    TimeUp,
+    /// The time for the disk was up: what is left is in the pipes, and a new pipeline can go on with it.
+    Unwritten,
+}
+
+/// Reason why a pipeline cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PipelineError {
+    /// A log file cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A call of the system failed.
+    #[error("cannot {step} of a log pipeline")]
+    System {
+        /// Failed step.
+        step: &'static str,
+        /// Error of the system.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Requests to the thread.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Requests {
+    pub reopen: bool,
+    /// How often it was requested to carry everything over, and how often that was done.
+    pub end_lines: (u32, u32),
+    /// True when the thread has ended and no request is carried out any more.
+    pub over: bool,
+    /// When nobody is waited for any more who still has the other end.
+    pub finish_by: Option<Instant>,
+    /// When a disk is not waited for any more.
+    pub give_up_by: Option<Instant>,
+}
+
+/// Channel from handle to thread.
+#[derive(Debug)]
+pub(super) struct Control {
+    pub(super) requests: Mutex<Requests>,
+    pub(super) done: Condvar,
+    pub waker: Waker,
+}
+
+impl Control {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Requests> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn ask(&self, change: impl FnOnce(&mut Requests)) {
+        change(&mut self.lock());
+        self.waker.wake();
+    }
+
+    /// Takes the requests; `reopen` only once.
+    pub(super) fn take(&self) -> Requests {
+        let mut requests = self.lock();
+        let now = *requests;
+        requests.reopen = false;
+        now
+    }
+
+    /// Reports as done that everything was carried over, up to this request.
+    pub(super) fn lines_ended(&self, asked: u32) {
+        self.lock().end_lines.1 = asked;
+        self.done.notify_all();
+    }
+
+    pub(super) fn over(&self) {
+        self.lock().over = true;
+        self.done.notify_all();
+    }
+
+    /// True if the time for the disk is up.
+    pub(super) fn is_time_up(&self) -> bool {
+        self.lock().give_up_by.is_some_and(|by| threads::now() >= by)
+    }
+
+    /// Waits for a request, for this long, or until the time for the disk is up.
+    pub(super) fn pause(&self, longest: Duration) {
+        if threads::waits() {
+            return self.waker.clear();
+        }
+        let give_up_by = self.lock().give_up_by;
+        let longest = give_up_by.map_or(longest, |by| longest.min(by.saturating_duration_since(threads::now())));
+        let mut fds = [PollFd::new(&self.waker, PollFlags::IN)];
+        if poll(&mut fds, Some(&timespec(longest))).is_ok_and(|ready| ready > 0) {
+            self.waker.clear();
+        }
+    }
+
+    /// Waits until this is writable, or until the time for that is up.
+    pub(super) fn pause_until_writable(&self, sink: &Sink) {
+        if threads::waits() {
+            return self.waker.clear();
+        }
+        let give_up_by = self.lock().give_up_by;
+        let longest = give_up_by.map(|by| timespec(by.saturating_duration_since(threads::now())));
+        let mut fds = [PollFd::new(&self.waker, PollFlags::IN), PollFd::new(sink.file(), PollFlags::OUT)];
+        if poll(&mut fds, longest.as_ref()).is_ok() && !fds[0].revents().is_empty() {
+            self.waker.clear();
+        }
+    }
+}
