@@ -189,6 +189,11 @@ impl Ipc {
         received
     }
 
+    /// True if something was given out that is still in the socket.
+    pub(crate) fn is_peeked(&self) -> bool {
+        self.peeked > 0
+    }
+
     /// Mutes it: nobody reads it before this time, and who writes has to wait.
     pub(crate) fn mute(&mut self, reactor: &Reactor, until_ms: u64) {
         if !self.ended {

@@ -125,8 +125,9 @@ fn what_broke_once_stays_fixed() {
 /// port from a daemon that died before the keeper had it; a worker without a channel that was still one with a server in the journal; a port that was
 /// not closed after a death; the number of a worker that was given twice; a mark of a changed file that a start took away in memory only; a stop while
 /// an app started, after which its files were watched on; a port that stayed open after a start that failed; one that the daemon before had closed
-/// and the keeper still held; lines of a deleted app while the disk was full.
-const WITH_EXTRAS: [(u64, &str); 10] = [
+/// and the keeper still held; lines of a deleted app while the disk was full; a question of a worker that was
+/// taken out of its channel before the journal had the answer.
+const WITH_EXTRAS: [(u64, &str); 11] = [
     (7_923_724_220_186_219_862, "autoscale"),
     (5_292_580_334_274_787_743, "cluster"),
     (10_028_955_912_863_736_053, "cluster"),
@@ -137,6 +138,7 @@ const WITH_EXTRAS: [(u64, &str); 10] = [
     (4_462_658_466_784_925_846, "cluster+probes"),
     (13_804_062_022_804_950_990, "cluster+probes"),
     (5_262_933_774_306_647_827, "logs"),
+    (11_477_533_283_967_664_455, "cluster+probes"),
 ];
 
 #[test]
