@@ -115,10 +115,8 @@ fn with_all_apps_gone_it_says_what_brings_them_back() {
     }
     assert!(home.processes().is_empty(), "a command that reads starts no apps");
     home.ok("resurrect");
-    for name in ["api", "worker"] {
-        home.wait_until("all run", || home.jlist().iter().filter(|item| item.name() == name).all(|item| item.status() == "online"));
-    }
-    assert!(home.jlist().len() == 3 && home.app("api").pid() != api);
+    home.wait_until("all run", || home.jlist().len() == 3 && home.all_online());
+    assert_ne!(home.app("api").pid(), api);
 }
 
 #[test]

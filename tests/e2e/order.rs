@@ -236,7 +236,7 @@ fn a_reload_is_in_order_and_ends_with_the_first_bad_release() {
     assert_eq!(stops, ["-db", "-api", "-web"]);
     let pids = |home: &Home| ["api", "web"].map(|name| home.app(name).pid());
     for command in ["reload all", "restart all"] {
-        home.wait_until("all are online", || home.jlist().iter().all(|item| item.status() == "online"));
+        home.wait_until("all are online", || home.all_online());
         let before = pids(&home);
         home.write("no-db", "");
         home.run(command).code(1).says("was left as it is, because it depends on db");
@@ -290,7 +290,7 @@ fn what_has_yet_to_be_started_by_the_same_command_is_waited_for() {
     home.ok("stop all");
     // Two of the four are started first, then the others; the new app needs all.
     home.ok(format!("start {}", file(&home, &[app(&home, "web", r#", "depends_on": "db""#), db])));
-    assert!(home.jlist().iter().all(|item| item.status() == "online"), "{}", home.report());
+    assert!(home.all_online(), "{}", home.report());
 }
 
 /// Names of the services of a compose file, and what each depends on.

@@ -120,7 +120,7 @@ fn files_lists_and_dumps() {
     let mut names: Vec<String> = seen(&home);
     names.sort();
     assert_eq!(names, ["api cluster_mode prod", "api cluster_mode prod", "own fork_mode ", "worker fork_mode prod"]);
-    assert!(home.jlist().iter().all(|item| item.status() == "online"), "{}", home.report());
+    assert!(home.all_online(), "{}", home.report());
     assert_eq!(home.daemon_pid(), daemon);
 }
 

@@ -94,7 +94,7 @@ fn each_instance_is_asked_at_its_own_port() {
     let script = home.write("own.sh", format!("#!/bin/sh\nexec {} http $PORT\n", fixture()));
     let more = format!(r#", "instances": 2, "increment_var": "PORT", "env": {{"PORT": {port}}}{PATIENT}"#);
     home.ok(format!("start {}", app(&home, &script, "", r#"{"http": {"interval": 20}}"#, &more)));
-    assert!(home.jlist().iter().all(|item| item.status() == "online"));
+    assert!(home.all_online());
 }
 
 #[test]

@@ -383,7 +383,7 @@ fn never_a_process_without_its_secret_however_often_the_daemon_dies() {
         kill_daemon(&home);
         restart.wait().unwrap();
     }
-    home.wait_until("all run", || home.jlist().iter().all(|item| item.status() == "online"));
+    home.wait_until("all run", || home.all_online());
     for item in home.jlist() {
         assert_eq!(variable(item.pid(), "TOKEN").as_deref(), Some(VALUE));
         assert_eq!(variable(item.pid(), "MORE").as_deref(), Some(VALUE));

@@ -190,7 +190,7 @@ fn sockets_outlive_daemon_and_keeper_together() {
     assert_eq!(home.pid_set(), before);
     // One ends, the other has the address: a new process beside it needs the same socket.
     kill(*before.first().unwrap(), Signal::KILL);
-    home.wait_until("another process is there", || home.pid_set() != before && home.jlist().iter().all(|item| item.status() == "online"));
+    home.wait_until("another process is there", || home.pid_set() != before && home.all_online());
     all_answer(&home, port, &home.pid_set());
     assert!(path.exists());
     home.ok("stop api");

@@ -214,15 +214,15 @@ impl Keeper {
         self.reap();
         let mut events: Vec<epoll::Event> = Vec::with_capacity(64);
         let mut resting = false;
-        let mut is_drilled = false;
+        let (mut is_tracked, mut is_drilled) = (false, false);
         loop {
             // Before another daemon: it finds the anchor in its inventory, and there is no moment without one.
             if let Role::Anchor(link) = self.tend_anchor(clock::boot_ms()) {
                 return Anchor::from_copy(self, link).run();
             }
             // While the first daemon gets ready. From here on the keeper does what it will do all its life.
-            if !std::mem::replace(&mut is_drilled, true) && drill(&self) == Side::Child {
-                return ExitCode::SUCCESS;
+            if !std::mem::replace(&mut is_tracked, true) {
+                memory::track_use();
             }
             self.handle_time();
             if let Some(code) = self.exiting.filter(|_| matches!(self.daemon, Daemon::Absent { .. })) {
@@ -243,6 +243,10 @@ impl Keeper {
                 }
             }
             if !resting && events.is_empty() && due_ms.is_none_or(|due| due > REST_AFTER_MS) {
+                // Now, as nobody waits for the keeper meanwhile.
+                if !std::mem::replace(&mut is_drilled, true) && drill(&self) == Side::Child {
+                    return ExitCode::SUCCESS;
+                }
                 memory::rest_locked();
                 resting = true;
             } else if !events.is_empty() {

@@ -152,6 +152,12 @@ impl Home {
         list.unwrap_or_else(|| Item::parse_list(&self.ok("jlist").stdout))
     }
 
+    /// Whether there are apps, and all of them are online.
+    pub fn all_online(&self) -> bool {
+        let list = self.jlist();
+        !list.is_empty() && list.iter().all(|item| item.status() == "online")
+    }
+
     /// The one entry of this name.
     #[track_caller]
     pub fn app(&self, name: &str) -> Item {

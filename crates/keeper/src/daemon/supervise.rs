@@ -112,7 +112,7 @@ impl Keeper {
         Ok(Running::new(process, link))
     }
 
-    fn daemon_spec(&self) -> SpawnSpec {
+    pub(crate) fn daemon_spec(&self) -> SpawnSpec {
         SpawnSpec {
             program: self.daemon_program.into(),
             argv: [daemon_title(&self.home)].into_iter().collect(),
