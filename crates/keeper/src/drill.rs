@@ -38,6 +38,8 @@ const CRASHES: i32 = 4;
 const HANG: Range<u64> = 1..12;
 /// Anchors that are lost: with the last one the keeper waits before it starts another.
 const ANCHORS: u64 = 5;
+/// Most looks at a process that the kernel gives no pidfd for.
+const LOOKS: u32 = 1000;
 /// A time, in milliseconds, after which nothing waits.
 const LATER_MS: u64 = 3_600_000;
 
@@ -77,7 +79,11 @@ fn rehearse(home: PathBuf, as_pm2: bool) -> io::Result<()> {
     let app = played.process()?;
     keeper.children.add(1, app, Watch::Reap);
     let adopted = played.process()?;
-    keeper.adopt(2, adopted, adopted.open()?);
+    match adopted.open() {
+        Ok(pidfd) => keeper.adopt(2, adopted, pidfd),
+        // The kernel refuses pidfds: such processes are polled.
+        Err(_) => keeper.adopt_by_looking(2, adopted),
+    }
 
     let (daemon, _link) = played.start_daemon(&mut keeper)?;
     app.signal(KILL)?;
@@ -86,6 +92,7 @@ fn rehearse(home: PathBuf, as_pm2: bool) -> io::Result<()> {
     adopted.signal(KILL)?;
     wait_for_exit(adopted);
     keeper.adopted_ended(adopted_token(adopted.pid));
+    keeper.look_at_polled(clock::boot_ms() + LATER_MS);
     played.lose_anchors(&mut keeper);
 
     daemon.signal(STOP)?;
@@ -182,13 +189,15 @@ impl Played {
     }
 }
 
-/// Waits until a process has exited; it is not reaped.
+/// Waits until a process has exited; it is not reaped. After some time the drill goes on without it.
 fn wait_for_exit(process: ProcRef) {
-    if let Ok(pidfd) = process.open() {
-        // After that time the drill goes on without it.
-        let _ = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&PATIENCE));
+    match process.open() {
+        Ok(pidfd) => drop(poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&PATIENCE))),
+        Err(_) => drop((0..LOOKS).find(|_| {
+            rustix::thread::sched_yield();
+            process.has_ended()
+        })),
     }
-    black_box(process.has_ended());
 }
 
 /// Asks at the socket as a client does.
