@@ -18,16 +18,16 @@ pub struct Config {
     pub host: String,
 }
 
-/// What the engine knows of a channel.
+/// Settings of a channel that the engine needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Channel {
     /// Its name.
     pub name: String,
-    /// What is less grave is not told.
+    /// Lowest severity that the channel is notified of.
     pub severity: Severity,
-    /// Whether the end of an alert is told.
+    /// Whether the channel is notified when an alert is resolved.
     pub resolved: bool,
-    /// Hours in which only what is critical is told.
+    /// Hours in which the channel is notified of critical alerts only.
     pub quiet: Option<Quiet>,
 }
 

@@ -51,6 +51,7 @@ pub(crate) fn drill(keeper: &Keeper) -> Side {
         Err(_) => Side::Parent(0),
         Ok(Side::Child) => {
             drop(ours);
+            end_with_parent();
             // What was used until it fails counts, and nothing else depends on it.
             let _ = rehearse(keeper.home.clone(), keeper.as_pm2);
             let _ = report(&theirs);
@@ -123,6 +124,12 @@ fn rehearse(home: PathBuf, as_pm2: bool) -> io::Result<()> {
     Ok(())
 }
 
+/// Has the kernel kill this process when the one that forked it is gone: nothing else would end it.
+fn end_with_parent() {
+    // If that fails, the parent still kills it.
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+}
+
 /// Has messages go nowhere: standard output and error are the keeper's own.
 fn silence() -> io::Result<()> {
     let null = std::fs::File::options().write(true).open("/dev/null")?;
@@ -156,7 +163,7 @@ impl Played {
                 Ok(ProcRef::of(pid)?)
             }
             Side::Child => {
-                let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+                end_with_parent();
                 loop {
                     let _ = poll(&mut [], None);
                 }

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::input::Input;
 use crate::rule::Condition;
 
-/// One step: what is told is judged by the rules, time passes, and what channels do not know yet becomes messages.
+/// One step: the rules judge an event, time passes, and each change that a channel does not know yet becomes a message.
 pub fn step(state: &mut State, config: &Config, input: Input, now: u64) -> Output {
     let mut output = Output::default();
     if now < state.now_ms {
@@ -61,7 +61,7 @@ fn pass(state: &mut State, config: &Config, now: u64, changes: &mut Vec<Change>)
         again = [again, next.map(|at| at.max(now + 1))].into_iter().flatten().min();
     }
     state.alerts.retain(|_, alert| !tell::is_forgotten(alert, config, now));
-    // Whatever is hidden by a silence is looked at when that ends.
+    // Alerts that a silence hides are judged again when it is over.
     let silences = config.silences.iter().map(|silence| silence.until_ms).filter(|at| *at > now);
     again.into_iter().chain(silences).min()
 }

@@ -1,4 +1,4 @@
-//! Messages from what is true and what each channel was told.
+//! Messages: the difference between the present alerts and those that a channel was notified of.
 
 use std::collections::BTreeSet;
 
