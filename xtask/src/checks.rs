@@ -2,7 +2,7 @@
 
 use crate::process::{cargo, must_run, on_path, root};
 use crate::static_build::{self, Variable};
-use crate::{generate, layers};
+use crate::{generate, layers, prose};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
@@ -23,6 +23,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
             must_run(cargo(&words).args(["--", "-D", "warnings"]))
         });
         check(&mut failed, "layers", layers::run);
+        check(&mut failed, "prose", || prose::run(&[]));
         check(&mut failed, "generated files", || generate::run(&["--check".into()]));
         check(&mut failed, "doctests", || must_run(cargo(&["test", "--workspace", "--locked", "--doc", "--quiet"]).stdout(Stdio::null())));
     }

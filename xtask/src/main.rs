@@ -16,6 +16,7 @@ mod layers;
 mod parity;
 mod paths;
 mod process;
+mod prose;
 mod rooms;
 mod rounds;
 mod static_build;
@@ -30,6 +31,7 @@ cargo xtask <task>
   examples [<name>…]                   install, start, reload under load and stop the apps of examples/; what one needs has to be there
   test [-- <filter>…]                  everything that must pass before a change is merged
   layers                               which crate may use which; the keeper stays small; no unsafe code outside of sys
+  prose [--list] [--write] [<path>…]   sentences that readers stumble over, and the budget of each area; --write lowers the budgets
   generate [--check]                   docs/reference/* from the program, docs/pm2-parity.md from its tables (--check: only tell what is out of date)
   docs [--out DIR] [--base /PATH/] [--check] [--serve [--port N]]   the documentation as a site (Node 20, npm); --check: in a browser
   translated <page>…                   the Chinese page is one of the English page as it is now
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         "docs" => docs::run(&words),
         "translated" => translations::note(&process::root(), &words),
         "layers" => layers::run(),
+        "prose" => prose::run(&words),
         "generate" => generate::run(&words),
         "bench" => bench::run(&words),
         "static" => static_build::run(&words),
