@@ -47,7 +47,7 @@ pub fn has(receiver: &Receiver, words: &str) -> bool {
 fn a_crash_is_signed_and_sent_and_a_silence_holds() {
     let home = home();
     let receiver = Receiver::new(Behaviour::Webhook("key".into()));
-    home.ok("alerts").says("no channel is set up");
+    home.ok("alerts").says("no channel is configured");
     on(&home);
     webhook(&home, "ops", &receiver, "secret=key");
     home.ok("alerts test").says("ops: sent");
@@ -76,7 +76,7 @@ fn a_crash_is_signed_and_sent_and_a_silence_holds() {
     assert!(!shown.contains("/hook") && !shown.contains("\"key\""), "{shown}");
     home.ok("alerts channel remove ops");
     home.ok("alerts channel remove other");
-    home.ok("alerts").says("no channel is set up");
+    home.ok("alerts").says("no channel is configured");
 }
 
 /// Once for all of a group; again when it had been resolved.

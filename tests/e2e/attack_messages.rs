@@ -154,7 +154,7 @@ fn what_an_app_says_of_itself_has_a_budget() {
     }
     let log = home.daemon_log();
     assert_eq!(log.matches("[x:1] sent a message longer than").count(), 1, "{log}");
-    assert_eq!(log.matches("[x:1] says more of itself").count(), 1, "{log}");
+    assert_eq!(log.matches("[x:1] reports more metrics and actions").count(), 1, "{log}");
     assert_eq!(home.app("other").status(), "online");
 }
 
@@ -292,7 +292,7 @@ fn a_flood_by_sd_notify_is_heard_no_faster_than_its_rate() {
     let allowed = 4000.0 + (since.elapsed().as_secs_f64() + 0.5) * 2000.0 + 1024.0;
     assert!(f64::from(count) < allowed, "{count} were heard, {allowed} are allowed");
     let log = home.daemon_log();
-    assert_eq!(log.matches("[x:0] says more by sd_notify").count(), 1, "{log}");
+    assert_eq!(log.matches("[x:0] sends sd_notify messages faster").count(), 1, "{log}");
     assert_eq!(home.app("x").status(), "online");
 }
 

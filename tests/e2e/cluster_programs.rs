@@ -124,7 +124,7 @@ fn a_worker_whose_child_has_the_port_is_restarted_in_place() {
     home.wait_until("the child answers", || served().is_some());
     let (before, child) = (home.pid_set(), served().unwrap());
     let reloaded = home.ok("reload c");
-    assert!(reloaded.all().contains("it opens its ports itself"), "{}", reloaded.all());
+    assert!(reloaded.all().contains("opens its own port"), "{}", reloaded.all());
     assert!(home.pid_set().is_disjoint(&before));
     home.wait_until("another child answers", || served().is_some_and(|now| now != child));
 }

@@ -300,7 +300,7 @@ fn goes_back(hook: Option<&str>, starts: bool, why: &str) {
 
     home.write("bad", "");
     host.project(app("exit 3"), members.clone());
-    host.deploy("").run().code(5).says(why).says(&format!("going back to {}", good[0])).says("the former one is back");
+    host.deploy("").run().code(5).says(why).says(&format!("going back to {}", good[0])).says("the previous release was restored");
     assert_eq!(host.deploys("app"), good);
     assert_eq!(sh(&host.path("app").join("source"), "git rev-parse HEAD"), good[0]);
     if starts {
@@ -430,12 +430,15 @@ fn the_same_command_follows_what_is_under_way() {
         other.stdin(Stdio::null()).stdout(fs::File::create(home.root().join("other")).unwrap()).stderr(Stdio::piped()).spawn().unwrap();
     let says = |file: &str, text: &str| fs::read_to_string(home.root().join(file)).unwrap().contains(text);
     for file in ["same", "other"] {
-        home.wait_until("both follow it", || says(file, "under way here already") && says(file, "before"));
+        home.wait_until("both follow it", || says(file, "is already running here") && says(file, "before"));
     }
     fs::write(go, "").unwrap();
     assert!(same.wait_with_output().unwrap().status.success() && says("same", "after") && says("same", "--> Success"));
     let other = other.wait_with_output().unwrap();
-    assert!(other.status.code() == Some(1) && String::from_utf8_lossy(&other.stderr).contains("this one was not begun"), "{other:?}");
+    assert!(
+        other.status.code() == Some(1) && String::from_utf8_lossy(&other.stderr).contains("this deployment was not started"),
+        "{other:?}"
+    );
     assert_eq!(host.deploys("app").len(), 1);
 }
 

@@ -151,7 +151,7 @@ fn what_was_resolved_comes_back_in_a_release_and_survives_a_kill() {
     let group = &errors(&web, "api")[0];
     let release = group["returned"]["release"].as_u64().unwrap();
     assert!(release > 1 && group["count"].as_u64().unwrap() >= 4, "{group}");
-    home.wait_until("it is shown", || home.ok("errors").stdout.contains(&format!("came back in release {release}")));
+    home.wait_until("it is shown", || home.ok("errors").stdout.contains(&format!("recurred in release {release}")));
     // In the terminal the same can be done.
     home.ok(format!("errors --resolve {}", &id[..8])).says("is resolved");
     assert_eq!(errors(&web, "api")[0]["state"], "resolved");

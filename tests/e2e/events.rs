@@ -235,7 +235,7 @@ fn what_became_of_the_apps_is_told_after_each_death_of_the_manager() {
     kill(daemon, Signal::KILL);
     newest(json!({ "recovered": { "lost": "daemon", "running": 1, "ended": 1 } }));
     assert_eq!(find(&events(&home, ""), "other", "exit")["cause"], "app");
-    home.ok("events").says("ostler  the daemon began again: 1 instance runs on, 1 had ended, by the policy `recovery`");
+    home.ok("events").says("ostler  the daemon restarted: 1 instance runs on, 1 had ended, by the policy `recovery`");
     assert!(of_the_manager(&events(&home, "app")).is_empty(), "it was asked for one app");
     home.kill_all_three();
     home.wait_until("a daemon answers", || home.run("list").all().contains("app"));

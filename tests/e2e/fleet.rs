@@ -202,7 +202,7 @@ fn a_change_is_not_sent_twice() {
     let mut child = child;
     assert_eq!(child.wait().unwrap().code(), Some(3));
     let said = fleet.output_of("err");
-    assert!(said.contains("web1: the connection broke after the command had begun") && said.contains("not sent again"), "{said}");
+    assert!(said.contains("web1: the connection broke after the command had started") && said.contains("not sent again"), "{said}");
     fleet.sshd.again();
     home.wait_until("what was begun goes on there", || fleet.run("-H web1 list").stdout.contains("stopped"));
 }

@@ -229,7 +229,7 @@ fn a_reload_waits_while_the_old_process_serves() {
             home.write("later", "");
             reload.join().unwrap()
         });
-        reloaded.ok().says("is still starting after").says("the old process serves meanwhile; waiting up to 60 s");
+        reloaded.ok().says("is still starting after").says("the old process keeps serving; waiting up to 60 s");
         assert!(home.jlist().iter().all(|app| app.status() == "online" && !before.contains(&app.pid())), "{}", home.report());
     }
 }

@@ -60,7 +60,7 @@ fn in_the_terminal() {
     for (words, why) in [
         ("--grep ( --regex", "unclosed group"),
         ("--grep x --since noon", "expected a time such as 10m"),
-        ("--regex", "--grep is meant"),
+        ("--regex", "how --grep matches"),
         ("--since 10m --until 20m", "before --since"),
     ] {
         let output = home.run(format!("logs api --nostream {words}"));

@@ -336,7 +336,7 @@ fn what_is_none_of_its_own_is_not_followed() {
     assert_eq!((home.app("x").pid(), home.app("x").restarts(), home.app("x").status()), (before, 0, "online"));
     assert_eq!((home.app("other").pid(), home.app("other").status()), (other, "online"));
     assert_eq!((home.daemon_pid(), home.keeper_pid()), (daemon, keeper));
-    home.wait_until("it is told", || log_of_daemon(&home).contains("which is none of its own"));
+    home.wait_until("it is told", || log_of_daemon(&home).contains("which is not in its process tree"));
     home.ok("delete other");
     stops(&home);
 }

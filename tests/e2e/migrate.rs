@@ -112,7 +112,7 @@ fn an_app_that_does_not_get_well_stays_with_pm2() {
     let new = home();
     let failed = new.run(migrate(&new, &old, ""));
     assert_eq!(failed.code, 1, "{failed}");
-    assert!(failed.stderr.contains("picky does not get well here") && failed.stderr.contains("PM2 has it as before"), "{failed}");
+    assert!(failed.stderr.contains("picky does not become healthy here") && failed.stderr.contains("PM2 has it as before"), "{failed}");
     old.wait_until("it answers again", || get(port, "/").is_ok());
     assert_eq!((old.app("picky").status(), old.app("first").status()), ("online", "stopped"));
     let names: Vec<String> = new.jlist().iter().map(|item| item.name().to_owned()).collect();

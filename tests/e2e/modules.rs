@@ -183,9 +183,9 @@ fn what_cannot_be_installed_changes_nothing() {
         assert!(said.code == 1 && said.stderr.contains(problem), "{words}: {said:?}");
         assert_eq!(state(&home), before, "{words}");
     }
-    // A new release that does not get well: the one before runs again.
+    // A new release that does not become healthy: the one before runs again.
     let said = home.run(format!("install {worse}")).fails();
-    assert!(said.stderr.contains("does not get well") && said.stdout.contains("back at 1.0.0"), "{said:?}");
+    assert!(said.stderr.contains("does not become healthy") && said.stdout.contains("back at 1.0.0"), "{said:?}");
     home.wait_status("mod", "online");
     let after = state(&home);
     assert_eq!((after.0, after.1), (before.0, before.1));

@@ -181,7 +181,7 @@ fn a_daemon_that_dies_is_waited_for() {
     terminal.wait_for("1 online");
     kill(home.daemon_pid(), Signal::KILL);
     terminal.press("e");
-    terminal.wait_for("the daemon began again");
+    terminal.wait_for("the daemon restarted");
     terminal.wait_for("1 online");
     home.ok("kill");
     terminal.wait_for("the daemon is not running; waiting for it");
@@ -257,9 +257,9 @@ fn a_flood_of_lines_holds_up_nothing() {
     terminal.wait_for("0000007");
     for _ in 0..3 {
         terminal.press("?");
-        terminal.wait_for("draw the screen anew");
+        terminal.wait_for("redraw the screen");
         terminal.press("?");
-        terminal.wait_until("the help is gone", |screen| !screen.contains("draw the screen anew"));
+        terminal.wait_until("the help is gone", |screen| !screen.contains("redraw the screen"));
     }
     terminal.press("sy");
     terminal.wait_for("stop flood (0): done");

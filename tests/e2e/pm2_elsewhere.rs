@@ -6,7 +6,7 @@ use crate::setup::{home, home_as_pm2};
 
 #[test]
 fn one_line_says_what_is_here() {
-    const SERVICE: &str = "sends nothing to a monitoring service; its own dashboard shows";
+    const SERVICE: &str = "has no monitoring service; its own dashboard shows";
     // As `ostler` these open the dashboard, which is off here.
     const DASHBOARD: &str = " web enable`";
     const PROFILE: &str = "`ostler profile <app>` profiles an app";
@@ -29,8 +29,8 @@ fn one_line_says_what_is_here() {
             ("profile:cpu", PROFILE),
             ("profile:cpu 100", PROFILE),
             ("profile:mem", PROFILE),
-            ("create", "`ostler ecosystem` writes a config file to start with"),
-            ("deepUpdate", "`ostler update --from <file>` puts a new program in the place of this one, without a restart of apps"),
+            ("create", "`ostler ecosystem` writes a sample config file"),
+            ("deepUpdate", "`ostler update --from <file>` installs a new ostler without restarting apps"),
             ("autoinstall", "`ostler install <module>` installs a module"),
             ("start --container", IMAGES),
             ("start --container SCRIPT", IMAGES),

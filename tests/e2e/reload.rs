@@ -56,7 +56,7 @@ fn every_process_is_new_and_every_instance_the_same() {
 fn what_cannot_overlap_is_said_to_be_restarted() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
-    home.ok("reload app").says("is restarted and answers nobody meanwhile");
+    home.ok("reload app").says("restarts with a short gap");
     home.ok("stop app");
     // Nobody answered before.
     let output = home.ok("reload app");

@@ -214,7 +214,7 @@ fn an_ecosystem_file_and_hostile_names() {
     assert!(!folder.join("pwned").exists());
     home.write("My Shop/ecosystem.json", file(&["api"]));
     home.cmd("start ecosystem.json").cwd(&folder).run().ok();
-    home.cmd("up -d").cwd(&folder).run().code(1).says("by `start` already");
+    home.cmd("up -d").cwd(&folder).run().code(1).says("was started with `start`");
     home.ok("delete api");
     home.cmd("up -d --wait --wait-timeout 1m").cwd(&folder).run().ok();
     assert_eq!(home.app("myshop-api").status(), "online");

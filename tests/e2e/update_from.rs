@@ -143,7 +143,7 @@ fn what_is_not_right_changes_nothing() {
     refused(from(&it.downloads.join("none")), "no SHA256SUMS beside it");
     let good = it.download("good", &own);
     refused(from(&it.downloads.join("none")), "has no line for it");
-    refused(format!("{} --sha256 {}", from(&good), "00".repeat(32)), "its SHA-256 is another");
+    refused(format!("{} --sha256 {}", from(&good), "00".repeat(32)), "its SHA-256 does not match");
     refused(format!("{} --sha256 123", from(&good)), "64 hexadecimal digits");
     refused(from(&it.download("text", b"#!/bin/sh\necho 9.9.9\n")), "neither a program nor a .tar.gz");
     refused(from(&it.download("cut", &own[..18])), "cannot read it");
@@ -157,12 +157,12 @@ fn what_is_not_right_changes_nothing() {
     let mut changed = own.clone();
     *changed.last_mut().unwrap() ^= 1;
     fs::write(&good, changed).unwrap();
-    refused(from(&good), "its SHA-256 is another");
+    refused(from(&good), "its SHA-256 does not match");
     it.home.run("update --downgrade").code(2).says("only together with --from");
     // Anybody could put another file in its place.
     let folder = it.program.parent().unwrap();
     fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
-    refused(from(&it.download("good", &own)), "anybody may write in");
+    refused(from(&it.download("good", &own)), "any user may write in");
 }
 
 #[test]

@@ -123,7 +123,7 @@ fn health_doctor_and_list_name_a_stopped_keeper_and_have_it_replaced() {
         assert_eq!(output.code, code, "`{words}`\n{output}");
         assert!(said.contains(&format!("the keeper (pid {keeper})")) && said.contains("stopped"), "`{words}`\n{output}");
         wait_replaced(&home, keeper);
-        home.wait_until("all is well again", || home.run("health").code == 0);
+        home.wait_until("the apps are healthy again", || home.run("health").code == 0);
     }
     assert_eq!(home.app("app").restarts(), 0);
 }

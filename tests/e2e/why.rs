@@ -130,7 +130,7 @@ fn what_led_to_how_it_is_with_who_caused_it() {
     home.ok("why app").says("what happened:").says("by the policy `autorestart` (ended by SIGKILL)").says("is online (pid");
     kill_daemon(&home);
     home.wait_until("the next daemon tells of it", || {
-        home.run("why app").all().contains("ostler: the daemon began again: 1 instance runs on")
+        home.run("why app").all().contains("ostler: the daemon restarted: 1 instance runs on")
     });
     home.ok("stop app");
     let uid = rustix::process::getuid().as_raw();

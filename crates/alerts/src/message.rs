@@ -136,7 +136,7 @@ impl Item {
             line.push_str(&format!(", {} times", self.count));
         }
         if self.flaps {
-            line.push_str(" (comes and goes)");
+            line.push_str(" (flapping)");
         }
         line
     }

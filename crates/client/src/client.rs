@@ -159,7 +159,7 @@ impl<S: Stream> Client<S> {
     /// called before anything is sent. With a daemon that does not know this, nothing works: [`ClientError::Version`].
     #[must_use]
     pub fn read_only(mut self) -> Self {
-        debug_assert_eq!(self.last_id, HELLO_ID, "hello was said already");
+        debug_assert_eq!(self.last_id, HELLO_ID, "the greeting was sent already");
         self.read_only = true;
         self
     }
@@ -168,7 +168,7 @@ impl<S: Stream> Client<S> {
     /// shown beside the uid and pid of this process (`why`). To be called before anything is sent.
     #[must_use]
     pub fn on_behalf_of(mut self, name: &str) -> Self {
-        debug_assert_eq!(self.last_id, HELLO_ID, "hello was said already");
+        debug_assert_eq!(self.last_id, HELLO_ID, "the greeting was sent already");
         self.on_behalf_of = Some(name.chars().take(MAX_ON_BEHALF_OF).collect());
         self
     }

@@ -49,7 +49,7 @@ pub fn what_and_why(event: &Event) -> String {
 /// What happened, in words that follow a name.
 pub fn what(what: &What) -> String {
     match what {
-        What::Waiting => "waits for what it depends on".into(),
+        What::Waiting => "waits for its dependencies".into(),
         What::Launched { pid } => format!("launched (pid {pid})"),
         What::Online { pid } => format!("is online (pid {pid})"),
         What::NotReady { stopped: true } => "was not ready in time and is stopped".into(),
@@ -90,7 +90,7 @@ pub fn what(what: &What) -> String {
         What::SetAside { file: None } => "is out of the list, its record is lost".into(),
         What::Recovered { lost, running, ended } => format!("{}: {}", lost_in_words(*lost), found(*running, *ended)),
         What::UpdateBegun => "update begins".into(),
-        What::UpdateFailed { why } => format!("update failed, everything goes on as before: {}", shown(why)),
+        What::UpdateFailed { why } => format!("update failed, nothing was changed: {}", shown(why)),
         What::Updated { version, running, ended } => format!("update to {} is done: {}", shown(version), found(*running, *ended)),
         What::ListSaved { instances } => format!("list is saved: {}", count(*instances)),
     }
@@ -98,7 +98,7 @@ pub fn what(what: &What) -> String {
 
 fn lost_in_words(lost: Lost) -> &'static str {
     match lost {
-        Lost::Daemon => "the daemon began again",
+        Lost::Daemon => "the daemon restarted",
         Lost::Keeper => "the keeper was replaced",
         Lost::Both => "daemon and keeper were replaced",
         Lost::All => "all manager processes were replaced",
@@ -144,7 +144,7 @@ pub fn cause(cause: &Cause) -> String {
 /// The cause of an exit, in words that follow how it ended.
 pub fn exit_cause(cause: &ExitCause) -> String {
     match cause {
-        ExitCause::Itself => "nobody asked for it".into(),
+        ExitCause::Itself => "unexpected".into(),
         ExitCause::Asked(origin) => format!("asked for by {}", origin_text(origin)),
         ExitCause::KilledAfterTimeout(origin) => {
             format!("killed because it did not obey in time, asked for by {}", origin_text(origin))

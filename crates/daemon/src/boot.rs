@@ -146,7 +146,7 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
         ));
     }
     if snapshot.foreign > 0 {
-        log.error(format_args!("{} records of the journal are of a newer version, and what they say is lost", snapshot.foreign));
+        log.error(format_args!("{} records of the journal have a newer version and are ignored", snapshot.foreign));
     }
     let aside = inventory.poison.and_then(|id| crate::state::store::aside::take(&mut snapshot, id, &inventory, &settings.home, &mut log));
     let state_file = StateFile::new(HomePaths::state(&settings.home));

@@ -28,7 +28,7 @@ pub(crate) fn github(plan: &mut Plan<'_>) -> Out {
         "concurrency",
         Map::new().with("group", Yaml::Reference("deploy-${{ github.ref }}".into())).with("cancel-in-progress", is_deploying),
     );
-    map.say("Where images go: the registry that is logged in to, and the path before their names. Variables of the repository may say otherwise.");
+    map.say("Registry to log in to, and the path in front of the image names. Variables of the repository may say otherwise.");
     let mut env = Map::new();
     let (registry, path) = places(plan);
     env.put("REGISTRY", Yaml::Reference(format!("${{{{ vars.REGISTRY || '{registry}' }}}}")));
@@ -230,7 +230,7 @@ fn deploy_script(plan: &Plan<'_>, version: &str) -> String {
     lines.extend(others.iter().map(|other| set(other)));
     let once: Vec<&str> = plan.services.iter().filter(|service| service.kind == Kind::Once).map(|service| service.name.as_str()).collect();
     if !once.is_empty() {
-        lines.push(format!("# What runs once is made anew by hand, or here: {}.", once.join(", ")));
+        lines.push(format!("# Jobs that run once are recreated by hand, or here: {}.", once.join(", ")));
     }
     lines.join("\n")
 }

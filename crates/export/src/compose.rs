@@ -68,7 +68,7 @@ pub(crate) fn files(plan: &mut Plan<'_>) -> (Vec<(String, String)>, Vec<String>)
                         source.put("file", plan.project.inside(path).map_or_else(|| path.clone(), |inside| joined_context(plan, inside)));
                     }
                     _ => {
-                        source.say("From the environment of whoever calls Compose, or from a file .env beside this one.");
+                        source.say("From the environment of the Compose command, or from a .env file beside this file.");
                         source.put("environment", name);
                     }
                 }
@@ -302,7 +302,7 @@ fn environment(plan: &Plan<'_>, service: &Service<'_>, map: &mut Map, swarm: boo
         env.put(name, if swarm { value.replace("{{", "{{\"{{\"}}") } else { value });
     }
     for name in service.secrets.iter().filter(|name| service.is_backing() || !mounted(service, swarm).contains(name)) {
-        env.say("Secret: from the environment of whoever calls Compose, or from a file .env beside this one.");
+        env.say("Secret: from the environment of the Compose command, or from a .env file beside this file.");
         env.put(name, reference(name));
     }
     if let Base::Official(official) = &service.base
@@ -330,7 +330,7 @@ fn depends_on(plan: &Plan<'_>, service: &Service<'_>, map: &mut Map, swarm: bool
         return;
     }
     if swarm {
-        map.say("A swarm starts everything at once: the app has to wait for what it needs.");
+        map.say("A swarm starts all services at once: the app has to wait for its dependencies.");
         map.put("depends_on", service.depends_on.iter().map(|(name, _)| Yaml::from(name)).collect::<Vec<_>>());
         return;
     }
@@ -372,7 +372,7 @@ fn health(service: &Service<'_>, map: &mut Map) {
     }
     let check = spec.health().and_then(|health| [Phase::Liveness, Phase::Readiness].into_iter().find_map(|phase| health.check(phase)));
     let mut health = Map::new();
-    health.say("Asks ostler, which asks the app as the ecosystem file says.");
+    health.say("ostler runs the health check of the ecosystem file.");
     health.put("test", Yaml::words(["CMD", "ostler", "health"]));
     health.put("interval", seconds(check.map_or(INTERVAL_MS, |check| check.interval_ms).min(INTERVAL_MS)));
     health.put("timeout", "5s").put("retries", check.map_or(3, |check| check.failures));
@@ -478,7 +478,7 @@ fn deploy(service: &Service<'_>, swarm: bool) -> Map {
     let order = if service.is_backing() { "stop-first" } else { "start-first" };
     let mut update = Map::new();
     if order == "start-first" {
-        update.say("The new one first, the old one when that is healthy: no moment without it. What does not get healthy is taken back.");
+        update.say("The new one first, the old one when that is healthy: no moment without it. Swarm rolls back a release that does not become healthy.");
     }
     update.put("order", order).put("parallelism", rollout.batch.unwrap_or(1)).put("failure_action", "rollback");
     update.put("monitor", seconds(rollout.canary_ms.unwrap_or(15_000)));

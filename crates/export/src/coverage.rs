@@ -32,7 +32,7 @@ const WAITS: How = Told("everything is started at once: the app has to wait for 
 const USER: How = Told("images run as 1001");
 const NO_METRICS: How = Moot("it has no effect here either");
 const KEPT: How = Moot("it is only kept");
-const NO_IPC: How = Told("systemd has no channel to Node; without ostler nobody listens");
+const NO_IPC: How = Told("systemd has no IPC channel to Node");
 
 const fn inside(systemd: How) -> [How; 4] {
     [Inside, Inside, Inside, systemd]
@@ -153,7 +153,7 @@ pub static ROWS: &[Row] = &[
     ("job", [Inside, By("CronJob"), By("periodic"), By("timer")]),
     ("jobs", [Inside, By("CronJob"), By("periodic"), By("timer")]),
     ("timezone", [Inside, By("timeZone"), By("time_zone"), By("OnCalendar")]),
-    ("overlap", [Inside, By("concurrencyPolicy"), By("prohibit_overlap"), Told("a run is left out while the last one goes on")]),
+    ("overlap", [Inside, By("concurrencyPolicy"), By("prohibit_overlap"), Told("a run is skipped while the previous run is active")]),
     ("catch_up", [Inside, By("startingDeadlineSeconds"), Told("missed runs are left out"), By("Persistent")]),
     ("run_on", [Inside, ONE_PROCESS, ONE_PROCESS, Moot("a timer starts one")]),
     (
@@ -170,13 +170,13 @@ pub static ROWS: &[Row] = &[
     ("watch_delay", all(Moot("nothing is watched"))),
     ("watch_options", all(Moot("nothing is watched"))),
     ("ext", all(Moot("nothing is watched"))),
-    ("http", [By("healthcheck"), By("readinessProbe, livenessProbe"), By("check"), Told("systemd asks nobody; see watchdog")]),
-    ("health", [By("healthcheck"), By("probes"), By("check"), Told("systemd asks nobody; see watchdog")]),
+    ("http", [By("healthcheck"), By("readinessProbe, livenessProbe"), By("check"), Told("systemd does not probe services; see watchdog")]),
+    ("health", [By("healthcheck"), By("probes"), By("check"), Told("systemd does not probe services; see watchdog")]),
     ("alerts", all(Told("alerts are the dashboard's; it has to run beside the apps"))),
-    ("scrape", all(Told("Prometheus itself has to be told of the app's page"))),
-    ("error", inside(Told("nobody counts errors"))),
+    ("scrape", all(Told("add the app's metrics page to the Prometheus configuration"))),
+    ("error", inside(Told("errors are not counted"))),
     ("autokill", inside(Told("nobody measures"))),
-    ("disable_source_map_support", inside(Moot("there are none without ostler"))),
+    ("disable_source_map_support", inside(Moot("not available without ostler"))),
     ("source_map_support", inside(Moot("it has no effect here either"))),
     ("pmx", inside(Moot("there is no preload"))),
     ("automation", inside(Moot("there is no preload"))),

@@ -143,7 +143,7 @@ fn dockerfile(plan: &Plan<'_>, image: &Image) -> String {
             if script("build") {
                 out.line("RUN bun run build");
             }
-            out.line("# What only the build needs stays behind.");
+            out.line("# Build-only dependencies are left out.");
             out.line("RUN rm -rf node_modules && bun install --frozen-lockfile --production");
         }
         Base::Deno => {
@@ -210,7 +210,7 @@ fn second_stage(plan: &Plan<'_>, image: &Image, recipe: &Recipe, out: &mut Text)
     out.gap();
     out.line(format!("FROM {}", recipe.run));
     system_mirror(&mirrors(plan, image), &recipe.run, out);
-    out.line("# Nobody's own user: what breaks out of the app is nobody. The number is what Kubernetes checks.");
+    out.line("# An unprivileged user with no files of its own. The number is what Kubernetes checks.");
     if recipe.alpine {
         out.line(format!("RUN addgroup -S -g {USER} app && adduser -S -D -H -u {USER} -G app app"));
     } else {
@@ -219,16 +219,16 @@ fn second_stage(plan: &Plan<'_>, image: &Image, recipe: &Recipe, out: &mut Text)
     match &plan.options.ostler_image {
         Some(image) => out.line(format!("COPY --from={image} --chmod=755 /ostler /usr/local/bin/ostler")),
         None => {
-            out.line("# The static program of ostler, which has to lie in this folder.");
+            out.line("# The static ostler binary; copy it into this folder.");
             out.line("COPY --chmod=755 ostler /usr/local/bin/ostler")
         }
     };
     out.line("WORKDIR /app");
     if recipe.takes.is_empty() {
-        out.line("# Files belong to root: the app cannot change them. Where it writes beside its code, add --chown=1001:1001.");
+        out.line("# Files belong to root: the app cannot change them. If the app writes beside its code, add --chown=1001:1001.");
         out.line("COPY --from=build /app ./");
     } else {
-        out.line("# Only what was built. Where it reads other files (templates, static ones), add them here.");
+        out.line("# Only what was built. If the app reads other files (templates, assets), add them here.");
         for path in &recipe.takes {
             out.copy("--from=build ", std::slice::from_ref(path), path);
         }
@@ -427,7 +427,7 @@ fn node(out: &mut Text, packages: Packages, is_workspace: bool, existing: &dyn F
     if prune.is_empty() {
         out.line("# Packages of the build stay in; `yarn workspaces focus --production` (its plugin) takes them out.");
     } else {
-        out.line("# What only the build needs stays behind.");
+        out.line("# Build-only dependencies are left out.");
         out.line(format!("RUN {prune}"));
     }
 }

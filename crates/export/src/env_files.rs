@@ -109,7 +109,7 @@ fn otherwise(ours: &str, read: &str) -> &'static str {
         () if read.starts_with(['"', '\'', '`']) && ['"', '\'', '`'].into_iter().any(|quote| inner(quote).is_some()) => "keeps its quotes",
         () if read.starts_with(ours) && read[ours.len()..].trim_start().starts_with('#') => "keeps the comment behind its value",
         () if read.trim() == ours => "keeps the blanks around its value",
-        () if read.starts_with(['"', '\'', '`']) => "keeps its quotes and what follows them",
+        () if read.starts_with(['"', '\'', '`']) => "keeps its quotes and the text after them",
         () if ours.contains('$') && !read.contains(ours) => "has a $, which is a reference there",
         () => "has another value",
     }

@@ -215,7 +215,7 @@ pub(crate) fn services<'a>(project: &'a Project, told: &mut Vec<Told>) -> Vec<Se
             push_new(&mut secrets, variable);
         }
         if spec.listen.iter().any(|listen| matches!(listen.at, ListenAt::Unix { .. })) {
-            tell("listen", "a socket file in a container is seen by nobody outside".into());
+            tell("listen", "a socket file in a container is not visible outside it".into());
         }
         let is_own = |listen: &&ostler_core::serving::Listen| matches!(&listen.at, ListenAt::Tcp { address: Some(address), .. } if address.is_loopback());
         if let Some(listen) = spec.listen.iter().find(is_own) {

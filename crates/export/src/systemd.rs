@@ -28,7 +28,10 @@ pub(crate) fn files(plan: &mut Plan<'_>) -> (Files, Vec<String>) {
             tell("instances", "each instance opens the same port: only one of them can, unless the app sets SO_REUSEPORT".into());
         }
         if unit.several && !service.spec.listen.is_empty() {
-            tell("listen", "several instances do not share a socket unit: there is none, and descriptors are not passed".into());
+            tell(
+                "listen",
+                "several instances cannot share a socket unit: no socket unit is written, and descriptors are not passed".into(),
+            );
         }
         if service.spec.listen.len() > 1 {
             tell("listen", "all sockets of a unit have one name in LISTEN_FDNAMES; their order is that of the file".into());
@@ -352,7 +355,7 @@ fn environment(unit: &Unit<'_>, plan: &Plan<'_>, out: &mut Lines, tell: &mut dyn
     }
     let both: Vec<&str> = unit.service.env.keys().filter(|name| spec.env.file.contains_key(*name)).map(String::as_str).collect();
     if !both.is_empty() {
-        tell("env_file", format!("in systemd a file wins over Environment: take {} out of one of them", both.join(", ")));
+        tell("env_file", format!("in systemd a file takes precedence over Environment: remove {} from one of them", both.join(", ")));
     }
     for (name, value) in &unit.service.env {
         out.set("Environment", systemd(&format!("{name}={value}"), false));

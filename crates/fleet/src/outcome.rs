@@ -122,7 +122,7 @@ impl fmt::Display for Outcome {
             Self::NoConnection(why) if why.is_empty() => f.write_str("no connection; nothing was done there"),
             Self::NoConnection(why) => write!(f, "no connection ({why}); nothing was done there"),
             Self::Lost { changes: true } => f.write_str(
-                "the connection broke after the command had begun: what was begun goes on there, and it is not sent again; `list` shows how far it came",
+                "the connection broke after the command had started: it continues on that host and is not sent again; `list` shows how far it came",
             ),
             Self::Lost { changes: false } => f.write_str("the connection broke before the answer was complete"),
             Self::Absent => f.write_str("no ostler there: install it, or name its path in the hosts file (`ostler: /path`)"),

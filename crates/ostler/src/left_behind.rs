@@ -29,7 +29,7 @@ pub(crate) fn taken_over(left: &LeftBehind) -> String {
     match left.strays.as_slice() {
         [] => told,
         strays => format!(
-            "{told}; {} more of this home run and are in no list, because the state was lost (pid {}): `ostler kill` ends them",
+            "{told}; {} more processes of this home run but are in no list, because the state was lost (pid {}): stop them with `ostler kill`",
             strays.len(),
             strays.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         ),

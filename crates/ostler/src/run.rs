@@ -231,7 +231,7 @@ pub(crate) fn print_error(cx: &mut Cx, call: &Call, error: &CliError) {
         }
         CliError::Client(ClientError::Version { .. }) => {
             cx.out.error(with_causes(error));
-            cx.out.err_line(format_args!("run `{name} update` to replace the running daemon; apps go on"));
+            cx.out.err_line(format_args!("run `{name} update` to replace the running daemon; apps keep running"));
         }
         CliError::Client(ClientError::Lost(_)) => {
             cx.out.error(with_causes(error));

@@ -58,7 +58,7 @@ impl OnSilence for Look {
         self.idle = Some(Idle { keeper, found, since });
         // One that is blocked only now is nothing to speak of.
         if found.state != b'D' && !SAID_OF_KEEPER.swap(true, Ordering::Relaxed) {
-            print(&format!("{}; the daemon replaces it if that is possible, apps go on", who_waits(keeper, silent)));
+            print(&format!("{}; the daemon replaces it if possible; apps keep running", who_waits(keeper, silent)));
         }
         silent.saturating_sub(since) < if found.state == b'D' { GIVE_UP_BLOCKED } else { GIVE_UP_KEEPER }
     }
@@ -113,7 +113,7 @@ impl Found {
     fn who(&self, silent: Duration) -> String {
         let daemon = match &self.daemon {
             Some(entry) => format!("the daemon (pid {}) has not answered for {} s: {}", entry.pid, silent.as_secs(), state(entry.pid)),
-            None => format!("nobody has answered for {} s: there is no daemon", silent.as_secs()),
+            None => format!("no response for {} s: the daemon is not running", silent.as_secs()),
         };
         match self.keeper {
             Some(keeper) if is_stopped(keeper.pid) => format!("{daemon}, and its keeper (pid {}) was stopped by a signal, too", keeper.pid),
@@ -125,13 +125,13 @@ impl Found {
     fn what_is_done(&self) -> String {
         match (&self.daemon, self.keeper) {
             (_, Some(keeper)) if self.keeper_runs() => {
-                format!("the keeper (pid {}) looks at it and replaces one that does not turn; apps go on", keeper.pid)
+                format!("the keeper (pid {}) replaces it if it hangs; apps keep running", keeper.pid)
             }
-            (_, Some(keeper)) => format!("`kill -CONT {}` lets it go on, and it sees to the daemon; apps go on", keeper.pid),
-            (Some(daemon), None) => format!("`kill -9 {}` ends it, and the next command starts another; apps go on", daemon.pid),
+            (_, Some(keeper)) => format!("`kill -CONT {}` resumes it, and it restarts the daemon; apps keep running", keeper.pid),
+            (Some(daemon), None) => format!("`kill -9 {}` kills it, and the next command starts a new one; apps keep running", daemon.pid),
             (None, None) => match self.standby {
-                Some(standby) => format!("the standby (pid {}) takes over, apps go on", standby.pid),
-                None => "the next command starts another; apps go on".to_owned(),
+                Some(standby) => format!("the standby (pid {}) takes over; apps keep running", standby.pid),
+                None => "the next command starts a new one; apps keep running".to_owned(),
             },
         }
     }
@@ -178,7 +178,7 @@ pub(crate) fn keeper_fault(keeper: i32) -> Option<KeeperFault> {
     let found = does_nothing(keeper).filter(|found| is_keeper && found.state != b'D')?;
     let words = if found.state == b'T' { "is stopped by a signal (SIGSTOP)" } else { "is held by a debugger" };
     Some(KeeperFault {
-        found: format!("the keeper (pid {keeper}) {words}: no app is started, restarted or stopped meanwhile"),
+        found: format!("the keeper (pid {keeper}) {words}: until it is back, no app is started, restarted or stopped"),
         remedy: remedy(keeper),
     })
 }

@@ -31,12 +31,12 @@ pub fn refused() -> Vec<Refused> {
         Err(errno) if is_refusal(errno) => found.push(Refused {
             call: "pidfd_open",
             errno,
-            cost: "signals go by number after a check, adopted processes are looked at twice a second, their sockets cannot be rescued",
+            cost: "signals are sent by pid after a check, adopted processes are polled twice a second, and their sockets cannot be rescued",
         }),
         Ok(pidfd) => {
             // By number it works in any case: asked is only whether the call itself does.
             if let Err(errno) = try_pidfd_send_signal(&pidfd) {
-                found.push(Refused { call: "pidfd_send_signal", errno, cost: "signals go by number after a check" });
+                found.push(Refused { call: "pidfd_send_signal", errno, cost: "signals are sent by pid after a check" });
             }
         }
         Err(_) => {}

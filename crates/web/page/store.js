@@ -9,7 +9,7 @@ const SAMPLES = 600;
 const EVENTS = 500;
 
 export const state = {
-  session: null, // null = not known yet, false = nobody is logged in
+  session: null, // null = not known yet, false = not signed in
   logins: {},
   table: null,
   events: [],

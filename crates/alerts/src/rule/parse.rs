@@ -111,13 +111,13 @@ fn condition(fields: &mut Fields<'_>) -> Option<(Condition, String, u64)> {
             Some((Condition::Forecast { within_ms }, "memory_forecast".into(), 0))
         }
         [] => {
-            let text = format!("says not what it looks at: expected one of {}", SUBJECTS.join(", "));
+            let text = format!("names no condition: expected one of {}", SUBJECTS.join(", "));
             fields.problems.push(Problem { key: None, text });
             None
         }
         [first, ..] => {
             let second = given.get(1).copied().unwrap_or(first);
-            fields.fault(second, format!("cannot be beside {first}: a rule looks at one thing"));
+            fields.fault(second, format!("cannot be combined with {first}: a rule has one condition"));
             None
         }
     }
@@ -273,11 +273,11 @@ mod tests {
     fn faults_say_where_and_what_was_meant() {
         for (value, key, text) in [
             (json!(7), "", "expected a table"),
-            (json!({}), "", "says not what it looks at"),
+            (json!({}), "", "names no condition"),
             (json!("crahs"), "on", "did you mean crash?"),
             (json!({ "on": "crash", "severty": "info" }), "severty", "did you mean severity?"),
             (json!({ "on": "crash", "severity": "criticl" }), "severity", "did you mean critical?"),
-            (json!({ "on": "crash", "log": "x" }), "log", "cannot be beside on"),
+            (json!({ "on": "crash", "log": "x" }), "log", "cannot be combined with on"),
             (json!({ "metric": "cpu" }), "above", "either"),
             (json!({ "metric": "cpu", "above": 90, "clear": 95 }), "clear", "wrong side"),
             (json!({ "metric": "cpu", "above": 90, "for": "soon" }), "for", "expected a time"),

@@ -151,7 +151,7 @@ impl Group {
     /// Heading in the reference.
     pub fn title(self) -> &'static str {
         match self {
-            Self::Run => "What to run",
+            Self::Run => "Program and arguments",
             Self::Env => "Environment",
             Self::Logs => "Logs and pid file",
             Self::Restart => "Start and restart",

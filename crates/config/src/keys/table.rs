@@ -11,7 +11,7 @@ const fn key(group: Group, name: &'static str, accepts: &'static [Accept], defau
 }
 
 /// Why options of probes change nothing.
-const NO_PROBES: &str = "ostler puts no probes into apps; one that loads @pm2/io says itself what that measures";
+const NO_PROBES: &str = "ostler does not inject probes; an app that loads @pm2/io chooses its own";
 
 impl Key {
     const fn alias(mut self, aliases: &'static [&'static str]) -> Self {
@@ -130,12 +130,12 @@ pub static KEYS: &[Key] = &[
     key(Logs, "pid_file", &[Text], "`<home>/pids/<name>-<id>.pid`", "File that holds the process id.")
         .alias(&["pid"])
         .option(&["-p", "--pid"]),
-    key(Restart, "autostart", &[Flag], "true", "False creates the entry without starting it; a command that names the app starts it.").option(&["--no-autostart"]),
-    key(Restart, "autorestart", &[Flag], "true", "Restart after an exit that nobody asked for.").option(&["--no-autorestart"]),
+    key(Restart, "autostart", &[Flag], "true", "If false, the app is added to the list without being started.").option(&["--no-autostart"]),
+    key(Restart, "autorestart", &[Flag], "true", "Restart after an unexpected exit.").option(&["--no-autorestart"]),
     key(Restart, "stop_exit_codes", &[Numbers], "none", "Exit codes after which the app stays stopped.").option(&["--stop-exit-codes"]),
     key(Restart, "max_restarts", &[COUNT], "16; none with `exp_backoff_restart_delay`", "Unstable restarts in a row before `errored`.").option(&["--max-restarts"]),
     key(Restart, "min_uptime", &[Millis], "1000", "A run shorter than this is unstable.").option(&["--min-uptime"]),
-    key(Restart, "max_lifetime", &[Millis], "none", "What has run for so long is replaced, without a gap where its instances share their ports."),
+    key(Restart, "max_lifetime", &[Millis], "none", "Maximum age of a process. An older one is replaced, without a gap if its instances share their ports."),
     key(Restart, "restart_delay", &[Millis], "0", "Wait before each restart.").option(&["--restart-delay"]),
     key(Restart, "exp_backoff_restart_delay", &[Millis], "0", "First delay of a growing wait before restarts.")
         .option(&["--exp-backoff-restart-delay"]),
@@ -144,15 +144,15 @@ pub static KEYS: &[Key] = &[
         "restart_budget",
         &[Table],
         "none",
-        "At most `n` restarts within a `window`, whatever their reason, then `errored`: `{n: 5, window: \"10m\"}`.",
+        "At most `n` restarts within a `window`, for any reason, then `errored`: `{n: 5, window: \"10m\"}`.",
     ),
-    key(Restart, "pre_start", &[Command, Table], "none", "Command before each start of an instance; if it fails, the start has failed ([how](../order-and-hooks.md))."),
-    key(Restart, "post_start", &[Command, Table], "none", "Command when an instance is ready; it is online after it."),
-    key(Restart, "on_crash", &[Command, Table], "none", "Command after an exit that nobody asked for."),
-    key(Stop, "pre_stop", &[Command, Table], "none", "Command before the polite signal."),
-    key(Stop, "post_stop", &[Command, Table], "none", "Command when everything of a process has ended, however it ended."),
-    key(Stop, "kill_timeout", &[Millis], "1600", "Time from the polite signal to SIGKILL.").option(&["-k", "--kill-timeout"]),
-    key(Stop, "kill_signal", &[Text, Number(1, 64)], "`SIGINT`; `SIGTERM` with `listen` and no Node", "The polite signal, by name or number.").option(&["--kill-signal"]),
+    key(Restart, "pre_start", &[Command, Table], "none", "Command to run before each start of an instance; if it fails, the start fails ([how](../order-and-hooks.md))."),
+    key(Restart, "post_start", &[Command, Table], "none", "Command to run when an instance is ready, before it counts as online."),
+    key(Restart, "on_crash", &[Command, Table], "none", "Command to run after an unexpected exit."),
+    key(Stop, "pre_stop", &[Command, Table], "none", "Command to run before the stop signal."),
+    key(Stop, "post_stop", &[Command, Table], "none", "Command to run after all processes of an instance have exited."),
+    key(Stop, "kill_timeout", &[Millis], "1600", "Time from the stop signal to SIGKILL.").option(&["-k", "--kill-timeout"]),
+    key(Stop, "kill_signal", &[Text, Number(1, 64)], "`SIGINT`; `SIGTERM` with `listen` and no Node", "Signal that asks the app to exit, by name or number.").option(&["--kill-signal"]),
     key(Stop, "kill_retry_time", &[Millis], "100", "Poll interval while stopping.")
         .needless("ostler waits for the exit itself, it never polls"),
     key(
@@ -160,20 +160,20 @@ pub static KEYS: &[Key] = &[
         "kill_mode",
         &[OneOf(&["tree", "control-group", "mixed", "process"])],
         "`mixed`; `tree` for Node, Bun, Deno, shells, and under the name `pm2`",
-        "Whom a stop reaches. `mixed`: the main process is asked, what it leaves is killed. `tree` (also `control-group`): everything is asked. \
-         `process`: only the main process. Wins over `treekill`.",
+        "Processes that receive the stop signal. `mixed`: signal the main process, then kill its remaining children. `tree` (also `control-group`): signal every process. \
+         `process`: signal only the main process. Takes precedence over `treekill`.",
     )
     .option(&["--kill-mode"]),
     key(Stop, "treekill", &[Flag], "true", "Signal the whole tree, not only the main process.").option(&["--no-treekill"]),
-    key(Stop, "shutdown_with_message", &[Flag], "false", "Ask by the IPC message `shutdown` instead of a signal.")
+    key(Stop, "shutdown_with_message", &[Flag], "false", "Stop with the IPC message `shutdown` instead of a signal.")
         .option(&["--shutdown-with-message"]),
-    key(Stop, "drain_timeout", &[Millis], "30000, or `kill_timeout` if that is more", "Time for the requests under way, where an instance is drained: by `reload`, `scale` to fewer, `stop --drain` ([how](../reload.md#draining)).").option(&["--drain-timeout"]),
+    key(Stop, "drain_timeout", &[Millis], "30000, or `kill_timeout` if that is more", "Time for requests in flight when an instance is drained: by `reload`, `scale` to fewer, `stop --drain` ([how](../reload.md#draining)).").option(&["--drain-timeout"]),
     key(
         Serving,
         "listen",
         &[Number(0, 65_535), Text, Table, Mixed],
         "none",
-        "Sockets that ostler opens and every instance gets: port, `host:port`, `:port`, path, or `{port, host, path, name, backlog, mode}`; \
+        "Sockets that ostler opens and passes to every instance: port, `host:port`, `:port`, path, or `{port, host, path, name, backlog, mode}`; \
          `{fd}` and `{fd:name}` in `args` and `env` are their numbers ([how](../sockets-and-readiness.md)).",
     ),
     key(
@@ -181,30 +181,30 @@ pub static KEYS: &[Key] = &[
         "scheduling",
         &[OneOf(&["round_robin", "rr", "reuseport", "shared", "none"])],
         "`round_robin`, or `NODE_CLUSTER_SCHED_POLICY`",
-        "Who gets the next connection in cluster mode: the next worker, the worker whose kernel queue it falls into, or whoever is first.",
+        "How connections are spread in cluster mode: to each worker in turn, by the kernel's queues, or to the first worker that accepts.",
     ),
     key(
         Serving,
         "sticky",
         &[Flag, OneOf(&["address", "cookie"]), Table],
         "false",
-        "A client stays with its worker, by its address or the one that a proxy reports (`true`), or by a cookie (`\"cookie\"`, `{cookie: name}`); round robin in cluster mode only.",
+        "Keep each client on one worker, by its address or the address that a proxy reports (`true`), or by a cookie (`\"cookie\"`, `{cookie: name}`); round robin in cluster mode only.",
     ),
     key(
         Serving,
         "max_connection_age",
         &[Millis],
         "none",
-        "A kept connection that is older is closed after its next response, so that its client connects again, perhaps to another worker; Node apps only ([how](../cluster.md#kept-connections)).",
+        "Maximum age of a keep-alive connection. An older connection is closed after its next response, so its client can reconnect to another worker; Node apps only ([how](../cluster.md#kept-connections)).",
     ),
     key(Serving, "reload_batch", &[Number(1, 10_000)], "1, 2 from three instances on", "Instances that a reload replaces at the same time."),
-    key(Serving, "canary", &[Millis], "none", "A reload first replaces one instance and watches it for so long beside the old ones."),
+    key(Serving, "canary", &[Millis], "none", "Time for which a reload watches one new instance before it replaces the others."),
     key(
         Ready,
         "ready",
         &[OneOf(&["message", "listening", "notify", "http"]), Table],
         "none, `message` with `wait_ready`",
-        "What proves that an instance is ready: the message `ready`, a listening cluster worker, sd_notify, `{descriptor: 4}` (a newline), \
+        "Condition that makes an instance ready: the message `ready`, a listening cluster worker, sd_notify, `{descriptor: 4}` (a newline), \
          `{tcp: port}`, `{http: {…}}`, `{log: \"regex\"}`, `{uptime: \"2s\"}`.",
     ),
     key(
@@ -212,16 +212,16 @@ pub static KEYS: &[Key] = &[
         "watchdog",
         &[Millis],
         "none",
-        "The app says `WATCHDOG=1` by sd_notify at least this often, else it is restarted.",
+        "Restart the app unless it sends `WATCHDOG=1` by sd_notify at least this often.",
     ),
-    key(Ready, "wait_ready", &[Flag], "false", "A start is done when the app says `ready`.").option(&["--wait-ready"]),
-    key(Ready, "listen_timeout", &[Millis], "none", "What is ready later has failed. Without it a start that takes longer than 3 s goes on, and a reload waits for a minute.").option(&["--listen-timeout"]),
+    key(Ready, "wait_ready", &[Flag], "false", "A start is complete when the app sends `ready`.").option(&["--wait-ready"]),
+    key(Ready, "listen_timeout", &[Millis], "none", "A start that takes longer fails. Without it, a start that takes longer than 3 s continues in the background, and a reload waits for one minute.").option(&["--listen-timeout"]),
     key(
         Ready,
         "ready_timeout_action",
         &[OneOf(&["fail", "accept"])],
         "`fail`; as `pm2` `accept`",
-        "`accept` counts what is late (`listen_timeout`, else 3 s) as ready, as PM2 does; `fail`: see `listen_timeout`.",
+        "What happens if a start is not ready in time: `accept` treats it as ready after `listen_timeout` (or 3 s), as PM2 does; `fail`: see `listen_timeout`.",
     ),
     key(Limits, "uid", &[Text, COUNT], "user of the caller", "User to run as, by name or number; needs root.")
         .alias(&["user"])
@@ -241,21 +241,21 @@ pub static KEYS: &[Key] = &[
         "max_cpu",
         &[PERCENT],
         "none",
-        "Soft limit of CPU use in percent of one core: above it for half of `max_cpu_window` it is logged, for all of it the instance is replaced.",
+        "Soft limit of CPU use in percent of one core: if an instance exceeds it for half of `max_cpu_window`, ostler logs it; for all of it, ostler replaces the instance.",
     )
     .option(&["--max-cpu"]),
-    key(Limits, "max_cpu_unit", &[OneOf(&["core", "machine"])], "`core`", "What 100 percent of `max_cpu` are."),
-    key(Limits, "max_cpu_window", &[Millis], "60 s", "Time over which `max_cpu` is looked at."),
+    key(Limits, "max_cpu_unit", &[OneOf(&["core", "machine"])], "`core`", "Unit of `max_cpu`: 100 percent is one CPU core, or all CPUs of the machine."),
+    key(Limits, "max_cpu_window", &[Millis], "60 s", "Period over which `max_cpu` is measured."),
     key(Limits, "cpu_quota", &[Text, PERCENT], "none", "Hard limit of CPU use in percent of one core, by cgroup."),
-    key(Limits, "memory_max", &[Bytes], "none", "Hard limit of memory, by cgroup; a part (`\"25%\"`) is of what the machine or our cgroup has."),
+    key(Limits, "memory_max", &[Bytes], "none", "Hard limit of memory, by cgroup; a percentage (`\"25%\"`) is of the memory of the machine or of ostler's cgroup."),
     key(Limits, "pids_max", &[Number(1, 4_194_304)], "none", "Hard limit of processes and threads, by cgroup."),
-    key(Limits, "io_weight", &[Number(1, 10_000)], "none", "Weight of its input and output beside others (100 is usual), by cgroup."),
+    key(Limits, "io_weight", &[Number(1, 10_000)], "none", "Relative I/O weight (default 100), by cgroup."),
     key(
         Cron,
         "cron_restart",
         &[Text, Number(0, 0)],
         "none",
-        "Restart at these times (a reload where two processes can share the ports); 5 or 6 fields, 0 is off.",
+        "Restart at these times (a reload if two processes can share the ports); 5 or 6 cron fields, 0 turns it off.",
     )
     .alias(&["cron"])
     .option(&["-c", "--cron", "--cron-restart"]),
@@ -264,7 +264,7 @@ pub static KEYS: &[Key] = &[
         "job",
         &[Text, Table],
         "none",
-        "Run it at these times, and not between them: a schedule, or `{schedule, retries, retry_delay, timeout, history}`.",
+        "Run as a job at these times: a schedule, or `{schedule, retries, retry_delay, timeout, history}`.",
     )
     .option(&["--job"]),
     key(
@@ -272,7 +272,7 @@ pub static KEYS: &[Key] = &[
         "jobs",
         &[Table, Tables],
         "none",
-        "Jobs with the directory, user and variables of the app: `{name, cron, command}` and all that a `job` has. Also beside `apps`.",
+        "Jobs with the directory, user and variables of the app: `{name, cron, command}` and the settings of a `job`. Also allowed beside `apps`.",
     ),
     key(Cron, "timezone", &[Text], "of the machine", "Time zone of the schedule, such as `Europe/Berlin`.")
         .alias(&["cron_timezone"])
@@ -282,18 +282,18 @@ pub static KEYS: &[Key] = &[
         "overlap",
         &[OneOf(&["skip", "kill", "queue"])],
         "`kill`, `skip` for a job",
-        "At the time of a run while the last one is not over: leave it out, stop the last one, or wait for its end.",
+        "If the previous run is still active: skip the new run, kill the previous run, or queue the new run.",
     )
     .alias(&["cron_overlap"]),
-    key(Cron, "catch_up", &[Flag], "false", "Make up, once, for runs that were missed while the machine slept or was off.")
+    key(Cron, "catch_up", &[Flag], "false", "Run once for the runs that were missed while the machine was asleep or off.")
         .alias(&["cron_catch_up"]),
-    key(Cron, "run_on", &[OneOf(&["all", "one"])], "`all`, `one` for a job", "Which instances: each, or the first only."),
+    key(Cron, "run_on", &[OneOf(&["all", "one"])], "`all`, `one` for a job", "Run on all instances, or only on the first."),
     key(
         Watch,
         "max_memory_restart",
         &[Bytes],
         "none",
-        "Replace an instance that uses more memory than this with all it started; a part (`\"25%\"`) is of what the machine or our cgroup has.",
+        "Replace an instance that, with its child processes, uses more memory than this; a percentage (`\"25%\"`) is of the memory of the machine or of ostler's cgroup.",
     )
     .option(&["--max-memory-restart"]),
     key(Watch, "watch", &[Flag, Texts], "false", "Restart when files change: all of `cwd`, or these paths and patterns.").option(&["--watch"]),
@@ -302,10 +302,10 @@ pub static KEYS: &[Key] = &[
         "ignore_watch",
         &[Words],
         "dot files, `logs`, `*.log`",
-        "Folders, patterns and regular expressions whose changes do not count. (`node_modules` and `.git` never do.)",
+        "Folders, patterns and regular expressions to ignore (`node_modules` and `.git` are always ignored).",
     )
     .option(&["--ignore-watch"]),
-    key(Watch, "watch_delay", &[Millis], "0", "From the first change to the restart at least.").option(&["--watch-delay"]),
+    key(Watch, "watch_delay", &[Millis], "0", "Minimum time from the first change to the restart.").option(&["--watch-delay"]),
     key(
         Watch,
         "watch_options",
@@ -314,7 +314,7 @@ pub static KEYS: &[Key] = &[
         "As in chokidar: `followSymlinks`, `usePolling`, `interval`, `ignored`, `awaitWriteFinish`, `depth`, `cwd`, `disableGlobbing`; and \
          `gitignore: false`.",
     ),
-    key(Watch, "ext", &[Text], "all", "Only files with these endings count: `js,json`.").option(&["--ext"]),
+    key(Watch, "ext", &[Text], "all", "Watch only files with these extensions: `js,json`.").option(&["--ext"]),
     key(
         Health,
         "http",
@@ -335,14 +335,14 @@ pub static KEYS: &[Key] = &[
         "alerts",
         &[Mixed, Text, Table],
         "none",
-        "Rules of its own: words of events (`crash`) or tables such as `{metric: \"memory\", above: \"400M\", for: \"5m\"}` ([all](../alerts.md)).",
+        "Alert rules of this app: names of events (`crash`) or tables such as `{metric: \"memory\", above: \"400M\", for: \"5m\"}` ([all](../alerts.md)).",
     ),
     key(
         Health,
         "scrape",
         &[Number(1, 65_535), Table],
         "none",
-        "Port of the app's own page for Prometheus, or `{port, path, increment}`: read from each instance, added up, and in the dashboard's `/metrics` ([how](../metrics.md#figures-of-apps-own)).",
+        "Port of the app's Prometheus metrics, or `{port, path, increment}`: read from each instance and added up in the dashboard's `/metrics` ([how](../metrics.md#figures-of-apps-own)).",
     ),
     key(
         Health,
@@ -356,18 +356,18 @@ pub static KEYS: &[Key] = &[
         "autokill",
         &[Flag],
         "false",
-        "An instance that is not well or uses too much is ended as if it had crashed: SIGKILL after `kill_timeout`, then the restart policy.",
+        "Handle an unhealthy instance, or one over its limits, as a crash: SIGKILL after `kill_timeout`, then the restart policy.",
     ),
     key(Node, "disable_source_map_support", &[Flag], "false", "No source maps in stack traces of Node apps.")
         .option(&["--disable-source-map-support"]),
     key(Node, "source_map_support", &[Flag], "true", "Source maps are on unless disabled.")
         .needless("it has none in PM2 7 either")
         .option(&["--source-map-support"]),
-    key(Node, "pmx", &[Flag, Text], "true", "The preload in Node apps, which drains them; false turns it off.").option(&["--no-pmx"]),
+    key(Node, "pmx", &[Flag, Text], "true", "Load ostler's preload into Node apps; it drains their connections.").option(&["--no-pmx"]),
     key(Node, "automation", &[Flag], "true", "False turns `pmx` off.").option(&["--no-automation"]),
-    key(Node, "vizion", &[Flag], "true", "Tell the commit of the app's folder in `describe` and `jlist`.").option(&["--no-vizion"]),
-    key(Node, "trace", &[Flag], "false", "It sends traces to the dashboard, or where it says itself; before a Node app OpenTelemetry is loaded, where `ostler install-otel` has put it.").option(&["--trace"]),
-    key(Node, "disable_trace", &[Flag], "false", "Not that.").option(&["--disable-trace"]),
+    key(Node, "vizion", &[Flag], "true", "Show the commit of the app's folder in `describe` and `jlist`.").option(&["--no-vizion"]),
+    key(Node, "trace", &[Flag], "false", "Send traces to the dashboard, or to the endpoint in the app's environment. Node apps load OpenTelemetry from the folder of `ostler install-otel`.").option(&["--trace"]),
+    key(Node, "disable_trace", &[Flag], "false", "Turns `trace` off.").option(&["--disable-trace"]),
     key(Node, "v8", &[Flag], "false", "Garbage collector metrics.").without_effect(NO_PROBES).option(&["--v8"]),
     key(Node, "event_loop_inspector", &[Flag], "false", "Event loop metrics.").without_effect(NO_PROBES).option(&["--event-loop-inspector"]),
     key(Node, "deep_monitoring", &[Flag], "false", "All metrics.").without_effect(NO_PROBES).option(&["--deep-monitoring"]),
@@ -377,16 +377,16 @@ pub static KEYS: &[Key] = &[
         "export",
         &[Table],
         "none",
-        "What `ostler export` writes for other engines: `{requests: {cpu, memory}, service_port, mirrors: {npm, pip, debian, alpine}}` ([how](../export.md#settings-for-exports)).",
+        "Settings of `ostler export`: `{requests: {cpu, memory}, service_port, mirrors: {npm, pip, debian, alpine}}` ([how](../export.md#settings-for-exports)).",
     ),
-    key(Kept, "post_update", &[Texts], "none", "Commands after `pull`, `forward` and `backward`, before the reload."),
+    key(Kept, "post_update", &[Texts], "none", "Commands to run after `pull`, `forward` and `backward`, before the reload."),
     key(Kept, "exec_timeout", &[Millis], "none", "Time limit of each of these commands."),
     key(Kept, "write", &[Flag], "false", "Write the resolved options to a file.")
         .needless("it is an option of the command line")
         .option(&["-w", "--write"]),
     key(Kept, "username", &[Text], "current user", "Shown only.").needless("the real user is shown"),
     key(Kept, "windowsHide", &[Flag], "true", "Windows only.").needless("it concerns Windows only"),
-    key(Kept, "install_url", &[Text], "none", "Where a module came from.").needless("it concerns modules only"),
+    key(Kept, "install_url", &[Text], "none", "Source of a module.").needless("it concerns modules only"),
     key(Kept, "name_prefix", &[Text], "none", "Prefix of module names.").needless("it concerns modules only"),
     key(Kept, "started_as_module", &[Flag], "false", "Internal to modules.").needless("it concerns modules only"),
     key(Kept, "pmx_module", &[Flag], "false", "Marks a module of PM2: `pm2-logrotate:rotateModule false` spares its logs."),

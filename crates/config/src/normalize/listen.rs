@@ -114,7 +114,7 @@ fn address(text: &str, base: &Base<'_>) -> Result<ListenAt, String> {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     // `::1:8080` could be all address.
     if bare.is_none() && host.contains(':') {
-        return Err(format!("{}: an IPv6 address stands in brackets, such as \"[::1]:8080\"", unreadable()));
+        return Err(format!("{}: an IPv6 address needs brackets, such as \"[::1]:8080\"", unreadable()));
     }
     Ok(ListenAt::Tcp { address: self::host(bare.unwrap_or(host))?, port })
 }

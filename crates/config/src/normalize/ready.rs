@@ -83,7 +83,7 @@ fn by(value: &Value, spec: &AppSpec, own: Option<HttpProbe>) -> Result<ReadyBy, 
 fn fits(by: &ReadyBy, spec: &AppSpec) -> Result<(), String> {
     match by {
         ReadyBy::Listening if spec.mode != ExecMode::Cluster => {
-            Err("\"listening\" is said by cluster workers only; use {tcp: port} for others".into())
+            Err("\"listening\" works for cluster workers only; use {tcp: port} for other apps".into())
         }
         ReadyBy::Descriptor(fd) if usize::try_from(*fd).is_ok_and(|fd| fd < 3 + spec.listen.len()) => {
             Err(format!("descriptor {fd} is a socket of `listen`; take {} or more", 3 + spec.listen.len()))
@@ -94,7 +94,7 @@ fn fits(by: &ReadyBy, spec: &AppSpec) -> Result<(), String> {
         ReadyBy::Tcp { port, .. } if listens(spec, *port) => Err(format!(
             "port {port} is a socket of `listen`: it is open before the app starts and proves nothing; use {{http: …}} or \"notify\""
         )),
-        ReadyBy::Log(_) if !has_log(spec) => Err("`log` needs a log file, and there is none".into()),
+        ReadyBy::Log(_) if !has_log(spec) => Err("`log` needs a log file, and the app has no log file".into()),
         ReadyBy::Log(_) if spec.logs.merge_logs && spec.instances > 1 => {
             Err("`log` cannot distinguish whose line it is when instances share a file; remove `merge_logs`".into())
         }

@@ -114,7 +114,7 @@ fn health(value: &Value, spec: &AppSpec, health: &mut HealthSpec) -> Result<(), 
     match table.get("heartbeat") {
         None | Some(Value::Null | Value::Bool(false)) => {}
         Some(_) if !sends_heartbeat(spec) => {
-            return Err("`heartbeat` is for Node apps with the preload; others say `WATCHDOG=1` by sd_notify (key `watchdog`)".into());
+            return Err("`heartbeat` is for Node apps with the preload; other apps send `WATCHDOG=1` by sd_notify (key `watchdog`)".into());
         }
         Some(Value::Bool(true)) => health.heartbeat_ms = Some(HEARTBEAT_MS),
         Some(value) => {
@@ -243,7 +243,7 @@ fn cpu(given: &Map<String, Value>) -> Result<Option<CpuLimit>, String> {
     let window = given.get("max_cpu_window");
     let window_ms = window.and_then(Value::as_u64).unwrap_or(WINDOW_MS);
     if window_ms < 1000 {
-        return Err("`max_cpu_window` is at least 1000 ms: less says nothing about the use of a processor".into());
+        return Err("`max_cpu_window` must be at least 1000 ms: a shorter period cannot measure CPU usage".into());
     }
     let of_machine = given.get("max_cpu_unit").and_then(Value::as_str) == Some("machine");
     Ok(percent.map(|percent| CpuLimit { percent, of_machine, window_ms }))

@@ -53,7 +53,7 @@ pub fn scrape(value: &Value) -> Result<Option<Scrape>, Vec<String>> {
         None => USUAL_PATH.to_owned(),
         Some(Value::String(path)) if is_path(path) => path.clone(),
         Some(_) => {
-            faults.push("path: expected one that begins with / and has no space".into());
+            faults.push("path: expected a path that begins with / and contains no space".into());
             String::new()
         }
     };

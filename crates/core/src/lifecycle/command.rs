@@ -64,7 +64,7 @@ impl fmt::Display for Outcome {
             Self::TimedOut(ms) => write!(f, "was killed after its {ms} ms"),
             Self::CouldNotStart(why) => write!(f, "cannot be started: {why}"),
             Self::Cancelled => f.write_str("was called off"),
-            Self::Lost => f.write_str("ended while nobody looked"),
+            Self::Lost => f.write_str("exited unobserved"),
         }
     }
 }

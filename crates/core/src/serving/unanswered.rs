@@ -105,7 +105,7 @@ impl Owed {
 /// Words for requests that are cut, which follow the name of the app.
 pub fn still_under_way(requests: u32, drain_ms: u64) -> String {
     let were = if requests == 1 { "request was" } else { "requests were" };
-    format!("{requests} {were} still under way after drain_timeout ({drain_ms} ms)")
+    format!("{requests} {were} still in flight after drain_timeout ({drain_ms} ms)")
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ pub const KNOWN_OPTIONS: [&str; 10] = [
 const NEEDLESS: [(&str, &str); 7] = [
     ("persistent", "watching lasts as long as the app"),
     ("atomic", "a file that is replaced counts once anyway"),
-    ("alwaysStat", "nobody sees the result"),
+    ("alwaysStat", "the result is not shown"),
     ("ignorePermissionErrors", "what cannot be read is left out anyway"),
     ("useFsEvents", "it concerns macOS only"),
     ("binaryInterval", "all files have the one `interval`"),

@@ -182,7 +182,7 @@ impl Ctx {
     /// Nothing is to be started any more.
     pub(crate) fn may_start(&self) -> Result<(), Failure> {
         match self.is_ending() {
-            true => Err(Failure::Other("the daemon is about to end (somebody asked it to); try again".into())),
+            true => Err(Failure::Other("the daemon is shutting down; try again".into())),
             false => Ok(()),
         }
     }

@@ -16,8 +16,8 @@ const EDGES: &[(&str, &str, &str)] = &[
     ("remediation", "jobs", "a remedy asks for a request that is then in progress"),
     ("commands", "jobs", "a request asks whether a command runs, after its end is noted"),
     ("jobs", "order", "the next request decides who still waits for others"),
-    ("order", "runtime", "the end of everything is decided when nobody waits"),
-    ("runtime", "home", "in front of a container a signal means what was said there"),
+    ("order", "runtime", "the shutdown is decided after all requests are answered"),
+    ("runtime", "home", "as PID 1 of a container, signals are handled by the foreground command"),
     ("inspector", "preload", "the preload passes the port on"),
 ];
 

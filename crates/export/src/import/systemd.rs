@@ -151,7 +151,7 @@ impl Unit<'_> {
             if self.app.map.contains_key("env") {
                 self.app.tell(
                     "EnvironmentFile",
-                    "here `env` wins over a file, there the file wins: take variables that are in both out of `env`",
+                    "in systemd a file overrides Environment, here `env` overrides a file: remove duplicate variables from `env`",
                 );
             }
         }

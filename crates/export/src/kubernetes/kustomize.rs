@@ -112,7 +112,7 @@ fn patch(plan: &Plan<'_>, service: &Service<'_>, profile: &str, told: &mut Vec<T
     }
     if let Some(port) = port(service, &plain) {
         let entry = Map::new().with("name", "http").with("containerPort", port);
-        container.say("Everything else names the port, so this number is the only one that changes.");
+        container.say("Other objects refer to the port by name, so change only this number.");
         container.put("ports", vec![entry.into(), Map::new().with("$patch", "replace").into()]);
     }
     if container.len() > 1 {

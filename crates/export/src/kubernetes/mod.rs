@@ -116,7 +116,7 @@ fn tell(service: &Service<'_>, told: &mut Vec<Told>) {
             tell("timezone", "without it, schedules follow the clock of the cluster, often UTC");
         }
         if cron.overlap == ostler_core::cron::Overlap::Queue {
-            tell("overlap", "Kubernetes cannot queue a run: one that would overlap is left out");
+            tell("overlap", "Kubernetes cannot queue runs: an overlapping run is skipped");
         }
     }
     for name in service.env.keys().chain(&service.secrets).filter(|name| !is_key(name)) {

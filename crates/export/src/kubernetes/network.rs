@@ -83,7 +83,7 @@ pub(super) fn policy(plan: &Plan<'_>, service: &Service<'_>, _: Style) -> Option
     let mut map = Map::new().with("podSelector", Map::new().with("matchLabels", selector(service)));
     map.put("policyTypes", Yaml::words(["Ingress"]));
     if ports.is_empty() || service.kind != Kind::Server {
-        map.say("Nobody calls it.").put("ingress", Vec::<Yaml>::new());
+        map.say("No other workload calls this app.").put("ingress", Vec::<Yaml>::new());
         return Some(object("networking.k8s.io/v1", "NetworkPolicy", &service.name).with("spec", map));
     }
     let mut from = Vec::new();

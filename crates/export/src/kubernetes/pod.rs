@@ -41,7 +41,7 @@ pub(super) fn template(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> 
         spec.say("preStop, then the app's own grace period (kill_timeout), drain and hooks.");
         spec.put("terminationGracePeriodSeconds", i64::try_from(DRAIN_SECONDS + service.grace_seconds()).unwrap_or(60));
         let mut spread = Map::new();
-        spread.say("Not all on one node, where there are several.");
+        spread.say("Spread the pods over several nodes.");
         spread.put("maxSkew", 1_u32).put("topologyKey", "kubernetes.io/hostname").put("whenUnsatisfiable", "ScheduleAnyway");
         spread.put("labelSelector", Map::new().with("matchLabels", selector(service)));
         spec.put("topologySpreadConstraints", vec![spread.into()]);
@@ -75,7 +75,7 @@ fn of_container(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Map {
             map.put("command", command(["ostler", "runtime", container::FILE, "--only", &service.name]));
         }
         (false, _) => {
-            map.say("Nothing to supervise: it ends by itself, and the engine says when it runs.");
+            map.say("Nothing to supervise: the job exits by itself, and Kubernetes schedules it.");
             map.put("command", command(service.command(plan.project)));
             map.put("workingDir", service.workdir(plan.project));
         }
@@ -92,7 +92,7 @@ fn of_container(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Map {
         if service.kind == Kind::Server {
             let sleep = Map::new().with("command", Yaml::words(["sleep", &DRAIN_SECONDS.to_string()]));
             let mut lifecycle = Map::new();
-            lifecycle.say("The network learns of the end a moment later than the pod: requests that still come are served.");
+            lifecycle.say("Keep serving while Kubernetes removes the pod from its endpoints.");
             lifecycle.put("preStop", Map::new().with("exec", sleep));
             map.put("lifecycle", lifecycle);
         }

@@ -36,7 +36,7 @@ fn stateful(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Map {
     map.put("selector", Map::new().with("matchLabels", selector(service)));
     map.put("template", pod::template(plan, service, style));
     let mut requests = Map::new();
-    requests.say("Choose the size: the ecosystem file says nothing of it.").put("storage", "10Gi");
+    requests.say("Choose the size: the ecosystem file does not specify it.").put("storage", "10Gi");
     let claim = Map::new().with("accessModes", Yaml::words(["ReadWriteOnce"])).with("resources", Map::new().with("requests", requests));
     let claims = Map::new().with("metadata", Map::new().with("name", "data")).with("spec", claim);
     map.put("volumeClaimTemplates", vec![claims.into()]);

@@ -146,12 +146,12 @@ impl Anchor {
             return Role::Keeper;
         }
         if self.has_keeper() {
-            complain("nobody holds our link, but there is a keeper: leaving everything to it");
+            complain("the link to the keeper is closed, but a keeper runs: the anchor exits");
             return Role::Keeper;
         }
         let delay_ms = self.deaths.died(clock::boot_ms());
         if self.deaths.count() > DEATHS {
-            complain("no keeper stays alive; giving up: apps go on without supervision until the next command");
+            complain("no keeper stays alive; giving up: apps run without supervision until the next command");
             return Role::Keeper;
         }
         complain("daemon and keeper were killed: starting both again");
@@ -166,7 +166,7 @@ impl Anchor {
             complain(&format!("cannot become the keeper: {errno}"));
             std::thread::sleep(BETWEEN_TRIES);
         }
-        complain("giving up: apps go on without supervision until the next command");
+        complain("giving up: apps run without supervision until the next command");
         let copy = self.held.iter().find_map(|(name, _)| Some((name.clone(), anchor_of(name)?)));
         if let Some((name, process)) = copy
             && let Some(link) = self.held.remove(&name)

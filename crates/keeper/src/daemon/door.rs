@@ -39,7 +39,7 @@ impl Keeper {
             return;
         }
         let text = format!(
-            "the daemon cannot start (tried {} times): {}; it is tried again, apps go on",
+            "the daemon cannot start (tried {} times): {}; retrying; apps keep running",
             self.failures.count(),
             self.failures.reason()
         );

@@ -53,7 +53,7 @@ impl Keeper {
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
             Err(error) => {
-                complain(&format!("cannot tell the daemon: {error}; starting it anew"));
+                complain(&format!("cannot write to the daemon: {error}; restarting it"));
                 self.kill_daemon();
             }
         }
@@ -207,7 +207,7 @@ impl Keeper {
         if error.kind() == io::ErrorKind::UnexpectedEof {
             running.kill_at_ms.get_or_insert(clock::boot_ms() + CLOSED_GRACE_MS);
         } else {
-            complain(&format!("the daemon said what makes no sense ({error}); starting it anew"));
+            complain(&format!("the daemon sent an invalid message ({error}); restarting it"));
             self.kill_daemon();
         }
     }
@@ -293,7 +293,7 @@ impl Keeper {
         // One that is gone is noticed otherwise.
         let found = activity(pid).unwrap_or(Activity { state: b'R', cpu_ms: 0 });
         if let Some(hang) = running.watchdog.look(now_ms, found) {
-            complain(&format!("the daemon (pid {pid}) does not answer: {}; it is killed and replaced, apps go on", hang.describe()));
+            complain(&format!("the daemon (pid {pid}) does not answer: {}; replacing it; apps keep running", hang.describe()));
             self.kill_daemon();
         }
     }
@@ -344,7 +344,7 @@ impl Keeper {
         if self.failures.count() >= REFUSED_FROM {
             let later = if delay >= 1000 { format!("in {} s", delay / 1000) } else { "at once".to_owned() };
             complain(&format!(
-                "the daemon ended {} times, before it was ready or soon after: {}; next try {later}, or when a command is given; apps go on",
+                "the daemon ended {} times, before it was ready or soon after: {}; next try {later}, or at the next command; apps keep running",
                 self.failures.count(),
                 self.failures.reason()
             ));

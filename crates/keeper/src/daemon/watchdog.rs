@@ -46,7 +46,7 @@ impl Hang {
     pub fn describe(self) -> &'static str {
         match self {
             Self::Stopped => "it was stopped by a signal",
-            Self::Busy => "it has used 10 s of CPU time without coming back",
+            Self::Busy => "its event loop has used 10 s of CPU time without returning",
             Self::Still => "it has waited for 10 s in a system call or for a thread of its own",
             Self::Blocked => "it has been blocked in the kernel for 30 s: a disk or a network file system does not answer",
         }

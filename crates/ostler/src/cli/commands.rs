@@ -57,18 +57,17 @@ const fn elsewhere(
 }
 
 /// The vendor's monitoring service.
-const SERVICE: &str = "ostler sends nothing to a monitoring service; its own dashboard shows apps, logs, figures and alerts: `ostler web enable`, then `ostler web open`";
+const SERVICE: &str =
+    "ostler has no monitoring service; its own dashboard shows apps, logs, metrics and alerts: `ostler web enable`, then `ostler web open`";
 
 /// Profiles of PM2's daemon, by V8.
-const PROFILE: &str = "ostler's daemon is no Node program, `perf record -p` profiles it; `ostler profile <app>` profiles an app";
+const PROFILE: &str = "ostler's daemon is not a Node program: profile it with `perf record -p`; `ostler profile <app>` profiles an app";
 
 /// PM2's sample projects.
-const SAMPLES: &str =
-    "ostler brings no sample projects; `ostler ecosystem` writes a config file to start with, `ostler examples` shows commands";
+const SAMPLES: &str = "ostler has no sample projects; `ostler ecosystem` writes a sample config file, `ostler examples` shows commands";
 
 /// Its own update.
-const INSTALLED: &str =
-    "ostler does not install itself; `ostler update --from <file>` puts a new program in the place of this one, without a restart of apps";
+const INSTALLED: &str = "ostler does not install itself; `ostler update --from <file>` installs a new ostler without restarting apps";
 
 const fn control(name: &'static str, args: &'static str, min_args: usize, help: &'static str) -> Command {
     works(name, args, min_args, Daemon::Starts, Section::Control, help)
@@ -94,66 +93,61 @@ pub(crate) const COMMANDS: &[Command] = &[
             "start \"npm run build\"",
             "start api",
         ],
-        ..control("start", "[name|namespace|file|ecosystem|id...]", 0, "start apps, or start stopped ones again")
+        ..control("start", "[name|namespace|file|ecosystem|id...]", 0, "start apps, or start stopped apps again")
     },
     Command {
         options: DEV,
         completes: FILES,
         examples: &["dev app.js", "dev ecosystem.config.js --timestamp", "dev app.js --post-exec \"make docs\""],
-        ..control("dev", "[file]", 0, "for development: watch, restart, show the logs; Ctrl-C ends it all")
+        ..control("dev", "[file]", 0, "development mode: watch, restart and show logs")
     },
     Command {
         options: UP,
         examples: &["up", "up -d --wait", "up api --scale api=3", "up -f compose.yaml --profile debug"],
-        ..control("up", "[app...]", 0, "run the ecosystem or compose file of this folder, as Compose does; Ctrl-C stops it")
+        ..control("up", "[app...]", 0, "run the ecosystem or compose file of this folder, as Compose does")
     },
     Command {
         options: DOWN,
         examples: &["down", "down -f compose.yaml", "down --project-name shop"],
-        ..works("down", "[app...]", 0, Daemon::Unused, Section::Control, "stop and delete what `up` started from it, nothing else")
+        ..works("down", "[app...]", 0, Daemon::Unused, Section::Control, "stop and delete the apps that `up` started from this file")
     },
     Command {
         options: STOP,
         completes: NAMES,
         examples: &["stop api", "stop all", "stop 0 1", "stop api --drain"],
-        ..control("stop", "<id|name|namespace|all|file|stdin...>", 1, "stop, but keep in the list")
+        ..control("stop", "<id|name|namespace|all|file|stdin...>", 1, "stop apps and keep them in the list")
     },
     Command {
         completes: NAMES,
         examples: &["restart api --update-env", "restart all", "restart api -- --new --arguments"],
-        ..control("restart", "<id|name|namespace|all|file|stdin...>", 1, "stop and start")
+        ..control("restart", "<id|name|namespace|all|file|stdin...>", 1, "restart apps (stop, then start)")
     },
     Command {
         aliases: &["gracefulReload"],
         options: RELOAD,
         completes: NAMES,
         examples: &["reload api", "reload ecosystem.config.js", "reload api --canary 30s", "reload api --update-env"],
-        ..control(
-            "reload",
-            "<id|name|namespace|all|file>",
-            1,
-            "replace instances without losing a request; back to the old release if the new one fails",
-        )
+        ..control("reload", "<id|name|namespace|all|file>", 1, "replace instances without losing requests; roll back on failure")
     },
     Command {
         completes: Completes::Words(&["status", "history", "undo"]),
         options: ROLLOUT,
         examples: &["rollout status api", "rollout history api", "rollout undo api", "rollout undo api --to 3"],
-        ..control("rollout", "<status|history|undo> [name]", 1, "releases: what is being replaced, what served before, go back")
+        ..control("rollout", "<status|history|undo> [name]", 1, "show the progress and history of releases; roll back")
     },
     Command {
         options: STOP,
         aliases: &["del"],
         completes: NAMES,
         examples: &["delete api", "delete all"],
-        ..control("delete", "<id|name|namespace|all|file|stdin...>", 1, "stop and forget")
+        ..control("delete", "<id|name|namespace|all|file|stdin...>", 1, "stop apps and remove them from the list")
     },
-    Command { completes: FILES, ..control("startOrRestart", "<file>", 1, "start the apps of a config file, restart those that run") },
+    Command { completes: FILES, ..control("startOrRestart", "<file>", 1, "start the apps of a config file; restart running apps") },
     Command {
         aliases: &["startOrGracefulReload"],
         options: RELOAD,
         completes: FILES,
-        ..control("startOrReload", "<file>", 1, "start the apps of a config file, reload those that run")
+        ..control("startOrReload", "<file>", 1, "start the apps of a config file; reload running apps")
     },
     Command {
         options: RUNTIME,
@@ -165,7 +159,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             0,
             Daemon::Unused,
             Section::Control,
-            "first process of a container: run apps, show their output, end with their exit code",
+            "run apps as the main process of a container",
         )
     },
     Command {
@@ -178,20 +172,20 @@ pub(crate) const COMMANDS: &[Command] = &[
         options: SERVE,
         completes: FILES,
         examples: &["serve", "serve dist 8080 --spa", "serve /srv/files 80 --ftp -i 2 --name files"],
-        ..control("serve", "[path] [port]", 0, "serve a folder over HTTP, as an app of its own")
+        ..control("serve", "[path] [port]", 0, "serve a folder over HTTP as an app")
     },
-    Command { completes: NAMES, ..control("reset", "<id|name|all>", 1, "counters to zero") },
+    Command { completes: NAMES, ..control("reset", "<id|name|all>", 1, "reset the restart counters") },
     Command {
         completes: NAMES,
         examples: &["sendSignal SIGUSR1 api"],
-        ..control("sendSignal", "<signal> <id|name>", 2, "send a signal to the main process")
+        ..control("sendSignal", "<signal> <id|name>", 2, "send a signal to the main process of an app")
     },
     Command {
         completes: NAMES,
         max_args: Some(3),
-        options: &[call("timeout", None, Arg::Required("time"), "longest wait for an answer (default 10s)")],
+        options: &[call("timeout", None, Arg::Required("time"), "time to wait for an answer (default 10s)")],
         examples: &["trigger api gc", "trigger api db:slow 200 --timeout 1m"],
-        ..control("trigger", "<id|name|namespace|all> <action> [params]", 2, "call an action that the app offers")
+        ..control("trigger", "<id|name|namespace|all> <action> [params]", 2, "call an action of an app")
     },
     Command {
         completes: NAMES,
@@ -202,73 +196,66 @@ pub(crate) const COMMANDS: &[Command] = &[
         completes: NAMES,
         max_args: Some(2),
         examples: &["attach 0", "attach api"],
-        ..reads("attach", "<id|name> [separator]", 1, "what an app writes is shown, what is typed it gets")
+        ..reads("attach", "<id|name> [separator]", 1, "attach to an app's output and stdin")
     },
     Command {
         aliases: &["ls", "l", "ps", "status"],
         options: LIST,
         examples: &["list", "list -m", "list --sort memory:desc", "list --json"],
-        ..reads("list", "", 0, "all apps in a table")
+        ..reads("list", "", 0, "list all apps in a table")
     },
-    Command {
-        examples: &["doctor", "doctor --json"],
-        ..reads("doctor", "", 0, "what stands in the way on this machine, and what to do about it")
-    },
-    Command { ..reads("jlist", "", 0, "all apps as JSON, in PM2's shape") },
+    Command { examples: &["doctor", "doctor --json"], ..reads("doctor", "", 0, "check this machine for problems and suggest fixes") },
+    Command { ..reads("jlist", "", 0, "print all apps as JSON in PM2's format") },
     Command {
         completes: NAMES,
         max_args: Some(1),
         examples: &["inspect api"],
-        ..reads("inspect", "<id|name|namespace>", 1, "open the debugger of a running Node app, and tell where it listens")
+        ..reads("inspect", "<id|name|namespace>", 1, "enable the inspector of a running Node app and show its address")
     },
     Command {
         options: PROFILES,
         completes: NAMES,
         max_args: Some(1),
         examples: &["profile api", "profile api --memory --for 1m", "profile api --heap --into /tmp"],
-        ..reads("profile", "<id|name|namespace>", 1, "profile running Node apps: CPU, memory or heap, into a file")
+        ..reads("profile", "<id|name|namespace>", 1, "record a CPU, memory or heap profile of running Node apps")
     },
-    Command { max_args: Some(0), ..reads("prettylist", "", 0, "the same, easier to read") },
+    Command { max_args: Some(0), ..reads("prettylist", "", 0, "print all apps as readable JSON") },
     Command {
         max_args: Some(0),
         examples: &["report", "report --json"],
-        ..works("report", "", 0, Daemon::Unused, Section::Inspect, "daemon, machine, apps and log for an issue, with secrets masked")
+        ..works("report", "", 0, Daemon::Unused, Section::Inspect, "collect diagnostics for a bug report, with secrets masked")
     },
     Command {
         aliases: &["desc", "info", "show"],
         completes: NAMES,
         examples: &["describe api"],
-        ..reads("describe", "<id|name>", 1, "everything about an app")
+        ..reads("describe", "<id|name>", 1, "show all details of an app")
     },
     Command {
         completes: NAMES,
         examples: &["jobs", "jobs backup", "jobs run backup"],
-        ..reads("jobs", "[run] [id|name...]", 0, "jobs: when they run, how the last runs went; run one now")
+        ..reads("jobs", "[run] [id|name...]", 0, "list jobs with their schedules and last runs; run a job now")
     },
-    Command {
-        completes: NAMES,
-        examples: &["why api"],
-        ..reads("why", "<id|name>", 1, "why it ended: who, when, signal or code, last lines")
-    },
+    Command { completes: NAMES, examples: &["why api"], ..reads("why", "<id|name>", 1, "show why an instance last exited") },
     Command {
         options: &[
-            call("since", None, Arg::Required("time"), "what happened since so long ago: 90s, 10m, 2h"),
-            call("follow", None, Arg::None, "go on with what happens from now on"),
-            call("app", None, Arg::Required("name"), "of this app only; its id is one instance of it"),
+            call("since", None, Arg::Required("time"), "events of this period: 90s, 10m, 2h"),
+            call("follow", None, Arg::None, "keep following new events"),
+            call("app", None, Arg::Required("name"), "only this app, or this instance if given by id"),
         ],
         completes: NAMES,
         examples: &["events", "events api --since 10m", "events --follow", "events --follow --json"],
-        ..reads("events", "[id|name...]", 0, "what happened to apps, when and why: by whom, by which policy")
+        ..reads("events", "[id|name...]", 0, "show events of apps with their causes")
     },
     Command {
         options: &[
-            call("resolve", None, Arg::Required("id"), "mark as resolved; the next one is told as one that came back"),
-            call("all", None, Arg::None, "also those that are resolved"),
+            call("resolve", None, Arg::Required("id"), "mark as resolved; a recurrence alerts as a regression"),
+            call("all", None, Arg::None, "include resolved errors"),
         ],
         completes: NAMES,
         max_args: Some(1),
         examples: &["errors", "errors api", "errors 3f9a1c02", "errors --resolve 3f9a1c02", "errors --json"],
-        ..reads("errors", "[name|id]", 0, "exceptions of apps in groups: how often, where, since which release")
+        ..reads("errors", "[name|id]", 0, "show exceptions of apps in groups")
     },
     Command {
         aliases: &["log"],
@@ -281,40 +268,33 @@ pub(crate) const COMMANDS: &[Command] = &[
         aliases: &["dashboard", "dash", "imonit"],
         completes: NAMES,
         examples: &["monit", "monit api --sort cpu:desc"],
-        ..reads("monit", "[name]", 0, "everything on the whole terminal: list, logs, usage, events; keys to restart, reload, stop, scale")
+        ..reads("monit", "[name]", 0, "full-screen monitor: apps, logs, usage and events")
     },
     Command {
         completes: NAMES,
         options: &[
-            call("since", None, Arg::Required("time"), "figures since so long ago: 10m, 2h, 30d (1h)"),
-            call("csv", None, Arg::None, "for spreadsheets"),
+            call("since", None, Arg::Required("time"), "metrics of this period: 10m, 2h, 30d (1h)"),
+            call("csv", None, Arg::None, "print CSV"),
         ],
         examples: &["stats api", "stats api --since 7d", "stats api --since 2h --csv"],
-        ..works(
-            "stats",
-            "<name>",
-            1,
-            Daemon::Unused,
-            Section::Inspect,
-            "figures of the past of an app: processor, memory, restarts, requests",
-        )
+        ..works("stats", "<name>", 1, Daemon::Unused, Section::Inspect, "show historical metrics of an app")
     },
     Command {
         options: &[
-            call("since", None, Arg::Required("time"), "figures since so long ago: 10m, 2h, 30d (15m)"),
-            call("once", None, Arg::None, "print it once, also at a terminal"),
+            call("since", None, Arg::Required("time"), "metrics of this period: 10m, 2h, 30d (15m)"),
+            call("once", None, Arg::None, "print once, even at a terminal"),
         ],
         examples: &["top", "top --since 24h", "top --once"],
-        ..works("top", "", 0, Daemon::Unused, Section::Inspect, "processor and memory of all apps, now and over time, live at a terminal")
+        ..works("top", "", 0, Daemon::Unused, Section::Inspect, "show live CPU and memory usage of all apps")
     },
-    Command { completes: NAMES, ..reads("env", "<id>", 1, "environment of an app") },
+    Command { completes: NAMES, ..reads("env", "<id>", 1, "show the environment of an app") },
     Command { completes: NAMES, ..reads("pid", "[name]", 0, "process ids") },
-    Command { completes: NAMES, ..reads("id", "<name>", 1, "ids of an app") },
+    Command { completes: NAMES, ..reads("id", "<name>", 1, "print the ids of an app") },
     Command {
         completes: NAMES,
         options: &[
-            call("min", None, Arg::Required("n"), "so many healthy instances are enough"),
-            call("wait", None, Arg::Required("time"), "wait until all are well and stay so, at most for this time"),
+            call("min", None, Arg::Required("n"), "number of healthy instances that suffice"),
+            call("wait", None, Arg::Required("time"), "wait until all apps are healthy, at most this long"),
         ],
         examples: &["health", "health api", "health api --min 2", "health --wait 30s"],
         ..works(
@@ -323,31 +303,31 @@ pub(crate) const COMMANDS: &[Command] = &[
             0,
             Daemon::Unused,
             Section::Inspect,
-            "exit code 0 if all instances are online and well, else 1: for HEALTHCHECK",
+            "check app health (exit code 0 if healthy, 1 if not)",
         )
     },
     Command {
         aliases: &["sysinfos"],
         options: &[call("tree", Some('t'), Arg::None, "as a tree")],
-        ..reads("slist", "", 0, "figures of the machine: CPU, memory, network, disks")
+        ..reads("slist", "", 0, "show CPU, memory, network and disks of the machine")
     },
-    Command { ..reads("ping", "", 0, "is the daemon there?") },
+    Command { ..reads("ping", "", 0, "check that the daemon answers") },
     Command { completes: NAMES, ..keeps("flush", "[id|name]", 0, Daemon::Starts, "empty the log files") },
-    Command { ..keeps("reloadLogs", "", 0, Daemon::Starts, "open the log files anew") },
+    Command { ..keeps("reloadLogs", "", 0, Daemon::Starts, "reopen the log files") },
     Command {
         max_args: Some(0),
         examples: &["logrotate", "logrotate -u deploy --hp /home/deploy"],
-        ..keeps("logrotate", "", 0, Daemon::NoHome, "have the system's logrotate rotate the logs; as root")
+        ..keeps("logrotate", "", 0, Daemon::NoHome, "let the system's logrotate rotate the logs (root)")
     },
-    Command { aliases: &["dump"], max_args: Some(0), ..keeps("save", "", 0, Daemon::Starts, "save the list for `resurrect`") },
-    Command { max_args: Some(0), ..keeps("cleardump", "", 0, Daemon::Unused, "empty the saved list") },
-    Command { max_args: Some(0), ..keeps("resurrect", "", 0, Daemon::Starts, "start what was saved") },
+    Command { aliases: &["dump"], max_args: Some(0), ..keeps("save", "", 0, Daemon::Starts, "save the list of apps for `resurrect`") },
+    Command { max_args: Some(0), ..keeps("cleardump", "", 0, Daemon::Unused, "clear the saved list") },
+    Command { max_args: Some(0), ..keeps("resurrect", "", 0, Daemon::Starts, "start the saved apps") },
     Command { max_args: Some(0), ..keeps("kill", "", 0, Daemon::Unused, "stop all apps and the daemon") },
     Command {
         aliases: &["updatePM2"],
         options: UPDATE,
         examples: &["update", "update --from ostler-0.2.0-x86_64-linux.tar.gz"],
-        ..keeps("update", "", 0, Daemon::Unused, "replace the running daemon by this program; apps go on")
+        ..keeps("update", "", 0, Daemon::Unused, "replace the running daemon by this program; apps keep running")
     },
     Command {
         options: STARTUP,
@@ -359,17 +339,17 @@ pub(crate) const COMMANDS: &[Command] = &[
             "startup --user-unit",
             "startup --check",
         ],
-        ..keeps("startup", "[platform]", 0, Daemon::NoHome, "have the saved apps started at boot")
+        ..keeps("startup", "[platform]", 0, Daemon::NoHome, "start the saved apps at boot")
     },
     Command {
         options: &[USER_UNIT],
         completes: PLATFORMS,
-        ..keeps("unstartup", "[platform]", 0, Daemon::NoHome, "undo startup; apps that run go on")
+        ..keeps("unstartup", "[platform]", 0, Daemon::NoHome, "undo startup; running apps keep running")
     },
     Command {
         options: &[USER_UNIT],
         completes: Completes::Words(&["run", "reload"]),
-        ..keeps("service", "<run|reload> [unit]", 1, Daemon::Starts, "what the service manager calls; not for people")
+        ..keeps("service", "<run|reload> [unit]", 1, Daemon::Starts, "internal: called by the service manager")
     },
     Command {
         options: &[
@@ -383,13 +363,13 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         options: &[
-            call("show-values", None, Arg::None, "show values of variables, unless their names look secret"),
+            call("show-values", None, Arg::None, "show values of variables except likely secrets"),
             call("exit-code", None, Arg::None, "exit code 1 if something differs"),
             call("strict", None, Arg::None, "warnings are errors"),
         ],
         completes: FILES,
         examples: &["diff", "diff ecosystem.config.js --env production", "diff --exit-code --json"],
-        ..keeps("diff", "[file]", 0, Daemon::Unused, "what starting a config file would change")
+        ..keeps("diff", "[file]", 0, Daemon::Unused, "show what starting a config file would change")
     },
     Command {
         options: EXPORT,
@@ -412,7 +392,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             "<target> [file]",
             1,
             Daemon::NoHome,
-            "files for other engines of a config file: dockerfile, compose, kubernetes, systemd, nomad, github-actions, gitlab-ci; what was edited stays",
+            "generate files for other engines: dockerfile, compose, kubernetes, systemd, nomad, github-actions, gitlab-ci",
         )
     },
     Command {
@@ -425,7 +405,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             "<compose|systemd|procfile|supervisor|oxmgr> [file]",
             1,
             Daemon::NoHome,
-            "a config file of the files of other programs",
+            "convert files of other programs to a config file",
         )
     },
     Command {
@@ -435,57 +415,55 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         options: &[
-            call("dry-run", None, Arg::None, "show what would be done"),
-            call("in-place", None, Arg::None, "into PM2's own folder, and end PM2: for the name pm2"),
-            call("timeout", None, Arg::Required("time"), "time within which each app has to be well (default 60s)"),
-            call("back", None, Arg::None, "give everything back to PM2"),
-            call("finish", None, Arg::None, "end PM2, of which nothing runs any more"),
+            call("dry-run", None, Arg::None, "show the steps without running them"),
+            call("in-place", None, Arg::None, "use PM2's own home, and stop PM2: for the name pm2"),
+            call("timeout", None, Arg::Required("time"), "time for each app to become healthy (default 60s)"),
+            call("back", None, Arg::None, "move all apps back to PM2"),
+            call("finish", None, Arg::None, "stop PM2 after all apps have moved"),
         ],
         completes: FILES,
         max_args: Some(1),
         examples: &["migrate --dry-run", "migrate", "migrate --back", "migrate --finish"],
-        ..keeps("migrate", "[folder]", 0, Daemon::Starts, "take over the apps of a running PM2, one after the other")
+        ..keeps("migrate", "[folder]", 0, Daemon::Starts, "take over the apps of a running PM2, one by one")
     },
-    Command { ..keeps("install-otel", "", 0, Daemon::Unused, "OpenTelemetry's packages for apps with trace, by npm") },
+    Command { ..keeps("install-otel", "", 0, Daemon::Unused, "install OpenTelemetry's npm packages for apps with trace") },
     Command { ..keeps("uninstall-otel", "", 0, Daemon::Unused, "remove them") },
     Command {
         completes: FILES,
-        exit_codes: &[exit(Status::WentBack, "went back", "`deploy`: the new release did not get well, the former one is back")],
+        exit_codes: &[exit(
+            Status::WentBack,
+            "went back",
+            "`deploy`: the new release did not become healthy; the previous release was restored",
+        )],
         examples: &["deploy production setup", "deploy production", "deploy production revert 1", "deploy production exec \"npm ls\""],
-        ..keeps(
-            "deploy",
-            "<file|environment> [env] [command]",
-            0,
-            Daemon::Unused,
-            "bring a release onto hosts by ssh and git: setup, update, revert [n], curr, prev, exec, list, ref",
-        )
+        ..keeps("deploy", "<file|environment> [env] [command]", 0, Daemon::Unused, "deploy releases to hosts by ssh and git")
     },
     Command {
         completes: NAMES,
         max_args: Some(2),
         examples: &["pull api", "pull api v1.4"],
-        ..control("pull", "<name> [commit]", 1, "git: the newest commit in the folder of an app, then reload")
+        ..control("pull", "<name> [commit]", 1, "git pull in the folder of an app, then reload")
     },
-    Command { completes: NAMES, max_args: Some(1), ..control("forward", "<name>", 1, "git: the next commit, then reload") },
-    Command { completes: NAMES, max_args: Some(1), ..control("backward", "<name>", 1, "git: the commit before, then reload") },
+    Command { completes: NAMES, max_args: Some(1), ..control("forward", "<name>", 1, "check out the next commit, then reload") },
+    Command { completes: NAMES, max_args: Some(1), ..control("backward", "<name>", 1, "check out the previous commit, then reload") },
     Command {
         examples: &["set log_rotate:max_size 50M", "set pm2-logrotate:compress true", "set api:LEVEL debug"],
-        ..keeps("set", "[key] [value]", 0, Daemon::Unused, "keep a setting: of log rotation, of a module, of an app")
+        ..keeps("set", "[key] [value]", 0, Daemon::Unused, "change a setting of log rotation, a module or an app")
     },
     Command { ..keeps("get", "[key]", 0, Daemon::Unused, "show a setting") },
     Command {
         examples: &["multiset \"pm2-logrotate:max_size 10M pm2-logrotate:retain 30\""],
-        ..keeps("multiset", "<pairs>", 1, Daemon::Unused, "keep several settings")
+        ..keeps("multiset", "<pairs>", 1, Daemon::Unused, "change several settings")
     },
-    Command { examples: &["unset api:LEVEL"], ..keeps("unset", "<key>", 1, Daemon::Unused, "forget a setting") },
-    Command { ..keeps("config", "<key> [value]", 1, Daemon::Unused, "keep or show a setting") },
+    Command { examples: &["unset api:LEVEL"], ..keeps("unset", "<key>", 1, Daemon::Unused, "remove a setting") },
+    Command { ..keeps("config", "<key> [value]", 1, Daemon::Unused, "show or change a setting") },
     Command { ..keeps("conf", "[key] [value]", 0, Daemon::Unused, "show all settings") },
     Command {
         aliases: &["module:install"],
         options: INSTALL,
         completes: FILES,
         examples: &["install pm2-logrotate", "install pm2-metrics@latest --safe", "install ./my-module", "install ."],
-        ..keeps("install", "<module>", 1, Daemon::Starts, "install a module: by npm, from a folder, a tar file or a git address")
+        ..keeps("install", "<module>", 1, Daemon::Starts, "install a module from npm, a folder, a tar file or git")
     },
     Command { aliases: &["module:uninstall"], ..keeps("uninstall", "<module>", 1, Daemon::Unused, "remove a module") },
     Command {
@@ -499,7 +477,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             "web enable --otlp-to https://otel.example.com:4318 --otlp-header X-Key=k",
             "web enable --listen 0.0.0.0 --behind-proxy --allow-host ops.example.com",
         ],
-        ..keeps("web", "[enable|disable|open|status|passwd|token|port]", 0, Daemon::Starts, "dashboard in the browser")
+        ..keeps("web", "[enable|disable|open|status|passwd|token|port]", 0, Daemon::Starts, "set up and open the dashboard")
     },
     Command {
         options: ALERTS,
@@ -509,11 +487,11 @@ pub(crate) const COMMANDS: &[Command] = &[
             "alerts test",
             "alerts silence api --for 2h --reason migration",
         ],
-        ..keeps("alerts", "[list|history|test|silence|unsilence|channel]", 0, Daemon::Unused, "what fires, and who is told")
+        ..keeps("alerts", "[list|history|test|silence|unsilence|channel]", 0, Daemon::Unused, "firing alerts and their channels")
     },
-    Command { ..keeps("module:list", "", 0, Daemon::Unused, "installed modules") },
-    Command { options: SAFE, ..keeps("module:update", "<module|all>", 1, Daemon::Starts, "the newest version of a module") },
-    Command { ..keeps("module:generate", "[name]", 0, Daemon::NoHome, "a module to begin with, in a new folder") },
+    Command { ..keeps("module:list", "", 0, Daemon::Unused, "list installed modules") },
+    Command { options: SAFE, ..keeps("module:update", "<module|all>", 1, Daemon::Starts, "update a module to its newest version") },
+    Command { ..keeps("module:generate", "[name]", 0, Daemon::NoHome, "create a sample module in a new folder") },
     Command { completes: FILES, ..keeps("package", "[folder]", 0, Daemon::NoHome, "pack a module into a tar file") },
     Command {
         aliases: &["module:publish"],
@@ -526,31 +504,25 @@ pub(crate) const COMMANDS: &[Command] = &[
         completes: Completes::Words(&["install", "uninstall", "bash", "zsh", "fish"]),
         options: &[
             call("complete", None, Arg::None, "used by the shell scripts"),
-            call("shell", None, Arg::Required("shell"), "bash, zsh or fish; else by $SHELL"),
+            call("shell", None, Arg::Required("shell"), "bash, zsh or fish (default: from $SHELL)"),
         ],
         examples: &["completion install", "completion fish > ~/.config/fish/completions/ostler.fish"],
-        ..keeps("completion", "[install|uninstall|bash|zsh|fish]", 0, Daemon::NoHome, "completion script of the shell")
+        ..keeps("completion", "[install|uninstall|bash|zsh|fish]", 0, Daemon::NoHome, "print or install shell completion")
     },
     Command {
         completes: Completes::Words(&["install", "uninstall", "status"]),
-        options: &[call("dir", None, Arg::Required("folder"), "where the links are made: beside this program, if nothing is said")],
+        options: &[call("dir", None, Arg::Required("folder"), "folder of the links (default: the folder of this program)")],
         examples: &["compat install", "compat install --dir /usr/local/bin", "compat status", "compat uninstall"],
-        ..keeps(
-            "compat",
-            "<install|uninstall|status>",
-            1,
-            Daemon::NoHome,
-            "the names pm2, pm2-runtime, pm2-docker and pm2-dev for this program",
-        )
+        ..keeps("compat", "<install|uninstall|status>", 1, Daemon::NoHome, "link pm2, pm2-runtime, pm2-docker and pm2-dev to this program")
     },
     Command {
         options: &[
-            call("reference", None, Arg::None, "the whole reference as Markdown: `cli`, `ecosystem` or `import`"),
-            call("man", None, Arg::None, "the whole reference as a page for man"),
+            call("reference", None, Arg::None, "print a reference as Markdown: cli, ecosystem or import"),
+            call("man", None, Arg::None, "print the reference as a man page"),
         ],
         ..keeps("help", "[command]", 0, Daemon::NoHome, "help")
     },
-    Command { ..keeps("examples", "", 0, Daemon::NoHome, "examples of use") },
+    Command { ..keeps("examples", "", 0, Daemon::NoHome, "show examples") },
     elsewhere("profile:cpu", &[], "[ms]", "profile the daemon", PROFILE),
     elsewhere("profile:mem", &[], "[ms]", "profile the memory of the daemon", PROFILE),
     elsewhere("deepUpdate", &[], "", "update by npm", INSTALLED),
@@ -577,8 +549,8 @@ pub(crate) const COMMANDS: &[Command] = &[
         "autoinstall",
         &[],
         "",
-        "install what is missing",
-        "nothing installs itself here; `ostler install <module>` installs a module",
+        "install missing programs",
+        "ostler does not install programs; `ostler install <module>` installs a module",
     ),
 ];
 

@@ -163,7 +163,7 @@ pub(super) const fn section_title(section: Section) -> &'static str {
 pub(super) const fn group_title(group: Group) -> &'static str {
     match group {
         Group::Call => "Options of every command",
-        Group::App => "What to run",
+        Group::App => "Program and arguments",
         Group::Env => "Environment",
         Group::Lifecycle => "Restart and stop",
         Group::Logs => "Logs",

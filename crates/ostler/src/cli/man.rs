@@ -23,7 +23,7 @@ pub(crate) fn man_page(program: &str) -> String {
         &mut out,
         &format!("{program} starts apps, keeps them running, shows what they do and replaces them without losing a request."),
     );
-    paragraph(&mut out, "Options may stand before or after the command. Everything after -- belongs to the app.");
+    paragraph(&mut out, "Options may come before or after the command. Everything after -- belongs to the app.");
     for section in SECTIONS {
         heading(&mut out, section_title(*section));
         for command in COMMANDS.iter().filter(|command| command.section == *section) {

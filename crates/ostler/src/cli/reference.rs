@@ -13,7 +13,7 @@ pub(crate) fn reference(program: &str) -> String {
     let mut out = format!(
         "# Command line of {program}\n\n\
          Made by `{program} help --reference`; do not edit.\n\n\
-         Options may stand before or after the command. Everything after `--` belongs to the app.\n\n\
+         Options may come before or after the command. Everything after `--` belongs to the app.\n\n\
          | exit code | meaning |\n|---|---|\n"
     );
     for exit in exit_codes() {
@@ -58,7 +58,7 @@ pub(crate) fn reference(program: &str) -> String {
 const JSON: &str = "
 ## `--json`
 
-One JSON value in one line on stdout and nothing else there; messages go to stderr. Times are milliseconds, sizes bytes. `jlist` and
+Stdout carries one JSON value on one line; messages go to stderr. Times are milliseconds, sizes bytes. `jlist` and
 `prettylist` keep PM2's shape instead.
 
 | command | value |

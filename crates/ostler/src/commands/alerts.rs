@@ -50,7 +50,7 @@ fn list(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     for alert in &all.alerts {
         let app = shown(alert.app.as_deref().unwrap_or("ostler"));
         let times = if alert.count > 1 { format!(", {} times", alert.count) } else { String::new() };
-        let notes = [(alert.status == "pending", "not yet told"), (alert.silenced, "silenced"), (alert.flapping, "comes and goes")];
+        let notes = [(alert.status == "pending", "not yet sent"), (alert.silenced, "silenced"), (alert.flapping, "flapping")];
         let notes: String = notes.iter().filter(|(is, _)| *is).map(|(_, note)| format!(" ({note})")).collect();
         let since = span(all.at.saturating_sub(alert.since));
         cx.out.line(format_args!(
@@ -71,7 +71,8 @@ fn list(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         cx.out.line(format_args!("channel {}: {} at {}, from {least}{waiting}{fault}", channel.name, channel.service, channel.place));
     }
     if all.channels.is_empty() {
-        cx.out.line(format_args!("no channel is set up, so nothing is looked at; `{name} alerts channel add <type> key=value…` makes one"));
+        cx.out
+            .line(format_args!("no channel is configured, so alerts are off; add one with `{name} alerts channel add <type> key=value…`"));
     } else if crate::web::row(cx)?.is_none() {
         cx.out.warn_err(format_args!("the process that judges and sends does not run; `{name} web enable` starts it"));
     }
@@ -121,7 +122,7 @@ fn test(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let wanted = call.targets.get(1);
     let channels: Vec<_> = settings.channels.iter().filter(|channel| wanted.is_none_or(|name| *name == channel.told.name)).collect();
     if channels.is_empty() {
-        let what = wanted.map_or_else(|| "no channel is set up".to_owned(), |name| format!("there is no channel {name:?}"));
+        let what = wanted.map_or_else(|| "no channel is configured".to_owned(), |name| format!("there is no channel {name:?}"));
         return Err(CliError::NotFound(what));
     }
     let mut results = Vec::new();

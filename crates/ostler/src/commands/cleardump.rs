@@ -13,7 +13,7 @@ pub(crate) fn run(cx: &mut Cx, _call: &Call) -> Result<Status, CliError> {
     let program = cx.program;
     let home = cx.home()?.to_owned();
     home::prepare(&home, program)?;
-    cx.refuse_beside_pm2(&home, "empty the saved list")?;
+    cx.refuse_beside_pm2(&home, "clear the saved list")?;
     let path = cx.paths_with(DUMP)?.dump;
     replace(&path, b"[]", Durability::Power, Writers::Many).map_err(|error| CliError::File {
         what: "write",

@@ -70,7 +70,9 @@ fn conclude(cx: &mut Cx, names: &[String], outcomes: &[Outcome]) -> Status {
         match outcome {
             Outcome::Failed(Some(why)) => cx.out.error(format_args!("{name}: {why}")),
             Outcome::Failed(None) if names.len() > 1 => cx.out.error(format_args!("{name}: failed")),
-            Outcome::WentBack => cx.out.error(format_args!("{name}: the new release did not get well, the former one is back")),
+            Outcome::WentBack => {
+                cx.out.error(format_args!("{name}: the new release did not become healthy; the previous release was restored"))
+            }
             Outcome::Failed(None) | Outcome::Done => {}
         }
     }

@@ -49,7 +49,7 @@ fn boot(cx: &Cx, call: &Call) -> Finding {
         Ok(Some(wrong)) => {
             let more = wrong.len() - 1;
             let found = if more == 0 { wrong[0].clone() } else { format!("{}; and {more} more", wrong[0]) };
-            Finding::new(Level::Warning, what, found, "ostler startup --check  (says each, and its remedy)")
+            Finding::new(Level::Warning, what, found, "ostler startup --check  (lists each problem and its fix)")
         }
         Err(error) => Finding::new(Level::Note, what, ostler_core::text::causes::with_causes(&error), "ostler startup --check"),
     }
@@ -96,6 +96,6 @@ fn print(cx: &mut Cx, findings: &[Finding]) {
             .into_iter()
             .flatten()
             .collect();
-    let verdict = if parts.is_empty() { "all is well".to_owned() } else { parts.join(", ") };
+    let verdict = if parts.is_empty() { "no problems found".to_owned() } else { parts.join(", ") };
     cx.out.text(format_args!("{verdict}\n"));
 }

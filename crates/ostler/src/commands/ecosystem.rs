@@ -44,7 +44,7 @@ const FULL: &str = r#"module.exports = {
       // exp_backoff_restart_delay: 100,
       // stop_exit_codes: [0],
 
-      // A start is done when the app says so: process.send("ready").
+      // The start is complete when the app calls process.send("ready").
       // wait_ready: true,
       // listen_timeout: 3000,
 

@@ -108,7 +108,7 @@ fn mark(cx: &mut Cx, home: &Path, id: &str) -> Result<Status, CliError> {
     let Some(group) = book.find(id) else { return Err(CliError::NotFound(format!("there is no error {id:?}, or several begin so"))) };
     let uid = rustix::process::geteuid().as_raw();
     resolve(home, &group.id, &format!("uid {uid}")).map_err(failed)?;
-    cx.out.info(format_args!("{} is resolved; it is told when it comes back", group.id));
+    cx.out.info(format_args!("{} is resolved; a recurrence alerts as a regression", group.id));
     Ok(Status::Ok)
 }
 

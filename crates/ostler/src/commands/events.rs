@@ -82,7 +82,7 @@ impl EventFilter {
         let text = match missed {
             Missed::Count(1) => "1 event is missing: it is not known any more".to_owned(),
             Missed::Count(n) => format!("{n} events are missing: they are not known any more"),
-            Missed::Unknown => "what happened meanwhile is not known: the daemon is another one, and so is its keeper".to_owned(),
+            Missed::Unknown => "events may be missing: the daemon and its keeper were both replaced".to_owned(),
         };
         out.warn_err(text);
     }

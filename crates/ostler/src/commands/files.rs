@@ -184,9 +184,9 @@ pub(super) fn check_profile(cx: &Cx, profile: Option<&str>, apps: &[Normalized],
         return Ok(());
     }
     let names: Vec<&str> = known.iter().copied().collect();
-    let list = if names.is_empty() { "there is none".to_owned() } else { format!("there is {}", names.join(", ")) };
+    let list = if names.is_empty() { "and no profile exists".to_owned() } else { format!("only {}", names.join(", ")) };
     let meant = closest(profile, known).map(|name| format!("; did you mean {name}?")).unwrap_or_default();
-    let reason = format!("no app of this call has a profile {profile:?}, {list}{meant}");
+    let reason = format!("no app of this command has a profile {profile:?}, {list}{meant}");
     Err(UsageError::BadValue { option: "--env".into(), reason }.into())
 }
 

@@ -43,7 +43,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
                 cx.out.error(format_args!("[{name}]({id}) {}", shown(&line)));
                 status = Status::Failed;
             }
-            None => cx.out.warn(format_args!("[{name}]({id}) was asked; its error output tells where it listens")),
+            None => cx.out.warn(format_args!("[{name}]({id}) received the request; its error output shows the address of the inspector")),
         }
     }
     Ok(status)

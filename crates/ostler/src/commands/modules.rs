@@ -128,7 +128,7 @@ pub(crate) fn uninstall(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         }
         for module in found {
             modules::uninstall(cx, &module)?;
-            let rest = if module.kind == Kind::BuiltIn { "; what is built in goes on as it does by itself" } else { "" };
+            let rest = if module.kind == Kind::BuiltIn { "; the built-in replacement keeps running with its defaults" } else { "" };
             cx.out.info(format_args!("Module {} uninstalled{rest}", module.name));
         }
     }

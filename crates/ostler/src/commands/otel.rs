@@ -34,7 +34,8 @@ pub(crate) fn install(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         return Ok(Status::Ok);
     }
     cx.out.info("[v] Node apps with `trace: true` (or started with --trace) are traced from their next start on");
-    cx.out.info("Where traces go: OTEL_EXPORTER_OTLP_ENDPOINT in the app's env, else to the dashboard while it is on (`web enable`)");
+    cx.out
+        .info("Destination of traces: OTEL_EXPORTER_OTLP_ENDPOINT in the app's env, otherwise the dashboard while it is on (`web enable`)");
     Ok(Status::Ok)
 }
 

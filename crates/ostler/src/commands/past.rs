@@ -53,7 +53,7 @@ impl Past {
             _ => CliError::Failed(format!("cannot read the history in \"{}\": {error}", history::folder(&home).display())),
         })?;
         if !is_enabled {
-            cx.out.warn_err(format_args!("the history has ended: `{name} web enable` goes on with it"));
+            cx.out.warn_err(format_args!("the dashboard is off, so no new metrics are recorded: `{name} web enable` turns it on"));
         }
         Ok(past)
     }

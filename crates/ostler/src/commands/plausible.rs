@@ -37,7 +37,7 @@ pub(super) fn check(cx: &mut Cx, call: &Call, app: &str, instances: u32) -> Resu
         }
     }
     Err(CliError::Failed(format!(
-        "{instances} instances of {app} are refused: this machine has {processors}; nothing was changed\nhint: --yes, if that number is meant"
+        "{instances} instances of {app} are too many for this machine, which has {processors}; nothing was changed\nhint: use --yes to start them all the same"
     )))
 }
 

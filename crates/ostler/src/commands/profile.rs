@@ -101,7 +101,7 @@ fn rights_of(client: &mut Client, target: &str) -> Vec<(u32, AppRights)> {
 
 /// Moves the file that an app names into this folder. The app may name any path, so the file is accessed with the rights of the app's user.
 fn fetch(file: &Path, kind: Profile, rights: Option<&AppRights>, folder: &Path, name: &str, id: u32) -> io::Result<PathBuf> {
-    let rights = rights.ok_or_else(|| io::Error::other("the instance was replaced meanwhile"))?;
+    let rights = rights.ok_or_else(|| io::Error::other("the instance was replaced during the profile"))?;
     let plain: String = name.chars().map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' }).collect();
     let (to, mut copy) = fresh(folder, &format!("{plain}-{id}"), extension(kind))?;
     match take_over(file, kind, rights, &mut copy, MOST_BYTES) {

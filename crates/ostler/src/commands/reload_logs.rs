@@ -26,7 +26,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         match &log.outcome {
             LogOutcome::Reopened => {}
             LogOutcome::Reclaimed { .. } if quiet => {}
-            LogOutcome::Reclaimed { rotated, .. } => cx.out.info(format_args!("{} begins anew, its old lines are in {rotated}", log.path)),
+            LogOutcome::Reclaimed { rotated, .. } => cx.out.info(format_args!("{} was reopened; its old lines are in {rotated}", log.path)),
             LogOutcome::Failed { reason } => failed.push(format!("{}: {reason}", log.path)),
         }
     }
@@ -36,5 +36,5 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         }
         return Ok(Status::Ok);
     }
-    Err(CliError::Failed(format!("not every log could be opened anew: {}", failed.join("; "))))
+    Err(CliError::Failed(format!("not every log could be reopened: {}", failed.join("; "))))
 }

@@ -62,7 +62,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     heading(cx, "Daemon logs");
     log.iter().for_each(|line| cx.out.line(line));
     cx.out.line(&fence);
-    cx.out.line("Put this into an issue. What looks like a secret is masked; read it once before you do.");
+    cx.out.line("Put this into an issue. Values that look like secrets are masked; read the report before you share it.");
     Ok(Status::Ok)
 }
 

@@ -23,7 +23,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let apps: Vec<App> = past.apps().into_iter().filter(|(_, app)| app == name).collect();
     if apps.is_empty() {
         let known: Vec<String> = past.apps().into_iter().take(10).map(|(_, app)| ostler_client::words::shown(&app)).collect();
-        let hint = if known.is_empty() { "there are none yet".to_owned() } else { format!("there are some of {}", known.join(", ")) };
+        let hint = if known.is_empty() { "none yet".to_owned() } else { format!("there are some of {}", known.join(", ")) };
         return Err(CliError::Failed(format!("there are no figures of {}; {hint}", ostler_client::words::shown(name))));
     }
     if call.has("json") {

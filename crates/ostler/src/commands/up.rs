@@ -105,7 +105,7 @@ fn tell(cx: &mut Cx, call: &Call, project: &Project) {
     keys.dedup();
     if !keys.is_empty() {
         cx.out.warn_err(format_args!(
-            "without effect or different here: {}; `import compose --out -` says why",
+            "without effect or with a different meaning here: {}; `import compose --out -` shows the reasons",
             crate::text::shown(&keys.join(", "))
         ));
     }

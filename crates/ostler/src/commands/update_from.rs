@@ -33,7 +33,7 @@ fn go_back(cx: &mut Cx, replaced: Replaced, exe: String, error: &CliError) -> Cl
     }
     cx.disconnect();
     match cx.replace_daemon_by(exe) {
-        Ok(_) => CliError::Failed(format!("{why}; the former program is back at {}, and all apps go on", path.display())),
+        Ok(_) => CliError::Failed(format!("{why}; the previous program was restored at {}; all apps keep running", path.display())),
         Err(also) => CliError::Failed(format!(
             "{why}; the former program is back at {}, but its daemon does not answer: {}",
             path.display(),

@@ -344,7 +344,7 @@ fn passwd(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     };
     let is_set = hash.is_some();
     change(&home, |access| access.set_password(hash))?;
-    cx.out.info(if is_set { "Password is set; whoever was logged in is out" } else { "Password is gone; links are the way in" });
+    cx.out.info(if is_set { "Password is set; all existing sessions are signed out" } else { "Password is gone; links are the way in" });
     Ok(Status::Ok)
 }
 

@@ -41,7 +41,7 @@ fn outcome(is_job: bool, code: i32) -> Outcome {
         (_, 0) => return Outcome::Done,
         (true, 5) => return Outcome::WentBack,
         (true, 70) => "it was killed on the host; run it again",
-        (true, OTHER) => "that was another deployment, which was under way; this one was not begun",
+        (true, OTHER) => "another deployment was already running; this deployment was not started",
         (true, 1 | 77) => return Outcome::Failed(None),
         (_, LOST) => "no connection",
         (_, code) => return Outcome::Failed(Some(format!("exit code {code}"))),
@@ -142,13 +142,13 @@ fn follow(target: &Target, host: &Host, job: &str, say: &Say) -> Outcome {
         in_vain = if run.received > before { 0 } else { in_vain + 1 };
         let Some(wait) = retry(was_there, in_vain) else {
             let what = if was_there {
-                "the connection is lost; what was begun goes on there. The same command follows it again"
+                "the connection is lost; the deployment continues on the host. The same command follows it again"
             } else {
                 "no connection; nothing was changed"
             };
             return Outcome::Failed(Some(what.to_owned()));
         };
-        say.line("--> connection lost; what was begun goes on there. Connecting again");
+        say.line("--> connection lost; the deployment continues on the host. Connecting again");
         thread::sleep(wait);
     }
 }
@@ -174,7 +174,7 @@ fn connection(target: &Target, host: &Host, job: &str, run: &mut Run, was_there:
             } else if let Some((id, kind)) = line.strip_prefix(ANSWER).and_then(|rest| rest.split_once(' ')) {
                 is_answer_there = true;
                 if run.may_start && kind != "mine" {
-                    say.line("--> a deployment is under way here already: following it");
+                    say.line("--> a deployment is already running here: following it");
                 }
                 run.is_other |= kind == "other";
                 // Only that run is meant from now on.

@@ -87,7 +87,7 @@ const PATTERNS: &[Pattern] = &[
         sticky: false,
         level: Level::Note,
         what: "has a cache of its own in each copy",
-        remedy: "fine for what may be old or fetched twice; else a cache that all share",
+        remedy: "fine for data that may be stale or fetched twice; otherwise use a shared cache",
     },
 ];
 

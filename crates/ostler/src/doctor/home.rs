@@ -88,7 +88,7 @@ fn of_daemon(home: &Path, daemon: &Daemon) -> Finding {
             ),
             _ => Finding::new(Level::Note, what, "none runs", "ostler start, or ostler resurrect"),
         },
-        Daemon::Ill(why) => Finding::new(Level::Wrong, what, why.clone(), "ostler list says more; the daemon's log is pm2.log in the home"),
+        Daemon::Ill(why) => Finding::new(Level::Wrong, what, why.clone(), "see `ostler list` and the daemon's log, pm2.log in the home"),
     }
 }
 

@@ -19,14 +19,14 @@ pub(super) fn look(daemon: &Daemon, findings: &mut Vec<Finding>) {
     };
     let watched = matches!(daemon, Daemon::Runs(_, details) if details.iter().any(|detail| detail.spec.watch.on));
     if let Some(most) = watches("max_user_watches").filter(|most| *most < WATCHES && watched) {
-        let remedy = "sysctl fs.inotify.max_user_watches=524288; folders beyond that are looked at now and then";
+        let remedy = "sysctl fs.inotify.max_user_watches=524288; further folders are polled";
         findings.push(Finding::new(Level::Warning, "file watches", format!("this user may watch {most} folders"), remedy));
     }
     findings.push(clock());
     findings.push(groups(daemon));
     let refused = ostler_sys::refused::refused();
     if refused.is_empty() {
-        findings.push(Finding::fine("system calls", "none that is needed is refused"));
+        findings.push(Finding::fine("system calls", "all system calls that ostler needs are allowed"));
     }
     for call in refused {
         findings.push(Finding::new(Level::Note, "system calls", format!("{} is refused ({})", call.call, call.errno), call.cost));
@@ -60,7 +60,7 @@ fn clock() -> Finding {
         Some(true) => Finding::fine("clock", "synchronized"),
         Some(false) => {
             let remedy = "start chrony, ntpd or systemd-timesyncd: cron and the dates in logs go by it";
-            Finding::new(Level::Note, "clock", "nobody keeps it right, as far as the kernel knows", remedy)
+            Finding::new(Level::Note, "clock", "not synchronized (NTP is off)", remedy)
         }
         None => Finding::new(Level::Note, "clock", "the kernel does not say who keeps it right", "in a container its host does"),
     }

@@ -26,7 +26,7 @@ pub(super) fn look(home: &Path, findings: &mut Vec<Finding>) {
     let lock = crate::home::paths_of_shell(home).reload_lock;
     if running.is_empty() && lock.exists() {
         let remedy = format!("rm {}", lock.display());
-        findings.push(Finding::new(Level::Note, "PM2", "it left a lock file behind, which nobody reads", remedy));
+        findings.push(Finding::new(Level::Note, "PM2", "it left a lock file behind, which ostler ignores", remedy));
     }
     if !findings.iter().any(|finding| finding.what == "PM2") {
         findings.push(Finding::fine("PM2", "none runs here"));

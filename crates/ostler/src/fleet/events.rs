@@ -63,7 +63,7 @@ impl Events<'_, '_> {
             Verdict::After(1) => self.out.warn_err(format_args!("{name}: 1 event is missing: it is not known there any more")),
             Verdict::After(n) => self.out.warn_err(format_args!("{name}: {n} events are missing: they are not known there any more")),
             Verdict::OtherRing => {
-                self.out.warn_err(format_args!("{name}: what happened meanwhile is not known: daemon and keeper are others"))
+                self.out.warn_err(format_args!("{name}: events may be missing: the daemon and its keeper were both replaced"))
             }
         }
         self.order.push(Stamped { host, at_ms: event["at_ms"].as_u64(), line: event }, Instant::now());

@@ -152,7 +152,7 @@ impl Logs<'_, '_> {
                 format!("--after={word}")
             }
             None => {
-                self.out.warn_err(format_args!("{name}: connection lost; connecting again. Lines of meanwhile may be missing"));
+                self.out.warn_err(format_args!("{name}: connection lost; connecting again. Lines from this gap may be missing"));
                 "--after".into()
             }
         };

@@ -33,7 +33,7 @@ impl Terms {
         if !["grep", "since", "until"].iter().any(|name| call.value(name).is_some()) {
             let alone = ["regex", "ignore-case"].into_iter().find(|name| call.has(name));
             return match alone {
-                Some(name) => Err(bad(&format!("--{name}"), "it says how --grep is meant, which is not given".into())),
+                Some(name) => Err(bad(&format!("--{name}"), "it changes how --grep matches, and --grep is not given".into())),
                 None => Ok(None),
             };
         }

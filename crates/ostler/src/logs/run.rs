@@ -268,7 +268,7 @@ fn places(call: &Call) -> Result<Option<Option<LogPlaces>>, UsageError> {
     let bad = |reason: String| UsageError::BadValue { option: "--after".into(), reason };
     match (call.has("after"), call.value("after")) {
         (false, _) => Ok(None),
-        (true, _) if !call.has("json") || call.has("nostream") => Err(bad("it is for --json, and for what comes".into())),
+        (true, _) if !call.has("json") || call.has("nostream") => Err(bad("it works only with --json and for new lines".into())),
         (true, None) => Ok(Some(None)),
         (true, Some(text)) => {
             serde_json::from_str(text).map(|told| Some(Some(told))).map_err(|error| bad(format!("these are no places: {error}")))

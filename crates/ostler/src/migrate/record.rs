@@ -41,9 +41,9 @@ impl Record {
     pub(crate) fn read(home: &Path) -> Result<Option<Self>, CliError> {
         let path = Self::path(home);
         match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map(Some)
-                .map_err(|error| CliError::Failed(format!("\"{}\" is broken ({error}); it says what was moved from PM2", path.display()))),
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+                CliError::Failed(format!("\"{}\" is broken ({error}); it records the apps moved from PM2", path.display()))
+            }),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(source) => Err(CliError::File { what: "read", path: path.display().to_string(), source }),
         }

@@ -118,7 +118,7 @@ fn exchange(cx: &mut Cx, wish: &Wish, conf: &Path, modules: &Path, fresh: &Path)
         // Apps that only the former one had.
         .and_then(|()| installed::delete(cx, &module.name, &package.names()));
     let Err(error) = taken else { return Ok(package) };
-    cx.out.error(format_args!("module {} does not get well: {}", module.name, with_causes(&error)));
+    cx.out.error(format_args!("module {} does not become healthy: {}", module.name, with_causes(&error)));
     // First its processes: they run from the folder that goes. Should that fail, the files and settings are restored all the same.
     let deleted = installed::delete(cx, &module.name, &[]);
     if is_swapped {

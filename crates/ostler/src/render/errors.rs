@@ -89,7 +89,7 @@ fn state_words(group: &Group, state: State) -> (String, Style) {
         (State::Open, _) => ("open".into(), styles::YELLOW),
         (State::Resolved, _) => ("resolved".into(), styles::GREEN),
         (State::Returned, Some(returned)) if returned.release.release > 0 => {
-            (format!("came back in {}", release(&returned.release)), styles::RED)
+            (format!("recurred in {}", release(&returned.release)), styles::RED)
         }
         (State::Returned, _) => ("came back".into(), styles::RED),
     }

@@ -43,7 +43,7 @@ impl Folder {
         let fd = fs::open(path, flags, Mode::empty()).map_err(|error| cannot("open", error))?;
         match fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err("another update is under way".into()),
+            Err(Errno::WOULDBLOCK) => return Err("another update is running".into()),
             Err(error) => return Err(cannot("lock", error)),
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -139,11 +139,11 @@ impl Folder {
 
 /// Whether nobody but root, us and who owns it can put something else into this folder: a name that others can exchange cannot be replaced safely.
 fn is_safe(folder: &Path) -> Result<(), String> {
-    let meta = std::fs::symlink_metadata(folder).map_err(|error| format!("cannot look at {}: {error}", folder.display()))?;
+    let meta = std::fs::symlink_metadata(folder).map_err(|error| format!("cannot inspect {}: {error}", folder.display()))?;
     let us = rustix::process::geteuid().as_raw();
     // In a folder with the sticky bit others can only add names, not take ours.
     if meta.mode() & 0o002 != 0 && meta.mode() & 0o1000 == 0 {
-        return Err(format!("anybody may write in {}", folder.display()));
+        return Err(format!("any user may write in {}", folder.display()));
     }
     if us != meta.uid() && meta.uid() != 0 {
         return Err(format!("{} belongs to another user", folder.display()));

@@ -177,7 +177,7 @@ fn copy_verified(from: &Path, to: &mut File, expected: &[u8; 32]) -> Result<[u8;
         return Err(format!("it is longer than {} MB", MAX_BYTES >> 20));
     }
     if summed.sum.finalize().as_slice() != expected {
-        return Err("its SHA-256 is another than it should be: it is damaged, or somebody has changed it".into());
+        return Err("its SHA-256 does not match: the file is damaged or was modified".into());
     }
     Ok(head)
 }

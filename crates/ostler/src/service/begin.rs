@@ -52,8 +52,8 @@ pub(super) fn begin(cx: &mut Cx, taking: Taking, unit: Option<&Unit>) -> Result<
         }
         if takeover::sees_other_files(&home) {
             cx.out.warn(
-                "this service has a file system view of its own (PrivateTmp=, ProtectSystem= or the like), and what runs keeps the former \
-                 one, with its files and credentials: stop and start the service to change that",
+                "this service has a file system view of its own (PrivateTmp=, ProtectSystem= or the like), and running processes keep the \
+                 previous one, with its files and credentials: stop and start the service to change that",
             );
         }
         match cx.replace_daemon() {
@@ -114,7 +114,7 @@ pub(super) fn replace_hung(cx: &mut Cx, home: &Path, health: Health) -> bool {
         Health::DaemonHangs => ("daemon", watch::kill_daemon(home)),
         Health::KeeperHangs => ("keeper", watch::kill_keeper(home)),
     };
-    let outcome = if killed { "it was killed and is started anew; apps go on" } else { "and it cannot be found" };
+    let outcome = if killed { "it was killed and is restarting; apps keep running" } else { "and it cannot be found" };
     cx.out.error(format_args!("the {who} does not answer: {outcome}"));
     cx.out.flush();
     true

@@ -71,7 +71,7 @@ pub(crate) fn run(cx: &mut Cx, unit: Option<&str>, of_user: bool, taking: Taking
         match main.wait_beating(cx, keeper.as_ref())? {
             Next::Leave => return Ok(Status::Ok),
             Next::Stop if main.is_restart(unit.as_ref()) => {
-                cx.out.info("the service is restarted: apps go on");
+                cx.out.info("the service is restarted: apps keep running");
                 return Ok(Status::Ok);
             }
             Next::Stop => return stop::stop(cx, &home, &main.notify).map(|()| Status::Ok),

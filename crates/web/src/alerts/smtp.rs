@@ -65,7 +65,7 @@ async fn deliver_all(mail: &Mail, text: &str) -> Result<(), Failure> {
         talk.ask("STARTTLS", 220).await?;
         // What was sent before the encryption is not believed.
         if !talk.0.buffer().is_empty() {
-            return Err(Failure::Broken(format!("{} says more than it may before TLS", mail.host)));
+            return Err(Failure::Broken(format!("{} sends too much before TLS", mail.host)));
         }
         let stream = tls::encrypt(&mail.host, talk.0.into_inner()).await.map_err(Failure::Broken)?.0;
         talk = Talk(BufReader::new(stream));
@@ -83,7 +83,7 @@ async fn deliver_all(mail: &Mail, text: &str) -> Result<(), Failure> {
             Ok(_) => taken += 1,
             Err(Failure::Said(reply)) => {
                 let (host, code, said) = (&mail.host, reply.code, plain(&reply.lines.join(" "), 200));
-                let line = format!("alerts: {host} takes no letter to {}: {code} {said}\n", plain(to, 100));
+                let line = format!("alerts: {host} rejects mail to {}: {code} {said}\n", plain(to, 100));
                 let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
                 refused = Some(reply);
             }
@@ -150,7 +150,7 @@ impl Talk {
                 return Ok(Reply { code, lines });
             }
         }
-        Err(broken("says too much"))
+        Err(broken("reply is too long"))
     }
 
     async fn log_in(&mut self, offers: &Reply, user: &str, password: &str) -> Result<(), Failure> {

@@ -61,7 +61,7 @@ impl Daemon {
                 _ => {}
             });
             match answer {
-                Ok(_) => Ok(path.ok_or_else(|| "says of no way to it".to_owned())),
+                Ok(_) => Ok(path.ok_or_else(|| "does not provide a path".to_owned())),
                 Err(ClientError::Refused(failure)) => Ok(Err(problem.unwrap_or_else(|| failure.to_string()))),
                 Err(error) => Err(error),
             }

@@ -33,9 +33,13 @@ pub(super) fn add(out: &mut Exposition, snapshot: &Snapshot) {
             Some(one.gc_seconds)
         }),
         ("ostler_node_handles", Kind::Gauge, None, "Handles and requests that keep the process.", |one| Some(one.handles as f64)),
-        ("ostler_node_measured_seconds", Kind::Gauge, seconds, "Time since it measures: it does while somebody asks.", |one| {
-            Some(one.seconds)
-        }),
+        (
+            "ostler_node_measured_seconds",
+            Kind::Gauge,
+            seconds,
+            "Time since measuring began; the app measures while its metrics are read.",
+            |one| Some(one.seconds),
+        ),
     ];
     for (name, kind, unit, help, value) in plain {
         out.family(name, kind, unit, help);

@@ -138,7 +138,7 @@ impl Profiles {
             return Err(outcome.lines.into_iter().next().unwrap_or_else(|| failure.to_string()));
         }
         let told = outcome.returned.first().and_then(|one| one.get("value")?.as_str().map(std::path::PathBuf::from));
-        let told = told.ok_or("the app says of no file")?;
+        let told = told.ok_or("the app reported no file")?;
         let (kind, part) = (subject.kind, self.state.borrow_mut().store.part().map_err(|problem| problem.to_string())?);
         let copied = tokio::task::spawn_blocking(move || copy(&told, kind, &rights, &part).map(|bytes| (part, bytes)));
         let (part, bytes) = copied.await.map_err(|_| "the copy was given up".to_owned())?.map_err(|problem| problem.to_string())?;

@@ -54,7 +54,7 @@ pub(super) fn list(site: &Site, identity: &Identity) -> Response<Body> {
 pub(super) async fn token(site: &Site, asked: Asked, identity: &Identity, name: Option<String>) -> Response<Body> {
     // Whoever sees a part gives nobody more.
     if !identity.sees_all() {
-        return error(StatusCode::FORBIDDEN, "you see only some namespaces, and give nobody access");
+        return error(StatusCode::FORBIDDEN, "your account is limited to some namespaces and cannot grant access");
     }
     let from = asked.from.map(|from| from.to_string());
     let audit = |what: &str, name: &str, result: &str| {

@@ -70,7 +70,7 @@ pub(super) async fn take(site: &Site, asked: Asked, identity: &Identity, name: &
     if !details.iter().all(|detail| crate::view::is_profiled(&detail.spec)) {
         return error(
             StatusCode::CONFLICT,
-            "only a Node app that runs with ostler's preload can be profiled; of others `perf record -p <pid>` or `py-spy record -p <pid>` tells it",
+            "only a Node app that runs with ostler's preload can be profiled; for other programs use `perf record -p <pid>` or `py-spy record -p <pid>`",
         );
     }
     let instances = match targets_of(&details, &instances) {

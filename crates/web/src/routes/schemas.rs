@@ -180,7 +180,7 @@ pub(super) fn alerts_channels_answer() -> Value {
 pub(super) fn alerts_channels_body() -> Value {
     json!({
         "type": "object",
-        "description": "as in alerts.json: type, name, severity, and what the service needs",
+        "description": "as in alerts.json: type, name, severity, and the service's settings",
         "properties": { "type": { "type": "string" }, "name": { "type": "string" } },
         "required": ["type"],
     })
@@ -192,7 +192,7 @@ pub(super) fn alerts_silences_body() -> Value {
         "properties": {
             "app": { "type": "string", "description": "name, or pattern with *; none = all" },
             "rule": { "type": "string" },
-            "for": { "type": "string", "description": "30m, 2h; 1h unless said otherwise" },
+            "for": { "type": "string", "description": "30m, 2h; default 1h" },
             "reason": { "type": "string" },
         },
         "required": [],
@@ -269,11 +269,11 @@ pub(super) fn traces() -> Value {
             "receiver": { "$ref": "#/components/schemas/TraceReceiver" },
             "counts": {
                 "anyOf": [{ "type": "object" }, { "type": "null" }],
-                "description": "spans that came, twice, left_out; traces dropped, evicted; null for whoever sees some namespaces",
+                "description": "spans that came, twice, left_out; traces dropped, evicted; null for accounts limited to some namespaces",
             },
             "bytes": {
                 "anyOf": [{ "type": "integer" }, { "type": "null" }],
-                "description": "memory of the store; null for whoever sees some namespaces",
+                "description": "memory of the store; null for accounts limited to some namespaces",
             },
         },
         "required": ["traces", "more", "receiver", "counts", "bytes"],
@@ -293,7 +293,7 @@ pub(super) fn apps_profile_body() -> Value {
         "type": "object",
         "properties": {
             "kind": { "type": "string", "enum": ["cpu", "memory", "heap"] },
-            "seconds": { "type": "number", "description": "up to 300; 10 unless it is said; nothing for a heap" },
+            "seconds": { "type": "number", "description": "up to 300, default 10; ignored for a heap" },
             "instance": { "type": "integer", "description": "only this one" },
         },
         "required": ["kind"],

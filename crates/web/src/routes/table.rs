@@ -31,7 +31,7 @@ macro_rules! order {
             about(concat!("Orders: ", $word, "; answered when it is done"), Json(Named("Done"))).body($body).errors(&[
                 (404, NO_APP),
                 (503, NO_DAEMON),
-                (409, "it did not work; lines says more"),
+                (409, "it failed; see lines"),
             ]),
         )
     };
@@ -42,7 +42,7 @@ pub(super) static ROUTES: &[Route] = &[
         "/api/session",
         Viewer,
         open!(|site, asked| session::present(&site, &asked.head)),
-        about("Who is logged in", Json(Named("Session"))),
+        about("Current session", Json(Named("Session"))),
     ),
     post(
         "/api/session",
@@ -50,7 +50,7 @@ pub(super) static ROUTES: &[Route] = &[
         open!(|site, asked| session::login(&site, asked).await),
         about("Logs in; the answer sets the cookie", Json(Named("Session")))
             .body(Inline(schemas::session_body))
-            .errors(&[(429, "too many attempts; retry_after says how many seconds to wait")]),
+            .errors(&[(429, "too many attempts; retry_after is the number of seconds to wait")]),
     ),
     delete("/api/session", Viewer, open!(|site, asked| session::logout(&site, &asked)), about("Logs out", Json(Named("Done")))),
     get("/api/apps", Viewer, run!(|call| apps::list(&call.site, &call.identity).await), about("All apps", Json(Named("Apps")))),
@@ -99,7 +99,7 @@ pub(super) static ROUTES: &[Route] = &[
         "/api/errors",
         Viewer,
         run!(|call| errors::list(&call.site, &call.asked, &call.identity).await),
-        about("Exceptions of apps in groups, the one that was seen last first", Json(Inline(schemas::errors))).parameters(&[APP]),
+        about("Exceptions of apps in groups, most recent first", Json(Inline(schemas::errors))).parameters(&[APP]),
     ),
     get(
         "/api/errors/{id}",
@@ -111,13 +111,10 @@ pub(super) static ROUTES: &[Route] = &[
         "/api/errors/{id}/resolve",
         Operator,
         run!(|call| errors::resolve(&call.site, call.asked, &call.identity, &call.name).await),
-        about(
-            "Marks a group as resolved; the next exception of it is told as one that came back",
-            Json(Inline(schemas::errors_resolve_answer)),
-        )
-        .parameters(&[GROUP])
-        .body(Inline(schemas::errors_resolve_body))
-        .errors(&[(404, NO_GROUP)]),
+        about("Marks a group as resolved; its next exception alerts as a regression", Json(Inline(schemas::errors_resolve_answer)))
+            .parameters(&[GROUP])
+            .body(Inline(schemas::errors_resolve_body))
+            .errors(&[(404, NO_GROUP)]),
     ),
     get(
         "/api/logs",
@@ -127,7 +124,7 @@ pub(super) static ROUTES: &[Route] = &[
             .parameters(&[
                 APP,
                 LINES,
-                Parameter("contains", "string", "only lines with this text; lines then says how many are looked through, at most 100000"),
+                Parameter("contains", "string", "only lines with this text; lines then limits how many are searched, at most 100000"),
             ])
             .errors(&[(404, NO_APP)]),
     ),
@@ -151,8 +148,8 @@ pub(super) static ROUTES: &[Route] = &[
         Viewer,
         run!(|call| search::answer(&call.site, &call.asked, &call.identity).await),
         about(
-            "Lines by their text, over rotated and compressed files, too; the last first. Ends with whoever \
-             asks, and after a minute, with the place to go on from",
+            "Searches lines by their text, also in rotated and compressed files, newest first. The search stops when the \
+             client disconnects, or after one minute with a cursor to continue from",
             Other(&[("application/x-ndjson", Named("LogRecord")), ("text/plain", Inline(schemas::text))]),
         )
         .described(
@@ -169,7 +166,7 @@ pub(super) static ROUTES: &[Route] = &[
             Parameter("to", "integer", "ms since 1970"),
             Parameter("stream", "string", "out or err; both without it"),
             Parameter("before", "string", "a place: lines before it only"),
-            Parameter("at", "string", "a place: that line only, with what is around it"),
+            Parameter("at", "string", "a cursor: that line only, with its context"),
             Parameter("limit", "integer", "most lines, 100 unless given, 1,000 at most; as text 100,000"),
             Parameter("context", "integer", "lines before and after each, 2 unless given, 100 at most"),
             Parameter("format", "string", "text: a file to download"),
@@ -218,13 +215,13 @@ pub(super) static ROUTES: &[Route] = &[
         "/api/alerts",
         Viewer,
         run!(|call| alerts::list(&call.site, &call.identity).await),
-        about("What fires, who is told, silences and history", Json(Named("Alerts"))),
+        about("Firing alerts, channels, silences and history", Json(Named("Alerts"))),
     ),
     post(
         "/api/alerts/test",
         Admin,
         run!(|call| alerts::test(&call.site, call.asked, &call.identity).await),
-        about("Sends a message that says that it is a test", Json(Inline(schemas::alerts_test_answer)))
+        about("Sends a test message", Json(Inline(schemas::alerts_test_answer)))
             .body(Inline(schemas::alerts_test_body))
             .errors(&[(404, NO_CHANNEL)]),
     ),
@@ -246,9 +243,7 @@ pub(super) static ROUTES: &[Route] = &[
         "/api/alerts/silences",
         Operator,
         run!(|call| alerts::silence(&call.site, call.asked, &call.identity).await),
-        about("Has something not told for a time", Json(Named("Silence")))
-            .body(Inline(schemas::alerts_silences_body))
-            .errors(&[(400, INVALID)]),
+        about("Silences alerts for a time", Json(Named("Silence"))).body(Inline(schemas::alerts_silences_body)).errors(&[(400, INVALID)]),
     ),
     delete(
         "/api/alerts/silences/{id}",
@@ -260,7 +255,7 @@ pub(super) static ROUTES: &[Route] = &[
         "/api/history",
         Viewer,
         run!(|call| history::figures(&call.site, &call.asked, &call.identity).await),
-        about("Figures of the past, and what happened meanwhile", Json(Inline(schemas::history)))
+        about("Metrics history, with the events of that time", Json(Inline(schemas::history)))
             .parameters(&[
                 Parameter(
                     "metric",
@@ -306,19 +301,19 @@ pub(super) static ROUTES: &[Route] = &[
         Operator,
         run!(|call| profiles::take(&call.site, call.asked, &call.identity, &call.name).await),
         about(
-            "Begins to profile instances of a Node app, which goes on by itself; a heap is for admins: it has \
-             the app's secrets",
+            "Starts to profile instances of a Node app and returns at once; heap snapshots need the role admin, because \
+             they contain the app's secrets",
             Json(Inline(schemas::apps_profile_answer)),
         )
         .status(202)
         .body(Inline(schemas::apps_profile_body))
-        .errors(&[(400, "it makes no sense"), (404, NO_APP), (409, "it is no Node app, or is being profiled already")]),
+        .errors(&[(400, "invalid request"), (404, NO_APP), (409, "not a Node app, or already being profiled")]),
     ),
     get(
         "/api/profiles",
         Viewer,
         run!(|call| profiles::list(&call.site, &call.identity)),
-        about("Profiles: those that are kept, under way, and failed", Json(Inline(schemas::profiles))),
+        about("Profiles: kept, running and failed", Json(Inline(schemas::profiles))),
     ),
     get(
         "/api/profiles/{id}",

@@ -79,7 +79,7 @@ fn as_es_module(path: &Path, text: &str) -> Option<String> {
     let renamed = path.with_extension(format!("c{extension}"));
     let renamed = renamed.file_name().unwrap_or_default().to_string_lossy();
     Some(format!(
-        "its package.json says \"type\": \"module\", so `module.exports` has no effect: rename it to {renamed}, or use `export default`"
+        "its package.json has \"type\": \"module\", so `module.exports` has no effect: rename it to {renamed}, or use `export default`"
     ))
 }
 

@@ -226,7 +226,7 @@ fn line(packet: &Value) -> Result<Plan, String> {
 
 /// Switches the watching of what `{id}`, an id or a name means. Nothing is restarted by it.
 fn watch(ctx: &Ctx, value: Option<&Value>, on: Option<bool>) -> Result<Plan, String> {
-    let value = value.ok_or("nothing is named that is to be watched")?;
+    let value = value.ok_or("name the apps to watch")?;
     let id = id_number(value.get("id").unwrap_or(value));
     let is_meant = |slot: &&Slot| match (id, value) {
         (Some(id), _) => slot.durable.pm_id == id,

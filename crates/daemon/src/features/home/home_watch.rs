@@ -177,7 +177,7 @@ impl HomeWatch {
         match self.find(&ctx.io.settings.home, &ctx.io.lock) {
             Finding::Fine => {
                 if self.reported.take().is_some() {
-                    ctx.io.log.line(format_args!("the home is back in its place"));
+                    ctx.io.log.line(format_args!("the home is available again"));
                 }
             }
             Finding::Moved => self.log_move(ctx),
@@ -185,7 +185,7 @@ impl HomeWatch {
             Finding::Gone => {
                 ctx.io
                     .log
-                    .error(format_args!("the home \"{}\" was removed while apps run; making it anew", ctx.io.settings.home.display()));
+                    .error(format_args!("the home \"{}\" was removed while apps run; creating it again", ctx.io.settings.home.display()));
                 let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&ctx.io.settings.home);
                 self.open(&ctx.io.settings.home);
                 match made {
@@ -204,7 +204,7 @@ impl HomeWatch {
         if let Some(place) = &place {
             let (home, place) = (ctx.io.settings.home.display(), place.display());
             ctx.io.log.error(format_args!(
-                "the home was moved from \"{home}\" to \"{place}\" while apps run: they go on, but their logs and our state belong to the old \
+                "the home was moved from \"{home}\" to \"{place}\" while apps run. They keep running, but their logs and the daemon's state use the old \
                  place; move it back, or end them with OSTLER_HOME={place} ostler kill and start them there"
             ));
         }
@@ -221,7 +221,7 @@ impl HomeWatch {
                     Finding::Fine => {}
                     Finding::Moved => self.log_move(ctx),
                     // Removed once more before it was watched.
-                    Finding::Incomplete | Finding::Gone => self.try_again(ctx, format_args!("it goes again")),
+                    Finding::Incomplete | Finding::Gone => self.try_again(ctx, format_args!("the new home was removed again")),
                 }
             }
             Err(why) => self.try_again(ctx, format_args!("{why}")),
@@ -242,7 +242,7 @@ impl HomeWatch {
         let folder = self.folder.as_ref().ok_or_else(|| "there is no folder".to_owned())?;
         if id_in(folder, LOCK_FILE) != id_of(&ctx.io.lock) {
             let lock = lock::try_lock(&within(LOCK_FILE)?).map_err(|errno| format!("lock {LOCK_FILE}: {}", std::io::Error::from(errno)))?;
-            ctx.io.lock = lock.ok_or_else(|| format!("somebody else has {LOCK_FILE}"))?;
+            ctx.io.lock = lock.ok_or_else(|| format!("another process holds {LOCK_FILE}"))?;
             // First of all: whoever looks for us reads it.
             let keeper = ProcRef::of(ctx.io.keeper.pid());
             let marked = keeper.map_or(Ok(()), |keeper| ostler_keeper::mark_lock(ctx.io.lock.as_fd(), keeper));

@@ -106,7 +106,7 @@ impl KeeperWatch {
             None if found.state == b't' => ctx.io.log.error_once(
                 "keeper",
                 format_args!(
-                    "the keeper (pid {}) does not answer: a debugger holds it; no app is started or restarted meanwhile",
+                    "the keeper (pid {}) does not answer: it is stopped by a debugger; until it continues, no app is started or restarted",
                     keeper.pid
                 ),
             ),
@@ -159,7 +159,7 @@ impl KeeperWatch {
         self.watchdog.expect(ctx.now.mono_ms);
         let (pid, why) = (keeper.pid, hang.describe());
         let (signal, what) = match (is_replaceable(pid), hang) {
-            (true, _) => (KILL, "it is killed and replaced, apps go on"),
+            (true, _) => (KILL, "replacing it; apps keep running"),
             (false, Hang::Stopped) => (CONT, "it cannot be replaced and gets SIGCONT"),
             (false, _) => {
                 let what = "it cannot be replaced here; no app is started or restarted until it runs again";

@@ -51,7 +51,7 @@ fn follow(ctx: &mut Ctx, id: u32, inc: u32, pid: i32, is_rare: bool) {
     let is_anothers = ctx.state.slots.iter().any(|other| other.durable.instance.pid() == Some(pid));
     let Some(Successor { main, session }) = successor(slot, pid, ctx.io.keeper.pid()).filter(|_| !is_anothers) else {
         if is_rare {
-            ctx.io.log.line(format_args!("App [{name}:{pm_id}] says that its main process is {pid}, which is none of its own"));
+            ctx.io.log.line(format_args!("App [{name}:{pm_id}] reported main process {pid}, which is not in its process tree; ignored"));
         }
         return;
     };
@@ -167,7 +167,7 @@ mod tests {
         for pid in [of(&stranger).pid, of(&of_other).pid, of(&taken).pid, std::process::id().cast_signed(), 0, -1, 1 << 22] {
             assert_eq!(says(&mut played, id, pid), Some(of(&main).pid), "{pid}");
         }
-        assert!(played.log().contains("which is none of its own"), "{}", played.log());
+        assert!(played.log().contains("which is not in its process tree"), "{}", played.log());
         assert!(played.ctx.state.slots.iter().all(|slot| slot.durable.former_leaders.is_empty()) && other != id);
         end([main, of_other, taken, stranger]);
     }

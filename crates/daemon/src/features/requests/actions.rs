@@ -92,7 +92,7 @@ impl Actions {
     /// Those who are to be told; none where that was answered.
     fn chosen(&self, ctx: &mut Ctx, (client, request): (u32, u64), told: Result<Vec<u32>, Failure>) -> Option<Vec<u32>> {
         let told = match told {
-            Ok(_) if self.calls.len() >= MAX_CALLS => Err(Failure::Other("too many actions are under way".into())),
+            Ok(_) if self.calls.len() >= MAX_CALLS => Err(Failure::Other("too many actions are running".into())),
             told => told,
         };
         told.map_err(|failure| ctx.reply(client, request, Response::Failed(failure))).ok()

@@ -131,7 +131,7 @@ impl Rollouts {
             }
         };
         ctx.emit_for_app(&running.app, what, Cause::from(&running.origin));
-        // Of an app that was deleted meanwhile nothing is remembered.
+        // Of an app that was deleted still_serving nothing is remembered.
         let is_remembered = !running.by_policy && !ctx.state.slots.of_app(&running.app).is_empty();
         if let Some(replica) = running.replicas.first().filter(|_| is_remembered) {
             let command = report.command.clone();
@@ -162,9 +162,9 @@ impl Rollouts {
             let at = since.mono_ms.saturating_add(waits_ms);
             running.look_ms = Some(running.look_ms.map_or(at, |look| look.min(at)));
         }
-        let meanwhile = if in_place { "" } else { ", the old process serves meanwhile" };
+        let still_serving = if in_place { "" } else { "; the old process keeps serving" };
         let words = format!(
-            "[{}]({}) {}{meanwhile}; waiting up to {}",
+            "[{}]({}) {}{still_serving}; waiting up to {}",
             slot.spec().name,
             slot.durable.pm_id,
             slot.still_starting(ctx.now),

@@ -59,7 +59,7 @@ impl Rollouts {
         let Wanted { app, parallel, canary_ms, watches, origin, ticket } = wanted;
         if let Some(other) = self.running.iter().find(|running| running.app == app) {
             let since = ctx.now.mono_ms.saturating_sub(other.started.mono_ms) / 1000;
-            return Err(format!("a reload of {app} is under way (since {since} s): see `ostler rollout status {app}`"));
+            return Err(format!("{app} is already being reloaded (for {since} s): see `ostler rollout status {app}`"));
         }
         let replicas: Vec<Replica> =
             replacements.into_iter().filter_map(|replacement| replica(&mut ctx.state.slots, replacement)).collect();

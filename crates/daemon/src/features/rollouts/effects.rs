@@ -12,8 +12,7 @@ use crate::state::slots::Slots;
 use crate::state::store::Role;
 
 /// What users are shown of a process that nothing can be started beside.
-const IN_PLACE: &str =
-    "is restarted and answers nobody meanwhile, as it opens its ports itself; with `listen` or in cluster mode no request is lost";
+const IN_PLACE: &str = "restarts with a short gap, because the app opens its own port; with `listen` or in cluster mode no request is lost";
 
 impl Rollouts {
     /// Does what was decided, and journals all of it.

@@ -225,7 +225,7 @@ fn one_at_a_time_and_users_come_first() {
     comes_up(&mut played, &mut rollouts, by_policy);
     replace(&mut played);
     played.settle(&mut rollouts);
-    assert!(played.log().contains("cron restart is left out: a reload of api is under way"), "{}", played.log());
+    assert!(played.log().contains("cron restart is left out: api is already being reloaded"), "{}", played.log());
     // Two candidates more are on their way: they give way to a user.
     let now: Vec<u32> = [by_policy].into_iter().chain(ids[1..].iter().copied()).collect();
     let news = reload(&mut played, &mut rollouts, &now, &app("2"));
@@ -234,7 +234,7 @@ fn one_at_a_time_and_users_come_first() {
     let news = reload(&mut played, &mut rollouts, &now, &app("3"));
     let refused = told(&news);
     assert!(
-        matches!(&refused[..], [RolloutNews::Refused { ids, reason, .. }] if ids.len() == 3 && reason.contains("is under way")),
+        matches!(&refused[..], [RolloutNews::Refused { ids, reason, .. }] if ids.len() == 3 && reason.contains("is already being reloaded")),
         "{refused:?}"
     );
 }

@@ -189,25 +189,25 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Impossible(#[from] plan::Why),
     /// Nobody writes to it any more.
-    #[error("nobody writes to it any more")]
+    #[error("no process writes to it any more")]
     NotWritten,
     /// Somebody else moved it while it was to be rotated.
-    #[error("somebody moved it meanwhile")]
+    #[error("another process moved it")]
     Moved,
     /// A thread of ours waits for the disk with its lock.
     #[error("its lines wait for the disk")]
     Busy,
     /// A process does not stop.
-    #[error("process {0} cannot be stopped for a moment; its app goes on with the old file until its restart")]
+    #[error("process {0} cannot be paused; its app keeps the old file until its restart")]
     NotStopped(i32),
     /// A process does not stop at this moment.
-    #[error("somebody does not stop in this moment")]
+    #[error("a process does not pause now")]
     Later,
     /// No more threads.
     #[error("cannot start a thread: {0}")]
     NoThread(std::io::Error),
     /// A panic.
-    #[error("a bug in the copying; its app goes on with the old file until its restart")]
+    #[error("a bug in copying the file; its app keeps the old file until its restart")]
     Bug,
     /// The journal cannot be written.
     #[error("cannot write the journal: {0}")]

@@ -48,13 +48,13 @@ pub(crate) enum Why {
     #[error("its file was deleted (or compressed, or moved to another file system)")]
     Deleted,
     /// Two files, two writers: one path.
-    #[error("another process writes to the new file already; its app goes on with the old one until its restart")]
+    #[error("another process writes to the new file already; its app keeps the old file until its restart")]
     TwoWriters,
     /// Somebody's lines would be lost.
-    #[error("a file with other content is there; its app goes on with the old one until its restart")]
+    #[error("a file with other content exists there; its app keeps the old file until its restart")]
     Content,
     /// Nothing that could be replaced.
-    #[error("what is there is no file; its app goes on with the old one until its restart")]
+    #[error("the path is not a regular file; its app keeps the old file until its restart")]
     NoFile,
 }
 

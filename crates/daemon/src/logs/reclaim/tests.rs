@@ -409,7 +409,7 @@ fn nothing_changes_where_it_cannot_be_done() {
     type Case = (&'static str, fn(&Scene), &'static str);
     let cases: [Case; 4] = [
         ("content", |scene| fs::write(scene.path("out.log"), "x\n").unwrap(), "other content"),
-        ("folder", |scene| fs::create_dir(scene.path("out.log")).unwrap(), "is no file"),
+        ("folder", |scene| fs::create_dir(scene.path("out.log")).unwrap(), "is not a regular file"),
         ("gone", |scene| fs::remove_file(scene.path("out.log.1")).unwrap(), "cannot open"),
         ("other", |scene| fs::rename(scene.path("out.log.1"), scene.path("out.log.2")).unwrap(), "cannot open"),
     ];

@@ -42,7 +42,7 @@ pub(crate) fn why(record: &ExitRecord) -> String {
             let name = ostler_sys::process::signal::name(signal);
             format!("was ended by {name}{}", if core { " (core dumped)" } else { "" })
         }
-        Ending::Unknown => "ended while nobody looked".into(),
+        Ending::Unknown => "exited unobserved".into(),
         Ending::SpawnFailed { errno } => format!("cannot be started: {}", std::io::Error::from_raw_os_error(errno)),
     }
 }

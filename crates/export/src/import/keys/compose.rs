@@ -81,7 +81,7 @@ pub(in crate::import) const KEYS: &[Key] = &[
     Key { name: "deploy.resources.limits.memory", fate: Done("`memory_max`") },
     Key { name: "deploy.resources.limits.pids", fate: Done("`pids_max`") },
     Key { name: "deploy.resources.reservations", fate: LeftOut("nothing is reserved: apps share this machine") },
-    Key { name: "deploy.restart_policy", fate: Differs("see its keys; it wins over `restart`") },
+    Key { name: "deploy.restart_policy", fate: Differs("see its keys; it takes precedence over `restart`") },
     Key { name: "deploy.restart_policy.condition", fate: Done("`autorestart`, `stop_exit_codes`") },
     Key { name: "deploy.restart_policy.delay", fate: Done("`restart_delay`") },
     Key { name: "deploy.restart_policy.max_attempts", fate: Done("`max_restarts`, which counts the first run as well") },
@@ -185,7 +185,7 @@ pub(in crate::import) const KEYS: &[Key] = &[
     Key { name: "user", fate: Done("`uid` and `gid`") },
     Key { name: "userns_mode", fate: LeftOut("apps share the namespaces of this machine") },
     Key { name: "uts", fate: LeftOut("apps share the namespaces of this machine") },
-    Key { name: "volumes", fate: Differs("nothing is mounted; a bind mount says which folder `working_dir` is") },
+    Key { name: "volumes", fate: Differs("nothing is mounted; a bind mount gives the folder of `working_dir`") },
     Key { name: "volumes_from", fate: LeftOut("nothing is mounted") },
     Key { name: "working_dir", fate: Differs("`cwd` if it is a folder here: relative, or below a bind mount or a COPY") },
 ];

@@ -14,7 +14,7 @@ const SYSLOG: &str = "ostler writes files; send them on by the tool that reads t
 
 pub(in crate::import) const KEYS: &[Key] = &[
     done("command", "script, args"),
-    differs("process_name", "the name, if there is one process, or if a value names the number of the process"),
+    differs("process_name", "the name, if `numprocs` is 1 or a value contains the process number"),
     done("numprocs", "instances; an app for each process if a value names `process_num`"),
     done("numprocs_start", "the first `process_num`"),
     left("priority", "order comes from depends_on"),

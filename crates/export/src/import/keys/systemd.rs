@@ -165,7 +165,7 @@ pub(in crate::import) const KEYS: &[Key] = &[
     left("SystemCallArchitectures", SANDBOX),
     left("SystemCallLog", SANDBOX),
     done("Environment", "env"),
-    differs("EnvironmentFile", "env_file, with the syntax of systemd; `-` makes it optional; a pattern becomes the files that match it now; there a file wins over Environment, here `env` wins"),
+    differs("EnvironmentFile", "env_file, with the syntax of systemd; `-` makes it optional; a pattern expands to the files that match now; systemd lets a file override Environment, ostler lets `env` override the file"),
     left("PassEnvironment", "name the variables in `env`, or set `env_policy` to `inherit`"),
     left("UnsetEnvironment", "leave them out of `env`"),
     left("StandardInput", INPUT),

@@ -165,7 +165,7 @@ impl Migration {
         while old.iter().any(ProcRef::runs) {
             if Instant::now() > until {
                 let pids: Vec<String> = old.iter().filter(|process| process.runs()).map(|process| process.pid.to_string()).collect();
-                return Err(CliError::Failed(format!("PM2 says that it has stopped it, but pid {} still runs", pids.join(", "))));
+                return Err(CliError::Failed(format!("PM2 reported it as stopped, but pid {} still runs", pids.join(", "))));
             }
             std::thread::sleep(LOOK_EVERY);
         }
@@ -184,7 +184,7 @@ impl Migration {
             record.write(cx.home()?)?;
         }
         let end = started.map_or_else(|error| format!("and PM2 does not run it either: {error}"), |()| "PM2 has it as before".into());
-        Ok(CliError::Failed(format!("{} does not get well here ({why}); {end}", crate::text::shown(&app.name))))
+        Ok(CliError::Failed(format!("{} does not become healthy here ({why}); {end}", crate::text::shown(&app.name))))
     }
 
     /// Takes over settings that are not there yet.

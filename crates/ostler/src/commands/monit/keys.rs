@@ -35,7 +35,7 @@ pub(super) const HELP: &[(&str, &str)] = &[
     ("+  -  c", "one instance more, one less, so many"),
     ("/", "show only what has these letters"),
     ("o  O", "sort by the next field, the other way round"),
-    ("Ctrl-L", "draw the screen anew"),
+    ("Ctrl-L", "redraw the screen"),
     ("Ctrl-Z", "suspend"),
     ("q, Esc, Ctrl-C", "quit"),
 ];

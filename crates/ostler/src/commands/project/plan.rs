@@ -85,6 +85,6 @@ pub(crate) fn foreign(wanted: &[AppSpec], project: &str, file: &Path, running: &
         let is_same = own.is_some_and(|own| Path::new(own) == file) && service(&spec.name, &spec.namespace).is_none();
         let is_wanted = wanted.iter().any(|wanted| service(&wanted.name, project) == Some(&spec.name));
         (is_same && is_wanted)
-            .then(|| format!("{} of this file was started by `start` already: delete it before, or go on with `start`", spec.name))
+            .then(|| format!("{} of this file was started with `start`: delete it first, or keep using `start`", spec.name))
     })
 }

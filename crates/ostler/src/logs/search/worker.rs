@@ -60,7 +60,7 @@ impl Asked {
     fn search(&self) -> Result<Search, String> {
         let place = |text: &Option<String>| match text {
             None => Ok(None),
-            Some(text) => text.parse().map(Some).map_err(|()| "the place is none that a search has told".to_owned()),
+            Some(text) => text.parse().map(Some).map_err(|()| "the cursor is invalid".to_owned()),
         };
         Ok(Search {
             pattern: Pattern::new(&self.pattern, self.regex, self.ignore_case)

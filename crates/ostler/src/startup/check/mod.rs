@@ -108,8 +108,8 @@ fn print(cx: &mut Cx, findings: &[Finding]) {
     let wrong = findings.iter().filter(|finding| !finding.ok).count();
     let verdict = match wrong {
         0 => "a boot brings everything back".to_owned(),
-        1 => "1 thing stands in the way".to_owned(),
-        n => format!("{n} things stand in the way"),
+        1 => "1 problem found".to_owned(),
+        n => format!("{n} problems found"),
     };
     cx.out.text(format_args!("{verdict}\n"));
 }

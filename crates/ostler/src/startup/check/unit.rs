@@ -118,7 +118,9 @@ fn program(facts: &Facts, exe: &str, findings: &mut Vec<Finding>) {
     findings.push(match may(path, &credentials(facts), EXECUTE) {
         Err(Barred::Missing) => wrong("program", format!("there is no {exe}"), install),
         Err(Barred::Closed(place)) => wrong("program", format!("{user} may not execute {exe}: {} is closed", place.display()), install),
-        Ok(()) if path.parent().is_some_and(is_volatile) => wrong("program", format!("{exe} goes away with that version of Node"), install),
+        Ok(()) if path.parent().is_some_and(is_volatile) => {
+            wrong("program", format!("{exe} is removed with that version of Node"), install)
+        }
         Ok(()) => fine("program", exe),
     });
 }

@@ -75,7 +75,7 @@ async fn ask(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, port:
             .header(USER_AGENT, "ostler")
             .header(ACCEPT, KINDS)
             .header(CONNECTION, "close");
-        let request = request.body(Empty::<Bytes>::new()).map_err(|error| format!("cannot be asked for {path}: {error}"))?;
+        let request = request.body(Empty::<Bytes>::new()).map_err(|error| format!("cannot request {path}: {error}"))?;
         let response = sender.send_request(request).await.map_err(|error| format!("does not answer: {error}"))?;
         if response.status() != hyper::StatusCode::OK {
             return Err(format!("answers {} to GET {path}", response.status().as_u16()));

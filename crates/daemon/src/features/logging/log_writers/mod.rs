@@ -248,10 +248,10 @@ impl LogWriters {
                 log.error(format_args!("App [{name}:{id}] cannot write \"{}\": {why}; its lines wait", path.display()));
             }
             Report::Resumed { path } => log.line(format_args!("App [{name}:{id}] \"{}\" is written again", path.display())),
-            Report::Nobody { path } => log.error(format_args!("App [{name}:{id}] nobody reads \"{}\" any more", path.display())),
+            Report::Nobody { path } => log.error(format_args!("App [{name}:{id}] no process reads \"{}\" any more", path.display())),
             Report::SetAside { path, aside } => log_set_aside(ctx, id, &path, &aside),
             Report::NotReopened { reason } | Report::Trouble { reason } => log.error(format_args!("App [{name}:{id}] {reason}")),
-            Report::Panicked { message } => log.error(format_args!("App [{name}:{id}] bug in its log writer, which goes on: {message}")),
+            Report::Panicked { message } => log.error(format_args!("App [{name}:{id}] bug in its log writer, which continues: {message}")),
             Report::Ended(_) => self.tail_is_written(ctx, (id, place)),
         }
     }

@@ -80,7 +80,7 @@ impl Reclaim {
         match decide(Seen { has_name: log.name.is_some(), is_written: log.writer.is_some(), there, is_there_written }) {
             Verdict::Leave => return Ok(Begun::Nothing),
             Verdict::CarryOver => {
-                let writer = log.writer.ok_or("nobody writes to it any more")?;
+                let writer = log.writer.ok_or("no process writes to it any more")?;
                 return self.carry(ctx, log.file, (&log.path, &log.rights), writer).map(|()| Begun::Carried);
             }
             Verdict::Impossible(why) => return Err(why.to_string()),

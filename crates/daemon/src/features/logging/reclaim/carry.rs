@@ -146,9 +146,10 @@ impl Reclaim {
             match said {
                 CarrierReport::Waits(file, why) => {
                     if let Some((carried, _)) = self.carries.all.get(&file) {
-                        ctx.io
-                            .log
-                            .error(format_args!("\"{}\" was deleted, and cannot be written anew: {why}; its lines wait", carried.path));
+                        ctx.io.log.error(format_args!(
+                            "\"{}\" was deleted and cannot be recreated: {why}; its lines are kept in memory",
+                            carried.path
+                        ));
                     }
                 }
                 CarrierReport::Ended(file) => {

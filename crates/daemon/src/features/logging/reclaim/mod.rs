@@ -180,7 +180,7 @@ impl Reclaim {
                 Ok(false) if record.stays => {}
                 Ok(undone) => again |= undone,
                 Err(failure) if record.stays => ctx.io.log.error(format_args!("\"{}\" cannot be rotated: {failure}", record.path)),
-                Err(failure) => ctx.io.log.error(format_args!("\"{}\" cannot be opened anew: {failure}", record.path)),
+                Err(failure) => ctx.io.log.error(format_args!("\"{}\" cannot be reopened: {failure}", record.path)),
             }
             ctx.state.journal.push(&Record::ReclaimOver { id: record.id });
         }

@@ -62,7 +62,7 @@ impl Reclaim {
         for reload in done {
             for log in &reload.logs {
                 if let LogOutcome::Failed { reason } = &log.outcome {
-                    ctx.io.log.error(format_args!("\"{}\" cannot be opened anew: {reason}", log.path));
+                    ctx.io.log.error(format_args!("\"{}\" cannot be reopened: {reason}", log.path));
                 }
             }
             if let Some((client, request)) = reload.caller {

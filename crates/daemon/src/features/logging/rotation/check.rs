@@ -120,7 +120,11 @@ impl Rotation {
                 if error.kind() != std::io::ErrorKind::NotFound {
                     ctx.io.log.error_once(
                         "log folders",
-                        format_args!("cannot watch \"{}\": {error}; its files are looked at every {} s", folder.display(), check_ms / 1000),
+                        format_args!(
+                            "cannot watch \"{}\": {error}; checking its files every {} s instead",
+                            folder.display(),
+                            check_ms / 1000
+                        ),
                     );
                 }
             }

@@ -106,7 +106,10 @@ impl Rotation {
             match Retention::start(&ctx.io.reactor) {
                 Ok(care) => self.care = Some(care),
                 Err(error) => {
-                    return ctx.io.log.error_once("care", format_args!("rotated logs are not looked after: no thread: {error}"));
+                    return ctx
+                        .io
+                        .log
+                        .error_once("care", format_args!("rotated logs are not compressed or deleted: cannot start a thread: {error}"));
                 }
             }
         }
@@ -155,7 +158,7 @@ impl Retention {
                 let mut report = |news| drop(sender.send(news));
                 let done = threads::catch(|| task.groups.iter().for_each(|group| perform(group, &task.live, &mut report)));
                 if done.is_err() {
-                    report(News::Failed("rotated logs".into(), "a bug in what looks after them".into()));
+                    report(News::Failed("rotated logs".into(), "a bug in the retention of rotated logs".into()));
                 }
                 report(News::Done);
                 back.wake();

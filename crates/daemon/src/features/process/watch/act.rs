@@ -27,7 +27,7 @@ impl Watches {
         let reports: Vec<Report> = engine.reports.try_iter().collect();
         for Report { group, news } in reports {
             if let News::Died(text) = &news {
-                ctx.io.log.error(format_args!("bug in the thread that watches files, which begins anew: {text}"));
+                ctx.io.log.error(format_args!("bug in the thread that watches files, which restarts: {text}"));
                 let home = ctx.io.settings.home.to_string_lossy().into_owned();
                 self.begin_again(&ctx.io.reactor, &home);
                 return self.settle(ctx);

@@ -245,8 +245,7 @@ impl Watches {
                 Ok(())
             }
             Err(errno) => Err(format!(
-                "the kernel gives no inotify instance ({}; raise `sysctl fs.inotify.max_user_instances`): files are looked at every second or \
-                 less often",
+                "the kernel gives no inotify instance ({}; raise `sysctl fs.inotify.max_user_instances`): files are polled, at most every second",
                 std::io::Error::from(errno)
             )),
         }

@@ -70,7 +70,7 @@ fn in_words(ending: Ending) -> String {
     match ending {
         Ending::Code(code) => format!("exited with code {code}"),
         Ending::Signal { signal, .. } => format!("ended by {}", ostler_sys::process::signal::name(signal)),
-        Ending::Unknown => "ended while nobody was its parent".into(),
+        Ending::Unknown => "exited while it had no supervising parent".into(),
         Ending::SpawnFailed { errno } => format!("not started: {}", std::io::Error::from_raw_os_error(errno)),
     }
 }

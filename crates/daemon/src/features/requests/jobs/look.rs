@@ -80,9 +80,7 @@ impl Job {
         let (progress, failed) = match came_to {
             CameTo::Failure(reason) => (Progress::InstanceFailed { id: pm_id, name: name.clone(), reason }, Some(name)),
             // PM2 differs: it reports that the app is online.
-            CameTo::Late(reason) => {
-                (Progress::Warning(format!("[{name}]({pm_id}) {reason}; it goes on, and is online when it is ready")), None)
-            }
+            CameTo::Late(reason) => (Progress::Warning(format!("[{name}]({pm_id}) {reason}; the start continues in the background")), None),
             CameTo::Goal => (Progress::InstanceDone { id: pm_id, name }, None),
         };
         self.failed += u32::from(failed.is_some());

@@ -204,7 +204,7 @@ impl Starting {
     fn reload(&mut self, ctx: &mut Ctx, spec: AppSpec, ids: Vec<u32>) {
         if self.shared.iter().any(|one| self.scope.is_same(one, &spec)) {
             let line =
-                format!("several apps are named {}: they are reloaded as they are, `restart` brings what the file says now", spec.name);
+                format!("several apps are named {}: they are reloaded unchanged; `restart` applies the changes of the file", spec.name);
             self.job.asker.send(ctx, Progress::Warning(line));
             return self.take_turns(ctx, Action::Reload, spec.name, ids);
         }

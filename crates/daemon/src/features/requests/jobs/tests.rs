@@ -256,7 +256,7 @@ fn a_stop_that_comes_with_a_restart_is_not_told_that_it_was_started_again() {
     played.settle(&mut jobs);
     ends(&mut played, &mut jobs, 0, 0);
     let said = told(&mut played);
-    assert!(said.contains(&"failed 0: was stopped meanwhile".to_owned()), "the restart: {said:?}");
+    assert!(said.contains(&"failed 0: was stopped during the operation".to_owned()), "the restart: {said:?}");
     assert!(said.contains(&"all done [0]".to_owned()), "the stop: {said:?}");
     assert_eq!(*state(&played, 0), State::Stopped);
 }
@@ -619,7 +619,7 @@ fn everything_ends_with_what_users_do_not_see() {
     assert!(matches!(&rest[..], [Input::Request(Request::SaveList)]), "{rest:?}");
     assert!(is_stopping(&played, 0) && is_stopping(&played, hidden));
     ask_as(&mut played, &mut jobs, 2, start(vec![app("late")], PLAIN));
-    assert!(told(&mut played).last().unwrap().contains("is about to end"));
+    assert!(told(&mut played).last().unwrap().contains("is shutting down"));
     ends(&mut played, &mut jobs, 0, 0);
     assert_eq!(played.ctx.outbox.shutdown.ending, None);
     ends(&mut played, &mut jobs, hidden, 0);

@@ -7,9 +7,9 @@ use crate::state::slots::{Slot, why};
 /// The reason. `slot`: none = it is forgotten.
 pub(super) fn of(failure: Failure<'_>, slot: Option<&Slot>) -> String {
     match failure {
-        Failure::Deleted => "was deleted meanwhile".into(),
-        Failure::StartedAgain => "was started again meanwhile".into(),
-        Failure::Stopped => "was stopped meanwhile".into(),
+        Failure::Deleted => "was deleted during the operation".into(),
+        Failure::StartedAgain => "was started again during the operation".into(),
+        Failure::Stopped => "was stopped during the operation".into(),
         Failure::NotReady => slot.map(Slot::not_ready).unwrap_or_default(),
         Failure::Ended(record) => why(record),
         Failure::EndedEarly(record) => format!("{} before it was ready", why(record)),

@@ -173,7 +173,11 @@ fn keep(ctx: &mut Ctx, id: u32, message: &Message) {
     ipc.kept = Some(kept);
     if !all {
         let limit = KEPT_BYTES >> 10;
-        ctx.complain(id, Topic::Kept, format_args!("says more of itself (metrics, actions) than is kept: {limit} KiB, 1000 of a kind"));
+        ctx.complain(
+            id,
+            Topic::Kept,
+            format_args!("reports more metrics and actions than ostler keeps: at most {limit} KiB, 1000 of each"),
+        );
     }
 }
 

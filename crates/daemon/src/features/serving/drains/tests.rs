@@ -130,8 +130,8 @@ fn what_is_cut_is_told() {
     for (said, cut) in [
         (None, Some((0, "[api](0) the old process does not answer, it is ended"))),
         (Some(0), None),
-        (Some(1), Some((1, "[api](0) 1 request was still under way after drain_timeout (5000 ms)"))),
-        (Some(7), Some((7, "[api](0) 7 requests were still under way after drain_timeout (5000 ms)"))),
+        (Some(1), Some((1, "[api](0) 1 request was still in flight after drain_timeout (5000 ms)"))),
+        (Some(7), Some((7, "[api](0) 7 requests were still in flight after drain_timeout (5000 ms)"))),
     ] {
         let mut app = App::node();
         app.finish().unwrap();

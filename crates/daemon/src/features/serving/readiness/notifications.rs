@@ -44,7 +44,7 @@ impl Readiness {
         let until_ms = self.notify.get_mut(&id).and_then(|notify| notify.spend(received.count, now_ms, &ctx.io.reactor));
         if until_ms.is_some() {
             ctx.outbox.timers.set(Timer::ReceiveAgain.of(id), until_ms);
-            ctx.complain(id, Topic::Notify, format_args!("says more by sd_notify than is received: what it says has to wait"));
+            ctx.complain(id, Topic::Notify, format_args!("sends sd_notify messages faster than the daemon reads them; they are delayed"));
         }
     }
 

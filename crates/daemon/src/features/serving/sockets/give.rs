@@ -162,7 +162,7 @@ impl Sockets {
         let hint = match (at, errno) {
             (_, Errno::ADDRINUSE) if other.is_some() => other.map_or_else(String::new, |owner| format!(" (the app {} has it)", owner.app)),
             (ListenAt::Tcp { port: 1..1024, .. }, Errno::ACCESS) => " (ports below 1024 need root or CAP_NET_BIND_SERVICE)".into(),
-            (ListenAt::Unix { .. }, Errno::ADDRINUSE) => " (somebody listens there, or it is no socket)".into(),
+            (ListenAt::Unix { .. }, Errno::ADDRINUSE) => " (another process listens there, or the file is not a socket)".into(),
             _ => String::new(),
         };
         format!("listen at {at}{hint}")

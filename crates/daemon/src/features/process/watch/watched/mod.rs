@@ -240,7 +240,7 @@ impl Watched {
             known.looks = self.plan.polling.unwrap_or_else(|| way::is_remote(real));
             if known.looks && self.plan.polling.is_none() && !std::mem::replace(&mut self.told_remote, true) {
                 let interval = self.plan.interval_ms.unwrap_or(INTERVAL_MS);
-                let text = format!("\"{}\" is on a network file system: looked at every {interval} ms", shown(&path));
+                let text = format!("\"{}\" is on a network file system: polled every {interval} ms", shown(&path));
                 self.news.push(News::Trouble(text));
             }
             known.outer = if self.plan.gitignore { Outer::above(&path) } else { Vec::new() };

@@ -141,8 +141,8 @@ impl Watched {
 
     pub(super) fn report_full(&mut self) {
         if !std::mem::replace(&mut self.told_full, true) {
-            let text = "the kernel gives no more watches (raise them: `sysctl fs.inotify.max_user_watches=524288`); \
-                        the folders that are left are looked at every second or less often";
+            let text = "the limit of inotify watches is reached (raise it: `sysctl fs.inotify.max_user_watches=524288`); \
+                        the remaining folders are polled, at most every second";
             self.news.push(News::Trouble(text.into()));
         }
     }
