@@ -4,7 +4,7 @@ use ostler_core::lifecycle::goal::Failure;
 
 use crate::state::slots::{Slot, why};
 
-/// The reason. `slot`: none = it is forgotten.
+/// Returns the reason. `slot`: `None` = the slot is forgotten.
 pub(super) fn of(failure: Failure<'_>, slot: Option<&Slot>) -> String {
     match failure {
         Failure::Deleted => "was deleted meanwhile".into(),
