@@ -35,7 +35,7 @@ use crate::state::store::Journal;
 use crate::state::store::events::{Draft, Events};
 use crate::state::store::state_file::StateFile;
 
-/// Room that is kept for answers.
+/// Number of reply slots whose memory is kept.
 const KEPT_REPLIES: usize = 8;
 
 /// Context of a turn. A feature gets it together with its own state, and has no access to other
@@ -91,7 +91,7 @@ pub(crate) struct DaemonState {
     /// Log files that the app does not write directly.
     pub log_files: LogFiles,
     pub complaints: Complaints,
-    /// Instances that a request will start when their turn comes; empty if no app waits for others.
+    /// Instances that a request will start later; empty if no app waits for others.
     pub coming: BTreeSet<u32>,
     /// Instances that wait for others before they start.
     pub waiting: BTreeSet<u32>,
@@ -133,10 +133,10 @@ pub(crate) struct Shutdown {
     pub exit_code: Option<u8>,
 }
 
-/// Reason why the daemon ends.
+/// Reason why the daemon exits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// Everything was stopped: the keeper ends too.
+    /// Everything was stopped, so the keeper exits, too.
     Everything,
     /// Another daemon takes over.
     Retire,
@@ -207,8 +207,8 @@ impl Ctx {
         mains.chain(anchor).chain([std::process::id().cast_signed()])
     }
 
-    /// Asks the keeper what happened to a main process that the kernel does not know. Returns true
-    /// if the process has vanished.
+    /// If the kernel no longer has the main process of an instance, asks the keeper what happened
+    /// to it. Returns true if it asked.
     pub(crate) fn look_if_vanished(&mut self, id: u32) -> bool {
         let Some((_, process)) = self.state.slots.get(id).and_then(Slot::process) else { return false };
         let is_there = self.is_listed(process.pid) || !process.is_gone();
@@ -263,14 +263,14 @@ impl Ctx {
         self.state.events.push(self.now.wall_ms, draft);
     }
 
-    /// Emits an event of an app as a whole, under its name.
+    /// Emits an event of a whole app, under its name.
     pub(crate) fn emit_for_app(&mut self, key: &str, what: What, cause: Cause) {
         let slot = self.state.slots.iter().find(|slot| slot.spec().key() == key);
         let app = slot.map_or(key, |slot| &slot.spec().name).to_owned();
         self.state.events.push(self.now.wall_ms, Draft { app: Some(app), id: None, what, cause, status: None });
     }
 
-    /// Emits an event of the manager itself.
+    /// Emits an event of the daemon itself.
     pub(crate) fn emit_for_manager(&mut self, what: What, cause: Cause) {
         self.state.events.push(self.now.wall_ms, Draft { app: None, id: None, what, cause, status: None });
     }
@@ -280,7 +280,7 @@ impl Ctx {
         self.outbox.replies.push((client, request, response));
     }
 
-    /// Takes the answers to the connections of one door.
+    /// Takes the answers to the connections of one socket.
     pub(crate) fn take_replies(&mut self, is_own: impl Fn(u32) -> bool) -> Vec<(u32, u64, Response)> {
         let taken = self.outbox.replies.extract_if(.., |(client, ..)| is_own(*client)).collect();
         // A start of many apps has many replies at once. The room for them is not kept.

@@ -48,7 +48,7 @@ impl Ctx {
         }
     }
 
-    /// Gives a slot another caller's environment.
+    /// Replaces the environment of a slot by another caller's.
     pub(crate) fn rebase(&mut self, id: u32, vars: EnvMap) {
         let Some(spec) = self.state.slots.get(id).map(|slot| Rc::clone(&slot.app().spec)) else { return };
         let (base, record) = self.state.slots.base(inherited(&spec, Cow::Owned(vars)));

@@ -43,8 +43,8 @@ pub(crate) struct Played {
     _keeper: OwnedFd,
 }
 
-/// Reactions of one feature, for [`Played`]: those of the table (`crate::features`) that a test
-/// needs. [`reacts`] writes it.
+/// Reactions of one feature, for [`Played`]: the rows of the table (`crate::features`) that a test
+/// needs. [`reacts`] implements it.
 pub(crate) trait Reacts {
     fn on_step(&mut self, _ctx: &mut Ctx, _step: &InstanceStep<'_>) {}
     fn on_serving(&mut self, _ctx: &mut Ctx, _id: u32) {}
@@ -68,7 +68,7 @@ pub(crate) trait Reacts {
     fn on_effect(&mut self, _ctx: &mut Ctx, _key: u64) {}
 }
 
-/// Implements [`Reacts`] for a feature by its methods of these names.
+/// Implements [`Reacts`] for a feature through its methods of these names.
 macro_rules! reacts {
     ($feature:ty: $($name:ident),*) => {
         impl $crate::engine::Reacts for $feature {

@@ -10,7 +10,7 @@ pub(crate) enum Orphans {
     /// No process that started at this time or later has become an orphan (clock ticks since boot).
     /// The keeper is older than this time.
     NoneSince(u64),
-    /// There may be some.
+    /// Some processes may have become orphans.
     Unknown,
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Key of a deadline: the name of a feature, and a number that means something to it (an instance,
-/// a job, or 0).
+/// Key of a deadline: the name of a feature, and the feature's own number (an instance, a job, or
+/// 0).
 pub(crate) type Key = (&'static str, u64);
 
 /// Key after every other one: no name of a feature starts with this character.
@@ -39,20 +39,20 @@ impl Timers {
         }
     }
 
-    /// Sets the deadline of a key unless that has an earlier one.
+    /// Sets the deadline of a key, unless the key has an earlier one.
     pub(crate) fn set_sooner(&mut self, key: Key, at_ms: u64) {
         if self.by_key.get(&key).is_none_or(|former| *former > at_ms) {
             self.set(key, Some(at_ms));
         }
     }
 
-    /// The deadline of a key.
+    /// Returns the deadline of a key.
     #[cfg(test)]
     pub(crate) fn get(&self, key: Key) -> Option<u64> {
         self.by_key.get(&key).copied()
     }
 
-    /// The earliest deadline of all.
+    /// Returns the earliest deadline.
     pub(crate) fn next_ms(&self) -> Option<u64> {
         self.by_time.first().map(|(at_ms, _)| *at_ms)
     }

@@ -11,10 +11,10 @@ use super::Ctx;
 use super::process_view::{Listed, Orphans};
 use crate::state::slots::trees::family_in;
 
-/// Processes of a tree outside of the group of its main process.
+/// Processes of a tree outside the group of its main process.
 #[derive(Debug)]
 pub(crate) struct Outside {
-    /// Processes of its tree that are not in a group led by it.
+    /// Processes of the tree that are not in a group led by the main process.
     pub processes: Vec<ProcRef>,
     /// Whether the main process leads a group. The process that ostler started does; a process that
     /// took over from it may be in the group of the former.

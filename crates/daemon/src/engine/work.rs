@@ -151,7 +151,7 @@ pub(crate) enum Answer {
 pub(crate) struct RolloutRequest {
     /// Ticket ([`super::Ctx::ticket`]) that matches the news with the request.
     pub ticket: u64,
-    /// App.
+    /// Name of the app.
     pub app: String,
     /// All replacements of that app, in the order in which they happen.
     pub replacements: Vec<Replacement>,
@@ -189,7 +189,7 @@ pub(crate) enum RolloutNews {
     Ended(Box<RolloutReport>),
 }
 
-/// Work after the journal is written.
+/// Work that is done after the journal is written.
 #[derive(Debug)]
 pub(crate) enum Work {
     /// An effect of an instance.
@@ -253,9 +253,9 @@ pub(crate) struct Ask {
 /// Caller at the other end of a connection, as the kernel knows it.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
-    /// User.
+    /// User id.
     pub uid: u32,
-    /// Process, for the record only.
+    /// Process id, for the record only.
     pub pid: i32,
     /// Person that the caller claims to act for, for the record only.
     pub on_behalf_of: Option<Box<str>>,

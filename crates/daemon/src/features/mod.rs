@@ -141,8 +141,8 @@ reactions! {
     /// ([`crate::platform::reactor::Source::Feature`]).
     owner on_ready(key: u64, writable: bool) => last_lines, log_writers, reclaim, sweeps, commands, keeper_watch, channels, cluster, cron, health, home, readiness, rotation, watch, native, pm2_sockets;
 
-    /// An effect of this feature ([`crate::engine::Work::Feature`]): the journal has what led to
-    /// it.
+    /// An effect of this feature can be performed ([`crate::engine::Work::Feature`]). Its cause is
+    /// in the journal.
     owner on_effect(key: u64) => reclaim, commands, readiness;
 
     /// No work is left. If a feature queues something now, it is asked again after that is done,
@@ -183,16 +183,16 @@ reactions! {
     /// An instance leaves the tables. Its number may be used again.
     each on_forgotten(id: u32) => drains, sweeps, remediation, commands, jobs, order, actions, collecting, keeper_watch, channels, cron, health, hooks, lifetime, limits, sockets, readiness, versioning, watch;
 
-    // The process of an instance, from its preparation to its end.
+    // Occasions of an instance's process, from its preparation to its end.
 
-    /// A process of an instance is about to be requested: features add what it gets. An error
-    /// prevents the start.
+    /// A process of an instance is about to be requested. Features add what the process needs. An
+    /// error prevents the start.
     attempt on_prepare(id: u32, inc: u32, beside: &mut Beside) => log_writers, inspector, preload, tracing, input, channels, cluster, hooks, sockets, readiness, cgroups, pm2_sockets;
 
-    /// A command beside the process of an instance, for that instance, is about to be requested.
+    /// A command beside an instance's process is about to be requested, for that instance.
     attempt on_prepare_command(id: u32, beside: &mut Beside) => log_writers;
 
-    /// The next process of an instance is about to be created, in its cgroup if it has one: limits
+    /// The next process of an instance is about to be created, in its cgroup if it has one. Limits
     /// that the kernel enforces are set now.
     each on_birth(id: u32) => limits;
 
@@ -207,8 +207,8 @@ reactions! {
     /// descriptors.
     each on_recognised(id: u32, pid: i32) => log_writers, preload;
 
-    /// The main process of an instance is another one from now on
-    /// ([`ostler_core::lifecycle::Event::Followed`]), and the journal has that.
+    /// The main process of an instance has changed ([`ostler_core::lifecycle::Event::Followed`]),
+    /// and the journal has that.
     each on_follow(id: u32, inc: u32) => pid_files, handover;
 
     /// The process of an instance should get no new connections and finish those it has. True if a
@@ -223,7 +223,7 @@ reactions! {
     /// its next step yet.
     each on_process_gone(id: u32, inc: u32) => log_writers, reclaim, actions, collecting, keeper_watch, channels, cluster, readiness;
 
-    // The channel of a process.
+    // Occasions of a process's channel.
 
     /// The process of an instance sent this message over its channel.
     each on_message(id: u32, inc: u32, message: &Message) => drains, jobs, actions, collecting, channels, cluster, health, limits, readiness, native, pm2_sockets;
@@ -239,9 +239,9 @@ reactions! {
     /// that is gone, which implies it.
     each on_channel_ended(id: u32) => actions, collecting, cluster, health;
 
-    // Requests.
+    // Occasions of requests.
 
-    /// A client asks for something, through any of the sockets. Returned if no feature answers it.
+    /// A client sends a request, through any of the sockets. Returned if no feature answers it.
     offer on_ask(; ask: Ask) => reclaim, rollouts, jobs, actions, collecting, autosave, input, events, flush, home, host, update, usage;
 
     /// A feature requests something of another. Returned if no feature does it.
@@ -288,7 +288,7 @@ reactions! {
 }
 
 impl Features {
-    /// Takes what the journal has, before `on_boot`.
+    /// Restores the state of the features from the journal, before `on_boot`.
     pub(crate) fn restore(&mut self, snapshot: &mut Snapshot) {
         self.log_writers.restore(snapshot);
         self.reclaim.restore(snapshot);
@@ -303,7 +303,7 @@ impl Features {
         logs.chain(self.rollouts.records()).chain(self.commands.records())
     }
 
-    /// Returns the descriptors that the keeper holds for features, by name: they outlive the
+    /// Returns the descriptors that the keeper holds for features, by name. They outlive the
     /// daemon, and a new keeper gets them.
     pub(crate) fn held<'a>(&'a self, ctx: &'a Ctx) -> impl Iterator<Item = (String, BorrowedFd<'a>)> {
         let logs = self.log_writers.held(ctx).into_iter().chain(self.reclaim.held(ctx));

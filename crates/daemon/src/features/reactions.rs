@@ -107,7 +107,7 @@ macro_rules! in_order {
     };
 }
 
-/// Runs the block once for each feature, in an order that the declared edges allow: the simulation
+/// Runs the block once for each feature, in an order that the declared edges allow. The simulation
 /// plays all of them.
 #[cfg(test)]
 macro_rules! in_order {

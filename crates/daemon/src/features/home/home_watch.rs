@@ -1,7 +1,7 @@
 //! Watch over the home as a place: that it can be reached, and that it is at its path.
 //!
-//! The daemon restores removed parts of the home: the socket by which clients find it, the lock
-//! that keeps a second keeper out, the file with the keeper's pid, the whole folder. Another
+//! The daemon restores removed parts of the home. These are the socket by which clients find it,
+//! the lock that keeps a second keeper out, the keeper's pid file, and the whole folder. Another
 //! manager that had the same home removes the pid file, for example. A folder that was moved stays
 //! at its new path, where its socket still works. The daemon logs that; the keeper refuses to make
 //! another folder at the old path. The kernel reports only changes of these parts, so the daemon's

@@ -103,7 +103,7 @@ impl KeeperWatch {
 
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
         let Some(keeper) = ctx.io.keeper.process() else { return };
-        // The end of its link shows that it is gone.
+        // If the keeper is gone, the end of its link shows that.
         let found = activity(keeper.pid).unwrap_or(Activity { state: b'R', cpu_ms: 0 });
         if self.doubt(ctx, found) {
             return;

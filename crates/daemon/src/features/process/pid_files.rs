@@ -47,7 +47,7 @@ impl PidFiles {
     }
 }
 
-/// Writes the pid file of an instance that has a process and serves.
+/// Writes the pid file of an instance whose process serves.
 fn write(ctx: &mut Ctx, id: u32) {
     let Some(slot) = ctx.state.slots.get_mut(id).filter(|slot| slot.is_seen()) else { return };
     let Some(pid) = slot.durable.instance.pid() else { return };

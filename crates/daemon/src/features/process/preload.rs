@@ -1,9 +1,9 @@
 //! Node preload: its file, and its settings.
 //!
-//! The preload is part of this binary. The daemon writes it to a place that the app's user can
-//! read: into the home, or, for apps of other users (which only root starts), into a folder of root
-//! below `/run`. If there is no such place, or the user cannot read it, the app runs without the
-//! preload and is stopped by signals only.
+//! The preload is part of this binary. The daemon writes it into the home. For apps of other users
+//! (which only root starts), it writes it into a folder of root below `/run`. The app's user must
+//! be able to read it. If there is no such folder, or the user cannot read the file, the app runs
+//! without the preload and is stopped by signals only.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;

@@ -2,7 +2,7 @@
 //!
 //! The keeper reports each exit once, and keeps it until it is acknowledged. In normal operation
 //! this check therefore finds nothing. If a report were lost all the same, the instance would stay
-//! `online` with a pid that does not exist, and a stop of it would never complete. If a check of an
+//! `online` with a pid that does not exist. A stop of it would never complete. If a check of an
 //! instance does not find its process, the daemon therefore asks the keeper
 //! ([`Ctx::look_if_vanished`]). A list, a signal and a deadline make that check. All instances are
 //! also checked once after each start of a daemon and for each new keeper. If a list or a signal

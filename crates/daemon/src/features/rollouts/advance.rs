@@ -116,7 +116,7 @@ impl Rollouts {
         }
     }
 
-    /// Removes a rollout that is over from the list.
+    /// Removes a completed rollout from the list.
     pub(super) fn end_if_over(&mut self, ctx: &mut Ctx, number: u32) {
         let is_over = |running: &Running| running.number == number && running.rollout.outcome().is_some() && running.lines_of.is_none();
         let Some(index) = self.running.iter().position(is_over) else { return };

@@ -1,4 +1,4 @@
-//! Releases that an app had.
+//! Past releases of apps.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

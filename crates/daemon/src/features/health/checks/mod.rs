@@ -194,8 +194,8 @@ impl HealthChecks {
         match state {
             Health::Starting => {}
             Health::Healthy => {
-                // The first good answer is the normal case. A later one withdraws the note that the
-                // app is not well.
+                // The first good answer is the normal case. A later good answer withdraws the note
+                // that the app is unhealthy.
                 if before != Health::Starting {
                     ctx.note(id, "is healthy again".into());
                 }

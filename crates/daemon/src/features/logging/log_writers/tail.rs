@@ -150,13 +150,13 @@ impl LogWriters {
         written.into_iter().for_each(|key| self.tail_is_written(ctx, key));
     }
 
-    /// Descriptors for a new keeper.
+    /// Returns the descriptors for a new keeper.
     pub(super) fn held_by_tails(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
         let running = self.ending.iter().filter_map(|(key, tail)| Some((*key, tail.running.as_ref()?)));
         running.flat_map(|((id, place), (_, ends))| KEPT.iter().zip(ends).map(move |(end, fd)| (end_name(id, place, *end), fd.as_fd())))
     }
 
-    /// Records for a journal that is rewritten.
+    /// Returns the records for a journal that is rewritten.
     pub(super) fn records_of_tails(&self) -> Vec<Record<'_>> {
         self.ending.iter().map(|(key, tail)| record(*key, &tail.destination)).collect()
     }

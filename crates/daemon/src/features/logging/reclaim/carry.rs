@@ -21,7 +21,7 @@ const PREFIX: &str = "carry:";
 /// Longest time that an exit waits for the last output of its process, which the record of a crash
 /// shows.
 const LINES_END_WITHIN: Duration = Duration::from_millis(20);
-/// Longest wait of `reloadLogs` for a file to be reopened.
+/// Longest time that `reloadLogs` waits until a file is reopened.
 const OPENED_WITHIN: Duration = Duration::from_secs(2);
 
 /// All deleted files that are carried.
@@ -52,13 +52,13 @@ impl Carries {
         None
     }
 
-    /// Records for a journal that is rewritten.
+    /// Returns the records for a journal that is rewritten.
     pub(super) fn records(&self) -> impl Iterator<Item = Record<'_>> {
         let all = self.all.values().map(|(carried, _)| carried).chain(self.former.values());
         all.map(|carried| Record::Carry(Box::new(carried.clone())))
     }
 
-    /// Descriptors for a new keeper.
+    /// Returns the descriptors for a new keeper.
     pub(super) fn held(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
         self.all.iter().map(|(key, (_, source))| (held_name(*key), source.as_fd()))
     }

@@ -37,7 +37,7 @@ use crate::state::store::{Record, Snapshot};
 /// State of the rotation.
 #[derive(Debug, Default)]
 pub(crate) struct Rotation {
-    /// Version of the settings that were read last.
+    /// Version of the last settings that were read.
     settings_version: u64,
     /// Settings of the home.
     wanted: Wanted,

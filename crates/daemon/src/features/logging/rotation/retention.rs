@@ -44,7 +44,7 @@ pub(super) struct Kept {
 /// Job for the thread.
 #[derive(Clone, Debug)]
 pub(super) enum Job {
-    /// Compress, and keep to the bounds of the app.
+    /// Compress rotated files, and remove files beyond the app's limits.
     Keep(Rule),
     /// Remove files until this many bytes are free.
     Room(u64),
@@ -168,7 +168,7 @@ impl Retention {
     }
 }
 
-/// Rotated file where it is.
+/// Rotated file, and its folder.
 struct Found {
     folder: usize,
     name: String,
@@ -333,7 +333,7 @@ fn copy_gently(source: &mut File, into: &mut impl Write) -> io::Result<()> {
             Ok(0) => break,
             Ok(count) => {
                 threads::point();
-                // A played disk may be full.
+                // A disk of the simulation may be full.
                 threads::room(count)?;
                 into.write_all(&buffer[..count])?;
             }

@@ -80,7 +80,7 @@ pub(super) struct Kernel {
     buffer: Vec<MaybeUninit<u8>>,
 }
 
-/// Reason why there is no watch.
+/// Reason why a folder has no watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NotAdded {
     /// This folder of the same tree has the watch already: a link leads in a circle, or the folder

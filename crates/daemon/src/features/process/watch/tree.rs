@@ -23,7 +23,7 @@ pub(super) enum Noticed {
     Not,
     /// The kernel reports them, under this watch number.
     ByKernel(i32),
-    /// The daemon compares.
+    /// The watching thread compares the folder's content.
     ByLooking(Snapshot),
 }
 

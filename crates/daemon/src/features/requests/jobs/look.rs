@@ -65,7 +65,7 @@ impl Job {
         }
     }
 
-    /// Returns true if a process that exited before it was ready counts as started: in PM2 the wait
+    /// Returns true if a process that exited before it was ready counts as started. In PM2 the wait
     /// for `ready` ends with the process, and the command succeeds.
     fn was_started(&self, slot: &Slot, exit: &ExitRecord) -> bool {
         let is_reload = matches!(self.step, Step::Act(Action::Reload, _));

@@ -15,9 +15,10 @@ use super::release::{NewEnv, NewRelease};
 use crate::engine::{Ctx, Replacement, Request, RolloutNews, RolloutRequest, changed_spec, changed_vars};
 use crate::state::slots::inherited::inherited;
 
-/// Most apps of a request that are reloaded at the same time: those whose processes run beside the
-/// old ones, and all.
+/// Most apps of a request that are reloaded at the same time, if their processes run beside the old
+/// ones.
 const BESIDE_AT_ONCE: usize = 4;
+/// Most apps of a request that are reloaded at the same time, if they are restarted in place.
 const IN_PLACE_AT_ONCE: usize = 256;
 
 /// Returns a job that replaces all instances of an app by this release.

@@ -1,4 +1,4 @@
-//! Reasons why an instance does not reach the goal of a request, in words that follow its name.
+//! Reasons why an instance fails to reach the goal of a request, in words that follow its name.
 
 use ostler_core::lifecycle::goal::Failure;
 

@@ -47,7 +47,7 @@ impl Fetches {
         self.all.remove(&(slot, inc)).unwrap_or_default().values
     }
 
-    /// Forgets values for a process that is not started after all.
+    /// Forgets the values if the process is not started after all.
     pub(super) fn drop_unless_spawned(&mut self, slot: &Slot, inc: u32) {
         if !matches!(slot.durable.instance.state, State::Spawning { inc: coming, .. } if coming == inc) {
             self.all.remove(&(slot.durable.id, inc));

@@ -155,7 +155,7 @@ impl Hooks {
         }
     }
 
-    /// Keeps lines for the record of a start that fails with the next step of this slot.
+    /// Keeps lines for the record of a start that will fail with the next step of this slot.
     fn keep_last_lines(&mut self, id: u32, inc: u32, last_lines: &[String]) {
         if !last_lines.is_empty() {
             self.last_lines.insert((id, inc), last_lines.to_vec());
@@ -210,7 +210,7 @@ fn log_failure(ctx: &mut Ctx, id: u32, hook: Hook, outcome: &Outcome) {
     ctx.io.log.error(format_args!("App [{name}:{pm_id}] {hook} {outcome}"));
 }
 
-/// Variables of a hook about the instance that it runs for.
+/// Returns the variables of a hook about the instance that it runs for.
 fn variables(slot: &Slot, inc: u32, hook: Hook) -> IndexMap<String, String> {
     let instance = &slot.durable.instance;
     let mut vars = IndexMap::new();

@@ -127,7 +127,7 @@ impl Reading {
             return ctx.complain(self.id, Topic::Rate, format_args!("sends more messages than are taken ({per_second} each second)"));
         }
         self.remembers = true;
-        // Bun marks Node's own messages with this byte.
+        // Bun prefixes Node's own messages with this byte.
         let line = line.strip_prefix(b"\x02").unwrap_or(line);
         if let Ok(value) = serde_json::from_slice(line) {
             ctx.outbox.queue.push_back(Input::Message(self.id, self.inc, classify(value)));

@@ -39,7 +39,7 @@ const DATA_PREFIX: &str = "listen-data:";
 /// wait but is never refused.
 #[derive(Debug)]
 pub(super) struct Listener {
-    /// Name under which the keeper holds it.
+    /// Name under which the keeper holds the listener.
     pub name: String,
     /// Other apps that share it.
     sharers: BTreeSet<String>,
@@ -180,7 +180,7 @@ impl Listeners {
         self.by_name.get(name).and_then(|id| self.all.get_mut(id))
     }
 
-    /// Descriptors for a new keeper.
+    /// Returns the descriptors for a new keeper.
     pub(super) fn held(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
         self.all.values().flat_map(|listener| {
             let data = listener.data.as_ref().map(|(_, fd)| (data_name(&listener.name), fd.as_fd()));

@@ -5,9 +5,10 @@
 //! A worker's `listen` becomes a `queryServer` message. The daemon makes the listening socket once
 //! per app and address. It belongs to the app and outlives every worker. Through the keeper's copy
 //! it outlives the daemon, so a connection waits but is never refused. The app's `scheduling`
-//! decides how the worker gets connections. They are handed over one by one ([`round_robin`]), or
-//! it accepts from its own socket for the same port ([`reuseport`]), or from a copy of one shared
-//! socket. A listener keeps its scheduling while it is open.
+//! decides how the worker gets connections. The daemon hands them over one by one
+//! ([`round_robin`]), or the worker accepts them itself. It then accepts from its own socket for
+//! the same port ([`reuseport`]), or from a copy of one shared socket. A listener keeps its
+//! scheduling while it is open.
 
 mod abandoned;
 mod lent;

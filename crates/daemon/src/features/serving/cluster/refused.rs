@@ -16,8 +16,8 @@ use crate::engine::Ctx;
 use crate::platform::rights::Rights;
 use crate::state::slots::Slot;
 
-/// The rights with which the socket is opened that this worker asks for.
-// PM2 differs: run by root it opens whatever a worker asks for as root.
+/// Returns the rights for opening the socket that this worker wants.
+// PM2 differs: if root runs it, it opens every socket of a worker as root.
 pub(super) fn rights_for(slot: &Slot, query: &Query) -> Rights {
     let rights = Rights::of(slot.spec());
     // Its program itself may be allowed to bind every port (`setcap cap_net_bind_service`).

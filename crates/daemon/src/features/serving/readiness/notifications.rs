@@ -170,7 +170,7 @@ fn set_watchdog_timer(ctx: &mut Ctx, id: u32, watchdog: &Watchdog) {
     ctx.outbox.timers.set(Timer::Watchdog.of(id), watchdog.due_ms.filter(|due_ms| *due_ms < u64::MAX));
 }
 
-/// Restarts the process; `why` names the watchdog.
+/// Restarts the process; `why` is the watchdog's reason.
 fn bark(ctx: &mut Ctx, id: u32, why: &str) {
     let Some(slot) = ctx.state.slots.get(id) else { return };
     ctx.io.log.error(format_args!("App [{}:{}] watchdog: {why}, restarting it", slot.spec().name, slot.durable.pm_id));

@@ -28,8 +28,8 @@ pub(super) struct Notify {
     pub watchdog: Option<Watchdog>,
     /// Extension of the start time that the app requested before the process was known to run.
     pub extended_ms: Option<u64>,
-    /// Number of journal writes when the next datagram was handled. It is taken out after the next
-    /// write.
+    /// Number of journal writes when the next datagram was handled. The datagram is taken out after
+    /// the next write.
     dealt_with: Option<u64>,
     /// Number of datagrams that are still received in this turn.
     pub left_in_turn: usize,

@@ -22,9 +22,9 @@ pub(super) enum Signal {
     Newline,
     /// A probe was answered.
     Answer,
-    /// The line is in its log.
+    /// The line is in the log.
     Log,
-    /// It ran long enough.
+    /// The process has run long enough.
     Uptime,
 }
 

@@ -1,4 +1,4 @@
-//! Opening of one socket.
+//! Creation of one declared socket.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;

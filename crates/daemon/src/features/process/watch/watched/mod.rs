@@ -45,7 +45,7 @@ pub(super) enum News {
     Watching { folders: usize },
     /// Something changed; `more` = other changes are not named.
     Changed { changes: Vec<Change>, more: bool },
-    /// A line for people.
+    /// A line for the log.
     Trouble(String),
     /// The thread died because of a bug.
     Died(String),
