@@ -55,7 +55,7 @@ pub(super) enum Wanted {
     Itself,
     /// Removal of the folder, and changes of the names in it.
     Name,
-    /// The same, and writes to files in it.
+    /// Changes as in `Name`, and writes to files in the folder.
     File,
 }
 

@@ -121,8 +121,8 @@ impl Group {
 }
 
 impl Watches {
-    /// Starts the thread if there is something to watch. Everything that was watched before is
-    /// ordered already.
+    /// Starts the thread if there is something to watch. The orders already contain all groups that
+    /// the former daemon watched.
     pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         self.booted = true;
         self.settle(ctx);

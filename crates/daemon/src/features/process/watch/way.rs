@@ -22,11 +22,11 @@ pub(super) struct Step {
 /// Target at the end of the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// Nothing.
+    /// The path leads nowhere.
     Missing,
     /// A folder: its real path, device and inode.
     Folder(PathBuf, (u64, u64)),
-    /// Anything else: its real folder and its name.
+    /// Any other file: its real folder and its name.
     File(PathBuf, OsString),
 }
 

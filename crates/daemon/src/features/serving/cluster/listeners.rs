@@ -19,7 +19,7 @@ use crate::platform::reactor::Source;
 use crate::platform::rights::Rights;
 use crate::state::slots::Connection;
 
-/// Most sockets of one app. An ordinary app never has so many.
+/// Most sockets of one app, far above the number that an ordinary app opens.
 const MAX_PER_APP: usize = 256;
 /// Most refused addresses of an app that are logged.
 const MAX_REFUSED: usize = 16;

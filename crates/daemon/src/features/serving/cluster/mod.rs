@@ -257,7 +257,8 @@ impl Cluster {
 }
 
 /// Numbers a cluster worker. No other worker ever had its number. The number is journaled with the
-/// step. A daemon that dies before it sees the process thus never reuses it.
+/// step. If the daemon dies before it sees the process, the next daemon therefore does not reuse
+/// the number.
 fn number_worker(ctx: &mut Ctx, id: u32) {
     if ctx.state.slots.get(id).is_none_or(|slot| slot.spec().mode != ExecMode::Cluster) {
         return;

@@ -45,7 +45,7 @@ pub(super) struct Notify {
 pub(super) enum Next {
     /// A notification.
     Message(Notification),
-    /// There is no more.
+    /// There is no further notification.
     Nothing,
     /// The last notification is not in the journal yet.
     Later,

@@ -22,7 +22,7 @@ enum Kind {
     Folder,
     /// A link to a file that is followed.
     Link,
-    /// Anything else.
+    /// Any other file.
     File,
 }
 
